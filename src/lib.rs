@@ -1,0 +1,7 @@
+//! Chat over TCP and lossy UDP, with a client that says it again until it is heard.
+
+pub mod hub;
+pub mod link;
+pub mod reliable;
+pub mod units;
+pub mod wire;
