@@ -1,0 +1,5 @@
+//! Tests that cross the files of this module.
+
+mod hostile;
+mod round_trip;
+mod splits;
