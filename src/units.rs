@@ -1,1 +1,544 @@
-//! Validated quantities.
+//! Validated quantities: what a user typed becomes one of these, or one sentence that says what was wrong with it.
+//!
+//! Everything behind this door may rely on the bounds: no NaN, no negative time, no time that overflows a clock.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// Ten years of 365 days: far beyond any use, and far below anything that overflows an addition.
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// How much of an offending text an error shows, in characters after escaping.
+const SHOWN: usize = 40;
+
+/// Why a text or a number is not the quantity that was asked for, as one sentence.
+///
+/// The offending text is shown escaped and cut to 40 characters, so the sentence is safe on a terminal and in a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {wanted}: {why}")]
+pub struct UnitError {
+    text: String,
+    wanted: &'static str,
+    why: &'static str,
+}
+
+impl UnitError {
+    /// `wanted` with its article ("a probability"), `why` as the rest of the sentence ("it must not be negative").
+    pub(crate) fn new(text: &str, wanted: &'static str, why: &'static str) -> Self {
+        Self { text: shown(text), wanted, why }
+    }
+}
+
+/// `text` with everything unprintable escaped, and with an ellipsis for what exceeds [`SHOWN`] characters.
+fn shown(text: &str) -> String {
+    let mut escaped = text.chars().flat_map(char::escape_debug);
+    let mut shown: String = escaped.by_ref().take(SHOWN).collect();
+    if escaped.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// How likely something is: a number from 0 to 1, both included, never NaN.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Probability(f64);
+
+impl Probability {
+    /// Never.
+    pub const ZERO: Self = Self(0.0);
+    /// Always.
+    pub const ONE: Self = Self(1.0);
+
+    /// Takes a number from 0 to 1.
+    ///
+    /// # Errors
+    ///
+    /// NaN, and anything below 0 or above 1.
+    pub fn new(value: f64) -> Result<Self, UnitError> {
+        Self::checked(value, &value.to_string())
+    }
+
+    /// As a plain number, 0 to 1.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    /// How likely it is that it does not happen.
+    #[must_use]
+    pub const fn complement(self) -> Self {
+        Self(1.0 - self.0)
+    }
+
+    /// Whether it happens, given `draw` evenly distributed over all `u64`: never at 0, always at 1, and at every
+    /// multiple of 2^-53 between them, 1 - 2^-53 included, with exactly this probability.
+    #[must_use]
+    pub const fn happens(self, draw: u64) -> bool {
+        // The 53 bits that an f64 holds exactly, as a number in [0, 1): it is below 1 always, below 0 never.
+        let unit = (draw >> 11) as f64 / (1_u64 << 53) as f64;
+        unit < self.0
+    }
+
+    fn checked(value: f64, text: &str) -> Result<Self, UnitError> {
+        let refuse = |why| Err(UnitError::new(text, "a probability", why));
+        match value {
+            v if v.is_nan() => refuse("it is not a number"),
+            v if v < 0.0 => refuse("it must not be below 0"),
+            v if v > 1.0 => refuse("it must not be above 1"),
+            v => Ok(Self(v.abs())), // so that -0 is 0
+        }
+    }
+}
+
+impl FromStr for Probability {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Self::checked(number(text), text)
+    }
+}
+
+impl fmt::Display for Probability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What one timeout is multiplied by to give the next: a number from 1 to 1,000.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Factor(f64);
+
+impl Factor {
+    /// No growth.
+    pub const ONE: Self = Self(1.0);
+    /// RFC 7252 section 4.8: ACK_RANDOM_FACTOR.
+    pub const THREE_HALVES: Self = Self(1.5);
+    /// Doubling.
+    pub const TWO: Self = Self(2.0);
+
+    /// Takes a number from 1 to 1,000.
+    ///
+    /// # Errors
+    ///
+    /// NaN, and anything below 1 or above 1,000.
+    pub fn new(value: f64) -> Result<Self, UnitError> {
+        Self::checked(value, &value.to_string())
+    }
+
+    /// As a plain number, 1 to 1,000.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    fn checked(value: f64, text: &str) -> Result<Self, UnitError> {
+        let refuse = |why| Err(UnitError::new(text, "a factor", why));
+        match value {
+            v if v.is_nan() => refuse("it is not a number"),
+            v if v < 1.0 => refuse("it must not be below 1"),
+            v if v > 1000.0 => refuse("it must not be above 1000"),
+            v => Ok(Self(v)),
+        }
+    }
+}
+
+impl FromStr for Factor {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Self::checked(number(text), text)
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A length of time from 0 to ten years, to the nanosecond.
+///
+/// Read from decimal seconds (`.1`, `30`, `1e-3`), or from a number with a unit: `200ms`, `5s`, `2m`, `1h`. Written as
+/// seconds with their unit, `0.1s`, which reads back as the same length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seconds(Duration);
+
+impl Seconds {
+    /// No time at all.
+    pub const ZERO: Self = Self(Duration::ZERO);
+    /// Ten years of 365 days.
+    pub const MAX: Self = Self(TEN_YEARS);
+
+    /// Takes a length of time of up to [`Seconds::MAX`].
+    ///
+    /// # Errors
+    ///
+    /// Anything longer than ten years.
+    pub fn new(length: Duration) -> Result<Self, UnitError> {
+        if length > TEN_YEARS {
+            return Err(too_long(&format!("{length:?}")));
+        }
+        Ok(Self(length))
+    }
+
+    /// As the standard library has it.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (digits, unit) = split_time(text);
+        let seconds = number(digits) * unit;
+        if seconds.is_nan() {
+            return Err(UnitError::new(
+                text,
+                "a duration",
+                "it is not a number of seconds, nor one with ms, s, m or h",
+            ));
+        }
+        if seconds < 0.0 {
+            return Err(UnitError::new(text, "a duration", "it must not be negative"));
+        }
+        // What a Duration cannot hold is too long as well.
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .filter(|d| *d <= TEN_YEARS)
+            .map(Self)
+            .ok_or_else(|| too_long(text))
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        if nanos == 0 {
+            return write!(f, "{whole}s");
+        }
+        let fraction = format!("{nanos:09}");
+        write!(f, "{whole}.{}s", fraction.trim_end_matches('0'))
+    }
+}
+
+/// The error for more than ten years.
+fn too_long(text: &str) -> UnitError {
+    UnitError::new(text, "a duration", "it must not be longer than ten years")
+}
+
+/// The number in `text`, and what one of its unit is in seconds.
+fn split_time(text: &str) -> (&str, f64) {
+    // "ms" comes first, because it ends with "s" too.
+    const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let unit = UNITS.iter().find_map(|(suffix, seconds)| Some((text.strip_suffix(suffix)?, *seconds)));
+    unit.unwrap_or((text, 1.0))
+}
+
+/// `text` as a decimal number, NaN when it is none.
+fn number(text: &str) -> f64 {
+    text.parse().unwrap_or(f64::NAN)
+}
+
+/// A length of time of at least a nanosecond and at most ten years: what a timeout or an interval has to be.
+///
+/// Read and written as [`Seconds`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PositiveSeconds(Seconds);
+
+impl PositiveSeconds {
+    /// Takes a length of time of more than 0 and up to [`Seconds::MAX`].
+    ///
+    /// # Errors
+    ///
+    /// 0, and anything longer than ten years.
+    pub fn new(length: Duration) -> Result<Self, UnitError> {
+        Self::checked(Seconds::new(length)?, &format!("{length:?}"))
+    }
+
+    /// As the standard library has it.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        self.0.as_duration()
+    }
+
+    fn checked(seconds: Seconds, text: &str) -> Result<Self, UnitError> {
+        if seconds == Seconds::ZERO {
+            return Err(UnitError::new(text, "a duration", "it must be more than zero"));
+        }
+        Ok(Self(seconds))
+    }
+}
+
+impl FromStr for PositiveSeconds {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Self::checked(text.parse()?, text)
+    }
+}
+
+impl fmt::Display for PositiveSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A number of bytes that fits into memory's address range.
+///
+/// Read from digits (`1200`), or digits with a binary unit: `64KiB` or `64K`, `16MiB` or `16M`, `1GiB` or `1G`. Written
+/// with the largest unit that divides it, which reads back as the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(usize);
+
+/// Suffixes of [`ByteSize`] with the power of two that each stands for; of one power, the first is written.
+const BYTE_UNITS: [(&str, u32); 6] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G", 30), ("M", 20), ("K", 10)];
+
+impl ByteSize {
+    /// Any number of bytes.
+    #[must_use]
+    pub const fn new(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = |why| UnitError::new(text, "a number of bytes", why);
+        let unit = BYTE_UNITS.iter().find_map(|(suffix, power)| Some((text.strip_suffix(suffix)?, *power)));
+        let (digits, power) = unit.unwrap_or((text, 0));
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(refuse("it must be digits, or digits with KiB, MiB or GiB"));
+        }
+        // Only too many digits are left to go wrong.
+        let count: Option<usize> = digits.parse().ok();
+        count.and_then(|n| n.checked_mul(1 << power)).map(Self).ok_or_else(|| refuse("it is too large"))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = |power: u32| self.0 != 0 && self.0.trailing_zeros() >= power;
+        match BYTE_UNITS.iter().find(|(_, power)| exact(*power)) {
+            Some((suffix, power)) => write!(f, "{}{suffix}", self.0 >> power),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+/// `now + wait`, where a wait counts as ten years at most; `now` itself if the clock cannot express even that.
+pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait.min(TEN_YEARS)).unwrap_or(now)
+}
+
+/// `length` times `by`, ten years at most; `by` must not be negative or NaN.
+pub(crate) fn scale(length: Duration, by: f64) -> Duration {
+    Duration::try_from_secs_f64(length.as_secs_f64() * by).unwrap_or(TEN_YEARS).min(TEN_YEARS)
+}
+
+/// The length that `draw`, evenly distributed over all `u64`, picks between two lengths, both included, to the
+/// nanosecond; either may be the smaller, and both count as ten years at most.
+pub(crate) fn uniform(one: Duration, other: Duration, draw: u64) -> Duration {
+    let (low, high) = (one.min(other).min(TEN_YEARS), one.max(other).min(TEN_YEARS));
+    // Fewer than 2^59 choices: neither the product nor the quotient can overflow.
+    let choices = (high - low).as_nanos() + 1;
+    let picked = (choices * u128::from(draw)) >> 64;
+    low + Duration::from_nanos(u64::try_from(picked).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(text: &str) -> Duration {
+        text.parse::<Seconds>().unwrap().as_duration()
+    }
+
+    fn refusal<T: FromStr<Err = UnitError> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_probability_is_a_number_from_0_to_1() {
+        for (text, value) in [("0", 0.0), ("1", 1.0), (".5", 0.5), ("1e-3", 0.001), ("-0", 0.0)] {
+            let p: Probability = text.parse().unwrap();
+            assert_eq!(p.get(), value, "{text}");
+            assert!(p.get().is_sign_positive(), "{text}");
+        }
+        for text in ["", "NaN", "nan", "inf", "-inf", "-0.1", "1.0001", "1e300", "half", "0,5", " 1", "5%"] {
+            assert!(text.parse::<Probability>().is_err(), "{text}");
+        }
+        assert!(Probability::new(f64::NAN).is_err());
+        assert_eq!(Probability::new(0.25).unwrap().complement().get(), 0.75);
+    }
+
+    #[test]
+    fn a_probability_of_0_never_and_of_1_always_happens() {
+        for draw in [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+            assert!(!Probability::ZERO.happens(draw));
+            assert!(Probability::ONE.happens(draw));
+        }
+    }
+
+    #[test]
+    fn a_probability_just_under_1_fails_for_one_draw_in_2_to_the_53rd() {
+        let almost = Probability::new(1.0 - f64::EPSILON / 2.0).unwrap();
+        assert!(almost.get() < 1.0);
+        assert!(!almost.happens(u64::MAX));
+        assert!(!almost.happens(u64::MAX - 2047));
+        assert!(almost.happens(u64::MAX - 2048));
+        assert!(almost.happens(0));
+    }
+
+    #[test]
+    fn a_probability_of_one_half_happens_for_exactly_the_lower_half() {
+        let half = Probability::new(0.5).unwrap();
+        assert!(half.happens((1 << 63) - 1));
+        assert!(!half.happens(1 << 63));
+    }
+
+    #[test]
+    fn a_factor_is_a_number_from_1_to_1000() {
+        assert_eq!("1.5".parse::<Factor>().unwrap(), Factor::THREE_HALVES);
+        assert_eq!("1000".parse::<Factor>().unwrap().get(), 1000.0);
+        for text in ["", "0", "0.99", "1001", "inf", "NaN", "-2"] {
+            assert!(text.parse::<Factor>().is_err(), "{text}");
+        }
+        assert!(Factor::new(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn seconds_are_read_exactly_with_and_without_units() {
+        for (text, millis) in [
+            (".1", 100),
+            ("0.5", 500),
+            ("1e-3", 1),
+            ("30", 30_000),
+            ("200ms", 200),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("0", 0),
+            ("-0", 0),
+            ("315360000", 315_360_000_000),
+        ] {
+            assert_eq!(seconds(text), Duration::from_millis(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_refuse_everything_that_is_no_length_of_time() {
+        let wrong = [
+            "",
+            "s",
+            "ms",
+            "NaN",
+            "NaNs",
+            "inf",
+            "-inf",
+            "1e300",
+            "1e400",
+            "-1",
+            "-1e-300",
+            "315360001",
+            "5 s",
+            "1d",
+            "1_0",
+        ];
+        for text in wrong {
+            assert!(text.parse::<Seconds>().is_err(), "{text}");
+        }
+        assert!(Seconds::new(Duration::MAX).is_err());
+        assert!(Seconds::new(TEN_YEARS).is_ok());
+    }
+
+    #[test]
+    fn positive_seconds_refuse_zero_and_what_rounds_to_zero() {
+        for text in ["0", "0ms", "-0", "1e-12"] {
+            assert_eq!(
+                refusal::<PositiveSeconds>(text),
+                format!("`{text}` is not a duration: it must be more than zero")
+            );
+        }
+        assert_eq!("1e-9".parse::<PositiveSeconds>().unwrap().as_duration(), Duration::from_nanos(1));
+        assert!(PositiveSeconds::new(Duration::ZERO).is_err());
+        assert!(PositiveSeconds::new(Duration::MAX).is_err());
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_the_same() {
+        for nanos in [0, 1, 100_000_000, 1_500_000_000, 60_000_000_000, 123_456_789_012] {
+            let length = Seconds::new(Duration::from_nanos(nanos)).unwrap();
+            assert_eq!(length.to_string().parse::<Seconds>().unwrap(), length);
+        }
+        for bytes in [0, 1, 1000, 1024, 1536, 1 << 20, 16 << 20, 3 << 30, usize::MAX] {
+            let size = ByteSize::new(bytes);
+            assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
+        }
+        assert_eq!(Seconds(Duration::from_millis(100)).to_string(), "0.1s");
+        assert_eq!("1G".parse::<ByteSize>().unwrap().to_string(), "1GiB");
+    }
+
+    #[test]
+    fn bytes_take_binary_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1200", 1200),
+            ("64KiB", 65_536),
+            ("64K", 65_536),
+            ("16MiB", 16 << 20),
+            ("16M", 16 << 20),
+            ("1GiB", 1 << 30),
+            ("1G", 1 << 30),
+        ] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().get(), bytes, "{text}");
+        }
+        for text in ["", "K", "-1", "+1", "1.5M", "1 K", "1kB", "18446744073709551616", "99999999999G", "٣"]
+        {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_sentence_that_shows_the_text_escaped_and_cut() {
+        assert_eq!(refusal::<Probability>("1.5"), "`1.5` is not a probability: it must not be above 1");
+        assert_eq!(
+            refusal::<Seconds>("1e300"),
+            "`1e300` is not a duration: it must not be longer than ten years"
+        );
+        assert_eq!(refusal::<Seconds>("-2"), "`-2` is not a duration: it must not be negative");
+        assert_eq!(refusal::<ByteSize>("1\u{1b}[2J"), {
+            "`1\\u{1b}[2J` is not a number of bytes: it must be digits, or digits with KiB, MiB or GiB"
+        });
+        assert!(refusal::<ByteSize>(&"\n".repeat(1_000_000)).chars().count() < 150);
+        assert!(refusal::<Seconds>("x\ny").lines().count() == 1);
+    }
+
+    #[test]
+    fn uniform_lengths_reach_both_ends_and_nothing_beyond() {
+        let (low, high) = (Duration::from_millis(5), Duration::from_millis(50));
+        assert_eq!(uniform(low, high, 0), low);
+        assert_eq!(uniform(low, high, u64::MAX), high);
+        assert_eq!(uniform(high, low, 0), low);
+        assert_eq!(uniform(low, low, u64::MAX), low);
+        assert_eq!(uniform(Duration::ZERO, Duration::MAX, u64::MAX), TEN_YEARS);
+    }
+
+    #[test]
+    fn a_length_scaled_or_added_beyond_ten_years_stays_at_ten_years() {
+        assert_eq!(scale(Duration::from_millis(100), 2.0), Duration::from_millis(200));
+        assert_eq!(scale(TEN_YEARS, 1000.0), TEN_YEARS);
+        assert_eq!(scale(Duration::MAX, f64::INFINITY), TEN_YEARS);
+    }
+}

@@ -1,0 +1,172 @@
+//! Who is which flow, and how many datagrams each has had.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::link::rng::Direction;
+
+/// How many flows are remembered at once. Anyone can make up addresses, and nothing may grow with those: the flow whose
+/// last datagram is the longest ago is forgotten for a new one. With 65,536 of them that takes about 10 MiB.
+pub const MAX_FLOWS: usize = 65_536;
+
+/// Where a datagram stands: what a verdict about it is a function of, besides seed and direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The ordinal in which its peer first appeared, from 0.
+    pub flow: u64,
+    /// How many datagrams of that flow went before it in its direction.
+    pub index: u64,
+}
+
+/// Numbers peers by first appearance, and the datagrams of each by direction.
+///
+/// A peer that was forgotten and comes back is a new flow, with an ordinal that was never used: it does not live
+/// through its old verdicts again. What is returned depends on the calls alone.
+#[derive(Clone, Debug)]
+pub struct Flows<K> {
+    flows: BTreeMap<K, Flow>,
+    /// By last use, oldest first.
+    recent: BTreeMap<u64, K>,
+    limit: usize,
+    /// The ordinal of the next new flow.
+    opened: u64,
+    /// Counts uses.
+    uses: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Flow {
+    ordinal: u64,
+    up: u64,
+    down: u64,
+    used: u64,
+}
+
+impl Flow {
+    /// The index of the next datagram in `direction`, which is then taken.
+    fn take(&mut self, direction: Direction) -> u64 {
+        let next = match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        let index = *next;
+        *next += 1;
+        index
+    }
+}
+
+impl<K: Ord + Clone> Flows<K> {
+    /// Remembers [`MAX_FLOWS`] flows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limit(MAX_FLOWS)
+    }
+
+    /// Remembers `limit` flows, at least one.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Self { flows: BTreeMap::new(), recent: BTreeMap::new(), limit: limit.max(1), opened: 0, uses: 0 }
+    }
+
+    /// A datagram passes between here and the peer `key`: returns its place and counts it.
+    pub fn next(&mut self, key: &K, direction: Direction) -> Place {
+        let used = self.uses;
+        self.uses += 1;
+        let flow = match self.flows.entry(key.clone()) {
+            Entry::Occupied(known) => {
+                self.recent.remove(&known.get().used);
+                known.into_mut()
+            }
+            Entry::Vacant(new) => {
+                let ordinal = self.opened;
+                self.opened += 1;
+                new.insert(Flow { ordinal, up: 0, down: 0, used })
+            }
+        };
+        flow.used = used;
+        self.recent.insert(used, key.clone());
+        let place = Place { flow: flow.ordinal, index: flow.take(direction) };
+        self.forget_beyond_limit();
+        place
+    }
+
+    /// How many flows are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether no flow is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    fn forget_beyond_limit(&mut self) {
+        if self.flows.len() > self.limit
+            && let Some((_, oldest)) = self.recent.pop_first()
+        {
+            self.flows.remove(&oldest);
+        }
+    }
+}
+
+impl<K: Ord + Clone> Default for Flows<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Down, Up};
+
+    fn place(flow: u64, index: u64) -> Place {
+        Place { flow, index }
+    }
+
+    #[test]
+    fn flows_are_numbered_by_first_appearance_and_datagrams_by_direction() {
+        let mut flows = Flows::new();
+        assert!(flows.is_empty());
+        assert_eq!(flows.next(&"b", Up), place(0, 0));
+        assert_eq!(flows.next(&"a", Up), place(1, 0));
+        assert_eq!(flows.next(&"b", Up), place(0, 1));
+        assert_eq!(flows.next(&"b", Down), place(0, 0));
+        assert_eq!(flows.next(&"b", Up), place(0, 2));
+        assert_eq!(flows.next(&"a", Down), place(1, 0));
+        assert_eq!(flows.len(), 2);
+    }
+
+    #[test]
+    fn the_least_recently_used_flow_is_forgotten_and_returns_as_a_new_one() {
+        let mut flows = Flows::with_limit(2);
+        flows.next(&"a", Up);
+        flows.next(&"b", Up);
+        flows.next(&"a", Down);
+        assert_eq!(flows.next(&"c", Up), place(2, 0));
+        assert_eq!(flows.next(&"a", Up), place(0, 1));
+        assert_eq!(flows.next(&"b", Up), place(3, 0));
+        assert_eq!(flows.next(&"c", Up), place(4, 0));
+    }
+
+    #[test]
+    fn a_million_made_up_peers_take_no_more_than_the_bound() {
+        let mut flows = Flows::new();
+        for peer in 0..1_000_000_u64 {
+            assert_eq!(flows.next(&peer, Up), place(peer, 0));
+        }
+        assert_eq!(flows.len(), MAX_FLOWS);
+        assert_eq!(flows.recent.len(), MAX_FLOWS);
+    }
+
+    #[test]
+    fn a_limit_of_zero_counts_as_one() {
+        let mut flows = Flows::with_limit(0);
+        assert_eq!(flows.next(&1, Up), place(0, 0));
+        assert_eq!(flows.next(&1, Up), place(0, 1));
+        assert_eq!(flows.next(&2, Up), place(1, 0));
+        assert_eq!(flows.len(), 1);
+    }
+}
