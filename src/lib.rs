@@ -1,5 +1,6 @@
 //! Chat over TCP and lossy UDP, with a client that says it again until it is heard.
 
+pub mod escape;
 pub mod hub;
 pub mod link;
 pub mod reliable;

@@ -1,1 +1,3 @@
 //! The chat.
+
+pub mod name;

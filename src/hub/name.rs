@@ -1,0 +1,718 @@
+//! Names of clients and rooms: what is a name, which name a target finds, and which names are too alike.
+//!
+//! Three questions, three types:
+//!
+//! - [`Name`] and [`RoomName`]: is this a name at all? Their text is what others see.
+//! - [`FoldKey`]: whom does this target mean? Two spellings find one another when only case differs.
+//! - [`ClashKey`]: may this name be taken beside that one? Names that look alike share it.
+//!
+//! Equal fold keys imply equal clash keys, so a hub that refuses a clash key in use holds each fold key once.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+use std::sync::Arc;
+
+use precis_core::profile::{Profile as _, Rules as _, stabilize};
+use precis_profiles::UsernameCasePreserved;
+use thiserror::Error;
+use unicode_security::{MixedScript as _, skeleton};
+
+/// The most characters (Unicode scalar values) in a name, counted after normalisation; the `#` of a room is extra.
+pub const MAX_NAME_CHARS: usize = 32;
+
+/// The most bytes that are looked at for a name; longer input is refused before any work is done.
+///
+/// Four bytes hold any character, but a name may come decomposed and shrink. Of the characters a name may hold,
+/// the longest canonical decomposition has 9 bytes (U+0CCB and U+0DDD are three marks of 3 bytes each).
+pub const MAX_NAME_INPUT: usize = MAX_NAME_CHARS * 9;
+
+/// What no name begins with: each means something else where a name may stand, in a frame or on a chat line.
+const RESERVED_FIRST: [char; 7] = ['@', '#', '~', '*', '/', '+', '?'];
+
+/// What a room's name begins with, and no other name contains.
+const ROOM: char = '#';
+
+/// Why something is not a name. The sentences quote nothing of the input, so they can go to peers and logs as they
+/// are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// There are no bytes, or none after the `#` of a room.
+    #[error("a name is empty")]
+    Empty,
+    /// More than [`MAX_NAME_CHARS`] characters, or more than [`MAX_NAME_INPUT`] bytes to begin with.
+    #[error("a name is longer than 32 characters")]
+    TooLong,
+    /// The bytes are not UTF-8 (RFC 3629).
+    #[error("a name is not valid UTF-8")]
+    NotUtf8,
+    /// White space or a control character, anywhere in it.
+    #[error("a name holds white space or a control character")]
+    Blank,
+    /// It begins with one of `@ # ~ * / + ?`, possibly full-width.
+    #[error("a name begins with one of @ # ~ * / + ?")]
+    ReservedFirst,
+    /// A `#` after the first character, which would read as a room.
+    #[error("a name holds a #")]
+    HoldsHash,
+    /// PRECIS does not allow it (RFC 8265 section 3.4): a symbol, an unassigned character, a wrong bidi order, ..
+    #[error("a name holds characters that names may not hold")]
+    NotAllowed,
+    /// Characters of scripts that are not written together (UTS 39 section 5.1), such as Latin and Cyrillic.
+    #[error("a name mixes scripts")]
+    MixedScript,
+    /// A room's name without its `#`.
+    #[error("a room's name does not begin with #")]
+    NotRoom,
+}
+
+/// The name of a client: 1 to [`MAX_NAME_CHARS`] characters, as it was spelled, after normalisation.
+///
+/// Cheap to clone. Equality is that of the spelling; to find a client use [`Name::fold`], to keep look-alikes apart
+/// [`Name::clash_key`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Reads a name from what a peer sent.
+    ///
+    /// The name is the form that PRECIS UsernameCasePreserved enforces (RFC 8265 section 3.4): full- and half-width
+    /// characters are mapped, the rest is composed (NFC). It is a fixed point: parsing `as_str()` gives the name
+    /// again. At most [`MAX_NAME_INPUT`] bytes are looked at.
+    ///
+    /// # Errors
+    ///
+    /// The first rule of [`NameError`] that is broken.
+    ///
+    /// ```
+    /// use sayagain::hub::name::{Name, NameError};
+    ///
+    /// assert_eq!(Name::parse(b"TEST01")?.as_str(), "TEST01");
+    /// assert_eq!(Name::parse("Zoe\u{308}".as_bytes())?.as_str(), "Zoë");
+    /// assert_eq!(Name::parse(b"two words"), Err(NameError::Blank));
+    /// assert_eq!(Name::parse("аdmin".as_bytes()), Err(NameError::MixedScript)); // a Cyrillic а
+    /// # Ok::<(), NameError>(())
+    /// ```
+    pub fn parse(bytes: &[u8]) -> Result<Self, NameError> {
+        spelling(bytes).map(|text| Self(text.into()))
+    }
+
+    /// The name as it is shown.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{Name, NameError};
+    /// assert_eq!(Name::parse("Ｔｅｓｔ".as_bytes())?.as_str(), "Test"); // it came full-width
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key under which this name is found.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{Name, NameError};
+    /// assert_eq!(Name::parse(b"TEST01")?.fold(), Name::parse(b"test01")?.fold());
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn fold(&self) -> FoldKey {
+        FoldKey(folded(&self.0).into())
+    }
+
+    /// The key that this name shares with all that look like it: fold(skeleton(fold(name))), UTS 39 section 4.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{Name, NameError};
+    /// let cyrillic = Name::parse("ѕсоре".as_bytes())?;
+    /// let latin = Name::parse(b"Scope")?;
+    /// assert_eq!(cyrillic.clash_key(), latin.clash_key());
+    /// assert_ne!(cyrillic.fold(), latin.fold());
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn clash_key(&self) -> ClashKey {
+        ClashKey(clash(&self.0).into())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The name of a room: `#` and a [`Name`].
+///
+/// Cheap to clone. Its keys begin with `#` too, so that a room and a client of the same name have different ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomName(Arc<str>);
+
+impl RoomName {
+    /// Reads a room's name, its `#` included, from what a peer sent. What follows the `#` is bounded and normalised
+    /// as in [`Name::parse`].
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::NotRoom`] without the `#`, else the first rule of [`NameError`] that the rest breaks.
+    ///
+    /// ```
+    /// use sayagain::hub::name::{NameError, RoomName};
+    ///
+    /// assert_eq!(RoomName::parse(b"#Lobby")?.as_str(), "#Lobby");
+    /// assert_eq!(RoomName::parse(b"Lobby"), Err(NameError::NotRoom));
+    /// assert_eq!(RoomName::parse(b"#"), Err(NameError::Empty));
+    /// # Ok::<(), NameError>(())
+    /// ```
+    pub fn parse(bytes: &[u8]) -> Result<Self, NameError> {
+        let (true, rest) = split_room(bytes) else { return Err(NameError::NotRoom) };
+        spelling(rest).map(|name| Self(format!("{ROOM}{name}").into()))
+    }
+
+    /// The room's name as it is shown, with its `#`.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{NameError, RoomName};
+    /// assert_eq!(RoomName::parse("#Zoe\u{308}".as_bytes())?.as_str(), "#Zoë");
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key under which this room is found; it begins with `#`.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{NameError, RoomName};
+    /// assert_eq!(RoomName::parse(b"#Lobby")?.fold().as_str(), "#lobby");
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn fold(&self) -> FoldKey {
+        FoldKey(folded(&self.0).into())
+    }
+
+    /// The key that this room shares with all rooms that look like it; it begins with `#`. See [`Name::clash_key`].
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{NameError, RoomName};
+    /// assert_eq!(RoomName::parse(b"#L0BBY")?.clash_key(), RoomName::parse(b"#lobby")?.clash_key());
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn clash_key(&self) -> ClashKey {
+        ClashKey(clash(&self.0).into())
+    }
+}
+
+impl fmt::Display for RoomName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The key by which a target is found: a name, or `#` and a name, without its case.
+///
+/// A map keyed by it can be asked with the `&str` that [`FoldKey::with`] hands out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FoldKey(Arc<str>);
+
+impl FoldKey {
+    /// The key of a target as a peer sent it, a name or `#` and a name; `None` if it is neither.
+    ///
+    /// It is exactly the `fold()` of what [`Name::parse`] or [`RoomName::parse`] makes of the same bytes.
+    ///
+    /// ```
+    /// use sayagain::hub::name::FoldKey;
+    ///
+    /// assert_eq!(FoldKey::of(b"TEST01").unwrap().as_str(), "test01");
+    /// assert_eq!(FoldKey::of(b"#Lobby").unwrap().as_str(), "#lobby");
+    /// assert_eq!(FoldKey::of(b"*"), None);
+    /// ```
+    #[must_use]
+    pub fn of(target: &[u8]) -> Option<Self> {
+        Self::with(target, |key| Self(key.into()))
+    }
+
+    /// Calls `look_up` with the text of [`FoldKey::of`]`(target)`; `None`, without a call, if there is none.
+    ///
+    /// This is the look-up of every message: for an ASCII target it allocates nothing and consults no table.
+    ///
+    /// ```
+    /// use sayagain::hub::name::FoldKey;
+    /// use std::collections::HashMap;
+    ///
+    /// let mut sessions = HashMap::new();
+    /// sessions.insert(FoldKey::of(b"TEST01").unwrap(), 7);
+    /// let found = FoldKey::with(b"Test01", |key| sessions.get(key).copied()).flatten();
+    /// assert_eq!(found, Some(7));
+    /// ```
+    pub fn with<R>(target: &[u8], look_up: impl FnOnce(&str) -> R) -> Option<R> {
+        let (is_room, name) = split_room(target);
+        let name = spelling(name).ok()?;
+        if name.is_ascii() {
+            return with_ascii_lower(is_room, &name, look_up);
+        }
+        let key = folded(&name);
+        Some(if is_room { look_up(&format!("{ROOM}{key}")) } else { look_up(&key) })
+    }
+
+    /// The key as text: with its `#` if it is a room's. It need not be a name itself.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::FoldKey;
+    /// assert_eq!(FoldKey::of("Straße".as_bytes()).unwrap().as_str(), "strasse");
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for FoldKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key that all names of one appearance share: whoever holds it keeps all of them from being taken.
+///
+/// It is for comparison alone, and means nothing to a reader: that of `TEST01` is `testol`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClashKey(Arc<str>);
+
+impl ClashKey {
+    /// The key as text, with its `#` if it is a room's.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{Name, NameError};
+    /// assert_eq!(Name::parse(b"TEST01")?.clash_key().as_str(), "testol");
+    /// # Ok::<(), NameError>(())
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ClashKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a target names a room, and its bytes without the `#`. A full-width `＃` does not make a room: the wire
+/// knows only the byte.
+fn split_room(target: &[u8]) -> (bool, &[u8]) {
+    match target {
+        [b'#', rest @ ..] => (true, rest),
+        _ => (false, target),
+    }
+}
+
+/// The text of the name in `bytes`, or the rule that it breaks. The one place that knows the rules.
+fn spelling(bytes: &[u8]) -> Result<Cow<'_, str>, NameError> {
+    if bytes.len() > MAX_NAME_INPUT {
+        return Err(NameError::TooLong);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(NameError::Blank);
+    }
+    // PRECIS leaves graphic ASCII as it is, and no two scripts meet in it: both checks would be for nothing.
+    let name = if text.is_ascii() { Cow::Borrowed(text) } else { enforced(text)? };
+    check_shape(&name)?;
+    Ok(name)
+}
+
+/// The rules for what has more than ASCII in it: PRECIS, and a single script.
+///
+/// Enforcing once is not enough: `<` and U+0338 are both allowed, and compose into U+226E, which is not. RFC 8264
+/// section 7 wants the rules applied until nothing changes.
+fn enforced(text: &str) -> Result<Cow<'_, str>, NameError> {
+    let profile = UsernameCasePreserved::new();
+    let name = stabilize(text, |text| profile.enforce(text)).map_err(|_| NameError::NotAllowed)?;
+    if name.is_single_script() { Ok(name) } else { Err(NameError::MixedScript) }
+}
+
+/// The rules that are this protocol's own. They hold for the enforced form, in which a full-width `＠` is an `@`.
+fn check_shape(name: &str) -> Result<(), NameError> {
+    if name.chars().nth(MAX_NAME_CHARS).is_some() {
+        Err(NameError::TooLong)
+    } else if name.starts_with(RESERVED_FIRST) {
+        Err(NameError::ReservedFirst)
+    } else if name.contains(ROOM) {
+        Err(NameError::HoldsHash)
+    } else {
+        Ok(())
+    }
+}
+
+/// Calls `look_up` with the lower-case form of an ASCII name, and with `#` before it if it is a room's.
+fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnce(&str) -> R) -> Option<R> {
+    let mut buffer = [b'#'; 1 + MAX_NAME_CHARS];
+    let end = 1 + name.len();
+    buffer.get_mut(1..end)?.copy_from_slice(name.as_bytes());
+    let key = std::str::from_utf8_mut(buffer.get_mut(usize::from(!is_room)..end)?).ok()?;
+    key.make_ascii_lowercase();
+    Some(look_up(key))
+}
+
+/// The text without its case: lower-cased, upper-cased, lower-cased again, and composed (NFC).
+///
+/// Lower-casing alone, as in UsernameCaseMapped (RFC 8265 section 3.3), would not let a name be found by its capitals:
+/// `ΟΔΟΣ` becomes `οδοσ`, but `Οδος` stays `οδος`; and `str::to_lowercase`, which knows about the final sigma, still
+/// parts `STRASSE` from `Straße`. Going through the capitals puts all of them together, as Unicode's full case folding
+/// does; beyond it, the dotless `ı` meets `i`, of which it is a look-alike anyhow. Composition comes last since the
+/// way there may decompose (`ǰ` has no capital of its own).
+fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let lower = text.chars().flat_map(char::to_lowercase);
+    composed(lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
+}
+
+/// The text in normalisation form C.
+fn composed(text: String) -> String {
+    // The rule hands back a borrowed text where nothing changed. It never fails; if it did, unchanged is still a key.
+    if let Ok(Cow::Owned(changed)) = UsernameCasePreserved::new().normalization_rule(text.as_str()) {
+        return changed;
+    }
+    text
+}
+
+/// fold(skeleton(fold(text))). The inner fold makes `I` an `i` before the skeleton makes it an `l`; the outer one
+/// takes away the capitals that stand for whole classes in the skeleton, as `O` does for `0`.
+fn clash(text: &str) -> String {
+    folded(&skeleton(&folded(text)).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::{BTreeSet, HashMap};
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text:?}: {e}"))
+    }
+
+    fn refusal(text: &str) -> NameError {
+        Name::parse(text.as_bytes()).expect_err(text)
+    }
+
+    fn clash_of(text: &str) -> ClashKey {
+        name(text).clash_key()
+    }
+
+    /// Every character that is a name by itself.
+    fn one_character_names() -> impl Iterator<Item = Name> {
+        (char::MIN..=char::MAX).filter_map(|c| Name::parse(c.to_string().as_bytes()).ok())
+    }
+
+    /// All rules, for all input, without the way around PRECIS for ASCII.
+    fn parse_by_the_tables(bytes: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_NAME_INPUT)?;
+        let name = enforced(text).ok()?;
+        check_shape(&name).ok()?;
+        Some(name.into_owned())
+    }
+
+    fn fold_by_the_tables(text: &str) -> String {
+        let lower = text.chars().flat_map(char::to_lowercase);
+        composed(lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
+    }
+
+    #[test]
+    fn ordinary_names_of_many_scripts_are_kept_as_they_are() {
+        for text in [
+            "TEST01",
+            "a",
+            "O'Neil",
+            "x{y}|\\",
+            "Zoë",
+            "Дмитрий",
+            "ελένη",
+            "山田たろう",
+            "김철수",
+            "עברית",
+            "42",
+            "नमस्ते",
+        ] {
+            assert_eq!(name(text).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn a_name_is_composed_and_its_width_is_mapped() {
+        assert_eq!(name("Zoe\u{308}").as_str(), "Zoë");
+        assert_eq!(name("ｶﾞ").as_str(), "ガ");
+        assert_eq!(name("Ｔｅｓｔ").as_str(), "Test");
+    }
+
+    #[test]
+    fn the_length_counts_characters_after_enforcement() {
+        assert_eq!(refusal(""), NameError::Empty);
+        for whole in ["x", "ё", "山", "\u{1f82}", "𠀀"] {
+            assert_eq!(name(&whole.repeat(32)).as_str(), whole.repeat(32));
+            assert_eq!(refusal(&whole.repeat(33)), NameError::TooLong);
+        }
+        for (decomposed, whole) in
+            [("α\u{313}\u{300}\u{345}", "\u{1f82}"), ("\u{cc6}\u{cc2}\u{cd5}", "\u{ccb}")]
+        {
+            assert_eq!(name(&decomposed.repeat(32)).as_str(), whole.repeat(32));
+            assert_eq!(refusal(&decomposed.repeat(33)), NameError::TooLong);
+        }
+    }
+
+    #[test]
+    fn megabytes_are_refused_by_their_length_alone() {
+        assert_eq!(Name::parse(&vec![0xff; 1 << 24]), Err(NameError::TooLong));
+        assert_eq!(FoldKey::of(&vec![b'a'; 1 << 24]), None);
+    }
+
+    #[test]
+    fn white_space_and_control_characters_are_refused() {
+        for blank in ['\0', '\t', '\n', '\r', ' ', '\x1b', '\x7f', '\u{85}', '\u{a0}', '\u{2028}', '\u{3000}']
+        {
+            assert_eq!(refusal(&format!("a{blank}b")), NameError::Blank);
+        }
+    }
+
+    #[test]
+    fn invisible_and_bidi_characters_symbols_and_emoji_are_refused() {
+        for odd in
+            ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200d}', '\u{feff}', '\u{ad}', '€', '😀', '\u{e000}', 'ǅ']
+        {
+            assert_eq!(refusal(&format!("a{odd}b")), NameError::NotAllowed);
+        }
+    }
+
+    #[test]
+    fn reserved_beginnings_are_refused_in_any_width() {
+        for first in RESERVED_FIRST {
+            assert_eq!(refusal(&format!("{first}x")), NameError::ReservedFirst);
+            let wide = char::from_u32(u32::from(first) + 0xfee0).unwrap();
+            assert_eq!(refusal(&format!("{wide}x")), NameError::ReservedFirst);
+        }
+        assert_eq!(name("a@~*/+?").as_str(), "a@~*/+?");
+        assert_eq!(refusal("a#b"), NameError::HoldsHash);
+        assert_eq!(refusal("a＃b"), NameError::HoldsHash);
+    }
+
+    #[test]
+    fn scripts_that_are_not_written_together_are_refused() {
+        assert_eq!(refusal("аdmin"), NameError::MixedScript);
+        assert_eq!(refusal("adminα"), NameError::MixedScript);
+        assert_eq!(name("東京タワーへ行く").as_str(), "東京タワーへ行く");
+        assert_eq!(name("Дмитрий_42").as_str(), "Дмитрий_42");
+    }
+
+    #[test]
+    fn invalid_utf8_is_refused() {
+        for bytes in [&b"\xff"[..], b"a\xc3", b"\xed\xa0\x80", b"\xc0\xaf"] {
+            assert_eq!(Name::parse(bytes), Err(NameError::NotUtf8));
+            assert_eq!(FoldKey::of(bytes), None);
+        }
+    }
+
+    #[test]
+    fn what_composes_into_something_forbidden_is_refused() {
+        assert_eq!(refusal("<\u{338}"), NameError::NotAllowed);
+    }
+
+    #[test]
+    fn a_refusal_quotes_nothing_of_the_input() {
+        for text in ["\u{1b}[2J", "a\u{202e}b", "@", "аb"] {
+            assert!(refusal(text).to_string().bytes().all(|b| matches!(b, b' '..=b'~')));
+        }
+    }
+
+    #[test]
+    fn no_character_panics_in_any_position_and_every_name_is_a_fixed_point() {
+        for c in char::MIN..=char::MAX {
+            for text in [c.to_string(), format!("{c}a"), format!("l{c}"), format!("ب{c}ب")] {
+                if let Ok(name) = Name::parse(text.as_bytes()) {
+                    assert_eq!(Name::parse(name.as_str().as_bytes()).as_ref(), Ok(&name));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_random_bytes_and_no_random_characters_panic() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..100_000 {
+            let mut bytes = vec![0; rng.random_range(0..300)];
+            rng.fill_bytes(&mut bytes);
+            let mut text: String = (0..rng.random_range(0..9)).map(|_| rng.random::<char>()).collect();
+            text.extend((0..rng.random_range(0..9)).map(|_| rng.random_range('\0'..'\u{3400}')));
+            for bytes in [&bytes, text.as_bytes()] {
+                assert_eq!(
+                    Name::parse(bytes).ok().map(|name| name.fold()),
+                    FoldKey::of(bytes).filter(|_| bytes[0] != b'#')
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_ascii_byte_pair_is_judged_as_the_tables_judge_it() {
+        for (a, b) in (0..=127).flat_map(|a| (0..=127).map(move |b| (a, b))) {
+            let parsed = Name::parse(&[a, b]).ok().map(|name| name.to_string());
+            assert_eq!(parsed, parse_by_the_tables(&[a, b]));
+        }
+    }
+
+    #[test]
+    fn the_fold_of_every_one_character_name_is_blind_to_case_and_folds_to_itself() {
+        for name in one_character_names() {
+            let (text, fold) = (name.as_str(), name.fold());
+            assert_eq!(fold.as_str(), folded(fold.as_str()), "{text}");
+            assert_eq!(fold.as_str(), folded(&text.to_uppercase()), "{text}");
+            assert_eq!(fold.as_str(), folded(&text.to_lowercase()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_whatever_its_case() {
+        for (one, other) in [
+            ("admin", "ADMIN"),
+            ("Οδος", "ΟΔΟΣ"),
+            ("οδοσ", "οδος"),
+            ("Straße", "STRASSE"),
+            ("STRAẞE", "strasse"),
+            ("ДМИТРИЙ", "дмитрий"),
+            ("J\u{30c}", "ǰ"),
+        ] {
+            assert_eq!(name(one).fold(), name(other).fold());
+            assert_eq!(name(one).clash_key(), name(other).clash_key());
+        }
+        assert_ne!(name("zoe").fold(), name("zoë").fold());
+    }
+
+    #[test]
+    fn look_alikes_clash_but_are_found_apart() {
+        for (one, other) in
+            [("scope", "ѕсоре"), ("SCOPE", "ѕсоре"), ("user1", "userl"), ("modern", "rnodern")]
+        {
+            assert_eq!(clash_of(one), clash_of(other), "{one} {other}");
+            assert_ne!(name(one).fold(), name(other).fold());
+        }
+        assert_ne!(clash_of("scope"), clash_of("scoop"));
+    }
+
+    #[test]
+    fn numbered_names_do_not_clash_with_each_other() {
+        let keys: BTreeSet<ClashKey> = (0..40_000).map(|i| clash_of(&format!("TEST{i:02}"))).collect();
+        assert_eq!(keys.len(), 40_000);
+    }
+
+    #[test]
+    fn a_room_is_a_hash_and_a_name() {
+        let room = RoomName::parse("#Zoe\u{308}".as_bytes()).unwrap();
+        assert_eq!(room.to_string(), "#Zoë");
+        assert_eq!(room.fold().as_str(), "#zoë");
+        for (bytes, error) in [
+            ("Lobby", NameError::NotRoom),
+            ("", NameError::NotRoom),
+            ("＃Lobby", NameError::NotRoom),
+            ("#", NameError::Empty),
+            ("##x", NameError::ReservedFirst),
+            ("#a#b", NameError::HoldsHash),
+        ] {
+            assert_eq!(RoomName::parse(bytes.as_bytes()), Err(error));
+        }
+        let longest = format!("#{}", "X".repeat(MAX_NAME_CHARS));
+        assert_eq!(RoomName::parse(longest.as_bytes()).unwrap().as_str(), longest);
+        assert_eq!(FoldKey::of(longest.as_bytes()).unwrap().as_str(), longest.to_lowercase());
+    }
+
+    #[test]
+    fn a_room_and_a_client_of_one_name_have_different_keys() {
+        let room = RoomName::parse(b"#lobby").unwrap();
+        assert_ne!(room.fold(), name("lobby").fold());
+        assert_ne!(room.clash_key(), name("lobby").clash_key());
+        assert_eq!(room.clash_key(), RoomName::parse(b"#LOBBY").unwrap().clash_key());
+        assert_eq!(room.clash_key(), RoomName::parse(b"#l0bby").unwrap().clash_key());
+    }
+
+    #[test]
+    fn a_map_of_keys_can_be_asked_with_raw_bytes() {
+        let map: HashMap<FoldKey, u8> = [("Zoë", 1), ("TEST01", 2)].map(|(n, i)| (name(n).fold(), i)).into();
+        let find = |target: &str| FoldKey::with(target.as_bytes(), |key| map.get(key).copied());
+        assert_eq!(find("ZOË"), Some(Some(1)));
+        assert_eq!(find("test01"), Some(Some(2)));
+        assert_eq!(find("nobody"), Some(None));
+        assert_eq!(find("*"), None);
+    }
+
+    /// Text in which the rules matter: several scripts, marks, reserved and wide characters, now and then anything.
+    fn awkward() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            6 => "[a-zA-Z0-9_.#@*~ -]{1,6}",
+            3 => "[α-ωΑ-Ωа-яА-Яäßẞıſσςǰ]{1,6}",
+            2 => "[\u{300}-\u{345}]{1,3}",
+            2 => "[ｱ-ﾟ！-～ぁ-ん山川]{1,4}",
+            1 => "[א-תء-ي٠-٩۰-۹]{1,4}",
+            1 => "\\PC{1,3}",
+            1 => any::<char>().prop_map(String::from),
+        ];
+        proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn a_key_from_raw_bytes_is_the_fold_of_the_parsed_name(text in awkward()) {
+            let slow = parse_by_the_tables(text.as_bytes()).map(|name| fold_by_the_tables(&name));
+            let key = (!text.starts_with('#')).then(|| FoldKey::of(text.as_bytes())).flatten();
+            prop_assert_eq!(key.as_ref().map(FoldKey::as_str), slow.as_deref());
+            prop_assert_eq!(key, Name::parse(text.as_bytes()).ok().map(|name| name.fold()));
+
+            let room = format!("#{text}");
+            let parsed = RoomName::parse(room.as_bytes()).ok().map(|room| room.fold());
+            prop_assert_eq!(FoldKey::of(room.as_bytes()), parsed.clone());
+            prop_assert_eq!(parsed.map(|key| key.as_str().to_owned()), slow.map(|key| format!("#{key}")));
+        }
+
+        #[test]
+        fn a_name_is_a_fixed_point_within_its_bounds(text in awkward()) {
+            if let Ok(name) = Name::parse(text.as_bytes()) {
+                let again = Name::parse(name.as_str().as_bytes());
+                prop_assert_eq!(again.as_ref(), Ok(&name));
+                prop_assert!((1..=MAX_NAME_CHARS).contains(&name.as_str().chars().count()));
+                prop_assert!(!name.as_str().chars().any(|c| c.is_whitespace() || c.is_control() || c == '#'));
+            }
+        }
+
+        #[test]
+        fn a_name_in_any_case_has_one_fold_and_one_clash_key(text in awkward()) {
+            if let Ok(name) = Name::parse(text.as_bytes()) {
+                let (upper, lower) = (name.as_str().to_uppercase(), name.as_str().to_lowercase());
+                for other in [upper, lower, name.fold().as_str().to_owned()] {
+                    if let Ok(other) = Name::parse(other.as_bytes()) {
+                        prop_assert_eq!(other.fold(), name.fold());
+                        prop_assert_eq!(other.clash_key(), name.clash_key());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_make_a_key_only_if_they_make_a_name(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let (is_room, rest) = split_room(&bytes);
+            prop_assert_eq!(FoldKey::of(&bytes).is_some(), Name::parse(rest).is_ok());
+            prop_assert_eq!(RoomName::parse(&bytes).is_ok(), is_room && Name::parse(rest).is_ok());
+        }
+    }
+}
