@@ -1,8 +1,14 @@
 //! Chat over TCP and lossy UDP, with a client that says it again until it is heard.
 
+pub mod client;
+pub mod config;
+pub mod error;
 pub mod escape;
 pub mod hub;
 pub mod link;
 pub mod reliable;
+pub mod server;
+pub mod service;
+pub mod timers;
 pub mod units;
 pub mod wire;

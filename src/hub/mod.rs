@@ -1,3 +1,453 @@
-//! The chat.
+//! The chat: names, direct messages, rooms, and bounded queues. It knows sessions, not bytes, sockets or the time of
+//! day; who a request comes from, whether it is a repeat, and what its answer looks like is decided before and after.
+//!
+//! Everything that puts something into a session's queue marks the session as woken; whoever drives the hub asks
+//! [`Hub::poll_woken`] and then takes the output session by session.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::error::Refusal;
+use crate::reliable::{PushTimeouts, Pushes, Replies};
+use crate::wire::{Token, encode_rcv};
 
 pub mod name;
+pub mod queue;
+pub mod rooms;
+pub mod session;
+
+use name::{ClashKey, FoldKey, Name, RoomName};
+use queue::{Push, SendQueue};
+use rooms::Rooms;
+pub use session::{DatagramPath, Path, Session, SessionKey};
+
+/// Most rooms a session may be in.
+pub const MAX_ROOMS: usize = 64;
+
+/// The bounds of a hub.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// Most bytes queued, or sent and not acknowledged, for one session. An empty queue takes any one message.
+    pub max_pending: usize,
+    /// Most bytes that all queues together hold.
+    pub max_memory: usize,
+    /// Retransmission of pushes over datagrams.
+    pub push_timeouts: PushTimeouts,
+    /// Parts switched off to prove that the tests notice.
+    #[doc(hidden)]
+    pub sabotage: Sabotage,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            max_pending: 16 << 20,
+            max_memory: 1 << 30,
+            push_timeouts: PushTimeouts::default(),
+            sabotage: Sabotage::default(),
+        }
+    }
+}
+
+/// Parts of the delivery promise that a test of the tests switches off, one at a time.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// The dedup window remembers nothing.
+    pub no_dedup: bool,
+    /// Pushes are sent once only.
+    pub no_push_repeat: bool,
+}
+
+/// What the hub has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubStats {
+    /// Sessions opened.
+    pub sessions: u64,
+    /// Messages accepted from senders.
+    pub messages: u64,
+    /// Messages queued for receivers: a message to a room counts once per member.
+    pub queued: u64,
+    /// Messages that became part of a gap.
+    pub gaps: u64,
+    /// Acknowledged messages that sessions left behind when they ended.
+    pub undelivered: u64,
+}
+
+/// What [`Hub::open`] needs to know of a new session.
+#[derive(Debug)]
+pub struct Opening {
+    /// The name it wants.
+    pub name: Name,
+    /// Whether its REG was tagged.
+    pub tagged: bool,
+    /// Its token, drawn for it alone.
+    pub token: Token,
+    /// The nonce of its REG.
+    pub nonce: Option<Token>,
+    /// Where it is.
+    pub path: Path,
+}
+
+/// All sessions and rooms.
+#[derive(Debug, Default)]
+pub struct Hub {
+    config: HubConfig,
+    sessions: Slab<(u64, Session)>,
+    next_serial: u64,
+    by_fold: HashMap<FoldKey, SessionKey>,
+    by_clash: HashMap<ClashKey, SessionKey>,
+    rooms: Rooms,
+    memory: usize,
+    woken: VecDeque<SessionKey>,
+    stats: HubStats,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(config: HubConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// The counters so far.
+    pub fn stats(&self) -> HubStats {
+        self.stats
+    }
+
+    /// How many sessions live.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether no session lives.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// The bytes that all queues together hold.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// The keys of all living sessions.
+    pub fn keys(&self) -> Vec<SessionKey> {
+        self.sessions.iter().map(|(slot, (serial, _))| SessionKey { slot, serial: *serial }).collect()
+    }
+
+    /// A living session.
+    pub fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, session)| session)
+    }
+
+    /// A living session, to change.
+    pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, session)| session)
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same.
+    pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
+        let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
+        if self.by_fold.contains_key(&fold) || self.by_clash.contains_key(&clash) {
+            return Err(Refusal::NameTaken);
+        }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let slot = self.sessions.insert((serial, self.make(opening)));
+        let key = SessionKey { slot, serial };
+        self.by_fold.insert(fold, key);
+        self.by_clash.insert(clash, key);
+        self.stats.sessions += 1;
+        Ok(key)
+    }
+
+    fn make(&self, opening: Opening) -> Session {
+        let Sabotage { no_dedup, no_push_repeat } = self.config.sabotage;
+        let pushes = Pushes::new(self.config.push_timeouts);
+        Session {
+            name: opening.name,
+            tagged: opening.tagged,
+            token: opening.token,
+            nonce: opening.nonce,
+            newest_reg: 0,
+            path: opening.path,
+            rooms: Vec::new(),
+            replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
+            queue: SendQueue::default(),
+            pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
+            woken: false,
+            said_bye: false,
+        }
+    }
+
+    /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
+    pub fn end(&mut self, key: SessionKey) -> Option<Session> {
+        self.get(key)?;
+        let (_, session) = self.sessions.remove(key.slot);
+        self.by_fold.remove(&session.name.fold());
+        self.by_clash.remove(&session.name.clash_key());
+        for room in &session.rooms {
+            self.rooms.leave(room, key);
+        }
+        self.memory -= session.cost();
+        self.stats.undelivered += session.undelivered() as u64;
+        Some(session)
+    }
+}
+
+/// What a session may ask for.
+impl Hub {
+    /// Queues `body` for the client, or for all other members of the `#room`, that `target` names.
+    ///
+    /// # Errors
+    ///
+    /// What was refused has not happened: no such client or room, too long for a direct receiver, or no room for it.
+    pub fn send(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
+        if target.first() == Some(&b'#') {
+            self.send_to_room(from, target, body)?;
+        } else {
+            self.send_direct(from, target, body)?;
+        }
+        self.stats.messages += 1;
+        Ok(())
+    }
+
+    fn send_direct(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
+        let to = FoldKey::with(target, |key| self.by_fold.get(key).copied()).flatten().ok_or(Refusal::NoSuchClient)?;
+        let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
+        let message = encode_message(sender.name.as_str().as_bytes(), body);
+        if !self.get(to).is_some_and(|session| message.fits(session)) {
+            return Err(Refusal::TooLong);
+        }
+        if !self.has_room(to, &message.push) {
+            return Err(Refusal::QueueFull);
+        }
+        self.enqueue(to, message.push);
+        Ok(())
+    }
+
+    fn send_to_room(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
+        let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
+        let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten();
+        let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?;
+        let from_room = format!("{}{}", sender.name.as_str(), room.name().as_str());
+        let message = encode_message(from_room.as_bytes(), body);
+        let others: Vec<SessionKey> = room.members().iter().copied().filter(|member| *member != from).collect();
+        for member in others {
+            let fits = self.get(member).is_some_and(|session| message.fits(session));
+            if fits && self.has_room(member, &message.push) {
+                self.enqueue(member, message.push.clone());
+            } else {
+                self.drop_into_gap(member);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a session into a room, which is made if there is none. To be in it already is no error.
+    ///
+    /// # Errors
+    ///
+    /// Not a room's name, a name that looks like another room's, or [`MAX_ROOMS`] reached.
+    pub fn join(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
+        let name = RoomName::parse(room).map_err(|_| Refusal::NotARoomName)?;
+        let session = self.get(key).ok_or(Refusal::RegisterFirst)?;
+        if session.rooms.contains(&name.fold()) {
+            return Ok(());
+        }
+        if session.rooms.len() >= MAX_ROOMS {
+            return Err(Refusal::ServerFull);
+        }
+        self.rooms.join(&name, key)?;
+        self.get_mut(key).ok_or(Refusal::RegisterFirst)?.rooms.push(name.fold());
+        Ok(())
+    }
+
+    /// Takes a session out of a room. What is queued from that room stays queued.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoSuchRoom`] when it is not in a room of that name.
+    pub fn leave(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
+        let fold = FoldKey::of(room).ok_or(Refusal::NoSuchRoom)?;
+        let session = self.get_mut(key).ok_or(Refusal::RegisterFirst)?;
+        let at = session.rooms.iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
+        let joined = session.rooms.remove(at);
+        self.rooms.leave(&joined, key);
+        Ok(())
+    }
+
+    /// The names of all sessions, or of a room's members, space-separated in at most `limit` bytes; what does not fit
+    /// is counted in a last word `+n`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoSuchRoom`] when nobody is in a room of that name.
+    pub fn list(&self, room: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, Refusal> {
+        let Some(room) = room else {
+            return Ok(list_within(self.sessions.iter().map(|(_, (_, session))| &session.name), limit));
+        };
+        let room = FoldKey::with(room, |key| self.rooms.get(key)).flatten().ok_or(Refusal::NoSuchRoom)?;
+        let names = room.members().iter().filter_map(|key| self.get(*key)).map(|session| &session.name);
+        Ok(list_within(names, limit))
+    }
+}
+
+/// Queues.
+impl Hub {
+    fn has_room(&self, key: SessionKey, push: &Push) -> bool {
+        let Some(session) = self.get(key) else { return false };
+        let (held, cost) = (session.cost(), push.cost());
+        let fits = held == 0 || held + cost <= self.config.max_pending;
+        fits && self.memory + cost <= self.config.max_memory && !session.said_bye
+    }
+
+    fn enqueue(&mut self, key: SessionKey, push: Push) {
+        let cost = push.cost();
+        let Some(session) = self.get_mut(key) else { return };
+        session.queue.push(push);
+        self.memory += cost;
+        self.stats.queued += 1;
+        self.wake(key);
+    }
+
+    fn drop_into_gap(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        if session.said_bye {
+            // The session is over for its client: what comes now is what a session that ends leaves behind.
+            self.stats.undelivered += 1;
+            return;
+        }
+        session.queue.push_gap();
+        self.stats.gaps += 1;
+        self.wake(key);
+    }
+
+    /// Queues the server's goodbye: the last push of this session.
+    pub fn say_bye(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        if !session.said_bye {
+            session.said_bye = true;
+            session.queue.push(Push::Bye);
+            self.wake(key);
+        }
+    }
+
+    /// Marks a session as one that may have something to send.
+    pub fn wake(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        if !session.woken {
+            session.woken = true;
+            self.woken.push_back(key);
+        }
+    }
+
+    /// The next session that may have something to send.
+    pub fn poll_woken(&mut self) -> Option<SessionKey> {
+        let key = self.woken.pop_front()?;
+        if let Some(session) = self.get_mut(key) {
+            session.woken = false;
+        }
+        Some(key)
+    }
+}
+
+/// Output of one session.
+impl Hub {
+    /// Appends pushes for the connection that carries this session until `out` holds `enough` bytes.
+    ///
+    /// Returns whether more is waiting.
+    pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>, enough: usize) -> bool {
+        let Some(session) = self.get_mut(key) else { return false };
+        let mut freed = 0;
+        while out.len() < enough {
+            match session.next_on_stream(now, out) {
+                Some(bytes) => freed += bytes,
+                None => break,
+            }
+        }
+        let more = session.has_stream_output();
+        self.memory -= freed;
+        more
+    }
+
+    /// Appends the next datagram of pushes for this session. Returns whether there was one.
+    pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
+        let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else { return false };
+        self.memory -= freed;
+        true
+    }
+
+    /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
+    pub fn push_timeout(&self, key: SessionKey) -> Option<Instant> {
+        let session = self.get(key)?;
+        matches!(session.path, Path::Datagram(_)).then(|| session.pushes.poll_timeout()).flatten()
+    }
+
+    /// The client has these pushes.
+    pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
+        let Some(session) = self.get_mut(key) else { return };
+        let freed = session.pushes.acknowledge(now, ranges);
+        self.memory -= freed;
+        self.wake(key);
+    }
+
+    /// The session is carried by `path` from now on: what is unacknowledged is sent again there.
+    pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path) {
+        let Some(session) = self.get_mut(key) else { return };
+        session.path = path;
+        match path {
+            Path::Stream(_) => session.pushes.reattach(),
+            Path::Datagram(_) => session.pushes.repeat_all(now),
+        }
+        self.wake(key);
+    }
+}
+
+/// A message, encoded once for all its receivers.
+struct Message {
+    push: Push,
+    frame_len: usize,
+    payload_len: usize,
+}
+
+impl Message {
+    fn fits(&self, session: &Session) -> bool {
+        session.fits(self.frame_len, self.payload_len)
+    }
+}
+
+fn encode_message(sender: &[u8], body: &[u8]) -> Message {
+    let mut frame = Vec::with_capacity(sender.len() + body.len() + 32);
+    encode_rcv(sender, body, &mut frame);
+    // " sender 0001 body"
+    let payload_len = sender.len() + body.len() + 7;
+    Message { frame_len: frame.len(), payload_len, push: Push::Message(Arc::new(frame)) }
+}
+
+/// Joins names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.
+fn list_within<'a>(names: impl Iterator<Item = &'a Name>, limit: usize) -> Vec<u8> {
+    let names: Vec<&str> = names.map(Name::as_str).collect();
+    let whole = names.iter().map(|name| name.len() + 1).sum::<usize>();
+    if whole <= limit + 1 {
+        return names.join(" ").into_bytes();
+    }
+    let rest = |listed: usize| format!("+{}", names.len() - listed);
+    let mut list = String::new();
+    let mut listed = 0;
+    for name in &names {
+        if list.len() + name.len() + 1 + rest(listed).len() > limit {
+            break;
+        }
+        list.push_str(name);
+        list.push(' ');
+        listed += 1;
+    }
+    (list + &rest(listed)).into_bytes()
+}

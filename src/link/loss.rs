@@ -69,6 +69,19 @@ impl Verdicts {
         lost
     }
 
+    /// The same model and draws with counters of its own, for whoever judges elsewhere and reports with
+    /// [`Verdicts::count`].
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self { seen: 0, lost: 0, ..self.clone() }
+    }
+
+    /// Adds what a [`sibling`](Verdicts::sibling) has judged.
+    pub fn count(&mut self, seen: u64, lost: u64) {
+        self.seen += seen;
+        self.lost += lost;
+    }
+
     /// The model that decides.
     #[must_use]
     pub fn model(&self) -> &LossModel {

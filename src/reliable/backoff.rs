@@ -346,7 +346,7 @@ impl Attempts {
         rto: Option<Duration>,
         rng: &mut R,
     ) -> Option<Instant> {
-        if self.sends >= self.policy.max_sends || self.end.is_some_and(|end| now >= end) {
+        if !self.may_send(now) {
             return None;
         }
         if self.sends == 0 {
@@ -361,6 +361,24 @@ impl Attempts {
     #[must_use]
     pub fn sends(&self) -> u32 {
         self.sends
+    }
+
+    /// Whether [`Attempts::send`] would allow another send at `now`.
+    #[must_use]
+    pub fn may_send(&self, now: Instant) -> bool {
+        self.has_sends_left() && self.end.is_none_or(|end| now < end)
+    }
+
+    /// Whether the number of sends is not used up; the deadline may have passed all the same.
+    #[must_use]
+    pub fn has_sends_left(&self) -> bool {
+        self.sends < self.policy.max_sends
+    }
+
+    /// When the policy's deadline passes, counted from the first send; `None` without one, or before the first send.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.end
     }
 
     fn begin(&mut self, now: Instant, rto: Option<Duration>) {

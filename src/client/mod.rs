@@ -1,0 +1,428 @@
+//! The whole client without a socket: registers, asks, repeats, acknowledges, resumes.
+//!
+//! Driven by five verbs like everything in the core. In files: here what a user asks and what is due when;
+//! [`register`](self) how a session is opened, resumed and moved; `incoming` what the server says.
+//!
+//! The contract for whoever drives it:
+//!
+//! 1. Hand in `handle_datagram`, or for a stream `handle_connected`, `handle_bytes`, `handle_disconnected`; and
+//!    `handle_timeout` once the instant of `poll_timeout` has come. A spurious one is harmless.
+//! 2. Then send everything that `poll_transmit` gives, and take every [`Event`] from `poll`: [`Event::Connect`] asks for
+//!    a new stream connection, [`Event::Disconnect`] to drop it, [`Event::Closed`] is the last.
+//! 3. Wait for input or the deadline.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use rand::{CryptoRng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::{ClientConfig, Transport};
+use crate::reliable::{Attempts, Ended, Inbox, Outcome, RequestStats, Requests, RttEstimator, Sent, Ticket};
+use crate::wire::{Deframer, Token, Verb, encode_prefix};
+
+mod incoming;
+mod register;
+
+use incoming::{AckTimer, Pushed};
+use register::Registration;
+
+/// Something that the user of a client learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A stream connection is wanted: make one, then call `handle_connected` or `handle_disconnected`.
+    Connect,
+    /// The stream connection is no longer wanted: drop it. `handle_disconnected` need not be called.
+    Disconnect,
+    /// A session is open under the wanted name.
+    Registered {
+        /// Whether it is the session from before; otherwise it is a new one.
+        resumed: bool,
+    },
+    /// The session is gone at the server: what was in flight is unknown. A new one is being opened.
+    SessionLost,
+    /// A message; `sender` is `name` or `name#room`.
+    Message {
+        /// Who sent it.
+        sender: Vec<u8>,
+        /// What it says.
+        body: Vec<u8>,
+    },
+    /// So many messages were dropped here because this client read too slowly.
+    Gap(u64),
+    /// A request is sent again.
+    Retry(Sent),
+    /// A request has ended.
+    Ended(Ended),
+    /// The client is through: the last event.
+    Closed(Closed),
+}
+
+/// Why a client is through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It said goodbye.
+    Done,
+    /// The server refused the registration: its code and words.
+    Refused(u16, String),
+    /// Nobody answered until the policy gave up: no connection, or no answer to the registration.
+    GaveUp,
+    /// The server said goodbye; what it said before, if anything.
+    ServerBye(Option<String>),
+    /// Another program has taken up the session.
+    TakenUp,
+}
+
+/// What a client has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientStats {
+    /// Datagrams, or frames on a stream, that were sent.
+    pub transmits: u64,
+    /// Sends of a request beyond its first, registrations included.
+    pub retries: u64,
+    /// Answers to requests that had been answered already.
+    pub repeated_answers: u64,
+    /// Copies of pushes that had come already.
+    pub repeated_pushes: u64,
+    /// Datagrams that were not of this session.
+    pub stray: u64,
+    /// Datagrams that could not be read.
+    pub malformed: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A stream without connection; the next one is tried then.
+    Offline { retry_at: Instant },
+    /// A connection was asked for; it counts as failed then.
+    Connecting { due: Instant },
+    /// REG is under way; nothing else is sent.
+    Registering(Registration),
+    /// Requests may be sent.
+    Ready,
+    /// The end.
+    Closed,
+}
+
+/// The client.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    rng: ChaCha8Rng,
+    secrets: Secrets,
+    state: State,
+    /// The session's token, while there is a session.
+    token: Option<Token>,
+    /// The nonce of the REG that opens a session and on how many connections it was sent.
+    nonce: Option<(Token, u32)>,
+    /// The attempts to connect since there was last a session.
+    connecting: Option<Attempts>,
+    deframer: Deframer,
+    requests: Requests,
+    inbox: Inbox<Pushed>,
+    acks: AckTimer,
+    /// Requests of the client itself, of which its user hears nothing.
+    internal: BTreeSet<Ticket>,
+    /// Rooms that were joined, to be joined again in a new session.
+    rooms: Vec<Vec<u8>>,
+    /// What the server said before it said goodbye.
+    last_words: Option<String>,
+    keepalive_at: Option<Instant>,
+    /// When an interrupted client stops waiting for the answer to its BYE.
+    abort_at: Option<Instant>,
+    heard: bool,
+    outgoing: VecDeque<Vec<u8>>,
+    events: VecDeque<Event>,
+    stats: ClientStats,
+}
+
+/// The source of nonces; apart from the jitter, which is seeded.
+struct Secrets(Box<dyn CryptoRng + Send>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(..)")
+    }
+}
+
+impl Client {
+    /// A client that begins at `now`. `seed` reaches the jitter only; nonces are drawn from `secrets`.
+    pub fn new(now: Instant, config: ClientConfig, seed: u64, secrets: Box<dyn CryptoRng + Send>) -> Self {
+        let mut client = Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            secrets: Secrets(secrets),
+            state: State::Closed,
+            token: None,
+            nonce: None,
+            connecting: None,
+            deframer: Deframer::new(config.max_message),
+            requests: Requests::new(config.policy.clone(), config.window),
+            inbox: if config.unordered { Inbox::unordered() } else { Inbox::new() },
+            acks: AckTimer::default(),
+            internal: BTreeSet::new(),
+            rooms: Vec::new(),
+            last_words: None,
+            keepalive_at: None,
+            abort_at: None,
+            heard: false,
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: ClientStats::default(),
+            config,
+        };
+        match client.config.transport {
+            Transport::Stream => client.connect(now),
+            Transport::Datagram => client.begin(now),
+        }
+        client
+    }
+
+    /// The counters so far.
+    pub fn stats(&self) -> ClientStats {
+        let RequestStats { retries, repeated_answers } = self.requests.stats();
+        ClientStats { retries: self.stats.retries + retries, repeated_answers, ..self.stats }
+    }
+
+    /// What is known of the round trip.
+    pub fn rtt(&self) -> &RttEstimator {
+        self.requests.rtt()
+    }
+
+    /// Whether anything at all has come from the server.
+    pub fn has_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether a session is open, or none is wanted, so that requests go out at once.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
+    }
+
+    /// Whether every request has ended.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_idle()
+    }
+
+    /// Whether [`Event::Closed`] has come.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+}
+
+/// What a user asks. Each ends in exactly one [`Event::Ended`] that carries the ticket.
+impl Client {
+    /// Sends a message to a client or a `#room`.
+    pub fn send(&mut self, target: &[u8], body: &[u8]) -> Ticket {
+        self.ask(Verb::Snd, &[target, body])
+    }
+
+    /// Joins a `#room`.
+    pub fn join(&mut self, room: &[u8]) -> Ticket {
+        let ticket = self.ask(Verb::Jon, &[room]);
+        if !self.rooms.iter().any(|joined| joined == room) {
+            self.rooms.push(room.to_vec());
+        }
+        ticket
+    }
+
+    /// Leaves a `#room`.
+    pub fn leave(&mut self, room: &[u8]) -> Ticket {
+        self.rooms.retain(|joined| joined != room);
+        self.ask(Verb::Lev, &[room])
+    }
+
+    /// Asks for the names of everybody, or of a room's members.
+    pub fn list(&mut self, room: Option<&[u8]>) -> Ticket {
+        match room {
+            Some(room) => self.ask(Verb::Lst, &[room]),
+            None => self.ask(Verb::Lst, &[]),
+        }
+    }
+
+    /// Asks for an echo. It carries a nonce, so that nobody who has not seen it can answer.
+    pub fn ping(&mut self) -> Ticket {
+        let nonce = self.draw_token();
+        self.ask(Verb::Png, &[nonce.as_bytes()])
+    }
+
+    fn ask(&mut self, verb: Verb, words: &[&[u8]]) -> Ticket {
+        let payload = words.iter().fold(Vec::new(), |mut payload, word| {
+            payload.push(b' ');
+            payload.extend_from_slice(word);
+            payload
+        });
+        let length = payload.len();
+        let ticket = self.requests.ask(verb, payload);
+        if self.is_closed() {
+            self.requests.give_up_waiting();
+        } else if self.config.transport == Transport::Datagram && length > self.payload_limit() {
+            self.requests.refuse_waiting(ticket, 413, "Too long!");
+        }
+        self.collect_ended();
+        ticket
+    }
+
+    /// The longest payload that fits a datagram whatever its id.
+    fn payload_limit(&self) -> usize {
+        self.config.max_datagram.saturating_sub(crate::wire::PREFIX_LEN + crate::wire::MAX_HEAD)
+    }
+
+    /// Says goodbye once everything asked so far has ended.
+    pub fn close(&mut self) {
+        match self.config.name {
+            Some(_) if !self.is_closed() => self.ask_internally(Verb::Bye, Vec::new()),
+            Some(_) => {}
+            None => self.closed(Closed::Done),
+        }
+    }
+
+    /// Says goodbye at once and waits for the answer no longer than `patience`: what is in flight is unknown, what is
+    /// queued was never sent.
+    pub fn abort(&mut self, now: Instant, patience: Duration) {
+        self.requests.give_up(now);
+        self.collect_ended();
+        if self.token.is_some() && self.is_ready() {
+            self.abort_at = Some(now + patience);
+            self.ask_internally(Verb::Bye, Vec::new());
+        } else {
+            self.closed(Closed::Done);
+        }
+    }
+
+    fn ask_internally(&mut self, verb: Verb, payload: Vec<u8>) {
+        let ticket = self.requests.ask(verb, payload);
+        self.internal.insert(ticket);
+    }
+
+    fn draw_token(&mut self) -> Token {
+        let mut bits = [0; 16];
+        self.secrets.0.fill_bytes(&mut bits);
+        Token::from_bits(u128::from_le_bytes(bits))
+    }
+}
+
+/// Time.
+impl Client {
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &self.state {
+            State::Offline { retry_at } if *retry_at <= now => self.connect(now),
+            State::Connecting { due } if *due <= now => {
+                self.events.push_back(Event::Disconnect);
+                self.connect(now);
+            }
+            State::Registering(registration) if registration.is_over(now) => self.give_up(now),
+            _ => {}
+        }
+        self.requests.handle_timeout(now);
+        if self.acks.is_due(now) {
+            self.acknowledge();
+        }
+        if self.keepalive_at.is_some_and(|at| at <= now) && self.is_ready() {
+            self.keep_alive(now);
+        }
+        self.collect_ended();
+        if self.abort_at.is_some_and(|at| at <= now) {
+            self.closed(Closed::Done);
+        }
+    }
+
+    /// When `handle_timeout` or `poll_transmit` has something to do; `None` means never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::Offline { retry_at } => Some(*retry_at),
+            State::Connecting { due } => Some(*due),
+            State::Registering(registration) => Some(registration.due),
+            State::Ready => None,
+            State::Closed => return None,
+        };
+        let keepalive = self.keepalive_at.filter(|_| self.is_ready());
+        let requests = self.requests.poll_timeout(self.is_ready());
+        [state, requests, self.acks.due(), keepalive, self.abort_at].into_iter().flatten().min()
+    }
+
+    /// Without news for a while, a ping keeps the session of a datagram client alive.
+    fn keep_alive(&mut self, now: Instant) {
+        if self.requests.is_idle() && self.token.is_some() {
+            let nonce = self.draw_token();
+            self.ask_internally(Verb::Png, [b" ", &nonce.as_bytes()[..]].concat());
+        }
+        self.postpone_keepalive(now);
+    }
+
+    fn postpone_keepalive(&mut self, now: Instant) {
+        if self.config.transport == Transport::Datagram {
+            // RFC 8085 section 3.5: keepalives want jitter, so that many clients do not fall into step.
+            let tenths = rand::RngExt::random_range(&mut self.rng, 800..=1000u32);
+            self.keepalive_at = Some(now + self.config.keepalive * tenths / 1000);
+        }
+    }
+}
+
+/// Output.
+impl Client {
+    /// The next datagram, or piece of the stream, to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let bytes = match self.outgoing.pop_front() {
+            Some(bytes) => bytes,
+            None if self.is_ready() => self.next_request(now)?,
+            None => self.next_registration(now)?,
+        };
+        self.stats.transmits += 1;
+        self.postpone_keepalive(now);
+        Some(bytes)
+    }
+
+    /// The next event.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn next_request(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let mut bytes = self.prefixed();
+        let sent = self.requests.poll_transmit(now, &mut self.rng, &mut bytes);
+        self.collect_ended();
+        let sent = sent?;
+        if sent.sends > 1 {
+            self.events.push_back(Event::Retry(sent));
+        }
+        Some(bytes)
+    }
+
+    /// What a frame of this session begins with.
+    fn prefixed(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let (Transport::Datagram, Some(token)) = (self.config.transport, self.token) {
+            encode_prefix(token, &mut bytes);
+        }
+        bytes
+    }
+
+    /// Hands on the ends of requests; the end of BYE is the end of the client.
+    fn collect_ended(&mut self) {
+        while let Some(ended) = self.requests.poll_ended() {
+            if !self.internal.remove(&ended.ticket) {
+                self.events.push_back(Event::Ended(ended));
+            } else if ended.verb == Verb::Bye && ended.outcome != Outcome::NeverSent {
+                self.closed(Closed::Done);
+            }
+        }
+    }
+
+    /// The end of everything: whatever has not ended by itself ends now.
+    fn closed(&mut self, why: Closed) {
+        if self.is_closed() {
+            return;
+        }
+        self.state = State::Closed;
+        self.requests.give_up_waiting();
+        self.collect_ended();
+        self.events.push_back(Event::Closed(why));
+    }
+
+    /// The policy allows no more.
+    fn give_up(&mut self, now: Instant) {
+        self.requests.give_up(now);
+        self.closed(Closed::GaveUp);
+    }
+}

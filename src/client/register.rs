@@ -1,0 +1,271 @@
+//! How a client comes to a session: connections, REG, cookies, resume.
+//!
+//! A connection or address that the server does not know yet begins with REG, and nothing else is sent before it is
+//! answered. REG has its own schedule, of the same policy as all requests.
+
+use std::time::Instant;
+
+use super::{Client, Closed, Event, State};
+use crate::config::Transport;
+use crate::reliable::{Attempts, Inbox, Outcome, Sent, Ticket};
+use crate::wire::{Deframer, Frame, Id, Token, Verb, encode_args, encode_prefix, split_word};
+
+/// A REG that is under way.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) id: Id,
+    kind: Kind,
+    /// Over datagrams: what proves this address.
+    pub(super) cookie: Option<Token>,
+    attempts: Attempts,
+    /// When the last send counts as failed; or, while `now` is set, when to send.
+    pub(super) due: Instant,
+    /// To be sent at once, outside the schedule.
+    at_once: bool,
+    /// A 428 is obeyed at once the first time only.
+    challenged: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Opens a session; the nonce makes it repeatable.
+    Open(Token),
+    /// Takes up the session of this token.
+    Resume(Token),
+}
+
+impl Registration {
+    /// Whether the last send that the policy allows has failed.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        !self.at_once && self.due <= now && !self.attempts.may_send(now)
+    }
+}
+
+/// Connections.
+impl Client {
+    /// Asks for a connection, if the policy allows another one.
+    pub(super) fn connect(&mut self, now: Instant) {
+        let rto = self.requests.rtt().rto();
+        let attempts = self.connecting.get_or_insert_with(|| self.config.policy.start(&mut self.rng));
+        match attempts.send(now, rto, &mut self.rng) {
+            Some(due) => {
+                self.state = State::Connecting { due };
+                self.events.push_back(Event::Connect);
+            }
+            None => self.give_up(now),
+        }
+    }
+
+    /// The connection that [`Event::Connect`] asked for is there.
+    pub fn handle_connected(&mut self, now: Instant) {
+        if !matches!(self.state, State::Connecting { .. }) {
+            return;
+        }
+        self.deframer = Deframer::new(self.config.max_message);
+        self.acks.reset();
+        self.begin(now);
+    }
+
+    /// The connection is gone, or could not be made.
+    pub fn handle_disconnected(&mut self, now: Instant) {
+        self.outgoing.clear();
+        match self.state {
+            State::Closed | State::Offline { .. } => {}
+            // The next attempt keeps to the schedule: an address that refuses at once is not to be hammered.
+            State::Connecting { due } => self.state = State::Offline { retry_at: due },
+            State::Registering(_) | State::Ready if self.is_parting() => self.closed(Closed::Done),
+            State::Registering(_) | State::Ready => self.connect(now),
+        }
+    }
+
+    /// Whether the only thing left is the answer to an interrupted client's goodbye.
+    fn is_parting(&self) -> bool {
+        self.abort_at.is_some()
+    }
+}
+
+/// REG.
+impl Client {
+    /// Begins what has to come first on a new way to the server.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.config.name.is_none() {
+            return self.ready(now, false);
+        }
+        let kind = match self.token {
+            Some(token) => Kind::Resume(token),
+            None => Kind::Open(self.opening_nonce()),
+        };
+        self.register(now, kind, None);
+    }
+
+    /// The nonce of the session that is to be opened: drawn new for every session, kept until there is an answer.
+    fn opening_nonce(&mut self) -> Token {
+        let (nonce, ways) = match self.nonce {
+            Some((nonce, ways)) => (nonce, ways),
+            None => (self.draw_token(), 0),
+        };
+        self.nonce = Some((nonce, ways + 1));
+        nonce
+    }
+
+    fn register(&mut self, now: Instant, kind: Kind, cookie: Option<Token>) {
+        let Some(id) = self.requests.take_id(now) else { return self.give_up(now) };
+        self.state = State::Registering(Registration {
+            id,
+            kind,
+            cookie,
+            attempts: self.config.policy.start(&mut self.rng),
+            due: now,
+            at_once: true,
+            challenged: cookie.is_some(),
+        });
+    }
+
+    /// The next REG to send, if it is time.
+    pub(super) fn next_registration(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let rto = self.requests.rtt().rto();
+        let State::Registering(registration) = &mut self.state else { return None };
+        if !registration.at_once && registration.due > now {
+            return None;
+        }
+        registration.due = registration.attempts.send(now, rto, &mut self.rng)?;
+        registration.at_once = false;
+        let (id, due, sends) = (registration.id, registration.due, registration.attempts.sends());
+        if sends > 1 {
+            self.stats.retries += 1;
+            self.events.push_back(Event::Retry(Sent { ticket: Ticket(0), id, verb: Verb::Reg, sends, due }));
+        }
+        Some(self.encode_registration())
+    }
+
+    fn encode_registration(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let State::Registering(registration) = &self.state else { return bytes };
+        if let Some(cookie) = registration.cookie {
+            encode_prefix(cookie, &mut bytes);
+        }
+        let name = self.config.name.as_deref().unwrap_or_default().as_bytes();
+        let proof = match registration.kind {
+            Kind::Open(nonce) => [b"?", &nonce.as_bytes()[..]].concat(),
+            Kind::Resume(token) => token.as_bytes().to_vec(),
+        };
+        encode_args(Some(registration.id), Verb::Reg, &[name, &proof], &mut bytes);
+        bytes
+    }
+
+    /// The id of the REG that is under way.
+    pub(super) fn registering(&self) -> Option<Id> {
+        match &self.state {
+            State::Registering(registration) => Some(registration.id),
+            _ => None,
+        }
+    }
+
+    /// The server has answered REG.
+    pub(super) fn registration_answered(&mut self, now: Instant, outcome: Outcome) {
+        let State::Registering(registration) = &self.state else { return };
+        let kind = registration.kind;
+        match outcome {
+            Outcome::Acked(payload) => self.granted(now, kind, &payload),
+            Outcome::Rejected(401, _) => self.session_gone(now, kind),
+            Outcome::Rejected(code, text) => {
+                self.requests.give_up(now);
+                self.closed(Closed::Refused(code, crate::escape::escape(&text).into_owned()));
+            }
+            Outcome::Unknown | Outcome::NeverSent => self.give_up(now),
+        }
+    }
+
+    fn granted(&mut self, now: Instant, kind: Kind, payload: &[u8]) {
+        let Some(token) = payload.strip_prefix(b" ").and_then(Token::parse) else { return };
+        self.token = Some(token);
+        let ways = self.nonce.map_or(0, |(_, ways)| ways);
+        match kind {
+            // Another connection opened it, and is gone: a repeated nonce moves nothing, a resume does.
+            Kind::Open(_) if ways > 1 && self.config.transport == Transport::Stream => {
+                self.nonce = None;
+                self.register(now, Kind::Resume(token), None);
+            }
+            Kind::Open(_) => {
+                self.nonce = None;
+                self.ready(now, false);
+            }
+            Kind::Resume(_) => self.ready(now, true),
+        }
+    }
+
+    /// Requests may go out.
+    fn ready(&mut self, now: Instant, resumed: bool) {
+        self.state = State::Ready;
+        self.connecting = None;
+        self.requests.repeat_all(now);
+        self.postpone_keepalive(now);
+        if self.config.name.is_some() {
+            self.events.push_back(Event::Registered { resumed });
+        }
+    }
+
+    /// The session of this REG is gone: what was in flight is unknown, and a new one is opened.
+    fn session_gone(&mut self, now: Instant, kind: Kind) {
+        match kind {
+            Kind::Resume(_) => self.session_lost(now),
+            Kind::Open(_) => {
+                // A nonce that is spent: another one, but on the schedule that is running.
+                self.nonce = None;
+                let nonce = self.opening_nonce();
+                let Some(id) = self.requests.take_id(now) else { return self.give_up(now) };
+                if let State::Registering(registration) = &mut self.state {
+                    (registration.id, registration.kind) = (id, Kind::Open(nonce));
+                }
+            }
+        }
+    }
+
+    /// The server no longer knows the session.
+    pub(super) fn session_lost(&mut self, now: Instant) {
+        self.requests.session_lost(now);
+        (self.token, self.nonce) = (None, None);
+        self.inbox = if self.config.unordered { Inbox::unordered() } else { Inbox::new() };
+        self.acks.reset();
+        self.collect_ended();
+        if self.is_closed() {
+            return;
+        }
+        self.events.push_back(Event::SessionLost);
+        for room in self.rooms.clone() {
+            self.ask_internally(Verb::Jon, [b" ", &room[..]].concat());
+        }
+        self.begin(now);
+    }
+
+    /// A 428: the cookie that proves this address, and before there is a session the nonce that it answers.
+    pub(super) fn challenged(&mut self, now: Instant, frame: &Frame<'_>) {
+        let (_, rest) = split_word(frame.args());
+        let (cookie, nonce) = split_word(rest.unwrap_or_default());
+        let Some(cookie) = Token::parse(cookie) else { return };
+        let policy = &self.config.policy;
+        match (&mut self.state, frame.id) {
+            (State::Registering(registration), Some(id)) if id == registration.id => {
+                let ours = match registration.kind {
+                    Kind::Open(nonce) | Kind::Resume(nonce) => nonce,
+                };
+                if nonce.and_then(Token::parse) != Some(ours) {
+                    return;
+                }
+                registration.cookie = Some(cookie);
+                if !registration.challenged {
+                    registration.challenged = true;
+                    registration.at_once = true;
+                    // What follows is another datagram, with a schedule of its own.
+                    registration.attempts = policy.start(&mut self.rng);
+                }
+            }
+            (State::Ready, None) => {
+                if let Some(token) = self.token {
+                    self.register(now, Kind::Resume(token), Some(cookie));
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a server and a client can be told: every knob with its unit, default and bound.
+//!
+//! Values are resolved here, not parsed: the command line is in `cli`. Durations and probabilities come as validated
+//! types, so nothing in the core has to doubt them.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::hub::HubConfig;
+use crate::link::LossModel;
+use crate::reliable::Backoff;
+use crate::wire::DATAGRAM_MIN_LIMIT;
+
+/// How a [`crate::server::Server`] behaves.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Queues, and the retransmission of pushes.
+    pub hub: HubConfig,
+    /// Loss of what comes in: datagrams, and tagged requests on streams. Default: none.
+    pub loss_in: LossModel,
+    /// Loss of what goes out: datagrams, and answers to tagged requests on streams. Default: none.
+    pub loss_out: LossModel,
+    /// The seed of the losses. It reaches nothing else: no token, no key.
+    pub seed: u64,
+    /// How long a stream session outlives its connection. Default 30 s.
+    pub linger: Duration,
+    /// How long a datagram session lives after the last datagram with its token. Default 90 s.
+    pub idle: Duration,
+    /// The longest payload that is read, in bytes. Default 16 MiB. A connection that announces more is closed.
+    pub max_message: usize,
+    /// The largest datagram that is ever sent, in bytes, to peers that have sent one as large. Default 1,200.
+    pub max_datagram: usize,
+    /// How long a connection without a session may go without a whole frame. Default 60 s.
+    pub register_timeout: Duration,
+    /// How long a frame may take once begun, plus one second per 64 KiB announced. Default 10 s.
+    pub frame_timeout: Duration,
+    /// Where an untagged REG over UDP registers at once, without proof of address. Default: loopback.
+    pub bare_udp: Vec<IpNet>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            hub: HubConfig::default(),
+            loss_in: LossModel::None,
+            loss_out: LossModel::None,
+            seed: 0,
+            linger: Duration::from_secs(30),
+            idle: Duration::from_secs(90),
+            max_message: 16 << 20,
+            max_datagram: DATAGRAM_MIN_LIMIT,
+            register_timeout: Duration::from_secs(60),
+            frame_timeout: Duration::from_secs(10),
+            bare_udp: loopback(),
+        }
+    }
+}
+
+/// 127.0.0.0/8 and ::1.
+pub fn loopback() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect()
+}
+
+/// Over what a client talks to its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A byte stream: TCP.
+    Stream,
+    /// Datagrams: UDP.
+    Datagram,
+}
+
+/// How a [`crate::client::Client`] behaves.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Over what it talks.
+    pub transport: Transport,
+    /// The name to register under; `None` registers nothing, which is enough for pings.
+    pub name: Option<String>,
+    /// When requests are repeated, and when they are given up; lost connections are made again by the same policy.
+    pub policy: Backoff,
+    /// How many requests may be in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
+    pub window: usize,
+    /// The longest payload that is read, in bytes. Default 16 MiB and room for the sender's name.
+    pub max_message: usize,
+    /// The largest datagram that is sent, in bytes. Default 1,200.
+    pub max_datagram: usize,
+    /// Over UDP, how long to be silent before a ping keeps the session. Default 25 s; RFC 8085 forbids less than 15 s.
+    pub keepalive: Duration,
+    /// Pushes are handed on as they arrive, to prove that the tests notice.
+    #[doc(hidden)]
+    pub unordered: bool,
+}
+
+impl ClientConfig {
+    /// A client of the given name over the given transport, with this policy.
+    pub fn new(transport: Transport, name: Option<&str>, policy: Backoff) -> Self {
+        Self {
+            transport,
+            name: name.map(str::to_owned),
+            policy,
+            window: 1,
+            max_message: (16 << 20) + 1_024,
+            max_datagram: DATAGRAM_MIN_LIMIT,
+            keepalive: Duration::from_secs(25),
+            unordered: false,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Why a request is refused: the codes of the protocol, mapped to their texts in this one place.
+
+use std::fmt;
+
+/// A refusal that travels to a client: `ERR len text` to an untagged request, `@id ERR len code text` to a tagged one.
+///
+/// A refusal is final for the id it answers: what was refused has not happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The payload is not what the verb takes (400).
+    Malformed = 1,
+    /// No such verb (400).
+    UnknownVerb,
+    /// A room's name is `#` and a name (400).
+    NotARoomName,
+    /// A request that needs a session came before REG (401).
+    RegisterFirst,
+    /// The session of that token or nonce is gone (401).
+    SessionGone,
+    /// The name breaks the rules for names, or is not allowed from there (403).
+    NameNotAllowed,
+    /// Nobody has that name (404).
+    NoSuchClient,
+    /// Nobody is in that room, or the sender is not in it (404).
+    NoSuchRoom,
+    /// The name is in use (409).
+    NameTaken,
+    /// This connection has a session under another name (409).
+    AlreadyRegistered,
+    /// The id was used for another request (409).
+    IdReused,
+    /// The session was resumed on another connection (409).
+    TakenUp,
+    /// The id is below the window of remembered ids: it may or may not have been executed (410).
+    Stale,
+    /// The message is too long for its receiver or for the way to it (413).
+    TooLong,
+    /// Over UDP, an untagged REG is for addresses in `--bare-udp` only (428).
+    NotProven,
+    /// The receiver's queue, or all queues together, are full (503).
+    QueueFull,
+    /// No more sessions, or no more rooms for this session (503).
+    ServerFull,
+    /// The server is shutting down (503).
+    Draining,
+}
+
+impl Refusal {
+    const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::UnknownVerb,
+        Self::NotARoomName,
+        Self::RegisterFirst,
+        Self::SessionGone,
+        Self::NameNotAllowed,
+        Self::NoSuchClient,
+        Self::NoSuchRoom,
+        Self::NameTaken,
+        Self::AlreadyRegistered,
+        Self::IdReused,
+        Self::TakenUp,
+        Self::Stale,
+        Self::TooLong,
+        Self::NotProven,
+        Self::QueueFull,
+        Self::ServerFull,
+        Self::Draining,
+    ];
+
+    /// The three-digit code and the text of this refusal.
+    const fn entry(self) -> (u16, &'static str) {
+        match self {
+            Self::Malformed => (400, "Malformed request!"),
+            Self::UnknownVerb => (400, "Unknown verb!"),
+            Self::NotARoomName => (400, "Not a room name!"),
+            Self::RegisterFirst => (401, "Register first!"),
+            Self::SessionGone => (401, "Session gone!"),
+            Self::NameNotAllowed => (403, "Name not allowed here!"),
+            Self::NoSuchClient => (404, "No such client!"),
+            Self::NoSuchRoom => (404, "No such room!"),
+            Self::NameTaken => (409, "Name taken!"),
+            Self::AlreadyRegistered => (409, "Already registered!"),
+            Self::IdReused => (409, "Id used for something else!"),
+            Self::TakenUp => (409, "taken up elsewhere"),
+            Self::Stale => (410, "Stale id!"),
+            Self::TooLong => (413, "Too long!"),
+            Self::NotProven => (428, "Address not proven!"),
+            Self::QueueFull => (503, "Queue full!"),
+            Self::ServerFull => (503, "Server full!"),
+            Self::Draining => (503, "Shutting down!"),
+        }
+    }
+
+    /// The three-digit code, 400 to 503.
+    pub const fn code(self) -> u16 {
+        self.entry().0
+    }
+
+    /// The text that goes with the code.
+    pub const fn text(self) -> &'static str {
+        self.entry().1
+    }
+
+    /// One byte by which the dedup window remembers this refusal; never 0.
+    pub(crate) const fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// The refusal that [`Refusal::to_byte`] made this byte from.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.to_byte() == byte)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code(), self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_survives_the_byte_it_is_remembered_by() {
+        for (n, refusal) in (1u8..).zip(Refusal::ALL) {
+            assert_eq!(refusal.to_byte(), n, "{refusal:?} is out of line in ALL");
+            assert_eq!(Refusal::from_byte(n), Some(refusal));
+            assert!((400..=503).contains(&refusal.code()));
+        }
+        assert_eq!(Refusal::from_byte(0), None);
+        assert_eq!(Refusal::from_byte(200), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
+
+use std::collections::HashMap;
+
+use super::name::{ClashKey, FoldKey, RoomName};
+use super::session::SessionKey;
+use crate::error::Refusal;
+
+/// One room.
+#[derive(Debug)]
+pub struct Room {
+    name: RoomName,
+    /// In the order joined.
+    members: Vec<SessionKey>,
+}
+
+impl Room {
+    /// The name as its first member wrote it.
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// The members, in the order joined.
+    pub fn members(&self) -> &[SessionKey] {
+        &self.members
+    }
+}
+
+/// All rooms.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    by_fold: HashMap<FoldKey, Room>,
+    by_clash: HashMap<ClashKey, FoldKey>,
+}
+
+impl Rooms {
+    /// The room with this key.
+    pub fn get(&self, key: &str) -> Option<&Room> {
+        self.by_fold.get(key)
+    }
+
+    /// Puts `member`, who is not in it yet, into the room of that name, and makes the room if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when another room's name looks the same.
+    pub fn join(&mut self, name: &RoomName, member: SessionKey) -> Result<(), Refusal> {
+        let fold = name.fold();
+        match self.by_clash.get(&name.clash_key()) {
+            Some(standing) if *standing != fold => return Err(Refusal::NameTaken),
+            Some(_) => {}
+            None => {
+                self.by_clash.insert(name.clash_key(), fold.clone());
+            }
+        }
+        let room = self.by_fold.entry(fold).or_insert_with(|| Room { name: name.clone(), members: Vec::new() });
+        room.members.push(member);
+        Ok(())
+    }
+
+    /// Takes `member` out of the room with this key; the last one to leave ends the room.
+    pub fn leave(&mut self, key: &FoldKey, member: SessionKey) {
+        let Some(room) = self.by_fold.get_mut(key) else { return };
+        room.members.retain(|other| *other != member);
+        if room.members.is_empty() {
+            self.by_clash.remove(&room.name.clash_key());
+            self.by_fold.remove(key);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A session: a name, a token, rooms, the dedup window, and what is on its way to it.
+//!
+//! A session is not a connection: a stream session outlives its connection by the linger time, a datagram session
+//! outlives a change of address. What one session may do to another is in the hub; this file knows only one.
+
+use std::time::Instant;
+
+use super::name::{FoldKey, Name};
+use super::queue::{Push, SendQueue};
+use crate::reliable::{Pushes, Replies};
+use crate::service::{ConnId, Peer};
+use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
+
+/// Names a session for as long as the hub lives; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey {
+    pub(super) slot: usize,
+    pub(super) serial: u64,
+}
+
+/// The way to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// A stream: its connection, or none while the session lingers.
+    Stream(Option<ConnId>),
+    /// Datagrams.
+    Datagram(DatagramPath),
+}
+
+/// The way to a session over datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatagramPath {
+    /// The proven address.
+    pub peer: Peer,
+    /// The largest datagram that may be sent there, in bytes.
+    pub limit: usize,
+    /// When the last datagram with the session's token came.
+    pub heard: Instant,
+}
+
+/// The longest tag: `@`, 19 digits and a space. A push is numbered when it is sent, so room is kept for any number.
+const TAG_MAX: usize = 21;
+/// The longest head of an untagged frame over datagrams, `RCV 9999`.
+const SHORT_HEAD: usize = 8;
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    /// The name it is found by.
+    pub name: Name,
+    /// Whether it registered with a tag: numbered, acknowledged pushes. Otherwise asio_chatserver's protocol.
+    pub tagged: bool,
+    /// What proves that a datagram or a resume is of this session.
+    pub token: Token,
+    /// The nonce that opened it.
+    pub nonce: Option<Token>,
+    /// The id of the newest REG that was executed; 0 for none.
+    pub newest_reg: u64,
+    /// Where it is.
+    pub path: Path,
+    /// The rooms it is in, in the order joined.
+    pub rooms: Vec<FoldKey>,
+    /// Which requests were executed.
+    pub replies: Replies,
+    pub(super) queue: SendQueue,
+    pub(super) pushes: Pushes<Push>,
+    pub(super) woken: bool,
+    /// The server's BYE is queued: nothing comes behind it.
+    pub(super) said_bye: bool,
+}
+
+impl Session {
+    /// The bytes queued, and sent and not acknowledged.
+    pub fn cost(&self) -> usize {
+        self.queue.cost() + self.pushes.cost()
+    }
+
+    /// Whether the server's goodbye is queued or sent: nothing comes behind it.
+    pub fn has_said_bye(&self) -> bool {
+        self.said_bye
+    }
+
+    /// Whether nothing waits to be sent or to be acknowledged.
+    pub fn is_settled(&self) -> bool {
+        self.queue.is_empty() && self.pushes.is_empty()
+    }
+
+    /// The messages that were promised and are not known to have arrived.
+    pub fn undelivered(&self) -> usize {
+        let sent = self.pushes.unacknowledged().filter(|push| matches!(push, Push::Message(_)));
+        self.queue.messages() + sent.count()
+    }
+
+    /// Whether an RCV of `frame_len` bytes with a payload of `payload_len` can ever be sent to this session.
+    pub(super) fn fits(&self, frame_len: usize, payload_len: usize) -> bool {
+        if !self.tagged && payload_len > SHORT_LENGTH_MAX {
+            return false;
+        }
+        match self.path {
+            Path::Stream(_) => true,
+            Path::Datagram(DatagramPath { limit, .. }) if self.tagged => PREFIX_LEN + TAG_MAX + frame_len <= limit,
+            Path::Datagram(DatagramPath { limit, .. }) => frame_len <= limit,
+        }
+    }
+
+    /// How long a single answer's payload may be on the way to this session.
+    pub fn answer_limit(&self) -> usize {
+        match self.path {
+            Path::Stream(_) => SHORT_LENGTH_MAX,
+            Path::Datagram(DatagramPath { limit, .. }) => {
+                limit.saturating_sub(PREFIX_LEN + TAG_MAX + SHORT_HEAD).min(SHORT_LENGTH_MAX)
+            }
+        }
+    }
+}
+
+/// What goes out next. Each returns the bytes of the bound that this freed.
+impl Session {
+    /// Appends the next push for the connection that carries this session; `None` when nothing waits.
+    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        if let Some((id, push)) = self.pushes.poll_resend() {
+            push.encode(Some(id), out);
+            return Some(0);
+        }
+        self.send_queued(now, out)
+    }
+
+    /// Appends the next datagram of pushes; `None` when nothing waits or the window is full.
+    pub(super) fn next_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        if !self.tagged {
+            return self.send_queued(now, out);
+        }
+        let start = out.len();
+        encode_prefix(self.token, out);
+        if let Some((id, push)) = self.pushes.poll_repeat(now) {
+            push.encode(Some(id), out);
+            return Some(0);
+        }
+        let freed = if self.pushes.has_room() { self.send_queued(now, out) } else { None };
+        if freed.is_none() {
+            out.truncate(start);
+        }
+        freed
+    }
+
+    fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        let push = self.queue.pop()?;
+        let cost = push.cost();
+        if !self.tagged {
+            push.encode(None, out);
+            return Some(cost);
+        }
+        let (id, push) = self.pushes.send(now, push, cost)?;
+        push.encode(Some(id), out);
+        Some(0)
+    }
+
+    /// Whether [`Session::next_on_stream`] has something to say.
+    pub(super) fn has_stream_output(&self) -> bool {
+        !self.queue.is_empty() || self.pushes.has_resend()
+    }
+}

@@ -1,0 +1,122 @@
+//! The receiver's side of pushes: each is handed on once and in order, and every copy is acknowledged.
+
+use std::collections::BTreeMap;
+
+use crate::wire::Id;
+
+/// How far beyond the next expected push one is held: twice the sender's largest window, so that a peer that counts
+/// wildly cannot make a client hold everything.
+pub const MAX_HELD: u64 = 64;
+
+/// What became of a push that came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The first copy: it will be handed on.
+    Fresh,
+    /// Another copy: only its acknowledgement is repeated.
+    Copy,
+    /// Too far ahead to be held; not acknowledged, so it comes again.
+    TooFar,
+}
+
+/// Puts pushes into order and drops copies.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    next: u64,
+    held: BTreeMap<u64, T>,
+    unordered: bool,
+}
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self { next: 1, held: BTreeMap::new(), unordered: false }
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Expects push 1.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Hands pushes on as they arrive, to prove that the tests notice.
+    #[doc(hidden)]
+    pub fn unordered() -> Self {
+        Self { unordered: true, ..Self::default() }
+    }
+
+    /// Takes in one push.
+    pub fn receive(&mut self, id: Id, item: T) -> Receipt {
+        let id = id.get();
+        if id < self.next || self.held.contains_key(&id) {
+            return Receipt::Copy;
+        }
+        if id - self.next >= MAX_HELD {
+            return Receipt::TooFar;
+        }
+        self.held.insert(id, item);
+        Receipt::Fresh
+    }
+
+    /// The next push in order, if it is here.
+    pub fn pop(&mut self) -> Option<T> {
+        if self.unordered {
+            return self.held.pop_last().map(|(id, item)| {
+                self.next = self.next.max(id + 1);
+                item
+            });
+        }
+        let item = self.held.remove(&self.next)?;
+        self.next += 1;
+        Some(item)
+    }
+
+    /// Everything received so far as ranges, lowest first: what an acknowledgement names.
+    ///
+    /// It names all again each time, so that a lost acknowledgement is made good by the next one.
+    pub fn received(&self) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        if self.next > 1 {
+            ranges.push((1, self.next - 1));
+        }
+        for &id in self.held.keys() {
+            match ranges.last_mut() {
+                Some((_, high)) if *high + 1 == id => *high = id,
+                _ => ranges.push((id, id)),
+            }
+        }
+        ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> Id {
+        Id::new(n).unwrap()
+    }
+
+    #[test]
+    fn pushes_are_handed_on_once_and_in_order_whatever_order_they_come_in() {
+        let mut inbox = Inbox::new();
+        for n in [3, 1, 3, 1, 4] {
+            inbox.receive(id(n), n);
+        }
+        assert_eq!(inbox.pop(), Some(1));
+        assert_eq!(inbox.pop(), None);
+        assert_eq!(inbox.received(), [(1, 1), (3, 4)]);
+        assert_eq!(inbox.receive(id(2), 2), Receipt::Fresh);
+        assert_eq!(std::iter::from_fn(|| inbox.pop()).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(inbox.receive(id(2), 2), Receipt::Copy);
+        assert_eq!(inbox.received(), [(1, 4)]);
+    }
+
+    #[test]
+    fn a_push_far_ahead_is_not_held() {
+        let mut inbox = Inbox::new();
+        assert_eq!(inbox.receive(id(1 + MAX_HELD), ()), Receipt::TooFar);
+        assert_eq!(inbox.receive(id(MAX_HELD), ()), Receipt::Fresh);
+        assert_eq!(inbox.received(), [(MAX_HELD, MAX_HELD)]);
+    }
+}

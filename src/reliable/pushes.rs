@@ -1,0 +1,307 @@
+//! The sender's side of pushes: what has a number is repeated until it is acknowledged.
+//!
+//! A push is numbered when it is first sent, and what has a number is never dropped. Over datagrams each push has a
+//! retransmission timer (RFC 6298 with the configured first timeout as floor) and the number in flight is bounded by a
+//! window that grows by one per window acknowledged and halves on a timeout (RFC 8085 section 3.1). On a stream each is
+//! sent once per connection and kept until acknowledged. What waits for a number is not here: `hub::queue`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::RttEstimator;
+use crate::wire::Id;
+
+/// The window over datagrams when nothing is known of the path, in pushes.
+pub const INITIAL_WINDOW: usize = 4;
+/// The largest window over datagrams, in pushes.
+pub const MAX_WINDOW: usize = 32;
+
+/// The retransmission timeouts of pushes over datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushTimeouts {
+    /// The first timeout, and the floor of what the RTT gives; 0.1 s by default.
+    pub first: Duration,
+    /// The longest timeout that doubling reaches; 1 s by default.
+    pub longest: Duration,
+}
+
+impl Default for PushTimeouts {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(100), longest: Duration::from_secs(1) }
+    }
+}
+
+#[derive(Debug)]
+struct InFlight<T> {
+    item: T,
+    cost: usize,
+    sends: u32,
+    sent_at: Instant,
+    due: Instant,
+}
+
+/// The numbered pushes of one session that are not acknowledged yet.
+#[derive(Debug)]
+pub struct Pushes<T> {
+    timeouts: PushTimeouts,
+    rtt: RttEstimator,
+    next: u64,
+    in_flight: BTreeMap<u64, InFlight<T>>,
+    cost: usize,
+    /// On a stream: the lowest id that this connection has not carried.
+    resend_from: u64,
+    window: usize,
+    /// Pushes acknowledged since the window last changed.
+    acked_in_window: usize,
+    /// The window does not halve again before this: one round trip is one congestion event.
+    halved_until: Option<Instant>,
+    never_repeat: bool,
+}
+
+impl<T> Pushes<T> {
+    /// No push yet; ids count up from 1.
+    pub fn new(timeouts: PushTimeouts) -> Self {
+        Self {
+            timeouts,
+            rtt: RttEstimator::new().with_floor(timeouts.first).with_ceiling(timeouts.longest.max(timeouts.first)),
+            next: 1,
+            in_flight: BTreeMap::new(),
+            cost: 0,
+            resend_from: 1,
+            window: INITIAL_WINDOW,
+            acked_in_window: 0,
+            halved_until: None,
+            never_repeat: false,
+        }
+    }
+
+    /// Pushes that are sent once only, to prove that the tests notice.
+    #[doc(hidden)]
+    pub fn never_repeat(mut self) -> Self {
+        self.never_repeat = true;
+        self
+    }
+
+    /// The bytes that the unacknowledged pushes cost.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// How many pushes are sent and not acknowledged.
+    pub fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether everything that was sent is acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// The unacknowledged pushes, the oldest first.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &T> {
+        self.in_flight.values().map(|push| &push.item)
+    }
+
+    /// Numbers `item`, which costs `cost` bytes, and takes it as sent at `now`.
+    ///
+    /// Returns `None`, and keeps nothing, once 10^19-1 ids are used up.
+    pub fn send(&mut self, now: Instant, item: T, cost: usize) -> Option<(Id, &T)> {
+        let id = Id::new(self.next)?;
+        let due = now + self.timeout(1);
+        self.next += 1;
+        self.resend_from = self.next;
+        self.cost += cost;
+        let push = self.in_flight.entry(id.get()).or_insert(InFlight { item, cost, sends: 1, sent_at: now, due });
+        Some((id, &push.item))
+    }
+
+    /// The peer has these ids, lowest and highest of each range. Ranges beyond what was sent are clipped.
+    ///
+    /// Returns the bytes that this freed.
+    pub fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)]) -> usize {
+        let before = self.cost;
+        let mut newest: Option<(u64, Instant)> = None;
+        for &(low, high) in ranges {
+            while let Some((&id, _)) = self.in_flight.range(low..=high.max(low)).next_back() {
+                let sent_at = self.acknowledge_one(id);
+                newest = newest.max(sent_at.map(|at| (id, at)));
+            }
+        }
+        // Only the newest says how long an answer takes: the others may be named late, after a lost acknowledgement.
+        if let Some((_, sent_at)) = newest {
+            self.rtt.sample(now.saturating_duration_since(sent_at));
+        }
+        before - self.cost
+    }
+
+    /// Returns when the push was sent, unless it was repeated: Karn's rule, such a sample would be ambiguous.
+    fn acknowledge_one(&mut self, id: u64) -> Option<Instant> {
+        let push = self.in_flight.remove(&id)?;
+        self.cost -= push.cost;
+        self.acked_in_window += 1;
+        if self.acked_in_window >= self.window {
+            self.acked_in_window = 0;
+            self.window = (self.window + 1).min(MAX_WINDOW);
+        }
+        (push.sends == 1).then_some(push.sent_at)
+    }
+
+    /// The timeout after the `sends`-th send: doubled each time, capped.
+    fn timeout(&self, sends: u32) -> Duration {
+        let first = self.rtt.rto().unwrap_or(self.timeouts.first).max(self.timeouts.first);
+        let doublings = sends.saturating_sub(1).min(31);
+        first.saturating_mul(1 << doublings).min(self.timeouts.longest.max(self.timeouts.first))
+    }
+}
+
+/// Over datagrams.
+impl<T> Pushes<T> {
+    /// Whether the window has room for a new push.
+    pub fn has_room(&self) -> bool {
+        self.in_flight.len() < self.window
+    }
+
+    /// The next push whose timeout has passed, sent again at `now`; the window bounds these as well.
+    pub fn poll_repeat(&mut self, now: Instant) -> Option<(Id, &T)> {
+        let (&id, _) = self.candidates().find(|(_, push)| push.due <= now)?;
+        self.halve_window(now);
+        let sends = self.in_flight.get(&id)?.sends.saturating_add(1);
+        let due = now + self.timeout(sends);
+        let push = self.in_flight.get_mut(&id)?;
+        (push.sends, push.due) = (sends, due);
+        Some((Id::new(id)?, &push.item))
+    }
+
+    /// When [`Pushes::poll_repeat`] has something to say; `None` means never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.candidates().map(|(_, push)| push.due).min()
+    }
+
+    /// The peer has moved or was silent: whatever is unacknowledged is due now.
+    pub fn repeat_all(&mut self, now: Instant) {
+        for push in self.in_flight.values_mut() {
+            push.due = now;
+        }
+    }
+
+    /// What may be repeated: the oldest pushes, as many as the window holds.
+    fn candidates(&self) -> impl Iterator<Item = (&u64, &InFlight<T>)> {
+        let most = if self.never_repeat { 0 } else { self.window };
+        self.in_flight.iter().take(most)
+    }
+
+    fn halve_window(&mut self, now: Instant) {
+        if self.halved_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.window = (self.window / 2).max(1);
+        self.acked_in_window = 0;
+        self.halved_until = Some(now + self.rtt.srtt().unwrap_or(self.timeouts.first));
+    }
+}
+
+/// On a stream.
+impl<T> Pushes<T> {
+    /// A new connection carries the session: everything unacknowledged is to be sent again, from the lowest.
+    pub fn reattach(&mut self) {
+        self.resend_from = self.in_flight.keys().next().copied().unwrap_or(self.next);
+    }
+
+    /// The next unacknowledged push that this connection has not carried yet.
+    pub fn poll_resend(&mut self) -> Option<(Id, &T)> {
+        let (&id, push) = self.in_flight.range(self.resend_from..).next()?;
+        self.resend_from = id + 1;
+        Some((Id::new(id)?, &push.item))
+    }
+
+    /// Whether [`Pushes::poll_resend`] has something to say.
+    pub fn has_resend(&self) -> bool {
+        self.in_flight.range(self.resend_from..).next().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn sent(now: Instant, count: u32) -> Pushes<u32> {
+        let mut pushes = Pushes::new(PushTimeouts::default());
+        for n in 1..=count {
+            pushes.send(now, n, 10);
+        }
+        pushes
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_repeated_with_doubling_up_to_the_longest_timeout() {
+        let now = start();
+        let mut pushes = sent(now, 1);
+        let mut at = now;
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let due = pushes.poll_timeout().unwrap();
+            assert!(pushes.poll_repeat(due - ms(1)).is_none());
+            assert_eq!(pushes.poll_repeat(due).map(|(id, item)| (id.get(), *item)), Some((1, 1)));
+            waits.push((due - at).as_millis());
+            at = due;
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn acknowledgements_may_name_what_was_never_sent_and_are_clipped() {
+        let now = start();
+        let mut pushes = sent(now, 4);
+        assert_eq!(pushes.acknowledge(now, &[(2, crate::wire::MAX_ID), (9, 9), (5, 3)]), 30);
+        assert_eq!(pushes.unacknowledged().copied().collect::<Vec<_>>(), [1]);
+        assert_eq!(pushes.acknowledge(now, &[(1, 1), (1, 1)]), 10);
+        assert!(pushes.is_empty() && pushes.cost() == 0 && pushes.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn the_window_starts_at_4_grows_by_one_per_window_and_halves_once_per_round_trip() {
+        let now = start();
+        let mut pushes = sent(now, 4);
+        assert!(!pushes.has_room());
+        pushes.acknowledge(now + ms(10), &[(1, 4)]);
+        assert_eq!(pushes.window, 5);
+        for n in 0..5 {
+            pushes.send(now + ms(10), n, 1);
+        }
+        let late = now + ms(500);
+        while pushes.poll_repeat(late).is_some() {}
+        assert_eq!(pushes.window, 2, "two timeouts at one instant are one congestion event");
+    }
+
+    #[test]
+    fn a_resumed_stream_repeats_just_what_was_not_acknowledged_from_the_lowest() {
+        let now = start();
+        let mut pushes = sent(now, 4);
+        assert!(!pushes.has_resend(), "the connection that sent them needs no repeat");
+        pushes.acknowledge(now, &[(1, 1), (3, 3)]);
+        pushes.reattach();
+        let again: Vec<u64> = std::iter::from_fn(|| pushes.poll_resend().map(|(id, _)| id.get())).collect();
+        assert_eq!(again, [2, 4]);
+        assert_eq!(pushes.send(now, 5, 1).map(|(id, _)| id.get()), Some(5));
+        assert!(!pushes.has_resend());
+    }
+
+    #[test]
+    fn a_round_trip_time_replaces_the_first_timeout_but_never_goes_below_it() {
+        let now = start();
+        let mut pushes = sent(now, 1);
+        pushes.acknowledge(now + ms(200), &[(1, 1)]);
+        pushes.send(now + ms(200), 2, 1);
+        let wait = pushes.poll_timeout().unwrap() - (now + ms(200));
+        assert_eq!(wait, ms(600), "SRTT 200 ms + 4 x RTTVAR 100 ms");
+    }
+}

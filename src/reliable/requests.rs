@@ -1,0 +1,301 @@
+//! The asker: requests with ids, repeated until they are answered or the policy gives up.
+//!
+//! Every request ends in exactly one [`Outcome`]. A request gets its id when it is first sent, and is repeated under
+//! that id with the same bytes. At most `window` requests are in flight, and none [`super::WINDOW`] or more below the
+//! newest id, so that the answerer still remembers each of them. What a connection is, and when one may send, is
+//! decided by the client.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::{Attempts, Backoff, RttEstimator, WINDOW};
+use crate::wire::{Frame, Id, Verb};
+
+/// Names a request from the moment it is asked; ids come later, with the first send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took effect, exactly once. What the answer carried.
+    Acked(Vec<u8>),
+    /// It did not take effect: the code and the server's words.
+    Rejected(u16, Vec<u8>),
+    /// It took effect once or not at all.
+    Unknown,
+    /// It never left: not at all.
+    NeverSent,
+}
+
+/// A request that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which request.
+    pub ticket: Ticket,
+    /// What it asked.
+    pub verb: Verb,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How often it was sent.
+    pub sends: u32,
+    /// From the first send to the end; `None` when it was never sent.
+    pub elapsed: Option<Duration>,
+}
+
+/// One send of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Which request.
+    pub ticket: Ticket,
+    /// Its id on the wire.
+    pub id: Id,
+    /// What it asks.
+    pub verb: Verb,
+    /// Which send this was, counted from 1.
+    pub sends: u32,
+    /// When this send counts as failed.
+    pub due: Instant,
+}
+
+#[derive(Debug)]
+struct Asked {
+    ticket: Ticket,
+    verb: Verb,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    asked: Asked,
+    attempts: Attempts,
+    first_sent: Instant,
+    due: Instant,
+}
+
+impl InFlight {
+    /// When nothing can be sent, the only thing left to happen: the end of the last send's wait, or of the deadline.
+    fn end(&self) -> Option<Instant> {
+        if self.attempts.has_sends_left() { self.attempts.deadline() } else { Some(self.due) }
+    }
+}
+
+/// Counters of an asker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestStats {
+    /// Sends beyond the first of each request.
+    pub retries: u64,
+    /// Answers to requests that had been answered already.
+    pub repeated_answers: u64,
+}
+
+/// The requests of one client, whatever sessions and connections come and go.
+#[derive(Debug)]
+pub struct Requests {
+    policy: Backoff,
+    window: usize,
+    rtt: RttEstimator,
+    next_ticket: u64,
+    next_id: u64,
+    waiting: VecDeque<Asked>,
+    in_flight: BTreeMap<Id, InFlight>,
+    ended: VecDeque<Ended>,
+    stats: RequestStats,
+}
+
+impl Requests {
+    /// No request yet; `window` requests may be in flight, at least 1.
+    pub fn new(policy: Backoff, window: usize) -> Self {
+        Self {
+            policy,
+            window: window.max(1),
+            rtt: RttEstimator::default(),
+            next_ticket: 1,
+            next_id: 1,
+            waiting: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            ended: VecDeque::new(),
+            stats: RequestStats::default(),
+        }
+    }
+
+    /// Queues a request, first in first out; `payload` with its leading space.
+    pub fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waiting.push_back(Asked { ticket, verb, payload });
+        ticket
+    }
+
+    /// An id for a request that is not queued here: the registrations.
+    pub fn take_id(&mut self, now: Instant) -> Option<Id> {
+        let id = Id::new(self.next_id)?;
+        self.next_id += 1;
+        // Nothing may stay in flight where the answerer no longer remembers it.
+        let lowest = id.get().saturating_sub(WINDOW - 1);
+        while let Some((&old, _)) = self.in_flight.first_key_value().filter(|(old, _)| old.get() < lowest) {
+            self.finish(now, old, Outcome::Unknown);
+        }
+        Some(id)
+    }
+
+    /// Whether nothing is waiting and nothing in flight.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// The counters so far.
+    pub fn stats(&self) -> RequestStats {
+        self.stats
+    }
+
+    /// What is known of the round trip.
+    pub fn rtt(&self) -> &RttEstimator {
+        &self.rtt
+    }
+
+    /// The next request that ended.
+    pub fn poll_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    /// When [`Requests::handle_timeout`] or, if one `may_send`, [`Requests::poll_transmit`] has something to do.
+    pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
+        let due = |request: &InFlight| if may_send { Some(request.due) } else { request.end() };
+        self.in_flight.values().filter_map(due).min()
+    }
+
+    /// Ends as unknown whatever has no send left and whose time is up.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let is_over = |request: &InFlight| request.end().is_some_and(|end| end <= now);
+        while let Some(id) = self.find(is_over) {
+            self.finish(now, id, Outcome::Unknown);
+        }
+    }
+
+    fn find(&self, is_it: impl Fn(&InFlight) -> bool) -> Option<Id> {
+        self.in_flight.iter().find(|(_, request)| is_it(request)).map(|(id, _)| *id)
+    }
+}
+
+/// Sending.
+impl Requests {
+    /// Encodes into `out` the next frame to be sent at `now`: a repeat that is due, or a new request.
+    pub fn poll_transmit(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
+        self.handle_timeout(now);
+        match self.find(|request| request.due <= now) {
+            Some(id) => self.repeat(now, id, rng, out),
+            None => self.send_new(now, rng, out),
+        }
+    }
+
+    /// There is a connection again: what is in flight and has sends left is due at once.
+    pub fn repeat_all(&mut self, now: Instant) {
+        for request in self.in_flight.values_mut().filter(|request| request.attempts.has_sends_left()) {
+            request.due = now;
+        }
+    }
+
+    fn repeat(&mut self, now: Instant, id: Id, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
+        let request = self.in_flight.get_mut(&id)?;
+        request.due = request.attempts.send(now, self.rtt.rto(), rng)?;
+        self.stats.retries += 1;
+        Some(request.encode(id, out))
+    }
+
+    fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
+        if self.in_flight.len() >= self.window || self.is_window_held_up() {
+            return None;
+        }
+        let id = Id::new(self.next_id)?;
+        let mut attempts = self.policy.start(rng);
+        let due = attempts.send(now, self.rtt.rto(), rng)?;
+        let asked = self.waiting.pop_front()?;
+        self.next_id += 1;
+        let request = InFlight { asked, attempts, first_sent: now, due };
+        let sent = request.encode(id, out);
+        self.in_flight.insert(id, request);
+        Some(sent)
+    }
+
+    /// Whether the next id would put the oldest request in flight where the answerer no longer remembers it.
+    fn is_window_held_up(&self) -> bool {
+        self.in_flight.first_key_value().is_some_and(|(oldest, _)| self.next_id - oldest.get() >= WINDOW)
+    }
+}
+
+impl InFlight {
+    fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
+        let Asked { ticket, verb, ref payload } = self.asked;
+        Frame { id: Some(id), verb, payload }.encode(out);
+        Sent { ticket, id, verb, sends: self.attempts.sends(), due: self.due }
+    }
+}
+
+/// Answers and other ends.
+impl Requests {
+    /// An answer came in. Returns whether it was for a request in flight; if not, it was answered before.
+    pub fn answered(&mut self, now: Instant, id: Id, outcome: Outcome) -> bool {
+        let Some(request) = self.in_flight.get(&id) else {
+            self.stats.repeated_answers += u64::from(id.get() < self.next_id);
+            return false;
+        };
+        if request.attempts.sends() == 1 {
+            // Karn's rule: an answer to a repeated request would be an ambiguous sample.
+            self.rtt.sample(now.saturating_duration_since(request.first_sent));
+        }
+        self.finish(now, id, outcome);
+        true
+    }
+
+    /// Whether the request in flight under this id has this payload: an answer that repeats it comes from its reader.
+    pub fn asked(&self, id: Id, payload: &[u8]) -> bool {
+        self.in_flight.get(&id).is_some_and(|request| request.asked.payload == payload)
+    }
+
+    /// The session is gone: all that is in flight is unknown. What was not sent yet stays queued.
+    pub fn session_lost(&mut self, now: Instant) {
+        while let Some((&id, _)) = self.in_flight.first_key_value() {
+            self.finish(now, id, Outcome::Unknown);
+        }
+    }
+
+    /// Nothing will ever be sent again: what is in flight is unknown, what is queued was never sent.
+    pub fn give_up(&mut self, now: Instant) {
+        self.session_lost(now);
+        self.give_up_waiting();
+    }
+
+    /// What is queued will never be sent.
+    pub fn give_up_waiting(&mut self) {
+        let never_sent = |asked: Asked| Ended {
+            ticket: asked.ticket,
+            verb: asked.verb,
+            outcome: Outcome::NeverSent,
+            sends: 0,
+            elapsed: None,
+        };
+        self.ended.extend(self.waiting.drain(..).map(never_sent));
+    }
+
+    /// Ends one request that is still queued, as rejected by the client itself: it did not happen.
+    pub fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
+        let Some(at) = self.waiting.iter().position(|asked| asked.ticket == ticket) else { return };
+        let Some(Asked { ticket, verb, .. }) = self.waiting.remove(at) else { return };
+        let outcome = Outcome::Rejected(code, why.as_bytes().to_vec());
+        self.ended.push_back(Ended { ticket, verb, outcome, sends: 0, elapsed: None });
+    }
+
+    fn finish(&mut self, now: Instant, id: Id, outcome: Outcome) {
+        let Some(request) = self.in_flight.remove(&id) else { return };
+        self.ended.push_back(Ended {
+            ticket: request.asked.ticket,
+            verb: request.asked.verb,
+            outcome,
+            sends: request.attempts.sends(),
+            elapsed: Some(now.saturating_duration_since(request.first_sent)),
+        });
+    }
+}

@@ -1,0 +1,340 @@
+//! Datagrams: who may say what from where.
+//!
+//! A datagram behind a session's token, from the session's address, is executed. Anything else is a stranger: only its
+//! first frame counts, it changes nothing, and the answer is one frame, at most 3 times what came in. A stranger
+//! proves its address with a cookie (RFC 9175), for which the server keeps no state.
+
+use std::time::Instant;
+
+use super::requests::{encode_answer, encode_refusal};
+use super::{Owner, Server};
+use crate::error::Refusal;
+use crate::hub::{DatagramPath, Path, SessionKey};
+use crate::service::{Peer, Transmit};
+use crate::wire::{
+    DATAGRAM_MIN_LIMIT, Datagram, Frame, PREFIX_LEN, RegArgs, Token, Verb, encode_args, encode_prefix,
+};
+
+/// Most bytes that go to an unproven address, as a multiple of what came from there (RFC 9000 section 8.1).
+const AMPLIFICATION: usize = 3;
+
+/// What IP and UDP put before a datagram, in bytes: counted on both sides of [`AMPLIFICATION`], for IPv4, the smaller.
+const HEADERS: usize = 28;
+
+/// Most answers that wait to be sent; beyond that they are dropped, and the repeat of the request asks again.
+const MAX_OUTGOING: usize = 4_096;
+
+/// Input.
+impl Server {
+    pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.totals.datagrams_in += 1;
+        if self.is_lost(peer) {
+            return;
+        }
+        let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
+            self.totals.malformed += 1;
+            return;
+        };
+        let stranger = Stranger { peer, size: bytes.len() };
+        match datagram.token {
+            Some(token) => match self.by_token.get(&token).copied() {
+                Some(key) => self.handle_token(now, &stranger, key, &datagram),
+                None => self.handle_unknown_token(now, &stranger, token, &datagram),
+            },
+            None => match self.bare.get(&peer).copied() {
+                Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
+                None => self.handle_stranger(now, &stranger, &datagram),
+            },
+        }
+    }
+
+    /// The simulated loss, before anything else sees the datagram.
+    fn is_lost(&mut self, peer: Peer) -> bool {
+        match self.place(peer, crate::link::Direction::Up) {
+            Some(place) => self.loss_in.lost(place.flow, place.index),
+            None => false,
+        }
+    }
+
+    fn handle_token(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
+        let Some(session) = self.hub.get(key) else { return };
+        match session.path {
+            Path::Datagram(path) if path.peer == from.peer => self.handle_session(now, key, from.size, datagram),
+            Path::Datagram(_) => {
+                let Some(first) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else { return };
+                let (token, name) = (session.token, session.name.clone());
+                log::debug!("{}: {} from an address it has not proven: {}", from.peer.addr, name, first.verb);
+                self.challenge(now, from, Some(token), None, name.as_str().as_bytes(), Some(&token));
+            }
+            // The token of a stream session says nothing here.
+            Path::Stream(_) => self.totals.stray += 1,
+        }
+    }
+
+    /// Executes everything in a datagram of a session.
+    fn handle_session(&mut self, now: Instant, key: SessionKey, size: usize, datagram: &Datagram<'_>) {
+        let Some(session) = self.hub.get_mut(key) else { return };
+        let token = session.tagged.then_some(session.token);
+        let Path::Datagram(path) = &mut session.path else { return };
+        path.heard = now;
+        path.limit = path.limit.max(size.min(self.config.max_datagram));
+        let (peer, limit) = (path.peer, path.limit);
+        let mut packer = Packer::new(peer, token, limit);
+        for frame in &datagram.frames {
+            let mut answer = match self.hub.get(key) {
+                Some(_) => self.execute(now, key, frame),
+                None => frame.verb.is_request().then_some(Err(Refusal::RegisterFirst)),
+            };
+            if let Some(Ok(payload)) = &answer
+                && payload.len() > packer.payload_room()
+            {
+                answer = Some(Err(Refusal::TooLong));
+            }
+            if let Some(answer) = answer {
+                packer.add(|out| encode_answer(frame.id, frame.verb, &answer, out));
+            }
+        }
+        for transmit in packer.finish() {
+            self.send(transmit);
+        }
+        self.arm(now, key);
+    }
+
+    /// A token of no session: a cookie before a REG, or what is left of a session that has ended.
+    fn handle_unknown_token(&mut self, now: Instant, from: &Stranger, token: Token, datagram: &Datagram<'_>) {
+        let Some(first) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
+            self.totals.stray += 1;
+            return;
+        };
+        if first.verb == Verb::Reg && first.id.is_some() {
+            return self.handle_cookie(now, from, token, first);
+        }
+        self.totals.stray += 1;
+        self.answer_stranger(from, |out| {
+            encode_prefix(token, out);
+            encode_args(None, Verb::Err, &[b"401"], out);
+        });
+    }
+
+    /// A REG behind a cookie.
+    fn handle_cookie(&mut self, now: Instant, from: &Stranger, cookie: Token, frame: &Frame<'_>) {
+        let answer = match RegArgs::parse(frame.args()) {
+            None => Err(Refusal::Malformed),
+            Some(args) => {
+                let (name, nonce) = proven_by(&args);
+                if !self.secrets.proves(now, &cookie, from.peer.addr, name, nonce) {
+                    return self.challenge(now, from, Some(cookie), Some(frame), name, nonce);
+                }
+                let path = self.path_to(now, from);
+                self.register(now, frame, path).map(|(key, _)| self.granted(key))
+            }
+        };
+        self.answer_stranger(from, |out| {
+            encode_prefix(cookie, out);
+            encode_answer(frame.id, frame.verb, &answer, out);
+        });
+    }
+
+    /// A datagram without a token from an address that has no bare session.
+    fn handle_stranger(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+        let Some(frame) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
+            self.totals.stray += 1;
+            return;
+        };
+        let answer = match frame.verb {
+            Verb::Png => Ok(frame.payload.to_vec()),
+            Verb::Reg if frame.id.is_some() => match RegArgs::parse(frame.args()) {
+                Some(args) => {
+                    let (name, nonce) = proven_by(&args);
+                    return self.challenge(now, from, None, Some(frame), name, nonce);
+                }
+                None => Err(Refusal::Malformed),
+            },
+            Verb::Reg => return self.register_bare(now, from, datagram),
+            _ => Err(Refusal::RegisterFirst),
+        };
+        self.answer_stranger(from, |out| encode_answer(frame.id, frame.verb, &answer, out));
+    }
+
+    /// An untagged REG: at once from addresses that need no proof, so that `nc -u` is enough to play.
+    fn register_bare(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+        let Some((frame, rest)) = datagram.frames.split_first() else { return };
+        let ip = from.peer.addr.ip().to_canonical();
+        let registered = if self.config.bare_udp.iter().any(|net| net.contains(&ip)) {
+            let path = self.path_to(now, from);
+            self.register(now, frame, path).map(|(key, _)| key)
+        } else {
+            Err(Refusal::NotProven)
+        };
+        match registered {
+            Ok(key) if !rest.is_empty() => {
+                let rest = Datagram { token: None, frames: rest.to_vec() };
+                self.handle_session(now, key, from.size, &rest);
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                self.answer_stranger(from, |out| encode_answer(None, Verb::Reg, &Err(refusal), out));
+            }
+        }
+    }
+
+    fn path_to(&self, now: Instant, from: &Stranger) -> Path {
+        let limit = DATAGRAM_MIN_LIMIT.max(from.size).min(self.config.max_datagram);
+        Path::Datagram(DatagramPath { peer: from.peer, limit, heard: now })
+    }
+}
+
+/// A peer that has proven nothing with this datagram.
+struct Stranger {
+    peer: Peer,
+    size: usize,
+}
+
+/// What the cookie of a REG has to prove beside the address.
+fn proven_by<'a>(args: &'a RegArgs<'a>) -> (&'a [u8], Option<&'a Token>) {
+    match args {
+        RegArgs::Name(name) => (name, None),
+        RegArgs::Open { name, nonce } => (name, Some(nonce)),
+        RegArgs::Resume { name, token } => (name, Some(token)),
+    }
+}
+
+/// Output.
+impl Server {
+    /// Asks a stranger to prove its address: the 428 that carries a cookie, and the nonce that it answers.
+    fn challenge(
+        &mut self,
+        now: Instant,
+        from: &Stranger,
+        prefix: Option<Token>,
+        frame: Option<&Frame<'_>>,
+        name: &[u8],
+        nonce: Option<&Token>,
+    ) {
+        let cookie = self.secrets.cookie(now, from.peer.addr, name, nonce);
+        self.answer_stranger(from, |out| {
+            if let Some(prefix) = prefix {
+                encode_prefix(prefix, out);
+            }
+            let parts: [&[u8]; 3] = [b"428", cookie.as_bytes(), nonce.map_or(b"", |nonce| nonce.as_bytes())];
+            let used = if frame.is_some() && nonce.is_some() { 3 } else { 2 };
+            encode_args(frame.and_then(|frame| frame.id), Verb::Err, &parts[..used], out);
+        });
+    }
+
+    /// Sends one frame to a peer that has proven nothing, if it is not too much for what came from there.
+    fn answer_stranger(&mut self, from: &Stranger, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        if !bytes.is_empty() && bytes.len() + HEADERS <= AMPLIFICATION * (from.size + HEADERS) {
+            self.send(Transmit { peer: from.peer, bytes });
+        }
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        if self.outgoing.len() < MAX_OUTGOING {
+            self.outgoing.push_back(transmit);
+        } else {
+            self.totals.answers_dropped += 1;
+        }
+    }
+
+    /// The next datagram that survives the simulated loss: an answer, or pushes, session by session.
+    pub(super) fn next_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        loop {
+            let transmit = match self.outgoing.pop_front() {
+                Some(answer) => answer,
+                None => self.next_push(now)?,
+            };
+            let lost = match self.place(transmit.peer, crate::link::Direction::Down) {
+                Some(place) => self.loss_out.lost(place.flow, place.index),
+                None => false,
+            };
+            if !lost {
+                self.totals.datagrams_out += 1;
+                return Some(transmit);
+            }
+        }
+    }
+
+    fn next_push(&mut self, now: Instant) -> Option<Transmit> {
+        while let Some(key) = self.pushing.pop_front() {
+            let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { continue };
+            let mut bytes = Vec::new();
+            if self.hub.next_datagram(now, key, &mut bytes) {
+                self.pushing.push_back(key);
+                return Some(Transmit { peer: path.peer, bytes });
+            }
+            self.arm(now, key);
+            self.end_if_parted(now, key);
+        }
+        None
+    }
+
+    /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once.
+    pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) {
+        let over = self.hub.get(key).is_some_and(|session| {
+            matches!(session.path, Path::Datagram(_)) && session.has_said_bye() && session.is_settled()
+        });
+        if over {
+            self.end_session(now, key);
+        }
+    }
+
+    /// Sets the timer of a session on datagrams: the next repeat of a push, or the end of its idle time.
+    pub(super) fn arm(&mut self, _now: Instant, key: SessionKey) {
+        let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { return };
+        let idle = path.heard + self.config.idle;
+        let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));
+        self.timers.set(Owner::Session(key), Some(next));
+    }
+}
+
+/// Packs the answers to one datagram into as few as may be, none over the limit.
+struct Packer {
+    peer: Peer,
+    token: Option<Token>,
+    limit: usize,
+    full: Vec<Transmit>,
+    open: Vec<u8>,
+}
+
+impl Packer {
+    fn new(peer: Peer, token: Option<Token>, limit: usize) -> Self {
+        Self { peer, token, limit, full: Vec::new(), open: Vec::new() }
+    }
+
+    /// How long a payload may be so that its answer fits a datagram of its own.
+    fn payload_room(&self) -> usize {
+        const LONGEST_HEAD: usize = crate::wire::MAX_HEAD;
+        self.limit.saturating_sub(LONGEST_HEAD + if self.token.is_some() { PREFIX_LEN } else { 0 })
+    }
+
+    fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut frame = Vec::new();
+        encode(&mut frame);
+        if frame.is_empty() {
+            return;
+        }
+        if !self.open.is_empty() && self.open.len() + frame.len() > self.limit {
+            self.close();
+        }
+        if self.open.is_empty()
+            && let Some(token) = self.token
+        {
+            encode_prefix(token, &mut self.open);
+        }
+        self.open.append(&mut frame);
+    }
+
+    fn close(&mut self) {
+        self.full.push(Transmit { peer: self.peer, bytes: std::mem::take(&mut self.open) });
+    }
+
+    fn finish(mut self) -> Vec<Transmit> {
+        if !self.open.is_empty() {
+            self.close();
+        }
+        self.full
+    }
+}

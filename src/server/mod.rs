@@ -1,0 +1,334 @@
+//! The whole server without a socket: link -> wire -> reliable -> hub -> queues -> wire -> link.
+//!
+//! One datagram's way through it, top to bottom:
+//!
+//! 1. `datagram::handle_datagram`: the simulated loss, then [`crate::wire::Datagram::parse`], whole;
+//! 2. whose is it: a session's token from the session's address, a cookie, a bare peer, or a stranger;
+//! 3. `requests::execute`: looked up in the dedup window, then done by the [`crate::hub::Hub`];
+//! 4. the hub puts messages into queues and marks their sessions as woken;
+//! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
+//! 6. `datagram::next_transmit`: the simulated loss again, then the engine's socket.
+//!
+//! A stream goes the same way through `stream`: [`stream::StreamIntake`] is step 1, `fill_stream` step 5.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::CryptoRng;
+
+use crate::config::ServerConfig;
+use crate::hub::{Hub, Path, SessionKey};
+use crate::link::{Direction, Flows, LossModel, Place, Verdicts};
+use crate::service::{ConnId, Flow, Peer, Service, Transmit};
+use crate::timers::Timers;
+use crate::wire::Token;
+
+mod cookie;
+mod datagram;
+mod requests;
+pub mod stream;
+mod totals;
+
+pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use stream::{StreamConn, StreamIntake};
+pub use totals::Totals;
+
+/// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
+pub const DRAIN_TIME: Duration = Duration::from_secs(8);
+
+/// Most nonces of ended datagram sessions that are remembered; while they all are, no new session opens there.
+const MAX_SPENT_NONCES: usize = 1 << 20;
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Owner {
+    /// A connection: time to register, time to finish a frame.
+    Conn(ConnId),
+    /// A session: linger, idle, the next repeat of a push.
+    Session(SessionKey),
+    /// The oldest spent nonce.
+    Spent,
+    /// The end of draining.
+    Drain,
+}
+
+/// Who a simulated loss counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum FlowKey {
+    Conn(ConnId),
+    Peer(Peer),
+}
+
+/// What became of a nonce.
+#[derive(Clone, Copy, Debug)]
+enum Nonce {
+    /// It opened this session, which lives.
+    Opened(SessionKey),
+    /// It opened a session that has ended.
+    Spent,
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    secrets: Secrets,
+    hub: Hub,
+    by_token: HashMap<Token, SessionKey>,
+    nonces: HashMap<Token, Nonce>,
+    /// Spent nonces and when they are forgotten, the oldest first.
+    spent: VecDeque<(Instant, Token)>,
+    /// Untagged sessions on datagrams.
+    bare: HashMap<Peer, SessionKey>,
+    conns: HashMap<ConnId, StreamConn>,
+    /// Connections that have output.
+    woken: VecDeque<ConnId>,
+    /// Sessions on datagrams that may have pushes to send.
+    pushing: VecDeque<SessionKey>,
+    /// Answers to datagrams.
+    outgoing: VecDeque<Transmit>,
+    timers: Timers<Owner>,
+    flows: Flows<FlowKey>,
+    loss_in: Verdicts,
+    loss_out: Verdicts,
+    totals: Totals,
+    draining: Option<Draining>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Draining {
+    Underway,
+    Over,
+}
+
+impl Server {
+    /// A server that nobody is connected to yet. `rng` is what tokens and keys are drawn from.
+    pub fn new(now: Instant, config: ServerConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
+        Self {
+            secrets: Secrets::new(now, rng),
+            hub: Hub::new(config.hub.clone()),
+            by_token: HashMap::new(),
+            nonces: HashMap::new(),
+            spent: VecDeque::new(),
+            bare: HashMap::new(),
+            conns: HashMap::new(),
+            woken: VecDeque::new(),
+            pushing: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            timers: Timers::default(),
+            flows: Flows::new(),
+            loss_in: Verdicts::new(config.loss_in.clone(), config.seed, Direction::Up),
+            loss_out: Verdicts::new(config.loss_out.clone(), config.seed, Direction::Down),
+            totals: Totals::default(),
+            draining: None,
+            config,
+        }
+    }
+
+    /// The counters so far.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.totals;
+        totals.hub = self.hub.stats();
+        totals.pending_bytes = self.hub.memory();
+        totals.loss_in = totals::Loss::of(&self.loss_in);
+        totals.loss_out = totals::Loss::of(&self.loss_out);
+        totals
+    }
+
+    /// How many sessions live.
+    pub fn sessions(&self) -> usize {
+        self.hub.len()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// The place of a peer's next datagram in its flow; `None` where nothing is lost on purpose and nothing is kept.
+    fn place(&mut self, peer: Peer, direction: Direction) -> Option<Place> {
+        self.is_lossy().then(|| self.flows.next(&FlowKey::Peer(peer), direction))
+    }
+
+    fn flow_of(&mut self, conn: ConnId) -> u64 {
+        if self.is_lossy() { self.flows.next(&FlowKey::Conn(conn), Direction::Up).flow } else { 0 }
+    }
+
+    fn is_lossy(&self) -> bool {
+        self.config.loss_in != LossModel::None || self.config.loss_out != LossModel::None
+    }
+
+    /// Hands the sessions that the hub has woken to whoever writes for them.
+    fn dispatch(&mut self) {
+        while let Some(key) = self.hub.poll_woken() {
+            match self.hub.get(key).map(|session| session.path) {
+                Some(Path::Stream(Some(conn))) => self.wake_conn(conn),
+                Some(Path::Datagram(_)) => self.pushing.push_back(key),
+                Some(Path::Stream(None)) | None => {}
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
+        self.hub.acknowledge(now, key, ranges);
+        self.end_if_parted(now, key);
+    }
+
+    /// `path` carries the session from now on; an older connection is told so.
+    fn take_up(&mut self, now: Instant, key: SessionKey, path: Path) {
+        let older = self.hub.get(key).map(|session| session.path);
+        self.hub.take_up(now, key, path);
+        if let Some(Path::Stream(Some(conn))) = older
+            && older != Some(path)
+        {
+            self.cut_off(conn);
+        }
+        self.timers.set(Owner::Session(key), None);
+        self.arm(now, key);
+    }
+
+    /// Ends a session and forgets everything that pointed to it, but for its nonce.
+    fn end_session(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.hub.end(key) else { return };
+        let undelivered = session.undelivered();
+        if undelivered > 0 {
+            log::warn!("{} is gone, {undelivered} messages for it undelivered", session.name);
+        }
+        self.timers.set(Owner::Session(key), None);
+        self.by_token.remove(&session.token);
+        match session.path {
+            Path::Stream(conn) => {
+                if let Some(nonce) = session.nonce {
+                    // Streams have no cookies, so nothing that opens a session can come late.
+                    self.nonces.remove(&nonce);
+                }
+                if let Some(conn) = conn {
+                    self.detach(conn);
+                }
+            }
+            Path::Datagram(path) => {
+                if self.bare.get(&path.peer) == Some(&key) {
+                    self.bare.remove(&path.peer);
+                }
+                if let Some(nonce) = session.nonce {
+                    self.nonces.insert(nonce, Nonce::Spent);
+                    self.spent.push_back((now + COOKIE_LIFETIME, nonce));
+                    self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+                }
+            }
+        }
+    }
+
+    fn forget_spent(&mut self, now: Instant) {
+        while let Some((_, nonce)) = self.spent.pop_front_if(|(at, _)| *at <= now) {
+            self.nonces.remove(&nonce);
+        }
+        self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+    }
+
+    fn session_timeout(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.hub.get(key) else { return };
+        match session.path {
+            // The timer of a stream session is set while it lingers only.
+            Path::Stream(_) => self.end_session(now, key),
+            Path::Datagram(path) if path.heard + self.config.idle <= now => {
+                log::info!("{}: nothing heard, session ends", session.name);
+                self.end_session(now, key);
+            }
+            Path::Datagram(_) => {
+                self.pushing.push_back(key);
+                self.arm_after_push(key);
+            }
+        }
+    }
+
+    /// Until its repeat is sent, a session that is due must not be due again at once.
+    fn arm_after_push(&mut self, key: SessionKey) {
+        if let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) {
+            self.timers.set(Owner::Session(key), Some(path.heard + self.config.idle));
+        }
+    }
+
+    fn end_drain(&mut self, now: Instant) {
+        for key in self.hub.keys() {
+            self.end_session(now, key);
+        }
+        self.draining = Some(Draining::Over);
+    }
+}
+
+impl Service for Server {
+    type Conn = StreamIntake;
+
+    fn opened(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
+        self.open_stream(now, conn, addr)
+    }
+
+    fn received(&mut self, now: Instant, conn: ConnId, batch: stream::Batch) {
+        self.handle_batch(now, conn, &batch);
+    }
+
+    fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.handle_datagram(now, peer, bytes);
+    }
+
+    fn drained(&mut self, now: Instant, conn: ConnId) {
+        self.drained_stream(now, conn);
+    }
+
+    fn closed(&mut self, now: Instant, conn: ConnId) {
+        self.close_stream(now, conn);
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        while let Some(owner) = self.timers.pop_due(now) {
+            match owner {
+                Owner::Conn(conn) => self.conn_timeout(now, conn),
+                Owner::Session(key) => self.session_timeout(now, key),
+                Owner::Spent => self.forget_spent(now),
+                Owner::Drain => self.end_drain(now),
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    fn poll_wake(&mut self) -> Option<ConnId> {
+        self.dispatch();
+        self.pop_woken()
+    }
+
+    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
+        self.fill_stream(now, conn, out)
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.dispatch();
+        self.next_transmit(now)
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(Draining::Underway);
+        self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
+        for key in self.hub.keys() {
+            match self.hub.get(key).map(|session| session.path) {
+                Some(Path::Stream(None)) => self.end_session(now, key),
+                _ => self.hub.say_bye(key),
+            }
+        }
+        self.drain_streams();
+    }
+
+    fn is_finished(&self) -> bool {
+        match self.draining {
+            None => false,
+            Some(Draining::Underway) => self.hub.is_empty() && self.conns.is_empty(),
+            Some(Draining::Over) => true,
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What each verb does, whatever door it came through, and what its answer looks like.
+//!
+//! A request with an effect is looked up in its session's dedup window first: a repeat gets the same answer again and
+//! has no second effect.
+
+use std::time::Instant;
+
+use super::{Nonce, Server};
+use crate::error::Refusal;
+use crate::hub::name::Name;
+use crate::hub::{Opening, Path, SessionKey};
+use crate::reliable::Seen;
+use crate::wire::{Frame, Id, RegArgs, SHORT_LENGTH_MAX, SndArgs, Token, Verb, encode_args, parse_ranges};
+
+/// What became of a request: the payload of its ACK, leading space included, or why it did not happen.
+pub(super) type Answer = Result<Vec<u8>, Refusal>;
+
+/// The byte by which the dedup window remembers an ACK; refusals have the others.
+const ACKED: u8 = u8::MAX;
+
+/// Most ranges in one ACK of pushes: a client that holds every second push of the largest window has fewer.
+const MAX_ACK_RANGES: usize = 64;
+
+/// Appends the answer to a request: untagged success is silent, except where something was asked for.
+pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer, out: &mut Vec<u8>) {
+    match (answer, id) {
+        (Ok(payload), Some(_)) => Frame { id, verb: Verb::Ack, payload }.encode(out),
+        (Ok(payload), None) if matches!(verb, Verb::Png | Verb::Lst) => {
+            Frame { id, verb: Verb::Ack, payload }.encode(out);
+        }
+        (Ok(_), None) => {}
+        (Err(refusal), Some(_)) => encode_refusal(id, *refusal, out),
+        (Err(refusal), None) => encode_args(None, Verb::Err, &[refusal.text().as_bytes()], out),
+    }
+}
+
+/// Appends `ERR len code text`, tagged or not.
+pub(super) fn encode_refusal(id: Option<Id>, refusal: Refusal, out: &mut Vec<u8>) {
+    encode_args(id, Verb::Err, &[refusal.to_string().as_bytes()], out);
+}
+
+/// A payload of one word.
+pub(super) fn one_word(word: &[u8]) -> Vec<u8> {
+    [b" ", word].concat()
+}
+
+impl Server {
+    /// Executes a frame of a living session; `None` when it is nothing that is answered.
+    pub(super) fn execute(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
+        match frame.verb {
+            Verb::Ack if frame.id.is_none() => {
+                if let Some(ranges) = parse_ranges(frame.args(), MAX_ACK_RANGES) {
+                    self.acknowledge(now, key, &ranges);
+                }
+                None
+            }
+            Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => None,
+            Verb::Other(_) => Some(Err(Refusal::UnknownVerb)),
+            Verb::Png => Some(Ok(frame.payload.to_vec())),
+            Verb::Lst => Some(self.list(key, frame)),
+            Verb::Bye => {
+                self.end_session(now, key);
+                Some(Ok(Vec::new()))
+            }
+            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => Some(self.execute_once(now, key, frame)),
+        }
+    }
+
+    /// Executes a request with an effect, unless its session remembers it.
+    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+        let Some(id) = frame.id else { return self.effect(now, key, frame) };
+        let hash = self.secrets.frame_hash(frame);
+        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
+        match seen {
+            Seen::New => {
+                let answer = self.effect(now, key, frame);
+                self.remember(key, id, hash, &answer);
+                answer
+            }
+            Seen::Repeat(answer) => {
+                self.totals.repeats += 1;
+                self.same_answer(key, frame.verb, answer)
+            }
+            Seen::Conflict => Err(Refusal::IdReused),
+            Seen::Stale => Err(Refusal::Stale),
+        }
+    }
+
+    fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer) {
+        if let Some(session) = self.hub.get_mut(key) {
+            session.replies.record(id, hash, answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()));
+        }
+    }
+
+    fn same_answer(&self, key: SessionKey, verb: Verb, answer: u8) -> Answer {
+        match Refusal::from_byte(answer) {
+            Some(refusal) => Err(refusal),
+            None if verb == Verb::Reg => Ok(self.token_of(key)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+        if frame.verb == Verb::Reg {
+            return self.register_again(now, key, frame);
+        }
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        let args = frame.args();
+        match frame.verb {
+            Verb::Snd => {
+                let SndArgs { target, body } = SndArgs::parse(args).ok_or(Refusal::Malformed)?;
+                self.hub.send(key, target, body)?;
+            }
+            Verb::Jon => self.hub.join(key, args)?,
+            _ => self.hub.leave(key, args)?,
+        }
+        Ok(Vec::new())
+    }
+
+    fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
+        let limit = self.hub.get(key).map_or(SHORT_LENGTH_MAX, |session| session.answer_limit());
+        let room = Some(frame.args()).filter(|args| !args.is_empty());
+        Ok(one_word(&self.hub.list(room, limit - 1)?))
+    }
+
+    fn token_of(&self, key: SessionKey) -> Vec<u8> {
+        self.hub.get(key).map_or_else(Vec::new, |session| one_word(session.token.as_bytes()))
+    }
+}
+
+/// REG.
+impl Server {
+    /// A REG through a door that carries no session yet: opens one, or takes one up.
+    ///
+    /// Returns the session and whether `path` carries it now.
+    pub(super) fn register(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        path: Path,
+    ) -> Result<(SessionKey, bool), Refusal> {
+        let tagged = frame.id.is_some();
+        match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
+            RegArgs::Name(name) => self.open(now, frame, name, None, path).map(|key| (key, true)),
+            RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
+                None => self.open(now, frame, name, Some(nonce), path).map(|key| (key, true)),
+                Some(Nonce::Spent) => Err(Refusal::SessionGone),
+                Some(Nonce::Opened(key)) => self.opened_before(*key, name),
+            },
+            RegArgs::Resume { name, token } if tagged => self.resume(now, frame, name, token, path),
+            RegArgs::Open { .. } | RegArgs::Resume { .. } => Err(Refusal::Malformed),
+        }
+    }
+
+    /// The payload of the ACK to a REG that was granted.
+    pub(super) fn granted(&self, key: SessionKey) -> Vec<u8> {
+        self.token_of(key)
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        name: &[u8],
+        nonce: Option<Token>,
+        path: Path,
+    ) -> Result<SessionKey, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        let name = Name::parse(name).map_err(|_| Refusal::NameNotAllowed)?;
+        if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
+            return Err(Refusal::ServerFull);
+        }
+        let (token, tagged) = (self.secrets.token(), frame.id.is_some());
+        let key = self.hub.open(Opening { name, tagged, token, nonce, path })?;
+        if tagged {
+            self.by_token.insert(token, key);
+        }
+        if let Some(nonce) = nonce {
+            self.nonces.insert(nonce, Nonce::Opened(key));
+        }
+        if let (Path::Datagram(way), false) = (path, tagged) {
+            self.bare.insert(way.peer, key);
+        }
+        self.registered(key, frame);
+        self.arm(now, key);
+        Ok(key)
+    }
+
+    /// A REG was executed: its id is the session's newest, and a repeat of it gets the same answer.
+    fn registered(&mut self, key: SessionKey, frame: &Frame<'_>) {
+        let Some(id) = frame.id else { return };
+        let hash = self.secrets.frame_hash(frame);
+        if let Some(session) = self.hub.get_mut(key) {
+            session.newest_reg = id.get();
+            session.replies.record(id, hash, ACKED);
+        }
+    }
+
+    /// The nonce of a session that lives: the same answer, and nothing is reset or moved.
+    fn opened_before(&mut self, key: SessionKey, name: &[u8]) -> Result<(SessionKey, bool), Refusal> {
+        self.totals.repeats += 1;
+        if self.is_name_of(key, name) { Ok((key, false)) } else { Err(Refusal::IdReused) }
+    }
+
+    fn resume(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        name: &[u8],
+        token: Token,
+        path: Path,
+    ) -> Result<(SessionKey, bool), Refusal> {
+        let key = self.by_token.get(&token).copied().ok_or(Refusal::SessionGone)?;
+        let session = self.hub.get(key).ok_or(Refusal::SessionGone)?;
+        let same_kind = matches!(session.path, Path::Stream(_)) == matches!(path, Path::Stream(_));
+        if !same_kind || !self.is_name_of(key, name) {
+            return Err(Refusal::SessionGone);
+        }
+        let id = frame.id.ok_or(Refusal::Malformed)?;
+        match session.replies.look(id, self.secrets.frame_hash(frame)) {
+            Seen::Conflict => return Err(Refusal::IdReused),
+            Seen::Stale => return Err(Refusal::Stale),
+            Seen::Repeat(_) => self.totals.repeats += 1,
+            Seen::New if id.get() > session.newest_reg => {
+                self.registered(key, frame);
+                self.take_up(now, key, path);
+                return Ok((key, true));
+            }
+            Seen::New => {}
+        }
+        Ok((key, false))
+    }
+
+    /// A REG on a way that carries a session already.
+    fn register_again(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+        match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
+            RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => Ok(Vec::new()),
+            RegArgs::Name(_) => Err(Refusal::AlreadyRegistered),
+            RegArgs::Open { name, nonce } => {
+                let same = self.hub.get(key).is_some_and(|session| session.nonce == Some(nonce));
+                if same && self.is_name_of(key, name) { Ok(self.token_of(key)) } else { Err(Refusal::AlreadyRegistered) }
+            }
+            RegArgs::Resume { name, token } => {
+                let same = self.hub.get(key).is_some_and(|session| session.tagged && session.token == token);
+                if !same || !self.is_name_of(key, name) {
+                    return Err(Refusal::AlreadyRegistered);
+                }
+                let newest = frame.id.map_or(0, Id::get);
+                if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg) {
+                    session.newest_reg = newest;
+                    let path = session.path;
+                    self.hub.take_up(now, key, path);
+                }
+                Ok(self.token_of(key))
+            }
+        }
+    }
+
+    fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
+        let name = Name::parse(name).ok();
+        self.hub.get(key).zip(name).is_some_and(|(session, name)| session.name.fold() == name.fold())
+    }
+}

@@ -1,0 +1,102 @@
+//! What an engine drives: the seam between what moves bytes (`net/`, the simulator) and what decides (`server`).
+//!
+//! A [`Service`] has two halves. [`Service::Conn`] belongs to one connection and is called without a lock: it turns
+//! bytes into a batch. The service itself is one plain `&mut` state machine behind one lock, called once per batch.
+//! Neither knows sockets, clocks or threads. The contract for whoever drives it:
+//!
+//! 1. Hand in what happened: `opened`, `received`, `datagram`, `drained`, `closed`, and `timeout` once the instant that
+//!    `poll_timeout` named has come. A spurious `timeout` is harmless.
+//! 2. Then, until both say `None`: send what `poll_transmit` gives, and for each connection that `poll_wake` names call
+//!    `fill` and write what it appended.
+//! 3. Call `fill` again when that is written and [`Flow::more`] was set. Read from the connection only while
+//!    [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the connection down for writing,
+//!    discard what still comes for a bounded time, and close it.
+//! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// Names a stream connection; given by the engine, never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// A peer that sends datagrams: which of the server's sockets it knocked on, and its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// The ordinal of the server's datagram socket.
+    pub door: usize,
+    /// The address that the datagrams come from.
+    pub addr: SocketAddr,
+}
+
+/// A datagram that is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to, and from which socket.
+    pub peer: Peer,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
+
+/// How a connection goes on after [`Service::fill`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// More is waiting: call `fill` again once what it appended is written.
+    pub more: bool,
+    /// Whether to read from the connection.
+    pub reading: bool,
+    /// Nothing will follow: close it once everything is written.
+    pub closing: bool,
+}
+
+/// The half of a service that belongs to one connection and is called without the lock.
+pub trait Intake: Send + Debug {
+    /// What a piece of input becomes.
+    type Batch: Send;
+
+    /// Takes in bytes that arrived at `now`, in order.
+    fn received(&mut self, now: Instant, bytes: &[u8]) -> Self::Batch;
+}
+
+/// A server without a socket.
+pub trait Service: Send + Debug {
+    /// The half of it that belongs to one connection.
+    type Conn: Intake;
+
+    /// A stream connection was accepted.
+    fn opened(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> Self::Conn;
+
+    /// A connection's [`Intake`] has made a batch.
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch);
+
+    /// A datagram came in.
+    fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]);
+
+    /// Everything that `fill` gave for this connection is written.
+    fn drained(&mut self, now: Instant, conn: ConnId);
+
+    /// The connection is gone: end of stream, error, or closed as asked. It is not named again.
+    fn closed(&mut self, now: Instant, conn: ConnId);
+
+    /// Time has passed.
+    fn timeout(&mut self, now: Instant);
+
+    /// When `timeout` is to be called at the latest; `None` means never.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// The next connection that has output, or whose [`Flow`] changed.
+    fn poll_wake(&mut self) -> Option<ConnId>;
+
+    /// Appends output for a connection: about 64 KiB, more only if a single frame is longer.
+    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow;
+
+    /// The next datagram to send.
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
+
+    /// Begins to end: nothing new is taken, what is queued goes out, everybody is told goodbye.
+    fn shutdown(&mut self, now: Instant);
+
+    /// Whether the end that [`Service::shutdown`] began is complete.
+    fn is_finished(&self) -> bool;
+}
