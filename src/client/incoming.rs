@@ -59,7 +59,8 @@ impl Client {
     pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
         self.heard = true;
         // Taken out, so that a frame may be borrowed from it while the client changes.
-        let mut deframer = std::mem::replace(&mut self.deframer, crate::wire::Deframer::new(self.config.max_message));
+        let mut deframer =
+            std::mem::replace(&mut self.deframer, crate::wire::Deframer::new(self.config.max_message));
         let broken = loop {
             match deframer.next(&mut bytes) {
                 Ok(Some(frame)) => self.handle_frame(now, &frame),
@@ -116,7 +117,9 @@ impl Client {
                 (Verb::Err, Some(id)) if self.registering() == Some(id) && code_of(frame) == Some(428) => {
                     self.challenged(now, frame);
                 }
-                (Verb::Ack, Some(id)) if self.config.name.is_none() && self.requests.asked(id, frame.payload) => {
+                (Verb::Ack, Some(id))
+                    if self.config.name.is_none() && self.requests.asked(id, frame.payload) =>
+                {
                     self.requests.answered(now, id, Outcome::Acked(frame.payload.to_vec()));
                 }
                 _ => self.stats.stray += 1,

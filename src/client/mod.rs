@@ -97,7 +97,7 @@ enum State {
     /// A connection was asked for; it counts as failed then.
     Connecting { due: Instant },
     /// REG is under way; nothing else is sent.
-    Registering(Registration),
+    Registering(Box<Registration>),
     /// Requests may be sent.
     Ready,
     /// The end.

@@ -110,7 +110,7 @@ impl Client {
 
     fn register(&mut self, now: Instant, kind: Kind, cookie: Option<Token>) {
         let Some(id) = self.requests.take_id(now) else { return self.give_up(now) };
-        self.state = State::Registering(Registration {
+        self.state = State::Registering(Box::new(Registration {
             id,
             kind,
             cookie,
@@ -118,7 +118,7 @@ impl Client {
             due: now,
             at_once: true,
             challenged: cookie.is_some(),
-        });
+        }));
     }
 
     /// The next REG to send, if it is time.

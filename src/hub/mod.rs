@@ -144,7 +144,10 @@ impl Hub {
 
     /// A living session, to change.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, session)| session)
+        self.sessions
+            .get_mut(key.slot)
+            .filter(|(serial, _)| *serial == key.serial)
+            .map(|(_, session)| session)
     }
 
     /// Opens a session.
@@ -219,7 +222,9 @@ impl Hub {
     }
 
     fn send_direct(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
-        let to = FoldKey::with(target, |key| self.by_fold.get(key).copied()).flatten().ok_or(Refusal::NoSuchClient)?;
+        let to = FoldKey::with(target, |key| self.by_fold.get(key).copied())
+            .flatten()
+            .ok_or(Refusal::NoSuchClient)?;
         let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
         let message = encode_message(sender.name.as_str().as_bytes(), body);
         if !self.get(to).is_some_and(|session| message.fits(session)) {
@@ -238,7 +243,8 @@ impl Hub {
         let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?;
         let from_room = format!("{}{}", sender.name.as_str(), room.name().as_str());
         let message = encode_message(from_room.as_bytes(), body);
-        let others: Vec<SessionKey> = room.members().iter().copied().filter(|member| *member != from).collect();
+        let others: Vec<SessionKey> =
+            room.members().iter().copied().filter(|member| *member != from).collect();
         for member in others {
             let fits = self.get(member).is_some_and(|session| message.fits(session));
             if fits && self.has_room(member, &message.push) {
@@ -379,7 +385,9 @@ impl Hub {
 
     /// Appends the next datagram of pushes for this session. Returns whether there was one.
     pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
-        let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else { return false };
+        let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else {
+            return false;
+        };
         self.memory -= freed;
         true
     }

@@ -53,7 +53,8 @@ impl Rooms {
                 self.by_clash.insert(name.clash_key(), fold.clone());
             }
         }
-        let room = self.by_fold.entry(fold).or_insert_with(|| Room { name: name.clone(), members: Vec::new() });
+        let room =
+            self.by_fold.entry(fold).or_insert_with(|| Room { name: name.clone(), members: Vec::new() });
         room.members.push(member);
         Ok(())
     }

@@ -98,7 +98,9 @@ impl Session {
         }
         match self.path {
             Path::Stream(_) => true,
-            Path::Datagram(DatagramPath { limit, .. }) if self.tagged => PREFIX_LEN + TAG_MAX + frame_len <= limit,
+            Path::Datagram(DatagramPath { limit, .. }) if self.tagged => {
+                PREFIX_LEN + TAG_MAX + frame_len <= limit
+            }
             Path::Datagram(DatagramPath { limit, .. }) => frame_len <= limit,
         }
     }

@@ -63,7 +63,9 @@ impl<T> Pushes<T> {
     pub fn new(timeouts: PushTimeouts) -> Self {
         Self {
             timeouts,
-            rtt: RttEstimator::new().with_floor(timeouts.first).with_ceiling(timeouts.longest.max(timeouts.first)),
+            rtt: RttEstimator::new()
+                .with_floor(timeouts.first)
+                .with_ceiling(timeouts.longest.max(timeouts.first)),
             next: 1,
             in_flight: BTreeMap::new(),
             cost: 0,
@@ -111,7 +113,8 @@ impl<T> Pushes<T> {
         self.next += 1;
         self.resend_from = self.next;
         self.cost += cost;
-        let push = self.in_flight.entry(id.get()).or_insert(InFlight { item, cost, sends: 1, sent_at: now, due });
+        let push =
+            self.in_flight.entry(id.get()).or_insert(InFlight { item, cost, sends: 1, sent_at: now, due });
         Some((id, &push.item))
     }
 

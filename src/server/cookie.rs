@@ -67,7 +67,10 @@ impl Secrets {
         let Some(bits) = cookie.to_bits() else { return false };
         let slot = self.slot(now);
         // Two 128-bit integers are compared without a branch on their content: timing tells nothing of the MAC.
-        [Some(slot), slot.checked_sub(1)].into_iter().flatten().any(|s| self.mac(s, addr, name, nonce) == bits)
+        [Some(slot), slot.checked_sub(1)]
+            .into_iter()
+            .flatten()
+            .any(|s| self.mac(s, addr, name, nonce) == bits)
     }
 
     /// A keyed 32-bit hash of a request, tag aside: what the dedup window knows a frame by.

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::requests::{encode_answer, encode_refusal};
+use super::requests::encode_answer;
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{DatagramPath, Path, SessionKey};
@@ -59,9 +59,13 @@ impl Server {
     fn handle_token(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get(key) else { return };
         match session.path {
-            Path::Datagram(path) if path.peer == from.peer => self.handle_session(now, key, from.size, datagram),
+            Path::Datagram(path) if path.peer == from.peer => {
+                self.handle_session(now, key, from.size, datagram)
+            }
             Path::Datagram(_) => {
-                let Some(first) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else { return };
+                let Some(first) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
+                    return;
+                };
                 let (token, name) = (session.token, session.name.clone());
                 log::debug!("{}: {} from an address it has not proven: {}", from.peer.addr, name, first.verb);
                 self.challenge(now, from, Some(token), None, name.as_str().as_bytes(), Some(&token));

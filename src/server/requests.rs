@@ -88,7 +88,11 @@ impl Server {
 
     fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer) {
         if let Some(session) = self.hub.get_mut(key) {
-            session.replies.record(id, hash, answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()));
+            session.replies.record(
+                id,
+                hash,
+                answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()),
+            );
         }
     }
 
@@ -242,7 +246,11 @@ impl Server {
             RegArgs::Name(_) => Err(Refusal::AlreadyRegistered),
             RegArgs::Open { name, nonce } => {
                 let same = self.hub.get(key).is_some_and(|session| session.nonce == Some(nonce));
-                if same && self.is_name_of(key, name) { Ok(self.token_of(key)) } else { Err(Refusal::AlreadyRegistered) }
+                if same && self.is_name_of(key, name) {
+                    Ok(self.token_of(key))
+                } else {
+                    Err(Refusal::AlreadyRegistered)
+                }
             }
             RegArgs::Resume { name, token } => {
                 let same = self.hub.get(key).is_some_and(|session| session.tagged && session.token == token);
