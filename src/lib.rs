@@ -11,6 +11,7 @@ pub mod net;
 pub mod reliable;
 pub mod server;
 pub mod service;
+pub mod sim;
 pub mod timers;
 pub mod units;
 pub mod wire;

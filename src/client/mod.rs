@@ -183,6 +183,11 @@ impl Client {
         ClientStats { retries: self.stats.retries + retries, repeated_answers, ..self.stats }
     }
 
+    /// Over what it talks.
+    pub fn transport(&self) -> Transport {
+        self.config.transport
+    }
+
     /// What is known of the round trip.
     pub fn rtt(&self) -> &RttEstimator {
         self.requests.rtt()

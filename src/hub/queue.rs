@@ -127,7 +127,7 @@ mod tests {
     fn an_untagged_reader_is_told_of_a_gap_in_a_frame_that_it_knows() {
         let mut out = Vec::new();
         Push::Gap(12).encode(None, &mut out);
-        assert_eq!(out, b"RCV 0033 * 0004 you missed 12 messages");
+        assert_eq!(out, b"RCV 0030 * 0004 you missed 12 messages");
         out.clear();
         Push::Gap(12).encode(Id::new(3), &mut out);
         assert_eq!(out, b"@3 GAP 0003 12");

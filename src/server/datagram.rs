@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::requests::encode_answer;
+use super::requests::{Answer, encode_answer};
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{DatagramPath, Path, SessionKey};
@@ -85,17 +85,12 @@ impl Server {
         let (peer, limit) = (path.peer, path.limit);
         let mut packer = Packer::new(peer, token, limit);
         for frame in &datagram.frames {
-            let mut answer = match self.hub.get(key) {
+            let answer = match self.hub.get(key) {
                 Some(_) => self.execute(now, key, frame),
                 None => frame.verb.is_request().then_some(Err(Refusal::RegisterFirst)),
             };
-            if let Some(Ok(payload)) = &answer
-                && payload.len() > packer.payload_room()
-            {
-                answer = Some(Err(Refusal::TooLong));
-            }
             if let Some(answer) = answer {
-                packer.add(|out| encode_answer(frame.id, frame.verb, &answer, out));
+                packer.add(frame, &answer);
             }
         }
         for transmit in packer.finish() {
@@ -308,19 +303,19 @@ impl Packer {
         Self { peer, token, limit, full: Vec::new(), open: Vec::new() }
     }
 
-    /// How long a payload may be so that its answer fits a datagram of its own.
-    fn payload_room(&self) -> usize {
-        const LONGEST_HEAD: usize = crate::wire::MAX_HEAD;
-        self.limit.saturating_sub(LONGEST_HEAD + if self.token.is_some() { PREFIX_LEN } else { 0 })
-    }
-
-    fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut frame = Vec::new();
-        encode(&mut frame);
-        if frame.is_empty() {
+    /// Adds the answer to a frame; one that no datagram could hold is refused instead.
+    fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
+        let prefix = if self.token.is_some() { PREFIX_LEN } else { 0 };
+        let mut bytes = Vec::new();
+        encode_answer(frame.id, frame.verb, answer, &mut bytes);
+        if prefix + bytes.len() > self.limit {
+            bytes.clear();
+            encode_answer(frame.id, frame.verb, &Err(Refusal::TooLong), &mut bytes);
+        }
+        if bytes.is_empty() {
             return;
         }
-        if !self.open.is_empty() && self.open.len() + frame.len() > self.limit {
+        if !self.open.is_empty() && self.open.len() + bytes.len() > self.limit {
             self.close();
         }
         if self.open.is_empty()
@@ -328,7 +323,7 @@ impl Packer {
         {
             encode_prefix(token, &mut self.open);
         }
-        self.open.append(&mut frame);
+        self.open.append(&mut bytes);
     }
 
     fn close(&mut self) {

@@ -141,6 +141,19 @@ impl Server {
         self.hub.len()
     }
 
+    /// Whether nothing at all is remembered of any peer: no session, no connection, no flow, no nonce.
+    pub fn is_stateless(&self) -> bool {
+        let maps =
+            [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
+        let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
+        self.hub.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
+    }
+
+    /// Whether no push waits to be sent or acknowledged.
+    pub fn is_settled(&self) -> bool {
+        self.hub.memory() == 0 && self.pushing.is_empty() && self.outgoing.is_empty()
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.is_some()
     }

@@ -155,12 +155,10 @@ impl StreamConn {
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
         let flow = self.flow_of(conn);
-        let mut state = StreamConn::new(now, addr, flow);
+        self.conns.insert(conn, StreamConn::new(now, addr, flow));
         if self.is_draining() {
-            encode_args(None, Verb::Bye, &[], &mut state.answers);
-            state.closing = true;
+            self.part(conn);
         }
-        self.conns.insert(conn, state);
         self.arm_conn(conn);
         StreamIntake::new(self.config.max_message, self.loss_in.sibling(), flow)
     }
@@ -168,17 +166,21 @@ impl Server {
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
         self.loss_in.count(batch.seen, batch.dropped);
         for frame in batch.frames() {
-            if self.conns.get(&conn).is_none_or(|state| state.closing) {
-                return;
+            if !self.is_open(conn) {
+                break;
             }
             self.handle_stream_frame(now, conn, &frame);
         }
-        if let Some(malformed) = &batch.broken {
+        if let Some(malformed) = batch.broken.as_ref().filter(|_| self.is_open(conn)) {
             self.totals.malformed += 1;
             self.break_stream(conn, malformed);
         }
         self.watch_frame(now, conn, batch);
         self.wake_conn(conn);
+    }
+
+    fn is_open(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|state| !state.closing)
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {

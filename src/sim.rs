@@ -1,0 +1,491 @@
+//! A server, clients and the links between them on one virtual clock.
+//!
+//! Nothing here waits: the clock jumps to the next arrival or deadline. The objects are those that the programs run, so
+//! what holds here holds there as far as they alone decide. Everything random comes from one seed, and two runs of a
+//! seed are the same to the byte ([`Sim::trace_hash`]).
+//!
+//! ```
+//! use sayagain::client::Event;
+//! use sayagain::config::{ClientConfig, ServerConfig, Transport};
+//! use sayagain::link::LinkConfig;
+//! use sayagain::reliable::Backoff;
+//! use sayagain::sim::Sim;
+//! use std::time::{Duration, Instant};
+//!
+//! let mut sim = Sim::new(Instant::now(), ServerConfig::default(), LinkConfig::perfect(), LinkConfig::perfect(), 1);
+//! let policy = Backoff::new(Duration::from_secs(1));
+//! let ada = sim.add_client(ClientConfig::new(Transport::Datagram, Some("ada"), policy));
+//! sim.client(ada).send(b"ada", b"Hello, me!");
+//! sim.run_until_idle(Duration::from_secs(10));
+//! let hello = Event::Message { sender: b"ada".to_vec(), body: b"Hello, me!".to_vec() };
+//! assert!(sim.take_events(ada).contains(&hello));
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
+use siphasher::sip::SipHasher13;
+
+use crate::client::{Client, Event};
+use crate::config::{ClientConfig, ServerConfig, Transport};
+use crate::link::{Direction, Link, LinkConfig};
+use crate::server::Server;
+use crate::server::stream::StreamIntake;
+use crate::service::{ConnId, Intake, Peer, Service};
+
+/// Names a client of a [`Sim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(usize);
+
+/// A datagram under way, and the address at the client's end of it.
+#[derive(Clone, Debug)]
+struct Packet {
+    addr: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// What a filter decides about a datagram or a piece of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes its way through the link.
+    Pass,
+    /// It vanishes.
+    Drop,
+    /// It vanishes, and the stream connection that carried it with it.
+    Cut,
+}
+
+/// Looks at everything that is sent, before the link does.
+pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> Fate>;
+
+/// A stream connection between one client and the server.
+#[derive(Debug)]
+struct Pipe {
+    conn: ConnId,
+    intake: StreamIntake,
+    up: VecDeque<(Instant, Vec<u8>)>,
+    down: VecDeque<(Instant, Vec<u8>)>,
+    /// The server closes it once everything has arrived.
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Node {
+    client: Client,
+    addr: SocketAddr,
+    pipe: Option<Pipe>,
+    /// Whether connections can be made.
+    reachable: bool,
+    events: VecDeque<Event>,
+}
+
+/// The simulator.
+pub struct Sim {
+    start: Instant,
+    now: Instant,
+    server: Server,
+    nodes: Vec<Node>,
+    flows: BTreeMap<SocketAddr, u64>,
+    up: Link<Packet>,
+    down: Link<Packet>,
+    /// What was sent to addresses that no client has.
+    strays: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
+    stream_delay: Duration,
+    /// Cuts streams into pieces.
+    rng: ChaCha8Rng,
+    seed: u64,
+    next_conn: u64,
+    filter: Option<Filter>,
+    trace: SipHasher13,
+}
+
+impl std::fmt::Debug for Sim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sim")
+            .field("elapsed", &self.elapsed())
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sim {
+    /// A server and two links, to it and from it. Datagrams go through the links; streams take 10 ms, in pieces.
+    pub fn new(start: Instant, server: ServerConfig, up: LinkConfig, down: LinkConfig, seed: u64) -> Self {
+        let keys = ChaCha20Rng::seed_from_u64(seed ^ 0x5e55_1011);
+        Self {
+            start,
+            now: start,
+            server: Server::new(start, server, Box::new(keys)),
+            nodes: Vec::new(),
+            flows: BTreeMap::new(),
+            up: Link::new(up, seed, Direction::Up),
+            down: Link::new(down, seed, Direction::Down),
+            strays: BTreeMap::new(),
+            stream_delay: Duration::from_millis(10),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            seed,
+            next_conn: 1,
+            filter: None,
+            trace: SipHasher13::new_with_keys(0, 0),
+        }
+    }
+
+    /// Adds a client, with an address of its own, that begins now.
+    pub fn add_client(&mut self, config: ClientConfig) -> ClientId {
+        let ordinal = self.nodes.len() as u64 + 1;
+        let secrets =
+            ChaCha20Rng::seed_from_u64(self.seed.wrapping_add(ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let client = Client::new(self.now, config, self.seed.wrapping_add(ordinal), Box::new(secrets));
+        let addr = address(self.nodes.len(), 0);
+        self.nodes.push(Node { client, addr, pipe: None, reachable: true, events: VecDeque::new() });
+        ClientId(self.nodes.len() - 1)
+    }
+
+    /// A client, to ask something of it.
+    pub fn client(&mut self, id: ClientId) -> &mut Client {
+        &mut self.nodes[id.0].client
+    }
+
+    /// The server.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// How much virtual time has passed.
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    /// What has happened to a client since this was last asked.
+    pub fn take_events(&mut self, id: ClientId) -> Vec<Event> {
+        self.nodes[id.0].events.drain(..).collect()
+    }
+
+    /// A hash of everything that was sent and when: equal for two runs of one seed.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// Looks at everything that is sent from now on.
+    pub fn set_filter(&mut self, filter: Filter) {
+        self.filter = Some(filter);
+    }
+}
+
+/// What can be done to the network.
+impl Sim {
+    /// The address of a client.
+    pub fn address_of(&self, id: ClientId) -> SocketAddr {
+        self.nodes[id.0].addr
+    }
+
+    /// The client sends from another port from now on.
+    pub fn move_client(&mut self, id: ClientId) {
+        let addr = &mut self.nodes[id.0].addr;
+        addr.set_port(addr.port() + 1);
+    }
+
+    /// Cuts the client's stream connection: what is under way is lost, and both ends learn it.
+    pub fn cut(&mut self, id: ClientId) {
+        if let Some(pipe) = self.nodes[id.0].pipe.take() {
+            self.server.closed(self.now, pipe.conn);
+            self.nodes[id.0].client.handle_disconnected(self.now);
+        }
+    }
+
+    /// Whether new stream connections of the client succeed.
+    pub fn set_reachable(&mut self, id: ClientId, reachable: bool) {
+        self.nodes[id.0].reachable = reachable;
+    }
+
+    /// Puts a datagram on the link to the server, from any address.
+    pub fn inject(&mut self, addr: SocketAddr, bytes: &[u8]) {
+        self.send_up(addr, bytes.to_vec());
+    }
+
+    /// Hands a datagram to a client as if the server had sent it.
+    pub fn inject_to_client(&mut self, id: ClientId, bytes: &[u8]) {
+        self.nodes[id.0].client.handle_datagram(self.now, bytes);
+    }
+
+    /// What was sent to an address that no client has, since this was last asked.
+    pub fn take_strays(&mut self, addr: SocketAddr) -> Vec<Vec<u8>> {
+        self.strays.remove(&addr).unwrap_or_default()
+    }
+}
+
+/// Time.
+impl Sim {
+    /// Lets everything that is due now happen, then jumps to the next thing that is.
+    ///
+    /// Returns whether there was anything to jump to within `until`.
+    pub fn step(&mut self, until: Instant) -> bool {
+        self.settle();
+        match self.next_deadline() {
+            Some(at) if at <= until => {
+                self.now = at.max(self.now);
+                self.arrive();
+                self.server.timeout(self.now);
+                for node in &mut self.nodes {
+                    node.client.handle_timeout(self.now);
+                }
+                true
+            }
+            _ => {
+                self.now = until.max(self.now);
+                false
+            }
+        }
+    }
+
+    /// Runs for so much virtual time.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.settle();
+    }
+
+    /// Runs until `done`, for `at_most` so much virtual time. Returns whether it was done.
+    pub fn run_until(&mut self, at_most: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let until = self.now + at_most;
+        loop {
+            self.settle();
+            if done(self) {
+                return true;
+            }
+            if !self.step(until) {
+                return done(self);
+            }
+        }
+    }
+
+    /// Runs until no client waits for an answer and the server for no acknowledgement. Returns whether that came.
+    pub fn run_until_idle(&mut self, at_most: Duration) -> bool {
+        self.run_until(at_most, |sim| {
+            let is_idle =
+                |node: &Node| node.client.is_closed() || (node.client.is_ready() && node.client.is_idle());
+            sim.nodes.iter().all(is_idle) && sim.server.is_settled() && sim.nothing_under_way()
+        })
+    }
+
+    fn nothing_under_way(&self) -> bool {
+        let quiet =
+            |node: &Node| node.pipe.as_ref().is_none_or(|pipe| pipe.up.is_empty() && pipe.down.is_empty());
+        self.up.poll_timeout().is_none() && self.down.poll_timeout().is_none() && self.nodes.iter().all(quiet)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let pipes = self.nodes.iter().filter_map(|node| node.pipe.as_ref());
+        let pipes = pipes.flat_map(|pipe| [pipe.up.front(), pipe.down.front()]).flatten().map(|(at, _)| *at);
+        let clients = self.nodes.iter().filter_map(|node| node.client.poll_timeout());
+        let links = [self.up.poll_timeout(), self.down.poll_timeout(), self.server.poll_timeout()];
+        pipes.chain(clients).chain(links.into_iter().flatten()).min()
+    }
+}
+
+/// Output: from the clients and the server into links and pipes.
+impl Sim {
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for id in 0..self.nodes.len() {
+                while let Some(event) = self.nodes[id].client.poll() {
+                    quiet = false;
+                    self.handle_event(id, event);
+                }
+                while let Some(bytes) = self.nodes[id].client.poll_transmit(self.now) {
+                    quiet = false;
+                    self.client_sends(id, bytes);
+                }
+            }
+            while let Some(transmit) = self.server.poll_transmit(self.now) {
+                quiet = false;
+                self.send_down(transmit.peer.addr, transmit.bytes);
+            }
+            while let Some(conn) = self.server.poll_wake() {
+                quiet = false;
+                self.fill(conn);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, id: usize, event: Event) {
+        match event {
+            Event::Connect => self.connect(id),
+            Event::Disconnect => self.hang_up(id),
+            Event::Closed(_) => {
+                self.hang_up(id);
+                self.nodes[id].events.push_back(event);
+            }
+            event => self.nodes[id].events.push_back(event),
+        }
+    }
+
+    fn connect(&mut self, id: usize) {
+        self.hang_up(id);
+        let node = &mut self.nodes[id];
+        if !node.reachable {
+            return node.client.handle_disconnected(self.now);
+        }
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let intake = self.server.opened(self.now, conn, node.addr);
+        node.pipe = Some(Pipe { conn, intake, up: VecDeque::new(), down: VecDeque::new(), closing: false });
+        node.client.handle_connected(self.now);
+    }
+
+    /// The client drops its connection: what it sent before still arrives.
+    fn hang_up(&mut self, id: usize) {
+        let Some(mut pipe) = self.nodes[id].pipe.take() else { return };
+        while let Some((_, bytes)) = pipe.up.pop_front() {
+            let batch = pipe.intake.received(self.now, &bytes);
+            self.server.received(self.now, pipe.conn, batch);
+        }
+        self.server.closed(self.now, pipe.conn);
+    }
+
+    fn client_sends(&mut self, id: usize, bytes: Vec<u8>) {
+        let addr = self.nodes[id].addr;
+        if self.nodes[id].client.transport() == Transport::Datagram {
+            return self.send_up(addr, bytes);
+        }
+        match self.judge(Direction::Up, addr, &bytes) {
+            Fate::Pass => {
+                let (pieces, due) = (self.pieces(&bytes), self.now + self.stream_delay);
+                if let Some(pipe) = &mut self.nodes[id].pipe {
+                    pipe.up.extend(pieces.into_iter().map(|piece| (due, piece)));
+                }
+            }
+            Fate::Drop => {}
+            Fate::Cut => self.cut(ClientId(id)),
+        }
+    }
+
+    fn fill(&mut self, conn: ConnId) {
+        loop {
+            let mut out = Vec::new();
+            let flow = self.server.fill(self.now, conn, &mut out);
+            let Some(id) =
+                self.nodes.iter().position(|node| node.pipe.as_ref().is_some_and(|pipe| pipe.conn == conn))
+            else {
+                return;
+            };
+            self.server_writes(id, out, flow.closing && !flow.more);
+            self.server.drained(self.now, conn);
+            if !flow.more {
+                return;
+            }
+        }
+    }
+
+    fn server_writes(&mut self, id: usize, out: Vec<u8>, closing: bool) {
+        let fate =
+            if out.is_empty() { Fate::Drop } else { self.judge(Direction::Down, self.nodes[id].addr, &out) };
+        let (pieces, due) = (self.pieces(&out), self.now + self.stream_delay);
+        if let Some(pipe) = &mut self.nodes[id].pipe {
+            pipe.closing |= closing;
+            match fate {
+                Fate::Pass => pipe.down.extend(pieces.into_iter().map(|piece| (due, piece))),
+                Fate::Drop if closing => pipe.down.push_back((due, Vec::new())),
+                Fate::Drop => {}
+                Fate::Cut => self.cut(ClientId(id)),
+            }
+        }
+    }
+
+    /// Cuts a write into up to four pieces, as a network may.
+    fn pieces(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut rest = bytes;
+        let mut pieces = Vec::new();
+        while pieces.len() < 3 && rest.len() > 1 && self.rng.next_u32().is_multiple_of(4) {
+            let at = 1 + self.rng.next_u32() as usize % (rest.len() - 1);
+            let (piece, after) = rest.split_at(at);
+            pieces.push(piece.to_vec());
+            rest = after;
+        }
+        pieces.push(rest.to_vec());
+        pieces
+    }
+
+    fn send_up(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
+        if self.judge(Direction::Up, addr, &bytes) == Fate::Pass {
+            let flow = self.flow(addr);
+            self.up.send(self.now, flow, Packet { addr, bytes });
+        }
+    }
+
+    fn send_down(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
+        if self.judge(Direction::Down, addr, &bytes) == Fate::Pass {
+            let flow = self.flow(addr);
+            self.down.send(self.now, flow, Packet { addr, bytes });
+        }
+    }
+
+    /// The ordinal in which an address first appeared.
+    fn flow(&mut self, addr: SocketAddr) -> u64 {
+        let next = self.flows.len() as u64;
+        *self.flows.entry(addr).or_insert(next)
+    }
+
+    fn judge(&mut self, direction: Direction, addr: SocketAddr, bytes: &[u8]) -> Fate {
+        self.trace.write_u128((self.now - self.start).as_nanos());
+        self.trace.write_u8(u8::from(direction == Direction::Up));
+        self.trace.write_u16(addr.port());
+        self.trace.write(bytes);
+        self.filter.as_mut().map_or(Fate::Pass, |filter| filter(direction, addr, bytes))
+    }
+}
+
+/// Input: from links and pipes into the clients and the server.
+impl Sim {
+    fn arrive(&mut self) {
+        while let Some(packet) = self.up.recv(self.now) {
+            self.server.datagram(self.now, Peer { door: 0, addr: packet.addr }, &packet.bytes);
+        }
+        while let Some(packet) = self.down.recv(self.now) {
+            match self.nodes.iter_mut().find(|node| node.addr == packet.addr) {
+                Some(node) => node.client.handle_datagram(self.now, &packet.bytes),
+                None => self.strays.entry(packet.addr).or_default().push(packet.bytes),
+            }
+        }
+        for id in 0..self.nodes.len() {
+            self.arrive_on_stream(id);
+        }
+    }
+
+    fn arrive_on_stream(&mut self, id: usize) {
+        let (now, node) = (self.now, &mut self.nodes[id]);
+        let Some(pipe) = &mut node.pipe else { return };
+        while let Some((_, bytes)) = pipe.up.pop_front_if(|(at, _)| *at <= now) {
+            let batch = pipe.intake.received(now, &bytes);
+            self.server.received(now, pipe.conn, batch);
+        }
+        while let Some((_, bytes)) = pipe.down.pop_front_if(|(at, _)| *at <= now) {
+            node.client.handle_bytes(now, &bytes);
+        }
+        if pipe.closing && pipe.down.is_empty() {
+            let conn = pipe.conn;
+            node.pipe = None;
+            self.server.closed(now, conn);
+            node.client.handle_disconnected(now);
+        }
+    }
+}
+
+/// An address of a simulated host.
+fn address(host: usize, port: u16) -> SocketAddr {
+    let [.., high, mid, low] = (host as u64 + 1).to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(10, high, mid, low), 40_000 + port))
+}

@@ -1,0 +1,440 @@
+//! The hard cases over datagrams: registrations that are lost, doubled and late, moves, spoofs, and what is left of
+//! sessions that have ended.
+
+use sayagain::client::{Closed, Event};
+use sayagain::config::{ServerConfig, Transport};
+use sayagain::link::Direction;
+use sayagain::reliable::Outcome;
+use sayagain::sim::Fate;
+
+use crate::desk::{Desk, addr, cookie, local, nonce, reg, register, snd};
+use crate::support::{messages, ms, outcomes, patient, quiet, secs};
+
+#[test]
+fn a_lost_reg_is_repeated_until_it_is_answered_and_opens_one_session() {
+    let mut sim = quiet();
+    let mut dropped = 0;
+    sim.set_filter(Box::new(move |_, _, bytes| {
+        let is_reg = bytes.windows(4).any(|w| w == b"REG ") || bytes.windows(4).any(|w| w == b"ACK ");
+        dropped += u32::from(is_reg);
+        // Loses the first two challenges, and the first two answers that open the session.
+        if is_reg && dropped <= 4 { Fate::Drop } else { Fate::Pass }
+    }));
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_ready()));
+    assert_eq!(sim.server().totals().hub.sessions, 1);
+}
+
+#[test]
+fn a_doubled_reg_gets_the_same_token_and_resets_nothing() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let cookie = cookie(&mut desk, a, "ada", &nonce(1));
+    let datagram = format!("~{cookie} {}", reg(1, "ada", &format!("?{}", nonce(1))));
+    let first = desk.datagram(a, &datagram);
+    let token = first[0][first[0].len() - 22..].to_owned();
+    assert_eq!(desk.datagram(a, format!("~{token} @2 JON 0003 #r")), [format!("~{token} @2 ACK 0000")]);
+    assert_eq!(desk.datagram(a, &datagram), first, "the copy");
+    assert_eq!(desk.datagram(a, format!("~{token} @3 LST 0003 #r")), [format!("~{token} @3 ACK 0004 ada")]);
+    assert_eq!(desk.totals().hub.sessions, 1);
+}
+
+#[test]
+fn a_late_copy_of_reg_after_bye_opens_nothing() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let cookie = cookie(&mut desk, a, "ada", &nonce(1));
+    let datagram = format!("~{cookie} {}", reg(1, "ada", &format!("?{}", nonce(1))));
+    let first = desk.datagram(a, &datagram);
+    let token = first[0][first[0].len() - 22..].to_owned();
+    assert_eq!(desk.datagram(a, format!("~{token} @2 BYE 0000")), [format!("~{token} @2 ACK 0000")]);
+    assert_eq!(desk.datagram(a, &datagram), [format!("~{cookie} @1 ERR 0018 401 Session gone!")]);
+    assert_eq!(desk.server.sessions(), 0, "the copy of an old REG must not take the name again");
+    // By the time the nonce is forgotten no cookie that goes with it is good.
+    desk.pass(secs(61));
+    let answer = desk.datagram(a, &datagram);
+    assert!(answer[0].contains("ERR 0050 428 "), "{answer:?}");
+    assert_eq!(desk.server.sessions(), 0);
+    // The name itself is free at once, for another nonce.
+    register(&mut desk, addr(2, 1), "ada", &nonce(2));
+}
+
+#[test]
+fn a_cookie_is_good_in_its_slot_and_the_next_for_its_address_name_and_nonce_only() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let good = cookie(&mut desk, a, "ada", &nonce(1));
+    let behind =
+        |cookie: &str, name: &str, n: u8| format!("~{cookie} {}", reg(1, name, &format!("?{}", nonce(n))));
+    for (from, name, n) in [(addr(1, 2), "ada", 1), (addr(2, 1), "ada", 1), (a, "eve", 1), (a, "ada", 2)] {
+        let answer = desk.datagram(from, behind(&good, name, n));
+        assert!(answer[0].starts_with(&format!("~{good} @1 ERR 0050 428 ")), "{answer:?}");
+    }
+    assert_eq!(desk.server.sessions(), 0);
+    desk.pass(secs(59));
+    assert!(desk.datagram(a, behind(&good, "ada", 1))[0].contains(" ACK 0023 "));
+    desk.pass(secs(2));
+    assert!(desk.datagram(a, behind(&good, "bob", 1))[0].contains(" 428 "));
+}
+
+#[test]
+fn a_client_whose_port_changes_in_the_middle_of_a_request_goes_on_in_the_same_session() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let bob = sim.add_client(patient(Transport::Datagram, "bob"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
+    let tickets: Vec<_> = (0..10).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
+    sim.set_filter(Box::new(|direction, _, bytes| {
+        // The answer to the third message is lost with the old port.
+        if direction == Direction::Down && bytes.ends_with(b"@4 ACK 0000") { Fate::Drop } else { Fate::Pass }
+    }));
+    sim.run_for(ms(50));
+    sim.move_client(ada);
+    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    assert!(sim.run_until_idle(secs(60)));
+    let outcomes = outcomes(&sim.take_events(ada));
+    assert!(tickets.iter().all(|ticket| outcomes[ticket] == Outcome::Acked(Vec::new())), "{outcomes:?}");
+    let expected: Vec<String> = (0..10).map(|n| format!("ada> {n}")).collect();
+    assert_eq!(messages(&sim.take_events(bob)), expected);
+    assert_eq!(sim.server().totals().hub.sessions, 2);
+    // The other way round: pushes follow the move as soon as the client is heard.
+    sim.client(bob).send(b"ada", b"still there?");
+    assert!(sim.run_until_idle(secs(60)));
+    assert_eq!(messages(&sim.take_events(ada)), ["bob> still there?"]);
+}
+
+#[test]
+fn a_known_token_from_another_address_executes_nothing_not_even_a_ping() {
+    let mut desk = Desk::open();
+    let (home, away) = (addr(1, 1), addr(1, 2));
+    let token = register(&mut desk, home, "ada", &nonce(1));
+    for frame in ["@2 PNG 0000", "@2 JON 0003 #r", "@2 BYE 0000"] {
+        let answer = desk.datagram(away, format!("~{token} {frame}"));
+        assert!(answer[0].starts_with(&format!("~{token} ERR 0027 428 ")), "{answer:?}");
+        assert_eq!(answer.len(), 1);
+    }
+    assert!(
+        desk.datagram(away, format!("~{token} ACK 0002 1")).is_empty(),
+        "no answer to what is no request"
+    );
+    assert_eq!(desk.datagram(home, format!("~{token} @2 LST 0000")), [format!("~{token} @2 ACK 0004 ada")]);
+}
+
+/// The cookie that a known token gets at another address.
+fn cookie_to_move(desk: &mut Desk, away: std::net::SocketAddr, token: &str) -> String {
+    let answer = desk.datagram(away, format!("~{token} @9 PNG 0000"));
+    answer[0].strip_prefix(&format!("~{token} ERR 0027 428 ")).unwrap().to_owned()
+}
+
+#[test]
+fn a_doubled_resume_moves_once_and_a_late_one_moves_nothing() {
+    let mut desk = Desk::open();
+    let (home, away) = (addr(1, 1), addr(1, 2));
+    let token = register(&mut desk, home, "ada", &nonce(1));
+    let to_away = cookie_to_move(&mut desk, away, &token);
+    let resume = format!("~{to_away} {}", reg(2, "ada", &token));
+    let granted = [format!("~{to_away} @2 ACK 0023 {token}")];
+    assert_eq!(desk.datagram(away, &resume), granted);
+    assert_eq!(desk.datagram(away, &resume), granted, "doubled");
+    // The client has moved back before a late copy of that REG comes in.
+    let to_home = cookie_to_move(&mut desk, home, &token);
+    let back = format!("~{to_home} {}", reg(3, "ada", &token));
+    assert_eq!(desk.datagram(home, back), [format!("~{to_home} @3 ACK 0023 {token}")]);
+    assert_eq!(desk.datagram(away, &resume), granted, "late: answered only");
+    assert_eq!(desk.datagram(home, format!("~{token} @4 PNG 0000")), [format!("~{token} @4 ACK 0000")]);
+}
+
+#[test]
+fn a_lost_resume_is_repeated_until_the_session_has_moved() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.move_client(ada);
+    let mut regs = 0;
+    sim.set_filter(Box::new(move |direction, _, bytes| {
+        let is_reg = direction == Direction::Up && bytes.windows(4).any(|w| w == b"REG ");
+        regs += u32::from(is_reg);
+        if is_reg && regs <= 3 { Fate::Drop } else { Fate::Pass }
+    }));
+    let ticket = sim.client(ada).send(b"ada", b"me");
+    assert!(sim.run_until_idle(secs(60)));
+    let events = sim.take_events(ada);
+    assert_eq!(outcomes(&events)[&ticket], Outcome::Acked(Vec::new()));
+    assert!(events.contains(&Event::Registered { resumed: true }));
+    assert_eq!(messages(&events), ["ada> me"]);
+}
+
+#[test]
+fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    let ticket = sim.client(ada).send(b"ada", b"hello");
+    sim.run_for(ms(50));
+    let wrong = nonce(9);
+    for frame in [
+        "@2 ACK 0000",
+        "@2 ERR 0020 404 No such client!",
+        "BYE 0000",
+        "@1 BYE 0000",
+        "ERR 0004 401",
+        "RCV 0014 eve 0001 mail",
+        "@1 RCV 0014 eve 0001 mail",
+        "ERR 0023 409 taken up elsewhere",
+    ] {
+        sim.inject_to_client(ada, frame.as_bytes());
+        sim.inject_to_client(ada, format!("~{wrong} {frame}").as_bytes());
+    }
+    sim.run_for(ms(10));
+    let events = sim.take_events(ada);
+    assert!(outcomes(&events).is_empty() && messages(&events).is_empty(), "{events:?}");
+    assert!(!sim.client(ada).is_closed());
+    assert_eq!(sim.client(ada).stats().stray, 16);
+    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    assert_eq!(
+        outcomes(&crate::support::events_when_idle(&mut sim, ada))[&ticket],
+        Outcome::Acked(Vec::new())
+    );
+}
+
+#[test]
+fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_a_session_at_the_server() {
+    let mut desk = Desk::open();
+    let (a, b) = (addr(1, 1), addr(2, 1));
+    let ada = register(&mut desk, a, "ada", &nonce(1));
+    let bob = register(&mut desk, b, "bob", &nonce(2));
+    assert_eq!(desk.datagram(a, format!("~{ada} {}", snd(2, "bob", "hi"))), [format!("~{ada} @2 ACK 0000")]);
+    let push = [format!("~{bob} @1 RCV 0012 ada 0001 hi")];
+    assert_eq!(desk.datagrams_to(b), push);
+    // From the right address, but without the token or with another's.
+    let wrong = nonce(9);
+    assert_eq!(desk.datagram(b, "ACK 0002 1"), [""; 0]);
+    assert_eq!(desk.datagram(b, format!("~{wrong} ACK 0002 1")), [""; 0]);
+    assert_eq!(desk.datagram(b, "BYE 0000"), ["ERR 0016 Register first!"]);
+    assert_eq!(desk.datagram(b, format!("~{wrong} @3 BYE 0000")), [format!("~{wrong} ERR 0004 401")]);
+    desk.pass(ms(100));
+    assert_eq!(desk.datagrams_to(b), push, "still unacknowledged, so repeated");
+    assert_eq!(desk.datagram(b, format!("~{bob} ACK 0002 1")), [""; 0]);
+    desk.pass(secs(10));
+    assert_eq!(desk.datagrams_to(b), [""; 0]);
+    assert_eq!(desk.server.sessions(), 2);
+}
+
+#[test]
+fn a_401_is_believed_for_the_present_token_only_and_then_a_new_session_is_opened() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.client(ada).join(b"#r");
+    assert!(sim.run_until_idle(secs(10)));
+    // The path is dead for longer than the server keeps a silent session.
+    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.run_for(secs(89));
+    let lost = sim.client(ada).send(b"ada", b"into the dark");
+    sim.run_for(secs(2));
+    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    assert!(sim.run_until_idle(secs(120)));
+    let events = sim.take_events(ada);
+    assert_eq!(outcomes(&events)[&lost], Outcome::Unknown, "of a session that is gone nobody knows");
+    assert!(events.contains(&Event::SessionLost));
+    assert_eq!(sim.server().totals().hub.sessions, 2);
+    let found = sim.client(ada).send(b"#r", b"in the room again");
+    assert_eq!(
+        outcomes(&crate::support::events_when_idle(&mut sim, ada))[&found],
+        Outcome::Acked(Vec::new())
+    );
+}
+
+#[test]
+fn an_answer_of_a_former_session_answers_nothing() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let old = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let seen = old.clone();
+    sim.set_filter(Box::new(move |direction, _, bytes| {
+        if direction == Direction::Down && bytes.ends_with(b"ACK 0000") {
+            seen.borrow_mut().push(bytes.to_vec());
+        }
+        Fate::Pass
+    }));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.client(ada).join(b"#r");
+    assert!(sim.run_until_idle(secs(10)));
+    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.run_for(secs(120));
+    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.client(ada).ping();
+    assert!(sim.run_until_idle(secs(60)));
+    sim.take_events(ada);
+    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    let ticket = sim.client(ada).send(b"ada", b"new");
+    sim.run_for(ms(10));
+    for answer in old.borrow().iter() {
+        sim.inject_to_client(ada, answer);
+    }
+    assert!(!old.borrow().is_empty());
+    assert!(!outcomes(&sim.take_events(ada)).contains_key(&ticket));
+}
+
+#[test]
+fn a_stale_id_is_refused_and_an_id_used_for_something_else_too() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    register(&mut desk, addr(2, 1), "bob", &nonce(2));
+    let mut say = |frame: String| desk.datagram(a, format!("~{token} {frame}")).concat();
+    assert_eq!(say(snd(2_000, "bob", "x")), format!("~{token} @2000 ACK 0000"));
+    assert_eq!(say(snd(977, "bob", "x")), format!("~{token} @977 ACK 0000"), "never seen, and in the window");
+    assert_eq!(say(snd(976, "bob", "x")), format!("~{token} @976 ERR 0014 410 Stale id!"));
+    assert_eq!(
+        say(snd(2_000, "bob", "y")),
+        format!("~{token} @2000 ERR 0032 409 Id used for something else!")
+    );
+    assert_eq!(
+        say(snd(2_000, "bob", "x")),
+        format!("~{token} @2000 ACK 0000"),
+        "the repeat is answered as before"
+    );
+    assert_eq!(desk.totals().hub.messages, 2);
+}
+
+#[test]
+fn a_refusal_is_remembered_like_an_ack() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    let refused = [format!("~{token} @2 ERR 0020 404 No such client!")];
+    assert_eq!(desk.datagram(a, format!("~{token} {}", snd(2, "bob", "hi"))), refused);
+    register(&mut desk, addr(2, 1), "bob", &nonce(2));
+    assert_eq!(desk.datagram(a, format!("~{token} {}", snd(2, "bob", "hi"))), refused, "final for its id");
+    assert_eq!(
+        desk.datagram(a, format!("~{token} {}", snd(3, "bob", "hi"))),
+        [format!("~{token} @3 ACK 0000")]
+    );
+}
+
+#[test]
+fn two_programs_with_one_token_never_make_one_request_happen_twice() {
+    let mut desk = Desk::open();
+    let (one, two) = (addr(1, 1), addr(1, 2));
+    let token = register(&mut desk, one, "ada", &nonce(1));
+    let frame = format!("~{token} {}", snd(5, "ada", "once"));
+    assert_eq!(desk.datagram(one, &frame)[0], format!("~{token} @5 ACK 0000"));
+    let to_two = cookie_to_move(&mut desk, two, &token);
+    desk.datagram(two, format!("~{to_two} {}", reg(6, "ada", &token)));
+    assert!(desk.datagram(two, &frame).contains(&format!("~{token} @5 ACK 0000")));
+    assert_eq!(desk.totals().hub.messages, 1);
+    let other = format!("~{token} {}", snd(5, "ada", "different"));
+    assert!(desk.datagram(two, other)[0].contains("409"));
+}
+
+#[test]
+fn a_bare_reg_is_enough_on_loopback_and_refused_elsewhere() {
+    let mut desk = Desk::open();
+    assert_eq!(desk.datagram(local(1), "REG 0007 TEST01"), [""; 0]);
+    assert_eq!(desk.datagram(local(2), "REG 0007 TEST02\n"), [""; 0]);
+    assert_eq!(desk.datagram(local(2), "SND 0017 TEST01 Heyyyooo!\n"), [""; 0]);
+    assert_eq!(desk.datagrams_to(local(1)), ["RCV 0022 TEST02 0001 Heyyyooo!"]);
+    assert_eq!(desk.datagram(local(2), "SND 0013 NOBODY Hello"), ["ERR 0016 No such client!"]);
+    assert_eq!(desk.datagram(local(2), "BYE 0000"), [""; 0]);
+    assert_eq!(desk.datagram(local(1), "LST 0000"), ["ACK 0007 TEST01"]);
+    assert_eq!(desk.datagram(addr(9, 9), "REG 0007 TEST09"), ["ERR 0020 Address not proven!"]);
+    assert_eq!(desk.server.sessions(), 1);
+}
+
+#[test]
+fn a_malformed_datagram_is_counted_and_dropped_whole() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    for bad in [
+        format!("~{token} {}x", snd(2, "ada", "hi")),
+        format!("~{token} @2 @3 PNG 0000"),
+        format!("~{token}"),
+        "~short PNG 0000".to_owned(),
+        "PNG 0099 short".to_owned(),
+        String::new(),
+    ] {
+        assert_eq!(desk.datagram(a, bad), [""; 0]);
+    }
+    assert_eq!((desk.totals().malformed, desk.totals().hub.messages), (6, 0));
+}
+
+#[test]
+fn strangers_get_one_frame_at_most_3_times_what_they_sent_and_nothing_for_what_is_no_request() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    assert_eq!(desk.datagram(a, "@1 PNG 0003 hi@2 PNG 0003 hi"), ["@1 ACK 0003 hi"]);
+    assert_eq!(desk.datagram(a, "PNG 0000"), ["ACK 0000"]);
+    assert_eq!(desk.datagram(a, "@7 SND 0007 bob x"), [""; 0], "a length that never arrives");
+    assert_eq!(desk.datagram(a, snd(7, "bob", "x")), ["@7 ERR 0020 401 Register first!"]);
+    for silent in ["ACK 0000", "ERR 0004 401", "RCV 0014 eve 0001 mail", "GAP 0002 1", "XYZ 0000"] {
+        assert_eq!(desk.datagram(a, silent), [""; 0], "{silent}");
+        assert_eq!(desk.datagram(a, format!("~{} {silent}", nonce(3))), [""; 0], "{silent}");
+    }
+}
+
+#[test]
+fn a_silent_session_ends_after_its_idle_time_and_pings_keep_it() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.run_for(secs(600));
+    assert_eq!(sim.server().sessions(), 1, "kept by pings");
+    assert!(sim.server().totals().datagrams_in < 40, "about one every 25 s");
+    let mut desk = Desk::open();
+    register(&mut desk, addr(1, 1), "ada", &nonce(1));
+    desk.pass(secs(89));
+    assert_eq!(desk.server.sessions(), 1);
+    desk.pass(secs(2));
+    assert_eq!(desk.server.sessions(), 0);
+}
+
+#[test]
+fn a_message_that_does_not_fit_a_datagram_is_refused_to_its_sender_and_a_gap_in_a_room() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let ada = register(&mut desk, a, "ada", &nonce(1));
+    desk.datagram(a, format!("~{ada} @2 JON 0003 #r"));
+    let tcp = desk.connect_as("REG 0004 bob");
+    desk.say(tcp, "JON 0003 #r");
+    let long = "x".repeat(1_300);
+    assert_eq!(desk.say(tcp, format!("SND 1305 ada {long}")), "ERR 0010 Too long!");
+    assert_eq!(desk.say(tcp, format!("SND 1304 #r {long}")), "");
+    assert_eq!(desk.datagrams_to(a), [format!("~{ada} @1 GAP 0002 1")]);
+}
+
+#[test]
+fn a_peer_that_sends_larger_datagrams_gets_larger_ones_up_to_the_limit() {
+    let mut desk = Desk::new(ServerConfig { max_datagram: 2_000, ..ServerConfig::default() });
+    let a = addr(1, 1);
+    let ada = register(&mut desk, a, "ada", &nonce(1));
+    let text = "x".repeat(1_500);
+    let tcp = desk.connect_as("REG 0004 bob");
+    assert_eq!(desk.say(tcp, format!("SND 1505 ada {text}")), "ERR 0010 Too long!");
+    let padding = "p".repeat(1_900);
+    assert_eq!(desk.datagram(a, format!("~{ada} @2 PNG 1901 {padding}")).len(), 1);
+    assert_eq!(desk.say(tcp, format!("SND 1505 ada {text}")), "");
+    assert_eq!(desk.datagrams_to(a).len(), 1);
+}
+
+#[test]
+fn the_servers_goodbye_over_datagrams_is_repeated_until_acknowledged_and_the_client_does_not_come_back() {
+    use sayagain::service::Service;
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    let mut byes = 0;
+    sim.set_filter(Box::new(move |direction, _, bytes| {
+        let is_bye = direction == Direction::Down && bytes.ends_with(b"@1 BYE 0000");
+        byes += u32::from(is_bye);
+        if is_bye && byes <= 2 { Fate::Drop } else { Fate::Pass }
+    }));
+    let now = sim.now();
+    sim.server().shutdown(now);
+    sim.run_for(secs(5));
+    assert_eq!(sim.take_events(ada).last(), Some(&Event::Closed(Closed::ServerBye(None))));
+    assert!(sim.server().is_finished());
+    assert_eq!(sim.server().totals().hub.sessions, 1);
+}

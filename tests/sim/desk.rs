@@ -1,0 +1,207 @@
+//! A server on a desk: bytes in, bytes out, one call at a time, for tests of what is on the wire.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use sayagain::config::ServerConfig;
+use sayagain::server::stream::StreamIntake;
+use sayagain::server::{Server, Totals};
+use sayagain::service::{ConnId, Intake, Peer, Service};
+
+/// One simulated stream connection, named by the test.
+pub(crate) type Conn = u64;
+
+pub(crate) struct Desk {
+    pub(crate) now: Instant,
+    pub(crate) server: Server,
+    intakes: BTreeMap<Conn, StreamIntake>,
+    written: BTreeMap<Conn, Vec<u8>>,
+    closed: BTreeMap<Conn, bool>,
+    /// Connections whose peer does not read: nothing is taken from the server for them.
+    stalled: Vec<Conn>,
+    sent: Vec<(SocketAddr, Vec<u8>)>,
+    next: Conn,
+}
+
+impl Desk {
+    pub(crate) fn new(config: ServerConfig) -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            server: Server::new(now, config, Box::new(ChaCha20Rng::seed_from_u64(1))),
+            intakes: BTreeMap::new(),
+            written: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            stalled: Vec::new(),
+            sent: Vec::new(),
+            next: 1,
+        }
+    }
+
+    pub(crate) fn open() -> Self {
+        Self::new(ServerConfig::default())
+    }
+
+    /// A new stream connection.
+    pub(crate) fn connect(&mut self) -> Conn {
+        let conn = self.next;
+        self.next += 1;
+        let addr = SocketAddr::from(([10, 0, 0, 1], 1_000));
+        let intake = self.server.opened(self.now, ConnId(conn), addr);
+        self.intakes.insert(conn, intake);
+        self.written.insert(conn, Vec::new());
+        self.settle();
+        conn
+    }
+
+    /// A new stream connection that has registered with these bytes.
+    pub(crate) fn connect_as(&mut self, reg: &str) -> Conn {
+        let conn = self.connect();
+        self.say(conn, reg);
+        conn
+    }
+
+    /// Writes to a connection and returns what the server wrote to it since it was last asked.
+    pub(crate) fn say(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) -> String {
+        if let Some(intake) = self.intakes.get_mut(&conn) {
+            let batch = intake.received(self.now, bytes.as_ref());
+            self.server.received(self.now, ConnId(conn), batch);
+        }
+        self.settle();
+        self.heard(conn)
+    }
+
+    /// What the server wrote to a connection since this was last asked.
+    pub(crate) fn heard(&mut self, conn: Conn) -> String {
+        self.settle();
+        let bytes = self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether the server closes this connection.
+    pub(crate) fn is_closed(&self, conn: Conn) -> bool {
+        self.closed.get(&conn).copied().unwrap_or(false)
+    }
+
+    /// The peer drops its connection.
+    pub(crate) fn hang_up(&mut self, conn: Conn) {
+        self.intakes.remove(&conn);
+        self.server.closed(self.now, ConnId(conn));
+        self.settle();
+    }
+
+    /// The peer stops reading, or reads again.
+    pub(crate) fn stall(&mut self, conn: Conn, stalled: bool) {
+        self.stalled.retain(|other| *other != conn);
+        if stalled {
+            self.stalled.push(conn);
+        } else {
+            self.fill(conn);
+        }
+        self.settle();
+    }
+
+    /// Sends a datagram and returns what was sent to its sender since that was last asked.
+    pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
+        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.datagrams_to(from)
+    }
+
+    /// What was sent to an address since this was last asked.
+    pub(crate) fn datagrams_to(&mut self, to: SocketAddr) -> Vec<String> {
+        self.settle();
+        let (theirs, others) = std::mem::take(&mut self.sent).into_iter().partition(|(addr, _)| *addr == to);
+        self.sent = others;
+        let theirs: Vec<(SocketAddr, Vec<u8>)> = theirs;
+        theirs.into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.settle();
+        while let Some(at) = self.server.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.server.timeout(self.now);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.server.totals()
+    }
+
+    fn settle(&mut self) {
+        while let Some(transmit) = self.server.poll_transmit(self.now) {
+            self.sent.push((transmit.peer.addr, transmit.bytes));
+        }
+        while let Some(ConnId(conn)) = self.server.poll_wake() {
+            if !self.stalled.contains(&conn) {
+                self.fill(conn);
+            }
+        }
+    }
+
+    fn fill(&mut self, conn: Conn) {
+        loop {
+            let mut out = Vec::new();
+            let flow = self.server.fill(self.now, ConnId(conn), &mut out);
+            self.written.entry(conn).or_default().append(&mut out);
+            self.closed.insert(conn, flow.closing);
+            self.server.drained(self.now, ConnId(conn));
+            if !flow.more {
+                return;
+            }
+        }
+    }
+}
+
+/// The frames in what a connection heard, one a line: easier to compare.
+pub(crate) fn addr(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host], port))
+}
+
+/// An address from which an untagged REG is enough.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Registers over datagrams as our client does, and returns the session's token.
+pub(crate) fn register(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &str) -> String {
+    let cookie = cookie(desk, from, name, nonce);
+    let reg = reg(1, name, &format!("?{nonce}"));
+    let answer = desk.datagram(from, format!("~{cookie} {reg}"));
+    assert_eq!(answer.len(), 1, "{answer:?}");
+    let token =
+        answer[0].strip_prefix(&format!("~{cookie} @1 ACK 0023 ")).unwrap_or_else(|| panic!("{answer:?}"));
+    token.to_owned()
+}
+
+/// Asks for a cookie, and returns it.
+pub(crate) fn cookie(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &str) -> String {
+    let answer = desk.datagram(from, reg(1, name, &format!("?{nonce}")));
+    assert_eq!(answer.len(), 1, "{answer:?}");
+    let rest = answer[0].strip_prefix("@1 ERR 0050 428 ").unwrap_or_else(|| panic!("{answer:?}"));
+    let (cookie, echoed) = rest.split_once(' ').unwrap();
+    assert_eq!(echoed, nonce);
+    cookie.to_owned()
+}
+
+/// A tagged REG.
+pub(crate) fn reg(id: u64, name: &str, proof: &str) -> String {
+    format!("@{id} REG {:04} {name} {proof}", name.len() + proof.len() + 2)
+}
+
+/// A tagged SND.
+pub(crate) fn snd(id: u64, target: &str, text: &str) -> String {
+    format!("@{id} SND {:04} {target} {text}", target.len() + text.len() + 2)
+}
+
+/// A nonce of our choosing.
+pub(crate) fn nonce(n: u8) -> String {
+    format!("{n:A>22}")
+}

@@ -1,0 +1,38 @@
+//! Hostile crowds: registrations from addresses that nobody has proven leave nothing behind.
+
+use std::net::SocketAddr;
+
+use sayagain::service::{Peer, Service};
+
+use crate::desk::{Desk, nonce};
+
+/// What IPv4 and UDP put before a datagram.
+const HEADERS: usize = 28;
+
+#[test]
+fn a_million_regs_from_unproven_addresses_leave_no_state_and_get_at_most_one_small_answer_each() {
+    let mut desk = Desk::open();
+    let (mut answers, mut bytes_in, mut bytes_out) = (0_u32, 0, 0);
+    let regs = 1_000_000_u32;
+    for n in 0..regs {
+        let [_, a, b, c] = n.to_be_bytes();
+        let addr = SocketAddr::from(([10, a, b, c], 1 + (n % 60_000) as u16));
+        let reg = format!("@1 REG {:04} n{n} ?{}", n.to_string().len() + 26, nonce(1));
+        desk.server.datagram(desk.now, Peer { door: 0, addr }, reg.as_bytes());
+        bytes_in += reg.len() + HEADERS;
+        let mut own = 0;
+        while let Some(transmit) = desk.server.poll_transmit(desk.now) {
+            assert_eq!(transmit.peer.addr, addr);
+            own += 1;
+            bytes_out += transmit.bytes.len() + HEADERS;
+        }
+        assert!(own <= 1);
+        answers += own;
+    }
+    let totals = desk.totals();
+    assert_eq!((answers, totals.hub.sessions, totals.pending_bytes, totals.malformed), (regs, 0, 0, 0));
+    assert_eq!(desk.server.sessions(), 0);
+    assert!(bytes_out <= 3 * bytes_in, "{bytes_out} out, {bytes_in} in");
+    assert_eq!(desk.server.poll_timeout(), None, "not even a timer");
+    assert!(desk.server.is_stateless(), "{:?}", desk.server);
+}

@@ -1,0 +1,16 @@
+//! The delivery promise on a virtual clock: servers, clients and lossy links without a socket.
+//!
+//! Every test here is deterministic; one that draws from seeds prints the seed that failed and the command that
+//! replays it.
+
+#![allow(clippy::disallowed_methods, reason = "the virtual clock needs an instant to count from")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
+mod chaos;
+mod datagrams;
+mod desk;
+mod floods;
+mod rooms;
+mod share;
+mod streams;
+mod support;

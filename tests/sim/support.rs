@@ -1,0 +1,78 @@
+//! What the simulated stories share: policies, links, and taking an exchange apart afterwards.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use sayagain::client::Event;
+use sayagain::config::{ClientConfig, ServerConfig, Transport};
+use sayagain::link::{LinkConfig, LossModel};
+use sayagain::reliable::{Backoff, Growth, Outcome, Ticket};
+use sayagain::sim::{ClientId, Sim};
+use sayagain::units::{Factor, Probability};
+
+pub(crate) fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(crate) fn probability(p: f64) -> Probability {
+    Probability::new(p).unwrap()
+}
+
+/// Doubling from `timeout` up to `max_timeout`, without jitter.
+pub(crate) fn doubling(timeout: Duration, max_timeout: Duration, sends: u32) -> Backoff {
+    Backoff::new(timeout)
+        .with_growth(Growth::Exponential { factor: Factor::TWO })
+        .with_max_timeout(max_timeout)
+        .with_max_sends(sends)
+}
+
+/// A link that loses this share of datagrams, and nothing else.
+pub(crate) fn losing(p: f64) -> LinkConfig {
+    LinkConfig { loss: LossModel::from(probability(p)), ..LinkConfig::perfect() }
+}
+
+/// A perfect network and a server as it is by default.
+pub(crate) fn quiet() -> Sim {
+    with_server(ServerConfig::default())
+}
+
+pub(crate) fn with_server(config: ServerConfig) -> Sim {
+    Sim::new(Instant::now(), config, LinkConfig::perfect(), LinkConfig::perfect(), 1)
+}
+
+/// A client that repeats often enough to be heard.
+pub(crate) fn patient(transport: Transport, name: &str) -> ClientConfig {
+    ClientConfig::new(transport, Some(name), doubling(ms(100), secs(1), 50))
+}
+
+/// The messages among events, as `sender> body`.
+pub(crate) fn messages(events: &[Event]) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let message = |event: &Event| match event {
+        Event::Message { sender, body } => Some(format!("{}> {}", text(sender), text(body))),
+        _ => None,
+    };
+    events.iter().filter_map(message).collect()
+}
+
+/// The outcome of each request among events; a second outcome of one request is a failure.
+pub(crate) fn outcomes(events: &[Event]) -> BTreeMap<Ticket, Outcome> {
+    let mut outcomes = BTreeMap::new();
+    for event in events {
+        if let Event::Ended(ended) = event {
+            let second = outcomes.insert(ended.ticket, ended.outcome.clone());
+            assert!(second.is_none(), "{:?} ended twice", ended.ticket);
+        }
+    }
+    outcomes
+}
+
+/// Runs until everybody is through with what was asked, and returns what happened to `id`.
+pub(crate) fn events_when_idle(sim: &mut Sim, id: ClientId) -> Vec<Event> {
+    assert!(sim.run_until_idle(secs(3_600)), "not idle after an hour");
+    sim.take_events(id)
+}
