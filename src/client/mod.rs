@@ -18,77 +18,16 @@ use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{ClientConfig, Transport};
-use crate::reliable::{Attempts, Ended, Inbox, Outcome, RequestStats, Requests, RttEstimator, Sent, Ticket};
+use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Ticket};
 use crate::wire::{Deframer, Token, Verb, encode_prefix};
 
+mod event;
 mod incoming;
 mod register;
 
+pub use event::{ClientStats, Closed, Event};
 use incoming::{AckTimer, Pushed};
 use register::Registration;
-
-/// Something that the user of a client learns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A stream connection is wanted: make one, then call `handle_connected` or `handle_disconnected`.
-    Connect,
-    /// The stream connection is no longer wanted: drop it. `handle_disconnected` need not be called.
-    Disconnect,
-    /// A session is open under the wanted name.
-    Registered {
-        /// Whether it is the session from before; otherwise it is a new one.
-        resumed: bool,
-    },
-    /// The session is gone at the server: what was in flight is unknown. A new one is being opened.
-    SessionLost,
-    /// A message; `sender` is `name` or `name#room`.
-    Message {
-        /// Who sent it.
-        sender: Vec<u8>,
-        /// What it says.
-        body: Vec<u8>,
-    },
-    /// So many messages were dropped here because this client read too slowly.
-    Gap(u64),
-    /// A request is sent again.
-    Retry(Sent),
-    /// A request has ended.
-    Ended(Ended),
-    /// The client is through: the last event.
-    Closed(Closed),
-}
-
-/// Why a client is through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// It said goodbye.
-    Done,
-    /// The server refused the registration: its code and words.
-    Refused(u16, String),
-    /// Nobody answered until the policy gave up: no connection, or no answer to the registration.
-    GaveUp,
-    /// The server said goodbye; what it said before, if anything.
-    ServerBye(Option<String>),
-    /// Another program has taken up the session.
-    TakenUp,
-}
-
-/// What a client has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClientStats {
-    /// Datagrams, or frames on a stream, that were sent.
-    pub transmits: u64,
-    /// Sends of a request beyond its first, registrations included.
-    pub retries: u64,
-    /// Answers to requests that had been answered already.
-    pub repeated_answers: u64,
-    /// Copies of pushes that had come already.
-    pub repeated_pushes: u64,
-    /// Datagrams that were not of this session.
-    pub stray: u64,
-    /// Datagrams that could not be read.
-    pub malformed: u64,
-}
 
 #[derive(Debug)]
 enum State {
@@ -117,6 +56,10 @@ pub struct Client {
     nonce: Option<(Token, u32)>,
     /// The attempts to connect since there was last a session.
     connecting: Option<Attempts>,
+    /// When the last attempt to connect began.
+    connect_at: Option<Instant>,
+    /// When that attempt counts as failed.
+    connect_due: Option<Instant>,
     deframer: Deframer,
     requests: Requests,
     inbox: Inbox<Pushed>,
@@ -155,6 +98,8 @@ impl Client {
             token: None,
             nonce: None,
             connecting: None,
+            connect_at: None,
+            connect_due: None,
             deframer: Deframer::new(config.max_message),
             requests: Requests::new(config.policy.clone(), config.window),
             inbox: if config.unordered { Inbox::unordered() } else { Inbox::new() },

@@ -3,12 +3,16 @@
 //! A connection or address that the server does not know yet begins with REG, and nothing else is sent before it is
 //! answered. REG has its own schedule, of the same policy as all requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Client, Closed, Event, State};
 use crate::config::Transport;
 use crate::reliable::{Attempts, Inbox, Outcome, Sent, Ticket};
 use crate::wire::{Deframer, Frame, Id, Token, Verb, encode_args, encode_prefix, split_word};
+
+/// A connection that is lost is made again at once, but not more often than this: a server that drops everybody as
+/// soon as they have registered is not to be hammered.
+const RECONNECT_GAP: Duration = Duration::from_millis(100);
 
 /// A REG that is under way.
 #[derive(Debug)]
@@ -49,6 +53,7 @@ impl Client {
         let attempts = self.connecting.get_or_insert_with(|| self.config.policy.start(&mut self.rng));
         match attempts.send(now, rto, &mut self.rng) {
             Some(due) => {
+                (self.connect_at, self.connect_due) = (Some(now), Some(due));
                 self.state = State::Connecting { due };
                 self.events.push_back(Event::Connect);
             }
@@ -71,10 +76,24 @@ impl Client {
         self.outgoing.clear();
         match self.state {
             State::Closed | State::Offline { .. } => {}
-            // The next attempt keeps to the schedule: an address that refuses at once is not to be hammered.
-            State::Connecting { due } => self.state = State::Offline { retry_at: due },
             State::Registering(_) | State::Ready if self.is_parting() => self.closed(Closed::Done),
-            State::Registering(_) | State::Ready => self.connect(now),
+            // The next attempt keeps to the schedule: a server that refuses at once is not to be hammered.
+            State::Connecting { due } => self.connect_again(now, due),
+            State::Registering(_) => self.connect_again(now, self.connect_due.unwrap_or(now)),
+            State::Ready => {
+                self.connecting = None;
+                let earliest = self.connect_at.map_or(now, |at| at + RECONNECT_GAP);
+                self.state = State::Offline { retry_at: earliest.max(now) };
+            }
+        }
+    }
+
+    /// Waits until the failed attempt would have timed out, or gives up at once when there is no other.
+    fn connect_again(&mut self, now: Instant, due: Instant) {
+        if self.connecting.as_ref().is_some_and(|attempts| attempts.has_sends_left()) {
+            self.state = State::Offline { retry_at: due.max(now) };
+        } else {
+            self.give_up(now);
         }
     }
 

@@ -6,15 +6,16 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::Rng;
 
-use crate::units::{Factor, Probability, Seconds, UnitError, later, scale, uniform};
+use super::Attempts;
+use crate::units::{Factor, Probability, Seconds, UnitError, scale, uniform};
 
 /// Jitter shortens no timeout below this (or below the timeout itself, where that is shorter): RFC 9002 section 6.1.2
 /// calls 1 ms the granularity of timers, and a send that fails at once would be a burst.
-const SHORTEST: Duration = Duration::from_millis(1);
+pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The smallest time that a setter takes; a zero counts as this.
 const TICK: Duration = Duration::from_nanos(1);
@@ -231,8 +232,7 @@ impl Backoff {
     /// Begins one message. `rng` is drawn from only by [`Jitter::Initial`], once.
     pub fn start<R: Rng + ?Sized>(&self, rng: &mut R) -> Attempts {
         let draw = if matches!(self.jitter, Jitter::Initial(_)) { rng.next_u64() } else { 0 };
-        let steps = self.steps(self.first_timeout(self.ack_timeout, draw));
-        Attempts { policy: self.clone(), draw, previous: steps.first, steps, sends: 0, end: None }
+        Attempts::new(self.clone(), draw)
     }
 
     /// When the sends happen without jitter, as offsets from the first, and as far as the deadline allows. At most
@@ -255,34 +255,34 @@ impl Backoff {
         self.deadline.map_or(schedule.at, |deadline| schedule.at.min(deadline))
     }
 
-    fn first_timeout(&self, ack_timeout: Duration, draw: u64) -> Duration {
+    pub(super) fn first_timeout(&self, ack_timeout: Duration, draw: u64) -> Duration {
         match self.jitter {
             Jitter::Initial(factor) => uniform(ack_timeout, scale(ack_timeout, factor.get()), draw),
             _ => ack_timeout,
         }
     }
 
-    fn steps(&self, first: Duration) -> Steps {
+    pub(super) fn steps(&self, first: Duration) -> Steps {
         let first = first.min(self.max_timeout);
         Steps { growth: self.growth, cap: self.max_timeout, first, next: first }
     }
 }
 
-fn in_range(length: Duration) -> Duration {
+pub(super) fn in_range(length: Duration) -> Duration {
     length.clamp(TICK, Backoff::UNCAPPED)
 }
 
 /// The timeouts without jitter, one after the other, without end.
 #[derive(Clone, Debug)]
-struct Steps {
+pub(super) struct Steps {
     growth: Growth,
     cap: Duration,
-    first: Duration,
+    pub(super) first: Duration,
     next: Duration,
 }
 
 impl Steps {
-    fn advance(&mut self) -> Duration {
+    pub(super) fn advance(&mut self) -> Duration {
         let timeout = self.next;
         // Both operands are ten years at most, so this cannot overflow.
         let grown = match self.growth {
@@ -318,94 +318,6 @@ impl Iterator for Schedule {
     }
 }
 
-/// The sends of one message under a [`Backoff`].
-///
-/// Ask before each send: [`Attempts::send`] says whether it may happen, and when it counts as failed. At that instant,
-/// unless the answer has come, ask again; `None` is giving up, and then the deadline or the last timeout has just ended.
-#[derive(Clone, Debug)]
-pub struct Attempts {
-    policy: Backoff,
-    /// The draw of [`Jitter::Initial`], kept because a measured timeout arrives after it.
-    draw: u64,
-    steps: Steps,
-    previous: Duration,
-    sends: u32,
-    end: Option<Instant>,
-}
-
-impl Attempts {
-    /// A send happens at `now`; returns the instant at which it counts as failed, or `None` when the policy allows no
-    /// further send (all used, or the deadline has passed) and nothing may be sent.
-    ///
-    /// `rto` is what an [`RttEstimator`](super::RttEstimator) has measured, if anything; only the first send of an
-    /// [adaptive](Backoff::with_adaptive) policy looks at it. The deadline counts from the first send. `rng` is drawn
-    /// from once per send by all jitters but [`Jitter::None`] and [`Jitter::Initial`].
-    pub fn send<R: Rng + ?Sized>(
-        &mut self,
-        now: Instant,
-        rto: Option<Duration>,
-        rng: &mut R,
-    ) -> Option<Instant> {
-        if !self.may_send(now) {
-            return None;
-        }
-        if self.sends == 0 {
-            self.begin(now, rto);
-        }
-        self.sends += 1;
-        let failed_at = later(now, self.next_timeout(rng));
-        Some(self.end.map_or(failed_at, |end| failed_at.min(end)))
-    }
-
-    /// The sends so far.
-    #[must_use]
-    pub fn sends(&self) -> u32 {
-        self.sends
-    }
-
-    /// Whether [`Attempts::send`] would allow another send at `now`.
-    #[must_use]
-    pub fn may_send(&self, now: Instant) -> bool {
-        self.has_sends_left() && self.end.is_none_or(|end| now < end)
-    }
-
-    /// Whether the number of sends is not used up; the deadline may have passed all the same.
-    #[must_use]
-    pub fn has_sends_left(&self) -> bool {
-        self.sends < self.policy.max_sends
-    }
-
-    /// When the policy's deadline passes, counted from the first send; `None` without one, or before the first send.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.end
-    }
-
-    fn begin(&mut self, now: Instant, rto: Option<Duration>) {
-        self.end = self.policy.deadline.map(|deadline| later(now, deadline));
-        if let Some(rto) = rto.filter(|_| self.policy.adaptive) {
-            self.steps = self.policy.steps(self.policy.first_timeout(in_range(rto), self.draw));
-            self.previous = self.steps.first;
-        }
-    }
-
-    fn next_timeout<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Duration {
-        let timeout = self.steps.advance();
-        let moved = match self.policy.jitter {
-            Jitter::None | Jitter::Initial(_) => timeout,
-            Jitter::Full => uniform(Duration::ZERO, timeout, rng.next_u64()),
-            Jitter::Equal => uniform(timeout / 2, timeout, rng.next_u64()),
-            Jitter::Decorrelated => uniform(self.steps.first, self.previous * 3, rng.next_u64()),
-            Jitter::Ratio(ratio) => {
-                let reach = ratio.get();
-                uniform(scale(timeout, 1.0 - reach), scale(timeout, 1.0 + reach), rng.next_u64())
-            }
-        };
-        self.previous = moved.max(timeout.min(SHORTEST)).min(self.policy.max_timeout);
-        self.previous
-    }
-}
-
 /// How likely it is that a request is answered within `sends` sends, when each datagram is lost independently, with
 /// probability `up` on its way there and `down` on its way back: 1 - (1 - (1 - up)(1 - down))^sends.
 ///
@@ -421,6 +333,7 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use std::time::Instant;
 
     const ALL_JITTERS: [&str; 7] =
         ["none", "full", "equal", "decorrelated", "ratio:0.2", "ratio:1", "initial:1.5"];

@@ -4,6 +4,7 @@
 //! [`Replies`] keeps a repeat from having a second effect; what the answerer has to say on its own goes out through
 //! [`Pushes`], on timeouts that [`RttEstimator`] measures, and comes in through an [`Inbox`].
 
+mod attempts;
 pub mod backoff;
 pub mod inbox;
 pub mod presets;
@@ -12,7 +13,8 @@ pub mod replies;
 pub mod requests;
 pub mod rtt;
 
-pub use backoff::{Attempts, Backoff, Growth, Jitter, Schedule, success};
+pub use attempts::Attempts;
+pub use backoff::{Backoff, Growth, Jitter, Schedule, success};
 pub use inbox::{Inbox, Receipt};
 pub use presets::Preset;
 pub use pushes::{PushTimeouts, Pushes};

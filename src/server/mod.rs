@@ -9,7 +9,7 @@
 //! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
 //! 6. `datagram::next_transmit`: the simulated loss again, then the engine's socket.
 //!
-//! A stream goes the same way through `stream`: [`stream::StreamIntake`] is step 1, `fill_stream` step 5.
+//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -26,12 +26,15 @@ use crate::wire::Token;
 
 mod cookie;
 mod datagram;
+mod intake;
+mod patience;
 mod requests;
-pub mod stream;
+mod stream;
 mod totals;
 
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
-use stream::{StreamConn, StreamIntake};
+pub use intake::{Batch, StreamIntake};
+use stream::StreamConn;
 pub use totals::Totals;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
@@ -277,7 +280,7 @@ impl Service for Server {
         self.open_stream(now, conn, addr)
     }
 
-    fn received(&mut self, now: Instant, conn: ConnId, batch: stream::Batch) {
+    fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.handle_batch(now, conn, &batch);
     }
 

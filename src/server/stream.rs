@@ -1,20 +1,18 @@
-//! Streams: bytes to batches without the lock, batches to answers with it.
+//! Streams, with the lock: batches to answers, and what is written to a connection.
 //!
-//! [`StreamIntake`] is the half of the server that belongs to one connection: it cuts frames out of the stream and
-//! plays the simulated loss, which on a stream hits tagged requests only. The other half is here too: what a connection
-//! is in the middle of, when its patience ends, and what is written to it.
+//! How bytes become batches is in `intake`, how long an unfinished frame may take in `patience`.
 
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::intake::{Batch, StreamIntake};
+use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{Path, SessionKey};
-use crate::link::Verdicts;
-use crate::service::{ConnId, Flow, Intake};
-use crate::wire::{Deframer, Frame, Id, Malformed, Verb, encode_args};
+use crate::service::{ConnId, Flow};
+use crate::wire::{Frame, Malformed, Verb, encode_args};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
@@ -22,113 +20,19 @@ const FILL_ENOUGH: usize = 64 << 10;
 /// A stream whose own answers wait for more than this is not read until they are written.
 const ANSWERS_ENOUGH: usize = 64 << 10;
 
-/// What an announced frame has time for beyond `frame_timeout`: one second per so many bytes.
-const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
-
-/// The half of the server that belongs to one stream connection.
-#[derive(Debug)]
-pub struct StreamIntake {
-    deframer: Deframer,
-    loss: Verdicts,
-    flow: u64,
-    index: u64,
-}
-
-/// What a piece of a stream became: whole frames, and what is left of one.
-#[derive(Debug)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    frames: Vec<Span>,
-    broken: Option<Malformed>,
-    seen: u64,
-    dropped: u64,
-    /// Bytes announced by the frame that has begun and is not whole; `None` between frames.
-    partial: Option<usize>,
-}
-
-#[derive(Debug)]
-struct Span {
-    id: Option<Id>,
-    verb: Verb,
-    payload: Range<usize>,
-}
-
-impl StreamIntake {
-    pub(super) fn new(max_message: usize, loss: Verdicts, flow: u64) -> Self {
-        Self { deframer: Deframer::new(max_message), loss, flow, index: 0 }
-    }
-}
-
-impl Intake for StreamIntake {
-    type Batch = Batch;
-
-    fn received(&mut self, _now: Instant, mut bytes: &[u8]) -> Batch {
-        let mut batch = Batch::new();
-        loop {
-            match self.deframer.next(&mut bytes) {
-                Ok(None) => break,
-                Ok(Some(frame)) if frame.id.is_some() && frame.verb.is_request() => {
-                    batch.seen += 1;
-                    let lost = self.loss.lost(self.flow, self.index);
-                    self.index += 1;
-                    if lost { batch.dropped += 1 } else { batch.push(&frame) }
-                }
-                Ok(Some(frame)) => batch.push(&frame),
-                Err(malformed) => {
-                    batch.broken = Some(malformed);
-                    break;
-                }
-            }
-        }
-        batch.partial = self.deframer.partial().map(|partial| partial.announced);
-        batch
-    }
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self { bytes: Vec::new(), frames: Vec::new(), broken: None, seen: 0, dropped: 0, partial: None }
-    }
-
-    fn push(&mut self, frame: &Frame<'_>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(frame.payload);
-        self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
-    }
-
-    fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.frames.iter().map(|span| Frame {
-            id: span.id,
-            verb: span.verb,
-            payload: self.bytes.get(span.payload.clone()).unwrap_or_default(),
-        })
-    }
-}
-
 /// What the server knows of a stream connection.
 #[derive(Debug)]
 pub(super) struct StreamConn {
     pub(super) addr: SocketAddr,
-    session: Option<SessionKey>,
-    answers: Vec<u8>,
-    closing: bool,
+    pub(super) session: Option<SessionKey>,
+    pub(super) answers: Vec<u8>,
+    pub(super) closing: bool,
     woken: bool,
     flow: u64,
     answers_sent: u64,
     /// When the last whole frame came.
-    heard: Instant,
-    patience: Patience,
-}
-
-/// How long an unfinished frame may still take.
-#[derive(Clone, Copy, Debug)]
-enum Patience {
-    /// No frame has begun.
-    Idle,
-    /// The frame has to be whole by then.
-    Until { deadline: Instant, announced: usize },
-    /// The server itself is not reading: the clock stands with so much time left.
-    Stopped { left: Duration, announced: usize },
+    pub(super) heard: Instant,
+    pub(super) patience: Patience,
 }
 
 impl StreamConn {
@@ -146,7 +50,7 @@ impl StreamConn {
         }
     }
 
-    fn is_reading(&self) -> bool {
+    pub(super) fn is_reading(&self) -> bool {
         !self.closing && self.answers.len() <= ANSWERS_ENOUGH
     }
 }
@@ -242,7 +146,7 @@ impl Server {
     }
 
     /// Says goodbye to a connection and closes it; a tagged session lingers.
-    fn part(&mut self, conn: ConnId) {
+    pub(super) fn part(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         encode_args(None, Verb::Bye, &[], &mut state.answers);
         state.closing = true;
@@ -277,89 +181,6 @@ impl Server {
         log::debug!("{}: {} lingers", state.addr, session.name);
         session.path = Path::Stream(None);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
-    }
-}
-
-/// Patience.
-impl Server {
-    /// Starts, moves or stops the clock of an unfinished frame.
-    fn watch_frame(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
-        let limit = self.config.frame_timeout;
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        if batch.seen > 0 || !batch.frames.is_empty() {
-            state.heard = now;
-            state.patience = Patience::Idle;
-        }
-        state.patience = match (batch.partial, state.patience) {
-            (None, _) => Patience::Idle,
-            (Some(announced), Patience::Idle) => {
-                Patience::Until { deadline: now + limit + allowance(announced), announced }
-            }
-            // The head is known now: what it announces has its time on top.
-            (Some(announced), Patience::Until { deadline, announced: 0 }) => {
-                Patience::Until { deadline: deadline + allowance(announced), announced }
-            }
-            (Some(_), standing) => standing,
-        };
-        if !state.is_reading() {
-            state.patience = state.patience.stop(now);
-        }
-        self.arm_conn(conn);
-    }
-
-    pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        if state.is_reading() {
-            state.patience = state.patience.resume(now);
-            self.arm_conn(conn);
-        }
-    }
-
-    fn arm_conn(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(&conn) else { return };
-        let register = state.session.is_none().then(|| state.heard + self.config.register_timeout);
-        let frame = match state.patience {
-            Patience::Until { deadline, .. } => Some(deadline),
-            Patience::Idle | Patience::Stopped { .. } => None,
-        };
-        let deadline = if state.closing { None } else { [register, frame].into_iter().flatten().min() };
-        self.timers.set(Owner::Conn(conn), deadline);
-    }
-
-    pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        let frame_late = matches!(state.patience, Patience::Until { deadline, .. } if deadline <= now);
-        let silent = state.session.is_none() && state.heard + self.config.register_timeout <= now;
-        if !frame_late && !silent {
-            return self.arm_conn(conn);
-        }
-        let why = if frame_late { "frame not finished in time" } else { "not registered in time" };
-        log::info!("{}: {why}", state.addr);
-        encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
-        self.part(conn);
-    }
-}
-
-/// The time that a frame of so many announced bytes has beyond the frame timeout.
-fn allowance(announced: usize) -> Duration {
-    Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
-}
-
-impl Patience {
-    fn stop(self, now: Instant) -> Self {
-        match self {
-            Self::Until { deadline, announced } => {
-                Self::Stopped { left: deadline.saturating_duration_since(now), announced }
-            }
-            standing => standing,
-        }
-    }
-
-    fn resume(self, now: Instant) -> Self {
-        match self {
-            Self::Stopped { left, announced } => Self::Until { deadline: now + left, announced },
-            standing => standing,
-        }
     }
 }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::server::stream::StreamIntake;
-use sayagain::server::{Server, Totals};
+use sayagain::server::{Server, StreamIntake, Totals};
 use sayagain::service::{ConnId, Intake, Peer, Service};
 
 /// One simulated stream connection, named by the test.

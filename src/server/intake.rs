@@ -1,0 +1,96 @@
+//! Streams, without the lock: bytes to batches.
+//!
+//! [`StreamIntake`] is the half of the server that belongs to one connection: it cuts frames out of the stream and
+//! plays the simulated loss, which on a stream hits tagged requests only.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use crate::link::Verdicts;
+use crate::service::Intake;
+use crate::wire::{Deframer, Frame, Id, Malformed, Verb};
+
+/// The half of the server that belongs to one stream connection.
+#[derive(Debug)]
+pub struct StreamIntake {
+    deframer: Deframer,
+    loss: Verdicts,
+    flow: u64,
+    index: u64,
+}
+
+/// What a piece of a stream became: whole frames, and what is left of one.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    frames: Vec<Span>,
+    pub(super) broken: Option<Malformed>,
+    pub(super) seen: u64,
+    pub(super) dropped: u64,
+    /// Bytes announced by the frame that has begun and is not whole; `None` between frames.
+    pub(super) partial: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Span {
+    id: Option<Id>,
+    verb: Verb,
+    payload: Range<usize>,
+}
+
+impl StreamIntake {
+    pub(super) fn new(max_message: usize, loss: Verdicts, flow: u64) -> Self {
+        Self { deframer: Deframer::new(max_message), loss, flow, index: 0 }
+    }
+}
+
+impl Intake for StreamIntake {
+    type Batch = Batch;
+
+    fn received(&mut self, _now: Instant, mut bytes: &[u8]) -> Batch {
+        let mut batch = Batch::new();
+        loop {
+            match self.deframer.next(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(frame)) if frame.id.is_some() && frame.verb.is_request() => {
+                    batch.seen += 1;
+                    let lost = self.loss.lost(self.flow, self.index);
+                    self.index += 1;
+                    if lost { batch.dropped += 1 } else { batch.push(&frame) }
+                }
+                Ok(Some(frame)) => batch.push(&frame),
+                Err(malformed) => {
+                    batch.broken = Some(malformed);
+                    break;
+                }
+            }
+        }
+        batch.partial = self.deframer.partial().map(|partial| partial.announced);
+        batch
+    }
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), frames: Vec::new(), broken: None, seen: 0, dropped: 0, partial: None }
+    }
+
+    /// Whether at least one whole frame came, lost or not.
+    pub(super) fn has_frames(&self) -> bool {
+        self.seen > 0 || !self.frames.is_empty()
+    }
+
+    fn push(&mut self, frame: &Frame<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(frame.payload);
+        self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
+    }
+
+    pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.frames.iter().map(|span| Frame {
+            id: span.id,
+            verb: span.verb,
+            payload: self.bytes.get(span.payload.clone()).unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! How long a peer on a stream may take: to register, and to finish a frame once begun.
+
+use std::time::{Duration, Instant};
+
+use super::intake::Batch;
+use super::{Owner, Server};
+use crate::service::ConnId;
+use crate::wire::{Verb, encode_args};
+
+/// What an announced frame has time for beyond `frame_timeout`: one second per so many bytes.
+const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// How long an unfinished frame may still take.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// No frame has begun.
+    Idle,
+    /// The frame has to be whole by then.
+    Until { deadline: Instant, announced: usize },
+    /// The server itself is not reading: the clock stands with so much time left.
+    Stopped { left: Duration, announced: usize },
+}
+
+impl Server {
+    /// Starts, moves or stops the clock of an unfinished frame.
+    pub(super) fn watch_frame(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
+        let limit = self.config.frame_timeout;
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if batch.has_frames() {
+            state.heard = now;
+            state.patience = Patience::Idle;
+        }
+        state.patience = match (batch.partial, state.patience) {
+            (None, _) => Patience::Idle,
+            (Some(announced), Patience::Idle) => {
+                Patience::Until { deadline: now + limit + allowance(announced), announced }
+            }
+            // The head is known now: what it announces has its time on top.
+            (Some(announced), Patience::Until { deadline, announced: 0 }) => {
+                Patience::Until { deadline: deadline + allowance(announced), announced }
+            }
+            (Some(_), standing) => standing,
+        };
+        if !state.is_reading() {
+            state.patience = state.patience.stop(now);
+        }
+        self.arm_conn(conn);
+    }
+
+    pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if state.is_reading() {
+            state.patience = state.patience.resume(now);
+            self.arm_conn(conn);
+        }
+    }
+
+    pub(super) fn arm_conn(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let register = state.session.is_none().then(|| state.heard + self.config.register_timeout);
+        let frame = match state.patience {
+            Patience::Until { deadline, .. } => Some(deadline),
+            Patience::Idle | Patience::Stopped { .. } => None,
+        };
+        let deadline = if state.closing { None } else { [register, frame].into_iter().flatten().min() };
+        self.timers.set(Owner::Conn(conn), deadline);
+    }
+
+    pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let frame_late = matches!(state.patience, Patience::Until { deadline, .. } if deadline <= now);
+        let silent = state.session.is_none() && state.heard + self.config.register_timeout <= now;
+        if !frame_late && !silent {
+            return self.arm_conn(conn);
+        }
+        let why = if frame_late { "frame not finished in time" } else { "not registered in time" };
+        log::info!("{}: {why}", state.addr);
+        encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
+        self.part(conn);
+    }
+}
+
+/// The time that a frame of so many announced bytes has beyond the frame timeout.
+fn allowance(announced: usize) -> Duration {
+    Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
+}
+
+impl Patience {
+    fn stop(self, now: Instant) -> Self {
+        match self {
+            Self::Until { deadline, announced } => {
+                Self::Stopped { left: deadline.saturating_duration_since(now), announced }
+            }
+            standing => standing,
+        }
+    }
+
+    fn resume(self, now: Instant) -> Self {
+        match self {
+            Self::Stopped { left, announced } => Self::Until { deadline: now + left, announced },
+            standing => standing,
+        }
+    }
+}

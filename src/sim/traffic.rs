@@ -1,0 +1,218 @@
+//! How bytes get from one end to the other: into links and pipes, and out of them.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rand::Rng;
+
+use super::{ClientId, Fate, Packet, Sim};
+use crate::client::Event;
+use crate::config::Transport;
+use crate::link::Direction;
+use crate::server::StreamIntake;
+use crate::service::{ConnId, Intake, Peer, Service};
+
+/// A stream connection between one client and the server.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) conn: ConnId,
+    intake: StreamIntake,
+    pub(super) up: VecDeque<(Instant, Vec<u8>)>,
+    pub(super) down: VecDeque<(Instant, Vec<u8>)>,
+    /// The server closes it once everything has arrived.
+    closing: bool,
+}
+
+/// Output: from the clients and the server into links and pipes.
+impl Sim {
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for id in 0..self.nodes.len() {
+                while let Some(event) = self.nodes[id].client.poll() {
+                    quiet = false;
+                    self.handle_event(id, event);
+                }
+                while let Some(bytes) = self.nodes[id].client.poll_transmit(self.now) {
+                    quiet = false;
+                    self.client_sends(id, bytes);
+                }
+            }
+            while let Some(transmit) = self.server.poll_transmit(self.now) {
+                quiet = false;
+                self.send_down(transmit.peer.addr, transmit.bytes);
+            }
+            while let Some(conn) = self.server.poll_wake() {
+                quiet = false;
+                self.fill(conn);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, id: usize, event: Event) {
+        match event {
+            Event::Connect => self.connect(id),
+            Event::Disconnect => self.hang_up(id),
+            Event::Closed(_) => {
+                self.hang_up(id);
+                self.nodes[id].events.push_back(event);
+            }
+            event => self.nodes[id].events.push_back(event),
+        }
+    }
+
+    fn connect(&mut self, id: usize) {
+        self.hang_up(id);
+        let node = &mut self.nodes[id];
+        if !node.reachable {
+            return node.client.handle_disconnected(self.now);
+        }
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let intake = self.server.opened(self.now, conn, node.addr);
+        node.pipe = Some(Pipe { conn, intake, up: VecDeque::new(), down: VecDeque::new(), closing: false });
+        node.client.handle_connected(self.now);
+    }
+
+    /// The client drops its connection: what it sent before still arrives.
+    fn hang_up(&mut self, id: usize) {
+        let Some(mut pipe) = self.nodes[id].pipe.take() else { return };
+        while let Some((_, bytes)) = pipe.up.pop_front() {
+            let batch = pipe.intake.received(self.now, &bytes);
+            self.server.received(self.now, pipe.conn, batch);
+        }
+        self.server.closed(self.now, pipe.conn);
+    }
+
+    fn client_sends(&mut self, id: usize, bytes: Vec<u8>) {
+        let addr = self.nodes[id].addr;
+        if self.nodes[id].client.transport() == Transport::Datagram {
+            return self.send_up(addr, bytes);
+        }
+        match self.judge(Direction::Up, addr, &bytes) {
+            Fate::Pass => {
+                let (pieces, due) = (self.pieces(&bytes), self.now + self.stream_delay);
+                if let Some(pipe) = &mut self.nodes[id].pipe {
+                    pipe.up.extend(pieces.into_iter().map(|piece| (due, piece)));
+                }
+            }
+            Fate::Drop => {}
+            Fate::Cut => self.cut(ClientId(id)),
+        }
+    }
+
+    fn fill(&mut self, conn: ConnId) {
+        loop {
+            let mut out = Vec::new();
+            let flow = self.server.fill(self.now, conn, &mut out);
+            let Some(id) =
+                self.nodes.iter().position(|node| node.pipe.as_ref().is_some_and(|pipe| pipe.conn == conn))
+            else {
+                return;
+            };
+            self.server_writes(id, out, flow.closing && !flow.more);
+            self.server.drained(self.now, conn);
+            if !flow.more {
+                return;
+            }
+        }
+    }
+
+    fn server_writes(&mut self, id: usize, out: Vec<u8>, closing: bool) {
+        let fate =
+            if out.is_empty() { Fate::Drop } else { self.judge(Direction::Down, self.nodes[id].addr, &out) };
+        let (pieces, due) = (self.pieces(&out), self.now + self.stream_delay);
+        if let Some(pipe) = &mut self.nodes[id].pipe {
+            pipe.closing |= closing;
+            match fate {
+                Fate::Pass => pipe.down.extend(pieces.into_iter().map(|piece| (due, piece))),
+                Fate::Drop if closing => pipe.down.push_back((due, Vec::new())),
+                Fate::Drop => {}
+                Fate::Cut => self.cut(ClientId(id)),
+            }
+        }
+    }
+
+    /// Cuts a write into up to four pieces, as a network may.
+    fn pieces(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut rest = bytes;
+        let mut pieces = Vec::new();
+        while pieces.len() < 3 && rest.len() > 1 && self.rng.next_u32().is_multiple_of(4) {
+            let at = 1 + self.rng.next_u32() as usize % (rest.len() - 1);
+            let (piece, after) = rest.split_at(at);
+            pieces.push(piece.to_vec());
+            rest = after;
+        }
+        pieces.push(rest.to_vec());
+        pieces
+    }
+
+    pub(super) fn send_up(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
+        if self.judge(Direction::Up, addr, &bytes) == Fate::Pass {
+            let flow = self.flow(addr);
+            self.up.send(self.now, flow, Packet { addr, bytes });
+        }
+    }
+
+    fn send_down(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
+        if self.judge(Direction::Down, addr, &bytes) == Fate::Pass {
+            let flow = self.flow(addr);
+            self.down.send(self.now, flow, Packet { addr, bytes });
+        }
+    }
+
+    /// The ordinal in which an address first appeared.
+    fn flow(&mut self, addr: SocketAddr) -> u64 {
+        let next = self.flows.len() as u64;
+        *self.flows.entry(addr).or_insert(next)
+    }
+
+    fn judge(&mut self, direction: Direction, addr: SocketAddr, bytes: &[u8]) -> Fate {
+        self.trace.write_u128((self.now - self.start).as_nanos());
+        self.trace.write_u8(u8::from(direction == Direction::Up));
+        self.trace.write_u16(addr.port());
+        self.trace.write(bytes);
+        self.filter.as_mut().map_or(Fate::Pass, |filter| filter(direction, addr, bytes))
+    }
+}
+
+/// Input: from links and pipes into the clients and the server.
+impl Sim {
+    pub(super) fn arrive(&mut self) {
+        while let Some(packet) = self.up.recv(self.now) {
+            self.server.datagram(self.now, Peer { door: 0, addr: packet.addr }, &packet.bytes);
+        }
+        while let Some(packet) = self.down.recv(self.now) {
+            match self.nodes.iter_mut().find(|node| node.addr == packet.addr) {
+                Some(node) => node.client.handle_datagram(self.now, &packet.bytes),
+                None => self.strays.entry(packet.addr).or_default().push(packet.bytes),
+            }
+        }
+        for id in 0..self.nodes.len() {
+            self.arrive_on_stream(id);
+        }
+    }
+
+    fn arrive_on_stream(&mut self, id: usize) {
+        let (now, node) = (self.now, &mut self.nodes[id]);
+        let Some(pipe) = &mut node.pipe else { return };
+        while let Some((_, bytes)) = pipe.up.pop_front_if(|(at, _)| *at <= now) {
+            let batch = pipe.intake.received(now, &bytes);
+            self.server.received(now, pipe.conn, batch);
+        }
+        while let Some((_, bytes)) = pipe.down.pop_front_if(|(at, _)| *at <= now) {
+            node.client.handle_bytes(now, &bytes);
+        }
+        if pipe.closing && pipe.down.is_empty() {
+            let conn = pipe.conn;
+            node.pipe = None;
+            self.server.closed(now, conn);
+            node.client.handle_disconnected(now);
+        }
+    }
+}
