@@ -11,6 +11,7 @@ mod cuts;
 mod datagrams;
 mod desk;
 mod floods;
+mod protocol_doc;
 mod rooms;
 mod share;
 mod streams;

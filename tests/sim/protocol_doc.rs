@@ -1,0 +1,104 @@
+//! The exchanges in docs/protocol.md, replayed against the server: what the page shows is what is sent.
+//!
+//! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server: `A>` is what A sends, `A<` all that A hears
+//! until then, `A: cut` cuts A's connection. Who hears something that the page does not show fails the test.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::desk::{Conn, Desk, addr, local};
+
+const PAGE: &str = include_str!("../../docs/protocol.md");
+
+/// The people of one exchange.
+struct Stage {
+    desk: Desk,
+    door: String,
+    conns: BTreeMap<char, Conn>,
+}
+
+impl Stage {
+    fn addr(&self, who: char) -> SocketAddr {
+        let port = 1_000 + (who as u32 - 'A' as u32) as u16;
+        if self.door == "local" { local(port) } else { addr(1, port) }
+    }
+
+    fn conn(&mut self, who: char) -> Conn {
+        *self.conns.entry(who).or_insert_with(|| self.desk.connect())
+    }
+
+    fn send(&mut self, who: char, bytes: &str) -> String {
+        if self.door == "tcp" {
+            let conn = self.conn(who);
+            self.desk.say(conn, bytes)
+        } else {
+            let addr = self.addr(who);
+            self.desk.datagram(addr, bytes).concat()
+        }
+    }
+
+    fn hear(&mut self, who: char) -> String {
+        if self.door == "tcp" {
+            let conn = self.conn(who);
+            self.desk.heard(conn)
+        } else {
+            let addr = self.addr(who);
+            self.desk.datagrams_to(addr).concat()
+        }
+    }
+
+    fn cut(&mut self, who: char) {
+        if let Some(conn) = self.conns.remove(&who) {
+            self.desk.hang_up(conn);
+        }
+    }
+}
+
+fn replay(door: &str, lines: &[&str]) -> Vec<String> {
+    let mut stage = Stage { desk: Desk::open(), door: door.to_owned(), conns: BTreeMap::new() };
+    let mut heard: BTreeMap<char, String> = BTreeMap::new();
+    let mut seen = Vec::new();
+    for line in lines {
+        let who = line.chars().next().unwrap();
+        match &line[1..] {
+            rest if rest.starts_with("> ") => {
+                let answer = stage.send(who, &rest[2..]);
+                heard.entry(who).or_default().push_str(&answer);
+                seen.push((*line).to_owned());
+            }
+            rest if rest.starts_with("< ") => {
+                let more = stage.hear(who);
+                let all = heard.remove(&who).unwrap_or_default() + &more;
+                seen.push(format!("{who}< {all}"));
+            }
+            ": cut" => {
+                stage.cut(who);
+                seen.push((*line).to_owned());
+            }
+            _ => panic!("not a line of an exchange: {line}"),
+        }
+    }
+    for who in ['A', 'B', 'C'].into_iter().filter(|who| door != "tcp" || stage.conns.contains_key(who)).collect::<Vec<_>>() {
+        let rest = heard.remove(&who).unwrap_or_default() + &stage.hear(who);
+        if !rest.is_empty() {
+            seen.push(format!("{who}< {rest}   (not shown)"));
+        }
+    }
+    seen
+}
+
+#[test]
+fn every_exchange_on_the_page_is_what_the_server_says() {
+    let mut exchanges = 0;
+    for block in PAGE.split("\n```").skip(1).step_by(2) {
+        let (door, text) = block.split_once('\n').unwrap();
+        if !["tcp", "udp", "local"].contains(&door) {
+            continue;
+        }
+        exchanges += 1;
+        let lines: Vec<&str> = text.lines().collect();
+        let seen = replay(door, &lines);
+        assert_eq!(seen, lines, "\nexchange {exchanges} is really:\n{}\n", seen.join("\n"));
+    }
+    assert_eq!(exchanges, 7);
+}
