@@ -115,6 +115,7 @@ pub struct Backoff {
     max_sends: u32,
     deadline: Option<Duration>,
     adaptive: bool,
+    min_rto: Duration,
 }
 
 impl Backoff {
@@ -135,6 +136,7 @@ impl Backoff {
             max_sends: 5,
             deadline: None,
             adaptive: false,
+            min_rto: Duration::from_secs(1),
         }
     }
 
@@ -179,6 +181,11 @@ impl Backoff {
     /// a sample.
     pub fn with_adaptive(self, adaptive: bool) -> Self {
         Self { adaptive, ..self }
+    }
+
+    /// Sets the least retransmission timeout that measuring may give (RFC 6298 section 2.4); 1 s unless set.
+    pub fn with_min_rto(self, min_rto: Duration) -> Self {
+        Self { min_rto: in_range(min_rto), ..self }
     }
 
     /// The first timeout, before cap and jitter.
@@ -227,6 +234,12 @@ impl Backoff {
     #[must_use]
     pub fn adaptive(&self) -> bool {
         self.adaptive
+    }
+
+    /// The least retransmission timeout that measuring may give.
+    #[must_use]
+    pub fn min_rto(&self) -> Duration {
+        self.min_rto
     }
 
     /// Begins one message. `rng` is drawn from only by [`Jitter::Initial`], once.

@@ -30,7 +30,7 @@ pub enum Preset {
     Rto,
     /// `quic-pto`, RFC 9002 sections 6.2.1 and 6.2.2: before there is a sample, kInitialRtt 333 ms gives
     /// 333 ms + 4 (333 ms / 2) = 999 ms, doubled without a cap. It ends by QUIC's idle timeout, which a single request
-    /// has not; here, after 4 retries. An [`RttEstimator`](super::RttEstimator) for it has a floor of 1 ms.
+    /// has not; here, after 4 retries. Its measured timeout has a floor of 1 ms (kGranularity).
     QuicPto,
     /// `dtls`, RFC 9147 section 5.8.2: 1 s doubled up to 60 s. It has no number of sends; here, 4 retries.
     Dtls,
@@ -92,6 +92,7 @@ fn quic() -> Backoff {
         .with_max_timeout(Backoff::UNCAPPED)
         .with_max_retransmit(4)
         .with_adaptive(true)
+        .with_min_rto(Duration::from_millis(1))
 }
 
 impl FromStr for Preset {

@@ -109,9 +109,9 @@ impl Requests {
     /// No request yet; `window` requests may be in flight, at least 1.
     pub fn new(policy: Backoff, window: usize) -> Self {
         Self {
+            rtt: RttEstimator::new().with_floor(policy.min_rto()),
             policy,
             window: window.max(1),
-            rtt: RttEstimator::default(),
             next_ticket: 1,
             next_id: 1,
             waiting: VecDeque::new(),

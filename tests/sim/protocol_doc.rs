@@ -78,7 +78,11 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
             _ => panic!("not a line of an exchange: {line}"),
         }
     }
-    for who in ['A', 'B', 'C'].into_iter().filter(|who| door != "tcp" || stage.conns.contains_key(who)).collect::<Vec<_>>() {
+    for who in ['A', 'B', 'C']
+        .into_iter()
+        .filter(|who| door != "tcp" || stage.conns.contains_key(who))
+        .collect::<Vec<_>>()
+    {
         let rest = heard.remove(&who).unwrap_or_default() + &stage.hear(who);
         if !rest.is_empty() {
             seen.push(format!("{who}< {rest}   (not shown)"));
