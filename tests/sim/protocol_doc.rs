@@ -19,7 +19,7 @@ struct Stage {
 
 impl Stage {
     fn addr(&self, who: char) -> SocketAddr {
-        let port = 1_000 + (who as u32 - 'A' as u32) as u16;
+        let port = 1_000 + u16::from(u8::try_from(who).unwrap() - b'A');
         if self.door == "local" { local(port) } else { addr(1, port) }
     }
 
