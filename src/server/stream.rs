@@ -155,30 +155,34 @@ impl StreamConn {
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
         let flow = self.flow_of(conn);
-        let mut state = StreamConn::new(now, addr, flow);
-        if self.is_draining() {
-            encode_args(None, Verb::Bye, &[], &mut state.answers);
-            state.closing = true;
-        }
+        let state = StreamConn::new(now, addr, flow);
         self.conns.insert(conn, state);
         self.arm_conn(conn);
+        if self.is_draining() {
+            self.part(conn);
+        }
         StreamIntake::new(self.config.max_message, self.loss_in.sibling(), flow)
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
         self.loss_in.count(batch.seen, batch.dropped);
         for frame in batch.frames() {
-            if self.conns.get(&conn).is_none_or(|state| state.closing) {
-                return;
+            if self.is_closing(conn) {
+                break;
             }
             self.handle_stream_frame(now, conn, &frame);
         }
-        if let Some(malformed) = &batch.broken {
+        // What comes behind a goodbye is nobody's business, be it well-formed or not.
+        if let Some(malformed) = batch.broken.as_ref().filter(|_| !self.is_closing(conn)) {
             self.totals.malformed += 1;
             self.break_stream(conn, malformed);
         }
         self.watch_frame(now, conn, batch);
         self.wake_conn(conn);
+    }
+
+    fn is_closing(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|state| state.closing)
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
@@ -401,6 +405,10 @@ impl Server {
             reading: state.is_some_and(StreamConn::is_reading),
             closing: state.is_none_or(|state| state.closing),
         }
+    }
+
+    pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(StreamConn::is_reading)
     }
 
     /// The server's BYE is out: an untagged session is over, a tagged one as soon as it has acknowledged it.
