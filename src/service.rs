@@ -91,6 +91,10 @@ pub trait Service: Send + Debug {
     /// Appends output for a connection: about 64 KiB, more only if a single frame is longer.
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow;
 
+    /// Whether to read from a connection, for a driver that cannot call `fill` because it is still writing what the
+    /// last call gave: the service holds answers meanwhile, and is to hold no more than it can bear.
+    fn is_reading(&self, conn: ConnId) -> bool;
+
     /// The next datagram to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
 

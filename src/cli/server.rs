@@ -1,1 +1,362 @@
-//! The command line of the server.
+//! The command line of the server: as typed ([`Args`]) -> resolved ([`Plan`]) -> [`run`].
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, ValueEnum};
+use ipnet::IpNet;
+use log::LevelFilter;
+use rand::rngs::SysRng;
+use rand::{SeedableRng as _, TryRng as _};
+use rand_chacha::ChaCha20Rng;
+
+use super::{DEFAULT_HOST, HostPort, exit};
+use crate::config::ServerConfig;
+use crate::escape::escape_short;
+use crate::hub::HubConfig;
+use crate::link::LossModel;
+use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals};
+use crate::reliable::PushTimeouts;
+use crate::server::Server;
+use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
+
+/// The bounds of `--max-datagram`: what every IPv4 host can take, and what fits into an IPv4 datagram, in bytes.
+const MAX_DATAGRAM: (usize, usize) = (576, 65_507);
+
+const AFTER_HELP: &str = "\
+Times are seconds, or a number with ms, s, m or h; sizes are bytes, or a number with KiB, MiB or GiB.
+
+SIGINT or SIGTERM ends the server: it says goodbye to everybody, for 10 seconds at most. SIGUSR1 logs the totals.
+
+Exit codes:
+    0  ended when asked to
+    1  cannot serve
+    2  the command line makes no sense
+  130  asked to end twice";
+
+/// The options as they are typed.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "server", version, about = "Serves one chat over TCP and over lossy UDP", after_help = AFTER_HELP)]
+pub struct Args {
+    /// What to serve over
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Mode::Both)]
+    mode: Mode,
+
+    /// Where to listen: every address of the host, for TCP and UDP on one port; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST)]
+    host: HostPort,
+
+    /// Share of what comes in that is accepted, 0 to 1: of datagrams, and over TCP of tagged requests
+    #[arg(long, value_name = "P", default_value = "1", allow_hyphen_values = true)]
+    success: Probability,
+
+    /// Share of what goes out that is lost on purpose, 0 to 1: of datagrams, and over TCP of answers to tagged requests
+    #[arg(long, value_name = "P", default_value = "0", allow_hyphen_values = true)]
+    loss_out: Probability,
+
+    /// Makes the losses the same in every run [default: drawn, and logged]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// First retransmission timeout of a message over UDP
+    #[arg(long, value_name = "SECS", default_value = ".1", allow_hyphen_values = true)]
+    timeout: PositiveSeconds,
+
+    /// Longest retransmission timeout that doubling reaches
+    #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
+    max_timeout: PositiveSeconds,
+
+    /// How long a session over TCP outlives its connection
+    #[arg(long, value_name = "SECS", default_value = "30", allow_hyphen_values = true)]
+    linger: Seconds,
+
+    /// How long a session over UDP lives after the last datagram from it
+    #[arg(long, value_name = "SECS", default_value = "90", allow_hyphen_values = true)]
+    idle: PositiveSeconds,
+
+    /// Longest payload of a frame that is read
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
+    max_message: ByteSize,
+
+    /// Most that waits for one session
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
+    max_pending: ByteSize,
+
+    /// Most that waits for all sessions together
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
+    max_memory: ByteSize,
+
+    /// Largest datagram that is sent, 576 to 65507
+    #[arg(long, value_name = "SIZE", default_value = "1200", allow_hyphen_values = true)]
+    max_datagram: ByteSize,
+
+    /// Networks from which a plain REG over UDP needs no proof of address; an empty text means none
+    #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
+    bare_udp: Networks,
+
+    /// How long a connection without a session may go without a whole frame
+    #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
+    register_timeout: PositiveSeconds,
+
+    /// How long a frame may take once begun, and a second more per 64 KiB of it
+    #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
+    frame_timeout: PositiveSeconds,
+
+    /// Log more: once for connections and sessions, twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log errors only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What a server is reached over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Streams.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Both, on one port.
+    Both,
+}
+
+/// A list of networks, separated by commas; an address is a network of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Networks(Vec<IpNet>);
+
+impl FromStr for Networks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        words.map(network).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn network(word: &str) -> Result<IpNet, String> {
+    let net = word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
+    net.map_err(|_| {
+        format!("`{}` is not a network; write 10.0.0.0/8 or ::1", escape_short(word.as_bytes(), 40))
+    })
+}
+
+/// What was typed, checked and complete.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to listen.
+    pub listen: Listen,
+    /// How to serve.
+    pub config: ServerConfig,
+}
+
+impl Args {
+    /// Starts logging as loudly as was asked for.
+    pub fn start_logging(&self) {
+        super::start_logging(LevelFilter::Info, self.verbose, self.quiet);
+    }
+
+    /// Resolves what was typed; `drawn` is the seed if none was named.
+    ///
+    /// # Errors
+    ///
+    /// Options that are fine one by one and make no sense together, as clap reports them: exit code 2.
+    pub fn resolve(self, drawn: u64) -> Result<Plan, clap::Error> {
+        let push_timeouts =
+            PushTimeouts { first: self.timeout.as_duration(), longest: self.max_timeout.as_duration() };
+        if push_timeouts.longest < push_timeouts.first {
+            let (first, longest) = (self.timeout, self.max_timeout);
+            return Err(usage(format!("--max-timeout ({longest}) must not be below --timeout ({first})")));
+        }
+        let max_datagram = self.max_datagram.get();
+        let (least, most) = MAX_DATAGRAM;
+        if !(least..=most).contains(&max_datagram) {
+            return Err(usage(format!("--max-datagram must be {least} to {most} bytes, not {max_datagram}")));
+        }
+        let hub = HubConfig {
+            max_pending: self.max_pending.get(),
+            max_memory: self.max_memory.get(),
+            push_timeouts,
+            ..HubConfig::default()
+        };
+        let listen = Listen {
+            host: self.host.host,
+            port: self.host.port,
+            tcp: self.mode != Mode::Udp,
+            udp: self.mode != Mode::Tcp,
+        };
+        let config = ServerConfig {
+            hub,
+            loss_in: LossModel::from(self.success.complement()),
+            loss_out: LossModel::from(self.loss_out),
+            seed: self.seed.unwrap_or(drawn),
+            linger: self.linger.as_duration(),
+            idle: self.idle.as_duration(),
+            max_message: self.max_message.get(),
+            max_datagram,
+            register_timeout: self.register_timeout.as_duration(),
+            frame_timeout: self.frame_timeout.as_duration(),
+            bare_udp: self.bare_udp.0,
+        };
+        Ok(Plan { listen, config })
+    }
+}
+
+fn usage(message: String) -> clap::Error {
+    Args::command().error(ErrorKind::ValueValidation, message)
+}
+
+/// Why a server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// It cannot wait for what comes.
+    #[error("cannot wait for sockets and signals: {0}; raise the limit of open files (ulimit -n)")]
+    Wait(#[from] io::Error),
+    /// It has nothing to draw tokens and keys from.
+    #[error("the system has no randomness: {0}")]
+    Randomness(#[from] rand::rngs::SysError),
+    /// A part of it has panicked.
+    #[error("the server has a bug and stopped; please report the panic above")]
+    Panicked,
+}
+
+/// A seed from the system's randomness.
+///
+/// # Errors
+///
+/// The system has none.
+pub fn draw_seed() -> Result<u64, ServeError> {
+    Ok(SysRng.try_next_u64()?)
+}
+
+/// Serves until asked to end. Returns the exit code.
+///
+/// # Errors
+///
+/// It could not begin, or a bug ended it: exit code 1.
+pub fn run(plan: Plan) -> Result<u8, ServeError> {
+    let Plan { listen, config } = plan;
+    let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
+    let bound = listen.bind()?;
+    let signals = Signals::new()?;
+    announce(&bound);
+    log_losses(&config);
+    let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
+    match net::serve(engine, signals, |server| log::info!("{}", server.totals())) {
+        Ended::Drained | Ended::Late => Ok(exit::OK),
+        Ended::Interrupted => Ok(exit::INTERRUPTED),
+        Ended::Failed => Err(ServeError::Panicked),
+    }
+}
+
+/// One line per socket on standard output. Nobody has to be reading it.
+fn announce(bound: &Bound) {
+    let mut out = io::stdout().lock();
+    let lines = bound.endpoints().iter().map(|endpoint| format!("listening on {endpoint}\n"));
+    let lines: String = lines.collect();
+    let printed = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        log::warn!("cannot print where it listens: {error}");
+    }
+}
+
+fn log_losses(config: &ServerConfig) {
+    let percent = |model: &LossModel| model.rate().get() * 100.0;
+    let (lost_in, lost_out) = (percent(&config.loss_in), percent(&config.loss_out));
+    log::info!("simulated loss: {lost_in:.1} % in, {lost_out:.1} % out, seed {}", config.seed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn resolve(words: &[&str]) -> Result<Plan, clap::Error> {
+        Args::try_parse_from([&["server"], words].concat())?.resolve(77)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_typed_is_the_librarys_own_defaults() {
+        let Plan { listen, config } = resolve(&[]).unwrap();
+        let expected = Listen { host: "localhost".to_owned(), port: 50_000, tcp: true, udp: true };
+        assert_eq!(listen, expected);
+        assert_eq!(
+            format!("{config:?}"),
+            format!("{:?}", ServerConfig { seed: 77, ..ServerConfig::default() })
+        );
+    }
+
+    #[test]
+    fn the_mode_is_read_in_any_letter_case() {
+        for (text, tcp, udp) in [("TCP", true, false), ("udp", false, true), ("Both", true, true)] {
+            let listen = resolve(&["--mode", text]).unwrap().listen;
+            assert_eq!((listen.tcp, listen.udp), (tcp, udp), "{text}");
+        }
+    }
+
+    #[test]
+    fn success_is_the_share_that_is_not_lost() {
+        let config = resolve(&["--success", ".75", "--loss-out", ".5", "--seed", "1"]).unwrap().config;
+        assert_eq!(config.loss_in.rate().get(), 0.25);
+        assert_eq!(config.loss_out.rate().get(), 0.5);
+        assert_eq!(config.seed, 1);
+    }
+
+    #[test]
+    fn networks_are_a_list_of_any_length() {
+        let nets = |text: &str| resolve(&["--bare-udp", text]).unwrap().config.bare_udp;
+        assert_eq!(nets(""), []);
+        assert_eq!(nets("10.0.0.0/8, ::1"), ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+        assert!(resolve(&["--bare-udp", "10.0.0.0/8,home"]).unwrap_err().to_string().contains("`home`"));
+    }
+
+    #[test]
+    fn every_number_that_makes_no_sense_is_a_usage_error_that_names_it() {
+        let timed = ["--timeout", "--max-timeout", "--idle", "--register-timeout", "--frame-timeout"];
+        let wrong = ["0", "-1", "-1e-300", "NaN", "inf", "1e300", "x"];
+        let mut lines: Vec<[&str; 2]> = Vec::new();
+        lines.extend(timed.iter().flat_map(|option| wrong.map(|text| [*option, text])));
+        lines.extend(["-1", "NaN", "1e300"].map(|text| ["--linger", text]));
+        for option in ["--success", "--loss-out"] {
+            lines.extend(["-0.1", "1.1", "NaN", "-inf", "1e300"].map(|text| [option, text]));
+        }
+        for option in ["--max-message", "--max-pending", "--max-memory", "--max-datagram"] {
+            lines.extend(["-1", "1e300", "NaN", "99999999999G"].map(|text| [option, text]));
+        }
+        for line in lines {
+            let error = resolve(&line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("`{}` is not a", line[1])), "{line:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_usage_errors() {
+        let lines: [&[&str]; 5] = [
+            &["--timeout", "2"],
+            &["--timeout", "1s", "--max-timeout", "500ms"],
+            &["--max-datagram", "575"],
+            &["--max-datagram", "65508"],
+            &["-v", "-q"],
+        ];
+        for line in lines {
+            assert_eq!(resolve(line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+        let config = resolve(&["--timeout", "1.5", "--max-timeout", "2"]).unwrap().config;
+        assert_eq!(config.hub.push_timeouts.first, Duration::from_millis(1_500));
+    }
+}

@@ -1,1 +1,28 @@
 //! The only code that touches a socket, a clock or a thread.
+//!
+//! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP and UDP.
+//!
+//! ```text
+//! listen   which addresses, and the sockets on them
+//! engine   the lock around the service, and who writes what became sendable
+//! stream   one task per TCP connection, and what it shares with its writers
+//! udp      one task per UDP socket
+//! signals  what the terminal and the service manager ask for
+//! rt       the runtime: tasks, timers, the clock
+//! ```
+
+#![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
+
+pub mod engine;
+pub mod listen;
+pub mod signals;
+
+mod rt;
+mod shared;
+mod stream;
+mod throttle;
+mod udp;
+
+pub use engine::Engine;
+pub use listen::{Bound, Listen, ListenError};
+pub use signals::{Ended, Signals, serve};

@@ -320,6 +320,10 @@ impl Service for Server {
         self.fill_stream(now, conn, out)
     }
 
+    fn is_reading(&self, conn: ConnId) -> bool {
+        self.is_reading_stream(conn)
+    }
+
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.dispatch();
         self.next_transmit(now)

@@ -75,6 +75,7 @@ impl Server {
             }
             self.handle_stream_frame(now, conn, &frame);
         }
+        // What comes behind a goodbye is nobody's business, be it well-formed or not.
         if let Some(malformed) = batch.broken.as_ref().filter(|_| self.is_open(conn)) {
             self.totals.malformed += 1;
             self.break_stream(conn, malformed);
@@ -224,6 +225,10 @@ impl Server {
             reading: state.is_some_and(StreamConn::is_reading),
             closing: state.is_none_or(|state| state.closing),
         }
+    }
+
+    pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(StreamConn::is_reading)
     }
 
     /// The server's BYE is out: an untagged session is over, a tagged one as soon as it has acknowledged it.

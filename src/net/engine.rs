@@ -1,0 +1,241 @@
+//! The engine: one lock around the service, and many tasks that take turns behind it.
+//!
+//! Whoever has changed the service takes what became sendable under the same lock and writes it itself, to whatever
+//! connections it is for: nobody else is woken for it. A connection's output has one writer at a time; who finds it
+//! free under the lock marks it, takes the bytes, writes them outside, and looks again before freeing it; all others
+//! only queue. Only a socket that would block gets a task of its own, which waits for it.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use async_io::Async;
+use event_listener::{Event, listener};
+
+use super::listen::Bound;
+use super::rt::{self, Task};
+use super::shared::{Outcome, Shared, Work};
+use super::stream::{self, Progress, Write, Written};
+use super::udp::{self, Door};
+use crate::service::{Service, Transmit};
+
+/// How many sockets one wake-up writes to before others get their turn.
+pub(super) const TURN: usize = 256;
+
+/// A service at work on its sockets. It goes on, whether this handle is kept or not, until [`Engine::shutdown`].
+#[derive(Debug)]
+pub struct Engine<S: Service> {
+    core: Arc<Core<S>>,
+    accepting: Mutex<Vec<Task>>,
+}
+
+/// What all tasks share.
+#[derive(Debug)]
+pub(super) struct Core<S: Service> {
+    shared: Mutex<Shared<S>>,
+    pub(super) doors: Vec<Door>,
+    /// A deadline is earlier than what the timer task sleeps until.
+    alarm: Event,
+    /// The service has ended, and everything is written.
+    finished: Event,
+    failure: Event,
+    has_failed: AtomicBool,
+}
+
+impl<S: Service + 'static> Engine<S> {
+    /// Serves on sockets that were bound. `make` is told what time it is.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room to wait for another socket.
+    pub fn start(bound: Bound, make: impl FnOnce(Instant) -> S) -> io::Result<Self> {
+        let listeners = bound.tcp.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
+        let doors = bound.udp.into_iter().map(Door::new).collect::<io::Result<Vec<_>>>()?;
+        let core = Arc::new(Core {
+            shared: Mutex::new(Shared::new(make(rt::now()))),
+            doors,
+            alarm: Event::new(),
+            finished: Event::new(),
+            failure: Event::new(),
+            has_failed: AtomicBool::new(false),
+        });
+        core.spawn(keep_time(core.clone()));
+        for ordinal in 0..core.doors.len() {
+            core.spawn(udp::serve(core.clone(), ordinal));
+        }
+        let accept = |listener| core.spawn(stream::accept(core.clone(), listener));
+        let accepting = Mutex::new(listeners.into_iter().map(accept).collect());
+        Ok(Self { core, accepting })
+    }
+
+    /// Looks at the service, which stands still meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// The service has panicked before.
+    pub fn look<R>(&self, at: impl FnOnce(&S) -> R) -> R {
+        at(&self.core.lock().service)
+    }
+
+    /// Stops accepting, lets the service say goodbye to everybody, and waits until it has, or for `limit` at most.
+    ///
+    /// Returns whether it came to its end.
+    ///
+    /// # Panics
+    ///
+    /// The service has panicked before.
+    pub async fn shutdown(&self, limit: Duration) -> bool {
+        let end = crate::units::later(rt::now(), limit);
+        let accepting =
+            self.accepting.lock().map(|mut tasks| std::mem::take(&mut *tasks)).unwrap_or_default();
+        for task in accepting {
+            task.cancel().await;
+        }
+        let core = self.core.clone();
+        let work = core.with(|shared, now| {
+            shared.service.shutdown(now);
+            shared.collect(now)
+        });
+        core.spawn({
+            let core = core.clone();
+            async move { core.drive(work).await }
+        });
+        rt::before(end, core.finished()).await.is_some()
+    }
+
+    /// Waits until a task has panicked. That is a bug, in the service or here; nothing can be trusted after it.
+    pub async fn failed(&self) {
+        let core = &self.core;
+        while !core.has_failed.load(Ordering::SeqCst) {
+            listener!(core.failure => failure);
+            if !core.has_failed.load(Ordering::SeqCst) {
+                failure.await;
+            }
+        }
+    }
+}
+
+impl<S: Service + 'static> Core<S> {
+    /// Starts a task whose panic is noticed.
+    pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        let watch = Watch(self.clone());
+        rt::spawn(async move {
+            let _watch = watch;
+            task.await;
+        })
+    }
+
+    /// Does something under the lock, and wakes who waits for what came of it.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Shared<S>, Instant) -> R) -> R {
+        let mut shared = self.lock();
+        // The clock is read under the lock, so that time never goes back for the service.
+        let result = act(&mut shared, rt::now());
+        let (alarm, finished) = (shared.needs_alarm(), shared.is_finished());
+        drop(shared);
+        if alarm {
+            self.alarm.notify(1);
+        }
+        if finished {
+            self.finished.notify(usize::MAX);
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared<S>> {
+        match self.shared.lock() {
+            Ok(shared) => shared,
+            Err(_) => panic!("the service has panicked before: nothing in it can be trusted"),
+        }
+    }
+
+    /// Writes what became sendable, and what becomes sendable meanwhile, until there is nothing left.
+    pub(super) async fn drive(self: &Arc<Self>, mut work: Work) {
+        let mut sockets = 0;
+        while !work.is_empty() {
+            sockets += work.writes.len() + work.transmits.len();
+            let (sent, written) = (work.transmits.len(), self.write_all(work.writes));
+            for (link, how) in work.shuts {
+                link.shut(how);
+            }
+            self.send_all(work.transmits).await;
+            work = self.with(|shared, now| shared.settle(now, Outcome { written, sent }));
+            if sockets >= TURN {
+                sockets = 0;
+                rt::yield_now().await;
+            }
+        }
+    }
+
+    /// Writes without waiting. What would have to wait gets a task of its own.
+    fn write_all(self: &Arc<Self>, writes: Vec<Write>) -> Vec<Written> {
+        let mut done = Vec::with_capacity(writes.len());
+        for mut write in writes {
+            match write.advance() {
+                Progress::Done(written) => done.push(written),
+                Progress::Blocked => drop(self.spawn(self.clone().write_slowly(write))),
+            }
+        }
+        done
+    }
+
+    async fn send_all(&self, transmits: Vec<Transmit>) {
+        for transmit in transmits {
+            if let Some(door) = self.doors.get(transmit.peer.door) {
+                door.send(&transmit).await;
+            }
+        }
+    }
+
+    /// Writes to a socket that would block.
+    async fn write_slowly(self: Arc<Self>, mut write: Write) {
+        let written: Written = loop {
+            write.writable().await;
+            if let Progress::Done(written) = write.advance() {
+                break written;
+            }
+        };
+        let work = self.with(|shared, now| shared.settle(now, Outcome { written: vec![written], sent: 0 }));
+        self.drive(work).await;
+    }
+
+    async fn finished(&self) {
+        loop {
+            listener!(self.finished => finished);
+            if self.lock().is_finished() {
+                return;
+            }
+            finished.await;
+        }
+    }
+}
+
+/// Sleeps until the next deadline, over and over.
+async fn keep_time<S: Service + 'static>(core: Arc<Core<S>>) {
+    loop {
+        let earlier = core.alarm.listen();
+        let (work, deadline) = core.with(|shared, now| {
+            let work = shared.tick(now);
+            (work, shared.set_alarm())
+        });
+        core.drive(work).await;
+        match deadline {
+            Some(at) => drop(rt::before(at, earlier).await),
+            None => earlier.await,
+        }
+    }
+}
+
+/// Notices that the task it belongs to panics.
+struct Watch<S: Service>(Arc<Core<S>>);
+
+impl<S: Service> Drop for Watch<S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.has_failed.store(true, Ordering::SeqCst);
+            self.0.failure.notify(usize::MAX);
+        }
+    }
+}

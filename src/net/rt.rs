@@ -1,0 +1,51 @@
+//! The runtime: the one file that names async-std. What is here exists in smol under the same or a similar name.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+
+/// A task that runs by itself; dropping this handle lets it run on.
+#[derive(Debug)]
+pub(crate) struct Task(async_std::task::JoinHandle<()>);
+
+impl Task {
+    /// Ends the task at its next wait, and returns once everything it held is dropped.
+    pub(crate) async fn cancel(self) {
+        self.0.cancel().await;
+    }
+}
+
+/// Starts a task on the runtime's threads, as many as there are processors.
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
+    Task(async_std::task::spawn(future))
+}
+
+/// Runs a future to its end on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    async_std::task::block_on(future)
+}
+
+/// Lets the other tasks of this thread have their turn.
+pub(crate) async fn yield_now() {
+    async_std::task::yield_now().await;
+}
+
+/// The clock of everything that is driven by sockets.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for so long.
+pub(crate) async fn sleep(length: Duration) {
+    async_io::Timer::after(length).await;
+}
+
+/// What `future` gives, unless it takes until `at`.
+pub(crate) async fn before<T>(at: Instant, future: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(future), async_io::Timer::at(at)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}

@@ -1,0 +1,283 @@
+//! What is under the lock: the service, and who writes to which connection.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_io::Async;
+
+use super::engine::TURN;
+use super::stream::{Link, Mode, Socket, Write, Written};
+use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::timers::Timers;
+
+/// How long a connection that is to be closed, or whose peer has closed its side, has for what is still to be written.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
+/// overtake them.
+const DISCARDING: Duration = Duration::from_secs(2);
+
+/// The service and its connections.
+#[derive(Debug)]
+pub(super) struct Shared<S: Service> {
+    pub(super) service: S,
+    conns: HashMap<ConnId, Entry>,
+    /// When connections are closed at the latest.
+    deadlines: Timers<ConnId>,
+    /// What the timer task sleeps until.
+    alarm: Option<Instant>,
+    newest: u64,
+    /// Datagrams that were taken from the service and are not sent yet.
+    sending: usize,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Entry {
+    link: Arc<Link>,
+    /// Somebody is writing to it.
+    writing: bool,
+    /// Who is writing has to look again.
+    again: bool,
+    /// Nothing more is read from it.
+    ended: bool,
+    parting: Parting,
+}
+
+/// How far the end of a connection has come, on this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parting {
+    /// Not begun.
+    Not,
+    /// The service has said its last words; they may not be written yet.
+    Closing,
+    /// They are written, and the peer was told that nothing follows.
+    Shut,
+}
+
+/// What is to be done outside the lock.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) writes: Vec<Write>,
+    pub(super) shuts: Vec<(Arc<Link>, Shutdown)>,
+    pub(super) transmits: Vec<Transmit>,
+}
+
+impl Work {
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.shuts.is_empty() && self.transmits.is_empty()
+    }
+}
+
+/// What became of a [`Work`], but for the writes that have to wait.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) written: Vec<Written>,
+    pub(super) sent: usize,
+}
+
+impl<S: Service> Shared<S> {
+    pub(super) fn new(service: S) -> Self {
+        Self {
+            service,
+            conns: HashMap::new(),
+            deadlines: Timers::default(),
+            alarm: None,
+            newest: 0,
+            sending: 0,
+        }
+    }
+
+    /// A connection was accepted.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        socket: Async<Socket>,
+        addr: SocketAddr,
+    ) -> (Arc<Link>, S::Conn, Work) {
+        self.newest += 1;
+        let id = ConnId(self.newest);
+        let intake = self.service.opened(now, id, addr);
+        let link = Arc::new(Link::new(id, socket));
+        let entry =
+            Entry { link: link.clone(), writing: false, again: false, ended: false, parting: Parting::Not };
+        self.conns.insert(id, entry);
+        (link, intake, self.collect(now))
+    }
+
+    /// A connection's intake has made a batch.
+    pub(super) fn received(&mut self, now: Instant, link: &Link, batch: <S::Conn as Intake>::Batch) -> Work {
+        if self.conns.contains_key(&link.id) {
+            self.service.received(now, link.id, batch);
+            // A writer that waits does not ask for the flow; what the service holds for its reader grows meanwhile.
+            link.allow_reading(self.service.is_reading(link.id));
+        }
+        self.collect(now)
+    }
+
+    /// Datagrams came in.
+    pub(super) fn datagrams<'a>(
+        &mut self,
+        now: Instant,
+        batch: impl Iterator<Item = (Peer, &'a [u8])>,
+    ) -> Work {
+        for (peer, bytes) in batch {
+            self.service.datagram(now, peer, bytes);
+        }
+        self.collect(now)
+    }
+
+    /// Nothing more is read from a connection. If its peer has only closed its own side, it still gets what is due to
+    /// it.
+    pub(super) fn read_ended(&mut self, now: Instant, conn: ConnId, is_lost: bool) -> Work {
+        let mut work = Work::default();
+        if let Some(entry) = self.conns.get_mut(&conn) {
+            entry.ended = true;
+            if is_lost {
+                self.end(now, conn, &mut work);
+            } else {
+                if entry.parting == Parting::Not {
+                    self.deadlines.set(conn, Some(now + LAST_WORDS));
+                }
+                self.claim(now, conn, &mut work);
+            }
+        }
+        self.collect_into(now, work)
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Instant) -> Work {
+        let mut work = Work::default();
+        if self.service.poll_timeout().is_some_and(|at| at <= now) {
+            self.service.timeout(now);
+        }
+        while let Some(conn) = self.deadlines.pop_due(now) {
+            self.end(now, conn, &mut work);
+        }
+        self.collect_into(now, work)
+    }
+
+    /// What became of a work: frees the connections that were written to, or goes on with them.
+    pub(super) fn settle(&mut self, now: Instant, outcome: Outcome) -> Work {
+        let mut work = Work::default();
+        self.sending -= outcome.sent;
+        for written in outcome.written {
+            self.settle_write(now, &written, &mut work);
+        }
+        self.collect_into(now, work)
+    }
+
+    /// Takes what became sendable, as much as one turn may.
+    pub(super) fn collect(&mut self, now: Instant) -> Work {
+        self.collect_into(now, Work::default())
+    }
+
+    fn collect_into(&mut self, now: Instant, mut work: Work) -> Work {
+        while work.writes.len() < TURN
+            && let Some(conn) = self.service.poll_wake()
+        {
+            self.claim(now, conn, &mut work);
+        }
+        while work.transmits.len() < TURN
+            && let Some(transmit) = self.service.poll_transmit(now)
+        {
+            self.sending += 1;
+            work.transmits.push(transmit);
+        }
+        work
+    }
+
+    /// Takes a connection's output, unless somebody is writing to it: they will.
+    fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if entry.writing {
+            entry.again = true;
+            return;
+        }
+        let mut bytes = Vec::new();
+        let flow = self.service.fill(now, conn, &mut bytes);
+        self.apply(now, conn, flow);
+        if bytes.is_empty() {
+            self.rest(now, conn, work);
+        } else if let Some(entry) = self.conns.get_mut(&conn) {
+            entry.writing = true;
+            work.writes.push(Write::new(entry.link.clone(), bytes, flow.more));
+        }
+    }
+
+    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        entry.link.allow_reading(flow.reading);
+        if flow.closing && entry.parting == Parting::Not {
+            entry.parting = Parting::Closing;
+            entry.link.set_mode(Mode::Discarding);
+            self.deadlines.set(conn, Some(now + LAST_WORDS));
+        }
+    }
+
+    /// Everything is written: what was to come after that comes now.
+    fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if entry.ended {
+            self.end(now, conn, work);
+        } else if entry.parting == Parting::Closing {
+            entry.parting = Parting::Shut;
+            work.shuts.push((entry.link.clone(), Shutdown::Write));
+            self.deadlines.set(conn, Some(now + DISCARDING));
+        }
+    }
+
+    fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work) {
+        let Some(entry) = self.conns.get_mut(&written.conn) else { return };
+        if written.failed {
+            return self.end(now, written.conn, work);
+        }
+        entry.writing = false;
+        let again = std::mem::take(&mut entry.again);
+        self.service.drained(now, written.conn);
+        if written.more || again {
+            self.claim(now, written.conn, work);
+        } else {
+            self.rest(now, written.conn, work);
+        }
+    }
+
+    /// Forgets a connection. Its socket is closed once the tasks that use it have let go of it.
+    fn end(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
+        let Some(entry) = self.conns.remove(&conn) else { return };
+        self.deadlines.set(conn, None);
+        self.service.closed(now, conn);
+        entry.link.set_mode(Mode::Gone);
+        if !entry.ended || entry.writing {
+            // Wakes who waits to read or to write.
+            work.shuts.push((entry.link, Shutdown::Both));
+        }
+    }
+
+    /// Whether the service has come to its end and nothing of it is left to be sent.
+    pub(super) fn is_finished(&self) -> bool {
+        self.sending == 0 && self.service.is_finished()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.service.poll_timeout().into_iter().chain(self.deadlines.next()).min()
+    }
+
+    /// The timer task is going to sleep: until when?
+    pub(super) fn set_alarm(&mut self) -> Option<Instant> {
+        self.alarm = self.next_deadline();
+        self.alarm
+    }
+
+    /// Whether the timer task sleeps for too long; says so once.
+    pub(super) fn needs_alarm(&mut self) -> bool {
+        let Some(next) = self.next_deadline() else { return false };
+        let late = self.alarm.is_none_or(|alarm| next < alarm);
+        if late {
+            self.alarm = Some(next);
+        }
+        late
+    }
+}
