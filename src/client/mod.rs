@@ -336,6 +336,13 @@ impl Client {
         if sent.sends > 1 {
             self.events.push_back(Event::Retry(sent));
         }
+        if sent.verb == Verb::Bye && self.acks.due().is_some() {
+            // What has arrived is to be known before the session ends, or it would count as undelivered.
+            self.outgoing.push_back(bytes);
+            self.acknowledge();
+            self.outgoing.rotate_right(1);
+            return self.outgoing.pop_front();
+        }
         Some(bytes)
     }
 

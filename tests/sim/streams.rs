@@ -417,3 +417,17 @@ fn a_shutdown_ends_in_time_also_when_somebody_does_not_read() {
     assert!(desk.server.is_finished());
     assert_eq!(desk.totals().hub.undelivered, 1);
 }
+
+#[test]
+fn a_client_acknowledges_what_it_has_before_it_says_bye_so_that_nothing_counts_as_undelivered() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Stream, "ada"));
+    let bob = sim.add_client(patient(Transport::Stream, "bob"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
+    sim.client(ada).send(b"bob", b"hi");
+    assert!(sim.run_until(secs(10), |sim| !messages(&sim.take_events(bob)).is_empty()));
+    sim.client(bob).close();
+    assert!(sim.run_until(secs(10), |sim| sim.client(bob).is_closed()));
+    assert_eq!(sim.server().totals().hub.undelivered, 0);
+    assert_eq!(sim.server().sessions(), 1);
+}
