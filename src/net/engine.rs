@@ -182,9 +182,10 @@ impl<S: Service + 'static> Core<S> {
     }
 
     async fn send_all(&self, transmits: Vec<Transmit>) {
+        let mut patience = None;
         for transmit in transmits {
             if let Some(door) = self.doors.get(transmit.peer.door) {
-                door.send(&transmit).await;
+                door.send(&transmit, &mut patience).await;
             }
         }
     }
