@@ -316,6 +316,10 @@ fn the_mode_says_which_of_both_it_is_in_any_letter_case() {
 
 #[test]
 fn ipv6_is_served_like_ipv4() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("not tested: this machine has no IPv6");
+        return;
+    }
     let program = Program::start("[::1]", &[]);
     assert_eq!(program.listening[0], format!("listening on tcp://[::1]:{}", program.port));
     let addr: SocketAddr = format!("[::1]:{}", program.port).parse().unwrap();

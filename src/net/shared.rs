@@ -68,7 +68,12 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.shuts.is_empty() && self.transmits.is_empty()
+        self.len() == 0
+    }
+
+    /// How many sockets it touches.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len() + self.shuts.len() + self.transmits.len()
     }
 }
 
