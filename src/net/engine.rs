@@ -99,10 +99,7 @@ impl<S: Service + 'static> Engine<S> {
             shared.service.shutdown(now);
             shared.collect(now)
         });
-        core.spawn({
-            let core = core.clone();
-            async move { core.drive(work).await }
-        });
+        core.hand_over(work);
         rt::before(end, core.finished()).await.is_some()
     }
 
@@ -151,22 +148,45 @@ impl<S: Service + 'static> Core<S> {
         }
     }
 
-    /// Writes what became sendable, and what becomes sendable meanwhile, until there is nothing left.
+    /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for another
+    /// task: under load there is always more, and this one has its own connection or clock to attend to.
     pub(super) async fn drive(self: &Arc<Self>, mut work: Work) {
         let mut sockets = 0;
         while !work.is_empty() {
-            sockets += work.writes.len() + work.transmits.len();
-            let (sent, written) = (work.transmits.len(), self.write_all(work.writes));
-            for (link, how) in work.shuts {
-                link.shut(how);
+            if sockets >= TURN {
+                return self.hand_over(work);
             }
-            self.send_all(work.transmits).await;
-            work = self.with(|shared, now| shared.settle(now, Outcome { written, sent }));
+            sockets += work.len();
+            work = self.perform(work).await;
+        }
+    }
+
+    fn hand_over(self: &Arc<Self>, work: Work) {
+        let core = self.clone();
+        self.spawn(async move { core.drive_on(work).await });
+    }
+
+    /// Writes what became sendable until there is nothing left, turn by turn.
+    async fn drive_on(self: &Arc<Self>, mut work: Work) {
+        let mut sockets = 0;
+        while !work.is_empty() {
             if sockets >= TURN {
                 sockets = 0;
                 rt::yield_now().await;
             }
+            sockets += work.len();
+            work = self.perform(work).await;
         }
+    }
+
+    /// Writes, sends and shuts. Returns what became sendable meanwhile.
+    async fn perform(self: &Arc<Self>, work: Work) -> Work {
+        let (sent, written) = (work.transmits.len(), self.write_all(work.writes));
+        for (link, how) in work.shuts {
+            link.shut(how);
+        }
+        self.send_all(work.transmits).await;
+        self.with(|shared, now| shared.settle(now, Outcome { written, sent }))
     }
 
     /// Writes without waiting. What would have to wait gets a task of its own.
@@ -182,9 +202,10 @@ impl<S: Service + 'static> Core<S> {
     }
 
     async fn send_all(&self, transmits: Vec<Transmit>) {
+        let mut patience = None;
         for transmit in transmits {
             if let Some(door) = self.doors.get(transmit.peer.door) {
-                door.send(&transmit).await;
+                door.send(&transmit, &mut patience).await;
             }
         }
     }

@@ -260,6 +260,31 @@ mod tests {
         assert_eq!(bound.tcp.len(), bound.udp.len());
     }
 
+    /// Whether this machine has IPv6 at all; some containers do not.
+    fn has_ipv6() -> bool {
+        UdpSocket::bind("[::1]:0").is_ok()
+    }
+
+    #[test]
+    fn every_address_is_bound_and_one_of_another_machine_is_skipped() {
+        let addrs =
+            ["192.0.2.1:0", "127.0.0.1:0", "127.0.0.2:0", "[::1]:0"].map(|addr| addr.parse().unwrap());
+        let bound = listen("several", 0).bind_all(&addrs).unwrap();
+        let port = bound.endpoints()[0].addr.port();
+        let listed: Vec<String> = bound.endpoints().iter().map(Endpoint::to_string).collect();
+        let hosts = ["127.0.0.1", "127.0.0.2", "[::1]"];
+        let hosts = &hosts[..if has_ipv6() { 3 } else { 2 }];
+        let both = |host| ["tcp", "udp"].map(|scheme| format!("{scheme}://{host}:{port}"));
+        assert_eq!(listed, hosts.iter().flat_map(both).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn both_families_may_have_the_same_port_on_all_addresses() {
+        let addrs = ["0.0.0.0:0", "[::]:0"].map(|addr| addr.parse().unwrap());
+        let expected = if has_ipv6() { 4 } else { 2 };
+        assert_eq!(listen("all", 0).bind_all(&addrs).unwrap().endpoints().len(), expected);
+    }
+
     #[test]
     fn a_port_in_use_is_said_in_one_line() {
         let first = listen("127.0.0.1", 0).bind().unwrap();

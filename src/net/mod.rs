@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! listen   which addresses, and the sockets on them
-//! engine   the lock around the service, and who writes what became sendable
+//! engine   the tasks, and how they take turns behind one lock
+//! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per TCP connection, and what it shares with its writers
 //! udp      one task per UDP socket
 //! signals  what the terminal and the service manager ask for
@@ -22,6 +23,9 @@ mod shared;
 mod stream;
 mod throttle;
 mod udp;
+
+#[cfg(test)]
+mod tests;
 
 pub use engine::Engine;
 pub use listen::{Bound, Listen, ListenError};

@@ -12,7 +12,8 @@ use super::stream::{Link, Mode, Socket, Write, Written};
 use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
 use crate::timers::Timers;
 
-/// How long a connection that is to be closed, or whose peer has closed its side, has for what is still to be written.
+/// How long a connection that is to be closed, or whose peer has closed its side, has for each piece of what is still
+/// to be written.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
@@ -67,7 +68,12 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.shuts.is_empty() && self.transmits.is_empty()
+        self.len() == 0
+    }
+
+    /// How many sockets it touches.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len() + self.shuts.len() + self.transmits.len()
     }
 }
 
@@ -235,6 +241,9 @@ impl<S: Service> Shared<S> {
             return self.end(now, written.conn, work);
         }
         entry.writing = false;
+        if entry.ended || entry.parting == Parting::Closing {
+            self.deadlines.set(written.conn, Some(now + LAST_WORDS));
+        }
         let again = std::mem::take(&mut entry.again);
         self.service.drained(now, written.conn);
         if written.more || again {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Async;
 
@@ -20,7 +20,7 @@ const LARGEST: usize = 64 << 10;
 /// Most datagrams that are taken in under one lock.
 const BATCH: usize = 64;
 
-/// How long to wait for room in a socket before a datagram is dropped: what matters is repeated anyway.
+/// How long to wait for room in a socket before datagrams are dropped: what matters is repeated anyway.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
@@ -40,11 +40,13 @@ impl Door {
         Ok(Self { socket, unsent: AtomicU64::new(0), complaints: Mutex::default() })
     }
 
-    /// Sends a datagram, or drops it if the socket has no room for too long.
-    pub(super) async fn send(&self, transmit: &Transmit) {
+    /// Sends a datagram, or drops it if the socket has no room until `patience` ends, which begins with the first that
+    /// has to wait.
+    pub(super) async fn send(&self, transmit: &Transmit, patience: &mut Option<Instant>) {
         let sent = match self.try_send(transmit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                rt::before(rt::now() + PATIENCE, self.socket.writable()).await;
+                let end = *patience.get_or_insert_with(|| rt::now() + PATIENCE);
+                rt::before(end, self.socket.writable()).await;
                 self.try_send(transmit)
             }
             sent => sent,

@@ -1,0 +1,227 @@
+//! The engine with a service that knows no chat: what anybody sends goes to everybody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_io::Async;
+
+use super::engine::TURN;
+use super::rt;
+use super::shared::{Outcome, Shared, Work};
+use super::stream::{Link, Progress};
+use super::{Engine, Listen};
+use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+struct Everybody {
+    queues: BTreeMap<ConnId, Vec<u8>>,
+    woken: VecDeque<ConnId>,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Verbatim;
+
+impl Intake for Verbatim {
+    type Batch = Vec<u8>;
+
+    fn received(&mut self, _now: Instant, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
+}
+
+impl Service for Everybody {
+    type Conn = Verbatim;
+
+    fn opened(&mut self, _now: Instant, conn: ConnId, _addr: SocketAddr) -> Verbatim {
+        self.queues.insert(conn, Vec::new());
+        Verbatim
+    }
+
+    fn received(&mut self, _now: Instant, _conn: ConnId, batch: Vec<u8>) {
+        assert_ne!(batch, b"panic", "as asked");
+        for (conn, queue) in &mut self.queues {
+            queue.extend_from_slice(&batch);
+            self.woken.push_back(*conn);
+        }
+    }
+
+    fn datagram(&mut self, now: Instant, _peer: Peer, bytes: &[u8]) {
+        self.received(now, ConnId(0), bytes.to_vec());
+    }
+
+    fn drained(&mut self, _now: Instant, _conn: ConnId) {}
+
+    fn closed(&mut self, _now: Instant, conn: ConnId) {
+        assert!(self.queues.remove(&conn).is_some(), "closed twice");
+    }
+
+    fn timeout(&mut self, _now: Instant) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn poll_wake(&mut self) -> Option<ConnId> {
+        self.woken.pop_front()
+    }
+
+    fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
+        out.append(self.queues.get_mut(&conn).expect("named again after it was closed"));
+        Flow { more: false, reading: !self.closing, closing: self.closing }
+    }
+
+    fn is_reading(&self, _conn: ConnId) -> bool {
+        !self.closing
+    }
+
+    fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
+        None
+    }
+
+    fn shutdown(&mut self, _now: Instant) {
+        self.closing = true;
+        self.woken.extend(self.queues.keys());
+    }
+
+    fn is_finished(&self) -> bool {
+        self.closing && self.queues.is_empty()
+    }
+}
+
+/// The state behind the lock with so many connections, and the peers' ends of those.
+fn shared(connections: usize) -> (Shared<Everybody>, Vec<Arc<Link>>, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut shared = Shared::new(Everybody::default());
+    let (mut links, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..connections {
+        let peer = TcpStream::connect(addr).unwrap();
+        peer.set_read_timeout(Some(SOON)).unwrap();
+        peers.push(peer);
+        let (socket, addr) = listener.accept().unwrap();
+        links.push(shared.open(rt::now(), Async::new(socket).unwrap(), addr).0);
+    }
+    (shared, links, peers)
+}
+
+/// Does the writing, none of which may block, and reports it.
+fn perform(shared: &mut Shared<Everybody>, work: Work) -> Work {
+    let mut written = Vec::new();
+    for mut write in work.writes {
+        match write.advance() {
+            Progress::Done(done) => written.push(done),
+            Progress::Blocked => panic!("a few bytes have room in any socket"),
+        }
+    }
+    for (link, how) in work.shuts {
+        link.shut(how);
+    }
+    shared.settle(rt::now(), Outcome { written, sent: 0 })
+}
+
+fn read(mut peer: &TcpStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    peer.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn who_finds_a_connection_being_written_to_only_queues_and_the_writer_looks_again() {
+    let (mut shared, links, peers) = shared(1);
+    let first = shared.received(rt::now(), &links[0], b"first".to_vec());
+    assert_eq!(first.writes.len(), 1);
+    assert!(shared.received(rt::now(), &links[0], b"second".to_vec()).is_empty());
+    assert!(shared.received(rt::now(), &links[0], b"third".to_vec()).is_empty());
+    let second = perform(&mut shared, first);
+    assert_eq!(second.writes.len(), 1);
+    assert!(perform(&mut shared, second).is_empty());
+    assert_eq!(read(&peers[0], 16), b"firstsecondthird");
+    assert_eq!(shared.received(rt::now(), &links[0], b"fourth".to_vec()).writes.len(), 1);
+}
+
+#[test]
+fn one_turn_writes_to_so_many_sockets_and_the_next_goes_on() {
+    let (mut shared, links, _peers) = shared(TURN + 3);
+    let work = shared.received(rt::now(), &links[0], b"x".to_vec());
+    assert_eq!(work.writes.len(), TURN);
+    let work = perform(&mut shared, work);
+    assert_eq!(work.writes.len(), 3);
+    assert!(perform(&mut shared, work).is_empty());
+}
+
+#[test]
+fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten() {
+    let (mut shared, links, mut peers) = shared(1);
+    let work = shared.received(rt::now(), &links[0], b"goodbye".to_vec());
+    shared.service.shutdown(rt::now());
+    let work = perform(&mut shared, work);
+    assert_eq!((work.writes.len(), work.shuts.len()), (0, 1));
+    assert!(perform(&mut shared, work).is_empty());
+    let mut last_words = Vec::new();
+    peers[0].read_to_end(&mut last_words).unwrap();
+    assert_eq!(last_words, b"goodbye");
+    assert!(!shared.is_finished());
+    assert!(shared.read_ended(rt::now(), links[0].id, false).is_empty());
+    assert!(shared.is_finished());
+}
+
+#[test]
+fn a_peer_that_never_closes_its_side_is_waited_for_until_a_deadline() {
+    let (mut shared, links, _peers) = shared(1);
+    shared.service.shutdown(rt::now());
+    let work = shared.collect(rt::now());
+    assert!(perform(&mut shared, work).is_empty());
+    let deadline = shared.set_alarm().unwrap();
+    assert!(shared.tick(deadline - Duration::from_millis(1)).is_empty());
+    assert!(!shared.is_finished());
+    let work = shared.tick(deadline);
+    assert_eq!(work.shuts.len(), 1);
+    assert!(shared.is_finished());
+    assert!(shared.read_ended(deadline, links[0].id, true).is_empty());
+}
+
+#[test]
+fn what_is_written_too_late_for_a_connection_that_is_gone_harms_nobody() {
+    let (mut shared, links, _peers) = shared(2);
+    let work = shared.received(rt::now(), &links[0], b"x".to_vec());
+    let lost = shared.read_ended(rt::now(), links[1].id, true);
+    assert_eq!(lost.shuts.len(), 1, "its writer has to be woken");
+    assert!(perform(&mut shared, lost).is_empty());
+    assert!(perform(&mut shared, work).is_empty());
+    assert!(shared.received(rt::now(), &links[1], b"y".to_vec()).is_empty());
+}
+
+fn engine() -> (Engine<Everybody>, SocketAddr) {
+    let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: true, udp: true };
+    let bound = listen.bind().unwrap();
+    let addr = bound.endpoints()[0].addr;
+    (Engine::start(bound, |_| Everybody::default()).unwrap(), addr)
+}
+
+#[test]
+fn an_engine_serves_until_it_is_shut_down() {
+    let (engine, addr) = engine();
+    let mut peer = TcpStream::connect(addr).unwrap();
+    peer.set_read_timeout(Some(SOON)).unwrap();
+    peer.write_all(b"hello").unwrap();
+    assert_eq!(read(&peer, 5), b"hello");
+    assert_eq!(engine.look(|service| service.queues.len()), 1);
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    assert!(rt::block_on(engine.shutdown(SOON)));
+    assert!(TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn a_panic_of_the_service_is_noticed_at_once() {
+    let (engine, addr) = engine();
+    TcpStream::connect(addr).unwrap().write_all(b"panic").unwrap();
+    let noticed = rt::block_on(rt::before(rt::now() + SOON, engine.failed()));
+    assert!(noticed.is_some());
+}
