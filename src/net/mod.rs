@@ -1,1 +1,2 @@
 //! The only code that touches a socket, a clock or a thread.
+pub mod connect;
