@@ -115,8 +115,8 @@ pub struct Client {
     token: Option<Token>,
     /// The nonce of the REG that opens a session and on how many connections it was sent.
     nonce: Option<(Token, u32)>,
-    /// The attempts to connect since there was last a session.
-    connecting: Option<Attempts>,
+    /// The attempts to connect since a connection last was of use, and when the latest counts as failed.
+    connecting: Option<(Attempts, Instant)>,
     deframer: Deframer,
     requests: Requests,
     inbox: Inbox<Pushed>,

@@ -46,9 +46,11 @@ impl Client {
     /// Asks for a connection, if the policy allows another one.
     pub(super) fn connect(&mut self, now: Instant) {
         let rto = self.requests.rtt().rto();
-        let attempts = self.connecting.get_or_insert_with(|| self.config.policy.start(&mut self.rng));
+        let (attempts, failed_at) =
+            self.connecting.get_or_insert_with(|| (self.config.policy.start(&mut self.rng), now));
         match attempts.send(now, rto, &mut self.rng) {
             Some(due) => {
+                *failed_at = due;
                 self.state = State::Connecting { due };
                 self.events.push_back(Event::Connect);
             }
@@ -74,7 +76,11 @@ impl Client {
             // The next attempt keeps to the schedule: an address that refuses at once is not to be hammered.
             State::Connecting { due } => self.state = State::Offline { retry_at: due },
             State::Registering(_) | State::Ready if self.is_parting() => self.closed(Closed::Done),
-            State::Registering(_) | State::Ready => self.connect(now),
+            State::Registering(_) | State::Ready => match self.connecting {
+                // A connection that was of no use was a failed attempt, even if it could be made.
+                Some((_, failed_at)) => self.state = State::Offline { retry_at: failed_at },
+                None => self.connect(now),
+            },
         }
     }
 
@@ -197,7 +203,9 @@ impl Client {
     /// Requests may go out.
     fn ready(&mut self, now: Instant, resumed: bool) {
         self.state = State::Ready;
-        self.connecting = None;
+        if self.config.name.is_some() {
+            self.connecting = None;
+        }
         self.requests.repeat_all(now);
         self.postpone_keepalive(now);
         if self.config.name.is_some() {
@@ -232,8 +240,10 @@ impl Client {
             return;
         }
         self.events.push_back(Event::SessionLost);
-        for room in self.rooms.clone() {
-            self.ask_internally(Verb::Jon, [b" ", &room[..]].concat());
+        // Before the messages to these rooms that wait already.
+        for room in self.rooms.iter().rev() {
+            let ticket = self.requests.ask_first(Verb::Jon, [b" ", &room[..]].concat());
+            self.internal.insert(ticket);
         }
         self.begin(now);
     }

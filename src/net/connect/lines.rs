@@ -91,11 +91,13 @@ struct Cutter {
     line: Vec<u8>,
     /// Its length so far.
     length: u64,
+    /// Whether its last byte so far is a carriage return.
+    returned: bool,
 }
 
 impl Cutter {
     fn new(max_line: usize) -> Self {
-        Self { max_line, line: Vec::new(), length: 0 }
+        Self { max_line, line: Vec::new(), length: 0, returned: false }
     }
 
     fn cut(&mut self, bytes: &[u8]) -> Vec<Line> {
@@ -119,6 +121,8 @@ impl Cutter {
     }
 
     fn push(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last() else { return };
+        self.returned = *last == b'\r';
         self.length += bytes.len() as u64;
         // One byte more than the limit may be the carriage return of the line's end.
         let room = (self.max_line + 1).saturating_sub(self.line.len());
@@ -127,9 +131,9 @@ impl Cutter {
 
     fn take(&mut self) -> Line {
         let (mut line, mut length) = (std::mem::take(&mut self.line), std::mem::take(&mut self.length));
-        if line.len() as u64 == length && line.last() == Some(&b'\r') {
-            line.pop();
+        if std::mem::take(&mut self.returned) {
             length -= 1;
+            line.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         }
         if length > self.max_line as u64 {
             line.truncate(KEPT);

@@ -172,7 +172,9 @@ impl Stream {
         };
         // The client may have asked to drop the connection meanwhile; then this is harmless.
         if let Some(error) = lost {
-            log::info!("the connection is lost: {error}");
+            if !client.is_closed() {
+                log::info!("the connection is lost: {error}");
+            }
             self.link = Link::Down;
             self.trouble = Some(error);
             client.handle_disconnected(now);
