@@ -1,5 +1,7 @@
 //! What a client does when connections and sessions come and go, without a socket.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;

@@ -234,7 +234,7 @@ impl<'a, C: Command> Driver<'a, C> {
             if self.closed.is_some() {
                 break;
             }
-            self.way.work(now, &mut self.client);
+            self.way.write();
             self.command.flush();
             if self.wait(now).await {
                 self.interrupt();

@@ -130,6 +130,14 @@ impl Way {
         }
     }
 
+    /// Writes whatever can be written, without waiting, and takes nothing in.
+    pub(super) fn write(&mut self) {
+        if let Self::Stream(stream) = self {
+            // An error is still there when `work` comes across it.
+            let _ = stream.write();
+        }
+    }
+
     /// Waits until [`Way::work`] has something to do.
     pub(super) async fn ready(&mut self) {
         match self {
