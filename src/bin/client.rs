@@ -1,2 +1,33 @@
-//! placeholder
-fn main() {}
+//! The client: parse, resolve, run, exit code.
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use log::LevelFilter;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
+use sayagain::cli::client::{Args, run};
+use sayagain::cli::{exit, start_logging};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come here too. If nobody reads them, there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    let plan = match args.resolve(&mut UnwrapErr(SysRng)) {
+        Ok(plan) => plan,
+        Err(sentence) => {
+            let _ = writeln!(io::stderr(), "error: {sentence}\n\nFor more information, try '--help'.");
+            return ExitCode::from(exit::USAGE);
+        }
+    };
+    start_logging(LevelFilter::Warn, plan.style.verbose, plan.style.quiet);
+    let mut out = BufWriter::new(io::stdout());
+    ExitCode::from(run(&plan, Box::new(io::stdin()), &mut out, &mut io::stderr()))
+}

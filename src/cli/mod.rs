@@ -6,6 +6,7 @@ use std::str::FromStr;
 use log::LevelFilter;
 
 pub mod client;
+pub mod policy;
 pub mod server;
 
 /// Exit codes, the same meaning in every program.

@@ -58,6 +58,9 @@ impl Client {
     /// Bytes came in on the stream.
     pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
         self.heard = true;
+        if self.is_ready() {
+            self.connecting = None;
+        }
         // Taken out, so that a frame may be borrowed from it while the client changes.
         let mut deframer =
             std::mem::replace(&mut self.deframer, crate::wire::Deframer::new(self.config.max_message));

@@ -54,12 +54,10 @@ pub struct Client {
     token: Option<Token>,
     /// The nonce of the REG that opens a session and on how many connections it was sent.
     nonce: Option<(Token, u32)>,
-    /// The attempts to connect since there was last a session.
-    connecting: Option<Attempts>,
+    /// The attempts to connect since a connection last was of use, and when the latest counts as failed.
+    connecting: Option<(Attempts, Instant)>,
     /// When the last attempt to connect began.
     connect_at: Option<Instant>,
-    /// When that attempt counts as failed.
-    connect_due: Option<Instant>,
     deframer: Deframer,
     requests: Requests,
     inbox: Inbox<Pushed>,
@@ -99,7 +97,6 @@ impl Client {
             nonce: None,
             connecting: None,
             connect_at: None,
-            connect_due: None,
             deframer: Deframer::new(config.max_message),
             requests: Requests::new(config.policy.clone(), config.window),
             inbox: if config.unordered { Inbox::unordered() } else { Inbox::new() },

@@ -50,10 +50,12 @@ impl Client {
     /// Asks for a connection, if the policy allows another one.
     pub(super) fn connect(&mut self, now: Instant) {
         let rto = self.requests.rtt().rto();
-        let attempts = self.connecting.get_or_insert_with(|| self.config.policy.start(&mut self.rng));
+        let (attempts, failed_at) =
+            self.connecting.get_or_insert_with(|| (self.config.policy.start(&mut self.rng), now));
         match attempts.send(now, rto, &mut self.rng) {
             Some(due) => {
-                (self.connect_at, self.connect_due) = (Some(now), Some(due));
+                *failed_at = due;
+                self.connect_at = Some(now);
                 self.state = State::Connecting { due };
                 self.events.push_back(Event::Connect);
             }
@@ -79,18 +81,20 @@ impl Client {
             State::Registering(_) | State::Ready if self.is_parting() => self.closed(Closed::Done),
             // The next attempt keeps to the schedule: a server that refuses at once is not to be hammered.
             State::Connecting { due } => self.connect_again(now, due),
-            State::Registering(_) => self.connect_again(now, self.connect_due.unwrap_or(now)),
-            State::Ready => {
-                self.connecting = None;
-                let earliest = self.connect_at.map_or(now, |at| at + RECONNECT_GAP);
-                self.state = State::Offline { retry_at: earliest.max(now) };
-            }
+            State::Registering(_) | State::Ready => match self.connecting {
+                // A connection that was of no use was a failed attempt, even if it could be made.
+                Some((_, failed_at)) => self.connect_again(now, failed_at),
+                None => {
+                    let earliest = self.connect_at.map_or(now, |at| at + RECONNECT_GAP);
+                    self.state = State::Offline { retry_at: earliest.max(now) };
+                }
+            },
         }
     }
 
     /// Waits until the failed attempt would have timed out, or gives up at once when there is no other.
     fn connect_again(&mut self, now: Instant, due: Instant) {
-        if self.connecting.as_ref().is_some_and(|attempts| attempts.has_sends_left()) {
+        if self.connecting.as_ref().is_some_and(|(attempts, _)| attempts.has_sends_left()) {
             self.state = State::Offline { retry_at: due.max(now) };
         } else {
             self.give_up(now);
@@ -216,7 +220,9 @@ impl Client {
     /// Requests may go out.
     fn ready(&mut self, now: Instant, resumed: bool) {
         self.state = State::Ready;
-        self.connecting = None;
+        if self.config.name.is_some() {
+            self.connecting = None;
+        }
         self.requests.repeat_all(now);
         self.postpone_keepalive(now);
         if self.config.name.is_some() {
@@ -251,8 +257,10 @@ impl Client {
             return;
         }
         self.events.push_back(Event::SessionLost);
-        for room in self.rooms.clone() {
-            self.ask_internally(Verb::Jon, [b" ", &room[..]].concat());
+        // Before the messages to these rooms that wait already.
+        for room in self.rooms.iter().rev() {
+            let ticket = self.requests.ask_first(Verb::Jon, [b" ", &room[..]].concat());
+            self.internal.insert(ticket);
         }
         self.begin(now);
     }

@@ -1,8 +1,10 @@
 //! The only code that touches a socket, a clock or a thread.
 //!
-//! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP and UDP.
+//! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP and UDP,
+//! [`connect`] a client.
 //!
 //! ```text
+//! connect  a client with its sockets, for whoever uses it
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
 //! shared   what is under the lock: the service, and who writes to which connection
@@ -14,6 +16,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
 
+pub mod connect;
 pub mod engine;
 pub mod listen;
 pub mod signals;

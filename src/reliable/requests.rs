@@ -123,9 +123,21 @@ impl Requests {
 
     /// Queues a request, first in first out; `payload` with its leading space.
     pub fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
+        let ticket = self.take_ticket();
+        self.waiting.push_back(Asked { ticket, verb, payload });
+        ticket
+    }
+
+    /// Queues a request before all that wait.
+    pub fn ask_first(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
+        let ticket = self.take_ticket();
+        self.waiting.push_front(Asked { ticket, verb, payload });
+        ticket
+    }
+
+    fn take_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting.push_back(Asked { ticket, verb, payload });
         ticket
     }
 

@@ -1,0 +1,373 @@
+//! What every command needs: asks the client, keeps what was asked until it ends, and shows what happens.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use super::console::Console;
+use super::resolve::{MAX_PAYLOAD, Style};
+use super::tally::{Tally, millis};
+use crate::cli::policy::seconds;
+use crate::client::{Client, Closed, Event};
+use crate::escape::{escape, escape_short};
+use crate::reliable::{Ended, Outcome, Sent, Ticket};
+use crate::wire::Verb;
+
+/// How much of a message is shown where it is only named, in characters.
+const SHOWN: usize = 40;
+
+/// A request as its user knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// Its place among the user's requests, from 1; 0 for what the command asks by itself.
+    pub(super) seq: u64,
+    pub(super) verb: Verb,
+    /// The name or room that it is about, escaped.
+    pub(super) target: Option<String>,
+    /// The beginning of the message, escaped.
+    pub(super) text: Option<String>,
+}
+
+/// A request of the user's that has ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) request: Request,
+    pub(super) ended: Ended,
+}
+
+/// The desk between a command, its client and the console.
+#[derive(Debug)]
+pub(super) struct Desk<'a> {
+    pub(super) console: Console<'a>,
+    pub(super) style: Style,
+    pub(super) tally: Tally,
+    /// Whether there was ever a session.
+    pub(super) registered: bool,
+    /// The name of it.
+    name: String,
+    open: BTreeMap<Ticket, Request>,
+    seq: u64,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(console: Console<'a>, style: Style, name: Option<&str>) -> Self {
+        let name = escape(name.unwrap_or_default().as_bytes()).into_owned();
+        let (tally, open) = (Tally::default(), BTreeMap::new());
+        Self { console, style, tally, registered: false, name, open, seq: 0 }
+    }
+
+    /// Whether a session is wanted.
+    pub(super) fn has_name(&self) -> bool {
+        !self.name.is_empty()
+    }
+
+    /// How many requests have not ended.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+}
+
+/// Asking.
+impl Desk<'_> {
+    /// Sends a message, unless it is longer than any server takes.
+    pub(super) fn send(&mut self, client: &mut Client, target: &[u8], body: &[u8]) {
+        let length = target.len() + body.len() + 2;
+        if length > MAX_PAYLOAD {
+            return self.refuse_long(target, body, body.len() as u64);
+        }
+        let ticket = client.send(target, body);
+        self.opened(ticket, Verb::Snd, Some(target), Some(body));
+    }
+
+    /// A message that is too long to be asked for.
+    pub(super) fn refuse_long(&mut self, target: &[u8], start: &[u8], length: u64) {
+        let request = self.request(Verb::Snd, Some(target), Some(start));
+        let why = format!("413 {length} bytes are too long");
+        let ended = Ended {
+            ticket: Ticket(0),
+            verb: Verb::Snd,
+            outcome: Outcome::Rejected(413, why.as_bytes().get(4..).unwrap_or_default().to_vec()),
+            sends: 0,
+            elapsed: None,
+        };
+        self.tally.count_refused();
+        self.show_ending(&request, &ended);
+    }
+
+    /// Joins a room because the user said so.
+    pub(super) fn join(&mut self, client: &mut Client, room: &[u8]) {
+        let ticket = client.join(room);
+        self.opened(ticket, Verb::Jon, Some(room), None);
+    }
+
+    /// Joins a room because the command needs it.
+    pub(super) fn join_first(&mut self, client: &mut Client, room: &[u8]) {
+        let ticket = client.join(room);
+        let target = Some(escape(room).into_owned());
+        self.open.insert(ticket, Request { seq: 0, verb: Verb::Jon, target, text: None });
+    }
+
+    pub(super) fn leave(&mut self, client: &mut Client, room: &[u8]) {
+        let ticket = client.leave(room);
+        self.opened(ticket, Verb::Lev, Some(room), None);
+    }
+
+    pub(super) fn list(&mut self, client: &mut Client, room: Option<&[u8]>) {
+        let ticket = client.list(room);
+        self.opened(ticket, Verb::Lst, room, None);
+    }
+
+    pub(super) fn ping(&mut self, client: &mut Client) {
+        let ticket = client.ping();
+        self.opened(ticket, Verb::Png, None, None);
+    }
+
+    fn opened(&mut self, ticket: Ticket, verb: Verb, target: Option<&[u8]>, text: Option<&[u8]>) {
+        let request = self.request(verb, target, text);
+        self.open.insert(ticket, request);
+    }
+
+    fn request(&mut self, verb: Verb, target: Option<&[u8]>, text: Option<&[u8]>) -> Request {
+        self.seq += 1;
+        Request {
+            seq: self.seq,
+            verb,
+            target: target.map(|target| escape_short(target, SHOWN).into_owned()),
+            text: text.map(|text| escape_short(text, SHOWN).into_owned()),
+        }
+    }
+}
+
+/// Showing.
+impl Desk<'_> {
+    /// Shows what happened, as far as that is the same for all commands. Returns a request that has ended, unless the
+    /// command has asked it by itself.
+    pub(super) fn on_event(&mut self, now: Instant, event: &Event) -> Option<Ending> {
+        match event {
+            Event::Registered { .. } => self.registered = true,
+            Event::SessionLost => self.console.note("the server has lost the session; opening a new one"),
+            Event::Gap(count) => self.show_gap(*count),
+            Event::Retry(sent) => self.show_retry(now, sent),
+            Event::Ended(ended) => return self.ended(ended),
+            // Why the client is through is told at the end of the run.
+            Event::Connect | Event::Disconnect | Event::Message { .. } | Event::Closed(_) => {}
+        }
+        None
+    }
+
+    fn ended(&mut self, ended: &Ended) -> Option<Ending> {
+        let request = self.open.remove(&ended.ticket)?;
+        if request.seq == 0 {
+            if ended.outcome != Outcome::NeverSent {
+                self.show_failure(&request, ended);
+            }
+            return None;
+        }
+        self.tally.count(ended);
+        self.show_ending(&request, ended);
+        Some(Ending { request, ended: ended.clone() })
+    }
+
+    fn show_ending(&mut self, request: &Request, ended: &Ended) {
+        if self.style.json {
+            self.console.print_json(&ending_json(request, ended));
+        }
+        // Pings have lines of their own on standard output.
+        if request.verb != Verb::Png || self.style.json {
+            self.show_failure(request, ended);
+        }
+    }
+
+    fn show_failure(&mut self, request: &Request, ended: &Ended) {
+        if let Some(line) = failure(request, ended) {
+            self.console.complain(&line);
+        }
+    }
+
+    /// Tells the name that others can write to now.
+    pub(super) fn show_registered(&mut self, resumed: bool) {
+        match resumed {
+            false => self.console.note(&format!("registered as {}", self.name)),
+            true if self.style.verbose > 0 => self.console.note("the session is taken up again"),
+            true => {}
+        }
+    }
+
+    /// Shows a message as `sender> text`.
+    pub(super) fn show_message(&mut self, sender: &[u8], body: &[u8]) {
+        if self.style.json {
+            self.console.print_json(&message_json(sender, body));
+        } else {
+            self.console.print(&format!("{}> {}", escape(sender), escape(body)));
+        }
+    }
+
+    /// A message that came while nobody wanted any.
+    pub(super) fn pass_over(&mut self, sender: &[u8], body: &[u8]) {
+        if self.style.json {
+            self.show_message(sender, body);
+        } else if self.style.verbose > 0 {
+            let (sender, body) = (escape(sender), escape_short(body, SHOWN));
+            self.console.note(&format!("a message came meanwhile: {sender}> {body}"));
+        }
+    }
+
+    /// Shows the answer to LST: a name per line, and `+n` for those that did not fit.
+    pub(super) fn show_names(&mut self, ending: &Ending) {
+        if let (Outcome::Acked(names), false) = (&ending.ended.outcome, self.style.json) {
+            words(names).for_each(|name| self.console.print(&escape(name)));
+        }
+    }
+
+    fn show_gap(&mut self, count: u64) {
+        if self.style.json {
+            self.console.print_json(&json!({ "type": "gap", "count": count }));
+        }
+        let messages = if count == 1 { "message" } else { "messages" };
+        let why = "it was not fetched fast enough, or was too long for a datagram";
+        self.console.complain(&format!("the server dropped {count} {messages} for this client: {why}"));
+    }
+
+    fn show_retry(&mut self, now: Instant, sent: &Sent) {
+        let waiting = sent.due.saturating_duration_since(now);
+        if self.style.json {
+            self.console.print_json(&json!({
+                "type": "retry", "verb": sent.verb.to_string(), "id": sent.id.get(), "seq": self.seq_of(sent.ticket),
+                "send": sent.sends, "waiting_s": waiting.as_secs_f64(),
+            }));
+        }
+        if self.style.verbose > 0 {
+            let (verb, id, waiting) = (sent.verb, sent.id, rounded(waiting));
+            self.console.note(&format!("retry: {verb} @{id}, send {}, waiting {waiting} s", sent.sends));
+        }
+    }
+
+    fn seq_of(&self, ticket: Ticket) -> Option<u64> {
+        self.open.get(&ticket).map(|request| request.seq).filter(|seq| *seq > 0)
+    }
+}
+
+/// To the microsecond, which is more than a timer keeps.
+fn rounded(time: Duration) -> String {
+    let micros = (time + Duration::from_nanos(500)).as_micros();
+    seconds(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
+}
+
+/// What went wrong with which request, and whose fault it is; `None` when nothing did.
+fn failure(request: &Request, ended: &Ended) -> Option<String> {
+    let what = described(request);
+    match &ended.outcome {
+        Outcome::Acked(_) => None,
+        Outcome::Rejected(code, words) if ended.sends == 0 => {
+            Some(format!("refused: {what}: {code} {} (not sent; the request is at fault)", escape(words)))
+        }
+        Outcome::Rejected(code, words) => {
+            let at_fault = if *code < 500 { "the request" } else { "the server" };
+            Some(format!(
+                "refused by the server: {what}: {code} {} (not done; {at_fault} is at fault)",
+                escape(words)
+            ))
+        }
+        Outcome::Unknown => Some(format!(
+            "unknown: {what}: no answer after {} (done once or not at all; the network or the server is at fault)",
+            tries(ended.sends, "send", "sends")
+        )),
+        Outcome::NeverSent => {
+            Some(format!("never sent: {what}: there was no session to send it in (not done)"))
+        }
+    }
+}
+
+/// `1 try`, `8 tries`.
+pub(super) fn tries(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn described(request: &Request) -> String {
+    let target = request.target.as_deref().unwrap_or_default();
+    match (request.verb, request.target.is_some()) {
+        (Verb::Snd, _) => {
+            let text = request.text.as_deref().unwrap_or_default();
+            format!("message {} to {target}: `{text}`", request.seq)
+        }
+        (Verb::Jon, _) => format!("joining {target}"),
+        (Verb::Lev, _) => format!("leaving {target}"),
+        (Verb::Lst, true) => format!("listing {target}"),
+        (Verb::Lst, false) => "listing everybody".to_owned(),
+        (Verb::Png, _) => format!("ping {}", request.seq),
+        (verb, _) => verb.to_string(),
+    }
+}
+
+fn words(names: &[u8]) -> impl Iterator<Item = &[u8]> {
+    names.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
+}
+
+fn ending_json(request: &Request, ended: &Ended) -> Value {
+    let mut object = json!({
+        "type": "acked", "seq": request.seq, "verb": request.verb.to_string(), "target": request.target,
+        "tries": ended.sends, "time_ms": ended.elapsed.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3),
+    });
+    match &ended.outcome {
+        Outcome::Acked(payload) if ended.verb == Verb::Lst => {
+            let (names, more) = names_and_more(payload);
+            object["names"] = json!(names);
+            object["more"] = json!(more);
+        }
+        Outcome::Acked(_) => {}
+        Outcome::Rejected(code, words) => {
+            object["type"] = json!("rejected");
+            object["code"] = json!(code);
+            object["reason"] = json!(escape(words));
+        }
+        Outcome::Unknown => object["type"] = json!("unknown"),
+        Outcome::NeverSent => object["type"] = json!("never_sent"),
+    }
+    object
+}
+
+/// No name begins with `+`.
+fn names_and_more(payload: &[u8]) -> (Vec<String>, u64) {
+    let (mut names, mut more) = (Vec::new(), 0);
+    for word in words(payload) {
+        match word.strip_prefix(b"+").map(|digits| String::from_utf8_lossy(digits).parse()) {
+            Some(Ok(count)) => more = count,
+            _ => names.push(escape(word).into_owned()),
+        }
+    }
+    (names, more)
+}
+
+fn message_json(sender: &[u8], body: &[u8]) -> Value {
+    let mut parts = sender.splitn(2, |byte| *byte == b'#');
+    let name = escape(parts.next().unwrap_or_default());
+    let room = parts.next().map(|room| format!("#{}", escape(room)));
+    let mut object = json!({ "type": "message", "sender": name, "room": room });
+    match std::str::from_utf8(body) {
+        Ok(text) => object["text"] = json!(text),
+        Err(_) => {
+            object["text"] = json!(escape(body));
+            object["base64"] = json!(base64::engine::general_purpose::STANDARD.encode(body));
+        }
+    }
+    object
+}
+
+/// Why the client is through, where that is not plain; `server` is `host:port`.
+pub(super) fn reason(closed: &Closed, server: &str) -> Option<String> {
+    match closed {
+        Closed::Done => None,
+        Closed::Refused(code, words) => Some(format!("{server} refused the registration: {code} {words}")),
+        Closed::GaveUp => Some(format!("gave up: no answer from {server}")),
+        Closed::ServerBye(None) => Some(format!("{server} said goodbye")),
+        Closed::ServerBye(Some(words)) => Some(format!("{server} said goodbye: {words}")),
+        Closed::TakenUp => Some("the session was taken up elsewhere".to_owned()),
+    }
+}
+
+/// The time of an answer, as ping shows it.
+pub(super) fn shown_time(ended: &Ended) -> String {
+    millis(ended.elapsed.unwrap_or_default())
+}

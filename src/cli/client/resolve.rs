@@ -1,0 +1,293 @@
+//! From the command line as typed to what is to be done; nothing is sent here.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::time::Duration;
+
+use rand::{Rng, RngExt as _};
+
+use super::args::{Args, CommandArgs, Mode};
+use crate::config::{ClientConfig, Transport};
+use crate::escape::escape_short;
+use crate::net::connect::Connect;
+use crate::units::PositiveSeconds;
+
+/// What a guest's name is drawn from: no two of these, nor a pair of them beside one, look alike.
+const GUEST_CHARS: &[u8] = b"abcdefghjkpqrstuvxyz23456789";
+/// How many of them.
+const GUEST_LEN: usize = 8;
+/// The longest payload that a server reads by default, and so the longest that is sent.
+pub(super) const MAX_PAYLOAD: usize = 16 << 20;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to and how.
+    pub connect: Connect,
+    /// What.
+    pub task: Task,
+    /// How it is shown.
+    pub style: Style,
+    /// Only print the schedule.
+    pub explain: bool,
+}
+
+/// How things are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// JSON on standard output.
+    pub json: bool,
+    /// Retries on standard error, and more.
+    pub verbose: u8,
+    /// Errors only on standard error.
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Lines are messages and commands.
+    Chat,
+    /// Send one message or many.
+    Send {
+        /// To whom.
+        target: Vec<u8>,
+        /// What; `None`: the lines of standard input.
+        text: Option<Vec<u8>>,
+    },
+    /// Print messages.
+    Listen {
+        /// How many at most.
+        count: Option<u64>,
+        /// For how long at most.
+        wait: Option<Duration>,
+        /// Rooms to join first.
+        rooms: Vec<Vec<u8>>,
+    },
+    /// Measure round trips.
+    Ping {
+        /// How many at most.
+        count: Option<u64>,
+        /// From start to start.
+        interval: Duration,
+    },
+    /// Print names.
+    List {
+        /// Of a room.
+        room: Option<Vec<u8>>,
+    },
+}
+
+impl Args {
+    /// What these arguments come to; `rng` draws what was not given: a guest's name, a seed.
+    ///
+    /// # Errors
+    ///
+    /// One sentence on what makes no sense.
+    pub fn resolve(self, rng: &mut impl Rng) -> Result<Plan, String> {
+        let policy = self.policy.resolve()?;
+        let task = self.command.map_or(Ok(Task::Chat), CommandArgs::resolve)?;
+        if self.host.port == 0 {
+            return Err(format!("`{}` has port 0, which no server listens on", self.host));
+        }
+        let name = match (self.name, &task) {
+            (_, Task::Ping { .. }) => None,
+            (Some(name), _) => Some(checked_word(&name, "a name")?),
+            (None, _) => Some(guest(rng)),
+        };
+        let patience = policy.ack_timeout();
+        Ok(Plan {
+            connect: Connect {
+                host: self.host.host,
+                port: self.host.port,
+                client: ClientConfig::new(self.mode.transport(), name.as_deref(), policy),
+                seed: self.seed.unwrap_or_else(|| rng.next_u64()),
+                patience,
+                max_line: MAX_PAYLOAD,
+            },
+            task,
+            style: Style { json: self.json, verbose: self.verbose, quiet: self.quiet },
+            explain: self.policy.explain,
+        })
+    }
+}
+
+impl Mode {
+    fn transport(self) -> Transport {
+        match self {
+            Self::Tcp => Transport::Stream,
+            Self::Udp => Transport::Datagram,
+        }
+    }
+}
+
+impl CommandArgs {
+    fn resolve(self) -> Result<Task, String> {
+        Ok(match self {
+            Self::Send { target, text } => {
+                let target = checked_word(&target, "a target")?.into_bytes();
+                let text = joined(text);
+                Task::Send { target, text: Some(text).filter(|text| text != b"-") }
+            }
+            Self::Listen { count, wait, join } => {
+                let rooms = join.iter().map(|room| checked_room(room)).collect::<Result<_, _>>()?;
+                Task::Listen { count, wait: wait.map(PositiveSeconds::as_duration), rooms }
+            }
+            Self::Ping { count, interval } => Task::Ping { count, interval: interval.as_duration() },
+            Self::List { room } => Task::List { room: room.map(|room| checked_room(&room)).transpose()? },
+        })
+    }
+}
+
+/// The words of a message with single spaces between, whatever bytes they are.
+fn joined(words: Vec<OsString>) -> Vec<u8> {
+    words.into_iter().map(OsString::into_vec).collect::<Vec<_>>().join(&b' ')
+}
+
+/// What stands as one word in a frame. Whether it is a good name is for the server to say.
+fn checked_word(word: &str, what: &str) -> Result<String, String> {
+    if word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        let shown = escape_short(word.as_bytes(), 40);
+        return Err(format!("`{shown}` is not {what}: it must be one word, without spaces"));
+    }
+    Ok(word.to_owned())
+}
+
+fn checked_room(room: &str) -> Result<Vec<u8>, String> {
+    let word = checked_word(room, "a room")?;
+    if word.len() < 2 || !word.starts_with('#') {
+        let shown = escape_short(room.as_bytes(), 40);
+        return Err(format!("`{shown}` is not a room: its name is # and at least one more character"));
+    }
+    Ok(word.into_bytes())
+}
+
+fn guest(rng: &mut impl Rng) -> String {
+    let draw = |_| GUEST_CHARS.get(rng.random_range(0..GUEST_CHARS.len())).copied();
+    let drawn: Vec<u8> = (0..GUEST_LEN).filter_map(draw).collect();
+    format!("guest-{}", String::from_utf8_lossy(&drawn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    fn plan(words: &[&str]) -> Result<Plan, String> {
+        let typed =
+            Args::try_parse_from(["client"].iter().chain(words)).map_err(|error| error.to_string())?;
+        typed.resolve(&mut ChaCha8Rng::seed_from_u64(1))
+    }
+
+    fn task(words: &[&str]) -> Task {
+        plan(words).unwrap().task
+    }
+
+    #[test]
+    fn without_arguments_it_chats_over_tcp_with_localhost_as_a_guest() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(plan.task, Task::Chat);
+        assert_eq!((plan.connect.host.as_str(), plan.connect.port), ("localhost", 50_000));
+        assert_eq!(plan.connect.client.transport, Transport::Stream);
+        assert_eq!(plan.connect.client.policy.max_sends(), 1);
+        assert_eq!(plan.connect.patience, Duration::from_secs(1));
+        let name = plan.connect.client.name.unwrap();
+        let drawn = name.strip_prefix("guest-").unwrap();
+        assert_eq!(drawn.len(), GUEST_LEN);
+        assert!(drawn.bytes().all(|byte| GUEST_CHARS.contains(&byte)), "{name}");
+        assert!(!(plan.explain || plan.style.json || plan.style.quiet));
+    }
+
+    #[test]
+    fn the_mode_is_read_in_any_letter_case_before_and_after_the_command() {
+        for words in [["--mode", "UDP", "list"], ["list", "--mode", "Udp"]] {
+            assert_eq!(plan(&words).unwrap().connect.client.transport, Transport::Datagram);
+        }
+    }
+
+    #[test]
+    fn what_is_given_is_not_drawn() {
+        let plan =
+            plan(&["--name", "alice", "--seed", "7", "--host", "[::1]:1", "--timeout", "200ms"]).unwrap();
+        assert_eq!(plan.connect.client.name.as_deref(), Some("alice"));
+        assert_eq!((plan.connect.seed, plan.connect.host.as_str()), (7, "::1"));
+        assert_eq!(plan.connect.patience, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_message_is_all_that_follows_its_target() {
+        let send = |target: &[u8], text: Option<&[u8]>| Task::Send {
+            target: target.to_vec(),
+            text: text.map(<[u8]>::to_vec),
+        };
+        assert_eq!(task(&["send", "bob", "hi", "you"]), send(b"bob", Some(b"hi you")));
+        assert_eq!(task(&["send", "bob", "-5", "--mode", "-v"]), send(b"bob", Some(b"-5 --mode -v")));
+        assert_eq!(task(&["send", "#room", ""]), send(b"#room", Some(b"")));
+        assert_eq!(task(&["send", "bob", "-"]), send(b"bob", None));
+        assert_eq!(task(&["send", "bob", "-", "-"]), send(b"bob", Some(b"- -")));
+        let odd = OsString::from_vec(b"\xff".to_vec());
+        let words = ["client", "send", "bob"].map(OsString::from).into_iter().chain([odd]);
+        let typed = Args::try_parse_from(words).unwrap();
+        let plan = typed.resolve(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert_eq!(plan.task, send(b"bob", Some(b"\xff")));
+    }
+
+    #[test]
+    fn the_other_commands_take_their_flags() {
+        assert_eq!(
+            task(&["listen", "-n", "3", "-W", ".5", "--join", "#a", "--join", "#b"]),
+            Task::Listen {
+                count: Some(3),
+                wait: Some(Duration::from_millis(500)),
+                rooms: vec![b"#a".to_vec(), b"#b".to_vec()],
+            }
+        );
+        assert_eq!(
+            task(&["ping", "-c", "2", "-i", "100ms"]),
+            Task::Ping { count: Some(2), interval: Duration::from_millis(100) }
+        );
+        assert_eq!(plan(&["--name", "x", "ping"]).unwrap().connect.client.name, None);
+        assert_eq!(task(&["list", "#r"]), Task::List { room: Some(b"#r".to_vec()) });
+        assert_eq!(task(&["list"]), Task::List { room: None });
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_sentence() {
+        for (words, sentence) in [
+            (&["--host", "a:65536"][..], "`a:65536` has no port from 0 to 65535"),
+            (&["--host", "a"], "has no port"),
+            (&["--host", "a:0"], "`a:0` has port 0"),
+            (&["--mode", "sctp"], "possible values: tcp, udp"),
+            (&["--name", ""], "`` is not a name"),
+            (&["--name", "a b"], "`a b` is not a name: it must be one word"),
+            (&["--name", "a\x1b"], "`a\\x1b` is not a name"),
+            (&["send", "bob"], "required arguments were not provided"),
+            (&["send", "a b", "hi"], "`a b` is not a target"),
+            (&["send", "", "hi"], "`` is not a target"),
+            (&["listen", "-n", "0"], "0 is not in 1.."),
+            (&["listen", "-n", "-1"], "invalid digit"),
+            (&["listen", "-W", "-1"], "it must not be negative"),
+            (&["listen", "--join", "room"], "`room` is not a room"),
+            (&["listen", "--join", "#"], "`#` is not a room"),
+            (&["ping", "-c", "0"], "0 is not in 1.."),
+            (&["ping", "-i", "0"], "it must be more than zero"),
+            (&["ping", "-i", "nan"], "it is not a number"),
+            (&["list", "room"], "`room` is not a room"),
+            (&["--timeout", "2", "--expb"], "less than 2s"),
+            (&["--timeout", "-1"], "it must not be negative"),
+            (&["--seed", "x"], "invalid digit"),
+            (&["shout"], "unrecognized subcommand"),
+        ] {
+            let refused = plan(words).unwrap_err();
+            assert!(refused.contains(sentence), "{words:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+}

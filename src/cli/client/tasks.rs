@@ -1,0 +1,254 @@
+//! The commands but for chat: small state machines over what the client tells.
+
+use std::time::{Duration, Instant};
+
+use super::desk::{Desk, Ending, shown_time, tries};
+use crate::client::Client;
+use crate::net::connect::{Line, Progress};
+use crate::reliable::Outcome;
+
+/// Most requests of a command that wait for their answers. The client sends them one after the other; more than one
+/// waits only so that the next is there when it is needed.
+pub(super) const MAX_OPEN: usize = 64;
+
+/// A command over a [`Desk`].
+pub(super) trait Task {
+    /// The client is there.
+    fn start(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client);
+
+    /// Whether it is done.
+    fn progress(&self, desk: &Desk<'_>) -> Progress;
+
+    /// A message came.
+    fn on_message(&mut self, desk: &mut Desk<'_>, sender: &[u8], body: &[u8]) {
+        desk.pass_over(sender, body);
+    }
+
+    /// The session is open.
+    fn on_registered(&mut self, desk: &mut Desk<'_>, resumed: bool) {
+        let _ = (desk, resumed);
+    }
+
+    /// A request has ended.
+    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
+        let _ = (desk, ending);
+    }
+
+    /// Whether to read standard input.
+    fn wants_line(&self, desk: &Desk<'_>) -> bool {
+        let _ = desk;
+        false
+    }
+
+    /// A line of standard input.
+    fn on_line(&mut self, desk: &mut Desk<'_>, client: &mut Client, line: Line) {
+        let _ = (desk, client, line);
+    }
+
+    /// When time matters.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// That time has come, or not quite.
+    fn handle_timeout(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+        let _ = (desk, now, client);
+    }
+
+    /// Whether less came than was asked for.
+    fn is_short(&self) -> bool {
+        false
+    }
+
+    /// Whether something went wrong that is nobody's but this program's: standard input cannot be read.
+    fn has_failed(&self) -> bool {
+        false
+    }
+}
+
+/// `send`.
+#[derive(Debug)]
+pub(super) struct Send {
+    target: Vec<u8>,
+    text: Option<Vec<u8>>,
+    reading: bool,
+    failed: bool,
+}
+
+impl Send {
+    pub(super) fn new(target: Vec<u8>, text: Option<Vec<u8>>) -> Self {
+        Self { target, reading: text.is_none(), text, failed: false }
+    }
+}
+
+impl Task for Send {
+    fn start(&mut self, desk: &mut Desk<'_>, _now: Instant, client: &mut Client) {
+        if self.target.starts_with(b"#") {
+            desk.join_first(client, &self.target);
+        }
+        if let Some(text) = self.text.take() {
+            desk.send(client, &self.target, &text);
+        }
+    }
+
+    fn progress(&self, desk: &Desk<'_>) -> Progress {
+        if self.reading || desk.open() > 0 { Progress::Going } else { Progress::Done }
+    }
+
+    fn wants_line(&self, desk: &Desk<'_>) -> bool {
+        self.reading && desk.open() < MAX_OPEN
+    }
+
+    fn on_line(&mut self, desk: &mut Desk<'_>, client: &mut Client, line: Line) {
+        match line {
+            Line::Text(text) => desk.send(client, &self.target, &text),
+            Line::TooLong { start, length } => desk.refuse_long(&self.target, &start, length),
+            Line::Failed(error) => {
+                desk.console.complain(&format!("cannot read standard input: {error}"));
+                (self.reading, self.failed) = (false, true);
+            }
+            Line::End => self.reading = false,
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed
+    }
+}
+
+/// `listen`.
+#[derive(Debug)]
+pub(super) struct Listen {
+    /// Messages that are still wanted.
+    left: Option<u64>,
+    wait: Option<Duration>,
+    ends_at: Option<Instant>,
+    over: bool,
+    rooms: Vec<Vec<u8>>,
+}
+
+impl Listen {
+    pub(super) fn new(count: Option<u64>, wait: Option<Duration>, rooms: Vec<Vec<u8>>) -> Self {
+        Self { left: count, wait, ends_at: None, over: false, rooms }
+    }
+}
+
+impl Task for Listen {
+    fn start(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+        self.ends_at = self.wait.map(|wait| now + wait);
+        self.rooms.iter().for_each(|room| desk.join(client, room));
+    }
+
+    fn progress(&self, _desk: &Desk<'_>) -> Progress {
+        match self.left {
+            _ if self.over => Progress::Over,
+            Some(0) => Progress::Done,
+            _ => Progress::Going,
+        }
+    }
+
+    fn on_registered(&mut self, desk: &mut Desk<'_>, resumed: bool) {
+        desk.show_registered(resumed);
+    }
+
+    fn on_message(&mut self, desk: &mut Desk<'_>, sender: &[u8], body: &[u8]) {
+        if self.left != Some(0) && !self.over {
+            self.left = self.left.map(|left| left - 1);
+            desk.show_message(sender, body);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.ends_at.filter(|_| !self.over)
+    }
+
+    fn handle_timeout(&mut self, _desk: &mut Desk<'_>, now: Instant, _client: &mut Client) {
+        self.over |= self.ends_at.is_some_and(|at| at <= now);
+    }
+
+    fn is_short(&self) -> bool {
+        self.left.is_some_and(|left| left > 0)
+    }
+}
+
+/// `ping`.
+#[derive(Debug)]
+pub(super) struct Ping {
+    left: Option<u64>,
+    interval: Duration,
+    next_at: Option<Instant>,
+    /// One is under way; the next waits for its end.
+    waiting: bool,
+}
+
+impl Ping {
+    pub(super) fn new(count: Option<u64>, interval: Duration) -> Self {
+        Self { left: count, interval, next_at: None, waiting: false }
+    }
+
+    fn ping(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.next_at = (self.left != Some(0)).then(|| now + self.interval);
+        self.waiting = true;
+        desk.ping(client);
+    }
+}
+
+impl Task for Ping {
+    fn start(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+        self.ping(desk, now, client);
+    }
+
+    fn progress(&self, desk: &Desk<'_>) -> Progress {
+        if self.left == Some(0) && desk.open() == 0 { Progress::Done } else { Progress::Going }
+    }
+
+    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
+        self.waiting = false;
+        let (seq, ended) = (ending.request.seq, &ending.ended);
+        let line = match &ended.outcome {
+            _ if desk.style.json => return,
+            Outcome::Acked(_) => format!("seq={seq} tries={} time={} ms", ended.sends, shown_time(ended)),
+            Outcome::Rejected(code, _) => format!("seq={seq} refused with {code}"),
+            Outcome::Unknown => format!("seq={seq} no answer after {}", tries(ended.sends, "try", "tries")),
+            Outcome::NeverSent => format!("seq={seq} never sent"),
+        };
+        desk.console.print(&line);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.next_at.filter(|_| !self.waiting)
+    }
+
+    fn handle_timeout(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.ping(desk, now, client);
+        }
+    }
+}
+
+/// `list`.
+#[derive(Debug)]
+pub(super) struct List {
+    room: Option<Vec<u8>>,
+}
+
+impl List {
+    pub(super) fn new(room: Option<Vec<u8>>) -> Self {
+        Self { room }
+    }
+}
+
+impl Task for List {
+    fn start(&mut self, desk: &mut Desk<'_>, _now: Instant, client: &mut Client) {
+        desk.list(client, self.room.as_deref());
+    }
+
+    fn progress(&self, desk: &Desk<'_>) -> Progress {
+        if desk.open() == 0 { Progress::Done } else { Progress::Going }
+    }
+
+    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
+        desk.show_names(ending);
+    }
+}

@@ -1,0 +1,299 @@
+//! The flags that say when to repeat a request and when to give it up, and what they come to.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::reliable::{Backoff, Growth, Jitter, Preset, success};
+use crate::units::{Factor, PositiveSeconds, Probability, Seconds};
+
+/// The first timeout where none is given.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// With `--expb`, a first timeout has to be shorter than this.
+const EXPB_LIMIT: Duration = Duration::from_secs(2);
+/// Sends in all with `--expb`.
+const EXPB_SENDS: u32 = 8;
+/// The longest timeout where none is given.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// The loss rates that [`explain`] tells the chances at.
+const LOSSES: [f64; 3] = [0.1, 0.3, 0.5];
+
+/// The retry flags as typed, for any program's `Args` to flatten.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "When to say it again")]
+pub struct PolicyArgs {
+    /// Seconds until a request without an answer counts as failed; the first of them where they grow [default: 1]
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
+    pub timeout: Option<PositiveSeconds>,
+
+    /// Exponential backoff: double the timeout after each failure and send again; it has to begin below 2 s. Without
+    /// it, one failure ends a request
+    #[arg(long, global = true)]
+    pub expb: bool,
+
+    /// Sends of a request in all, the first included [default: 8 with --expb, the preset's with --policy, else 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(Backoff::MAX_SENDS)))]
+    pub max_sends: Option<u32>,
+
+    /// No timeout grows beyond so many seconds [default: 60, or the preset's]
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
+    pub max_timeout: Option<PositiveSeconds>,
+
+    /// Give a request up so many seconds after its first send, whatever sends are left
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
+    pub deadline: Option<PositiveSeconds>,
+
+    /// Move timeouts at random: none, full, equal, decorrelated, ratio:R or initial:F [default: none, or the preset's]
+    #[arg(long, allow_hyphen_values = true, global = true)]
+    pub jitter: Option<Jitter>,
+
+    /// The policy of a protocol: coap, sip, sip-invite, dns, rto, quic-pto or dtls; the flags above override its values
+    #[arg(long, value_name = "NAME", conflicts_with = "expb", global = true)]
+    pub policy: Option<Preset>,
+
+    /// Print when a request is sent and given up and how likely it is to succeed; send nothing
+    #[arg(long, global = true)]
+    pub explain: bool,
+}
+
+impl PolicyArgs {
+    /// What the flags come to.
+    ///
+    /// # Errors
+    ///
+    /// One sentence on flags that do not go together.
+    pub fn resolve(&self) -> Result<Backoff, String> {
+        self.check_expb()?;
+        let mut policy = self.base();
+        if let Some(cap) = self.max_timeout {
+            policy = policy.with_max_timeout(cap.as_duration());
+        }
+        if let Some(sends) = self.max_sends {
+            policy = policy.with_max_sends(sends);
+        }
+        if let Some(deadline) = self.deadline {
+            policy = policy.with_deadline(Some(deadline.as_duration()));
+        }
+        if let Some(jitter) = self.jitter {
+            policy = policy.with_jitter(jitter);
+        }
+        check_cap(&policy)?;
+        Ok(policy)
+    }
+
+    fn base(&self) -> Backoff {
+        let timeout = self.timeout.map(PositiveSeconds::as_duration);
+        match self.policy {
+            Some(preset) => {
+                let policy = preset.backoff();
+                let timeout = timeout.unwrap_or_else(|| policy.ack_timeout());
+                policy.with_ack_timeout(timeout)
+            }
+            None if self.expb => Backoff::new(timeout.unwrap_or(TIMEOUT))
+                .with_growth(Growth::Exponential { factor: Factor::TWO })
+                .with_max_timeout(MAX_TIMEOUT)
+                .with_max_sends(EXPB_SENDS),
+            None => Backoff::new(timeout.unwrap_or(TIMEOUT)).with_max_sends(1),
+        }
+    }
+
+    fn check_expb(&self) -> Result<(), String> {
+        match self.timeout {
+            Some(timeout) if self.expb && timeout.as_duration() >= EXPB_LIMIT => Err(format!(
+                "--expb begins with a timeout of less than 2s, and --timeout {timeout} is not: it doubles with each failure"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A cap below the first timeout would quietly take its place.
+fn check_cap(policy: &Backoff) -> Result<(), String> {
+    if policy.ack_timeout() <= policy.max_timeout() {
+        return Ok(());
+    }
+    let (first, cap) = (seconds(policy.ack_timeout()), seconds(policy.max_timeout()));
+    Err(format!("the first timeout of {first} s is above the longest of {cap} s: raise --max-timeout"))
+}
+
+/// A length of time as decimal seconds, without needless zeros: `0.1`, `60`.
+pub(crate) fn seconds(length: Duration) -> String {
+    let length = Seconds::new(length).unwrap_or(Seconds::MAX);
+    length.to_string().trim_end_matches('s').to_owned()
+}
+
+/// Prints when a request is sent, when it is given up, and how likely it is to succeed.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
+    let mut sends = 0_u32;
+    for at in policy.schedule() {
+        sends += 1;
+        writeln!(out, "send {sends} at {} s", seconds(at))?;
+    }
+    writeln!(out, "gives up at {} s", seconds(policy.give_up()))?;
+    for loss in LOSSES {
+        let rate = Probability::new(loss).unwrap_or(Probability::ONE);
+        let chance = percent(success(rate, rate, sends));
+        writeln!(out, "answered at {:.0} % loss each way: {chance} %", 100.0 * loss)?;
+    }
+    notes(policy).iter().try_for_each(|note| writeln!(out, "{note}"))
+}
+
+/// A probability in per cent, which does not say 100 where something may fail.
+fn percent(chance: f64) -> String {
+    match 100.0 * chance {
+        p if p < 99.99 => format!("{p:.2}"),
+        p if p < 99.9999 => format!("{p:.4}"),
+        _ => "over 99.9999".to_owned(),
+    }
+}
+
+/// What the schedule does not show.
+fn notes(policy: &Backoff) -> Vec<String> {
+    let jitter = match policy.jitter() {
+        Jitter::None => None,
+        Jitter::Full => Some("full: each timeout is drawn from 0 to the one above".to_owned()),
+        Jitter::Equal => Some("equal: each timeout is drawn from half of the one above to all of it".to_owned()),
+        Jitter::Decorrelated => Some(
+            "decorrelated: each timeout is drawn from the first to three times the one before, whatever is above"
+                .to_owned(),
+        ),
+        Jitter::Ratio(ratio) => {
+            Some(format!("ratio:{ratio}: each timeout is moved by up to {:.0} % of it", 100.0 * ratio.get()))
+        }
+        Jitter::Initial(factor) => {
+            Some(format!("initial:{factor}: all timeouts are stretched by a factor drawn from 1 to {factor}"))
+        }
+    };
+    let jitter = jitter.map(|note| format!("jitter {note}"));
+    let adaptive = policy.adaptive().then(|| {
+        "once a round trip is measured, the first timeout follows from it (RFC 6298), 1 s at least".to_owned()
+    });
+    jitter.into_iter().chain(adaptive).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        policy: PolicyArgs,
+    }
+
+    fn resolve(line: &str) -> Result<Backoff, String> {
+        let typed = Typed::try_parse_from(["x"].into_iter().chain(line.split_whitespace()))
+            .map_err(|e| e.to_string())?;
+        typed.policy.resolve()
+    }
+
+    fn explained(line: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        explain(&resolve(line).unwrap(), &mut out).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn without_expb_a_request_is_sent_once_and_fails_after_a_second() {
+        assert_eq!(
+            explained(""),
+            [
+                "send 1 at 0 s",
+                "gives up at 1 s",
+                "answered at 10 % loss each way: 81.00 %",
+                "answered at 30 % loss each way: 49.00 %",
+                "answered at 50 % loss each way: 25.00 %",
+            ]
+        );
+        assert_eq!(resolve("--timeout 100").unwrap().give_up(), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn with_expb_the_timeout_doubles_for_eight_sends() {
+        let expected = [
+            "send 1 at 0 s",
+            "send 2 at 0.1 s",
+            "send 3 at 0.3 s",
+            "send 4 at 0.7 s",
+            "send 5 at 1.5 s",
+            "send 6 at 3.1 s",
+            "send 7 at 6.3 s",
+            "send 8 at 12.7 s",
+            "gives up at 25.5 s",
+            "answered at 10 % loss each way: 99.9998 %",
+            "answered at 30 % loss each way: 99.54 %",
+            "answered at 50 % loss each way: 89.99 %",
+        ];
+        assert_eq!(explained("--timeout .1 --expb"), expected);
+        assert_eq!(
+            explained("--expb --timeout .1 --max-sends 5")[4..6],
+            ["send 5 at 1.5 s", "gives up at 3.1 s"]
+        );
+        assert_eq!(
+            explained("--expb --timeout .1 --max-timeout .2")[7..9],
+            ["send 8 at 1.3 s", "gives up at 1.5 s"]
+        );
+        assert_eq!(explained("--expb --timeout .1 --deadline 1")[4], "gives up at 1 s");
+        assert_eq!(resolve("--timeout 1.999 --expb").unwrap().max_timeout(), MAX_TIMEOUT);
+    }
+
+    #[test]
+    fn explicit_flags_override_a_preset() {
+        for preset in Preset::ALL {
+            assert_eq!(resolve(&format!("--policy {preset}")).unwrap(), preset.backoff(), "{preset}");
+        }
+        let sip =
+            resolve("--policy sip --timeout .2 --max-sends 3 --max-timeout 9 --deadline 7 --jitter full")
+                .unwrap();
+        assert_eq!((sip.ack_timeout(), sip.max_sends()), (Duration::from_millis(200), 3));
+        assert_eq!(
+            (sip.max_timeout(), sip.deadline()),
+            (Duration::from_secs(9), Some(Duration::from_secs(7)))
+        );
+        assert_eq!((sip.jitter(), sip.growth()), (Jitter::Full, Preset::Sip.backoff().growth()));
+        assert_eq!(resolve("--policy coap --jitter none").unwrap().jitter(), Jitter::None);
+    }
+
+    #[test]
+    fn flags_that_make_no_sense_are_refused_with_a_sentence() {
+        for (line, sentence) in [
+            ("--timeout -1", "`-1` is not a duration: it must not be negative"),
+            ("--timeout 0", "it must be more than zero"),
+            ("--timeout NaN", "it is not a number of seconds"),
+            ("--timeout inf", "it must not be longer than ten years"),
+            ("--timeout 1e300", "it must not be longer than ten years"),
+            ("--timeout 2 --expb", "--expb begins with a timeout of less than 2s, and --timeout 2s is not"),
+            ("--timeout inf --expb", "it must not be longer than ten years"),
+            ("--policy coap --expb", "cannot be used with"),
+            ("--policy tcp", "`tcp` is not a retry preset"),
+            ("--max-sends 0", "0 is not in 1..=1000000"),
+            ("--max-sends -3", "-3 is not in 1..=1000000"),
+            ("--max-timeout 0", "it must be more than zero"),
+            ("--deadline -2", "it must not be negative"),
+            ("--jitter some", "`some` is not a jitter"),
+            ("--jitter ratio:2", "it must not be above 1"),
+            ("--timeout 3 --max-timeout 1", "the first timeout of 3 s is above the longest of 1 s"),
+            ("--policy sip --timeout 5", "the first timeout of 5 s is above the longest of 4 s"),
+        ] {
+            let refused = resolve(line).unwrap_err();
+            assert!(refused.contains(sentence), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_the_schedule_does_not_show_is_said() {
+        assert!(explained("--policy coap").last().unwrap().starts_with("jitter initial:1.5: all timeouts"));
+        assert!(explained("--policy rto").last().unwrap().starts_with("once a round trip is measured"));
+        assert!(explained("--expb --jitter ratio:.2").last().unwrap().ends_with("by up to 20 % of it"));
+        assert_eq!(
+            explained("--expb --timeout .1 --max-sends 30").last().unwrap(),
+            "answered at 50 % loss each way: 99.98 %"
+        );
+        assert_eq!(percent(1.0), "over 99.9999");
+    }
+}

@@ -1,0 +1,120 @@
+//! A program under test: what it is fed, what it prints, how it ends; it never outlives its test.
+
+use std::io::{Read, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::eventually;
+
+type Shared = Arc<Mutex<Vec<u8>>>;
+
+/// A running program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    out: Shared,
+    err: Shared,
+    open: Arc<()>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// The last line on standard error.
+    pub(crate) fn closing_line(&self) -> &str {
+        self.err.lines().last().unwrap_or_default()
+    }
+}
+
+impl Program {
+    pub(crate) fn start(path: &str, args: &[&str]) -> Self {
+        let mut program = Self::start_unread(path, args);
+        let stdout = program.stdout.take().unwrap();
+        program.out = collect(stdout, &program.open);
+        program
+    }
+
+    /// Nobody reads its standard output.
+    pub(crate) fn start_unread(path: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(path);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let open = Arc::new(());
+        let err = collect(child.stderr.take().unwrap(), &open);
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        Self { child, stdin, stdout, out: Shared::default(), err, open }
+    }
+
+    /// Feeds it; whether it reads that is its own affair.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stdin.as_mut().unwrap().write_all(bytes);
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn out(&self) -> String {
+        text(&self.out)
+    }
+
+    pub(crate) fn err(&self) -> String {
+        text(&self.err)
+    }
+
+    /// Waits for its end; standard input stays as it is.
+    pub(crate) fn wait(mut self) -> Ended {
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        eventually("its output ends", || Arc::strong_count(&self.open) == 1);
+        let code = status.and_then(|status| status.code()).expect("the program was killed");
+        Ended { code, out: self.out(), err: self.err() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended, or its test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pipe that nobody reads would stop the program")]
+fn collect(mut from: impl Read + Send + 'static, open: &Arc<()>) -> Shared {
+    let (shared, open) = (Shared::default(), Arc::clone(open));
+    let to = Arc::clone(&shared);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            to.lock().unwrap().extend_from_slice(&buffer[..n]);
+        }
+        drop(open);
+    });
+    shared
+}
+
+fn text(bytes: &Shared) -> String {
+    String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned()
+}
