@@ -84,10 +84,11 @@ impl Client {
             State::Registering(_) | State::Ready => match self.connecting {
                 // A connection that was of no use was a failed attempt, even if it could be made.
                 Some((_, failed_at)) => self.connect_again(now, failed_at),
-                None => {
-                    let earliest = self.connect_at.map_or(now, |at| at + RECONNECT_GAP);
-                    self.state = State::Offline { retry_at: earliest.max(now) };
-                }
+                None => match self.connect_at.map(|at| at + RECONNECT_GAP).filter(|earliest| *earliest > now)
+                {
+                    Some(retry_at) => self.state = State::Offline { retry_at },
+                    None => self.connect(now),
+                },
             },
         }
     }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod chaos;
+mod client;
 mod cuts;
 mod datagrams;
 mod desk;
