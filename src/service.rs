@@ -9,8 +9,9 @@
 //! 2. Then, until both say `None`: send what `poll_transmit` gives, and for each connection that `poll_wake` names call
 //!    `fill` and write what it appended.
 //! 3. Call `fill` again when that is written and [`Flow::more`] was set. Read from the connection only while
-//!    [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the connection down for writing,
-//!    discard what still comes for a bounded time, and close it.
+//!    [`Flow::reading`] is set, and ask `is_reading` after `received` where a write still waits and `fill` cannot be
+//!    called. When [`Flow::closing`] is set and all is written, shut the connection down for writing, discard what
+//!    still comes for a bounded time, and close it.
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
 
 use std::fmt::Debug;

@@ -40,8 +40,8 @@ Exit codes:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "server", version, about = "Serves one chat over TCP and over lossy UDP", after_help = AFTER_HELP)]
 pub struct Args {
-    /// What to serve over
-    #[arg(long, value_enum, ignore_case = true, default_value_t = Mode::Both)]
+    /// What to serve over: tcp, udp or both
+    #[arg(long, value_enum, ignore_case = true, hide_possible_values = true, default_value_t = Mode::Both)]
     mode: Mode,
 
     /// Where to listen: every address of the host, for TCP and UDP on one port; port 0 takes a free one
@@ -57,7 +57,7 @@ pub struct Args {
     loss_out: Probability,
 
     /// Makes the losses the same in every run [default: drawn, and logged]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     seed: Option<u64>,
 
     /// First retransmission timeout of a message over UDP
