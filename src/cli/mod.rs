@@ -1,9 +1,10 @@
 //! The command lines of the programs: as typed -> resolved -> run. What all programs share is here.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
-use log::LevelFilter;
+use log::{LevelFilter, Log, Metadata, Record};
 
 pub mod client;
 pub mod policy;
@@ -83,8 +84,29 @@ pub fn start_logging(base: LevelFilter, verbose: u8, quiet: bool) {
         .with_level(LevelFilter::Warn)
         .with_module_level("sayagain", levels[chosen])
         .with_utc_timestamps();
+    let most = logger.max_level();
     // The only error is that somebody else has set a logger; then that one is used.
-    let _ = logger.init();
+    if log::set_boxed_logger(Box::new(Unbreakable(logger))).is_ok() {
+        log::set_max_level(most);
+    }
+}
+
+/// A logger that outlives its reader.
+///
+/// simple_logger panics when standard error is a pipe that nobody reads any more (`server 2>&1 | head -1`). That is no
+/// reason for a server to end: what it has to say is lost, as is what the panic itself would have printed.
+struct Unbreakable(simple_logger::SimpleLogger);
+
+impl Log for Unbreakable {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
+    }
+
+    fn flush(&self) {}
 }
 
 #[cfg(test)]

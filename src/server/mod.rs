@@ -248,7 +248,7 @@ impl Server {
             // The timer of a stream session is set while it lingers only.
             Path::Stream(_) => self.end_session(now, key),
             Path::Datagram(path) if path.heard + self.config.idle <= now => {
-                log::info!("{}: nothing heard, session ends", session.name);
+                log::debug!("{}: nothing heard, session ends", session.name);
                 self.end_session(now, key);
             }
             Path::Datagram(_) => {

@@ -74,7 +74,7 @@ impl Server {
             return self.arm_conn(conn);
         }
         let why = if frame_late { "frame not finished in time" } else { "not registered in time" };
-        log::info!("{}: {why}", state.addr);
+        log::debug!("{}: {why}", state.addr);
         encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
         self.part(conn);
     }

@@ -141,7 +141,7 @@ impl Server {
     /// Says what was wrong, then goodbye, then closes.
     fn break_stream(&mut self, conn: ConnId, malformed: &Malformed) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        log::info!("{}: broken stream: {malformed}", state.addr);
+        log::debug!("{}: broken stream: {malformed}", state.addr);
         encode_args(None, Verb::Err, &[malformed.to_string().as_bytes()], &mut state.answers);
         self.part(conn);
     }
