@@ -122,7 +122,7 @@ fn a_host_that_does_not_exist_is_told() {
     assert_eq!(alone("--timeout .05 --host no.such.host.invalid:1 ping -c 1").code, 4);
     let udp = alone("--timeout .05 --mode udp --host no.such.host.invalid:1 send bob hi");
     assert_eq!(udp.code, 3);
-    assert!(udp.err.starts_with("cannot find no.such.host.invalid:1: "), "{udp:?}");
+    assert!(udp.err.starts_with("cannot reach no.such.host.invalid:1: "), "{udp:?}");
 }
 
 #[test]

@@ -230,17 +230,24 @@ impl<'a, C: Command> Driver<'a, C> {
             if self.command.poll_timeout().is_some_and(|at| at <= now) {
                 self.command.handle_timeout(now, &mut self.client);
             }
-            while self.step(now).await {}
+            self.settle(now).await;
             if self.closed.is_some() {
                 break;
             }
-            self.way.write();
-            self.command.flush();
             if self.wait(now).await {
                 self.interrupt();
             }
         }
         self.finish().await
+    }
+
+    /// Does everything that can be done without waiting.
+    async fn settle(&mut self, now: Instant) {
+        while self.step(now).await {}
+        self.command.flush();
+        // That nobody reads what was printed may have come out just now.
+        while self.step(now).await {}
+        self.way.write();
     }
 
     /// Everything that can be done without waiting, piece by piece. Returns whether there was anything.

@@ -18,6 +18,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::link::LossModel;
+use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
 use sayagain::service::{ConnId, Intake as _, Peer, Service};
 use sayagain::units::Probability;
@@ -64,7 +65,12 @@ impl TestServer {
     /// Starts a server that loses this part of what comes and of what goes.
     pub(crate) fn lossy(rate: f64, seed: u64) -> Self {
         let loss = LossModel::from(Probability::new(rate).unwrap());
-        Self::start(ServerConfig { loss_in: loss.clone(), loss_out: loss, seed, ..ServerConfig::default() })
+        let mut config =
+            ServerConfig { loss_in: loss.clone(), loss_out: loss, seed, ..ServerConfig::default() };
+        // As impatient as the clients of these tests, which would wait for minutes otherwise.
+        config.hub.push_timeouts =
+            PushTimeouts { first: Duration::from_millis(20), longest: Duration::from_millis(50) };
+        Self::start(config)
     }
 
     /// Starts there, or on a free port of that address.

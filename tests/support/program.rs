@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::eventually;
 
@@ -56,6 +58,27 @@ impl Program {
     /// Feeds it; whether it reads that is its own affair.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
+    }
+
+    /// Feeds it the same again and again until it has taken nothing for a while. Returns how many bytes it took.
+    #[expect(clippy::disallowed_methods, reason = "only time tells that nothing happens")]
+    pub(crate) fn write_until_stuck(&mut self, bytes: &[u8]) -> usize {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let (mut stdin, count, bytes) = (self.stdin.take().unwrap(), Arc::clone(&taken), bytes.to_vec());
+        std::thread::spawn(move || {
+            while let Ok(n) = stdin.write(&bytes) {
+                count.fetch_add(n, Ordering::SeqCst);
+            }
+        });
+        let (mut last, mut since) = (0, Instant::now());
+        while since.elapsed() < Duration::from_millis(300) {
+            let now = taken.load(Ordering::SeqCst);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            std::thread::yield_now();
+        }
+        last
     }
 
     pub(crate) fn close_stdin(&mut self) {

@@ -11,14 +11,14 @@ use crate::units::PositiveSeconds;
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done; also when whoever reads the output has had enough of it
-  1    the server refused something: a request, or the registration
+  1    the server refused something, a request or the registration; or input or output failed here
   2    the command line makes no sense; nothing was sent
   3    something is unknown (sent, never answered) or was never sent, or fewer than N messages came
   4    no answer of any kind ever came over TCP
   130  interrupted
 
-Every command ends with a goodbye to the server, which frees the name at once; an interrupted one too, waiting no
-longer than one --timeout. A second interrupt ends it at once.";
+Every command ends with a goodbye to the server, which frees the name at once. An interrupted one
+waits for its answer no longer than one --timeout; a second interrupt ends it at once.";
 
 /// Chat over TCP or lossy UDP, and say it again until it is heard.
 ///
@@ -40,10 +40,6 @@ pub struct Args {
     #[arg(long, global = true)]
     pub name: Option<String>,
 
-    /// The retry flags.
-    #[command(flatten)]
-    pub policy: PolicyArgs,
-
     /// The seed of the jitter, and of nothing else [default: drawn]
     #[arg(long, value_name = "N", global = true)]
     pub seed: Option<u64>,
@@ -59,6 +55,10 @@ pub struct Args {
     /// Errors only on standard error
     #[arg(short, long, global = true)]
     pub quiet: bool,
+
+    /// The retry flags; last, because their heading holds for all that follows.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 
     /// What to do; chat without it.
     #[command(subcommand)]

@@ -15,6 +15,9 @@ use crate::escape::{escape, escape_short};
 use crate::reliable::{Ended, Outcome, Sent, Ticket};
 use crate::wire::Verb;
 
+/// Messages that were never sent are told one by one up to here, then counted.
+const NEVER_SENT_TOLD: u64 = 3;
+
 /// How much of a message is shown where it is only named, in characters.
 const SHOWN: usize = 40;
 
@@ -181,8 +184,18 @@ impl Desk<'_> {
     }
 
     fn show_failure(&mut self, request: &Request, ended: &Ended) {
+        if ended.outcome == Outcome::NeverSent && self.tally.never_sent > NEVER_SENT_TOLD {
+            return;
+        }
         if let Some(line) = failure(request, ended) {
             self.console.complain(&line);
+        }
+    }
+
+    /// Says how many requests were never sent without having been told of one by one.
+    pub(super) fn show_never_sent(&mut self) {
+        if self.tally.never_sent > NEVER_SENT_TOLD {
+            self.console.complain(&format!("never sent: {} more", self.tally.never_sent - NEVER_SENT_TOLD));
         }
     }
 

@@ -37,6 +37,8 @@ mod desk;
 pub mod resolve;
 mod tally;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 pub use args::Args;
 use console::Console;
@@ -147,6 +149,7 @@ impl<T: Task> Running<'_, T> {
         if let Some(code) = output_failed(&mut self.desk.console) {
             return code;
         }
+        self.desk.show_never_sent();
         self.tell_why(plan, finish);
         let transport = plan.connect.client.transport;
         self.desk.console.note(&self.desk.tally.line(&finish.stats, transport));
@@ -157,7 +160,7 @@ impl<T: Task> Running<'_, T> {
         let server = format!("{}:{}", plan.connect.host, plan.connect.port);
         let reason = match &finish.closed {
             Some(closed) => desk::reason(closed, &server),
-            None => Some(format!("cannot find {server}")).filter(|_| !finish.interrupted),
+            None => Some(format!("cannot reach {server}")).filter(|_| !finish.interrupted),
         };
         let Some(reason) = reason else { return };
         match &finish.trouble {
