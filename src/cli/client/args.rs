@@ -81,8 +81,8 @@ pub enum CommandArgs {
     Send {
         /// A name, or a #room, which is joined first
         target: String,
-        /// The words of the message; `-` alone: one message per line of standard input
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        /// The words of the message, behind `--` if one begins with `-`; `-` alone: one message per line of input
+        #[arg(required = true, allow_negative_numbers = true)]
         text: Vec<OsString>,
     },
     /// Print messages as `sender> text`, those to a room as `sender#room> text`

@@ -87,11 +87,11 @@ impl Desk<'_> {
     /// A message that is too long to be asked for.
     pub(super) fn refuse_long(&mut self, target: &[u8], start: &[u8], length: u64) {
         let request = self.request(Verb::Snd, Some(target), Some(start));
-        let why = format!("413 {length} bytes are too long");
+        let why = format!("{length} bytes are too long");
         let ended = Ended {
             ticket: Ticket(0),
             verb: Verb::Snd,
-            outcome: Outcome::Rejected(413, why.as_bytes().get(4..).unwrap_or_default().to_vec()),
+            outcome: Outcome::Rejected(413, why.into_bytes()),
             sends: 0,
             elapsed: None,
         };

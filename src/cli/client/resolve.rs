@@ -223,7 +223,12 @@ mod tests {
             text: text.map(<[u8]>::to_vec),
         };
         assert_eq!(task(&["send", "bob", "hi", "you"]), send(b"bob", Some(b"hi you")));
-        assert_eq!(task(&["send", "bob", "-5", "--mode", "-v"]), send(b"bob", Some(b"-5 --mode -v")));
+        assert_eq!(task(&["send", "bob", "-5", "and", "-v"]), send(b"bob", Some(b"-5 and")));
+        assert_eq!(task(&["send", "bob", "--", "--mode", "-v"]), send(b"bob", Some(b"--mode -v")));
+        assert_eq!(
+            plan(&["send", "bob", "hi", "--mode", "udp"]).unwrap().connect.client.transport,
+            Transport::Datagram
+        );
         assert_eq!(task(&["send", "#room", ""]), send(b"#room", Some(b"")));
         assert_eq!(task(&["send", "bob", "-"]), send(b"bob", None));
         assert_eq!(task(&["send", "bob", "-", "-"]), send(b"bob", Some(b"- -")));

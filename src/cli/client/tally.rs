@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use crate::client::ClientStats;
 use crate::config::Transport;
 use crate::reliable::{Ended, Outcome};
@@ -67,72 +69,47 @@ fn counted(count: u64, what: &str, plural: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { plural })
 }
 
+/// The longest time that is told apart, ten years: no deadline is longer.
+const MAX_MICROS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000_000;
+
 /// A time in milliseconds with one decimal.
 pub(super) fn millis(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
-/// Buckets per doubling, which bounds the error of a quantile to 1 in 64.
-const STEPS: u64 = 64;
-
-/// How long answers took, in constant memory: a histogram whose buckets grow with what they hold.
+/// How long answers took, in constant memory.
 #[derive(Clone, Debug, Default)]
 struct Rtts {
-    buckets: Vec<u64>,
-    count: u64,
-    sum: f64,
+    /// In microseconds, to three digits; made with the first answer.
+    histogram: Option<Histogram<u64>>,
     min: Duration,
     max: Duration,
+    sum: Duration,
+    count: u32,
 }
 
 impl Rtts {
     fn add(&mut self, time: Duration) {
-        let at = bucket(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-        if self.buckets.len() <= at {
-            self.buckets.resize(at + 1, 0);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        if self.histogram.is_none() {
+            self.histogram = Histogram::new_with_bounds(1, MAX_MICROS, 3).ok();
         }
-        if let Some(bucket) = self.buckets.get_mut(at) {
-            *bucket += 1;
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(micros);
         }
         self.min = if self.count == 0 { time } else { self.min.min(time) };
         self.max = self.max.max(time);
-        self.count += 1;
-        self.sum += time.as_secs_f64();
+        self.sum = self.sum.saturating_add(time);
+        self.count = self.count.saturating_add(1);
     }
 
-    /// Minimum, mean, 95th percentile (nearest rank) and maximum; `None` without any.
+    /// Minimum, mean, 95th percentile and maximum; `None` without any.
     fn shown(&self) -> Option<String> {
-        if self.count == 0 {
-            return None;
-        }
-        let mean = Duration::try_from_secs_f64(self.sum / self.count as f64).unwrap_or(self.max);
-        let [min, mean, p95, max] = [self.min, mean, self.p95(), self.max].map(millis);
+        let p95 = Duration::from_micros(self.histogram.as_ref()?.value_at_quantile(0.95));
+        let mean = self.sum / self.count.max(1);
+        let [min, mean, p95, max] = [self.min, mean, p95.clamp(self.min, self.max), self.max].map(millis);
         Some(format!("{min}/{mean}/{p95}/{max}"))
     }
-
-    fn p95(&self) -> Duration {
-        let rank = (self.count * 95).div_ceil(100);
-        let mut below = 0;
-        let at = self.buckets.iter().position(|count| {
-            below += count;
-            below >= rank
-        });
-        Duration::from_nanos(at.map_or(0, top)).clamp(self.min, self.max)
-    }
-}
-
-/// The bucket of a number of nanoseconds: itself up to twice [`STEPS`], then [`STEPS`] of them for each doubling.
-fn bucket(nanos: u64) -> usize {
-    let shift = u64::from((nanos / STEPS).checked_ilog2().unwrap_or(0));
-    usize::try_from(shift * STEPS + (nanos >> shift)).unwrap_or(usize::MAX)
-}
-
-/// The highest number in a bucket.
-fn top(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    let shift = (bucket / STEPS).saturating_sub(1);
-    // At most 127 << 57, and what is filled up below it.
-    ((bucket - shift * STEPS) << shift) | ((1 << shift) - 1)
 }
 
 #[cfg(test)]
@@ -153,30 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_in_order_and_hold_their_tops() {
-        let numbers = (0..300)
-            .chain((0..57).flat_map(|n| [(63 << n) - 1, 64 << n, 65 << n, 127 << n]))
-            .chain([u64::MAX]);
-        for nanos in numbers {
-            let at = bucket(nanos);
-            assert!(top(at) >= nanos && top(at) - nanos <= nanos / STEPS, "{nanos} {at} {}", top(at));
-            assert_eq!(bucket(top(at)), at, "{nanos}");
-            assert!(at == 0 || top(at - 1) < nanos, "{nanos}");
-        }
-        assert!(bucket(u64::MAX) < 4_096);
-    }
-
-    #[test]
-    fn the_95th_percentile_is_that_of_the_nearest_rank() {
+    fn the_95th_percentile_is_within_a_thousandth_and_the_others_are_exact() {
         let mut rtts = Rtts::default();
         assert_eq!(rtts.shown(), None);
         rtts.add(Duration::from_micros(1234));
-        assert_eq!(rtts.shown().unwrap(), "1.2/1.2/1.2/1.2");
+        assert_eq!(rtts.shown().as_deref(), Some("1.2/1.2/1.2/1.2"));
         let mut rtts = Rtts::default();
         (1..=100).rev().for_each(|ms| rtts.add(Duration::from_millis(ms)));
-        let p95 = rtts.p95().as_secs_f64();
-        assert!((0.095..0.0966).contains(&p95), "{p95}");
-        assert!(rtts.shown().unwrap().starts_with("1.0/50.5/"));
+        assert_eq!(rtts.shown().as_deref(), Some("1.0/50.5/95.0/100.0"));
         rtts.add(Duration::MAX);
         assert_eq!(rtts.count, 101);
     }
