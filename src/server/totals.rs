@@ -53,11 +53,10 @@ impl Loss {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} dropped (requested {:.1} %", self.dropped, self.requested * 100.0)?;
+        write!(f, "{} of {} (requested {:.1} %", self.dropped, self.seen, self.requested * 100.0)?;
         if self.seen > 0 {
-            #[expect(clippy::cast_precision_loss, reason = "a rate for people, of counts far below 2^53")]
             let realised = self.dropped as f64 * 100.0 / self.seen as f64;
-            write!(f, ", realised {realised:.1} % of {}", self.seen)?;
+            write!(f, ", realised {realised:.1} %")?;
         }
         f.write_str(")")
     }
@@ -65,12 +64,31 @@ impl fmt::Display for Loss {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hub, datagrams_in, datagrams_out, loss_in, loss_out, .. } = self;
+        let Self { hub, datagrams_in, datagrams_out, loss_in, loss_out, repeats, malformed, stray, .. } =
+            self;
         write!(
             f,
-            "{} sessions, {} messages, datagrams {datagrams_in} in {datagrams_out} out, in: {loss_in}, out: {loss_out}, \
-             {} repeats answered from the window, {} malformed, {} stray, {} missed for slow readers, {} undelivered",
-            hub.sessions, hub.messages, self.repeats, self.malformed, self.stray, hub.gaps, hub.undelivered,
+            "sessions {}, messages {}, datagrams in {datagrams_in}, out {datagrams_out}, dropped in {loss_in}, \
+             out {loss_out}, repeats answered from the window {repeats}, malformed {malformed}, stray {stray}, \
+             missed by slow readers {}, undelivered {}",
+            hub.sessions, hub.messages, hub.gaps, hub.undelivered,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_totals_are_one_line_and_a_rate_that_was_not_measured_is_not_shown() {
+        let loss_in = Loss { requested: 0.5, seen: 14, dropped: 6 };
+        let totals = Totals { datagrams_in: 14, datagrams_out: 8, loss_in, repeats: 2, ..Totals::default() };
+        assert_eq!(
+            totals.to_string(),
+            "sessions 0, messages 0, datagrams in 14, out 8, dropped in 6 of 14 (requested 50.0 %, realised 42.9 %), \
+             out 0 of 0 (requested 0.0 %), repeats answered from the window 2, malformed 0, stray 0, \
+             missed by slow readers 0, undelivered 0"
+        );
     }
 }

@@ -32,6 +32,7 @@ fn a_million_regs_from_unproven_addresses_leave_no_state_and_get_at_most_one_sma
     let totals = desk.totals();
     assert_eq!((answers, totals.hub.sessions, totals.pending_bytes, totals.malformed), (regs, 0, 0, 0));
     assert_eq!(desk.server.sessions(), 0);
+    println!("{regs} REGs: {:.2} bytes out per byte in", bytes_out as f64 / bytes_in as f64);
     assert!(bytes_out <= 3 * bytes_in, "{bytes_out} out, {bytes_in} in");
     assert_eq!(desk.server.poll_timeout(), None, "not even a timer");
     assert!(desk.server.is_stateless(), "{:?}", desk.server);
