@@ -9,21 +9,17 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use sayagain::cli::client::{Args, run};
-use sayagain::cli::{exit, start_logging};
+use sayagain::cli::{exit, refuse, start_logging};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            // Help and version come here too. If nobody reads them, there is nobody to tell.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
-        }
+        Err(error) => return ExitCode::from(refuse(&error)),
     };
     let plan = match args.resolve(&mut UnwrapErr(SysRng)) {
         Ok(plan) => plan,
         Err(sentence) => {
-            let _ = writeln!(io::stderr(), "error: {sentence}\n\nFor more information, try '--help'.");
+            let _ = writeln!(io::stderr(), "error: {sentence}; try --help");
             return ExitCode::from(exit::USAGE);
         }
     };

@@ -1,29 +1,32 @@
 //! Serves one chat over TCP and over lossy UDP.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use sayagain::cli::exit;
 use sayagain::cli::server::{Args, ServeError, draw_seed, run};
+use sayagain::cli::{exit, refuse};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(refuse(&error)),
+    };
     args.start_logging();
-    match serve(args) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(exit::FAILED)
-        }
-    }
+    ExitCode::from(serve(args).unwrap_or_else(|error| {
+        complain(&error);
+        exit::FAILED
+    }))
 }
 
 fn serve(args: Args) -> Result<u8, ServeError> {
-    let plan = args.resolve(draw_seed()?).unwrap_or_else(|error| error.exit());
-    run(plan)
+    match args.resolve(draw_seed()?) {
+        Ok(plan) => run(plan),
+        Err(error) => Ok(refuse(&error)),
+    }
 }
 
-#[expect(clippy::print_stderr, reason = "what ends a program is said whatever is logged")]
+/// What ends a program is said whatever is logged.
 fn complain(error: &ServeError) {
-    eprintln!("error: {error}");
+    let _ = writeln!(io::stderr(), "error: {error}");
 }

@@ -1,6 +1,7 @@
 //! The command lines of the programs: as typed -> resolved -> run. What all programs share is here.
 
 use std::fmt;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
@@ -73,6 +74,25 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Says what is wrong with a command line, in one line, and returns the exit code; or prints the help or version that
+/// was asked for. If nobody reads it, there is nobody to tell.
+pub fn refuse(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return exit::OK;
+    }
+    let _ = writeln!(std::io::stderr(), "{}; try --help", one_line(&error.to_string()));
+    exit::USAGE
+}
+
+/// What clap says, without the usage that it repeats: paragraphs become one line.
+fn one_line(text: &str) -> String {
+    let paragraphs =
+        text.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let lines = paragraphs.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
 /// Starts logging to standard error, time-stamped in UTC: from `base` on, with each `verbose` more, and when `quiet`
 /// errors only.
 pub fn start_logging(base: LevelFilter, verbose: u8, quiet: bool) {
@@ -112,6 +132,14 @@ impl Log for Unbreakable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        let text = "error: the following required arguments were not provided:\n  <TARGET>\n  <TEXT>...\n\n\
+                    Usage: client send <TARGET> <TEXT>...\n\nFor more information, try '--help'.\n";
+        let line = "error: the following required arguments were not provided: <TARGET> <TEXT>...";
+        assert_eq!(one_line(text), line);
+    }
 
     #[test]
     fn a_host_needs_a_port_and_an_ipv6_address_its_brackets() {

@@ -64,9 +64,9 @@ pub struct Args {
     #[arg(long, value_name = "SECS", default_value = ".1", allow_hyphen_values = true)]
     timeout: PositiveSeconds,
 
-    /// Longest retransmission timeout that doubling reaches
-    #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
-    max_timeout: PositiveSeconds,
+    /// Longest retransmission timeout that doubling reaches [default: 1, or --timeout if that is more]
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
+    max_timeout: Option<PositiveSeconds>,
 
     /// How long a session over TCP outlives its connection
     #[arg(long, value_name = "SECS", default_value = "30", allow_hyphen_values = true)]
@@ -165,12 +165,13 @@ impl Args {
     ///
     /// Options that are fine one by one and make no sense together, as clap reports them: exit code 2.
     pub fn resolve(self, drawn: u64) -> Result<Plan, clap::Error> {
-        let push_timeouts =
-            PushTimeouts { first: self.timeout.as_duration(), longest: self.max_timeout.as_duration() };
-        if push_timeouts.longest < push_timeouts.first {
-            let (first, longest) = (self.timeout, self.max_timeout);
-            return Err(usage(format!("--max-timeout ({longest}) must not be below --timeout ({first})")));
+        let first = self.timeout.as_duration();
+        let usual = PushTimeouts::default().longest.max(first);
+        let longest = self.max_timeout.map_or(usual, PositiveSeconds::as_duration);
+        if longest < first {
+            return Err(usage(format!("--max-timeout must not be below --timeout ({})", self.timeout)));
         }
+        let push_timeouts = PushTimeouts { first, longest };
         let max_datagram = self.max_datagram.get();
         let (least, most) = MAX_DATAGRAM;
         if !(least..=most).contains(&max_datagram) {
@@ -277,7 +278,6 @@ fn log_losses(config: &ServerConfig) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn resolve(words: &[&str]) -> Result<Plan, clap::Error> {
         Args::try_parse_from([&["server"], words].concat())?.resolve(77)
@@ -346,8 +346,7 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_usage_errors() {
-        let lines: [&[&str]; 5] = [
-            &["--timeout", "2"],
+        let lines: [&[&str]; 4] = [
             &["--timeout", "1s", "--max-timeout", "500ms"],
             &["--max-datagram", "575"],
             &["--max-datagram", "65508"],
@@ -356,7 +355,16 @@ mod tests {
         for line in lines {
             assert_eq!(resolve(line).unwrap_err().exit_code(), 2, "{line:?}");
         }
-        let config = resolve(&["--timeout", "1.5", "--max-timeout", "2"]).unwrap().config;
-        assert_eq!(config.hub.push_timeouts.first, Duration::from_millis(1_500));
+    }
+
+    #[test]
+    fn the_longest_timeout_is_a_second_or_the_first_if_that_is_more() {
+        let timeouts = |line: &[&str]| {
+            let PushTimeouts { first, longest } = resolve(line).unwrap().config.hub.push_timeouts;
+            (first.as_millis(), longest.as_millis())
+        };
+        assert_eq!(timeouts(&[]), (100, 1_000));
+        assert_eq!(timeouts(&["--timeout", "2"]), (2_000, 2_000));
+        assert_eq!(timeouts(&["--timeout", "1.5", "--max-timeout", "2"]), (1_500, 2_000));
     }
 }
