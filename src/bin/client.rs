@@ -1,5 +1,7 @@
 //! The client: parse, resolve, run, exit code.
 
+#![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
+
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 

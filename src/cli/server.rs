@@ -1,5 +1,7 @@
 //! The command line of the server: as typed ([`Args`]) -> resolved ([`Plan`]) -> [`run`].
 
+#![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
+
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -5,7 +5,8 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "drivers own the clock and the thread that reads standard input"
+    clippy::disallowed_types,
+    reason = "drivers own the clock, the thread that reads standard input, and the source of nonces"
 )]
 
 use std::collections::VecDeque;
