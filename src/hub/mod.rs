@@ -24,6 +24,9 @@ use queue::{Push, SendQueue};
 use rooms::Rooms;
 pub use session::{DatagramPath, Path, Session, SessionKey};
 
+/// Most sessions at once: a bound for floods from addresses that do prove themselves. At about 1 KiB each, 1 GiB.
+pub const MAX_SESSIONS: usize = 1 << 20;
+
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
 
@@ -154,11 +157,15 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same.
+    /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
+    /// [`MAX_SESSIONS`] live.
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
         if self.by_fold.contains_key(&fold) || self.by_clash.contains_key(&clash) {
             return Err(Refusal::NameTaken);
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            return Err(Refusal::ServerFull);
         }
         let serial = self.next_serial;
         self.next_serial += 1;
