@@ -9,10 +9,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-#[path = "net_server/program.rs"]
-mod program;
+mod support;
 
-use program::{Conn, Program, SOON, frame};
+use support::server::{Conn, SOON, ServerProgram as Program, frame};
 
 fn receive(socket: &UdpSocket) -> String {
     let mut buffer = [0; 2_000];

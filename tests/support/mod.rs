@@ -1,4 +1,7 @@
-//! A server on loopback for tests of programs: one thread, every socket non-blocking, UDP and TCP on one port.
+//! What tests of programs share: the programs themselves ([`program`], [`server`]), and a server inside the test that
+//! can be looked into.
+//!
+//! That one listens on loopback: one thread, every socket non-blocking, UDP and TCP on one port.
 //!
 //! It drives [`sayagain::server::Server`] as the contract of [`Service`] asks, and can be told to misbehave.
 
@@ -6,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 pub(crate) mod program;
+pub(crate) mod server;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -116,11 +120,16 @@ impl Drop for TestServer {
 }
 
 /// Waits until something is so, and panics when it takes too long.
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    within(PATIENCE, what, is_so);
+}
+
+/// Waits until something is so, and panics when it takes longer than `limit`.
 #[expect(clippy::disallowed_methods, reason = "a deadline needs the clock, and polling a pause")]
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {limit:?}: {what}");
         std::thread::sleep(TURN);
     }
 }

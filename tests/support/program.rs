@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::eventually;
+use super::{PATIENCE, within};
 
 type Shared = Arc<Mutex<Vec<u8>>>;
 
@@ -38,19 +38,28 @@ impl Ended {
 
 impl Program {
     pub(crate) fn start(path: &str, args: &[&str]) -> Self {
-        let mut program = Self::start_unread(path, args);
-        let stdout = program.stdout.take().unwrap();
-        program.out = collect(stdout, &program.open);
-        program
+        Self::spawn(Command::new(path).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
     /// Nobody reads its standard output.
     pub(crate) fn start_unread(path: &str, args: &[&str]) -> Self {
         let mut command = Command::new(path);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Self::spawn_unread(command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    /// Starts a command; what it has as pipes is read.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut program = Self::spawn_unread(command);
+        if let Some(stdout) = program.stdout.take() {
+            program.out = collect(stdout, &program.open);
+        }
+        program
+    }
+
+    fn spawn_unread(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let open = Arc::new(());
-        let err = collect(child.stderr.take().unwrap(), &open);
+        let err = child.stderr.take().map(|stderr| collect(stderr, &open)).unwrap_or_default();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         Self { child, stdin, stdout, out: Shared::default(), err, open }
     }
@@ -104,13 +113,18 @@ impl Program {
     }
 
     /// Waits for its end; standard input stays as it is.
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(self) -> Ended {
+        self.wait_within(PATIENCE)
+    }
+
+    /// Waits for its end, but not longer than this.
+    pub(crate) fn wait_within(mut self, limit: Duration) -> Ended {
         let mut status = None;
-        eventually("the program ends", || {
+        within(limit, "the program ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        eventually("its output ends", || Arc::strong_count(&self.open) == 1);
+        within(PATIENCE, "its output ends", || Arc::strong_count(&self.open) == 1);
         let code = status.and_then(|status| status.code()).expect("the program was killed");
         Ended { code, out: self.out(), err: self.err() }
     }

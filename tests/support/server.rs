@@ -1,29 +1,31 @@
 //! The server program under test: started on a free port, asked, signalled, and ended with the test.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::cell::Cell;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::eventually;
+use super::program::{Ended, Program};
 
 /// How long anything may take that ought to happen at once; generous, for machines under load.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 
-pub(crate) struct Program {
-    child: Child,
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct ServerProgram {
+    program: Program,
     pub(crate) port: u16,
     pub(crate) listening: Vec<String>,
-    output: Receiver<String>,
-    log: Receiver<String>,
+    /// How much of the log has been looked at, in bytes.
+    read: Cell<usize>,
 }
 
-impl Program {
+impl ServerProgram {
     /// Starts the program with these options on a free port of `host`, and waits until it listens.
     pub(crate) fn start(host: &str, options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-        command.args(["--host", &format!("{host}:0")]).args(options);
-        let sockets = if options.contains(&"--mode") { 1 } else { 2 };
-        Self::spawn(command, Stdio::piped(), sockets)
+        Self::at(&format!("{host}:0"), options)
     }
 
     /// Starts it on IPv4 loopback.
@@ -31,51 +33,64 @@ impl Program {
         Self::start("127.0.0.1", options)
     }
 
-    /// Starts a command that will print so many lines on `stdout`.
-    pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
-        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
-        let output = child.stdout.take().map(lines_of).unwrap_or_else(|| channel().1);
-        let log = lines_of(child.stderr.take().unwrap());
-        let mut program = Self { child, port: 0, listening: Vec::new(), output, log };
-        // The losses are logged after all that it listens on is printed.
-        program.wait_for_log("simulated loss");
-        let line = |_| program.output.recv_timeout(SOON).unwrap();
-        program.listening = (0..sockets).map(line).collect();
-        let port = |line: &String| line.rsplit_once(':').map(|(_, port)| port.parse().unwrap());
-        program.port = program.listening.first().and_then(port).unwrap_or_default();
-        program
+    /// Starts it on this address and port.
+    pub(crate) fn at(host: &str, options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        command.args(["--host", host]).args(options);
+        let sockets = if options.contains(&"--mode") { 1 } else { 2 };
+        Self::spawn(command, Stdio::piped(), sockets)
     }
 
+    /// Starts a command that will print so many lines on `stdout`.
+    pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
+        let program = Program::spawn(command.stdout(stdout).stderr(Stdio::piped()));
+        let mut server = Self { program, port: 0, listening: Vec::new(), read: Cell::new(0) };
+        // The losses are logged after all that it listens on is printed.
+        server.wait_for_log("simulated loss");
+        eventually("the server prints where it listens", || lines(&server.program.out()).len() >= sockets);
+        server.listening = lines(&server.program.out());
+        server.port = server.listening.first().map(|line| port_of(line)).unwrap_or_default();
+        server
+    }
+
+    /// Where clients find it.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Waits for the next line of the log with `part` in it.
     pub(crate) fn wait_for_log(&self, part: &str) -> String {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("no `{part}` was logged"));
-            if line.contains(part) {
-                return line;
+        let mut found = None;
+        eventually(&format!("`{part}` is logged"), || {
+            let log = self.program.err();
+            for line in log[self.read.get()..].split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+                self.read.set(self.read.get() + line.len());
+                if line.contains(part) {
+                    found = Some(line.trim_end().to_owned());
+                    return true;
+                }
             }
-        }
+            false
+        });
+        found.unwrap_or_default()
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        self.program.signal(name);
     }
 
     /// Waits for its end. Returns the exit code and what else it has logged and printed.
-    pub(crate) fn end_within(mut self, limit: Duration) -> (Option<i32>, Vec<String>, Vec<String>) {
-        let deadline = Instant::now() + limit;
-        let mut logged = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
-                Ok(line) => logged.push(line),
-                Err(RecvTimeoutError::Timeout) => panic!("still running after {limit:?}: {logged:?}"),
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        let status: ExitStatus = self.child.wait().unwrap();
-        (status.code(), logged, self.output.iter().collect())
+    pub(crate) fn end_within(self, limit: Duration) -> (Option<i32>, Vec<String>, Vec<String>) {
+        let Ended { code, out, err } = self.program.wait_within(limit);
+        (Some(code), lines(&err[self.read.get()..]), lines(&out).split_off(self.listening.len()))
+    }
+
+    /// Ends it with SIGTERM; nobody may need longer than a moment for that. Returns its totals.
+    pub(crate) fn end(self) -> String {
+        self.signal("TERM");
+        let (code, logged, _) = self.end_within(SOON * 2);
+        assert_eq!(code, Some(0), "{logged:?}");
+        logged.into_iter().rfind(|line| line.contains(" undelivered")).expect("no totals were logged")
     }
 
     pub(crate) fn connect(&self) -> Conn {
@@ -98,26 +113,17 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
 }
 
-fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
+/// The port of `listening on tcp://127.0.0.1:50000`.
+pub(crate) fn port_of(line: &str) -> u16 {
+    line.trim_end().rsplit_once(':').map(|(_, port)| port.parse().unwrap()).unwrap_or_default()
 }
 
 /// A connection to the program; reads fail after [`SOON`].
+#[derive(Debug)]
 pub(crate) struct Conn(pub(crate) TcpStream);
 
 impl Conn {
