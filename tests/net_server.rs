@@ -240,9 +240,9 @@ fn sigterm_says_goodbye_to_everybody_and_ends_with_totals_and_exit_code_0() {
     assert_eq!(receive(&datagrams), "ACK 0000");
     stranger.prove();
     registered.send("SND 0009 TEST01 x");
+    registered.expect("RCV 0014 TEST01 0001 x");
     program.signal("TERM");
     program.wait_for_log("shutting down");
-    registered.expect("RCV 0014 TEST01 0001 x");
     registered.expect("BYE 0000");
     registered.expect_end();
     stranger.expect("BYE 0000");
