@@ -438,3 +438,11 @@ fn the_servers_goodbye_over_datagrams_is_repeated_until_acknowledged_and_the_cli
     assert!(sim.server().is_finished());
     assert_eq!(sim.server().totals().hub.sessions, 1);
 }
+
+#[test]
+fn a_limit_below_the_smallest_list_refuses_the_list_and_harms_nobody() {
+    let mut desk = Desk::new(ServerConfig { max_datagram: 52, ..ServerConfig::default() });
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    assert_eq!(desk.datagram(a, format!("~{token} @2 LST 0000")), [format!("~{token} @2 ACK 0003 +1")]);
+}
