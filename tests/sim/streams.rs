@@ -381,6 +381,37 @@ fn a_stream_whose_answers_are_not_read_is_not_read_and_its_clock_stands() {
 }
 
 #[test]
+fn what_one_batch_asks_for_is_not_answered_further_than_its_peer_reads() {
+    let mut desk = Desk::open();
+    for n in 0..300 {
+        let conn = desk.connect();
+        assert_eq!(desk.say(conn, format!("REG 0033 a-name-as-long-as-they-get-in{n:03}")), "");
+    }
+    let (ada, bob) = (desk.connect_as("REG 0004 ada"), desk.connect_as("REG 0004 bob"));
+    desk.stall(ada, true);
+    desk.say(ada, "LST 0000".repeat(1_000) + "SND 0006 bob 1" + "BYE 0000" + "SND 0006 bob 2");
+    assert_eq!(desk.heard(bob), "", "ten megabytes of answers are ahead of it");
+    desk.stall(ada, false);
+    assert_eq!(desk.heard(ada).matches("ACK 99").count(), 1_000);
+    assert_eq!(desk.heard(bob), "RCV 0011 ada 0001 1", "and then it comes, and nothing behind the goodbye");
+    assert!(desk.is_closed(ada));
+}
+
+#[test]
+fn a_stream_that_breaks_behind_many_requests_gets_their_answers_first() {
+    let mut desk = Desk::open();
+    let ada = desk.connect_as("REG 0004 ada");
+    desk.stall(ada, true);
+    desk.say(ada, format!("PNG 9000 {}", "p".repeat(8_999)).repeat(20) + "nonsense");
+    desk.pass(secs(100));
+    desk.stall(ada, false);
+    let heard = desk.heard(ada);
+    assert_eq!(heard.matches("ACK 9000").count(), 20);
+    assert!(heard.contains("pERR ") && heard.ends_with("BYE 0000"), "{}", &heard[180_000..]);
+    assert!(desk.is_closed(ada));
+}
+
+#[test]
 fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_says_bye_to_everybody() {
     let mut desk = Desk::open();
     let ada = desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
