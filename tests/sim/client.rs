@@ -6,13 +6,19 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::client::{Client, Closed, Event};
 use sayagain::config::{ClientConfig, Transport};
-use sayagain::reliable::Backoff;
+use sayagain::reliable::{Backoff, Outcome};
+use sayagain::wire::Verb;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn client(name: Option<&str>) -> (Instant, Client) {
+    client_with_window(name, 1)
+}
+
+fn client_with_window(name: Option<&str>, window: usize) -> (Instant, Client) {
     let now = Instant::now();
-    let config = ClientConfig::new(Transport::Stream, name, Backoff::new(TIMEOUT).with_max_sends(4));
+    let mut config = ClientConfig::new(Transport::Stream, name, Backoff::new(TIMEOUT).with_max_sends(4));
+    config.window = window;
     (now, Client::new(now, config, 1, Box::new(ChaCha20Rng::seed_from_u64(1))))
 }
 
@@ -109,4 +115,56 @@ fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
         frames.push(rest.to_owned());
     }
     assert_eq!(frames, ["JON 0003 #a", "JON 0003 #b", "SND 0006 #a hi"]);
+}
+
+/// How the requests among events ended, in that order.
+fn ends(events: &[Event]) -> Vec<(Verb, Outcome)> {
+    let end = |event: &Event| match event {
+        Event::Ended(ended) => Some((ended.verb, ended.outcome.clone())),
+        _ => None,
+    };
+    events.iter().filter_map(end).collect()
+}
+
+#[test]
+fn a_goodbye_waits_for_all_answers_and_nothing_is_sent_behind_it_however_wide_the_window() {
+    let (now, mut client) = client_with_window(Some("alice"), 8);
+    register(now, &mut client, GRANTED);
+    events(&mut client);
+    client.send(b"bob", b"1");
+    client.send(b"bob", b"2");
+    client.close();
+    client.send(b"bob", b"3");
+    assert_eq!(sent(now, &mut client), ["@2 SND 0006 bob 1", "@3 SND 0006 bob 2"]);
+    client.handle_bytes(now, b"@3 ACK 0000");
+    assert_eq!(sent(now, &mut client), [""; 0]);
+    client.handle_bytes(now, b"@2 ACK 0000");
+    assert_eq!(sent(now, &mut client), ["@4 BYE 0000"]);
+    client.handle_bytes(now, b"@4 ACK 0000");
+    let events = events(&mut client);
+    let acked = (Verb::Snd, Outcome::Acked(Vec::new()));
+    assert_eq!(ends(&events), [acked.clone(), acked, (Verb::Snd, Outcome::NeverSent)]);
+    assert_eq!(events.last(), Some(&Event::Closed(Closed::Done)));
+}
+
+#[test]
+fn a_client_without_a_name_ends_once_every_ping_has() {
+    let (now, mut client) = client_with_window(None, 8);
+    client.handle_connected(now);
+    client.ping();
+    client.ping();
+    let pings = sent(now, &mut client);
+    client.close();
+    assert!(!client.is_closed());
+    client.handle_bytes(now, pings[0].replace("PNG", "ACK").as_bytes());
+    let mut now = now;
+    while !client.is_closed() {
+        now = client.poll_timeout().unwrap().max(now);
+        client.handle_timeout(now);
+        sent(now, &mut client);
+    }
+    let events = events(&mut client);
+    let outcomes: Vec<Outcome> = ends(&events).into_iter().map(|(_, outcome)| outcome).collect();
+    assert!(matches!(outcomes[..], [Outcome::Acked(_), Outcome::Unknown]), "{outcomes:?}");
+    assert_eq!(events.last(), Some(&Event::Closed(Closed::Done)));
 }
