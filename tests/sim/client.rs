@@ -168,3 +168,20 @@ fn a_client_without_a_name_ends_once_every_ping_has() {
     assert!(matches!(outcomes[..], [Outcome::Acked(_), Outcome::Unknown]), "{outcomes:?}");
     assert_eq!(events.last(), Some(&Event::Closed(Closed::Done)));
 }
+
+#[test]
+fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
+    for end in
+        ["ERR 0027 frame not finished in timeBYE 0000", "ERR 0023 409 taken up elsewhere", "@2 BYE 0000"]
+    {
+        let (now, mut client) = client(Some("alice"));
+        register(now, &mut client, GRANTED);
+        events(&mut client);
+        client.handle_bytes(now, format!("@1 RCV 0012 bob 0001 hi{end}").as_bytes());
+        let events = events(&mut client);
+        assert!(
+            matches!(&events[..], [Event::Message { body, .. }, Event::Closed(_)] if body == b"hi"),
+            "{events:?}"
+        );
+    }
+}
