@@ -185,3 +185,17 @@ fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
         );
     }
 }
+
+#[test]
+fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_that_was_due() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    client.handle_bytes(now, b"@1 RCV 0012 bob 0001 hi");
+    client.handle_disconnected(now);
+    assert_eq!(client.poll_timeout(), Some(now + TIMEOUT), "the next attempt to connect");
+    let now = now + Duration::from_secs(1);
+    client.handle_timeout(now);
+    client.handle_connected(now);
+    let frames = sent(now, &mut client);
+    assert!(matches!(&frames[..], [reg] if reg.contains(" REG ")), "{frames:?}");
+}
