@@ -259,6 +259,9 @@ impl Client {
             return;
         }
         self.events.push_back(Event::SessionLost);
+        // What still waits from the session before was never sent; it would only be asked twice.
+        let internal = &mut self.internal;
+        self.requests.forget_waiting(|ticket, verb| verb == Verb::Jon && internal.remove(&ticket));
         // Before the messages to these rooms that wait already.
         for room in self.rooms.iter().rev() {
             let ticket = self.requests.ask_first(Verb::Jon, [b" ", &room[..]].concat());

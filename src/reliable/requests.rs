@@ -300,6 +300,11 @@ impl Requests {
         self.ended.extend(self.waiting.drain(..).map(never_sent));
     }
 
+    /// Forgets requests that are still queued, as if they had never been asked: how they end is not told.
+    pub fn forget_waiting(&mut self, mut is_it: impl FnMut(Ticket, Verb) -> bool) {
+        self.waiting.retain(|asked| !is_it(asked.ticket, asked.verb));
+    }
+
     /// Ends one request that is still queued, as rejected by the client itself: it did not happen.
     pub fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
         let Some(at) = self.waiting.iter().position(|asked| asked.ticket == ticket) else { return };

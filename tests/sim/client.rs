@@ -199,3 +199,27 @@ fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_th
     let frames = sent(now, &mut client);
     assert!(matches!(&frames[..], [reg] if reg.contains(" REG ")), "{frames:?}");
 }
+
+#[test]
+fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_join() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    client.join(b"#a");
+    let jon = sent(now, &mut client).remove(0);
+    client.handle_bytes(now, format!("{} ACK 0000", jon.split(' ').next().unwrap()).as_bytes());
+    let mut now = now;
+    for _ in 0..10 {
+        now += Duration::from_secs(1);
+        client.handle_disconnected(now);
+        register(now, &mut client, "ERR 0004 401");
+        let reg = sent(now, &mut client).remove(0);
+        client.handle_bytes(now, format!("{} {GRANTED}", reg.split(' ').next().unwrap()).as_bytes());
+    }
+    let mut frames = Vec::new();
+    while let Some(frame) = sent(now, &mut client).pop() {
+        let (id, rest) = frame.split_once(' ').unwrap();
+        client.handle_bytes(now, format!("{id} ACK 0000").as_bytes());
+        frames.push(rest.to_owned());
+    }
+    assert_eq!(frames, ["JON 0003 #a"]);
+}
