@@ -34,6 +34,9 @@ pub struct HubConfig {
     pub max_pending: usize,
     /// Most bytes that all queues together hold.
     pub max_memory: usize,
+    /// Most sessions at once. Default 262,144; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
+    /// needs no connection for a session on datagrams, so nothing else bounds these.
+    pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
     pub push_timeouts: PushTimeouts,
     /// Parts switched off to prove that the tests notice.
@@ -46,6 +49,7 @@ impl Default for HubConfig {
         Self {
             max_pending: 16 << 20,
             max_memory: 1 << 30,
+            max_sessions: 1 << 18,
             push_timeouts: PushTimeouts::default(),
             sabotage: Sabotage::default(),
         }
@@ -154,11 +158,15 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same.
+    /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
+    /// there are as many sessions as may be.
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
         if self.by_fold.contains_key(&fold) || self.by_clash.contains_key(&clash) {
             return Err(Refusal::NameTaken);
+        }
+        if self.sessions.len() >= self.config.max_sessions {
+            return Err(Refusal::ServerFull);
         }
         let serial = self.next_serial;
         self.next_serial += 1;
