@@ -9,6 +9,8 @@ use sayagain::config::{ClientConfig, Transport};
 use sayagain::reliable::{Backoff, Outcome};
 use sayagain::wire::Verb;
 
+use crate::support::ms;
+
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn client(name: Option<&str>) -> (Instant, Client) {
@@ -222,4 +224,52 @@ fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_joi
         frames.push(rest.to_owned());
     }
     assert_eq!(frames, ["JON 0003 #a"]);
+}
+
+#[test]
+fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    let mut push = |now: Instant, id: u64, body: &str| {
+        client.handle_bytes(now, format!("@{id} RCV {:04} bob 0001 {body}", body.len() + 10).as_bytes());
+        (sent(now, &mut client), client.poll_timeout())
+    };
+    for id in 1..32 {
+        assert_eq!(push(now, id, "hi"), (vec![], Some(now + ms(100))));
+    }
+    assert_eq!(push(now, 32, "hi"), (vec!["ACK 0005 1-32".to_owned()], None));
+    assert_eq!(push(now, 33, &"x".repeat(9_000)).0, [""; 0]);
+    assert_eq!(push(now, 34, &"x".repeat(9_000)).0, ["ACK 0005 1-34"]);
+    assert_eq!(push(now, 35, "hi").0, [""; 0]);
+    assert_eq!(push(now + ms(50), 36, "hi"), (vec![], Some(now + ms(100))), "the first of them counts");
+    client.handle_timeout(now + ms(100));
+    assert_eq!(sent(now + ms(100), &mut client), ["ACK 0005 1-36"]);
+}
+
+#[test]
+fn a_challenge_is_obeyed_at_once_the_first_time_and_then_on_the_schedule() {
+    let now = Instant::now();
+    let policy = Backoff::new(TIMEOUT).with_max_sends(3);
+    let config = ClientConfig::new(Transport::Datagram, Some("alice"), policy);
+    let mut client = Client::new(now, config, 1, Box::new(ChaCha20Rng::seed_from_u64(1)));
+    let bare = sent(now, &mut client).remove(0);
+    let nonce = bare.strip_prefix("@1 REG 0030 alice ?").unwrap().to_owned();
+    let cookie = |n: u8| format!("{n:A>22}");
+    client.handle_datagram(now, format!("@1 ERR 0050 428 {} {nonce}", cookie(1)).as_bytes());
+    assert_eq!(sent(now, &mut client), [format!("~{} {bare}", cookie(1))]);
+    for n in 2..9 {
+        let answer = format!("~{} @1 ERR 0050 428 {} {nonce}", cookie(n - 1), cookie(n));
+        client.handle_datagram(now, answer.as_bytes());
+        assert_eq!(sent(now, &mut client), [""; 0]);
+    }
+    assert_eq!(client.poll_timeout(), Some(now + TIMEOUT));
+    client.handle_timeout(now + TIMEOUT);
+    assert_eq!(sent(now + TIMEOUT, &mut client), [format!("~{} {bare}", cookie(8))]);
+    // A challenge that does not repeat our nonce is nobody's.
+    let strange = format!("~{} @1 ERR 0050 428 {} {}", cookie(8), cookie(9), cookie(7));
+    client.handle_datagram(now + TIMEOUT, strange.as_bytes());
+    client.handle_timeout(now + 2 * TIMEOUT);
+    assert_eq!(sent(now + 2 * TIMEOUT, &mut client), [format!("~{} {bare}", cookie(8))]);
+    client.handle_timeout(now + 3 * TIMEOUT);
+    assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
 }
