@@ -77,7 +77,6 @@ impl Client {
             self.events.push_back(Event::Disconnect);
             self.handle_disconnected(now);
         }
-        self.hand_on(now);
         self.collect_ended();
     }
 
@@ -105,7 +104,6 @@ impl Client {
             None => self.handle_bare(now, &datagram),
             Some(_) => self.stats.stray += 1,
         }
-        self.hand_on(now);
         self.collect_ended();
     }
 
@@ -199,6 +197,8 @@ impl Client {
         if at_once && self.config.transport == Transport::Stream {
             self.acknowledge();
         }
+        // At once: what came before the end of the session is to be handed on before it.
+        self.hand_on(now);
     }
 
     /// Hands on what is in order. The server's goodbye is acknowledged before it takes effect.

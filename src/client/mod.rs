@@ -69,6 +69,8 @@ pub struct Client {
     /// What the server said before it said goodbye.
     last_words: Option<String>,
     keepalive_at: Option<Instant>,
+    /// A client without a name has nobody to say goodbye to: it ends once everything asked has.
+    leaving: bool,
     /// When an interrupted client stops waiting for the answer to its BYE.
     abort_at: Option<Instant>,
     heard: bool,
@@ -105,6 +107,7 @@ impl Client {
             rooms: Vec::new(),
             last_words: None,
             keepalive_at: None,
+            leaving: false,
             abort_at: None,
             heard: false,
             outgoing: VecDeque::new(),
@@ -219,7 +222,10 @@ impl Client {
         match self.config.name {
             Some(_) if !self.is_closed() => self.ask_internally(Verb::Bye, Vec::new()),
             Some(_) => {}
-            None => self.closed(Closed::Done),
+            None => {
+                self.leaving = true;
+                self.collect_ended();
+            }
         }
     }
 
@@ -360,6 +366,9 @@ impl Client {
             } else if ended.verb == Verb::Bye && ended.outcome != Outcome::NeverSent {
                 self.closed(Closed::Done);
             }
+        }
+        if self.leaving && self.is_idle() {
+            self.closed(Closed::Done);
         }
     }
 

@@ -69,13 +69,14 @@ impl Client {
             return;
         }
         self.deframer = Deframer::new(self.config.max_message);
-        self.acks.reset();
         self.begin(now);
     }
 
     /// The connection is gone, or could not be made.
     pub fn handle_disconnected(&mut self, now: Instant) {
         self.outgoing.clear();
+        // What is not acknowledged comes again on the next connection, where nothing may be sent before REG.
+        self.acks.reset();
         match self.state {
             State::Closed | State::Offline { .. } => {}
             State::Registering(_) | State::Ready if self.is_parting() => self.closed(Closed::Done),
@@ -258,6 +259,9 @@ impl Client {
             return;
         }
         self.events.push_back(Event::SessionLost);
+        // What still waits from the session before was never sent; it would only be asked twice.
+        let internal = &mut self.internal;
+        self.requests.forget_waiting(|ticket, verb| verb == Verb::Jon && internal.remove(&ticket));
         // Before the messages to these rooms that wait already.
         for room in self.rooms.iter().rev() {
             let ticket = self.requests.ask_first(Verb::Jon, [b" ", &room[..]].concat());

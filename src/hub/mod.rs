@@ -24,9 +24,6 @@ use queue::{Push, SendQueue};
 use rooms::Rooms;
 pub use session::{DatagramPath, Path, Session, SessionKey};
 
-/// Most sessions at once: a bound for floods from addresses that do prove themselves. At about 1 KiB each, 1 GiB.
-pub const MAX_SESSIONS: usize = 1 << 20;
-
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
 
@@ -37,6 +34,9 @@ pub struct HubConfig {
     pub max_pending: usize,
     /// Most bytes that all queues together hold.
     pub max_memory: usize,
+    /// Most sessions at once. Default 262,144; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
+    /// needs no connection for a session on datagrams, so nothing else bounds these.
+    pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
     pub push_timeouts: PushTimeouts,
     /// Parts switched off to prove that the tests notice.
@@ -49,6 +49,7 @@ impl Default for HubConfig {
         Self {
             max_pending: 16 << 20,
             max_memory: 1 << 30,
+            max_sessions: 1 << 20,
             push_timeouts: PushTimeouts::default(),
             sabotage: Sabotage::default(),
         }
@@ -158,13 +159,13 @@ impl Hub {
     /// # Errors
     ///
     /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
-    /// [`MAX_SESSIONS`] live.
+    /// there are as many sessions as may be.
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
         if self.by_fold.contains_key(&fold) || self.by_clash.contains_key(&clash) {
             return Err(Refusal::NameTaken);
         }
-        if self.sessions.len() >= MAX_SESSIONS {
+        if self.sessions.len() >= self.config.max_sessions {
             return Err(Refusal::ServerFull);
         }
         let serial = self.next_serial;

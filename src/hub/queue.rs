@@ -73,6 +73,11 @@ impl SendQueue {
         self.items.is_empty()
     }
 
+    /// Whether a gap waits, and nothing else.
+    pub fn is_only_a_gap(&self) -> bool {
+        matches!((self.items.front(), self.items.len()), (Some(Push::Gap(_)), 1))
+    }
+
     /// The messages that wait.
     pub fn messages(&self) -> usize {
         self.items.iter().filter(|push| matches!(push, Push::Message(_))).count()

@@ -100,11 +100,12 @@ impl Hub {
     /// [`Refusal::NoSuchRoom`] when nobody is in a room of that name.
     pub fn list(&self, room: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, Refusal> {
         let Some(room) = room else {
-            return Ok(list_within(self.sessions.iter().map(|(_, (_, session))| &session.name), limit));
+            let names = self.sessions.iter().map(|(_, (_, session))| &session.name);
+            return Ok(list_within(names, self.sessions.len(), limit));
         };
         let room = FoldKey::with(room, |key| self.rooms.get(key)).flatten().ok_or(Refusal::NoSuchRoom)?;
         let names = room.members().iter().filter_map(|key| self.get(*key)).map(|session| &session.name);
-        Ok(list_within(names, limit))
+        Ok(list_within(names, room.members().len(), limit))
     }
 }
 
@@ -129,23 +130,67 @@ fn encode_message(sender: &[u8], body: &[u8]) -> Message {
     Message { frame_len: frame.len(), payload_len, push: Push::Message(Arc::new(frame)) }
 }
 
-/// Joins names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.
-fn list_within<'a>(names: impl Iterator<Item = &'a Name>, limit: usize) -> Vec<u8> {
-    let names: Vec<&str> = names.map(Name::as_str).collect();
-    let whole = names.iter().map(|name| name.len() + 1).sum::<usize>();
-    if whole <= limit + 1 {
-        return names.join(" ").into_bytes();
-    }
-    let rest = |listed: usize| format!("+{}", names.len() - listed);
+/// Joins `total` names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.
+///
+/// It looks at no more names than fit: a list costs what its answer is long, however many sessions there are.
+fn list_within<'a>(names: impl Iterator<Item = &'a Name>, total: usize, limit: usize) -> Vec<u8> {
+    let rest = |listed: usize| format!("+{}", total - listed);
     let mut list = String::new();
-    let mut listed = 0;
-    for name in &names {
-        if list.len() + name.len() + 1 + rest(listed).len() > limit {
-            break;
+    // How much of the list, and how many names, leave room for the word behind them.
+    let mut cut = (0, 0);
+    for (place, name) in names.enumerate() {
+        let separator = if place == 0 { "" } else { " " };
+        if list.len() + separator.len() + name.as_str().len() > limit {
+            let (length, listed) = cut;
+            list.truncate(length);
+            list.push_str(if listed == 0 { "" } else { " " });
+            return (list + &rest(listed)).into_bytes();
         }
-        list.push_str(name);
-        list.push(' ');
-        listed += 1;
+        list.push_str(separator);
+        list.push_str(name.as_str());
+        if list.len() + " ".len() + rest(place + 1).len() <= limit {
+            cut = (list.len(), place + 1);
+        }
     }
-    (list + &rest(listed)).into_bytes()
+    list.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn listed(names: &[&str], limit: usize) -> String {
+        let names: Vec<Name> = names.iter().map(|name| Name::parse(name.as_bytes()).unwrap()).collect();
+        String::from_utf8(list_within(names.iter(), names.len(), limit)).unwrap()
+    }
+
+    #[test]
+    fn names_are_listed_as_far_as_they_fit_and_the_others_counted() {
+        let names = ["ada", "bob", "cyd"];
+        for (limit, list) in [
+            (100, "ada bob cyd"),
+            (11, "ada bob cyd"),
+            (10, "ada bob +1"),
+            (9, "ada +2"),
+            (6, "ada +2"),
+            (5, "+3"),
+            (0, "+3"),
+        ] {
+            assert_eq!(listed(&names, limit), list, "{limit}");
+        }
+        assert_eq!(listed(&[], 10), "");
+        let eleven = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
+        assert_eq!(listed(&eleven, 5), "a +10");
+        assert_eq!(listed(&eleven, 6), "a b +9");
+    }
+
+    #[test]
+    fn a_list_looks_at_no_more_names_than_fit() {
+        let name = Name::parse(b"somebody").unwrap();
+        let looked_at = Cell::new(0);
+        let names = std::iter::repeat_n(&name, 1_000_000).inspect(|_| looked_at.set(looked_at.get() + 1));
+        assert!(list_within(names, 1_000_000, 99).ends_with(b" +999990"));
+        assert!(looked_at.get() < 20, "{}", looked_at.get());
+    }
 }

@@ -1,6 +1,6 @@
 //! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::name::{ClashKey, FoldKey, RoomName};
 use super::session::SessionKey;
@@ -10,8 +10,8 @@ use crate::error::Refusal;
 #[derive(Debug)]
 pub struct Room {
     name: RoomName,
-    /// In the order joined.
-    members: Vec<SessionKey>,
+    /// Ordered, so that who joins and leaves a large room all the time costs others no time.
+    members: BTreeSet<SessionKey>,
 }
 
 impl Room {
@@ -20,8 +20,8 @@ impl Room {
         &self.name
     }
 
-    /// The members, in the order joined.
-    pub fn members(&self) -> &[SessionKey] {
+    /// The members, in the order of their keys.
+    pub fn members(&self) -> &BTreeSet<SessionKey> {
         &self.members
     }
 }
@@ -54,15 +54,15 @@ impl Rooms {
             }
         }
         let room =
-            self.by_fold.entry(fold).or_insert_with(|| Room { name: name.clone(), members: Vec::new() });
-        room.members.push(member);
+            self.by_fold.entry(fold).or_insert_with(|| Room { name: name.clone(), members: BTreeSet::new() });
+        room.members.insert(member);
         Ok(())
     }
 
     /// Takes `member` out of the room with this key; the last one to leave ends the room.
     pub fn leave(&mut self, key: &FoldKey, member: SessionKey) {
         let Some(room) = self.by_fold.get_mut(key) else { return };
-        room.members.retain(|other| *other != member);
+        room.members.remove(&member);
         if room.members.is_empty() {
             self.by_clash.remove(&room.name.clash_key());
             self.by_fold.remove(key);

@@ -124,6 +124,9 @@ impl Session {
             push.encode(Some(id), out);
             return Some(0);
         }
+        if self.holds_gap_back() {
+            return None;
+        }
         self.send_queued(now, out)
     }
 
@@ -159,6 +162,12 @@ impl Session {
 
     /// Whether [`Session::next_on_stream`] has something to say.
     pub(super) fn has_stream_output(&self) -> bool {
-        !self.queue.is_empty() || self.pushes.has_resend()
+        self.pushes.has_resend() || !(self.queue.is_empty() || self.holds_gap_back())
+    }
+
+    /// A gap behind a gap that is not acknowledged waits and goes on counting until that is, or a message follows. Gaps
+    /// take no room: of a peer that acknowledges nothing, there would be one to keep for every message it misses.
+    fn holds_gap_back(&self) -> bool {
+        self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))
     }
 }

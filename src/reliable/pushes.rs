@@ -104,6 +104,11 @@ impl<T> Pushes<T> {
         self.in_flight.values().map(|push| &push.item)
     }
 
+    /// The newest of the unacknowledged pushes.
+    pub fn newest(&self) -> Option<&T> {
+        self.in_flight.last_key_value().map(|(_, push)| &push.item)
+    }
+
     /// Numbers `item`, which costs `cost` bytes, and takes it as sent at `now`.
     ///
     /// Returns `None`, and keeps nothing, once 10^19-1 ids are used up.

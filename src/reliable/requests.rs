@@ -218,7 +218,7 @@ impl Requests {
     }
 
     fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
-        if self.in_flight.len() >= self.window || self.is_window_held_up() {
+        if self.in_flight.len() >= self.window || self.is_window_held_up() || self.is_goodbye_next() {
             return None;
         }
         let id = Id::new(self.next_id)?;
@@ -230,6 +230,14 @@ impl Requests {
         let sent = request.encode(id, out);
         self.in_flight.insert(id, request);
         Some(sent)
+    }
+
+    /// Whether a goodbye waits for the answers to what was sent before it, or has been sent, so that nothing may follow:
+    /// if it overtook a request, nobody would ever know what became of that.
+    fn is_goodbye_next(&self) -> bool {
+        let is_waiting = self.waiting.front().is_some_and(|asked| asked.verb == Verb::Bye);
+        let newest = self.in_flight.last_key_value();
+        newest.is_some_and(|(_, request)| is_waiting || request.asked.verb == Verb::Bye)
     }
 
     /// Whether the next id would put the oldest request in flight where the answerer no longer remembers it.
@@ -290,6 +298,11 @@ impl Requests {
             elapsed: None,
         };
         self.ended.extend(self.waiting.drain(..).map(never_sent));
+    }
+
+    /// Forgets requests that are still queued, as if they had never been asked: how they end is not told.
+    pub fn forget_waiting(&mut self, mut is_it: impl FnMut(Ticket, Verb) -> bool) {
+        self.waiting.retain(|asked| !is_it(asked.ticket, asked.verb));
     }
 
     /// Ends one request that is still queued, as rejected by the client itself: it did not happen.

@@ -85,12 +85,12 @@ impl Server {
         let (peer, limit) = (path.peer, path.limit);
         let mut packer = Packer::new(peer, token, limit);
         for frame in &datagram.frames {
-            let answer = match self.hub.get(key) {
-                Some(_) => self.execute(now, key, frame),
-                None => frame.verb.is_request().then_some(Err(Refusal::RegisterFirst)),
-            };
-            if let Some(answer) = answer {
+            if let Some(answer) = self.execute(now, key, frame) {
                 packer.add(frame, &answer);
+            }
+            // Behind a goodbye nothing is executed or refused: it might repeat what was executed before.
+            if self.hub.get(key).is_none() {
+                break;
             }
         }
         for transmit in packer.finish() {

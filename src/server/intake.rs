@@ -24,6 +24,8 @@ pub struct StreamIntake {
 pub struct Batch {
     bytes: Vec<u8>,
     frames: Vec<Span>,
+    /// How many of the frames have been taken.
+    taken: usize,
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,
@@ -72,7 +74,15 @@ impl Intake for StreamIntake {
 
 impl Batch {
     fn new() -> Self {
-        Self { bytes: Vec::new(), frames: Vec::new(), broken: None, seen: 0, dropped: 0, partial: None }
+        Self {
+            bytes: Vec::new(),
+            frames: Vec::new(),
+            taken: 0,
+            broken: None,
+            seen: 0,
+            dropped: 0,
+            partial: None,
+        }
     }
 
     /// Whether at least one whole frame came, lost or not.
@@ -86,11 +96,11 @@ impl Batch {
         self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
     }
 
-    pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.frames.iter().map(|span| Frame {
-            id: span.id,
-            verb: span.verb,
-            payload: self.bytes.get(span.payload.clone()).unwrap_or_default(),
-        })
+    /// Takes the next frame.
+    pub(super) fn next_frame(&mut self) -> Option<Frame<'_>> {
+        let span = self.frames.get(self.taken)?;
+        self.taken += 1;
+        let payload = self.bytes.get(span.payload.clone()).unwrap_or_default();
+        Some(Frame { id: span.id, verb: span.verb, payload })
     }
 }

@@ -281,7 +281,7 @@ impl Service for Server {
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
-        self.handle_batch(now, conn, &batch);
+        self.handle_batch(now, conn, batch);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {

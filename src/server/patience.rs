@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::intake::Batch;
 use super::{Owner, Server};
 use crate::service::ConnId;
 use crate::wire::{Verb, encode_args};
@@ -22,15 +21,22 @@ pub(super) enum Patience {
 }
 
 impl Server {
-    /// Starts, moves or stops the clock of an unfinished frame.
-    pub(super) fn watch_frame(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
+    /// Starts, moves or stops the clock of an unfinished frame: whether any came in whole, and what the one that has
+    /// begun announces.
+    pub(super) fn watch_frame(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        any_whole: bool,
+        partial: Option<usize>,
+    ) {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        if batch.has_frames() {
+        if any_whole {
             state.heard = now;
             state.patience = Patience::Idle;
         }
-        state.patience = match (batch.partial, state.patience) {
+        state.patience = match (partial, state.patience) {
             (None, _) => Patience::Idle,
             (Some(announced), Patience::Idle) => {
                 Patience::Until { deadline: now + limit + allowance(announced), announced }

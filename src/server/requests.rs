@@ -126,7 +126,7 @@ impl Server {
     fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
         let limit = self.hub.get(key).map_or(SHORT_LENGTH_MAX, |session| session.answer_limit());
         let room = Some(frame.args()).filter(|args| !args.is_empty());
-        Ok(one_word(&self.hub.list(room, limit - 1)?))
+        Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?))
     }
 
     fn token_of(&self, key: SessionKey) -> Vec<u8> {

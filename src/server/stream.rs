@@ -2,6 +2,7 @@
 //!
 //! How bytes become batches is in `intake`, how long an unfinished frame may take in `patience`.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ pub(super) struct StreamConn {
     pub(super) session: Option<SessionKey>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
+    /// What came in and is not executed yet, because the answers to what came before it wait. Empty unless they do.
+    backlog: VecDeque<Batch>,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -42,6 +45,7 @@ impl StreamConn {
             session: None,
             answers: Vec::new(),
             closing: false,
+            backlog: VecDeque::new(),
             woken: false,
             flow,
             answers_sent: 0,
@@ -51,7 +55,11 @@ impl StreamConn {
     }
 
     pub(super) fn is_reading(&self) -> bool {
-        !self.closing && self.answers.len() <= ANSWERS_ENOUGH
+        !self.closing && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.answers.len() <= ANSWERS_ENOUGH
     }
 }
 
@@ -67,25 +75,37 @@ impl Server {
         StreamIntake::new(self.config.max_message, self.loss_in.sibling(), flow)
     }
 
-    pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
+    pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.loss_in.count(batch.seen, batch.dropped);
-        for frame in batch.frames() {
-            if !self.is_open(conn) {
-                break;
-            }
-            self.handle_stream_frame(now, conn, &frame);
+        let (any_whole, partial) = (batch.has_frames(), batch.partial);
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.backlog.push_back(batch);
         }
-        // What comes behind a goodbye is nobody's business, be it well-formed or not.
-        if let Some(malformed) = batch.broken.as_ref().filter(|_| self.is_open(conn)) {
-            self.totals.malformed += 1;
-            self.break_stream(conn, malformed);
-        }
-        self.watch_frame(now, conn, batch);
+        self.work_off(now, conn);
+        self.watch_frame(now, conn, any_whole, partial);
         self.wake_conn(conn);
     }
 
-    fn is_open(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_some_and(|state| !state.closing)
+    /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
+    /// batch asks for could be a thousand times its size.
+    fn work_off(&mut self, now: Instant, conn: ConnId) {
+        while let Some(mut batch) = self.conns.get_mut(&conn).and_then(|state| state.backlog.pop_front()) {
+            while self.is_reading_stream(conn)
+                && let Some(frame) = batch.next_frame()
+            {
+                self.handle_stream_frame(now, conn, &frame);
+            }
+            let Some(state) = self.conns.get_mut(&conn) else { return };
+            if state.closing {
+                // What comes behind a goodbye is nobody's business, be it well-formed or not.
+                state.backlog.clear();
+            } else if !state.has_room() {
+                return state.backlog.push_front(batch);
+            } else if let Some(malformed) = batch.broken {
+                self.totals.malformed += 1;
+                self.break_stream(conn, &malformed);
+            }
+        }
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
@@ -211,9 +231,13 @@ impl Server {
         } else {
             out.append(&mut state.answers);
         }
-        let (session, closing) = (state.session, state.closing);
+        if !state.backlog.is_empty() {
+            self.work_off(now, conn);
+            self.arm_conn(conn);
+        }
+        let carried = self.conns.get(&conn).filter(|state| !state.closing).and_then(|state| state.session);
         let mut more = false;
-        if let Some(key) = session.filter(|_| !closing) {
+        if let Some(key) = carried {
             more = self.hub.fill_stream(now, key, out, FILL_ENOUGH);
             if !more {
                 self.finish_bye(now, conn, key);
@@ -221,7 +245,7 @@ impl Server {
         }
         let state = self.conns.get(&conn);
         Flow {
-            more,
+            more: more || state.is_some_and(|state| !state.answers.is_empty()),
             reading: state.is_some_and(StreamConn::is_reading),
             closing: state.is_none_or(|state| state.closing),
         }

@@ -6,13 +6,21 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::client::{Client, Closed, Event};
 use sayagain::config::{ClientConfig, Transport};
-use sayagain::reliable::Backoff;
+use sayagain::reliable::{Backoff, Outcome};
+use sayagain::wire::Verb;
+
+use crate::support::ms;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn client(name: Option<&str>) -> (Instant, Client) {
+    client_with_window(name, 1)
+}
+
+fn client_with_window(name: Option<&str>, window: usize) -> (Instant, Client) {
     let now = Instant::now();
-    let config = ClientConfig::new(Transport::Stream, name, Backoff::new(TIMEOUT).with_max_sends(4));
+    let mut config = ClientConfig::new(Transport::Stream, name, Backoff::new(TIMEOUT).with_max_sends(4));
+    config.window = window;
     (now, Client::new(now, config, 1, Box::new(ChaCha20Rng::seed_from_u64(1))))
 }
 
@@ -109,4 +117,159 @@ fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
         frames.push(rest.to_owned());
     }
     assert_eq!(frames, ["JON 0003 #a", "JON 0003 #b", "SND 0006 #a hi"]);
+}
+
+/// How the requests among events ended, in that order.
+fn ends(events: &[Event]) -> Vec<(Verb, Outcome)> {
+    let end = |event: &Event| match event {
+        Event::Ended(ended) => Some((ended.verb, ended.outcome.clone())),
+        _ => None,
+    };
+    events.iter().filter_map(end).collect()
+}
+
+#[test]
+fn a_goodbye_waits_for_all_answers_and_nothing_is_sent_behind_it_however_wide_the_window() {
+    let (now, mut client) = client_with_window(Some("alice"), 8);
+    register(now, &mut client, GRANTED);
+    events(&mut client);
+    client.send(b"bob", b"1");
+    client.send(b"bob", b"2");
+    client.close();
+    client.send(b"bob", b"3");
+    assert_eq!(sent(now, &mut client), ["@2 SND 0006 bob 1", "@3 SND 0006 bob 2"]);
+    client.handle_bytes(now, b"@3 ACK 0000");
+    assert_eq!(sent(now, &mut client), [""; 0]);
+    client.handle_bytes(now, b"@2 ACK 0000");
+    assert_eq!(sent(now, &mut client), ["@4 BYE 0000"]);
+    client.handle_bytes(now, b"@4 ACK 0000");
+    let events = events(&mut client);
+    let acked = (Verb::Snd, Outcome::Acked(Vec::new()));
+    assert_eq!(ends(&events), [acked.clone(), acked, (Verb::Snd, Outcome::NeverSent)]);
+    assert_eq!(events.last(), Some(&Event::Closed(Closed::Done)));
+}
+
+#[test]
+fn a_client_without_a_name_ends_once_every_ping_has() {
+    let (now, mut client) = client_with_window(None, 8);
+    client.handle_connected(now);
+    client.ping();
+    client.ping();
+    let pings = sent(now, &mut client);
+    client.close();
+    assert!(!client.is_closed());
+    client.handle_bytes(now, pings[0].replace("PNG", "ACK").as_bytes());
+    let mut now = now;
+    while !client.is_closed() {
+        now = client.poll_timeout().unwrap().max(now);
+        client.handle_timeout(now);
+        sent(now, &mut client);
+    }
+    let events = events(&mut client);
+    let outcomes: Vec<Outcome> = ends(&events).into_iter().map(|(_, outcome)| outcome).collect();
+    assert!(matches!(outcomes[..], [Outcome::Acked(_), Outcome::Unknown]), "{outcomes:?}");
+    assert_eq!(events.last(), Some(&Event::Closed(Closed::Done)));
+}
+
+#[test]
+fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
+    for end in
+        ["ERR 0027 frame not finished in timeBYE 0000", "ERR 0023 409 taken up elsewhere", "@2 BYE 0000"]
+    {
+        let (now, mut client) = client(Some("alice"));
+        register(now, &mut client, GRANTED);
+        events(&mut client);
+        client.handle_bytes(now, format!("@1 RCV 0012 bob 0001 hi{end}").as_bytes());
+        let events = events(&mut client);
+        assert!(
+            matches!(&events[..], [Event::Message { body, .. }, Event::Closed(_)] if body == b"hi"),
+            "{events:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_that_was_due() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    client.handle_bytes(now, b"@1 RCV 0012 bob 0001 hi");
+    client.handle_disconnected(now);
+    assert_eq!(client.poll_timeout(), Some(now + TIMEOUT), "the next attempt to connect");
+    let now = now + Duration::from_secs(1);
+    client.handle_timeout(now);
+    client.handle_connected(now);
+    let frames = sent(now, &mut client);
+    assert!(matches!(&frames[..], [reg] if reg.contains(" REG ")), "{frames:?}");
+}
+
+#[test]
+fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_join() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    client.join(b"#a");
+    let jon = sent(now, &mut client).remove(0);
+    client.handle_bytes(now, format!("{} ACK 0000", jon.split(' ').next().unwrap()).as_bytes());
+    let mut now = now;
+    for _ in 0..10 {
+        now += Duration::from_secs(1);
+        client.handle_disconnected(now);
+        register(now, &mut client, "ERR 0004 401");
+        let reg = sent(now, &mut client).remove(0);
+        client.handle_bytes(now, format!("{} {GRANTED}", reg.split(' ').next().unwrap()).as_bytes());
+    }
+    let mut frames = Vec::new();
+    while let Some(frame) = sent(now, &mut client).pop() {
+        let (id, rest) = frame.split_once(' ').unwrap();
+        client.handle_bytes(now, format!("{id} ACK 0000").as_bytes());
+        frames.push(rest.to_owned());
+    }
+    assert_eq!(frames, ["JON 0003 #a"]);
+}
+
+#[test]
+fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    let mut push = |now: Instant, id: u64, body: &str| {
+        client.handle_bytes(now, format!("@{id} RCV {:04} bob 0001 {body}", body.len() + 10).as_bytes());
+        (sent(now, &mut client), client.poll_timeout())
+    };
+    for id in 1..32 {
+        assert_eq!(push(now, id, "hi"), (vec![], Some(now + ms(100))));
+    }
+    assert_eq!(push(now, 32, "hi"), (vec!["ACK 0005 1-32".to_owned()], None));
+    assert_eq!(push(now, 33, &"x".repeat(9_000)).0, [""; 0]);
+    assert_eq!(push(now, 34, &"x".repeat(9_000)).0, ["ACK 0005 1-34"]);
+    assert_eq!(push(now, 35, "hi").0, [""; 0]);
+    assert_eq!(push(now + ms(50), 36, "hi"), (vec![], Some(now + ms(100))), "the first of them counts");
+    client.handle_timeout(now + ms(100));
+    assert_eq!(sent(now + ms(100), &mut client), ["ACK 0005 1-36"]);
+}
+
+#[test]
+fn a_challenge_is_obeyed_at_once_the_first_time_and_then_on_the_schedule() {
+    let now = Instant::now();
+    let policy = Backoff::new(TIMEOUT).with_max_sends(3);
+    let config = ClientConfig::new(Transport::Datagram, Some("alice"), policy);
+    let mut client = Client::new(now, config, 1, Box::new(ChaCha20Rng::seed_from_u64(1)));
+    let bare = sent(now, &mut client).remove(0);
+    let nonce = bare.strip_prefix("@1 REG 0030 alice ?").unwrap().to_owned();
+    let cookie = |n: u8| format!("{n:A>22}");
+    client.handle_datagram(now, format!("@1 ERR 0050 428 {} {nonce}", cookie(1)).as_bytes());
+    assert_eq!(sent(now, &mut client), [format!("~{} {bare}", cookie(1))]);
+    for n in 2..9 {
+        let answer = format!("~{} @1 ERR 0050 428 {} {nonce}", cookie(n - 1), cookie(n));
+        client.handle_datagram(now, answer.as_bytes());
+        assert_eq!(sent(now, &mut client), [""; 0]);
+    }
+    assert_eq!(client.poll_timeout(), Some(now + TIMEOUT));
+    client.handle_timeout(now + TIMEOUT);
+    assert_eq!(sent(now + TIMEOUT, &mut client), [format!("~{} {bare}", cookie(8))]);
+    // A challenge that does not repeat our nonce is nobody's.
+    let strange = format!("~{} @1 ERR 0050 428 {} {}", cookie(8), cookie(9), cookie(7));
+    client.handle_datagram(now + TIMEOUT, strange.as_bytes());
+    client.handle_timeout(now + 2 * TIMEOUT);
+    assert_eq!(sent(now + 2 * TIMEOUT, &mut client), [format!("~{} {bare}", cookie(8))]);
+    client.handle_timeout(now + 3 * TIMEOUT);
+    assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
 }

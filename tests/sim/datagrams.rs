@@ -438,3 +438,22 @@ fn the_servers_goodbye_over_datagrams_is_repeated_until_acknowledged_and_the_cli
     assert!(sim.server().is_finished());
     assert_eq!(sim.server().totals().hub.sessions, 1);
 }
+
+#[test]
+fn a_limit_below_the_smallest_list_refuses_the_list_and_harms_nobody() {
+    let mut desk = Desk::new(ServerConfig { max_datagram: 52, ..ServerConfig::default() });
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    assert_eq!(desk.datagram(a, format!("~{token} @2 LST 0000")), [format!("~{token} @2 ACK 0003 +1")]);
+}
+
+#[test]
+fn what_stands_behind_a_goodbye_is_not_refused_as_it_may_have_happened() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    let snd = snd(2, "ada", "hi");
+    desk.datagram(a, format!("~{token} {snd}"));
+    assert_eq!(desk.datagram(a, format!("~{token} @3 BYE 0000{snd}")), [format!("~{token} @3 ACK 0000")]);
+    assert_eq!(desk.datagram(a, format!("~{token} {snd}")), [format!("~{token} ERR 0004 401")]);
+}

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use sayagain::service::{Peer, Service};
 
-use crate::desk::{Desk, nonce};
+use sayagain::config::ServerConfig;
+use sayagain::hub::HubConfig;
+
+use crate::desk::{Desk, addr, cookie, nonce, reg, register};
 
 /// What IPv4 and UDP put before a datagram.
 const HEADERS: usize = 28;
@@ -36,4 +39,24 @@ fn a_million_regs_from_unproven_addresses_leave_no_state_and_get_at_most_one_sma
     assert!(bytes_out <= 3 * bytes_in, "{bytes_out} out, {bytes_in} in");
     assert_eq!(desk.server.poll_timeout(), None, "not even a timer");
     assert!(desk.server.is_stateless(), "{:?}", desk.server);
+}
+
+#[test]
+fn one_proven_address_cannot_open_more_sessions_than_there_may_be() {
+    let hub = HubConfig { max_sessions: 3, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..ServerConfig::default() });
+    let a = addr(1, 1);
+    let tokens: Vec<String> =
+        (1..=3).map(|n| register(&mut desk, a, &format!("ada-{n}"), &nonce(n))).collect();
+    let cookie = cookie(&mut desk, a, "eve", &nonce(4));
+    let datagram = format!("~{cookie} {}", reg(1, "eve", &format!("?{}", nonce(4))));
+    assert_eq!(desk.datagram(a, &datagram), [format!("~{cookie} @1 ERR 0017 503 Server full!")]);
+    let conn = desk.connect();
+    assert_eq!(desk.say(conn, "REG 0004 bob"), "ERR 0013 Server full!");
+    // Who lives already is not concerned.
+    assert_eq!(
+        desk.datagram(a, format!("~{} @2 BYE 0000", tokens[0])),
+        [format!("~{} @2 ACK 0000", tokens[0])]
+    );
+    assert_eq!(desk.say(conn, "REG 0004 bob"), "");
 }

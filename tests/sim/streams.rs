@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use sayagain::client::{Closed, Event};
-use sayagain::config::{ServerConfig, Transport};
+use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::{Direction, LossModel};
 use sayagain::reliable::Outcome;
 use sayagain::service::Service;
 use sayagain::sim::Fate;
 
-use crate::desk::{Desk, nonce, reg, snd};
-use crate::support::{messages, ms, outcomes, patient, probability, quiet, secs, with_server};
+use crate::desk::{Desk, addr, nonce, reg, register, snd};
+use crate::support::{doubling, messages, ms, outcomes, patient, probability, quiet, secs, with_server};
 
 #[test]
 fn the_protocol_of_asio_chatserver_byte_for_byte() {
@@ -381,6 +381,37 @@ fn a_stream_whose_answers_are_not_read_is_not_read_and_its_clock_stands() {
 }
 
 #[test]
+fn what_one_batch_asks_for_is_not_answered_further_than_its_peer_reads() {
+    let mut desk = Desk::open();
+    for n in 0..300 {
+        let conn = desk.connect();
+        assert_eq!(desk.say(conn, format!("REG 0033 a-name-as-long-as-they-get-in{n:03}")), "");
+    }
+    let (ada, bob) = (desk.connect_as("REG 0004 ada"), desk.connect_as("REG 0004 bob"));
+    desk.stall(ada, true);
+    desk.say(ada, "LST 0000".repeat(1_000) + "SND 0006 bob 1" + "BYE 0000" + "SND 0006 bob 2");
+    assert_eq!(desk.heard(bob), "", "ten megabytes of answers are ahead of it");
+    desk.stall(ada, false);
+    assert_eq!(desk.heard(ada).matches("ACK 99").count(), 1_000);
+    assert_eq!(desk.heard(bob), "RCV 0011 ada 0001 1", "and then it comes, and nothing behind the goodbye");
+    assert!(desk.is_closed(ada));
+}
+
+#[test]
+fn a_stream_that_breaks_behind_many_requests_gets_their_answers_first() {
+    let mut desk = Desk::open();
+    let ada = desk.connect_as("REG 0004 ada");
+    desk.stall(ada, true);
+    desk.say(ada, format!("PNG 9000 {}", "p".repeat(8_999)).repeat(20) + "nonsense");
+    desk.pass(secs(100));
+    desk.stall(ada, false);
+    let heard = desk.heard(ada);
+    assert_eq!(heard.matches("ACK 9000").count(), 20);
+    assert!(heard.contains("pERR ") && heard.ends_with("BYE 0000"), "{}", &heard[180_000..]);
+    assert!(desk.is_closed(ada));
+}
+
+#[test]
 fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_says_bye_to_everybody() {
     let mut desk = Desk::open();
     let ada = desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
@@ -430,4 +461,81 @@ fn a_client_acknowledges_what_it_has_before_it_says_bye_so_that_nothing_counts_a
     assert!(sim.run_until(secs(10), |sim| sim.client(bob).is_closed()));
     assert_eq!(sim.server().totals().hub.undelivered, 0);
     assert_eq!(sim.server().sessions(), 1);
+}
+
+#[test]
+fn what_only_servers_say_does_nothing_from_a_client() {
+    let mut desk = Desk::open();
+    let (silent, ada) = (desk.connect(), desk.connect_as("REG 0004 ada"));
+    for frame in
+        ["RCV 0012 bob 0001 hi", "GAP 0002 1", "ERR 0004 401", "@1 ACK 0002 1", "@1 ERR 0004 401", "ACK 0000"]
+    {
+        assert_eq!(desk.say(silent, frame), "", "{frame}");
+        assert_eq!(desk.say(ada, frame), "", "{frame}");
+    }
+    assert_eq!(desk.say(ada, "@1 LST 0000"), "@1 ACK 0004 ada");
+    assert!(!desk.is_closed(silent) && !desk.is_closed(ada));
+}
+
+#[test]
+fn a_target_is_found_by_its_name_and_not_by_what_looks_like_it() {
+    let mut desk = Desk::open();
+    desk.connect_as("REG 0006 scope");
+    let other = desk.connect_as("REG 0003 ok");
+    let look_alike = "\u{455}\u{441}\u{43e}\u{440}\u{435}";
+    assert_eq!(desk.say(other, format!("SND 0014 {look_alike} hi")), "ERR 0016 No such client!");
+}
+
+#[test]
+fn a_session_stays_of_its_kind() {
+    let mut desk = Desk::open();
+    let (a, ada) = (addr(1, 1), desk.connect());
+    let stream = desk.say(ada, reg(1, "ada", &format!("?{}", nonce(1))))["@1 ACK 0023 ".len()..].to_owned();
+    let answer = desk.datagram(a, reg(2, "ada", &stream));
+    let cookie = answer[0].split(' ').nth(4).unwrap().to_owned();
+    let resume = format!("~{cookie} {}", reg(2, "ada", &stream));
+    assert_eq!(desk.datagram(a, resume), [format!("~{cookie} @2 ERR 0018 401 Session gone!")]);
+    assert_eq!(desk.datagram(a, format!("~{stream} @3 BYE 0000")), [""; 0]);
+    let datagrams = register(&mut desk, a, "bob", &nonce(2));
+    let bob = desk.connect();
+    assert_eq!(desk.say(bob, reg(2, "bob", &datagrams)), "@2 ERR 0018 401 Session gone!");
+    assert_eq!(desk.say(ada, "@3 LST 0000"), "@3 ACK 0008 ada bob");
+}
+
+#[test]
+fn the_longest_times_there_are_overflow_nothing() {
+    let ten_years = sayagain::units::Seconds::MAX.as_duration();
+    let mut config = ServerConfig {
+        linger: ten_years,
+        idle: ten_years,
+        register_timeout: ten_years,
+        frame_timeout: ten_years,
+        max_message: usize::MAX,
+        ..ServerConfig::default()
+    };
+    config.hub.push_timeouts = sayagain::reliable::PushTimeouts { first: ten_years, longest: ten_years };
+    let mut desk = Desk::new(config);
+    let a = addr(1, 1);
+    let (ada, bob) = (desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1)))), desk.connect());
+    desk.say(bob, "SND +019 9999999999999999999 ada x");
+    let token = register(&mut desk, a, "cyd", &nonce(2));
+    assert_eq!(desk.say(ada, "@2 SND 0007 cyd hi"), "@2 ACK 0000");
+    assert_eq!(desk.datagrams_to(a), [format!("~{token} @1 RCV 0012 ada 0001 hi")]);
+    desk.hang_up(ada);
+    desk.pass(secs(1_000_000));
+    assert_eq!(desk.server.sessions(), 2);
+    let endless = doubling(ten_years, ten_years, 1_000).with_deadline(Some(ten_years));
+    for transport in [Transport::Stream, Transport::Datagram] {
+        let mut sim = quiet();
+        let mut config = ClientConfig::new(transport, Some("ada"), endless.clone());
+        config.keepalive = ten_years;
+        let ada = sim.add_client(config);
+        assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+        let ticket = sim.client(ada).send(b"ada", b"me");
+        assert!(sim.run_until_idle(secs(10)));
+        assert_eq!(outcomes(&sim.take_events(ada))[&ticket], Outcome::Acked(Vec::new()));
+        let now = sim.now();
+        sim.client(ada).abort(now, ten_years);
+        assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_closed()));
+    }
 }
