@@ -6,7 +6,9 @@ use super::{Client, Closed, Event, State};
 use crate::config::Transport;
 use crate::escape::escape;
 use crate::reliable::{Outcome, Receipt};
-use crate::wire::{Datagram, ErrArgs, Frame, Id, RcvArgs, Token, Verb, encode_ranges, parse_gap};
+use crate::wire::{
+    Datagram, ErrArgs, Frame, Id, RcvArgs, Token, Verb, encode_args, encode_ranges, parse_gap,
+};
 
 /// On a stream an acknowledgement waits for this many pushes ..
 const ACK_PUSHES: usize = 32;
@@ -216,12 +218,17 @@ impl Client {
     }
 
     pub(super) fn acknowledge(&mut self) {
-        self.acks.reset();
         let mut bytes = self.prefixed();
+        self.encode_acknowledgement(&mut bytes);
+        self.outgoing.push_back(bytes);
+    }
+
+    /// Appends an acknowledgement of everything that has come in.
+    pub(super) fn encode_acknowledgement(&mut self, out: &mut Vec<u8>) {
+        self.acks.reset();
         let mut ranges = Vec::new();
         encode_ranges(&self.inbox.received(), &mut ranges);
-        crate::wire::encode_args(None, Verb::Ack, &[&ranges], &mut bytes);
-        self.outgoing.push_back(bytes);
+        encode_args(None, Verb::Ack, &[&ranges], out);
     }
 }
 

@@ -339,12 +339,11 @@ impl Client {
         if sent.sends > 1 {
             self.events.push_back(Event::Retry(sent));
         }
-        if sent.verb == Verb::Bye && self.acks.due().is_some() {
+        if sent.verb == Verb::Bye && !self.inbox.is_unused() {
             // What has arrived is to be known before the session ends, or it would count as undelivered.
-            self.outgoing.push_back(bytes);
-            self.acknowledge();
-            self.outgoing.rotate_right(1);
-            return self.outgoing.pop_front();
+            let goodbye = bytes.split_off(self.prefixed().len());
+            self.encode_acknowledgement(&mut bytes);
+            bytes.extend_from_slice(&goodbye);
         }
         Some(bytes)
     }

@@ -34,7 +34,7 @@ pub struct HubConfig {
     pub max_pending: usize,
     /// Most bytes that all queues together hold.
     pub max_memory: usize,
-    /// Most sessions at once. Default 262,144; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
+    /// Most sessions at once. Default 1,048,576; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
     /// needs no connection for a session on datagrams, so nothing else bounds these.
     pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.

@@ -71,6 +71,11 @@ impl<T> Inbox<T> {
         Some(item)
     }
 
+    /// Whether nothing has come in yet.
+    pub fn is_unused(&self) -> bool {
+        self.next == 1 && self.held.is_empty()
+    }
+
     /// Everything received so far as ranges, lowest first: what an acknowledgement names.
     ///
     /// It names all again each time, so that a lost acknowledgement is made good by the next one.

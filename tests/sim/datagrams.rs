@@ -457,3 +457,22 @@ fn what_stands_behind_a_goodbye_is_not_refused_as_it_may_have_happened() {
     assert_eq!(desk.datagram(a, format!("~{token} @3 BYE 0000{snd}")), [format!("~{token} @3 ACK 0000")]);
     assert_eq!(desk.datagram(a, format!("~{token} {snd}")), [format!("~{token} ERR 0004 401")]);
 }
+
+#[test]
+fn a_goodbye_carries_the_acknowledgement_of_all_that_came_so_that_a_lost_one_leaves_nothing_undelivered() {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let bob = sim.add_client(patient(Transport::Datagram, "bob"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
+    sim.set_filter(Box::new(|direction, _, bytes| {
+        let is_plain_ack = direction == Direction::Up
+            && bytes.windows(5).any(|w| w == b" ACK ")
+            && !bytes.ends_with(b"BYE 0000");
+        if is_plain_ack { Fate::Drop } else { Fate::Pass }
+    }));
+    sim.client(ada).send(b"bob", b"hi");
+    assert!(sim.run_until(secs(10), |sim| !messages(&sim.take_events(bob)).is_empty()));
+    sim.client(bob).close();
+    assert!(sim.run_until(secs(10), |sim| sim.client(bob).is_closed()));
+    assert_eq!(sim.server().totals().hub.undelivered, 0);
+}
