@@ -57,8 +57,11 @@ impl AckTimer {
 
 /// Input.
 impl Client {
-    /// Bytes came in on the stream.
+    /// Bytes came in on the stream. Those of a connection that is no longer wanted do nothing.
     pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
+        if !matches!(self.state, State::Registering(_) | State::Ready) {
+            return;
+        }
         self.heard = true;
         if self.is_ready() {
             self.connecting = None;
@@ -84,6 +87,9 @@ impl Client {
 
     /// A datagram came in.
     pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        if self.is_closed() {
+            return;
+        }
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.stats.malformed += 1;
             return;
@@ -205,7 +211,9 @@ impl Client {
 
     /// Hands on what is in order. The server's goodbye is acknowledged before it takes effect.
     fn hand_on(&mut self, now: Instant) {
-        while let Some(pushed) = self.inbox.pop() {
+        while !self.is_closed()
+            && let Some(pushed) = self.inbox.pop()
+        {
             match pushed {
                 Pushed::Message { sender, body } => self.events.push_back(Event::Message { sender, body }),
                 Pushed::Gap(count) => self.events.push_back(Event::Gap(count)),

@@ -1,14 +1,18 @@
 //! Whatever peers say, in whatever order: no deadline is left behind, and what they took is given back.
 
+use std::time::Instant;
+
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use sayagain::config::ServerConfig;
+use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
+use sayagain::client::{Client, Event};
+use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::hub::HubConfig;
+use sayagain::reliable::{Backoff, Outcome};
 use sayagain::server::Totals;
 use sayagain::service::Service;
 
 use crate::desk::{Desk, addr, local, nonce, reg, register, snd};
-use crate::support::{ms, secs};
+use crate::support::{ms, outcomes, secs};
 
 /// Something that a client might say, or somebody who wants to do harm.
 fn frame(rng: &mut ChaCha8Rng, tokens: &[String]) -> String {
@@ -99,4 +103,98 @@ fn whatever_peers_say_no_deadline_is_left_behind_and_what_they_took_is_given_bac
     }
     let heard = [messages, gaps, repeats, undelivered];
     assert!(heard.iter().all(|count| *count > 10), "too little of some of it has happened: {heard:?}");
+}
+
+/// Something that a server might say, or somebody who pretends to be one.
+fn answer(rng: &mut ChaCha8Rng) -> String {
+    let (id, token) = (rng.random_range(1..30_u64), nonce(rng.random_range(0..2)));
+    match rng.random_range(0..40) {
+        0..12 => format!("@{id} ACK 0023 {token}"),
+        12..22 => format!("@{id} ACK 0000"),
+        22..24 => format!("@{id} ERR 0004 {}", ["401", "404", "410", "428"][rng.random_range(0..4)]),
+        24..26 => format!("@{id} ERR 0050 428 {token} {}", nonce(1)),
+        26 => format!("ERR 0027 428 {token}"),
+        27 => "ERR 0004 401".to_owned(),
+        28 => "ERR 0004 409".to_owned(),
+        29 => format!("@{id} BYE 0000"),
+        30 => "BYE 0000".to_owned(),
+        31 => "x".to_owned(),
+        _ => format!("@{id} RCV 0012 bob 0001 hi"),
+    }
+}
+
+/// What a server would answer to what a client has said.
+fn right_answer(said: &str, is_stream: bool) -> String {
+    let (prefix, frame) = said.split_at(said.find('@').unwrap_or(0));
+    let (id, rest) = frame.split_once(' ').unwrap_or_default();
+    match rest.split_at_checked(3) {
+        Some(("REG", args)) if prefix.is_empty() && !is_stream => {
+            format!("{id} ERR 0050 428 {} {}", nonce(1), &args[args.len() - 22..])
+        }
+        Some(("REG", _)) => format!("{prefix}{id} ACK 0023 {}", nonce(1)),
+        Some(("PNG", payload)) => format!("{prefix}{id} ACK{payload}"),
+        _ => format!("{prefix}{id} ACK 0000"),
+    }
+}
+
+/// Takes everything that a client has to say, and keeps the last of it. After that nothing is due any more.
+fn settle(client: &mut Client, now: Instant, said: &mut String, events: &mut Vec<Event>, seed: u64) {
+    while let Some(bytes) = client.poll_transmit(now) {
+        *said = String::from_utf8(bytes).unwrap();
+    }
+    events.extend(std::iter::from_fn(|| client.poll()));
+    assert!(client.poll_timeout().is_none_or(|at| at > now), "seed {seed}: a deadline is left behind");
+}
+
+fn noise_at_a_client(seed: u64) -> usize {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let transport = [Transport::Stream, Transport::Datagram][rng.random_range(0..2)];
+    let policy =
+        Backoff::new(ms(100)).with_max_sends(4).with_deadline([None, Some(ms(250))][rng.random_range(0..2)]);
+    let mut config =
+        ClientConfig::new(transport, [Some("ada"), None][usize::from(rng.random_ratio(1, 5))], policy);
+    config.window = rng.random_range(1..4);
+    let mut now = Instant::now();
+    let mut client = Client::new(now, config, seed, Box::new(ChaCha20Rng::seed_from_u64(seed)));
+    let (mut said, mut events, mut asked) = (String::new(), Vec::new(), Vec::new());
+    settle(&mut client, now, &mut said, &mut events, seed);
+    for _ in 0..100 {
+        let text = answer(&mut rng);
+        let right = right_answer(&said, transport == Transport::Stream);
+        match rng.random_range(0..20) {
+            12.. if transport == Transport::Stream => client.handle_bytes(now, right.as_bytes()),
+            12.. => client.handle_datagram(now, right.as_bytes()),
+            0..5 if transport == Transport::Stream => client.handle_bytes(now, text.as_bytes()),
+            0..2 => client.handle_datagram(now, text.as_bytes()),
+            2..5 => {
+                client.handle_datagram(now, format!("~{} {text}", nonce(rng.random_range(0..2))).as_bytes())
+            }
+            5..7 => client.handle_connected(now),
+            7 if transport == Transport::Stream => client.handle_disconnected(now),
+            8 => asked.push(client.send(b"bob", b"hi")),
+            9 => asked.push(client.join(b"#r")),
+            10 => now += ms([1, 50, 100, 30_000][rng.random_range(0..4)]),
+            _ => asked.push(client.ping()),
+        }
+        client.handle_timeout(now);
+        settle(&mut client, now, &mut said, &mut events, seed);
+    }
+    client.close();
+    for _ in 0..2_000 {
+        now = client.poll_timeout().map_or(now, |at| at.max(now));
+        client.handle_timeout(now);
+        settle(&mut client, now, &mut said, &mut events, seed);
+    }
+    assert!(client.is_closed(), "seed {seed}: it never ends");
+    let outcomes = outcomes(&events);
+    assert!(asked.iter().all(|ticket| outcomes.contains_key(ticket)), "seed {seed}: not all has ended");
+    let last = events.iter().rposition(|event| !matches!(event, Event::Ended(_)));
+    assert!(matches!(events[last.unwrap()], Event::Closed(_)), "seed {seed}: {events:?}");
+    outcomes.values().filter(|outcome| matches!(outcome, Outcome::Acked(_))).count()
+}
+
+#[test]
+fn whatever_a_client_hears_it_comes_to_its_end_and_so_does_each_of_its_requests_once() {
+    let acked: usize = (0..300).map(noise_at_a_client).sum();
+    assert!(acked > 500, "{acked}");
 }
