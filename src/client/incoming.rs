@@ -127,7 +127,7 @@ impl Client {
                     self.challenged(now, frame);
                 }
                 (Verb::Ack, Some(id))
-                    if self.config.name.is_none() && self.requests.asked(id, frame.payload) =>
+                    if self.config.name.is_none() && self.requests.is_asked_with(id, frame.payload) =>
                 {
                     self.requests.answered(now, id, Outcome::Acked(frame.payload.to_vec()));
                 }

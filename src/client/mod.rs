@@ -296,9 +296,12 @@ impl Client {
 
     /// Without news for a while, a ping keeps the session of a datagram client alive.
     fn keep_alive(&mut self, now: Instant) {
-        if self.requests.is_idle() && self.token.is_some() {
+        if self.token.is_some() && self.requests.is_idle() {
             let nonce = self.draw_token();
             self.ask_internally(Verb::Png, [b" ", &nonce.as_bytes()[..]].concat());
+        } else if self.token.is_some() {
+            // A ping would have to wait for the request that is under way; what needs no answer keeps the session too.
+            self.acknowledge();
         }
         self.postpone_keepalive(now);
     }

@@ -22,7 +22,7 @@ pub(super) struct Registration {
     /// Over datagrams: what proves this address.
     pub(super) cookie: Option<Token>,
     attempts: Attempts,
-    /// When the last send counts as failed; or, while `now` is set, when to send.
+    /// When the last send counts as failed.
     pub(super) due: Instant,
     /// To be sent at once, outside the schedule.
     at_once: bool,

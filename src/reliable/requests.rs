@@ -271,7 +271,7 @@ impl Requests {
     }
 
     /// Whether the request in flight under this id has this payload: an answer that repeats it comes from its reader.
-    pub fn asked(&self, id: Id, payload: &[u8]) -> bool {
+    pub fn is_asked_with(&self, id: Id, payload: &[u8]) -> bool {
         self.in_flight.get(&id).is_some_and(|request| request.asked.payload == payload)
     }
 

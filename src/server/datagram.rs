@@ -96,7 +96,7 @@ impl Server {
         for transmit in packer.finish() {
             self.send(transmit);
         }
-        self.arm(now, key);
+        self.arm(key);
     }
 
     /// A token of no session: a cookie before a REG, or what is left of a session that has ended.
@@ -125,7 +125,7 @@ impl Server {
                     return self.challenge(now, from, Some(cookie), Some(frame), name, nonce);
                 }
                 let path = self.path_to(now, from);
-                self.register(now, frame, path).map(|(key, _)| self.granted(key))
+                self.register(now, frame, path).map(|(key, _)| self.token_of(key))
             }
         };
         self.answer_stranger(from, |out| {
@@ -150,9 +150,16 @@ impl Server {
                 None => Err(Refusal::Malformed),
             },
             Verb::Reg => return self.register_bare(now, from, datagram),
+            _ if frame.id.is_some() => return self.refuse_tagged(from),
             _ => Err(Refusal::RegisterFirst),
         };
         self.answer_stranger(from, |out| encode_answer(frame.id, frame.verb, &answer, out));
+    }
+
+    /// A tagged request without a token. It may repeat one that was executed before its bare session ended, so it is not
+    /// refused under its tag, which would mean that it did not happen.
+    fn refuse_tagged(&mut self, from: &Stranger) {
+        self.answer_stranger(from, |out| encode_args(None, Verb::Err, &[b"401"], out));
     }
 
     /// An untagged REG: at once from addresses that need no proof, so that `nc -u` is enough to play.
@@ -264,7 +271,7 @@ impl Server {
                 self.pushing.push_back(key);
                 return Some(Transmit { peer: path.peer, bytes });
             }
-            self.arm(now, key);
+            self.arm(key);
             self.end_if_parted(now, key);
         }
         None
@@ -281,7 +288,7 @@ impl Server {
     }
 
     /// Sets the timer of a session on datagrams: the next repeat of a push, or the end of its idle time.
-    pub(super) fn arm(&mut self, _now: Instant, key: SessionKey) {
+    pub(super) fn arm(&mut self, key: SessionKey) {
         let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { return };
         let idle = path.heard + self.config.idle;
         let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));

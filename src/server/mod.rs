@@ -200,7 +200,7 @@ impl Server {
             self.cut_off(conn);
         }
         self.timers.set(Owner::Session(key), None);
-        self.arm(now, key);
+        self.arm(key);
     }
 
     /// Ends a session and forgets everything that pointed to it, but for its nonce.
@@ -253,13 +253,13 @@ impl Server {
             }
             Path::Datagram(_) => {
                 self.pushing.push_back(key);
-                self.arm_after_push(key);
+                self.arm_idle(key);
             }
         }
     }
 
     /// Until its repeat is sent, a session that is due must not be due again at once.
-    fn arm_after_push(&mut self, key: SessionKey) {
+    fn arm_idle(&mut self, key: SessionKey) {
         if let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) {
             self.timers.set(Owner::Session(key), Some(path.heard + self.config.idle));
         }

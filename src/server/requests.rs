@@ -129,7 +129,8 @@ impl Server {
         Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?))
     }
 
-    fn token_of(&self, key: SessionKey) -> Vec<u8> {
+    /// The payload of the ACK to a REG that was granted.
+    pub(super) fn token_of(&self, key: SessionKey) -> Vec<u8> {
         self.hub.get(key).map_or_else(Vec::new, |session| one_word(session.token.as_bytes()))
     }
 }
@@ -147,9 +148,9 @@ impl Server {
     ) -> Result<(SessionKey, bool), Refusal> {
         let tagged = frame.id.is_some();
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
-            RegArgs::Name(name) => self.open(now, frame, name, None, path).map(|key| (key, true)),
+            RegArgs::Name(name) => self.open(frame, name, None, path).map(|key| (key, true)),
             RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
-                None => self.open(now, frame, name, Some(nonce), path).map(|key| (key, true)),
+                None => self.open(frame, name, Some(nonce), path).map(|key| (key, true)),
                 Some(Nonce::Spent) => Err(Refusal::SessionGone),
                 Some(Nonce::Opened(key)) => self.opened_before(*key, name),
             },
@@ -158,14 +159,8 @@ impl Server {
         }
     }
 
-    /// The payload of the ACK to a REG that was granted.
-    pub(super) fn granted(&self, key: SessionKey) -> Vec<u8> {
-        self.token_of(key)
-    }
-
     fn open(
         &mut self,
-        now: Instant,
         frame: &Frame<'_>,
         name: &[u8],
         nonce: Option<Token>,
@@ -190,7 +185,7 @@ impl Server {
             self.bare.insert(way.peer, key);
         }
         self.registered(key, frame);
-        self.arm(now, key);
+        self.arm(key);
         Ok(key)
     }
 

@@ -142,7 +142,7 @@ impl Server {
         if moved && let Some(state) = self.conns.get_mut(&conn) {
             state.session = Some(key);
         }
-        Ok(self.granted(key))
+        Ok(self.token_of(key))
     }
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.

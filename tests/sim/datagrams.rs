@@ -368,7 +368,7 @@ fn strangers_get_one_frame_at_most_3_times_what_they_sent_and_nothing_for_what_i
     assert_eq!(desk.datagram(a, "@1 PNG 0003 hi@2 PNG 0003 hi"), ["@1 ACK 0003 hi"]);
     assert_eq!(desk.datagram(a, "PNG 0000"), ["ACK 0000"]);
     assert_eq!(desk.datagram(a, "@7 SND 0007 bob x"), [""; 0], "a length that never arrives");
-    assert_eq!(desk.datagram(a, snd(7, "bob", "x")), ["@7 ERR 0020 401 Register first!"]);
+    assert_eq!(desk.datagram(a, snd(7, "bob", "x")), ["ERR 0004 401"], "untagged: no answer to its id");
     for silent in ["ACK 0000", "ERR 0004 401", "RCV 0014 eve 0001 mail", "GAP 0002 1", "XYZ 0000"] {
         assert_eq!(desk.datagram(a, silent), [""; 0], "{silent}");
         assert_eq!(desk.datagram(a, format!("~{} {silent}", nonce(3))), [""; 0], "{silent}");

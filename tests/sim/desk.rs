@@ -159,7 +159,7 @@ impl Desk {
     }
 }
 
-/// The frames in what a connection heard, one a line: easier to compare.
+/// An address elsewhere, which has to be proven.
 pub(crate) fn addr(host: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host], port))
 }
