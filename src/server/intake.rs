@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::link::Verdicts;
 use crate::service::Intake;
-use crate::wire::{Deframer, Frame, Id, Malformed, Verb};
+use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
 
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub struct Batch {
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,
-    /// Bytes announced by the frame that has begun and is not whole; `None` between frames.
-    pub(super) partial: Option<usize>,
+    /// The frame that has begun and is not whole; `None` between frames.
+    pub(super) partial: Option<Partial>,
 }
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Intake for StreamIntake {
                 }
             }
         }
-        batch.partial = self.deframer.partial().map(|partial| partial.announced);
+        batch.partial = self.deframer.partial();
         batch
     }
 }

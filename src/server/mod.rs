@@ -85,6 +85,8 @@ pub struct Server {
     /// Untagged sessions on datagrams.
     bare: HashMap<Peer, SessionKey>,
     conns: HashMap<ConnId, StreamConn>,
+    /// The bytes that connections hold of unfinished frames.
+    buffered: usize,
     /// Connections that have output.
     woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
@@ -116,6 +118,7 @@ impl Server {
             spent: VecDeque::new(),
             bare: HashMap::new(),
             conns: HashMap::new(),
+            buffered: 0,
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
             outgoing: VecDeque::new(),

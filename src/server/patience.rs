@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Owner, Server};
 use crate::service::ConnId;
-use crate::wire::{Verb, encode_args};
+use crate::wire::{Partial, Verb, encode_args};
 
 /// What an announced frame has time for beyond `frame_timeout`: one second per so many bytes.
 const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
@@ -28,7 +28,7 @@ impl Server {
         now: Instant,
         conn: ConnId,
         any_whole: bool,
-        partial: Option<usize>,
+        partial: Option<Partial>,
     ) {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -36,7 +36,7 @@ impl Server {
             state.heard = now;
             state.patience = Patience::Idle;
         }
-        state.patience = match (partial, state.patience) {
+        state.patience = match (partial.map(|partial| partial.announced), state.patience) {
             (None, _) => Patience::Idle,
             (Some(announced), Patience::Idle) => {
                 Patience::Until { deadline: now + limit + allowance(announced), announced }

@@ -13,13 +13,16 @@ use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{Path, SessionKey};
 use crate::service::{ConnId, Flow};
-use crate::wire::{Frame, Malformed, Verb, encode_args};
+use crate::wire::{Frame, Verb, encode_args};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
 
 /// A stream whose own answers wait for more than this is not read until they are written.
 const ANSWERS_ENOUGH: usize = 64 << 10;
+
+/// An unfinished frame of which no more than this has come is kept whatever else is.
+const SHORT_INPUT: usize = 64 << 10;
 
 /// What the server knows of a stream connection.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct StreamConn {
     pub(super) session: Option<SessionKey>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
+    /// The bytes held of a frame that is not whole.
+    buffered: usize,
     /// What came in and is not executed yet, because the answers to what came before it wait. Empty unless they do.
     backlog: VecDeque<Batch>,
     woken: bool,
@@ -45,6 +50,7 @@ impl StreamConn {
             session: None,
             answers: Vec::new(),
             closing: false,
+            buffered: 0,
             backlog: VecDeque::new(),
             woken: false,
             flow,
@@ -82,8 +88,21 @@ impl Server {
             state.backlog.push_back(batch);
         }
         self.work_off(now, conn);
+        self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
         self.watch_frame(now, conn, any_whole, partial);
         self.wake_conn(conn);
+    }
+
+    /// Counts what connections hold of unfinished frames against `max_memory`: who would go beyond it with a long one is
+    /// cut off. Short ones are bounded by the number of connections.
+    fn bound_input(&mut self, conn: ConnId, buffered: usize) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        self.buffered = self.buffered - state.buffered + buffered;
+        state.buffered = buffered;
+        let is_long = buffered > SHORT_INPUT && !state.closing;
+        if is_long && self.buffered + self.hub.memory() > self.config.hub.max_memory {
+            self.break_stream(conn, "no memory for a message of this length now");
+        }
     }
 
     /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
@@ -103,7 +122,7 @@ impl Server {
                 return state.backlog.push_front(batch);
             } else if let Some(malformed) = batch.broken {
                 self.totals.malformed += 1;
-                self.break_stream(conn, &malformed);
+                self.break_stream(conn, &malformed.to_string());
             }
         }
     }
@@ -159,10 +178,10 @@ impl Server {
     }
 
     /// Says what was wrong, then goodbye, then closes.
-    fn break_stream(&mut self, conn: ConnId, malformed: &Malformed) {
+    fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        log::debug!("{}: broken stream: {malformed}", state.addr);
-        encode_args(None, Verb::Err, &[malformed.to_string().as_bytes()], &mut state.answers);
+        log::debug!("{}: cut off: {why}", state.addr);
+        encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
         self.part(conn);
     }
 
@@ -192,6 +211,7 @@ impl Server {
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.remove(&conn) else { return };
+        self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
         let Some(key) = state.session else { return };
         let Some(session) = self.hub.get_mut(key) else { return };

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use sayagain::client::{Closed, Event};
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
+use sayagain::hub::HubConfig;
 use sayagain::link::{Direction, LossModel};
 use sayagain::reliable::Outcome;
 use sayagain::service::Service;
@@ -538,4 +539,22 @@ fn the_longest_times_there_are_overflow_nothing() {
         sim.client(ada).abort(now, ten_years);
         assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_closed()));
     }
+}
+
+#[test]
+fn unfinished_messages_count_against_the_memory_bound_and_who_goes_beyond_it_is_cut_off() {
+    let hub = HubConfig { max_memory: 1 << 20, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..ServerConfig::default() });
+    let begin = format!("SND +006 900000 ada {}", "x".repeat(600_000));
+    let (one, two, three) = (desk.connect(), desk.connect(), desk.connect());
+    assert_eq!(desk.say(one, &begin), "");
+    assert_eq!(
+        desk.say(three, format!("SND +006 900000 ada {}", "x".repeat(60_000))),
+        "",
+        "a short beginning is kept"
+    );
+    assert_eq!(desk.say(two, &begin), "ERR 0043 no memory for a message of this length nowBYE 0000");
+    desk.hang_up(two);
+    desk.hang_up(one);
+    assert_eq!(desk.say(three, "x".repeat(600_000)), "");
 }
