@@ -110,3 +110,15 @@ fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
     }
     assert_eq!(frames, ["JON 0003 #a", "JON 0003 #b", "SND 0006 #a hi"]);
 }
+
+#[test]
+#[ignore = "fails: what is more than 64 pushes ahead in one read is dropped for good, and the stream never repeats it"]
+fn a_read_that_holds_more_pushes_than_are_ever_held_hands_on_all_of_them() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    events(&mut client);
+    let pushes: String = (1..=1_000).map(|id| format!("@{id} RCV 0012 bob 0001 hi")).collect();
+    client.handle_bytes(now, pushes.as_bytes());
+    let messages = events(&mut client).iter().filter(|event| matches!(event, Event::Message { .. })).count();
+    assert_eq!(messages, 1_000);
+}
