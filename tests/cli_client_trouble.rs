@@ -329,3 +329,26 @@ fn a_huge_input_is_not_read_far_ahead_of_the_network() {
     drop(stream);
     assert_eq!(sender.wait().code, 130);
 }
+
+#[test]
+fn a_goodbye_of_the_server_before_all_of_the_input_was_sent_is_no_success() {
+    for mode in MODES {
+        let server = server();
+        let mut sender = begin(&server, mode, "--name alice send alice -");
+        sender.write(b"one\n");
+        server.wait_until("the message came", |report| report.totals.hub.messages == 1);
+        // Standard input is still open: the sender wants more.
+        server.shutdown();
+        let ended = sender.wait();
+        assert_eq!(ended.code, 3, "{mode}: {ended:?}");
+    }
+}
+
+#[test]
+fn fewer_pings_than_asked_for_are_no_success() {
+    let server = server();
+    let pinger = begin(&server, "tcp", "ping -c 100000 -i .01");
+    eventually("a ping came back", || pinger.out().contains("seq=2"));
+    server.shutdown();
+    assert_eq!(pinger.wait().code, 3);
+}

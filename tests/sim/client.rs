@@ -273,3 +273,14 @@ fn a_challenge_is_obeyed_at_once_the_first_time_and_then_on_the_schedule() {
     client.handle_timeout(now + 3 * TIMEOUT);
     assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
 }
+
+#[test]
+fn a_read_that_holds_more_pushes_than_are_ever_held_hands_on_all_of_them() {
+    let (now, mut client) = client(Some("alice"));
+    register(now, &mut client, GRANTED);
+    events(&mut client);
+    let pushes: String = (1..=1_000).map(|id| format!("@{id} RCV 0012 bob 0001 hi")).collect();
+    client.handle_bytes(now, pushes.as_bytes());
+    let messages = events(&mut client).iter().filter(|event| matches!(event, Event::Message { .. })).count();
+    assert_eq!(messages, 1_000);
+}

@@ -136,6 +136,10 @@ impl Task for Chat {
         }
     }
 
+    fn is_short(&self) -> bool {
+        self.reading
+    }
+
     fn has_failed(&self) -> bool {
         self.failed
     }

@@ -55,7 +55,7 @@ pub(super) trait Task {
         let _ = (desk, now, client);
     }
 
-    /// Whether less came than was asked for.
+    /// Whether less was done than was asked for, should it end now.
     fn is_short(&self) -> bool {
         false
     }
@@ -109,6 +109,10 @@ impl Task for Send {
             }
             Line::End => self.reading = false,
         }
+    }
+
+    fn is_short(&self) -> bool {
+        self.reading
     }
 
     fn has_failed(&self) -> bool {
@@ -214,6 +218,10 @@ impl Task for Ping {
             Outcome::NeverSent => format!("seq={seq} never sent"),
         };
         desk.console.print(&line);
+    }
+
+    fn is_short(&self) -> bool {
+        self.left.is_some_and(|left| left > 0)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -194,6 +194,7 @@ fn the_exit_code_is_that_of_the_worst_that_happened() {
                 running.on_line(now, client, Line::Text(Vec::new()));
                 running.on_event(now, client, ended(ticket, Verb::Snd, outcome.clone()));
             }
+            running.on_line(now, client, Line::End);
             running.code(transport, finish)
         })
         .0
