@@ -136,10 +136,6 @@ impl Task for Chat {
         }
     }
 
-    fn is_short(&self) -> bool {
-        self.reading
-    }
-
     fn has_failed(&self) -> bool {
         self.failed
     }
