@@ -93,6 +93,9 @@ fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
+/// What the totals are logged under: they are wanted however quiet the rest is.
+pub const TOTALS: &str = "sayagain::totals";
+
 /// Starts logging to standard error, time-stamped in UTC: from `base` on, with each `verbose` more, and when `quiet`
 /// errors only.
 pub fn start_logging(base: LevelFilter, verbose: u8, quiet: bool) {
@@ -103,6 +106,7 @@ pub fn start_logging(base: LevelFilter, verbose: u8, quiet: bool) {
     let logger = simple_logger::SimpleLogger::new()
         .with_level(LevelFilter::Warn)
         .with_module_level("sayagain", levels[chosen])
+        .with_module_level(TOTALS, LevelFilter::Info)
         .with_utc_timestamps();
     let most = logger.max_level();
     // The only error is that somebody else has set a logger; then that one is used.

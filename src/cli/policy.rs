@@ -170,7 +170,10 @@ fn notes(policy: &Backoff) -> Vec<String> {
     };
     let jitter = jitter.map(|note| format!("jitter {note}"));
     let adaptive = policy.adaptive().then(|| {
-        "once a round trip is measured, the first timeout follows from it (RFC 6298), 1 s at least".to_owned()
+        let least = seconds(policy.min_rto());
+        format!(
+            "once a round trip is measured, the first timeout follows from it (RFC 6298), {least} s at least"
+        )
     });
     jitter.into_iter().chain(adaptive).collect()
 }

@@ -14,7 +14,7 @@ use rand::rngs::SysRng;
 use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
-use super::{DEFAULT_HOST, HostPort, exit};
+use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::HubConfig;
@@ -106,11 +106,11 @@ pub struct Args {
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
 
-    /// Log more: once for connections and sessions, twice for everything
+    /// Log more: each session and connection as it comes and goes
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
-    /// Log errors only
+    /// Log errors only, and the totals
     #[arg(short, long)]
     quiet: bool,
 }
@@ -251,7 +251,7 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
     announce(&bound);
     log_losses(&config);
     let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
-    match net::serve(engine, signals, |server| log::info!("{}", server.totals())) {
+    match net::serve(engine, signals, |server| log::info!(target: TOTALS, "{}", server.totals())) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
         Ended::Interrupted => Ok(exit::INTERRUPTED),
         Ended::Failed => Err(ServeError::Panicked),

@@ -131,6 +131,11 @@ impl Hub {
         self.sessions.is_empty()
     }
 
+    /// The messages that wait to be sent or acknowledged, of all sessions.
+    pub fn waiting(&self) -> usize {
+        self.sessions.iter().map(|(_, (_, session))| session.undelivered()).sum()
+    }
+
     /// The bytes that all queues together hold.
     pub fn memory(&self) -> usize {
         self.memory

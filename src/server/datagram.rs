@@ -153,7 +153,14 @@ impl Server {
             _ if frame.id.is_some() => return self.refuse_tagged(from),
             _ => Err(Refusal::RegisterFirst),
         };
-        self.answer_stranger(from, |out| encode_answer(frame.id, frame.verb, &answer, out));
+        let limit = self.datagram_limit(from);
+        self.answer_stranger(from, |out| {
+            encode_answer(frame.id, frame.verb, &answer, out);
+            if out.len() > limit {
+                out.clear();
+                encode_answer(frame.id, frame.verb, &Err(Refusal::TooLong), out);
+            }
+        });
     }
 
     /// A tagged request without a token. It may repeat one that was executed before its bare session ended, so it is not
@@ -185,8 +192,12 @@ impl Server {
     }
 
     fn path_to(&self, now: Instant, from: &Stranger) -> Path {
-        let limit = DATAGRAM_MIN_LIMIT.max(from.size).min(self.config.max_datagram);
-        Path::Datagram(DatagramPath { peer: from.peer, limit, heard: now })
+        Path::Datagram(DatagramPath { peer: from.peer, limit: self.datagram_limit(from), heard: now })
+    }
+
+    /// The largest datagram that may be sent to where this one came from.
+    fn datagram_limit(&self, from: &Stranger) -> usize {
+        DATAGRAM_MIN_LIMIT.max(from.size).min(self.config.max_datagram)
     }
 }
 

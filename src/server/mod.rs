@@ -31,11 +31,13 @@ mod patience;
 mod requests;
 mod stream;
 mod totals;
+mod undelivered;
 
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 pub use intake::{Batch, StreamIntake};
 use stream::StreamConn;
 pub use totals::Totals;
+use undelivered::Undelivered;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
@@ -98,6 +100,7 @@ pub struct Server {
     loss_in: Verdicts,
     loss_out: Verdicts,
     totals: Totals,
+    undelivered: Undelivered,
     draining: Option<Draining>,
 }
 
@@ -127,6 +130,7 @@ impl Server {
             loss_in: Verdicts::new(config.loss_in.clone(), config.seed, Direction::Up),
             loss_out: Verdicts::new(config.loss_out.clone(), config.seed, Direction::Down),
             totals: Totals::default(),
+            undelivered: Undelivered::default(),
             draining: None,
             config,
         }
@@ -136,6 +140,7 @@ impl Server {
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals;
         totals.hub = self.hub.stats();
+        totals.waiting = self.hub.waiting();
         totals.pending_bytes = self.hub.memory();
         totals.loss_in = totals::Loss::of(&self.loss_in);
         totals.loss_out = totals::Loss::of(&self.loss_out);
@@ -210,9 +215,8 @@ impl Server {
     fn end_session(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.end(key) else { return };
         let undelivered = session.undelivered();
-        if undelivered > 0 {
-            log::warn!("{} is gone, {undelivered} messages for it undelivered", session.name);
-        }
+        log::debug!("{}: the session ends", session.name);
+        self.undelivered.report(now, &session.name, undelivered);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {

@@ -184,6 +184,9 @@ impl Server {
         if let (Path::Datagram(way), false) = (path, tagged) {
             self.bare.insert(way.peer, key);
         }
+        if let Some(session) = self.hub.get(key) {
+            log::debug!("{}: a session begins", session.name);
+        }
         self.registered(key, frame);
         self.arm(key);
         Ok(key)

@@ -476,3 +476,13 @@ fn a_goodbye_carries_the_acknowledgement_of_all_that_came_so_that_a_lost_one_lea
     assert!(sim.run_until(secs(10), |sim| sim.client(bob).is_closed()));
     assert_eq!(sim.server().totals().hub.undelivered, 0);
 }
+
+#[test]
+fn no_datagram_is_larger_than_the_limit_not_even_an_echo_to_a_stranger() {
+    let mut desk = Desk::open();
+    let (a, padding) = (addr(1, 1), "p".repeat(1_300));
+    assert_eq!(desk.datagram(a, format!("@1 PNG 1301 {padding}")), ["@1 ERR 0014 413 Too long!"]);
+    assert_eq!(desk.datagram(a, format!("PNG 1301 {padding}")), ["ERR 0010 Too long!"]);
+    let mut wide = Desk::new(ServerConfig { max_datagram: 2_000, ..ServerConfig::default() });
+    assert_eq!(wide.datagram(a, format!("PNG 1301 {padding}")), [format!("ACK 1301 {padding}")]);
+}

@@ -264,8 +264,8 @@ impl Desk<'_> {
 
 /// To the microsecond, which is more than a timer keeps.
 fn rounded(time: Duration) -> String {
-    let micros = (time + Duration::from_nanos(500)).as_micros();
-    seconds(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
+    let millis = (time + Duration::from_micros(500)).as_millis();
+    seconds(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
 }
 
 /// What went wrong with which request, and whose fault it is; `None` when nothing did.
@@ -284,12 +284,10 @@ fn failure(request: &Request, ended: &Ended) -> Option<String> {
             ))
         }
         Outcome::Unknown => Some(format!(
-            "unknown: {what}: no answer after {} (done once or not at all; the network or the server is at fault)",
+            "unknown: {what}: no answer after {} (done once or not at all)",
             tries(ended.sends, "send", "sends")
         )),
-        Outcome::NeverSent => {
-            Some(format!("never sent: {what}: there was no session to send it in (not done)"))
-        }
+        Outcome::NeverSent => Some(format!("never sent: {what} (not done)")),
     }
 }
 
@@ -373,7 +371,7 @@ pub(super) fn reason(closed: &Closed, server: &str) -> Option<String> {
     match closed {
         Closed::Done => None,
         Closed::Refused(code, words) => Some(format!("{server} refused the registration: {code} {words}")),
-        Closed::GaveUp => Some(format!("gave up: no answer from {server}")),
+        Closed::GaveUp => Some(format!("gave up on {server}; is a server running there?")),
         Closed::ServerBye(None) => Some(format!("{server} said goodbye")),
         Closed::ServerBye(Some(words)) => Some(format!("{server} said goodbye: {words}")),
         Closed::TakenUp => Some("the session was taken up elsewhere".to_owned()),

@@ -25,7 +25,7 @@
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use crate::cli::{exit, policy};
+use crate::cli::{HostPort, exit, policy};
 use crate::client::{Client, Closed, Event};
 use crate::config::Transport;
 use crate::net::connect::{self, Command, Finish, Line, Progress};
@@ -146,18 +146,19 @@ impl<T: Task> Command for Running<'_, T> {
 impl<T: Task> Running<'_, T> {
     /// Says how it went and makes an exit code of it.
     fn finish(mut self, plan: &Plan, finish: &Finish) -> u8 {
-        if let Some(code) = output_failed(&mut self.desk.console) {
-            return code;
-        }
-        self.desk.show_never_sent();
-        self.tell_why(plan, finish);
         let transport = plan.connect.client.transport;
+        let output_failed = output_failed(&mut self.desk.console);
+        if output_failed.is_none() {
+            self.tell_why(plan, finish);
+            self.desk.show_never_sent();
+            self.task.tell_short(&mut self.desk);
+        }
         self.desk.console.note(&self.desk.tally.line(&finish.stats, transport));
-        self.code(transport, finish)
+        output_failed.unwrap_or_else(|| self.code(transport, finish))
     }
 
     fn tell_why(&mut self, plan: &Plan, finish: &Finish) {
-        let server = format!("{}:{}", plan.connect.host, plan.connect.port);
+        let server = HostPort { host: plan.connect.host.clone(), port: plan.connect.port }.to_string();
         let reason = match &finish.closed {
             Some(closed) => desk::reason(closed, &server),
             None => Some(format!("cannot reach {server}")).filter(|_| !finish.interrupted),

@@ -87,6 +87,9 @@ impl Args {
     pub fn resolve(self, rng: &mut impl Rng) -> Result<Plan, String> {
         let policy = self.policy.resolve()?;
         let task = self.command.map_or(Ok(Task::Chat), CommandArgs::resolve)?;
+        if self.json && self.policy.explain {
+            return Err("--explain prints text; leave --json out".to_owned());
+        }
         if self.host.port == 0 {
             return Err(format!("`{}` has port 0, which no server listens on", self.host));
         }
@@ -264,6 +267,7 @@ mod tests {
             (&["--host", "a:65536"][..], "`a:65536` has no port from 0 to 65535"),
             (&["--host", "a"], "has no port"),
             (&["--host", "a:0"], "`a:0` has port 0"),
+            (&["--json", "--explain"], "leave --json out"),
             (&["--mode", "sctp"], "possible values: tcp, udp"),
             (&["--name", ""], "`` is not a name"),
             (&["--name", "a b"], "`a b` is not a name: it must be one word"),

@@ -60,6 +60,11 @@ pub(super) trait Task {
         false
     }
 
+    /// Says what is short, where the outcomes do not.
+    fn tell_short(&self, desk: &mut Desk<'_>) {
+        let _ = desk;
+    }
+
     /// Whether something went wrong that is nobody's but this program's: standard input cannot be read.
     fn has_failed(&self) -> bool {
         false
@@ -172,6 +177,12 @@ impl Task for Listen {
 
     fn is_short(&self) -> bool {
         self.left.is_some_and(|left| left > 0)
+    }
+
+    fn tell_short(&self, desk: &mut Desk<'_>) {
+        if let Some(left) = self.left.filter(|left| *left > 0) {
+            desk.console.note(&format!("{left} of the wanted messages did not come"));
+        }
     }
 }
 

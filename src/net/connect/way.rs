@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides anything: a lost connection is told to the client, who says when to make another.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -30,8 +31,16 @@ pub(super) type Host = (String, u16);
 /// The way to the server.
 #[derive(Debug)]
 pub(super) enum Way {
-    Datagrams(Async<UdpSocket>),
+    Datagrams(Datagrams),
     Stream(Stream),
+}
+
+/// Datagrams to one address at a time.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    socket: Async<UdpSocket>,
+    /// The other addresses of the host.
+    others: VecDeque<SocketAddr>,
 }
 
 /// Stream connections.
@@ -55,16 +64,11 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Way {
-    /// A socket that talks to the first address of `host` alone.
+    /// A socket that talks to the first address of `host`, and to the next where nobody is.
     pub(super) async fn datagrams(host: Host) -> io::Result<Self> {
-        let server = resolve(&host).await?.into_iter().next().ok_or_else(no_address)?;
-        let unspecified = match server {
-            SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
-            SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
-        };
-        let socket = Async::<UdpSocket>::bind(unspecified)?;
-        socket.get_ref().connect(server)?;
-        Ok(Self::Datagrams(socket))
+        let mut others: VecDeque<SocketAddr> = resolve(&host).await?.into();
+        let first = others.pop_front().ok_or_else(no_address)?;
+        Ok(Self::Datagrams(Datagrams { socket: talk_to(first)?, others }))
     }
 
     /// No connection yet.
@@ -111,7 +115,7 @@ impl Way {
     pub(super) async fn send(&mut self, mut bytes: Vec<u8>) {
         match self {
             // Whatever goes wrong with a datagram, an ICMP answer to an earlier one too, is a loss.
-            Self::Datagrams(socket) => {
+            Self::Datagrams(Datagrams { socket, .. }) => {
                 if let Err(error) = socket.send(&bytes).await {
                     log::debug!("a datagram was not sent: {error}");
                 }
@@ -125,7 +129,7 @@ impl Way {
     /// Takes in whatever is there and writes whatever can be written, without waiting.
     pub(super) fn work(&mut self, now: Instant, client: &mut Client) {
         match self {
-            Self::Datagrams(socket) => receive(socket.get_ref(), now, client),
+            Self::Datagrams(datagrams) => datagrams.receive(now, client),
             Self::Stream(stream) => stream.work(now, client),
         }
     }
@@ -141,7 +145,7 @@ impl Way {
     /// Waits until [`Way::work`] has something to do.
     pub(super) async fn ready(&mut self) {
         match self {
-            Self::Datagrams(socket) => drop(socket.readable().await),
+            Self::Datagrams(Datagrams { socket, .. }) => drop(socket.readable().await),
             Self::Stream(stream) => stream.ready().await,
         }
     }
@@ -158,14 +162,44 @@ impl Way {
     }
 }
 
-fn receive(socket: &UdpSocket, now: Instant, client: &mut Client) {
-    let mut buffer = vec![0; MAX_DATAGRAM];
-    for _ in 0..READS * READS {
-        match socket.recv(&mut buffer) {
-            Ok(n) => client.handle_datagram(now, buffer.get(..n).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            // "Connection refused" says that nobody is there yet, or no more: the schedule goes on.
-            Err(error) => log::debug!("nothing received: {error}"),
+/// A socket that talks to one address alone.
+fn talk_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
+    let unspecified = match server {
+        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+    };
+    let socket = Async::<UdpSocket>::bind(unspecified)?;
+    socket.get_ref().connect(server)?;
+    Ok(socket)
+}
+
+impl Datagrams {
+    fn receive(&mut self, now: Instant, client: &mut Client) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        for _ in 0..READS * READS {
+            match self.socket.get_ref().recv(&mut buffer) {
+                Ok(n) => client.handle_datagram(now, buffer.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // "Connection refused" says that nobody is there yet, or no more: the schedule goes on.
+                Err(error) => {
+                    log::debug!("nothing received: {error}");
+                    if error.kind() == io::ErrorKind::ConnectionRefused && !client.has_heard() {
+                        return self.try_next();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where nobody is at an address of the host, and nobody was heard yet, its next address may be the one; the first has
+    /// its turn again after the last, as the server may be started later.
+    fn try_next(&mut self) {
+        let here = self.socket.get_ref().peer_addr();
+        if let Some(next) = self.others.pop_front()
+            && let Ok(socket) = talk_to(next)
+        {
+            self.socket = socket;
+            self.others.extend(here);
         }
     }
 }
