@@ -7,6 +7,7 @@ use super::tasks::{MAX_OPEN, Task};
 use crate::client::Client;
 use crate::escape::escape_short;
 use crate::net::connect::{Line, Progress};
+use crate::reliable::Outcome;
 use crate::wire::{Verb, split_word};
 
 const HELP: [&str; 6] = [
@@ -109,11 +110,19 @@ impl Task for Chat {
 
     fn on_registered(&mut self, desk: &mut Desk<'_>, resumed: bool) {
         desk.show_registered(resumed);
+        if !resumed {
+            desk.console.note("write TARGET message; /help lists the commands");
+        }
     }
 
     fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
-        if ending.request.verb == Verb::Lst {
-            desk.show_names(ending);
+        let is_acked = matches!(ending.ended.outcome, Outcome::Acked(_));
+        let room = ending.request.target.as_deref().unwrap_or_default();
+        match ending.request.verb {
+            Verb::Lst => desk.show_names(ending),
+            Verb::Jon if is_acked => desk.console.note(&format!("joined {room}")),
+            Verb::Lev if is_acked => desk.console.note(&format!("left {room}")),
+            _ => {}
         }
     }
 
