@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::{Attempts, Backoff, RttEstimator, WINDOW};
+use crate::units::later;
 use crate::wire::{Frame, Id, Verb};
+
+/// How often a request is sent again on a new connection without using up a send of its policy: a server that cuts every
+/// connection cannot keep a client asking for ever.
+const MAX_MOVES: u32 = 8;
 
 /// Names a request from the moment it is asked; ids come later, with the first send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,9 +78,18 @@ struct InFlight {
     attempts: Attempts,
     first_sent: Instant,
     due: Instant,
+    /// There is a new connection, on which it has not been sent yet.
+    is_to_move: bool,
+    /// How often it was sent again on a new connection.
+    moves: u32,
 }
 
 impl InFlight {
+    /// All sends, those on new connections included.
+    fn sends(&self) -> u32 {
+        self.attempts.sends() + self.moves
+    }
+
     /// When nothing can be sent, the only thing left to happen: the end of the last send's wait, or of the deadline.
     fn end(&self) -> Option<Instant> {
         if self.attempts.has_sends_left() { self.attempts.deadline() } else { Some(self.due) }
@@ -175,7 +189,11 @@ impl Requests {
 
     /// When [`Requests::handle_timeout`] or, if one `may_send`, [`Requests::poll_transmit`] has something to do.
     pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
-        let due = |request: &InFlight| if may_send { Some(request.due) } else { request.end() };
+        let due = |request: &InFlight| match may_send {
+            true if request.is_to_move => Some(request.first_sent),
+            true => Some(request.due),
+            false => request.end(),
+        };
         self.in_flight.values().filter_map(due).min()
     }
 
@@ -197,22 +215,33 @@ impl Requests {
     /// Encodes into `out` the next frame to be sent at `now`: a repeat that is due, or a new request.
     pub fn poll_transmit(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
         self.handle_timeout(now);
-        match self.find(|request| request.due <= now) {
+        match self.find(|request| request.is_to_move || request.due <= now) {
             Some(id) => self.repeat(now, id, rng, out),
             None => self.send_new(now, rng, out),
         }
     }
 
-    /// There is a connection again: what is in flight and has sends left is due at once.
+    /// There is a connection again: what is in flight is sent again at once. That is no failure of a send, so it uses up
+    /// none of the policy's; only who is cut off again and again goes back to these.
     pub fn repeat_all(&mut self, now: Instant) {
-        for request in self.in_flight.values_mut().filter(|request| request.attempts.has_sends_left()) {
-            request.due = now;
+        for request in self.in_flight.values_mut() {
+            if request.moves < MAX_MOVES {
+                request.is_to_move = true;
+            } else if request.attempts.has_sends_left() {
+                request.due = now;
+            }
         }
     }
 
     fn repeat(&mut self, now: Instant, id: Id, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
         let request = self.in_flight.get_mut(&id)?;
-        request.due = request.attempts.send(now, self.rtt.rto(), rng)?;
+        if std::mem::take(&mut request.is_to_move) {
+            request.moves += 1;
+            let wait = later(now, self.policy.ack_timeout()).max(request.due);
+            request.due = request.attempts.deadline().map_or(wait, |deadline| wait.min(deadline));
+        } else {
+            request.due = request.attempts.send(now, self.rtt.rto(), rng)?;
+        }
         self.stats.retries += 1;
         Some(request.encode(id, out))
     }
@@ -226,7 +255,7 @@ impl Requests {
         let due = attempts.send(now, self.rtt.rto(), rng)?;
         let asked = self.waiting.pop_front()?;
         self.next_id += 1;
-        let request = InFlight { asked, attempts, first_sent: now, due };
+        let request = InFlight { asked, attempts, first_sent: now, due, is_to_move: false, moves: 0 };
         let sent = request.encode(id, out);
         self.in_flight.insert(id, request);
         Some(sent)
@@ -250,7 +279,7 @@ impl InFlight {
     fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
         let Asked { ticket, verb, ref payload } = self.asked;
         Frame { id: Some(id), verb, payload }.encode(out);
-        Sent { ticket, id, verb, sends: self.attempts.sends(), due: self.due }
+        Sent { ticket, id, verb, sends: self.sends(), due: self.due }
     }
 }
 
@@ -262,7 +291,7 @@ impl Requests {
             self.stats.repeated_answers += u64::from(id.get() < self.next_id);
             return false;
         };
-        if request.attempts.sends() == 1 {
+        if request.sends() == 1 {
             // Karn's rule: an answer to a repeated request would be an ambiguous sample.
             self.rtt.sample(now.saturating_duration_since(request.first_sent));
         }
@@ -319,7 +348,7 @@ impl Requests {
             ticket: request.asked.ticket,
             verb: request.asked.verb,
             outcome,
-            sends: request.attempts.sends(),
+            sends: request.sends(),
             elapsed: Some(now.saturating_duration_since(request.first_sent)),
         });
     }

@@ -7,7 +7,7 @@ use sayagain::client::{Closed, Event};
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::hub::HubConfig;
 use sayagain::link::{Direction, LossModel};
-use sayagain::reliable::Outcome;
+use sayagain::reliable::{Backoff, Outcome};
 use sayagain::service::Service;
 use sayagain::sim::Fate;
 
@@ -164,8 +164,12 @@ fn a_tagged_request_in_an_untagged_session_is_answered_and_deduplicated() {
 
 /// Three people: ada sends 60 messages to bob, and what `cut_when` says cuts a connection.
 fn cut_story(cut_when: impl Fn(Direction, &str) -> bool + 'static, whose: usize) {
+    cut_story_of(patient(Transport::Stream, "ada"), cut_when, whose);
+}
+
+fn cut_story_of(config: ClientConfig, cut_when: impl Fn(Direction, &str) -> bool + 'static, whose: usize) {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Stream, "ada"));
+    let ada = sim.add_client(config);
     let bob = sim.add_client(patient(Transport::Stream, "bob"));
     let victim = sim.address_of([ada, bob][whose]);
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
@@ -194,6 +198,35 @@ fn cut_story(cut_when: impl Fn(Direction, &str) -> bool + 'static, whose: usize)
 #[test]
 fn a_tcp_cut_before_an_answer_loses_and_doubles_nothing() {
     cut_story(|direction, text| direction == Direction::Up && text.contains("SND") && text.ends_with('7'), 0);
+}
+
+#[test]
+fn a_tcp_cut_loses_and_doubles_nothing_either_where_a_request_is_sent_once_only() {
+    let once = ClientConfig::new(Transport::Stream, Some("ada"), Backoff::new(secs(1)).with_max_sends(1));
+    cut_story_of(
+        once,
+        |direction, text| direction == Direction::Up && text.contains("SND") && text.ends_with('7'),
+        0,
+    );
+}
+
+#[test]
+fn who_is_cut_off_at_every_request_gives_up_in_the_end() {
+    let mut sim = quiet();
+    let once = ClientConfig::new(Transport::Stream, Some("ada"), Backoff::new(secs(1)).with_max_sends(1));
+    let ada = sim.add_client(once);
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.set_filter(Box::new(|direction, _, bytes| {
+        if direction == Direction::Up && bytes.windows(4).any(|w| w == b"SND ") {
+            Fate::Cut
+        } else {
+            Fate::Pass
+        }
+    }));
+    let ticket = sim.client(ada).send(b"ada", b"?");
+    let events = crate::support::events_when_idle(&mut sim, ada);
+    assert_eq!(outcomes(&events)[&ticket], Outcome::Unknown);
+    assert!(sim.elapsed() < secs(10));
 }
 
 #[test]
