@@ -288,3 +288,39 @@ fn a_chat_prints_what_comes_while_it_waits_for_input() {
         assert_eq!(chat.wait().code, 0);
     }
 }
+
+#[test]
+fn a_deadline_ends_a_request_whatever_sends_are_left() {
+    let flags = "--timeout .02 --expb --max-sends 100 --deadline .1 --mode udp";
+    let ended = alone(&format!("{flags} --host {} ping -c 1", nobody()));
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(
+        ended.out, "seq=1 no answer after 3 tries\n",
+        "at 0, 0.02 and 0.06 s; the next would be at 0.14"
+    );
+}
+
+#[test]
+fn jitter_moves_each_timeout_within_its_bounds_and_a_seed_repeats_it() {
+    let waits = |jitter: &str, seed: u64| -> Vec<f64> {
+        let flags = "--timeout .04 --expb --max-timeout .04 --max-sends 6 --mode udp --json";
+        let ended = alone(&format!("{flags} --jitter {jitter} --seed {seed} --host {} ping -c 1", nobody()));
+        assert_eq!(ended.code, 3, "{ended:?}");
+        let objects = ended.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        objects
+            .filter(|object| object["type"] == "retry")
+            .map(|retry| retry["waiting_s"].as_f64().unwrap())
+            .collect()
+    };
+    for (jitter, least, most) in
+        [("none", 0.04, 0.04), ("equal", 0.02, 0.04), ("full", 0.001, 0.04), ("ratio:.5", 0.02, 0.04)]
+    {
+        let waits = waits(jitter, 1);
+        assert_eq!(waits.len(), 5, "{jitter}");
+        // What has passed of a wait when it is told is a moment.
+        assert!(waits.iter().all(|wait| (least - 0.01..=most).contains(wait)), "{jitter}: {waits:?}");
+    }
+    let (one, again, other) = (waits("equal", 1), waits("equal", 1), waits("equal", 2));
+    let differ = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(differ(&one, &again) < differ(&one, &other), "{one:?} {again:?} {other:?}");
+}

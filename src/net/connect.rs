@@ -23,6 +23,7 @@ use rand::rngs::SysRng;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_async_std::Signals;
 
+use super::rt;
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
 
@@ -130,7 +131,7 @@ pub struct Finish {
 ///
 /// Signals cannot be waited for, or there is no socket to be had.
 pub fn run(connect: &Connect, command: &mut impl Command, input: Box<dyn Read + Send>) -> io::Result<Finish> {
-    async_std::task::block_on(async {
+    rt::block_on(async {
         let mut signals = watch_signals()?;
         let host = (connect.host.clone(), connect.port);
         let way = match connect.client.transport {

@@ -1,6 +1,8 @@
 //! The runtime: the one file that names async-std. What is here exists in smol under the same or a similar name.
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,11 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
 /// Runs a future to its end on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     async_std::task::block_on(future)
+}
+
+/// Every address of a host, without blocking this thread.
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(async_std::net::ToSocketAddrs::to_socket_addrs(&(host, port)).await?.collect())
 }
 
 /// Lets the other tasks of this thread have their turn.

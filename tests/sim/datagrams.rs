@@ -486,3 +486,19 @@ fn no_datagram_is_larger_than_the_limit_not_even_an_echo_to_a_stranger() {
     let mut wide = Desk::new(ServerConfig { max_datagram: 2_000, ..ServerConfig::default() });
     assert_eq!(wide.datagram(a, format!("PNG 1301 {padding}")), [format!("ACK 1301 {padding}")]);
 }
+
+#[test]
+fn a_session_that_moves_begins_with_the_size_of_its_new_address_and_what_was_queued_goes_out_as_it_is() {
+    let mut desk = Desk::new(ServerConfig { max_datagram: 2_000, ..ServerConfig::default() });
+    let (home, away) = (addr(1, 1), addr(1, 2));
+    let token = register(&mut desk, home, "ada", &nonce(1));
+    desk.datagram(home, format!("~{token} @2 PNG 1901 {}", "p".repeat(1_900)));
+    let bob = desk.connect_as("REG 0004 bob");
+    let large = format!("SND 1505 ada {}", "x".repeat(1_500));
+    assert_eq!(desk.say(bob, &large), "");
+    assert!(desk.datagrams_to(home)[0].len() > 1_500);
+    let cookie = cookie_to_move(&mut desk, away, &token);
+    let heard = desk.datagram(away, format!("~{cookie} {}", reg(3, "ada", &token)));
+    assert!(heard.iter().any(|datagram| datagram.len() > 1_500), "promised before the move");
+    assert_eq!(desk.say(bob, &large), "ERR 0010 Too long!", "not promised any more");
+}

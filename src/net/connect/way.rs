@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use async_io::Async;
-use async_std::net::ToSocketAddrs as _;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending};
 
+use super::super::rt;
 use crate::client::Client;
 
 /// The longest datagram there is.
@@ -293,7 +293,7 @@ fn no_address() -> io::Error {
 }
 
 async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
-    Ok((host.0.as_str(), host.1).to_socket_addrs().await?.collect())
+    rt::resolve(&host.0, host.1).await
 }
 
 /// Tries the addresses of `host` in turn. The error is that of the last.

@@ -1,0 +1,147 @@
+//! The server's bounds and times, each set on the command line of the real program, and felt by a peer.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![expect(clippy::disallowed_methods, reason = "a real program takes real time")]
+
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+mod support;
+
+use support::eventually;
+use support::program::Program as AnyProgram;
+use support::server::{SOON, ServerProgram as Program};
+
+/// What a datagram gets for an answer; `None` when nothing comes.
+fn ask(socket: &UdpSocket, datagram: &str) -> String {
+    socket.send(datagram.as_bytes()).unwrap();
+    let mut buffer = [0; 9_000];
+    let count = socket.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+/// Whether a name is taken, as a newcomer learns it.
+fn is_taken(program: &Program, name: &str) -> bool {
+    let mut conn = program.connect();
+    conn.send(&format!("REG {:04} {name}BYE 0000", name.len() + 1));
+    match conn.rest().as_str() {
+        "" => false,
+        "ERR 0012 Name taken!" => true,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn linger_is_how_long_a_session_outlives_its_connection() {
+    for (linger, outlives) in [("0", false), ("60", true)] {
+        let program = Program::local(&["--linger", linger]);
+        let mut ada = program.connect();
+        ada.send("@1 REG 0028 ada ?AAAAAAAAAAAAAAAAAAAAAA");
+        ada.expect("@1 ACK 0023 ");
+        drop(ada);
+        if outlives {
+            assert!(is_taken(&program, "ada"));
+        } else {
+            eventually("the name is free", || !is_taken(&program, "ada"));
+        }
+        program.end();
+    }
+}
+
+#[test]
+fn idle_is_how_long_a_session_lives_after_its_last_datagram() {
+    let program = Program::local(&["--idle", ".2"]);
+    let socket = program.udp();
+    assert_eq!(ask(&socket, "REG 0004 ada\nLST 0000"), "ACK 0004 ada");
+    eventually("the name is free", || !is_taken(&program, "ada"));
+    assert_eq!(ask(&socket, "LST 0000"), "ERR 0016 Register first!");
+    program.end();
+}
+
+#[test]
+fn register_timeout_and_frame_timeout_cut_off_who_takes_longer() {
+    let program = Program::local(&["--register-timeout", ".2", "--frame-timeout", ".3"]);
+    let begun = Instant::now();
+    assert_eq!(program.connect().rest(), "ERR 0023 not registered in timeBYE 0000");
+    assert!(begun.elapsed() < SOON);
+    let mut slow = program.register("ada");
+    slow.send("SND 0100 ada");
+    assert_eq!(slow.rest(), "ERR 0027 frame not finished in timeBYE 0000");
+    program.end();
+}
+
+#[test]
+fn max_message_is_the_longest_payload_that_is_read() {
+    let program = Program::local(&["--max-message", "100"]);
+    let mut conn = program.connect();
+    conn.send(&format!("PNG 0100 {}", "p".repeat(99)));
+    conn.expect(&format!("ACK 0100 {}", "p".repeat(99)));
+    conn.send("PNG 0101");
+    assert_eq!(conn.rest(), "ERR 0036 length 101 is over the limit of 100BYE 0000");
+    program.end();
+}
+
+#[test]
+fn max_pending_and_max_memory_bound_what_waits() {
+    for options in [["--max-pending", "500"], ["--max-memory", "500"]] {
+        let program = Program::local(&options);
+        let mut ada = program.connect();
+        // A tagged session that never acknowledges keeps all that it was sent.
+        ada.send("@1 REG 0028 ada ?AAAAAAAAAAAAAAAAAAAAAA");
+        let mut bob = program.register("bob");
+        let text = "x".repeat(200);
+        bob.send(&format!("SND 0205 ada {text}SND 0205 ada {text}PNG 0000"));
+        bob.expect("ERR 0012 Queue full!ACK 0000");
+        // Who never acknowledges would be waited for.
+        drop(ada);
+        program.end();
+    }
+}
+
+#[test]
+fn max_datagram_is_the_largest_that_is_sent() {
+    let ping = format!("PNG 1301 {}", "p".repeat(1_300));
+    let usual = Program::local(&[]);
+    assert_eq!(ask(&usual.udp(), &ping), "ERR 0010 Too long!");
+    let wide = Program::local(&["--max-datagram", "2000"]);
+    assert_eq!(ask(&wide.udp(), &ping), ping.replace("PNG", "ACK"));
+    usual.end();
+    wide.end();
+}
+
+#[test]
+fn bare_udp_says_from_where_a_plain_reg_is_enough() {
+    for (networks, answer) in [
+        ("", "ERR 0020 Address not proven!"),
+        ("10.0.0.0/8,::1", "ERR 0020 Address not proven!"),
+        ("10.0.0.0/8,127.0.0.1", "ACK 0004 ada"),
+    ] {
+        let program = Program::local(&["--bare-udp", networks]);
+        assert_eq!(ask(&program.udp(), "REG 0004 ada\nLST 0000"), answer, "{networks:?}");
+        program.end();
+    }
+}
+
+#[test]
+fn verbose_tells_of_each_session() {
+    let verbose = Program::local(&["-v"]);
+    drop(verbose.register("ada"));
+    verbose.wait_for_log("ada: a session begins");
+    verbose.wait_for_log("ada: the session ends");
+    verbose.end();
+}
+
+#[test]
+fn quiet_leaves_nothing_but_the_totals() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.args(["--host", "127.0.0.1:0", "-q"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let program = AnyProgram::spawn(&mut command);
+    eventually("it listens", || program.out().contains("listening on udp://"));
+    program.signal("TERM");
+    let ended = program.wait();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.err.lines().count(), 1, "{ended:?}");
+    assert!(ended.err.contains("sessions 0, messages 0, "), "{ended:?}");
+}
