@@ -8,6 +8,7 @@ use std::str::FromStr;
 use log::{LevelFilter, Log, Metadata, Record};
 
 pub mod client;
+pub mod lab;
 pub mod policy;
 pub mod server;
 
@@ -23,6 +24,8 @@ pub mod exit {
     pub const GAVE_UP: u8 = 3;
     /// No answer of any kind ever came over TCP.
     pub const NO_CONNECTION: u8 = 4;
+    /// What was asserted of a measurement does not hold.
+    pub const ASSERTION: u8 = 6;
     /// Interrupted.
     pub const INTERRUPTED: u8 = 130;
 }

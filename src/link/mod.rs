@@ -4,6 +4,7 @@
 //! first appeared ([`Flows`]), index its n-th datagram. Who only drops, like a server that simulates loss, needs
 //! [`Verdicts`] alone; [`Link`] carries datagrams through time as well.
 
+mod decision;
 mod flows;
 mod loss;
 mod rng;
@@ -11,6 +12,7 @@ mod rng;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+pub use decision::{Decision, Fate, Passage, Payload};
 pub use flows::{Flows, MAX_FLOWS, Place};
 pub use loss::{LossModel, Verdicts};
 pub use rng::{Direction, Drawn, Draws};
@@ -97,25 +99,32 @@ impl<T: Clone> Link<T> {
         }
     }
 
-    /// A datagram of `flow` enters the link at `now`.
+    /// A datagram of `flow` enters the link at `now`; returns what becomes of it.
     ///
     /// Its index is the number of datagrams of that flow that entered before it. A flow that has been forgotten, since
     /// [`MAX_FLOWS`] others were used after it, begins at 0 again.
-    pub fn send(&mut self, now: Instant, flow: u64, item: T) {
-        let index = self.index(flow);
-        if self.verdicts.lost(flow, index) {
-            return;
+    pub fn send(&mut self, now: Instant, flow: u64, item: T) -> Decision {
+        let place = Place { flow, index: self.index(flow) };
+        Decision { place, fate: self.judge(now, place, item) }
+    }
+
+    fn judge(&mut self, now: Instant, place: Place, item: T) -> Fate {
+        if self.verdicts.lost(place.flow, place.index) {
+            return Fate::Lost;
         }
-        if !self.config.moves() {
-            return self.put(now, 0, item);
+        let draws = self.config.moves().then(|| self.verdicts.draws().at(place.flow, place.index));
+        let (one, other) = self.config.delay;
+        let delay = uniform(one, other, draws.map_or(0, |drawn| drawn.delay));
+        let is_doubled = |drawn: &Drawn| self.config.duplicate.happens(drawn.duplicate);
+        let duplicate = draws.filter(is_doubled).map(|drawn| uniform(one, other, drawn.duplicate_delay));
+        if let Some(second) = duplicate {
+            self.duplicated += 1;
+            self.put(now, second, item.clone());
         }
-        let drawn = self.verdicts.draws().at(flow, index);
-        if !self.config.duplicate.happens(drawn.duplicate) {
-            return self.put(now, drawn.delay, item);
+        match self.put(now, delay, item) {
+            true => Fate::Passed(Passage { delay, duplicate, ..Passage::default() }),
+            false => Fate::QueueFull,
         }
-        self.duplicated += 1;
-        self.put(now, drawn.delay, item.clone());
-        self.put(now, drawn.duplicate_delay, item);
     }
 
     /// The next datagram that is due at `now`, if any: the earliest due, and of those the first sent.
@@ -153,15 +162,15 @@ impl<T: Clone> Link<T> {
         if self.config.draws() { self.counts.next(&flow, self.direction).index } else { 0 }
     }
 
-    /// Puts a datagram under way, to arrive after the delay that `draw` picks.
-    fn put(&mut self, now: Instant, draw: u64, item: T) {
+    /// Puts a datagram under way; returns whether there was room.
+    fn put(&mut self, now: Instant, delay: Duration, item: T) -> bool {
         if self.under_way.len() >= MAX_UNDER_WAY {
             self.overflowed += 1;
-            return;
+            return false;
         }
-        let (one, other) = self.config.delay;
-        self.under_way.insert((later(now, uniform(one, other, draw)), self.ordinal), item);
+        self.under_way.insert((later(now, delay), self.ordinal), item);
         self.ordinal += 1;
+        true
     }
 }
 
@@ -185,7 +194,9 @@ mod tests {
     /// Sends 0 to `n` - 1 in flow 0, all at once, and returns what arrives with the time it took.
     fn carry(link: &mut Link<u64>, n: u64) -> Vec<(u64, Duration)> {
         let start = origin();
-        (0..n).for_each(|item| link.send(start, 0, item));
+        for item in 0..n {
+            link.send(start, 0, item);
+        }
         let mut arrived = Vec::new();
         while let Some(due) = link.poll_timeout() {
             assert!(due == start || link.recv(due - Duration::from_nanos(1)).is_none());
@@ -309,7 +320,9 @@ mod tests {
         let arrivals = |others: u64| {
             let mut link = Link::new(config.clone(), 2, Direction::Up);
             for item in 0..500 {
-                (0..others).for_each(|other| link.send(now, other + 1, u64::MAX));
+                for other in 0..others {
+                    link.send(now, other + 1, u64::MAX);
+                }
                 link.send(now, 0, item);
             }
             std::iter::from_fn(|| link.recv(now)).filter(|item| *item != u64::MAX).collect::<Vec<_>>()
@@ -323,7 +336,9 @@ mod tests {
             LinkConfig { delay: (ms(5), ms(50)), duplicate: Probability::ONE, ..LinkConfig::perfect() };
         let mut link = Link::new(config, 1, Direction::Up);
         let now = origin();
-        (0..200_000).for_each(|flow| link.send(now, flow, ()));
+        for flow in 0..200_000 {
+            link.send(now, flow, ());
+        }
         assert_eq!(link.counts.len(), MAX_FLOWS);
         assert_eq!(link.under_way.len(), MAX_UNDER_WAY);
         assert_eq!(link.stats().overflowed, 400_000 - MAX_UNDER_WAY as u64);

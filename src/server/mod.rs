@@ -147,6 +147,11 @@ impl Server {
         totals
     }
 
+    /// How many messages were executed, and how many repeats answered from the window instead.
+    pub fn executions(&self) -> (u64, u64) {
+        (self.hub.stats().messages, self.totals.repeats)
+    }
+
     /// How many sessions live.
     pub fn sessions(&self) -> usize {
         self.hub.len()

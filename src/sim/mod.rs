@@ -32,7 +32,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::client::{Client, Event};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::link::{Direction, Link, LinkConfig};
+use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats};
 use crate::server::Server;
 use crate::service::Service;
 
@@ -65,6 +65,23 @@ pub enum Fate {
 /// Looks at everything that is sent, before the link does.
 pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> Fate>;
 
+/// What an observer sees of a datagram between a client and the server.
+#[derive(Clone, Copy, Debug)]
+pub enum Sighting {
+    /// It was sent, and its link has decided what becomes of it.
+    Sent(Decision),
+    /// It arrived.
+    Arrived {
+        /// Messages that the server executed because of it; none at a client.
+        executed: u64,
+        /// Repeats that the server answered from its window because of it; none at a client.
+        repeats: u64,
+    },
+}
+
+/// Looks on at every datagram: when (by the virtual clock), which way, the client's address, its bytes, what happened.
+pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sighting) + Send>;
+
 #[derive(Debug)]
 struct Node {
     client: Client,
@@ -92,6 +109,7 @@ pub struct Sim {
     seed: u64,
     next_conn: u64,
     filter: Option<Filter>,
+    observer: Option<Observer>,
     trace: SipHasher13,
 }
 
@@ -122,6 +140,7 @@ impl Sim {
             seed,
             next_conn: 1,
             filter: None,
+            observer: None,
             trace: SipHasher13::new_with_keys(0, 0),
         }
     }
@@ -170,6 +189,22 @@ impl Sim {
     /// Looks at everything that is sent from now on.
     pub fn set_filter(&mut self, filter: Filter) {
         self.filter = Some(filter);
+    }
+
+    /// Shows every datagram that is sent or arrives from now on.
+    pub fn set_observer(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
+    /// Replaces the links, to the server and from it; what is under way on the old ones is lost.
+    pub fn set_links(&mut self, up: LinkConfig, down: LinkConfig) {
+        self.up = Link::new(up, self.seed, Direction::Up);
+        self.down = Link::new(down, self.seed, Direction::Down);
+    }
+
+    /// What the links have done so far, to the server and from it.
+    pub fn link_stats(&self) -> (LinkStats, LinkStats) {
+        (self.up.stats(), self.down.stats())
     }
 }
 

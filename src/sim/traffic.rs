@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::{ClientId, Fate, Packet, Sim};
+use super::{ClientId, Fate, Packet, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
@@ -154,15 +154,23 @@ impl Sim {
 
     pub(super) fn send_up(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
         if self.judge(Direction::Up, addr, &bytes) == Fate::Pass {
-            let flow = self.flow(addr);
-            self.up.send(self.now, flow, Packet { addr, bytes });
+            self.observed_send(Direction::Up, addr, bytes);
         }
     }
 
     fn send_down(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
         if self.judge(Direction::Down, addr, &bytes) == Fate::Pass {
-            let flow = self.flow(addr);
-            self.down.send(self.now, flow, Packet { addr, bytes });
+            self.observed_send(Direction::Down, addr, bytes);
+        }
+    }
+
+    fn observed_send(&mut self, direction: Direction, addr: SocketAddr, bytes: Vec<u8>) {
+        let flow = self.flow(addr);
+        let shown = self.observer.is_some().then(|| bytes.clone());
+        let link = if direction == Direction::Up { &mut self.up } else { &mut self.down };
+        let decision = link.send(self.now, flow, Packet { addr, bytes });
+        if let (Some(observer), Some(shown)) = (&mut self.observer, shown) {
+            observer(self.now, direction, addr, &shown, Sighting::Sent(decision));
         }
     }
 
@@ -184,10 +192,20 @@ impl Sim {
 /// Input: from links and pipes into the clients and the server.
 impl Sim {
     pub(super) fn arrive(&mut self) {
-        while let Some(packet) = self.up.recv(self.now) {
-            self.server.datagram(self.now, Peer { door: 0, addr: packet.addr }, &packet.bytes);
+        while let Some(Packet { addr, bytes }) = self.up.recv(self.now) {
+            let before = self.server.executions();
+            self.server.datagram(self.now, Peer { door: 0, addr }, &bytes);
+            let after = self.server.executions();
+            if let Some(observer) = &mut self.observer {
+                let (executed, repeats) = (after.0 - before.0, after.1 - before.1);
+                observer(self.now, Direction::Up, addr, &bytes, Sighting::Arrived { executed, repeats });
+            }
         }
         while let Some(packet) = self.down.recv(self.now) {
+            if let Some(observer) = &mut self.observer {
+                let sighting = Sighting::Arrived { executed: 0, repeats: 0 };
+                observer(self.now, Direction::Down, packet.addr, &packet.bytes, sighting);
+            }
             match self.nodes.iter_mut().find(|node| node.addr == packet.addr) {
                 Some(node) => node.client.handle_datagram(self.now, &packet.bytes),
                 None => self.strays.entry(packet.addr).or_default().push(packet.bytes),

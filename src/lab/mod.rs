@@ -1,0 +1,1 @@
+//! Loss experiments: plans, trials on the virtual clock or over sockets, statistics, pictures.
