@@ -80,7 +80,7 @@ pub enum Sighting {
 }
 
 /// Looks on at every datagram: when (by the virtual clock), which way, the client's address, its bytes, what happened.
-pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sighting) + Send>;
+pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sighting)>;
 
 #[derive(Debug)]
 struct Node {

@@ -1,0 +1,146 @@
+//! Statistics of what was measured: proportions with their intervals, means with their errors. Each with its formula.
+
+/// The two-sided 95 % quantile of the normal distribution.
+const Z95: f64 = 1.959_963_984_540_054;
+
+/// The 95 % Wilson score interval of a proportion: `(low, high)`, both from 0 to 1; `None` without trials.
+///
+/// With z = 1.96, n trials and p = successes/n, its middle is (p + z²/2n) / (1 + z²/n) and its half width
+/// z sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n) (Wilson, 1927). Other than the usual interval it is not empty where
+/// all or none succeeded.
+///
+/// ```
+/// let (low, high) = sayagain::lab::stats::wilson(99, 100).unwrap();
+/// assert!((low - 0.9455).abs() < 1e-4 && (high - 0.9982).abs() < 1e-4);
+/// ```
+#[must_use]
+pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
+    if trials == 0 {
+        return None;
+    }
+    let (n, p) = (trials as f64, successes as f64 / trials as f64);
+    let spread = Z95 * Z95 / n;
+    let middle = (p + spread / 2.0) / (1.0 + spread);
+    let half = (spread * (p * (1.0 - p) + spread / 4.0)).sqrt() / (1.0 + spread);
+    // What rounding leaves at the ends is nothing.
+    let low = if successes == 0 { 0.0 } else { middle - half };
+    let high = if successes == trials { 1.0 } else { middle + half };
+    Some((low, high))
+}
+
+/// How far a measured proportion is from the expected one, in standard errors sqrt(p(1-p)/n) of the expected one.
+///
+/// `None` without trials, and where something impossible was measured or something certain was not, which no number of
+/// standard errors expresses.
+#[must_use]
+pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
+    if trials == 0 {
+        return None;
+    }
+    let (n, p) = (trials as f64, successes as f64 / trials as f64);
+    in_errors(p - expected, (expected * (1.0 - expected) / n).sqrt())
+}
+
+/// Counts, sums and sums of squares, from which mean and standard error follow; whole numbers, so that the order in
+/// which parts are added changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moments {
+    count: u64,
+    sum: u128,
+    squares: u128,
+}
+
+impl Moments {
+    /// Adds one value.
+    pub fn add(&mut self, value: u64) {
+        self.count += 1;
+        self.sum += u128::from(value);
+        self.squares = self.squares.saturating_add(u128::from(value) * u128::from(value));
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.squares = self.squares.saturating_add(other.squares);
+    }
+
+    /// The mean; `None` without values.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    /// How far the mean is from the expected one, in standard errors s/sqrt(n) of the sample; `None` without values, and
+    /// where all values are the same and not as expected.
+    #[must_use]
+    pub fn z(&self, expected: f64) -> Option<f64> {
+        let mean = self.mean()?;
+        let n = self.count as f64;
+        let variance = (self.squares as f64 / n - mean * mean).max(0.0) * n / (n - 1.0).max(1.0);
+        in_errors(mean - expected, (variance / n).sqrt())
+    }
+}
+
+/// A difference in standard errors; what differs by no more than rounding does not differ.
+fn in_errors(difference: f64, error: f64) -> Option<f64> {
+    match difference {
+        _ if error > 0.0 => Some(difference / error),
+        d if d.abs() < 1e-12 => Some(0.0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_intervals_are_those_of_the_textbook() {
+        // Newcombe, 1998, Statistics in Medicine 17: 857-872, table I, method 3.
+        for (successes, trials, low, high) in [
+            (81, 263, 0.2553, 0.3662),
+            (15, 148, 0.0624, 0.1605),
+            (0, 20, 0.0000, 0.1611),
+            (1, 29, 0.0061, 0.1718),
+        ] {
+            let interval = wilson(successes, trials).unwrap();
+            assert!((interval.0 - low).abs() < 5e-5, "{interval:?}");
+            assert!((interval.1 - high).abs() < 5e-5, "{interval:?}");
+        }
+        assert_eq!(wilson(0, 0), None);
+        assert_eq!(wilson(7, 7).unwrap().1, 1.0);
+    }
+
+    #[test]
+    fn a_proportion_is_compared_in_standard_errors() {
+        assert_eq!(proportion_z(60, 100, 0.5), Some(0.09999999999999998 / 0.05));
+        assert_eq!(proportion_z(100, 100, 1.0), Some(0.0));
+        assert_eq!(proportion_z(99, 100, 1.0), None, "it cannot be");
+        assert_eq!(proportion_z(0, 0, 0.5), None);
+    }
+
+    #[test]
+    fn moments_do_not_depend_on_the_order_of_their_parts() {
+        let (mut whole, mut left, mut right) = (Moments::default(), Moments::default(), Moments::default());
+        for value in [3, 1, 4, 1, 5, 9, 2, 6] {
+            whole.add(value);
+            if value % 2 == 0 { left.add(value) } else { right.add(value) }
+        }
+        right.merge(&left);
+        assert_eq!(right, whole);
+        assert_eq!(whole.mean(), Some(31.0 / 8.0));
+        // Sample standard deviation 2.7484, error 0.97170.
+        assert!((whole.z(2.875).unwrap() - 1.0 / 0.971_70).abs() < 1e-4);
+        assert_eq!(Moments::default().mean(), None);
+        assert_eq!(Moments::default().z(1.0), None);
+    }
+
+    #[test]
+    fn values_that_never_vary_are_as_expected_or_incomparable() {
+        let mut ones = Moments::default();
+        (0..5).for_each(|_| ones.add(1));
+        assert_eq!(ones.z(1.0), Some(0.0));
+        assert_eq!(ones.z(1.5), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! Times to an answer: how many were how long, in memory that does not grow with their number.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::stats::Moments;
+
+/// Significant digits that a time is kept with. Multiples of a timeout, which most times are, have fewer, so they are
+/// kept exactly; that is why these are decimal, unlike the buckets of a histogram with powers of two.
+const DIGITS: u32 = 4;
+
+/// How many steps a CDF is written with at most.
+const STEPS: u64 = 40;
+
+/// Times, rounded to four significant digits: a few ten thousand different ones between a microsecond and ten years at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// How often, by rounded nanoseconds.
+    counts: BTreeMap<u64, u64>,
+    total: u64,
+    /// In microseconds.
+    moments: Moments,
+    /// Exact.
+    longest: Duration,
+}
+
+impl Times {
+    /// Adds one time.
+    pub fn add(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        *self.counts.entry(rounded(nanos)).or_default() += 1;
+        self.total += 1;
+        self.moments.add(nanos / 1_000);
+        self.longest = self.longest.max(time);
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (nanos, count) in &other.counts {
+            *self.counts.entry(*nanos).or_default() += count;
+        }
+        self.total += other.total;
+        self.moments.merge(&other.moments);
+        self.longest = self.longest.max(other.longest);
+    }
+
+    /// The time within which this part of all times lies, in seconds: the least time so that at least `part` of them are
+    /// no longer (nearest rank). `None` without times.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let mut below = 0;
+        let within = |(nanos, count): (&u64, &u64)| {
+            below += count;
+            (below as f64 >= part * self.total as f64).then(|| seconds(*nanos))
+        };
+        self.counts.iter().find_map(within)
+    }
+
+    /// The longest, exactly, in seconds.
+    #[must_use]
+    pub fn longest(&self) -> Option<f64> {
+        (self.total > 0).then(|| self.longest.as_secs_f64())
+    }
+
+    /// The mean, in seconds.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        Some(self.moments.mean()? / 1e6)
+    }
+
+    /// How far the mean is from the expected one, in standard errors; `expected` in seconds.
+    #[must_use]
+    pub fn z(&self, expected: f64) -> Option<f64> {
+        self.moments.z(expected * 1e6)
+    }
+
+    /// The cumulative distribution: seconds, and the part of `trials` that took no longer, ascending; 40 steps at most, each
+    /// a time that occurred, the last the longest.
+    #[must_use]
+    pub fn cdf(&self, trials: u64) -> Vec<(f64, f64)> {
+        let (mut below, mut told, mut steps) = (0, 0, Vec::new());
+        for (nanos, count) in &self.counts {
+            below += count;
+            if self.counts.len() as u64 <= STEPS
+                || below - told >= self.total.div_ceil(STEPS)
+                || below == self.total
+            {
+                told = below;
+                steps.push((seconds(*nanos), below as f64 / trials as f64));
+            }
+        }
+        steps
+    }
+}
+
+/// To [`DIGITS`] significant digits, the nearest.
+fn rounded(nanos: u64) -> u64 {
+    let digits = nanos.checked_ilog10().map_or(1, |log| log + 1);
+    let unit = 10_u64.pow(digits.saturating_sub(DIGITS));
+    nanos.saturating_add(unit / 2) / unit * unit
+}
+
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(millis: impl IntoIterator<Item = u64>) -> Times {
+        let mut times = Times::default();
+        millis.into_iter().for_each(|ms| times.add(Duration::from_millis(ms)));
+        times
+    }
+
+    #[test]
+    fn sums_of_timeouts_are_kept_exactly() {
+        for nanos in [0, 1, 100_000_000, 700_000_000, 12_700_000_000, 25_500_000_000, 123_000_000_000] {
+            assert_eq!(rounded(nanos), nanos);
+        }
+        assert_eq!(rounded(1_234_549_999), 1_235_000_000);
+        assert_eq!(rounded(99_996), 100_000);
+        assert_eq!(rounded(u64::MAX) % 1_000_000_000_000_000, 0);
+    }
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let times = times(1..=100);
+        assert_eq!(times.quantile(0.5), Some(0.05));
+        assert_eq!(times.quantile(0.9), Some(0.09));
+        assert_eq!(times.quantile(0.99), Some(0.099));
+        assert_eq!(times.quantile(1.0), Some(0.1));
+        assert_eq!((times.longest(), times.mean()), (Some(0.1), Some(0.0505)));
+        assert_eq!(Times::default().quantile(0.5), None);
+        assert_eq!(Times::default().longest(), None);
+    }
+
+    #[test]
+    fn a_cdf_ends_at_the_part_of_the_trials_that_were_answered() {
+        let short = times([100, 100, 300]);
+        assert_eq!(short.cdf(4), [(0.1, 0.5), (0.3, 0.75)]);
+        let long = times(1..=1_000).cdf(2_000);
+        assert_eq!(long.len(), 40);
+        assert_eq!(long.first(), Some(&(0.025, 0.0125)));
+        assert_eq!(long.last(), Some(&(1.0, 0.5)));
+        assert!(long.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
+        assert_eq!(Times::default().cdf(5), []);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_the_times() {
+        let mut times = Times::default();
+        let mut nanos = 1_u64;
+        for step in 0..300_000_u64 {
+            nanos = nanos.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step | 1);
+            times.add(Duration::from_nanos(nanos % 100_000_000_000));
+        }
+        assert!(times.counts.len() < 40_000, "{}", times.counts.len());
+    }
+
+    #[test]
+    fn parts_add_up_in_any_order() {
+        let mut one = times(1..=50);
+        one.merge(&times(51..=100));
+        let mut other = times(51..=100);
+        other.merge(&times(1..=50));
+        assert_eq!(one, other);
+        assert_eq!(one, times(1..=100));
+    }
+}
