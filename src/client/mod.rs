@@ -353,7 +353,8 @@ impl Client {
 
     /// What a frame of this session begins with.
     fn prefixed(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // Room for the frame of a short message as well.
+        let mut bytes = Vec::with_capacity(128);
         if let (Transport::Datagram, Some(token)) = (self.config.transport, self.token) {
             encode_prefix(token, &mut bytes);
         }

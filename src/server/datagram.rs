@@ -339,6 +339,7 @@ impl Packer {
         if self.open.is_empty()
             && let Some(token) = self.token
         {
+            self.open.reserve(prefix + bytes.len());
             encode_prefix(token, &mut self.open);
         }
         self.open.append(&mut bytes);
