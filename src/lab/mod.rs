@@ -3,5 +3,6 @@
 pub mod point;
 pub mod stats;
 pub mod tally;
+pub mod theory;
 pub mod times;
 pub mod trial;

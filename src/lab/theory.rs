@@ -1,0 +1,350 @@
+//! What the mathematics say of one request under a retry policy, to stand beside what was measured.
+//!
+//! Taken for granted: each datagram is lost on its own account, with probability `up` on its way to the server and
+//! `down` on its way back, and an answer that arrives arrives at once. How likely an answer is at all says
+//! [`success`](crate::reliable::success). Nothing here draws or measures anything.
+
+use std::time::Duration;
+
+use crate::reliable::{Backoff, Growth, Jitter};
+use crate::units::{Factor, Probability};
+
+/// Jitter shortens no timeout below this, or below the timeout itself where that is shorter, in seconds: see
+/// [`Attempts`](crate::reliable::Attempts).
+const SHORTEST: f64 = 1e-3;
+
+/// How likely it is that one send is answered: its request and its answer both arrive.
+fn answered(up: Probability, down: Probability) -> f64 {
+    up.complement().get() * down.complement().get()
+}
+
+/// How often a request is sent on average, of at most `max` sends: each happens if none before it was answered.
+///
+/// With s = (1 - up)(1 - down) that is the sum of (1 - s)^k for k below `max`: (1 - (1 - s)^max) / s.
+#[must_use]
+pub fn sends(up: Probability, down: Probability, max: u32) -> f64 {
+    match answered(up, down) {
+        0.0 => f64::from(max),
+        // 1 - (1 - s)^max without the cancellation that would leave nothing of it where s is tiny.
+        each => -(f64::from(max) * (-each).ln_1p()).exp_m1() / each,
+    }
+}
+
+/// How often a request is executed on average by a server that remembers nothing: once for each send that arrives.
+#[must_use]
+pub fn executions_without_dedup(up: Probability, down: Probability, max: u32) -> f64 {
+    // Whether a send happens is decided before it is lost or not, so the two multiply.
+    sends(up, down, max) * up.complement().get()
+}
+
+/// How likely it is that a request is executed, of at most `max` sends, where the server executes none twice:
+/// 1 - up^max. Nothing else keeps it from being executed: as long as no send has arrived, there is no answer and the
+/// next send happens.
+#[must_use]
+pub fn executed(up: Probability, max: u32) -> f64 {
+    1.0 - up.get().powf(f64::from(max))
+}
+
+/// How long an answered request waits for its answer on average, in seconds from its first send.
+///
+/// The answer comes with the first send that makes both ways, so this is the mean of the sends' times, each weighed with
+/// how likely it is that it is the one. `None` where no exact mean is known: with no chance of an answer; with jitter
+/// and a deadline, or with a jitter whose timeouts may be cut by the cap in a way that depends on earlier draws; and
+/// with an adaptive policy whose measured timeout would differ from its first one.
+#[must_use]
+pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
+    let each = answered(up, down);
+    if each == 0.0 || is_moved_by_measuring(policy) {
+        return None;
+    }
+    let (mut weight, mut total, mut weighted) = (each, 0.0, 0.0);
+    for at in mean_offsets(policy)? {
+        total += weight;
+        weighted += weight * at;
+        weight *= 1.0 - each;
+    }
+    (total > 0.0).then(|| weighted / total)
+}
+
+/// Whether the timeout that is measured without any delay, which is the floor, is another than the first one.
+fn is_moved_by_measuring(policy: &Backoff) -> bool {
+    policy.adaptive() && policy.min_rto() != policy.ack_timeout()
+}
+
+/// The mean times of the sends in seconds from the first, where they are known.
+fn mean_offsets(policy: &Backoff) -> Option<Vec<f64>> {
+    let plain = || policy.schedule().map(|at| at.as_secs_f64());
+    match policy.jitter() {
+        Jitter::None => Some(plain().collect()),
+        _ if policy.deadline().is_some() => None,
+        Jitter::Initial(factor) => {
+            let stretch = f64::midpoint(1.0, factor.get());
+            (!is_capped(policy, factor)).then(|| plain().map(|at| at * stretch).collect())
+        }
+        Jitter::Decorrelated => decorrelated(policy),
+        Jitter::Full => Some(summed(policy, 0.0, 1.0)),
+        Jitter::Equal => Some(summed(policy, 0.5, 1.0)),
+        Jitter::Ratio(ratio) => Some(summed(policy, 1.0 - ratio.get(), 1.0 + ratio.get())),
+    }
+}
+
+/// Whether the cap can cut a timeout before the last send, when the first one is stretched by up to `factor`.
+fn is_capped(policy: &Backoff, factor: Factor) -> bool {
+    let steps = f64::from(policy.max_retransmit().saturating_sub(1));
+    let growth = match policy.growth() {
+        Growth::Fixed => 1.0,
+        Growth::Linear => 1.0 + steps,
+        Growth::Exponential { factor } => factor.get().powf(steps),
+    };
+    let longest = policy.ack_timeout().as_secs_f64() * factor.get() * growth;
+    longest > policy.max_timeout().as_secs_f64()
+}
+
+/// Timeouts that are each drawn, independently of all others, from `low` to `high` times what they would be.
+fn summed(policy: &Backoff, low: f64, high: f64) -> Vec<f64> {
+    let cap = policy.max_timeout().as_secs_f64();
+    let mean = |timeout: f64| clamped_mean(timeout * low, timeout * high, timeout.min(SHORTEST), cap);
+    let offsets: Vec<Duration> = policy.schedule().collect();
+    let timeouts = offsets.windows(2).map(|pair| match pair {
+        [from, to] => (*to - *from).as_secs_f64(),
+        _ => 0.0,
+    });
+    let later = timeouts.scan(0.0, |at, timeout| {
+        *at += mean(timeout);
+        Some(*at)
+    });
+    std::iter::once(0.0).chain(later).collect()
+}
+
+/// The mean of an even distribution from `low` to `high` of which what is below `least` counts as `least`, and what is
+/// above `most` as `most`; `low` is at most `most`, and `least` at most `high`.
+fn clamped_mean(low: f64, high: f64, least: f64, most: f64) -> f64 {
+    if high <= low {
+        return low.clamp(least, most.max(least));
+    }
+    let (from, to) = (low.max(least), high.min(most));
+    let inside = (to - from) * f64::midpoint(from, to);
+    let below = (least - low).max(0.0) * least;
+    let above = (high - most).max(0.0) * most;
+    (inside + below + above) / (high - low)
+}
+
+/// Each timeout lies between the first and three times the one before: its mean is the mean of those two ends, as long
+/// as nothing cuts any of them.
+fn decorrelated(policy: &Backoff) -> Option<Vec<f64>> {
+    let (first, cap) = (policy.ack_timeout().as_secs_f64(), policy.max_timeout().as_secs_f64());
+    let longest = first * 3_f64.powf(f64::from(policy.max_retransmit()));
+    if first < SHORTEST || longest > cap {
+        return None;
+    }
+    let (mut at, mut timeout) = (0.0, first);
+    let mut offsets = vec![at];
+    for _ in 0..policy.max_retransmit() {
+        timeout = f64::midpoint(first, 3.0 * timeout);
+        at += timeout;
+        offsets.push(at);
+    }
+    Some(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reliable::Preset;
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+    use std::time::Instant;
+
+    fn p(value: f64) -> Probability {
+        Probability::new(value).unwrap()
+    }
+
+    fn secs(length: f64) -> Duration {
+        Duration::from_secs_f64(length)
+    }
+
+    /// What one request came to: its probability, and what happened.
+    struct Story {
+        weight: f64,
+        sends: u32,
+        arrived: u32,
+        /// Which send was answered, counted from 0.
+        answered: Option<usize>,
+    }
+
+    /// Everything that can happen to `max` sends, one by one: each is lost there, lost back, or answered, which ends it.
+    fn stories(up: f64, down: f64, max: u32) -> Vec<Story> {
+        let mut ended = Vec::new();
+        let mut open = vec![Story { weight: 1.0, sends: 0, arrived: 0, answered: None }];
+        for send in 0..max {
+            let mut next = Vec::new();
+            for Story { weight, arrived, .. } in open {
+                let sends = send + 1;
+                let step =
+                    |part: f64, arrived, answered| Story { weight: weight * part, sends, arrived, answered };
+                next.push(step(up, arrived, None));
+                next.push(step((1.0 - up) * down, arrived + 1, None));
+                let both_ways = step((1.0 - up) * (1.0 - down), arrived + 1, Some(send as usize));
+                ended.push(both_ways);
+            }
+            open = next;
+        }
+        ended.extend(open);
+        ended
+    }
+
+    fn mean(stories: &[Story], of: impl Fn(&Story) -> f64) -> f64 {
+        stories.iter().map(|story| story.weight * of(story)).sum()
+    }
+
+    fn close(one: f64, other: f64) -> bool {
+        (one - other).abs() <= 1e-12 * one.abs().max(1.0)
+    }
+
+    const LOSSES: [f64; 6] = [0.0, 0.1, 0.3, 0.5, 0.9, 1.0];
+
+    fn every_case() -> impl Iterator<Item = (f64, f64, u32)> {
+        LOSSES
+            .into_iter()
+            .flat_map(|up| LOSSES.map(|down| (up, down)))
+            .flat_map(|(up, down)| (1..=7).map(move |max| (up, down, max)))
+    }
+
+    #[test]
+    fn sends_and_executions_are_what_enumerating_everything_gives() {
+        for (up, down, max) in every_case() {
+            let all = stories(up, down, max);
+            assert!(close(all.iter().map(|story| story.weight).sum(), 1.0));
+            let case = format!("{up} {down} {max}");
+            assert!(close(sends(p(up), p(down), max), mean(&all, |story| f64::from(story.sends))), "{case}");
+            let arrived = mean(&all, |story| f64::from(story.arrived));
+            assert!(close(executions_without_dedup(p(up), p(down), max), arrived), "{case}");
+            let once = mean(&all, |story| f64::from(story.arrived.min(1)));
+            assert!(close(executed(p(up), max), once), "{case}");
+        }
+    }
+
+    #[test]
+    fn where_an_answer_is_next_to_impossible_all_sends_happen() {
+        let almost = p(1.0 - f64::EPSILON / 2.0);
+        assert!(close(sends(almost, almost, 5), 5.0));
+        assert!(close(sends(almost, p(0.0), 1_000), 1_000.0));
+    }
+
+    #[test]
+    fn executions_without_a_memory_are_those_that_the_documents_quote() {
+        let shown =
+            [0.1, 0.3, 0.5].map(|loss| format!("{:.2}", executions_without_dedup(p(loss), p(loss), 5)));
+        assert_eq!(shown, ["1.11", "1.38", "1.53"]);
+        let once = [0.1, 0.3, 0.5].map(|loss| format!("{:.3}", executed(p(loss), 5)));
+        assert_eq!(once, ["1.000", "0.998", "0.969"]);
+    }
+
+    #[test]
+    fn the_time_to_an_answer_without_jitter_is_what_enumerating_everything_gives() {
+        let doubling = Growth::Exponential { factor: Factor::TWO };
+        for (up, down, max) in every_case() {
+            let policy = Backoff::new(secs(0.1)).with_growth(doubling).with_max_sends(max);
+            let offsets: Vec<f64> = policy.schedule().map(|at| at.as_secs_f64()).collect();
+            let all = stories(up, down, max);
+            let chance = mean(&all, |story| f64::from(u8::from(story.answered.is_some())));
+            let time = mean(&all, |story| story.answered.map_or(0.0, |send| offsets[send]));
+            match time_to_answer(&policy, p(up), p(down)) {
+                Some(exact) => assert!(close(exact, time / chance), "{up} {down} {max}: {exact}"),
+                None => assert!(chance == 0.0, "{up} {down} {max}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_the_sends_that_count() {
+        let policy = Backoff::new(secs(1.0)).with_max_sends(9).with_deadline(Some(secs(1.5)));
+        // Sends at 0 s and 1 s, of which the second is needed with (1/2)(1/2) of (1/2) + (1/2)(1/2).
+        assert!(close(time_to_answer(&policy, p(0.5), p(0.0)).unwrap(), 1.0 / 3.0));
+    }
+
+    /// The mean time to an answer over many draws of the real attempts, with its standard error.
+    fn drawn(policy: &Backoff, up: f64, down: f64) -> (f64, f64) {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let start = Instant::now();
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let each = (1.0 - up) * (1.0 - down);
+        let (mut times, mut squares, mut weights) = (0.0, 0.0, 0.0);
+        let rounds = 40_000;
+        for _ in 0..rounds {
+            let (mut now, mut weight, mut attempts) = (start, each, policy.start(&mut rng));
+            let (mut time, mut total) = (0.0, 0.0);
+            while let Some(due) = attempts.send(now, None, &mut rng) {
+                time += weight * (now - start).as_secs_f64();
+                total += weight;
+                weight *= 1.0 - each;
+                now = due;
+            }
+            (times, squares, weights) =
+                (times + time / total, squares + (time / total).powi(2), weights + 1.0);
+        }
+        let mean = times / weights;
+        (mean, ((squares / weights - mean * mean).max(0.0) / weights).sqrt())
+    }
+
+    #[test]
+    fn the_time_to_an_answer_with_jitter_is_the_mean_of_real_attempts() {
+        let doubling = Backoff::new(secs(0.1)).with_growth(Growth::Exponential { factor: Factor::TWO });
+        for jitter in ["initial:1.5", "full", "equal", "ratio:.2", "ratio:1", "decorrelated"] {
+            for policy in [
+                doubling.clone().with_jitter(jitter.parse().unwrap()),
+                Backoff::new(secs(0.1)).with_growth(Growth::Linear).with_jitter(jitter.parse().unwrap()),
+            ] {
+                let exact = time_to_answer(&policy, p(0.5), p(0.3)).unwrap();
+                let (mean, error) = drawn(&policy, 0.5, 0.3);
+                assert!((exact - mean).abs() < 4.0 * error, "{jitter}: {exact}, drawn {mean} +- {error}");
+            }
+        }
+        // Where the cap, or the shortest timeout there is, moves what was drawn.
+        for (jitter, first, cap) in [("ratio:.5", 1.0, 1.2), ("full", 0.002, 60.0), ("equal", 0.0015, 60.0)] {
+            let jitter = jitter.parse().unwrap();
+            let policy = Backoff::new(secs(first)).with_max_timeout(secs(cap)).with_jitter(jitter);
+            let exact = time_to_answer(&policy, p(0.5), p(0.3)).unwrap();
+            let (mean, error) = drawn(&policy, 0.5, 0.3);
+            assert!((exact - mean).abs() < 4.0 * error, "{jitter}: {exact}, drawn {mean} +- {error}");
+        }
+    }
+
+    #[test]
+    fn where_no_exact_mean_is_known_none_is_given() {
+        let half = p(0.5);
+        let policy = Backoff::new(secs(1.0)).with_growth(Growth::Exponential { factor: Factor::TWO });
+        assert_eq!(time_to_answer(&policy, p(1.0), half), None);
+        let capped = policy.clone().with_max_timeout(secs(8.0));
+        assert!(time_to_answer(&capped, half, half).is_some());
+        let initial: Jitter = "initial:1.5".parse().unwrap();
+        // Four timeouts are waited for, of up to 1.5 s, 3 s, 6 s and 12 s.
+        assert_eq!(time_to_answer(&capped.clone().with_jitter(initial), half, half), None);
+        assert!(
+            time_to_answer(&capped.with_max_timeout(secs(12.0)).with_jitter(initial), half, half).is_some()
+        );
+        assert_eq!(
+            time_to_answer(
+                &policy.clone().with_max_timeout(secs(9.0)).with_jitter(Jitter::Decorrelated),
+                half,
+                half
+            ),
+            None
+        );
+        assert_eq!(
+            time_to_answer(&policy.with_jitter(Jitter::Full).with_deadline(Some(secs(9.0))), half, half),
+            None
+        );
+    }
+
+    #[test]
+    fn of_the_presets_only_the_one_that_measures_less_than_it_begins_with_has_no_exact_mean() {
+        let half = p(0.5);
+        let unknown =
+            Preset::ALL.into_iter().filter(|preset| time_to_answer(&preset.backoff(), half, half).is_none());
+        assert_eq!(unknown.collect::<Vec<_>>(), [Preset::QuicPto]);
+        let coap = time_to_answer(&Preset::Coap.backoff(), half, half).unwrap();
+        let plain = time_to_answer(&Preset::Coap.backoff().with_jitter(Jitter::None), half, half).unwrap();
+        assert!(close(coap, 1.25 * plain));
+    }
+}
