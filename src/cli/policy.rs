@@ -1,21 +1,22 @@
 //! The flags that say when to repeat a request and when to give it up, and what they come to.
 
-use std::io::{self, Write};
+//!
+//! Here the flags; [`PolicyName`] is what a policy is chosen by, [`explain`] tells what one comes to.
+
 use std::time::Duration;
 
-use crate::reliable::{Backoff, Growth, Jitter, Preset, success};
-use crate::units::{Factor, PositiveSeconds, Probability, Seconds};
+use crate::reliable::{Backoff, Jitter};
+use crate::units::PositiveSeconds;
 
-/// The first timeout where none is given.
-const TIMEOUT: Duration = Duration::from_secs(1);
+mod explain;
+mod name;
+
+pub use explain::explain;
+pub(crate) use explain::seconds;
+pub use name::PolicyName;
+
 /// With `--expb`, a first timeout has to be shorter than this.
 const EXPB_LIMIT: Duration = Duration::from_secs(2);
-/// Sends in all with `--expb`.
-const EXPB_SENDS: u32 = 8;
-/// The longest timeout where none is given.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
-/// The loss rates that [`explain`] tells the chances at.
-const LOSSES: [f64; 3] = [0.1, 0.3, 0.5];
 
 /// The retry flags as typed, for any program's `Args` to flatten.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -30,12 +31,12 @@ pub struct PolicyArgs {
     #[arg(long, global = true)]
     pub expb: bool,
 
-    /// Sends of a request in all, the first included [default: 8 with --expb, the preset's with --policy, else 1]
+    /// Sends of a request in all, the first included [default: 8 with --expb, the policy's with --policy, else 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(Backoff::MAX_SENDS)))]
     pub max_sends: Option<u32>,
 
-    /// No timeout grows beyond so many seconds [default: 60, or the preset's]
+    /// No timeout grows beyond so many seconds [default: 60, or the policy's]
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub max_timeout: Option<PositiveSeconds>,
 
@@ -43,17 +44,14 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub deadline: Option<PositiveSeconds>,
 
-    /// Move timeouts at random: none, full, equal, decorrelated, ratio:R or initial:F [default: none, or the preset's]
+    /// Move timeouts at random: none, full, equal, decorrelated, ratio:R or initial:F [default: none, or the policy's]
     #[arg(long, allow_hyphen_values = true, global = true)]
     pub jitter: Option<Jitter>,
 
-    /// The policy of a protocol: coap, sip, sip-invite, dns, rto, quic-pto or dtls; the flags above override its values
+    /// A policy by name: once, expb, fixed or linear, or a protocol's: coap, sip, sip-invite, dns, rto, quic-pto or
+    /// dtls; the flags above override its values
     #[arg(long, value_name = "NAME", conflicts_with = "expb", global = true)]
-    pub policy: Option<Preset>,
-
-    /// Print when a request is sent and given up and how likely it is to succeed; send nothing
-    #[arg(long, global = true)]
-    pub explain: bool,
+    pub policy: Option<PolicyName>,
 }
 
 impl PolicyArgs {
@@ -81,27 +79,36 @@ impl PolicyArgs {
         Ok(policy)
     }
 
-    fn base(&self) -> Backoff {
-        let timeout = self.timeout.map(PositiveSeconds::as_duration);
-        match self.policy {
-            Some(preset) => {
-                let policy = preset.backoff();
-                let timeout = timeout.unwrap_or_else(|| policy.ack_timeout());
-                policy.with_ack_timeout(timeout)
-            }
-            None if self.expb => Backoff::new(timeout.unwrap_or(TIMEOUT))
-                .with_growth(Growth::Exponential { factor: Factor::TWO })
-                .with_max_timeout(MAX_TIMEOUT)
-                .with_max_sends(EXPB_SENDS),
-            None => Backoff::new(timeout.unwrap_or(TIMEOUT)).with_max_sends(1),
+    /// What the policy goes by in tables. One send alone is `once`; more of them without growth are `fixed`, which is
+    /// what `--max-sends 5` alone comes to.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.chosen() {
+            PolicyName::Once if self.max_sends.is_some_and(|sends| sends > 1) => PolicyName::Fixed,
+            chosen => chosen,
         }
+        .as_str()
+    }
+
+    /// The policy that the other flags override.
+    pub(crate) fn chosen(&self) -> PolicyName {
+        let default = if self.expb { PolicyName::Expb } else { PolicyName::Once };
+        self.policy.unwrap_or(default)
+    }
+
+    fn base(&self) -> Backoff {
+        let chosen = self.chosen();
+        self.timeout.map_or_else(|| chosen.backoff(), |timeout| chosen.backoff_from(timeout.as_duration()))
     }
 
     fn check_expb(&self) -> Result<(), String> {
         match self.timeout {
-            Some(timeout) if self.expb && timeout.as_duration() >= EXPB_LIMIT => Err(format!(
-                "--expb begins with a timeout of less than 2s, and --timeout {timeout} is not: it doubles with each failure"
-            )),
+            Some(timeout) if self.chosen() == PolicyName::Expb && timeout.as_duration() >= EXPB_LIMIT => {
+                let typed = if self.expb { "--expb" } else { "--policy expb" };
+                Err(format!(
+                    "{typed} begins with a timeout of less than 2s, and --timeout {timeout} is not: it doubles with each failure"
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -116,71 +123,10 @@ fn check_cap(policy: &Backoff) -> Result<(), String> {
     Err(format!("the first timeout of {first} s is above the longest of {cap} s: raise --max-timeout"))
 }
 
-/// A length of time as decimal seconds, without needless zeros: `0.1`, `60`.
-pub(crate) fn seconds(length: Duration) -> String {
-    let length = Seconds::new(length).unwrap_or(Seconds::MAX);
-    length.to_string().trim_end_matches('s').to_owned()
-}
-
-/// Prints when a request is sent, when it is given up, and how likely it is to succeed.
-///
-/// # Errors
-///
-/// Those of `out`.
-pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
-    let mut sends = 0_u32;
-    for at in policy.schedule() {
-        sends += 1;
-        writeln!(out, "send {sends} at {} s", seconds(at))?;
-    }
-    writeln!(out, "gives up at {} s", seconds(policy.give_up()))?;
-    for loss in LOSSES {
-        let rate = Probability::new(loss).unwrap_or(Probability::ONE);
-        let chance = percent(success(rate, rate, sends));
-        writeln!(out, "answered at {:.0} % loss each way: {chance} %", 100.0 * loss)?;
-    }
-    notes(policy).iter().try_for_each(|note| writeln!(out, "{note}"))
-}
-
-/// A probability in per cent, which does not say 100 where something may fail.
-fn percent(chance: f64) -> String {
-    match 100.0 * chance {
-        p if p < 99.99 => format!("{p:.2}"),
-        p if p < 99.9999 => format!("{p:.4}"),
-        _ => "over 99.9999".to_owned(),
-    }
-}
-
-/// What the schedule does not show.
-fn notes(policy: &Backoff) -> Vec<String> {
-    let jitter = match policy.jitter() {
-        Jitter::None => None,
-        Jitter::Full => Some("full: each timeout is drawn from 0 to the one above".to_owned()),
-        Jitter::Equal => Some("equal: each timeout is drawn from half of the one above to all of it".to_owned()),
-        Jitter::Decorrelated => Some(
-            "decorrelated: each timeout is drawn from the first to three times the one before, whatever is above"
-                .to_owned(),
-        ),
-        Jitter::Ratio(ratio) => {
-            Some(format!("ratio:{ratio}: each timeout is moved by up to {:.0} % of it", 100.0 * ratio.get()))
-        }
-        Jitter::Initial(factor) => {
-            Some(format!("initial:{factor}: all timeouts are stretched by a factor drawn from 1 to {factor}"))
-        }
-    };
-    let jitter = jitter.map(|note| format!("jitter {note}"));
-    let adaptive = policy.adaptive().then(|| {
-        let least = seconds(policy.min_rto());
-        format!(
-            "once a round trip is measured, the first timeout follows from it (RFC 6298), {least} s at least"
-        )
-    });
-    jitter.into_iter().chain(adaptive).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reliable::Preset;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -242,7 +188,7 @@ mod tests {
             ["send 8 at 1.3 s", "gives up at 1.5 s"]
         );
         assert_eq!(explained("--expb --timeout .1 --deadline 1")[4], "gives up at 1 s");
-        assert_eq!(resolve("--timeout 1.999 --expb").unwrap().max_timeout(), MAX_TIMEOUT);
+        assert_eq!(resolve("--timeout 1.999 --expb").unwrap().max_timeout(), Duration::from_secs(60));
     }
 
     #[test]
@@ -263,6 +209,37 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_by_name_is_what_its_flags_come_to() {
+        let same =
+            |one: &str, other: &str| assert_eq!(resolve(one).unwrap(), resolve(other).unwrap(), "{one}");
+        same("--policy expb --timeout .1", "--expb --timeout .1");
+        same("--policy expb", "--expb");
+        same("--policy once", "");
+        same("--policy once --timeout 100", "--timeout 100");
+        same("--policy fixed --timeout 100", "--timeout 100 --max-sends 8");
+        let linear = resolve("--policy linear --timeout .1 --max-sends 4").unwrap();
+        let tenths: Vec<_> = linear.schedule().map(|at| at.as_millis() / 100).collect();
+        assert_eq!(tenths, [0, 1, 3, 6]);
+    }
+
+    #[test]
+    fn a_resolved_policy_has_the_name_that_it_was_chosen_by() {
+        for (line, name) in [
+            ("", "once"),
+            ("--max-sends 1 --timeout 3", "once"),
+            ("--max-sends 5", "fixed"),
+            ("--policy once --max-sends 5", "fixed"),
+            ("--expb --timeout .1 --max-sends 5", "expb"),
+            ("--policy expb", "expb"),
+            ("--policy linear", "linear"),
+            ("--policy sip-invite --timeout .1", "sip-invite"),
+        ] {
+            let typed = Typed::try_parse_from(["x"].into_iter().chain(line.split_whitespace())).unwrap();
+            assert_eq!(typed.policy.name(), name, "{line}");
+        }
+    }
+
+    #[test]
     fn flags_that_make_no_sense_are_refused_with_a_sentence() {
         for (line, sentence) in [
             ("--timeout -1", "`-1` is not a duration: it must not be negative"),
@@ -273,7 +250,12 @@ mod tests {
             ("--timeout 2 --expb", "--expb begins with a timeout of less than 2s, and --timeout 2s is not"),
             ("--timeout inf --expb", "it must not be longer than ten years"),
             ("--policy coap --expb", "cannot be used with"),
-            ("--policy tcp", "`tcp` is not a retry preset"),
+            ("--policy tcp", "`tcp` is not a retry policy: it must be once, expb, fixed, linear, coap,"),
+            (
+                "--policy expb --timeout 2",
+                "--policy expb begins with a timeout of less than 2s, and --timeout 2s is not",
+            ),
+            ("--policy expb --expb", "cannot be used with"),
             ("--max-sends 0", "0 is not in 1..=1000000"),
             ("--max-sends -3", "-3 is not in 1..=1000000"),
             ("--max-timeout 0", "it must be more than zero"),
@@ -297,6 +279,5 @@ mod tests {
             explained("--expb --timeout .1 --max-sends 30").last().unwrap(),
             "answered at 50 % loss each way: 99.98 %"
         );
-        assert_eq!(percent(1.0), "over 99.9999");
     }
 }

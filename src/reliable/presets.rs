@@ -55,6 +55,20 @@ impl Preset {
         }
     }
 
+    /// The document that it comes from, and what that leaves open, as one line.
+    #[must_use]
+    pub const fn source(self) -> &'static str {
+        match self {
+            Self::Coap => "RFC 7252 sections 4.2 and 4.8, a confirmable message",
+            Self::Sip => "RFC 3261 section 17.1.2.2, a non-INVITE transaction: timers E and F",
+            Self::SipInvite => "RFC 3261 section 17.1.1.2, an INVITE transaction: timers A and B",
+            Self::Dns => "what dig does; RFC 1035 section 4.2.1 leaves the number of sends open",
+            Self::Rto => "RFC 6298 sections 2 and 5; 7 sends reach the 100 s of RFC 9293 section 3.8.3",
+            Self::QuicPto => "RFC 9002 sections 6.2.1 and 6.2.2; it has no number of sends, 5 are a choice",
+            Self::Dtls => "RFC 9147 section 5.8.2; it has no number of sends, 5 are a choice",
+        }
+    }
+
     /// Its policy.
     pub fn backoff(self) -> Backoff {
         match self {

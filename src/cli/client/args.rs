@@ -60,6 +60,10 @@ pub struct Args {
     #[command(flatten)]
     pub policy: PolicyArgs,
 
+    /// Print when a request is sent and given up and how likely it is to succeed; send nothing
+    #[arg(long, global = true)]
+    pub explain: bool,
+
     /// What to do; chat without it.
     #[command(subcommand)]
     pub command: Option<CommandArgs>,

@@ -87,7 +87,7 @@ impl Args {
     pub fn resolve(self, rng: &mut impl Rng) -> Result<Plan, String> {
         let policy = self.policy.resolve()?;
         let task = self.command.map_or(Ok(Task::Chat), CommandArgs::resolve)?;
-        if self.json && self.policy.explain {
+        if self.json && self.explain {
             return Err("--explain prints text; leave --json out".to_owned());
         }
         if self.host.port == 0 {
@@ -110,7 +110,7 @@ impl Args {
             },
             task,
             style: Style { json: self.json, verbose: self.verbose, quiet: self.quiet },
-            explain: self.policy.explain,
+            explain: self.explain,
         })
     }
 }

@@ -1,0 +1,84 @@
+//! What a policy comes to: when a request is sent and given up, and how likely it is to succeed.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::reliable::{Backoff, Jitter, success};
+use crate::units::{Probability, Seconds};
+
+/// The loss rates that [`explain`] tells the chances at.
+const LOSSES: [f64; 3] = [0.1, 0.3, 0.5];
+
+/// A length of time as decimal seconds, without needless zeros: `0.1`, `60`.
+pub(crate) fn seconds(length: Duration) -> String {
+    let length = Seconds::new(length).unwrap_or(Seconds::MAX);
+    length.to_string().trim_end_matches('s').to_owned()
+}
+
+/// Prints when a request is sent, when it is given up, and how likely it is to succeed.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
+    let mut sends = 0_u32;
+    for at in policy.schedule() {
+        sends += 1;
+        writeln!(out, "send {sends} at {} s", seconds(at))?;
+    }
+    writeln!(out, "gives up at {} s", seconds(policy.give_up()))?;
+    for loss in LOSSES {
+        let rate = Probability::new(loss).unwrap_or(Probability::ONE);
+        let chance = percent(success(rate, rate, sends));
+        writeln!(out, "answered at {:.0} % loss each way: {chance} %", 100.0 * loss)?;
+    }
+    notes(policy).iter().try_for_each(|note| writeln!(out, "{note}"))
+}
+
+/// A probability in per cent, which does not say 100 where something may fail.
+fn percent(chance: f64) -> String {
+    match 100.0 * chance {
+        p if p < 99.99 => format!("{p:.2}"),
+        p if p < 99.9999 => format!("{p:.4}"),
+        _ => "over 99.9999".to_owned(),
+    }
+}
+
+/// What the schedule does not show.
+fn notes(policy: &Backoff) -> Vec<String> {
+    let jitter = match policy.jitter() {
+        Jitter::None => None,
+        Jitter::Full => Some("full: each timeout is drawn from 0 to the one above".to_owned()),
+        Jitter::Equal => Some("equal: each timeout is drawn from half of the one above to all of it".to_owned()),
+        Jitter::Decorrelated => Some(
+            "decorrelated: each timeout is drawn from the first to three times the one before, whatever is above"
+                .to_owned(),
+        ),
+        Jitter::Ratio(ratio) => {
+            Some(format!("ratio:{ratio}: each timeout is moved by up to {:.0} % of it", 100.0 * ratio.get()))
+        }
+        Jitter::Initial(factor) => {
+            Some(format!("initial:{factor}: all timeouts are stretched by a factor drawn from 1 to {factor}"))
+        }
+    };
+    let jitter = jitter.map(|note| format!("jitter {note}"));
+    let adaptive = policy.adaptive().then(|| {
+        let least = seconds(policy.min_rto());
+        format!(
+            "once a round trip is measured, the first timeout follows from it (RFC 6298), {least} s at least"
+        )
+    });
+    jitter.into_iter().chain(adaptive).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_fail_is_certain() {
+        assert_eq!(percent(0.25), "25.00");
+        assert_eq!(percent(0.99999), "99.9990");
+        assert_eq!(percent(1.0), "over 99.9999");
+    }
+}
