@@ -2,14 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use sayagain::cli::lab::{Args, run};
-use sayagain::cli::refuse;
+use sayagain::cli::lab::run;
 
 fn main() -> ExitCode {
-    match Args::try_parse() {
-        Ok(args) => ExitCode::from(run(args)),
-        Err(error) => ExitCode::from(refuse(&error)),
-    }
+    ExitCode::from(run(std::env::args_os().collect()))
 }

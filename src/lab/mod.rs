@@ -1,6 +1,31 @@
 //! Loss experiments: plans, trials on the virtual clock or over sockets, statistics, pictures.
+//!
+//! ```text
+//! axis       what a sweep varies, and all combinations of it
+//! plan       the same in TOML
+//! point      what one row is about: policy, network, message
+//! trial      one session's requests in virtual time
+//! real       the same over sockets
+//! ledger     what reached the server of each
+//! run        all sessions of all points, on several threads
+//! tally      what the trials of a point came to
+//! times      the times among them
+//! stats      intervals and standard errors
+//! theory     what the mathematics say
+//! expected   where they say something of a point
+//! row        the columns of the results
+//! assertion  what has to hold of them
+//! ```
 
+pub mod assertion;
+pub mod axis;
+pub mod expected;
+mod ledger;
+pub mod plan;
 pub mod point;
+pub mod real;
+pub mod row;
+pub mod run;
 pub mod stats;
 pub mod tally;
 pub mod theory;

@@ -47,8 +47,9 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Takes over what a link has counted.
-    pub(super) fn count(&mut self, stats: LinkStats) {
+    /// Takes over what a link has counted, and the bytes that it was handed.
+    pub(super) fn count(&mut self, stats: LinkStats, bytes: u64) {
+        self.bytes += bytes;
         self.datagrams += stats.sent;
         self.lost += stats.lost;
     }

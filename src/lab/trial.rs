@@ -8,37 +8,27 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::ledger::Ledger;
 use super::point::Point;
 use super::tally::Tally;
 use crate::client::Event;
 use crate::config::{ClientConfig, ServerConfig, Transport};
 use crate::link::{Direction, LinkConfig};
-use crate::reliable::{Ended, Outcome};
-use crate::sim::{ClientId, Sighting, Sim};
+use crate::reliable::{Backoff, Ended, Outcome};
+use crate::sim::{Sighting, Sim};
 use crate::units::Seconds;
-use crate::wire::{Datagram, Verb};
+use crate::wire::Verb;
 
 /// The room that messages go to.
 const ROOM: &[u8] = b"#lab";
 
 /// Longer than anything that is simulated: sessions neither end nor ping for want of traffic, whatever a policy waits.
-const EVER: Duration = Seconds::MAX.as_duration();
+pub(super) const EVER: Duration = Seconds::MAX.as_duration();
 
 /// A session that could not be simulated to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a simulated session does not come to its end; this is a bug, please report it with the seed")]
 pub struct Stuck;
-
-/// What reached the server of each request, and what was sent.
-#[derive(Debug, Default)]
-struct Ledger {
-    /// The id of the first request.
-    first: u64,
-    /// Executions and arrivals of each, by id.
-    requests: Vec<(u64, u64)>,
-    bytes_up: u64,
-    bytes_down: u64,
-}
 
 /// Runs `trials` requests in one session at `point`, under `seed`.
 ///
@@ -46,80 +36,70 @@ struct Ledger {
 ///
 /// The simulation does not end, which would be a bug.
 pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<Tally, Stuck> {
-    let server = ServerConfig { idle: EVER, linger: EVER, ..ServerConfig::default() };
+    let server = ServerConfig { idle: EVER, ..ServerConfig::default() };
     let mut sim = Sim::new(start, server, LinkConfig::perfect(), LinkConfig::perfect(), seed);
-    let config = ClientConfig {
-        keepalive: EVER,
-        ..ClientConfig::new(Transport::Datagram, Some("lab"), point.policy.clone())
-    };
-    let client = sim.add_client(config);
+    let client = sim.add_client(client_config("lab", &point.policy));
     sim.client(client).join(ROOM);
     until_idle(&mut sim)?;
     sim.take_events(client);
     let ledger = watch(&mut sim, trials);
     sim.set_links(point.up.clone(), point.down.clone());
     let (begun, before) = (sim.elapsed(), sim.client(client).stats());
-    let body = vec![b'x'; point.size];
+    let body = body(point);
     for _ in 0..trials {
         sim.client(client).send(ROOM, &body);
     }
     until_idle(&mut sim)?;
-    let mut tally = Tally::default();
-    count_client(&mut sim, client, &mut tally);
+    let mut tally = Tally { elapsed: (sim.elapsed() - begun).as_nanos(), ..Tally::default() };
+    count_events(sim.take_events(client), &mut tally);
     tally.spurious = sim.client(client).stats().repeated_answers - before.repeated_answers;
-    tally.elapsed = (sim.elapsed() - begun).as_nanos();
-    let (up, down) = sim.link_stats();
-    tally.up.count(up);
-    tally.down.count(down);
-    count_ledger(&ledger.borrow(), &mut tally);
+    let ((up, down), Noted { ledger, bytes }) = (sim.link_stats(), &*ledger.borrow());
+    tally.up.count(up, bytes.0);
+    tally.down.count(down, bytes.1);
+    ledger.count(&mut tally);
     Ok(tally)
+}
+
+/// A client that does nothing but what a trial asks of it.
+pub(super) fn client_config(name: &str, policy: &Backoff) -> ClientConfig {
+    ClientConfig { keepalive: EVER, ..ClientConfig::new(Transport::Datagram, Some(name), policy.clone()) }
+}
+
+/// The message of a trial.
+pub(super) fn body(point: &Point) -> Vec<u8> {
+    vec![b'x'; point.size]
 }
 
 fn until_idle(sim: &mut Sim) -> Result<(), Stuck> {
     if sim.run_until_idle(EVER) { Ok(()) } else { Err(Stuck) }
 }
 
+/// What an observer notes.
+#[derive(Debug)]
+struct Noted {
+    ledger: Ledger,
+    /// Up and down.
+    bytes: (u64, u64),
+}
+
 /// Notes everything that is sent, and what it does at the server.
-fn watch(sim: &mut Sim, trials: u64) -> Rc<RefCell<Ledger>> {
-    let requests = vec![(0, 0); usize::try_from(trials).unwrap_or(0)];
-    let ledger = Rc::new(RefCell::new(Ledger { requests, ..Ledger::default() }));
-    let shared = Rc::clone(&ledger);
+fn watch(sim: &mut Sim, trials: u64) -> Rc<RefCell<Noted>> {
+    let noted = Rc::new(RefCell::new(Noted { ledger: Ledger::new(trials), bytes: (0, 0) }));
+    let shared = Rc::clone(&noted);
     sim.set_observer(Box::new(move |_, direction, _, bytes, sighting| {
-        shared.borrow_mut().note(direction, bytes, sighting);
+        let noted = &mut *shared.borrow_mut();
+        match (sighting, direction) {
+            (Sighting::Sent(_), Direction::Up) => noted.bytes.0 += bytes.len() as u64,
+            (Sighting::Sent(_), Direction::Down) => noted.bytes.1 += bytes.len() as u64,
+            (Sighting::Arrived { executed, repeats }, _) => noted.ledger.note_arrival(bytes, executed, repeats),
+        }
     }));
-    ledger
+    noted
 }
 
-impl Ledger {
-    fn note(&mut self, direction: Direction, bytes: &[u8], sighting: Sighting) {
-        match sighting {
-            Sighting::Sent(_) if direction == Direction::Up => self.bytes_up += bytes.len() as u64,
-            Sighting::Sent(_) => self.bytes_down += bytes.len() as u64,
-            Sighting::Arrived { executed, repeats } if executed + repeats > 0 => {
-                self.note_arrival(bytes, executed, repeats);
-            }
-            Sighting::Arrived { .. } => {}
-        }
-    }
-
-    /// Something arrived at the server that it executed, or would have without its window.
-    fn note_arrival(&mut self, bytes: &[u8], executed: u64, repeats: u64) {
-        let Ok(datagram) = Datagram::parse(bytes, usize::MAX) else { return };
-        let message = datagram.frames.iter().find(|frame| frame.verb == Verb::Snd);
-        let Some(id) = message.and_then(|frame| frame.id) else { return };
-        if self.first == 0 {
-            self.first = id.get();
-        }
-        let nth = id.get().checked_sub(self.first).and_then(|nth| usize::try_from(nth).ok());
-        if let Some(request) = nth.and_then(|nth| self.requests.get_mut(nth)) {
-            request.0 += executed;
-            request.1 += executed + repeats;
-        }
-    }
-}
-
-fn count_client(sim: &mut Sim, client: ClientId, tally: &mut Tally) {
-    for event in sim.take_events(client) {
+/// Counts how the requests ended.
+pub(super) fn count_events(events: Vec<Event>, tally: &mut Tally) {
+    for event in events {
         if let Event::Ended(Ended { verb: Verb::Snd, outcome, sends, elapsed, .. }) = event {
             tally.count_outcome(&outcome);
             tally.sends.add(u64::from(sends));
@@ -128,14 +108,6 @@ fn count_client(sim: &mut Sim, client: ClientId, tally: &mut Tally) {
             }
         }
     }
-}
-
-fn count_ledger(ledger: &Ledger, tally: &mut Tally) {
-    for (executed, arrived) in &ledger.requests {
-        tally.count_server(*executed, *arrived);
-    }
-    tally.up.bytes += ledger.bytes_up;
-    tally.down.bytes += ledger.bytes_down;
 }
 
 #[cfg(test)]

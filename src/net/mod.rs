@@ -11,6 +11,7 @@
 //! stream   one task per TCP connection, and what it shares with its writers
 //! udp      one task per UDP socket
 //! signals  what the terminal and the service manager ask for
+//! trial    a client behind links on a socket, for the lab
 //! rt       the runtime: tasks, timers, the clock
 //! ```
 
@@ -25,6 +26,7 @@ mod rt;
 mod shared;
 mod stream;
 mod throttle;
+pub(crate) mod trial;
 mod udp;
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! The command line of the lab: as typed ([`Args`]) -> a command's own plan -> its run. One file per command.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::exit;
 
 mod policy;
+mod settings;
+mod sweep;
+mod table;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -29,6 +33,8 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
+    /// Measure a retry policy over a range of losses, in virtual time or over sockets: a row per point
+    Sweep(Box<sweep::Args>),
     /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
     Policy(policy::Args),
 }
@@ -43,16 +49,36 @@ pub enum LabError {
     #[error("{0}")]
     Failed(String),
     /// The command line does not fit together, as clap reports it: exit code 2.
-    #[error(transparent)]
-    Clap(#[from] clap::Error),
+    #[error("{0}")]
+    Clap(clap::Error),
 }
 
-/// Does what was typed. Returns the exit code.
-pub fn run(args: Args) -> u8 {
-    let result = match args.command {
-        Command::Policy(args) => policy::run(&args),
-    };
+/// Does what was typed, the program's name included. Returns the exit code.
+pub fn run(words: Vec<OsString>) -> u8 {
+    let result = parse(words).and_then(|(args, matches)| match &args.command {
+        Command::Sweep(args) => sweep::run(args, &matches),
+        Command::Policy(args) => policy::run(args),
+    });
     result.unwrap_or_else(|error| complain(&error))
+}
+
+/// Parses what was typed; a plan takes its place before the flags, which therefore override it. Returns what was typed after the
+/// command as well.
+fn parse(mut words: Vec<OsString>) -> Result<(Args, ArgMatches), LabError> {
+    let (args, matches) = matched(&words)?;
+    let Command::Sweep(sweep) = &args.command else { return Ok((args, matches)) };
+    let Some(path) = sweep.plan() else { return Ok((args, matches)) };
+    let planned = sweep::read_plan(path)?;
+    let at = words.iter().position(|word| word == "sweep").map_or(words.len(), |at| at + 1);
+    words.splice(at..at, planned);
+    matched(&words)
+}
+
+fn matched(words: &[OsString]) -> Result<(Args, ArgMatches), LabError> {
+    let mut matches = Args::command().try_get_matches_from(words)?;
+    let args = Args::from_arg_matches(&matches)?;
+    let after = matches.remove_subcommand().map(|(_, matches)| matches);
+    Ok((args, after.unwrap_or_default()))
 }
 
 /// One line on standard error.

@@ -1,0 +1,127 @@
+//! What makes a point of an experiment: network, policy and message, as flags, and as values that a sweep varies.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::cli::link::LinkArgs;
+use crate::cli::policy::PolicyArgs;
+use crate::escape::escape_short;
+use crate::lab::axis::{Combination, Parameter};
+use crate::lab::point::Point;
+use crate::link::{LinkConfig, LossModel};
+use crate::reliable::Backoff;
+use crate::units::{ByteSize, Probability};
+
+/// The largest message: with its frame and its token it fits the datagrams that everybody takes.
+const MAX_SIZE: usize = 1_100;
+
+/// The settings of a point as they are typed.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Settings {
+    /// Loss each way, 0 to 1: independent, or in bursts if the link or --burst says so
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    loss: Option<Probability>,
+
+    /// Loss to the server alone
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    loss_up: Option<Probability>,
+
+    /// Loss from the server alone
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    loss_down: Option<Probability>,
+
+    /// Mean length of the bursts that losses come in, in datagrams
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    burst: Option<String>,
+
+    /// Delay each way, as behind `delay:` in a link
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
+    delay: Option<String>,
+
+    /// Length of the message, 1100 bytes at most
+    #[arg(long, value_name = "SIZE", default_value = "32", allow_hyphen_values = true)]
+    size: ByteSize,
+
+    #[command(flatten)]
+    link: LinkArgs,
+
+    /// The retry flags; last, because their heading holds for all that follows.
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+impl Settings {
+    /// The point of one combination of varied values.
+    ///
+    /// # Errors
+    ///
+    /// One sentence that names the parameter.
+    pub(super) fn point(&self, combination: &Combination<'_>) -> Result<Point, String> {
+        let mut settings = self.clone();
+        for (parameter, value) in combination {
+            settings.set(*parameter, value).map_err(|why| format!("{parameter}: {why}"))?;
+        }
+        settings.resolve()
+    }
+
+    fn set(&mut self, parameter: Parameter, value: &str) -> Result<(), String> {
+        match parameter {
+            Parameter::Loss => self.loss = Some(parse(value)?),
+            Parameter::LossUp => self.loss_up = Some(parse(value)?),
+            Parameter::LossDown => self.loss_down = Some(parse(value)?),
+            Parameter::Burst => self.burst = Some(value.to_owned()),
+            Parameter::Delay => self.delay = Some(value.to_owned()),
+            Parameter::Link => self.link.link = Some(parse(value)?),
+            Parameter::LinkUp => self.link.link_up = Some(parse(value)?),
+            Parameter::LinkDown => self.link.link_down = Some(parse(value)?),
+            Parameter::Policy => {
+                self.policy.policy = Some(parse(value)?);
+                self.policy.expb = false;
+            }
+            Parameter::Timeout => self.policy.timeout = Some(parse(value)?),
+            Parameter::MaxSends => self.policy.max_sends = Some(max_sends(value)?),
+            Parameter::MaxTimeout => self.policy.max_timeout = Some(parse(value)?),
+            Parameter::Deadline => self.policy.deadline = Some(parse(value)?),
+            Parameter::Jitter => self.policy.jitter = Some(parse(value)?),
+            Parameter::Size => self.size = parse(value)?,
+        }
+        Ok(())
+    }
+
+    fn resolve(&self) -> Result<Point, String> {
+        let (mut up, mut down) = self.link.resolve()?;
+        self.impair(&mut up, self.loss_up.or(self.loss))?;
+        self.impair(&mut down, self.loss_down.or(self.loss))?;
+        let size = self.size.get();
+        if size > MAX_SIZE {
+            return Err(format!("--size must be at most {MAX_SIZE} bytes, so that a message fits a datagram"));
+        }
+        Ok(Point { policy_name: self.policy.name(), policy: self.policy.resolve()?, up, down, size })
+    }
+
+    /// Sets what has a flag of its own.
+    fn impair(&self, link: &mut LinkConfig, loss: Option<Probability>) -> Result<(), String> {
+        if let Some(delay) = &self.delay {
+            link.apply(&format!("delay:{delay}")).map_err(|error| error.to_string())?;
+        }
+        let rate = loss.or_else(|| link.loss.rate());
+        let loss = match (&self.burst, &link.loss, loss, rate) {
+            (Some(burst), _, _, Some(rate)) => format!("gilbert:{rate},{burst}"),
+            (Some(_), ..) => return Err("--burst needs a loss with a rate".to_owned()),
+            (None, LossModel::Gilbert { burst, .. }, Some(loss), _) => format!("gilbert:{loss},{burst}"),
+            (None, _, Some(loss), _) => format!("iid:{loss}"),
+            (None, _, None, _) => return Ok(()),
+        };
+        link.apply(&loss).map_err(|error| error.to_string())
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn max_sends(text: &str) -> Result<u32, String> {
+    let sends = text.parse().ok().filter(|sends| (1..=Backoff::MAX_SENDS).contains(sends));
+    let shown = escape_short(text.as_bytes(), 40);
+    sends.ok_or_else(|| format!("`{shown}` is not a number of sends; it must be 1 to {}", Backoff::MAX_SENDS))
+}

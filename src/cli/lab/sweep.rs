@@ -1,0 +1,363 @@
+//! `lab sweep`: as typed ([`Args`]), or a plan -> resolved ([`Sweep`]) -> rows into a file, a table or JSON, and the exit
+//! code.
+
+#![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _};
+use rand::CryptoRng;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::settings::Settings;
+use super::{LabError, table};
+use crate::cli::exit;
+use crate::cli::server::draw_seed;
+use crate::lab::assertion::Assertion;
+use crate::lab::axis::{Axis, combinations};
+use crate::lab::plan::{self, MAX_PLAN};
+use crate::lab::point::Point;
+use crate::lab::row::{COLUMNS, Origin, Row};
+use crate::lab::run::Experiment;
+use crate::lab::tally::Tally;
+use crate::lab::real::RealServer;
+use crate::lab::run::Session;
+use crate::lab::trial;
+
+/// Trials of one session in virtual time.
+const VIRTUAL_SESSION: u64 = 1_000;
+
+/// Trials of one session over sockets, and how many sessions there are at once: they mostly wait.
+const REAL_SESSION: u64 = 20;
+const REAL_JOBS: usize = 64;
+
+/// The most threads.
+const MAX_JOBS: i64 = 256;
+
+/// The most requests of one session: all of them are queued at once.
+const MAX_SESSION: u64 = 100_000;
+
+/// Failed assertions that are told one by one; the rest is counted.
+const FAILURES_TOLD: usize = 5;
+
+const AFTER_HELP: &str = "\
+-P, -L and --loss .. set one request's network and policy; what can be varied is loss, loss_up, loss_down, burst, delay, link,
+link_up, link_down, policy, timeout, max_sends, max_timeout, deadline, jitter, size.
+
+    lab sweep -P loss 0 .5 -D .05 -L policy expb,coap,sip,rto --trials 10000 --out rows.csv
+    lab sweep --loss .3 --expb --timeout .1 --assert 'success>=0.99'";
+
+/// The options of `lab sweep`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP, args_override_self = true)]
+pub(super) struct Args {
+    /// A plan in TOML: the names of these flags as keys, and tables `scan` and `list`; flags override it
+    #[arg(value_name = "PLAN")]
+    plan: Option<PathBuf>,
+
+    /// Vary a parameter from one number to another, both included; -D is the step
+    #[arg(short = 'P', long, num_args = 3, value_names = ["VAR", "FROM", "TO"], allow_hyphen_values = true)]
+    parameter_scan: Vec<String>,
+
+    /// The step of the -P before it
+    #[arg(short = 'D', long, value_name = "STEP", allow_hyphen_values = true)]
+    parameter_step_size: Vec<String>,
+
+    /// Vary a parameter over a list of values
+    #[arg(short = 'L', long, num_args = 2, value_names = ["VAR", "VALUE,.."], allow_hyphen_values = true)]
+    parameter_list: Vec<String>,
+
+    /// Requests at each point
+    #[arg(long, value_name = "N", default_value = "1000", allow_hyphen_values = true)]
+    trials: NonZeroU64,
+
+    /// Requests of one session, one after the other, 100000 at most [default: 1000; 20 with --real]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_SESSION))]
+    session_trials: Option<u64>,
+
+    /// Makes the run the same again [default: drawn, and written into every row]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    seed: Option<u64>,
+
+    /// Threads; the results do not depend on them [default: one per processor; 64 with --real]
+    #[arg(long, short, value_name = "N", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=MAX_JOBS))]
+    jobs: Option<u16>,
+
+    /// Write the rows into this file, as they come
+    #[arg(long, short, value_name = "FILE.csv")]
+    out: Option<PathBuf>,
+
+    /// Print one JSON object per row instead of the table
+    #[arg(long)]
+    json: bool,
+
+    /// Fail with exit code 6 unless this holds of every row: a column, a comparison, a number
+    #[arg(long = "assert", value_name = "COLUMN>=X")]
+    assertions: Vec<Assertion>,
+
+    /// Real sockets and the real clock, on loopback, instead of virtual time
+    #[arg(long)]
+    real: bool,
+
+    /// Last, because the headings of its parts hold for all that follows.
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Flags that say where results go and how fast they come, not what they are.
+const NOT_RECORDED: [&str; 5] = ["plan", "jobs", "out", "json", "seed"];
+
+impl Args {
+    /// Where the plan is, if there is one.
+    pub(super) fn plan(&self) -> Option<&Path> {
+        self.plan.as_deref()
+    }
+}
+
+/// The words that a plan stands for.
+pub(super) fn read_plan(path: &Path) -> Result<Vec<OsString>, LabError> {
+    let name = path.display();
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_PLAN + 1).read_to_string(&mut text));
+    read.map_err(|error| LabError::Usage(format!("cannot read the plan {name}: {error}")))?;
+    if text.len() as u64 > MAX_PLAN {
+        return Err(LabError::Usage(format!("the plan {name} is longer than 1 MiB")));
+    }
+    let words = plan::words(&text, &flags()).map_err(|why| LabError::Usage(format!("{name}: {why}")))?;
+    Ok(words.into_iter().map(OsString::from).collect())
+}
+
+/// The flags that a plan may set.
+fn flags() -> Vec<String> {
+    let except = ["help", "version", "parameter-scan", "parameter-step-size", "parameter-list"];
+    let command = super::Args::command();
+    let sweep = command.get_subcommands().find(|command| command.get_name() == "sweep");
+    let longs = sweep.into_iter().flat_map(|sweep| sweep.get_arguments()).filter_map(|arg| arg.get_long());
+    longs.filter(|long| !except.contains(long)).map(str::to_owned).collect()
+}
+
+/// The command line that gives the same rows: what was typed and what was planned, without where the rows go.
+pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
+    let command = super::Args::command();
+    let sweep = command.get_subcommands().find(|command| command.get_name() == "sweep");
+    let args = sweep.into_iter().flat_map(|sweep| sweep.get_arguments());
+    let mut words = vec!["lab".to_owned(), "sweep".to_owned()];
+    for arg in args.filter(|arg| !NOT_RECORDED.contains(&arg.get_id().as_str())) {
+        let id = arg.get_id().as_str();
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        for values in matches.get_raw_occurrences(id).into_iter().flatten() {
+            words.push(format!("--{}", arg.get_long().unwrap_or(id)));
+            if arg.get_action().takes_values() {
+                words.extend(values.map(quoted));
+            }
+        }
+    }
+    words.push(format!("--seed {seed}"));
+    words.join(" ")
+}
+
+fn quoted(word: &std::ffi::OsStr) -> String {
+    let word = word.to_string_lossy();
+    shlex::try_quote(&word).map_or_else(|_| String::from("?"), |quoted| quoted.into_owned())
+}
+
+/// What was typed, checked and complete.
+struct Sweep {
+    experiment: Experiment,
+    origin: Origin,
+    axes: Vec<Axis>,
+    assertions: Vec<Assertion>,
+    real: bool,
+}
+
+fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
+    let axes = axes(args)?;
+    let points = combinations(&axes)?.iter().map(|one| args.settings.point(one));
+    let points = points.collect::<Result<Vec<Point>, String>>()?;
+    let seed = match args.seed {
+        Some(seed) => seed,
+        None => draw_seed().map_err(|error| error.to_string())?,
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (session, jobs) = if args.real { (REAL_SESSION, REAL_JOBS) } else { (VIRTUAL_SESSION, processors) };
+    let experiment = Experiment {
+        points,
+        trials: args.trials.get(),
+        session_trials: args.session_trials.unwrap_or(session),
+        seed,
+        jobs: args.jobs.map_or(jobs, usize::from),
+    };
+    let mode = if args.real { "real" } else { "virtual" };
+    let origin = Origin { command: recorded(matches, seed), mode, seed };
+    Ok(Sweep { experiment, origin, axes, assertions: args.assertions.clone(), real: args.real })
+}
+
+/// Lists before ranges, so that in the table a range runs within each value of a list.
+fn axes(args: &Args) -> Result<Vec<Axis>, String> {
+    let scans = args.parameter_scan.chunks_exact(3);
+    if scans.len() != args.parameter_step_size.len() {
+        return Err("each -P needs a step of its own: -P loss 0 .5 -D .05".to_owned());
+    }
+    let lists = args.parameter_list.chunks_exact(2).filter_map(|words| match words {
+        [parameter, values] => Some(parameter.parse().and_then(|parameter| Axis::list(parameter, values))),
+        _ => None,
+    });
+    let scans = scans.zip(&args.parameter_step_size).filter_map(|(words, step)| match words {
+        [parameter, from, to] => {
+            Some(parameter.parse().and_then(|parameter| Axis::range(parameter, from, to, step)))
+        }
+        _ => None,
+    });
+    lists.chain(scans).collect()
+}
+
+/// Sweeps. Returns the exit code.
+pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
+    let sweep = resolve(args, matches).map_err(LabError::Usage)?;
+    let file = args.out.as_deref().map(CsvFile::create).transpose()?;
+    let mut report = Report::new(&sweep, file, args.json);
+    report.begin()?;
+    sweep.run(&mut report)?;
+    report.bar.finish_and_clear();
+    Ok(report.conclude())
+}
+
+impl Sweep {
+    fn run(&self, report: &mut Report<'_>) -> Result<(), LabError> {
+        let ran = if self.real { self.run_real(report) } else { self.run_virtual(report) };
+        ran.map_err(LabError::Failed)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
+    fn run_virtual(&self, report: &mut Report<'_>) -> Result<(), String> {
+        let start = Instant::now();
+        self.run_with(report, &|point, seed, trials| {
+            trial::session(start, point, seed, trials).map_err(|stuck| format!("{stuck} {seed}"))
+        })
+    }
+
+    fn run_real(&self, report: &mut Report<'_>) -> Result<(), String> {
+        let server = RealServer::start(secrets).map_err(|error| error.to_string())?;
+        self.run_with(report, &|point, seed, trials| {
+            server.session(point, seed, trials).map_err(|error| error.to_string())
+        })
+    }
+
+    fn run_with(&self, report: &mut Report<'_>, session: Session<'_>) -> Result<(), String> {
+        let bar = report.bar.clone();
+        let mut each = |point: &Point, tally: &Tally| report.row(&Row::new(&self.origin, point, tally));
+        self.experiment.run(session, &mut |through| bar.set_position(through), &mut each)
+    }
+}
+
+/// What tokens and keys are drawn from, on loopback too.
+fn secrets() -> Box<dyn CryptoRng + Send> {
+    Box::new(UnwrapErr(SysRng))
+}
+
+/// A CSV that grows row by row.
+struct CsvFile {
+    writer: csv::Writer<File>,
+    name: String,
+}
+
+impl CsvFile {
+    fn create(path: &Path) -> Result<Self, LabError> {
+        let name = path.display().to_string();
+        let failed = |error| LabError::Failed(format!("cannot write {name}: {error}"));
+        let file = File::create(path).map_err(failed)?;
+        let mut file = Self { writer: csv::Writer::from_writer(file), name };
+        file.write(COLUMNS.map(str::to_owned)).map_err(LabError::Failed)?;
+        Ok(file)
+    }
+
+    /// Each row is in the file before the next is measured.
+    fn write(&mut self, cells: impl IntoIterator<Item = String>) -> Result<(), String> {
+        let written = self.writer.write_record(cells).map_err(io::Error::from).and_then(|()| self.writer.flush());
+        written.map_err(|error| format!("cannot write {}: {error}", self.name))
+    }
+}
+
+/// Where rows go.
+struct Report<'a> {
+    sweep: &'a Sweep,
+    file: Option<CsvFile>,
+    json: bool,
+    bar: ProgressBar,
+    table: table::Layout,
+    failures: Vec<String>,
+    failed: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(sweep: &'a Sweep, file: Option<CsvFile>, json: bool) -> Self {
+        let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(sweep.experiment.sessions()), target);
+        let style = ProgressStyle::with_template("{wide_bar} {percent} %, {eta} left");
+        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let varied: BTreeSet<_> = sweep.axes.iter().map(|axis| axis.parameter).collect();
+        let table = table::Layout::new(&varied, &sweep.experiment.points);
+        Self { sweep, file, json, bar, table, failures: Vec::new(), failed: 0 }
+    }
+
+    fn begin(&self) -> Result<(), LabError> {
+        if self.json {
+            return Ok(());
+        }
+        let Experiment { trials, seed, .. } = self.sweep.experiment;
+        let mode = if self.sweep.real { "over sockets on loopback" } else { "in virtual time" };
+        let heading = format!("{trials} requests per row {mode}, seed {seed}\n{}", self.table.header());
+        self.print(&heading).map_err(LabError::Failed)
+    }
+
+    fn row(&mut self, row: &Row) -> Result<(), String> {
+        if let Some(file) = &mut self.file {
+            file.write(row.cells().iter().map(|cell| cell.text()))?;
+        }
+        for assertion in &self.sweep.assertions {
+            if let Err(failure) = assertion.check(row) {
+                self.failed += 1;
+                if self.failures.len() < FAILURES_TOLD {
+                    self.failures.push(failure);
+                }
+            }
+        }
+        let line = if self.json { row.json().to_string() } else { self.table.line(row) };
+        self.print(&line)
+    }
+
+    /// Prints a line; nobody has to be reading it.
+    fn print(&self, line: &str) -> Result<(), String> {
+        let printed = self.bar.suspend(|| writeln!(io::stdout(), "{line}"));
+        match printed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print: {error}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells what did not hold. Returns the exit code.
+    fn conclude(&self) -> u8 {
+        for failure in &self.failures {
+            let _ = writeln!(io::stderr(), "assertion failed: {failure}");
+        }
+        let more = self.failed - self.failures.len();
+        if more > 0 {
+            let _ = writeln!(io::stderr(), "assertion failed: {more} times more");
+        }
+        if self.failed > 0 { exit::ASSERTION } else { exit::OK }
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of a sweep on the terminal: which columns, how wide, and what a row says there.
+
+use std::collections::BTreeSet;
+
+use crate::lab::axis::Parameter;
+use crate::lab::point::Point;
+use crate::lab::row::{Cell, Row};
+
+/// A column of the table.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    head: &'static str,
+    width: usize,
+    /// The column of the results that it is about.
+    of: &'static str,
+    form: Form,
+}
+
+/// How a column says what it says.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// As it is, to the left.
+    Text,
+    /// A loss, and behind it the one that was realised.
+    Loss,
+    /// A share, and behind it its interval.
+    Success,
+    /// A number with so many decimals.
+    Decimals(usize),
+    /// Seconds, to three significant digits.
+    Time,
+}
+
+const fn column(head: &'static str, width: usize, of: &'static str, form: Form) -> Column {
+    Column { head, width, of, form }
+}
+
+/// What is always shown: requested and realised loss, and what came of it.
+const ALWAYS: [Column; 10] = [
+    column("loss up (real)", 15, "loss_up", Form::Loss),
+    column("down (real)", 15, "loss_down", Form::Loss),
+    column("success [95 %]", 22, "success", Form::Success),
+    column("theory", 6, "success_theory", Form::Decimals(4)),
+    column("sends", 6, "sends_mean", Form::Decimals(3)),
+    column("executed", 8, "executions_mean", Form::Decimals(3)),
+    column("no dedup", 8, "executions_without_dedup_mean", Form::Decimals(3)),
+    column("p50 s", 6, "time_p50_s", Form::Time),
+    column("p99 s", 6, "time_p99_s", Form::Time),
+    column("max s", 6, "time_max_s", Form::Time),
+];
+
+/// What is shown where it is varied.
+const VARIED: [(Parameter, Column); 6] = [
+    (Parameter::Timeout, column("timeout s", 9, "timeout_s", Form::Time)),
+    (Parameter::MaxSends, column("max sends", 9, "max_sends", Form::Decimals(0))),
+    (Parameter::MaxTimeout, column("max timeout", 11, "max_timeout_s", Form::Time)),
+    (Parameter::Deadline, column("deadline s", 10, "deadline_s", Form::Time)),
+    (Parameter::Jitter, column("jitter", 12, "jitter", Form::Text)),
+    (Parameter::Size, column("bytes", 5, "size_bytes", Form::Decimals(0))),
+];
+
+/// The columns of one sweep's table.
+#[derive(Clone, Debug)]
+pub(super) struct Layout(Vec<Column>);
+
+impl Layout {
+    /// The columns for what is varied; losses have theirs anyway, and links where more than a loss is varied.
+    pub(super) fn new(varied: &BTreeSet<Parameter>, points: &[Point]) -> Self {
+        let widest = |text: &dyn Fn(&Point) -> usize| points.iter().map(text).max().unwrap_or(0);
+        let mut columns = vec![column("policy", widest(&|point| point.policy_name.len()).max(6), "policy", Form::Text)];
+        if varied.iter().any(|parameter| is_of_link(*parameter)) {
+            let (up, down) = (widest(&|point| point.up.to_string().len()), widest(&|point| point.down.to_string().len()));
+            columns.push(column("link up", up.max(7), "link_up", Form::Text));
+            columns.push(column("link down", down.max(9), "link_down", Form::Text));
+        }
+        columns.extend(VARIED.iter().filter(|(parameter, _)| varied.contains(parameter)).map(|(_, column)| *column));
+        columns.extend(ALWAYS);
+        Self(columns)
+    }
+
+    /// The line over the rows.
+    pub(super) fn header(&self) -> String {
+        self.joined(|column| column.head.to_owned())
+    }
+
+    /// A row.
+    pub(super) fn line(&self, row: &Row) -> String {
+        self.joined(|column| column.text(row))
+    }
+
+    fn joined(&self, text: impl Fn(&Column) -> String) -> String {
+        let padded = |column: &Column| match column.form {
+            Form::Text => format!("{:<width$}", text(column), width = column.width),
+            _ => format!("{:>width$}", text(column), width = column.width),
+        };
+        let cells: Vec<String> = self.0.iter().map(padded).collect();
+        cells.join("  ").trim_end().to_owned()
+    }
+}
+
+/// Whether varying this changes more of a link than the rates that are shown anyway.
+fn is_of_link(parameter: Parameter) -> bool {
+    use Parameter::{Burst, Delay, Link, LinkDown, LinkUp};
+    matches!(parameter, Burst | Delay | Link | LinkUp | LinkDown)
+}
+
+impl Column {
+    fn text(&self, row: &Row) -> String {
+        let number = |name: &str| row.cell(name).and_then(Cell::number);
+        let decimals = |number: Option<f64>, digits| number.map_or_else(|| "-".to_owned(), |x| format!("{x:.digits$}"));
+        match self.form {
+            Form::Text => row.cell(self.of).map(Cell::text).unwrap_or_default(),
+            Form::Decimals(digits) => decimals(number(self.of), digits),
+            Form::Time => number(self.of).map_or_else(|| "-".to_owned(), time),
+            Form::Loss => {
+                let asked = row.cell(self.of).map(Cell::text).filter(|text| !text.is_empty());
+                let realised = decimals(number(&format!("realised_{}", self.of)), 4);
+                format!("{} ({realised})", asked.unwrap_or_else(|| "-".to_owned()))
+            }
+            Form::Success => {
+                let [low, high] = ["low", "high"].map(|end| decimals(number(&format!("{}_{end}", self.of)), 4));
+                format!("{} [{low}, {high}]", decimals(number(self.of), 4))
+            }
+        }
+    }
+}
+
+/// Seconds to three significant digits, without needless zeros.
+fn time(seconds: f64) -> String {
+    let rounded: f64 = format!("{seconds:.2e}").parse().unwrap_or(seconds);
+    rounded.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short_whatever_their_size() {
+        for (seconds, text) in [(0.0, "0"), (0.1, "0.1"), (1.5, "1.5"), (93.0, "93"), (0.000_123_456, "0.000123"), (12.345, "12.3")] {
+            assert_eq!(time(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Trials over real sockets on loopback: one real server for all sessions, each session as in [`super::trial`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::CryptoRng;
+
+use super::ledger::Ledger;
+use super::point::Point;
+use super::tally::Tally;
+use super::trial::{self, EVER};
+use crate::client::Client;
+use crate::config::ServerConfig;
+use crate::link::{Direction, Link, LinkConfig};
+use crate::net::trial::Wire;
+use crate::net::{Engine, Listen, ListenError};
+use crate::server::{Server, StreamIntake};
+use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+
+/// What tokens and keys are drawn from.
+pub type Secrets = fn() -> Box<dyn CryptoRng + Send>;
+
+/// Ledgers by the address of the client.
+type Ledgers = Arc<Mutex<BTreeMap<SocketAddr, Ledger>>>;
+
+/// A server on loopback whose executions are noted.
+#[derive(Debug)]
+pub struct RealServer {
+    addr: SocketAddr,
+    ledgers: Ledgers,
+    secrets: Secrets,
+    _engine: Engine<Watched>,
+}
+
+/// Why there is no server to measure.
+#[derive(Debug, thiserror::Error)]
+pub enum RealError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives no socket.
+    #[error("cannot open a socket: {0}; raise the limit of open files (ulimit -n), or take fewer --jobs")]
+    Socket(#[from] io::Error),
+}
+
+impl RealServer {
+    /// Starts a server on a free port.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no socket.
+    pub fn start(secrets: Secrets) -> Result<Self, RealError> {
+        let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: false, udp: true };
+        let bound = listen.bind()?;
+        let no_addr = || io::Error::other("it has no address");
+        let addr = bound.endpoints().first().ok_or_else(no_addr)?.addr;
+        let ledgers = Ledgers::default();
+        let noted = Arc::clone(&ledgers);
+        let config = ServerConfig { idle: EVER, ..ServerConfig::default() };
+        let engine = Engine::start(bound, |now| Watched { server: Server::new(now, config, secrets()), ledgers: noted })?;
+        Ok(Self { addr, ledgers, secrets, _engine: engine })
+    }
+
+    /// Runs `trials` requests in one session at `point`, under `seed`.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no socket.
+    pub fn session(&self, point: &Point, seed: u64, trials: u64) -> Result<Tally, RealError> {
+        let mut room = String::new();
+        let mut wire = Wire::open(self.addr, |now, port| {
+            room = format!("#lab-{port}");
+            let config = trial::client_config(&format!("lab-{port}"), &point.policy);
+            Client::new(now, config, seed, (self.secrets)())
+        })?;
+        let addr = wire.addr()?;
+        wire.client.join(room.as_bytes());
+        wire.run(|client| client.is_ready() && client.is_idle())?;
+        let before = wire.client.stats();
+        self.ledgers().insert(addr, Ledger::new(trials));
+        wire.begin(
+            Link::new(point.up.clone(), seed, Direction::Up),
+            Link::new(point.down.clone(), seed, Direction::Down),
+        );
+        let body = trial::body(point);
+        for _ in 0..trials {
+            wire.client.send(room.as_bytes(), &body);
+        }
+        wire.run(|client| client.is_idle())?;
+        let mut tally = Tally { elapsed: wire.elapsed().as_nanos(), ..Tally::default() };
+        trial::count_events(std::mem::take(&mut wire.events), &mut tally);
+        tally.spurious = wire.client.stats().repeated_answers - before.repeated_answers;
+        tally.up.count(wire.up.stats(), wire.bytes.0);
+        tally.down.count(wire.down.stats(), wire.bytes.1);
+        if let Some(ledger) = self.ledgers().remove(&addr) {
+            ledger.count(&mut tally);
+        }
+        leave(&mut wire)?;
+        Ok(tally)
+    }
+
+    fn ledgers(&self) -> std::sync::MutexGuard<'_, BTreeMap<SocketAddr, Ledger>> {
+        // Plain counters: they are whole whoever has panicked while holding them.
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says goodbye over perfect links, so that the server keeps nothing of the session.
+fn leave(wire: &mut Wire) -> Result<(), RealError> {
+    let perfect = |direction| Link::new(LinkConfig::perfect(), 0, direction);
+    wire.begin(perfect(Direction::Up), perfect(Direction::Down));
+    wire.client.close();
+    Ok(wire.run(|client| client.is_closed())?)
+}
+
+/// A server, and notes of what it executed.
+#[derive(Debug)]
+struct Watched {
+    server: Server,
+    ledgers: Ledgers,
+}
+
+impl Service for Watched {
+    type Conn = StreamIntake;
+
+    fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        let before = self.server.executions();
+        self.server.datagram(now, peer, bytes);
+        let after = self.server.executions();
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = ledgers.get_mut(&peer.addr) {
+            ledger.note_arrival(bytes, after.0 - before.0, after.1 - before.1);
+        }
+    }
+
+    fn opened(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
+        self.server.opened(now, conn, addr)
+    }
+
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Intake>::Batch) {
+        self.server.received(now, conn, batch);
+    }
+
+    fn drained(&mut self, now: Instant, conn: ConnId) {
+        self.server.drained(now, conn);
+    }
+
+    fn closed(&mut self, now: Instant, conn: ConnId) {
+        self.server.closed(now, conn);
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.server.timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.server.poll_timeout()
+    }
+
+    fn poll_wake(&mut self) -> Option<ConnId> {
+        self.server.poll_wake()
+    }
+
+    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
+        self.server.fill(now, conn, out)
+    }
+
+    fn is_reading(&self, conn: ConnId) -> bool {
+        self.server.is_reading(conn)
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.server.poll_transmit(now)
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        self.server.shutdown(now);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.server.is_finished()
+    }
+}

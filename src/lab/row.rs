@@ -1,0 +1,267 @@
+//! Rows of results: which columns there are, and what a point and its tally put into each.
+
+use serde_json::{Map, Number, Value};
+
+use super::expected::Expected;
+use super::point::Point;
+use super::stats::{proportion_z, wilson};
+use super::tally::Tally;
+use crate::link::LinkConfig;
+use crate::reliable::{Backoff, Jitter};
+
+/// The columns, in order. Units are part of the names: `_s` seconds, `_bytes` bytes; shares and losses are from 0 to 1;
+/// `_z` is a difference to the theory in standard errors.
+pub const COLUMNS: [&str; 46] = [
+    "version",
+    "command",
+    "mode",
+    "seed",
+    "policy",
+    "loss_up",
+    "loss_down",
+    "link_up",
+    "link_down",
+    "timeout_s",
+    "max_sends",
+    "max_timeout_s",
+    "deadline_s",
+    "jitter",
+    "size_bytes",
+    "realised_loss_up",
+    "realised_loss_down",
+    "trials",
+    "acked",
+    "rejected",
+    "unknown",
+    "success",
+    "success_low",
+    "success_high",
+    "success_theory",
+    "success_z",
+    "sends_mean",
+    "sends_theory",
+    "sends_z",
+    "executions_mean",
+    "executions_theory",
+    "executions_max",
+    "executions_without_dedup_mean",
+    "executions_without_dedup_theory",
+    "time_mean_s",
+    "time_theory_s",
+    "time_z",
+    "time_p50_s",
+    "time_p90_s",
+    "time_p99_s",
+    "time_max_s",
+    "time_cdf_s",
+    "goodput_bytes_per_s",
+    "spurious_mean",
+    "datagrams_mean",
+    "bytes_mean",
+];
+
+/// A cell: measured, or not.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// A word.
+    Text(String),
+    /// A count.
+    Whole(u64),
+    /// A measure.
+    Real(f64),
+    /// Not measured, or no theory.
+    Empty,
+}
+
+impl Cell {
+    /// As it is written into a CSV.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Whole(number) => number.to_string(),
+            Self::Real(number) => number.to_string(),
+            Self::Empty => String::new(),
+        }
+    }
+
+    /// As a number, if it is one.
+    #[must_use]
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Whole(number) => Some(*number as f64),
+            Self::Real(number) => Some(*number),
+            Self::Text(_) | Self::Empty => None,
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::Whole(number) => Value::from(*number),
+            Self::Real(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
+            Self::Empty => Value::Null,
+        }
+    }
+}
+
+impl From<Option<f64>> for Cell {
+    /// To nine significant digits: what lies behind is rounding, and would differ from machine to machine.
+    fn from(number: Option<f64>) -> Self {
+        let rounded = |x: f64| format!("{x:.8e}").parse().unwrap_or(x);
+        number.map_or(Self::Empty, |x| Self::Real(rounded(x)))
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The command line that makes them again.
+    pub command: String,
+    /// `virtual` or `real`: the clock and the network.
+    pub mode: &'static str,
+    /// The seed of the whole experiment.
+    pub seed: u64,
+}
+
+/// One row: a cell per column of [`COLUMNS`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(Vec<Cell>);
+
+impl Row {
+    /// What `tally` says of `point`.
+    #[must_use]
+    pub fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
+        let mut cells = about(origin, point);
+        cells.extend(outcomes(point, tally));
+        cells.extend(costs(point, tally));
+        cells.extend(times(point, tally));
+        Self(cells)
+    }
+
+    /// The cells, in the order of [`COLUMNS`].
+    #[must_use]
+    pub fn cells(&self) -> &[Cell] {
+        &self.0
+    }
+
+    /// The cell of a column; `None` if there is no such column.
+    #[must_use]
+    pub fn cell(&self, column: &str) -> Option<&Cell> {
+        self.0.get(COLUMNS.iter().position(|name| *name == column)?)
+    }
+
+    /// As a JSON object, null where nothing was measured.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let pairs = COLUMNS.iter().zip(&self.0);
+        Value::Object(pairs.map(|(name, cell)| ((*name).to_owned(), cell.json())).collect::<Map<_, _>>())
+    }
+}
+
+fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
+    let Point { policy_name, policy, up, down, size } = point;
+    let longest = Some(policy.max_timeout()).filter(|longest| *longest < Backoff::UNCAPPED);
+    let jitter = if policy.jitter() == Jitter::None { "none".to_owned() } else { policy.jitter().to_string() };
+    vec![
+        env!("CARGO_PKG_VERSION").into(),
+        origin.command.as_str().into(),
+        origin.mode.into(),
+        origin.seed.into(),
+        (*policy_name).into(),
+        requested(up),
+        requested(down),
+        up.to_string().as_str().into(),
+        down.to_string().as_str().into(),
+        Some(policy.ack_timeout().as_secs_f64()).into(),
+        u64::from(policy.max_sends()).into(),
+        longest.map(|longest| longest.as_secs_f64()).into(),
+        policy.deadline().map(|deadline| deadline.as_secs_f64()).into(),
+        jitter.as_str().into(),
+        (*size as u64).into(),
+    ]
+}
+
+/// The loss that was asked for, where the model has a rate.
+fn requested(link: &LinkConfig) -> Cell {
+    link.loss.rate().map(|rate| rate.get()).into()
+}
+
+fn outcomes(point: &Point, tally: &Tally) -> [Cell; 11] {
+    let trials = tally.trials();
+    let (low, high) = wilson(tally.acked, trials).unzip();
+    let expected = Expected::at(point).map(|expected| expected.success);
+    [
+        tally.up.realised_loss().into(),
+        tally.down.realised_loss().into(),
+        trials.into(),
+        tally.acked.into(),
+        tally.rejected.into(),
+        tally.unknown.into(),
+        per(tally.acked, trials),
+        low.into(),
+        high.into(),
+        expected.into(),
+        expected.and_then(|expected| proportion_z(tally.acked, trials, expected)).into(),
+    ]
+}
+
+fn costs(point: &Point, tally: &Tally) -> [Cell; 8] {
+    let expected = Expected::at(point);
+    let sends = expected.map(|expected| expected.sends);
+    [
+        tally.sends.mean().into(),
+        sends.into(),
+        sends.and_then(|sends| tally.sends.z(sends)).into(),
+        tally.executions.mean().into(),
+        expected.map(|expected| expected.executions).into(),
+        tally.executions_max.into(),
+        tally.arrivals.mean().into(),
+        expected.map(|expected| expected.executions_without_dedup).into(),
+    ]
+}
+
+fn times(point: &Point, tally: &Tally) -> [Cell; 12] {
+    let (times, trials) = (&tally.times, tally.trials());
+    let expected = Expected::at(point).and_then(|expected| expected.time);
+    let seconds = tally.elapsed as f64 / 1e9;
+    let delivered = tally.acked as f64 * point.size as f64;
+    let (datagrams, bytes) = (tally.up.datagrams + tally.down.datagrams, tally.up.bytes + tally.down.bytes);
+    [
+        times.mean().into(),
+        expected.into(),
+        expected.and_then(|expected| times.z(expected)).into(),
+        times.quantile(0.5).into(),
+        times.quantile(0.9).into(),
+        times.quantile(0.99).into(),
+        times.longest().into(),
+        cdf(tally),
+        (seconds > 0.0).then(|| delivered / seconds).into(),
+        per(tally.spurious, trials),
+        per(datagrams, trials),
+        per(bytes, trials),
+    ]
+}
+
+fn per(count: u64, trials: u64) -> Cell {
+    (trials > 0).then(|| count as f64 / trials as f64).into()
+}
+
+/// `seconds:share;seconds:share;..`
+fn cdf(tally: &Tally) -> Cell {
+    let step = |(seconds, share): (f64, f64)| format!("{seconds}:{}", Cell::from(Some(share)).text());
+    let steps: Vec<String> = tally.times.cdf(tally.trials()).into_iter().map(step).collect();
+    if steps.is_empty() { Cell::Empty } else { Cell::Text(steps.join(";")) }
+}

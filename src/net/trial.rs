@@ -1,0 +1,127 @@
+//! One client on a real UDP socket, behind a link each way: what the lab runs over loopback.
+//!
+//! The links stand between client and socket, so that they lose the same datagrams as in virtual time. One thread, which
+//! waits for the next datagram or deadline.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use super::rt;
+use crate::client::{Client, Event};
+use crate::link::{Direction, Link, LinkConfig};
+
+/// More than any datagram of the lab has.
+const LARGEST: usize = 64 << 10;
+
+/// Waiting for nothing in particular ends after this, and is begun again.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The shortest wait that a socket can be asked for.
+const SHORT: Duration = Duration::from_micros(1);
+
+/// A client, its socket and its links.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    socket: UdpSocket,
+    pub(crate) client: Client,
+    pub(crate) up: Link<Vec<u8>>,
+    pub(crate) down: Link<Vec<u8>>,
+    pub(crate) events: Vec<Event>,
+    /// Bytes handed to the links, up and down.
+    pub(crate) bytes: (u64, u64),
+    began: Instant,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    /// A client that begins now, on a free port of the loopback, over perfect links. `client` is told the time and the port.
+    pub(crate) fn open(server: SocketAddr, client: impl FnOnce(Instant, u16) -> Client) -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.connect(server)?;
+        let (now, port) = (rt::now(), socket.local_addr()?.port());
+        let perfect = |direction| Link::new(LinkConfig::perfect(), 0, direction);
+        Ok(Self {
+            socket,
+            client: client(now, port),
+            up: perfect(Direction::Up),
+            down: perfect(Direction::Down),
+            events: Vec::new(),
+            bytes: (0, 0),
+            began: now,
+            buffer: vec![0; LARGEST],
+        })
+    }
+
+    /// The address that the server sees.
+    pub(crate) fn addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Begins to count anew, over these links.
+    pub(crate) fn begin(&mut self, up: Link<Vec<u8>>, down: Link<Vec<u8>>) {
+        (self.up, self.down) = (up, down);
+        self.events.clear();
+        self.bytes = (0, 0);
+        self.began = rt::now();
+    }
+
+    /// How long ago it began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        rt::now() - self.began
+    }
+
+    /// Runs until the client is `done` and nothing is under way on the links.
+    pub(crate) fn run(&mut self, done: impl Fn(&Client) -> bool) -> io::Result<()> {
+        loop {
+            let now = rt::now();
+            self.exchange(now);
+            if done(&self.client) && self.up.poll_timeout().is_none() && self.down.poll_timeout().is_none() {
+                return Ok(());
+            }
+            self.wait(now)?;
+        }
+    }
+
+    /// Everything that can happen at `now`.
+    fn exchange(&mut self, now: Instant) {
+        while let Some(bytes) = self.down.recv(now) {
+            self.client.handle_datagram(now, &bytes);
+        }
+        self.client.handle_timeout(now);
+        self.events.extend(std::iter::from_fn(|| self.client.poll()));
+        while let Some(bytes) = self.client.poll_transmit(now) {
+            self.bytes.0 += bytes.len() as u64;
+            self.up.send(now, 0, bytes);
+        }
+        while let Some(bytes) = self.up.recv(now) {
+            // What the system does not send is lost, as it is in every network.
+            let _ = self.socket.send(&bytes);
+        }
+        self.events.extend(std::iter::from_fn(|| self.client.poll()));
+    }
+
+    /// Waits for a datagram, or for the next deadline.
+    fn wait(&mut self, now: Instant) -> io::Result<()> {
+        let deadlines = [self.client.poll_timeout(), self.up.poll_timeout(), self.down.poll_timeout()];
+        let until = deadlines.into_iter().flatten().min();
+        let patience = until.map_or(LONG, |until| until.saturating_duration_since(now));
+        self.socket.set_read_timeout(Some(patience.clamp(SHORT, LONG)))?;
+        match self.socket.recv(&mut self.buffer) {
+            Ok(count) => {
+                self.bytes.1 += count as u64;
+                let bytes = self.buffer.get(..count).unwrap_or_default().to_vec();
+                self.down.send(rt::now(), 0, bytes);
+                Ok(())
+            }
+            Err(error) if is_no_news(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether nothing came in time, or a peer's system refused an earlier datagram, which is a loss.
+fn is_no_news(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionRefused | ConnectionReset)
+}
