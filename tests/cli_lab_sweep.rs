@@ -36,7 +36,9 @@ fn rows(name: &str, line: &str) -> Vec<BTreeMap<String, String>> {
 fn read(file: &Path) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_path(file).unwrap();
     let header = reader.headers().unwrap().clone();
-    let row = |record: csv::StringRecord| header.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect();
+    let row = |record: csv::StringRecord| {
+        header.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect()
+    };
     reader.records().map(|record| row(record.unwrap())).collect()
 }
 
@@ -109,7 +111,11 @@ fn a_plan_says_what_the_flags_say_and_flags_override_it() {
     )
     .unwrap();
     let plan = plan.to_str().unwrap();
-    let typed = sweep(&"-L policy expb,fixed -P loss 0 .4 -D .2 --trials 200 --seed 3 --timeout .1 --max-sends 4 --json".split(' ').collect::<Vec<_>>());
+    let typed = sweep(
+        &"-L policy expb,fixed -P loss 0 .4 -D .2 --trials 200 --seed 3 --timeout .1 --max-sends 4 --json"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
     let planned = sweep(&[plan, "--json"]);
     assert_eq!((planned.code, planned.err.as_str()), (0, ""));
     let without_command = |ended: &Ended| -> Vec<serde_json::Value> {
@@ -128,10 +134,16 @@ fn a_plan_says_what_the_flags_say_and_flags_override_it() {
 #[test]
 fn an_assertion_that_does_not_hold_is_exit_code_6_and_the_rows_are_there() {
     let file = folder("assert").join("rows.csv");
-    let line = ["--loss", ".5", "--expb", "--timeout", ".1", "--max-sends", "5", "--out", file.to_str().unwrap()];
-    let failed = sweep(&[&line[..], &["--assert", "success>=0.99", "--assert", "executions_max<=1"]].concat());
+    let line =
+        ["--loss", ".5", "--expb", "--timeout", ".1", "--max-sends", "5", "--out", file.to_str().unwrap()];
+    let failed =
+        sweep(&[&line[..], &["--assert", "success>=0.99", "--assert", "executions_max<=1"]].concat());
     assert_eq!(failed.code, 6);
-    assert!(failed.err.starts_with("assertion failed: success>=0.99 does not hold: it is 0.7"), "{}", failed.err);
+    assert!(
+        failed.err.starts_with("assertion failed: success>=0.99 does not hold: it is 0.7"),
+        "{}",
+        failed.err
+    );
     assert_eq!(failed.err.lines().count(), 1);
     assert_eq!(read(&file).len(), 1);
     assert_eq!(sweep(&[&line[..], &["--assert", "success>=0.5"]].concat()).code, 0);
@@ -159,7 +171,10 @@ fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
         (vec!["-L", "loss", ".1", "-L", "loss", ".2"], "loss is varied twice"),
         (vec!["--policy", "tcp"], "tcp"),
         (vec!["-L", "policy", "expb,tcp"], "policy: `tcp`"),
-        (vec!["-L", "policy", "expb", "-L", "timeout", "1,2"], "--expb begins with a timeout of less than 2s"),
+        (
+            vec!["-L", "policy", "expb", "-L", "timeout", "1,2"],
+            "--policy expb begins with a timeout of less than 2s",
+        ),
         (vec!["--trials", "0"], "--trials"),
         (vec!["--jobs", "0"], "--jobs"),
         (vec!["--size", "1101"], "--size must be at most 1100"),
@@ -197,7 +212,8 @@ fn the_table_says_requested_and_realised_loss_and_json_is_one_object_per_row() {
     assert_eq!(lines[0], "100 requests per row in virtual time, seed 1");
     assert!(lines[2].contains("0 (0.0000)") && lines[3].contains("0.5 (0."), "{}", table.out);
     let json = sweep(&[&line[..], &["--json"]].concat());
-    let rows: Vec<serde_json::Value> = json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<serde_json::Value> =
+        json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0]["success"], 1.0);
     assert_eq!(rows[0]["time_max_s"], 0.0);
@@ -206,7 +222,8 @@ fn the_table_says_requested_and_realised_loss_and_json_is_one_object_per_row() {
 
 #[test]
 fn over_real_sockets_the_promise_and_the_theory_hold_too() {
-    let line = "--loss .3 --expb --timeout .03 --max-sends 5 --trials 600 --session-trials 10 --seed 5 --real";
+    let line =
+        "--loss .3 --expb --timeout .03 --max-sends 5 --trials 600 --session-trials 10 --seed 5 --real";
     let row = &rows("real", line)[0];
     assert_eq!((row["mode"].as_str(), row["trials"].as_str()), ("real", "600"));
     let success = 0.965_50_f64;

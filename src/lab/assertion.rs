@@ -76,9 +76,12 @@ impl FromStr for Assertion {
         let column = COLUMNS.into_iter().find(|name| *name == column.trim()).ok_or_else(|| {
             format!("`{shown}` names no column of the results; they are {}", COLUMNS.join(", "))
         })?;
-        let bound: f64 = bound.trim().parse().ok().filter(|bound: &f64| bound.is_finite()).ok_or_else(|| {
-            format!("`{shown}` compares with something that is not a number")
-        })?;
+        let bound: f64 = bound
+            .trim()
+            .parse()
+            .ok()
+            .filter(|bound: &f64| bound.is_finite())
+            .ok_or_else(|| format!("`{shown}` compares with something that is not a number"))?;
         Ok(Self { column, relation, bound })
     }
 }

@@ -113,13 +113,18 @@ impl Axis {
         let [from, to, step] = [from, to, step].map(decimal);
         let (from, to, step) = (from?, to?, step?);
         if step <= Decimal::ZERO || to < from {
-            return Err(format!("{parameter} from {from} to {to} in steps of {step} leads nowhere; go up, with a step above 0"));
+            return Err(format!(
+                "{parameter} from {from} to {to} in steps of {step} leads nowhere; go up, with a step above 0"
+            ));
         }
         let count = (to - from).checked_div(step).filter(|steps| *steps < Decimal::from(MAX_POINTS));
         if count.is_none() {
-            return Err(format!("{parameter} from {from} to {to} in steps of {step} has more than {MAX_POINTS} values"));
+            return Err(format!(
+                "{parameter} from {from} to {to} in steps of {step} has more than {MAX_POINTS} values"
+            ));
         }
-        let mut values: Vec<Decimal> = std::iter::successors(Some(from), |at| Some(*at + step).filter(|at| *at < to)).collect();
+        let mut values: Vec<Decimal> =
+            std::iter::successors(Some(from), |at| Some(*at + step).filter(|at| *at < to)).collect();
         if to > from {
             values.push(to);
         }
@@ -202,7 +207,9 @@ mod tests {
 
     #[test]
     fn a_range_that_leads_nowhere_or_too_far_is_refused() {
-        for (from, to, step) in [("0", "1", "0"), ("0", "1", "-1"), ("1", "0", ".1"), ("0", "1", "1e-9"), ("0", "half", "1")] {
+        for (from, to, step) in
+            [("0", "1", "0"), ("0", "1", "-1"), ("1", "0", ".1"), ("0", "1", "1e-9"), ("0", "half", "1")]
+        {
             assert!(range(from, to, step).is_err(), "{from} {to} {step}");
         }
         assert!(range("0", "79228162514264337593543950335", "0.0000000000000000000000000001").is_err());
@@ -219,12 +226,11 @@ mod tests {
 
     #[test]
     fn combinations_are_all_of_them_once_the_last_axis_fastest() {
-        let axes = [
-            Axis::list(Parameter::Policy, "a,b").unwrap(),
-            Axis::list(Parameter::Loss, "0,1").unwrap(),
-        ];
+        let axes =
+            [Axis::list(Parameter::Policy, "a,b").unwrap(), Axis::list(Parameter::Loss, "0,1").unwrap()];
         let all = combinations(&axes).unwrap();
-        let values: Vec<Vec<&str>> = all.iter().map(|one| one.iter().map(|(_, value)| *value).collect()).collect();
+        let values: Vec<Vec<&str>> =
+            all.iter().map(|one| one.iter().map(|(_, value)| *value).collect()).collect();
         assert_eq!(values, [["a", "0"], ["a", "1"], ["b", "0"], ["b", "1"]]);
         assert_eq!(combinations(&[]).unwrap(), [vec![]]);
     }
@@ -244,6 +250,8 @@ mod tests {
             assert_eq!(name.replace('_', "-").parse(), Ok(parameter));
             assert_eq!(parameter.to_string(), name);
         }
-        assert!("los".parse::<Parameter>().unwrap_err().starts_with("`los` cannot be varied; what can is loss,"));
+        assert!(
+            "los".parse::<Parameter>().unwrap_err().starts_with("`los` cannot be varied; what can is loss,")
+        );
     }
 }

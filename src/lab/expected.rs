@@ -43,7 +43,12 @@ impl Expected {
 
 /// The loss of a link that does nothing else but delay.
 fn independent_loss(link: &LinkConfig) -> Option<Probability> {
-    let only_loses = LinkConfig { loss: link.loss.clone(), delay: link.delay, reorder: link.reorder, ..LinkConfig::perfect() };
+    let only_loses = LinkConfig {
+        loss: link.loss.clone(),
+        delay: link.delay,
+        reorder: link.reorder,
+        ..LinkConfig::perfect()
+    };
     match link.loss {
         _ if *link != only_loses => None,
         LossModel::None => Some(Probability::ZERO),
@@ -60,11 +65,13 @@ fn round_trip(point: &Point) -> Option<f64> {
         _ if whole.is_zero() => return Some(0.0),
         _ => return None,
     };
-    let last = point.policy.deadline().is_none_or(|deadline| {
-        point.policy.schedule().last().is_none_or(|last| last + whole < deadline)
-    });
+    let last = point
+        .policy
+        .deadline()
+        .is_none_or(|deadline| point.policy.schedule().last().is_none_or(|last| last + whole < deadline));
     // A measured timeout is never shorter than the round trip that it measured, but may be as short.
-    (whole < shortest && last && !(point.policy.adaptive() && whole >= point.policy.min_rto())).then(|| whole.as_secs_f64())
+    (whole < shortest && last && !(point.policy.adaptive() && whole >= point.policy.min_rto()))
+        .then_some(whole.as_secs_f64())
 }
 
 fn constant(delay: Delay) -> Option<Duration> {

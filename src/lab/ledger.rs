@@ -26,7 +26,7 @@ impl Ledger {
         let Ok(datagram) = Datagram::parse(bytes, usize::MAX) else { return };
         let message = datagram.frames.iter().find(|frame| frame.verb == Verb::Snd);
         let Some(id) = message.and_then(|frame| frame.id) else { return };
-        let first = *self.first.get_or_insert(id.get());
+        let first = *self.first.get_or_insert_with(|| id.get());
         let nth = id.get().checked_sub(first).and_then(|nth| usize::try_from(nth).ok());
         if let Some((executions, arrivals)) = nth.and_then(|nth| self.requests.get_mut(nth)) {
             *executions += executed;

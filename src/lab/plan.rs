@@ -77,7 +77,13 @@ fn push_scan(name: &str, scan: &Value, words: &mut Vec<String>) -> Result<(), St
     let scan = scan.as_table().filter(|scan| scan.len() == 3).ok_or_else(wrong)?;
     let part = |key: &str| scalar(name, scan.get(key).ok_or_else(wrong)?);
     let (from, to, step) = (part("from")?, part("to")?, part("step")?);
-    words.extend(["--parameter-scan".to_owned(), name.to_owned(), from, to, format!("--parameter-step-size={step}")]);
+    words.extend([
+        "--parameter-scan".to_owned(),
+        name.to_owned(),
+        from,
+        to,
+        format!("--parameter-step-size={step}"),
+    ]);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::CryptoRng;
 
@@ -60,7 +60,10 @@ impl RealServer {
         let ledgers = Ledgers::default();
         let noted = Arc::clone(&ledgers);
         let config = ServerConfig { idle: EVER, ..ServerConfig::default() };
-        let engine = Engine::start(bound, |now| Watched { server: Server::new(now, config, secrets()), ledgers: noted })?;
+        let engine = Engine::start(bound, |now| Watched {
+            server: Server::new(now, config, secrets()),
+            ledgers: noted,
+        })?;
         Ok(Self { addr, ledgers, secrets, _engine: engine })
     }
 

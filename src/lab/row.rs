@@ -174,7 +174,8 @@ impl Row {
 fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
     let Point { policy_name, policy, up, down, size } = point;
     let longest = Some(policy.max_timeout()).filter(|longest| *longest < Backoff::UNCAPPED);
-    let jitter = if policy.jitter() == Jitter::None { "none".to_owned() } else { policy.jitter().to_string() };
+    let jitter =
+        if policy.jitter() == Jitter::None { "none".to_owned() } else { policy.jitter().to_string() };
     vec![
         env!("CARGO_PKG_VERSION").into(),
         origin.command.as_str().into(),

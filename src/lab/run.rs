@@ -73,7 +73,8 @@ impl Experiment {
         loop {
             let unit = next.fetch_add(1, Ordering::Relaxed);
             let (at, ordinal) = (unit / self.sessions_per_point(), unit % self.sessions_per_point());
-            let Some((at, point)) = usize::try_from(at).ok().and_then(|at| Some((at, self.points.get(at)?))) else {
+            let Some((at, point)) = usize::try_from(at).ok().and_then(|at| Some((at, self.points.get(at)?)))
+            else {
                 return;
             };
             let trials = self.session_trials.min(self.trials - ordinal * self.session_trials);
@@ -96,7 +97,9 @@ impl Experiment {
             *sessions += 1;
             sum.merge(&tally?);
             progress(count);
-            while let Some((_, sum)) = open.get(&through).filter(|(sessions, _)| *sessions == self.sessions_per_point()) {
+            while let Some((_, sum)) =
+                open.get(&through).filter(|(sessions, _)| *sessions == self.sessions_per_point())
+            {
                 if let Some(point) = self.points.get(through) {
                     each(point, sum)?;
                 }

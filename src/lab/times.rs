@@ -59,7 +59,7 @@ impl Times {
     /// The longest, exactly, in seconds.
     #[must_use]
     pub fn longest(&self) -> Option<f64> {
-        (self.total > 0).then(|| self.longest.as_secs_f64())
+        (self.total > 0).then_some(self.longest.as_secs_f64())
     }
 
     /// The mean, in seconds.

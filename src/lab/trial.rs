@@ -91,7 +91,9 @@ fn watch(sim: &mut Sim, trials: u64) -> Rc<RefCell<Noted>> {
         match (sighting, direction) {
             (Sighting::Sent(_), Direction::Up) => noted.bytes.0 += bytes.len() as u64,
             (Sighting::Sent(_), Direction::Down) => noted.bytes.1 += bytes.len() as u64,
-            (Sighting::Arrived { executed, repeats }, _) => noted.ledger.note_arrival(bytes, executed, repeats),
+            (Sighting::Arrived { executed, repeats }, _) => {
+                noted.ledger.note_arrival(bytes, executed, repeats)
+            }
         }
     }));
     noted
@@ -122,23 +124,20 @@ mod tests {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn run(p: f64, trials: u64) -> Tally {
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    /// A tenth of a second, doubled, five sends.
+    fn point(loss: f64) -> Point {
         let policy = Backoff::new(Duration::from_millis(100))
             .with_growth(Growth::Exponential { factor: Factor::TWO })
             .with_max_sends(5);
-        let point = Point { policy_name: "expb", policy, up: losing(p), down: losing(p), size: 32 };
-        session(Instant::now(), &point, 1, trials).unwrap()
+        Point { policy_name: "expb", policy, up: losing(loss), down: losing(loss), size: 32 }
     }
 
-    #[test]
-    #[ignore]
-    fn speed() {
-        let started = Instant::now();
-        let mut tally = Tally::default();
-        for _ in 0..200 {
-            tally.merge(&run(0.5, 1000));
-        }
-        println!("{:?} {tally:?}", started.elapsed());
+    fn run(loss: f64, trials: u64) -> Tally {
+        session(origin(), &point(loss), 1, trials).unwrap()
     }
 
     #[test]
@@ -149,5 +148,32 @@ mod tests {
         assert_eq!((tally.executions.mean(), tally.arrivals.mean()), (Some(1.0), Some(1.0)));
         assert_eq!((tally.executions_max, tally.times.longest()), (1, Some(0.0)));
         assert_eq!((tally.up.datagrams, tally.down.datagrams), (100, 100));
+        assert!(tally.up.bytes > 100 * 32 && tally.down.bytes > 0);
+    }
+
+    #[test]
+    fn with_nothing_but_loss_every_request_is_unknown_and_nothing_is_executed() {
+        let tally = run(1.0, 100);
+        assert_eq!((tally.unknown, tally.trials()), (100, 100));
+        assert_eq!((tally.sends.mean(), tally.executions_max), (Some(5.0), 0));
+        assert_eq!((tally.up.realised_loss(), tally.down.realised_loss()), (Some(1.0), None));
+        assert_eq!(tally.times.longest(), None);
+    }
+
+    #[test]
+    fn a_late_answer_makes_a_repeat_spurious_and_no_second_execution() {
+        let slow: LinkConfig = "delay:80ms".parse().unwrap();
+        let tally = session(origin(), &Point { up: slow.clone(), down: slow, ..point(0.0) }, 1, 50).unwrap();
+        assert_eq!((tally.acked, tally.executions_max), (50, 1));
+        // Sent at 0 and at 0.1 s; answered at 0.16 s, and once more.
+        assert_eq!((tally.sends.mean(), tally.arrivals.mean(), tally.spurious), (Some(2.0), Some(2.0), 50));
+        assert_eq!(tally.times.longest(), Some(0.16));
+    }
+
+    #[test]
+    fn a_policy_that_waits_for_weeks_needs_no_new_registration() {
+        let policy = Backoff::new(Duration::from_secs(30 * 24 * 3_600)).with_max_sends(3);
+        let tally = session(origin(), &Point { policy, ..point(1.0) }, 1, 5).unwrap();
+        assert_eq!((tally.unknown, tally.up.datagrams), (5, 15));
     }
 }

@@ -49,8 +49,8 @@ pub enum LabError {
     #[error("{0}")]
     Failed(String),
     /// The command line does not fit together, as clap reports it: exit code 2.
-    #[error("{0}")]
-    Clap(clap::Error),
+    #[error(transparent)]
+    Clap(#[from] clap::Error),
 }
 
 /// Does what was typed, the program's name included. Returns the exit code.
@@ -93,7 +93,6 @@ fn complain(error: &LabError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -94,7 +94,9 @@ impl Settings {
         self.impair(&mut down, self.loss_down.or(self.loss))?;
         let size = self.size.get();
         if size > MAX_SIZE {
-            return Err(format!("--size must be at most {MAX_SIZE} bytes, so that a message fits a datagram"));
+            return Err(format!(
+                "--size must be at most {MAX_SIZE} bytes, so that a message fits a datagram"
+            ));
         }
         Ok(Point { policy_name: self.policy.name(), policy: self.policy.resolve()?, up, down, size })
     }
@@ -108,7 +110,9 @@ impl Settings {
         let loss = match (&self.burst, &link.loss, loss, rate) {
             (Some(burst), _, _, Some(rate)) => format!("gilbert:{rate},{burst}"),
             (Some(_), ..) => return Err("--burst needs a loss with a rate".to_owned()),
-            (None, LossModel::Gilbert { burst, .. }, Some(loss), _) => format!("gilbert:{loss},{burst}"),
+            (None, LossModel::Gilbert(gilbert), Some(loss), _) => {
+                format!("gilbert:{loss},{}", gilbert.burst())
+            }
             (None, _, Some(loss), _) => format!("iid:{loss}"),
             (None, _, None, _) => return Ok(()),
         };

@@ -27,11 +27,11 @@ use crate::lab::assertion::Assertion;
 use crate::lab::axis::{Axis, combinations};
 use crate::lab::plan::{self, MAX_PLAN};
 use crate::lab::point::Point;
+use crate::lab::real::RealServer;
 use crate::lab::row::{COLUMNS, Origin, Row};
 use crate::lab::run::Experiment;
-use crate::lab::tally::Tally;
-use crate::lab::real::RealServer;
 use crate::lab::run::Session;
+use crate::lab::tally::Tally;
 use crate::lab::trial;
 
 /// Trials of one session in virtual time.
@@ -160,7 +160,7 @@ pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
             continue;
         }
         for values in matches.get_raw_occurrences(id).into_iter().flatten() {
-            words.push(format!("--{}", arg.get_long().unwrap_or(id)));
+            words.push(name_of(arg));
             if arg.get_action().takes_values() {
                 words.extend(values.map(quoted));
             }
@@ -168,6 +168,12 @@ pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
     }
     words.push(format!("--seed {seed}"));
     words.join(" ")
+}
+
+/// As people type it: short where there is a short one, as for what is varied.
+fn name_of(arg: &clap::Arg) -> String {
+    let long = || format!("--{}", arg.get_long().unwrap_or_default());
+    arg.get_short().map_or_else(long, |short| format!("-{short}"))
 }
 
 fn quoted(word: &std::ffi::OsStr) -> String {
@@ -186,8 +192,7 @@ struct Sweep {
 
 fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
     let axes = axes(args)?;
-    let points = combinations(&axes)?.iter().map(|one| args.settings.point(one));
-    let points = points.collect::<Result<Vec<Point>, String>>()?;
+    let points = combinations(&axes)?.iter().map(|one| args.settings.point(one)).collect::<Result<_, _>>()?;
     let seed = match args.seed {
         Some(seed) => seed,
         None => draw_seed().map_err(|error| error.to_string())?,
@@ -287,7 +292,8 @@ impl CsvFile {
 
     /// Each row is in the file before the next is measured.
     fn write(&mut self, cells: impl IntoIterator<Item = String>) -> Result<(), String> {
-        let written = self.writer.write_record(cells).map_err(io::Error::from).and_then(|()| self.writer.flush());
+        let written =
+            self.writer.write_record(cells).map_err(io::Error::from).and_then(|()| self.writer.flush());
         written.map_err(|error| format!("cannot write {}: {error}", self.name))
     }
 }
@@ -305,7 +311,11 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(sweep: &'a Sweep, file: Option<CsvFile>, json: bool) -> Self {
-        let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(sweep.experiment.sessions()), target);
         let style = ProgressStyle::with_template("{wide_bar} {percent} %, {eta} left");
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -67,13 +67,17 @@ impl Layout {
     /// The columns for what is varied; losses have theirs anyway, and links where more than a loss is varied.
     pub(super) fn new(varied: &BTreeSet<Parameter>, points: &[Point]) -> Self {
         let widest = |text: &dyn Fn(&Point) -> usize| points.iter().map(text).max().unwrap_or(0);
-        let mut columns = vec![column("policy", widest(&|point| point.policy_name.len()).max(6), "policy", Form::Text)];
+        let mut columns =
+            vec![column("policy", widest(&|point| point.policy_name.len()).max(6), "policy", Form::Text)];
         if varied.iter().any(|parameter| is_of_link(*parameter)) {
-            let (up, down) = (widest(&|point| point.up.to_string().len()), widest(&|point| point.down.to_string().len()));
+            let (up, down) =
+                (widest(&|point| point.up.to_string().len()), widest(&|point| point.down.to_string().len()));
             columns.push(column("link up", up.max(7), "link_up", Form::Text));
             columns.push(column("link down", down.max(9), "link_down", Form::Text));
         }
-        columns.extend(VARIED.iter().filter(|(parameter, _)| varied.contains(parameter)).map(|(_, column)| *column));
+        columns.extend(
+            VARIED.iter().filter(|(parameter, _)| varied.contains(parameter)).map(|(_, column)| *column),
+        );
         columns.extend(ALWAYS);
         Self(columns)
     }
@@ -107,7 +111,8 @@ fn is_of_link(parameter: Parameter) -> bool {
 impl Column {
     fn text(&self, row: &Row) -> String {
         let number = |name: &str| row.cell(name).and_then(Cell::number);
-        let decimals = |number: Option<f64>, digits| number.map_or_else(|| "-".to_owned(), |x| format!("{x:.digits$}"));
+        let decimals =
+            |number: Option<f64>, digits| number.map_or_else(|| "-".to_owned(), |x| format!("{x:.digits$}"));
         match self.form {
             Form::Text => row.cell(self.of).map(Cell::text).unwrap_or_default(),
             Form::Decimals(digits) => decimals(number(self.of), digits),
@@ -118,7 +123,8 @@ impl Column {
                 format!("{} ({realised})", asked.unwrap_or_else(|| "-".to_owned()))
             }
             Form::Success => {
-                let [low, high] = ["low", "high"].map(|end| decimals(number(&format!("{}_{end}", self.of)), 4));
+                let [low, high] =
+                    ["low", "high"].map(|end| decimals(number(&format!("{}_{end}", self.of)), 4));
                 format!("{} [{low}, {high}]", decimals(number(self.of), 4))
             }
         }
@@ -137,7 +143,14 @@ mod tests {
 
     #[test]
     fn times_are_short_whatever_their_size() {
-        for (seconds, text) in [(0.0, "0"), (0.1, "0.1"), (1.5, "1.5"), (93.0, "93"), (0.000_123_456, "0.000123"), (12.345, "12.3")] {
+        for (seconds, text) in [
+            (0.0, "0"),
+            (0.1, "0.1"),
+            (1.5, "1.5"),
+            (93.0, "93"),
+            (0.000_123_456, "0.000123"),
+            (12.345, "12.3"),
+        ] {
             assert_eq!(time(seconds), text);
         }
     }
