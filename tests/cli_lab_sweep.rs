@@ -93,10 +93,9 @@ fn the_same_seed_gives_the_same_bytes_whatever_the_jobs() {
 #[test]
 fn the_command_in_a_row_gives_the_row_again() {
     let first = &rows("again", "--loss .3 --link gilbert:.1,4 --policy coap --trials 500")[0];
-    let command = first["command"].clone();
-    let (program, line) = command.split_once(' ').unwrap();
-    assert_eq!(program, "lab");
-    let again = &rows("again-2", line.strip_prefix("sweep ").unwrap())[0];
+    let words = shlex::split(&first["command"]).unwrap();
+    assert_eq!(words[..2], ["lab", "sweep"]);
+    let again = &rows("again-2", &words[2..].join(" "))[0];
     assert_eq!(first, again);
 }
 
@@ -178,7 +177,7 @@ fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
         (vec!["--trials", "0"], "--trials"),
         (vec!["--jobs", "0"], "--jobs"),
         (vec!["--size", "1101"], "--size must be at most 1100"),
-        (vec!["--burst", "3"], "burst"),
+        (vec!["--link", "list:1", "--burst", "3"], "--burst needs a loss with a rate"),
         (vec!["--assert", "succes>1"], "`succes>1` names no column"),
         (vec!["--assert", "success"], "is not an assertion"),
         (vec!["--assert", "success>x"], "not a number"),
@@ -234,6 +233,19 @@ fn over_real_sockets_the_promise_and_the_theory_hold_too() {
     assert!((number(row, "executions_mean") - 0.998).abs() < 0.01, "{row:?}");
     assert!((number(row, "realised_loss_up") - 0.3).abs() < 0.08, "{row:?}");
     assert!(number(row, "time_max_s") < 2.0, "{row:?}");
+}
+
+#[test]
+fn what_is_lost_in_virtual_time_is_lost_over_real_sockets() {
+    let line =
+        "--loss .4 --policy fixed --timeout .05 --max-sends 4 --trials 200 --session-trials 5 --seed 11";
+    let (virtual_time, real) =
+        (&rows("same-virtual", line)[0], &rows("same-real", &format!("{line} --real"))[0]);
+    for column in
+        ["acked", "unknown", "sends_mean", "executions_mean", "realised_loss_up", "realised_loss_down"]
+    {
+        assert_eq!(virtual_time[column], real[column], "{column}");
+    }
 }
 
 #[test]
