@@ -92,3 +92,70 @@ impl fmt::Display for Assertion {
         write!(f, "{}{}{}", self.column, sign.map_or("", |(sign, _)| sign), self.bound)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::point::Point;
+    use crate::lab::row::Origin;
+    use crate::lab::tally::Tally;
+    use crate::link::LinkConfig;
+    use crate::reliable::{Backoff, Outcome};
+    use std::time::Duration;
+
+    /// Three of four acked.
+    fn row() -> Row {
+        let mut tally = Tally::default();
+        (0..3).for_each(|_| tally.count_outcome(&Outcome::Acked(Vec::new())));
+        tally.count_outcome(&Outcome::Unknown);
+        let policy = Backoff::new(Duration::from_secs(1));
+        let (up, down) = (LinkConfig::perfect(), LinkConfig::perfect());
+        let point = Point { policy_name: "once", policy, up, down, size: 1 };
+        Row::new(&Origin { command: String::new(), mode: "virtual", seed: 1 }, &point, &tally)
+    }
+
+    fn check(text: &str) -> Result<(), String> {
+        text.parse::<Assertion>().unwrap().check(&row())
+    }
+
+    #[test]
+    fn every_comparison_holds_where_it_should_and_nowhere_else() {
+        for (text, holds) in [
+            ("success>=0.75", true),
+            ("success>=0.76", false),
+            ("success<=.75", true),
+            ("success < 0.75", false),
+            ("success>0.75", false),
+            ("success == 0.75", true),
+            ("acked!=3", false),
+            ("acked==3", true),
+            ("unknown<2", true),
+        ] {
+            assert_eq!(check(text).is_ok(), holds, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_and_what_is_no_number_does_not_hold() {
+        assert!(check("time_p50_s>=0").unwrap_err().contains("it is not measured with policy once"));
+        assert!(check("policy!=3").is_err());
+    }
+
+    #[test]
+    fn a_failure_says_what_was_asked_and_what_is() {
+        let failure = check("success >= 0.99").unwrap_err();
+        assert_eq!(
+            failure,
+            "success>=0.99 does not hold: it is 0.75 with policy once, link up none, down none"
+        );
+    }
+
+    #[test]
+    fn what_is_no_assertion_is_refused() {
+        for text in
+            ["", "success", "success=1", "success>=", "success>=NaN", "success>=inf", "succes>=1", ">=1"]
+        {
+            assert!(text.parse::<Assertion>().is_err(), "{text}");
+        }
+    }
+}

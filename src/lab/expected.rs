@@ -91,3 +91,62 @@ fn expected_time(point: &Point, up: Probability, down: Probability, round_trip: 
     }
     Some(theory::time_to_answer(&point.policy, up, down)? + round_trip)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reliable::Preset;
+
+    fn point(policy: Backoff, up: &str, down: &str) -> Point {
+        Point { policy_name: "", policy, up: up.parse().unwrap(), down: down.parse().unwrap(), size: 1 }
+    }
+
+    fn at(up: &str, down: &str) -> Option<Expected> {
+        Expected::at(&point(Backoff::new(Duration::from_millis(100)).with_max_sends(5), up, down))
+    }
+
+    #[test]
+    fn independent_losses_have_a_theory_also_behind_a_constant_delay() {
+        let plain = at("iid:.5", "iid:.5").unwrap();
+        assert!((plain.success - 0.7627).abs() < 1e-4);
+        assert!((plain.executions_without_dedup - 1.5254).abs() < 1e-4);
+        assert_eq!(plain.executions, 1.0 - 0.5_f64.powi(5));
+        let delayed = at("iid:.5+delay:20ms", "iid:.5+delay:30ms").unwrap();
+        assert_eq!((delayed.success, delayed.sends), (plain.success, plain.sends));
+        assert!((delayed.time.unwrap() - plain.time.unwrap() - 0.05).abs() < 1e-12);
+        assert_eq!(at("none", "none").unwrap().success, 1.0);
+    }
+
+    #[test]
+    fn whatever_breaks_an_assumption_has_no_theory() {
+        for up in [
+            "gilbert:.1,5",
+            "list:1",
+            "blackhole:1,1",
+            "iid:.1+delay:50ms,10ms",
+            "iid:.1+duplicate:.1",
+            "iid:.1+corrupt:.1",
+            "iid:.1+mtu:500",
+            "iid:.1+rate:1mbit",
+            "delay:100ms",
+        ] {
+            assert_eq!(at(up, "none"), None, "{up}");
+            assert_eq!(at("none", up), None, "{up}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_sends_that_depends_on_chance_has_no_theory() {
+        let sip = Preset::Sip.backoff();
+        assert!(Expected::at(&point(sip.clone(), "iid:.1", "none")).is_some());
+        let jittered = sip.with_jitter(Jitter::Full);
+        assert_eq!(Expected::at(&point(jittered, "iid:.1", "none")), None);
+    }
+
+    #[test]
+    fn a_measured_timeout_leaves_the_number_of_sends_but_not_their_times() {
+        let expected = Expected::at(&point(Preset::Rto.backoff(), "iid:.1+delay:10ms", "none")).unwrap();
+        assert_eq!(expected.time, None);
+        assert!(expected.sends > 1.0);
+    }
+}

@@ -159,7 +159,7 @@ mod tests {
             ("trials = 2026-01-01", "`trials` has a value that is neither a text nor a number"),
             ("scan = 3", "unknown key `scan`"),
             ("[trials]\nx = 1", "`trials` has a value that is neither"),
-            ("\"a\\u001b[2J\" = 1", "unknown key `a\\u{1b}[2J`"),
+            ("\"a\\u001b[2J\" = 1", "unknown key `a\\x1b[2J`"),
         ] {
             let refused = plan(text).unwrap_err();
             assert!(refused.contains(sentence), "{text}: {refused}");

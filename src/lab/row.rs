@@ -266,3 +266,77 @@ fn cdf(tally: &Tally) -> Cell {
     let steps: Vec<String> = tally.times.cdf(tally.trials()).into_iter().map(step).collect();
     if steps.is_empty() { Cell::Empty } else { Cell::Text(steps.join(";")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reliable::Outcome;
+    use std::time::Duration;
+
+    fn row(tally: &Tally, link: &str) -> Row {
+        let policy = Backoff::new(Duration::from_millis(100));
+        let (up, down) = (link.parse().unwrap(), LinkConfig::perfect());
+        let point = Point { policy_name: "fixed", policy, up, down, size: 8 };
+        Row::new(&Origin { command: "lab sweep".to_owned(), mode: "virtual", seed: 7 }, &point, tally)
+    }
+
+    #[test]
+    fn there_is_a_cell_for_each_column_and_columns_have_names_of_their_own() {
+        assert_eq!(row(&Tally::default(), "none").cells().len(), COLUMNS.len());
+        let mut names = COLUMNS.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), COLUMNS.len());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_empty_and_not_0() {
+        let nothing = row(&Tally::default(), "list:1,3");
+        for column in
+            ["success", "sends_mean", "time_p50_s", "time_cdf_s", "goodput_bytes_per_s", "realised_loss_up"]
+        {
+            assert_eq!(nothing.cell(column), Some(&Cell::Empty), "{column}");
+        }
+        assert_eq!(nothing.cell("loss_up"), Some(&Cell::Empty), "a list has no rate");
+        assert_eq!(nothing.cell("link_up").unwrap().text(), "list:1,3");
+        assert_eq!(nothing.cell("trials"), Some(&Cell::Whole(0)));
+        assert_eq!(nothing.cell("no such column"), None);
+    }
+
+    #[test]
+    fn a_cell_stands_under_its_name() {
+        let mut tally = Tally { elapsed: 2_000_000_000, spurious: 1, ..Tally::default() };
+        for millis in [100, 300] {
+            tally.count_outcome(&Outcome::Acked(Vec::new()));
+            tally.sends.add(2);
+            tally.times.add(Duration::from_millis(millis));
+            tally.count_server(1, 2);
+        }
+        tally.up.bytes = 40;
+        let row = row(&tally, "iid:.5");
+        let text = |column: &str| row.cell(column).unwrap().text();
+        for (column, expected) in [
+            ("seed", "7"),
+            ("policy", "fixed"),
+            ("loss_up", "0.5"),
+            ("loss_down", "0"),
+            ("timeout_s", "0.1"),
+            ("size_bytes", "8"),
+            ("acked", "2"),
+            ("success", "1"),
+            ("sends_mean", "2"),
+            ("executions_mean", "1"),
+            ("executions_max", "1"),
+            ("executions_without_dedup_mean", "2"),
+            ("time_mean_s", "0.2"),
+            ("time_max_s", "0.3"),
+            ("time_cdf_s", "0.1:0.5;0.3:1"),
+            ("goodput_bytes_per_s", "8"),
+            ("spurious_mean", "0.5"),
+            ("bytes_mean", "20"),
+        ] {
+            assert_eq!(text(column), expected, "{column}");
+        }
+        assert_eq!(row.json()["acked"], 2);
+    }
+}

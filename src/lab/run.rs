@@ -110,3 +110,69 @@ impl Experiment {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::LinkConfig;
+    use crate::reliable::{Backoff, Outcome};
+    use std::time::Duration;
+
+    fn experiment(points: usize, trials: u64, session_trials: u64, jobs: usize) -> Experiment {
+        let point = |size| Point {
+            policy_name: "once",
+            policy: Backoff::new(Duration::from_secs(1)),
+            up: LinkConfig::perfect(),
+            down: LinkConfig::perfect(),
+            size,
+        };
+        Experiment { points: (0..points).map(point).collect(), trials, session_trials, seed: 1, jobs }
+    }
+
+    /// All trials acked; the bytes are a hash of the seeds, so that a session that is missing or twice would be noticed.
+    fn pretend(point: &Point, seed: u64, trials: u64) -> Result<Tally, String> {
+        let mut tally = Tally::default();
+        (0..trials).for_each(|_| tally.count_outcome(&Outcome::Acked(Vec::new())));
+        tally.up.bytes = (seed ^ point.size as u64) >> 16;
+        Ok(tally)
+    }
+
+    fn run(experiment: &Experiment, session: Session<'_>) -> Result<Vec<(usize, Tally)>, String> {
+        let (mut rows, mut last) = (Vec::new(), 0);
+        experiment.run(session, &mut |through| last = through, &mut |point, tally| {
+            rows.push((point.size, tally.clone()));
+            Ok(())
+        })?;
+        assert_eq!(last, experiment.sessions());
+        Ok(rows)
+    }
+
+    #[test]
+    fn every_point_comes_once_in_order_with_all_its_trials_on_any_number_of_threads() {
+        let alone = run(&experiment(20, 1_050, 100, 1), &pretend).unwrap();
+        assert!(alone.iter().map(|(point, _)| *point).eq(0..20));
+        assert!(alone.iter().all(|(_, tally)| tally.trials() == 1_050));
+        for jobs in [2, 5, 32] {
+            assert_eq!(run(&experiment(20, 1_050, 100, jobs), &pretend).unwrap(), alone);
+        }
+    }
+
+    #[test]
+    fn a_failed_session_ends_the_run_with_its_reason() {
+        let fail = |point: &Point, seed: u64, trials: u64| match point.size {
+            7 => Err("no socket".to_owned()),
+            _ => pretend(point, seed, trials),
+        };
+        assert_eq!(run(&experiment(1_000, 10, 1, 3), &fail), Err("no socket".to_owned()));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_written_ends_the_run() {
+        let mut seen = 0;
+        let result = experiment(1_000, 10, 1, 3).run(&pretend, &mut |_| {}, &mut |_, _| {
+            seen += 1;
+            if seen == 3 { Err("disk full".to_owned()) } else { Ok(()) }
+        });
+        assert_eq!((result, seen), (Err("disk full".to_owned()), 3));
+    }
+}
