@@ -51,8 +51,8 @@ const MAX_SESSION: u64 = 100_000;
 const FAILURES_TOLD: usize = 5;
 
 const AFTER_HELP: &str = "\
--P, -L and --loss .. set one request's network and policy; what can be varied is loss, loss_up, loss_down, burst, delay, link,
-link_up, link_down, policy, timeout, max_sends, max_timeout, deadline, jitter, size.
+-P and -L vary loss, loss_up, loss_down, burst, delay, link, link_up, link_down, policy, timeout,
+max_sends, max_timeout, deadline, jitter and size: each is the flag of that name.
 
     lab sweep -P loss 0 .5 -D .05 -L policy expb,coap,sip,rto --trials 10000 --out rows.csv
     lab sweep --loss .3 --expb --timeout .1 --assert 'success>=0.99'";
@@ -103,8 +103,8 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Fail with exit code 6 unless this holds of every row: a column, a comparison, a number
-    #[arg(long = "assert", value_name = "COLUMN>=X")]
+    /// Fail with exit code 6 unless this holds of every row: a column, a comparison, a number, as in success>=0.99
+    #[arg(long = "assert", value_name = "CHECK")]
     assertions: Vec<Assertion>,
 
     /// Real sockets and the real clock, on loopback, instead of virtual time
