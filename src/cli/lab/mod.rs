@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 use super::exit;
 
+mod plot;
 mod policy;
+mod report;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -31,6 +33,10 @@ pub struct Args {
 enum Command {
     /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
     Policy(policy::Args),
+    /// Draw a sweep: success, executions, sends, times, as SVG and PNG
+    Plot(plot::Args),
+    /// Make one HTML page of a sweep: plots, table, data
+    Report(report::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -51,6 +57,8 @@ pub enum LabError {
 pub fn run(args: Args) -> u8 {
     let result = match args.command {
         Command::Policy(args) => policy::run(&args),
+        Command::Plot(args) => plot::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     result.unwrap_or_else(|error| complain(&error))
 }
