@@ -20,8 +20,10 @@ pub struct WriteError {
 /// If one of them cannot be made; then none is, unless the directory breaks between two renames.
 pub fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
     let fault = |path: &Path, error| WriteError { path: path.to_owned(), error };
-    let written: Result<Vec<_>, _> =
-        files.iter().map(|(path, bytes)| temporary(path, bytes).map_err(|error| fault(path, error))).collect();
+    let written: Result<Vec<_>, _> = files
+        .iter()
+        .map(|(path, bytes)| temporary(path, bytes).map_err(|error| fault(path, error)))
+        .collect();
     for (file, (path, _)) in written?.into_iter().zip(files) {
         file.persist(path).map_err(|error| fault(path, error.error))?;
     }

@@ -321,3 +321,117 @@ fn steps(text: &str) -> Option<Vec<(f64, f64)>> {
     let is_ascending = steps.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1);
     is_ascending.then_some(steps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../tests/data/rows.csv");
+
+    fn read(text: &str) -> Result<Table, TableError> {
+        Table::read(text.as_bytes())
+    }
+
+    /// The good file with a cell of its third line changed.
+    fn with(column: Column, value: &str) -> String {
+        let mut reader = csv::Reader::from_reader(GOOD.as_bytes());
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(reader.headers().unwrap()).unwrap();
+        for (n, record) in reader.records().enumerate() {
+            let record = record.unwrap();
+            let cells = record.iter().enumerate();
+            let changed = cells.map(|(at, cell)| if (n, at) == (1, column as usize) { value } else { cell });
+            writer.write_record(changed).unwrap();
+        }
+        String::from_utf8(writer.into_inner().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_rows_of_a_sweep_are_read_with_their_units() {
+        let table = read(GOOD).unwrap();
+        assert_eq!(table.rows().len(), 6);
+        let row = &table.rows()[0];
+        assert_eq!(row.text(Column::Policy), "expb");
+        assert!(row.text(Column::Command).contains("-L loss .1,.3,.5"), "commas inside of quotes");
+        assert_eq!(row.number(Column::LossUp), Some(0.1));
+        assert_eq!(row.number(Column::Trials), Some(2_000.0));
+        assert_eq!(row.number(Column::DeadlineS), None, "empty is not 0");
+        assert_eq!(row.steps().first(), Some(&(0.0, 0.7965)));
+        assert_eq!(table.text(), GOOD);
+    }
+
+    #[test]
+    fn the_header_of_the_fixture_is_that_of_the_columns() {
+        let names: Vec<_> = Column::ALL.iter().map(|column| column.name()).collect();
+        assert_eq!(GOOD.lines().next(), Some(names.join(",").as_str()));
+    }
+
+    #[test]
+    fn columns_may_stand_in_any_order_and_others_are_not_looked_at() {
+        let mut lines = GOOD.lines();
+        let extended = format!("extra,{}", lines.next().unwrap());
+        let rows: String = lines.map(|line| format!("-,{line}\n")).collect();
+        let table = read(&format!("{extended}\n{rows}")).unwrap();
+        assert_eq!(table.rows()[0].text(Column::Policy), "expb");
+    }
+
+    #[test]
+    fn a_cell_that_makes_no_sense_is_named_with_its_line_and_column() {
+        let refused = [
+            (Column::Success, "nan"),
+            (Column::Success, "1.01"),
+            (Column::LossUp, "-0.1"),
+            (Column::SendsMean, "inf"),
+            (Column::SendsMean, "1e999"),
+            (Column::SendsMean, "many"),
+            (Column::Trials, "0"),
+            (Column::Trials, ""),
+            (Column::Trials, "1.5"),
+            (Column::Seed, "-1"),
+            (Column::Mode, "imaginary"),
+            (Column::Policy, ""),
+            (Column::SuccessLow, "0.999"),
+            (Column::TimeCdfS, "0:0.5;1"),
+            (Column::TimeCdfS, "1:0.5;0:0.6"),
+            (Column::TimeCdfS, "0:0.5;1:0.4"),
+        ];
+        for (column, value) in refused {
+            let error = read(&with(column, value)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line 3, column {}: `{value}`", column.name())), "{error}");
+        }
+        let hostile = read(&with(Column::Success, "\u{1b}[2J\n")).unwrap_err().to_string();
+        assert!(!hostile.contains(['\u{1b}', '\n']), "{hostile:?}");
+    }
+
+    #[test]
+    fn what_is_not_the_csv_of_a_sweep_is_refused() {
+        let header = GOOD.lines().next().unwrap();
+        assert!(matches!(read(""), Err(TableError::Missing("version"))));
+        assert!(matches!(read("a,b\n1,2\n"), Err(TableError::Missing("version"))));
+        assert!(matches!(read(&header.replace("jitter,", "")), Err(TableError::Missing("jitter"))));
+        assert!(matches!(read(&format!("{header},seed")), Err(TableError::Twice("seed"))));
+        assert!(matches!(read(header), Err(TableError::NoRows)));
+        let cut = &GOOD[..GOOD.len() - 60];
+        assert!(matches!(read(cut), Err(TableError::Ragged { line: 7, .. })), "{:?}", read(cut));
+        let binary = [header.as_bytes(), b"\n\xff\n"].concat();
+        assert!(matches!(Table::read(&*binary), Err(TableError::NoText(2))));
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_bound() {
+        let endless = std::io::repeat(b'x');
+        assert!(matches!(Table::read(endless), Err(TableError::TooLarge)));
+        let row = GOOD.lines().nth(1).unwrap();
+        let many = format!("{}\n{}", GOOD.lines().next().unwrap(), format!("{row}\n").repeat(MAX_ROWS + 1));
+        assert!(matches!(read(&many), Err(TableError::TooLarge)));
+    }
+
+    #[test]
+    fn every_prefix_of_a_csv_is_either_read_or_refused_with_one_line() {
+        for end in (0..GOOD.len()).step_by(7) {
+            if let Err(error) = read(&GOOD[..end]) {
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
+}

@@ -78,8 +78,14 @@ fn draw(table: &Table, kind: Kind) -> Result<Option<Picture>, LabError> {
     }
 }
 
-fn add(files: &mut Vec<(PathBuf, Vec<u8>)>, args: &Args, kind: Kind, picture: &Picture) -> Result<(), LabError> {
-    let path = |extension: &str| beside(&args.file, args.out.as_deref(), &format!("-{}.{extension}", kind.name()));
+fn add(
+    files: &mut Vec<(PathBuf, Vec<u8>)>,
+    args: &Args,
+    kind: Kind,
+    picture: &Picture,
+) -> Result<(), LabError> {
+    let path =
+        |extension: &str| beside(&args.file, args.out.as_deref(), &format!("-{}.{extension}", kind.name()));
     if args.format != Format::Png {
         files.push((path("svg"), picture.svg().into_bytes()));
     }
@@ -120,7 +126,9 @@ pub(super) fn say_written<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<u
     for path in paths {
         let line = [path.as_os_str().as_encoded_bytes(), b"\n"].concat();
         match out.write_all(&line).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(LabError::Failed(error.to_string())),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(LabError::Failed(error.to_string()));
+            }
             _ => {}
         }
     }

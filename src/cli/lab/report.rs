@@ -24,13 +24,16 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let table = read(&args.file)?;
     let out = args.out.clone().unwrap_or_else(|| beside(&args.file, None, ".html"));
     if is_same(&args.file, &out) {
-        return Err(LabError::Usage("the page would take the place of its own CSV: name it with --out".to_owned()));
+        return Err(LabError::Usage(
+            "the page would take the place of its own CSV: name it with --out".to_owned(),
+        ));
     }
     let name = args.file.file_name().unwrap_or_default();
     let name = escape_short(name.as_encoded_bytes(), 100);
     let report = Report::new(&table, &name).map_err(|error| LabError::Failed(error.to_string()))?;
     report.left_out.iter().for_each(|what| note(what));
-    write_all(&[(out.clone(), report.html.into_bytes())]).map_err(|error| LabError::Failed(error.to_string()))?;
+    write_all(&[(out.clone(), report.html.into_bytes())])
+        .map_err(|error| LabError::Failed(error.to_string()))?;
     say_written(std::iter::once(out.as_path()))
 }
 

@@ -70,7 +70,8 @@ impl Axis {
         let (low, high) = (low * factor, high * factor);
         let (step, places) = nice_step((high - low) / TICKS);
         let first = (low / step).ceil();
-        let steps = (0..=20_u8).map(|n| (first + f64::from(n)) * step).take_while(|at| *at <= high + step * 1e-6);
+        let steps =
+            (0..=20_u8).map(|n| (first + f64::from(n)) * step).take_while(|at| *at <= high + step * 1e-6);
         let tick = |at: f64| Tick { value: at / factor, label: number(at, places) };
         let margin = (high - low) * MARGIN;
         Self {
@@ -87,7 +88,8 @@ impl Axis {
         let step = (decades / TICKS).ceil().max(1.0);
         let powers = (0..=20_u8).map(|n| first + f64::from(n) * step).take_while(|power| *power <= last);
         let zeros = with_zero.then(|| Tick { value: 0.0, label: "0".to_owned() });
-        let tick = |power: f64| Tick { value: 10_f64.powf(power), label: number(10_f64.powf(power), places(power)) };
+        let tick =
+            |power: f64| Tick { value: 10_f64.powf(power), label: number(10_f64.powf(power), places(power)) };
         let margin = (last - zero) * MARGIN;
         Self {
             scale: Scale::Log(zero),
@@ -214,7 +216,9 @@ mod tests {
 
     #[test]
     fn every_value_has_its_place_inside_and_in_order() {
-        for values in [vec![0.0, 0.25, 0.5], vec![1e-9, 1.0, 1e9], vec![1e300, f64::MAX], vec![5e-324, 1e-300]] {
+        for values in
+            [vec![0.0, 0.25, 0.5], vec![1e-9, 1.0, 1e9], vec![1e300, f64::MAX], vec![5e-324, 1e-300]]
+        {
             for axis in [Axis::wide(&values), Axis::from_zero(&values)] {
                 let places: Vec<i32> = values.iter().map(|value| axis.map(value, (0, 1_000))).collect();
                 assert!(places.is_sorted() && places.iter().all(|at| (0..=1_000).contains(at)), "{places:?}");

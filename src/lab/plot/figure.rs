@@ -12,15 +12,15 @@ use plotters::style::{Color as _, FontTransform, IntoFont as _, RGBColor, TRANSP
 use super::axis::Axis;
 use super::font;
 use super::sheet::{PX, Recorder, SIZE_PER_EM, Sheet, single, whole};
-use super::style::{GRID, INK, Interval, MUTED, Mark, Style};
+use super::style::{GRID, INK, Interval, Level, MUTED, Mark, Style};
 
 /// The width of every picture, in pixels: narrow, so that its text can still be read on a phone.
 const WIDTH: i32 = 560;
 const EDGE: i32 = 14;
 const INSIDE: i32 = WIDTH - 2 * EDGE;
 /// The sizes of text, in pixels.
-const TITLE: i32 = 21;
-const BODY: i32 = 15;
+const TITLE: i32 = 22;
+const BODY: i32 = 16;
 const SWATCH: i32 = 34;
 
 type Area<'a> = DrawingArea<Recorder<'a>, Shift>;
@@ -101,6 +101,8 @@ pub(super) struct Curve {
     pub(super) style: Style,
     /// A connected line.
     pub(super) line: Vec<(f64, f64)>,
+    /// Whether the line is theory.
+    pub(super) is_theory: bool,
     /// Markers.
     pub(super) marks: Vec<(f64, f64)>,
     /// Whether the markers are hollow.
@@ -201,9 +203,7 @@ impl Block<'_> {
             }
             Self::Legend(rows) => draw_legend(area, rows),
             Self::Panel { panel, x, left } => panel.draw(area, x, *left),
-            Self::XName(name) => {
-                write(area, name, (INSIDE, 0), BODY, INK, Pos::new(HPos::Right, VPos::Top))
-            }
+            Self::XName(name) => write(area, name, (INSIDE, 0), BODY, INK, Pos::new(HPos::Right, VPos::Top)),
             Self::Grid(grid) => grid.draw(area),
         }
     }
@@ -302,6 +302,7 @@ impl Panel {
         let last = x.ticks().last().map_or(0, |tick| text_width(&tick.label));
         let mut chart = ChartBuilder::on(area)
             .margin_top(28 * PX)
+            .margin_bottom(6 * PX)
             .margin_right((last / 2 + 2) * PX)
             .x_label_area_size(26 * PX)
             .y_label_area_size(left * PX)
@@ -321,13 +322,17 @@ impl Panel {
     }
 }
 
-type Chart<'a, 'b> = plotters::chart::ChartContext<'a, Recorder<'b>, plotters::coord::cartesian::Cartesian2d<Axis, Axis>>;
+type Chart<'a, 'b> =
+    plotters::chart::ChartContext<'a, Recorder<'b>, plotters::coord::cartesian::Cartesian2d<Axis, Axis>>;
 
 impl Curve {
     fn draw(&self, chart: &mut Chart<'_, '_>) -> Drawn {
         let line = self.style.line(2);
         match self.style.dash {
-            _ if self.line.len() < 2 => {}
+            _ if self.line.len() < 2 => {
+                let theory = self.line.iter().filter(|_| self.is_theory);
+                chart.draw_series(theory.map(|at| Level { at: *at, style: self.style }))?;
+            }
             None => drop(chart.draw_series([PathElement::new(self.line.clone(), line)])?),
             Some((dash, gap)) => {
                 let points = self.line.iter().copied();
@@ -335,7 +340,8 @@ impl Curve {
             }
         }
         let style = self.style;
-        let bars = self.intervals.iter().map(|(x, low, high)| Interval { ends: [(*x, *low), (*x, *high)], style });
+        let bars =
+            self.intervals.iter().map(|(x, low, high)| Interval { ends: [(*x, *low), (*x, *high)], style });
         chart.draw_series(bars)?;
         let marks = self.marks.iter().map(|at| Mark { at: *at, style, is_hollow: self.is_hollow });
         chart.draw_series(marks)?;
@@ -364,7 +370,14 @@ impl Grid {
         for (n, (name, cells)) in self.rows.iter().enumerate() {
             let top = rows(n) * Self::ROW;
             let name = font::fit(name, single(f64::from(BODY)), single(f64::from(Self::NAMES)));
-            write(area, &name, (left - 8, top + Self::ROW / 2), BODY, INK, Pos::new(HPos::Right, VPos::Center))?;
+            write(
+                area,
+                &name,
+                (left - 8, top + Self::ROW / 2),
+                BODY,
+                INK,
+                Pos::new(HPos::Right, VPos::Center),
+            )?;
             for (column, cell) in cells.iter().enumerate() {
                 let (from, to) = (edge(rows(column)), edge(rows(column + 1)));
                 if let Some(cell) = cell {
@@ -375,7 +388,9 @@ impl Grid {
         let bottom = rows(self.rows.len()) * Self::ROW;
         for (column, name) in self.columns.iter().enumerate() {
             let middle = (edge(rows(column)) + edge(rows(column + 1))) / 2;
-            write(area, name, (middle, bottom + 6), BODY, INK, Pos::new(HPos::Center, VPos::Top))?;
+            let room = edge(rows(column + 1)) - edge(rows(column)) - 4;
+            let name = font::fit(name, single(f64::from(BODY)), single(f64::from(room)));
+            write(area, &name, (middle, bottom + 6), BODY, INK, Pos::new(HPos::Center, VPos::Top))?;
         }
         write(area, &self.x_name, (INSIDE, bottom + 30), BODY, INK, Pos::new(HPos::Right, VPos::Top))
     }
@@ -388,7 +403,8 @@ impl Cell {
         let middle = ((x0 + x1) / 2, (y0 + y1) / 2);
         let room = single(f64::from(x1 - x0 - 4));
         let widest = single(f64::from(text_width(&self.text)));
-        let size = if widest > room { whole(f64::from(BODY) * f64::from(room / widest)).max(10) } else { BODY };
+        let size =
+            if widest > room { whole(f64::from(BODY) * f64::from(room / widest)).max(10) } else { BODY };
         write(area, &self.text, middle, size, self.ink, Pos::new(HPos::Center, VPos::Center))
     }
 }

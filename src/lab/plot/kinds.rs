@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use plotters::style::RGBColor;
 
+use super::Made;
 use super::axis::Axis;
 use super::figure::{Body, Cell, Curve, Entry, Figure, Grid, Panel, Swatch};
-use super::series::{Arranged, Series, trimmed};
+use super::series::{Arranged, Series};
 use super::style::Style;
-use super::Made;
 use crate::escape::escape_short;
 use crate::lab::table::{Column, Row};
 
@@ -63,9 +63,13 @@ pub(super) fn executions(data: &Arranged<'_>) -> Result<Made, String> {
     let panel = from_zero("executions per request", TALL, drawn);
     let plain = |label: &str, swatch| Entry { label: label.to_owned(), style: Style::plain(), swatch };
     let legend = vec![plain("without dedup", Swatch::Hollow), plain("with dedup", Swatch::Filled)];
-    let mut made = charts(data, "Executions per request", "points: measured", vec![panel], legend, Vec::new())?;
-    let lacks = |column| data.series.iter().flat_map(|series| &series.points).all(|(_, row)| row.number(column).is_none());
-    for (column, what) in [(without.value, "executions without dedup"), (with.value, "executions with dedup")] {
+    let mut made =
+        charts(data, "Executions per request", "points: measured", vec![panel], legend, Vec::new())?;
+    let lacks = |column| {
+        data.series.iter().flat_map(|series| &series.points).all(|(_, row)| row.number(column).is_none())
+    };
+    for (column, what) in [(without.value, "executions without dedup"), (with.value, "executions with dedup")]
+    {
         if lacks(column) {
             made.left_out.push(format!("no {what} in the file"));
         }
@@ -94,37 +98,42 @@ pub(super) fn time(data: &Arranged<'_>) -> Result<Made, String> {
     let y = Axis::wide(&values);
     let foot: Vec<_> = log_note(&y).into_iter().chain(z_note(data, Column::TimeZ)).collect();
     let panels = drawn.into_iter().filter(|(_, curves)| !ys(curves).is_empty());
-    let panels = panels.map(|(name, curves)| Panel { name: name.to_owned(), y: y.clone(), height: LOW, curves });
+    let panels =
+        panels.map(|(name, curves)| Panel { name: name.to_owned(), y: y.clone(), height: LOW, curves });
     let lead = "of the answered requests; points: measured";
     charts(data, "Time to answer", lead, panels.collect(), Vec::new(), foot)
 }
 
 /// The distribution of the time to answer.
 pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
-    let all: Vec<_> = labelled(data).filter(|(.., row)| !row.steps().is_empty()).collect();
-    let many = all.len();
-    let chosen = choose_curves(all, data);
-    let times: Vec<f64> = chosen.iter().flat_map(|(_, row)| row.steps()).map(|step| step.0).collect();
+    let all = with_steps(data);
+    let chosen = choose_curves(&all, data);
+    let times: Vec<f64> = chosen.iter().flat_map(|(.., row)| row.steps()).map(|step| step.0).collect();
     if times.is_empty() {
         return Err("no row has times to answer".to_owned());
     }
     let x = Axis::wide(&times);
     let mut foot: Vec<String> = log_note(&x).into_iter().collect();
-    if chosen.len() < many {
-        foot.push(format!("{} of {many} rows are shown", chosen.len()));
+    let mut left_out = Vec::new();
+    if chosen.len() < all.len() {
+        left_out.push(format!("{} of {} rows are shown", chosen.len(), all.len()));
+        foot.extend_from_slice(&left_out);
     }
+    let common = common_x(&chosen);
+    let label = |series: &Series<'_>, x: f64| match common {
+        Some(_) => series.name.clone(),
+        None => format!("{}, {}", series.name, data.x_value(x)),
+    };
+    let legend = chosen.iter().enumerate().map(|(n, (series, x, _))| entry(&label(series, *x), n));
     let (_, end) = x.reach();
-    let drawn = |(n, (_, row)): (usize, &(String, &Row))| steps(row, Style::of(n), end);
-    let curves = chosen.iter().enumerate().map(drawn).collect();
-    let entry = |(n, (label, _)): (usize, &(String, &Row))| entry(label, n);
-    let legend = chosen.iter().enumerate().map(entry).collect();
-    let panel = Panel { name: "answered, % of all requests".to_owned(), y: Axis::shares(), height: TALL, curves };
-    let left_out: Vec<_> = foot.iter().filter(|note| note.ends_with("are shown")).cloned().collect();
+    let curves = chosen.iter().enumerate().map(|(n, (.., row))| steps(row, Style::of(n), end)).collect();
+    let panel =
+        Panel { name: "answered, % of all requests".to_owned(), y: Axis::shares(), height: TALL, curves };
+    let at = common.map(|x| format!(" at {} {}", data.x_value(x), short_x(data))).unwrap_or_default();
     let figure = Figure {
-        title: "How soon requests are answered".to_owned(),
-        lead: "the share of all requests that were answered within a time; what ends below 100 % was never answered"
-            .to_owned(),
-        legend,
+        title: format!("How soon requests are answered{at}"),
+        lead: "the share of all requests that were answered within a time; the rest never was".to_owned(),
+        legend: legend.collect(),
         body: Body::Panels { x, x_name: "time to answer, s".to_owned(), panels: vec![panel] },
         foot: with_source(foot, data),
     };
@@ -139,14 +148,16 @@ pub(super) fn heatmap(data: &Arranged<'_>) -> Result<Made, String> {
     }
     let columns = spread(&xs, COLUMNS);
     let (mut foot, mut left_out) = (Vec::new(), Vec::new());
-    for (shown, all, what) in [(columns.len(), xs.len(), "columns"), (data.series.len().min(ROWS), data.series.len(), "series")] {
+    for (shown, all, what) in
+        [(columns.len(), xs.len(), "columns"), (data.series.len().min(ROWS), data.series.len(), "series")]
+    {
         if shown < all {
             foot.push(format!("{shown} of {all} {what} are shown"));
             left_out.push(format!("{shown} of {all} {what} are shown"));
         }
     }
     let row = |series: &Series<'_>| (series.name.clone(), columns.iter().map(|x| cell(series, *x)).collect());
-    let bare = |x: &f64| data.x_value(*x).trim_end_matches(" %").to_owned();
+    let bare = |x: &f64| data.x_value(*x).split(' ').next().unwrap_or_default().to_owned();
     let grid = Grid {
         x_name: data.x_name().to_owned(),
         columns: columns.iter().map(bare).collect(),
@@ -154,7 +165,7 @@ pub(super) fn heatmap(data: &Arranged<'_>) -> Result<Made, String> {
     };
     let figure = Figure {
         title: format!("Success by policy and {}", short_x(data)),
-        lead: "in each cell: success, % of all requests; the brighter, the more".to_owned(),
+        lead: "in each cell: success, % of all requests; 100 and 0 are exact".to_owned(),
         legend: Vec::new(),
         body: Body::Grid(grid),
         foot: with_source(foot, data),
@@ -170,11 +181,11 @@ fn cell(series: &Series<'_>, x: f64) -> Option<Cell> {
     Some(Cell { text: percent(success), fill, ink })
 }
 
-/// A share in percent, which says 100 and 0 of nothing else.
+/// A share in percent, of at most four characters. 100 and 0 are exact; what is almost there is 99.9 or 0.1.
 fn percent(share: f64) -> String {
     match format!("{:.1}", share * 100.0).as_str() {
-        "100.0" if share < 1.0 => ">99.9".to_owned(),
-        "0.0" if share > 0.0 => "<0.1".to_owned(),
+        "100.0" if share < 1.0 => "99.9".to_owned(),
+        "0.0" if share > 0.0 => "0.1".to_owned(),
         "100.0" => "100".to_owned(),
         "0.0" => "0".to_owned(),
         text => text.to_owned(),
@@ -196,7 +207,8 @@ fn heat(share: f64) -> (RGBColor, RGBColor) {
     let below = at.floor().min(4.0);
     let mut stops = STOPS.iter().skip(super::sheet::whole(below).unsigned_abs() as usize);
     let (Some(a), Some(b)) = (stops.next(), stops.next()) else { return (RGBColor(0, 34, 78), LIGHT) };
-    let mix = |a: f64, b: f64| u8::try_from(super::sheet::whole(a + (b - a) * (at - below))).unwrap_or(u8::MAX);
+    let mix =
+        |a: f64, b: f64| u8::try_from(super::sheet::whole(a + (b - a) * (at - below))).unwrap_or(u8::MAX);
     let fill = RGBColor(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2));
     (fill, if share > 0.5 { DARK } else { LIGHT })
 }
@@ -215,8 +227,9 @@ fn curves(data: &Arranged<'_>, measure: Measure, is_hollow: bool) -> Vec<Curve> 
             Some((*x, row.number(low)?, row.number(high)?))
         };
         let intervals = series.points.iter().filter_map(interval).collect();
-        let line = if theory.is_empty() { marks.clone() } else { theory };
-        Curve { style: Style::of(n), line, marks, is_hollow, intervals }
+        let is_theory = !theory.is_empty();
+        let line = if is_theory { theory } else { marks.clone() };
+        Curve { style: Style::of(n), line, is_theory, marks, is_hollow, intervals }
     };
     data.series.iter().take(SERIES).enumerate().map(curve).collect()
 }
@@ -243,7 +256,7 @@ fn steps(row: &Row, style: Style, end: f64) -> Curve {
     }
     line.push((end, share));
     let marks = spread(row.steps(), 7);
-    Curve { style, line, marks, is_hollow: false, intervals: Vec::new() }
+    Curve { style, line, is_theory: false, marks, is_hollow: false, intervals: Vec::new() }
 }
 
 fn entry(label: &str, n: usize) -> Entry {
@@ -263,9 +276,13 @@ fn charts(
         return Err("no row has a value for it".to_owned());
     }
     let mut left_out = Vec::new();
-    let has_theory = panels.iter().flat_map(|panel| &panel.curves).any(|curve| curve.line != curve.marks);
-    let lines = if has_theory { "lines: theory where there is one" } else { "lines only join the points: no theory" };
-    if !has_theory {
+    let with_theory = panels.iter().filter(|panel| panel.curves.iter().any(|curve| curve.is_theory)).count();
+    let lines = match with_theory {
+        0 => "lines only join the points",
+        some if some < panels.len() => "lines: theory for the mean; else they only join the points",
+        _ => "lines: theory",
+    };
+    if with_theory == 0 {
         left_out.push("no theory in the file, so none is drawn".to_owned());
     }
     if data.series.len() > SERIES {
@@ -305,31 +322,35 @@ fn short_x(data: &Arranged<'_>) -> &'static str {
     }
 }
 
-/// The rows with the names of their series and their x.
-fn labelled<'a>(data: &'a Arranged<'_>) -> impl Iterator<Item = (String, f64, &'a Row)> {
-    let has_one_x = data.xs().len() < 2;
-    data.series.iter().flat_map(move |series| {
-        series.points.iter().map(move |(x, row)| {
-            let name = if has_one_x { series.name.clone() } else { format!("{}, {}", series.name, data.x_value(*x)) };
-            (name, *x, *row)
-        })
-    })
+/// A row of a series, and its x.
+type Point<'a> = (&'a Series<'a>, f64, &'a Row);
+
+/// The rows that have times to answer.
+fn with_steps<'a>(data: &'a Arranged<'a>) -> Vec<Point<'a>> {
+    let points =
+        data.series.iter().flat_map(|series| series.points.iter().map(move |(x, row)| (series, *x, *row)));
+    points.filter(|(.., row)| !row.steps().is_empty()).collect()
 }
 
 /// Few enough rows: all of them; else those at the x in the middle; of a single series, those at some x.
-fn choose_curves<'a>(all: Vec<(String, f64, &'a Row)>, data: &Arranged<'_>) -> Vec<(String, &'a Row)> {
-    let strip = |rows: Vec<(String, f64, &'a Row)>| rows.into_iter().map(|(name, _, row)| (name, row)).collect();
+fn choose_curves<'a>(all: &[Point<'a>], data: &Arranged<'_>) -> Vec<Point<'a>> {
     if all.len() <= CURVES {
-        return strip(all);
+        return all.to_vec();
     }
     if data.series.len() == 1 {
-        return strip(spread(&all, CURVES - 2));
+        return spread(all, CURVES - 2);
     }
     let mut xs: Vec<f64> = all.iter().map(|(_, x, _)| *x).collect();
     xs.sort_by(f64::total_cmp);
     xs.dedup();
     let middle = xs.get(xs.len() / 2).copied().unwrap_or_default();
-    strip(all.into_iter().filter(|(_, x, _)| *x == middle).take(CURVES).collect())
+    all.iter().filter(|(_, x, _)| *x == middle).take(CURVES).copied().collect()
+}
+
+/// The x of all of them, if it is the same.
+fn common_x(chosen: &[Point<'_>]) -> Option<f64> {
+    let (_, first, _) = chosen.first()?;
+    chosen.iter().all(|(_, x, _)| x == first).then_some(*first)
 }
 
 /// At most this many of them, evenly spread, the first and the last among them.
@@ -341,7 +362,9 @@ fn spread<T: Clone>(all: &[T], most: usize) -> Vec<T> {
 }
 
 fn log_note(axis: &Axis) -> Option<String> {
-    let note = |with_zero| if with_zero { "logarithmic time axis, with a place for 0" } else { "logarithmic time axis" };
+    let note = |with_zero| {
+        if with_zero { "logarithmic time axis, with a place for 0" } else { "logarithmic time axis" }
+    };
     axis.log_with_zero().map(|with_zero| note(with_zero).to_owned())
 }
 
@@ -349,7 +372,10 @@ fn log_note(axis: &Axis) -> Option<String> {
 fn z_note(data: &Arranged<'_>, column: Column) -> Vec<String> {
     let all = data.series.iter().flat_map(|series| &series.points);
     let worst = all.filter_map(|(_, row)| row.number(column)).map(f64::abs).reduce(f64::max);
-    worst.map(|worst| format!("largest difference to theory: {worst:.1} standard errors")).into_iter().collect()
+    worst
+        .map(|worst| format!("largest difference to theory: {worst:.1} standard errors"))
+        .into_iter()
+        .collect()
 }
 
 /// The notes, and one that says where the data comes from.
@@ -362,12 +388,14 @@ fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<String> {
     let mode = if texts(Column::Mode).contains("real") { "real sockets" } else { "virtual time" };
     let trials: Vec<f64> = rows.iter().filter_map(|row| row.number(Column::Trials)).collect();
     let (least, most) = trials.iter().fold((f64::MAX, 0.0), |(a, b), n| (n.min(a), n.max(b)));
-    let trials = if least < most { format!("{} to {}", trimmed(least), trimmed(most)) } else { grouped(most) };
+    let trials =
+        if least < most { format!("{} to {}", grouped(least), grouped(most)) } else { grouped(most) };
     let seeds = match texts(Column::Seed) {
         seeds if seeds.len() == 1 => format!("seed {}", seeds.into_iter().collect::<String>()),
         seeds => format!("{} seeds", seeds.len()),
     };
-    let versions: Vec<_> = texts(Column::Version).into_iter().map(|text| escape_short(text.as_bytes(), 20)).collect();
+    let versions: Vec<_> =
+        texts(Column::Version).into_iter().map(|text| escape_short(text.as_bytes(), 20)).collect();
     let versions = versions.iter().take(3).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     notes.push(format!("{mode}, {trials} trials per point, {seeds}, sayagain {versions}"));
     vec![notes.join("; ")]

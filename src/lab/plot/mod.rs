@@ -71,12 +71,16 @@ impl Kind {
                 "Hollow points: how often a request would execute if every copy that arrives did. Filled points: how \
                  often it did, with dedup. Filled points below 1 are requests of which no copy arrived."
             }
-            Self::Sends => "How many times a request is sent until it is answered or given up: the price of success.",
+            Self::Sends => {
+                "How many times a request is sent until it is answered or given up: the price of success."
+            }
             Self::Time => {
                 "How long the answered requests waited. The mean stands over its theory; p99 is what the unluckiest \
                  of a hundred waits. Requests that were given up are not in it."
             }
-            Self::Heatmap => "One row per policy, one column per loss: where a row turns dark, its policy gives up.",
+            Self::Heatmap => {
+                "One row per policy, one column per loss: where a row turns dark, its policy gives up."
+            }
             Self::Cdf => {
                 "Choose a time, go up to a curve: that share of all requests was answered by then. Each step is one \
                  more send; a curve that ends below 100 % has requests that were never answered."

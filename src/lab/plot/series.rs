@@ -33,7 +33,7 @@ const APART: [(Column, &str); 12] = [
 ];
 
 /// The longest part of a series' name, in characters.
-const NAME: usize = 60;
+const NAME: usize = 120;
 
 /// How the rows of a table are arranged.
 #[derive(Clone, Debug)]
@@ -62,7 +62,8 @@ impl<'a> Arranged<'a> {
     pub(super) fn new(rows: &'a [Row]) -> Self {
         let x = choose_x(rows);
         let used: Vec<(f64, &Row)> = rows.iter().filter_map(|row| Some((row.number(x)?, row))).collect();
-        let is_each_way = x == Column::LossUp && used.iter().all(|(x, row)| row.number(Column::LossDown) == Some(*x));
+        let is_each_way =
+            x == Column::LossUp && used.iter().all(|(x, row)| row.number(Column::LossDown) == Some(*x));
         let left_out = rows.len() - used.len();
         let apart = choose_apart(&used, x);
         let mut series: Vec<Series<'a>> = Vec::new();
@@ -84,7 +85,8 @@ impl<'a> Arranged<'a> {
 
     /// The values of x, ascending, each once.
     pub(super) fn xs(&self) -> Vec<f64> {
-        let mut xs: Vec<f64> = self.series.iter().flat_map(|series| &series.points).map(|(x, _)| *x).collect();
+        let mut xs: Vec<f64> =
+            self.series.iter().flat_map(|series| &series.points).map(|(x, _)| *x).collect();
         xs.sort_by(f64::total_cmp);
         xs.dedup();
         xs
@@ -109,6 +111,7 @@ impl<'a> Arranged<'a> {
     pub(super) fn x_value(&self, x: f64) -> String {
         match self.x {
             Column::LossUp | Column::LossDown => format!("{} %", trimmed(x * 100.0)),
+            Column::TimeoutS | Column::MaxTimeoutS | Column::DeadlineS => format!("{} s", trimmed(x)),
             _ => trimmed(x),
         }
     }
@@ -116,7 +119,10 @@ impl<'a> Arranged<'a> {
 
 /// What rows of one series have in common.
 fn key<'a>(row: &'a Row, apart: &[(Column, &str)]) -> Vec<&'a str> {
-    std::iter::once(Column::Policy).chain(apart.iter().map(|(column, _)| *column)).map(|column| row.text(column)).collect()
+    std::iter::once(Column::Policy)
+        .chain(apart.iter().map(|(column, _)| *column))
+        .map(|column| row.text(column))
+        .collect()
 }
 
 /// The first column that varies within a policy; else the first that every row has.
@@ -135,7 +141,9 @@ fn choose_x(rows: &[Row]) -> Column {
 fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)> {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut sorted: Vec<_> = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.text(Column::Policy).cmp(b.1.text(Column::Policy))));
+    sorted.sort_by(|a, b| {
+        a.0.total_cmp(&b.0).then_with(|| a.1.text(Column::Policy).cmp(b.1.text(Column::Policy)))
+    });
     for group in sorted.chunk_by(|a, b| a.0 == b.0 && a.1.text(Column::Policy) == b.1.text(Column::Policy)) {
         groups.push(group.iter().map(|(_, row)| *row).collect());
     }
@@ -173,11 +181,103 @@ fn unit(column: Column) -> &'static str {
     }
 }
 
-/// A number without needless zeros, to six digits after the point.
+/// A number to four significant digits, without needless zeros.
 pub(super) fn trimmed(number: f64) -> String {
-    if number != 0.0 && (number.abs() < 1e-4 || number.abs() >= 1e6) {
-        return format!("{number:e}");
+    let scientific = format!("{number:.3e}");
+    let rounded: f64 = scientific.parse().unwrap_or(number);
+    if rounded != 0.0 && (rounded.abs() < 1e-4 || rounded.abs() >= 1e6) {
+        format!("{rounded:e}")
+    } else {
+        rounded.to_string()
     }
-    let text = format!("{number:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::table::Table;
+
+    /// Rows with a few columns set; all others are those of the fixture's first row.
+    fn rows(rows: &[&[(Column, &str)]]) -> Vec<Row> {
+        let fixture = include_str!("../../../tests/data/rows.csv");
+        let mut reader = csv::Reader::from_reader(fixture.as_bytes());
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(reader.headers().unwrap()).unwrap();
+        let first = reader.records().next().unwrap().unwrap();
+        for row in rows {
+            let cells = Column::ALL.iter().zip(&first).map(|(column, cell)| {
+                row.iter().find(|(changed, _)| changed == column).map_or(cell, |(_, value)| *value)
+            });
+            writer.write_record(cells).unwrap();
+        }
+        Table::read(&*writer.into_inner().unwrap()).unwrap().rows().to_vec()
+    }
+
+    fn names<'a>(data: &'a Arranged<'_>) -> Vec<&'a str> {
+        data.series.iter().map(|series| series.name.as_str()).collect()
+    }
+
+    #[test]
+    fn loss_is_the_x_axis_if_it_varies_and_each_policy_is_a_series() {
+        let table = Table::read(include_bytes!("../../../tests/data/rows.csv").as_slice()).unwrap();
+        let data = Arranged::new(table.rows());
+        assert_eq!((data.x, data.is_each_way), (Column::LossUp, true));
+        assert_eq!(names(&data), ["expb", "once"]);
+        assert_eq!(data.xs(), [0.1, 0.3, 0.5]);
+        assert_eq!(data.series[0].points.len(), 3);
+    }
+
+    #[test]
+    fn else_the_first_column_that_varies_within_a_policy_is() {
+        let rows = rows(&[
+            &[(Column::Policy, "a"), (Column::TimeoutS, "1"), (Column::MaxSends, "3")],
+            &[(Column::Policy, "a"), (Column::TimeoutS, "1"), (Column::MaxSends, "1")],
+            &[(Column::Policy, "b"), (Column::TimeoutS, "2"), (Column::MaxSends, "1")],
+        ]);
+        let data = Arranged::new(&rows);
+        assert_eq!(data.x, Column::MaxSends);
+        assert_eq!(data.xs(), [1.0, 3.0]);
+        assert_eq!(data.series[0].points[0].0, 1.0, "ascending");
+    }
+
+    #[test]
+    fn rows_of_one_policy_and_x_are_told_apart_by_the_fewest_columns() {
+        let rows = rows(&[
+            &[(Column::LossUp, "0.1"), (Column::LossDown, "0"), (Column::LinkDown, "iid:0")],
+            &[(Column::LossUp, "0.1"), (Column::LossDown, "0.5"), (Column::LinkDown, "iid:0.5")],
+            &[(Column::LossUp, "0.2"), (Column::LossDown, "0"), (Column::LinkDown, "iid:0")],
+        ]);
+        let data = Arranged::new(&rows);
+        assert_eq!(names(&data), ["expb, loss down 0", "expb, loss down 0.5"], "the link says nothing more");
+        assert!(!data.is_each_way);
+    }
+
+    #[test]
+    fn rows_without_an_x_are_counted() {
+        let rows = rows(&[&[(Column::LossUp, "0.1")], &[(Column::LossUp, "0.2")], &[(Column::LossUp, "")]]);
+        let data = Arranged::new(&rows);
+        assert_eq!((data.left_out, data.xs().len()), (1, 2));
+    }
+
+    #[test]
+    fn one_row_is_a_series_too() {
+        let rows = rows(&[&[(Column::LossUp, ""), (Column::LossDown, "")]]);
+        let data = Arranged::new(&rows);
+        assert_eq!((data.x, data.series.len(), data.left_out), (Column::TimeoutS, 1, 0));
+    }
+
+    #[test]
+    fn a_name_shows_nothing_raw() {
+        let rows = rows(&[&[(Column::Policy, "a\u{1b}[31m\u{202e}b")]]);
+        assert_eq!(names(&Arranged::new(&rows)), [r"a\x1b[31m\u{202e}b"]);
+    }
+
+    #[test]
+    fn numbers_are_shortened_to_four_digits() {
+        for (number, text) in
+            [(0.1, "0.1"), (30.0, "30"), (1.0 / 3.0, "0.3333"), (123_456.0, "123500"), (1e-9, "1e-9")]
+        {
+            assert_eq!(trimmed(number), text);
+        }
+    }
 }

@@ -157,20 +157,38 @@ impl DrawingBackend for Recorder<'_> {
         fill: bool,
     ) -> Drawn {
         let corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)];
-        if fill { self.fill_polygon(corners, style) } else { self.draw_path(corners.into_iter().chain([(x0, y0)]), style) }
+        if fill {
+            self.fill_polygon(corners, style)
+        } else {
+            self.draw_path(corners.into_iter().chain([(x0, y0)]), style)
+        }
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> Drawn {
         let (points, color) = (path.into_iter().collect(), style.color());
         self.push(color, Shape::Path { points, width: style.stroke_width(), color: color.rgb })
     }
 
-    fn draw_circle<S: BackendStyle>(&mut self, center: BackendCoord, radius: u32, style: &S, fill: bool) -> Drawn {
+    fn draw_circle<S: BackendStyle>(
+        &mut self,
+        center: BackendCoord,
+        radius: u32,
+        style: &S,
+        fill: bool,
+    ) -> Drawn {
         let outline = (!fill).then(|| style.stroke_width());
         self.push(style.color(), Shape::Circle { center, radius, outline, color: style.color().rgb })
     }
 
-    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> Drawn {
         let (points, color) = (path.into_iter().collect(), style.color());
         self.push(color, Shape::Fill { points, color: color.rgb })
     }

@@ -36,6 +36,9 @@ const SERIES: [RGBColor; 7] =
 /// Lengths of dash and gap, in pixels; none: a whole line.
 const DASHES: [Option<(i32, i32)>; 4] = [None, Some((8, 4)), Some((2, 4)), Some((14, 4))];
 
+/// The radii of markers, in units of the sheet: the later is drawn over the earlier, and hides less of it if it is smaller.
+const RADII: [i32; 4] = [22, 19, 16, 14];
+
 /// The shape of a marker: its corners in quarters of its radius, or a circle.
 const SHAPES: [Option<&[(i32, i32)]>; 5] = [
     None,
@@ -53,6 +56,8 @@ pub(super) struct Style {
     /// Lengths of dash and gap in pixels; none: a whole line.
     pub(super) dash: Option<(i32, i32)>,
     shape: Option<&'static [(i32, i32)]>,
+    /// Of its markers, in units of the sheet.
+    radius: i32,
 }
 
 impl Style {
@@ -63,12 +68,13 @@ impl Style {
             color: SERIES.get(pick(SERIES.len())).copied().unwrap_or(INK),
             dash: DASHES.get(pick(DASHES.len())).copied().flatten(),
             shape: SHAPES.get(pick(SHAPES.len())).copied().flatten(),
+            radius: RADII.get(pick(RADII.len())).copied().unwrap_or(4 * PX),
         }
     }
 
     /// Circles and whole lines in ink: for a legend that explains what all series share.
     pub(super) const fn plain() -> Self {
-        Self { color: MUTED, dash: None, shape: None }
+        Self { color: MUTED, dash: None, shape: None, radius: 4 * PX }
     }
 
     /// A line of this width in pixels.
@@ -105,13 +111,14 @@ impl<C, DB: DrawingBackend> Drawable<DB> for Mark<C> {
         _: (u32, u32),
     ) -> Result<(), DrawingErrorKind<DB::ErrorType>> {
         let Some((x, y)) = points.next() else { return Ok(()) };
-        let (radius, outline) = (4 * PX, self.style.line(2));
+        let (radius, outline) = (self.style.radius, self.style.line(2));
         let fill = if self.is_hollow { PAPER.filled() } else { self.style.color.filled() };
         let Some(corners) = self.style.shape else {
             backend.draw_circle((x, y), radius.unsigned_abs(), &fill, true)?;
             return backend.draw_circle((x, y), radius.unsigned_abs(), &outline, false);
         };
-        let corners: Vec<_> = corners.iter().map(|(dx, dy)| (x + dx * PX, y + dy * PX)).collect();
+        let corners: Vec<_> =
+            corners.iter().map(|(dx, dy)| (x + dx * radius / 4, y + dy * radius / 4)).collect();
         backend.fill_polygon(corners.iter().copied(), &fill)?;
         backend.draw_path(corners.iter().copied().chain(corners.iter().take(2).copied()), &outline)
     }
@@ -148,5 +155,35 @@ impl<DB: DrawingBackend> Drawable<DB> for Interval {
             backend.draw_path([(x - 4 * PX, y), (x + 4 * PX, y)], &line)?;
         }
         Ok(())
+    }
+}
+
+/// A level that theory gives for a single point, to which no line leads: a bar through it.
+#[derive(Clone, Debug)]
+pub(super) struct Level {
+    /// Where, in data coordinates.
+    pub(super) at: (f64, f64),
+    /// Whose.
+    pub(super) style: Style,
+}
+
+impl<'a> PointCollection<'a, (f64, f64)> for &'a Level {
+    type Point = &'a (f64, f64);
+    type IntoIter = std::iter::Once<&'a (f64, f64)>;
+
+    fn point_iter(self) -> Self::IntoIter {
+        std::iter::once(&self.at)
+    }
+}
+
+impl<DB: DrawingBackend> Drawable<DB> for Level {
+    fn draw<I: Iterator<Item = BackendCoord>>(
+        &self,
+        mut points: I,
+        backend: &mut DB,
+        _: (u32, u32),
+    ) -> Result<(), DrawingErrorKind<DB::ErrorType>> {
+        let Some((x, y)) = points.next() else { return Ok(()) };
+        backend.draw_path([(x - 16 * PX, y), (x + 16 * PX, y)], &self.style.line(2))
     }
 }

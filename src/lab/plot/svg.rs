@@ -30,7 +30,8 @@ pub(super) fn svg(sheet: &Sheet, label: &str, colors: Colors) -> String {
     while let Some((first, rest)) = shapes.split_first() {
         shapes = match first {
             Shape::Path { width, color, .. } => {
-                let (same, rest) = shapes.split_at(shapes.iter().take_while(|shape| is_like(shape, *width, *color)).count());
+                let (same, rest) =
+                    shapes.split_at(shapes.iter().take_while(|shape| is_like(shape, *width, *color)).count());
                 write_paths(&mut out, same, px(signed(*width)), &paint(*color, colors));
                 rest
             }
@@ -79,7 +80,9 @@ fn write_shape(out: &mut String, shape: &Shape, colors: Colors) {
         Shape::Circle { center: (x, y), radius, outline, color } => {
             let (x, y, r, paint) = (px(*x), px(*y), px(signed(*radius)), paint(*color, colors));
             let look = match outline {
-                Some(width) => format!("fill=\"none\" stroke=\"{paint}\" stroke-width=\"{}\"", px(signed(*width))),
+                Some(width) => {
+                    format!("fill=\"none\" stroke=\"{paint}\" stroke-width=\"{}\"", px(signed(*width)))
+                }
                 None => format!("fill=\"{paint}\""),
             };
             writeln!(out, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" {look}/>")
@@ -92,7 +95,10 @@ fn write_shape(out: &mut String, shape: &Shape, colors: Colors) {
             };
             let (x, y, size, fill) = (px(*x), px(*y), f64::from(*em) / f64::from(PX), paint(*color, colors));
             let text = escape_xml(text);
-            writeln!(out, "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor} fill=\"{fill}\">{text}</text>")
+            writeln!(
+                out,
+                "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor} fill=\"{fill}\">{text}</text>"
+            )
         }
     };
 }
@@ -116,7 +122,8 @@ fn signed(units: u32) -> i32 {
 /// Text as XML and HTML content or attribute value. What XML cannot hold becomes U+FFFD.
 pub(in crate::lab) fn escape_xml(text: &str) -> Cow<'_, str> {
     let special = |c: char| {
-        matches!(c, '<' | '>' | '&' | '"' | '\'' | '\u{fffe}' | '\u{ffff}') || (c.is_control() && !matches!(c, '\t' | '\n'))
+        matches!(c, '<' | '>' | '&' | '"' | '\'' | '\u{fffe}' | '\u{ffff}')
+            || (c.is_control() && !matches!(c, '\t' | '\n'))
     };
     if !text.contains(special) {
         return Cow::Borrowed(text);

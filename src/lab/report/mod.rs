@@ -95,8 +95,12 @@ fn head(name: &str) -> String {
 /// What the whole file has in common.
 fn facts(table: &Table) -> String {
     let mut html = String::from("<dl>\n");
-    let columns =
-        [("command", Column::Command), ("version", Column::Version), ("mode", Column::Mode), ("seed", Column::Seed)];
+    let columns = [
+        ("command", Column::Command),
+        ("version", Column::Version),
+        ("mode", Column::Mode),
+        ("seed", Column::Seed),
+    ];
     for (name, column) in columns {
         let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", fact(table, column));
     }
@@ -126,7 +130,11 @@ fn pictures(table: &Table, left_out: &mut Vec<String>) -> Result<String, PlotErr
             Ok(picture) => {
                 left_out.extend(picture.left_out().iter().map(|what| format!("{}: {what}", kind.name())));
                 let (svg, caption) = (picture.inline_svg(), kind.how_to_read());
-                let _ = write!(html, "<figure>\n{svg}<figcaption>{}</figcaption>\n</figure>\n", escape_xml(caption));
+                let _ = write!(
+                    html,
+                    "<figure>\n{svg}<figcaption>{}</figcaption>\n</figure>\n",
+                    escape_xml(caption)
+                );
             }
             Err(PlotError::NoData(why)) => left_out.push(format!("{}: not drawn: {why}", kind.name())),
             Err(error) => return Err(error),
@@ -222,5 +230,7 @@ fn download(table: &Table, name: &str) -> String {
     }
     let data = STANDARD.encode(table.text());
     let name = escape_xml(name);
-    format!("<p><a download=\"{name}\" href=\"data:text/csv;base64,{data}\">Save the data as {name}</a></p>\n")
+    format!(
+        "<p><a download=\"{name}\" href=\"data:text/csv;base64,{data}\">Save the data as {name}</a></p>\n"
+    )
 }
