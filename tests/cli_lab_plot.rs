@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ab_glyph::{Font as _, FontRef};
 use roxmltree::{Document, Node};
 use support::program::{Ended, Program};
 use tempfile::TempDir;
@@ -55,13 +56,20 @@ fn number(node: Node<'_, '_>, name: &str) -> f64 {
     node.attribute(name).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{name} of {node:?}"))
 }
 
-/// Every text of a picture with the box it takes: left, top, right, bottom; wide letters assumed.
+/// How wide a text is in the wide font that the pictures are laid out with.
+fn width(text: &str, em: f64) -> f64 {
+    let font = FontRef::try_from_slice(include_bytes!("../src/lab/plot/DejaVuSans-subset.ttf")).unwrap();
+    let units: f32 = text.chars().map(|c| font.h_advance_unscaled(font.glyph_id(c))).sum();
+    f64::from(units) * em / f64::from(font.units_per_em().unwrap())
+}
+
+/// Every text of a picture with the box it takes: left, top, right, bottom.
 fn texts(svg: &Document<'_>) -> Vec<(String, [f64; 4])> {
     let is_text = |node: &Node<'_, '_>| node.has_tag_name(("http://www.w3.org/2000/svg", "text"));
     let bounds = |node: Node<'_, '_>| {
         let (text, x, y, em) =
             (node.text().unwrap(), number(node, "x"), number(node, "y"), number(node, "font-size"));
-        let width = 0.6 * em * f64::from(u32::try_from(text.chars().count()).unwrap());
+        let width = width(text, em);
         let left = match node.attribute("text-anchor") {
             Some("middle") => x - width / 2.0,
             Some("end") => x - width,

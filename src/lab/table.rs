@@ -239,7 +239,7 @@ fn read_rows(text: &str) -> Result<Vec<Row>, TableError> {
 fn places(header: &StringRecord) -> Result<Vec<usize>, TableError> {
     let place = |column: &Column| {
         let mut found = header.iter().enumerate().filter(|(_, name)| *name == column.name());
-        let (at, _) = found.next().ok_or(TableError::Missing(column.name()))?;
+        let (at, _) = found.next().ok_or_else(|| TableError::Missing(column.name()))?;
         if found.next().is_some() { Err(TableError::Twice(column.name())) } else { Ok(at) }
     };
     Column::ALL.iter().map(place).collect()

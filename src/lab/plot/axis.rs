@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
+use super::series::trimmed;
 use super::sheet::whole;
 
 /// From this ratio of the largest to the smallest value on, times and sizes are drawn logarithmically.
@@ -175,7 +176,7 @@ fn places(power: f64) -> usize {
 
 /// A number with this many decimal places; in scientific notation if it would be long.
 fn number(value: f64, places: usize) -> String {
-    if places > 4 || value >= 1e6 { format!("{value:.0e}") } else { format!("{value:.places$}") }
+    if places > 4 || value >= 1e6 { trimmed(value) } else { format!("{value:.places$}") }
 }
 
 #[cfg(test)]
@@ -200,6 +201,17 @@ mod tests {
         }
         assert_eq!(labels(&Axis::from_zero(&[0.0])), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(&Axis::wide(&[0.0, 0.0])), labels(&Axis::from_zero(&[])));
+    }
+
+    #[test]
+    fn no_two_ticks_say_the_same() {
+        for (high, last) in [(3e6, "3e6"), (2.5e-6, "2.5e-6"), (1.2e9, "1.2e9"), (4e4, "40000"), (7.0, "6")] {
+            let axis = Axis::from_zero(&[high]);
+            let mut labels = labels(&axis);
+            assert_eq!(labels.last(), Some(&last));
+            labels.dedup();
+            assert_eq!(labels.len(), axis.ticks().len());
+        }
     }
 
     #[test]

@@ -1,30 +1,38 @@
-//! A picture as blocks from top to bottom, and how they are drawn: text, a legend, panels with axes, a grid of cells.
+//! A picture as blocks from top to bottom, and how they are drawn: text, a legend, panels with axes. Cells are in
+//! [`grid`](super::grid).
 
 use std::convert::Infallible;
 
 use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _};
-use plotters::element::{DashedPathElement, PathElement, Rectangle, Text};
+use plotters::element::{DashedPathElement, PathElement, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontTransform, IntoFont as _, RGBColor, TRANSPARENT, TextStyle};
 
 use super::axis::Axis;
 use super::font;
+use super::grid::Grid;
 use super::sheet::{PX, Recorder, SIZE_PER_EM, Sheet, single, whole};
 use super::style::{GRID, INK, Interval, Level, MUTED, Mark, Style};
 
 /// The width of every picture, in pixels: narrow, so that its text can still be read on a phone.
 const WIDTH: i32 = 560;
+/// The empty edge around it.
 const EDGE: i32 = 14;
-const INSIDE: i32 = WIDTH - 2 * EDGE;
-/// The sizes of text, in pixels.
+/// The room between its edges.
+pub(super) const INSIDE: i32 = WIDTH - 2 * EDGE;
+/// The size of the title, in pixels.
 const TITLE: i32 = 22;
-const BODY: i32 = 16;
+/// Of everything else.
+pub(super) const BODY: i32 = 16;
+/// How wide a sample in the legend is.
 const SWATCH: i32 = 34;
 
-type Area<'a> = DrawingArea<Recorder<'a>, Shift>;
-type Drawn = Result<(), DrawError>;
+/// A part of the picture.
+pub(super) type Area<'a> = DrawingArea<Recorder<'a>, Shift>;
+/// Whether plotters drew it.
+pub(super) type Drawn = Result<(), DrawError>;
 /// Why plotters refused to draw.
 pub(super) type DrawError = DrawingAreaErrorKind<Infallible>;
 
@@ -111,28 +119,6 @@ pub(super) struct Curve {
     pub(super) intervals: Vec<(f64, f64, f64)>,
 }
 
-/// A table of cells with colours.
-#[derive(Clone, Debug)]
-pub(super) struct Grid {
-    /// The name of what the columns are.
-    pub(super) x_name: String,
-    /// One for every column.
-    pub(super) columns: Vec<String>,
-    /// The name and the cells of every row: text and colour of the cell, or nothing.
-    pub(super) rows: Vec<(String, Vec<Option<Cell>>)>,
-}
-
-/// A cell of a [`Grid`].
-#[derive(Clone, Debug)]
-pub(super) struct Cell {
-    /// What is written in it.
-    pub(super) text: String,
-    /// Its colour.
-    pub(super) fill: RGBColor,
-    /// The colour of its text.
-    pub(super) ink: RGBColor,
-}
-
 /// A block of the picture.
 enum Block<'a> {
     Lines { lines: Vec<String>, size: i32, color: RGBColor },
@@ -209,7 +195,8 @@ impl Block<'_> {
     }
 }
 
-fn rows(count: usize) -> i32 {
+/// A count of rows or columns.
+pub(super) fn rows(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
@@ -222,7 +209,8 @@ fn lines(text: &str, size: i32, color: RGBColor) -> Block<'static> {
     Block::Lines { lines: font::wrap(text, em, limit), size, color }
 }
 
-fn text_width(text: &str) -> i32 {
+/// How wide a text of the usual size is, in pixels.
+pub(super) fn text_width(text: &str) -> i32 {
     whole(f64::from(font::width(text, single(f64::from(BODY)))).ceil())
 }
 
@@ -236,7 +224,14 @@ fn style(size: i32, color: RGBColor, pos: Pos) -> TextStyle<'static> {
 }
 
 /// Writes a text at this place, in pixels of the area.
-fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, color: RGBColor, pos: Pos) -> Drawn {
+pub(super) fn write(
+    area: &Area<'_>,
+    text: &str,
+    at: (i32, i32),
+    size: i32,
+    color: RGBColor,
+    pos: Pos,
+) -> Drawn {
     area.draw(&Text::new(text, (at.0 * PX, at.1 * PX), style(size, color, pos)))
 }
 
@@ -346,65 +341,5 @@ impl Curve {
         let marks = self.marks.iter().map(|at| Mark { at: *at, style, is_hollow: self.is_hollow });
         chart.draw_series(marks)?;
         Ok(())
-    }
-}
-
-impl Grid {
-    const ROW: i32 = 34;
-    /// The most room that the names of rows may take.
-    const NAMES: i32 = 150;
-
-    fn height(&self) -> i32 {
-        rows(self.rows.len()) * Self::ROW + 28
-    }
-
-    fn names_width(&self) -> i32 {
-        let widest = self.rows.iter().map(|(name, _)| text_width(name)).max().unwrap_or_default();
-        widest.min(Self::NAMES) + 8
-    }
-
-    fn draw(&self, area: &Area<'_>) -> Drawn {
-        let left = self.names_width();
-        let count = rows(self.columns.len()).max(1);
-        let edge = |column: i32| left + (INSIDE - left) * column / count;
-        for (n, (name, cells)) in self.rows.iter().enumerate() {
-            let top = rows(n) * Self::ROW;
-            let name = font::fit(name, single(f64::from(BODY)), single(f64::from(Self::NAMES)));
-            write(
-                area,
-                &name,
-                (left - 8, top + Self::ROW / 2),
-                BODY,
-                INK,
-                Pos::new(HPos::Right, VPos::Center),
-            )?;
-            for (column, cell) in cells.iter().enumerate() {
-                let (from, to) = (edge(rows(column)), edge(rows(column + 1)));
-                if let Some(cell) = cell {
-                    cell.draw(area, (from, top), (to, top + Self::ROW))?;
-                }
-            }
-        }
-        let bottom = rows(self.rows.len()) * Self::ROW;
-        for (column, name) in self.columns.iter().enumerate() {
-            let middle = (edge(rows(column)) + edge(rows(column + 1))) / 2;
-            let room = edge(rows(column + 1)) - edge(rows(column)) - 4;
-            let name = font::fit(name, single(f64::from(BODY)), single(f64::from(room)));
-            write(area, &name, (middle, bottom + 6), BODY, INK, Pos::new(HPos::Center, VPos::Top))?;
-        }
-        write(area, &self.x_name, (INSIDE, bottom + 30), BODY, INK, Pos::new(HPos::Right, VPos::Top))
-    }
-}
-
-impl Cell {
-    fn draw(&self, area: &Area<'_>, (x0, y0): (i32, i32), (x1, y1): (i32, i32)) -> Drawn {
-        let inner = [((x0 + 1) * PX, (y0 + 1) * PX), ((x1 - 1) * PX, (y1 - 1) * PX)];
-        area.draw(&Rectangle::new(inner, self.fill.filled()))?;
-        let middle = ((x0 + x1) / 2, (y0 + y1) / 2);
-        let room = single(f64::from(x1 - x0 - 4));
-        let widest = single(f64::from(text_width(&self.text)));
-        let size =
-            if widest > room { whole(f64::from(BODY) * f64::from(room / widest)).max(10) } else { BODY };
-        write(area, &self.text, middle, size, self.ink, Pos::new(HPos::Center, VPos::Center))
     }
 }

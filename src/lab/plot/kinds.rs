@@ -1,12 +1,11 @@
-//! What each picture shows: which columns become which points, lines and cells.
+//! What each picture with an x axis of its own shows: which columns become which points and lines. Those of another
+//! shape are in [`cdf`](super::cdf) and [`heatmap`](super::heatmap).
 
 use std::collections::BTreeSet;
 
-use plotters::style::RGBColor;
-
 use super::Made;
 use super::axis::Axis;
-use super::figure::{Body, Cell, Curve, Entry, Figure, Grid, Panel, Swatch};
+use super::figure::{Body, Curve, Entry, Figure, Panel, Swatch};
 use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::escape::escape_short;
@@ -14,14 +13,9 @@ use crate::lab::table::{Column, Row};
 
 /// The most series of a chart: beyond that nobody tells them apart.
 const SERIES: usize = 12;
-/// The most curves of a distribution.
-const CURVES: usize = 8;
-/// The most columns and rows of a heat map.
-const COLUMNS: usize = 12;
-const ROWS: usize = 40;
 
 /// The heights of a chart that stands alone and of one among others, in pixels.
-const TALL: i32 = 330;
+pub(super) const TALL: i32 = 330;
 const LOW: i32 = 190;
 
 /// A measured column, its theory, and its interval.
@@ -104,119 +98,6 @@ pub(super) fn time(data: &Arranged<'_>) -> Result<Made, String> {
     charts(data, "Time to answer", lead, panels.collect(), Vec::new(), foot)
 }
 
-/// The distribution of the time to answer.
-pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
-    let all = with_steps(data);
-    let chosen = choose_curves(&all, data);
-    let times: Vec<f64> = chosen.iter().flat_map(|(.., row)| row.steps()).map(|step| step.0).collect();
-    if times.is_empty() {
-        return Err("no row has times to answer".to_owned());
-    }
-    let x = Axis::wide(&times);
-    let mut foot: Vec<String> = log_note(&x).into_iter().collect();
-    let mut left_out = Vec::new();
-    if chosen.len() < all.len() {
-        left_out.push(format!("{} of {} rows are shown", chosen.len(), all.len()));
-        foot.extend_from_slice(&left_out);
-    }
-    let common = common_x(&chosen);
-    let label = |series: &Series<'_>, x: f64| match common {
-        Some(_) => series.name.clone(),
-        None => format!("{}, {}", series.name, data.x_value(x)),
-    };
-    let legend = chosen.iter().enumerate().map(|(n, (series, x, _))| entry(&label(series, *x), n));
-    let (_, end) = x.reach();
-    let curves = chosen.iter().enumerate().map(|(n, (.., row))| steps(row, Style::of(n), end)).collect();
-    let panel =
-        Panel { name: "answered, % of all requests".to_owned(), y: Axis::shares(), height: TALL, curves };
-    let at = common.map(|x| format!(" at {} {}", data.x_value(x), short_x(data))).unwrap_or_default();
-    let figure = Figure {
-        title: format!("How soon requests are answered{at}"),
-        lead: "the share of all requests that were answered within a time; the rest never was".to_owned(),
-        legend: legend.collect(),
-        body: Body::Panels { x, x_name: "time to answer, s".to_owned(), panels: vec![panel] },
-        foot: with_source(foot, data),
-    };
-    Ok(Made { figure, left_out })
-}
-
-/// Success as colours: series by x.
-pub(super) fn heatmap(data: &Arranged<'_>) -> Result<Made, String> {
-    let xs = data.xs();
-    if data.series.len() < 2 || xs.len() < 2 {
-        return Err("it takes two policies (or series) and two values on the x axis".to_owned());
-    }
-    let columns = spread(&xs, COLUMNS);
-    let (mut foot, mut left_out) = (Vec::new(), Vec::new());
-    for (shown, all, what) in
-        [(columns.len(), xs.len(), "columns"), (data.series.len().min(ROWS), data.series.len(), "series")]
-    {
-        if shown < all {
-            foot.push(format!("{shown} of {all} {what} are shown"));
-            left_out.push(format!("{shown} of {all} {what} are shown"));
-        }
-    }
-    let row = |series: &Series<'_>| (series.name.clone(), columns.iter().map(|x| cell(series, *x)).collect());
-    let bare = |x: &f64| data.x_value(*x).split(' ').next().unwrap_or_default().to_owned();
-    let grid = Grid {
-        x_name: data.x_name().to_owned(),
-        columns: columns.iter().map(bare).collect(),
-        rows: data.series.iter().take(ROWS).map(row).collect(),
-    };
-    let figure = Figure {
-        title: format!("Success by policy and {}", short_x(data)),
-        lead: "in each cell: success, % of all requests; 100 and 0 are exact".to_owned(),
-        legend: Vec::new(),
-        body: Body::Grid(grid),
-        foot: with_source(foot, data),
-    };
-    Ok(Made { figure, left_out })
-}
-
-/// The cell of a series at an x. Of several rows there, the first.
-fn cell(series: &Series<'_>, x: f64) -> Option<Cell> {
-    let (_, row) = series.points.iter().find(|(at, _)| *at == x)?;
-    let success = row.number(Column::Success)?;
-    let (fill, ink) = heat(success);
-    Some(Cell { text: percent(success), fill, ink })
-}
-
-/// A share in percent, of at most four characters. 100 and 0 are exact; what is almost there is 99.9 or 0.1.
-fn percent(share: f64) -> String {
-    match format!("{:.1}", share * 100.0).as_str() {
-        "100.0" if share < 1.0 => "99.9".to_owned(),
-        "0.0" if share > 0.0 => "0.1".to_owned(),
-        "100.0" => "100".to_owned(),
-        "0.0" => "0".to_owned(),
-        text => text.to_owned(),
-    }
-}
-
-/// The colour of a share, of the cividis scale, which looks alike to the colour-blind; and a colour for text on it, both
-/// the same on light and dark pages.
-fn heat(share: f64) -> (RGBColor, RGBColor) {
-    const STOPS: [(f64, f64, f64); 6] = [
-        (0.0, 34.0, 78.0),
-        (53.0, 69.0, 108.0),
-        (102.0, 105.0, 112.0),
-        (148.0, 142.0, 119.0),
-        (200.0, 184.0, 102.0),
-        (254.0, 232.0, 56.0),
-    ];
-    let at = share.clamp(0.0, 1.0) * 5.0;
-    let below = at.floor().min(4.0);
-    let mut stops = STOPS.iter().skip(super::sheet::whole(below).unsigned_abs() as usize);
-    let (Some(a), Some(b)) = (stops.next(), stops.next()) else { return (RGBColor(0, 34, 78), LIGHT) };
-    let mix =
-        |a: f64, b: f64| u8::try_from(super::sheet::whole(a + (b - a) * (at - below))).unwrap_or(u8::MAX);
-    let fill = RGBColor(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2));
-    (fill, if share > 0.5 { DARK } else { LIGHT })
-}
-
-/// Text on bright and on dark cells; not quite black and white, which follow the page.
-const DARK: RGBColor = RGBColor(1, 1, 1);
-const LIGHT: RGBColor = RGBColor(254, 254, 254);
-
 /// The curves of a column: one for every series.
 fn curves(data: &Arranged<'_>, measure: Measure, is_hollow: bool) -> Vec<Curve> {
     let curve = |(n, series): (usize, &Series<'_>)| {
@@ -246,20 +127,8 @@ fn from_zero(name: &str, height: i32, curves: Vec<Curve>) -> Panel {
     Panel { name: name.to_owned(), y: Axis::from_zero(&ys(&curves)), height, curves }
 }
 
-/// A step line that begins at nothing and goes on to the end of the axis, with a few markers.
-fn steps(row: &Row, style: Style, end: f64) -> Curve {
-    let mut line = Vec::new();
-    let mut share = 0.0;
-    for (time, next) in row.steps() {
-        line.extend([(*time, share), (*time, *next)]);
-        share = *next;
-    }
-    line.push((end, share));
-    let marks = spread(row.steps(), 7);
-    Curve { style, line, is_theory: false, marks, is_hollow: false, intervals: Vec::new() }
-}
-
-fn entry(label: &str, n: usize) -> Entry {
+/// The legend of the n-th series.
+pub(super) fn entry(label: &str, n: usize) -> Entry {
     Entry { label: label.to_owned(), style: Style::of(n), swatch: Swatch::Both }
 }
 
@@ -310,7 +179,8 @@ fn x_axis(data: &Arranged<'_>) -> Axis {
     }
 }
 
-fn short_x(data: &Arranged<'_>) -> &'static str {
+/// The x axis in a word or two.
+pub(super) fn short_x(data: &Arranged<'_>) -> &'static str {
     match data.x {
         Column::LossUp | Column::LossDown => "loss",
         Column::TimeoutS => "first timeout",
@@ -322,46 +192,16 @@ fn short_x(data: &Arranged<'_>) -> &'static str {
     }
 }
 
-/// A row of a series, and its x.
-type Point<'a> = (&'a Series<'a>, f64, &'a Row);
-
-/// The rows that have times to answer.
-fn with_steps<'a>(data: &'a Arranged<'a>) -> Vec<Point<'a>> {
-    let points =
-        data.series.iter().flat_map(|series| series.points.iter().map(move |(x, row)| (series, *x, *row)));
-    points.filter(|(.., row)| !row.steps().is_empty()).collect()
-}
-
-/// Few enough rows: all of them; else those at the x in the middle; of a single series, those at some x.
-fn choose_curves<'a>(all: &[Point<'a>], data: &Arranged<'_>) -> Vec<Point<'a>> {
-    if all.len() <= CURVES {
-        return all.to_vec();
-    }
-    if data.series.len() == 1 {
-        return spread(all, CURVES - 2);
-    }
-    let mut xs: Vec<f64> = all.iter().map(|(_, x, _)| *x).collect();
-    xs.sort_by(f64::total_cmp);
-    xs.dedup();
-    let middle = xs.get(xs.len() / 2).copied().unwrap_or_default();
-    all.iter().filter(|(_, x, _)| *x == middle).take(CURVES).copied().collect()
-}
-
-/// The x of all of them, if it is the same.
-fn common_x(chosen: &[Point<'_>]) -> Option<f64> {
-    let (_, first, _) = chosen.first()?;
-    chosen.iter().all(|(_, x, _)| x == first).then_some(*first)
-}
-
 /// At most this many of them, evenly spread, the first and the last among them.
-fn spread<T: Clone>(all: &[T], most: usize) -> Vec<T> {
+pub(super) fn spread<T: Clone>(all: &[T], most: usize) -> Vec<T> {
     if all.len() <= most || most < 2 {
         return all.to_vec();
     }
     (0..most).filter_map(|n| all.get(n * (all.len() - 1) / (most - 1)).cloned()).collect()
 }
 
-fn log_note(axis: &Axis) -> Option<String> {
+/// Says so if an axis is logarithmic.
+pub(super) fn log_note(axis: &Axis) -> Option<String> {
     let note = |with_zero| {
         if with_zero { "logarithmic time axis, with a place for 0" } else { "logarithmic time axis" }
     };
@@ -379,7 +219,7 @@ fn z_note(data: &Arranged<'_>, column: Column) -> Vec<String> {
 }
 
 /// The notes, and one that says where the data comes from.
-fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<String> {
+pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<String> {
     if data.left_out > 0 {
         notes.push(format!("{} rows without {} are left out", data.left_out, data.x.name()));
     }

@@ -8,8 +8,11 @@
 //! Reading the CSV is in [`table`](super::table), writing files in [`files`](super::files).
 
 mod axis;
+mod cdf;
 mod figure;
 mod font;
+mod grid;
+mod heatmap;
 mod kinds;
 mod raster;
 mod series;
@@ -127,8 +130,8 @@ impl Picture {
             Kind::Executions => kinds::executions(&data),
             Kind::Sends => kinds::sends(&data),
             Kind::Time => kinds::time(&data),
-            Kind::Heatmap => kinds::heatmap(&data),
-            Kind::Cdf => kinds::cdf(&data),
+            Kind::Heatmap => heatmap::heatmap(&data),
+            Kind::Cdf => cdf::cdf(&data),
         };
         let Made { figure, left_out } = made.map_err(PlotError::NoData)?;
         let sheet = figure.draw().map_err(|error| PlotError::Draw(error.to_string()))?;
@@ -160,5 +163,69 @@ impl Picture {
     /// If the encoder refuses.
     pub fn png(&self) -> Result<Vec<u8>, PlotError> {
         raster::png(&self.sheet).map_err(|error| PlotError::Draw(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::table::{Column, Kind as CellKind};
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    /// A cell that its column allows, however odd.
+    fn cell(rng: &mut ChaCha8Rng, column: Column) -> String {
+        let amounts = ["0", "5e-324", "1e-9", "0.1", "1", "7.5", "1e9", "1e300", "1.7976931348623157e308"];
+        let pick = |rng: &mut ChaCha8Rng, from: &[&str]| from[rng.random_range(0..from.len())].to_owned();
+        match (column, column.kind()) {
+            (Column::Mode, _) => pick(rng, &["virtual", "real"]),
+            (Column::Policy, _) => {
+                pick(rng, &["a", "b", "<&>", "\u{1b}\u{fffe}", "山", " ", &"x y".repeat(99)])
+            }
+            (Column::Trials, _) => pick(rng, &["1", "1000", "18446744073709551615"]),
+            (Column::SuccessLow, _) => pick(rng, &["", "0", "0.2"]),
+            (Column::SuccessHigh, _) => pick(rng, &["0.2", "1"]),
+            (_, _) if rng.random_bool(0.1) => String::new(),
+            (_, CellKind::Share) => {
+                pick(rng, &["0", "1e-300", "0.3333333333333333", "0.9999999999999999", "1"])
+            }
+            (_, CellKind::Amount) => pick(rng, &amounts),
+            (_, CellKind::Signed) => pick(rng, &["-1.7976931348623157e308", "-1", "0", "1e300"]),
+            (_, CellKind::Count) => pick(rng, &["0", "1", "5", "18446744073709551615"]),
+            (_, CellKind::Steps) => pick(rng, &["0:0", "0:0.5;1e-9:0.5;1e308:1", "3:1"]),
+            (_, CellKind::Text) => pick(rng, &["", "iid:0.1", "\u{0}", "a,b\"c\n"]),
+        }
+    }
+
+    fn table(rng: &mut ChaCha8Rng) -> Table {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(Column::ALL.iter().map(|column| column.name())).unwrap();
+        for _ in 0..rng.random_range(1..40) {
+            let cells: Vec<String> = Column::ALL.iter().map(|column| cell(rng, *column)).collect();
+            writer.write_record(cells).unwrap();
+        }
+        Table::read(&*writer.into_inner().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn whatever_the_columns_allow_is_drawn_inside_of_the_picture() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        for turn in 0..60 {
+            let table = table(&mut rng);
+            for kind in Kind::ALL {
+                let Ok(picture) = Picture::draw(&table, kind) else { continue };
+                let svg = picture.svg();
+                let document =
+                    roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{turn}: {error}"));
+                let root = document.root_element();
+                let side = |name| root.attribute(name).unwrap().parse::<f64>().unwrap();
+                for circle in document.descendants().filter(|node| node.has_tag_name("circle")) {
+                    let at = |name| circle.attribute(name).unwrap().parse::<f64>().unwrap();
+                    assert!((0.0..=side("width")).contains(&at("cx")), "{turn} {kind:?}");
+                    assert!((0.0..=side("height")).contains(&at("cy")), "{turn} {kind:?}");
+                }
+                assert!(turn > 2 || picture.png().is_ok());
+            }
+        }
     }
 }

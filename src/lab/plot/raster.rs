@@ -28,6 +28,7 @@ pub(super) fn png(sheet: &Sheet) -> Result<Vec<u8>, png::EncodingError> {
     let mut encoder = png::Encoder::new(&mut bytes, image.width, image.height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::High);
+    encoder.set_filter(png::Filter::NoFilter);
     encoder.write_header()?.write_image_data(&image.bytes)?;
     Ok(bytes)
 }
@@ -166,21 +167,25 @@ fn stroke(points: &[Point], width: f32) -> Vec<Ring> {
 }
 
 fn letters(text: &str, em: f32, begin: Point) -> Vec<Ring> {
-    let mut rings: Vec<(Point, Ring)> = Vec::new();
-    for (shift, per_unit, outline) in font::outlines(text, em) {
-        let at = |p: Point| point(begin.x + shift + p.x * per_unit, begin.y - p.y * per_unit);
-        for curve in &outline.curves {
-            let points = flattened(curve);
-            match rings.last_mut() {
-                Some((end, ring)) if *end == points[0] => {
-                    ring.extend(points.iter().skip(1).copied().map(at));
-                    *end = points[4];
-                }
-                _ => rings.push((points[4], points.map(at).to_vec())),
-            }
+    let glyphs = font::outlines(text, em).into_iter();
+    glyphs
+        .flat_map(|(shift, per_unit, outline)| {
+            let at = move |p: Point| point(begin.x + shift + p.x * per_unit, begin.y - p.y * per_unit);
+            contours(&outline.curves).into_iter().map(move |ring| ring.into_iter().map(at).collect())
+        })
+        .collect()
+}
+
+/// The closed outlines of one glyph, in its own units: where a curve does not go on from the last, another begins.
+fn contours(curves: &[OutlineCurve]) -> Vec<Ring> {
+    let mut rings: Vec<Ring> = Vec::new();
+    for points in curves.iter().map(flattened) {
+        match rings.last_mut() {
+            Some(ring) if ring.last() == points.first() => ring.extend(points.iter().skip(1)),
+            _ => rings.push(points.to_vec()),
         }
     }
-    rings.into_iter().map(|(_, ring)| ring).collect()
+    rings
 }
 
 /// A curve as four lines.
@@ -198,4 +203,67 @@ fn flattened(curve: &OutlineCurve) -> [Point; 5] {
 /// Exactly `a` at 0 and `b` at 1: rings are told apart by where their curves end.
 fn mix(a: Point, b: Point, t: f32) -> Point {
     point(a.x * (1.0 - t) + b.x * t, a.y * (1.0 - t) + b.y * t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::plot::sheet::Anchor;
+
+    /// The darkness of each pixel of a sheet, 0 to 255, by rows.
+    fn darkness(shape: Shape) -> Vec<Vec<u8>> {
+        let mut image = Image::new(200, 40);
+        image.draw(&shape);
+        let row = |row: &[u8]| row.chunks(3).map(|pixel| 255 - pixel[0]).collect();
+        image.bytes.chunks(600).map(row).collect()
+    }
+
+    #[test]
+    fn a_shape_covers_its_pixels_and_parts_of_those_at_its_edges() {
+        let points = vec![(20, 20), (40, 20), (40, 41), (20, 41)];
+        let dark = darkness(Shape::Fill { points, color: (0, 0, 0) });
+        assert_eq!((dark[10][9], dark[10][10], dark[19][19], dark[19][20]), (0, 255, 255, 0));
+        assert_eq!((dark[20][15], dark[21][15]), (127, 0), "half of a pixel");
+    }
+
+    #[test]
+    fn lines_that_cross_and_join_are_no_darker_for_it() {
+        let points = vec![(10, 40), (200, 40), (200, 60), (100, 20), (100, 70)];
+        let dark = darkness(Shape::Path { points, width: 8, color: (100, 0, 0) });
+        assert_eq!(dark.iter().flatten().max(), Some(&155));
+        assert_eq!(dark[20][50], 155);
+    }
+
+    #[test]
+    fn every_letter_has_its_own_outline() {
+        // An outline that went on from one letter to the next would leave a line between them.
+        for text in ["ss", "bb", "pbqd", "%%", "oOo"] {
+            let shape = |text: &str, x| Shape::Text {
+                at: (x, 60),
+                anchor: Anchor::Start,
+                em: 40.0,
+                text: text.to_owned(),
+                color: (0, 0, 0),
+            };
+            let together = darkness(shape(text, 0));
+            let mut apart = Image::new(200, 40);
+            let mut before = String::new();
+            for letter in text.chars() {
+                let shift = font::width(&before, 20.0);
+                apart.fill(&letters(&letter.to_string(), 20.0, point(shift, 30.0)), (0, 0, 0));
+                before.push(letter);
+            }
+            let apart: Vec<u8> = apart.bytes.chunks(3).map(|pixel| 255 - pixel[0]).collect();
+            let differ = together.concat().iter().zip(&apart).filter(|(a, b)| a.abs_diff(**b) > 8).count();
+            assert!(differ == 0, "{text}: {differ} pixels");
+        }
+    }
+
+    #[test]
+    fn what_is_outside_of_the_sheet_is_cut_off() {
+        let points = vec![(-1_000, -1_000), (4_000, -1_000), (4_000, 4_000)];
+        let dark = darkness(Shape::Fill { points, color: (0, 0, 0) });
+        assert_eq!((dark.len(), dark[0].len()), (40, 200));
+        darkness(Shape::Circle { center: (i32::MAX, 0), radius: 9, outline: Some(4), color: (0, 0, 0) });
+    }
 }
