@@ -51,10 +51,12 @@ impl Axis {
         if low < high { Self::linear(low, high, 100.0) } else { Self::shares() }
     }
 
-    /// From 0 on, as far as these values go.
+    /// From 0 to the tick after these values.
     pub(super) fn from_zero(values: &[f64]) -> Self {
         let (_, high) = span(values);
-        Self::linear(0.0, if high > 0.0 { high } else { 1.0 }, 1.0)
+        let high = if high > 0.0 { high } else { 1.0 };
+        let (step, _) = nice_step(high / TICKS);
+        Self::linear(0.0, (high / step).ceil() * step, 1.0)
     }
 
     /// For times and sizes: logarithmic if they differ much, from 0 on otherwise.
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn no_two_ticks_say_the_same() {
-        for (high, last) in [(3e6, "3e6"), (2.5e-6, "2.5e-6"), (1.2e9, "1.2e9"), (4e4, "40000"), (7.0, "6")] {
+        for (high, last) in [(3e6, "3e6"), (2.4e-6, "2.5e-6"), (1.2e9, "1.2e9"), (4e4, "40000"), (7.0, "8")] {
             let axis = Axis::from_zero(&[high]);
             let mut labels = labels(&axis);
             assert_eq!(labels.last(), Some(&last));

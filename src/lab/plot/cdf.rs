@@ -10,6 +10,8 @@ use crate::lab::table::Row;
 
 /// The most curves.
 const CURVES: usize = 8;
+/// The most steps of a curve: more than it has pixels.
+const STEPS: usize = 600;
 /// The most markers of a curve.
 const MARKS: usize = 7;
 
@@ -53,9 +55,9 @@ pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
 fn steps(row: &Row, style: Style, end: f64) -> Curve {
     let mut line = Vec::new();
     let mut share = 0.0;
-    for (time, next) in row.steps() {
-        line.extend([(*time, share), (*time, *next)]);
-        share = *next;
+    for (time, next) in spread(row.steps(), STEPS) {
+        line.extend([(time, share), (time, next)]);
+        share = next;
     }
     line.push((end, share));
     let marks = spread(row.steps(), MARKS);

@@ -225,7 +225,8 @@ pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<St
     }
     let rows: Vec<&Row> = data.series.iter().flat_map(|series| &series.points).map(|(_, row)| *row).collect();
     let texts = |column| rows.iter().map(|row| row.text(column)).collect::<BTreeSet<_>>();
-    let mode = if texts(Column::Mode).contains("real") { "real sockets" } else { "virtual time" };
+    let mode = |mode: &str| if mode == "real" { "real sockets" } else { "virtual time" };
+    let modes = texts(Column::Mode).into_iter().map(mode).collect::<Vec<_>>().join(" and ");
     let trials: Vec<f64> = rows.iter().filter_map(|row| row.number(Column::Trials)).collect();
     let (least, most) = trials.iter().fold((f64::MAX, 0.0), |(a, b), n| (n.min(a), n.max(b)));
     let trials =
@@ -237,7 +238,7 @@ pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<St
     let versions: Vec<_> =
         texts(Column::Version).into_iter().map(|text| escape_short(text.as_bytes(), 20)).collect();
     let versions = versions.iter().take(3).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-    notes.push(format!("{mode}, {trials} trials per point, {seeds}, sayagain {versions}"));
+    notes.push(format!("{modes}, {trials} trials per point, {seeds}, sayagain {versions}"));
     vec![notes.join("; ")]
 }
 
