@@ -15,18 +15,26 @@
 //! expected   where they say something of a point
 //! row        the columns of the results
 //! assertion  what has to hold of them
+//! table      the results read back from their CSV
+//! plot       pictures of them
+//! report     one page of them
+//! files      files that are written whole or not at all
 //! ```
 
 pub mod assertion;
 pub mod axis;
 pub mod expected;
+pub mod files;
 mod ledger;
 pub mod plan;
+pub mod plot;
 pub mod point;
 pub mod real;
+pub mod report;
 pub mod row;
 pub mod run;
 pub mod stats;
+pub mod table;
 pub mod tally;
 pub mod theory;
 pub mod times;

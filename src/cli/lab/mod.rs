@@ -7,7 +7,9 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use super::exit;
 
+mod plot;
 mod policy;
+mod report;
 mod settings;
 mod sweep;
 mod table;
@@ -37,6 +39,10 @@ enum Command {
     Sweep(Box<sweep::Args>),
     /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
     Policy(policy::Args),
+    /// Draw a sweep: success, executions, sends, times, as SVG and PNG
+    Plot(plot::Args),
+    /// Make one HTML page of a sweep: plots, table, data
+    Report(report::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -58,6 +64,8 @@ pub fn run(words: Vec<OsString>) -> u8 {
     let result = parse(words).and_then(|(args, matches)| match &args.command {
         Command::Sweep(args) => sweep::run(args, &matches),
         Command::Policy(args) => policy::run(args),
+        Command::Plot(args) => plot::run(args),
+        Command::Report(args) => report::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }

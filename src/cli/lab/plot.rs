@@ -1,0 +1,136 @@
+//! `lab plot`: pictures of a sweep, beside its CSV or elsewhere.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::LabError;
+use crate::cli::exit;
+use crate::escape::escape_short;
+use crate::lab::files::write_all;
+use crate::lab::plot::{Kind, Picture, PlotError};
+use crate::lab::table::Table;
+
+/// The options of `lab plot`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The CSV of a `lab sweep`
+    #[arg(value_name = "FILE.csv")]
+    file: PathBuf,
+    /// Put the pictures into this directory [default: that of FILE.csv]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Which files to write
+    #[arg(long, value_enum, default_value_t = Format::Both)]
+    format: Format,
+    /// Which pictures to draw [default: all that the rows have the data for]
+    #[arg(long, value_enum, value_name = "NAME,..", value_delimiter = ',')]
+    kind: Vec<Kind>,
+}
+
+/// What a picture is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines and text, sharp at any size
+    Svg,
+    /// Pixels, shown everywhere
+    Png,
+    /// Both
+    Both,
+}
+
+/// Draws everything, then writes everything, then says what was written.
+pub(super) fn run(args: &Args) -> Result<u8, LabError> {
+    let table = read(&args.file)?;
+    let mut files = Vec::new();
+    for kind in kinds(&args.kind) {
+        if let Some(picture) = draw(&table, kind)? {
+            add(&mut files, args, kind, &picture)?;
+        }
+    }
+    if files.is_empty() {
+        return Err(LabError::Failed("nothing could be drawn from these rows".to_owned()));
+    }
+    write_all(&files).map_err(|error| LabError::Failed(error.to_string()))?;
+    say_written(files.iter().map(|(path, _)| path.as_path()))
+}
+
+/// What was asked for, each once.
+fn kinds(asked: &[Kind]) -> Vec<Kind> {
+    Kind::ALL.into_iter().filter(|kind| asked.is_empty() || asked.contains(kind)).collect()
+}
+
+/// Draws one, and says what of it is missing.
+fn draw(table: &Table, kind: Kind) -> Result<Option<Picture>, LabError> {
+    match Picture::draw(table, kind) {
+        Ok(picture) => {
+            picture.left_out().iter().for_each(|what| note(&format!("{}: {what}", kind.name())));
+            Ok(Some(picture))
+        }
+        Err(PlotError::NoData(why)) => {
+            note(&format!("{}: not drawn: {why}", kind.name()));
+            Ok(None)
+        }
+        Err(error) => Err(LabError::Failed(error.to_string())),
+    }
+}
+
+fn add(
+    files: &mut Vec<(PathBuf, Vec<u8>)>,
+    args: &Args,
+    kind: Kind,
+    picture: &Picture,
+) -> Result<(), LabError> {
+    let path =
+        |extension: &str| beside(&args.file, args.out.as_deref(), &format!("-{}.{extension}", kind.name()));
+    if args.format != Format::Png {
+        files.push((path("svg"), picture.svg().into_bytes()));
+    }
+    if args.format != Format::Svg {
+        let png = picture.png().map_err(|error| LabError::Failed(error.to_string()))?;
+        files.push((path("png"), png));
+    }
+    Ok(())
+}
+
+/// Reads the CSV of a sweep.
+pub(super) fn read(path: &Path) -> Result<Table, LabError> {
+    let shown = escape_short(path.as_os_str().as_encoded_bytes(), 200);
+    let failed = |error: &dyn std::fmt::Display| LabError::Failed(format!("{shown}: {error}"));
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    Table::read(file).map_err(|error| failed(&error))
+}
+
+/// The path of a file that is named after another: with an ending in the place of its extension.
+pub(super) fn beside(file: &Path, directory: Option<&Path>, ending: &str) -> PathBuf {
+    let mut name: OsString = file.file_stem().unwrap_or_default().to_owned();
+    name.push(ending);
+    match directory {
+        Some(directory) => directory.join(name),
+        None => file.with_file_name(name),
+    }
+}
+
+/// A line on standard error.
+pub(super) fn note(text: &str) {
+    // If nobody reads it, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
+/// The paths on standard output, as they are, one per line; a reader that has gone has read enough.
+pub(super) fn say_written<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<u8, LabError> {
+    let mut out = io::stdout();
+    for path in paths {
+        let line = [path.as_os_str().as_encoded_bytes(), b"\n"].concat();
+        match out.write_all(&line).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(LabError::Failed(error.to_string()));
+            }
+            _ => {}
+        }
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,95 @@
+//! Rows of coloured cells with text in them, and how they are drawn.
+
+use plotters::element::Rectangle;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, RGBColor};
+
+use super::figure::{Area, BODY, Drawn, INSIDE, rows, text_width, write};
+use super::font;
+use super::sheet::{PX, single, whole};
+use super::style::INK;
+
+/// A table of cells with colours.
+#[derive(Clone, Debug)]
+pub(super) struct Grid {
+    /// The name of what the columns are.
+    pub(super) x_name: String,
+    /// One for every column.
+    pub(super) columns: Vec<String>,
+    /// The name and the cells of every row: text and colour of the cell, or nothing.
+    pub(super) rows: Vec<(String, Vec<Option<Cell>>)>,
+}
+
+/// A cell of a [`Grid`].
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    /// What is written in it.
+    pub(super) text: String,
+    /// Its colour.
+    pub(super) fill: RGBColor,
+    /// The colour of its text.
+    pub(super) ink: RGBColor,
+}
+
+impl Grid {
+    /// The height of a row, in pixels.
+    const ROW: i32 = 34;
+    /// The most room that the names of rows may take.
+    const NAMES: i32 = 150;
+
+    /// In pixels.
+    pub(super) fn height(&self) -> i32 {
+        rows(self.rows.len()) * Self::ROW + 28
+    }
+
+    fn names_width(&self) -> i32 {
+        let widest = self.rows.iter().map(|(name, _)| text_width(name)).max().unwrap_or_default();
+        widest.min(Self::NAMES) + 8
+    }
+
+    /// Draws names, cells and columns' names.
+    pub(super) fn draw(&self, area: &Area<'_>) -> Drawn {
+        let left = self.names_width();
+        let count = rows(self.columns.len()).max(1);
+        let edge = |column: i32| left + (INSIDE - left) * column / count;
+        for (n, (name, cells)) in self.rows.iter().enumerate() {
+            let top = rows(n) * Self::ROW;
+            let name = font::fit(name, single(f64::from(BODY)), single(f64::from(Self::NAMES)));
+            write(
+                area,
+                &name,
+                (left - 8, top + Self::ROW / 2),
+                BODY,
+                INK,
+                Pos::new(HPos::Right, VPos::Center),
+            )?;
+            for (column, cell) in cells.iter().enumerate() {
+                let (from, to) = (edge(rows(column)), edge(rows(column + 1)));
+                if let Some(cell) = cell {
+                    cell.draw(area, (from, top), (to, top + Self::ROW))?;
+                }
+            }
+        }
+        let bottom = rows(self.rows.len()) * Self::ROW;
+        for (column, name) in self.columns.iter().enumerate() {
+            let middle = (edge(rows(column)) + edge(rows(column + 1))) / 2;
+            let room = edge(rows(column + 1)) - edge(rows(column)) - 4;
+            let name = font::fit(name, single(f64::from(BODY)), single(f64::from(room)));
+            write(area, &name, (middle, bottom + 6), BODY, INK, Pos::new(HPos::Center, VPos::Top))?;
+        }
+        write(area, &self.x_name, (INSIDE, bottom + 30), BODY, INK, Pos::new(HPos::Right, VPos::Top))
+    }
+}
+
+impl Cell {
+    fn draw(&self, area: &Area<'_>, (x0, y0): (i32, i32), (x1, y1): (i32, i32)) -> Drawn {
+        let inner = [((x0 + 1) * PX, (y0 + 1) * PX), ((x1 - 1) * PX, (y1 - 1) * PX)];
+        area.draw(&Rectangle::new(inner, self.fill.filled()))?;
+        let middle = ((x0 + x1) / 2, (y0 + y1) / 2);
+        let room = single(f64::from(x1 - x0 - 4));
+        let widest = single(f64::from(text_width(&self.text)));
+        let size =
+            if widest > room { whole(f64::from(BODY) * f64::from(room / widest)).max(10) } else { BODY };
+        write(area, &self.text, middle, size, self.ink, Pos::new(HPos::Center, VPos::Center))
+    }
+}

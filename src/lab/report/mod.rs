@@ -1,0 +1,236 @@
+//! A sweep as one HTML page that needs nothing else: pictures, a table, and the data itself.
+//!
+//! The same CSV gives the same bytes: there is no date in it. Whatever comes from the CSV is escaped, and the page allows
+//! itself neither scripts nor the network.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::plot::{Kind, Picture, PlotError, escape_xml};
+use super::table::{Column, Kind as CellKind, Row, Table};
+use crate::escape::escape_short;
+
+const STYLE: &str = include_str!("page.css");
+
+/// The largest CSV that is put into its page as a download, in bytes.
+const EMBEDDED: usize = 1 << 20;
+/// The most rows of a table on the page.
+const ROWS: usize = 1_000;
+/// The most characters of a text from the CSV outside of a table.
+const TEXT: usize = 2_000;
+
+/// The columns of the first table, with shorter names.
+const SHORT: [(Column, &str); 24] = [
+    (Column::Policy, "policy"),
+    (Column::LossUp, "loss up"),
+    (Column::LossDown, "loss down"),
+    (Column::RealisedLossUp, "realised up"),
+    (Column::RealisedLossDown, "realised down"),
+    (Column::TimeoutS, "timeout, s"),
+    (Column::MaxSends, "max sends"),
+    (Column::Trials, "trials"),
+    (Column::Success, "success"),
+    (Column::SuccessLow, "95 % from"),
+    (Column::SuccessHigh, "to"),
+    (Column::SuccessTheory, "theory"),
+    (Column::SuccessZ, "diff., SE"),
+    (Column::SendsMean, "sends"),
+    (Column::SendsTheory, "theory"),
+    (Column::ExecutionsMean, "executions"),
+    (Column::ExecutionsMax, "max"),
+    (Column::ExecutionsWithoutDedupMean, "without dedup"),
+    (Column::TimeMeanS, "time, s: mean"),
+    (Column::TimeP50S, "p50"),
+    (Column::TimeP99S, "p99"),
+    (Column::TimeMaxS, "max"),
+    (Column::GoodputPerS, "goodput, /s"),
+    (Column::BytesMean, "bytes"),
+];
+
+/// A page, and what of it had to be left out.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The page.
+    pub html: String,
+    /// A clause for each thing that is not in it, beginning with the kind of the picture it belongs to.
+    pub left_out: Vec<String>,
+}
+
+impl Report {
+    /// Makes the page of a table. `name` is what its file is called.
+    ///
+    /// # Errors
+    ///
+    /// If the drawing library refuses.
+    pub fn new(table: &Table, name: &str) -> Result<Self, PlotError> {
+        let mut left_out = Vec::new();
+        let pictures = pictures(table, &mut left_out)?;
+        let mut html = head(name);
+        let _ = write!(html, "<h1>Loss sweep: {}</h1>\n{}", escape_xml(name), facts(table));
+        let _ = write!(html, "<h2>Plots</h2>\n<div class=\"plots\">\n{pictures}</div>\n");
+        html.push_str(&missing(&left_out));
+        html.push_str("<h2>Rows</h2>\n");
+        html.push_str(&summary(table));
+        html.push_str(&details(table));
+        html.push_str(&download(table, name));
+        html.push_str("</body>\n</html>\n");
+        Ok(Self { html, left_out })
+    }
+}
+
+fn head(name: &str) -> String {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n\
+         <title>Loss sweep: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+        escape_xml(name)
+    )
+}
+
+/// What the whole file has in common.
+fn facts(table: &Table) -> String {
+    let mut html = String::from("<dl>\n");
+    let columns = [
+        ("command", Column::Command),
+        ("version", Column::Version),
+        ("mode", Column::Mode),
+        ("seed", Column::Seed),
+    ];
+    for (name, column) in columns {
+        let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", fact(table, column));
+    }
+    let _ = writeln!(html, "<dt>rows</dt><dd>{}</dd>\n</dl>", table.rows().len());
+    html
+}
+
+/// What all rows say, or the first of them and how many say otherwise.
+fn fact(table: &Table, column: Column) -> String {
+    let mut texts: Vec<&str> = table.rows().iter().map(|row| row.text(column)).collect();
+    let first = texts.first().copied().unwrap_or_default();
+    texts.sort_unstable();
+    texts.dedup();
+    let shown = escape_short(first.as_bytes(), TEXT);
+    let shown = format!("<code>{}</code>", escape_xml(&shown));
+    match texts.len() {
+        0 | 1 => shown,
+        2 => format!("{shown} and one other"),
+        more => format!("{shown} and {} others", more - 1),
+    }
+}
+
+fn pictures(table: &Table, left_out: &mut Vec<String>) -> Result<String, PlotError> {
+    let mut html = String::new();
+    for kind in Kind::ALL {
+        match Picture::draw(table, kind) {
+            Ok(picture) => {
+                left_out.extend(picture.left_out().iter().map(|what| format!("{}: {what}", kind.name())));
+                let (svg, caption) = (picture.inline_svg(), kind.how_to_read());
+                let _ = write!(
+                    html,
+                    "<figure>\n{svg}<figcaption>{}</figcaption>\n</figure>\n",
+                    escape_xml(caption)
+                );
+            }
+            Err(PlotError::NoData(why)) => left_out.push(format!("{}: not drawn: {why}", kind.name())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(html)
+}
+
+fn missing(left_out: &[String]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let items: String = left_out.iter().map(|what| format!("<li>{}</li>\n", escape_xml(what))).collect();
+    format!("<p>What is not in the plots:</p>\n<ul>\n{items}</ul>\n")
+}
+
+/// The table of what matters most; columns without a value are left out.
+fn summary(table: &Table) -> String {
+    let is_used = |column: &Column| table.rows().iter().any(|row| !row.text(*column).is_empty());
+    let columns: Vec<_> = SHORT.into_iter().filter(|(column, _)| is_used(column)).collect();
+    self::table(table, &columns, short)
+}
+
+/// The table of everything.
+fn details(table: &Table) -> String {
+    let columns: Vec<_> = Column::ALL.iter().map(|column| (*column, column.name())).collect();
+    let rows = self::table(table, &columns, |row, column| {
+        escape_short(row.text(column).as_bytes(), TEXT).into_owned()
+    });
+    format!("<details><summary>All columns</summary>\n{rows}</details>\n")
+}
+
+fn table(table: &Table, columns: &[(Column, &str)], cell: impl Fn(&Row, Column) -> String) -> String {
+    let mut html = String::from("<div class=\"table\" tabindex=\"0\"><table>\n<thead><tr>");
+    for (column, name) in columns {
+        let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(*column), escape_xml(name));
+    }
+    html.push_str("</tr></thead>\n<tbody>\n");
+    for row in table.rows().iter().take(ROWS) {
+        html.push_str("<tr>");
+        for (column, _) in columns {
+            let _ = write!(html, "<td{}>{}</td>", class(*column), escape_xml(&cell(row, *column)));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody>\n</table></div>\n");
+    if table.rows().len() > ROWS {
+        let _ = writeln!(html, "<p>The first {ROWS} of {} rows.</p>", table.rows().len());
+    }
+    html
+}
+
+/// Numbers end at the right.
+fn class(column: Column) -> &'static str {
+    if matches!(column.kind(), CellKind::Text | CellKind::Steps) { "" } else { " class=\"n\"" }
+}
+
+/// A cell of the first table: what is measured is rounded, what was asked for is not.
+fn short(row: &Row, column: Column) -> String {
+    let text = || escape_short(row.text(column).as_bytes(), 60).into_owned();
+    let is_asked = matches!(column, Column::LossUp | Column::LossDown | Column::TimeoutS);
+    match (row.number(column), column.kind()) {
+        (Some(number), CellKind::Share) if !is_asked => rounded_share(number),
+        (Some(number), CellKind::Amount) if !is_asked => rounded(number),
+        (Some(number), CellKind::Signed) => format!("{number:.2}"),
+        _ => text(),
+    }
+}
+
+/// Four decimal places; never 1 or 0 unless it is.
+fn rounded_share(share: f64) -> String {
+    match format!("{share:.4}").as_str() {
+        "1.0000" if share < 1.0 => ">0.9999".to_owned(),
+        "0.0000" if share > 0.0 => "<0.0001".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+/// Four places of a small number, fewer of a large one.
+fn rounded(number: f64) -> String {
+    match number {
+        1e9.. => format!("{number:.3e}"),
+        100.0.. => format!("{number:.1}"),
+        10.0.. => format!("{number:.2}"),
+        0.001.. | 0.0 => format!("{number:.4}"),
+        _ => format!("{number:.3e}"),
+    }
+}
+
+fn download(table: &Table, name: &str) -> String {
+    if table.text().len() > EMBEDDED {
+        return format!("<p>The data is in {}; it is too large for this page.</p>\n", escape_xml(name));
+    }
+    let data = STANDARD.encode(table.text());
+    let name = escape_xml(name);
+    format!(
+        "<p><a download=\"{name}\" href=\"data:text/csv;base64,{data}\">Save the data as {name}</a></p>\n"
+    )
+}

@@ -1,0 +1,437 @@
+//! The CSV of a sweep, read back: which columns it has, and one checked [`Row`] per point. Writing it is not here.
+
+use std::io::Read;
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
+
+use crate::escape::escape_short;
+
+/// The largest file that is read, in bytes. A row of a sweep has under 2 KiB.
+pub const MAX_BYTES: u64 = 32 << 20;
+/// The most rows that are read: a row takes a few KiB of memory, whatever its size in the file.
+pub const MAX_ROWS: usize = 20_000;
+
+/// What the cells of a column hold. An empty cell means: not measured, no theory, not bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A whole number from 0 on.
+    Count,
+    /// A number from 0 to 1.
+    Share,
+    /// A number from 0 on: seconds, bytes, events.
+    Amount,
+    /// Any number.
+    Signed,
+    /// `seconds:share;seconds:share;..`, both ascending.
+    Steps,
+}
+
+macro_rules! columns {
+    ($($column:ident $name:literal $kind:ident $doc:literal,)+) => {
+        /// A column of the CSV.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Column {
+            $(#[doc = $doc] $column,)+
+        }
+
+        impl Column {
+            /// All columns, in the order in which a sweep writes them.
+            pub const ALL: &[Self] = &[$(Self::$column,)+];
+
+            /// What the header calls it, its unit included.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$column => $name,)+
+                }
+            }
+
+            /// What its cells hold.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(Self::$column => Kind::$kind,)+
+                }
+            }
+        }
+    };
+}
+
+columns! {
+    Version "version" Text "The version of the program that wrote the row.",
+    Command "command" Text "The command line that made the file.",
+    Mode "mode" Text "`virtual` time or `real` sockets.",
+    Seed "seed" Count "What the links drew from.",
+    Policy "policy" Text "The name of the retry policy.",
+    LossUp "loss_up" Share "Requested loss from client to server, if the model has a rate.",
+    LossDown "loss_down" Share "Requested loss from server to client, if the model has a rate.",
+    LinkUp "link_up" Text "The link from client to server.",
+    LinkDown "link_down" Text "The link from server to client.",
+    TimeoutS "timeout_s" Amount "The first timeout, in seconds.",
+    MaxSends "max_sends" Count "The most sends of one request.",
+    MaxTimeoutS "max_timeout_s" Amount "The longest timeout, in seconds.",
+    DeadlineS "deadline_s" Amount "When a request is given up, in seconds from its first send.",
+    Jitter "jitter" Text "The jitter of the timeouts.",
+    SizeBytes "size_bytes" Count "The size of a request, in bytes.",
+    RealisedLossUp "realised_loss_up" Share "The share of the datagrams to the server that were lost.",
+    RealisedLossDown "realised_loss_down" Share "The share of the datagrams to the client that were lost.",
+    Trials "trials" Count "How many requests were made.",
+    Acked "acked" Count "How many were acked.",
+    Rejected "rejected" Count "How many were rejected.",
+    Unknown "unknown" Count "How many ended as unknown.",
+    Success "success" Share "The share of the trials that were acked.",
+    SuccessLow "success_low" Share "The lower end of its 95 % Wilson interval.",
+    SuccessHigh "success_high" Share "The upper end of its 95 % Wilson interval.",
+    SuccessTheory "success_theory" Share "What theory says of it.",
+    SuccessZ "success_z" Signed "The difference to theory, in standard errors.",
+    SendsMean "sends_mean" Amount "Sends per request.",
+    SendsTheory "sends_theory" Amount "What theory says of it.",
+    SendsZ "sends_z" Signed "The difference to theory, in standard errors.",
+    ExecutionsMean "executions_mean" Amount "Executions per request, with dedup.",
+    ExecutionsTheory "executions_theory" Amount "What theory says of it.",
+    ExecutionsMax "executions_max" Count "The most executions of one request.",
+    ExecutionsWithoutDedupMean "executions_without_dedup_mean" Amount "Executions per request if every copy executed.",
+    ExecutionsWithoutDedupTheory "executions_without_dedup_theory" Amount "What theory says of it.",
+    TimeMeanS "time_mean_s" Amount "Mean time to answer of the answered, in seconds.",
+    TimeTheoryS "time_theory_s" Amount "What theory says of it.",
+    TimeZ "time_z" Signed "The difference to theory, in standard errors.",
+    TimeP50S "time_p50_s" Amount "Half of the answered had their answer by then, in seconds.",
+    TimeP90S "time_p90_s" Amount "90 % of the answered had their answer by then, in seconds.",
+    TimeP99S "time_p99_s" Amount "99 % of the answered had their answer by then, in seconds.",
+    TimeMaxS "time_max_s" Amount "The last answer, in seconds.",
+    TimeCdfS "time_cdf_s" Steps "The share of all trials that were answered within a time.",
+    GoodputPerS "goodput_bytes_per_s" Amount "Acked requests per second.",
+    SpuriousMean "spurious_mean" Amount "Repeats of what had arrived, per request.",
+    DatagramsMean "datagrams_mean" Amount "Datagrams per request, both directions.",
+    BytesMean "bytes_mean" Amount "Bytes per request, both directions.",
+}
+
+/// Why a file is not the CSV of a sweep.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Read(#[from] std::io::Error),
+    /// It has more than [`MAX_BYTES`] or [`MAX_ROWS`].
+    #[error("more than {MAX_ROWS} rows or {} MiB: plot it in parts", MAX_BYTES >> 20)]
+    TooLarge,
+    /// Its header lacks a column.
+    #[error("line 1: no column `{0}`, so it is not the CSV of a `lab sweep`")]
+    Missing(&'static str),
+    /// Its header names a column twice.
+    #[error("line 1: column `{0}` stands there twice")]
+    Twice(&'static str),
+    /// It ends after the header.
+    #[error("line 1: a header, but no rows")]
+    NoRows,
+    /// A row has too many or too few cells.
+    #[error("line {line}: {cells} cells under {columns} columns")]
+    Ragged {
+        /// Of the file, from 1.
+        line: u64,
+        /// Of the row.
+        cells: u64,
+        /// Of the header.
+        columns: u64,
+    },
+    /// It is no text.
+    #[error("line {0}: not UTF-8 text")]
+    NoText(u64),
+    /// A cell does not hold what its column says.
+    #[error("line {line}, column {column}: `{value}` is not {expected}")]
+    Cell {
+        /// Of the file, from 1.
+        line: u64,
+        /// As the header has it.
+        column: &'static str,
+        /// Escaped and cut.
+        value: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+}
+
+/// The rows of a CSV, at least one.
+#[derive(Clone, Debug)]
+pub struct Table {
+    text: String,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    /// Reads a CSV whole. Columns may stand in any order; those that are not [`Column`]s are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// If it is not the CSV of a sweep, or too large.
+    pub fn read(from: impl Read) -> Result<Self, TableError> {
+        let mut bytes = Vec::new();
+        from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(TableError::TooLarge);
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            TableError::NoText(1 + before.filter(|byte| **byte == b'\n').count() as u64)
+        })?;
+        let rows = read_rows(&text)?;
+        Ok(Self { text, rows })
+    }
+
+    /// The file as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The rows in the order of the file.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+/// A point of a sweep.
+#[derive(Clone, Debug)]
+pub struct Row {
+    texts: Vec<String>,
+    numbers: Vec<Option<f64>>,
+    steps: Vec<(f64, f64)>,
+}
+
+impl Row {
+    /// The cell as it stands in the file.
+    #[must_use]
+    pub fn text(&self, column: Column) -> &str {
+        self.texts.get(column as usize).map_or("", String::as_str)
+    }
+
+    /// The number in a cell, in the unit of the column's name; none if it is empty or no number is meant.
+    #[must_use]
+    pub fn number(&self, column: Column) -> Option<f64> {
+        self.numbers.get(column as usize).copied().flatten()
+    }
+
+    /// The times to answer: (seconds, share of all trials that were answered by then), ascending.
+    #[must_use]
+    pub fn steps(&self) -> &[(f64, f64)] {
+        &self.steps
+    }
+}
+
+fn read_rows(text: &str) -> Result<Vec<Row>, TableError> {
+    let mut reader = ReaderBuilder::new().from_reader(text.as_bytes());
+    let places = places(reader.headers().map_err(|error| refusal(&error))?)?;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| refusal(&error))?;
+        if rows.len() == MAX_ROWS {
+            return Err(TableError::TooLarge);
+        }
+        rows.push(row(&record, &places)?);
+    }
+    if rows.is_empty() { Err(TableError::NoRows) } else { Ok(rows) }
+}
+
+/// Where each column stands.
+fn places(header: &StringRecord) -> Result<Vec<usize>, TableError> {
+    let place = |column: &Column| {
+        let mut found = header.iter().enumerate().filter(|(_, name)| *name == column.name());
+        let (at, _) = found.next().ok_or_else(|| TableError::Missing(column.name()))?;
+        if found.next().is_some() { Err(TableError::Twice(column.name())) } else { Ok(at) }
+    };
+    Column::ALL.iter().map(place).collect()
+}
+
+fn refusal(error: &csv::Error) -> TableError {
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.kind() {
+        ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            TableError::Ragged { line, cells: *len, columns: *expected_len }
+        }
+        _ => TableError::NoText(line),
+    }
+}
+
+fn row(record: &StringRecord, places: &[usize]) -> Result<Row, TableError> {
+    let line = record.position().map_or(1, csv::Position::line);
+    let mut row = Row { texts: Vec::new(), numbers: Vec::new(), steps: Vec::new() };
+    for (column, place) in Column::ALL.iter().zip(places) {
+        let text = record.get(*place).unwrap_or_default();
+        let bad = |expected| TableError::Cell {
+            line,
+            column: column.name(),
+            value: escape_short(text.as_bytes(), 40).into_owned(),
+            expected,
+        };
+        row.texts.push(text.to_owned());
+        row.numbers.push(number(column.kind(), text).map_err(bad)?);
+        if column.kind() == Kind::Steps {
+            row.steps = steps(text).ok_or_else(|| bad("a list of seconds:share;.., both ascending"))?;
+        }
+    }
+    check(&row).map_err(|(column, expected)| TableError::Cell {
+        line,
+        column: column.name(),
+        value: escape_short(row.text(column).as_bytes(), 40).into_owned(),
+        expected,
+    })?;
+    Ok(row)
+}
+
+/// What no row can be without, and what has to fit together.
+fn check(row: &Row) -> Result<(), (Column, &'static str)> {
+    if !matches!(row.text(Column::Mode), "virtual" | "real") {
+        return Err((Column::Mode, "`virtual` or `real`"));
+    }
+    if row.text(Column::Policy).is_empty() {
+        return Err((Column::Policy, "the name of a policy"));
+    }
+    if row.number(Column::Trials).is_none_or(|trials| trials < 1.0) {
+        return Err((Column::Trials, "a number of trials from 1 on"));
+    }
+    if row.number(Column::SuccessLow) > row.number(Column::SuccessHigh) {
+        return Err((Column::SuccessLow, "at most success_high"));
+    }
+    Ok(())
+}
+
+/// The number in a cell, or what should have been there.
+fn number(kind: Kind, text: &str) -> Result<Option<f64>, &'static str> {
+    let (expected, range) = match kind {
+        Kind::Text | Kind::Steps => return Ok(None),
+        _ if text.is_empty() => return Ok(None),
+        Kind::Count if text.parse::<u64>().is_err() => return Err("a whole number from 0 on"),
+        Kind::Count | Kind::Amount => ("a number from 0 on", 0.0..=f64::MAX),
+        Kind::Share => ("a number from 0 to 1", 0.0..=1.0),
+        Kind::Signed => ("a number", f64::MIN..=f64::MAX),
+    };
+    let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
+    number.map(Some).ok_or(expected)
+}
+
+fn steps(text: &str) -> Option<Vec<(f64, f64)>> {
+    let step = |step: &str| {
+        let (seconds, share) = step.split_once(':')?;
+        Some((number(Kind::Amount, seconds).ok()??, number(Kind::Share, share).ok()??))
+    };
+    let steps: Vec<_> = text.split_terminator(';').map(step).collect::<Option<_>>()?;
+    let is_ascending = steps.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1);
+    is_ascending.then_some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../tests/data/rows.csv");
+
+    fn read(text: &str) -> Result<Table, TableError> {
+        Table::read(text.as_bytes())
+    }
+
+    /// The good file with a cell of its third line changed.
+    fn with(column: Column, value: &str) -> String {
+        let mut reader = csv::Reader::from_reader(GOOD.as_bytes());
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(reader.headers().unwrap()).unwrap();
+        for (n, record) in reader.records().enumerate() {
+            let record = record.unwrap();
+            let cells = record.iter().enumerate();
+            let changed = cells.map(|(at, cell)| if (n, at) == (1, column as usize) { value } else { cell });
+            writer.write_record(changed).unwrap();
+        }
+        String::from_utf8(writer.into_inner().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_rows_of_a_sweep_are_read_with_their_units() {
+        let table = read(GOOD).unwrap();
+        assert_eq!(table.rows().len(), 6);
+        let row = &table.rows()[0];
+        assert_eq!(row.text(Column::Policy), "expb");
+        assert!(row.text(Column::Command).contains("-L loss .1,.3,.5"), "commas inside of quotes");
+        assert_eq!(row.number(Column::LossUp), Some(0.1));
+        assert_eq!(row.number(Column::Trials), Some(2_000.0));
+        assert_eq!(row.number(Column::DeadlineS), None, "empty is not 0");
+        assert_eq!(row.steps().first(), Some(&(0.0, 0.7965)));
+        assert_eq!(table.text(), GOOD);
+    }
+
+    #[test]
+    fn the_header_of_the_fixture_is_that_of_the_columns() {
+        let names: Vec<_> = Column::ALL.iter().map(|column| column.name()).collect();
+        assert_eq!(GOOD.lines().next(), Some(names.join(",").as_str()));
+    }
+
+    #[test]
+    fn columns_may_stand_in_any_order_and_others_are_not_looked_at() {
+        let mut lines = GOOD.lines();
+        let extended = format!("extra,{}", lines.next().unwrap());
+        let rows: String = lines.map(|line| format!("-,{line}\n")).collect();
+        let table = read(&format!("{extended}\n{rows}")).unwrap();
+        assert_eq!(table.rows()[0].text(Column::Policy), "expb");
+    }
+
+    #[test]
+    fn a_cell_that_makes_no_sense_is_named_with_its_line_and_column() {
+        let refused = [
+            (Column::Success, "nan"),
+            (Column::Success, "1.01"),
+            (Column::LossUp, "-0.1"),
+            (Column::SendsMean, "inf"),
+            (Column::SendsMean, "1e999"),
+            (Column::SendsMean, "many"),
+            (Column::Trials, "0"),
+            (Column::Trials, ""),
+            (Column::Trials, "1.5"),
+            (Column::Seed, "-1"),
+            (Column::Mode, "imaginary"),
+            (Column::Policy, ""),
+            (Column::SuccessLow, "0.999"),
+            (Column::TimeCdfS, "0:0.5;1"),
+            (Column::TimeCdfS, "1:0.5;0:0.6"),
+            (Column::TimeCdfS, "0:0.5;1:0.4"),
+        ];
+        for (column, value) in refused {
+            let error = read(&with(column, value)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line 3, column {}: `{value}`", column.name())), "{error}");
+        }
+        let hostile = read(&with(Column::Success, "\u{1b}[2J\n")).unwrap_err().to_string();
+        assert!(!hostile.contains(['\u{1b}', '\n']), "{hostile:?}");
+    }
+
+    #[test]
+    fn what_is_not_the_csv_of_a_sweep_is_refused() {
+        let header = GOOD.lines().next().unwrap();
+        assert!(matches!(read(""), Err(TableError::Missing("version"))));
+        assert!(matches!(read("a,b\n1,2\n"), Err(TableError::Missing("version"))));
+        assert!(matches!(read(&header.replace("jitter,", "")), Err(TableError::Missing("jitter"))));
+        assert!(matches!(read(&format!("{header},seed")), Err(TableError::Twice("seed"))));
+        assert!(matches!(read(header), Err(TableError::NoRows)));
+        let cut = &GOOD[..GOOD.len() - 60];
+        assert!(matches!(read(cut), Err(TableError::Ragged { line: 7, .. })), "{:?}", read(cut));
+        let binary = [header.as_bytes(), b"\n\xff\n"].concat();
+        assert!(matches!(Table::read(&*binary), Err(TableError::NoText(2))));
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_bound() {
+        let endless = std::io::repeat(b'x');
+        assert!(matches!(Table::read(endless), Err(TableError::TooLarge)));
+        let row = GOOD.lines().nth(1).unwrap();
+        let many = format!("{}\n{}", GOOD.lines().next().unwrap(), format!("{row}\n").repeat(MAX_ROWS + 1));
+        assert!(matches!(read(&many), Err(TableError::TooLarge)));
+    }
+
+    #[test]
+    fn every_prefix_of_a_csv_is_either_read_or_refused_with_one_line() {
+        for end in (0..GOOD.len()).step_by(7) {
+            if let Err(error) = read(&GOOD[..end]) {
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
+}
