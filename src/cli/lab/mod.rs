@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 use super::exit;
 
+mod ladder;
 mod policy;
+mod whole;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -31,6 +33,8 @@ pub struct Args {
 enum Command {
     /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
     Policy(policy::Args),
+    /// Draw one exchange under loss: every datagram, every timeout
+    Ladder(ladder::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -51,6 +55,7 @@ pub enum LabError {
 pub fn run(args: Args) -> u8 {
     let result = match args.command {
         Command::Policy(args) => policy::run(&args),
+        Command::Ladder(args) => ladder::run(&args),
     };
     result.unwrap_or_else(|error| complain(&error))
 }
