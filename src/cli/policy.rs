@@ -12,7 +12,7 @@ mod explain;
 mod name;
 
 pub use explain::explain;
-pub(crate) use explain::seconds;
+pub(crate) use explain::{percent, seconds};
 pub use name::PolicyName;
 
 /// With `--expb`, a first timeout has to be shorter than this.

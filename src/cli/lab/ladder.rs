@@ -1,11 +1,11 @@
 //! `lab ladder`: one exchange under loss, drawn.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::LabError;
-use super::whole::write_whole;
+use super::output::{print, write_whole};
 use crate::cli::exit;
 use crate::cli::policy::PolicyArgs;
 use crate::escape::escape_short;
@@ -74,16 +74,6 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         None => print(&text::draw(&ladder, &heading(args), style(args)))?,
     }
     Ok(exit::OK)
-}
-
-/// Prints; whoever has read enough may close the pipe.
-fn print(text: &str) -> Result<(), LabError> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(LabError::Failed(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a virtual clock counts from some instant")]

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use super::exit;
 
 mod ladder;
+mod output;
 mod policy;
-mod whole;
 
 const AFTER_HELP: &str = "\
 Exit codes:

@@ -13,7 +13,7 @@ const WIDTH: usize = 80;
 /// Columns to the right of the server's line.
 const NOTES: usize = 26;
 /// The most empty rows in a row.
-const MAX_GAP: f64 = 5.0;
+const MAX_GAP: u8 = 5;
 
 /// How a ladder is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,8 +115,7 @@ pub fn draw(ladder: &Ladder, heading: &[String], style: Style) -> String {
 fn gap(time: Duration, unit: Option<Duration>) -> usize {
     let Some(unit) = unit else { return 0 };
     let doublings = (time.as_secs_f64() / unit.as_secs_f64()).log2();
-    let rows = (1.0 + doublings).round().clamp(0.0, MAX_GAP);
-    (0..=5).rev().find(|n| f64::from(*n) <= rows).and_then(|n: u8| n.try_into().ok()).unwrap_or(0)
+    (1..=MAX_GAP).take_while(|n| f64::from(*n) <= (1.0 + doublings).round()).count()
 }
 
 /// What all rows have in common.

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all.
+//! What a command leaves behind: text on standard output, and files that are written whole or not at all.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -7,6 +7,21 @@ use std::path::{Path, PathBuf};
 
 use super::LabError;
 use crate::escape::escape_short;
+
+/// Prints; whoever has read enough may close the pipe.
+///
+/// # Errors
+///
+/// One line on what the system said.
+pub(super) fn print(text: &str) -> Result<(), LabError> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(LabError::Failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Writes a file under another name beside it, then gives it its own, so that nobody ever finds half of it.
 ///
