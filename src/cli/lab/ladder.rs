@@ -1,7 +1,7 @@
 //! `lab ladder`: one exchange under loss, drawn.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::LabError;
@@ -11,8 +11,7 @@ use crate::cli::policy::PolicyArgs;
 use crate::escape::escape_short;
 use crate::lab::ladder::text::{self, Style};
 use crate::lab::ladder::{Exchange, play, svg};
-use crate::link::{LinkConfig, LossModel};
-use crate::units::Probability;
+use crate::link::LinkConfig;
 
 /// The options of `lab ladder`.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,12 +36,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE.svg")]
     out: Option<PathBuf>,
 
-    #[arg(long, default_value = "0")]
-    loss: Probability,
-    #[arg(long, num_args = 2)]
-    delay: Option<Vec<crate::units::Seconds>>,
-    #[arg(long, default_value = "0")]
-    dup: Probability,
+    /// The link of both directions
+    #[arg(long, value_name = "SPEC", default_value = "none")]
+    link: LinkConfig,
+    #[arg(long)]
+    link_up: Option<LinkConfig>,
+    #[arg(long)]
+    link_down: Option<LinkConfig>,
 
     #[command(flatten)]
     policy: PolicyArgs,
@@ -50,30 +50,37 @@ pub(super) struct Args {
 
 /// Plays the exchange and draws it.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
+    check_out(args)?;
     let policy = args.policy.resolve().map_err(LabError::Usage)?;
-    let link = LinkConfig {
-        loss: LossModel::from(args.loss),
-        duplicate: args.dup,
-        delay: args
-            .delay
-            .as_ref()
-            .map_or_else(Default::default, |d| (d[0].as_duration(), d[1].as_duration())),
-    };
+    let up = args.link_up.clone().unwrap_or_else(|| args.link.clone());
+    let down = args.link_down.clone().unwrap_or_else(|| args.link.clone());
     let exchange = Exchange {
         policy,
-        up: link.clone(),
-        down: link,
+        up,
+        down,
         message: args.message.clone().into_bytes(),
         seed: args.seed,
         register: args.register,
     };
     let ladder = play(origin(), &exchange).map_err(|error| LabError::Usage(error.to_string()))?;
+    let heading = heading(args, &exchange);
     match &args.out {
-        Some(path) if path.as_os_str() == "-" => print(&svg::draw(&ladder, &heading(args)))?,
-        Some(path) => write_whole(path, svg::draw(&ladder, &heading(args)).as_bytes())?,
-        None => print(&text::draw(&ladder, &heading(args), style(args)))?,
+        Some(path) if path.as_os_str() == "-" => print(&svg::draw(&ladder, &heading))?,
+        Some(path) => write_whole(path, svg::draw(&ladder, &heading).as_bytes())?,
+        None => print(&text::draw(&ladder, &heading, style(args)))?,
     }
     Ok(exit::OK)
+}
+
+/// An SVG by another name would be opened by nothing.
+fn check_out(args: &Args) -> Result<(), LabError> {
+    let is_svg = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("svg"));
+    match &args.out {
+        Some(path) if path.as_os_str() != "-" && !is_svg(path) => {
+            Err(LabError::Usage("--out writes SVG: let the file's name end with .svg".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a virtual clock counts from some instant")]
@@ -81,9 +88,19 @@ fn origin() -> Instant {
     Instant::now()
 }
 
-fn heading(args: &Args) -> Vec<String> {
-    let message = escape_short(args.message.as_bytes(), 60);
-    vec![format!("alice to bob: \"{message}\""), format!("policy {}, seed {}", args.policy.name(), args.seed)]
+/// What is drawn, in two lines, or in three where the links take much to say.
+fn heading(args: &Args, exchange: &Exchange) -> Vec<String> {
+    let message = escape_short(&exchange.message, 60);
+    let (up, down) = (exchange.up.to_string(), exchange.down.to_string());
+    let link = if up == down { format!("link {up} each way") } else { format!("link up {up}, down {down}") };
+    let policy = format!("policy {}, seed {}", args.policy.name(), exchange.seed);
+    let mut lines = vec![format!("alice to bob: \"{message}\"")];
+    if link.len() + policy.len() <= 48 {
+        lines.push(format!("{policy}, {link}"));
+    } else {
+        lines.extend([policy, link]);
+    }
+    lines
 }
 
 fn style(args: &Args) -> Style {

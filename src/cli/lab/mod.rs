@@ -31,10 +31,10 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
+    /// Tell what a retry policy does: when it sends and gives up, what it costs, how likely it succeeds
     Policy(policy::Args),
     /// Draw one exchange under loss: every datagram, every timeout
-    Ladder(ladder::Args),
+    Ladder(Box<ladder::Args>),
 }
 
 /// Why a command of the lab did not do its work.

@@ -87,8 +87,8 @@ pub enum Effect {
     Again,
     /// It is an answer, and the client has given up.
     TooLate,
-    /// It was damaged on its way, and its receiver drops it.
-    Dropped,
+    /// It was damaged on its way, and is not what its receiver waits for.
+    Damaged,
     /// None of these: part of a registration.
     Taken,
 }
@@ -102,7 +102,7 @@ impl fmt::Display for Effect {
             Self::Rejected(code) => write!(f, "rejected {code}"),
             Self::Again => f.write_str("answered already"),
             Self::TooLate => f.write_str("too late"),
-            Self::Dropped => f.write_str("damaged, dropped"),
+            Self::Damaged => f.write_str("damaged"),
             Self::Taken => Ok(()),
         }
     }

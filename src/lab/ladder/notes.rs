@@ -157,7 +157,7 @@ impl Notes {
 
     fn damaged(&self, arrow: usize) -> Effect {
         let fate = self.arrows.get(arrow).map(|arrow| arrow.fate);
-        if fate.is_some_and(|fate| !damage(fate).is_empty()) { Effect::Dropped } else { Effect::Taken }
+        if fate.is_some_and(|fate| !damage(fate).is_empty()) { Effect::Damaged } else { Effect::Taken }
     }
 
     fn is_answer(&self, bytes: &[u8]) -> bool {
@@ -169,7 +169,7 @@ impl Notes {
         match &self.ended.outcome {
             _ if self.is_answered => Effect::Again,
             // An answer of which the client took no notice: it was damaged where this does not look.
-            _ if at < self.ended_at => Effect::Dropped,
+            _ if at < self.ended_at => Effect::Damaged,
             _ if at > self.ended_at => Effect::TooLate,
             Outcome::Acked(_) => {
                 self.is_answered = true;

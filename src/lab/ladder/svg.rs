@@ -254,12 +254,12 @@ impl Svg {
     fn arrived(&mut self, flight: Flight, copy: bool, effect: Effect) {
         let class = match (copy, effect) {
             (true, _) => "go copy",
-            (false, Effect::Dropped) => "gone",
+            (false, Effect::Damaged) => "gone",
             _ => "go",
         };
         self.line(class, flight.from, flight.to);
         let (tip, angle) = (flight.to, flight.angle());
-        let class = if effect == Effect::Dropped { "lost" } else { "tip" };
+        let class = if effect == Effect::Damaged { "lost" } else { "tip" };
         self.put(&format!(
             "<path class=\"{class}\" d=\"M0 0L-10 -4.5L-10 4.5Z\" transform=\"translate({:.1} {:.1}) rotate({angle:.1})\"/>",
             tip.0, tip.1

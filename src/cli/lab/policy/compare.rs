@@ -70,8 +70,8 @@ fn table(rows: &[Row]) -> Result<String, fmt::Error> {
     let mut out = String::new();
     writeln!(
         out,
-        "{:10} {:>5} {:>7} {:>7} {:>7} {:>6}  {:^20}  {:^14}  {}",
-        "", "", "first", "last", "gives", "worst", "answered, %", "sends", "  answer after, s"
+        "{:10} {:>5} {:>7} {:>7} {:>7} {:>6}  {:^20}  {:^14}    answer after, s",
+        "", "", "first", "last", "gives", "worst", "answered, %", "sends"
     )?;
     let [low, middle, high] = LOSSES.map(|loss| format!("{:.0} %", 100.0 * loss));
     writeln!(

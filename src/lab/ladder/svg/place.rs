@@ -276,7 +276,7 @@ impl<'a> Placer<'a> {
 fn effect_labels(effect: Effect) -> Vec<Label> {
     let class = match effect {
         Effect::Executed | Effect::Acked => "bold good",
-        Effect::Rejected(_) | Effect::Dropped => "bold lost",
+        Effect::Rejected(_) | Effect::Damaged => "bold lost",
         Effect::Repeated | Effect::Again | Effect::TooLate | Effect::Taken => "faint",
     };
     let mut lines: Vec<String> = Vec::new();
