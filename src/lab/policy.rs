@@ -5,12 +5,10 @@
 use std::time::Duration;
 
 use super::theory;
+use crate::reliable::backoff::SHORTEST;
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::{Factor, Probability};
 use crate::wire::{DATAGRAM_MIN_LIMIT, Frame, Id, PREFIX_LEN, Verb, encode_args};
-
-/// Jitter shortens no timeout below this: see [`Attempts`](crate::reliable::Attempts).
-const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A length of time without jitter, and between what jitter leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ mod show;
 
 /// The options of `lab policy`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(subcommand_required = true)]
+#[command(subcommand_required = true, arg_required_else_help = false)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
