@@ -1,6 +1,6 @@
 //! One exchange as a ladder: client and server as two lines in time, an arrow for each datagram between them.
 //!
-//! Data first: [`play`] lets the real client and server have the exchange on the virtual clock and notes what happened
+//! Data first: [`play()`] lets the real client and server have the exchange on the virtual clock and notes what happened
 //! as a [`Ladder`], plain data; [`text`] and [`svg`] draw that, and neither decides anything.
 
 use std::fmt;
@@ -15,6 +15,9 @@ pub mod svg;
 pub mod text;
 
 pub use play::{Exchange, MAX_SENDS, PlayError, play};
+
+/// The longest label of an arrow, in characters: what fits between the lines of a drawing.
+const MAX_LABEL: usize = 30;
 
 /// What happened between one client and the server, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +35,7 @@ pub struct Ladder {
 pub struct Arrow {
     /// Which way it goes.
     pub direction: Direction,
-    /// What is in it: `SND @2, send 3`. ASCII, a few words.
+    /// What is in it: `SND @2, send 3`. ASCII, 30 characters at most.
     pub label: String,
     /// What the link did to it.
     pub fate: Fate,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Arrow, Effect, End, Ladder, Step, What};
+use super::{Arrow, Effect, End, Ladder, MAX_LABEL, Step, What, cut};
 use crate::link::{Direction, Fate, Passage};
 use crate::reliable::{Ended, Outcome};
 use crate::sim::Sighting;
@@ -96,7 +96,8 @@ impl Notes {
             None => label(&seen.bytes),
         };
         let arrow = self.arrows.len();
-        self.arrows.push(Arrow { direction: seen.direction, label: label + damage(fate), fate });
+        let label = cut(&(label + damage(fate)), MAX_LABEL);
+        self.arrows.push(Arrow { direction: seen.direction, label, fate });
         self.push(seen.at, What::Sent(arrow));
         if let Fate::Passed(Passage { delay, duplicate, .. }) = fate {
             self.under_way.push(UnderWay { arrow, due: later(seen.at, delay), copy: false });

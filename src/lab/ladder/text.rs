@@ -12,6 +12,8 @@ use crate::link::{Direction, Fate};
 const WIDTH: usize = 80;
 /// Columns to the right of the server's line.
 const NOTES: usize = 26;
+/// The columns of an arrow that its label leaves free, at least.
+const LEAST: usize = 7;
 /// The most empty rows in a row.
 const MAX_GAP: u8 = 5;
 
@@ -146,8 +148,8 @@ impl<'a> Drawing<'a> {
 
     fn empty(&self) -> String {
         let (time, inner, axis) = (self.time, self.inner, self.pens.axis);
-        let axes = format!("{axis}{:inner$}{axis}", "");
-        format!("{:>time$} {}\n", "", self.paint(Ink::Faint, &axes))
+        let axis = self.paint(Ink::Faint, &axis.to_string());
+        format!("{:>time$} {axis}{:inner$}{axis}\n", "", "")
     }
 
     fn lay_out(&self, row: &Row, is_new: bool) -> String {
@@ -155,9 +157,10 @@ impl<'a> Drawing<'a> {
         let at = if is_new { shown(row.at) } else { String::new() };
         let Row { left, inner, right, note, ink, .. } = row;
         let pad = self.inner.saturating_sub(inner.chars().count());
-        let line = format!("{left}{inner}{}{right}", " ".repeat(pad));
+        let [left, right] = [left, right].map(|axis| self.paint(Ink::Faint, &axis.to_string()));
+        let inner = self.paint(*ink, inner) + &" ".repeat(pad);
         let note = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{at:>time$} {}{}\n", self.paint(*ink, &line), self.paint(*ink, &note))
+        format!("{at:>time$} {left}{inner}{right}{note}\n")
     }
 
     fn paint(&self, ink: Ink, text: &str) -> String {
@@ -189,24 +192,21 @@ impl<'a> Drawing<'a> {
     fn sent(&self, at: Duration, index: usize) -> Vec<Row> {
         let Some(arrow) = self.ladder.arrows.get(index) else { return Vec::new() };
         if let Some(effect) = self.at_once(index) {
-            return self.arrow(at, arrow, self.label(index, false), self.pens.line, effect);
+            return self.arrow(at, arrow, &self.label(index, false), true, effect);
         }
         let tail = match loss(arrow.fate) {
             Some(why) => (format!("{} {why}", self.pens.lost), Ink::Lost),
             None => (self.pens.under_way.to_string().repeat(2), Ink::Plain),
         };
         let flight = self.half(arrow.direction, &self.label(index, false), &tail.0);
-        let (left, right) = match arrow.direction {
-            Direction::Up => (self.pens.from_client, self.pens.axis),
-            Direction::Down => (self.pens.axis, self.pens.from_server),
-        };
+        let (left, right) = self.ends(arrow.direction);
         vec![Row { at, left, inner: flight, right, note: String::new(), ink: tail.1 }]
     }
 
     fn arrived(&self, at: Duration, index: usize, copy: bool, effect: Effect) -> Vec<Row> {
         match self.ladder.arrows.get(index) {
             Some(arrow) if copy || self.at_once(index).is_none() => {
-                self.arrow(at, arrow, self.label(index, copy), self.pens.under_way, effect)
+                self.arrow(at, arrow, &self.label(index, copy), false, effect)
             }
             _ => Vec::new(),
         }
@@ -231,45 +231,52 @@ impl<'a> Drawing<'a> {
         let split = self.ladder.arrows.iter().take(index + 1).filter(|arrow| is_split(arrow)).count();
         let Some(arrow) = self.ladder.arrows.get(index) else { return String::new() };
         let number = if is_split(arrow) { format!("({split}) ") } else { String::new() };
-        format!("{number}{}{}", arrow.label, if copy { ", copy" } else { "" })
+        let label = format!("{number}{}{}", arrow.label, if copy { ", copy" } else { "" });
+        cut(&label, self.inner.saturating_sub(LEAST))
     }
 
-    /// An arrow that gets there, begun with `tail`.
-    fn arrow(&self, at: Duration, arrow: &Arrow, label: String, tail: char, effect: Effect) -> Vec<Row> {
+    /// An arrow that gets there: all of it, or its second half.
+    fn arrow(&self, at: Duration, arrow: &Arrow, label: &str, is_whole: bool, effect: Effect) -> Vec<Row> {
         let pens = self.pens;
-        let is_whole = tail == pens.line;
-        let line = |n: usize| pens.line.to_string().repeat(n);
-        let rest = self.inner.saturating_sub(label.chars().count() + 4);
-        let start = tail.to_string();
-        let note = effect.to_string();
-        match arrow.direction {
-            Direction::Up => {
-                let inner = if is_whole {
-                    format!("{start} {label} {}{}", line(rest), pens.right)
-                } else {
-                    format!(
-                        "{}{} {label} {}{}",
-                        " ".repeat(rest / 2),
-                        start.repeat(2),
-                        line(rest - rest / 2 - 1),
-                        pens.right
-                    )
-                };
-                let left = if is_whole { pens.from_client } else { pens.axis };
-                vec![Row { at, left, inner, right: pens.axis, note, ink: Ink::Plain }]
-            }
-            Direction::Down => {
-                let inner = if is_whole {
-                    format!("{}{} {label} {start}", pens.left, line(rest))
-                } else {
-                    format!("{}{} {label} {}", pens.left, line(rest - rest / 2 - 1), start.repeat(2))
-                };
-                let right = if is_whole { pens.from_server } else { pens.axis };
-                let arrow = Row { at, left: pens.axis, inner, right, note: String::new(), ink: Ink::Plain };
+        let inner =
+            if is_whole { self.whole(arrow.direction, label) } else { self.rest(arrow.direction, label) };
+        let (left, right) = if is_whole { self.ends(arrow.direction) } else { (pens.axis, pens.axis) };
+        let row = Row { at, left, inner, right, note: String::new(), ink: Ink::Plain };
+        match (arrow.direction, effect.to_string()) {
+            (Direction::Up, note) => vec![Row { note, ..row }],
+            (Direction::Down, note) if note.is_empty() => vec![row],
+            (Direction::Down, note) => {
                 let ink = if effect == Effect::Acked { Ink::Good } else { Ink::Faint };
-                let remark = (!note.is_empty()).then(|| self.remark(at, ink, &note));
-                [Some(arrow), remark].into_iter().flatten().collect()
+                vec![row, self.remark(at, ink, &note)]
             }
+        }
+    }
+
+    /// What the axes look like where a datagram is sent.
+    const fn ends(&self, direction: Direction) -> (char, char) {
+        match direction {
+            Direction::Up => (self.pens.from_client, self.pens.axis),
+            Direction::Down => (self.pens.axis, self.pens.from_server),
+        }
+    }
+
+    fn whole(&self, direction: Direction, label: &str) -> String {
+        let Pens { line, left, right, .. } = self.pens;
+        let rest = line.to_string().repeat(self.inner.saturating_sub(label.chars().count() + 4));
+        match direction {
+            Direction::Up => format!("{line} {label} {rest}{right}"),
+            Direction::Down => format!("{left}{rest} {label} {line}"),
+        }
+    }
+
+    /// The second half of an arrow.
+    fn rest(&self, direction: Direction, label: &str) -> String {
+        let Pens { line, left, right, under_way, .. } = self.pens;
+        let room = self.inner.saturating_sub(label.chars().count() + 5);
+        let (gap, rest) = (" ".repeat(room / 2), line.to_string().repeat(room - room / 2));
+        match direction {
+            Direction::Up => format!("{gap}{under_way}{under_way} {label} {rest}{right}"),
+            Direction::Down => format!("{left}{rest} {label} {under_way}{under_way}"),
         }
     }
 
