@@ -149,3 +149,101 @@ impl Watch {
         self.ended.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::ladder::{Effect, What};
+    use crate::link::{Direction, Fate};
+    use crate::reliable::{Growth, Outcome};
+    use crate::units::Factor;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn exchange(up: &str, down: &str, sends: u32, seed: u64) -> Exchange {
+        let doubling = Growth::Exponential { factor: Factor::TWO };
+        let policy = Backoff::new(Duration::from_millis(100)).with_growth(doubling).with_max_sends(sends);
+        let (up, down) = (up.parse().unwrap(), down.parse().unwrap());
+        Exchange { policy, up, down, message: b"Hello".to_vec(), seed, register: false }
+    }
+
+    fn effects(ladder: &Ladder) -> Vec<(u128, Effect)> {
+        let effect = |step: &crate::lab::ladder::Step| match step.what {
+            What::Arrived { effect, .. } => Some((step.at.as_millis(), effect)),
+            _ => None,
+        };
+        ladder.steps.iter().filter_map(effect).collect()
+    }
+
+    #[test]
+    fn late_answers_and_repeats_are_what_they_are() {
+        // Sends at 0, 100 and 300 ms; a round trip takes 260 ms, and the second answer is lost.
+        let ladder = play(origin(), &exchange("delay:130ms", "delay:130ms+list:2", 5, 1)).unwrap();
+        assert_eq!(
+            effects(&ladder),
+            [(130, Effect::Executed), (230, Effect::Repeated), (260, Effect::Acked)]
+        );
+        assert_eq!((ladder.end.sends, ladder.end.elapsed.as_millis()), (2, 260));
+        let both = play(origin(), &exchange("delay:130ms", "delay:130ms", 5, 1)).unwrap();
+        assert_eq!(effects(&both).last(), Some(&(360, Effect::Again)));
+        let given_up = play(origin(), &exchange("delay:130ms", "delay:130ms", 1, 1)).unwrap();
+        assert_eq!(effects(&given_up), [(130, Effect::Executed), (260, Effect::TooLate)]);
+        assert_eq!(given_up.end.outcome, Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_registration_is_shown_on_request_and_costs_the_request_no_loss() {
+        let hidden = exchange("list:1", "none", 5, 1);
+        let shown = Exchange { register: true, ..hidden.clone() };
+        let (hidden, shown) = (play(origin(), &hidden).unwrap(), play(origin(), &shown).unwrap());
+        let labels =
+            |ladder: &Ladder| ladder.arrows.iter().map(|arrow| arrow.label.clone()).collect::<Vec<_>>();
+        assert_eq!(labels(&shown)[..4], ["REG @1", "ERR @1 428", "REG @1, cookie", "ACK @1"]);
+        assert_eq!(labels(&shown)[4..], labels(&hidden));
+        assert_eq!(shown.end, hidden.end);
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_refused() {
+        assert_eq!(play(origin(), &exchange("none", "none", 101, 1)), Err(PlayError::TooManySends));
+        let long = Exchange { message: vec![b'x'; 1_200], ..exchange("none", "none", 1, 1) };
+        assert_eq!(play(origin(), &long), Err(PlayError::TooLong));
+    }
+
+    /// Whatever the links do, the ladder is complete and in order.
+    #[test]
+    fn every_datagram_is_drawn_with_all_that_came_of_it() {
+        for seed in 0..300 {
+            let link = "iid:.4+delay:uniform,80ms,80ms+duplicate:.2";
+            let ladder = play(origin(), &exchange(link, link, 5, seed)).unwrap();
+            let count =
+                |is_it: &dyn Fn(&What) -> bool| ladder.steps.iter().filter(|step| is_it(&step.what)).count();
+            assert!(ladder.steps.is_sorted_by_key(|step| step.at), "{seed}");
+            for (index, arrow) in ladder.arrows.iter().enumerate() {
+                let expected = match arrow.fate {
+                    Fate::Passed(passage) => 1 + usize::from(passage.duplicate.is_some()),
+                    _ => 0,
+                };
+                let arrived = count(&|what| matches!(what, What::Arrived { arrow, .. } if *arrow == index));
+                assert_eq!(
+                    (arrived, count(&|what| *what == What::Sent(index))),
+                    (expected, 1),
+                    "{seed}: {arrow:?}"
+                );
+            }
+            let sends = ladder.end.sends as usize;
+            assert_eq!(ladder.arrows.iter().filter(|arrow| arrow.direction == Direction::Up).count(), sends);
+            let unknown = usize::from(ladder.end.outcome == Outcome::Unknown);
+            assert_eq!(count(&|what| matches!(what, What::TimedOut { .. })), sends - 1 + unknown, "{seed}");
+            assert_eq!(count(&|what| *what == What::GaveUp), unknown, "{seed}");
+            let had =
+                |wanted: Effect| effects(&ladder).iter().filter(|(_, effect)| *effect == wanted).count();
+            assert_eq!(had(Effect::Acked), 1 - unknown, "{seed}");
+            assert!(had(Effect::Executed) <= 1, "{seed}");
+            assert_eq!(had(Effect::Damaged) + had(Effect::Taken), 0, "{seed}");
+        }
+    }
+}
