@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::link::delay::Delay;
+use crate::link::error::LinkError;
 use crate::link::loss::LossModel;
 use crate::link::rate::Rate;
-use crate::link::spec::{LinkError, Spec};
+use crate::link::spec::Spec;
 use crate::units::Probability;
 
 /// What a [`Link`](super::Link) does to datagrams, in the order of what happens to one: loss, MTU, truncation and
@@ -80,6 +81,12 @@ impl LinkConfig {
         let loss_alone =
             Self { loss: self.loss.clone(), reorder: self.reorder, reset: self.reset, ..Self::perfect() };
         *self == loss_alone
+    }
+
+    /// Whether datagrams may be under way for a time, so that there is a queue that may be full.
+    #[must_use]
+    pub fn queues(&self) -> bool {
+        self.rate.is_some() || self.delay != Delay::ZERO
     }
 
     /// Whether chance decides anything here.
