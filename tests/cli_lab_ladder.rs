@@ -279,6 +279,8 @@ fn the_flags_reach_the_exchange() {
     has("--link iid:1 --policy dns", "given up after 15 s, 3 sends");
     has("--link iid:1 --policy linear --timeout .1 --max-sends 3", "timeout of 0.2 s, doubled");
     has("--link iid:1 --policy linear --timeout .1 --max-sends 3", "timeout of 0.3 s, x1.50");
+    has("--profile wifi --link-up iid:1", "never executed");
+    has("--profile satellite --timeout .6", "acked after 0.558 s, 1 send");
     has("--link-up iid:1", "never executed; 1 of 1 datagrams lost");
     has("--link-down iid:1", "executed once; 1 of 2 datagrams lost");
     has("--link iid:1 --link-up none", "executed once; 1 of 2 datagrams lost");

@@ -7,14 +7,21 @@ use std::time::Instant;
 use super::LabError;
 use super::output::{print, write_whole};
 use crate::cli::exit;
+use crate::cli::link::LinkArgs;
 use crate::cli::policy::PolicyArgs;
 use crate::escape::escape_short;
 use crate::lab::ladder::text::{self, Style};
 use crate::lab::ladder::{Exchange, play, svg};
-use crate::link::LinkConfig;
+
+const AFTER_HELP: &str = "\
+Lost twice, its answer once, and then heard:
+  lab ladder --link-up list:1,2 --link-down list:1 --timeout .1 --expb
+The picture of the README:
+  lab ladder --link iid:.5 --timeout .1 --expb --seed 189 --out docs/ladder.svg";
 
 /// The options of `lab ladder`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// What alice says to bob
     #[arg(long, value_name = "TEXT", default_value = "Can you hear me?", allow_hyphen_values = true)]
@@ -36,13 +43,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE.svg")]
     out: Option<PathBuf>,
 
-    /// The link of both directions
-    #[arg(long, value_name = "SPEC", default_value = "none")]
-    link: LinkConfig,
-    #[arg(long)]
-    link_up: Option<LinkConfig>,
-    #[arg(long)]
-    link_down: Option<LinkConfig>,
+    #[command(flatten)]
+    link: LinkArgs,
 
     #[command(flatten)]
     policy: PolicyArgs,
@@ -52,8 +54,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     check_out(args)?;
     let policy = args.policy.resolve().map_err(LabError::Usage)?;
-    let up = args.link_up.clone().unwrap_or_else(|| args.link.clone());
-    let down = args.link_down.clone().unwrap_or_else(|| args.link.clone());
+    let (up, down) = args.link.resolve().map_err(LabError::Usage)?;
     let exchange = Exchange {
         policy,
         up,
