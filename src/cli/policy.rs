@@ -1,7 +1,7 @@
 //! The flags that say when to repeat a request and when to give it up, and what they come to.
 
 //!
-//! Here the flags; [`PolicyName`] is what a policy is chosen by, [`explain`] tells what one comes to.
+//! Here the flags; [`PolicyName`] is what a policy is chosen by, [`explain()`] tells what one comes to.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ mod explain;
 mod name;
 
 pub use explain::explain;
-pub(crate) use explain::seconds;
+pub(crate) use explain::{percent, seconds};
 pub use name::PolicyName;
 
 /// With `--expb`, a first timeout has to be shorter than this.

@@ -18,6 +18,8 @@
 //! table      the results read back from their CSV
 //! plot       pictures of them
 //! report     one page of them
+//! ladder     one exchange, datagram by datagram, as text and picture
+//! policy     when a policy sends and gives up at the latest, and what that costs
 //! files      files that are written whole or not at all
 //! ```
 
@@ -25,10 +27,12 @@ pub mod assertion;
 pub mod axis;
 pub mod expected;
 pub mod files;
+pub mod ladder;
 mod ledger;
 pub mod plan;
 pub mod plot;
 pub mod point;
+pub mod policy;
 pub mod real;
 pub mod report;
 pub mod row;

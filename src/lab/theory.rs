@@ -6,12 +6,9 @@
 
 use std::time::Duration;
 
+use crate::reliable::backoff::SHORTEST;
 use crate::reliable::{Backoff, Growth, Jitter};
 use crate::units::{Factor, Probability};
-
-/// Jitter shortens no timeout below this, or below the timeout itself where that is shorter, in seconds: see
-/// [`Attempts`](crate::reliable::Attempts).
-const SHORTEST: f64 = 1e-3;
 
 /// How likely it is that one send is answered: its request and its answer both arrive.
 fn answered(up: Probability, down: Probability) -> f64 {
@@ -103,7 +100,8 @@ fn is_capped(policy: &Backoff, factor: Factor) -> bool {
 /// Timeouts that are each drawn, independently of all others, from `low` to `high` times what they would be.
 fn summed(policy: &Backoff, low: f64, high: f64) -> Vec<f64> {
     let cap = policy.max_timeout().as_secs_f64();
-    let mean = |timeout: f64| clamped_mean(timeout * low, timeout * high, timeout.min(SHORTEST), cap);
+    let mean =
+        |timeout: f64| clamped_mean(timeout * low, timeout * high, timeout.min(SHORTEST.as_secs_f64()), cap);
     let offsets: Vec<Duration> = policy.schedule().collect();
     let timeouts = offsets.windows(2).map(|pair| match pair {
         [from, to] => (*to - *from).as_secs_f64(),
@@ -134,7 +132,7 @@ fn clamped_mean(low: f64, high: f64, least: f64, most: f64) -> f64 {
 fn decorrelated(policy: &Backoff) -> Option<Vec<f64>> {
     let (first, cap) = (policy.ack_timeout().as_secs_f64(), policy.max_timeout().as_secs_f64());
     let longest = first * 3_f64.powf(f64::from(policy.max_retransmit()));
-    if first < SHORTEST || longest > cap {
+    if policy.ack_timeout() < SHORTEST || longest > cap {
         return None;
     }
     let (mut at, mut timeout) = (0.0, first);

@@ -15,7 +15,7 @@ use crate::units::{Factor, Probability, Seconds, UnitError, scale, uniform};
 
 /// Jitter shortens no timeout below this (or below the timeout itself, where that is shorter): RFC 9002 section 6.1.2
 /// calls 1 ms the granularity of timers, and a send that fails at once would be a burst.
-pub(super) const SHORTEST: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The smallest time that a setter takes; a zero counts as this.
 const TICK: Duration = Duration::from_nanos(1);

@@ -7,6 +7,8 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use super::exit;
 
+mod ladder;
+mod output;
 mod plot;
 mod policy;
 mod report;
@@ -37,12 +39,14 @@ pub struct Args {
 enum Command {
     /// Measure a retry policy over a range of losses, in virtual time or over sockets: a row per point
     Sweep(Box<sweep::Args>),
-    /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
-    Policy(policy::Args),
     /// Draw a sweep: success, executions, sends, times, as SVG and PNG
     Plot(plot::Args),
     /// Make one HTML page of a sweep: plots, table, data
     Report(report::Args),
+    /// Draw one exchange under loss: every datagram, every timeout
+    Ladder(Box<ladder::Args>),
+    /// Tell what a retry policy does: when it sends and gives up, what it costs, how likely it succeeds
+    Policy(policy::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -64,6 +68,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
     let result = parse(words).and_then(|(args, matches)| match &args.command {
         Command::Sweep(args) => sweep::run(args, &matches),
         Command::Policy(args) => policy::run(args),
+        Command::Ladder(args) => ladder::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
     });

@@ -1,21 +1,101 @@
-//! `lab policy`: what a retry policy does, without sending anything.
+//! `lab policy`: what a retry policy does, without sending anything. Here what `show` and `compare` share.
 
-use std::io;
+use clap::Subcommand;
 
 use super::LabError;
+use super::output::print;
 use crate::cli::exit;
-use crate::cli::policy::{PolicyArgs, explain};
+use crate::cli::policy::{PolicyArgs, PolicyName};
+use crate::lab::policy::{AtLoss, Sizes, Worst};
+use crate::reliable::Backoff;
+use crate::units::{ByteSize, Probability};
+
+mod compare;
+mod show;
 
 /// The options of `lab policy`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = false)]
 pub(super) struct Args {
-    #[command(flatten)]
-    policy: PolicyArgs,
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// Prints the policy.
+/// What to do with policies.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Show one policy: its schedule, its worst case, and what it comes to at a loss
+    Show(show::Args),
+    /// Put policies side by side, one row each
+    Compare(compare::Args),
+}
+
+/// What both commands take.
+#[derive(Clone, Debug, clap::Args)]
+struct Common {
+    /// How long the message is that a request carries, in bytes; a datagram of it has some 44 more
+    #[arg(long, value_name = "BYTES", default_value = "64", allow_hyphen_values = true)]
+    size: ByteSize,
+
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    fn sizes(&self) -> Result<Sizes, LabError> {
+        let too_long =
+            || format!("a message of {} bytes does not fit a datagram; lower --size", self.size.get());
+        Sizes::of_message(self.size.get()).ok_or_else(|| LabError::Usage(too_long()))
+    }
+}
+
+/// Does it.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
-    let policy = args.policy.resolve().map_err(LabError::Usage)?;
-    explain(&policy, &mut io::stdout()).map_err(|error| LabError::Failed(error.to_string()))?;
+    let text = match &args.command {
+        Command::Show(args) => show::text(args)?,
+        Command::Compare(args) => compare::text(args)?,
+    };
+    print(&text)?;
     Ok(exit::OK)
+}
+
+/// The flags with this policy as the one that they override.
+fn resolved(name: PolicyName, flags: &PolicyArgs) -> Result<Backoff, LabError> {
+    let flags = PolicyArgs { policy: Some(name), ..flags.clone() };
+    flags.resolve().map_err(LabError::Usage)
+}
+
+/// Loss rates as probabilities.
+fn losses<const N: usize>(rates: [f64; N]) -> [Probability; N] {
+    rates.map(|rate| Probability::new(rate).unwrap_or(Probability::ONE))
+}
+
+fn worst_json(worst: &Worst) -> serde_json::Value {
+    serde_json::json!({
+        "give_up_s": worst.give_up.as_secs_f64(),
+        "sends": worst.sends,
+        "datagrams": worst.datagrams,
+        "bytes": worst.bytes,
+    })
+}
+
+fn at_loss_json(at: &AtLoss) -> serde_json::Value {
+    serde_json::json!({
+        "loss_each_way": at.loss.get(),
+        "success": at.success,
+        "executed": at.executed,
+        "sends_mean": at.sends,
+        "executions_without_dedup_mean": at.executions_without_dedup,
+        "bytes_mean": at.bytes,
+        "time_mean_s": at.time,
+    })
+}
+
+/// A mean time in seconds, or a dash where none is known.
+fn time(at: &AtLoss) -> String {
+    at.time.map_or_else(
+        || "-".to_owned(),
+        |time| if time < 100.0 { format!("{time:.3}") } else { format!("{time:.1}") },
+    )
 }

@@ -36,7 +36,7 @@ pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A probability in per cent, which does not say 100 where something may fail.
-fn percent(chance: f64) -> String {
+pub(crate) fn percent(chance: f64) -> String {
     match 100.0 * chance {
         p if p < 99.99 => format!("{p:.2}"),
         p if p < 99.9999 => format!("{p:.4}"),

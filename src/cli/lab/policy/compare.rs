@@ -1,0 +1,130 @@
+//! `lab policy compare`: one row for each policy.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::json;
+
+use super::{Common, at_loss_json, losses, resolved, time, worst_json};
+use crate::cli::lab::LabError;
+use crate::cli::policy::{PolicyArgs, PolicyName, seconds};
+use crate::lab::policy::{AtLoss, Slot, Worst, at_loss, slots, worst};
+use crate::reliable::Backoff;
+
+/// The loss rates of the columns.
+const LOSSES: [f64; 3] = [0.1, 0.3, 0.5];
+
+/// The options of `lab policy compare`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The policies: any names that --policy takes; the flags below override the values of each [default: all]
+    #[arg(value_name = "NAME", conflicts_with_all = ["policy", "expb"])]
+    names: Vec<PolicyName>,
+
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// A policy's row.
+struct Row {
+    name: PolicyName,
+    policy: Backoff,
+    slots: Vec<Slot>,
+    worst: Worst,
+    at: [AtLoss; LOSSES.len()],
+}
+
+/// What is printed.
+pub(super) fn text(args: &Args) -> Result<String, LabError> {
+    if args.policy.policy.is_some() || args.policy.expb {
+        return Err(LabError::Usage(
+            "compare takes the names of policies as they are: compare expb coap".to_owned(),
+        ));
+    }
+    let sizes = args.common.sizes()?;
+    let names = if args.names.is_empty() { PolicyName::all().collect() } else { args.names.clone() };
+    let row = |name: PolicyName| {
+        let policy = resolved(name, &args.policy)
+            .map_err(|error| LabError::Usage(format!("{name}: {}", bare(&error))))?;
+        let (slots, worst) = (slots(&policy), worst(&policy, sizes));
+        Ok(Row { name, slots, worst, at: losses(LOSSES).map(|loss| at_loss(&policy, sizes, loss)), policy })
+    };
+    let rows = names.into_iter().map(row).collect::<Result<Vec<Row>, LabError>>()?;
+    if args.common.json {
+        return Ok(format!("{:#}\n", rows.iter().map(Row::json).collect::<serde_json::Value>()));
+    }
+    table(&rows).map_err(|error| LabError::Failed(error.to_string()))
+}
+
+/// What is wrong, without the hint that the whole error ends with.
+fn bare(error: &LabError) -> String {
+    match error {
+        LabError::Usage(why) | LabError::Failed(why) => why.clone(),
+        LabError::Clap(error) => error.to_string(),
+    }
+}
+
+fn table(rows: &[Row]) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    writeln!(
+        out,
+        "{:10} {:>5} {:>7} {:>7} {:>7} {:>6}  {:^20}  {:^14}    answer after, s",
+        "", "", "first", "last", "gives", "worst", "answered, %", "sends"
+    )?;
+    let [low, middle, high] = LOSSES.map(|loss| format!("{:.0} %", 100.0 * loss));
+    writeln!(
+        out,
+        "{:10} {:>5} {:>7} {:>7} {:>7} {:>6}  {low:>6} {middle:>6} {high:>6}  {low:>4} {middle:>4} {high:>4}  {low:>6} {middle:>6} {high:>6}",
+        "policy", "sends", "timeout", "send, s", "up, s", "bytes"
+    )?;
+    rows.iter().try_for_each(|row| row.write(&mut out))?;
+    writeln!(
+        out,
+        "last send, giving up and bytes: at the latest and worst; the rest are means at that loss each way, without"
+    )?;
+    writeln!(out, "network delay, before any round trip is measured; - where no exact mean is known")?;
+    Ok(out)
+}
+
+impl Row {
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let last = self.slots.last().map(|slot| slot.at.most).unwrap_or_default();
+        write!(
+            out,
+            "{:10} {:>5} {:>7} {:>7} {:>7} {:>6} ",
+            self.name.as_str(),
+            self.worst.sends,
+            seconds(self.policy.ack_timeout()),
+            seconds(last),
+            seconds(self.worst.give_up),
+            self.worst.bytes
+        )?;
+        self.at.iter().try_for_each(|at| write!(out, " {:>6}", chance(at.success)))?;
+        write!(out, " ")?;
+        self.at.iter().try_for_each(|at| write!(out, " {:>4.2}", at.sends))?;
+        write!(out, " ")?;
+        self.at.iter().try_for_each(|at| write!(out, " {:>6}", time(at)))?;
+        writeln!(out)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let last = self.slots.last().map(|slot| slot.at.most).unwrap_or_default();
+        json!({
+            "policy": self.name.as_str(),
+            "sends": self.worst.sends,
+            "first_timeout_s": self.policy.ack_timeout().as_secs_f64(),
+            "last_send_most_s": last.as_secs_f64(),
+            "jitter": self.policy.jitter().to_string(),
+            "adaptive": self.policy.adaptive(),
+            "worst": worst_json(&self.worst),
+            "at_loss": self.at.iter().map(at_loss_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A probability in per cent, which is 100 only where nothing may fail.
+fn chance(p: f64) -> String {
+    if p < 1.0 && 100.0 * p >= 99.995 { ">99.99".to_owned() } else { format!("{:.2}", 100.0 * p) }
+}

@@ -1,0 +1,216 @@
+//! From what was seen to a [`Ladder`]: which arrival belongs to which datagram, and what came of it.
+
+use std::time::Instant;
+
+use super::{Arrow, Effect, End, Ladder, MAX_LABEL, Step, What, cut};
+use crate::link::{Direction, Fate, Passage};
+use crate::reliable::{Ended, Outcome};
+use crate::sim::Sighting;
+use crate::units::later;
+use crate::wire::{Datagram, ErrArgs, Frame, Id, Verb};
+
+/// Longer payloads are in no datagram.
+const MAX_PAYLOAD: usize = 65_535;
+
+/// A datagram that was sent or arrived.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) at: Instant,
+    pub(super) direction: Direction,
+    pub(super) bytes: Vec<u8>,
+    pub(super) sighting: Sighting,
+}
+
+/// A copy of a datagram that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    arrow: usize,
+    due: Instant,
+    copy: bool,
+}
+
+/// A ladder in the making.
+#[derive(Debug)]
+pub(super) struct Notes {
+    /// The first send of the request.
+    zero: Instant,
+    ended_at: Instant,
+    ended: Ended,
+    /// When each send of the request counts as failed.
+    dues: Vec<Instant>,
+    /// The request's id, once it was sent, and when each of its sends happened.
+    id: Option<Id>,
+    sends: Vec<Instant>,
+    under_way: Vec<UnderWay>,
+    is_answered: bool,
+    arrows: Vec<Arrow>,
+    steps: Vec<Step>,
+}
+
+impl Notes {
+    pub(super) fn new(zero: Instant, ended_at: Instant, ended: Ended, dues: Vec<Instant>) -> Self {
+        Self {
+            zero,
+            ended_at,
+            ended,
+            dues,
+            id: None,
+            sends: Vec::new(),
+            under_way: Vec::new(),
+            is_answered: false,
+            arrows: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// The next thing that was seen.
+    pub(super) fn take(&mut self, seen: &Seen) {
+        if seen.at > self.ended_at {
+            self.give_up();
+        }
+        match seen.sighting {
+            Sighting::Sent(decision) => self.sent(seen, decision.fate),
+            Sighting::Arrived { executed, repeats } => self.arrived(seen, executed, repeats),
+        }
+    }
+
+    /// Nothing more was seen.
+    pub(super) fn finish(mut self) -> Ladder {
+        self.give_up();
+        let Ended { outcome, sends, elapsed, .. } = self.ended;
+        let end = End { outcome, sends, elapsed: elapsed.unwrap_or_default() };
+        Ladder { arrows: self.arrows, steps: self.steps, end }
+    }
+
+    fn push(&mut self, at: Instant, what: What) {
+        self.steps.push(Step { at: at.saturating_duration_since(self.zero), what });
+    }
+
+    fn sent(&mut self, seen: &Seen, fate: Fate) {
+        let label = match self.send_of_request(seen) {
+            Some((id, send)) => {
+                self.time_out(seen.at);
+                self.sends.push(seen.at);
+                format!("{} @{id}, send {send}", self.ended.verb)
+            }
+            None => label(&seen.bytes),
+        };
+        let arrow = self.arrows.len();
+        let label = cut(&(label + damage(fate)), MAX_LABEL);
+        self.arrows.push(Arrow { direction: seen.direction, label, fate });
+        self.push(seen.at, What::Sent(arrow));
+        if let Fate::Passed(Passage { delay, duplicate, .. }) = fate {
+            self.under_way.push(UnderWay { arrow, due: later(seen.at, delay), copy: false });
+            let copy = duplicate.map(|delay| UnderWay { arrow, due: later(seen.at, delay), copy: true });
+            self.under_way.extend(copy);
+        }
+    }
+
+    /// The request's id, and which of its sends this datagram is, if it is one.
+    fn send_of_request(&mut self, seen: &Seen) -> Option<(Id, usize)> {
+        let frame = only_frame(&seen.bytes)?;
+        if seen.direction == Direction::Down || frame.1 != self.ended.verb {
+            return None;
+        }
+        let id = *self.id.get_or_insert(frame.0?);
+        Some((id, self.sends.len() + 1))
+    }
+
+    /// Notes that the latest send has failed, if its time is up.
+    fn time_out(&mut self, now: Instant) {
+        let Some(last) = self.sends.len().checked_sub(1) else { return };
+        let wait = |n: usize| {
+            let (sent, due) = (self.sends.get(n)?, self.dues.get(n)?);
+            Some(due.saturating_duration_since(*sent))
+        };
+        let Some(timeout) = wait(last) else { return };
+        let before = last.checked_sub(1).and_then(wait).filter(|before| !before.is_zero());
+        let growth = before.map(|before| timeout.as_secs_f64() / before.as_secs_f64());
+        self.push(now, What::TimedOut { timeout, growth });
+    }
+
+    /// Notes the end of a request that nobody answered; once.
+    fn give_up(&mut self) {
+        let is_noted = self.is_answered || self.steps.iter().any(|step| step.what == What::GaveUp);
+        if self.ended.outcome == Outcome::Unknown && !is_noted {
+            self.time_out(self.ended_at);
+            self.push(self.ended_at, What::GaveUp);
+        }
+    }
+
+    fn arrived(&mut self, seen: &Seen, executed: u64, repeats: u64) {
+        let is_it = |way: &UnderWay| way.due == seen.at && self.direction(way.arrow) == Some(seen.direction);
+        let Some(place) = self.under_way.iter().position(is_it) else { return };
+        let UnderWay { arrow, copy, .. } = self.under_way.remove(place);
+        let effect = match seen.direction {
+            Direction::Up if executed > 0 => Effect::Executed,
+            Direction::Up if repeats > 0 => Effect::Repeated,
+            Direction::Up => self.damaged(arrow),
+            Direction::Down if self.is_answer(&seen.bytes) => self.answer(seen.at),
+            Direction::Down => self.damaged(arrow),
+        };
+        self.push(seen.at, What::Arrived { arrow, copy, effect });
+    }
+
+    fn direction(&self, arrow: usize) -> Option<Direction> {
+        self.arrows.get(arrow).map(|arrow| arrow.direction)
+    }
+
+    fn damaged(&self, arrow: usize) -> Effect {
+        let fate = self.arrows.get(arrow).map(|arrow| arrow.fate);
+        if fate.is_some_and(|fate| !damage(fate).is_empty()) { Effect::Damaged } else { Effect::Taken }
+    }
+
+    fn is_answer(&self, bytes: &[u8]) -> bool {
+        let answer = |(id, verb): (Option<Id>, Verb)| id == self.id && matches!(verb, Verb::Ack | Verb::Err);
+        self.id.is_some() && only_frame(bytes).is_some_and(answer)
+    }
+
+    fn answer(&mut self, at: Instant) -> Effect {
+        match &self.ended.outcome {
+            _ if self.is_answered => Effect::Again,
+            // An answer of which the client took no notice: it was damaged where this does not look.
+            _ if at < self.ended_at => Effect::Damaged,
+            _ if at > self.ended_at => Effect::TooLate,
+            Outcome::Acked(_) => {
+                self.is_answered = true;
+                Effect::Acked
+            }
+            Outcome::Rejected(code, _) => {
+                self.is_answered = true;
+                Effect::Rejected(*code)
+            }
+            Outcome::Unknown | Outcome::NeverSent => Effect::TooLate,
+        }
+    }
+}
+
+/// Tag and verb of the one frame in a datagram.
+fn only_frame(bytes: &[u8]) -> Option<(Option<Id>, Verb)> {
+    match Datagram::parse(bytes, MAX_PAYLOAD).ok()?.frames.as_slice() {
+        [Frame { id, verb, .. }] => Some((*id, *verb)),
+        _ => None,
+    }
+}
+
+/// What is in a datagram, in a few words: `ACK @2`, `ERR @1 428`.
+fn label(bytes: &[u8]) -> String {
+    let Ok(datagram) = Datagram::parse(bytes, MAX_PAYLOAD) else { return "unreadable".to_owned() };
+    let frame = |frame: &Frame<'_>| {
+        let id = frame.id.map(|id| format!(" @{id}")).unwrap_or_default();
+        let code = ErrArgs::parse(frame.args()).filter(|_| frame.verb == Verb::Err);
+        format!("{}{id}{}", frame.verb, code.map(|err| format!(" {:03}", err.code)).unwrap_or_default())
+    };
+    let frames = datagram.frames.iter().map(frame).collect::<Vec<_>>().join(" + ");
+    let is_proven = datagram.token.is_some() && datagram.frames.iter().any(|frame| frame.verb == Verb::Reg);
+    if is_proven { frames + ", cookie" } else { frames }
+}
+
+/// What the link did to a datagram that arrives, to be said behind its label.
+fn damage(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Passed(Passage { truncated: Some(_), .. }) => ", cut",
+        Fate::Passed(Passage { corrupted: Some(_), .. }) => ", bit flipped",
+        _ => "",
+    }
+}
