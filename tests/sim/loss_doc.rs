@@ -69,7 +69,8 @@ fn every_link_on_a_command_line_is_one() {
 fn the_rates_and_bursts_shown_are_those_of_the_formulas() {
     for row in rows(&["example", "rate", "mean burst"]) {
         let loss = link(&row[0]).loss;
-        let shown = |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value:.4}"));
+        let shown =
+            |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:.4}"));
         let rate = shown(loss.rate().map(sayagain::units::Probability::get));
         assert_eq!([&rate, &shown(loss.mean_burst())], [&row[1], &row[2]], "{row:?}");
     }
