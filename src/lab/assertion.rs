@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::row::{COLUMNS, Row};
+use super::column::Column;
+use super::row::Row;
 use crate::escape::escape_short;
 
 /// A column compared to a number.
@@ -73,8 +74,10 @@ impl FromStr for Assertion {
         let parts = RELATIONS.iter().find_map(|(sign, relation)| Some((text.split_once(sign)?, *relation)));
         let ((column, bound), relation) =
             parts.ok_or_else(|| format!("`{shown}` is not an assertion; write one like success>=0.99"))?;
-        let column = COLUMNS.into_iter().find(|name| *name == column.trim()).ok_or_else(|| {
-            format!("`{shown}` names no column of the results; they are {}", COLUMNS.join(", "))
+        let names = || Column::ALL.iter().map(|column| column.name());
+        let column = names().find(|name| *name == column.trim()).ok_or_else(|| {
+            let names: Vec<&str> = names().collect();
+            format!("`{shown}` names no column of the results; they are {}", names.join(", "))
         })?;
         let bound: f64 = bound
             .trim()

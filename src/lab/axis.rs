@@ -9,7 +9,7 @@ use crate::escape::escape_short;
 use crate::link::split_list;
 
 /// How many values one parameter may have, and how many points a sweep.
-pub const MAX_POINTS: usize = 100_000;
+pub const MAX_POINTS: usize = 20_000;
 
 /// Something that a sweep can vary. Each has the name of the flag that sets it for all points, with `_` for `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -240,7 +240,7 @@ mod tests {
         let loss = Axis::range(Parameter::Loss, "0", "1", ".001").unwrap();
         assert_eq!(combinations(&[loss.clone(), loss.clone()]).unwrap_err(), "loss is varied twice");
         let burst = Axis { parameter: Parameter::Burst, ..loss.clone() };
-        assert_eq!(combinations(&[loss, burst]).unwrap_err(), "the sweep has more than 100000 points");
+        assert_eq!(combinations(&[loss, burst]).unwrap_err(), "the sweep has more than 20000 points");
     }
 
     #[test]

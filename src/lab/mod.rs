@@ -13,7 +13,8 @@
 //! stats      intervals and standard errors
 //! theory     what the mathematics say
 //! expected   where they say something of a point
-//! row        the columns of the results
+//! column     the columns of the results
+//! row        what a point has to say in each
 //! assertion  what has to hold of them
 //! table      the results read back from their CSV
 //! plot       pictures of them
@@ -25,6 +26,7 @@
 
 pub mod assertion;
 pub mod axis;
+pub mod column;
 pub mod expected;
 pub mod files;
 pub mod ladder;

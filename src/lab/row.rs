@@ -1,64 +1,14 @@
-//! Rows of results: which columns there are, and what a point and its tally put into each.
+//! Rows of results: what a point and its tally put into each column.
 
 use serde_json::{Map, Number, Value};
 
+use super::column::Column;
 use super::expected::Expected;
 use super::point::Point;
 use super::stats::{proportion_z, wilson};
 use super::tally::Tally;
 use crate::link::LinkConfig;
 use crate::reliable::{Backoff, Jitter};
-
-/// The columns, in order. Units are part of the names: `_s` seconds, `_bytes` bytes; shares and losses are from 0 to 1;
-/// `_z` is a difference to the theory in standard errors.
-pub const COLUMNS: [&str; 46] = [
-    "version",
-    "command",
-    "mode",
-    "seed",
-    "policy",
-    "loss_up",
-    "loss_down",
-    "link_up",
-    "link_down",
-    "timeout_s",
-    "max_sends",
-    "max_timeout_s",
-    "deadline_s",
-    "jitter",
-    "size_bytes",
-    "realised_loss_up",
-    "realised_loss_down",
-    "trials",
-    "acked",
-    "rejected",
-    "unknown",
-    "success",
-    "success_low",
-    "success_high",
-    "success_theory",
-    "success_z",
-    "sends_mean",
-    "sends_theory",
-    "sends_z",
-    "executions_mean",
-    "executions_theory",
-    "executions_max",
-    "executions_without_dedup_mean",
-    "executions_without_dedup_theory",
-    "time_mean_s",
-    "time_theory_s",
-    "time_z",
-    "time_p50_s",
-    "time_p90_s",
-    "time_p99_s",
-    "time_max_s",
-    "time_cdf_s",
-    "goodput_bytes_per_s",
-    "spurious_mean",
-    "datagrams_mean",
-    "bytes_mean",
-];
 
 /// A cell: measured, or not.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +86,7 @@ pub struct Origin {
     pub seed: u64,
 }
 
-/// One row: a cell per column of [`COLUMNS`].
+/// One row: a cell per column of [`Column::ALL`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row(Vec<Cell>);
 
@@ -151,7 +101,7 @@ impl Row {
         Self(cells)
     }
 
-    /// The cells, in the order of [`COLUMNS`].
+    /// The cells, in the order of [`Column::ALL`].
     #[must_use]
     pub fn cells(&self) -> &[Cell] {
         &self.0
@@ -160,14 +110,15 @@ impl Row {
     /// The cell of a column; `None` if there is no such column.
     #[must_use]
     pub fn cell(&self, column: &str) -> Option<&Cell> {
-        self.0.get(COLUMNS.iter().position(|name| *name == column)?)
+        self.0.get(Column::ALL.iter().position(|known| known.name() == column)?)
     }
 
     /// As a JSON object, null where nothing was measured.
     #[must_use]
     pub fn json(&self) -> Value {
-        let pairs = COLUMNS.iter().zip(&self.0);
-        Value::Object(pairs.map(|(name, cell)| ((*name).to_owned(), cell.json())).collect::<Map<_, _>>())
+        let pairs = Column::ALL.iter().zip(&self.0);
+        let pairs = pairs.map(|(column, cell)| (column.name().to_owned(), cell.json()));
+        Value::Object(pairs.collect::<Map<_, _>>())
     }
 }
 
@@ -282,11 +233,11 @@ mod tests {
 
     #[test]
     fn there_is_a_cell_for_each_column_and_columns_have_names_of_their_own() {
-        assert_eq!(row(&Tally::default(), "none").cells().len(), COLUMNS.len());
-        let mut names = COLUMNS.to_vec();
+        assert_eq!(row(&Tally::default(), "none").cells().len(), Column::ALL.len());
+        let mut names: Vec<&str> = Column::ALL.iter().map(|column| column.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), COLUMNS.len());
+        assert_eq!(names.len(), Column::ALL.len());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::LabError;
-use super::output::{print, write_whole};
+use super::output::print;
 use crate::cli::exit;
 use crate::cli::link::LinkArgs;
 use crate::cli::policy::PolicyArgs;
 use crate::escape::escape_short;
+use crate::lab::files::write_all;
 use crate::lab::ladder::text::{self, Style};
 use crate::lab::ladder::{Exchange, play, svg};
 
@@ -67,7 +68,10 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let heading = heading(args, &exchange);
     match &args.out {
         Some(path) if path.as_os_str() == "-" => print(&svg::draw(&ladder, &heading))?,
-        Some(path) => write_whole(path, svg::draw(&ladder, &heading).as_bytes())?,
+        Some(path) => {
+            let file = (path.clone(), svg::draw(&ladder, &heading).into_bytes());
+            write_all(&[file]).map_err(|error| LabError::Failed(error.to_string()))?;
+        }
         None => print(&text::draw(&ladder, &heading, style(args)))?,
     }
     Ok(exit::OK)

@@ -12,9 +12,7 @@ mod output;
 mod plot;
 mod policy;
 mod report;
-mod settings;
 mod sweep;
-mod table;
 
 const AFTER_HELP: &str = "\
 Exit codes:

@@ -19,20 +19,24 @@ use rand::rngs::SysRng;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::settings::Settings;
-use super::{LabError, table};
+use self::settings::Settings;
+use super::LabError;
 use crate::cli::exit;
 use crate::cli::server::draw_seed;
 use crate::lab::assertion::Assertion;
 use crate::lab::axis::{Axis, combinations};
+use crate::lab::column::Column;
 use crate::lab::plan::{self, MAX_PLAN};
 use crate::lab::point::Point;
 use crate::lab::real::RealServer;
-use crate::lab::row::{COLUMNS, Origin, Row};
+use crate::lab::row::{Origin, Row};
 use crate::lab::run::Experiment;
 use crate::lab::run::Session;
 use crate::lab::tally::Tally;
 use crate::lab::trial;
+
+mod settings;
+mod table;
 
 /// Trials of one session in virtual time.
 const VIRTUAL_SESSION: u64 = 1_000;
@@ -286,7 +290,7 @@ impl CsvFile {
         let failed = |error| LabError::Failed(format!("cannot write {name}: {error}"));
         let file = File::create(path).map_err(failed)?;
         let mut file = Self { writer: csv::Writer::from_writer(file), name };
-        file.write(COLUMNS.map(str::to_owned)).map_err(LabError::Failed)?;
+        file.write(Column::ALL.iter().map(|column| column.name().to_owned())).map_err(LabError::Failed)?;
         Ok(file)
     }
 

@@ -169,7 +169,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::table::{Column, Kind as CellKind};
+    use crate::lab::column::{Column, Kind as CellKind};
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 

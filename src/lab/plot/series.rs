@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::escape::escape_short;
-use crate::lab::table::{Column, Row};
+use crate::lab::column::Column;
+use crate::lab::table::Row;
 
 /// The columns that a sweep can vary and that can be an x axis, the usual ones first.
 const X: [Column; 7] = [

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::column::{Column, Kind as CellKind};
 use super::plot::{Kind, Picture, PlotError, escape_xml};
-use super::table::{Column, Kind as CellKind, Row, Table};
+use super::table::{Row, Table};
 use crate::escape::escape_short;
 
 const STYLE: &str = include_str!("page.css");
@@ -45,7 +46,7 @@ const SHORT: [(Column, &str); 24] = [
     (Column::TimeP50S, "p50"),
     (Column::TimeP99S, "p99"),
     (Column::TimeMaxS, "max"),
-    (Column::GoodputPerS, "goodput, /s"),
+    (Column::GoodputBytesPerS, "goodput, B/s"),
     (Column::BytesMean, "bytes"),
 ];
 

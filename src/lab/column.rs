@@ -1,0 +1,98 @@
+//! The columns of the results: their names with units, and what their cells hold. Written by `row`, read by `table`.
+
+/// What the cells of a column hold. An empty cell means: not measured, no theory, not bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A whole number from 0 on.
+    Count,
+    /// A number from 0 to 1.
+    Share,
+    /// A number from 0 on: seconds, bytes, events.
+    Amount,
+    /// Any number.
+    Signed,
+    /// `seconds:share;seconds:share;..`, both ascending.
+    Steps,
+}
+
+macro_rules! columns {
+    ($($column:ident $name:literal $kind:ident $doc:literal,)+) => {
+        /// A column of the CSV.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Column {
+            $(#[doc = $doc] $column,)+
+        }
+
+        impl Column {
+            /// All columns, in the order in which a sweep writes them.
+            pub const ALL: &[Self] = &[$(Self::$column,)+];
+
+            /// What the header calls it, its unit included.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$column => $name,)+
+                }
+            }
+
+            /// What its cells hold.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(Self::$column => Kind::$kind,)+
+                }
+            }
+        }
+    };
+}
+
+columns! {
+    Version "version" Text "The version of the program that wrote the row.",
+    Command "command" Text "The command line that made the file.",
+    Mode "mode" Text "`virtual` time or `real` sockets.",
+    Seed "seed" Count "What the links drew from.",
+    Policy "policy" Text "The name of the retry policy.",
+    LossUp "loss_up" Share "Requested loss from client to server, if the model has a rate.",
+    LossDown "loss_down" Share "Requested loss from server to client, if the model has a rate.",
+    LinkUp "link_up" Text "The link from client to server.",
+    LinkDown "link_down" Text "The link from server to client.",
+    TimeoutS "timeout_s" Amount "The first timeout, in seconds.",
+    MaxSends "max_sends" Count "The most sends of one request.",
+    MaxTimeoutS "max_timeout_s" Amount "The longest timeout, in seconds.",
+    DeadlineS "deadline_s" Amount "When a request is given up, in seconds from its first send.",
+    Jitter "jitter" Text "The jitter of the timeouts.",
+    SizeBytes "size_bytes" Count "The size of a request, in bytes.",
+    RealisedLossUp "realised_loss_up" Share "The share of the datagrams to the server that were lost.",
+    RealisedLossDown "realised_loss_down" Share "The share of the datagrams to the client that were lost.",
+    Trials "trials" Count "How many requests were made.",
+    Acked "acked" Count "How many were acked.",
+    Rejected "rejected" Count "How many were rejected.",
+    Unknown "unknown" Count "How many ended as unknown.",
+    Success "success" Share "The share of the trials that were acked.",
+    SuccessLow "success_low" Share "The lower end of its 95 % Wilson interval.",
+    SuccessHigh "success_high" Share "The upper end of its 95 % Wilson interval.",
+    SuccessTheory "success_theory" Share "What theory says of it.",
+    SuccessZ "success_z" Signed "The difference to theory, in standard errors.",
+    SendsMean "sends_mean" Amount "Sends per request.",
+    SendsTheory "sends_theory" Amount "What theory says of it.",
+    SendsZ "sends_z" Signed "The difference to theory, in standard errors.",
+    ExecutionsMean "executions_mean" Amount "Executions per request, with dedup.",
+    ExecutionsTheory "executions_theory" Amount "What theory says of it.",
+    ExecutionsMax "executions_max" Count "The most executions of one request.",
+    ExecutionsWithoutDedupMean "executions_without_dedup_mean" Amount "Executions per request if every copy executed.",
+    ExecutionsWithoutDedupTheory "executions_without_dedup_theory" Amount "What theory says of it.",
+    TimeMeanS "time_mean_s" Amount "Mean time to answer of the answered, in seconds.",
+    TimeTheoryS "time_theory_s" Amount "What theory says of it.",
+    TimeZ "time_z" Signed "The difference to theory, in standard errors.",
+    TimeP50S "time_p50_s" Amount "Half of the answered had their answer by then, in seconds.",
+    TimeP90S "time_p90_s" Amount "90 % of the answered had their answer by then, in seconds.",
+    TimeP99S "time_p99_s" Amount "99 % of the answered had their answer by then, in seconds.",
+    TimeMaxS "time_max_s" Amount "The last answer, in seconds.",
+    TimeCdfS "time_cdf_s" Steps "The share of all trials that were answered within a time.",
+    GoodputBytesPerS "goodput_bytes_per_s" Amount "Bytes of acked messages per second of the sessions' time.",
+    SpuriousMean "spurious_mean" Amount "Repeats of what had arrived, per request.",
+    DatagramsMean "datagrams_mean" Amount "Datagrams per request, both directions.",
+    BytesMean "bytes_mean" Amount "Bytes per request, both directions.",
+}
