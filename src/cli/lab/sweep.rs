@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::num::NonZeroU64;
@@ -180,8 +180,14 @@ fn name_of(arg: &clap::Arg) -> String {
     arg.get_short().map_or_else(long, |short| format!("-{short}"))
 }
 
-fn quoted(word: &std::ffi::OsStr) -> String {
+/// As a shell reads it back; a comma needs no quotes where there are no braces.
+fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
+    if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.,:=+-/".contains(&byte))
+        && !word.is_empty()
+    {
+        return word.into_owned();
+    }
     shlex::try_quote(&word).map_or_else(|_| String::from("?"), |quoted| quoted.into_owned())
 }
 
