@@ -10,6 +10,7 @@
 //! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per TCP connection, and what it shares with its writers
 //! udp      one task per UDP socket
+//! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
 //! rt       the runtime: tasks, timers, the clock
 //! ```
@@ -19,6 +20,7 @@
 pub mod connect;
 pub mod engine;
 pub mod listen;
+pub mod relay;
 pub mod signals;
 
 mod rt;

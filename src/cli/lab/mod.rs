@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use super::exit;
 
 mod policy;
+mod proxy;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -31,6 +32,8 @@ pub struct Args {
 enum Command {
     /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
     Policy(policy::Args),
+    /// Relay for any UDP or TCP program, over a link that loses, delays and damages
+    Proxy(proxy::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -51,6 +54,7 @@ pub enum LabError {
 pub fn run(args: Args) -> u8 {
     let result = match args.command {
         Command::Policy(args) => policy::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
     };
     result.unwrap_or_else(|error| complain(&error))
 }
