@@ -70,6 +70,8 @@ impl Drop for Guard {
 /// Starts a task that lives as long as its guard.
 pub(crate) fn spawn_guarded(future: impl Future<Output = ()> + Send + 'static) -> Guard {
     let (future, handle) = abortable(future);
-    drop(spawn(async { drop(future.await) }));
+    drop(spawn(async {
+        let _ = future.await;
+    }));
     Guard(handle)
 }

@@ -106,7 +106,9 @@ impl Args {
             )));
         }
         if self.replay.is_some() && (&up, &down) != (&LinkConfig::perfect(), &LinkConfig::perfect()) {
-            return Err(LabError::Usage("--replay decides all by itself: leave out --link and --profile".to_owned()));
+            return Err(LabError::Usage(
+                "--replay decides all by itself: leave out --link and --profile".to_owned(),
+            ));
         }
         let pair = |(listen, to)| self.pair(listen, to, &up, &down);
         let wanted = self.listen.iter().zip(&self.to).map(pair).collect::<Result<_, _>>()?;
@@ -114,9 +116,17 @@ impl Args {
         Ok(Plan { wanted, up, down, seed })
     }
 
-    fn pair(&self, listen: &Address, to: &Address, up: &LinkConfig, down: &LinkConfig) -> Result<NewProxy, LabError> {
+    fn pair(
+        &self,
+        listen: &Address,
+        to: &Address,
+        up: &LinkConfig,
+        down: &LinkConfig,
+    ) -> Result<NewProxy, LabError> {
         if listen.scheme != to.scheme {
-            return Err(LabError::Usage(format!("cannot relay from {listen} to {to}: both must be udp or both tcp")));
+            return Err(LabError::Usage(format!(
+                "cannot relay from {listen} to {to}: both must be udp or both tcp"
+            )));
         }
         if to.at.port == 0 {
             return Err(LabError::Usage(format!("cannot relay to {to}: its port is 0")));
@@ -125,7 +135,12 @@ impl Args {
         Ok(NewProxy { name: None, listen, upstream, enabled: true, up: up.clone(), down: down.clone() })
     }
 
-    fn settings(&self, seed: u64, recorder: Option<Arc<Recorder>>, replay: Option<BTreeMap<String, Replay>>) -> Settings {
+    fn settings(
+        &self,
+        seed: u64,
+        recorder: Option<Arc<Recorder>>,
+        replay: Option<BTreeMap<String, Replay>>,
+    ) -> Settings {
         Settings {
             seed,
             max_flows: usize::try_from(self.max_flows).unwrap_or(usize::MAX),
@@ -146,7 +161,10 @@ impl Args {
             let mut ignored = ignored_above_tcp([&plan.up, &plan.down]);
             ignored.extend((!self.rules.is_empty()).then_some("--match"));
             if !ignored.is_empty() {
-                log::warn!("above TCP there are no datagrams: {} has no effect on tcp://", ignored.join(", "));
+                log::warn!(
+                    "above TCP there are no datagrams: {} has no effect on tcp://",
+                    ignored.join(", ")
+                );
             }
         }
     }
@@ -161,7 +179,9 @@ fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
         ("truncate", |link, none| link.truncate != none.truncate),
         ("mtu", |link, none| link.mtu != none.mtu),
     ];
-    let given = |(_, differs): &(&str, fn(&LinkConfig, &LinkConfig) -> bool)| links.iter().any(|link| differs(link, &none));
+    let given = |(_, differs): &(&str, fn(&LinkConfig, &LinkConfig) -> bool)| {
+        links.iter().any(|link| differs(link, &none))
+    };
     parts.into_iter().filter(given).map(|(name, _)| name).collect()
 }
 
@@ -174,7 +194,8 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let signals = Signals::new().map_err(failed)?;
     let recorder = args.record.as_deref().map(|path| create_record(path, &plan)).transpose()?;
     let lines: String = prepared.iter().map(announcement).collect();
-    let relays = relay::begin(args.settings(plan.seed, recorder.clone(), replay), prepared).map_err(failed)?;
+    let relays =
+        relay::begin(args.settings(plan.seed, recorder.clone(), replay), prepared).map_err(failed)?;
     args.log(&plan);
     print(&lines);
     let show = (io::stderr().is_terminal() && !args.quiet).then_some(&show as &dyn Fn(&[ProxyTotals]));
@@ -242,7 +263,8 @@ fn show(totals: &[ProxyTotals]) {
 }
 
 fn brief(proxy: &ProxyTotals) -> String {
-    let percent = |part: Option<f64>| part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}", part * 100.0));
+    let percent =
+        |part: Option<f64>| part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}", part * 100.0));
     match &proxy.kind {
         Kind::Datagrams { open, up, down, .. } => format!(
             "{}: {open} flows, up {} ({}/{} % lost), down {} ({}/{} % lost)",

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_said_in_one_line() {
-        for text in ["", "127.0.0.1:53", "http://a:1", "UDP://a:1", "udp://a", "udp://::1:5", "udp://a:65536"] {
+        for text in ["", "127.0.0.1:53", "http://a:1", "UDP://a:1", "udp://a", "udp://::1:5", "udp://a:65536"]
+        {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.starts_with('`') && error.lines().count() == 1, "{text}: {error}");
         }

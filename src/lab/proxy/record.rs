@@ -217,7 +217,9 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&self, key: &str) -> Result<u64, String> {
-        self.get(key).and_then(Value::as_u64).ok_or_else(|| format!("its `{key}` is missing or no whole number"))
+        self.get(key)
+            .and_then(Value::as_u64)
+            .ok_or_else(|| format!("its `{key}` is missing or no whole number"))
     }
 
     fn size(&self, key: &str) -> Result<Option<usize>, String> {
@@ -282,7 +284,10 @@ mod tests {
         ];
         for line in spoilt {
             let error = read(&format!("{}\n{good}\n{line}\n", header().to_line())).unwrap_err().to_string();
-            assert!(error.starts_with("line 3 is not a decision: ") && !error.contains('\x1b'), "{line}: {error}");
+            assert!(
+                error.starts_with("line 3 is not a decision: ") && !error.contains('\x1b'),
+                "{line}: {error}"
+            );
         }
     }
 }

@@ -113,7 +113,8 @@ fn first(text: &str) -> Option<Test> {
 
 /// The bytes of pairs of hexadecimal digits, at least one.
 fn hex(text: &str) -> Option<Vec<u8>> {
-    let is_hex = !text.is_empty() && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_hex =
+        !text.is_empty() && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     is_hex.then(|| text.as_bytes().chunks(2).map(pair).collect::<Option<_>>()).flatten()
 }
@@ -162,8 +163,23 @@ mod tests {
     #[test]
     fn anything_else_is_refused_in_one_line() {
         let wrong = [
-            "", "size", "size>", "size>-1", "size>+1", "size~1", "size>1x", "first=", "first=4", "first=xy", "first=\"",
-            "left:size>1", "up:", "size>99999999999999999999", "up:down:size>1", "first=\u{663}\u{663}", "\x1b",
+            "",
+            "size",
+            "size>",
+            "size>-1",
+            "size>+1",
+            "size~1",
+            "size>1x",
+            "first=",
+            "first=4",
+            "first=xy",
+            "first=\"",
+            "left:size>1",
+            "up:",
+            "size>99999999999999999999",
+            "up:down:size>1",
+            "first=\u{663}\u{663}",
+            "\x1b",
         ];
         for text in wrong {
             let error = text.parse::<Rule>().unwrap_err().to_string();

@@ -73,7 +73,9 @@ impl fmt::Display for WayTotals {
             (self.corrupted, "corrupted"),
             (self.truncated, "truncated"),
         ];
-        rest.iter().filter(|(count, _)| *count > 0).try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+        rest.iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, what)| write!(f, ", {count} {what}"))
     }
 }
 
@@ -208,7 +210,14 @@ mod tests {
 
     #[test]
     fn totals_say_requested_and_realised_loss_and_what_was_never_measured_is_missing() {
-        let up = WayTotals { datagrams: 30, matched: 20, lost: 7, requested: Some(0.3), corrupted: 1, ..WayTotals::default() };
+        let up = WayTotals {
+            datagrams: 30,
+            matched: 20,
+            lost: 7,
+            requested: Some(0.3),
+            corrupted: 1,
+            ..WayTotals::default()
+        };
         assert_eq!(
             up.to_string(),
             "30 datagrams, lost 7 of 20 (requested 30.0 %, realised 35.0 %), 1 corrupted"

@@ -47,7 +47,8 @@ impl Way {
     /// A direction whose chance is `seed`.
     #[must_use]
     pub fn new(direction: Direction, rules: Vec<Rule>, config: LinkConfig, seed: u64) -> Self {
-        let (link, is_perfect) = (Link::new(config.clone(), seed, direction), config == LinkConfig::perfect());
+        let (link, is_perfect) =
+            (Link::new(config.clone(), seed, direction), config == LinkConfig::perfect());
         Self { direction, rules, config, is_perfect, link, totals: WayTotals::default() }
     }
 

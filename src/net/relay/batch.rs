@@ -58,9 +58,7 @@ impl Batch {
 
     /// What was received last.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        self.datagrams
-            .iter()
-            .map(|(addr, range)| (*addr, self.bytes.get(range.clone()).unwrap_or_default()))
+        self.datagrams.iter().map(|(addr, range)| (*addr, self.bytes.get(range.clone()).unwrap_or_default()))
     }
 }
 

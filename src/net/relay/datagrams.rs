@@ -74,7 +74,11 @@ impl Datagrams {
     /// # Errors
     ///
     /// The system has no room to wait for another socket.
-    pub(super) fn start(self: &Arc<Self>, sockets: Vec<UdpSocket>, upstream: SocketAddr) -> io::Result<Vec<Task>> {
+    pub(super) fn start(
+        self: &Arc<Self>,
+        sockets: Vec<UdpSocket>,
+        upstream: SocketAddr,
+    ) -> io::Result<Vec<Task>> {
         let sockets = sockets.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
         let doors = Arc::new(Doors { sockets, upstream });
         let serve = |door| rt::spawn(serve_door(self.clone(), doors.clone(), door));
@@ -151,7 +155,13 @@ impl Datagrams {
     }
 
     /// Begins a flow, unless the system has no room for its socket.
-    fn open(self: &Arc<Self>, state: &mut State, now: Instant, doors: &Arc<Doors>, peer: Peer) -> Option<u64> {
+    fn open(
+        self: &Arc<Self>,
+        state: &mut State,
+        now: Instant,
+        doors: &Arc<Doors>,
+        peer: Peer,
+    ) -> Option<u64> {
         match connect(doors.upstream) {
             Ok(socket) => {
                 let socket = Arc::new(socket);

@@ -217,9 +217,16 @@ impl Relays {
             let proxy = find(&mut proxies, name)?;
             let wanted = change.listen.as_deref().map(address).transpose()?;
             let moved = wanted.filter(|wanted| !proxy.is_at(wanted));
-            (proxy.listen.clone(), proxy.upstream.clone(), proxy.addrs.clone(), proxy.running.is_some(), moved)
+            (
+                proxy.listen.clone(),
+                proxy.upstream.clone(),
+                proxy.addrs.clone(),
+                proxy.running.is_some(),
+                moved,
+            )
         };
-        let turned = change.upstream.as_deref().map(address).transpose()?.filter(|wanted| *wanted != upstream);
+        let turned =
+            change.upstream.as_deref().map(address).transpose()?.filter(|wanted| *wanted != upstream);
         let enabled = change.enabled.unwrap_or(was_enabled);
         if moved.is_none() && turned.is_none() && enabled == was_enabled {
             return Ok(None);
@@ -236,7 +243,8 @@ impl Relays {
             upstream = turned;
         }
         // Who stays where it is keeps its sockets.
-        let sockets = if enabled && (is_moved || !was_enabled) { Some(Sockets::bind(&listen)?) } else { None };
+        let sockets =
+            if enabled && (is_moved || !was_enabled) { Some(Sockets::bind(&listen)?) } else { None };
         Ok(Some(Next { listen, upstream, addrs, enabled, sockets }))
     }
 
@@ -349,7 +357,8 @@ impl Proxy {
 
     /// Takes up other sockets, another upstream, or none. Returns what is to be stopped.
     fn replace(&mut self, next: Next) -> Result<Option<(Body, Running)>, ControlError> {
-        let kept = self.running.as_ref().map(|running| running.sockets.try_clone()).transpose().map_err(no_room)?;
+        let kept =
+            self.running.as_ref().map(|running| running.sockets.try_clone()).transpose().map_err(no_room)?;
         let sockets = next.sockets.or(kept).filter(|_| next.enabled);
         let started = sockets.map(|sockets| {
             let tasks = self.body.start(&sockets, &next.addrs)?;
@@ -424,7 +433,9 @@ fn check_schemes(listen: &Address, upstream: &Address) -> Result<(), ControlErro
     if listen.scheme == upstream.scheme {
         return Ok(());
     }
-    Err(ControlError::Invalid(format!("cannot relay from {listen} to {upstream}: both must be udp or both tcp")))
+    Err(ControlError::Invalid(format!(
+        "cannot relay from {listen} to {upstream}: both must be udp or both tcp"
+    )))
 }
 
 fn check_same(scheme: Scheme, wanted: &Address) -> Result<(), ControlError> {
@@ -473,5 +484,7 @@ fn conflict(name: &str) -> ControlError {
 }
 
 fn no_room(error: io::Error) -> ControlError {
-    ControlError::Failed(format!("cannot wait for another socket: {error}; raise the limit of open files (ulimit -n)"))
+    ControlError::Failed(format!(
+        "cannot wait for another socket: {error}; raise the limit of open files (ulimit -n)"
+    ))
 }

@@ -66,7 +66,8 @@ impl Recorder {
         let queue = Mutex::new(Queue::default());
         let shared = Arc::new(Shared { start: rt::now(), queue, filled: Condvar::new() });
         let writing = shared.clone();
-        let writer = std::thread::Builder::new().name("record".to_owned()).spawn(move || writing.write(file))?;
+        let writer =
+            std::thread::Builder::new().name("record".to_owned()).spawn(move || writing.write(file))?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
 

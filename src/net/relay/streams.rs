@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -332,9 +333,9 @@ fn read(proxy: &Streams, pipe: &mut Pipe, mut from: &TcpStream, direction: Direc
 
 /// Waits until there is something to read, to write, or to be sent.
 async fn wait(pipe: &Pipe, from: &Async<TcpStream>, to: &Async<TcpStream>) {
-    let readable = when(pipe.room() > 0, from.readable());
-    let writable = when(!pipe.ready().is_empty(), to.writable());
-    let sockets = std::pin::pin!(select(std::pin::pin!(readable), std::pin::pin!(writable)));
+    let readable = pin!(when(pipe.room() > 0, from.readable()));
+    let writable = pin!(when(!pipe.ready().is_empty(), to.writable()));
+    let sockets = select(readable, writable);
     match pipe.poll_timeout() {
         Some(at) => drop(rt::before(at, sockets).await),
         None => drop(sockets.await),
