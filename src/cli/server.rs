@@ -272,7 +272,7 @@ fn announce(bound: &Bound) {
 }
 
 fn log_losses(config: &ServerConfig) {
-    let percent = |model: &LossModel| model.rate().get() * 100.0;
+    let percent = |model: &LossModel| model.rate().map_or(0.0, Probability::get) * 100.0;
     let (lost_in, lost_out) = (percent(&config.loss_in), percent(&config.loss_out));
     log::info!("simulated loss: {lost_in:.1} % in, {lost_out:.1} % out, seed {}", config.seed);
 }
@@ -312,8 +312,8 @@ mod tests {
     #[test]
     fn success_is_the_share_that_is_not_lost() {
         let config = resolve(&["--success", ".75", "--loss-out", ".5", "--seed", "1"]).unwrap().config;
-        assert_eq!(config.loss_in.rate().get(), 0.25);
-        assert_eq!(config.loss_out.rate().get(), 0.5);
+        assert_eq!(config.loss_in.rate().unwrap().get(), 0.25);
+        assert_eq!(config.loss_out.rate().unwrap().get(), 0.5);
         assert_eq!(config.seed, 1);
     }
 

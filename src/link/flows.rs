@@ -1,8 +1,6 @@
 //! Who is which flow, and how many datagrams each has had.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
+use crate::link::recent::Recent;
 use crate::link::rng::Direction;
 
 /// How many flows are remembered at once. Anyone can make up addresses, and nothing may grow with those: the flow whose
@@ -24,14 +22,9 @@ pub struct Place {
 /// through its old verdicts again. What is returned depends on the calls alone.
 #[derive(Clone, Debug)]
 pub struct Flows<K> {
-    flows: BTreeMap<K, Flow>,
-    /// By last use, oldest first.
-    recent: BTreeMap<u64, K>,
-    limit: usize,
+    flows: Recent<K, Flow>,
     /// The ordinal of the next new flow.
     opened: u64,
-    /// Counts uses.
-    uses: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +32,6 @@ struct Flow {
     ordinal: u64,
     up: u64,
     down: u64,
-    used: u64,
 }
 
 impl Flow {
@@ -65,29 +57,18 @@ impl<K: Ord + Clone> Flows<K> {
     /// Remembers `limit` flows, at least one.
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
-        Self { flows: BTreeMap::new(), recent: BTreeMap::new(), limit: limit.max(1), opened: 0, uses: 0 }
+        Self { flows: Recent::with_limit(limit), opened: 0 }
     }
 
     /// A datagram passes between here and the peer `key`: returns its place and counts it.
     pub fn next(&mut self, key: &K, direction: Direction) -> Place {
-        let used = self.uses;
-        self.uses += 1;
-        let flow = match self.flows.entry(key.clone()) {
-            Entry::Occupied(known) => {
-                self.recent.remove(&known.get().used);
-                known.into_mut()
-            }
-            Entry::Vacant(new) => {
-                let ordinal = self.opened;
-                self.opened += 1;
-                new.insert(Flow { ordinal, up: 0, down: 0, used })
-            }
-        };
-        flow.used = used;
-        self.recent.insert(used, key.clone());
-        let place = Place { flow: flow.ordinal, index: flow.take(direction) };
-        self.forget_beyond_limit();
-        place
+        let opened = &mut self.opened;
+        let flow = self.flows.touch(key, || {
+            let ordinal = *opened;
+            *opened += 1;
+            Flow { ordinal, up: 0, down: 0 }
+        });
+        Place { flow: flow.ordinal, index: flow.take(direction) }
     }
 
     /// How many flows are remembered.
@@ -99,15 +80,7 @@ impl<K: Ord + Clone> Flows<K> {
     /// Whether no flow is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
-    fn forget_beyond_limit(&mut self) {
-        if self.flows.len() > self.limit
-            && let Some((_, oldest)) = self.recent.pop_first()
-        {
-            self.flows.remove(&oldest);
-        }
+        self.flows.len() == 0
     }
 }
 
@@ -158,7 +131,6 @@ mod tests {
             assert_eq!(flows.next(&peer, Up), place(peer, 0));
         }
         assert_eq!(flows.len(), MAX_FLOWS);
-        assert_eq!(flows.recent.len(), MAX_FLOWS);
     }
 
     #[test]

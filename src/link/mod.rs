@@ -1,57 +1,61 @@
-//! One direction of a network that loses, delays, duplicates and so reorders datagrams.
+//! One direction of a network that loses, delays, duplicates, damages and so reorders datagrams.
 //!
 //! Whatever happens to a datagram is a function of (seed, direction, flow, index): flow is the ordinal in which its peer
-//! first appeared ([`Flows`]), index its n-th datagram. Who only drops, like a server that simulates loss, needs
-//! [`Verdicts`] alone; [`Link`] carries datagrams through time as well.
+//! first appeared ([`Flows`]), index its n-th datagram. Only a blackhole and a rate limit look at the time as well. Who
+//! only drops, like a server that simulates loss on streams, needs [`Verdicts`] alone; [`Link`] carries datagrams through
+//! time as well.
+//!
+//! What a link does is a [`LinkConfig`], plain data with a text form (`spec`). The models: `loss`, `bursts` and `drops`
+//! with `markov` below them, `delay`, `rate`; [`Profile`]s are links with a name, a [`Script`] is what a link did before.
 
+mod bursts;
+mod config;
 mod decision;
+mod delay;
+mod drops;
 mod flows;
 mod loss;
+mod markov;
+mod profile;
+mod rate;
+mod recent;
 mod rng;
+mod script;
+mod spec;
+mod verdicts;
+
+#[cfg(test)]
+mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+pub use bursts::{FourState, Gilbert};
+pub use config::LinkConfig;
 pub use decision::{Decision, Fate, Passage, Payload};
+pub use delay::Delay;
+pub use drops::DropList;
 pub use flows::{Flows, MAX_FLOWS, Place};
-pub use loss::{LossModel, Verdicts};
+pub use loss::LossModel;
+pub use profile::Profile;
+pub use rate::{DEFAULT_QUEUE, Rate};
 pub use rng::{Direction, Drawn, Draws};
+pub use script::Script;
+pub use spec::{LinkError, split_list};
+pub use verdicts::Verdicts;
 
-use crate::units::{Probability, later, uniform};
+use crate::units::{Probability, later};
+use rate::Bottleneck;
+use recent::Recent;
 
 /// How many datagrams are under way on a [`Link`] at once; beyond that they are dropped, as by a full router, and
-/// counted apart from simulated losses. At 1,200 bytes each that is 75 MiB.
+/// counted apart from simulated losses.
 pub const MAX_UNDER_WAY: usize = 65_536;
 
-/// What a [`Link`] does to datagrams.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LinkConfig {
-    /// Which datagrams are lost.
-    pub loss: LossModel,
-    /// How long a datagram takes: evenly distributed between the two, both included, drawn for each on its own, which is
-    /// what reorders them. Either may be the smaller; equal ones keep the order.
-    pub delay: (Duration, Duration),
-    /// How likely it is that a datagram that is not lost arrives twice, each copy after its own delay.
-    pub duplicate: Probability,
-}
-
-impl LinkConfig {
-    /// Delivers everything once, at once and in order.
-    #[must_use]
-    pub fn perfect() -> Self {
-        Self { loss: LossModel::None, delay: (Duration::ZERO, Duration::ZERO), duplicate: Probability::ZERO }
-    }
-
-    /// Whether chance decides anything here.
-    fn draws(&self) -> bool {
-        self.loss != LossModel::None || self.moves()
-    }
-
-    /// Whether chance decides anything about datagrams that are not lost.
-    fn moves(&self) -> bool {
-        self.delay.0 != self.delay.1 || self.duplicate != Probability::ZERO
-    }
-}
+/// How many bytes are under way on a [`Link`] at once: as many datagrams of 1,200 bytes, or 2,000 of the largest.
+pub const MAX_BYTES_UNDER_WAY: usize = 128 << 20;
 
 /// What a [`Link`] has done so far, in datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,9 +64,16 @@ pub struct LinkStats {
     pub sent: u64,
     /// Lost by the loss model.
     pub lost: u64,
+    /// Larger than the MTU, and dropped.
+    pub too_large: u64,
+    /// Passed with a flipped bit.
+    pub corrupted: u64,
+    /// Passed with less than they were sent with.
+    pub truncated: u64,
     /// Made to arrive twice.
     pub duplicated: u64,
-    /// Datagrams and copies dropped because [`MAX_UNDER_WAY`] were under way.
+    /// Datagrams and copies dropped because a queue was full: that of the rate limit, or the link itself with
+    /// [`MAX_UNDER_WAY`] or [`MAX_BYTES_UNDER_WAY`].
     pub overflowed: u64,
 }
 
@@ -73,17 +84,29 @@ pub struct Link<T> {
     config: LinkConfig,
     direction: Direction,
     verdicts: Verdicts,
-    /// Counts the datagrams of each flow; what it numbers flows itself is not used.
-    counts: Flows<u64>,
+    /// What to go by instead of chance.
+    script: Option<Script>,
+    flows: Recent<u64, FlowState>,
+    bottleneck: Bottleneck,
     /// By the instant they are due, then by the order in which they were put here.
     under_way: BTreeMap<(Instant, u64), T>,
+    bytes_under_way: usize,
     /// The ordinal of the next datagram put under way.
     ordinal: u64,
-    duplicated: u64,
-    overflowed: u64,
+    stats: LinkStats,
 }
 
-impl<T: Clone> Link<T> {
+/// What is remembered of a flow.
+#[derive(Clone, Copy, Debug, Default)]
+struct FlowState {
+    /// The index of its next datagram.
+    next: u64,
+    /// When the last of its datagrams arrives; kept only where none may overtake another.
+    last_due: Option<Instant>,
+}
+
+/// Input.
+impl<T: Payload> Link<T> {
     /// An empty link in `direction` whose chance is `seed`.
     #[must_use]
     pub fn new(config: LinkConfig, seed: u64, direction: Direction) -> Self {
@@ -91,46 +114,141 @@ impl<T: Clone> Link<T> {
             verdicts: Verdicts::new(config.loss.clone(), seed, direction),
             config,
             direction,
-            counts: Flows::new(),
+            script: None,
+            flows: Recent::with_limit(MAX_FLOWS),
+            bottleneck: Bottleneck::default(),
             under_way: BTreeMap::new(),
+            bytes_under_way: 0,
             ordinal: 0,
-            duplicated: 0,
-            overflowed: 0,
+            stats: LinkStats::default(),
         }
+    }
+
+    /// An empty link that does to each datagram what `script` says, delays, copies and damage to the nanosecond, bit and
+    /// byte. A datagram that the script does not know passes at once.
+    #[must_use]
+    pub fn with_script(script: Script, direction: Direction) -> Self {
+        Self { script: Some(script), ..Self::new(LinkConfig::perfect(), 0, direction) }
     }
 
     /// A datagram of `flow` enters the link at `now`; returns what becomes of it.
     ///
     /// Its index is the number of datagrams of that flow that entered before it. A flow that has been forgotten, since
     /// [`MAX_FLOWS`] others were used after it, begins at 0 again.
-    pub fn send(&mut self, now: Instant, flow: u64, item: T) -> Decision {
-        let place = Place { flow, index: self.index(flow) };
-        Decision { place, fate: self.judge(now, place, item) }
+    pub fn send(&mut self, now: Instant, flow: u64, mut item: T) -> Decision {
+        let place = Place { flow, index: self.take_index(flow) };
+        let fate = match &self.script {
+            Some(script) => script.fate(self.direction, place),
+            None => self.decide(now, place, item.bytes().len()),
+        };
+        Decision { place, fate: self.carry_out(now, fate, item) }
     }
 
-    fn judge(&mut self, now: Instant, place: Place, item: T) -> Fate {
-        if self.verdicts.lost(place.flow, place.index) {
+    fn take_index(&mut self, flow: u64) -> u64 {
+        let state = self.flows.touch(&flow, FlowState::default);
+        let index = state.next;
+        state.next += 1;
+        index
+    }
+
+    /// What the models make of a datagram of `size` bytes.
+    fn decide(&mut self, now: Instant, place: Place, size: usize) -> Fate {
+        let drawn = self.config.draws().then(|| self.verdicts.draws().at(place.flow, place.index));
+        if self.verdicts.judge(now, place.flow, place.index, drawn) {
             return Fate::Lost;
         }
-        let draws = self.config.moves().then(|| self.verdicts.draws().at(place.flow, place.index));
-        let (one, other) = self.config.delay;
-        let delay = uniform(one, other, draws.map_or(0, |drawn| drawn.delay));
-        let is_doubled = |drawn: &Drawn| self.config.duplicate.happens(drawn.duplicate);
-        let duplicate = draws.filter(is_doubled).map(|drawn| uniform(one, other, drawn.duplicate_delay));
-        if let Some(second) = duplicate {
-            self.duplicated += 1;
-            self.put(now, second, item.clone());
+        if self.config.mtu.is_some_and(|mtu| size > mtu) {
+            return Fate::TooLarge;
         }
-        match self.put(now, delay, item) {
-            true => Fate::Passed(Passage { delay, duplicate, ..Passage::default() }),
-            false => Fate::QueueFull,
-        }
+        let truncated = drawn.and_then(|drawn| chosen(drawn.truncate, self.config.truncate, size));
+        let left = truncated.unwrap_or(size);
+        let bit = |drawn: Drawn| chosen(drawn.corrupt, self.config.corrupt, left.saturating_mul(8));
+        let corrupted = drawn.and_then(bit).map(|bit| bit as u64);
+        let waited = match &self.config.rate {
+            None => Some(Duration::ZERO),
+            Some(rate) => self.bottleneck.pass(now, rate, left),
+        };
+        let Some(waited) = waited else { return Fate::QueueFull };
+        let (delay, duplicate) = self.delays(drawn, waited);
+        let passage = Passage { delay, duplicate, corrupted, truncated };
+        Fate::Passed(if self.config.reorder { passage } else { self.queue_up(now, place.flow, passage) })
     }
 
+    /// How long a datagram takes that has waited so long, and its copy, if there is one.
+    fn delays(&self, drawn: Option<Drawn>, waited: Duration) -> (Duration, Option<Duration>) {
+        let takes = |draw| waited.saturating_add(self.config.delay.at(draw));
+        let is_doubled = |drawn: &Drawn| self.config.duplicate.happens(drawn.duplicate);
+        let copy = drawn.filter(is_doubled).map(|drawn| takes(drawn.duplicate_delay));
+        (takes(drawn.map_or(0, |drawn| drawn.delay)), copy)
+    }
+
+    /// Lets it wait for what went before it in its flow.
+    fn queue_up(&mut self, now: Instant, flow: u64, passage: Passage) -> Passage {
+        let state = self.flows.touch(&flow, FlowState::default);
+        let mut wait_for = |delay: Duration| {
+            let alone = later(now, delay);
+            let due = state.last_due.map_or(alone, |last| last.max(alone));
+            state.last_due = Some(due);
+            due.saturating_duration_since(now)
+        };
+        let delay = wait_for(passage.delay);
+        Passage { delay, duplicate: passage.duplicate.map(wait_for), ..passage }
+    }
+
+    /// Does what was decided, as far as there is room, and counts it.
+    fn carry_out(&mut self, now: Instant, fate: Fate, mut item: T) -> Fate {
+        self.stats.sent += 1;
+        let passage = match fate {
+            Fate::Passed(passage) => passage,
+            Fate::Lost => {
+                self.stats.lost += 1;
+                return fate;
+            }
+            Fate::TooLarge => {
+                self.stats.too_large += 1;
+                return fate;
+            }
+            Fate::QueueFull => {
+                self.stats.overflowed += 1;
+                return fate;
+            }
+        };
+        damage(item.bytes(), &passage);
+        let copy = passage.duplicate.map(|after| (after, item.clone()));
+        if !self.put(now, passage.delay, item) {
+            self.stats.overflowed += 1 + u64::from(copy.is_some());
+            return Fate::QueueFull;
+        }
+        self.stats.corrupted += u64::from(passage.corrupted.is_some());
+        self.stats.truncated += u64::from(passage.truncated.is_some());
+        if let Some((after, copy)) = copy {
+            self.stats.duplicated += 1;
+            self.stats.overflowed += u64::from(!self.put(now, after, copy));
+        }
+        fate
+    }
+
+    /// Puts a datagram under way; returns whether there was room.
+    fn put(&mut self, now: Instant, delay: Duration, mut item: T) -> bool {
+        let bytes = self.bytes_under_way + item.bytes().len();
+        if self.under_way.len() >= MAX_UNDER_WAY || bytes > MAX_BYTES_UNDER_WAY {
+            return false;
+        }
+        self.bytes_under_way = bytes;
+        self.under_way.insert((later(now, delay), self.ordinal), item);
+        self.ordinal += 1;
+        true
+    }
+}
+
+/// Output.
+impl<T: Payload> Link<T> {
     /// The next datagram that is due at `now`, if any: the earliest due, and of those the first sent.
     pub fn recv(&mut self, now: Instant) -> Option<T> {
-        let first = self.under_way.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        let first = self.under_way.first_entry().filter(|first| first.key().0 <= now)?;
+        let mut item = first.remove();
+        self.bytes_under_way = self.bytes_under_way.saturating_sub(item.bytes().len());
+        Some(item)
     }
 
     /// When the next datagram is due; `None` when none is under way.
@@ -141,216 +259,47 @@ impl<T: Clone> Link<T> {
 
     /// What the link has done so far.
     #[must_use]
-    pub fn stats(&self) -> LinkStats {
-        LinkStats {
-            sent: self.verdicts.seen_count(),
-            lost: self.verdicts.lost_count(),
-            duplicated: self.duplicated,
-            overflowed: self.overflowed,
-        }
+    pub const fn stats(&self) -> LinkStats {
+        self.stats
     }
 
     /// The part of the datagrams sent that the loss model lost, to stand beside [`LossModel::rate`]; `None` when nothing
     /// was sent.
     #[must_use]
     pub fn realised_loss(&self) -> Option<f64> {
-        self.verdicts.realised_loss()
+        (self.stats.sent > 0).then(|| self.stats.lost as f64 / self.stats.sent as f64)
     }
 
-    /// The index of this datagram in its flow; where nothing is drawn there is nothing to remember.
-    fn index(&mut self, flow: u64) -> u64 {
-        if self.config.draws() { self.counts.next(&flow, self.direction).index } else { 0 }
+    /// What it does to datagrams; of a link with a script, what it would do without.
+    #[must_use]
+    pub const fn config(&self) -> &LinkConfig {
+        &self.config
     }
 
-    /// Puts a datagram under way; returns whether there was room.
-    fn put(&mut self, now: Instant, delay: Duration, item: T) -> bool {
-        if self.under_way.len() >= MAX_UNDER_WAY {
-            self.overflowed += 1;
-            return false;
+    /// Does something else to datagrams from now on. What is under way stays under way, and counters and indices go on; a
+    /// loss model that is another than before judges as if it had been in force from each flow's beginning, and a
+    /// blackhole counts from the next datagram on. A script goes on being followed.
+    pub fn set_config(&mut self, config: LinkConfig) {
+        if config.loss != self.config.loss {
+            self.verdicts.set_model(config.loss.clone());
         }
-        self.under_way.insert((later(now, delay), self.ordinal), item);
-        self.ordinal += 1;
-        true
+        self.config = config;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One of `choices` numbers from 0 on, if something of probability `p` happens.
+fn chosen(draw: u64, p: Probability, choices: usize) -> Option<usize> {
+    let choice = p.happens(draw).then(|| rng::choice(draw, p.get(), choices as u64))?;
+    usize::try_from(choice?).ok()
+}
 
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn origin() -> Instant {
-        Instant::now()
+/// Cuts and flips what a passage says, as far as it is there.
+fn damage(bytes: &mut Vec<u8>, passage: &Passage) {
+    if let Some(left) = passage.truncated {
+        bytes.truncate(left);
     }
-
-    fn ms(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    fn p(value: f64) -> Probability {
-        Probability::new(value).unwrap()
-    }
-
-    /// Sends 0 to `n` - 1 in flow 0, all at once, and returns what arrives with the time it took.
-    fn carry(link: &mut Link<u64>, n: u64) -> Vec<(u64, Duration)> {
-        let start = origin();
-        for item in 0..n {
-            link.send(start, 0, item);
-        }
-        let mut arrived = Vec::new();
-        while let Some(due) = link.poll_timeout() {
-            assert!(due == start || link.recv(due - Duration::from_nanos(1)).is_none());
-            while let Some(item) = link.recv(due) {
-                arrived.push((item, due - start));
-            }
-        }
-        arrived
-    }
-
-    #[test]
-    fn a_perfect_link_delivers_everything_at_once_and_in_order() {
-        let mut link = Link::new(LinkConfig::perfect(), 1, Direction::Up);
-        let arrived = carry(&mut link, 100);
-        assert!(arrived.iter().map(|(item, _)| *item).eq(0..100));
-        assert!(arrived.iter().all(|(_, took)| took.is_zero()));
-        assert!(link.counts.is_empty());
-        assert_eq!(link.stats(), LinkStats { sent: 100, ..LinkStats::default() });
-    }
-
-    #[test]
-    fn nothing_arrives_before_it_is_due() {
-        let mut link =
-            Link::new(LinkConfig { delay: (ms(20), ms(20)), ..LinkConfig::perfect() }, 1, Direction::Up);
-        let now = origin();
-        assert_eq!((link.recv(now), link.poll_timeout()), (None, None));
-        link.send(now, 0, 'a');
-        link.send(now + ms(5), 0, 'b');
-        assert_eq!(link.poll_timeout(), Some(now + ms(20)));
-        assert_eq!(link.recv(now + ms(19)), None);
-        assert_eq!(link.recv(now + ms(20)), Some('a'));
-        assert_eq!(link.recv(now + ms(20)), None);
-        assert_eq!(link.recv(now + ms(60)), Some('b'));
-        assert_eq!(link.poll_timeout(), None);
-    }
-
-    #[test]
-    fn a_delay_that_varies_reorders_and_arrivals_are_in_order_of_time() {
-        let config = LinkConfig { delay: (ms(5), ms(50)), ..LinkConfig::perfect() };
-        let arrived = carry(&mut Link::new(config.clone(), 1, Direction::Up), 1000);
-        assert_eq!(arrived.len(), 1000);
-        assert!(arrived.is_sorted_by_key(|(_, took)| *took));
-        assert!(!arrived.is_sorted_by_key(|(item, _)| *item));
-        assert!(arrived.iter().all(|(_, took)| (ms(5)..=ms(50)).contains(took)));
-        let mean = arrived.iter().map(|(_, took)| took.as_secs_f64()).sum::<f64>() / 1000.0;
-        assert!((mean - 0.0275).abs() < 3.0 * 0.045 / 12_f64.sqrt() / 1000_f64.sqrt(), "{mean}");
-        let swapped = LinkConfig { delay: (ms(50), ms(5)), ..config };
-        assert_eq!(carry(&mut Link::new(swapped, 1, Direction::Up), 1000), arrived);
-    }
-
-    #[test]
-    fn datagrams_due_at_one_instant_arrive_in_the_order_they_were_sent() {
-        let config = LinkConfig { delay: (ms(7), ms(7)), ..LinkConfig::perfect() };
-        let arrived = carry(&mut Link::new(config, 1, Direction::Up), 1000);
-        assert!(arrived.iter().map(|(item, _)| *item).eq(0..1000));
-    }
-
-    #[test]
-    fn duplicates_come_at_their_rate_each_after_its_own_delay() {
-        let config = LinkConfig { delay: (ms(5), ms(50)), duplicate: p(0.2), ..LinkConfig::perfect() };
-        let mut link = Link::new(config, 3, Direction::Down);
-        let arrived = carry(&mut link, 20_000);
-        let duplicated = link.stats().duplicated;
-        let error = (0.2 * 0.8 * 20_000_f64).sqrt();
-        assert!((duplicated as f64 - 4_000.0).abs() < 3.0 * error, "{duplicated}");
-        assert_eq!(arrived.len() as u64, 20_000 + duplicated);
-        let mut times: BTreeMap<u64, Vec<Duration>> = BTreeMap::new();
-        arrived.iter().for_each(|(item, took)| times.entry(*item).or_default().push(*took));
-        assert!(times.values().filter(|t| t.len() == 2).all(|t| t[0] != t[1]));
-    }
-
-    #[test]
-    fn a_duplicate_probability_of_1_doubles_everything() {
-        let config = LinkConfig { duplicate: Probability::ONE, ..LinkConfig::perfect() };
-        let arrived = carry(&mut Link::new(config, 3, Direction::Down), 3);
-        assert!(arrived.iter().map(|(item, _)| *item).eq([0, 0, 1, 1, 2, 2]));
-    }
-
-    #[test]
-    fn the_realised_loss_is_what_did_not_arrive() {
-        let config = LinkConfig { loss: LossModel::Bernoulli(p(0.3)), ..LinkConfig::perfect() };
-        let mut link = Link::new(config, 5, Direction::Up);
-        assert_eq!(link.realised_loss(), None);
-        let arrived = carry(&mut link, 50_000);
-        let stats = link.stats();
-        assert_eq!(arrived.len() as u64, stats.sent - stats.lost);
-        assert_eq!(link.realised_loss(), Some(stats.lost as f64 / 50_000.0));
-        assert!((link.realised_loss().unwrap() - 0.3).abs() < 3.0 * (0.3 * 0.7 / 50_000_f64).sqrt());
-    }
-
-    #[test]
-    fn delay_and_duplication_do_not_change_what_is_lost() {
-        let loss = LossModel::Bernoulli(p(0.3));
-        let plain = LinkConfig { loss, ..LinkConfig::perfect() };
-        let busy = LinkConfig { delay: (ms(1), ms(9)), duplicate: p(0.5), ..plain.clone() };
-        let arrivals = |config| {
-            let mut items: Vec<u64> = carry(&mut Link::new(config, 8, Direction::Up), 2000)
-                .into_iter()
-                .map(|(item, _)| item)
-                .collect();
-            items.sort_unstable();
-            items.dedup();
-            items
-        };
-        assert_eq!(arrivals(plain), arrivals(busy));
-    }
-
-    #[test]
-    fn a_link_loses_what_verdicts_alone_would_lose() {
-        let loss = LossModel::Bernoulli(p(0.4));
-        let mut verdicts = Verdicts::new(loss.clone(), 11, Direction::Down);
-        let survivors: Vec<u64> = (0..1000).filter(|index| !verdicts.lost(0, *index)).collect();
-        let mut link = Link::new(LinkConfig { loss, ..LinkConfig::perfect() }, 11, Direction::Down);
-        assert!(carry(&mut link, 1000).into_iter().map(|(item, _)| item).eq(survivors));
-    }
-
-    #[test]
-    fn a_flow_fares_the_same_whatever_other_flows_send() {
-        let config = LinkConfig { loss: LossModel::Bernoulli(p(0.4)), ..LinkConfig::perfect() };
-        let now = origin();
-        let arrivals = |others: u64| {
-            let mut link = Link::new(config.clone(), 2, Direction::Up);
-            for item in 0..500 {
-                for other in 0..others {
-                    link.send(now, other + 1, u64::MAX);
-                }
-                link.send(now, 0, item);
-            }
-            std::iter::from_fn(|| link.recv(now)).filter(|item| *item != u64::MAX).collect::<Vec<_>>()
-        };
-        assert_eq!(arrivals(0), arrivals(7));
-    }
-
-    #[test]
-    fn no_state_grows_beyond_its_bound() {
-        let config =
-            LinkConfig { delay: (ms(5), ms(50)), duplicate: Probability::ONE, ..LinkConfig::perfect() };
-        let mut link = Link::new(config, 1, Direction::Up);
-        let now = origin();
-        for flow in 0..200_000 {
-            link.send(now, flow, ());
-        }
-        assert_eq!(link.counts.len(), MAX_FLOWS);
-        assert_eq!(link.under_way.len(), MAX_UNDER_WAY);
-        assert_eq!(link.stats().overflowed, 400_000 - MAX_UNDER_WAY as u64);
-        assert_eq!(link.stats().lost, 0);
-    }
-
-    #[test]
-    fn a_delay_beyond_any_clock_counts_as_ten_years() {
-        let config = LinkConfig { delay: (Duration::MAX, Duration::MAX), ..LinkConfig::perfect() };
-        let mut link = Link::new(config, 1, Direction::Up);
-        let now = origin();
-        link.send(now, 0, ());
-        assert_eq!(link.poll_timeout(), Some(now + ms(10 * 365 * 24 * 60 * 60 * 1000)));
+    let Some(bit) = passage.corrupted else { return };
+    if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bytes.get_mut(at)) {
+        *byte ^= 0x80 >> (bit % 8);
     }
 }

@@ -45,8 +45,8 @@ pub struct Draws {
 
 /// The draws of one datagram, each evenly distributed over all `u64` and independent of the others.
 ///
-/// Each has its own fixed 64 bits of the datagram's block, in the order of the fields; four more are free. So a new kind
-/// of draw shifts none of the old.
+/// Each has its own fixed 64 bits of the datagram's block, in the order of the fields. They fill it: whatever else is to be
+/// drawn one day needs a block under another key, and shifts none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drawn {
     /// Whether it is lost.
@@ -57,6 +57,14 @@ pub struct Drawn {
     pub duplicate: u64,
     /// How long its copy takes.
     pub duplicate_delay: u64,
+    /// Which state a model with memory goes to.
+    pub state: u64,
+    /// Whether one of its bits is flipped, and which.
+    pub corrupt: u64,
+    /// Whether it is cut, and where.
+    pub truncate: u64,
+    /// Whether the connection that carries it is reset, where it is a connection's.
+    pub reset: u64,
 }
 
 impl Draws {
@@ -81,8 +89,31 @@ impl Draws {
             delay: rng.next_u64(),
             duplicate: rng.next_u64(),
             duplicate_delay: rng.next_u64(),
+            state: rng.next_u64(),
+            corrupt: rng.next_u64(),
+            truncate: rng.next_u64(),
+            reset: rng.next_u64(),
         }
     }
+}
+
+/// `draw` as a number in [0, 1): its upper 53 bits, which are what an f64 holds exactly, as
+/// [`Probability::happens`](crate::units::Probability::happens) has it.
+pub(super) fn unit(draw: u64) -> f64 {
+    (draw >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// One of `choices` numbers from 0 on, evenly, by a draw that has made something of probability `p` happen; `None` when
+/// there is nothing to choose from.
+///
+/// The draw is evenly distributed below `p` of its range, so its place in there is a second draw, of all 64 bits.
+pub(super) fn choice(draw: u64, p: f64, choices: u64) -> Option<u64> {
+    let last = choices.checked_sub(1)?;
+    // 2^64 as a number; below 2^53 choices, nothing of the quotient is lost that matters.
+    let within = draw as f64 / (p * 18_446_744_073_709_551_616.0);
+    #[expect(clippy::cast_possible_truncation, reason = "bounded by the number of choices right after")]
+    let chosen = (within * choices as f64) as u64;
+    Some(chosen.min(last))
 }
 
 #[cfg(test)]
@@ -98,6 +129,7 @@ mod tests {
             delay: 0x82bf_1a53_f4b1_e437,
             duplicate: 0x845b_fd91_7f05_44fe,
             duplicate_delay: 0x49e1_51fa_a52b_a202,
+            ..up.at(0, 0)
         };
         assert_eq!(up.at(0, 0), known);
         assert_eq!(up.at(2, 1_000_000).loss, 0x8662_53cb_16fe_61d2);
@@ -122,7 +154,9 @@ mod tests {
                 let draws = Draws::new(seed, direction);
                 for (flow, index) in (0..10).flat_map(|flow| (0..100).map(move |index| (flow, index))) {
                     let drawn = draws.at(flow, index);
-                    for draw in [drawn.loss, drawn.delay, drawn.duplicate, drawn.duplicate_delay] {
+                    let first = [drawn.loss, drawn.delay, drawn.duplicate, drawn.duplicate_delay];
+                    let second = [drawn.state, drawn.corrupt, drawn.truncate, drawn.reset];
+                    for draw in first.into_iter().chain(second) {
                         assert!(seen.insert(draw), "{seed} {direction:?} {flow} {index}");
                     }
                 }
@@ -136,6 +170,26 @@ mod tests {
         let drawn = Draws::new(5, Direction::Up).at(0, 0);
         assert_eq!([plain.next_u64(), plain.next_u64()], [drawn.loss, drawn.delay]);
         let rest: Vec<u64> = (2..9).map(|_| plain.next_u64()).collect();
+        assert_eq!(rest[2..6], [drawn.state, drawn.corrupt, drawn.truncate, drawn.reset]);
         assert_eq!(rest[6], Draws::new(5, Direction::Up).at(0, 1).loss);
+    }
+
+    #[test]
+    fn a_choice_is_even_whatever_the_probability_of_having_one() {
+        let draws = Draws::new(3, Direction::Up);
+        for p in [1.0, 0.5, 1e-3, 1e-12] {
+            let mut counts = [0_u32; 5];
+            for index in 0..20_000 {
+                // A draw that has made it happen: evenly distributed below p of the range.
+                #[expect(clippy::cast_possible_truncation, reason = "p is at most 1")]
+                let below = (draws.at(0, index).corrupt as f64 * p) as u64;
+                counts[usize::try_from(choice(below, p, 5).unwrap()).unwrap()] += 1;
+            }
+            // 4,000 each, with a standard error of 57.
+            assert!(counts.iter().all(|count| (3_830..=4_170).contains(count)), "{p}: {counts:?}");
+        }
+        assert_eq!(choice(u64::MAX, 1.0, 5), Some(4));
+        assert_eq!(choice(0, 1.0, 5), Some(0));
+        assert_eq!(choice(7, 0.5, 0), None);
     }
 }

@@ -28,7 +28,7 @@ const MAX_OUTGOING: usize = 4_096;
 impl Server {
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.totals.datagrams_in += 1;
-        if self.is_lost(peer) {
+        if self.is_lost(now, peer) {
             return;
         }
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
@@ -49,9 +49,9 @@ impl Server {
     }
 
     /// The simulated loss, before anything else sees the datagram.
-    fn is_lost(&mut self, peer: Peer) -> bool {
+    fn is_lost(&mut self, now: Instant, peer: Peer) -> bool {
         match self.place(peer, crate::link::Direction::Up) {
-            Some(place) => self.loss_in.lost(place.flow, place.index),
+            Some(place) => self.loss_in.lost(now, place.flow, place.index),
             None => false,
         }
     }
@@ -264,7 +264,7 @@ impl Server {
                 None => self.next_push(now)?,
             };
             let lost = match self.place(transmit.peer, crate::link::Direction::Down) {
-                Some(place) => self.loss_out.lost(place.flow, place.index),
+                Some(place) => self.loss_out.lost(now, place.flow, place.index),
                 None => false,
             };
             if !lost {

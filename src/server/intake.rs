@@ -49,14 +49,14 @@ impl StreamIntake {
 impl Intake for StreamIntake {
     type Batch = Batch;
 
-    fn received(&mut self, _now: Instant, mut bytes: &[u8]) -> Batch {
+    fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
         let mut batch = Batch::new();
         loop {
             match self.deframer.next(&mut bytes) {
                 Ok(None) => break,
                 Ok(Some(frame)) if frame.id.is_some() && frame.verb.is_request() => {
                     batch.seen += 1;
-                    let lost = self.loss.lost(self.flow, self.index);
+                    let lost = self.loss.lost(now, self.flow, self.index);
                     self.index += 1;
                     if lost { batch.dropped += 1 } else { batch.push(&frame) }
                 }

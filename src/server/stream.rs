@@ -73,6 +73,8 @@ impl StreamConn {
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
         let flow = self.flow_of(conn);
+        // Every connection's half counts from one beginning.
+        self.loss_in.begin(now);
         self.conns.insert(conn, StreamConn::new(now, addr, flow));
         if self.is_draining() {
             self.part(conn);
@@ -134,7 +136,7 @@ impl Server {
             None => self.execute_unregistered(now, conn, frame),
         };
         if let Some(answer) = answer {
-            self.answer_stream(conn, frame, &answer);
+            self.answer_stream(now, conn, frame, &answer);
         }
         if frame.verb == Verb::Bye
             && let Some(state) = self.conns.get_mut(&conn)
@@ -165,12 +167,12 @@ impl Server {
     }
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
-    fn answer_stream(&mut self, conn: ConnId, frame: &Frame<'_>, answer: &Answer) {
+    fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {
             let index = state.answers_sent;
             state.answers_sent += 1;
-            if self.loss_out.lost(state.flow, index) {
+            if self.loss_out.lost(now, state.flow, index) {
                 return;
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::hub::HubStats;
 use crate::link::Verdicts;
+use crate::units::Probability;
 
 /// The counters of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -46,7 +47,7 @@ pub struct Loss {
 impl Loss {
     pub(super) fn of(verdicts: &Verdicts) -> Self {
         Self {
-            requested: verdicts.model().rate().get(),
+            requested: verdicts.model().rate().map_or(0.0, Probability::get),
             seen: verdicts.seen_count(),
             dropped: verdicts.lost_count(),
         }

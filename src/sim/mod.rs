@@ -32,7 +32,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::client::{Client, Event};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats};
+use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Payload};
 use crate::server::Server;
 use crate::service::Service;
 
@@ -49,6 +49,12 @@ pub struct ClientId(usize);
 struct Packet {
     addr: SocketAddr,
     bytes: Vec<u8>,
+}
+
+impl Payload for Packet {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
 }
 
 /// What a filter decides about a datagram or a piece of a stream.

@@ -7,11 +7,11 @@ use std::time::Instant;
 use sayagain::client::Event;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::hub::Sabotage;
-use sayagain::link::{LinkConfig, LossModel};
+use sayagain::link::LinkConfig;
 use sayagain::reliable::{Backoff, Outcome, Ticket};
 use sayagain::sim::{ClientId, Sim};
 
-use crate::support::{doubling, ms, outcomes, probability, secs};
+use crate::support::{doubling, ms, outcomes, secs};
 
 /// What is switched off to prove that the test notices.
 #[derive(Clone, Copy, Default)]
@@ -22,11 +22,7 @@ struct Broken {
 
 /// Two people who send each other messages over the worst network; `Err` says which promise was broken.
 fn exchange(seed: u64, messages: usize, policy: &Backoff, broken: Broken) -> Result<(u64, Tally), String> {
-    let link = LinkConfig {
-        loss: LossModel::from(probability(0.5)),
-        delay: (ms(5), ms(50)),
-        duplicate: probability(0.05),
-    };
+    let link: LinkConfig = "iid:.5+delay:27.5ms,22.5ms+duplicate:.05".parse().unwrap();
     let mut server = ServerConfig::default();
     server.hub.sabotage = broken.server;
     let mut sim = Sim::new(Instant::now(), server, link.clone(), link, seed);

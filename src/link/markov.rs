@@ -1,0 +1,146 @@
+//! Chains: models whose next datagram depends on how the last one fared.
+//!
+//! The state at an index is a pure function of the draws. At index 0 it is drawn from the stationary distribution, so that
+//! the formulas hold from the first datagram on; at every other index the `state` draw of that index maps each state to
+//! its successor. A state is found without the ones before it by composing these maps backwards until all states lead to
+//! the same one (coupling from the past, Propp and Wilson 1996), or until index 0, or an index whose state is known.
+
+use crate::link::rng::unit;
+use crate::units::Probability;
+
+/// How many states a chain has at most.
+const STATES: usize = 4;
+
+/// The number of a state, below [`STATES`].
+pub(super) type State = u8;
+
+/// Where each state goes.
+type Map = [State; STATES];
+
+/// A Markov chain with up to four states, and how likely a loss is in each.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Chain {
+    /// For each state, the probabilities that the next one is at most 0, 1, 2, 3. Unused states repeat a used one.
+    next: [[f64; STATES]; STATES],
+    /// The same for the state at index 0.
+    first: [f64; STATES],
+    /// How likely a loss is in each state.
+    loss: [Probability; STATES],
+}
+
+impl Chain {
+    /// A bad state 0 and a good state 1: from good to bad with probability `p`, back with `r`; bad at index 0 with
+    /// probability `bad`.
+    pub(super) fn two(p: f64, r: f64, bad: f64, loss_bad: Probability, loss_good: Probability) -> Self {
+        // Ordered so that one draw takes both states to the same one as often as can be.
+        let row = |to_bad: f64| [to_bad, 1.0, 1.0, 1.0];
+        Self {
+            next: [row(1.0 - r), row(p), row(p), row(p)],
+            first: row(bad),
+            loss: [loss_bad, loss_good, loss_good, loss_good],
+        }
+    }
+
+    /// A chain of four states from cumulated rows; see the fields.
+    pub(super) fn four(next: [[f64; STATES]; STATES], first: [f64; STATES], lossy: [bool; STATES]) -> Self {
+        let loss = lossy.map(|lossy| if lossy { Probability::ONE } else { Probability::ZERO });
+        Self { next, first, loss }
+    }
+
+    /// The state at index 0.
+    pub(super) fn first(&self, draw: u64) -> State {
+        pick(&self.first, draw)
+    }
+
+    /// The state after `state`, by the `state` draw of the new index.
+    pub(super) fn after(&self, state: State, draw: u64) -> State {
+        self.next.get(usize::from(state)).map_or(state, |row| pick(row, draw))
+    }
+
+    /// Whether a datagram is lost in this state.
+    pub(super) fn loses(&self, state: State, draw: u64) -> bool {
+        self.loss.get(usize::from(state)).is_some_and(|p| p.happens(draw))
+    }
+
+    /// The state at `index`, where `draw` gives the `state` draw of each index, and `known` is an index at or before this
+    /// one with its state.
+    pub(super) fn state_at(
+        &self,
+        index: u64,
+        known: Option<(u64, State)>,
+        draw: impl Fn(u64) -> u64,
+    ) -> State {
+        let mut onwards: Map = [0, 1, 2, 3];
+        let mut at = index;
+        loop {
+            if let Some((_, state)) = known.filter(|(known, _)| *known == at) {
+                return apply(&onwards, state);
+            }
+            if at == 0 {
+                return apply(&onwards, self.first(draw(0)));
+            }
+            let drawn = draw(at);
+            onwards = self.next.each_ref().map(|row| apply(&onwards, pick(row, drawn)));
+            let [one, others @ ..] = onwards;
+            if others.iter().all(|other| *other == one) {
+                return one;
+            }
+            at -= 1;
+        }
+    }
+}
+
+fn apply(map: &Map, state: State) -> State {
+    map.get(usize::from(state)).copied().unwrap_or(state)
+}
+
+/// The first state whose cumulated probability is above the draw.
+fn pick(cumulated: &[f64; STATES], draw: u64) -> State {
+    let at = unit(draw);
+    let [zero, one, two, _] = cumulated;
+    State::from(at >= *zero) + State::from(at >= *one) + State::from(at >= *two)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::rng::{Direction, Draws};
+
+    #[test]
+    fn a_state_found_by_looking_back_is_the_one_reached_by_walking() {
+        let zero = Probability::ZERO;
+        let draws = Draws::new(4, Direction::Up);
+        let draw = |index| draws.at(0, index).state;
+        let alternating = Chain::two(1.0, 1.0, 0.5, zero, zero);
+        let frozen = Chain::two(0.0, 0.0, 0.5, zero, zero);
+        let slow = Chain::two(0.002, 0.001, 2.0 / 3.0, zero, zero);
+        let rows = [[0.7, 0.7, 0.8, 1.0], [0.2, 0.5, 0.5, 1.0], [0.3, 0.3, 1.0, 1.0], [0.1, 0.2, 0.2, 1.0]];
+        let four = Chain::four(rows, [0.4, 0.5, 0.7, 1.0], [true, false, false, true]);
+        for chain in [alternating, frozen, slow, four] {
+            let mut walked = chain.first(draw(0));
+            for index in 1..600 {
+                let before = walked;
+                walked = chain.after(walked, draw(index));
+                assert_eq!(chain.state_at(index, None, draw), walked, "{chain:?} at {index}");
+                assert_eq!(chain.state_at(index, Some((index - 1, before)), draw), walked);
+                assert_eq!(chain.state_at(index, Some((index, walked)), draw), walked);
+            }
+        }
+    }
+
+    #[test]
+    fn looking_back_ends_where_all_states_have_met() {
+        let looked = std::cell::Cell::new(0);
+        let draws = Draws::new(4, Direction::Up);
+        let chain = Chain::two(0.1, 0.5, 1.0 / 6.0, Probability::ONE, Probability::ZERO);
+        for index in 0..1_000 {
+            chain.state_at(1_000_000 + index, None, |index| {
+                looked.set(looked.get() + 1);
+                draws.at(0, index).state
+            });
+        }
+        // One draw parts the states with probability 1 - r - p = .4, so 1/.6 draws are looked at in the mean, with a
+        // standard deviation of sqrt(.4)/.6 each.
+        assert!((f64::from(looked.get()) - 1_000.0 / 0.6).abs() < 3.0 * 33.4, "{}", looked.get());
+    }
+}

@@ -1,0 +1,49 @@
+//! Networks that people know by name.
+//!
+//! Latency, rate and loss of `3g`, `edge`, `wifi` and `dsl` are those of the table in the README of comcast (a tool that
+//! simulates bad networks): its latency is half for each way here, its loss holds for each way, its rate too. `satellite`
+//! is RFC 2488 section 2: 279 ms for one hop over a geostationary satellite at the edge of its view, and a bit in 10^7
+//! wrong, which takes one in a thousand datagrams of 1,200 bytes.
+
+use std::str::FromStr;
+
+use crate::link::spec::LinkError;
+
+/// A named network: one direction of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    name: &'static str,
+    spec: &'static str,
+}
+
+impl Profile {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self { name: "3g", spec: "iid:.015+delay:125ms+rate:750kbit" },
+        Self { name: "edge", spec: "iid:.015+delay:150ms+rate:250kbit" },
+        Self { name: "wifi", spec: "iid:.002+delay:20ms+rate:30mbit" },
+        Self { name: "dsl", spec: "iid:.02+delay:35ms+rate:2mbit" },
+        Self { name: "satellite", spec: "iid:.001+delay:279ms" },
+    ];
+
+    /// What it is called.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it does in each direction, as [`LinkConfig`](super::LinkConfig) reads it.
+    #[must_use]
+    pub const fn spec(&self) -> &'static str {
+        self.spec
+    }
+}
+
+impl FromStr for Profile {
+    type Err = LinkError;
+
+    fn from_str(name: &str) -> Result<Self, LinkError> {
+        let found = Self::ALL.into_iter().find(|profile| profile.name == name);
+        found.ok_or_else(|| LinkError::unknown_profile(name))
+    }
+}

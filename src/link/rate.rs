@@ -1,0 +1,116 @@
+//! A bottleneck: so many bits per second, behind a queue of so many bytes that drops what does not fit.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use crate::units::{ByteSize, later};
+
+/// The queue of a rate limit for which none was named, in bytes.
+pub const DEFAULT_QUEUE: usize = 64 << 10;
+
+/// Suffixes of a rate with what each stands for in bits per second, as tc has them: decimal.
+pub(super) const BIT_UNITS: [(&str, u64); 4] =
+    [("gbit", 1_000_000_000), ("mbit", 1_000_000), ("kbit", 1_000), ("bit", 1)];
+
+/// How fast a link is. Only a datagram's own bytes count, not the headers below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Bits per second.
+    pub bits_per_second: NonZeroU64,
+    /// How many bytes may wait, the datagram that is being sent included, before more is dropped; an idle link takes any
+    /// one datagram.
+    pub queue: usize,
+}
+
+impl Rate {
+    /// How long `bytes` take, to the nanosecond begun.
+    #[must_use]
+    pub fn time(&self, bytes: usize) -> Duration {
+        let nanos = bytes as u128 * 8 * 1_000_000_000 / u128::from(self.bits_per_second.get());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = self.bits_per_second.get();
+        match BIT_UNITS.iter().find(|(_, unit)| bits.is_multiple_of(*unit)) {
+            Some((suffix, unit)) => write!(f, "rate:{}{suffix}", bits / unit)?,
+            None => write!(f, "rate:{bits}")?,
+        }
+        if self.queue == DEFAULT_QUEUE { Ok(()) } else { write!(f, ",{}", ByteSize::new(self.queue)) }
+    }
+}
+
+/// The queue in front of a rate limit: when it will be empty says all there is to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bottleneck {
+    free: Option<Instant>,
+}
+
+impl Bottleneck {
+    /// Takes in a datagram at `now`; returns how long until the last of it is through, or `None` if it does not fit.
+    pub(super) fn pass(&mut self, now: Instant, rate: &Rate, bytes: usize) -> Option<Duration> {
+        let waiting = self.free.map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
+        let through = waiting.saturating_add(rate.time(bytes));
+        if !waiting.is_zero() && through > rate.time(rate.queue) {
+            return None;
+        }
+        self.free = Some(later(now, through));
+        Some(through)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn rate(bits: u64, queue: usize) -> Rate {
+        Rate { bits_per_second: NonZeroU64::new(bits).unwrap(), queue }
+    }
+
+    #[test]
+    fn an_overloaded_link_passes_exactly_its_rate_and_holds_no_more_than_its_queue() {
+        // 1,000 bytes per millisecond come to a link of 250 bytes per millisecond.
+        let (rate, start) = (rate(2_000_000, 10_000), origin());
+        let mut bottleneck = Bottleneck::default();
+        let mut arrivals = Vec::new();
+        for n in 0..1_000 {
+            let now = start + Duration::from_millis(n);
+            if let Some(wait) = bottleneck.pass(now, &rate, 1_000) {
+                assert!(wait <= rate.time(10_000), "{wait:?}");
+                arrivals.push(now + wait);
+            }
+        }
+        assert!(arrivals.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(4)));
+        // 250 in the second, and what is queued at its end.
+        assert_eq!(arrivals.len(), 250 + 9);
+    }
+
+    #[test]
+    fn an_idle_link_takes_a_datagram_that_no_queue_would_and_an_unloaded_one_delays_by_the_serialisation() {
+        let (rate, start) = (rate(8_000, 100), origin());
+        let mut bottleneck = Bottleneck::default();
+        assert_eq!(bottleneck.pass(start, &rate, 1_500), Some(Duration::from_millis(1_500)));
+        assert_eq!(bottleneck.pass(start, &rate, 1), None);
+        let later = start + Duration::from_millis(1_450);
+        assert_eq!(bottleneck.pass(later, &rate, 50), Some(Duration::from_millis(100)));
+        assert_eq!(bottleneck.pass(later, &rate, 1), None);
+        let idle = start + Duration::from_secs(9);
+        assert_eq!(bottleneck.pass(idle, &rate, 10), Some(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn a_rate_beyond_measure_neither_overflows_nor_stalls() {
+        let mut bottleneck = Bottleneck::default();
+        assert_eq!(rate(1, usize::MAX).time(usize::MAX), Duration::from_nanos(u64::MAX));
+        assert!(bottleneck.pass(origin(), &rate(1, usize::MAX), usize::MAX).is_some());
+        assert_eq!(rate(u64::MAX, 0).time(1_000), Duration::ZERO);
+    }
+}

@@ -1,0 +1,152 @@
+//! A loss model at work: verdict after verdict, and how many datagrams were lost.
+
+use std::time::Instant;
+
+use crate::link::flows::MAX_FLOWS;
+use crate::link::loss::LossModel;
+use crate::link::markov::{Chain, State};
+use crate::link::recent::Recent;
+use crate::link::rng::{Direction, Drawn, Draws};
+use crate::units::Seconds;
+
+/// A loss model at work in one direction: who drops datagrams asks this, and finds here how many were dropped.
+///
+/// Flow and index are handed in, from [`Flows`](super::Flows) for instance. A verdict is a function of seed, direction,
+/// flow and index, and of the time for a blackhole alone. Of a model with memory the state of the last
+/// [`MAX_FLOWS`] flows is kept, which makes asking in order fast and changes no verdict.
+#[derive(Clone, Debug)]
+pub struct Verdicts {
+    draws: Draws,
+    model: LossModel,
+    chain: Option<Chain>,
+    /// The last index asked about, and its state, by flow.
+    states: Recent<u64, Option<(u64, State)>>,
+    /// When a blackhole began.
+    origin: Option<Instant>,
+    seen: u64,
+    lost: u64,
+}
+
+impl Verdicts {
+    /// The verdicts of `model` in one direction under `seed`.
+    #[must_use]
+    pub fn new(model: LossModel, seed: u64, direction: Direction) -> Self {
+        Self::with_draws(model, Draws::new(seed, direction))
+    }
+
+    fn with_draws(model: LossModel, draws: Draws) -> Self {
+        Self {
+            draws,
+            chain: model.chain(),
+            model,
+            states: Recent::with_limit(MAX_FLOWS),
+            origin: None,
+            seen: 0,
+            lost: 0,
+        }
+    }
+
+    /// Whether datagram `index` of `flow`, which is sent at `now`, is lost; counts it.
+    pub fn lost(&mut self, now: Instant, flow: u64, index: u64) -> bool {
+        let drawn = self.model.draws().then(|| self.draws.at(flow, index));
+        self.judge(now, flow, index, drawn)
+    }
+
+    /// The same for who has drawn already; without draws, a model that needs them loses nothing.
+    pub(super) fn judge(&mut self, now: Instant, flow: u64, index: u64, drawn: Option<Drawn>) -> bool {
+        let lost = match (&self.model, drawn) {
+            (LossModel::None, _) => false,
+            (LossModel::Bernoulli(p), Some(drawn)) => p.happens(drawn.loss),
+            (LossModel::List(list), _) => list.holds_index(index),
+            (LossModel::Blackhole { on, off }, _) => {
+                is_off(now.saturating_duration_since(*self.origin.get_or_insert(now)).as_nanos(), *on, *off)
+            }
+            (_, Some(drawn)) => self.is_lost_in_chain(flow, index, &drawn),
+            (_, None) => false,
+        };
+        self.seen += 1;
+        self.lost += u64::from(lost);
+        lost
+    }
+
+    fn is_lost_in_chain(&mut self, flow: u64, index: u64, drawn: &Drawn) -> bool {
+        let Some(chain) = &self.chain else { return false };
+        let known = self.states.touch(&flow, || None);
+        let state = match *known {
+            Some((last, state)) if last.checked_add(1) == Some(index) => chain.after(state, drawn.state),
+            None if index == 0 => chain.first(drawn.state),
+            earlier => {
+                let earlier = earlier.filter(|(last, _)| *last <= index);
+                chain.state_at(index, earlier, |index| self.draws.at(flow, index).state)
+            }
+        };
+        *known = Some((index, state));
+        chain.loses(state, drawn.loss)
+    }
+
+    /// Takes `now` for the moment from which a blackhole counts, unless it has begun; otherwise the first datagram is.
+    pub fn begin(&mut self, now: Instant) {
+        self.origin.get_or_insert(now);
+    }
+
+    /// Judges by another model from now on, as if that had been in force from each flow's beginning; a blackhole counts
+    /// from the next datagram on. The counters stay.
+    pub fn set_model(&mut self, model: LossModel) {
+        let fresh = Self::with_draws(model, self.draws.clone());
+        *self = Self { seen: self.seen, lost: self.lost, ..fresh };
+    }
+
+    /// The same model and draws with counters of its own, for whoever judges elsewhere and reports with
+    /// [`Verdicts::count`].
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self { origin: self.origin, ..Self::with_draws(self.model.clone(), self.draws.clone()) }
+    }
+
+    /// Adds what a [`sibling`](Verdicts::sibling) has judged.
+    pub fn count(&mut self, seen: u64, lost: u64) {
+        self.seen += seen;
+        self.lost += lost;
+    }
+
+    #[cfg(test)]
+    pub(super) fn states_kept(&self) -> usize {
+        self.states.len()
+    }
+
+    /// The model that decides.
+    #[must_use]
+    pub fn model(&self) -> &LossModel {
+        &self.model
+    }
+
+    /// What it decides from.
+    #[must_use]
+    pub fn draws(&self) -> &Draws {
+        &self.draws
+    }
+
+    /// How many datagrams were asked about.
+    #[must_use]
+    pub fn seen_count(&self) -> u64 {
+        self.seen
+    }
+
+    /// How many of them were lost.
+    #[must_use]
+    pub fn lost_count(&self) -> u64 {
+        self.lost
+    }
+
+    /// The part that was lost, to stand beside [`LossModel::rate`]; `None` when there were no datagrams.
+    #[must_use]
+    pub fn realised_loss(&self) -> Option<f64> {
+        (self.seen > 0).then(|| self.lost as f64 / self.seen as f64)
+    }
+}
+
+/// Whether a blackhole swallows what comes so many nanoseconds after its beginning.
+fn is_off(elapsed: u128, on: Seconds, off: Seconds) -> bool {
+    let (on, off) = (on.as_duration().as_nanos(), off.as_duration().as_nanos());
+    elapsed.checked_rem(on + off).is_some_and(|phase| phase >= on)
+}
