@@ -2,7 +2,7 @@
 //! [`lab::api`](crate::lab::api).
 
 use std::convert::Infallible;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
+use socket2::SockRef;
 
 use super::listen::{Bound, Endpoint, Listen, ListenError};
 use super::rt;
@@ -73,6 +74,9 @@ impl ApiDoor {
 
     /// Serves the API in a task of its own, for as long as the program runs.
     pub fn start(self, proxies: Arc<dyn Proxies>) {
+        for open in self.endpoints().iter().filter(|endpoint| !endpoint.addr.ip().is_loopback()) {
+            log::warn!("api: whoever reaches {} can send through this machine to anywhere", open.addr);
+        }
         rt::spawn(self.serve(proxies));
     }
 
@@ -102,7 +106,10 @@ fn watched(listener: TcpListener) -> Option<Async<TcpListener>> {
 }
 
 /// Answers the requests of one connection.
-async fn converse(shared: &Arc<Shared>, socket: Async<std::net::TcpStream>) {
+async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
+    // For a client that does not read what it asked for.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(socket.get_ref()).set_tcp_user_timeout(Some(shared.patience));
     let service = service_fn(|request| respond(shared, request));
     let served = http1::Builder::new()
         .timer(SmolTimer::new())
@@ -208,8 +215,8 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::{SocketAddr, TcpStream};
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::SocketAddr;
 
     use super::*;
     use crate::lab::api::tests::Fake;
@@ -331,6 +338,20 @@ mod tests {
         assert!(rest(body).starts_with("HTTP/1.1 408 "));
         rest(head);
         assert_eq!(rest(silent), "");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_asks_on_and_on_and_never_reads_is_cut_off() {
+        let mut socket = connect(open(100), "");
+        socket.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        let many = "GET /version HTTP/1.1\r\n\r\n".repeat(1_000);
+        let error = loop {
+            if let Err(error) = socket.write_all(many.as_bytes()) {
+                break error.kind();
+            }
+        };
+        assert!(matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error:?}");
     }
 
     #[test]

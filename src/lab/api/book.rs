@@ -13,10 +13,10 @@ use crate::lab::proxy::control::ProxyState;
 use crate::link::{Direction, LinkConfig};
 
 /// How many toxics a proxy may have.
-const MAX_TOXICS: usize = 64;
+const MAX_TOXICS: usize = 32;
 
 /// How long an address or a link's text may be, in bytes.
-const MAX_TEXT: usize = 4_096;
+const MAX_TEXT: usize = 2_048;
 
 /// A proxy's base links and toxics.
 #[derive(Clone, Debug, PartialEq)]
@@ -206,12 +206,13 @@ impl Wanted {
     fn read(mut fields: Fields, scheme: &str) -> Result<Self, ApiError> {
         let listen = text(&mut fields, "listen")?.map(|listen| qualified(listen, scheme));
         let scheme = listen.as_deref().and_then(|listen| Some(listen.split_once("://")?.0)).unwrap_or(scheme);
+        let is_stream = scheme == "tcp";
         Ok(Self {
             name: fields.text("name")?.map(checked).transpose()?,
             upstream: text(&mut fields, "upstream")?.map(|upstream| qualified(upstream, scheme)),
             enabled: fields.flag("enabled")?,
-            up: link(&mut fields, "link_up")?,
-            down: link(&mut fields, "link_down")?,
+            up: link(&mut fields, "link_up", is_stream)?,
+            down: link(&mut fields, "link_down", is_stream)?,
             toxics: Vec::new(),
             listen,
         })
@@ -228,10 +229,12 @@ fn text(fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Takes the text of a link out.
-fn link(fields: &mut Fields, name: &str) -> Result<Option<LinkConfig>, ApiError> {
-    let given = text(fields, name)?.map(|text| text.parse::<LinkConfig>());
-    given.transpose().map_err(|error| ApiError::bad(format_args!("{name}: {error}")))
+/// Takes the text of a link out, for a proxy that can do all of it.
+fn link(fields: &mut Fields, name: &str, is_stream: bool) -> Result<Option<LinkConfig>, ApiError> {
+    let Some(text) = text(fields, name)? else { return Ok(None) };
+    let wrong = |why: &dyn std::fmt::Display| ApiError::bad(format_args!("{name}: {why}"));
+    let link: LinkConfig = text.parse().map_err(|error| wrong(&error))?;
+    effect::idle_part(&link, is_stream).map_or(Ok(Some(link)), |why| Err(wrong(&why)))
 }
 
 /// Whether an address with its scheme is of TCP.

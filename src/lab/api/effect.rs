@@ -67,7 +67,7 @@ fn is_thinned(toxic: &Toxic) -> bool {
 }
 
 /// Why a part of a link would do nothing at all to what the proxy carries, if there is such a part.
-fn idle_part(link: &LinkConfig, is_stream: bool) -> Option<&'static str> {
+pub(super) fn idle_part(link: &LinkConfig, is_stream: bool) -> Option<&'static str> {
     let datagrams_only =
         [link.duplicate, link.corrupt, link.truncate] != [Probability::ZERO; 3] || link.mtu.is_some();
     match is_stream {

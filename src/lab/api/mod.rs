@@ -86,14 +86,8 @@ impl Api {
             Route::Reset => self.reset(&states).await,
             Route::Update(name) => self.update(find(&states, &name)?, Fields::parse(body)?).await,
             Route::Delete(name) => self.delete(find(&states, &name)?).await,
-            Route::Toxics(name) => {
-                find(&states, &name)?;
-                Ok(Answer::ok(self.book(&name)?.toxics_json()))
-            }
-            Route::ShowToxic(name, toxic) => {
-                find(&states, &name)?;
-                Ok(Answer::ok(self.book(&name)?.toxic(&toxic)?.json()))
-            }
+            Route::Toxics(name) => Ok(Answer::ok(self.book(&name)?.toxics_json())),
+            Route::ShowToxic(name, toxic) => Ok(Answer::ok(self.book(&name)?.toxic(&toxic)?.json())),
             Route::AddToxic(name) => self.add_toxic(find(&states, &name)?, Fields::parse(body)?).await,
             Route::UpdateToxic(name, toxic) => {
                 self.update_toxic(find(&states, &name)?, &toxic, Fields::parse(body)?).await

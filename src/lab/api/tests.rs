@@ -369,6 +369,11 @@ fn bodies_that_are_not_what_they_should_be_are_refused_in_one_line() {
         ("/proxies", r#"{"name": 7, "upstream": "h:1"}"#),
         ("/proxies", r#"{"name": "x", "upstream": "h:1", "enabled": "yes"}"#),
         ("/proxies", r#"{"name": "x", "upstream": "h:1", "link_up": "iid:2"}"#),
+        ("/proxies", r#"{"name": "x", "upstream": "h:1", "link_up": "duplicate:.5"}"#),
+        (
+            "/proxies",
+            r#"{"name": "x", "upstream": "udp://h:1", "listen": "udp://h:2", "link_down": "reset:.5"}"#,
+        ),
         ("/proxies", r#"{"name": "x\u001b[2J", "upstream": "h:1"}"#),
         ("/proxies/dns/toxics", r#"{"type": "loss", "attributes": {"rate": 1.5}}"#),
         ("/proxies/dns/toxics", r#"{"type": "loss", "attributes": {"rate": 1e400}}"#),
@@ -396,7 +401,7 @@ fn there_is_an_end_to_how_many_proxies_and_toxics_there_are() {
         desk.ask("POST", "/proxies", json!({"name": n.to_string(), "upstream": "h:1"}), 201);
     }
     desk.ask("POST", "/proxies", json!({"name": "one more", "upstream": "h:1"}), 503);
-    for n in 0..64 {
+    for n in 0..32 {
         desk.ask("POST", "/proxies/0/toxics", json!({"name": n.to_string(), "type": "latency"}), 200);
     }
     desk.ask("POST", "/proxies/0/toxics", json!({"type": "latency"}), 400);

@@ -12,7 +12,7 @@ use crate::units::Probability;
 pub(super) const MAX_NAME: usize = 200;
 
 /// How long an attribute that is a text may be, in bytes.
-const MAX_TEXT: usize = 4_096;
+const MAX_TEXT: usize = 2_048;
 
 /// One impairment of one direction of a proxy.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,7 +204,7 @@ impl Attribute {
             (Self::Text, Value::Number(given)) => Ok(Value::String(given.to_string())),
             (Self::Text, Value::String(text)) if text.len() <= MAX_TEXT => Ok(Value::String(text)),
             (Self::Number, value) => Err(wrong(name, "a number", &value)),
-            (Self::Text, value) => Err(wrong(name, "a text of at most 4096 bytes", &value)),
+            (Self::Text, value) => Err(wrong(name, "a text of at most 2048 bytes", &value)),
         }
     }
 }
