@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::link::error::LinkError;
 use crate::link::markov::Chain;
-use crate::link::spec::LinkError;
 use crate::units::Probability;
 
 /// How far a quotient of typed numbers may miss a bound by rounding.

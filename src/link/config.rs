@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::link::delay::Delay;
+use crate::link::error::LinkError;
 use crate::link::loss::LossModel;
 use crate::link::rate::Rate;
-use crate::link::spec::{LinkError, Spec};
+use crate::link::spec::Spec;
 use crate::units::Probability;
 
 /// What a [`Link`](super::Link) does to datagrams, in the order of what happens to one: loss, MTU, truncation and

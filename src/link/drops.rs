@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::link::spec::LinkError;
+use crate::link::error::LinkError;
 
 /// Ordinals of datagrams within a flow and direction, counted from 1. Written `1,3,5-8`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod config;
 mod decision;
 mod delay;
 mod drops;
+mod error;
 mod flows;
 mod loss;
 mod markov;
@@ -37,13 +38,14 @@ pub use config::LinkConfig;
 pub use decision::{Decision, Fate, Passage, Payload};
 pub use delay::Delay;
 pub use drops::DropList;
+pub use error::LinkError;
 pub use flows::{Flows, MAX_FLOWS, Place};
 pub use loss::LossModel;
 pub use profile::Profile;
 pub use rate::{DEFAULT_QUEUE, Rate};
 pub use rng::{Direction, Drawn, Draws};
 pub use script::Script;
-pub use spec::{LinkError, split_list};
+pub use spec::split_list;
 pub use verdicts::Verdicts;
 
 use crate::units::{Probability, later};
@@ -153,7 +155,7 @@ impl<T: Payload> Link<T> {
 
     /// What the models make of a datagram of `size` bytes.
     fn decide(&mut self, now: Instant, place: Place, size: usize) -> Fate {
-        let drawn = self.config.draws().then(|| self.verdicts.draws().at(place.flow, place.index));
+        let drawn = self.config.draws().then(|| self.verdicts.draw(place.flow, place.index));
         if self.verdicts.judge(now, place.flow, place.index, drawn) {
             return Fate::Lost;
         }

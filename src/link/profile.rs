@@ -7,7 +7,7 @@
 
 use std::str::FromStr;
 
-use crate::link::spec::LinkError;
+use crate::link::error::LinkError;
 
 /// A named network: one direction of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,21 +3,18 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::escape::escape_short;
 use crate::link::bursts::{FourState, Gilbert};
 use crate::link::config::LinkConfig;
 use crate::link::delay::Delay;
 use crate::link::drops::DropList;
+use crate::link::error::{LinkError, shown};
 use crate::link::loss::{LossModel, survival};
 use crate::link::profile::Profile;
 use crate::link::rate::{BIT_UNITS, DEFAULT_QUEUE, Rate};
 use crate::units::{ByteSize, Probability, Seconds, UnitError};
 
-/// How much of an offending text an error shows, in characters.
-const SHOWN: usize = 40;
-
 /// The loss models, with what each takes.
-const MODELS: [(&str, &str); 6] = [
+pub(super) const MODELS: [(&str, &str); 6] = [
     ("iid", "iid:P"),
     ("gilbert", "gilbert:RATE,BURST"),
     ("ge", "ge:P[,R[,H[,K]]]"),
@@ -27,7 +24,7 @@ const MODELS: [(&str, &str); 6] = [
 ];
 
 /// The other parts, with what each takes.
-const PARTS: [(&str, &str); 10] = [
+pub(super) const PARTS: [(&str, &str); 10] = [
     ("delay", "delay:[const|uniform|normal|pareto,]TIME[,JITTER]"),
     ("jitter", "jitter:TIME"),
     ("reorder", "reorder:on or reorder:off"),
@@ -39,93 +36,6 @@ const PARTS: [(&str, &str); 10] = [
     ("reset", "reset:P"),
     ("profile", "profile:NAME"),
 ];
-
-/// Why a text, or a set of numbers, is no link.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// A part by a name that none has.
-    #[error("`{text}` is not part of a link; loss models are {models}; other parts are {parts}; or all of it is none",
-        models = names(&MODELS), parts = names(&PARTS))]
-    UnknownPart {
-        /// The name, made safe to show.
-        text: String,
-    },
-    /// A profile by a name that none has.
-    #[error("`{text}` is not a profile; there are {}", Profile::ALL.map(|profile| profile.name()).join(", "))]
-    UnknownProfile {
-        /// The name, made safe to show.
-        text: String,
-    },
-    /// Too few or too many values, or a word that is not among the known ones.
-    #[error("`{text}` is not of the form {form}")]
-    Form {
-        /// The part, made safe to show.
-        text: String,
-        /// What it should look like.
-        form: &'static str,
-    },
-    /// A value that is not the quantity that the part needs.
-    #[error("{part}: {source}")]
-    Value {
-        /// The name of the part.
-        part: &'static str,
-        /// What is wrong with the value.
-        source: UnitError,
-    },
-    /// A part that is there twice.
-    #[error("{what} is given twice; each part of a link stands once")]
-    Twice {
-        /// The part.
-        what: &'static str,
-    },
-    /// No part at all.
-    #[error("a link has at least one part, like iid:.1; a perfect one is none")]
-    Empty,
-    /// `none` beside other parts.
-    #[error("none stands alone: it is the perfect link")]
-    NotAlone,
-    /// A burst that is no length.
-    #[error("a mean burst of {burst} datagrams is not possible: it is a number from 1 on")]
-    Burst {
-        /// What was asked for.
-        burst: f64,
-    },
-    /// A burst that is too short for its rate.
-    #[error("no chain loses {rate} of all datagrams in bursts of {burst}: the least burst is {}", above(*.least))]
-    ShortBurst {
-        /// The rate.
-        rate: Probability,
-        /// What was asked for.
-        burst: f64,
-        /// `rate / (1 - rate)`.
-        least: f64,
-    },
-    /// Transitions out of one state that are more than certain together.
-    #[error("{names} is {sum}: more than 1 cannot leave a state")]
-    Leaves {
-        /// Which.
-        names: &'static str,
-        /// Their sum.
-        sum: f64,
-    },
-    /// A range of datagrams that is none.
-    #[error(
-        "{first}-{last} is not a range of datagrams, which are counted from 1: it begins below 1, or ends before it begins"
-    )]
-    Range {
-        /// Its first datagram.
-        first: u64,
-        /// Its last one.
-        last: u64,
-    },
-}
-
-impl LinkError {
-    pub(super) fn unknown_profile(name: &str) -> Self {
-        Self::UnknownProfile { text: shown(name) }
-    }
-}
 
 /// Splits a list of links at the commas: `iid:.1,gilbert:.1,5,profile:3g` is three. A comma belongs to a link unless a
 /// letter follows, which is how the next one begins.
@@ -404,19 +314,6 @@ fn bits_per_second(text: &str) -> Option<u64> {
     let whole = (number.parse::<f64>().ok()? * bits as f64).round();
     #[expect(clippy::cast_possible_truncation, reason = "within what both hold exactly")]
     (1.0..=9e15).contains(&whole).then_some(whole as u64)
-}
-
-fn shown(text: &str) -> String {
-    escape_short(text.as_bytes(), SHOWN).into_owned()
-}
-
-fn names(known: &[(&str, &str)]) -> String {
-    known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-}
-
-/// A bound for people: rounded up in the fourth digit behind the point, so that what is shown is possible.
-fn above(bound: f64) -> f64 {
-    ((bound - 1e-9) * 1e4).ceil() / 1e4
 }
 
 #[cfg(test)]

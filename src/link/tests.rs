@@ -306,9 +306,9 @@ fn a_script_repeats_every_decision_of_a_link_and_knows_nothing_of_others() {
     let run = |link: &mut Link<Vec<u8>>| {
         let start = origin();
         let mut made = Vec::new();
-        for n in 0..3_000_u64 {
-            let bytes = vec![n as u8; 20 + (n % 80) as usize];
-            made.push(link.send(start + Duration::from_micros(300 * n), n % 3, bytes));
+        for n in 0..3_000_u32 {
+            let bytes = n.to_be_bytes().repeat(5 + usize::from(n.to_be_bytes()[3] % 20));
+            made.push(link.send(start + Duration::from_micros(300) * n, u64::from(n % 3), bytes));
         }
         let mut arrived = Vec::new();
         while let Some(at) = link.poll_timeout() {

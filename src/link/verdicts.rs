@@ -48,7 +48,7 @@ impl Verdicts {
 
     /// Whether datagram `index` of `flow`, which is sent at `now`, is lost; counts it.
     pub fn lost(&mut self, now: Instant, flow: u64, index: u64) -> bool {
-        let drawn = self.model.draws().then(|| self.draws.at(flow, index));
+        let drawn = self.model.draws().then(|| self.draws.in_order(flow, index));
         self.judge(now, flow, index, drawn)
     }
 
@@ -124,6 +124,11 @@ impl Verdicts {
     #[must_use]
     pub fn draws(&self) -> &Draws {
         &self.draws
+    }
+
+    /// The draws of a datagram, best asked for in order.
+    pub(super) fn draw(&mut self, flow: u64, index: u64) -> Drawn {
+        self.draws.in_order(flow, index)
     }
 
     /// How many datagrams were asked about.
