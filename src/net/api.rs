@@ -1,5 +1,5 @@
 //! The HTTP door of the lab's API: who may ask, how much and for how long. What is asked and answered is in
-//! [`lab::api`](crate::lab::api).
+//! `lab::api`.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, TcpListener, TcpStream};

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 use futures::FutureExt as _;
 use futures::executor::block_on;
 use futures::future::{BoxFuture, ready};
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 use crate::link::LinkConfig;
@@ -414,4 +416,94 @@ fn the_version_says_who_answers() {
         (version["version"].as_str(), version["program"].as_str()),
         (Some(env!("CARGO_PKG_VERSION")), Some("sayagain lab"))
     );
+}
+
+/// Some value that a client could send for a field, right or wrong.
+fn some_value() -> impl Strategy<Value = Value> {
+    let sound = [
+        json!("dns"),
+        json!("web"),
+        json!("udp://h:1"),
+        json!("127.0.0.1:1"),
+        json!(true),
+        json!(0.5),
+        json!(1),
+    ];
+    let odd = [
+        json!(null),
+        json!(-1),
+        json!(1e308),
+        json!(""),
+        json!("\u{1b}"),
+        json!([]),
+        json!({}),
+        json!("iid:.1"),
+    ];
+    let toxics = [
+        json!([{"type": "loss", "attributes": {"rate": 0.5}}]),
+        json!({"rate": 0.1, "latency": 5, "timeout": 0}),
+        json!({"latency": 5, "jitter": 1}),
+        json!({"spec": "delay:1ms+iid:.2"}),
+    ];
+    select([sound.as_slice(), &odd, &toxics].concat())
+}
+
+/// Some request, more often right than chance would have it.
+fn some_request() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
+    let methods = select(vec!["GET", "POST", "PATCH", "DELETE"]);
+    let paths = vec![
+        "/proxies",
+        "/proxies/dns",
+        "/proxies/dns/toxics",
+        "/proxies/dns/toxics/dns",
+        "/populate",
+        "/reset",
+    ];
+    let fields = vec![
+        "name",
+        "listen",
+        "upstream",
+        "enabled",
+        "toxics",
+        "type",
+        "stream",
+        "toxicity",
+        "attributes",
+        "link_up",
+    ];
+    let body = prop::collection::btree_map(select(fields), some_value(), 0..6);
+    let kinds = select(vec!["loss", "latency", "link", "timeout", "reset_peer", "slicer"]);
+    (methods, select(paths), body, kinds, any::<bool>()).prop_map(|(method, path, body, kind, typed)| {
+        let mut body = serde_json::to_value(body).unwrap();
+        if typed {
+            body["type"] = json!(kind);
+            body["name"] = json!("dns");
+            body["upstream"] = json!("h:1");
+        }
+        (method, path, body)
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_a_refusal_changes_nothing_and_what_is_shown_is_so(
+        requests in prop::collection::vec(some_request(), 1..30),
+    ) {
+        let mut desk = Desk::new();
+        for (method, path, body) in requests {
+            let before = desk.get("/proxies");
+            let answer = block_on(desk.api.answer(method, path, body.to_string().as_bytes()));
+            prop_assert!([200, 201, 204, 400, 404, 405, 409, 500].contains(&answer.status), "{answer:?}");
+            let after = desk.get("/proxies");
+            if answer.status >= 400 {
+                prop_assert_eq!(&after, &before, "{} {} {}", method, path, body);
+            }
+            for shown in after.as_object().unwrap().values() {
+                let (up, down) = desk.links(shown["name"].as_str().unwrap());
+                prop_assert_eq!((&shown["effective_up"], &shown["effective_down"]), (&json!(up), &json!(down)));
+                let toxics = shown["toxics"].as_array().unwrap();
+                prop_assert!(!toxics.is_empty() || shown["effective_up"] == shown["link_up"], "{}", shown);
+            }
+        }
+    }
 }
