@@ -4,6 +4,7 @@
 //! [`connect`] a client.
 //!
 //! ```text
+//! api      the HTTP door of the lab's API
 //! connect  a client with its sockets, for whoever uses it
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
@@ -17,6 +18,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
 
+pub mod api;
 pub mod connect;
 pub mod engine;
 pub mod listen;
