@@ -33,7 +33,7 @@ enum Command {
     /// Tell what a retry policy does: when it sends, when it gives up, how likely it succeeds
     Policy(policy::Args),
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
-    Proxy(proxy::Args),
+    Proxy(Box<proxy::Args>),
 }
 
 /// Why a command of the lab did not do its work.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::LabError;
 use crate::cli::link::LinkArgs;
-use crate::cli::{TOTALS, exit};
+use crate::cli::{HostPort, TOTALS, exit};
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::NewProxy;
@@ -23,9 +23,10 @@ use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::{Kind, ProxyTotals};
 use crate::link::LinkConfig;
 use crate::net::Signals;
+use crate::net::api::ApiDoor;
 use crate::net::listen::Scheme;
 use crate::net::relay::{self, Prepared, Recorder, Settings};
-use crate::units::PositiveSeconds;
+use crate::units::{PositiveSeconds, Probability};
 
 const AFTER_HELP: &str = "\
 Datagrams: each client address is a flow, with its own socket towards the upstream. Streams: a lost segment is a stall as long \
@@ -39,11 +40,11 @@ SIGINT or SIGTERM ends it with its totals and exit code 0. SIGUSR1 logs the tota
 pub(super) struct Args {
     /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, 0.0.0.0 or [::] lets others in, port 0
     /// takes a free one; may repeat
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     listen: Vec<Address>,
 
     /// Where to relay to, of the same scheme: the first --listen to the first --to, and so on
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     to: Vec<Address>,
 
     #[command(flatten)]
@@ -65,6 +66,10 @@ pub(super) struct Args {
     /// Decides what was recorded in that file, instead of by --link and --seed
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     replay: Option<PathBuf>,
+
+    /// Where to serve an HTTP API with toxiproxy's shapes, for changes while it runs
+    #[arg(long, value_name = "HOST:PORT")]
+    api: Option<HostPort>,
 
     /// Most clients, or connections, of each proxy at once
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
@@ -172,17 +177,14 @@ impl Args {
 
 /// The parts of links that do nothing to a stream.
 fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
-    let none = LinkConfig::perfect();
-    let parts: [(&str, fn(&LinkConfig, &LinkConfig) -> bool); 4] = [
-        ("duplicate", |link, none| link.duplicate != none.duplicate),
-        ("corrupt", |link, none| link.corrupt != none.corrupt),
-        ("truncate", |link, none| link.truncate != none.truncate),
-        ("mtu", |link, none| link.mtu != none.mtu),
+    let any = |is_there: fn(&LinkConfig) -> bool| links.into_iter().any(is_there);
+    let parts = [
+        ("duplicate", any(|link| link.duplicate != Probability::ZERO)),
+        ("corrupt", any(|link| link.corrupt != Probability::ZERO)),
+        ("truncate", any(|link| link.truncate != Probability::ZERO)),
+        ("mtu", any(|link| link.mtu.is_some())),
     ];
-    let given = |(_, differs): &(&str, fn(&LinkConfig, &LinkConfig) -> bool)| {
-        links.iter().any(|link| differs(link, &none))
-    };
-    parts.into_iter().filter(given).map(|(name, _)| name).collect()
+    parts.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
 }
 
 /// Relays until asked to end.
@@ -191,15 +193,20 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let plan = args.resolve()?;
     let replay = args.replay.as_deref().map(read_replay).transpose()?;
     let prepared = relay::prepare(plan.wanted.clone()).map_err(failed)?;
+    let api = args.api.as_ref().map(|at| ApiDoor::bind(&at.host, at.port)).transpose().map_err(failed)?;
     let signals = Signals::new().map_err(failed)?;
+    // The last that can fail for reasons of somebody else: where anything is in the way, no file is made.
     let recorder = args.record.as_deref().map(|path| create_record(path, &plan)).transpose()?;
-    let lines: String = prepared.iter().map(announcement).collect();
+    let lines = announcement(&prepared, api.as_ref());
     let relays =
         relay::begin(args.settings(plan.seed, recorder.clone(), replay), prepared).map_err(failed)?;
+    if let Some(api) = api {
+        api.start(relays.clone());
+    }
     args.log(&plan);
     print(&lines);
-    let show = (io::stderr().is_terminal() && !args.quiet).then_some(&show as &dyn Fn(&[ProxyTotals]));
-    relay::run(&relays, signals, report, show);
+    let is_live = io::stderr().is_terminal() && !args.quiet;
+    relay::run(&relays, signals, report, is_live.then_some(show));
     let record = recorder.map(|recorder| recorder.finish());
     if args.json {
         print(&format!("{}\n", to_json(plan.seed, &relays.totals(), record.as_ref())));
@@ -235,8 +242,11 @@ fn create_record(path: &Path, plan: &Plan) -> Result<Arc<Recorder>, LabError> {
     Recorder::create(path, &header).map(Arc::new).map_err(cannot)
 }
 
-fn announcement(prepared: &Prepared) -> String {
-    prepared.endpoints().iter().map(|endpoint| format!("listening on {endpoint}\n")).collect()
+/// A line per socket.
+fn announcement(prepared: &[Prepared], api: Option<&ApiDoor>) -> String {
+    let listening = prepared.iter().flat_map(Prepared::endpoints).map(|at| format!("listening on {at}\n"));
+    let api = api.into_iter().flat_map(ApiDoor::endpoints).map(|at| format!("api on http://{}\n", at.addr));
+    listening.chain(api).collect()
 }
 
 /// Prints on standard output. Nobody has to be reading it.

@@ -173,3 +173,147 @@ impl Pipe {
         self.has_ended && self.bytes.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{Direction, LinkConfig};
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn judge(link: &str) -> Judge {
+        Judge::new(link.parse::<LinkConfig>().unwrap(), 7, Direction::Up, true)
+    }
+
+    /// Feeds `bytes` as there is room, takes what comes, and returns it with when it came, since the start. Ends when all
+    /// came, the pipe is reset, or nothing is to be expected any more.
+    fn carry(judge: &mut Judge, bytes: &[u8]) -> (Vec<u8>, Vec<(Duration, usize)>, Pipe) {
+        let start = origin();
+        let (mut now, mut pipe, mut rest) = (start, Pipe::new(start, 0), bytes);
+        let (mut came, mut times) = (Vec::new(), Vec::new());
+        loop {
+            let (fits, later) = rest.split_at(rest.len().min(pipe.room()));
+            if !fits.is_empty() {
+                pipe.handle_bytes(now, fits, judge);
+                rest = later;
+            }
+            if rest.is_empty() {
+                pipe.handle_end();
+            }
+            while !pipe.ready().is_empty() {
+                let count = pipe.ready().len();
+                came.extend_from_slice(pipe.ready());
+                times.push((now - start, count));
+                pipe.consume(count);
+            }
+            match pipe.poll_timeout() {
+                Some(at) if !pipe.is_reset() => now = at.max(now),
+                _ if rest.is_empty() || pipe.is_reset() => return (came, times, pipe),
+                _ => {}
+            }
+            pipe.handle_timeout(now, judge);
+        }
+    }
+
+    fn pattern(count: usize) -> Vec<u8> {
+        (0..count).map(|n| (n % 251) as u8).collect()
+    }
+
+    #[test]
+    fn a_perfect_link_delivers_at_once() {
+        let bytes = pattern(1_000_000);
+        let (came, times, pipe) = carry(&mut judge("none"), &bytes);
+        assert_eq!(came, bytes);
+        assert!(times.iter().all(|(after, _)| after.is_zero()) && pipe.is_finished());
+    }
+
+    #[test]
+    fn no_byte_is_missing_whatever_is_lost() {
+        let bytes = pattern(300_000);
+        for link in ["iid:.5", "gilbert:.3,2+delay:20ms,10ms", "iid:.1+rate:10mbit", "blackhole:.1,.05+rate:10mbit"] {
+            let mut judge = judge(link);
+            let (came, _, pipe) = carry(&mut judge, &bytes);
+            assert!(came == bytes && pipe.is_finished(), "{link}");
+            assert!(judge.totals().lost > 0, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_lost_segment_stalls_as_a_retransmission_timeout_doubled_for_each_further_loss() {
+        // The first two transmissions are lost: 200 ms and 400 ms. Then the fifth: 200 ms.
+        let (came, times, _) = carry(&mut judge("list:1,2,5"), &pattern(4 * SEGMENT));
+        assert_eq!(came.len(), 4 * SEGMENT);
+        assert_eq!(times, [(ms(600), 2 * SEGMENT), (ms(800), 2 * SEGMENT)]);
+    }
+
+    #[test]
+    fn a_segment_that_is_lost_with_all_its_retransmissions_resets_the_connection() {
+        let mut judge = judge("iid:1");
+        let (came, _, pipe) = carry(&mut judge, &pattern(10));
+        assert!(came.is_empty() && pipe.is_reset() && !pipe.is_finished());
+        assert_eq!(judge.totals().segments, u64::from(RETRIES) + 1);
+        // 200 ms, 400 ms, .. 102.4 s, and then 120 s each: the 15 waits that Linux makes.
+        let waited = pipe.next - judge.take_notes().first().map_or(pipe.next, |_| pipe.last);
+        assert!(waited > Duration::from_secs(204 + 5 * 120), "{waited:?}");
+    }
+
+    #[test]
+    fn a_reset_comes_with_its_probability() {
+        let (mut judge, mut resets) = (judge("reset:.2"), 0);
+        for flow in 0..1_000 {
+            let start = origin();
+            let mut pipe = Pipe::new(start, flow);
+            pipe.handle_bytes(start, b"x", &mut judge);
+            resets += i32::from(pipe.is_reset());
+        }
+        assert!((resets - 200).abs() < 38, "{resets}");
+    }
+
+    #[test]
+    fn a_delay_that_varies_keeps_the_order_and_the_end_comes_after_the_bytes() {
+        let (bytes, mut judge) = (pattern(100 * SEGMENT), judge("delay:50ms,40ms"));
+        let (came, times, pipe) = carry(&mut judge, &bytes);
+        assert!(came == bytes && pipe.is_finished());
+        assert!(times.first().is_some_and(|(after, _)| (ms(10)..=ms(90)).contains(after)));
+    }
+
+    #[test]
+    fn a_rate_is_exact_and_felt_as_back_pressure() {
+        let (start, mut judge) = (origin(), judge("rate:8mbit"));
+        let mut pipe = Pipe::new(start, 0);
+        pipe.handle_bytes(start, &pattern(BUFFER), &mut judge);
+        assert_eq!(pipe.room(), 0);
+        let (came, times, _) = carry(&mut judge, &pattern(1_000_000));
+        // What the other connection has under way is a segment at most: they share the rate.
+        let took = times.last().map(|(after, _)| *after).unwrap();
+        assert!(took >= ms(1_000) && took <= ms(1_003), "{took:?}");
+        assert_eq!(came.len(), 1_000_000);
+    }
+
+    #[test]
+    fn the_same_seed_stalls_the_same_way() {
+        let times = || carry(&mut judge("iid:.2"), &pattern(200_000)).1;
+        assert_eq!(times(), times());
+    }
+
+    #[test]
+    fn a_spurious_call_is_harmless() {
+        let (start, mut judge) = (origin(), judge("list:1"));
+        let mut pipe = Pipe::new(start, 0);
+        pipe.handle_timeout(start, &mut judge);
+        pipe.handle_bytes(start, b"abc", &mut judge);
+        for _ in 0..10 {
+            pipe.handle_timeout(start, &mut judge);
+        }
+        assert_eq!(judge.totals().segments, 1);
+        pipe.consume(99);
+        assert_eq!(pipe.poll_timeout(), Some(start + FIRST_TIMEOUT));
+    }
+}

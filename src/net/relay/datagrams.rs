@@ -133,7 +133,7 @@ impl Datagrams {
     }
 
     /// A batch came from clients.
-    fn from_clients(self: &Arc<Self>, doors: &Arc<Doors>, door: usize, batch: &Batch) {
+    fn take_up(self: &Arc<Self>, doors: &Arc<Doors>, door: usize, batch: &Batch) {
         self.with(doors, |state, now| {
             for (addr, bytes) in batch.datagrams() {
                 let peer = Peer { door, addr };
@@ -146,7 +146,7 @@ impl Datagrams {
     }
 
     /// A batch came from the upstream for a client.
-    fn from_upstream(&self, doors: &Doors, flow: u64, batch: &Batch) {
+    fn take_down(&self, doors: &Doors, flow: u64, batch: &Batch) {
         self.with(doors, |state, now| {
             for (_, bytes) in batch.datagrams() {
                 state.take(now, doors, flow, Direction::Down, bytes);
@@ -261,7 +261,7 @@ async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
     loop {
         let more = Batch::with(|batch| {
             let more = batch.receive(socket.get_ref())?;
-            proxy.from_clients(&doors, door, batch);
+            proxy.take_up(&doors, door, batch);
             Ok(more)
         });
         wait(&proxy.name, socket, more, &mut complaints).await;
@@ -274,7 +274,7 @@ async fn serve_flow(proxy: Arc<Datagrams>, doors: Arc<Doors>, flow: u64, socket:
     loop {
         let more = Batch::with(|batch| {
             let more = batch.receive(socket.get_ref())?;
-            proxy.from_upstream(&doors, flow, batch);
+            proxy.take_down(&doors, flow, batch);
             Ok(more)
         });
         wait(&proxy.name, &socket, more, &mut complaints).await;

@@ -51,13 +51,13 @@ pub fn run(
     relays: &Relays,
     signals: Signals,
     report: impl Fn(&[ProxyTotals]),
-    show: Option<&dyn Fn(&[ProxyTotals])>,
+    show: Option<impl Fn(&[ProxyTotals])>,
 ) {
     let mut signals = signals.0;
     rt::block_on(async {
         loop {
             let tick = async {
-                match show {
+                match &show {
                     Some(_) => rt::sleep(INTERVAL).await,
                     None => std::future::pending().await,
                 }
@@ -66,7 +66,7 @@ pub fn run(
                 Either::Left((Some(SIGUSR1), _)) => report(&relays.totals()),
                 Either::Left(_) => break,
                 Either::Right(_) => {
-                    if let Some(show) = show {
+                    if let Some(show) = &show {
                         show(&relays.totals());
                     }
                 }

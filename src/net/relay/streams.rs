@@ -336,9 +336,10 @@ async fn wait(pipe: &Pipe, from: &Async<TcpStream>, to: &Async<TcpStream>) {
     let readable = pin!(when(pipe.room() > 0, from.readable()));
     let writable = pin!(when(!pipe.ready().is_empty(), to.writable()));
     let sockets = select(readable, writable);
-    match pipe.poll_timeout() {
-        Some(at) => drop(rt::before(at, sockets).await),
-        None => drop(sockets.await),
+    if let Some(at) = pipe.poll_timeout() {
+        rt::before(at, sockets).await;
+    } else {
+        sockets.await;
     }
 }
 
