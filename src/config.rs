@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::hub::HubConfig;
-use crate::link::LossModel;
+use crate::link::LinkConfig;
 use crate::reliable::Backoff;
 use crate::wire::DATAGRAM_MIN_LIMIT;
 
@@ -17,11 +17,13 @@ use crate::wire::DATAGRAM_MIN_LIMIT;
 pub struct ServerConfig {
     /// Queues, and the retransmission of pushes.
     pub hub: HubConfig,
-    /// Loss of what comes in: datagrams, and tagged requests on streams. Default: none.
-    pub loss_in: LossModel,
-    /// Loss of what goes out: datagrams, and answers to tagged requests on streams. Default: none.
-    pub loss_out: LossModel,
-    /// The seed of the losses. It reaches nothing else: no token, no key.
+    /// The simulated network that datagrams come in through; on streams only its losses hold, of tagged requests. Default:
+    /// a perfect one.
+    pub link_in: LinkConfig,
+    /// The simulated network that datagrams go out through; on streams only its losses hold, of answers to tagged requests.
+    /// Default: a perfect one.
+    pub link_out: LinkConfig,
+    /// The seed of what these two do. It reaches nothing else: no token, no key.
     pub seed: u64,
     /// How long a stream session outlives its connection. Default 30 s.
     pub linger: Duration,
@@ -43,8 +45,8 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             hub: HubConfig::default(),
-            loss_in: LossModel::None,
-            loss_out: LossModel::None,
+            link_in: LinkConfig::perfect(),
+            link_out: LinkConfig::perfect(),
             seed: 0,
             linger: Duration::from_secs(30),
             idle: Duration::from_secs(90),

@@ -6,7 +6,7 @@
 
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 mod support;
 
@@ -144,4 +144,72 @@ fn quiet_leaves_nothing_but_the_totals() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(ended.err.lines().count(), 1, "{ended:?}");
     assert!(ended.err.contains("sessions 0, messages 0, "), "{ended:?}");
+}
+
+#[test]
+fn link_simulates_a_network_in_both_directions() {
+    let program = Program::local(&["--link", "delay:60ms", "--seed", "1"]);
+    let begun = Instant::now();
+    assert_eq!(ask(&program.udp(), "PNG 0000"), "ACK 0000");
+    assert!(begun.elapsed() >= Duration::from_millis(120), "{:?}", begun.elapsed());
+    // Streams are not delayed, and the log says so.
+    program.connect().prove();
+    program.end();
+}
+
+#[test]
+fn link_up_and_link_down_are_for_one_direction_and_replace_parts_of_link() {
+    let options = ["--link", "iid:1", "--link-up", "list:1", "--link-down", "list:2+mtu:20", "--seed", "9"];
+    let program = Program::local(&options);
+    let socket = program.udp();
+    socket.send(b"PNG 0000").unwrap();
+    assert_eq!(ask(&socket, "PNG 0002 2"), "ACK 0002 2", "the first is lost on its way up");
+    socket.send(b"PNG 0002 3").unwrap();
+    socket.send(format!("PNG 0030 {}", "x".repeat(29)).as_bytes()).unwrap();
+    assert_eq!(ask(&socket, "PNG 0002 5"), "ACK 0002 5", "lost, and too large, on their way down");
+    let totals = program.end();
+    assert!(totals.contains("dropped in 1 of 5 (requested list:1, realised 20.0 %), "), "{totals}");
+    assert!(totals.contains("out 1 of 4 (requested list:2, realised 25.0 %, too large 1), "), "{totals}");
+}
+
+#[test]
+fn what_is_simulated_is_logged_at_the_start() {
+    for (options, line) in [
+        (vec!["--success", ".5", "--loss-out", ".25"], "simulated loss: 50.0 % in, 25.0 % out, seed 3"),
+        (vec!["--link", "gilbert:.1,5"], "simulated loss: gilbert:0.1,5 in, gilbert:0.1,5 out, seed 3"),
+        (
+            vec!["--profile", "3g", "--link-down", "none"],
+            "simulated loss: iid:0.015+delay:0.125s+rate:750kbit in, 0.0 % out, seed 3",
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        command.args(["--host", "127.0.0.1:0", "--seed", "3"]).args(&options);
+        let program = AnyProgram::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        eventually("it says what it simulates", || program.err().contains(line));
+        let warns = "over TCP nothing is simulated but loss";
+        let more_than_loss = options.contains(&"--profile");
+        eventually("it listens", || program.out().contains("listening on udp://"));
+        program.signal("TERM");
+        let ended = program.wait();
+        assert_eq!((ended.code, ended.err.contains(warns)), (0, more_than_loss), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_link_that_cannot_be_read_is_one_line_and_exit_code_2() {
+    for (options, part) in [
+        (vec!["--link", "bernoulli:.1"], "`bernoulli` is not part of a link; loss models are iid, gilbert, "),
+        (vec!["--link-up", "iid:1.5"], "iid: `1.5` is not a probability: it must not be above 1"),
+        (vec!["--link-down", "delay:-1"], "delay: `-1` is not a duration: it must not be negative"),
+        (vec!["--link", "gilbert:.9,2"], "the least burst is 9"),
+        (vec!["--profile", "5g"], "`5g` is not a profile; there are 3g, edge, wifi, dsl, satellite"),
+        (vec!["--success", ".5", "--link", "iid:.1"], "'--success <P>' cannot be used with"),
+        (vec!["--loss-out", ".5", "--profile", "3g"], "'--loss-out <P>' cannot be used with"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        command.args(["--host", "127.0.0.1:0"]).args(&options);
+        let ended = AnyProgram::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped())).wait();
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.err.contains(part) && ended.err.lines().count() == 1, "{options:?}: {ended:?}");
+    }
 }

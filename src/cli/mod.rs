@@ -9,6 +9,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 pub mod client;
 pub mod lab;
+pub mod link;
 pub mod policy;
 pub mod server;
 

@@ -14,11 +14,12 @@ use rand::rngs::SysRng;
 use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
+use super::link::LinkArgs;
 use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::HubConfig;
-use crate::link::LossModel;
+use crate::link::{LinkConfig, LossModel};
 use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
@@ -52,11 +53,16 @@ pub struct Args {
 
     /// Share of what comes in that is accepted, 0 to 1: of datagrams, and over TCP of tagged requests
     #[arg(long, value_name = "P", default_value = "1", allow_hyphen_values = true)]
+    #[arg(conflicts_with_all = ["link", "link_up", "profile"])]
     success: Probability,
 
     /// Share of what goes out that is lost on purpose, 0 to 1: of datagrams, and over TCP of answers to tagged requests
     #[arg(long, value_name = "P", default_value = "0", allow_hyphen_values = true)]
+    #[arg(conflicts_with_all = ["link", "link_down", "profile"])]
     loss_out: Probability,
+
+    #[command(flatten)]
+    link: LinkArgs,
 
     /// Makes the losses the same in every run [default: drawn, and logged]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
@@ -167,6 +173,7 @@ impl Args {
     ///
     /// Options that are fine one by one and make no sense together, as clap reports them: exit code 2.
     pub fn resolve(self, drawn: u64) -> Result<Plan, clap::Error> {
+        let (link_in, link_out) = self.links()?;
         let first = self.timeout.as_duration();
         let usual = PushTimeouts::default().longest.max(first);
         let longest = self.max_timeout.map_or(usual, PositiveSeconds::as_duration);
@@ -193,8 +200,8 @@ impl Args {
         };
         let config = ServerConfig {
             hub,
-            loss_in: LossModel::from(self.success.complement()),
-            loss_out: LossModel::from(self.loss_out),
+            link_in,
+            link_out,
             seed: self.seed.unwrap_or(drawn),
             linger: self.linger.as_duration(),
             idle: self.idle.as_duration(),
@@ -205,6 +212,19 @@ impl Args {
             bare_udp: self.bare_udp.0,
         };
         Ok(Plan { listen, config })
+    }
+
+    /// The simulated network, to the server and from it. The short forms stand where no other names that direction.
+    fn links(&self) -> Result<(LinkConfig, LinkConfig), clap::Error> {
+        let (mut link_in, mut link_out) = self.link.resolve().map_err(usage)?;
+        let short = |link: &mut LinkConfig, loss: Probability| {
+            if loss != Probability::ZERO {
+                link.loss = LossModel::from(loss);
+            }
+        };
+        short(&mut link_in, self.success.complement());
+        short(&mut link_out, self.loss_out);
+        Ok((link_in, link_out))
     }
 }
 
@@ -245,11 +265,12 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
     let Plan { listen, config } = plan;
+    let listens_on_tcp = listen.tcp;
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let bound = listen.bind()?;
     let signals = Signals::new()?;
     announce(&bound);
-    log_losses(&config);
+    log_losses(&config, listens_on_tcp);
     let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
     match net::serve(engine, signals, |server| log::info!(target: TOTALS, "{}", server.totals())) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
@@ -271,10 +292,23 @@ fn announce(bound: &Bound) {
     }
 }
 
-fn log_losses(config: &ServerConfig) {
-    let percent = |model: &LossModel| model.rate().map_or(0.0, Probability::get) * 100.0;
-    let (lost_in, lost_out) = (percent(&config.loss_in), percent(&config.loss_out));
-    log::info!("simulated loss: {lost_in:.1} % in, {lost_out:.1} % out, seed {}", config.seed);
+fn log_losses(config: &ServerConfig, listens_on_tcp: bool) {
+    let (link_in, link_out) = (shown(&config.link_in), shown(&config.link_out));
+    log::info!("simulated loss: {link_in} in, {link_out} out, seed {}", config.seed);
+    if listens_on_tcp && !(config.link_in.only_loses() && config.link_out.only_loses()) {
+        log::info!("over TCP nothing is simulated but loss, of tagged requests and the answers to them");
+    }
+}
+
+/// A plain loss as a share, all else as it is typed.
+fn shown(link: &LinkConfig) -> String {
+    match &link.loss {
+        loss @ (LossModel::None | LossModel::Bernoulli(_)) if link.only_loses() => {
+            let rate = loss.rate().map_or(0.0, Probability::get);
+            format!("{:.1} %", rate * 100.0)
+        }
+        _ => link.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -312,9 +346,36 @@ mod tests {
     #[test]
     fn success_is_the_share_that_is_not_lost() {
         let config = resolve(&["--success", ".75", "--loss-out", ".5", "--seed", "1"]).unwrap().config;
-        assert_eq!(config.loss_in.rate().unwrap().get(), 0.25);
-        assert_eq!(config.loss_out.rate().unwrap().get(), 0.5);
+        assert_eq!((config.link_in.to_string(), config.link_out.to_string()), texts("iid:0.25", "iid:0.5"));
         assert_eq!(config.seed, 1);
+    }
+
+    fn texts(up: &str, down: &str) -> (String, String) {
+        (up.to_owned(), down.to_owned())
+    }
+
+    #[test]
+    fn a_link_is_what_comes_in_and_goes_out_and_stands_beside_the_short_form_of_the_other_direction() {
+        let links = |line: &[&str]| {
+            let config = resolve(line).unwrap().config;
+            (config.link_in.to_string(), config.link_out.to_string())
+        };
+        assert_eq!(
+            links(&["--link", "iid:.1", "--link-up", "delay:1s"]),
+            texts("iid:0.1+delay:1s", "iid:0.1")
+        );
+        assert_eq!(links(&["--link-up", "list:1", "--loss-out", ".5"]), texts("list:1", "iid:0.5"));
+        assert_eq!(links(&["--success", ".5", "--link-down", "delay:1s"]), texts("iid:0.5", "delay:1s"));
+        assert_eq!(links(&["--profile", "wifi"]).0, "iid:0.002+delay:0.02s+rate:30mbit");
+    }
+
+    #[test]
+    fn a_plain_loss_is_logged_as_a_share_and_all_else_as_its_text() {
+        let shown = |spec: &str| shown(&spec.parse().unwrap());
+        assert_eq!(shown("none"), "0.0 %");
+        assert_eq!(shown("iid:.5"), "50.0 %");
+        assert_eq!(shown("gilbert:.1,5"), "gilbert:0.1,5");
+        assert_eq!(shown("iid:.5+mtu:900"), "iid:0.5+mtu:900");
     }
 
     #[test]
@@ -348,7 +409,12 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_usage_errors() {
-        let lines: [&[&str]; 4] = [
+        let lines: [&[&str]; 9] = [
+            &["--success", ".5", "--link", "delay:1s"],
+            &["--success", ".5", "--link-up", "iid:.1"],
+            &["--success", ".5", "--profile", "3g"],
+            &["--loss-out", ".5", "--link-down", "iid:.1"],
+            &["--loss-out", "0", "--profile", "3g"],
             &["--timeout", "1s", "--max-timeout", "500ms"],
             &["--max-datagram", "575"],
             &["--max-datagram", "65508"],

@@ -83,6 +83,12 @@ impl LinkConfig {
         *self == loss_alone
     }
 
+    /// Whether datagrams may be under way for a time, so that there is a queue that may be full.
+    #[must_use]
+    pub fn queues(&self) -> bool {
+        self.rate.is_some() || self.delay != Delay::ZERO
+    }
+
     /// Whether chance decides anything here.
     pub(super) fn draws(&self) -> bool {
         let chances = [self.duplicate, self.corrupt, self.truncate];

@@ -8,10 +8,11 @@ use crate::link::markov::Chain;
 use crate::units::{Probability, Seconds};
 
 /// Decides which datagrams are lost.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum LossModel {
     /// None is lost; nothing is drawn.
+    #[default]
     None,
     /// Each is lost with this probability, independently of all others.
     Bernoulli(Probability),

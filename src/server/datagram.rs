@@ -26,11 +26,8 @@ const MAX_OUTGOING: usize = 4_096;
 
 /// Input.
 impl Server {
+    /// A datagram has arrived here, through the simulated network if there is one.
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
-        self.totals.datagrams_in += 1;
-        if self.is_lost(now, peer) {
-            return;
-        }
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.totals.malformed += 1;
             return;
@@ -45,14 +42,6 @@ impl Server {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
                 None => self.handle_stranger(now, &stranger, &datagram),
             },
-        }
-    }
-
-    /// The simulated loss, before anything else sees the datagram.
-    fn is_lost(&mut self, now: Instant, peer: Peer) -> bool {
-        match self.place(peer, crate::link::Direction::Up) {
-            Some(place) => self.loss_in.lost(now, place.flow, place.index),
-            None => false,
         }
     }
 
@@ -256,22 +245,9 @@ impl Server {
         }
     }
 
-    /// The next datagram that survives the simulated loss: an answer, or pushes, session by session.
-    pub(super) fn next_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        loop {
-            let transmit = match self.outgoing.pop_front() {
-                Some(answer) => answer,
-                None => self.next_push(now)?,
-            };
-            let lost = match self.place(transmit.peer, crate::link::Direction::Down) {
-                Some(place) => self.loss_out.lost(now, place.flow, place.index),
-                None => false,
-            };
-            if !lost {
-                self.totals.datagrams_out += 1;
-                return Some(transmit);
-            }
-        }
+    /// The next datagram that is to be sent: an answer, or pushes, session by session.
+    pub(super) fn next_datagram(&mut self, now: Instant) -> Option<Transmit> {
+        self.outgoing.pop_front().or_else(|| self.next_push(now))
     }
 
     fn next_push(&mut self, now: Instant) -> Option<Transmit> {

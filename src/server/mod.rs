@@ -2,12 +2,12 @@
 //!
 //! One datagram's way through it, top to bottom:
 //!
-//! 1. `datagram::handle_datagram`: the simulated loss, then [`crate::wire::Datagram::parse`], whole;
+//! 1. `links::enter`: the simulated network; `datagram::handle_datagram`: [`crate::wire::Datagram::parse`], whole;
 //! 2. whose is it: a session's token from the session's address, a cookie, a bare peer, or a stranger;
 //! 3. `requests::execute`: looked up in the dedup window, then done by the [`crate::hub::Hub`];
 //! 4. the hub puts messages into queues and marks their sessions as woken;
 //! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
-//! 6. `datagram::next_transmit`: the simulated loss again, then the engine's socket.
+//! 6. `links::next_transmit`: the simulated network again, then the engine's socket.
 //!
 //! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6.
 
@@ -19,7 +19,7 @@ use rand::CryptoRng;
 
 use crate::config::ServerConfig;
 use crate::hub::{Hub, Path, SessionKey};
-use crate::link::{Direction, Flows, LossModel, Place, Verdicts};
+use crate::link::{Direction, Flows};
 use crate::service::{ConnId, Flow, Peer, Service, Transmit};
 use crate::timers::Timers;
 use crate::wire::Token;
@@ -27,6 +27,7 @@ use crate::wire::Token;
 mod cookie;
 mod datagram;
 mod intake;
+mod links;
 mod patience;
 mod requests;
 mod stream;
@@ -35,6 +36,7 @@ mod undelivered;
 
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 pub use intake::{Batch, StreamIntake};
+use links::Simulated;
 use stream::StreamConn;
 pub use totals::Totals;
 use undelivered::Undelivered;
@@ -58,7 +60,7 @@ enum Owner {
     Drain,
 }
 
-/// Who a simulated loss counts by.
+/// Whose datagrams, or droppable frames, a simulated link counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum FlowKey {
     Conn(ConnId),
@@ -97,8 +99,10 @@ pub struct Server {
     outgoing: VecDeque<Transmit>,
     timers: Timers<Owner>,
     flows: Flows<FlowKey>,
-    loss_in: Verdicts,
-    loss_out: Verdicts,
+    /// The simulated network, to the server.
+    incoming: Simulated,
+    /// And from it.
+    outward: Simulated,
     totals: Totals,
     undelivered: Undelivered,
     draining: Option<Draining>,
@@ -127,8 +131,8 @@ impl Server {
             outgoing: VecDeque::new(),
             timers: Timers::default(),
             flows: Flows::new(),
-            loss_in: Verdicts::new(config.loss_in.clone(), config.seed, Direction::Up),
-            loss_out: Verdicts::new(config.loss_out.clone(), config.seed, Direction::Down),
+            incoming: Simulated::new(&config.link_in, config.seed, Direction::Up),
+            outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
             undelivered: Undelivered::default(),
             draining: None,
@@ -138,12 +142,12 @@ impl Server {
 
     /// The counters so far.
     pub fn totals(&self) -> Totals {
-        let mut totals = self.totals;
+        let mut totals = self.totals.clone();
         totals.hub = self.hub.stats();
         totals.waiting = self.hub.waiting();
         totals.pending_bytes = self.hub.memory();
-        totals.loss_in = totals::Loss::of(&self.loss_in);
-        totals.loss_out = totals::Loss::of(&self.loss_out);
+        totals.loss_in = totals::Loss::of(&self.incoming);
+        totals.loss_out = totals::Loss::of(&self.outward);
         totals
     }
 
@@ -162,29 +166,20 @@ impl Server {
         let maps =
             [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
+        // What is under way on a link is of a flow that is counted above.
         self.hub.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
     pub fn is_settled(&self) -> bool {
-        self.hub.memory() == 0 && self.pushing.is_empty() && self.outgoing.is_empty()
+        self.hub.memory() == 0
+            && self.pushing.is_empty()
+            && self.outgoing.is_empty()
+            && self.is_quiet_outward()
     }
 
     fn is_draining(&self) -> bool {
         self.draining.is_some()
-    }
-
-    /// The place of a peer's next datagram in its flow; `None` where nothing is lost on purpose and nothing is kept.
-    fn place(&mut self, peer: Peer, direction: Direction) -> Option<Place> {
-        self.is_lossy().then(|| self.flows.next(&FlowKey::Peer(peer), direction))
-    }
-
-    fn flow_of(&mut self, conn: ConnId) -> u64 {
-        if self.is_lossy() { self.flows.next(&FlowKey::Conn(conn), Direction::Up).flow } else { 0 }
-    }
-
-    fn is_lossy(&self) -> bool {
-        self.config.loss_in != LossModel::None || self.config.loss_out != LossModel::None
     }
 
     /// Hands the sessions that the hub has woken to whoever writes for them.
@@ -297,7 +292,7 @@ impl Service for Server {
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
-        self.handle_datagram(now, peer, bytes);
+        self.enter(now, peer, bytes);
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
@@ -309,6 +304,7 @@ impl Service for Server {
     }
 
     fn timeout(&mut self, now: Instant) {
+        self.arrive(now);
         while let Some(owner) = self.timers.pop_due(now) {
             match owner {
                 Owner::Conn(conn) => self.conn_timeout(now, conn),
@@ -320,7 +316,8 @@ impl Service for Server {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let links = [self.incoming.poll_timeout(), self.outward.poll_timeout()];
+        links.into_iter().chain([self.timers.next()]).flatten().min()
     }
 
     fn poll_wake(&mut self) -> Option<ConnId> {
@@ -359,7 +356,9 @@ impl Service for Server {
     fn is_finished(&self) -> bool {
         match self.draining {
             None => false,
-            Some(Draining::Underway) => self.hub.is_empty() && self.conns.is_empty(),
+            Some(Draining::Underway) => {
+                self.hub.is_empty() && self.conns.is_empty() && self.is_quiet_outward()
+            }
             Some(Draining::Over) => true,
         }
     }

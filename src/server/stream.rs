@@ -74,17 +74,17 @@ impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
         let flow = self.flow_of(conn);
         // Every connection's half counts from one beginning.
-        self.loss_in.begin(now);
+        self.incoming.verdicts.begin(now);
         self.conns.insert(conn, StreamConn::new(now, addr, flow));
         if self.is_draining() {
             self.part(conn);
         }
         self.arm_conn(conn);
-        StreamIntake::new(self.config.max_message, self.loss_in.sibling(), flow)
+        StreamIntake::new(self.config.max_message, self.incoming.verdicts.sibling(), flow)
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
-        self.loss_in.count(batch.seen, batch.dropped);
+        self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
         if let Some(state) = self.conns.get_mut(&conn) {
             state.backlog.push_back(batch);
@@ -172,7 +172,7 @@ impl Server {
         if frame.id.is_some() && frame.verb.is_request() {
             let index = state.answers_sent;
             state.answers_sent += 1;
-            if self.loss_out.lost(now, state.flow, index) {
+            if self.outward.verdicts.lost(now, state.flow, index) {
                 return;
             }
         }

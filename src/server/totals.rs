@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use super::links::Simulated;
 use crate::hub::HubStats;
-use crate::link::Verdicts;
-use crate::units::Probability;
+use crate::link::{LinkConfig, LossModel};
 
 /// The counters of a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Sessions, messages and gaps.
     pub hub: HubStats,
@@ -34,32 +34,51 @@ pub struct Totals {
 }
 
 /// Simulated loss, as requested and as it turned out.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loss {
-    /// The rate asked for, 0 to 1.
-    pub requested: f64,
+    /// What was asked for.
+    pub requested: LossModel,
     /// Datagrams, or droppable frames of streams, that were judged.
     pub seen: u64,
-    /// How many of them were dropped.
+    /// How many of them were lost.
     pub dropped: u64,
+    /// Datagrams that were larger than the simulated link takes; `None` where it takes any.
+    pub too_large: Option<u64>,
+    /// Datagrams that found a queue full; `None` where datagrams pass at once.
+    pub queue_full: Option<u64>,
 }
 
 impl Loss {
-    pub(super) fn of(verdicts: &Verdicts) -> Self {
+    pub(super) fn of(simulated: &Simulated) -> Self {
+        let verdicts = &simulated.verdicts;
+        let stats = simulated.link().map(|link| (link.config(), link.stats()));
+        let (sent, lost) = stats.map_or((0, 0), |(_, stats)| (stats.sent, stats.lost));
+        let limits_size = |config: &LinkConfig| config.mtu.is_some();
         Self {
-            requested: verdicts.model().rate().map_or(0.0, Probability::get),
-            seen: verdicts.seen_count(),
-            dropped: verdicts.lost_count(),
+            requested: verdicts.model().clone(),
+            seen: verdicts.seen_count() + sent,
+            dropped: verdicts.lost_count() + lost,
+            too_large: stats.filter(|(config, _)| limits_size(config)).map(|(_, stats)| stats.too_large),
+            queue_full: stats.filter(|(config, _)| config.queues()).map(|(_, stats)| stats.overflowed),
         }
     }
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} (requested {:.1} %", self.dropped, self.seen, self.requested * 100.0)?;
+        write!(f, "{} of {} (requested ", self.dropped, self.seen)?;
+        match self.requested.rate() {
+            Some(rate) => write!(f, "{:.1} %", rate.get() * 100.0)?,
+            None => self.requested.fmt(f)?,
+        }
         if self.seen > 0 {
             let realised = self.dropped as f64 * 100.0 / self.seen as f64;
             write!(f, ", realised {realised:.1} %")?;
+        }
+        for (what, count) in [("too large", self.too_large), ("queue full", self.queue_full)] {
+            if let Some(count) = count {
+                write!(f, ", {what} {count}")?;
+            }
         }
         f.write_str(")")
     }
@@ -83,9 +102,24 @@ impl fmt::Display for Totals {
 mod tests {
     use super::*;
 
+    fn requested(spec: &str) -> Loss {
+        Loss { requested: spec.parse::<LinkConfig>().unwrap().loss, ..Loss::default() }
+    }
+
+    #[test]
+    fn a_model_without_a_rate_is_named_and_other_drops_are_shown_where_they_can_happen() {
+        let list = Loss { seen: 4, dropped: 2, ..requested("list:1,3") };
+        assert_eq!(list.to_string(), "2 of 4 (requested list:1,3, realised 50.0 %)");
+        let limited = Loss { seen: 4, too_large: Some(1), queue_full: Some(0), ..requested("gilbert:.25,2") };
+        assert_eq!(
+            limited.to_string(),
+            "0 of 4 (requested 25.0 %, realised 0.0 %, too large 1, queue full 0)"
+        );
+    }
+
     #[test]
     fn the_totals_are_one_line_and_a_rate_that_was_not_measured_is_not_shown() {
-        let loss_in = Loss { requested: 0.5, seen: 14, dropped: 6 };
+        let loss_in = Loss { seen: 14, dropped: 6, ..requested("iid:.5") };
         let totals = Totals { datagrams_in: 14, datagrams_out: 8, loss_in, repeats: 2, ..Totals::default() };
         assert_eq!(
             totals.to_string(),

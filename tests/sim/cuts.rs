@@ -6,16 +6,16 @@ use std::time::Instant;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
-use sayagain::link::{LinkConfig, LossModel};
+use sayagain::link::LinkConfig;
 use sayagain::reliable::Outcome;
 use sayagain::sim::{Fate, Sim};
 
-use crate::support::{doubling, messages, ms, outcomes, probability, secs};
+use crate::support::{doubling, losing, messages, ms, outcomes, secs};
 
 /// Ada sends bob `count` messages; about every 40th write, either way, cuts a connection.
 fn story(seed: u64, count: usize) {
-    let loss = LossModel::from(probability(0.2));
-    let server = ServerConfig { loss_in: loss.clone(), loss_out: loss, seed, ..ServerConfig::default() };
+    let link = losing(0.2);
+    let server = ServerConfig { link_in: link.clone(), link_out: link, seed, ..ServerConfig::default() };
     let mut sim = Sim::new(Instant::now(), server, LinkConfig::perfect(), LinkConfig::perfect(), seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     sim.set_filter(Box::new(

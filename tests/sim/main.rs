@@ -12,6 +12,7 @@ mod cuts;
 mod datagrams;
 mod desk;
 mod floods;
+mod links;
 mod noise;
 mod protocol_doc;
 mod rooms;

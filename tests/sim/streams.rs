@@ -6,13 +6,13 @@ use std::rc::Rc;
 use sayagain::client::{Closed, Event};
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::hub::HubConfig;
-use sayagain::link::{Direction, LossModel};
+use sayagain::link::Direction;
 use sayagain::reliable::{Backoff, Outcome};
 use sayagain::service::Service;
 use sayagain::sim::Fate;
 
 use crate::desk::{Desk, addr, nonce, reg, register, snd};
-use crate::support::{doubling, messages, ms, outcomes, patient, probability, quiet, secs, with_server};
+use crate::support::{doubling, losing, messages, ms, outcomes, patient, quiet, secs, with_server};
 
 #[test]
 fn the_protocol_of_asio_chatserver_byte_for_byte() {
@@ -341,10 +341,10 @@ fn a_client_whose_server_has_restarted_reports_what_was_in_flight_as_unknown_and
 
 #[test]
 fn on_a_stream_only_tagged_requests_and_their_answers_are_lost_and_repeats_make_them_good() {
-    let half = LossModel::from(probability(0.5));
+    let half = losing(0.5);
     let mut sim = with_server(ServerConfig {
-        loss_in: half.clone(),
-        loss_out: half,
+        link_in: half.clone(),
+        link_out: half,
         seed: 5,
         ..ServerConfig::default()
     });
@@ -359,8 +359,7 @@ fn on_a_stream_only_tagged_requests_and_their_answers_are_lost_and_repeats_make_
     let totals = sim.server().totals();
     let share = totals.loss_in.dropped as f64 / totals.loss_in.seen as f64;
     assert!(totals.loss_in.seen > 300 && (0.4..0.6).contains(&share), "{totals}");
-    let mut desk =
-        Desk::new(ServerConfig { loss_in: LossModel::from(probability(1.0)), ..ServerConfig::default() });
+    let mut desk = Desk::new(ServerConfig { link_in: losing(1.0), ..ServerConfig::default() });
     let untagged = desk.connect();
     assert_eq!(
         desk.say(untagged, "PNG 0003 hi"),

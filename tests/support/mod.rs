@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::link::LossModel;
+use sayagain::link::{LinkConfig, LossModel};
 use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
 use sayagain::service::{ConnId, Intake as _, Peer, Service};
@@ -52,7 +52,7 @@ enum Order {
 }
 
 /// What a server can be asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Report {
     /// Its counters.
     pub(crate) totals: Totals,
@@ -69,8 +69,9 @@ impl TestServer {
     /// Starts a server that loses this part of what comes and of what goes.
     pub(crate) fn lossy(rate: f64, seed: u64) -> Self {
         let loss = LossModel::from(Probability::new(rate).unwrap());
+        let link = LinkConfig { loss, ..LinkConfig::perfect() };
         let mut config =
-            ServerConfig { loss_in: loss.clone(), loss_out: loss, seed, ..ServerConfig::default() };
+            ServerConfig { link_in: link.clone(), link_out: link, seed, ..ServerConfig::default() };
         // As impatient as the clients of these tests, which would wait for minutes otherwise.
         config.hub.push_timeouts =
             PushTimeouts { first: Duration::from_millis(20), longest: Duration::from_millis(50) };

@@ -1,0 +1,120 @@
+//! The network that is simulated in front of the server: whole for datagrams, losses alone for streams.
+
+use std::time::Instant;
+
+use super::{FlowKey, Server};
+use crate::link::{Direction, Link, LinkConfig, Payload, Place, Verdicts};
+use crate::service::{ConnId, Peer, Transmit};
+
+impl Payload for Transmit {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+/// One direction of it.
+#[derive(Debug)]
+pub(super) struct Simulated {
+    /// Loses requests and answers on streams, and datagrams where losing is all that happens to them.
+    pub(super) verdicts: Verdicts,
+    /// Does more than that to datagrams; only then are they copied and kept.
+    link: Option<Box<Link<Transmit>>>,
+}
+
+impl Simulated {
+    pub(super) fn new(config: &LinkConfig, seed: u64, direction: Direction) -> Self {
+        let link = (!config.only_loses()).then(|| Box::new(Link::new(config.clone(), seed, direction)));
+        Self { verdicts: Verdicts::new(config.loss.clone(), seed, direction), link }
+    }
+
+    /// Whether it leaves everything as it is.
+    fn is_perfect(&self) -> bool {
+        self.link.is_none() && self.verdicts.model().is_none()
+    }
+
+    /// A datagram goes in; what comes out at once is returned, what comes out later is [received](Simulated::receive).
+    fn send(&mut self, now: Instant, place: Place, transmit: Transmit) -> Option<Transmit> {
+        match &mut self.link {
+            None => (!self.verdicts.lost(now, place.flow, place.index)).then_some(transmit),
+            Some(link) => {
+                link.send(now, place.flow, transmit);
+                link.recv(now)
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Instant) -> Option<Transmit> {
+        self.link.as_mut()?.recv(now)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.link.as_ref()?.poll_timeout()
+    }
+
+    pub(super) fn link(&self) -> Option<&Link<Transmit>> {
+        self.link.as_deref()
+    }
+}
+
+/// Datagrams on their way through it.
+impl Server {
+    /// A datagram has come in from outside.
+    pub(super) fn enter(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.totals.datagrams_in += 1;
+        let Some(place) = self.place(peer, Direction::Up) else {
+            return self.handle_datagram(now, peer, bytes);
+        };
+        if self.incoming.link.is_none() {
+            if !self.incoming.verdicts.lost(now, place.flow, place.index) {
+                self.handle_datagram(now, peer, bytes);
+            }
+            return;
+        }
+        let arrived = self.incoming.send(now, place, Transmit { peer, bytes: bytes.to_vec() });
+        if let Some(Transmit { peer, bytes }) = arrived {
+            self.handle_datagram(now, peer, &bytes);
+        }
+        self.arrive(now);
+    }
+
+    /// Takes in what is due after its delay.
+    pub(super) fn arrive(&mut self, now: Instant) {
+        while let Some(Transmit { peer, bytes }) = self.incoming.receive(now) {
+            self.handle_datagram(now, peer, &bytes);
+        }
+    }
+
+    /// The next datagram that leaves the server.
+    pub(super) fn next_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let transmit = loop {
+            if let Some(due) = self.outward.receive(now) {
+                break due;
+            }
+            let next = self.next_datagram(now)?;
+            let Some(place) = self.place(next.peer, Direction::Down) else { break next };
+            if let Some(passed) = self.outward.send(now, place, next) {
+                break passed;
+            }
+        };
+        self.totals.datagrams_out += 1;
+        Some(transmit)
+    }
+
+    /// Whether no datagram is under way to a peer.
+    pub(super) fn is_quiet_outward(&self) -> bool {
+        self.outward.poll_timeout().is_none()
+    }
+
+    /// The place of a peer's next datagram in its flow; `None` where nothing is simulated and nothing is kept.
+    fn place(&mut self, peer: Peer, direction: Direction) -> Option<Place> {
+        self.simulates().then(|| self.flows.next(&FlowKey::Peer(peer), direction))
+    }
+
+    pub(super) fn flow_of(&mut self, conn: ConnId) -> u64 {
+        if self.simulates() { self.flows.next(&FlowKey::Conn(conn), Direction::Up).flow } else { 0 }
+    }
+
+    fn simulates(&self) -> bool {
+        !self.incoming.is_perfect() || !self.outward.is_perfect()
+    }
+}
