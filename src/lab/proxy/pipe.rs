@@ -237,7 +237,9 @@ mod tests {
     #[test]
     fn no_byte_is_missing_whatever_is_lost() {
         let bytes = pattern(300_000);
-        for link in ["iid:.5", "gilbert:.3,2+delay:20ms,10ms", "iid:.1+rate:10mbit", "blackhole:.1,.05+rate:10mbit"] {
+        for link in
+            ["iid:.5", "gilbert:.3,2+delay:20ms,10ms", "iid:.1+rate:10mbit", "blackhole:.1,.05+rate:10mbit"]
+        {
             let mut judge = judge(link);
             let (came, _, pipe) = carry(&mut judge, &bytes);
             assert!(came == bytes && pipe.is_finished(), "{link}");
