@@ -21,9 +21,12 @@
 //! report     one page of them
 //! ladder     one exchange, datagram by datagram, as text and picture
 //! policy     when a policy sends and gives up at the latest, and what that costs
+//! proxy      relays for datagrams and streams, and what can be asked of them
+//! api        the same over HTTP
 //! files      files that are written whole or not at all
 //! ```
 
+pub(crate) mod api;
 pub mod assertion;
 pub mod axis;
 pub mod column;
@@ -35,6 +38,7 @@ pub mod plan;
 pub mod plot;
 pub mod point;
 pub mod policy;
+pub mod proxy;
 pub mod real;
 pub mod report;
 pub mod row;

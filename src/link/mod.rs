@@ -137,8 +137,13 @@ impl<T: Payload> Link<T> {
     ///
     /// Its index is the number of datagrams of that flow that entered before it. A flow that has been forgotten, since
     /// [`MAX_FLOWS`] others were used after it, begins at 0 again.
-    pub fn send(&mut self, now: Instant, flow: u64, mut item: T) -> Decision {
+    pub fn send(&mut self, now: Instant, flow: u64, item: T) -> Decision {
         let place = Place { flow, index: self.take_index(flow) };
+        self.send_at(now, place, item)
+    }
+
+    /// [`Link::send`] for who counts the datagrams of each flow: this is the one of that place.
+    pub fn send_at(&mut self, now: Instant, place: Place, mut item: T) -> Decision {
         let fate = match &self.script {
             Some(script) => script.fate(self.direction, place),
             None => self.decide(now, place, item.bytes().len()),

@@ -4,12 +4,14 @@
 //! [`connect`] a client.
 //!
 //! ```text
+//! api      the HTTP door of the lab's API
 //! connect  a client with its sockets, for whoever uses it
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
 //! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per TCP connection, and what it shares with its writers
 //! udp      one task per UDP socket
+//! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
 //! trial    a client behind links on a socket, for the lab
 //! rt       the runtime: tasks, timers, the clock
@@ -17,9 +19,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
 
+pub mod api;
 pub mod connect;
 pub mod engine;
 pub mod listen;
+pub mod relay;
 pub mod signals;
 
 mod rt;

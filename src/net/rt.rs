@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures::future::{Either, select};
+use futures::future::{AbortHandle, Either, abortable, select};
 
 /// A task that runs by itself; dropping this handle lets it run on.
 #[derive(Debug)]
@@ -55,4 +55,23 @@ pub(crate) async fn before<T>(at: Instant, future: impl Future<Output = T>) -> O
         Either::Left((value, _)) => Some(value),
         Either::Right(_) => None,
     }
+}
+
+/// A task that ends when this is dropped, at its next wait at the latest.
+#[derive(Debug)]
+pub(crate) struct Guard(AbortHandle);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts a task that lives as long as its guard.
+pub(crate) fn spawn_guarded(future: impl Future<Output = ()> + Send + 'static) -> Guard {
+    let (future, handle) = abortable(future);
+    drop(spawn(async {
+        let _ = future.await;
+    }));
+    Guard(handle)
 }

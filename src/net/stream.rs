@@ -30,7 +30,7 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The first and the longest pause when the system has no room for another connection.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// How many connections are accepted before others get their turn.
 const ACCEPTED_AT_ONCE: u32 = 64;
@@ -200,7 +200,7 @@ pub(super) async fn accept<S: Service + 'static>(core: Arc<Core<S>>, listener: A
 }
 
 /// Whether an error is about a connection that came and went, not about the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
         PermissionDenied, TimedOut,

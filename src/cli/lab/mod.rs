@@ -11,6 +11,7 @@ mod ladder;
 mod output;
 mod plot;
 mod policy;
+mod proxy;
 mod report;
 mod sweep;
 
@@ -45,6 +46,8 @@ enum Command {
     Ladder(Box<ladder::Args>),
     /// Tell what a retry policy does: when it sends and gives up, what it costs, how likely it succeeds
     Policy(policy::Args),
+    /// Relay for any UDP or TCP program, over a link that loses, delays and damages
+    Proxy(Box<proxy::Args>),
 }
 
 /// Why a command of the lab did not do its work.
@@ -69,6 +72,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Ladder(args) => ladder::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
+        Command::Proxy(args) => proxy::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }

@@ -1,0 +1,314 @@
+//! `lab proxy`: a lossy relay in front of any UDP or TCP program.
+
+#![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use log::LevelFilter;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use serde_json::json;
+
+use super::LabError;
+use crate::cli::link::LinkArgs;
+use crate::cli::{HostPort, TOTALS, exit};
+use crate::escape::escape_short;
+use crate::lab::proxy::address::Address;
+use crate::lab::proxy::control::NewProxy;
+use crate::lab::proxy::record::{self, Header, Replay};
+use crate::lab::proxy::rule::Rule;
+use crate::lab::proxy::totals::{Kind, ProxyTotals};
+use crate::link::LinkConfig;
+use crate::net::Signals;
+use crate::net::api::ApiDoor;
+use crate::net::listen::Scheme;
+use crate::net::relay::{self, Prepared, Recorder, Settings};
+use crate::units::{PositiveSeconds, Probability};
+
+const AFTER_HELP: &str = "\
+Datagrams: each client address is a flow, with its own socket towards the upstream. Streams: a lost segment is a stall as long \
+as TCP's retransmission timeout (200 ms, doubled for each further loss); no byte is ever missing.
+
+SIGINT or SIGTERM ends it with its totals and exit code 0. SIGUSR1 logs the totals.";
+
+/// The options of `lab proxy`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, 0.0.0.0 or [::] lets others in, port 0
+    /// takes a free one; may repeat
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
+    listen: Vec<Address>,
+
+    /// Where to relay to, of the same scheme: the first --listen to the first --to, and so on
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
+    to: Vec<Address>,
+
+    #[command(flatten)]
+    links: LinkArgs,
+
+    /// Makes the impairments the same in every run [default: drawn, and logged]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    seed: Option<u64>,
+
+    /// Impairs only datagrams for which this holds: size>200, size<=100, first=4001 (hex), first=\"TEXT\"; up: or down:
+    /// before it is about one direction; may repeat, then all must hold
+    #[arg(long = "match", value_name = "RULE")]
+    rules: Vec<Rule>,
+
+    /// Writes every decision to a file, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Decides what was recorded in that file, instead of by --link and --seed
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    replay: Option<PathBuf>,
+
+    /// Where to serve an HTTP API with toxiproxy's shapes, for changes while it runs
+    #[arg(long, value_name = "HOST:PORT")]
+    api: Option<HostPort>,
+
+    /// Most clients, or connections, of each proxy at once
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
+    max_flows: u32,
+
+    /// How long a client over UDP is remembered when nothing passes either way
+    #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
+    idle: PositiveSeconds,
+
+    /// The totals as one JSON object on standard output, at the end
+    #[arg(long)]
+    json: bool,
+
+    /// Log more: each client as it comes
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log errors only, and the totals
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What was typed, checked and complete.
+#[derive(Debug)]
+struct Plan {
+    wanted: Vec<NewProxy>,
+    up: LinkConfig,
+    down: LinkConfig,
+    seed: u64,
+}
+
+impl Args {
+    fn resolve(&self) -> Result<Plan, LabError> {
+        let (up, down) = self.links.resolve().map_err(LabError::Usage)?;
+        if self.listen.len() != self.to.len() {
+            let (listen, to) = (self.listen.len(), self.to.len());
+            return Err(LabError::Usage(format!(
+                "--listen and --to come in pairs, and there are {listen} and {to} of them"
+            )));
+        }
+        if self.replay.is_some() && (&up, &down) != (&LinkConfig::perfect(), &LinkConfig::perfect()) {
+            return Err(LabError::Usage(
+                "--replay decides all by itself: leave out --link and --profile".to_owned(),
+            ));
+        }
+        let pair = |(listen, to)| self.pair(listen, to, &up, &down);
+        let wanted = self.listen.iter().zip(&self.to).map(pair).collect::<Result<_, _>>()?;
+        let seed = self.seed.map_or_else(draw_seed, Ok)?;
+        Ok(Plan { wanted, up, down, seed })
+    }
+
+    fn pair(
+        &self,
+        listen: &Address,
+        to: &Address,
+        up: &LinkConfig,
+        down: &LinkConfig,
+    ) -> Result<NewProxy, LabError> {
+        if listen.scheme != to.scheme {
+            return Err(LabError::Usage(format!(
+                "cannot relay from {listen} to {to}: both must be udp or both tcp"
+            )));
+        }
+        if to.at.port == 0 {
+            return Err(LabError::Usage(format!("cannot relay to {to}: its port is 0")));
+        }
+        let (listen, upstream) = (listen.to_string(), to.to_string());
+        Ok(NewProxy { name: None, listen, upstream, enabled: true, up: up.clone(), down: down.clone() })
+    }
+
+    fn settings(
+        &self,
+        seed: u64,
+        recorder: Option<Arc<Recorder>>,
+        replay: Option<BTreeMap<String, Replay>>,
+    ) -> Settings {
+        Settings {
+            seed,
+            max_flows: usize::try_from(self.max_flows).unwrap_or(usize::MAX),
+            idle: self.idle.as_duration(),
+            rules: self.rules.clone(),
+            recorder,
+            replay,
+        }
+    }
+
+    /// Says what the links are, and what of them does nothing here.
+    fn log(&self, plan: &Plan) {
+        match &self.replay {
+            Some(path) => log::info!("replaying {}", shown(path)),
+            None => log::info!("seed {}, up {}, down {}", plan.seed, plan.up, plan.down),
+        }
+        if self.listen.iter().any(|listen| listen.scheme == Scheme::Tcp) {
+            let mut ignored = ignored_above_tcp([&plan.up, &plan.down]);
+            ignored.extend((!self.rules.is_empty()).then_some("--match"));
+            if !ignored.is_empty() {
+                log::warn!(
+                    "above TCP there are no datagrams: {} has no effect on tcp://",
+                    ignored.join(", ")
+                );
+            }
+        }
+    }
+}
+
+/// The parts of links that do nothing to a stream.
+fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
+    let any = |is_there: fn(&LinkConfig) -> bool| links.into_iter().any(is_there);
+    let parts = [
+        ("duplicate", any(|link| link.duplicate != Probability::ZERO)),
+        ("corrupt", any(|link| link.corrupt != Probability::ZERO)),
+        ("truncate", any(|link| link.truncate != Probability::ZERO)),
+        ("mtu", any(|link| link.mtu.is_some())),
+    ];
+    parts.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+}
+
+/// Relays until asked to end.
+pub(super) fn run(args: &Args) -> Result<u8, LabError> {
+    crate::cli::start_logging(LevelFilter::Info, args.verbose, args.quiet);
+    let plan = args.resolve()?;
+    let replay = args.replay.as_deref().map(read_replay).transpose()?;
+    let prepared = relay::prepare(plan.wanted.clone()).map_err(failed)?;
+    let api = args.api.as_ref().map(|at| ApiDoor::bind(&at.host, at.port)).transpose().map_err(failed)?;
+    let signals = Signals::new().map_err(failed)?;
+    // The last that can fail for reasons of somebody else: where anything is in the way, no file is made.
+    let recorder = args.record.as_deref().map(|path| create_record(path, &plan)).transpose()?;
+    let lines = announcement(&prepared, api.as_ref());
+    let relays =
+        relay::begin(args.settings(plan.seed, recorder.clone(), replay), prepared).map_err(failed)?;
+    if let Some(api) = api {
+        api.start(relays.clone());
+    }
+    args.log(&plan);
+    print(&lines);
+    let is_live = io::stderr().is_terminal() && !args.quiet;
+    relay::run(&relays, signals, report, is_live.then_some(show));
+    let record = recorder.map(|recorder| recorder.finish());
+    if args.json {
+        print(&format!("{}\n", to_json(plan.seed, &relays.totals(), record.as_ref())));
+    }
+    record.map_or(Ok(exit::OK), |record| tell_record(&record))
+}
+
+fn failed(error: impl ToString) -> LabError {
+    LabError::Failed(error.to_string())
+}
+
+fn draw_seed() -> Result<u64, LabError> {
+    SysRng.try_next_u64().map_err(|error| LabError::Failed(format!("the system has no randomness: {error}")))
+}
+
+fn shown(path: &Path) -> String {
+    escape_short(path.as_os_str().as_encoded_bytes(), 200).into_owned()
+}
+
+fn read_replay(path: &Path) -> Result<BTreeMap<String, Replay>, LabError> {
+    let cannot = |why: String| LabError::Failed(format!("cannot replay {}: {why}", shown(path)));
+    let bytes = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| cannot("it is not text".to_owned()))?;
+    let recorded = record::read(&text).map_err(|error| cannot(error.to_string()))?;
+    Ok(recorded.into_iter().map(|(proxy, notes)| (proxy, notes.into_iter().collect())).collect())
+}
+
+fn create_record(path: &Path, plan: &Plan) -> Result<Arc<Recorder>, LabError> {
+    let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let (link_up, link_down) = (plan.up.to_string(), plan.down.to_string());
+    let header = Header { command, seed: plan.seed, link_up, link_down };
+    let cannot = |error: io::Error| LabError::Failed(format!("cannot write {}: {error}", shown(path)));
+    Recorder::create(path, &header).map(Arc::new).map_err(cannot)
+}
+
+/// A line per socket.
+fn announcement(prepared: &[Prepared], api: Option<&ApiDoor>) -> String {
+    let listening = prepared.iter().flat_map(Prepared::endpoints).map(|at| format!("listening on {at}\n"));
+    let api = api.into_iter().flat_map(ApiDoor::endpoints).map(|at| format!("api on http://{}\n", at.addr));
+    listening.chain(api).collect()
+}
+
+/// Prints on standard output. Nobody has to be reading it.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        log::warn!("cannot print: {error}");
+    }
+}
+
+fn report(totals: &[ProxyTotals]) {
+    for proxy in totals {
+        log::info!(target: TOTALS, "{proxy}");
+    }
+}
+
+/// One line on a terminal, which the next one overwrites.
+fn show(totals: &[ProxyTotals]) {
+    let shown: Vec<String> = totals.iter().map(brief).collect();
+    let _ = write!(io::stderr(), "\x1b[2K{}\r", shown.join(" | "));
+}
+
+fn brief(proxy: &ProxyTotals) -> String {
+    let percent =
+        |part: Option<f64>| part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}", part * 100.0));
+    match &proxy.kind {
+        Kind::Datagrams { open, up, down, .. } => format!(
+            "{}: {open} flows, up {} ({}/{} % lost), down {} ({}/{} % lost)",
+            proxy.name,
+            up.datagrams,
+            percent(up.realised()),
+            percent(up.requested),
+            down.datagrams,
+            percent(down.realised()),
+            percent(down.requested)
+        ),
+        Kind::Streams { open, up, down, .. } => format!(
+            "{}: {open} connections, up {} bytes, {} stalls, down {} bytes, {} stalls",
+            proxy.name, up.bytes, up.lost, down.bytes, down.lost
+        ),
+    }
+}
+
+fn to_json(seed: u64, totals: &[ProxyTotals], record: Option<&relay::Recorded>) -> serde_json::Value {
+    let proxies: Vec<_> = totals.iter().map(ProxyTotals::to_json).collect();
+    let record = record.map(|record| json!({ "written": record.written, "dropped": record.dropped }));
+    json!({ "version": env!("CARGO_PKG_VERSION"), "seed": seed, "proxies": proxies, "record": record })
+}
+
+/// Says what is missing from the record.
+fn tell_record(record: &relay::Recorded) -> Result<u8, LabError> {
+    if let Some(error) = &record.failure {
+        return Err(LabError::Failed(format!(
+            "the record is incomplete, {} decisions are missing: {error}",
+            record.dropped
+        )));
+    }
+    if record.dropped > 0 {
+        log::warn!("the record is incomplete: {} decisions came too fast for the disk", record.dropped);
+    }
+    Ok(exit::OK)
+}

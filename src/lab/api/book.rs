@@ -1,0 +1,258 @@
+//! What is known of a proxy here and not there: its base links and its toxics; and what a body wants of one.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::effect;
+use super::error::ApiError;
+use super::fields::Fields;
+use super::toxic::{Toxic, checked};
+use crate::escape::escape_short;
+use crate::lab::proxy::control::ProxyState;
+use crate::link::{Direction, LinkConfig};
+
+/// How many toxics a proxy may have.
+const MAX_TOXICS: usize = 32;
+
+/// How long an address or a link's text may be, in bytes.
+const MAX_TEXT: usize = 2_048;
+
+/// A proxy's base links and toxics.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Book {
+    /// Whether the proxy carries streams: `tcp://`.
+    is_stream: bool,
+    up: LinkConfig,
+    down: LinkConfig,
+    /// In the order in which they were added.
+    toxics: Vec<Toxic>,
+}
+
+impl Book {
+    /// Of a proxy that was made elsewhere, on the command line for instance: its links are its base links.
+    pub(super) fn of(state: &ProxyState) -> Self {
+        let (up, down) = (state.up.clone(), state.down.clone());
+        Self { is_stream: is_stream(&state.listen), up, down, toxics: Vec::new() }
+    }
+
+    /// Of a proxy that is to be.
+    pub(super) fn wanted(wanted: &Wanted) -> Result<Self, ApiError> {
+        let link = |given: &Option<LinkConfig>| given.clone().unwrap_or_else(LinkConfig::perfect);
+        let (up, down) = (link(&wanted.up), link(&wanted.down));
+        let is_stream = wanted.listen.as_deref().is_none_or(is_stream);
+        let book = Self { is_stream, up, down, toxics: Vec::new() };
+        wanted.toxics.iter().try_fold(book, |book, toxic| book.with(toxic.clone()))
+    }
+
+    /// Takes over the scheme and the base links that are wanted.
+    pub(super) fn rebase(&mut self, wanted: &Wanted) {
+        self.is_stream = wanted.listen.as_deref().map_or(self.is_stream, is_stream);
+        for (own, given) in [(&mut self.up, &wanted.up), (&mut self.down, &wanted.down)] {
+            if let Some(given) = given {
+                own.clone_from(given);
+            }
+        }
+    }
+
+    /// What the two directions do, toxics and all.
+    ///
+    /// # Errors
+    ///
+    /// 400 for toxics that do not go together.
+    pub(super) fn links(&self) -> Result<(LinkConfig, LinkConfig), ApiError> {
+        Ok((self.link(Direction::Up)?, self.link(Direction::Down)?))
+    }
+
+    fn link(&self, stream: Direction) -> Result<LinkConfig, ApiError> {
+        let base = match stream {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        let mut toxics = self.toxics.iter().filter(|toxic| toxic.stream == stream);
+        toxics.try_fold(base.clone(), |link, toxic| effect::add(&link, toxic, self.is_stream))
+    }
+
+    /// With one toxic more.
+    pub(super) fn with(&self, toxic: Toxic) -> Result<Self, ApiError> {
+        if self.toxic(&toxic.name).is_ok() {
+            return Err(ApiError::new(409, "toxic already exists"));
+        }
+        if self.toxics.len() >= MAX_TOXICS {
+            return Err(ApiError::new(400, format!("a proxy has at most {MAX_TOXICS} toxics")));
+        }
+        let mut book = self.clone();
+        book.toxics.push(toxic);
+        Ok(book)
+    }
+
+    /// With `toxic` in place of the one of its name.
+    pub(super) fn with_changed(&self, toxic: Toxic) -> Self {
+        let mut book = self.clone();
+        for old in book.toxics.iter_mut().filter(|old| old.name == toxic.name) {
+            old.clone_from(&toxic);
+        }
+        book
+    }
+
+    /// Without the toxic of that name.
+    pub(super) fn without(&self, name: &str) -> Result<Self, ApiError> {
+        self.toxic(name)?;
+        let mut book = self.clone();
+        book.toxics.retain(|toxic| toxic.name != name);
+        Ok(book)
+    }
+
+    /// With the base links alone.
+    pub(super) fn without_toxics(&self) -> Self {
+        Self { toxics: Vec::new(), ..self.clone() }
+    }
+
+    /// The toxic of that name.
+    pub(super) fn toxic(&self, name: &str) -> Result<&Toxic, ApiError> {
+        self.toxics.iter().find(|toxic| toxic.name == name).ok_or_else(ApiError::no_toxic)
+    }
+
+    /// The toxics as clients read them, those of `upstream` first.
+    pub(super) fn toxics_json(&self) -> Value {
+        let of = |stream| self.toxics.iter().filter(move |toxic| toxic.stream == stream).map(Toxic::json);
+        Value::Array(of(Direction::Up).chain(of(Direction::Down)).collect())
+    }
+
+    /// The proxy as clients read it.
+    pub(super) fn json(&self, state: &ProxyState) -> Value {
+        json!({
+            "name": state.name,
+            "listen": shown(&state.listen),
+            "upstream": shown(&state.upstream),
+            "enabled": state.enabled,
+            "toxics": self.toxics_json(),
+            "link_up": self.up.to_string(),
+            "link_down": self.down.to_string(),
+            "effective_up": state.up.to_string(),
+            "effective_down": state.down.to_string(),
+        })
+    }
+}
+
+/// What a body wants a proxy to be; `None` is what it does not mention.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) name: Option<String>,
+    /// With its scheme.
+    pub(super) listen: Option<String>,
+    /// With its scheme.
+    pub(super) upstream: Option<String>,
+    pub(super) enabled: Option<bool>,
+    /// The base link.
+    pub(super) up: Option<LinkConfig>,
+    /// The base link.
+    pub(super) down: Option<LinkConfig>,
+    pub(super) toxics: Vec<Toxic>,
+}
+
+impl Wanted {
+    /// A proxy that is to be: TCP unless a scheme says otherwise.
+    pub(super) fn new_proxy(mut fields: Fields) -> Result<Self, ApiError> {
+        let toxics = fields.list("toxics")?.unwrap_or_default();
+        let mut wanted = Self::read(fields, "tcp")?;
+        if wanted.name.is_none() {
+            return Err(ApiError::missing("name"));
+        }
+        if wanted.upstream.is_none() {
+            return Err(ApiError::missing("upstream"));
+        }
+        wanted.toxics =
+            toxics.into_iter().map(|toxic| Toxic::new(Fields::of(toxic)?)).collect::<Result<_, _>>()?;
+        Ok(wanted)
+    }
+
+    /// Several proxies that are to be: a list, or an object with the list under `proxies`. Each is checked, with its
+    /// toxics.
+    pub(super) fn several(body: Value) -> Result<Vec<Self>, ApiError> {
+        let list = match body {
+            Value::Array(list) => list,
+            other => Fields::of(other)?.list("proxies")?.ok_or_else(|| ApiError::missing("proxies"))?,
+        };
+        let mut names = BTreeSet::new();
+        let mut several = Vec::with_capacity(list.len());
+        for proxy in list {
+            let wanted = Self::new_proxy(Fields::of(proxy)?)?;
+            Book::wanted(&wanted)?.links()?;
+            if !names.insert(wanted.name.clone()) {
+                let name = wanted.name.unwrap_or_default();
+                return Err(ApiError::bad(format_args!(
+                    "duplicate proxy name `{}`",
+                    escape_short(name.as_bytes(), 40)
+                )));
+            }
+            several.push(wanted);
+        }
+        Ok(several)
+    }
+
+    /// Other fields for the proxy of `state`. Its toxics are not among them: toxiproxy ignores them in an update, and its
+    /// Go client sends the ones that it knew of long ago.
+    pub(super) fn change(fields: Fields, state: &ProxyState) -> Result<Self, ApiError> {
+        let scheme = state.listen.split_once("://").map_or("tcp", |(scheme, _)| scheme);
+        let wanted = Self::read(fields, scheme)?;
+        if wanted.name.as_ref().is_some_and(|name| *name != state.name) {
+            return Err(ApiError::bad("the name of a proxy cannot change; delete it and make another"));
+        }
+        Ok(wanted)
+    }
+
+    /// All but the toxics. An address without a scheme has that of `listen`, or else `scheme`.
+    fn read(mut fields: Fields, scheme: &str) -> Result<Self, ApiError> {
+        let listen = text(&mut fields, "listen")?.map(|listen| qualified(listen, scheme));
+        let scheme = listen.as_deref().and_then(|listen| Some(listen.split_once("://")?.0)).unwrap_or(scheme);
+        let is_stream = scheme == "tcp";
+        Ok(Self {
+            name: fields.text("name")?.map(checked).transpose()?,
+            upstream: text(&mut fields, "upstream")?.map(|upstream| qualified(upstream, scheme)),
+            enabled: fields.flag("enabled")?,
+            up: link(&mut fields, "link_up", is_stream)?,
+            down: link(&mut fields, "link_down", is_stream)?,
+            toxics: Vec::new(),
+            listen,
+        })
+    }
+}
+
+/// Takes a text of bounded length out.
+fn text(fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
+    match fields.text(name)? {
+        Some(text) if text.len() > MAX_TEXT => {
+            Err(ApiError::bad(format_args!("`{name}` has at most {MAX_TEXT} bytes")))
+        }
+        text => Ok(text),
+    }
+}
+
+/// Takes the text of a link out, for a proxy that can do all of it.
+fn link(fields: &mut Fields, name: &str, is_stream: bool) -> Result<Option<LinkConfig>, ApiError> {
+    let Some(text) = text(fields, name)? else { return Ok(None) };
+    let wrong = |why: &dyn std::fmt::Display| ApiError::bad(format_args!("{name}: {why}"));
+    let link: LinkConfig = text.parse().map_err(|error| wrong(&error))?;
+    effect::idle_part(&link, is_stream).map_or(Ok(Some(link)), |why| Err(wrong(&why)))
+}
+
+/// Whether an address with its scheme is of TCP.
+fn is_stream(address: &str) -> bool {
+    address.starts_with("tcp://")
+}
+
+/// An address with its scheme.
+fn qualified(address: String, scheme: &str) -> String {
+    if address.contains("://") { address } else { format!("{scheme}://{address}") }
+}
+
+/// An address as toxiproxy's clients read it, which know TCP only: without `tcp://`.
+fn shown(address: &str) -> &str {
+    address.strip_prefix("tcp://").unwrap_or(address)
+}
+
+/// Whether an address is another than the one that is there. Clients send back all that they were shown.
+pub(super) fn differs(wanted: &str, present: &str) -> bool {
+    shown(wanted) != shown(present)
+}

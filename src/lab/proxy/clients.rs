@@ -1,0 +1,210 @@
+//! Which client is which flow: an ordinal for each, in the order in which they first appeared, and when it was last heard of.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::link::{Direction, Place};
+use crate::service::Peer;
+use crate::units::later;
+
+/// The clients that are relayed for, each with what the driver keeps for it.
+///
+/// They are bounded in number: who was used the longest ago goes first when another comes. Who is not used for a while
+/// goes as well. A client that comes back is a new flow, with an ordinal that was never used.
+#[derive(Debug)]
+pub struct Clients<H> {
+    by_peer: HashMap<Peer, u64>,
+    flows: HashMap<u64, Client<H>>,
+    /// Oldest first.
+    by_use: BTreeSet<(Instant, u64)>,
+    limit: usize,
+    idle: Duration,
+    opened: u64,
+}
+
+/// One client.
+#[derive(Debug)]
+struct Client<H> {
+    peer: Peer,
+    handle: H,
+    used: Instant,
+    /// The next index in each direction.
+    up: u64,
+    down: u64,
+}
+
+impl<H> Clients<H> {
+    /// Up to `limit` of them, at least one; each until `idle` after its last use.
+    #[must_use]
+    pub fn new(limit: usize, idle: Duration) -> Self {
+        Self {
+            by_peer: HashMap::new(),
+            flows: HashMap::new(),
+            by_use: BTreeSet::new(),
+            limit: limit.max(1),
+            idle,
+            opened: 0,
+        }
+    }
+
+    /// The flow of a client that is known.
+    #[must_use]
+    pub fn find(&self, peer: &Peer) -> Option<u64> {
+        self.by_peer.get(peer).copied()
+    }
+
+    /// A client appears, which is used now. Returns its flow, and what was kept for the client that had to make room.
+    pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
+        let oldest = (self.flows.len() >= self.limit).then(|| self.by_use.first().copied()).flatten();
+        let evicted = oldest.and_then(|(_, flow)| self.close(flow));
+        let flow = self.opened;
+        self.opened += 1;
+        self.by_peer.insert(peer, flow);
+        self.flows.insert(flow, Client { peer, handle, used: now, up: 0, down: 0 });
+        self.by_use.insert((now, flow));
+        (flow, evicted)
+    }
+
+    /// Forgets a flow. Returns what was kept for it.
+    pub fn close(&mut self, flow: u64) -> Option<H> {
+        let client = self.flows.remove(&flow)?;
+        self.by_peer.remove(&client.peer);
+        self.by_use.remove(&(client.used, flow));
+        Some(client.handle)
+    }
+
+    /// Forgets a flow that has been idle for too long, if there is one. Returns what was kept for it.
+    pub fn expire(&mut self, now: Instant) -> Option<H> {
+        let (used, flow) = *self.by_use.first()?;
+        if later(used, self.idle) > now {
+            return None;
+        }
+        self.close(flow)
+    }
+
+    /// When the next flow has been idle for too long.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.by_use.first().map(|(used, _)| later(*used, self.idle))
+    }
+
+    /// A flow is used.
+    pub fn touch(&mut self, now: Instant, flow: u64) {
+        if let Some(client) = self.flows.get_mut(&flow)
+            && client.used < now
+        {
+            self.by_use.remove(&(client.used, flow));
+            client.used = now;
+            self.by_use.insert((now, flow));
+        }
+    }
+
+    /// The place of a flow's next datagram in that direction, which is then taken; `None` for a flow that is gone.
+    pub fn take_place(&mut self, flow: u64, direction: Direction) -> Option<Place> {
+        let client = self.flows.get_mut(&flow)?;
+        let next = match direction {
+            Direction::Up => &mut client.up,
+            Direction::Down => &mut client.down,
+        };
+        let index = *next;
+        *next += 1;
+        Some(Place { flow, index })
+    }
+
+    /// Who a flow belongs to, and what is kept for it.
+    #[must_use]
+    pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {
+        self.flows.get(&flow).map(|client| (client.peer, &client.handle))
+    }
+
+    /// Forgets all of them. Returns what was kept.
+    pub fn clear(&mut self) -> Vec<H> {
+        let flows: Vec<u64> = self.by_use.iter().map(|(_, flow)| *flow).collect();
+        flows.into_iter().filter_map(|flow| self.close(flow)).collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// How many there have ever been.
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
+        self.opened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer { door: 0, addr: ([127, 0, 0, 1], port).into() }
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn the_least_recently_used_client_makes_room_and_returns_as_a_new_flow() {
+        let (now, mut clients) = (origin(), Clients::new(2, seconds(60)));
+        assert_eq!(clients.open(now, peer(1), 'a'), (0, None));
+        assert_eq!(clients.open(now + seconds(1), peer(2), 'b'), (1, None));
+        clients.touch(now + seconds(2), 0);
+        assert_eq!(clients.open(now + seconds(3), peer(3), 'c'), (2, Some('b')));
+        assert_eq!((clients.find(&peer(1)), clients.find(&peer(2))), (Some(0), None));
+        assert_eq!(clients.open(now + seconds(3), peer(2), 'd'), (3, Some('a')));
+        assert_eq!((clients.len(), clients.opened()), (2, 4));
+    }
+
+    #[test]
+    fn an_idle_client_goes_and_a_busy_one_stays() {
+        let (now, mut clients) = (origin(), Clients::new(8, seconds(60)));
+        assert_eq!(clients.poll_timeout(), None);
+        clients.open(now, peer(1), 'a');
+        clients.open(now, peer(2), 'b');
+        clients.touch(now + seconds(30), 0);
+        assert_eq!(clients.poll_timeout(), Some(now + seconds(60)));
+        assert_eq!(clients.expire(now + seconds(59)), None);
+        assert_eq!(clients.expire(now + seconds(60)), Some('b'));
+        assert_eq!(clients.expire(now + seconds(60)), None);
+        assert_eq!(clients.poll_timeout(), Some(now + seconds(90)));
+    }
+
+    #[test]
+    fn datagrams_are_counted_by_flow_and_direction() {
+        let (now, mut clients) = (origin(), Clients::new(8, seconds(60)));
+        clients.open(now, peer(1), ());
+        clients.open(now, peer(2), ());
+        let mut index = |flow, direction| clients.take_place(flow, direction).map(|place| place.index);
+        assert_eq!((index(0, Direction::Up), index(0, Direction::Up)), (Some(0), Some(1)));
+        assert_eq!((index(0, Direction::Down), index(1, Direction::Up)), (Some(0), Some(0)));
+        assert_eq!(index(2, Direction::Up), None);
+    }
+
+    #[test]
+    fn a_million_made_up_clients_take_no_more_than_the_bound() {
+        let (now, mut clients) = (origin(), Clients::new(10, seconds(60)));
+        for n in 0..1_000_000_u32 {
+            let addr = std::net::SocketAddr::new(std::net::Ipv4Addr::from_bits(n).into(), 1);
+            clients.open(now, Peer { door: 0, addr }, ());
+        }
+        assert_eq!((clients.by_peer.len(), clients.flows.len(), clients.by_use.len()), (10, 10, 10));
+        assert_eq!(clients.clear().len(), 10);
+        assert!(clients.is_empty() && clients.by_use.is_empty());
+    }
+}

@@ -1,0 +1,241 @@
+//! A datagram proxy without its sockets: clients, rules, and a link in each direction.
+//!
+//! The contract for whoever drives it: for each datagram, [`Relay::find`] or [`Relay::open`] its flow and call
+//! [`Relay::handle`]; send it on if that says so. Then send what [`Relay::poll_transmit`] gives in each direction, and close
+//! what [`Relay::expire`] gives. Do so again once [`Relay::poll_timeout`] is due; a spurious call is harmless.
+
+use std::time::{Duration, Instant};
+
+use crate::lab::proxy::clients::Clients;
+use crate::lab::proxy::record::{Note, Outcome};
+use crate::lab::proxy::totals::Kind;
+use crate::lab::proxy::way::{Parcel, Step, Way};
+use crate::link::{Direction, LinkConfig};
+use crate::service::Peer;
+
+/// A datagram proxy. What the driver keeps for each flow is an `H`.
+#[derive(Debug)]
+pub struct Relay<H> {
+    clients: Clients<H>,
+    up: Way,
+    down: Way,
+    evicted: u64,
+}
+
+impl<H> Relay<H> {
+    /// Relays for at most `max_flows` clients at once, each until it has been silent for `idle` in both directions.
+    #[must_use]
+    pub fn new(max_flows: usize, idle: Duration, up: Way, down: Way) -> Self {
+        Self { clients: Clients::new(max_flows, idle), up, down, evicted: 0 }
+    }
+
+    /// The flow of a client that is known.
+    #[must_use]
+    pub fn find(&self, peer: &Peer) -> Option<u64> {
+        self.clients.find(peer)
+    }
+
+    /// The ordinal that the next new flow gets.
+    #[must_use]
+    pub const fn next_flow(&self) -> u64 {
+        self.clients.opened()
+    }
+
+    /// Begins a flow. Returns its ordinal, and what was kept for the flow that had to make room.
+    pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
+        let (flow, evicted) = self.clients.open(now, peer, handle);
+        self.evicted += u64::from(evicted.is_some());
+        (flow, evicted)
+    }
+
+    /// Who a flow belongs to, and what is kept for it; `None` for one that is gone.
+    #[must_use]
+    pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {
+        self.clients.get(flow)
+    }
+
+    /// A datagram of a flow came in. Returns what to do with it, and what was decided if anything was.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        flow: u64,
+        direction: Direction,
+        bytes: &[u8],
+    ) -> (Step, Option<Note>) {
+        self.clients.touch(now, flow);
+        let way = match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        if !way.matches(bytes) {
+            way.pass(bytes);
+            return (Step::Forward, None);
+        }
+        let Some(place) = self.clients.take_place(flow, direction) else { return (Step::Taken, None) };
+        let (step, fate) = way.send(now, place, bytes);
+        (step, Some(Note { direction, size: bytes.len(), place, outcome: Outcome::Fate(fate) }))
+    }
+
+    /// The next datagram that has arrived in that direction and is to be sent on.
+    pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<Parcel> {
+        self.way_mut(direction).recv(now)
+    }
+
+    /// Ends a flow that has been idle for too long, if there is one. Returns what was kept for it.
+    pub fn expire(&mut self, now: Instant) -> Option<H> {
+        self.clients.expire(now)
+    }
+
+    /// Ends all flows. Returns what was kept for them.
+    pub fn close_all(&mut self) -> Vec<H> {
+        self.clients.clear()
+    }
+
+    /// When something is to be sent or closed; `None` means never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadlines = [self.up.poll_timeout(), self.down.poll_timeout(), self.clients.poll_timeout()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Carries on over another link in one direction.
+    pub fn set_config(&mut self, direction: Direction, config: LinkConfig) {
+        self.way_mut(direction).set_config(config);
+    }
+
+    /// What has been done so far; `unsent` is what the driver could not send.
+    #[must_use]
+    pub fn totals(&self, unsent: u64) -> Kind {
+        Kind::Datagrams {
+            flows: self.clients.opened(),
+            open: self.clients.len(),
+            evicted: self.evicted,
+            unsent,
+            up: self.up.totals(),
+            down: self.down.totals(),
+        }
+    }
+
+    fn way_mut(&mut self, direction: Direction) -> &mut Way {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::proxy::record::{Outcome, Replay};
+    use crate::lab::proxy::rule::Rule;
+    use crate::link::{Fate, Link, Script};
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer { door: 0, addr: ([127, 0, 0, 1], port).into() }
+    }
+
+    fn link(text: &str) -> LinkConfig {
+        text.parse().unwrap()
+    }
+
+    fn relay(up: &str, rules: &[&str]) -> Relay<()> {
+        let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let way = |direction, text| Way::new(direction, rules.clone(), link(text), 9);
+        Relay::new(10, Duration::from_secs(60), way(Direction::Up, up), way(Direction::Down, "none"))
+    }
+
+    /// Sends 0 to `n` - 1 upwards, and returns what arrives within ten seconds, in order, with what was decided.
+    fn carry(relay: &mut Relay<()>, flow: u64, n: u8) -> (Vec<u8>, Vec<Note>) {
+        let (now, mut arrived, mut notes) = (origin(), Vec::new(), Vec::new());
+        for byte in 0..n {
+            let (step, note) = relay.handle(now, flow, Direction::Up, &[byte]);
+            notes.extend(note);
+            if step == Step::Forward {
+                arrived.push(byte);
+            }
+        }
+        let end = now + Duration::from_secs(10);
+        while let Some(parcel) = relay.poll_transmit(end, Direction::Up) {
+            assert_eq!(parcel.flow, flow);
+            arrived.extend(parcel.bytes);
+        }
+        (arrived, notes)
+    }
+
+    #[test]
+    fn a_perfect_link_forwards_at_once() {
+        let mut relay = relay("none", &[]);
+        let (flow, _) = relay.open(origin(), peer(1), ());
+        assert_eq!(carry(&mut relay, flow, 100).0, (0..100).collect::<Vec<u8>>());
+        assert_eq!(relay.poll_transmit(origin() + Duration::from_secs(1), Direction::Up), None);
+    }
+
+    #[test]
+    fn verdicts_are_those_of_a_link_alone_for_each_flow() {
+        let text = "gilbert:.4,3";
+        let mut alone = Link::new(link(text), 9, Direction::Up);
+        let mut relay = relay(text, &[]);
+        for flow in 0..5 {
+            relay.open(origin(), peer(flow), ());
+            let (arrived, _) = carry(&mut relay, u64::from(flow), 200);
+            let passed = |byte: &u8| alone.send(origin(), u64::from(flow), vec![*byte]).fate.is_passed();
+            assert_eq!(arrived, (0..200).filter(passed).collect::<Vec<u8>>());
+        }
+    }
+
+    #[test]
+    fn what_no_rule_matches_passes_untouched_and_has_no_index() {
+        let mut relay = relay("list:1,2", &["up:first=05"]);
+        let (flow, _) = relay.open(origin(), peer(1), ());
+        for round in 0..3 {
+            let (arrived, notes) = carry(&mut relay, flow, 10);
+            assert_eq!(arrived.contains(&5), round == 2, "{round}");
+            assert_eq!((arrived.len(), notes.len()), (9 + usize::from(round == 2), 1));
+            assert_eq!(notes[0].place.index, round);
+        }
+        let Kind::Datagrams { up, .. } = relay.totals(0) else { panic!() };
+        assert_eq!((up.datagrams, up.matched, up.lost), (30, 3, 2));
+    }
+
+    #[test]
+    fn a_change_to_a_perfect_link_lets_nothing_overtake_what_is_under_way() {
+        let mut relay = relay("delay:1s", &[]);
+        let (flow, _) = relay.open(origin(), peer(1), ());
+        let now = origin();
+        relay.handle(now, flow, Direction::Up, b"a");
+        relay.set_config(Direction::Up, LinkConfig::perfect());
+        assert_eq!(relay.handle(now, flow, Direction::Up, b"b").0, Step::Taken);
+        assert_eq!(relay.poll_timeout(), Some(now));
+        let second = now + Duration::from_secs(1);
+        let mut next = || relay.poll_transmit(second, Direction::Up).map(|parcel| parcel.bytes);
+        assert_eq!([next(), next()], [Some(b"b".to_vec()), Some(b"a".to_vec())]);
+        assert_eq!(relay.handle(second, flow, Direction::Up, b"c").0, Step::Forward);
+    }
+
+    #[test]
+    fn a_replay_decides_what_was_decided() {
+        let mut first = relay("iid:.5+delay:10ms,9ms+duplicate:.2+corrupt:.2", &[]);
+        let (flow, _) = first.open(origin(), peer(1), ());
+        let (arrived, notes) = carry(&mut first, flow, 200);
+        let replay: Replay = notes.iter().copied().collect();
+        let way = |direction| Way::with_script(direction, Vec::new(), replay.script.clone());
+        let (up, down) = (way(Direction::Up), way(Direction::Down));
+        let mut second = Relay::new(10, Duration::from_secs(60), up, down);
+        second.open(origin(), peer(2), ());
+        assert_eq!(carry(&mut second, flow, 200), (arrived, notes.clone()));
+        assert!(notes.iter().any(|note| note.outcome == Outcome::Fate(Fate::Lost)));
+        assert!(Script::default().is_empty());
+    }
+
+    #[test]
+    fn a_datagram_of_a_flow_that_is_gone_goes_nowhere() {
+        let mut relay = relay("none", &[]);
+        assert_eq!(relay.handle(origin(), 7, Direction::Down, b"a"), (Step::Taken, None));
+    }
+}

@@ -1,0 +1,27 @@
+//! A lossy relay for programs nobody here wrote, without its sockets.
+//!
+//! ```text
+//! address    where a proxy listens and what it relays to, as it is typed
+//! rule       which datagrams are impaired
+//! datagrams  a datagram proxy: clients, and a way in each direction
+//! clients    which client is which flow
+//! way        one direction of datagrams: rules, link, counters
+//! pipe       one direction of a stream: segments, stalls like retransmission timeouts
+//! verdict    what becomes of each segment
+//! record     every decision, written and read back
+//! totals     what came of it
+//! control    what can be asked of running proxies
+//! ```
+//!
+//! The sockets are in `net::relay`.
+
+pub mod address;
+pub mod clients;
+pub mod control;
+pub mod datagrams;
+pub mod pipe;
+pub mod record;
+pub mod rule;
+pub mod totals;
+pub mod verdict;
+pub mod way;

@@ -1,0 +1,232 @@
+//! What proxies have done so far: as a line to read, and as an object for programs.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::link::Fate;
+
+/// One direction of a datagram proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WayTotals {
+    /// Datagrams that came in.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that the rules let impair.
+    pub matched: u64,
+    /// Lost by the loss model.
+    pub lost: u64,
+    /// Dropped because they were larger than the link's MTU.
+    pub too_large: u64,
+    /// Dropped by a queue that was full.
+    pub queue_full: u64,
+    /// Made to arrive twice.
+    pub duplicated: u64,
+    /// Arrived with a bit flipped.
+    pub corrupted: u64,
+    /// Arrived cut.
+    pub truncated: u64,
+    /// The part that the link's present loss model loses in the long run; `None` for a model without a rate.
+    pub requested: Option<f64>,
+}
+
+impl WayTotals {
+    /// Counts what became of one datagram that was matched.
+    pub fn count(&mut self, fate: &Fate) {
+        self.matched += 1;
+        match fate {
+            Fate::Lost => self.lost += 1,
+            Fate::TooLarge => self.too_large += 1,
+            Fate::QueueFull => self.queue_full += 1,
+            Fate::Passed(passage) => {
+                self.duplicated += u64::from(passage.duplicate.is_some());
+                self.corrupted += u64::from(passage.corrupted.is_some());
+                self.truncated += u64::from(passage.truncated.is_some());
+            }
+        }
+    }
+
+    /// The part of what was matched that was lost; `None` when nothing was.
+    #[must_use]
+    pub fn realised(&self) -> Option<f64> {
+        realised(self.lost, self.matched)
+    }
+
+    fn to_json(self) -> Value {
+        json!({
+            "datagrams": self.datagrams, "bytes": self.bytes, "matched": self.matched, "lost": self.lost,
+            "requested_loss": self.requested, "realised_loss": self.realised(), "too_large": self.too_large,
+            "queue_full": self.queue_full, "duplicated": self.duplicated, "corrupted": self.corrupted,
+            "truncated": self.truncated,
+        })
+    }
+}
+
+impl fmt::Display for WayTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} datagrams, {}", self.datagrams, losses(self.lost, self.matched, self.requested))?;
+        let rest = [
+            (self.too_large, "too large"),
+            (self.queue_full, "queue full"),
+            (self.duplicated, "duplicated"),
+            (self.corrupted, "corrupted"),
+            (self.truncated, "truncated"),
+        ];
+        rest.iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+    }
+}
+
+/// One direction of a stream proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StreamTotals {
+    /// Bytes that were passed on.
+    pub bytes: u64,
+    /// Segments sent over the link, those sent again included.
+    pub segments: u64,
+    /// How many of them were lost: each is a stall.
+    pub lost: u64,
+    /// Connections that the link has reset.
+    pub resets: u64,
+    /// The part that the link's present loss model loses in the long run; `None` for a model without a rate.
+    pub requested: Option<f64>,
+}
+
+impl StreamTotals {
+    fn to_json(self) -> Value {
+        json!({
+            "bytes": self.bytes, "segments": self.segments, "lost": self.lost, "requested_loss": self.requested,
+            "realised_loss": realised(self.lost, self.segments), "stalls": self.lost, "resets": self.resets,
+        })
+    }
+}
+
+impl fmt::Display for StreamTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let losses = losses(self.lost, self.segments, self.requested);
+        write!(f, "{} bytes in {} segments, {losses}", self.bytes, self.segments)?;
+        if self.resets > 0 { write!(f, ", {} resets", self.resets) } else { Ok(()) }
+    }
+}
+
+/// A whole proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyTotals {
+    /// Its name.
+    pub name: String,
+    /// What it relays.
+    pub kind: Kind,
+}
+
+/// What a proxy relays, and what came of that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Datagrams.
+    Datagrams {
+        /// Clients there have been.
+        flows: u64,
+        /// Clients there are.
+        open: usize,
+        /// Clients that had to go because there were too many.
+        evicted: u64,
+        /// Datagrams that the system did not take.
+        unsent: u64,
+        /// From clients.
+        up: WayTotals,
+        /// To clients.
+        down: WayTotals,
+    },
+    /// Streams.
+    Streams {
+        /// Connections there have been.
+        connections: u64,
+        /// Connections there are.
+        open: usize,
+        /// Connections that were refused because there were too many.
+        refused: u64,
+        /// Connections for which the upstream could not be reached.
+        failed: u64,
+        /// From clients.
+        up: StreamTotals,
+        /// To clients.
+        down: StreamTotals,
+    },
+}
+
+impl ProxyTotals {
+    /// As one object. What was never measured is null.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Datagrams { flows, open, evicted, unsent, up, down } => json!({
+                "name": self.name, "scheme": "udp", "flows": flows, "open": open, "evicted": evicted,
+                "unsent": unsent, "up": up.to_json(), "down": down.to_json(),
+            }),
+            Kind::Streams { connections, open, refused, failed, up, down } => json!({
+                "name": self.name, "scheme": "tcp", "connections": connections, "open": open, "refused": refused,
+                "failed": failed, "up": up.to_json(), "down": down.to_json(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for ProxyTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Datagrams { flows, evicted, unsent, up, down, .. } => {
+                write!(f, "{}: {flows} flows; up {up}; down {down}", self.name)?;
+                if_any(f, *evicted, "flows had to make room")?;
+                if_any(f, *unsent, "datagrams could not be sent")
+            }
+            Kind::Streams { connections, refused, failed, up, down, .. } => {
+                write!(f, "{}: {connections} connections; up {up}; down {down}", self.name)?;
+                if_any(f, *refused, "connections refused")?;
+                if_any(f, *failed, "without upstream")
+            }
+        }
+    }
+}
+
+fn if_any(f: &mut fmt::Formatter<'_>, count: u64, what: &str) -> fmt::Result {
+    if count > 0 { write!(f, "; {count} {what}") } else { Ok(()) }
+}
+
+fn realised(lost: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| lost as f64 / of as f64)
+}
+
+/// `lost 7 of 20 (requested 30.0 %, realised 35.0 %)`.
+fn losses(lost: u64, of: u64, requested: Option<f64>) -> String {
+    let percent = |part: f64| format!("{:.1} %", part * 100.0);
+    let share = |part: Option<f64>| part.map_or_else(|| "none".to_owned(), percent);
+    format!("lost {lost} of {of} (requested {}, realised {})", share(requested), share(realised(lost, of)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_say_requested_and_realised_loss_and_what_was_never_measured_is_missing() {
+        let up = WayTotals {
+            datagrams: 30,
+            matched: 20,
+            lost: 7,
+            requested: Some(0.3),
+            corrupted: 1,
+            ..WayTotals::default()
+        };
+        assert_eq!(
+            up.to_string(),
+            "30 datagrams, lost 7 of 20 (requested 30.0 %, realised 35.0 %), 1 corrupted"
+        );
+        let (down, zero) = (WayTotals::default(), 0);
+        assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested none, realised none)");
+        let kind = Kind::Datagrams { flows: 2, open: 1, evicted: zero, unsent: zero, up, down };
+        let value = ProxyTotals { name: "udp1".to_owned(), kind }.to_json();
+        assert_eq!(value["up"]["realised_loss"], 0.35);
+        assert!(value["down"]["realised_loss"].is_null());
+    }
+}

@@ -1,0 +1,392 @@
+//! The HTTP door of the lab's API: who may ask, how much and for how long. What is asked and answered is in
+//! `lab::api`.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Async;
+use futures::channel::oneshot;
+use futures::lock::Mutex;
+use futures::stream::{self, StreamExt as _};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+use socket2::SockRef;
+
+use super::listen::{Bound, Endpoint, Listen, ListenError};
+use super::rt;
+use crate::escape::escape_short;
+use crate::lab::api::{Answer, Api, ApiError};
+use crate::lab::proxy::control::Proxies;
+
+/// How many bytes a request's body may have.
+const MAX_BODY: usize = 64 << 10;
+
+/// How many bytes of headers are read, and how many headers.
+const MAX_HEAD: (usize, usize) = (16 << 10, 64);
+
+/// How many connections there are at once; more wait until one ends.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a request may take, from its first byte to its answer; and how long a connection may be idle.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pause when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Sockets that listen for HTTP and are not served yet.
+#[derive(Debug)]
+pub struct ApiDoor {
+    bound: Bound,
+    /// The name under which it may be asked for, besides `localhost` and numbers.
+    host: String,
+    patience: Duration,
+}
+
+/// What every connection shares.
+struct Shared {
+    api: Mutex<Api>,
+    host: String,
+    patience: Duration,
+}
+
+impl ApiDoor {
+    /// Binds every address of the host `host`, TCP only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listen::bind`].
+    pub fn bind(host: &str, port: u16) -> Result<Self, ListenError> {
+        let listen = Listen { host: host.to_owned(), port, tcp: true, udp: false };
+        Ok(Self { bound: listen.bind()?, host: host.to_owned(), patience: PATIENCE })
+    }
+
+    /// Where it listens.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        self.bound.endpoints()
+    }
+
+    /// Serves the API in a task of its own, for as long as the program runs.
+    pub fn start(self, proxies: Arc<dyn Proxies>) {
+        for open in self.endpoints().iter().filter(|endpoint| !endpoint.addr.ip().is_loopback()) {
+            log::warn!("api: whoever reaches {} can send through this machine to anywhere", open.addr);
+        }
+        rt::spawn(self.serve(proxies));
+    }
+
+    /// Serves the API until this is dropped. A change that was begun is carried through even then.
+    pub async fn serve(self, proxies: Arc<dyn Proxies>) {
+        let api = Mutex::new(Api::new(proxies));
+        let shared = Arc::new(Shared { api, host: self.host, patience: self.patience });
+        let listeners: Vec<_> = self.bound.tcp.into_iter().filter_map(watched).collect();
+        let incoming = stream::select_all(listeners.iter().map(|listener| Box::pin(listener.incoming())));
+        incoming
+            .for_each_concurrent(MAX_CONNECTIONS, |accepted| async {
+                match accepted {
+                    Ok(socket) => converse(&shared, socket).await,
+                    Err(error) => {
+                        log::warn!("api: cannot accept a connection: {error}");
+                        rt::sleep(PAUSE).await;
+                    }
+                }
+            })
+            .await;
+    }
+}
+
+/// The listener, as the runtime watches it.
+fn watched(listener: TcpListener) -> Option<Async<TcpListener>> {
+    Async::new(listener).inspect_err(|error| log::error!("api: cannot watch a socket: {error}")).ok()
+}
+
+/// Answers the requests of one connection.
+async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
+    // For a client that does not read what it asked for.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(socket.get_ref()).set_tcp_user_timeout(Some(shared.patience));
+    let service = service_fn(|request| respond(shared, request));
+    let served = http1::Builder::new()
+        .timer(SmolTimer::new())
+        .header_read_timeout(shared.patience)
+        .max_buf_size(MAX_HEAD.0)
+        .max_headers(MAX_HEAD.1)
+        .half_close(true)
+        .serve_connection(FuturesIo::new(socket), service)
+        .await;
+    if let Err(error) = served {
+        log::debug!("api: {}", escape_short(error.to_string().as_bytes(), 80));
+    }
+}
+
+/// Answers one request.
+async fn respond(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answer = ask(shared, request).await.unwrap_or_else(|error| Answer::from(&error));
+    tell(&method, &path, &answer);
+    Ok(response(answer))
+}
+
+async fn ask(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    let deadline = rt::now() + shared.patience;
+    admit(&shared.host, &request)?;
+    let (head, body) = request.into_parts();
+    let slow = || Err(ApiError::new(408, format!("the body took more than {:?}", shared.patience)));
+    let body = rt::before(deadline, read(body)).await.unwrap_or_else(slow)?;
+    let (sender, receiver) = oneshot::channel();
+    let busy = shared.clone();
+    // In a task of its own, so that a client that goes away does not leave a change half done.
+    rt::spawn(async move {
+        let mut api = busy.api.lock().await;
+        let _ = sender.send(api.answer(head.method.as_str(), head.uri.path(), &body).await);
+    });
+    match rt::before(deadline, receiver).await {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(_)) => Err(ApiError::new(500, "the request was given up")),
+        None => Err(ApiError::new(504, format!("this takes more than {:?}; it goes on", shared.patience))),
+    }
+}
+
+/// All of a body.
+async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiError::new(413, format!("a body has at most {MAX_BODY} bytes")))
+        }
+        Err(_) => Err(ApiError::new(400, "the body broke off")),
+    }
+}
+
+/// Refuses what a browser sends on behalf of some page: a page of another origin, which says so in `Origin`, and one whose
+/// name was made to resolve to this machine, which still has that name in `Host`. Numbers cannot be made to resolve.
+fn admit<B>(host: &str, request: &Request<B>) -> Result<(), ApiError> {
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(ApiError::new(403, "not for browsers: the request has an Origin header"));
+    }
+    let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let named = named.chain(request.uri().authority().map(|authority| authority.as_str().as_bytes()));
+    for name in named {
+        if !std::str::from_utf8(name).is_ok_and(|name| is_ours(host, name)) {
+            let name = escape_short(name, 80);
+            return Err(ApiError::new(403, format!("Host is `{name}`; ask by address, or as localhost")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `name`, with a port or without, is an address, `localhost` or `host`.
+fn is_ours(host: &str, name: &str) -> bool {
+    let bare = match name.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
+        _ => name,
+    };
+    let number = bare.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(bare);
+    number.parse::<IpAddr>().is_ok() || ["localhost", host].iter().any(|own| bare.eq_ignore_ascii_case(own))
+}
+
+/// One line for every change.
+fn tell(method: &Method, path: &str, answer: &Answer) {
+    if method == Method::GET || answer.status >= 300 {
+        return;
+    }
+    let body = answer.body.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (path, body) = (escape_short(path.as_bytes(), 80), escape_short(body.as_bytes(), 400));
+    log::info!("api: {method} {path}: {} {body}", answer.status);
+}
+
+fn response(answer: Answer) -> Response<Full<Bytes>> {
+    let text = answer.body.map_or_else(String::new, |body| format!("{body}\n"));
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if response.status() != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::lab::api::tests::Fake;
+
+    /// An API on loopback whose patience is `patience` milliseconds.
+    fn open(patience: u64) -> SocketAddr {
+        let mut door = ApiDoor::bind("127.0.0.1", 0).unwrap();
+        door.patience = Duration::from_millis(patience);
+        let addr = door.endpoints()[0].addr;
+        rt::spawn(door.serve(Arc::new(Fake::default())));
+        addr
+    }
+
+    fn connect(addr: SocketAddr, text: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(addr).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.write_all(text.as_bytes()).unwrap();
+        socket
+    }
+
+    /// All that is answered until the other side closes.
+    fn rest(mut socket: TcpStream) -> String {
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// The answer to one request with these headers and this body.
+    fn ask(addr: SocketAddr, request: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        let head =
+            format!("{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+        rest(connect(addr, &format!("{head}{body}")))
+    }
+
+    #[test]
+    fn a_host_is_ours_by_number_as_localhost_and_by_the_name_it_was_given() {
+        let ours = [
+            "localhost",
+            "LOCALHOST:8474",
+            "127.0.0.1",
+            "127.0.0.1:8474",
+            "[::1]",
+            "[::1]:8474",
+            "Lab:80",
+            "lab",
+        ];
+        for name in ours {
+            assert!(is_ours("lab", name), "{name}");
+        }
+        let others = [
+            "",
+            ":80",
+            "evil.example",
+            "evil.example:1",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "lab:x",
+        ];
+        for name in others {
+            assert!(!is_ours("lab", name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_answered_in_json_with_a_status() {
+        let addr = open(10_000);
+        let made = ask(addr, "POST /proxies", "Host: localhost\r\n", r#"{"name":"a","upstream":"h:1"}"#);
+        assert!(made.starts_with("HTTP/1.1 201 Created\r\n"), "{made}");
+        assert!(made.contains("content-type: application/json\r\n"), "{made}");
+        let gone = ask(addr, "DELETE /proxies/a", "", "");
+        assert!(gone.starts_with("HTTP/1.1 204 No Content\r\n") && gone.ends_with("\r\n\r\n"), "{gone}");
+        let missing = ask(addr, "GET /proxies/a", "", "");
+        assert!(missing.ends_with("{\"error\":\"proxy not found\",\"status\":404}\n"), "{missing}");
+    }
+
+    #[test]
+    fn what_a_page_in_a_browser_could_send_is_refused() {
+        let addr = open(10_000);
+        let body = r#"{"name":"a","upstream":"h:1"}"#;
+        for headers in [
+            "Origin: http://evil.example\r\n",
+            "Origin: null\r\n",
+            "Host: evil.example:8474\r\n",
+            "Host: \u{e9}\r\n",
+        ] {
+            let answer = ask(addr, "POST /proxies", headers, body);
+            assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{headers}: {answer}");
+        }
+        let answer = ask(addr, "POST http://evil.example/proxies", "Host: localhost\r\n", body);
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        assert!(ask(addr, "GET /proxies", "", "").ends_with("\r\n\r\n{}\n"));
+    }
+
+    #[test]
+    fn a_body_of_64_kib_is_read_and_one_byte_more_is_not() {
+        let addr = open(10_000);
+        let padded = |length: usize| format!("{{\"name\":\"a\",\"upstream\":\"h:1\"{:1$}}}", "", length - 29);
+        let (fits, exceeds) = (padded(MAX_BODY), padded(MAX_BODY + 1));
+        assert_eq!((fits.len(), exceeds.len()), (MAX_BODY, MAX_BODY + 1));
+        assert!(ask(addr, "POST /proxies", "", &fits).starts_with("HTTP/1.1 201 "));
+        let status = ask(addr, "POST /proxies", "", &exceeds);
+        assert!(status.starts_with("HTTP/1.1 413 "), "{status}");
+    }
+
+    #[test]
+    fn one_connection_serves_many_requests_and_ends_when_it_is_idle() {
+        let addr = open(200);
+        let three = rest(connect(addr, &"GET /version HTTP/1.1\r\n\r\n".repeat(3)));
+        assert_eq!(three.matches("HTTP/1.1 200 OK").count(), 3, "{three}");
+    }
+
+    #[test]
+    fn who_is_too_slow_with_a_head_or_a_body_is_cut_off() {
+        let addr = open(100);
+        let silent = connect(addr, "");
+        let head = connect(addr, "GET /version HTTP/1.1\r\nX: ");
+        let body = connect(addr, "POST /reset HTTP/1.1\r\nContent-Length: 5\r\n\r\n1234");
+        assert!(rest(body).starts_with("HTTP/1.1 408 "));
+        rest(head);
+        assert_eq!(rest(silent), "");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_asks_on_and_on_and_never_reads_is_cut_off() {
+        let mut socket = connect(open(100), "");
+        socket.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        let many = "GET /version HTTP/1.1\r\n\r\n".repeat(1_000);
+        let error = loop {
+            if let Err(error) = socket.write_all(many.as_bytes()) {
+                break error.kind();
+            }
+        };
+        assert!(matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error:?}");
+    }
+
+    #[test]
+    fn connections_beyond_the_bound_wait_until_one_ends() {
+        let addr = open(10_000);
+        let mut held: Vec<TcpStream> =
+            (0..MAX_CONNECTIONS).map(|_| connect(addr, "GET /version HTTP/1.1\r\n\r\n")).collect();
+        for socket in &mut held {
+            assert_eq!(socket.read(&mut [0; 8]).unwrap(), 8);
+        }
+        let mut waiting = connect(addr, "GET /version HTTP/1.1\r\nConnection: close\r\n\r\n");
+        waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(waiting.read(&mut [0; 1]).is_err(), "it has to wait");
+        held.pop();
+        waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(rest(waiting).contains("200 OK"));
+    }
+
+    #[test]
+    fn nonsense_neither_stops_it_nor_is_it_answered_with_200() {
+        let addr = open(10_000);
+        for text in [
+            "\0\0\0\r\n\r\n",
+            "GET\r\n\r\n",
+            "GET / HTTP/9.9\r\n\r\n",
+            "POST /reset HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        ] {
+            assert!(!rest(connect(addr, text)).contains(" 200 "), "{text:?}");
+        }
+        let head = format!("GET /version HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(64 << 10));
+        let mut socket = connect(addr, "");
+        let _ = socket.write_all(head.as_bytes());
+        let mut text = Vec::new();
+        let _ = socket.read_to_end(&mut text);
+        assert!(!text.starts_with(b"HTTP/1.1 2"));
+        assert!(ask(addr, "GET /version", "", "").starts_with("HTTP/1.1 200 OK"));
+    }
+}

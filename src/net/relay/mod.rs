@@ -1,0 +1,35 @@
+//! Lossy proxies over real sockets: `lab proxy`.
+//!
+//! What decides is in [`lab::proxy`](crate::lab::proxy); here are the sockets, the tasks and the clock.
+//!
+//! ```text
+//! proxies    the running ones, and what can be asked of them while they run
+//! sockets    what each needs from the system before it relays
+//! datagrams  the sockets of a datagram proxy
+//! batch      datagrams that are received together
+//! streams    the sockets of a stream proxy
+//! recorder   the record of every decision, on its way to the disk
+//! run        from the first datagram to SIGTERM: live counters, totals
+//! ```
+
+mod batch;
+mod datagrams;
+mod proxies;
+mod recorder;
+mod run;
+mod sockets;
+mod streams;
+
+use std::time::Duration;
+
+pub use proxies::{Prepared, Relays, Settings};
+pub use recorder::{Recorded, Recorder};
+pub use run::{begin, prepare, run};
+
+use super::rt;
+
+/// What the kernel is asked to buffer of a flow's datagrams, each way; it takes its own limit where that is less.
+const BUFFER: usize = 1 << 20;
+
+/// The pause after an error that no datagram explains.
+const PAUSE: Duration = Duration::from_millis(10);

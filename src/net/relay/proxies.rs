@@ -1,0 +1,490 @@
+//! The running proxies, and what can be asked of them while they run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::datagrams::Datagrams;
+use super::recorder::Recorder;
+use super::rt::Task;
+use super::sockets::{Sockets, resolve};
+use super::streams::Streams;
+use crate::escape::escape_short;
+use crate::lab::proxy::address::Address;
+use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
+use crate::lab::proxy::datagrams::Relay;
+use crate::lab::proxy::record::Replay;
+use crate::lab::proxy::rule::Rule;
+use crate::lab::proxy::totals::ProxyTotals;
+use crate::lab::proxy::verdict::Judge;
+use crate::lab::proxy::way::Way;
+use crate::link::{Direction, LinkConfig};
+use crate::net::listen::{Endpoint, Scheme};
+
+/// Most proxies at once.
+const MAX_PROXIES: usize = 1_000;
+
+/// Most characters of a name.
+const MAX_NAME: usize = 64;
+
+/// What holds for all proxies.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What all chance comes from.
+    pub seed: u64,
+    /// How many clients, or connections, each proxy has at once.
+    pub max_flows: usize,
+    /// How long a client of a datagram proxy may be silent in both directions.
+    pub idle: Duration,
+    /// Which datagrams are impaired: those for which all hold.
+    pub rules: Vec<Rule>,
+    /// Where decisions are recorded.
+    pub recorder: Option<Arc<Recorder>>,
+    /// What to decide, by proxy, instead of what chance and links say.
+    pub replay: Option<BTreeMap<String, Replay>>,
+}
+
+/// A proxy that is bound and does not relay yet.
+#[derive(Debug)]
+pub struct Prepared {
+    wanted: NewProxy,
+    listen: Address,
+    upstream: Address,
+    addrs: Arc<[SocketAddr]>,
+    sockets: Option<Sockets>,
+}
+
+/// The running proxies.
+pub struct Relays {
+    settings: Settings,
+    proxies: Mutex<Vec<Proxy>>,
+    /// Held by whoever changes something, from the first look to the end.
+    turn: futures::lock::Mutex<()>,
+}
+
+impl fmt::Debug for Relays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relays").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// One of them.
+struct Proxy {
+    name: Arc<str>,
+    /// Where it listens, with the port really bound.
+    listen: Address,
+    /// The same, as it is shown.
+    shown: String,
+    upstream: Address,
+    addrs: Arc<[SocketAddr]>,
+    up: LinkConfig,
+    down: LinkConfig,
+    body: Body,
+    /// `None` for one that is switched off.
+    running: Option<Running>,
+}
+
+/// What relays.
+#[derive(Clone)]
+enum Body {
+    Datagrams(Arc<Datagrams>),
+    Streams(Arc<Streams>),
+}
+
+/// A proxy that listens.
+struct Running {
+    sockets: Sockets,
+    tasks: Vec<Task>,
+}
+
+impl Prepared {
+    /// Binds what a proxy needs.
+    ///
+    /// # Errors
+    ///
+    /// An address that makes no sense, cannot be bound, or is not known; nothing is bound then.
+    pub async fn bind(wanted: NewProxy) -> Result<Self, ControlError> {
+        let (listen, upstream) = (address(&wanted.listen)?, address(&wanted.upstream)?);
+        check_schemes(&listen, &upstream)?;
+        if let Some(name) = &wanted.name {
+            check_name(name)?;
+        }
+        let addrs = resolve(&upstream).await?;
+        let sockets = if wanted.enabled { Some(Sockets::bind(&listen)?) } else { None };
+        Ok(Self { wanted, listen, upstream, addrs, sockets })
+    }
+
+    /// What it listens on.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        self.sockets.as_ref().map(|sockets| sockets.endpoints.as_slice()).unwrap_or_default()
+    }
+}
+
+impl Relays {
+    /// None yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, proxies: Mutex::default(), turn: futures::lock::Mutex::new(()) }
+    }
+
+    /// What each has done so far, in the order in which they were made.
+    #[must_use]
+    pub fn totals(&self) -> Vec<ProxyTotals> {
+        self.lock().iter().map(Proxy::totals).collect()
+    }
+
+    /// Begins to relay.
+    pub(super) fn start(&self, prepared: Prepared) -> Result<ProxyState, ControlError> {
+        let Prepared { wanted, listen, upstream, addrs, sockets } = prepared;
+        let mut proxies = self.lock();
+        if proxies.len() >= MAX_PROXIES {
+            return Err(ControlError::Failed(format!("there are {MAX_PROXIES} proxies already")));
+        }
+        let name = name(&proxies, wanted.name, listen.scheme)?;
+        let body = self.body(&name, listen.scheme, &wanted.up, &wanted.down);
+        let mut proxy = Proxy {
+            name,
+            shown: listen.to_string(),
+            listen,
+            upstream,
+            addrs,
+            up: wanted.up,
+            down: wanted.down,
+            body,
+            running: None,
+        };
+        if let Some(sockets) = sockets {
+            let tasks = proxy.body.start(&sockets, &proxy.addrs).map_err(no_room)?;
+            proxy.run(Running { sockets, tasks });
+        }
+        let state = proxy.state();
+        proxies.push(proxy);
+        Ok(state)
+    }
+
+    fn body(&self, name: &Arc<str>, scheme: Scheme, up: &LinkConfig, down: &LinkConfig) -> Body {
+        let Settings { seed, max_flows, idle, rules, recorder, replay } = self.settings.clone();
+        let replay = replay.map(|mut replay| replay.remove(&**name).unwrap_or_default());
+        match scheme {
+            Scheme::Udp => {
+                let way = |config: &LinkConfig, direction| match &replay {
+                    Some(replay) => Way::with_script(direction, rules.clone(), replay.script.clone()),
+                    None => Way::new(direction, rules.clone(), config.clone(), seed),
+                };
+                let relay = Relay::new(max_flows, idle, way(up, Direction::Up), way(down, Direction::Down));
+                Body::Datagrams(Arc::new(Datagrams::new(name.clone(), relay, recorder)))
+            }
+            Scheme::Tcp => {
+                let noting = recorder.is_some();
+                let judge = |config: &LinkConfig, direction| match &replay {
+                    Some(replay) => Judge::with_replay(replay.clone(), direction, noting),
+                    None => Judge::new(config.clone(), seed, direction, noting),
+                };
+                let judges = (judge(up, Direction::Up), judge(down, Direction::Down));
+                Body::Streams(Arc::new(Streams::new(name.clone(), max_flows, judges, recorder)))
+            }
+        }
+    }
+
+    async fn change(&self, name: &str, change: Change) -> Result<ProxyState, ControlError> {
+        let _turn = self.turn.lock().await;
+        let next = self.next(name, &change).await?;
+        let old = {
+            let mut proxies = self.lock();
+            let proxy = find(&mut proxies, name)?;
+            let old = next.map(|next| proxy.replace(next)).transpose()?.flatten();
+            proxy.set_links(change.up, change.down);
+            old
+        };
+        if let Some((body, old)) = old {
+            stop(&body, old).await;
+        }
+        let mut proxies = self.lock();
+        find(&mut proxies, name).map(|proxy| proxy.state())
+    }
+
+    /// What the change makes of a proxy's sockets; `None` if they stay as they are.
+    async fn next(&self, name: &str, change: &Change) -> Result<Option<Next>, ControlError> {
+        let (mut listen, mut upstream, mut addrs, was_enabled, moved) = {
+            let mut proxies = self.lock();
+            let proxy = find(&mut proxies, name)?;
+            let wanted = change.listen.as_deref().map(address).transpose()?;
+            let moved = wanted.filter(|wanted| !proxy.is_at(wanted));
+            (
+                proxy.listen.clone(),
+                proxy.upstream.clone(),
+                proxy.addrs.clone(),
+                proxy.running.is_some(),
+                moved,
+            )
+        };
+        let turned =
+            change.upstream.as_deref().map(address).transpose()?.filter(|wanted| *wanted != upstream);
+        let enabled = change.enabled.unwrap_or(was_enabled);
+        if moved.is_none() && turned.is_none() && enabled == was_enabled {
+            return Ok(None);
+        }
+        let is_moved = moved.is_some();
+        let scheme = listen.scheme;
+        if let Some(moved) = moved {
+            check_same(scheme, &moved)?;
+            listen = moved;
+        }
+        if let Some(turned) = turned {
+            check_same(scheme, &turned)?;
+            addrs = resolve(&turned).await?;
+            upstream = turned;
+        }
+        // Who stays where it is keeps its sockets.
+        let sockets =
+            if enabled && (is_moved || !was_enabled) { Some(Sockets::bind(&listen)?) } else { None };
+        Ok(Some(Next { listen, upstream, addrs, enabled, sockets }))
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+        let _turn = self.turn.lock().await;
+        let removed = {
+            let mut proxies = self.lock();
+            let at = proxies.iter().position(|proxy| &*proxy.name == name);
+            proxies.remove(at.ok_or_else(|| not_found(name))?)
+        };
+        if let Some(running) = removed.running {
+            stop(&removed.body, running).await;
+        }
+        Ok(())
+    }
+
+    /// Ends all of them, and what they relay.
+    pub async fn stop_all(&self) {
+        let _turn = self.turn.lock().await;
+        let running: Vec<_> = {
+            let mut proxies = self.lock();
+            let take = |proxy: &mut Proxy| Some((proxy.body.clone(), proxy.running.take()?));
+            proxies.iter_mut().filter_map(take).collect()
+        };
+        for (body, running) in running {
+            stop(&body, running).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Proxy>> {
+        match self.proxies.lock() {
+            Ok(proxies) => proxies,
+            Err(_) => panic!("whoever changed the proxies has panicked: nothing about them can be trusted"),
+        }
+    }
+}
+
+impl Proxies for Relays {
+    fn list(&self) -> Vec<ProxyState> {
+        self.lock().iter().map(Proxy::state).collect()
+    }
+
+    fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>> {
+        async move {
+            let _turn = self.turn.lock().await;
+            if let Some(taken) = wanted.name.as_ref().filter(|name| find(&mut self.lock(), name).is_ok()) {
+                return Err(conflict(taken));
+            }
+            self.start(Prepared::bind(wanted).await?)
+        }
+        .boxed()
+    }
+
+    fn update<'a>(
+        &'a self,
+        name: &'a str,
+        change: Change,
+    ) -> BoxFuture<'a, Result<ProxyState, ControlError>> {
+        self.change(name, change).boxed()
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        self.remove(name).boxed()
+    }
+}
+
+/// What a proxy's sockets are to be.
+struct Next {
+    listen: Address,
+    upstream: Address,
+    addrs: Arc<[SocketAddr]>,
+    enabled: bool,
+    /// New ones, for who needs them.
+    sockets: Option<Sockets>,
+}
+
+impl Proxy {
+    fn state(&self) -> ProxyState {
+        ProxyState {
+            name: self.name.to_string(),
+            listen: self.shown.clone(),
+            upstream: self.upstream.to_string(),
+            enabled: self.running.is_some(),
+            up: self.up.clone(),
+            down: self.down.clone(),
+        }
+    }
+
+    fn totals(&self) -> ProxyTotals {
+        let kind = match &self.body {
+            Body::Datagrams(datagrams) => datagrams.totals(),
+            Body::Streams(streams) => streams.totals(),
+        };
+        ProxyTotals { name: self.name.to_string(), kind }
+    }
+
+    /// Whether that is where it listens, as it was asked for or as it is shown.
+    fn is_at(&self, wanted: &Address) -> bool {
+        *wanted == self.listen || wanted.to_string() == self.shown
+    }
+
+    /// Listens from now on.
+    fn run(&mut self, running: Running) {
+        if let Some(first) = running.sockets.endpoints.first() {
+            self.listen.at.port = first.addr.port();
+            self.shown = first.to_string();
+        }
+        self.running = Some(running);
+    }
+
+    /// Takes up other sockets, another upstream, or none. Returns what is to be stopped.
+    fn replace(&mut self, next: Next) -> Result<Option<(Body, Running)>, ControlError> {
+        let kept =
+            self.running.as_ref().map(|running| running.sockets.try_clone()).transpose().map_err(no_room)?;
+        let sockets = next.sockets.or(kept).filter(|_| next.enabled);
+        let started = sockets.map(|sockets| {
+            let tasks = self.body.start(&sockets, &next.addrs)?;
+            Ok(Running { sockets, tasks })
+        });
+        let started = started.transpose().map_err(no_room)?;
+        if self.listen != next.listen {
+            self.shown = next.listen.to_string();
+        }
+        (self.listen, self.upstream, self.addrs) = (next.listen, next.upstream, next.addrs);
+        let old = self.running.take();
+        if let Some(started) = started {
+            self.run(started);
+        }
+        Ok(old.map(|old| (self.body.clone(), old)))
+    }
+
+    fn set_links(&mut self, up: Option<LinkConfig>, down: Option<LinkConfig>) {
+        if let Some(up) = up.filter(|up| *up != self.up) {
+            self.body.set_config(Direction::Up, up.clone());
+            self.up = up;
+        }
+        if let Some(down) = down.filter(|down| *down != self.down) {
+            self.body.set_config(Direction::Down, down.clone());
+            self.down = down;
+        }
+    }
+}
+
+impl Body {
+    /// Relays over copies of these sockets.
+    fn start(&self, sockets: &Sockets, addrs: &Arc<[SocketAddr]>) -> io::Result<Vec<Task>> {
+        let sockets = sockets.try_clone()?;
+        match self {
+            Self::Datagrams(datagrams) => {
+                let upstream = *addrs.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                datagrams.start(sockets.udp, upstream)
+            }
+            Self::Streams(streams) => streams.start(sockets.tcp, addrs),
+        }
+    }
+
+    fn set_config(&self, direction: Direction, config: LinkConfig) {
+        match self {
+            Self::Datagrams(datagrams) => datagrams.set_config(direction, config),
+            Self::Streams(streams) => streams.set_config(direction, config),
+        }
+    }
+
+    fn close_all(&self) {
+        match self {
+            Self::Datagrams(datagrams) => datagrams.close_all(),
+            Self::Streams(streams) => streams.close_all(),
+        }
+    }
+}
+
+/// Ends the tasks, closes the sockets and then the flows.
+async fn stop(body: &Body, running: Running) {
+    for task in running.tasks {
+        task.cancel().await;
+    }
+    drop(running.sockets);
+    body.close_all();
+}
+
+fn address(text: &str) -> Result<Address, ControlError> {
+    Address::parse_or(text, Scheme::Tcp).map_err(|error| ControlError::Invalid(error.to_string()))
+}
+
+fn check_schemes(listen: &Address, upstream: &Address) -> Result<(), ControlError> {
+    if listen.scheme == upstream.scheme {
+        return Ok(());
+    }
+    Err(ControlError::Invalid(format!(
+        "cannot relay from {listen} to {upstream}: both must be udp or both tcp"
+    )))
+}
+
+fn check_same(scheme: Scheme, wanted: &Address) -> Result<(), ControlError> {
+    if wanted.scheme == scheme {
+        return Ok(());
+    }
+    Err(ControlError::Invalid(format!("a proxy of {scheme}:// cannot become {wanted}; make another")))
+}
+
+fn check_name(name: &str) -> Result<(), ControlError> {
+    let is_fine = !name.is_empty()
+        && name.chars().count() <= MAX_NAME
+        && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
+    if is_fine {
+        return Ok(());
+    }
+    let shown = escape_short(name.as_bytes(), 80);
+    Err(ControlError::Invalid(format!(
+        "`{shown}` is not a name: 1 to {MAX_NAME} characters, no white space and no slash"
+    )))
+}
+
+/// The name that was asked for, if nobody has it, or the next that is free.
+fn name(proxies: &[Proxy], wanted: Option<String>, scheme: Scheme) -> Result<Arc<str>, ControlError> {
+    let is_taken = |name: &str| proxies.iter().any(|proxy| &*proxy.name == name);
+    match wanted {
+        Some(name) if is_taken(&name) => Err(conflict(&name)),
+        Some(name) => Ok(name.into()),
+        None => {
+            let free = (1..=MAX_PROXIES + 1).map(|n| format!("{scheme}{n}")).find(|name| !is_taken(name));
+            Ok(free.unwrap_or_default().into())
+        }
+    }
+}
+
+fn find<'a>(proxies: &'a mut [Proxy], name: &str) -> Result<&'a mut Proxy, ControlError> {
+    proxies.iter_mut().find(|proxy| &*proxy.name == name).ok_or_else(|| not_found(name))
+}
+
+fn not_found(name: &str) -> ControlError {
+    ControlError::NotFound(escape_short(name.as_bytes(), 80).into_owned())
+}
+
+fn conflict(name: &str) -> ControlError {
+    ControlError::Conflict(escape_short(name.as_bytes(), 80).into_owned())
+}
+
+fn no_room(error: io::Error) -> ControlError {
+    ControlError::Failed(format!(
+        "cannot wait for another socket: {error}; raise the limit of open files (ulimit -n)"
+    ))
+}

@@ -1,0 +1,78 @@
+//! From the first datagram to the signal that ends it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::{Either, select};
+use signal_hook::consts::SIGUSR1;
+
+use super::proxies::{Prepared, Relays, Settings};
+use super::rt;
+use crate::lab::proxy::control::{ControlError, NewProxy};
+use crate::lab::proxy::totals::ProxyTotals;
+use crate::net::signals::Signals;
+
+/// How often the live counters are shown.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Binds what these proxies need: all of them, or none.
+///
+/// # Errors
+///
+/// What the first that cannot be bound stumbles over.
+pub fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
+    rt::block_on(async {
+        let mut prepared = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            prepared.push(Prepared::bind(wanted).await?);
+        }
+        Ok(prepared)
+    })
+}
+
+/// Begins to relay.
+///
+/// # Errors
+///
+/// The system has no room to wait for another socket.
+pub fn begin(settings: Settings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
+    let relays = Relays::new(settings);
+    for prepared in prepared {
+        relays.start(prepared)?;
+    }
+    Ok(Arc::new(relays))
+}
+
+/// Waits for SIGINT or SIGTERM and ends all proxies then. `report` is called at each SIGUSR1 and once all is over, `show`
+/// once a second meanwhile.
+pub fn run(
+    relays: &Relays,
+    signals: Signals,
+    report: impl Fn(&[ProxyTotals]),
+    show: Option<impl Fn(&[ProxyTotals])>,
+) {
+    let mut signals = signals.0;
+    rt::block_on(async {
+        loop {
+            let tick = async {
+                match &show {
+                    Some(_) => rt::sleep(INTERVAL).await,
+                    None => std::future::pending().await,
+                }
+            };
+            match select(signals.next(), pin!(tick)).await {
+                Either::Left((Some(SIGUSR1), _)) => report(&relays.totals()),
+                Either::Left(_) => break,
+                Either::Right(_) => {
+                    if let Some(show) = &show {
+                        show(&relays.totals());
+                    }
+                }
+            }
+        }
+        relays.stop_all().await;
+    });
+    report(&relays.totals());
+}

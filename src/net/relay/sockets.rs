@@ -1,0 +1,56 @@
+//! What a proxy needs from the system before it relays: sockets that listen, and the upstream's addresses.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+use super::rt;
+use crate::escape::escape_short;
+use crate::lab::proxy::address::Address;
+use crate::lab::proxy::control::ControlError;
+use crate::net::listen::{Bound, Endpoint, Listen, Scheme};
+
+/// Sockets that listen, all of one scheme.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+impl Sockets {
+    /// Binds every address of the host, or none.
+    pub(super) fn bind(address: &Address) -> Result<Self, ControlError> {
+        let (host, port) = (address.at.host.clone(), address.at.port);
+        let listen =
+            Listen { host, port, tcp: address.scheme == Scheme::Tcp, udp: address.scheme == Scheme::Udp };
+        let bound = listen.bind().map_err(|error| ControlError::Failed(error.to_string()))?;
+        let endpoints = bound.endpoints().to_vec();
+        let Bound { udp, tcp, .. } = bound;
+        Ok(Self { udp, tcp, endpoints })
+    }
+
+    /// The same sockets once more.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        let udp = self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?;
+        let tcp = self.tcp.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { udp, tcp, endpoints: self.endpoints.clone() })
+    }
+}
+
+/// The addresses of an upstream, IPv4 first: over UDP nothing tells soon whether an address answers, so the first is
+/// taken, and most servers that are on one family only are on that.
+pub(super) async fn resolve(upstream: &Address) -> Result<Arc<[SocketAddr]>, ControlError> {
+    let (host, port) = (&upstream.at.host, upstream.at.port);
+    let failed = |why: String| {
+        let host = escape_short(host.as_bytes(), 80);
+        ControlError::Failed(format!("cannot find the host `{host}`: {why}; check its name"))
+    };
+    if port == 0 {
+        return Err(ControlError::Invalid(format!("cannot relay to {upstream}: its port is 0; name one")));
+    }
+    let mut addrs = rt::resolve(host, port).await.map_err(|error| failed(error.to_string()))?;
+    addrs.sort_by_key(SocketAddr::is_ipv6);
+    addrs.dedup();
+    if addrs.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addrs.into()) }
+}

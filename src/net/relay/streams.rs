@@ -1,0 +1,354 @@
+//! The sockets of a stream proxy: for each client a connection to the upstream, and a [`Pipe`] in each direction.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_io::Async;
+use futures::future::{pending, select, try_join};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::recorder::Recorder;
+use super::rt::{self, Guard, Task};
+use crate::lab::proxy::pipe::Pipe;
+use crate::lab::proxy::totals::Kind;
+use crate::lab::proxy::verdict::Judge;
+use crate::link::{Direction, LinkConfig};
+use crate::net::stream::{PAUSES, is_of_one_connection};
+use crate::net::throttle::Throttle;
+use crate::units::later;
+
+/// What is read at once.
+const READ_SIZE: usize = 64 << 10;
+
+/// How long one address of the upstream may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After how much silence a peer is asked whether it is still there, how often, and how many times.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+
+thread_local! {
+    /// One buffer for all connections that a thread reads from.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
+}
+
+/// A stream proxy; it outlives its sockets.
+#[derive(Debug)]
+pub(super) struct Streams {
+    name: Arc<str>,
+    up: Mutex<Judge>,
+    down: Mutex<Judge>,
+    conns: Mutex<Conns>,
+    recorder: Option<Arc<Recorder>>,
+}
+
+/// The connections.
+#[derive(Debug)]
+struct Conns {
+    limit: usize,
+    open: BTreeMap<u64, Guard>,
+    opened: u64,
+    refused: u64,
+    failed: u64,
+    complaints: Throttle,
+}
+
+/// Why a connection is reset.
+#[derive(Debug)]
+enum Broken {
+    /// The link does it.
+    Reset,
+    /// One of its ends was lost.
+    Lost(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl Streams {
+    /// Relays nothing yet; no more than `limit` connections at once.
+    pub(super) fn new(
+        name: Arc<str>,
+        limit: usize,
+        (up, down): (Judge, Judge),
+        recorder: Option<Arc<Recorder>>,
+    ) -> Self {
+        let (open, complaints) = (BTreeMap::new(), Throttle::default());
+        let conns = Conns { limit: limit.max(1), open, opened: 0, refused: 0, failed: 0, complaints };
+        Self { name, up: Mutex::new(up), down: Mutex::new(down), conns: Mutex::new(conns), recorder }
+    }
+
+    /// Begins to relay.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room to wait for another socket.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        listeners: Vec<TcpListener>,
+        upstream: &Arc<[SocketAddr]>,
+    ) -> io::Result<Vec<Task>> {
+        let listeners = listeners.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
+        let accept = |listener| rt::spawn(accept(self.clone(), listener, upstream.clone()));
+        Ok(listeners.into_iter().map(accept).collect())
+    }
+
+    /// Ends all connections.
+    pub(super) fn close_all(&self) {
+        let open = std::mem::take(&mut lock(&self.conns).open);
+        drop(open);
+    }
+
+    /// Carries on over another link in one direction.
+    pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
+        self.judge(direction).set_config(config);
+    }
+
+    /// What has been done so far.
+    pub(super) fn totals(&self) -> Kind {
+        let (up, down) = (self.judge(Direction::Up).totals(), self.judge(Direction::Down).totals());
+        let conns = lock(&self.conns);
+        Kind::Streams {
+            connections: conns.opened,
+            open: conns.open.len(),
+            refused: conns.refused,
+            failed: conns.failed,
+            up,
+            down,
+        }
+    }
+
+    fn judge(&self, direction: Direction) -> MutexGuard<'_, Judge> {
+        lock(match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        })
+    }
+
+    /// Does something with the judge, and records what it decided.
+    fn decide(&self, direction: Direction, act: impl FnOnce(&mut Judge)) {
+        let mut judge = self.judge(direction);
+        act(&mut judge);
+        if let Some(recorder) = &self.recorder {
+            recorder.add(&self.name, rt::now(), judge.take_notes());
+        }
+    }
+
+    /// A client has connected.
+    fn welcome(self: &Arc<Self>, client: Async<TcpStream>, addr: SocketAddr, upstream: &Arc<[SocketAddr]>) {
+        let mut conns = lock(&self.conns);
+        if conns.open.len() >= conns.limit {
+            conns.refused += 1;
+            reset(&client);
+            return;
+        }
+        let flow = conns.opened;
+        conns.opened += 1;
+        log::debug!("{}: {addr} is connection {flow}", self.name);
+        // It cannot be over before it is in the list: the lock is held.
+        let guard = rt::spawn_guarded(serve(self.clone(), client, upstream.clone(), flow));
+        conns.open.insert(flow, guard);
+    }
+
+    fn complain(&self, upstream: &[SocketAddr], error: &io::Error) {
+        let mut conns = lock(&self.conns);
+        conns.failed += 1;
+        let to = upstream.last().map_or_else(String::new, SocketAddr::to_string);
+        if let Some(times) = conns.complaints.count(rt::now()) {
+            log::warn!("{}: cannot connect to {to} ({times} connections): {error}", self.name);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(_) => panic!("the relay has panicked before: nothing in it can be trusted"),
+    }
+}
+
+/// Accepts connections.
+async fn accept(proxy: Arc<Streams>, listener: Async<TcpListener>, upstream: Arc<[SocketAddr]>) {
+    let (shortest, longest) = PAUSES;
+    let (mut pause, mut complaints) = (shortest, Throttle::default());
+    loop {
+        match listener.accept().await {
+            Ok((client, addr)) => {
+                pause = shortest;
+                proxy.welcome(client, addr, &upstream);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if let Some(times) = complaints.count(rt::now()) {
+                    log::warn!(
+                        "{}: cannot accept connections ({times} attempts): {error}; if it lasts, raise the limit (ulimit -n)",
+                        proxy.name
+                    );
+                }
+                rt::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// Relays a connection to its end.
+async fn serve(proxy: Arc<Streams>, client: Async<TcpStream>, upstream: Arc<[SocketAddr]>, flow: u64) {
+    match connect(&upstream).await {
+        Ok(server) => relay(&proxy, &client, &server, flow).await,
+        Err(error) => {
+            proxy.complain(&upstream, &error);
+            reset(&client);
+        }
+    }
+    let ended = lock(&proxy.conns).open.remove(&flow);
+    drop(ended);
+}
+
+async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStream>, flow: u64) {
+    for socket in [client, server] {
+        if let Err(error) = prepare(socket.get_ref()) {
+            log::debug!("{}: connection {flow}: {error}", proxy.name);
+        }
+    }
+    let up = carry(proxy, client, server, flow, Direction::Up);
+    let down = carry(proxy, server, client, flow, Direction::Down);
+    if let Err(broken) = try_join(up, down).await {
+        if let Broken::Lost(error) = broken {
+            log::debug!("{}: connection {flow}: {error}", proxy.name);
+        }
+        reset(client);
+        reset(server);
+    }
+}
+
+/// The first address that answers.
+async fn connect(upstream: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for addr in upstream {
+        let end = later(rt::now(), CONNECT_TIMEOUT);
+        match rt::before(end, Async::<TcpStream>::connect(*addr)).await {
+            Some(Ok(socket)) => return Ok(socket),
+            Some(Err(error)) => failure = error,
+            None => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failure)
+}
+
+/// Sends small segments at once, and notices peers that have vanished.
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    let (idle, interval, probes) = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Closes with a reset, once the socket is dropped.
+fn reset(socket: &Async<TcpStream>) {
+    // Where that is refused, the connection is gone already.
+    let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
+}
+
+/// Carries one direction to its end.
+async fn carry(
+    proxy: &Streams,
+    from: &Async<TcpStream>,
+    to: &Async<TcpStream>,
+    flow: u64,
+    direction: Direction,
+) -> Result<(), Broken> {
+    let mut pipe = Pipe::new(rt::now(), flow);
+    loop {
+        proxy.decide(direction, |judge| pipe.handle_timeout(rt::now(), judge));
+        let written = write(&mut pipe, to.get_ref())?;
+        if written > 0 {
+            proxy.judge(direction).count_bytes(written);
+        }
+        if pipe.is_reset() {
+            proxy.judge(direction).count_reset();
+            return Err(Broken::Reset);
+        }
+        if pipe.is_finished() {
+            // Whatever fails here fails because the peer was faster.
+            let _ = to.get_ref().shutdown(Shutdown::Write);
+            return Ok(());
+        }
+        if read(proxy, &mut pipe, from.get_ref(), direction)? || written > 0 {
+            rt::yield_now().await;
+        } else {
+            wait(&pipe, from, to).await;
+        }
+    }
+}
+
+/// Writes what is ready and fits. Returns how much that was.
+fn write(pipe: &mut Pipe, mut to: &TcpStream) -> io::Result<usize> {
+    let mut written = 0;
+    while !pipe.ready().is_empty() {
+        match to.write(pipe.ready()) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                pipe.consume(count);
+                written += count;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+/// Reads what is there and fits. Returns whether there may be more to do.
+fn read(proxy: &Streams, pipe: &mut Pipe, mut from: &TcpStream, direction: Direction) -> io::Result<bool> {
+    let room = pipe.room().min(READ_SIZE);
+    if room == 0 {
+        return Ok(false);
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        match from.read(buffer) {
+            Ok(0) => pipe.handle_end(),
+            Ok(count) => {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                proxy.decide(direction, |judge| pipe.handle_bytes(rt::now(), bytes, judge));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    })
+}
+
+/// Waits until there is something to read, to write, or to be sent.
+async fn wait(pipe: &Pipe, from: &Async<TcpStream>, to: &Async<TcpStream>) {
+    let readable = pin!(when(pipe.room() > 0, from.readable()));
+    let writable = pin!(when(!pipe.ready().is_empty(), to.writable()));
+    let sockets = select(readable, writable);
+    if let Some(at) = pipe.poll_timeout() {
+        rt::before(at, sockets).await;
+    } else {
+        sockets.await;
+    }
+}
+
+/// Waits for it, or for ever.
+async fn when(wanted: bool, ready: impl Future<Output = io::Result<()>>) {
+    if wanted {
+        // What failed is seen at the next attempt.
+        let _ = ready.await;
+    } else {
+        pending().await
+    }
+}
