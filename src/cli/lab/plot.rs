@@ -12,7 +12,7 @@ use crate::cli::exit;
 use crate::escape::escape_short;
 use crate::lab::files::write_all;
 use crate::lab::plot::{Kind, Picture, PlotError};
-use crate::lab::table::Table;
+use crate::lab::sweep::table::Table;
 
 /// The options of `lab plot`.
 #[derive(Clone, Debug, clap::Args)]

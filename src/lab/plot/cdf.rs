@@ -6,7 +6,7 @@ use super::figure::{Body, Curve, Figure, Panel};
 use super::kinds::{TALL, entry, log_note, short_x, spread, with_source};
 use super::series::{Arranged, Series};
 use super::style::Style;
-use crate::lab::table::Row;
+use crate::lab::sweep::table::Row;
 
 /// The most curves.
 const CURVES: usize = 8;

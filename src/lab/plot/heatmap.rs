@@ -8,7 +8,7 @@ use super::grid::{Cell, Grid};
 use super::kinds::{short_x, spread, with_source};
 use super::series::{Arranged, Series};
 use super::sheet::whole;
-use crate::lab::column::Column;
+use crate::lab::sweep::column::Column;
 
 /// The most columns and rows.
 const COLUMNS: usize = 12;

@@ -9,8 +9,8 @@ use super::figure::{Body, Curve, Entry, Figure, Panel, Swatch};
 use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::escape::escape_short;
-use crate::lab::column::Column;
-use crate::lab::table::Row;
+use crate::lab::sweep::column::Column;
+use crate::lab::sweep::table::Row;
 
 /// The most series of a chart: beyond that nobody tells them apart.
 const SERIES: usize = 12;

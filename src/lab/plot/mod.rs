@@ -5,7 +5,7 @@
 //! (shapes) -> svg, raster (PNG)
 //! ```
 //!
-//! Reading the CSV is in [`table`](super::table), writing files in [`files`](super::files).
+//! Reading the CSV is in [`table`](crate::lab::sweep::table), writing files in [`files`](super::files).
 
 mod axis;
 mod cdf;
@@ -25,7 +25,7 @@ use series::Arranged;
 use sheet::Sheet;
 pub(super) use svg::escape_xml;
 
-use super::table::Table;
+use crate::lab::sweep::table::Table;
 
 /// What a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -169,7 +169,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::column::{Column, Kind as CellKind};
+    use crate::lab::sweep::column::{Column, Kind as CellKind};
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::escape::escape_short;
-use crate::lab::column::Column;
-use crate::lab::table::Row;
+use crate::lab::sweep::column::Column;
+use crate::lab::sweep::table::Row;
 
 /// The columns that a sweep can vary and that can be an x axis, the usual ones first.
 const X: [Column; 7] = [
@@ -196,7 +196,7 @@ pub(super) fn trimmed(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::table::Table;
+    use crate::lab::sweep::table::Table;
 
     /// Rows with a few columns set; all others are those of the fixture's first row.
     fn rows(rows: &[&[(Column, &str)]]) -> Vec<Row> {

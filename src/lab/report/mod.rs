@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::column::{Column, Kind as CellKind};
 use super::plot::{Kind, Picture, PlotError, escape_xml};
-use super::table::{Row, Table};
 use crate::escape::escape_short;
+use crate::lab::sweep::column::{Column, Kind as CellKind};
+use crate::lab::sweep::table::{Row, Table};
 
 const STYLE: &str = include_str!("page.css");
 

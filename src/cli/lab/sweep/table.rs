@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::lab::axis::Parameter;
-use crate::lab::point::Point;
-use crate::lab::row::{Cell, Row};
+use crate::lab::sweep::axis::Parameter;
+use crate::lab::sweep::point::Point;
+use crate::lab::sweep::row::{Cell, Row};
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug)]

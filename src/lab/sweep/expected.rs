@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::point::Point;
-use super::theory;
+use crate::lab::theory;
 use crate::link::{Delay, LinkConfig, LossModel};
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::Probability;

@@ -99,9 +99,9 @@ impl fmt::Display for Assertion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::point::Point;
-    use crate::lab::row::Origin;
-    use crate::lab::tally::Tally;
+    use crate::lab::sweep::point::Point;
+    use crate::lab::sweep::row::Origin;
+    use crate::lab::sweep::tally::Tally;
     use crate::link::LinkConfig;
     use crate::reliable::{Backoff, Outcome};
     use std::time::Duration;

@@ -230,7 +230,7 @@ fn steps(text: &str) -> Option<Vec<(f64, f64)>> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = include_str!("../../tests/data/rows.csv");
+    const GOOD: &str = include_str!("../../../tests/data/rows.csv");
 
     fn read(text: &str) -> Result<Table, TableError> {
         Table::read(text.as_bytes())

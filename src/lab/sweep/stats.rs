@@ -10,7 +10,7 @@ const Z95: f64 = 1.959_963_984_540_054;
 /// all or none succeeded.
 ///
 /// ```
-/// let (low, high) = sayagain::lab::stats::wilson(99, 100).unwrap();
+/// let (low, high) = sayagain::lab::sweep::stats::wilson(99, 100).unwrap();
 /// assert!((low - 0.9455).abs() < 1e-4 && (high - 0.9982).abs() < 1e-4);
 /// ```
 #[must_use]
