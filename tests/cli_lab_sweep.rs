@@ -257,3 +257,23 @@ fn bursts_have_no_simple_theory_and_say_so_with_empty_cells() {
     }
     assert!(number(&rows[1], "success") < number(&rows[0], "success"), "long bursts outlast the sends");
 }
+
+#[test]
+fn the_rows_in_the_docs_are_those_of_the_program() {
+    let documented = read(Path::new("docs/loss/five-sends.csv"));
+    let documented = documented.into_iter().find(|row| row["loss_up"] == "0.5").unwrap();
+    let mut again =
+        rows("docs", "--loss .5 --expb --timeout .1 --max-sends 5 --trials 100000 --seed 1").remove(0);
+    again.insert("command".to_owned(), documented["command"].clone());
+    assert_eq!(again, documented);
+}
+
+#[test]
+fn the_plan_in_the_docs_is_one() {
+    let docs = std::fs::read_to_string("docs/loss.md").unwrap();
+    let (_, after) = docs.split_once("```toml\n").unwrap();
+    let plan = folder("docs-plan").join("plan.toml");
+    std::fs::write(&plan, after.split_once("```").unwrap().0).unwrap();
+    let ended = sweep(&[plan.to_str().unwrap(), "--trials", "10", "--json"]);
+    assert_eq!((ended.code, ended.out.lines().count()), (0, 22), "{}", ended.err);
+}
