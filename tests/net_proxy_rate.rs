@@ -1,23 +1,42 @@
-//! How fast `lab proxy` relays without impairments, and what it adds to the time an answer takes, beside no relay at all
-//! and a plain one: `cargo test --release --test net_proxy_rate -- --ignored --nocapture`.
+//! How fast `lab proxy` relays without impairments, and what it adds to the time an answer takes, beside no relay at all,
+//! a plain one, and `socat`: `cargo test --release --test net_proxy_rate -- --ignored --nocapture`.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "this measures real time, with threads as peers")]
 
 use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod support;
 
+use support::eventually;
+use support::program::Program;
 use support::proxy::Proxy;
 
 /// How many datagrams are sent before one of them has to arrive.
-const WINDOW: u64 = 256;
+const WINDOW: u64 = 64;
 
 /// After how long without any datagram those under way count as lost.
 const SILENCE: Duration = Duration::from_millis(200);
+
+/// `socat` as a relay for one client, where it is installed.
+fn socat(upstream: SocketAddr) -> Option<(Program, SocketAddr)> {
+    Command::new("socat").arg("-V").output().ok()?;
+    let addr = local().local_addr().unwrap();
+    let listen = format!("UDP4-LISTEN:{},bind=127.0.0.1", addr.port());
+    let program = Program::start("socat", &["-d", "-d", &listen, &format!("UDP4:{upstream}")]);
+    eventually("socat listens", || program.err().contains("listening on"));
+    Some((program, addr))
+}
+
+fn client_of(addr: SocketAddr) -> UdpSocket {
+    let client = local();
+    client.connect(addr).unwrap();
+    client
+}
 
 fn local() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").unwrap()
@@ -50,10 +69,8 @@ fn plain_relay(upstream: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Sends so many datagrams to `addr`, which relays them to `sink`. Returns how many arrived, and how many per second.
-fn rate(addr: SocketAddr, sink: &UdpSocket, size: usize, count: u64) -> (u64, f64) {
-    let client = local();
-    client.connect(addr).unwrap();
+/// Sends so many datagrams from `client`, which a relay takes to `sink`. Returns how many arrived, and how many per second.
+fn rate(client: &UdpSocket, sink: &UdpSocket, size: usize, count: u64) -> (u64, f64) {
     sink.set_read_timeout(Some(SILENCE)).unwrap();
     let (bytes, mut buffer) = (vec![7; size], vec![0; 65_536]);
     let (mut sent, mut arrived, mut lost) = (0, 0, 0);
@@ -77,9 +94,7 @@ fn rate(addr: SocketAddr, sink: &UdpSocket, size: usize, count: u64) -> (u64, f6
 }
 
 /// The median and the 99th percentile of so many round trips, in microseconds.
-fn round_trips(addr: SocketAddr, count: usize) -> (f64, f64) {
-    let client = local();
-    client.connect(addr).unwrap();
+fn round_trips(client: &UdpSocket, count: usize) -> (f64, f64) {
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut buffer = [0; 100];
     let mut times: Vec<f64> = (0..count)
@@ -112,27 +127,27 @@ fn echo() -> SocketAddr {
 fn rate_and_latency_beside_no_relay_and_a_plain_one() {
     let sink = local();
     let addr = sink.local_addr().unwrap();
-    let proxy = Proxy::to(&format!("udp://{addr}"), &[]);
-    let lossy = Proxy::to(&format!("udp://{addr}"), &["--link", "delay:1ms", "--seed", "1"]);
-    let plain = plain_relay(addr);
-    for size in [100, 1_200] {
-        for (name, to) in [
-            ("direct", addr),
-            ("plain relay", plain),
-            ("lab proxy", proxy.addr()),
-            ("lab proxy, delay:1ms", lossy.addr()),
-        ] {
-            let mut runs: Vec<(u64, f64)> = (0..3).map(|_| rate(to, &sink, size, 500_000)).collect();
+    let url = format!("udp://{addr}");
+    let (proxy, lossy) = (Proxy::to(&url, &[]), Proxy::to(&url, &["--link-up", "iid:.00001", "--seed", "1"]));
+    let socat_there = socat(addr);
+    let mut relays = vec![("direct", addr), ("plain relay", plain_relay(addr))];
+    relays.extend(socat_there.as_ref().map(|(_, addr)| ("socat", *addr)));
+    relays.extend([("lab proxy", proxy.addr()), ("lab proxy, iid:.00001", lossy.addr())]);
+    for (name, to) in relays {
+        let client = client_of(to);
+        for size in [100, 1_200] {
+            let mut runs: Vec<(u64, f64)> = (0..3).map(|_| rate(&client, &sink, size, 500_000)).collect();
             runs.sort_by(|a, b| a.1.total_cmp(&b.1));
-            println!("{size} bytes, {name}: {:.0} datagrams/s, {} of 500000 arrived", runs[1].1, runs[1].0);
+            println!("{name}, {size} bytes: {:.0} datagrams/s, {} of 500000 arrived", runs[1].1, runs[1].0);
         }
     }
     let upstream = echo();
-    let proxy = Proxy::to(&format!("udp://{upstream}"), &[]);
-    for (name, to) in
-        [("direct", upstream), ("plain relay", plain_relay(upstream)), ("lab proxy", proxy.addr())]
-    {
-        let (median, high) = round_trips(to, 20_000);
-        println!("round trip, {name}: median {median:.0} us, 99 % within {high:.0} us");
+    let (proxy, socat_there) = (Proxy::to(&format!("udp://{upstream}"), &[]), socat(upstream));
+    let mut relays = vec![("direct", upstream), ("plain relay", plain_relay(upstream))];
+    relays.extend(socat_there.as_ref().map(|(_, addr)| ("socat", *addr)));
+    relays.push(("lab proxy", proxy.addr()));
+    for (name, to) in relays {
+        let (median, high) = round_trips(&client_of(to), 20_000);
+        println!("{name}, round trip: median {median:.0} us, 99 % within {high:.0} us");
     }
 }
