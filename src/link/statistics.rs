@@ -53,18 +53,21 @@ impl Chain {
     /// V(f).
     fn variance(&self, f: impl Fn(X) -> f64) -> f64 {
         let (xs, mean) = (self.xs(), self.mean(&f));
+        let shares: Vec<f64> = xs.iter().map(|x| self.share(*x)).collect();
+        let steps: Vec<Vec<f64>> =
+            xs.iter().map(|x| xs.iter().map(|y| self.step(*x, *y)).collect()).collect();
         let centred: Vec<f64> = xs.iter().map(|x| f(*x) - mean).collect();
         let mut later = centred.clone();
         let mut sum = 0.0;
         for lag in 0..1_000_000 {
-            let covariance: f64 = (0..xs.len()).map(|i| self.share(xs[i]) * centred[i] * later[i]).sum();
+            let covariance: f64 = (0..xs.len()).map(|i| shares[i] * centred[i] * later[i]).sum();
             sum += if lag == 0 { covariance } else { 2.0 * covariance };
             if later.iter().all(|value| value.abs() < 1e-12) {
                 break;
             }
-            later = xs
+            later = steps
                 .iter()
-                .map(|x| xs.iter().zip(&later).map(|(y, value)| self.step(*x, *y) * value).sum())
+                .map(|row| row.iter().zip(&later).map(|(step, value)| step * value).sum())
                 .collect();
         }
         sum
@@ -101,7 +104,7 @@ fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> Chain {
         vec![1.0, 0.0, 0.0, 0.0],
     ];
     let mut shares = vec![1.0, 0.0, 0.0, 0.0];
-    for _ in 0..100_000 {
+    for _ in 0..10_000 {
         shares = (0..4).map(|to| (0..4).map(|from| shares[from] * next[from][to]).sum()).collect();
     }
     Chain { shares, next, loss: vec![0.0, 0.0, 1.0, 1.0] }

@@ -13,6 +13,7 @@ mod datagrams;
 mod desk;
 mod floods;
 mod links;
+mod loss_doc;
 mod noise;
 mod protocol_doc;
 mod rooms;
