@@ -1,4 +1,4 @@
-//! What tests of programs share: the programs themselves ([`program`], [`server`]), and a server inside the test that
+//! What tests of programs share: the programs themselves ([`program`], [`proxy`], [`server`]), and a server inside the test that
 //! can be looked into.
 //!
 //! That one listens on loopback: one thread, every socket non-blocking, UDP and TCP on one port.
@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod server;
 
 use std::collections::BTreeMap;

@@ -38,7 +38,7 @@ SIGINT or SIGTERM ends it with its totals and exit code 0. SIGUSR1 logs the tota
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, 0.0.0.0 or [::] lets others in, port 0
+    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` lets others in, port 0
     /// takes a free one; may repeat
     #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     listen: Vec<Address>,
@@ -54,7 +54,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     seed: Option<u64>,
 
-    /// Impairs only datagrams for which this holds: size>200, size<=100, first=4001 (hex), first=\"TEXT\"; up: or down:
+    /// Impairs only datagrams for which this holds: size>200, size<=100, first=4001 (hex), first="TEXT"; up: or down:
     /// before it is about one direction; may repeat, then all must hold
     #[arg(long = "match", value_name = "RULE")]
     rules: Vec<Rule>,

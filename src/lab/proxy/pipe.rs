@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn pattern(count: usize) -> Vec<u8> {
-        (0..count).map(|n| (n % 251) as u8).collect()
+        (0..=250).cycle().take(count).collect()
     }
 
     #[test]

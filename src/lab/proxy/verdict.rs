@@ -41,7 +41,6 @@ impl Carried {
 #[derive(Debug)]
 pub struct Judge {
     direction: Direction,
-    seed: u64,
     config: LinkConfig,
     verdicts: Verdicts,
     /// What to go by instead of chance.
@@ -59,7 +58,7 @@ impl Judge {
     pub fn new(config: LinkConfig, seed: u64, direction: Direction, noting: bool) -> Self {
         let verdicts = Verdicts::new(config.loss.clone(), seed, direction);
         let (free, totals, notes) = (None, StreamTotals::default(), noting.then(Vec::new));
-        Self { direction, seed, config, verdicts, replay: None, free, totals, notes }
+        Self { direction, config, verdicts, replay: None, free, totals, notes }
     }
 
     /// Decides what was recorded.
@@ -71,7 +70,7 @@ impl Judge {
     /// Decides by another configuration from now on.
     pub fn set_config(&mut self, config: LinkConfig) {
         if config.loss != self.config.loss {
-            self.verdicts = Verdicts::new(config.loss.clone(), self.seed, self.direction);
+            self.verdicts.set_model(config.loss.clone());
         }
         self.config = config;
     }

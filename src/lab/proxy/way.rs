@@ -39,6 +39,7 @@ pub struct Way {
     config: LinkConfig,
     /// Nothing that enters now can fare otherwise than well: it need not even be copied.
     is_perfect: bool,
+    is_scripted: bool,
     link: Link<Parcel>,
     totals: WayTotals,
 }
@@ -49,19 +50,27 @@ impl Way {
     pub fn new(direction: Direction, rules: Vec<Rule>, config: LinkConfig, seed: u64) -> Self {
         let (link, is_perfect) =
             (Link::new(config.clone(), seed, direction), config == LinkConfig::perfect());
-        Self { direction, rules, config, is_perfect, link, totals: WayTotals::default() }
+        Self { direction, rules, config, is_perfect, is_scripted: false, link, totals: WayTotals::default() }
     }
 
     /// A direction that does to each datagram what `script` says.
     #[must_use]
     pub fn with_script(direction: Direction, rules: Vec<Rule>, script: Script) -> Self {
         let (link, config) = (Link::with_script(script, direction), LinkConfig::perfect());
-        Self { direction, rules, config, is_perfect: false, link, totals: WayTotals::default() }
+        Self {
+            direction,
+            rules,
+            config,
+            is_perfect: false,
+            is_scripted: true,
+            link,
+            totals: WayTotals::default(),
+        }
     }
 
-    /// Carries what is under way on, and everything after that over another link.
+    /// Carries what is under way on, and everything after that over another link. A script goes on being followed.
     pub fn set_config(&mut self, config: LinkConfig) {
-        self.is_perfect = config == LinkConfig::perfect();
+        self.is_perfect = !self.is_scripted && config == LinkConfig::perfect();
         self.link.set_config(config.clone());
         self.config = config;
     }

@@ -185,19 +185,24 @@ impl State {
     fn take(&mut self, now: Instant, doors: &Doors, flow: u64, direction: Direction, bytes: &[u8]) {
         let (step, note) = self.relay.handle(now, flow, direction, bytes);
         self.notes.extend(note);
-        if step == Step::Forward {
-            self.send(now, doors, direction, flow, bytes);
+        match step {
+            Step::Forward => self.send(now, doors, direction, flow, bytes),
+            // What arrives at once does so before what comes next is forwarded.
+            Step::Taken => self.send_arrived(now, doors, direction),
         }
     }
 
     /// Sends what has arrived and ends flows that are idle.
     fn drive(&mut self, now: Instant, doors: &Doors) {
-        for direction in [Direction::Up, Direction::Down] {
-            while let Some(Parcel { flow, bytes }) = self.relay.poll_transmit(now, direction) {
-                self.send(now, doors, direction, flow, &bytes);
-            }
-        }
+        self.send_arrived(now, doors, Direction::Up);
+        self.send_arrived(now, doors, Direction::Down);
         while self.relay.expire(now).is_some() {}
+    }
+
+    fn send_arrived(&mut self, now: Instant, doors: &Doors, direction: Direction) {
+        while let Some(Parcel { flow, bytes }) = self.relay.poll_transmit(now, direction) {
+            self.send(now, doors, direction, flow, &bytes);
+        }
     }
 
     /// Sends a datagram; one of a flow that is gone goes nowhere.

@@ -138,7 +138,10 @@ impl Streams {
         let mut judge = self.judge(direction);
         act(&mut judge);
         if let Some(recorder) = &self.recorder {
-            recorder.add(&self.name, rt::now(), judge.take_notes());
+            let notes = judge.take_notes();
+            if !notes.is_empty() {
+                recorder.add(&self.name, rt::now(), notes);
+            }
         }
     }
 
