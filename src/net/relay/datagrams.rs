@@ -174,11 +174,26 @@ impl Datagrams {
                 Some(flow)
             }
             Err(error) => {
-                state.complain(now, doors.upstream, &error);
+                state.unsent += 1;
+                if is_full(&error) {
+                    // As with too many clients, the oldest makes room: for the next datagram, as closing takes a moment.
+                    drop(state.relay.evict());
+                }
+                if let Some(times) = state.complaints.count(now) {
+                    log::warn!(
+                        "{}: no socket for another client ({times} datagrams): {error}; lower --max-flows or raise the limit (ulimit -n)",
+                        self.name
+                    );
+                }
                 None
             }
         }
     }
+}
+
+/// Whether there are too many open files: in this process (EMFILE) or on this machine (ENFILE).
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 impl State {
