@@ -95,9 +95,9 @@ fn datagrams_pass_both_ways_for_many_clients_and_sigterm_ends_it_with_its_totals
     for (n, client) in clients.iter().enumerate() {
         assert_eq!(receive(client), format!("request {n}").as_bytes());
     }
-    assert!(proxy.err().contains("seed 3, up none, down none"), "{}", proxy.err());
     let ended = proxy.end();
     assert_eq!(ended.code, 0);
+    assert!(ended.err.contains("seed 3, up none, down none"), "{}", ended.err);
     assert!(ended.err.contains("udp1: 20 flows; up 20 datagrams, lost 0 of 20"), "{}", ended.err);
     let totals: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
     assert_eq!(totals["proxies"][0]["down"]["datagrams"], 20);
