@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use async_io::Async;
@@ -166,7 +166,7 @@ impl Datagrams {
             Ok(socket) => {
                 let socket = Arc::new(socket);
                 let flow = state.relay.next_flow();
-                let task = serve_flow(self.clone(), doors.clone(), flow, socket.clone());
+                let task = serve_flow(self.clone(), Arc::downgrade(doors), flow, socket.clone());
                 let task = rt::spawn_guarded(task);
                 let (_, evicted) = state.relay.open(now, peer, Flow { socket, _task: task });
                 drop(evicted);
@@ -288,15 +288,17 @@ async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
     }
 }
 
-/// Receives what comes back for one client.
-async fn serve_flow(proxy: Arc<Datagrams>, doors: Arc<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
+/// Receives what comes back for one client, until the proxy listens no more: its doors are not kept open from here.
+async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
     let mut complaints = Throttle::default();
     loop {
+        let Some(open) = doors.upgrade() else { return };
         let more = Batch::with(|batch| {
             let more = batch.receive(socket.get_ref())?;
-            proxy.take_down(&doors, flow, batch);
+            proxy.take_down(&open, flow, batch);
             Ok(more)
         });
+        drop(open);
         wait(&proxy.name, &socket, more, &mut complaints).await;
     }
 }
