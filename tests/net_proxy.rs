@@ -28,6 +28,16 @@ fn sink() -> (UdpSocket, String) {
     (socket, url)
 }
 
+/// Binds where something was bound: a program that another test is just starting may still hold on to that.
+fn bind_again(addr: SocketAddr) -> UdpSocket {
+    let mut bound = None;
+    eventually("the address is free again", || {
+        bound = UdpSocket::bind(addr).ok();
+        bound.is_some()
+    });
+    bound.unwrap()
+}
+
 fn receive(socket: &UdpSocket) -> Vec<u8> {
     receive_from(socket).0
 }
@@ -85,9 +95,9 @@ fn datagrams_pass_both_ways_for_many_clients_and_sigterm_ends_it_with_its_totals
     for (n, client) in clients.iter().enumerate() {
         assert_eq!(receive(client), format!("request {n}").as_bytes());
     }
-    assert!(proxy.err().contains("seed 3, up none, down none"), "{}", proxy.err());
     let ended = proxy.end();
     assert_eq!(ended.code, 0);
+    assert!(ended.err.contains("seed 3, up none, down none"), "{}", ended.err);
     assert!(ended.err.contains("udp1: 20 flows; up 20 datagrams, lost 0 of 20"), "{}", ended.err);
     let totals: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
     assert_eq!(totals["proxies"][0]["down"]["datagrams"], 20);
@@ -208,7 +218,7 @@ fn an_upstream_that_refuses_is_no_news_and_may_come_up_later() {
     let proxy = Proxy::to(&url, &[]);
     let client = proxy.client();
     (0..10).for_each(|_| assert_eq!(client.send(b"anybody?").unwrap(), 8));
-    let upstream = UdpSocket::bind(addr).unwrap();
+    let upstream = bind_again(addr);
     upstream.set_read_timeout(Some(SOON)).unwrap();
     client.send(b"there?").unwrap();
     let mut got = std::iter::repeat_with(|| receive(&upstream));
@@ -290,9 +300,10 @@ fn a_stream_is_reset_with_its_probability_and_other_impairments_are_said_to_do_n
 
 #[test]
 fn a_client_whose_upstream_cannot_be_reached_is_reset() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("tcp://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that nobody else gets the port, and not listening.
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let url = format!("tcp://{}", silent.local_addr().unwrap().as_socket().unwrap());
     let proxy = Proxy::to(&url, &[]);
     let mut client = connect(&proxy);
     assert_eq!(client.read(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -480,11 +491,14 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
     assert_eq!(receive_from(&upstream), (b"three".to_vec(), port));
     // Switched off and on, it is at the same port, and the client is another flow.
     assert_eq!(ask(&api, "POST", "/proxies/dns", r#"{"enabled": false}"#).0, 200);
-    let again = UdpSocket::bind(listen.trim_start_matches("udp://")).unwrap();
+    let addr = listen.trim_start_matches("udp://").parse().unwrap();
+    let again = bind_again(addr);
     assert_eq!(ask(&api, "POST", "/proxies/dns", r#"{"enabled": true}"#).0, 500);
     drop(again);
-    let (status, body) = ask(&api, "POST", "/proxies/dns", r#"{"enabled": true}"#);
-    assert!(status == 200 && body.contains(&listen), "{body}");
+    eventually("it listens again", || {
+        let (status, body) = ask(&api, "POST", "/proxies/dns", r#"{"enabled": true}"#);
+        status == 200 && body.contains(&listen)
+    });
     client.send(b"four").unwrap();
     assert_ne!(receive_from(&upstream), (b"four".to_vec(), port));
     // Another upstream, the same socket.
@@ -494,6 +508,6 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
     assert_eq!(receive(&other), b"five");
     assert_eq!(ask(&api, "DELETE", "/proxies/dns", "").0, 204);
     assert_eq!(ask(&api, "DELETE", "/proxies/dns", "").0, 404);
-    UdpSocket::bind(listen.trim_start_matches("udp://")).unwrap();
+    bind_again(addr);
     assert_eq!(proxy.end().code, 0);
 }

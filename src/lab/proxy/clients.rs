@@ -55,14 +55,19 @@ impl<H> Clients<H> {
 
     /// A client appears, which is used now. Returns its flow, and what was kept for the client that had to make room.
     pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
-        let oldest = (self.flows.len() >= self.limit).then(|| self.by_use.first().copied()).flatten();
-        let evicted = oldest.and_then(|(_, flow)| self.close(flow));
+        let evicted = if self.flows.len() >= self.limit { self.evict() } else { None };
         let flow = self.opened;
         self.opened += 1;
         self.by_peer.insert(peer, flow);
         self.flows.insert(flow, Client { peer, handle, used: now, up: 0, down: 0 });
         self.by_use.insert((now, flow));
         (flow, evicted)
+    }
+
+    /// Forgets the flow that was used the longest ago. Returns what was kept for it.
+    pub fn evict(&mut self) -> Option<H> {
+        let (_, oldest) = self.by_use.first().copied()?;
+        self.close(oldest)
     }
 
     /// Forgets a flow. Returns what was kept for it.

@@ -48,6 +48,13 @@ impl<H> Relay<H> {
         (flow, evicted)
     }
 
+    /// Ends the flow that was used the longest ago: there is no room for another. Returns what was kept for it.
+    pub fn evict(&mut self) -> Option<H> {
+        let evicted = self.clients.evict();
+        self.evicted += u64::from(evicted.is_some());
+        evicted
+    }
+
     /// Who a flow belongs to, and what is kept for it; `None` for one that is gone.
     #[must_use]
     pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {

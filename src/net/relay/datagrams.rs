@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use async_io::Async;
@@ -166,7 +166,7 @@ impl Datagrams {
             Ok(socket) => {
                 let socket = Arc::new(socket);
                 let flow = state.relay.next_flow();
-                let task = serve_flow(self.clone(), doors.clone(), flow, socket.clone());
+                let task = serve_flow(self.clone(), Arc::downgrade(doors), flow, socket.clone());
                 let task = rt::spawn_guarded(task);
                 let (_, evicted) = state.relay.open(now, peer, Flow { socket, _task: task });
                 drop(evicted);
@@ -174,11 +174,26 @@ impl Datagrams {
                 Some(flow)
             }
             Err(error) => {
-                state.complain(now, doors.upstream, &error);
+                state.unsent += 1;
+                if is_full(&error) {
+                    // As with too many clients, the oldest makes room: for the next datagram, as closing takes a moment.
+                    drop(state.relay.evict());
+                }
+                if let Some(times) = state.complaints.count(now) {
+                    log::warn!(
+                        "{}: no socket for another client ({times} datagrams): {error}; lower --max-flows or raise the limit (ulimit -n)",
+                        self.name
+                    );
+                }
                 None
             }
         }
     }
+}
+
+/// Whether there are too many open files: in this process (EMFILE) or on this machine (ENFILE).
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 impl State {
@@ -273,15 +288,17 @@ async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
     }
 }
 
-/// Receives what comes back for one client.
-async fn serve_flow(proxy: Arc<Datagrams>, doors: Arc<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
+/// Receives what comes back for one client, until the proxy listens no more: its doors are not kept open from here.
+async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
     let mut complaints = Throttle::default();
     loop {
+        let Some(open) = doors.upgrade() else { return };
         let more = Batch::with(|batch| {
             let more = batch.receive(socket.get_ref())?;
-            proxy.take_down(&doors, flow, batch);
+            proxy.take_down(&open, flow, batch);
             Ok(more)
         });
+        drop(open);
         wait(&proxy.name, &socket, more, &mut complaints).await;
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! proxies    the running ones, and what can be asked of them while they run
+//! proxy      one of them: its sockets and links come and go, its counters stay
 //! sockets    what each needs from the system before it relays
 //! datagrams  the sockets of a datagram proxy
 //! batch      datagrams that are received together
@@ -15,6 +16,7 @@
 mod batch;
 mod datagrams;
 mod proxies;
+mod proxy;
 mod recorder;
 mod run;
 mod sockets;

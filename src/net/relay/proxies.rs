@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,8 +10,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::datagrams::Datagrams;
+use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
-use super::rt::Task;
 use super::sockets::{Sockets, resolve};
 use super::streams::Streams;
 use crate::escape::escape_short;
@@ -72,35 +71,6 @@ impl fmt::Debug for Relays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relays").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-/// One of them.
-struct Proxy {
-    name: Arc<str>,
-    /// Where it listens, with the port really bound.
-    listen: Address,
-    /// The same, as it is shown.
-    shown: String,
-    upstream: Address,
-    addrs: Arc<[SocketAddr]>,
-    up: LinkConfig,
-    down: LinkConfig,
-    body: Body,
-    /// `None` for one that is switched off.
-    running: Option<Running>,
-}
-
-/// What relays.
-#[derive(Clone)]
-enum Body {
-    Datagrams(Arc<Datagrams>),
-    Streams(Arc<Streams>),
-}
-
-/// A proxy that listens.
-struct Running {
-    sockets: Sockets,
-    tasks: Vec<Task>,
 }
 
 impl Prepared {
@@ -311,120 +281,6 @@ impl Proxies for Relays {
     }
 }
 
-/// What a proxy's sockets are to be.
-struct Next {
-    listen: Address,
-    upstream: Address,
-    addrs: Arc<[SocketAddr]>,
-    enabled: bool,
-    /// New ones, for who needs them.
-    sockets: Option<Sockets>,
-}
-
-impl Proxy {
-    fn state(&self) -> ProxyState {
-        ProxyState {
-            name: self.name.to_string(),
-            listen: self.shown.clone(),
-            upstream: self.upstream.to_string(),
-            enabled: self.running.is_some(),
-            up: self.up.clone(),
-            down: self.down.clone(),
-        }
-    }
-
-    fn totals(&self) -> ProxyTotals {
-        let kind = match &self.body {
-            Body::Datagrams(datagrams) => datagrams.totals(),
-            Body::Streams(streams) => streams.totals(),
-        };
-        ProxyTotals { name: self.name.to_string(), kind }
-    }
-
-    /// Whether that is where it listens, as it was asked for or as it is shown.
-    fn is_at(&self, wanted: &Address) -> bool {
-        *wanted == self.listen || wanted.to_string() == self.shown
-    }
-
-    /// Listens from now on.
-    fn run(&mut self, running: Running) {
-        if let Some(first) = running.sockets.endpoints.first() {
-            self.listen.at.port = first.addr.port();
-            self.shown = first.to_string();
-        }
-        self.running = Some(running);
-    }
-
-    /// Takes up other sockets, another upstream, or none. Returns what is to be stopped.
-    fn replace(&mut self, next: Next) -> Result<Option<(Body, Running)>, ControlError> {
-        let kept =
-            self.running.as_ref().map(|running| running.sockets.try_clone()).transpose().map_err(no_room)?;
-        let sockets = next.sockets.or(kept).filter(|_| next.enabled);
-        let started = sockets.map(|sockets| {
-            let tasks = self.body.start(&sockets, &next.addrs)?;
-            Ok(Running { sockets, tasks })
-        });
-        let started = started.transpose().map_err(no_room)?;
-        if self.listen != next.listen {
-            self.shown = next.listen.to_string();
-        }
-        (self.listen, self.upstream, self.addrs) = (next.listen, next.upstream, next.addrs);
-        let old = self.running.take();
-        if let Some(started) = started {
-            self.run(started);
-        }
-        Ok(old.map(|old| (self.body.clone(), old)))
-    }
-
-    fn set_links(&mut self, up: Option<LinkConfig>, down: Option<LinkConfig>) {
-        if let Some(up) = up.filter(|up| *up != self.up) {
-            self.body.set_config(Direction::Up, up.clone());
-            self.up = up;
-        }
-        if let Some(down) = down.filter(|down| *down != self.down) {
-            self.body.set_config(Direction::Down, down.clone());
-            self.down = down;
-        }
-    }
-}
-
-impl Body {
-    /// Relays over copies of these sockets.
-    fn start(&self, sockets: &Sockets, addrs: &Arc<[SocketAddr]>) -> io::Result<Vec<Task>> {
-        let sockets = sockets.try_clone()?;
-        match self {
-            Self::Datagrams(datagrams) => {
-                let upstream = *addrs.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                datagrams.start(sockets.udp, upstream)
-            }
-            Self::Streams(streams) => streams.start(sockets.tcp, addrs),
-        }
-    }
-
-    fn set_config(&self, direction: Direction, config: LinkConfig) {
-        match self {
-            Self::Datagrams(datagrams) => datagrams.set_config(direction, config),
-            Self::Streams(streams) => streams.set_config(direction, config),
-        }
-    }
-
-    fn close_all(&self) {
-        match self {
-            Self::Datagrams(datagrams) => datagrams.close_all(),
-            Self::Streams(streams) => streams.close_all(),
-        }
-    }
-}
-
-/// Ends the tasks, closes the sockets and then the flows.
-async fn stop(body: &Body, running: Running) {
-    for task in running.tasks {
-        task.cancel().await;
-    }
-    drop(running.sockets);
-    body.close_all();
-}
-
 fn address(text: &str) -> Result<Address, ControlError> {
     Address::parse_or(text, Scheme::Tcp).map_err(|error| ControlError::Invalid(error.to_string()))
 }
@@ -481,10 +337,4 @@ fn not_found(name: &str) -> ControlError {
 
 fn conflict(name: &str) -> ControlError {
     ControlError::Conflict(escape_short(name.as_bytes(), 80).into_owned())
-}
-
-fn no_room(error: io::Error) -> ControlError {
-    ControlError::Failed(format!(
-        "cannot wait for another socket: {error}; raise the limit of open files (ulimit -n)"
-    ))
 }
