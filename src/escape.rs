@@ -156,6 +156,35 @@ fn is_printable(c: char) -> bool {
     std::str::from_utf8(&after_x[..=length]).is_ok_and(|text| text.escape_debug().count() == 2)
 }
 
+/// Text as content or attribute value of XML 1.0 and HTML. What XML has no place for, however it is written, becomes U+FFFD.
+///
+/// ```
+/// assert_eq!(sayagain::escape::escape_xml("<a & \"b\">\u{1b}"), "&lt;a &amp; &quot;b&quot;&gt;\u{fffd}");
+/// ```
+#[must_use]
+pub fn escape_xml(text: &str) -> Cow<'_, str> {
+    let special = |c: char| {
+        matches!(c, '<' | '>' | '&' | '"' | '\'' | '\u{fffe}' | '\u{ffff}')
+            || (c.is_control() && !matches!(c, '\t' | '\n'))
+    };
+    if !text.contains(special) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if special(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

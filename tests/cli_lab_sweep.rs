@@ -126,8 +126,11 @@ fn a_plan_says_what_the_flags_say_and_flags_override_it() {
         ended.out.lines().map(row).collect()
     };
     assert_eq!(without_command(&planned), without_command(&typed));
-    let overridden = sweep(&[plan, "--json", "--max-sends", "1", "--seed", "9"]);
-    assert!(without_command(&overridden).iter().all(|row| row["max_sends"] == 1 && row["seed"] == 9));
+    let overridden =
+        sweep(&[plan, "--json", "--max-sends", "1", "--seed", "9", "--loss", ".5", "-L", "policy", "once"]);
+    let rows = without_command(&overridden);
+    assert_eq!(rows.len(), 1, "{}", overridden.err);
+    assert!(rows.iter().all(|row| row["max_sends"] == 1 && row["seed"] == 9 && row["loss_up"] == 0.5));
 }
 
 #[test]
@@ -179,6 +182,9 @@ fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
         (vec!["--size", "1101"], "--size must be at most 1100"),
         (vec!["--link", "list:1", "--burst", "3"], "--burst needs a loss with a rate"),
         (vec!["--assert", "succes>1"], "`succes>1` names no column"),
+        (vec!["--loss", ".1", "-L", "loss", ".1,.2"], "loss is varied, and set by its flag as well"),
+        (vec!["--loss", ".1", "--burst", "5+delay:1s"], "invalid"),
+        (vec!["--delay", "1s+iid:.5"], "is more than a delay"),
         (vec!["--assert", "success"], "is not an assertion"),
         (vec!["--assert", "success>x"], "not a number"),
         (vec!["--profile", "6g"], "6g"),
@@ -221,24 +227,21 @@ fn the_table_says_requested_and_realised_loss_and_json_is_one_object_per_row() {
 
 #[test]
 fn over_real_sockets_the_promise_and_the_theory_hold_too() {
-    let line =
-        "--loss .3 --expb --timeout .03 --max-sends 5 --trials 600 --session-trials 10 --seed 5 --real";
+    let line = "--loss .3 --expb --timeout .1 --max-sends 5 --trials 384 --session-trials 6 --seed 5 --real";
     let row = &rows("real", line)[0];
-    assert_eq!((row["mode"].as_str(), row["trials"].as_str()), ("real", "600"));
+    assert_eq!((row["mode"].as_str(), row["trials"].as_str()), ("real", "384"));
     let success = 0.965_50_f64;
-    let error = (success * (1.0 - success) / 600.0).sqrt();
+    let error = (success * (1.0 - success) / 384.0).sqrt();
     assert!((number(row, "success") - success).abs() < 5.0 * error, "{row:?}");
     assert_eq!(row["executions_max"], "1");
     assert!((number(row, "executions_without_dedup_mean") - 1.38).abs() < 0.2, "{row:?}");
     assert!((number(row, "executions_mean") - 0.998).abs() < 0.01, "{row:?}");
     assert!((number(row, "realised_loss_up") - 0.3).abs() < 0.08, "{row:?}");
-    assert!(number(row, "time_max_s") < 2.0, "{row:?}");
 }
 
 #[test]
 fn what_is_lost_in_virtual_time_is_lost_over_real_sockets() {
-    let line =
-        "--loss .4 --policy fixed --timeout .05 --max-sends 4 --trials 200 --session-trials 5 --seed 11";
+    let line = "--loss .4 --policy fixed --timeout .6 --max-sends 4 --trials 60 --session-trials 1 --seed 11";
     let (virtual_time, real) =
         (&rows("same-virtual", line)[0], &rows("same-real", &format!("{line} --real"))[0]);
     for column in

@@ -1,5 +1,4 @@
 //! The flags that say when to repeat a request and when to give it up, and what they come to.
-
 //!
 //! Here the flags; [`PolicyName`] is what a policy is chosen by, [`explain()`] tells what one comes to.
 

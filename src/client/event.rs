@@ -55,7 +55,7 @@ pub struct ClientStats {
     pub transmits: u64,
     /// Sends of a request beyond its first, registrations included.
     pub retries: u64,
-    /// Answers to requests that had been answered already.
+    /// Answers to requests that had been answered, or given up, already.
     pub repeated_answers: u64,
     /// Copies of pushes that had come already.
     pub repeated_pushes: u64,

@@ -1,5 +1,6 @@
 //! Files that are there whole or not at all: written under a temporary name in their directory, then renamed.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -22,12 +23,38 @@ pub fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
     let fault = |path: &Path, error| WriteError { path: path.to_owned(), error };
     let written: Result<Vec<_>, _> = files
         .iter()
-        .map(|(path, bytes)| temporary(path, bytes).map_err(|error| fault(path, error)))
+        .map(|(path, bytes)| Written::new(path, bytes).map_err(|error| fault(path, error)))
         .collect();
-    for (file, (path, _)) in written?.into_iter().zip(files) {
-        file.persist(path).map_err(|error| fault(path, error.error))?;
+    for (written, (path, bytes)) in written?.into_iter().zip(files) {
+        written.finish(bytes).map_err(|error| fault(path, error))?;
     }
     Ok(())
+}
+
+/// A file that is written and has not its name yet.
+enum Written {
+    /// A temporary one, and the place that it takes.
+    Aside(NamedTempFile, PathBuf),
+    /// What is there is no file: a pipe, a device. It is written to, and nothing takes its place.
+    Special(PathBuf),
+}
+
+impl Written {
+    fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        // The file behind a link takes the new content, and the link stays.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            return Ok(Self::Special(path));
+        }
+        Ok(Self::Aside(temporary(&path, bytes)?, path))
+    }
+
+    fn finish(self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Aside(file, path) => file.persist(path).map(drop).map_err(|error| error.error),
+            Self::Special(path) => OpenOptions::new().write(true).open(path)?.write_all(bytes),
+        }
+    }
 }
 
 fn temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {

@@ -79,6 +79,12 @@ impl LossModel {
         }
     }
 
+    /// What was asked for, to stand beside what was realised: the rate in per cent, or the model where there is none.
+    #[must_use]
+    pub fn requested(&self) -> String {
+        self.rate().map_or_else(|| self.to_string(), |rate| format!("{:.1} %", rate.get() * 100.0))
+    }
+
     /// Whether it never loses anything, as far as can be seen without a draw.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -3,13 +3,18 @@
 //! The state at an index is a pure function of the draws. At index 0 it is drawn from the stationary distribution, so that
 //! the formulas hold from the first datagram on; at every other index the `state` draw of that index maps each state to
 //! its successor. A state is found without the ones before it by composing these maps backwards until all states lead to
-//! the same one (coupling from the past, Propp and Wilson 1996), or until index 0, or an index whose state is known.
+//! the same one (coupling from the past, Propp and Wilson 1996), or until index 0, a multiple of 2^20, or an index whose state is
+//! known.
 
 use crate::link::rng::unit;
 use crate::units::Probability;
 
 /// How many states a chain has at most.
 const STATES: usize = 4;
+
+/// Every so many indices a chain begins anew, in a state drawn from its stationary distribution: nobody ever has to look
+/// further back, whatever the chain. Long runs are longer than this with no model that one would take.
+const RESTART: u64 = 1 << 20;
 
 /// The number of a state, below [`STATES`].
 pub(super) type State = u8;
@@ -76,8 +81,8 @@ impl Chain {
             if let Some((_, state)) = known.filter(|(known, _)| *known == at) {
                 return apply(&onwards, state);
             }
-            if at == 0 {
-                return apply(&onwards, self.first(draw(0)));
+            if at.is_multiple_of(RESTART) {
+                return apply(&onwards, self.first(draw(at)));
             }
             let drawn = draw(at);
             onwards = self.next.each_ref().map(|row| apply(&onwards, pick(row, drawn)));

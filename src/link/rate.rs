@@ -27,7 +27,7 @@ impl Rate {
     /// How long `bytes` take, to the nanosecond begun.
     #[must_use]
     pub fn time(&self, bytes: usize) -> Duration {
-        let nanos = bytes as u128 * 8 * 1_000_000_000 / u128::from(self.bits_per_second.get());
+        let nanos = (bytes as u128 * 8 * 1_000_000_000).div_ceil(u128::from(self.bits_per_second.get()));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
@@ -111,6 +111,6 @@ mod tests {
         let mut bottleneck = Bottleneck::default();
         assert_eq!(rate(1, usize::MAX).time(usize::MAX), Duration::from_nanos(u64::MAX));
         assert!(bottleneck.pass(origin(), &rate(1, usize::MAX), usize::MAX).is_some());
-        assert_eq!(rate(u64::MAX, 0).time(1_000), Duration::ZERO);
+        assert_eq!(rate(u64::MAX, 0).time(1_000), Duration::from_nanos(1));
     }
 }

@@ -72,12 +72,19 @@ impl Wire {
     }
 
     /// Runs until the client is `done` and nothing is under way on the links.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no socket, or the client has given its session up before it was done.
     pub(crate) fn run(&mut self, done: impl Fn(&Client) -> bool) -> io::Result<()> {
         loop {
             let now = rt::now();
             self.exchange(now);
             if done(&self.client) && self.up.poll_timeout().is_none() && self.down.poll_timeout().is_none() {
                 return Ok(());
+            }
+            if self.client.is_closed() {
+                return Err(io::Error::other("the server did not answer in time"));
             }
             self.wait(now)?;
         }

@@ -101,7 +101,7 @@ impl InFlight {
 pub struct RequestStats {
     /// Sends beyond the first of each request.
     pub retries: u64,
-    /// Answers to requests that had been answered already.
+    /// Answers to requests that had been answered, or given up, already.
     pub repeated_answers: u64,
 }
 

@@ -37,7 +37,7 @@ impl Simulated {
         match &mut self.link {
             None => (!self.verdicts.lost(now, place.flow, place.index)).then_some(transmit),
             Some(link) => {
-                link.send(now, place.flow, transmit);
+                link.send_at(now, place, transmit);
                 link.recv(now)
             }
         }

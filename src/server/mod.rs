@@ -76,6 +76,23 @@ enum Nonce {
     Spent,
 }
 
+/// How often the server did what it was asked, and how often it knew that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executions {
+    /// Messages that were executed.
+    pub executed: u64,
+    /// Repeats that were answered from the window instead.
+    pub repeats: u64,
+}
+
+impl Executions {
+    /// What has been added since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self { executed: self.executed - earlier.executed, repeats: self.repeats - earlier.repeats }
+    }
+}
+
 /// The server.
 #[derive(Debug)]
 pub struct Server {
@@ -151,9 +168,9 @@ impl Server {
         totals
     }
 
-    /// How many messages were executed, and how many repeats answered from the window instead.
-    pub fn executions(&self) -> (u64, u64) {
-        (self.hub.stats().messages, self.totals.repeats)
+    /// What became of the requests so far.
+    pub fn executions(&self) -> Executions {
+        Executions { executed: self.hub.stats().messages, repeats: self.totals.repeats }
     }
 
     /// How many sessions live.

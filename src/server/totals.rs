@@ -66,11 +66,7 @@ impl Loss {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} (requested ", self.dropped, self.seen)?;
-        match self.requested.rate() {
-            Some(rate) => write!(f, "{:.1} %", rate.get() * 100.0)?,
-            None => self.requested.fmt(f)?,
-        }
+        write!(f, "{} of {} (requested {}", self.dropped, self.seen, self.requested.requested())?;
         if self.seen > 0 {
             let realised = self.dropped as f64 * 100.0 / self.seen as f64;
             write!(f, ", realised {realised:.1} %")?;

@@ -11,7 +11,7 @@ use super::{ClientId, Fate, Packet, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
-use crate::server::StreamIntake;
+use crate::server::{Executions, StreamIntake};
 use crate::service::{ConnId, Intake, Peer, Service};
 
 /// A stream connection between one client and the server.
@@ -195,9 +195,8 @@ impl Sim {
         while let Some(Packet { addr, bytes }) = self.up.recv(self.now) {
             let before = self.server.executions();
             self.server.datagram(self.now, Peer { door: 0, addr }, &bytes);
-            let after = self.server.executions();
+            let Executions { executed, repeats } = self.server.executions().since(before);
             if let Some(observer) = &mut self.observer {
-                let (executed, repeats) = (after.0 - before.0, after.1 - before.1);
                 observer(self.now, Direction::Up, addr, &bytes, Sighting::Arrived { executed, repeats });
             }
         }

@@ -83,7 +83,7 @@ fn parse(mut words: Vec<OsString>) -> Result<(Args, ArgMatches), LabError> {
     let (args, matches) = matched(&words)?;
     let Command::Sweep(sweep) = &args.command else { return Ok((args, matches)) };
     let Some(path) = sweep.plan() else { return Ok((args, matches)) };
-    let planned = sweep::read_plan(path)?;
+    let planned = sweep::read_plan(path, &sweep.typed(&matches))?;
     let at = words.iter().position(|word| word == "sweep").map_or(words.len(), |at| at + 1);
     words.splice(at..at, planned);
     matched(&words)

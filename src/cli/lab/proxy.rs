@@ -274,17 +274,17 @@ fn show(totals: &[ProxyTotals]) {
 
 fn brief(proxy: &ProxyTotals) -> String {
     let percent =
-        |part: Option<f64>| part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}", part * 100.0));
+        |part: Option<f64>| part.map_or_else(|| "-".to_owned(), |part| format!("{:.1} %", part * 100.0));
     match &proxy.kind {
         Kind::Datagrams { open, up, down, .. } => format!(
-            "{}: {open} flows, up {} ({}/{} % lost), down {} ({}/{} % lost)",
+            "{}: {open} flows, up {} (lost {}, requested {}), down {} (lost {}, requested {})",
             proxy.name,
             up.datagrams,
             percent(up.realised()),
-            percent(up.requested),
+            up.requested.requested(),
             down.datagrams,
             percent(down.realised()),
-            percent(down.requested)
+            down.requested.requested()
         ),
         Kind::Streams { open, up, down, .. } => format!(
             "{}: {open} connections, up {} bytes, {} stalls, down {} bytes, {} stalls",

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _};
+use clap::{Arg, ArgMatches, CommandFactory as _};
 use rand::CryptoRng;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -50,6 +50,9 @@ const MAX_JOBS: i64 = 256;
 
 /// The most requests of one session: all of them are queued at once.
 const MAX_SESSION: u64 = 100_000;
+
+/// The longest command line that is written into every row, in bytes.
+const MAX_COMMAND: usize = 1_000;
 
 /// Failed assertions that are told one by one; the rest is counted.
 const FAILURES_TOLD: usize = 5;
@@ -128,10 +131,22 @@ impl Args {
     pub(super) fn plan(&self) -> Option<&Path> {
         self.plan.as_deref()
     }
+
+    /// The names of the flags that were typed, and of the parameters that are varied. Assertions add up.
+    pub(super) fn typed(&self, matches: &ArgMatches) -> Vec<String> {
+        let flags =
+            arguments().into_iter().filter(|arg| is_typed(matches, arg) && arg.get_id() != "assertions");
+        let flags = flags.filter_map(|arg| arg.get_long().map(str::to_owned));
+        let scans = self.parameter_scan.iter().step_by(3);
+        let varied = scans.chain(self.parameter_list.iter().step_by(2)).map(|name| name.replace('_', "-"));
+        // --expb is a policy, too.
+        let policy = self.settings.names_policy().then(|| ["policy", "expb"].map(str::to_owned));
+        flags.chain(varied).chain(policy.into_iter().flatten()).collect()
+    }
 }
 
 /// The words that a plan stands for.
-pub(super) fn read_plan(path: &Path) -> Result<Vec<OsString>, LabError> {
+pub(super) fn read_plan(path: &Path, typed: &[String]) -> Result<Vec<OsString>, LabError> {
     let name = path.display();
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_PLAN + 1).read_to_string(&mut text));
@@ -139,30 +154,35 @@ pub(super) fn read_plan(path: &Path) -> Result<Vec<OsString>, LabError> {
     if text.len() as u64 > MAX_PLAN {
         return Err(LabError::Usage(format!("the plan {name} is longer than 1 MiB")));
     }
-    let words = plan::words(&text, &flags()).map_err(|why| LabError::Usage(format!("{name}: {why}")))?;
+    let words =
+        plan::words(&text, &flags(), typed).map_err(|why| LabError::Usage(format!("{name}: {why}")))?;
     Ok(words.into_iter().map(OsString::from).collect())
 }
 
 /// The flags that a plan may set.
 fn flags() -> Vec<String> {
     let except = ["help", "version", "parameter-scan", "parameter-step-size", "parameter-list"];
+    let longs = arguments().into_iter().filter_map(|arg| arg.get_long().map(str::to_owned));
+    longs.filter(|long| !except.contains(&long.as_str())).collect()
+}
+
+/// All flags of `lab sweep`.
+fn arguments() -> Vec<Arg> {
     let command = super::Args::command();
     let sweep = command.get_subcommands().find(|command| command.get_name() == "sweep");
-    let longs = sweep.into_iter().flat_map(|sweep| sweep.get_arguments()).filter_map(|arg| arg.get_long());
-    longs.filter(|long| !except.contains(long)).map(str::to_owned).collect()
+    sweep.into_iter().flat_map(|sweep| sweep.get_arguments()).cloned().collect()
+}
+
+fn is_typed(matches: &ArgMatches, arg: &Arg) -> bool {
+    matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
 /// The command line that gives the same rows: what was typed and what was planned, without where the rows go.
 pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
-    let command = super::Args::command();
-    let sweep = command.get_subcommands().find(|command| command.get_name() == "sweep");
-    let args = sweep.into_iter().flat_map(|sweep| sweep.get_arguments());
     let mut words = vec!["lab".to_owned(), "sweep".to_owned()];
-    for arg in args.filter(|arg| !NOT_RECORDED.contains(&arg.get_id().as_str())) {
+    let recorded = |arg: &&Arg| is_typed(matches, arg) && !NOT_RECORDED.contains(&arg.get_id().as_str());
+    for arg in arguments().iter().filter(recorded) {
         let id = arg.get_id().as_str();
-        if matches.value_source(id) != Some(ValueSource::CommandLine) {
-            continue;
-        }
         for values in matches.get_raw_occurrences(id).into_iter().flatten() {
             words.push(name_of(arg));
             if arg.get_action().takes_values() {
@@ -171,11 +191,13 @@ pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
         }
     }
     words.push(format!("--seed {seed}"));
-    words.join(" ")
+    Some(words.join(" "))
+        .filter(|line| line.len() <= MAX_COMMAND)
+        .unwrap_or_else(|| "lab sweep (too long to tell)".to_owned())
 }
 
 /// As people type it: short where there is a short one, as for what is varied.
-fn name_of(arg: &clap::Arg) -> String {
+fn name_of(arg: &Arg) -> String {
     let long = || format!("--{}", arg.get_long().unwrap_or_default());
     arg.get_short().map_or_else(long, |short| format!("-{short}"))
 }
@@ -202,6 +224,13 @@ struct Sweep {
 
 fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
     let axes = axes(args)?;
+    for Axis { parameter, .. } in &axes {
+        let flag = parameter.to_string();
+        if matches.try_get_raw(&flag).is_ok() && matches.value_source(&flag) == Some(ValueSource::CommandLine)
+        {
+            return Err(format!("{parameter} is varied, and set by its flag as well; leave one of them out"));
+        }
+    }
     let points = combinations(&axes)?.iter().map(|one| args.settings.point(one)).collect::<Result<_, _>>()?;
     let seed = match args.seed {
         Some(seed) => seed,
@@ -243,20 +272,21 @@ fn axes(args: &Args) -> Result<Vec<Axis>, String> {
 /// Sweeps. Returns the exit code.
 pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
     let sweep = resolve(args, matches).map_err(LabError::Usage)?;
+    let server = sweep.real.then(|| RealServer::start(secrets)).transpose();
+    let server = server.map_err(|error| LabError::Failed(error.to_string()))?;
     let file = args.out.as_deref().map(CsvFile::create).transpose()?;
     let mut report = Report::new(&sweep, file, args.json);
     report.begin()?;
-    sweep.run(&mut report)?;
+    match &server {
+        Some(server) => sweep.run_real(&mut report, server),
+        None => sweep.run_virtual(&mut report),
+    }
+    .map_err(LabError::Failed)?;
     report.bar.finish_and_clear();
     Ok(report.conclude())
 }
 
 impl Sweep {
-    fn run(&self, report: &mut Report<'_>) -> Result<(), LabError> {
-        let ran = if self.real { self.run_real(report) } else { self.run_virtual(report) };
-        ran.map_err(LabError::Failed)
-    }
-
     #[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
     fn run_virtual(&self, report: &mut Report<'_>) -> Result<(), String> {
         let start = Instant::now();
@@ -265,8 +295,7 @@ impl Sweep {
         })
     }
 
-    fn run_real(&self, report: &mut Report<'_>) -> Result<(), String> {
-        let server = RealServer::start(secrets).map_err(|error| error.to_string())?;
+    fn run_real(&self, report: &mut Report<'_>, server: &RealServer) -> Result<(), String> {
         self.run_with(report, &|point, seed, trials| {
             server.session(point, seed, trials).map_err(|error| error.to_string())
         })

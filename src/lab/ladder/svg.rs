@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use place::{Label, Layout, Spot};
 
 use super::{Arrow, Effect, Ladder, What, cut, loss, shown};
+use crate::escape::escape_xml;
 use crate::link::Direction;
 use crate::reliable::Outcome;
 
@@ -117,23 +118,6 @@ fn sender(arrow: &Arrow) -> &'static str {
     }
 }
 
-/// Text as it may stand in XML 1.0, which has no place for some characters however they are written.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 /// A document in the making. Words come last, so that no line crosses them.
 #[derive(Debug, Default)]
 struct Svg {
@@ -143,8 +127,9 @@ struct Svg {
 
 impl Svg {
     fn open(&mut self, width: f64, height: f64, heading: &[String], words: &str) {
-        let title = escaped(&heading.join("; "));
-        let words = escaped(words);
+        let title = heading.join("; ");
+        let title = escape_xml(&title);
+        let words = escape_xml(words);
         self.put(&format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
              height=\"{height:.0}\" role=\"img\" aria-labelledby=\"title words\">"
@@ -173,7 +158,7 @@ impl Svg {
 
     /// `y` is the middle of the line.
     fn text(&mut self, x: f64, y: f64, class: &str, anchor: &str, text: &str) {
-        let (y, text) = (y + FONT * 0.34, escaped(text));
+        let (y, text) = (y + FONT * 0.34, escape_xml(text));
         self.write(&format!(
             "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
         ));
@@ -287,7 +272,7 @@ impl Svg {
     /// Text above a sloping line, so far along it from `point`, and away from that.
     fn along(&mut self, (x, y): (f64, f64), tilt: f64, offset: f64, text: &str) {
         let anchor = if offset > 0.0 { "start" } else { "end" };
-        let text = escaped(text);
+        let text = escape_xml(text);
         self.write(&format!(
             "<text x=\"{offset:.1}\" y=\"-5\" text-anchor=\"{anchor}\" \
              transform=\"translate({x:.1} {y:.1}) rotate({tilt:.1})\">{text}</text>"
@@ -331,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_is_not_xml_is_escaped_or_replaced() {
-        assert_eq!(escaped("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
-        assert_eq!(escaped("\u{1b}\u{ffff}\u{7f}\u{e9}"), "\u{fffd}\u{fffd}\u{fffd}\u{e9}");
+        assert_eq!(escape_xml("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
+        assert_eq!(escape_xml("\u{1b}\u{ffff}\u{7f}\u{e9}"), "\u{fffd}\u{fffd}\u{fffd}\u{e9}");
     }
 }

@@ -23,7 +23,6 @@ mod svg;
 use figure::Figure;
 use series::Arranged;
 use sheet::Sheet;
-pub(super) use svg::escape_xml;
 
 use crate::lab::sweep::table::Table;
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::sheet::{Anchor, PX, Rgb, Shape, Sheet};
 use super::style::PALETTE;
+use crate::escape::escape_xml;
 
 /// Where the colours come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,28 +118,4 @@ fn px(units: i32) -> f64 {
 
 fn signed(units: u32) -> i32 {
     i32::try_from(units).unwrap_or(i32::MAX)
-}
-
-/// Text as XML and HTML content or attribute value. What XML cannot hold becomes U+FFFD.
-pub(in crate::lab) fn escape_xml(text: &str) -> Cow<'_, str> {
-    let special = |c: char| {
-        matches!(c, '<' | '>' | '&' | '"' | '\'' | '\u{fffe}' | '\u{ffff}')
-            || (c.is_control() && !matches!(c, '\t' | '\n'))
-    };
-    if !text.contains(special) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if special(c) => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
 }

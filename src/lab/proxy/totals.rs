@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::link::Fate;
+use crate::link::{Fate, LossModel};
+use crate::units::Probability;
 
 /// One direction of a datagram proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WayTotals {
     /// Datagrams that came in.
     pub datagrams: u64,
@@ -27,8 +28,8 @@ pub struct WayTotals {
     pub corrupted: u64,
     /// Arrived cut.
     pub truncated: u64,
-    /// The part that the link's present loss model loses in the long run; `None` for a model without a rate.
-    pub requested: Option<f64>,
+    /// The link's present loss model.
+    pub requested: LossModel,
 }
 
 impl WayTotals {
@@ -53,10 +54,10 @@ impl WayTotals {
         realised(self.lost, self.matched)
     }
 
-    fn to_json(self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "datagrams": self.datagrams, "bytes": self.bytes, "matched": self.matched, "lost": self.lost,
-            "requested_loss": self.requested, "realised_loss": self.realised(), "too_large": self.too_large,
+            "requested_loss": rate(&self.requested), "realised_loss": self.realised(), "too_large": self.too_large,
             "queue_full": self.queue_full, "duplicated": self.duplicated, "corrupted": self.corrupted,
             "truncated": self.truncated,
         })
@@ -65,7 +66,7 @@ impl WayTotals {
 
 impl fmt::Display for WayTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} datagrams, {}", self.datagrams, losses(self.lost, self.matched, self.requested))?;
+        write!(f, "{} datagrams, {}", self.datagrams, losses(self.lost, self.matched, &self.requested))?;
         let rest = [
             (self.too_large, "too large"),
             (self.queue_full, "queue full"),
@@ -80,7 +81,7 @@ impl fmt::Display for WayTotals {
 }
 
 /// One direction of a stream proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamTotals {
     /// Bytes that were passed on.
     pub bytes: u64,
@@ -90,14 +91,14 @@ pub struct StreamTotals {
     pub lost: u64,
     /// Connections that the link has reset.
     pub resets: u64,
-    /// The part that the link's present loss model loses in the long run; `None` for a model without a rate.
-    pub requested: Option<f64>,
+    /// The link's present loss model.
+    pub requested: LossModel,
 }
 
 impl StreamTotals {
-    fn to_json(self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
-            "bytes": self.bytes, "segments": self.segments, "lost": self.lost, "requested_loss": self.requested,
+            "bytes": self.bytes, "segments": self.segments, "lost": self.lost, "requested_loss": rate(&self.requested),
             "realised_loss": realised(self.lost, self.segments), "stalls": self.lost, "resets": self.resets,
         })
     }
@@ -105,7 +106,7 @@ impl StreamTotals {
 
 impl fmt::Display for StreamTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let losses = losses(self.lost, self.segments, self.requested);
+        let losses = losses(self.lost, self.segments, &self.requested);
         write!(f, "{} bytes in {} segments, {losses}", self.bytes, self.segments)?;
         if self.resets > 0 { write!(f, ", {} resets", self.resets) } else { Ok(()) }
     }
@@ -121,7 +122,7 @@ pub struct ProxyTotals {
 }
 
 /// What a proxy relays, and what came of that.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// Datagrams.
     Datagrams {
@@ -197,11 +198,16 @@ fn realised(lost: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| lost as f64 / of as f64)
 }
 
+/// The part that a model loses in the long run; `None` for one without a rate.
+fn rate(model: &LossModel) -> Option<f64> {
+    model.rate().map(Probability::get)
+}
+
 /// `lost 7 of 20 (requested 30.0 %, realised 35.0 %)`.
-fn losses(lost: u64, of: u64, requested: Option<f64>) -> String {
-    let percent = |part: f64| format!("{:.1} %", part * 100.0);
-    let share = |part: Option<f64>| part.map_or_else(|| "none".to_owned(), percent);
-    format!("lost {lost} of {of} (requested {}, realised {})", share(requested), share(realised(lost, of)))
+fn losses(lost: u64, of: u64, requested: &LossModel) -> String {
+    let realised =
+        realised(lost, of).map_or_else(|| "none".to_owned(), |part| format!("{:.1} %", part * 100.0));
+    format!("lost {lost} of {of} (requested {}, realised {realised})", requested.requested())
 }
 
 #[cfg(test)]
@@ -214,7 +220,7 @@ mod tests {
             datagrams: 30,
             matched: 20,
             lost: 7,
-            requested: Some(0.3),
+            requested: LossModel::from(Probability::new(0.3).unwrap()),
             corrupted: 1,
             ..WayTotals::default()
         };
@@ -223,7 +229,7 @@ mod tests {
             "30 datagrams, lost 7 of 20 (requested 30.0 %, realised 35.0 %), 1 corrupted"
         );
         let (down, zero) = (WayTotals::default(), 0);
-        assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested none, realised none)");
+        assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested 0.0 %, realised none)");
         let kind = Kind::Datagrams { flows: 2, open: 1, evicted: zero, unsent: zero, up, down };
         let value = ProxyTotals { name: "udp1".to_owned(), kind }.to_json();
         assert_eq!(value["up"]["realised_loss"], 0.35);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::lab::proxy::record::{Note, Outcome, Replay};
 use crate::lab::proxy::totals::StreamTotals;
 use crate::link::{Direction, Fate, LinkConfig, Passage, Place, Verdicts};
-use crate::units::{Probability, later};
+use crate::units::later;
 
 /// What becomes of one transmission of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Judge {
     /// What came of everything so far.
     #[must_use]
     pub fn totals(&self) -> StreamTotals {
-        StreamTotals { requested: self.config.loss.rate().map(Probability::get), ..self.totals }
+        StreamTotals { requested: self.config.loss.clone(), ..self.totals.clone() }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::WayTotals;
 use crate::link::{Direction, Fate, Link, LinkConfig, Passage, Payload, Place, Script};
-use crate::units::Probability;
 
 /// A datagram on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +119,6 @@ impl Way {
     /// What came of everything so far.
     #[must_use]
     pub fn totals(&self) -> WayTotals {
-        WayTotals { requested: self.config.loss.rate().map(Probability::get), ..self.totals }
+        WayTotals { requested: self.config.loss.clone(), ..self.totals.clone() }
     }
 }

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::plot::{Kind, Picture, PlotError, escape_xml};
+use super::plot::{Kind, Picture, PlotError};
 use crate::escape::escape_short;
+use crate::escape::escape_xml;
 use crate::lab::sweep::column::{Column, Kind as CellKind};
 use crate::lab::sweep::table::{Row, Table};
 

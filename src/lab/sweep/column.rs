@@ -92,7 +92,7 @@ columns! {
     TimeMaxS "time_max_s" Amount "The last answer, in seconds.",
     TimeCdfS "time_cdf_s" Steps "The share of all trials that were answered within a time.",
     GoodputBytesPerS "goodput_bytes_per_s" Amount "Bytes of acked messages per second of the sessions' time.",
-    SpuriousMean "spurious_mean" Amount "Repeats of what had arrived, per request.",
+    SpuriousMean "spurious_mean" Amount "Answers that nobody waited for any more, per request: to repeats that were not needed, or too late.",
     DatagramsMean "datagrams_mean" Amount "Datagrams per request, both directions.",
     BytesMean "bytes_mean" Amount "Bytes per request, both directions.",
 }

@@ -1,21 +1,22 @@
 //! What reached the server of each request of a session: executions, and what a server without a window would execute.
 
+use std::collections::BTreeMap;
+
 use super::tally::Tally;
 use crate::wire::{Datagram, Verb};
 
 /// Notes of one session. Its size follows from the number of its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// The id of the first request.
-    first: Option<u64>,
-    /// Executions and arrivals of each request, by its id.
-    requests: Vec<(u64, u64)>,
+    trials: u64,
+    /// Executions and arrivals of each request that arrived, by its id.
+    arrived: BTreeMap<u64, (u64, u64)>,
 }
 
 impl Ledger {
     /// For so many requests.
-    pub(crate) fn new(requests: u64) -> Self {
-        Self { requests: vec![(0, 0); usize::try_from(requests).unwrap_or(0)], ..Self::default() }
+    pub(crate) fn new(trials: u64) -> Self {
+        Self { trials, arrived: BTreeMap::new() }
     }
 
     /// A datagram arrived at the server, which executed so many messages because of it, and recognised so many repeats.
@@ -26,18 +27,18 @@ impl Ledger {
         let Ok(datagram) = Datagram::parse(bytes, usize::MAX) else { return };
         let message = datagram.frames.iter().find(|frame| frame.verb == Verb::Snd);
         let Some(id) = message.and_then(|frame| frame.id) else { return };
-        let first = *self.first.get_or_insert_with(|| id.get());
-        let nth = id.get().checked_sub(first).and_then(|nth| usize::try_from(nth).ok());
-        if let Some((executions, arrivals)) = nth.and_then(|nth| self.requests.get_mut(nth)) {
-            *executions += executed;
-            *arrivals += executed + repeats;
-        }
+        let (executions, arrivals) = self.arrived.entry(id.get()).or_default();
+        *executions += executed;
+        *arrivals += executed + repeats;
     }
 
-    /// Adds everything to a tally.
+    /// Adds everything to a tally: what never arrived was not executed.
     pub(crate) fn count(&self, tally: &mut Tally) {
-        for (executions, arrivals) in &self.requests {
+        for (executions, arrivals) in self.arrived.values() {
             tally.count_server(*executions, *arrivals);
+        }
+        for _ in self.arrived.len() as u64..self.trials {
+            tally.count_server(0, 0);
         }
     }
 }

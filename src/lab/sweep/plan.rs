@@ -22,26 +22,45 @@ pub const MAX_PLAN: u64 = 1 << 20;
 
 /// The words of the command line that a plan stands for.
 ///
-/// `flags` are the names of the flags that a plan may set, without `--`; `-` and `_` are the same.
+/// `flags` are the names of the flags that a plan may set, without `--`; `-` and `_` are the same. What is named in `typed`, a
+/// flag or a parameter that is varied, was set on the command line, which overrides the plan.
 ///
 /// # Errors
 ///
 /// One sentence: it is no TOML, or has a key or a value that means nothing.
-pub fn words(text: &str, flags: &[String]) -> Result<Vec<String>, String> {
+pub fn words(text: &str, flags: &[String], typed: &[String]) -> Result<Vec<String>, String> {
     let table: Table = text.parse().map_err(|error| syntax(text, &error))?;
     let mut words = Vec::new();
     for (key, value) in &table {
         match (key.as_str(), value) {
-            ("scan", Value::Table(scans)) => {
-                scans.iter().try_for_each(|(name, scan)| push_scan(name, scan, &mut words))?;
-            }
-            ("list", Value::Table(lists)) => {
-                lists.iter().try_for_each(|(name, list)| push_list(name, list, &mut words))?;
-            }
-            _ => push_flag(key, value, flags, &mut words)?,
+            ("scan", Value::Table(scans)) => push_all(scans, scan, typed, &mut words)?,
+            ("list", Value::Table(lists)) => push_all(lists, list, typed, &mut words)?,
+            _ => push(key, flag(key, value, flags)?, typed, &mut words),
         }
     }
     Ok(words)
+}
+
+/// Turns an entry of a table into words.
+type ToWords = fn(&str, &Value) -> Result<Vec<String>, String>;
+
+fn push_all(
+    table: &Table,
+    to_words: ToWords,
+    typed: &[String],
+    words: &mut Vec<String>,
+) -> Result<(), String> {
+    table.iter().try_for_each(|(name, value)| {
+        push(name, to_words(name, value)?, typed, words);
+        Ok(())
+    })
+}
+
+/// What was not typed is taken from the plan.
+fn push(name: &str, more: Vec<String>, typed: &[String], words: &mut Vec<String>) {
+    if !typed.contains(&name.replace('_', "-")) {
+        words.extend(more);
+    }
 }
 
 /// What the parser says, in one line.
@@ -51,49 +70,40 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     format!("line {}: {message}", before.matches('\n').count() + 1)
 }
 
-fn push_flag(key: &str, value: &Value, flags: &[String], words: &mut Vec<String>) -> Result<(), String> {
+fn flag(key: &str, value: &Value, flags: &[String]) -> Result<Vec<String>, String> {
     let name = key.replace('_', "-");
     if !flags.contains(&name) {
         let known = flags.join(", ");
         return Err(format!("unknown key `{}`; known are scan, list, {known}", shown(key)));
     }
-    let flag = format!("--{name}");
+    let word = |value| Ok(format!("--{name}={}", scalar(key, value)?));
     match value {
-        Value::Boolean(true) => words.push(flag),
-        Value::Boolean(false) => {}
-        Value::Array(values) => {
-            for value in values {
-                words.push(format!("{flag}={}", scalar(key, value)?));
-            }
-        }
-        value => words.push(format!("{flag}={}", scalar(key, value)?)),
+        Value::Boolean(set) => Ok(if *set { vec![format!("--{name}")] } else { Vec::new() }),
+        Value::Array(values) => values.iter().map(word).collect(),
+        value => Ok(vec![word(value)?]),
     }
-    Ok(())
 }
 
 /// `loss = { from = 0, to = 0.5, step = 0.05 }`
-fn push_scan(name: &str, scan: &Value, words: &mut Vec<String>) -> Result<(), String> {
+fn scan(name: &str, scan: &Value) -> Result<Vec<String>, String> {
     let wrong = || format!("scan.{} has to be {{ from = .., to = .., step = .. }}", shown(name));
     let scan = scan.as_table().filter(|scan| scan.len() == 3).ok_or_else(wrong)?;
     let part = |key: &str| scalar(name, scan.get(key).ok_or_else(wrong)?);
     let (from, to, step) = (part("from")?, part("to")?, part("step")?);
-    words.extend([
-        "--parameter-scan".to_owned(),
-        name.to_owned(),
-        from,
-        to,
-        format!("--parameter-step-size={step}"),
-    ]);
-    Ok(())
+    let step = format!("--parameter-step-size={step}");
+    Ok(vec!["--parameter-scan".to_owned(), name.to_owned(), from, to, step])
 }
 
 /// `policy = ["expb", "coap"]`
-fn push_list(name: &str, list: &Value, words: &mut Vec<String>) -> Result<(), String> {
+fn list(name: &str, list: &Value) -> Result<Vec<String>, String> {
     let wrong = || format!("list.{} has to be an array of values", shown(name));
     let values = list.as_array().filter(|values| !values.is_empty()).ok_or_else(wrong)?;
     let values: Vec<String> = values.iter().map(|value| scalar(name, value)).collect::<Result<_, _>>()?;
-    words.extend(["--parameter-list".to_owned(), name.to_owned(), values.join(",")]);
-    Ok(())
+    // Of links it is known where one ends; anything else would fall apart.
+    if !name.starts_with("link") && values.iter().any(|value| value.contains(',')) {
+        return Err(format!("a value of list.{} has a comma; what has one is varied as a link", shown(name)));
+    }
+    Ok(vec!["--parameter-list".to_owned(), name.to_owned(), values.join(",")])
 }
 
 fn scalar(key: &str, value: &Value) -> Result<String, String> {
@@ -114,7 +124,7 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Result<Vec<String>, String> {
-        words(text, &["trials", "max-sends", "assert", "real", "link"].map(str::to_owned))
+        words(text, &["trials", "max-sends", "assert", "real", "link"].map(str::to_owned), &[])
     }
 
     #[test]
@@ -147,6 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_typed_takes_the_place_of_what_was_planned_whether_it_varies_or_not() {
+        let flags = ["trials", "max-sends"].map(str::to_owned);
+        let plan = "trials = 5\nmax_sends = 3\n[list]\npolicy = ['expb', 'coap']\n[scan]\nloss = { from = 0, to = 1, step = 1 }";
+        let typed = ["max-sends", "policy"].map(str::to_owned);
+        let left = words(plan, &flags, &typed).unwrap();
+        assert!(left.contains(&"--trials=5".to_owned()) && left.contains(&"loss".to_owned()));
+        assert!(!left.iter().any(|word| word.contains("max-sends") || word.contains("policy")), "{left:?}");
+        assert!(words("trails = 5", &flags, &["trails".to_owned()]).is_err(), "a typo stays one");
+    }
+
+    #[test]
     fn what_means_nothing_is_refused_in_one_line() {
         for (text, sentence) in [
             ("trails = 5", "unknown key `trails`; known are scan, list, trials, max-sends"),
@@ -156,6 +177,7 @@ mod tests {
             ("[scan]\nloss = { from = 0, to = 1, steps = 1 }", "scan.loss has to be"),
             ("[list]\npolicy = 'expb'", "list.policy has to be an array"),
             ("[list]\npolicy = []", "list.policy has to be an array"),
+            ("[list]\ndelay = ['50ms,10ms']", "a value of list.delay has a comma"),
             ("trials = 2026-01-01", "`trials` has a value that is neither a text nor a number"),
             ("scan = 3", "unknown key `scan`"),
             ("[trials]\nx = 1", "`trials` has a value that is neither"),

@@ -12,13 +12,18 @@ use super::ledger::Ledger;
 use super::point::Point;
 use super::tally::Tally;
 use super::trial::{self, EVER};
-use crate::client::Client;
+use crate::client::{Client, Event};
 use crate::config::ServerConfig;
 use crate::link::{Direction, Link, LinkConfig};
 use crate::net::trial::Wire;
 use crate::net::{Engine, Listen, ListenError};
+use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
 use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::wire::Verb;
+
+/// How often a session is opened that a policy gives up before it begins.
+const ATTEMPTS: u32 = 100;
 
 /// What tokens and keys are drawn from.
 pub type Secrets = fn() -> Box<dyn CryptoRng + Send>;
@@ -73,15 +78,8 @@ impl RealServer {
     ///
     /// The system gives no socket.
     pub fn session(&self, point: &Point, seed: u64, trials: u64) -> Result<Tally, RealError> {
-        let mut room = String::new();
-        let mut wire = Wire::open(self.addr, |now, port| {
-            room = format!("#lab-{port}");
-            let config = trial::client_config(&format!("lab-{port}"), &point.policy);
-            Client::new(now, config, seed, (self.secrets)())
-        })?;
+        let (mut wire, room) = self.open(point, seed)?;
         let addr = wire.addr()?;
-        wire.client.join(room.as_bytes());
-        wire.run(|client| client.is_ready() && client.is_idle())?;
         let before = wire.client.stats();
         self.ledgers().insert(addr, Ledger::new(trials));
         wire.begin(
@@ -105,10 +103,41 @@ impl RealServer {
         Ok(tally)
     }
 
+    /// A session that is registered and has joined its room. The machine may be too busy to answer as soon as an impatient
+    /// policy wants; then a new one is opened.
+    fn open(&self, point: &Point, seed: u64) -> Result<(Wire, String), RealError> {
+        let mut attempts = 1;
+        loop {
+            let mut room = String::new();
+            let mut wire = Wire::open(self.addr, |now, port| {
+                room = format!("#lab-{port}");
+                let config = trial::client_config(&format!("lab-{port}"), &point.policy);
+                Client::new(now, config, seed, (self.secrets)())
+            })?;
+            let link = |config, direction| Link::new(trial::delaying(config), seed, direction);
+            wire.begin(link(&point.up, Direction::Up), link(&point.down, Direction::Down));
+            wire.client.join(room.as_bytes());
+            match wire.run(|client| client.is_ready() && client.is_idle()) {
+                Ok(()) if has_joined(&wire) => return Ok((wire, room)),
+                Err(error) if attempts >= ATTEMPTS => return Err(error.into()),
+                Ok(()) if attempts >= ATTEMPTS => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                _ => attempts += 1,
+            }
+        }
+    }
+
     fn ledgers(&self) -> std::sync::MutexGuard<'_, BTreeMap<SocketAddr, Ledger>> {
         // Plain counters: they are whole whoever has panicked while holding them.
         self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the join was acknowledged.
+fn has_joined(wire: &Wire) -> bool {
+    let is_ack = |event: &Event| {
+        matches!(event, Event::Ended(Ended { verb: Verb::Jon, outcome: Outcome::Acked(_), .. }))
+    };
+    wire.events.iter().any(is_ack)
 }
 
 /// Says goodbye over perfect links, so that the server keeps nothing of the session.
@@ -132,10 +161,10 @@ impl Service for Watched {
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let before = self.server.executions();
         self.server.datagram(now, peer, bytes);
-        let after = self.server.executions();
+        let made = self.server.executions().since(before);
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = ledgers.get_mut(&peer.addr) {
-            ledger.note_arrival(bytes, after.0 - before.0, after.1 - before.1);
+            ledger.note_arrival(bytes, made.executed, made.repeats);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Runs an experiment on several threads: the sessions of all points in order, the tallies of points in order.
 //!
 //! What comes out does not depend on the number of threads: a session is a function of its point and its seed, tallies
-//! add up in any order, and points are handed on in theirs. What is kept is bounded by the points that are under way.
+//! add up in any order, and points are handed on in theirs. What is kept does not grow with the trials: a tally for each point
+//! that is under way, or waits for one before it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -38,7 +38,7 @@ pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
         return None;
     }
     let (n, p) = (trials as f64, successes as f64 / trials as f64);
-    in_errors(p - expected, (expected * (1.0 - expected) / n).sqrt())
+    in_errors(p, expected, (expected * (1.0 - expected) / n).sqrt())
 }
 
 /// Counts, sums and sums of squares, from which mean and standard error follow; whole numbers, so that the order in
@@ -78,17 +78,14 @@ impl Moments {
         let mean = self.mean()?;
         let n = self.count as f64;
         let variance = (self.squares as f64 / n - mean * mean).max(0.0) * n / (n - 1.0).max(1.0);
-        in_errors(mean - expected, (variance / n).sqrt())
+        in_errors(mean, expected, (variance / n).sqrt())
     }
 }
 
 /// A difference in standard errors; what differs by no more than rounding does not differ.
-fn in_errors(difference: f64, error: f64) -> Option<f64> {
-    match difference {
-        _ if error > 0.0 => Some(difference / error),
-        d if d.abs() < 1e-12 => Some(0.0),
-        _ => None,
-    }
+fn in_errors(measured: f64, expected: f64, error: f64) -> Option<f64> {
+    let (difference, rounding) = (measured - expected, 1e-9 * expected.abs().max(1e-3));
+    if error > 0.0 { Some(difference / error) } else { (difference.abs() <= rounding).then_some(0.0) }
 }
 
 #[cfg(test)]

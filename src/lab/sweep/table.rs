@@ -7,8 +7,8 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use super::column::{Column, Kind};
 use crate::escape::escape_short;
 
-/// The largest file that is read, in bytes. A row of a sweep has under 2 KiB.
-pub const MAX_BYTES: u64 = 32 << 20;
+/// The largest file that is read, in bytes. A row of a sweep has up to 3 KiB, 1,000 bytes of them for the command line.
+pub const MAX_BYTES: u64 = 64 << 20;
 /// The most rows that are read: a row takes a few KiB of memory, whatever its size in the file.
 pub const MAX_ROWS: usize = 20_000;
 

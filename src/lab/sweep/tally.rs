@@ -25,7 +25,8 @@ pub struct Tally {
     pub arrivals: Moments,
     /// From the first send to the ACK.
     pub times: Times,
-    /// Answers to requests that had been answered already: each is a repeat that was not needed.
+    /// Answers that came when nobody waited for them any more, because the request had been answered or given up; copies
+    /// that the network made count as well.
     pub spurious: u64,
     /// To the server.
     pub up: Traffic,

@@ -18,7 +18,7 @@ pub struct Times {
     /// How often, by rounded nanoseconds.
     counts: BTreeMap<u64, u64>,
     total: u64,
-    /// In microseconds.
+    /// In nanoseconds.
     moments: Moments,
     /// Exact.
     longest: Duration,
@@ -30,7 +30,7 @@ impl Times {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         *self.counts.entry(rounded(nanos)).or_default() += 1;
         self.total += 1;
-        self.moments.add(nanos / 1_000);
+        self.moments.add(nanos);
         self.longest = self.longest.max(time);
     }
 
@@ -51,7 +51,7 @@ impl Times {
         let mut below = 0;
         let within = |(nanos, count): (&u64, &u64)| {
             below += count;
-            (below as f64 >= part * self.total as f64).then(|| seconds(*nanos))
+            (below as f64 >= part * self.total as f64).then(|| self.seconds(*nanos))
         };
         self.counts.iter().find_map(within)
     }
@@ -65,13 +65,18 @@ impl Times {
     /// The mean, in seconds.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
-        Some(self.moments.mean()? / 1e6)
+        Some(self.moments.mean()? / 1e9)
     }
 
     /// How far the mean is from the expected one, in standard errors; `expected` in seconds.
     #[must_use]
     pub fn z(&self, expected: f64) -> Option<f64> {
-        self.moments.z(expected * 1e6)
+        self.moments.z(expected * 1e9)
+    }
+
+    /// Rounding makes no time longer than the longest.
+    fn seconds(&self, nanos: u64) -> f64 {
+        Duration::from_nanos(nanos).min(self.longest).as_secs_f64()
     }
 
     /// The cumulative distribution: seconds, and the part of `trials` that took no longer, ascending; 40 steps at most, each
@@ -86,7 +91,7 @@ impl Times {
                 || below == self.total
             {
                 told = below;
-                steps.push((seconds(*nanos), below as f64 / trials as f64));
+                steps.push((self.seconds(*nanos), below as f64 / trials as f64));
             }
         }
         steps
@@ -98,10 +103,6 @@ fn rounded(nanos: u64) -> u64 {
     let digits = nanos.checked_ilog10().map_or(1, |log| log + 1);
     let unit = 10_u64.pow(digits.saturating_sub(DIGITS));
     nanos.saturating_add(unit / 2) / unit * unit
-}
-
-fn seconds(nanos: u64) -> f64 {
-    Duration::from_nanos(nanos).as_secs_f64()
 }
 
 #[cfg(test)]
@@ -146,6 +147,15 @@ mod tests {
         assert_eq!(long.last(), Some(&(1.0, 0.5)));
         assert!(long.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
         assert_eq!(Times::default().cdf(5), []);
+    }
+
+    #[test]
+    fn no_quantile_is_longer_than_the_longest() {
+        let mut times = Times::default();
+        times.add(Duration::from_nanos(123_456_789));
+        assert_eq!((times.quantile(0.5), times.longest()), (Some(0.123_456_789), Some(0.123_456_789)));
+        assert_eq!(times.cdf(1), [(0.123_456_789, 1.0)]);
+        assert_eq!(times.z(0.123_456_789), Some(0.0));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Trials in virtual time: one session with a real server and a real client, and its requests, one after the other.
 //!
 //! A trial is one message to a room in which nobody else is: it has an effect, which a server that forgets would repeat,
-//! and nobody else's traffic is counted with it. The session is registered, and the room joined, over a perfect network;
-//! then the network of the point begins.
+//! and nobody else's traffic is counted with it. The session is registered, and the room joined, over a network that delays
+//! as that of the point does and does nothing else, so that what a policy learns of round trips there is true; then the
+//! network of the point begins.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use crate::client::Event;
 use crate::config::{ClientConfig, ServerConfig, Transport};
 use crate::link::{Direction, LinkConfig};
 use crate::reliable::{Backoff, Ended, Outcome};
-use crate::sim::{Sighting, Sim};
+use crate::sim::{ClientId, Sighting, Sim};
 use crate::units::Seconds;
 use crate::wire::Verb;
 
@@ -37,11 +38,10 @@ pub struct Stuck;
 /// The simulation does not end, which would be a bug.
 pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<Tally, Stuck> {
     let server = ServerConfig { idle: EVER, ..ServerConfig::default() };
-    let mut sim = Sim::new(start, server, LinkConfig::perfect(), LinkConfig::perfect(), seed);
+    let mut sim = Sim::new(start, server, delaying(&point.up), delaying(&point.down), seed);
     let client = sim.add_client(client_config("lab", &point.policy));
     sim.client(client).join(ROOM);
-    until_idle(&mut sim)?;
-    sim.take_events(client);
+    until_idle(&mut sim, client)?;
     let ledger = watch(&mut sim, trials);
     sim.set_links(point.up.clone(), point.down.clone());
     let (begun, before) = (sim.elapsed(), sim.client(client).stats());
@@ -49,9 +49,9 @@ pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<
     for _ in 0..trials {
         sim.client(client).send(ROOM, &body);
     }
-    until_idle(&mut sim)?;
+    let events = until_idle(&mut sim, client)?;
     let mut tally = Tally { elapsed: (sim.elapsed() - begun).as_nanos(), ..Tally::default() };
-    count_events(sim.take_events(client), &mut tally);
+    count_events(events, &mut tally);
     tally.spurious = sim.client(client).stats().repeated_answers - before.repeated_answers;
     let ((up, down), Noted { ledger, bytes }) = (sim.link_stats(), &*ledger.borrow());
     tally.up.count(up, bytes.0);
@@ -70,8 +70,24 @@ pub(super) fn body(point: &Point) -> Vec<u8> {
     vec![b'x'; point.size]
 }
 
-fn until_idle(sim: &mut Sim) -> Result<(), Stuck> {
-    if sim.run_until_idle(EVER) { Ok(()) } else { Err(Stuck) }
+/// The same delay, and nothing else.
+pub(super) fn delaying(link: &LinkConfig) -> LinkConfig {
+    LinkConfig { delay: link.delay, ..LinkConfig::perfect() }
+}
+
+/// Runs until there is nothing left to happen. Policies may wait for years; as long as they do something, they go on.
+fn until_idle(sim: &mut Sim, client: ClientId) -> Result<Vec<Event>, Stuck> {
+    let mut events = Vec::new();
+    loop {
+        let (is_idle, known) = (sim.run_until_idle(EVER), events.len());
+        events.extend(sim.take_events(client));
+        if is_idle {
+            return Ok(events);
+        }
+        if events.len() == known {
+            return Err(Stuck);
+        }
+    }
 }
 
 /// What an observer notes.
@@ -116,7 +132,7 @@ pub(super) fn count_events(events: Vec<Event>, tally: &mut Tally) {
 mod tests {
     use super::*;
     use crate::link::LossModel;
-    use crate::reliable::{Backoff, Growth};
+    use crate::reliable::{Backoff, Growth, Preset};
     use crate::units::{Factor, Probability};
 
     fn losing(p: f64) -> LinkConfig {
@@ -168,6 +184,32 @@ mod tests {
         // Sent at 0 and at 0.1 s; answered at 0.16 s, and once more.
         assert_eq!((tally.sends.mean(), tally.arrivals.mean(), tally.spurious), (Some(2.0), Some(2.0), 50));
         assert_eq!(tally.times.longest(), Some(0.16));
+    }
+
+    #[test]
+    fn a_policy_that_learns_from_round_trips_knows_the_delay_before_the_first_trial() {
+        let slow: LinkConfig = "delay:50ms".parse().unwrap();
+        let policy = Preset::QuicPto.backoff();
+        let tally =
+            session(origin(), &Point { policy, up: slow.clone(), down: slow, ..point(0.0) }, 1, 50).unwrap();
+        assert_eq!((tally.acked, tally.sends.mean(), tally.spurious), (50, Some(1.0), 0));
+    }
+
+    #[test]
+    fn a_request_that_is_overtaken_by_a_later_one_is_counted_as_executed_all_the_same() {
+        let up: LinkConfig = "delay:500ms,500ms".parse().unwrap();
+        for seed in 0..20 {
+            let tally = session(origin(), &Point { up: up.clone(), ..point(0.0) }, seed, 5).unwrap();
+            assert_eq!((tally.executions.mean(), tally.executions_max), (Some(1.0), 1), "seed {seed}");
+            assert_eq!(tally.arrivals.mean(), tally.sends.mean(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_session_may_take_longer_than_ten_years() {
+        let policy = Backoff::new(Duration::from_secs(90 * 24 * 3_600)).with_max_sends(5);
+        let tally = session(origin(), &Point { policy, ..point(1.0) }, 1, 20).unwrap();
+        assert_eq!((tally.unknown, tally.up.datagrams), (20, 100));
     }
 
     #[test]

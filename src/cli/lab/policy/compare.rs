@@ -1,13 +1,14 @@
 //! `lab policy compare`: one row for each policy.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
 use crate::cli::policy::{PolicyArgs, PolicyName, seconds};
-use crate::lab::policy::{AtLoss, Slot, Worst, at_loss, slots, worst};
+use crate::lab::policy::{AtLoss, Worst, at_loss, slots, worst};
 use crate::reliable::Backoff;
 
 /// The loss rates of the columns.
@@ -31,7 +32,8 @@ pub(super) struct Args {
 struct Row {
     name: PolicyName,
     policy: Backoff,
-    slots: Vec<Slot>,
+    /// When the last send happens at the latest.
+    last: Duration,
     worst: Worst,
     at: [AtLoss; LOSSES.len()],
 }
@@ -48,8 +50,9 @@ pub(super) fn text(args: &Args) -> Result<String, LabError> {
     let row = |name: PolicyName| {
         let policy = resolved(name, &args.policy)
             .map_err(|error| LabError::Usage(format!("{name}: {}", bare(&error))))?;
-        let (slots, worst) = (slots(&policy), worst(&policy, sizes));
-        Ok(Row { name, slots, worst, at: losses(LOSSES).map(|loss| at_loss(&policy, sizes, loss)), policy })
+        let last = slots(&policy).last().map(|slot| slot.at.most).unwrap_or_default();
+        let worst = worst(&policy, sizes);
+        Ok(Row { name, last, worst, at: losses(LOSSES).map(|loss| at_loss(&policy, sizes, loss)), policy })
     };
     let rows = names.into_iter().map(row).collect::<Result<Vec<Row>, LabError>>()?;
     if args.common.json {
@@ -90,14 +93,13 @@ fn table(rows: &[Row]) -> Result<String, fmt::Error> {
 
 impl Row {
     fn write(&self, out: &mut String) -> fmt::Result {
-        let last = self.slots.last().map(|slot| slot.at.most).unwrap_or_default();
         write!(
             out,
             "{:10} {:>5} {:>7} {:>7} {:>7} {:>6} ",
             self.name.as_str(),
             self.worst.sends,
             seconds(self.policy.ack_timeout()),
-            seconds(last),
+            seconds(self.last),
             seconds(self.worst.give_up),
             self.worst.bytes
         )?;
@@ -110,12 +112,11 @@ impl Row {
     }
 
     fn json(&self) -> serde_json::Value {
-        let last = self.slots.last().map(|slot| slot.at.most).unwrap_or_default();
         json!({
             "policy": self.name.as_str(),
             "sends": self.worst.sends,
             "first_timeout_s": self.policy.ack_timeout().as_secs_f64(),
-            "last_send_most_s": last.as_secs_f64(),
+            "last_send_most_s": self.last.as_secs_f64(),
             "jitter": self.policy.jitter().to_string(),
             "adaptive": self.policy.adaptive(),
             "worst": worst_json(&self.worst),

@@ -32,7 +32,7 @@ pub(super) struct Settings {
 
     /// Mean length of the bursts that losses come in, in datagrams
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    burst: Option<String>,
+    burst: Option<f64>,
 
     /// Delay each way, as behind `delay:` in a link
     #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
@@ -51,6 +51,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Whether a policy was chosen by name.
+    pub(super) fn names_policy(&self) -> bool {
+        self.policy.policy.is_some() || self.policy.expb
+    }
+
     /// The point of one combination of varied values.
     ///
     /// # Errors
@@ -69,7 +74,7 @@ impl Settings {
             Parameter::Loss => self.loss = Some(parse(value)?),
             Parameter::LossUp => self.loss_up = Some(parse(value)?),
             Parameter::LossDown => self.loss_down = Some(parse(value)?),
-            Parameter::Burst => self.burst = Some(value.to_owned()),
+            Parameter::Burst => self.burst = Some(parse(value)?),
             Parameter::Delay => self.delay = Some(value.to_owned()),
             Parameter::Link => self.link.link = Some(parse(value)?),
             Parameter::LinkUp => self.link.link_up = Some(parse(value)?),
@@ -104,6 +109,9 @@ impl Settings {
     /// Sets what has a flag of its own.
     fn impair(&self, link: &mut LinkConfig, loss: Option<Probability>) -> Result<(), String> {
         if let Some(delay) = &self.delay {
+            if delay.contains(['+', ' ']) {
+                return Err(format!("`{}` is more than a delay", escape_short(delay.as_bytes(), 40)));
+            }
             link.apply(&format!("delay:{delay}")).map_err(|error| error.to_string())?;
         }
         let rate = loss.or_else(|| link.loss.rate());
