@@ -92,7 +92,7 @@ fn the_same_seed_gives_the_same_bytes_whatever_the_jobs() {
 
 #[test]
 fn the_command_in_a_row_gives_the_row_again() {
-    let first = &rows("again", "--loss .3 --link gilbert:.1,4 --policy coap --trials 500")[0];
+    let first = &rows("again", "--loss .3 --link gilbert:.1,4+delay:20ms --policy coap --trials 500")[0];
     let words = shlex::split(&first["command"]).unwrap();
     assert_eq!(words[..2], ["lab", "sweep"]);
     let again = &rows("again-2", &words[2..].join(" "))[0];
@@ -181,10 +181,16 @@ fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
         (vec!["--jobs", "0"], "--jobs"),
         (vec!["--size", "1101"], "--size must be at most 1100"),
         (vec!["--link", "list:1", "--burst", "3"], "--burst needs a loss with a rate"),
-        (vec!["--assert", "succes>1"], "`succes>1` names no column"),
+        (vec!["--assert", "succes>1"], "`succes>1` names no column of numbers"),
         (vec!["--loss", ".1", "-L", "loss", ".1,.2"], "loss is varied, and set by its flag as well"),
         (vec!["--loss", ".1", "--burst", "5+delay:1s"], "invalid"),
         (vec!["--delay", "1s+iid:.5"], "is more than a delay"),
+        (vec!["--loss", ".1", "--link-up", "iid:.5"], "the loss is set twice"),
+        (vec!["--loss-down", ".1", "--link-down", "none"], "the loss is set twice"),
+        (vec!["-P", "loss", "0", ".5", "-D", ".1", "--link", "blackhole:1,1"], "the loss is set twice"),
+        (vec!["--burst", "3", "--link", "ge:.1,.2"], "--burst makes bursts of an independent loss"),
+        (vec!["-L", "policy", "coap,sip", "--expb"], "policy is varied, and set by its flag as well"),
+        (vec!["--assert", "policy>=1"], "names no column of numbers"),
         (vec!["--assert", "success"], "is not an assertion"),
         (vec!["--assert", "success>x"], "not a number"),
         (vec!["--profile", "6g"], "6g"),
@@ -195,6 +201,20 @@ fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
         assert_eq!(refused.err.lines().count(), 1, "{words:?}: {}", refused.err);
         assert_eq!((refused.out.as_str(), file.exists()), ("", false), "{words:?}");
     }
+}
+
+#[test]
+fn rows_never_take_the_place_of_their_plan() {
+    let plan = folder("own-plan").join("plan.toml");
+    std::fs::write(&plan, "trials = 5\n").unwrap();
+    let plan = plan.to_str().unwrap();
+    let refused = sweep(&[plan, "--out", plan]);
+    assert_eq!(
+        (refused.code, std::fs::read_to_string(plan).unwrap().as_str()),
+        (2, "trials = 5\n"),
+        "{}",
+        refused.err
+    );
 }
 
 #[test]

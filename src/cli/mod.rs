@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
+use clap::error::ErrorKind;
 use log::{LevelFilter, Log, Metadata, Record};
 
 pub mod client;
@@ -85,7 +86,11 @@ pub fn refuse(error: &clap::Error) -> u8 {
         let _ = error.print();
         return exit::OK;
     }
-    let _ = writeln!(std::io::stderr(), "{}; try --help", one_line(&error.to_string()));
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        let _ = writeln!(std::io::stderr(), "{}; try --help", one_line(&error.to_string()));
+    }
     exit::USAGE
 }
 

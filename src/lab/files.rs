@@ -68,7 +68,9 @@ fn temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".sayagain-").tempfile_in(directory)?;
+    // What went wrong has to do with the directory; the temporary name would only confuse.
+    let made = builder.prefix(".sayagain-").tempfile_in(directory);
+    let mut file = made.map_err(|error| io::Error::from(error.kind()))?;
     file.write_all(bytes)?;
     Ok(file)
 }

@@ -63,6 +63,27 @@ pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> O
     (total > 0.0).then(|| weighted / total)
 }
 
+/// The standard deviation of that time, in seconds; `None` where no exact one is known: as for the mean, and with any jitter but
+/// `initial`.
+#[must_use]
+pub fn time_deviation(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
+    let mean = time_to_answer(policy, up, down)?;
+    // A stretch that is evenly drawn from 1 to F has the mean (1 + F) / 2 and the mean square (1 + F + F^2) / 3.
+    let stretch = match policy.jitter() {
+        Jitter::None => 1.0,
+        Jitter::Initial(factor) => (1.0 + factor.get() + factor.get() * factor.get()) / 3.0,
+        _ => return None,
+    };
+    let each = answered(up, down);
+    let (mut weight, mut total, mut squares) = (each, 0.0, 0.0);
+    for at in policy.schedule().map(|at| at.as_secs_f64()) {
+        total += weight;
+        squares += weight * at * at * stretch;
+        weight *= 1.0 - each;
+    }
+    Some((squares / total - mean * mean).max(0.0).sqrt())
+}
+
 /// Whether the timeout that is measured without any delay, which is the floor, is another than the first one.
 fn is_moved_by_measuring(policy: &Backoff) -> bool {
     policy.adaptive() && policy.min_rto() != policy.ack_timeout()

@@ -79,7 +79,8 @@ impl Spec {
     pub(super) fn parse(text: &str) -> Result<Self, LinkError> {
         let begins_a_part = |at: usize| text[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic());
         let pieces = cut_at(text, '+', begins_a_part);
-        let words: Vec<&str> = pieces.into_iter().flat_map(str::split_whitespace).collect();
+        let words = pieces.into_iter().flat_map(str::split_whitespace);
+        let words: Vec<&str> = words.filter(|word| *word != "+").collect();
         match words.as_slice() {
             [] => Err(LinkError::Empty),
             ["none"] => Ok(Self { perfect: true, ..Self::default() }),

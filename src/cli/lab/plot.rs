@@ -45,9 +45,9 @@ enum Format {
 /// Draws everything, then writes everything, then says what was written.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let table = read(&args.file)?;
-    let mut files = Vec::new();
+    let (mut files, mut notes) = (Vec::new(), Vec::new());
     for kind in kinds(&args.kind) {
-        if let Some(picture) = draw(&table, kind)? {
+        if let Some(picture) = draw(&table, kind, &mut notes)? {
             add(&mut files, args, kind, &picture)?;
         }
     }
@@ -55,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         return Err(LabError::Failed("nothing could be drawn from these rows".to_owned()));
     }
     write_all(&files).map_err(|error| LabError::Failed(error.to_string()))?;
+    notes.iter().for_each(|what| note(what));
     say_written(files.iter().map(|(path, _)| path.as_path()))
 }
 
@@ -64,14 +65,14 @@ fn kinds(asked: &[Kind]) -> Vec<Kind> {
 }
 
 /// Draws one, and says what of it is missing.
-fn draw(table: &Table, kind: Kind) -> Result<Option<Picture>, LabError> {
+fn draw(table: &Table, kind: Kind, notes: &mut Vec<String>) -> Result<Option<Picture>, LabError> {
     match Picture::draw(table, kind) {
         Ok(picture) => {
-            picture.left_out().iter().for_each(|what| note(&format!("{}: {what}", kind.name())));
+            notes.extend(picture.left_out().iter().map(|what| format!("{}: {what}", kind.name())));
             Ok(Some(picture))
         }
         Err(PlotError::NoData(why)) => {
-            note(&format!("{}: not drawn: {why}", kind.name()));
+            notes.push(format!("{}: not drawn: {why}", kind.name()));
             Ok(None)
         }
         Err(error) => Err(LabError::Failed(error.to_string())),

@@ -33,7 +33,7 @@ enum Command {
 /// What both commands take.
 #[derive(Clone, Debug, clap::Args)]
 struct Common {
-    /// How long the message is that a request carries, in bytes; a datagram of it has some 44 more
+    /// How long the message is that a request carries, in bytes; a datagram of it has some 40 more
     #[arg(long, value_name = "BYTES", default_value = "64", allow_hyphen_values = true)]
     size: ByteSize,
 

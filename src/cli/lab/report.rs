@@ -31,9 +31,9 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let name = args.file.file_name().unwrap_or_default();
     let name = escape_short(name.as_encoded_bytes(), 100);
     let report = Report::new(&table, &name).map_err(|error| LabError::Failed(error.to_string()))?;
-    report.left_out.iter().for_each(|what| note(what));
     write_all(&[(out.clone(), report.html.into_bytes())])
         .map_err(|error| LabError::Failed(error.to_string()))?;
+    report.left_out.iter().for_each(|what| note(what));
     say_written(std::iter::once(out.as_path()))
 }
 

@@ -24,12 +24,12 @@ use super::LabError;
 use crate::cli::exit;
 use crate::cli::server::draw_seed;
 use crate::lab::sweep::assertion::Assertion;
-use crate::lab::sweep::axis::{Axis, combinations};
+use crate::lab::sweep::axis::{Axis, Parameter, combinations};
 use crate::lab::sweep::column::Column;
 use crate::lab::sweep::plan::{self, MAX_PLAN};
 use crate::lab::sweep::point::Point;
 use crate::lab::sweep::real::RealServer;
-use crate::lab::sweep::row::{Origin, Row};
+use crate::lab::sweep::row::{Origin, REAL, Row, VIRTUAL};
 use crate::lab::sweep::run::Experiment;
 use crate::lab::sweep::run::Session;
 use crate::lab::sweep::tally::Tally;
@@ -226,8 +226,9 @@ fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
     let axes = axes(args)?;
     for Axis { parameter, .. } in &axes {
         let flag = parameter.to_string();
-        if matches.try_get_raw(&flag).is_ok() && matches.value_source(&flag) == Some(ValueSource::CommandLine)
-        {
+        let has_flag = matches.try_get_raw(&flag).is_ok();
+        let is_typed = has_flag && matches.value_source(&flag) == Some(ValueSource::CommandLine);
+        if is_typed || (*parameter == Parameter::Policy && args.settings.names_policy()) {
             return Err(format!("{parameter} is varied, and set by its flag as well; leave one of them out"));
         }
     }
@@ -245,7 +246,7 @@ fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
         seed,
         jobs: args.jobs.map_or(jobs, usize::from),
     };
-    let mode = if args.real { "real" } else { "virtual" };
+    let mode = if args.real { REAL } else { VIRTUAL };
     let origin = Origin { command: recorded(matches, seed), mode, seed };
     Ok(Sweep { experiment, origin, axes, assertions: args.assertions.clone(), real: args.real })
 }
@@ -272,6 +273,7 @@ fn axes(args: &Args) -> Result<Vec<Axis>, String> {
 /// Sweeps. Returns the exit code.
 pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
     let sweep = resolve(args, matches).map_err(LabError::Usage)?;
+    check_out(args).map_err(LabError::Usage)?;
     let server = sweep.real.then(|| RealServer::start(secrets)).transpose();
     let server = server.map_err(|error| LabError::Failed(error.to_string()))?;
     let file = args.out.as_deref().map(CsvFile::create).transpose()?;
@@ -286,12 +288,28 @@ pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
     Ok(report.conclude())
 }
 
+/// What `--out` must not be.
+fn check_out(args: &Args) -> Result<(), String> {
+    let Some(out) = &args.out else { return Ok(()) };
+    if out.as_os_str() == "-" {
+        return Err("--out needs a file; --json prints the rows".to_owned());
+    }
+    let same = |plan: &PathBuf| {
+        plan.canonicalize().is_ok_and(|plan| out.canonicalize().is_ok_and(|out| out == plan))
+    };
+    if args.plan.as_ref().is_some_and(same) {
+        return Err("the rows would take the place of the plan; name another file with --out".to_owned());
+    }
+    Ok(())
+}
+
 impl Sweep {
     #[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
     fn run_virtual(&self, report: &mut Report<'_>) -> Result<(), String> {
         let start = Instant::now();
         self.run_with(report, &|point, seed, trials| {
-            trial::session(start, point, seed, trials).map_err(|stuck| format!("{stuck} {seed}"))
+            trial::session(start, point, seed, trials)
+                .map_err(|stuck| format!("{stuck}; seed {}", self.origin.seed))
         })
     }
 

@@ -7,7 +7,7 @@ use crate::lab::sweep::column::Column;
 use crate::lab::sweep::table::Row;
 
 /// The columns that a sweep can vary and that can be an x axis, the usual ones first.
-const X: [Column; 7] = [
+const X: [Column; 9] = [
     Column::LossUp,
     Column::LossDown,
     Column::TimeoutS,
@@ -15,6 +15,8 @@ const X: [Column; 7] = [
     Column::MaxTimeoutS,
     Column::DeadlineS,
     Column::SizeBytes,
+    Column::BurstUp,
+    Column::BurstDown,
 ];
 
 /// The columns that can tell two rows of one policy and one x apart, and what a series' name calls them.
@@ -104,6 +106,7 @@ impl<'a> Arranged<'a> {
             Column::MaxTimeoutS => "longest timeout, s",
             Column::DeadlineS => "deadline, s",
             Column::SizeBytes => "size of a request, bytes",
+            Column::BurstUp => "mean burst of losses, datagrams",
             other => other.name(),
         }
     }
@@ -149,11 +152,17 @@ fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)
         groups.push(group.iter().map(|(_, row)| *row).collect());
     }
     let mut apart = Vec::new();
-    for (column, label) in APART.into_iter().filter(|(column, _)| *column != x) {
+    // A burst is part of its link.
+    let is_x = |column: Column| {
+        column == x || (x == Column::BurstUp && matches!(column, Column::LinkUp | Column::LinkDown))
+    };
+    for (column, label) in APART.into_iter().filter(|(column, _)| !is_x(*column)) {
         let before = groups.len();
         groups = groups.into_iter().flat_map(|group| split(group, column)).collect();
         if groups.len() > before {
-            apart.push((column, label));
+            let is_each_way = column == Column::LinkUp
+                && points.iter().all(|(_, row)| row.text(column) == row.text(Column::LinkDown));
+            apart.push((column, if is_each_way { "" } else { label }));
         }
     }
     apart

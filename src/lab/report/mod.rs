@@ -51,6 +51,17 @@ const SHORT: [(Column, &str); 24] = [
     (Column::BytesMean, "bytes"),
 ];
 
+/// What stands behind the policy where it differs from row to row.
+const ASKED: [(Column, &str); 7] = [
+    (Column::LinkUp, "link up"),
+    (Column::LinkDown, "link down"),
+    (Column::MaxSends, "sends at most"),
+    (Column::MaxTimeoutS, "timeout at most, s"),
+    (Column::DeadlineS, "deadline, s"),
+    (Column::Jitter, "jitter"),
+    (Column::SizeBytes, "size, bytes"),
+];
+
 /// A page, and what of it had to be left out.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -156,7 +167,12 @@ fn missing(left_out: &[String]) -> String {
 /// The table of what matters most; columns without a value are left out.
 fn summary(table: &Table) -> String {
     let is_used = |column: &Column| table.rows().iter().any(|row| !row.text(*column).is_empty());
-    let columns: Vec<_> = SHORT.into_iter().filter(|(column, _)| is_used(column)).collect();
+    let varies = |column: &Column| {
+        table.rows().windows(2).any(|pair| matches!(pair, [a, b] if a.text(*column) != b.text(*column)))
+    };
+    let asked = ASKED.into_iter().filter(|(column, _)| varies(column));
+    let mut columns: Vec<_> = SHORT.into_iter().filter(|(column, _)| is_used(column)).collect();
+    columns.splice(1..1, asked);
     self::table(table, &columns, short)
 }
 

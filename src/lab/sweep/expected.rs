@@ -19,8 +19,17 @@ pub struct Expected {
     pub executions: f64,
     /// Executions per request where they are not.
     pub executions_without_dedup: f64,
-    /// The mean time to an answer, in seconds, if there is an exact one.
-    pub time: Option<f64>,
+    /// The time to an answer, if something exact is known of it.
+    pub time: Option<Time>,
+}
+
+/// A time to an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Time {
+    /// In seconds.
+    pub mean: f64,
+    /// Its standard deviation, in seconds, if an exact one is known.
+    pub deviation: Option<f64>,
 }
 
 impl Expected {
@@ -85,11 +94,12 @@ fn sends_if_certain(policy: &Backoff) -> Option<u32> {
     is_certain.then_some(sends)
 }
 
-fn expected_time(point: &Point, up: Probability, down: Probability, round_trip: f64) -> Option<f64> {
+fn expected_time(point: &Point, up: Probability, down: Probability, round_trip: f64) -> Option<Time> {
     if point.policy.adaptive() && round_trip > 0.0 {
         return None;
     }
-    Some(theory::time_to_answer(&point.policy, up, down)? + round_trip)
+    let mean = theory::time_to_answer(&point.policy, up, down)? + round_trip;
+    Some(Time { mean, deviation: theory::time_deviation(&point.policy, up, down) })
 }
 
 #[cfg(test)]
@@ -113,7 +123,8 @@ mod tests {
         assert_eq!(plain.executions, 1.0 - 0.5_f64.powi(5));
         let delayed = at("iid:.5+delay:20ms", "iid:.5+delay:30ms").unwrap();
         assert_eq!((delayed.success, delayed.sends), (plain.success, plain.sends));
-        assert!((delayed.time.unwrap() - plain.time.unwrap() - 0.05).abs() < 1e-12);
+        assert!((delayed.time.unwrap().mean - plain.time.unwrap().mean - 0.05).abs() < 1e-12);
+        assert_eq!(delayed.time.unwrap().deviation, plain.time.unwrap().deviation);
         assert_eq!(at("none", "none").unwrap().success, 1.0);
     }
 

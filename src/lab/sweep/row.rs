@@ -75,12 +75,17 @@ impl From<&str> for Cell {
     }
 }
 
+/// The modes of [`Origin`].
+pub const VIRTUAL: &str = "virtual";
+/// Real sockets and the real clock.
+pub const REAL: &str = "real";
+
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The command line that makes them again.
     pub command: String,
-    /// `virtual` or `real`: the clock and the network.
+    /// [`VIRTUAL`] or [`REAL`]: the clock and the network.
     pub mode: &'static str,
     /// The seed of the whole experiment.
     pub seed: u64,
@@ -97,7 +102,7 @@ impl Row {
         let mut cells = about(origin, point);
         cells.extend(outcomes(point, tally));
         cells.extend(costs(point, tally));
-        cells.extend(times(point, tally));
+        cells.extend(times(point, tally, origin.mode == VIRTUAL));
         Self(cells)
     }
 
@@ -137,6 +142,8 @@ fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
         requested(down),
         up.to_string().as_str().into(),
         down.to_string().as_str().into(),
+        up.loss.mean_burst().into(),
+        down.loss.mean_burst().into(),
         Some(policy.ack_timeout().as_secs_f64()).into(),
         u64::from(policy.max_sends()).into(),
         longest.map(|longest| longest.as_secs_f64()).into(),
@@ -151,13 +158,15 @@ fn requested(link: &LinkConfig) -> Cell {
     link.loss.rate().map(|rate| rate.get()).into()
 }
 
-fn outcomes(point: &Point, tally: &Tally) -> [Cell; 11] {
+fn outcomes(point: &Point, tally: &Tally) -> [Cell; 13] {
     let trials = tally.trials();
     let (low, high) = wilson(tally.acked, trials).unzip();
     let expected = Expected::at(point).map(|expected| expected.success);
     [
         tally.up.realised_loss().into(),
         tally.down.realised_loss().into(),
+        (tally.up.too_large + tally.down.too_large).into(),
+        (tally.up.queue_full + tally.down.queue_full).into(),
         trials.into(),
         tally.acked.into(),
         tally.rejected.into(),
@@ -185,16 +194,17 @@ fn costs(point: &Point, tally: &Tally) -> [Cell; 8] {
     ]
 }
 
-fn times(point: &Point, tally: &Tally) -> [Cell; 12] {
+/// Over sockets there is a round trip that no theory knows.
+fn times(point: &Point, tally: &Tally, is_virtual: bool) -> [Cell; 12] {
     let (times, trials) = (&tally.times, tally.trials());
-    let expected = Expected::at(point).and_then(|expected| expected.time);
+    let expected = Expected::at(point).and_then(|expected| expected.time).filter(|_| is_virtual);
     let seconds = tally.elapsed as f64 / 1e9;
     let delivered = tally.acked as f64 * point.size as f64;
     let (datagrams, bytes) = (tally.up.datagrams + tally.down.datagrams, tally.up.bytes + tally.down.bytes);
     [
         times.mean().into(),
-        expected.into(),
-        expected.and_then(|expected| times.z(expected)).into(),
+        expected.map(|time| time.mean).into(),
+        expected.and_then(|time| times.z(time.mean, time.deviation)).into(),
         times.quantile(0.5).into(),
         times.quantile(0.9).into(),
         times.quantile(0.99).into(),

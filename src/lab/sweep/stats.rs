@@ -78,7 +78,13 @@ impl Moments {
         let mean = self.mean()?;
         let n = self.count as f64;
         let variance = (self.squares as f64 / n - mean * mean).max(0.0) * n / (n - 1.0).max(1.0);
-        in_errors(mean, expected, (variance / n).sqrt())
+        self.z_with(expected, variance.sqrt())
+    }
+
+    /// The same where the standard deviation of a value is known.
+    #[must_use]
+    pub fn z_with(&self, expected: f64, deviation: f64) -> Option<f64> {
+        in_errors(self.mean()?, expected, deviation / (self.count as f64).sqrt())
     }
 }
 

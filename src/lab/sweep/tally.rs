@@ -45,6 +45,10 @@ pub struct Traffic {
     pub bytes: u64,
     /// How many of them the loss model took.
     pub lost: u64,
+    /// How many were larger than the MTU.
+    pub too_large: u64,
+    /// How many found a queue full, copies included.
+    pub queue_full: u64,
 }
 
 impl Traffic {
@@ -53,12 +57,16 @@ impl Traffic {
         self.bytes += bytes;
         self.datagrams += stats.sent;
         self.lost += stats.lost;
+        self.too_large += stats.too_large;
+        self.queue_full += stats.overflowed;
     }
 
     fn merge(&mut self, other: &Self) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
         self.lost += other.lost;
+        self.too_large += other.too_large;
+        self.queue_full += other.queue_full;
     }
 
     /// The part that was lost; `None` without datagrams.

@@ -10,7 +10,7 @@ use super::stats::Moments;
 const DIGITS: u32 = 4;
 
 /// How many steps a CDF is written with at most.
-const STEPS: u64 = 40;
+const STEPS: u64 = 100;
 
 /// Times, rounded to four significant digits: a few ten thousand different ones between a microsecond and ten years at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,10 +68,14 @@ impl Times {
         Some(self.moments.mean()? / 1e9)
     }
 
-    /// How far the mean is from the expected one, in standard errors; `expected` in seconds.
+    /// How far the mean is from the expected one, in standard errors, both in seconds: those of the expected standard deviation
+    /// where it is known, since a sample of such long tails seldom shows its own.
     #[must_use]
-    pub fn z(&self, expected: f64) -> Option<f64> {
-        self.moments.z(expected * 1e9)
+    pub fn z(&self, expected: f64, deviation: Option<f64>) -> Option<f64> {
+        match deviation {
+            Some(deviation) => self.moments.z_with(expected * 1e9, deviation * 1e9),
+            None => self.moments.z(expected * 1e9),
+        }
     }
 
     /// Rounding makes no time longer than the longest.
@@ -79,7 +83,7 @@ impl Times {
         Duration::from_nanos(nanos).min(self.longest).as_secs_f64()
     }
 
-    /// The cumulative distribution: seconds, and the part of `trials` that took no longer, ascending; 40 steps at most, each
+    /// The cumulative distribution: seconds, and the part of `trials` that took no longer, ascending; 100 steps at most, each
     /// a time that occurred, the last the longest.
     #[must_use]
     pub fn cdf(&self, trials: u64) -> Vec<(f64, f64)> {
@@ -142,8 +146,8 @@ mod tests {
         let short = times([100, 100, 300]);
         assert_eq!(short.cdf(4), [(0.1, 0.5), (0.3, 0.75)]);
         let long = times(1..=1_000).cdf(2_000);
-        assert_eq!(long.len(), 40);
-        assert_eq!(long.first(), Some(&(0.025, 0.0125)));
+        assert_eq!(long.len(), 100);
+        assert_eq!(long.first(), Some(&(0.01, 0.005)));
         assert_eq!(long.last(), Some(&(1.0, 0.5)));
         assert!(long.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
         assert_eq!(Times::default().cdf(5), []);
@@ -155,7 +159,7 @@ mod tests {
         times.add(Duration::from_nanos(123_456_789));
         assert_eq!((times.quantile(0.5), times.longest()), (Some(0.123_456_789), Some(0.123_456_789)));
         assert_eq!(times.cdf(1), [(0.123_456_789, 1.0)]);
-        assert_eq!(times.z(0.123_456_789), Some(0.0));
+        assert_eq!((times.z(0.123_456_789, None), times.z(0.1, Some(0.023_456_789))), (Some(0.0), Some(1.0)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) struct Settings {
     delay: Option<String>,
 
     /// Length of the message, 1100 bytes at most
-    #[arg(long, value_name = "SIZE", default_value = "32", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", default_value = "64", allow_hyphen_values = true)]
     size: ByteSize,
 
     #[command(flatten)]
@@ -94,6 +94,7 @@ impl Settings {
     }
 
     fn resolve(&self) -> Result<Point, String> {
+        self.check_losses()?;
         let (mut up, mut down) = self.link.resolve()?;
         self.impair(&mut up, self.loss_up.or(self.loss))?;
         self.impair(&mut down, self.loss_down.or(self.loss))?;
@@ -106,6 +107,27 @@ impl Settings {
         Ok(Point { policy_name: self.policy.name(), policy: self.policy.resolve()?, up, down, size })
     }
 
+    /// A loss that is set in two ways is probably a slip. A profile is there to be overridden, and a burst to be kept.
+    fn check_losses(&self) -> Result<(), String> {
+        let is_set = |own: Option<Probability>| self.loss.or(own).is_some();
+        let texts = [
+            (&self.link.link, self.loss.is_some() || self.loss_up.is_some() || self.loss_down.is_some()),
+            (&self.link.link_up, is_set(self.loss_up)),
+            (&self.link.link_down, is_set(self.loss_down)),
+        ];
+        for (text, _) in texts.iter().filter(|(_, is_set)| *is_set) {
+            let link: Option<LinkConfig> = text.as_ref().and_then(|text| text.as_str().parse().ok());
+            let names = text.as_ref().is_some_and(|text| text.as_str().contains("none"));
+            if names || link.is_some_and(|link| !matches!(link.loss, LossModel::None | LossModel::Gilbert(_)))
+            {
+                return Err(
+                    "the loss is set twice, by a --loss and by a link; leave one of them out".to_owned()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Sets what has a flag of its own.
     fn impair(&self, link: &mut LinkConfig, loss: Option<Probability>) -> Result<(), String> {
         if let Some(delay) = &self.delay {
@@ -115,6 +137,13 @@ impl Settings {
             link.apply(&format!("delay:{delay}")).map_err(|error| error.to_string())?;
         }
         let rate = loss.or_else(|| link.loss.rate());
+        if self.burst.is_some()
+            && !matches!(link.loss, LossModel::None | LossModel::Bernoulli(_) | LossModel::Gilbert(_))
+        {
+            return Err(
+                "--burst makes bursts of an independent loss; this link has a model of its own".to_owned()
+            );
+        }
         let loss = match (&self.burst, &link.loss, loss, rate) {
             (Some(burst), _, _, Some(rate)) => format!("gilbert:{rate},{burst}"),
             (Some(_), ..) => return Err("--burst needs a loss with a rate".to_owned()),
