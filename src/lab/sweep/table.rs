@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(row.number(Column::LossUp), Some(0.1));
         assert_eq!(row.number(Column::Trials), Some(2_000.0));
         assert_eq!(row.number(Column::DeadlineS), None, "empty is not 0");
-        assert_eq!(row.steps().first(), Some(&(0.0, 0.8085)));
+        assert_eq!(row.steps().first(), Some(&(0.0, 0.816)));
         assert_eq!(table.text(), GOOD);
     }
 

@@ -211,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_may_be_as_long_as_any() {
-        let policy = Backoff::new(EVER * 9 / 10).with_max_sends(2);
+    fn a_timeout_may_be_of_years() {
+        let policy = Backoff::new(EVER / 3).with_max_sends(2);
         let tally = session(origin(), &Point { policy, ..point(1.0) }, 1, 5).unwrap();
         assert_eq!((tally.unknown, tally.up.datagrams), (5, 10));
     }
