@@ -180,7 +180,7 @@ fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
         (vec!["--trials", "0"], "--trials"),
         (vec!["--jobs", "0"], "--jobs"),
         (vec!["--size", "1101"], "--size must be at most 1100"),
-        (vec!["--link", "list:1", "--burst", "3"], "--burst needs a loss with a rate"),
+        (vec!["--link", "list:1", "--burst", "3"], "--burst makes bursts of an independent loss"),
         (vec!["--assert", "succes>1"], "`succes>1` names no column of numbers"),
         (vec!["--loss", ".1", "-L", "loss", ".1,.2"], "loss is varied, and set by its flag as well"),
         (vec!["--loss", ".1", "--burst", "5+delay:1s"], "invalid"),

@@ -136,22 +136,20 @@ impl Settings {
             }
             link.apply(&format!("delay:{delay}")).map_err(|error| error.to_string())?;
         }
-        let rate = loss.or_else(|| link.loss.rate());
-        if self.burst.is_some()
-            && !matches!(link.loss, LossModel::None | LossModel::Bernoulli(_) | LossModel::Gilbert(_))
-        {
-            return Err(
-                "--burst makes bursts of an independent loss; this link has a model of its own".to_owned()
-            );
-        }
-        let loss = match (&self.burst, &link.loss, loss, rate) {
-            (Some(burst), _, _, Some(rate)) => format!("gilbert:{rate},{burst}"),
-            (Some(_), ..) => return Err("--burst needs a loss with a rate".to_owned()),
-            (None, LossModel::Gilbert(gilbert), Some(loss), _) => {
-                format!("gilbert:{loss},{}", gilbert.burst())
+        let loss = match (&link.loss, self.burst) {
+            (LossModel::None | LossModel::Bernoulli(_) | LossModel::Gilbert(_), Some(burst)) => {
+                let rate = loss.or_else(|| link.loss.rate()).unwrap_or(Probability::ZERO);
+                format!("gilbert:{rate},{burst}")
             }
-            (None, _, Some(loss), _) => format!("iid:{loss}"),
-            (None, _, None, _) => return Ok(()),
+            (_, Some(_)) => {
+                let why = "--burst makes bursts of an independent loss; this link has a model of its own";
+                return Err(why.to_owned());
+            }
+            (model, None) => match (model, loss) {
+                (_, None) => return Ok(()),
+                (LossModel::Gilbert(gilbert), Some(loss)) => format!("gilbert:{loss},{}", gilbert.burst()),
+                (_, Some(loss)) => format!("iid:{loss}"),
+            },
         };
         link.apply(&loss).map_err(|error| error.to_string())
     }
