@@ -238,6 +238,42 @@ fn what_cannot_be_done_is_refused_in_toxiproxys_words_and_changes_nothing() {
 }
 
 #[test]
+fn a_populate_that_makes_no_sense_makes_nothing() {
+    let lab = Lab::start(&[]);
+    let good = json!({"name": "good", "upstream": echo().to_string()});
+    for bad in [
+        json!({"name": "b c", "upstream": "127.0.0.1:1"}),
+        json!({"name": "b", "upstream": "127.0.0.1:0"}),
+        json!({"name": "b", "listen": "udp://127.0.0.1:0", "upstream": "tcp://127.0.0.1:1"}),
+    ] {
+        lab.expect(400, "POST", "/populate", &json!([good, bad]));
+        assert_eq!(lab.expect(200, "GET", "/proxies", &Value::Null), json!({}), "{bad}");
+    }
+    lab.end();
+}
+
+#[test]
+fn a_reset_enables_and_frees_of_toxics_all_that_can_be_and_names_the_rest() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = taken.local_addr().unwrap().to_string();
+    let lab = Lab::start(&[]);
+    let toxics = json!([{"type": "latency", "attributes": {"latency": 5}}]);
+    for (name, listen) in [("held", to.as_str()), ("off", "127.0.0.1:0")] {
+        let off = json!({"name": name, "listen": listen, "upstream": to, "enabled": false, "toxics": toxics});
+        lab.expect(201, "POST", "/proxies", &off);
+    }
+    let answer = lab.expect(500, "POST", "/reset", &Value::Null);
+    let why = answer["error"].as_str().unwrap();
+    assert!(why.contains("`held` stays off") && why.contains("in use") && !why.contains("`off`"), "{why}");
+    let all = lab.expect(200, "GET", "/proxies", &Value::Null);
+    assert_eq!((&all["held"]["enabled"], &all["held"]["toxics"]), (&json!(false), &json!([])));
+    assert_eq!((&all["off"]["enabled"], &all["off"]["toxics"]), (&json!(true), &json!([])));
+    drop(taken);
+    lab.expect(204, "POST", "/reset", &Value::Null);
+    lab.end();
+}
+
+#[test]
 fn curl_can_do_it_where_it_is_installed() {
     if Command::new("curl").arg("--version").output().is_err() {
         return;

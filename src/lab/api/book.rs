@@ -209,7 +209,7 @@ impl Wanted {
     fn check(&self, states: &[ProxyState]) -> Result<(), ApiError> {
         Book::wanted(self)?.links()?;
         let state = states.iter().find(|state| self.name.as_ref() == Some(&state.name));
-        let listen = self.listen.as_deref().or(state.map(|state| state.listen.as_str()));
+        let listen = self.listen.as_deref().or_else(|| Some(state?.listen.as_str()));
         let (listen, _) =
             addresses(listen.unwrap_or(ANYWHERE), self.upstream.as_deref().unwrap_or_default())?;
         match state {
