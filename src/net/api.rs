@@ -191,12 +191,16 @@ fn is_ours(host: &str, name: &str) -> bool {
     number.parse::<IpAddr>().is_ok() || ["localhost", host].iter().any(|own| bare.eq_ignore_ascii_case(own))
 }
 
-/// One line for every change.
+/// One line for every change; without counters, which would leave no room for what was changed.
 fn tell(method: &Method, path: &str, answer: &Answer) {
     if method == Method::GET || answer.status >= 300 {
         return;
     }
-    let body = answer.body.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut body = answer.body.clone().unwrap_or_default();
+    if let Some(proxy) = body.as_object_mut() {
+        proxy.remove("stats");
+    }
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     let (path, body) = (escape_short(path.as_bytes(), 80), escape_short(body.as_bytes(), 400));
     log::info!("api: {method} {path}: {} {body}", answer.status);
 }
