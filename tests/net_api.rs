@@ -87,26 +87,35 @@ fn client(listen: &Value) -> UdpSocket {
     socket
 }
 
-/// Which of these datagrams come back. The last is one that does, so that there is no waiting for what was lost.
-fn returned(socket: &UdpSocket, sent: &[&str]) -> Vec<String> {
-    socket.set_read_timeout(Some(SOON)).unwrap();
+fn send(socket: &UdpSocket, sent: &[&str]) {
     for text in sent {
         socket.send(text.as_bytes()).unwrap();
     }
-    let mut all = Vec::new();
+}
+
+/// All that comes back, up to `last`.
+fn until(socket: &UdpSocket, last: &str) -> Vec<String> {
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut all: Vec<String> = Vec::new();
     let mut buffer = [0; 100];
-    while all.last().map(String::as_str) != sent.last().copied() {
+    while all.last().is_none_or(|got| got != last) {
         let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("only {all:?}: {error}"));
         all.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
     }
     all
 }
 
-/// Whether nothing at all comes back for a moment.
-fn is_silent(socket: &UdpSocket) -> bool {
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    socket.send(b"?").unwrap();
-    socket.recv(&mut [0; 100]).is_err()
+/// Which of these datagrams come back. The last is one that does, so that there is no waiting for what was lost.
+fn returned(socket: &UdpSocket, sent: &[&str]) -> Vec<String> {
+    send(socket, sent);
+    until(socket, sent.last().unwrap())
+}
+
+/// Waits until `count` datagrams of the clients of `dns` were lost: what is lost is never heard of.
+fn eventually_lost(lab: &Lab, count: u64) {
+    eventually("the datagram has met its link", || {
+        lab.expect(200, "GET", "/proxies/dns", &Value::Null)["stats"]["up"]["lost"] == count
+    });
 }
 
 fn dns(to: SocketAddr, toxics: &Value) -> Value {
@@ -119,18 +128,26 @@ fn a_udp_proxy_is_made_with_its_toxic_which_can_be_changed_switched_off_and_dele
     let loss = json!([{"name": "all", "type": "loss", "stream": "upstream", "attributes": {"rate": 1}}]);
     let made = lab.expect(201, "POST", "/proxies", &dns(echo(), &loss));
     let client = client(&made["listen"]);
-    assert!(is_silent(&client), "lost from the first datagram on");
     let path = "/proxies/dns/toxics/all";
-    lab.expect(200, "PATCH", path, &json!({"toxicity": 0}));
-    assert_eq!(returned(&client, &["a"]), ["a"]);
-    lab.expect(200, "PATCH", path, &json!({"toxicity": 1}));
-    assert!(is_silent(&client));
-    lab.expect(200, "PATCH", path, &json!({"attributes": {"rate": 0}}));
-    assert_eq!(returned(&client, &["b"]), ["b"]);
-    lab.expect(200, "PATCH", path, &json!({"attributes": {"rate": 1}}));
-    assert!(is_silent(&client));
-    lab.expect(204, "DELETE", path, &Value::Null);
-    assert_eq!(returned(&client, &["c"]), ["c"]);
+    let on_and_off = [
+        (Value::Null, "PATCH", json!({"toxicity": 0}), 200),
+        (json!({"toxicity": 1}), "PATCH", json!({"attributes": {"rate": 0}}), 200),
+        (json!({"attributes": {"rate": 1}}), "DELETE", Value::Null, 204),
+    ];
+    for (count, (on, method, off, status)) in (1..).zip(on_and_off) {
+        if !on.is_null() {
+            lab.expect(200, "PATCH", path, &on);
+        }
+        send(&client, &["lost"]);
+        eventually_lost(&lab, count);
+        lab.expect(status, method, path, &off);
+        assert_eq!(returned(&client, &["passes"]), ["passes"], "whatever was lost never comes");
+    }
+    let stats = &lab.expect(200, "GET", "/proxies/dns", &Value::Null)["stats"];
+    assert_eq!(
+        (&stats["flows"], &stats["up"]["datagrams"], &stats["down"]["datagrams"]),
+        (&json!(1), &json!(6), &json!(3))
+    );
     lab.end();
 }
 
@@ -217,6 +234,42 @@ fn what_cannot_be_done_is_refused_in_toxiproxys_words_and_changes_nothing() {
         assert_eq!(answer["status"], status);
     }
     assert_eq!(lab.expect(200, "GET", "/proxies", &Value::Null), before);
+    lab.end();
+}
+
+#[test]
+fn a_populate_that_makes_no_sense_makes_nothing() {
+    let lab = Lab::start(&[]);
+    let good = json!({"name": "good", "upstream": echo().to_string()});
+    for bad in [
+        json!({"name": "b c", "upstream": "127.0.0.1:1"}),
+        json!({"name": "b", "upstream": "127.0.0.1:0"}),
+        json!({"name": "b", "listen": "udp://127.0.0.1:0", "upstream": "tcp://127.0.0.1:1"}),
+    ] {
+        lab.expect(400, "POST", "/populate", &json!([good, bad]));
+        assert_eq!(lab.expect(200, "GET", "/proxies", &Value::Null), json!({}), "{bad}");
+    }
+    lab.end();
+}
+
+#[test]
+fn a_reset_enables_and_frees_of_toxics_all_that_can_be_and_names_the_rest() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = taken.local_addr().unwrap().to_string();
+    let lab = Lab::start(&[]);
+    let toxics = json!([{"type": "latency", "attributes": {"latency": 5}}]);
+    for (name, listen) in [("held", to.as_str()), ("off", "127.0.0.1:0")] {
+        let off = json!({"name": name, "listen": listen, "upstream": to, "enabled": false, "toxics": toxics});
+        lab.expect(201, "POST", "/proxies", &off);
+    }
+    let answer = lab.expect(500, "POST", "/reset", &Value::Null);
+    let why = answer["error"].as_str().unwrap();
+    assert!(why.contains("`held` stays off") && why.contains("in use") && !why.contains("`off`"), "{why}");
+    let all = lab.expect(200, "GET", "/proxies", &Value::Null);
+    assert_eq!((&all["held"]["enabled"], &all["held"]["toxics"]), (&json!(false), &json!([])));
+    assert_eq!((&all["off"]["enabled"], &all["off"]["toxics"]), (&json!(true), &json!([])));
+    drop(taken);
+    lab.expect(204, "POST", "/reset", &Value::Null);
     lab.end();
 }
 

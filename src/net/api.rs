@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_io::Async;
 use futures::channel::oneshot;
-use futures::lock::Mutex;
 use futures::stream::{self, StreamExt as _};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -51,7 +50,7 @@ pub struct ApiDoor {
 
 /// What every connection shares.
 struct Shared {
-    api: Mutex<Api>,
+    api: Api,
     host: String,
     patience: Duration,
 }
@@ -82,7 +81,7 @@ impl ApiDoor {
 
     /// Serves the API until this is dropped. A change that was begun is carried through even then.
     pub async fn serve(self, proxies: Arc<dyn Proxies>) {
-        let api = Mutex::new(Api::new(proxies));
+        let api = Api::new(proxies);
         let shared = Arc::new(Shared { api, host: self.host, patience: self.patience });
         let listeners: Vec<_> = self.bound.tcp.into_iter().filter_map(watched).collect();
         let incoming = stream::select_all(listeners.iter().map(|listener| Box::pin(listener.incoming())));
@@ -145,8 +144,7 @@ async fn ask(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Answer,
     let busy = shared.clone();
     // In a task of its own, so that a client that goes away does not leave a change half done.
     rt::spawn(async move {
-        let mut api = busy.api.lock().await;
-        let _ = sender.send(api.answer(head.method.as_str(), head.uri.path(), &body).await);
+        let _ = sender.send(busy.api.answer(head.method.as_str(), head.uri.path(), &body).await);
     });
     match rt::before(deadline, receiver).await {
         Some(Ok(answer)) => Ok(answer),
@@ -193,12 +191,16 @@ fn is_ours(host: &str, name: &str) -> bool {
     number.parse::<IpAddr>().is_ok() || ["localhost", host].iter().any(|own| bare.eq_ignore_ascii_case(own))
 }
 
-/// One line for every change.
+/// One line for every change; without counters, which would leave no room for what was changed.
 fn tell(method: &Method, path: &str, answer: &Answer) {
     if method == Method::GET || answer.status >= 300 {
         return;
     }
-    let body = answer.body.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut body = answer.body.clone().unwrap_or_default();
+    if let Some(proxy) = body.as_object_mut() {
+        proxy.remove("stats");
+    }
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     let (path, body) = (escape_short(path.as_bytes(), 80), escape_short(body.as_bytes(), 400));
     log::info!("api: {method} {path}: {} {body}", answer.status);
 }
@@ -320,6 +322,18 @@ mod tests {
         assert!(ask(addr, "POST /proxies", "", &fits).starts_with("HTTP/1.1 201 "));
         let status = ask(addr, "POST /proxies", "", &exceeds);
         assert!(status.starts_with("HTTP/1.1 413 "), "{status}");
+    }
+
+    #[test]
+    fn what_only_reads_does_not_wait_for_a_change_that_takes_long() {
+        let addr = open(200);
+        let slow = ask(addr, "POST /proxies", "", r#"{"name":"a","upstream":"never:1"}"#);
+        assert!(slow.starts_with("HTTP/1.1 504 ") && slow.contains("it goes on"), "{slow}");
+        for path in ["/version", "/proxies"] {
+            assert!(ask(addr, &format!("GET {path}"), "", "").starts_with("HTTP/1.1 200 "), "{path}");
+        }
+        let next = ask(addr, "POST /proxies", "", r#"{"name":"b","upstream":"h:1"}"#);
+        assert!(next.starts_with("HTTP/1.1 504 "), "another change waits: {next}");
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     Ok(async_std::net::ToSocketAddrs::to_socket_addrs(&(host, port)).await?.collect())
 }
 
+/// What `work` gives, which may block: it has a thread of its own, and goes on there if this is dropped.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    async_std::task::spawn_blocking(work).await
+}
+
 /// Lets the other tasks of this thread have their turn.
 pub(crate) async fn yield_now() {
     async_std::task::yield_now().await;

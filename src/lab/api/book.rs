@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::effect;
 use super::error::ApiError;
 use super::fields::Fields;
+use super::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use super::toxic::{Toxic, checked};
 use crate::escape::escape_short;
 use crate::lab::proxy::control::ProxyState;
+use crate::lab::proxy::totals::ProxyTotals;
 use crate::link::{Direction, LinkConfig};
 
 /// How many toxics a proxy may have.
@@ -17,6 +19,9 @@ const MAX_TOXICS: usize = 32;
 
 /// How long an address or a link's text may be, in bytes.
 const MAX_TEXT: usize = 2_048;
+
+/// Where a proxy listens that does not say where.
+const ANYWHERE: &str = "tcp://127.0.0.1:0";
 
 /// A proxy's base links and toxics.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +45,14 @@ impl Book {
     pub(super) fn wanted(wanted: &Wanted) -> Result<Self, ApiError> {
         let link = |given: &Option<LinkConfig>| given.clone().unwrap_or_else(LinkConfig::perfect);
         let (up, down) = (link(&wanted.up), link(&wanted.down));
-        let is_stream = wanted.listen.as_deref().is_none_or(is_stream);
+        let is_stream = wanted.listen.as_deref().or(wanted.upstream.as_deref()).is_none_or(is_stream);
         let book = Self { is_stream, up, down, toxics: Vec::new() };
         wanted.toxics.iter().try_fold(book, |book, toxic| book.with(toxic.clone()))
+    }
+
+    /// Whether these base links and toxics are what a proxy in `state` does.
+    pub(super) fn is_of(&self, state: &ProxyState) -> bool {
+        self.links().is_ok_and(|(up, down)| up == state.up && down == state.down)
     }
 
     /// Takes over the scheme and the base links that are wanted.
@@ -120,7 +130,7 @@ impl Book {
     }
 
     /// The proxy as clients read it.
-    pub(super) fn json(&self, state: &ProxyState) -> Value {
+    pub(super) fn json(&self, state: &ProxyState, stats: Option<&ProxyTotals>) -> Value {
         json!({
             "name": state.name,
             "listen": shown(&state.listen),
@@ -131,6 +141,7 @@ impl Book {
             "link_down": self.down.to_string(),
             "effective_up": state.up.to_string(),
             "effective_down": state.down.to_string(),
+            "stats": stats.map(ProxyTotals::to_json),
         })
     }
 }
@@ -168,8 +179,8 @@ impl Wanted {
     }
 
     /// Several proxies that are to be: a list, or an object with the list under `proxies`. Each is checked, with its
-    /// toxics.
-    pub(super) fn several(body: Value) -> Result<Vec<Self>, ApiError> {
+    /// toxics, as far as can be without asking the system. Those of a name that is in `states` are changes.
+    pub(super) fn several(body: Value, states: &[ProxyState]) -> Result<Vec<Self>, ApiError> {
         let list = match body {
             Value::Array(list) => list,
             other => Fields::of(other)?.list("proxies")?.ok_or_else(|| ApiError::missing("proxies"))?,
@@ -178,7 +189,7 @@ impl Wanted {
         let mut several = Vec::with_capacity(list.len());
         for proxy in list {
             let wanted = Self::new_proxy(Fields::of(proxy)?)?;
-            Book::wanted(&wanted)?.links()?;
+            wanted.check(states)?;
             if !names.insert(wanted.name.clone()) {
                 let name = wanted.name.unwrap_or_default();
                 return Err(ApiError::bad(format_args!(
@@ -188,7 +199,29 @@ impl Wanted {
             }
             several.push(wanted);
         }
+        let present = |state: &&ProxyState| names.contains(&Some(state.name.clone()));
+        let replaced = states.iter().filter(present).count();
+        check_room(states.len() + several.len() - replaced)?;
         Ok(several)
+    }
+
+    /// Whether this can be made, or the one of its name changed to it, as far as can be known without asking the system.
+    fn check(&self, states: &[ProxyState]) -> Result<(), ApiError> {
+        Book::wanted(self)?.links()?;
+        let state = states.iter().find(|state| self.name.as_ref() == Some(&state.name));
+        let listen = self.listen.as_deref().or_else(|| Some(state?.listen.as_str()));
+        let (listen, _) =
+            addresses(listen.unwrap_or(ANYWHERE), self.upstream.as_deref().unwrap_or_default())?;
+        match state {
+            Some(state) => check_same(address(&state.listen)?.scheme, &listen)?,
+            None => check_name(self.name.as_deref().unwrap_or_default())?,
+        }
+        Ok(())
+    }
+
+    /// Where it is to listen.
+    pub(super) fn listen_or_anywhere(&self) -> String {
+        self.listen.as_deref().unwrap_or(ANYWHERE).to_owned()
     }
 
     /// Other fields for the proxy of `state`. Its toxics are not among them: toxiproxy ignores them in an update, and its
@@ -217,6 +250,14 @@ impl Wanted {
             listen,
         })
     }
+}
+
+/// Whether there may be so many proxies.
+pub(super) fn check_room(count: usize) -> Result<(), ApiError> {
+    if count <= MAX_PROXIES {
+        return Ok(());
+    }
+    Err(ApiError::new(503, format!("there are at most {MAX_PROXIES} proxies, and no room for more")))
 }
 
 /// Takes a text of bounded length out.

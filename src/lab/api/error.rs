@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 
-/// A refusal: an HTTP status and one sentence. Nothing was changed.
+/// A refusal: an HTTP status and one sentence. Nothing was changed, unless the sentence says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct ApiError {

@@ -11,6 +11,8 @@
 //! toxic    a toxic as it is written
 //! effect   what toxics do to a link
 //! book     what is known of a proxy here: base links, toxics
+//! shelf    the books of all proxies
+//! limits   what a proxy has to be: name, addresses, how many
 //! error    why a request is refused
 //! ```
 //!
@@ -20,27 +22,28 @@ mod book;
 mod effect;
 mod error;
 mod fields;
+pub(crate) mod limits;
 mod route;
+mod shelf;
 mod toxic;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures::lock::Mutex;
 use serde_json::{Map, Value, json};
 
-use self::book::{Book, Wanted, differs};
+use self::book::{Book, Wanted, check_room, differs};
 pub(crate) use self::error::ApiError;
 use self::fields::{Fields, json};
 use self::route::Route;
+use self::shelf::Shelf;
 use self::toxic::Toxic;
+use crate::escape::escape_short;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
-
-/// How many proxies there may be before no more are made. Each holds sockets.
-const MAX_PROXIES: usize = 256;
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,21 +54,22 @@ pub(crate) struct Answer {
     pub(crate) body: Option<Value>,
 }
 
-/// What remembers which toxics the proxies have. Requests are answered one after another.
+/// What remembers which toxics the proxies have. Changes are made one after another; what only reads waits for none.
 pub(crate) struct Api {
     proxies: Arc<dyn Proxies>,
-    /// By the name of the proxy.
-    books: BTreeMap<String, Book>,
+    shelf: Shelf,
+    /// Held by whoever changes something, from the first look to the end.
+    turn: Mutex<()>,
 }
 
 impl Api {
     /// An API for `proxies`; what their links are now, or when they are first seen, are their base links.
     pub(crate) fn new(proxies: Arc<dyn Proxies>) -> Self {
-        Self { proxies, books: BTreeMap::new() }
+        Self { shelf: Shelf::new(proxies.clone()), proxies, turn: Mutex::new(()) }
     }
 
-    /// Does what a request asks for, whole or not at all.
-    pub(crate) async fn answer(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+    /// Does what a request asks for, whole or not at all; only `/populate` and `/reset` may stop half way, and say where.
+    pub(crate) async fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let result = match Route::find(method, path) {
             Ok(route) => self.perform(route, body).await,
             Err(error) => Err(error),
@@ -73,21 +77,25 @@ impl Api {
         result.unwrap_or_else(|error| Answer::from(&error))
     }
 
-    async fn perform(&mut self, route: Route, body: &[u8]) -> Result<Answer, ApiError> {
-        let states = self.refresh();
+    async fn perform(&self, route: Route, body: &[u8]) -> Result<Answer, ApiError> {
+        let turn = if route.is_change() { Some(self.turn.lock().await) } else { None };
+        let states = turn.as_ref().map(|_| self.shelf.refresh()).unwrap_or_default();
         match route {
-            Route::List => Ok(Answer::ok(self.listed(&states))),
+            Route::List => Ok(Answer::ok(self.listed())),
             Route::Version => {
                 Ok(Answer::ok(json!({ "version": env!("CARGO_PKG_VERSION"), "program": "sayagain lab" })))
             }
-            Route::Show(name) => Ok(Answer::ok(self.shown(find(&states, &name)?))),
+            Route::Show(name) => {
+                let (state, book) = self.shelf.find(&name)?;
+                Ok(Answer::ok(self.shown(&state, &book)))
+            }
             Route::Create => self.create(Fields::parse(body)?).await,
             Route::Populate => self.populate(&states, json(body)?).await,
             Route::Reset => self.reset(&states).await,
             Route::Update(name) => self.update(find(&states, &name)?, Fields::parse(body)?).await,
             Route::Delete(name) => self.delete(find(&states, &name)?).await,
-            Route::Toxics(name) => Ok(Answer::ok(self.book(&name)?.toxics_json())),
-            Route::ShowToxic(name, toxic) => Ok(Answer::ok(self.book(&name)?.toxic(&toxic)?.json())),
+            Route::Toxics(name) => Ok(Answer::ok(self.shelf.find(&name)?.1.toxics_json())),
+            Route::ShowToxic(name, toxic) => Ok(Answer::ok(self.shelf.find(&name)?.1.toxic(&toxic)?.json())),
             Route::AddToxic(name) => self.add_toxic(find(&states, &name)?, Fields::parse(body)?).await,
             Route::UpdateToxic(name, toxic) => {
                 self.update_toxic(find(&states, &name)?, &toxic, Fields::parse(body)?).await
@@ -96,53 +104,39 @@ impl Api {
         }
     }
 
-    /// The proxies as they are, with a book for each.
-    fn refresh(&mut self) -> Vec<ProxyState> {
-        let states = self.proxies.list();
-        let mut known = std::mem::take(&mut self.books);
-        for state in &states {
-            let book = known.remove(&state.name).unwrap_or_else(|| Book::of(state));
-            self.books.insert(state.name.clone(), book);
-        }
-        states
-    }
-
-    async fn create(&mut self, fields: Fields) -> Result<Answer, ApiError> {
+    async fn create(&self, fields: Fields) -> Result<Answer, ApiError> {
         let wanted = Wanted::new_proxy(fields)?;
-        let state = self.make(wanted).await?;
-        Ok(Answer { status: 201, body: Some(self.shown(&state)) })
+        Ok(Answer { status: 201, body: Some(self.make(wanted).await?) })
     }
 
-    /// Makes a proxy with its toxics: at no time does it listen without them.
-    async fn make(&mut self, wanted: Wanted) -> Result<ProxyState, ApiError> {
+    /// Makes a proxy with its toxics: at no time does it listen without them. Gives what is shown of it.
+    async fn make(&self, wanted: Wanted) -> Result<Value, ApiError> {
         let name = wanted.name.clone().ok_or_else(|| ApiError::missing("name"))?;
-        if self.books.len() >= MAX_PROXIES {
-            return Err(ApiError::new(503, format!("there are {MAX_PROXIES} proxies, and no room for more")));
-        }
+        check_room(self.proxies.list().len() + 1)?;
         let book = Book::wanted(&wanted)?;
         let (up, down) = book.links()?;
-        let enabled = wanted.enabled.unwrap_or(true);
         let new = NewProxy {
             name: Some(name.clone()),
-            listen: wanted.listen.unwrap_or_else(|| "tcp://127.0.0.1:0".to_owned()),
+            listen: wanted.listen_or_anywhere(),
             upstream: wanted.upstream.unwrap_or_default(),
-            enabled,
+            enabled: wanted.enabled.unwrap_or(true),
             up,
             down,
         };
-        let state = self.proxies.create(new).await?;
-        self.books.insert(name, book);
-        Ok(state)
+        self.shelf.begin(&name, book.clone());
+        let made = self.proxies.create(new).await;
+        self.shelf.end(made.is_ok());
+        Ok(self.shown(&made?, &book))
     }
 
     /// Makes or replaces several. All are checked before the first is made; the system may still refuse one, and then
     /// those before it stay.
-    async fn populate(&mut self, states: &[ProxyState], body: Value) -> Result<Answer, ApiError> {
-        let wanted = Wanted::several(body)?;
+    async fn populate(&self, states: &[ProxyState], body: Value) -> Result<Answer, ApiError> {
+        let wanted = Wanted::several(body, states)?;
         let mut done = Vec::new();
         for wanted in wanted {
             match self.put(states, wanted).await {
-                Ok(state) => done.push(self.shown(&state)),
+                Ok(shown) => done.push(shown),
                 Err(error) => return Ok(error.with_proxies(done)),
             }
         }
@@ -150,7 +144,7 @@ impl Api {
     }
 
     /// Makes a proxy, or gives the one of that name these fields and no toxics but these.
-    async fn put(&mut self, states: &[ProxyState], wanted: Wanted) -> Result<ProxyState, ApiError> {
+    async fn put(&self, states: &[ProxyState], wanted: Wanted) -> Result<Value, ApiError> {
         let Some(state) = states.iter().find(|state| wanted.name.as_ref() == Some(&state.name)) else {
             return self.make(wanted).await;
         };
@@ -159,21 +153,15 @@ impl Api {
         self.change(state, Wanted { enabled, ..wanted }, book).await
     }
 
-    async fn update(&mut self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
+    async fn update(&self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
         let wanted = Wanted::change(fields, state)?;
-        let mut book = self.book(&state.name)?.clone();
+        let mut book = self.shelf.book(&state.name)?;
         book.rebase(&wanted);
-        let state = self.change(state, wanted, book).await?;
-        Ok(Answer::ok(self.shown(&state)))
+        Ok(Answer::ok(self.change(state, wanted, book).await?))
     }
 
-    /// Gives a proxy the fields that are wanted and the links of `book`.
-    async fn change(
-        &mut self,
-        state: &ProxyState,
-        wanted: Wanted,
-        book: Book,
-    ) -> Result<ProxyState, ApiError> {
+    /// Gives a proxy the fields that are wanted and the links of `book`. Gives what is shown of it then.
+    async fn change(&self, state: &ProxyState, wanted: Wanted, book: Book) -> Result<Value, ApiError> {
         let (up, down) = book.links()?;
         let change = Change {
             listen: wanted.listen.filter(|listen| differs(listen, &state.listen)),
@@ -182,72 +170,69 @@ impl Api {
             up: (up != state.up).then_some(up),
             down: (down != state.down).then_some(down),
         };
-        let state = match change == Change::default() {
-            true => state.clone(),
-            false => self.proxies.update(&state.name, change).await?,
+        self.shelf.begin(&state.name, book.clone());
+        let changed = match change == Change::default() {
+            true => Ok(state.clone()),
+            false => self.proxies.update(&state.name, change).await,
         };
-        self.books.insert(state.name.clone(), book);
-        Ok(state)
+        self.shelf.end(changed.is_ok());
+        Ok(self.shown(&changed?, &book))
     }
 
-    async fn delete(&mut self, state: &ProxyState) -> Result<Answer, ApiError> {
+    async fn delete(&self, state: &ProxyState) -> Result<Answer, ApiError> {
         self.proxies.delete(&state.name).await?;
-        self.books.remove(&state.name);
         Ok(Answer::nothing())
     }
 
-    /// Switches every proxy on and takes its toxics away; its base links stay.
-    async fn reset(&mut self, states: &[ProxyState]) -> Result<Answer, ApiError> {
-        let mut result = Ok(Answer::nothing());
+    /// Takes the toxics of all proxies away, then switches every one on; base links stay. One that cannot be switched on
+    /// keeps no other from it, and stays off without toxics.
+    async fn reset(&self, states: &[ProxyState]) -> Result<Answer, ApiError> {
         for state in states {
-            let book = self.book(&state.name)?.without_toxics();
-            let wanted = Wanted { enabled: Some(true), ..Wanted::default() };
-            // One that cannot be switched on does not keep the others from it.
-            if let Err(error) = self.change(state, wanted, book).await {
-                result = Err(error);
+            let book = self.shelf.book(&state.name)?.without_toxics();
+            self.change(state, Wanted::default(), book).await?;
+        }
+        let mut refused = Vec::new();
+        for state in states.iter().filter(|state| !state.enabled) {
+            let change = Change { enabled: Some(true), ..Change::default() };
+            if let Err(error) = self.proxies.update(&state.name, change).await {
+                refused.push(format!("`{}` stays off: {error}", escape_short(state.name.as_bytes(), 80)));
             }
         }
-        result
+        match refused.is_empty() {
+            true => Ok(Answer::nothing()),
+            false => Err(ApiError::new(500, format!("all toxics are gone, but {}", refused.join("; ")))),
+        }
     }
 
-    async fn add_toxic(&mut self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
+    async fn add_toxic(&self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
         let toxic = Toxic::new(fields)?;
-        let book = self.book(&state.name)?.with(toxic.clone())?;
+        let book = self.shelf.book(&state.name)?.with(toxic.clone())?;
         self.change(state, Wanted::default(), book).await?;
         Ok(Answer::ok(toxic.json()))
     }
 
-    async fn update_toxic(
-        &mut self,
-        state: &ProxyState,
-        name: &str,
-        fields: Fields,
-    ) -> Result<Answer, ApiError> {
-        let book = self.book(&state.name)?;
+    async fn update_toxic(&self, state: &ProxyState, name: &str, fields: Fields) -> Result<Answer, ApiError> {
+        let book = self.shelf.book(&state.name)?;
         let toxic = book.toxic(name)?.updated(fields)?;
         let book = book.with_changed(toxic.clone());
         self.change(state, Wanted::default(), book).await?;
         Ok(Answer::ok(toxic.json()))
     }
 
-    async fn delete_toxic(&mut self, state: &ProxyState, name: &str) -> Result<Answer, ApiError> {
-        let book = self.book(&state.name)?.without(name)?;
+    async fn delete_toxic(&self, state: &ProxyState, name: &str) -> Result<Answer, ApiError> {
+        let book = self.shelf.book(&state.name)?.without(name)?;
         self.change(state, Wanted::default(), book).await?;
         Ok(Answer::nothing())
     }
 
-    fn book(&self, name: &str) -> Result<&Book, ApiError> {
-        self.books.get(name).ok_or_else(ApiError::no_proxy)
+    fn listed(&self) -> Value {
+        let view = self.shelf.view();
+        let shown = view.iter().map(|(state, book)| (state.name.clone(), self.shown(state, book)));
+        Value::Object(shown.collect::<Map<String, Value>>())
     }
 
-    fn listed(&self, states: &[ProxyState]) -> Value {
-        let shown: Map<String, Value> =
-            states.iter().map(|state| (state.name.clone(), self.shown(state))).collect();
-        Value::Object(shown)
-    }
-
-    fn shown(&self, state: &ProxyState) -> Value {
-        self.books.get(&state.name).map_or(Value::Null, |book| book.json(state))
+    fn shown(&self, state: &ProxyState, book: &Book) -> Value {
+        book.json(state, self.proxies.totals(&state.name).as_ref())
     }
 }
 
@@ -284,6 +269,6 @@ impl From<ControlError> for ApiError {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("books", &self.books).finish_non_exhaustive()
+        f.debug_struct("Api").field("shelf", &self.shelf).finish_non_exhaustive()
     }
 }

@@ -63,6 +63,15 @@ impl Route {
             (_, names) => return Err(unknown(method, path, names)),
         })
     }
+
+    /// Whether this changes something.
+    pub(super) fn is_change(&self) -> bool {
+        let reads = matches!(
+            self,
+            Self::List | Self::Version | Self::Show(_) | Self::Toxics(_) | Self::ShowToxic(..)
+        );
+        !reads
+    }
 }
 
 /// Whether the path is at fault, or the method.

@@ -4,14 +4,16 @@ use std::sync::{Mutex, MutexGuard};
 
 use futures::FutureExt as _;
 use futures::executor::block_on;
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, pending, ready};
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::limits::MAX_PROXIES;
 use super::*;
 use crate::link::LinkConfig;
 
-/// Proxies without sockets. A listen address of port 1 is in use.
+/// Proxies without sockets. A listen address of port 1 is in use, one of port 2 too once a proxy is to listen again; the
+/// host `never` is looked up for ever.
 #[derive(Default)]
 pub(crate) struct Fake(Mutex<Vec<ProxyState>>);
 
@@ -38,6 +40,9 @@ impl Fake {
         change.listen.as_deref().map_or(Ok(()), check)?;
         let mut states = self.states();
         let state = states.iter_mut().find(|state| state.name == name).unwrap();
+        if change.enabled == Some(true) && state.listen.ends_with(":2") {
+            return Err(ControlError::Failed(format!("cannot listen on {}: in use", state.listen)));
+        }
         state.listen = change.listen.unwrap_or_else(|| state.listen.clone());
         state.upstream = change.upstream.unwrap_or_else(|| state.upstream.clone());
         state.enabled = change.enabled.unwrap_or(state.enabled);
@@ -60,7 +65,10 @@ impl Proxies for Fake {
     }
 
     fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>> {
-        ready(self.add(wanted)).boxed()
+        match wanted.upstream.contains("://never:") {
+            true => pending().boxed(),
+            false => ready(self.add(wanted)).boxed(),
+        }
     }
 
     fn update<'a>(
@@ -94,6 +102,10 @@ impl Desk {
         let dns = json!({"name": "dns", "listen": "udp://127.0.0.1:6000", "upstream": "127.0.0.1:53", "link_up": "list:3"});
         desk.ask("POST", "/proxies", dns, 201);
         desk
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.fake.states().iter().map(|state| state.name.clone()).collect()
     }
 
     fn ask(&mut self, method: &str, path: &str, body: Value, status: u16) -> Value {
@@ -336,6 +348,89 @@ fn populate_makes_and_replaces_and_checks_all_before_the_first() {
     let answer = desk.ask("POST", "/populate", half, 500);
     assert_eq!(answer["proxies"][0]["name"], "x");
     assert_eq!(desk.fake.states().len(), 3);
+}
+
+#[test]
+fn populate_makes_none_when_one_of_them_makes_no_sense() {
+    for (bad, why) in [
+        (json!({"name": "b c", "upstream": "h:1"}), "`b c` is not a name"),
+        (json!({"name": "b", "upstream": "nonsense"}), "nonsense"),
+        (json!({"name": "b", "listen": "nonsense", "upstream": "h:1"}), "nonsense"),
+        (
+            json!({"name": "b", "listen": "udp://127.0.0.1:0", "upstream": "tcp://h:1"}),
+            "both must be udp or both tcp",
+        ),
+        (json!({"name": "b", "upstream": "h:0"}), "its port is 0"),
+        (json!({"name": "dns", "upstream": "h:1"}), "both must be udp or both tcp"),
+        (
+            json!({"name": "dns", "listen": "127.0.0.1:0", "upstream": "h:1"}),
+            "a proxy of udp:// cannot become",
+        ),
+    ] {
+        let mut desk = Desk::with_dns();
+        let error =
+            desk.error("POST", "/populate", json!([{"name": "good", "upstream": "h:1"}, bad.clone()]), 400);
+        assert!(error.contains(why), "{bad}: {error}");
+        assert_eq!(desk.names(), ["dns"], "{bad}");
+    }
+}
+
+#[test]
+fn populate_makes_none_when_there_is_no_room_for_all() {
+    let mut desk = Desk::with_dns();
+    let many = |count: usize| -> Value {
+        let dns = json!({"name": "dns", "upstream": "udp://h:1"});
+        let rest = (1..count).map(|n| json!({"name": n.to_string(), "upstream": "h:1"}));
+        std::iter::once(dns).chain(rest).collect()
+    };
+    desk.ask("POST", "/populate", many(MAX_PROXIES + 1), 503);
+    assert_eq!(desk.names(), ["dns"]);
+    desk.ask("POST", "/populate", many(MAX_PROXIES), 201);
+    assert_eq!(desk.names().len(), MAX_PROXIES, "one of them was there already");
+}
+
+#[test]
+fn a_reset_that_cannot_switch_one_on_does_all_the_rest_and_says_so() {
+    let mut desk = Desk::with_dns();
+    let off = |name: &str, port: u16| {
+        json!({
+            "name": name, "listen": format!("127.0.0.1:{port}"), "upstream": "h:1", "enabled": false,
+            "toxics": [{"type": "latency", "attributes": {"latency": 5}}],
+        })
+    };
+    desk.ask("POST", "/proxies", off("taken", 2), 201);
+    desk.ask("POST", "/proxies", off("free", 3), 201);
+    let error = desk.error("POST", "/reset", json!({}), 500);
+    assert_eq!(
+        error,
+        "all toxics are gone, but `taken` stays off: cannot listen on tcp://127.0.0.1:2: in use"
+    );
+    for (name, enabled) in [("taken", false), ("free", true), ("dns", true)] {
+        let shown = desk.get(&format!("/proxies/{name}"));
+        assert_eq!((&shown["enabled"], &shown["toxics"]), (&json!(enabled), &json!([])), "{name}");
+        assert_eq!(shown["effective_down"], "none", "{name}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_being_made_is_never_shown_without_its_toxics() {
+    let desk = Desk::new();
+    let toxics = json!([{"type": "loss", "attributes": {"rate": 1}}]);
+    let body = json!({"name": "a", "upstream": "never:1", "toxics": toxics}).to_string();
+    let mut change = desk.api.answer("POST", "/proxies", body.as_bytes()).boxed();
+    assert!(change.as_mut().now_or_never().is_none(), "it is under way");
+    let state = ProxyState {
+        name: "a".to_owned(),
+        listen: "tcp://127.0.0.1:4".to_owned(),
+        upstream: "tcp://never:1".to_owned(),
+        enabled: true,
+        up: link("none"),
+        down: link("iid:1"),
+    };
+    desk.fake.states().push(state);
+    let shown = block_on(desk.api.answer("GET", "/proxies/a", b"")).body.unwrap();
+    assert_eq!((&shown["link_down"], &shown["effective_down"]), (&json!("none"), &json!("iid:1")));
+    assert_eq!(shown["toxics"][0]["type"], "loss");
 }
 
 #[test]

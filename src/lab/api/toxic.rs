@@ -4,12 +4,10 @@ use serde_json::{Map, Number, Value, json};
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong};
+use super::limits::MAX_NAME;
 use crate::escape::escape_short;
 use crate::link::Direction;
 use crate::units::Probability;
-
-/// How long a name of a proxy or a toxic may be, in bytes.
-pub(super) const MAX_NAME: usize = 200;
 
 /// How long an attribute that is a text may be, in bytes.
 const MAX_TEXT: usize = 2_048;
@@ -234,9 +232,9 @@ fn stream_name(stream: Direction) -> &'static str {
 
 /// A name that can be shown and asked for.
 pub(super) fn checked(name: String) -> Result<String, ApiError> {
-    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+    if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(ApiError::bad(format_args!(
-            "a name has at most {MAX_NAME} bytes and no control characters"
+            "a name has at most {MAX_NAME} characters and no control characters"
         )));
     }
     Ok(name)

@@ -4,6 +4,7 @@
 
 use futures::future::BoxFuture;
 
+use super::totals::ProxyTotals;
 use crate::link::LinkConfig;
 
 /// What a proxy is, as it can be shown and changed.
@@ -79,6 +80,11 @@ pub enum ControlError {
 pub trait Proxies: Send + Sync {
     /// All of them, in the order in which they were made.
     fn list(&self) -> Vec<ProxyState>;
+
+    /// What one has done so far, if that is counted.
+    fn totals(&self, _name: &str) -> Option<ProxyTotals> {
+        None
+    }
 
     /// Makes one: it listens, or nothing happens.
     fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>>;

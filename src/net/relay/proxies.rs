@@ -12,9 +12,11 @@ use futures::future::BoxFuture;
 use super::datagrams::Datagrams;
 use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
+use super::rt;
 use super::sockets::{Sockets, resolve};
 use super::streams::Streams;
 use crate::escape::escape_short;
+use crate::lab::api::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
 use crate::lab::proxy::datagrams::Relay;
@@ -26,11 +28,8 @@ use crate::lab::proxy::way::Way;
 use crate::link::{Direction, LinkConfig};
 use crate::net::listen::{Endpoint, Scheme};
 
-/// Most proxies at once.
-const MAX_PROXIES: usize = 1_000;
-
-/// Most characters of a name.
-const MAX_NAME: usize = 64;
+/// How long it may take to look a host up.
+const MAX_LOOKUP: Duration = Duration::from_secs(5);
 
 /// What holds for all proxies.
 #[derive(Clone, Debug)]
@@ -80,13 +79,12 @@ impl Prepared {
     ///
     /// An address that makes no sense, cannot be bound, or is not known; nothing is bound then.
     pub async fn bind(wanted: NewProxy) -> Result<Self, ControlError> {
-        let (listen, upstream) = (address(&wanted.listen)?, address(&wanted.upstream)?);
-        check_schemes(&listen, &upstream)?;
+        let (listen, upstream) = addresses(&wanted.listen, &wanted.upstream)?;
         if let Some(name) = &wanted.name {
             check_name(name)?;
         }
-        let addrs = resolve(&upstream).await?;
-        let sockets = if wanted.enabled { Some(Sockets::bind(&listen)?) } else { None };
+        let addrs = found(MAX_LOOKUP, &upstream, resolve(&upstream)).await?;
+        let sockets = if wanted.enabled { Some(bind(&listen).await?) } else { None };
         Ok(Self { wanted, listen, upstream, addrs, sockets })
     }
 
@@ -209,12 +207,11 @@ impl Relays {
         }
         if let Some(turned) = turned {
             check_same(scheme, &turned)?;
-            addrs = resolve(&turned).await?;
+            addrs = found(MAX_LOOKUP, &turned, resolve(&turned)).await?;
             upstream = turned;
         }
         // Who stays where it is keeps its sockets.
-        let sockets =
-            if enabled && (is_moved || !was_enabled) { Some(Sockets::bind(&listen)?) } else { None };
+        let sockets = if enabled && (is_moved || !was_enabled) { Some(bind(&listen).await?) } else { None };
         Ok(Some(Next { listen, upstream, addrs, enabled, sockets }))
     }
 
@@ -257,6 +254,10 @@ impl Proxies for Relays {
         self.lock().iter().map(Proxy::state).collect()
     }
 
+    fn totals(&self, name: &str) -> Option<ProxyTotals> {
+        find(&mut self.lock(), name).ok().map(|proxy| proxy.totals())
+    }
+
     fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>> {
         async move {
             let _turn = self.turn.lock().await;
@@ -281,37 +282,24 @@ impl Proxies for Relays {
     }
 }
 
-fn address(text: &str) -> Result<Address, ControlError> {
-    Address::parse_or(text, Scheme::Tcp).map_err(|error| ControlError::Invalid(error.to_string()))
+/// What the system gives for an address, unless it takes longer than `limit` to find the host.
+async fn found<T>(
+    limit: Duration,
+    address: &Address,
+    given: impl Future<Output = Result<T, ControlError>>,
+) -> Result<T, ControlError> {
+    rt::before(rt::now() + limit, given).await.unwrap_or_else(|| {
+        let host = escape_short(address.at.host.as_bytes(), 80);
+        Err(ControlError::Failed(format!(
+            "cannot find the host `{host}`: no answer within {limit:?}; check its name, or give an address"
+        )))
+    })
 }
 
-fn check_schemes(listen: &Address, upstream: &Address) -> Result<(), ControlError> {
-    if listen.scheme == upstream.scheme {
-        return Ok(());
-    }
-    Err(ControlError::Invalid(format!(
-        "cannot relay from {listen} to {upstream}: both must be udp or both tcp"
-    )))
-}
-
-fn check_same(scheme: Scheme, wanted: &Address) -> Result<(), ControlError> {
-    if wanted.scheme == scheme {
-        return Ok(());
-    }
-    Err(ControlError::Invalid(format!("a proxy of {scheme}:// cannot become {wanted}; make another")))
-}
-
-fn check_name(name: &str) -> Result<(), ControlError> {
-    let is_fine = !name.is_empty()
-        && name.chars().count() <= MAX_NAME
-        && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
-    if is_fine {
-        return Ok(());
-    }
-    let shown = escape_short(name.as_bytes(), 80);
-    Err(ControlError::Invalid(format!(
-        "`{shown}` is not a name: 1 to {MAX_NAME} characters, no white space and no slash"
-    )))
+/// Sockets for an address. Its host may have to be looked up, which blocks.
+async fn bind(listen: &Address) -> Result<Sockets, ControlError> {
+    let own = listen.clone();
+    found(MAX_LOOKUP, listen, rt::blocking(move || Sockets::bind(&own))).await
 }
 
 /// The name that was asked for, if nobody has it, or the next that is free.
@@ -337,4 +325,22 @@ fn not_found(name: &str) -> ControlError {
 
 fn conflict(name: &str) -> ControlError {
     ControlError::Conflict(escape_short(name.as_bytes(), 80).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_looked_up_for_too_long_is_said_in_one_sentence() {
+        let address = address("slow:1").unwrap();
+        let slow = found::<()>(Duration::from_millis(1), &address, pending());
+        let error = rt::block_on(slow).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cannot find the host `slow`: no answer within 1ms; check its name, or give an address"
+        );
+    }
 }
