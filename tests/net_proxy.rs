@@ -500,7 +500,9 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
         status == 200 && body.contains(&listen)
     });
     client.send(b"four").unwrap();
-    assert_ne!(receive_from(&upstream), (b"four".to_vec(), port));
+    let (four, other_port) = receive_from(&upstream);
+    assert_eq!(four, b"four");
+    assert_ne!(other_port, port);
     // Another upstream, the same socket.
     let (other, url) = sink();
     assert_eq!(ask(&api, "POST", "/proxies/dns", &format!(r#"{{"upstream": "{url}"}}"#)).0, 200);

@@ -344,7 +344,7 @@ fn a_running_link_that_is_changed_keeps_what_is_under_way_and_its_counters_and_i
     for number in 0..100 {
         changed.send(now, 0, item(number));
     }
-    changed.set_config(link("gilbert:.5,3"));
+    changed.set_config(now, link("gilbert:.5,3"));
     assert_eq!(changed.config(), &link("gilbert:.5,3"));
     let mut always = Link::new(link("gilbert:.5,3"), 4, Direction::Up);
     let decisions: Vec<Decision> = (0..200).map(|number| always.send(now, 0, item(number))).collect();

@@ -20,7 +20,7 @@ use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::NewProxy;
 use crate::lab::proxy::record::{self, Header, Replay};
 use crate::lab::proxy::rule::Rule;
-use crate::lab::proxy::totals::{Kind, ProxyTotals};
+use crate::lab::proxy::totals::{Kind, ProxyTotals, requested};
 use crate::link::LinkConfig;
 use crate::net::Signals;
 use crate::net::api::ApiDoor;
@@ -64,7 +64,7 @@ pub(super) struct Args {
     record: Option<PathBuf>,
 
     /// Decides what was recorded in that file, instead of by --link and --seed
-    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "api"])]
     replay: Option<PathBuf>,
 
     /// Where to serve an HTTP API with toxiproxy's shapes, for changes while it runs
@@ -281,10 +281,10 @@ fn brief(proxy: &ProxyTotals) -> String {
             proxy.name,
             up.datagrams,
             percent(up.realised()),
-            up.requested.requested(),
+            requested(up.requested.as_ref()),
             down.datagrams,
             percent(down.realised()),
-            down.requested.requested()
+            requested(down.requested.as_ref())
         ),
         Kind::Streams { open, up, down, .. } => format!(
             "{}: {open} connections, up {} bytes, {} stalls, down {} bytes, {} stalls",

@@ -95,7 +95,7 @@ impl Datagrams {
 
     /// Carries on over another link in one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
-        self.lock().relay.set_config(direction, config);
+        self.lock().relay.set_config(rt::now(), direction, config);
         self.alarm.notify(1);
     }
 

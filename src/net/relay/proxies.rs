@@ -14,6 +14,7 @@ use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
 use super::sockets::{Sockets, resolve};
 use super::streams::Streams;
+use crate::cli::TOTALS;
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
@@ -169,9 +170,13 @@ impl Relays {
         let old = {
             let mut proxies = self.lock();
             let proxy = find(&mut proxies, name)?;
-            let old = next.map(|next| proxy.replace(next)).transpose()?.flatten();
-            proxy.set_links(change.up, change.down);
-            old
+            // First of all: what starts is not to relay over the old ones for a moment.
+            let (up, down) = proxy.set_links(change.up, change.down);
+            let replaced = next.map(|next| proxy.replace(next)).transpose();
+            if replaced.is_err() {
+                proxy.set_links(Some(up), Some(down));
+            }
+            replaced?.flatten()
         };
         if let Some((body, old)) = old {
             stop(&body, old).await;
@@ -220,20 +225,22 @@ impl Relays {
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
         let _turn = self.turn.lock().await;
-        let removed = {
+        let mut removed = {
             let mut proxies = self.lock();
             let at = proxies.iter().position(|proxy| &*proxy.name == name);
             proxies.remove(at.ok_or_else(|| not_found(name))?)
         };
-        if let Some(running) = removed.running {
+        if let Some(running) = removed.running.take() {
             stop(&removed.body, running).await;
         }
+        // Nobody else has them any more.
+        log::info!(target: TOTALS, "{}", removed.totals());
         Ok(())
     }
 
-    /// Ends all of them, and what they relay.
+    /// Ends all of them, and what they relay. It does not wait for a change that is being made, which may take as long as a
+    /// host is looked for: this is the end of the program.
     pub async fn stop_all(&self) {
-        let _turn = self.turn.lock().await;
         let running: Vec<_> = {
             let mut proxies = self.lock();
             let take = |proxy: &mut Proxy| Some((proxy.body.clone(), proxy.running.take()?));
