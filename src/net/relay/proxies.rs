@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use super::datagrams::Datagrams;
 use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
-use super::sockets::{Sockets, resolve};
+use super::sockets::{Sockets, check_loop, resolve};
 use super::streams::Streams;
 use crate::cli::TOTALS;
 use crate::escape::escape_short;
@@ -88,6 +88,7 @@ impl Prepared {
         }
         let addrs = resolve(&upstream).await?;
         let sockets = if wanted.enabled { Some(Sockets::bind(&listen)?) } else { None };
+        sockets.as_ref().map_or(Ok(()), |sockets| check_loop(sockets, &addrs))?;
         Ok(Self { wanted, listen, upstream, addrs, sockets })
     }
 
