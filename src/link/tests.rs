@@ -370,3 +370,21 @@ fn what_is_under_way_is_bounded_in_bytes_too() {
     assert!(link.recv(now + ms(1_000)).is_some());
     assert!(link.send(now, 0, vec![0; 1 << 20]).fate.is_passed());
 }
+
+#[test]
+fn a_rate_that_is_raised_holds_up_nothing_that_comes_after() {
+    let (now, mut raised) = (origin(), Link::new(link("rate:1kbit"), 4, Direction::Up));
+    raised.send(now, 0, vec![0; 1_000]);
+    raised.set_config(now, link("rate:1mbit"));
+    raised.send(now, 0, vec![1; 1_000]);
+    assert_eq!(raised.recv(now + ms(15)), None);
+    assert_eq!(raised.recv(now + ms(16)), Some(vec![1; 1_000]));
+}
+
+#[test]
+fn what_is_cut_holds_no_more_memory_than_it_counts_for() {
+    let (now, mut link) = (origin(), Link::new(link("truncate:1"), 4, Direction::Up));
+    link.send(now, 0, vec![0; 60_000]);
+    let left = link.recv(now).unwrap();
+    assert!(left.capacity() <= left.len() + 64, "{} for {}", left.capacity(), left.len());
+}

@@ -221,6 +221,7 @@ impl Relays {
         // Who stays where it is keeps its sockets.
         let sockets =
             if enabled && (is_moved || !was_enabled) { Some(Sockets::bind(&listen)?) } else { None };
+        sockets.as_ref().map_or(Ok(()), |sockets| check_loop(sockets, &addrs))?;
         Ok(Some(Next { listen, upstream, addrs, enabled, sockets }))
     }
 
