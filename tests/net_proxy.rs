@@ -525,6 +525,23 @@ fn a_pipe_that_nobody_reads_is_no_record_and_blocks_nothing() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_second_signal_ends_it_at_once_even_while_the_record_is_stuck() {
+    let (upstream, url) = sink();
+    // A terminal whose other end nobody reads takes a few kilobytes.
+    let proxy = Proxy::to(&url, &["--record", "/dev/ptmx"]);
+    let client = proxy.client();
+    for _ in 0..2_000 {
+        client.send(b"x").unwrap();
+        receive(&upstream);
+    }
+    proxy.signal("TERM");
+    eventually("it is at its end", || proxy.err().contains("udp1: 1 flows"));
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait().code, 130);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn totals_that_cannot_be_printed_are_said_and_fail() {
     let (_upstream, url) = sink();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

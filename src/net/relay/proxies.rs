@@ -347,3 +347,22 @@ fn not_found(name: &str) -> ControlError {
 fn conflict(name: &str) -> ControlError {
     ControlError::Conflict(escape_short(name.as_bytes(), 80).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rt;
+    use super::*;
+    use crate::units::later;
+
+    #[test]
+    fn the_end_does_not_wait_for_a_change_that_takes_long() {
+        let idle = Duration::from_secs(60);
+        let (rules, recorder, replay) = (Vec::new(), None, None);
+        let relays = Relays::new(Settings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
+        let ended = rt::block_on(async {
+            let _turn = relays.turn.lock().await;
+            rt::before(later(rt::now(), idle), relays.stop_all()).await
+        });
+        assert_eq!(ended, Some(()));
+    }
+}

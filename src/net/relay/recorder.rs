@@ -140,6 +140,9 @@ impl Shared {
             let entries = self.take();
             let result = entries.iter().try_for_each(|entry| self.write_entry(&mut file, entry));
             let result = result.and_then(|()| file.flush());
+            if let Err(error) = &result {
+                log::error!("the record ends here: {error}");
+            }
             let mut queue = self.lock();
             match result {
                 // It was given up meanwhile.
@@ -148,10 +151,7 @@ impl Shared {
                     queue.written += std::mem::take(&mut queue.writing);
                     queue.is_done = entries.is_empty();
                 }
-                Err(error) => {
-                    log::error!("the record ends here: {error}");
-                    queue.fail(error);
-                }
+                Err(error) => queue.fail(error),
             }
             if queue.is_done {
                 self.changed.notify_all();
