@@ -211,6 +211,16 @@ fn an_idle_client_is_forgotten_and_the_oldest_makes_room() {
 }
 
 #[test]
+fn a_datagram_that_is_longer_on_its_way_than_its_client_may_be_silent_arrives() {
+    let (upstream, url) = sink();
+    let proxy = Proxy::to(&url, &["--link-up", "delay:200ms", "--idle", ".02"]);
+    let client = proxy.client();
+    client.send(b"late").unwrap();
+    assert_eq!(receive(&upstream), b"late");
+    assert_eq!(proxy.totals()["proxies"][0]["gone"], 0);
+}
+
+#[test]
 fn an_upstream_that_refuses_is_no_news_and_may_come_up_later() {
     let (upstream, url) = sink();
     let addr = upstream.local_addr().unwrap();
@@ -330,6 +340,51 @@ fn a_receiver_that_does_not_read_stops_the_sender_and_loses_nothing() {
     assert_eq!(read.len(), sent);
 }
 
+/// A connection through the proxy, of which the client has read the beginning of the answer.
+fn half_answered(proxy: &Proxy, listener: &TcpListener) -> [TcpStream; 2] {
+    let mut client = connect(proxy);
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.set_read_timeout(Some(SOON)).unwrap();
+    upstream.write_all(b"half").unwrap();
+    client.read_exact(&mut [0; 4]).unwrap();
+    [client, upstream]
+}
+
+#[test]
+fn a_stream_that_is_cut_off_does_not_look_like_its_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let options = ["--api", "127.0.0.1:0", "--listen", "tcp://127.0.0.1:0", "--to", &url];
+    let proxy = Proxy::start(2, &options);
+    let out = proxy.out();
+    let api = out.lines().find_map(|line| line.strip_prefix("api on http://")).unwrap();
+    let is_reset = |ends: [TcpStream; 2]| {
+        ends.map(|mut end| end.read(&mut [0; 9]).unwrap_err().kind()) == [ErrorKind::ConnectionReset; 2]
+    };
+    let ends = half_answered(&proxy, &listener);
+    assert_eq!(ask(api, "PATCH", "/proxies/tcp1", r#"{"enabled": false}"#).0, 200);
+    assert!(is_reset(ends));
+    assert_eq!(ask(api, "PATCH", "/proxies/tcp1", r#"{"enabled": true}"#).0, 200);
+    let ends = half_answered(&proxy, &listener);
+    assert_eq!(proxy.end().code, 0);
+    assert!(is_reset(ends));
+}
+
+#[test]
+fn a_client_that_goes_while_everything_stalls_is_not_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let proxy = Proxy::to(&url, &["--link-up", "iid:1"]);
+    let mut client = connect(&proxy);
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.set_read_timeout(Some(SOON)).unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    while client.write(&[9; 1 << 16]).is_ok() {}
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(upstream.read(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
 #[test]
 fn a_rate_limits_a_stream() {
     let (url, thread) = server(b"");
@@ -373,7 +428,7 @@ fn sigusr1_logs_the_totals_and_sigint_ends_it() {
     proxy.signal("USR1");
     eventually("the totals are logged", || proxy.err().contains("udp1: 0 flows; up 0 datagrams"));
     proxy.signal("INT");
-    let ended = proxy.end();
+    let ended = proxy.wait();
     assert_eq!(ended.code, 0);
     assert!(!ended.err.contains("seed"), "{}", ended.err);
 }
@@ -408,7 +463,7 @@ fn what_makes_no_sense_is_a_usage_error_in_one_line_with_nothing_made() {
     let file = scratch("usage.jsonl");
     let record = file.to_str().unwrap();
     let pair = ["--listen", "udp://:0", "--to", "udp://127.0.0.1:9", "--record", record];
-    let lines: [&[&str]; 11] = [
+    let lines: [&[&str]; 12] = [
         &["--listen", "udp://:0"],
         &["--listen", "udp://:0", "--to", "tcp://:9"],
         &["--listen", "udp://:0", "--listen", "udp://:0", "--to", "udp://:9"],
@@ -420,6 +475,7 @@ fn what_makes_no_sense_is_a_usage_error_in_one_line_with_nothing_made() {
         &["--max-flows", "0"],
         &["--idle", "0"],
         &["--replay", "x", "--link", "iid:.1"],
+        &["--replay", "x", "--api", "127.0.0.1:0"],
     ];
     for line in lines {
         let words = if line[0] == "--listen" {
@@ -432,6 +488,71 @@ fn what_makes_no_sense_is_a_usage_error_in_one_line_with_nothing_made() {
         assert_eq!(ended.err.lines().count(), 1, "{line:?}: {}", ended.err);
         assert!(!file.exists(), "{line:?}");
     }
+}
+
+#[test]
+fn a_record_is_not_replayed_onto_itself() {
+    let file = scratch("both.jsonl");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, "precious").unwrap();
+    let pair = ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"];
+    let ended = run(&[&pair[..], &["--replay", name, "--record", name]].concat());
+    assert_eq!((ended.code, ended.err.lines().count()), (2, 1), "{}", ended.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_proxy_does_not_relay_to_itself() {
+    // Free a moment ago, and seldom taken since.
+    let own = format!("udp://{}", sink().0.local_addr().unwrap());
+    let ended = run(&["--listen", &own, "--to", &own]);
+    assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{}", ended.err);
+    assert!(ended.err.contains("to itself") && ended.err.lines().count() == 1, "{}", ended.err);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_is_no_record_and_blocks_nothing() {
+    let pipe = scratch("pipe");
+    let name = pipe.to_str().unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(name).status().unwrap().success());
+    let pair = ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"];
+    let ended = run(&[&pair[..], &["--record", name]].concat());
+    assert_eq!((ended.code, ended.err.lines().count()), (1, 1), "{}", ended.err);
+    assert!(ended.err.contains("it is a pipe or a socket; name a file"), "{}", ended.err);
+    std::fs::remove_file(pipe).unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_second_signal_ends_it_at_once_even_while_the_record_is_stuck() {
+    let (upstream, url) = sink();
+    // A terminal whose other end nobody reads takes a few kilobytes.
+    let proxy = Proxy::to(&url, &["--record", "/dev/ptmx"]);
+    let client = proxy.client();
+    for _ in 0..2_000 {
+        client.send(b"x").unwrap();
+        receive(&upstream);
+    }
+    proxy.signal("TERM");
+    eventually("it is at its end", || proxy.err().contains("udp1: 1 flows"));
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait().code, 130);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn totals_that_cannot_be_printed_are_said_and_fail() {
+    let (_upstream, url) = sink();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(["proxy", "--json", "--listen", "udp://127.0.0.1:0", "--to", &url]);
+    let program = Program::spawn(command.stdout(full).stderr(std::process::Stdio::piped()));
+    eventually("it relays", || program.err().contains("cannot print: "));
+    program.signal("TERM");
+    let ended = program.wait();
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(ended.closing_line().contains("cannot print the totals: "), "{}", ended.err);
 }
 
 #[test]
@@ -500,7 +621,9 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
         status == 200 && body.contains(&listen)
     });
     client.send(b"four").unwrap();
-    assert_ne!(receive_from(&upstream), (b"four".to_vec(), port));
+    let (four, other_port) = receive_from(&upstream);
+    assert_eq!(four, b"four");
+    assert_ne!(other_port, port);
     // Another upstream, the same socket.
     let (other, url) = sink();
     assert_eq!(ask(&api, "POST", "/proxies/dns", &format!(r#"{{"upstream": "{url}"}}"#)).0, 200);

@@ -42,6 +42,7 @@ pub use error::LinkError;
 pub use flows::{Flows, MAX_FLOWS, Place};
 pub use loss::LossModel;
 pub use profile::Profile;
+pub(crate) use rate::rescale;
 pub use rate::{DEFAULT_QUEUE, Rate};
 pub use rng::{Direction, Drawn, Draws};
 pub use script::Script;
@@ -285,10 +286,14 @@ impl<T: Payload> Link<T> {
 
     /// Does something else to datagrams from now on. What is under way stays under way, and counters and indices go on; a
     /// loss model that is another than before judges as if it had been in force from each flow's beginning, and a
-    /// blackhole counts from the next datagram on. A script goes on being followed.
-    pub fn set_config(&mut self, config: LinkConfig) {
+    /// blackhole counts from the next datagram on. What the queue of a rate limit holds counts, at the next rate, against
+    /// what comes after it. A script goes on being followed.
+    pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         if config.loss != self.config.loss {
             self.verdicts.set_model(config.loss.clone());
+        }
+        if config.rate != self.config.rate {
+            self.bottleneck.change(now, self.config.rate, config.rate);
         }
         self.config = config;
     }
@@ -304,6 +309,8 @@ fn chosen(draw: u64, p: Probability, choices: usize) -> Option<usize> {
 fn damage(bytes: &mut Vec<u8>, passage: &Passage) {
     if let Some(left) = passage.truncated {
         bytes.truncate(left);
+        // What is under way is bounded by what it holds, not by what it held.
+        bytes.shrink_to_fit();
     }
     let Some(bit) = passage.corrupted else { return };
     if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bytes.get_mut(at)) {

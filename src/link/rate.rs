@@ -49,7 +49,20 @@ pub(super) struct Bottleneck {
     free: Option<Instant>,
 }
 
+/// When a queue will be empty whose rate becomes another at `now`: what is left takes as much longer as it is slower.
+pub(crate) fn rescale(free: Instant, now: Instant, old: Option<Rate>, new: Option<Rate>) -> Option<Instant> {
+    let (old, new) = (old?.bits_per_second.get(), new?.bits_per_second.get());
+    let left = free.saturating_duration_since(now).as_nanos();
+    let left = left.saturating_mul(u128::from(old)).div_ceil(u128::from(new));
+    Some(later(now, Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))))
+}
+
 impl Bottleneck {
+    /// The rate becomes another at `now`.
+    pub(super) fn change(&mut self, now: Instant, old: Option<Rate>, new: Option<Rate>) {
+        self.free = self.free.and_then(|free| rescale(free, now, old, new));
+    }
+
     /// Takes in a datagram at `now`; returns how long until the last of it is through, or `None` if it does not fit.
     pub(super) fn pass(&mut self, now: Instant, rate: &Rate, bytes: usize) -> Option<Duration> {
         let waiting = self.free.map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
@@ -104,6 +117,20 @@ mod tests {
         assert_eq!(bottleneck.pass(later, &rate, 1), None);
         let idle = start + Duration::from_secs(9);
         assert_eq!(bottleneck.pass(idle, &rate, 10), Some(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn what_waits_takes_as_much_longer_as_the_next_rate_is_slower_and_no_time_without_a_rate() {
+        let (slow, fast, start) = (rate(1_000, 99_999), rate(1_000_000, 99_999), origin());
+        let mut bottleneck = Bottleneck::default();
+        assert_eq!(bottleneck.pass(start, &slow, 1_000), Some(Duration::from_secs(8)));
+        bottleneck.change(start, Some(slow), Some(fast));
+        assert_eq!(bottleneck.pass(start, &fast, 1_000), Some(Duration::from_millis(16)));
+        bottleneck.change(start, Some(fast), Some(slow));
+        assert_eq!(bottleneck.pass(start, &slow, 1_000), Some(Duration::from_secs(24)));
+        bottleneck.change(start, Some(slow), None);
+        bottleneck.change(start, None, Some(slow));
+        assert_eq!(bottleneck.pass(start, &slow, 1_000), Some(Duration::from_secs(8)));
     }
 
     #[test]

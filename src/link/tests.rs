@@ -344,7 +344,7 @@ fn a_running_link_that_is_changed_keeps_what_is_under_way_and_its_counters_and_i
     for number in 0..100 {
         changed.send(now, 0, item(number));
     }
-    changed.set_config(link("gilbert:.5,3"));
+    changed.set_config(now, link("gilbert:.5,3"));
     assert_eq!(changed.config(), &link("gilbert:.5,3"));
     let mut always = Link::new(link("gilbert:.5,3"), 4, Direction::Up);
     let decisions: Vec<Decision> = (0..200).map(|number| always.send(now, 0, item(number))).collect();
@@ -369,4 +369,22 @@ fn what_is_under_way_is_bounded_in_bytes_too() {
     assert_eq!(passed, MAX_BYTES_UNDER_WAY >> 20);
     assert!(link.recv(now + ms(1_000)).is_some());
     assert!(link.send(now, 0, vec![0; 1 << 20]).fate.is_passed());
+}
+
+#[test]
+fn a_rate_that_is_raised_holds_up_nothing_that_comes_after() {
+    let (now, mut raised) = (origin(), Link::new(link("rate:1kbit"), 4, Direction::Up));
+    raised.send(now, 0, vec![0; 1_000]);
+    raised.set_config(now, link("rate:1mbit"));
+    raised.send(now, 0, vec![1; 1_000]);
+    assert_eq!(raised.recv(now + ms(15)), None);
+    assert_eq!(raised.recv(now + ms(16)), Some(vec![1; 1_000]));
+}
+
+#[test]
+fn what_is_cut_holds_no_more_memory_than_it_counts_for() {
+    let (now, mut link) = (origin(), Link::new(link("truncate:1"), 4, Direction::Up));
+    link.send(now, 0, vec![0; 60_000]);
+    let left = link.recv(now).unwrap();
+    assert!(left.capacity() <= left.len() + 64, "{} for {}", left.capacity(), left.len());
 }

@@ -15,7 +15,7 @@ use super::throttle::Throttle;
 use crate::service::{Peer, Service, Transmit};
 
 /// More than any datagram has, so that none is cut.
-const LARGEST: usize = 64 << 10;
+pub(super) const LARGEST: usize = 64 << 10;
 
 /// Most datagrams that are taken in under one lock.
 const BATCH: usize = 64;
@@ -24,7 +24,7 @@ const BATCH: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// A UDP socket.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Door {
 }
 
 /// Whether an error is what a peer's system answered (ICMP): it is no news, and says nothing about this socket.
-fn is_of_a_peer(error: &io::Error) -> bool {
+pub(super) fn is_of_a_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionRefused | ConnectionReset | Interrupted)
 }

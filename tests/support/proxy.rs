@@ -61,6 +61,11 @@ impl Proxy {
         self.program.wait()
     }
 
+    /// Waits for its end, which something else brings. Returns how it ended.
+    pub(crate) fn wait(self) -> Ended {
+        self.program.wait()
+    }
+
     /// Ends it, which it must do well. Returns the totals.
     pub(crate) fn totals(self) -> Value {
         let ended = self.end();

@@ -17,10 +17,10 @@ use crate::cli::link::LinkArgs;
 use crate::cli::{HostPort, TOTALS, exit};
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
-use crate::lab::proxy::control::NewProxy;
+use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::record::{self, Header, Replay};
 use crate::lab::proxy::rule::Rule;
-use crate::lab::proxy::totals::{Kind, ProxyTotals};
+use crate::lab::proxy::totals::{Kind, ProxyTotals, requested};
 use crate::link::LinkConfig;
 use crate::net::Signals;
 use crate::net::api::ApiDoor;
@@ -64,7 +64,7 @@ pub(super) struct Args {
     record: Option<PathBuf>,
 
     /// Decides what was recorded in that file, instead of by --link and --seed
-    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "api"])]
     replay: Option<PathBuf>,
 
     /// Where to serve an HTTP API with toxiproxy's shapes, for changes while it runs
@@ -115,29 +115,22 @@ impl Args {
                 "--replay decides all by itself: leave out --link and --profile".to_owned(),
             ));
         }
-        let pair = |(listen, to)| self.pair(listen, to, &up, &down);
-        let wanted = self.listen.iter().zip(&self.to).map(pair).collect::<Result<_, _>>()?;
+        if let (Some(replay), Some(record)) = (&self.replay, &self.record)
+            && is_same(replay, record)
+        {
+            return Err(LabError::Usage("--record would overwrite what --replay is to read".to_owned()));
+        }
+        let pair = |(listen, to): (&Address, &Address)| NewProxy {
+            name: None,
+            listen: listen.to_string(),
+            upstream: to.to_string(),
+            enabled: true,
+            up: up.clone(),
+            down: down.clone(),
+        };
+        let wanted = self.listen.iter().zip(&self.to).map(pair).collect();
         let seed = self.seed.map_or_else(draw_seed, Ok)?;
         Ok(Plan { wanted, up, down, seed })
-    }
-
-    fn pair(
-        &self,
-        listen: &Address,
-        to: &Address,
-        up: &LinkConfig,
-        down: &LinkConfig,
-    ) -> Result<NewProxy, LabError> {
-        if listen.scheme != to.scheme {
-            return Err(LabError::Usage(format!(
-                "cannot relay from {listen} to {to}: both must be udp or both tcp"
-            )));
-        }
-        if to.at.port == 0 {
-            return Err(LabError::Usage(format!("cannot relay to {to}: its port is 0")));
-        }
-        let (listen, upstream) = (listen.to_string(), to.to_string());
-        Ok(NewProxy { name: None, listen, upstream, enabled: true, up: up.clone(), down: down.clone() })
     }
 
     fn settings(
@@ -172,7 +165,17 @@ impl Args {
                 );
             }
         }
+        let is_reset = [&plan.up, &plan.down].iter().any(|link| link.reset != Probability::ZERO);
+        if is_reset && self.listen.iter().any(|listen| listen.scheme == Scheme::Udp) {
+            log::warn!("only connections are reset: reset has no effect on udp://");
+        }
     }
+}
+
+/// Whether both are the same file, which is there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let found = |path: &Path| path.canonicalize().ok();
+    found(one).is_some_and(|one| found(other).as_ref() == Some(&one))
 }
 
 /// The parts of links that do nothing to a stream.
@@ -183,6 +186,7 @@ fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
         ("corrupt", any(|link| link.corrupt != Probability::ZERO)),
         ("truncate", any(|link| link.truncate != Probability::ZERO)),
         ("mtu", any(|link| link.mtu.is_some())),
+        ("reorder", any(|link| !link.reorder)),
     ];
     parts.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
 }
@@ -192,7 +196,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     crate::cli::start_logging(LevelFilter::Info, args.verbose, args.quiet);
     let plan = args.resolve()?;
     let replay = args.replay.as_deref().map(read_replay).transpose()?;
-    let prepared = relay::prepare(plan.wanted.clone()).map_err(failed)?;
+    let prepared = relay::prepare(plan.wanted.clone()).map_err(refused)?;
     let api = args.api.as_ref().map(|at| ApiDoor::bind(&at.host, at.port)).transpose().map_err(failed)?;
     let signals = Signals::new().map_err(failed)?;
     // The last that can fail for reasons of somebody else: where anything is in the way, no file is made.
@@ -204,14 +208,26 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         api.start(relays.clone());
     }
     args.log(&plan);
-    print(&lines);
+    if let Err(error) = print(&lines) {
+        log::warn!("cannot print: {error}");
+    }
     let is_live = io::stderr().is_terminal() && !args.quiet;
     relay::run(&relays, signals, report, is_live.then_some(show));
     let record = recorder.map(|recorder| recorder.finish());
+    let told = record.as_ref().map_or(Ok(exit::OK), tell_record);
     if args.json {
-        print(&format!("{}\n", to_json(plan.seed, &relays.totals(), record.as_ref())));
+        let totals = format!("{}\n", to_json(plan.seed, &relays.totals(), record.as_ref()));
+        print(&totals).map_err(|error| LabError::Failed(format!("cannot print the totals: {error}")))?;
     }
-    record.map_or(Ok(exit::OK), |record| tell_record(&record))
+    told
+}
+
+/// What makes no sense is a matter of what was typed.
+fn refused(error: ControlError) -> LabError {
+    match error {
+        ControlError::Invalid(why) => LabError::Usage(why),
+        other => failed(other),
+    }
 }
 
 fn failed(error: impl ToString) -> LabError {
@@ -250,26 +266,34 @@ fn announcement(prepared: &[Prepared], api: Option<&ApiDoor>) -> String {
 }
 
 /// Prints on standard output. Nobody has to be reading it.
-fn print(text: &str) {
+fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if let Err(error) = printed
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        log::warn!("cannot print: {error}");
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
     }
 }
 
 fn report(totals: &[ProxyTotals]) {
+    if io::stderr().is_terminal() {
+        // The live counters are still there.
+        let _ = write!(io::stderr(), "\x1b[2K");
+    }
     for proxy in totals {
         log::info!(target: TOTALS, "{proxy}");
     }
 }
 
-/// One line on a terminal, which the next one overwrites.
+/// One line on a terminal, which the next one overwrites; one that wrapped would stay.
 fn show(totals: &[ProxyTotals]) {
     let shown: Vec<String> = totals.iter().map(brief).collect();
-    let _ = write!(io::stderr(), "\x1b[2K{}\r", shown.join(" | "));
+    let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0);
+    let _ = write!(io::stderr(), "\x1b[2K{}\r", cut(&shown.join(" | "), usize::from(width)));
+}
+
+/// What fits into a line of so many columns, without its last one: there some terminals wrap.
+fn cut(line: &str, width: usize) -> String {
+    line.chars().take(width.saturating_sub(1)).collect()
 }
 
 fn brief(proxy: &ProxyTotals) -> String {
@@ -281,10 +305,10 @@ fn brief(proxy: &ProxyTotals) -> String {
             proxy.name,
             up.datagrams,
             percent(up.realised()),
-            up.requested.requested(),
+            requested(up.requested.as_ref()),
             down.datagrams,
             percent(down.realised()),
-            down.requested.requested()
+            requested(down.requested.as_ref())
         ),
         Kind::Streams { open, up, down, .. } => format!(
             "{}: {open} connections, up {} bytes, {} stalls, down {} bytes, {} stalls",
@@ -311,4 +335,16 @@ fn tell_record(record: &relay::Recorded) -> Result<u8, LabError> {
         log::warn!("the record is incomplete: {} decisions came too fast for the disk", record.dropped);
     }
     Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_counters_fit_into_a_line() {
+        assert_eq!(cut("udp1: 1 flows", 6), "udp1:");
+        assert_eq!(cut("udp1", 80), "udp1");
+        assert_eq!(cut("udp1", 0), "");
+    }
 }

@@ -93,15 +93,15 @@ impl<H> Clients<H> {
         self.by_use.first().map(|(used, _)| later(*used, self.idle))
     }
 
-    /// A flow is used.
-    pub fn touch(&mut self, now: Instant, flow: u64) {
-        if let Some(client) = self.flows.get_mut(&flow)
-            && client.used < now
-        {
+    /// A flow is used at `at`, which may be in the future. Returns whether there is such a flow.
+    pub fn touch(&mut self, at: Instant, flow: u64) -> bool {
+        let Some(client) = self.flows.get_mut(&flow) else { return false };
+        if client.used < at {
             self.by_use.remove(&(client.used, flow));
-            client.used = now;
-            self.by_use.insert((now, flow));
+            client.used = at;
+            self.by_use.insert((at, flow));
         }
+        true
     }
 
     /// The place of a flow's next datagram in that direction, which is then taken; `None` for a flow that is gone.

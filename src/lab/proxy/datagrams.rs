@@ -10,8 +10,9 @@ use crate::lab::proxy::clients::Clients;
 use crate::lab::proxy::record::{Note, Outcome};
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::way::{Parcel, Step, Way};
-use crate::link::{Direction, LinkConfig};
+use crate::link::{Direction, Fate, LinkConfig};
 use crate::service::Peer;
+use crate::units::later;
 
 /// A datagram proxy. What the driver keeps for each flow is an `H`.
 #[derive(Debug)]
@@ -20,13 +21,15 @@ pub struct Relay<H> {
     up: Way,
     down: Way,
     evicted: u64,
+    gone: u64,
 }
 
 impl<H> Relay<H> {
-    /// Relays for at most `max_flows` clients at once, each until it has been silent for `idle` in both directions.
+    /// Relays for at most `max_flows` clients at once, each until it has been silent for `idle` in both directions and
+    /// nothing of it has been under way for as long.
     #[must_use]
     pub fn new(max_flows: usize, idle: Duration, up: Way, down: Way) -> Self {
-        Self { clients: Clients::new(max_flows, idle), up, down, evicted: 0 }
+        Self { clients: Clients::new(max_flows, idle), up, down, evicted: 0, gone: 0 }
     }
 
     /// The flow of a client that is known.
@@ -69,7 +72,10 @@ impl<H> Relay<H> {
         direction: Direction,
         bytes: &[u8],
     ) -> (Step, Option<Note>) {
-        self.clients.touch(now, flow);
+        if !self.clients.touch(now, flow) {
+            self.gone += 1;
+            return (Step::Taken, None);
+        }
         let way = match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
@@ -80,12 +86,24 @@ impl<H> Relay<H> {
         }
         let Some(place) = self.clients.take_place(flow, direction) else { return (Step::Taken, None) };
         let (step, fate) = way.send(now, place, bytes);
+        if let Fate::Passed(passage) = fate {
+            // Its client stays at least until it has arrived.
+            let longest = passage.duplicate.map_or(passage.delay, |copy| copy.max(passage.delay));
+            self.clients.touch(later(now, longest), flow);
+        }
         (step, Some(Note { direction, size: bytes.len(), place, outcome: Outcome::Fate(fate) }))
     }
 
-    /// The next datagram that has arrived in that direction and is to be sent on.
+    /// The next datagram that has arrived in that direction and is to be sent on. Those whose client is gone go nowhere and
+    /// are counted.
     pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<Parcel> {
-        self.way_mut(direction).recv(now)
+        loop {
+            let parcel = self.way_mut(direction).recv(now)?;
+            if self.clients.get(parcel.flow).is_some() {
+                return Some(parcel);
+            }
+            self.gone += 1;
+        }
     }
 
     /// Ends a flow that has been idle for too long, if there is one. Returns what was kept for it.
@@ -106,8 +124,8 @@ impl<H> Relay<H> {
     }
 
     /// Carries on over another link in one direction.
-    pub fn set_config(&mut self, direction: Direction, config: LinkConfig) {
-        self.way_mut(direction).set_config(config);
+    pub fn set_config(&mut self, now: Instant, direction: Direction, config: LinkConfig) {
+        self.way_mut(direction).set_config(now, config);
     }
 
     /// What has been done so far; `unsent` is what the driver could not send.
@@ -118,6 +136,7 @@ impl<H> Relay<H> {
             open: self.clients.len(),
             evicted: self.evicted,
             unsent,
+            gone: self.gone,
             up: self.up.totals(),
             down: self.down.totals(),
         }
@@ -216,7 +235,7 @@ mod tests {
         let (flow, _) = relay.open(origin(), peer(1), ());
         let now = origin();
         relay.handle(now, flow, Direction::Up, b"a");
-        relay.set_config(Direction::Up, LinkConfig::perfect());
+        relay.set_config(now, Direction::Up, LinkConfig::perfect());
         assert_eq!(relay.handle(now, flow, Direction::Up, b"b").0, Step::Taken);
         assert_eq!(relay.poll_timeout(), Some(now));
         let second = now + Duration::from_secs(1);
@@ -244,5 +263,25 @@ mod tests {
     fn a_datagram_of_a_flow_that_is_gone_goes_nowhere() {
         let mut relay = relay("none", &[]);
         assert_eq!(relay.handle(origin(), 7, Direction::Down, b"a"), (Step::Taken, None));
+        assert!(matches!(relay.totals(0), Kind::Datagrams { gone: 1, .. }));
+    }
+
+    #[test]
+    fn a_client_stays_until_its_last_datagram_has_arrived_and_what_comes_after_it_went_is_counted() {
+        let (now, mut relay) = (origin(), relay("delay:90s", &[]));
+        let (flow, _) = relay.open(now, peer(1), ());
+        relay.handle(now, flow, Direction::Up, b"a");
+        let due = now + Duration::from_secs(90);
+        assert_eq!(relay.expire(due), None);
+        assert_eq!(relay.poll_transmit(due, Direction::Up).map(|parcel| parcel.flow), Some(flow));
+        relay.handle(due, flow, Direction::Up, b"b");
+        assert_eq!(relay.evict(), Some(()));
+        let due = due + Duration::from_secs(90);
+        assert_eq!(relay.poll_transmit(due, Direction::Up), None);
+        assert!(matches!(relay.totals(0), Kind::Datagrams { gone: 1, evicted: 1, .. }));
+        let (flow, _) = relay.open(due, peer(1), ());
+        relay.handle(due, flow, Direction::Up, b"c");
+        assert_eq!(relay.expire(due + Duration::from_secs(149)), None);
+        assert_eq!(relay.expire(due + Duration::from_secs(150)), Some(()));
     }
 }

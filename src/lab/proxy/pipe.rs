@@ -105,11 +105,26 @@ impl Pipe {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant, judge: &mut Judge) {
+        self.hurry(judge.free(now));
         while self.waiting > 0 && self.next <= now && !self.is_reset {
             self.transmit(judge);
         }
         while let Some((_, size)) = self.under_way.pop_front_if(|(due, _)| *due <= now) {
             self.arrived += size;
+        }
+    }
+
+    /// The rate limit has passed on everything at `free`. A segment that was to wait for it longer has met another rate.
+    fn hurry(&mut self, free: Instant) {
+        let early = self.next.saturating_duration_since(free);
+        if early.is_zero() || self.stall.is_some() {
+            return;
+        }
+        self.next = free;
+        if let Some((due, size)) = self.under_way.pop_back() {
+            let before = self.under_way.back().map_or(free, |(due, _)| *due);
+            self.last = due.checked_sub(early).unwrap_or(due).max(before);
+            self.under_way.push_back((self.last, size));
         }
     }
 
@@ -297,6 +312,23 @@ mod tests {
         let took = times.last().map(|(after, _)| *after).unwrap();
         assert!(took >= ms(1_000) && took <= ms(1_003), "{took:?}");
         assert_eq!(came.len(), 1_000_000);
+    }
+
+    #[test]
+    fn a_rate_that_is_raised_or_gone_lets_what_it_held_go_on() {
+        let (start, config) = (origin(), |link: &str| link.parse::<LinkConfig>().unwrap());
+        for (next, through) in [("rate:8mbit+delay:5ms", Duration::from_micros(1_460)), ("delay:5ms", ms(0))]
+        {
+            let (mut judge, mut pipe) = (judge("rate:1kbit+delay:5ms"), Pipe::new(start, 0));
+            pipe.handle_bytes(start, &pattern(2 * SEGMENT), &mut judge);
+            assert_eq!(pipe.poll_timeout(), Some(start + ms(11_680)));
+            judge.set_config(start, config(next));
+            pipe.handle_timeout(start, &mut judge);
+            let end = start + 2 * through + ms(5);
+            pipe.handle_timeout(start + through, &mut judge);
+            pipe.handle_timeout(end, &mut judge);
+            assert_eq!((pipe.ready().len(), pipe.poll_timeout()), (2 * SEGMENT, None), "{next}");
+        }
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl FromIterator<Note> for Replay {
     }
 }
 
-/// Reads a record.
+/// Reads a record. A last line that was not written to its end does not count.
 ///
 /// # Errors
 ///
@@ -163,7 +163,11 @@ pub fn read(text: &str) -> Result<Recorded, RecordError> {
     header.filter(is_ours).ok_or(RecordError::NotOurs)?;
     let mut recorded = Recorded::new();
     for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {
-        let (proxy, note) = decision(line).map_err(|why| RecordError::Line { line: number + 1, why })?;
+        let (proxy, note) = match decision(line) {
+            Ok(decided) => decided,
+            Err(_) if !text.ends_with('\n') && number + 1 == text.lines().count() => break,
+            Err(why) => return Err(RecordError::Line { line: number + 1, why }),
+        };
         recorded.entry(proxy).or_default().push(note);
     }
     Ok(recorded)
@@ -264,6 +268,9 @@ mod tests {
         lines.extend(notes.iter().map(|note| note.to_line("udp1", Duration::from_millis(12))));
         let recorded = read(&lines.join("\n")).unwrap();
         assert_eq!(recorded.get("udp1"), Some(&notes));
+        // The last line was not written to its end.
+        let recorded = read(&format!("{}\n{}", lines[..2].join("\n"), &lines[2][..20])).unwrap();
+        assert_eq!(recorded.get("udp1").map(Vec::as_slice), Some(&notes[..1]));
         assert!(lines[1].contains(r#""fate":"lost""#) && !lines[1].contains("delay_s"), "{}", lines[1]);
     }
 

@@ -28,8 +28,8 @@ pub struct WayTotals {
     pub corrupted: u64,
     /// Arrived cut.
     pub truncated: u64,
-    /// The link's present loss model.
-    pub requested: LossModel,
+    /// The link's present loss model; `None` where a record decides.
+    pub requested: Option<LossModel>,
 }
 
 impl WayTotals {
@@ -57,7 +57,7 @@ impl WayTotals {
     fn to_json(&self) -> Value {
         json!({
             "datagrams": self.datagrams, "bytes": self.bytes, "matched": self.matched, "lost": self.lost,
-            "requested_loss": rate(&self.requested), "realised_loss": self.realised(), "too_large": self.too_large,
+            "requested_loss": rate(self.requested.as_ref()), "realised_loss": self.realised(), "too_large": self.too_large,
             "queue_full": self.queue_full, "duplicated": self.duplicated, "corrupted": self.corrupted,
             "truncated": self.truncated,
         })
@@ -66,7 +66,12 @@ impl WayTotals {
 
 impl fmt::Display for WayTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} datagrams, {}", self.datagrams, losses(self.lost, self.matched, &self.requested))?;
+        write!(
+            f,
+            "{} datagrams, {}",
+            self.datagrams,
+            losses(self.lost, self.matched, self.requested.as_ref())
+        )?;
         let rest = [
             (self.too_large, "too large"),
             (self.queue_full, "queue full"),
@@ -91,14 +96,14 @@ pub struct StreamTotals {
     pub lost: u64,
     /// Connections that the link has reset.
     pub resets: u64,
-    /// The link's present loss model.
-    pub requested: LossModel,
+    /// The link's present loss model; `None` where a record decides.
+    pub requested: Option<LossModel>,
 }
 
 impl StreamTotals {
     fn to_json(&self) -> Value {
         json!({
-            "bytes": self.bytes, "segments": self.segments, "lost": self.lost, "requested_loss": rate(&self.requested),
+            "bytes": self.bytes, "segments": self.segments, "lost": self.lost, "requested_loss": rate(self.requested.as_ref()),
             "realised_loss": realised(self.lost, self.segments), "stalls": self.lost, "resets": self.resets,
         })
     }
@@ -106,7 +111,7 @@ impl StreamTotals {
 
 impl fmt::Display for StreamTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let losses = losses(self.lost, self.segments, &self.requested);
+        let losses = losses(self.lost, self.segments, self.requested.as_ref());
         write!(f, "{} bytes in {} segments, {losses}", self.bytes, self.segments)?;
         if self.resets > 0 { write!(f, ", {} resets", self.resets) } else { Ok(()) }
     }
@@ -134,6 +139,8 @@ pub enum Kind {
         evicted: u64,
         /// Datagrams that the system did not take.
         unsent: u64,
+        /// Datagrams that arrived when their client was gone already.
+        gone: u64,
         /// From clients.
         up: WayTotals,
         /// To clients.
@@ -161,9 +168,9 @@ impl ProxyTotals {
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Datagrams { flows, open, evicted, unsent, up, down } => json!({
+            Kind::Datagrams { flows, open, evicted, unsent, gone, up, down } => json!({
                 "name": self.name, "scheme": "udp", "flows": flows, "open": open, "evicted": evicted,
-                "unsent": unsent, "up": up.to_json(), "down": down.to_json(),
+                "unsent": unsent, "gone": gone, "up": up.to_json(), "down": down.to_json(),
             }),
             Kind::Streams { connections, open, refused, failed, up, down } => json!({
                 "name": self.name, "scheme": "tcp", "connections": connections, "open": open, "refused": refused,
@@ -176,10 +183,11 @@ impl ProxyTotals {
 impl fmt::Display for ProxyTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Datagrams { flows, evicted, unsent, up, down, .. } => {
+            Kind::Datagrams { flows, evicted, unsent, gone, up, down, .. } => {
                 write!(f, "{}: {flows} flows; up {up}; down {down}", self.name)?;
                 if_any(f, *evicted, "flows had to make room")?;
-                if_any(f, *unsent, "datagrams could not be sent")
+                if_any(f, *unsent, "datagrams could not be sent")?;
+                if_any(f, *gone, "datagrams of clients that were gone")
             }
             Kind::Streams { connections, refused, failed, up, down, .. } => {
                 write!(f, "{}: {connections} connections; up {up}; down {down}", self.name)?;
@@ -198,16 +206,22 @@ fn realised(lost: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| lost as f64 / of as f64)
 }
 
-/// The part that a model loses in the long run; `None` for one without a rate.
-fn rate(model: &LossModel) -> Option<f64> {
-    model.rate().map(Probability::get)
+/// The part that a model loses in the long run; `None` for one without a rate, or without a model.
+fn rate(model: Option<&LossModel>) -> Option<f64> {
+    model.and_then(LossModel::rate).map(Probability::get)
+}
+
+/// What was asked for, as it is shown: `30.0 %`, or `as recorded` without a model.
+#[must_use]
+pub fn requested(model: Option<&LossModel>) -> String {
+    model.map_or_else(|| "as recorded".to_owned(), |model| model.requested().to_string())
 }
 
 /// `lost 7 of 20 (requested 30.0 %, realised 35.0 %)`.
-fn losses(lost: u64, of: u64, requested: &LossModel) -> String {
+fn losses(lost: u64, of: u64, model: Option<&LossModel>) -> String {
     let realised =
         realised(lost, of).map_or_else(|| "none".to_owned(), |part| format!("{:.1} %", part * 100.0));
-    format!("lost {lost} of {of} (requested {}, realised {realised})", requested.requested())
+    format!("lost {lost} of {of} (requested {}, realised {realised})", requested(model))
 }
 
 #[cfg(test)]
@@ -220,7 +234,7 @@ mod tests {
             datagrams: 30,
             matched: 20,
             lost: 7,
-            requested: LossModel::from(Probability::new(0.3).unwrap()),
+            requested: Some(LossModel::from(Probability::new(0.3).unwrap())),
             corrupted: 1,
             ..WayTotals::default()
         };
@@ -228,11 +242,14 @@ mod tests {
             up.to_string(),
             "30 datagrams, lost 7 of 20 (requested 30.0 %, realised 35.0 %), 1 corrupted"
         );
-        let (down, zero) = (WayTotals::default(), 0);
-        assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested 0.0 %, realised none)");
-        let kind = Kind::Datagrams { flows: 2, open: 1, evicted: zero, unsent: zero, up, down };
-        let value = ProxyTotals { name: "udp1".to_owned(), kind }.to_json();
+        let down = WayTotals::default();
+        assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested as recorded, realised none)");
+        let kind = Kind::Datagrams { flows: 2, open: 1, evicted: 0, unsent: 0, gone: 3, up, down };
+        let totals = ProxyTotals { name: "udp1".to_owned(), kind };
+        assert!(totals.to_string().ends_with("; 3 datagrams of clients that were gone"), "{totals}");
+        let value = totals.to_json();
+        assert_eq!(value["gone"], 3);
         assert_eq!(value["up"]["realised_loss"], 0.35);
-        assert!(value["down"]["realised_loss"].is_null());
+        assert!(value["down"]["realised_loss"].is_null() && value["down"]["requested_loss"].is_null());
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::proxy::record::{Note, Outcome, Replay};
 use crate::lab::proxy::totals::StreamTotals;
-use crate::link::{Direction, Fate, LinkConfig, Passage, Place, Verdicts};
+use crate::link::{Direction, Fate, LinkConfig, Passage, Place, Verdicts, rescale};
 use crate::units::later;
 
 /// What becomes of one transmission of a segment.
@@ -67,12 +67,23 @@ impl Judge {
         Self { replay: Some(replay), ..Self::new(LinkConfig::perfect(), 0, direction, noting) }
     }
 
-    /// Decides by another configuration from now on.
-    pub fn set_config(&mut self, config: LinkConfig) {
+    /// Decides by another configuration from now on. What the rate limit was given and has not passed on yet, it passes on
+    /// at the next rate.
+    pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         if config.loss != self.config.loss {
             self.verdicts.set_model(config.loss.clone());
         }
+        if config.rate != self.config.rate {
+            let (old, new) = (self.config.rate, config.rate);
+            self.free = self.free.and_then(|free| rescale(free, now, old, new));
+        }
         self.config = config;
+    }
+
+    /// When the rate limit has passed on what it was given: `now` at the earliest.
+    #[must_use]
+    pub fn free(&self, now: Instant) -> Instant {
+        self.free.map_or(now, |free| free.max(now))
     }
 
     /// What it decides by.
@@ -110,7 +121,7 @@ impl Judge {
 
     /// How long until what takes so long is through, behind what went before it.
     fn queue(&mut self, now: Instant, takes: Duration) -> Duration {
-        let through = later(self.free.map_or(now, |free| free.max(now)), takes);
+        let through = later(self.free(now), takes);
         self.free = Some(through);
         through.saturating_duration_since(now)
     }
@@ -133,7 +144,8 @@ impl Judge {
     /// What came of everything so far.
     #[must_use]
     pub fn totals(&self) -> StreamTotals {
-        StreamTotals { requested: self.config.loss.clone(), ..self.totals.clone() }
+        let requested = self.replay.is_none().then(|| self.config.loss.clone());
+        StreamTotals { requested, ..self.totals.clone() }
     }
 }
 

@@ -68,9 +68,9 @@ impl Way {
     }
 
     /// Carries what is under way on, and everything after that over another link. A script goes on being followed.
-    pub fn set_config(&mut self, config: LinkConfig) {
+    pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         self.is_perfect = !self.is_scripted && config == LinkConfig::perfect();
-        self.link.set_config(config.clone());
+        self.link.set_config(now, config.clone());
         self.config = config;
     }
 
@@ -119,6 +119,7 @@ impl Way {
     /// What came of everything so far.
     #[must_use]
     pub fn totals(&self) -> WayTotals {
-        WayTotals { requested: self.config.loss.clone(), ..self.totals.clone() }
+        let requested = (!self.is_scripted).then(|| self.config.loss.clone());
+        WayTotals { requested, ..self.totals.clone() }
     }
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 
-/// More than any datagram has, so that none is cut.
-const LARGEST: usize = 64 << 10;
+use crate::net::udp::{LARGEST, is_of_a_peer};
 
 /// Most datagrams of one batch.
 const COUNT: usize = 64;
@@ -60,10 +59,4 @@ impl Batch {
     pub(super) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         self.datagrams.iter().map(|(addr, range)| (*addr, self.bytes.get(range.clone()).unwrap_or_default()))
     }
-}
-
-/// Whether an error is what a peer's system answered (ICMP): it is no news, and says nothing about this socket.
-pub(super) fn is_of_a_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset | Interrupted)
 }

@@ -13,17 +13,21 @@ use async_io::Async;
 use event_listener::Event;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::{Batch, is_of_a_peer};
+use super::BUFFER;
+use super::batch::Batch;
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
-use super::{BUFFER, PAUSE};
 use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
 use crate::net::throttle::Throttle;
+use crate::net::udp::{PAUSE, is_of_a_peer};
 use crate::service::Peer;
+
+/// Most datagrams of one direction that are sent on at once, before others have their turn.
+const AT_ONCE: usize = 256;
 
 /// A datagram proxy; it outlives its sockets.
 #[derive(Debug)]
@@ -95,7 +99,7 @@ impl Datagrams {
 
     /// Carries on over another link in one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
-        self.lock().relay.set_config(direction, config);
+        self.lock().relay.set_config(rt::now(), direction, config);
         self.alarm.notify(1);
     }
 
@@ -180,8 +184,13 @@ impl Datagrams {
                     drop(state.relay.evict());
                 }
                 if let Some(times) = state.complaints.count(now) {
+                    let advice = if is_full(&error) {
+                        "; lower --max-flows or raise the limit (ulimit -n)"
+                    } else {
+                        ""
+                    };
                     log::warn!(
-                        "{}: no socket for another client ({times} datagrams): {error}; lower --max-flows or raise the limit (ulimit -n)",
+                        "{}: no socket for another client ({times} datagrams): {error}{advice}",
                         self.name
                     );
                 }
@@ -215,7 +224,8 @@ impl State {
     }
 
     fn send_arrived(&mut self, now: Instant, doors: &Doors, direction: Direction) {
-        while let Some(Parcel { flow, bytes }) = self.relay.poll_transmit(now, direction) {
+        for _ in 0..AT_ONCE {
+            let Some(Parcel { flow, bytes }) = self.relay.poll_transmit(now, direction) else { return };
             self.send(now, doors, direction, flow, &bytes);
         }
     }
@@ -230,8 +240,10 @@ impl State {
                 (peer.addr, again(|| door.get_ref().send_to(bytes, peer.addr)))
             }
         };
-        if let Err(error) = sent {
-            self.complain(now, to, &error);
+        match sent {
+            Ok(true) => {}
+            Ok(false) => self.unsent += 1,
+            Err(error) => self.complain(now, to, &error),
         }
     }
 
@@ -253,14 +265,15 @@ impl State {
     }
 }
 
-/// Sends once more what failed because of what the peer's system said about an earlier datagram.
-fn again(send: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+/// Sends once more what failed because of what the peer's system said about an earlier datagram. Returns whether it went;
+/// that it said so once more is no news.
+fn again(send: impl Fn() -> io::Result<usize>) -> io::Result<bool> {
     match send() {
         Err(error) if is_of_a_peer(&error) => match send() {
-            Err(error) if is_of_a_peer(&error) => Ok(0),
-            sent => sent,
+            Err(error) if is_of_a_peer(&error) => Ok(false),
+            sent => sent.map(|_| true),
         },
-        sent => sent,
+        sent => sent.map(|_| true),
     }
 }
 

@@ -22,8 +22,6 @@ mod run;
 mod sockets;
 mod streams;
 
-use std::time::Duration;
-
 pub use proxies::{Prepared, Relays, Settings};
 pub use recorder::{Recorded, Recorder};
 pub use run::{begin, prepare, run};
@@ -32,6 +30,3 @@ use super::rt;
 
 /// What the kernel is asked to buffer of a flow's datagrams, each way; it takes its own limit where that is less.
 const BUFFER: usize = 1 << 20;
-
-/// The pause after an error that no datagram explains.
-const PAUSE: Duration = Duration::from_millis(10);

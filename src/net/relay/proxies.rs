@@ -13,8 +13,9 @@ use super::datagrams::Datagrams;
 use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
 use super::rt;
-use super::sockets::{Sockets, resolve};
+use super::sockets::{Sockets, check_loop, resolve};
 use super::streams::Streams;
+use crate::cli::TOTALS;
 use crate::escape::escape_short;
 use crate::lab::api::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::address::Address;
@@ -85,6 +86,7 @@ impl Prepared {
         }
         let addrs = found(MAX_LOOKUP, &upstream, resolve(&upstream)).await?;
         let sockets = if wanted.enabled { Some(bind(&listen).await?) } else { None };
+        sockets.as_ref().map_or(Ok(()), |sockets| check_loop(sockets, &addrs))?;
         Ok(Self { wanted, listen, upstream, addrs, sockets })
     }
 
@@ -167,9 +169,13 @@ impl Relays {
         let old = {
             let mut proxies = self.lock();
             let proxy = find(&mut proxies, name)?;
-            let old = next.map(|next| proxy.replace(next)).transpose()?.flatten();
-            proxy.set_links(change.up, change.down);
-            old
+            // First of all: what starts is not to relay over the old ones for a moment.
+            let (up, down) = proxy.set_links(change.up, change.down);
+            let replaced = next.map(|next| proxy.replace(next)).transpose();
+            if replaced.is_err() {
+                proxy.set_links(Some(up), Some(down));
+            }
+            replaced?.flatten()
         };
         if let Some((body, old)) = old {
             stop(&body, old).await;
@@ -212,25 +218,28 @@ impl Relays {
         }
         // Who stays where it is keeps its sockets.
         let sockets = if enabled && (is_moved || !was_enabled) { Some(bind(&listen).await?) } else { None };
+        sockets.as_ref().map_or(Ok(()), |sockets| check_loop(sockets, &addrs))?;
         Ok(Some(Next { listen, upstream, addrs, enabled, sockets }))
     }
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
         let _turn = self.turn.lock().await;
-        let removed = {
+        let mut removed = {
             let mut proxies = self.lock();
             let at = proxies.iter().position(|proxy| &*proxy.name == name);
             proxies.remove(at.ok_or_else(|| not_found(name))?)
         };
-        if let Some(running) = removed.running {
+        if let Some(running) = removed.running.take() {
             stop(&removed.body, running).await;
         }
+        // Nobody else has them any more.
+        log::info!(target: TOTALS, "{}", removed.totals());
         Ok(())
     }
 
-    /// Ends all of them, and what they relay.
+    /// Ends all of them, and what they relay. It does not wait for a change that is being made, which may take as long as a
+    /// host is looked for: this is the end of the program.
     pub async fn stop_all(&self) {
-        let _turn = self.turn.lock().await;
         let running: Vec<_> = {
             let mut proxies = self.lock();
             let take = |proxy: &mut Proxy| Some((proxy.body.clone(), proxy.running.take()?));
@@ -332,6 +341,7 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+    use crate::units::later;
 
     #[test]
     fn a_host_that_is_looked_up_for_too_long_is_said_in_one_sentence() {
@@ -342,5 +352,17 @@ mod tests {
             error,
             "cannot find the host `slow`: no answer within 1ms; check its name, or give an address"
         );
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_change_that_takes_long() {
+        let idle = Duration::from_secs(60);
+        let (rules, recorder, replay) = (Vec::new(), None, None);
+        let relays = Relays::new(Settings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
+        let ended = rt::block_on(async {
+            let _turn = relays.turn.lock().await;
+            rt::before(later(rt::now(), idle), relays.stop_all()).await
+        });
+        assert_eq!(ended, Some(()));
     }
 }

@@ -107,7 +107,13 @@ impl Proxy {
         Ok(old.map(|old| (self.body.clone(), old)))
     }
 
-    pub(super) fn set_links(&mut self, up: Option<LinkConfig>, down: Option<LinkConfig>) {
+    /// Carries on over other links. Returns those it had.
+    pub(super) fn set_links(
+        &mut self,
+        up: Option<LinkConfig>,
+        down: Option<LinkConfig>,
+    ) -> (LinkConfig, LinkConfig) {
+        let old = (self.up.clone(), self.down.clone());
         if let Some(up) = up.filter(|up| *up != self.up) {
             self.body.set_config(Direction::Up, up.clone());
             self.up = up;
@@ -116,6 +122,7 @@ impl Proxy {
             self.body.set_config(Direction::Down, down.clone());
             self.down = down;
         }
+        old
     }
 }
 

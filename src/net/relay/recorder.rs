@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::rt;
 use crate::lab::proxy::record::{Header, Note};
@@ -13,11 +13,13 @@ use crate::lab::proxy::record::{Header, Note};
 /// Most decisions that wait for the disk; what comes beyond them is not recorded, and counted. About 10 MiB.
 const MAX_WAITING: usize = 65_536;
 
+/// How long the disk may take for what is left at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A record that is being written.
 #[derive(Debug)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
 /// What became of a record.
@@ -25,7 +27,7 @@ pub struct Recorder {
 pub struct Recorded {
     /// Decisions that were written.
     pub written: u64,
-    /// Decisions that came too fast for the disk.
+    /// Decisions that came too fast for the disk, or after it failed.
     pub dropped: u64,
     /// What the system says, if writing failed.
     pub failure: Option<io::Error>,
@@ -35,15 +37,22 @@ pub struct Recorded {
 struct Shared {
     start: Instant,
     queue: Mutex<Queue>,
-    filled: Condvar,
+    /// There is something to write, or to be known.
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<Entry>,
+    /// How many the writer has taken out, and does not know to be written.
+    writing: u64,
     written: u64,
     dropped: u64,
+    /// Takes nothing more.
     is_closed: bool,
+    /// The writer has ended, or is not waited for.
+    is_done: bool,
+    failure: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -58,17 +67,23 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// The system does not let it.
+    /// The system does not let it, or it is no file.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+        check(path)?;
         let mut file = BufWriter::new(File::create(path)?);
         writeln!(file, "{}", header.to_line())?;
         file.flush()?;
+        Self::start(file)
+    }
+
+    /// Writes from now on.
+    fn start(file: BufWriter<File>) -> io::Result<Self> {
         let queue = Mutex::new(Queue::default());
-        let shared = Arc::new(Shared { start: rt::now(), queue, filled: Condvar::new() });
+        let shared = Arc::new(Shared { start: rt::now(), queue, changed: Condvar::new() });
         let writing = shared.clone();
-        let writer =
-            std::thread::Builder::new().name("record".to_owned()).spawn(move || writing.write(file))?;
-        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+        // It is not waited for longer than the disk deserves, and so never joined.
+        drop(std::thread::Builder::new().name("record".to_owned()).spawn(move || writing.write(file))?);
+        Ok(Self { shared })
     }
 
     /// Takes decisions about `proxy` that were made at `at`.
@@ -82,18 +97,34 @@ impl Recorder {
             }
         }
         drop(queue);
-        self.shared.filled.notify_one();
+        self.shared.changed.notify_all();
     }
 
-    /// Writes what is left and ends. What is added after that is dropped.
+    /// Writes what is left and ends, within a few seconds whatever the disk does. What is added after that is dropped.
     pub fn finish(&self) -> Recorded {
-        self.shared.lock().is_closed = true;
-        self.shared.filled.notify_one();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let panicked = |_| Err(io::Error::other("the writer has panicked"));
-        let failure = writer.and_then(|writer| writer.join().unwrap_or_else(panicked).err());
-        let queue = self.shared.lock();
-        Recorded { written: queue.written, dropped: queue.dropped, failure }
+        let mut queue = self.shared.lock();
+        queue.is_closed = true;
+        self.shared.changed.notify_all();
+        let is_busy = |queue: &mut Queue| !queue.is_done;
+        let waited = self.shared.changed.wait_timeout_while(queue, PATIENCE, is_busy);
+        let (mut queue, late) = waited.unwrap_or_else(PoisonError::into_inner);
+        if late.timed_out() {
+            let why = format!("the disk has not taken it within {PATIENCE:?}");
+            queue.fail(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        Recorded { written: queue.written, dropped: queue.dropped, failure: queue.failure.take() }
+    }
+}
+
+impl Queue {
+    /// Nothing more is written, not even what waits.
+    fn fail(&mut self, error: io::Error) {
+        self.is_closed = true;
+        self.is_done = true;
+        self.dropped += self.writing + self.entries.len() as u64;
+        self.writing = 0;
+        self.entries.clear();
+        self.failure = Some(error);
     }
 }
 
@@ -103,22 +134,31 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes until the record is closed and empty.
-    fn write(&self, mut file: BufWriter<File>) -> io::Result<()> {
+    /// Writes until the record is closed and empty, or the disk refuses.
+    fn write(&self, mut file: BufWriter<File>) {
         loop {
-            let entries = self.take(&mut file)?;
-            if entries.is_empty() {
-                return file.flush();
-            }
-            let count = entries.len() as u64;
+            let entries = self.take();
             let result = entries.iter().try_for_each(|entry| self.write_entry(&mut file, entry));
-            if let Err(error) = result {
-                let mut queue = self.lock();
-                queue.is_closed = true;
-                queue.dropped += count;
-                return Err(error);
+            let result = result.and_then(|()| file.flush());
+            if let Err(error) = &result {
+                log::error!("the record ends here: {error}");
             }
-            self.lock().written += count;
+            let mut queue = self.lock();
+            match result {
+                // It was given up meanwhile.
+                _ if queue.is_done => {}
+                Ok(()) => {
+                    queue.written += std::mem::take(&mut queue.writing);
+                    queue.is_done = entries.is_empty();
+                }
+                Err(error) => queue.fail(error),
+            }
+            if queue.is_done {
+                self.changed.notify_all();
+                // What it could not write, it cannot write now.
+                drop(file.into_parts());
+                return;
+            }
         }
     }
 
@@ -127,17 +167,70 @@ impl Shared {
         writeln!(file, "{}", entry.note.to_line(&entry.proxy, after))
     }
 
-    /// What waits, once there is something; nothing once there never will be. Before a wait, what was written is flushed.
-    fn take(&self, file: &mut BufWriter<File>) -> io::Result<Vec<Entry>> {
-        let mut queue = self.lock();
-        if queue.entries.is_empty() && !queue.is_closed {
-            drop(queue);
-            file.flush()?;
-            queue = self.lock();
-        }
-        while queue.entries.is_empty() && !queue.is_closed {
-            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        Ok(std::mem::take(&mut queue.entries))
+    /// What waits, once there is something; nothing once there never will be.
+    fn take(&self) -> Vec<Entry> {
+        let is_idle = |queue: &mut Queue| queue.entries.is_empty() && !queue.is_closed;
+        let mut queue = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
+        let entries = std::mem::take(&mut queue.entries);
+        queue.writing = entries.len() as u64;
+        entries
+    }
+}
+
+/// Refuses what opening, or writing to, could wait for somebody: a pipe, a socket.
+fn check(path: &Path) -> io::Result<()> {
+    let Ok(there) = std::fs::metadata(path) else { return Ok(()) };
+    let kind = there.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(io::Error::other("it is a pipe or a socket; name a file"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::proxy::record::Outcome;
+    use crate::link::{Direction, Fate, Place};
+
+    fn header() -> Header {
+        Header { command: Vec::new(), seed: 1, link_up: String::new(), link_down: String::new() }
+    }
+
+    fn notes(count: u64) -> Vec<Note> {
+        let place = |index| Place { flow: 0, index };
+        let note = |index| Note {
+            direction: Direction::Up,
+            size: 1,
+            place: place(index),
+            outcome: Outcome::Fate(Fate::Lost),
+        };
+        (0..count).map(note).collect()
+    }
+
+    #[test]
+    fn a_record_counts_what_is_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        let recorder = Recorder::create(&path, &header()).unwrap();
+        recorder.add(&"udp1".into(), rt::now(), notes(1_000));
+        let recorded = recorder.finish();
+        assert_eq!((recorded.written, recorded.dropped), (1_000, 0));
+        assert!(recorded.failure.is_none());
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1_001);
+        recorder.add(&"udp1".into(), rt::now(), notes(2));
+        assert_eq!(recorder.finish().dropped, 2);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_ends_the_record_and_all_that_is_missing_is_counted() {
+        // Takes nothing.
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let recorder = Recorder::start(BufWriter::new(file)).unwrap();
+        recorder.add(&"udp1".into(), rt::now(), notes(10));
+        let recorded = recorder.finish();
+        assert_eq!((recorded.written, recorded.dropped), (0, 10));
+        assert!(recorded.failure.is_some());
     }
 }

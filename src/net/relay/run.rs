@@ -1,15 +1,19 @@
 //! From the first datagram to the signal that ends it.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::{Either, select};
-use signal_hook::consts::SIGUSR1;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag::register_conditional_shutdown;
 
 use super::proxies::{Prepared, Relays, Settings};
 use super::rt;
+use crate::cli::exit;
 use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::net::signals::Signals;
@@ -45,7 +49,7 @@ pub fn begin(settings: Settings, prepared: Vec<Prepared>) -> Result<Arc<Relays>,
     Ok(Arc::new(relays))
 }
 
-/// Waits for SIGINT or SIGTERM and ends all proxies then. `report` is called at each SIGUSR1 and once all is over, `show`
+/// Waits for SIGINT or SIGTERM and ends all proxies then; the second such signal ends the program, with 130. `report` is called at each SIGUSR1 and once all is over, `show`
 /// once a second meanwhile.
 pub fn run(
     relays: &Relays,
@@ -72,7 +76,18 @@ pub fn run(
                 }
             }
         }
+        if let Err(error) = end_at_once_if_asked_again() {
+            log::warn!("a second signal does nothing: {error}");
+        }
         relays.stop_all().await;
     });
     report(&relays.totals());
+}
+
+/// From now on, SIGINT and SIGTERM end the program.
+fn end_at_once_if_asked_again() -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::new(AtomicBool::new(true)))?;
+    }
+    Ok(())
 }

@@ -49,8 +49,26 @@ pub(super) async fn resolve(upstream: &Address) -> Result<Arc<[SocketAddr]>, Con
     if port == 0 {
         return Err(ControlError::Invalid(format!("cannot relay to {upstream}: its port is 0; name one")));
     }
-    let mut addrs = rt::resolve(host, port).await.map_err(|error| failed(error.to_string()))?;
+    let mut addrs = rt::resolve(host, port).await.map_err(|error| failed(reason(&error)))?;
     addrs.sort_by_key(SocketAddr::is_ipv6);
     addrs.dedup();
     if addrs.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addrs.into()) }
+}
+
+/// What the system says, without what the runtime puts around it.
+fn reason(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|error| error.source());
+    inner.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Refuses a proxy that would relay to itself for ever.
+pub(super) fn check_loop(sockets: &Sockets, upstream: &[SocketAddr]) -> Result<(), ControlError> {
+    let is_own = |own: SocketAddr, to: SocketAddr| {
+        let is_local = own.ip().is_unspecified() && (to.ip().is_loopback() || to.ip().is_unspecified());
+        own.port() == to.port() && (own.ip() == to.ip() || is_local)
+    };
+    let own = |at: &&Endpoint| upstream.iter().any(|to| is_own(at.addr, *to));
+    sockets.endpoints.iter().find(own).map_or(Ok(()), |at| {
+        Err(ControlError::Invalid(format!("cannot relay from {at} to itself; name another upstream")))
+    })
 }

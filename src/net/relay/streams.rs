@@ -23,6 +23,10 @@ use crate::net::stream::{PAUSES, is_of_one_connection};
 use crate::net::throttle::Throttle;
 use crate::units::later;
 
+/// How long a connection that carries nothing is left alone: whether its ends are still there, and whether the link is
+/// another, is looked at as often.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;
 
@@ -51,11 +55,30 @@ pub(super) struct Streams {
 #[derive(Debug)]
 struct Conns {
     limit: usize,
-    open: BTreeMap<u64, Guard>,
+    open: BTreeMap<u64, Connection>,
     opened: u64,
     refused: u64,
     failed: u64,
     complaints: Throttle,
+}
+
+/// A connection, as long as it is not over.
+#[derive(Debug)]
+struct Connection {
+    client: Arc<Async<TcpStream>>,
+    /// Once there is one.
+    server: Option<Arc<Async<TcpStream>>>,
+    /// Relays it.
+    _task: Guard,
+}
+
+impl Drop for Connection {
+    /// Whoever is cut off must not take that for the end of the stream. It is done here and not in the task, which ends a
+    /// moment later, or not at all where the program does.
+    fn drop(&mut self) {
+        reset(&self.client);
+        self.server.iter().for_each(|server| reset(server));
+    }
 }
 
 /// Why a connection is reset.
@@ -101,7 +124,7 @@ impl Streams {
         Ok(listeners.into_iter().map(accept).collect())
     }
 
-    /// Ends all connections.
+    /// Resets all connections.
     pub(super) fn close_all(&self) {
         let open = std::mem::take(&mut lock(&self.conns).open);
         drop(open);
@@ -109,7 +132,7 @@ impl Streams {
 
     /// Carries on over another link in one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
-        self.judge(direction).set_config(config);
+        self.judge(direction).set_config(rt::now(), config);
     }
 
     /// What has been done so far.
@@ -157,8 +180,9 @@ impl Streams {
         conns.opened += 1;
         log::debug!("{}: {addr} is connection {flow}", self.name);
         // It cannot be over before it is in the list: the lock is held.
-        let guard = rt::spawn_guarded(serve(self.clone(), client, upstream.clone(), flow));
-        conns.open.insert(flow, guard);
+        let client = Arc::new(client);
+        let task = rt::spawn_guarded(serve(self.clone(), client.clone(), upstream.clone(), flow));
+        conns.open.insert(flow, Connection { client, server: None, _task: task });
     }
 
     fn complain(&self, upstream: &[SocketAddr], error: &io::Error) {
@@ -204,19 +228,32 @@ async fn accept(proxy: Arc<Streams>, listener: Async<TcpListener>, upstream: Arc
 }
 
 /// Relays a connection to its end.
-async fn serve(proxy: Arc<Streams>, client: Async<TcpStream>, upstream: Arc<[SocketAddr]>, flow: u64) {
-    match connect(&upstream).await {
-        Ok(server) => relay(&proxy, &client, &server, flow).await,
-        Err(error) => {
-            proxy.complain(&upstream, &error);
-            reset(&client);
+async fn serve(proxy: Arc<Streams>, client: Arc<Async<TcpStream>>, upstream: Arc<[SocketAddr]>, flow: u64) {
+    let server = connect(&upstream).await.map(Arc::new);
+    let is_finished = match &server {
+        Ok(server) => {
+            match lock(&proxy.conns).open.get_mut(&flow) {
+                Some(conn) => conn.server = Some(server.clone()),
+                // It was cut off meanwhile.
+                None => return,
+            }
+            relay(&proxy, &client, server, flow).await
         }
-    }
+        Err(error) => {
+            proxy.complain(&upstream, error);
+            false
+        }
+    };
     let ended = lock(&proxy.conns).open.remove(&flow);
     drop(ended);
+    if is_finished {
+        close(&client);
+        server.iter().for_each(|server| close(server));
+    }
 }
 
-async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStream>, flow: u64) {
+/// Returns whether both directions came to their end.
+async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStream>, flow: u64) -> bool {
     for socket in [client, server] {
         if let Err(error) = prepare(socket.get_ref()) {
             log::debug!("{}: connection {flow}: {error}", proxy.name);
@@ -224,13 +261,11 @@ async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStr
     }
     let up = carry(proxy, client, server, flow, Direction::Up);
     let down = carry(proxy, server, client, flow, Direction::Down);
-    if let Err(broken) = try_join(up, down).await {
-        if let Broken::Lost(error) = broken {
-            log::debug!("{}: connection {flow}: {error}", proxy.name);
-        }
-        reset(client);
-        reset(server);
+    let carried = try_join(up, down).await;
+    if let Err(Broken::Lost(error)) = &carried {
+        log::debug!("{}: connection {flow}: {error}", proxy.name);
     }
+    carried.is_ok()
 }
 
 /// The first address that answers.
@@ -262,6 +297,17 @@ fn reset(socket: &Async<TcpStream>) {
     let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
 }
 
+/// Closes without a reset, once the socket is dropped: the system sends what it still holds.
+fn close(socket: &Async<TcpStream>) {
+    // Where that is refused, the connection is gone already.
+    let _ = SockRef::from(socket.get_ref()).set_linger(None);
+}
+
+/// Whether that end of a connection is still there.
+fn check(socket: &Async<TcpStream>) -> io::Result<()> {
+    socket.get_ref().take_error()?.map_or(Ok(()), Err)
+}
+
 /// Carries one direction to its end.
 async fn carry(
     proxy: &Streams,
@@ -290,6 +336,11 @@ async fn carry(
             rt::yield_now().await;
         } else {
             wait(&pipe, from, to).await;
+            if pipe.room() == 0 {
+                // Nobody reads, and so nobody would notice.
+                check(from)?;
+                check(to)?;
+            }
         }
     }
 }
@@ -339,8 +390,10 @@ async fn wait(pipe: &Pipe, from: &Async<TcpStream>, to: &Async<TcpStream>) {
     let readable = pin!(when(pipe.room() > 0, from.readable()));
     let writable = pin!(when(!pipe.ready().is_empty(), to.writable()));
     let sockets = select(readable, writable);
-    if let Some(at) = pipe.poll_timeout() {
-        rt::before(at, sockets).await;
+    let deadline = pipe.poll_timeout();
+    if deadline.is_some() || pipe.room() == 0 {
+        let look = later(rt::now(), LOOK);
+        rt::before(deadline.map_or(look, |at| at.min(look)), sockets).await;
     } else {
         sockets.await;
     }
