@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
+pub(crate) use crate::net::TOTALS;
 use clap::error::ErrorKind;
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -101,9 +102,6 @@ fn one_line(text: &str) -> String {
     let lines = paragraphs.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.collect::<Vec<_>>().join("; ")
 }
-
-/// What the totals are logged under: they are wanted however quiet the rest is.
-pub const TOTALS: &str = "sayagain::totals";
 
 /// Starts logging to standard error, time-stamped in UTC: from `base` on, with each `verbose` more, and when `quiet`
 /// errors only.

@@ -39,3 +39,6 @@ mod tests;
 pub use engine::Engine;
 pub use listen::{Bound, Listen, ListenError};
 pub use signals::{Ended, Signals, serve};
+
+/// What the totals are logged under: they are wanted however quiet the rest is.
+pub const TOTALS: &str = "sayagain::totals";

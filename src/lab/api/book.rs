@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::effect;
 use super::error::ApiError;
 use super::fields::Fields;
-use super::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use super::toxic::{Toxic, checked};
 use crate::escape::escape_short;
 use crate::lab::proxy::control::ProxyState;
+use crate::lab::proxy::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::link::{Direction, LinkConfig};
 

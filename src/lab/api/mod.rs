@@ -12,7 +12,6 @@
 //! effect   what toxics do to a link
 //! book     what is known of a proxy here: base links, toxics
 //! shelf    the books of all proxies
-//! limits   what a proxy has to be: name, addresses, how many
 //! error    why a request is refused
 //! ```
 //!
@@ -22,7 +21,6 @@ mod book;
 mod effect;
 mod error;
 mod fields;
-pub(crate) mod limits;
 mod route;
 mod shelf;
 mod toxic;

@@ -8,8 +8,8 @@ use futures::future::{BoxFuture, pending, ready};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::limits::MAX_PROXIES;
 use super::*;
+use crate::lab::proxy::limits::MAX_PROXIES;
 use crate::link::LinkConfig;
 
 /// Proxies without sockets. A listen address of port 1 is in use, one of port 2 too once a proxy is to listen again; the

@@ -4,8 +4,8 @@ use serde_json::{Map, Number, Value, json};
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong};
-use super::limits::MAX_NAME;
 use crate::escape::escape_short;
+use crate::lab::proxy::limits::MAX_NAME;
 use crate::link::Direction;
 use crate::units::Probability;
 

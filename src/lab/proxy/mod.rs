@@ -11,6 +11,7 @@
 //! record     every decision, written and read back
 //! totals     what came of it
 //! control    what can be asked of running proxies
+//! limits     what a proxy has to be: name, addresses, how many
 //! ```
 //!
 //! The sockets are in `net::relay`.
@@ -19,6 +20,7 @@ pub mod address;
 pub mod clients;
 pub mod control;
 pub mod datagrams;
+pub(crate) mod limits;
 pub mod pipe;
 pub mod record;
 pub mod rule;

@@ -15,18 +15,18 @@ use super::recorder::Recorder;
 use super::rt;
 use super::sockets::{Sockets, check_loop, resolve};
 use super::streams::Streams;
-use crate::cli::TOTALS;
 use crate::escape::escape_short;
-use crate::lab::api::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
 use crate::lab::proxy::datagrams::Relay;
+use crate::lab::proxy::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::record::Replay;
 use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::lab::proxy::verdict::Judge;
 use crate::lab::proxy::way::Way;
 use crate::link::{Direction, LinkConfig};
+use crate::net::TOTALS;
 use crate::net::listen::{Endpoint, Scheme};
 
 /// How long it may take to look a host up.
