@@ -255,10 +255,12 @@ fn a_populate_that_makes_no_sense_makes_nothing() {
 #[test]
 fn a_reset_enables_and_frees_of_toxics_all_that_can_be_and_names_the_rest() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = taken.local_addr().unwrap().to_string();
+    let held = taken.local_addr().unwrap().to_string();
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = upstream.local_addr().unwrap().to_string();
     let lab = Lab::start(&[]);
     let toxics = json!([{"type": "latency", "attributes": {"latency": 5}}]);
-    for (name, listen) in [("held", to.as_str()), ("off", "127.0.0.1:0")] {
+    for (name, listen) in [("held", held.as_str()), ("off", "127.0.0.1:0")] {
         let off = json!({"name": name, "listen": listen, "upstream": to, "enabled": false, "toxics": toxics});
         lab.expect(201, "POST", "/proxies", &off);
     }
