@@ -3,10 +3,9 @@
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::Read as _;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,24 +16,21 @@ use rand::CryptoRng;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use self::output::{CsvFile, Report};
 use self::settings::Settings;
 use super::LabError;
-use crate::cli::exit;
 use crate::cli::server::draw_seed;
 use crate::lab::sweep::assertion::Assertion;
 use crate::lab::sweep::axis::{Axis, Parameter, combinations};
-use crate::lab::sweep::column::Column;
 use crate::lab::sweep::plan::{self, MAX_PLAN};
 use crate::lab::sweep::point::Point;
 use crate::lab::sweep::real::RealServer;
 use crate::lab::sweep::row::{Origin, REAL, Row, VIRTUAL};
-use crate::lab::sweep::run::Experiment;
-use crate::lab::sweep::run::Session;
+use crate::lab::sweep::run::{Experiment, Session};
 use crate::lab::sweep::tally::Tally;
 use crate::lab::sweep::trial;
 
+mod output;
 mod settings;
 mod table;
 
@@ -53,9 +49,6 @@ const MAX_SESSION: u64 = 100_000;
 
 /// The longest command line that is written into every row, in bytes.
 const MAX_COMMAND: usize = 1_000;
-
-/// Failed assertions that are told one by one; the rest is counted.
-const FAILURES_TOLD: usize = 5;
 
 const AFTER_HELP: &str = "\
 -P and -L vary loss, loss_up, loss_down, burst, delay, link, link_up, link_down, policy, timeout,
@@ -329,102 +322,4 @@ impl Sweep {
 /// What tokens and keys are drawn from, on loopback too.
 fn secrets() -> Box<dyn CryptoRng + Send> {
     Box::new(UnwrapErr(SysRng))
-}
-
-/// A CSV that grows row by row.
-struct CsvFile {
-    writer: csv::Writer<File>,
-    name: String,
-}
-
-impl CsvFile {
-    fn create(path: &Path) -> Result<Self, LabError> {
-        let name = path.display().to_string();
-        let failed = |error| LabError::Failed(format!("cannot write {name}: {error}"));
-        let file = File::create(path).map_err(failed)?;
-        let mut file = Self { writer: csv::Writer::from_writer(file), name };
-        file.write(Column::ALL.iter().map(|column| column.name().to_owned())).map_err(LabError::Failed)?;
-        Ok(file)
-    }
-
-    /// Each row is in the file before the next is measured.
-    fn write(&mut self, cells: impl IntoIterator<Item = String>) -> Result<(), String> {
-        let written =
-            self.writer.write_record(cells).map_err(io::Error::from).and_then(|()| self.writer.flush());
-        written.map_err(|error| format!("cannot write {}: {error}", self.name))
-    }
-}
-
-/// Where rows go.
-struct Report<'a> {
-    sweep: &'a Sweep,
-    file: Option<CsvFile>,
-    json: bool,
-    bar: ProgressBar,
-    table: table::Layout,
-    failures: Vec<String>,
-    failed: usize,
-}
-
-impl<'a> Report<'a> {
-    fn new(sweep: &'a Sweep, file: Option<CsvFile>, json: bool) -> Self {
-        let target = if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(sweep.experiment.sessions()), target);
-        let style = ProgressStyle::with_template("{wide_bar} {percent} %, {eta} left");
-        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let varied: BTreeSet<_> = sweep.axes.iter().map(|axis| axis.parameter).collect();
-        let table = table::Layout::new(&varied, &sweep.experiment.points);
-        Self { sweep, file, json, bar, table, failures: Vec::new(), failed: 0 }
-    }
-
-    fn begin(&self) -> Result<(), LabError> {
-        if self.json {
-            return Ok(());
-        }
-        let Experiment { trials, seed, .. } = self.sweep.experiment;
-        let mode = if self.sweep.real { "over sockets on loopback" } else { "in virtual time" };
-        let heading = format!("{trials} requests per row {mode}, seed {seed}\n{}", self.table.header());
-        self.print(&heading).map_err(LabError::Failed)
-    }
-
-    fn row(&mut self, row: &Row) -> Result<(), String> {
-        if let Some(file) = &mut self.file {
-            file.write(row.cells().iter().map(|cell| cell.text()))?;
-        }
-        for assertion in &self.sweep.assertions {
-            if let Err(failure) = assertion.check(row) {
-                self.failed += 1;
-                if self.failures.len() < FAILURES_TOLD {
-                    self.failures.push(failure);
-                }
-            }
-        }
-        let line = if self.json { row.json().to_string() } else { self.table.line(row) };
-        self.print(&line)
-    }
-
-    /// Prints a line; nobody has to be reading it.
-    fn print(&self, line: &str) -> Result<(), String> {
-        let printed = self.bar.suspend(|| writeln!(io::stdout(), "{line}"));
-        match printed {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print: {error}")),
-            _ => Ok(()),
-        }
-    }
-
-    /// Tells what did not hold. Returns the exit code.
-    fn conclude(&self) -> u8 {
-        for failure in &self.failures {
-            let _ = writeln!(io::stderr(), "assertion failed: {failure}");
-        }
-        let more = self.failed - self.failures.len();
-        if more > 0 {
-            let _ = writeln!(io::stderr(), "assertion failed: {more} times more");
-        }
-        if self.failed > 0 { exit::ASSERTION } else { exit::OK }
-    }
 }

@@ -189,6 +189,7 @@ pub(super) fn short_x(data: &Arranged<'_>) -> &'static str {
         Column::MaxTimeoutS => "longest timeout",
         Column::DeadlineS => "deadline",
         Column::SizeBytes => "size",
+        Column::BurstUp | Column::BurstDown => "bursts",
         other => other.name(),
     }
 }

@@ -1,5 +1,8 @@
 //! Statistics of what was measured: proportions with their intervals, means with their errors. Each with its formula.
 
+/// The least variance of a count of which standard errors say something.
+const LEAST_VARIANCE: f64 = 3.0;
+
 /// The two-sided 95 % quantile of the normal distribution.
 const Z95: f64 = 1.959_963_984_540_054;
 
@@ -30,14 +33,18 @@ pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
 
 /// How far a measured proportion is from the expected one, in standard errors sqrt(p(1-p)/n) of the expected one.
 ///
-/// `None` without trials, and where something impossible was measured or something certain was not, which no number of
-/// standard errors expresses.
+/// `None` without trials; where something impossible was measured or something certain was not, which no number of standard
+/// errors expresses; and with an expected variance below 3 (n p (1-p)), where the distribution is nothing like a normal one.
 #[must_use]
 pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
     if trials == 0 {
         return None;
     }
     let (n, p) = (trials as f64, successes as f64 / trials as f64);
+    let variance = n * expected * (1.0 - expected);
+    if variance > 0.0 && variance < LEAST_VARIANCE {
+        return None;
+    }
     in_errors(p, expected, (expected * (1.0 - expected) / n).sqrt())
 }
 
@@ -121,6 +128,7 @@ mod tests {
         assert_eq!(proportion_z(100, 100, 1.0), Some(0.0));
         assert_eq!(proportion_z(99, 100, 1.0), None, "it cannot be");
         assert_eq!(proportion_z(0, 0, 0.5), None);
+        assert_eq!(proportion_z(1_997, 2_000, 0.99975), None, "half a failure was expected");
     }
 
     #[test]
