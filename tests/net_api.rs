@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::eventually;
 use support::program::Program;
+use support::{eventually, uninterrupted};
 
 /// How long something that ought to happen may take.
 const SOON: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ fn echo() -> SocketAddr {
     let addr = socket.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 2_048];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+        while let Ok((length, from)) = uninterrupted(|| socket.recv_from(&mut buffer)) {
             let _ = socket.send_to(&buffer[..length], from);
         }
     });
@@ -99,7 +99,8 @@ fn until(socket: &UdpSocket, last: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut buffer = [0; 100];
     while all.last().is_none_or(|got| got != last) {
-        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("only {all:?}: {error}"));
+        let length = uninterrupted(|| socket.recv(&mut buffer))
+            .unwrap_or_else(|error| panic!("only {all:?}: {error}"));
         all.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
     }
     all

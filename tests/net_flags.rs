@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 mod support;
 
-use support::eventually;
 use support::program::Program as AnyProgram;
 use support::server::{SOON, ServerProgram as Program};
+use support::{eventually, uninterrupted};
 
 /// What a datagram gets for an answer; `None` when nothing comes.
 fn ask(socket: &UdpSocket, datagram: &str) -> String {
     socket.send(datagram.as_bytes()).unwrap();
     let mut buffer = [0; 9_000];
-    let count = socket.recv(&mut buffer).unwrap();
+    let count = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 

@@ -14,9 +14,9 @@ mod support;
 
 use sayagain::link::{Direction, Link, LinkConfig};
 use serde_json::Value;
-use support::eventually;
 use support::program::{Ended, Program};
 use support::proxy::{Proxy, udp_client};
+use support::{eventually, uninterrupted};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -44,7 +44,7 @@ fn receive(socket: &UdpSocket) -> Vec<u8> {
 
 fn receive_from(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_536];
-    let (count, from) = socket.recv_from(&mut buffer).unwrap();
+    let (count, from) = uninterrupted(|| socket.recv_from(&mut buffer)).unwrap();
     buffer.truncate(count);
     (buffer, from)
 }
@@ -198,15 +198,13 @@ fn an_idle_client_is_forgotten_and_the_oldest_makes_room() {
     assert_eq!(receive_from(&upstream).1, ports[1]);
     let totals = proxy.totals();
     assert_eq!((&totals["proxies"][0]["flows"], &totals["proxies"][0]["evicted"]), (&3.into(), &1.into()));
-    let proxy = Proxy::to(&url, &["--idle", ".05"]);
+    let proxy = Proxy::to(&url, &["--idle", ".001"]);
     let client = proxy.client();
     client.send(b"hello").unwrap();
     let (_, first) = receive_from(&upstream);
     eventually("the flow is another", || {
         client.send(b"hello").unwrap();
-        let (_, port) = receive_from(&upstream);
-        std::thread::sleep(Duration::from_millis(60));
-        port != first
+        receive_from(&upstream).1 != first
     });
 }
 

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 mod support;
 
 use support::server::{Conn, SOON, ServerProgram as Program, frame};
+use support::uninterrupted;
 
 fn receive(socket: &UdpSocket) -> String {
     let mut buffer = [0; 2_000];
-    let count = socket.recv(&mut buffer).unwrap();
+    let count = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 

@@ -30,6 +30,16 @@ use sayagain::units::Probability;
 
 /// How long a turn without any input may take; the longest that the server overlooks anything.
 const TURN: Duration = Duration::from_millis(1);
+/// Does it again where a signal, as to a program that is stopped and goes on, has cut it short.
+pub(crate) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// How long anything in a test may take before it counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 

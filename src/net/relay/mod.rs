@@ -9,6 +9,7 @@
 //! datagrams  the sockets of a datagram proxy
 //! batch      datagrams that are received together
 //! streams    the sockets of a stream proxy
+//! tcp        what is done to one of them: connect, keep alive, reset, close
 //! recorder   the record of every decision, on its way to the disk
 //! run        from the first datagram to SIGTERM: live counters, totals
 //! ```
@@ -21,6 +22,7 @@ mod recorder;
 mod run;
 mod sockets;
 mod streams;
+mod tcp;
 
 pub use proxies::{Prepared, Relays, Settings};
 pub use recorder::{Recorded, Recorder};

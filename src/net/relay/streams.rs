@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use async_io::Async;
 use futures::future::{pending, select, try_join};
-use socket2::{SockRef, TcpKeepalive};
 
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
+use super::tcp::{check, close, connect, prepare, reset};
 use crate::lab::proxy::pipe::Pipe;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::verdict::Judge;
@@ -29,12 +29,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;
-
-/// How long one address of the upstream may take to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After how much silence a peer is asked whether it is still there, how often, and how many times.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 thread_local! {
     /// One buffer for all connections that a thread reads from.
@@ -266,46 +260,6 @@ async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStr
         log::debug!("{}: connection {flow}: {error}", proxy.name);
     }
     carried.is_ok()
-}
-
-/// The first address that answers.
-async fn connect(upstream: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for addr in upstream {
-        let end = later(rt::now(), CONNECT_TIMEOUT);
-        match rt::before(end, Async::<TcpStream>::connect(*addr)).await {
-            Some(Ok(socket)) => return Ok(socket),
-            Some(Err(error)) => failure = error,
-            None => failure = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(failure)
-}
-
-/// Sends small segments at once, and notices peers that have vanished.
-fn prepare(socket: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
-    let (idle, interval, probes) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-    socket.set_tcp_keepalive(&keepalive)
-}
-
-/// Closes with a reset, once the socket is dropped.
-fn reset(socket: &Async<TcpStream>) {
-    // Where that is refused, the connection is gone already.
-    let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
-}
-
-/// Closes without a reset, once the socket is dropped: the system sends what it still holds.
-fn close(socket: &Async<TcpStream>) {
-    // Where that is refused, the connection is gone already.
-    let _ = SockRef::from(socket.get_ref()).set_linger(None);
-}
-
-/// Whether that end of a connection is still there.
-fn check(socket: &Async<TcpStream>) -> io::Result<()> {
-    socket.get_ref().take_error()?.map_or(Ok(()), Err)
 }
 
 /// Carries one direction to its end.
