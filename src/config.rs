@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::door::Door;
 use crate::hub::HubConfig;
 use crate::link::LinkConfig;
 use crate::reliable::Backoff;
@@ -17,6 +18,8 @@ use crate::wire::DATAGRAM_MIN_LIMIT;
 pub struct ServerConfig {
     /// Queues, and the retransmission of pushes.
     pub hub: HubConfig,
+    /// What is spoken at which door, by the door's ordinal; one that is not listed speaks frames, without a limit.
+    pub doors: Vec<Door>,
     /// The simulated network that datagrams come in through; on streams only its losses hold, of tagged requests. Default:
     /// a perfect one.
     pub link_in: LinkConfig,
@@ -45,6 +48,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             hub: HubConfig::default(),
+            doors: Vec::new(),
             link_in: LinkConfig::perfect(),
             link_out: LinkConfig::perfect(),
             seed: 0,

@@ -53,11 +53,12 @@
 //!
 //! The modules, in the order in which a datagram meets them: [`net`] sockets, [`service`] the seam, [`server`], [`link`]
 //! loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
-//! clock; [`lab`] experiments with them; [`config`], [`cli`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
+//! clock; [`lab`] experiments with them; [`config`], [`door`], [`cli`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
 
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod door;
 pub mod error;
 pub mod escape;
 pub mod hub;

@@ -14,7 +14,7 @@
 //!    still comes for a bounded time, and close it.
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -22,11 +22,47 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+/// Which of a server's listening sockets, by its ordinal among all of them: what it speaks is in
+/// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
+pub type DoorId = usize;
+
+/// Where a stream connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The door it knocked on.
+    pub door: DoorId,
+    /// Who knocked.
+    pub from: Remote,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remote {
+    /// An internet address and port.
+    Ip(SocketAddr),
+    /// A process of this machine, through a UNIX socket: its effective user and group when it connected (SO_PEERCRED).
+    Unix {
+        /// The user's number.
+        uid: u32,
+        /// The group's number.
+        gid: u32,
+    },
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => write!(f, "{addr}"),
+            Self::Unix { uid, gid } => write!(f, "unix uid {uid} gid {gid}"),
+        }
+    }
+}
+
 /// A peer that sends datagrams: which of the server's sockets it knocked on, and its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    /// The ordinal of the server's datagram socket.
-    pub door: usize,
+    /// The door it knocked on.
+    pub door: DoorId,
     /// The address that the datagrams come from.
     pub addr: SocketAddr,
 }
@@ -49,6 +85,8 @@ pub struct Flow {
     pub reading: bool,
     /// Nothing will follow: close it once everything is written.
     pub closing: bool,
+    /// Input that came in waits for its turn: a connection whose peer has ended its side is kept until it had it.
+    pub busy: bool,
 }
 
 /// The half of a service that belongs to one connection and is called without the lock.
@@ -66,7 +104,7 @@ pub trait Service: Send + Debug {
     type Conn: Intake;
 
     /// A stream connection was accepted.
-    fn opened(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> Self::Conn;
+    fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> Self::Conn;
 
     /// A connection's [`Intake`] has made a batch.
     fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch);

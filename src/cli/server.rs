@@ -200,6 +200,7 @@ impl Args {
         };
         let config = ServerConfig {
             hub,
+            doors: Vec::new(),
             link_in,
             link_out,
             seed: self.seed.unwrap_or(drawn),

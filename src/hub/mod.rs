@@ -11,10 +11,12 @@ use slab::Slab;
 
 use crate::error::Refusal;
 use crate::reliable::{PushTimeouts, Pushes, Replies};
+use crate::service::Origin;
 use crate::wire::Token;
 
 pub mod name;
 pub mod queue;
+pub mod rate;
 mod requests;
 pub mod rooms;
 pub mod session;
@@ -22,7 +24,7 @@ pub mod session;
 use name::{ClashKey, FoldKey, Name};
 use queue::{Push, SendQueue};
 use rooms::Rooms;
-pub use session::{DatagramPath, Path, Session, SessionKey};
+pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -86,14 +88,16 @@ pub struct HubStats {
 pub struct Opening {
     /// The name it wants.
     pub name: Name,
-    /// Whether its REG was tagged.
-    pub tagged: bool,
+    /// How it is spoken to.
+    pub form: Form,
     /// Its token, drawn for it alone.
     pub token: Token,
     /// The nonce of its REG.
     pub nonce: Option<Token>,
     /// Where it is.
     pub path: Path,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// All sessions and rooms.
@@ -188,11 +192,12 @@ impl Hub {
         let pushes = Pushes::new(self.config.push_timeouts);
         Session {
             name: opening.name,
-            tagged: opening.tagged,
+            form: opening.form,
             token: opening.token,
             nonce: opening.nonce,
             newest_reg: 0,
             path: opening.path,
+            origin: opening.origin,
             rooms: Vec::new(),
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
@@ -318,10 +323,11 @@ impl Hub {
         self.wake(key);
     }
 
-    /// The session is carried by `path` from now on: what is unacknowledged is sent again there.
-    pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path) {
+    /// The session is carried by `path`, and comes from `origin`, from now on: what is unacknowledged is sent again there.
+    pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         let Some(session) = self.get_mut(key) else { return };
         session.path = path;
+        session.origin = origin;
         match path {
             Path::Stream(_) => session.pushes.reattach(),
             Path::Datagram(_) => session.pushes.repeat_all(now),

@@ -15,8 +15,13 @@ pub const FRAME_OVERHEAD: usize = 64;
 /// Something that the server has to tell a session on its own initiative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
-    /// An RCV, encoded once without its tag and shared by all its receivers.
-    Message(Arc<Vec<u8>>),
+    /// A message, encoded once without a tag and shared by all receivers of the same [`Form`](super::Form).
+    Message {
+        /// An RCV, or a line of text with its end.
+        bytes: Arc<Vec<u8>>,
+        /// Its sender was told that it is kept; one to a room may still become part of a gap.
+        is_direct: bool,
+    },
     /// So many messages were dropped here.
     Gap(u64),
     /// The session ends; the last push.
@@ -27,7 +32,7 @@ impl Push {
     /// The bytes that this push is counted as.
     pub fn cost(&self) -> usize {
         match self {
-            Self::Message(frame) => frame.len() + FRAME_OVERHEAD,
+            Self::Message { bytes, .. } => bytes.len() + FRAME_OVERHEAD,
             Self::Gap(_) | Self::Bye => 0,
         }
     }
@@ -35,10 +40,10 @@ impl Push {
     /// Appends the frame, tagged with `id` or as asio_chatserver's clients know it.
     pub fn encode(&self, id: Option<Id>, out: &mut Vec<u8>) {
         match (self, id) {
-            (Self::Message(frame), None) => out.extend_from_slice(frame),
-            (Self::Message(frame), Some(id)) => {
+            (Self::Message { bytes, .. }, None) => out.extend_from_slice(bytes),
+            (Self::Message { bytes, .. }, Some(id)) => {
                 encode_tag(id, out);
-                out.extend_from_slice(frame);
+                out.extend_from_slice(bytes);
             }
             (Self::Gap(count), None) => encode_rcv(b"*", missed(*count).as_bytes(), out),
             (Self::Gap(count), Some(id)) => {
@@ -80,7 +85,7 @@ impl SendQueue {
 
     /// The messages that wait.
     pub fn messages(&self) -> usize {
-        self.items.iter().filter(|push| matches!(push, Push::Message(_))).count()
+        self.items.iter().filter(|push| matches!(push, Push::Message { .. })).count()
     }
 
     /// Appends a push. Whether there is room is the hub's to decide.
@@ -110,7 +115,7 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> Push {
-        Push::Message(Arc::new(text.as_bytes().to_vec()))
+        Push::Message { bytes: Arc::new(text.as_bytes().to_vec()), is_direct: false }
     }
 
     #[test]

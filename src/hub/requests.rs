@@ -29,7 +29,7 @@ impl Hub {
             .flatten()
             .ok_or(Refusal::NoSuchClient)?;
         let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
-        let message = encode_message(sender.name.as_str().as_bytes(), body);
+        let message = encode_message(sender.name.as_str().as_bytes(), body, true);
         if !self.get(to).is_some_and(|session| message.fits(session)) {
             return Err(Refusal::TooLong);
         }
@@ -45,7 +45,7 @@ impl Hub {
         let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten();
         let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?;
         let from_room = format!("{}{}", sender.name.as_str(), room.name().as_str());
-        let message = encode_message(from_room.as_bytes(), body);
+        let message = encode_message(from_room.as_bytes(), body, false);
         let others: Vec<SessionKey> =
             room.members().iter().copied().filter(|member| *member != from).collect();
         for member in others {
@@ -122,12 +122,12 @@ impl Message {
     }
 }
 
-fn encode_message(sender: &[u8], body: &[u8]) -> Message {
+fn encode_message(sender: &[u8], body: &[u8], is_direct: bool) -> Message {
     let mut frame = Vec::with_capacity(sender.len() + body.len() + 32);
     encode_rcv(sender, body, &mut frame);
     // " sender 0001 body"
     let payload_len = sender.len() + body.len() + 7;
-    Message { frame_len: frame.len(), payload_len, push: Push::Message(Arc::new(frame)) }
+    Message { frame_len: frame.len(), payload_len, push: Push::Message { bytes: Arc::new(frame), is_direct } }
 }
 
 /// Joins `total` names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.

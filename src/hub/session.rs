@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::name::{FoldKey, Name};
 use super::queue::{Push, SendQueue};
 use crate::reliable::{Pushes, Replies};
-use crate::service::{ConnId, Peer};
+use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 
 /// Names a session for as long as the hub lives; never given twice.
@@ -16,6 +16,17 @@ use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 pub struct SessionKey {
     pub(super) slot: usize,
     pub(super) serial: u64,
+}
+
+/// How a session is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Its REG was tagged: numbered, acknowledged pushes.
+    Tagged,
+    /// Its REG was not: asio_chatserver's protocol, each push once.
+    Untagged,
+    /// In lines of text, each push once.
+    Lines,
 }
 
 /// The way to a session.
@@ -48,8 +59,8 @@ const SHORT_HEAD: usize = 8;
 pub struct Session {
     /// The name it is found by.
     pub name: Name,
-    /// Whether it registered with a tag: numbered, acknowledged pushes. Otherwise asio_chatserver's protocol.
-    pub tagged: bool,
+    /// How it is spoken to.
+    pub form: Form,
     /// What proves that a datagram or a resume is of this session.
     pub token: Token,
     /// The nonce that opened it.
@@ -58,6 +69,8 @@ pub struct Session {
     pub newest_reg: u64,
     /// Where it is.
     pub path: Path,
+    /// Where it came from, when it registered or was last taken up.
+    pub origin: Origin,
     /// The rooms it is in, in the order joined.
     pub rooms: Vec<FoldKey>,
     /// Which requests were executed.
@@ -87,18 +100,18 @@ impl Session {
 
     /// The messages that were promised and are not known to have arrived.
     pub fn undelivered(&self) -> usize {
-        let sent = self.pushes.unacknowledged().filter(|push| matches!(push, Push::Message(_)));
+        let sent = self.pushes.unacknowledged().filter(|push| matches!(push, Push::Message { .. }));
         self.queue.messages() + sent.count()
     }
 
     /// Whether an RCV of `frame_len` bytes with a payload of `payload_len` can ever be sent to this session.
     pub(super) fn fits(&self, frame_len: usize, payload_len: usize) -> bool {
-        if !self.tagged && payload_len > SHORT_LENGTH_MAX {
+        if self.form == Form::Untagged && payload_len > SHORT_LENGTH_MAX {
             return false;
         }
         match self.path {
             Path::Stream(_) => true,
-            Path::Datagram(DatagramPath { limit, .. }) if self.tagged => {
+            Path::Datagram(DatagramPath { limit, .. }) if self.form == Form::Tagged => {
                 PREFIX_LEN + TAG_MAX + frame_len <= limit
             }
             Path::Datagram(DatagramPath { limit, .. }) => frame_len <= limit,
@@ -132,7 +145,7 @@ impl Session {
 
     /// Appends the next datagram of pushes; `None` when nothing waits or the window is full.
     pub(super) fn next_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        if !self.tagged {
+        if self.form != Form::Tagged {
             return self.send_queued(now, out);
         }
         let start = out.len();
@@ -151,7 +164,7 @@ impl Session {
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let push = self.queue.pop()?;
         let cost = push.cost();
-        if !self.tagged {
+        if self.form != Form::Tagged {
             push.encode(None, out);
             return Some(cost);
         }

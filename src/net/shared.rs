@@ -1,7 +1,7 @@
 //! What is under the lock: the service, and who writes to which connection.
 
 use std::collections::HashMap;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,15 @@ use async_io::Async;
 
 use super::engine::TURN;
 use super::stream::{Link, Mode, Socket, Write, Written};
-use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
 use crate::timers::Timers;
 
 /// How long a connection that is to be closed, or whose peer has closed its side, has for each piece of what is still
 /// to be written.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How long the service may take for the last input of a connection whose peer has closed its side.
+const LAST_INPUT: Duration = Duration::from_secs(60);
 
 /// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
 /// overtake them.
@@ -44,6 +47,10 @@ struct Entry {
     again: bool,
     /// Nothing more is read from it.
     ended: bool,
+    /// What was read from it waits for its turn in the service.
+    busy: bool,
+    /// When a connection whose peer has closed its side is given up although it is busy.
+    last_input: Option<Instant>,
     parting: Parting,
 }
 
@@ -101,14 +108,21 @@ impl<S: Service> Shared<S> {
         &mut self,
         now: Instant,
         socket: Async<Socket>,
-        addr: SocketAddr,
+        origin: Origin,
     ) -> (Arc<Link>, S::Conn, Work) {
         self.newest += 1;
         let id = ConnId(self.newest);
-        let intake = self.service.opened(now, id, addr);
+        let intake = self.service.opened(now, id, origin);
         let link = Arc::new(Link::new(id, socket));
-        let entry =
-            Entry { link: link.clone(), writing: false, again: false, ended: false, parting: Parting::Not };
+        let entry = Entry {
+            link: link.clone(),
+            writing: false,
+            again: false,
+            ended: false,
+            busy: false,
+            last_input: None,
+            parting: Parting::Not,
+        };
         self.conns.insert(id, entry);
         (link, intake, self.collect(now))
     }
@@ -216,6 +230,7 @@ impl<S: Service> Shared<S> {
     fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         entry.link.allow_reading(flow.reading);
+        entry.busy = flow.busy;
         if flow.closing && entry.parting == Parting::Not {
             entry.parting = Parting::Closing;
             entry.link.set_mode(Mode::Discarding);
@@ -226,7 +241,10 @@ impl<S: Service> Shared<S> {
     /// Everything is written: what was to come after that comes now.
     fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
-        if entry.ended {
+        if entry.ended && entry.busy {
+            let until = *entry.last_input.get_or_insert_with(|| now + LAST_INPUT);
+            self.deadlines.set(conn, Some(until));
+        } else if entry.ended {
             self.end(now, conn, work);
         } else if entry.parting == Parting::Closing {
             entry.parting = Parting::Shut;

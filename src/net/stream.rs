@@ -14,7 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 use super::engine::Core;
 use super::rt;
 use super::throttle::Throttle;
-use crate::service::{ConnId, Intake, Service};
+use crate::service::{ConnId, Intake, Origin, Remote, Service};
 
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;
@@ -223,7 +223,8 @@ fn welcome<S: Service + 'static>(core: &Arc<Core<S>>, socket: Async<Socket>, add
     if let Err(error) = prepare(socket.get_ref()) {
         log::debug!("{addr}: {error}");
     }
-    let (link, intake, work) = core.with(|shared, now| shared.open(now, socket, addr));
+    let (link, intake, work) =
+        core.with(|shared, now| shared.open(now, socket, Origin { door: 0, from: Remote::Ip(addr) }));
     log::debug!("{addr}: connection {}", link.id.0);
     let core = core.clone();
     core.clone().spawn(async move {

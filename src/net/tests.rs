@@ -13,7 +13,7 @@ use super::rt;
 use super::shared::{Outcome, Shared, Work};
 use super::stream::{Link, Progress};
 use super::{Engine, Listen};
-use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -38,7 +38,7 @@ impl Intake for Verbatim {
 impl Service for Everybody {
     type Conn = Verbatim;
 
-    fn opened(&mut self, _now: Instant, conn: ConnId, _addr: SocketAddr) -> Verbatim {
+    fn opened(&mut self, _now: Instant, conn: ConnId, _origin: Origin) -> Verbatim {
         self.queues.insert(conn, Vec::new());
         Verbatim
     }
@@ -73,7 +73,7 @@ impl Service for Everybody {
 
     fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
         out.append(self.queues.get_mut(&conn).expect("named again after it was closed"));
-        Flow { more: false, reading: !self.closing, closing: self.closing }
+        Flow { more: false, reading: !self.closing, closing: self.closing, busy: false }
     }
 
     fn is_reading(&self, _conn: ConnId) -> bool {
@@ -105,7 +105,9 @@ fn shared(connections: usize) -> (Shared<Everybody>, Vec<Arc<Link>>, Vec<TcpStre
         peer.set_read_timeout(Some(SOON)).unwrap();
         peers.push(peer);
         let (socket, addr) = listener.accept().unwrap();
-        links.push(shared.open(rt::now(), Async::new(socket).unwrap(), addr).0);
+        links.push(
+            shared.open(rt::now(), Async::new(socket).unwrap(), Origin { door: 0, from: Remote::Ip(addr) }).0,
+        );
     }
     (shared, links, peers)
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::requests::{Answer, encode_answer};
 use super::{Owner, Server};
 use crate::error::Refusal;
-use crate::hub::{DatagramPath, Path, SessionKey};
-use crate::service::{Peer, Transmit};
+use crate::hub::{DatagramPath, Form, Path, SessionKey};
+use crate::service::{Origin, Peer, Remote, Transmit};
 use crate::wire::{
     DATAGRAM_MIN_LIMIT, Datagram, Frame, PREFIX_LEN, RegArgs, Token, Verb, encode_args, encode_prefix,
 };
@@ -67,7 +67,7 @@ impl Server {
     /// Executes everything in a datagram of a session.
     fn handle_session(&mut self, now: Instant, key: SessionKey, size: usize, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get_mut(key) else { return };
-        let token = session.tagged.then_some(session.token);
+        let token = (session.form == Form::Tagged).then_some(session.token);
         let Path::Datagram(path) = &mut session.path else { return };
         path.heard = now;
         path.limit = path.limit.max(size.min(self.config.max_datagram));
@@ -114,7 +114,7 @@ impl Server {
                     return self.challenge(now, from, Some(cookie), Some(frame), name, nonce);
                 }
                 let path = self.path_to(now, from);
-                self.register(now, frame, path).map(|(key, _)| self.token_of(key))
+                self.register(now, frame, path, from.origin()).map(|(key, _)| self.token_of(key))
             }
         };
         self.answer_stranger(from, |out| {
@@ -164,7 +164,7 @@ impl Server {
         let ip = from.peer.addr.ip().to_canonical();
         let registered = if self.config.bare_udp.iter().any(|net| net.contains(&ip)) {
             let path = self.path_to(now, from);
-            self.register(now, frame, path).map(|(key, _)| key)
+            self.register(now, frame, path, from.origin()).map(|(key, _)| key)
         } else {
             Err(Refusal::NotProven)
         };
@@ -194,6 +194,12 @@ impl Server {
 struct Stranger {
     peer: Peer,
     size: usize,
+}
+
+impl Stranger {
+    fn origin(&self) -> Origin {
+        Origin { door: self.peer.door, from: Remote::Ip(self.peer.addr) }
+    }
 }
 
 /// What the cookie of a REG has to prove beside the address.

@@ -12,15 +12,15 @@
 //! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
+use crate::door::Door;
 use crate::hub::{Hub, Path, SessionKey};
 use crate::link::{Direction, Flows};
-use crate::service::{ConnId, Flow, Peer, Service, Transmit};
+use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::timers::Timers;
 use crate::wire::Token;
 
@@ -195,6 +195,11 @@ impl Server {
             && self.is_quiet_outward()
     }
 
+    /// What is spoken at a door.
+    fn door(&self, id: DoorId) -> Option<&Door> {
+        self.config.doors.get(id)
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
@@ -216,9 +221,9 @@ impl Server {
     }
 
     /// `path` carries the session from now on; an older connection is told so.
-    fn take_up(&mut self, now: Instant, key: SessionKey, path: Path) {
+    fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         let older = self.hub.get(key).map(|session| session.path);
-        self.hub.take_up(now, key, path);
+        self.hub.take_up(now, key, path, origin);
         if let Some(Path::Stream(Some(conn))) = older
             && older != Some(path)
         {
@@ -300,8 +305,8 @@ impl Server {
 impl Service for Server {
     type Conn = StreamIntake;
 
-    fn opened(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
-        self.open_stream(now, conn, addr)
+    fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
+        self.open_stream(now, conn, origin)
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {

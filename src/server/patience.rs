@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::stream::Held;
 use super::{Owner, Server};
 use crate::service::ConnId;
 use crate::wire::{Partial, Verb, encode_args};
@@ -68,11 +69,25 @@ impl Server {
             Patience::Until { deadline, .. } => Some(deadline),
             Patience::Idle | Patience::Stopped { .. } => None,
         };
-        let deadline = if state.closing { None } else { [register, frame].into_iter().flatten().min() };
+        let held = match state.held {
+            Some(Held::Until(at)) => Some(at),
+            Some(Held::ByReaders) | None => None,
+        };
+        let deadline = if state.closing { None } else { [register, frame, held].into_iter().flatten().min() };
         self.timers.set(Owner::Conn(conn), deadline);
     }
 
+    /// Goes on with what a connection has sent, if the time that it was held for is over.
+    fn release(&mut self, now: Instant, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if matches!(state.held, Some(Held::Until(at)) if at <= now) {
+            state.held = None;
+            self.go_on(now, conn);
+        }
+    }
+
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
+        self.release(now, conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let frame_late = matches!(state.patience, Patience::Until { deadline, .. } if deadline <= now);
         let silent = state.session.is_none() && state.heard + self.config.register_timeout <= now;
@@ -80,7 +95,7 @@ impl Server {
             return self.arm_conn(conn);
         }
         let why = if frame_late { "frame not finished in time" } else { "not registered in time" };
-        log::debug!("{}: {why}", state.addr);
+        log::debug!("{}: {why}", state.origin.from);
         encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
         self.part(conn);
     }

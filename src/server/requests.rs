@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::{Nonce, Server};
 use crate::error::Refusal;
 use crate::hub::name::Name;
-use crate::hub::{Opening, Path, SessionKey};
+use crate::hub::{Form, Opening, Path, SessionKey};
 use crate::reliable::Seen;
+use crate::service::Origin;
 use crate::wire::{Frame, Id, RegArgs, SHORT_LENGTH_MAX, SndArgs, Token, Verb, encode_args, parse_ranges};
 
 /// What became of a request: the payload of its ACK, leading space included, or why it did not happen.
@@ -145,16 +146,17 @@ impl Server {
         now: Instant,
         frame: &Frame<'_>,
         path: Path,
+        origin: Origin,
     ) -> Result<(SessionKey, bool), Refusal> {
         let tagged = frame.id.is_some();
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
-            RegArgs::Name(name) => self.open(frame, name, None, path).map(|key| (key, true)),
+            RegArgs::Name(name) => self.open(frame, name, None, path, origin).map(|key| (key, true)),
             RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
-                None => self.open(frame, name, Some(nonce), path).map(|key| (key, true)),
+                None => self.open(frame, name, Some(nonce), path, origin).map(|key| (key, true)),
                 Some(Nonce::Spent) => Err(Refusal::SessionGone),
                 Some(Nonce::Opened(key)) => self.opened_before(*key, name),
             },
-            RegArgs::Resume { name, token } if tagged => self.resume(now, frame, name, token, path),
+            RegArgs::Resume { name, token } if tagged => self.resume(now, frame, name, token, path, origin),
             RegArgs::Open { .. } | RegArgs::Resume { .. } => Err(Refusal::Malformed),
         }
     }
@@ -165,6 +167,7 @@ impl Server {
         name: &[u8],
         nonce: Option<Token>,
         path: Path,
+        origin: Origin,
     ) -> Result<SessionKey, Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
@@ -174,7 +177,8 @@ impl Server {
             return Err(Refusal::ServerFull);
         }
         let (token, tagged) = (self.secrets.token(), frame.id.is_some());
-        let key = self.hub.open(Opening { name, tagged, token, nonce, path })?;
+        let form = if tagged { Form::Tagged } else { Form::Untagged };
+        let key = self.hub.open(Opening { name, form, token, nonce, path, origin })?;
         if tagged {
             self.by_token.insert(token, key);
         }
@@ -215,6 +219,7 @@ impl Server {
         name: &[u8],
         token: Token,
         path: Path,
+        origin: Origin,
     ) -> Result<(SessionKey, bool), Refusal> {
         let key = self.by_token.get(&token).copied().ok_or(Refusal::SessionGone)?;
         let session = self.hub.get(key).ok_or(Refusal::SessionGone)?;
@@ -229,7 +234,7 @@ impl Server {
             Seen::Repeat(_) => self.totals.repeats += 1,
             Seen::New if id.get() > session.newest_reg => {
                 self.registered(key, frame);
-                self.take_up(now, key, path);
+                self.take_up(now, key, path, origin);
                 return Ok((key, true));
             }
             Seen::New => {}
@@ -251,15 +256,18 @@ impl Server {
                 }
             }
             RegArgs::Resume { name, token } => {
-                let same = self.hub.get(key).is_some_and(|session| session.tagged && session.token == token);
+                let same = self
+                    .hub
+                    .get(key)
+                    .is_some_and(|session| session.form == Form::Tagged && session.token == token);
                 if !same || !self.is_name_of(key, name) {
                     return Err(Refusal::AlreadyRegistered);
                 }
                 let newest = frame.id.map_or(0, Id::get);
                 if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg) {
                     session.newest_reg = newest;
-                    let path = session.path;
-                    self.hub.take_up(now, key, path);
+                    let (path, origin) = (session.path, session.origin);
+                    self.hub.take_up(now, key, path, origin);
                 }
                 Ok(self.token_of(key))
             }

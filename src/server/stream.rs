@@ -3,7 +3,6 @@
 //! How bytes become batches is in `intake`, how long an unfinished frame may take in `patience`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::intake::{Batch, StreamIntake};
@@ -11,8 +10,8 @@ use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
 use super::{Owner, Server};
 use crate::error::Refusal;
-use crate::hub::{Path, SessionKey};
-use crate::service::{ConnId, Flow};
+use crate::hub::{Form, Path, SessionKey};
+use crate::service::{ConnId, Flow, Origin};
 use crate::wire::{Frame, Verb, encode_args};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
@@ -24,17 +23,28 @@ const ANSWERS_ENOUGH: usize = 64 << 10;
 /// An unfinished frame of which no more than this has come is kept whatever else is.
 const SHORT_INPUT: usize = 64 << 10;
 
+/// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It has said as much as it may until then.
+    Until(Instant),
+    /// Somebody it talks to reads too slowly.
+    ByReaders,
+}
+
 /// What the server knows of a stream connection.
 #[derive(Debug)]
 pub(super) struct StreamConn {
-    pub(super) addr: SocketAddr,
+    pub(super) origin: Origin,
     pub(super) session: Option<SessionKey>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     /// The bytes held of a frame that is not whole.
     buffered: usize,
-    /// What came in and is not executed yet, because the answers to what came before it wait. Empty unless they do.
+    /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
     backlog: VecDeque<Batch>,
+    /// Why nothing more is executed for now.
+    pub(super) held: Option<Held>,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -44,14 +54,15 @@ pub(super) struct StreamConn {
 }
 
 impl StreamConn {
-    fn new(now: Instant, addr: SocketAddr, flow: u64) -> Self {
+    fn new(now: Instant, origin: Origin, flow: u64) -> Self {
         Self {
-            addr,
+            origin,
             session: None,
             answers: Vec::new(),
             closing: false,
             buffered: 0,
             backlog: VecDeque::new(),
+            held: None,
             woken: false,
             flow,
             answers_sent: 0,
@@ -61,7 +72,7 @@ impl StreamConn {
     }
 
     pub(super) fn is_reading(&self) -> bool {
-        !self.closing && self.has_room()
+        !self.closing && self.has_room() && self.held.is_none()
     }
 
     fn has_room(&self) -> bool {
@@ -71,11 +82,11 @@ impl StreamConn {
 
 /// Input.
 impl Server {
-    pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
+    pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
         let flow = self.flow_of(conn);
         // Every connection's half counts from one beginning.
         self.incoming.verdicts.begin(now);
-        self.conns.insert(conn, StreamConn::new(now, addr, flow));
+        self.conns.insert(conn, StreamConn::new(now, origin, flow));
         if self.is_draining() {
             self.part(conn);
         }
@@ -120,13 +131,20 @@ impl Server {
             if state.closing {
                 // What comes behind a goodbye is nobody's business, be it well-formed or not.
                 state.backlog.clear();
-            } else if !state.has_room() {
+            } else if !state.is_reading() {
                 return state.backlog.push_front(batch);
             } else if let Some(malformed) = batch.broken {
                 self.totals.malformed += 1;
                 self.break_stream(conn, &malformed.to_string());
             }
         }
+    }
+
+    /// Goes on with what a connection has sent, now that what held it is gone.
+    pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
+        self.work_off(now, conn);
+        self.drained_stream(now, conn);
+        self.wake_conn(conn);
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
@@ -159,7 +177,10 @@ impl Server {
     }
 
     fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer {
-        let (key, moved) = self.register(now, frame, Path::Stream(Some(conn)))?;
+        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
+            return Err(Refusal::RegisterFirst);
+        };
+        let (key, moved) = self.register(now, frame, Path::Stream(Some(conn)), origin)?;
         if moved && let Some(state) = self.conns.get_mut(&conn) {
             state.session = Some(key);
         }
@@ -182,7 +203,7 @@ impl Server {
     /// Says what was wrong, then goodbye, then closes.
     fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        log::debug!("{}: cut off: {why}", state.addr);
+        log::debug!("{}: cut off: {why}", state.origin.from);
         encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
         self.part(conn);
     }
@@ -217,11 +238,11 @@ impl Server {
         self.timers.set(Owner::Conn(conn), None);
         let Some(key) = state.session else { return };
         let Some(session) = self.hub.get_mut(key) else { return };
-        if !session.tagged || session.has_said_bye() || self.draining.is_some() {
+        if session.form != Form::Tagged || session.has_said_bye() || self.draining.is_some() {
             self.end_session(now, key);
             return;
         }
-        log::debug!("{}: {} lingers", state.addr, session.name);
+        log::debug!("{}: {} lingers", state.origin.from, session.name);
         session.path = Path::Stream(None);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
     }
@@ -246,7 +267,7 @@ impl Server {
 
     pub(super) fn fill_stream(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
         let Some(state) = self.conns.get_mut(&conn) else {
-            return Flow { more: false, reading: false, closing: true };
+            return Flow { more: false, reading: false, closing: true, busy: false };
         };
         if out.is_empty() {
             std::mem::swap(out, &mut state.answers);
@@ -270,6 +291,7 @@ impl Server {
             more: more || state.is_some_and(|state| !state.answers.is_empty()),
             reading: state.is_some_and(StreamConn::is_reading),
             closing: state.is_none_or(|state| state.closing),
+            busy: state.is_some_and(|state| !state.closing && !state.backlog.is_empty()),
         }
     }
 
@@ -279,7 +301,8 @@ impl Server {
 
     /// The server's BYE is out: an untagged session is over, a tagged one as soon as it has acknowledged it.
     fn finish_bye(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
-        let over = self.hub.get(key).is_some_and(|s| s.has_said_bye() && (!s.tagged || s.is_settled()));
+        let over =
+            self.hub.get(key).is_some_and(|s| s.has_said_bye() && (s.form != Form::Tagged || s.is_settled()));
         if over {
             self.end_session(now, key);
             if let Some(state) = self.conns.get_mut(&conn) {

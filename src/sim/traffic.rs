@@ -12,7 +12,7 @@ use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
 use crate::server::{Executions, StreamIntake};
-use crate::service::{ConnId, Intake, Peer, Service};
+use crate::service::{ConnId, Intake, Origin, Peer, Remote, Service};
 
 /// A stream connection between one client and the server.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Sim {
         }
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let intake = self.server.opened(self.now, conn, node.addr);
+        let intake = self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) });
         node.pipe = Some(Pipe { conn, intake, up: VecDeque::new(), down: VecDeque::new(), closing: false });
         node.client.handle_connected(self.now);
     }

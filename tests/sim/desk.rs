@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, Intake, Peer, Service};
+use sayagain::service::{ConnId, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -49,7 +49,7 @@ impl Desk {
         let conn = self.next;
         self.next += 1;
         let addr = SocketAddr::from(([10, 0, 0, 1], 1_000));
-        let intake = self.server.opened(self.now, ConnId(conn), addr);
+        let intake = self.server.opened(self.now, ConnId(conn), Origin { door: 0, from: Remote::Ip(addr) });
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();

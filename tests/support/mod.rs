@@ -25,7 +25,7 @@ use sayagain::config::ServerConfig;
 use sayagain::link::{LinkConfig, LossModel};
 use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
-use sayagain::service::{ConnId, Intake as _, Peer, Service};
+use sayagain::service::{ConnId, Intake as _, Origin, Peer, Remote, Service};
 use sayagain::units::Probability;
 
 /// How long a turn without any input may take; the longest that the server overlooks anything.
@@ -260,7 +260,7 @@ impl Engine {
         stream.set_nonblocking(true).unwrap();
         let id = ConnId(self.next);
         self.next += 1;
-        let intake = self.server.opened(now, id, addr);
+        let intake = self.server.opened(now, id, Origin { door: 0, from: Remote::Ip(addr) });
         let (more, reading, closing, shut) = (false, true, false, false);
         self.conns.insert(id, Conn { stream, intake, unsent: Vec::new(), more, reading, closing, shut });
         self.fill(now, id);

@@ -19,7 +19,7 @@ use crate::net::trial::Wire;
 use crate::net::{Engine, Listen, ListenError};
 use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
-use crate::service::{ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
 use crate::wire::Verb;
 
 /// How often a session is opened that a policy gives up before it begins.
@@ -168,8 +168,8 @@ impl Service for Watched {
         }
     }
 
-    fn opened(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> StreamIntake {
-        self.server.opened(now, conn, addr)
+    fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
+        self.server.opened(now, conn, origin)
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Intake>::Batch) {
