@@ -45,8 +45,7 @@ impl FromStr for Rate {
             let (slot, number) = if is_count {
                 (&mut rate.messages, amount.parse().ok())
             } else {
-                let size = amount.parse::<ByteSize>().ok();
-                (&mut rate.bytes, size.and_then(|size| u32::try_from(size.get()).ok()))
+                (&mut rate.bytes, bytes(amount))
             };
             let number = number.and_then(NonZeroU32::new).ok_or_else(wrong)?;
             if slot.replace(number).is_some() {
@@ -55,6 +54,13 @@ impl FromStr for Rate {
         }
         Ok(rate)
     }
+}
+
+/// `100B`, or a size with a larger unit.
+fn bytes(amount: &str) -> Option<u32> {
+    let plain = amount.strip_suffix('B').filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let size: ByteSize = plain.unwrap_or(amount).parse().ok()?;
+    u32::try_from(size.get()).ok()
 }
 
 impl fmt::Display for Rate {
