@@ -1,5 +1,8 @@
 //! Which addresses a server listens on, and the sockets there.
 
+mod parameters;
+pub mod url;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
