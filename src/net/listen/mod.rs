@@ -1,37 +1,34 @@
 //! Which addresses a server listens on, and the sockets there.
-
-mod parameters;
-pub mod url;
+//!
+//! ```text
+//! url         a door as it is typed, parsed and printed
+//! parameters  its options
+//! inet        sockets on the addresses of a host
+//! unix        a socket in the file system
+//! doors       all that a server listens on, in order
+//! ```
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-
-use socket2::{Domain, Protocol, Socket, Type};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::escape::escape_short;
 
+mod doors;
+mod inet;
+mod parameters;
+pub(super) mod unix;
+pub mod url;
+
+pub use doors::Doors;
+pub(super) use doors::Listening;
+pub use inet::{Bound, Listen};
+pub use unix::SocketFileError;
+pub use url::ListenUrl;
+
 /// Connections that the kernel keeps until they are accepted; it takes its own limit where that is less.
 const BACKLOG: i32 = 4_096;
-
-/// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less.
-const DATAGRAM_BUFFER: usize = 4 << 20;
-
-/// How often a free port is looked for that all sockets can share.
-const PORT_ATTEMPTS: usize = 32;
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// A name or an address; every address that it stands for is listened on.
-    pub host: String,
-    /// 0 takes a free one, the same for all sockets.
-    pub port: u16,
-    /// Whether to take TCP connections.
-    pub tcp: bool,
-    /// Whether to take datagrams.
-    pub udp: bool,
-}
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +42,51 @@ pub enum ListenError {
         source: io::Error,
     },
     /// A socket could not be made, or could not have its address.
-    #[error("cannot listen on {endpoint}: {}", explain(.source))]
+    #[error("cannot listen on {place}: {}", explain(.source))]
     Bind {
         /// What was asked for.
-        endpoint: Endpoint,
+        place: Place,
         /// What the system says.
         source: io::Error,
+    },
+    /// A UNIX socket could not have its path.
+    #[error("cannot listen on {place}: {source}")]
+    File {
+        /// What was asked for.
+        place: Place,
+        /// What is in the way.
+        source: SocketFileError,
     },
     /// No port was found that is free on all addresses.
     #[error("found no port that is free for all sockets; name one, or try again")]
     NoCommonPort,
+}
+
+/// Where a socket listens, printed as a URL without parameters: `line://127.0.0.1:50001`, `unix:///run/chat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `tcp`, `udp`, `unix`, `line` or `line+unix`.
+    pub scheme: &'static str,
+    /// Which address.
+    pub address: Address,
+}
+
+/// The address of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An internet address and port.
+    Ip(SocketAddr),
+    /// A path of this machine's.
+    File(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Ip(addr) => write!(f, "{}://{addr}", self.scheme),
+            Address::File(path) => url::write_path(f, self.scheme, path),
+        }
+    }
 }
 
 /// A protocol and an address: `tcp://127.0.0.1:50000`.
@@ -75,6 +107,15 @@ pub enum Scheme {
     Udp,
 }
 
+impl Scheme {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.addr)
@@ -83,160 +124,8 @@ impl fmt::Display for Endpoint {
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
+        f.write_str(self.name())
     }
-}
-
-/// Sockets that listen and are not served yet.
-#[derive(Debug, Default)]
-pub struct Bound {
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) udp: Vec<UdpSocket>,
-    endpoints: Vec<Endpoint>,
-}
-
-impl Bound {
-    /// What listens, in the order in which the host's addresses came.
-    pub fn endpoints(&self) -> &[Endpoint] {
-        &self.endpoints
-    }
-}
-
-impl Listen {
-    /// Binds every address of the host, or none.
-    ///
-    /// An address that this machine does not have is skipped with a warning if there is another.
-    ///
-    /// # Errors
-    ///
-    /// The host is unknown, or an address cannot be bound: in use, forbidden, or none of them on this machine.
-    pub fn bind(&self) -> Result<Bound, ListenError> {
-        let addrs = self.resolve()?;
-        for _ in 0..PORT_ATTEMPTS {
-            match self.bind_all(&addrs) {
-                // The port that was free for the first socket is not for another.
-                Err(ListenError::Bind { source, .. })
-                    if self.port == 0 && source.kind() == io::ErrorKind::AddrInUse => {}
-                result => return result,
-            }
-        }
-        Err(ListenError::NoCommonPort)
-    }
-
-    fn resolve(&self) -> Result<Vec<SocketAddr>, ListenError> {
-        let failed = |source| ListenError::Resolve { host: self.host.clone(), source };
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        for addr in (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)? {
-            if !addrs.contains(&addr) {
-                addrs.push(addr);
-            }
-        }
-        if addrs.is_empty() {
-            return Err(failed(io::Error::other("it has no address")));
-        }
-        Ok(addrs)
-    }
-
-    fn bind_all(&self, addrs: &[SocketAddr]) -> Result<Bound, ListenError> {
-        let mut bound = Bound::default();
-        let mut skipped = Vec::new();
-        for addr in addrs {
-            for scheme in self.schemes() {
-                let port = bound.endpoints.first().map_or(self.port, |first| first.addr.port());
-                let endpoint = Endpoint { scheme, addr: SocketAddr::new(addr.ip(), port) };
-                match bound.add(endpoint) {
-                    Ok(()) => {}
-                    Err(Failure::Absent(source)) => skipped.push(ListenError::Bind { endpoint, source }),
-                    Err(Failure::Refused(source)) => return Err(ListenError::Bind { endpoint, source }),
-                }
-            }
-        }
-        let mut skipped = skipped.into_iter();
-        if bound.endpoints.is_empty()
-            && let Some(first) = skipped.next()
-        {
-            return Err(first);
-        }
-        skipped.for_each(|error| log::warn!("{error}; skipped"));
-        Ok(bound)
-    }
-
-    fn schemes(&self) -> impl Iterator<Item = Scheme> {
-        [(self.tcp, Scheme::Tcp), (self.udp, Scheme::Udp)]
-            .into_iter()
-            .filter_map(|(wanted, scheme)| wanted.then_some(scheme))
-    }
-}
-
-/// Why a socket is not there.
-enum Failure {
-    /// This machine has no such address, or no addresses of that family.
-    Absent(io::Error),
-    /// Anything else.
-    Refused(io::Error),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::AddrNotAvailable => Self::Absent(error),
-            _ => Self::Refused(error),
-        }
-    }
-}
-
-impl Bound {
-    fn add(&mut self, endpoint: Endpoint) -> Result<(), Failure> {
-        let addr = match endpoint.scheme {
-            Scheme::Tcp => {
-                let listener = listen_tcp(endpoint.addr)?;
-                let addr = listener.local_addr()?;
-                self.tcp.push(listener);
-                addr
-            }
-            Scheme::Udp => {
-                let socket = bind_udp(endpoint.addr)?;
-                let addr = socket.local_addr()?;
-                self.udp.push(socket);
-                addr
-            }
-        };
-        self.endpoints.push(Endpoint { addr, ..endpoint });
-        Ok(())
-    }
-}
-
-fn listen_tcp(addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let socket = open(addr.ip(), Type::STREAM, Protocol::TCP)?;
-    // So that a server can be started again while connections of the last are still being forgotten.
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn bind_udp(addr: SocketAddr) -> Result<UdpSocket, Failure> {
-    let socket = open(addr.ip(), Type::DGRAM, Protocol::UDP)?;
-    // Bursts wait in the kernel; with less than asked for, more of them are lost and said again.
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
-    socket.bind(&addr.into())?;
-    Ok(socket.into())
-}
-
-fn open(ip: IpAddr, kind: Type, protocol: Protocol) -> Result<Socket, Failure> {
-    let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    // Where a family is switched off, its sockets cannot even be made; IPv4 there is always.
-    let absent = |error| if ip.is_ipv6() { Failure::Absent(error) } else { Failure::Refused(error) };
-    let socket = Socket::new(domain, kind, Some(protocol)).map_err(absent)?;
-    if ip.is_ipv6() {
-        // So that both families can have the same port.
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
 }
 
 /// What the system says, and what to do about it.
@@ -248,77 +137,5 @@ fn explain(error: &io::Error) -> String {
             "permission denied; ports below 1024 are for privileged programs, take a higher one".to_owned()
         }
         _ => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listen(host: &str, port: u16) -> Listen {
-        Listen { host: host.to_owned(), port, tcp: true, udp: true }
-    }
-
-    #[test]
-    fn a_free_port_is_the_same_for_tcp_and_udp_on_all_addresses() {
-        let bound = listen("localhost", 0).bind().unwrap();
-        let port = bound.endpoints()[0].addr.port();
-        assert_ne!(port, 0);
-        assert!(bound.endpoints().iter().all(|endpoint| endpoint.addr.port() == port));
-        assert_eq!(bound.tcp.len(), bound.udp.len());
-    }
-
-    /// Whether this machine has IPv6 at all; some containers do not.
-    fn has_ipv6() -> bool {
-        UdpSocket::bind("[::1]:0").is_ok()
-    }
-
-    #[test]
-    fn every_address_is_bound_and_one_of_another_machine_is_skipped() {
-        let addrs =
-            ["192.0.2.1:0", "127.0.0.1:0", "127.0.0.2:0", "[::1]:0"].map(|addr| addr.parse().unwrap());
-        let bound = listen("several", 0).bind_all(&addrs).unwrap();
-        let port = bound.endpoints()[0].addr.port();
-        let listed: Vec<String> = bound.endpoints().iter().map(Endpoint::to_string).collect();
-        let hosts = ["127.0.0.1", "127.0.0.2", "[::1]"];
-        let hosts = &hosts[..if has_ipv6() { 3 } else { 2 }];
-        let both = |host| ["tcp", "udp"].map(|scheme| format!("{scheme}://{host}:{port}"));
-        assert_eq!(listed, hosts.iter().flat_map(both).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn both_families_may_have_the_same_port_on_all_addresses() {
-        let addrs = ["0.0.0.0:0", "[::]:0"].map(|addr| addr.parse().unwrap());
-        let expected = if has_ipv6() { 4 } else { 2 };
-        assert_eq!(listen("all", 0).bind_all(&addrs).unwrap().endpoints().len(), expected);
-    }
-
-    #[test]
-    fn a_port_in_use_is_said_in_one_line() {
-        let first = listen("127.0.0.1", 0).bind().unwrap();
-        let port = first.endpoints()[0].addr.port();
-        let error = listen("127.0.0.1", port).bind().unwrap_err().to_string();
-        let expected = format!(
-            "cannot listen on tcp://127.0.0.1:{port}: address already in use; is another server running?"
-        );
-        assert_eq!(error, expected);
-    }
-
-    #[test]
-    fn a_failed_bind_leaves_nothing_bound() {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        assert!(listen("127.0.0.1", port).bind().is_err());
-        TcpListener::bind(("127.0.0.1", port)).unwrap();
-    }
-
-    #[test]
-    fn an_address_of_another_machine_and_a_name_of_none_are_refused_in_one_line() {
-        // TEST-NET-1, RFC 5737: nobody has it.
-        let error = listen("192.0.2.1", 50_000).bind().unwrap_err().to_string();
-        assert_eq!(error, "cannot listen on tcp://192.0.2.1:50000: this machine has no such address");
-        let error = listen("no-such-host.invalid", 50_000).bind().unwrap_err().to_string();
-        assert!(error.starts_with("cannot find the host `no-such-host.invalid`: "), "{error}");
-        assert_eq!(error.lines().count(), 1);
     }
 }
