@@ -142,7 +142,7 @@ impl Inet<'_> {
     }
 
     fn failed(&self, kind: Scheme, addr: SocketAddr, source: io::Error) -> ListenError {
-        let scheme = self.scheme.unwrap_or(kind.name());
+        let scheme = self.scheme.unwrap_or_else(|| kind.name());
         ListenError::Bind { place: Place { scheme, address: Address::Ip(addr) }, source }
     }
 }

@@ -143,3 +143,141 @@ pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
     let (uid, gid) = nix::unistd::getpeereid(socket)?;
     Ok(Remote::Unix { uid: uid.as_raw(), gid: gid.as_raw() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn directory() -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("chat");
+        (directory, path)
+    }
+
+    fn permissions(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_socket_has_the_permissions_that_were_asked_for_whatever_the_umask() {
+        for asked in [0o600, 0o660, 0o777, 0o000, 0o606] {
+            let (_directory, path) = directory();
+            let _listening = listen(&path, asked).unwrap();
+            assert_eq!(permissions(&path), asked);
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_file_of_a_socket_is_made_with_no_more_than_its_permissions() {
+        let (_directory, path) = directory();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        restrict(&socket, 0o200).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        assert_eq!(permissions(&path) & !0o200, 0);
+    }
+
+    #[test]
+    fn a_peer_is_the_user_and_group_that_connected() {
+        let (_directory, path) = directory();
+        let (socket, _file) = listen(&path, 0o600).unwrap();
+        let _peer = UnixStream::connect(&path).unwrap();
+        let ours = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let Remote::Unix { uid, gid } = peer(&socket.accept().unwrap().0).unwrap() else {
+            panic!("no user and group");
+        };
+        assert_eq!((uid, gid), ours);
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let (_directory, path) = directory();
+        drop(UnixListener::bind(&path).unwrap());
+        let _listening = listen(&path, 0o600).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_live_socket_is_refused_even_if_nobody_accepts_for_now_and_still_works() {
+        let (_directory, path) = directory();
+        let (_socket, _file) = listen(&path, 0o600).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_with_a_full_backlog_is_refused_without_waiting() {
+        let (_directory, path) = directory();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        let _first = UnixStream::connect(&path).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
+    }
+
+    #[test]
+    fn a_socket_for_datagrams_is_somebody_elses() {
+        let (_directory, path) = directory();
+        let _other = UnixDatagram::bind(&path).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
+    }
+
+    #[test]
+    fn what_is_not_a_socket_is_never_touched() {
+        let (directory, path) = directory();
+        let refused = |path: &Path| matches!(listen(path, 0o777), Err(SocketFileError::NotSocket));
+        fs::write(&path, "mine").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(refused(&path) && refused(directory.path()));
+        assert_eq!((fs::read_to_string(&path).unwrap(), permissions(&path)), ("mine".to_owned(), 0o640));
+        for to in [path.clone(), directory.path().join("nowhere")] {
+            let link = directory.path().join("link");
+            std::os::unix::fs::symlink(&to, &link).unwrap();
+            assert!(refused(&link));
+            assert_eq!(fs::read_link(&link).unwrap(), to);
+            fs::remove_file(&link).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_link_to_a_stale_socket_is_no_socket() {
+        let (directory, path) = directory();
+        let stale = directory.path().join("stale");
+        drop(UnixListener::bind(&stale).unwrap());
+        std::os::unix::fs::symlink(&stale, &path).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::NotSocket)));
+        assert!(fs::symlink_metadata(&stale).is_ok());
+    }
+
+    #[test]
+    fn the_file_goes_with_the_server_unless_another_has_taken_its_place() {
+        let (_directory, path) = directory();
+        drop(listen(&path, 0o600).unwrap());
+        assert!(fs::symlink_metadata(&path).is_err());
+        let first = listen(&path, 0o600).unwrap();
+        // Keeps the inode of the first in use, so that the second cannot have the same.
+        let kept = path.with_extension("kept");
+        fs::rename(&path, &kept).unwrap();
+        let _second = listen(&path, 0o600).unwrap();
+        drop(first);
+        UnixStream::connect(&path).unwrap();
+        fs::remove_file(kept).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_is_refused_and_nothing_is_left() {
+        let (directory, path) = directory();
+        let long = directory.path().join("x".repeat(200));
+        assert!(matches!(listen(&long, 0o600), Err(SocketFileError::TooLong)));
+        let nowhere = path.join("deeper");
+        assert!(matches!(listen(&nowhere, 0o600), Err(SocketFileError::NoDirectory)));
+        fs::write(&path, "").unwrap();
+        assert!(matches!(listen(&nowhere, 0o600), Err(SocketFileError::NoDirectory)));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
