@@ -19,6 +19,7 @@ use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::HubConfig;
+use crate::hub::rules::Rules;
 use crate::link::{LinkConfig, LossModel};
 use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals};
 use crate::reliable::PushTimeouts;
@@ -211,6 +212,7 @@ impl Args {
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
             bare_udp: self.bare_udp.0,
+            rules: Rules::default(),
         };
         Ok(Plan { listen, config })
     }

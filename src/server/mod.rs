@@ -24,6 +24,7 @@ use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::timers::Timers;
 use crate::wire::Token;
 
+mod access;
 mod cookie;
 mod datagram;
 mod intake;
@@ -34,6 +35,7 @@ mod stream;
 mod totals;
 mod undelivered;
 
+use access::Refusals;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
@@ -122,6 +124,7 @@ pub struct Server {
     outward: Simulated,
     totals: Totals,
     undelivered: Undelivered,
+    refusals: Refusals,
     draining: Option<Draining>,
 }
 
@@ -152,6 +155,7 @@ impl Server {
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
             undelivered: Undelivered::default(),
+            refusals: Refusals::default(),
             draining: None,
             config,
         }
