@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::Server;
 use crate::error::Refusal;
 use crate::hub::name::Name;
-use crate::hub::rules::Verdict;
+use crate::hub::rules::{Rules, Verdict};
+use crate::hub::{Path, SessionKey};
 use crate::service::Origin;
 
 /// How often a refusal is logged as a warning at most: who asks for names all the time must not fill a disk.
@@ -60,5 +61,38 @@ impl Server {
             None => log::debug!("{line}"),
         }
         Err(Refusal::NameNotAllowed)
+    }
+}
+
+/// New rules.
+impl Server {
+    /// Takes new rules, and ends every session that they do not allow where it is, lingering ones too. Returns how many
+    /// it has ended.
+    pub fn set_rules(&mut self, now: Instant, rules: Rules) -> usize {
+        self.config.rules = rules;
+        let keys = self.hub.keys();
+        let unwelcome: Vec<SessionKey> = keys.into_iter().filter(|key| !self.is_welcome(*key)).collect();
+        for key in &unwelcome {
+            self.turn_out(now, *key);
+        }
+        unwelcome.len()
+    }
+
+    fn is_welcome(&self, key: SessionKey) -> bool {
+        let allowed =
+            self.hub.get(key).is_some_and(|session| self.may_use(&session.name, &session.origin).is_ok());
+        allowed && (self.config.rules.anonymous || !self.is_guest(key))
+    }
+
+    /// Ends a session at once, and tells its connection why. Over datagrams it learns that it is gone when it asks.
+    fn turn_out(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.hub.get(key) else { return };
+        log::debug!("{}: {} is not allowed any more", session.origin.from, session.name);
+        if let Path::Stream(Some(conn)) = session.path
+            && self.conns.get(&conn).is_some_and(|state| !state.closing)
+        {
+            self.break_stream(conn, Refusal::NameNotAllowed.text());
+        }
+        self.end_session(now, key);
     }
 }

@@ -27,6 +27,7 @@ use crate::wire::Token;
 mod access;
 mod cookie;
 mod datagram;
+mod guests;
 mod intake;
 mod links;
 mod patience;
@@ -37,6 +38,7 @@ mod undelivered;
 
 use access::Refusals;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use guests::Guests;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use stream::StreamConn;
@@ -125,6 +127,7 @@ pub struct Server {
     totals: Totals,
     undelivered: Undelivered,
     refusals: Refusals,
+    guests: Guests,
     draining: Option<Draining>,
 }
 
@@ -156,6 +159,7 @@ impl Server {
             totals: Totals::default(),
             undelivered: Undelivered::default(),
             refusals: Refusals::default(),
+            guests: Guests::default(),
             draining: None,
             config,
         }
@@ -243,6 +247,7 @@ impl Server {
         let undelivered = session.undelivered();
         log::debug!("{}: the session ends", session.name);
         self.undelivered.report(now, &session.name, undelivered);
+        self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {

@@ -278,7 +278,7 @@ impl Server {
         }
     }
 
-    fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
+    pub(super) fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
         let name = Name::parse(name).ok();
         self.hub.get(key).zip(name).is_some_and(|(session, name)| session.name.fold() == name.fold())
     }
