@@ -26,6 +26,9 @@ use pattern::{Pattern, Subject};
 /// As many characters of a text from a rules file are shown.
 pub(super) const SHOWN: usize = 60;
 
+/// The number of no user and no group, `(uid_t)-1`: that of a peer of whom it is not known.
+pub const UNKNOWN_ID: u32 = u32::MAX;
+
 /// All rules of a server. The default has none: every name is open, and who has no name says nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -113,6 +116,22 @@ impl Rules {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Checks that the doors that rules name are among these, the server's.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not.
+    pub fn check_doors(&self, doors: &[String]) -> Result<(), RulesError> {
+        for rule in &self.rules {
+            if let Some(door) = rule.door.as_ref().filter(|door| !doors.contains(door)) {
+                let (shown, known) = (escape_short(door.as_bytes(), SHOWN), doors.join(", "));
+                let what = format!("no door is called `{shown}`; here are {known}");
+                return Err(RulesError { line: rule.line, what });
+            }
+        }
+        Ok(())
     }
 
     /// Whether a name may be used by who comes from there through the door of that name.
@@ -214,6 +233,9 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Remote::Ip(addr) => write!(f, "{}", canonical(addr)),
+            Remote::Unix { uid: UNKNOWN_ID, gid: UNKNOWN_ID } => f.write_str("unix"),
+            Remote::Unix { uid: UNKNOWN_ID, gid } => write!(f, "unix gid {gid}"),
+            Remote::Unix { uid, gid: UNKNOWN_ID } => write!(f, "unix uid {uid}"),
             unix @ Remote::Unix { .. } => write!(f, "{unix}"),
         }
     }
@@ -262,6 +284,7 @@ impl FromStr for Place {
             let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
             digits
                 .and_then(|digits| digits.parse().ok())
+                .filter(|id| *id != UNKNOWN_ID)
                 .ok_or_else(|| format!("`{}` names no user or group; write uid:1000 or gid:100", shown()))
         };
         match text.split_once(':') {
