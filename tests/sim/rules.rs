@@ -287,8 +287,8 @@ fn a_guest_is_whoever_sends_first_and_is_answered_by_its_name() {
     assert_eq!(desk.say(second, "JON 0003 #rLST 0003 #r"), "ACK 0008 guest-2");
     assert_eq!(desk.heard(first), "");
     // What is refused is refused to a guest that is on.
-    let (_, heard) = unregistered(&mut desk, "192.0.2.3", "SND 0008 nobody x");
-    assert_eq!(heard, "");
+    let (_, heard) = unregistered(&mut desk, "192.0.2.3", "SND 0009 nobody x");
+    assert_eq!(heard, "ERR 0016 No such client!");
     assert_eq!(desk.say(ada, "LST 0000"), "ACK 0028 ada guest-1 guest-2 guest-3");
 }
 
@@ -318,9 +318,9 @@ fn who_takes_the_names_of_guests_keeps_no_guest_out_for_long() {
         desk.connect_as(&format!("REG {:04} {name}", name.len() + 1));
     }
     let conn = desk.connect_from(ip(0, "192.0.2.1"));
-    let answers = [(); 4].map(|()| desk.say(conn, "SND 0011 guest-201 x"));
+    let answers = [(); 4].map(|()| desk.say(conn, "SND 0012 guest-201 x"));
     let full = "ERR 0013 Server full!";
-    assert_eq!(answers, [full, full, full, "RCV 0018 guest-201 0001 x"]);
+    assert_eq!(answers, [full, full, full, "RCV 0017 guest-201 0001 x"]);
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn a_guest_that_registers_is_a_guest_no_more() {
     // A guest may register under the name it was given.
     let (conn, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
     assert!(desk.say(conn, reg(1, "guest-1", &format!("?{}", nonce(2)))).starts_with("@1 ACK 0023 "));
-    assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0018 ada carol guest-1");
+    assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0018 ada guest-1 carol");
 }
 
 #[test]
@@ -402,11 +402,11 @@ fn a_guest_over_datagrams_registers_as_strangers_do() {
     assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0012 bob 0001 me");
     // Refused, it stays.
     assert_eq!(desk.datagram(local(2), "SND 0007 ada hiREG 0004 bob"), ["ERR 0012 Name taken!"]);
-    assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada bob guest-1"]);
+    assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
     // With a tag it proves its address like anybody.
     let nonce = nonce(1);
     let cookie = cookie(&mut desk, local(2), "carol", &nonce);
-    assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada bob guest-1"]);
+    assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
     let answer = desk.datagram(local(2), format!("~{cookie} {}", reg(1, "carol", &format!("?{nonce}"))));
     assert!(answer[0].starts_with(&format!("~{cookie} @1 ACK 0023 ")), "{answer:?}");
     assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0014 ada bob carol");
