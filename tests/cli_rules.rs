@@ -4,14 +4,18 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 mod support;
 
 use support::program::{Ended, Program as AnyProgram};
-use support::server::{ServerProgram, frame};
+use support::server::{Conn, SOON, ServerProgram, frame, port_of};
 use support::{eventually, uninterrupted};
 
 /// A directory with a file of rules in it.
@@ -299,5 +303,68 @@ fn guests_send_over_tcp_and_over_bare_udp_where_the_rules_let_them() {
     guest.expect_end();
     eventually("the guest over UDP is gone", || ask(&udp, "LST 0000") == "ERR 0016 Register first!");
     drop((ada, guest));
+    server.end();
+}
+
+/// What a number of this process is, as `id -u` prints it.
+fn id(of: &str) -> String {
+    let out = Command::new("id").arg(of).output().unwrap().stdout;
+    String::from_utf8(out).unwrap().trim().to_owned()
+}
+
+/// What a connection through a UNIX socket hears to this.
+fn say_through(socket: &Path, bytes: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(format!("{bytes}BYE 0000").as_bytes()).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    heard
+}
+
+#[test]
+fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
+    let (uid, gid) = (id("-u"), id("-g"));
+    let file = RulesFile::new(format!(
+        "[[rule]]\nname = 'front'\ndoor = 'front'\n[[rule]]\nname = 'local'\ndoor = 'unix'\n\
+         [[rule]]\nname = 'me'\nallow = ['uid:{uid}']\n[[rule]]\nname = 'us'\nallow = ['gid:{gid}']\n\
+         [[rule]]\nname = 'other'\nallow = ['loopback', 'uid:{}']\n",
+        uid.parse::<u32>().unwrap() + 1
+    ));
+    let socket = file.dir.path().join("chat");
+    let unix = format!("unix://{}", socket.display());
+    let doors = ["--listen", "tcp://127.0.0.1:0?name=front", "--listen", &unix];
+    let server = ServerProgram::local(&[&doors[..], &["--rules", &file.text()]].concat());
+    let ports: Vec<u16> =
+        server.listening.iter().filter(|line| line.contains("tcp://")).map(|line| port_of(line)).collect();
+    assert_eq!(ports.len(), 2, "{:?}", server.listening);
+    for (name, allowed) in [
+        ("front", [false, true, false]),
+        ("local", [false, false, true]),
+        ("me", [false, false, true]),
+        ("us", [false, false, true]),
+        ("other", [true, true, false]),
+        ("anybody", [true, true, true]),
+    ] {
+        let reg = frame("REG", name);
+        let over_tcp = |port: u16| {
+            let mut conn = Conn::to(SocketAddr::from(([127, 0, 0, 1], port)));
+            conn.send(&format!("{reg}BYE 0000"));
+            conn.rest()
+        };
+        let heard = [over_tcp(ports[0]), over_tcp(ports[1]), say_through(&socket, &reg)];
+        assert_eq!(heard, allowed.map(|allowed| if allowed { "" } else { NOT_ALLOWED }), "{name}");
+    }
+    // A reload ends who came through the UNIX socket, too.
+    let mut me = UnixStream::connect(&socket).unwrap();
+    me.set_read_timeout(Some(SOON)).unwrap();
+    me.write_all(format!("{}PNG 0000", frame("REG", "me")).as_bytes()).unwrap();
+    me.read_exact(&mut [0; 8]).unwrap();
+    file.write("[[rule]]\nname = 'me'\ndeny = ['unix']");
+    server.signal("HUP");
+    let mut heard = String::new();
+    me.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, format!("{NOT_ALLOWED}BYE 0000"));
+    drop(me);
     server.end();
 }
