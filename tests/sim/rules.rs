@@ -228,6 +228,9 @@ fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
     let away = desk.connect_from(ip(0, "192.0.2.1"));
     assert_eq!(desk.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
     assert!(!desk.is_closed(away) && !desk.is_closed(home));
+    // An answer is final for its id, whatever rules hold when it is repeated.
+    desk.server.set_rules(desk.now, Rules::default());
+    assert_eq!(desk.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
     assert_eq!(desk.say(home, "@3 PNG 0000"), "@3 ACK 0000");
     let other = desk.connect_from(ip(0, "::ffff:10.9.9.9"));
     assert_eq!(desk.say(other, reg(4, "bob", &token)), format!("@4 ACK 0023 {token}"));

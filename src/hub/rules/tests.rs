@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::hub::name::Name;
 
@@ -213,4 +215,24 @@ fn a_door_that_the_server_does_not_have_is_found() {
     assert_eq!(rules.check_doors(&doors(&["tcp", "line"])), Ok(()));
     let error = rules.check_doors(&doors(&["tcp", "udp"])).unwrap_err().to_string();
     assert_eq!(error, "line 4: no door is called `line`; here are tcp, udp");
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_file_holds_is_read_or_refused_in_one_plain_line(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "[[rule]]", "\n", "name", "allow", "deny", "door", "anonymous", " = ", "'a*'", "\"\\u202e\"", "[", "]",
+                "'unix'", "'10.0.0.1/8'", "'::1'", ",", "true", "7", "{", "}", ".", "#", "\u{2028}", "\u{1b}", "'", "\"",
+            ]),
+            0..24,
+        ),
+        noise in prop::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let bytes = [parts.concat().into_bytes(), noise].concat();
+        if let Err(error) = Rules::parse(&bytes) {
+            let line = error.to_string();
+            prop_assert_eq!(crate::escape::escape(line.as_bytes()), line.as_str());
+        }
+    }
 }
