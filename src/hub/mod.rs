@@ -19,6 +19,7 @@ pub mod queue;
 pub mod rate;
 mod requests;
 pub mod rooms;
+pub mod rules;
 pub mod session;
 
 use name::{ClashKey, FoldKey, Name};

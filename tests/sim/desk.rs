@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -46,10 +46,14 @@ impl Desk {
 
     /// A new stream connection.
     pub(crate) fn connect(&mut self) -> Conn {
+        self.connect_from(Origin { door: 0, from: Remote::Ip(addr(1, 1_000)) })
+    }
+
+    /// A new stream connection from there.
+    pub(crate) fn connect_from(&mut self, origin: Origin) -> Conn {
         let conn = self.next;
         self.next += 1;
-        let addr = SocketAddr::from(([10, 0, 0, 1], 1_000));
-        let intake = self.server.opened(self.now, ConnId(conn), Origin { door: 0, from: Remote::Ip(addr) });
+        let intake = self.server.opened(self.now, ConnId(conn), origin);
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();
@@ -105,7 +109,17 @@ impl Desk {
 
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
-        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.datagram_through(0, from, bytes)
+    }
+
+    /// The same through another door.
+    pub(crate) fn datagram_through(
+        &mut self,
+        door: DoorId,
+        from: SocketAddr,
+        bytes: impl AsRef<[u8]>,
+    ) -> Vec<String> {
+        self.server.datagram(self.now, Peer { door, addr: from }, bytes.as_ref());
         self.datagrams_to(from)
     }
 

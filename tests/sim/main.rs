@@ -17,6 +17,7 @@ mod loss_doc;
 mod noise;
 mod protocol_doc;
 mod rooms;
+mod rules;
 mod share;
 mod streams;
 mod support;

@@ -1,0 +1,210 @@
+//! Access rules: who may use which name from where.
+//!
+//! The verdicts are here; which names a rule is about is in `pattern`, where somebody comes from in `place`, how rules are
+//! written in a file in `file`. Nothing here reads files or knows sessions: what a verdict leads to is the server's affair.
+//!
+//! Of all rules that match a name: one that denies the origin wins. Of those that restrict the name, by `allow` or `door`,
+//! one has to admit the origin. A name that no rule matches is open.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::escape::escape_short;
+use crate::hub::name::Name;
+use crate::service::Remote;
+
+mod file;
+mod pattern;
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub use file::{MAX_RULES, MAX_RULES_FILE, RulesError};
+use pattern::{Pattern, Subject};
+use place::Shown;
+pub use place::{Place, UNKNOWN_ID};
+
+/// As many characters of a text from a rules file are shown.
+pub(super) const SHOWN: usize = 60;
+
+/// All rules of a server. The default has none: every name is open, and who has no name says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Whether a client that has not registered may send messages, as `guest-1`, `guest-2`, ..
+    pub anonymous: bool,
+    rules: Vec<Rule>,
+    /// Rules for one name, by its clash key.
+    exact: HashMap<String, Vec<usize>>,
+    /// The others.
+    globs: Vec<usize>,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Which one it is in its file, from 1.
+    pub number: usize,
+    /// The line where it begins, from 1.
+    pub line: usize,
+    /// Its `name` as it is written.
+    pub name: String,
+    pattern: Pattern,
+    allow: Option<Vec<Place>>,
+    deny: Vec<Place>,
+    door: Option<String>,
+}
+
+/// What the rules say of a name at a place, and the rule that says it.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict<'a> {
+    /// No rule matches.
+    Open,
+    /// The rule admits it, by this item of its `allow` if it has one.
+    Allowed(&'a Rule, Option<Place>),
+    /// The rule denies it.
+    Denied(&'a Rule, Why),
+}
+
+/// Why a rule denies a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// This item of its `deny` is where it comes from.
+    Deny(Place),
+    /// No item of its `allow` is where it comes from.
+    Allow,
+    /// It is for another door.
+    Door,
+}
+
+impl Rules {
+    fn new(anonymous: bool, rules: Vec<Rule>) -> Self {
+        let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut globs = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            match &rule.pattern {
+                Pattern::Exact(clash) => exact.entry(clash.clone()).or_default().push(index),
+                Pattern::Glob(_) => globs.push(index),
+            }
+        }
+        Self { anonymous, rules, exact, globs }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Checks that the doors that rules name are among these, the server's.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not.
+    pub fn check_doors(&self, doors: &[String]) -> Result<(), RulesError> {
+        for rule in &self.rules {
+            if let Some(door) = rule.door.as_ref().filter(|door| !doors.contains(door)) {
+                let (shown, known) = (escape_short(door.as_bytes(), SHOWN), doors.join(", "));
+                let what = format!("no door is called `{shown}`; here are {known}");
+                return Err(RulesError { line: rule.line, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a name may be used by who comes from there through the door of that name.
+    #[must_use]
+    pub fn verdict(&self, name: &Name, from: &Remote, door: Option<&str>) -> Verdict<'_> {
+        if self.is_empty() {
+            return Verdict::Open;
+        }
+        let matching = self.matching(&Subject::new(name));
+        let denying = matching.iter().find_map(|rule| Some((*rule, place_of(&rule.deny, from)?)));
+        if let Some((rule, place)) = denying {
+            return Verdict::Denied(rule, Why::Deny(place));
+        }
+        let mut restricting =
+            matching.iter().filter(|rule| rule.restricts()).map(|rule| rule.admits(from, door));
+        let Some(first) = restricting.next() else {
+            return matching.first().map_or(Verdict::Open, |rule| Verdict::Allowed(rule, None));
+        };
+        let admitted = |verdict: &Verdict<'_>| matches!(verdict, Verdict::Allowed(..));
+        if admitted(&first) { first } else { restricting.find(admitted).unwrap_or(first) }
+    }
+
+    /// The rules that match a name, in their order.
+    fn matching(&self, name: &Subject) -> Vec<&Rule> {
+        let exact = self.exact.get(&name.clash).into_iter().flatten().copied();
+        let is_match = |index: &usize| self.rules.get(*index).is_some_and(|rule| rule.pattern.matches(name));
+        let mut indices: Vec<usize> = exact.chain(self.globs.iter().copied().filter(is_match)).collect();
+        indices.sort_unstable();
+        indices.into_iter().filter_map(|index| self.rules.get(index)).collect()
+    }
+}
+
+impl Rule {
+    /// Whether it says who may use its names, and not only who may not.
+    fn restricts(&self) -> bool {
+        self.allow.is_some() || self.door.is_some()
+    }
+
+    fn admits(&self, from: &Remote, door: Option<&str>) -> Verdict<'_> {
+        if self.door.is_some() && self.door.as_deref() != door {
+            return Verdict::Denied(self, Why::Door);
+        }
+        match &self.allow {
+            None => Verdict::Allowed(self, None),
+            Some(allow) => match place_of(allow, from) {
+                Some(place) => Verdict::Allowed(self, Some(place)),
+                None => Verdict::Denied(self, Why::Allow),
+            },
+        }
+    }
+}
+
+/// The first of these places that somebody comes from.
+fn place_of(places: &[Place], from: &Remote) -> Option<Place> {
+    places.iter().copied().find(|place| place.holds(from))
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = escape_short(self.name.as_bytes(), SHOWN);
+        write!(f, "rule {} (name \"{name}\", line {})", self.number, self.line)
+    }
+}
+
+impl Verdict<'_> {
+    /// Whether the name may not be used there.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied(..))
+    }
+
+    /// The verdict in one line, for this name and place.
+    #[must_use]
+    pub fn explain(&self, name: &Name, from: &Remote) -> String {
+        let from = Shown(from);
+        match self {
+            Self::Open => {
+                format!("open: no rule matches \"{}\"", escape_short(name.as_str().as_bytes(), SHOWN))
+            }
+            Self::Allowed(rule, Some(place)) => format!("allowed: {rule} allows {place}"),
+            Self::Allowed(rule, None) => match &rule.door {
+                Some(door) => format!("allowed: {rule} is for door {}", escape_short(door.as_bytes(), SHOWN)),
+                None => format!("allowed: {rule} does not deny {from}"),
+            },
+            Self::Denied(rule, Why::Deny(place)) => format!("denied: {rule} denies {place}"),
+            Self::Denied(rule, Why::Allow) => format!("denied: {rule} does not allow {from}"),
+            Self::Denied(rule, Why::Door) => {
+                let door = escape_short(rule.door.as_deref().unwrap_or_default().as_bytes(), SHOWN);
+                format!("denied: {rule} is for door {door} alone")
+            }
+        }
+    }
+}
