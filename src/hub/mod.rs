@@ -14,6 +14,7 @@ use crate::reliable::{PushTimeouts, Pushes, Replies};
 use crate::service::Origin;
 use crate::wire::Token;
 
+mod message;
 pub mod name;
 pub mod queue;
 pub mod rate;
@@ -199,12 +200,41 @@ impl Hub {
             path: opening.path,
             origin: opening.origin,
             rooms: Vec::new(),
+            home: None,
+            echo: false,
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
             woken: false,
             said_bye: false,
         }
+    }
+
+    /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
+    pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
+        let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
+        let (fold, clash) = (name.fold(), name.clash_key());
+        let of_another = |owner: Option<&SessionKey>| owner.is_some_and(|owner| *owner != key);
+        if of_another(self.by_fold.get(&fold)) || of_another(self.by_clash.get(&clash)) {
+            return Err(Refusal::NameTaken);
+        }
+        self.by_fold.remove(&old.fold());
+        self.by_clash.remove(&old.clash_key());
+        self.by_fold.insert(fold, key);
+        self.by_clash.insert(clash, key);
+        if let Some(session) = self.get_mut(key) {
+            session.name = name;
+        }
+        Ok(())
+    }
+
+    /// The session of that name.
+    pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
+        FoldKey::with(name, |key| self.by_fold.get(key).copied()).flatten()
     }
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.

@@ -53,7 +53,20 @@ impl Push {
             (Self::Bye, id) => encode_args(id, Verb::Bye, &[], out),
         }
     }
+
+    /// Appends it as people are told it.
+    pub fn encode_line(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Message { bytes, .. } => out.extend_from_slice(bytes),
+            Self::Gap(1) => out.extend_from_slice(b"* you missed 1 message\n"),
+            Self::Gap(count) => out.extend_from_slice(format!("* {}\n", missed(*count)).as_bytes()),
+            Self::Bye => out.extend_from_slice(GOODBYE),
+        }
+    }
 }
+
+/// The server's goodbye in words.
+pub const GOODBYE: &[u8] = b"* goodbye\n";
 
 /// A gap in words, for those whose protocol has no GAP: four words, as the word count of RCV says.
 fn missed(count: u64) -> String {
@@ -141,5 +154,14 @@ mod tests {
         out.clear();
         Push::Gap(12).encode(Id::new(3), &mut out);
         assert_eq!(out, b"@3 GAP 0003 12");
+    }
+
+    #[test]
+    fn people_are_told_of_gaps_and_goodbyes_in_words() {
+        let mut out = Vec::new();
+        for push in [Push::Gap(12), Push::Gap(1), message("bob> hi\n"), Push::Bye] {
+            push.encode_line(&mut out);
+        }
+        assert_eq!(out, b"* you missed 12 messages\n* you missed 1 message\nbob> hi\n* goodbye\n");
     }
 }

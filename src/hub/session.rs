@@ -73,6 +73,10 @@ pub struct Session {
     pub origin: Origin,
     /// The rooms it is in, in the order joined.
     pub rooms: Vec<FoldKey>,
+    /// The room of its door, whose messages are shown to it without the room's name; frames have none.
+    pub home: Option<FoldKey>,
+    /// Whether it is shown what it says itself.
+    pub echo: bool,
     /// Which requests were executed.
     pub replies: Replies,
     pub(super) queue: SendQueue,
@@ -106,7 +110,7 @@ impl Session {
 
     /// Whether an RCV of `frame_len` bytes with a payload of `payload_len` can ever be sent to this session.
     pub(super) fn fits(&self, frame_len: usize, payload_len: usize) -> bool {
-        if self.form == Form::Untagged && payload_len > SHORT_LENGTH_MAX {
+        if self.form != Form::Tagged && payload_len > SHORT_LENGTH_MAX {
             return false;
         }
         match self.path {
@@ -164,9 +168,16 @@ impl Session {
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let push = self.queue.pop()?;
         let cost = push.cost();
-        if self.form != Form::Tagged {
-            push.encode(None, out);
-            return Some(cost);
+        match self.form {
+            Form::Tagged => {}
+            Form::Untagged => {
+                push.encode(None, out);
+                return Some(cost);
+            }
+            Form::Lines => {
+                push.encode_line(out);
+                return Some(cost);
+            }
         }
         let (id, push) = self.pushes.send(now, push, cost)?;
         push.encode(Some(id), out);
