@@ -31,6 +31,7 @@ mod links;
 mod patience;
 mod requests;
 mod stream;
+mod throttle;
 mod totals;
 mod undelivered;
 

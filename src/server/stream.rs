@@ -8,8 +8,10 @@ use std::time::Instant;
 use super::intake::{Batch, StreamIntake};
 use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
+use super::throttle::is_free;
 use super::{Owner, Server};
 use crate::error::Refusal;
+use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Form, Path, SessionKey};
 use crate::service::{ConnId, Flow, Origin};
 use crate::wire::{Frame, Verb, encode_args};
@@ -45,6 +47,8 @@ pub(super) struct StreamConn {
     backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
+    /// How much its peer may say.
+    pub(super) bucket: Bucket,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -54,7 +58,7 @@ pub(super) struct StreamConn {
 }
 
 impl StreamConn {
-    fn new(now: Instant, origin: Origin, flow: u64) -> Self {
+    fn new(now: Instant, origin: Origin, rate: Rate, flow: u64) -> Self {
         Self {
             origin,
             session: None,
@@ -63,6 +67,7 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
+            bucket: Bucket::new(now, rate),
             woken: false,
             flow,
             answers_sent: 0,
@@ -86,7 +91,8 @@ impl Server {
         let flow = self.flow_of(conn);
         // Every connection's half counts from one beginning.
         self.incoming.verdicts.begin(now);
-        self.conns.insert(conn, StreamConn::new(now, origin, flow));
+        let rate = self.door(origin.door).map_or(Rate::UNLIMITED, |door| door.rate);
+        self.conns.insert(conn, StreamConn::new(now, origin, rate, flow));
         if self.is_draining() {
             self.part(conn);
         }
@@ -126,6 +132,9 @@ impl Server {
                 && let Some(frame) = batch.next_frame()
             {
                 self.handle_stream_frame(now, conn, &frame);
+                if !is_free(&frame) {
+                    self.charge(now, conn, frame.encoded_len());
+                }
             }
             let Some(state) = self.conns.get_mut(&conn) else { return };
             if state.closing {
