@@ -21,11 +21,13 @@ pub mod rate;
 mod requests;
 pub mod rooms;
 pub mod session;
+mod slow;
 
 use name::{ClashKey, FoldKey, Name};
 use queue::{Push, SendQueue};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
+pub use slow::SlowPolicy;
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -35,6 +37,10 @@ pub const MAX_ROOMS: usize = 64;
 pub struct HubConfig {
     /// Most bytes queued, or sent and not acknowledged, for one session. An empty queue takes any one message.
     pub max_pending: usize,
+    /// Most messages queued, or sent and not acknowledged, for one session; at least 1. Default 65,536.
+    pub max_pending_messages: usize,
+    /// What happens when a message to a room finds no room in a member's queue. Default [`SlowPolicy::DropNew`].
+    pub slow: SlowPolicy,
     /// Most bytes that all queues together hold.
     pub max_memory: usize,
     /// Most sessions at once. Default 1,048,576; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
@@ -51,6 +57,8 @@ impl Default for HubConfig {
     fn default() -> Self {
         Self {
             max_pending: 16 << 20,
+            max_pending_messages: 1 << 16,
+            slow: SlowPolicy::default(),
             max_memory: 1 << 30,
             max_sessions: 1 << 20,
             push_timeouts: PushTimeouts::default(),

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Form;
 use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
 /// What a queued frame costs beside its bytes: its place in the queue and the allocation's own head. Counting it keeps
@@ -37,40 +38,31 @@ impl Push {
         }
     }
 
-    /// Appends the frame, tagged with `id` or as asio_chatserver's clients know it.
-    pub fn encode(&self, id: Option<Id>, out: &mut Vec<u8>) {
-        match (self, id) {
-            (Self::Message { bytes, .. }, None) => out.extend_from_slice(bytes),
-            (Self::Message { bytes, .. }, Some(id)) => {
-                encode_tag(id, out);
-                out.extend_from_slice(bytes);
-            }
-            (Self::Gap(count), None) => encode_rcv(b"*", missed(*count).as_bytes(), out),
-            (Self::Gap(count), Some(id)) => {
-                encode_tag(id, out);
-                encode_gap(*count, out);
-            }
-            (Self::Bye, id) => encode_args(id, Verb::Bye, &[], out),
+    /// Appends the push as a session of this form is told it: a frame, tagged with `id` if there is one, or a line.
+    pub fn encode(&self, form: Form, id: Option<Id>, out: &mut Vec<u8>) {
+        if let (Some(id), Self::Message { .. } | Self::Gap(_)) = (id, self) {
+            encode_tag(id, out);
         }
-    }
-
-    /// Appends it as people are told it.
-    pub fn encode_line(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Message { bytes, .. } => out.extend_from_slice(bytes),
-            Self::Gap(1) => out.extend_from_slice(b"* you missed 1 message\n"),
-            Self::Gap(count) => out.extend_from_slice(format!("* {}\n", missed(*count)).as_bytes()),
-            Self::Bye => out.extend_from_slice(GOODBYE),
+        match (self, form) {
+            (Self::Message { bytes, .. }, _) => out.extend_from_slice(bytes),
+            (Self::Gap(count), Form::Tagged) => encode_gap(*count, out),
+            (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", missed(*count).as_bytes(), out),
+            (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&missed(*count)).as_bytes()),
+            (Self::Bye, Form::Tagged | Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
+            (Self::Bye, Form::Lines) => out.extend_from_slice(line("goodbye").as_bytes()),
         }
     }
 }
 
-/// The server's goodbye in words.
-pub const GOODBYE: &[u8] = b"* goodbye\n";
-
 /// A gap in words, for those whose protocol has no GAP: four words, as the word count of RCV says.
 fn missed(count: u64) -> String {
-    format!("you missed {count} messages")
+    let messages = if count == 1 { "message" } else { "messages" };
+    format!("you missed {count} {messages}")
+}
+
+/// What the server itself tells a person: no name begins with `*`.
+pub fn line(text: &str) -> String {
+    format!("* {text}\n")
 }
 
 /// Pushes that have not been sent yet, first in first out.
@@ -147,21 +139,30 @@ mod tests {
     }
 
     #[test]
-    fn an_untagged_reader_is_told_of_a_gap_in_a_frame_that_it_knows() {
-        let mut out = Vec::new();
-        Push::Gap(12).encode(None, &mut out);
-        assert_eq!(out, b"RCV 0030 * 0004 you missed 12 messages");
-        out.clear();
-        Push::Gap(12).encode(Id::new(3), &mut out);
-        assert_eq!(out, b"@3 GAP 0003 12");
-    }
-
-    #[test]
-    fn people_are_told_of_gaps_and_goodbyes_in_words() {
-        let mut out = Vec::new();
-        for push in [Push::Gap(12), Push::Gap(1), message("bob> hi\n"), Push::Bye] {
-            push.encode_line(&mut out);
+    fn every_reader_is_told_of_a_gap_and_of_the_end_in_what_it_knows() {
+        let told = |push: Push, form, id| {
+            let mut out = Vec::new();
+            push.encode(form, id, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        for (push, untagged, tagged, line) in [
+            (
+                Push::Gap(12),
+                "RCV 0030 * 0004 you missed 12 messages",
+                "@3 GAP 0003 12",
+                "* you missed 12 messages\n",
+            ),
+            (
+                Push::Gap(1),
+                "RCV 0028 * 0004 you missed 1 message",
+                "@3 GAP 0002 1",
+                "* you missed 1 message\n",
+            ),
+            (Push::Bye, "BYE 0000", "@3 BYE 0000", "* goodbye\n"),
+        ] {
+            assert_eq!(told(push.clone(), Form::Untagged, None), untagged);
+            assert_eq!(told(push.clone(), Form::Tagged, Id::new(3)), tagged);
+            assert_eq!(told(push, Form::Lines, None), line);
         }
-        assert_eq!(out, b"* you missed 12 messages\n* you missed 1 message\nbob> hi\n* goodbye\n");
     }
 }

@@ -138,7 +138,7 @@ impl Session {
     /// Appends the next push for the connection that carries this session; `None` when nothing waits.
     pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         if let Some((id, push)) = self.pushes.poll_resend() {
-            push.encode(Some(id), out);
+            push.encode(self.form, Some(id), out);
             return Some(0);
         }
         if self.holds_gap_back() {
@@ -155,7 +155,7 @@ impl Session {
         let start = out.len();
         encode_prefix(self.token, out);
         if let Some((id, push)) = self.pushes.poll_repeat(now) {
-            push.encode(Some(id), out);
+            push.encode(self.form, Some(id), out);
             return Some(0);
         }
         let freed = if self.pushes.has_room() { self.send_queued(now, out) } else { None };
@@ -168,19 +168,12 @@ impl Session {
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let push = self.queue.pop()?;
         let cost = push.cost();
-        match self.form {
-            Form::Tagged => {}
-            Form::Untagged => {
-                push.encode(None, out);
-                return Some(cost);
-            }
-            Form::Lines => {
-                push.encode_line(out);
-                return Some(cost);
-            }
+        if self.form != Form::Tagged {
+            push.encode(self.form, None, out);
+            return Some(cost);
         }
         let (id, push) = self.pushes.send(now, push, cost)?;
-        push.encode(Some(id), out);
+        push.encode(self.form, Some(id), out);
         Some(0)
     }
 

@@ -148,7 +148,7 @@ fn untagged_sessions_get_nothing_over_9999_bytes() {
         desk.say(conn, join);
     }
     assert_eq!(desk.say(new, format!("@4 SND 9998 #r {}", "y".repeat(9_994))), "@4 ACK 0000");
-    assert_eq!(desk.heard(old), "RCV 0029 * 0004 you missed 1 messages");
+    assert_eq!(desk.heard(old), "RCV 0028 * 0004 you missed 1 message");
 }
 
 #[test]
