@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::door::Door;
 use crate::hub::HubConfig;
+use crate::hub::rules::Rules;
 use crate::link::LinkConfig;
 use crate::reliable::Backoff;
 use crate::wire::DATAGRAM_MIN_LIMIT;
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub frame_timeout: Duration,
     /// Where an untagged REG over UDP registers at once, without proof of address. Default: loopback.
     pub bare_udp: Vec<IpNet>,
+    /// Who may use which name from where. Default: every name is open.
+    pub rules: Rules,
 }
 
 impl Default for ServerConfig {
@@ -59,6 +62,7 @@ impl Default for ServerConfig {
             register_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
             bare_udp: loopback(),
+            rules: Rules::default(),
         }
     }
 }

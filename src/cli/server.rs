@@ -4,10 +4,11 @@
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use log::LevelFilter;
 use rand::rngs::SysRng;
@@ -15,7 +16,7 @@ use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use super::link::LinkArgs;
-use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
+use super::{DEFAULT_HOST, HostPort, TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::HubConfig;
@@ -32,6 +33,7 @@ const AFTER_HELP: &str = "\
 Times are seconds, or a number with ms, s, m or h; sizes are bytes, or a number with KiB, MiB or GiB.
 
 SIGINT or SIGTERM ends the server: it says goodbye to everybody, for 10 seconds at most. SIGUSR1 logs the totals.
+SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more.
 
 Exit codes:
     0  ended when asked to
@@ -42,7 +44,11 @@ Exit codes:
 /// The options as they are typed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "server", version, about = "Serves one chat over TCP and over lossy UDP", after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// What to serve over: tcp, udp or both
     #[arg(long, value_enum, ignore_case = true, hide_possible_values = true, default_value_t = Mode::Both)]
     mode: Mode,
@@ -112,6 +118,10 @@ pub struct Args {
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
 
+    /// Who may use which name from where, in TOML [default: every name is open]
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+
     /// Log more: each session and connection as it comes and goes
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -119,6 +129,13 @@ pub struct Args {
     /// Log errors only, and the totals
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Access rules for names
+    Rules(rules::Args),
 }
 
 /// What a server is reached over.
@@ -159,12 +176,22 @@ pub struct Plan {
     pub listen: Listen,
     /// How to serve.
     pub config: ServerConfig,
+    /// The file that the rules came from, to be read again.
+    pub rules: Option<PathBuf>,
 }
 
 impl Args {
     /// Starts logging as loudly as was asked for.
     pub fn start_logging(&self) {
         super::start_logging(LevelFilter::Info, self.verbose, self.quiet);
+    }
+
+    /// Does what was asked for instead of serving, if that was. Returns the exit code.
+    #[must_use]
+    pub fn run_command(&self) -> Option<u8> {
+        match self.command.as_ref()? {
+            Command::Rules(args) => Some(rules::run(args)),
+        }
     }
 
     /// Resolves what was typed; `drawn` is the seed if none was named.
@@ -198,6 +225,8 @@ impl Args {
             tcp: self.mode != Mode::Udp,
             udp: self.mode != Mode::Tcp,
         };
+        let read = |path: &PathBuf| rules::load_for(path, &doors_of(&listen)).map_err(usage);
+        let rules = self.rules.as_ref().map(read).transpose()?.unwrap_or_default();
         let config = ServerConfig {
             hub,
             doors: Vec::new(),
@@ -211,8 +240,9 @@ impl Args {
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
             bare_udp: self.bare_udp.0,
+            rules,
         };
-        Ok(Plan { listen, config })
+        Ok(Plan { listen, config, rules: self.rules })
     }
 
     /// The simulated network, to the server and from it. The short forms stand where no other names that direction.
@@ -227,6 +257,12 @@ impl Args {
         short(&mut link_out, self.loss_out);
         Ok((link_in, link_out))
     }
+}
+
+/// What access rules call the doors of a server.
+fn doors_of(listen: &Listen) -> Vec<String> {
+    let doors = [(listen.tcp, "tcp"), (listen.udp, "udp")];
+    doors.into_iter().filter(|(is_open, _)| *is_open).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn usage(message: String) -> clap::Error {
@@ -265,15 +301,17 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 ///
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
-    let Plan { listen, config } = plan;
-    let listens_on_tcp = listen.tcp;
+    let Plan { listen, config, rules } = plan;
+    let (listens_on_tcp, doors) = (listen.tcp, doors_of(&listen));
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let bound = listen.bind()?;
     let signals = Signals::new()?;
     announce(&bound);
     log_losses(&config, listens_on_tcp);
     let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
-    match net::serve(engine, signals, |server| log::info!(target: TOTALS, "{}", server.totals())) {
+    let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
+    let reload = |engine: &Engine<Server>| rules::reload(rules.as_deref(), &doors, engine);
+    match net::serve(engine, signals, report, reload) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
         Ended::Interrupted => Ok(exit::INTERRUPTED),
         Ended::Failed => Err(ServeError::Panicked),
@@ -327,7 +365,7 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let Plan { listen, config } = resolve(&[]).unwrap();
+        let Plan { listen, config, .. } = resolve(&[]).unwrap();
         let expected = Listen { host: "localhost".to_owned(), port: 50_000, tcp: true, udp: true };
         assert_eq!(listen, expected);
         assert_eq!(

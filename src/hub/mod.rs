@@ -20,6 +20,7 @@ pub mod queue;
 pub mod rate;
 mod requests;
 pub mod rooms;
+pub mod rules;
 pub mod session;
 mod slow;
 

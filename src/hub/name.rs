@@ -414,7 +414,7 @@ fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnce(&str) -> 
 /// parts `STRASSE` from `Straße`. Going through the capitals puts all of them together, as Unicode's full case folding
 /// does; beyond it, the dotless `ı` meets `i`, of which it is a look-alike anyhow. Composition comes last since the
 /// way there may decompose (`ǰ` has no capital of its own).
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -433,7 +433,7 @@ fn composed(text: String) -> String {
 
 /// fold(skeleton(fold(text))). The inner fold makes `I` an `i` before the skeleton makes it an `l`; the outer one
 /// takes away the capitals that stand for whole classes in the skeleton, as `O` does for `0`.
-fn clash(text: &str) -> String {
+pub(super) fn clash(text: &str) -> String {
     folded(&skeleton(&folded(text)).collect::<String>())
 }
 

@@ -24,8 +24,10 @@ use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::timers::Timers;
 use crate::wire::Token;
 
+mod access;
 mod cookie;
 mod datagram;
+mod guests;
 mod intake;
 mod links;
 mod patience;
@@ -35,7 +37,9 @@ mod throttle;
 mod totals;
 mod undelivered;
 
+use access::Refusals;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use guests::Guests;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use stream::StreamConn;
@@ -123,6 +127,8 @@ pub struct Server {
     outward: Simulated,
     totals: Totals,
     undelivered: Undelivered,
+    refusals: Refusals,
+    guests: Guests,
     draining: Option<Draining>,
 }
 
@@ -153,6 +159,8 @@ impl Server {
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
             undelivered: Undelivered::default(),
+            refusals: Refusals::default(),
+            guests: Guests::default(),
             draining: None,
             config,
         }
@@ -240,6 +248,7 @@ impl Server {
         let undelivered = session.undelivered();
         log::debug!("{}: the session ends", session.name);
         self.undelivered.report(now, &session.name, undelivered);
+        self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {

@@ -150,9 +150,9 @@ impl Server {
     ) -> Result<(SessionKey, bool), Refusal> {
         let tagged = frame.id.is_some();
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
-            RegArgs::Name(name) => self.open(frame, name, None, path, origin).map(|key| (key, true)),
+            RegArgs::Name(name) => self.open(now, frame, name, None, path, origin).map(|key| (key, true)),
             RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
-                None => self.open(frame, name, Some(nonce), path, origin).map(|key| (key, true)),
+                None => self.open(now, frame, name, Some(nonce), path, origin).map(|key| (key, true)),
                 Some(Nonce::Spent) => Err(Refusal::SessionGone),
                 Some(Nonce::Opened(key)) => self.opened_before(*key, name),
             },
@@ -163,6 +163,7 @@ impl Server {
 
     fn open(
         &mut self,
+        now: Instant,
         frame: &Frame<'_>,
         name: &[u8],
         nonce: Option<Token>,
@@ -173,6 +174,7 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let name = Name::parse(name).map_err(|_| Refusal::NameNotAllowed)?;
+        self.admit(now, &name, &origin)?;
         if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
             return Err(Refusal::ServerFull);
         }
@@ -233,6 +235,8 @@ impl Server {
             Seen::Stale => return Err(Refusal::Stale),
             Seen::Repeat(_) => self.totals.repeats += 1,
             Seen::New if id.get() > session.newest_reg => {
+                let name = session.name.clone();
+                self.admit(now, &name, &origin)?;
                 self.registered(key, frame);
                 self.take_up(now, key, path, origin);
                 return Ok((key, true));
@@ -274,7 +278,7 @@ impl Server {
         }
     }
 
-    fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
+    pub(super) fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
         let name = Name::parse(name).ok();
         self.hub.get(key).zip(name).is_some_and(|(session, name)| session.name.fold() == name.fold())
     }

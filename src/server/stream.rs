@@ -159,6 +159,9 @@ impl Server {
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
         let session = self.conns.get(&conn).and_then(|state| state.session);
         let answer = match session {
+            Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {
+                Some(self.register_stream(now, conn, frame))
+            }
             Some(key) => self.execute(now, key, frame),
             None => self.execute_unregistered(now, conn, frame),
         };
@@ -179,7 +182,11 @@ impl Server {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(Ok(frame.payload.to_vec())),
             Verb::Bye => Some(Ok(Vec::new())),
-            Verb::Snd | Verb::Jon | Verb::Lev | Verb::Lst => Some(Err(Refusal::RegisterFirst)),
+            Verb::Snd => match self.open_stream_guest(now, conn) {
+                Ok(guest) => self.execute(now, guest, frame),
+                Err(refusal) => Some(Err(refusal)),
+            },
+            Verb::Jon | Verb::Lev | Verb::Lst => Some(Err(Refusal::RegisterFirst)),
             Verb::Other(_) => Some(Err(Refusal::UnknownVerb)),
             Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => None,
         }
@@ -189,11 +196,21 @@ impl Server {
         let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
             return Err(Refusal::RegisterFirst);
         };
-        let (key, moved) = self.register(now, frame, Path::Stream(Some(conn)), origin)?;
+        let guest = self.guest_on(conn);
+        let (key, moved) = self.register_over(now, guest, frame, Path::Stream(Some(conn)), origin)?;
         if moved && let Some(state) = self.conns.get_mut(&conn) {
             state.session = Some(key);
         }
         Ok(self.token_of(key))
+    }
+
+    fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
+        let origin = self.conns.get(&conn).map(|state| state.origin).ok_or(Refusal::RegisterFirst)?;
+        let guest = self.open_guest(now, Path::Stream(Some(conn)), origin)?;
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.session = Some(guest);
+        }
+        Ok(guest)
     }
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
@@ -210,7 +227,7 @@ impl Server {
     }
 
     /// Says what was wrong, then goodbye, then closes.
-    fn break_stream(&mut self, conn: ConnId, why: &str) {
+    pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         log::debug!("{}: cut off: {why}", state.origin.from);
         encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
