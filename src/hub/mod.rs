@@ -23,6 +23,7 @@ pub mod session;
 
 use name::{ClashKey, FoldKey, Name};
 use queue::{Push, SendQueue};
+use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 
@@ -98,6 +99,8 @@ pub struct Opening {
     pub path: Path,
     /// Where it came from.
     pub origin: Origin,
+    /// How much it may say.
+    pub rate: Rate,
 }
 
 /// All sessions and rooms.
@@ -199,6 +202,7 @@ impl Hub {
             path: opening.path,
             origin: opening.origin,
             rooms: Vec::new(),
+            bucket: Bucket::new(opening.rate),
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },

@@ -34,7 +34,7 @@ pub mod verb;
 #[cfg(test)]
 mod tests;
 
-pub use datagram::{Datagram, PREFIX_LEN, encode_prefix};
+pub use datagram::{Datagram, PREFIX_LEN, encode_prefix, prefix_of};
 pub use deframe::{Deframer, Partial};
 pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
