@@ -40,7 +40,7 @@ pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
 pub use message::{
     ErrArgs, RcvArgs, RegArgs, SndArgs, encode_gap, encode_ranges, encode_rcv, parse_gap, parse_ranges,
-    split_word, words,
+    parse_wait, split_word, words,
 };
 pub use token::Token;
 pub use verb::Verb;
