@@ -26,6 +26,7 @@ mod slow;
 
 use name::{ClashKey, FoldKey, Name};
 use queue::{Push, SendQueue};
+use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 pub use slow::SlowPolicy;
@@ -108,6 +109,8 @@ pub struct Opening {
     pub path: Path,
     /// Where it came from.
     pub origin: Origin,
+    /// How much it may say.
+    pub rate: Rate,
 }
 
 /// All sessions and rooms.
@@ -211,6 +214,7 @@ impl Hub {
             rooms: Vec::new(),
             home: None,
             echo: false,
+            bucket: Bucket::new(opening.rate),
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },

@@ -90,7 +90,7 @@ impl fmt::Display for Rate {
 /// use std::time::{Duration, Instant};
 ///
 /// let now = Instant::now();
-/// let mut bucket = Bucket::new(now, Rate::messages(5));
+/// let mut bucket = Bucket::new(Rate::messages(5));
 /// for _ in 0..5 {
 ///     assert_eq!(bucket.wait(now, 100), Duration::ZERO);
 ///     bucket.take(now, 100);
@@ -101,8 +101,8 @@ impl fmt::Display for Rate {
 pub struct Bucket {
     messages: Option<Meter>,
     bytes: Option<Meter>,
-    /// The instant that the levels are of.
-    at: Instant,
+    /// When something was last taken.
+    taken_at: Option<Instant>,
 }
 
 /// One token bucket: how much of it is used.
@@ -119,13 +119,13 @@ const TOKEN: u64 = 1_000_000_000;
 
 impl Bucket {
     /// Two full buckets; an unlimited one costs and stops nothing.
-    pub const fn new(now: Instant, rate: Rate) -> Self {
-        Self { messages: Meter::new(rate.messages), bytes: Meter::new(rate.bytes), at: now }
+    pub const fn new(rate: Rate) -> Self {
+        Self { messages: Meter::new(rate.messages), bytes: Meter::new(rate.bytes), taken_at: None }
     }
 
     /// How long from `now` until a message of so many bytes conforms; zero if it does.
     pub fn wait(&self, now: Instant, bytes: usize) -> Duration {
-        let past = now.saturating_duration_since(self.at);
+        let past = self.past(now);
         let wait = |meter: &Option<Meter>, tokens| meter.map_or(Duration::ZERO, |m| m.wait(past, tokens));
         wait(&self.messages, 1).max(wait(&self.bytes, bytes as u64))
     }
@@ -135,15 +135,33 @@ impl Bucket {
         Some(self.wait(now, bytes)).filter(|wait| !wait.is_zero()).map(|wait| later(now, wait))
     }
 
+    /// Takes the tokens of a message of so many bytes if it conforms.
+    ///
+    /// # Errors
+    ///
+    /// It does not: how long until it would. Nothing is taken.
+    pub fn take_conforming(&mut self, now: Instant, bytes: usize) -> Result<(), Duration> {
+        let wait = self.wait(now, bytes);
+        if wait.is_zero() {
+            self.take(now, bytes);
+            return Ok(());
+        }
+        Err(wait)
+    }
+
     /// Takes the tokens of a message of so many bytes, whether they are there or not: what is lacking is a debt.
     pub fn take(&mut self, now: Instant, bytes: usize) {
-        let past = now.saturating_duration_since(self.at);
-        self.at = self.at.max(now);
+        let past = self.past(now);
+        self.taken_at = self.taken_at.max(Some(now));
         for (meter, tokens) in [(&mut self.messages, 1), (&mut self.bytes, bytes as u64)] {
             if let Some(meter) = meter {
                 meter.used = meter.used_after(past).saturating_add(tokens.saturating_mul(TOKEN));
             }
         }
+    }
+
+    fn past(&self, now: Instant) -> Duration {
+        self.taken_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::name::{FoldKey, Name};
 use super::queue::{Push, SendQueue};
+use super::rate::Bucket;
 use crate::reliable::{Pushes, Replies};
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
@@ -79,6 +80,8 @@ pub struct Session {
     pub echo: bool,
     /// Which requests were executed.
     pub replies: Replies,
+    /// How much it may say. On a stream it is the connection that has one, and this stays full.
+    pub bucket: Bucket,
     pub(super) queue: SendQueue,
     pub(super) pushes: Pushes<Push>,
     pub(super) woken: bool,

@@ -103,7 +103,8 @@ impl Server {
         self.admit(now, &name, &origin)?;
         log::debug!("{}: {name} begins, who has not registered", origin.from);
         let token = self.secrets.token();
-        let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin };
+        let rate = self.rate_of(origin.door);
+        let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
         self.guests.members.insert(key);
         if let Path::Datagram(way) = path {

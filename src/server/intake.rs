@@ -29,6 +29,8 @@ pub struct Batch {
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,
+    /// Whether a PNG came, lost or not.
+    pub(super) pinged: bool,
     /// The frame that has begun and is not whole; `None` between frames.
     pub(super) partial: Option<Partial>,
 }
@@ -52,20 +54,23 @@ impl Intake for StreamIntake {
     fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
         let mut batch = Batch::new();
         loop {
-            match self.deframer.next(&mut bytes) {
+            let frame = match self.deframer.next(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(frame)) if frame.id.is_some() && frame.verb.is_request() => {
-                    batch.seen += 1;
-                    let lost = self.loss.lost(now, self.flow, self.index);
-                    self.index += 1;
-                    if lost { batch.dropped += 1 } else { batch.push(&frame) }
-                }
-                Ok(Some(frame)) => batch.push(&frame),
+                Ok(Some(frame)) => frame,
                 Err(malformed) => {
                     batch.broken = Some(malformed);
                     break;
                 }
+            };
+            batch.pinged |= frame.verb == Verb::Png;
+            if frame.id.is_none() || !frame.verb.is_request() {
+                batch.push(&frame);
+                continue;
             }
+            batch.seen += 1;
+            let lost = self.loss.lost(now, self.flow, self.index);
+            self.index += 1;
+            if lost { batch.dropped += 1 } else { batch.push(&frame) }
         }
         batch.partial = self.deframer.partial();
         batch
@@ -81,6 +86,7 @@ impl Batch {
             broken: None,
             seen: 0,
             dropped: 0,
+            pinged: false,
             partial: None,
         }
     }
@@ -96,11 +102,15 @@ impl Batch {
         self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
     }
 
-    /// Takes the next frame.
-    pub(super) fn next_frame(&mut self) -> Option<Frame<'_>> {
+    /// The next frame, which stays where it is.
+    pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
         let span = self.frames.get(self.taken)?;
-        self.taken += 1;
         let payload = self.bytes.get(span.payload.clone()).unwrap_or_default();
         Some(Frame { id: span.id, verb: span.verb, payload })
+    }
+
+    /// The next frame is done with.
+    pub(super) fn take_frame(&mut self) {
+        self.taken += 1;
     }
 }

@@ -8,13 +8,12 @@ use std::time::Instant;
 use super::intake::{Batch, StreamIntake};
 use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
-use super::throttle::is_free;
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Form, Path, SessionKey};
 use crate::service::{ConnId, Flow, Origin};
-use crate::wire::{Frame, Verb, encode_args};
+use crate::wire::{Frame, Partial, Verb, encode_args};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
@@ -24,6 +23,11 @@ const ANSWERS_ENOUGH: usize = 64 << 10;
 
 /// An unfinished frame of which no more than this has come is kept whatever else is.
 const SHORT_INPUT: usize = 64 << 10;
+
+/// The longest payload of a frame, in bytes, that a connection without a session may send or announce.
+const MAX_UNREGISTERED: usize = 1 << 10;
+
+const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 bytes at once";
 
 /// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +56,13 @@ pub(super) struct StreamConn {
     woken: bool,
     flow: u64,
     answers_sent: u64,
-    /// When the last whole frame came.
+    /// When it was opened.
+    pub(super) opened: Instant,
+    /// When the last PNG came, or it was opened.
     pub(super) heard: Instant,
     pub(super) patience: Patience,
+    /// The frame that has begun and is not whole.
+    pub(super) partial: Option<Partial>,
 }
 
 impl StreamConn {
@@ -67,12 +75,14 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
-            bucket: Bucket::new(now, rate),
+            bucket: Bucket::new(rate),
             woken: false,
             flow,
             answers_sent: 0,
+            opened: now,
             heard: now,
             patience: Patience::Idle,
+            partial: None,
         }
     }
 
@@ -91,7 +101,7 @@ impl Server {
         let flow = self.flow_of(conn);
         // Every connection's half counts from one beginning.
         self.incoming.verdicts.begin(now);
-        let rate = self.door(origin.door).map_or(Rate::UNLIMITED, |door| door.rate);
+        let rate = self.rate_of(origin.door);
         self.conns.insert(conn, StreamConn::new(now, origin, rate, flow));
         if self.is_draining() {
             self.part(conn);
@@ -104,6 +114,10 @@ impl Server {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
         if let Some(state) = self.conns.get_mut(&conn) {
+            if batch.pinged {
+                state.heard = now;
+            }
+            state.partial = partial;
             state.backlog.push_back(batch);
         }
         self.work_off(now, conn);
@@ -129,12 +143,12 @@ impl Server {
     fn work_off(&mut self, now: Instant, conn: ConnId) {
         while let Some(mut batch) = self.conns.get_mut(&conn).and_then(|state| state.backlog.pop_front()) {
             while self.is_reading_stream(conn)
-                && let Some(frame) = batch.next_frame()
+                && let Some(frame) = batch.peek_frame()
+                && self.affords(now, conn, &frame)
             {
                 self.handle_stream_frame(now, conn, &frame);
-                if !is_free(&frame) {
-                    self.charge(now, conn, frame.encoded_len());
-                }
+                self.charge_frame(now, conn, &frame);
+                batch.take_frame();
             }
             let Some(state) = self.conns.get_mut(&conn) else { return };
             if state.closing {
@@ -147,17 +161,32 @@ impl Server {
                 self.break_stream(conn, &malformed.to_string());
             }
         }
+        self.bound_unregistered(conn);
+    }
+
+    /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
+    /// makes no difference in which pieces that comes.
+    fn bound_unregistered(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let too_long = state.partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
+        if too_long && state.session.is_none() && !state.closing {
+            self.break_stream(conn, TOO_LONG_UNREGISTERED);
+        }
     }
 
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
         self.drained_stream(now, conn);
+        self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
         let session = self.conns.get(&conn).and_then(|state| state.session);
+        if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
+            return self.break_stream(conn, TOO_LONG_UNREGISTERED);
+        }
         let answer = match session {
             Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {
                 Some(self.register_stream(now, conn, frame))

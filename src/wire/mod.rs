@@ -36,14 +36,14 @@ pub mod verb;
 #[cfg(test)]
 mod tests;
 
-pub use datagram::{Datagram, PREFIX_LEN, encode_prefix};
+pub use datagram::{Datagram, PREFIX_LEN, encode_prefix, prefix_of};
 pub use deframe::{Deframer, Partial};
 pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
 pub use line::{Found, Lines, MAX_LINE, NO_TIMING_MARK};
 pub use message::{
     ErrArgs, RcvArgs, RegArgs, SndArgs, encode_gap, encode_ranges, encode_rcv, parse_gap, parse_ranges,
-    split_word, words,
+    parse_wait, split_word, words,
 };
 pub use token::Token;
 pub use verb::Verb;
