@@ -161,6 +161,7 @@ impl<S: Service> Shared<S> {
                 if entry.parting == Parting::Not {
                     self.deadlines.set(conn, Some(now + LAST_WORDS));
                 }
+                self.service.ended(now, conn);
                 self.claim(now, conn, &mut work);
             }
         }

@@ -1,11 +1,13 @@
 //! Streams, without the lock: bytes to batches.
 //!
 //! [`StreamIntake`] is the half of the server that belongs to one connection: it cuts frames out of the stream and
-//! plays the simulated loss, which on a stream hits tagged requests only.
+//! plays the simulated loss, which on a stream hits tagged requests only. At a door for people it passes on what comes: an
+//! unfinished line may become a finished one by the clock, which is the server's affair.
 
 use std::ops::Range;
 use std::time::Instant;
 
+use super::lines::Said;
 use crate::link::Verdicts;
 use crate::service::Intake;
 use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
@@ -13,15 +15,18 @@ use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
-    deframer: Deframer,
+    /// None at a door for people.
+    deframer: Option<Deframer>,
     loss: Verdicts,
     flow: u64,
     index: u64,
 }
 
 /// What a piece of a stream became: whole frames, and what is left of one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
+    /// At a door for people: all that came.
+    pub(super) said: Said,
     bytes: Vec<u8>,
     frames: Vec<Span>,
     /// How many of the frames have been taken.
@@ -44,7 +49,12 @@ struct Span {
 
 impl StreamIntake {
     pub(super) fn new(max_message: usize, loss: Verdicts, flow: u64) -> Self {
-        Self { deframer: Deframer::new(max_message), loss, flow, index: 0 }
+        Self { deframer: Some(Deframer::new(max_message)), loss, flow, index: 0 }
+    }
+
+    /// At a door for people.
+    pub(super) fn of_lines(loss: Verdicts) -> Self {
+        Self { deframer: None, loss, flow: 0, index: 0 }
     }
 }
 
@@ -52,9 +62,13 @@ impl Intake for StreamIntake {
     type Batch = Batch;
 
     fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
+        let Some(deframer) = &mut self.deframer else {
+            batch.said = Said::new(bytes);
+            return batch;
+        };
         loop {
-            let frame = match self.deframer.next(&mut bytes) {
+            let frame = match deframer.next(&mut bytes) {
                 Ok(None) => break,
                 Ok(Some(frame)) => frame,
                 Err(malformed) => {
@@ -72,25 +86,19 @@ impl Intake for StreamIntake {
             self.index += 1;
             if lost { batch.dropped += 1 } else { batch.push(&frame) }
         }
-        batch.partial = self.deframer.partial();
+        batch.partial = deframer.partial();
         batch
     }
 }
 
-impl Batch {
-    fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            frames: Vec::new(),
-            taken: 0,
-            broken: None,
-            seen: 0,
-            dropped: 0,
-            pinged: false,
-            partial: None,
-        }
+/// A finished line that waits for its turn.
+impl From<Said> for Batch {
+    fn from(said: Said) -> Self {
+        Self { said, ..Self::default() }
     }
+}
 
+impl Batch {
     /// Whether at least one whole frame came, lost or not.
     pub(super) fn has_frames(&self) -> bool {
         self.seen > 0 || !self.frames.is_empty()

@@ -9,7 +9,8 @@
 //! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
 //! 6. `links::next_transmit`: the simulated network again, then the engine's socket.
 //!
-//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6.
+//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6. What people say at a door for lines
+//! is cut and done in `lines`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
-use crate::door::Door;
+use crate::door::{Door, Speaks};
 use crate::hub::{Hub, Path, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
@@ -29,6 +30,7 @@ mod cookie;
 mod datagram;
 mod guests;
 mod intake;
+mod lines;
 mod links;
 mod patience;
 mod requests;
@@ -132,6 +134,17 @@ pub struct Server {
     draining: Option<Draining>,
 }
 
+/// An empty hub, in which the rooms of doors are kept for them.
+fn make_hub(config: &ServerConfig) -> Hub {
+    let mut hub = Hub::new(config.hub.clone());
+    for door in &config.doors {
+        if let Speaks::Lines(door) = &door.speaks {
+            hub.reserve_room(&door.room);
+        }
+    }
+    hub
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
     Underway,
@@ -143,7 +156,7 @@ impl Server {
     pub fn new(now: Instant, config: ServerConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             secrets: Secrets::new(now, rng),
-            hub: Hub::new(config.hub.clone()),
+            hub: make_hub(&config),
             by_token: HashMap::new(),
             nonces: HashMap::new(),
             spent: VecDeque::new(),
@@ -321,6 +334,10 @@ impl Service for Server {
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.handle_batch(now, conn, batch);
+    }
+
+    fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.end_input(now, conn);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::intake::{Batch, StreamIntake};
+use super::lines::GOODBYE;
+use super::lines::LineConn;
 use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
 use super::{Owner, Server};
@@ -43,12 +45,14 @@ pub(super) enum Held {
 pub(super) struct StreamConn {
     pub(super) origin: Origin,
     pub(super) session: Option<SessionKey>,
+    /// What it has besides where lines are spoken.
+    pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     /// The bytes held of a frame that is not whole.
     buffered: usize,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
-    backlog: VecDeque<Batch>,
+    pub(super) backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
     /// How much its peer may say.
@@ -70,6 +74,7 @@ impl StreamConn {
         Self {
             origin,
             session: None,
+            lines: None,
             answers: Vec::new(),
             closing: false,
             buffered: 0,
@@ -93,6 +98,21 @@ impl StreamConn {
     fn has_room(&self) -> bool {
         self.answers.len() <= ANSWERS_ENOUGH
     }
+
+    /// Appends what is wrong, in what is spoken here.
+    fn complain(&mut self, why: &str) {
+        match &mut self.lines {
+            Some(lines) => lines.say(why, &mut self.answers),
+            None => encode_args(None, Verb::Err, &[why.as_bytes()], &mut self.answers),
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        match &mut self.lines {
+            Some(lines) => lines.say(GOODBYE, &mut self.answers),
+            None => encode_args(None, Verb::Bye, &[], &mut self.answers),
+        }
+    }
 }
 
 /// Input.
@@ -103,10 +123,14 @@ impl Server {
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
         self.conns.insert(conn, StreamConn::new(now, origin, rate, flow));
+        let speaks_lines = self.open_lines(now, conn);
         if self.is_draining() {
             self.part(conn);
         }
         self.arm_conn(conn);
+        if speaks_lines {
+            return StreamIntake::of_lines(self.incoming.verdicts.sibling());
+        }
         StreamIntake::new(self.config.max_message, self.incoming.verdicts.sibling(), flow)
     }
 
@@ -121,14 +145,17 @@ impl Server {
             state.backlog.push_back(batch);
         }
         self.work_off(now, conn);
-        self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
-        self.watch_frame(now, conn, any_whole, partial);
+        if self.conns.get(&conn).is_some_and(|state| state.lines.is_none()) {
+            self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
+            self.watch_frame(now, conn, any_whole, partial);
+        }
+        self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
     /// Counts what connections hold of unfinished frames against `max_memory`: who would go beyond it with a long one is
     /// cut off. Short ones are bounded by the number of connections.
-    fn bound_input(&mut self, conn: ConnId, buffered: usize) {
+    pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         self.buffered = self.buffered - state.buffered + buffered;
         state.buffered = buffered;
@@ -140,8 +167,15 @@ impl Server {
 
     /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
     /// batch asks for could be a thousand times its size.
-    fn work_off(&mut self, now: Instant, conn: ConnId) {
-        while let Some(mut batch) = self.conns.get_mut(&conn).and_then(|state| state.backlog.pop_front()) {
+    pub(super) fn work_off(&mut self, now: Instant, conn: ConnId) {
+        self.execute_backlog(now, conn);
+        self.bound_unregistered(conn);
+        self.watch_lines(now, conn);
+    }
+
+    fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
+        while let Some(mut batch) = self.next_batch(conn) {
+            self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
                 && let Some(frame) = batch.peek_frame()
                 && self.affords(now, conn, &frame)
@@ -161,7 +195,11 @@ impl Server {
                 self.break_stream(conn, &malformed.to_string());
             }
         }
-        self.bound_unregistered(conn);
+    }
+
+    fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
+        let state = self.conns.get_mut(&conn)?;
+        state.backlog.pop_front().or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
     }
 
     /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
@@ -259,14 +297,14 @@ impl Server {
     pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         log::debug!("{}: cut off: {why}", state.origin.from);
-        encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
+        state.complain(why);
         self.part(conn);
     }
 
     /// Says goodbye to a connection and closes it; a tagged session lingers.
     pub(super) fn part(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        encode_args(None, Verb::Bye, &[], &mut state.answers);
+        state.say_goodbye();
         state.closing = true;
         self.wake_conn(conn);
     }
@@ -274,7 +312,10 @@ impl Server {
     /// Tells the older connection of a session that another carries it now.
     pub(super) fn cut_off(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        encode_refusal(None, Refusal::TakenUp, &mut state.answers);
+        match &mut state.lines {
+            Some(lines) => lines.say(Refusal::TakenUp.text(), &mut state.answers),
+            None => encode_refusal(None, Refusal::TakenUp, &mut state.answers),
+        }
         state.session = None;
         state.closing = true;
         self.wake_conn(conn);

@@ -43,8 +43,13 @@ impl Server {
 
     /// Whether the bucket holds the tokens for the next frame; if not, the connection waits until it does.
     pub(super) fn affords(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> bool {
-        let Some(state) = self.conns.get_mut(&conn).filter(|_| !is_free(frame)) else { return true };
-        match state.bucket.conforms_at(now, frame.encoded_len()) {
+        is_free(frame) || self.affords_bytes(now, conn, frame.encoded_len())
+    }
+
+    /// The same for so many bytes of a frame, or a line.
+    pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
+        let Some(state) = self.conns.get_mut(&conn) else { return true };
+        match state.bucket.conforms_at(now, bytes) {
             Some(at) => {
                 state.held = Some(Held::Until(at));
                 false
