@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::admission::Seat;
 use super::intake::{Batch, StreamIntake};
 use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
@@ -42,6 +43,8 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct StreamConn {
     pub(super) origin: Origin,
+    /// None for a connection that was refused.
+    seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
@@ -69,6 +72,7 @@ impl StreamConn {
     fn new(now: Instant, origin: Origin, rate: Rate, flow: u64) -> Self {
         Self {
             origin,
+            seat: None,
             session: None,
             answers: Vec::new(),
             closing: false,
@@ -105,9 +109,27 @@ impl Server {
         self.conns.insert(conn, StreamConn::new(now, origin, rate, flow));
         if self.is_draining() {
             self.part(conn);
+        } else {
+            self.seat(now, conn, origin);
         }
         self.arm_conn(conn);
         StreamIntake::new(self.config.max_message, self.incoming.verdicts.sibling(), flow)
+    }
+
+    /// Gives a new connection its seat, or says that there is none.
+    fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
+        match self.admission.enter(&self.config, origin.from) {
+            Ok(seat) => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.seat = Some(seat);
+                }
+            }
+            Err(why) => {
+                self.totals.refused_connections += 1;
+                self.admission.log_refused(now, origin.from, why);
+                self.break_stream(conn, why);
+            }
+        }
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
@@ -274,6 +296,9 @@ impl Server {
         let Some(state) = self.conns.remove(&conn) else { return };
         self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
+        if let Some(seat) = state.seat {
+            self.admission.leave(seat);
+        }
         let Some(key) = state.session else { return };
         let Some(session) = self.hub.get_mut(key) else { return };
         if session.form != Form::Tagged || session.has_said_bye() || self.draining.is_some() {
