@@ -4,6 +4,7 @@
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -21,7 +22,7 @@ use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::HubConfig;
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals};
+use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
@@ -110,7 +111,16 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// How long a connection without a session may go without a whole frame
+    /// Most TCP connections at once [default: the limit of open files, which is raised as far as it may be, less 64 or
+    /// an eighth of it, whichever is less]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<NonZeroUsize>,
+
+    /// Most TCP connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "100")]
+    max_per_host: usize,
+
+    /// How long a connection may take to register; only pings give it as long again, for a day at most
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     register_timeout: PositiveSeconds,
 
@@ -178,6 +188,8 @@ pub struct Plan {
     pub config: ServerConfig,
     /// The file that the rules came from, to be read again.
     pub rules: Option<PathBuf>,
+    /// Most connections, if that was said; otherwise it is for the system to say.
+    pub max_connections: Option<NonZeroUsize>,
 }
 
 impl Args {
@@ -227,6 +239,7 @@ impl Args {
         };
         let read = |path: &PathBuf| rules::load_for(path, &doors_of(&listen)).map_err(usage);
         let rules = self.rules.as_ref().map(read).transpose()?.unwrap_or_default();
+        let usual = ServerConfig::default();
         let config = ServerConfig {
             hub,
             doors: Vec::new(),
@@ -237,12 +250,14 @@ impl Args {
             idle: self.idle.as_duration(),
             max_message: self.max_message.get(),
             max_datagram,
+            max_connections: usual.max_connections,
+            max_per_host: self.max_per_host,
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
             bare_udp: self.bare_udp.0,
             rules,
         };
-        Ok(Plan { listen, config, rules: self.rules })
+        Ok(Plan { listen, config, rules: self.rules, max_connections: self.max_connections })
     }
 
     /// The simulated network, to the server and from it. The short forms stand where no other names that direction.
@@ -301,7 +316,8 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 ///
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
-    let Plan { listen, config, rules } = plan;
+    let Plan { listen, mut config, rules, max_connections } = plan;
+    config.max_connections = room_for_connections(max_connections);
     let (listens_on_tcp, doors) = (listen.tcp, doors_of(&listen));
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let bound = listen.bind()?;
@@ -316,6 +332,19 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
         Ended::Interrupted => Ok(exit::INTERRUPTED),
         Ended::Failed => Err(ServeError::Panicked),
     }
+}
+
+/// Most connections that there may be: as many as was said, or else as there is room for in the limit of open files.
+fn room_for_connections(wanted: Option<NonZeroUsize>) -> usize {
+    let open_files = open_files::raise_open_files();
+    let room = open_files::connections_within(open_files);
+    let Some(wanted) = wanted.map(NonZeroUsize::get) else { return room };
+    if wanted > room {
+        log::warn!(
+            "--max-connections {wanted}: the limit of open files is {open_files} (ulimit -n), enough for {room}"
+        );
+    }
+    wanted
 }
 
 /// One line per socket on standard output. Nobody has to be reading it.
@@ -365,7 +394,8 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let Plan { listen, config, .. } = resolve(&[]).unwrap();
+        let Plan { listen, config, max_connections, .. } = resolve(&[]).unwrap();
+        assert_eq!(max_connections, None);
         let expected = Listen { host: "localhost".to_owned(), port: 50_000, tcp: true, udp: true };
         assert_eq!(listen, expected);
         assert_eq!(
@@ -444,6 +474,19 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(&format!("`{}` is not a", line[1])), "{line:?}: {text}");
         }
+        for line in [["--max-connections", "0"], ["--max-connections", "x"], ["--max-per-host", "x"]] {
+            assert_eq!(resolve(&line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn how_many_may_connect_is_for_the_user_to_say_and_for_the_system_otherwise() {
+        let Plan { config, max_connections, .. } =
+            resolve(&["--max-connections", "7", "--max-per-host", "0"]).unwrap();
+        assert_eq!((max_connections, config.max_per_host), (NonZeroUsize::new(7), 0));
+        assert_eq!(room_for_connections(NonZeroUsize::new(7)), 7);
+        let room = room_for_connections(None);
+        assert!(room > 0 && room == open_files::connections_within(open_files::raise_open_files()));
     }
 
     #[test]

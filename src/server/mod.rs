@@ -26,6 +26,7 @@ use crate::timers::Timers;
 use crate::wire::Token;
 
 mod access;
+mod admission;
 mod cookie;
 mod datagram;
 mod guests;
@@ -40,6 +41,7 @@ mod totals;
 mod undelivered;
 
 use access::Refusals;
+use admission::Admission;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use guests::Guests;
 pub use intake::{Batch, StreamIntake};
@@ -113,6 +115,7 @@ pub struct Server {
     /// Untagged sessions on datagrams.
     bare: HashMap<Peer, SessionKey>,
     conns: HashMap<ConnId, StreamConn>,
+    admission: Admission,
     /// The bytes that connections hold of unfinished frames.
     buffered: usize,
     /// Connections that have output.
@@ -162,6 +165,7 @@ impl Server {
             spent: VecDeque::new(),
             bare: HashMap::new(),
             conns: HashMap::new(),
+            admission: Admission::default(),
             buffered: 0,
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
@@ -204,9 +208,10 @@ impl Server {
     pub fn is_stateless(&self) -> bool {
         let maps =
             [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
+        let maps = maps.into_iter().chain([self.admission.hosts()]);
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
         // What is under way on a link is of a flow that is counted above.
-        self.hub.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
+        self.hub.is_empty() && maps.chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.

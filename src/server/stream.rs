@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::admission::Seat;
 use super::intake::{Batch, StreamIntake};
 use super::lines::GOODBYE;
 use super::lines::LineConn;
@@ -44,6 +45,8 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct StreamConn {
     pub(super) origin: Origin,
+    /// None for a connection that was refused.
+    seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
     /// What it has besides where lines are spoken.
     pub(super) lines: Option<Box<LineConn>>,
@@ -73,6 +76,7 @@ impl StreamConn {
     fn new(now: Instant, origin: Origin, rate: Rate, flow: u64) -> Self {
         Self {
             origin,
+            seat: None,
             session: None,
             lines: None,
             answers: Vec::new(),
@@ -122,16 +126,38 @@ impl Server {
         // Every connection's half counts from one beginning.
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
-        self.conns.insert(conn, StreamConn::new(now, origin, rate, flow));
-        let speaks_lines = self.open_lines(now, conn);
+        let is_for_people = self.is_for_people(origin.door);
+        let lines = is_for_people.then(Box::default);
+        self.conns.insert(conn, StreamConn { lines, ..StreamConn::new(now, origin, rate, flow) });
         if self.is_draining() {
             self.part(conn);
+        } else {
+            self.seat(now, conn, origin);
+            self.greet(now, conn);
         }
         self.arm_conn(conn);
-        if speaks_lines {
-            return StreamIntake::of_lines(self.incoming.verdicts.sibling());
+        let loss = self.incoming.verdicts.sibling();
+        if is_for_people {
+            StreamIntake::of_lines(loss)
+        } else {
+            StreamIntake::new(self.config.max_message, loss, flow)
         }
-        StreamIntake::new(self.config.max_message, self.incoming.verdicts.sibling(), flow)
+    }
+
+    /// Gives a new connection its seat, or says that there is none.
+    fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
+        match self.admission.enter(&self.config, origin.from) {
+            Ok(seat) => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.seat = Some(seat);
+                }
+            }
+            Err(why) => {
+                self.totals.refused_connections += 1;
+                self.admission.log_refused(now, origin.from, why);
+                self.break_stream(conn, why);
+            }
+        }
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
@@ -332,6 +358,9 @@ impl Server {
         let Some(state) = self.conns.remove(&conn) else { return };
         self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
+        if let Some(seat) = state.seat {
+            self.admission.leave(seat);
+        }
         let Some(key) = state.session else { return };
         let Some(session) = self.hub.get_mut(key) else { return };
         if session.form != Form::Tagged || session.has_said_bye() || self.draining.is_some() {

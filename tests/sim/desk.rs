@@ -44,12 +44,17 @@ impl Desk {
         Self::new(ServerConfig::default())
     }
 
-    /// A new stream connection.
+    /// A new stream connection, from a host of its own.
     pub(crate) fn connect(&mut self) -> Conn {
+        let [.., high, mid, low] = self.next.to_be_bytes();
+        self.connect_from(Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
+    }
+
+    /// A new stream connection from this peer.
+    pub(crate) fn connect_from(&mut self, from: Remote) -> Conn {
         let conn = self.next;
         self.next += 1;
-        let addr = SocketAddr::from(([10, 0, 0, 1], 1_000));
-        let intake = self.server.opened(self.now, ConnId(conn), Origin { door: 0, from: Remote::Ip(addr) });
+        let intake = self.server.opened(self.now, ConnId(conn), Origin { door: 0, from });
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();

@@ -13,7 +13,7 @@ use super::Server;
 use super::intake::Batch;
 use crate::door::{Greet, LineDoor, Speaks};
 use crate::hub::queue::line;
-use crate::service::ConnId;
+use crate::service::{ConnId, DoorId};
 use crate::units::later;
 use crate::wire::{Found, Lines, NO_TIMING_MARK};
 
@@ -93,6 +93,11 @@ impl LineConn {
 }
 
 impl Server {
+    /// Whether lines are spoken at a door.
+    pub(super) fn is_for_people(&self, door: DoorId) -> bool {
+        self.door(door).is_some_and(|door| matches!(door.speaks, Speaks::Lines(_)))
+    }
+
     /// What is set for the door that a connection knocked on, if lines are spoken there.
     fn line_door(&self, conn: ConnId) -> Option<&LineDoor> {
         match &self.door(self.conns.get(&conn)?.origin.door)?.speaks {
@@ -101,20 +106,15 @@ impl Server {
         }
     }
 
-    /// A connection was accepted: if lines are spoken at its door, greets it, and returns true.
-    pub(super) fn open_lines(&mut self, now: Instant, conn: ConnId) -> bool {
-        let Some(greet) = self.line_door(conn).map(|door| door.greet) else { return false };
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.lines = Some(Box::default());
+    /// Begins a conversation, if lines are spoken at the door of a new connection that may stay.
+    pub(super) fn greet(&mut self, now: Instant, conn: ConnId) {
+        let may_stay = self.conns.get(&conn).is_some_and(|state| !state.closing);
+        match self.line_door(conn).filter(|_| may_stay).map(|door| door.greet) {
+            Some(Greet::Name) => self.welcome(conn),
+            Some(Greet::None) => self.admit_unasked(now, conn),
+            None => return,
         }
-        if !self.is_draining() {
-            match greet {
-                Greet::Name => self.welcome(conn),
-                Greet::None => self.admit_unasked(now, conn),
-            }
-            self.wake_conn(conn);
-        }
-        true
+        self.wake_conn(conn);
     }
 
     /// Does what the lines in `said` ask for, until they have to wait.
