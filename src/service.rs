@@ -95,6 +95,11 @@ pub trait Intake: Send + Debug {
     /// What a piece of input becomes.
     type Batch: Send;
 
+    /// Most bytes to read at once. What was read and has to wait takes memory here; what was not, its sender keeps.
+    fn appetite(&self) -> usize {
+        usize::MAX
+    }
+
     /// Takes in bytes that arrived at `now`, in order.
     fn received(&mut self, now: Instant, bytes: &[u8]) -> Self::Batch;
 }

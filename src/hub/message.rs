@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::name::{Name, RoomName};
+use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::session::{Form, Session};
 use crate::escape::escape;
@@ -16,6 +16,8 @@ pub(super) struct Message<'a> {
     sender: Name,
     /// The room it is for; `None` for a direct one.
     room: Option<RoomName>,
+    /// The key of the room, once somebody asks whether it is their own.
+    fold: OnceCell<FoldKey>,
     body: &'a [u8],
     frame: Encoded,
     line: Encoded,
@@ -28,7 +30,7 @@ type Encoded = OnceCell<Arc<Vec<u8>>>;
 impl<'a> Message<'a> {
     pub(super) fn new(sender: Name, room: Option<RoomName>, body: &'a [u8]) -> Self {
         let [frame, line, named_line] = [const { OnceCell::new() }; 3];
-        Self { sender, room, body, frame, line, named_line }
+        Self { sender, room, fold: OnceCell::new(), body, frame, line, named_line }
     }
 
     /// What this receiver gets; `None` if it is too long for it.
@@ -48,7 +50,9 @@ impl<'a> Message<'a> {
     fn encoded_for(&self, receiver: &Session) -> &Arc<Vec<u8>> {
         match (receiver.form, &self.room) {
             (Form::Tagged | Form::Untagged, _) => self.frame.get_or_init(|| self.encode_frame()),
-            (Form::Lines, Some(room)) if receiver.home.as_ref() != Some(&room.fold()) => {
+            (Form::Lines, Some(room))
+                if receiver.home.as_ref() != Some(self.fold.get_or_init(|| room.fold())) =>
+            {
                 self.named_line.get_or_init(|| self.encode_line("", room.as_str()))
             }
             (Form::Lines, Some(_)) => self.line.get_or_init(|| self.encode_line("", "")),

@@ -12,6 +12,10 @@ use crate::link::Verdicts;
 use crate::service::Intake;
 use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
 
+/// What is read at once at a door for people, in bytes: they may say so little in a second that most of more would only
+/// wait here, and not with who sent it.
+const PEOPLES_APPETITE: usize = 1 << 10;
+
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
@@ -60,6 +64,10 @@ impl StreamIntake {
 
 impl Intake for StreamIntake {
     type Batch = Batch;
+
+    fn appetite(&self) -> usize {
+        if self.deframer.is_some() { usize::MAX } else { PEOPLES_APPETITE }
+    }
 
     fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
         let mut batch = Batch::default();

@@ -276,7 +276,7 @@ impl Server {
                     self.nonces.remove(&nonce);
                 }
                 if let Some(conn) = conn {
-                    self.detach(conn);
+                    self.detach(conn, session.has_said_bye());
                 }
             }
             Path::Datagram(path) => {

@@ -127,7 +127,7 @@ impl Server {
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
         let is_for_people = self.is_for_people(origin.door);
-        let lines = is_for_people.then(Box::default);
+        let lines = is_for_people.then(|| Box::new(LineConn::new()));
         self.conns.insert(conn, StreamConn { lines, ..StreamConn::new(now, origin, rate, flow) });
         if self.is_draining() {
             self.part(conn);
@@ -347,10 +347,13 @@ impl Server {
         self.wake_conn(conn);
     }
 
-    /// The session of a connection has ended by itself.
-    pub(super) fn detach(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.session = None;
+    /// The session of a connection has ended by itself. A person cannot have another one: they are told goodbye, if that
+    /// was not said in the session.
+    pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.session = None;
+        if state.lines.is_some() && !state.closing && !has_said_bye {
+            self.part(conn);
         }
     }
 

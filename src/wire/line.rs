@@ -9,6 +9,9 @@ use std::mem;
 /// Most bytes in a line; a longer one is cut into several.
 pub const MAX_LINE: usize = 2_500;
 
+/// The least that [`Lines::with_limit`] takes: no character is longer.
+const MIN_LIMIT: usize = 4;
+
 /// The whole answer to [`Found::TimingMark`]: IAC WONT TIMING-MARK (RFC 860).
 pub const NO_TIMING_MARK: [u8; 3] = [IAC, WONT, TIMING_MARK];
 
@@ -40,10 +43,11 @@ const TIMING_MARK: u8 = 6;
 /// assert_eq!(found, [Found::Line(b"Rick".to_vec()), Found::Line(b"hello".to_vec())]);
 /// assert_eq!(lines.flush(), Some(b"unfini".to_vec()));
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
     /// The front of the unfinished line.
     buf: Vec<u8>,
+    limit: usize,
     /// A CR has come, and what follows decides what it is.
     cr: bool,
     /// The last line was handed out before its end: one that comes right behind it belongs to it.
@@ -54,10 +58,9 @@ pub struct Lines {
 }
 
 /// Where in a telnet command the stream is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telnet {
     /// In none.
-    #[default]
     Text,
     /// Behind its IAC.
     Command,
@@ -79,7 +82,32 @@ pub enum Found {
     TimingMark,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        Self::with_limit(MAX_LINE)
+    }
+}
+
 impl Lines {
+    /// Lines of at most `limit` bytes, or [`MAX_LINE`] if that is less; of at least 4.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Self {
+            buf: Vec::new(),
+            limit: limit.clamp(MIN_LIMIT, MAX_LINE),
+            cr: false,
+            open_end: false,
+            telnet: Telnet::Text,
+            heard: false,
+            begun: false,
+        }
+    }
+
+    /// Changes what [`Lines::with_limit`] has set; an unfinished line that is too long for it is cut at its next byte.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.clamp(MIN_LIMIT, MAX_LINE);
+    }
+
     /// The next thing in the stream, which goes on with `input`; what is used of `input` is cut off its front.
     ///
     /// `None` means that all of it is used.
@@ -181,7 +209,7 @@ impl Lines {
         self.buf.push(byte);
         self.heard = true;
         self.open_end = false;
-        (self.buf.len() >= MAX_LINE).then(|| Found::Line(self.cut()))
+        (self.buf.len() >= self.limit).then(|| Found::Line(self.cut()))
     }
 
     /// Takes the line that has become too long, but for the part of a character at its end.
@@ -373,6 +401,16 @@ mod tests {
         let lines = texts(text.as_bytes());
         assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [2_497, 1_504]);
         assert_eq!(lines.concat(), text);
+    }
+
+    #[test]
+    fn a_limit_may_be_lower_and_change() {
+        let mut lines = Lines::with_limit(0);
+        let mut input = &b"abcdefghijk\n"[..];
+        assert_eq!(lines.next(&mut input), Some(Found::Line(b"abcd".to_vec())));
+        lines.set_limit(1 << 20);
+        assert_eq!(lines.next(&mut input), Some(Found::Line(b"efghijk".to_vec())));
+        assert_eq!(texts(&[b'x'; MAX_LINE + 1]).len(), 2);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::{Door, Greet, LineDoor};
 use sayagain::hub::HubConfig;
@@ -239,7 +242,7 @@ fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
     let long = format!("{}\n", "x".repeat(33));
     for (line, why) in [
         (long.as_str(), "a name is longer than 32 characters"),
-        (&"y".repeat(2_500), "a name is longer than 32 characters"),
+        (&"y".repeat(1_024), "a name is longer than 32 characters"),
         ("аdmin\n", "a name mixes scripts"),
         ("Admin\n", "Name not allowed here!"),
     ] {
@@ -513,4 +516,127 @@ fn a_tagged_client_gets_what_people_say_numbered_and_can_write_to_them() {
     assert_eq!(desk.heard(ada), "@1 RCV 0024 Rick#lobby 0001 *waves*");
     assert_eq!(desk.say(ada, snd(3, "rick", "hello you")), "@3 ACK 0000");
     assert_eq!(desk.heard(rick), "[private] ada> hello you\n");
+}
+
+/// Something that a person might type, or a program that pretends to be one.
+fn typed(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    const PIECES: [&[u8]; 24] = [
+        b"Rick\n",
+        b"Morty\r\n",
+        b"Beth\r\0",
+        b"hello ",
+        b"\n",
+        b"\r",
+        b"/list\n",
+        b"/quit\n",
+        b"/join #dev\n",
+        b"/leave\n",
+        b"/nick Summer\n",
+        b"/pm Rick hi\n",
+        b"/me waves\n",
+        b"/help\n",
+        b"\xff\xfd\x06",
+        b"\xff\xfa",
+        b"\xff\xf0",
+        b"\xff",
+        b"\x1b[2J",
+        b"//",
+        b"/",
+        b"\xe5\xb1",
+        b"one\ntwo\nthree\n",
+        b"a line\n",
+    ];
+    let mut bytes: Vec<u8> =
+        (0..rng.random_range(1..4)).flat_map(|_| *PIECES.choose(rng).unwrap()).copied().collect();
+    if rng.random_ratio(1, 20) {
+        bytes.extend(vec![b'x'; 3_000]);
+    }
+    bytes
+}
+
+fn noise(seed: u64) -> (u64, u64, usize) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let hub = HubConfig { max_pending: 2_000, max_memory: 20_000, max_sessions: 5, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..config() });
+    let (mut conns, mut closed) = (Vec::new(), 0);
+    for _ in 0..400 {
+        if conns.len() < 6 {
+            let door = rng.random_range(1..=METERED);
+            conns.push(desk.connect_at(door, Remote::Ip(local(rng.random_range(1..9)))));
+        }
+        let conn = *conns.choose(&mut rng).unwrap();
+        match rng.random_range(0..10) {
+            0..6 => desk.put(conn, typed(&mut rng)),
+            6..8 => desk.pass(ms(*[1, 100, 200, 1_000, 70_000].choose(&mut rng).unwrap())),
+            8 => desk.stall(conn, rng.random()),
+            _ if rng.random_ratio(1, 4) => {
+                desk.stall(conn, false);
+                desk.half_close(conn);
+                conns.retain(|other| *other != conn);
+            }
+            _ => {}
+        }
+        if desk.is_closed(conn) || rng.random_ratio(1, 60) {
+            closed += usize::from(desk.is_closed(conn));
+            desk.hang_up(conn);
+            conns.retain(|other| *other != conn);
+        }
+        desk.server.timeout(desk.now);
+        assert!(
+            desk.server.poll_timeout().is_none_or(|at| at > desk.now),
+            "seed {seed}: a deadline is left behind"
+        );
+        assert!(desk.totals().pending_bytes <= 20_000, "seed {seed}");
+    }
+    conns.into_iter().for_each(|conn| desk.hang_up(conn));
+    assert!(desk.server.is_stateless(), "seed {seed}: {:?}", desk.server);
+    assert_eq!((desk.totals().pending_bytes, desk.server.poll_timeout()), (0, None), "seed {seed}");
+    (desk.totals().hub.messages, desk.totals().hub.gaps, closed)
+}
+
+#[test]
+fn whatever_people_do_no_deadline_is_left_behind_and_what_they_took_is_given_back() {
+    let (mut messages, mut gaps, mut closed) = (0, 0, 0);
+    for seed in 0..150 {
+        let counts = noise(seed);
+        messages += counts.0;
+        gaps += counts.1;
+        closed += counts.2;
+    }
+    assert!(messages > 1_000 && gaps > 10 && closed > 100, "{messages} {gaps} {closed}");
+}
+
+#[test]
+fn a_session_that_ends_from_within_takes_a_persons_connection_with_it() {
+    let mut desk = desk();
+    let rick = enter(&mut desk, ASKS, "Rick");
+    assert_eq!(desk.say(rick, "bye all\n/quit\nmore\n"), "Rick> bye all\n* goodbye\n");
+    let again = enter(&mut desk, ASKS, "Rick");
+    assert_eq!(
+        desk.say(again, "/list\n"),
+        "* in #lobby: Rick\n",
+        "the name is free before the connection is closed"
+    );
+    assert_eq!(desk.say(rick, "hello?\n"), "");
+}
+
+#[test]
+fn a_line_that_is_held_is_kept_and_what_comes_behind_it_is_not_read() {
+    let mut desk = desk();
+    let rick = enter(&mut desk, ASKS, "Rick");
+    let fast = knock(&mut desk, METERED);
+    desk.put(fast, "Morty\n1\n2\n3\n4\n");
+    assert!(!desk.is_read(fast), "the bucket is empty");
+    desk.put(fast, "5\n6\nunfin");
+    desk.pass(ms(199));
+    assert_eq!(desk.heard(rick).lines().last(), Some("Morty> 4"));
+    desk.pass(ms(1));
+    assert_eq!(desk.heard(rick), "Morty> 5\n");
+    desk.pass(ms(200));
+    assert_eq!(desk.heard(rick), "Morty> 6\n");
+    desk.pass(ms(200));
+    assert!(desk.is_read(fast));
+    desk.pass(secs(10));
+    desk.put(fast, "ished\n");
+    assert_eq!(desk.heard(rick), "Morty> unfinished\n");
 }

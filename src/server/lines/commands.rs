@@ -126,11 +126,10 @@ impl Server {
         }
     }
 
-    /// What others said before still comes; the name is free at once.
+    /// What others said before still comes; the name is free at once, and the connection closed with the session.
     fn quit(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
         self.catch_up(now, conn);
         self.end_session(now, key);
-        self.part(conn);
     }
 
     /// Whether a line is a message that a member of its room has no room for, so that its sender waits.

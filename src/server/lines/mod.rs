@@ -26,8 +26,11 @@ pub(super) const GOODBYE: &str = "goodbye";
 /// An answer is put behind as much of what others said before it, in bytes.
 const CAUGHT_UP: usize = 64 << 10;
 
+/// The longest line of somebody without a name, in bytes.
+const MAX_UNNAMED: usize = 1 << 10;
+
 /// What a connection has besides where lines are spoken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LineConn {
     lines: Lines,
     /// When the unfinished line counts as finished.
@@ -68,6 +71,10 @@ impl Said {
 }
 
 impl LineConn {
+    pub(super) fn new() -> Self {
+        Self { lines: Lines::with_limit(MAX_UNNAMED), flush_at: None, ended: false, prompted: false }
+    }
+
     /// Appends a line of the server's own, which begins on a line of its own.
     pub(super) fn say(&mut self, text: &str, out: &mut Vec<u8>) {
         if mem::take(&mut self.prompted) {

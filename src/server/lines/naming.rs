@@ -11,6 +11,7 @@ use crate::hub::name::Name;
 use crate::hub::{Form, Opening, Path, SessionKey};
 use crate::server::Server;
 use crate::service::{ConnId, Remote};
+use crate::wire::MAX_LINE;
 
 /// What everybody is greeted with, in one piece with the question behind it.
 const WELCOME: &str = "Welcome to sayagain! ";
@@ -83,6 +84,9 @@ impl Server {
         let key = self.hub.open(opening)?;
         if let Some(state) = self.conns.get_mut(&conn) {
             state.session = Some(key);
+            if let Some(lines) = &mut state.lines {
+                lines.lines.set_limit(MAX_LINE);
+            }
         }
         self.bring_home(conn, key);
         Ok(key)
