@@ -4,6 +4,7 @@
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use clap::error::ErrorKind;
@@ -18,7 +19,7 @@ use super::link::LinkArgs;
 use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
-use crate::hub::HubConfig;
+use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
 use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals};
 use crate::reliable::PushTimeouts;
@@ -88,9 +89,18 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
     max_message: ByteSize,
 
-    /// Most that waits for one session
+    /// Most that waits for one session: queued, not written yet, or sent and not acknowledged
     #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
     max_pending: ByteSize,
+
+    /// Most messages that wait for one session, 1 or more
+    #[arg(long, value_name = "N", default_value = "65536", allow_hyphen_values = true)]
+    max_pending_messages: NonZeroUsize,
+
+    /// When a member of a room has no room for a message: drop-new (it misses it), drop-old (it misses the oldest that
+    /// wait), disconnect (its session ends) or block (the sender is not read until there is room)
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    slow: SlowPolicy,
 
     /// Most that waits for all sessions together
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
@@ -188,6 +198,8 @@ impl Args {
         }
         let hub = HubConfig {
             max_pending: self.max_pending.get(),
+            max_pending_messages: self.max_pending_messages.get(),
+            slow: self.slow,
             max_memory: self.max_memory.get(),
             push_timeouts,
             ..HubConfig::default()

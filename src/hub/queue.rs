@@ -1,9 +1,10 @@
-//! What waits for a session: a queue bounded in bytes that never loses in silence.
+//! What waits for a session: a queue bounded in bytes and messages that never loses in silence.
 //!
-//! What does not fit becomes a [`Push::Gap`] in its place. A gap goes on counting until it is sent, and takes no room.
+//! What does not fit, or has to make room, becomes a [`Push::Gap`] in its place. A gap goes on counting until it is sent, and takes no room.
 //! What was sent and is not acknowledged yet is not here: `reliable::Pushes`.
 
 use std::collections::VecDeque;
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 
 use super::Form;
@@ -12,6 +13,29 @@ use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 /// What a queued frame costs beside its bytes: its place in the queue and the allocation's own head. Counting it keeps
 /// a queue of tiny messages inside the memory that the bound promises.
 pub const FRAME_OVERHEAD: usize = 64;
+
+/// What is counted against the bounds of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Bytes, [`FRAME_OVERHEAD`] per message included.
+    pub bytes: usize,
+    /// Messages.
+    pub messages: usize,
+}
+
+impl AddAssign for Load {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.messages += other.messages;
+    }
+}
+
+impl SubAssign for Load {
+    fn sub_assign(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.messages -= other.messages;
+    }
+}
 
 /// Something that the server has to tell a session on its own initiative.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +56,20 @@ pub enum Push {
 impl Push {
     /// The bytes that this push is counted as.
     pub fn cost(&self) -> usize {
+        self.load().bytes
+    }
+
+    /// What this push is counted as: a message, or nothing.
+    pub fn load(&self) -> Load {
         match self {
-            Self::Message { bytes, .. } => bytes.len() + FRAME_OVERHEAD,
-            Self::Gap(_) | Self::Bye => 0,
+            Self::Message { bytes, .. } => Load { bytes: bytes.len() + FRAME_OVERHEAD, messages: 1 },
+            Self::Gap(_) | Self::Bye => Load::default(),
         }
+    }
+
+    /// Whether it may still become part of a gap: a message to a room.
+    fn is_droppable(&self) -> bool {
+        matches!(self, Self::Message { is_direct: false, .. })
     }
 
     /// Appends the push as a session of this form is told it: a frame, tagged with `id` if there is one, or a line.
@@ -69,13 +103,31 @@ fn line(text: &str) -> String {
 #[derive(Debug, Default)]
 pub struct SendQueue {
     items: VecDeque<Push>,
-    cost: usize,
+    load: Load,
+    /// The part of `load` that is messages to rooms.
+    droppable: Load,
+    /// How many messages the gaps stand for.
+    missed: u64,
+    /// No message to a room is before this place.
+    oldest: usize,
+    /// How many of the items are empty: gaps that went on into the gap behind them. Never the last one.
+    holes: usize,
 }
 
 impl SendQueue {
-    /// The bytes that the queue is counted as.
-    pub fn cost(&self) -> usize {
-        self.cost
+    /// What the queue is counted as.
+    pub fn load(&self) -> Load {
+        self.load
+    }
+
+    /// What [`SendQueue::drop_oldest`] could free at most.
+    pub fn droppable(&self) -> Load {
+        self.droppable
+    }
+
+    /// How many dropped messages the gaps in it stand for.
+    pub fn missed(&self) -> u64 {
+        self.missed
     }
 
     /// Whether nothing waits.
@@ -88,19 +140,18 @@ impl SendQueue {
         matches!((self.items.front(), self.items.len()), (Some(Push::Gap(_)), 1))
     }
 
-    /// The messages that wait.
-    pub fn messages(&self) -> usize {
-        self.items.iter().filter(|push| matches!(push, Push::Message { .. })).count()
-    }
-
     /// Appends a push. Whether there is room is the hub's to decide.
     pub fn push(&mut self, push: Push) {
-        self.cost += push.cost();
+        self.load += push.load();
+        if push.is_droppable() {
+            self.droppable += push.load();
+        }
         self.items.push_back(push);
     }
 
     /// Counts one dropped message: in the gap that is last and unsent, or in a new one.
     pub fn push_gap(&mut self) {
+        self.missed += 1;
         match self.items.back_mut() {
             Some(Push::Gap(count)) => *count += 1,
             _ => self.items.push_back(Push::Gap(1)),
@@ -110,10 +161,68 @@ impl SendQueue {
     /// Takes the push that is to be sent next.
     pub fn pop(&mut self) -> Option<Push> {
         let push = self.items.pop_front()?;
-        self.cost -= push.cost();
+        self.oldest = self.oldest.saturating_sub(1);
+        self.forget(&push);
+        self.tidy();
         Some(push)
     }
+
+    /// Makes the oldest message to a room part of a gap in its place; `None` when there is none. Returns the bytes that
+    /// this freed.
+    ///
+    /// It costs the same on average however much is queued: no place is looked at twice, but for the rare rounds that
+    /// take the empty ones out.
+    pub fn drop_oldest(&mut self) -> Option<usize> {
+        while !self.items.get(self.oldest)?.is_droppable() {
+            self.oldest += 1;
+        }
+        let message = std::mem::replace(self.items.get_mut(self.oldest)?, Push::Gap(1));
+        self.forget(&message);
+        self.missed += 1;
+        if let Some(before) = self.oldest.checked_sub(1) {
+            self.join_gaps(before);
+        }
+        self.join_gaps(self.oldest);
+        self.tidy();
+        Some(message.cost())
+    }
+
+    fn forget(&mut self, push: &Push) {
+        self.load -= push.load();
+        match push {
+            Push::Message { is_direct: false, .. } => self.droppable -= push.load(),
+            Push::Message { .. } | Push::Bye => {}
+            Push::Gap(count) => self.missed -= count,
+        }
+    }
+
+    /// If there are gaps at this place and the next, the later one stands for both.
+    fn join_gaps(&mut self, at: usize) {
+        let Some(&Push::Gap(earlier)) = self.items.get(at) else { return };
+        if let Some(Push::Gap(later)) = self.items.get_mut(at + 1) {
+            *later += earlier;
+            if let Some(place) = self.items.get_mut(at) {
+                *place = HOLE;
+                self.holes += 1;
+            }
+        }
+    }
+
+    /// Takes out empty places: at the front always, all of them once they are more than the others.
+    fn tidy(&mut self) {
+        while self.items.pop_front_if(|push| *push == HOLE).is_some() {
+            self.holes -= 1;
+            self.oldest = self.oldest.saturating_sub(1);
+        }
+        if self.holes > self.items.len() / 2 {
+            self.items.retain(|push| *push != HOLE);
+            (self.holes, self.oldest) = (0, 0);
+        }
+    }
 }
+
+/// An empty place.
+const HOLE: Push = Push::Gap(0);
 
 #[cfg(test)]
 mod tests {
@@ -127,15 +236,15 @@ mod tests {
     fn a_gap_counts_on_until_it_is_sent_and_takes_no_room() {
         let mut queue = SendQueue::default();
         queue.push(message("a"));
-        let full = queue.cost();
+        let full = queue.load();
         queue.push_gap();
         queue.push_gap();
-        assert_eq!(queue.cost(), full);
+        assert_eq!(queue.load(), full);
         queue.push(message("b"));
         queue.push_gap();
         let order: Vec<Push> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [message("a"), Push::Gap(2), message("b"), Push::Gap(1)]);
-        assert_eq!(queue.cost(), 0);
+        assert_eq!((queue.load(), queue.droppable(), queue.missed()), Default::default());
     }
 
     #[test]

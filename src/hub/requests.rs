@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
-use super::{Hub, MAX_ROOMS, Session, SessionKey};
+use super::{Hub, MAX_ROOMS, Obstacle, Session, SessionKey};
 use crate::error::Refusal;
 use crate::wire::encode_rcv;
 
@@ -49,11 +49,12 @@ impl Hub {
         let others: Vec<SessionKey> =
             room.members().iter().copied().filter(|member| *member != from).collect();
         for member in others {
-            let fits = self.get(member).is_some_and(|session| message.fits(session));
-            if fits && self.has_room(member, &message.push) {
+            if !self.get(member).is_some_and(|session| message.fits(session)) {
+                self.drop_into_gap(member);
+            } else if self.has_room(member, &message.push) {
                 self.enqueue(member, message.push.clone());
             } else {
-                self.drop_into_gap(member);
+                self.overflow(member, &message.push);
             }
         }
         Ok(())
@@ -89,6 +90,7 @@ impl Hub {
         let at = session.rooms.iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         let joined = session.rooms.remove(at);
         self.rooms.leave(&joined, key);
+        self.relieve(Obstacle::Member(key), true);
         Ok(())
     }
 

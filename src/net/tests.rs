@@ -80,6 +80,10 @@ impl Service for Everybody {
         !self.closing
     }
 
+    fn is_closing(&self, _conn: ConnId) -> bool {
+        self.closing
+    }
+
     fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
         None
     }

@@ -96,11 +96,30 @@ impl Batch {
         self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
     }
 
+    /// The next frame, left where it is.
+    pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
+        self.frames.get(self.taken).map(|span| self.frame(span))
+    }
+
     /// Takes the next frame.
     pub(super) fn next_frame(&mut self) -> Option<Frame<'_>> {
         let span = self.frames.get(self.taken)?;
         self.taken += 1;
+        Some(self.frame(span))
+    }
+
+    fn frame(&self, span: &Span) -> Frame<'_> {
         let payload = self.bytes.get(span.payload.clone()).unwrap_or_default();
-        Some(Frame { id: span.id, verb: span.verb, payload })
+        Frame { id: span.id, verb: span.verb, payload }
+    }
+
+    /// About how many bytes of memory it holds.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.frames.len() * size_of::<Span>()
+    }
+
+    /// The frames that were not taken.
+    pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.frames.get(self.taken..).unwrap_or_default().iter().map(|span| self.frame(span))
     }
 }

@@ -26,20 +26,22 @@ use crate::wire::Token;
 
 mod cookie;
 mod datagram;
+mod held;
 mod intake;
 mod links;
+mod losses;
 mod patience;
 mod requests;
 mod stream;
 mod totals;
-mod undelivered;
 
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use held::Waiters;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
+use losses::{Loss, Losses};
 use stream::StreamConn;
 pub use totals::Totals;
-use undelivered::Undelivered;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
@@ -56,6 +58,8 @@ enum Owner {
     Session(SessionKey),
     /// The oldest spent nonce.
     Spent,
+    /// A line in the log about what was lost.
+    Log,
     /// The end of draining.
     Drain,
 }
@@ -121,7 +125,12 @@ pub struct Server {
     /// And from it.
     outward: Simulated,
     totals: Totals,
-    undelivered: Undelivered,
+    /// What sessions that ended left behind.
+    undelivered: Losses,
+    /// What slow readers missed.
+    missed: Losses,
+    /// Connections that wait for slow readers.
+    waiters: Waiters,
     draining: Option<Draining>,
 }
 
@@ -151,7 +160,9 @@ impl Server {
             incoming: Simulated::new(&config.link_in, config.seed, Direction::Up),
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
-            undelivered: Undelivered::default(),
+            undelivered: Losses::new(Loss::Undelivered),
+            missed: Losses::new(Loss::Missed),
+            waiters: Waiters::default(),
             draining: None,
             config,
         }
@@ -235,10 +246,10 @@ impl Server {
 
     /// Ends a session and forgets everything that pointed to it, but for its nonce.
     fn end_session(&mut self, now: Instant, key: SessionKey) {
+        self.note_missed(now);
         let Some(session) = self.hub.end(key) else { return };
-        let undelivered = session.undelivered();
         log::debug!("{}: the session ends", session.name);
-        self.undelivered.report(now, &session.name, undelivered);
+        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {
@@ -298,7 +309,36 @@ impl Server {
         for key in self.hub.keys() {
             self.end_session(now, key);
         }
+        self.undelivered.flush(now);
         self.draining = Some(Draining::Over);
+    }
+
+    /// What anything that happened may have brought about for others: it is done here, once for all of it.
+    fn settle(&mut self, now: Instant) {
+        self.end_condemned(now);
+        self.release_held(now);
+        self.note_missed(now);
+        let line = [self.undelivered.next_line(), self.missed.next_line()].into_iter().flatten().min();
+        self.timers.set(Owner::Log, line);
+    }
+
+    /// Ends the sessions that read too slowly.
+    fn end_condemned(&mut self, now: Instant) {
+        while let Some(key) = self.hub.poll_condemned() {
+            if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(|session| session.path) {
+                self.break_stream(conn, "you read too slowly");
+            }
+            self.end_session(now, key);
+        }
+    }
+
+    /// Says in the log who has missed what.
+    fn note_missed(&mut self, now: Instant) {
+        while let Some((key, count)) = self.hub.poll_missed() {
+            if let Some(session) = self.hub.get(key) {
+                self.missed.report(now, key, &session.name, count);
+            }
+        }
     }
 }
 
@@ -311,18 +351,25 @@ impl Service for Server {
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.handle_batch(now, conn, batch);
+        self.settle(now);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.enter(now, peer, bytes);
+        self.settle(now);
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
+        if let Some(key) = self.conns.get(&conn).and_then(|state| state.session) {
+            self.hub.written(key);
+        }
         self.drained_stream(now, conn);
+        self.settle(now);
     }
 
     fn closed(&mut self, now: Instant, conn: ConnId) {
         self.close_stream(now, conn);
+        self.settle(now);
     }
 
     fn timeout(&mut self, now: Instant) {
@@ -332,9 +379,14 @@ impl Service for Server {
                 Owner::Conn(conn) => self.conn_timeout(now, conn),
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
+                Owner::Log => {
+                    self.undelivered.write(now);
+                    self.missed.write(now);
+                }
                 Owner::Drain => self.end_drain(now),
             }
         }
+        self.settle(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -348,16 +400,24 @@ impl Service for Server {
     }
 
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
-        self.fill_stream(now, conn, out)
+        let flow = self.fill_stream(now, conn, out);
+        self.settle(now);
+        flow
     }
 
     fn is_reading(&self, conn: ConnId) -> bool {
-        self.is_reading_stream(conn)
+        self.conns.get(&conn).is_some_and(StreamConn::takes_input)
+    }
+
+    fn is_closing(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|state| state.closing)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.dispatch();
-        self.next_transmit(now)
+        let transmit = self.next_transmit(now);
+        self.settle(now);
+        transmit
     }
 
     fn shutdown(&mut self, now: Instant) {
@@ -373,6 +433,8 @@ impl Service for Server {
             }
         }
         self.drain_streams();
+        self.release_all(now);
+        self.settle(now);
     }
 
     fn is_finished(&self) -> bool {

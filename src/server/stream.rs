@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::held::Place;
 use super::intake::{Batch, StreamIntake};
 use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
@@ -42,9 +43,11 @@ pub(super) struct StreamConn {
     /// The bytes held of a frame that is not whole.
     buffered: usize,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
-    backlog: VecDeque<Batch>,
+    pub(super) backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
+    /// Where it stands among those who wait for slow readers.
+    pub(super) place: Place,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -63,6 +66,7 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
+            place: Place::default(),
             woken: false,
             flow,
             answers_sent: 0,
@@ -71,6 +75,7 @@ impl StreamConn {
         }
     }
 
+    /// Whether what comes in is executed.
     pub(super) fn is_reading(&self) -> bool {
         !self.closing && self.has_room() && self.held.is_none()
     }
@@ -97,12 +102,14 @@ impl Server {
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
+        self.listen(now, conn, &batch);
         if let Some(state) = self.conns.get_mut(&conn) {
             state.backlog.push_back(batch);
         }
         self.work_off(now, conn);
         self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
         self.watch_frame(now, conn, any_whole, partial);
+        self.note_hearing(conn);
         self.wake_conn(conn);
     }
 
@@ -123,6 +130,7 @@ impl Server {
     fn work_off(&mut self, now: Instant, conn: ConnId) {
         while let Some(mut batch) = self.conns.get_mut(&conn).and_then(|state| state.backlog.pop_front()) {
             while self.is_reading_stream(conn)
+                && !self.holds_frame(conn, &batch)
                 && let Some(frame) = batch.next_frame()
             {
                 self.handle_stream_frame(now, conn, &frame);
@@ -143,13 +151,15 @@ impl Server {
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
+        self.note_hearing(conn);
         self.drained_stream(now, conn);
         self.wake_conn(conn);
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
-        let session = self.conns.get(&conn).and_then(|state| state.session);
-        let answer = match session {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.place.has_gone_on();
+        let answer = match state.session {
             Some(key) => self.execute(now, key, frame),
             None => self.execute_unregistered(now, conn, frame),
         };
@@ -201,7 +211,7 @@ impl Server {
     }
 
     /// Says what was wrong, then goodbye, then closes.
-    fn break_stream(&mut self, conn: ConnId, why: &str) {
+    pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         log::debug!("{}: cut off: {why}", state.origin.from);
         encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
@@ -227,12 +237,15 @@ impl Server {
 
     /// The session of a connection has ended by itself.
     pub(super) fn detach(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.session = None;
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.session = None;
+        if let Some(obstacle) = state.place.waits_for() {
+            self.hub.relieve(obstacle, true);
         }
     }
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
+        self.stop_waiting(conn);
         let Some(state) = self.conns.remove(&conn) else { return };
         self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
@@ -244,6 +257,7 @@ impl Server {
         }
         log::debug!("{}: {} lingers", state.origin.from, session.name);
         session.path = Path::Stream(None);
+        self.hub.set_deaf(key, false);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
     }
 }
@@ -276,6 +290,7 @@ impl Server {
         }
         if !state.backlog.is_empty() {
             self.work_off(now, conn);
+            self.note_hearing(conn);
             self.arm_conn(conn);
         }
         let carried = self.conns.get(&conn).filter(|state| !state.closing).and_then(|state| state.session);
@@ -289,13 +304,14 @@ impl Server {
         let state = self.conns.get(&conn);
         Flow {
             more: more || state.is_some_and(|state| !state.answers.is_empty()),
-            reading: state.is_some_and(StreamConn::is_reading),
+            reading: state.is_some_and(StreamConn::takes_input),
             closing: state.is_none_or(|state| state.closing),
             busy: state.is_some_and(|state| !state.closing && !state.backlog.is_empty()),
         }
     }
 
-    pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
+    /// Whether what a connection says is executed.
+    fn is_reading_stream(&self, conn: ConnId) -> bool {
         self.conns.get(&conn).is_some_and(StreamConn::is_reading)
     }
 
