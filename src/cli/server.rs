@@ -421,6 +421,23 @@ mod tests {
     }
 
     #[test]
+    fn what_becomes_of_slow_readers_is_chosen_by_name() {
+        let hub = |line: &[&str]| resolve(line).unwrap().config.hub;
+        assert_eq!(hub(&["--slow", "drop-old"]).slow, SlowPolicy::DropOld);
+        assert_eq!(hub(&["--slow", "block", "--max-pending-messages", "1"]).max_pending_messages, 1);
+        for line in [["--slow", "drop"], ["--slow", ""], ["--max-pending-messages", "0"]] {
+            let error = resolve(&line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+            assert!(error.to_string().contains(line[0]), "{error}");
+        }
+        let error = resolve(&["--slow", "drop"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`drop` is not a policy; write drop-new, drop-old, disconnect or block"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn options_that_contradict_each_other_are_usage_errors() {
         let lines: [&[&str]; 9] = [
             &["--success", ".5", "--link", "delay:1s"],

@@ -227,6 +227,8 @@ const HOLE: Push = Push::Gap(0);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha20Rng;
 
     fn message(text: &str) -> Push {
         Push::Message { bytes: Arc::new(text.as_bytes().to_vec()), is_direct: false }
@@ -245,6 +247,69 @@ mod tests {
         let order: Vec<Push> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [message("a"), Push::Gap(2), message("b"), Push::Gap(1)]);
         assert_eq!((queue.load(), queue.droppable(), queue.missed()), Default::default());
+    }
+
+    /// What a queue is to hold, kept the slow way.
+    #[derive(Default)]
+    struct Model(Vec<Push>);
+
+    impl Model {
+        fn drop_oldest(&mut self) -> bool {
+            let Some(at) = self.0.iter().position(Push::is_droppable) else { return false };
+            self.0[at] = Push::Gap(1);
+            while let Some(at) = self.0.windows(2).position(|two| matches!(two, [Push::Gap(_), Push::Gap(_)]))
+            {
+                if let (Push::Gap(later), Push::Gap(sum)) = (self.0.remove(at + 1), &mut self.0[at]) {
+                    *sum += later;
+                }
+            }
+            true
+        }
+
+        fn push_gap(&mut self) {
+            match self.0.last_mut() {
+                Some(Push::Gap(count)) => *count += 1,
+                _ => self.0.push(Push::Gap(1)),
+            }
+        }
+    }
+
+    #[test]
+    fn the_oldest_messages_to_rooms_become_gaps_in_their_place_whatever_else_happens() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for _ in 0..300 {
+            let (mut queue, mut model) = (SendQueue::default(), Model::default());
+            let share: f64 = rng.random();
+            for n in 0..200 {
+                match rng.random_range(0..10) {
+                    0..=4 => {
+                        let bytes = Arc::new(format!("{n}").into_bytes());
+                        let push = Push::Message { bytes, is_direct: rng.random_bool(share) };
+                        queue.push(push.clone());
+                        model.0.push(push);
+                    }
+                    5..=7 => assert_eq!(queue.drop_oldest().is_some(), model.drop_oldest()),
+                    8 => {
+                        queue.push_gap();
+                        model.push_gap();
+                    }
+                    _ => {
+                        let front = (!model.0.is_empty()).then(|| model.0.remove(0));
+                        assert_eq!(queue.pop(), front);
+                    }
+                }
+                assert_eq!(queue.is_empty(), model.0.is_empty());
+                assert_eq!(queue.is_only_a_gap(), matches!(model.0[..], [Push::Gap(_)]));
+                assert!(queue.items.len() <= 2 * model.0.len(), "empty places are taken out");
+                let (mut load, mut missed) = (Load::default(), 0);
+                for push in &model.0 {
+                    load += push.load();
+                    missed += if let Push::Gap(count) = push { *count } else { 0 };
+                }
+                assert_eq!((queue.load(), queue.missed()), (load, missed));
+            }
+            assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), model.0);
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct DatagramPath {
 /// The longest tag: `@`, 19 digits and a space. A push is numbered when it is sent, so room is kept for any number.
 const TAG_MAX: usize = 21;
 /// The longest head of an untagged frame over datagrams, `RCV 9999`.
-const SHORT_HEAD: usize = 8;
+pub(super) const SHORT_HEAD: usize = 8;
 
 /// One session.
 #[derive(Debug)]

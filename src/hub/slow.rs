@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use super::name::FoldKey;
 use super::queue::{FRAME_OVERHEAD, Push};
+use super::session::SHORT_HEAD;
 use super::{Form, Hub, Session, SessionKey};
 use crate::escape::escape_short;
 use crate::wire::MAX_HEAD;
@@ -163,16 +164,19 @@ impl Hub {
         }
         let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten()?;
         let sender = self.get(from).filter(|_| room.members().contains(&from))?;
+        let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
         let mut cost = 0;
         for key in room.members().iter().filter(|key| **key != from) {
-            let Some(member) = self.get(*key) else { continue };
-            let own = most_cost(member.form, length);
-            if !member.is_over() && !member.deaf && (member.awaited || !self.may_hold(member.load(), own)) {
+            let Some(member) = self.get(*key).filter(|member| member.is_waited_for(payload_len)) else {
+                continue;
+            };
+            let own = most_cost(member.form, payload_len);
+            if member.awaited || !self.may_hold(member.load(), own) {
                 return Some(Obstacle::Member(*key));
             }
             cost += own;
         }
-        let never = sender.deaf || cost > self.config.max_memory;
+        let never = cost == 0 || sender.deaf || cost > self.config.max_memory;
         let now = !self.slow.memory_awaited && self.memory + cost <= self.config.max_memory;
         (!never && !now).then_some(Obstacle::Memory)
     }
@@ -232,17 +236,25 @@ impl Hub {
     }
 }
 
-/// Two names of 32 characters, and what stands between them and a message.
-const SENDER_MAX: usize = 2 * 32 * 4 + 8;
+/// What the payload of an RCV holds beside sender and body: ` `, ` 0001 `.
+const RCV_SPACES: usize = 7;
 
-/// The most that a message with a body of `length` bytes may cost in a queue.
-fn most_cost(form: Form, length: usize) -> usize {
-    let body = match form {
-        Form::Tagged | Form::Untagged => length,
+impl Session {
+    /// Whether a sender may wait for this member with an RCV of so long a payload: it would get it, and says when it has
+    /// room.
+    fn is_waited_for(&self, payload_len: usize) -> bool {
+        !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
+    }
+}
+
+/// The most that an RCV with a payload of this length may cost in a queue.
+fn most_cost(form: Form, payload_len: usize) -> usize {
+    let shown = match form {
+        Form::Tagged | Form::Untagged => payload_len,
         // A byte that is shown escaped takes four.
-        Form::Lines => 4 * length,
+        Form::Lines => 4 * payload_len,
     };
-    FRAME_OVERHEAD + MAX_HEAD + SENDER_MAX + body
+    FRAME_OVERHEAD + MAX_HEAD + shown
 }
 
 #[cfg(test)]

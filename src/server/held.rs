@@ -167,19 +167,25 @@ impl Server {
     }
 
     fn let_on(&mut self, now: Instant, conn: ConnId) {
-        self.stop_waiting(conn);
+        self.leave_queue(conn);
         if let Some(state) = self.conns.get_mut(&conn).filter(|state| state.held == Some(Held::ByReaders)) {
             state.held = None;
             self.go_on(now, conn);
         }
     }
 
-    /// Takes a connection out of the queue.
+    /// A connection waits no more, as it is gone: who waits behind it may be next.
     pub(super) fn stop_waiting(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        if let (Some(obstacle), Some(ticket)) = (state.place.waits_for.take(), state.place.ticket) {
-            self.waiters.queue.remove(&(obstacle, ticket));
+        if let Some(obstacle) = self.leave_queue(conn) {
+            self.hub.relieve(obstacle, false);
         }
+    }
+
+    fn leave_queue(&mut self, conn: ConnId) -> Option<Obstacle> {
+        let place = &mut self.conns.get_mut(&conn)?.place;
+        let (obstacle, ticket) = place.waits_for.take().zip(place.ticket)?;
+        self.waiters.queue.remove(&(obstacle, ticket));
+        Some(obstacle)
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Server {
     undelivered: Losses,
     /// What slow readers missed.
     missed: Losses,
+    /// When the next line about these is due.
+    log_at: Option<Instant>,
     /// Connections that wait for slow readers.
     waiters: Waiters,
     draining: Option<Draining>,
@@ -162,6 +164,7 @@ impl Server {
             totals: Totals::default(),
             undelivered: Losses::new(Loss::Undelivered),
             missed: Losses::new(Loss::Missed),
+            log_at: None,
             waiters: Waiters::default(),
             draining: None,
             config,
@@ -319,7 +322,10 @@ impl Server {
         self.release_held(now);
         self.note_missed(now);
         let line = [self.undelivered.next_line(), self.missed.next_line()].into_iter().flatten().min();
-        self.timers.set(Owner::Log, line);
+        if self.log_at != line {
+            self.log_at = line;
+            self.timers.set(Owner::Log, line);
+        }
     }
 
     /// Ends the sessions that read too slowly.
@@ -380,6 +386,7 @@ impl Service for Server {
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
                 Owner::Log => {
+                    self.log_at = None;
                     self.undelivered.write(now);
                     self.missed.write(now);
                 }

@@ -21,6 +21,8 @@ pub(crate) struct Desk {
     closed: BTreeMap<Conn, bool>,
     /// Connections whose peer does not read: nothing is taken from the server for them.
     stalled: Vec<Conn>,
+    /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
+    clogged: BTreeMap<Conn, Option<(Vec<u8>, bool)>>,
     sent: Vec<(SocketAddr, Vec<u8>)>,
     next: Conn,
 }
@@ -35,6 +37,7 @@ impl Desk {
             written: BTreeMap::new(),
             closed: BTreeMap::new(),
             stalled: Vec::new(),
+            clogged: BTreeMap::new(),
             sent: Vec::new(),
             next: 1,
         }
@@ -103,10 +106,65 @@ impl Desk {
         self.settle();
     }
 
+    /// The connection's socket takes no more: the server is not told that what it gave is written.
+    pub(crate) fn clog(&mut self, conn: Conn) {
+        self.clogged.insert(conn, None);
+    }
+
+    /// What the server gave is written, and it is told so; it gives more, which is not written.
+    pub(crate) fn trickle(&mut self, conn: Conn) {
+        if let Some(Some((mut bytes, more))) = self.clogged.insert(conn, None) {
+            self.written.entry(conn).or_default().append(&mut bytes);
+            self.server.drained(self.now, ConnId(conn));
+            if more {
+                self.fill(conn);
+            }
+        }
+        self.settle();
+    }
+
+    /// The socket takes everything again.
+    pub(crate) fn unclog(&mut self, conn: Conn) {
+        self.trickle(conn);
+        while matches!(self.clogged.get(&conn), Some(Some(_))) {
+            self.trickle(conn);
+        }
+        self.clogged.remove(&conn);
+        self.fill(conn);
+        self.settle();
+    }
+
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_read(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
+    }
+
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
         self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
         self.datagrams_to(from)
+    }
+
+    /// Sends a datagram; what comes of it is heard later.
+    pub(crate) fn server_datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) {
+        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.settle();
+    }
+
+    /// The server begins to end.
+    pub(crate) fn shut_down(&mut self) {
+        self.server.shutdown(self.now);
+        self.settle();
+    }
+
+    /// Whether the end of the server is complete.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.server.is_finished()
+    }
+
+    /// Whether nothing is left of anybody.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.server.is_stateless() && self.server.poll_timeout().is_none()
     }
 
     /// What was sent to an address since this was last asked.
@@ -135,10 +193,11 @@ impl Desk {
     }
 
     fn settle(&mut self) {
-        while let Some(transmit) = self.server.poll_transmit(self.now) {
-            self.sent.push((transmit.peer.addr, transmit.bytes));
-        }
-        while let Some(ConnId(conn)) = self.server.poll_wake() {
+        loop {
+            while let Some(transmit) = self.server.poll_transmit(self.now) {
+                self.sent.push((transmit.peer.addr, transmit.bytes));
+            }
+            let Some(ConnId(conn)) = self.server.poll_wake() else { return };
             if !self.stalled.contains(&conn) {
                 self.fill(conn);
             }
@@ -147,8 +206,19 @@ impl Desk {
 
     fn fill(&mut self, conn: Conn) {
         loop {
+            if matches!(self.clogged.get(&conn), Some(Some(_))) {
+                // Somebody is writing: he will look again.
+                self.closed.insert(conn, self.server.is_closing(ConnId(conn)));
+                self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
+                return;
+            }
             let mut out = Vec::new();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
+            if let Some(place) = self.clogged.get_mut(&conn) {
+                self.closed.insert(conn, flow.closing);
+                *place = Some((out, flow.more)).filter(|(bytes, _)| !bytes.is_empty());
+                return;
+            }
             self.written.entry(conn).or_default().append(&mut out);
             self.closed.insert(conn, flow.closing);
             self.server.drained(self.now, ConnId(conn));

@@ -18,5 +18,6 @@ mod noise;
 mod protocol_doc;
 mod rooms;
 mod share;
+mod slow;
 mod streams;
 mod support;
