@@ -9,10 +9,11 @@
 //!    harmless.
 //! 2. Then, until both say `None`: send what `poll_transmit` gives, and for each connection that `poll_wake` names call
 //!    `fill` and write what it appended.
-//! 3. Call `fill` again when that is written and [`Flow::more`] was set. Read from the connection only while
-//!    [`Flow::reading`] is set, and ask `is_reading` after `received` where a write still waits and `fill` cannot be
-//!    called. When [`Flow::closing`] is set and all is written, shut the connection down for writing, discard what
-//!    still comes for a bounded time, and close it.
+//! 3. Call `drained` when that is written, each time, and then `fill` again if [`Flow::more`] was set. Read from the
+//!    connection only while [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the
+//!    connection down for writing, discard what still comes for a bounded time, and close it. Where a write still waits
+//!    and `fill` cannot be called, ask `is_reading` after `received`, and both `is_reading` and `is_closing` when
+//!    `poll_wake` names the connection.
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
 
 use std::fmt::{self, Debug};
@@ -143,6 +144,10 @@ pub trait Service: Send + Debug {
     /// Whether to read from a connection, for a driver that cannot call `fill` because it is still writing what the
     /// last call gave: the service holds answers meanwhile, and is to hold no more than it can bear.
     fn is_reading(&self, conn: ConnId) -> bool;
+
+    /// Whether nothing will follow what is still to be written, for a driver that cannot call `fill`: the peer may never
+    /// read it, and is given a bounded time.
+    fn is_closing(&self, conn: ConnId) -> bool;
 
     /// The next datagram to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;

@@ -20,7 +20,7 @@ use super::link::LinkArgs;
 use super::{DEFAULT_HOST, HostPort, TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
-use crate::hub::HubConfig;
+use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
 use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
@@ -95,9 +95,18 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
     max_message: ByteSize,
 
-    /// Most that waits for one session
+    /// Most that waits for one session: queued, not written yet, or sent and not acknowledged
     #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
     max_pending: ByteSize,
+
+    /// Most messages that wait for one session, 1 or more
+    #[arg(long, value_name = "N", default_value = "65536", allow_hyphen_values = true)]
+    max_pending_messages: NonZeroUsize,
+
+    /// When a member of a room has no room for a message: drop-new (it misses it), drop-old (it misses the oldest that
+    /// wait), disconnect (its session ends) or block (the sender is not read until there is room)
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    slow: SlowPolicy,
 
     /// Most that waits for all sessions together
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
@@ -227,6 +236,8 @@ impl Args {
         }
         let hub = HubConfig {
             max_pending: self.max_pending.get(),
+            max_pending_messages: self.max_pending_messages.get(),
+            slow: self.slow,
             max_memory: self.max_memory.get(),
             push_timeouts,
             ..HubConfig::default()
@@ -487,6 +498,23 @@ mod tests {
         assert_eq!(room_for_connections(NonZeroUsize::new(7)), 7);
         let room = room_for_connections(None);
         assert!(room > 0 && room == open_files::connections_within(open_files::raise_open_files()));
+    }
+
+    #[test]
+    fn what_becomes_of_slow_readers_is_chosen_by_name() {
+        let hub = |line: &[&str]| resolve(line).unwrap().config.hub;
+        assert_eq!(hub(&["--slow", "drop-old"]).slow, SlowPolicy::DropOld);
+        assert_eq!(hub(&["--slow", "block", "--max-pending-messages", "1"]).max_pending_messages, 1);
+        for line in [["--slow", "drop"], ["--slow", ""], ["--max-pending-messages", "0"]] {
+            let error = resolve(&line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+            assert!(error.to_string().contains(line[0]), "{error}");
+        }
+        let error = resolve(&["--slow", "drop"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`drop` is not a policy; write drop-new, drop-old, disconnect or block"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -25,11 +25,12 @@ pub mod session;
 mod slow;
 
 use name::{ClashKey, FoldKey, Name};
-use queue::{Push, SendQueue};
+use queue::{Load, Push, SendQueue};
 use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
-pub use slow::SlowPolicy;
+use slow::Slow;
+pub use slow::{Obstacle, SlowPolicy};
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -37,9 +38,10 @@ pub const MAX_ROOMS: usize = 64;
 /// The bounds of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// Most bytes queued, or sent and not acknowledged, for one session. An empty queue takes any one message.
+    /// Most bytes queued, given to a connection and not written, or sent and not acknowledged, for one session. An empty
+    /// queue takes any one message.
     pub max_pending: usize,
-    /// Most messages queued, or sent and not acknowledged, for one session; at least 1. Default 65,536.
+    /// Most messages of which the same is true; at least 1. Default 65,536.
     pub max_pending_messages: usize,
     /// What happens when a message to a room finds no room in a member's queue. Default [`SlowPolicy::DropNew`].
     pub slow: SlowPolicy,
@@ -92,6 +94,10 @@ pub struct HubStats {
     pub gaps: u64,
     /// Acknowledged messages that sessions left behind when they ended.
     pub undelivered: u64,
+    /// Messages in gaps that sessions were not known to have been told of when they ended.
+    pub untold: u64,
+    /// Sessions that ended because they read too slowly.
+    pub cut_off: u64,
 }
 
 /// What [`Hub::open`] needs to know of a new session.
@@ -124,6 +130,7 @@ pub struct Hub {
     rooms: Rooms,
     memory: usize,
     woken: VecDeque<SessionKey>,
+    slow: Slow,
     stats: HubStats,
 }
 
@@ -218,8 +225,12 @@ impl Hub {
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
+            writing: Load::default(),
             woken: false,
             said_bye: false,
+            cut_off: false,
+            awaited: false,
+            deaf: false,
         }
     }
 
@@ -259,8 +270,10 @@ impl Hub {
         for room in &session.rooms {
             self.rooms.leave(room, key);
         }
-        self.memory -= session.cost();
         self.stats.undelivered += session.undelivered() as u64;
+        self.stats.untold += session.untold();
+        self.free(session.load().bytes);
+        self.relieve_of(key, &session);
         Some(session)
     }
 }
@@ -269,9 +282,17 @@ impl Hub {
 impl Hub {
     pub(super) fn has_room(&self, key: SessionKey, push: &Push) -> bool {
         let Some(session) = self.get(key) else { return false };
-        let (held, cost) = (session.cost(), push.cost());
-        let fits = held == 0 || held + cost <= self.config.max_pending;
-        fits && self.memory + cost <= self.config.max_memory && !session.said_bye
+        let cost = push.cost();
+        self.may_hold(session.load(), cost)
+            && self.memory + cost <= self.config.max_memory
+            && !session.is_over()
+    }
+
+    /// Whether a session that has this to carry may get a message of this cost on top.
+    fn may_hold(&self, load: Load, cost: usize) -> bool {
+        let bounds = &self.config;
+        load.messages == 0
+            || load.bytes + cost <= bounds.max_pending && load.messages < bounds.max_pending_messages
     }
 
     pub(super) fn enqueue(&mut self, key: SessionKey, push: Push) {
@@ -285,8 +306,7 @@ impl Hub {
 
     pub(super) fn drop_into_gap(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
-        if session.said_bye {
-            // The session is over for its client: what comes now is what a session that ends leaves behind.
+        if session.is_over() {
             self.stats.undelivered += 1;
             return;
         }
@@ -295,12 +315,29 @@ impl Hub {
         self.wake(key);
     }
 
+    /// So many bytes wait no more.
+    fn free(&mut self, bytes: usize) {
+        self.memory -= bytes;
+        if bytes > 0 {
+            self.relieve(Obstacle::Memory, false);
+        }
+    }
+
+    /// So many bytes wait no more for this session.
+    fn free_of(&mut self, key: SessionKey, bytes: usize) {
+        if bytes > 0 {
+            self.free(bytes);
+            self.relieve(Obstacle::Member(key), false);
+        }
+    }
+
     /// Queues the server's goodbye: the last push of this session.
     pub fn say_bye(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         if !session.said_bye {
             session.said_bye = true;
             session.queue.push(Push::Bye);
+            self.relieve(Obstacle::Member(key), true);
             self.wake(key);
         }
     }
@@ -339,7 +376,7 @@ impl Hub {
             }
         }
         let more = session.has_stream_output();
-        self.memory -= freed;
+        self.free_of(key, freed);
         more
     }
 
@@ -348,8 +385,15 @@ impl Hub {
         let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else {
             return false;
         };
-        self.memory -= freed;
+        self.free_of(key, freed);
         true
+    }
+
+    /// All that was appended for the connection that carries this session is written.
+    pub fn written(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        let written = std::mem::take(&mut session.writing);
+        self.free_of(key, written.bytes);
     }
 
     /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
@@ -362,7 +406,7 @@ impl Hub {
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         let Some(session) = self.get_mut(key) else { return };
         let freed = session.pushes.acknowledge(now, ranges);
-        self.memory -= freed;
+        self.free_of(key, freed);
         self.wake(key);
     }
 
@@ -371,6 +415,7 @@ impl Hub {
         let Some(session) = self.get_mut(key) else { return };
         session.path = path;
         session.origin = origin;
+        session.deaf = false;
         match path {
             Path::Stream(_) => session.pushes.reattach(),
             Path::Datagram(_) => session.pushes.repeat_all(now),

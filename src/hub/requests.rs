@@ -4,7 +4,7 @@ use super::message::Message;
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::rooms::Room;
-use super::{Hub, MAX_ROOMS, SessionKey};
+use super::{Hub, MAX_ROOMS, Obstacle, SessionKey};
 use crate::error::Refusal;
 
 impl Hub {
@@ -54,11 +54,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Queues what a member of a room gets of a message; what it has no room for, or is too long for it, is a gap.
+    /// Queues what a member of a room gets of a message; one that is too long for it, and has no push, is a gap.
     fn offer(&mut self, to: SessionKey, push: Option<Push>) {
         match push {
             Some(push) if self.has_room(to, &push) => self.enqueue(to, push),
-            _ => self.drop_into_gap(to),
+            Some(push) => self.overflow(to, &push),
+            None => self.drop_into_gap(to),
         }
     }
 
@@ -92,6 +93,7 @@ impl Hub {
         let at = session.rooms.iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         let joined = session.rooms.remove(at);
         self.rooms.leave(&joined, key);
+        self.relieve(Obstacle::Member(key), true);
         Ok(())
     }
 

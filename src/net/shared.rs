@@ -197,18 +197,25 @@ impl<S: Service> Shared<S> {
     }
 
     fn collect_into(&mut self, now: Instant, mut work: Work) -> Work {
-        while work.writes.len() < TURN
-            && let Some(conn) = self.service.poll_wake()
-        {
+        loop {
+            while work.writes.len() < TURN
+                && let Some(conn) = self.service.poll_wake()
+            {
+                self.claim(now, conn, &mut work);
+            }
+            while work.transmits.len() < TURN
+                && let Some(transmit) = self.service.poll_transmit(now)
+            {
+                self.sending += 1;
+                work.transmits.push(transmit);
+            }
+            // The last datagram may have been what somebody waited for.
+            if work.writes.len() >= TURN {
+                return work;
+            }
+            let Some(conn) = self.service.poll_wake() else { return work };
             self.claim(now, conn, &mut work);
         }
-        while work.transmits.len() < TURN
-            && let Some(transmit) = self.service.poll_transmit(now)
-        {
-            self.sending += 1;
-            work.transmits.push(transmit);
-        }
-        work
     }
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
@@ -216,6 +223,10 @@ impl<S: Service> Shared<S> {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         if entry.writing {
             entry.again = true;
+            entry.link.allow_reading(self.service.is_reading(conn));
+            if self.service.is_closing(conn) {
+                self.part(now, conn);
+            }
             return;
         }
         let mut bytes = Vec::new();
@@ -233,7 +244,15 @@ impl<S: Service> Shared<S> {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         entry.link.allow_reading(flow.reading);
         entry.busy = flow.busy;
-        if flow.closing && entry.parting == Parting::Not {
+        if flow.closing {
+            self.part(now, conn);
+        }
+    }
+
+    /// The service has nothing more to say: what it has said may take so long to be written.
+    fn part(&mut self, now: Instant, conn: ConnId) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if entry.parting == Parting::Not {
             entry.parting = Parting::Closing;
             entry.link.set_mode(Mode::Discarding);
             self.deadlines.set(conn, Some(now + LAST_WORDS));

@@ -120,9 +120,22 @@ impl Batch {
 
     /// The next frame, which stays where it is.
     pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
-        let span = self.frames.get(self.taken)?;
+        self.frames.get(self.taken).map(|span| self.frame(span))
+    }
+
+    fn frame(&self, span: &Span) -> Frame<'_> {
         let payload = self.bytes.get(span.payload.clone()).unwrap_or_default();
-        Some(Frame { id: span.id, verb: span.verb, payload })
+        Frame { id: span.id, verb: span.verb, payload }
+    }
+
+    /// About how many bytes of memory it holds.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.said.size() + self.bytes.len() + self.frames.len() * size_of::<Span>()
+    }
+
+    /// The frames that were not taken.
+    pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.frames.get(self.taken..).unwrap_or_default().iter().map(|span| self.frame(span))
     }
 
     /// The next frame is done with.

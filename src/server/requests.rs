@@ -50,9 +50,7 @@ impl Server {
     pub(super) fn execute(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
         match frame.verb {
             Verb::Ack if frame.id.is_none() => {
-                if let Some(ranges) = parse_ranges(frame.args(), MAX_ACK_RANGES) {
-                    self.acknowledge(now, key, &ranges);
-                }
+                self.acknowledged(now, key, frame);
                 None
             }
             Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => {
@@ -69,6 +67,13 @@ impl Server {
                 Some(Ok(Vec::new()))
             }
             Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => Some(self.execute_once(now, key, frame)),
+        }
+    }
+
+    /// An acknowledgement of pushes has come.
+    pub(super) fn acknowledged(&mut self, now: Instant, key: SessionKey, ack: &Frame<'_>) {
+        if let Some(ranges) = parse_ranges(ack.args(), MAX_ACK_RANGES) {
+            self.acknowledge(now, key, &ranges);
         }
     }
 
@@ -129,6 +134,7 @@ impl Server {
         match frame.verb {
             Verb::Snd => {
                 let SndArgs { target, body } = SndArgs::parse(args).ok_or(Refusal::Malformed)?;
+                self.refuse_to_hold(key, target, body.len())?;
                 self.hub.send(key, target, body)?;
             }
             Verb::Jon => self.hub.join(key, args)?,

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::admission::Seat;
+use super::held::Place;
 use super::intake::{Batch, StreamIntake};
 use super::lines::GOODBYE;
 use super::lines::LineConn;
@@ -60,6 +61,8 @@ pub(super) struct StreamConn {
     pub(super) held: Option<Held>,
     /// How much its peer may say.
     pub(super) bucket: Bucket,
+    /// Where it stands among those who wait for slow readers.
+    pub(super) place: Place,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -85,6 +88,7 @@ impl StreamConn {
             backlog: VecDeque::new(),
             held: None,
             bucket: Bucket::new(rate),
+            place: Place::default(),
             woken: false,
             flow,
             answers_sent: 0,
@@ -95,6 +99,7 @@ impl StreamConn {
         }
     }
 
+    /// Whether what comes in is executed.
     pub(super) fn is_reading(&self) -> bool {
         !self.closing && self.has_room() && self.held.is_none()
     }
@@ -163,6 +168,7 @@ impl Server {
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
+        self.listen(now, conn, &batch);
         if let Some(state) = self.conns.get_mut(&conn) {
             if batch.pinged {
                 state.heard = now;
@@ -176,6 +182,7 @@ impl Server {
             self.watch_frame(now, conn, any_whole, partial);
         }
         self.arm_conn(conn);
+        self.note_hearing(conn);
         self.wake_conn(conn);
     }
 
@@ -203,6 +210,7 @@ impl Server {
         while let Some(mut batch) = self.next_batch(conn) {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
+                && !self.holds_frame(conn, &batch)
                 && let Some(frame) = batch.peek_frame()
                 && self.affords(now, conn, &frame)
             {
@@ -241,13 +249,16 @@ impl Server {
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
+        self.note_hearing(conn);
         self.drained_stream(now, conn);
         self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
-        let session = self.conns.get(&conn).and_then(|state| state.session);
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.place.has_gone_on();
+        let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(conn, TOO_LONG_UNREGISTERED);
         }
@@ -352,12 +363,17 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
+        let obstacle = state.place.waits_for();
         if state.lines.is_some() && !state.closing && !has_said_bye {
             self.part(conn);
+        }
+        if let Some(obstacle) = obstacle {
+            self.hub.relieve(obstacle, true);
         }
     }
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
+        self.stop_waiting(conn);
         let Some(state) = self.conns.remove(&conn) else { return };
         self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
@@ -372,6 +388,7 @@ impl Server {
         }
         log::debug!("{}: {} lingers", state.origin.from, session.name);
         session.path = Path::Stream(None);
+        self.hub.set_deaf(key, false);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
     }
 }
@@ -404,7 +421,12 @@ impl Server {
         }
         if !state.backlog.is_empty() {
             self.work_off(now, conn);
+            self.note_hearing(conn);
             self.arm_conn(conn);
+            // What a person is answered stands between what others said before and after it.
+            if let Some(state) = self.conns.get_mut(&conn).filter(|state| state.lines.is_some()) {
+                out.append(&mut state.answers);
+            }
         }
         let carried = self.conns.get(&conn).filter(|state| !state.closing).and_then(|state| state.session);
         let mut more = false;
@@ -417,12 +439,13 @@ impl Server {
         let state = self.conns.get(&conn);
         Flow {
             more: more || state.is_some_and(|state| !state.answers.is_empty()),
-            reading: state.is_some_and(StreamConn::is_reading),
+            reading: state.is_some_and(StreamConn::takes_input),
             closing: state.is_none_or(|state| state.closing),
             busy: state.is_some_and(|state| !state.closing && !state.backlog.is_empty()),
         }
     }
 
+    /// Whether what a connection says is executed.
     pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
         self.conns.get(&conn).is_some_and(StreamConn::is_reading)
     }

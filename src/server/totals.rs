@@ -90,9 +90,14 @@ impl fmt::Display for Totals {
             f,
             "sessions {}, messages {}, datagrams in {datagrams_in}, out {datagrams_out}, dropped in {loss_in}, \
              out {loss_out}, repeats answered from the window {repeats}, malformed {malformed}, stray {stray}, \
-             missed by slow readers {}, waiting {}, undelivered {}, refused connections {}",
-            hub.sessions, hub.messages, hub.gaps, self.waiting, hub.undelivered, self.refused_connections,
-        )
+             missed by slow readers {}",
+            hub.sessions, hub.messages, hub.gaps,
+        )?;
+        if hub.cut_off > 0 {
+            write!(f, ", cut off for reading slowly {}", hub.cut_off)?;
+        }
+        write!(f, ", waiting {}, undelivered {}", self.waiting, hub.undelivered)?;
+        write!(f, ", refused connections {}", self.refused_connections)
     }
 }
 
@@ -125,5 +130,9 @@ mod tests {
              out 0 of 0 (requested 0.0 %), repeats answered from the window 2, malformed 0, stray 0, \
              missed by slow readers 0, waiting 0, undelivered 0, refused connections 0"
         );
+        let hub = HubStats { gaps: 2, cut_off: 3, undelivered: 4, ..HubStats::default() };
+        let slow = Totals { hub, waiting: 1, ..Totals::default() }.to_string();
+        let end = ", missed by slow readers 2, cut off for reading slowly 3, waiting 1, undelivered 4, refused connections 0";
+        assert!(slow.ends_with(end), "{slow}");
     }
 }

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{ConnId, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -18,9 +18,12 @@ pub(crate) struct Desk {
     pub(crate) server: Server,
     intakes: BTreeMap<Conn, StreamIntake>,
     written: BTreeMap<Conn, Vec<u8>>,
-    flows: BTreeMap<Conn, Flow>,
+    closed: BTreeMap<Conn, bool>,
+    busy: BTreeMap<Conn, bool>,
     /// Connections whose peer does not read: nothing is taken from the server for them.
     stalled: Vec<Conn>,
+    /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
+    clogged: BTreeMap<Conn, Option<(Vec<u8>, bool)>>,
     sent: Vec<(SocketAddr, Vec<u8>)>,
     next: Conn,
 }
@@ -33,8 +36,10 @@ impl Desk {
             server: Server::new(now, config, Box::new(ChaCha20Rng::seed_from_u64(1))),
             intakes: BTreeMap::new(),
             written: BTreeMap::new(),
-            flows: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            busy: BTreeMap::new(),
             stalled: Vec::new(),
+            clogged: BTreeMap::new(),
             sent: Vec::new(),
             next: 1,
         }
@@ -101,17 +106,12 @@ impl Desk {
 
     /// Whether the server closes this connection.
     pub(crate) fn is_closed(&self, conn: Conn) -> bool {
-        self.flows.get(&conn).is_some_and(|flow| flow.closing)
+        self.closed.get(&conn).copied().unwrap_or(false)
     }
 
     /// Whether the server holds input of this connection that has not had its turn.
     pub(crate) fn is_busy(&self, conn: Conn) -> bool {
-        self.flows.get(&conn).is_some_and(|flow| flow.busy)
-    }
-
-    /// Whether the server reads from this connection.
-    pub(crate) fn is_read(&self, conn: Conn) -> bool {
-        self.server.is_reading(ConnId(conn))
+        self.busy.get(&conn).copied().unwrap_or(false)
     }
 
     /// The peer closes its own side, and is kept by the engine until all that it said has had its turn. Returns what the
@@ -146,10 +146,65 @@ impl Desk {
         self.settle();
     }
 
+    /// The connection's socket takes no more: the server is not told that what it gave is written.
+    pub(crate) fn clog(&mut self, conn: Conn) {
+        self.clogged.insert(conn, None);
+    }
+
+    /// What the server gave is written, and it is told so; it gives more, which is not written.
+    pub(crate) fn trickle(&mut self, conn: Conn) {
+        if let Some(Some((mut bytes, more))) = self.clogged.insert(conn, None) {
+            self.written.entry(conn).or_default().append(&mut bytes);
+            self.server.drained(self.now, ConnId(conn));
+            if more {
+                self.fill(conn);
+            }
+        }
+        self.settle();
+    }
+
+    /// The socket takes everything again.
+    pub(crate) fn unclog(&mut self, conn: Conn) {
+        self.trickle(conn);
+        while matches!(self.clogged.get(&conn), Some(Some(_))) {
+            self.trickle(conn);
+        }
+        self.clogged.remove(&conn);
+        self.fill(conn);
+        self.settle();
+    }
+
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_read(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
+    }
+
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
         self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
         self.datagrams_to(from)
+    }
+
+    /// Sends a datagram; what comes of it is heard later.
+    pub(crate) fn server_datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) {
+        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.settle();
+    }
+
+    /// The server begins to end.
+    pub(crate) fn shut_down(&mut self) {
+        self.server.shutdown(self.now);
+        self.settle();
+    }
+
+    /// Whether the end of the server is complete.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.server.is_finished()
+    }
+
+    /// Whether nothing is left of anybody.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.server.is_stateless() && self.server.poll_timeout().is_none()
     }
 
     /// What was sent to an address since this was last asked.
@@ -178,10 +233,11 @@ impl Desk {
     }
 
     fn settle(&mut self) {
-        while let Some(transmit) = self.server.poll_transmit(self.now) {
-            self.sent.push((transmit.peer.addr, transmit.bytes));
-        }
-        while let Some(ConnId(conn)) = self.server.poll_wake() {
+        loop {
+            while let Some(transmit) = self.server.poll_transmit(self.now) {
+                self.sent.push((transmit.peer.addr, transmit.bytes));
+            }
+            let Some(ConnId(conn)) = self.server.poll_wake() else { return };
             if !self.stalled.contains(&conn) {
                 self.fill(conn);
             }
@@ -190,10 +246,23 @@ impl Desk {
 
     fn fill(&mut self, conn: Conn) {
         loop {
+            if matches!(self.clogged.get(&conn), Some(Some(_))) {
+                // Somebody is writing: he will look again.
+                self.closed.insert(conn, self.server.is_closing(ConnId(conn)));
+                self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
+                return;
+            }
             let mut out = Vec::new();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
+            if let Some(place) = self.clogged.get_mut(&conn) {
+                self.closed.insert(conn, flow.closing);
+                self.busy.insert(conn, flow.busy);
+                *place = Some((out, flow.more)).filter(|(bytes, _)| !bytes.is_empty());
+                return;
+            }
             self.written.entry(conn).or_default().append(&mut out);
-            self.flows.insert(conn, flow);
+            self.closed.insert(conn, flow.closing);
+            self.busy.insert(conn, flow.busy);
             self.server.drained(self.now, ConnId(conn));
             if !flow.more {
                 return;

@@ -7,10 +7,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::{Door, Greet, LineDoor};
-use sayagain::hub::HubConfig;
 use sayagain::hub::name::RoomName;
 use sayagain::hub::rate::Rate;
 use sayagain::hub::rules::Rules;
+use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::{Remote, Service};
 
 use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};
@@ -589,6 +589,7 @@ fn noise(seed: u64) -> (u64, u64, usize) {
         assert!(desk.totals().pending_bytes <= 20_000, "seed {seed}");
     }
     conns.into_iter().for_each(|conn| desk.hang_up(conn));
+    desk.pass(secs(300));
     assert!(desk.server.is_stateless(), "seed {seed}: {:?}", desk.server);
     assert_eq!((desk.totals().pending_bytes, desk.server.poll_timeout()), (0, None), "seed {seed}");
     (desk.totals().hub.messages, desk.totals().hub.gaps, closed)
@@ -639,4 +640,53 @@ fn a_line_that_is_held_is_kept_and_what_comes_behind_it_is_not_read() {
     desk.pass(secs(10));
     desk.put(fast, "ished\n");
     assert_eq!(desk.heard(rick), "Morty> unfinished\n");
+}
+
+#[test]
+fn who_speaks_to_somebody_who_does_not_read_waits_if_that_is_the_policy() {
+    let hub = HubConfig { max_pending: 3_000, slow: SlowPolicy::Block, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..config() });
+    let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut desk, ASKS, name));
+    desk.stall(morty, true);
+    let lines: String = (0..100).map(|n| format!("message {n}\n")).collect();
+    desk.put(rick, lines + "/list\n");
+    assert!(!desk.is_read(rick) && desk.is_busy(rick));
+    let before = desk.heard(rick).lines().count();
+    assert!((2..90).contains(&before), "{before}");
+    desk.stall(morty, false);
+    let heard = desk.heard(rick);
+    assert_eq!(heard.lines().count(), 101 - before);
+    assert!(heard.ends_with("Rick> message 99\n* in #lobby: Rick Morty\n"), "{heard}");
+    assert_eq!((desk.heard(morty).lines().count(), desk.totals().hub.gaps), (100, 0));
+}
+
+#[test]
+fn who_reads_too_slowly_is_cut_off_in_words_if_that_is_the_policy() {
+    let hub = HubConfig { max_pending: 1_000, slow: SlowPolicy::Disconnect, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..config() });
+    let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut desk, ASKS, name));
+    desk.stall(morty, true);
+    (0..100).for_each(|n| drop(desk.say(rick, format!("message {n}\n"))));
+    assert_eq!(desk.say(rick, "/list\n"), "* in #lobby: Rick\n");
+    desk.stall(morty, false);
+    assert!(desk.heard(morty).ends_with("* you read too slowly\n* goodbye\n"));
+}
+
+#[test]
+fn answers_keep_their_place_when_the_reader_is_slow() {
+    let mut desk = desk();
+    let rick = enter(&mut desk, ASKS, "Rick");
+    desk.stall(rick, true);
+    let script: String = (0..3_000).map(|n| format!("{n}\n/me {n}\n/help\n")).collect();
+    desk.put(rick, script);
+    assert!(!desk.is_read(rick), "the answers are long");
+    desk.stall(rick, false);
+    let heard = desk.heard(rick);
+    let mut lines = heard.lines();
+    for n in 0..3_000 {
+        let shown: Vec<&str> = lines.by_ref().take(7).collect();
+        assert_eq!(shown[..2], [format!("Rick> {n}"), format!("Rick> *{n}*")]);
+        assert!(shown[2..].iter().all(|line| line.starts_with("* ")), "{shown:?}");
+    }
+    assert_eq!(lines.next(), None);
 }

@@ -20,5 +20,6 @@ mod noise;
 mod protocol_doc;
 mod rooms;
 mod share;
+mod slow;
 mod streams;
 mod support;

@@ -208,6 +208,10 @@ impl Service for Watched {
         self.server.is_reading(conn)
     }
 
+    fn is_closing(&self, conn: ConnId) -> bool {
+        self.server.is_closing(conn)
+    }
+
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.server.poll_transmit(now)
     }

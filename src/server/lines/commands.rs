@@ -11,7 +11,6 @@ use crate::escape::{escape, escape_short};
 use crate::hub::SessionKey;
 use crate::hub::name::{FoldKey, Name, RoomName};
 use crate::server::Server;
-use crate::server::stream::Held;
 use crate::service::ConnId;
 use crate::wire::split_word;
 
@@ -135,14 +134,13 @@ impl Server {
     /// Whether a line is a message that a member of its room has no room for, so that its sender waits.
     pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &[u8]) -> bool {
         let Some(key) = self.conns.get(&conn).and_then(|state| state.session) else { return false };
+        if !self.hub.holds_senders() {
+            return false;
+        }
         let (Command::Say(body), Some(room)) = (Command::parse(line), self.room_of(key)) else {
             return false;
         };
-        let waits = self.hub.must_wait(key, room.as_str().as_bytes(), body.len());
-        if waits && let Some(state) = self.conns.get_mut(&conn) {
-            state.held = Some(Held::ByReaders);
-        }
-        waits
+        self.hold(conn, key, room.as_str().as_bytes(), body.len())
     }
 
     /// The room that a person talks in.

@@ -59,6 +59,11 @@ impl Said {
         Self { line: Some(line), ..Self::default() }
     }
 
+    /// The bytes that it holds.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() + self.line.as_ref().map_or(0, Vec::len)
+    }
+
     fn next(&mut self, lines: &mut Lines) -> Option<Found> {
         if let Some(line) = self.line.take() {
             return Some(Found::Line(line));
@@ -151,6 +156,7 @@ impl Server {
 
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.place.has_gone_on();
         if let Some(lines) = &mut state.lines {
             lines.prompted = false;
         }
