@@ -109,9 +109,8 @@ fn shared(connections: usize) -> (Shared<Everybody>, Vec<Arc<Link>>, Vec<TcpStre
         peer.set_read_timeout(Some(SOON)).unwrap();
         peers.push(peer);
         let (socket, addr) = listener.accept().unwrap();
-        links.push(
-            shared.open(rt::now(), Async::new(socket).unwrap(), Origin { door: 0, from: Remote::Ip(addr) }).0,
-        );
+        let (socket, from) = (Async::new(socket.into()).unwrap(), Remote::Ip(addr));
+        links.push(shared.open(rt::now(), socket, Origin { door: 0, from }).0);
     }
     (shared, links, peers)
 }

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -52,19 +52,19 @@ impl Desk {
     /// A new stream connection, from a host of its own.
     pub(crate) fn connect(&mut self) -> Conn {
         let [.., high, mid, low] = self.next.to_be_bytes();
-        self.connect_from(Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
-    }
-
-    /// A new stream connection from this peer.
-    pub(crate) fn connect_from(&mut self, from: Remote) -> Conn {
-        self.connect_at(0, from)
+        self.connect_at(0, Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
     }
 
     /// A new stream connection from this peer at one of several doors.
     pub(crate) fn connect_at(&mut self, door: usize, from: Remote) -> Conn {
+        self.connect_from(Origin { door, from })
+    }
+
+    /// A new stream connection from there.
+    pub(crate) fn connect_from(&mut self, origin: Origin) -> Conn {
         let conn = self.next;
         self.next += 1;
-        let intake = self.server.opened(self.now, ConnId(conn), Origin { door, from });
+        let intake = self.server.opened(self.now, ConnId(conn), origin);
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();
@@ -181,7 +181,17 @@ impl Desk {
 
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
-        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.datagram_through(0, from, bytes)
+    }
+
+    /// The same through another door.
+    pub(crate) fn datagram_through(
+        &mut self,
+        door: DoorId,
+        from: SocketAddr,
+        bytes: impl AsRef<[u8]>,
+    ) -> Vec<String> {
+        self.server.datagram(self.now, Peer { door, addr: from }, bytes.as_ref());
         self.datagrams_to(from)
     }
 

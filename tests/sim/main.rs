@@ -19,6 +19,7 @@ mod nasty;
 mod noise;
 mod protocol_doc;
 mod rooms;
+mod rules;
 mod share;
 mod slow;
 mod streams;
