@@ -163,13 +163,16 @@ impl Server {
     /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
     /// batch asks for could be a thousand times its size.
     fn work_off(&mut self, now: Instant, conn: ConnId) {
+        let is_limited = self.conns.get(&conn).is_some_and(|state| !state.bucket.is_unlimited());
         while let Some(mut batch) = self.conns.get_mut(&conn).and_then(|state| state.backlog.pop_front()) {
             while self.is_reading_stream(conn)
                 && let Some(frame) = batch.peek_frame()
-                && self.affords(now, conn, &frame)
+                && (!is_limited || self.affords(now, conn, &frame))
             {
                 self.handle_stream_frame(now, conn, &frame);
-                self.charge_frame(now, conn, &frame);
+                if is_limited {
+                    self.charge_frame(now, conn, &frame);
+                }
                 batch.take_frame();
             }
             let Some(state) = self.conns.get_mut(&conn) else { return };

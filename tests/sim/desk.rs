@@ -90,6 +90,11 @@ impl Desk {
         self.closed.get(&conn).copied().unwrap_or(false)
     }
 
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_reading(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
+    }
+
     /// The peer drops its connection.
     pub(crate) fn hang_up(&mut self, conn: Conn) {
         self.intakes.remove(&conn);
