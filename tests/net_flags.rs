@@ -82,6 +82,7 @@ fn max_connections_is_how_many_there_may_be_at_once() {
     bob.expect("ACK 0000");
     drop(ada);
     eventually("there is room again", || !is_full(&program));
+    drop(bob);
     assert!(program.end().contains("refused connections "));
 }
 
