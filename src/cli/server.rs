@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser};
 use ipnet::IpNet;
 use log::LevelFilter;
 use rand::rngs::SysRng;
@@ -16,15 +16,20 @@ use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use super::link::LinkArgs;
-use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
+use super::{TOTALS, exit};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::HubConfig;
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals, open_files};
+use crate::net::{self, Doors, Ended, Engine, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
+
+mod doors;
+
+use doors::DoorArgs;
+pub use doors::Listening;
 
 /// The bounds of `--max-datagram`: what every IPv4 host can take, and what fits into an IPv4 datagram, in bytes.
 const MAX_DATAGRAM: (usize, usize) = (576, 65_507);
@@ -40,17 +45,16 @@ Exit codes:
     2  the command line makes no sense
   130  asked to end twice";
 
+fn after_help() -> String {
+    format!("{}\n\n{AFTER_HELP}", doors::HELP)
+}
+
 /// The options as they are typed.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "server", version, about = "Serves one chat over TCP and over lossy UDP", after_help = AFTER_HELP)]
+#[command(name = "server", version, about = "Serves one chat over TCP, over lossy UDP, over UNIX sockets, and to people with netcat", after_help = after_help())]
 pub struct Args {
-    /// What to serve over: tcp, udp or both
-    #[arg(long, value_enum, ignore_case = true, hide_possible_values = true, default_value_t = Mode::Both)]
-    mode: Mode,
-
-    /// Where to listen: every address of the host, for TCP and UDP on one port; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST)]
-    host: HostPort,
+    #[command(flatten)]
+    doors: DoorArgs,
 
     /// Share of what comes in that is accepted, 0 to 1: of datagrams, and over TCP of tagged requests
     #[arg(long, value_name = "P", default_value = "1", allow_hyphen_values = true)]
@@ -131,17 +135,6 @@ pub struct Args {
     quiet: bool,
 }
 
-/// What a server is reached over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Streams.
-    Tcp,
-    /// Datagrams.
-    Udp,
-    /// Both, on one port.
-    Both,
-}
-
 /// A list of networks, separated by commas; an address is a network of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Networks(Vec<IpNet>);
@@ -166,7 +159,7 @@ fn network(word: &str) -> Result<IpNet, String> {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where to listen.
-    pub listen: Listen,
+    pub listen: Listening,
     /// How to serve.
     pub config: ServerConfig,
     /// Most connections, if that was said; otherwise it is for the system to say.
@@ -204,12 +197,7 @@ impl Args {
             push_timeouts,
             ..HubConfig::default()
         };
-        let listen = Listen {
-            host: self.host.host,
-            port: self.host.port,
-            tcp: self.mode != Mode::Udp,
-            udp: self.mode != Mode::Tcp,
-        };
+        let listen = self.doors.resolve().map_err(usage)?;
         let usual = ServerConfig::default();
         let config = ServerConfig {
             hub,
@@ -282,13 +270,13 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
     let Plan { listen, mut config, max_connections } = plan;
     config.max_connections = room_for_connections(max_connections);
-    let listens_on_tcp = listen.tcp;
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
-    let bound = listen.bind()?;
+    let doors = listen.bind()?;
+    config.doors = doors.list();
     let signals = Signals::new()?;
-    announce(&bound);
-    log_losses(&config, listens_on_tcp);
-    let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
+    announce(&doors);
+    log_losses(&config, doors.has_streams());
+    let engine = Engine::start(doors, |now| Server::new(now, config, Box::new(secrets)))?;
     match net::serve(engine, signals, |server| log::info!(target: TOTALS, "{}", server.totals())) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
         Ended::Interrupted => Ok(exit::INTERRUPTED),
@@ -309,12 +297,10 @@ fn room_for_connections(wanted: Option<NonZeroUsize>) -> usize {
     wanted
 }
 
-/// One line per socket on standard output. Nobody has to be reading it.
-fn announce(bound: &Bound) {
+/// Says on standard output where it listens. Nobody has to be reading it.
+fn announce(doors: &Doors) {
     let mut out = io::stdout().lock();
-    let lines = bound.endpoints().iter().map(|endpoint| format!("listening on {endpoint}\n"));
-    let lines: String = lines.collect();
-    let printed = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    let printed = out.write_all(doors::announcement(doors).as_bytes()).and_then(|()| out.flush());
     if let Err(error) = printed
         && error.kind() != io::ErrorKind::BrokenPipe
     {
@@ -322,11 +308,11 @@ fn announce(bound: &Bound) {
     }
 }
 
-fn log_losses(config: &ServerConfig, listens_on_tcp: bool) {
+fn log_losses(config: &ServerConfig, has_streams: bool) {
     let (link_in, link_out) = (shown(&config.link_in), shown(&config.link_out));
     log::info!("simulated loss: {link_in} in, {link_out} out, seed {}", config.seed);
-    if listens_on_tcp && !(config.link_in.only_loses() && config.link_out.only_loses()) {
-        log::info!("over TCP nothing is simulated but loss, of tagged requests and the answers to them");
+    if has_streams && !(config.link_in.only_loses() && config.link_out.only_loses()) {
+        log::info!("over streams nothing is simulated but loss, of tagged requests and the answers to them");
     }
 }
 
@@ -356,22 +342,12 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let Plan { listen, config, max_connections } = resolve(&[]).unwrap();
+        let Plan { config, max_connections, .. } = resolve(&[]).unwrap();
         assert_eq!(max_connections, None);
-        let expected = Listen { host: "localhost".to_owned(), port: 50_000, tcp: true, udp: true };
-        assert_eq!(listen, expected);
         assert_eq!(
             format!("{config:?}"),
             format!("{:?}", ServerConfig { seed: 77, ..ServerConfig::default() })
         );
-    }
-
-    #[test]
-    fn the_mode_is_read_in_any_letter_case() {
-        for (text, tcp, udp) in [("TCP", true, false), ("udp", false, true), ("Both", true, true)] {
-            let listen = resolve(&["--mode", text]).unwrap().listen;
-            assert_eq!((listen.tcp, listen.udp), (tcp, udp), "{text}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_io::Async;
+use event_listener::Event;
 
 use super::engine::TURN;
 use super::stream::{Link, Mode, Socket, Write, Written};
@@ -35,6 +36,8 @@ pub(super) struct Shared<S: Service> {
     newest: u64,
     /// Datagrams that were taken from the service and are not sent yet.
     sending: usize,
+    /// Told whenever a connection's socket has been closed.
+    freed: Arc<Event>,
 }
 
 /// A connection.
@@ -100,7 +103,13 @@ impl<S: Service> Shared<S> {
             alarm: None,
             newest: 0,
             sending: 0,
+            freed: Arc::default(),
         }
+    }
+
+    /// What is told whenever a connection's socket has been closed.
+    pub(super) fn freed(&self) -> Arc<Event> {
+        self.freed.clone()
     }
 
     /// A connection was accepted.
@@ -113,7 +122,7 @@ impl<S: Service> Shared<S> {
         self.newest += 1;
         let id = ConnId(self.newest);
         let intake = self.service.opened(now, id, origin);
-        let link = Arc::new(Link::new(id, socket));
+        let link = Arc::new(Link::new(id, socket, self.freed.clone()));
         let entry = Entry {
             link: link.clone(),
             writing: false,
