@@ -286,7 +286,7 @@ fn welcome<S: Service + 'static>(core: &Arc<Core<S>>, socket: Async<Socket>, ori
 }
 
 /// Of a TCP connection: sends small frames at once, notices peers that have vanished, and bounds what the system holds.
-fn prepare(socket: &Socket) -> io::Result<()> {
+pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);

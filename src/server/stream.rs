@@ -207,15 +207,18 @@ impl Server {
     }
 
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
+        let is_limited = self.conns.get(&conn).is_some_and(|state| !state.bucket.is_unlimited());
         while let Some(mut batch) = self.next_batch(conn) {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
                 && !self.holds_frame(conn, &batch)
                 && let Some(frame) = batch.peek_frame()
-                && self.affords(now, conn, &frame)
+                && (!is_limited || self.affords(now, conn, &frame))
             {
                 self.handle_stream_frame(now, conn, &frame);
-                self.charge_frame(now, conn, &frame);
+                if is_limited {
+                    self.charge_frame(now, conn, &frame);
+                }
                 batch.take_frame();
             }
             let Some(state) = self.conns.get_mut(&conn) else { return };

@@ -128,6 +128,11 @@ impl Desk {
         (heard, self.now - since)
     }
 
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_reading(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
+    }
+
     /// The peer drops its connection.
     pub(crate) fn hang_up(&mut self, conn: Conn) {
         self.intakes.remove(&conn);
@@ -172,11 +177,6 @@ impl Desk {
         self.clogged.remove(&conn);
         self.fill(conn);
         self.settle();
-    }
-
-    /// Whether the server reads from this connection.
-    pub(crate) fn is_read(&self, conn: Conn) -> bool {
-        self.server.is_reading(ConnId(conn))
     }
 
     /// Sends a datagram and returns what was sent to its sender since that was last asked.

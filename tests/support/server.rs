@@ -43,6 +43,13 @@ impl ServerProgram {
         Self::spawn(command, Stdio::piped(), sockets)
     }
 
+    /// Starts it with these doors, of one socket each.
+    pub(crate) fn with_doors(urls: &[&str], options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        command.args(urls.iter().flat_map(|url| ["--listen", url])).args(options);
+        Self::spawn(command, Stdio::piped(), urls.len())
+    }
+
     /// Starts a command that will print so many lines on `stdout`.
     pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
         let program = Program::spawn(command.stdout(stdout).stderr(Stdio::piped()));
@@ -126,9 +133,9 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The port of `listening on tcp://127.0.0.1:50000`.
+/// The port of `listening on tcp://127.0.0.1:50000`; 0 where there is none.
 pub(crate) fn port_of(line: &str) -> u16 {
-    line.trim_end().rsplit_once(':').map(|(_, port)| port.parse().unwrap()).unwrap_or_default()
+    line.trim_end().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
 }
 
 /// A connection to the program; reads fail after [`SOON`].
