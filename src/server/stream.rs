@@ -202,7 +202,6 @@ impl Server {
     /// batch asks for could be a thousand times its size.
     pub(super) fn work_off(&mut self, now: Instant, conn: ConnId) {
         self.execute_backlog(now, conn);
-        self.bound_unregistered(conn);
         self.watch_lines(now, conn);
     }
 
@@ -232,6 +231,7 @@ impl Server {
                 self.break_stream(conn, &malformed.to_string());
             }
         }
+        self.bound_unregistered(conn);
     }
 
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
