@@ -1,8 +1,10 @@
 //! Doors for people over real sockets: what netcat shows, byte for byte.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test over real sockets, in real time")]
+
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,17 @@ impl Person {
         let mut read = vec![0; expected.len()];
         self.0.read_exact(&mut read).unwrap_or_else(|error| panic!("instead of `{expected}`: {error}"));
         assert_eq!(String::from_utf8_lossy(&read), expected);
+    }
+
+    /// The next line.
+    fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        String::from_utf8(line).unwrap()
     }
 
     fn expect_end(&mut self) {
@@ -159,6 +172,35 @@ fn a_program_that_never_ends_a_line_can_chat_where_silence_ends_it() {
     }
     bot.say("done");
     rick.expect("SpamBot-5000> done\n");
+}
+
+#[test]
+fn who_spams_is_blocked_by_its_own_system_and_holds_nobody_up() {
+    let program = Program::with_doors(&["line://127.0.0.1:0", "line://127.0.0.1:0?rate=none"], &[]);
+    let [mut rick, mut morty] = ["Rick", "Morty"].map(|name| Person::named(&program, 1, name, name));
+    let mut bot = Person::named(&program, 0, "SpamBot", "SpamBot");
+    bot.0.set_nonblocking(true).unwrap();
+    let (spam, mut written) = ("SPAM ".repeat(500), 0);
+    let mut is_blocked = || match bot.0.write(spam.as_bytes()) {
+        Ok(count) => {
+            written += count;
+            assert!(written < 64 << 20, "nothing stops it");
+            false
+        }
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    };
+    while !is_blocked() {}
+    let mut times: Vec<Duration> = (0..20)
+        .map(|n| {
+            is_blocked();
+            let began = Instant::now();
+            morty.say(&format!("No. {n}\n"));
+            while rick.line() != format!("Morty> No. {n}\n") {}
+            began.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    assert!(times[18] < Duration::from_millis(250), "{times:?}");
 }
 
 #[test]

@@ -134,12 +134,13 @@ impl Server {
         while self.is_reading_stream(conn)
             && let Some(line) = self.next_line(conn, said)
         {
-            if !self.affords_bytes(now, conn, line.len()) || self.waits_for_readers(conn, &line) {
+            let size = line.len() + "\n".len();
+            if !self.affords_bytes(now, conn, size) || self.waits_for_readers(conn, &line) {
                 said.line = Some(line);
                 return;
             }
             self.take_line(now, conn, &line);
-            self.charge(now, conn, line.len());
+            self.charge(now, conn, size);
         }
     }
 
