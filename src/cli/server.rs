@@ -4,6 +4,7 @@
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -19,9 +20,9 @@ use super::link::LinkArgs;
 use super::{TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
-use crate::hub::HubConfig;
+use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Doors, Ended, Engine, ListenError, Signals};
+use crate::net::{self, Doors, Ended, Engine, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
@@ -98,9 +99,18 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
     max_message: ByteSize,
 
-    /// Most that waits for one session
+    /// Most that waits for one session: queued, not written yet, or sent and not acknowledged
     #[arg(long, value_name = "SIZE", default_value = "16MiB", allow_hyphen_values = true)]
     max_pending: ByteSize,
+
+    /// Most messages that wait for one session, 1 or more
+    #[arg(long, value_name = "N", default_value = "65536", allow_hyphen_values = true)]
+    max_pending_messages: NonZeroUsize,
+
+    /// When a member of a room has no room for a message: drop-new (it misses it), drop-old (it misses the oldest that
+    /// wait), disconnect (its session ends) or block (the sender is not read until there is room)
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    slow: SlowPolicy,
 
     /// Most that waits for all sessions together
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
@@ -114,7 +124,16 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// How long a connection without a session may go without a whole frame
+    /// Most TCP connections at once [default: the limit of open files, which is raised as far as it may be, less 64 or
+    /// an eighth of it, whichever is less]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<NonZeroUsize>,
+
+    /// Most TCP connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "100")]
+    max_per_host: usize,
+
+    /// How long a connection may take to register; only pings give it as long again, for a day at most
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     register_timeout: PositiveSeconds,
 
@@ -171,6 +190,8 @@ pub struct Plan {
     pub config: ServerConfig,
     /// The file that the rules came from, to be read again.
     pub rules: Option<PathBuf>,
+    /// Most connections, if that was said; otherwise it is for the system to say.
+    pub max_connections: Option<NonZeroUsize>,
 }
 
 impl Args {
@@ -208,6 +229,8 @@ impl Args {
         }
         let hub = HubConfig {
             max_pending: self.max_pending.get(),
+            max_pending_messages: self.max_pending_messages.get(),
+            slow: self.slow,
             max_memory: self.max_memory.get(),
             push_timeouts,
             ..HubConfig::default()
@@ -215,6 +238,7 @@ impl Args {
         let listen = self.doors.resolve().map_err(usage)?;
         let read = |path: &PathBuf| rules::load_for(path, &doors_of(&listen)).map_err(usage);
         let rules = self.rules.as_ref().map(read).transpose()?.unwrap_or_default();
+        let usual = ServerConfig::default();
         let config = ServerConfig {
             hub,
             doors: Vec::new(),
@@ -225,12 +249,14 @@ impl Args {
             idle: self.idle.as_duration(),
             max_message: self.max_message.get(),
             max_datagram,
+            max_connections: usual.max_connections,
+            max_per_host: self.max_per_host,
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
             bare_udp: self.bare_udp.0,
             rules,
         };
-        Ok(Plan { listen, config, rules: self.rules })
+        Ok(Plan { listen, config, rules: self.rules, max_connections: self.max_connections })
     }
 
     /// The simulated network, to the server and from it. The short forms stand where no other names that direction.
@@ -294,7 +320,8 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 ///
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
-    let Plan { listen, mut config, rules } = plan;
+    let Plan { listen, mut config, rules, max_connections } = plan;
+    config.max_connections = room_for_connections(max_connections);
     let door_names = doors_of(&listen);
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let doors = listen.bind()?;
@@ -310,6 +337,19 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
         Ended::Interrupted => Ok(exit::INTERRUPTED),
         Ended::Failed => Err(ServeError::Panicked),
     }
+}
+
+/// Most connections that there may be: as many as was said, or else as there is room for in the limit of open files.
+fn room_for_connections(wanted: Option<NonZeroUsize>) -> usize {
+    let open_files = open_files::raise_open_files();
+    let room = open_files::connections_within(open_files);
+    let Some(wanted) = wanted.map(NonZeroUsize::get) else { return room };
+    if wanted > room {
+        log::warn!(
+            "--max-connections {wanted}: the limit of open files is {open_files} (ulimit -n), enough for {room}"
+        );
+    }
+    wanted
 }
 
 /// Says on standard output where it listens. Nobody has to be reading it.
@@ -357,7 +397,8 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let config = resolve(&[]).unwrap().config;
+        let Plan { config, max_connections, .. } = resolve(&[]).unwrap();
+        assert_eq!(max_connections, None);
         assert_eq!(
             format!("{config:?}"),
             format!("{:?}", ServerConfig { seed: 77, ..ServerConfig::default() })
@@ -426,6 +467,36 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(&format!("`{}` is not a", line[1])), "{line:?}: {text}");
         }
+        for line in [["--max-connections", "0"], ["--max-connections", "x"], ["--max-per-host", "x"]] {
+            assert_eq!(resolve(&line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn how_many_may_connect_is_for_the_user_to_say_and_for_the_system_otherwise() {
+        let Plan { config, max_connections, .. } =
+            resolve(&["--max-connections", "7", "--max-per-host", "0"]).unwrap();
+        assert_eq!((max_connections, config.max_per_host), (NonZeroUsize::new(7), 0));
+        assert_eq!(room_for_connections(NonZeroUsize::new(7)), 7);
+        let room = room_for_connections(None);
+        assert!(room > 0 && room == open_files::connections_within(open_files::raise_open_files()));
+    }
+
+    #[test]
+    fn what_becomes_of_slow_readers_is_chosen_by_name() {
+        let hub = |line: &[&str]| resolve(line).unwrap().config.hub;
+        assert_eq!(hub(&["--slow", "drop-old"]).slow, SlowPolicy::DropOld);
+        assert_eq!(hub(&["--slow", "block", "--max-pending-messages", "1"]).max_pending_messages, 1);
+        for line in [["--slow", "drop"], ["--slow", ""], ["--max-pending-messages", "0"]] {
+            let error = resolve(&line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+            assert!(error.to_string().contains(line[0]), "{error}");
+        }
+        let error = resolve(&["--slow", "drop"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`drop` is not a policy; write drop-new, drop-old, disconnect or block"),
+            "{error}"
+        );
     }
 
     #[test]

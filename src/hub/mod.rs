@@ -14,6 +14,7 @@ use crate::reliable::{PushTimeouts, Pushes, Replies};
 use crate::service::Origin;
 use crate::wire::Token;
 
+mod message;
 pub mod name;
 pub mod queue;
 pub mod rate;
@@ -21,11 +22,15 @@ mod requests;
 pub mod rooms;
 pub mod rules;
 pub mod session;
+mod slow;
 
 use name::{ClashKey, FoldKey, Name};
-use queue::{Push, SendQueue};
+use queue::{Load, Push, SendQueue};
+use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
+use slow::Slow;
+pub use slow::{Obstacle, SlowPolicy};
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -33,8 +38,13 @@ pub const MAX_ROOMS: usize = 64;
 /// The bounds of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// Most bytes queued, or sent and not acknowledged, for one session. An empty queue takes any one message.
+    /// Most bytes queued, given to a connection and not written, or sent and not acknowledged, for one session. An empty
+    /// queue takes any one message.
     pub max_pending: usize,
+    /// Most messages of which the same is true; at least 1. Default 65,536.
+    pub max_pending_messages: usize,
+    /// What happens when a message to a room finds no room in a member's queue. Default [`SlowPolicy::DropNew`].
+    pub slow: SlowPolicy,
     /// Most bytes that all queues together hold.
     pub max_memory: usize,
     /// Most sessions at once. Default 1,048,576; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
@@ -51,6 +61,8 @@ impl Default for HubConfig {
     fn default() -> Self {
         Self {
             max_pending: 16 << 20,
+            max_pending_messages: 1 << 16,
+            slow: SlowPolicy::default(),
             max_memory: 1 << 30,
             max_sessions: 1 << 20,
             push_timeouts: PushTimeouts::default(),
@@ -82,6 +94,10 @@ pub struct HubStats {
     pub gaps: u64,
     /// Acknowledged messages that sessions left behind when they ended.
     pub undelivered: u64,
+    /// Messages in gaps that sessions were not known to have been told of when they ended.
+    pub untold: u64,
+    /// Sessions that ended because they read too slowly.
+    pub cut_off: u64,
 }
 
 /// What [`Hub::open`] needs to know of a new session.
@@ -99,6 +115,8 @@ pub struct Opening {
     pub path: Path,
     /// Where it came from.
     pub origin: Origin,
+    /// How much it may say.
+    pub rate: Rate,
 }
 
 /// All sessions and rooms.
@@ -112,6 +130,7 @@ pub struct Hub {
     rooms: Rooms,
     memory: usize,
     woken: VecDeque<SessionKey>,
+    slow: Slow,
     stats: HubStats,
 }
 
@@ -200,12 +219,46 @@ impl Hub {
             path: opening.path,
             origin: opening.origin,
             rooms: Vec::new(),
+            home: None,
+            echo: false,
+            bucket: Bucket::new(opening.rate),
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
+            writing: Load::default(),
             woken: false,
             said_bye: false,
+            cut_off: false,
+            awaited: false,
+            deaf: false,
         }
+    }
+
+    /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
+    pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
+        let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
+        let (fold, clash) = (name.fold(), name.clash_key());
+        let of_another = |owner: Option<&SessionKey>| owner.is_some_and(|owner| *owner != key);
+        if of_another(self.by_fold.get(&fold)) || of_another(self.by_clash.get(&clash)) {
+            return Err(Refusal::NameTaken);
+        }
+        self.by_fold.remove(&old.fold());
+        self.by_clash.remove(&old.clash_key());
+        self.by_fold.insert(fold, key);
+        self.by_clash.insert(clash, key);
+        if let Some(session) = self.get_mut(key) {
+            session.name = name;
+        }
+        Ok(())
+    }
+
+    /// The session of that name.
+    pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
+        FoldKey::with(name, |key| self.by_fold.get(key).copied()).flatten()
     }
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
@@ -217,8 +270,10 @@ impl Hub {
         for room in &session.rooms {
             self.rooms.leave(room, key);
         }
-        self.memory -= session.cost();
         self.stats.undelivered += session.undelivered() as u64;
+        self.stats.untold += session.untold();
+        self.free(session.load().bytes);
+        self.relieve_of(key, &session);
         Some(session)
     }
 }
@@ -227,9 +282,17 @@ impl Hub {
 impl Hub {
     pub(super) fn has_room(&self, key: SessionKey, push: &Push) -> bool {
         let Some(session) = self.get(key) else { return false };
-        let (held, cost) = (session.cost(), push.cost());
-        let fits = held == 0 || held + cost <= self.config.max_pending;
-        fits && self.memory + cost <= self.config.max_memory && !session.said_bye
+        let cost = push.cost();
+        self.may_hold(session.load(), cost)
+            && self.memory + cost <= self.config.max_memory
+            && !session.is_over()
+    }
+
+    /// Whether a session that has this to carry may get a message of this cost on top.
+    fn may_hold(&self, load: Load, cost: usize) -> bool {
+        let bounds = &self.config;
+        load.messages == 0
+            || load.bytes + cost <= bounds.max_pending && load.messages < bounds.max_pending_messages
     }
 
     pub(super) fn enqueue(&mut self, key: SessionKey, push: Push) {
@@ -243,8 +306,7 @@ impl Hub {
 
     pub(super) fn drop_into_gap(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
-        if session.said_bye {
-            // The session is over for its client: what comes now is what a session that ends leaves behind.
+        if session.is_over() {
             self.stats.undelivered += 1;
             return;
         }
@@ -253,12 +315,29 @@ impl Hub {
         self.wake(key);
     }
 
+    /// So many bytes wait no more.
+    fn free(&mut self, bytes: usize) {
+        self.memory -= bytes;
+        if bytes > 0 {
+            self.relieve(Obstacle::Memory, false);
+        }
+    }
+
+    /// So many bytes wait no more for this session.
+    fn free_of(&mut self, key: SessionKey, bytes: usize) {
+        if bytes > 0 {
+            self.free(bytes);
+            self.relieve(Obstacle::Member(key), false);
+        }
+    }
+
     /// Queues the server's goodbye: the last push of this session.
     pub fn say_bye(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         if !session.said_bye {
             session.said_bye = true;
             session.queue.push(Push::Bye);
+            self.relieve(Obstacle::Member(key), true);
             self.wake(key);
         }
     }
@@ -297,7 +376,7 @@ impl Hub {
             }
         }
         let more = session.has_stream_output();
-        self.memory -= freed;
+        self.free_of(key, freed);
         more
     }
 
@@ -306,8 +385,15 @@ impl Hub {
         let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else {
             return false;
         };
-        self.memory -= freed;
+        self.free_of(key, freed);
         true
+    }
+
+    /// All that was appended for the connection that carries this session is written.
+    pub fn written(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        let written = std::mem::take(&mut session.writing);
+        self.free_of(key, written.bytes);
     }
 
     /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
@@ -320,7 +406,7 @@ impl Hub {
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         let Some(session) = self.get_mut(key) else { return };
         let freed = session.pushes.acknowledge(now, ranges);
-        self.memory -= freed;
+        self.free_of(key, freed);
         self.wake(key);
     }
 
@@ -329,6 +415,7 @@ impl Hub {
         let Some(session) = self.get_mut(key) else { return };
         session.path = path;
         session.origin = origin;
+        session.deaf = false;
         match path {
             Path::Stream(_) => session.pushes.reattach(),
             Path::Datagram(_) => session.pushes.repeat_all(now),

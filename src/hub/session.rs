@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use super::name::{FoldKey, Name};
-use super::queue::{Push, SendQueue};
+use super::queue::{Load, Push, SendQueue};
+use super::rate::Bucket;
 use crate::reliable::{Pushes, Replies};
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
@@ -16,6 +17,14 @@ use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 pub struct SessionKey {
     pub(super) slot: usize,
     pub(super) serial: u64,
+}
+
+#[cfg(test)]
+impl SessionKey {
+    /// A key for tests that open no session.
+    pub(crate) fn nth(slot: usize) -> Self {
+        Self { slot, serial: 0 }
+    }
 }
 
 /// How a session is spoken to.
@@ -52,7 +61,7 @@ pub struct DatagramPath {
 /// The longest tag: `@`, 19 digits and a space. A push is numbered when it is sent, so room is kept for any number.
 const TAG_MAX: usize = 21;
 /// The longest head of an untagged frame over datagrams, `RCV 9999`.
-const SHORT_HEAD: usize = 8;
+pub(super) const SHORT_HEAD: usize = 8;
 
 /// One session.
 #[derive(Debug)]
@@ -73,19 +82,36 @@ pub struct Session {
     pub origin: Origin,
     /// The rooms it is in, in the order joined.
     pub rooms: Vec<FoldKey>,
+    /// The room of its door, whose messages are shown to it without the room's name; frames have none.
+    pub home: Option<FoldKey>,
+    /// Whether it is shown what it says itself.
+    pub echo: bool,
     /// Which requests were executed.
     pub replies: Replies,
+    /// How much it may say. On a stream it is the connection that has one, and this stays full.
+    pub bucket: Bucket,
     pub(super) queue: SendQueue,
     pub(super) pushes: Pushes<Push>,
+    /// What the connection's writer was given and has not written yet, of pushes that nobody acknowledges.
+    pub(super) writing: Load,
     pub(super) woken: bool,
     /// The server's BYE is queued: nothing comes behind it.
     pub(super) said_bye: bool,
+    /// It read too slowly, and ends: nothing is queued for it any more.
+    pub(super) cut_off: bool,
+    /// A sender waits until it has room.
+    pub(super) awaited: bool,
+    /// Its connection is not read while it waits for others, so its acknowledgements do not arrive.
+    pub(super) deaf: bool,
 }
 
 impl Session {
-    /// The bytes queued, and sent and not acknowledged.
-    pub fn cost(&self) -> usize {
-        self.queue.cost() + self.pushes.cost()
+    /// What is counted against its bounds: what is queued, sent and not acknowledged, or still to be written.
+    pub fn load(&self) -> Load {
+        let mut load = self.queue.load();
+        load += self.writing;
+        load += Load { bytes: self.pushes.cost(), messages: self.pushes.charged() };
+        load
     }
 
     /// Whether the server's goodbye is queued or sent: nothing comes behind it.
@@ -98,15 +124,29 @@ impl Session {
         self.queue.is_empty() && self.pushes.is_empty()
     }
 
-    /// The messages that were promised and are not known to have arrived.
+    /// The messages that were promised and are not known to have arrived. What a connection's writer was given once and
+    /// for all is not among them.
     pub fn undelivered(&self) -> usize {
-        let sent = self.pushes.unacknowledged().filter(|push| matches!(push, Push::Message { .. }));
-        self.queue.messages() + sent.count()
+        self.queue.load().messages + self.pushes.charged()
+    }
+
+    /// The missed messages that it is not known to have been told of.
+    pub fn untold(&self) -> u64 {
+        let sent = self.pushes.unacknowledged().filter_map(|push| match push {
+            Push::Gap(count) => Some(count),
+            Push::Message { .. } | Push::Bye => None,
+        });
+        self.queue.missed() + sent.sum::<u64>()
+    }
+
+    /// Whether nothing may be queued for it any more: what comes now is what a session that ends leaves behind.
+    pub(super) fn is_over(&self) -> bool {
+        self.said_bye || self.cut_off
     }
 
     /// Whether an RCV of `frame_len` bytes with a payload of `payload_len` can ever be sent to this session.
     pub(super) fn fits(&self, frame_len: usize, payload_len: usize) -> bool {
-        if self.form == Form::Untagged && payload_len > SHORT_LENGTH_MAX {
+        if self.form != Form::Tagged && payload_len > SHORT_LENGTH_MAX {
             return false;
         }
         match self.path {
@@ -134,7 +174,7 @@ impl Session {
     /// Appends the next push for the connection that carries this session; `None` when nothing waits.
     pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         if let Some((id, push)) = self.pushes.poll_resend() {
-            push.encode(Some(id), out);
+            push.encode(self.form, Some(id), out);
             return Some(0);
         }
         if self.holds_gap_back() {
@@ -151,7 +191,7 @@ impl Session {
         let start = out.len();
         encode_prefix(self.token, out);
         if let Some((id, push)) = self.pushes.poll_repeat(now) {
-            push.encode(Some(id), out);
+            push.encode(self.form, Some(id), out);
             return Some(0);
         }
         let freed = if self.pushes.has_room() { self.send_queued(now, out) } else { None };
@@ -163,13 +203,17 @@ impl Session {
 
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let push = self.queue.pop()?;
-        let cost = push.cost();
+        let load = push.load();
         if self.form != Form::Tagged {
-            push.encode(None, out);
-            return Some(cost);
+            push.encode(self.form, None, out);
+            if matches!(self.path, Path::Datagram(_)) {
+                return Some(load.bytes);
+            }
+            self.writing += load;
+            return Some(0);
         }
-        let (id, push) = self.pushes.send(now, push, cost)?;
-        push.encode(Some(id), out);
+        let (id, push) = self.pushes.send(now, push, load.bytes)?;
+        push.encode(self.form, Some(id), out);
         Some(0)
     }
 

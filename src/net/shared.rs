@@ -17,8 +17,9 @@ use crate::timers::Timers;
 /// to be written.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// How long the service may take for the last input of a connection whose peer has closed its side.
-const LAST_INPUT: Duration = Duration::from_secs(60);
+/// How long the service may take for the last input of a connection whose peer has closed its side. A door for people has
+/// read 1 KiB at most: 512 lines, at one a second.
+const LAST_INPUT: Duration = Duration::from_secs(600);
 
 /// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
 /// overtake them.
@@ -170,6 +171,7 @@ impl<S: Service> Shared<S> {
                 if entry.parting == Parting::Not {
                     self.deadlines.set(conn, Some(now + LAST_WORDS));
                 }
+                self.service.ended(now, conn);
                 self.claim(now, conn, &mut work);
             }
         }
@@ -204,18 +206,25 @@ impl<S: Service> Shared<S> {
     }
 
     fn collect_into(&mut self, now: Instant, mut work: Work) -> Work {
-        while work.writes.len() < TURN
-            && let Some(conn) = self.service.poll_wake()
-        {
+        loop {
+            while work.writes.len() < TURN
+                && let Some(conn) = self.service.poll_wake()
+            {
+                self.claim(now, conn, &mut work);
+            }
+            while work.transmits.len() < TURN
+                && let Some(transmit) = self.service.poll_transmit(now)
+            {
+                self.sending += 1;
+                work.transmits.push(transmit);
+            }
+            // The last datagram may have been what somebody waited for.
+            if work.writes.len() >= TURN {
+                return work;
+            }
+            let Some(conn) = self.service.poll_wake() else { return work };
             self.claim(now, conn, &mut work);
         }
-        while work.transmits.len() < TURN
-            && let Some(transmit) = self.service.poll_transmit(now)
-        {
-            self.sending += 1;
-            work.transmits.push(transmit);
-        }
-        work
     }
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
@@ -223,6 +232,10 @@ impl<S: Service> Shared<S> {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         if entry.writing {
             entry.again = true;
+            entry.link.allow_reading(self.service.is_reading(conn));
+            if self.service.is_closing(conn) {
+                self.part(now, conn);
+            }
             return;
         }
         let mut bytes = Vec::new();
@@ -240,7 +253,15 @@ impl<S: Service> Shared<S> {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         entry.link.allow_reading(flow.reading);
         entry.busy = flow.busy;
-        if flow.closing && entry.parting == Parting::Not {
+        if flow.closing {
+            self.part(now, conn);
+        }
+    }
+
+    /// The service has nothing more to say: what it has said may take so long to be written.
+    fn part(&mut self, now: Instant, conn: ConnId) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if entry.parting == Parting::Not {
             entry.parting = Parting::Closing;
             entry.link.set_mode(Mode::Discarding);
             self.deadlines.set(conn, Some(now + LAST_WORDS));

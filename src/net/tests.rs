@@ -88,6 +88,10 @@ impl Service for Everybody {
         !self.closing
     }
 
+    fn is_closing(&self, _conn: ConnId) -> bool {
+        self.closing
+    }
+
     fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
         None
     }
@@ -193,6 +197,19 @@ fn a_peer_that_never_closes_its_side_is_waited_for_until_a_deadline() {
     assert_eq!(work.shuts.len(), 1);
     assert!(shared.is_finished());
     assert!(shared.read_ended(deadline, links[0].id, true).is_empty());
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_waited_for_until_a_deadline_also_when_it_is_being_written_to() {
+    let (mut shared, links, _peers) = shared(1);
+    let blocked = shared.received(rt::now(), &links[0], b"never taken".to_vec());
+    assert_eq!(blocked.writes.len(), 1);
+    shared.service.shutdown(rt::now());
+    assert!(shared.collect(rt::now()).is_empty());
+    let deadline = shared.set_alarm().unwrap();
+    assert!(deadline <= rt::now() + Duration::from_secs(10));
+    let work = shared.tick(deadline);
+    assert_eq!((work.shuts.len(), shared.is_finished()), (1, true), "the writer that waits is woken");
 }
 
 #[test]

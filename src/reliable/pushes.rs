@@ -48,6 +48,8 @@ pub struct Pushes<T> {
     next: u64,
     in_flight: BTreeMap<u64, InFlight<T>>,
     cost: usize,
+    /// How many of them cost anything.
+    charged: usize,
     /// On a stream: the lowest id that this connection has not carried.
     resend_from: u64,
     window: usize,
@@ -69,6 +71,7 @@ impl<T> Pushes<T> {
             next: 1,
             in_flight: BTreeMap::new(),
             cost: 0,
+            charged: 0,
             resend_from: 1,
             window: INITIAL_WINDOW,
             acked_in_window: 0,
@@ -87,6 +90,11 @@ impl<T> Pushes<T> {
     /// The bytes that the unacknowledged pushes cost.
     pub fn cost(&self) -> usize {
         self.cost
+    }
+
+    /// How many of the unacknowledged pushes cost anything.
+    pub fn charged(&self) -> usize {
+        self.charged
     }
 
     /// How many pushes are sent and not acknowledged.
@@ -118,6 +126,7 @@ impl<T> Pushes<T> {
         self.next += 1;
         self.resend_from = self.next;
         self.cost += cost;
+        self.charged += usize::from(cost > 0);
         let push =
             self.in_flight.entry(id.get()).or_insert(InFlight { item, cost, sends: 1, sent_at: now, due });
         Some((id, &push.item))
@@ -146,6 +155,7 @@ impl<T> Pushes<T> {
     fn acknowledge_one(&mut self, id: u64) -> Option<Instant> {
         let push = self.in_flight.remove(&id)?;
         self.cost -= push.cost;
+        self.charged -= usize::from(push.cost > 0);
         self.acked_in_window += 1;
         if self.acked_in_window >= self.window {
             self.acked_in_window = 0;

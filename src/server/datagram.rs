@@ -30,7 +30,7 @@ impl Server {
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.totals.malformed += 1;
-            return;
+            return self.charge_malformed(now, peer, bytes);
         };
         let stranger = Stranger { peer, size: bytes.len() };
         match datagram.token {

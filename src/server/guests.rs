@@ -72,10 +72,21 @@ impl Server {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
+        let key = self.open_numbered(|server, name| server.open_guest_as(now, name, path, origin))?;
+        self.guests.members.insert(key);
+        Ok(key)
+    }
+
+    /// Opens a session under the lowest `guest-N` that `open` can have.
+    pub(super) fn open_numbered(
+        &mut self,
+        mut open: impl FnMut(&mut Self, Name) -> Result<SessionKey, Refusal>,
+    ) -> Result<SessionKey, Refusal> {
         let (mut unused, mut opened) = (Vec::new(), Err(Refusal::ServerFull));
         for _ in 0..MAX_TRIES {
             let number = self.guests.take();
-            opened = self.open_guest_as(now, number, path, origin);
+            let name = Name::parse(format!("{PREFIX}{number}").as_bytes());
+            opened = name.map_err(|_| Refusal::NameNotAllowed).and_then(|name| open(self, name));
             match opened {
                 // It is free again when the session that has it ends.
                 Err(Refusal::NameTaken) => opened = Err(Refusal::ServerFull),
@@ -94,18 +105,16 @@ impl Server {
     fn open_guest_as(
         &mut self,
         now: Instant,
-        number: u64,
+        name: Name,
         path: Path,
         origin: Origin,
     ) -> Result<SessionKey, Refusal> {
-        let name =
-            Name::parse(format!("{PREFIX}{number}").as_bytes()).map_err(|_| Refusal::NameNotAllowed)?;
         self.admit(now, &name, &origin)?;
         log::debug!("{}: {name} begins, who has not registered", origin.from);
         let token = self.secrets.token();
-        let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin };
+        let rate = self.rate_of(origin.door);
+        let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
-        self.guests.members.insert(key);
         if let Path::Datagram(way) = path {
             self.bare.insert(way.peer, key);
         }

@@ -9,7 +9,8 @@
 //! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
 //! 6. `links::next_transmit`: the simulated network again, then the engine's socket.
 //!
-//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6.
+//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6. What people say at a door for lines
+//! is cut and done in `lines`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
-use crate::door::Door;
+use crate::door::{Door, Speaks};
 use crate::hub::{Hub, Path, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
@@ -25,25 +26,31 @@ use crate::timers::Timers;
 use crate::wire::Token;
 
 mod access;
+mod admission;
 mod cookie;
 mod datagram;
 mod guests;
+mod held;
 mod intake;
+mod lines;
 mod links;
+mod losses;
 mod patience;
 mod requests;
 mod stream;
+mod throttle;
 mod totals;
-mod undelivered;
 
 use access::Refusals;
+use admission::Admission;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use guests::Guests;
+use held::Waiters;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
+use losses::{Loss, Losses};
 use stream::StreamConn;
 pub use totals::Totals;
-use undelivered::Undelivered;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
@@ -60,6 +67,8 @@ enum Owner {
     Session(SessionKey),
     /// The oldest spent nonce.
     Spent,
+    /// A line in the log about what was lost.
+    Log,
     /// The end of draining.
     Drain,
 }
@@ -110,6 +119,7 @@ pub struct Server {
     /// Untagged sessions on datagrams.
     bare: HashMap<Peer, SessionKey>,
     conns: HashMap<ConnId, StreamConn>,
+    admission: Admission,
     /// The bytes that connections hold of unfinished frames.
     buffered: usize,
     /// Connections that have output.
@@ -125,10 +135,28 @@ pub struct Server {
     /// And from it.
     outward: Simulated,
     totals: Totals,
-    undelivered: Undelivered,
     refusals: Refusals,
     guests: Guests,
+    /// What sessions that ended left behind.
+    undelivered: Losses,
+    /// What slow readers missed.
+    missed: Losses,
+    /// When the next line about these is due.
+    log_at: Option<Instant>,
+    /// Connections that wait for slow readers.
+    waiters: Waiters,
     draining: Option<Draining>,
+}
+
+/// An empty hub, in which the rooms of doors are kept for them.
+fn make_hub(config: &ServerConfig) -> Hub {
+    let mut hub = Hub::new(config.hub.clone());
+    for door in &config.doors {
+        if let Speaks::Lines(door) = &door.speaks {
+            hub.reserve_room(&door.room);
+        }
+    }
+    hub
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,12 +170,13 @@ impl Server {
     pub fn new(now: Instant, config: ServerConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             secrets: Secrets::new(now, rng),
-            hub: Hub::new(config.hub.clone()),
+            hub: make_hub(&config),
             by_token: HashMap::new(),
             nonces: HashMap::new(),
             spent: VecDeque::new(),
             bare: HashMap::new(),
             conns: HashMap::new(),
+            admission: Admission::default(),
             buffered: 0,
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
@@ -157,9 +186,12 @@ impl Server {
             incoming: Simulated::new(&config.link_in, config.seed, Direction::Up),
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
-            undelivered: Undelivered::default(),
             refusals: Refusals::default(),
             guests: Guests::default(),
+            undelivered: Losses::new(Loss::Undelivered),
+            missed: Losses::new(Loss::Missed),
+            log_at: None,
+            waiters: Waiters::default(),
             draining: None,
             config,
         }
@@ -190,9 +222,10 @@ impl Server {
     pub fn is_stateless(&self) -> bool {
         let maps =
             [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
+        let maps = maps.into_iter().chain([self.admission.hosts()]);
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
         // What is under way on a link is of a flow that is counted above.
-        self.hub.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
+        self.hub.is_empty() && maps.chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
@@ -243,11 +276,12 @@ impl Server {
 
     /// Ends a session and forgets everything that pointed to it, but for its nonce.
     fn end_session(&mut self, now: Instant, key: SessionKey) {
+        self.note_missed(now);
         let Some(session) = self.hub.end(key) else { return };
-        let undelivered = session.undelivered();
         log::debug!("{}: the session ends", session.name);
-        self.undelivered.report(now, &session.name, undelivered);
+        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.guests.forget(key, &session.name);
+        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {
@@ -257,7 +291,7 @@ impl Server {
                     self.nonces.remove(&nonce);
                 }
                 if let Some(conn) = conn {
-                    self.detach(conn);
+                    self.detach(conn, session.has_said_bye());
                 }
             }
             Path::Datagram(path) => {
@@ -307,7 +341,39 @@ impl Server {
         for key in self.hub.keys() {
             self.end_session(now, key);
         }
+        self.undelivered.flush(now);
         self.draining = Some(Draining::Over);
+    }
+
+    /// What anything that happened may have brought about for others: it is done here, once for all of it.
+    fn settle(&mut self, now: Instant) {
+        self.end_condemned(now);
+        self.release_held(now);
+        self.note_missed(now);
+        let line = [self.undelivered.next_line(), self.missed.next_line()].into_iter().flatten().min();
+        if self.log_at != line {
+            self.log_at = line;
+            self.timers.set(Owner::Log, line);
+        }
+    }
+
+    /// Ends the sessions that read too slowly.
+    fn end_condemned(&mut self, now: Instant) {
+        while let Some(key) = self.hub.poll_condemned() {
+            if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(|session| session.path) {
+                self.break_stream(conn, "you read too slowly");
+            }
+            self.end_session(now, key);
+        }
+    }
+
+    /// Says in the log who has missed what.
+    fn note_missed(&mut self, now: Instant) {
+        while let Some((key, count)) = self.hub.poll_missed() {
+            if let Some(session) = self.hub.get(key) {
+                self.missed.report(now, key, &session.name, count);
+            }
+        }
     }
 }
 
@@ -320,18 +386,30 @@ impl Service for Server {
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.handle_batch(now, conn, batch);
+        self.settle(now);
+    }
+
+    fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.end_input(now, conn);
+        self.settle(now);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.enter(now, peer, bytes);
+        self.settle(now);
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
+        if let Some(key) = self.conns.get(&conn).and_then(|state| state.session) {
+            self.hub.written(key);
+        }
         self.drained_stream(now, conn);
+        self.settle(now);
     }
 
     fn closed(&mut self, now: Instant, conn: ConnId) {
         self.close_stream(now, conn);
+        self.settle(now);
     }
 
     fn timeout(&mut self, now: Instant) {
@@ -341,9 +419,15 @@ impl Service for Server {
                 Owner::Conn(conn) => self.conn_timeout(now, conn),
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
+                Owner::Log => {
+                    self.log_at = None;
+                    self.undelivered.write(now);
+                    self.missed.write(now);
+                }
                 Owner::Drain => self.end_drain(now),
             }
         }
+        self.settle(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -357,16 +441,24 @@ impl Service for Server {
     }
 
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
-        self.fill_stream(now, conn, out)
+        let flow = self.fill_stream(now, conn, out);
+        self.settle(now);
+        flow
     }
 
     fn is_reading(&self, conn: ConnId) -> bool {
-        self.is_reading_stream(conn)
+        self.conns.get(&conn).is_some_and(StreamConn::takes_input)
+    }
+
+    fn is_closing(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|state| state.closing)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.dispatch();
-        self.next_transmit(now)
+        let transmit = self.next_transmit(now);
+        self.settle(now);
+        transmit
     }
 
     fn shutdown(&mut self, now: Instant) {
@@ -382,6 +474,8 @@ impl Service for Server {
             }
         }
         self.drain_streams();
+        self.release_all(now);
+        self.settle(now);
     }
 
     fn is_finished(&self) -> bool {

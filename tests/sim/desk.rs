@@ -19,8 +19,11 @@ pub(crate) struct Desk {
     intakes: BTreeMap<Conn, StreamIntake>,
     written: BTreeMap<Conn, Vec<u8>>,
     closed: BTreeMap<Conn, bool>,
+    busy: BTreeMap<Conn, bool>,
     /// Connections whose peer does not read: nothing is taken from the server for them.
     stalled: Vec<Conn>,
+    /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
+    clogged: BTreeMap<Conn, Option<(Vec<u8>, bool)>>,
     sent: Vec<(SocketAddr, Vec<u8>)>,
     next: Conn,
 }
@@ -34,7 +37,9 @@ impl Desk {
             intakes: BTreeMap::new(),
             written: BTreeMap::new(),
             closed: BTreeMap::new(),
+            busy: BTreeMap::new(),
             stalled: Vec::new(),
+            clogged: BTreeMap::new(),
             sent: Vec::new(),
             next: 1,
         }
@@ -44,9 +49,15 @@ impl Desk {
         Self::new(ServerConfig::default())
     }
 
-    /// A new stream connection.
+    /// A new stream connection, from a host of its own.
     pub(crate) fn connect(&mut self) -> Conn {
-        self.connect_from(Origin { door: 0, from: Remote::Ip(addr(1, 1_000)) })
+        let [.., high, mid, low] = self.next.to_be_bytes();
+        self.connect_at(0, Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
+    }
+
+    /// A new stream connection from this peer at one of several doors.
+    pub(crate) fn connect_at(&mut self, door: usize, from: Remote) -> Conn {
+        self.connect_from(Origin { door, from })
     }
 
     /// A new stream connection from there.
@@ -69,24 +80,57 @@ impl Desk {
 
     /// Writes to a connection and returns what the server wrote to it since it was last asked.
     pub(crate) fn say(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) -> String {
-        if let Some(intake) = self.intakes.get_mut(&conn) {
-            let batch = intake.received(self.now, bytes.as_ref());
-            self.server.received(self.now, ConnId(conn), batch);
-        }
-        self.settle();
+        self.put(conn, bytes);
         self.heard(conn)
     }
 
     /// What the server wrote to a connection since this was last asked.
     pub(crate) fn heard(&mut self, conn: Conn) -> String {
+        String::from_utf8_lossy(&self.written_to(conn)).into_owned()
+    }
+
+    /// The bytes that the server wrote to a connection since this was last asked.
+    pub(crate) fn written_to(&mut self, conn: Conn) -> Vec<u8> {
         self.settle();
-        let bytes = self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// [`Desk::say`], for what is no text.
+    pub(crate) fn put(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) {
+        if let Some(intake) = self.intakes.get_mut(&conn) {
+            let batch = intake.received(self.now, bytes.as_ref());
+            self.server.received(self.now, ConnId(conn), batch);
+        }
+        self.settle();
     }
 
     /// Whether the server closes this connection.
     pub(crate) fn is_closed(&self, conn: Conn) -> bool {
         self.closed.get(&conn).copied().unwrap_or(false)
+    }
+
+    /// Whether the server holds input of this connection that has not had its turn.
+    pub(crate) fn is_busy(&self, conn: Conn) -> bool {
+        self.busy.get(&conn).copied().unwrap_or(false)
+    }
+
+    /// The peer closes its own side, and is kept by the engine until all that it said has had its turn. Returns what the
+    /// server wrote to it, and for how long it was kept.
+    pub(crate) fn half_close(&mut self, conn: Conn) -> (String, Duration) {
+        let since = self.now;
+        self.server.ended(self.now, ConnId(conn));
+        self.settle();
+        while self.is_busy(conn) && self.now < since + Duration::from_secs(600) {
+            self.pass(Duration::from_millis(100));
+        }
+        let heard = self.heard(conn);
+        self.hang_up(conn);
+        (heard, self.now - since)
+    }
+
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_reading(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
     }
 
     /// The peer drops its connection.
@@ -107,6 +151,34 @@ impl Desk {
         self.settle();
     }
 
+    /// The connection's socket takes no more: the server is not told that what it gave is written.
+    pub(crate) fn clog(&mut self, conn: Conn) {
+        self.clogged.insert(conn, None);
+    }
+
+    /// What the server gave is written, and it is told so; it gives more, which is not written.
+    pub(crate) fn trickle(&mut self, conn: Conn) {
+        if let Some(Some((mut bytes, more))) = self.clogged.insert(conn, None) {
+            self.written.entry(conn).or_default().append(&mut bytes);
+            self.server.drained(self.now, ConnId(conn));
+            if more {
+                self.fill(conn);
+            }
+        }
+        self.settle();
+    }
+
+    /// The socket takes everything again.
+    pub(crate) fn unclog(&mut self, conn: Conn) {
+        self.trickle(conn);
+        while matches!(self.clogged.get(&conn), Some(Some(_))) {
+            self.trickle(conn);
+        }
+        self.clogged.remove(&conn);
+        self.fill(conn);
+        self.settle();
+    }
+
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
         self.datagram_through(0, from, bytes)
@@ -121,6 +193,28 @@ impl Desk {
     ) -> Vec<String> {
         self.server.datagram(self.now, Peer { door, addr: from }, bytes.as_ref());
         self.datagrams_to(from)
+    }
+
+    /// Sends a datagram; what comes of it is heard later.
+    pub(crate) fn server_datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) {
+        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.settle();
+    }
+
+    /// The server begins to end.
+    pub(crate) fn shut_down(&mut self) {
+        self.server.shutdown(self.now);
+        self.settle();
+    }
+
+    /// Whether the end of the server is complete.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.server.is_finished()
+    }
+
+    /// Whether nothing is left of anybody.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.server.is_stateless() && self.server.poll_timeout().is_none()
     }
 
     /// What was sent to an address since this was last asked.
@@ -149,10 +243,11 @@ impl Desk {
     }
 
     fn settle(&mut self) {
-        while let Some(transmit) = self.server.poll_transmit(self.now) {
-            self.sent.push((transmit.peer.addr, transmit.bytes));
-        }
-        while let Some(ConnId(conn)) = self.server.poll_wake() {
+        loop {
+            while let Some(transmit) = self.server.poll_transmit(self.now) {
+                self.sent.push((transmit.peer.addr, transmit.bytes));
+            }
+            let Some(ConnId(conn)) = self.server.poll_wake() else { return };
             if !self.stalled.contains(&conn) {
                 self.fill(conn);
             }
@@ -161,10 +256,23 @@ impl Desk {
 
     fn fill(&mut self, conn: Conn) {
         loop {
+            if matches!(self.clogged.get(&conn), Some(Some(_))) {
+                // Somebody is writing: he will look again.
+                self.closed.insert(conn, self.server.is_closing(ConnId(conn)));
+                self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
+                return;
+            }
             let mut out = Vec::new();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
+            if let Some(place) = self.clogged.get_mut(&conn) {
+                self.closed.insert(conn, flow.closing);
+                self.busy.insert(conn, flow.busy);
+                *place = Some((out, flow.more)).filter(|(bytes, _)| !bytes.is_empty());
+                return;
+            }
             self.written.entry(conn).or_default().append(&mut out);
             self.closed.insert(conn, flow.closing);
+            self.busy.insert(conn, flow.busy);
             self.server.drained(self.now, ConnId(conn));
             if !flow.more {
                 return;

@@ -309,6 +309,8 @@ impl Engine {
         } else if conn.more {
             self.server.drained(now, id);
             self.fill(now, id);
+        } else {
+            self.server.drained(now, id);
         }
     }
 }

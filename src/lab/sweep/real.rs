@@ -176,6 +176,10 @@ impl Service for Watched {
         self.server.received(now, conn, batch);
     }
 
+    fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.server.ended(now, conn);
+    }
+
     fn drained(&mut self, now: Instant, conn: ConnId) {
         self.server.drained(now, conn);
     }
@@ -202,6 +206,10 @@ impl Service for Watched {
 
     fn is_reading(&self, conn: ConnId) -> bool {
         self.server.is_reading(conn)
+    }
+
+    fn is_closing(&self, conn: ConnId) -> bool {
+        self.server.is_closing(conn)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

@@ -1,0 +1,272 @@
+//! Members of rooms that read too slowly: what becomes of a message that finds no room in their queues.
+//!
+//! A direct message is kept or refused, whatever the policy; what is here concerns rooms alone. Which connection a held
+//! sender has, and how it goes on, is the server's affair.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::name::FoldKey;
+use super::queue::{FRAME_OVERHEAD, Push};
+use super::session::SHORT_HEAD;
+use super::{Form, Hub, Session, SessionKey};
+use crate::escape::escape_short;
+use crate::wire::MAX_HEAD;
+
+/// What happens when a message to a room finds no room in a member's queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// The member misses it.
+    #[default]
+    DropNew,
+    /// The member misses the oldest messages to rooms that are queued and not sent, as many as it takes.
+    DropOld,
+    /// The member's session ends.
+    Disconnect,
+    /// Its sender waits: nothing more is read from it until there is room. The one policy under which a member that does
+    /// not read delays others.
+    Block,
+}
+
+impl SlowPolicy {
+    const ALL: [(Self, &str); 4] = [
+        (Self::DropNew, "drop-new"),
+        (Self::DropOld, "drop-old"),
+        (Self::Disconnect, "disconnect"),
+        (Self::Block, "block"),
+    ];
+}
+
+impl fmt::Display for SlowPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(policy, _)| policy == self).map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for SlowPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(_, name)| *name == text).map(|(policy, _)| *policy);
+        found.ok_or_else(|| {
+            let shown = escape_short(text.as_bytes(), 40);
+            format!("`{shown}` is not a policy; write drop-new, drop-old, disconnect or block")
+        })
+    }
+}
+
+/// What a sender may have to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// Room in the queue of this member.
+    Member(SessionKey),
+    /// Room in all queues together.
+    Memory,
+}
+
+/// What was decided about slow readers and is not carried out or said yet.
+#[derive(Debug, Default)]
+pub(super) struct Slow {
+    /// How many messages each session missed.
+    missed: BTreeMap<SessionKey, u64>,
+    /// Sessions that are to end.
+    condemned: Vec<SessionKey>,
+    /// A sender waits for room in all queues together.
+    memory_awaited: bool,
+    /// What senders may go on from; whether all of them, because they may have waited for something else there.
+    relieved: BTreeMap<Obstacle, bool>,
+}
+
+/// No room.
+impl Hub {
+    /// A message to a room has found no room in a member's queue.
+    pub(super) fn overflow(&mut self, member: SessionKey, push: &Push) {
+        if self.config.slow == SlowPolicy::DropOld && self.make_room(member, push) {
+            return self.enqueue(member, push.clone());
+        }
+        let Some(session) = self.get(member).filter(|session| !session.is_over()) else {
+            return self.drop_into_gap(member);
+        };
+        if self.config.slow == SlowPolicy::Disconnect && self.is_to_blame(session, push) {
+            return self.condemn(member);
+        }
+        *self.slow.missed.entry(member).or_default() += 1;
+        self.drop_into_gap(member);
+    }
+
+    /// Drops the oldest messages to rooms that are queued for a member until `push` has room. Returns `false`, and drops
+    /// nothing, when dropping them all would not be enough.
+    fn make_room(&mut self, member: SessionKey, push: &Push) -> bool {
+        let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
+        let (mut kept, droppable) = (session.load(), session.queue.droppable());
+        kept -= droppable;
+        let memory = self.memory - droppable.bytes + push.cost();
+        if !self.may_hold(kept, push.cost()) || memory > self.config.max_memory {
+            return false;
+        }
+        while !self.has_room(member, push) {
+            let Some(freed) = self.get_mut(member).and_then(|session| session.queue.drop_oldest()) else {
+                return false;
+            };
+            self.memory -= freed;
+            self.stats.gaps += 1;
+            *self.slow.missed.entry(member).or_default() += 1;
+        }
+        true
+    }
+
+    /// Whether it is a member's own slowness that a message finds no room: its own bounds are reached, or it has more
+    /// than its share of what all queues together may hold.
+    fn is_to_blame(&self, session: &Session, push: &Push) -> bool {
+        let load = session.load();
+        !self.may_hold(load, push.cost()) || load.bytes > self.config.max_memory / self.len().max(1)
+    }
+
+    fn condemn(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        session.cut_off = true;
+        self.slow.condemned.push(key);
+        self.stats.cut_off += 1;
+        // The message that came too much.
+        self.stats.undelivered += 1;
+    }
+
+    /// The next session that is to end because it reads too slowly.
+    pub fn poll_condemned(&mut self) -> Option<SessionKey> {
+        self.slow.condemned.pop()
+    }
+
+    /// The next session that has missed messages since this last named it, and how many.
+    pub fn poll_missed(&mut self) -> Option<(SessionKey, u64)> {
+        self.slow.missed.pop_first()
+    }
+}
+
+/// Block.
+impl Hub {
+    /// Whether senders may have to wait at all.
+    pub fn holds_senders(&self) -> bool {
+        self.config.slow == SlowPolicy::Block
+    }
+
+    /// Under [`SlowPolicy::Block`], whether a body of `length` bytes for the room `target` has to wait, because a member
+    /// has no room for it now. What would be refused, and what goes to no room, never waits.
+    pub fn must_wait(&self, from: SessionKey, target: &[u8], length: usize) -> bool {
+        self.obstacle(from, target, length).is_some()
+    }
+
+    /// What such a body has to wait for: the first of it. Who comes later waits behind those who wait already.
+    pub fn obstacle(&self, from: SessionKey, target: &[u8], length: usize) -> Option<Obstacle> {
+        if !self.holds_senders() || target.first() != Some(&b'#') {
+            return None;
+        }
+        let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten()?;
+        let sender = self.get(from).filter(|_| room.members().contains(&from))?;
+        let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
+        let mut cost = 0;
+        for key in room.members().iter().filter(|key| **key != from) {
+            let Some(member) = self.get(*key).filter(|member| member.is_waited_for(payload_len)) else {
+                continue;
+            };
+            let own = most_cost(member.form, payload_len);
+            if member.awaited || !self.may_hold(member.load(), own) {
+                return Some(Obstacle::Member(*key));
+            }
+            cost += own;
+        }
+        let never = cost == 0 || sender.deaf || cost > self.config.max_memory;
+        let now = !self.slow.memory_awaited && self.memory + cost <= self.config.max_memory;
+        (!never && !now).then_some(Obstacle::Memory)
+    }
+
+    /// A sender waits for this from now on.
+    pub fn await_room(&mut self, obstacle: Obstacle) {
+        match obstacle {
+            Obstacle::Memory => self.slow.memory_awaited = true,
+            Obstacle::Member(key) => {
+                if let Some(session) = self.get_mut(key) {
+                    session.awaited = true;
+                }
+            }
+        }
+    }
+
+    /// The next that has more room, or is none any more, since this last named it: the first who waits for it may go on,
+    /// or all of them.
+    pub fn poll_relieved(&mut self) -> Option<(Obstacle, bool)> {
+        let (obstacle, all) = self.slow.relieved.pop_first()?;
+        match obstacle {
+            Obstacle::Memory => self.slow.memory_awaited = false,
+            Obstacle::Member(key) => {
+                if let Some(session) = self.get_mut(key) {
+                    session.awaited = false;
+                }
+            }
+        }
+        Some((obstacle, all))
+    }
+
+    /// Notes that who waits for this may go on: the first of them, or `all`.
+    pub fn relieve(&mut self, obstacle: Obstacle, all: bool) {
+        let is_awaited = match obstacle {
+            Obstacle::Memory => self.slow.memory_awaited,
+            Obstacle::Member(key) => self.get(key).is_some_and(|session| session.awaited),
+        };
+        if is_awaited {
+            *self.slow.relieved.entry(obstacle).or_default() |= all;
+        }
+    }
+
+    /// Notes that a member is gone.
+    pub(super) fn relieve_of(&mut self, key: SessionKey, session: &Session) {
+        if session.awaited {
+            self.slow.relieved.insert(Obstacle::Member(key), true);
+        }
+    }
+
+    /// Whether the acknowledgements of this session arrive. While they do not, nobody waits for it, and it waits for
+    /// nobody's memory: it could be for ever.
+    pub fn set_deaf(&mut self, key: SessionKey, deaf: bool) {
+        let Some(session) = self.get_mut(key) else { return };
+        if std::mem::replace(&mut session.deaf, deaf) != deaf && deaf {
+            self.relieve(Obstacle::Member(key), true);
+        }
+    }
+}
+
+/// What the payload of an RCV holds beside sender and body: ` `, ` 0001 `.
+const RCV_SPACES: usize = 7;
+
+impl Session {
+    /// Whether a sender may wait for this member with an RCV of so long a payload: it would get it, and says when it has
+    /// room.
+    fn is_waited_for(&self, payload_len: usize) -> bool {
+        !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
+    }
+}
+
+/// The most that an RCV with a payload of this length may cost in a queue.
+fn most_cost(form: Form, payload_len: usize) -> usize {
+    let shown = match form {
+        Form::Tagged | Form::Untagged => payload_len,
+        // A byte that is shown escaped takes four.
+        Form::Lines => 4 * payload_len,
+    };
+    FRAME_OVERHEAD + MAX_HEAD + shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_written() {
+        for (policy, name) in SlowPolicy::ALL {
+            assert_eq!((policy.to_string(), name.parse()), (name.to_owned(), Ok(policy)));
+        }
+        let error = "drop\x1b".parse::<SlowPolicy>().unwrap_err();
+        assert_eq!(error, r"`drop\x1b` is not a policy; write drop-new, drop-old, disconnect or block");
+    }
+}

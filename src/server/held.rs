@@ -1,0 +1,203 @@
+//! Senders that wait for slow readers (`--slow block`): who waits for what, and in which order they go on.
+//!
+//! A sender waits where it stands: its frame stays in the backlog of its connection, which is not read meanwhile. Who
+//! acknowledges pushes is read a little further, for the acknowledgements: they may be what somebody else waits for.
+//! Beyond that it is deaf, nobody waits for it, and so nobody can wait in a circle.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::Server;
+use super::intake::Batch;
+use super::stream::{Held, StreamConn};
+use crate::error::Refusal;
+use crate::hub::{Form, Obstacle, Path, SessionKey};
+use crate::reliable::Seen;
+use crate::service::ConnId;
+use crate::wire::{Frame, SndArgs, Verb};
+
+/// How many bytes of frames that wait are read behind the one that is held, in search of acknowledgements.
+const HELD_ENOUGH: usize = 64 << 10;
+
+/// Connections that wait, by what they wait for, then in the order in which they began to.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    queue: BTreeMap<(Obstacle, u64), ConnId>,
+    next_ticket: u64,
+}
+
+impl Waiters {
+    /// The first who waits for this with a ticket in this range.
+    fn first(&self, obstacle: Obstacle, tickets: Range<u64>) -> Option<(u64, ConnId)> {
+        let range = (obstacle, tickets.start)..(obstacle, tickets.end);
+        self.queue.range(range).next().map(|(&(_, ticket), &conn)| (ticket, conn))
+    }
+}
+
+/// Where a connection stands in the queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// What it waits for.
+    waits_for: Option<Obstacle>,
+    /// Its ticket, until it has executed something: who is let on in vain keeps its place.
+    ticket: Option<u64>,
+    /// Whether it acknowledges pushes.
+    acknowledges: bool,
+}
+
+impl Place {
+    /// What its connection waits for.
+    pub(super) fn waits_for(&self) -> Option<Obstacle> {
+        self.waits_for
+    }
+
+    /// It has executed something: if it has to wait again, then behind those who wait already.
+    pub(super) fn has_gone_on(&mut self) {
+        self.ticket = None;
+    }
+}
+
+/// Holding.
+impl Server {
+    /// Whether the next frame of a batch has to wait. If so, its connection is held.
+    pub(super) fn holds_frame(&mut self, conn: ConnId, batch: &Batch) -> bool {
+        if !self.hub.holds_senders() {
+            return false;
+        }
+        let Some(frame) = batch.peek_frame().filter(|frame| frame.verb == Verb::Snd) else { return false };
+        let Some(key) = self.conns.get(&conn).and_then(|state| state.session) else { return false };
+        let Some(SndArgs { target, body }) = SndArgs::parse(frame.args()) else { return false };
+        self.hub.must_wait(key, target, body.len())
+            && self.is_new(key, &frame)
+            && self.hold(conn, key, target, body.len())
+    }
+
+    /// Whether a request would be executed: a repeat is answered without.
+    fn is_new(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
+        let Some(id) = frame.id else { return true };
+        let hash = self.secrets.frame_hash(frame);
+        self.hub.get(key).is_some_and(|session| session.replies.look(id, hash) == Seen::New)
+    }
+
+    /// Holds a connection if what it says next, a body of `length` bytes for `target`, has to wait; says whether.
+    pub(super) fn hold(&mut self, conn: ConnId, key: SessionKey, target: &[u8], length: usize) -> bool {
+        if self.is_draining() {
+            return false;
+        }
+        let Some(obstacle) = self.hub.obstacle(key, target, length) else { return false };
+        let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
+        let Some(state) = self.conns.get_mut(&conn) else { return false };
+        let ticket = *state.place.ticket.get_or_insert(self.waiters.next_ticket);
+        self.waiters.next_ticket += 1;
+        self.waiters.queue.insert((obstacle, ticket), conn);
+        (state.place.waits_for, state.place.acknowledges) = (Some(obstacle), acknowledges);
+        state.held = Some(Held::ByReaders);
+        self.hub.await_room(obstacle);
+        true
+    }
+
+    /// What cannot be held is refused: over datagrams nothing stops a sender.
+    pub(super) fn refuse_to_hold(
+        &self,
+        key: SessionKey,
+        target: &[u8],
+        length: usize,
+    ) -> Result<(), Refusal> {
+        let is_stream = self.hub.get(key).is_some_and(|session| matches!(session.path, Path::Stream(_)));
+        if !is_stream && self.hub.must_wait(key, target, length) {
+            return Err(Refusal::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// Takes what came in on a connection that is held: acknowledgements count at once.
+    pub(super) fn listen(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        if let (Some(Held::ByReaders), Some(key)) = (state.held, state.session) {
+            for ack in batch.frames().filter(|frame| frame.verb == Verb::Ack && frame.id.is_none()) {
+                self.acknowledged(now, key, &ack);
+            }
+        }
+    }
+
+    /// Notes whether the acknowledgements of the session that a connection carries still arrive.
+    pub(super) fn note_hearing(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        if let Some(key) = state.session.filter(|_| state.place.acknowledges) {
+            let is_deaf = state.held == Some(Held::ByReaders) && !state.listens();
+            let waits_for = state.place.waits_for;
+            self.hub.set_deaf(key, is_deaf);
+            if let (true, Some(Obstacle::Memory)) = (is_deaf, waits_for) {
+                self.hub.relieve(Obstacle::Memory, true);
+            }
+        }
+    }
+}
+
+/// Going on.
+impl Server {
+    /// Lets senders go on whose obstacle is gone.
+    pub(super) fn release_held(&mut self, now: Instant) {
+        while let Some((obstacle, all)) = self.hub.poll_relieved() {
+            self.let_those_on(now, obstacle, all);
+        }
+    }
+
+    /// Lets the senders on who wait for this: one after the other until one waits for it again, or `all`.
+    fn let_those_on(&mut self, now: Instant, obstacle: Obstacle, all: bool) {
+        let mut tickets = 0..self.waiters.next_ticket;
+        while let Some((ticket, conn)) = self.waiters.first(obstacle, tickets.clone()) {
+            self.let_on(now, conn);
+            let waits_again =
+                self.conns.get(&conn).is_some_and(|state| state.place.waits_for == Some(obstacle));
+            if waits_again && !all {
+                break;
+            }
+            tickets.start = ticket + 1;
+        }
+    }
+
+    /// Lets everybody on.
+    pub(super) fn release_all(&mut self, now: Instant) {
+        let waiting: Vec<ConnId> = self.waiters.queue.values().copied().collect();
+        for conn in waiting {
+            self.let_on(now, conn);
+        }
+    }
+
+    fn let_on(&mut self, now: Instant, conn: ConnId) {
+        self.leave_queue(conn);
+        if let Some(state) = self.conns.get_mut(&conn).filter(|state| state.held == Some(Held::ByReaders)) {
+            state.held = None;
+            self.go_on(now, conn);
+        }
+    }
+
+    /// A connection waits no more, as it is gone: who waits behind it may be next.
+    pub(super) fn stop_waiting(&mut self, conn: ConnId) {
+        if let Some(obstacle) = self.leave_queue(conn) {
+            self.hub.relieve(obstacle, false);
+        }
+    }
+
+    fn leave_queue(&mut self, conn: ConnId) -> Option<Obstacle> {
+        let place = &mut self.conns.get_mut(&conn)?.place;
+        let (obstacle, ticket) = place.waits_for.take().zip(place.ticket)?;
+        self.waiters.queue.remove(&(obstacle, ticket));
+        Some(obstacle)
+    }
+}
+
+impl StreamConn {
+    /// Whether bytes are taken in: to be executed, or to be looked through for acknowledgements.
+    pub(super) fn takes_input(&self) -> bool {
+        self.is_reading() || !self.closing && self.held == Some(Held::ByReaders) && self.listens()
+    }
+
+    /// Whether a connection that is held is read on for its acknowledgements.
+    fn listens(&self) -> bool {
+        let ends = self.backlog.back().is_some_and(|batch| batch.broken.is_some());
+        self.place.acknowledges && !ends && self.backlog.iter().map(Batch::size).sum::<usize>() <= HELD_ENOUGH
+    }
+}

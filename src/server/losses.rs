@@ -1,0 +1,150 @@
+//! Says in the log what clients did not get: of each kind a line a second at most, which counts what it stands for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::hub::SessionKey;
+use crate::hub::name::Name;
+
+/// How often a line is written at most: who opens and ends sessions all the time, or reads slowly, must not fill a disk.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How messages are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// A session ended and left them behind.
+    Undelivered,
+    /// A member of a room read too slowly.
+    Missed,
+}
+
+/// What was lost in one way and is not logged yet.
+#[derive(Debug)]
+pub(super) struct Losses {
+    loss: Loss,
+    /// No line before this.
+    pause: Option<Instant>,
+    /// Whom the next line names.
+    latest: Option<(SessionKey, Name)>,
+    /// How many messages each client lost.
+    clients: BTreeMap<SessionKey, u64>,
+}
+
+impl Losses {
+    pub(super) fn new(loss: Loss) -> Self {
+        Self { loss, pause: None, latest: None, clients: BTreeMap::new() }
+    }
+
+    /// A client has lost so many messages.
+    pub(super) fn report(&mut self, now: Instant, key: SessionKey, name: &Name, messages: u64) {
+        if messages == 0 {
+            return;
+        }
+        *self.clients.entry(key).or_default() += messages;
+        if self.latest.as_ref().is_none_or(|(latest, _)| *latest != key) {
+            self.latest = Some((key, name.clone()));
+        }
+        self.write(now);
+    }
+
+    /// When [`Losses::write`] has a line to write; `None` means never.
+    pub(super) fn next_line(&self) -> Option<Instant> {
+        self.latest.as_ref().and(self.pause)
+    }
+
+    /// Writes the next line if there is one and it is time.
+    pub(super) fn write(&mut self, now: Instant) {
+        if self.pause.is_none_or(|until| until <= now) {
+            self.flush(now);
+        }
+    }
+
+    /// Writes what there is now.
+    pub(super) fn flush(&mut self, now: Instant) {
+        if let Some(line) = self.take_line() {
+            log::warn!("{line}");
+            self.pause = Some(now + PAUSE);
+        }
+    }
+
+    fn take_line(&mut self) -> Option<String> {
+        let (key, name) = self.latest.take()?;
+        let own = self.clients.remove(&key)?;
+        let others = std::mem::take(&mut self.clients);
+        let before = (others.len() as u64, others.into_values().sum());
+        Some(line(self.loss, &name, own, before))
+    }
+}
+
+/// `before` is how many other clients, and messages of theirs, the line stands for.
+fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
+    let (clients, theirs) = before;
+    let own = counted(own, "message");
+    let (what, others) = match loss {
+        Loss::Undelivered => (
+            format!("{name} is gone, {own} for it undelivered"),
+            format!("{} left {theirs} behind", counted(clients, "other session")),
+        ),
+        Loss::Missed => (
+            format!("{name} reads too slowly: {own} dropped"),
+            format!("{} missed {theirs}", counted(clients, "other client")),
+        ),
+    };
+    if clients == 0 { what } else { format!("{what}; before it, {others}") }
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn what_comes_within_a_second_is_counted_in_the_next_line() {
+        let now = Instant::now();
+        let mut losses = Losses::new(Loss::Missed);
+        losses.report(now, SessionKey::nth(0), &name("ada"), 0);
+        assert_eq!((losses.pause, losses.next_line()), (None, None));
+        losses.report(now, SessionKey::nth(0), &name("ada"), 2);
+        assert_eq!(
+            (losses.pause, losses.next_line()),
+            (Some(now + PAUSE), None),
+            "the first is said at once"
+        );
+        for n in [1, 2, 3, 1, 4, 4] {
+            losses.report(now + PAUSE / 2, SessionKey::nth(n), &name(&format!("ada-{n}")), 6);
+        }
+        assert_eq!(losses.next_line(), Some(now + PAUSE));
+        losses.write(now + PAUSE / 2);
+        assert_eq!(losses.next_line(), Some(now + PAUSE), "not before its time");
+        let line = losses.take_line();
+        assert_eq!(
+            line.as_deref(),
+            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients missed 24")
+        );
+        losses.write(now + PAUSE);
+        assert_eq!(losses.next_line(), None);
+    }
+
+    #[test]
+    fn a_line_counts_in_words() {
+        let said = |loss, own, before| line(loss, &name("frida"), own, before);
+        assert_eq!(said(Loss::Missed, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
+        assert_eq!(
+            said(Loss::Missed, 12, (1, 40)),
+            "frida reads too slowly: 12 messages dropped; before it, 1 other client missed 40"
+        );
+        assert_eq!(said(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
+        assert_eq!(
+            said(Loss::Undelivered, 1, (3, 6)),
+            "frida is gone, 1 message for it undelivered; before it, 3 other sessions left 6 behind"
+        );
+    }
+}

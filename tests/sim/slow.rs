@@ -1,0 +1,816 @@
+//! Members of rooms that read too slowly: what each policy does, what is counted and told, and who waits for whom.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use rand::{RngExt as _, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use sayagain::config::ServerConfig;
+use sayagain::hub::queue::FRAME_OVERHEAD;
+use sayagain::hub::{HubConfig, SlowPolicy};
+use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
+
+use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};
+use crate::support::{ms, secs};
+
+/// What one queued `RCV 0014 ada#r 0001 NN` costs.
+const COST: usize = "RCV 0014 ada#r 0001 NN".len() + FRAME_OVERHEAD;
+
+/// More than most of what these tests send costs.
+const ROOMY: usize = 1_000;
+
+fn desk(slow: SlowPolicy, max_pending: usize) -> Desk {
+    with_hub(HubConfig { slow, max_pending, ..HubConfig::default() })
+}
+
+fn with_hub(hub: HubConfig) -> Desk {
+    Desk::new(ServerConfig { hub, ..ServerConfig::default() })
+}
+
+/// An untagged member of a room.
+fn untagged(desk: &mut Desk, name: &str, room: &str) -> Conn {
+    let conn = desk.connect_as(&format!("REG {:04} {name}", name.len() + 1));
+    assert_eq!(desk.say(conn, jon(room)), "");
+    conn
+}
+
+/// A tagged member of a room.
+fn tagged(desk: &mut Desk, name: &str, room: &str, n: u8) -> Conn {
+    let conn = desk.connect_as(&reg(1, name, &format!("?{}", nonce(n))));
+    assert_eq!(desk.say(conn, format!("@2 {}", jon(room))), "@2 ACK 0000");
+    desk.heard(conn);
+    conn
+}
+
+fn jon(room: &str) -> String {
+    format!("JON {:04} {room}", room.len() + 1)
+}
+
+/// An untagged SND.
+fn send(target: &str, text: &str) -> String {
+    format!("SND {:04} {target} {text}", target.len() + text.len() + 2)
+}
+
+fn to_room(desk: &mut Desk, from: Conn, numbers: std::ops::RangeInclusive<u32>) {
+    for n in numbers {
+        assert_eq!(desk.say(from, send("#r", &format!("{n:02}"))), "");
+    }
+}
+
+fn from_room(number: u32) -> String {
+    format!("RCV 0014 ada#r 0001 {number:02}")
+}
+
+fn missed(count: u64) -> String {
+    let text = if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+    format!("RCV {:04} * 0004 you missed {text}", text.len() + 19)
+}
+
+#[test]
+fn drop_old_drops_the_oldest_until_the_new_one_fits_and_tells_it_in_their_place() {
+    let mut desk = desk(SlowPolicy::DropOld, 3 * COST);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    desk.stall(bob, true);
+    to_room(&mut desk, ada, 1..=5);
+    desk.stall(bob, false);
+    assert_eq!(desk.heard(bob), missed(2) + &from_room(3) + &from_room(4) + &from_room(5));
+    assert_eq!(desk.totals().hub.gaps, 2);
+    // A long one takes the place of several; one that could not fit even then drops nothing but itself.
+    desk.stall(bob, true);
+    to_room(&mut desk, ada, 1..=3);
+    let long = "x".repeat(COST + 2);
+    desk.say(ada, send("#r", &long));
+    desk.stall(bob, false);
+    let frame = format!("RCV {:04} ada#r 0001 {long}", long.len() + 12);
+    assert_eq!(desk.heard(bob), missed(2) + &from_room(3) + &frame);
+    desk.stall(bob, true);
+    desk.say(ada, send("bob", "dddd") + &send("#r", "01") + &send("#r", &"x".repeat(3 * COST)));
+    desk.stall(bob, false);
+    assert_eq!(desk.heard(bob), "RCV 0014 ada 0001 dddd".to_owned() + &from_room(1) + &missed(1));
+}
+
+#[test]
+fn drop_old_never_drops_a_direct_message_nor_what_has_a_number() {
+    let mut desk = desk(SlowPolicy::DropOld, 3 * COST);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let direct = "RCV 0014 ada 0001 dddd";
+    desk.stall(bob, true);
+    to_room(&mut desk, ada, 1..=1);
+    assert_eq!(desk.say(ada, send("bob", "dddd")), "");
+    to_room(&mut desk, ada, 2..=3);
+    assert_eq!(
+        desk.say(ada, send("bob", "dddd")),
+        "ERR 0012 Queue full!",
+        "a direct message is kept or refused"
+    );
+    to_room(&mut desk, ada, 4..=4);
+    desk.stall(bob, false);
+    assert_eq!(desk.heard(bob), missed(1) + direct + &missed(1) + &from_room(3) + &from_room(4));
+    // Only direct messages are queued: the new one is missed, behind them.
+    desk.stall(bob, true);
+    for _ in 0..3 {
+        assert_eq!(desk.say(ada, send("bob", "dddd")), "");
+    }
+    to_room(&mut desk, ada, 5..=6);
+    desk.stall(bob, false);
+    assert_eq!(desk.heard(bob), direct.repeat(3) + &missed(2));
+    // What was sent to a tagged session has its number: what is dropped is what is queued behind it.
+    let cyd = tagged(&mut desk, "cyd", "#r", 1);
+    to_room(&mut desk, ada, 1..=2);
+    desk.stall(cyd, true);
+    to_room(&mut desk, ada, 3..=5);
+    desk.stall(cyd, false);
+    let number = |id, n| format!("@{id} {}", from_room(n));
+    assert_eq!(desk.heard(cyd), number(1, 1) + &number(2, 2) + "@3 GAP 0002 2" + &number(4, 5));
+}
+
+#[test]
+fn disconnect_ends_the_session_of_a_slow_reader_and_tells_it_although_it_may_not_read() {
+    let mut desk = desk(SlowPolicy::Disconnect, 3 * COST);
+    let ada = untagged(&mut desk, "ada", "#r");
+    for is_tagged in [false, true] {
+        let member =
+            if is_tagged { tagged(&mut desk, "bob", "#r", 1) } else { untagged(&mut desk, "bob", "#r") };
+        let before = desk.totals().hub;
+        desk.clog(member);
+        to_room(&mut desk, ada, 1..=3);
+        assert!(!desk.is_closed(member));
+        to_room(&mut desk, ada, 4..=4);
+        assert!(desk.is_closed(member), "closed although a write waits");
+        let names = desk.say(ada, "LST 0003 #r");
+        assert_eq!(names, "ACK 0004 ada", "gone at once, and it does not linger");
+        let after = desk.totals();
+        assert_eq!((after.hub.cut_off - before.cut_off, after.hub.gaps, after.pending_bytes), (1, 0, 0));
+        desk.unclog(member);
+        let heard = desk.heard(member);
+        assert!(heard.ends_with("ERR 0020 you read too slowlyBYE 0000"), "{heard}");
+        desk.hang_up(member);
+    }
+    // The untagged one had been given one message once and for all; to the tagged one it was never acknowledged.
+    assert_eq!(desk.totals().hub.undelivered, (2 + 1) + (3 + 1));
+    assert!(desk.totals().to_string().contains(", cut off for reading slowly 2, "));
+}
+
+#[test]
+fn disconnect_ends_a_session_over_datagrams_whose_next_word_is_answered_by_a_401() {
+    let mut desk = desk(SlowPolicy::Disconnect, 3 * COST);
+    let ada = untagged(&mut desk, "ada", "#r");
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "bob", &nonce(1));
+    assert_eq!(desk.datagram(a, format!("~{token} @2 JON 0003 #r")), [format!("~{token} @2 ACK 0000")]);
+    to_room(&mut desk, ada, 1..=4);
+    assert_eq!(desk.datagrams_to(a).len(), 3, "all that had room");
+    assert_eq!(desk.datagram(a, format!("~{token} @3 PNG 0000")), [format!("~{token} ERR 0004 401")]);
+    assert_eq!((desk.totals().hub.cut_off, desk.totals().hub.undelivered), (1, 4));
+}
+
+#[test]
+fn disconnect_spares_who_has_no_more_than_its_share_of_a_memory_that_others_fill() {
+    let hub = HubConfig { slow: SlowPolicy::Disconnect, max_memory: 8 * COST, ..HubConfig::default() };
+    let mut desk = with_hub(hub);
+    let (ada, bob, cyd) = (
+        untagged(&mut desk, "ada", "#r"),
+        untagged(&mut desk, "bob", "#q"),
+        untagged(&mut desk, "cyd", "#r"),
+    );
+    for conn in [bob, cyd] {
+        desk.stall(conn, true);
+    }
+    for _ in 0..7 {
+        assert_eq!(desk.say(ada, send("bob", "1234")), "");
+    }
+    to_room(&mut desk, ada, 1..=2);
+    desk.stall(cyd, false);
+    assert_eq!(desk.heard(cyd), from_room(1) + &missed(1), "it is not the one that reads too slowly");
+    assert_eq!(desk.totals().hub.cut_off, 0);
+}
+
+#[test]
+fn queues_are_bounded_in_messages_as_well() {
+    let hub = HubConfig { max_pending_messages: 2, ..HubConfig::default() };
+    let mut desk = with_hub(hub);
+    let (ada, bob, cyd) = (
+        untagged(&mut desk, "ada", "#r"),
+        untagged(&mut desk, "bob", "#r"),
+        tagged(&mut desk, "cyd", "#r", 1),
+    );
+    desk.stall(bob, true);
+    to_room(&mut desk, ada, 1..=4);
+    assert_eq!(desk.say(ada, send("bob", "hi")), "ERR 0012 Queue full!");
+    desk.stall(bob, false);
+    assert_eq!(desk.heard(bob), from_room(1) + &from_room(2) + &missed(2));
+    let number = |id, n| format!("@{id} {}", from_room(n));
+    assert_eq!(desk.heard(cyd), number(1, 1) + &number(2, 2) + "@3 GAP 0002 1", "unacknowledged counts");
+    assert_eq!(desk.say(cyd, "ACK 0004 1-3"), "@4 GAP 0002 1");
+    to_room(&mut desk, ada, 5..=5);
+    assert_eq!(desk.heard(cyd), number(5, 5));
+}
+
+#[test]
+fn what_is_being_written_is_counted_until_it_is_written() {
+    let mut desk = desk(SlowPolicy::DropNew, 3 * COST);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    desk.clog(bob);
+    to_room(&mut desk, ada, 1..=5);
+    assert_eq!((desk.totals().pending_bytes, desk.totals().hub.gaps), (3 * COST, 2));
+    desk.trickle(bob);
+    assert_eq!(desk.totals().pending_bytes, 2 * COST, "the first is written, the others are being so");
+    to_room(&mut desk, ada, 6..=7);
+    desk.unclog(bob);
+    assert_eq!(
+        desk.heard(bob),
+        from_room(1) + &from_room(2) + &from_room(3) + &missed(2) + &from_room(6) + &missed(1)
+    );
+    assert_eq!(desk.totals().pending_bytes, 0);
+    // Who goes while it is being written to leaves nothing behind that counts.
+    desk.clog(bob);
+    to_room(&mut desk, ada, 8..=8);
+    desk.hang_up(bob);
+    assert_eq!(desk.totals().pending_bytes, 0);
+}
+
+/// What one member is: how it was reached, what it has heard, and what was sent to it.
+struct Member {
+    name: String,
+    way: Way,
+    /// Pushes that it has had, by number.
+    seen: BTreeSet<u64>,
+    heard: Vec<Heard>,
+    sent: Vec<Sent>,
+    is_gone: bool,
+}
+
+enum Way {
+    Untagged(Conn),
+    Tagged(Conn),
+    Datagrams(SocketAddr, String),
+    Bare(SocketAddr),
+}
+
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Message(String),
+    Gap(u64),
+}
+
+struct Sent {
+    body: String,
+    is_direct: bool,
+}
+
+/// A crowd in `#r` with a sender who reads well, and a seeded story of who reads when.
+struct Crowd {
+    desk: Desk,
+    rng: ChaCha20Rng,
+    ada: Conn,
+    members: Vec<Member>,
+    next: u32,
+}
+
+impl Crowd {
+    fn new(slow: SlowPolicy, seed: u64) -> Self {
+        let hub = HubConfig { slow, max_pending: 8 * COST, max_pending_messages: 7, ..HubConfig::default() };
+        let mut desk = with_hub(hub);
+        let ada = untagged(&mut desk, "ada", "#r");
+        let mut members = Vec::new();
+        for n in 1..=2 {
+            let named = |kind: &str, way| Member {
+                name: format!("{kind}-{n}"),
+                way,
+                seen: BTreeSet::new(),
+                heard: Vec::new(),
+                sent: Vec::new(),
+                is_gone: false,
+            };
+            let plain = untagged(&mut desk, &format!("plain-{n}"), "#r");
+            desk.clog(plain);
+            members.push(named("plain", Way::Untagged(plain)));
+            let stream = tagged(&mut desk, &format!("stream-{n}"), "#r", n);
+            desk.clog(stream);
+            members.push(named("stream", Way::Tagged(stream)));
+            let at = addr(n, 1);
+            let token = register(&mut desk, at, &format!("datagrams-{n}"), &nonce(n + 10));
+            desk.datagram(at, format!("~{token} @2 JON 0003 #r"));
+            members.push(named("datagrams", Way::Datagrams(at, token)));
+            let at = local(u16::from(n));
+            desk.datagram(at, format!("REG 0007 bare-{n}JON 0003 #r"));
+            members.push(named("bare", Way::Bare(at)));
+        }
+        Self { desk, rng: ChaCha20Rng::seed_from_u64(seed), ada, members, next: 10_000 }
+    }
+
+    /// Something happens.
+    fn step(&mut self) {
+        let whose = self.rng.random_range(0..self.members.len());
+        match self.rng.random_range(0..10) {
+            0..=5 => self.say_to_room(),
+            6 => self.say_to(whose),
+            7 | 8 => self.read(whose),
+            _ => self.desk.pass(ms(self.rng.random_range(0..200))),
+        }
+    }
+
+    fn body(&mut self) -> String {
+        self.next += 1;
+        let tail = if self.rng.random_bool(0.1) { self.rng.random_range(0..3 * COST) } else { 0 };
+        format!("{}{}", self.next, "x".repeat(tail))
+    }
+
+    fn say_to_room(&mut self) {
+        let body = self.body();
+        assert_eq!(self.desk.say(self.ada, send("#r", &body)), "");
+        for member in &mut self.members {
+            member.sent.push(Sent { body: body.clone(), is_direct: false });
+        }
+    }
+
+    fn say_to(&mut self, whose: usize) {
+        let body = self.body();
+        let answer = self.desk.say(self.ada, send(&self.members[whose].name, &body));
+        if answer.is_empty() {
+            self.members[whose].sent.push(Sent { body, is_direct: true });
+        } else {
+            assert_eq!(answer, "ERR 0012 Queue full!");
+        }
+    }
+
+    /// A member takes what its socket holds, and acknowledges it.
+    fn read(&mut self, whose: usize) {
+        let Member { way, seen, heard, is_gone, .. } = &mut self.members[whose];
+        if *is_gone {
+            return;
+        }
+        match way {
+            Way::Untagged(conn) | Way::Tagged(conn) => {
+                self.desk.trickle(*conn);
+                let bytes = self.desk.heard(*conn);
+                let (mut bytes, mut deframer) = (bytes.as_bytes(), Deframer::new(1 << 20));
+                let mut acks = Vec::new();
+                while let Some(frame) = deframer.next(&mut bytes).unwrap() {
+                    acks.extend(hear(&frame, seen, heard));
+                }
+                for ack in acks {
+                    self.desk.say(*conn, &ack);
+                }
+            }
+            Way::Datagrams(at, token) => {
+                for datagram in self.desk.datagrams_to(*at) {
+                    for frame in Datagram::parse(datagram.as_bytes(), 1 << 20).unwrap().frames {
+                        if let Some(ack) = hear(&frame, seen, heard) {
+                            self.desk.server_datagram(*at, format!("~{token} {ack}"));
+                        }
+                    }
+                }
+            }
+            Way::Bare(at) => {
+                for datagram in self.desk.datagrams_to(*at) {
+                    for frame in Datagram::parse(datagram.as_bytes(), 1 << 20).unwrap().frames {
+                        hear(&frame, seen, heard);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everybody reads until nothing comes any more.
+    fn read_all(&mut self) {
+        for _ in 0..200 {
+            for whose in 0..self.members.len() {
+                self.read(whose);
+            }
+            self.desk.pass(ms(100));
+        }
+        assert_eq!(self.desk.totals().pending_bytes, 0);
+    }
+}
+
+/// Notes a push the first time it comes; returns its acknowledgement.
+fn hear(frame: &Frame<'_>, seen: &mut BTreeSet<u64>, heard: &mut Vec<Heard>) -> Option<String> {
+    let is_new = frame.id.is_none_or(|id| seen.insert(id.get()));
+    let text = String::from_utf8(frame.args().to_vec()).unwrap();
+    let pushed = match frame.verb {
+        Verb::Gap => Heard::Gap(parse_gap(frame.args()).unwrap()),
+        Verb::Rcv => match text.strip_prefix("* 0004 you missed ") {
+            Some(gap) => Heard::Gap(gap.split_once(' ').unwrap().0.parse().unwrap()),
+            None => Heard::Message(text.splitn(3, ' ').nth(2).unwrap().to_owned()),
+        },
+        _ => return None,
+    };
+    if is_new {
+        // Over datagrams pushes may come again, never in another order, as nothing is lost here.
+        heard.push(pushed);
+    }
+    let id = frame.id?.get().to_string();
+    Some(format!("ACK {:04} {id}", id.len() + 1))
+}
+
+/// What was heard, gaps in their place, is what was sent; returns the sum of the gaps.
+fn check(member: &Member) -> u64 {
+    let (mut sent, mut missed) = (member.sent.iter(), 0);
+    for heard in &member.heard {
+        match heard {
+            Heard::Message(body) => {
+                assert_eq!(sent.next().map(|sent| &sent.body), Some(body), "{}", member.name)
+            }
+            Heard::Gap(count) => {
+                missed += count;
+                let gap: Vec<&Sent> = sent.by_ref().take(usize::try_from(*count).unwrap()).collect();
+                assert_eq!(gap.len() as u64, *count, "{}: more missed than sent", member.name);
+                assert!(
+                    gap.iter().all(|sent| !sent.is_direct),
+                    "{}: a direct message was dropped",
+                    member.name
+                );
+            }
+        }
+    }
+    assert_eq!(sent.count(), 0, "{}: neither heard nor missed", member.name);
+    missed
+}
+
+#[test]
+fn what_is_received_and_the_gaps_in_their_place_are_what_was_sent_under_both_ways_of_dropping() {
+    for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld] {
+        let mut dropped = 0;
+        for seed in 0..40 {
+            println!("{slow}, seed {seed}");
+            let mut crowd = Crowd::new(slow, seed);
+            for _ in 0..400 {
+                crowd.step();
+                assert!(crowd.desk.totals().pending_bytes <= 8 * 8 * COST);
+            }
+            crowd.read_all();
+            let told: u64 = crowd.members.iter().map(check).sum();
+            let counted = crowd.desk.totals().hub;
+            assert_eq!(
+                (told, counted.untold, counted.undelivered),
+                (counted.gaps, 0, 0),
+                "{slow}, seed {seed}"
+            );
+            dropped += counted.gaps;
+        }
+        assert!(dropped > 1_000, "{dropped}: the crowd was to read slowly");
+    }
+}
+
+#[test]
+fn what_was_dropped_is_what_was_told_and_what_sessions_that_ended_were_not_told() {
+    for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld] {
+        let mut untold = 0;
+        for seed in 0..40 {
+            let mut crowd = Crowd::new(slow, seed);
+            for _ in 0..400 {
+                crowd.step();
+            }
+            // Two go without a word, one of them with a session that lingers and ends.
+            for whose in [0, 1] {
+                let (Way::Untagged(conn) | Way::Tagged(conn)) = crowd.members[whose].way else {
+                    unreachable!()
+                };
+                crowd.read(whose);
+                crowd.desk.hang_up(conn);
+                if whose == 0 {
+                    // What was given to its connection it was told.
+                    crowd.read(whose);
+                }
+                crowd.members[whose].is_gone = true;
+            }
+            crowd.desk.pass(secs(31));
+            crowd.read_all();
+            let gaps = crowd.members.iter().flat_map(|member| &member.heard).map(|heard| match heard {
+                Heard::Gap(count) => *count,
+                Heard::Message(_) => 0,
+            });
+            let (told, counted) = (gaps.sum::<u64>(), crowd.desk.totals().hub);
+            assert_eq!(told + counted.untold, counted.gaps, "{slow}, seed {seed}");
+            untold += counted.untold;
+        }
+        assert!(untold > 0, "somebody was to go untold");
+    }
+}
+
+#[test]
+fn a_flood_stays_within_all_bounds_and_a_queue_of_direct_messages_costs_no_time() {
+    let hub = HubConfig {
+        slow: SlowPolicy::DropOld,
+        max_pending_messages: 20_000,
+        max_memory: 10 << 20,
+        ..HubConfig::default()
+    };
+    let mut desk = with_hub(hub);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    desk.stall(bob, true);
+    for _ in 0..19_900 {
+        desk.say(ada, send("bob", "direct"));
+    }
+    for _ in 0..200_000 {
+        desk.say(ada, send("#r", "flood"));
+        assert!(desk.totals().pending_bytes <= 10 << 20);
+    }
+    assert_eq!(desk.server.totals().waiting, 20_000);
+    desk.stall(bob, false);
+    let heard = desk.heard(bob);
+    assert!(heard.ends_with(&(missed(199_900) + &"RCV 0017 ada#r 0001 flood".repeat(100))));
+    assert_eq!(heard.matches("direct").count(), 19_900);
+    assert_eq!((desk.totals().hub.gaps, desk.totals().pending_bytes), (199_900, 0));
+}
+
+/// Ada and bob in `#r` under block; bob's socket is clogged, and his queue takes one message.
+fn blocked() -> (Desk, Conn, Conn) {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    desk.clog(bob);
+    assert_eq!(desk.say(ada, send("#r", "01")), "");
+    assert!(desk.is_reading(ada));
+    (desk, ada, bob)
+}
+
+#[test]
+fn block_holds_a_sender_with_all_that_it_says_behind_until_the_member_has_room() {
+    let (mut desk, ada, bob) = blocked();
+    let cyd = untagged(&mut desk, "cyd", "#q");
+    assert_eq!(desk.say(ada, send("#r", "02") + &send("#r", "03") + "PNG 0003 hi"), "");
+    assert!(!desk.is_reading(ada));
+    assert_eq!(desk.say(cyd, send("ada", "direct") + "PNG 0000"), "ACK 0000", "others are not delayed");
+    assert_eq!(desk.heard(ada), "RCV 0016 cyd 0001 direct", "nor is what a held sender hears");
+    desk.pass(secs(3_600));
+    assert!(!desk.is_reading(ada) && !desk.is_closed(ada), "no clock runs for it");
+    desk.trickle(bob);
+    assert_eq!((desk.heard(bob), desk.is_reading(ada)), (from_room(1), false));
+    desk.trickle(bob);
+    assert_eq!((desk.heard(bob), desk.is_reading(ada)), (from_room(2), true));
+    assert_eq!(desk.heard(ada), "ACK 0003 hi");
+    desk.unclog(bob);
+    assert_eq!(desk.heard(bob), from_room(3));
+    assert_eq!((desk.totals().hub.gaps, desk.totals().pending_bytes), (0, 0));
+}
+
+#[test]
+fn a_frame_that_a_held_sender_had_begun_has_its_time_once_it_is_read_again() {
+    let (mut desk, ada, bob) = blocked();
+    desk.say(ada, send("#r", "02") + "SND 0006 #r");
+    desk.pass(secs(60));
+    desk.unclog(bob);
+    assert!(desk.is_reading(ada));
+    desk.pass(secs(9));
+    assert!(!desk.is_closed(ada));
+    desk.pass(secs(2));
+    assert!(desk.is_closed(ada), "{}", desk.heard(ada));
+}
+
+#[test]
+fn held_senders_go_on_when_the_member_leaves_the_room_hangs_up_or_is_cut_off() {
+    let leave = |desk: &mut Desk, bob| assert_eq!(desk.say(bob, "LEV 0003 #r"), "");
+    let close = |desk: &mut Desk, bob| desk.hang_up(bob);
+    let bye = |desk: &mut Desk, bob| assert_eq!(desk.say(bob, "BYE 0000"), "");
+    let cut = |desk: &mut Desk, bob| {
+        desk.say(bob, "SND 0009 #r");
+        desk.pass(secs(11));
+        assert!(desk.is_closed(bob));
+        desk.hang_up(bob);
+    };
+    for (what, end) in [
+        ("leaves", &leave as &dyn Fn(&mut Desk, Conn)),
+        ("hangs up", &close),
+        ("says bye", &bye),
+        ("is cut off", &cut),
+    ] {
+        let (mut desk, ada, bob) = blocked();
+        let dan = untagged(&mut desk, "dan", "#r");
+        for sender in [ada, dan] {
+            assert_eq!(desk.say(sender, send("#r", "02") + "PNG 0000"), "");
+            assert!(!desk.is_reading(sender), "{what}");
+        }
+        end(&mut desk, bob);
+        for sender in [ada, dan] {
+            assert!(desk.is_reading(sender), "{what}");
+            assert!(desk.heard(sender).contains("ACK 0000"), "{what}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_member_in_another_room_goes_on_waiting_when_it_leaves_one() {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let cyd = untagged(&mut desk, "cyd", "#q");
+    desk.say(bob, "JON 0003 #q");
+    desk.clog(bob);
+    to_room(&mut desk, ada, 1..=1);
+    desk.say(cyd, send("#q", "q1") + "PNG 0000");
+    desk.say(ada, send("#r", "02") + "PNG 0000");
+    desk.say(bob, "LEV 0003 #r");
+    assert_eq!((desk.is_reading(cyd), desk.is_reading(ada)), (false, true));
+    assert_eq!(desk.heard(ada), "ACK 0000");
+    desk.unclog(bob);
+    assert_eq!((desk.is_reading(cyd), desk.heard(bob)), (true, from_room(1) + "RCV 0014 cyd#q 0001 q1"));
+}
+
+#[test]
+fn two_senders_that_are_held_by_one_member_take_turns() {
+    let (mut desk, ada, bob) = blocked();
+    let dan = untagged(&mut desk, "dan", "#r");
+    for n in 0..20 {
+        desk.say(ada, send("#r", &format!("a{n}")));
+        desk.say(dan, send("#r", &format!("d{n}")));
+    }
+    let mut heard = String::new();
+    for _ in 0..100 {
+        desk.trickle(bob);
+        heard += &desk.heard(bob);
+    }
+    let order: Vec<&str> = heard.split("#r 0001 ").skip(1).map(|part| &part[..1]).collect();
+    assert_eq!(order.join(""), "0".to_owned() + &"ad".repeat(20));
+}
+
+#[test]
+fn a_long_message_is_not_kept_waiting_by_short_ones() {
+    let mut desk = desk(SlowPolicy::Block, 10 * ROOMY);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let dan = untagged(&mut desk, "dan", "#r");
+    desk.clog(bob);
+    for _ in 0..5 {
+        assert_eq!(desk.say(ada, send("#r", &"x".repeat(ROOMY))), "");
+    }
+    assert_eq!(desk.say(ada, send("#r", &"long".repeat(2 * ROOMY))), "");
+    assert!(!desk.is_reading(ada));
+    let mut before = 0;
+    while !desk.is_reading(ada) {
+        assert!(before < 10, "it is never its turn");
+        if desk.is_reading(dan) {
+            desk.say(dan, send("#r", "short"));
+            before += 1;
+        }
+        desk.trickle(bob);
+    }
+    desk.unclog(bob);
+    let heard = desk.heard(bob);
+    assert!(heard.contains("long") && !heard.contains("missed"));
+}
+
+#[test]
+fn who_waits_behind_a_sender_that_goes_is_next() {
+    let mut desk = desk(SlowPolicy::Block, 10 * ROOMY);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let (dan, eve) = (untagged(&mut desk, "dan", "#r"), untagged(&mut desk, "eve", "#r"));
+    desk.clog(bob);
+    desk.say(ada, send("#r", "01"));
+    desk.say(ada, send("#r", &"long".repeat(2_450)));
+    assert_eq!(desk.say(dan, send("#r", "02") + "PNG 0000"), "RCV 0014 ada#r 0001 01");
+    assert!(!desk.is_reading(ada) && !desk.is_reading(dan), "there is room, but it is not his turn");
+    desk.hang_up(ada);
+    assert_eq!(desk.heard(dan), "ACK 0000");
+    assert_eq!(desk.say(eve, send("#r", "03") + "PNG 0000").matches("ACK").count(), 1);
+}
+
+#[test]
+fn two_members_that_hold_each_other_go_on_once_both_read_again() {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    for conn in [ada, bob] {
+        desk.clog(conn);
+    }
+    for n in 1..=5 {
+        desk.say(ada, send("#r", &format!("a{n}")));
+        desk.say(bob, send("#r", &format!("b{n}")));
+    }
+    assert!(!desk.is_reading(ada) && !desk.is_reading(bob));
+    for conn in [ada, bob] {
+        desk.unclog(conn);
+    }
+    assert!(desk.is_reading(ada) && desk.is_reading(bob));
+    for (conn, letter) in [(ada, "b"), (bob, "a")] {
+        let heard = desk.heard(conn);
+        let found: Vec<bool> = (1..=5).map(|n| heard.contains(&format!("0001 {letter}{n}"))).collect();
+        assert_eq!((found, heard.contains("missed")), (vec![true; 5], false), "{heard}");
+    }
+}
+
+#[test]
+fn acknowledgements_of_a_held_sender_are_heard_so_that_two_who_acknowledge_do_not_hold_each_other_for_ever() {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
+    let said = [desk.say(ada, snd(3, "#r", "a1")), desk.say(bob, snd(3, "#r", "b1"))];
+    assert!(said[0].ends_with("@3 ACK 0000") && said[1].ends_with("@3 ACK 0000"), "{said:?}");
+    assert_eq!(desk.say(ada, snd(4, "#r", "a2")), "@1 RCV 0014 bob#r 0001 b1");
+    assert_eq!(desk.say(bob, snd(4, "#r", "b2")), "", "each waits for the other");
+    assert!(desk.is_reading(ada), "for its acknowledgements alone");
+    assert_eq!(desk.say(ada, "PNG 0000"), "");
+    assert_eq!(desk.say(ada, "ACK 0002 1"), "@2 RCV 0014 bob#r 0001 b2");
+    assert_eq!(desk.heard(bob), "@4 ACK 0000");
+    assert_eq!(desk.say(bob, "ACK 0002 1"), "@2 RCV 0014 ada#r 0001 a2");
+    assert_eq!(desk.heard(ada), "@4 ACK 0000ACK 0000");
+}
+
+#[test]
+fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody() {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
+    desk.say(ada, snd(3, "#r", "a1"));
+    desk.say(bob, snd(3, "#r", "b1"));
+    desk.say(bob, snd(4, "#r", "b2"));
+    desk.heard(bob);
+    let mut id = 4;
+    while desk.is_reading(ada) {
+        desk.say(ada, snd(id, "#r", &"x".repeat(1_000)));
+        id += 1;
+        assert!(id < 200, "64 KiB are enough");
+    }
+    assert_eq!(desk.heard(bob), "@4 ACK 0000", "ada misses it instead");
+    assert_eq!(desk.totals().hub.gaps, 1);
+    // Bob is heard, so ada goes on as fast as he acknowledges.
+    let (mut acknowledged, mut heard) = (0, String::new());
+    while acknowledged < id - 3 {
+        acknowledged += 1;
+        let ack = acknowledged.to_string();
+        heard += &desk.say(bob, format!("ACK {:04} {ack}", ack.len() + 1));
+    }
+    assert!(desk.is_reading(ada));
+    assert_eq!(heard.matches("RCV").count() as u64, id - 4);
+    assert_eq!(desk.totals().hub.gaps, 1);
+}
+
+#[test]
+fn over_datagrams_who_would_have_to_wait_is_refused() {
+    let (mut desk, _, bob) = blocked();
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "eve", &nonce(1));
+    desk.datagram(a, format!("~{token} @2 JON 0003 #r"));
+    let refused = desk.datagram(a, format!("~{token} {}", snd(3, "#r", "x")));
+    assert_eq!(refused, [format!("~{token} @3 ERR 0016 503 Queue full!")]);
+    desk.unclog(bob);
+    assert_eq!(
+        desk.datagram(a, format!("~{token} {}", snd(4, "#r", "x"))),
+        [format!("~{token} @4 ACK 0000")]
+    );
+}
+
+#[test]
+fn a_repeat_is_answered_without_waiting_and_what_is_refused_anyway_does_not_wait() {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), untagged(&mut desk, "bob", "#r"));
+    desk.clog(bob);
+    assert_eq!(desk.say(ada, snd(3, "#r", "01")), "@3 ACK 0000");
+    assert_eq!(desk.say(ada, snd(3, "#r", "01")), "@3 ACK 0000");
+    assert_eq!(desk.say(ada, snd(4, "#q", "01")), "@4 ERR 0018 404 No such room!");
+    assert_eq!(
+        desk.say(ada, snd(5, "bob", "01")),
+        "@5 ERR 0016 503 Queue full!",
+        "a direct message never waits"
+    );
+    assert!(desk.is_reading(ada));
+}
+
+#[test]
+fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
+    let (mut desk, ada, bob) = blocked();
+    desk.say(ada, send("#r", &"x".repeat(9_990)));
+    assert!(desk.is_reading(ada), "an untagged session gets nothing over 9999 bytes");
+    desk.unclog(bob);
+    assert_eq!(desk.heard(bob), from_room(1) + &missed(1));
+}
+
+#[test]
+fn the_memory_of_all_queues_holds_senders_too() {
+    let hub = HubConfig { slow: SlowPolicy::Block, max_memory: 3 * ROOMY, ..HubConfig::default() };
+    let mut desk = with_hub(hub);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let cyd = untagged(&mut desk, "cyd", "#q");
+    desk.clog(cyd);
+    let long = "x".repeat(3 * ROOMY - 200);
+    assert_eq!(desk.say(ada, send("cyd", &long)), "");
+    assert_eq!(desk.say(ada, send("#r", "01") + "PNG 0000"), "");
+    assert!(!desk.is_reading(ada));
+    desk.unclog(cyd);
+    assert_eq!((desk.heard(ada), desk.heard(bob)), ("ACK 0000".to_owned(), from_room(1)));
+    // What could never fit does not wait for ever.
+    assert_eq!(desk.say(ada, send("#r", &"x".repeat(4 * ROOMY))), "");
+    assert_eq!((desk.is_reading(ada), desk.heard(bob)), (true, missed(1)));
+}
+
+#[test]
+fn a_shutdown_lets_held_senders_on_and_tells_them_so() {
+    let (mut desk, ada, bob) = blocked();
+    desk.say(ada, send("#r", "02"));
+    desk.shut_down();
+    assert_eq!(desk.heard(ada), "ERR 0015 Shutting down!BYE 0000");
+    desk.unclog(bob);
+    assert_eq!(desk.heard(bob), from_room(1) + "BYE 0000");
+    for conn in [ada, bob] {
+        assert!(desk.is_closed(conn));
+        desk.hang_up(conn);
+    }
+    assert!(desk.is_finished());
+}
+
+#[test]
+fn a_held_sender_that_goes_leaves_nothing_behind() {
+    let (mut desk, ada, bob) = blocked();
+    desk.say(ada, send("#r", "02"));
+    desk.hang_up(ada);
+    desk.unclog(bob);
+    assert_eq!(desk.heard(bob), from_room(1));
+    desk.hang_up(bob);
+    desk.pass(secs(2));
+    assert!(desk.is_forgotten());
+}
