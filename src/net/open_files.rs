@@ -20,7 +20,7 @@ pub fn raise_open_files() -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// How many connections a limit of open files has room for: less [`RESERVE`], or an eighth of it if that is less.
+/// How many connections a limit of open files has room for: less 64 (listeners, logs, and connections that are told why they are refused), or an eighth of it if that is less.
 #[must_use]
 pub fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
