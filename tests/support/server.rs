@@ -91,6 +91,16 @@ impl ServerProgram {
         self.program.signal(name);
     }
 
+    /// Whether any line of the log has `part` in it.
+    pub(crate) fn has_logged(&self, part: &str) -> bool {
+        self.program.err().contains(part)
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.program.id()
+    }
+
     /// Waits for its end. Returns the exit code and what else it has logged and printed.
     pub(crate) fn end_within(self, limit: Duration) -> (Option<i32>, Vec<String>, Vec<String>) {
         let Ended { code, out, err } = self.program.wait_within(limit);
@@ -159,6 +169,17 @@ impl Conn {
         let mut read = vec![0; expected.len()];
         self.0.read_exact(&mut read).unwrap_or_else(|error| panic!("instead of `{expected}`: {error}"));
         assert_eq!(String::from_utf8_lossy(&read), expected);
+    }
+
+    /// Reads to the end of the line, which is not part of it.
+    pub(crate) fn line(&mut self) -> String {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while byte != *b"\n" {
+            self.0.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        line.pop();
+        String::from_utf8(line).unwrap()
     }
 
     /// Reads to the end of the stream; a reset is a failure.
