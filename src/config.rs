@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::door::Door;
 use crate::hub::HubConfig;
+use crate::hub::rules::Rules;
 use crate::link::LinkConfig;
 use crate::reliable::Backoff;
 use crate::wire::DATAGRAM_MIN_LIMIT;
@@ -36,12 +37,21 @@ pub struct ServerConfig {
     pub max_message: usize,
     /// The largest datagram that is ever sent, in bytes, to peers that have sent one as large. Default 1,200.
     pub max_datagram: usize,
-    /// How long a connection without a session may go without a whole frame. Default 60 s.
+    /// Most stream connections at once. Default 10,000; each idle one costs about 1 KiB here, and what the system keeps
+    /// for it. One more is told so and closed.
+    pub max_connections: usize,
+    /// Most stream connections at once from one host, an IPv4 address or the /64 of an IPv6 address; loopback and UNIX
+    /// sockets do not count. Default 100; 0 is no limit. One more is told so and closed.
+    pub max_per_host: usize,
+    /// How long a connection may take to get a session. Default 60 s. Only a PNG gives it as long again, and for a day at
+    /// most; frames that are refused do not.
     pub register_timeout: Duration,
     /// How long a frame may take once begun, plus one second per 64 KiB announced. Default 10 s.
     pub frame_timeout: Duration,
     /// Where an untagged REG over UDP registers at once, without proof of address. Default: loopback.
     pub bare_udp: Vec<IpNet>,
+    /// Who may use which name from where. Default: every name is open.
+    pub rules: Rules,
 }
 
 impl Default for ServerConfig {
@@ -56,9 +66,12 @@ impl Default for ServerConfig {
             idle: Duration::from_secs(90),
             max_message: 16 << 20,
             max_datagram: DATAGRAM_MIN_LIMIT,
+            max_connections: 10_000,
+            max_per_host: 100,
             register_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
             bare_udp: loopback(),
+            rules: Rules::default(),
         }
     }
 }

@@ -1,16 +1,19 @@
 //! Why a request is refused: the codes of the protocol, mapped to their texts in this one place.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::mem::discriminant;
+use std::time::Duration;
 
-/// A refusal that travels to a client: `ERR len text` to an untagged request, `@id ERR len code text` to a tagged one.
+/// A refusal that travels to a client: `ERR len text` to an untagged request, `@id ERR len code text` to a tagged one,
+/// where the text of a 429 is the milliseconds to wait.
 ///
 /// A refusal is final for the id it answers: what was refused has not happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The payload is not what the verb takes (400).
-    Malformed = 1,
+    Malformed,
     /// No such verb (400).
     UnknownVerb,
     /// A room's name is `#` and a name (400).
@@ -39,6 +42,9 @@ pub enum Refusal {
     TooLong,
     /// Over UDP, an untagged REG is for addresses in `--bare-udp` only (428).
     NotProven,
+    /// Over UDP, it comes too soon after what was sent before: the milliseconds, at least 1, after which there is room for
+    /// it (429).
+    SlowDown(u64),
     /// The receiver's queue, or all queues together, are full (503).
     QueueFull,
     /// No more sessions, or no more rooms for this session (503).
@@ -48,7 +54,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Malformed,
         Self::UnknownVerb,
         Self::NotARoomName,
@@ -64,6 +70,7 @@ impl Refusal {
         Self::Stale,
         Self::TooLong,
         Self::NotProven,
+        Self::SlowDown(1),
         Self::QueueFull,
         Self::ServerFull,
         Self::Draining,
@@ -87,6 +94,7 @@ impl Refusal {
             Self::Stale => (410, "Stale id!"),
             Self::TooLong => (413, "Too long!"),
             Self::NotProven => (428, "Address not proven!"),
+            Self::SlowDown(_) => (429, "slow down"),
             Self::QueueFull => (503, "Queue full!"),
             Self::ServerFull => (503, "Server full!"),
             Self::Draining => (503, "Shutting down!"),
@@ -103,20 +111,39 @@ impl Refusal {
         self.entry().1
     }
 
-    /// One byte by which the dedup window remembers this refusal; never 0.
-    pub(crate) const fn to_byte(self) -> u8 {
-        self as u8
+    /// What an untagged request is told: the text, and how long to wait if that is all there is to it.
+    pub fn words(self) -> Cow<'static, str> {
+        match self {
+            Self::SlowDown(millis) => Cow::Owned(format!("{}: {millis} ms", self.text())),
+            _ => Cow::Borrowed(self.text()),
+        }
+    }
+
+    /// [`Refusal::SlowDown`] until so much time has passed: in whole milliseconds, rounded up, 1 at least.
+    pub fn slow_down(wait: Duration) -> Self {
+        let millis = wait.as_nanos().div_ceil(1_000_000).max(1);
+        Self::SlowDown(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    /// One byte by which the dedup window remembers this refusal, but not how long to wait; never 0.
+    pub(crate) fn to_byte(self) -> u8 {
+        let is_it = |other: &Self| discriminant(other) == discriminant(&self);
+        let place = Self::ALL.iter().position(is_it).map_or(0, |place| place + 1);
+        u8::try_from(place).unwrap_or(u8::MAX)
     }
 
     /// The refusal that [`Refusal::to_byte`] made this byte from.
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|refusal| refusal.to_byte() == byte)
+        Self::ALL.get(usize::from(byte).checked_sub(1)?).copied()
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code(), self.text())
+        match self {
+            Self::SlowDown(millis) => write!(f, "{} {millis}", self.code()),
+            _ => write!(f, "{} {}", self.code(), self.text()),
+        }
     }
 }
 
@@ -131,7 +158,21 @@ mod tests {
             assert_eq!(Refusal::from_byte(n), Some(refusal));
             assert!((400..=503).contains(&refusal.code()));
         }
+        assert_eq!(Refusal::SlowDown(7).to_byte(), Refusal::SlowDown(1).to_byte());
         assert_eq!(Refusal::from_byte(0), None);
         assert_eq!(Refusal::from_byte(200), None);
+    }
+    #[test]
+    fn a_wait_is_told_in_whole_milliseconds_that_are_enough() {
+        for (nanos, tagged, untagged) in [
+            (0, "429 1", "slow down: 1 ms"),
+            (1, "429 1", "slow down: 1 ms"),
+            (1_000_000, "429 1", "slow down: 1 ms"),
+            (119_000_001, "429 120", "slow down: 120 ms"),
+        ] {
+            let refusal = Refusal::slow_down(Duration::from_nanos(nanos));
+            assert_eq!((refusal.to_string().as_str(), &*refusal.words()), (tagged, untagged));
+        }
+        assert_eq!(Refusal::slow_down(Duration::MAX), Refusal::SlowDown(u64::MAX));
     }
 }

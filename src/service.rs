@@ -4,8 +4,9 @@
 //! bytes into a batch. The service itself is one plain `&mut` state machine behind one lock, called once per batch.
 //! Neither knows sockets, clocks or threads. The contract for whoever drives it:
 //!
-//! 1. Hand in what happened: `opened`, `received`, `datagram`, `drained`, `closed`, and `timeout` once the instant that
-//!    `poll_timeout` named has come. A spurious `timeout` is harmless.
+//! 1. Hand in what happened: `opened`, `received`, `ended` when a peer has closed its own side only, `datagram`,
+//!    `drained`, `closed`, and `timeout` once the instant that `poll_timeout` named has come. A spurious `timeout` is
+//!    harmless.
 //! 2. Then, until both say `None`: send what `poll_transmit` gives, and for each connection that `poll_wake` names call
 //!    `fill` and write what it appended.
 //! 3. Call `drained` when that is written, each time, and then `fill` again if [`Flow::more`] was set. Read from the
@@ -95,6 +96,11 @@ pub trait Intake: Send + Debug {
     /// What a piece of input becomes.
     type Batch: Send;
 
+    /// Most bytes to read at once. What was read and has to wait takes memory here; what was not, its sender keeps.
+    fn appetite(&self) -> usize {
+        usize::MAX
+    }
+
     /// Takes in bytes that arrived at `now`, in order.
     fn received(&mut self, now: Instant, bytes: &[u8]) -> Self::Batch;
 }
@@ -109,6 +115,10 @@ pub trait Service: Send + Debug {
 
     /// A connection's [`Intake`] has made a batch.
     fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch);
+
+    /// Nothing more comes from a connection whose peer may still read: behind the last `received`, and before the `fill`
+    /// whose [`Flow::busy`] says whether to keep the connection. To most services it makes no difference.
+    fn ended(&mut self, _now: Instant, _conn: ConnId) {}
 
     /// A datagram came in.
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]);

@@ -12,6 +12,9 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return ExitCode::from(refuse(&error)),
     };
+    if let Some(code) = args.run_command() {
+        return ExitCode::from(code);
+    }
     args.start_logging();
     ExitCode::from(serve(args).unwrap_or_else(|error| {
         complain(&error);

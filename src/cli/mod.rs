@@ -13,6 +13,7 @@ pub mod client;
 pub mod lab;
 pub mod link;
 pub mod policy;
+mod rules;
 pub mod server;
 
 /// Exit codes, the same meaning in every program.

@@ -5,10 +5,11 @@
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use log::LevelFilter;
 use rand::rngs::SysRng;
@@ -16,12 +17,12 @@ use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use super::link::LinkArgs;
-use super::{DEFAULT_HOST, HostPort, TOTALS, exit};
+use super::{DEFAULT_HOST, HostPort, TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals};
+use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
@@ -33,6 +34,7 @@ const AFTER_HELP: &str = "\
 Times are seconds, or a number with ms, s, m or h; sizes are bytes, or a number with KiB, MiB or GiB.
 
 SIGINT or SIGTERM ends the server: it says goodbye to everybody, for 10 seconds at most. SIGUSR1 logs the totals.
+SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more.
 
 Exit codes:
     0  ended when asked to
@@ -43,7 +45,11 @@ Exit codes:
 /// The options as they are typed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "server", version, about = "Serves one chat over TCP and over lossy UDP", after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// What to serve over: tcp, udp or both
     #[arg(long, value_enum, ignore_case = true, hide_possible_values = true, default_value_t = Mode::Both)]
     mode: Mode,
@@ -114,13 +120,26 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// How long a connection without a session may go without a whole frame
+    /// Most TCP connections at once [default: the limit of open files, which is raised as far as it may be, less 64 or
+    /// an eighth of it, whichever is less]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<NonZeroUsize>,
+
+    /// Most TCP connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "100")]
+    max_per_host: usize,
+
+    /// How long a connection may take to register; only pings give it as long again, for a day at most
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     register_timeout: PositiveSeconds,
 
     /// How long a frame may take once begun, and a second more per 64 KiB of it
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
+
+    /// Who may use which name from where, in TOML [default: every name is open]
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
 
     /// Log more: each session and connection as it comes and goes
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
@@ -129,6 +148,13 @@ pub struct Args {
     /// Log errors only, and the totals
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Access rules for names
+    Rules(rules::Args),
 }
 
 /// What a server is reached over.
@@ -169,12 +195,24 @@ pub struct Plan {
     pub listen: Listen,
     /// How to serve.
     pub config: ServerConfig,
+    /// The file that the rules came from, to be read again.
+    pub rules: Option<PathBuf>,
+    /// Most connections, if that was said; otherwise it is for the system to say.
+    pub max_connections: Option<NonZeroUsize>,
 }
 
 impl Args {
     /// Starts logging as loudly as was asked for.
     pub fn start_logging(&self) {
         super::start_logging(LevelFilter::Info, self.verbose, self.quiet);
+    }
+
+    /// Does what was asked for instead of serving, if that was. Returns the exit code.
+    #[must_use]
+    pub fn run_command(&self) -> Option<u8> {
+        match self.command.as_ref()? {
+            Command::Rules(args) => Some(rules::run(args)),
+        }
     }
 
     /// Resolves what was typed; `drawn` is the seed if none was named.
@@ -210,6 +248,9 @@ impl Args {
             tcp: self.mode != Mode::Udp,
             udp: self.mode != Mode::Tcp,
         };
+        let read = |path: &PathBuf| rules::load_for(path, &doors_of(&listen)).map_err(usage);
+        let rules = self.rules.as_ref().map(read).transpose()?.unwrap_or_default();
+        let usual = ServerConfig::default();
         let config = ServerConfig {
             hub,
             doors: Vec::new(),
@@ -220,11 +261,14 @@ impl Args {
             idle: self.idle.as_duration(),
             max_message: self.max_message.get(),
             max_datagram,
+            max_connections: usual.max_connections,
+            max_per_host: self.max_per_host,
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
             bare_udp: self.bare_udp.0,
+            rules,
         };
-        Ok(Plan { listen, config })
+        Ok(Plan { listen, config, rules: self.rules, max_connections: self.max_connections })
     }
 
     /// The simulated network, to the server and from it. The short forms stand where no other names that direction.
@@ -239,6 +283,12 @@ impl Args {
         short(&mut link_out, self.loss_out);
         Ok((link_in, link_out))
     }
+}
+
+/// What access rules call the doors of a server.
+fn doors_of(listen: &Listen) -> Vec<String> {
+    let doors = [(listen.tcp, "tcp"), (listen.udp, "udp")];
+    doors.into_iter().filter(|(is_open, _)| *is_open).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn usage(message: String) -> clap::Error {
@@ -277,19 +327,35 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 ///
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
-    let Plan { listen, config } = plan;
-    let listens_on_tcp = listen.tcp;
+    let Plan { listen, mut config, rules, max_connections } = plan;
+    config.max_connections = room_for_connections(max_connections);
+    let (listens_on_tcp, doors) = (listen.tcp, doors_of(&listen));
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let bound = listen.bind()?;
     let signals = Signals::new()?;
     announce(&bound);
     log_losses(&config, listens_on_tcp);
     let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
-    match net::serve(engine, signals, |server| log::info!(target: TOTALS, "{}", server.totals())) {
+    let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
+    let reload = |engine: &Engine<Server>| rules::reload(rules.as_deref(), &doors, engine);
+    match net::serve(engine, signals, report, reload) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
         Ended::Interrupted => Ok(exit::INTERRUPTED),
         Ended::Failed => Err(ServeError::Panicked),
     }
+}
+
+/// Most connections that there may be: as many as was said, or else as there is room for in the limit of open files.
+fn room_for_connections(wanted: Option<NonZeroUsize>) -> usize {
+    let open_files = open_files::raise_open_files();
+    let room = open_files::connections_within(open_files);
+    let Some(wanted) = wanted.map(NonZeroUsize::get) else { return room };
+    if wanted > room {
+        log::warn!(
+            "--max-connections {wanted}: the limit of open files is {open_files} (ulimit -n), enough for {room}"
+        );
+    }
+    wanted
 }
 
 /// One line per socket on standard output. Nobody has to be reading it.
@@ -339,7 +405,8 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let Plan { listen, config } = resolve(&[]).unwrap();
+        let Plan { listen, config, max_connections, .. } = resolve(&[]).unwrap();
+        assert_eq!(max_connections, None);
         let expected = Listen { host: "localhost".to_owned(), port: 50_000, tcp: true, udp: true };
         assert_eq!(listen, expected);
         assert_eq!(
@@ -418,6 +485,19 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(&format!("`{}` is not a", line[1])), "{line:?}: {text}");
         }
+        for line in [["--max-connections", "0"], ["--max-connections", "x"], ["--max-per-host", "x"]] {
+            assert_eq!(resolve(&line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn how_many_may_connect_is_for_the_user_to_say_and_for_the_system_otherwise() {
+        let Plan { config, max_connections, .. } =
+            resolve(&["--max-connections", "7", "--max-per-host", "0"]).unwrap();
+        assert_eq!((max_connections, config.max_per_host), (NonZeroUsize::new(7), 0));
+        assert_eq!(room_for_connections(NonZeroUsize::new(7)), 7);
+        let room = room_for_connections(None);
+        assert!(room > 0 && room == open_files::connections_within(open_files::raise_open_files()));
     }
 
     #[test]

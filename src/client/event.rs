@@ -1,6 +1,6 @@
 //! What the user of a client learns: events, how it ended, counters.
 
-use crate::reliable::{Ended, Sent};
+use crate::reliable::{AskedToWait, Ended, Sent};
 
 /// Something that the user of a client learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Event {
     Gap(u64),
     /// A request is sent again.
     Retry(Sent),
+    /// A request came too soon for the server (429): it has not happened, and is sent anew, under another id, in a while.
+    SlowDown(AskedToWait),
     /// A request has ended.
     Ended(Ended),
     /// The client is through: the last event.

@@ -7,7 +7,7 @@ use crate::config::Transport;
 use crate::escape::escape;
 use crate::reliable::{Outcome, Receipt};
 use crate::wire::{
-    Datagram, ErrArgs, Frame, Id, RcvArgs, Token, Verb, encode_args, encode_ranges, parse_gap,
+    Datagram, ErrArgs, Frame, Id, RcvArgs, Token, Verb, encode_args, encode_ranges, parse_gap, parse_wait,
 };
 
 /// On a stream an acknowledgement waits for this many pushes ..
@@ -166,10 +166,24 @@ impl Client {
     }
 
     fn handle_answer(&mut self, now: Instant, id: Id, frame: &Frame<'_>) {
+        if self.is_asked_to_wait(now, id, frame) {
+            return;
+        }
         let unproven = code_of(frame) == Some(428);
         if let Some(outcome) = outcome_of(frame).filter(|_| !unproven) {
             self.requests.answered(now, id, outcome);
         }
+    }
+
+    /// Obeys a 429 that says how long to wait, for as long as that may go on.
+    fn is_asked_to_wait(&mut self, now: Instant, id: Id, frame: &Frame<'_>) -> bool {
+        let err = Some(frame)
+            .filter(|frame| frame.verb == Verb::Err)
+            .and_then(|frame| ErrArgs::parse(frame.args()));
+        let Some(ErrArgs { code: 429, text }) = err else { return false };
+        let asked = parse_wait(text).and_then(|wait| self.requests.slow_down(now, id, wait, text));
+        self.events.extend(asked.map(Event::SlowDown));
+        asked.is_some()
     }
 
     /// An untagged ERR is about the session or the connection, not about a request.

@@ -14,16 +14,19 @@ use crate::reliable::{PushTimeouts, Pushes, Replies};
 use crate::service::Origin;
 use crate::wire::Token;
 
+mod message;
 pub mod name;
 pub mod queue;
 pub mod rate;
 mod requests;
 pub mod rooms;
+pub mod rules;
 pub mod session;
 mod slow;
 
 use name::{ClashKey, FoldKey, Name};
 use queue::{Load, Push, SendQueue};
+use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
@@ -112,6 +115,8 @@ pub struct Opening {
     pub path: Path,
     /// Where it came from.
     pub origin: Origin,
+    /// How much it may say.
+    pub rate: Rate,
 }
 
 /// All sessions and rooms.
@@ -214,6 +219,9 @@ impl Hub {
             path: opening.path,
             origin: opening.origin,
             rooms: Vec::new(),
+            home: None,
+            echo: false,
+            bucket: Bucket::new(opening.rate),
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
@@ -224,6 +232,33 @@ impl Hub {
             awaited: false,
             deaf: false,
         }
+    }
+
+    /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
+    pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
+        let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
+        let (fold, clash) = (name.fold(), name.clash_key());
+        let of_another = |owner: Option<&SessionKey>| owner.is_some_and(|owner| *owner != key);
+        if of_another(self.by_fold.get(&fold)) || of_another(self.by_clash.get(&clash)) {
+            return Err(Refusal::NameTaken);
+        }
+        self.by_fold.remove(&old.fold());
+        self.by_clash.remove(&old.clash_key());
+        self.by_fold.insert(fold, key);
+        self.by_clash.insert(clash, key);
+        if let Some(session) = self.get_mut(key) {
+            session.name = name;
+        }
+        Ok(())
+    }
+
+    /// The session of that name.
+    pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
+        FoldKey::with(name, |key| self.by_fold.get(key).copied()).flatten()
     }
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.

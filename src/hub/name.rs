@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use precis_core::profile::{Profile as _, Rules as _, stabilize};
+use precis_core::{DerivedPropertyValue, IdentifierClass, StringClass as _};
 use precis_profiles::UsernameCasePreserved;
 use thiserror::Error;
 use unicode_security::{MixedScript as _, skeleton};
@@ -95,6 +96,35 @@ impl Name {
     /// ```
     pub fn parse(bytes: &[u8]) -> Result<Self, NameError> {
         spelling(bytes).map(|text| Self(text.into()))
+    }
+
+    /// The name that is nearest to what a person wrote: white space around it is no part of it, and each character that
+    /// a name cannot hold there, inner white space too, becomes a `-`.
+    ///
+    /// # Errors
+    ///
+    /// What even so is no name: nothing, too much, several scripts.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::{Name, NameError};
+    /// assert_eq!(Name::nearest(b" Guard #1\r")?.as_str(), "Guard--1");
+    /// assert_eq!(Name::nearest(b"SlowBot 0.0.1a")?.as_str(), "SlowBot-0.0.1a");
+    /// assert_eq!(Name::nearest("*Zoe\u{308} \u{1f680}\u{1b}".as_bytes())?.as_str(), "-Zoë---");
+    /// assert_eq!(Name::nearest(b"  "), Err(NameError::Empty));
+    /// # Ok::<(), NameError>(())
+    /// ```
+    pub fn nearest(bytes: &[u8]) -> Result<Self, NameError> {
+        let bytes = bytes.trim_ascii();
+        if bytes.len() > MAX_NAME_INPUT {
+            return Err(NameError::TooLong);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let text = with_widths_mapped(text.trim());
+        let name: String = composed(text).chars().map(|c| if may_hold(c) { c } else { '-' }).collect();
+        match name.strip_prefix(RESERVED_FIRST) {
+            Some(rest) => Self::parse(format!("-{rest}").as_bytes()),
+            None => Self::parse(name.as_bytes()),
+        }
     }
 
     /// The name as it is shown.
@@ -353,6 +383,20 @@ fn check_shape(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// Whether a name may hold a character, wherever it stands and whatever stands beside it: those that PRECIS allows in
+/// some context only (RFC 8264 section 4.2.2) count as such.
+fn may_hold(c: char) -> bool {
+    use DerivedPropertyValue::{ContextJ, ContextO, PValid, SpecClassPval};
+    let value = IdentifierClass::default().get_value_from_char(c);
+    c != ROOM && !c.is_whitespace() && matches!(value, PValid | SpecClassPval | ContextJ | ContextO)
+}
+
+/// The text with its full- and half-width characters mapped, as PRECIS does first.
+fn with_widths_mapped(text: &str) -> String {
+    // The rule fails only for what it would leave as it is.
+    UsernameCasePreserved::new().width_mapping_rule(text).unwrap_or(Cow::Borrowed(text)).into_owned()
+}
+
 /// Calls `look_up` with the lower-case form of an ASCII name, and with `#` before it if it is a room's.
 fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnce(&str) -> R) -> Option<R> {
     let mut buffer = [b'#'; 1 + MAX_NAME_CHARS];
@@ -370,7 +414,7 @@ fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnce(&str) -> 
 /// parts `STRASSE` from `Straße`. Going through the capitals puts all of them together, as Unicode's full case folding
 /// does; beyond it, the dotless `ı` meets `i`, of which it is a look-alike anyhow. Composition comes last since the
 /// way there may decompose (`ǰ` has no capital of its own).
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -389,7 +433,7 @@ fn composed(text: String) -> String {
 
 /// fold(skeleton(fold(text))). The inner fold makes `I` an `i` before the skeleton makes it an `l`; the outer one
 /// takes away the capitals that stand for whole classes in the skeleton, as `O` does for `0`.
-fn clash(text: &str) -> String {
+pub(super) fn clash(text: &str) -> String {
     folded(&skeleton(&folded(text)).collect::<String>())
 }
 
@@ -493,6 +537,42 @@ mod tests {
             ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200d}', '\u{feff}', '\u{ad}', '€', '😀', '\u{e000}', 'ǅ']
         {
             assert_eq!(refusal(&format!("a{odd}b")), NameError::NotAllowed);
+        }
+    }
+
+    #[test]
+    fn every_character_that_cannot_be_in_a_name_becomes_a_dash_in_the_nearest() {
+        let nearest = |text: &str| Name::nearest(text.as_bytes()).map(|name| name.to_string());
+        for (text, name) in [
+            ("Rick", "Rick"),
+            (" Guard #2 \r", "Guard--2"),
+            ("/nick", "-nick"),
+            ("##", "--"),
+            ("＠wide　name＃", "-wide-name-"),
+            ("a\u{202e}b\u{9b}c\u{2028}d\u{a0}e", "a-b-c-d-e"),
+            ("<\u{338}>", "->"),
+            ("\u{3000}Дмитрий\u{85}", "Дмитрий"),
+        ] {
+            assert_eq!(nearest(text).as_deref(), Ok(name), "{text:?}");
+        }
+        assert_eq!(Name::nearest(b"a\xff\xe2\x80b").map(|name| name.to_string()).as_deref(), Ok("a--b"));
+        assert_eq!(nearest("\u{3000}"), Err(NameError::Empty));
+        assert_eq!(nearest("аdmin"), Err(NameError::MixedScript));
+        assert_eq!(nearest(&"x".repeat(33)), Err(NameError::TooLong));
+        assert_eq!(Name::nearest(&[b'x'; 1 << 20]), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn what_a_name_cannot_hold_never_keeps_the_nearest_from_being_one() {
+        for c in char::MIN..=char::MAX {
+            let stands_for = composed(with_widths_mapped(&c.to_string()));
+            let kept = c.is_whitespace() || stands_for.chars().all(may_hold);
+            let text = format!("l{c}l");
+            match Name::nearest(text.as_bytes()) {
+                Ok(name) => assert!(kept || name.as_str().contains('-'), "{text:?}: {name}"),
+                Err(NameError::MixedScript | NameError::NotAllowed) => assert!(kept, "{text:?}"),
+                Err(error) => panic!("{text:?}: {error}"),
+            }
         }
     }
 
@@ -683,6 +763,13 @@ mod tests {
             let parsed = RoomName::parse(room.as_bytes()).ok().map(|room| room.fold());
             prop_assert_eq!(FoldKey::of(room.as_bytes()), parsed.clone());
             prop_assert_eq!(parsed.map(|key| key.as_str().to_owned()), slow.map(|key| format!("#{key}")));
+        }
+
+        #[test]
+        fn a_name_is_its_own_nearest(text in awkward()) {
+            if let Ok(name) = Name::parse(text.as_bytes()) {
+                prop_assert_eq!(Name::nearest(text.as_bytes()), Ok(name));
+            }
         }
 
         #[test]

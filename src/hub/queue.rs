@@ -95,7 +95,7 @@ fn missed(count: u64) -> String {
 }
 
 /// What the server itself tells a person: no name begins with `*`.
-fn line(text: &str) -> String {
+pub fn line(text: &str) -> String {
     format!("* {text}\n")
 }
 

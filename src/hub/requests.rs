@@ -1,12 +1,11 @@
 //! What a session may ask of the hub: to send, to join and leave rooms, and who is there.
 
-use std::sync::Arc;
-
+use super::message::Message;
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
-use super::{Hub, MAX_ROOMS, Obstacle, Session, SessionKey};
+use super::rooms::Room;
+use super::{Hub, MAX_ROOMS, Obstacle, SessionKey};
 use crate::error::Refusal;
-use crate::wire::encode_rcv;
 
 impl Hub {
     /// Queues `body` for the client, or for all other members of the `#room`, that `target` names.
@@ -25,18 +24,19 @@ impl Hub {
     }
 
     fn send_direct(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
-        let to = FoldKey::with(target, |key| self.by_fold.get(key).copied())
-            .flatten()
-            .ok_or(Refusal::NoSuchClient)?;
+        let to = self.find(target).ok_or(Refusal::NoSuchClient)?;
         let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
-        let message = encode_message(sender.name.as_str().as_bytes(), body, true);
-        if !self.get(to).is_some_and(|session| message.fits(session)) {
-            return Err(Refusal::TooLong);
-        }
-        if !self.has_room(to, &message.push) {
+        let receiver = self.get(to).ok_or(Refusal::NoSuchClient)?;
+        let message = Message::new(sender.name.clone(), None, body);
+        let echo = sender.echo.then(|| message.echo_to(&receiver.name));
+        let push = message.push_for(receiver).ok_or(Refusal::TooLong)?;
+        if !self.has_room(to, &push) {
             return Err(Refusal::QueueFull);
         }
-        self.enqueue(to, message.push);
+        self.enqueue(to, push);
+        if let Some(echo) = echo {
+            self.offer(from, Some(echo));
+        }
         Ok(())
     }
 
@@ -44,20 +44,23 @@ impl Hub {
         let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
         let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten();
         let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?;
-        let from_room = format!("{}{}", sender.name.as_str(), room.name().as_str());
-        let message = encode_message(from_room.as_bytes(), body, false);
-        let others: Vec<SessionKey> =
-            room.members().iter().copied().filter(|member| *member != from).collect();
-        for member in others {
-            if !self.get(member).is_some_and(|session| message.fits(session)) {
-                self.drop_into_gap(member);
-            } else if self.has_room(member, &message.push) {
-                self.enqueue(member, message.push.clone());
-            } else {
-                self.overflow(member, &message.push);
-            }
+        let message = Message::new(sender.name.clone(), Some(room.name().clone()), body);
+        let hears = |member: &SessionKey| *member != from || sender.echo;
+        let members: Vec<SessionKey> = room.members().iter().copied().filter(hears).collect();
+        for member in members {
+            let push = self.get(member).and_then(|session| message.push_for(session));
+            self.offer(member, push);
         }
         Ok(())
+    }
+
+    /// Queues what a member of a room gets of a message; what it has no room for, or is too long for it, is a gap.
+    fn offer(&mut self, to: SessionKey, push: Option<Push>) {
+        match push {
+            Some(push) if self.has_room(to, &push) => self.enqueue(to, push),
+            Some(push) => self.overflow(to, &push),
+            None => self.drop_into_gap(to),
+        }
     }
 
     /// Puts a session into a room, which is made if there is none. To be in it already is no error.
@@ -94,6 +97,16 @@ impl Hub {
         Ok(())
     }
 
+    /// The name of a standing room, as its first member wrote it.
+    pub fn room_name(&self, room: &FoldKey) -> Option<&RoomName> {
+        self.rooms.get(room.as_str()).map(Room::name)
+    }
+
+    /// Keeps a room's name for that room, whether anybody is in it or not: no other may look like it.
+    pub fn reserve_room(&mut self, name: &RoomName) {
+        self.rooms.reserve(name);
+    }
+
     /// The names of all sessions, or of a room's members, space-separated in at most `limit` bytes; what does not fit
     /// is counted in a last word `+n`.
     ///
@@ -109,27 +122,6 @@ impl Hub {
         let names = room.members().iter().filter_map(|key| self.get(*key)).map(|session| &session.name);
         Ok(list_within(names, room.members().len(), limit))
     }
-}
-
-/// A message, encoded once for all its receivers.
-struct Message {
-    push: Push,
-    frame_len: usize,
-    payload_len: usize,
-}
-
-impl Message {
-    fn fits(&self, session: &Session) -> bool {
-        session.fits(self.frame_len, self.payload_len)
-    }
-}
-
-fn encode_message(sender: &[u8], body: &[u8], is_direct: bool) -> Message {
-    let mut frame = Vec::with_capacity(sender.len() + body.len() + 32);
-    encode_rcv(sender, body, &mut frame);
-    // " sender 0001 body"
-    let payload_len = sender.len() + body.len() + 7;
-    Message { frame_len: frame.len(), payload_len, push: Push::Message { bytes: Arc::new(frame), is_direct } }
 }
 
 /// Joins `total` names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.

@@ -1,6 +1,6 @@
 //! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::name::{ClashKey, FoldKey, RoomName};
 use super::session::SessionKey;
@@ -31,12 +31,22 @@ impl Room {
 pub struct Rooms {
     by_fold: HashMap<FoldKey, Room>,
     by_clash: HashMap<ClashKey, FoldKey>,
+    /// The rooms of doors, whose names stay theirs when nobody is in them.
+    reserved: HashSet<FoldKey>,
 }
 
 impl Rooms {
     /// The room with this key.
     pub fn get(&self, key: &str) -> Option<&Room> {
         self.by_fold.get(key)
+    }
+
+    /// Keeps a name for its room even while nobody is in it. Of two that look alike the first is kept.
+    pub fn reserve(&mut self, name: &RoomName) {
+        let standing = self.by_clash.entry(name.clash_key()).or_insert_with(|| name.fold());
+        if *standing == name.fold() {
+            self.reserved.insert(name.fold());
+        }
     }
 
     /// Puts `member`, who is not in it yet, into the room of that name, and makes the room if there is none.
@@ -64,7 +74,9 @@ impl Rooms {
         let Some(room) = self.by_fold.get_mut(key) else { return };
         room.members.remove(&member);
         if room.members.is_empty() {
-            self.by_clash.remove(&room.name.clash_key());
+            if !self.reserved.contains(key) {
+                self.by_clash.remove(&room.name.clash_key());
+            }
             self.by_fold.remove(key);
         }
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::name::{FoldKey, Name};
 use super::queue::{Load, Push, SendQueue};
+use super::rate::Bucket;
 use crate::reliable::{Pushes, Replies};
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
@@ -81,8 +82,14 @@ pub struct Session {
     pub origin: Origin,
     /// The rooms it is in, in the order joined.
     pub rooms: Vec<FoldKey>,
+    /// The room of its door, whose messages are shown to it without the room's name; frames have none.
+    pub home: Option<FoldKey>,
+    /// Whether it is shown what it says itself.
+    pub echo: bool,
     /// Which requests were executed.
     pub replies: Replies,
+    /// How much it may say. On a stream it is the connection that has one, and this stays full.
+    pub bucket: Bucket,
     pub(super) queue: SendQueue,
     pub(super) pushes: Pushes<Push>,
     /// What the connection's writer was given and has not written yet, of pushes that nobody acknowledges.
@@ -139,7 +146,7 @@ impl Session {
 
     /// Whether an RCV of `frame_len` bytes with a payload of `payload_len` can ever be sent to this session.
     pub(super) fn fits(&self, frame_len: usize, payload_len: usize) -> bool {
-        if self.form == Form::Untagged && payload_len > SHORT_LENGTH_MAX {
+        if self.form != Form::Tagged && payload_len > SHORT_LENGTH_MAX {
             return false;
         }
         match self.path {

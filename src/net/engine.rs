@@ -80,6 +80,20 @@ impl<S: Service + 'static> Engine<S> {
         at(&self.core.lock().service)
     }
 
+    /// Changes the service, and lets what became sendable be written.
+    ///
+    /// # Panics
+    ///
+    /// The service has panicked before.
+    pub fn change<R>(&self, act: impl FnOnce(&mut S, Instant) -> R) -> R {
+        let (result, work) = self.core.with(|shared, now| {
+            let result = act(&mut shared.service, now);
+            (result, shared.collect(now))
+        });
+        self.core.hand_over(work);
+        result
+    }
+
     /// Stops accepting, lets the service say goodbye to everybody, and waits until it has, or for `limit` at most.
     ///
     /// Returns whether it came to its end.
@@ -94,13 +108,8 @@ impl<S: Service + 'static> Engine<S> {
         for task in accepting {
             task.cancel().await;
         }
-        let core = self.core.clone();
-        let work = core.with(|shared, now| {
-            shared.service.shutdown(now);
-            shared.collect(now)
-        });
-        core.hand_over(work);
-        rt::before(end, core.finished()).await.is_some()
+        self.change(|service, now| service.shutdown(now));
+        rt::before(end, self.core.finished()).await.is_some()
     }
 
     /// Waits until a task has panicked. That is a bug, in the service or here; nothing can be trusted after it.

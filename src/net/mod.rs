@@ -11,6 +11,7 @@
 //! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per TCP connection, and what it shares with its writers
 //! udp      one task per UDP socket
+//! open_files  how many there may be, and so how many connections
 //! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
 //! trial    a client behind links on a socket, for the lab
@@ -23,6 +24,7 @@ pub mod api;
 pub mod connect;
 pub mod engine;
 pub mod listen;
+pub mod open_files;
 pub mod relay;
 pub mod signals;
 

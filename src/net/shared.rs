@@ -16,8 +16,9 @@ use crate::timers::Timers;
 /// to be written.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// How long the service may take for the last input of a connection whose peer has closed its side.
-const LAST_INPUT: Duration = Duration::from_secs(60);
+/// How long the service may take for the last input of a connection whose peer has closed its side. A door for people has
+/// read 1 KiB at most: 512 lines, at one a second.
+const LAST_INPUT: Duration = Duration::from_secs(600);
 
 /// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
 /// overtake them.
@@ -161,6 +162,7 @@ impl<S: Service> Shared<S> {
                 if entry.parting == Parting::Not {
                     self.deadlines.set(conn, Some(now + LAST_WORDS));
                 }
+                self.service.ended(now, conn);
                 self.claim(now, conn, &mut work);
             }
         }

@@ -1,4 +1,4 @@
-//! What the terminal and the service manager ask for: an end, or a line of totals.
+//! What the terminal and the service manager ask for: an end, a line of totals, or new rules.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::{Either, select};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_async_std::Signals as Stream;
 
 use super::engine::Engine;
@@ -40,26 +40,35 @@ impl fmt::Debug for Signals {
 }
 
 impl Signals {
-    /// SIGINT, SIGTERM and SIGUSR1. SIGPIPE is ignored by every Rust program.
+    /// SIGHUP, SIGINT, SIGTERM and SIGUSR1. SIGPIPE is ignored by every Rust program.
     ///
     /// # Errors
     ///
     /// The system has no room for the pipe that they come through.
     pub fn new() -> io::Result<Self> {
-        Stream::new([SIGINT, SIGTERM, SIGUSR1]).map(Self)
+        Stream::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map(Self)
     }
 }
 
 /// Serves until SIGINT or SIGTERM, and says goodbye to everybody; a second one ends that at once. `report` is called at
-/// each SIGUSR1 and once everything is over.
-pub fn serve<S: Service + 'static>(engine: Engine<S>, signals: Signals, report: impl Fn(&S)) -> Ended {
+/// each SIGUSR1 and once everything is over, `reload` at each SIGHUP.
+pub fn serve<S: Service + 'static>(
+    engine: Engine<S>,
+    signals: Signals,
+    report: impl Fn(&S),
+    reload: impl Fn(&Engine<S>),
+) -> Ended {
+    let asked = |signal| match signal {
+        SIGHUP => reload(&engine),
+        _ => engine.look(&report),
+    };
     rt::block_on(async {
         let mut signals = signals.0;
-        if !until_asked(&engine, &mut signals, &report).await {
+        if !until_asked(&engine, &mut signals, &asked).await {
             return Ended::Failed;
         }
         log::info!("shutting down");
-        let ended = drain(&engine, &mut signals, &report).await;
+        let ended = drain(&engine, &mut signals, &asked).await;
         if ended != Ended::Failed {
             engine.look(&report);
         }
@@ -67,16 +76,16 @@ pub fn serve<S: Service + 'static>(engine: Engine<S>, signals: Signals, report: 
     })
 }
 
-/// Returns whether the end was asked for; otherwise the engine has failed.
+/// Returns whether the end was asked for; otherwise the engine has failed. All else that is asked for is done.
 async fn until_asked<S: Service + 'static>(
     engine: &Engine<S>,
     signals: &mut Stream,
-    report: &impl Fn(&S),
+    asked: &impl Fn(i32),
 ) -> bool {
     let mut failed = pin!(engine.failed());
     loop {
         match select(signals.next(), &mut failed).await {
-            Either::Left((Some(SIGUSR1), _)) => engine.look(report),
+            Either::Left((Some(signal @ (SIGHUP | SIGUSR1)), _)) => asked(signal),
             Either::Left(_) => return true,
             Either::Right(_) => return false,
         }
@@ -87,9 +96,9 @@ async fn until_asked<S: Service + 'static>(
 async fn drain<S: Service + 'static>(
     engine: &Engine<S>,
     signals: &mut Stream,
-    report: &impl Fn(&S),
+    asked: &impl Fn(i32),
 ) -> Ended {
-    let asked_again = until_asked(engine, signals, report);
+    let asked_again = until_asked(engine, signals, asked);
     match select(pin!(engine.shutdown(GOODBYES)), pin!(asked_again)).await {
         Either::Left((true, _)) => Ended::Drained,
         Either::Left((false, _)) => Ended::Late,

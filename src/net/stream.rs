@@ -291,6 +291,8 @@ async fn read<S: Service + 'static>(core: Arc<Core<S>>, link: Arc<Link>, mut int
 
 fn read_some<C: Intake>(link: &Link, intake: &mut C) -> Input<C::Batch> {
     BUFFER.with_borrow_mut(|buffer| {
+        let most = buffer.len().min(intake.appetite());
+        let buffer = buffer.get_mut(..most).unwrap_or_default();
         let count = match link.socket.get_ref().read(buffer) {
             Ok(0) => return Input::End,
             Ok(count) => count,

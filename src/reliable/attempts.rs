@@ -28,6 +28,12 @@ impl Attempts {
         Self { draw, previous: steps.first, steps, sends: 0, end: None, policy }
     }
 
+    /// The same, but with this deadline, if it is one, in place of the policy's: its sends go on from earlier ones.
+    pub(super) fn ending_at(mut self, end: Option<Instant>) -> Self {
+        self.end = end;
+        self
+    }
+
     /// A send happens at `now`; returns the instant at which it counts as failed, or `None` when the policy allows no
     /// further send (all used, or the deadline has passed) and nothing may be sent.
     ///
@@ -69,14 +75,14 @@ impl Attempts {
         self.sends < self.policy.max_sends()
     }
 
-    /// When the policy's deadline passes, counted from the first send; `None` without one, or before the first send.
+    /// When the policy's deadline passes, counted from the first send; `None` without one, or before the first send of all.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.end
     }
 
     fn begin(&mut self, now: Instant, rto: Option<Duration>) {
-        self.end = self.policy.deadline().map(|deadline| later(now, deadline));
+        self.end = self.end.or_else(|| self.policy.deadline().map(|deadline| later(now, deadline)));
         if let Some(rto) = rto.filter(|_| self.policy.adaptive()) {
             self.steps = self.policy.steps(self.policy.first_timeout(in_range(rto), self.draw));
             self.previous = self.steps.first;

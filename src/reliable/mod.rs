@@ -12,6 +12,7 @@ pub mod pushes;
 pub mod replies;
 pub mod requests;
 pub mod rtt;
+mod waiting;
 
 pub use attempts::Attempts;
 pub use backoff::{Backoff, Growth, Jitter, Schedule, success};
@@ -19,5 +20,5 @@ pub use inbox::{Inbox, Receipt};
 pub use presets::Preset;
 pub use pushes::{PushTimeouts, Pushes};
 pub use replies::{Replies, Seen, WINDOW};
-pub use requests::{Ended, Outcome, RequestStats, Requests, Sent, Ticket};
+pub use requests::{AskedToWait, Ended, Outcome, RequestStats, Requests, Sent, Ticket};
 pub use rtt::RttEstimator;

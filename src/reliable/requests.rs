@@ -4,12 +4,16 @@
 //! that id with the same bytes. At most `window` requests are in flight, and none [`super::WINDOW`] or more below the
 //! newest id, so that the answerer still remembers each of them. What a connection is, and when one may send, is
 //! decided by the client.
+//!
+//! What was refused because it came too soon (429) is no end: it goes back to its place in the queue, and is asked anew
+//! under a new id once its time has come; see [`Requests::slow_down`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
+use super::waiting::{Asked, Slowed, Waiting};
 use super::{Attempts, Backoff, RttEstimator, WINDOW};
 use crate::units::later;
 use crate::wire::{Frame, Id, Verb};
@@ -17,6 +21,12 @@ use crate::wire::{Frame, Id, Verb};
 /// How often a request is sent again on a new connection without using up a send of its policy: a server that cuts every
 /// connection cannot keep a client asking for ever.
 const MAX_MOVES: u32 = 8;
+
+/// How often a request is sent anew because it was refused with 429.
+const MAX_SLOWED: u32 = 1_000;
+
+/// The longest wait that a 429 can ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Names a request from the moment it is asked; ids come later, with the first send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,18 +75,25 @@ pub struct Sent {
     pub due: Instant,
 }
 
-#[derive(Debug)]
-struct Asked {
-    ticket: Ticket,
-    verb: Verb,
-    payload: Vec<u8>,
+/// A request that will be asked anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedToWait {
+    /// Which request.
+    pub ticket: Ticket,
+    /// The id that it was refused under.
+    pub id: Id,
+    /// What it asks.
+    pub verb: Verb,
+    /// When it is sent again, under another id.
+    pub again_at: Instant,
 }
 
 #[derive(Debug)]
 struct InFlight {
     asked: Asked,
     attempts: Attempts,
-    first_sent: Instant,
+    /// When it was first sent under this id.
+    sent_at: Instant,
     due: Instant,
     /// There is a new connection, on which it has not been sent yet.
     is_to_move: bool,
@@ -85,9 +102,15 @@ struct InFlight {
 }
 
 impl InFlight {
-    /// All sends, those on new connections included.
+    /// All sends, those on new connections and under earlier ids included.
     fn sends(&self) -> u32 {
-        self.attempts.sends() + self.moves
+        let earlier = self.asked.slowed.as_ref().map_or(0, |slowed| slowed.sends);
+        earlier.saturating_add(self.attempts.sends() + self.moves)
+    }
+
+    /// When it, or the request that it repeats under another id, was first sent.
+    fn first_sent(&self) -> Instant {
+        self.asked.slowed.as_ref().map_or(self.sent_at, |slowed| slowed.first_sent)
     }
 
     /// When nothing can be sent, the only thing left to happen: the end of the last send's wait, or of the deadline.
@@ -113,7 +136,7 @@ pub struct Requests {
     rtt: RttEstimator,
     next_ticket: u64,
     next_id: u64,
-    waiting: VecDeque<Asked>,
+    waiting: Waiting,
     in_flight: BTreeMap<Id, InFlight>,
     ended: VecDeque<Ended>,
     stats: RequestStats,
@@ -128,7 +151,7 @@ impl Requests {
             window: window.max(1),
             next_ticket: 1,
             next_id: 1,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             in_flight: BTreeMap::new(),
             ended: VecDeque::new(),
             stats: RequestStats::default(),
@@ -138,14 +161,14 @@ impl Requests {
     /// Queues a request, first in first out; `payload` with its leading space.
     pub fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
-        self.waiting.push_back(Asked { ticket, verb, payload });
+        self.waiting.push_back(Asked::new(ticket, verb, payload));
         ticket
     }
 
     /// Queues a request before all that wait.
     pub fn ask_first(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
-        self.waiting.push_front(Asked { ticket, verb, payload });
+        self.waiting.push_front(Asked::new(ticket, verb, payload));
         ticket
     }
 
@@ -190,15 +213,20 @@ impl Requests {
     /// When [`Requests::handle_timeout`] or, if one `may_send`, [`Requests::poll_transmit`] has something to do.
     pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
         let due = |request: &InFlight| match may_send {
-            true if request.is_to_move => Some(request.first_sent),
+            true if request.is_to_move => Some(request.sent_at),
             true => Some(request.due),
             false => request.end(),
         };
-        self.in_flight.values().filter_map(due).min()
+        let held = self.waiting.held_until().filter(|_| may_send);
+        self.in_flight.values().filter_map(due).chain(self.waiting.deadline()).chain(held).min()
     }
 
-    /// Ends as unknown whatever has no send left and whose time is up.
+    /// Ends as unknown whatever has no send left and whose time is up, and as refused what waits to be asked anew.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.waiting.release(now);
+        while let Some(ended) = self.waiting.pop_late(now) {
+            self.ended.push_back(ended);
+        }
         let is_over = |request: &InFlight| request.end().is_some_and(|end| end <= now);
         while let Some(id) = self.find(is_over) {
             self.finish(now, id, Outcome::Unknown);
@@ -247,16 +275,18 @@ impl Requests {
     }
 
     fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
-        if self.in_flight.len() >= self.window || self.is_window_held_up() || self.is_goodbye_next() {
+        let is_full = self.in_flight.len() >= self.window || self.is_window_held_up();
+        if is_full || self.is_goodbye_next() || self.waiting.is_held() {
             return None;
         }
         let id = Id::new(self.next_id)?;
-        let mut attempts = self.policy.start(rng);
+        let mut attempts = self.policy.start(rng).ending_at(self.waiting.front_deadline());
         let due = attempts.send(now, self.rtt.rto(), rng)?;
-        let asked = self.waiting.pop_front()?;
+        let asked = self.waiting.pop()?;
         self.next_id += 1;
-        let request = InFlight { asked, attempts, first_sent: now, due, is_to_move: false, moves: 0 };
+        let request = InFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
         let sent = request.encode(id, out);
+        self.stats.retries += u64::from(sent.sends > 1);
         self.in_flight.insert(id, request);
         Some(sent)
     }
@@ -277,7 +307,7 @@ impl Requests {
 
 impl InFlight {
     fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
-        let Asked { ticket, verb, ref payload } = self.asked;
+        let Asked { ticket, verb, ref payload, .. } = self.asked;
         Frame { id: Some(id), verb, payload }.encode(out);
         Sent { ticket, id, verb, sends: self.sends(), due: self.due }
     }
@@ -291,12 +321,40 @@ impl Requests {
             self.stats.repeated_answers += u64::from(id.get() < self.next_id);
             return false;
         };
-        if request.sends() == 1 {
+        if request.attempts.sends() + request.moves == 1 {
             // Karn's rule: an answer to a repeated request would be an ambiguous sample.
-            self.rtt.sample(now.saturating_duration_since(request.first_sent));
+            self.rtt.sample(now.saturating_duration_since(request.sent_at));
         }
         self.finish(now, id, outcome);
         true
+    }
+
+    /// The answer to a request in flight is that it came too soon: it has not happened, and is to come again after `wait`
+    /// (60 s at most). It goes back to its place in the queue, before everything that was asked after it; nothing new is
+    /// sent until then, and what else is in flight goes on.
+    ///
+    /// `None` when there is no such request, or when it has used up its policy's deadline or a thousand ids, and this is
+    /// its [answer](Requests::answered).
+    pub fn slow_down(&mut self, now: Instant, id: Id, wait: Duration, words: &[u8]) -> Option<AskedToWait> {
+        let request = self.in_flight.get(&id)?;
+        let times = request.asked.slowed.as_ref().map_or(0, |slowed| slowed.times);
+        let (again_at, deadline) = (later(now, wait.min(LONGEST_WAIT)), request.attempts.deadline());
+        if times >= MAX_SLOWED || deadline.is_some_and(|deadline| deadline <= again_at) {
+            return None;
+        }
+        let slowed = Slowed {
+            place: id.get(),
+            times: times + 1,
+            sends: request.sends(),
+            first_sent: request.first_sent(),
+            deadline,
+            words: words.to_vec(),
+        };
+        let InFlight { mut asked, .. } = self.in_flight.remove(&id)?;
+        let (ticket, verb) = (asked.ticket, asked.verb);
+        asked.slowed = Some(Box::new(slowed));
+        self.waiting.take_back(asked, again_at);
+        Some(AskedToWait { ticket, id, verb, again_at })
     }
 
     /// Whether the request in flight under this id has this payload: an answer that repeats it comes from its reader.
@@ -309,6 +367,7 @@ impl Requests {
         while let Some((&id, _)) = self.in_flight.first_key_value() {
             self.finish(now, id, Outcome::Unknown);
         }
+        self.waiting.forget_places();
     }
 
     /// Nothing will ever be sent again: what is in flight is unknown, what is queued was never sent.
@@ -317,27 +376,19 @@ impl Requests {
         self.give_up_waiting();
     }
 
-    /// What is queued will never be sent.
+    /// What is queued will never be sent, or not again.
     pub fn give_up_waiting(&mut self) {
-        let never_sent = |asked: Asked| Ended {
-            ticket: asked.ticket,
-            verb: asked.verb,
-            outcome: Outcome::NeverSent,
-            sends: 0,
-            elapsed: None,
-        };
-        self.ended.extend(self.waiting.drain(..).map(never_sent));
+        self.ended.extend(self.waiting.end_all());
     }
 
     /// Forgets requests that are still queued, as if they had never been asked: how they end is not told.
-    pub fn forget_waiting(&mut self, mut is_it: impl FnMut(Ticket, Verb) -> bool) {
-        self.waiting.retain(|asked| !is_it(asked.ticket, asked.verb));
+    pub fn forget_waiting(&mut self, is_it: impl FnMut(Ticket, Verb) -> bool) {
+        self.waiting.forget(is_it);
     }
 
     /// Ends one request that is still queued, as rejected by the client itself: it did not happen.
     pub fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
-        let Some(at) = self.waiting.iter().position(|asked| asked.ticket == ticket) else { return };
-        let Some(Asked { ticket, verb, .. }) = self.waiting.remove(at) else { return };
+        let Some(Asked { ticket, verb, .. }) = self.waiting.remove(ticket) else { return };
         let outcome = Outcome::Rejected(code, why.as_bytes().to_vec());
         self.ended.push_back(Ended { ticket, verb, outcome, sends: 0, elapsed: None });
     }
@@ -349,7 +400,7 @@ impl Requests {
             verb: request.asked.verb,
             outcome,
             sends: request.sends(),
-            elapsed: Some(now.saturating_duration_since(request.first_sent)),
+            elapsed: Some(now.saturating_duration_since(request.first_sent())),
         });
     }
 }

@@ -30,7 +30,7 @@ impl Server {
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.totals.malformed += 1;
-            return;
+            return self.charge_malformed(now, peer, bytes);
         };
         let stranger = Stranger { peer, size: bytes.len() };
         match datagram.token {
@@ -73,7 +73,12 @@ impl Server {
         path.limit = path.limit.max(size.min(self.config.max_datagram));
         let (peer, limit) = (path.peer, path.limit);
         let mut packer = Packer::new(peer, token, limit);
-        for frame in &datagram.frames {
+        let mut leaving = None;
+        for (n, frame) in datagram.frames.iter().enumerate() {
+            if frame.verb == Verb::Reg && self.is_guest(key) {
+                leaving = datagram.frames.get(n..);
+                break;
+            }
             if let Some(answer) = self.execute(now, key, frame) {
                 packer.add(frame, &answer);
             }
@@ -86,6 +91,11 @@ impl Server {
             self.send(transmit);
         }
         self.arm(key);
+        if let Some(rest) = leaving {
+            // To register, a guest is a stranger as others are.
+            let rest = Datagram { token: None, frames: rest.to_vec() };
+            self.handle_stranger(now, &Stranger { peer, size }, &rest);
+        }
     }
 
     /// A token of no session: a cookie before a REG, or what is left of a session that has ended.
@@ -114,7 +124,9 @@ impl Server {
                     return self.challenge(now, from, Some(cookie), Some(frame), name, nonce);
                 }
                 let path = self.path_to(now, from);
-                self.register(now, frame, path, from.origin()).map(|(key, _)| self.token_of(key))
+                let guest = self.guest_at(&from.peer);
+                let registered = self.register_over(now, guest, frame, path, from.origin());
+                registered.map(|(key, _)| self.token_of(key))
             }
         };
         self.answer_stranger(from, |out| {
@@ -139,6 +151,9 @@ impl Server {
                 None => Err(Refusal::Malformed),
             },
             Verb::Reg => return self.register_bare(now, from, datagram),
+            Verb::Snd if frame.id.is_none() && self.config.rules.anonymous => {
+                return self.welcome_guest(now, from, datagram);
+            }
             _ if frame.id.is_some() => return self.refuse_tagged(from),
             _ => Err(Refusal::RegisterFirst),
         };
@@ -161,10 +176,9 @@ impl Server {
     /// An untagged REG: at once from addresses that need no proof, so that `nc -u` is enough to play.
     fn register_bare(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
         let Some((frame, rest)) = datagram.frames.split_first() else { return };
-        let ip = from.peer.addr.ip().to_canonical();
-        let registered = if self.config.bare_udp.iter().any(|net| net.contains(&ip)) {
-            let path = self.path_to(now, from);
-            self.register(now, frame, path, from.origin()).map(|(key, _)| key)
+        let registered = if self.needs_no_proof(from) {
+            let (path, guest) = (self.path_to(now, from), self.guest_at(&from.peer));
+            self.register_over(now, guest, frame, path, from.origin()).map(|(key, _)| key)
         } else {
             Err(Refusal::NotProven)
         };
@@ -178,6 +192,28 @@ impl Server {
                 self.answer_stranger(from, |out| encode_answer(None, Verb::Reg, &Err(refusal), out));
             }
         }
+    }
+
+    /// An untagged SND of somebody who has not registered, where guests are allowed.
+    fn welcome_guest(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+        let opened = if self.needs_no_proof(from) {
+            let path = self.path_to(now, from);
+            self.open_guest(now, path, from.origin())
+        } else {
+            Err(Refusal::NotProven)
+        };
+        match opened {
+            Ok(guest) => self.handle_session(now, guest, from.size, datagram),
+            Err(refusal) => {
+                self.answer_stranger(from, |out| encode_answer(None, Verb::Snd, &Err(refusal), out));
+            }
+        }
+    }
+
+    /// Whether what is not behind a token may begin a session from there.
+    fn needs_no_proof(&self, from: &Stranger) -> bool {
+        let ip = from.peer.addr.ip().to_canonical();
+        self.config.bare_udp.iter().any(|net| net.contains(&ip))
     }
 
     fn path_to(&self, now: Instant, from: &Stranger) -> Path {

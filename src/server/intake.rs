@@ -1,27 +1,36 @@
 //! Streams, without the lock: bytes to batches.
 //!
 //! [`StreamIntake`] is the half of the server that belongs to one connection: it cuts frames out of the stream and
-//! plays the simulated loss, which on a stream hits tagged requests only.
+//! plays the simulated loss, which on a stream hits tagged requests only. At a door for people it passes on what comes: an
+//! unfinished line may become a finished one by the clock, which is the server's affair.
 
 use std::ops::Range;
 use std::time::Instant;
 
+use super::lines::Said;
 use crate::link::Verdicts;
 use crate::service::Intake;
 use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
 
+/// What is read at once at a door for people, in bytes: they may say so little in a second that most of more would only
+/// wait here, and not with who sent it.
+const PEOPLES_APPETITE: usize = 1 << 10;
+
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
-    deframer: Deframer,
+    /// None at a door for people.
+    deframer: Option<Deframer>,
     loss: Verdicts,
     flow: u64,
     index: u64,
 }
 
 /// What a piece of a stream became: whole frames, and what is left of one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
+    /// At a door for people: all that came.
+    pub(super) said: Said,
     bytes: Vec<u8>,
     frames: Vec<Span>,
     /// How many of the frames have been taken.
@@ -29,6 +38,8 @@ pub struct Batch {
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,
+    /// Whether a PNG came, lost or not.
+    pub(super) pinged: bool,
     /// The frame that has begun and is not whole; `None` between frames.
     pub(super) partial: Option<Partial>,
 }
@@ -42,49 +53,60 @@ struct Span {
 
 impl StreamIntake {
     pub(super) fn new(max_message: usize, loss: Verdicts, flow: u64) -> Self {
-        Self { deframer: Deframer::new(max_message), loss, flow, index: 0 }
+        Self { deframer: Some(Deframer::new(max_message)), loss, flow, index: 0 }
+    }
+
+    /// At a door for people.
+    pub(super) fn of_lines(loss: Verdicts) -> Self {
+        Self { deframer: None, loss, flow: 0, index: 0 }
     }
 }
 
 impl Intake for StreamIntake {
     type Batch = Batch;
 
+    fn appetite(&self) -> usize {
+        if self.deframer.is_some() { usize::MAX } else { PEOPLES_APPETITE }
+    }
+
     fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
+        let Some(deframer) = &mut self.deframer else {
+            batch.said = Said::new(bytes);
+            return batch;
+        };
         loop {
-            match self.deframer.next(&mut bytes) {
+            let frame = match deframer.next(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(frame)) if frame.id.is_some() && frame.verb.is_request() => {
-                    batch.seen += 1;
-                    let lost = self.loss.lost(now, self.flow, self.index);
-                    self.index += 1;
-                    if lost { batch.dropped += 1 } else { batch.push(&frame) }
-                }
-                Ok(Some(frame)) => batch.push(&frame),
+                Ok(Some(frame)) => frame,
                 Err(malformed) => {
                     batch.broken = Some(malformed);
                     break;
                 }
+            };
+            batch.pinged |= frame.verb == Verb::Png;
+            if frame.id.is_none() || !frame.verb.is_request() {
+                batch.push(&frame);
+                continue;
             }
+            batch.seen += 1;
+            let lost = self.loss.lost(now, self.flow, self.index);
+            self.index += 1;
+            if lost { batch.dropped += 1 } else { batch.push(&frame) }
         }
-        batch.partial = self.deframer.partial();
+        batch.partial = deframer.partial();
         batch
     }
 }
 
-impl Batch {
-    fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            frames: Vec::new(),
-            taken: 0,
-            broken: None,
-            seen: 0,
-            dropped: 0,
-            partial: None,
-        }
+/// A finished line that waits for its turn.
+impl From<Said> for Batch {
+    fn from(said: Said) -> Self {
+        Self { said, ..Self::default() }
     }
+}
 
+impl Batch {
     /// Whether at least one whole frame came, lost or not.
     pub(super) fn has_frames(&self) -> bool {
         self.seen > 0 || !self.frames.is_empty()
@@ -96,16 +118,9 @@ impl Batch {
         self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
     }
 
-    /// The next frame, left where it is.
+    /// The next frame, which stays where it is.
     pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
         self.frames.get(self.taken).map(|span| self.frame(span))
-    }
-
-    /// Takes the next frame.
-    pub(super) fn next_frame(&mut self) -> Option<Frame<'_>> {
-        let span = self.frames.get(self.taken)?;
-        self.taken += 1;
-        Some(self.frame(span))
     }
 
     fn frame(&self, span: &Span) -> Frame<'_> {
@@ -121,5 +136,10 @@ impl Batch {
     /// The frames that were not taken.
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         self.frames.get(self.taken..).unwrap_or_default().iter().map(|span| self.frame(span))
+    }
+
+    /// The next frame is done with.
+    pub(super) fn take_frame(&mut self) {
+        self.taken += 1;
     }
 }

@@ -9,7 +9,8 @@
 //! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
 //! 6. `links::next_transmit`: the simulated network again, then the engine's socket.
 //!
-//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6.
+//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6. What people say at a door for lines
+//! is cut and done in `lines`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,25 +18,33 @@ use std::time::{Duration, Instant};
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
-use crate::door::Door;
+use crate::door::{Door, Speaks};
 use crate::hub::{Hub, Path, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::timers::Timers;
 use crate::wire::Token;
 
+mod access;
+mod admission;
 mod cookie;
 mod datagram;
+mod guests;
 mod held;
 mod intake;
+mod lines;
 mod links;
 mod losses;
 mod patience;
 mod requests;
 mod stream;
+mod throttle;
 mod totals;
 
+use access::Refusals;
+use admission::Admission;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use guests::Guests;
 use held::Waiters;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
@@ -110,6 +119,7 @@ pub struct Server {
     /// Untagged sessions on datagrams.
     bare: HashMap<Peer, SessionKey>,
     conns: HashMap<ConnId, StreamConn>,
+    admission: Admission,
     /// The bytes that connections hold of unfinished frames.
     buffered: usize,
     /// Connections that have output.
@@ -133,7 +143,20 @@ pub struct Server {
     log_at: Option<Instant>,
     /// Connections that wait for slow readers.
     waiters: Waiters,
+    refusals: Refusals,
+    guests: Guests,
     draining: Option<Draining>,
+}
+
+/// An empty hub, in which the rooms of doors are kept for them.
+fn make_hub(config: &ServerConfig) -> Hub {
+    let mut hub = Hub::new(config.hub.clone());
+    for door in &config.doors {
+        if let Speaks::Lines(door) = &door.speaks {
+            hub.reserve_room(&door.room);
+        }
+    }
+    hub
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,12 +170,13 @@ impl Server {
     pub fn new(now: Instant, config: ServerConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             secrets: Secrets::new(now, rng),
-            hub: Hub::new(config.hub.clone()),
+            hub: make_hub(&config),
             by_token: HashMap::new(),
             nonces: HashMap::new(),
             spent: VecDeque::new(),
             bare: HashMap::new(),
             conns: HashMap::new(),
+            admission: Admission::default(),
             buffered: 0,
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
@@ -166,6 +190,8 @@ impl Server {
             missed: Losses::new(Loss::Missed),
             log_at: None,
             waiters: Waiters::default(),
+            refusals: Refusals::default(),
+            guests: Guests::default(),
             draining: None,
             config,
         }
@@ -196,9 +222,10 @@ impl Server {
     pub fn is_stateless(&self) -> bool {
         let maps =
             [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
+        let maps = maps.into_iter().chain([self.admission.hosts()]);
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
         // What is under way on a link is of a flow that is counted above.
-        self.hub.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
+        self.hub.is_empty() && maps.chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
@@ -253,6 +280,7 @@ impl Server {
         let Some(session) = self.hub.end(key) else { return };
         log::debug!("{}: the session ends", session.name);
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
+        self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {
@@ -262,7 +290,7 @@ impl Server {
                     self.nonces.remove(&nonce);
                 }
                 if let Some(conn) = conn {
-                    self.detach(conn);
+                    self.detach(conn, session.has_said_bye());
                 }
             }
             Path::Datagram(path) => {
@@ -357,6 +385,11 @@ impl Service for Server {
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.handle_batch(now, conn, batch);
+        self.settle(now);
+    }
+
+    fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.end_input(now, conn);
         self.settle(now);
     }
 

@@ -1,14 +1,25 @@
-//! How long a peer on a stream may take: to register, and to finish a frame once begun.
+//! How long a peer on a stream may take: to register, and to finish a frame, or a line, once begun.
+//!
+//! There is one deadline for each, which nothing that trickles in moves. That of a frame stands still while the server
+//! itself does not read. That of the registration does not: who waits for tokens has spent them on something else. Only
+//! a PNG puts it off, because clients that do nothing but ping need no name, and not beyond [`PINGING`].
 
 use std::time::{Duration, Instant};
 
-use super::stream::Held;
+use super::stream::{Held, StreamConn};
 use super::{Owner, Server};
 use crate::service::ConnId;
-use crate::wire::{Partial, Verb, encode_args};
+use crate::units::later;
+use crate::wire::Partial;
 
 /// What an announced frame has time for beyond `frame_timeout`: one second per so many bytes.
 const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// How many times as long as a frame a line may take once begun.
+const LINE_TIMES: u32 = 6;
+
+/// How long a connection may live on pings alone.
+const PINGING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an unfinished frame may still take.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +45,6 @@ impl Server {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(&conn) else { return };
         if any_whole {
-            state.heard = now;
             state.patience = Patience::Idle;
         }
         state.patience = match (partial.map(|partial| partial.announced), state.patience) {
@@ -54,6 +64,20 @@ impl Server {
         self.arm_conn(conn);
     }
 
+    /// The same for a line, of which another one may have begun. People type slowly.
+    pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
+        let limit = self.config.frame_timeout * LINE_TIMES;
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.patience = match state.patience {
+            _ if !is_unfinished => Patience::Idle,
+            Patience::Until { .. } | Patience::Stopped { .. } if !has_begun => state.patience,
+            _ => Patience::Until { deadline: later(now, limit), announced: 0 },
+        };
+        if !state.is_reading() {
+            state.patience = state.patience.stop(now);
+        }
+    }
+
     pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         if state.is_reading() {
@@ -64,7 +88,7 @@ impl Server {
 
     pub(super) fn arm_conn(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(&conn) else { return };
-        let register = state.session.is_none().then(|| state.heard + self.config.register_timeout);
+        let register = self.register_by(state);
         let frame = match state.patience {
             Patience::Until { deadline, .. } => Some(deadline),
             Patience::Idle | Patience::Stopped { .. } => None,
@@ -73,7 +97,9 @@ impl Server {
             Some(Held::Until(at)) => Some(at),
             Some(Held::ByReaders) | None => None,
         };
-        let deadline = if state.closing { None } else { [register, frame, held].into_iter().flatten().min() };
+        let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
+        let deadlines = [register, frame, held, flush];
+        let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
         self.timers.set(Owner::Conn(conn), deadline);
     }
 
@@ -88,16 +114,27 @@ impl Server {
 
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
         self.release(now, conn);
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        self.flush_line(now, conn);
+        let Some(state) = self.conns.get(&conn).filter(|state| !state.closing) else { return };
         let frame_late = matches!(state.patience, Patience::Until { deadline, .. } if deadline <= now);
-        let silent = state.session.is_none() && state.heard + self.config.register_timeout <= now;
+        let silent = self.register_by(state).is_some_and(|at| at <= now);
         if !frame_late && !silent {
             return self.arm_conn(conn);
         }
-        let why = if frame_late { "frame not finished in time" } else { "not registered in time" };
-        log::debug!("{}: {why}", state.origin.from);
-        encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
-        self.part(conn);
+        let why = match (frame_late, state.lines.is_some()) {
+            (true, false) => "frame not finished in time",
+            (false, false) => "not registered in time",
+            (true, true) => "line not finished in time",
+            (false, true) => "no name was given in time",
+        };
+        self.break_stream(conn, why);
+    }
+
+    /// When a connection without a session has to have one; `None` if it has.
+    fn register_by(&self, state: &StreamConn) -> Option<Instant> {
+        let limit = self.config.register_timeout;
+        let by = later(state.heard, limit).min(later(state.opened, limit.max(PINGING)));
+        state.session.is_none().then_some(by)
     }
 }
 

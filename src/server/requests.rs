@@ -31,7 +31,7 @@ pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer, out: &m
         }
         (Ok(_), None) => {}
         (Err(refusal), Some(_)) => encode_refusal(id, *refusal, out),
-        (Err(refusal), None) => encode_args(None, Verb::Err, &[refusal.text().as_bytes()], out),
+        (Err(refusal), None) => encode_args(None, Verb::Err, &[refusal.words().as_bytes()], out),
     }
 }
 
@@ -53,10 +53,15 @@ impl Server {
                 self.acknowledged(now, key, frame);
                 None
             }
-            Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => None,
-            Verb::Other(_) => Some(Err(Refusal::UnknownVerb)),
-            Verb::Png => Some(Ok(frame.payload.to_vec())),
-            Verb::Lst => Some(self.list(key, frame)),
+            Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => {
+                // Nobody waits for an answer, so there is nothing to refuse.
+                let _ = self.charge_datagram(now, key, frame);
+                None
+            }
+            Verb::Other(_) | Verb::Png | Verb::Lst => {
+                let charged = self.charge_datagram(now, key, frame);
+                Some(charged.and_then(|()| self.look_up(key, frame)))
+            }
             Verb::Bye => {
                 self.end_session(now, key);
                 Some(Ok(Vec::new()))
@@ -74,21 +79,28 @@ impl Server {
 
     /// Executes a request with an effect, unless its session remembers it.
     fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
-        let Some(id) = frame.id else { return self.effect(now, key, frame) };
+        let Some(id) = frame.id else {
+            self.charge_datagram(now, key, frame)?;
+            return self.effect(now, key, frame);
+        };
         let hash = self.secrets.frame_hash(frame);
         let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
         match seen {
             Seen::New => {
-                let answer = self.effect(now, key, frame);
+                let charged = self.charge_datagram(now, key, frame);
+                let answer = charged.and_then(|()| self.effect(now, key, frame));
                 self.remember(key, id, hash, &answer);
                 answer
             }
             Seen::Repeat(answer) => {
                 self.totals.repeats += 1;
-                self.same_answer(key, frame.verb, answer)
+                self.same_answer(now, key, frame, answer)
             }
-            Seen::Conflict => Err(Refusal::IdReused),
-            Seen::Stale => Err(Refusal::Stale),
+            Seen::Conflict | Seen::Stale => {
+                // What is true of the id stays true without a token, and 429 would say that the request is not done.
+                let _ = self.charge_datagram(now, key, frame);
+                Err(if seen == Seen::Stale { Refusal::Stale } else { Refusal::IdReused })
+            }
         }
     }
 
@@ -102,10 +114,11 @@ impl Server {
         }
     }
 
-    fn same_answer(&self, key: SessionKey, verb: Verb, answer: u8) -> Answer {
+    fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer {
         match Refusal::from_byte(answer) {
+            Some(Refusal::SlowDown(_)) => Err(Refusal::slow_down(self.wait_of(now, key, frame))),
             Some(refusal) => Err(refusal),
-            None if verb == Verb::Reg => Ok(self.token_of(key)),
+            None if frame.verb == Verb::Reg => Ok(self.token_of(key)),
             None => Ok(Vec::new()),
         }
     }
@@ -128,6 +141,15 @@ impl Server {
             _ => self.hub.leave(key, args)?,
         }
         Ok(Vec::new())
+    }
+
+    /// A request without an effect.
+    fn look_up(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
+        match frame.verb {
+            Verb::Png => Ok(frame.payload.to_vec()),
+            Verb::Lst => self.list(key, frame),
+            _ => Err(Refusal::UnknownVerb),
+        }
     }
 
     fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
@@ -156,9 +178,9 @@ impl Server {
     ) -> Result<(SessionKey, bool), Refusal> {
         let tagged = frame.id.is_some();
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
-            RegArgs::Name(name) => self.open(frame, name, None, path, origin).map(|key| (key, true)),
+            RegArgs::Name(name) => self.open(now, frame, name, None, path, origin).map(|key| (key, true)),
             RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
-                None => self.open(frame, name, Some(nonce), path, origin).map(|key| (key, true)),
+                None => self.open(now, frame, name, Some(nonce), path, origin).map(|key| (key, true)),
                 Some(Nonce::Spent) => Err(Refusal::SessionGone),
                 Some(Nonce::Opened(key)) => self.opened_before(*key, name),
             },
@@ -169,6 +191,7 @@ impl Server {
 
     fn open(
         &mut self,
+        now: Instant,
         frame: &Frame<'_>,
         name: &[u8],
         nonce: Option<Token>,
@@ -179,12 +202,14 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let name = Name::parse(name).map_err(|_| Refusal::NameNotAllowed)?;
+        self.admit(now, &name, &origin)?;
         if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
             return Err(Refusal::ServerFull);
         }
         let (token, tagged) = (self.secrets.token(), frame.id.is_some());
         let form = if tagged { Form::Tagged } else { Form::Untagged };
-        let key = self.hub.open(Opening { name, form, token, nonce, path, origin })?;
+        let rate = self.rate_of(origin.door);
+        let key = self.hub.open(Opening { name, form, token, nonce, path, origin, rate })?;
         if tagged {
             self.by_token.insert(token, key);
         }
@@ -239,6 +264,8 @@ impl Server {
             Seen::Stale => return Err(Refusal::Stale),
             Seen::Repeat(_) => self.totals.repeats += 1,
             Seen::New if id.get() > session.newest_reg => {
+                let name = session.name.clone();
+                self.admit(now, &name, &origin)?;
                 self.registered(key, frame);
                 self.take_up(now, key, path, origin);
                 return Ok((key, true));
@@ -280,7 +307,7 @@ impl Server {
         }
     }
 
-    fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
+    pub(super) fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
         let name = Name::parse(name).ok();
         self.hub.get(key).zip(name).is_some_and(|(session, name)| session.name.fold() == name.fold())
     }

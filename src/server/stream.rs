@@ -5,15 +5,19 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::admission::Seat;
 use super::held::Place;
 use super::intake::{Batch, StreamIntake};
+use super::lines::GOODBYE;
+use super::lines::LineConn;
 use super::patience::Patience;
 use super::requests::{Answer, encode_answer, encode_refusal};
 use super::{Owner, Server};
 use crate::error::Refusal;
+use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Form, Path, SessionKey};
 use crate::service::{ConnId, Flow, Origin};
-use crate::wire::{Frame, Verb, encode_args};
+use crate::wire::{Frame, Partial, Verb, encode_args};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
@@ -23,6 +27,11 @@ const ANSWERS_ENOUGH: usize = 64 << 10;
 
 /// An unfinished frame of which no more than this has come is kept whatever else is.
 const SHORT_INPUT: usize = 64 << 10;
+
+/// The longest payload of a frame, in bytes, that a connection without a session may send or announce.
+const MAX_UNREGISTERED: usize = 1 << 10;
+
+const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 bytes at once";
 
 /// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +46,11 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct StreamConn {
     pub(super) origin: Origin,
+    /// None for a connection that was refused.
+    seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
+    /// What it has besides where lines are spoken.
+    pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     /// The bytes held of a frame that is not whole.
@@ -48,30 +61,41 @@ pub(super) struct StreamConn {
     pub(super) held: Option<Held>,
     /// Where it stands among those who wait for slow readers.
     pub(super) place: Place,
+    /// How much its peer may say.
+    pub(super) bucket: Bucket,
     woken: bool,
     flow: u64,
     answers_sent: u64,
-    /// When the last whole frame came.
+    /// When it was opened.
+    pub(super) opened: Instant,
+    /// When the last PNG came, or it was opened.
     pub(super) heard: Instant,
     pub(super) patience: Patience,
+    /// The frame that has begun and is not whole.
+    pub(super) partial: Option<Partial>,
 }
 
 impl StreamConn {
-    fn new(now: Instant, origin: Origin, flow: u64) -> Self {
+    fn new(now: Instant, origin: Origin, rate: Rate, flow: u64) -> Self {
         Self {
             origin,
+            seat: None,
             session: None,
+            lines: None,
             answers: Vec::new(),
             closing: false,
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
             place: Place::default(),
+            bucket: Bucket::new(rate),
             woken: false,
             flow,
             answers_sent: 0,
+            opened: now,
             heard: now,
             patience: Patience::Idle,
+            partial: None,
         }
     }
 
@@ -83,6 +107,21 @@ impl StreamConn {
     fn has_room(&self) -> bool {
         self.answers.len() <= ANSWERS_ENOUGH
     }
+
+    /// Appends what is wrong, in what is spoken here.
+    fn complain(&mut self, why: &str) {
+        match &mut self.lines {
+            Some(lines) => lines.say(why, &mut self.answers),
+            None => encode_args(None, Verb::Err, &[why.as_bytes()], &mut self.answers),
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        match &mut self.lines {
+            Some(lines) => lines.say(GOODBYE, &mut self.answers),
+            None => encode_args(None, Verb::Bye, &[], &mut self.answers),
+        }
+    }
 }
 
 /// Input.
@@ -91,12 +130,39 @@ impl Server {
         let flow = self.flow_of(conn);
         // Every connection's half counts from one beginning.
         self.incoming.verdicts.begin(now);
-        self.conns.insert(conn, StreamConn::new(now, origin, flow));
+        let rate = self.rate_of(origin.door);
+        let is_for_people = self.is_for_people(origin.door);
+        let lines = is_for_people.then(|| Box::new(LineConn::new()));
+        self.conns.insert(conn, StreamConn { lines, ..StreamConn::new(now, origin, rate, flow) });
         if self.is_draining() {
             self.part(conn);
+        } else {
+            self.seat(now, conn, origin);
+            self.greet(now, conn);
         }
         self.arm_conn(conn);
-        StreamIntake::new(self.config.max_message, self.incoming.verdicts.sibling(), flow)
+        let loss = self.incoming.verdicts.sibling();
+        if is_for_people {
+            StreamIntake::of_lines(loss)
+        } else {
+            StreamIntake::new(self.config.max_message, loss, flow)
+        }
+    }
+
+    /// Gives a new connection its seat, or says that there is none.
+    fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
+        match self.admission.enter(&self.config, origin.from) {
+            Ok(seat) => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.seat = Some(seat);
+                }
+            }
+            Err(why) => {
+                self.totals.refused_connections += 1;
+                self.admission.log_refused(now, origin.from, why);
+                self.break_stream(conn, why);
+            }
+        }
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
@@ -104,18 +170,25 @@ impl Server {
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
         self.listen(now, conn, &batch);
         if let Some(state) = self.conns.get_mut(&conn) {
+            if batch.pinged {
+                state.heard = now;
+            }
+            state.partial = partial;
             state.backlog.push_back(batch);
         }
         self.work_off(now, conn);
-        self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
-        self.watch_frame(now, conn, any_whole, partial);
+        if self.conns.get(&conn).is_some_and(|state| state.lines.is_none()) {
+            self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
+            self.watch_frame(now, conn, any_whole, partial);
+        }
         self.note_hearing(conn);
+        self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
     /// Counts what connections hold of unfinished frames against `max_memory`: who would go beyond it with a long one is
     /// cut off. Short ones are bounded by the number of connections.
-    fn bound_input(&mut self, conn: ConnId, buffered: usize) {
+    pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         self.buffered = self.buffered - state.buffered + buffered;
         state.buffered = buffered;
@@ -127,13 +200,23 @@ impl Server {
 
     /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
     /// batch asks for could be a thousand times its size.
-    fn work_off(&mut self, now: Instant, conn: ConnId) {
-        while let Some(mut batch) = self.conns.get_mut(&conn).and_then(|state| state.backlog.pop_front()) {
+    pub(super) fn work_off(&mut self, now: Instant, conn: ConnId) {
+        self.execute_backlog(now, conn);
+        self.bound_unregistered(conn);
+        self.watch_lines(now, conn);
+    }
+
+    fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
+        while let Some(mut batch) = self.next_batch(conn) {
+            self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
-                && !self.holds_frame(conn, &batch)
-                && let Some(frame) = batch.next_frame()
+                && let Some(frame) = batch.peek_frame()
+                && self.affords(now, conn, &frame)
+                && !self.holds_frame(conn, &frame)
             {
                 self.handle_stream_frame(now, conn, &frame);
+                self.charge_frame(now, conn, &frame);
+                batch.take_frame();
             }
             let Some(state) = self.conns.get_mut(&conn) else { return };
             if state.closing {
@@ -148,18 +231,41 @@ impl Server {
         }
     }
 
+    fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
+        let state = self.conns.get_mut(&conn)?;
+        state.backlog.pop_front().or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
+    }
+
+    /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
+    /// makes no difference in which pieces that comes.
+    fn bound_unregistered(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let too_long = state.partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
+        if too_long && state.session.is_none() && !state.closing {
+            self.break_stream(conn, TOO_LONG_UNREGISTERED);
+        }
+    }
+
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
         self.note_hearing(conn);
         self.drained_stream(now, conn);
+        self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.place.has_gone_on();
-        let answer = match state.session {
+        let session = state.session;
+        if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
+            return self.break_stream(conn, TOO_LONG_UNREGISTERED);
+        }
+        let answer = match session {
+            Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {
+                Some(self.register_stream(now, conn, frame))
+            }
             Some(key) => self.execute(now, key, frame),
             None => self.execute_unregistered(now, conn, frame),
         };
@@ -180,7 +286,11 @@ impl Server {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(Ok(frame.payload.to_vec())),
             Verb::Bye => Some(Ok(Vec::new())),
-            Verb::Snd | Verb::Jon | Verb::Lev | Verb::Lst => Some(Err(Refusal::RegisterFirst)),
+            Verb::Snd => match self.open_stream_guest(now, conn) {
+                Ok(guest) => self.execute(now, guest, frame),
+                Err(refusal) => Some(Err(refusal)),
+            },
+            Verb::Jon | Verb::Lev | Verb::Lst => Some(Err(Refusal::RegisterFirst)),
             Verb::Other(_) => Some(Err(Refusal::UnknownVerb)),
             Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => None,
         }
@@ -190,11 +300,21 @@ impl Server {
         let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
             return Err(Refusal::RegisterFirst);
         };
-        let (key, moved) = self.register(now, frame, Path::Stream(Some(conn)), origin)?;
+        let guest = self.guest_on(conn);
+        let (key, moved) = self.register_over(now, guest, frame, Path::Stream(Some(conn)), origin)?;
         if moved && let Some(state) = self.conns.get_mut(&conn) {
             state.session = Some(key);
         }
         Ok(self.token_of(key))
+    }
+
+    fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
+        let origin = self.conns.get(&conn).map(|state| state.origin).ok_or(Refusal::RegisterFirst)?;
+        let guest = self.open_guest(now, Path::Stream(Some(conn)), origin)?;
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.session = Some(guest);
+        }
+        Ok(guest)
     }
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
@@ -214,14 +334,14 @@ impl Server {
     pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         log::debug!("{}: cut off: {why}", state.origin.from);
-        encode_args(None, Verb::Err, &[why.as_bytes()], &mut state.answers);
+        state.complain(why);
         self.part(conn);
     }
 
     /// Says goodbye to a connection and closes it; a tagged session lingers.
     pub(super) fn part(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        encode_args(None, Verb::Bye, &[], &mut state.answers);
+        state.say_goodbye();
         state.closing = true;
         self.wake_conn(conn);
     }
@@ -229,18 +349,25 @@ impl Server {
     /// Tells the older connection of a session that another carries it now.
     pub(super) fn cut_off(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        encode_refusal(None, Refusal::TakenUp, &mut state.answers);
+        match &mut state.lines {
+            Some(lines) => lines.say(Refusal::TakenUp.text(), &mut state.answers),
+            None => encode_refusal(None, Refusal::TakenUp, &mut state.answers),
+        }
         state.session = None;
         state.closing = true;
         self.wake_conn(conn);
     }
 
-    /// The session of a connection has ended by itself.
-    pub(super) fn detach(&mut self, conn: ConnId) {
+    /// The session of a connection has ended by itself. A person cannot have another one: they are told goodbye, if that
+    /// was not said in the session.
+    pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
         if let Some(obstacle) = state.place.waits_for() {
             self.hub.relieve(obstacle, true);
+        }
+        if state.lines.is_some() && !state.closing && !has_said_bye {
+            self.part(conn);
         }
     }
 
@@ -249,6 +376,9 @@ impl Server {
         let Some(state) = self.conns.remove(&conn) else { return };
         self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
+        if let Some(seat) = state.seat {
+            self.admission.leave(seat);
+        }
         let Some(key) = state.session else { return };
         let Some(session) = self.hub.get_mut(key) else { return };
         if session.form != Form::Tagged || session.has_said_bye() || self.draining.is_some() {
@@ -311,7 +441,7 @@ impl Server {
     }
 
     /// Whether what a connection says is executed.
-    fn is_reading_stream(&self, conn: ConnId) -> bool {
+    pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
         self.conns.get(&conn).is_some_and(StreamConn::is_reading)
     }
 

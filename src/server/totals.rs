@@ -25,6 +25,8 @@ pub struct Totals {
     pub malformed: u64,
     /// Datagrams that belonged to no session.
     pub stray: u64,
+    /// Connections that were refused: there were too many, in total or from one host.
+    pub refused_connections: u64,
     /// Answers to datagrams that found no room; their repeats ask again.
     pub answers_dropped: u64,
     /// Messages queued, or sent and not acknowledged, right now.
@@ -94,7 +96,8 @@ impl fmt::Display for Totals {
         if hub.cut_off > 0 {
             write!(f, ", cut off for reading slowly {}", hub.cut_off)?;
         }
-        write!(f, ", waiting {}, undelivered {}", self.waiting, hub.undelivered)
+        let (waiting, refused) = (self.waiting, self.refused_connections);
+        write!(f, ", waiting {waiting}, undelivered {}, refused connections {refused}", hub.undelivered)
     }
 }
 
@@ -125,11 +128,11 @@ mod tests {
             totals.to_string(),
             "sessions 0, messages 0, datagrams in 14, out 8, dropped in 6 of 14 (requested 50.0 %, realised 42.9 %), \
              out 0 of 0 (requested 0.0 %), repeats answered from the window 2, malformed 0, stray 0, \
-             missed by slow readers 0, waiting 0, undelivered 0"
+             missed by slow readers 0, waiting 0, undelivered 0, refused connections 0"
         );
         let hub = HubStats { gaps: 2, cut_off: 3, undelivered: 4, ..HubStats::default() };
         let slow = Totals { hub, waiting: 1, ..Totals::default() }.to_string();
-        let end = ", missed by slow readers 2, cut off for reading slowly 3, waiting 1, undelivered 4";
+        let end = ", missed by slow readers 2, cut off for reading slowly 3, waiting 1, undelivered 4, refused connections 0";
         assert!(slow.ends_with(end), "{slow}");
     }
 }

@@ -43,6 +43,12 @@ pub fn encode_prefix(token: Token, out: &mut Vec<u8>) {
     out.push(b' ');
 }
 
+/// The token that a datagram begins with, whether the rest of it can be read or not.
+#[must_use]
+pub fn prefix_of(bytes: &[u8]) -> Option<Token> {
+    split_prefix(bytes).ok()?.0
+}
+
 /// Cuts `~token ` off the front, if the datagram begins with a `~` at all.
 fn split_prefix(bytes: &[u8]) -> Result<(Option<Token>, &[u8]), Malformed> {
     let Some(rest) = bytes.strip_prefix(b"~") else {

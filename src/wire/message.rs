@@ -3,6 +3,8 @@
 //! The body of a message is everything after the last separator: any bytes, spaces and newlines too. Only the form is
 //! looked at here; whether a name is a good one, say, is for others to judge.
 
+use std::time::Duration;
+
 use super::{MAX_ID, Token, Verb, WORDS_MAX, digits, encode_args};
 
 /// Cuts `text` at its first space: the word before it and, if there is a space, all that follows it.
@@ -143,6 +145,12 @@ impl<'a> ErrArgs<'a> {
         let code = u16::try_from(digits::parse_padded(code)?).ok()?;
         Some(Self { code, text: text.unwrap_or_default() })
     }
+}
+
+/// Reads how long a 429 asks to wait: the whole text is a number of milliseconds, at least 1.
+#[must_use]
+pub fn parse_wait(text: &[u8]) -> Option<Duration> {
+    digits::parse(text).filter(|millis| *millis > 0).map(Duration::from_millis)
 }
 
 /// Reads what an ACK acknowledges: ids and ranges of ids, `17-42,44`, as (first, last) in the order written.

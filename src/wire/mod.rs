@@ -18,7 +18,8 @@
 //! are single spaces; the body of a message is everything after the last one: any bytes, spaces and newlines too.
 //!
 //! In path order: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s, whose heads carry an
-//! [`id`] and a [`verb`]; [`message`] reads and writes what each verb's payload holds.
+//! [`id`] and a [`verb`]; [`message`] reads and writes what each verb's payload holds. A door for people speaks no frames:
+//! [`line`](mod@line) cuts what comes in there.
 
 use std::ops::RangeInclusive;
 
@@ -27,6 +28,7 @@ pub mod deframe;
 mod digits;
 pub mod frame;
 pub mod id;
+pub mod line;
 pub mod message;
 pub mod token;
 pub mod verb;
@@ -34,13 +36,14 @@ pub mod verb;
 #[cfg(test)]
 mod tests;
 
-pub use datagram::{Datagram, PREFIX_LEN, encode_prefix};
+pub use datagram::{Datagram, PREFIX_LEN, encode_prefix, prefix_of};
 pub use deframe::{Deframer, Partial};
 pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
+pub use line::{Found, Lines, MAX_LINE, NO_TIMING_MARK};
 pub use message::{
     ErrArgs, RcvArgs, RegArgs, SndArgs, encode_gap, encode_ranges, encode_rcv, parse_gap, parse_ranges,
-    split_word, words,
+    parse_wait, split_word, words,
 };
 pub use token::Token;
 pub use verb::Verb;

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -18,7 +18,7 @@ pub(crate) struct Desk {
     pub(crate) server: Server,
     intakes: BTreeMap<Conn, StreamIntake>,
     written: BTreeMap<Conn, Vec<u8>>,
-    closed: BTreeMap<Conn, bool>,
+    flows: BTreeMap<Conn, Flow>,
     /// Connections whose peer does not read: nothing is taken from the server for them.
     stalled: Vec<Conn>,
     /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
@@ -35,7 +35,7 @@ impl Desk {
             server: Server::new(now, config, Box::new(ChaCha20Rng::seed_from_u64(1))),
             intakes: BTreeMap::new(),
             written: BTreeMap::new(),
-            closed: BTreeMap::new(),
+            flows: BTreeMap::new(),
             stalled: Vec::new(),
             clogged: BTreeMap::new(),
             sent: Vec::new(),
@@ -47,12 +47,22 @@ impl Desk {
         Self::new(ServerConfig::default())
     }
 
-    /// A new stream connection.
+    /// A new stream connection, from a host of its own.
     pub(crate) fn connect(&mut self) -> Conn {
+        let [.., high, mid, low] = self.next.to_be_bytes();
+        self.connect_from(Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
+    }
+
+    /// A new stream connection from this peer.
+    pub(crate) fn connect_from(&mut self, from: Remote) -> Conn {
+        self.connect_at(0, from)
+    }
+
+    /// A new stream connection from this peer at one of several doors.
+    pub(crate) fn connect_at(&mut self, door: usize, from: Remote) -> Conn {
         let conn = self.next;
         self.next += 1;
-        let addr = SocketAddr::from(([10, 0, 0, 1], 1_000));
-        let intake = self.server.opened(self.now, ConnId(conn), Origin { door: 0, from: Remote::Ip(addr) });
+        let intake = self.server.opened(self.now, ConnId(conn), Origin { door, from });
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();
@@ -68,24 +78,57 @@ impl Desk {
 
     /// Writes to a connection and returns what the server wrote to it since it was last asked.
     pub(crate) fn say(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) -> String {
-        if let Some(intake) = self.intakes.get_mut(&conn) {
-            let batch = intake.received(self.now, bytes.as_ref());
-            self.server.received(self.now, ConnId(conn), batch);
-        }
-        self.settle();
+        self.put(conn, bytes);
         self.heard(conn)
     }
 
     /// What the server wrote to a connection since this was last asked.
     pub(crate) fn heard(&mut self, conn: Conn) -> String {
+        String::from_utf8_lossy(&self.written_to(conn)).into_owned()
+    }
+
+    /// The bytes that the server wrote to a connection since this was last asked.
+    pub(crate) fn written_to(&mut self, conn: Conn) -> Vec<u8> {
         self.settle();
-        let bytes = self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// [`Desk::say`], for what is no text.
+    pub(crate) fn put(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) {
+        if let Some(intake) = self.intakes.get_mut(&conn) {
+            let batch = intake.received(self.now, bytes.as_ref());
+            self.server.received(self.now, ConnId(conn), batch);
+        }
+        self.settle();
     }
 
     /// Whether the server closes this connection.
     pub(crate) fn is_closed(&self, conn: Conn) -> bool {
-        self.closed.get(&conn).copied().unwrap_or(false)
+        self.flows.get(&conn).is_some_and(|flow| flow.closing)
+    }
+
+    /// Whether the server holds input of this connection that has not had its turn.
+    pub(crate) fn is_busy(&self, conn: Conn) -> bool {
+        self.flows.get(&conn).is_some_and(|flow| flow.busy)
+    }
+
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_read(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
+    }
+
+    /// The peer closes its own side, and is kept by the engine until all that it said has had its turn. Returns what the
+    /// server wrote to it, and for how long it was kept.
+    pub(crate) fn half_close(&mut self, conn: Conn) -> (String, Duration) {
+        let since = self.now;
+        self.server.ended(self.now, ConnId(conn));
+        self.settle();
+        while self.is_busy(conn) && self.now < since + Duration::from_secs(600) {
+            self.pass(Duration::from_millis(100));
+        }
+        let heard = self.heard(conn);
+        self.hang_up(conn);
+        (heard, self.now - since)
     }
 
     /// The peer drops its connection.
@@ -132,11 +175,6 @@ impl Desk {
         self.clogged.remove(&conn);
         self.fill(conn);
         self.settle();
-    }
-
-    /// Whether the server reads from this connection.
-    pub(crate) fn is_read(&self, conn: Conn) -> bool {
-        self.server.is_reading(ConnId(conn))
     }
 
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
@@ -208,19 +246,20 @@ impl Desk {
         loop {
             if matches!(self.clogged.get(&conn), Some(Some(_))) {
                 // Somebody is writing: he will look again.
-                self.closed.insert(conn, self.server.is_closing(ConnId(conn)));
+                let closing = self.server.is_closing(ConnId(conn));
+                self.flows.entry(conn).and_modify(|flow| flow.closing = closing);
                 self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
                 return;
             }
             let mut out = Vec::new();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
             if let Some(place) = self.clogged.get_mut(&conn) {
-                self.closed.insert(conn, flow.closing);
+                self.flows.insert(conn, flow);
                 *place = Some((out, flow.more)).filter(|(bytes, _)| !bytes.is_empty());
                 return;
             }
             self.written.entry(conn).or_default().append(&mut out);
-            self.closed.insert(conn, flow.closing);
+            self.flows.insert(conn, flow);
             self.server.drained(self.now, ConnId(conn));
             if !flow.more {
                 return;

@@ -549,14 +549,15 @@ fn the_longest_times_there_are_overflow_nothing() {
     config.hub.push_timeouts = sayagain::reliable::PushTimeouts { first: ten_years, longest: ten_years };
     let mut desk = Desk::new(config);
     let a = addr(1, 1);
-    let (ada, bob) = (desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1)))), desk.connect());
-    desk.say(bob, "SND +019 9999999999999999999 ada x");
+    let ada = desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
+    let bob = desk.connect_as("REG 0004 bob");
+    assert_eq!(desk.say(bob, "SND +019 9999999999999999999 ada x"), "");
     let token = register(&mut desk, a, "cyd", &nonce(2));
     assert_eq!(desk.say(ada, "@2 SND 0007 cyd hi"), "@2 ACK 0000");
     assert_eq!(desk.datagrams_to(a), [format!("~{token} @1 RCV 0012 ada 0001 hi")]);
     desk.hang_up(ada);
     desk.pass(secs(1_000_000));
-    assert_eq!(desk.server.sessions(), 2);
+    assert_eq!(desk.server.sessions(), 3);
     let endless = doubling(ten_years, ten_years, 1_000).with_deadline(Some(ten_years));
     for transport in [Transport::Stream, Transport::Datagram] {
         let mut sim = quiet();
@@ -578,7 +579,7 @@ fn unfinished_messages_count_against_the_memory_bound_and_who_goes_beyond_it_is_
     let hub = HubConfig { max_memory: 1 << 20, ..HubConfig::default() };
     let mut desk = Desk::new(ServerConfig { hub, ..ServerConfig::default() });
     let begin = format!("SND +006 900000 ada {}", "x".repeat(600_000));
-    let (one, two, three) = (desk.connect(), desk.connect(), desk.connect());
+    let [one, two, three] = ["one", "two", "six"].map(|name| desk.connect_as(&format!("REG 0004 {name}")));
     assert_eq!(desk.say(one, &begin), "");
     assert_eq!(
         desk.say(three, format!("SND +006 900000 ada {}", "x".repeat(60_000))),

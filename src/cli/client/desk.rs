@@ -12,7 +12,7 @@ use super::tally::{Tally, millis};
 use crate::cli::policy::seconds;
 use crate::client::{Client, Closed, Event};
 use crate::escape::{escape, escape_short};
-use crate::reliable::{Ended, Outcome, Sent, Ticket};
+use crate::reliable::{AskedToWait, Ended, Outcome, Sent, Ticket};
 use crate::wire::Verb;
 
 /// Messages that were never sent are told one by one up to here, then counted.
@@ -153,6 +153,7 @@ impl Desk<'_> {
             Event::SessionLost => self.console.note("the server has lost the session; opening a new one"),
             Event::Gap(count) => self.show_gap(*count),
             Event::Retry(sent) => self.show_retry(now, sent),
+            Event::SlowDown(asked) => self.show_slow_down(now, asked),
             Event::Ended(ended) => return self.ended(ended),
             // Why the client is through is told at the end of the run.
             Event::Connect | Event::Disconnect | Event::Message { .. } | Event::Closed(_) => {}
@@ -254,6 +255,20 @@ impl Desk<'_> {
         if self.style.verbose > 0 {
             let (verb, id, waiting) = (sent.verb, sent.id, rounded(waiting));
             self.console.note(&format!("retry: {verb} @{id}, send {}, waiting {waiting} s", sent.sends));
+        }
+    }
+
+    fn show_slow_down(&mut self, now: Instant, asked: &AskedToWait) {
+        let AskedToWait { ticket, id, verb, again_at } = *asked;
+        let waiting = again_at.saturating_duration_since(now);
+        if self.style.json {
+            self.console.print_json(&json!({
+                "type": "slow_down", "verb": verb.to_string(), "id": id.get(), "seq": self.seq_of(ticket),
+                "waiting_s": waiting.as_secs_f64(),
+            }));
+        }
+        if self.style.verbose > 0 {
+            self.console.note(&format!("slow down: {verb} @{id}, again in {} s", rounded(waiting)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use super::chat::Chat;
@@ -65,6 +65,50 @@ const JSON: Style = Style { json: true, verbose: 0, quiet: false };
 
 fn finish(closed: Option<Closed>, heard: bool, interrupted: bool) -> Finish {
     Finish { closed, stats: ClientStats::default(), heard, interrupted, trouble: None }
+}
+
+/// Names and messages that could do harm, each shown as one line of plain text.
+fn show_harm(count: usize) {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let pieces = [
+        "\x1b[2J", "\u{9b}", "\u{202e}", "\u{2028}", "\r\n", "\n", "\0", "\u{85}", "a", "\\", "山",
+        "\u{feff}",
+    ];
+    let mut harm = || {
+        let mut bytes = Vec::new();
+        for _ in 0..rng.random_range(1..5) {
+            match rng.random_range(0..4) {
+                0 => bytes.push(rng.random()),
+                1 => bytes.extend(rng.random::<char>().to_string().bytes()),
+                _ => bytes.extend(pieces[rng.random_range(0..pieces.len())].bytes()),
+            }
+        }
+        bytes
+    };
+    for _ in 0..count.div_ceil(100) {
+        let (_, out, err) = with(Listen::new(None, None, Vec::new()), PLAIN, |running, now, client| {
+            for _ in 0..100 {
+                running.on_event(now, client, message(&harm(), &harm()));
+            }
+        });
+        let is_raw = |c: char| {
+            c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        };
+        assert_eq!(out.split_terminator('\n').count(), 100);
+        assert!(out.lines().chain(err.lines()).all(|line| !line.contains(is_raw)), "{out:?} {err:?}");
+    }
+}
+
+#[test]
+fn whatever_a_message_holds_it_is_shown_as_one_line_of_plain_text() {
+    show_harm(20_000);
+}
+
+#[test]
+#[ignore = "takes some seconds: cargo test --lib a_million_messages -- --ignored"]
+fn a_million_messages_are_shown_as_a_million_lines_of_plain_text() {
+    show_harm(1_000_000);
 }
 
 #[test]

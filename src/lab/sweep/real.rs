@@ -176,6 +176,10 @@ impl Service for Watched {
         self.server.received(now, conn, batch);
     }
 
+    fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.server.ended(now, conn);
+    }
+
     fn drained(&mut self, now: Instant, conn: ConnId) {
         self.server.drained(now, conn);
     }

@@ -1,0 +1,132 @@
+//! How rules are written: TOML, read as a whole or not at all.
+//!
+//! ```toml
+//! anonymous = true
+//!
+//! [[rule]]
+//! name = "admin*"
+//! allow = ["loopback", "10.0.0.0/8", "unix", "uid:1000"]
+//! deny = ["10.0.0.13"]
+//! door = "line"
+//! ```
+
+use std::str::FromStr;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::pattern::Pattern;
+use super::{Place, Rule, Rules, SHOWN};
+use crate::escape::escape_short;
+
+/// The longest file of rules that is read, in bytes.
+pub const MAX_RULES_FILE: usize = 1 << 20;
+
+/// Most rules in a file.
+pub const MAX_RULES: usize = 10_000;
+
+/// What is wrong with a file of rules.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct RulesError {
+    /// Where, from 1.
+    pub line: usize,
+    /// What, in one line.
+    pub what: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    anonymous: bool,
+    #[serde(default)]
+    rule: Vec<Spanned<Entry>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: Option<Spanned<String>>,
+    allow: Option<Spanned<Vec<Spanned<String>>>>,
+    deny: Option<Spanned<Vec<Spanned<String>>>>,
+    door: Option<Spanned<String>>,
+}
+
+impl FromStr for Rules {
+    type Err = RulesError;
+
+    fn from_str(text: &str) -> Result<Self, RulesError> {
+        let source = Source(text);
+        if text.len() > MAX_RULES_FILE {
+            return Err(RulesError { line: 1, what: "a file of rules has 1 MiB at most".to_owned() });
+        }
+        let file: File = toml::from_str(text).map_err(|error| source.syntax(&error))?;
+        if let Some(extra) = file.rule.get(MAX_RULES) {
+            return Err(source.wrong(extra, format!("a file has {MAX_RULES} rules at most")));
+        }
+        let rules = file.rule.iter().zip(1..).map(|(entry, number)| source.rule(number, entry));
+        Ok(Self::new(file.anonymous, rules.collect::<Result<_, _>>()?))
+    }
+}
+
+/// The text that is read, to tell lines by.
+#[derive(Clone, Copy)]
+struct Source<'a>(&'a str);
+
+impl Source<'_> {
+    fn rule(self, number: usize, entry: &Spanned<Entry>) -> Result<Rule, RulesError> {
+        let Entry { name, allow, deny, door } = entry.get_ref();
+        let Some(name) = name else {
+            return Err(self.wrong(entry, "a rule without a name; write name = \"..\"".to_owned()));
+        };
+        if allow.is_none() && deny.is_none() && door.is_none() {
+            return Err(self.wrong(entry, "a rule that says nothing; write allow, deny or door".to_owned()));
+        }
+        Ok(Rule {
+            number,
+            line: self.line(entry.span().start),
+            name: name.get_ref().clone(),
+            pattern: self.pattern(name)?,
+            allow: allow.as_ref().map(|list| self.places("allow", list)).transpose()?,
+            deny: deny.as_ref().map(|list| self.places("deny", list)).transpose()?.unwrap_or_default(),
+            door: door.as_ref().map(|door| self.door(door)).transpose()?,
+        })
+    }
+
+    fn pattern(self, name: &Spanned<String>) -> Result<Pattern, RulesError> {
+        let shown = escape_short(name.get_ref().as_bytes(), SHOWN);
+        let refuse = |error| self.wrong(name, format!("no name can match `{shown}`: {error}"));
+        Pattern::parse(name.get_ref()).map_err(refuse)
+    }
+
+    fn places(self, key: &str, list: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Place>, RulesError> {
+        if list.get_ref().is_empty() {
+            return Err(self.wrong(list, format!("`{key}` is empty; leave it out or name a place")));
+        }
+        let place = |text: &Spanned<String>| text.get_ref().parse().map_err(|what| self.wrong(text, what));
+        list.get_ref().iter().map(place).collect()
+    }
+
+    fn door(self, door: &Spanned<String>) -> Result<String, RulesError> {
+        if door.get_ref().is_empty() {
+            return Err(self.wrong(door, "`door` is empty; leave it out or name a door".to_owned()));
+        }
+        Ok(door.get_ref().clone())
+    }
+
+    /// What the parser says, in one line.
+    fn syntax(self, error: &toml::de::Error) -> RulesError {
+        let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        let start = error.span().map_or(0, |span| span.start);
+        RulesError { line: self.line(start), what: escape_short(what.as_bytes(), 200).into_owned() }
+    }
+
+    fn wrong<T>(self, place: &Spanned<T>, what: String) -> RulesError {
+        RulesError { line: self.line(place.span().start), what }
+    }
+
+    fn line(self, start: usize) -> usize {
+        1 + self.0.bytes().take(start).filter(|byte| *byte == b'\n').count()
+    }
+}

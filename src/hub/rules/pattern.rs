@@ -1,0 +1,236 @@
+//! Which names a rule is about: a name, or a glob with `*` for any run of characters and `?` for one.
+//!
+//! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing: names are compared by
+//! their look ([`ClashKey`](crate::hub::name::ClashKey)), and by their fold key. The literal parts of a glob are brought
+//! into the same forms, part by part.
+
+use crate::hub::name::{MAX_NAME_CHARS, Name, NameError, clash, folded};
+
+/// What `m` looks like: where the look of a name has these two, a `?` takes both.
+const LOOK_OF_M: &str = "rn";
+
+/// A name or a glob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// One name and all that look like it, by their common clash key.
+    Exact(String),
+    /// All names that match, in one form or another.
+    Glob([Vec<Piece>; FORMS]),
+}
+
+/// By fold key, by clash key, and by clash key with an `m` for each `rn`.
+const FORMS: usize = 3;
+
+/// One step of a glob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// This character.
+    Char(char),
+    /// `?`: one character.
+    One,
+    /// `*`: any run of characters, none included.
+    Any,
+}
+
+/// A name as patterns see it.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// Its clash key.
+    pub(super) clash: String,
+    forms: [Vec<char>; FORMS],
+}
+
+impl Subject {
+    pub(super) fn new(name: &Name) -> Self {
+        let forms = forms(name.as_str());
+        Self { clash: clash(name.as_str()), forms: forms.map(|form| form.chars().collect()) }
+    }
+}
+
+/// The forms in which names are compared.
+fn forms(text: &str) -> [String; FORMS] {
+    let look = clash(text);
+    // No look has an `m` of its own, so that nothing is confused by giving it back.
+    let merged = look.replace(LOOK_OF_M, "m");
+    [folded(text), look, merged]
+}
+
+impl Pattern {
+    /// Reads a name or a glob.
+    ///
+    /// # Errors
+    ///
+    /// The rule for names that everything it could match would break.
+    pub(super) fn parse(text: &str) -> Result<Self, NameError> {
+        if !text.contains(is_wildcard) {
+            return Name::parse(text.as_bytes()).map(|name| Self::Exact(clash(name.as_str())));
+        }
+        check(text)?;
+        let mut pieces: [Vec<Piece>; FORMS] = Default::default();
+        for part in text.split_inclusive(is_wildcard) {
+            let literal = part.trim_end_matches(is_wildcard);
+            for (pieces, form) in pieces.iter_mut().zip(forms(&normalised(literal))) {
+                pieces.extend(form.chars().map(Piece::Char));
+                match part.get(literal.len()..) {
+                    Some("*") if pieces.last() != Some(&Piece::Any) => pieces.push(Piece::Any),
+                    Some("?") => pieces.push(Piece::One),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Self::Glob(pieces))
+    }
+
+    pub(super) fn matches(&self, name: &Subject) -> bool {
+        match self {
+            Self::Exact(clash) => *clash == name.clash,
+            Self::Glob(globs) => globs.iter().zip(&name.forms).any(|(glob, form)| is_match(glob, form)),
+        }
+    }
+}
+
+fn is_wildcard(c: char) -> bool {
+    matches!(c, '*' | '?')
+}
+
+/// The literal part of a glob as names spell it: full-width characters are mapped, the rest is composed.
+fn normalised(literal: &str) -> String {
+    Name::parse(literal.as_bytes()).map_or_else(|_| literal.to_owned(), |name| name.as_str().to_owned())
+}
+
+/// Whether any name could match a glob. Where that is hard to tell, it could.
+fn check(glob: &str) -> Result<(), NameError> {
+    if glob.chars().filter(|c| *c != '*').nth(MAX_NAME_CHARS).is_some() {
+        return Err(NameError::TooLong);
+    }
+    let literals: Vec<&str> = glob.split(is_wildcard).collect();
+    for (n, literal) in literals.iter().enumerate().filter(|(_, literal)| !literal.is_empty()) {
+        match Name::parse(literal.as_bytes()) {
+            Ok(_) => {}
+            Err(NameError::ReservedFirst) if n > 0 => {}
+            Err(NameError::NotAllowed) => literal.chars().try_for_each(check_char)?,
+            Err(error) => return Err(error),
+        }
+    }
+    match Name::parse(literals.concat().as_bytes()) {
+        Err(NameError::MixedScript) => Err(NameError::MixedScript),
+        _ => Ok(()),
+    }
+}
+
+/// Whether some name holds this character: alone, or behind a letter that is written in its direction.
+fn check_char(c: char) -> Result<(), NameError> {
+    let fits =
+        |before: &str| !matches!(Name::parse(format!("{before}{c}").as_bytes()), Err(NameError::NotAllowed));
+    if ["", "a", "\u{627}"].into_iter().any(fits) { Ok(()) } else { Err(NameError::NotAllowed) }
+}
+
+/// Matches with one step back to the last `*` at most: in time proportional to the product of two short lengths.
+fn is_match(glob: &[Piece], text: &[char]) -> bool {
+    let (mut at, mut rest) = (glob, text);
+    let mut retry: Option<(&[Piece], &[char])> = None;
+    loop {
+        match (at, rest) {
+            ([Piece::Any], _) | ([], []) => return true,
+            ([Piece::Any, after @ ..], _) => {
+                retry = rest.split_first().map(|(_, later)| (after, later));
+                at = after;
+            }
+            ([Piece::Char(c), after @ ..], [first, later @ ..]) if c == first => (at, rest) = (after, later),
+            ([Piece::One, after @ ..], [_, later @ ..]) => (at, rest) = (after, later),
+            _ => {
+                let Some((after, from)) = retry else { return false };
+                (at, rest) = (after, from);
+                retry = from.split_first().map(|(_, later)| (after, later));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        let name = Name::parse(name.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let pattern = Pattern::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        pattern.matches(&Subject::new(&name))
+    }
+
+    #[test]
+    fn a_star_is_any_run_and_a_question_mark_one_character() {
+        for (pattern, yes, no) in [
+            ("bob", &["bob", "BOB", "b0b"][..], &["bobby", "bo"][..]),
+            ("bob*", &["bob", "Bobby", "b0bby"], &["xbob", "bo"]),
+            ("*bob", &["bob", "xBob", "bobbob"], &["bobb"]),
+            ("b*b", &["bb", "bob", "bobob"], &["b", "boba"]),
+            ("b?b", &["bob", "BxB", "bmb"], &["bb", "boob"]),
+            ("*", &["a", "Zoë", "иван"], &[]),
+            ("?*", &["a", "ab"], &[]),
+            ("??", &["ab", "жж", "mm"], &["a", "abc"]),
+            ("*a*b*c", &["abc", "xaxbxc", "aabbcc", "abcbc"], &["acb", "abcx"]),
+            ("a**b", &["ab", "axb"], &["a"]),
+            ("straße*", &["STRASSE1", "straße"], &["strase"]),
+        ] {
+            for name in yes {
+                assert!(matches(pattern, name), "{pattern} {name}");
+            }
+            for name in no {
+                assert!(!matches(pattern, name), "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_looks_like_what_it_covers() {
+        for (pattern, name) in [
+            ("admin", "ADMIN"),
+            ("scope", "ѕсоре"),
+            ("scope*", "ѕсоре"),
+            ("*cop?", "ѕсоре"),
+            ("ѕсоре*", "scope2"),
+            ("admin*", "adrnin"),
+            ("ad?in", "adrnin"),
+            ("lo?in*", "1omin"),
+            ("ａdmin*", "admin1"),
+            ("zoe\u{308}*", "Zoë"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_no_name_could_match_is_no_pattern() {
+        let long = "x".repeat(33);
+        let questions = "?".repeat(33);
+        for (pattern, error) in [
+            ("", NameError::Empty),
+            ("two words", NameError::Blank),
+            ("two *words", NameError::Blank),
+            ("*\u{1b}", NameError::Blank),
+            ("#lobby", NameError::HoldsHash),
+            ("lob#*", NameError::HoldsHash),
+            ("@*", NameError::ReservedFirst),
+            ("~x", NameError::ReservedFirst),
+            ("☃*", NameError::NotAllowed),
+            ("а*z", NameError::MixedScript),
+            (&long, NameError::TooLong),
+            (&questions, NameError::TooLong),
+        ] {
+            let refused = Pattern::parse(pattern).expect_err(pattern);
+            // A room's name begins with what no name begins with: either is right.
+            assert!(refused == error || pattern == "#lobby", "{pattern}: {refused}");
+        }
+        for pattern in ["*@home", "*\u{301}", "*\u{663}", "\u{627}*\u{663}", "?", "*"] {
+            assert!(Pattern::parse(pattern).is_ok(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_glob_that_could_be_matched_in_many_ways_is_decided_at_once() {
+        let pattern = "*a".repeat(16);
+        assert!(!matches(&pattern, &"a".repeat(15)));
+        assert!(!matches(&format!("{pattern}b"), &"a".repeat(32)));
+        assert!(matches(&pattern, &"a".repeat(32)));
+    }
+}

@@ -1,0 +1,48 @@
+//! How many files, sockets among them, this process may have open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that are kept for everything but connections: listeners, logs, and connections that are told why they are
+/// refused.
+const RESERVE: usize = 64;
+
+/// Raises the limit of open files as far as this process may, and returns the one that holds then.
+///
+/// The soft limit is low for the sake of programs that use `select(2)`; ours do not.
+pub fn raise_open_files() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        log::debug!("cannot raise the limit of open files: {error}");
+    }
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// How many connections a limit of open files has room for: less [`RESERVE`], or an eighth of it if that is less.
+#[must_use]
+pub fn connections_within(open_files: usize) -> usize {
+    open_files - RESERVE.min(open_files / 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_files_are_kept_back_and_never_all() {
+        for (open_files, connections) in
+            [(0, 0), (7, 7), (256, 224), (512, 448), (1_024, 960), (usize::MAX, usize::MAX - 64)]
+        {
+            assert_eq!(connections_within(open_files), connections);
+        }
+    }
+
+    #[test]
+    fn a_raised_limit_is_not_raised_again() {
+        let raised = raise_open_files();
+        assert_eq!(raise_open_files(), raised);
+        assert!(raised > 0);
+    }
+}

@@ -1,0 +1,98 @@
+//! What the access rules mean for sessions: who may begin one or take one up, and where.
+//!
+//! The verdicts themselves are in [`crate::hub::rules`].
+
+use std::time::{Duration, Instant};
+
+use super::Server;
+use crate::error::Refusal;
+use crate::hub::name::Name;
+use crate::hub::rules::{Rules, Verdict};
+use crate::hub::{Path, SessionKey};
+use crate::service::Origin;
+
+/// How often a refusal is logged as a warning at most: who asks for names all the time must not fill a disk.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Refusals that are not logged as a warning yet.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    next_line: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Refusals {
+    /// Whether this one is to be logged as a warning; then how many before it were not.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        if self.next_line.is_some_and(|at| now < at) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.next_line = Some(now + PAUSE);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+impl Server {
+    /// Whether a session of this name may be from there.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameNotAllowed`] when a rule denies it.
+    pub fn may_use(&self, name: &Name, origin: &Origin) -> Result<(), Refusal> {
+        if self.verdict(name, origin).is_denied() { Err(Refusal::NameNotAllowed) } else { Ok(()) }
+    }
+
+    fn verdict(&self, name: &Name, origin: &Origin) -> Verdict<'_> {
+        let door = self.door(origin.door).map(|door| door.name.as_str());
+        self.config.rules.verdict(name, &origin.from, door)
+    }
+
+    /// [`Server::may_use`] for somebody who asks: a refusal is logged.
+    pub(super) fn admit(&mut self, now: Instant, name: &Name, origin: &Origin) -> Result<(), Refusal> {
+        let verdict = self.verdict(name, origin);
+        if !verdict.is_denied() {
+            return Ok(());
+        }
+        let line = format!("{}: {name} refused, {}", origin.from, verdict.explain(name, &origin.from));
+        match self.refusals.count(now) {
+            Some(0) => log::warn!("{line}"),
+            Some(unsaid) => log::warn!("{line}; before it, {unsaid} others"),
+            None => log::debug!("{line}"),
+        }
+        Err(Refusal::NameNotAllowed)
+    }
+}
+
+/// New rules.
+impl Server {
+    /// Takes new rules, and ends every session that they do not allow where it is, lingering ones too. Returns how many
+    /// it has ended.
+    pub fn set_rules(&mut self, now: Instant, rules: Rules) -> usize {
+        self.config.rules = rules;
+        let keys = self.hub.keys();
+        let unwelcome: Vec<SessionKey> = keys.into_iter().filter(|key| !self.is_welcome(*key)).collect();
+        for key in &unwelcome {
+            self.turn_out(now, *key);
+        }
+        unwelcome.len()
+    }
+
+    fn is_welcome(&self, key: SessionKey) -> bool {
+        let allowed =
+            self.hub.get(key).is_some_and(|session| self.may_use(&session.name, &session.origin).is_ok());
+        allowed && (self.config.rules.anonymous || !self.is_guest(key))
+    }
+
+    /// Ends a session at once, and tells its connection why. Over datagrams it learns that it is gone when it asks.
+    fn turn_out(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.hub.get(key) else { return };
+        log::debug!("{}: {} is not allowed any more", session.origin.from, session.name);
+        if let Path::Stream(Some(conn)) = session.path
+            && self.conns.get(&conn).is_some_and(|state| !state.closing)
+        {
+            self.break_stream(conn, Refusal::NameNotAllowed.text());
+        }
+        self.end_session(now, key);
+    }
+}

@@ -1,0 +1,249 @@
+//! What a person's lines mean: messages to the room they are in, and what begins with a `/`.
+//!
+//! The room a person talks in is the last of their session's rooms: it is the one they joined last, or came back to.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use super::naming::shown;
+use crate::error::Refusal;
+use crate::escape::{escape, escape_short};
+use crate::hub::SessionKey;
+use crate::hub::name::{FoldKey, Name, RoomName};
+use crate::server::Server;
+use crate::service::ConnId;
+use crate::wire::split_word;
+
+/// What there is to do.
+const HELP: [&str; 5] = [
+    "each line is a message to everybody in the room; //text says /text",
+    "/me waves says *waves*; /pm NAME text says it to one alone",
+    "/list says who is here; /nick NEW takes another name",
+    "/join #room goes to another room; /leave comes back",
+    "/quit says goodbye",
+];
+
+const NO_ROOM: &str = "you are in no room; /join #room";
+
+/// Most bytes of names in a list.
+const LIST_MAX: usize = 2_400;
+
+/// Most characters that are shown of a command that there is not.
+const SHOWN: usize = 40;
+
+/// A line, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command<'a> {
+    /// Nothing but white space.
+    Nothing,
+    /// A message to the room.
+    Say(Cow<'a, [u8]>),
+    Private {
+        to: &'a [u8],
+        text: &'a [u8],
+    },
+    Nick(&'a [u8]),
+    /// Of this room, or of the present one.
+    List(Option<&'a [u8]>),
+    Join(&'a [u8]),
+    Leave,
+    Help,
+    Quit,
+    /// Something is missing; how it is written.
+    Incomplete(&'static str),
+    Unknown(&'a [u8]),
+}
+
+impl<'a> Command<'a> {
+    pub(super) fn parse(line: &'a [u8]) -> Self {
+        match line {
+            blank if blank.trim_ascii().is_empty() => Self::Nothing,
+            [b'/', b'/', ..] => Self::Say(Cow::Borrowed(line.get(1..).unwrap_or_default())),
+            [b'/', command @ ..] => {
+                let (word, rest) = split_word(command);
+                Self::parse_command(word.trim_ascii_end(), rest.unwrap_or_default().trim_ascii())
+            }
+            text => Self::Say(Cow::Borrowed(text)),
+        }
+    }
+
+    fn parse_command(word: &'a [u8], args: &'a [u8]) -> Self {
+        match (word, args) {
+            (b"me", []) => Self::Incomplete("/me waves"),
+            (b"me", text) => Self::Say(Cow::Owned([b"*", text, b"*"].concat())),
+            (b"pm", args) => match split_word(args) {
+                (to, Some(text)) if !text.trim_ascii().is_empty() => {
+                    Self::Private { to, text: text.trim_ascii_start() }
+                }
+                _ => Self::Incomplete("/pm NAME text"),
+            },
+            (b"nick", []) => Self::Incomplete("/nick NEW"),
+            (b"nick", name) => Self::Nick(name),
+            (b"list", []) => Self::List(None),
+            (b"list", room) => Self::List(Some(room)),
+            (b"join", []) => Self::Incomplete("/join #room"),
+            (b"join", room) => Self::Join(room),
+            (b"leave", _) => Self::Leave,
+            (b"help", _) => Self::Help,
+            (b"quit", _) => Self::Quit,
+            (word, _) => Self::Unknown(word),
+        }
+    }
+}
+
+/// What to answer with, if with anything.
+type Answer = Result<Option<String>, Refusal>;
+
+impl Server {
+    /// Does what a line of a person with a name asks for.
+    pub(super) fn obey(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &[u8]) {
+        let answer = match Command::parse(line) {
+            Command::Nothing => Ok(None),
+            Command::Say(body) => self.say_in_room(key, &body),
+            Command::Private { to, text } => self.say_to(key, to, text),
+            Command::Nick(name) => self.rename(now, key, name),
+            Command::List(room) => self.list_people(key, room),
+            Command::Join(room) => self.join_room(key, room),
+            Command::Leave => self.leave_room(key),
+            Command::Help => return self.help(now, conn),
+            Command::Quit => return self.quit(now, conn, key),
+            Command::Incomplete(usage) => Ok(Some(format!("write {usage}"))),
+            Command::Unknown(word) => {
+                Ok(Some(format!("no such command: /{}; /help lists them", escape_short(word, SHOWN))))
+            }
+        };
+        match answer {
+            Ok(Some(text)) => self.tell(now, conn, &text),
+            Ok(None) => {}
+            Err(refusal) => self.tell(now, conn, refusal.text()),
+        }
+    }
+
+    pub(super) fn help(&mut self, now: Instant, conn: ConnId) {
+        for text in HELP {
+            self.tell(now, conn, text);
+        }
+    }
+
+    /// What others said before still comes; the name is free at once, and the connection closed with the session.
+    fn quit(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
+        self.catch_up(now, conn);
+        self.end_session(now, key);
+    }
+
+    /// Whether a line is a message that a member of its room has no room for, so that its sender waits.
+    pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &[u8]) -> bool {
+        let Some(key) = self.conns.get(&conn).and_then(|state| state.session) else { return false };
+        let (Command::Say(body), Some(room)) = (Command::parse(line), self.room_of(key)) else {
+            return false;
+        };
+        self.hold(conn, key, room.as_str().as_bytes(), body.len())
+    }
+
+    /// The room that a person talks in.
+    pub(super) fn room_of(&self, key: SessionKey) -> Option<RoomName> {
+        let room = self.hub.get(key)?.rooms.last()?;
+        self.hub.room_name(room).cloned()
+    }
+
+    fn say_in_room(&mut self, key: SessionKey, body: &[u8]) -> Answer {
+        let Some(room) = self.room_of(key) else { return Ok(Some(NO_ROOM.to_owned())) };
+        self.hub.send(key, room.as_str().as_bytes(), body).map(|()| None)
+    }
+
+    fn say_to(&mut self, key: SessionKey, to: &[u8], text: &[u8]) -> Answer {
+        if to.first() == Some(&b'#') {
+            return Err(Refusal::NoSuchClient);
+        }
+        self.hub.send(key, to, text).map(|()| None)
+    }
+
+    fn rename(&mut self, now: Instant, key: SessionKey, name: &[u8]) -> Answer {
+        let name = match Name::nearest(name) {
+            Ok(name) => name,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        let session = self.hub.get(key).ok_or(Refusal::RegisterFirst)?;
+        let (old, origin) = (session.name.clone(), session.origin);
+        self.admit(now, &name, &origin)?;
+        self.hub.rename(key, name.clone())?;
+        log::debug!("{}: {old} is {name} now", origin.from);
+        self.guests.forget(key, &old);
+        Ok(Some(format!("you are {}", shown(name.as_str()))))
+    }
+
+    fn list_people(&self, key: SessionKey, room: Option<&[u8]>) -> Answer {
+        let room = match room {
+            Some(room) => Some(self.joined_room(key, room).ok_or(Refusal::NoSuchRoom)?),
+            None => self.room_of(key),
+        };
+        let Some(room) = room else { return Ok(Some(NO_ROOM.to_owned())) };
+        let names = self.hub.list(Some(room.as_str().as_bytes()), LIST_MAX)?;
+        Ok(Some(format!("in {}: {}", shown(room.as_str()), escape(&names))))
+    }
+
+    /// The room of that name, if the person is in it.
+    fn joined_room(&self, key: SessionKey, room: &[u8]) -> Option<RoomName> {
+        let fold = FoldKey::of(room)?;
+        let joined = &self.hub.get(key)?.rooms;
+        if joined.contains(&fold) { self.hub.room_name(&fold).cloned() } else { None }
+    }
+
+    fn join_room(&mut self, key: SessionKey, room: &[u8]) -> Answer {
+        self.hub.join(key, room)?;
+        let fold = FoldKey::of(room);
+        let session = self.hub.get_mut(key).ok_or(Refusal::RegisterFirst)?;
+        // Who was in it already talks there again.
+        if let Some(at) = session.rooms.iter().position(|joined| Some(joined) == fold.as_ref()) {
+            let room = session.rooms.remove(at);
+            session.rooms.push(room);
+        }
+        let back = if session.rooms.len() > 1 { "; /leave goes back" } else { "" };
+        Ok(self.room_of(key).map(|room| format!("you are in {}{back}", shown(room.as_str()))))
+    }
+
+    fn leave_room(&mut self, key: SessionKey) -> Answer {
+        if let Some(room) = self.room_of(key) {
+            self.hub.leave(key, room.as_str().as_bytes())?;
+        }
+        Ok(Some(match self.room_of(key) {
+            Some(room) => format!("you are in {}", shown(room.as_str())),
+            None => NO_ROOM.to_owned(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_message_unless_it_begins_with_a_slash() {
+        let say = |text: &'static str| Command::Say(Cow::Borrowed(text.as_bytes()));
+        for (line, command) in [
+            ("", Command::Nothing),
+            (" \t", Command::Nothing),
+            (" hi  there ", say(" hi  there ")),
+            ("//quit", say("/quit")),
+            (" /quit", say(" /quit")),
+            ("/me waves ", say("*waves*")),
+            ("/me", Command::Incomplete("/me waves")),
+            ("/pm bob  hi there", Command::Private { to: b"bob", text: b"hi there" }),
+            ("/pm bob ", Command::Incomplete("/pm NAME text")),
+            ("/pm", Command::Incomplete("/pm NAME text")),
+            ("/nick Guard #1", Command::Nick(b"Guard #1")),
+            ("/list", Command::List(None)),
+            ("/list #dev", Command::List(Some(b"#dev"))),
+            ("/join #dev", Command::Join(b"#dev")),
+            ("/join ", Command::Incomplete("/join #room")),
+            ("/leave", Command::Leave),
+            ("/help me", Command::Help),
+            ("/quit ", Command::Quit),
+            ("/quit\t", Command::Quit),
+            ("/quite", Command::Unknown(b"quite")),
+            ("/", Command::Unknown(b"")),
+        ] {
+            assert_eq!(Command::parse(line.as_bytes()), command, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! How a person gets a name: by being asked, or from where they are.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::commands::Command;
+use crate::error::Refusal;
+use crate::escape::escape;
+use crate::hub::name::Name;
+use crate::hub::{Form, Opening, Path, SessionKey};
+use crate::server::Server;
+use crate::service::{ConnId, Remote};
+use crate::wire::MAX_LINE;
+
+/// What everybody is greeted with, in one piece with the question behind it.
+const WELCOME: &str = "Welcome to sayagain! ";
+
+/// The question. Programs look for the word `name`.
+const QUESTION: &str = "Enter your name: ";
+
+impl Server {
+    pub(super) fn welcome(&mut self, conn: ConnId) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.answers.extend_from_slice(WELCOME.as_bytes());
+        }
+        self.ask_name(conn);
+    }
+
+    fn ask_name(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if let Some(lines) = &mut state.lines {
+            lines.ask(QUESTION, &mut state.answers);
+        }
+    }
+
+    /// A line of somebody who has no name yet.
+    pub(super) fn take_name(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
+        match Command::parse(line) {
+            Command::Quit => return self.part(conn),
+            Command::Help => self.help(now, conn),
+            _ => match self.name_person(now, conn, line) {
+                Ok(named) => return self.tell(now, conn, &named),
+                Err(why) => self.tell(now, conn, &why),
+            },
+        }
+        self.ask_name(conn);
+    }
+
+    /// Opens a session under the name that is nearest to a line. Returns what to say of it, or why there is none.
+    fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
+        let name = Name::nearest(line).map_err(|error| error.to_string())?;
+        let key = self.open_person(now, conn, name).map_err(|refusal| refusal.text().to_owned())?;
+        let name =
+            self.hub.get(key).map(|session| shown(session.name.as_str()).into_owned()).unwrap_or_default();
+        let place = self.room_of(key).map(|room| format!(" in {}", shown(room.as_str()))).unwrap_or_default();
+        Ok(format!("you are {name}{place}; /help lists what else you can do"))
+    }
+
+    /// Opens a session without a question: under the address, or as `guest-N` where that is no name or cannot be had.
+    pub(super) fn admit_unasked(&mut self, now: Instant, conn: ConnId) {
+        let address = self.conns.get(&conn).and_then(|state| name_of(&state.origin.from));
+        let named = address.map(|name| self.open_person(now, conn, name));
+        if matches!(named, Some(Ok(_))) {
+            return;
+        }
+        if let Err(refusal) = self.open_numbered(|server, name| server.open_person(now, conn, name)) {
+            self.break_stream(conn, refusal.text());
+        }
+    }
+
+    fn open_person(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
+        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
+            return Err(Refusal::RegisterFirst);
+        };
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        self.admit(now, &name, &origin)?;
+        log::debug!("{}: {name} begins, at a door for people", origin.from);
+        let (token, rate) = (self.secrets.token(), self.rate_of(origin.door));
+        let path = Path::Stream(Some(conn));
+        let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
+        let key = self.hub.open(opening)?;
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.session = Some(key);
+            if let Some(lines) = &mut state.lines {
+                lines.lines.set_limit(MAX_LINE);
+            }
+        }
+        self.bring_home(conn, key);
+        Ok(key)
+    }
+
+    /// Takes a person to the room of their door.
+    fn bring_home(&mut self, conn: ConnId, key: SessionKey) {
+        let Some((room, echo)) = self.line_door(conn).map(|door| (door.room.clone(), door.echo)) else {
+            return;
+        };
+        if let Some(session) = self.hub.get_mut(key) {
+            session.home = Some(room.fold());
+            session.echo = echo;
+        }
+        if let Err(refusal) = self.hub.join(key, room.as_str().as_bytes()) {
+            log::warn!("nobody can be in {room}, a door's room: {refusal}");
+        }
+    }
+}
+
+/// A name as it is shown.
+pub(super) fn shown(name: &str) -> Cow<'_, str> {
+    escape(name.as_bytes())
+}
+
+/// The name of who comes from there; `None` where there is no address, or one that is too long for a name.
+fn name_of(from: &Remote) -> Option<Name> {
+    let Remote::Ip(addr) = from else { return None };
+    let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+    Name::parse(plain.to_string().as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_name_if_it_is_short_enough() {
+        let name = |addr: &str| name_of(&Remote::Ip(addr.parse().unwrap())).map(|name| name.to_string());
+        assert_eq!(name("127.0.0.1:52344").as_deref(), Some("127.0.0.1:52344"));
+        assert_eq!(name("[::1]:52344").as_deref(), Some("[::1]:52344"));
+        assert_eq!(name("[::ffff:192.0.2.7]:1").as_deref(), Some("192.0.2.7:1"));
+        assert_eq!(name("[2001:db8:1111:2222:3333:4444:5555:6666]:52344"), None);
+        assert_eq!(name_of(&Remote::Unix { uid: 0, gid: 0 }), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! How much a peer may say: a token bucket for each stream connection, and for each session on datagrams.
+//!
+//! Whatever comes costs: requests, refused ones, pings, verbs that nobody knows. Who has emptied its bucket on a stream
+//! is not read for a while, and what was read already waits in the connection's backlog. Datagrams cannot be stopped:
+//! they are refused (429), or where nobody waits for an answer looked at in vain.
+
+use std::time::{Duration, Instant};
+
+use super::Server;
+use super::stream::Held;
+use crate::error::Refusal;
+use crate::hub::rate::Rate;
+use crate::hub::{Path, SessionKey};
+use crate::service::{ConnId, DoorId, Peer};
+use crate::wire::{Frame, Verb, prefix_of};
+
+impl Server {
+    /// How much each peer at a door may say.
+    pub(super) fn rate_of(&self, door: DoorId) -> Rate {
+        self.door(door).map_or(Rate::UNLIMITED, |door| door.rate)
+    }
+}
+
+/// Streams.
+impl Server {
+    /// Takes the tokens for one frame, or line, of so many bytes that a stream connection has said. When the bucket is
+    /// empty after it, nothing more is executed or read until there is a token again.
+    pub(super) fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.bucket.take(now, bytes);
+        // How much comes next is not known, but it is a message, and not an empty one.
+        if let Some(at) = state.bucket.conforms_at(now, 1) {
+            state.held = Some(Held::Until(at));
+        }
+    }
+
+    /// Takes the tokens for a frame that was executed.
+    pub(super) fn charge_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
+        if !is_free(frame) {
+            self.charge(now, conn, frame.encoded_len());
+        }
+    }
+
+    /// Whether the bucket holds the tokens for the next frame; if not, the connection waits until it does.
+    pub(super) fn affords(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> bool {
+        is_free(frame) || self.affords_bytes(now, conn, frame.encoded_len())
+    }
+
+    /// The same for so many bytes of a frame, or a line.
+    pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
+        let Some(state) = self.conns.get_mut(&conn) else { return true };
+        match state.bucket.conforms_at(now, bytes) {
+            Some(at) => {
+                state.held = Some(Held::Until(at));
+                false
+            }
+            None => true,
+        }
+    }
+}
+
+/// Sessions on datagrams.
+impl Server {
+    /// Takes the tokens for a frame, if it came in a datagram. REG costs nothing: without it nothing else goes on.
+    pub(super) fn charge_datagram(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'_>,
+    ) -> Result<(), Refusal> {
+        if frame.verb == Verb::Reg {
+            return Ok(());
+        }
+        self.take_for_datagram(now, key, frame.encoded_len()).map_err(Refusal::slow_down)
+    }
+
+    fn take_for_datagram(&mut self, now: Instant, key: SessionKey, bytes: usize) -> Result<(), Duration> {
+        match self.hub.get_mut(key) {
+            Some(session) if matches!(session.path, Path::Datagram(_)) => {
+                session.bucket.take_conforming(now, bytes)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long until there are tokens for this frame.
+    pub(super) fn wait_of(&self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Duration {
+        self.hub.get(key).map_or(Duration::ZERO, |session| session.bucket.wait(now, frame.encoded_len()))
+    }
+
+    /// A datagram that cannot be read costs the session that it is of, too: the one of its token, if it comes from that
+    /// one's address, or the bare one of its address.
+    pub(super) fn charge_malformed(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        let key = match prefix_of(bytes) {
+            Some(token) => self.by_token.get(&token),
+            None => self.bare.get(&peer),
+        };
+        let is_theirs = |key: &&SessionKey| {
+            self.hub
+                .get(**key)
+                .is_some_and(|session| matches!(session.path, Path::Datagram(path) if path.peer == peer))
+        };
+        if let Some(key) = key.filter(is_theirs).copied() {
+            // Without a token there is nothing to take, and nobody to tell.
+            let _ = self.take_for_datagram(now, key, bytes.len());
+        }
+    }
+}
+
+/// An acknowledgement is an answer to what we have sent, and costs nothing.
+fn is_free(frame: &Frame<'_>) -> bool {
+    frame.verb == Verb::Ack && frame.id.is_none()
+}

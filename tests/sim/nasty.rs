@@ -1,0 +1,312 @@
+//! Names and messages of bytes that are no good, through doors for people and into the log: whatever they hold, what is
+//! shown is lines of plain text, each from whom it says.
+
+use std::cell::RefCell;
+use std::sync::Once;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use sayagain::service::Remote;
+
+use crate::desk::{Conn, Desk, local};
+use crate::lines::{ASKS, ASKS_NOT, config};
+
+thread_local! {
+    /// What the server has logged in this thread, while a test collects it.
+    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+struct Collector;
+
+impl Log for Collector {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        LOGGED.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        LOGGED.with_borrow_mut(|logged| {
+            if let Some(logged) = logged {
+                logged.push(record.args().to_string());
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+fn collect_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Collector).unwrap();
+        log::set_max_level(LevelFilter::Trace);
+    });
+    LOGGED.set(Some(Vec::new()));
+}
+
+fn take_log() -> Vec<String> {
+    LOGGED.with_borrow_mut(|logged| logged.as_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// What a terminal, or a reader of lines, would do something with but show it.
+fn is_dangerous(c: char) -> bool {
+    matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Bytes with much of what could do harm.
+fn nasty(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    const PIECES: [&str; 36] = [
+        "\x1b[2J",
+        "\x1b[1A\x1b[2K",
+        "\x1b]0;title\x07",
+        "\u{9b}31m",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{2069}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{85}",
+        "\u{feff}",
+        "\u{e0041}",
+        "\r",
+        "\r* ",
+        "\0",
+        "\x08\x08",
+        "\x7f",
+        "\t",
+        "\\",
+        r"\x1b",
+        "\\u{",
+        "* goodbye",
+        "Watcher> ",
+        "[private] ",
+        "#lobby",
+        "> ",
+        "<\u{338}",
+        "\u{ad}",
+        "\u{200b}",
+        "a",
+        "hello ",
+        "山",
+        "é",
+        "👩\u{200d}🚀",
+        "Zoe\u{308}",
+        "ﬀ",
+    ];
+    let mut bytes = Vec::new();
+    for _ in 0..rng.random_range(1..6) {
+        match rng.random_range(0..5) {
+            0 => bytes.push(rng.random()),
+            1 => bytes.extend(rng.random::<char>().to_string().bytes()),
+            _ => bytes.extend(PIECES.choose(rng).unwrap().bytes()),
+        }
+    }
+    bytes
+}
+
+/// Nasty bytes that are one line, and a message, at a door for people: without its ends, telnet and commands.
+fn nasty_line(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut line = nasty(rng);
+    line.retain(|byte| !matches!(byte, b'\n' | 0xff));
+    let mut after_cr = false;
+    line.retain(|byte| {
+        let ends = after_cr && *byte == 0;
+        after_cr = *byte == b'\r' || ends;
+        !ends
+    });
+    if line.first() == Some(&b'/') || line.trim_ascii().is_empty() {
+        line.insert(0, b'x');
+    }
+    line
+}
+
+/// People in the lobby, one of whom does harm.
+struct Room {
+    desk: Desk,
+    watchers: [Conn; 2],
+    frida: Conn,
+    eve: Option<(Conn, String)>,
+    opened: u16,
+    named: u64,
+    refused: u64,
+    messages: u64,
+    logged: u64,
+}
+
+impl Room {
+    fn new() -> Self {
+        let mut desk = Desk::new(config());
+        let watchers = [ASKS, ASKS_NOT].map(|door| desk.connect_at(door, Remote::Ip(local(9))));
+        desk.say(watchers[0], "Watcher\n");
+        desk.say(watchers[1], "/nick Watcher2\n/join #other\n");
+        let frida = desk.connect_as("REG 0006 fridaJON 0007 #lobbyJON 0007 #other");
+        Self { desk, watchers, frida, eve: None, opened: 0, named: 0, refused: 0, messages: 0, logged: 0 }
+    }
+
+    /// What was shown, and logged, since this was last asked: checked to be plain text.
+    fn shown(&mut self, seed: u64) -> Vec<Vec<String>> {
+        for line in take_log() {
+            self.logged += 1;
+            assert!(!line.contains(is_dangerous), "seed {seed}: logged {line:?}");
+        }
+        let eve = self.eve.iter().map(|(conn, _)| *conn);
+        let all: Vec<Conn> = self.watchers.iter().copied().chain(eve).collect();
+        all.into_iter().map(|conn| lines(seed, self.desk.written_to(conn))).collect()
+    }
+
+    /// Somebody who wants a name. Most get one.
+    fn knock(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
+        if let Some((conn, _)) = self.eve.take() {
+            self.desk.hang_up(conn);
+        }
+        self.opened = self.opened.wrapping_add(1);
+        let conn = self.desk.connect_at(ASKS, Remote::Ip(local(self.opened)));
+        self.desk.written_to(conn);
+        self.desk.put(conn, [nasty_line(rng), b"\n".to_vec()].concat());
+        let answer = String::from_utf8(self.desk.written_to(conn)).unwrap();
+        match named(&answer) {
+            Some(name) => {
+                self.named += 1;
+                self.eve = Some((conn, name));
+            }
+            None => {
+                self.refused += 1;
+                assert!(
+                    answer.starts_with("* ") && answer.ends_with("\nEnter your name: "),
+                    "seed {seed}: {answer:?}"
+                );
+                assert!(!answer.replace('\n', "").contains(is_dangerous), "seed {seed}: {answer:?}");
+                self.desk.hang_up(conn);
+            }
+        }
+    }
+
+    /// A message to the lobby, and one that is no message to it.
+    fn speak(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
+        let Some((eve, name)) = self.eve.clone() else { return self.knock(rng, seed) };
+        let line = nasty_line(rng);
+        let private = rng.random_ratio(1, 4);
+        let said = if private { [b"/pm Watcher2 x", &line[..]].concat() } else { line };
+        self.desk.put(eve, [&said[..], b"\n"].concat());
+        let shown = self.shown(seed);
+        self.messages += 1;
+        let from = format!("{name}> ");
+        let expected = if private {
+            [vec![], vec![format!("[private] {from}")], vec!["[private to Watcher2] ".to_owned()]]
+        } else {
+            [vec![from.clone()], vec![from.clone()], vec![from]]
+        };
+        for (lines, beginnings) in shown.iter().zip(expected) {
+            let fits = lines.len() == beginnings.len()
+                && lines
+                    .iter()
+                    .zip(&beginnings)
+                    .all(|(line, beginning)| line.starts_with(beginning.as_str()));
+            assert!(fits, "seed {seed}: {said:?} was shown as {lines:?}");
+        }
+    }
+
+    /// Anything at all: commands, telnet, several lines. The true sender stands before each message.
+    fn rave(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
+        let Some((eve, mut name)) = self.eve.clone() else { return self.knock(rng, seed) };
+        const WORDS: [&[u8]; 11] = [
+            b"/nick ",
+            b"/me ",
+            b"/pm Watcher ",
+            b"/join #",
+            b"/leave",
+            b"/list",
+            b"/",
+            b"//",
+            b"/help",
+            b"\xff",
+            b"",
+        ];
+        for _ in 0..3 {
+            let line = [WORDS.choose(rng).unwrap(), &nasty_line(rng)[..], b"\n"].concat();
+            self.desk.put(eve, &line);
+            let shown = self.shown(seed);
+            let answers = shown.last().unwrap();
+            let room = |line: &str| {
+                line.strip_prefix(name.as_str()).is_some_and(|rest| {
+                    rest.starts_with("> ") || rest.starts_with('#') && rest.contains("> ")
+                })
+            };
+            let is_true = |line: &String| room(line.strip_prefix("[private] ").unwrap_or(line));
+            assert!(
+                shown[..2].concat().iter().all(is_true),
+                "seed {seed}: {line:?} of {name} was shown as {shown:?}"
+            );
+            if let Some(new) = answers.iter().find_map(|answer| named(answer)) {
+                name = new;
+            }
+        }
+        // Who knows in which room, and where in a telnet command, this one is now.
+        self.knock(rng, seed);
+    }
+
+    /// A message in a frame, with line feeds and all.
+    fn send(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
+        let target = *["#lobby", "#other", "Watcher2"].choose(rng).unwrap();
+        let beginning = match target {
+            "#lobby" => "frida> ",
+            "#other" => "frida#other> ",
+            _ => "[private] frida> ",
+        };
+        let body = [nasty(rng), b"\n".to_vec(), nasty(rng)].concat();
+        let payload = [b" ", target.as_bytes(), b" ", &body].concat();
+        self.desk.put(self.frida, [format!("SND {:04}", payload.len()).as_bytes(), &payload].concat());
+        let shown = self.shown(seed);
+        assert_eq!(shown[1].len(), 1, "seed {seed}: {body:?} was shown as {shown:?}");
+        assert!(shown[1][0].starts_with(beginning), "seed {seed}: {shown:?}");
+        self.desk.written_to(self.frida);
+    }
+}
+
+/// The name that somebody was given.
+fn named(answer: &str) -> Option<String> {
+    let rest = answer.strip_prefix("* you are ").filter(|rest| !rest.starts_with("in "))?;
+    Some(rest.split(['\n', ' ']).next().unwrap().to_owned())
+}
+
+/// What was written to somebody: whole lines of plain text.
+fn lines(seed: u64, bytes: Vec<u8>) -> Vec<String> {
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "seed {seed}: {text:?}");
+    let lines: Vec<String> = text.split_terminator('\n').map(str::to_owned).collect();
+    assert!(lines.iter().all(|line| !line.contains(is_dangerous)), "seed {seed}: {lines:?}");
+    lines
+}
+
+/// So many names and messages, drawn from `seed` on.
+fn harm(seed: u64, count: u64) {
+    collect_log();
+    let mut room = Room::new();
+    room.shown(seed);
+    for seed in seed..seed + count {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        match rng.random_range(0..8) {
+            0 => room.knock(&mut rng, seed),
+            1 => room.rave(&mut rng, seed),
+            2 => room.send(&mut rng, seed),
+            _ => room.speak(&mut rng, seed),
+        }
+    }
+    LOGGED.set(None);
+    let counts = [room.named, room.refused, room.messages, room.logged];
+    assert!(counts.iter().all(|n| *n > count / 100), "too little of some of it has happened: {counts:?}");
+}
+
+#[test]
+fn whatever_is_typed_is_shown_and_logged_as_plain_lines_from_whom_they_are() {
+    harm(1, 20_000);
+}
+
+#[test]
+#[ignore = "takes about ten seconds: cargo test --test sim a_million_names_and_messages -- --ignored"]
+fn a_million_names_and_messages_hold_no_raw_control_byte() {
+    harm(1_000_000, 1_000_000);
+}
