@@ -73,6 +73,52 @@ fn register_timeout_and_frame_timeout_cut_off_who_takes_longer() {
 }
 
 #[test]
+fn max_connections_is_how_many_there_may_be_at_once() {
+    let program = Program::local(&["--max-connections", "2", "--max-per-host", "1"]);
+    let (ada, mut bob) = (program.register("ada"), program.register("bob"));
+    assert_eq!(program.connect().rest(), "ERR 0013 Server full!BYE 0000");
+    program.wait_for_log("refused a connection from 127.0.0.1:");
+    bob.send("PNG 0000");
+    bob.expect("ACK 0000");
+    drop(ada);
+    eventually("there is room again", || !is_full(&program));
+    drop(bob);
+    assert!(program.end().contains("refused connections "));
+}
+
+/// Whether a newcomer is told that there is no room.
+fn is_full(program: &Program) -> bool {
+    let mut conn = program.connect();
+    conn.send("BYE 0000");
+    conn.rest().contains("Server full!")
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_bounds_the_connections_where_nothing_else_is_said() {
+    let command = |options: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"ulimit -S -n 64 && ulimit -H -n 256 && exec "$0" "$@""#]);
+        command.args([env!("CARGO_BIN_EXE_server"), "--host", "127.0.0.1:0"]).args(options);
+        command
+    };
+    let usual = Program::spawn(command(&[]), Stdio::piped(), 2);
+    let mut conns: Vec<_> = (0..224).map(|_| usual.connect()).collect();
+    let last = conns.last_mut().unwrap();
+    last.send("PNG 0000");
+    last.expect("ACK 0000");
+    assert_eq!(usual.connect().rest(), "ERR 0013 Server full!BYE 0000");
+    drop(conns);
+    usual.end();
+    let mut greedy = command(&["--max-connections", "1000"]);
+    let greedy = AnyProgram::spawn(greedy.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let warning = "--max-connections 1000: the limit of open files is 256 (ulimit -n), enough for 224";
+    eventually("it listens", || greedy.out().contains("listening on udp://"));
+    assert!(greedy.err().contains(warning), "{}", greedy.err());
+    greedy.signal("TERM");
+    assert_eq!(greedy.wait().code, 0);
+}
+
+#[test]
 fn max_message_is_the_longest_payload_that_is_read() {
     let program = Program::local(&["--max-message", "100"]);
     let mut conn = program.connect();
@@ -186,7 +232,7 @@ fn what_is_simulated_is_logged_at_the_start() {
         command.args(["--host", "127.0.0.1:0", "--seed", "3"]).args(&options);
         let program = AnyProgram::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         eventually("it says what it simulates", || program.err().contains(line));
-        let warns = "over TCP nothing is simulated but loss";
+        let warns = "over streams nothing is simulated but loss";
         let more_than_loss = options.contains(&"--profile");
         eventually("it listens", || program.out().contains("listening on udp://"));
         program.signal("TERM");

@@ -91,7 +91,7 @@ pub fn refuse(error: &clap::Error) -> u8 {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
     } else {
-        let _ = writeln!(std::io::stderr(), "{}; try --help", one_line(&error.to_string()));
+        let _ = writeln!(std::io::stderr(), "{}; try --help", shown(&one_line(&error.to_string())));
     }
     exit::USAGE
 }
@@ -102,6 +102,12 @@ fn one_line(text: &str) -> String {
         text.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let lines = paragraphs.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.collect::<Vec<_>>().join("; ")
+}
+
+/// The line with everything escaped in it that clap repeats as it was typed; what is escaped already stays so.
+fn shown(line: &str) -> String {
+    let parts: Vec<_> = line.split('\\').map(|part| crate::escape::escape(part.as_bytes())).collect();
+    parts.join("\\")
 }
 
 /// Starts logging to standard error, time-stamped in UTC: from `base` on, with each `verbose` more, and when `quiet`
@@ -151,6 +157,14 @@ mod tests {
                     Usage: client send <TARGET> <TEXT>...\n\nFor more information, try '--help'.\n";
         let line = "error: the following required arguments were not provided: <TARGET> <TEXT>...";
         assert_eq!(one_line(text), line);
+    }
+
+    #[test]
+    fn what_was_typed_is_repeated_without_its_controls_and_never_escaped_twice() {
+        assert_eq!(
+            shown("invalid value '\u{1b}[2J': `\\x1b[2J` is no URL"),
+            r"invalid value '\x1b[2J': `\x1b[2J` is no URL"
+        );
     }
 
     #[test]

@@ -105,19 +105,19 @@ fn unix(text: &str) -> Option<Remote> {
 pub(super) fn load(path: &Path) -> Result<Rules, String> {
     let shown = path.display().to_string();
     let shown = escape(shown.as_bytes());
-    let text = read(path).map_err(|error| format!("cannot read the rules in {shown}: {error}"))?;
-    text.parse().map_err(|error| format!("{shown}: {error}"))
+    let bytes = read(path).map_err(|error| format!("cannot read the rules in {shown}: {error}"))?;
+    Rules::parse(&bytes).map_err(|error| format!("{shown}: {error}"))
 }
 
 /// Reads what is not longer than a file of rules may be; what is longer is refused by its parser.
-fn read(path: &Path) -> io::Result<String> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe might keep a server from starting, and from ending, for as long as it likes.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_RULES_FILE as u64 + 1).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_RULES_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads a file of rules for a server with doors of these names.

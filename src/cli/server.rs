@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use ipnet::IpNet;
 use log::LevelFilter;
 use rand::rngs::SysRng;
@@ -17,15 +17,20 @@ use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use super::link::LinkArgs;
-use super::{DEFAULT_HOST, HostPort, TOTALS, exit, rules};
+use super::{TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Bound, Ended, Engine, Listen, ListenError, Signals, open_files};
+use crate::net::{self, Doors, Ended, Engine, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
+
+mod doors;
+
+use doors::DoorArgs;
+pub use doors::Listening;
 
 /// The bounds of `--max-datagram`: what every IPv4 host can take, and what fits into an IPv4 datagram, in bytes.
 const MAX_DATAGRAM: (usize, usize) = (576, 65_507);
@@ -42,21 +47,20 @@ Exit codes:
     2  the command line makes no sense
   130  asked to end twice";
 
+fn after_help() -> String {
+    format!("{}\n\n{AFTER_HELP}", doors::HELP)
+}
+
 /// The options as they are typed.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "server", version, about = "Serves one chat over TCP and over lossy UDP", after_help = AFTER_HELP)]
+#[command(name = "server", version, about = "Serves one chat over TCP, over lossy UDP, over UNIX sockets, and to people with netcat", after_help = after_help())]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// What to serve over: tcp, udp or both
-    #[arg(long, value_enum, ignore_case = true, hide_possible_values = true, default_value_t = Mode::Both)]
-    mode: Mode,
-
-    /// Where to listen: every address of the host, for TCP and UDP on one port; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST)]
-    host: HostPort,
+    #[command(flatten)]
+    doors: DoorArgs,
 
     /// Share of what comes in that is accepted, 0 to 1: of datagrams, and over TCP of tagged requests
     #[arg(long, value_name = "P", default_value = "1", allow_hyphen_values = true)]
@@ -157,17 +161,6 @@ enum Command {
     Rules(rules::Args),
 }
 
-/// What a server is reached over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Streams.
-    Tcp,
-    /// Datagrams.
-    Udp,
-    /// Both, on one port.
-    Both,
-}
-
 /// A list of networks, separated by commas; an address is a network of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Networks(Vec<IpNet>);
@@ -192,7 +185,7 @@ fn network(word: &str) -> Result<IpNet, String> {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where to listen.
-    pub listen: Listen,
+    pub listen: Listening,
     /// How to serve.
     pub config: ServerConfig,
     /// The file that the rules came from, to be read again.
@@ -242,12 +235,7 @@ impl Args {
             push_timeouts,
             ..HubConfig::default()
         };
-        let listen = Listen {
-            host: self.host.host,
-            port: self.host.port,
-            tcp: self.mode != Mode::Udp,
-            udp: self.mode != Mode::Tcp,
-        };
+        let listen = self.doors.resolve().map_err(usage)?;
         let read = |path: &PathBuf| rules::load_for(path, &doors_of(&listen)).map_err(usage);
         let rules = self.rules.as_ref().map(read).transpose()?.unwrap_or_default();
         let usual = ServerConfig::default();
@@ -286,9 +274,14 @@ impl Args {
 }
 
 /// What access rules call the doors of a server.
-fn doors_of(listen: &Listen) -> Vec<String> {
-    let doors = [(listen.tcp, "tcp"), (listen.udp, "udp")];
-    doors.into_iter().filter(|(is_open, _)| *is_open).map(|(_, name)| name.to_owned()).collect()
+fn doors_of(listen: &Listening) -> Vec<String> {
+    let pair = listen.pair.as_ref().into_iter();
+    let pair = pair.flat_map(|pair| [(pair.tcp, "tcp"), (pair.udp, "udp")]);
+    let short = pair.filter(|(is_open, _)| *is_open).map(|(_, name)| name.to_owned());
+    let mut names: Vec<String> = short.chain(listen.urls.iter().map(|url| url.door.name.clone())).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn usage(message: String) -> clap::Error {
@@ -329,15 +322,16 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
     let Plan { listen, mut config, rules, max_connections } = plan;
     config.max_connections = room_for_connections(max_connections);
-    let (listens_on_tcp, doors) = (listen.tcp, doors_of(&listen));
+    let door_names = doors_of(&listen);
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
-    let bound = listen.bind()?;
+    let doors = listen.bind()?;
+    config.doors = doors.list();
     let signals = Signals::new()?;
-    announce(&bound);
-    log_losses(&config, listens_on_tcp);
-    let engine = Engine::start(bound, |now| Server::new(now, config, Box::new(secrets)))?;
+    announce(&doors);
+    log_losses(&config, doors.has_streams());
+    let engine = Engine::start(doors, |now| Server::new(now, config, Box::new(secrets)))?;
     let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
-    let reload = |engine: &Engine<Server>| rules::reload(rules.as_deref(), &doors, engine);
+    let reload = |engine: &Engine<Server>| rules::reload(rules.as_deref(), &door_names, engine);
     match net::serve(engine, signals, report, reload) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
         Ended::Interrupted => Ok(exit::INTERRUPTED),
@@ -358,12 +352,10 @@ fn room_for_connections(wanted: Option<NonZeroUsize>) -> usize {
     wanted
 }
 
-/// One line per socket on standard output. Nobody has to be reading it.
-fn announce(bound: &Bound) {
+/// Says on standard output where it listens. Nobody has to be reading it.
+fn announce(doors: &Doors) {
     let mut out = io::stdout().lock();
-    let lines = bound.endpoints().iter().map(|endpoint| format!("listening on {endpoint}\n"));
-    let lines: String = lines.collect();
-    let printed = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    let printed = out.write_all(doors::announcement(doors).as_bytes()).and_then(|()| out.flush());
     if let Err(error) = printed
         && error.kind() != io::ErrorKind::BrokenPipe
     {
@@ -371,11 +363,11 @@ fn announce(bound: &Bound) {
     }
 }
 
-fn log_losses(config: &ServerConfig, listens_on_tcp: bool) {
+fn log_losses(config: &ServerConfig, has_streams: bool) {
     let (link_in, link_out) = (shown(&config.link_in), shown(&config.link_out));
     log::info!("simulated loss: {link_in} in, {link_out} out, seed {}", config.seed);
-    if listens_on_tcp && !(config.link_in.only_loses() && config.link_out.only_loses()) {
-        log::info!("over TCP nothing is simulated but loss, of tagged requests and the answers to them");
+    if has_streams && !(config.link_in.only_loses() && config.link_out.only_loses()) {
+        log::info!("over streams nothing is simulated but loss, of tagged requests and the answers to them");
     }
 }
 
@@ -405,22 +397,12 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let Plan { listen, config, max_connections, .. } = resolve(&[]).unwrap();
+        let Plan { config, max_connections, .. } = resolve(&[]).unwrap();
         assert_eq!(max_connections, None);
-        let expected = Listen { host: "localhost".to_owned(), port: 50_000, tcp: true, udp: true };
-        assert_eq!(listen, expected);
         assert_eq!(
             format!("{config:?}"),
             format!("{:?}", ServerConfig { seed: 77, ..ServerConfig::default() })
         );
-    }
-
-    #[test]
-    fn the_mode_is_read_in_any_letter_case() {
-        for (text, tcp, udp) in [("TCP", true, false), ("udp", false, true), ("Both", true, true)] {
-            let listen = resolve(&["--mode", text]).unwrap().listen;
-            assert_eq!((listen.tcp, listen.udp), (tcp, udp), "{text}");
-        }
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl Bucket {
         Self { messages: Meter::new(rate.messages), bytes: Meter::new(rate.bytes), taken_at: None }
     }
 
+    /// Whether nothing is ever too much.
+    pub const fn is_unlimited(&self) -> bool {
+        self.messages.is_none() && self.bytes.is_none()
+    }
+
     /// How long from `now` until a message of so many bytes conforms; zero if it does.
     pub fn wait(&self, now: Instant, bytes: usize) -> Duration {
         let past = self.past(now);
@@ -190,6 +195,8 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn a_rate_is_messages_bytes_both_or_none() {
@@ -211,6 +218,114 @@ mod tests {
         for text in ["", "5", "0/s", "-1/s", "5/s,6/s", "5/min", "x/s", "4294967296/s", "5/s,", "\x1b/s"] {
             let error = text.parse::<Rate>().unwrap_err();
             assert!(error.starts_with('`') && !error.contains('\x1b'), "{error}");
+        }
+    }
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn bucket(rate: &str) -> Bucket {
+        Bucket::new(rate.parse().unwrap())
+    }
+
+    #[test]
+    fn a_full_bucket_lasts_for_a_second_and_then_gives_one_token_at_a_time() {
+        let (start, mut bucket) = (start(), bucket("3/s"));
+        let at = |nanos| start + Duration::from_nanos(nanos);
+        (0..3).for_each(|_| assert_eq!(bucket.take_conforming(start, 9), Ok(())));
+        // A third of a second is no whole number of nanoseconds: never early, and nothing is lost to rounding.
+        assert_eq!(bucket.take_conforming(start, 9), Err(Duration::from_nanos(333_333_334)));
+        assert_eq!(bucket.take_conforming(at(333_333_333), 9), Err(Duration::from_nanos(1)));
+        assert_eq!(bucket.conforms_at(at(333_333_333), 9), Some(at(333_333_334)));
+        assert_eq!(bucket.take_conforming(at(333_333_334), 9), Ok(()));
+        assert_eq!(bucket.take_conforming(at(666_666_667), 9), Ok(()));
+        assert_eq!(bucket.take_conforming(at(1_000_000_000), 9), Ok(()));
+        assert_eq!(bucket.wait(at(1_000_000_000), 9), Duration::from_nanos(333_333_334));
+        assert_eq!(bucket.wait(at(2_000_000_000), 9), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_bucket_waits_until_it_is_full_and_leaves_a_debt() {
+        let (start, mut bucket) = (start(), bucket("100B/s"));
+        assert_eq!(bucket.take_conforming(start, 250), Ok(()));
+        assert_eq!(bucket.wait(start, 1), Duration::from_millis(1_510));
+        assert_eq!(bucket.wait(start, 100), Duration::from_millis(2_500));
+        assert_eq!(bucket.wait(start, 250), Duration::from_millis(2_500));
+        bucket.take(start, 50);
+        assert_eq!(bucket.wait(start, 1), Duration::from_millis(2_010));
+        assert_eq!(bucket.take_conforming(start + Duration::from_secs(3), 1_000), Ok(()));
+    }
+
+    #[test]
+    fn the_scarcer_of_messages_and_bytes_decides() {
+        let (start, mut bucket) = (start(), bucket("10/s,100B/s"));
+        bucket.take(start, 100);
+        assert_eq!(bucket.wait(start, 10), Duration::from_millis(100));
+        (0..9).for_each(|_| bucket.take(start, 0));
+        assert_eq!(bucket.wait(start, 1), Duration::from_millis(100));
+        assert_eq!(bucket.wait(start, 50), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_too_much_and_nothing_overflows() {
+        let (start, far) = (start(), start() + Duration::from_secs(1 << 32));
+        let mut unlimited = bucket("none");
+        assert!(unlimited.is_unlimited() && !bucket("1/s").is_unlimited() && !bucket("1B/s").is_unlimited());
+        unlimited.take(start, usize::MAX);
+        assert_eq!(unlimited.conforms_at(start, usize::MAX), None);
+        for rate in ["1/s,1B/s", "4294967295/s,4294967295B/s"] {
+            let mut bucket = bucket(rate);
+            (0..3).for_each(|_| bucket.take(start, usize::MAX));
+            assert!(bucket.wait(start, usize::MAX) > Duration::ZERO);
+            bucket.take(far, 1);
+            // A clock that goes back is one that stands still.
+            assert_eq!(bucket.wait(start, 1), bucket.wait(far, 1));
+        }
+    }
+
+    /// What passed, when: by definition a message conforms when no window that ends with it has more than its share.
+    struct Naive {
+        rate: u128,
+        passed: Vec<(u128, u128)>,
+    }
+
+    impl Naive {
+        fn takes(&mut self, at: u128, cost: u128) -> bool {
+            let mut sum = cost;
+            let share = |from: u128| self.rate * (at - from) + self.rate * 1_000_000_000;
+            let too_much = self.passed.iter().rev().any(|(from, earlier)| {
+                sum += earlier;
+                sum * 1_000_000_000 > share(*from)
+            });
+            if !too_much {
+                self.passed.push((at, cost));
+            }
+            !too_much
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_sees_more_than_its_share_and_nothing_that_fits_is_refused(
+            (rate, said) in (1..40_u32).prop_flat_map(|rate| {
+                (Just(rate), vec((0..400_000_000_u64, 1..=rate as usize), 1..80))
+            })
+        ) {
+            let (start, mut now, mut naive) = (start(), 0, Naive { rate: u128::from(rate), passed: Vec::new() });
+            let mut bucket = Bucket::new(Rate { messages: None, bytes: NonZeroU32::new(rate) });
+            for (pause, bytes) in said {
+                now += pause;
+                let at = |nanos| start + Duration::from_nanos(nanos);
+                let refused = bucket.take_conforming(at(now), bytes).err();
+                prop_assert_eq!(refused.is_none(), naive.takes(now.into(), bytes as u128));
+                if let Some(wait) = refused {
+                    // Not a nanosecond too long, nor one too short.
+                    let nanos = u64::try_from(wait.as_nanos()).unwrap();
+                    prop_assert!(!bucket.wait(at(now + nanos - 1), bytes).is_zero());
+                    prop_assert!(bucket.wait(at(now + nanos), bytes).is_zero());
+                }
+            }
         }
     }
 }

@@ -54,7 +54,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Queues what a member of a room gets of a message; what it has no room for, or is too long for it, is a gap.
+    /// Queues what a member of a room gets of a message; one that is too long for it, and has no push, is a gap.
     fn offer(&mut self, to: SessionKey, push: Option<Push>) {
         match push {
             Some(push) if self.has_room(to, &push) => self.enqueue(to, push),

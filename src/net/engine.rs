@@ -12,15 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use async_io::Async;
 use event_listener::{Event, listener};
 
-use super::listen::Bound;
+use super::listen::{Doors, Listening};
 use super::rt::{self, Task};
 use super::shared::{Outcome, Shared, Work};
-use super::stream::{self, Progress, Write, Written};
-use super::udp::{self, Door};
-use crate::service::{Service, Transmit};
+use super::stream::{self, Progress, StreamDoor, Write, Written};
+use super::udp::{self, DatagramDoor};
+use crate::service::{DoorId, Service, Transmit};
 
 /// How many sockets one wake-up writes to before others get their turn.
 pub(super) const TURN: usize = 256;
@@ -36,9 +35,12 @@ pub struct Engine<S: Service> {
 #[derive(Debug)]
 pub(super) struct Core<S: Service> {
     shared: Mutex<Shared<S>>,
-    pub(super) doors: Vec<Door>,
+    /// By their ordinal among all doors; nothing where connections come in.
+    doors: Vec<Option<DatagramDoor>>,
     /// A deadline is earlier than what the timer task sleeps until.
     alarm: Event,
+    /// A connection was closed: there may be room for another.
+    pub(super) freed: Arc<Event>,
     /// The service has ended, and everything is written.
     finished: Event,
     failure: Event,
@@ -51,23 +53,33 @@ impl<S: Service + 'static> Engine<S> {
     /// # Errors
     ///
     /// The system has no room to wait for another socket.
-    pub fn start(bound: Bound, make: impl FnOnce(Instant) -> S) -> io::Result<Self> {
-        let listeners = bound.tcp.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-        let doors = bound.udp.into_iter().map(Door::new).collect::<io::Result<Vec<_>>>()?;
+    pub fn start(doors: impl Into<Doors>, make: impl FnOnce(Instant) -> S) -> io::Result<Self> {
+        let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
+        for (id, socket) in doors.into().into_sockets().enumerate() {
+            datagrams.push(match socket {
+                Listening::Datagrams(socket) => Some(DatagramDoor::new(socket)?),
+                Listening::Streams(socket, file) => {
+                    streams.push(StreamDoor::new(id, socket, file)?);
+                    None
+                }
+            });
+        }
+        let shared = Shared::new(make(rt::now()));
         let core = Arc::new(Core {
-            shared: Mutex::new(Shared::new(make(rt::now()))),
-            doors,
+            freed: shared.freed(),
+            shared: Mutex::new(shared),
+            doors: datagrams,
             alarm: Event::new(),
             finished: Event::new(),
             failure: Event::new(),
             has_failed: AtomicBool::new(false),
         });
         core.spawn(keep_time(core.clone()));
-        for ordinal in 0..core.doors.len() {
-            core.spawn(udp::serve(core.clone(), ordinal));
+        for id in 0..core.doors.len() {
+            core.spawn(udp::serve(core.clone(), id));
         }
-        let accept = |listener| core.spawn(stream::accept(core.clone(), listener));
-        let accepting = Mutex::new(listeners.into_iter().map(accept).collect());
+        let accept = |door| core.spawn(stream::accept(core.clone(), door));
+        let accepting = Mutex::new(streams.into_iter().map(accept).collect());
         Ok(Self { core, accepting })
     }
 
@@ -125,6 +137,11 @@ impl<S: Service + 'static> Engine<S> {
 }
 
 impl<S: Service + 'static> Core<S> {
+    /// The door for datagrams of that ordinal, if it is one.
+    pub(super) fn datagram_door(&self, id: DoorId) -> Option<&DatagramDoor> {
+        self.doors.get(id)?.as_ref()
+    }
+
     /// Starts a task whose panic is noticed.
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> Task {
         let watch = Watch(self.clone());
@@ -213,7 +230,7 @@ impl<S: Service + 'static> Core<S> {
     async fn send_all(&self, transmits: Vec<Transmit>) {
         let mut patience = None;
         for transmit in transmits {
-            if let Some(door) = self.doors.get(transmit.peer.door) {
+            if let Some(door) = self.datagram_door(transmit.peer.door) {
                 door.send(&transmit, &mut patience).await;
             }
         }

@@ -1,6 +1,6 @@
 //! The only code that touches a socket, a clock or a thread.
 //!
-//! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP and UDP,
+//! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX sockets,
 //! [`connect`] a client.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
 //! shared   what is under the lock: the service, and who writes to which connection
-//! stream   one task per TCP connection, and what it shares with its writers
+//! stream   one task per connection, over TCP or a UNIX socket, and what it shares with its writers
 //! udp      one task per UDP socket
 //! open_files  how many there may be, and so how many connections
 //! relay    lossy proxies for other programs
@@ -39,7 +39,7 @@ mod udp;
 mod tests;
 
 pub use engine::Engine;
-pub use listen::{Bound, Listen, ListenError};
+pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};
 
 /// What the totals are logged under: they are wanted however quiet the rest is.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_io::Async;
+use event_listener::Event;
 
 use super::engine::TURN;
 use super::stream::{Link, Mode, Socket, Write, Written};
@@ -36,6 +37,8 @@ pub(super) struct Shared<S: Service> {
     newest: u64,
     /// Datagrams that were taken from the service and are not sent yet.
     sending: usize,
+    /// Told whenever a connection's socket has been closed.
+    freed: Arc<Event>,
 }
 
 /// A connection.
@@ -101,7 +104,13 @@ impl<S: Service> Shared<S> {
             alarm: None,
             newest: 0,
             sending: 0,
+            freed: Arc::default(),
         }
+    }
+
+    /// What is told whenever a connection's socket has been closed.
+    pub(super) fn freed(&self) -> Arc<Event> {
+        self.freed.clone()
     }
 
     /// A connection was accepted.
@@ -114,7 +123,7 @@ impl<S: Service> Shared<S> {
         self.newest += 1;
         let id = ConnId(self.newest);
         let intake = self.service.opened(now, id, origin);
-        let link = Arc::new(Link::new(id, socket));
+        let link = Arc::new(Link::new(id, socket, self.freed.clone()));
         let entry = Entry {
             link: link.clone(),
             writing: false,

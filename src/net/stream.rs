@@ -1,20 +1,22 @@
-//! TCP: one task per listener, one per connection, and what a connection shares with those who write to it.
+//! Streams, over TCP and UNIX sockets alike: one task per listener, one per connection, and what a connection shares
+//! with those who write to it.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_io::Async;
 use event_listener::{Event, listener};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::TcpKeepalive;
 
 use super::engine::Core;
+use super::listen::unix::{self, SocketFile};
 use super::rt;
 use super::throttle::Throttle;
-use crate::service::{ConnId, Intake, Origin, Remote, Service};
+use crate::service::{ConnId, DoorId, Intake, Origin, Remote, Service};
 
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;
@@ -29,6 +31,12 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How many bytes that were not sent yet the system takes of a TCP connection, so that those who do not read cannot fill
+/// its memory; what was sent and is not acknowledged comes on top, as bulk throughput needs. Of a UNIX socket it takes
+/// no more than net.core.wmem_default anyway, 208 KiB, and that is charged to who writes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 16 << 10;
+
 /// The first and the longest pause when the system has no room for another connection.
 pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -36,7 +44,7 @@ pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Dura
 const ACCEPTED_AT_ONCE: u32 = 64;
 
 /// What a connection is read and written through.
-pub(super) type Socket = TcpStream;
+pub(super) type Socket = socket2::Socket;
 
 thread_local! {
     /// One buffer for all connections that a thread reads from: an idle connection holds none.
@@ -64,11 +72,25 @@ pub(super) struct Link {
     socket: Async<Socket>,
     mode: AtomicU8,
     mode_changed: Event,
+    /// Behind the socket, so that it is dropped after it.
+    _freed: Freed,
+}
+
+/// Tells who waits for room that a socket has been closed.
+#[derive(Debug)]
+struct Freed(Arc<Event>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.notify(usize::MAX);
+    }
 }
 
 impl Link {
-    pub(super) fn new(id: ConnId, socket: Async<Socket>) -> Self {
-        Self { id, socket, mode: AtomicU8::new(Mode::Reading as u8), mode_changed: Event::new() }
+    /// `freed` is told when the socket has been closed.
+    pub(super) fn new(id: ConnId, socket: Async<Socket>, freed: Arc<Event>) -> Self {
+        let mode = AtomicU8::new(Mode::Reading as u8);
+        Self { id, socket, mode, mode_changed: Event::new(), _freed: Freed(freed) }
     }
 
     fn mode(&self) -> Mode {
@@ -171,28 +193,56 @@ impl Write {
     }
 }
 
+/// Where connections come in.
+#[derive(Debug)]
+pub(super) struct StreamDoor {
+    id: DoorId,
+    listener: Async<Socket>,
+    /// Removed when nobody is accepted any more.
+    _file: Option<SocketFile>,
+}
+
+impl StreamDoor {
+    pub(super) fn new(id: DoorId, listener: Socket, file: Option<SocketFile>) -> io::Result<Self> {
+        Ok(Self { id, listener: Async::new(listener)?, _file: file })
+    }
+
+    async fn accept(&self) -> io::Result<(Async<Socket>, Origin)> {
+        let (socket, addr) = self.listener.read_with(Socket::accept).await?;
+        let from = addr.as_socket().map_or_else(|| unix::peer(&socket), |addr| Ok(Remote::Ip(addr)))?;
+        Ok((Async::new(socket)?, Origin { door: self.id, from }))
+    }
+}
+
 /// Accepts connections for as long as the server takes any.
-pub(super) async fn accept<S: Service + 'static>(core: Arc<Core<S>>, listener: Async<TcpListener>) {
+///
+/// Where there is no room for another, it waits until one of ours is closed, or for a pause, whichever is shorter.
+pub(super) async fn accept<S: Service + 'static>(core: Arc<Core<S>>, door: StreamDoor) {
     let (shortest, longest) = PAUSES;
-    let (mut pause, mut complaints, mut accepted) = (shortest, Throttle::default(), 0_u32);
+    let (mut pause, mut complaints, mut accepted, mut freed) = (shortest, Throttle::default(), 0_u32, None);
     loop {
-        match listener.accept().await {
-            Ok((socket, addr)) => {
-                pause = shortest;
+        match door.accept().await {
+            Ok((socket, origin)) => {
+                (pause, freed) = (shortest, None);
                 accepted = accepted.wrapping_add(1);
-                welcome(&core, socket, addr);
+                welcome(&core, socket, origin);
                 if accepted.is_multiple_of(ACCEPTED_AT_ONCE) {
                     rt::yield_now().await;
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
+                // Once more when it listens, for what was closed before it did.
+                let Some(room) = freed.take() else {
+                    freed = Some(core.freed.listen());
+                    continue;
+                };
                 if let Some(times) = complaints.count(rt::now()) {
                     log::warn!(
                         "cannot accept connections ({times} attempts): {error}; if it lasts, raise the limit (ulimit -n)"
                     );
                 }
-                rt::sleep(pause).await;
+                rt::before(rt::now() + pause, room).await;
                 pause = (pause * 2).min(longest);
             }
         }
@@ -219,13 +269,15 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn welcome<S: Service + 'static>(core: &Arc<Core<S>>, socket: Async<Socket>, addr: SocketAddr) {
-    if let Err(error) = prepare(socket.get_ref()) {
-        log::debug!("{addr}: {error}");
+fn welcome<S: Service + 'static>(core: &Arc<Core<S>>, socket: Async<Socket>, origin: Origin) {
+    let from = origin.from;
+    if let Remote::Ip(_) = from
+        && let Err(error) = prepare(socket.get_ref())
+    {
+        log::debug!("{from}: {error}");
     }
-    let (link, intake, work) =
-        core.with(|shared, now| shared.open(now, socket, Origin { door: 0, from: Remote::Ip(addr) }));
-    log::debug!("{addr}: connection {}", link.id.0);
+    let (link, intake, work) = core.with(|shared, now| shared.open(now, socket, origin));
+    log::debug!("{from}: connection {}", link.id.0);
     let core = core.clone();
     core.clone().spawn(async move {
         core.drive(work).await;
@@ -233,15 +285,16 @@ fn welcome<S: Service + 'static>(core: &Arc<Core<S>>, socket: Async<Socket>, add
     });
 }
 
-/// Sends small frames at once, and notices peers that have vanished.
-fn prepare(socket: &Socket) -> io::Result<()> {
-    let socket = SockRef::from(socket);
+/// Of a TCP connection: sends small frames at once, notices peers that have vanished, and bounds what the system holds.
+pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(())
 }
 

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_io::Async;
+use event_listener::EventListener;
+use futures::FutureExt as _;
 
 use super::engine::TURN;
+use super::listen::Address;
 use super::rt;
 use super::shared::{Outcome, Shared, Work};
-use super::stream::{Link, Progress};
-use super::{Engine, Listen};
+use super::stream::{Link, Progress, prepare};
+use super::{Doors, Engine, Listen};
 use crate::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -20,6 +24,8 @@ const SOON: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 struct Everybody {
     queues: BTreeMap<ConnId, Vec<u8>>,
+    origins: Vec<Origin>,
+    peers: Vec<Peer>,
     woken: VecDeque<ConnId>,
     closing: bool,
 }
@@ -38,7 +44,8 @@ impl Intake for Verbatim {
 impl Service for Everybody {
     type Conn = Verbatim;
 
-    fn opened(&mut self, _now: Instant, conn: ConnId, _origin: Origin) -> Verbatim {
+    fn opened(&mut self, _now: Instant, conn: ConnId, origin: Origin) -> Verbatim {
+        self.origins.push(origin);
         self.queues.insert(conn, Vec::new());
         Verbatim
     }
@@ -51,7 +58,8 @@ impl Service for Everybody {
         }
     }
 
-    fn datagram(&mut self, now: Instant, _peer: Peer, bytes: &[u8]) {
+    fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.peers.push(peer);
         self.received(now, ConnId(0), bytes.to_vec());
     }
 
@@ -109,9 +117,8 @@ fn shared(connections: usize) -> (Shared<Everybody>, Vec<Arc<Link>>, Vec<TcpStre
         peer.set_read_timeout(Some(SOON)).unwrap();
         peers.push(peer);
         let (socket, addr) = listener.accept().unwrap();
-        links.push(
-            shared.open(rt::now(), Async::new(socket).unwrap(), Origin { door: 0, from: Remote::Ip(addr) }).0,
-        );
+        let (socket, from) = (Async::new(socket.into()).unwrap(), Remote::Ip(addr));
+        links.push(shared.open(rt::now(), socket, Origin { door: 0, from }).0);
     }
     (shared, links, peers)
 }
@@ -235,6 +242,74 @@ fn an_engine_serves_until_it_is_shut_down() {
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     assert!(rt::block_on(engine.shutdown(SOON)));
     assert!(TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn every_socket_is_a_door_of_its_own_whatever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat");
+    let mut doors = Doors::default();
+    let urls = [
+        "udp://127.0.0.1:0",
+        "tcp://127.0.0.1:0",
+        &format!("unix://{}", path.display()),
+        "udp://127.0.0.1:0",
+    ];
+    urls.iter().for_each(|url| doors.add(&url.parse().unwrap()).unwrap());
+    let names: Vec<String> = doors.list().into_iter().map(|door| door.name).collect();
+    assert_eq!(names, ["udp", "tcp", "unix", "udp"]);
+    let addrs: Vec<_> = doors.places().map(|place| place.address.clone()).collect();
+    let addr = |nth: usize| match &addrs[nth] {
+        Address::Ip(addr) => *addr,
+        Address::File(path) => panic!("{} has a path", path.display()),
+    };
+    let engine = Engine::start(doors, |_| Everybody::default()).unwrap();
+    let mut local = UnixStream::connect(&path).unwrap();
+    local.set_read_timeout(Some(SOON)).unwrap();
+    local.write_all(b"one").unwrap();
+    local.read_exact(&mut [0; 3]).unwrap();
+    let remote = TcpStream::connect(addr(1)).unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for nth in [3, 0] {
+        datagrams.send_to(b"two", addr(nth)).unwrap();
+        local.read_exact(&mut [0; 3]).unwrap();
+    }
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let from = Remote::Ip(remote.local_addr().unwrap());
+    let origins = [Origin { door: 2, from: Remote::Unix { uid, gid } }, Origin { door: 1, from }];
+    let peers = [3, 0].map(|door| Peer { door, addr: datagrams.local_addr().unwrap() });
+    rt::block_on(rt::before(rt::now() + SOON, async {
+        while engine.look(|service| service.origins.len()) < 2 {
+            rt::yield_now().await;
+        }
+    }));
+    engine.look(|service| assert_eq!((&service.origins[..], &service.peers[..]), (&origins[..], &peers[..])));
+    drop((local, remote));
+    assert!(rt::block_on(engine.shutdown(SOON)));
+    assert!(!path.exists());
+}
+
+#[test]
+fn who_waits_for_room_is_told_once_a_socket_has_been_closed_and_not_before() {
+    let (mut shared, mut links, mut peers) = shared(1);
+    let mut freed = shared.freed().listen();
+    let work = shared.read_ended(rt::now(), links[0].id, true);
+    assert!(perform(&mut shared, work).is_empty());
+    let is_told = |freed: &mut EventListener| freed.now_or_never().is_some();
+    assert!(!is_told(&mut freed), "its reader still has it");
+    links.clear();
+    assert!(is_told(&mut freed));
+    assert_eq!(peers[0].read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn the_system_takes_little_of_a_connection_that_it_cannot_send() {
+    let (_, addr) = engine();
+    let peer = TcpStream::connect(addr).unwrap();
+    let socket = socket2::Socket::from(peer);
+    prepare(&socket).unwrap();
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16 << 10);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use async_io::Async;
 use super::engine::Core;
 use super::rt;
 use super::throttle::Throttle;
-use crate::service::{Peer, Service, Transmit};
+use crate::service::{DoorId, Peer, Service, Transmit};
 
 /// More than any datagram has, so that none is cut.
 pub(super) const LARGEST: usize = 64 << 10;
@@ -28,13 +28,13 @@ pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// A UDP socket.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct DatagramDoor {
     socket: Async<UdpSocket>,
     unsent: AtomicU64,
     complaints: Mutex<Throttle>,
 }
 
-impl Door {
+impl DatagramDoor {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
         let socket = Async::new(socket)?;
         Ok(Self { socket, unsent: AtomicU64::new(0), complaints: Mutex::default() })
@@ -113,20 +113,20 @@ impl Batch {
         self.datagrams.push((addr, start..self.bytes.len()));
     }
 
-    fn datagrams(&self, door: usize) -> impl Iterator<Item = (Peer, &[u8])> {
+    fn datagrams(&self, door: DoorId) -> impl Iterator<Item = (Peer, &[u8])> {
         let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         self.datagrams.iter().map(move |(addr, range)| (Peer { door, addr: *addr }, bytes(range)))
     }
 }
 
-/// Receives on the socket of that ordinal for as long as the server runs.
-pub(super) async fn serve<S: Service + 'static>(core: Arc<Core<S>>, ordinal: usize) {
-    let Some(door) = core.doors.get(ordinal) else { return };
+/// Receives at the door of that ordinal, if it is one for datagrams, for as long as the server runs.
+pub(super) async fn serve<S: Service + 'static>(core: Arc<Core<S>>, id: DoorId) {
+    let Some(door) = core.datagram_door(id) else { return };
     let (mut batch, mut complaints) = (Batch::new(), Throttle::default());
     loop {
         match batch.receive(door.socket.get_ref()) {
             Ok(more) => {
-                let work = core.with(|shared, now| shared.datagrams(now, batch.datagrams(ordinal)));
+                let work = core.with(|shared, now| shared.datagrams(now, batch.datagrams(id)));
                 core.drive(work).await;
                 if more {
                     rt::yield_now().await;

@@ -170,3 +170,74 @@ impl Waiting {
         slowed.take(self.slowed).filter_map(|(at, asked)| Some((at, asked.slowed.as_ref()?.deadline?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn asked(ticket: u64) -> Asked {
+        Asked::new(Ticket(ticket), Verb::Snd, Vec::new())
+    }
+
+    /// Refused under the id that is its place.
+    fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> Asked {
+        let slowed = Slowed { place, times: 1, sends: 1, first_sent, deadline, words: Vec::new() };
+        Asked { slowed: Some(Box::new(slowed)), ..asked(ticket) }
+    }
+
+    fn order(mut waiting: Waiting) -> Vec<u64> {
+        std::iter::from_fn(|| waiting.pop()).map(|asked| asked.ticket.0).collect()
+    }
+
+    #[test]
+    fn what_was_refused_goes_back_to_its_place_before_all_that_was_not_sent() {
+        let (now, mut waiting) = (start(), Waiting::default());
+        waiting.push_back(asked(4));
+        for place in [3, 1, 2] {
+            waiting.take_back(slowed(place, place, now, None), now);
+        }
+        assert_eq!(order(waiting), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_a_new_session_begins_with_comes_before_what_the_last_one_refused_also_if_it_is_refused_itself() {
+        let (now, mut waiting) = (start(), Waiting::default());
+        waiting.push_back(asked(3));
+        waiting.take_back(slowed(1, 1, now, None), now);
+        waiting.take_back(slowed(2, 2, now, None), now);
+        waiting.forget_places();
+        assert!(!waiting.is_held());
+        waiting.push_front(asked(11));
+        waiting.push_front(asked(10));
+        let first = waiting.pop().unwrap();
+        assert_eq!(first.ticket, Ticket(10));
+        waiting.take_back(slowed(10, 5, now, None), now);
+        assert_eq!(order(waiting), [10, 11, 1, 2, 3]);
+    }
+
+    #[test]
+    fn only_what_was_refused_is_looked_at_for_deadlines_and_each_ends_at_its_own() {
+        let now = start();
+        let at = |secs| now + Duration::from_secs(secs);
+        let mut waiting = Waiting::default();
+        waiting.take_back(slowed(1, 1, now, Some(at(9))), at(20));
+        waiting.take_back(slowed(2, 2, now, Some(at(5))), at(10));
+        waiting.push_front(asked(3));
+        assert_eq!((waiting.deadline(), waiting.held_until()), (Some(at(5)), Some(at(20))));
+        assert_eq!(waiting.pop_late(at(4)), None);
+        let late = waiting.pop_late(at(5)).unwrap();
+        assert_eq!((late.ticket, late.elapsed), (Ticket(2), Some(Duration::from_secs(5))));
+        assert_eq!(waiting.pop_late(at(5)), None);
+        assert_eq!(waiting.pop_late(at(9)).unwrap().ticket, Ticket(1));
+        assert_eq!(waiting.deadline(), None);
+        waiting.release(at(20));
+        assert!(!waiting.is_held());
+        assert_eq!(order(waiting), [3]);
+    }
+}

@@ -96,3 +96,19 @@ impl Server {
         self.end_session(now, key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn refusals_within_a_second_are_counted_in_the_next_warning() {
+        let now = Instant::now();
+        let mut refusals = Refusals::default();
+        assert_eq!([(); 3].map(|()| refusals.count(now)), [Some(0), None, None]);
+        assert_eq!(refusals.count(now + PAUSE), Some(2));
+        assert_eq!(refusals.count(now + PAUSE), None);
+        assert_eq!(refusals.count(now + PAUSE * 9), Some(1));
+    }
+}

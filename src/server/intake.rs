@@ -130,7 +130,7 @@ impl Batch {
 
     /// About how many bytes of memory it holds.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + self.frames.len() * size_of::<Span>()
+        size_of::<Self>() + self.said.size() + self.bytes.len() + self.frames.len() * size_of::<Span>()
     }
 
     /// The frames that were not taken.

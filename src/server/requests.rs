@@ -259,13 +259,23 @@ impl Server {
             return Err(Refusal::SessionGone);
         }
         let id = frame.id.ok_or(Refusal::Malformed)?;
-        match session.replies.look(id, self.secrets.frame_hash(frame)) {
+        let hash = self.secrets.frame_hash(frame);
+        match session.replies.look(id, hash) {
             Seen::Conflict => return Err(Refusal::IdReused),
             Seen::Stale => return Err(Refusal::Stale),
-            Seen::Repeat(_) => self.totals.repeats += 1,
+            Seen::Repeat(answer) => {
+                self.totals.repeats += 1;
+                if let Some(refusal) = Refusal::from_byte(answer) {
+                    return Err(refusal);
+                }
+            }
             Seen::New if id.get() > session.newest_reg => {
                 let name = session.name.clone();
-                self.admit(now, &name, &origin)?;
+                if let Err(refusal) = self.admit(now, &name, &origin) {
+                    // Other rules may hold when this very request comes again.
+                    self.remember(key, id, hash, &Err(refusal));
+                    return Err(refusal);
+                }
                 self.registered(key, frame);
                 self.take_up(now, key, path, origin);
                 return Ok((key, true));

@@ -59,10 +59,10 @@ pub(super) struct StreamConn {
     pub(super) backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
-    /// Where it stands among those who wait for slow readers.
-    pub(super) place: Place,
     /// How much its peer may say.
     pub(super) bucket: Bucket,
+    /// Where it stands among those who wait for slow readers.
+    pub(super) place: Place,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -87,8 +87,8 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
-            place: Place::default(),
             bucket: Bucket::new(rate),
+            place: Place::default(),
             woken: false,
             flow,
             answers_sent: 0,
@@ -202,20 +202,22 @@ impl Server {
     /// batch asks for could be a thousand times its size.
     pub(super) fn work_off(&mut self, now: Instant, conn: ConnId) {
         self.execute_backlog(now, conn);
-        self.bound_unregistered(conn);
         self.watch_lines(now, conn);
     }
 
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
+        let is_limited = self.conns.get(&conn).is_some_and(|state| !state.bucket.is_unlimited());
         while let Some(mut batch) = self.next_batch(conn) {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
                 && let Some(frame) = batch.peek_frame()
-                && self.affords(now, conn, &frame)
+                && (!is_limited || self.affords(now, conn, &frame))
                 && !self.holds_frame(conn, &frame)
             {
                 self.handle_stream_frame(now, conn, &frame);
-                self.charge_frame(now, conn, &frame);
+                if is_limited {
+                    self.charge_frame(now, conn, &frame);
+                }
                 batch.take_frame();
             }
             let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -229,6 +231,7 @@ impl Server {
                 self.break_stream(conn, &malformed.to_string());
             }
         }
+        self.bound_unregistered(conn);
     }
 
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
@@ -363,11 +366,12 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
-        if let Some(obstacle) = state.place.waits_for() {
-            self.hub.relieve(obstacle, true);
-        }
+        let obstacle = state.place.waits_for();
         if state.lines.is_some() && !state.closing && !has_said_bye {
             self.part(conn);
+        }
+        if let Some(obstacle) = obstacle {
+            self.hub.relieve(obstacle, true);
         }
     }
 
@@ -422,6 +426,10 @@ impl Server {
             self.work_off(now, conn);
             self.note_hearing(conn);
             self.arm_conn(conn);
+            // What a person is answered stands between what others said before and after it.
+            if let Some(state) = self.conns.get_mut(&conn).filter(|state| state.lines.is_some()) {
+                out.append(&mut state.answers);
+            }
         }
         let carried = self.conns.get(&conn).filter(|state| !state.closing).and_then(|state| state.session);
         let mut more = false;

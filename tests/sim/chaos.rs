@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use sayagain::client::Event;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
+use sayagain::door::Door;
 use sayagain::hub::Sabotage;
 use sayagain::link::LinkConfig;
 use sayagain::reliable::{Backoff, Outcome, Ticket};
@@ -22,8 +23,17 @@ struct Broken {
 
 /// Two people who send each other messages over the worst network; `Err` says which promise was broken.
 fn exchange(seed: u64, messages: usize, policy: &Backoff, broken: Broken) -> Result<(u64, Tally), String> {
+    exchange_with(ServerConfig::default(), seed, messages, policy, broken)
+}
+
+fn exchange_with(
+    mut server: ServerConfig,
+    seed: u64,
+    messages: usize,
+    policy: &Backoff,
+    broken: Broken,
+) -> Result<(u64, Tally), String> {
     let link: LinkConfig = "iid:.5+delay:27.5ms,22.5ms+duplicate:.05".parse().unwrap();
-    let mut server = ServerConfig::default();
     server.hub.sabotage = broken.server;
     let mut sim = Sim::new(Instant::now(), server, link.clone(), link, seed);
     let (ada, adas_name) = join(&mut sim, "ada", policy, broken);
@@ -60,6 +70,8 @@ struct Tally {
     acked: usize,
     unknown: usize,
     delivered: usize,
+    /// How often the server asked a sender to slow down.
+    slowed: usize,
 }
 
 impl Tally {
@@ -67,6 +79,7 @@ impl Tally {
         self.acked += other.acked;
         self.unknown += other.unknown;
         self.delivered += other.delivered;
+        self.slowed += other.slowed;
     }
 }
 
@@ -85,7 +98,8 @@ fn judge(way: &str, sent: &[Ticket], sender: &[Event], receiver: &[Event]) -> Re
         last = Some(body);
         *received.entry(body).or_default() += 1;
     }
-    let mut tally = Tally { delivered: received.len(), ..Tally::default() };
+    let slowed = sender.iter().filter(|event| matches!(event, Event::SlowDown(_))).count();
+    let mut tally = Tally { delivered: received.len(), slowed, ..Tally::default() };
     for (n, ticket) in sent.iter().enumerate() {
         let copies = received.get(&n).copied().unwrap_or(0);
         match (outcomes.get(ticket), copies) {
@@ -127,6 +141,23 @@ fn check(seeds: std::ops::Range<u64>, messages: usize) {
 #[test]
 fn over_the_worst_network_every_message_arrives_once_and_in_order_or_its_sender_knows() {
     check(1..41, 100);
+}
+
+#[test]
+fn rate_limits_on_top_of_that_lose_double_and_reorder_nothing() {
+    let mut total = Tally::default();
+    for (seed, rate) in (1..31).zip(["2/s", "1/s", "20/s,100B/s"].into_iter().cycle()) {
+        let mut door = Door::frames("udp");
+        door.rate = rate.parse().unwrap();
+        let server = ServerConfig { doors: vec![door], ..ServerConfig::default() };
+        match exchange_with(server, seed, 60, &policy_of(seed), Broken::default()) {
+            Ok((_, tally)) => total.add(tally),
+            Err(why) => panic!("seed {seed}, {rate}: {why}"),
+        }
+    }
+    println!("with rate limits: {total:?}");
+    assert_eq!(total.acked + total.unknown, 30 * 60);
+    assert!(total.acked > 0 && total.unknown > 0 && total.slowed > 300, "{total:?}");
 }
 
 /// `cargo test --release --test sim -- --ignored thousand --nocapture`

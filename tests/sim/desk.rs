@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -18,7 +18,8 @@ pub(crate) struct Desk {
     pub(crate) server: Server,
     intakes: BTreeMap<Conn, StreamIntake>,
     written: BTreeMap<Conn, Vec<u8>>,
-    flows: BTreeMap<Conn, Flow>,
+    closed: BTreeMap<Conn, bool>,
+    busy: BTreeMap<Conn, bool>,
     /// Connections whose peer does not read: nothing is taken from the server for them.
     stalled: Vec<Conn>,
     /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
@@ -35,7 +36,8 @@ impl Desk {
             server: Server::new(now, config, Box::new(ChaCha20Rng::seed_from_u64(1))),
             intakes: BTreeMap::new(),
             written: BTreeMap::new(),
-            flows: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            busy: BTreeMap::new(),
             stalled: Vec::new(),
             clogged: BTreeMap::new(),
             sent: Vec::new(),
@@ -50,19 +52,19 @@ impl Desk {
     /// A new stream connection, from a host of its own.
     pub(crate) fn connect(&mut self) -> Conn {
         let [.., high, mid, low] = self.next.to_be_bytes();
-        self.connect_from(Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
-    }
-
-    /// A new stream connection from this peer.
-    pub(crate) fn connect_from(&mut self, from: Remote) -> Conn {
-        self.connect_at(0, from)
+        self.connect_at(0, Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
     }
 
     /// A new stream connection from this peer at one of several doors.
     pub(crate) fn connect_at(&mut self, door: usize, from: Remote) -> Conn {
+        self.connect_from(Origin { door, from })
+    }
+
+    /// A new stream connection from there.
+    pub(crate) fn connect_from(&mut self, origin: Origin) -> Conn {
         let conn = self.next;
         self.next += 1;
-        let intake = self.server.opened(self.now, ConnId(conn), Origin { door, from });
+        let intake = self.server.opened(self.now, ConnId(conn), origin);
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();
@@ -104,17 +106,12 @@ impl Desk {
 
     /// Whether the server closes this connection.
     pub(crate) fn is_closed(&self, conn: Conn) -> bool {
-        self.flows.get(&conn).is_some_and(|flow| flow.closing)
+        self.closed.get(&conn).copied().unwrap_or(false)
     }
 
     /// Whether the server holds input of this connection that has not had its turn.
     pub(crate) fn is_busy(&self, conn: Conn) -> bool {
-        self.flows.get(&conn).is_some_and(|flow| flow.busy)
-    }
-
-    /// Whether the server reads from this connection.
-    pub(crate) fn is_read(&self, conn: Conn) -> bool {
-        self.server.is_reading(ConnId(conn))
+        self.busy.get(&conn).copied().unwrap_or(false)
     }
 
     /// The peer closes its own side, and is kept by the engine until all that it said has had its turn. Returns what the
@@ -129,6 +126,11 @@ impl Desk {
         let heard = self.heard(conn);
         self.hang_up(conn);
         (heard, self.now - since)
+    }
+
+    /// Whether the server reads from this connection.
+    pub(crate) fn is_reading(&self, conn: Conn) -> bool {
+        self.server.is_reading(ConnId(conn))
     }
 
     /// The peer drops its connection.
@@ -179,7 +181,17 @@ impl Desk {
 
     /// Sends a datagram and returns what was sent to its sender since that was last asked.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
-        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.datagram_through(0, from, bytes)
+    }
+
+    /// The same through another door.
+    pub(crate) fn datagram_through(
+        &mut self,
+        door: DoorId,
+        from: SocketAddr,
+        bytes: impl AsRef<[u8]>,
+    ) -> Vec<String> {
+        self.server.datagram(self.now, Peer { door, addr: from }, bytes.as_ref());
         self.datagrams_to(from)
     }
 
@@ -247,19 +259,21 @@ impl Desk {
             if matches!(self.clogged.get(&conn), Some(Some(_))) {
                 // Somebody is writing: he will look again.
                 let closing = self.server.is_closing(ConnId(conn));
-                self.flows.entry(conn).and_modify(|flow| flow.closing = closing);
+                self.closed.insert(conn, closing);
                 self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
                 return;
             }
             let mut out = Vec::new();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
             if let Some(place) = self.clogged.get_mut(&conn) {
-                self.flows.insert(conn, flow);
+                self.closed.insert(conn, flow.closing);
+                self.busy.insert(conn, flow.busy);
                 *place = Some((out, flow.more)).filter(|(bytes, _)| !bytes.is_empty());
                 return;
             }
             self.written.entry(conn).or_default().append(&mut out);
-            self.flows.insert(conn, flow);
+            self.closed.insert(conn, flow.closing);
+            self.busy.insert(conn, flow.busy);
             self.server.drained(self.now, ConnId(conn));
             if !flow.more {
                 return;

@@ -7,10 +7,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::{Door, Greet, LineDoor};
-use sayagain::hub::HubConfig;
 use sayagain::hub::name::RoomName;
 use sayagain::hub::rate::Rate;
 use sayagain::hub::rules::Rules;
+use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::{Remote, Service};
 
 use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};
@@ -221,7 +221,7 @@ fn every_command_and_its_answers() {
 #[test]
 fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
     let mut desk = desk();
-    let rules = "[[rule]]\nname = \"admin*\"\nallow = [\"192.0.2.0/24\"]\n".parse::<Rules>().unwrap();
+    let rules = Rules::parse(b"[[rule]]\nname = \"admin*\"\nallow = [\"192.0.2.0/24\"]\n").unwrap();
     desk.server.set_rules(desk.now, rules);
     enter(&mut desk, ASKS, "Rick");
     let new = knock(&mut desk, ASKS);
@@ -368,7 +368,7 @@ fn lines_come_at_the_rate_of_the_door_and_a_half_closed_stream_loses_none() {
     let pipe = knock(&mut desk, METERED);
     let lines: String = (0..20).map(|n| format!("line {n}\n")).collect();
     desk.say(pipe, format!("Morty\n{lines}last"));
-    assert!(!desk.is_read(pipe) && desk.is_busy(pipe));
+    assert!(!desk.is_reading(pipe) && desk.is_busy(pipe));
     assert_eq!(desk.heard(rick).lines().count(), 4, "the name has cost a token, too");
     let (heard, time) = desk.half_close(pipe);
     let own: Vec<&str> = heard.lines().collect();
@@ -433,7 +433,7 @@ fn telnet_negotiates_with_nobody_but_gets_the_answer_that_it_waits_for() {
     for _ in 0..100 {
         desk.put(rick, [255, 253, 6].repeat(1_000));
     }
-    assert!(!desk.is_read(rick), "who asks and does not read is not read");
+    assert!(!desk.is_reading(rick), "who asks and does not read is not read");
 }
 
 #[test]
@@ -487,7 +487,7 @@ fn the_room_of_a_door_cannot_be_kept_from_it_by_one_that_looks_like_it() {
 fn rules_that_change_turn_people_out_in_words() {
     let mut desk = desk();
     let rick = enter(&mut desk, ASKS, "Rick");
-    let rules = "[[rule]]\nname = \"rick\"\nallow = [\"192.0.2.0/24\"]\n".parse::<Rules>().unwrap();
+    let rules = Rules::parse(b"[[rule]]\nname = \"rick\"\nallow = [\"192.0.2.0/24\"]\n").unwrap();
     desk.server.set_rules(desk.now, rules);
     assert_eq!(desk.heard(rick), "* Name not allowed here!\n* goodbye\n");
     assert!(desk.is_closed(rick));
@@ -589,6 +589,7 @@ fn noise(seed: u64) -> (u64, u64, usize) {
         assert!(desk.totals().pending_bytes <= 20_000, "seed {seed}");
     }
     conns.into_iter().for_each(|conn| desk.hang_up(conn));
+    desk.pass(secs(300));
     assert!(desk.server.is_stateless(), "seed {seed}: {:?}", desk.server);
     // What is left to be said in the log is said within a second.
     desk.pass(secs(1));
@@ -628,7 +629,7 @@ fn a_line_that_is_held_is_kept_and_what_comes_behind_it_is_not_read() {
     let rick = enter(&mut desk, ASKS, "Rick");
     let fast = knock(&mut desk, METERED);
     desk.put(fast, "Morty\n1\n2\n3\n4\n");
-    assert!(!desk.is_read(fast), "the bucket is empty");
+    assert!(!desk.is_reading(fast), "the bucket is empty");
     desk.put(fast, "5\n6\nunfin");
     desk.pass(ms(199));
     assert_eq!(desk.heard(rick).lines().last(), Some("Morty> 4"));
@@ -637,8 +638,57 @@ fn a_line_that_is_held_is_kept_and_what_comes_behind_it_is_not_read() {
     desk.pass(ms(200));
     assert_eq!(desk.heard(rick), "Morty> 6\n");
     desk.pass(ms(200));
-    assert!(desk.is_read(fast));
+    assert!(desk.is_reading(fast));
     desk.pass(secs(10));
     desk.put(fast, "ished\n");
     assert_eq!(desk.heard(rick), "Morty> unfinished\n");
+}
+
+#[test]
+fn who_speaks_to_somebody_who_does_not_read_waits_if_that_is_the_policy() {
+    let hub = HubConfig { max_pending: 3_000, slow: SlowPolicy::Block, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..config() });
+    let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut desk, ASKS, name));
+    desk.stall(morty, true);
+    let lines: String = (0..100).map(|n| format!("message {n}\n")).collect();
+    desk.put(rick, lines + "/list\n");
+    assert!(!desk.is_reading(rick) && desk.is_busy(rick));
+    let before = desk.heard(rick).lines().count();
+    assert!((2..90).contains(&before), "{before}");
+    desk.stall(morty, false);
+    let heard = desk.heard(rick);
+    assert_eq!(heard.lines().count(), 101 - before);
+    assert!(heard.ends_with("Rick> message 99\n* in #lobby: Rick Morty\n"), "{heard}");
+    assert_eq!((desk.heard(morty).lines().count(), desk.totals().hub.gaps), (100, 0));
+}
+
+#[test]
+fn who_reads_too_slowly_is_cut_off_in_words_if_that_is_the_policy() {
+    let hub = HubConfig { max_pending: 1_000, slow: SlowPolicy::Disconnect, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..config() });
+    let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut desk, ASKS, name));
+    desk.stall(morty, true);
+    (0..100).for_each(|n| drop(desk.say(rick, format!("message {n}\n"))));
+    assert_eq!(desk.say(rick, "/list\n"), "* in #lobby: Rick\n");
+    desk.stall(morty, false);
+    assert!(desk.heard(morty).ends_with("* you read too slowly\n* goodbye\n"));
+}
+
+#[test]
+fn answers_keep_their_place_when_the_reader_is_slow() {
+    let mut desk = desk();
+    let rick = enter(&mut desk, ASKS, "Rick");
+    desk.stall(rick, true);
+    let script: String = (0..3_000).map(|n| format!("{n}\n/me {n}\n/help\n")).collect();
+    desk.put(rick, script);
+    assert!(!desk.is_reading(rick), "the answers are long");
+    desk.stall(rick, false);
+    let heard = desk.heard(rick);
+    let mut lines = heard.lines();
+    for n in 0..3_000 {
+        let shown: Vec<&str> = lines.by_ref().take(7).collect();
+        assert_eq!(shown[..2], [format!("Rick> {n}"), format!("Rick> *{n}*")]);
+        assert!(shown[2..].iter().all(|line| line.starts_with("* ")), "{shown:?}");
+    }
+    assert_eq!(lines.next(), None);
 }

@@ -523,7 +523,7 @@ fn blocked() -> (Desk, Conn, Conn) {
     let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
     desk.clog(bob);
     assert_eq!(desk.say(ada, send("#r", "01")), "");
-    assert!(desk.is_read(ada));
+    assert!(desk.is_reading(ada));
     (desk, ada, bob)
 }
 
@@ -532,15 +532,15 @@ fn block_holds_a_sender_with_all_that_it_says_behind_until_the_member_has_room()
     let (mut desk, ada, bob) = blocked();
     let cyd = untagged(&mut desk, "cyd", "#q");
     assert_eq!(desk.say(ada, send("#r", "02") + &send("#r", "03") + "PNG 0003 hi"), "");
-    assert!(!desk.is_read(ada));
+    assert!(!desk.is_reading(ada));
     assert_eq!(desk.say(cyd, send("ada", "direct") + "PNG 0000"), "ACK 0000", "others are not delayed");
     assert_eq!(desk.heard(ada), "RCV 0016 cyd 0001 direct", "nor is what a held sender hears");
     desk.pass(secs(3_600));
-    assert!(!desk.is_read(ada) && !desk.is_closed(ada), "no clock runs for it");
+    assert!(!desk.is_reading(ada) && !desk.is_closed(ada), "no clock runs for it");
     desk.trickle(bob);
-    assert_eq!((desk.heard(bob), desk.is_read(ada)), (from_room(1), false));
+    assert_eq!((desk.heard(bob), desk.is_reading(ada)), (from_room(1), false));
     desk.trickle(bob);
-    assert_eq!((desk.heard(bob), desk.is_read(ada)), (from_room(2), true));
+    assert_eq!((desk.heard(bob), desk.is_reading(ada)), (from_room(2), true));
     assert_eq!(desk.heard(ada), "ACK 0003 hi");
     desk.unclog(bob);
     assert_eq!(desk.heard(bob), from_room(3));
@@ -553,7 +553,7 @@ fn a_frame_that_a_held_sender_had_begun_has_its_time_once_it_is_read_again() {
     desk.say(ada, send("#r", "02") + "SND 0006 #r");
     desk.pass(secs(60));
     desk.unclog(bob);
-    assert!(desk.is_read(ada));
+    assert!(desk.is_reading(ada));
     desk.pass(secs(9));
     assert!(!desk.is_closed(ada));
     desk.pass(secs(2));
@@ -581,11 +581,11 @@ fn held_senders_go_on_when_the_member_leaves_the_room_hangs_up_or_is_cut_off() {
         let dan = untagged(&mut desk, "dan", "#r");
         for sender in [ada, dan] {
             assert_eq!(desk.say(sender, send("#r", "02") + "PNG 0000"), "");
-            assert!(!desk.is_read(sender), "{what}");
+            assert!(!desk.is_reading(sender), "{what}");
         }
         end(&mut desk, bob);
         for sender in [ada, dan] {
-            assert!(desk.is_read(sender), "{what}");
+            assert!(desk.is_reading(sender), "{what}");
             assert!(desk.heard(sender).contains("ACK 0000"), "{what}");
         }
     }
@@ -602,10 +602,10 @@ fn who_waits_for_a_member_in_another_room_goes_on_waiting_when_it_leaves_one() {
     desk.say(cyd, send("#q", "q1") + "PNG 0000");
     desk.say(ada, send("#r", "02") + "PNG 0000");
     desk.say(bob, "LEV 0003 #r");
-    assert_eq!((desk.is_read(cyd), desk.is_read(ada)), (false, true));
+    assert_eq!((desk.is_reading(cyd), desk.is_reading(ada)), (false, true));
     assert_eq!(desk.heard(ada), "ACK 0000");
     desk.unclog(bob);
-    assert_eq!((desk.is_read(cyd), desk.heard(bob)), (true, from_room(1) + "RCV 0014 cyd#q 0001 q1"));
+    assert_eq!((desk.is_reading(cyd), desk.heard(bob)), (true, from_room(1) + "RCV 0014 cyd#q 0001 q1"));
 }
 
 #[test]
@@ -635,11 +635,11 @@ fn a_long_message_is_not_kept_waiting_by_short_ones() {
         assert_eq!(desk.say(ada, send("#r", &"x".repeat(ROOMY))), "");
     }
     assert_eq!(desk.say(ada, send("#r", &"long".repeat(2 * ROOMY))), "");
-    assert!(!desk.is_read(ada));
+    assert!(!desk.is_reading(ada));
     let mut before = 0;
-    while !desk.is_read(ada) {
+    while !desk.is_reading(ada) {
         assert!(before < 10, "it is never its turn");
-        if desk.is_read(dan) {
+        if desk.is_reading(dan) {
             desk.say(dan, send("#r", "short"));
             before += 1;
         }
@@ -659,7 +659,7 @@ fn who_waits_behind_a_sender_that_goes_is_next() {
     desk.say(ada, send("#r", "01"));
     desk.say(ada, send("#r", &"long".repeat(2_450)));
     assert_eq!(desk.say(dan, send("#r", "02") + "PNG 0000"), "RCV 0014 ada#r 0001 01");
-    assert!(!desk.is_read(ada) && !desk.is_read(dan), "there is room, but it is not his turn");
+    assert!(!desk.is_reading(ada) && !desk.is_reading(dan), "there is room, but it is not his turn");
     desk.hang_up(ada);
     assert_eq!(desk.heard(dan), "ACK 0000");
     assert_eq!(desk.say(eve, send("#r", "03") + "PNG 0000").matches("ACK").count(), 1);
@@ -676,11 +676,11 @@ fn two_members_that_hold_each_other_go_on_once_both_read_again() {
         desk.say(ada, send("#r", &format!("a{n}")));
         desk.say(bob, send("#r", &format!("b{n}")));
     }
-    assert!(!desk.is_read(ada) && !desk.is_read(bob));
+    assert!(!desk.is_reading(ada) && !desk.is_reading(bob));
     for conn in [ada, bob] {
         desk.unclog(conn);
     }
-    assert!(desk.is_read(ada) && desk.is_read(bob));
+    assert!(desk.is_reading(ada) && desk.is_reading(bob));
     for (conn, letter) in [(ada, "b"), (bob, "a")] {
         let heard = desk.heard(conn);
         let found: Vec<bool> = (1..=5).map(|n| heard.contains(&format!("0001 {letter}{n}"))).collect();
@@ -696,7 +696,7 @@ fn acknowledgements_of_a_held_sender_are_heard_so_that_two_who_acknowledge_do_no
     assert!(said[0].ends_with("@3 ACK 0000") && said[1].ends_with("@3 ACK 0000"), "{said:?}");
     assert_eq!(desk.say(ada, snd(4, "#r", "a2")), "@1 RCV 0014 bob#r 0001 b1");
     assert_eq!(desk.say(bob, snd(4, "#r", "b2")), "", "each waits for the other");
-    assert!(desk.is_read(ada), "for its acknowledgements alone");
+    assert!(desk.is_reading(ada), "for its acknowledgements alone");
     assert_eq!(desk.say(ada, "PNG 0000"), "");
     assert_eq!(desk.say(ada, "ACK 0002 1"), "@2 RCV 0014 bob#r 0001 b2");
     assert_eq!(desk.heard(bob), "@4 ACK 0000");
@@ -713,7 +713,7 @@ fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody
     desk.say(bob, snd(4, "#r", "b2"));
     desk.heard(bob);
     let mut id = 4;
-    while desk.is_read(ada) {
+    while desk.is_reading(ada) {
         desk.say(ada, snd(id, "#r", &"x".repeat(1_000)));
         id += 1;
         assert!(id < 200, "64 KiB are enough");
@@ -727,7 +727,7 @@ fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody
         let ack = acknowledged.to_string();
         heard += &desk.say(bob, format!("ACK {:04} {ack}", ack.len() + 1));
     }
-    assert!(desk.is_read(ada));
+    assert!(desk.is_reading(ada));
     assert_eq!(heard.matches("RCV").count() as u64, id - 4);
     assert_eq!(desk.totals().hub.gaps, 1);
 }
@@ -760,7 +760,7 @@ fn a_repeat_is_answered_without_waiting_and_what_is_refused_anyway_does_not_wait
         "@5 ERR 0016 503 Queue full!",
         "a direct message never waits"
     );
-    assert!(desk.is_read(ada));
+    assert!(desk.is_reading(ada));
 }
 
 /// Ada with frames and bob with lines, in `#lobby`.
@@ -799,18 +799,18 @@ fn people_are_held_and_hold_others_like_everybody() {
     for n in 1..=9 {
         desk.say(ada, send("#lobby", &format!("{n:02}")));
     }
-    assert!(!desk.is_read(ada), "by a person");
+    assert!(!desk.is_reading(ada), "by a person");
     desk.unclog(bob);
-    assert!(desk.is_read(ada));
+    assert!(desk.is_reading(ada));
     assert_eq!(desk.heard(bob), (1..=9).map(|n| format!("ada> {n:02}\n")).collect::<String>());
     desk.clog(ada);
     let mut echo = String::new();
     for n in 1..=9 {
         echo += &desk.say(bob, format!("{n:02}\n"));
     }
-    assert!(!desk.is_read(bob), "a person");
+    assert!(!desk.is_reading(bob), "a person");
     desk.unclog(ada);
-    assert!(desk.is_read(bob));
+    assert!(desk.is_reading(bob));
     echo += &desk.heard(bob);
     assert_eq!(echo, (1..=9).map(|n| format!("bob> {n:02}\n")).collect::<String>());
     let heard = desk.heard(ada);
@@ -821,7 +821,7 @@ fn people_are_held_and_hold_others_like_everybody() {
 fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
     let (mut desk, ada, bob) = blocked();
     desk.say(ada, send("#r", &"x".repeat(9_990)));
-    assert!(desk.is_read(ada), "an untagged session gets nothing over 9999 bytes");
+    assert!(desk.is_reading(ada), "an untagged session gets nothing over 9999 bytes");
     desk.unclog(bob);
     assert_eq!(desk.heard(bob), from_room(1) + &missed(1));
 }
@@ -836,12 +836,12 @@ fn the_memory_of_all_queues_holds_senders_too() {
     let long = "x".repeat(3 * ROOMY - 200);
     assert_eq!(desk.say(ada, send("cyd", &long)), "");
     assert_eq!(desk.say(ada, send("#r", "01") + "PNG 0000"), "");
-    assert!(!desk.is_read(ada));
+    assert!(!desk.is_reading(ada));
     desk.unclog(cyd);
     assert_eq!((desk.heard(ada), desk.heard(bob)), ("ACK 0000".to_owned(), from_room(1)));
     // What could never fit does not wait for ever.
     assert_eq!(desk.say(ada, send("#r", &"x".repeat(4 * ROOMY))), "");
-    assert_eq!((desk.is_read(ada), desk.heard(bob)), (true, missed(1)));
+    assert_eq!((desk.is_reading(ada), desk.heard(bob)), (true, missed(1)));
 }
 
 #[test]

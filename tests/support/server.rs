@@ -18,6 +18,8 @@ pub(crate) struct ServerProgram {
     program: Program,
     pub(crate) port: u16,
     pub(crate) listening: Vec<String>,
+    /// How to knock on each door, as it says.
+    pub(crate) hints: Vec<String>,
     /// How much of the log has been looked at, in bytes.
     read: Cell<usize>,
 }
@@ -41,14 +43,24 @@ impl ServerProgram {
         Self::spawn(command, Stdio::piped(), sockets)
     }
 
+    /// Starts it with these doors, of one socket each.
+    pub(crate) fn with_doors(urls: &[&str], options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        command.args(urls.iter().flat_map(|url| ["--listen", url])).args(options);
+        Self::spawn(command, Stdio::piped(), urls.len())
+    }
+
     /// Starts a command that will print so many lines on `stdout`.
     pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
         let program = Program::spawn(command.stdout(stdout).stderr(Stdio::piped()));
-        let mut server = Self { program, port: 0, listening: Vec::new(), read: Cell::new(0) };
+        let read = Cell::new(0);
+        let mut server = Self { program, port: 0, listening: Vec::new(), hints: Vec::new(), read };
         // The losses are logged after all that it listens on is printed.
         server.wait_for_log("simulated loss");
+        // All that it prints is written at once.
         eventually("the server prints where it listens", || lines(&server.program.out()).len() >= sockets);
-        server.listening = lines(&server.program.out());
+        let is_place = |line: &String| line.starts_with("listening on ");
+        (server.listening, server.hints) = lines(&server.program.out()).into_iter().partition(is_place);
         server.port = server.listening.first().map(|line| port_of(line)).unwrap_or_default();
         server
     }
@@ -82,7 +94,11 @@ impl ServerProgram {
     /// Waits for its end. Returns the exit code and what else it has logged and printed.
     pub(crate) fn end_within(self, limit: Duration) -> (Option<i32>, Vec<String>, Vec<String>) {
         let Ended { code, out, err } = self.program.wait_within(limit);
-        (Some(code), lines(&err[self.read.get()..]), lines(&out).split_off(self.listening.len()))
+        (
+            Some(code),
+            lines(&err[self.read.get()..]),
+            lines(&out).split_off(self.listening.len() + self.hints.len()),
+        )
     }
 
     /// Ends it with SIGTERM; nobody may need longer than a moment for that. Returns its totals.
@@ -117,9 +133,9 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The port of `listening on tcp://127.0.0.1:50000`.
+/// The port of `listening on tcp://127.0.0.1:50000`; 0 where there is none.
 pub(crate) fn port_of(line: &str) -> u16 {
-    line.trim_end().rsplit_once(':').map(|(_, port)| port.parse().unwrap()).unwrap_or_default()
+    line.trim_end().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
 }
 
 /// A connection to the program; reads fail after [`SOON`].

@@ -14,7 +14,7 @@ use super::{Running, exit};
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
 use crate::net::connect::{Command as _, Finish, Line, Progress};
-use crate::reliable::{Backoff, Ended, Outcome, Sent, Ticket};
+use crate::reliable::{AskedToWait, Backoff, Ended, Outcome, Sent, Ticket};
 use crate::wire::{Id, Verb};
 
 /// A client that nobody answers.
@@ -182,6 +182,27 @@ fn lines_are_read_only_while_few_requests_wait() {
     assert_eq!(told[0], too_long);
     assert_eq!(told[1], "never sent: message 2 to bob: `x` (not done)");
     assert_eq!((told.len(), told[4]), (5, "never sent: 60 more"));
+}
+
+#[test]
+fn to_be_asked_to_slow_down_is_told_like_a_retry() {
+    let event = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
+        running.on_line(now, client, Line::Text(b"bob hi".to_vec()));
+        let asked = AskedToWait {
+            ticket: Ticket(1),
+            id: Id::new(7).unwrap(),
+            verb: Verb::Snd,
+            again_at: now + ms(120),
+        };
+        running.on_event(now, client, Event::SlowDown(asked));
+    };
+    let ((), out, err) = with(Chat::new(), PLAIN, event);
+    assert_eq!((out.as_str(), err.as_str()), ("", "slow down: SND @7, again in 0.12 s\n"));
+    let ((), out, _) = with(Chat::new(), JSON, event);
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let told =
+        serde_json::json!({ "type": "slow_down", "verb": "SND", "id": 7, "seq": 1, "waiting_s": 0.12 });
+    assert_eq!(object, told);
 }
 
 #[test]

@@ -10,8 +10,6 @@
 //! door = "line"
 //! ```
 
-use std::str::FromStr;
-
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -53,14 +51,28 @@ struct Entry {
     door: Option<Spanned<String>>,
 }
 
-impl FromStr for Rules {
-    type Err = RulesError;
-
-    fn from_str(text: &str) -> Result<Self, RulesError> {
-        let source = Source(text);
-        if text.len() > MAX_RULES_FILE {
+impl Rules {
+    /// Reads what a file of rules holds.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it; nothing of it holds then.
+    ///
+    /// ```
+    /// use sayagain::hub::rules::Rules;
+    ///
+    /// let rules = Rules::parse(b"[[rule]]\nname = \"admin*\"\nallow = [\"loopback\"]")?;
+    /// assert_eq!(rules.len(), 1);
+    /// assert!(Rules::parse(b"[[rule]]\nname = \"admin*\"").is_err());
+    /// # Ok::<(), sayagain::hub::rules::RulesError>(())
+    /// ```
+    pub fn parse(bytes: &[u8]) -> Result<Self, RulesError> {
+        if bytes.len() > MAX_RULES_FILE {
             return Err(RulesError { line: 1, what: "a file of rules has 1 MiB at most".to_owned() });
         }
+        let source = Source::new(bytes);
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| source.wrong_at(error.valid_up_to(), "this is not UTF-8".to_owned()))?;
         let file: File = toml::from_str(text).map_err(|error| source.syntax(&error))?;
         if let Some(extra) = file.rule.get(MAX_RULES) {
             return Err(source.wrong(extra, format!("a file has {MAX_RULES} rules at most")));
@@ -70,12 +82,16 @@ impl FromStr for Rules {
     }
 }
 
-/// The text that is read, to tell lines by.
-#[derive(Clone, Copy)]
-struct Source<'a>(&'a str);
+/// Where the lines of the text that is read end, in bytes.
+struct Source(Vec<usize>);
 
-impl Source<'_> {
-    fn rule(self, number: usize, entry: &Spanned<Entry>) -> Result<Rule, RulesError> {
+impl Source {
+    fn new(bytes: &[u8]) -> Self {
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+        Self(ends.collect())
+    }
+
+    fn rule(&self, number: usize, entry: &Spanned<Entry>) -> Result<Rule, RulesError> {
         let Entry { name, allow, deny, door } = entry.get_ref();
         let Some(name) = name else {
             return Err(self.wrong(entry, "a rule without a name; write name = \"..\"".to_owned()));
@@ -94,13 +110,13 @@ impl Source<'_> {
         })
     }
 
-    fn pattern(self, name: &Spanned<String>) -> Result<Pattern, RulesError> {
+    fn pattern(&self, name: &Spanned<String>) -> Result<Pattern, RulesError> {
         let shown = escape_short(name.get_ref().as_bytes(), SHOWN);
         let refuse = |error| self.wrong(name, format!("no name can match `{shown}`: {error}"));
         Pattern::parse(name.get_ref()).map_err(refuse)
     }
 
-    fn places(self, key: &str, list: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Place>, RulesError> {
+    fn places(&self, key: &str, list: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Place>, RulesError> {
         if list.get_ref().is_empty() {
             return Err(self.wrong(list, format!("`{key}` is empty; leave it out or name a place")));
         }
@@ -108,7 +124,7 @@ impl Source<'_> {
         list.get_ref().iter().map(place).collect()
     }
 
-    fn door(self, door: &Spanned<String>) -> Result<String, RulesError> {
+    fn door(&self, door: &Spanned<String>) -> Result<String, RulesError> {
         if door.get_ref().is_empty() {
             return Err(self.wrong(door, "`door` is empty; leave it out or name a door".to_owned()));
         }
@@ -116,17 +132,21 @@ impl Source<'_> {
     }
 
     /// What the parser says, in one line.
-    fn syntax(self, error: &toml::de::Error) -> RulesError {
+    fn syntax(&self, error: &toml::de::Error) -> RulesError {
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         let start = error.span().map_or(0, |span| span.start);
-        RulesError { line: self.line(start), what: escape_short(what.as_bytes(), 200).into_owned() }
+        self.wrong_at(start, escape_short(what.as_bytes(), 200).into_owned())
     }
 
-    fn wrong<T>(self, place: &Spanned<T>, what: String) -> RulesError {
-        RulesError { line: self.line(place.span().start), what }
+    fn wrong<T>(&self, place: &Spanned<T>, what: String) -> RulesError {
+        self.wrong_at(place.span().start, what)
     }
 
-    fn line(self, start: usize) -> usize {
-        1 + self.0.bytes().take(start).filter(|byte| *byte == b'\n').count()
+    fn wrong_at(&self, start: usize, what: String) -> RulesError {
+        RulesError { line: self.line(start), what }
+    }
+
+    fn line(&self, start: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < start)
     }
 }

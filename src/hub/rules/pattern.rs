@@ -18,8 +18,8 @@ pub(super) enum Pattern {
     Glob([Vec<Piece>; FORMS]),
 }
 
-/// By fold key, by clash key, and by clash key with an `m` for each `rn`.
-const FORMS: usize = 3;
+/// In lower case, by fold key, by clash key, and by clash key with an `m` for each `rn`: a `?` is one character of each.
+const FORMS: usize = 4;
 
 /// One step of a glob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +49,10 @@ impl Subject {
 
 /// The forms in which names are compared.
 fn forms(text: &str) -> [String; FORMS] {
-    let look = clash(text);
+    let (lower, look) = (text.chars().flat_map(char::to_lowercase).collect(), clash(text));
     // No look has an `m` of its own, so that nothing is confused by giving it back.
     let merged = look.replace(LOOK_OF_M, "m");
-    [folded(text), look, merged]
+    [lower, folded(text), look, merged]
 }
 
 impl Pattern {
@@ -149,6 +149,8 @@ fn is_match(glob: &[Piece], text: &[char]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
@@ -171,6 +173,7 @@ mod tests {
             ("*a*b*c", &["abc", "xaxbxc", "aabbcc", "abcbc"], &["acb", "abcx"]),
             ("a**b", &["ab", "axb"], &["a"]),
             ("straße*", &["STRASSE1", "straße"], &["strase"]),
+            ("stra?e", &["straße", "strabe"], &["strae"]),
         ] {
             for name in yes {
                 assert!(matches(pattern, name), "{pattern} {name}");
@@ -223,6 +226,32 @@ mod tests {
         }
         for pattern in ["*@home", "*\u{301}", "*\u{663}", "\u{627}*\u{663}", "?", "*"] {
             assert!(Pattern::parse(pattern).is_ok(), "{pattern}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_matches_itself_with_wildcards_for_parts_of_it(
+            name in "[a-zA-Z0-9ëß._-]{1,32}|[а-яА-Я0-9]{1,32}",
+            cut in any::<proptest::sample::Index>(),
+            length in 0usize..8,
+        ) {
+            prop_assume!(Name::parse(name.as_bytes()).is_ok());
+            let chars: Vec<char> = name.chars().collect();
+            let from = cut.index(chars.len());
+            let to = (from + length).min(chars.len());
+            for (from, to, middle) in [(from, to, "*"), (from, from + 1, "?")] {
+                let (before, after): (String, String) = (chars[..from].iter().collect(), chars[to..].iter().collect());
+                let pattern = format!("{before}{middle}{after}");
+                prop_assert!(matches(&pattern, &name), "{} {}", pattern, name);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_pattern_or_is_refused(text in "\\PC{0,40}|[*?a-c@# ]{0,40}") {
+            if let Ok(pattern) = Pattern::parse(&text) {
+                pattern.matches(&Subject::new(&Name::parse(b"abc").unwrap()));
+            }
         }
     }
 

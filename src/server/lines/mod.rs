@@ -59,6 +59,11 @@ impl Said {
         Self { line: Some(line), ..Self::default() }
     }
 
+    /// The bytes that it holds.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() + self.line.as_ref().map_or(0, Vec::len)
+    }
+
     fn next(&mut self, lines: &mut Lines) -> Option<Found> {
         if let Some(line) = self.line.take() {
             return Some(Found::Line(line));

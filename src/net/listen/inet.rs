@@ -1,15 +1,11 @@
-//! Which addresses a server listens on, and the sockets there.
+//! Sockets on the addresses of a host: every address that a name stands for, all on one port.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::escape::escape_short;
-
-/// Connections that the kernel keeps until they are accepted; it takes its own limit where that is less.
-const BACKLOG: i32 = 4_096;
+use super::{Address, BACKLOG, Endpoint, ListenError, Listening, Place, Scheme};
 
 /// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less.
 const DATAGRAM_BUFFER: usize = 4 << 20;
@@ -30,68 +26,11 @@ pub struct Listen {
     pub udp: bool,
 }
 
-/// Why a server cannot listen.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// The host is not known.
-    #[error("cannot find the host `{}`: {source}; check its name", escape_short(.host.as_bytes(), 80))]
-    Resolve {
-        /// As it was given.
-        host: String,
-        /// What the resolver says.
-        source: io::Error,
-    },
-    /// A socket could not be made, or could not have its address.
-    #[error("cannot listen on {endpoint}: {}", explain(.source))]
-    Bind {
-        /// What was asked for.
-        endpoint: Endpoint,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// No port was found that is free on all addresses.
-    #[error("found no port that is free for all sockets; name one, or try again")]
-    NoCommonPort,
-}
-
-/// A protocol and an address: `tcp://127.0.0.1:50000`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Which protocol.
-    pub scheme: Scheme,
-    /// Which address.
-    pub addr: SocketAddr,
-}
-
-/// What a socket speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// A stream listener.
-    Tcp,
-    /// A datagram socket.
-    Udp,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.addr)
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
 /// Sockets that listen and are not served yet.
 #[derive(Debug, Default)]
 pub struct Bound {
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) udp: Vec<UdpSocket>,
+    pub(in crate::net) tcp: Vec<TcpListener>,
+    pub(in crate::net) udp: Vec<UdpSocket>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -99,6 +38,18 @@ impl Bound {
     /// What listens, in the order in which the host's addresses came.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// The sockets, in that order.
+    pub(super) fn into_sockets(self) -> impl Iterator<Item = (Endpoint, Listening)> {
+        let (mut tcp, mut udp) = (self.tcp.into_iter(), self.udp.into_iter());
+        self.endpoints.into_iter().filter_map(move |endpoint| {
+            let socket = match endpoint.scheme {
+                Scheme::Tcp => Listening::Streams(tcp.next()?.into(), None),
+                Scheme::Udp => Listening::Datagrams(udp.next()?),
+            };
+            Some((endpoint, socket))
+        })
     }
 }
 
@@ -111,6 +62,36 @@ impl Listen {
     ///
     /// The host is unknown, or an address cannot be bound: in use, forbidden, or none of them on this machine.
     pub fn bind(&self) -> Result<Bound, ListenError> {
+        self.inet().bind()
+    }
+
+    fn inet(&self) -> Inet<'_> {
+        let kinds: &[Scheme] = match (self.tcp, self.udp) {
+            (true, true) => &[Scheme::Tcp, Scheme::Udp],
+            (true, false) => &[Scheme::Tcp],
+            (false, true) => &[Scheme::Udp],
+            (false, false) => &[],
+        };
+        Inet { host: &self.host, port: self.port, kinds, scheme: None, reuse_port: false }
+    }
+}
+
+/// Sockets that are wanted at every address of a host.
+pub(super) struct Inet<'a> {
+    pub(super) host: &'a str,
+    /// 0 takes a free one, the same for all sockets.
+    pub(super) port: u16,
+    /// What to make at each address.
+    pub(super) kinds: &'a [Scheme],
+    /// What errors call it, if not by its protocol.
+    pub(super) scheme: Option<&'static str>,
+    /// Whether other processes may listen there too, over TCP.
+    pub(super) reuse_port: bool,
+}
+
+impl Inet<'_> {
+    /// As [`Listen::bind`].
+    pub(super) fn bind(&self) -> Result<Bound, ListenError> {
         let addrs = self.resolve()?;
         for _ in 0..PORT_ATTEMPTS {
             match self.bind_all(&addrs) {
@@ -124,9 +105,9 @@ impl Listen {
     }
 
     fn resolve(&self) -> Result<Vec<SocketAddr>, ListenError> {
-        let failed = |source| ListenError::Resolve { host: self.host.clone(), source };
+        let failed = |source| ListenError::Resolve { host: self.host.to_owned(), source };
         let mut addrs: Vec<SocketAddr> = Vec::new();
-        for addr in (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)? {
+        for addr in (self.host, self.port).to_socket_addrs().map_err(failed)? {
             if !addrs.contains(&addr) {
                 addrs.push(addr);
             }
@@ -140,14 +121,13 @@ impl Listen {
     fn bind_all(&self, addrs: &[SocketAddr]) -> Result<Bound, ListenError> {
         let mut bound = Bound::default();
         let mut skipped = Vec::new();
-        for addr in addrs {
-            for scheme in self.schemes() {
-                let port = bound.endpoints.first().map_or(self.port, |first| first.addr.port());
-                let endpoint = Endpoint { scheme, addr: SocketAddr::new(addr.ip(), port) };
-                match bound.add(endpoint) {
+        for mut addr in addrs.iter().copied() {
+            for &scheme in self.kinds {
+                addr.set_port(bound.endpoints.first().map_or(self.port, |first| first.addr.port()));
+                match bound.add(Endpoint { scheme, addr }, self.reuse_port) {
                     Ok(()) => {}
-                    Err(Failure::Absent(source)) => skipped.push(ListenError::Bind { endpoint, source }),
-                    Err(Failure::Refused(source)) => return Err(ListenError::Bind { endpoint, source }),
+                    Err(Failure::Absent(source)) => skipped.push(self.failed(scheme, addr, source)),
+                    Err(Failure::Refused(source)) => return Err(self.failed(scheme, addr, source)),
                 }
             }
         }
@@ -161,10 +141,9 @@ impl Listen {
         Ok(bound)
     }
 
-    fn schemes(&self) -> impl Iterator<Item = Scheme> {
-        [(self.tcp, Scheme::Tcp), (self.udp, Scheme::Udp)]
-            .into_iter()
-            .filter_map(|(wanted, scheme)| wanted.then_some(scheme))
+    fn failed(&self, kind: Scheme, addr: SocketAddr, source: io::Error) -> ListenError {
+        let scheme = self.scheme.unwrap_or_else(|| kind.name());
+        ListenError::Bind { place: Place { scheme, address: Address::Ip(addr) }, source }
     }
 }
 
@@ -186,10 +165,10 @@ impl From<io::Error> for Failure {
 }
 
 impl Bound {
-    fn add(&mut self, endpoint: Endpoint) -> Result<(), Failure> {
+    fn add(&mut self, endpoint: Endpoint, reuse_port: bool) -> Result<(), Failure> {
         let addr = match endpoint.scheme {
             Scheme::Tcp => {
-                let listener = listen_tcp(endpoint.addr)?;
+                let listener = listen_tcp(endpoint.addr, reuse_port)?;
                 let addr = listener.local_addr()?;
                 self.tcp.push(listener);
                 addr
@@ -206,10 +185,12 @@ impl Bound {
     }
 }
 
-fn listen_tcp(addr: SocketAddr) -> Result<TcpListener, Failure> {
+fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> Result<TcpListener, Failure> {
     let socket = open(addr.ip(), Type::STREAM, Protocol::TCP)?;
     // So that a server can be started again while connections of the last are still being forgotten.
     socket.set_reuse_address(true)?;
+    // The kernel deals new connections out among the processes; they share nothing else, so each is a chat of its own.
+    socket.set_reuse_port(reuse_port)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -234,18 +215,6 @@ fn open(ip: IpAddr, kind: Type, protocol: Protocol) -> Result<Socket, Failure> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
-}
-
-/// What the system says, and what to do about it.
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "address already in use; is another server running?".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "permission denied; ports below 1024 are for privileged programs, take a higher one".to_owned()
-        }
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -274,7 +243,7 @@ mod tests {
     fn every_address_is_bound_and_one_of_another_machine_is_skipped() {
         let addrs =
             ["192.0.2.1:0", "127.0.0.1:0", "127.0.0.2:0", "[::1]:0"].map(|addr| addr.parse().unwrap());
-        let bound = listen("several", 0).bind_all(&addrs).unwrap();
+        let bound = listen("several", 0).inet().bind_all(&addrs).unwrap();
         let port = bound.endpoints()[0].addr.port();
         let listed: Vec<String> = bound.endpoints().iter().map(Endpoint::to_string).collect();
         let hosts = ["127.0.0.1", "127.0.0.2", "[::1]"];
@@ -287,7 +256,7 @@ mod tests {
     fn both_families_may_have_the_same_port_on_all_addresses() {
         let addrs = ["0.0.0.0:0", "[::]:0"].map(|addr| addr.parse().unwrap());
         let expected = if has_ipv6() { 4 } else { 2 };
-        assert_eq!(listen("all", 0).bind_all(&addrs).unwrap().endpoints().len(), expected);
+        assert_eq!(listen("all", 0).inet().bind_all(&addrs).unwrap().endpoints().len(), expected);
     }
 
     #[test]

@@ -1,0 +1,261 @@
+//! Where the server listens: `--listen`, its short form, and what is printed of it.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::{DEFAULT_HOST, HostPort};
+use crate::net::listen::{Address, Place};
+use crate::net::{Doors, Listen, ListenError, ListenUrl};
+
+/// The door for people that a server has if it is told nothing.
+const DEFAULT_LINE_DOOR: &str = "line://localhost:50001";
+
+/// What `--help` says of URLs.
+pub(super) const HELP: &str = "\
+Doors, as many as wanted, all into one chat (--listen URL):
+  tcp://HOST:PORT     frames                    reuse_port
+  udp://HOST:PORT     frames in datagrams
+  unix:///PATH        frames, on this machine   mode
+  line://HOST:PORT    lines typed by people     reuse_port, room, greet, echo, flush
+  line+unix:///PATH   the same on this machine  mode, room, greet, echo, flush
+HOST is a name, all addresses of which are listened on, an address, or [::1]; PORT 0 is a free one, without
+a PORT it is 50000, for lines 50001. Options stand behind a ?, with & between them, as in
+line://localhost:50001?room=tea&rate=2/s:
+  rate=5/s,64KiB/s    messages and bytes a second for each client, or none; 5/s for lines, else none
+  name=WORD           what access rules call the door; else as its scheme
+  reuse_port=1        other processes may listen there too; each has a chat of its own
+  mode=0660           the permissions of the socket's file
+  room=lobby          the room that everybody enters
+  greet=name|none     asks for a name, or takes the address for it
+  echo=on|off         whether people see their own lines; on, but off with greet=none
+  flush=MS            a line without an end counts as ended after so many ms of silence; off";
+
+/// Where to listen, as it is typed.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DoorArgs {
+    /// A door, by its URL (see below); may be given again and again, and comes on top of --mode and --host
+    #[arg(long, value_name = "URL")]
+    listen: Vec<ListenUrl>,
+
+    /// Short for a TCP and a UDP door: which, tcp, udp or both [default: both]
+    #[arg(long, value_enum, ignore_case = true, hide_possible_values = true)]
+    mode: Option<Mode>,
+
+    /// Where these are: every address of the host, both on one port [default: localhost:50000, and without any of
+    /// these three options line://localhost:50001 too]
+    #[arg(long, value_name = "HOST:PORT")]
+    host: Option<HostPort>,
+}
+
+/// What a server is reached over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Streams.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Both, on one port.
+    Both,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The TCP and UDP sockets of the short form.
+    pub pair: Option<Listen>,
+    /// And the doors that have a URL.
+    pub urls: Vec<ListenUrl>,
+}
+
+impl DoorArgs {
+    /// What was typed, complete.
+    pub(super) fn resolve(self) -> Result<Listening, String> {
+        let mut urls = self.listen;
+        let is_short = self.mode.is_some() || self.host.is_some();
+        let says_nothing = !is_short && urls.is_empty();
+        if says_nothing {
+            urls.push(DEFAULT_LINE_DOOR.parse().map_err(|error| format!("{error}"))?);
+        }
+        let pair = if is_short || says_nothing { Some(pair(self.mode, self.host)?) } else { None };
+        Ok(Listening { pair, urls })
+    }
+}
+
+fn pair(mode: Option<Mode>, host: Option<HostPort>) -> Result<Listen, String> {
+    let HostPort { host, port } = host.map_or_else(|| DEFAULT_HOST.parse(), Ok)?;
+    let mode = mode.unwrap_or(Mode::Both);
+    Ok(Listen { host, port, tcp: mode != Mode::Udp, udp: mode != Mode::Tcp })
+}
+
+impl Listening {
+    /// Binds everything, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be bound.
+    pub fn bind(&self) -> Result<Doors, ListenError> {
+        let mut doors = Doors::default();
+        if let Some(pair) = &self.pair {
+            doors.add_bound(pair.bind()?);
+        }
+        self.urls.iter().try_for_each(|url| doors.add(url))?;
+        Ok(doors)
+    }
+}
+
+/// What to print of these: one line per socket, then one per door, which says how to knock on it.
+pub(super) fn announcement(doors: &Doors) -> String {
+    let mut text = String::new();
+    for place in doors.places() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "listening on {place}");
+    }
+    let mut said: Vec<(&str, u16)> = Vec::new();
+    for place in doors.places() {
+        // The addresses of one host are one door to whoever knocks.
+        let key = port(place).map(|port| (place.scheme, port));
+        if key.is_some_and(|key| said.contains(&key)) {
+            continue;
+        }
+        said.extend(key);
+        let _ = writeln!(text, "{:<6} {}", format!("{}:", place.scheme), knock(place));
+    }
+    text
+}
+
+const fn port(place: &Place) -> Option<u16> {
+    match &place.address {
+        Address::Ip(addr) => Some(addr.port()),
+        Address::File(_) => None,
+    }
+}
+
+/// How to connect by hand, and with the client where it can.
+fn knock(place: &Place) -> String {
+    let addr = match &place.address {
+        Address::Ip(addr) => reachable(*addr),
+        Address::File(path) => return format!("nc -U {}", quoted(path.to_str())),
+    };
+    let (ip, port) = (addr.ip(), addr.port());
+    match place.scheme {
+        "udp" => format!("client --mode udp --host {addr}, or frames by hand: nc -u {ip} {port}"),
+        "tcp" => format!("client --host {addr}, or frames by hand: nc {ip} {port}"),
+        _ => format!("nc {ip} {port}, or telnet {ip} {port}"),
+    }
+}
+
+/// Where a socket is reached from this machine: nobody connects to all addresses.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// A path as it can be pasted into a shell, if it is plain text.
+fn quoted(path: Option<&str>) -> String {
+    let plain = path.filter(|path| crate::escape::escape(path.as_bytes()) == *path);
+    let quoted = plain.and_then(|path| shlex::try_quote(path).ok());
+    quoted.map_or_else(|| "with that path, which is not plain text".to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        doors: DoorArgs,
+    }
+
+    fn resolve(words: &[&str]) -> Listening {
+        Line::try_parse_from([&["server"], words].concat()).unwrap().doors.resolve().unwrap()
+    }
+
+    fn pair(host: &str, port: u16, (tcp, udp): (bool, bool)) -> Option<Listen> {
+        Some(Listen { host: host.to_owned(), port, tcp, udp })
+    }
+
+    fn urls(listening: &Listening) -> Vec<String> {
+        listening.urls.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn without_a_word_it_listens_for_frames_on_one_port_and_for_people_on_the_next() {
+        let listening = resolve(&[]);
+        assert_eq!(listening.pair, pair("localhost", 50_000, (true, true)));
+        assert_eq!(urls(&listening), ["line://localhost:50001"]);
+    }
+
+    #[test]
+    fn the_short_form_alone_has_no_line_door() {
+        for (words, expected) in [
+            (&["--mode", "both"][..], pair("localhost", 50_000, (true, true))),
+            (&["--mode", "TCP"], pair("localhost", 50_000, (true, false))),
+            (&["--host", "[::1]:1"], pair("::1", 1, (true, true))),
+            (&["--mode", "udp", "--host", "a:2"], pair("a", 2, (false, true))),
+        ] {
+            let listening = resolve(words);
+            assert_eq!((listening.pair, listening.urls.len()), (expected, 0), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_replaces_what_is_usual_and_comes_on_top_of_the_short_form() {
+        let alone = resolve(&["--listen", "unix:///run/a", "--listen", "line://h"]);
+        assert_eq!((alone.pair.is_none(), urls(&alone)), (true, texts(&["unix:///run/a", "line://h:50001"])));
+        let both = resolve(&["--listen", "unix:///run/a", "--mode", "tcp"]);
+        assert_eq!(both.pair, pair("localhost", 50_000, (true, false)));
+        assert_eq!(urls(&both), ["unix:///run/a"]);
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn place(scheme: &'static str, addr: &str) -> Place {
+        Place { scheme, address: Address::Ip(addr.parse().unwrap()) }
+    }
+
+    #[test]
+    fn each_door_says_how_to_knock_on_it() {
+        for (scheme, addr, expected) in [
+            ("tcp", "10.0.0.1:5", "client --host 10.0.0.1:5, or frames by hand: nc 10.0.0.1 5"),
+            ("tcp", "[::]:5", "client --host [::1]:5, or frames by hand: nc ::1 5"),
+            (
+                "udp",
+                "0.0.0.0:5",
+                "client --mode udp --host 127.0.0.1:5, or frames by hand: nc -u 127.0.0.1 5",
+            ),
+            ("line", "[::1]:5", "nc ::1 5, or telnet ::1 5"),
+        ] {
+            assert_eq!(knock(&place(scheme, addr)), expected);
+        }
+        for (path, expected) in [
+            ("/run/a", "nc -U /run/a"),
+            ("/run/a b'c", r#"nc -U "/run/a b'c""#),
+            ("/run/\u{1b}[2J", "nc -U with that path, which is not plain text"),
+        ] {
+            let place = Place { scheme: "unix", address: Address::File(path.into()) };
+            assert_eq!(knock(&place), expected);
+        }
+    }
+
+    #[test]
+    fn all_that_help_says_of_urls_is_so() {
+        for name in ["rate=5/s,64KiB/s", "reuse_port=1", "mode=0660", "room=lobby", "greet=none", "flush=5"] {
+            let scheme = if name.starts_with("mode") { "line+unix:///a" } else { "line://h" };
+            let url: ListenUrl = format!("{scheme}?{name}&echo=off&name=WORD").parse().unwrap();
+            assert_eq!(url.door.name, "WORD", "{name}");
+            let option = name.split('=').next().unwrap_or_default();
+            assert!(HELP.contains(&format!("\n  {option}=")), "{option}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! All that a server listens on, in order.
+
+use std::net::UdpSocket;
+
+use socket2::Socket;
+
+use super::inet::Inet;
+use super::unix::{self, SocketFile};
+use super::url::At;
+use super::{Address, Bound, ListenError, ListenUrl, Place, Scheme};
+use crate::door::Door;
+
+/// Sockets that listen and are not served yet. Their order is that of
+/// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
+#[derive(Debug, Default)]
+pub struct Doors {
+    sockets: Vec<DoorSocket>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct DoorSocket {
+    place: Place,
+    door: Door,
+    socket: Listening,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(in crate::net) enum Listening {
+    /// For connections; in the file system if it is a UNIX socket.
+    Streams(Socket, Option<SocketFile>),
+    /// For datagrams.
+    Datagrams(UdpSocket),
+}
+
+impl Doors {
+    /// Binds one more, all of its addresses or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listen::bind`](super::Listen::bind), and what is in the way of a UNIX socket.
+    pub fn add(&mut self, url: &ListenUrl) -> Result<(), ListenError> {
+        let scheme = url.scheme();
+        match &url.at {
+            At::Tcp { host, port, reuse_port } => {
+                self.add_inet(url, host, *port, &[Scheme::Tcp], *reuse_port)?;
+            }
+            At::Udp { host, port } => self.add_inet(url, host, *port, &[Scheme::Udp], false)?,
+            At::Unix { path, permissions } => {
+                let place = Place { scheme, address: Address::File(path.clone()) };
+                let (socket, file) = unix::listen(path, *permissions)
+                    .map_err(|source| ListenError::File { place: place.clone(), source })?;
+                let socket = Listening::Streams(socket, Some(file));
+                self.sockets.push(DoorSocket { place, door: url.door.clone(), socket });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_inet(
+        &mut self,
+        url: &ListenUrl,
+        host: &str,
+        port: u16,
+        kinds: &[Scheme],
+        reuse_port: bool,
+    ) -> Result<(), ListenError> {
+        let scheme = url.scheme();
+        let bound = Inet { host, port, kinds, scheme: Some(scheme), reuse_port }.bind()?;
+        self.extend(bound, |_| (scheme, url.door.clone()));
+        Ok(())
+    }
+
+    /// Takes over sockets for frames.
+    pub fn add_bound(&mut self, bound: Bound) {
+        self.extend(bound, |kind| {
+            let scheme = kind.name();
+            (scheme, Door::frames(scheme))
+        });
+    }
+
+    fn extend(&mut self, bound: Bound, door: impl Fn(Scheme) -> (&'static str, Door)) {
+        for (endpoint, socket) in bound.into_sockets() {
+            let (scheme, door) = door(endpoint.scheme);
+            let place = Place { scheme, address: Address::Ip(endpoint.addr) };
+            self.sockets.push(DoorSocket { place, door, socket });
+        }
+    }
+
+    /// Where they are.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.sockets.iter().map(|socket| &socket.place)
+    }
+
+    /// What a server has to know of them.
+    pub fn list(&self) -> Vec<Door> {
+        self.sockets.iter().map(|socket| socket.door.clone()).collect()
+    }
+
+    /// The sockets, in that order.
+    pub(in crate::net) fn into_sockets(self) -> impl Iterator<Item = Listening> {
+        self.sockets.into_iter().map(|socket| socket.socket)
+    }
+
+    /// Whether connections come in through one of them.
+    pub fn has_streams(&self) -> bool {
+        self.sockets.iter().any(|socket| matches!(socket.socket, Listening::Streams(..)))
+    }
+}
+
+impl From<Bound> for Doors {
+    fn from(bound: Bound) -> Self {
+        let mut doors = Self::default();
+        doors.add_bound(bound);
+        doors
+    }
+}

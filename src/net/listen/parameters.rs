@@ -1,0 +1,205 @@
+//! What stands behind the `?` of a URL to listen on: each door's own options.
+
+use std::fmt;
+use std::time::Duration;
+
+use fluent_uri::pct_enc::encoder::{self, IQuery};
+use fluent_uri::pct_enc::{EStr, EString, Encoder, Table};
+
+use super::url::{At, Carrier, DEFAULT_PERMISSIONS, ListenUrl};
+use crate::door::{Door, Greet, LineDoor, Speaks};
+use crate::escape::escape_short;
+use crate::hub::name::RoomName;
+use crate::hub::rate::Rate;
+
+/// The room of a line door that names none, without its `#`.
+const DEFAULT_ROOM: &str = "lobby";
+
+/// The longest `name`, in characters.
+const MAX_NAME: usize = 32;
+
+/// The longest `flush`, in milliseconds: an hour.
+const MAX_FLUSH: u64 = 3_600_000;
+
+/// What every line door can be told beside what every door can.
+const OF_LINES: [&str; 4] = ["room", "greet", "echo", "flush"];
+
+/// The parameters of one URL that nobody has asked for yet.
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads them all, none of them twice, and none that such a door does not have.
+    pub(super) fn read(
+        scheme: &str,
+        carrier: Carrier,
+        is_lines: bool,
+        query: Option<&EStr<IQuery>>,
+    ) -> Result<Self, String> {
+        let known = known(carrier, is_lines);
+        let mut found: Vec<(String, String)> = Vec::new();
+        for part in query.into_iter().flat_map(|query| query.split('&')) {
+            let (key, value) = part.split_once('=').unwrap_or((part, EStr::EMPTY));
+            let (key, value) = (text(key)?, text(value)?);
+            let shown = escape_short(key.as_bytes(), 20).into_owned();
+            if !known.contains(&key.as_str()) {
+                return Err(format!(
+                    "the parameter `{shown}` is unknown; {scheme}:// has {}",
+                    known.join(", ")
+                ));
+            }
+            if found.iter().any(|(other, _)| *other == key) {
+                return Err(format!("the parameter `{shown}` is there twice; leave one out"));
+            }
+            found.push((key, value));
+        }
+        Ok(Self(found))
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        let at = self.0.iter().position(|(found, _)| found == key)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// What `choices` has for the value, or for the first of them if there is none.
+    fn choose<T: Copy>(&mut self, key: &str, choices: [(&str, T); 2], default: T) -> Result<T, String> {
+        let Some(value) = self.take(key) else { return Ok(default) };
+        let chosen = choices.iter().find(|(word, _)| *word == value);
+        let [(one, _), (other, _)] = choices;
+        chosen
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| wrong(key, &value, &format!("{key}={one} or {key}={other}")))
+    }
+
+    pub(super) fn reuse_port(&mut self) -> Result<bool, String> {
+        self.choose("reuse_port", [("1", true), ("0", false)], false)
+    }
+
+    pub(super) fn permissions(&mut self) -> Result<u32, String> {
+        let Some(value) = self.take("mode") else { return Ok(DEFAULT_PERMISSIONS) };
+        let is_octal =
+            (3..=4).contains(&value.len()) && value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        let bits = u32::from_str_radix(&value, 8).ok().filter(|bits| is_octal && *bits <= 0o777);
+        bits.ok_or_else(|| wrong("mode", &value, "octal digits, mode=0600 to mode=0777"))
+    }
+
+    /// The door, which is all that is left.
+    pub(super) fn door(mut self, scheme: &str, is_lines: bool) -> Result<Door, String> {
+        let name = self.name()?.unwrap_or_else(|| scheme.to_owned());
+        let rate = self.rate()?;
+        let mut door = if is_lines { Door::lines(&name, self.line_door()?) } else { Door::frames(&name) };
+        door.rate = rate.unwrap_or(door.rate);
+        Ok(door)
+    }
+
+    fn name(&mut self) -> Result<Option<String>, String> {
+        let Some(value) = self.take("name") else { return Ok(None) };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
+        if (1..=MAX_NAME).contains(&value.len()) && value.chars().all(is_name) {
+            return Ok(Some(value));
+        }
+        Err(wrong("name", &value, &format!("1 to {MAX_NAME} of a-z, A-Z, 0-9 and + - . _")))
+    }
+
+    fn rate(&mut self) -> Result<Option<Rate>, String> {
+        self.take("rate").map(|value| value.parse().map_err(|why| format!("rate: {why}"))).transpose()
+    }
+
+    fn line_door(&mut self) -> Result<LineDoor, String> {
+        let greet = self.choose("greet", [("name", Greet::Name), ("none", Greet::None)], Greet::Name)?;
+        let echo = self.choose("echo", [("on", true), ("off", false)], usual_echo(greet))?;
+        Ok(LineDoor { room: self.room()?, greet, echo, flush: self.flush()? })
+    }
+
+    fn room(&mut self) -> Result<RoomName, String> {
+        let value = self.take("room").unwrap_or_else(|| DEFAULT_ROOM.to_owned());
+        let bare = value.strip_prefix('#').unwrap_or(&value);
+        let room = RoomName::parse(format!("#{bare}").as_bytes());
+        room.map_err(|why| wrong("room", &value, &format!("room={DEFAULT_ROOM}; {why}")))
+    }
+
+    fn flush(&mut self) -> Result<Option<Duration>, String> {
+        let Some(value) = self.take("flush").filter(|value| value != "off") else { return Ok(None) };
+        let digits = Some(&value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+        let length = digits.and_then(|value| value.parse().ok()).filter(|length| *length <= MAX_FLUSH);
+        let length: u64 = length.ok_or_else(|| {
+            wrong("flush", &value, &format!("milliseconds, flush=1 to flush={MAX_FLUSH}, or flush=off"))
+        })?;
+        Ok((length > 0).then(|| Duration::from_millis(length)))
+    }
+}
+
+/// What such a door can be told.
+fn known(carrier: Carrier, is_lines: bool) -> Vec<&'static str> {
+    let own = match carrier {
+        Carrier::Tcp => Some("reuse_port"),
+        Carrier::Udp => None,
+        Carrier::Unix => Some("mode"),
+    };
+    let lines = OF_LINES.into_iter().filter(|_| is_lines);
+    own.into_iter().chain(lines).chain(["rate", "name"]).collect()
+}
+
+/// Who is not asked for a name, as in sock_chat, does not see their own lines either.
+const fn usual_echo(greet: Greet) -> bool {
+    matches!(greet, Greet::Name)
+}
+
+fn text(encoded: &EStr<IQuery>) -> Result<String, String> {
+    let not_text = |_| "a parameter is not UTF-8; only paths may be anything else".to_owned();
+    encoded.decode().to_string().map(std::borrow::Cow::into_owned).map_err(not_text)
+}
+
+fn wrong(key: &str, value: &str, right: &str) -> String {
+    format!("{key} cannot be `{}`; write {right}", escape_short(value.as_bytes(), 40))
+}
+
+/// What needs no encoding in a parameter's value.
+struct Value;
+
+impl Encoder for Value {
+    const TABLE: &'static Table = &encoder::Query::TABLE.sub(&Table::new(b"&=+"));
+}
+
+/// The parameters that are not what they are anyway.
+pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result {
+    let mut parameters = of_place(&url.at);
+    let usual_rate = match &url.door.speaks {
+        Speaks::Frames => Rate::UNLIMITED,
+        Speaks::Lines(lines) => {
+            parameters.extend(of_lines(lines));
+            Door::lines("", lines.clone()).rate
+        }
+    };
+    if url.door.rate != usual_rate {
+        parameters.push(("rate", url.door.rate.to_string()));
+    }
+    if url.door.name != url.scheme() {
+        parameters.push(("name", url.door.name.clone()));
+    }
+    for (nth, (key, value)) in parameters.into_iter().enumerate() {
+        let mut shown = EString::<encoder::Query>::new();
+        shown.encode_str::<Value>(&value);
+        write!(f, "{}{key}={shown}", if nth == 0 { '?' } else { '&' })?;
+    }
+    Ok(())
+}
+
+fn of_place(at: &At) -> Vec<(&'static str, String)> {
+    match at {
+        At::Tcp { reuse_port: true, .. } => vec![("reuse_port", "1".to_owned())],
+        At::Unix { permissions, .. } if *permissions != DEFAULT_PERMISSIONS => {
+            vec![("mode", format!("{permissions:04o}"))]
+        }
+        At::Tcp { .. } | At::Udp { .. } | At::Unix { .. } => Vec::new(),
+    }
+}
+
+fn of_lines(lines: &LineDoor) -> impl Iterator<Item = (&'static str, String)> {
+    let room = lines.room.as_str().trim_start_matches('#');
+    let room = (room != DEFAULT_ROOM).then(|| ("room", room.to_owned()));
+    let greet = (lines.greet == Greet::None).then(|| ("greet", "none".to_owned()));
+    let echo = if lines.echo { "on" } else { "off" };
+    let echo = (lines.echo != usual_echo(lines.greet)).then(|| ("echo", echo.to_owned()));
+    let flush = lines.flush.map(|length| ("flush", length.as_millis().to_string()));
+    [room, greet, echo, flush].into_iter().flatten()
+}

@@ -1,0 +1,283 @@
+//! A socket in the file system: made with its permissions, put in the place of a stale one, removed at the end.
+//!
+//! Whatever else is at its path is left alone.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::BACKLOG;
+use crate::service::Remote;
+
+/// Why there is no socket at a path, as the end of a sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketFileError {
+    /// Somebody accepts connections there.
+    #[error("address already in use; end the server that is there, or name another path")]
+    InUse,
+    /// A file, a directory, a symbolic link.
+    #[error("what is there is not a socket, and stays as it is; name another path")]
+    NotSocket,
+    /// The system's addresses are short.
+    #[error("the path is too long for a socket; name a shorter one")]
+    TooLong,
+    /// The directory is not there.
+    #[error("there is no such directory; make it first")]
+    NoDirectory,
+    /// The directory, or what is there, is not ours.
+    #[error("permission denied; name a path in a directory of your own")]
+    Denied,
+    /// Anything else.
+    #[error("{0}")]
+    System(io::Error),
+}
+
+impl From<io::Error> for SocketFileError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NoDirectory,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::System(error),
+        }
+    }
+}
+
+/// The file of a socket that is ours; removed with this value, unless another has taken its place.
+#[derive(Debug)]
+pub(in crate::net) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: what it is, wherever it is.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("cannot remove the socket of this server: {error}; the next one replaces it");
+        }
+    }
+}
+
+fn identity(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Listens at `path`, with exactly these permissions on its file, which are never any looser.
+pub(super) fn listen(path: &Path, permissions: u32) -> Result<(Socket, SocketFile), SocketFileError> {
+    let address = SockAddr::unix(path).map_err(|_| SocketFileError::TooLong)?;
+    remove_stale(path, &address)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    restrict(&socket, permissions)?;
+    socket.bind(&address)?;
+    let made = fs::symlink_metadata(path)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(&made) };
+    // What the umask has taken away. A link that somebody has put there meanwhile is not followed.
+    if made.file_type().is_socket() && made.mode() & 0o777 != permissions {
+        fs::set_permissions(path, fs::Permissions::from_mode(permissions))?;
+    }
+    // Until now everybody was refused, whatever the permissions.
+    socket.listen(BACKLOG)?;
+    Ok((socket, file))
+}
+
+/// Linux makes the file of a socket with the permissions that the socket itself has, less the umask: unix(7) does not
+/// say so, `unix_bind` does. Elsewhere that it does not listen yet has to be enough.
+fn restrict(socket: &Socket, permissions: u32) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    nix::sys::stat::fchmod(socket, nix::sys::stat::Mode::from_bits_truncate(permissions))?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (socket, permissions);
+    Ok(())
+}
+
+/// Makes room at `path`, if what is there is a socket at which nobody accepts.
+fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), SocketFileError> {
+    let there = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        there => there?,
+    };
+    if !there.file_type().is_socket() {
+        return Err(SocketFileError::NotSocket);
+    }
+    if !is_stale(address)? {
+        return Err(SocketFileError::InUse);
+    }
+    // Another server may have been as fast; its new socket is not the stale one.
+    if fs::symlink_metadata(path).is_ok_and(|file| identity(&file) == identity(&there)) {
+        log::info!("a server that is gone has left its socket; replaced");
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Whether nobody accepts connections there. Does not wait where somebody does, but slowly.
+fn is_stale(address: &SockAddr) -> io::Result<bool> {
+    let knock = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    knock.set_nonblocking(true)?;
+    match knock.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        // Nobody can tell what is behind a door that does not open.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(false),
+    }
+}
+
+/// Who is at the other end: the effective user and group when it connected.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
+    use nix::sys::socket::{getsockopt, sockopt};
+
+    let who = getsockopt(socket, sockopt::PeerCredentials)?;
+    Ok(Remote::Unix { uid: who.uid(), gid: who.gid() })
+}
+
+/// Who is at the other end: the effective user and group when it connected.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
+    let (uid, gid) = nix::unistd::getpeereid(socket)?;
+    Ok(Remote::Unix { uid: uid.as_raw(), gid: gid.as_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn directory() -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("chat");
+        (directory, path)
+    }
+
+    fn permissions(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_socket_has_the_permissions_that_were_asked_for_whatever_the_umask() {
+        for asked in [0o600, 0o660, 0o777, 0o000, 0o606] {
+            let (_directory, path) = directory();
+            let _listening = listen(&path, asked).unwrap();
+            assert_eq!(permissions(&path), asked);
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_file_of_a_socket_is_made_with_no_more_than_its_permissions() {
+        let (_directory, path) = directory();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        restrict(&socket, 0o200).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        assert_eq!(permissions(&path) & !0o200, 0);
+    }
+
+    #[test]
+    fn a_peer_is_the_user_and_group_that_connected() {
+        let (_directory, path) = directory();
+        let (socket, _file) = listen(&path, 0o600).unwrap();
+        let _peer = UnixStream::connect(&path).unwrap();
+        let ours = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let Remote::Unix { uid, gid } = peer(&socket.accept().unwrap().0).unwrap() else {
+            panic!("no user and group");
+        };
+        assert_eq!((uid, gid), ours);
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let (_directory, path) = directory();
+        drop(UnixListener::bind(&path).unwrap());
+        let _listening = listen(&path, 0o600).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_live_socket_is_refused_even_if_nobody_accepts_for_now_and_still_works() {
+        let (_directory, path) = directory();
+        let (_socket, _file) = listen(&path, 0o600).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_with_a_full_backlog_is_refused_without_waiting() {
+        let (_directory, path) = directory();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        let _first = UnixStream::connect(&path).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
+    }
+
+    #[test]
+    fn a_socket_for_datagrams_is_somebody_elses() {
+        let (_directory, path) = directory();
+        let _other = UnixDatagram::bind(&path).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
+    }
+
+    #[test]
+    fn what_is_not_a_socket_is_never_touched() {
+        let (directory, path) = directory();
+        let refused = |path: &Path| matches!(listen(path, 0o777), Err(SocketFileError::NotSocket));
+        fs::write(&path, "mine").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(refused(&path) && refused(directory.path()));
+        assert_eq!((fs::read_to_string(&path).unwrap(), permissions(&path)), ("mine".to_owned(), 0o640));
+        for to in [path.clone(), directory.path().join("nowhere")] {
+            let link = directory.path().join("link");
+            std::os::unix::fs::symlink(&to, &link).unwrap();
+            assert!(refused(&link));
+            assert_eq!(fs::read_link(&link).unwrap(), to);
+            fs::remove_file(&link).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_link_to_a_stale_socket_is_no_socket() {
+        let (directory, path) = directory();
+        let stale = directory.path().join("stale");
+        drop(UnixListener::bind(&stale).unwrap());
+        std::os::unix::fs::symlink(&stale, &path).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketFileError::NotSocket)));
+        assert!(fs::symlink_metadata(&stale).is_ok());
+    }
+
+    #[test]
+    fn the_file_goes_with_the_server_unless_another_has_taken_its_place() {
+        let (_directory, path) = directory();
+        drop(listen(&path, 0o600).unwrap());
+        assert!(fs::symlink_metadata(&path).is_err());
+        let first = listen(&path, 0o600).unwrap();
+        // Keeps the inode of the first in use, so that the second cannot have the same.
+        let kept = path.with_extension("kept");
+        fs::rename(&path, &kept).unwrap();
+        let _second = listen(&path, 0o600).unwrap();
+        drop(first);
+        UnixStream::connect(&path).unwrap();
+        fs::remove_file(kept).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_is_refused_and_nothing_is_left() {
+        let (directory, path) = directory();
+        let long = directory.path().join("x".repeat(200));
+        assert!(matches!(listen(&long, 0o600), Err(SocketFileError::TooLong)));
+        let nowhere = path.join("deeper");
+        assert!(matches!(listen(&nowhere, 0o600), Err(SocketFileError::NoDirectory)));
+        fs::write(&path, "").unwrap();
+        assert!(matches!(listen(&nowhere, 0o600), Err(SocketFileError::NoDirectory)));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,515 @@
+//! Where a server listens, as it is typed: `line://localhost:50001?room=tea`.
+//!
+//! Parsed and printed here, and nowhere else; `parameters` reads what stands behind the `?`, `inet` and `unix` make
+//! the sockets.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use fluent_uri::component::{Host, IAuthority};
+use fluent_uri::pct_enc::{EStr, EString, encoder};
+use fluent_uri::{Iri, ParseError, ParseErrorKind};
+
+use super::parameters::{self, Parameters};
+use crate::door::{Door, Speaks};
+use crate::escape::escape_short;
+
+/// The port of a frame door that names none.
+pub const FRAME_PORT: u16 = 50_000;
+
+/// The port of a line door that names none.
+pub const LINE_PORT: u16 = 50_001;
+
+/// Who may connect to a UNIX socket that does not say: its owner and group.
+pub const DEFAULT_PERMISSIONS: u32 = 0o660;
+
+/// One `--listen`: where a door is, and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenUrl {
+    /// Which sockets to make.
+    pub at: At,
+    /// What they are doors to.
+    pub door: Door,
+}
+
+/// Where a door is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Streams from anywhere.
+    Tcp {
+        /// A name or an address, IPv6 without brackets; every address that it stands for is listened on.
+        host: String,
+        /// 0 takes a free one, the same for all addresses.
+        port: u16,
+        /// Whether other processes may listen there too (SO_REUSEPORT).
+        reuse_port: bool,
+    },
+    /// Datagrams.
+    Udp {
+        /// As for TCP.
+        host: String,
+        /// As for TCP.
+        port: u16,
+    },
+    /// Streams from this machine.
+    Unix {
+        /// The socket's file, from the root.
+        path: PathBuf,
+        /// The permissions of the socket's file: who may write to it may connect.
+        permissions: u32,
+    },
+}
+
+/// What carries the bytes of a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// TCP connections.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+    /// Connections to a UNIX socket.
+    Unix,
+}
+
+/// Why a text is no URL to listen on, as one sentence that names it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UrlError(String);
+
+/// The schemes, in the order in which help texts name them.
+const SCHEMES: [(&str, Carrier, bool); 5] = [
+    ("tcp", Carrier::Tcp, false),
+    ("udp", Carrier::Udp, false),
+    ("unix", Carrier::Unix, false),
+    ("line", Carrier::Tcp, true),
+    ("line+unix", Carrier::Unix, true),
+];
+
+/// How to write a URL, for who did not.
+const FORMS: &str =
+    "write tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, line://HOST:PORT or line+unix:///PATH";
+
+/// The scheme of such a door: `tcp`, `udp`, `unix`, `line` or `line+unix`.
+#[must_use]
+pub fn scheme(carrier: Carrier, speaks: &Speaks) -> &'static str {
+    let is_lines = matches!(speaks, Speaks::Lines(_));
+    let found = SCHEMES.iter().find(|(_, of, lines)| *of == carrier && *lines == is_lines);
+    // No URL stands for lines in datagrams.
+    found.map_or("udp", |(scheme, ..)| scheme)
+}
+
+/// The URL of a UNIX socket, without parameters.
+pub(super) fn write_path(f: &mut fmt::Formatter<'_>, scheme: &str, path: &Path) -> fmt::Result {
+    let mut shown = EString::<encoder::Path>::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        shown.encode_str::<encoder::Path>(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| shown.push_estr(EStr::encode_byte(*byte)));
+    }
+    write!(f, "{scheme}://{shown}")
+}
+
+impl At {
+    /// What carries its bytes.
+    #[must_use]
+    pub const fn carrier(&self) -> Carrier {
+        match self {
+            Self::Tcp { .. } => Carrier::Tcp,
+            Self::Udp { .. } => Carrier::Udp,
+            Self::Unix { .. } => Carrier::Unix,
+        }
+    }
+}
+
+impl ListenUrl {
+    /// Its scheme: what access rules call the door unless it has a name of its own.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        scheme(self.at.carrier(), &self.door.speaks)
+    }
+}
+
+impl FromStr for ListenUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        read(text).map_err(|why| {
+            UrlError(format!("`{}` is no place to listen: {why}", escape_short(text.as_bytes(), 80)))
+        })
+    }
+}
+
+fn read(text: &str) -> Result<ListenUrl, String> {
+    if !text.contains("://") {
+        return Err(format!("it has no scheme; {FORMS}"));
+    }
+    let url = Iri::parse(text).map_err(|error| explain(text, error))?;
+    let typed = url.scheme().as_str();
+    let known = SCHEMES.iter().find(|(scheme, ..)| scheme.eq_ignore_ascii_case(typed));
+    let (scheme, carrier, is_lines) = *known
+        .ok_or_else(|| format!("the scheme `{}` is unknown; {FORMS}", escape_short(typed.as_bytes(), 20)))?;
+    if url.fragment().is_some() {
+        return Err("a # begins what servers are never told; write %23, or leave it out".to_owned());
+    }
+    let authority = url.authority().unwrap_or(IAuthority::EMPTY);
+    if authority.userinfo().is_some() {
+        return Err("nobody logs in where a server listens; leave out what stands before the @".to_owned());
+    }
+    let mut parameters = Parameters::read(scheme, carrier, is_lines, url.query())?;
+    let place = (scheme, authority, url.path());
+    let at = match carrier {
+        Carrier::Tcp => {
+            let (host, port) = host_and_port(place, is_lines)?;
+            At::Tcp { host, port, reuse_port: parameters.reuse_port()? }
+        }
+        Carrier::Udp => {
+            let (host, port) = host_and_port(place, is_lines)?;
+            At::Udp { host, port }
+        }
+        Carrier::Unix => At::Unix { path: socket_path(place)?, permissions: parameters.permissions()? },
+    };
+    Ok(ListenUrl { at, door: parameters.door(scheme, is_lines)? })
+}
+
+/// What a URL says before its parameters.
+type Place<'a> = (&'static str, IAuthority<'a>, &'a EStr<encoder::IPath>);
+
+fn host_and_port((scheme, authority, path): Place<'_>, is_lines: bool) -> Result<(String, u16), String> {
+    if !path.is_empty() {
+        return Err(format!("a path means nothing there; write {scheme}://HOST:PORT"));
+    }
+    let no_host =
+        || format!("it has no host; write {scheme}://localhost:PORT, or {scheme}://[::]:PORT for all");
+    let host = match authority.host_parsed() {
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => address.to_string(),
+        Host::RegName(name) => {
+            name.decode().to_string().ok().filter(|name| is_host(name)).ok_or_else(no_host)?.into_owned()
+        }
+        _ => return Err("what stands in brackets is no IPv6 address; write [::1]".to_owned()),
+    };
+    let port = authority.port_to_u16().map_err(|_| "its port is not from 0 to 65535; 0 takes a free one")?;
+    Ok((host, port.unwrap_or(if is_lines { LINE_PORT } else { FRAME_PORT })))
+}
+
+/// Whether the resolver can be asked for it; a colon would make it an address.
+fn is_host(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':')
+}
+
+fn socket_path((scheme, authority, path): Place<'_>) -> Result<PathBuf, String> {
+    if !authority.as_str().is_empty() {
+        return Err(format!("a socket in the file system has no host; write {scheme}:///PATH"));
+    }
+    let bytes = path.decode().to_bytes().into_owned();
+    if bytes.contains(&0) {
+        return Err("no path holds a NUL; leave out %00".to_owned());
+    }
+    if !bytes.starts_with(b"/") || bytes.ends_with(b"/") {
+        return Err(format!("it names no file; write {scheme}:///PATH"));
+    }
+    Ok(OsString::from_vec(bytes).into())
+}
+
+/// What is wrong with a text that is no URL at all, RFC 3986 and RFC 3987.
+fn explain(text: &str, error: ParseError) -> String {
+    match error.kind() {
+        ParseErrorKind::InvalidPctEncodedOctet => {
+            "two hexadecimal digits must follow a %; write %25 for the sign itself".to_owned()
+        }
+        ParseErrorKind::InvalidIpv6Addr => {
+            "what stands in brackets is no IPv6 address; write [::1]".to_owned()
+        }
+        ParseErrorKind::UnexpectedChar => {
+            let found = text.get(error.index()..).and_then(|rest| rest.chars().next()).unwrap_or(' ');
+            let shown = escape_short(found.encode_utf8(&mut [0; 4]).as_bytes(), 10).into_owned();
+            format!("`{shown}` may not stand where it does; {FORMS}, and what else is in it as %XX")
+        }
+    }
+}
+
+/// The URL, with the parameters that are not what they are anyway; it reads back as the same.
+impl fmt::Display for ListenUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme();
+        match &self.at {
+            At::Tcp { host, port, .. } | At::Udp { host, port } if host.contains(':') => {
+                write!(f, "{scheme}://[{host}]:{port}")?;
+            }
+            At::Tcp { host, port, .. } | At::Udp { host, port } => {
+                let mut shown = EString::<encoder::RegName>::new();
+                shown.encode_str::<encoder::RegName>(host);
+                write!(f, "{scheme}://{shown}:{port}")?;
+            }
+            At::Unix { path, .. } => write_path(f, scheme, path)?,
+        }
+        parameters::write(f, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::door::{Greet, LineDoor};
+    use crate::hub::name::RoomName;
+    use crate::hub::rate::Rate;
+
+    fn parse(text: &str) -> ListenUrl {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn tcp(host: &str, port: u16, reuse_port: bool) -> At {
+        At::Tcp { host: host.to_owned(), port, reuse_port }
+    }
+
+    fn lines(text: &str) -> LineDoor {
+        match parse(text).door.speaks {
+            Speaks::Lines(lines) => lines,
+            Speaks::Frames => panic!("{text} is for frames"),
+        }
+    }
+
+    #[test]
+    fn a_url_says_where_a_door_is_and_what_is_spoken_there() {
+        let udp = At::Udp { host: "::1".to_owned(), port: 7 };
+        for (text, at, scheme) in [
+            ("tcp://localhost:5", tcp("localhost", 5, false), "tcp"),
+            ("tcp://[2001:db8::1]:0?reuse_port=1", tcp("2001:db8::1", 0, true), "tcp"),
+            ("TCP://127.0.0.1", tcp("127.0.0.1", 50_000, false), "tcp"),
+            ("tcp://h:?reuse_port=0", tcp("h", 50_000, false), "tcp"),
+            ("udp://[::1]:7", udp, "udp"),
+            ("line://h", tcp("h", 50_001, false), "line"),
+            ("line://h:65535?reuse_port=1&echo=off", tcp("h", 65_535, true), "line"),
+        ] {
+            let url = parse(text);
+            assert_eq!((url.scheme(), &url.at), (scheme, &at), "{text}");
+            assert_eq!(url.door.name, scheme, "{text}");
+            assert_eq!(matches!(url.door.speaks, Speaks::Lines(_)), scheme == "line", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_any_bytes_and_is_decoded() {
+        for (text, path, permissions) in [
+            ("unix:///run/chat", &b"/run/chat"[..], 0o660),
+            ("unix:///a%20b%2Fc?mode=0600", b"/a b/c", 0o600),
+            ("unix:///%ff%FE/\u{447}?mode=777", b"/\xff\xfe/\xd1\x87", 0o777),
+            ("line+unix:///a/../b%23%3f?mode=000", b"/a/../b#?", 0),
+        ] {
+            let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+            assert_eq!(parse(text).at, At::Unix { path, permissions }, "{text}");
+        }
+    }
+
+    #[test]
+    fn frames_are_without_a_limit_and_lines_are_five_a_second_unless_it_says_otherwise() {
+        for (text, rate) in [
+            ("tcp://h", "none"),
+            ("udp://h?rate=5/s,1KiB/s", "5/s,1024B/s"),
+            ("unix:///a?rate=1/s", "1/s"),
+            ("line://h", "5/s"),
+            ("line+unix:///a?rate=none", "none"),
+        ] {
+            assert_eq!(parse(text).door.rate.to_string(), rate, "{text}");
+        }
+        assert_eq!(parse("line://h?rate=none").door.rate, Rate::UNLIMITED);
+    }
+
+    #[test]
+    fn a_line_door_asks_for_a_name_and_echoes_in_the_lobby_unless_it_says_otherwise() {
+        let usual = LineDoor {
+            room: RoomName::parse(b"#lobby").unwrap(),
+            greet: Greet::Name,
+            echo: true,
+            flush: None,
+        };
+        for text in [
+            "line://h",
+            "line://h?room=lobby",
+            "line://h?room=%23lobby",
+            "line://h?greet=name&echo=on&flush=off",
+            "line+unix:///a?flush=0",
+        ] {
+            assert_eq!(lines(text), usual, "{text}");
+        }
+        let silent = LineDoor { greet: Greet::None, echo: false, ..usual.clone() };
+        assert_eq!(lines("line://h?greet=none"), silent);
+        assert_eq!(lines("line://h?greet=none&echo=on"), LineDoor { echo: true, ..silent });
+        assert_eq!(lines("line://h?echo=off"), LineDoor { echo: false, ..usual.clone() });
+        let flush = Some(Duration::from_millis(250));
+        assert_eq!(lines("line://h?flush=250"), LineDoor { flush, ..usual });
+        assert_eq!(lines("line://h?room=\u{447}\u{430}\u{442}").room.as_str(), "#\u{447}\u{430}\u{442}");
+    }
+
+    #[test]
+    fn a_name_replaces_the_scheme() {
+        assert_eq!(parse("tcp://h?name=front-1.a_B").door.name, "front-1.a_B");
+        assert_eq!(parse("line+unix:///a").door.name, "line+unix");
+    }
+
+    #[test]
+    fn a_url_is_printed_without_what_is_usual_and_reads_back_as_the_same() {
+        for (text, shown) in [
+            ("tcp://localhost", "tcp://localhost:50000"),
+            ("TCP://[::1]:5?reuse_port=0&rate=none&name=tcp", "tcp://[::1]:5"),
+            ("udp://h:5?rate=5/s,1KiB/s", "udp://h:5?rate=5/s,1024B/s"),
+            ("unix:///a%20b%ff%2f%25?mode=660", "unix:///a%20b%FF/%25"),
+            ("unix:///%E2%80%AE%1b?mode=660", "unix:///%E2%80%AE%1B"),
+            ("line://h?room=%23Tea&name=x&rate=2/s", "line://h:50001?room=Tea&rate=2/s&name=x"),
+            ("line://h?greet=none&echo=off&flush=9", "line://h:50001?greet=none&flush=9"),
+            ("line+unix:///a?echo=off&mode=0600", "line+unix:///a?mode=0600&echo=off"),
+            ("tcp://h:1?reuse_port=1", "tcp://h:1?reuse_port=1"),
+        ] {
+            let url = parse(text);
+            assert_eq!(url.to_string(), shown, "{text}");
+            assert_eq!(parse(shown), url, "{text}");
+        }
+    }
+
+    /// What is wrong, and what the sentence says of it.
+    const WRONG: [(&str, &str); 62] = [
+        ("", "has no scheme"),
+        ("localhost", "has no scheme"),
+        ("localhost:50000", "has no scheme"),
+        ("tcp:h:1", "has no scheme"),
+        ("unix:/run/a", "has no scheme"),
+        ("127.0.0.1:50000", "has no scheme"),
+        ("://h:1", "`:` may not stand"),
+        ("foo://h:1", "the scheme `foo` is unknown; write tcp://HOST:PORT, udp://"),
+        ("http://h:1", "the scheme `http` is unknown"),
+        ("line+udp://h", "the scheme `line+udp` is unknown"),
+        ("tcp://", "it has no host"),
+        ("tcp://:5", "it has no host"),
+        ("line://?room=a", "it has no host"),
+        ("tcp://a%20b:5", "it has no host"),
+        ("tcp://a%ff:5", "it has no host"),
+        ("tcp://a%3Ab", "it has no host"),
+        ("tcp://a b:5", "` ` may not stand"),
+        ("tcp://h:65536", "its port is not from 0 to 65535"),
+        ("tcp://h:-1", "`-` may not stand"),
+        ("tcp://h:5x", "`x` may not stand"),
+        ("tcp://::1:5", "may not stand"),
+        ("tcp://[::1:5", "may not stand"),
+        ("tcp://[foo]:5", "IPv6 address; write [::1]"),
+        ("tcp://[v1.a]:5", "IPv6 address; write [::1]"),
+        ("tcp://h:5/", "a path means nothing there; write tcp://HOST:PORT"),
+        ("udp://h/a", "a path means nothing there; write udp://HOST:PORT"),
+        ("tcp://user@h:5", "leave out what stands before the @"),
+        ("unix://user@/a", "leave out what stands before the @"),
+        ("tcp://h:5#top", "write %23"),
+        ("line://h?room=#lobby", "write %23"),
+        ("unix://", "it names no file; write unix:///PATH"),
+        ("unix:///", "it names no file"),
+        ("unix:///run/", "it names no file"),
+        ("unix://run/a", "has no host; write unix:///PATH"),
+        ("line+unix://h:5/a", "has no host; write line+unix:///PATH"),
+        ("unix:///a%00b", "no path holds a NUL"),
+        ("unix:///a%0", "must follow a %"),
+        ("unix:///a%zz", "must follow a %"),
+        ("unix:///a b", "` ` may not stand"),
+        ("unix:///a\u{1b}[2J", r"`\x1b` may not stand"),
+        ("tcp://h?\u{202e}", r"the parameter `\u{202e}` is unknown"),
+        ("tcp://h?mode=0660", "the parameter `mode` is unknown; tcp:// has reuse_port, rate, name"),
+        ("udp://h?reuse_port=1", "the parameter `reuse_port` is unknown; udp:// has rate, name"),
+        ("unix:///a?room=b", "the parameter `room` is unknown; unix:// has mode, rate, name"),
+        ("line+unix:///a?reuse_port=1", "line+unix:// has mode, room, greet, echo, flush, rate, name"),
+        ("tcp://h?", "the parameter `` is unknown"),
+        ("tcp://h?rate=5/s&", "the parameter `` is unknown"),
+        ("tcp://h?%1b=5", r"the parameter `\x1b` is unknown"),
+        ("tcp://h?Rate=5/s", "the parameter `Rate` is unknown"),
+        ("tcp://h?rate=5/s&rate=5/s", "the parameter `rate` is there twice"),
+        ("tcp://h?name=%ff", "a parameter is not UTF-8"),
+        ("tcp://h?reuse_port", "reuse_port cannot be ``; write reuse_port=1 or reuse_port=0"),
+        ("tcp://h?reuse_port=yes", "reuse_port cannot be `yes`"),
+        ("tcp://h?rate=fast", "rate: `fast` is not a rate; write 5/s"),
+        ("tcp://h?name=", "name cannot be ``; write 1 to 32 of"),
+        ("tcp://h?name=a%0ab", r"name cannot be `a\x0ab`"),
+        ("unix:///a?mode=0888", "mode cannot be `0888`; write octal digits"),
+        ("unix:///a?mode=4755", "mode cannot be `4755`"),
+        ("line://h?room=a%20b", "room cannot be `a b`; write room=lobby; a name holds white space"),
+        ("line://h?greet=ask", "greet cannot be `ask`; write greet=name or greet=none"),
+        ("line://h?echo=1", "echo cannot be `1`; write echo=on or echo=off"),
+        ("line://h?flush=3600001", "flush cannot be `3600001`; write milliseconds"),
+    ];
+
+    #[test]
+    fn what_is_no_url_to_listen_on_is_refused_in_one_plain_line_that_says_what_would_be_right() {
+        let long = format!("line://h?room={}", "x".repeat(100_000));
+        let more =
+            [(long.as_str(), "longer than 32"), ("line://h?flush=-1", "flush=off"), ("line://h?flush=", "")];
+        for (text, part) in WRONG.into_iter().chain(more) {
+            let error = text.parse::<ListenUrl>().expect_err(text).to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(error.contains(';') && error.chars().count() < 400, "{error}");
+            assert!(!error.contains(char::is_control) && !error.contains('\u{202e}'), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_typed_is_a_url_that_prints_as_itself_or_one_plain_line() {
+        use rand::{RngExt as _, SeedableRng as _};
+
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+        let parts = [
+            "tcp",
+            "udp",
+            "unix",
+            "line",
+            "line+unix",
+            "://",
+            "h",
+            "[::1]",
+            ":5",
+            ":",
+            "/",
+            "/a",
+            "%41",
+            "%",
+            "%ff",
+            "?",
+            "&",
+            "=",
+            "rate",
+            "5/s",
+            "name",
+            "mode",
+            "0600",
+            "room",
+            "greet",
+            "none",
+            "echo",
+            "on",
+            "flush",
+            "7",
+            "#",
+            "@",
+            "\u{1b}",
+            "\n",
+            "\u{447}",
+            "\u{202e}",
+            " ",
+            "\\",
+            "reuse_port",
+            "1",
+        ];
+        let mut good = 0;
+        for _ in 0..20_000 {
+            let scheme = parts[rng.random_range(0..5)];
+            let rest = (0..rng.random_range(0..9)).map(|_| parts[rng.random_range(0..parts.len())]);
+            let text = format!("{scheme}://{}", rest.collect::<String>());
+            match text.parse::<ListenUrl>() {
+                Ok(url) => {
+                    good += 1;
+                    assert_eq!(url.to_string().parse(), Ok(url.clone()), "{text:?}: {url}");
+                    assert!(url.to_string().is_ascii(), "{url}");
+                }
+                Err(error) => assert!(!error.to_string().contains(char::is_control), "{error:?}"),
+            }
+        }
+        assert!(good > 500, "only {good} are URLs");
+    }
+}

@@ -1,0 +1,510 @@
+//! Who says too much: streams are not read for a while, datagrams are refused, and our client says it again in time.
+
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use sayagain::client::{Client, Event};
+use sayagain::config::{ClientConfig, ServerConfig, Transport};
+use sayagain::door::Door;
+use sayagain::link::LinkConfig;
+use sayagain::reliable::{AskedToWait, Backoff, Outcome, Ticket};
+use sayagain::sim::Sim;
+
+use crate::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register, snd};
+use crate::support::{doubling, messages, ms, outcomes, patient, secs};
+
+/// A server whose first door has this rate.
+fn limited(rate: &str) -> ServerConfig {
+    let mut door = Door::frames("tcp");
+    door.rate = rate.parse().unwrap();
+    ServerConfig { doors: vec![door], ..ServerConfig::default() }
+}
+
+fn desk(rate: &str) -> Desk {
+    Desk::new(limited(rate))
+}
+
+/// Lets time pass in steps of 50 ms, and tells after which of them something was heard.
+fn heard_at(desk: &mut Desk, conn: Conn, time: Duration) -> Vec<(u128, String)> {
+    let begun = desk.now;
+    let mut heard = Vec::new();
+    while desk.now < begun + time {
+        desk.pass(ms(50));
+        let said = desk.heard(conn);
+        if !said.is_empty() {
+            heard.push(((desk.now - begun).as_millis(), said));
+        }
+    }
+    heard
+}
+
+mod streams {
+    use super::*;
+
+    #[test]
+    fn five_a_second_are_five_at_once_and_then_one_every_200_ms() {
+        let mut desk = desk("5/s");
+        let conn = desk.connect();
+        assert_eq!(desk.say(conn, "PNG 0002 1".repeat(8)), "ACK 0002 1".repeat(5));
+        let one = "ACK 0002 1".to_owned();
+        assert_eq!(heard_at(&mut desk, conn, secs(2)), [200, 400, 600].map(|ms| (ms, one.clone())));
+        // What it did not use is kept for one second, and no longer.
+        desk.pass(secs(5));
+        assert_eq!(desk.say(conn, "PNG 0002 1".repeat(6)), "ACK 0002 1".repeat(5));
+    }
+
+    #[test]
+    fn whatever_comes_costs_but_acknowledgements() {
+        let whatever = [
+            "REG 0004 a#b",
+            "@1 SND 0007 eve hi",
+            "LST 0006 #none",
+            "XYZ 0000",
+            "RCV 0000",
+            "GAP 0002 1",
+            "ERR 0004 hey",
+            "@4 ACK 0002 1",
+        ];
+        for frame in whatever {
+            let mut desk = desk("5/s");
+            let conn = desk.connect();
+            desk.say(conn, frame.repeat(4));
+            assert_eq!(desk.say(conn, "PNG 0000PNG 0000"), "ACK 0000", "{frame}");
+        }
+        let mut desk = desk("5/s");
+        let conn = desk.connect();
+        desk.say(conn, "ACK 0002 1".repeat(100));
+        assert_eq!(desk.say(conn, "PNG 0000".repeat(6)), "ACK 0000".repeat(5));
+    }
+
+    #[test]
+    fn a_spammer_is_not_read_and_delays_nobody_else() {
+        let mut desk = desk("5/s");
+        let (eve, ada) = (desk.connect_as("REG 0004 eve"), desk.connect_as("REG 0004 ada"));
+        desk.say(eve, "SND 0007 ada hi".repeat(4_000));
+        assert!(!desk.is_reading(eve) && desk.is_reading(ada));
+        assert_eq!(desk.heard(ada), "RCV 0012 eve 0001 hi".repeat(4));
+        assert_eq!(desk.say(ada, "PNG 0000"), "ACK 0000", "at once");
+        desk.pass(secs(10));
+        assert_eq!(desk.heard(ada), "RCV 0012 eve 0001 hi".repeat(50));
+        assert!(!desk.is_reading(eve));
+    }
+
+    #[test]
+    fn bytes_are_counted_with_their_heads_and_a_long_frame_leaves_a_debt() {
+        let mut desk = desk("1000B/s");
+        let conn = desk.connect_as("REG 0004 ada");
+        let ping = |length: usize| format!("PNG {length:04} {}", "x".repeat(length - 1));
+        // 12 bytes of REG, and 988.
+        assert_eq!(desk.say(conn, ping(480) + &ping(492) + &ping(2_000)).matches("ACK").count(), 2);
+        assert!(!desk.is_reading(conn));
+        desk.pass(ms(999));
+        assert_eq!(desk.heard(conn), "", "what is larger than the bucket waits until it is full");
+        desk.pass(ms(1));
+        assert!(desk.heard(conn).starts_with("ACK 2000"));
+        assert_eq!(desk.say(conn, "PNG 0000"), "", "1,008 bytes are owed");
+        desk.pass(ms(1_015));
+        assert_eq!(desk.heard(conn), "");
+        desk.pass(ms(1));
+        assert_eq!(desk.heard(conn), "ACK 0000");
+    }
+
+    #[test]
+    fn the_clock_of_an_unfinished_frame_stands_while_its_connection_is_not_read() {
+        let mut desk = desk("1/s");
+        let conn = desk.connect_as("REG 0004 ada");
+        desk.say(conn, "PNG 0000".repeat(30) + "SND 0099 ada");
+        desk.pass(ms(29_900));
+        assert_eq!(desk.heard(conn), "ACK 0000".repeat(29));
+        assert!(!desk.is_closed(conn));
+        // The thirtieth has emptied the bucket for another second.
+        desk.pass(ms(11_000));
+        assert_eq!(desk.heard(conn), "ACK 0000");
+        desk.pass(ms(100));
+        assert_eq!(desk.heard(conn), "ERR 0027 frame not finished in timeBYE 0000");
+    }
+
+    #[test]
+    fn who_waits_for_tokens_still_has_to_register_in_time() {
+        let mut desk = desk("5/s");
+        let conn = desk.connect();
+        desk.say(conn, "LST 0000".repeat(8_000));
+        desk.pass(secs(60));
+        assert!(desk.heard(conn).ends_with("ERR 0023 not registered in timeBYE 0000"));
+    }
+
+    #[test]
+    fn what_is_wrong_behind_too_much_breaks_the_stream_when_its_turn_has_come() {
+        let mut desk = desk("5/s");
+        let conn = desk.connect();
+        assert_eq!(desk.say(conn, "PNG 0000".repeat(6) + "nonsense"), "ACK 0000".repeat(5));
+        desk.pass(ms(199));
+        assert!(!desk.is_closed(conn));
+        desk.pass(ms(201));
+        assert!(desk.heard(conn).ends_with("BYE 0000") && desk.is_closed(conn));
+    }
+}
+
+mod datagrams {
+    use super::*;
+
+    fn ada(desk: &mut Desk) -> String {
+        register(desk, addr(1, 1), "ada", &nonce(1))
+    }
+
+    #[test]
+    fn what_comes_too_soon_is_refused_with_the_time_to_wait_and_that_is_final_for_its_id() {
+        let mut desk = desk("5/s");
+        let (a, token) = (addr(1, 1), ada(&mut desk));
+        let ask = |desk: &mut Desk, what: &str| -> String {
+            let heard = desk.datagram(a, format!("~{token} {what}"));
+            heard.concat().replace(&format!("~{token} "), "")
+        };
+        for id in 2..7 {
+            assert!(ask(&mut desk, &snd(id, "ada", "hi")).starts_with(&format!("@{id} ACK 0000")));
+        }
+        assert_eq!(ask(&mut desk, &snd(7, "ada", "no")), "@7 ERR 0008 429 200");
+        desk.pass(Duration::from_micros(50_500));
+        assert_eq!(ask(&mut desk, &snd(7, "ada", "no")).trim_start_matches("@1 "), "@7 ERR 0008 429 150");
+        desk.pass(ms(500));
+        let repeats = desk.totals().repeats;
+        assert!(ask(&mut desk, &snd(7, "ada", "no")).contains("@7 ERR 0006 429 1"), "final for its id");
+        assert!(ask(&mut desk, &snd(2, "ada", "hi")).contains("@2 ACK 0000"));
+        assert_eq!(desk.totals().repeats, repeats + 2);
+        assert!(
+            ask(&mut desk, &snd(8, "ada", "no")).contains("@8 ACK 0000"),
+            "and under a new id it is done"
+        );
+        assert_eq!(desk.totals().hub.messages, 6);
+    }
+
+    #[test]
+    fn a_repeat_gets_its_answer_however_empty_the_bucket_is_and_costs_nothing() {
+        let mut desk = desk("2/s");
+        let (a, token) = (addr(1, 1), ada(&mut desk));
+        let mut ask = |what: &str| desk.datagram(a, format!("~{token} {what}")).concat();
+        for frame in ["@2 JON 0006 #room", "@3 SND 0007 eve hi"] {
+            let first = ask(frame);
+            for _ in 0..10 {
+                assert_eq!(ask(frame), first);
+            }
+        }
+        assert!(ask("@4 PNG 0000").ends_with("@4 ERR 0008 429 500"));
+        // What is true of an id does not hang on tokens.
+        assert!(ask("@3 SND 0007 eve ho").contains("@3 ERR 0032 409"));
+    }
+
+    #[test]
+    fn pings_lists_junk_and_what_cannot_be_read_cost_as_well() {
+        let junk = [
+            "@2 PNG 0000",
+            "@2 LST 0000",
+            "XYZ 0000",
+            "RCV 0000",
+            "@9 ACK 0000",
+            "nonsense",
+            "@2 LEV 0002 #",
+        ];
+        for junk in junk {
+            let mut desk = desk("5/s");
+            let (a, token) = (addr(1, 1), ada(&mut desk));
+            for _ in 0..5 {
+                desk.datagram(a, format!("~{token} {junk}"));
+            }
+            let tokens_left = if junk.contains("LEV") { 4 } else { 0 };
+            for _ in 0..tokens_left {
+                assert_eq!(desk.datagram(a, format!("~{token} PNG 0000")), [format!("~{token} ACK 0000")]);
+            }
+            let heard = desk.datagram(a, format!("~{token} PNG 0000~{token}"));
+            assert_eq!(heard, [""; 0], "{junk}: what cannot be read is not answered");
+            let heard = desk.datagram(a, format!("~{token} PNG 0000"));
+            assert_eq!(heard, [format!("~{token} ERR 0018 slow down: 200 ms")], "{junk}");
+        }
+    }
+
+    #[test]
+    fn acknowledgements_and_goodbyes_are_always_welcome_and_others_cannot_spend_a_sessions_tokens() {
+        let mut desk = desk("1/s");
+        let (a, token) = (addr(1, 1), ada(&mut desk));
+        for _ in 0..10 {
+            assert_eq!(desk.datagram(a, format!("~{token} ACK 0002 1")), [""; 0]);
+            // From elsewhere, and with another's token.
+            desk.datagram(addr(2, 2), format!("~{token} nonsense"));
+            desk.datagram(a, "nonsense");
+        }
+        let heard = desk.datagram(a, format!("~{token} @2 PNG 0000@3 PNG 0000@4 BYE 0000"));
+        assert_eq!(heard, [format!("~{token} @2 ACK 0000@3 ERR 0009 429 1000@4 ACK 0000")]);
+        assert_eq!(desk.datagram(a, format!("~{token} @4 BYE 0000")), [format!("~{token} ERR 0004 401")]);
+    }
+
+    #[test]
+    fn a_bare_session_is_told_in_words_and_strangers_are_not_counted() {
+        let mut desk = desk("2/s");
+        let (a, b) = (local(1), local(2));
+        assert_eq!(
+            desk.datagram(a, "REG 0004 ada\nPNG 0000\nPNG 0000\nPNG 0000"),
+            ["ACK 0000ACK 0000ERR 0018 slow down: 500 ms"]
+        );
+        for _ in 0..10 {
+            assert_eq!(desk.datagram(b, "PNG 0000"), ["ACK 0000"]);
+        }
+        assert_eq!(desk.datagram(a, "nonsense"), [""; 0]);
+        desk.pass(ms(500));
+        assert_eq!(desk.datagram(a, "nonsense"), [""; 0]);
+        assert_eq!(desk.datagram(a, "SND 0007 ada hi"), ["ERR 0018 slow down: 500 ms"]);
+        assert_eq!(desk.datagram(a, "BYE 0000"), [""; 0]);
+        assert_eq!(desk.datagram(a, "LST 0000"), ["ERR 0016 Register first!"]);
+    }
+
+    #[test]
+    fn a_session_that_moves_takes_its_bucket_along_and_moving_costs_nothing() {
+        let mut desk = desk("1/s");
+        let (a, b, token) = (addr(1, 1), addr(2, 2), ada(&mut desk));
+        assert_eq!(desk.datagram(a, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
+        let challenge = desk.datagram(b, format!("~{token} @3 PNG 0000"));
+        let cookie = challenge[0].strip_prefix(&format!("~{token} ERR 0027 428 ")).unwrap().to_owned();
+        let moved = desk.datagram(b, format!("~{cookie} {}", reg(4, "ada", &token)));
+        assert_eq!(moved, [format!("~{cookie} @4 ACK 0023 {token}")]);
+        let heard = desk.datagram(b, format!("~{token} {}@6 PNG 0000", reg(5, "ada", &token)));
+        assert_eq!(heard, [format!("~{token} @5 ACK 0023 {token}@6 ERR 0009 429 1000")]);
+        // Another session has another bucket, and asking for a cookie costs nobody anything.
+        for _ in 0..5 {
+            super::cookie(&mut desk, a, "bob", &nonce(2));
+        }
+        let bob = register(&mut desk, a, "bob", &nonce(2));
+        assert_eq!(desk.datagram(a, format!("~{bob} @2 PNG 0000")), [format!("~{bob} @2 ACK 0000")]);
+    }
+}
+
+mod client {
+    use super::*;
+
+    /// A client at one end of a stream, and the test at the other.
+    struct Line {
+        now: Instant,
+        client: Client,
+    }
+
+    impl Line {
+        fn new(window: usize, policy: Backoff) -> Self {
+            let mut config = ClientConfig::new(Transport::Stream, Some("ada"), policy);
+            config.window = window;
+            let now = Instant::now();
+            let client = Client::new(now, config, 1, Box::new(ChaCha20Rng::seed_from_u64(1)));
+            let mut line = Self { now, client };
+            line.client.handle_connected(now);
+            assert_eq!(line.sent().len(), 1, "REG");
+            line.hear(&format!("@1 ACK 0023 {}", nonce(9)));
+            line.events();
+            line
+        }
+
+        /// What the client sends now.
+        fn sent(&mut self) -> Vec<String> {
+            let sent = std::iter::from_fn(|| self.client.poll_transmit(self.now));
+            sent.map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+        }
+
+        fn hear(&mut self, text: &str) {
+            self.client.handle_bytes(self.now, text.as_bytes());
+        }
+
+        fn events(&mut self) -> Vec<Event> {
+            std::iter::from_fn(|| self.client.poll()).collect()
+        }
+
+        /// To the deadline that the client names, and what it sends then.
+        fn next(&mut self) -> (u128, Vec<String>) {
+            let (before, at) = (self.now, self.client.poll_timeout().unwrap());
+            self.now = at.max(before);
+            self.client.handle_timeout(self.now);
+            ((self.now - before).as_millis(), self.sent())
+        }
+
+        /// The client asks something, which goes out under this id.
+        fn send(&mut self, id: u64, text: &str) -> Ticket {
+            let ticket = self.client.send(b"bob", text.as_bytes());
+            assert_eq!(self.sent(), [snd(id, "bob", text)]);
+            ticket
+        }
+    }
+
+    fn seldom() -> Backoff {
+        Backoff::new(secs(1_000))
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_anew_under_a_new_id_after_that_time_and_only_its_end_is_told() {
+        let mut line = Line::new(1, seldom());
+        let ticket = line.send(2, "one");
+        line.client.send(b"bob", b"two");
+        line.hear("@2 ERR 0008 429 120");
+        let [Event::SlowDown(asked)] = line.events()[..] else { panic!("no word of it") };
+        assert_eq!(asked, AskedToWait { again_at: line.now + ms(120), ..asked });
+        assert_eq!((asked.ticket, asked.id.get(), asked.verb.to_string()), (ticket, 2, "SND".to_owned()));
+        assert_eq!(line.sent(), [""; 0]);
+        line.hear("@2 ERR 0008 429 500");
+        assert_eq!(line.events(), [], "a copy of the answer changes nothing");
+        assert_eq!(line.next(), (120, vec![snd(3, "bob", "one")]), "before what was asked later");
+        assert!(
+            matches!(line.events()[..], [Event::Retry(sent)] if sent.ticket == ticket && sent.sends == 2)
+        );
+        line.hear("@3 ACK 0000");
+        let [Event::Ended(ended)] = &line.events()[..] else { panic!("no end") };
+        assert_eq!((ended.ticket, ended.sends, ended.elapsed), (ticket, 2, Some(ms(120))));
+        assert_eq!(ended.outcome, Outcome::Acked(Vec::new()));
+        assert_eq!(line.sent(), [snd(4, "bob", "two")]);
+        assert_eq!((line.client.stats().retries, line.client.stats().repeated_answers), (1, 1));
+    }
+
+    #[test]
+    fn several_in_flight_keep_their_order_and_others_go_on() {
+        let mut line = Line::new(4, doubling(ms(300), secs(1), 10));
+        for (id, text) in (2..).zip(["a", "b", "c", "d"]) {
+            line.send(id, text);
+        }
+        line.client.send(b"bob", b"e");
+        line.hear("@4 ERR 0008 429 400@2 ERR 0008 429 100@5 ACK 0000");
+        assert_eq!(line.sent(), [""; 0], "nothing new");
+        assert_eq!(line.next(), (300, vec![snd(3, "bob", "b")]), "its repeat");
+        let anew = [snd(6, "bob", "a"), snd(7, "bob", "c"), snd(8, "bob", "e")];
+        assert_eq!(line.next(), (100, anew.to_vec()), "the longest wait holds for all");
+    }
+
+    #[test]
+    fn only_a_well_formed_429_is_obeyed() {
+        for wrong in
+            ["429", "429 soon", "429 0", "429 -1", "429 +1", "429 01", "429 120 ms", "429 1.5", "503 120"]
+        {
+            let mut line = Line::new(1, seldom());
+            let ticket = line.send(2, "one");
+            line.hear(&format!("@2 ERR {:04} {wrong}", wrong.len() + 1));
+            let ended = outcomes(&line.events());
+            assert!(matches!(ended[&ticket], Outcome::Rejected(429 | 503, _)), "{wrong}: {ended:?}");
+            assert!(line.client.is_idle());
+        }
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_a_minute() {
+        let mut line = Line::new(1, seldom());
+        line.send(2, "one");
+        line.hear("@2 ERR 0025 429 18446744073709551615");
+        assert_eq!(line.next(), (60_000, vec![snd(3, "bob", "one")]));
+    }
+
+    #[test]
+    fn a_thousand_times_are_enough() {
+        let mut line = Line::new(1, seldom());
+        let ticket = line.send(2, "one");
+        for id in 2..1_002 {
+            line.hear(&format!("@{id} ERR 0006 429 1"));
+            assert_eq!(line.next().1, [snd(id + 1, "bob", "one")]);
+        }
+        line.events();
+        line.hear("@1002 ERR 0006 429 1");
+        let [Event::Ended(ended)] = &line.events()[..] else { panic!("no end") };
+        assert_eq!((ended.ticket, ended.sends), (ticket, 1_001));
+        assert_eq!(ended.outcome, Outcome::Rejected(429, b"1".to_vec()));
+    }
+
+    #[test]
+    fn the_deadline_of_the_policy_counts_from_the_first_send_of_all() {
+        let mut line = Line::new(1, seldom().with_deadline(Some(secs(1))));
+        let ticket = line.send(2, "one");
+        line.hear("@2 ERR 0008 429 400");
+        assert_eq!(line.next(), (400, vec![snd(3, "bob", "one")]));
+        line.hear("@3 ERR 0008 429 600");
+        let rejected = Outcome::Rejected(429, b"600".to_vec());
+        assert_eq!(outcomes(&line.events())[&ticket], rejected, "it would come too late");
+        let ticket = line.send(4, "two");
+        line.hear("@4 ERR 0008 429 400");
+        line.next();
+        assert_eq!(line.next(), (600, Vec::new()), "and that is the deadline, not a second from then");
+        assert_eq!(outcomes(&line.events())[&ticket], Outcome::Unknown, "the second send was not answered");
+    }
+
+    #[test]
+    fn who_is_held_up_by_another_until_its_deadline_ends_as_refused() {
+        let mut line = Line::new(2, seldom().with_deadline(Some(secs(1))));
+        let one = line.send(2, "one");
+        line.now += ms(400);
+        line.send(3, "two");
+        line.hear("@2 ERR 0008 429 500@3 ERR 0008 429 900");
+        line.events();
+        assert_eq!(line.next(), (600, Vec::new()));
+        assert_eq!(outcomes(&line.events())[&one], Outcome::Rejected(429, b"500".to_vec()));
+        assert_eq!(line.next(), (300, vec![snd(4, "bob", "two")]));
+    }
+
+    #[test]
+    fn who_stops_while_it_waits_knows_that_it_is_not_done_and_may_say_goodbye_at_once() {
+        let mut line = Line::new(1, seldom());
+        let (ticket, never) = (line.send(2, "one"), line.client.send(b"bob", b"two"));
+        line.hear("@2 ERR 0010 429 30000");
+        line.client.abort(line.now, secs(1));
+        let ended = outcomes(&line.events());
+        assert_eq!(ended[&ticket], Outcome::Rejected(429, b"30000".to_vec()));
+        assert_eq!(ended[&never], Outcome::NeverSent);
+        assert_eq!(line.sent(), ["@3 BYE 0000"]);
+    }
+
+    #[test]
+    fn a_goodbye_waits_for_what_was_asked_before_it_and_is_asked_anew_itself() {
+        let mut line = Line::new(4, seldom());
+        line.send(2, "one");
+        line.client.close();
+        line.hear("@2 ERR 0008 429 100");
+        assert_eq!(line.sent(), [""; 0]);
+        assert_eq!(line.next(), (100, vec![snd(3, "bob", "one")]));
+        line.hear("@3 ACK 0000");
+        assert_eq!(line.sent(), ["@4 BYE 0000"]);
+        line.hear("@4 ERR 0008 429 100");
+        assert_eq!(line.sent(), [""; 0]);
+        assert_eq!(line.next(), (100, vec!["@5 BYE 0000".to_owned()]));
+        line.hear("@5 ACK 0000");
+        assert!(line.client.is_closed());
+    }
+
+    /// Sends so many messages through a server with this rate; returns how often it asked to slow down.
+    fn story(rate: &str, window: usize, link: &str, count: usize) -> (usize, Duration) {
+        let link: LinkConfig = link.parse().unwrap();
+        let mut sim = Sim::new(Instant::now(), limited(rate), link.clone(), link, 7);
+        let mut config = patient(Transport::Datagram, "ada");
+        config.window = window;
+        let (ada, bob) = (sim.add_client(config), sim.add_client(patient(Transport::Datagram, "bob")));
+        assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
+        let begun = sim.now();
+        let tickets: Vec<Ticket> =
+            (0..count).map(|n| sim.client(ada).send(b"bob", n.to_string().as_bytes())).collect();
+        assert!(sim.run_until_idle(secs(3_600)));
+        let took = sim.now() - begun;
+        let events = sim.take_events(ada);
+        let ended = outcomes(&events);
+        assert!(tickets.iter().all(|ticket| ended[ticket] == Outcome::Acked(Vec::new())), "{ended:?}");
+        let mut heard = messages(&sim.take_events(bob));
+        if window > 1 {
+            heard.sort_by_key(|line| line.trim_start_matches("ada> ").parse::<usize>().unwrap());
+        }
+        assert_eq!(heard, (0..count).map(|n| format!("ada> {n}")).collect::<Vec<_>>());
+        (events.iter().filter(|event| matches!(event, Event::SlowDown(_))).count(), took)
+    }
+
+    #[test]
+    fn under_a_limit_every_message_arrives_once_and_in_order_as_fast_as_the_limit_is() {
+        let (slowed, took) = story("10/s", 1, "delay:5ms", 100);
+        assert!(slowed >= 80, "{slowed}");
+        // 10 at once, and the others at 10 a second; an answer under way costs a little of each.
+        assert!((secs(9)..secs(11)).contains(&took), "{took:?}");
+        assert_eq!(story("none", 1, "delay:5ms", 100).0, 0);
+    }
+
+    #[test]
+    fn under_a_limit_and_loss_every_message_arrives_once_and_with_one_in_flight_in_order() {
+        for window in [1, 8] {
+            let (slowed, _) = story("3/s,60B/s", window, "iid:.3+delay:20ms,10ms+duplicate:.1", 100);
+            assert!(slowed >= 10, "window {window}: {slowed}");
+        }
+    }
+}
