@@ -181,8 +181,8 @@ impl Server {
             self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
             self.watch_frame(now, conn, any_whole, partial);
         }
-        self.arm_conn(conn);
         self.note_hearing(conn);
+        self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
@@ -210,9 +210,9 @@ impl Server {
         while let Some(mut batch) = self.next_batch(conn) {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
-                && !self.holds_frame(conn, &batch)
                 && let Some(frame) = batch.peek_frame()
                 && (!is_limited || self.affords(now, conn, &frame))
+                && !self.holds_frame(conn, &frame)
             {
                 self.handle_stream_frame(now, conn, &frame);
                 if is_limited {
