@@ -2,6 +2,8 @@
 //!
 //! What people are told at a line door is another test's affair; here it is only announced.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
 mod support;
 
 use std::fs;

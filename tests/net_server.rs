@@ -182,7 +182,7 @@ fn a_reader_that_does_not_read_stalls_nobody_and_its_senders_are_told() {
 #[test]
 fn a_client_that_asks_without_reading_is_not_read_until_it_does() {
     let program = Program::local(&[]);
-    let mut conn = program.connect();
+    let mut conn = program.register("ada");
     conn.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let ping = frame("PNG", &"x".repeat(9_000));
     let mut sent = 0;

@@ -377,7 +377,7 @@ fn a_server_outlives_the_reader_of_its_log_alone() {
     command.args(["--host", "127.0.0.1:0", "-v"]).stdout(std::process::Stdio::piped()).stderr(writer);
     let program = Program::spawn(&mut command);
     drop((command, reader));
-    eventually("it listens", || program.out().lines().count() == 2);
+    eventually("it listens", || program.out().matches("listening on ").count() == 2);
     let host = format!("127.0.0.1:{}", port_of(program.out().lines().next().unwrap()));
     goes_on_serving(program, &host);
 }

@@ -1,26 +1,27 @@
 //! How many files, sockets among them, this process may have open.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Files that are kept for everything but connections: listeners, logs, and connections that are told why they are
 /// refused.
 const RESERVE: usize = 64;
 
-/// Raises the limit of open files as far as this process may, and returns the one that holds then.
+/// Raises the limit of open files as far as this process may, and returns the one that holds then; `usize::MAX` is none.
 ///
 /// The soft limit is low for the sake of programs that use `select(2)`; ours do not.
 pub fn raise_open_files() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-    {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft == hard { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) }
+    });
+    if let Err(error) = raised {
         log::debug!("cannot raise the limit of open files: {error}");
     }
-    let limit = getrlimit(Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
+    limit.and_then(|(soft, _)| usize::try_from(soft).ok()).unwrap_or(usize::MAX)
 }
 
-/// How many connections a limit of open files has room for: less [`RESERVE`], or an eighth of it if that is less.
+/// How many connections a limit of open files has room for: an eighth is kept back for everything else, but not more
+/// than 64 files.
 #[must_use]
 pub fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)

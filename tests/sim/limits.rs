@@ -193,3 +193,25 @@ fn one_byte_a_second_is_cut_off_at_the_deadline_before_reg_and_after() {
         assert_eq!(desk.heard(conn), "ERR 0027 frame not finished in timeBYE 0000");
     }
 }
+
+#[test]
+fn a_thousand_who_trickle_are_all_cut_off_at_their_deadline_and_those_who_talk_notice_nothing() {
+    let mut desk = Desk::open();
+    let talking: Vec<Conn> = (0..20).map(|n| desk.connect_as(&format!("REG 0007 talk{n:02}"))).collect();
+    let slow: Vec<Conn> = (0..1_000).map(|_| desk.connect()).collect();
+    for second in 0..10 {
+        for conn in &slow {
+            assert!(!desk.is_closed(*conn), "after {second} s");
+            desk.say(
+                *conn,
+                if second == 0 { "S" } else { ["N", "D", " ", "0", "9", "0", "0", " ", "x"][second - 1] },
+            );
+        }
+        for conn in &talking {
+            assert_eq!(desk.say(*conn, "PNG 0000"), "ACK 0000");
+        }
+        desk.pass(secs(1));
+    }
+    assert!(slow.iter().all(|conn| desk.heard(*conn) == "ERR 0027 frame not finished in timeBYE 0000"));
+    assert!(talking.iter().all(|conn| !desk.is_closed(*conn)));
+}

@@ -20,17 +20,17 @@ Doors, as many as wanted, all into one chat (--listen URL):
   unix:///PATH        frames, on this machine   mode
   line://HOST:PORT    lines typed by people     reuse_port, room, greet, echo, flush
   line+unix:///PATH   the same on this machine  mode, room, greet, echo, flush
-HOST is a name, all addresses of which are listened on, an address, or [::1]; PORT 0 is a free one, without
-a PORT it is 50000, for lines 50001. Options stand behind a ?, with & between them, as in
-line://localhost:50001?room=tea&rate=2/s:
-  rate=5/s,64KiB/s    messages and bytes a second for each client, or none; 5/s for lines, else none
+HOST is a name (all of its addresses), an address, or [::1]. PORT 0 takes a free one; without
+:PORT it is 50000, for lines 50001. Options stand behind a ?, with & between them (quote that):
+'line://localhost:50001?room=tea&rate=2/s'
+  rate=5/s,64KiB/s    what each client may say in a second, or none; lines 5/s, frames none
   name=WORD           what access rules call the door; else as its scheme
   reuse_port=1        other processes may listen there too; each has a chat of its own
   mode=0660           the permissions of the socket's file
   room=lobby          the room that everybody enters
   greet=name|none     asks for a name, or takes the address for it
   echo=on|off         whether people see their own lines; on, but off with greet=none
-  flush=MS            a line without an end counts as ended after so many ms of silence; off";
+  flush=MS            silence that ends a line which has no end yet; off";
 
 /// Where to listen, as it is typed.
 #[derive(Clone, Debug, Args)]
