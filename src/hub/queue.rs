@@ -40,7 +40,7 @@ impl SubAssign for Load {
 /// Something that the server has to tell a session on its own initiative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
-    /// A message, encoded once without a tag and shared by all receivers of the same [`Form`](super::Form).
+    /// A message, encoded once without a tag and shared by all receivers of the same [`Form`].
     Message {
         /// An RCV, or a line of text with its end.
         bytes: Arc<Vec<u8>>,

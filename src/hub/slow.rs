@@ -166,7 +166,7 @@ impl Hub {
         let sender = self.get(from).filter(|_| room.members().contains(&from))?;
         let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
         let mut cost = 0;
-        for key in room.members().iter().filter(|key| **key != from) {
+        for key in room.members().iter().filter(|key| **key != from || sender.echo) {
             let Some(member) = self.get(*key).filter(|member| member.is_waited_for(payload_len)) else {
                 continue;
             };

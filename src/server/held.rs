@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Server;
 use super::intake::Batch;
@@ -19,6 +19,9 @@ use crate::wire::{Frame, SndArgs, Verb};
 
 /// How many bytes of frames that wait are read behind the one that is held, in search of acknowledgements.
 const HELD_ENOUGH: usize = 64 << 10;
+
+/// When who cannot be held may ask again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections that wait, by what they wait for, then in the order in which they began to.
 #[derive(Debug, Default)]
@@ -60,16 +63,15 @@ impl Place {
 
 /// Holding.
 impl Server {
-    /// Whether the next frame of a batch has to wait. If so, its connection is held.
-    pub(super) fn holds_frame(&mut self, conn: ConnId, batch: &Batch) -> bool {
-        if !self.hub.holds_senders() {
+    /// Whether a connection's next frame has to wait. If so, its connection is held.
+    pub(super) fn holds_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
+        if !self.hub.holds_senders() || frame.verb != Verb::Snd {
             return false;
         }
-        let Some(frame) = batch.peek_frame().filter(|frame| frame.verb == Verb::Snd) else { return false };
         let Some(key) = self.conns.get(&conn).and_then(|state| state.session) else { return false };
         let Some(SndArgs { target, body }) = SndArgs::parse(frame.args()) else { return false };
         self.hub.must_wait(key, target, body.len())
-            && self.is_new(key, &frame)
+            && self.is_new(key, frame)
             && self.hold(conn, key, target, body.len())
     }
 
@@ -97,7 +99,7 @@ impl Server {
         true
     }
 
-    /// What cannot be held is refused: over datagrams nothing stops a sender.
+    /// What cannot be held is refused for a while: over datagrams nothing stops a sender.
     pub(super) fn refuse_to_hold(
         &self,
         key: SessionKey,
@@ -106,7 +108,7 @@ impl Server {
     ) -> Result<(), Refusal> {
         let is_stream = self.hub.get(key).is_some_and(|session| matches!(session.path, Path::Stream(_)));
         if !is_stream && self.hub.must_wait(key, target, length) {
-            return Err(Refusal::QueueFull);
+            return Err(Refusal::slow_down(ASK_AGAIN));
         }
         Ok(())
     }

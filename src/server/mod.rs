@@ -135,8 +135,6 @@ pub struct Server {
     /// And from it.
     outward: Simulated,
     totals: Totals,
-    refusals: Refusals,
-    guests: Guests,
     /// What sessions that ended left behind.
     undelivered: Losses,
     /// What slow readers missed.
@@ -145,6 +143,8 @@ pub struct Server {
     log_at: Option<Instant>,
     /// Connections that wait for slow readers.
     waiters: Waiters,
+    refusals: Refusals,
+    guests: Guests,
     draining: Option<Draining>,
 }
 
@@ -186,12 +186,12 @@ impl Server {
             incoming: Simulated::new(&config.link_in, config.seed, Direction::Up),
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
-            refusals: Refusals::default(),
-            guests: Guests::default(),
             undelivered: Losses::new(Loss::Undelivered),
             missed: Losses::new(Loss::Missed),
             log_at: None,
             waiters: Waiters::default(),
+            refusals: Refusals::default(),
+            guests: Guests::default(),
             draining: None,
             config,
         }
@@ -281,7 +281,6 @@ impl Server {
         log::debug!("{}: the session ends", session.name);
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.guests.forget(key, &session.name);
-        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.timers.set(Owner::Session(key), None);
         self.by_token.remove(&session.token);
         match session.path {

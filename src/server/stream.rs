@@ -59,10 +59,10 @@ pub(super) struct StreamConn {
     pub(super) backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
-    /// How much its peer may say.
-    pub(super) bucket: Bucket,
     /// Where it stands among those who wait for slow readers.
     pub(super) place: Place,
+    /// How much its peer may say.
+    pub(super) bucket: Bucket,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -87,8 +87,8 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
-            bucket: Bucket::new(rate),
             place: Place::default(),
+            bucket: Bucket::new(rate),
             woken: false,
             flow,
             answers_sent: 0,
@@ -181,8 +181,8 @@ impl Server {
             self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
             self.watch_frame(now, conn, any_whole, partial);
         }
-        self.arm_conn(conn);
         self.note_hearing(conn);
+        self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
@@ -210,9 +210,9 @@ impl Server {
         while let Some(mut batch) = self.next_batch(conn) {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
-                && !self.holds_frame(conn, &batch)
                 && let Some(frame) = batch.peek_frame()
                 && (!is_limited || self.affords(now, conn, &frame))
+                && !self.holds_frame(conn, &frame)
             {
                 self.handle_stream_frame(now, conn, &frame);
                 if is_limited {
@@ -366,12 +366,11 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
-        let obstacle = state.place.waits_for();
+        if let Some(obstacle) = state.place.waits_for() {
+            self.hub.relieve(obstacle, true);
+        }
         if state.lines.is_some() && !state.closing && !has_said_bye {
             self.part(conn);
-        }
-        if let Some(obstacle) = obstacle {
-            self.hub.relieve(obstacle, true);
         }
     }
 

@@ -258,7 +258,8 @@ impl Desk {
         loop {
             if matches!(self.clogged.get(&conn), Some(Some(_))) {
                 // Somebody is writing: he will look again.
-                self.closed.insert(conn, self.server.is_closing(ConnId(conn)));
+                let closing = self.server.is_closing(ConnId(conn));
+                self.closed.insert(conn, closing);
                 self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
                 return;
             }

@@ -8,9 +8,11 @@ use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::hub::queue::FRAME_OVERHEAD;
 use sayagain::hub::{HubConfig, SlowPolicy};
+use sayagain::service::Remote;
 use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
 
 use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};
+use crate::lines::{ASKS, config};
 use crate::support::{ms, secs};
 
 /// What one queued `RCV 0014 ada#r 0001 NN` costs.
@@ -737,7 +739,7 @@ fn over_datagrams_who_would_have_to_wait_is_refused() {
     let token = register(&mut desk, a, "eve", &nonce(1));
     desk.datagram(a, format!("~{token} @2 JON 0003 #r"));
     let refused = desk.datagram(a, format!("~{token} {}", snd(3, "#r", "x")));
-    assert_eq!(refused, [format!("~{token} @3 ERR 0016 503 Queue full!")]);
+    assert_eq!(refused, [format!("~{token} @3 ERR 0008 429 100")]);
     desk.unclog(bob);
     assert_eq!(
         desk.datagram(a, format!("~{token} {}", snd(4, "#r", "x"))),
@@ -759,6 +761,60 @@ fn a_repeat_is_answered_without_waiting_and_what_is_refused_anyway_does_not_wait
         "a direct message never waits"
     );
     assert!(desk.is_reading(ada));
+}
+
+/// Ada with frames and bob with lines, in `#lobby`.
+fn at_a_line_door(slow: SlowPolicy) -> (Desk, Conn, Conn) {
+    let max_pending = 3 * ("ada> 01\n".len() + FRAME_OVERHEAD);
+    let hub = HubConfig { slow, max_pending, ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..config() });
+    let ada = untagged(&mut desk, "ada", "#lobby");
+    let bob = desk.connect_at(ASKS, Remote::Ip(local(50_000)));
+    desk.say(bob, "bob\n");
+    (desk, ada, bob)
+}
+
+#[test]
+fn people_are_told_in_lines_what_they_missed_and_that_they_read_too_slowly() {
+    for (slow, told) in [
+        (SlowPolicy::DropNew, "ada> 01\nada> 02\nada> 03\n* you missed 2 messages\n"),
+        (SlowPolicy::DropOld, "* you missed 2 messages\nada> 03\nada> 04\nada> 05\n"),
+        (SlowPolicy::Disconnect, "* you read too slowly\n* goodbye\n"),
+    ] {
+        let (mut desk, ada, bob) = at_a_line_door(slow);
+        desk.stall(bob, true);
+        for n in 1..=5 {
+            assert_eq!(desk.say(ada, send("#lobby", &format!("{n:02}"))), "");
+        }
+        desk.stall(bob, false);
+        assert_eq!(desk.heard(bob), told, "{slow}");
+        assert_eq!(desk.is_closed(bob), slow == SlowPolicy::Disconnect);
+    }
+}
+
+#[test]
+fn people_are_held_and_hold_others_like_everybody() {
+    let (mut desk, ada, bob) = at_a_line_door(SlowPolicy::Block);
+    desk.clog(bob);
+    for n in 1..=9 {
+        desk.say(ada, send("#lobby", &format!("{n:02}")));
+    }
+    assert!(!desk.is_reading(ada), "by a person");
+    desk.unclog(bob);
+    assert!(desk.is_reading(ada));
+    assert_eq!(desk.heard(bob), (1..=9).map(|n| format!("ada> {n:02}\n")).collect::<String>());
+    desk.clog(ada);
+    let mut echo = String::new();
+    for n in 1..=9 {
+        echo += &desk.say(bob, format!("{n:02}\n"));
+    }
+    assert!(!desk.is_reading(bob), "a person");
+    desk.unclog(ada);
+    assert!(desk.is_reading(bob));
+    echo += &desk.heard(bob);
+    assert_eq!(echo, (1..=9).map(|n| format!("bob> {n:02}\n")).collect::<String>());
+    let heard = desk.heard(ada);
+    assert!((1..=9).all(|n| heard.contains(&format!("bob#lobby 0001 {n:02}"))), "{heard}");
 }
 
 #[test]
