@@ -59,10 +59,10 @@ pub(super) struct StreamConn {
     pub(super) backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
-    /// How much its peer may say.
-    pub(super) bucket: Bucket,
     /// Where it stands among those who wait for slow readers.
     pub(super) place: Place,
+    /// How much its peer may say.
+    pub(super) bucket: Bucket,
     woken: bool,
     flow: u64,
     answers_sent: u64,
@@ -87,8 +87,8 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
-            bucket: Bucket::new(rate),
             place: Place::default(),
+            bucket: Bucket::new(rate),
             woken: false,
             flow,
             answers_sent: 0,
@@ -366,12 +366,11 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
-        let obstacle = state.place.waits_for();
+        if let Some(obstacle) = state.place.waits_for() {
+            self.hub.relieve(obstacle, true);
+        }
         if state.lines.is_some() && !state.closing && !has_said_bye {
             self.part(conn);
-        }
-        if let Some(obstacle) = obstacle {
-            self.hub.relieve(obstacle, true);
         }
     }
 

@@ -96,8 +96,8 @@ impl fmt::Display for Totals {
         if hub.cut_off > 0 {
             write!(f, ", cut off for reading slowly {}", hub.cut_off)?;
         }
-        write!(f, ", waiting {}, undelivered {}", self.waiting, hub.undelivered)?;
-        write!(f, ", refused connections {}", self.refused_connections)
+        let (waiting, refused) = (self.waiting, self.refused_connections);
+        write!(f, ", waiting {waiting}, undelivered {}, refused connections {refused}", hub.undelivered)
     }
 }
 
