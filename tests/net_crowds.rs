@@ -39,15 +39,14 @@ fn small_reader(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// What is left of a percentile of these.
-fn percentile(times: &mut [Duration], share: f64) -> Duration {
+/// The time that so many of a hundred do not exceed.
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
-    let last = times.len().saturating_sub(1);
-    times.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+    times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
 }
 
 fn shown(times: &mut [Duration]) -> String {
-    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| percentile(times, share).as_secs_f64() * 1e3);
+    let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(times, percent).as_secs_f64() * 1e3);
     format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms of {}", times.len())
 }
 
@@ -205,7 +204,8 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let missed: u64 = heard.iter().map(|heard| heard.missed).sum();
     let split = stalled_at.unwrap_or_default();
     let (mut filling, mut after): (Vec<_>, Vec<_>) = late.iter().partition(|(at, _)| *at < split);
-    let only = |pairs: &mut Vec<(Duration, Duration)>| pairs.iter().map(|(_, late)| *late).collect::<Vec<_>>();
+    let only =
+        |pairs: &mut Vec<(Duration, Duration)>| pairs.iter().map(|(_, late)| *late).collect::<Vec<_>>();
     println!("{readers} readers that never read, {messages} messages of 1 kB, one per {pace:?}");
     println!("dropped {dropped}, told {missed}");
     println!("resident {} MiB, kernel TCP {} MiB ({} before)", memory >> 20, kernel >> 20, before >> 20);
@@ -234,8 +234,9 @@ fn slow_writers(slow: usize, active: usize, limit: Duration, pace: Duration) {
     let program = Program::local(&["--frame-timeout", &limit_shown]);
     let addr: SocketAddr = program.host().parse().unwrap();
     let run = |time: Duration| {
-        let pingers: Vec<Pinger> =
-            (0..active).map(|n| Pinger::start(&program, &format!("active{n}-{}", time.as_millis()))).collect();
+        let pingers: Vec<Pinger> = (0..active)
+            .map(|n| Pinger::start(&program, &format!("active{n}-{}", time.as_millis())))
+            .collect();
         std::thread::sleep(time);
         pingers.into_iter().flat_map(Pinger::end).collect::<Vec<Duration>>()
     };
@@ -310,7 +311,7 @@ fn too_many(descriptors: usize, connections: usize) {
     let (before, since) = (ticks(&program), Instant::now());
     std::thread::sleep(Duration::from_millis(1_500));
     let used = (ticks(&program) - before) as f64 / since.elapsed().as_secs_f64();
-    let refused = crowd.iter().filter(|stream| matches!((&**stream).read(&mut [0; 1]), Ok(_))).count();
+    let refused = crowd.iter().filter(|stream| (&**stream).read(&mut [0; 1]).is_ok()).count();
     drop(crowd);
     let released = Instant::now();
     within(SOON, "it accepts again", || {
@@ -320,7 +321,9 @@ fn too_many(descriptors: usize, connections: usize) {
         conn.0.read_exact(&mut answer).is_ok_and(|()| &answer == b"ACK 0003 hi")
     });
     let waited = program.has_logged("cannot accept connections");
-    println!("{connections} connections on {descriptors} descriptors: {refused} told so, {used:.1} % of a core");
+    println!(
+        "{connections} connections on {descriptors} descriptors: {refused} told so, {used:.1} % of a core"
+    );
     println!("accepting again {:.3} s after their release", released.elapsed().as_secs_f64());
     assert!(refused > 0 || waited, "there was room for all");
     program.end();

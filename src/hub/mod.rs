@@ -5,7 +5,6 @@
 //! [`Hub::poll_woken`] and then takes the output session by session.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
 
 use slab::Slab;
 
@@ -14,6 +13,7 @@ use crate::reliable::{PushTimeouts, Pushes, Replies};
 use crate::service::Origin;
 use crate::wire::Token;
 
+mod delivery;
 mod message;
 pub mod name;
 pub mod queue;
@@ -25,7 +25,7 @@ pub mod session;
 mod slow;
 
 use name::{ClashKey, FoldKey, Name};
-use queue::{Load, Push, SendQueue};
+use queue::{Load, SendQueue};
 use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
@@ -275,151 +275,5 @@ impl Hub {
         self.free(session.load().bytes);
         self.relieve_of(key, &session);
         Some(session)
-    }
-}
-
-/// Queues.
-impl Hub {
-    pub(super) fn has_room(&self, key: SessionKey, push: &Push) -> bool {
-        let Some(session) = self.get(key) else { return false };
-        let cost = push.cost();
-        self.may_hold(session.load(), cost)
-            && self.memory + cost <= self.config.max_memory
-            && !session.is_over()
-    }
-
-    /// Whether a session that has this to carry may get a message of this cost on top.
-    fn may_hold(&self, load: Load, cost: usize) -> bool {
-        let bounds = &self.config;
-        load.messages == 0
-            || load.bytes + cost <= bounds.max_pending && load.messages < bounds.max_pending_messages
-    }
-
-    pub(super) fn enqueue(&mut self, key: SessionKey, push: Push) {
-        let cost = push.cost();
-        let Some(session) = self.get_mut(key) else { return };
-        session.queue.push(push);
-        self.memory += cost;
-        self.stats.queued += 1;
-        self.wake(key);
-    }
-
-    pub(super) fn drop_into_gap(&mut self, key: SessionKey) {
-        let Some(session) = self.get_mut(key) else { return };
-        if session.is_over() {
-            self.stats.undelivered += 1;
-            return;
-        }
-        session.queue.push_gap();
-        self.stats.gaps += 1;
-        self.wake(key);
-    }
-
-    /// So many bytes wait no more.
-    fn free(&mut self, bytes: usize) {
-        self.memory -= bytes;
-        if bytes > 0 {
-            self.relieve(Obstacle::Memory, false);
-        }
-    }
-
-    /// So many bytes wait no more for this session.
-    fn free_of(&mut self, key: SessionKey, bytes: usize) {
-        if bytes > 0 {
-            self.free(bytes);
-            self.relieve(Obstacle::Member(key), false);
-        }
-    }
-
-    /// Queues the server's goodbye: the last push of this session.
-    pub fn say_bye(&mut self, key: SessionKey) {
-        let Some(session) = self.get_mut(key) else { return };
-        if !session.said_bye {
-            session.said_bye = true;
-            session.queue.push(Push::Bye);
-            self.relieve(Obstacle::Member(key), true);
-            self.wake(key);
-        }
-    }
-
-    /// Marks a session as one that may have something to send.
-    pub fn wake(&mut self, key: SessionKey) {
-        let Some(session) = self.get_mut(key) else { return };
-        if !session.woken {
-            session.woken = true;
-            self.woken.push_back(key);
-        }
-    }
-
-    /// The next session that may have something to send.
-    pub fn poll_woken(&mut self) -> Option<SessionKey> {
-        let key = self.woken.pop_front()?;
-        if let Some(session) = self.get_mut(key) {
-            session.woken = false;
-        }
-        Some(key)
-    }
-}
-
-/// Output of one session.
-impl Hub {
-    /// Appends pushes for the connection that carries this session until `out` holds `enough` bytes.
-    ///
-    /// Returns whether more is waiting.
-    pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>, enough: usize) -> bool {
-        let Some(session) = self.get_mut(key) else { return false };
-        let mut freed = 0;
-        while out.len() < enough {
-            match session.next_on_stream(now, out) {
-                Some(bytes) => freed += bytes,
-                None => break,
-            }
-        }
-        let more = session.has_stream_output();
-        self.free_of(key, freed);
-        more
-    }
-
-    /// Appends the next datagram of pushes for this session. Returns whether there was one.
-    pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
-        let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else {
-            return false;
-        };
-        self.free_of(key, freed);
-        true
-    }
-
-    /// All that was appended for the connection that carries this session is written.
-    pub fn written(&mut self, key: SessionKey) {
-        let Some(session) = self.get_mut(key) else { return };
-        let written = std::mem::take(&mut session.writing);
-        self.free_of(key, written.bytes);
-    }
-
-    /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
-    pub fn push_timeout(&self, key: SessionKey) -> Option<Instant> {
-        let session = self.get(key)?;
-        matches!(session.path, Path::Datagram(_)).then(|| session.pushes.poll_timeout()).flatten()
-    }
-
-    /// The client has these pushes.
-    pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
-        let Some(session) = self.get_mut(key) else { return };
-        let freed = session.pushes.acknowledge(now, ranges);
-        self.free_of(key, freed);
-        self.wake(key);
-    }
-
-    /// The session is carried by `path`, and comes from `origin`, from now on: what is unacknowledged is sent again there.
-    pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
-        let Some(session) = self.get_mut(key) else { return };
-        session.path = path;
-        session.origin = origin;
-        session.deaf = false;
-        match path {
-            Path::Stream(_) => session.pushes.reattach(),
-            Path::Datagram(_) => session.pushes.repeat_all(now),
-        }
-        self.wake(key);
     }
 }

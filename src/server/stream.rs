@@ -5,19 +5,18 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::Server;
 use super::admission::Seat;
 use super::held::Place;
 use super::intake::{Batch, StreamIntake};
-use super::lines::GOODBYE;
 use super::lines::LineConn;
 use super::patience::Patience;
-use super::requests::{Answer, encode_answer, encode_refusal};
-use super::{Owner, Server};
+use super::requests::{Answer, encode_answer};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
-use crate::hub::{Form, Path, SessionKey};
+use crate::hub::{Path, SessionKey};
 use crate::service::{ConnId, Flow, Origin};
-use crate::wire::{Frame, Partial, Verb, encode_args};
+use crate::wire::{Frame, Partial, Verb};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
@@ -47,14 +46,14 @@ pub(super) enum Held {
 pub(super) struct StreamConn {
     pub(super) origin: Origin,
     /// None for a connection that was refused.
-    seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
     /// What it has besides where lines are spoken.
     pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     /// The bytes held of a frame that is not whole.
-    buffered: usize,
+    pub(super) buffered: usize,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
     pub(super) backlog: VecDeque<Batch>,
     /// Why nothing more is executed for now.
@@ -106,21 +105,6 @@ impl StreamConn {
 
     fn has_room(&self) -> bool {
         self.answers.len() <= ANSWERS_ENOUGH
-    }
-
-    /// Appends what is wrong, in what is spoken here.
-    fn complain(&mut self, why: &str) {
-        match &mut self.lines {
-            Some(lines) => lines.say(why, &mut self.answers),
-            None => encode_args(None, Verb::Err, &[why.as_bytes()], &mut self.answers),
-        }
-    }
-
-    fn say_goodbye(&mut self) {
-        match &mut self.lines {
-            Some(lines) => lines.say(GOODBYE, &mut self.answers),
-            None => encode_args(None, Verb::Bye, &[], &mut self.answers),
-        }
     }
 }
 
@@ -332,67 +316,6 @@ impl Server {
         }
         encode_answer(frame.id, frame.verb, answer, &mut state.answers);
     }
-
-    /// Says what was wrong, then goodbye, then closes.
-    pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        log::debug!("{}: cut off: {why}", state.origin.from);
-        state.complain(why);
-        self.part(conn);
-    }
-
-    /// Says goodbye to a connection and closes it; a tagged session lingers.
-    pub(super) fn part(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.say_goodbye();
-        state.closing = true;
-        self.wake_conn(conn);
-    }
-
-    /// Tells the older connection of a session that another carries it now.
-    pub(super) fn cut_off(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        match &mut state.lines {
-            Some(lines) => lines.say(Refusal::TakenUp.text(), &mut state.answers),
-            None => encode_refusal(None, Refusal::TakenUp, &mut state.answers),
-        }
-        state.session = None;
-        state.closing = true;
-        self.wake_conn(conn);
-    }
-
-    /// The session of a connection has ended by itself. A person cannot have another one: they are told goodbye, if that
-    /// was not said in the session.
-    pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.session = None;
-        if let Some(obstacle) = state.place.waits_for() {
-            self.hub.relieve(obstacle, true);
-        }
-        if state.lines.is_some() && !state.closing && !has_said_bye {
-            self.part(conn);
-        }
-    }
-
-    pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
-        self.stop_waiting(conn);
-        let Some(state) = self.conns.remove(&conn) else { return };
-        self.buffered -= state.buffered;
-        self.timers.set(Owner::Conn(conn), None);
-        if let Some(seat) = state.seat {
-            self.admission.leave(seat);
-        }
-        let Some(key) = state.session else { return };
-        let Some(session) = self.hub.get_mut(key) else { return };
-        if session.form != Form::Tagged || session.has_said_bye() || self.draining.is_some() {
-            self.end_session(now, key);
-            return;
-        }
-        log::debug!("{}: {} lingers", state.origin.from, session.name);
-        session.path = Path::Stream(None);
-        self.hub.set_deaf(key, false);
-        self.timers.set(Owner::Session(key), Some(now + self.config.linger));
-    }
 }
 
 /// Output.
@@ -450,29 +373,5 @@ impl Server {
     /// Whether what a connection says is executed.
     pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
         self.conns.get(&conn).is_some_and(StreamConn::is_reading)
-    }
-
-    /// The server's BYE is out: an untagged session is over, a tagged one as soon as it has acknowledged it.
-    fn finish_bye(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
-        let over =
-            self.hub.get(key).is_some_and(|s| s.has_said_bye() && (s.form != Form::Tagged || s.is_settled()));
-        if over {
-            self.end_session(now, key);
-            if let Some(state) = self.conns.get_mut(&conn) {
-                state.closing = true;
-            }
-        }
-    }
-
-    /// Says goodbye to every connection: through its session's queue if it has one.
-    pub(super) fn drain_streams(&mut self) {
-        let mut unregistered: Vec<ConnId> =
-            self.conns.iter().filter(|(_, state)| state.session.is_none()).map(|(conn, _)| *conn).collect();
-        unregistered.sort_unstable();
-        for conn in unregistered {
-            if self.conns.get(&conn).is_some_and(|state| !state.closing) {
-                self.part(conn);
-            }
-        }
     }
 }

@@ -1,0 +1,117 @@
+//! The life of a session after it was opened: taken up elsewhere, timed out, ended, and what is said in the log of what
+//! it leaves behind. How one is opened is in `requests`.
+
+use std::time::Instant;
+
+use super::{COOKIE_LIFETIME, Draining, Nonce, Owner, Server};
+use crate::hub::{Path, SessionKey};
+use crate::service::Origin;
+
+impl Server {
+    pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
+        self.hub.acknowledge(now, key, ranges);
+        self.end_if_parted(now, key);
+    }
+
+    /// `path` carries the session from now on; an older connection is told so.
+    pub(super) fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
+        let older = self.hub.get(key).map(|session| session.path);
+        self.hub.take_up(now, key, path, origin);
+        if let Some(Path::Stream(Some(conn))) = older
+            && older != Some(path)
+        {
+            self.cut_off(conn);
+        }
+        self.timers.set(Owner::Session(key), None);
+        self.arm(key);
+    }
+
+    /// Ends a session and forgets everything that pointed to it, but for its nonce.
+    pub(super) fn end_session(&mut self, now: Instant, key: SessionKey) {
+        self.note_missed(now);
+        let Some(session) = self.hub.end(key) else { return };
+        log::debug!("{}: the session ends", session.name);
+        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
+        self.guests.forget(key, &session.name);
+        self.timers.set(Owner::Session(key), None);
+        self.by_token.remove(&session.token);
+        match session.path {
+            Path::Stream(conn) => {
+                if let Some(nonce) = session.nonce {
+                    // Streams have no cookies, so nothing that opens a session can come late.
+                    self.nonces.remove(&nonce);
+                }
+                if let Some(conn) = conn {
+                    self.detach(conn, session.has_said_bye());
+                }
+            }
+            Path::Datagram(path) => {
+                if self.bare.get(&path.peer) == Some(&key) {
+                    self.bare.remove(&path.peer);
+                }
+                if let Some(nonce) = session.nonce {
+                    self.nonces.insert(nonce, Nonce::Spent);
+                    self.spent.push_back((now + COOKIE_LIFETIME, nonce));
+                    self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget_spent(&mut self, now: Instant) {
+        while let Some((_, nonce)) = self.spent.pop_front_if(|(at, _)| *at <= now) {
+            self.nonces.remove(&nonce);
+        }
+        self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+    }
+
+    pub(super) fn session_timeout(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.hub.get(key) else { return };
+        match session.path {
+            // The timer of a stream session is set while it lingers only.
+            Path::Stream(_) => self.end_session(now, key),
+            Path::Datagram(path) if path.heard + self.config.idle <= now => {
+                log::debug!("{}: nothing heard, session ends", session.name);
+                self.end_session(now, key);
+            }
+            Path::Datagram(_) => {
+                self.pushing.push_back(key);
+                self.arm_idle(key);
+            }
+        }
+    }
+
+    /// Until its repeat is sent, a session that is due must not be due again at once.
+    pub(super) fn arm_idle(&mut self, key: SessionKey) {
+        if let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) {
+            self.timers.set(Owner::Session(key), Some(path.heard + self.config.idle));
+        }
+    }
+
+    pub(super) fn end_drain(&mut self, now: Instant) {
+        for key in self.hub.keys() {
+            self.end_session(now, key);
+        }
+        self.undelivered.flush(now);
+        self.draining = Some(Draining::Over);
+    }
+
+    /// Ends the sessions that read too slowly.
+    pub(super) fn end_condemned(&mut self, now: Instant) {
+        while let Some(key) = self.hub.poll_condemned() {
+            if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(|session| session.path) {
+                self.break_stream(conn, "you read too slowly");
+            }
+            self.end_session(now, key);
+        }
+    }
+
+    /// Says in the log who has missed what.
+    pub(super) fn note_missed(&mut self, now: Instant) {
+        while let Some((key, count)) = self.hub.poll_missed() {
+            if let Some(session) = self.hub.get(key) {
+                self.missed.report(now, key, &session.name, count);
+            }
+        }
+    }
+}
