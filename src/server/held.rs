@@ -40,7 +40,7 @@ impl Waiters {
 
 /// Where a connection stands in the queue.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Waiting {
     /// What it waits for.
     waits_for: Option<Obstacle>,
     /// Its ticket, until it has executed something: who is let on in vain keeps its place.
@@ -49,7 +49,7 @@ pub(super) struct Place {
     acknowledges: bool,
 }
 
-impl Place {
+impl Waiting {
     /// What its connection waits for.
     pub(super) fn waits_for(&self) -> Option<Obstacle> {
         self.waits_for
@@ -90,10 +90,10 @@ impl Server {
         let Some(obstacle) = self.hub.obstacle(key, target, length) else { return false };
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
         let Some(state) = self.conns.get_mut(&conn) else { return false };
-        let ticket = *state.place.ticket.get_or_insert(self.waiters.next_ticket);
+        let ticket = *state.waiting.ticket.get_or_insert(self.waiters.next_ticket);
         self.waiters.next_ticket += 1;
         self.waiters.queue.insert((obstacle, ticket), conn);
-        (state.place.waits_for, state.place.acknowledges) = (Some(obstacle), acknowledges);
+        (state.waiting.waits_for, state.waiting.acknowledges) = (Some(obstacle), acknowledges);
         state.held = Some(Held::ByReaders);
         self.hub.await_room(obstacle);
         true
@@ -126,9 +126,9 @@ impl Server {
     /// Notes whether the acknowledgements of the session that a connection carries still arrive.
     pub(super) fn note_hearing(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(&conn) else { return };
-        if let Some(key) = state.session.filter(|_| state.place.acknowledges) {
+        if let Some(key) = state.session.filter(|_| state.waiting.acknowledges) {
             let is_deaf = state.held == Some(Held::ByReaders) && !state.listens();
-            let waits_for = state.place.waits_for;
+            let waits_for = state.waiting.waits_for;
             self.hub.set_deaf(key, is_deaf);
             if let (true, Some(Obstacle::Memory)) = (is_deaf, waits_for) {
                 self.hub.relieve(Obstacle::Memory, true);
@@ -152,7 +152,7 @@ impl Server {
         while let Some((ticket, conn)) = self.waiters.first(obstacle, tickets.clone()) {
             self.let_on(now, conn);
             let waits_again =
-                self.conns.get(&conn).is_some_and(|state| state.place.waits_for == Some(obstacle));
+                self.conns.get(&conn).is_some_and(|state| state.waiting.waits_for == Some(obstacle));
             if waits_again && !all {
                 break;
             }
@@ -184,8 +184,8 @@ impl Server {
     }
 
     fn leave_queue(&mut self, conn: ConnId) -> Option<Obstacle> {
-        let place = &mut self.conns.get_mut(&conn)?.place;
-        let (obstacle, ticket) = place.waits_for.take().zip(place.ticket)?;
+        let waiting = &mut self.conns.get_mut(&conn)?.waiting;
+        let (obstacle, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
         self.waiters.queue.remove(&(obstacle, ticket));
         Some(obstacle)
     }
@@ -200,6 +200,8 @@ impl StreamConn {
     /// Whether a connection that is held is read on for its acknowledgements.
     fn listens(&self) -> bool {
         let ends = self.backlog.back().is_some_and(|batch| batch.broken.is_some());
-        self.place.acknowledges && !ends && self.backlog.iter().map(Batch::size).sum::<usize>() <= HELD_ENOUGH
+        self.waiting.acknowledges
+            && !ends
+            && self.backlog.iter().map(Batch::size).sum::<usize>() <= HELD_ENOUGH
     }
 }

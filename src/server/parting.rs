@@ -64,7 +64,7 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
-        if let Some(obstacle) = state.place.waits_for() {
+        if let Some(obstacle) = state.waiting.waits_for() {
             self.hub.relieve(obstacle, true);
         }
         if state.lines.is_some() && !state.closing && !has_said_bye {

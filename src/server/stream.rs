@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::admission::Seat;
-use super::held::Place;
+use super::held::Waiting;
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::patience::Patience;
@@ -59,7 +59,7 @@ pub(super) struct StreamConn {
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
     /// Where it stands among those who wait for slow readers.
-    pub(super) place: Place,
+    pub(super) waiting: Waiting,
     /// How much its peer may say.
     pub(super) bucket: Bucket,
     woken: bool,
@@ -86,7 +86,7 @@ impl StreamConn {
             buffered: 0,
             backlog: VecDeque::new(),
             held: None,
-            place: Place::default(),
+            waiting: Waiting::default(),
             bucket: Bucket::new(rate),
             woken: false,
             flow,
@@ -244,7 +244,7 @@ impl Server {
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.place.has_gone_on();
+        state.waiting.has_gone_on();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(conn, TOO_LONG_UNREGISTERED);

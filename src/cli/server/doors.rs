@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use clap::{Args, ValueEnum};
 
 use crate::cli::{DEFAULT_HOST, HostPort};
-use crate::net::listen::{Address, Place};
+use crate::net::listen::{Address, ListenAddr};
 use crate::net::{Doors, Listen, ListenError, ListenUrl};
 
 /// The door for people that a server has if it is told nothing.
@@ -125,7 +125,7 @@ pub(super) fn announcement(doors: &Doors) -> String {
     text
 }
 
-const fn port(place: &Place) -> Option<u16> {
+const fn port(place: &ListenAddr) -> Option<u16> {
     match &place.address {
         Address::Ip(addr) => Some(addr.port()),
         Address::File(_) => None,
@@ -133,7 +133,7 @@ const fn port(place: &Place) -> Option<u16> {
 }
 
 /// How to connect by hand, and with the client where it can.
-fn knock(place: &Place) -> String {
+fn knock(place: &ListenAddr) -> String {
     let addr = match &place.address {
         Address::Ip(addr) => reachable(*addr),
         Address::File(path) => return format!("nc -U {}", quoted(path.to_str())),
@@ -220,8 +220,8 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    fn place(scheme: &'static str, addr: &str) -> Place {
-        Place { scheme, address: Address::Ip(addr.parse().unwrap()) }
+    fn place(scheme: &'static str, addr: &str) -> ListenAddr {
+        ListenAddr { scheme, address: Address::Ip(addr.parse().unwrap()) }
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
             ("/run/a b'c", r#"nc -U "/run/a b'c""#),
             ("/run/\u{1b}[2J", "nc -U with that path, which is not plain text"),
         ] {
-            let place = Place { scheme: "unix", address: Address::File(path.into()) };
+            let place = ListenAddr { scheme: "unix", address: Address::File(path.into()) };
             assert_eq!(knock(&place), expected);
         }
     }

@@ -7,7 +7,7 @@ use socket2::Socket;
 use super::inet::Inet;
 use super::unix::{self, SocketFile};
 use super::url::At;
-use super::{Address, Bound, ListenError, ListenUrl, Place, Scheme};
+use super::{Address, Bound, ListenAddr, ListenError, ListenUrl, Scheme};
 use crate::door::Door;
 
 /// Sockets that listen and are not served yet. Their order is that of
@@ -20,7 +20,7 @@ pub struct Doors {
 /// One of them.
 #[derive(Debug)]
 struct DoorSocket {
-    place: Place,
+    place: ListenAddr,
     door: Door,
     socket: Listening,
 }
@@ -48,7 +48,7 @@ impl Doors {
             }
             At::Udp { host, port } => self.add_inet(url, host, *port, &[Scheme::Udp], false)?,
             At::Unix { path, permissions } => {
-                let place = Place { scheme, address: Address::File(path.clone()) };
+                let place = ListenAddr { scheme, address: Address::File(path.clone()) };
                 let (socket, file) = unix::listen(path, *permissions)
                     .map_err(|source| ListenError::File { place: place.clone(), source })?;
                 let socket = Listening::Streams(socket, Some(file));
@@ -83,13 +83,13 @@ impl Doors {
     fn extend(&mut self, bound: Bound, door: impl Fn(Scheme) -> (&'static str, Door)) {
         for (endpoint, socket) in bound.into_sockets() {
             let (scheme, door) = door(endpoint.scheme);
-            let place = Place { scheme, address: Address::Ip(endpoint.addr) };
+            let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
             self.sockets.push(DoorSocket { place, door, socket });
         }
     }
 
     /// Where they are.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
+    pub fn places(&self) -> impl Iterator<Item = &ListenAddr> {
         self.sockets.iter().map(|socket| &socket.place)
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Address, BACKLOG, Endpoint, ListenError, Listening, Place, Scheme};
+use super::{Address, BACKLOG, Endpoint, ListenAddr, ListenError, Listening, Scheme};
 
 /// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less.
 const DATAGRAM_BUFFER: usize = 4 << 20;
@@ -143,7 +143,7 @@ impl Inet<'_> {
 
     fn failed(&self, kind: Scheme, addr: SocketAddr, source: io::Error) -> ListenError {
         let scheme = self.scheme.unwrap_or_else(|| kind.name());
-        ListenError::Bind { place: Place { scheme, address: Address::Ip(addr) }, source }
+        ListenError::Bind { place: ListenAddr { scheme, address: Address::Ip(addr) }, source }
     }
 }
 

@@ -45,7 +45,7 @@ pub enum ListenError {
     #[error("cannot listen on {place}: {}", explain(.source))]
     Bind {
         /// What was asked for.
-        place: Place,
+        place: ListenAddr,
         /// What the system says.
         source: io::Error,
     },
@@ -53,7 +53,7 @@ pub enum ListenError {
     #[error("cannot listen on {place}: {source}")]
     File {
         /// What was asked for.
-        place: Place,
+        place: ListenAddr,
         /// What is in the way.
         source: SocketFileError,
     },
@@ -64,7 +64,7 @@ pub enum ListenError {
 
 /// Where a socket listens, printed as a URL without parameters: `line://127.0.0.1:50001`, `unix:///run/chat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ListenAddr {
     /// `tcp`, `udp`, `unix`, `line` or `line+unix`.
     pub scheme: &'static str,
     /// Which address.
@@ -80,7 +80,7 @@ pub enum Address {
     File(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Ip(addr) => write!(f, "{}://{addr}", self.scheme),

@@ -174,9 +174,9 @@ fn read(text: &str) -> Result<ListenUrl, String> {
 }
 
 /// What a URL says before its parameters.
-type Place<'a> = (&'static str, IAuthority<'a>, &'a EStr<encoder::IPath>);
+type Target<'a> = (&'static str, IAuthority<'a>, &'a EStr<encoder::IPath>);
 
-fn host_and_port((scheme, authority, path): Place<'_>, is_lines: bool) -> Result<(String, u16), String> {
+fn host_and_port((scheme, authority, path): Target<'_>, is_lines: bool) -> Result<(String, u16), String> {
     if !path.is_empty() {
         return Err(format!("a path means nothing there; write {scheme}://HOST:PORT"));
     }
@@ -199,7 +199,7 @@ fn is_host(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':')
 }
 
-fn socket_path((scheme, authority, path): Place<'_>) -> Result<PathBuf, String> {
+fn socket_path((scheme, authority, path): Target<'_>) -> Result<PathBuf, String> {
     if !authority.as_str().is_empty() {
         return Err(format!("a socket in the file system has no host; write {scheme}:///PATH"));
     }

@@ -157,7 +157,7 @@ impl Server {
 
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.place.has_gone_on();
+        state.waiting.has_gone_on();
         if let Some(lines) = &mut state.lines {
             lines.prompted = false;
         }
