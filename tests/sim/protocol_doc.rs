@@ -1,10 +1,16 @@
 //! The exchanges in docs/protocol.md, replayed against the server: what the page shows is what is sent.
 //!
 //! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server: `A>` is what A sends, `A<` all that A hears
-//! until then, `A: cut` cuts A's connection. Who hears something that the page does not show fails the test.
+//! until then, `A: cut` cuts A's connection. In one marked `lines` everybody but F is at a line door, and each `<` is one
+//! line. Who hears something that the page does not show fails the test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+use sayagain::config::ServerConfig;
+use sayagain::door::Door;
+use sayagain::net::ListenUrl;
+use sayagain::service::Remote;
 
 use crate::desk::{Conn, Desk, addr, local};
 
@@ -23,14 +29,24 @@ impl Stage {
         if self.door == "local" { local(port) } else { addr(1, port) }
     }
 
+    fn is_at_line_door(&self, who: char) -> bool {
+        self.door == "lines" && who != 'F'
+    }
+
     fn conn(&mut self, who: char) -> Conn {
-        *self.conns.entry(who).or_insert_with(|| self.desk.connect())
+        let (door, from) = (usize::from(self.is_at_line_door(who)), Remote::Ip(self.addr(who)));
+        *self.conns.entry(who).or_insert_with(|| self.desk.connect_at(door, from))
+    }
+
+    fn is_stream(&self) -> bool {
+        ["tcp", "lines"].contains(&&*self.door)
     }
 
     fn send(&mut self, who: char, bytes: &str) -> String {
-        if self.door == "tcp" {
+        if self.is_stream() {
             let conn = self.conn(who);
-            self.desk.say(conn, bytes)
+            let end = if self.is_at_line_door(who) { "\n" } else { "" };
+            self.desk.say(conn, format!("{bytes}{end}"))
         } else {
             let addr = self.addr(who);
             self.desk.datagram(addr, bytes).concat()
@@ -38,7 +54,7 @@ impl Stage {
     }
 
     fn hear(&mut self, who: char) -> String {
-        if self.door == "tcp" {
+        if self.is_stream() {
             let conn = self.conn(who);
             self.desk.heard(conn)
         } else {
@@ -54,8 +70,20 @@ impl Stage {
     }
 }
 
+/// The server of the page: frames at its first door, lines at its second.
+fn open() -> Desk {
+    let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
+    Desk::new(ServerConfig { doors: vec![Door::frames("tcp"), lines.door], ..ServerConfig::default() })
+}
+
+/// Cuts the first line off what was heard; a prompt has no end.
+fn first_line(heard: &mut String) -> String {
+    let end = heard.find('\n').map_or(heard.len(), |end| end + 1);
+    heard.drain(..end).collect::<String>().trim_end().to_owned()
+}
+
 fn replay(door: &str, lines: &[&str]) -> Vec<String> {
-    let mut stage = Stage { desk: Desk::open(), door: door.to_owned(), conns: BTreeMap::new() };
+    let mut stage = Stage { desk: open(), door: door.to_owned(), conns: BTreeMap::new() };
     let mut heard: BTreeMap<char, String> = BTreeMap::new();
     let mut seen = Vec::new();
     for line in lines {
@@ -68,8 +96,10 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
             }
             rest if rest.starts_with("< ") => {
                 let more = stage.hear(who);
-                let all = heard.remove(&who).unwrap_or_default() + &more;
-                seen.push(format!("{who}< {all}"));
+                let all = heard.entry(who).or_default();
+                all.push_str(&more);
+                let shown = if stage.is_at_line_door(who) { first_line(all) } else { std::mem::take(all) };
+                seen.push(format!("{who}< {shown}"));
             }
             ": cut" => {
                 stage.cut(who);
@@ -78,9 +108,9 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
             _ => panic!("not a line of an exchange: {line}"),
         }
     }
-    for who in ['A', 'B', 'C']
+    for who in ['A', 'B', 'C', 'F']
         .into_iter()
-        .filter(|who| door != "tcp" || stage.conns.contains_key(who))
+        .filter(|who| !stage.is_stream() || stage.conns.contains_key(who))
         .collect::<Vec<_>>()
     {
         let rest = heard.remove(&who).unwrap_or_default() + &stage.hear(who);
@@ -96,7 +126,7 @@ fn every_exchange_on_the_page_is_what_the_server_says() {
     let mut exchanges = 0;
     for block in PAGE.split("\n```").skip(1).step_by(2) {
         let (door, text) = block.split_once('\n').unwrap();
-        if !["tcp", "udp", "local"].contains(&door) {
+        if !["tcp", "udp", "local", "lines"].contains(&door) {
             continue;
         }
         exchanges += 1;
@@ -104,5 +134,5 @@ fn every_exchange_on_the_page_is_what_the_server_says() {
         let seen = replay(door, &lines);
         assert_eq!(seen, lines, "\nexchange {exchanges} is really:\n{}\n", seen.join("\n"));
     }
-    assert_eq!(exchanges, 7);
+    assert_eq!(exchanges, 9);
 }
