@@ -368,3 +368,21 @@ fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
     drop(me);
     server.end();
 }
+
+#[test]
+fn the_verdicts_on_the_page_are_those_of_the_program() {
+    let page = include_str!("../docs/doors.md");
+    let block = |start: &str| page.split(start).nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("names.toml"), block("```toml\n")).unwrap();
+    let mut shown = block("$ server rules check --rules names.toml\n").lines();
+    assert_eq!(shown.next(), Some("names.toml: 2 rules"));
+    let mut asked = 0;
+    while let Some(line) = shown.next().and_then(|line| line.strip_prefix("$ server ")) {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_server"));
+        let output = program.args(line.split(' ')).current_dir(directory.path()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().next(), shown.next(), "{line}");
+        asked += 1;
+    }
+    assert_eq!(asked, 4);
+}
