@@ -374,7 +374,7 @@ fn the_verdicts_on_the_page_are_those_of_the_program() {
     let page = include_str!("../docs/doors.md");
     let block = |start: &str| page.split(start).nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("names.toml"), block("```toml\n")).unwrap();
+    fs::write(directory.path().join("names.toml"), block("```toml\n")).unwrap();
     let mut shown = block("$ server rules check --rules names.toml\n").lines();
     assert_eq!(shown.next(), Some("names.toml: 2 rules"));
     let mut asked = 0;

@@ -41,9 +41,13 @@ impl Hub {
             self.stats.undelivered += 1;
             return;
         }
+        // Behind something that waits already, it has nobody to wake: of many slow members, that is most of the work.
+        let is_news = session.queue.is_empty();
         session.queue.push_gap();
         self.stats.gaps += 1;
-        self.wake(key);
+        if is_news {
+            self.wake(key);
+        }
     }
 
     /// So many bytes wait no more.

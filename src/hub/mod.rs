@@ -229,6 +229,7 @@ impl Hub {
             woken: false,
             said_bye: false,
             cut_off: false,
+            unlogged: 0,
             awaited: false,
             deaf: false,
         }

@@ -99,6 +99,8 @@ pub struct Session {
     pub(super) said_bye: bool,
     /// It read too slowly, and ends: nothing is queued for it any more.
     pub(super) cut_off: bool,
+    /// Messages that it missed and nobody has asked for yet, for the log.
+    pub(super) unlogged: u64,
     /// A sender waits until it has room.
     pub(super) awaited: bool,
     /// Its connection is not read while it waits for others, so its acknowledgements do not arrive.
@@ -117,6 +119,11 @@ impl Session {
     /// Whether the server's goodbye is queued or sent: nothing comes behind it.
     pub fn has_said_bye(&self) -> bool {
         self.said_bye
+    }
+
+    /// The messages that it missed since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
+    pub fn unlogged(&self) -> u64 {
+        self.unlogged
     }
 
     /// Whether nothing waits to be sent or to be acknowledged.

@@ -69,8 +69,8 @@ pub enum Obstacle {
 /// What was decided about slow readers and is not carried out or said yet.
 #[derive(Debug, Default)]
 pub(super) struct Slow {
-    /// How many messages each session missed.
-    missed: BTreeMap<SessionKey, u64>,
+    /// Sessions that missed messages which the log does not know of.
+    missed: Vec<SessionKey>,
     /// Sessions that are to end.
     condemned: Vec<SessionKey>,
     /// A sender waits for room in all queues together.
@@ -92,7 +92,7 @@ impl Hub {
         if self.config.slow == SlowPolicy::Disconnect && self.is_to_blame(session, push) {
             return self.condemn(member);
         }
-        *self.slow.missed.entry(member).or_default() += 1;
+        self.note_missed(member);
         self.drop_into_gap(member);
     }
 
@@ -112,7 +112,7 @@ impl Hub {
             };
             self.memory -= freed;
             self.stats.gaps += 1;
-            *self.slow.missed.entry(member).or_default() += 1;
+            self.note_missed(member);
         }
         true
     }
@@ -138,9 +138,27 @@ impl Hub {
         self.slow.condemned.pop()
     }
 
-    /// The next session that has missed messages since this last named it, and how many.
+    fn note_missed(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        session.unlogged += 1;
+        if session.unlogged == 1 {
+            self.slow.missed.push(key);
+        }
+    }
+
+    /// Whether [`Hub::poll_missed`] has something to tell.
+    pub fn has_missed(&self) -> bool {
+        !self.slow.missed.is_empty()
+    }
+
+    /// The next living session that has missed messages since this last named it, and how many.
     pub fn poll_missed(&mut self) -> Option<(SessionKey, u64)> {
-        self.slow.missed.pop_first()
+        loop {
+            let key = self.slow.missed.pop()?;
+            if let Some(session) = self.get_mut(key) {
+                return Some((key, std::mem::take(&mut session.unlogged)));
+            }
+        }
     }
 }
 

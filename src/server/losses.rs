@@ -47,14 +47,19 @@ impl Losses {
         self.write(now);
     }
 
-    /// When [`Losses::write`] has a line to write; `None` means never.
-    pub(super) fn next_line(&self) -> Option<Instant> {
-        self.latest.as_ref().and(self.pause)
+    /// When [`Losses::write`] has a line to write; `None` means never. `more` says that there is more to report by then.
+    pub(super) fn next_line(&self, more: bool) -> Option<Instant> {
+        (more || self.latest.is_some()).then_some(self.pause).flatten()
+    }
+
+    /// Whether a line may be written.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.pause.is_none_or(|until| until <= now)
     }
 
     /// Writes the next line if there is one and it is time.
     pub(super) fn write(&mut self, now: Instant) {
-        if self.pause.is_none_or(|until| until <= now) {
+        if self.is_due(now) {
             self.flush(now);
         }
     }
@@ -111,26 +116,26 @@ mod tests {
         let now = Instant::now();
         let mut losses = Losses::new(Loss::Missed);
         losses.report(now, SessionKey::nth(0), &name("ada"), 0);
-        assert_eq!((losses.pause, losses.next_line()), (None, None));
+        assert_eq!((losses.pause, losses.next_line(false)), (None, None));
         losses.report(now, SessionKey::nth(0), &name("ada"), 2);
         assert_eq!(
-            (losses.pause, losses.next_line()),
+            (losses.pause, losses.next_line(false)),
             (Some(now + PAUSE), None),
             "the first is said at once"
         );
         for n in [1, 2, 3, 1, 4, 4] {
             losses.report(now + PAUSE / 2, SessionKey::nth(n), &name(&format!("ada-{n}")), 6);
         }
-        assert_eq!(losses.next_line(), Some(now + PAUSE));
+        assert_eq!(losses.next_line(false), Some(now + PAUSE));
         losses.write(now + PAUSE / 2);
-        assert_eq!(losses.next_line(), Some(now + PAUSE), "not before its time");
+        assert_eq!(losses.next_line(false), Some(now + PAUSE), "not before its time");
         let line = losses.take_line();
         assert_eq!(
             line.as_deref(),
             Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients missed 24")
         );
         losses.write(now + PAUSE);
-        assert_eq!(losses.next_line(), None);
+        assert_eq!(losses.next_line(false), None);
     }
 
     #[test]

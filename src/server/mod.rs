@@ -263,7 +263,9 @@ impl Server {
         self.end_condemned(now);
         self.release_held(now);
         self.note_missed(now);
-        let line = [self.undelivered.next_line(), self.missed.next_line()].into_iter().flatten().min();
+        let more = self.hub.has_missed();
+        let line =
+            [self.undelivered.next_line(false), self.missed.next_line(more)].into_iter().flatten().min();
         if self.log_at != line {
             self.log_at = line;
             self.timers.set(Owner::Log, line);
@@ -316,6 +318,7 @@ impl Service for Server {
                 Owner::Log => {
                     self.log_at = None;
                     self.undelivered.write(now);
+                    self.note_missed(now);
                     self.missed.write(now);
                 }
                 Owner::Drain => self.end_drain(now),

@@ -28,9 +28,9 @@ impl Server {
 
     /// Ends a session and forgets everything that pointed to it, but for its nonce.
     pub(super) fn end_session(&mut self, now: Instant, key: SessionKey) {
-        self.note_missed(now);
         let Some(session) = self.hub.end(key) else { return };
         log::debug!("{}: the session ends", session.name);
+        self.missed.report(now, key, &session.name, session.unlogged());
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
@@ -92,6 +92,7 @@ impl Server {
         for key in self.hub.keys() {
             self.end_session(now, key);
         }
+        self.missed.flush(now);
         self.undelivered.flush(now);
         self.draining = Some(Draining::Over);
     }
@@ -106,8 +107,11 @@ impl Server {
         }
     }
 
-    /// Says in the log who has missed what.
+    /// Says in the log who has missed what, as often as there may be a line about it.
     pub(super) fn note_missed(&mut self, now: Instant) {
+        if !self.missed.is_due(now) {
+            return;
+        }
         while let Some((key, count)) = self.hub.poll_missed() {
             if let Some(session) = self.hub.get(key) {
                 self.missed.report(now, key, &session.name, count);
