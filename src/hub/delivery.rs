@@ -124,7 +124,14 @@ impl Hub {
         true
     }
 
-    /// All that was appended for the connection that carries this session is written.
+    /// All that was appended so far for the connection that carries this session goes to its writer now.
+    pub fn give(&mut self, key: SessionKey) {
+        if let Some(session) = self.get_mut(key) {
+            session.writing += std::mem::take(&mut session.encoded);
+        }
+    }
+
+    /// What the writer of this session's connection was given is written.
     pub fn written(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         let written = std::mem::take(&mut session.writing);

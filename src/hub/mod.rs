@@ -225,6 +225,7 @@ impl Hub {
             replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
             queue: SendQueue::default(),
             pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
+            encoded: Load::default(),
             writing: Load::default(),
             woken: false,
             said_bye: false,

@@ -92,7 +92,9 @@ pub struct Session {
     pub bucket: Bucket,
     pub(super) queue: SendQueue,
     pub(super) pushes: Pushes<Push>,
-    /// What the connection's writer was given and has not written yet, of pushes that nobody acknowledges.
+    /// What was encoded for the connection's writer, of pushes that nobody acknowledges, ..
+    pub(super) encoded: Load,
+    /// .. and what the writer was given of that and has not written yet.
     pub(super) writing: Load,
     pub(super) woken: bool,
     /// The server's BYE is queued: nothing comes behind it.
@@ -111,6 +113,7 @@ impl Session {
     /// What is counted against its bounds: what is queued, sent and not acknowledged, or still to be written.
     pub fn load(&self) -> Load {
         let mut load = self.queue.load();
+        load += self.encoded;
         load += self.writing;
         load += Load { bytes: self.pushes.cost(), messages: self.pushes.charged() };
         load
@@ -216,7 +219,7 @@ impl Session {
             if matches!(self.path, Path::Datagram(_)) {
                 return Some(load.bytes);
             }
-            self.writing += load;
+            self.encoded += load;
             return Some(0);
         }
         let (id, push) = self.pushes.send(now, push, load.bytes)?;

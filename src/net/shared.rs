@@ -21,6 +21,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// read 1 KiB at most: 512 lines, at one a second.
 const LAST_INPUT: Duration = Duration::from_secs(600);
 
+/// How long it may do nothing of it meanwhile.
+const LAST_WAIT: Duration = Duration::from_secs(60);
+
 /// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
 /// overtake them.
 const DISCARDING: Duration = Duration::from_secs(2);
@@ -273,7 +276,7 @@ impl<S: Service> Shared<S> {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         if entry.ended && entry.busy {
             let until = *entry.last_input.get_or_insert_with(|| now + LAST_INPUT);
-            self.deadlines.set(conn, Some(until));
+            self.deadlines.set(conn, Some(until.min(now + LAST_WAIT)));
         } else if entry.ended {
             self.end(now, conn, work);
         } else if entry.parting == Parting::Closing {

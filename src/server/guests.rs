@@ -142,7 +142,7 @@ impl Server {
         origin: Origin,
     ) -> Result<(SessionKey, bool), Refusal> {
         let Some(guest) = guest else { return self.register(now, frame, path, origin) };
-        if self.asks_for_name_of(guest, frame) {
+        if !self.is_draining() && self.asks_for_name_of(guest, frame) {
             self.end_session(now, guest);
             return self.register(now, frame, path, origin);
         }
@@ -155,8 +155,10 @@ impl Server {
 
     /// Whether a guest wants to keep the name it was given.
     fn asks_for_name_of(&self, guest: SessionKey, frame: &Frame<'_>) -> bool {
-        let Some(RegArgs::Name(name) | RegArgs::Open { name, .. }) = RegArgs::parse(frame.args()) else {
-            return false;
+        let name = match RegArgs::parse(frame.args()) {
+            Some(RegArgs::Name(name)) => name,
+            Some(RegArgs::Open { name, .. }) if frame.id.is_some() => name,
+            _ => return false,
         };
         self.is_name_of(guest, name)
     }

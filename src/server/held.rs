@@ -21,7 +21,7 @@ use crate::wire::{Frame, SndArgs, Verb};
 const HELD_ENOUGH: usize = 64 << 10;
 
 /// When who cannot be held may ask again.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections that wait, by what they wait for, then in the order in which they began to.
 #[derive(Debug, Default)]
@@ -77,9 +77,18 @@ impl Server {
 
     /// Whether a request would be executed: a repeat is answered without.
     fn is_new(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
-        let Some(id) = frame.id else { return true };
-        let hash = self.secrets.frame_hash(frame);
-        self.hub.get(key).is_some_and(|session| session.replies.look(id, hash) == Seen::New)
+        frame.id.is_none() || self.seen(key, frame) == Some(Seen::New)
+    }
+
+    /// Whether a request was executed before, and is only answered again.
+    pub(super) fn is_repeat(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
+        matches!(frame.verb, Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev)
+            && matches!(self.seen(key, frame), Some(Seen::Repeat(_)))
+    }
+
+    fn seen(&self, key: SessionKey, frame: &Frame<'_>) -> Option<Seen> {
+        let (id, session) = (frame.id?, self.hub.get(key)?);
+        Some(session.replies.look(id, self.secrets.frame_hash(frame)))
     }
 
     /// Holds a connection if what it says next, a body of `length` bytes for `target`, has to wait; says whether.
@@ -113,13 +122,20 @@ impl Server {
         Ok(())
     }
 
-    /// Takes what came in on a connection that is held: acknowledgements count at once.
-    pub(super) fn listen(&mut self, now: Instant, conn: ConnId, batch: &Batch) {
-        let Some(state) = self.conns.get(&conn) else { return };
-        if let (Some(Held::ByReaders), Some(key)) = (state.held, state.session) {
+    /// Looks through what waits on a connection that is held for slow readers: acknowledgements count at once, wherever
+    /// they stand, or two members could hold each other for ever. Each batch is looked through once.
+    pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let (Some(Held::ByReaders), Some(key)) = (state.held, state.session) else { return };
+        let mut backlog = std::mem::take(&mut state.backlog);
+        for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
+            batch.scanned = true;
             for ack in batch.frames().filter(|frame| frame.verb == Verb::Ack && frame.id.is_none()) {
                 self.acknowledged(now, key, &ack);
             }
+        }
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.backlog = backlog;
         }
     }
 

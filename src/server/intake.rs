@@ -35,6 +35,8 @@ pub struct Batch {
     frames: Vec<Span>,
     /// How many of the frames have been taken.
     taken: usize,
+    /// Whether it was looked through for acknowledgements before its turn.
+    pub(super) scanned: bool,
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,

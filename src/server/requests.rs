@@ -3,8 +3,9 @@
 //! A request with an effect is looked up in its session's dedup window first: a repeat gets the same answer again and
 //! has no second effect.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::held::ASK_AGAIN;
 use super::{Nonce, Server};
 use crate::error::Refusal;
 use crate::hub::name::Name;
@@ -116,7 +117,10 @@ impl Server {
 
     fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer {
         match Refusal::from_byte(answer) {
-            Some(Refusal::SlowDown(_)) => Err(Refusal::slow_down(self.wait_of(now, key, frame))),
+            Some(Refusal::SlowDown(_)) => {
+                let least = if self.hub.holds_senders() { ASK_AGAIN } else { Duration::ZERO };
+                Err(Refusal::slow_down(self.wait_of(now, key, frame).max(least)))
+            }
             Some(refusal) => Err(refusal),
             None if frame.verb == Verb::Reg => Ok(self.token_of(key)),
             None => Ok(Vec::new()),

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::{COOKIE_LIFETIME, Draining, Nonce, Owner, Server};
+use crate::hub::rate::Bucket;
 use crate::hub::{Path, SessionKey};
 use crate::service::Origin;
 
@@ -16,6 +17,10 @@ impl Server {
     /// `path` carries the session from now on; an older connection is told so.
     pub(super) fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         let older = self.hub.get(key).map(|session| session.path);
+        let rate = self.rate_of(origin.door);
+        if let Some(session) = self.hub.get_mut(key).filter(|session| session.origin.door != origin.door) {
+            session.bucket = Bucket::new(rate);
+        }
         self.hub.take_up(now, key, path, origin);
         if let Some(Path::Stream(Some(conn))) = older
             && older != Some(path)

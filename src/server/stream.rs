@@ -152,7 +152,6 @@ impl Server {
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
-        self.listen(now, conn, &batch);
         if let Some(state) = self.conns.get_mut(&conn) {
             if batch.pinged {
                 state.heard = now;
@@ -161,8 +160,9 @@ impl Server {
             state.backlog.push_back(batch);
         }
         self.work_off(now, conn);
+        self.scan_backlog(now, conn);
         if self.conns.get(&conn).is_some_and(|state| state.lines.is_none()) {
-            self.bound_input(conn, partial.map_or(0, |partial| partial.buffered));
+            self.bound_frames(conn);
             self.watch_frame(now, conn, any_whole, partial);
         }
         self.note_hearing(conn);
@@ -170,8 +170,16 @@ impl Server {
         self.wake_conn(conn);
     }
 
-    /// Counts what connections hold of unfinished frames against `max_memory`: who would go beyond it with a long one is
-    /// cut off. Short ones are bounded by the number of connections.
+    /// Counts what a connection holds of frames: of the unfinished one, and of those that wait for their turn.
+    fn bound_frames(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let unfinished = state.partial.map_or(0, |partial| partial.buffered);
+        let waiting: usize = state.backlog.iter().map(Batch::size).sum();
+        self.bound_input(conn, unfinished + waiting);
+    }
+
+    /// Counts what connections hold of input against `max_memory`: who would go beyond it with a long frame is cut off.
+    /// Short ones are bounded by the number of connections.
     pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         self.buffered = self.buffered - state.buffered + buffered;
@@ -190,17 +198,17 @@ impl Server {
     }
 
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
-        let is_limited = self.conns.get(&conn).is_some_and(|state| !state.bucket.is_unlimited());
         while let Some(mut batch) = self.next_batch(conn) {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
                 && let Some(frame) = batch.peek_frame()
-                && (!is_limited || self.affords(now, conn, &frame))
+                && let is_charged = self.is_charged(conn, &frame)
+                && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
                 && !self.holds_frame(conn, &frame)
             {
                 self.handle_stream_frame(now, conn, &frame);
-                if is_limited {
-                    self.charge_frame(now, conn, &frame);
+                if is_charged {
+                    self.charge(now, conn, frame.encoded_len());
                 }
                 batch.take_frame();
             }
@@ -209,7 +217,8 @@ impl Server {
                 // What comes behind a goodbye is nobody's business, be it well-formed or not.
                 state.backlog.clear();
             } else if !state.is_reading() {
-                return state.backlog.push_front(batch);
+                state.backlog.push_front(batch);
+                return self.scan_backlog(now, conn);
             } else if let Some(malformed) = batch.broken {
                 self.totals.malformed += 1;
                 self.break_stream(conn, &malformed.to_string());
@@ -236,6 +245,9 @@ impl Server {
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
+        if self.conns.get(&conn).is_some_and(|state| state.lines.is_none()) {
+            self.bound_frames(conn);
+        }
         self.note_hearing(conn);
         self.drained_stream(now, conn);
         self.arm_conn(conn);
@@ -360,6 +372,9 @@ impl Server {
             if !more {
                 self.finish_bye(now, conn, key);
             }
+        }
+        if let Some(key) = self.conns.get(&conn).and_then(|state| state.session) {
+            self.hub.give(key);
         }
         let state = self.conns.get(&conn);
         Flow {

@@ -34,19 +34,18 @@ impl Server {
         }
     }
 
-    /// Takes the tokens for a frame that was executed.
-    pub(super) fn charge_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
-        if !is_free(frame) {
-            self.charge(now, conn, frame.encoded_len());
-        }
+    /// Whether a frame costs tokens. An acknowledgement is an answer to what we have sent. A repeat was made because its
+    /// request waited here for tokens: if it cost one as well, everything would wait the longer for it.
+    pub(super) fn is_charged(&self, conn: ConnId, frame: &Frame<'_>) -> bool {
+        let Some(state) = self.conns.get(&conn).filter(|state| !state.bucket.is_unlimited()) else {
+            return false;
+        };
+        let is_acknowledgement = frame.verb == Verb::Ack && frame.id.is_none();
+        !is_acknowledgement && !state.session.is_some_and(|key| self.is_repeat(key, frame))
     }
 
-    /// Whether the bucket holds the tokens for the next frame; if not, the connection waits until it does.
-    pub(super) fn affords(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> bool {
-        is_free(frame) || self.affords_bytes(now, conn, frame.encoded_len())
-    }
-
-    /// The same for so many bytes of a frame, or a line.
+    /// Whether the bucket holds the tokens for so many bytes of a frame, or a line; if not, the connection waits until it
+    /// does.
     pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
         let Some(state) = self.conns.get_mut(&conn) else { return true };
         match state.bucket.conforms_at(now, bytes) {
@@ -105,9 +104,4 @@ impl Server {
             let _ = self.take_for_datagram(now, key, bytes.len());
         }
     }
-}
-
-/// An acknowledgement is an answer to what we have sent, and costs nothing.
-fn is_free(frame: &Frame<'_>) -> bool {
-    frame.verb == Verb::Ack && frame.id.is_none()
 }

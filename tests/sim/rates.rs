@@ -508,3 +508,38 @@ mod client {
         }
     }
 }
+
+#[test]
+fn repeats_of_a_request_that_waited_for_its_token_make_nothing_wait_longer() {
+    let mut desk = desk("2/s");
+    let conn = desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
+    desk.pass(secs(5));
+    desk.heard(conn);
+    let request = |id| snd(id, "ada", "me");
+    // The third waits; what repeats it comes behind it.
+    let said: String = [2, 3, 4, 4, 4, 4, 5].map(request).concat();
+    desk.put(conn, said);
+    desk.pass(ms(1_000));
+    let heard = desk.heard(conn);
+    assert_eq!(heard.matches("@4 ACK 0000").count(), 4, "{heard}");
+    assert!(heard.contains("@5 ACK 0000"), "{heard}");
+}
+
+#[test]
+fn a_session_that_moves_to_another_door_has_the_rate_of_that_door() {
+    let [fast, slow] = ["none", "1/s"].map(|rate| {
+        let mut door = Door::frames("tcp");
+        door.rate = rate.parse().unwrap();
+        door
+    });
+    let mut desk = Desk::new(ServerConfig { doors: vec![fast, slow], ..ServerConfig::default() });
+    let (here, there) = (addr(1, 1), addr(1, 2));
+    let token = register(&mut desk, here, "ada", &nonce(1));
+    let ping = |id: u64| format!("~{token} @{id} PNG 0000");
+    let challenge = desk.datagram_through(1, there, ping(2)).concat();
+    let cookie = challenge.rsplit(' ').next().unwrap();
+    let resume = format!("~{cookie} {}", reg(3, "ada", &token));
+    assert!(desk.datagram_through(1, there, resume).concat().contains("@3 ACK"));
+    let answers: Vec<String> = (4..10).map(|id| desk.datagram_through(1, there, ping(id)).concat()).collect();
+    assert_eq!(answers.iter().filter(|answer| answer.contains("429")).count(), 5, "{answers:?}");
+}

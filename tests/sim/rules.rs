@@ -414,3 +414,15 @@ fn a_guest_over_datagrams_registers_as_strangers_do() {
     assert!(answer[0].starts_with(&format!("~{cookie} @1 ACK 0023 ")), "{answer:?}");
     assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0014 ada bob carol");
 }
+
+#[test]
+fn a_guest_that_asks_for_its_own_name_in_a_way_that_is_refused_stays_what_it_is() {
+    let mut desk = desk("anonymous = true");
+    let ada = desk.connect_as("REG 0004 ada");
+    let (guest, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
+    desk.heard(ada);
+    let refused = desk.say(guest, format!("REG 0032 guest-1 ?{}", nonce(1)));
+    assert_eq!(refused, "ERR 0019 Malformed request!");
+    assert_eq!(desk.say(ada, "SND 0017 guest-1 still on"), "");
+    assert_eq!(desk.heard(guest), "RCV 0018 ada 0002 still on");
+}

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use rand::{RngExt as _, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
+use sayagain::door::Door;
 use sayagain::hub::queue::FRAME_OVERHEAD;
+use sayagain::hub::rate::Rate;
 use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::Remote;
 use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
@@ -869,4 +871,42 @@ fn a_held_sender_that_goes_leaves_nothing_behind() {
     desk.hang_up(bob);
     desk.pass(secs(2));
     assert!(desk.is_forgotten());
+}
+
+#[test]
+fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
+    for behind_a_rate in [false, true] {
+        let mut door = Door::frames("tcp");
+        if behind_a_rate {
+            door.rate = Rate::messages(4);
+        }
+        let hub = HubConfig { slow: SlowPolicy::Block, max_pending: 1, ..HubConfig::default() };
+        let mut desk = Desk::new(ServerConfig { hub, doors: vec![door], ..ServerConfig::default() });
+        let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
+        let both = [(ada, "a"), (bob, "b")];
+        both.map(|(conn, letter)| desk.put(conn, snd(3, "#r", &format!("{letter}1"))));
+        // Each says more and acknowledges in one piece, before anybody knows that it has to wait.
+        both.map(|(conn, letter)| desk.put(conn, snd(4, "#r", &format!("{letter}2")) + "ACK 0002 1"));
+        both.map(|(conn, _)| desk.put(conn, "PNG 0000"));
+        desk.pass(secs(5));
+        for (conn, _) in both {
+            let heard = desk.heard(conn);
+            assert!(heard.contains("@4 ACK 0000") && heard.contains("0001"), "{behind_a_rate}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn long_messages_that_are_held_count_as_memory() {
+    let hub =
+        HubConfig { slow: SlowPolicy::Block, max_pending: 1, max_memory: 1 << 20, ..HubConfig::default() };
+    let mut desk = with_hub(hub);
+    let bob = tagged(&mut desk, "bob", "#r", 1);
+    desk.clog(bob);
+    let senders: Vec<Conn> = (0..8).map(|n| untagged(&mut desk, &format!("sender{n}"), "#r")).collect();
+    desk.say(senders[0], send("#r", "01"));
+    let long = send("#r", "0").replace("SND 0005", "SND +006 300003") + &"x".repeat(299_998);
+    senders[1..].iter().for_each(|conn| desk.put(*conn, &long));
+    let cut = senders.iter().filter(|conn| desk.is_closed(**conn)).count();
+    assert!((4..=5).contains(&cut), "{cut}");
 }
