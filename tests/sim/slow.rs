@@ -884,10 +884,16 @@ fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
         let mut desk = Desk::new(ServerConfig { hub, doors: vec![door], ..ServerConfig::default() });
         let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
         let both = [(ada, "a"), (bob, "b")];
-        both.map(|(conn, letter)| desk.put(conn, snd(3, "#r", &format!("{letter}1"))));
+        for (conn, letter) in both {
+            desk.put(conn, snd(3, "#r", &format!("{letter}1")));
+        }
         // Each says more and acknowledges in one piece, before anybody knows that it has to wait.
-        both.map(|(conn, letter)| desk.put(conn, snd(4, "#r", &format!("{letter}2")) + "ACK 0002 1"));
-        both.map(|(conn, _)| desk.put(conn, "PNG 0000"));
+        for (conn, letter) in both {
+            desk.put(conn, snd(4, "#r", &format!("{letter}2")) + "ACK 0002 1");
+        }
+        for (conn, _) in both {
+            desk.put(conn, "PNG 0000");
+        }
         desk.pass(secs(5));
         for (conn, _) in both {
             let heard = desk.heard(conn);
