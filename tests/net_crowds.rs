@@ -15,7 +15,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -339,4 +339,76 @@ fn more_connections_than_descriptors_leave_it_alive_and_accepting_again() {
 #[ignore = "a few seconds, 1,000 connections"]
 fn a_thousand_connections_on_256_descriptors() {
     too_many(256, 1_000);
+}
+
+/// A person who takes 2,600 bytes at a time, with pauses, while somebody says all that a door's rate allows.
+fn slow_person(rate: &str, reads: u32, pause: Duration) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    let url = format!("line://127.0.0.1:0?echo=off&rate={rate}");
+    command.args(["--listen", &url, "--max-pending", "16KiB"]);
+    let program = Program::spawn(command, Stdio::piped(), 1);
+    let addr: SocketAddr = program.host().parse().unwrap();
+    let mut slow = small_reader(addr);
+    slow.write_all(b"SlowBot 0.0.1a\n").unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"you can do\n") {
+        let mut byte = [0];
+        slow.read_exact(&mut byte).unwrap();
+        heard.push(byte[0]);
+    }
+    heard.clear();
+    let (stop, mut spammer) = (Arc::new(AtomicBool::new(false)), TcpStream::connect(addr).unwrap());
+    spammer.write_all(b"SpamBot 5000\n").unwrap();
+    spammer.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let (until, longest) = (stop.clone(), Arc::new(AtomicU64::new(0)));
+    let blocked = longest.clone();
+    let spamming = std::thread::spawn(move || {
+        // What does not fit is left out: a line need not be whole.
+        while !until.load(Ordering::SeqCst) {
+            let since = Instant::now();
+            let _ = spammer.write(&[b"SPAM ".repeat(500).as_slice(), b"\n"].concat());
+            let millis = u64::try_from(since.elapsed().as_millis()).unwrap();
+            blocked.fetch_max(millis, Ordering::SeqCst);
+        }
+    });
+    for _ in 0..reads {
+        let mut bytes = [0; 2_600];
+        let count = slow.read(&mut bytes).unwrap();
+        heard.extend_from_slice(&bytes[..count]);
+        std::thread::sleep(pause);
+    }
+    stop.store(true, Ordering::SeqCst);
+    spamming.join().unwrap();
+    // The spammer is gone; what the server has read of it is still said at its pace.
+    let mut said = 0;
+    within(LONG, "all is said", || {
+        std::thread::sleep(Duration::from_millis(500));
+        std::mem::replace(&mut said, total(&program, "messages")) == said
+    });
+    slow.write_all(b"/quit\n").unwrap();
+    slow.read_to_end(&mut heard).unwrap();
+    let text = String::from_utf8(heard).unwrap();
+    let (mut messages, mut missed) = (0, 0);
+    for line in text.lines() {
+        match line.strip_prefix("* you missed ") {
+            Some(count) => missed += count.split(' ').next().unwrap().parse::<u64>().unwrap(),
+            None => messages += u64::from(line.starts_with("SpamBot-5000> ")),
+        }
+    }
+    let dropped = total(&program, "missed by slow readers");
+    println!("{said} said, {messages} heard, told of {missed} missed, {dropped} counted as dropped");
+    println!("the spammer was blocked, {} ms at once (it gives up after 100)", longest.load(Ordering::SeqCst));
+    assert!(dropped > 0, "nothing was dropped");
+    assert_eq!((messages + missed, missed), (said, dropped));
+}
+
+#[test]
+fn a_person_who_reads_slowly_among_spam_is_told_of_every_message_that_was_missed() {
+    slow_person("200/s", 5, Duration::from_millis(50));
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn a_person_who_takes_2600_bytes_every_five_seconds() {
+    slow_person("5/s", 6, Duration::from_secs(5));
 }
