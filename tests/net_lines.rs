@@ -140,7 +140,7 @@ fn frames_datagrams_and_lines_meet_in_one_room() {
     rick.expect("frida> hi Rick\n");
     assert_eq!(hear(), "RCV 0025 frida#lobby 0002 hi Rick");
     udo.send(frame("SND", "Rick psst").as_bytes()).unwrap();
-    rick.expect("[private] udo> psst\n");
+    rick.expect("*private* udo> psst\n");
 }
 
 #[test]

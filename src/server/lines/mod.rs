@@ -1,8 +1,8 @@
 //! Doors for people: lines of text in, lines of text out.
 //!
 //! Here is what a connection there has beside the others, and how what comes in becomes lines that get their turn. How a
-//! person gets a name is in `naming`, what lines mean in `commands`. All of it is under the lock, because silence may
-//! finish a line, and silence is a timer's affair.
+//! person gets a name is in `naming`, what lines mean in `commands`. All of it is
+//! under the lock, because silence may finish a line, and silence is a timer's affair.
 //!
 //! Everything that the server says itself begins with `* `, and no name begins with `*`: nobody can forge it.
 
@@ -19,9 +19,6 @@ use crate::wire::{Found, Lines, NO_TIMING_MARK};
 
 mod commands;
 mod naming;
-
-/// The server's last word.
-pub(super) const GOODBYE: &str = "goodbye";
 
 /// An answer is put behind as much of what others said before it, in bytes.
 const CAUGHT_UP: usize = 64 << 10;
