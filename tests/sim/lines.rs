@@ -287,6 +287,52 @@ fn the_name_can_be_given_as_a_command() {
     assert_eq!(desk.say(second, "Guard #1\n"), format!("* Guard--1 is taken\n{PROMPT}"));
 }
 
+/// What a browser sends for a form on a page that is meant for somebody's line door.
+fn form_post(target: &str) -> String {
+    format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost:50001\r\nContent-Type: text/plain\r\n\r\n\
+         Rick\r\nlook at this\r\n/nick Morty\r\n/pm Watcher psst\r\n"
+    )
+}
+
+#[test]
+fn what_a_web_page_makes_a_browser_send_is_never_said_in_a_room() {
+    let cut = format!("/{}", "x".repeat(2_000));
+    let very_long = format!("/{}", "x".repeat(20_000));
+    for door in [ASKS, ASKS_NOT, FLUSHES] {
+        for target in ["/", "/a?b=c", cut.as_str(), very_long.as_str()] {
+            let mut desk = desk();
+            let watcher = enter(&mut desk, ASKS, "Watcher");
+            let page = desk.connect_at(door, Remote::Ip(local(50_000)));
+            desk.heard(page);
+            let told = "* this is no web server\n* goodbye\n";
+            assert_eq!(desk.say(page, form_post(target)), told, "{door}: {} bytes", target.len());
+            assert!(desk.is_closed(page));
+            assert_eq!(desk.heard(watcher), "");
+            desk.hang_up(page);
+            assert_eq!(desk.say(watcher, "/list\n"), "* in #lobby: Watcher\n");
+        }
+    }
+}
+
+#[test]
+fn a_page_gets_no_second_try_but_people_may_talk_about_the_web() {
+    let mut desk = desk();
+    let watcher = enter(&mut desk, ASKS, "Watcher");
+    let page = knock(&mut desk, ASKS);
+    desk.say(page, "\nWatcher\n");
+    assert_eq!(desk.say(page, form_post("/")), "* this is no web server\n* goodbye\n");
+    let page = desk.connect_at(ASKS_NOT, Remote::Ip(local(50_000)));
+    assert_eq!(desk.say(page, "\r\n \r\n"), "");
+    assert_eq!(desk.say(page, form_post("/")), "* this is no web server\n* goodbye\n");
+    let dice = desk.connect_at(ASKS_NOT, Remote::Ip(local(50_001)));
+    desk.say(dice, "how does it begin?\nGET / HTTP/1.1\n");
+    assert_eq!(desk.say(watcher, "GET / HTTP/1.1\n"), {
+        let dice = "127.0.0.1:50001";
+        format!("{dice}> how does it begin?\n{dice}> GET / HTTP/1.1\nWatcher> GET / HTTP/1.1\n")
+    });
+}
+
 #[test]
 fn a_private_message_cannot_be_forged_by_a_name() {
     let mut desk = desk();
