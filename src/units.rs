@@ -3,8 +3,15 @@
 //! Everything behind this door may rely on the bounds: no NaN, no negative time, no time that overflows a clock.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
+
+/// `1 rule`, `2 rules`.
+pub(crate) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
 
 /// Ten years of 365 days: far beyond any use, and far below anything that overflows an addition.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -357,6 +364,57 @@ pub(crate) fn uniform(one: Duration, other: Duration, draw: u64) -> Duration {
     low + Duration::from_nanos(u64::try_from(picked).unwrap_or(0))
 }
 
+/// How many of something: digits, 0 too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(usize);
+
+impl Count {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for Count {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = |why| UnitError::new(text, "a number", why);
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(refuse("it must be digits"));
+        }
+        if digits.len() < text.len() {
+            return Err(refuse("it must not be negative"));
+        }
+        // Only too many digits are left to go wrong.
+        text.parse().map(Self).map_err(|_| refuse("it is too large"))
+    }
+}
+
+/// How many of something that there must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtLeastOne(NonZeroUsize);
+
+impl AtLeastOne {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> NonZeroUsize {
+        self.0
+    }
+}
+
+impl FromStr for AtLeastOne {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let count = text.parse::<Count>()?.get();
+        let refuse = || UnitError::new(text, "enough", "it must be at least 1");
+        NonZeroUsize::new(count).map(Self).ok_or_else(refuse)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,6 +575,9 @@ mod tests {
             refusal::<Seconds>("1e300"),
             "`1e300` is not a duration: it must not be longer than ten years"
         );
+        assert_eq!(refusal::<Count>("-2"), "`-2` is not a number: it must not be negative");
+        assert_eq!(refusal::<Count>("2x"), "`2x` is not a number: it must be digits");
+        assert_eq!(refusal::<AtLeastOne>("0"), "`0` is not enough: it must be at least 1");
         assert_eq!(refusal::<Seconds>("-2"), "`-2` is not a duration: it must not be negative");
         assert_eq!(refusal::<ByteSize>("1\u{1b}[2J"), {
             "`1\\u{1b}[2J` is not a number of bytes: it must be digits, or digits with KiB, MiB or GiB"

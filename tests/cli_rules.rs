@@ -188,6 +188,45 @@ fn rules_check_refuses_what_makes_no_sense() {
     assert_eq!(server(&["--mode", "tcp", "rules", "check", "--rules", &path]).code, 2);
 }
 
+#[test]
+fn rules_check_shows_a_file_that_it_takes_and_how_its_words_belong_together() {
+    let help = server(&["rules", "check", "--help"]).out;
+    assert!(help.contains("[<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
+    let example = help.split("(docs/doors.md says what else can be in it):\n").nth(1).unwrap();
+    let example: Vec<&str> = example.lines().take_while(|line| !line.is_empty()).collect();
+    assert!((4..=8).contains(&example.len()), "{help}");
+    let file = RulesFile::new(example.join("\n"));
+    for (words, verdict) in [
+        ("admin2 --from 10.1.2.3", "allowed: "),
+        ("admin2 --from 192.0.2.1", "denied: "),
+        ("cook --from 192.0.2.1 --door line", "allowed: "),
+        ("cook --from 10.0.0.13 --door line", "denied: "),
+        ("cook --from 192.0.2.1 --door tcp", "denied: "),
+    ] {
+        let path = file.text();
+        let mut args = vec!["rules", "check", "--rules", &path];
+        args.extend(words.split(' '));
+        let ended = server(&args);
+        assert!(ended.out.starts_with(verdict), "{words}: {ended:?}");
+    }
+    let server_help = server(&["--help"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(server_help.contains("`server rules check --help` shows such a file"), "{server_help}");
+}
+
+#[test]
+fn one_rule_is_told_as_one() {
+    let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['loopback']");
+    let ended = server(&["rules", "check", "--rules", &file.text()]);
+    assert_eq!(ended.out, format!("{}: 1 rule\n", file.text()));
+    let server = ServerProgram::local(&["--rules", &file.text()]);
+    let bob = server.register("bob");
+    file.write("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    server.signal("HUP");
+    server.wait_for_log("reloaded 1 rule; 1 session is not allowed any more and has ended");
+    drop(bob);
+    server.end();
+}
+
 const NOT_ALLOWED: &str = "ERR 0023 Name not allowed here!";
 
 #[test]

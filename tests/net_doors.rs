@@ -109,11 +109,13 @@ fn it_says_where_it_listens_and_how_to_knock_there() {
     ];
     assert_eq!(program.listening, places.map(|place| format!("listening on {place}")));
     let hints = [
-        format!("line:  nc 127.0.0.1 {line}, or telnet 127.0.0.1 {line}"),
+        format!("line:      nc 127.0.0.1 {line}, or telnet 127.0.0.1 {line}"),
         format!("line+unix: nc -U '{path} l'"),
-        format!("udp:   client --mode udp --host 127.0.0.1:{udp}, or frames by hand: nc -u 127.0.0.1 {udp}"),
-        format!("tcp:   client --host 127.0.0.1:{tcp}, or frames by hand: nc 127.0.0.1 {tcp}"),
-        format!("unix:  nc -U {path}"),
+        format!(
+            "udp:       client --mode udp --host 127.0.0.1:{udp}, or frames by hand: nc -u 127.0.0.1 {udp}"
+        ),
+        format!("tcp:       client --host 127.0.0.1:{tcp}, or frames by hand: nc 127.0.0.1 {tcp}"),
+        format!("unix:      nc -U {path}"),
     ];
     assert_eq!(program.hints, hints);
 }
@@ -128,7 +130,26 @@ fn a_name_of_several_addresses_is_one_door_on_one_port() {
         program.listening
     );
     assert_eq!(program.hints.len(), 1);
+    let has_ipv4 = program.listening.iter().any(|line| line.contains("127.0.0.1"));
+    assert!(
+        !has_ipv4 || program.hints[0] == format!("line: nc 127.0.0.1 {port}, or telnet 127.0.0.1 {port}")
+    );
     assert!(program.listening.iter().all(|line| line.starts_with("listening on line://")));
+}
+
+#[test]
+fn two_doors_of_one_port_in_two_families_are_two_doors() {
+    if !has_ipv6() {
+        eprintln!("not tested: this machine has no IPv6");
+        return;
+    }
+    let one = Program::with_doors(&["line://[::1]:0"], &[]);
+    let port = port_of(&one.listening[0]);
+    one.end();
+    let urls = [format!("line://[::1]:{port}?echo=off"), format!("line://127.0.0.1:{port}")];
+    let two = Program::with_doors(&urls.each_ref().map(String::as_str), &[]);
+    let hint = |ip: &str| format!("line: nc {ip} {port}, or telnet {ip} {port}");
+    assert_eq!(two.hints, [hint("::1"), hint("127.0.0.1")]);
 }
 
 #[test]

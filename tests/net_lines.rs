@@ -140,12 +140,13 @@ fn frames_datagrams_and_lines_meet_in_one_room() {
     rick.expect("frida> hi Rick\n");
     assert_eq!(hear(), "RCV 0025 frida#lobby 0002 hi Rick");
     udo.send(frame("SND", "Rick psst").as_bytes()).unwrap();
-    rick.expect("[private] udo> psst\n");
+    rick.expect("*private* udo> psst\n");
 }
 
 #[test]
 fn a_pipe_that_ends_loses_no_line_although_they_wait_for_the_rate() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?rate=50/s", "line://127.0.0.1:0?rate=none"], &[]);
+    let program =
+        Program::with_doors(&["line://127.0.0.1:0?rate=100/s", "line://127.0.0.1:0?rate=none"], &[]);
     let mut rick = Person::named(&program, 1, "Rick", "Rick");
     let mut pipe = Person::at(&program, 0);
     let lines: Vec<String> = (0..150).map(|n| format!("line {n}\n")).collect();
@@ -153,7 +154,8 @@ fn a_pipe_that_ends_loses_no_line_although_they_wait_for_the_rate() {
     pipe.say(&format!("Morty\n{}hello", lines.concat()));
     let shown = lines.iter().map(|line| format!("Morty> {line}")).collect::<String>() + "Morty> hello\n";
     assert_eq!(pipe.finish(), format!("{WELCOME}* you are Morty{LOBBY}{shown}"));
-    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    // How long they wait is asserted in virtual time: tests/sim/lines.rs.
+    println!("{} lines at 100 a second took {:.3} s", lines.len() + 2, began.elapsed().as_secs_f64());
     rick.expect(&shown);
 }
 
@@ -190,17 +192,22 @@ fn who_spams_is_blocked_by_its_own_system_and_holds_nobody_up() {
         Err(error) => error.kind() == ErrorKind::WouldBlock,
     };
     while !is_blocked() {}
-    let mut times: Vec<Duration> = (0..20)
-        .map(|n| {
-            is_blocked();
-            let began = Instant::now();
-            morty.say(&format!("No. {n}\n"));
-            while rick.line() != format!("Morty> No. {n}\n") {}
-            began.elapsed()
-        })
-        .collect();
+    // What Morty says from here on is said behind all that the bot has written, and heard before nearly all of it.
+    let (mut heard, mut times) = (0, Vec::new());
+    for n in 0..20 {
+        let began = Instant::now();
+        morty.say(&format!("No. {n}\n"));
+        loop {
+            match rick.line() {
+                line if line == format!("Morty> No. {n}\n") => break,
+                line => heard += line.strip_prefix("SpamBot> ").unwrap_or_else(|| panic!("{line}")).len(),
+            }
+        }
+        times.push(began.elapsed());
+    }
     times.sort_unstable();
-    assert!(times[18] < Duration::from_millis(250), "{times:?}");
+    println!("the bot wrote {written} bytes, of which {heard} were heard; a line took {times:?}");
+    assert!(heard < written / 2, "{heard} of {written}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::hub::rules::{MAX_RULES_FILE, Rules, UNKNOWN_ID};
 use crate::net::Engine;
 use crate::server::Server;
 use crate::service::Remote;
+use crate::units::counted;
 
 /// The options of `server rules`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,11 +29,24 @@ pub(super) struct Args {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Say whether a name may be used from somewhere, and the rule that says so; without a name, check the file alone
-    #[command(after_help = CHECK_HELP)]
+    #[command(after_help = CHECK_HELP, override_usage = CHECK_USAGE)]
     Check(Check),
 }
 
+/// How NAME and --from belong together is more than clap writes.
+const CHECK_USAGE: &str = "server rules check --rules <FILE> [<NAME> --from <ADDR> [--door <DOOR>]]";
+
 const CHECK_HELP: &str = "\
+A file of rules (docs/doors.md says what else can be in it):
+    anonymous = true                    # who gives no name may send, as guest-N
+    [[rule]]
+    name = \"admin*\"
+    allow = [\"loopback\", \"10.0.0.0/8\"]  # only from there
+    [[rule]]
+    name = \"cook\"
+    deny = [\"10.0.0.13\"]                # not from there
+    door = \"line\"                       # only through that door
+
 Exit codes:
     0  allowed or open; the file is good
     1  denied
@@ -49,7 +63,7 @@ struct Check {
     #[arg(long, value_name = "FILE")]
     rules: PathBuf,
 
-    /// Where from: an address, loopback, unix, or unix:uid=1000,gid=100
+    /// Where from, needed with NAME: an address, loopback, unix, or unix:uid=1000,gid=100
     #[arg(long, value_name = "ADDR", requires = "name")]
     from: Option<From>,
 
@@ -139,9 +153,12 @@ pub(super) fn reload(path: Option<&Path>, doors: &[String], engine: &Engine<Serv
     };
     match load_for(path, doors) {
         Ok(rules) => {
-            let count = rules.len();
-            let ended = engine.change(|server, now| server.set_rules(now, rules));
-            log::info!("reloaded {count} rules; {ended} sessions are not allowed any more and have ended");
+            let count = counted(rules.len(), "rule");
+            let ended = match engine.change(|server, now| server.set_rules(now, rules)) {
+                1 => "1 session is not allowed any more and has ended".to_owned(),
+                ended => format!("{ended} sessions are not allowed any more and have ended"),
+            };
+            log::info!("reloaded {count}; {ended}");
         }
         Err(error) => log::error!("{error}; the rules stay as they were"),
     }
@@ -174,7 +191,7 @@ impl Check {
         let rules = load(&self.rules)?;
         let (Some(name), Some(From(from))) = (name, self.from) else {
             let shown = self.rules.display().to_string();
-            return Ok((format!("{}: {} rules", escape(shown.as_bytes()), rules.len()), exit::OK));
+            return Ok((format!("{}: {}", escape(shown.as_bytes()), counted(rules.len(), "rule")), exit::OK));
         };
         let usual = match from {
             Remote::Ip(_) => "tcp",

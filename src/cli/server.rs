@@ -25,7 +25,7 @@ use crate::link::{LinkConfig, LossModel};
 use crate::net::{self, Doors, Ended, Engine, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
-use crate::units::{ByteSize, PositiveSeconds, Probability, Seconds};
+use crate::units::{AtLeastOne, ByteSize, Count, PositiveSeconds, Probability, Seconds};
 
 mod doors;
 
@@ -105,7 +105,7 @@ pub struct Args {
 
     /// Most messages that wait for one session, 1 or more
     #[arg(long, value_name = "N", default_value = "65536", allow_hyphen_values = true)]
-    max_pending_messages: NonZeroUsize,
+    max_pending_messages: AtLeastOne,
 
     /// When a member of a room has no room for a message: drop-new (it misses it), drop-old (it misses the oldest that
     /// wait), disconnect (its session ends) or block (the sender is not read until there is room)
@@ -126,12 +126,12 @@ pub struct Args {
 
     /// Most TCP connections at once [default: the limit of open files, which is raised as far as it may be, less 64 or
     /// an eighth of it, whichever is less]
-    #[arg(long, value_name = "N")]
-    max_connections: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    max_connections: Option<AtLeastOne>,
 
     /// Most TCP connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
-    #[arg(long, value_name = "N", default_value = "100")]
-    max_per_host: usize,
+    #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
+    max_per_host: Count,
 
     /// How long a connection may take to register; only pings give it as long again, for a day at most
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
@@ -141,7 +141,8 @@ pub struct Args {
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
 
-    /// Who may use which name from where, in TOML [default: every name is open]
+    /// Who may use which name from where, in TOML; `server rules check --help` shows such a file [default: every name is
+    /// open]
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 
@@ -229,7 +230,7 @@ impl Args {
         }
         let hub = HubConfig {
             max_pending: self.max_pending.get(),
-            max_pending_messages: self.max_pending_messages.get(),
+            max_pending_messages: self.max_pending_messages.get().get(),
             slow: self.slow,
             max_memory: self.max_memory.get(),
             push_timeouts,
@@ -250,13 +251,18 @@ impl Args {
             max_message: self.max_message.get(),
             max_datagram,
             max_connections: usual.max_connections,
-            max_per_host: self.max_per_host,
+            max_per_host: self.max_per_host.get(),
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
             bare_udp: self.bare_udp.0,
             rules,
         };
-        Ok(Plan { listen, config, rules: self.rules, max_connections: self.max_connections })
+        Ok(Plan {
+            listen,
+            config,
+            rules: self.rules,
+            max_connections: self.max_connections.map(AtLeastOne::get),
+        })
     }
 
     /// The simulated network, to the server and from it. The short forms stand where no other names that direction.
@@ -461,14 +467,21 @@ mod tests {
         for option in ["--max-message", "--max-pending", "--max-memory", "--max-datagram"] {
             lines.extend(["-1", "1e300", "NaN", "99999999999G"].map(|text| [option, text]));
         }
+        for option in ["--max-connections", "--max-per-host", "--max-pending-messages"] {
+            lines.extend(["-1", "1e300", "", "-", "+1", "99999999999999999999"].map(|text| [option, text]));
+        }
         for line in lines {
             let error = resolve(&line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line:?}");
             let text = error.to_string();
             assert!(text.contains(&format!("`{}` is not a", line[1])), "{line:?}: {text}");
         }
-        for line in [["--max-connections", "0"], ["--max-connections", "x"], ["--max-per-host", "x"]] {
-            assert_eq!(resolve(&line).unwrap_err().exit_code(), 2, "{line:?}");
+        for option in ["--max-connections", "--max-pending-messages"] {
+            let text = resolve(&[option, "0"]).unwrap_err().to_string();
+            assert!(
+                text.contains(&format!("'{option} <N>': `0` is not enough: it must be at least 1")),
+                "{text}"
+            );
         }
     }
 

@@ -43,7 +43,7 @@ impl<'a> Message<'a> {
     /// What its sender is shown of a direct one at a door that echoes. Nobody was told that this is kept.
     pub(super) fn echo_to(&self, receiver: &Name) -> Push {
         let (receiver, body) = (escape(receiver.as_str().as_bytes()), escape(self.body));
-        let line = format!("[private to {receiver}] {body}\n");
+        let line = format!("*private to {receiver}* {body}\n");
         Push::Message { bytes: Arc::new(line.into_bytes()), is_direct: false }
     }
 
@@ -56,7 +56,7 @@ impl<'a> Message<'a> {
                 self.named_line.get_or_init(|| self.encode_line("", room.as_str()))
             }
             (Form::Lines, Some(_)) => self.line.get_or_init(|| self.encode_line("", "")),
-            (Form::Lines, None) => self.line.get_or_init(|| self.encode_line("[private] ", "")),
+            (Form::Lines, None) => self.line.get_or_init(|| self.encode_line("*private* ", "")),
         }
     }
 

@@ -16,6 +16,7 @@ use precis_core::profile::{Profile as _, Rules as _, stabilize};
 use precis_core::{DerivedPropertyValue, IdentifierClass, StringClass as _};
 use precis_profiles::UsernameCasePreserved;
 use thiserror::Error;
+use unicode_normalization::char::is_combining_mark;
 use unicode_security::{MixedScript as _, skeleton};
 
 /// The most characters (Unicode scalar values) in a name, counted after normalisation; the `#` of a room is extra.
@@ -57,11 +58,14 @@ pub enum NameError {
     #[error("a name holds a #")]
     HoldsHash,
     /// PRECIS does not allow it (RFC 8265 section 3.4): a symbol, an unassigned character, a wrong bidi order, ..
-    #[error("a name holds characters that names may not hold")]
+    #[error("a name holds something else than letters, digits and plain signs such as . _ -")]
     NotAllowed,
     /// Characters of scripts that are not written together (UTS 39 section 5.1), such as Latin and Cyrillic.
     #[error("a name mixes scripts")]
     MixedScript,
+    /// Nothing but `-` is left of what a person wrote; a name as such may be that.
+    #[error("a name needs letters or digits")]
+    OnlyDashes,
     /// A room's name without its `#`.
     #[error("a room's name does not begin with #")]
     NotRoom,
@@ -99,11 +103,12 @@ impl Name {
     }
 
     /// The name that is nearest to what a person wrote: white space around it is no part of it, and each character that
-    /// a name cannot hold there, inner white space too, becomes a `-`.
+    /// a name cannot hold there, inner white space too, becomes a `-`. So does what might mislead who reads it before a
+    /// message: a `>`, and combining marks at the beginning.
     ///
     /// # Errors
     ///
-    /// What even so is no name: nothing, too much, several scripts.
+    /// What even so is no name: nothing, too much, several scripts. [`NameError::OnlyDashes`] if nothing else is left.
     ///
     /// ```
     /// # use sayagain::hub::name::{Name, NameError};
@@ -111,6 +116,7 @@ impl Name {
     /// assert_eq!(Name::nearest(b"SlowBot 0.0.1a")?.as_str(), "SlowBot-0.0.1a");
     /// assert_eq!(Name::nearest("*Zoe\u{308} \u{1f680}\u{1b}".as_bytes())?.as_str(), "-Zoë---");
     /// assert_eq!(Name::nearest(b"  "), Err(NameError::Empty));
+    /// assert_eq!(Name::nearest("\u{1f680}".as_bytes()), Err(NameError::OnlyDashes));
     /// # Ok::<(), NameError>(())
     /// ```
     pub fn nearest(bytes: &[u8]) -> Result<Self, NameError> {
@@ -120,11 +126,19 @@ impl Name {
         }
         let text = String::from_utf8_lossy(bytes);
         let text = with_widths_mapped(text.trim());
-        let name: String = composed(text).chars().map(|c| if may_hold(c) { c } else { '-' }).collect();
-        match name.strip_prefix(RESERVED_FIRST) {
-            Some(rest) => Self::parse(format!("-{rest}").as_bytes()),
-            None => Self::parse(name.as_bytes()),
+        let mut is_beginning = true;
+        let nearest = |c| {
+            is_beginning &= is_combining_mark(c);
+            if may_hold(c) && c != '>' && !is_beginning { c } else { '-' }
+        };
+        let mut name: String = composed(text).chars().map(nearest).collect();
+        if name.starts_with(RESERVED_FIRST) {
+            name.replace_range(..1, "-");
         }
+        if !name.is_empty() && name.chars().all(|c| c == '-') {
+            return Err(NameError::OnlyDashes);
+        }
+        Self::parse(name.as_bytes())
     }
 
     /// The name as it is shown.
@@ -547,16 +561,22 @@ mod tests {
             ("Rick", "Rick"),
             (" Guard #2 \r", "Guard--2"),
             ("/nick", "-nick"),
-            ("##", "--"),
+            ("#1", "-1"),
+            ("a>b＞c", "a-b-c"),
+            ("\u{301}\u{327}Zoe\u{308}", "--Zoë"),
+            ("*\u{301}a", "-\u{301}a"),
             ("＠wide　name＃", "-wide-name-"),
             ("a\u{202e}b\u{9b}c\u{2028}d\u{a0}e", "a-b-c-d-e"),
-            ("<\u{338}>", "->"),
+            ("<\u{338}1", "-1"),
             ("\u{3000}Дмитрий\u{85}", "Дмитрий"),
         ] {
             assert_eq!(nearest(text).as_deref(), Ok(name), "{text:?}");
         }
         assert_eq!(Name::nearest(b"a\xff\xe2\x80b").map(|name| name.to_string()).as_deref(), Ok("a--b"));
         assert_eq!(nearest("\u{3000}"), Err(NameError::Empty));
+        for nothing in ["-", "*", ">>", "##", "\u{1f680} \u{2764}\u{fe0f}", "\u{301}", "\u{903}"] {
+            assert_eq!(nearest(nothing), Err(NameError::OnlyDashes), "{nothing:?}");
+        }
         assert_eq!(nearest("аdmin"), Err(NameError::MixedScript));
         assert_eq!(nearest(&"x".repeat(33)), Err(NameError::TooLong));
         assert_eq!(Name::nearest(&[b'x'; 1 << 20]), Err(NameError::TooLong));
@@ -569,7 +589,7 @@ mod tests {
             let kept = c.is_whitespace() || stands_for.chars().all(may_hold);
             let text = format!("l{c}l");
             match Name::nearest(text.as_bytes()) {
-                Ok(name) => assert!(kept || name.as_str().contains('-'), "{text:?}: {name}"),
+                Ok(name) => assert!(kept && c != '>' || name.as_str().contains('-'), "{text:?}: {name}"),
                 Err(NameError::MixedScript | NameError::NotAllowed) => assert!(kept, "{text:?}"),
                 Err(error) => panic!("{text:?}: {error}"),
             }
@@ -767,7 +787,11 @@ mod tests {
 
         #[test]
         fn a_name_is_its_own_nearest(text in awkward()) {
-            if let Ok(name) = Name::parse(text.as_bytes()) {
+            let is_plain = |name: &Name| {
+                let text = name.as_str();
+                !text.contains('>') && !text.starts_with(is_combining_mark) && text.contains(|c| c != '-')
+            };
+            if let Some(name) = Name::parse(text.as_bytes()).ok().filter(is_plain) {
                 prop_assert_eq!(Name::nearest(text.as_bytes()), Ok(name));
             }
         }

@@ -83,7 +83,7 @@ impl Push {
             (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", missed(*count).as_bytes(), out),
             (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&missed(*count)).as_bytes()),
             (Self::Bye, Form::Tagged | Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
-            (Self::Bye, Form::Lines) => out.extend_from_slice(line("goodbye").as_bytes()),
+            (Self::Bye, Form::Lines) => out.extend_from_slice(line(GOODBYE).as_bytes()),
         }
     }
 }
@@ -93,6 +93,9 @@ fn missed(count: u64) -> String {
     let messages = if count == 1 { "message" } else { "messages" };
     format!("you missed {count} {messages}")
 }
+
+/// The last word to a person.
+pub const GOODBYE: &str = "goodbye";
 
 /// What the server itself tells a person: no name begins with `*`.
 pub fn line(text: &str) -> String {

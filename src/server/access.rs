@@ -10,6 +10,7 @@ use crate::hub::name::Name;
 use crate::hub::rules::{Rules, Verdict};
 use crate::hub::{Path, SessionKey};
 use crate::service::Origin;
+use crate::units::counted;
 
 /// How often a refusal is logged as a warning at most: who asks for names all the time must not fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ impl Server {
         let line = format!("{}: {name} refused, {}", origin.from, verdict.explain(name, &origin.from));
         match self.refusals.count(now) {
             Some(0) => log::warn!("{line}"),
-            Some(unsaid) => log::warn!("{line}; before it, {unsaid} others"),
+            Some(unsaid) => log::warn!("{line}; before it, {}", counted(unsaid, "other")),
             None => log::debug!("{line}"),
         }
         Err(Refusal::NameNotAllowed)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::ServerConfig;
 use crate::error::Refusal;
 use crate::service::Remote;
+use crate::units::counted;
 
 /// How often refused connections are worth a line in the log.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ impl Admission {
         }
         let others = match self.unlogged - 1 {
             0 => String::new(),
-            others => format!("; before it, {others} others"),
+            others => format!("; before it, {}", counted(others, "other")),
         };
         log::warn!("refused a connection from {from}: {why}{others}");
         (self.next_line, self.unlogged) = (Some(now + PAUSE), 0);

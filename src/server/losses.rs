@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::hub::SessionKey;
 use crate::hub::name::Name;
+use crate::units::counted;
 
 /// How often a line is written at most: who opens and ends sessions all the time, or reads slowly, must not fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -96,10 +97,6 @@ fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
         ),
     };
     if clients == 0 { what } else { format!("{what}; before it, {others}") }
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 #[cfg(test)]

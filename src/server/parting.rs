@@ -4,11 +4,11 @@
 
 use std::time::Instant;
 
-use super::lines::GOODBYE;
 use super::requests::encode_refusal;
 use super::stream::StreamConn;
 use super::{Owner, Server};
 use crate::error::Refusal;
+use crate::hub::queue::GOODBYE;
 use crate::hub::{Form, Path, SessionKey};
 use crate::service::ConnId;
 use crate::wire::{Verb, encode_args};

@@ -161,8 +161,8 @@ fn frames_datagrams_and_lines_meet_in_one_room() {
     );
 
     assert_eq!(desk.say(frida, "SND 0014 Rick in here?"), "");
-    assert_eq!(desk.heard(rick), "[private] frida> in here?\n");
-    assert_eq!(desk.say(rick, "/pm FRIDA only you\n"), "[private to frida] only you\n");
+    assert_eq!(desk.heard(rick), "*private* frida> in here?\n");
+    assert_eq!(desk.say(rick, "/pm FRIDA only you\n"), "*private to frida* only you\n");
     assert_eq!(desk.heard(frida), "RCV 0019 Rick 0002 only you");
     assert_eq!(desk.say(frida, "LST 0007 #lobby"), "ACK 0015 Rick frida udo");
 }
@@ -177,18 +177,25 @@ fn every_command_and_its_answers() {
     for command in ["//", "/me", "/pm", "/list", "/nick", "/join", "/leave", "/quit"] {
         assert!(help.contains(command), "{command}");
     }
+    assert!(help.contains("/list #room") && help.lines().count() <= 6, "{help}");
+    desk.say(morty, "/join garage\n/join lobby\n");
     let script = [
         ("\n", ""),
         ("  \r\n", ""),
         ("/me waves\n", "Rick> *waves*\n"),
         ("//quit is a word\n", "Rick> /quit is a word\n"),
-        ("/pm morty psst\n", "[private to Morty] psst\n"),
+        ("/pm morty psst\n", "*private to Morty* psst\n"),
         ("/pm nobody psst\n", "* No such client!\n"),
         ("/pm #lobby psst\n", "* No such client!\n"),
         ("/pm Morty\n", "* write /pm NAME text\n"),
         ("/list #dev\n", "* No such room!\n"),
-        ("/list lobby\n", "* No such room!\n"),
-        ("/join dev\n", "* Not a room name!\n"),
+        ("/list lobby\n", "* in #lobby: Rick Morty\n"),
+        ("/list #GARAGE\n", "* you are not in #garage\n"),
+        ("/list garage\n", "* you are not in #garage\n"),
+        ("/list #\n", "* No such room!\n"),
+        ("/join two words\n", "* Not a room name!\n"),
+        ("/join #\n", "* Not a room name!\n"),
+        ("/join dev\n", "* you are in #dev; /leave goes back\n"),
         ("/join #dev\n", "* you are in #dev; /leave goes back\n"),
         ("alone here\n", "Rick#dev> alone here\n"),
         ("/list\n", "* in #dev: Rick\n"),
@@ -203,8 +210,9 @@ fn every_command_and_its_answers() {
         ("/join #Lobby\n", "* you are in #lobby\n"),
         ("/nick Rick Sanchez\n", "* you are Rick-Sanchez\n"),
         ("/nick RICK-sanchez\n", "* you are RICK-sanchez\n"),
-        ("/nick morty\n", "* Name taken!\n"),
-        ("/nick M0RTY\n", "* Name taken!\n"),
+        ("/nick morty\n", "* morty is taken\n"),
+        ("/nick M0RTY\n", "* M0RTY is taken\n"),
+        ("/nick *\n", "* a name needs letters or digits\n"),
         ("/nick \n", "* write /nick NEW\n"),
         ("/foo bar\n", "* no such command: /foo; /help lists them\n"),
         ("/\x1b[2J\n", "* no such command: /\\x1b[2J; /help lists them\n"),
@@ -214,7 +222,7 @@ fn every_command_and_its_answers() {
         assert_eq!(desk.say(rick, line), answer, "{line:?}");
     }
     assert!(desk.is_closed(rick));
-    assert_eq!(desk.heard(morty), "Rick> *waves*\nRick> /quit is a word\n[private] Rick> psst\nRick> back\n");
+    assert_eq!(desk.heard(morty), "Rick> *waves*\nRick> /quit is a word\n*private* Rick> psst\nRick> back\n");
     assert_eq!(desk.say(morty, "/list\n"), "* in #lobby: Morty\n");
 }
 
@@ -228,7 +236,16 @@ fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
     for (line, why) in [
         ("\n", "a name is empty"),
         (" \t \r\n", "a name is empty"),
-        ("rick\n", "Name taken!"),
+        ("rick\n", "rick is taken"),
+        ("/nick RICK\n", "RICK is taken"),
+        ("/nick\n", "first a name, then commands"),
+        ("/join #dev\n", "first a name, then commands"),
+        (" /list\n", "first a name, then commands"),
+        ("/me\n", "first a name, then commands"),
+        ("//Rick\n", "first a name, then commands"),
+        ("/\n", "first a name, then commands"),
+        ("*\n", "a name needs letters or digits"),
+        ("\u{1f680}\n", "a name needs letters or digits"),
         ("R1ck\n", ""),
     ] {
         let answer = desk.say(new, line);
@@ -261,6 +278,75 @@ fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
 }
 
 #[test]
+fn the_name_can_be_given_as_a_command() {
+    let mut desk = desk();
+    let person = knock(&mut desk, ASKS);
+    let named = "* you are Guard--1 in #lobby; /help lists what else you can do\n";
+    assert_eq!(desk.say(person, "/nick Guard #1\n"), named);
+    let second = knock(&mut desk, ASKS);
+    assert_eq!(desk.say(second, "Guard #1\n"), format!("* Guard--1 is taken\n{PROMPT}"));
+}
+
+/// What a browser sends for a form on a page that is meant for somebody's line door.
+fn form_post(target: &str) -> String {
+    format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost:50001\r\nContent-Type: text/plain\r\n\r\n\
+         Rick\r\nlook at this\r\n/nick Morty\r\n/pm Watcher psst\r\n"
+    )
+}
+
+#[test]
+fn what_a_web_page_makes_a_browser_send_is_never_said_in_a_room() {
+    let cut = format!("/{}", "x".repeat(2_000));
+    let very_long = format!("/{}", "x".repeat(20_000));
+    for door in [ASKS, ASKS_NOT, FLUSHES] {
+        for target in ["/", "/a?b=c", cut.as_str(), very_long.as_str()] {
+            let mut desk = desk();
+            let watcher = enter(&mut desk, ASKS, "Watcher");
+            let page = desk.connect_at(door, Remote::Ip(local(50_000)));
+            desk.heard(page);
+            let told = "* this is no web server\n* goodbye\n";
+            assert_eq!(desk.say(page, form_post(target)), told, "{door}: {} bytes", target.len());
+            assert!(desk.is_closed(page));
+            assert_eq!(desk.heard(watcher), "");
+            desk.hang_up(page);
+            assert_eq!(desk.say(watcher, "/list\n"), "* in #lobby: Watcher\n");
+        }
+    }
+}
+
+#[test]
+fn a_page_gets_no_second_try_but_people_may_talk_about_the_web() {
+    let mut desk = desk();
+    let watcher = enter(&mut desk, ASKS, "Watcher");
+    let page = knock(&mut desk, ASKS);
+    desk.say(page, "\nWatcher\n");
+    assert_eq!(desk.say(page, form_post("/")), "* this is no web server\n* goodbye\n");
+    let page = desk.connect_at(ASKS_NOT, Remote::Ip(local(50_000)));
+    assert_eq!(desk.say(page, "\r\n \r\n"), "");
+    assert_eq!(desk.say(page, form_post("/")), "* this is no web server\n* goodbye\n");
+    let dice = desk.connect_at(ASKS_NOT, Remote::Ip(local(50_001)));
+    desk.say(dice, "how does it begin?\nGET / HTTP/1.1\n");
+    assert_eq!(desk.say(watcher, "GET / HTTP/1.1\n"), {
+        let dice = "127.0.0.1:50001";
+        format!("{dice}> how does it begin?\n{dice}> GET / HTTP/1.1\nWatcher> GET / HTTP/1.1\n")
+    });
+}
+
+#[test]
+fn a_private_message_cannot_be_forged_by_a_name() {
+    let mut desk = desk();
+    let rick = enter(&mut desk, ASKS, "Rick");
+    let page = knock(&mut desk, ASKS);
+    let named = desk.say(page, "*private* Morty>\n");
+    assert!(named.starts_with("* you are -private*-Morty- "), "{named}");
+    let frames = desk.connect();
+    assert_eq!(desk.say(frames, "REG 0014 *private*Mort"), "ERR 0023 Name not allowed here!");
+    desk.say(page, "/pm Rick one\ntwo\n");
+    assert_eq!(desk.heard(rick), "*private* -private*-Morty-> one\n-private*-Morty-> two\n");
+}
+
+#[test]
 fn nobody_can_speak_as_the_server_or_as_somebody_else() {
     let mut desk = desk();
     let [rick, eve] = ["Rick", "Eve"].map(|name| enter(&mut desk, ASKS, name));
@@ -281,7 +367,7 @@ fn nobody_can_speak_as_the_server_or_as_somebody_else() {
     assert_eq!(desk.say(frida, "SND 0027 #lobby one\nRick> it was me"), "");
     assert_eq!(desk.say(frida, "SND 0025 Rick one\nRick> it was me"), "");
     let forged = "one\\x0aRick> it was me";
-    assert_eq!(desk.heard(rick), format!("frida> {forged}\n[private] frida> {forged}\n"));
+    assert_eq!(desk.heard(rick), format!("frida> {forged}\n*private* frida> {forged}\n"));
 }
 
 #[test]
@@ -515,7 +601,7 @@ fn a_tagged_client_gets_what_people_say_numbered_and_can_write_to_them() {
     assert_eq!(desk.say(rick, "/me waves\n"), "Rick> *waves*\n");
     assert_eq!(desk.heard(ada), "@1 RCV 0024 Rick#lobby 0001 *waves*");
     assert_eq!(desk.say(ada, snd(3, "rick", "hello you")), "@3 ACK 0000");
-    assert_eq!(desk.heard(rick), "[private] ada> hello you\n");
+    assert_eq!(desk.heard(rick), "*private* ada> hello you\n");
 }
 
 /// Something that a person might type, or a program that pretends to be one.

@@ -82,7 +82,7 @@ fn nasty(rng: &mut ChaCha8Rng) -> Vec<u8> {
         "\\u{",
         "* goodbye",
         "Watcher> ",
-        "[private] ",
+        "*private* ",
         "#lobby",
         "> ",
         "<\u{338}",
@@ -195,7 +195,7 @@ impl Room {
         self.messages += 1;
         let from = format!("{name}> ");
         let expected = if private {
-            [vec![], vec![format!("[private] {from}")], vec!["[private to Watcher2] ".to_owned()]]
+            [vec![], vec![format!("*private* {from}")], vec!["*private to Watcher2* ".to_owned()]]
         } else {
             [vec![from.clone()], vec![from.clone()], vec![from]]
         };
@@ -235,7 +235,7 @@ impl Room {
                     rest.starts_with("> ") || rest.starts_with('#') && rest.contains("> ")
                 })
             };
-            let is_true = |line: &String| room(line.strip_prefix("[private] ").unwrap_or(line));
+            let is_true = |line: &String| room(line.strip_prefix("*private* ").unwrap_or(line));
             assert!(
                 shown[..2].concat().iter().all(is_true),
                 "seed {seed}: {line:?} of {name} was shown as {shown:?}"
@@ -254,7 +254,7 @@ impl Room {
         let beginning = match target {
             "#lobby" => "frida> ",
             "#other" => "frida#other> ",
-            _ => "[private] frida> ",
+            _ => "*private* frida> ",
         };
         let body = [nasty(rng), b"\n".to_vec(), nasty(rng)].concat();
         let payload = [b" ", target.as_bytes(), b" ", &body].concat();

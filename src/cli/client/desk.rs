@@ -13,7 +13,7 @@ use crate::cli::policy::seconds;
 use crate::client::{Client, Closed, Event};
 use crate::escape::{escape, escape_short};
 use crate::reliable::{AskedToWait, Ended, Outcome, Sent, Ticket};
-use crate::wire::Verb;
+use crate::wire::{Verb, parse_wait};
 
 /// Messages that were never sent are told one by one up to here, then counted.
 const NEVER_SENT_TOLD: u64 = 3;
@@ -292,11 +292,12 @@ fn failure(request: &Request, ended: &Ended) -> Option<String> {
             Some(format!("refused: {what}: {code} {} (not sent; the request is at fault)", escape(words)))
         }
         Outcome::Rejected(code, words) => {
-            let at_fault = if *code < 500 { "the request" } else { "the server" };
-            Some(format!(
-                "refused by the server: {what}: {code} {} (not done; {at_fault} is at fault)",
-                escape(words)
-            ))
+            let (why, fault) = match wait_ms(*code, words) {
+                Some(wait) => (format!("slow down, in {wait} ms"), "it came too fast"),
+                None if *code < 500 => (format!("{code} {}", escape(words)), "the request is at fault"),
+                None => (format!("{code} {}", escape(words)), "the server is at fault"),
+            };
+            Some(format!("refused by the server: {what}: {why} (not done; {fault})"))
         }
         Outcome::Unknown => Some(format!(
             "unknown: {what}: no answer after {} (done once or not at all)",
@@ -304,6 +305,12 @@ fn failure(request: &Request, ended: &Ended) -> Option<String> {
         )),
         Outcome::NeverSent => Some(format!("never sent: {what} (not done)")),
     }
+}
+
+/// How long a refusal asks to wait, in milliseconds, if it does.
+fn wait_ms(code: u16, words: &[u8]) -> Option<u64> {
+    let wait = if code == 429 { parse_wait(words) } else { None };
+    u64::try_from(wait?.as_millis()).ok()
 }
 
 /// `1 try`, `8 tries`.
@@ -347,6 +354,9 @@ fn ending_json(request: &Request, ended: &Ended) -> Value {
             object["type"] = json!("rejected");
             object["code"] = json!(code);
             object["reason"] = json!(escape(words));
+            if let Some(wait) = wait_ms(*code, words) {
+                object["wait_ms"] = json!(wait);
+            }
         }
         Outcome::Unknown => object["type"] = json!("unknown"),
         Outcome::NeverSent => object["type"] = json!("never_sent"),

@@ -206,6 +206,32 @@ fn to_be_asked_to_slow_down_is_told_like_a_retry() {
 }
 
 #[test]
+fn a_wait_that_would_take_too_long_is_told_as_such() {
+    let events = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
+        for (ticket, words) in (1..).zip(["500", "soon"]) {
+            running.on_line(now, client, Line::Text(b"bob hi".to_vec()));
+            let outcome = Outcome::Rejected(429, words.as_bytes().to_vec());
+            running.on_event(now, client, ended(ticket, Verb::Snd, outcome));
+        }
+    };
+    let ((), out, err) = with(Chat::new(), PLAIN, events);
+    let refused = "refused by the server: message";
+    let [wait, soon] = [
+        "1 to bob: `hi`: slow down, in 500 ms (not done; it came too fast)",
+        "2 to bob: `hi`: 429 soon (not done; the request is at fault)",
+    ]
+    .map(|what| format!("{refused} {what}\n"));
+    assert_eq!((out.as_str(), err), ("", wait + &soon));
+    let ((), out, _) = with(Chat::new(), JSON, events);
+    let waits: Vec<_> = out
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|object| (object["code"].clone(), object["reason"].clone(), object.get("wait_ms").cloned()))
+        .collect();
+    assert_eq!(waits, [(429.into(), "500".into(), Some(500.into())), (429.into(), "soon".into(), None)]);
+}
+
+#[test]
 fn retries_and_gaps_are_told_in_a_line_or_an_object() {
     let events = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
         running.on_line(now, client, Line::Text(b"bob hi".to_vec()));

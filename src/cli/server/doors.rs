@@ -112,24 +112,18 @@ pub(super) fn announcement(doors: &Doors) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "listening on {place}");
     }
-    let mut said: Vec<(&str, u16)> = Vec::new();
-    for place in doors.places() {
-        // The addresses of one host are one door to whoever knocks.
-        let key = port(place).map(|port| (place.scheme, port));
-        if key.is_some_and(|key| said.contains(&key)) {
-            continue;
-        }
-        said.extend(key);
-        let _ = writeln!(text, "{:<6} {}", format!("{}:", place.scheme), knock(place));
+    let best: Vec<&ListenAddr> = doors.places_by_url().into_iter().filter_map(easiest).collect();
+    let width = best.iter().map(|place| place.scheme.len()).max().unwrap_or(0) + 1;
+    for place in best {
+        let _ = writeln!(text, "{:<width$} {}", format!("{}:", place.scheme), knock(place));
     }
     text
 }
 
-const fn port(place: &ListenAddr) -> Option<u16> {
-    match &place.address {
-        Address::Ip(addr) => Some(addr.port()),
-        Address::File(_) => None,
-    }
+/// Of the places of one door, the one where most knock: not every netcat speaks IPv6.
+fn easiest(places: Vec<&ListenAddr>) -> Option<&ListenAddr> {
+    let is_ipv4 = |place: &&ListenAddr| matches!(place.address, Address::Ip(addr) if addr.is_ipv4());
+    places.iter().copied().find(is_ipv4).or_else(|| places.first().copied())
 }
 
 /// How to connect by hand, and with the client where it can.

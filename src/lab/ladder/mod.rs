@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::link::{Direction, Fate};
 use crate::reliable::Outcome;
+use crate::units::counted;
 
 mod notes;
 mod play;
@@ -139,7 +140,7 @@ impl Ladder {
             Outcome::Unknown => "unknown: given up".to_owned(),
             Outcome::NeverSent => "never sent".to_owned(),
         };
-        let ended = format!("{how} after {}, {}", shown(*elapsed), counted(*sends as usize, "send"));
+        let ended = format!("{how} after {}, {}", shown(*elapsed), counted(*sends, "send"));
         let executed = match self.count(Effect::Executed) {
             0 => "never executed".to_owned(),
             1 => "executed once".to_owned(),
@@ -161,11 +162,6 @@ impl Ladder {
         };
         self.steps.iter().filter_map(timeout).filter(|timeout| !timeout.is_zero()).min()
     }
-}
-
-/// `1 send`, `2 sends`.
-fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A length of time for a picture: seconds, rounded to the millisecond where it is longer than a few of these, to less

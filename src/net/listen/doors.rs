@@ -15,11 +15,15 @@ use crate::door::Door;
 #[derive(Debug, Default)]
 pub struct Doors {
     sockets: Vec<DoorSocket>,
+    /// How many URLs, and short forms, these came from.
+    urls: usize,
 }
 
 /// One of them.
 #[derive(Debug)]
 struct DoorSocket {
+    /// Which of the URLs it came from.
+    url: usize,
     place: ListenAddr,
     door: Door,
     socket: Listening,
@@ -41,6 +45,7 @@ impl Doors {
     ///
     /// As [`Listen::bind`](super::Listen::bind), and what is in the way of a UNIX socket.
     pub fn add(&mut self, url: &ListenUrl) -> Result<(), ListenError> {
+        self.urls += 1;
         let scheme = url.scheme();
         match &url.at {
             At::Tcp { host, port, reuse_port } => {
@@ -52,7 +57,7 @@ impl Doors {
                 let (socket, file) = unix::listen(path, *permissions)
                     .map_err(|source| ListenError::File { place: place.clone(), source })?;
                 let socket = Listening::Streams(socket, Some(file));
-                self.sockets.push(DoorSocket { place, door: url.door.clone(), socket });
+                self.sockets.push(DoorSocket { url: self.urls, place, door: url.door.clone(), socket });
             }
         }
         Ok(())
@@ -74,6 +79,7 @@ impl Doors {
 
     /// Takes over sockets for frames.
     pub fn add_bound(&mut self, bound: Bound) {
+        self.urls += 1;
         self.extend(bound, |kind| {
             let scheme = kind.name();
             (scheme, Door::frames(scheme))
@@ -84,13 +90,27 @@ impl Doors {
         for (endpoint, socket) in bound.into_sockets() {
             let (scheme, door) = door(endpoint.scheme);
             let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
-            self.sockets.push(DoorSocket { place, door, socket });
+            self.sockets.push(DoorSocket { url: self.urls, place, door, socket });
         }
     }
 
     /// Where they are.
     pub fn places(&self) -> impl Iterator<Item = &ListenAddr> {
         self.sockets.iter().map(|socket| &socket.place)
+    }
+
+    /// Where they are, those of one URL together: one door to whoever knocks, at one address or several. The short form
+    /// counts as a URL for each of its schemes.
+    pub fn places_by_url(&self) -> Vec<Vec<&ListenAddr>> {
+        let mut found: Vec<((usize, &str), Vec<&ListenAddr>)> = Vec::new();
+        for socket in &self.sockets {
+            let key = (socket.url, socket.place.scheme);
+            match found.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, places)) => places.push(&socket.place),
+                None => found.push((key, vec![&socket.place])),
+            }
+        }
+        found.into_iter().map(|(_, places)| places).collect()
     }
 
     /// What a server has to know of them.

@@ -122,7 +122,11 @@ impl Parameters {
         let digits = Some(&value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
         let length = digits.and_then(|value| value.parse().ok()).filter(|length| *length <= MAX_FLUSH);
         let length: u64 = length.ok_or_else(|| {
-            wrong("flush", &value, &format!("milliseconds, flush=1 to flush={MAX_FLUSH}, or flush=off"))
+            wrong(
+                "flush",
+                &value,
+                &format!("milliseconds, flush={MAX_FLUSH} at most; flush=0 or flush=off for none"),
+            )
         })?;
         Ok((length > 0).then(|| Duration::from_millis(length)))
     }

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -74,7 +75,7 @@ pub enum Carrier {
     Unix,
 }
 
-/// Why a text is no URL to listen on, as one sentence that names it.
+/// Why a text is no URL to listen on, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UrlError(String);
@@ -135,9 +136,7 @@ impl FromStr for ListenUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        read(text).map_err(|why| {
-            UrlError(format!("`{}` is no place to listen: {why}", escape_short(text.as_bytes(), 80)))
-        })
+        read(text).map_err(UrlError)
     }
 }
 
@@ -185,12 +184,14 @@ fn host_and_port((scheme, authority, path): Target<'_>, is_lines: bool) -> Resul
     let host = match authority.host_parsed() {
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => address.to_string(),
+        // As everywhere on a command line, an empty host with a port is this machine.
+        Host::RegName(name) if name.is_empty() && authority.port().is_some() => "localhost".to_owned(),
         Host::RegName(name) => {
             name.decode().to_string().ok().filter(|name| is_host(name)).ok_or_else(no_host)?.into_owned()
         }
         _ => return Err("what stands in brackets is no IPv6 address; write [::1]".to_owned()),
     };
-    let port = authority.port_to_u16().map_err(|_| "its port is not from 0 to 65535; 0 takes a free one")?;
+    let port = authority.port_to_u16().map_err(|_| "the port is not from 0 to 65535; 0 takes a free one")?;
     Ok((host, port.unwrap_or(if is_lines { LINE_PORT } else { FRAME_PORT })))
 }
 
@@ -223,11 +224,36 @@ fn explain(text: &str, error: ParseError) -> String {
             "what stands in brackets is no IPv6 address; write [::1]".to_owned()
         }
         ParseErrorKind::UnexpectedChar => {
+            if let Some(why) = explain_authority(text, error.index()) {
+                return why;
+            }
             let found = text.get(error.index()..).and_then(|rest| rest.chars().next()).unwrap_or(' ');
             let shown = escape_short(found.encode_utf8(&mut [0; 4]).as_bytes(), 10).into_owned();
             format!("`{shown}` may not stand where it does; {FORMS}, and what else is in it as %XX")
         }
     }
+}
+
+/// What is wrong with the host and port of a text, if that is what is wrong at this place in it.
+fn explain_authority(text: &str, at: usize) -> Option<String> {
+    let begin = text.find("://")? + "://".len();
+    let rest = text.get(begin..)?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (host, port) = authority.rsplit_once(':')?;
+    let shown = |text: &str| escape_short(text.as_bytes(), 40).into_owned();
+    if at < begin || at > begin + authority.len() {
+        return None;
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        let address = if host.parse::<Ipv6Addr>().is_ok() {
+            format!("[{host}]:{port}")
+        } else {
+            "[::1]:PORT".to_owned()
+        };
+        return Some(format!("an IPv6 address stands in brackets; write {}", shown(&address)));
+    }
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_number).then(|| format!("the port `{}` is not a number; write one from 0 to 65535", shown(port)))
 }
 
 /// The URL, with the parameters that are not what they are anyway; it reads back as the same.
@@ -282,6 +308,7 @@ mod tests {
             ("TCP://127.0.0.1", tcp("127.0.0.1", 50_000, false), "tcp"),
             ("tcp://h:?reuse_port=0", tcp("h", 50_000, false), "tcp"),
             ("udp://[::1]:7", udp, "udp"),
+            ("line://:51001", tcp("localhost", 51_001, false), "line"),
             ("line://h", tcp("h", 50_001, false), "line"),
             ("line://h:65535?reuse_port=1&echo=off", tcp("h", 65_535, true), "line"),
         ] {
@@ -371,7 +398,7 @@ mod tests {
     }
 
     /// What is wrong, and what the sentence says of it.
-    const WRONG: [(&str, &str); 62] = [
+    const WRONG: [(&str, &str); 65] = [
         ("", "has no scheme"),
         ("localhost", "has no scheme"),
         ("localhost:50000", "has no scheme"),
@@ -383,16 +410,19 @@ mod tests {
         ("http://h:1", "the scheme `http` is unknown"),
         ("line+udp://h", "the scheme `line+udp` is unknown"),
         ("tcp://", "it has no host"),
-        ("tcp://:5", "it has no host"),
         ("line://?room=a", "it has no host"),
         ("tcp://a%20b:5", "it has no host"),
         ("tcp://a%ff:5", "it has no host"),
         ("tcp://a%3Ab", "it has no host"),
         ("tcp://a b:5", "` ` may not stand"),
-        ("tcp://h:65536", "its port is not from 0 to 65535"),
-        ("tcp://h:-1", "`-` may not stand"),
-        ("tcp://h:5x", "`x` may not stand"),
-        ("tcp://::1:5", "may not stand"),
+        ("tcp://h:65536", "the port is not from 0 to 65535"),
+        ("tcp://h:-1", "the port `-1` is not a number; write one from 0 to 65535"),
+        ("tcp://h:5x?rate=5/s", "the port `5x` is not a number"),
+        ("tcp://[::1]:http", "the port `http` is not a number"),
+        ("tcp://h:5\u{1b}", r"the port `5\x1b` is not a number"),
+        ("tcp://::1:5000", "an IPv6 address stands in brackets; write [::1]:5000"),
+        ("line://fe80::1:50001?echo=off", "write [fe80::1]:50001"),
+        ("tcp://::1", "an IPv6 address stands in brackets; write [::1]:PORT"),
         ("tcp://[::1:5", "may not stand"),
         ("tcp://[foo]:5", "IPv6 address; write [::1]"),
         ("tcp://[v1.a]:5", "IPv6 address; write [::1]"),
@@ -439,11 +469,15 @@ mod tests {
     #[test]
     fn what_is_no_url_to_listen_on_is_refused_in_one_plain_line_that_says_what_would_be_right() {
         let long = format!("line://h?room={}", "x".repeat(100_000));
-        let more =
-            [(long.as_str(), "longer than 32"), ("line://h?flush=-1", "flush=off"), ("line://h?flush=", "")];
+        let more = [
+            (long.as_str(), "longer than 32"),
+            ("line://h?flush=-1", "flush=0 or flush=off for none"),
+            ("line://h?flush=", ""),
+        ];
         for (text, part) in WRONG.into_iter().chain(more) {
             let error = text.parse::<ListenUrl>().expect_err(text).to_string();
             assert!(error.contains(part), "{error}");
+            assert!(text.len() < 9 || !error.contains(text), "it is shown before: {error}");
             assert!(error.contains(';') && error.chars().count() < 400, "{error}");
             assert!(!error.contains(char::is_control) && !error.contains('\u{202e}'), "{error:?}");
         }

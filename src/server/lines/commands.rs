@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use super::naming::shown;
+use super::naming::{is_taken, shown};
 use crate::error::Refusal;
 use crate::escape::{escape, escape_short};
 use crate::hub::SessionKey;
@@ -18,9 +18,9 @@ use crate::wire::split_word;
 const HELP: [&str; 5] = [
     "each line is a message to everybody in the room; //text says /text",
     "/me waves says *waves*; /pm NAME text says it to one alone",
-    "/list says who is here; /nick NEW takes another name",
-    "/join #room goes to another room; /leave comes back",
-    "/quit says goodbye",
+    "/list says who is here, /list #room who is in another room of yours; /nick NEW takes another name",
+    "/join #room also enters another room: there you talk from then on, and it is shown as NAME#room> text",
+    "/leave leaves it for the one before; /quit says goodbye",
 ];
 
 const NO_ROOM: &str = "you are in no room; /join #room";
@@ -169,32 +169,39 @@ impl Server {
         let session = self.hub.get(key).ok_or(Refusal::RegisterFirst)?;
         let (old, origin) = (session.name.clone(), session.origin);
         self.admit(now, &name, &origin)?;
-        self.hub.rename(key, name.clone())?;
+        match self.hub.rename(key, name.clone()) {
+            Err(Refusal::NameTaken) => return Ok(Some(is_taken(&name))),
+            renamed => renamed?,
+        }
         log::debug!("{}: {old} is {name} now", origin.from);
         self.guests.forget(key, &old);
         Ok(Some(format!("you are {}", shown(name.as_str()))))
     }
 
     fn list_people(&self, key: SessionKey, room: Option<&[u8]>) -> Answer {
-        let room = match room {
-            Some(room) => Some(self.joined_room(key, room).ok_or(Refusal::NoSuchRoom)?),
+        let Some(room) = (match room {
+            Some(room) => Some(self.room_named(room)?),
             None => self.room_of(key),
+        }) else {
+            return Ok(Some(NO_ROOM.to_owned()));
         };
-        let Some(room) = room else { return Ok(Some(NO_ROOM.to_owned())) };
+        if !self.hub.get(key).is_some_and(|session| session.rooms.contains(&room.fold())) {
+            return Ok(Some(format!("you are not in {}", shown(room.as_str()))));
+        }
         let names = self.hub.list(Some(room.as_str().as_bytes()), LIST_MAX)?;
         Ok(Some(format!("in {}: {}", shown(room.as_str()), escape(&names))))
     }
 
-    /// The room of that name, if the person is in it.
-    fn joined_room(&self, key: SessionKey, room: &[u8]) -> Option<RoomName> {
-        let fold = FoldKey::of(room)?;
-        let joined = &self.hub.get(key)?.rooms;
-        if joined.contains(&fold) { self.hub.room_name(&fold).cloned() } else { None }
+    /// The room of that name, if anybody is in it.
+    fn room_named(&self, room: &[u8]) -> Result<RoomName, Refusal> {
+        let found = FoldKey::of(&with_hash(room)).and_then(|fold| self.hub.room_name(&fold).cloned());
+        found.ok_or(Refusal::NoSuchRoom)
     }
 
     fn join_room(&mut self, key: SessionKey, room: &[u8]) -> Answer {
-        self.hub.join(key, room)?;
-        let fold = FoldKey::of(room);
+        let room = with_hash(room);
+        self.hub.join(key, &room)?;
+        let fold = FoldKey::of(&room);
         let session = self.hub.get_mut(key).ok_or(Refusal::RegisterFirst)?;
         // Who was in it already talks there again.
         if let Some(at) = session.rooms.iter().position(|joined| Some(joined) == fold.as_ref()) {
@@ -214,6 +221,11 @@ impl Server {
             None => NO_ROOM.to_owned(),
         }))
     }
+}
+
+/// What people call a room, with the `#` that they may have left out.
+fn with_hash(room: &[u8]) -> Cow<'_, [u8]> {
+    if room.starts_with(b"#") { Cow::Borrowed(room) } else { Cow::Owned([b"#", room].concat()) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Doors for people: lines of text in, lines of text out.
 //!
 //! Here is what a connection there has beside the others, and how what comes in becomes lines that get their turn. How a
-//! person gets a name is in `naming`, what lines mean in `commands`. All of it is under the lock, because silence may
-//! finish a line, and silence is a timer's affair.
+//! person gets a name is in `naming`, what lines mean in `commands`, who is no person at all in `strangers`. All of it is
+//! under the lock, because silence may finish a line, and silence is a timer's affair.
 //!
 //! Everything that the server says itself begins with `* `, and no name begins with `*`: nobody can forge it.
 
@@ -19,9 +19,7 @@ use crate::wire::{Found, Lines, NO_TIMING_MARK};
 
 mod commands;
 mod naming;
-
-/// The server's last word.
-pub(super) const GOODBYE: &str = "goodbye";
+mod strangers;
 
 /// An answer is put behind as much of what others said before it, in bytes.
 const CAUGHT_UP: usize = 64 << 10;
@@ -39,6 +37,8 @@ pub(super) struct LineConn {
     ended: bool,
     /// The last that was written is a question, on a line that the person's answer ends.
     prompted: bool,
+    /// Something was said: more than white space.
+    has_spoken: bool,
 }
 
 /// What came in at a door for people and is not a line yet, or is one that has to wait.
@@ -77,7 +77,13 @@ impl Said {
 
 impl LineConn {
     pub(super) fn new() -> Self {
-        Self { lines: Lines::with_limit(MAX_UNNAMED), flush_at: None, ended: false, prompted: false }
+        Self {
+            lines: Lines::with_limit(MAX_UNNAMED),
+            flush_at: None,
+            ended: false,
+            prompted: false,
+            has_spoken: false,
+        }
     }
 
     /// Appends a line of the server's own, which begins on a line of its own.
@@ -158,10 +164,14 @@ impl Server {
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.waiting.has_gone_on();
+        let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
             lines.prompted = false;
+            is_unknown = state.session.is_none() || !lines.has_spoken;
+            lines.has_spoken |= !line.trim_ascii().is_empty();
         }
         match state.session {
+            _ if is_unknown && strangers::is_request_line(line) => self.break_stream(conn, strangers::NO_WEB),
             None => self.take_name(now, conn, line),
             // Behind the server's goodbye nothing is answered.
             Some(key) if self.hub.get(key).is_some_and(|session| session.has_said_bye()) => {}

@@ -16,6 +16,9 @@ use crate::wire::MAX_LINE;
 /// What everybody is greeted with, in one piece with the question behind it.
 const WELCOME: &str = "Welcome to sayagain! ";
 
+/// To whom begins with something else.
+const NAME_FIRST: &str = "first a name, then commands";
+
 /// The question. Programs look for the word `name`.
 const QUESTION: &str = "Enter your name: ";
 
@@ -36,21 +39,33 @@ impl Server {
 
     /// A line of somebody who has no name yet.
     pub(super) fn take_name(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
-        match Command::parse(line) {
+        let line = line.trim_ascii_start();
+        let name = match Command::parse(line) {
             Command::Quit => return self.part(conn),
-            Command::Help => self.help(now, conn),
-            _ => match self.name_person(now, conn, line) {
-                Ok(named) => return self.tell(now, conn, &named),
-                Err(why) => self.tell(now, conn, &why),
-            },
+            Command::Help => {
+                self.help(now, conn);
+                return self.ask_name(conn);
+            }
+            Command::Nick(name) => Ok(name),
+            _ if line.starts_with(b"/") => Err(NAME_FIRST.to_owned()),
+            _ => Ok(line),
+        };
+        match name.and_then(|name| self.name_person(now, conn, name)) {
+            Ok(named) => self.tell(now, conn, &named),
+            Err(why) => {
+                self.tell(now, conn, &why);
+                self.ask_name(conn);
+            }
         }
-        self.ask_name(conn);
     }
 
     /// Opens a session under the name that is nearest to a line. Returns what to say of it, or why there is none.
     fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
         let name = Name::nearest(line).map_err(|error| error.to_string())?;
-        let key = self.open_person(now, conn, name).map_err(|refusal| refusal.text().to_owned())?;
+        let key = self.open_person(now, conn, name.clone()).map_err(|refusal| match refusal {
+            Refusal::NameTaken => is_taken(&name),
+            _ => refusal.text().to_owned(),
+        })?;
         let name =
             self.hub.get(key).map(|session| shown(session.name.as_str()).into_owned()).unwrap_or_default();
         let place = self.room_of(key).map(|room| format!(" in {}", shown(room.as_str()))).unwrap_or_default();
@@ -110,6 +125,11 @@ impl Server {
 /// A name as it is shown.
 pub(super) fn shown(name: &str) -> Cow<'_, str> {
     escape(name.as_bytes())
+}
+
+/// What somebody is told who cannot have a name.
+pub(super) fn is_taken(name: &Name) -> String {
+    format!("{} is taken", shown(name.as_str()))
 }
 
 /// The name of who comes from there; `None` where there is no address, or one that is too long for a name.

@@ -1,0 +1,89 @@
+//! Programs that speak something else: whatever a web page makes a browser send to a line door is not said in a room.
+//!
+//! A page may send a form to any port of its reader's own machine, and the form's text would be lines of a person. Before
+//! the text a browser sends a request line (RFC 9112 section 3), by which it is known.
+
+/// What they are told.
+pub(super) const NO_WEB: &str = "this is no web server";
+
+/// So many bytes are no name, and may be the front of a line that was cut where no person would end it.
+const LONG: usize = 1_000;
+
+/// Whether a line is the request line of HTTP/1.0 or 1.1, or may be the front of one that was cut.
+pub(super) fn is_request_line(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return false };
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) || target.is_empty() {
+        return false;
+    }
+    match (words.next(), words.next()) {
+        (None, _) => line.len() >= LONG && target.starts_with(b"/"),
+        (Some(version), None) => is_version(version),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// What a method is made of (RFC 9110 section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+fn is_version(word: &[u8]) -> bool {
+    matches!(word.strip_prefix(b"HTTP/1."), Some([b'0'..=b'9']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_line_is_a_method_a_target_and_a_version() {
+        for line in ["GET / HTTP/1.1", "POST /a?b=c HTTP/1.0", "OPTIONS * HTTP/1.1", "x-1 http://h/ HTTP/1.9"]
+        {
+            assert!(is_request_line(line.as_bytes()), "{line}");
+        }
+        for line in [
+            "",
+            "GET",
+            "GET /",
+            "GET / HTTP/2.0",
+            "GET / HTTP/1.",
+            "GET / HTTP/1.10",
+            "GET  / HTTP/1.1",
+            " GET / HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            "GET / of HTTP/1.1",
+            "/GET / HTTP/1.1",
+            "did you GET / HTTP/1.1",
+            "Rick",
+        ] {
+            assert!(!is_request_line(line.as_bytes()), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_too_long_for_a_line_is_known_by_its_front() {
+        let cut = |beginning: &str, length: usize| format!("{beginning}{}", "x".repeat(length));
+        assert!(is_request_line(cut("POST /", 1_018).as_bytes()));
+        assert!(!is_request_line(cut("POST /", 100).as_bytes()));
+        assert!(!is_request_line(cut("POST ", 1_018).as_bytes()));
+        assert!(!is_request_line(cut("look at /", 1_018).as_bytes()));
+    }
+}
