@@ -22,6 +22,14 @@ const ACKED: u8 = u8::MAX;
 /// Most ranges in one ACK of pushes: a client that holds every second push of the largest window has fewer.
 const MAX_ACK_RANGES: usize = 64;
 
+/// The longest payload of a PNG, in bytes: its answer is as long, and is held until it is written.
+const MAX_PING: usize = 64 << 10;
+
+/// What a PNG is answered with.
+pub(super) fn pong(ping: &Frame<'_>) -> Answer {
+    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.to_vec()) }
+}
+
 /// Appends the answer to a request: untagged success is silent, except where something was asked for.
 pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer, out: &mut Vec<u8>) {
     match (answer, id) {
@@ -146,7 +154,7 @@ impl Server {
     /// A request without an effect.
     fn look_up(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
         match frame.verb {
-            Verb::Png => Ok(frame.payload.to_vec()),
+            Verb::Png => pong(frame),
             Verb::Lst => self.list(key, frame),
             _ => Err(Refusal::UnknownVerb),
         }

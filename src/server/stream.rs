@@ -11,7 +11,7 @@ use super::held::Waiting;
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::patience::Patience;
-use super::requests::{Answer, encode_answer};
+use super::requests::{Answer, encode_answer, pong};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Path, SessionKey};
@@ -271,7 +271,7 @@ impl Server {
     fn execute_unregistered(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Option<Answer> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
-            Verb::Png => Some(Ok(frame.payload.to_vec())),
+            Verb::Png => Some(pong(frame)),
             Verb::Bye => Some(Ok(Vec::new())),
             Verb::Snd => match self.open_stream_guest(now, conn) {
                 Ok(guest) => self.execute(now, guest, frame),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use sayagain::config::ServerConfig;
 use sayagain::service::Remote;
 
-use crate::desk::{Conn, Desk};
+use crate::desk::{Conn, Desk, nonce, reg};
 use crate::support::{ms, secs};
 
 const TOO_MANY: &str = "ERR 0039 too many connections from your addressBYE 0000";
@@ -214,4 +214,17 @@ fn a_thousand_who_trickle_are_all_cut_off_at_their_deadline_and_those_who_talk_n
     }
     assert!(slow.iter().all(|conn| desk.heard(*conn) == "ERR 0027 frame not finished in timeBYE 0000"));
     assert!(talking.iter().all(|conn| !desk.is_closed(*conn)));
+}
+
+#[test]
+fn a_ping_is_answered_up_to_64_kib_and_a_longer_one_refused() {
+    let mut desk = Desk::open();
+    let (plain, tagged) =
+        (desk.connect_as("REG 0004 ada"), desk.connect_as(&reg(1, "bob", &format!("?{}", nonce(1)))));
+    desk.heard(tagged);
+    let ping = |payload: usize| format!("PNG +005 {payload} {}", "x".repeat(payload - 1));
+    assert_eq!(desk.say(plain, ping(65_536)), ping(65_536).replace("PNG", "ACK"));
+    assert_eq!(desk.say(plain, ping(65_537)), "ERR 0010 Too long!");
+    assert_eq!(desk.say(tagged, format!("@2 {}", ping(65_537))), "@2 ERR 0014 413 Too long!");
+    assert!(!desk.is_closed(plain) && !desk.is_closed(tagged));
 }
