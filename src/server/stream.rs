@@ -24,6 +24,9 @@ const FILL_ENOUGH: usize = 64 << 10;
 /// A stream whose own answers wait for more than this is not read until they are written.
 const ANSWERS_ENOUGH: usize = 64 << 10;
 
+/// The same without a session.
+const UNREGISTERED_ANSWERS: usize = 1 << 10;
+
 /// An unfinished frame of which no more than this has come is kept whatever else is.
 const SHORT_INPUT: usize = 64 << 10;
 
@@ -104,7 +107,8 @@ impl StreamConn {
     }
 
     fn has_room(&self) -> bool {
-        self.answers.len() <= ANSWERS_ENOUGH
+        let enough = if self.session.is_some() { ANSWERS_ENOUGH } else { UNREGISTERED_ANSWERS };
+        self.answers.len() <= enough
     }
 }
 
@@ -129,7 +133,7 @@ impl Server {
         if is_for_people {
             StreamIntake::of_lines(loss)
         } else {
-            StreamIntake::new(self.config.max_message, loss, flow)
+            StreamIntake::new(self.config.max_message, rate != Rate::UNLIMITED, loss, flow)
         }
     }
 

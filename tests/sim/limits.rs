@@ -228,3 +228,41 @@ fn a_ping_is_answered_up_to_64_kib_and_a_longer_one_refused() {
     assert_eq!(desk.say(tagged, format!("@2 {}", ping(65_537))), "@2 ERR 0014 413 Too long!");
     assert!(!desk.is_closed(plain) && !desk.is_closed(tagged));
 }
+
+#[test]
+fn little_is_read_at_once_before_a_whole_reg_has_come_and_at_a_door_with_a_rate_always() {
+    let mut free = Desk::open();
+    let conn = free.connect();
+    let after = |desk: &mut Desk, conn: Conn, said: &str| {
+        desk.put(conn, said);
+        desk.appetite(conn)
+    };
+    for said in ["", "PNG 0000", "@1 SND 0005 a bc", "REG 0004 a"] {
+        assert_eq!(after(&mut free, conn, said), 4_096, "{said}");
+    }
+    assert_eq!(after(&mut free, conn, "da"), usize::MAX);
+    let mut door = sayagain::door::Door::frames("tcp");
+    door.rate = "5/s".parse().unwrap();
+    let mut limited = Desk::new(ServerConfig { doors: vec![door], ..ServerConfig::default() });
+    let conn = limited.connect();
+    assert_eq!(after(&mut limited, conn, "REG 0004 ada"), 4_096);
+}
+
+#[test]
+fn who_has_no_session_and_does_not_read_is_executed_no_further_than_1_kib_of_answers() {
+    let mut desk = Desk::open();
+    let conn = desk.connect();
+    desk.stall(conn, true);
+    desk.put(conn, "PNG 0000".repeat(128));
+    assert!(desk.is_reading(conn), "1,024 bytes of answers are held");
+    let message = format!("PNG 1000 {}", "x".repeat(999));
+    desk.put(conn, message.repeat(4));
+    assert!(!desk.is_reading(conn), "and no answer after the one that is too much");
+    desk.stall(conn, false);
+    assert_eq!(desk.heard(conn), "ACK 0000".repeat(128) + &message.replace("PNG", "ACK").repeat(4));
+    assert!(desk.is_reading(conn));
+    desk.say(conn, "REG 0004 ada");
+    desk.stall(conn, true);
+    desk.put(conn, message.repeat(10));
+    assert!(desk.is_reading(conn), "with a session it is more");
+}
