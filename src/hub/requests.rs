@@ -47,6 +47,7 @@ impl Hub {
         let message = Message::new(sender.name.clone(), Some(room.name().clone()), body);
         let hears = |member: &SessionKey| *member != from || sender.echo;
         let members: Vec<SessionKey> = room.members().iter().copied().filter(hears).collect();
+        self.offered += members.len() as u64;
         for member in members {
             let push = self.get(member).and_then(|session| message.push_for(session));
             self.offer(member, push);

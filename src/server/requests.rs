@@ -210,6 +210,9 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let name = Name::parse(name).map_err(|_| Refusal::NameNotAllowed)?;
+        if self.hub.is_taken(&name) {
+            return Err(Refusal::NameTaken);
+        }
         self.admit(now, &name, &origin)?;
         if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
             return Err(Refusal::ServerFull);

@@ -38,7 +38,7 @@ const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 byt
 /// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// It has said as much as it may until then.
+    /// It has said as much as it may until then, or others have their turn before.
     Until(Instant),
     /// Somebody it talks to reads too slowly.
     ByReaders,
@@ -199,6 +199,7 @@ impl Server {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
                 && let Some(frame) = batch.peek_frame()
+                && !self.puts_off(now, conn)
                 && (!is_limited || self.affords(now, conn, &frame))
                 && !self.holds_frame(conn, &frame)
             {

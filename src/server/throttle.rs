@@ -46,8 +46,11 @@ impl Server {
         is_free(frame) || self.affords_bytes(now, conn, frame.encoded_len())
     }
 
-    /// The same for so many bytes of a frame, or a line.
+    /// The same for so many bytes of a frame, or a line; none is executed when enough was done in this turn.
     pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
+        if self.puts_off(now, conn) {
+            return false;
+        }
         let Some(state) = self.conns.get_mut(&conn) else { return true };
         match state.bucket.conforms_at(now, bytes) {
             Some(at) => {
