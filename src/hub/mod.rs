@@ -30,7 +30,7 @@ use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
-pub use slow::{Obstacle, SlowPolicy};
+pub use slow::SlowPolicy;
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -284,7 +284,7 @@ impl Hub {
         }
         self.stats.undelivered += session.undelivered() as u64;
         self.stats.untold += session.untold();
-        self.free(session.load().bytes);
+        self.memory -= session.load().bytes;
         self.relieve_of(key, &session);
         Some(session)
     }

@@ -4,7 +4,7 @@ use super::message::Message;
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::rooms::Room;
-use super::{Hub, MAX_ROOMS, Obstacle, SessionKey};
+use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
 
 impl Hub {
@@ -94,7 +94,7 @@ impl Hub {
         let at = session.rooms.iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         let joined = session.rooms.remove(at);
         self.rooms.leave(&joined, key);
-        self.relieve(Obstacle::Member(key), true);
+        self.relieve(key, true);
         Ok(())
     }
 
