@@ -152,6 +152,11 @@ impl Batch {
         self.frames.get(self.taken..).unwrap_or_default().iter().map(|span| self.frame(span))
     }
 
+    /// Whether nothing of it is left to be done.
+    pub(super) fn is_done(&self) -> bool {
+        self.said.is_used_up() && self.taken == self.frames.len() && self.broken.is_none()
+    }
+
     /// The next frame is done with.
     pub(super) fn take_frame(&mut self) {
         self.taken += 1;

@@ -213,8 +213,12 @@ impl Server {
             if state.closing {
                 // What comes behind a goodbye is nobody's business, be it well-formed or not.
                 state.backlog.clear();
+            } else if batch.is_done() {
+                // Whether more may be executed is of no concern to it: a connection is busy with what it has left to say.
+                continue;
             } else if !state.is_reading() {
-                return state.backlog.push_front(batch);
+                state.backlog.push_front(batch);
+                break;
             } else if let Some(malformed) = batch.broken {
                 self.totals.malformed += 1;
                 self.break_stream(conn, &malformed.to_string());
@@ -233,6 +237,8 @@ impl Server {
     fn bound_unregistered(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(&conn) else { return };
         let too_long = state.partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
+        // A REG may be among what waits.
+        let too_long = too_long && state.backlog.is_empty();
         if too_long && state.session.is_none() && !state.closing {
             self.break_stream(conn, TOO_LONG_UNREGISTERED);
         }

@@ -135,6 +135,21 @@ mod streams {
     }
 
     #[test]
+    fn a_connection_is_busy_until_the_last_of_what_it_said_was_executed_and_no_longer() {
+        let mut desk = desk("2/s");
+        let conn = desk.connect();
+        assert_eq!(desk.say(conn, "PNG 0000".repeat(3)), "ACK 0000".repeat(2));
+        assert!(desk.is_busy(conn));
+        desk.pass(ms(500));
+        assert_eq!(desk.heard(conn), "ACK 0000");
+        assert!(!desk.is_busy(conn) && !desk.is_reading(conn), "it has to wait, but with nothing");
+        // Nor does what is wrong with the end of it get lost, or what it announces.
+        desk.say(conn, "PNG 0000SND 9999");
+        desk.pass(ms(500));
+        assert!(desk.heard(conn).ends_with("register before you send more than 1024 bytes at onceBYE 0000"));
+    }
+
+    #[test]
     fn what_is_wrong_behind_too_much_breaks_the_stream_when_its_turn_has_come() {
         let mut desk = desk("5/s");
         let conn = desk.connect();
