@@ -74,7 +74,7 @@ impl Server {
                 self.end_session(now, key);
                 Some(Ok(Vec::new()))
             }
-            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => Some(self.execute_once(now, key, frame)),
+            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame),
         }
     }
 
@@ -86,14 +86,14 @@ impl Server {
     }
 
     /// Executes a request with an effect, unless its session remembers it.
-    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
         let Some(id) = frame.id else {
-            self.charge_datagram(now, key, frame)?;
-            return self.effect(now, key, frame);
+            let charged = self.charge_datagram(now, key, frame);
+            return Some(charged.and_then(|()| self.effect(now, key, frame)));
         };
         let hash = self.secrets.frame_hash(frame);
         let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
-        match seen {
+        Some(match seen {
             Seen::New => {
                 let charged = self.charge_datagram(now, key, frame);
                 let answer = charged.and_then(|()| self.effect(now, key, frame));
@@ -102,6 +102,10 @@ impl Server {
             }
             Seen::Repeat(answer) => {
                 self.totals.repeats += 1;
+                if !self.affords_repeat(now, key, frame, answer) {
+                    self.totals.answers_dropped += 1;
+                    return None;
+                }
                 self.same_answer(now, key, frame, answer)
             }
             Seen::Conflict | Seen::Stale => {
@@ -109,7 +113,14 @@ impl Server {
                 let _ = self.charge_datagram(now, key, frame);
                 Err(if seen == Seen::Stale { Refusal::Stale } else { Refusal::IdReused })
             }
-        }
+        })
+    }
+
+    /// Whether a repeat may be answered: without a token it is dropped, as 429 would say that the request is not done. One
+    /// that was refused for that very reason has cost nothing, and costs nothing again.
+    fn affords_repeat(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> bool {
+        matches!(Refusal::from_byte(answer), Some(Refusal::SlowDown(_)))
+            || self.charge_datagram(now, key, frame).is_ok()
     }
 
     fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer) {

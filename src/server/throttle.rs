@@ -2,7 +2,7 @@
 //!
 //! Whatever comes costs: requests, refused ones, pings, verbs that nobody knows. Who has emptied its bucket on a stream
 //! is not read for a while, and what was read already waits in the connection's backlog. Datagrams cannot be stopped:
-//! they are refused (429), or where nobody waits for an answer looked at in vain.
+//! they are refused (429), or where nobody waits for an answer looked at in vain; a repeat of what was done is dropped.
 
 use std::time::{Duration, Instant};
 
