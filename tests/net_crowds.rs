@@ -397,7 +397,10 @@ fn slow_person(rate: &str, reads: u32, pause: Duration) {
     }
     let dropped = total(&program, "missed by slow readers");
     println!("{said} said, {messages} heard, told of {missed} missed, {dropped} counted as dropped");
-    println!("the spammer was blocked, {} ms at once (it gives up after 100)", longest.load(Ordering::SeqCst));
+    println!(
+        "the spammer was blocked, {} ms at once (it gives up after 100)",
+        longest.load(Ordering::SeqCst)
+    );
     assert!(dropped > 0, "nothing was dropped");
     assert_eq!((messages + missed, missed), (said, dropped));
 }

@@ -5,7 +5,6 @@
 use std::time::Instant;
 
 use super::queue::{Load, Push};
-use super::slow::Obstacle;
 use super::{Hub, Path, SessionKey};
 use crate::service::Origin;
 
@@ -50,19 +49,11 @@ impl Hub {
         }
     }
 
-    /// So many bytes wait no more.
-    pub(super) fn free(&mut self, bytes: usize) {
-        self.memory -= bytes;
-        if bytes > 0 {
-            self.relieve(Obstacle::Memory, false);
-        }
-    }
-
     /// So many bytes wait no more for this session.
     fn free_of(&mut self, key: SessionKey, bytes: usize) {
         if bytes > 0 {
-            self.free(bytes);
-            self.relieve(Obstacle::Member(key), false);
+            self.memory -= bytes;
+            self.relieve(key, false);
         }
     }
 
@@ -72,7 +63,7 @@ impl Hub {
         if !session.said_bye {
             session.said_bye = true;
             session.queue.push(Push::Bye);
-            self.relieve(Obstacle::Member(key), true);
+            self.relieve(key, true);
             self.wake(key);
         }
     }

@@ -35,6 +35,10 @@ impl<'a> Message<'a> {
 
     /// What this receiver gets; `None` if it is too long for it.
     pub(super) fn push_for(&self, receiver: &Session) -> Option<Push> {
+        // What its payload alone is too long for is not encoded: escaped, it might be four times as long.
+        if !receiver.fits(self.payload_len(), self.payload_len()) {
+            return None;
+        }
         let bytes = self.encoded_for(receiver);
         let push = || Push::Message { bytes: bytes.clone(), is_direct: self.room.is_none() };
         receiver.fits(bytes.len(), self.payload_len()).then(push)
@@ -76,5 +80,48 @@ impl<'a> Message<'a> {
     fn payload_len(&self) -> usize {
         let room = self.room.as_ref().map_or(0, |room| room.as_str().len());
         self.sender.as_str().len() + room + self.body.len() + 7
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::hub::rate::Rate;
+    use crate::hub::{DatagramPath, Hub, Opening, Path, SessionKey};
+    use crate::service::{Origin, Peer, Remote};
+    use crate::wire::{SHORT_LENGTH_MAX, Token};
+
+    const ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+    fn open(hub: &mut Hub, name: &str, form: Form, path: Path) -> SessionKey {
+        let name = Name::parse(name.as_bytes()).unwrap();
+        let token = Token::parse(&[b'A'; 22]).unwrap();
+        let origin = Origin { door: 0, from: Remote::Ip(ADDR) };
+        hub.open(Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED }).unwrap()
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn what_is_too_long_for_its_receiver_is_not_even_encoded() {
+        let mut hub = Hub::default();
+        let heard = std::time::Instant::now();
+        let datagrams =
+            Path::Datagram(DatagramPath { peer: Peer { door: 0, addr: ADDR }, limit: 1_200, heard });
+        let stream = Path::Stream(None);
+        for (name, form, path) in [
+            ("lines", Form::Lines, stream),
+            ("untagged", Form::Untagged, stream),
+            ("datagrams", Form::Tagged, datagrams),
+        ] {
+            let key = open(&mut hub, name, form, path);
+            let receiver = hub.get(key).unwrap();
+            let body = vec![1; SHORT_LENGTH_MAX];
+            let long = Message::new(receiver.name.clone(), None, &body);
+            assert_eq!(long.push_for(receiver), None, "{name}");
+            assert!(long.frame.get().is_none() && long.line.get().is_none(), "{name}");
+            assert!(Message::new(receiver.name.clone(), None, b"hi").push_for(receiver).is_some(), "{name}");
+        }
     }
 }

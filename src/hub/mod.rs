@@ -30,7 +30,7 @@ use rate::{Bucket, Rate};
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
-pub use slow::{Obstacle, SlowPolicy};
+pub use slow::SlowPolicy;
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -132,6 +132,7 @@ pub struct Hub {
     woken: VecDeque<SessionKey>,
     slow: Slow,
     stats: HubStats,
+    offered: u64,
 }
 
 impl Hub {
@@ -165,6 +166,11 @@ impl Hub {
         self.memory
     }
 
+    /// How many times a member of a room was offered a message, whether it was queued or missed.
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+
     /// The keys of all living sessions.
     pub fn keys(&self) -> Vec<SessionKey> {
         self.sessions.iter().map(|(slot, (serial, _))| SessionKey { slot, serial: *serial }).collect()
@@ -190,10 +196,10 @@ impl Hub {
     /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
     /// there are as many sessions as may be.
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
-        let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
-        if self.by_fold.contains_key(&fold) || self.by_clash.contains_key(&clash) {
+        if self.is_taken(&opening.name) {
             return Err(Refusal::NameTaken);
         }
+        let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
         if self.sessions.len() >= self.config.max_sessions {
             return Err(Refusal::ServerFull);
         }
@@ -205,6 +211,11 @@ impl Hub {
         self.by_clash.insert(clash, key);
         self.stats.sessions += 1;
         Ok(key)
+    }
+
+    /// Whether a living session has a name that is, or looks, the same.
+    pub fn is_taken(&self, name: &Name) -> bool {
+        self.by_fold.contains_key(&name.fold()) || self.by_clash.contains_key(&name.clash_key())
     }
 
     fn make(&self, opening: Opening) -> Session {
@@ -274,7 +285,7 @@ impl Hub {
         }
         self.stats.undelivered += session.undelivered() as u64;
         self.stats.untold += session.untold();
-        self.free(session.load().bytes);
+        self.memory -= session.load().bytes;
         self.relieve_of(key, &session);
         Some(session)
     }

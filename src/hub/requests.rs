@@ -4,7 +4,7 @@ use super::message::Message;
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::rooms::Room;
-use super::{Hub, MAX_ROOMS, Obstacle, SessionKey};
+use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
 
 impl Hub {
@@ -47,6 +47,7 @@ impl Hub {
         let message = Message::new(sender.name.clone(), Some(room.name().clone()), body);
         let hears = |member: &SessionKey| *member != from || sender.echo;
         let members: Vec<SessionKey> = room.members().iter().copied().filter(hears).collect();
+        self.offered += members.len() as u64;
         for member in members {
             let push = self.get(member).and_then(|session| message.push_for(session));
             self.offer(member, push);
@@ -93,7 +94,7 @@ impl Hub {
         let at = session.rooms.iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         let joined = session.rooms.remove(at);
         self.rooms.leave(&joined, key);
-        self.relieve(Obstacle::Member(key), true);
+        self.relieve(key, true);
         Ok(())
     }
 

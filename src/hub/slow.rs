@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::name::FoldKey;
 use super::queue::{FRAME_OVERHEAD, Push};
 use super::session::SHORT_HEAD;
-use super::{Form, Hub, Session, SessionKey};
+use super::{Form, Hub, Path, Session, SessionKey};
 use crate::escape::escape_short;
 use crate::wire::MAX_HEAD;
 
@@ -57,15 +57,6 @@ impl FromStr for SlowPolicy {
     }
 }
 
-/// What a sender may have to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Obstacle {
-    /// Room in the queue of this member.
-    Member(SessionKey),
-    /// Room in all queues together.
-    Memory,
-}
-
 /// What was decided about slow readers and is not carried out or said yet.
 #[derive(Debug, Default)]
 pub(super) struct Slow {
@@ -73,10 +64,9 @@ pub(super) struct Slow {
     missed: Vec<SessionKey>,
     /// Sessions that are to end.
     condemned: Vec<SessionKey>,
-    /// A sender waits for room in all queues together.
-    memory_awaited: bool,
-    /// What senders may go on from; whether all of them, because they may have waited for something else there.
-    relieved: BTreeMap<Obstacle, bool>,
+    /// Members whom senders need not wait for now; whether all of them, because they may have waited for something else
+    /// there.
+    relieved: BTreeMap<SessionKey, bool>,
 }
 
 /// No room.
@@ -175,81 +165,64 @@ impl Hub {
         self.obstacle(from, target, length).is_some()
     }
 
-    /// What such a body has to wait for: the first of it. Who comes later waits behind those who wait already.
-    pub fn obstacle(&self, from: SessionKey, target: &[u8], length: usize) -> Option<Obstacle> {
+    /// The first member that such a body has to wait for. Who comes later waits behind those who wait already.
+    ///
+    /// When all queues together are full nobody waits: who fills them need not be in the room, and may never read.
+    pub fn obstacle(&self, from: SessionKey, target: &[u8], length: usize) -> Option<SessionKey> {
         if !self.holds_senders() || target.first() != Some(&b'#') {
             return None;
         }
         let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten()?;
         let sender = self.get(from).filter(|_| room.members().contains(&from))?;
         let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
-        let mut cost = 0;
-        for key in room.members().iter().filter(|key| **key != from || sender.echo) {
-            let Some(member) = self.get(*key).filter(|member| member.is_waited_for(payload_len)) else {
-                continue;
-            };
-            let own = most_cost(member.form, payload_len);
-            if member.awaited || !self.may_hold(member.load(), own) {
-                return Some(Obstacle::Member(*key));
-            }
-            cost += own;
+        if self.memory + FRAME_OVERHEAD + payload_len > self.config.max_memory {
+            return None;
         }
-        let never = cost == 0 || sender.deaf || cost > self.config.max_memory;
-        let now = !self.slow.memory_awaited && self.memory + cost <= self.config.max_memory;
-        (!never && !now).then_some(Obstacle::Memory)
-    }
-
-    /// A sender waits for this from now on.
-    pub fn await_room(&mut self, obstacle: Obstacle) {
-        match obstacle {
-            Obstacle::Memory => self.slow.memory_awaited = true,
-            Obstacle::Member(key) => {
-                if let Some(session) = self.get_mut(key) {
-                    session.awaited = true;
-                }
-            }
-        }
-    }
-
-    /// The next that has more room, or is none any more, since this last named it: the first who waits for it may go on,
-    /// or all of them.
-    pub fn poll_relieved(&mut self) -> Option<(Obstacle, bool)> {
-        let (obstacle, all) = self.slow.relieved.pop_first()?;
-        match obstacle {
-            Obstacle::Memory => self.slow.memory_awaited = false,
-            Obstacle::Member(key) => {
-                if let Some(session) = self.get_mut(key) {
-                    session.awaited = false;
-                }
-            }
-        }
-        Some((obstacle, all))
-    }
-
-    /// Notes that who waits for this may go on: the first of them, or `all`.
-    pub fn relieve(&mut self, obstacle: Obstacle, all: bool) {
-        let is_awaited = match obstacle {
-            Obstacle::Memory => self.slow.memory_awaited,
-            Obstacle::Member(key) => self.get(key).is_some_and(|session| session.awaited),
+        let is_full = |member: &Session| {
+            member.awaited || !self.may_hold(member.load(), most_cost(member.form, payload_len))
         };
-        if is_awaited {
-            *self.slow.relieved.entry(obstacle).or_default() |= all;
+        let mut hearers = room.members().iter().copied().filter(|key| *key != from || sender.echo);
+        hearers.find(|key| {
+            self.get(*key).is_some_and(|member| member.is_waited_for(payload_len) && is_full(member))
+        })
+    }
+
+    /// A sender waits for room in the queue of this member from now on.
+    pub fn await_room(&mut self, member: SessionKey) {
+        if let Some(session) = self.get_mut(member) {
+            session.awaited = true;
+        }
+    }
+
+    /// The next member that has more room, or is none any more, since this last named it: the first who waits for it may
+    /// go on, or all of them.
+    pub fn poll_relieved(&mut self) -> Option<(SessionKey, bool)> {
+        let (member, all) = self.slow.relieved.pop_first()?;
+        if let Some(session) = self.get_mut(member) {
+            session.awaited = false;
+        }
+        Some((member, all))
+    }
+
+    /// Notes that who waits for this member may go on: the first of them, or `all`.
+    pub fn relieve(&mut self, member: SessionKey, all: bool) {
+        if self.get(member).is_some_and(|session| session.awaited) {
+            *self.slow.relieved.entry(member).or_default() |= all;
         }
     }
 
     /// Notes that a member is gone.
     pub(super) fn relieve_of(&mut self, key: SessionKey, session: &Session) {
         if session.awaited {
-            self.slow.relieved.insert(Obstacle::Member(key), true);
+            self.slow.relieved.insert(key, true);
         }
     }
 
-    /// Whether the acknowledgements of this session arrive. While they do not, nobody waits for it, and it waits for
-    /// nobody's memory: it could be for ever.
+    /// Whether the acknowledgements of this session arrive. While they do not, nobody waits for it: it could be for ever.
     pub fn set_deaf(&mut self, key: SessionKey, deaf: bool) {
         let Some(session) = self.get_mut(key) else { return };
         if std::mem::replace(&mut session.deaf, deaf) != deaf && deaf {
-            self.relieve(Obstacle::Member(key), true);
+            self.relieve(key, true);
         }
     }
 }
@@ -259,9 +232,10 @@ const RCV_SPACES: usize = 7;
 
 impl Session {
     /// Whether a sender may wait for this member with an RCV of so long a payload: it would get it, and says when it has
-    /// room.
+    /// room. One that lingers says nothing.
     fn is_waited_for(&self, payload_len: usize) -> bool {
-        !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
+        let lingers = matches!(self.path, Path::Stream(None));
+        !lingers && !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
     }
 }
 

@@ -259,6 +259,9 @@ impl<S: Service + 'static> Core<S> {
     }
 }
 
+/// How long the timer task rests at least, so that others get the lock in between, however much is due.
+const BREATH: Duration = Duration::from_micros(100);
+
 /// Sleeps until the next deadline, over and over.
 async fn keep_time<S: Service + 'static>(core: Arc<Core<S>>) {
     loop {
@@ -269,7 +272,7 @@ async fn keep_time<S: Service + 'static>(core: Arc<Core<S>>) {
         });
         core.drive(work).await;
         match deadline {
-            Some(at) => drop(rt::before(at, earlier).await),
+            Some(at) => drop(rt::before(at.max(rt::now() + BREATH), earlier).await),
             None => earlier.await,
         }
     }

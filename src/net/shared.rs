@@ -56,6 +56,8 @@ struct Entry {
     ended: bool,
     /// What was read from it waits for its turn in the service.
     busy: bool,
+    /// The service has refused it.
+    refused: bool,
     /// When a connection whose peer has closed its side is given up although it is busy.
     last_input: Option<Instant>,
     parting: Parting,
@@ -126,6 +128,7 @@ impl<S: Service> Shared<S> {
         self.newest += 1;
         let id = ConnId(self.newest);
         let intake = self.service.opened(now, id, origin);
+        let refused = self.service.is_closing(id);
         let link = Arc::new(Link::new(id, socket, self.freed.clone()));
         let entry = Entry {
             link: link.clone(),
@@ -133,6 +136,7 @@ impl<S: Service> Shared<S> {
             again: false,
             ended: false,
             busy: false,
+            refused,
             last_input: None,
             parting: Parting::Not,
         };
@@ -277,7 +281,8 @@ impl<S: Service> Shared<S> {
         if entry.ended && entry.busy {
             let until = *entry.last_input.get_or_insert_with(|| now + LAST_INPUT);
             self.deadlines.set(conn, Some(until.min(now + LAST_WAIT)));
-        } else if entry.ended {
+        } else if entry.ended || entry.refused && entry.parting == Parting::Closing {
+            // Whom there is no room for must not take up any.
             self.end(now, conn, work);
         } else if entry.parting == Parting::Closing {
             entry.parting = Parting::Shut;

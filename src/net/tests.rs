@@ -46,7 +46,8 @@ impl Service for Everybody {
 
     fn opened(&mut self, _now: Instant, conn: ConnId, origin: Origin) -> Verbatim {
         self.origins.push(origin);
-        self.queues.insert(conn, Vec::new());
+        self.queues.insert(conn, if self.closing { b"full".to_vec() } else { Vec::new() });
+        self.woken.push_back(conn);
         Verbatim
     }
 
@@ -108,19 +109,26 @@ impl Service for Everybody {
 
 /// The state behind the lock with so many connections, and the peers' ends of those.
 fn shared(connections: usize) -> (Shared<Everybody>, Vec<Arc<Link>>, Vec<TcpStream>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
     let mut shared = Shared::new(Everybody::default());
     let (mut links, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..connections {
-        let peer = TcpStream::connect(addr).unwrap();
-        peer.set_read_timeout(Some(SOON)).unwrap();
+        let (link, work, peer) = connect(&mut shared);
+        assert!(perform(&mut shared, work).is_empty());
+        links.push(link);
         peers.push(peer);
-        let (socket, addr) = listener.accept().unwrap();
-        let (socket, from) = (Async::new(socket.into()).unwrap(), Remote::Ip(addr));
-        links.push(shared.open(rt::now(), socket, Origin { door: 0, from }).0);
     }
     (shared, links, peers)
+}
+
+/// A new connection, what is to be done for it, and its peer's end.
+fn connect(shared: &mut Shared<Everybody>) -> (Arc<Link>, Work, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(SOON)).unwrap();
+    let (socket, addr) = listener.accept().unwrap();
+    let (socket, from) = (Async::new(socket.into()).unwrap(), Remote::Ip(addr));
+    let (link, _, work) = shared.open(rt::now(), socket, Origin { door: 0, from });
+    (link, work, peer)
 }
 
 /// Does the writing, none of which may block, and reports it.
@@ -182,6 +190,22 @@ fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten()
     assert!(!shared.is_finished());
     assert!(shared.read_ended(rt::now(), links[0].id, false).is_empty());
     assert!(shared.is_finished());
+}
+
+#[test]
+fn a_connection_that_is_refused_gets_its_words_and_is_closed_at_once() {
+    let (mut shared, _, _) = shared(0);
+    shared.service.shutdown(rt::now());
+    let (link, work, mut peer) = connect(&mut shared);
+    assert_eq!(work.writes.len(), 1);
+    let work = perform(&mut shared, work);
+    assert!(shared.is_finished(), "it is forgotten although its peer has not closed its side");
+    assert!(perform(&mut shared, work).is_empty());
+    assert_eq!(shared.set_alarm(), None);
+    drop(link);
+    let mut last_words = Vec::new();
+    peer.read_to_end(&mut last_words).unwrap();
+    assert_eq!(last_words, b"full");
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Server {
 
     /// [`Server::may_use`] for somebody who asks: a refusal is logged.
     pub(super) fn admit(&mut self, now: Instant, name: &Name, origin: &Origin) -> Result<(), Refusal> {
+        self.count_rules();
         let verdict = self.verdict(name, origin);
         if !verdict.is_denied() {
             return Ok(());

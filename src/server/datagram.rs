@@ -24,6 +24,9 @@ const HEADERS: usize = 28;
 /// Most answers that wait to be sent; beyond that they are dropped, and the repeat of the request asks again.
 const MAX_OUTGOING: usize = 4_096;
 
+/// Most datagrams of answers to one that came in; the others are dropped likewise.
+const MAX_ANSWERS: usize = 32;
+
 /// Input.
 impl Server {
     /// A datagram has arrived here, through the simulated network if there is one.
@@ -87,7 +90,9 @@ impl Server {
                 break;
             }
         }
-        for transmit in packer.finish() {
+        let (answers, dropped) = packer.finish();
+        self.totals.answers_dropped += dropped;
+        for transmit in answers {
             self.send(transmit);
         }
         self.arm(key);
@@ -325,18 +330,20 @@ impl Server {
     }
 }
 
-/// Packs the answers to one datagram into as few as may be, none over the limit.
+/// Packs the answers to one datagram into as few as may be, none over the limit, and no more than [`MAX_ANSWERS`].
 struct Packer {
     peer: Peer,
     token: Option<Token>,
     limit: usize,
     full: Vec<Transmit>,
     open: Vec<u8>,
+    /// Datagrams that were too many.
+    dropped: u64,
 }
 
 impl Packer {
     fn new(peer: Peer, token: Option<Token>, limit: usize) -> Self {
-        Self { peer, token, limit, full: Vec::new(), open: Vec::new() }
+        Self { peer, token, limit, full: Vec::new(), open: Vec::new(), dropped: 0 }
     }
 
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
@@ -364,13 +371,19 @@ impl Packer {
     }
 
     fn close(&mut self) {
-        self.full.push(Transmit { peer: self.peer, bytes: std::mem::take(&mut self.open) });
+        let bytes = std::mem::take(&mut self.open);
+        if self.full.len() < MAX_ANSWERS {
+            self.full.push(Transmit { peer: self.peer, bytes });
+        } else {
+            self.dropped += 1;
+        }
     }
 
-    fn finish(mut self) -> Vec<Transmit> {
+    /// All of them, and how many were dropped.
+    fn finish(mut self) -> (Vec<Transmit>, u64) {
         if !self.open.is_empty() {
             self.close();
         }
-        self.full
+        (self.full, self.dropped)
     }
 }

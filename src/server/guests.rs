@@ -109,6 +109,9 @@ impl Server {
         path: Path,
         origin: Origin,
     ) -> Result<SessionKey, Refusal> {
+        if self.hub.is_taken(&name) {
+            return Err(Refusal::NameTaken);
+        }
         self.admit(now, &name, &origin)?;
         log::debug!("{}: {name} begins, who has not registered", origin.from);
         let token = self.secrets.token();

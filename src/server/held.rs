@@ -12,7 +12,7 @@ use super::Server;
 use super::intake::Batch;
 use super::stream::{Held, StreamConn};
 use crate::error::Refusal;
-use crate::hub::{Form, Obstacle, Path, SessionKey};
+use crate::hub::{Form, Path, SessionKey};
 use crate::reliable::Seen;
 use crate::service::ConnId;
 use crate::wire::{Frame, SndArgs, Verb};
@@ -23,17 +23,17 @@ const HELD_ENOUGH: usize = 64 << 10;
 /// When who cannot be held may ask again.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Connections that wait, by what they wait for, then in the order in which they began to.
+/// Connections that wait, by whom they wait for, then in the order in which they began to.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    queue: BTreeMap<(Obstacle, u64), ConnId>,
+    queue: BTreeMap<(SessionKey, u64), ConnId>,
     next_ticket: u64,
 }
 
 impl Waiters {
-    /// The first who waits for this with a ticket in this range.
-    fn first(&self, obstacle: Obstacle, tickets: Range<u64>) -> Option<(u64, ConnId)> {
-        let range = (obstacle, tickets.start)..(obstacle, tickets.end);
+    /// The first who waits for this member with a ticket in this range.
+    fn first(&self, member: SessionKey, tickets: Range<u64>) -> Option<(u64, ConnId)> {
+        let range = (member, tickets.start)..(member, tickets.end);
         self.queue.range(range).next().map(|(&(_, ticket), &conn)| (ticket, conn))
     }
 }
@@ -41,8 +41,8 @@ impl Waiters {
 /// Where a connection stands in the queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting {
-    /// What it waits for.
-    waits_for: Option<Obstacle>,
+    /// Whom it waits for.
+    waits_for: Option<SessionKey>,
     /// Its ticket, until it has executed something: who is let on in vain keeps its place.
     ticket: Option<u64>,
     /// Whether it acknowledges pushes.
@@ -50,8 +50,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// What its connection waits for.
-    pub(super) fn waits_for(&self) -> Option<Obstacle> {
+    /// Whom its connection waits for.
+    pub(super) fn waits_for(&self) -> Option<SessionKey> {
         self.waits_for
     }
 
@@ -96,15 +96,15 @@ impl Server {
         if self.is_draining() {
             return false;
         }
-        let Some(obstacle) = self.hub.obstacle(key, target, length) else { return false };
+        let Some(member) = self.hub.obstacle(key, target, length) else { return false };
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
         let Some(state) = self.conns.get_mut(&conn) else { return false };
         let ticket = *state.waiting.ticket.get_or_insert(self.waiters.next_ticket);
         self.waiters.next_ticket += 1;
-        self.waiters.queue.insert((obstacle, ticket), conn);
-        (state.waiting.waits_for, state.waiting.acknowledges) = (Some(obstacle), acknowledges);
+        self.waiters.queue.insert((member, ticket), conn);
+        (state.waiting.waits_for, state.waiting.acknowledges) = (Some(member), acknowledges);
         state.held = Some(Held::ByReaders);
-        self.hub.await_room(obstacle);
+        self.hub.await_room(member);
         true
     }
 
@@ -144,31 +144,27 @@ impl Server {
         let Some(state) = self.conns.get(&conn) else { return };
         if let Some(key) = state.session.filter(|_| state.waiting.acknowledges) {
             let is_deaf = state.held == Some(Held::ByReaders) && !state.listens();
-            let waits_for = state.waiting.waits_for;
             self.hub.set_deaf(key, is_deaf);
-            if let (true, Some(Obstacle::Memory)) = (is_deaf, waits_for) {
-                self.hub.relieve(Obstacle::Memory, true);
-            }
         }
     }
 }
 
 /// Going on.
 impl Server {
-    /// Lets senders go on whose obstacle is gone.
+    /// Lets senders go on who wait for members that they need not wait for any more.
     pub(super) fn release_held(&mut self, now: Instant) {
-        while let Some((obstacle, all)) = self.hub.poll_relieved() {
-            self.let_those_on(now, obstacle, all);
+        while let Some((member, all)) = self.hub.poll_relieved() {
+            self.let_those_on(now, member, all);
         }
     }
 
-    /// Lets the senders on who wait for this: one after the other until one waits for it again, or `all`.
-    fn let_those_on(&mut self, now: Instant, obstacle: Obstacle, all: bool) {
+    /// Lets the senders on who wait for this member: one after the other until one waits for it again, or `all`.
+    fn let_those_on(&mut self, now: Instant, member: SessionKey, all: bool) {
         let mut tickets = 0..self.waiters.next_ticket;
-        while let Some((ticket, conn)) = self.waiters.first(obstacle, tickets.clone()) {
+        while let Some((ticket, conn)) = self.waiters.first(member, tickets.clone()) {
             self.let_on(now, conn);
             let waits_again =
-                self.conns.get(&conn).is_some_and(|state| state.waiting.waits_for == Some(obstacle));
+                self.conns.get(&conn).is_some_and(|state| state.waiting.waits_for == Some(member));
             if waits_again && !all {
                 break;
             }
@@ -194,16 +190,16 @@ impl Server {
 
     /// A connection waits no more, as it is gone: who waits behind it may be next.
     pub(super) fn stop_waiting(&mut self, conn: ConnId) {
-        if let Some(obstacle) = self.leave_queue(conn) {
-            self.hub.relieve(obstacle, false);
+        if let Some(member) = self.leave_queue(conn) {
+            self.hub.relieve(member, false);
         }
     }
 
-    fn leave_queue(&mut self, conn: ConnId) -> Option<Obstacle> {
+    fn leave_queue(&mut self, conn: ConnId) -> Option<SessionKey> {
         let waiting = &mut self.conns.get_mut(&conn)?.waiting;
-        let (obstacle, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
-        self.waiters.queue.remove(&(obstacle, ticket));
-        Some(obstacle)
+        let (member, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
+        self.waiters.queue.remove(&(member, ticket));
+        Some(member)
     }
 }
 

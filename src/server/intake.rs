@@ -16,11 +16,18 @@ use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
 /// wait here, and not with who sent it.
 const PEOPLES_APPETITE: usize = 1 << 10;
 
+/// The same before the registration, and where there is a rate: what is read of somebody who may not be executed waits
+/// here.
+const SMALL_APPETITE: usize = 4 << 10;
+
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
     /// None at a door for people.
     deframer: Option<Deframer>,
+    /// What is read at once, and what will be once a whole REG has come.
+    appetite: usize,
+    appetite_after_reg: usize,
     loss: Verdicts,
     flow: u64,
     index: u64,
@@ -54,13 +61,17 @@ struct Span {
 }
 
 impl StreamIntake {
-    pub(super) fn new(max_message: usize, loss: Verdicts, flow: u64) -> Self {
-        Self { deframer: Some(Deframer::new(max_message)), loss, flow, index: 0 }
+    /// At a door for frames; `is_limited` if it has a rate.
+    pub(super) fn new(max_message: usize, is_limited: bool, loss: Verdicts, flow: u64) -> Self {
+        let appetite_after_reg = if is_limited { SMALL_APPETITE } else { usize::MAX };
+        let (deframer, appetite) = (Some(Deframer::new(max_message)), SMALL_APPETITE);
+        Self { deframer, appetite, appetite_after_reg, loss, flow, index: 0 }
     }
 
     /// At a door for people.
     pub(super) fn of_lines(loss: Verdicts) -> Self {
-        Self { deframer: None, loss, flow: 0, index: 0 }
+        let appetite = PEOPLES_APPETITE;
+        Self { deframer: None, appetite, appetite_after_reg: appetite, loss, flow: 0, index: 0 }
     }
 }
 
@@ -68,7 +79,7 @@ impl Intake for StreamIntake {
     type Batch = Batch;
 
     fn appetite(&self) -> usize {
-        if self.deframer.is_some() { usize::MAX } else { PEOPLES_APPETITE }
+        self.appetite
     }
 
     fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
@@ -87,6 +98,9 @@ impl Intake for StreamIntake {
                 }
             };
             batch.pinged |= frame.verb == Verb::Png;
+            if frame.verb == Verb::Reg {
+                self.appetite = self.appetite_after_reg;
+            }
             if frame.id.is_none() || !frame.verb.is_request() {
                 batch.push(&frame);
                 continue;
@@ -138,6 +152,11 @@ impl Batch {
     /// The frames that were not taken.
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         self.frames.get(self.taken..).unwrap_or_default().iter().map(|span| self.frame(span))
+    }
+
+    /// Whether nothing of it is left to be done.
+    pub(super) fn is_done(&self) -> bool {
+        self.said.is_used_up() && self.taken == self.frames.len() && self.broken.is_none()
     }
 
     /// The next frame is done with.

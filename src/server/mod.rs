@@ -29,6 +29,7 @@ mod access;
 mod admission;
 mod cookie;
 mod datagram;
+mod effort;
 mod guests;
 mod held;
 mod intake;
@@ -46,6 +47,7 @@ mod totals;
 use access::Refusals;
 use admission::Admission;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use effort::Effort;
 use guests::Guests;
 use held::Waiters;
 pub use intake::{Batch, StreamIntake};
@@ -145,6 +147,7 @@ pub struct Server {
     log_at: Option<Instant>,
     /// Connections that wait for slow readers.
     waiters: Waiters,
+    effort: Effort,
     refusals: Refusals,
     guests: Guests,
     draining: Option<Draining>,
@@ -192,6 +195,7 @@ impl Server {
             missed: Losses::new(Loss::Missed),
             log_at: None,
             waiters: Waiters::default(),
+            effort: Effort::default(),
             refusals: Refusals::default(),
             guests: Guests::default(),
             draining: None,
@@ -281,11 +285,13 @@ impl Service for Server {
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
+        self.begin_turn();
         self.handle_batch(now, conn, batch);
         self.settle(now);
     }
 
     fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.begin_turn();
         self.end_input(now, conn);
         self.settle(now);
     }
@@ -304,13 +310,18 @@ impl Service for Server {
     }
 
     fn closed(&mut self, now: Instant, conn: ConnId) {
+        self.begin_turn();
         self.close_stream(now, conn);
         self.settle(now);
     }
 
     fn timeout(&mut self, now: Instant) {
         self.arrive(now);
-        while let Some(owner) = self.timers.pop_due(now) {
+        self.begin_turn();
+        // What is due and not looked at stays due.
+        while !self.has_done_enough()
+            && let Some(owner) = self.timers.pop_due(now)
+        {
             match owner {
                 Owner::Conn(conn) => self.conn_timeout(now, conn),
                 Owner::Session(key) => self.session_timeout(now, key),

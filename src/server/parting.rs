@@ -64,8 +64,8 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.session = None;
-        if let Some(obstacle) = state.waiting.waits_for() {
-            self.hub.relieve(obstacle, true);
+        if let Some(member) = state.waiting.waits_for() {
+            self.hub.relieve(member, true);
         }
         if state.lines.is_some() && !state.closing && !has_said_bye {
             self.part(conn);
@@ -89,6 +89,8 @@ impl Server {
         log::debug!("{}: {} lingers", state.origin.from, session.name);
         session.path = Path::Stream(None);
         self.hub.set_deaf(key, false);
+        // It may linger for long, and what is said meanwhile it misses.
+        self.hub.relieve(key, true);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
     }
 

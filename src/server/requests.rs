@@ -23,6 +23,14 @@ const ACKED: u8 = u8::MAX;
 /// Most ranges in one ACK of pushes: a client that holds every second push of the largest window has fewer.
 const MAX_ACK_RANGES: usize = 64;
 
+/// The longest payload of a PNG, in bytes: its answer is as long, and is held until it is written.
+const MAX_PING: usize = 64 << 10;
+
+/// What a PNG is answered with.
+pub(super) fn pong(ping: &Frame<'_>) -> Answer {
+    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.to_vec()) }
+}
+
 /// Appends the answer to a request: untagged success is silent, except where something was asked for.
 pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer, out: &mut Vec<u8>) {
     match (answer, id) {
@@ -67,7 +75,7 @@ impl Server {
                 self.end_session(now, key);
                 Some(Ok(Vec::new()))
             }
-            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => Some(self.execute_once(now, key, frame)),
+            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame),
         }
     }
 
@@ -79,14 +87,14 @@ impl Server {
     }
 
     /// Executes a request with an effect, unless its session remembers it.
-    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
         let Some(id) = frame.id else {
-            self.charge_datagram(now, key, frame)?;
-            return self.effect(now, key, frame);
+            let charged = self.charge_datagram(now, key, frame);
+            return Some(charged.and_then(|()| self.effect(now, key, frame)));
         };
         let hash = self.secrets.frame_hash(frame);
         let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
-        match seen {
+        Some(match seen {
             Seen::New => {
                 let charged = self.charge_datagram(now, key, frame);
                 let answer = charged.and_then(|()| self.effect(now, key, frame));
@@ -95,6 +103,10 @@ impl Server {
             }
             Seen::Repeat(answer) => {
                 self.totals.repeats += 1;
+                if !self.affords_repeat(now, key, frame, answer) {
+                    self.totals.answers_dropped += 1;
+                    return None;
+                }
                 self.same_answer(now, key, frame, answer)
             }
             Seen::Conflict | Seen::Stale => {
@@ -102,7 +114,14 @@ impl Server {
                 let _ = self.charge_datagram(now, key, frame);
                 Err(if seen == Seen::Stale { Refusal::Stale } else { Refusal::IdReused })
             }
-        }
+        })
+    }
+
+    /// Whether a repeat may be answered: without a token it is dropped, as 429 would say that the request is not done. One
+    /// that was refused for that very reason has cost nothing, and costs nothing again.
+    fn affords_repeat(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> bool {
+        matches!(Refusal::from_byte(answer), Some(Refusal::SlowDown(_)))
+            || self.charge_datagram(now, key, frame).is_ok()
     }
 
     fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer) {
@@ -150,7 +169,7 @@ impl Server {
     /// A request without an effect.
     fn look_up(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
         match frame.verb {
-            Verb::Png => Ok(frame.payload.to_vec()),
+            Verb::Png => pong(frame),
             Verb::Lst => self.list(key, frame),
             _ => Err(Refusal::UnknownVerb),
         }
@@ -206,6 +225,9 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let name = Name::parse(name).map_err(|_| Refusal::NameNotAllowed)?;
+        if self.hub.is_taken(&name) {
+            return Err(Refusal::NameTaken);
+        }
         self.admit(now, &name, &origin)?;
         if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
             return Err(Refusal::ServerFull);

@@ -11,7 +11,7 @@ use super::held::Waiting;
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::patience::Patience;
-use super::requests::{Answer, encode_answer};
+use super::requests::{Answer, encode_answer, pong};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Path, SessionKey};
@@ -24,6 +24,9 @@ const FILL_ENOUGH: usize = 64 << 10;
 /// A stream whose own answers wait for more than this is not read until they are written.
 const ANSWERS_ENOUGH: usize = 64 << 10;
 
+/// The same without a session.
+const UNREGISTERED_ANSWERS: usize = 1 << 10;
+
 /// An unfinished frame of which no more than this has come is kept whatever else is.
 const SHORT_INPUT: usize = 64 << 10;
 
@@ -35,7 +38,7 @@ const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 byt
 /// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// It has said as much as it may until then.
+    /// It has said as much as it may until then, or others have their turn before.
     Until(Instant),
     /// Somebody it talks to reads too slowly.
     ByReaders,
@@ -104,7 +107,8 @@ impl StreamConn {
     }
 
     fn has_room(&self) -> bool {
-        self.answers.len() <= ANSWERS_ENOUGH
+        let enough = if self.session.is_some() { ANSWERS_ENOUGH } else { UNREGISTERED_ANSWERS };
+        self.answers.len() <= enough
     }
 }
 
@@ -129,7 +133,7 @@ impl Server {
         if is_for_people {
             StreamIntake::of_lines(loss)
         } else {
-            StreamIntake::new(self.config.max_message, loss, flow)
+            StreamIntake::new(self.config.max_message, rate != Rate::UNLIMITED, loss, flow)
         }
     }
 
@@ -202,6 +206,7 @@ impl Server {
             self.execute_lines(now, conn, &mut batch.said);
             while self.is_reading_stream(conn)
                 && let Some(frame) = batch.peek_frame()
+                && !self.puts_off(now, conn)
                 && let is_charged = self.is_charged(conn, &frame)
                 && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
                 && !self.holds_frame(conn, &frame)
@@ -216,6 +221,9 @@ impl Server {
             if state.closing {
                 // What comes behind a goodbye is nobody's business, be it well-formed or not.
                 state.backlog.clear();
+            } else if batch.is_done() {
+                // Whether more may be executed is of no concern to it: a connection is busy with what it has left to say.
+                continue;
             } else if !state.is_reading() {
                 state.backlog.push_front(batch);
                 return self.scan_backlog(now, conn);
@@ -237,6 +245,8 @@ impl Server {
     fn bound_unregistered(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(&conn) else { return };
         let too_long = state.partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
+        // A REG may be among what waits.
+        let too_long = too_long && state.backlog.is_empty();
         if too_long && state.session.is_none() && !state.closing {
             self.break_stream(conn, TOO_LONG_UNREGISTERED);
         }
@@ -283,7 +293,7 @@ impl Server {
     fn execute_unregistered(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Option<Answer> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
-            Verb::Png => Some(Ok(frame.payload.to_vec())),
+            Verb::Png => Some(pong(frame)),
             Verb::Bye => Some(Ok(Vec::new())),
             Verb::Snd => match self.open_stream_guest(now, conn) {
                 Ok(guest) => self.execute(now, guest, frame),

@@ -2,7 +2,7 @@
 //!
 //! Whatever comes costs: requests, refused ones, pings, verbs that nobody knows. Who has emptied its bucket on a stream
 //! is not read for a while, and what was read already waits in the connection's backlog. Datagrams cannot be stopped:
-//! they are refused (429), or where nobody waits for an answer looked at in vain.
+//! they are refused (429), or where nobody waits for an answer looked at in vain; a repeat of what was done is dropped.
 
 use std::time::{Duration, Instant};
 
@@ -45,8 +45,11 @@ impl Server {
     }
 
     /// Whether the bucket holds the tokens for so many bytes of a frame, or a line; if not, the connection waits until it
-    /// does.
+    /// does. None is executed when enough was done in this turn.
     pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
+        if self.puts_off(now, conn) {
+            return false;
+        }
         let Some(state) = self.conns.get_mut(&conn) else { return true };
         match state.bucket.conforms_at(now, bytes) {
             Some(at) => {

@@ -133,6 +133,11 @@ impl Desk {
         self.server.is_reading(ConnId(conn))
     }
 
+    /// Most bytes that are read from this connection at once.
+    pub(crate) fn appetite(&self, conn: Conn) -> usize {
+        self.intakes[&conn].appetite()
+    }
+
     /// The peer drops its connection.
     pub(crate) fn hang_up(&mut self, conn: Conn) {
         self.intakes.remove(&conn);

@@ -60,3 +60,16 @@ fn one_proven_address_cannot_open_more_sessions_than_there_may_be() {
     );
     assert_eq!(desk.say(conn, "REG 0004 bob"), "");
 }
+
+#[test]
+fn one_datagram_is_answered_with_32_at_most_and_what_was_dropped_can_be_asked_for_again() {
+    let mut desk = Desk::open();
+    let a = addr(1, 1);
+    let token = register(&mut desk, a, "ada", &nonce(1));
+    let ping = |id: u64| format!("@{id} PNG 0700 {}", "x".repeat(699));
+    let pings: String = (2..82).map(ping).collect();
+    let answers = desk.datagram(a, format!("~{token} {pings}"));
+    assert_eq!((answers.len(), desk.totals().answers_dropped), (32, 48));
+    assert!(answers[31].contains("@33 ACK 0700 "), "the first ones");
+    assert_eq!(desk.datagram(a, format!("~{token} {}", ping(81))).len(), 1);
+}

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use sayagain::config::ServerConfig;
 use sayagain::service::Remote;
 
-use crate::desk::{Conn, Desk};
+use crate::desk::{Conn, Desk, nonce, reg};
 use crate::support::{ms, secs};
 
 const TOO_MANY: &str = "ERR 0039 too many connections from your addressBYE 0000";
@@ -214,4 +214,55 @@ fn a_thousand_who_trickle_are_all_cut_off_at_their_deadline_and_those_who_talk_n
     }
     assert!(slow.iter().all(|conn| desk.heard(*conn) == "ERR 0027 frame not finished in timeBYE 0000"));
     assert!(talking.iter().all(|conn| !desk.is_closed(*conn)));
+}
+
+#[test]
+fn a_ping_is_answered_up_to_64_kib_and_a_longer_one_refused() {
+    let mut desk = Desk::open();
+    let (plain, tagged) =
+        (desk.connect_as("REG 0004 ada"), desk.connect_as(&reg(1, "bob", &format!("?{}", nonce(1)))));
+    desk.heard(tagged);
+    let ping = |payload: usize| format!("PNG +005 {payload} {}", "x".repeat(payload - 1));
+    assert_eq!(desk.say(plain, ping(65_536)), ping(65_536).replace("PNG", "ACK"));
+    assert_eq!(desk.say(plain, ping(65_537)), "ERR 0010 Too long!");
+    assert_eq!(desk.say(tagged, format!("@2 {}", ping(65_537))), "@2 ERR 0014 413 Too long!");
+    assert!(!desk.is_closed(plain) && !desk.is_closed(tagged));
+}
+
+#[test]
+fn little_is_read_at_once_before_a_whole_reg_has_come_and_at_a_door_with_a_rate_always() {
+    let mut free = Desk::open();
+    let conn = free.connect();
+    let after = |desk: &mut Desk, conn: Conn, said: &str| {
+        desk.put(conn, said);
+        desk.appetite(conn)
+    };
+    for said in ["", "PNG 0000", "@1 SND 0005 a bc", "REG 0004 a"] {
+        assert_eq!(after(&mut free, conn, said), 4_096, "{said}");
+    }
+    assert_eq!(after(&mut free, conn, "da"), usize::MAX);
+    let mut door = sayagain::door::Door::frames("tcp");
+    door.rate = "5/s".parse().unwrap();
+    let mut limited = Desk::new(ServerConfig { doors: vec![door], ..ServerConfig::default() });
+    let conn = limited.connect();
+    assert_eq!(after(&mut limited, conn, "REG 0004 ada"), 4_096);
+}
+
+#[test]
+fn who_has_no_session_and_does_not_read_is_executed_no_further_than_1_kib_of_answers() {
+    let mut desk = Desk::open();
+    let conn = desk.connect();
+    desk.stall(conn, true);
+    desk.put(conn, "PNG 0000".repeat(128));
+    assert!(desk.is_reading(conn), "1,024 bytes of answers are held");
+    let message = format!("PNG 1000 {}", "x".repeat(999));
+    desk.put(conn, message.repeat(4));
+    assert!(!desk.is_reading(conn), "and no answer after the one that is too much");
+    desk.stall(conn, false);
+    assert_eq!(desk.heard(conn), "ACK 0000".repeat(128) + &message.replace("PNG", "ACK").repeat(4));
+    assert!(desk.is_reading(conn));
+    desk.say(conn, "REG 0004 ada");
+    desk.stall(conn, true);
+    desk.put(conn, message.repeat(10));
+    assert!(desk.is_reading(conn), "with a session it is more");
 }

@@ -26,3 +26,4 @@ mod share;
 mod slow;
 mod streams;
 mod support;
+mod turns;

@@ -829,21 +829,38 @@ fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
 }
 
 #[test]
-fn the_memory_of_all_queues_holds_senders_too() {
+fn nobody_waits_for_the_memory_of_all_queues_but_the_message_is_missed() {
     let hub = HubConfig { slow: SlowPolicy::Block, max_memory: 3 * ROOMY, ..HubConfig::default() };
     let mut desk = with_hub(hub);
     let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
     let cyd = untagged(&mut desk, "cyd", "#q");
     desk.clog(cyd);
-    let long = "x".repeat(3 * ROOMY - 200);
-    assert_eq!(desk.say(ada, send("cyd", &long)), "");
-    assert_eq!(desk.say(ada, send("#r", "01") + "PNG 0000"), "");
-    assert!(!desk.is_reading(ada));
-    desk.unclog(cyd);
-    assert_eq!((desk.heard(ada), desk.heard(bob)), ("ACK 0000".to_owned(), from_room(1)));
-    // What could never fit does not wait for ever.
-    assert_eq!(desk.say(ada, send("#r", &"x".repeat(4 * ROOMY))), "");
+    assert_eq!(desk.say(ada, send("cyd", &"x".repeat(3 * ROOMY - 200))), "");
+    assert_eq!(desk.say(ada, send("#r", &"x".repeat(200)) + "PNG 0000"), "ACK 0000");
     assert_eq!((desk.is_reading(ada), desk.heard(bob)), (true, missed(1)));
+    desk.unclog(cyd);
+    assert_eq!(desk.say(ada, send("#r", "01")), "");
+    assert_eq!((desk.heard(bob), desk.totals().hub.gaps), (from_room(1), 1));
+}
+
+#[test]
+fn nobody_waits_for_a_member_that_lingers_which_is_told_what_it_missed_when_it_is_back() {
+    let mut desk = desk(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), desk.connect());
+    let token = desk.say(bob, reg(1, "bob", &format!("?{}", nonce(1))))[12..].to_owned();
+    desk.say(bob, format!("@2 {}", jon("#r")));
+    to_room(&mut desk, ada, 1..=1);
+    desk.say(ada, send("#r", "02") + "PNG 0000");
+    assert!(!desk.is_reading(ada), "bob has not acknowledged");
+    desk.hang_up(bob);
+    assert_eq!((desk.heard(ada).as_str(), desk.is_reading(ada)), ("ACK 0000", true));
+    to_room(&mut desk, ada, 3..=4);
+    assert!(desk.is_reading(ada));
+    let back = desk.connect();
+    let heard = desk.say(back, reg(3, "bob", &token));
+    assert!(heard.contains(&from_room(1)) && heard.contains("GAP 0002 3"), "{heard}");
+    desk.say(ada, send("#r", "05"));
+    assert!(!desk.is_reading(ada), "now it is waited for again");
 }
 
 #[test]

@@ -95,6 +95,12 @@ impl Rules {
         self.rules.len()
     }
 
+    /// How many of them are tried for each name: those that are about more than one.
+    #[must_use]
+    pub fn tried(&self) -> usize {
+        self.globs.len()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

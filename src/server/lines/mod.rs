@@ -64,6 +64,11 @@ impl Said {
         self.bytes.len() + self.line.as_ref().map_or(0, Vec::len)
     }
 
+    /// Whether all of it has been looked at.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.line.is_none() && self.used == self.bytes.len()
+    }
+
     fn next(&mut self, lines: &mut Lines) -> Option<Found> {
         if let Some(line) = self.line.take() {
             return Some(Found::Line(line));
