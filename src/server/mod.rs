@@ -382,6 +382,7 @@ impl Service for Server {
             }
         }
         self.drain_streams();
+        self.begin_turn();
         self.release_all(now);
         self.settle(now);
     }
