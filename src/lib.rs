@@ -69,6 +69,7 @@ pub mod reliable;
 pub mod server;
 pub mod service;
 pub mod sim;
+mod throttle;
 pub mod timers;
 pub mod units;
 pub mod wire;

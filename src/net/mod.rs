@@ -31,7 +31,6 @@ pub mod signals;
 mod rt;
 mod shared;
 mod stream;
-mod throttle;
 pub(crate) mod trial;
 mod udp;
 

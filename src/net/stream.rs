@@ -15,8 +15,8 @@ use socket2::TcpKeepalive;
 use super::engine::Core;
 use super::listen::unix::{self, SocketFile};
 use super::rt;
-use super::throttle::Throttle;
 use crate::service::{ConnId, DoorId, Intake, Origin, Remote, Service};
+use crate::throttle::Throttle;
 
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;

@@ -11,8 +11,8 @@ use async_io::Async;
 
 use super::engine::Core;
 use super::rt;
-use super::throttle::Throttle;
 use crate::service::{DoorId, Peer, Service, Transmit};
+use crate::throttle::Throttle;
 
 /// More than any datagram has, so that none is cut.
 pub(super) const LARGEST: usize = 64 << 10;

@@ -2,7 +2,7 @@
 //!
 //! The verdicts themselves are in [`crate::hub::rules`].
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Server;
 use crate::error::Refusal;
@@ -11,28 +11,6 @@ use crate::hub::rules::{Rules, Verdict};
 use crate::hub::{Path, SessionKey};
 use crate::service::Origin;
 use crate::units::counted;
-
-/// How often a refusal is logged as a warning at most: who asks for names all the time must not fill a disk.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Refusals that are not logged as a warning yet.
-#[derive(Debug, Default)]
-pub(super) struct Refusals {
-    next_line: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Refusals {
-    /// Whether this one is to be logged as a warning; then how many before it were not.
-    fn count(&mut self, now: Instant) -> Option<u64> {
-        if self.next_line.is_some_and(|at| now < at) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.next_line = Some(now + PAUSE);
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
 
 impl Server {
     /// Whether a session of this name may be from there.
@@ -58,8 +36,8 @@ impl Server {
         }
         let line = format!("{}: {name} refused, {}", origin.from, verdict.explain(name, &origin.from));
         match self.refusals.count(now) {
-            Some(0) => log::warn!("{line}"),
-            Some(unsaid) => log::warn!("{line}; before it, {}", counted(unsaid, "other")),
+            Some(1) => log::warn!("{line}"),
+            Some(times) => log::warn!("{line}; before it, {}", counted(times - 1, "other")),
             None => log::debug!("{line}"),
         }
         Err(Refusal::NameNotAllowed)
@@ -96,21 +74,5 @@ impl Server {
             self.break_stream(conn, Refusal::NameNotAllowed.text());
         }
         self.end_session(now, key);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn refusals_within_a_second_are_counted_in_the_next_warning() {
-        let now = Instant::now();
-        let mut refusals = Refusals::default();
-        assert_eq!([(); 3].map(|()| refusals.count(now)), [Some(0), None, None]);
-        assert_eq!(refusals.count(now + PAUSE), Some(2));
-        assert_eq!(refusals.count(now + PAUSE), None);
-        assert_eq!(refusals.count(now + PAUSE * 9), Some(1));
     }
 }

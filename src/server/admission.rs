@@ -6,15 +6,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::ServerConfig;
 use crate::error::Refusal;
 use crate::service::Remote;
+use crate::throttle::Throttle;
 use crate::units::counted;
-
-/// How often refused connections are worth a line in the log.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What those who are over their host's limit are told.
 const TOO_MANY: &str = "too many connections from your address";
@@ -36,9 +34,7 @@ pub(super) struct Seat(Option<Host>);
 pub(super) struct Admission {
     taken: usize,
     by_host: HashMap<Host, usize>,
-    /// Before it, refused connections are only counted.
-    next_line: Option<Instant>,
-    unlogged: u64,
+    complaints: Throttle,
 }
 
 impl Admission {
@@ -77,16 +73,12 @@ impl Admission {
 
     /// Says in the log that a connection was refused: a line a second at most.
     pub(super) fn log_refused(&mut self, now: Instant, from: Remote, why: &str) {
-        self.unlogged += 1;
-        if self.next_line.is_some_and(|at| now < at) {
-            return;
-        }
-        let others = match self.unlogged - 1 {
+        let Some(times) = self.complaints.count(now) else { return };
+        let others = match times - 1 {
             0 => String::new(),
             others => format!("; before it, {}", counted(others, "other")),
         };
         log::warn!("refused a connection from {from}: {why}{others}");
-        (self.next_line, self.unlogged) = (Some(now + PAUSE), 0);
     }
 
     /// How many hosts are remembered.
@@ -137,15 +129,5 @@ mod tests {
         assert_eq!((admission.taken, admission.hosts()), (4, 2));
         seats.into_iter().for_each(|seat| admission.leave(seat));
         assert_eq!((admission.taken, admission.hosts()), (0, 0));
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn refusals_within_a_second_are_counted_in_the_next_line() {
-        let (now, mut admission) = (Instant::now(), Admission::default());
-        (0..4).for_each(|_| admission.log_refused(now, from("192.0.2.1"), TOO_MANY));
-        assert_eq!(admission.unlogged, 3);
-        admission.log_refused(now + PAUSE, from("192.0.2.1"), TOO_MANY);
-        assert_eq!(admission.unlogged, 0);
     }
 }

@@ -31,6 +31,7 @@ const MAX_ANSWERS: usize = 32;
 impl Server {
     /// A datagram has arrived here, through the simulated network if there is one.
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.begin_turn();
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.totals.malformed += 1;
             return self.charge_malformed(now, peer, bytes);
@@ -78,6 +79,11 @@ impl Server {
         let mut packer = Packer::new(peer, token, limit);
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
+            if self.has_done_enough() {
+                // The rest is as good as lost on the way.
+                self.totals.answers_dropped += (datagram.frames.len() - n) as u64;
+                break;
+            }
             if frame.verb == Verb::Reg && self.is_guest(key) {
                 leaving = datagram.frames.get(n..);
                 break;

@@ -1,7 +1,7 @@
 //! How much is done in one turn: what one peer may ask for at once can be thousands of times as much work as it has bytes.
 //!
 //! A turn begins with what comes in, or with a deadline, and is over when enough was done: what a connection has sent
-//! then waits for another turn, behind those that wait already. Requests in datagrams do not wait.
+//! then waits for another turn, behind those that wait already. What is left of a datagram is dropped: it will be repeated.
 
 use std::time::{Duration, Instant};
 

@@ -22,6 +22,7 @@ use crate::door::{Door, Speaks};
 use crate::hub::{Hub, Path, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
+use crate::throttle::Throttle;
 use crate::timers::Timers;
 use crate::wire::Token;
 
@@ -44,7 +45,6 @@ mod stream;
 mod throttle;
 mod totals;
 
-use access::Refusals;
 use admission::Admission;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use effort::Effort;
@@ -148,7 +148,8 @@ pub struct Server {
     /// Connections that wait for slow readers.
     waiters: Waiters,
     effort: Effort,
-    refusals: Refusals,
+    /// Names that rules refused, for the log.
+    refusals: Throttle,
     guests: Guests,
     draining: Option<Draining>,
 }
@@ -196,7 +197,7 @@ impl Server {
             log_at: None,
             waiters: Waiters::default(),
             effort: Effort::default(),
-            refusals: Refusals::default(),
+            refusals: Throttle::default(),
             guests: Guests::default(),
             draining: None,
             config,
@@ -382,6 +383,7 @@ impl Service for Server {
             }
         }
         self.drain_streams();
+        self.begin_turn();
         self.release_all(now);
         self.settle(now);
     }

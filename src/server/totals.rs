@@ -27,7 +27,7 @@ pub struct Totals {
     pub stray: u64,
     /// Connections that were refused: there were too many, in total or from one host.
     pub refused_connections: u64,
-    /// Answers to datagrams that found no room, were too many for one datagram, or to repeats that came too soon; what
+    /// Answers to datagrams that found no room, were too many or too much work for one datagram, or to repeats that came too soon; what
     /// they answer will be asked again.
     pub answers_dropped: u64,
     /// Messages queued, or sent and not acknowledged, right now.

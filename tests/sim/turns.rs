@@ -5,7 +5,7 @@ use sayagain::hub::HubConfig;
 use sayagain::hub::rules::Rules;
 use sayagain::service::Service;
 
-use crate::desk::{Conn, Desk};
+use crate::desk::{Conn, Desk, addr, nonce, register, snd};
 use crate::support::{ms, secs};
 
 /// How many members the room has beside those who talk.
@@ -85,6 +85,22 @@ fn who_closes_its_side_is_kept_until_all_that_it_said_had_its_turn() {
     desk.put(eve, "SND 0006 #r hi".repeat(100));
     desk.half_close(eve);
     assert_eq!(desk.totals().hub.messages, 100);
+}
+
+#[test]
+fn what_is_too_much_work_for_one_datagram_is_done_when_it_is_repeated() {
+    let mut desk = crowd();
+    let eve = addr(1, 1);
+    let token = register(&mut desk, eve, "eve", &nonce(1));
+    desk.datagram(eve, format!("~{token} @2 JON 0003 #r"));
+    let messages = |ids: std::ops::Range<u64>| ids.map(|id| snd(id, "#r", "hi")).collect::<String>();
+    let done = desk.datagram(eve, format!("~{token} {}", messages(3..103))).concat();
+    assert_eq!((done.matches("ACK 0000").count() as u64, desk.totals().hub.messages), (A_TURN, A_TURN));
+    assert_eq!(desk.totals().answers_dropped, 100 - A_TURN);
+    for repeat in 2..=12 {
+        desk.datagram(eve, format!("~{token} {}", messages(3..103)));
+        assert_eq!(desk.totals().hub.messages, (repeat * A_TURN).min(100));
+    }
 }
 
 #[test]

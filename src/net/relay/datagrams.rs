@@ -22,9 +22,9 @@ use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
-use crate::net::throttle::Throttle;
 use crate::net::udp::{PAUSE, is_of_a_peer};
 use crate::service::Peer;
+use crate::throttle::Throttle;
 
 /// Most datagrams of one direction that are sent on at once, before others have their turn.
 const AT_ONCE: usize = 256;

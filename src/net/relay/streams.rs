@@ -20,7 +20,7 @@ use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::verdict::Judge;
 use crate::link::{Direction, LinkConfig};
 use crate::net::stream::{PAUSES, is_of_one_connection};
-use crate::net::throttle::Throttle;
+use crate::throttle::Throttle;
 use crate::units::later;
 
 /// How long a connection that carries nothing is left alone: whether its ends are still there, and whether the link is
