@@ -147,10 +147,7 @@ pub(super) fn load_for(path: &Path, doors: &[String]) -> Result<Rules, String> {
 }
 
 /// Reads the file again: all of it holds from now on, or nothing does.
-pub(super) fn reload(path: Option<&Path>, doors: &[String], engine: &Engine<Server>) {
-    let Some(path) = path else {
-        return log::info!("nothing to reload: there are no --rules");
-    };
+pub(super) fn reload(path: &Path, doors: &[String], engine: &Engine<Server>) {
     match load_for(path, doors) {
         Ok(rules) => {
             let count = counted(rules.len(), "rule");

@@ -39,7 +39,8 @@ const AFTER_HELP: &str = "\
 Times are seconds, or a number with ms, s, m or h; sizes are bytes, or a number with KiB, MiB or GiB.
 
 SIGINT or SIGTERM ends the server: it says goodbye to everybody, for 10 seconds at most. SIGUSR1 logs the totals.
-SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more.
+SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more; without --rules it ends the
+server, too.
 
 Exit codes:
     0  ended when asked to
@@ -337,7 +338,7 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
     log_losses(&config, doors.has_streams());
     let engine = Engine::start(doors, |now| Server::new(now, config, Box::new(secrets)))?;
     let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
-    let reload = |engine: &Engine<Server>| rules::reload(rules.as_deref(), &door_names, engine);
+    let reload = rules.map(|path| move |engine: &Engine<Server>| rules::reload(&path, &door_names, engine));
     match net::serve(engine, signals, report, reload) {
         Ended::Drained | Ended::Late => Ok(exit::OK),
         Ended::Interrupted => Ok(exit::INTERRUPTED),

@@ -51,16 +51,21 @@ impl Signals {
 }
 
 /// Serves until SIGINT or SIGTERM, and says goodbye to everybody; a second one ends that at once. `report` is called at
-/// each SIGUSR1 and once everything is over, `reload` at each SIGHUP.
+/// each SIGUSR1 and once everything is over, `reload` at each SIGHUP; without one, SIGHUP ends it as SIGTERM does, for its
+/// terminal is gone.
 pub fn serve<S: Service + 'static>(
     engine: Engine<S>,
     signals: Signals,
     report: impl Fn(&S),
-    reload: impl Fn(&Engine<S>),
+    reload: Option<impl Fn(&Engine<S>)>,
 ) -> Ended {
-    let asked = |signal| match signal {
-        SIGHUP => reload(&engine),
-        _ => engine.look(&report),
+    let asked = |signal| {
+        match (signal, &reload) {
+            (SIGHUP, Some(reload)) => reload(&engine),
+            (SIGHUP, None) => return false,
+            _ => engine.look(&report),
+        }
+        true
     };
     rt::block_on(async {
         let mut signals = signals.0;
@@ -80,12 +85,12 @@ pub fn serve<S: Service + 'static>(
 async fn until_asked<S: Service + 'static>(
     engine: &Engine<S>,
     signals: &mut Stream,
-    asked: &impl Fn(i32),
+    asked: &impl Fn(i32) -> bool,
 ) -> bool {
     let mut failed = pin!(engine.failed());
     loop {
         match select(signals.next(), &mut failed).await {
-            Either::Left((Some(signal @ (SIGHUP | SIGUSR1)), _)) => asked(signal),
+            Either::Left((Some(signal @ (SIGHUP | SIGUSR1)), _)) if asked(signal) => {}
             Either::Left(_) => return true,
             Either::Right(_) => return false,
         }
@@ -96,7 +101,7 @@ async fn until_asked<S: Service + 'static>(
 async fn drain<S: Service + 'static>(
     engine: &Engine<S>,
     signals: &mut Stream,
-    asked: &impl Fn(i32),
+    asked: &impl Fn(i32) -> bool,
 ) -> Ended {
     let asked_again = until_asked(engine, signals, asked);
     match select(pin!(engine.shutdown(GOODBYES)), pin!(asked_again)).await {
