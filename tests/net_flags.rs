@@ -140,6 +140,7 @@ fn max_pending_and_max_memory_bound_what_waits() {
         let mut ada = program.connect();
         // A tagged session that never acknowledges keeps all that it was sent.
         ada.send("@1 REG 0028 ada ?AAAAAAAAAAAAAAAAAAAAAA");
+        ada.expect("@1 ACK 0023 ");
         let mut bob = program.register("bob");
         let text = "x".repeat(200);
         bob.send(&format!("SND 0205 ada {text}SND 0205 ada {text}PNG 0000"));
