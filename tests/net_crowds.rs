@@ -294,8 +294,8 @@ fn a_thousand_writers_of_a_byte_per_second() {
     slow_writers(1_000, 20, Duration::from_secs(10), Duration::from_secs(1));
 }
 
-/// More connections than the server has descriptors.
-fn too_many(descriptors: usize, connections: usize) {
+/// More connections than the server has descriptors; looks on for `watch` at what it costs to be full.
+fn too_many(descriptors: usize, connections: usize, watch: Duration) {
     let mut command = Command::new("prlimit");
     command.arg(format!("--nofile={descriptors}")).arg(env!("CARGO_BIN_EXE_server"));
     command.args(["--host", "127.0.0.1:0"]);
@@ -308,11 +308,12 @@ fn too_many(descriptors: usize, connections: usize) {
             stream
         })
         .collect();
-    std::thread::sleep(Duration::from_millis(500));
+    let told = || crowd.iter().filter(|stream| stream.peek(&mut [0; 1]).is_ok()).count();
+    within(SOON, "it is full", || told() > 0 || program.has_logged("cannot accept connections"));
     let (before, since) = (ticks(&program), Instant::now());
-    std::thread::sleep(Duration::from_millis(1_500));
+    std::thread::sleep(watch);
     let used = (ticks(&program) - before) as f64 / since.elapsed().as_secs_f64();
-    let refused = crowd.iter().filter(|stream| (&**stream).read(&mut [0; 1]).is_ok()).count();
+    let refused = told();
     drop(crowd);
     let released = Instant::now();
     within(SOON, "it accepts again", || {
@@ -321,28 +322,29 @@ fn too_many(descriptors: usize, connections: usize) {
         let mut answer = [0; 11];
         conn.0.read_exact(&mut answer).is_ok_and(|()| &answer == b"ACK 0003 hi")
     });
-    let waited = program.has_logged("cannot accept connections");
-    println!(
-        "{connections} connections on {descriptors} descriptors: {refused} told so, {used:.1} % of a core"
-    );
+    println!("{connections} connections on {descriptors} descriptors: {refused} told so");
+    if !watch.is_zero() {
+        println!("full, it takes {used:.1} % of a core");
+    }
     println!("accepting again {:.3} s after their release", released.elapsed().as_secs_f64());
-    assert!(refused > 0 || waited, "there was room for all");
     program.end();
 }
 
 #[test]
 fn more_connections_than_descriptors_leave_it_alive_and_accepting_again() {
-    too_many(64, 150);
+    too_many(64, 150, Duration::ZERO);
 }
 
 #[test]
 #[ignore = "a few seconds, 1,000 connections"]
 fn a_thousand_connections_on_256_descriptors() {
-    too_many(256, 1_000);
+    too_many(256, 1_000, Duration::from_secs(2));
 }
 
 /// A person who takes 2,600 bytes at a time, with pauses, while somebody says all that a door's rate allows.
-fn slow_person(rate: &str, reads: u32, pause: Duration) {
+///
+/// Nothing more is said once nothing has been for `quiet`: some times as long as the rate takes for a message.
+fn slow_person(rate: &str, reads: u32, pause: Duration, quiet: Duration) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     let url = format!("line://127.0.0.1:0?echo=off&rate={rate}");
     command.args(["--listen", &url, "--max-pending", "16KiB"]);
@@ -382,7 +384,7 @@ fn slow_person(rate: &str, reads: u32, pause: Duration) {
     // The spammer is gone; what the server has read of it is still said at its pace.
     let mut said = 0;
     within(LONG, "all is said", || {
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(quiet);
         std::mem::replace(&mut said, total(&program, "messages")) == said
     });
     slow.write_all(b"/quit\n").unwrap();
@@ -407,11 +409,11 @@ fn slow_person(rate: &str, reads: u32, pause: Duration) {
 
 #[test]
 fn a_person_who_reads_slowly_among_spam_is_told_of_every_message_that_was_missed() {
-    slow_person("200/s", 5, Duration::from_millis(50));
+    slow_person("200/s", 5, Duration::from_millis(50), Duration::from_millis(100));
 }
 
 #[test]
 #[ignore = "half a minute"]
 fn a_person_who_takes_2600_bytes_every_five_seconds() {
-    slow_person("5/s", 6, Duration::from_secs(5));
+    slow_person("5/s", 6, Duration::from_secs(5), Duration::from_millis(500));
 }

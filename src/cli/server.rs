@@ -63,12 +63,12 @@ pub struct Args {
     #[command(flatten)]
     doors: DoorArgs,
 
-    /// Share of what comes in that is accepted, 0 to 1: of datagrams, and over TCP of tagged requests
+    /// Share of what comes in that is accepted, 0 to 1: of datagrams, and on streams of tagged requests
     #[arg(long, value_name = "P", default_value = "1", allow_hyphen_values = true)]
     #[arg(conflicts_with_all = ["link", "link_up", "profile"])]
     success: Probability,
 
-    /// Share of what goes out that is lost on purpose, 0 to 1: of datagrams, and over TCP of answers to tagged requests
+    /// Share of what goes out that is lost on purpose, 0 to 1: of datagrams, and on streams of answers to tagged requests
     #[arg(long, value_name = "P", default_value = "0", allow_hyphen_values = true)]
     #[arg(conflicts_with_all = ["link", "link_down", "profile"])]
     loss_out: Probability,
@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
     max_timeout: Option<PositiveSeconds>,
 
-    /// How long a session over TCP outlives its connection
+    /// How long a session on a stream outlives its connection
     #[arg(long, value_name = "SECS", default_value = "30", allow_hyphen_values = true)]
     linger: Seconds,
 
@@ -125,12 +125,12 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// Most TCP connections at once [default: the limit of open files, which is raised as far as it may be, less 64 or
+    /// Most stream connections at once [default: the limit of open files, which is raised as far as it may be, less 64 or
     /// an eighth of it, whichever is less]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     max_connections: Option<AtLeastOne>,
 
-    /// Most TCP connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
+    /// Most stream connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
     max_per_host: Count,
 
