@@ -9,7 +9,7 @@
 //! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
 //! 6. `links::next_transmit`: the simulated network again, then the engine's socket.
 //!
-//! A stream goes the same way: `intake` is step 1, `stream::fill_stream` steps 5 and 6. What people say at a door for lines
+//! A stream goes the same way: `intake` is step 1, `fill::fill_stream` steps 5 and 6. What people say at a door for lines
 //! is cut and done in `lines`.
 
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +31,7 @@ mod admission;
 mod cookie;
 mod datagram;
 mod effort;
+mod fill;
 mod guests;
 mod held;
 mod intake;
