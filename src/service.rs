@@ -20,9 +20,31 @@ use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-/// Names a stream connection; given by the engine, never given twice.
+use crate::output::Output;
+
+/// Names a stream connection; given by the engine, never given twice. Its low half is a place, which is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The connection that is the `serial`-th to have this place.
+    #[must_use]
+    pub const fn new(place: u32, serial: u32) -> Self {
+        Self((serial as u64) << 32 | place as u64)
+    }
+
+    /// Its place among the connections that live now.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        (self.0 & 0xffff_ffff) as usize
+    }
+
+    /// How many had the place before it.
+    #[must_use]
+    pub const fn serial(self) -> u64 {
+        self.0 >> 32
+    }
+}
 
 /// Which of a server's listening sockets, by its ordinal among all of them: what it speaks is in
 /// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
@@ -93,8 +115,10 @@ pub struct Flow {
 
 /// The half of a service that belongs to one connection and is called without the lock.
 pub trait Intake: Send + Debug {
-    /// What a piece of input becomes.
-    type Batch: Send;
+    /// What a piece of input becomes. It may borrow from that, so that what is executed at once is not copied.
+    type Batch<'a>
+    where
+        Self: 'a;
 
     /// Most bytes to read at once. What was read and has to wait takes memory here; what was not, its sender keeps.
     fn appetite(&self) -> usize {
@@ -102,7 +126,7 @@ pub trait Intake: Send + Debug {
     }
 
     /// Takes in bytes that arrived at `now`, in order.
-    fn received(&mut self, now: Instant, bytes: &[u8]) -> Self::Batch;
+    fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Self::Batch<'a>;
 }
 
 /// A server without a socket.
@@ -114,7 +138,7 @@ pub trait Service: Send + Debug {
     fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> Self::Conn;
 
     /// A connection's [`Intake`] has made a batch.
-    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch);
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch<'_>);
 
     /// Nothing more comes from a connection whose peer may still read: behind the last `received`, and before the `fill`
     /// whose [`Flow::busy`] says whether to keep the connection. To most services it makes no difference.
@@ -139,7 +163,7 @@ pub trait Service: Send + Debug {
     fn poll_wake(&mut self) -> Option<ConnId>;
 
     /// Appends output for a connection: about 64 KiB, more only if a single frame is longer.
-    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow;
+    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow;
 
     /// Whether to read from a connection, for a driver that cannot call `fill` because it is still writing what the
     /// last call gave: the service holds answers meanwhile, and is to hold no more than it can bear.

@@ -1,6 +1,5 @@
 //! What is under the lock: the service, and who writes to which connection.
 
-use std::collections::HashMap;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,9 @@ use event_listener::Event;
 
 use super::engine::TURN;
 use super::stream::{Link, Mode, Socket, Write, Written};
+use crate::output::Output;
 use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
+use crate::table::Table;
 use crate::timers::Timers;
 
 /// How long a connection that is to be closed, or whose peer has closed its side, has for each piece of what is still
@@ -32,12 +33,15 @@ const DISCARDING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Shared<S: Service> {
     pub(super) service: S,
-    conns: HashMap<ConnId, Entry>,
+    conns: Table<Entry>,
     /// When connections are closed at the latest.
     deadlines: Timers<ConnId>,
     /// What the timer task sleeps until.
     alarm: Option<Instant>,
-    newest: u64,
+    /// How many places connections have had.
+    places: u32,
+    /// The ids of connections that are gone: their places are used again.
+    vacant: Vec<ConnId>,
     /// Datagrams that were taken from the service and are not sent yet.
     sending: usize,
     /// Told whenever a connection's socket has been closed.
@@ -104,10 +108,11 @@ impl<S: Service> Shared<S> {
     pub(super) fn new(service: S) -> Self {
         Self {
             service,
-            conns: HashMap::new(),
+            conns: Table::default(),
             deadlines: Timers::default(),
             alarm: None,
-            newest: 0,
+            places: 0,
+            vacant: Vec::new(),
             sending: 0,
             freed: Arc::default(),
         }
@@ -125,8 +130,7 @@ impl<S: Service> Shared<S> {
         socket: Async<Socket>,
         origin: Origin,
     ) -> (Arc<Link>, S::Conn, Work) {
-        self.newest += 1;
-        let id = ConnId(self.newest);
+        let id = self.new_id();
         let intake = self.service.opened(now, id, origin);
         let refused = self.service.is_closing(id);
         let link = Arc::new(Link::new(id, socket, self.freed.clone()));
@@ -144,9 +148,23 @@ impl<S: Service> Shared<S> {
         (link, intake, self.collect(now))
     }
 
+    fn new_id(&mut self) -> ConnId {
+        if let Some(gone) = self.vacant.pop() {
+            return ConnId(gone.0 + (1 << 32));
+        }
+        let place = self.places;
+        self.places += 1;
+        ConnId::new(place, 0)
+    }
+
     /// A connection's intake has made a batch.
-    pub(super) fn received(&mut self, now: Instant, link: &Link, batch: <S::Conn as Intake>::Batch) -> Work {
-        if self.conns.contains_key(&link.id) {
+    pub(super) fn received(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        batch: <S::Conn as Intake>::Batch<'_>,
+    ) -> Work {
+        if self.conns.contains(link.id) {
             self.service.received(now, link.id, batch);
             // A writer that waits does not ask for the flow; what the service holds for its reader grows meanwhile.
             link.allow_reading(self.service.is_reading(link.id));
@@ -170,7 +188,7 @@ impl<S: Service> Shared<S> {
     /// it.
     pub(super) fn read_ended(&mut self, now: Instant, conn: ConnId, is_lost: bool) -> Work {
         let mut work = Work::default();
-        if let Some(entry) = self.conns.get_mut(&conn) {
+        if let Some(entry) = self.conns.get_mut(conn) {
             entry.ended = true;
             if is_lost {
                 self.end(now, conn, &mut work);
@@ -236,7 +254,7 @@ impl<S: Service> Shared<S> {
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
     fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {
             entry.again = true;
             entry.link.allow_reading(self.service.is_reading(conn));
@@ -245,19 +263,19 @@ impl<S: Service> Shared<S> {
             }
             return;
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Output::default();
         let flow = self.service.fill(now, conn, &mut bytes);
         self.apply(now, conn, flow);
         if bytes.is_empty() {
             self.rest(now, conn, work);
-        } else if let Some(entry) = self.conns.get_mut(&conn) {
+        } else if let Some(entry) = self.conns.get_mut(conn) {
             entry.writing = true;
             work.writes.push(Write::new(entry.link.clone(), bytes, flow.more));
         }
     }
 
     fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.link.allow_reading(flow.reading);
         entry.busy = flow.busy;
         if flow.closing {
@@ -267,7 +285,7 @@ impl<S: Service> Shared<S> {
 
     /// The service has nothing more to say: what it has said may take so long to be written.
     fn part(&mut self, now: Instant, conn: ConnId) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.parting == Parting::Not {
             entry.parting = Parting::Closing;
             entry.link.set_mode(Mode::Discarding);
@@ -277,7 +295,7 @@ impl<S: Service> Shared<S> {
 
     /// Everything is written: what was to come after that comes now.
     fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.ended && entry.busy {
             let until = *entry.last_input.get_or_insert_with(|| now + LAST_INPUT);
             self.deadlines.set(conn, Some(until.min(now + LAST_WAIT)));
@@ -292,7 +310,7 @@ impl<S: Service> Shared<S> {
     }
 
     fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work) {
-        let Some(entry) = self.conns.get_mut(&written.conn) else { return };
+        let Some(entry) = self.conns.get_mut(written.conn) else { return };
         if written.failed {
             return self.end(now, written.conn, work);
         }
@@ -311,7 +329,10 @@ impl<S: Service> Shared<S> {
 
     /// Forgets a connection. Its socket is closed once the tasks that use it have let go of it.
     fn end(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
-        let Some(entry) = self.conns.remove(&conn) else { return };
+        let Some(entry) = self.conns.remove(conn) else { return };
+        if conn.serial() < u64::from(u32::MAX) {
+            self.vacant.push(conn);
+        }
         self.deadlines.set(conn, None);
         self.service.closed(now, conn);
         entry.link.set_mode(Mode::Gone);

@@ -2,7 +2,7 @@
 //! with those who write to it.
 
 use std::cell::RefCell;
-use std::io::{self, Read, Write as _};
+use std::io::{self, IoSlice, Read, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,11 +15,16 @@ use socket2::TcpKeepalive;
 use super::engine::Core;
 use super::listen::unix::{self, SocketFile};
 use super::rt;
+use super::shared::Work;
+use crate::output::Output;
 use crate::service::{ConnId, DoorId, Intake, Origin, Remote, Service};
 use crate::throttle::Throttle;
 
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;
+
+/// Most pieces of output that are written together.
+const SLICES: usize = 64;
 
 /// How much is read and discarded behind a connection's last words.
 const DISCARD_SIZE: usize = 16 << 20;
@@ -137,8 +142,7 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Write {
     link: Arc<Link>,
-    bytes: Vec<u8>,
-    written: usize,
+    bytes: Output,
     more: bool,
 }
 
@@ -161,17 +165,19 @@ pub(super) struct Written {
 }
 
 impl Write {
-    pub(super) fn new(link: Arc<Link>, bytes: Vec<u8>, more: bool) -> Self {
-        Self { link, bytes, written: 0, more }
+    pub(super) fn new(link: Arc<Link>, bytes: Output, more: bool) -> Self {
+        Self { link, bytes, more }
     }
 
     /// Writes what the socket takes without waiting.
     pub(super) fn advance(&mut self) -> Progress {
         let mut socket = self.link.socket.get_ref();
-        while let Some(rest) = self.bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match socket.write(rest) {
+        while !self.bytes.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.bytes.slices(&mut slices);
+            match socket.write_vectored(slices.get(..count).unwrap_or_default()) {
                 Ok(0) => return self.done(true),
-                Ok(count) => self.written += count,
+                Ok(count) => self.bytes.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Blocked,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -299,9 +305,9 @@ pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
 }
 
 /// What came of an attempt to read.
-enum Input<B> {
-    /// Input for the service; whether the buffer was full, so that there may be more.
-    Batch { batch: B, full: bool },
+enum Input {
+    /// The service has taken it, and this is what came of it; whether the buffer was full, so that there may be more.
+    Taken { work: Work, full: bool },
     /// So many bytes for nobody.
     Discarded(usize),
     /// Nothing is there.
@@ -320,9 +326,8 @@ async fn read<S: Service + 'static>(core: Arc<Core<S>>, link: Arc<Link>, mut int
         if !ready && link.socket.readable().await.is_err() {
             break true;
         }
-        ready = match read_some(&link, &mut intake) {
-            Input::Batch { batch, full } => {
-                let work = core.with(|shared, now| shared.received(now, &link, batch));
+        ready = match read_some(&core, &link, &mut intake) {
+            Input::Taken { work, full } => {
                 core.drive(work).await;
                 full
             }
@@ -342,7 +347,7 @@ async fn read<S: Service + 'static>(core: Arc<Core<S>>, link: Arc<Link>, mut int
     core.drive(work).await;
 }
 
-fn read_some<C: Intake>(link: &Link, intake: &mut C) -> Input<C::Batch> {
+fn read_some<S: Service + 'static>(core: &Core<S>, link: &Link, intake: &mut S::Conn) -> Input {
     BUFFER.with_borrow_mut(|buffer| {
         let most = buffer.len().min(intake.appetite());
         let buffer = buffer.get_mut(..most).unwrap_or_default();
@@ -353,8 +358,10 @@ fn read_some<C: Intake>(link: &Link, intake: &mut C) -> Input<C::Batch> {
         };
         match link.mode() {
             Mode::Reading | Mode::Paused => {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                Input::Batch { batch: intake.received(rt::now(), bytes), full: count == buffer.len() }
+                let full = count == buffer.len();
+                let batch = intake.received(rt::now(), buffer.get(..count).unwrap_or_default());
+                let work = core.with(|shared, now| shared.received(now, link, batch));
+                Input::Taken { work, full }
             }
             Mode::Discarding => Input::Discarded(count),
             Mode::Gone => Input::Lost,
@@ -362,7 +369,7 @@ fn read_some<C: Intake>(link: &Link, intake: &mut C) -> Input<C::Batch> {
     })
 }
 
-fn failed_read<B>(error: &io::Error) -> Input<B> {
+fn failed_read(error: &io::Error) -> Input {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Input::Nothing,
         _ => Input::Lost,

@@ -17,6 +17,7 @@ use super::rt;
 use super::shared::{Outcome, Shared, Work};
 use super::stream::{Link, Progress, prepare};
 use super::{Doors, Engine, Listen};
+use crate::output::Output;
 use crate::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -34,10 +35,10 @@ struct Everybody {
 struct Verbatim;
 
 impl Intake for Verbatim {
-    type Batch = Vec<u8>;
+    type Batch<'a> = &'a [u8];
 
-    fn received(&mut self, _now: Instant, bytes: &[u8]) -> Vec<u8> {
-        bytes.to_vec()
+    fn received<'a>(&'a mut self, _now: Instant, bytes: &'a [u8]) -> &'a [u8] {
+        bytes
     }
 }
 
@@ -51,17 +52,17 @@ impl Service for Everybody {
         Verbatim
     }
 
-    fn received(&mut self, _now: Instant, _conn: ConnId, batch: Vec<u8>) {
+    fn received(&mut self, _now: Instant, _conn: ConnId, batch: &[u8]) {
         assert_ne!(batch, b"panic", "as asked");
         for (conn, queue) in &mut self.queues {
-            queue.extend_from_slice(&batch);
+            queue.extend_from_slice(batch);
             self.woken.push_back(*conn);
         }
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.peers.push(peer);
-        self.received(now, ConnId(0), bytes.to_vec());
+        self.received(now, ConnId(0), bytes);
     }
 
     fn drained(&mut self, _now: Instant, _conn: ConnId) {}
@@ -80,7 +81,7 @@ impl Service for Everybody {
         self.woken.pop_front()
     }
 
-    fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
+    fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Output) -> Flow {
         out.append(self.queues.get_mut(&conn).expect("named again after it was closed"));
         Flow { more: false, reading: !self.closing, closing: self.closing, busy: false }
     }
@@ -155,21 +156,21 @@ fn read(mut peer: &TcpStream, count: usize) -> Vec<u8> {
 #[test]
 fn who_finds_a_connection_being_written_to_only_queues_and_the_writer_looks_again() {
     let (mut shared, links, peers) = shared(1);
-    let first = shared.received(rt::now(), &links[0], b"first".to_vec());
+    let first = shared.received(rt::now(), &links[0], b"first");
     assert_eq!(first.writes.len(), 1);
-    assert!(shared.received(rt::now(), &links[0], b"second".to_vec()).is_empty());
-    assert!(shared.received(rt::now(), &links[0], b"third".to_vec()).is_empty());
+    assert!(shared.received(rt::now(), &links[0], b"second").is_empty());
+    assert!(shared.received(rt::now(), &links[0], b"third").is_empty());
     let second = perform(&mut shared, first);
     assert_eq!(second.writes.len(), 1);
     assert!(perform(&mut shared, second).is_empty());
     assert_eq!(read(&peers[0], 16), b"firstsecondthird");
-    assert_eq!(shared.received(rt::now(), &links[0], b"fourth".to_vec()).writes.len(), 1);
+    assert_eq!(shared.received(rt::now(), &links[0], b"fourth").writes.len(), 1);
 }
 
 #[test]
 fn one_turn_writes_to_so_many_sockets_and_the_next_goes_on() {
     let (mut shared, links, _peers) = shared(TURN + 3);
-    let work = shared.received(rt::now(), &links[0], b"x".to_vec());
+    let work = shared.received(rt::now(), &links[0], b"x");
     assert_eq!(work.writes.len(), TURN);
     let work = perform(&mut shared, work);
     assert_eq!(work.writes.len(), 3);
@@ -179,7 +180,7 @@ fn one_turn_writes_to_so_many_sockets_and_the_next_goes_on() {
 #[test]
 fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten() {
     let (mut shared, links, mut peers) = shared(1);
-    let work = shared.received(rt::now(), &links[0], b"goodbye".to_vec());
+    let work = shared.received(rt::now(), &links[0], b"goodbye");
     shared.service.shutdown(rt::now());
     let work = perform(&mut shared, work);
     assert_eq!((work.writes.len(), work.shuts.len()), (0, 1));
@@ -226,7 +227,7 @@ fn a_peer_that_never_closes_its_side_is_waited_for_until_a_deadline() {
 #[test]
 fn a_peer_that_takes_nothing_is_waited_for_until_a_deadline_also_when_it_is_being_written_to() {
     let (mut shared, links, _peers) = shared(1);
-    let blocked = shared.received(rt::now(), &links[0], b"never taken".to_vec());
+    let blocked = shared.received(rt::now(), &links[0], b"never taken");
     assert_eq!(blocked.writes.len(), 1);
     shared.service.shutdown(rt::now());
     assert!(shared.collect(rt::now()).is_empty());
@@ -239,12 +240,12 @@ fn a_peer_that_takes_nothing_is_waited_for_until_a_deadline_also_when_it_is_bein
 #[test]
 fn what_is_written_too_late_for_a_connection_that_is_gone_harms_nobody() {
     let (mut shared, links, _peers) = shared(2);
-    let work = shared.received(rt::now(), &links[0], b"x".to_vec());
+    let work = shared.received(rt::now(), &links[0], b"x");
     let lost = shared.read_ended(rt::now(), links[1].id, true);
     assert_eq!(lost.shuts.len(), 1, "its writer has to be woken");
     assert!(perform(&mut shared, lost).is_empty());
     assert!(perform(&mut shared, work).is_empty());
-    assert!(shared.received(rt::now(), &links[1], b"y".to_vec()).is_empty());
+    assert!(shared.received(rt::now(), &links[1], b"y").is_empty());
 }
 
 fn engine() -> (Engine<Everybody>, SocketAddr) {

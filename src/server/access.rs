@@ -69,7 +69,7 @@ impl Server {
         let Some(session) = self.hub.get(key) else { return };
         log::debug!("{}: {} is not allowed any more", session.origin.from, session.name);
         if let Path::Stream(Some(conn)) = session.path
-            && self.conns.get(&conn).is_some_and(|state| !state.closing)
+            && self.conns.get(conn).is_some_and(|state| !state.closing)
         {
             self.break_stream(conn, Refusal::NameNotAllowed.text());
         }

@@ -43,7 +43,7 @@ impl Server {
     /// Whether what a connection says next waits for another turn.
     pub(super) fn puts_off(&mut self, now: Instant, conn: ConnId) -> bool {
         let enough = self.has_done_enough();
-        if let Some(state) = self.conns.get_mut(&conn).filter(|_| enough) {
+        if let Some(state) = self.conns.get_mut(conn).filter(|_| enough) {
             state.held = Some(Held::Until(later(now, NEXT)));
         }
         enough

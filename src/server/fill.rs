@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::stream::StreamConn;
+use crate::output::Output;
 use crate::service::{ConnId, Flow};
 
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
@@ -13,7 +14,7 @@ const FILL_ENOUGH: usize = 64 << 10;
 
 impl Server {
     pub(super) fn wake_conn(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(&conn).filter(|state| !state.woken) {
+        if let Some(state) = self.conns.get_mut(conn).filter(|state| !state.woken) {
             state.woken = true;
             self.woken.push_back(conn);
         }
@@ -21,42 +22,38 @@ impl Server {
 
     pub(super) fn pop_woken(&mut self) -> Option<ConnId> {
         let conn = self.woken.pop_front()?;
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.woken = false;
         }
         Some(conn)
     }
 
-    pub(super) fn fill_stream(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
-        let Some(state) = self.conns.get_mut(&conn) else {
+    pub(super) fn fill_stream(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
+        let Some(state) = self.conns.get_mut(conn) else {
             return Flow { more: false, reading: false, closing: true, busy: false };
         };
-        if out.is_empty() {
-            std::mem::swap(out, &mut state.answers);
-        } else {
-            out.append(&mut state.answers);
-        }
+        out.append(&mut state.answers);
         if !state.backlog.is_empty() {
             self.work_off(now, conn);
             self.note_hearing(conn);
             self.arm_conn(conn);
             // What a person is answered stands between what others said before and after it.
-            if let Some(state) = self.conns.get_mut(&conn).filter(|state| state.lines.is_some()) {
+            if let Some(state) = self.conns.get_mut(conn).filter(|state| state.lines.is_some()) {
                 out.append(&mut state.answers);
             }
         }
-        let carried = self.conns.get(&conn).filter(|state| !state.closing).and_then(|state| state.session);
+        let carried = self.conns.get(conn).filter(|state| !state.closing).and_then(|state| state.session);
         let mut more = false;
         if let Some(key) = carried {
-            more = self.hub.fill_stream(now, key, out, FILL_ENOUGH);
+            more = self.hub.fill_stream(now, key, out.tail(), FILL_ENOUGH);
             if !more {
                 self.finish_bye(now, conn, key);
             }
         }
-        if let Some(key) = self.conns.get(&conn).and_then(|state| state.session) {
+        if let Some(key) = self.conns.get(conn).and_then(|state| state.session) {
             self.hub.give(key);
         }
-        let state = self.conns.get(&conn);
+        let state = self.conns.get(conn);
         Flow {
             more: more || state.is_some_and(|state| !state.answers.is_empty()),
             reading: state.is_some_and(StreamConn::takes_input),
@@ -67,6 +64,6 @@ impl Server {
 
     /// Whether what a connection says is executed.
     pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_some_and(StreamConn::is_reading)
+        self.conns.get(conn).is_some_and(StreamConn::is_reading)
     }
 }

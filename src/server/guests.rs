@@ -127,7 +127,7 @@ impl Server {
 
     /// The guest whom a connection carries.
     pub(super) fn guest_on(&self, conn: ConnId) -> Option<SessionKey> {
-        self.conns.get(&conn).and_then(|state| state.session).filter(|key| self.is_guest(*key))
+        self.conns.get(conn).and_then(|state| state.session).filter(|key| self.is_guest(*key))
     }
 
     /// The guest at an address.

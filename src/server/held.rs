@@ -68,7 +68,7 @@ impl Server {
         if !self.hub.holds_senders() || frame.verb != Verb::Snd {
             return false;
         }
-        let Some(key) = self.conns.get(&conn).and_then(|state| state.session) else { return false };
+        let Some(key) = self.conns.get(conn).and_then(|state| state.session) else { return false };
         let Some(SndArgs { target, body }) = SndArgs::parse(frame.args()) else { return false };
         self.hub.must_wait(key, target, body.len())
             && self.is_new(key, frame)
@@ -98,7 +98,7 @@ impl Server {
         }
         let Some(member) = self.hub.obstacle(key, target, length) else { return false };
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
-        let Some(state) = self.conns.get_mut(&conn) else { return false };
+        let Some(state) = self.conns.get_mut(conn) else { return false };
         let ticket = *state.waiting.ticket.get_or_insert(self.waiters.next_ticket);
         self.waiters.next_ticket += 1;
         self.waiters.queue.insert((member, ticket), conn);
@@ -125,7 +125,7 @@ impl Server {
     /// Looks through what waits on a connection that is held for slow readers: acknowledgements count at once, wherever
     /// they stand, or two members could hold each other for ever. Each batch is looked through once.
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         let (Some(Held::ByReaders), Some(key)) = (state.held, state.session) else { return };
         let mut backlog = std::mem::take(&mut state.backlog);
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
@@ -134,14 +134,14 @@ impl Server {
                 self.acknowledged(now, key, &ack);
             }
         }
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.backlog = backlog;
         }
     }
 
     /// Notes whether the acknowledgements of the session that a connection carries still arrive.
     pub(super) fn note_hearing(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(state) = self.conns.get(conn) else { return };
         if let Some(key) = state.session.filter(|_| state.waiting.acknowledges) {
             let is_deaf = state.held == Some(Held::ByReaders) && !state.listens();
             self.hub.set_deaf(key, is_deaf);
@@ -164,7 +164,7 @@ impl Server {
         while let Some((ticket, conn)) = self.waiters.first(member, tickets.clone()) {
             self.let_on(now, conn);
             let waits_again =
-                self.conns.get(&conn).is_some_and(|state| state.waiting.waits_for == Some(member));
+                self.conns.get(conn).is_some_and(|state| state.waiting.waits_for == Some(member));
             if waits_again && !all {
                 break;
             }
@@ -182,7 +182,7 @@ impl Server {
 
     fn let_on(&mut self, now: Instant, conn: ConnId) {
         self.leave_queue(conn);
-        if let Some(state) = self.conns.get_mut(&conn).filter(|state| state.held == Some(Held::ByReaders)) {
+        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.held == Some(Held::ByReaders)) {
             state.held = None;
             self.go_on(now, conn);
         }
@@ -196,7 +196,7 @@ impl Server {
     }
 
     fn leave_queue(&mut self, conn: ConnId) -> Option<SessionKey> {
-        let waiting = &mut self.conns.get_mut(&conn)?.waiting;
+        let waiting = &mut self.conns.get_mut(conn)?.waiting;
         let (member, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
         self.waiters.queue.remove(&(member, ticket));
         Some(member)

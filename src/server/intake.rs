@@ -76,13 +76,13 @@ impl StreamIntake {
 }
 
 impl Intake for StreamIntake {
-    type Batch = Batch;
+    type Batch<'a> = Batch;
 
     fn appetite(&self) -> usize {
         self.appetite
     }
 
-    fn received(&mut self, now: Instant, mut bytes: &[u8]) -> Batch {
+    fn received<'a>(&'a mut self, now: Instant, mut bytes: &'a [u8]) -> Batch {
         let mut batch = Batch::default();
         let Some(deframer) = &mut self.deframer else {
             batch.said = Said::new(bytes);

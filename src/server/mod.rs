@@ -21,7 +21,9 @@ use crate::config::ServerConfig;
 use crate::door::{Door, Speaks};
 use crate::hub::{Hub, Path, SessionKey};
 use crate::link::{Direction, Flows};
+use crate::output::Output;
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
+use crate::table::Table;
 use crate::throttle::Throttle;
 use crate::timers::Timers;
 use crate::wire::Token;
@@ -123,7 +125,7 @@ pub struct Server {
     spent: VecDeque<(Instant, Token)>,
     /// Untagged sessions on datagrams.
     bare: HashMap<Peer, SessionKey>,
-    conns: HashMap<ConnId, StreamConn>,
+    conns: Table<StreamConn>,
     admission: Admission,
     /// The bytes that connections hold of unfinished frames.
     buffered: usize,
@@ -182,7 +184,7 @@ impl Server {
             nonces: HashMap::new(),
             spent: VecDeque::new(),
             bare: HashMap::new(),
-            conns: HashMap::new(),
+            conns: Table::default(),
             admission: Admission::default(),
             buffered: 0,
             woken: VecDeque::new(),
@@ -304,7 +306,7 @@ impl Service for Server {
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
-        if let Some(key) = self.conns.get(&conn).and_then(|state| state.session) {
+        if let Some(key) = self.conns.get(conn).and_then(|state| state.session) {
             self.hub.written(key);
         }
         self.drained_stream(now, conn);
@@ -350,18 +352,18 @@ impl Service for Server {
         self.pop_woken()
     }
 
-    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
+    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
         let flow = self.fill_stream(now, conn, out);
         self.settle(now);
         flow
     }
 
     fn is_reading(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_some_and(StreamConn::takes_input)
+        self.conns.get(conn).is_some_and(StreamConn::takes_input)
     }
 
     fn is_closing(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_none_or(|state| state.closing)
+        self.conns.get(conn).is_none_or(|state| state.closing)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

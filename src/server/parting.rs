@@ -33,7 +33,7 @@ impl StreamConn {
 impl Server {
     /// Says what was wrong, then goodbye, then closes.
     pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         log::debug!("{}: cut off: {why}", state.origin.from);
         state.complain(why);
         self.part(conn);
@@ -41,7 +41,7 @@ impl Server {
 
     /// Says goodbye to a connection and closes it; a tagged session lingers.
     pub(super) fn part(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.say_goodbye();
         state.closing = true;
         self.wake_conn(conn);
@@ -49,7 +49,7 @@ impl Server {
 
     /// Tells the older connection of a session that another carries it now.
     pub(super) fn cut_off(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         match &mut state.lines {
             Some(lines) => lines.say(Refusal::TakenUp.text(), &mut state.answers),
             None => encode_refusal(None, Refusal::TakenUp, &mut state.answers),
@@ -62,7 +62,7 @@ impl Server {
     /// The session of a connection has ended by itself. A person cannot have another one: they are told goodbye, if that
     /// was not said in the session.
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.session = None;
         if let Some(member) = state.waiting.waits_for() {
             self.hub.relieve(member, true);
@@ -74,7 +74,7 @@ impl Server {
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
         self.stop_waiting(conn);
-        let Some(state) = self.conns.remove(&conn) else { return };
+        let Some(state) = self.conns.remove(conn) else { return };
         self.buffered -= state.buffered;
         self.timers.set(Owner::Conn(conn), None);
         if let Some(seat) = state.seat {
@@ -100,7 +100,7 @@ impl Server {
             self.hub.get(key).is_some_and(|s| s.has_said_bye() && (s.form != Form::Tagged || s.is_settled()));
         if over {
             self.end_session(now, key);
-            if let Some(state) = self.conns.get_mut(&conn) {
+            if let Some(state) = self.conns.get_mut(conn) {
                 state.closing = true;
             }
         }
@@ -109,10 +109,10 @@ impl Server {
     /// Says goodbye to every connection: through its session's queue if it has one.
     pub(super) fn drain_streams(&mut self) {
         let mut unregistered: Vec<ConnId> =
-            self.conns.iter().filter(|(_, state)| state.session.is_none()).map(|(conn, _)| *conn).collect();
+            self.conns.iter().filter(|(_, state)| state.session.is_none()).map(|(conn, _)| conn).collect();
         unregistered.sort_unstable();
         for conn in unregistered {
-            if self.conns.get(&conn).is_some_and(|state| !state.closing) {
+            if self.conns.get(conn).is_some_and(|state| !state.closing) {
                 self.part(conn);
             }
         }

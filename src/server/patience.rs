@@ -43,7 +43,7 @@ impl Server {
         partial: Option<Partial>,
     ) {
         let limit = self.config.frame_timeout;
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if any_whole {
             state.patience = Patience::Idle;
         }
@@ -67,7 +67,7 @@ impl Server {
     /// The same for a line, of which another one may have begun. People type slowly.
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.patience = match state.patience {
             _ if !is_unfinished => Patience::Idle,
             Patience::Until { .. } | Patience::Stopped { .. } if !has_begun => state.patience,
@@ -79,7 +79,7 @@ impl Server {
     }
 
     pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if state.is_reading() {
             state.patience = state.patience.resume(now);
             self.arm_conn(conn);
@@ -87,7 +87,7 @@ impl Server {
     }
 
     pub(super) fn arm_conn(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(state) = self.conns.get(conn) else { return };
         let register = self.register_by(state);
         let frame = match state.patience {
             Patience::Until { deadline, .. } => Some(deadline),
@@ -105,7 +105,7 @@ impl Server {
 
     /// Goes on with what a connection has sent, if the time that it was held for is over.
     fn release(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if matches!(state.held, Some(Held::Until(at)) if at <= now) {
             state.held = None;
             self.go_on(now, conn);
@@ -115,7 +115,7 @@ impl Server {
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
         self.release(now, conn);
         self.flush_line(now, conn);
-        let Some(state) = self.conns.get(&conn).filter(|state| !state.closing) else { return };
+        let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
         let frame_late = matches!(state.patience, Patience::Until { deadline, .. } if deadline <= now);
         let silent = self.register_by(state).is_some_and(|at| at <= now);
         if !frame_late && !silent {

@@ -138,7 +138,7 @@ impl Server {
     fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
         match self.admission.enter(&self.config, origin.from) {
             Ok(seat) => {
-                if let Some(state) = self.conns.get_mut(&conn) {
+                if let Some(state) = self.conns.get_mut(conn) {
                     state.seat = Some(seat);
                 }
             }
@@ -153,7 +153,7 @@ impl Server {
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             if batch.pinged {
                 state.heard = now;
             }
@@ -162,7 +162,7 @@ impl Server {
         }
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
-        if self.conns.get(&conn).is_some_and(|state| state.lines.is_none()) {
+        if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
             self.bound_frames(conn);
             self.watch_frame(now, conn, any_whole, partial);
         }
@@ -173,7 +173,7 @@ impl Server {
 
     /// Counts what a connection holds of frames: of the unfinished one, and of those that wait for their turn.
     fn bound_frames(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(state) = self.conns.get(conn) else { return };
         let unfinished = state.partial.map_or(0, |partial| partial.buffered);
         let waiting: usize = state.backlog.iter().map(Batch::size).sum();
         self.bound_input(conn, unfinished + waiting);
@@ -182,7 +182,7 @@ impl Server {
     /// Counts what connections hold of input against `max_memory`: who would go beyond it with a long frame is cut off.
     /// Short ones are bounded by the number of connections.
     pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         self.buffered = self.buffered - state.buffered + buffered;
         state.buffered = buffered;
         let is_long = buffered > SHORT_INPUT && !state.closing;
@@ -214,7 +214,7 @@ impl Server {
                 }
                 batch.take_frame();
             }
-            let Some(state) = self.conns.get_mut(&conn) else { return };
+            let Some(state) = self.conns.get_mut(conn) else { return };
             if state.closing {
                 // What comes behind a goodbye is nobody's business, be it well-formed or not.
                 state.backlog.clear();
@@ -233,14 +233,14 @@ impl Server {
     }
 
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
-        let state = self.conns.get_mut(&conn)?;
+        let state = self.conns.get_mut(conn)?;
         state.backlog.pop_front().or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
     }
 
     /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
     /// makes no difference in which pieces that comes.
     fn bound_unregistered(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(state) = self.conns.get(conn) else { return };
         let too_long = state.partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
         // A REG may be among what waits.
         let too_long = too_long && state.backlog.is_empty();
@@ -252,7 +252,7 @@ impl Server {
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
-        if self.conns.get(&conn).is_some_and(|state| state.lines.is_none()) {
+        if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
             self.bound_frames(conn);
         }
         self.note_hearing(conn);
@@ -262,7 +262,7 @@ impl Server {
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.waiting.has_gone_on();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
@@ -279,7 +279,7 @@ impl Server {
             self.answer_stream(now, conn, frame, &answer);
         }
         if frame.verb == Verb::Bye
-            && let Some(state) = self.conns.get_mut(&conn)
+            && let Some(state) = self.conns.get_mut(conn)
         {
             state.session = None;
             state.closing = true;
@@ -303,21 +303,21 @@ impl Server {
     }
 
     fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer {
-        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
+        let Some(origin) = self.conns.get(conn).map(|state| state.origin) else {
             return Err(Refusal::RegisterFirst);
         };
         let guest = self.guest_on(conn);
         let (key, moved) = self.register_over(now, guest, frame, Path::Stream(Some(conn)), origin)?;
-        if moved && let Some(state) = self.conns.get_mut(&conn) {
+        if moved && let Some(state) = self.conns.get_mut(conn) {
             state.session = Some(key);
         }
         Ok(self.token_of(key))
     }
 
     fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
-        let origin = self.conns.get(&conn).map(|state| state.origin).ok_or(Refusal::RegisterFirst)?;
+        let origin = self.conns.get(conn).map(|state| state.origin).ok_or(Refusal::RegisterFirst)?;
         let guest = self.open_guest(now, Path::Stream(Some(conn)), origin)?;
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.session = Some(guest);
         }
         Ok(guest)
@@ -325,7 +325,7 @@ impl Server {
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
     fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {
             let index = state.answers_sent;
             state.answers_sent += 1;

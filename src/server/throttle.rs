@@ -26,7 +26,7 @@ impl Server {
     /// Takes the tokens for one frame, or line, of so many bytes that a stream connection has said. When the bucket is
     /// empty after it, nothing more is executed or read until there is a token again.
     pub(super) fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.bucket.take(now, bytes);
         // How much comes next is not known, but it is a message, and not an empty one.
         if let Some(at) = state.bucket.conforms_at(now, 1) {
@@ -37,7 +37,7 @@ impl Server {
     /// Whether a frame costs tokens. An acknowledgement is an answer to what we have sent. A repeat was made because its
     /// request waited here for tokens: if it cost one as well, everything would wait the longer for it.
     pub(super) fn is_charged(&self, conn: ConnId, frame: &Frame<'_>) -> bool {
-        let Some(state) = self.conns.get(&conn).filter(|state| !state.bucket.is_unlimited()) else {
+        let Some(state) = self.conns.get(conn).filter(|state| !state.bucket.is_unlimited()) else {
             return false;
         };
         let is_acknowledgement = frame.verb == Verb::Ack && frame.id.is_none();
@@ -50,7 +50,7 @@ impl Server {
         if self.puts_off(now, conn) {
             return false;
         }
-        let Some(state) = self.conns.get_mut(&conn) else { return true };
+        let Some(state) = self.conns.get_mut(conn) else { return true };
         match state.bucket.conforms_at(now, bytes) {
             Some(at) => {
                 state.held = Some(Held::Until(at));

@@ -11,6 +11,7 @@ use super::{ClientId, Fate, Packet, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
+use crate::output::Output;
 use crate::server::{Executions, StreamIntake};
 use crate::service::{ConnId, Intake, Origin, Peer, Remote, Service};
 
@@ -108,14 +109,14 @@ impl Sim {
 
     fn fill(&mut self, conn: ConnId) {
         loop {
-            let mut out = Vec::new();
+            let mut out = Output::default();
             let flow = self.server.fill(self.now, conn, &mut out);
             let Some(id) =
                 self.nodes.iter().position(|node| node.pipe.as_ref().is_some_and(|pipe| pipe.conn == conn))
             else {
                 return;
             };
-            self.server_writes(id, out, flow.closing && !flow.more);
+            self.server_writes(id, out.to_vec(), flow.closing && !flow.more);
             self.server.drained(self.now, conn);
             if !flow.more {
                 return;

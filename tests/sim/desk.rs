@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
+use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake, Totals};
 use sayagain::service::{ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
 
@@ -268,8 +269,9 @@ impl Desk {
                 self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
                 return;
             }
-            let mut out = Vec::new();
+            let mut out = Output::default();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
+            let mut out = out.to_vec();
             if let Some(place) = self.clogged.get_mut(&conn) {
                 self.closed.insert(conn, flow.closing);
                 self.busy.insert(conn, flow.busy);

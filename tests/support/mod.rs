@@ -23,6 +23,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::link::{LinkConfig, LossModel};
+use sayagain::output::Output;
 use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
 use sayagain::service::{ConnId, Intake as _, Origin, Peer, Remote, Service};
@@ -289,7 +290,9 @@ impl Engine {
 
     fn fill(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let flow = self.server.fill(now, id, &mut conn.unsent);
+        let mut out = Output::default();
+        let flow = self.server.fill(now, id, &mut out);
+        conn.unsent.append(&mut out.to_vec());
         (conn.more, conn.reading, conn.closing) = (flow.more, flow.reading, flow.closing);
     }
 

@@ -17,6 +17,7 @@ use crate::config::ServerConfig;
 use crate::link::{Direction, Link, LinkConfig};
 use crate::net::trial::Wire;
 use crate::net::{Engine, Listen, ListenError};
+use crate::output::Output;
 use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
 use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
@@ -172,7 +173,7 @@ impl Service for Watched {
         self.server.opened(now, conn, origin)
     }
 
-    fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Intake>::Batch) {
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Intake>::Batch<'_>) {
         self.server.received(now, conn, batch);
     }
 
@@ -200,7 +201,7 @@ impl Service for Watched {
         self.server.poll_wake()
     }
 
-    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Vec<u8>) -> Flow {
+    fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
         self.server.fill(now, conn, out)
     }
 

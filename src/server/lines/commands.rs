@@ -133,7 +133,7 @@ impl Server {
 
     /// Whether a line is a message that a member of its room has no room for, so that its sender waits.
     pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &[u8]) -> bool {
-        let Some(key) = self.conns.get(&conn).and_then(|state| state.session) else { return false };
+        let Some(key) = self.conns.get(conn).and_then(|state| state.session) else { return false };
         if !self.hub.holds_senders() {
             return false;
         }

@@ -123,7 +123,7 @@ impl Server {
 
     /// What is set for the door that a connection knocked on, if lines are spoken there.
     fn line_door(&self, conn: ConnId) -> Option<&LineDoor> {
-        match &self.door(self.conns.get(&conn)?.origin.door)?.speaks {
+        match &self.door(self.conns.get(conn)?.origin.door)?.speaks {
             Speaks::Lines(door) => Some(door),
             Speaks::Frames => None,
         }
@@ -131,7 +131,7 @@ impl Server {
 
     /// Begins a conversation, if lines are spoken at the door of a new connection that may stay.
     pub(super) fn greet(&mut self, now: Instant, conn: ConnId) {
-        let may_stay = self.conns.get(&conn).is_some_and(|state| !state.closing);
+        let may_stay = self.conns.get(conn).is_some_and(|state| !state.closing);
         match self.line_door(conn).filter(|_| may_stay).map(|door| door.greet) {
             Some(Greet::Name) => self.welcome(conn),
             Some(Greet::None) => self.admit_unasked(now, conn),
@@ -156,7 +156,7 @@ impl Server {
     }
 
     fn next_line(&mut self, conn: ConnId, said: &mut Said) -> Option<Vec<u8>> {
-        let state = self.conns.get_mut(&conn)?;
+        let state = self.conns.get_mut(conn)?;
         let lines = state.lines.as_mut()?;
         loop {
             match said.next(&mut lines.lines)? {
@@ -167,7 +167,7 @@ impl Server {
     }
 
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.waiting.has_gone_on();
         let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
@@ -187,14 +187,14 @@ impl Server {
     /// Answers a person with a line of the server's own, behind what others said before.
     fn tell(&mut self, now: Instant, conn: ConnId, text: &str) {
         self.catch_up(now, conn);
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
             lines.say(text, &mut state.answers);
         }
     }
 
     fn catch_up(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(key) = state.session {
             self.hub.fill_stream(now, key, &mut state.answers, CAUGHT_UP);
         }
@@ -206,7 +206,7 @@ impl Server {
     /// Looks at what has become of the unfinished line, and sets its clocks.
     pub(super) fn watch_lines(&mut self, now: Instant, conn: ConnId) {
         let Some(flush) = self.line_door(conn).map(|door| door.flush) else { return };
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         let Some(lines) = &mut state.lines else { return };
         let unfinished = lines.lines.unfinished();
         let (begun, heard) = (lines.lines.take_begun(), lines.lines.take_heard());
@@ -222,7 +222,7 @@ impl Server {
 
     /// Takes the unfinished line for finished, if it has been silent for long enough.
     pub(super) fn flush_line(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         let Some(lines) = state.lines.as_mut().filter(|lines| lines.flush_at.is_some_and(|at| at <= now))
         else {
             return;
@@ -236,7 +236,7 @@ impl Server {
 
     /// Nothing more comes from a connection: what is unfinished is its last line. An unfinished frame is none.
     pub(super) fn end_input(&mut self, now: Instant, conn: ConnId) {
-        let Some(lines) = self.conns.get_mut(&conn).and_then(|state| state.lines.as_mut()) else { return };
+        let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.ended = true;
         self.go_on(now, conn);
     }

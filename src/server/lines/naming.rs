@@ -24,14 +24,14 @@ const QUESTION: &str = "Enter your name: ";
 
 impl Server {
     pub(super) fn welcome(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.answers.extend_from_slice(WELCOME.as_bytes());
         }
         self.ask_name(conn);
     }
 
     fn ask_name(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
             lines.ask(QUESTION, &mut state.answers);
         }
@@ -74,7 +74,7 @@ impl Server {
 
     /// Opens a session without a question: under the address, or as `guest-N` where that is no name or cannot be had.
     pub(super) fn admit_unasked(&mut self, now: Instant, conn: ConnId) {
-        let address = self.conns.get(&conn).and_then(|state| name_of(&state.origin.from));
+        let address = self.conns.get(conn).and_then(|state| name_of(&state.origin.from));
         let named = address.map(|name| self.open_person(now, conn, name));
         if matches!(named, Some(Ok(_))) {
             return;
@@ -85,7 +85,7 @@ impl Server {
     }
 
     fn open_person(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
-        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
+        let Some(origin) = self.conns.get(conn).map(|state| state.origin) else {
             return Err(Refusal::RegisterFirst);
         };
         if self.is_draining() {
@@ -97,7 +97,7 @@ impl Server {
         let path = Path::Stream(Some(conn));
         let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.session = Some(key);
             if let Some(lines) = &mut state.lines {
                 lines.lines.set_limit(MAX_LINE);

@@ -1,0 +1,182 @@
+//! What is on its way to one connection: small pieces joined in one buffer, long ones shared with other receivers.
+//!
+//! A frame for many receivers is encoded once and [shared](Output::share); nothing copies it per receiver. An engine
+//! writes the pieces together ([`Output::slices`], one vectored write) and [cuts off](Output::advance) what the socket
+//! took.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf as _, Bytes};
+
+/// A shared piece shorter than this, in bytes, is copied: a slice of its own in a vectored write costs more.
+pub const WORTH_SHARING: usize = 1 << 10;
+
+/// Bytes for one connection, in order.
+///
+/// ```
+/// use sayagain::output::Output;
+///
+/// let mut out = Output::default();
+/// out.tail().extend_from_slice(b"BYE ");
+/// out.tail().extend_from_slice(b"0000");
+/// assert_eq!(out.len(), 8);
+/// out.advance(4);
+/// assert_eq!(out.to_vec(), b"0000");
+/// ```
+#[derive(Debug, Default)]
+pub struct Output {
+    /// What comes before the tail.
+    pieces: VecDeque<Bytes>,
+    /// Bytes in `pieces`.
+    before: usize,
+    tail: Vec<u8>,
+    /// How much of the tail is written already.
+    cut: usize,
+}
+
+impl Output {
+    /// How many bytes are still to be written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.before + self.tail.len() - self.cut
+    }
+
+    /// Whether nothing is to be written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The buffer that small pieces are appended to. It is only to be appended to.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Appends a whole buffer: without a copy, if nothing was appended to the tail since the last piece.
+    pub fn append(&mut self, bytes: &mut Vec<u8>) {
+        if self.tail.is_empty() {
+            std::mem::swap(&mut self.tail, bytes);
+        } else {
+            self.tail.append(bytes);
+        }
+    }
+
+    /// Appends bytes that others may hold, too; short ones are copied.
+    pub fn share(&mut self, bytes: &Bytes) {
+        if bytes.len() < WORTH_SHARING {
+            return self.tail.extend_from_slice(bytes);
+        }
+        self.close_tail();
+        self.before += bytes.len();
+        self.pieces.push_back(bytes.clone());
+    }
+
+    /// Makes a piece of the tail, so that another can follow it.
+    fn close_tail(&mut self) {
+        let mut tail = Bytes::from(std::mem::take(&mut self.tail));
+        tail.advance(std::mem::take(&mut self.cut));
+        if !tail.is_empty() {
+            self.before += tail.len();
+            self.pieces.push_back(tail);
+        }
+    }
+
+    /// The first pieces, as many as `slices` has places; returns how many there are.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let tail = self.tail.get(self.cut..).filter(|tail| !tail.is_empty());
+        let pieces = self.pieces.iter().map(|piece| &piece[..]).chain(tail);
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        count
+    }
+
+    /// Cuts `count` bytes off the front: they are written. More than there are is all of them.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some(first) = self.pieces.front_mut() {
+            let cut = first.len().min(count);
+            first.advance(cut);
+            self.before -= cut;
+            count -= cut;
+            if !first.is_empty() {
+                return;
+            }
+            self.pieces.pop_front();
+        }
+        self.cut = (self.cut + count).min(self.tail.len());
+    }
+
+    /// All of it in one piece: for drivers without sockets.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.len());
+        self.pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+        all.extend_from_slice(self.tail.get(self.cut..).unwrap_or_default());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a..` in the tail, 2,000 shared `b`, `c..` behind them.
+    fn mixed() -> Output {
+        let mut out = Output::default();
+        out.tail().extend_from_slice(b"aaa");
+        out.share(&Bytes::from(vec![b'b'; 2_000]));
+        out.tail().extend_from_slice(b"c");
+        out.share(&Bytes::from_static(b"cc"));
+        out
+    }
+
+    #[test]
+    fn what_is_cut_off_at_any_place_leaves_the_rest_in_order() {
+        let all = mixed().to_vec();
+        assert_eq!(all.len(), 2_006);
+        for first in 0..=all.len() + 1 {
+            let mut out = mixed();
+            out.advance(first);
+            let rest = all.get(first..).unwrap_or_default();
+            assert_eq!(out.to_vec(), rest, "{first}");
+            assert_eq!(out.len(), rest.len(), "{first}");
+            let mut slices = [IoSlice::new(&[]); 8];
+            let count = out.slices(&mut slices);
+            assert_eq!(
+                slices[..count].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>(),
+                rest,
+                "{first}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_piece_is_shared_and_short_ones_are_joined() {
+        let out = mixed();
+        let mut slices = [IoSlice::new(&[]); 8];
+        assert_eq!(out.slices(&mut slices), 3);
+        let mut two = [IoSlice::new(&[]); 2];
+        assert_eq!(out.slices(&mut two), 2);
+    }
+
+    #[test]
+    fn appending_after_a_part_was_written_keeps_the_order() {
+        let mut out = mixed();
+        out.advance(2_004);
+        out.share(&Bytes::from(vec![b'd'; 1_500]));
+        out.append(&mut b"e".to_vec());
+        assert_eq!(out.to_vec(), [&b"cc"[..], &[b'd'; 1_500], b"e"].concat());
+    }
+
+    #[test]
+    fn a_buffer_that_is_appended_to_nothing_is_not_copied() {
+        let mut bytes = vec![b'x'; 100];
+        let place = bytes.as_ptr();
+        let mut out = Output::default();
+        out.append(&mut bytes);
+        assert_eq!(out.tail().as_ptr(), place);
+    }
+}
