@@ -6,13 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use slab::Slab;
-
 use crate::error::Refusal;
-use crate::reliable::{PushTimeouts, Pushes, Replies};
+use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
 
+mod arena;
 mod delivery;
 mod message;
 pub mod name;
@@ -24,9 +23,9 @@ pub mod rules;
 pub mod session;
 mod slow;
 
+use arena::Arena;
 use name::{ClashKey, FoldKey, Name};
-use queue::{Load, SendQueue};
-use rate::{Bucket, Rate};
+use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
@@ -123,8 +122,7 @@ pub struct Opening {
 #[derive(Debug, Default)]
 pub struct Hub {
     config: HubConfig,
-    sessions: Slab<(u64, Session)>,
-    next_serial: u64,
+    sessions: Arena,
     by_fold: HashMap<FoldKey, SessionKey>,
     by_clash: HashMap<ClashKey, SessionKey>,
     rooms: Rooms,
@@ -153,12 +151,12 @@ impl Hub {
 
     /// Whether no session lives.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.sessions.len() == 0
     }
 
     /// The messages that wait to be sent or acknowledged, of all sessions.
     pub fn waiting(&self) -> usize {
-        self.sessions.iter().map(|(_, (_, session))| session.undelivered()).sum()
+        self.sessions.iter().map(|(_, session)| session.undelivered()).sum()
     }
 
     /// The bytes that all queues together hold.
@@ -173,20 +171,17 @@ impl Hub {
 
     /// The keys of all living sessions.
     pub fn keys(&self) -> Vec<SessionKey> {
-        self.sessions.iter().map(|(slot, (serial, _))| SessionKey { slot, serial: *serial }).collect()
+        self.sessions.iter().map(|(key, _)| key).collect()
     }
 
     /// A living session.
     pub fn get(&self, key: SessionKey) -> Option<&Session> {
-        self.sessions.get(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, session)| session)
+        self.sessions.get(key)
     }
 
     /// A living session, to change.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions
-            .get_mut(key.slot)
-            .filter(|(serial, _)| *serial == key.serial)
-            .map(|(_, session)| session)
+        self.sessions.get_mut(key)
     }
 
     /// Opens a session.
@@ -203,10 +198,8 @@ impl Hub {
         if self.sessions.len() >= self.config.max_sessions {
             return Err(Refusal::ServerFull);
         }
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let slot = self.sessions.insert((serial, self.make(opening)));
-        let key = SessionKey { slot, serial };
+        let session = Session::new(opening, self.config.sabotage.no_dedup);
+        let key = self.sessions.insert(session).ok_or(Refusal::ServerFull)?;
         self.by_fold.insert(fold, key);
         self.by_clash.insert(clash, key);
         self.stats.sessions += 1;
@@ -216,35 +209,6 @@ impl Hub {
     /// Whether a living session has a name that is, or looks, the same.
     pub fn is_taken(&self, name: &Name) -> bool {
         self.by_fold.contains_key(&name.fold()) || self.by_clash.contains_key(&name.clash_key())
-    }
-
-    fn make(&self, opening: Opening) -> Session {
-        let Sabotage { no_dedup, no_push_repeat } = self.config.sabotage;
-        let pushes = Pushes::new(self.config.push_timeouts);
-        Session {
-            name: opening.name,
-            form: opening.form,
-            token: opening.token,
-            nonce: opening.nonce,
-            newest_reg: 0,
-            path: opening.path,
-            origin: opening.origin,
-            rooms: Vec::new(),
-            home: None,
-            echo: false,
-            bucket: Bucket::new(opening.rate),
-            replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
-            queue: SendQueue::default(),
-            pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
-            encoded: Load::default(),
-            writing: Load::default(),
-            woken: false,
-            said_bye: false,
-            cut_off: false,
-            unlogged: 0,
-            awaited: false,
-            deaf: false,
-        }
     }
 
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
@@ -276,11 +240,10 @@ impl Hub {
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
     pub fn end(&mut self, key: SessionKey) -> Option<Session> {
-        self.get(key)?;
-        let (_, session) = self.sessions.remove(key.slot);
+        let session = self.sessions.remove(key)?;
         self.by_fold.remove(&session.name.fold());
         self.by_clash.remove(&session.name.clash_key());
-        for room in &session.rooms {
+        for room in session.rooms() {
             self.rooms.leave(room, key);
         }
         self.stats.undelivered += session.undelivered() as u64;

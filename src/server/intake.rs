@@ -31,9 +31,25 @@ pub struct StreamIntake {
     /// What is read at once, and what will be once a whole REG has come.
     appetite: usize,
     appetite_after_reg: usize,
-    loss: Verdicts,
+    /// Where requests may be lost.
+    losing: Option<Box<Losing>>,
+}
+
+/// The simulated loss on a connection.
+#[derive(Debug)]
+struct Losing {
+    verdicts: Verdicts,
     flow: u64,
+    /// The number of the next request.
     index: u64,
+}
+
+impl Losing {
+    fn loses_next(&mut self, now: Instant) -> bool {
+        let index = self.index;
+        self.index += 1;
+        self.verdicts.lost(now, self.flow, index)
+    }
 }
 
 /// What a piece of a stream became: whole frames, and what is left of one. It borrows the piece: only what has to wait is
@@ -68,17 +84,18 @@ struct Span {
 }
 
 impl StreamIntake {
-    /// At a door for frames; `is_limited` if it has a rate.
-    pub(super) fn new(max_message: usize, is_limited: bool, loss: Verdicts, flow: u64) -> Self {
+    /// At a door for frames; `is_limited` if it has a rate. `loss` is what is simulated, and the flow that it is.
+    pub(super) fn new(max_message: usize, is_limited: bool, loss: Option<(Verdicts, u64)>) -> Self {
         let appetite_after_reg = if is_limited { SMALL_APPETITE } else { usize::MAX };
         let (deframer, appetite) = (Some(Deframer::new(max_message)), SMALL_APPETITE);
-        Self { deframer, appetite, appetite_after_reg, loss, flow, index: 0 }
+        let losing = loss.map(|(verdicts, flow)| Box::new(Losing { verdicts, flow, index: 0 }));
+        Self { deframer, appetite, appetite_after_reg, losing }
     }
 
     /// At a door for people.
-    pub(super) fn of_lines(loss: Verdicts) -> Self {
+    pub(super) fn of_lines() -> Self {
         let appetite = PEOPLES_APPETITE;
-        Self { deframer: None, appetite, appetite_after_reg: appetite, loss, flow: 0, index: 0 }
+        Self { deframer: None, appetite, appetite_after_reg: appetite, losing: None }
     }
 }
 
@@ -112,9 +129,7 @@ impl Intake for StreamIntake {
             }
             if id.is_some() && verb.is_request() {
                 batch.seen += 1;
-                let lost = self.loss.lost(now, self.flow, self.index);
-                self.index += 1;
-                if lost {
+                if self.losing.as_mut().is_some_and(|losing| losing.loses_next(now)) {
                     batch.dropped += 1;
                     continue;
                 }

@@ -19,7 +19,7 @@ use rand::CryptoRng;
 
 use crate::config::ServerConfig;
 use crate::door::{Door, Speaks};
-use crate::hub::{Hub, Path, SessionKey};
+use crate::hub::{Hub, Path, Session, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::output::Output;
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
@@ -34,6 +34,8 @@ mod cookie;
 mod datagram;
 mod effort;
 mod fill;
+#[cfg(test)]
+mod footprint;
 mod guests;
 mod held;
 mod intake;
@@ -258,7 +260,7 @@ impl Server {
     /// Hands the sessions that the hub has woken to whoever writes for them.
     fn dispatch(&mut self) {
         while let Some(key) = self.hub.poll_woken() {
-            match self.hub.get(key).map(|session| session.path) {
+            match self.hub.get(key).map(Session::path) {
                 Some(Path::Stream(Some(conn))) => self.wake_conn(conn),
                 Some(Path::Datagram(_)) => self.pushing.push_back(key),
                 Some(Path::Stream(None)) | None => {}
@@ -380,7 +382,7 @@ impl Service for Server {
         self.draining = Some(Draining::Underway);
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
         for key in self.hub.keys() {
-            match self.hub.get(key).map(|session| session.path) {
+            match self.hub.get(key).map(Session::path) {
                 Some(Path::Stream(None)) => self.end_session(now, key),
                 _ => self.hub.say_bye(key),
             }

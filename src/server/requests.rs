@@ -280,7 +280,7 @@ impl Server {
     ) -> Result<(SessionKey, bool), Refusal> {
         let key = self.by_token.get(&token).copied().ok_or(Refusal::SessionGone)?;
         let session = self.hub.get(key).ok_or(Refusal::SessionGone)?;
-        let same_kind = matches!(session.path, Path::Stream(_)) == matches!(path, Path::Stream(_));
+        let same_kind = session.is_on_streams() == matches!(path, Path::Stream(_));
         if !same_kind || !self.is_name_of(key, name) {
             return Err(Refusal::SessionGone);
         }
@@ -335,7 +335,7 @@ impl Server {
                 let newest = frame.id.map_or(0, Id::get);
                 if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg) {
                     session.newest_reg = newest;
-                    let (path, origin) = (session.path, session.origin);
+                    let (path, origin) = (session.path(), session.origin());
                     self.hub.take_up(now, key, path, origin);
                 }
                 Ok(self.token_of(key))
