@@ -22,14 +22,18 @@ pub mod rooms;
 pub mod rules;
 pub mod session;
 mod slow;
+mod targets;
 
 use arena::Arena;
+pub use message::Body;
 use name::{ClashKey, FoldKey, Name};
+use queue::Spares;
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
 pub use slow::SlowPolicy;
+use targets::Targets;
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -131,6 +135,11 @@ pub struct Hub {
     slow: Slow,
     stats: HubStats,
     offered: u64,
+    /// Whom messages were for.
+    targets: Targets,
+    /// For messages on their way, and for those that wait.
+    buffer: Vec<u8>,
+    spares: Spares,
 }
 
 impl Hub {
@@ -227,6 +236,7 @@ impl Hub {
         self.by_clash.remove(&old.clash_key());
         self.by_fold.insert(fold, key);
         self.by_clash.insert(clash, key);
+        self.targets.forget();
         if let Some(session) = self.get_mut(key) {
             session.name = name;
         }

@@ -86,7 +86,7 @@ impl Server {
                 leaving = datagram.frames.get(n..);
                 break;
             }
-            if let Some(answer) = self.execute(now, key, frame) {
+            if let Some(answer) = self.execute(now, key, frame, None) {
                 packer.add(frame, &answer);
             }
             // Behind a goodbye nothing is executed or refused: it might repeat what was executed before.

@@ -5,11 +5,13 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::held::ASK_AGAIN;
 use super::{Nonce, Server};
 use crate::error::Refusal;
 use crate::hub::name::Name;
-use crate::hub::{Form, Opening, Path, SessionKey};
+use crate::hub::{Body, Form, Opening, Path, SessionKey};
 use crate::reliable::Seen;
 use crate::service::Origin;
 use crate::wire::{Frame, Id, RegArgs, SHORT_LENGTH_MAX, SndArgs, Token, Verb, encode_args, parse_ranges};
@@ -56,7 +58,15 @@ pub(super) fn one_word(word: &[u8]) -> Vec<u8> {
 
 impl Server {
     /// Executes a frame of a living session; `None` when it is nothing that is answered.
-    pub(super) fn execute(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
+    ///
+    /// Its payload may be `kept` without a copy, if that is given.
+    pub(super) fn execute(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'_>,
+        kept: Option<&Bytes>,
+    ) -> Option<Answer> {
         match frame.verb {
             Verb::Ack if frame.id.is_none() => {
                 self.acknowledged(now, key, frame);
@@ -75,7 +85,7 @@ impl Server {
                 self.end_session(now, key);
                 Some(Ok(Vec::new()))
             }
-            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame),
+            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame, kept),
         }
     }
 
@@ -87,17 +97,23 @@ impl Server {
     }
 
     /// Executes a request with an effect, unless its session remembers it.
-    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
+    fn execute_once(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'_>,
+        kept: Option<&Bytes>,
+    ) -> Option<Answer> {
         let Some(id) = frame.id else {
             let charged = self.charge_datagram(now, key, frame);
-            return Some(charged.and_then(|()| self.effect(now, key, frame)));
+            return Some(charged.and_then(|()| self.effect(now, key, frame, kept)));
         };
         let hash = self.secrets.frame_hash(frame);
         let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
         Some(match seen {
             Seen::New => {
                 let charged = self.charge_datagram(now, key, frame);
-                let answer = charged.and_then(|()| self.effect(now, key, frame));
+                let answer = charged.and_then(|()| self.effect(now, key, frame, kept));
                 self.remember(key, id, hash, &answer);
                 answer
             }
@@ -146,7 +162,7 @@ impl Server {
         }
     }
 
-    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, kept: Option<&Bytes>) -> Answer {
         if frame.verb == Verb::Reg {
             return self.register_again(now, key, frame);
         }
@@ -158,7 +174,7 @@ impl Server {
             Verb::Snd => {
                 let SndArgs { target, body } = SndArgs::parse(args).ok_or(Refusal::Malformed)?;
                 self.refuse_to_hold(key, target, body.len())?;
-                self.hub.send(key, target, body)?;
+                self.hub.send(key, target, Body::new(body, kept))?;
             }
             Verb::Jon => self.hub.join(key, args)?,
             _ => self.hub.leave(key, args)?,

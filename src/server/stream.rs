@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Server;
 use super::admission::Seat;
 use super::held::Waiting;
@@ -298,7 +300,7 @@ impl Server {
             && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
             && !self.holds_frame(conn, &frame)
         {
-            self.handle_stream_frame(now, conn, &frame);
+            self.handle_stream_frame(now, conn, &frame, batch.peek_payload());
             if is_charged {
                 self.charge(now, conn, frame.encoded_len());
             }
@@ -356,7 +358,7 @@ impl Server {
         self.wake_conn(conn);
     }
 
-    fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
+    fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, kept: Option<&Bytes>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.has_gone_on();
         let session = state.session;
@@ -367,7 +369,7 @@ impl Server {
             Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {
                 Some(self.register_stream(now, conn, frame))
             }
-            Some(key) => self.execute(now, key, frame),
+            Some(key) => self.execute(now, key, frame, kept),
             None => self.execute_unregistered(now, conn, frame),
         };
         if let Some(answer) = answer {
@@ -388,7 +390,7 @@ impl Server {
             Verb::Png => Some(pong(frame)),
             Verb::Bye => Some(Ok(Vec::new())),
             Verb::Snd => match self.open_stream_guest(now, conn) {
-                Ok(guest) => self.execute(now, guest, frame),
+                Ok(guest) => self.execute(now, guest, frame, None),
                 Err(refusal) => Some(Err(refusal)),
             },
             Verb::Jon | Verb::Lev | Verb::Lst => Some(Err(Refusal::RegisterFirst)),
