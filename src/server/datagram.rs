@@ -38,11 +38,11 @@ impl Server {
         };
         let stranger = Stranger { peer, size: bytes.len() };
         match datagram.token {
-            Some(token) => match self.by_token.get(&token).copied() {
+            Some(token) => match self.lookup.of_token(&self.hub, &token) {
                 Some(key) => self.handle_token(now, &stranger, key, &datagram),
                 None => self.handle_unknown_token(now, &stranger, token, &datagram),
             },
-            None => match self.bare.get(&peer).copied() {
+            None => match self.lookup.bare_at(&self.hub, &peer) {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
                 None => self.handle_stranger(now, &stranger, &datagram),
             },
@@ -273,7 +273,8 @@ impl Server {
             if let Some(prefix) = prefix {
                 encode_prefix(prefix, out);
             }
-            let parts: [&[u8]; 3] = [b"428", cookie.as_bytes(), nonce.map_or(b"", |nonce| nonce.as_bytes())];
+            let (cookie, nonce_text) = (cookie.text(), nonce.map(Token::text));
+            let parts: [&[u8]; 3] = [b"428", &cookie, nonce_text.as_ref().map_or(b"", |text| text)];
             let used = if frame.is_some() && nonce.is_some() { 3 } else { 2 };
             encode_args(frame.and_then(|frame| frame.id), Verb::Err, &parts[..used], out);
         });
