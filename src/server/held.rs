@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::intake::Batch;
 use super::stream::{Held, StreamConn};
 use crate::error::Refusal;
 use crate::hub::{Form, SessionKey};
@@ -224,6 +223,6 @@ impl StreamConn {
         let ends = self.backlog.get().back().is_some_and(|batch| batch.broken.is_some());
         self.waiting.get().acknowledges
             && !ends
-            && self.backlog.get().iter().map(Batch::size).sum::<usize>() <= HELD_ENOUGH
+            && self.backlog.get().iter().map(|batch| batch.size()).sum::<usize>() <= HELD_ENOUGH
     }
 }

@@ -283,7 +283,7 @@ impl Service for Server {
         self.open_stream(now, conn, origin)
     }
 
-    fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
+    fn received(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         self.begin_turn();
         self.handle_batch(now, conn, batch);
         self.settle(now);

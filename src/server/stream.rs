@@ -56,7 +56,7 @@ pub(super) struct StreamConn {
     pub(super) closing: bool,
     pub(super) woken: bool,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
-    pub(super) backlog: Rare<VecDeque<Batch>>,
+    pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
     /// Where it stands among those who wait for slow readers.
@@ -99,7 +99,7 @@ impl Vacant for Unfinished {
     }
 }
 
-impl Vacant for VecDeque<Batch> {
+impl Vacant for VecDeque<Batch<'static>> {
     const VACANT: &'static Self = &Self::new();
 
     fn is_vacant(&self) -> bool {
@@ -221,7 +221,7 @@ impl Server {
         }
     }
 
-    pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
+    pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
         if let Some(state) = self.conns.get_mut(conn) {
@@ -229,8 +229,8 @@ impl Server {
                 state.heard = now;
             }
             state.set_partial(partial);
-            state.backlog.fill().push_back(batch);
         }
+        self.take_in(now, conn, batch);
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
         if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
@@ -246,7 +246,7 @@ impl Server {
     fn bound_frames(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let unfinished = state.unfinished.get().partial.map_or(0, |partial| partial.buffered);
-        let waiting: usize = state.backlog.get().iter().map(Batch::size).sum();
+        let waiting: usize = state.backlog.get().iter().map(|batch| batch.size()).sum();
         self.bound_input(conn, unfinished + waiting);
     }
 
@@ -269,41 +269,62 @@ impl Server {
         self.watch_lines(now, conn);
     }
 
+    /// Executes a batch from where it was read, if none waits before it. What has to wait is kept.
+    fn take_in(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
+        let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
+        let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
+        if let Some((rest, state)) = rest.zip(self.conns.get_mut(conn)) {
+            state.backlog.fill().push_back(rest.into_owned());
+        }
+    }
+
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
-        while let Some(mut batch) = self.next_batch(conn) {
-            self.execute_lines(now, conn, &mut batch.said);
-            while self.is_reading_stream(conn)
-                && let Some(frame) = batch.peek_frame()
-                && !self.puts_off(now, conn)
-                && let is_charged = self.is_charged(conn, &frame)
-                && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
-                && !self.holds_frame(conn, &frame)
-            {
-                self.handle_stream_frame(now, conn, &frame);
-                if is_charged {
-                    self.charge(now, conn, frame.encoded_len());
-                }
-                batch.take_frame();
-            }
-            let Some(state) = self.conns.get_mut(conn) else { return };
-            if state.closing {
-                // What comes behind a goodbye is nobody's business, be it well-formed or not.
-                state.backlog = Rare::default();
-            } else if batch.is_done() {
-                // Whether more may be executed is of no concern to it: a connection is busy with what it has left to say.
-                continue;
-            } else if !state.is_reading() {
-                state.backlog.fill().push_front(batch);
+        while let Some(batch) = self.next_batch(conn) {
+            if let Some((rest, state)) = self.execute_batch(now, conn, batch).zip(self.conns.get_mut(conn)) {
+                state.backlog.fill().push_front(rest);
                 return self.scan_backlog(now, conn);
-            } else if let Some(malformed) = batch.broken {
-                self.totals.malformed += 1;
-                self.break_stream(conn, &malformed.to_string());
             }
         }
         self.bound_unregistered(conn);
     }
 
-    fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
+    /// Executes what it may of a batch, and returns the rest if that has to wait.
+    fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
+        self.execute_lines(now, conn, &mut batch.said);
+        while self.is_reading_stream(conn)
+            && let Some(frame) = batch.peek_frame()
+            && !self.puts_off(now, conn)
+            && let is_charged = self.is_charged(conn, &frame)
+            && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
+            && !self.holds_frame(conn, &frame)
+        {
+            self.handle_stream_frame(now, conn, &frame);
+            if is_charged {
+                self.charge(now, conn, frame.encoded_len());
+            }
+            batch.take_frame();
+        }
+        let state = self.conns.get_mut(conn)?;
+        if state.closing {
+            // What comes behind a goodbye is nobody's business, be it well-formed or not.
+            state.backlog = Rare::default();
+            return None;
+        }
+        // Whether more may be executed is of no concern to what is done: a connection is busy with what it has left to say.
+        if batch.is_done() {
+            return None;
+        }
+        if !state.is_reading() {
+            return Some(batch);
+        }
+        if let Some(malformed) = batch.broken {
+            self.totals.malformed += 1;
+            self.break_stream(conn, &malformed.to_string());
+        }
+        None
+    }
+
+    fn next_batch(&mut self, conn: ConnId) -> Option<Batch<'static>> {
         let state = self.conns.get_mut(conn)?;
         let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
         state.backlog.tidy();
