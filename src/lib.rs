@@ -62,6 +62,7 @@ pub mod door;
 pub mod error;
 pub mod escape;
 pub mod hub;
+mod index;
 pub mod lab;
 pub mod link;
 pub mod net;

@@ -62,6 +62,14 @@ impl Arena {
         }
     }
 
+    /// Who has a slot.
+    pub(super) fn at(&self, slot: u32) -> Option<(SessionKey, &Session)> {
+        match self.slots.get(slot as usize) {
+            Some(Slot::Taken { serial, session }) => Some((SessionKey { slot, serial: *serial }, session)),
+            _ => None,
+        }
+    }
+
     /// Puts a session into a slot; `None` if there is none left.
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionKey> {
         let fresh = u32::try_from(self.slots.len()).ok();

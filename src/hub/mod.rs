@@ -4,9 +4,10 @@
 //! Everything that puts something into a session's queue marks the session as woken; whoever drives the hub asks
 //! [`Hub::poll_woken`] and then takes the output session by session.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::error::Refusal;
+use crate::index::{Hasher, Index};
 use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
@@ -26,7 +27,7 @@ mod targets;
 
 use arena::Arena;
 pub use message::Body;
-use name::{ClashKey, FoldKey, Name};
+use name::{FoldKey, Name};
 use queue::Spares;
 use rate::Rate;
 use rooms::Rooms;
@@ -127,8 +128,10 @@ pub struct Opening {
 pub struct Hub {
     config: HubConfig,
     sessions: Arena,
-    by_fold: HashMap<FoldKey, SessionKey>,
-    by_clash: HashMap<ClashKey, SessionKey>,
+    /// Slots by the fold of their names, ..
+    by_fold: Index,
+    /// .. and by what these look like.
+    by_clash: Index,
     rooms: Rooms,
     memory: usize,
     woken: VecDeque<SessionKey>,
@@ -203,21 +206,20 @@ impl Hub {
         if self.is_taken(&opening.name) {
             return Err(Refusal::NameTaken);
         }
-        let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
         if self.sessions.len() >= self.config.max_sessions {
             return Err(Refusal::ServerFull);
         }
         let session = Session::new(opening, self.config.sabotage.no_dedup);
         let key = self.sessions.insert(session).ok_or(Refusal::ServerFull)?;
-        self.by_fold.insert(fold, key);
-        self.by_clash.insert(clash, key);
+        self.list_name(key);
         self.stats.sessions += 1;
         Ok(key)
     }
 
     /// Whether a living session has a name that is, or looks, the same.
     pub fn is_taken(&self, name: &Name) -> bool {
-        self.by_fold.contains_key(&name.fold()) || self.by_clash.contains_key(&name.clash_key())
+        // Who has the same name has one that looks the same.
+        self.like(name).is_some()
     }
 
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
@@ -227,32 +229,64 @@ impl Hub {
     /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
     pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
-        let (fold, clash) = (name.fold(), name.clash_key());
-        let of_another = |owner: Option<&SessionKey>| owner.is_some_and(|owner| *owner != key);
-        if of_another(self.by_fold.get(&fold)) || of_another(self.by_clash.get(&clash)) {
+        if self.like(&name).is_some_and(|owner| owner != key.slot) {
             return Err(Refusal::NameTaken);
         }
-        self.by_fold.remove(&old.fold());
-        self.by_clash.remove(&old.clash_key());
-        self.by_fold.insert(fold, key);
-        self.by_clash.insert(clash, key);
         self.targets.forget();
+        self.unlist_name(key, &old);
         if let Some(session) = self.get_mut(key) {
             session.name = name;
         }
+        self.list_name(key);
         Ok(())
     }
 
     /// The session of that name.
     pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
-        FoldKey::with(name, |key| self.by_fold.get(key).copied()).flatten()
+        let slot = FoldKey::with(name, |key| {
+            let is =
+                |slot| self.at(slot).is_some_and(|(_, session)| session.name.with_fold(|fold| fold == key));
+            self.by_fold.find(key, is)
+        });
+        self.at(slot.flatten()?).map(|(key, _)| key)
+    }
+
+    /// Who has a slot.
+    pub fn at(&self, slot: u32) -> Option<(SessionKey, &Session)> {
+        self.sessions.at(slot)
+    }
+
+    /// The slot of who has a name that is, or looks, the same.
+    fn like(&self, name: &Name) -> Option<u32> {
+        let clash = name.clash_key();
+        let is = |slot| self.at(slot).is_some_and(|(_, session)| session.name.clash_key() == clash);
+        self.by_clash.find(&clash, is)
+    }
+
+    /// Lets a session be found by its name.
+    fn list_name(&mut self, key: SessionKey) {
+        let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
+        let sessions = &self.sessions;
+        let by_fold = |hasher: &Hasher<'_>, slot| {
+            sessions.at(slot).map_or(0, |(_, session)| session.name.with_fold(|fold| hasher.hash(fold)))
+        };
+        self.by_fold.insert(&name.fold(), key.slot, by_fold);
+        let by_clash = |hasher: &Hasher<'_>, slot| {
+            sessions.at(slot).map_or(0, |(_, session)| hasher.hash(&session.name.clash_key()))
+        };
+        self.by_clash.insert(&name.clash_key(), key.slot, by_clash);
+    }
+
+    /// Frees a name.
+    fn unlist_name(&mut self, key: SessionKey, name: &Name) {
+        name.with_fold(|fold| self.by_fold.remove(fold, key.slot));
+        self.by_clash.remove(&name.clash_key(), key.slot);
     }
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
     pub fn end(&mut self, key: SessionKey) -> Option<Session> {
         let session = self.sessions.remove(key)?;
-        self.by_fold.remove(&session.name.fold());
-        self.by_clash.remove(&session.name.clash_key());
+        self.unlist_name(key, &session.name);
         for room in session.rooms() {
             self.rooms.leave(room, key);
         }

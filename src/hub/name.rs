@@ -166,6 +166,16 @@ impl Name {
         FoldKey(folded(&self.0).into())
     }
 
+    /// Calls `look_up` with the text of [`Name::fold`]; for an ASCII name that allocates nothing.
+    pub(super) fn with_fold<R>(&self, mut look_up: impl FnMut(&str) -> R) -> R {
+        if self.0.is_ascii()
+            && let Some(found) = with_ascii_lower(false, &self.0, &mut look_up)
+        {
+            return found;
+        }
+        look_up(&folded(&self.0))
+    }
+
     /// The key that this name shares with all that look like it: fold(skeleton(fold(name))), UTS 39 section 4.
     ///
     /// ```

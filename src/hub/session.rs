@@ -25,6 +25,13 @@ pub struct SessionKey {
     pub(super) serial: NonZeroU32,
 }
 
+impl SessionKey {
+    /// Where the session is among those that live.
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
 #[cfg(test)]
 impl SessionKey {
     /// A key for tests that open no session.

@@ -38,11 +38,11 @@ impl Server {
         };
         let stranger = Stranger { peer, size: bytes.len() };
         match datagram.token {
-            Some(token) => match self.by_token.get(&token).copied() {
+            Some(token) => match self.lookup.of_token(&self.hub, &token) {
                 Some(key) => self.handle_token(now, &stranger, key, &datagram),
                 None => self.handle_unknown_token(now, &stranger, token, &datagram),
             },
-            None => match self.bare.get(&peer).copied() {
+            None => match self.lookup.bare_at(&self.hub, &peer) {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
                 None => self.handle_stranger(now, &stranger, &datagram),
             },
@@ -135,7 +135,7 @@ impl Server {
                 let path = self.path_to(now, from);
                 let guest = self.guest_at(&from.peer);
                 let registered = self.register_over(now, guest, frame, path, from.origin());
-                registered.map(|(key, _)| self.token_of(key))
+                registered.map(|(key, _)| self.token_of(key).into())
             }
         };
         self.answer_stranger(from, |out| {
@@ -151,7 +151,7 @@ impl Server {
             return;
         };
         let answer = match frame.verb {
-            Verb::Png => Ok(frame.payload.to_vec()),
+            Verb::Png => Ok(frame.payload.into()),
             Verb::Reg if frame.id.is_some() => match RegArgs::parse(frame.args()) {
                 Some(args) => {
                     let (name, nonce) = proven_by(&args);
@@ -273,7 +273,8 @@ impl Server {
             if let Some(prefix) = prefix {
                 encode_prefix(prefix, out);
             }
-            let parts: [&[u8]; 3] = [b"428", cookie.as_bytes(), nonce.map_or(b"", |nonce| nonce.as_bytes())];
+            let (cookie, nonce_text) = (cookie.text(), nonce.map(Token::text));
+            let parts: [&[u8]; 3] = [b"428", &cookie, nonce_text.as_ref().map_or(b"", |text| text)];
             let used = if frame.is_some() && nonce.is_some() { 3 } else { 2 };
             encode_args(frame.and_then(|frame| frame.id), Verb::Err, &parts[..used], out);
         });
@@ -351,7 +352,7 @@ impl Packer {
     }
 
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
-    fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
+    fn add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) {
         let prefix = if self.token.is_some() { PREFIX_LEN } else { 0 };
         let mut bytes = Vec::new();
         encode_answer(frame.id, frame.verb, answer, &mut bytes);

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::*;
 use crate::service::{Intake as _, Remote};
+use crate::wire::Token;
 
 #[test]
 fn sizes() {

@@ -12,7 +12,7 @@
 //! A stream goes the same way: `intake` is step 1, `fill::fill_stream` steps 5 and 6. What people say at a door for lines
 //! is cut and done in `lines`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::CryptoRng;
@@ -26,7 +26,6 @@ use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::table::Table;
 use crate::throttle::Throttle;
 use crate::timers::Timers;
-use crate::wire::Token;
 
 mod access;
 mod admission;
@@ -41,6 +40,7 @@ mod held;
 mod intake;
 mod lines;
 mod links;
+mod lookup;
 mod losses;
 mod parting;
 mod patience;
@@ -57,6 +57,7 @@ use guests::Guests;
 use held::Waiters;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
+use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
 use stream::StreamConn;
 pub use totals::Totals;
@@ -70,8 +71,8 @@ const MAX_SPENT_NONCES: usize = 1 << 20;
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
-    /// A connection: time to register, time to finish a frame.
-    Conn(ConnId),
+    /// A connection, by the halves of its id: time to register, time to finish a frame.
+    Conn { serial: u32, place: u32 },
     /// A session: linger, idle, the next repeat of a push.
     Session(SessionKey),
     /// The oldest spent nonce.
@@ -82,20 +83,18 @@ enum Owner {
     Drain,
 }
 
+impl From<ConnId> for Owner {
+    fn from(conn: ConnId) -> Self {
+        let (place, serial) = conn.halves();
+        Self::Conn { serial, place }
+    }
+}
+
 /// Whose datagrams, or droppable frames, a simulated link counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum FlowKey {
     Conn(ConnId),
     Peer(Peer),
-}
-
-/// What became of a nonce.
-#[derive(Clone, Copy, Debug)]
-enum Nonce {
-    /// It opened this session, which lives.
-    Opened(SessionKey),
-    /// It opened a session that has ended.
-    Spent,
 }
 
 /// How often the server did what it was asked, and how often it knew that it had.
@@ -121,12 +120,10 @@ pub struct Server {
     config: ServerConfig,
     secrets: Secrets,
     hub: Hub,
-    by_token: HashMap<Token, SessionKey>,
-    nonces: HashMap<Token, Nonce>,
-    /// Spent nonces and when they are forgotten, the oldest first.
-    spent: VecDeque<(Instant, Token)>,
-    /// Untagged sessions on datagrams.
-    bare: HashMap<Peer, SessionKey>,
+    /// Whose a datagram or a REG is.
+    lookup: Lookup,
+    /// Nonces of sessions that have ended.
+    spent: Spent,
     conns: Table<StreamConn>,
     admission: Admission,
     /// The bytes that connections hold of unfinished frames.
@@ -182,10 +179,8 @@ impl Server {
         Self {
             secrets: Secrets::new(now, rng),
             hub: make_hub(&config),
-            by_token: HashMap::new(),
-            nonces: HashMap::new(),
-            spent: VecDeque::new(),
-            bare: HashMap::new(),
+            lookup: Lookup::default(),
+            spent: Spent::default(),
             conns: Table::default(),
             admission: Admission::default(),
             buffered: 0,
@@ -232,12 +227,10 @@ impl Server {
 
     /// Whether nothing at all is remembered of any peer: no session, no connection, no flow, no nonce.
     pub fn is_stateless(&self) -> bool {
-        let maps =
-            [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
-        let maps = maps.into_iter().chain([self.admission.hosts()]);
+        let maps = [self.conns.len(), self.flows.len(), self.admission.hosts()].into_iter();
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
         // What is under way on a link is of a flow that is counted above.
-        self.hub.is_empty() && maps.chain(queues).all(|len| len == 0)
+        self.hub.is_empty() && self.lookup.is_empty() && maps.chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
@@ -329,7 +322,7 @@ impl Service for Server {
             && let Some(owner) = self.timers.pop_due(now)
         {
             match owner {
-                Owner::Conn(conn) => self.conn_timeout(now, conn),
+                Owner::Conn { serial, place } => self.conn_timeout(now, ConnId::new(place, serial)),
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
                 Owner::Log => {

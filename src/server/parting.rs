@@ -76,7 +76,7 @@ impl Server {
         self.stop_waiting(conn);
         let Some(mut state) = self.conns.remove(conn) else { return };
         self.buffered -= state.unfinished.get().buffered;
-        self.timers.set(Owner::Conn(conn), None);
+        self.timers.set(conn.into(), None);
         if let Some(seat) = state.seat.take() {
             self.admission.leave(seat);
         }

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Server;
 use super::stream::{Held, StreamConn};
-use super::{Owner, Server};
 use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;
@@ -96,7 +96,7 @@ impl Server {
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
         let deadlines = [register, frame, held, flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
-        self.timers.set(Owner::Conn(conn), deadline);
+        self.timers.set(conn.into(), deadline);
     }
 
     /// Goes on with what a connection has sent, if the time that it was held for is over.

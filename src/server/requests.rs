@@ -3,12 +3,13 @@
 //! A request with an effect is looked up in its session's dedup window first: a repeat gets the same answer again and
 //! has no second effect.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Server;
 use super::held::ASK_AGAIN;
-use super::{Nonce, Server};
 use crate::error::Refusal;
 use crate::hub::name::Name;
 use crate::hub::{Body, Form, Opening, Path, SessionKey};
@@ -17,7 +18,10 @@ use crate::service::Origin;
 use crate::wire::{Frame, Id, RegArgs, SHORT_LENGTH_MAX, SndArgs, Token, Verb, encode_args, parse_ranges};
 
 /// What became of a request: the payload of its ACK, leading space included, or why it did not happen.
-pub(super) type Answer = Result<Vec<u8>, Refusal>;
+pub(super) type Answer<'a> = Result<Cow<'a, [u8]>, Refusal>;
+
+/// Done, and nothing more to say about it.
+pub(super) const DONE: Answer<'static> = Ok(Cow::Borrowed(&[]));
 
 /// The byte by which the dedup window remembers an ACK; refusals have the others.
 const ACKED: u8 = u8::MAX;
@@ -29,12 +33,12 @@ const MAX_ACK_RANGES: usize = 64;
 const MAX_PING: usize = 64 << 10;
 
 /// What a PNG is answered with.
-pub(super) fn pong(ping: &Frame<'_>) -> Answer {
-    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.to_vec()) }
+pub(super) fn pong<'a>(ping: &Frame<'a>) -> Answer<'a> {
+    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.into()) }
 }
 
 /// Appends the answer to a request: untagged success is silent, except where something was asked for.
-pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer, out: &mut Vec<u8>) {
+pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer<'_>, out: &mut Vec<u8>) {
     match (answer, id) {
         (Ok(payload), Some(_)) => Frame { id, verb: Verb::Ack, payload }.encode(out),
         (Ok(payload), None) if matches!(verb, Verb::Png | Verb::Lst) => {
@@ -60,13 +64,13 @@ impl Server {
     /// Executes a frame of a living session; `None` when it is nothing that is answered.
     ///
     /// Its payload may be `kept` without a copy, if that is given.
-    pub(super) fn execute(
+    pub(super) fn execute<'a>(
         &mut self,
         now: Instant,
         key: SessionKey,
-        frame: &Frame<'_>,
+        frame: &Frame<'a>,
         kept: Option<&Bytes>,
-    ) -> Option<Answer> {
+    ) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Ack if frame.id.is_none() => {
                 self.acknowledged(now, key, frame);
@@ -83,7 +87,7 @@ impl Server {
             }
             Verb::Bye => {
                 self.end_session(now, key);
-                Some(Ok(Vec::new()))
+                Some(DONE)
             }
             Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame, kept),
         }
@@ -97,13 +101,13 @@ impl Server {
     }
 
     /// Executes a request with an effect, unless its session remembers it.
-    fn execute_once(
+    fn execute_once<'a>(
         &mut self,
         now: Instant,
         key: SessionKey,
-        frame: &Frame<'_>,
+        frame: &Frame<'a>,
         kept: Option<&Bytes>,
-    ) -> Option<Answer> {
+    ) -> Option<Answer<'a>> {
         let Some(id) = frame.id else {
             let charged = self.charge_datagram(now, key, frame);
             return Some(charged.and_then(|()| self.effect(now, key, frame, kept)));
@@ -140,7 +144,7 @@ impl Server {
             || self.charge_datagram(now, key, frame).is_ok()
     }
 
-    fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer) {
+    fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer<'_>) {
         if let Some(session) = self.hub.get_mut(key) {
             session.replies.record(
                 id,
@@ -150,19 +154,19 @@ impl Server {
         }
     }
 
-    fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer {
+    fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer<'static> {
         match Refusal::from_byte(answer) {
             Some(Refusal::SlowDown(_)) => {
                 let least = if self.hub.holds_senders() { ASK_AGAIN } else { Duration::ZERO };
                 Err(Refusal::slow_down(self.wait_of(now, key, frame).max(least)))
             }
             Some(refusal) => Err(refusal),
-            None if frame.verb == Verb::Reg => Ok(self.token_of(key)),
-            None => Ok(Vec::new()),
+            None if frame.verb == Verb::Reg => Ok(self.token_of(key).into()),
+            None => DONE,
         }
     }
 
-    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, kept: Option<&Bytes>) -> Answer {
+    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, kept: Option<&Bytes>) -> Answer<'static> {
         if frame.verb == Verb::Reg {
             return self.register_again(now, key, frame);
         }
@@ -179,11 +183,11 @@ impl Server {
             Verb::Jon => self.hub.join(key, args)?,
             _ => self.hub.leave(key, args)?,
         }
-        Ok(Vec::new())
+        DONE
     }
 
     /// A request without an effect.
-    fn look_up(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
             Verb::Png => pong(frame),
             Verb::Lst => self.list(key, frame),
@@ -191,15 +195,15 @@ impl Server {
         }
     }
 
-    fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer<'static> {
         let limit = self.hub.get(key).map_or(SHORT_LENGTH_MAX, |session| session.answer_limit());
         let room = Some(frame.args()).filter(|args| !args.is_empty());
-        Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?))
+        Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?).into())
     }
 
     /// The payload of the ACK to a REG that was granted.
     pub(super) fn token_of(&self, key: SessionKey) -> Vec<u8> {
-        self.hub.get(key).map_or_else(Vec::new, |session| one_word(session.token.as_bytes()))
+        self.hub.get(key).map_or_else(Vec::new, |session| one_word(&session.token.text()))
     }
 }
 
@@ -218,10 +222,10 @@ impl Server {
         let tagged = frame.id.is_some();
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
             RegArgs::Name(name) => self.open(now, frame, name, None, path, origin).map(|key| (key, true)),
-            RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
+            RegArgs::Open { name, nonce } if tagged => match self.lookup.of_nonce(&self.hub, &nonce) {
+                Some(key) => self.opened_before(key, name),
+                None if self.spent.contains(&nonce) => Err(Refusal::SessionGone),
                 None => self.open(now, frame, name, Some(nonce), path, origin).map(|key| (key, true)),
-                Some(Nonce::Spent) => Err(Refusal::SessionGone),
-                Some(Nonce::Opened(key)) => self.opened_before(*key, name),
             },
             RegArgs::Resume { name, token } if tagged => self.resume(now, frame, name, token, path, origin),
             RegArgs::Open { .. } | RegArgs::Resume { .. } => Err(Refusal::Malformed),
@@ -252,15 +256,7 @@ impl Server {
         let form = if tagged { Form::Tagged } else { Form::Untagged };
         let rate = self.rate_of(origin.door);
         let key = self.hub.open(Opening { name, form, token, nonce, path, origin, rate })?;
-        if tagged {
-            self.by_token.insert(token, key);
-        }
-        if let Some(nonce) = nonce {
-            self.nonces.insert(nonce, Nonce::Opened(key));
-        }
-        if let (Path::Datagram(way), false) = (path, tagged) {
-            self.bare.insert(way.peer, key);
-        }
+        self.lookup.enter(&self.hub, key);
         if let Some(session) = self.hub.get(key) {
             log::debug!("{}: a session begins", session.name);
         }
@@ -294,7 +290,7 @@ impl Server {
         path: Path,
         origin: Origin,
     ) -> Result<(SessionKey, bool), Refusal> {
-        let key = self.by_token.get(&token).copied().ok_or(Refusal::SessionGone)?;
+        let key = self.lookup.of_token(&self.hub, &token).ok_or(Refusal::SessionGone)?;
         let session = self.hub.get(key).ok_or(Refusal::SessionGone)?;
         let same_kind = session.is_on_streams() == matches!(path, Path::Stream(_));
         if !same_kind || !self.is_name_of(key, name) {
@@ -328,14 +324,14 @@ impl Server {
     }
 
     /// A REG on a way that carries a session already.
-    fn register_again(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn register_again(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer<'static> {
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
-            RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => Ok(Vec::new()),
+            RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => DONE,
             RegArgs::Name(_) => Err(Refusal::AlreadyRegistered),
             RegArgs::Open { name, nonce } => {
                 let same = self.hub.get(key).is_some_and(|session| session.nonce == Some(nonce));
                 if same && self.is_name_of(key, name) {
-                    Ok(self.token_of(key))
+                    Ok(self.token_of(key).into())
                 } else {
                     Err(Refusal::AlreadyRegistered)
                 }
@@ -354,7 +350,7 @@ impl Server {
                     let (path, origin) = (session.path(), session.origin());
                     self.hub.take_up(now, key, path, origin);
                 }
-                Ok(self.token_of(key))
+                Ok(self.token_of(key).into())
             }
         }
     }

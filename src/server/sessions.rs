@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{COOKIE_LIFETIME, Draining, Nonce, Owner, Server};
+use super::{COOKIE_LIFETIME, Draining, Owner, Server};
 use crate::hub::{Path, Session, SessionKey};
 use crate::service::Origin;
 
@@ -38,35 +38,26 @@ impl Server {
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
-        self.by_token.remove(&session.token);
+        self.lookup.leave(key, &session);
         match session.path() {
             Path::Stream(conn) => {
-                if let Some(nonce) = session.nonce {
-                    // Streams have no cookies, so nothing that opens a session can come late.
-                    self.nonces.remove(&nonce);
-                }
+                // Streams have no cookies, so nothing that opens a session can come late: its nonce is forgotten.
                 if let Some(conn) = conn {
                     self.detach(conn, session.has_said_bye());
                 }
             }
-            Path::Datagram(path) => {
-                if self.bare.get(&path.peer) == Some(&key) {
-                    self.bare.remove(&path.peer);
-                }
+            Path::Datagram(_) => {
                 if let Some(nonce) = session.nonce {
-                    self.nonces.insert(nonce, Nonce::Spent);
-                    self.spent.push_back((now + COOKIE_LIFETIME, nonce));
-                    self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+                    self.spent.remember(now + COOKIE_LIFETIME, nonce);
+                    self.timers.set(Owner::Spent, self.spent.next());
                 }
             }
         }
     }
 
     pub(super) fn forget_spent(&mut self, now: Instant) {
-        while let Some((_, nonce)) = self.spent.pop_front_if(|(at, _)| *at <= now) {
-            self.nonces.remove(&nonce);
-        }
-        self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+        self.spent.forget(now);
+        self.timers.set(Owner::Spent, self.spent.next());
     }
 
     pub(super) fn session_timeout(&mut self, now: Instant, key: SessionKey) {

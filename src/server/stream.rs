@@ -13,7 +13,7 @@ use super::held::Waiting;
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::patience::Patience;
-use super::requests::{Answer, encode_answer, pong};
+use super::requests::{Answer, DONE, encode_answer, pong};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Path, SessionKey};
@@ -384,11 +384,11 @@ impl Server {
     }
 
     /// A frame of a connection that carries no session.
-    fn execute_unregistered(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Option<Answer> {
+    fn execute_unregistered<'a>(&mut self, now: Instant, conn: ConnId, frame: &Frame<'a>) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(pong(frame)),
-            Verb::Bye => Some(Ok(Vec::new())),
+            Verb::Bye => Some(DONE),
             Verb::Snd => match self.open_stream_guest(now, conn) {
                 Ok(guest) => self.execute(now, guest, frame, None),
                 Err(refusal) => Some(Err(refusal)),
@@ -399,7 +399,7 @@ impl Server {
         }
     }
 
-    fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer {
+    fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer<'static> {
         let Some(origin) = self.conns.get(conn).map(StreamConn::origin) else {
             return Err(Refusal::RegisterFirst);
         };
@@ -408,7 +408,7 @@ impl Server {
         if moved && let Some(state) = self.conns.get_mut(conn) {
             state.session = Some(key);
         }
-        Ok(self.token_of(key))
+        Ok(self.token_of(key).into())
     }
 
     fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
@@ -421,7 +421,7 @@ impl Server {
     }
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
-    fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer) {
+    fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer<'_>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {
             let (mut flow, mut index) = (0, 0);

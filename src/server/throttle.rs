@@ -97,15 +97,15 @@ impl Server {
     /// one's address, or the bare one of its address.
     pub(super) fn charge_malformed(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let key = match prefix_of(bytes) {
-            Some(token) => self.by_token.get(&token),
-            None => self.bare.get(&peer),
+            Some(token) => self.lookup.of_token(&self.hub, &token),
+            None => self.lookup.bare_at(&self.hub, &peer),
         };
-        let is_theirs = |key: &&SessionKey| {
+        let is_theirs = |key: &SessionKey| {
             self.hub
-                .get(**key)
+                .get(*key)
                 .is_some_and(|session| matches!(session.path(), Path::Datagram(path) if path.peer == peer))
         };
-        if let Some(key) = key.filter(is_theirs).copied() {
+        if let Some(key) = key.filter(is_theirs) {
             // Without a token there is nothing to take, and nobody to tell.
             let _ = self.take_for_datagram(now, key, bytes.len());
         }
