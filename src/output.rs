@@ -53,13 +53,13 @@ impl Output {
         &mut self.tail
     }
 
-    /// Appends a whole buffer: without a copy, if it is long or nothing was appended to the tail since the last piece.
-    /// `bytes` is empty then, and may be another buffer that was used up here.
+    /// Appends a whole buffer: without a copy, if it is long or there is no other here. `bytes` is empty then, and may be
+    /// one that was used up here.
     pub fn append(&mut self, bytes: &mut Vec<u8>) {
         if bytes.len() >= WORTH_SHARING {
             self.close_tail();
         }
-        if self.tail.is_empty() && !bytes.is_empty() {
+        if self.tail.is_empty() && (bytes.len() >= WORTH_SHARING || self.tail.capacity() == 0) {
             std::mem::swap(&mut self.tail, bytes);
         } else {
             self.tail.append(bytes);

@@ -350,6 +350,8 @@ const HOLE: Push = Push::Gap(0);
 pub struct Spares(Vec<Vec<u8>>);
 
 impl Spares {
+    /// Room in a new one, in bytes.
+    const FIRST: usize = 256;
     /// Most of them that are kept.
     const MOST: usize = 64;
     /// What is shorter, in bytes, is as well made anew, and what is longer is given back.
@@ -357,7 +359,7 @@ impl Spares {
 
     /// An empty buffer.
     fn lend(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_default()
+        self.0.pop().unwrap_or_else(|| Vec::with_capacity(Self::FIRST))
     }
 
     /// Takes a buffer back.

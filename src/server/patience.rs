@@ -84,6 +84,7 @@ impl Server {
 
     pub(super) fn arm_conn(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
+        let was_armed = state.armed;
         let register = self.register_by(state);
         let frame = match state.patience() {
             Patience::Until { deadline, .. } => Some(deadline),
@@ -96,7 +97,13 @@ impl Server {
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
         let deadlines = [register, frame, held, flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
-        self.timers.set(conn.into(), deadline);
+        // Most have none, time and again.
+        if was_armed || deadline.is_some() {
+            self.timers.set(conn.into(), deadline);
+            if let Some(state) = self.conns.get_mut(conn) {
+                state.armed = deadline.is_some();
+            }
+        }
     }
 
     /// Goes on with what a connection has sent, if the time that it was held for is over.

@@ -57,6 +57,8 @@ pub(super) struct StreamConn {
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     pub(super) woken: bool,
+    /// It may have a deadline.
+    pub(super) armed: bool,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
     pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
@@ -119,6 +121,7 @@ impl StreamConn {
             answers: Vec::new(),
             closing: false,
             woken: false,
+            armed: false,
             backlog: Rare::default(),
             held: None,
             waiting: Rare::default(),
@@ -384,7 +387,12 @@ impl Server {
     }
 
     /// A frame of a connection that carries no session.
-    fn execute_unregistered<'a>(&mut self, now: Instant, conn: ConnId, frame: &Frame<'a>) -> Option<Answer<'a>> {
+    fn execute_unregistered<'a>(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        frame: &Frame<'a>,
+    ) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(pong(frame)),

@@ -15,6 +15,7 @@ mod floods;
 mod limits;
 mod lines;
 mod links;
+mod long;
 mod loss_doc;
 mod nasty;
 mod noise;

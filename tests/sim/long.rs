@@ -1,0 +1,96 @@
+//! Long messages: they arrive whole, and in few copies, however they are cut on their way.
+
+use sayagain::config::ServerConfig;
+use sayagain::hub::HubConfig;
+use sayagain::wire::{Deframer, Id, RcvArgs, Verb, encode_args};
+
+use crate::desk::{Conn, Desk};
+
+/// What an engine reads at once, in bytes.
+const READ: usize = 64 << 10;
+
+/// `clients` of whom each gets a message of `size` bytes from the one before it; they are read in turns, a piece each.
+fn long_messages_in_a_ring(clients: usize, size: usize) {
+    // All of them are on their way at once, and those that have come wait for who is to read them.
+    let hub = HubConfig { max_memory: 3 * clients * (size + 1_000), ..HubConfig::default() };
+    let mut desk = Desk::new(ServerConfig { hub, ..ServerConfig::default() });
+    let conns: Vec<Conn> = (0..clients)
+        .map(|n| desk.connect_as(&format!("@1 REG {:04} c{n}", format!(" c{n}").len())))
+        .collect();
+    let sent: Vec<Vec<u8>> =
+        (0..clients).map(|n| message(&format!("c{}", (n + 1) % clients), n, size)).collect();
+    for start in (0..size + 64).step_by(READ) {
+        for (conn, bytes) in conns.iter().zip(&sent) {
+            desk.put(*conn, bytes.get(start..bytes.len().min(start + READ)).unwrap_or_default());
+        }
+    }
+    for (n, conn) in conns.iter().enumerate() {
+        let from = (n + clients - 1) % clients;
+        let heard = desk.written_to(*conn);
+        let (mut rest, mut deframer) = (&heard[..], Deframer::new(size + 100));
+        let mut bodies = Vec::new();
+        while let Some(frame) = deframer.next(&mut rest).unwrap() {
+            if frame.verb == Verb::Rcv {
+                assert_eq!(frame.id, Some(Id::FIRST));
+                let rcv = RcvArgs::parse(frame.args()).unwrap();
+                assert_eq!(rcv.sender, format!("c{from}").as_bytes());
+                bodies.push(rcv.body.to_vec());
+            }
+        }
+        assert!(bodies == [body(from, size)], "what c{from} said arrives whole, once");
+        desk.put(*conn, b"ACK 0002 1");
+    }
+    assert_eq!(desk.totals().pending_bytes, 0);
+}
+
+fn message(to: &str, n: usize, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_args(Id::new(2), Verb::Snd, &[to.as_bytes(), &body(n, size)], &mut bytes);
+    bytes
+}
+
+/// Bytes that differ between senders and along the way.
+fn body(n: usize, size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at / 251 + at + n) as u8).collect()
+}
+
+#[test]
+fn messages_of_any_length_arrive_whole_whatever_pieces_they_come_in() {
+    for size in [1, 4_000, 4_096, READ - 20, READ, 3 * READ + 17, 1 << 20] {
+        long_messages_in_a_ring(5, size);
+    }
+}
+
+#[test]
+#[ignore = "by hand: two gigabytes among two hundred clients"]
+fn messages_of_8_760_000_bytes_among_200_clients_arrive_whole() {
+    long_messages_in_a_ring(200, 8_760_000);
+}
+
+#[test]
+fn a_long_message_to_a_room_arrives_whole_at_every_member_and_is_counted_for_each() {
+    let mut desk = Desk::open();
+    let conns: Vec<Conn> =
+        (0..20).map(|n| desk.connect_as(&format!("@1 REG {:04} m{n:02}@2 JON 0003 #r", 4))).collect();
+    let ada = desk.connect_as("REG 0004 adaJON 0003 #r");
+    for conn in &conns {
+        desk.heard(*conn);
+        desk.clog(*conn);
+    }
+    let (mut bytes, said) = (Vec::new(), body(1, 300_000));
+    encode_args(None, Verb::Snd, &[b"#r", &said], &mut bytes);
+    for piece in bytes.chunks(READ) {
+        desk.put(ada, piece);
+    }
+    let pending = desk.totals().pending_bytes;
+    assert!(pending >= 20 * said.len() && pending < 20 * (said.len() + 200), "{pending}");
+    for conn in conns {
+        desk.unclog(conn);
+        let heard = desk.written_to(conn);
+        let begin = heard.len() - said.len();
+        assert!(heard[begin..] == said, "all of it");
+        assert!(heard.starts_with(b"@1 RCV +006 "), "and a head of its own");
+        desk.put(conn, b"ACK 0002 1");
+    }
+    assert_eq!(desk.totals().pending_bytes, 0);
+}
