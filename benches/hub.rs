@@ -154,7 +154,7 @@ fn fanout(group: &mut BenchmarkGroup<'_, CpuTime>) {
         for _ in 0..=members {
             world.join(None, &join);
         }
-        let (bytes, count) = block("#room", 64, if members > 1 { 1_600 } else { READ });
+        let (bytes, count) = block("#room", 64, if members > 1 { 3_200 } else { READ });
         group.throughput(Throughput::Elements(count * members)).bench_function(
             members.to_string(),
             |bencher| {

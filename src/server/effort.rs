@@ -10,9 +10,12 @@ use super::stream::Held;
 use crate::service::ConnId;
 use crate::units::later;
 
-/// So much is enough for one turn: members of rooms whom a message was queued for, or who missed it, and rules that were
-/// tried for a name.
-const ENOUGH: u64 = 8_192;
+/// So much is enough for one turn, about two milliseconds: members of rooms whom a message was queued for, or who missed
+/// it, and rules that were tried for a name. Less would make each member's share of a turn too small to be worth a write.
+const ENOUGH: u64 = 32_768;
+
+/// As many members cost what one rule does.
+const MEMBERS_PER_RULE: u64 = 4;
 
 /// What is put off comes behind what was put off before it.
 const NEXT: Duration = Duration::from_nanos(1);
@@ -22,7 +25,7 @@ const NEXT: Duration = Duration::from_nanos(1);
 pub(super) struct Effort {
     /// What the hub had done before it.
     before: u64,
-    /// The rules that were tried.
+    /// The rules that were tried, in members.
     rules: u64,
 }
 
@@ -37,7 +40,7 @@ impl Server {
 
     /// The rules were tried for a name.
     pub(super) fn count_rules(&mut self) {
-        self.effort.rules += self.config.rules.tried() as u64;
+        self.effort.rules += MEMBERS_PER_RULE * self.config.rules.tried() as u64;
     }
 
     /// Whether what a connection says next waits for another turn.

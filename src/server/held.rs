@@ -124,8 +124,8 @@ impl Server {
         target: &[u8],
         length: usize,
     ) -> Result<(), Refusal> {
-        let is_stream = self.hub.get(key).is_some_and(|session| session.is_on_streams());
-        if !is_stream && self.hub.must_wait(key, target, length) {
+        let is_stream = || self.hub.get(key).is_some_and(|session| session.is_on_streams());
+        if self.hub.must_wait(key, target, length) && !is_stream() {
             return Err(Refusal::slow_down(ASK_AGAIN));
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::support::{ms, secs};
 const CROWD: usize = 1_000;
 
 /// As many messages to the crowd are enough for one turn.
-const A_TURN: u64 = 9;
+const A_TURN: u64 = 33;
 
 /// A crowd in `#r` that does not read, and misses all but one message.
 fn crowd() -> Desk {
@@ -42,7 +42,7 @@ fn what_one_connection_says_to_a_large_room_is_done_in_turns_without_the_others_
     let mut desk = crowd();
     let (eve, ada) = (talker(&mut desk, "eve"), talker(&mut desk, "ada"));
     let begun = desk.now;
-    desk.put(eve, "SND 0006 #r hi".repeat(100) + "PNG 0000");
+    desk.put(eve, "SND 0006 #r hi".repeat(11 * A_TURN as usize + 1) + "PNG 0000");
     assert_eq!(desk.totals().hub.messages, A_TURN);
     assert!(desk.is_busy(eve) && !desk.is_reading(eve));
     assert_eq!(desk.say(ada, "PNG 0000").matches("ACK").count(), 1, "at once");
@@ -52,7 +52,7 @@ fn what_one_connection_says_to_a_large_room_is_done_in_turns_without_the_others_
     }
     assert_eq!(desk.heard(eve), "");
     turn(&mut desk);
-    assert_eq!((desk.heard(eve).as_str(), desk.totals().hub.messages), ("ACK 0000", 100));
+    assert_eq!((desk.heard(eve).as_str(), desk.totals().hub.messages), ("ACK 0000", 11 * A_TURN + 1));
     assert!(!desk.is_busy(eve) && desk.is_reading(eve));
     assert!(desk.now - begun < ms(1), "it waits for others, not for a clock");
     assert!(desk.server.poll_timeout().is_none_or(|at| at > desk.now + ms(1)), "nothing is due any more");
@@ -64,7 +64,7 @@ fn many_who_ask_for_much_have_their_turns_one_after_the_other() {
     let talkers: Vec<Conn> =
         ["ada", "bob", "cyd", "dan"].iter().map(|name| talker(&mut desk, name)).collect();
     for conn in &talkers {
-        desk.put(*conn, "SND 0006 #r hi".repeat(90) + "PNG 0000");
+        desk.put(*conn, "SND 0006 #r hi".repeat(10 * A_TURN as usize) + "PNG 0000");
     }
     let begun = desk.totals().hub.messages;
     assert_eq!(begun, 4 * A_TURN);
