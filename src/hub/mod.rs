@@ -23,14 +23,18 @@ pub mod rooms;
 pub mod rules;
 pub mod session;
 mod slow;
+mod targets;
 
 use arena::Arena;
+pub use message::Body;
 use name::{ClashKey, FoldKey, Name};
+use queue::Spares;
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
 pub use slow::SlowPolicy;
+use targets::Targets;
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -134,6 +138,11 @@ pub struct Hub {
     slow: Slow,
     stats: HubStats,
     offered: u64,
+    /// Whom messages were for.
+    targets: Targets,
+    /// For messages on their way, and for those that wait.
+    buffer: Vec<u8>,
+    spares: Spares,
 }
 
 impl Hub {
@@ -225,6 +234,7 @@ impl Hub {
         if self.like(&clash).is_some_and(|owner| owner != key.slot) {
             return Err(Refusal::NameTaken);
         }
+        self.targets.forget();
         self.unlist_name(key, &old);
         if let Some(session) = self.get_mut(key) {
             session.name = name;

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::HubConfig;
 use super::name::{FoldKey, Name};
-use super::queue::{Load, Push, SendQueue};
+use super::queue::{Load, Push, SendQueue, Spares};
 use super::rate::{Bucket, Rate};
+use crate::output::Output;
 use crate::rare::{Rare, Vacant};
 use crate::reliable::{Pushes, Replies};
 use crate::remote::{PackedOrigin, PackedRemote};
@@ -212,7 +213,7 @@ impl Traffic {
     fn untold(&self) -> u64 {
         let sent = self.pushes.unacknowledged().filter_map(|push| match push {
             Push::Gap(count) => Some(count),
-            Push::Message { .. } | Push::Bye => None,
+            Push::Message { .. } | Push::Run { .. } | Push::Bye => None,
         });
         self.queue.missed() + sent.sum::<u64>()
     }
@@ -440,23 +441,37 @@ impl Session {
     }
 }
 
-/// What goes out next. Each returns the bytes of the bound that this freed.
+/// What goes out next.
 impl Session {
-    /// Appends the next push for the connection that carries this session; `None` when nothing waits.
-    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+    /// Appends the next push for the connection that carries this session; `false` when nothing waits.
+    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Output, spares: &mut Spares) -> bool {
         let form = self.form;
-        let traffic = self.traffic.as_deref_mut()?;
+        let Some(traffic) = self.traffic.as_deref_mut() else { return false };
         if let Some((id, push)) = traffic.pushes.poll_resend() {
-            push.encode(form, Some(id), out);
-            return Some(0);
+            push.write(form, Some(id), out);
+            return true;
         }
         if traffic.holds_gap_back() {
-            return None;
+            return false;
         }
-        self.send_queued(now, out)
+        let Some(push) = traffic.queue.pop() else { return false };
+        let load = push.load();
+        if form == Form::Tagged {
+            let sent = traffic.pushes.send(now, push, load.bytes);
+            return sent.inspect(|(id, push)| push.write(form, Some(*id), out)).is_some();
+        }
+        if let Push::Run { mut bytes, .. } = push {
+            out.append(&mut bytes);
+            spares.keep(bytes);
+        } else {
+            push.write(form, None, out);
+        }
+        traffic.encoded += load;
+        true
     }
 
-    /// Appends the next datagram of pushes; `None` when nothing waits or the window is full.
+    /// Appends the next datagram of pushes, and returns the bytes of the bound that this freed; `None` when nothing waits or
+    /// the window is full.
     pub(super) fn next_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let (form, token) = (self.form, self.token);
         let traffic = self.traffic.as_deref_mut()?;
@@ -477,17 +492,13 @@ impl Session {
     }
 
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        let (form, is_on_streams) = (self.form, self.is_on_streams());
+        let form = self.form;
         let traffic = self.traffic.as_deref_mut()?;
         let push = traffic.queue.pop()?;
         let load = push.load();
         if form != Form::Tagged {
             push.encode(form, None, out);
-            if !is_on_streams {
-                return Some(load.bytes);
-            }
-            traffic.encoded += load;
-            return Some(0);
+            return Some(load.bytes);
         }
         let (id, push) = traffic.pushes.send(now, push, load.bytes)?;
         push.encode(form, Some(id), out);
