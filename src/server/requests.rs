@@ -113,7 +113,7 @@ impl Server {
             return Some(charged.and_then(|()| self.effect(now, key, frame, kept)));
         };
         let hash = self.secrets.frame_hash(frame);
-        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
+        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().look(id, hash));
         Some(match seen {
             Seen::New => {
                 let charged = self.charge_datagram(now, key, frame);
@@ -146,11 +146,7 @@ impl Server {
 
     fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer<'_>) {
         if let Some(session) = self.hub.get_mut(key) {
-            session.replies.record(
-                id,
-                hash,
-                answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()),
-            );
+            session.remember(id, hash, answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()));
         }
     }
 
@@ -276,8 +272,8 @@ impl Server {
         let Some(id) = frame.id else { return };
         let hash = self.secrets.frame_hash(frame);
         if let Some(session) = self.hub.get_mut(key) {
-            session.newest_reg = id.get();
-            session.replies.record(id, hash, ACKED);
+            session.set_newest_reg(id.get());
+            session.remember(id, hash, ACKED);
         }
     }
 
@@ -304,7 +300,7 @@ impl Server {
         }
         let id = frame.id.ok_or(Refusal::Malformed)?;
         let hash = self.secrets.frame_hash(frame);
-        match session.replies.look(id, hash) {
+        match session.replies().look(id, hash) {
             Seen::Conflict => return Err(Refusal::IdReused),
             Seen::Stale => return Err(Refusal::Stale),
             Seen::Repeat(answer) => {
@@ -313,7 +309,7 @@ impl Server {
                     return Err(refusal);
                 }
             }
-            Seen::New if id.get() > session.newest_reg => {
+            Seen::New if id.get() > session.newest_reg() => {
                 let name = session.name.clone();
                 if let Err(refusal) = self.admit(now, &name, &origin) {
                     // Other rules may hold when this very request comes again.
@@ -335,7 +331,7 @@ impl Server {
             RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => DONE,
             RegArgs::Name(_) => Err(Refusal::AlreadyRegistered),
             RegArgs::Open { name, nonce } => {
-                let same = self.hub.get(key).is_some_and(|session| session.nonce == Some(nonce));
+                let same = self.hub.get(key).is_some_and(|session| session.nonce() == Some(nonce));
                 if same && self.is_name_of(key, name) {
                     Ok(self.token_of(key).into())
                 } else {
@@ -351,8 +347,8 @@ impl Server {
                     return Err(Refusal::AlreadyRegistered);
                 }
                 let newest = frame.id.map_or(0, Id::get);
-                if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg) {
-                    session.newest_reg = newest;
+                if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg()) {
+                    session.set_newest_reg(newest);
                     let (path, origin) = (session.path(), session.origin());
                     self.hub.take_up(now, key, path, origin);
                 }

@@ -18,7 +18,7 @@ use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Path, SessionKey};
 use crate::rare::{Rare, Vacant};
-use crate::remote::PackedOrigin;
+use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{ConnId, DoorId, Origin};
 use crate::wire::{Frame, Partial, Verb};
 
@@ -48,7 +48,8 @@ pub(super) enum Held {
 /// What the server knows of a stream connection. Most of very many sit and wait: what only some have is kept elsewhere.
 #[derive(Debug)]
 pub(super) struct StreamConn {
-    origin: PackedOrigin,
+    from: PackedRemote,
+    door: u32,
     /// None for a connection that was refused.
     pub(super) seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
@@ -113,8 +114,10 @@ impl Vacant for VecDeque<Batch<'static>> {
 
 impl StreamConn {
     fn new(now: Instant, origin: Origin, rate: Rate) -> Self {
+        let PackedOrigin { from, door } = origin.into();
         Self {
-            origin: origin.into(),
+            from,
+            door,
             seat: None,
             session: None,
             lines: None,
@@ -135,12 +138,12 @@ impl StreamConn {
 
     /// Where it comes from.
     pub(super) fn origin(&self) -> Origin {
-        self.origin.unpack()
+        Origin { door: self.door(), from: self.from.unpack() }
     }
 
     /// The door that it knocked on.
     pub(super) fn door(&self) -> DoorId {
-        self.origin.door()
+        self.door as usize
     }
 
     /// How long what is unfinished may still take.
