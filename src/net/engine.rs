@@ -229,9 +229,10 @@ impl<S: Service + 'static> Core<S> {
 
     async fn send_all(&self, transmits: Vec<Transmit>) {
         let mut patience = None;
-        for transmit in transmits {
-            if let Some(door) = self.datagram_door(transmit.peer.door) {
-                door.send(&transmit, &mut patience).await;
+        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
+            let door = run.first().and_then(|first| self.datagram_door(first.peer.door));
+            if let Some(door) = door {
+                door.send(run, &mut patience).await;
             }
         }
     }
