@@ -106,13 +106,15 @@ impl Hub {
         more
     }
 
-    /// Appends the next datagram of pushes for this session. Returns whether there was one.
+    /// Makes the next datagram of pushes for this session, or fills up one of answers to it. Returns whether there were any.
     pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
-        let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else {
-            return false;
-        };
+        let Some(session) = self.get_mut(key) else { return false };
+        let (before, mut freed) = (out.len(), 0);
+        while let Some(bytes) = session.next_in_datagram(now, out) {
+            freed += bytes;
+        }
         self.free_of(key, freed);
-        true
+        out.len() > before
     }
 
     /// All that was appended so far for the connection that carries this session goes to its writer now.

@@ -11,15 +11,16 @@ use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{DatagramPath, Form, Path, SessionKey};
 use crate::service::{Origin, Peer, Remote, Transmit};
-use crate::wire::{
-    DATAGRAM_MIN_LIMIT, Datagram, Frame, PREFIX_LEN, RegArgs, Token, Verb, encode_args, encode_prefix,
-};
+use crate::wire::{DATAGRAM_MIN_LIMIT, Datagram, Frame, RegArgs, Token, Verb, encode_args, encode_prefix};
 
 /// Most bytes that go to an unproven address, as a multiple of what came from there (RFC 9000 section 8.1).
 const AMPLIFICATION: usize = 3;
 
 /// What IP and UDP put before a datagram, in bytes: counted on both sides of [`AMPLIFICATION`], for IPv4, the smaller.
 const HEADERS: usize = 28;
+
+/// Room for a token and a short answer, in bytes.
+const USUAL: usize = 96;
 
 /// Most answers that wait to be sent; beyond that they are dropped, and the repeat of the request asks again.
 const MAX_OUTGOING: usize = 4_096;
@@ -77,6 +78,7 @@ impl Server {
         path.limit = path.limit.max(size.min(self.config.max_datagram));
         let (peer, limit) = (path.peer, path.limit);
         let mut packer = Packer::new(peer, token, limit);
+        packer.open = self.take_answers(key, peer);
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
             if self.has_done_enough() {
@@ -99,7 +101,7 @@ impl Server {
         let (answers, dropped) = packer.finish();
         self.totals.answers_dropped += dropped;
         for transmit in answers {
-            self.send(transmit);
+            self.send(Some(key), transmit);
         }
         self.arm(key);
         if let Some(rest) = leaving {
@@ -286,21 +288,39 @@ impl Server {
         let mut bytes = Vec::new();
         encode(&mut bytes);
         if !bytes.is_empty() && bytes.len() + HEADERS <= AMPLIFICATION * (from.size + HEADERS) {
-            self.send(Transmit { peer: from.peer, bytes });
+            self.send(None, Transmit { peer: from.peer, bytes });
         }
     }
 
-    fn send(&mut self, transmit: Transmit) {
+    fn send(&mut self, key: Option<SessionKey>, transmit: Transmit) {
         if self.outgoing.len() < MAX_OUTGOING {
-            self.outgoing.push_back(transmit);
+            self.outgoing.push_back((key, transmit));
         } else {
             self.totals.answers_dropped += 1;
         }
     }
 
-    /// The next datagram that is to be sent: an answer, or pushes, session by session.
+    /// The answers to this session's last datagram, if they still wait as the last of all: there may be room for more.
+    fn take_answers(&mut self, key: SessionKey, peer: Peer) -> Vec<u8> {
+        let same =
+            |(of, transmit): &mut (Option<SessionKey>, Transmit)| *of == Some(key) && transmit.peer == peer;
+        self.outgoing.pop_back_if(same).map_or_else(Vec::new, |(_, transmit)| transmit.bytes)
+    }
+
+    /// The next datagram that is to be sent: answers, and pushes with them, or pushes alone, session by session.
     pub(super) fn next_datagram(&mut self, now: Instant) -> Option<Transmit> {
-        self.outgoing.pop_front().or_else(|| self.next_push(now))
+        let Some((of, mut transmit)) = self.outgoing.pop_front() else { return self.next_push(now) };
+        if let Some(key) = of
+            && self.is_at(key, transmit.peer)
+        {
+            self.hub.next_datagram(now, key, &mut transmit.bytes);
+        }
+        Some(transmit)
+    }
+
+    fn is_at(&self, key: SessionKey, peer: Peer) -> bool {
+        let path = self.hub.get(key).map(|session| session.path);
+        matches!(path, Some(Path::Datagram(path)) if path.peer == peer)
     }
 
     fn next_push(&mut self, now: Instant) -> Option<Transmit> {
@@ -332,7 +352,8 @@ impl Server {
         let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { return };
         let idle = path.heard + self.config.idle;
         let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));
-        self.timers.set(Owner::Session(key), Some(next));
+        // A deadline that has moved later stands until it fires: one that is moved with every datagram costs more.
+        self.timers.advance(Owner::Session(key), next);
     }
 }
 
@@ -354,26 +375,33 @@ impl Packer {
 
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
     fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
-        let prefix = if self.token.is_some() { PREFIX_LEN } else { 0 };
-        let mut bytes = Vec::new();
-        encode_answer(frame.id, frame.verb, answer, &mut bytes);
-        if prefix + bytes.len() > self.limit {
-            bytes.clear();
-            encode_answer(frame.id, frame.verb, &Err(Refusal::TooLong), &mut bytes);
-        }
-        if bytes.is_empty() {
+        if self.fits(frame, answer) {
             return;
         }
-        if !self.open.is_empty() && self.open.len() + bytes.len() > self.limit {
+        if !self.open.is_empty() {
             self.close();
         }
-        if self.open.is_empty()
-            && let Some(token) = self.token
-        {
-            self.open.reserve(prefix + bytes.len());
-            encode_prefix(token, &mut self.open);
+        if !self.fits(frame, answer) {
+            self.fits(frame, &Err(Refusal::TooLong));
         }
-        self.open.append(&mut bytes);
+    }
+
+    /// Adds an answer to the datagram that is open, if it fits.
+    fn fits(&mut self, frame: &Frame<'_>, answer: &Answer) -> bool {
+        let before = self.open.len();
+        if before == 0 {
+            self.open.reserve(USUAL);
+            if let Some(token) = self.token {
+                encode_prefix(token, &mut self.open);
+            }
+        }
+        let start = self.open.len();
+        encode_answer(frame.id, frame.verb, answer, &mut self.open);
+        let fits = self.open.len() <= self.limit;
+        if !fits || self.open.len() == start {
+            self.open.truncate(before);
+        }
+        fits
     }
 
     fn close(&mut self) {
