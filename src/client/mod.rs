@@ -192,7 +192,7 @@ impl Client {
     /// Asks for an echo. It carries a nonce, so that nobody who has not seen it can answer.
     pub fn ping(&mut self) -> Ticket {
         let nonce = self.draw_token();
-        self.ask(Verb::Png, &[nonce.as_bytes()])
+        self.ask(Verb::Png, &[&nonce.text()])
     }
 
     fn ask(&mut self, verb: Verb, words: &[&[u8]]) -> Ticket {
@@ -298,7 +298,7 @@ impl Client {
     fn keep_alive(&mut self, now: Instant) {
         if self.token.is_some() && self.requests.is_idle() {
             let nonce = self.draw_token();
-            self.ask_internally(Verb::Png, [b" ", &nonce.as_bytes()[..]].concat());
+            self.ask_internally(Verb::Png, [b" ", &nonce.text()[..]].concat());
         } else if self.token.is_some() {
             // A ping would have to wait for the request that is under way; what needs no answer keeps the session too.
             self.acknowledge();

@@ -87,6 +87,19 @@ impl<T> Pushes<T> {
         self
     }
 
+    /// Goes on behind so many pushes that were numbered and acknowledged before.
+    #[must_use]
+    pub fn behind(mut self, numbered: u64) -> Self {
+        self.next = numbered.saturating_add(1);
+        self.resend_from = self.next;
+        self
+    }
+
+    /// How many have been numbered.
+    pub fn numbered(&self) -> u64 {
+        self.next - 1
+    }
+
     /// The bytes that the unacknowledged pushes cost.
     pub fn cost(&self) -> usize {
         self.cost

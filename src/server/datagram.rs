@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::requests::{Answer, encode_answer};
 use super::{Owner, Server};
 use crate::error::Refusal;
-use crate::hub::{DatagramPath, Form, Path, SessionKey};
+use crate::hub::{DatagramPath, Form, Path, Session, SessionKey};
 use crate::service::{Origin, Peer, Remote, Transmit};
 use crate::wire::{DATAGRAM_MIN_LIMIT, Datagram, Frame, RegArgs, Token, Verb, encode_args, encode_prefix};
 
@@ -39,11 +39,11 @@ impl Server {
         };
         let stranger = Stranger { peer, size: bytes.len() };
         match datagram.token {
-            Some(token) => match self.by_token.get(&token).copied() {
+            Some(token) => match self.lookup.of_token(&self.hub, &token) {
                 Some(key) => self.handle_token(now, &stranger, key, &datagram),
                 None => self.handle_unknown_token(now, &stranger, token, &datagram),
             },
-            None => match self.bare.get(&peer).copied() {
+            None => match self.lookup.bare_at(&self.hub, &peer) {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
                 None => self.handle_stranger(now, &stranger, &datagram),
             },
@@ -52,7 +52,7 @@ impl Server {
 
     fn handle_token(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get(key) else { return };
-        match session.path {
+        match session.path() {
             Path::Datagram(path) if path.peer == from.peer => {
                 self.handle_session(now, key, from.size, datagram)
             }
@@ -73,10 +73,8 @@ impl Server {
     fn handle_session(&mut self, now: Instant, key: SessionKey, size: usize, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get_mut(key) else { return };
         let token = (session.form == Form::Tagged).then_some(session.token);
-        let Path::Datagram(path) = &mut session.path else { return };
-        path.heard = now;
-        path.limit = path.limit.max(size.min(self.config.max_datagram));
-        let (peer, limit) = (path.peer, path.limit);
+        session.hear(now, size, self.config.max_datagram);
+        let Path::Datagram(DatagramPath { peer, limit, .. }) = session.path() else { return };
         let mut packer = Packer::new(peer, token, limit);
         packer.open = self.take_answers(key, peer);
         let mut leaving = None;
@@ -277,7 +275,8 @@ impl Server {
             if let Some(prefix) = prefix {
                 encode_prefix(prefix, out);
             }
-            let parts: [&[u8]; 3] = [b"428", cookie.as_bytes(), nonce.map_or(b"", |nonce| nonce.as_bytes())];
+            let (cookie, nonce_text) = (cookie.text(), nonce.map(Token::text));
+            let parts: [&[u8]; 3] = [b"428", &cookie, nonce_text.as_ref().map_or(b"", |text| text)];
             let used = if frame.is_some() && nonce.is_some() { 3 } else { 2 };
             encode_args(frame.and_then(|frame| frame.id), Verb::Err, &parts[..used], out);
         });
@@ -319,13 +318,13 @@ impl Server {
     }
 
     fn is_at(&self, key: SessionKey, peer: Peer) -> bool {
-        let path = self.hub.get(key).map(|session| session.path);
+        let path = self.hub.get(key).map(Session::path);
         matches!(path, Some(Path::Datagram(path)) if path.peer == peer)
     }
 
     fn next_push(&mut self, now: Instant) -> Option<Transmit> {
         while let Some(key) = self.pushing.pop_front() {
-            let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { continue };
+            let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) else { continue };
             let mut bytes = Vec::new();
             if self.hub.next_datagram(now, key, &mut bytes) {
                 self.pushing.push_back(key);
@@ -340,7 +339,7 @@ impl Server {
     /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once.
     pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) {
         let over = self.hub.get(key).is_some_and(|session| {
-            matches!(session.path, Path::Datagram(_)) && session.has_said_bye() && session.is_settled()
+            !session.is_on_streams() && session.has_said_bye() && session.is_settled()
         });
         if over {
             self.end_session(now, key);
@@ -349,7 +348,7 @@ impl Server {
 
     /// Sets the timer of a session on datagrams: the next repeat of a push, or the end of its idle time.
     pub(super) fn arm(&mut self, key: SessionKey) {
-        let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { return };
+        let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) else { return };
         let idle = path.heard + self.config.idle;
         let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));
         // A deadline that has moved later stands until it fires: one that is moved with every datagram costs more.
