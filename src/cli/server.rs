@@ -22,7 +22,7 @@ use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Doors, Ended, Engine, ListenError, Signals, open_files};
+use crate::net::{self, Doors, Ended, Engine, EngineKind, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{AtLeastOne, ByteSize, Count, PositiveSeconds, Probability, Seconds};
@@ -336,7 +336,8 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
     let signals = Signals::new()?;
     announce(&doors);
     log_losses(&config, doors.has_streams());
-    let engine = Engine::start(doors, |now| Server::new(now, config, Box::new(secrets)))?;
+    let engine =
+        Engine::start(EngineKind::default(), doors, |now| Server::new(now, config, Box::new(secrets)))?;
     let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
     let reload = rules.map(|path| move |engine: &Engine<Server>| rules::reload(&path, &door_names, engine));
     match net::serve(engine, signals, report, reload) {
