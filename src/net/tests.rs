@@ -278,70 +278,76 @@ fn what_is_written_too_late_for_a_connection_that_is_gone_harms_nobody() {
     assert!(received(&mut shared, &links[1], b"y").is_empty());
 }
 
-fn engine() -> (Engine<Everybody>, SocketAddr) {
+fn engine(kind: EngineKind) -> (Engine<Everybody>, SocketAddr) {
     let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: true, udp: true };
     let bound = listen.bind().unwrap();
     let addr = bound.endpoints()[0].addr;
-    (Engine::start(EngineKind::default(), bound, |_| Everybody::default()).unwrap(), addr)
+    (Engine::start(kind, bound, |_| Everybody::default()).unwrap(), addr)
 }
 
 #[test]
 fn an_engine_serves_until_it_is_shut_down() {
-    let (engine, addr) = engine();
-    let mut peer = TcpStream::connect(addr).unwrap();
-    peer.set_read_timeout(Some(SOON)).unwrap();
-    peer.write_all(b"hello").unwrap();
-    assert_eq!(read(&peer, 5), b"hello");
-    assert_eq!(engine.look(|service| service.queues.len()), 1);
-    peer.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-    assert!(rt::block_on(engine.shutdown(SOON)));
-    assert!(TcpStream::connect(addr).is_err());
+    for kind in EngineKind::ALL {
+        let (engine, addr) = engine(kind);
+        let mut peer = TcpStream::connect(addr).unwrap();
+        peer.set_read_timeout(Some(SOON)).unwrap();
+        peer.write_all(b"hello").unwrap();
+        assert_eq!(read(&peer, 5), b"hello");
+        assert_eq!(engine.look(|service| service.queues.len()), 1);
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        assert!(rt::block_on(engine.shutdown(SOON)));
+        assert!(TcpStream::connect(addr).is_err());
+    }
 }
 
 #[test]
 fn every_socket_is_a_door_of_its_own_whatever_it_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("chat");
-    let mut doors = Doors::default();
-    let urls = [
-        "udp://127.0.0.1:0",
-        "tcp://127.0.0.1:0",
-        &format!("unix://{}", path.display()),
-        "udp://127.0.0.1:0",
-    ];
-    urls.iter().for_each(|url| doors.add(&url.parse().unwrap()).unwrap());
-    let names: Vec<String> = doors.list().into_iter().map(|door| door.name).collect();
-    assert_eq!(names, ["udp", "tcp", "unix", "udp"]);
-    let addrs: Vec<_> = doors.places().map(|place| place.address.clone()).collect();
-    let addr = |nth: usize| match &addrs[nth] {
-        Address::Ip(addr) => *addr,
-        Address::File(path) => panic!("{} has a path", path.display()),
-    };
-    let engine = Engine::start(EngineKind::default(), doors, |_| Everybody::default()).unwrap();
-    let mut local = UnixStream::connect(&path).unwrap();
-    local.set_read_timeout(Some(SOON)).unwrap();
-    local.write_all(b"one").unwrap();
-    local.read_exact(&mut [0; 3]).unwrap();
-    let remote = TcpStream::connect(addr(1)).unwrap();
-    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-    for nth in [3, 0] {
-        datagrams.send_to(b"two", addr(nth)).unwrap();
+    for kind in EngineKind::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("chat");
+        let mut doors = Doors::default();
+        let urls = [
+            "udp://127.0.0.1:0",
+            "tcp://127.0.0.1:0",
+            &format!("unix://{}", path.display()),
+            "udp://127.0.0.1:0",
+        ];
+        urls.iter().for_each(|url| doors.add(&url.parse().unwrap()).unwrap());
+        let names: Vec<String> = doors.list().into_iter().map(|door| door.name).collect();
+        assert_eq!(names, ["udp", "tcp", "unix", "udp"]);
+        let addrs: Vec<_> = doors.places().map(|place| place.address.clone()).collect();
+        let addr = |nth: usize| match &addrs[nth] {
+            Address::Ip(addr) => *addr,
+            Address::File(path) => panic!("{} has a path", path.display()),
+        };
+        let engine = Engine::start(kind, doors, |_| Everybody::default()).unwrap();
+        let mut local = UnixStream::connect(&path).unwrap();
+        local.set_read_timeout(Some(SOON)).unwrap();
+        local.write_all(b"one").unwrap();
         local.read_exact(&mut [0; 3]).unwrap();
-    }
-    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    let from = Remote::Ip(remote.local_addr().unwrap());
-    let origins = [Origin { door: 2, from: Remote::Unix { uid, gid } }, Origin { door: 1, from }];
-    let peers = [3, 0].map(|door| Peer { door, addr: datagrams.local_addr().unwrap() });
-    rt::block_on(rt::before(rt::now() + SOON, async {
-        while engine.look(|service| service.origins.len()) < 2 {
-            rt::yield_now().await;
+        let remote = TcpStream::connect(addr(1)).unwrap();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for nth in [3, 0] {
+            datagrams.send_to(b"two", addr(nth)).unwrap();
+            local.read_exact(&mut [0; 3]).unwrap();
         }
-    }));
-    engine.look(|service| assert_eq!((&service.origins[..], &service.peers[..]), (&origins[..], &peers[..])));
-    drop((local, remote));
-    assert!(rt::block_on(engine.shutdown(SOON)));
-    assert!(!path.exists());
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let from = Remote::Ip(remote.local_addr().unwrap());
+        let origins = [Origin { door: 2, from: Remote::Unix { uid, gid } }, Origin { door: 1, from }];
+        let peers = [3, 0].map(|door| Peer { door, addr: datagrams.local_addr().unwrap() });
+        rt::block_on(rt::before(rt::now() + SOON, async {
+            while engine.look(|service| service.origins.len()) < 2 {
+                rt::yield_now().await;
+            }
+        }));
+        engine.look(|service| {
+            assert_eq!((&service.origins[..], &service.peers[..]), (&origins[..], &peers[..]))
+        });
+        drop((local, remote));
+        assert!(rt::block_on(engine.shutdown(SOON)));
+        assert!(!path.exists());
+    }
 }
 
 #[test]
@@ -360,8 +366,10 @@ fn the_system_takes_little_of_a_connection_that_it_cannot_send() {
 
 #[test]
 fn a_panic_of_the_service_is_noticed_at_once() {
-    let (engine, addr) = engine();
-    TcpStream::connect(addr).unwrap().write_all(b"panic").unwrap();
-    let noticed = rt::block_on(rt::before(rt::now() + SOON, engine.failed()));
-    assert!(noticed.is_some());
+    for kind in EngineKind::ALL {
+        let (engine, addr) = engine(kind);
+        TcpStream::connect(addr).unwrap().write_all(b"panic").unwrap();
+        let noticed = rt::block_on(rt::before(rt::now() + SOON, engine.failed()));
+        assert!(noticed.is_some());
+    }
 }

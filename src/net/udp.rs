@@ -75,7 +75,7 @@ pub(super) fn is_of_a_peer(error: &io::Error) -> bool {
 }
 
 /// Datagrams that were received together, without gaps in one buffer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Batch {
     scratch: Vec<u8>,
     bytes: Vec<u8>,

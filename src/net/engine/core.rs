@@ -17,7 +17,7 @@ use crate::net::udp::DatagramDoor;
 use crate::service::{Intake, Service, Transmit};
 
 /// How much is read and discarded behind a connection's last words.
-const DISCARD_SIZE: usize = 16 << 20;
+const DISCARD_SIZE: u32 = 16 << 20;
 
 /// What is particular to an engine: who waits for sockets and deadlines, and how.
 pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
@@ -54,6 +54,12 @@ pub(super) struct End {
 }
 
 impl End {
+    /// Nothing of the engine can be trusted any more.
+    pub(super) fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+        self.failure.notify(usize::MAX);
+    }
+
     /// Waits until somebody who works for the engine has panicked.
     pub(super) async fn failed(&self) {
         while !self.has_failed.load(Ordering::SeqCst) {
@@ -79,7 +85,7 @@ impl End {
 /// What came of an attempt to read.
 pub(super) enum Input {
     /// The service has taken it; whether the buffer was full, so that there may be more.
-    Taken { full: bool },
+    Taken { count: usize, full: bool },
     /// It was for nobody.
     Discarded { count: usize, full: bool },
     /// Nothing is there.
@@ -144,14 +150,14 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         let count = match link.read(buffer, how) {
             Ok(0) => return Input::End,
             Ok(count) => count,
-            Err(error) if is_nothing(&error) => return Input::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
             Err(_) => return Input::Lost,
         };
         let full = count == most;
         match link.mode() {
             Mode::Reading | Mode::Paused => {
                 take(self, intake.received(rt::now(), buffer.get(..count).unwrap_or_default()));
-                Input::Taken { full }
+                Input::Taken { count, full }
             }
             Mode::Discarding => Input::Discarded { count, full },
             Mode::Gone => Input::Lost,
@@ -190,13 +196,9 @@ pub(super) struct Blocked<P> {
     pub(super) transmits: Vec<Transmit>,
 }
 
-fn is_nothing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
 /// Counts what is read and discarded. Returns whether it is too much.
-pub(super) fn is_too_much(discarded: &mut usize, count: usize) -> bool {
-    *discarded += count;
+pub(super) fn is_too_much(discarded: &mut u32, count: usize) -> bool {
+    *discarded = discarded.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
     *discarded > DISCARD_SIZE
 }
 
@@ -207,8 +209,7 @@ pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(pub(super) Arc<Co
 impl<S: Service, M: Mechanism<S>> Drop for Watch<S, M> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.end.has_failed.store(true, Ordering::SeqCst);
-            self.0.end.failure.notify(usize::MAX);
+            self.0.end.fail();
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::TcpKeepalive;
 
@@ -43,6 +44,9 @@ pub(in crate::net) trait Port: Debug + Send + Sync + 'static {
 
     /// The socket.
     fn socket(&self) -> &Socket;
+
+    /// Somebody begins to write.
+    fn begin_write(&self) {}
 }
 
 /// Whether, and for what, a connection is read. The order is the only one in which it changes, but for the first two.
@@ -105,7 +109,12 @@ impl<P: Port> Link<P> {
 
     /// Reads what there is, up to a full buffer; `how` says whether to wait for something.
     pub(super) fn read(&self, buffer: &mut [u8], how: MsgFlags) -> io::Result<usize> {
-        Ok(recv(self.port.socket().as_raw_fd(), buffer, how)?)
+        loop {
+            match recv(self.port.socket().as_raw_fd(), buffer, how) {
+                Err(Errno::EINTR) => {}
+                read => return Ok(read?),
+            }
+        }
     }
 }
 
@@ -142,6 +151,7 @@ impl<P: Port> Write<P> {
 
     /// Writes what the socket takes; `how` says whether to wait for it to take all.
     pub(in crate::net) fn advance(&mut self, how: MsgFlags) -> Progress {
+        self.link.port.begin_write();
         while !self.bytes.is_empty() {
             match self.send(how) {
                 Ok(0) => return self.done(true),

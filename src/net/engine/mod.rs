@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! tasks    a task per connection, on the threads of a runtime
+//! poll     a readiness loop per processor
 //!
 //! core     what they share: the lock, and what is done under it and outside
 //! shared   what is under the lock: the service, and who writes to which connection
@@ -32,6 +33,7 @@ use crate::service::Service;
 mod accept;
 mod core;
 mod link;
+mod poll;
 mod shared;
 mod tasks;
 
@@ -51,19 +53,22 @@ pub(super) const TURN: usize = 256;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
-    #[default]
     Tasks,
+    /// A readiness loop per processor.
+    #[default]
+    Poll,
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Tasks];
+    pub const ALL: [Self; 2] = [Self::Tasks, Self::Poll];
 
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tasks => "tasks",
+            Self::Poll => "poll",
         }
     }
 }
@@ -133,6 +138,7 @@ impl<S: Service + 'static> Engine<S> {
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {
             EngineKind::Tasks => Box::new(tasks::start(sockets, service)?),
+            EngineKind::Poll => Box::new(poll::start(sockets, service)?),
         };
         Ok(Self { driver })
     }

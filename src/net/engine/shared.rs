@@ -61,6 +61,8 @@ struct Entry<P> {
     /// The service has refused it.
     refused: bool,
     parting: Parting,
+    /// What the socket has no room for, where somebody looks after it here.
+    parked: Option<Box<Write<P>>>,
 }
 
 /// How far the end of a connection has come, on this side.
@@ -91,12 +93,20 @@ impl<P> Default for Work<P> {
 }
 
 impl<P> Work<P> {
-    pub(in crate::net) fn is_empty(&self) -> bool {
+    pub(in crate::net) const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Adds what another has.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.writes.append(&mut other.writes);
+        self.shuts.append(&mut other.shuts);
+        self.resumed.append(&mut other.resumed);
+        self.transmits.append(&mut other.transmits);
+    }
+
     /// How many sockets it touches.
-    pub(in crate::net) fn len(&self) -> usize {
+    pub(in crate::net) const fn len(&self) -> usize {
         self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len()
     }
 }
@@ -141,6 +151,7 @@ impl<S: Service, P: Port> Shared<S, P> {
             busy: false,
             refused,
             parting: Parting::Not,
+            parked: None,
         };
         self.conns.insert(id, entry);
         (link, intake)
@@ -220,6 +231,18 @@ impl<S: Service, P: Port> Shared<S, P> {
         for written in outcome.written.drain(..) {
             self.settle_write(now, &written, work);
         }
+    }
+
+    /// Keeps what a socket has no room for.
+    pub(super) fn park(&mut self, write: Write<P>) {
+        if let Some(entry) = self.conns.get_mut(write.link.id) {
+            entry.parked = Some(Box::new(write));
+        }
+    }
+
+    /// What a socket had no room for.
+    pub(super) fn unpark(&mut self, conn: ConnId) -> Option<Write<P>> {
+        self.conns.get_mut(conn)?.parked.take().map(|write| *write)
     }
 
     /// Takes what became sendable, as much as one turn may.

@@ -277,7 +277,7 @@ async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Link<Waited>>, mu
             break true;
         }
         ready = match read_some(&core, &link, &mut intake) {
-            Input::Taken { full } => full,
+            Input::Taken { full, .. } => full,
             Input::Discarded { count, full } if !is_too_much(&mut discarded, count) => full,
             Input::Nothing => false,
             Input::End => break false,
