@@ -31,15 +31,13 @@ pub mod signals;
 
 mod batch;
 mod rt;
-mod shared;
-mod stream;
 pub(crate) mod trial;
 mod udp;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::Engine;
+pub use engine::{Engine, EngineKind, UnknownEngine};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};
 
