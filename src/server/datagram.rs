@@ -75,8 +75,8 @@ impl Server {
         let token = (session.form == Form::Tagged).then_some(session.token);
         session.hear(now, size, self.config.max_datagram);
         let Path::Datagram(DatagramPath { peer, limit, .. }) = session.path() else { return };
-        let mut packer = Packer::new(peer, token, limit);
-        packer.open = self.take_answers(key, peer);
+        let open = self.take_answers(key, peer);
+        let mut packer = Packer { token, limit, full: Vec::new(), open, dropped: 0 };
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
             if self.has_done_enough() {
@@ -96,10 +96,9 @@ impl Server {
                 break;
             }
         }
-        let (answers, dropped) = packer.finish();
-        self.totals.answers_dropped += dropped;
-        for transmit in answers {
-            self.send(Some(key), transmit);
+        self.totals.answers_dropped += packer.dropped;
+        for bytes in packer.full.into_iter().chain([packer.open]).filter(|bytes| !bytes.is_empty()) {
+            self.send(Some(key), Transmit { peer, bytes });
         }
         self.arm(key);
         if let Some(rest) = leaving {
@@ -358,20 +357,16 @@ impl Server {
 
 /// Packs the answers to one datagram into as few as may be, none over the limit, and no more than [`MAX_ANSWERS`].
 struct Packer {
-    peer: Peer,
     token: Option<Token>,
     limit: usize,
-    full: Vec<Transmit>,
+    full: Vec<Vec<u8>>,
+    /// The last one, which may have room for more.
     open: Vec<u8>,
     /// Datagrams that were too many.
     dropped: u64,
 }
 
 impl Packer {
-    fn new(peer: Peer, token: Option<Token>, limit: usize) -> Self {
-        Self { peer, token, limit, full: Vec::new(), open: Vec::new(), dropped: 0 }
-    }
-
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
     fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
         if self.fits(frame, answer) {
@@ -405,18 +400,11 @@ impl Packer {
 
     fn close(&mut self) {
         let bytes = std::mem::take(&mut self.open);
-        if self.full.len() < MAX_ANSWERS {
-            self.full.push(Transmit { peer: self.peer, bytes });
+        // The one that will be open next counts.
+        if self.full.len() + 1 < MAX_ANSWERS {
+            self.full.push(bytes);
         } else {
             self.dropped += 1;
         }
-    }
-
-    /// All of them, and how many were dropped.
-    fn finish(mut self) -> (Vec<Transmit>, u64) {
-        if !self.open.is_empty() {
-            self.close();
-        }
-        (self.full, self.dropped)
     }
 }
