@@ -369,19 +369,19 @@ struct Packer {
 impl Packer {
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
     fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
-        if self.fits(frame, answer) {
+        if self.try_add(frame, answer) {
             return;
         }
         if !self.open.is_empty() {
             self.close();
         }
-        if !self.fits(frame, answer) {
-            self.fits(frame, &Err(Refusal::TooLong));
+        if !self.try_add(frame, answer) {
+            self.try_add(frame, &Err(Refusal::TooLong));
         }
     }
 
-    /// Adds an answer to the datagram that is open, if it fits.
-    fn fits(&mut self, frame: &Frame<'_>, answer: &Answer) -> bool {
+    /// Adds an answer to the datagram that is open, if it fits. Returns whether it did.
+    fn try_add(&mut self, frame: &Frame<'_>, answer: &Answer) -> bool {
         let before = self.open.len();
         if before == 0 {
             self.open.reserve(USUAL);
