@@ -1,5 +1,5 @@
 //! What a message costs between two sockets: the whole server without them, from the bytes that were read to those that
-//! are to be written. `cargo bench --bench hub [-- route]`; criterion says the time per message as `thrpt`.
+//! are to be written. `cargo bench --bench hub [-- route]`; criterion says the CPU time per message as `thrpt`.
 //!
 //! - `route/SIZE`: one client writes to another, 64 KiB at once, as an engine reads them; `tagged` to one that numbers
 //!   and acknowledges what it gets, and `apart/SIZE` with one message in a piece, as people chat.
@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use criterion::{BenchmarkGroup, Throughput};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sayagain::config::ServerConfig;
@@ -17,6 +17,10 @@ use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake};
 use sayagain::service::{ConnId, Intake, Origin, Remote, Service};
 use sayagain::wire::{Id, Verb, encode_args};
+
+mod cpu;
+
+use cpu::CpuTime;
 
 /// What an engine reads at once, in bytes.
 const READ: usize = 64 << 10;
@@ -101,7 +105,7 @@ fn acks(upto: u64) -> Vec<u8> {
     bytes
 }
 
-fn route(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn route(group: &mut BenchmarkGroup<'_, CpuTime>) {
     for size in [16, 256, 4_096, 65_536] {
         for (name, total) in [("", READ), ("apart/", 1)] {
             let mut world = World::new();
@@ -127,7 +131,7 @@ fn route(group: &mut BenchmarkGroup<'_, WallTime>) {
     }
 }
 
-fn route_tagged(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn route_tagged(group: &mut BenchmarkGroup<'_, CpuTime>) {
     let mut world = World::new();
     world.join(None, b"");
     world.join(Some(Id::FIRST), b"");
@@ -142,7 +146,7 @@ fn route_tagged(group: &mut BenchmarkGroup<'_, WallTime>) {
     });
 }
 
-fn fanout(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn fanout(group: &mut BenchmarkGroup<'_, CpuTime>) {
     let mut join = Vec::new();
     encode_args(None, Verb::Jon, &[b"#room"], &mut join);
     for members in [1_u64, 10, 100, 1_000, 10_000] {
@@ -163,7 +167,7 @@ fn fanout(group: &mut BenchmarkGroup<'_, WallTime>) {
     }
 }
 
-fn ping(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn ping(group: &mut BenchmarkGroup<'_, CpuTime>) {
     let mut world = World::new();
     world.join(None, b"");
     group.throughput(Throughput::Elements(1)).bench_function("one", |bencher| {
@@ -172,16 +176,12 @@ fn ping(group: &mut BenchmarkGroup<'_, WallTime>) {
 }
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .configure_from_args();
+    let mut criterion = cpu::criterion();
     let mut group = criterion.benchmark_group("route");
     route(&mut group);
     route_tagged(&mut group);
     group.finish();
-    for (name, bench) in [("fanout", fanout as fn(&mut BenchmarkGroup<'_, WallTime>)), ("ping", ping)] {
+    for (name, bench) in [("fanout", fanout as fn(&mut BenchmarkGroup<'_, CpuTime>)), ("ping", ping)] {
         let mut group = criterion.benchmark_group(name);
         bench(&mut group);
         group.finish();

@@ -53,13 +53,23 @@ impl Output {
         &mut self.tail
     }
 
-    /// Appends a whole buffer: without a copy, if nothing was appended to the tail since the last piece.
+    /// Appends a whole buffer: without a copy, if it is long or nothing was appended to the tail since the last piece.
+    /// `bytes` is empty then, and may be another buffer that was used up here.
     pub fn append(&mut self, bytes: &mut Vec<u8>) {
-        if self.tail.is_empty() {
+        if bytes.len() >= WORTH_SHARING {
+            self.close_tail();
+        }
+        if self.tail.is_empty() && !bytes.is_empty() {
             std::mem::swap(&mut self.tail, bytes);
         } else {
             self.tail.append(bytes);
         }
+    }
+
+    /// All of it in one buffer: without a copy, if it is.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<u8> {
+        if self.pieces.is_empty() && self.cut == 0 { self.tail } else { self.to_vec() }
     }
 
     /// Appends bytes that others may hold, too; short ones are copied.
@@ -74,12 +84,13 @@ impl Output {
 
     /// Makes a piece of the tail, so that another can follow it.
     fn close_tail(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
         let mut tail = Bytes::from(std::mem::take(&mut self.tail));
         tail.advance(std::mem::take(&mut self.cut));
-        if !tail.is_empty() {
-            self.before += tail.len();
-            self.pieces.push_back(tail);
-        }
+        self.before += tail.len();
+        self.pieces.push_back(tail);
     }
 
     /// The first pieces, as many as `slices` has places; returns how many there are.
@@ -106,7 +117,12 @@ impl Output {
             }
             self.pieces.pop_front();
         }
-        self.cut = (self.cut + count).min(self.tail.len());
+        self.cut += count;
+        if self.cut >= self.tail.len() {
+            // What is used up is not what is to be written next, but its buffer may be.
+            self.tail.clear();
+            self.cut = 0;
+        }
     }
 
     /// All of it in one piece: for drivers without sockets.

@@ -21,10 +21,7 @@ pub(super) struct Arena {
 
 #[derive(Debug)]
 enum Slot {
-    Taken {
-        serial: NonZeroU32,
-        session: Session,
-    },
+    Taken(Session),
     /// Who has it next has this serial; behind it in the list is that slot.
     Free {
         serial: NonZeroU32,
@@ -49,7 +46,7 @@ impl Arena {
     /// A living session.
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
         match self.slots.get(key.slot as usize) {
-            Some(Slot::Taken { serial, session }) if *serial == key.serial => Some(session),
+            Some(Slot::Taken(session)) if session.serial == key.serial => Some(session),
             _ => None,
         }
     }
@@ -57,7 +54,7 @@ impl Arena {
     /// The same, to change.
     pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         match self.slots.get_mut(key.slot as usize) {
-            Some(Slot::Taken { serial, session }) if *serial == key.serial => Some(session),
+            Some(Slot::Taken(session)) if session.serial == key.serial => Some(session),
             _ => None,
         }
     }
@@ -65,25 +62,27 @@ impl Arena {
     /// Who has a slot.
     pub(super) fn at(&self, slot: u32) -> Option<(SessionKey, &Session)> {
         match self.slots.get(slot as usize) {
-            Some(Slot::Taken { serial, session }) => Some((SessionKey { slot, serial: *serial }, session)),
+            Some(Slot::Taken(session)) => Some((SessionKey { slot, serial: session.serial }, session)),
             _ => None,
         }
     }
 
     /// Puts a session into a slot; `None` if there is none left.
-    pub(super) fn insert(&mut self, session: Session) -> Option<SessionKey> {
+    pub(super) fn insert(&mut self, mut session: Session) -> Option<SessionKey> {
         let fresh = u32::try_from(self.slots.len()).ok();
         let key = match self.slots.get_mut(self.free as usize) {
             Some(slot) => {
                 let Slot::Free { serial, next } = *slot else { return None };
                 let key = SessionKey { slot: self.free, serial };
-                *slot = Slot::Taken { serial, session };
+                session.serial = serial;
+                *slot = Slot::Taken(session);
                 self.free = next;
                 key
             }
             None => {
                 let key = SessionKey { slot: fresh.filter(|slot| *slot != NONE)?, serial: FIRST };
-                self.slots.push(Slot::Taken { serial: FIRST, session });
+                session.serial = FIRST;
+                self.slots.push(Slot::Taken(session));
                 key
             }
         };
@@ -99,7 +98,7 @@ impl Arena {
             Some(serial) => Slot::Free { serial, next: std::mem::replace(&mut self.free, key.slot) },
             None => Slot::Retired,
         };
-        let Slot::Taken { session, .. } = std::mem::replace(slot, freed) else { return None };
+        let Slot::Taken(session) = std::mem::replace(slot, freed) else { return None };
         self.len -= 1;
         Some(session)
     }
@@ -107,7 +106,7 @@ impl Arena {
     /// All sessions, in the order of their slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
         (0..).zip(&self.slots).filter_map(|(slot, taken)| match taken {
-            Slot::Taken { serial, session } => Some((SessionKey { slot, serial: *serial }, session)),
+            Slot::Taken(session) => Some((SessionKey { slot, serial: session.serial }, session)),
             Slot::Free { .. } | Slot::Retired => None,
         })
     }

@@ -4,26 +4,66 @@
 
 use std::time::Instant;
 
+use super::message::Message;
 use super::queue::{Load, Push};
 use super::session::Traffic;
-use super::{Hub, Path, SessionKey};
+use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
+use crate::output::Output;
 use crate::service::Origin;
+
+/// Why a session gets nothing of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// There is no such session.
+    Gone,
+    /// It is longer than may ever be sent there.
+    TooLong,
+    /// A message of this cost has no room now.
+    NoRoom(usize),
+}
+
+impl HubConfig {
+    /// Whether a session that has this to carry may get a message of this cost on top.
+    pub(super) fn may_hold(&self, load: Load, cost: usize) -> bool {
+        load.messages == 0
+            || load.bytes + cost <= self.max_pending && load.messages < self.max_pending_messages
+    }
+}
 
 /// Queues.
 impl Hub {
-    pub(super) fn has_room(&self, key: SessionKey, push: &Push) -> bool {
+    pub(super) fn has_room(&self, key: SessionKey, cost: usize) -> bool {
         let Some(session) = self.get(key) else { return false };
-        let cost = push.cost();
-        self.may_hold(session.load(), cost)
+        self.may_get(session, cost)
+    }
+
+    /// Whether there is room for a message of this cost: in the queue of a session, and among all of them.
+    fn may_get(&self, session: &Session, cost: usize) -> bool {
+        self.config.may_hold(session.load(), cost)
             && self.memory + cost <= self.config.max_memory
             && !session.is_over()
     }
 
-    /// Whether a session that has this to carry may get a message of this cost on top.
-    pub(super) fn may_hold(&self, load: Load, cost: usize) -> bool {
-        let bounds = &self.config;
-        load.messages == 0
-            || load.bytes + cost <= bounds.max_pending && load.messages < bounds.max_pending_messages
+    /// Queues what `to` gets of a message.
+    ///
+    /// # Errors
+    ///
+    /// Why it gets nothing of it.
+    pub(super) fn deliver(&mut self, to: SessionKey, message: &Message<'_>) -> Result<(), Misfit> {
+        let session = self.sessions.get(to).ok_or(Misfit::Gone)?;
+        let cost = message.cost_for(session).ok_or(Misfit::TooLong)?;
+        if !self.may_get(session, cost) {
+            return Err(Misfit::NoRoom(cost));
+        }
+        let session = self.sessions.get_mut(to).ok_or(Misfit::Gone)?;
+        let are_dropped = self.config.slow == SlowPolicy::DropOld;
+        message.put(session, &self.config, &mut self.spares, are_dropped);
+        if !std::mem::replace(&mut session.woken, true) {
+            self.woken.push_back(to);
+        }
+        self.memory += cost;
+        self.stats.queued += 1;
+        Ok(())
     }
 
     /// What is on its way to a session, made if there was nothing.
@@ -102,18 +142,10 @@ impl Hub {
     /// Appends pushes for the connection that carries this session until `out` holds `enough` bytes.
     ///
     /// Returns whether more is waiting.
-    pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>, enough: usize) -> bool {
-        let Some(session) = self.get_mut(key) else { return false };
-        let mut freed = 0;
-        while out.len() < enough {
-            match session.next_on_stream(now, out) {
-                Some(bytes) => freed += bytes,
-                None => break,
-            }
-        }
-        let more = session.has_stream_output();
-        self.free_of(key, freed);
-        more
+    pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Output, enough: usize) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        while out.len() < enough && session.next_on_stream(now, out, &mut self.spares) {}
+        session.has_stream_output()
     }
 
     /// Makes the next datagram of pushes for this session, or fills up one of answers to it. Returns whether there were any.

@@ -2,82 +2,172 @@
 //! shared by all.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::name::{FoldKey, Name, RoomName};
-use super::queue::Push;
+use bytes::Bytes;
+
+use super::name::Name;
+use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Spares, Text};
+use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;
-use crate::wire::encode_rcv;
+use crate::wire::encode_rcv_head;
+
+/// A body of at least so many bytes is not copied for each receiver.
+const LONG_BODY: usize = 4 << 10;
 
 /// A message from one session.
 #[derive(Debug)]
 pub(super) struct Message<'a> {
-    sender: Name,
+    /// All of its RCV that comes before the body, ..
+    head: Vec<u8>,
+    /// .. and the sender's name in it.
+    sender: Range<usize>,
     /// The room it is for; `None` for a direct one.
-    room: Option<RoomName>,
-    /// The key of the room, once somebody asks whether it is their own.
-    fold: OnceCell<FoldKey>,
-    body: &'a [u8],
-    frame: Encoded,
+    room: Option<&'a Room>,
+    body: Body<'a>,
+    frame: OnceCell<Text>,
     line: Encoded,
     /// With the room's name, for those whose own room it is not.
     named_line: Encoded,
 }
 
-type Encoded = OnceCell<Arc<Vec<u8>>>;
+type Encoded = OnceCell<Arc<[u8]>>;
 
-impl<'a> Message<'a> {
-    pub(super) fn new(sender: Name, room: Option<RoomName>, body: &'a [u8]) -> Self {
-        let [frame, line, named_line] = [const { OnceCell::new() }; 3];
-        Self { sender, room, fold: OnceCell::new(), body, frame, line, named_line }
+/// What a message says.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    bytes: &'a [u8],
+    /// What it is the end of, if that need not be copied to be kept.
+    kept: Option<&'a Bytes>,
+}
+
+impl<'a> Body<'a> {
+    /// The last of `bytes`, if these are given, and a body of its own if not.
+    pub fn new(bytes: &'a [u8], kept: Option<&'a Bytes>) -> Self {
+        let is_end = |kept: &&Bytes| kept.as_ptr_range().end == bytes.as_ptr_range().end;
+        Self { bytes, kept: kept.filter(is_end).filter(|kept| kept.len() >= bytes.len()) }
     }
 
-    /// What this receiver gets; `None` if it is too long for it.
-    pub(super) fn push_for(&self, receiver: &Session) -> Option<Push> {
+    fn is_long(&self) -> bool {
+        self.bytes.len() >= LONG_BODY
+    }
+
+    /// The body, to be kept.
+    fn keep(&self) -> Bytes {
+        let kept = self.kept.map(|kept| kept.slice(kept.len() - self.bytes.len()..));
+        kept.unwrap_or_else(|| Bytes::copy_from_slice(self.bytes))
+    }
+}
+
+impl<'a> From<&'a [u8]> for Body<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, kept: None }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// A message that is encoded in `buffer`, which [`Message::into_buffer`] gives back.
+    pub(super) fn new(sender: &Name, room: Option<&'a Room>, body: Body<'a>, mut buffer: Vec<u8>) -> Self {
+        let (name, in_room) =
+            (sender.as_str().as_bytes(), room.map_or("", |room| room.name().as_str()).as_bytes());
+        buffer.clear();
+        let begin = encode_rcv_head(name, in_room, body.bytes, &mut buffer);
+        let [line, named_line] = [const { OnceCell::new() }; 2];
+        let sender = begin..begin + name.len();
+        Self { head: buffer, sender, room, body, frame: OnceCell::new(), line, named_line }
+    }
+
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.head
+    }
+
+    /// What it costs in the queue of this receiver; `None` if it is too long for it.
+    pub(super) fn cost_for(&self, receiver: &Session) -> Option<usize> {
         // What its payload alone is too long for is not encoded: escaped, it might be four times as long.
         if !receiver.fits(self.payload_len(), self.payload_len()) {
             return None;
         }
-        let bytes = self.encoded_for(receiver);
-        let push = || Push::Message { bytes: bytes.clone(), is_direct: self.room.is_none() };
-        receiver.fits(bytes.len(), self.payload_len()).then(push)
+        let length = self.line_for(receiver).map_or(self.frame_len(), |line| line.len());
+        receiver.fits(length, self.payload_len()).then_some(length + FRAME_OVERHEAD)
+    }
+
+    /// Puts what `receiver` gets into its queue. Where messages to rooms may still become part of gaps, `are_dropped`.
+    pub(super) fn put(
+        &self,
+        receiver: &mut Session,
+        config: &super::HubConfig,
+        spares: &mut Spares,
+        are_dropped: bool,
+    ) {
+        let line = self.line_for(receiver);
+        let joins = receiver.form != Form::Tagged
+            && receiver.is_on_streams()
+            && !(are_dropped && self.room.is_some())
+            && !(self.room.is_some() && self.body.is_long());
+        let queue: &mut SendQueue = &mut receiver.traffic_mut(config).queue;
+        match line {
+            Some(line) if joins => queue.join(spares, |out| out.extend_from_slice(line)),
+            None if joins => queue.join(spares, |out| self.write(out)),
+            line => {
+                let text = line.map_or_else(|| self.frame().clone(), |line| Text::Short(line.clone()));
+                queue.push(Push::Message { text, is_direct: self.room.is_none() });
+            }
+        }
     }
 
     /// What its sender is shown of a direct one at a door that echoes. Nobody was told that this is kept.
     pub(super) fn echo_to(&self, receiver: &Name) -> Push {
-        let (receiver, body) = (escape(receiver.as_str().as_bytes()), escape(self.body));
+        let (receiver, body) = (escape(receiver.as_str().as_bytes()), escape(self.body.bytes));
         let line = format!("*private to {receiver}* {body}\n");
-        Push::Message { bytes: Arc::new(line.into_bytes()), is_direct: false }
+        Push::Message { text: Text::Short(line.into_bytes().into()), is_direct: false }
     }
 
-    fn encoded_for(&self, receiver: &Session) -> &Arc<Vec<u8>> {
-        match (receiver.form, &self.room) {
-            (Form::Tagged | Form::Untagged, _) => self.frame.get_or_init(|| self.encode_frame()),
-            (Form::Lines, Some(room)) if receiver.home() != Some(self.fold.get_or_init(|| room.fold())) => {
-                self.named_line.get_or_init(|| self.encode_line("", room.as_str()))
-            }
-            (Form::Lines, Some(_)) => self.line.get_or_init(|| self.encode_line("", "")),
-            (Form::Lines, None) => self.line.get_or_init(|| self.encode_line("*private* ", "")),
+    /// What somebody is shown who is spoken to in lines.
+    fn line_for(&self, receiver: &Session) -> Option<&Arc<[u8]>> {
+        if receiver.form != Form::Lines {
+            return None;
         }
+        Some(match self.room {
+            Some(room) if receiver.home() != Some(room.fold()) => {
+                self.named_line.get_or_init(|| self.encode_line("", room.name().as_str()))
+            }
+            Some(_) => self.line.get_or_init(|| self.encode_line("", "")),
+            None => self.line.get_or_init(|| self.encode_line("*private* ", "")),
+        })
     }
 
-    fn encode_frame(&self) -> Arc<Vec<u8>> {
-        let sender = format!("{}{}", self.sender, self.room.as_ref().map_or("", RoomName::as_str));
-        let mut frame = Vec::with_capacity(sender.len() + self.body.len() + 32);
-        encode_rcv(sender.as_bytes(), self.body, &mut frame);
-        Arc::new(frame)
+    fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(self.frame_len());
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(self.body.bytes);
     }
 
-    fn encode_line(&self, before: &str, room: &str) -> Arc<Vec<u8>> {
-        let (sender, room) = (escape(self.sender.as_str().as_bytes()), escape(room.as_bytes()));
-        Arc::new(format!("{before}{sender}{room}> {}\n", escape(self.body)).into_bytes())
+    fn frame(&self) -> &Text {
+        self.frame.get_or_init(|| {
+            if self.body.is_long() {
+                return Text::Long(Arc::new(LongText { head: self.head.clone(), body: self.body.keep() }));
+            }
+            let mut frame = Vec::new();
+            self.write(&mut frame);
+            Text::Short(frame.into())
+        })
+    }
+
+    fn encode_line(&self, before: &str, room: &str) -> Arc<[u8]> {
+        let sender = self.head.get(self.sender.clone()).unwrap_or_default();
+        let (sender, room) = (escape(sender), escape(room.as_bytes()));
+        format!("{before}{sender}{room}> {}\n", escape(self.body.bytes)).into_bytes().into()
+    }
+
+    fn frame_len(&self) -> usize {
+        self.head.len() + self.body.bytes.len()
     }
 
     /// The bytes in the payload of its RCV: ` sender 0001 body`.
     fn payload_len(&self) -> usize {
-        let room = self.room.as_ref().map_or(0, |room| room.as_str().len());
-        self.sender.as_str().len() + room + self.body.len() + 7
+        self.frame_len() - (self.sender.start - " ".len())
     }
 }
 
@@ -116,10 +206,11 @@ mod tests {
             let key = open(&mut hub, name, form, path);
             let receiver = hub.get(key).unwrap();
             let body = vec![1; SHORT_LENGTH_MAX];
-            let long = Message::new(receiver.name.clone(), None, &body);
-            assert_eq!(long.push_for(receiver), None, "{name}");
+            let long = Message::new(&receiver.name, None, Body::from(&body[..]), Vec::new());
+            assert_eq!(long.cost_for(receiver), None, "{name}");
             assert!(long.frame.get().is_none() && long.line.get().is_none(), "{name}");
-            assert!(Message::new(receiver.name.clone(), None, b"hi").push_for(receiver).is_some(), "{name}");
+            let short = Message::new(&receiver.name, None, Body::from(&b"hi"[..]), Vec::new());
+            assert!(short.cost_for(receiver).is_some(), "{name}");
         }
     }
 }

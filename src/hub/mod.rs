@@ -23,14 +23,18 @@ pub mod rooms;
 pub mod rules;
 pub mod session;
 mod slow;
+mod targets;
 
 use arena::Arena;
-use name::{FoldKey, Name};
+pub use message::Body;
+use name::{ClashKey, FoldKey, Name};
+use queue::Spares;
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
 pub use slow::SlowPolicy;
+use targets::Targets;
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -47,7 +51,7 @@ pub struct HubConfig {
     pub slow: SlowPolicy,
     /// Most bytes that all queues together hold.
     pub max_memory: usize,
-    /// Most sessions at once. Default 1,048,576; each costs about 1 KiB, and 5 KiB more with the use of its ids. A peer
+    /// Most sessions at once. Default 1,048,576; each costs about 300 bytes, and 5 KiB more with the use of its ids. A peer
     /// needs no connection for a session on datagrams, so nothing else bounds these.
     pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
@@ -113,7 +117,7 @@ pub struct Opening {
     pub nonce: Option<Token>,
     /// Where it is.
     pub path: Path,
-    /// Where it came from.
+    /// Where it came from: on datagrams, where they go.
     pub origin: Origin,
     /// How much it may say.
     pub rate: Rate,
@@ -134,6 +138,11 @@ pub struct Hub {
     slow: Slow,
     stats: HubStats,
     offered: u64,
+    /// Whom messages were for.
+    targets: Targets,
+    /// For messages on their way, and for those that wait.
+    buffer: Vec<u8>,
+    spares: Spares,
 }
 
 impl Hub {
@@ -194,7 +203,8 @@ impl Hub {
     /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
     /// there are as many sessions as may be.
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
-        if self.is_taken(&opening.name) {
+        let clash = opening.name.clash_key();
+        if self.like(&clash).is_some() {
             return Err(Refusal::NameTaken);
         }
         if self.sessions.len() >= self.config.max_sessions {
@@ -202,7 +212,7 @@ impl Hub {
         }
         let session = Session::new(opening, self.config.sabotage.no_dedup);
         let key = self.sessions.insert(session).ok_or(Refusal::ServerFull)?;
-        self.list_name(key);
+        self.list_name(key, &clash);
         self.stats.sessions += 1;
         Ok(key)
     }
@@ -210,7 +220,7 @@ impl Hub {
     /// Whether a living session has a name that is, or looks, the same.
     pub fn is_taken(&self, name: &Name) -> bool {
         // Who has the same name has one that looks the same.
-        self.like(name).is_some()
+        self.like(&name.clash_key()).is_some()
     }
 
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
@@ -220,14 +230,16 @@ impl Hub {
     /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
     pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
-        if self.like(&name).is_some_and(|owner| owner != key.slot) {
+        let clash = name.clash_key();
+        if self.like(&clash).is_some_and(|owner| owner != key.slot) {
             return Err(Refusal::NameTaken);
         }
+        self.targets.forget();
         self.unlist_name(key, &old);
         if let Some(session) = self.get_mut(key) {
             session.name = name;
         }
-        self.list_name(key);
+        self.list_name(key, &clash);
         Ok(())
     }
 
@@ -246,15 +258,14 @@ impl Hub {
         self.sessions.at(slot)
     }
 
-    /// The slot of who has a name that is, or looks, the same.
-    fn like(&self, name: &Name) -> Option<u32> {
-        let clash = name.clash_key();
-        let is = |slot| self.at(slot).is_some_and(|(_, session)| session.name.clash_key() == clash);
-        self.by_clash.find(&clash, is)
+    /// The slot of who has a name that looks like this.
+    fn like(&self, clash: &ClashKey) -> Option<u32> {
+        let is = |slot| self.at(slot).is_some_and(|(_, session)| session.name.clash_key() == *clash);
+        self.by_clash.find(clash, is)
     }
 
     /// Lets a session be found by its name.
-    fn list_name(&mut self, key: SessionKey) {
+    fn list_name(&mut self, key: SessionKey, clash: &ClashKey) {
         let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
         let sessions = &self.sessions;
         let by_fold = |hasher: &Hasher<'_>, slot| {
@@ -264,7 +275,7 @@ impl Hub {
         let by_clash = |hasher: &Hasher<'_>, slot| {
             sessions.at(slot).map_or(0, |(_, session)| hasher.hash(&session.name.clash_key()))
         };
-        self.by_clash.insert(&name.clash_key(), key.slot, by_clash);
+        self.by_clash.insert(clash, key.slot, by_clash);
     }
 
     /// Frees a name.

@@ -4,10 +4,13 @@
 //! What was sent and is not acknowledged yet is not here: `reliable::Pushes`.
 
 use std::collections::VecDeque;
-use std::ops::{AddAssign, SubAssign};
+use std::ops::{AddAssign, RangeInclusive, SubAssign};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Form;
+use crate::output::Output;
 use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
 /// What a queued frame costs beside its bytes: its place in the queue and the allocation's own head. Counting it keeps
@@ -40,15 +43,71 @@ impl SubAssign for Load {
     }
 }
 
+/// A message of which more than so many bytes are joined is not made longer: enough for one write.
+const RUN_ENOUGH: usize = 64 << 10;
+
+/// A message as it is sent, encoded once without a tag and shared by all receivers of the same [`Form`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// An RCV, or a line of text with its end.
+    Short(Arc<[u8]>),
+    /// A long RCV.
+    Long(Arc<LongText>),
+}
+
+/// An RCV whose body is shared even with those who are told it in other words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LongText {
+    /// All that comes before the body.
+    pub head: Vec<u8>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Text {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Short(bytes) => bytes.len(),
+            Self::Long(text) => text.head.len() + text.body.len(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Short(bytes) => out.extend_from_slice(bytes),
+            Self::Long(text) => {
+                out.extend_from_slice(&text.head);
+                out.extend_from_slice(&text.body);
+            }
+        }
+    }
+}
+
 /// Something that the server has to tell a session on its own initiative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
-    /// A message, encoded once without a tag and shared by all receivers of the same [`Form`].
+    /// A message.
     Message {
-        /// An RCV, or a line of text with its end.
-        bytes: Arc<Vec<u8>>,
+        /// What it says.
+        text: Text,
         /// Its sender was told that it is kept; one to a room may still become part of a gap.
         is_direct: bool,
+    },
+    /// Several, one behind the other as they are sent, for somebody on a stream who numbers nothing. None of them may
+    /// become part of a gap.
+    Run {
+        /// All of them.
+        bytes: Vec<u8>,
+        /// How many they are.
+        messages: usize,
     },
     /// So many messages were dropped here.
     Gap(u64),
@@ -65,7 +124,10 @@ impl Push {
     /// What this push is counted as: a message, or nothing.
     pub fn load(&self) -> Load {
         match self {
-            Self::Message { bytes, .. } => Load { bytes: bytes.len() + FRAME_OVERHEAD, messages: 1 },
+            Self::Message { text, .. } => Load { bytes: text.len() + FRAME_OVERHEAD, messages: 1 },
+            Self::Run { bytes, messages } => {
+                Load { bytes: bytes.len() + messages * FRAME_OVERHEAD, messages: *messages }
+            }
             Self::Gap(_) | Self::Bye => Load::default(),
         }
     }
@@ -73,9 +135,14 @@ impl Push {
     /// The most bytes that [`Push::encode`] appends without a tag, whatever the form.
     pub fn max_len(&self) -> usize {
         match self {
-            Self::Message { bytes, .. } => bytes.len(),
+            Self::Message { text, .. } => text.len(),
+            Self::Run { bytes, .. } => bytes.len(),
             Self::Gap(_) | Self::Bye => GAP_MAX,
         }
+    }
+
+    fn is_hole(&self) -> bool {
+        matches!(self, Self::Gap(0))
     }
 
     /// Whether it may still become part of a gap: a message to a room.
@@ -89,13 +156,26 @@ impl Push {
             encode_tag(id, out);
         }
         match (self, form) {
-            (Self::Message { bytes, .. }, _) => out.extend_from_slice(bytes),
+            (Self::Message { text, .. }, _) => text.write(out),
+            (Self::Run { bytes, .. }, _) => out.extend_from_slice(bytes),
             (Self::Gap(count), Form::Tagged) => encode_gap(*count, out),
             (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", missed(*count).as_bytes(), out),
             (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&missed(*count)).as_bytes()),
             (Self::Bye, Form::Tagged | Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
             (Self::Bye, Form::Lines) => out.extend_from_slice(line(GOODBYE).as_bytes()),
         }
+    }
+
+    /// The same for a stream: what is long is not copied.
+    pub fn write(&self, form: Form, id: Option<Id>, out: &mut Output) {
+        let Self::Message { text: Text::Long(text), .. } = self else {
+            return self.encode(form, id, out.tail());
+        };
+        if let Some(id) = id {
+            encode_tag(id, out.tail());
+        }
+        out.tail().extend_from_slice(&text.head);
+        out.share(&text.body);
     }
 }
 
@@ -117,6 +197,10 @@ pub fn line(text: &str) -> String {
 #[derive(Debug, Default)]
 pub struct SendQueue {
     items: VecDeque<Push>,
+    /// The messages behind these, one behind the other, ..
+    run: Vec<u8>,
+    /// .. and how many they are.
+    run_messages: usize,
     load: Load,
     /// The part of `load` that is messages to rooms.
     droppable: Load,
@@ -146,16 +230,17 @@ impl SendQueue {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.items.is_empty() && self.run_messages == 0
     }
 
     /// Whether a gap waits, and nothing else.
     pub fn is_only_a_gap(&self) -> bool {
-        matches!((self.items.front(), self.items.len()), (Some(Push::Gap(_)), 1))
+        self.run_messages == 0 && matches!((self.items.front(), self.items.len()), (Some(Push::Gap(_)), 1))
     }
 
     /// Appends a push. Whether there is room is the hub's to decide.
     pub fn push(&mut self, push: Push) {
+        self.end_run();
         self.load += push.load();
         if push.is_droppable() {
             self.droppable += push.load();
@@ -163,23 +248,57 @@ impl SendQueue {
         self.items.push_back(push);
     }
 
+    /// Appends a message, which `write` appends to the buffer, to those that are sent as one. Buffers come from `spares`.
+    pub fn join(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.run.len() >= RUN_ENOUGH {
+            self.end_run();
+        }
+        if self.run_messages == 0 {
+            self.run = spares.lend();
+        }
+        let before = self.run.len();
+        write(&mut self.run);
+        self.run_messages += 1;
+        self.load += Load { bytes: self.run.len() - before + FRAME_OVERHEAD, messages: 1 };
+    }
+
+    /// Something else comes behind the messages that were joined.
+    fn end_run(&mut self) {
+        if self.run_messages > 0 {
+            let run = self.take_run();
+            self.items.push_back(run);
+        }
+    }
+
+    fn take_run(&mut self) -> Push {
+        let (bytes, messages) = (std::mem::take(&mut self.run), std::mem::take(&mut self.run_messages));
+        Push::Run { bytes, messages }
+    }
+
     /// Counts one dropped message: in the gap that is last and unsent, or in a new one.
     pub fn push_gap(&mut self) {
         self.missed += 1;
+        self.end_run();
         match self.items.back_mut() {
             Some(Push::Gap(count)) => *count += 1,
             _ => self.items.push_back(Push::Gap(1)),
         }
     }
 
-    /// The push that is to be sent next.
+    /// The push that is to be sent next, unless it is one of messages that are joined: over datagrams none are.
     pub fn first(&self) -> Option<&Push> {
         self.items.front()
     }
 
     /// Takes the push that is to be sent next.
     pub fn pop(&mut self) -> Option<Push> {
-        let push = self.items.pop_front()?;
+        let Some(push) = self.items.pop_front() else {
+            if self.run_messages == 0 {
+                return None;
+            }
+            self.load = Load::default();
+            return Some(self.take_run());
+        };
         self.oldest = self.oldest.saturating_sub(1);
         self.forget(&push);
         self.tidy();
@@ -210,7 +329,7 @@ impl SendQueue {
         self.load -= push.load();
         match push {
             Push::Message { is_direct: false, .. } => self.droppable -= push.load(),
-            Push::Message { .. } | Push::Bye => {}
+            Push::Message { .. } | Push::Run { .. } | Push::Bye => {}
             Push::Gap(count) => self.missed -= count,
         }
     }
@@ -229,12 +348,12 @@ impl SendQueue {
 
     /// Takes out empty places: at the front always, all of them once they are more than the others.
     fn tidy(&mut self) {
-        while self.items.pop_front_if(|push| *push == HOLE).is_some() {
+        while self.items.pop_front_if(|push| push.is_hole()).is_some() {
             self.holes -= 1;
             self.oldest = self.oldest.saturating_sub(1);
         }
         if self.holes > self.items.len() / 2 {
-            self.items.retain(|push| *push != HOLE);
+            self.items.retain(|push| !push.is_hole());
             (self.holes, self.oldest) = (0, 0);
         }
     }
@@ -243,6 +362,30 @@ impl SendQueue {
 /// An empty place.
 const HOLE: Push = Push::Gap(0);
 
+/// Buffers that were used and are used again: a new one for every few messages would cost more than these do.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// Most of them that are kept.
+    const MOST: usize = 64;
+    /// What is shorter, in bytes, is as well made anew, and what is longer is given back.
+    const WORTH_KEEPING: RangeInclusive<usize> = 4 << 10..=4 * RUN_ENOUGH;
+
+    /// An empty buffer.
+    fn lend(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub fn keep(&mut self, mut buffer: Vec<u8>) {
+        if Self::WORTH_KEEPING.contains(&buffer.capacity()) && self.0.len() < Self::MOST {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +393,7 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
 
     fn message(text: &str) -> Push {
-        Push::Message { bytes: Arc::new(text.as_bytes().to_vec()), is_direct: false }
+        Push::Message { text: Text::Short(text.as_bytes().into()), is_direct: false }
     }
 
     #[test]
@@ -302,8 +445,8 @@ mod tests {
             for n in 0..200 {
                 match rng.random_range(0..10) {
                     0..=4 => {
-                        let bytes = Arc::new(format!("{n}").into_bytes());
-                        let push = Push::Message { bytes, is_direct: rng.random_bool(share) };
+                        let text = Text::Short(format!("{n}").into_bytes().into());
+                        let push = Push::Message { text, is_direct: rng.random_bool(share) };
                         queue.push(push.clone());
                         model.0.push(push);
                     }
@@ -329,6 +472,35 @@ mod tests {
             }
             assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), model.0);
         }
+    }
+
+    #[test]
+    fn messages_that_are_joined_are_sent_together_in_their_place_and_count_as_themselves() {
+        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        for text in ["a", "bb"] {
+            queue.join(&mut spares, |out| out.extend_from_slice(text.as_bytes()));
+        }
+        assert_eq!(queue.load(), Load { bytes: 3 + 2 * FRAME_OVERHEAD, messages: 2 });
+        queue.push_gap();
+        assert!(!queue.is_only_a_gap() && queue.drop_oldest().is_none());
+        queue.join(&mut spares, |out| out.push(b'c'));
+        queue.push(message("d"));
+        queue.join(&mut spares, |out| out.push(b'e'));
+        let run = |text: &[u8], messages| Push::Run { bytes: text.to_vec(), messages };
+        let order: Vec<Push> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [run(b"abb", 2), Push::Gap(1), run(b"c", 1), message("d"), run(b"e", 1)]);
+        assert!(queue.is_empty() && queue.load() == Load::default());
+    }
+
+    #[test]
+    fn what_is_joined_ends_where_it_is_enough_for_one_write() {
+        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        for _ in 0..10 {
+            queue.join(&mut spares, |out| out.extend_from_slice(&[b'x'; 30_000]));
+        }
+        let lengths: Vec<usize> =
+            std::iter::from_fn(|| queue.pop()).map(|push| push.load().messages).collect();
+        assert_eq!(lengths, [3, 3, 3, 1]);
     }
 
     #[test]

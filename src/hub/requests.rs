@@ -1,9 +1,9 @@
 //! What a session may ask of the hub: to send, to join and leave rooms, and who is there.
 
-use super::message::Message;
+use super::delivery::Misfit;
+use super::message::{Body, Message};
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
-use super::rooms::Room;
 use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
 
@@ -13,54 +13,73 @@ impl Hub {
     /// # Errors
     ///
     /// What was refused has not happened: no such client or room, too long for a direct receiver, or no room for it.
-    pub fn send(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
+    pub fn send<'a>(
+        &mut self,
+        from: SessionKey,
+        target: &[u8],
+        body: impl Into<Body<'a>>,
+    ) -> Result<(), Refusal> {
         if target.first() == Some(&b'#') {
-            self.send_to_room(from, target, body)?;
+            self.send_to_room(from, target, body.into())?;
         } else {
-            self.send_direct(from, target, body)?;
+            self.send_direct(from, target, body.into())?;
         }
         self.stats.messages += 1;
         Ok(())
     }
 
-    fn send_direct(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
-        let to = self.find(target).ok_or(Refusal::NoSuchClient)?;
-        let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
-        let receiver = self.get(to).ok_or(Refusal::NoSuchClient)?;
-        let message = Message::new(sender.name.clone(), None, body);
-        let echo = sender.echo.then(|| message.echo_to(&receiver.name));
-        let push = message.push_for(receiver).ok_or(Refusal::TooLong)?;
-        if !self.has_room(to, &push) {
-            return Err(Refusal::QueueFull);
-        }
-        self.enqueue(to, push);
+    fn send_direct(&mut self, from: SessionKey, target: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        let to = self.find_target(target).ok_or(Refusal::NoSuchClient)?;
+        let sender = self.sessions.get(from).ok_or(Refusal::RegisterFirst)?;
+        let message = Message::new(&sender.name, None, body, std::mem::take(&mut self.buffer));
+        let echo =
+            sender.echo.then(|| self.get(to).map(|receiver| message.echo_to(&receiver.name))).flatten();
+        let sent = self.deliver(to, &message);
+        self.buffer = message.into_buffer();
+        sent.map_err(|misfit| match misfit {
+            Misfit::Gone => Refusal::NoSuchClient,
+            Misfit::TooLong => Refusal::TooLong,
+            Misfit::NoRoom(_) => Refusal::QueueFull,
+        })?;
         if let Some(echo) = echo {
-            self.offer(from, Some(echo));
+            self.offer(from, echo);
         }
         Ok(())
     }
 
-    fn send_to_room(&mut self, from: SessionKey, target: &[u8], body: &[u8]) -> Result<(), Refusal> {
-        let sender = self.get(from).ok_or(Refusal::RegisterFirst)?;
+    fn send_to_room(&mut self, from: SessionKey, target: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        let sender = self.sessions.get(from).ok_or(Refusal::RegisterFirst)?;
         let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten();
-        let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?;
-        let message = Message::new(sender.name.clone(), Some(room.name().clone()), body);
-        let hears = |member: &SessionKey| *member != from || sender.echo;
-        let members: Vec<SessionKey> = room.members().iter().copied().filter(hears).collect();
-        self.offered += members.len() as u64;
-        for member in members {
-            let push = self.get(member).and_then(|session| message.push_for(session));
-            self.offer(member, push);
+        let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?.clone();
+        let message = Message::new(&sender.name, Some(&room), body, std::mem::take(&mut self.buffer));
+        let left_out = (!sender.echo).then_some(from);
+        self.offered += (room.members().len() - usize::from(left_out.is_some())) as u64;
+        for member in room.members().iter().copied().filter(|member| Some(*member) != left_out) {
+            self.deliver_or_drop(member, &message);
         }
+        self.buffer = message.into_buffer();
         Ok(())
     }
 
-    /// Queues what a member of a room gets of a message; one that is too long for it, and has no push, is a gap.
-    fn offer(&mut self, to: SessionKey, push: Option<Push>) {
-        match push {
-            Some(push) if self.has_room(to, &push) => self.enqueue(to, push),
-            Some(push) => self.overflow(to, &push),
-            None => self.drop_into_gap(to),
+    /// Queues what a member of a room gets of a message; one that is too long for it is a gap.
+    fn deliver_or_drop(&mut self, to: SessionKey, message: &Message<'_>) {
+        match self.deliver(to, message) {
+            Ok(()) => {}
+            Err(Misfit::NoRoom(cost)) => {
+                if self.overflow(to, cost)
+                    && let Err(_) = self.deliver(to, message)
+                {
+                    self.drop_into_gap(to);
+                }
+            }
+            Err(Misfit::TooLong | Misfit::Gone) => self.drop_into_gap(to),
+        }
+    }
+
+    /// The same for what is for one receiver alone.
+    fn offer(&mut self, to: SessionKey, push: Push) {
+        if self.has_room(to, push.cost()) || self.overflow(to, push.cost()) {
+            self.enqueue(to, push);
         }
     }
 
@@ -101,7 +120,7 @@ impl Hub {
 
     /// The name of a standing room, as its first member wrote it.
     pub fn room_name(&self, room: &FoldKey) -> Option<&RoomName> {
-        self.rooms.get(room.as_str()).map(Room::name)
+        self.rooms.get(room.as_str()).map(|room| room.name())
     }
 
     /// Keeps a room's name for that room, whether anybody is in it or not: no other may look like it.

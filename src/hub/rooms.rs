@@ -1,15 +1,17 @@
 //! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::name::{ClashKey, FoldKey, RoomName};
 use super::session::SessionKey;
 use crate::error::Refusal;
 
 /// One room.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Room {
     name: RoomName,
+    fold: FoldKey,
     /// Ordered, so that who joins and leaves a large room all the time costs others no time.
     members: BTreeSet<SessionKey>,
 }
@@ -18,6 +20,11 @@ impl Room {
     /// The name as its first member wrote it.
     pub fn name(&self) -> &RoomName {
         &self.name
+    }
+
+    /// The key that it is found by.
+    pub fn fold(&self) -> &FoldKey {
+        &self.fold
     }
 
     /// The members, in the order of their keys.
@@ -29,7 +36,8 @@ impl Room {
 /// All rooms.
 #[derive(Debug, Default)]
 pub struct Rooms {
-    by_fold: HashMap<FoldKey, Room>,
+    /// Shared with who goes through the members of one, so that they need not be copied for it.
+    by_fold: HashMap<FoldKey, Arc<Room>>,
     by_clash: HashMap<ClashKey, FoldKey>,
     /// The rooms of doors, whose names stay theirs when nobody is in them.
     reserved: HashSet<FoldKey>,
@@ -37,7 +45,7 @@ pub struct Rooms {
 
 impl Rooms {
     /// The room with this key.
-    pub fn get(&self, key: &str) -> Option<&Room> {
+    pub fn get(&self, key: &str) -> Option<&Arc<Room>> {
         self.by_fold.get(key)
     }
 
@@ -63,16 +71,18 @@ impl Rooms {
                 self.by_clash.insert(name.clash_key(), fold.clone());
             }
         }
-        let room =
-            self.by_fold.entry(fold).or_insert_with(|| Room { name: name.clone(), members: BTreeSet::new() });
-        room.members.insert(member);
+        let room = self
+            .by_fold
+            .entry(fold.clone())
+            .or_insert_with(|| Arc::new(Room { name: name.clone(), fold, members: BTreeSet::new() }));
+        Arc::make_mut(room).members.insert(member);
         Ok(())
     }
 
     /// Takes `member` out of the room with this key; the last one to leave ends the room.
     pub fn leave(&mut self, key: &FoldKey, member: SessionKey) {
         let Some(room) = self.by_fold.get_mut(key) else { return };
-        room.members.remove(&member);
+        Arc::make_mut(room).members.remove(&member);
         if room.members.is_empty() {
             if !self.reserved.contains(key) {
                 self.by_clash.remove(&room.name.clash_key());

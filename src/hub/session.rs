@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use super::HubConfig;
 use super::name::{FoldKey, Name};
-use super::queue::{Load, Push, SendQueue};
+use super::queue::{Load, Push, SendQueue, Spares};
 use super::rate::{Bucket, Rate};
+use crate::output::Output;
 use crate::rare::{Rare, Vacant};
 use crate::reliable::{Pushes, Replies};
-use crate::remote::PackedOrigin;
-use crate::service::{ConnId, Origin, Peer};
-use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
+use crate::remote::{PackedOrigin, PackedRemote};
+use crate::service::{ConnId, Origin, Peer, Remote};
+use crate::wire::{Id, PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 
 /// Names a session for as long as the hub lives; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,20 +87,18 @@ pub struct Session {
     pub echo: bool,
     /// What proves that a datagram or a resume is of this session.
     pub token: Token,
-    /// The nonce that opened it.
-    pub nonce: Option<Token>,
-    /// The id of the newest REG that was executed; 0 for none.
-    pub newest_reg: u64,
-    /// Which requests were executed.
-    pub replies: Replies,
+    /// Tagged requests of it.
+    asked: Rare<Asked>,
     /// How much it may say. On a stream it is the connection that has one, and this stays full.
     pub(crate) bucket: Rare<Bucket>,
     way: Way,
-    company: Rare<Company>,
+    from: PackedRemote,
+    door: u32,
+    more: Rare<More>,
     /// What is on its way to it; none while there is nothing.
     pub(super) traffic: Option<Box<Traffic>>,
-    /// The pushes that were numbered before that.
-    numbered: u64,
+    /// Of its [`SessionKey`].
+    pub(super) serial: NonZeroU32,
     pub(super) woken: bool,
     /// The server's BYE is queued: nothing comes behind it.
     pub(super) said_bye: bool,
@@ -111,39 +110,65 @@ pub struct Session {
     pub(super) deaf: bool,
 }
 
-/// Where a session is, and where it came from when it registered or was last taken up.
+/// Where a session is.
 #[derive(Debug)]
 enum Way {
-    Stream { origin: PackedOrigin, conn: Option<ConnId> },
-    Datagram { origin: PackedOrigin, limit: u32, heard: Instant },
+    Stream(ConnId),
+    /// On streams, and on none now.
+    Lingering,
+    Datagram {
+        limit: u32,
+        heard: Instant,
+    },
 }
 
-impl Way {
-    fn new(path: Path, origin: Origin) -> Self {
+impl From<Path> for Way {
+    fn from(path: Path) -> Self {
         match path {
-            Path::Stream(conn) => Self::Stream { origin: origin.into(), conn },
-            Path::Datagram(DatagramPath { peer, limit, heard }) => {
-                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-                Self::Datagram { origin: peer.into(), limit, heard }
+            Path::Stream(Some(conn)) => Self::Stream(conn),
+            Path::Stream(None) => Self::Lingering,
+            Path::Datagram(DatagramPath { limit, heard, .. }) => {
+                Self::Datagram { limit: u32::try_from(limit).unwrap_or(u32::MAX), heard }
             }
         }
     }
 }
 
-/// The rooms that a session is in.
+/// What came under an id.
 #[derive(Debug, Default)]
-struct Company {
-    /// In the order joined.
+struct Asked {
+    /// The nonce that opened the session.
+    nonce: Option<Token>,
+    /// The id of the newest REG that was executed; 0 for none.
+    newest_reg: u64,
+    /// Which requests were executed.
+    replies: Replies,
+}
+
+impl Vacant for Asked {
+    const VACANT: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
+
+    fn is_vacant(&self) -> bool {
+        self.nonce.is_none() && self.newest_reg == 0 && self.replies.is_empty()
+    }
+}
+
+/// What many sessions do without.
+#[derive(Debug, Default)]
+struct More {
+    /// The rooms it is in, in the order joined.
     rooms: Vec<FoldKey>,
     /// The room of its door, whose messages are shown to it without the room's name; frames have none.
     home: Option<FoldKey>,
+    /// The pushes that were numbered before what is on its way now.
+    numbered: u64,
 }
 
-impl Vacant for Company {
-    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None };
+impl Vacant for More {
+    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0 };
 
     fn is_vacant(&self) -> bool {
-        self.rooms.is_empty() && self.home.is_none()
+        self.rooms.is_empty() && self.home.is_none() && self.numbered == 0
     }
 }
 
@@ -188,7 +213,7 @@ impl Traffic {
     fn untold(&self) -> u64 {
         let sent = self.pushes.unacknowledged().filter_map(|push| match push {
             Push::Gap(count) => Some(count),
-            Push::Message { .. } | Push::Bye => None,
+            Push::Message { .. } | Push::Run { .. } | Push::Bye => None,
         });
         self.queue.missed() + sent.sum::<u64>()
     }
@@ -203,19 +228,21 @@ impl Traffic {
 impl Session {
     /// A session that was just opened. `forgetful` is of [`Sabotage`](super::Sabotage).
     pub(super) fn new(opening: super::Opening, forgetful: bool) -> Self {
+        let PackedOrigin { from, door } = opening.origin.into();
+        let replies = if forgetful { Replies::forgetful() } else { Replies::new() };
         Self {
             name: opening.name,
             form: opening.form,
             echo: false,
             token: opening.token,
-            nonce: opening.nonce,
-            newest_reg: 0,
-            replies: if forgetful { Replies::forgetful() } else { Replies::new() },
+            asked: Asked { nonce: opening.nonce, newest_reg: 0, replies }.into(),
             bucket: Bucket::new(opening.rate).into(),
-            way: Way::new(opening.path, opening.origin),
-            company: Rare::default(),
+            way: opening.path.into(),
+            from,
+            door,
+            more: Rare::default(),
             traffic: None,
-            numbered: 0,
+            serial: NonZeroU32::MIN,
             woken: false,
             said_bye: false,
             cut_off: false,
@@ -226,63 +253,90 @@ impl Session {
 
     /// Where it is.
     pub fn path(&self) -> Path {
-        match &self.way {
-            Way::Stream { conn, .. } => Path::Stream(*conn),
-            Way::Datagram { origin, limit, heard } => origin.peer().map_or(Path::Stream(None), |peer| {
+        match (&self.way, self.from.unpack()) {
+            (Way::Datagram { limit, heard }, Remote::Ip(addr)) => {
+                let peer = Peer { door: self.door as usize, addr };
                 Path::Datagram(DatagramPath { peer, limit: *limit as usize, heard: *heard })
-            }),
+            }
+            (Way::Stream(conn), _) => Path::Stream(Some(*conn)),
+            // Nobody sends datagrams from a UNIX socket.
+            (Way::Lingering | Way::Datagram { .. }, _) => Path::Stream(None),
         }
     }
 
     /// Whether it is on streams.
     pub fn is_on_streams(&self) -> bool {
-        matches!(self.way, Way::Stream { .. })
+        !matches!(self.way, Way::Datagram { .. })
     }
 
-    /// Where it came from, when it registered or was last taken up.
+    /// Where it came from, when it registered or was last taken up. Datagrams go there, too.
     pub fn origin(&self) -> Origin {
-        match &self.way {
-            Way::Stream { origin, .. } | Way::Datagram { origin, .. } => origin.unpack(),
-        }
+        Origin { door: self.door as usize, from: self.from.unpack() }
     }
 
     pub(super) fn set_way(&mut self, path: Path, origin: Origin) {
-        self.way = Way::new(path, origin);
+        let PackedOrigin { from, door } = origin.into();
+        (self.way, self.from, self.door) = (path.into(), from, door);
     }
 
     /// Its connection is gone.
     pub fn lose_connection(&mut self) {
-        if let Way::Stream { conn, .. } = &mut self.way {
-            *conn = None;
+        if let Way::Stream(_) = self.way {
+            self.way = Way::Lingering;
         }
     }
 
     /// A datagram with its token came, of so many bytes; no more than `most` of them count.
     pub fn hear(&mut self, now: Instant, size: usize, most: usize) {
-        if let Way::Datagram { limit, heard, .. } = &mut self.way {
+        if let Way::Datagram { limit, heard } = &mut self.way {
             *heard = now;
             *limit = (*limit).max(u32::try_from(size.min(most)).unwrap_or(u32::MAX));
         }
     }
 
+    /// The nonce that opened it.
+    pub fn nonce(&self) -> Option<Token> {
+        self.asked.get().nonce
+    }
+
+    /// The id of the newest REG that was executed; 0 for none.
+    pub fn newest_reg(&self) -> u64 {
+        self.asked.get().newest_reg
+    }
+
+    /// A REG of this id was executed.
+    pub fn set_newest_reg(&mut self, id: u64) {
+        self.asked.update(|asked| asked.newest_reg = id);
+    }
+
+    /// Which requests were executed.
+    pub fn replies(&self) -> &Replies {
+        &self.asked.get().replies
+    }
+
+    /// Remembers the answer to a request that was executed.
+    pub fn remember(&mut self, id: Id, hash: u32, answer: u8) {
+        self.asked.fill().replies.record(id, hash, answer);
+    }
+
     /// The rooms it is in, in the order joined.
     pub fn rooms(&self) -> &[FoldKey] {
-        &self.company.get().rooms
+        &self.more.get().rooms
     }
 
     /// Changes these.
     pub fn change_rooms(&mut self, change: impl FnOnce(&mut Vec<FoldKey>)) {
-        self.company.update(|company| change(&mut company.rooms));
+        self.more.update(|more| change(&mut more.rooms));
     }
 
     /// The room of its door; frames have none.
     pub fn home(&self) -> Option<&FoldKey> {
-        self.company.get().home.as_ref()
+        self.more.get().home.as_ref()
     }
 
     /// Gives it one.
     pub fn set_home(&mut self, room: FoldKey) {
-        self.company.update(|company| company.home = Some(room));
+        self.more.update(|more| more.home = Some(room));
     }
 
     /// How much it may say from now on.
@@ -292,7 +346,8 @@ impl Session {
 
     /// What is on its way to it, made if there was nothing.
     pub(super) fn traffic_mut(&mut self, config: &HubConfig) -> &mut Traffic {
-        self.traffic.get_or_insert_with(|| Box::new(Traffic::new(config, self.numbered)))
+        let numbered = self.more.get().numbered;
+        self.traffic.get_or_insert_with(|| Box::new(Traffic::new(config, numbered)))
     }
 
     /// Gives back what it does not need while nothing is on its way. On datagrams what its pushes have shown of the path
@@ -302,8 +357,11 @@ impl Session {
         let knows_path = !self.is_on_streams() && traffic.pushes.numbered() > 0;
         let is_over = traffic.is_settled() && traffic.load() == Load::default() && traffic.unlogged == 0;
         if is_over && !knows_path {
-            self.numbered = traffic.pushes.numbered();
+            let numbered = traffic.pushes.numbered();
             self.traffic = None;
+            if numbered != self.more.get().numbered {
+                self.more.update(|more| more.numbered = numbered);
+            }
         }
     }
 
@@ -367,7 +425,7 @@ impl Session {
         }
         let prefix = if self.form == Form::Tagged { PREFIX_LEN + TAG_MAX } else { 0 };
         match self.way {
-            Way::Stream { .. } => true,
+            Way::Stream(_) | Way::Lingering => true,
             Way::Datagram { limit, .. } => prefix + frame_len <= limit as usize,
         }
     }
@@ -375,7 +433,7 @@ impl Session {
     /// How long a single answer's payload may be on the way to this session.
     pub fn answer_limit(&self) -> usize {
         match self.way {
-            Way::Stream { .. } => SHORT_LENGTH_MAX,
+            Way::Stream(_) | Way::Lingering => SHORT_LENGTH_MAX,
             Way::Datagram { limit, .. } => {
                 (limit as usize).saturating_sub(PREFIX_LEN + TAG_MAX + SHORT_HEAD).min(SHORT_LENGTH_MAX)
             }
@@ -383,23 +441,37 @@ impl Session {
     }
 }
 
-/// What goes out next. Each returns the bytes of the bound that this freed.
+/// What goes out next.
 impl Session {
-    /// Appends the next push for the connection that carries this session; `None` when nothing waits.
-    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+    /// Appends the next push for the connection that carries this session; `false` when nothing waits.
+    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Output, spares: &mut Spares) -> bool {
         let form = self.form;
-        let traffic = self.traffic.as_deref_mut()?;
+        let Some(traffic) = self.traffic.as_deref_mut() else { return false };
         if let Some((id, push)) = traffic.pushes.poll_resend() {
-            push.encode(form, Some(id), out);
-            return Some(0);
+            push.write(form, Some(id), out);
+            return true;
         }
         if traffic.holds_gap_back() {
-            return None;
+            return false;
         }
-        self.send_queued(now, out)
+        let Some(push) = traffic.queue.pop() else { return false };
+        let load = push.load();
+        if form == Form::Tagged {
+            let sent = traffic.pushes.send(now, push, load.bytes);
+            return sent.inspect(|(id, push)| push.write(form, Some(*id), out)).is_some();
+        }
+        if let Push::Run { mut bytes, .. } = push {
+            out.append(&mut bytes);
+            spares.keep(bytes);
+        } else {
+            push.write(form, None, out);
+        }
+        traffic.encoded += load;
+        true
     }
 
-    /// Appends the next push to a datagram, which may hold something already; `None` when nothing waits, when it does not
+    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of the bound that this
+    /// freed; `None` when nothing waits, when it does not
     /// fit into what the datagram has left, or when the window is full. Whatever its length, a push may have a datagram for
     /// itself: it was queued when it fitted.
     pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
@@ -435,17 +507,13 @@ impl Session {
     }
 
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        let (form, is_on_streams) = (self.form, self.is_on_streams());
+        let form = self.form;
         let traffic = self.traffic.as_deref_mut()?;
         let push = traffic.queue.pop()?;
         let load = push.load();
         if form != Form::Tagged {
             push.encode(form, None, out);
-            if !is_on_streams {
-                return Some(load.bytes);
-            }
-            traffic.encoded += load;
-            return Some(0);
+            return Some(load.bytes);
         }
         let (id, push) = traffic.pushes.send(now, push, load.bytes)?;
         push.encode(form, Some(id), out);

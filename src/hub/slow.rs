@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::name::FoldKey;
-use super::queue::{FRAME_OVERHEAD, Push, SendQueue};
+use super::queue::{FRAME_OVERHEAD, SendQueue};
 use super::session::SHORT_HEAD;
 use super::{Form, Hub, Path, Session, SessionKey};
 use crate::escape::escape_short;
@@ -71,32 +71,36 @@ pub(super) struct Slow {
 
 /// No room.
 impl Hub {
-    /// A message to a room has found no room in a member's queue.
-    pub(super) fn overflow(&mut self, member: SessionKey, push: &Push) {
-        if self.config.slow == SlowPolicy::DropOld && self.make_room(member, push) {
-            return self.enqueue(member, push.clone());
+    /// A message to a room has found no room in a member's queue. Returns whether there is room now; if not, what became
+    /// of the message is settled.
+    pub(super) fn overflow(&mut self, member: SessionKey, cost: usize) -> bool {
+        if self.config.slow == SlowPolicy::DropOld && self.make_room(member, cost) {
+            return true;
         }
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else {
-            return self.drop_into_gap(member);
+            self.drop_into_gap(member);
+            return false;
         };
-        if self.config.slow == SlowPolicy::Disconnect && self.is_to_blame(session, push) {
-            return self.condemn(member);
+        if self.config.slow == SlowPolicy::Disconnect && self.is_to_blame(session, cost) {
+            self.condemn(member);
+            return false;
         }
         self.note_missed(member);
         self.drop_into_gap(member);
+        false
     }
 
-    /// Drops the oldest messages to rooms that are queued for a member until `push` has room. Returns `false`, and drops
+    /// Drops the oldest messages to rooms that are queued for a member until a message of this cost has room. Returns `false`, and drops
     /// nothing, when dropping them all would not be enough.
-    fn make_room(&mut self, member: SessionKey, push: &Push) -> bool {
+    fn make_room(&mut self, member: SessionKey, cost: usize) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
         let (mut kept, droppable) = (session.load(), session.droppable());
         kept -= droppable;
-        let memory = self.memory - droppable.bytes + push.cost();
-        if !self.may_hold(kept, push.cost()) || memory > self.config.max_memory {
+        let memory = self.memory - droppable.bytes + cost;
+        if !self.config.may_hold(kept, cost) || memory > self.config.max_memory {
             return false;
         }
-        while !self.has_room(member, push) {
+        while !self.has_room(member, cost) {
             let queue = self.get_mut(member).and_then(|session| session.queue_mut());
             let Some(freed) = queue.and_then(SendQueue::drop_oldest) else { return false };
             self.memory -= freed;
@@ -108,9 +112,9 @@ impl Hub {
 
     /// Whether it is a member's own slowness that a message finds no room: its own bounds are reached, or it has more
     /// than its share of what all queues together may hold.
-    fn is_to_blame(&self, session: &Session, push: &Push) -> bool {
+    fn is_to_blame(&self, session: &Session, cost: usize) -> bool {
         let load = session.load();
-        !self.may_hold(load, push.cost()) || load.bytes > self.config.max_memory / self.len().max(1)
+        !self.config.may_hold(load, cost) || load.bytes > self.config.max_memory / self.len().max(1)
     }
 
     fn condemn(&mut self, key: SessionKey) {
@@ -178,7 +182,7 @@ impl Hub {
             return None;
         }
         let is_full = |member: &Session| {
-            member.awaited || !self.may_hold(member.load(), most_cost(member.form, payload_len))
+            member.awaited || !self.config.may_hold(member.load(), most_cost(member.form, payload_len))
         };
         let mut hearers = room.members().iter().copied().filter(|key| *key != from || sender.echo);
         hearers.find(|key| {

@@ -5,7 +5,7 @@
 //! window that grows by one per window acknowledged and halves on a timeout (RFC 8085 section 3.1). On a stream each is
 //! sent once per connection and kept until acknowledged. What waits for a number is not here: `hub::queue`.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::RttEstimator;
@@ -33,7 +33,9 @@ impl Default for PushTimeouts {
 
 #[derive(Debug)]
 struct InFlight<T> {
-    item: T,
+    id: u64,
+    /// None once it is acknowledged, for as long as its place is between others.
+    item: Option<T>,
     cost: usize,
     sends: u32,
     sent_at: Instant,
@@ -46,7 +48,12 @@ pub struct Pushes<T> {
     timeouts: PushTimeouts,
     rtt: RttEstimator,
     next: u64,
-    in_flight: BTreeMap<u64, InFlight<T>>,
+    /// By their ids. The first and the last are not acknowledged.
+    in_flight: VecDeque<InFlight<T>>,
+    /// How many of them are acknowledged.
+    holes: usize,
+    /// How many of these were looked at in vain since there was none.
+    in_vain: usize,
     cost: usize,
     /// How many of them cost anything.
     charged: usize,
@@ -69,7 +76,9 @@ impl<T> Pushes<T> {
                 .with_floor(timeouts.first)
                 .with_ceiling(timeouts.longest.max(timeouts.first)),
             next: 1,
-            in_flight: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            holes: 0,
+            in_vain: 0,
             cost: 0,
             charged: 0,
             resend_from: 1,
@@ -112,7 +121,7 @@ impl<T> Pushes<T> {
 
     /// How many pushes are sent and not acknowledged.
     pub fn len(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.len() - self.holes
     }
 
     /// Whether everything that was sent is acknowledged.
@@ -122,12 +131,12 @@ impl<T> Pushes<T> {
 
     /// The unacknowledged pushes, the oldest first.
     pub fn unacknowledged(&self) -> impl Iterator<Item = &T> {
-        self.in_flight.values().map(|push| &push.item)
+        self.in_flight.iter().filter_map(|push| push.item.as_ref())
     }
 
     /// The newest of the unacknowledged pushes.
     pub fn newest(&self) -> Option<&T> {
-        self.in_flight.last_key_value().map(|(_, push)| &push.item)
+        self.in_flight.back()?.item.as_ref()
     }
 
     /// Numbers `item`, which costs `cost` bytes, and takes it as sent at `now`.
@@ -140,9 +149,9 @@ impl<T> Pushes<T> {
         self.resend_from = self.next;
         self.cost += cost;
         self.charged += usize::from(cost > 0);
-        let push =
-            self.in_flight.entry(id.get()).or_insert(InFlight { item, cost, sends: 1, sent_at: now, due });
-        Some((id, &push.item))
+        let push = InFlight { id: id.get(), item: Some(item), cost, sends: 1, sent_at: now, due };
+        self.in_flight.push_back(push);
+        Some((id, self.newest()?))
     }
 
     /// The peer has these ids, lowest and highest of each range. Ranges beyond what was sent are clipped.
@@ -152,11 +161,15 @@ impl<T> Pushes<T> {
         let before = self.cost;
         let mut newest: Option<(u64, Instant)> = None;
         for &(low, high) in ranges {
-            while let Some((&id, _)) = self.in_flight.range(low..=high.max(low)).next_back() {
-                let sent_at = self.acknowledge_one(id);
+            let mut at = self.place_of(low);
+            while let Some(push) = self.in_flight.get_mut(at).filter(|push| push.id <= high) {
+                let id = push.id;
+                let sent_at = self.acknowledge_at(at);
                 newest = newest.max(sent_at.map(|at| (id, at)));
+                at += 1;
             }
         }
+        self.tidy();
         // Only the newest says how long an answer takes: the others may be named late, after a lost acknowledgement.
         if let Some((_, sent_at)) = newest {
             self.rtt.sample(now.saturating_duration_since(sent_at));
@@ -164,17 +177,48 @@ impl<T> Pushes<T> {
         before - self.cost
     }
 
+    /// Where the push of this id is, or would be.
+    fn place_of(&self, id: u64) -> usize {
+        match self.in_flight.front() {
+            Some(first) if first.id < id => self.in_flight.partition_point(|push| push.id < id),
+            _ => 0,
+        }
+    }
+
     /// Returns when the push was sent, unless it was repeated: Karn's rule, such a sample would be ambiguous.
-    fn acknowledge_one(&mut self, id: u64) -> Option<Instant> {
-        let push = self.in_flight.remove(&id)?;
+    fn acknowledge_at(&mut self, at: usize) -> Option<Instant> {
+        let push = self.in_flight.get_mut(at)?;
+        if push.item.take().is_none() {
+            self.in_vain += 1;
+            return None;
+        }
         self.cost -= push.cost;
         self.charged -= usize::from(push.cost > 0);
+        self.holes += 1;
         self.acked_in_window += 1;
         if self.acked_in_window >= self.window {
             self.acked_in_window = 0;
             self.window = (self.window + 1).min(MAX_WINDOW);
         }
         (push.sends == 1).then_some(push.sent_at)
+    }
+
+    /// Takes out what is acknowledged: at the ends always, elsewhere once it is more than the rest, or was looked at so often
+    /// in vain. So who acknowledges in odd ways costs no more than others, and makes us keep no more.
+    fn tidy(&mut self) {
+        while self.in_flight.pop_front_if(|push| push.item.is_none()).is_some() {
+            self.holes -= 1;
+        }
+        while self.in_flight.pop_back_if(|push| push.item.is_none()).is_some() {
+            self.holes -= 1;
+        }
+        if self.holes > self.len() || self.in_vain > self.in_flight.len() {
+            self.in_flight.retain(|push| push.item.is_some());
+            self.holes = 0;
+        }
+        if self.holes == 0 {
+            self.in_vain = 0;
+        }
     }
 
     /// The timeout after the `sends`-th send: doubled each time, capped.
@@ -189,45 +233,46 @@ impl<T> Pushes<T> {
 impl<T> Pushes<T> {
     /// Whether the window has room for a new push.
     pub fn has_room(&self) -> bool {
-        self.in_flight.len() < self.window
+        self.len() < self.window
     }
 
     /// What [`Pushes::poll_repeat`] would say.
     pub fn next_repeat(&self, now: Instant) -> Option<&T> {
-        self.find_repeat(now).map(|(_, push)| &push.item)
+        self.find_repeat(now)?.item.as_ref()
     }
 
-    fn find_repeat(&self, now: Instant) -> Option<(&u64, &InFlight<T>)> {
-        self.candidates().find(|(_, push)| push.due <= now)
+    fn find_repeat(&self, now: Instant) -> Option<&InFlight<T>> {
+        self.candidates().find(|push| push.due <= now)
     }
 
     /// The next push whose timeout has passed, sent again at `now`; the window bounds these as well.
     pub fn poll_repeat(&mut self, now: Instant) -> Option<(Id, &T)> {
-        let (&id, _) = self.find_repeat(now)?;
+        let id = self.find_repeat(now)?.id;
         self.halve_window(now);
-        let sends = self.in_flight.get(&id)?.sends.saturating_add(1);
+        let at = self.place_of(id);
+        let sends = self.in_flight.get(at)?.sends.saturating_add(1);
         let due = now + self.timeout(sends);
-        let push = self.in_flight.get_mut(&id)?;
+        let push = self.in_flight.get_mut(at)?;
         (push.sends, push.due) = (sends, due);
-        Some((Id::new(id)?, &push.item))
+        Some((Id::new(id)?, push.item.as_ref()?))
     }
 
     /// When [`Pushes::poll_repeat`] has something to say; `None` means never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.candidates().map(|(_, push)| push.due).min()
+        self.candidates().map(|push| push.due).min()
     }
 
     /// The peer has moved or was silent: whatever is unacknowledged is due now.
     pub fn repeat_all(&mut self, now: Instant) {
-        for push in self.in_flight.values_mut() {
+        for push in &mut self.in_flight {
             push.due = now;
         }
     }
 
     /// What may be repeated: the oldest pushes, as many as the window holds.
-    fn candidates(&self) -> impl Iterator<Item = (&u64, &InFlight<T>)> {
+    fn candidates(&self) -> impl Iterator<Item = &InFlight<T>> {
         let most = if self.never_repeat { 0 } else { self.window };
-        self.in_flight.iter().take(most)
+        self.in_flight.iter().filter(|push| push.item.is_some()).take(most)
     }
 
     fn halve_window(&mut self, now: Instant) {
@@ -244,19 +289,29 @@ impl<T> Pushes<T> {
 impl<T> Pushes<T> {
     /// A new connection carries the session: everything unacknowledged is to be sent again, from the lowest.
     pub fn reattach(&mut self) {
-        self.resend_from = self.in_flight.keys().next().copied().unwrap_or(self.next);
+        self.resend_from = self.in_flight.front().map_or(self.next, |push| push.id);
     }
 
     /// The next unacknowledged push that this connection has not carried yet.
     pub fn poll_resend(&mut self) -> Option<(Id, &T)> {
-        let (&id, push) = self.in_flight.range(self.resend_from..).next()?;
-        self.resend_from = id + 1;
-        Some((Id::new(id)?, &push.item))
+        let at = self.next_resend()?;
+        let push = self.in_flight.get(at)?;
+        self.resend_from = push.id + 1;
+        Some((Id::new(push.id)?, push.item.as_ref()?))
     }
 
     /// Whether [`Pushes::poll_resend`] has something to say.
     pub fn has_resend(&self) -> bool {
-        self.in_flight.range(self.resend_from..).next().is_some()
+        self.next_resend().is_some()
+    }
+
+    fn next_resend(&self) -> Option<usize> {
+        if self.resend_from == self.next {
+            return None;
+        }
+        let from = self.place_of(self.resend_from);
+        (from..self.in_flight.len())
+            .find(|at| self.in_flight.get(*at).is_some_and(|push| push.item.is_some()))
     }
 }
 
@@ -305,6 +360,37 @@ mod tests {
         assert_eq!(pushes.unacknowledged().copied().collect::<Vec<_>>(), [1]);
         assert_eq!(pushes.acknowledge(now, &[(1, 1), (1, 1)]), 10);
         assert!(pushes.is_empty() && pushes.cost() == 0 && pushes.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn who_acknowledges_in_any_order_is_taken_at_its_word_and_no_more_is_kept_for_it() {
+        let now = start();
+        let mut pushes = sent(now, 1_000);
+        let mut left: Vec<u64> = (1..=1_000).collect();
+        for n in 0..1_000_u64 {
+            let id = n * 7_919 % 1_000 + 1;
+            let freed = pushes.acknowledge(now, &[(id, id + n % 3)]);
+            let before = left.len();
+            left.retain(|left| !(id..=id + n % 3).contains(left));
+            assert_eq!(freed, 10 * (before - left.len()));
+            assert_eq!((pushes.len(), pushes.cost()), (left.len(), 10 * left.len()));
+            assert!(pushes.in_flight.len() <= 2 * pushes.len() + 1);
+            pushes.reattach();
+            let again = std::iter::from_fn(|| pushes.poll_resend().map(|(id, _)| id.get()));
+            assert!(again.take(3).eq(left.iter().copied().take(3)));
+        }
+    }
+
+    #[test]
+    fn what_is_acknowledged_again_and_again_is_not_looked_at_for_ever() {
+        let now = start();
+        let mut pushes = sent(now, 1_000);
+        pushes.acknowledge(now, &[(2, 400)]);
+        assert_eq!(pushes.in_flight.len(), 1_000);
+        for _ in 0..3 {
+            pushes.acknowledge(now, &[(2, 400)]);
+        }
+        assert_eq!(pushes.in_flight.len(), 601);
     }
 
     #[test]

@@ -46,8 +46,13 @@ struct Ring {
 
 impl Replies {
     /// An empty window.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { newest: 0, hash: 0, answer: 0, forgetful: false, older: None }
+    }
+
+    /// Whether it is as new.
+    pub fn is_empty(&self) -> bool {
+        self.newest == 0 && !self.forgetful
     }
 
     /// A window that remembers nothing, to prove that the tests notice.

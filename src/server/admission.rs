@@ -26,8 +26,13 @@ enum Host {
 }
 
 /// The right to a connection, until it is [given back](Admission::leave).
-#[derive(Debug)]
-pub(super) struct Seat(Option<Host>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// It counts for its host.
+    Counted,
+    /// It has none, or hosts are not counted.
+    Free,
+}
 
 /// Who is connected: as many hosts as there are connections at most.
 #[derive(Debug, Default)]
@@ -56,13 +61,13 @@ impl Admission {
             self.by_host.insert(host, count + 1);
         }
         self.taken += 1;
-        Ok(Seat(host))
+        Ok(if host.is_some() { Seat::Counted } else { Seat::Free })
     }
 
-    /// Gives a seat back.
-    pub(super) fn leave(&mut self, seat: Seat) {
+    /// Gives back the seat of who came from there.
+    pub(super) fn leave(&mut self, seat: Seat, from: Remote) {
         self.taken -= 1;
-        let Some(host) = seat.0 else { return };
+        let Some(host) = host_of(from).filter(|_| seat == Seat::Counted) else { return };
         let left = self.by_host.get(&host).map_or(0, |count| count - 1);
         if left > 0 {
             self.by_host.insert(host, left);
@@ -125,9 +130,10 @@ mod tests {
     fn who_has_left_is_forgotten() {
         let (config, mut admission) = (ServerConfig::default(), Admission::default());
         let enter = |admission: &mut Admission, ip| admission.enter(&config, from(ip)).unwrap();
-        let seats = ["192.0.2.1", "192.0.2.1", "::1", "2001:db8::1"].map(|ip| enter(&mut admission, ip));
+        let ips = ["192.0.2.1", "192.0.2.1", "::1", "2001:db8::1"];
+        let seats = ips.map(|ip| (enter(&mut admission, ip), from(ip)));
         assert_eq!((admission.taken, admission.hosts()), (4, 2));
-        seats.into_iter().for_each(|seat| admission.leave(seat));
+        seats.into_iter().for_each(|(seat, from)| admission.leave(seat, from));
         assert_eq!((admission.taken, admission.hosts()), (0, 0));
     }
 }

@@ -88,7 +88,7 @@ impl Server {
                 leaving = datagram.frames.get(n..);
                 break;
             }
-            if let Some(answer) = self.execute(now, key, frame) {
+            if let Some(answer) = self.execute(now, key, frame, None) {
                 packer.add(frame, &answer);
             }
             // Behind a goodbye nothing is executed or refused: it might repeat what was executed before.
@@ -136,7 +136,7 @@ impl Server {
                 let path = self.path_to(now, from);
                 let guest = self.guest_at(&from.peer);
                 let registered = self.register_over(now, guest, frame, path, from.origin());
-                registered.map(|(key, _)| self.token_of(key))
+                registered.map(|(key, _)| self.token_of(key).into())
             }
         };
         self.answer_stranger(from, |out| {
@@ -152,7 +152,7 @@ impl Server {
             return;
         };
         let answer = match frame.verb {
-            Verb::Png => Ok(frame.payload.to_vec()),
+            Verb::Png => Ok(frame.payload.into()),
             Verb::Reg if frame.id.is_some() => match RegArgs::parse(frame.args()) {
                 Some(args) => {
                     let (name, nonce) = proven_by(&args);
@@ -368,7 +368,7 @@ struct Packer {
 
 impl Packer {
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
-    fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
+    fn add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) {
         if self.try_add(frame, answer) {
             return;
         }
@@ -381,7 +381,7 @@ impl Packer {
     }
 
     /// Adds an answer to the datagram that is open, if it fits. Returns whether it did.
-    fn try_add(&mut self, frame: &Frame<'_>, answer: &Answer) -> bool {
+    fn try_add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) -> bool {
         let before = self.open.len();
         if before == 0 {
             self.open.reserve(USUAL);

@@ -12,6 +12,13 @@ use crate::service::{ConnId, Flow};
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
 
+/// Appends what a connection is answered. It keeps no buffer for it.
+fn take_answers(state: &mut StreamConn, out: &mut Output) {
+    if !state.answers.is_empty() {
+        out.append(&mut std::mem::take(&mut state.answers));
+    }
+}
+
 impl Server {
     pub(super) fn wake_conn(&mut self, conn: ConnId) {
         if let Some(state) = self.conns.get_mut(conn).filter(|state| !state.woken) {
@@ -32,20 +39,20 @@ impl Server {
         let Some(state) = self.conns.get_mut(conn) else {
             return Flow { more: false, reading: false, closing: true, busy: false };
         };
-        out.append(&mut state.answers);
+        take_answers(state, out);
         if !state.backlog.get().is_empty() {
             self.work_off(now, conn);
             self.note_hearing(conn);
             self.arm_conn(conn);
             // What a person is answered stands between what others said before and after it.
             if let Some(state) = self.conns.get_mut(conn).filter(|state| state.lines.is_some()) {
-                out.append(&mut state.answers);
+                take_answers(state, out);
             }
         }
         let carried = self.conns.get(conn).filter(|state| !state.closing).and_then(|state| state.session);
         let mut more = false;
         if let Some(key) = carried {
-            more = self.hub.fill_stream(now, key, out.tail(), FILL_ENOUGH);
+            more = self.hub.fill_stream(now, key, out, FILL_ENOUGH);
             if !more {
                 self.finish_bye(now, conn, key);
             }

@@ -96,7 +96,7 @@ impl Server {
 
     fn seen(&self, key: SessionKey, frame: &Frame<'_>) -> Option<Seen> {
         let (id, session) = (frame.id?, self.hub.get(key)?);
-        Some(session.replies.look(id, self.secrets.frame_hash(frame)))
+        Some(session.replies().look(id, self.secrets.frame_hash(frame)))
     }
 
     /// Holds a connection if what it says next, a body of `length` bytes for `target`, has to wait; says whether.

@@ -29,7 +29,7 @@ impl Lookup {
 
     /// The session that a nonce opened.
     pub(super) fn of_nonce(&self, hub: &Hub, nonce: &Token) -> Option<SessionKey> {
-        find(&self.by_nonce, hub, nonce, |session| (session.nonce == Some(*nonce)).then_some(()))
+        find(&self.by_nonce, hub, nonce, |session| (session.nonce() == Some(*nonce)).then_some(()))
     }
 
     /// The bare session at an address.
@@ -44,8 +44,8 @@ impl Lookup {
         if session.form == Form::Tagged {
             insert(&mut self.by_token, hub, slot, |session| Some(session.token));
         }
-        if session.nonce.is_some() {
-            insert(&mut self.by_nonce, hub, slot, |session| session.nonce);
+        if session.nonce().is_some() {
+            insert(&mut self.by_nonce, hub, slot, Session::nonce);
         }
         if bare_peer(session).is_some() {
             insert(&mut self.bare, hub, slot, bare_peer);
@@ -55,8 +55,8 @@ impl Lookup {
     /// A session has ended.
     pub(super) fn leave(&mut self, key: SessionKey, session: &Session) {
         self.by_token.remove(&session.token, key.slot());
-        if let Some(nonce) = &session.nonce {
-            self.by_nonce.remove(nonce, key.slot());
+        if let Some(nonce) = session.nonce() {
+            self.by_nonce.remove(&nonce, key.slot());
         }
         if let Some(peer) = bare_peer(session) {
             self.bare.remove(&peer, key.slot());

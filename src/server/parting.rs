@@ -74,11 +74,11 @@ impl Server {
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
         self.stop_waiting(conn);
-        let Some(mut state) = self.conns.remove(conn) else { return };
+        let Some(state) = self.conns.remove(conn) else { return };
         self.buffered -= state.unfinished.get().buffered;
         self.timers.set(conn.into(), None);
-        if let Some(seat) = state.seat.take() {
-            self.admission.leave(seat);
+        if let Some(seat) = state.seat {
+            self.admission.leave(seat, state.origin().from);
         }
         let Some(key) = state.session else { return };
         let Some(session) = self.hub.get_mut(key) else { return };

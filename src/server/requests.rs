@@ -3,19 +3,25 @@
 //! A request with an effect is looked up in its session's dedup window first: a repeat gets the same answer again and
 //! has no second effect.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::Server;
 use super::held::ASK_AGAIN;
 use crate::error::Refusal;
 use crate::hub::name::Name;
-use crate::hub::{Form, Opening, Path, SessionKey};
+use crate::hub::{Body, Form, Opening, Path, SessionKey};
 use crate::reliable::Seen;
 use crate::service::Origin;
 use crate::wire::{Frame, Id, RegArgs, SHORT_LENGTH_MAX, SndArgs, Token, Verb, encode_args, parse_ranges};
 
 /// What became of a request: the payload of its ACK, leading space included, or why it did not happen.
-pub(super) type Answer = Result<Vec<u8>, Refusal>;
+pub(super) type Answer<'a> = Result<Cow<'a, [u8]>, Refusal>;
+
+/// Done, and nothing more to say about it.
+pub(super) const DONE: Answer<'static> = Ok(Cow::Borrowed(&[]));
 
 /// The byte by which the dedup window remembers an ACK; refusals have the others.
 const ACKED: u8 = u8::MAX;
@@ -27,12 +33,12 @@ const MAX_ACK_RANGES: usize = 64;
 const MAX_PING: usize = 64 << 10;
 
 /// What a PNG is answered with.
-pub(super) fn pong(ping: &Frame<'_>) -> Answer {
-    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.to_vec()) }
+pub(super) fn pong<'a>(ping: &Frame<'a>) -> Answer<'a> {
+    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.into()) }
 }
 
 /// Appends the answer to a request: untagged success is silent, except where something was asked for.
-pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer, out: &mut Vec<u8>) {
+pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer<'_>, out: &mut Vec<u8>) {
     match (answer, id) {
         (Ok(payload), Some(_)) => Frame { id, verb: Verb::Ack, payload }.encode(out),
         (Ok(payload), None) if matches!(verb, Verb::Png | Verb::Lst) => {
@@ -56,7 +62,15 @@ pub(super) fn one_word(word: &[u8]) -> Vec<u8> {
 
 impl Server {
     /// Executes a frame of a living session; `None` when it is nothing that is answered.
-    pub(super) fn execute(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
+    ///
+    /// Its payload may be `kept` without a copy, if that is given.
+    pub(super) fn execute<'a>(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'a>,
+        kept: Option<&Bytes>,
+    ) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Ack if frame.id.is_none() => {
                 self.acknowledged(now, key, frame);
@@ -73,9 +87,9 @@ impl Server {
             }
             Verb::Bye => {
                 self.end_session(now, key);
-                Some(Ok(Vec::new()))
+                Some(DONE)
             }
-            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame),
+            Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame, kept),
         }
     }
 
@@ -87,17 +101,23 @@ impl Server {
     }
 
     /// Executes a request with an effect, unless its session remembers it.
-    fn execute_once(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Option<Answer> {
+    fn execute_once<'a>(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'a>,
+        kept: Option<&Bytes>,
+    ) -> Option<Answer<'a>> {
         let Some(id) = frame.id else {
             let charged = self.charge_datagram(now, key, frame);
-            return Some(charged.and_then(|()| self.effect(now, key, frame)));
+            return Some(charged.and_then(|()| self.effect(now, key, frame, kept)));
         };
         let hash = self.secrets.frame_hash(frame);
-        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies.look(id, hash));
+        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().look(id, hash));
         Some(match seen {
             Seen::New => {
                 let charged = self.charge_datagram(now, key, frame);
-                let answer = charged.and_then(|()| self.effect(now, key, frame));
+                let answer = charged.and_then(|()| self.effect(now, key, frame, kept));
                 self.remember(key, id, hash, &answer);
                 answer
             }
@@ -124,29 +144,31 @@ impl Server {
             || self.charge_datagram(now, key, frame).is_ok()
     }
 
-    fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer) {
+    fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer<'_>) {
         if let Some(session) = self.hub.get_mut(key) {
-            session.replies.record(
-                id,
-                hash,
-                answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()),
-            );
+            session.remember(id, hash, answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()));
         }
     }
 
-    fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer {
+    fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer<'static> {
         match Refusal::from_byte(answer) {
             Some(Refusal::SlowDown(_)) => {
                 let least = if self.hub.holds_senders() { ASK_AGAIN } else { Duration::ZERO };
                 Err(Refusal::slow_down(self.wait_of(now, key, frame).max(least)))
             }
             Some(refusal) => Err(refusal),
-            None if frame.verb == Verb::Reg => Ok(self.token_of(key)),
-            None => Ok(Vec::new()),
+            None if frame.verb == Verb::Reg => Ok(self.token_of(key).into()),
+            None => DONE,
         }
     }
 
-    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn effect(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'_>,
+        kept: Option<&Bytes>,
+    ) -> Answer<'static> {
         if frame.verb == Verb::Reg {
             return self.register_again(now, key, frame);
         }
@@ -158,16 +180,16 @@ impl Server {
             Verb::Snd => {
                 let SndArgs { target, body } = SndArgs::parse(args).ok_or(Refusal::Malformed)?;
                 self.refuse_to_hold(key, target, body.len())?;
-                self.hub.send(key, target, body)?;
+                self.hub.send(key, target, Body::new(body, kept))?;
             }
             Verb::Jon => self.hub.join(key, args)?,
             _ => self.hub.leave(key, args)?,
         }
-        Ok(Vec::new())
+        DONE
     }
 
     /// A request without an effect.
-    fn look_up(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
             Verb::Png => pong(frame),
             Verb::Lst => self.list(key, frame),
@@ -175,10 +197,10 @@ impl Server {
         }
     }
 
-    fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer<'static> {
         let limit = self.hub.get(key).map_or(SHORT_LENGTH_MAX, |session| session.answer_limit());
         let room = Some(frame.args()).filter(|args| !args.is_empty());
-        Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?))
+        Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?).into())
     }
 
     /// The payload of the ACK to a REG that was granted.
@@ -250,8 +272,8 @@ impl Server {
         let Some(id) = frame.id else { return };
         let hash = self.secrets.frame_hash(frame);
         if let Some(session) = self.hub.get_mut(key) {
-            session.newest_reg = id.get();
-            session.replies.record(id, hash, ACKED);
+            session.set_newest_reg(id.get());
+            session.remember(id, hash, ACKED);
         }
     }
 
@@ -278,7 +300,7 @@ impl Server {
         }
         let id = frame.id.ok_or(Refusal::Malformed)?;
         let hash = self.secrets.frame_hash(frame);
-        match session.replies.look(id, hash) {
+        match session.replies().look(id, hash) {
             Seen::Conflict => return Err(Refusal::IdReused),
             Seen::Stale => return Err(Refusal::Stale),
             Seen::Repeat(answer) => {
@@ -287,7 +309,7 @@ impl Server {
                     return Err(refusal);
                 }
             }
-            Seen::New if id.get() > session.newest_reg => {
+            Seen::New if id.get() > session.newest_reg() => {
                 let name = session.name.clone();
                 if let Err(refusal) = self.admit(now, &name, &origin) {
                     // Other rules may hold when this very request comes again.
@@ -304,14 +326,14 @@ impl Server {
     }
 
     /// A REG on a way that carries a session already.
-    fn register_again(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer {
+    fn register_again(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer<'static> {
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
-            RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => Ok(Vec::new()),
+            RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => DONE,
             RegArgs::Name(_) => Err(Refusal::AlreadyRegistered),
             RegArgs::Open { name, nonce } => {
-                let same = self.hub.get(key).is_some_and(|session| session.nonce == Some(nonce));
+                let same = self.hub.get(key).is_some_and(|session| session.nonce() == Some(nonce));
                 if same && self.is_name_of(key, name) {
-                    Ok(self.token_of(key))
+                    Ok(self.token_of(key).into())
                 } else {
                     Err(Refusal::AlreadyRegistered)
                 }
@@ -325,12 +347,12 @@ impl Server {
                     return Err(Refusal::AlreadyRegistered);
                 }
                 let newest = frame.id.map_or(0, Id::get);
-                if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg) {
-                    session.newest_reg = newest;
+                if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg()) {
+                    session.set_newest_reg(newest);
                     let (path, origin) = (session.path(), session.origin());
                     self.hub.take_up(now, key, path, origin);
                 }
-                Ok(self.token_of(key))
+                Ok(self.token_of(key).into())
             }
         }
     }

@@ -47,7 +47,7 @@ impl Server {
                 }
             }
             Path::Datagram(_) => {
-                if let Some(nonce) = session.nonce {
+                if let Some(nonce) = session.nonce() {
                     self.spent.remember(now + COOKIE_LIFETIME, nonce);
                     self.timers.set(Owner::Spent, self.spent.next());
                 }

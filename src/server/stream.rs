@@ -5,18 +5,20 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Server;
 use super::admission::Seat;
 use super::held::Waiting;
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::patience::Patience;
-use super::requests::{Answer, encode_answer, pong};
+use super::requests::{Answer, DONE, encode_answer, pong};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Path, SessionKey};
 use crate::rare::{Rare, Vacant};
-use crate::remote::PackedOrigin;
+use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{ConnId, DoorId, Origin};
 use crate::wire::{Frame, Partial, Verb};
 
@@ -46,7 +48,8 @@ pub(super) enum Held {
 /// What the server knows of a stream connection. Most of very many sit and wait: what only some have is kept elsewhere.
 #[derive(Debug)]
 pub(super) struct StreamConn {
-    origin: PackedOrigin,
+    from: PackedRemote,
+    door: u32,
     /// None for a connection that was refused.
     pub(super) seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
@@ -109,8 +112,10 @@ impl Vacant for VecDeque<Batch<'static>> {
 
 impl StreamConn {
     fn new(now: Instant, origin: Origin, rate: Rate) -> Self {
+        let PackedOrigin { from, door } = origin.into();
         Self {
-            origin: origin.into(),
+            from,
+            door,
             seat: None,
             session: None,
             lines: None,
@@ -130,12 +135,12 @@ impl StreamConn {
 
     /// Where it comes from.
     pub(super) fn origin(&self) -> Origin {
-        self.origin.unpack()
+        Origin { door: self.door(), from: self.from.unpack() }
     }
 
     /// The door that it knocked on.
     pub(super) fn door(&self) -> DoorId {
-        self.origin.door()
+        self.door as usize
     }
 
     /// How long what is unfinished may still take.
@@ -298,7 +303,7 @@ impl Server {
             && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
             && !self.holds_frame(conn, &frame)
         {
-            self.handle_stream_frame(now, conn, &frame);
+            self.handle_stream_frame(now, conn, &frame, batch.peek_payload());
             if is_charged {
                 self.charge(now, conn, frame.encoded_len());
             }
@@ -356,7 +361,7 @@ impl Server {
         self.wake_conn(conn);
     }
 
-    fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
+    fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, kept: Option<&Bytes>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.has_gone_on();
         let session = state.session;
@@ -367,7 +372,7 @@ impl Server {
             Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {
                 Some(self.register_stream(now, conn, frame))
             }
-            Some(key) => self.execute(now, key, frame),
+            Some(key) => self.execute(now, key, frame, kept),
             None => self.execute_unregistered(now, conn, frame),
         };
         if let Some(answer) = answer {
@@ -382,13 +387,18 @@ impl Server {
     }
 
     /// A frame of a connection that carries no session.
-    fn execute_unregistered(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Option<Answer> {
+    fn execute_unregistered<'a>(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        frame: &Frame<'a>,
+    ) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(pong(frame)),
-            Verb::Bye => Some(Ok(Vec::new())),
+            Verb::Bye => Some(DONE),
             Verb::Snd => match self.open_stream_guest(now, conn) {
-                Ok(guest) => self.execute(now, guest, frame),
+                Ok(guest) => self.execute(now, guest, frame, None),
                 Err(refusal) => Some(Err(refusal)),
             },
             Verb::Jon | Verb::Lev | Verb::Lst => Some(Err(Refusal::RegisterFirst)),
@@ -397,7 +407,7 @@ impl Server {
         }
     }
 
-    fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer {
+    fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer<'static> {
         let Some(origin) = self.conns.get(conn).map(StreamConn::origin) else {
             return Err(Refusal::RegisterFirst);
         };
@@ -406,7 +416,7 @@ impl Server {
         if moved && let Some(state) = self.conns.get_mut(conn) {
             state.session = Some(key);
         }
-        Ok(self.token_of(key))
+        Ok(self.token_of(key).into())
     }
 
     fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
@@ -419,7 +429,7 @@ impl Server {
     }
 
     /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
-    fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer) {
+    fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer<'_>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {
             let (mut flow, mut index) = (0, 0);

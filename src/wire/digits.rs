@@ -31,6 +31,11 @@ pub(super) fn count(mut value: u64) -> usize {
     digits
 }
 
+/// Four digits, with leading zeros; only the last four of a longer number.
+pub(super) fn four(value: u16) -> [u8; 4] {
+    [1_000, 100, 10, 1].map(|place| b'0' + (value / place % 10) as u8)
+}
+
 /// Appends `value`, padded with zeros to at least `width` (20 at most) digits.
 pub(super) fn push(mut value: u64, width: usize, out: &mut Vec<u8>) {
     let mut text = [b'0'; U64_DIGITS];

@@ -75,16 +75,19 @@ pub fn encode_tag(id: Id, out: &mut Vec<u8>) {
 }
 
 /// Appends everything of a frame that comes before its payload of `length` bytes.
-fn push_head(id: Option<Id>, verb: Verb, length: usize, out: &mut Vec<u8>) {
+pub(super) fn push_head(id: Option<Id>, verb: Verb, length: usize, out: &mut Vec<u8>) {
     if let Some(id) = id {
         encode_tag(id, out);
     }
     out.extend_from_slice(&verb.as_bytes());
     out.push(b' ');
-    let number = length as u64;
-    if length <= SHORT_LENGTH_MAX {
-        return digits::push(number, 4, out);
+    match u16::try_from(length) {
+        Ok(length) if usize::from(length) <= SHORT_LENGTH_MAX => {
+            return out.extend_from_slice(&digits::four(length));
+        }
+        _ => {}
     }
+    let number = length as u64;
     out.push(b'+');
     digits::push(digits::count(number) as u64, 3, out);
     out.push(b' ');

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::frame::push_head;
 use super::{MAX_ID, Token, Verb, WORDS_MAX, digits, encode_args};
 
 /// Cuts `text` at its first space: the word before it and, if there is a space, all that follows it.
@@ -97,7 +98,9 @@ impl<'a> RcvArgs<'a> {
 /// The words of a message as an RCV counts them: its spaces plus one, at most [`WORDS_MAX`].
 #[must_use]
 pub fn words(body: &[u8]) -> u16 {
-    let spaces = body.iter().filter(|&&byte| byte == b' ').count();
+    // A count in a byte, of pieces that cannot overflow it, is one in a few instructions for many bytes at once.
+    let of_piece = |piece: &[u8]| piece.iter().fold(0_u8, |spaces, byte| spaces + u8::from(*byte == b' '));
+    let spaces: usize = body.chunks(128).map(|piece| usize::from(of_piece(piece))).sum();
     u16::try_from(spaces).map_or(WORDS_MAX, |spaces| spaces.saturating_add(1).min(WORDS_MAX))
 }
 
@@ -105,9 +108,20 @@ pub fn words(body: &[u8]) -> u16 {
 ///
 /// [`encode_tag`](super::encode_tag) before it makes it a numbered push.
 pub fn encode_rcv(sender: &[u8], body: &[u8], out: &mut Vec<u8>) {
-    let mut count = Vec::with_capacity(4);
-    digits::push(u64::from(words(body)), 4, &mut count);
-    encode_args(None, Verb::Rcv, &[sender, &count, body], out);
+    encode_args(None, Verb::Rcv, &[sender, &digits::four(words(body)), body], out);
+}
+
+/// Appends all of an untagged RCV that comes before `body`; the sender is `name`, and `room` behind it. Returns where in
+/// `out` the sender begins.
+pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>) -> usize {
+    push_head(None, Verb::Rcv, " ".len() + name.len() + room.len() + " 0000 ".len() + body.len(), out);
+    out.push(b' ');
+    let sender = out.len();
+    out.extend_from_slice(name);
+    out.extend_from_slice(room);
+    let [a, b, c, d] = digits::four(words(body));
+    out.extend_from_slice(&[b' ', a, b, c, d, b' ']);
+    sender
 }
 
 /// Reads the payload of a GAP, how many messages were dropped; `None` unless it is a number within 64 bits.

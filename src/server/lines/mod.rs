@@ -13,6 +13,7 @@ use super::Server;
 use super::intake::Batch;
 use crate::door::{Greet, LineDoor, Speaks};
 use crate::hub::queue::line;
+use crate::output::Output;
 use crate::service::{ConnId, DoorId};
 use crate::units::later;
 use crate::wire::{Found, Lines, NO_TIMING_MARK};
@@ -196,7 +197,10 @@ impl Server {
     fn catch_up(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(key) = state.session {
-            self.hub.fill_stream(now, key, &mut state.answers, CAUGHT_UP);
+            let mut out = Output::default();
+            out.append(&mut state.answers);
+            self.hub.fill_stream(now, key, &mut out, CAUGHT_UP);
+            state.answers = out.into_vec();
         }
     }
 }

@@ -1,0 +1,64 @@
+//! Whom the last messages were for: a name is looked at and looked up once, not for every message.
+
+use super::{Hub, SessionKey};
+
+/// How many names are remembered.
+const PLACES: usize = 64;
+
+/// The longest name that is, in bytes.
+const LONGEST: usize = 23;
+
+/// Targets as they were written, and the sessions that they name. Two that fall on one place drive each other out.
+#[derive(Debug, Default)]
+pub(super) struct Targets(Vec<Option<Known>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    name: [u8; LONGEST],
+    length: u8,
+    key: SessionKey,
+}
+
+impl Targets {
+    /// The session that this target named when it was last noted; it may have ended.
+    fn get(&self, target: &[u8]) -> Option<SessionKey> {
+        let known = self.0.get(place(target))?.as_ref()?;
+        (known.name.get(..usize::from(known.length)) == Some(target)).then_some(known.key)
+    }
+
+    fn note(&mut self, target: &[u8], key: SessionKey) {
+        let mut name = [0; LONGEST];
+        let (Some(front), Ok(length)) = (name.get_mut(..target.len()), u8::try_from(target.len())) else {
+            return;
+        };
+        front.copy_from_slice(target);
+        self.0.resize(PLACES, None);
+        if let Some(known) = self.0.get_mut(place(target)) {
+            *known = Some(Known { name, length, key });
+        }
+    }
+
+    /// Forgets them all: a session has another name now.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Where a target is noted: by its last bytes, in which names that are numbered differ.
+fn place(target: &[u8]) -> usize {
+    let last = target.iter().rev().take(3);
+    last.fold(target.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte))) % PLACES
+}
+
+impl Hub {
+    /// The session that a target names, as [`Hub::find`] finds it.
+    pub(super) fn find_target(&mut self, target: &[u8]) -> Option<SessionKey> {
+        // While it lives and keeps its name, nobody else has that.
+        if let Some(key) = self.targets.get(target).filter(|key| self.sessions.get(*key).is_some()) {
+            return Some(key);
+        }
+        let key = self.find(target)?;
+        self.targets.note(target, key);
+        Some(key)
+    }
+}
