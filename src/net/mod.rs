@@ -11,6 +11,7 @@
 //! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per connection, over TCP or a UNIX socket, and what it shares with its writers
 //! udp      one task per UDP socket
+//! batch    many datagrams received, and many sent, at once
 //! open_files  how many there may be, and so how many connections
 //! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
@@ -28,6 +29,7 @@ pub mod open_files;
 pub mod relay;
 pub mod signals;
 
+mod batch;
 mod rt;
 pub(crate) mod trial;
 mod udp;

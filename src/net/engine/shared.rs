@@ -187,7 +187,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     pub(in crate::net) fn datagrams<'a>(
         &mut self,
         now: Instant,
-        batch: impl Iterator<Item = (Peer, &'a [u8])>,
+        batch: &mut dyn Iterator<Item = (Peer, &'a [u8])>,
     ) {
         for (peer, bytes) in batch {
             self.service.datagram(now, peer, bytes);

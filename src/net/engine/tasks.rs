@@ -18,7 +18,7 @@ use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::shared::{Outcome, Work};
 use super::{Sockets, TURN};
 use crate::net::rt::{self, Task};
-use crate::net::udp::{Batch, DatagramDoor, PATIENCE, PAUSE};
+use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
 use crate::service::{DoorId, Origin, Service, Transmit};
 use crate::throttle::Throttle;
 
@@ -112,7 +112,7 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     let mechanism = Tasks { doors: doors.collect::<io::Result<_>>()?, ..Tasks::default() };
     let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
     spawn(&core, keep_time(core.clone()));
-    for id in 0..core.doors.len() {
+    for id in 0..core.mechanism.doors.len() {
         spawn(&core, receive(core.clone(), id));
     }
     if let Ok(mut accepting) = core.mechanism.accepting.lock() {
@@ -188,18 +188,18 @@ async fn write_slowly<S: Service + 'static>(core: Tasked<S>, mut write: Write<Wa
 }
 
 /// Sends what sockets had no room for, or drops it if that takes too long.
-async fn send_slowly<S: Service + 'static>(core: Tasked<S>, transmits: Vec<Transmit>) {
+async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<Transmit>) {
     let sent = transmits.len();
     rt::before(rt::now() + PATIENCE, async {
-        for transmit in &transmits {
-            while !core.send(transmit) {
-                if let Some(door) = core.mechanism.door(transmit.peer.door) {
-                    let _ = door.writable().await;
-                }
+        while let Some(first) = transmits.first() {
+            if let Some(door) = core.mechanism.door(first.peer.door) {
+                let _ = door.writable().await;
             }
+            core.send(&mut transmits);
         }
     })
     .await;
+    core.drop_all(&transmits);
     let (mut work, mut outcome) = (Work::default(), Outcome { written: Vec::new(), sent });
     core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
     drive(&core, work);
@@ -319,19 +319,16 @@ fn read_some<S: Service + 'static>(
 /// Receives at the door of that ordinal, if it is one for datagrams, for as long as the server runs.
 async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId) {
     let Some(door) = core.mechanism.door(id) else { return };
-    let (mut batch, mut complaints) = (Batch::new(), Throttle::default());
+    let mut complaints = Throttle::default();
     loop {
-        match door.get_ref().receive(&mut batch) {
-            Ok(more) => {
-                let mut work = Work::default();
-                core.collect(&mut work, |shared, now, _| shared.datagrams(now, batch.datagrams(id)));
-                drive(&core, work);
-                if more {
-                    rt::yield_now().await;
-                } else {
-                    let _ = door.readable().await;
-                }
-            }
+        let mut work = Work::default();
+        let received = core.receive(id, |core, datagrams| {
+            core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));
+        });
+        drive(&core, work);
+        match received {
+            Ok(true) => rt::yield_now().await,
+            Ok(false) => drop(door.readable().await),
             Err(error) => {
                 if let Some(times) = complaints.count(rt::now()) {
                     log::warn!("cannot receive datagrams ({times} attempts): {error}");

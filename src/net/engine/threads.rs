@@ -18,7 +18,7 @@ use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::shared::{Outcome, Work};
 use super::{Sockets, TURN};
 use crate::net::rt;
-use crate::net::udp::{Batch, DatagramDoor, PATIENCE, PAUSE};
+use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
 use crate::service::{DoorId, Origin, Service, Transmit};
 use crate::throttle::Throttle;
 
@@ -129,17 +129,24 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
         room: Arc::new(Room::new(waker.clone())),
         waker,
     };
+    let polls = sockets.datagrams.iter().map(|door| door.as_ref().map(poll_of).transpose());
+    let polls = polls.collect::<io::Result<Vec<_>>>()?;
     let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
     spawn(&core, "clock", keep_time)?;
     spawn(&core, "accept", move |core| accept(core, poll))?;
-    for (id, door) in core.doors.iter().enumerate() {
-        if let Some(door) = door.clone() {
-            let poll = Poll::new()?;
-            wait_for(&poll, door.as_fd().as_raw_fd())?;
-            spawn(&core, "udp", move |core| receive(core, (id, &door), poll))?;
+    for (id, poll) in polls.into_iter().enumerate() {
+        if let Some(poll) = poll {
+            spawn(&core, "udp", move |core| receive(core, id, poll))?;
         }
     }
     Ok(core)
+}
+
+/// What waits for a door for datagrams.
+fn poll_of(door: &Arc<DatagramDoor>) -> io::Result<Poll> {
+    let poll = Poll::new()?;
+    wait_for(&poll, door.as_fd().as_raw_fd())?;
+    Ok(poll)
 }
 
 fn wait_for(poll: &Poll, fd: i32) -> io::Result<()> {
@@ -208,13 +215,13 @@ fn write_slowly<S: Service + 'static>(core: &Threaded<S>, mut write: Write<Block
 }
 
 /// Sends what sockets had no room for, or drops it if that takes too long.
-fn send_slowly<S: Service + 'static>(core: &Threaded<S>, transmits: Vec<Transmit>) {
+fn send_slowly<S: Service + 'static>(core: &Threaded<S>, mut transmits: Vec<Transmit>) {
     let (sent, end) = (transmits.len(), rt::now() + PATIENCE);
-    for transmit in &transmits {
-        while !core.send(transmit) && rt::now() < end {
-            thread::sleep(RETRY);
-        }
+    while !transmits.is_empty() && rt::now() < end {
+        thread::sleep(RETRY);
+        core.send(&mut transmits);
     }
+    core.drop_all(&transmits);
     let (mut work, mut outcome) = (Work::default(), Outcome { written: Vec::new(), sent });
     core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
     drive(core, work);
@@ -323,16 +330,18 @@ fn fit(buffer: &mut Vec<u8>, count: usize) {
 }
 
 /// Receives at a door for datagrams, for as long as the server runs.
-fn receive<S: Service + 'static>(core: &Threaded<S>, (id, door): (DoorId, &DatagramDoor), mut poll: Poll) {
-    let (mut events, mut batch) = (Events::with_capacity(1), Batch::new());
-    let mut complaints = Throttle::default();
+fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
+    let (mut events, mut complaints) = (Events::with_capacity(1), Throttle::default());
     loop {
-        match door.receive(&mut batch) {
-            Ok(more) => {
-                let mut work = Work::default();
-                core.collect(&mut work, |shared, now, _| shared.datagrams(now, batch.datagrams(id)));
-                drive(core, work);
-                if !more && let Err(error) = poll.poll(&mut events, None) {
+        let mut work = Work::default();
+        let received = core.receive(id, |core, datagrams| {
+            core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));
+        });
+        drive(core, work);
+        match received {
+            Ok(true) => {}
+            Ok(false) => {
+                if let Err(error) = poll.poll(&mut events, None) {
                     log::debug!("waiting for datagrams: {error}");
                 }
             }

@@ -139,19 +139,16 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     fn receive_at(&mut self, id: DoorId) {
-        let Some(door) = self.core.doors.get(id).cloned().flatten() else { return };
-        match door.receive(&mut self.batch) {
-            Ok(more) => {
-                let batch = std::mem::take(&mut self.batch);
-                self.with(|shared, now, work| {
-                    shared.datagrams(now, batch.datagrams(id));
-                    shared.collect(now, work);
-                });
-                self.batch = batch;
-                if more {
-                    self.ready_doors.push_back(id);
-                }
-            }
+        let core = self.core.clone();
+        let received = core.receive(id, |_, datagrams| {
+            self.with(|shared, now, work| {
+                shared.datagrams(now, datagrams);
+                shared.collect(now, work);
+            });
+        });
+        match received {
+            Ok(true) => self.ready_doors.push_back(id),
+            Ok(false) => {}
             Err(error) => {
                 if let Some(times) = self.complaints.count(rt::now()) {
                     log::warn!("cannot receive datagrams ({times} attempts): {error}");

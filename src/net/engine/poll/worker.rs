@@ -18,7 +18,7 @@ use crate::net::engine::core::Blocked;
 use crate::net::engine::link::{Link, Mode, Write};
 use crate::net::engine::shared::{Outcome, Shared, Work};
 use crate::net::rt;
-use crate::net::udp::{Batch, PATIENCE, PAUSE};
+use crate::net::udp::{PATIENCE, PAUSE};
 use crate::service::{DoorId, Service, Transmit};
 use crate::throttle::Throttle;
 
@@ -48,7 +48,6 @@ pub(super) struct Worker<S: Service + 'static> {
     /// The doors where receiving has failed: it is tried again after a pause.
     pub(super) failed_doors: Vec<DoorId>,
     pub(super) buffer: Vec<u8>,
-    pub(super) batch: Batch,
     pub(super) complaints: Throttle,
     /// The service may have something to be sent that nobody has taken.
     pub(super) is_dirty: bool,
@@ -77,7 +76,6 @@ impl<S: Service + 'static> Worker<S> {
             ready_doors: VecDeque::new(),
             failed_doors: Vec::new(),
             buffer: vec![0; READ_SIZE],
-            batch: Batch::new(),
             complaints: Throttle::default(),
             is_dirty: false,
             work: Work::default(),
@@ -300,23 +298,26 @@ impl<S: Service + 'static> Worker<S> {
         self.give_up_at.get_or_insert_with(|| rt::now() + PATIENCE);
         self.waiting.extend(transmits);
         let too_many = self.waiting.len().saturating_sub(MOST_WAITING);
-        self.waiting.drain(..too_many);
-        self.outcome.sent += too_many;
+        self.give_up(too_many);
+    }
+
+    /// Drops the oldest datagrams that wait for room, so many.
+    fn give_up(&mut self, count: usize) {
+        self.core.drop_all(self.waiting.get(..count).unwrap_or_default());
+        self.waiting.drain(..count);
+        self.outcome.sent += count;
     }
 
     /// Tries again to send what sockets had no room for, and gives it up after a while.
     fn send_waiting(&mut self) {
         let Some(give_up_at) = self.give_up_at else { return };
-        let before = self.waiting.len();
-        let core = &self.core;
-        self.waiting.retain(|transmit| !core.send(transmit));
+        self.outcome.sent += self.core.send(&mut self.waiting);
         if rt::now() >= give_up_at {
-            self.waiting.clear();
+            self.give_up(self.waiting.len());
         }
         if self.waiting.is_empty() {
             self.give_up_at = None;
         }
-        self.outcome.sent += before - self.waiting.len();
         self.perform();
     }
 }
