@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-use crate::service::{DoorId, Peer, Transmit};
+use crate::service::Transmit;
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))]
 mod many;
@@ -96,11 +96,6 @@ impl Batch {
         }
     }
 
-    /// The same as [`Batch::datagrams`], from the peers of this door.
-    pub(super) fn datagrams_at(&self, door: DoorId) -> impl Iterator<Item = (Peer, &[u8])> {
-        self.datagrams().map(move |(addr, bytes)| (Peer { door, addr }, bytes))
-    }
-
     /// What was received last.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         let slots = self.bytes.chunks(STRIDE);
@@ -168,6 +163,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
+    use crate::service::Peer;
 
     fn socket(host: &str) -> UdpSocket {
         let socket = UdpSocket::bind((host, 0)).unwrap();

@@ -13,6 +13,7 @@
 //! udp      one task per UDP socket
 //! batch    many datagrams received, and many sent, at once
 //! open_files  how many there may be, and so how many connections
+//! load     load on a server, for the lab
 //! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
 //! trial    a client behind links on a socket, for the lab
@@ -25,6 +26,7 @@ pub mod api;
 pub mod connect;
 pub mod engine;
 pub mod listen;
+pub mod load;
 pub mod open_files;
 pub mod relay;
 pub mod signals;

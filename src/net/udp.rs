@@ -1,5 +1,4 @@
-//! UDP sockets: datagrams are received and sent in [batches](super::batch); whoever has something to send sends it. Nothing
-//! here waits.
+//! UDP sockets: datagrams are received and sent in [batches](super::batch). Nothing here waits.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -41,26 +40,35 @@ impl DatagramDoor {
         Ok(Self { socket, family, unsent: AtomicU64::new(0), complaints: Mutex::default() })
     }
 
-    /// Receives what is there, up to a full batch. Returns whether there may be more.
-    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<bool> {
-        Ok(batch.receive(&self.socket, self.family)? == COUNT)
+    /// Receives what is there, up to a full batch. Returns how many that were, and whether there may be more.
+    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
+        let count = batch.receive(&self.socket, self.family)?;
+        Ok((count, count == COUNT))
     }
 
-    /// Sends datagrams until there is no room for more, but for those that something else hinders: these are given up.
-    /// Returns how many are done with.
+    /// Sends datagrams, and gives up those that something hinders that does not pass. Returns how many are done with: for
+    /// the others there is no room for now.
     pub(super) fn send(&self, transmits: &[Transmit]) -> usize {
         batch::send(&self.socket, transmits, |transmit, error| {
             if !is_of_a_peer(error) {
-                self.complain(transmit.peer.addr, error);
+                self.complain(transmit.peer.addr, error, 1);
             }
         })
     }
 
-    fn complain(&self, to: SocketAddr, error: &io::Error) {
-        let unsent = self.unsent.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Datagrams are dropped because there was no room for them in time.
+    pub(super) fn drop_all(&self, transmits: &[Transmit]) {
+        if let Some(first) = transmits.first() {
+            let full = io::ErrorKind::WouldBlock.into();
+            self.complain(first.peer.addr, &full, transmits.len());
+        }
+    }
+
+    fn complain(&self, to: SocketAddr, error: &io::Error, count: usize) {
+        let unsent = self.unsent.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         let due = self.complaints.lock().ok().and_then(|mut complaints| complaints.count(rt::now()));
         if let Some(times) = due {
-            log::warn!("{to}: cannot send: {error} ({times} datagrams, {unsent} since the start)");
+            log::warn!("{to}: cannot send: {error} ({times} times, {unsent} datagrams since the start)");
         }
     }
 }

@@ -12,9 +12,10 @@ use nix::sys::socket::MsgFlags;
 
 use super::link::{Link, Mode, Port, Progress, Write};
 use super::shared::{Outcome, Shared, Work};
+use crate::net::batch::Batch;
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
-use crate::service::{Intake, Service, Transmit};
+use crate::service::{DoorId, Intake, Peer, Service, Transmit};
 
 /// How much is read and discarded behind a connection's last words.
 const DISCARD_SIZE: u32 = 16 << 20;
@@ -39,7 +40,7 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
 pub(super) struct Core<S: Service, M: Mechanism<S>> {
     shared: Mutex<Shared<S, M::Port>>,
     /// By their ordinal among all doors; nothing where connections come in.
-    pub(super) doors: Vec<Option<Arc<DatagramDoor>>>,
+    doors: Vec<Option<Arc<DatagramDoor>>>,
     pub(super) mechanism: M,
     pub(super) end: End,
 }
@@ -176,21 +177,54 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         for (link, how) in work.shuts.drain(..) {
             link.shut(how);
         }
-        blocked.transmits = self.send(&work.transmits);
-        outcome.sent += work.transmits.len() - blocked.transmits.len();
-        work.transmits.clear();
+        outcome.sent += self.send(&mut work.transmits);
+        blocked.transmits.append(&mut work.transmits);
         blocked
     }
 
-    /// Sends datagrams, or gives them up. Returns those that their sockets have no room for now.
-    pub(super) fn send(&self, transmits: &[Transmit]) -> Vec<Transmit> {
-        let mut left = Vec::new();
-        for run in transmits.chunk_by(|one, next| one.peer.door == next.peer.door) {
-            let door = run.first().and_then(|first| self.doors.get(first.peer.door)?.as_ref());
+    /// Sends datagrams, or gives them up; what is left is what sockets have no room for. Returns how many are done with.
+    pub(super) fn send(&self, transmits: &mut Vec<Transmit>) -> usize {
+        let mut sent = 0;
+        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
+            let door = run.first().and_then(|first| self.door(first.peer.door));
             let done = door.map_or(run.len(), |door| door.send(run));
-            left.extend(run.iter().skip(done).cloned());
+            sent += done;
+            if done < run.len() {
+                break;
+            }
         }
-        left
+        transmits.drain(..sent);
+        sent
+    }
+
+    /// The door for datagrams of that ordinal, if it is one.
+    pub(super) fn door(&self, id: DoorId) -> Option<&Arc<DatagramDoor>> {
+        self.doors.get(id)?.as_ref()
+    }
+
+    /// Receives a batch at the door of that ordinal, and takes it in. Returns whether there may be more.
+    pub(super) fn receive(
+        &self,
+        id: DoorId,
+        take: impl FnOnce(&Self, &mut dyn Iterator<Item = (Peer, &[u8])>),
+    ) -> io::Result<bool> {
+        let Some(door) = self.door(id) else { return Ok(false) };
+        Batch::with(|batch| {
+            let (count, more) = door.receive(batch)?;
+            if count > 0 {
+                take(self, &mut batch.datagrams().map(|(addr, bytes)| (Peer { door: id, addr }, bytes)));
+            }
+            Ok(more)
+        })
+    }
+
+    /// Gives up datagrams for which there was no room in time.
+    pub(super) fn drop_all(&self, transmits: &[Transmit]) {
+        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
+            if let Some(door) = run.first().and_then(|first| self.door(first.peer.door)) {
+                door.drop_all(run);
+            }
+        }
     }
 }
 

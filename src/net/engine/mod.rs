@@ -9,6 +9,7 @@
 //! ```text
 //! tasks    a task per connection, on the threads of a runtime
 //! poll     a readiness loop per processor
+//! threads  a thread per connection
 //!
 //! core     what they share: the lock, and what is done under it and outside
 //! shared   what is under the lock: the service, and who writes to which connection
@@ -36,6 +37,7 @@ mod link;
 mod poll;
 mod shared;
 mod tasks;
+mod threads;
 
 use self::accept::StreamDoor;
 pub(super) use self::accept::{PAUSES, is_of_one_connection};
@@ -57,11 +59,13 @@ pub enum EngineKind {
     /// A readiness loop per processor.
     #[default]
     Poll,
+    /// A thread per connection.
+    Threads,
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Tasks, Self::Poll];
+    pub const ALL: [Self; 3] = [Self::Tasks, Self::Poll, Self::Threads];
 
     /// Its name.
     #[must_use]
@@ -69,6 +73,7 @@ impl EngineKind {
         match self {
             Self::Tasks => "tasks",
             Self::Poll => "poll",
+            Self::Threads => "threads",
         }
     }
 }
@@ -139,6 +144,7 @@ impl<S: Service + 'static> Engine<S> {
         let driver: Box<dyn Driver<S>> = match kind {
             EngineKind::Tasks => Box::new(tasks::start(sockets, service)?),
             EngineKind::Poll => Box::new(poll::start(sockets, service)?),
+            EngineKind::Threads => Box::new(threads::start(sockets, service)?),
         };
         Ok(Self { driver })
     }

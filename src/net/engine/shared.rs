@@ -184,11 +184,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Datagrams came in.
-    pub(in crate::net) fn datagrams<'a>(
-        &mut self,
-        now: Instant,
-        batch: impl Iterator<Item = (Peer, &'a [u8])>,
-    ) {
+    pub(in crate::net) fn datagrams(&mut self, now: Instant, batch: &mut dyn Iterator<Item = (Peer, &[u8])>) {
         for (peer, bytes) in batch {
             self.service.datagram(now, peer, bytes);
         }

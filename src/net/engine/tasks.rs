@@ -17,7 +17,6 @@ use super::core::{Core, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::shared::{Outcome, Work};
 use super::{Sockets, TURN};
-use crate::net::batch::Batch;
 use crate::net::rt::{self, Task};
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
 use crate::service::{DoorId, Origin, Service, Transmit};
@@ -113,7 +112,7 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     let mechanism = Tasks { doors: doors.collect::<io::Result<_>>()?, ..Tasks::default() };
     let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
     spawn(&core, keep_time(core.clone()));
-    for id in 0..core.doors.len() {
+    for id in 0..core.mechanism.doors.len() {
         spawn(&core, receive(core.clone(), id));
     }
     if let Ok(mut accepting) = core.mechanism.accepting.lock() {
@@ -196,10 +195,11 @@ async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<T
             if let Some(door) = core.mechanism.door(first.peer.door) {
                 let _ = door.writable().await;
             }
-            transmits = core.send(&transmits);
+            core.send(&mut transmits);
         }
     })
     .await;
+    core.drop_all(&transmits);
     let (mut work, mut outcome) = (Work::default(), Outcome { written: Vec::new(), sent });
     core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
     drive(&core, work);
@@ -321,7 +321,12 @@ async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId) {
     let Some(door) = core.mechanism.door(id) else { return };
     let mut complaints = Throttle::default();
     loop {
-        match receive_some(&core, id, door.get_ref()) {
+        let mut work = Work::default();
+        let received = core.receive(id, |core, datagrams| {
+            core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));
+        });
+        drive(&core, work);
+        match received {
             Ok(true) => rt::yield_now().await,
             Ok(false) => drop(door.readable().await),
             Err(error) => {
@@ -332,16 +337,4 @@ async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId) {
             }
         }
     }
-}
-
-/// Receives a batch and takes it in. Returns whether there may be more.
-fn receive_some<S: Service + 'static>(core: &Tasked<S>, id: DoorId, door: &DatagramDoor) -> io::Result<bool> {
-    let mut work = Work::default();
-    let more = Batch::with(|batch| {
-        let more = door.receive(batch)?;
-        core.collect(&mut work, |shared, now, _| shared.datagrams(now, batch.datagrams_at(id)));
-        Ok::<_, io::Error>(more)
-    })?;
-    drive(core, work);
-    Ok(more)
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
 
+use crate::net::engine::accept::{Room, wake};
 use crate::net::engine::link::{Link, Port, Socket};
 use crate::net::engine::shared::Work;
 use crate::service::{DoorId, Service};
@@ -120,38 +121,6 @@ pub(super) struct Bell {
     room: Arc<Room>,
 }
 
-/// Whether the loop that accepts waits for room for another connection.
-#[derive(Debug)]
-pub(super) struct Room {
-    is_wanted: AtomicBool,
-    waker: Arc<Waker>,
-}
-
-impl Room {
-    /// To be told when a connection is closed.
-    pub(super) fn want(&self) {
-        self.is_wanted.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether none was closed since.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.is_wanted.load(Ordering::SeqCst)
-    }
-
-    fn freed(&self) {
-        if self.is_wanted() && self.is_wanted.swap(false, Ordering::SeqCst) {
-            wake(&self.waker);
-        }
-    }
-}
-
-/// Wakes a loop. What may go wrong here is a full counter: then it is going to wake anyway.
-fn wake(waker: &Waker) {
-    if let Err(error) = waker.wake() {
-        log::debug!("cannot wake a loop: {error}");
-    }
-}
-
 /// A loop, from outside.
 #[derive(Debug)]
 pub(super) struct Home<S: Service> {
@@ -183,8 +152,8 @@ pub(super) fn homes<S: Service>(polls: &[Poll]) -> io::Result<Vec<Home<S>>> {
     let mut homes: Vec<Home<S>> = Vec::with_capacity(polls.len());
     for (nth, poll) in polls.iter().enumerate() {
         let waker = Arc::new(Waker::new(poll.registry(), Subject::Mail.into())?);
-        let room = homes.first().map(|first| first.room().clone());
-        let first = || Arc::new(Room { is_wanted: AtomicBool::new(false), waker: waker.clone() });
+        let room = homes.first().map(|first| first.bell.room.clone());
+        let first = || Arc::new(Room::new(waker.clone()));
         let room = room.unwrap_or_else(first);
         homes.push(Home {
             bell: Arc::new(Bell { nth, waker, room }),
@@ -196,13 +165,16 @@ pub(super) fn homes<S: Service>(polls: &[Poll]) -> io::Result<Vec<Home<S>>> {
     Ok(homes)
 }
 
+impl Bell {
+    /// The room for connections, which is one for all loops.
+    pub(super) const fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+}
+
 impl<S: Service> Home<S> {
     pub(super) const fn bell(&self) -> &Arc<Bell> {
         &self.bell
-    }
-
-    pub(super) fn room(&self) -> &Arc<Room> {
-        &self.bell.room
     }
 
     pub(super) fn wake(&self) {

@@ -1,7 +1,6 @@
 //! What comes in to a loop: connections, datagrams, and what is said on connections.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
@@ -9,9 +8,7 @@ use nix::sys::socket::MsgFlags;
 
 use super::home::{Home, Polled, Subject};
 use super::worker::Worker;
-use crate::net::batch::Batch;
 use crate::net::engine::TURN;
-use crate::net::engine::accept::{ACCEPTED_AT_ONCE, StreamDoor, is_of_one_connection};
 use crate::net::engine::core::{Input, is_too_much};
 use crate::net::engine::link::{Link, Mode, Socket};
 use crate::net::rt;
@@ -142,14 +139,12 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     fn receive_at(&mut self, id: DoorId) {
-        let Some(door) = self.core.doors.get(id).cloned().flatten() else { return };
-        let received = Batch::with(|batch| {
-            let more = door.receive(batch)?;
+        let core = self.core.clone();
+        let received = core.receive(id, |_, datagrams| {
             self.with(|shared, now, work| {
-                shared.datagrams(now, batch.datagrams_at(id));
+                shared.datagrams(now, datagrams);
                 shared.collect(now, work);
             });
-            Ok::<_, io::Error>(more)
         });
         match received {
             Ok(true) => self.ready_doors.push_back(id),
@@ -165,49 +160,12 @@ impl<S: Service + 'static> Worker<S> {
 
     /// Accepts connections, as many as a turn may.
     pub(super) fn accept(&mut self) {
-        if !self.is_accepting || self.has_no_room() {
-            return;
-        }
         let core = self.core.clone();
-        let Ok(listeners) = core.mechanism.listeners.lock() else { return };
-        self.is_accepting = false;
-        for door in listeners.iter() {
-            self.accept_at(door);
+        let Some(mut acceptor) = self.acceptor.take() else { return };
+        if let Ok(listeners) = core.mechanism.listeners.lock() {
+            acceptor.accept(&listeners, |socket, origin| self.welcome(socket, origin));
         }
-    }
-
-    /// Whether there was none, and none was made since.
-    fn has_no_room(&mut self) -> bool {
-        let is_wanted = self.core.mechanism.homes.first().is_some_and(|home| home.room().is_wanted());
-        let waits = self.no_room_until.is_some_and(|until| is_wanted && rt::now() < until);
-        if !waits {
-            self.no_room_until = None;
-        }
-        waits
-    }
-
-    fn accept_at(&mut self, door: &StreamDoor) {
-        for _ in 0..ACCEPTED_AT_ONCE {
-            match door.accept() {
-                Ok((socket, origin)) => {
-                    self.pause.over();
-                    self.welcome(socket, origin);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => return self.wait_for_place(&error),
-            }
-        }
-        self.is_accepting = true;
-    }
-
-    /// There is no room for another connection: until one of ours is closed, or for a pause.
-    fn wait_for_place(&mut self, error: &io::Error) {
-        if let Some(first) = self.core.mechanism.homes.first() {
-            first.room().want();
-        }
-        self.no_room_until = Some(self.pause.begin(rt::now(), error));
-        self.is_accepting = true;
+        self.acceptor = Some(acceptor);
     }
 
     fn welcome(&mut self, socket: Socket, origin: Origin) {

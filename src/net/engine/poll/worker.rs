@@ -13,7 +13,7 @@ use super::Looped;
 use super::home::{Bell, Home, Mail, Polled, Subject, home_of};
 use super::reading::{READ_SIZE, Reader};
 use crate::net::engine::TURN;
-use crate::net::engine::accept::Pause;
+use crate::net::engine::accept::Acceptor;
 use crate::net::engine::core::Blocked;
 use crate::net::engine::link::{Link, Mode, Write};
 use crate::net::engine::shared::{Outcome, Shared, Work};
@@ -56,17 +56,15 @@ pub(super) struct Worker<S: Service + 'static> {
     /// Datagrams that wait for room in their sockets, and until when.
     waiting: Vec<Transmit>,
     give_up_at: Option<Instant>,
-    /// There may be connections to accept; the first loop only.
-    pub(super) is_accepting: bool,
-    /// Until when it waits for room for another connection.
-    pub(super) no_room_until: Option<Instant>,
-    pub(super) pause: Pause,
+    /// The first loop only.
+    pub(super) acceptor: Option<Acceptor>,
     /// When the service or a connection has to be looked after; the first loop only.
     pub(super) deadline: Option<Instant>,
 }
 
 impl<S: Service + 'static> Worker<S> {
     pub(super) fn new(core: Looped<S>, (nth, bell): (usize, Arc<Bell>), poll: Poll) -> Self {
+        let acceptor = (nth == 0).then(|| Acceptor::new(bell.room().clone()));
         Self {
             core,
             nth,
@@ -84,9 +82,7 @@ impl<S: Service + 'static> Worker<S> {
             outcome: Outcome::default(),
             waiting: Vec::new(),
             give_up_at: None,
-            is_accepting: false,
-            no_room_until: None,
-            pause: Pause::default(),
+            acceptor,
             deadline: None,
         }
     }
@@ -108,11 +104,12 @@ impl<S: Service + 'static> Worker<S> {
     /// How long to sleep at most.
     fn timeout(&self) -> Option<Duration> {
         let is_busy = !self.ready.is_empty() || !self.ready_doors.is_empty() || !self.work.is_empty();
-        if is_busy || self.is_accepting && self.no_room_until.is_none() {
+        if is_busy || self.acceptor.as_ref().is_some_and(Acceptor::is_busy) {
             return Some(Duration::ZERO);
         }
         let retry = (!self.waiting.is_empty()).then_some(RETRY);
-        let deadline = [self.deadline, self.no_room_until].into_iter().flatten().min();
+        let deadline =
+            [self.deadline, self.acceptor.as_ref().and_then(Acceptor::deadline)].into_iter().flatten().min();
         let deadline = deadline.map(|at| at.saturating_duration_since(rt::now()));
         let pause = (!self.failed_doors.is_empty()).then_some(PAUSE);
         [retry, pause, deadline].into_iter().flatten().min()
@@ -151,7 +148,7 @@ impl<S: Service + 'static> Worker<S> {
         for event in &events {
             match event.token().into() {
                 Subject::Conn(place) => self.conn_event(place, event),
-                Subject::Listener(_) => self.is_accepting = true,
+                Subject::Listener(_) => self.acceptor.iter_mut().for_each(Acceptor::notice),
                 Subject::Datagrams(id) if self.ready_doors.contains(&id) => {}
                 Subject::Datagrams(id) => self.ready_doors.push_back(id),
                 // A deadline may have become earlier.
@@ -301,22 +298,26 @@ impl<S: Service + 'static> Worker<S> {
         self.give_up_at.get_or_insert_with(|| rt::now() + PATIENCE);
         self.waiting.extend(transmits);
         let too_many = self.waiting.len().saturating_sub(MOST_WAITING);
-        self.waiting.drain(..too_many);
-        self.outcome.sent += too_many;
+        self.give_up(too_many);
+    }
+
+    /// Drops the oldest datagrams that wait for room, so many.
+    fn give_up(&mut self, count: usize) {
+        self.core.drop_all(self.waiting.get(..count).unwrap_or_default());
+        self.waiting.drain(..count);
+        self.outcome.sent += count;
     }
 
     /// Tries again to send what sockets had no room for, and gives it up after a while.
     fn send_waiting(&mut self) {
         let Some(give_up_at) = self.give_up_at else { return };
-        let before = self.waiting.len();
-        self.waiting = self.core.send(&self.waiting);
+        self.outcome.sent += self.core.send(&mut self.waiting);
         if rt::now() >= give_up_at {
-            self.waiting.clear();
+            self.give_up(self.waiting.len());
         }
         if self.waiting.is_empty() {
             self.give_up_at = None;
         }
-        self.outcome.sent += before - self.waiting.len();
         self.perform();
     }
 }
