@@ -148,13 +148,17 @@ impl Hub {
         session.has_stream_output()
     }
 
-    /// Appends the next datagram of pushes for this session. Returns whether there was one.
+    /// Makes the next datagram of pushes for this session, or fills up one of answers to it. Returns whether there were any.
     pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
         let Some(session) = self.get_mut(key) else { return false };
-        let Some(freed) = session.next_datagram(now, out) else {
+        let (before, mut freed) = (out.len(), 0);
+        while let Some(bytes) = session.next_in_datagram(now, out) {
+            freed += bytes;
+        }
+        if out.len() == before {
             session.rest();
             return false;
-        };
+        }
         self.free_of(key, freed);
         true
     }

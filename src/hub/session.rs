@@ -470,25 +470,40 @@ impl Session {
         true
     }
 
-    /// Appends the next datagram of pushes, and returns the bytes of the bound that this freed; `None` when nothing waits or
-    /// the window is full.
-    pub(super) fn next_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        let (form, token) = (self.form, self.token);
-        let traffic = self.traffic.as_deref_mut()?;
-        if form != Form::Tagged {
-            return self.send_queued(now, out);
-        }
+    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of the bound that this
+    /// freed; `None` when nothing waits, when it does not
+    /// fit into what the datagram has left, or when the window is full. Whatever its length, a push may have a datagram for
+    /// itself: it was queued when it fitted.
+    pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        let Way::Datagram { limit, .. } = self.way else { return None };
+        let traffic = self.traffic.as_deref()?;
+        let is_tagged = self.form == Form::Tagged;
+        let repeat = traffic.pushes.next_repeat(now);
+        let push = match repeat {
+            Some(push) => push,
+            None if is_tagged && !traffic.pushes.has_room() => return None,
+            None => traffic.queue.first()?,
+        };
         let start = out.len();
-        encode_prefix(token, out);
-        if let Some((id, push)) = traffic.pushes.poll_repeat(now) {
-            push.encode(form, Some(id), out);
-            return Some(0);
+        if start > 0 && start + TAG_MAX + push.max_len() > limit as usize {
+            return None;
         }
-        let freed = if traffic.pushes.has_room() { self.send_queued(now, out) } else { None };
+        let is_repeat = repeat.is_some();
+        if start == 0 && is_tagged {
+            encode_prefix(self.token, out);
+        }
+        let freed = if is_repeat { self.repeat(now, out) } else { self.send_queued(now, out) };
         if freed.is_none() {
             out.truncate(start);
         }
         freed
+    }
+
+    fn repeat(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        let form = self.form;
+        let (id, push) = self.traffic.as_deref_mut()?.pushes.poll_repeat(now)?;
+        push.encode(form, Some(id), out);
+        Some(0)
     }
 
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {

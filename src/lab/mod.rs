@@ -8,6 +8,7 @@
 //! report   one page of it
 //! ladder   one exchange, datagram by datagram, as text and picture
 //! proxy    relays for datagrams and streams, and what can be asked of them
+//! load     what a server is loaded with, and what came of it
 //! api      the same over HTTP
 //! files    files that are written whole or not at all
 //! ```
@@ -15,6 +16,7 @@
 pub(crate) mod api;
 pub mod files;
 pub mod ladder;
+pub mod load;
 pub mod plot;
 pub mod policy;
 pub mod proxy;

@@ -11,7 +11,9 @@
 //! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per connection, over TCP or a UNIX socket, and what it shares with its writers
 //! udp      one task per UDP socket
+//! batch    many datagrams received, and many sent, at once
 //! open_files  how many there may be, and so how many connections
+//! load     load on a server, for the lab
 //! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
 //! trial    a client behind links on a socket, for the lab
@@ -24,20 +26,20 @@ pub mod api;
 pub mod connect;
 pub mod engine;
 pub mod listen;
+pub mod load;
 pub mod open_files;
 pub mod relay;
 pub mod signals;
 
+mod batch;
 mod rt;
-mod shared;
-mod stream;
 pub(crate) mod trial;
 mod udp;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::Engine;
+pub use engine::{Engine, EngineKind, UnknownEngine};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};
 

@@ -236,9 +236,18 @@ impl<T> Pushes<T> {
         self.len() < self.window
     }
 
+    /// What [`Pushes::poll_repeat`] would say.
+    pub fn next_repeat(&self, now: Instant) -> Option<&T> {
+        self.find_repeat(now)?.item.as_ref()
+    }
+
+    fn find_repeat(&self, now: Instant) -> Option<&InFlight<T>> {
+        self.candidates().find(|push| push.due <= now)
+    }
+
     /// The next push whose timeout has passed, sent again at `now`; the window bounds these as well.
     pub fn poll_repeat(&mut self, now: Instant) -> Option<(Id, &T)> {
-        let id = self.candidates().find(|push| push.due <= now)?.id;
+        let id = self.find_repeat(now)?.id;
         self.halve_window(now);
         let at = self.place_of(id);
         let sends = self.in_flight.get(at)?.sends.saturating_add(1);

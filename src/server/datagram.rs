@@ -11,15 +11,16 @@ use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{DatagramPath, Form, Path, Session, SessionKey};
 use crate::service::{Origin, Peer, Remote, Transmit};
-use crate::wire::{
-    DATAGRAM_MIN_LIMIT, Datagram, Frame, PREFIX_LEN, RegArgs, Token, Verb, encode_args, encode_prefix,
-};
+use crate::wire::{DATAGRAM_MIN_LIMIT, Datagram, Frame, RegArgs, Token, Verb, encode_args, encode_prefix};
 
 /// Most bytes that go to an unproven address, as a multiple of what came from there (RFC 9000 section 8.1).
 const AMPLIFICATION: usize = 3;
 
 /// What IP and UDP put before a datagram, in bytes: counted on both sides of [`AMPLIFICATION`], for IPv4, the smaller.
 const HEADERS: usize = 28;
+
+/// Room for a token and a short answer, in bytes.
+const USUAL: usize = 96;
 
 /// Most answers that wait to be sent; beyond that they are dropped, and the repeat of the request asks again.
 const MAX_OUTGOING: usize = 4_096;
@@ -74,7 +75,8 @@ impl Server {
         let token = (session.form == Form::Tagged).then_some(session.token);
         session.hear(now, size, self.config.max_datagram);
         let Path::Datagram(DatagramPath { peer, limit, .. }) = session.path() else { return };
-        let mut packer = Packer::new(peer, token, limit);
+        let open = self.take_answers(key, peer);
+        let mut packer = Packer { token, limit, full: Vec::new(), open, dropped: 0 };
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
             if self.has_done_enough() {
@@ -94,10 +96,9 @@ impl Server {
                 break;
             }
         }
-        let (answers, dropped) = packer.finish();
-        self.totals.answers_dropped += dropped;
-        for transmit in answers {
-            self.send(transmit);
+        self.totals.answers_dropped += packer.dropped;
+        for bytes in packer.full.into_iter().chain([packer.open]).filter(|bytes| !bytes.is_empty()) {
+            self.send(Some(key), Transmit { peer, bytes });
         }
         self.arm(key);
         if let Some(rest) = leaving {
@@ -285,21 +286,39 @@ impl Server {
         let mut bytes = Vec::new();
         encode(&mut bytes);
         if !bytes.is_empty() && bytes.len() + HEADERS <= AMPLIFICATION * (from.size + HEADERS) {
-            self.send(Transmit { peer: from.peer, bytes });
+            self.send(None, Transmit { peer: from.peer, bytes });
         }
     }
 
-    fn send(&mut self, transmit: Transmit) {
+    fn send(&mut self, key: Option<SessionKey>, transmit: Transmit) {
         if self.outgoing.len() < MAX_OUTGOING {
-            self.outgoing.push_back(transmit);
+            self.outgoing.push_back((key, transmit));
         } else {
             self.totals.answers_dropped += 1;
         }
     }
 
-    /// The next datagram that is to be sent: an answer, or pushes, session by session.
+    /// The answers to this session's last datagram, if they still wait as the last of all: there may be room for more.
+    fn take_answers(&mut self, key: SessionKey, peer: Peer) -> Vec<u8> {
+        let same =
+            |(of, transmit): &mut (Option<SessionKey>, Transmit)| *of == Some(key) && transmit.peer == peer;
+        self.outgoing.pop_back_if(same).map_or_else(Vec::new, |(_, transmit)| transmit.bytes)
+    }
+
+    /// The next datagram that is to be sent: answers, and pushes with them, or pushes alone, session by session.
     pub(super) fn next_datagram(&mut self, now: Instant) -> Option<Transmit> {
-        self.outgoing.pop_front().or_else(|| self.next_push(now))
+        let Some((of, mut transmit)) = self.outgoing.pop_front() else { return self.next_push(now) };
+        if let Some(key) = of
+            && self.is_at(key, transmit.peer)
+        {
+            self.hub.next_datagram(now, key, &mut transmit.bytes);
+        }
+        Some(transmit)
+    }
+
+    fn is_at(&self, key: SessionKey, peer: Peer) -> bool {
+        let path = self.hub.get(key).map(Session::path);
+        matches!(path, Some(Path::Datagram(path)) if path.peer == peer)
     }
 
     fn next_push(&mut self, now: Instant) -> Option<Transmit> {
@@ -331,64 +350,61 @@ impl Server {
         let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) else { return };
         let idle = path.heard + self.config.idle;
         let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));
-        self.timers.set(Owner::Session(key), Some(next));
+        // A deadline that has moved later stands until it fires: one that is moved with every datagram costs more.
+        self.timers.advance(Owner::Session(key), next);
     }
 }
 
 /// Packs the answers to one datagram into as few as may be, none over the limit, and no more than [`MAX_ANSWERS`].
 struct Packer {
-    peer: Peer,
     token: Option<Token>,
     limit: usize,
-    full: Vec<Transmit>,
+    full: Vec<Vec<u8>>,
+    /// The last one, which may have room for more.
     open: Vec<u8>,
     /// Datagrams that were too many.
     dropped: u64,
 }
 
 impl Packer {
-    fn new(peer: Peer, token: Option<Token>, limit: usize) -> Self {
-        Self { peer, token, limit, full: Vec::new(), open: Vec::new(), dropped: 0 }
-    }
-
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
     fn add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) {
-        let prefix = if self.token.is_some() { PREFIX_LEN } else { 0 };
-        let mut bytes = Vec::new();
-        encode_answer(frame.id, frame.verb, answer, &mut bytes);
-        if prefix + bytes.len() > self.limit {
-            bytes.clear();
-            encode_answer(frame.id, frame.verb, &Err(Refusal::TooLong), &mut bytes);
-        }
-        if bytes.is_empty() {
+        if self.try_add(frame, answer) {
             return;
         }
-        if !self.open.is_empty() && self.open.len() + bytes.len() > self.limit {
+        if !self.open.is_empty() {
             self.close();
         }
-        if self.open.is_empty()
-            && let Some(token) = self.token
-        {
-            self.open.reserve(prefix + bytes.len());
-            encode_prefix(token, &mut self.open);
+        if !self.try_add(frame, answer) {
+            self.try_add(frame, &Err(Refusal::TooLong));
         }
-        self.open.append(&mut bytes);
+    }
+
+    /// Adds an answer to the datagram that is open, if it fits. Returns whether it did.
+    fn try_add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) -> bool {
+        let before = self.open.len();
+        if before == 0 {
+            self.open.reserve(USUAL);
+            if let Some(token) = self.token {
+                encode_prefix(token, &mut self.open);
+            }
+        }
+        let start = self.open.len();
+        encode_answer(frame.id, frame.verb, answer, &mut self.open);
+        let fits = self.open.len() <= self.limit;
+        if !fits || self.open.len() == start {
+            self.open.truncate(before);
+        }
+        fits
     }
 
     fn close(&mut self) {
         let bytes = std::mem::take(&mut self.open);
-        if self.full.len() < MAX_ANSWERS {
-            self.full.push(Transmit { peer: self.peer, bytes });
+        // The one that will be open next counts.
+        if self.full.len() + 1 < MAX_ANSWERS {
+            self.full.push(bytes);
         } else {
             self.dropped += 1;
         }
-    }
-
-    /// All of them, and how many were dropped.
-    fn finish(mut self) -> (Vec<Transmit>, u64) {
-        if !self.open.is_empty() {
-            self.close();
-        }
-        (self.full, self.dropped)
     }
 }

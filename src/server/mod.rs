@@ -132,8 +132,8 @@ pub struct Server {
     woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
     pushing: VecDeque<SessionKey>,
-    /// Answers to datagrams.
-    outgoing: VecDeque<Transmit>,
+    /// Answers to datagrams, and the sessions that they are for; strangers have none.
+    outgoing: VecDeque<(Option<SessionKey>, Transmit)>,
     timers: Timers<Owner>,
     flows: Flows<FlowKey>,
     /// The simulated network, to the server.

@@ -19,6 +19,7 @@ mod long;
 mod loss_doc;
 mod nasty;
 mod noise;
+mod packing;
 mod protocol_doc;
 mod rates;
 mod rooms;

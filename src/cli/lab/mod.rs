@@ -8,6 +8,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use super::exit;
 
 mod ladder;
+mod load;
 mod output;
 mod plot;
 mod policy;
@@ -48,6 +49,8 @@ enum Command {
     Policy(policy::Args),
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
     Proxy(Box<proxy::Args>),
+    /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
+    Load(load::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -73,6 +76,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
         Command::Proxy(args) => proxy::run(args),
+        Command::Load(args) => load::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }

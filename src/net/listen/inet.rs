@@ -7,7 +7,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Address, BACKLOG, Endpoint, ListenAddr, ListenError, Listening, Scheme};
 
-/// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less.
+/// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less. More would keep
+/// some for longer than their senders wait: in the kernel's count, with what it adds to each, this is ten thousand.
 const DATAGRAM_BUFFER: usize = 4 << 20;
 
 /// How often a free port is looked for that all sockets can share.
@@ -196,11 +197,22 @@ fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> Result<TcpListener, Failure
     Ok(socket.into())
 }
 
+/// Asks for room for datagrams. The system's limit is for those without the right to exceed it (CAP_NET_ADMIN).
+fn buffer_datagrams(socket: &Socket) {
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use nix::sys::socket::{setsockopt, sockopt};
+        let _ = setsockopt(socket, sockopt::RcvBufForce, &DATAGRAM_BUFFER);
+        let _ = setsockopt(socket, sockopt::SndBufForce, &DATAGRAM_BUFFER);
+    }
+}
+
 fn bind_udp(addr: SocketAddr) -> Result<UdpSocket, Failure> {
     let socket = open(addr.ip(), Type::DGRAM, Protocol::UDP)?;
     // Bursts wait in the kernel; with less than asked for, more of them are lost and said again.
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    buffer_datagrams(&socket);
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
