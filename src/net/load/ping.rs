@@ -4,8 +4,9 @@ use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
+use super::alarm::{TICK, Waiting};
 use super::groups::End;
 use super::sockets::{PATIENCE, enter_nonblocking, not_greeted};
 use super::subject::Subject;
@@ -14,12 +15,6 @@ use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
-
-/// Readiness that is taken from the system at once.
-const EVENTS: usize = 1_024;
-
-/// The longest wait: interrupts are looked for as often.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Who pings, and how long.
 #[derive(Clone, Debug)]
@@ -66,7 +61,7 @@ struct Asker {
 }
 
 pub(super) struct Pings {
-    poll: Poll,
+    waiting: Waiting,
     clients: Vec<Asker>,
     ping: Vec<u8>,
     pong: Vec<u8>,
@@ -88,19 +83,19 @@ impl Pings {
         names: &[String],
         interrupt: &Interrupt,
     ) -> Result<Self, LoadError> {
-        let (poll, mut clients) = (Poll::new()?, Vec::with_capacity(names.len()));
+        let (waiting, mut clients) = (Waiting::new()?, Vec::with_capacity(names.len()));
         for name in names {
             interrupt.check()?;
             let client = Client { name, role: Role::Asker, room: None };
             let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
-            poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
+            waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
             clients.push(Asker { stream, name: name.clone(), sent: 0, answered: 0, since: None, heard: 0 });
         }
         let (mut ping, mut pong) = (Vec::new(), Vec::new());
         peer.ping(&mut ping);
         peer.pong(&mut pong);
         let (latencies, now, buffer) = (Latencies::default(), Instant::now(), vec![0; pong.len() + 1]);
-        Ok(Self { poll, clients, ping, pong, latencies, open: 0, last: now, alive: now, buffer })
+        Ok(Self { waiting, clients, ping, pong, latencies, open: 0, last: now, alive: now, buffer })
     }
 
     /// Pings until the end.
@@ -113,8 +108,8 @@ impl Pings {
     ) -> Result<(), LoadError> {
         let schedule = Schedule::new(begun, rate, self.clients.len());
         let mut goal = end.share(self.clients.len());
-        let mut events = Events::with_capacity(EVENTS);
         (self.last, self.alive) = (begun, begun);
+        let mut tokens = Vec::new();
         for place in 0..self.clients.len() {
             self.ask(place, &schedule, goal)?;
         }
@@ -128,9 +123,10 @@ impl Pings {
             if (is_over && self.open == 0) || self.is_stuck(now) {
                 return Ok(());
             }
-            self.wait(&mut events, self.until_due(&schedule, goal, now))?;
-            for event in &events {
-                self.read(event.token().0, &schedule, goal)?;
+            self.waiting.wait(self.until_due(&schedule, goal, now))?;
+            tokens.extend(self.waiting.events.iter().map(|event| event.token().0));
+            for place in tokens.drain(..) {
+                self.read(place, &schedule, goal)?;
             }
             if schedule.is_open() {
                 (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule, goal))?;
@@ -156,13 +152,6 @@ impl Pings {
             .filter(|(_, client)| client.since.is_none() && client.sent < goal);
         let next = free.filter_map(|(place, client)| schedule.when(place, client.sent + 1)).min();
         next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
-    }
-
-    fn wait(&mut self, events: &mut Events, longest: Duration) -> Result<(), LoadError> {
-        match self.poll.poll(events, Some(longest)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
-            _ => Ok(()),
-        }
     }
 
     /// Sends a client's next ping, if that is due and none is under way.
