@@ -9,10 +9,12 @@
 //! ladder   one exchange, datagram by datagram, as text and picture
 //! proxy    relays for datagrams and streams, and what can be asked of them
 //! api      the same over HTTP
+//! bare     who gets what in the least of servers, for comparison
 //! files    files that are written whole or not at all
 //! ```
 
 pub(crate) mod api;
+pub mod bare;
 pub mod files;
 pub mod ladder;
 pub mod plot;

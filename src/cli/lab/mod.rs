@@ -7,6 +7,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use super::exit;
 
+mod bare;
 mod ladder;
 mod output;
 mod plot;
@@ -48,6 +49,8 @@ enum Command {
     Policy(policy::Args),
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
     Proxy(Box<proxy::Args>),
+    /// Move bytes and nothing else: what this machine allows, beside which servers are measured
+    Bare(bare::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -73,6 +76,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
         Command::Proxy(args) => proxy::run(args),
+        Command::Bare(args) => bare::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }
