@@ -1,0 +1,70 @@
+//! The protocols that `lab load` speaks, one per file.
+
+use std::str::FromStr;
+
+pub mod sayagain;
+
+use self::sayagain::{Datagrams, Streams};
+use super::peer::{DatagramPeer, Peer};
+
+/// Whose protocol is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerKind {
+    /// This project's.
+    #[default]
+    Sayagain,
+}
+
+/// All of them, by their names.
+const KINDS: [(&str, PeerKind); 1] = [("sayagain", PeerKind::Sayagain)];
+
+impl PeerKind {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
+    /// How it is spoken over a stream; with tagged requests, if that is asked for and it has such. `None` if it is not.
+    #[must_use]
+    pub fn streams(self, tagged: bool) -> Option<Box<dyn Peer>> {
+        match self {
+            Self::Sayagain => Some(Box::new(Streams { tagged })),
+        }
+    }
+
+    /// How it is spoken over datagrams; `None` if it is not.
+    #[must_use]
+    pub fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
+        match self {
+            Self::Sayagain => Some(Box::new(Datagrams)),
+        }
+    }
+}
+
+impl FromStr for PeerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = KINDS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+        found.ok_or_else(|| {
+            let names: Vec<_> = KINDS.iter().map(|(name, _)| *name).collect();
+            let shown = crate::escape::escape_short(text.as_bytes(), 40);
+            format!("`{shown}` is no protocol; there are {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protocol_is_chosen_by_its_name_and_others_are_refused() {
+        for (name, kind) in KINDS {
+            assert_eq!((name.parse(), kind.name()), (Ok(kind), name));
+        }
+        let error = "irc\u{7}".parse::<PeerKind>().unwrap_err();
+        assert!(error.starts_with(r"`irc\x07` is no protocol; there are sayagain"), "{error}");
+    }
+}
