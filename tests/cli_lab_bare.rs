@@ -115,7 +115,7 @@ fn a_fan_gives_what_the_first_sends_to_all_others_however_slowly_they_read() {
     let bytes = [b"\n".as_slice(), &much()].concat();
     std::thread::scope(|scope| {
         scope.spawn(|| (&mut &*first).write_all(&bytes).unwrap());
-        for other in &others {
+        for other in others {
             scope.spawn(|| {
                 skip_dots(other);
                 expect(other, &bytes[1..]);
