@@ -8,6 +8,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use super::exit;
 
 mod bare;
+mod compare;
 mod ladder;
 mod output;
 mod plot;
@@ -51,6 +52,8 @@ enum Command {
     Proxy(Box<proxy::Args>),
     /// Move bytes and nothing else: what this machine allows, beside which servers are measured
     Bare(bare::Args),
+    /// Compare servers: medians and ratios of what `lab load` measured
+    Compare(compare::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -77,6 +80,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Report(args) => report::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Bare(args) => bare::run(args),
+        Command::Compare(args) => compare::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }

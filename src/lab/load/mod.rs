@@ -5,7 +5,9 @@
 //! ```text
 //! peer     what a workload needs of a protocol: greeting, message and delivery, ping and pong, goodbye
 //! peers    the protocols
+//! compare  what the rows of many runs come to: medians, ratios of the same rounds
 //! ```
 
+pub mod compare;
 pub mod peer;
 pub mod peers;
