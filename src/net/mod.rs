@@ -13,6 +13,7 @@
 //! stream   one task per connection, over TCP or a UNIX socket, and what it shares with its writers
 //! udp      one task per UDP socket
 //! open_files  how many there may be, and so how many connections
+//! load     load on a server, for the lab
 //! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
 //! trial    a client behind links on a socket, for the lab
@@ -26,6 +27,7 @@ pub mod bare;
 pub mod connect;
 pub mod engine;
 pub mod listen;
+pub mod load;
 pub mod open_files;
 pub mod relay;
 pub mod signals;

@@ -10,6 +10,7 @@ use super::exit;
 mod bare;
 mod compare;
 mod ladder;
+mod load;
 mod output;
 mod plot;
 mod policy;
@@ -54,6 +55,8 @@ enum Command {
     Bare(bare::Args),
     /// Compare servers: medians and ratios of what `lab load` measured
     Compare(compare::Args),
+    /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
+    Load(load::Args),
 }
 
 /// Why a command of the lab did not do its work.
@@ -81,6 +84,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Proxy(args) => proxy::run(args),
         Command::Bare(args) => bare::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Load(args) => load::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }

@@ -3,11 +3,21 @@
 //! Nothing here touches a socket or a clock; those are in [`net::load`](crate::net::load).
 //!
 //! ```text
-//! peer     what a workload needs of a protocol: greeting, message and delivery, ping and pong, goodbye
-//! peers    the protocols
-//! compare  what the rows of many runs come to: medians, ratios of the same rounds
+//! peer       what a workload needs of a protocol: greeting, message and delivery, ping and pong, goodbye
+//! peers      the protocols
+//! tape       the bytes of one stream of messages
+//! group      one sender and those who hear it: how much may be sent, and whether exactly that was heard
+//! schedule   when messages are due
+//! latencies  how long things took
+//! outcome    one row: text, JSON, CSV
+//! compare    what the rows of many runs come to: medians, ratios of the same rounds
 //! ```
 
 pub mod compare;
+pub mod group;
+pub mod latencies;
+pub mod outcome;
 pub mod peer;
 pub mod peers;
+pub mod schedule;
+pub mod tape;

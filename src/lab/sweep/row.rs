@@ -45,7 +45,9 @@ impl Cell {
         }
     }
 
-    fn json(&self) -> Value {
+    /// As it is written into JSON: null where there is nothing.
+    #[must_use]
+    pub fn json(&self) -> Value {
         match self {
             Self::Text(text) => Value::from(text.as_str()),
             Self::Whole(number) => Value::from(*number),

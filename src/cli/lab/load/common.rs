@@ -1,0 +1,147 @@
+//! What all workloads have in common: which server, whose protocol, how the outcome is printed.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use super::{LabError, exit};
+use crate::cli::HostPort;
+use crate::cli::lab::output::print;
+use crate::escape::escape_short;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::{DatagramPeer, Peer};
+use crate::lab::load::peers::PeerKind;
+use crate::net::load::subject::{Door, Subject, Wanted};
+use crate::net::load::{Interrupt, LoadError};
+
+/// Which server, and how the outcome is printed.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Common {
+    /// A server that runs already [default: one is started]
+    #[arg(long, value_name = "HOST:PORT")]
+    host: Option<HostPort>,
+
+    /// The process of that server, to measure what it takes
+    #[arg(long, value_name = "PID", requires = "host", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
+    /// The server program to start [default: the one beside this program]
+    #[arg(long, value_name = "FILE", conflicts_with = "host")]
+    server: Option<PathBuf>,
+
+    /// Options for the server that is started, as a shell reads them: --server-options '--idle 1h'
+    #[arg(long, value_name = "OPTIONS", conflicts_with = "host", allow_hyphen_values = true)]
+    server_options: Option<String>,
+
+    /// Whose protocol is spoken; all but our own need --host
+    #[arg(long, value_name = "PEER", default_value = "sayagain")]
+    peer: PeerKind,
+
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Print the outcome as CSV, names of the columns first
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+impl Common {
+    /// The protocol over streams.
+    pub(super) fn streams(&self, tagged: bool) -> Result<Box<dyn Peer>, LabError> {
+        self.peer.streams(tagged).ok_or_else(|| self.speaks_not("streams"))
+    }
+
+    /// The protocol over datagrams.
+    pub(super) fn datagrams(&self) -> Result<Box<dyn DatagramPeer>, LabError> {
+        self.peer.datagrams().ok_or_else(|| self.speaks_not("datagrams"))
+    }
+
+    fn speaks_not(&self, over: &str) -> LabError {
+        LabError::Usage(format!("{} is not spoken over {over}", self.peer.name()))
+    }
+
+    /// Which server that is, with these options besides those that were typed.
+    pub(super) fn wanted(&self, more: &[&str]) -> Result<Wanted, LabError> {
+        if let Some(host) = &self.host {
+            return Ok(Wanted::Running { addr: resolve(host)?, pid: self.pid });
+        }
+        if self.peer != PeerKind::Sayagain {
+            return Err(LabError::Usage(format!(
+                "--peer {} needs --host: only our own server is started",
+                self.peer.name()
+            )));
+        }
+        let typed = self.server_options.as_deref().unwrap_or_default();
+        let mut options = shlex::split(typed).ok_or_else(|| {
+            LabError::Usage("--server-options: a quote or a backslash is left open".to_owned())
+        })?;
+        options.extend(more.iter().map(|word| (*word).to_owned()));
+        Ok(Wanted::Own { program: self.server.clone(), options })
+    }
+
+    /// Has the server at hand while a workload runs, and prints what came of it. Returns the exit code.
+    pub(super) fn measure(
+        &self,
+        door: Door,
+        outcome: &mut Outcome,
+        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+    ) -> Result<u8, LabError> {
+        let wanted = self.wanted(&[])?;
+        let interrupt = Interrupt::new().map_err(|error| LabError::Failed(error.to_string()))?;
+        let done = Subject::new(&wanted, door).and_then(|subject| {
+            load(&subject, &interrupt, outcome)?;
+            subject.end()
+        });
+        match done {
+            Err(LoadError::Interrupted) => return Ok(exit::INTERRUPTED),
+            Err(error) => return Err(LabError::Failed(error.to_string())),
+            Ok(()) => {}
+        }
+        self.show(std::slice::from_ref(outcome))?;
+        conclude(std::slice::from_ref(outcome))
+    }
+
+    /// Prints outcomes as was asked for.
+    pub(super) fn show(&self, outcomes: &[Outcome]) -> Result<(), LabError> {
+        let text: String = match (self.json, self.csv) {
+            (true, _) => outcomes.iter().map(|outcome| format!("{}\n", outcome.json())).collect(),
+            (_, true) => csv(outcomes).map_err(|error| LabError::Failed(error.to_string()))?,
+            _ => outcomes.iter().map(Outcome::text).collect::<Vec<_>>().join("\n"),
+        };
+        print(&text)
+    }
+}
+
+/// What was lost is an error, after all has been told.
+pub(super) fn conclude(outcomes: &[Outcome]) -> Result<u8, LabError> {
+    let lost: u64 = outcomes.iter().map(|outcome| outcome.lost).sum();
+    let failed: u64 = outcomes.iter().filter_map(|outcome| outcome.failed).sum();
+    if outcomes.iter().all(Outcome::is_whole) {
+        return Ok(exit::OK);
+    }
+    Err(LabError::Failed(format!(
+        "{lost} lost and {failed} turned away: the server dropped what it had taken, or was too slow for 10 s; its log says which"
+    )))
+}
+
+fn csv(outcomes: &[Outcome]) -> Result<String, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(Outcome::columns())?;
+    for outcome in outcomes {
+        writer.write_record(outcome.cells().iter().map(|cell| cell.text()))?;
+    }
+    writer.flush()?;
+    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn resolve(host: &HostPort) -> Result<SocketAddr, LabError> {
+    let shown = escape_short(host.host.as_bytes(), 80);
+    let failed =
+        |why: String| LabError::Failed(format!("cannot find the host `{shown}`: {why}; check its name"));
+    let found = (host.host.as_str(), host.port).to_socket_addrs();
+    let mut addrs: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    addrs.sort_by_key(SocketAddr::is_ipv6);
+    addrs.first().copied().ok_or_else(|| failed("it has no address".to_owned()))
+}

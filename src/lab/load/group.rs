@@ -1,0 +1,236 @@
+//! One sender and those who hear it: how much it may send, and whether each heard exactly that.
+
+use std::rc::Rc;
+
+use super::peer::{Message, Peer, Target};
+use super::tape::{Render, Tape, body, period};
+use crate::escape::escape_short;
+
+/// Bytes that are shown of what is wrong.
+const SHOWN: usize = 60;
+
+/// Who is in a group, and what is sent.
+#[derive(Clone, Debug)]
+pub struct Cast {
+    /// The sender's name.
+    pub sender: String,
+    /// The receivers' names; without a room there is one.
+    pub receivers: Vec<String>,
+    /// Their room, if they are in one.
+    pub room: Option<String>,
+    /// Bytes in a message.
+    pub size: usize,
+}
+
+/// What came back is not what has to come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{who}` heard `{heard}` instead of `{expected}` after {after} messages; the server lost, changed or refused something"
+)]
+pub struct Wrong {
+    who: String,
+    heard: String,
+    expected: String,
+    after: u64,
+}
+
+/// A sender and its receivers.
+#[derive(Debug)]
+pub struct Group {
+    cast: Cast,
+    out: Tape,
+    replies: Tape,
+    heard: Vec<Tape>,
+    /// What the slowest receiver has heard, as far as that was looked at.
+    slowest: u64,
+    /// Most messages that may be under way.
+    window: u64,
+}
+
+impl Group {
+    /// Nothing is sent yet; at most `window` bytes will be under way, or one message.
+    #[must_use]
+    pub fn new(peer: &Rc<dyn Peer>, cast: Cast, window: usize) -> Self {
+        let tape = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
+            Tape::new(peer.repeats(), period(cast.size), render(peer.clone(), cast.clone(), act))
+        };
+        let out = tape(|peer, message, out| peer.message(message, out));
+        let replies = tape(|peer, message, out| peer.reply(message, out));
+        let heard = vec![tape(|peer, message, out| peer.delivery(message, out)); cast.receivers.len()];
+        let messages = (window / out.each().max(1)).max(1) as u64;
+        let window = messages.min(peer.max_in_flight().unwrap_or(messages));
+        Self { cast, out, replies, heard, slowest: 0, window }
+    }
+
+    /// Who is in it.
+    #[must_use]
+    pub fn cast(&self) -> &Cast {
+        &self.cast
+    }
+
+    /// What may be written now, within `limit` bytes, where messages up to number `due` are due. Nothing, until it is worth a call.
+    pub fn writable(&mut self, due: u64, limit: usize) -> Vec<std::io::IoSlice<'_>> {
+        let sent = self.out.done();
+        let room = self.slowest + self.window - sent.min(self.slowest + self.window);
+        if room < self.window.div_ceil(2) && sent < due {
+            self.slowest = self.heard.iter().map(Tape::done).min().unwrap_or(sent);
+            if !self.replies.is_silent() {
+                self.slowest = self.slowest.min(self.replies.done());
+            }
+        }
+        let through = due.min(self.slowest + self.window);
+        let is_worth_it = through == due || through - sent.min(through) >= self.window.div_ceil(4);
+        if is_worth_it || !self.out.is_between() { self.out.slices(through, limit) } else { Vec::new() }
+    }
+
+    /// So many bytes of that were written.
+    pub fn written(&mut self, bytes: usize) {
+        self.out.advance(bytes);
+    }
+
+    /// A receiver has heard something. Returns the numbers of the first message that is new and complete, and of the one after the
+    /// last.
+    ///
+    /// # Errors
+    ///
+    /// It is not what it has to be.
+    pub fn heard(&mut self, receiver: usize, bytes: &[u8]) -> Result<(u64, u64), Wrong> {
+        let Some(tape) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
+        let first = tape.done() + 1;
+        let who = self.cast.receivers.get(receiver).map_or("", String::as_str);
+        tape.compare(bytes).map_err(|at| wrong(who, tape, bytes, at))?;
+        Ok((first, tape.done() + 1))
+    }
+
+    /// The sender has heard something.
+    ///
+    /// # Errors
+    ///
+    /// It is not what it has to be.
+    pub fn replied(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
+        self.replies.compare(bytes).map_err(|at| wrong(&self.cast.sender, &self.replies, bytes, at))
+    }
+
+    /// Messages that are written to their last byte.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.out.done()
+    }
+
+    /// Messages of which at least a byte is written.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.out.done() + u64::from(!self.out.is_between())
+    }
+
+    /// Messages that all receivers together have heard.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.heard.iter().map(Tape::done).sum()
+    }
+
+    /// Messages that receivers have not heard though they were sent.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.sent() * self.heard.len() as u64 - self.delivered()
+    }
+
+    /// Whether no message is begun and not written, and all are heard and replied to.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let is_replied = self.replies.is_silent() || self.replies.done() == self.sent();
+        self.out.is_between() && is_replied && self.missing() == 0
+    }
+}
+
+fn wrong(who: &str, expected: &Tape, heard: &[u8], at: usize) -> Wrong {
+    let from = at.saturating_sub(SHOWN / 2);
+    let shown = |bytes: &[u8]| escape_short(bytes, SHOWN).into_owned();
+    Wrong {
+        who: who.to_owned(),
+        heard: shown(heard.get(from..).unwrap_or_default()),
+        expected: shown(expected.next()),
+        after: expected.done(),
+    }
+}
+
+/// How the bytes of a message of this cast are made.
+fn render(peer: Rc<dyn Peer>, cast: Cast, act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)) -> Render {
+    Rc::new(move |number, out| {
+        let mut text = Vec::with_capacity(cast.size);
+        body(number, cast.size, &mut text);
+        let to = match &cast.room {
+            Some(name) => Target::Room { name, receivers: cast.receivers.len() },
+            None => Target::Name(cast.receivers.first().map_or("", String::as_str)),
+        };
+        act(peer.as_ref(), &Message { from: &cast.sender, to, body: &text, number }, out);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::load::peers::PeerKind;
+
+    fn group(tagged: bool, receivers: usize, window: usize) -> Group {
+        let peer = PeerKind::Sayagain.streams(tagged).unwrap().into();
+        let receivers = (0..receivers).map(|place| format!("r{place}")).collect();
+        Group::new(&peer, Cast { sender: "s".into(), receivers, room: Some("load".into()), size: 4 }, window)
+    }
+
+    fn write(group: &mut Group, due: u64, limit: usize) -> String {
+        let bytes: Vec<u8> = group.writable(due, limit).iter().flat_map(|slice| slice.to_vec()).collect();
+        group.written(bytes.len());
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_the_window_and_the_slowest_receiver_decides() {
+        let mut group = group(false, 2, 80);
+        let each = "SND 0011 #load 0001".len();
+        assert_eq!(write(&mut group, 100, 1_000).len(), 4 * each);
+        assert_eq!(write(&mut group, 100, 1_000), "");
+        let heard = b"RCV 0017 s#load 0001 0001RCV 0017 s#load 0001 0002";
+        assert_eq!(group.heard(0, heard), Ok((1, 3)));
+        assert_eq!(write(&mut group, 100, 1_000), "");
+        assert_eq!(group.heard(1, &heard[..30]), Ok((1, 2)));
+        assert_eq!(write(&mut group, 100, 1_000), "SND 0011 #load 0005");
+        assert_eq!((group.sent(), group.delivered(), group.missing()), (5, 3, 7));
+    }
+
+    #[test]
+    fn what_is_not_due_is_not_sent_and_what_is_begun_is_ended() {
+        let mut group = group(false, 1, 1_000);
+        assert_eq!(write(&mut group, 0, 1_000), "");
+        assert_eq!(write(&mut group, 1, 5), "SND 0");
+        assert_eq!(group.sent(), 0);
+        assert!(!group.is_quiet());
+        assert_eq!(write(&mut group, 1, 1_000), "011 #load 0001");
+        assert_eq!(group.heard(0, b"RCV 0017 s#load 0001 0001"), Ok((1, 2)));
+        assert!(group.is_quiet());
+    }
+
+    #[test]
+    fn a_missing_message_is_told_with_what_came_instead() {
+        let mut group = group(false, 1, 1_000);
+        write(&mut group, 3, 1_000);
+        group.heard(0, b"RCV 0017 s#load 0001 0001").unwrap();
+        let wrong = group.heard(0, b"GAP 0002 2").unwrap_err().to_string();
+        assert!(
+            wrong.starts_with("`r0` heard `GAP 0002 2` instead of `RCV 0017 s#load 0001 0002"),
+            "{wrong}"
+        );
+        assert!(wrong.contains("after 1 messages"), "{wrong}");
+    }
+
+    #[test]
+    fn tagged_messages_have_to_be_replied_to_as_well() {
+        let mut group = group(true, 1, 1_000);
+        assert_eq!(write(&mut group, 1, 1_000), "@17 SND 0011 #load 0001");
+        group.heard(0, b"@1 RCV 0017 s#load 0001 0001").unwrap();
+        assert!(!group.is_quiet());
+        group.replied(b"@17 ACK 0000").unwrap();
+        assert!(group.is_quiet());
+        assert!(group.replied(b"@18 ERR 0007 503 no").is_err());
+    }
+}

@@ -1,0 +1,218 @@
+//! What a workload came to: one row, as text, as JSON and as CSV.
+
+use serde_json::{Map, Value};
+
+use super::latencies::Latencies;
+use crate::lab::sweep::row::Cell;
+
+/// What was measured; `None` where it was not.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// Whose protocol was spoken.
+    pub peer: &'static str,
+    /// Which engine served, where engines are compared.
+    pub engine: Option<String>,
+    /// Pairs, members, clients or connections.
+    pub clients: u64,
+    /// Bytes in a message or a request.
+    pub size: Option<u64>,
+    /// Messages, answers or connections that were wanted in a second, where that was said.
+    pub wanted_rate: Option<f64>,
+    /// From the first byte to the last, in seconds.
+    pub seconds: f64,
+    /// What was delivered: messages, answers or connections.
+    pub count: u64,
+    /// What did not come though everybody waited for it.
+    pub lost: u64,
+    /// Connections that were not made or not registered.
+    pub failed: Option<u64>,
+    /// Requests that were sent again, because no answer came in time.
+    pub repeated: Option<u64>,
+    /// CPU time that the server took, in seconds.
+    pub server_cpu: Option<f64>,
+    /// CPU time that this program took, in seconds.
+    pub generator_cpu: f64,
+    /// How long messages or answers took.
+    pub latencies: Latencies,
+    /// The most memory that the server has had resident, in bytes.
+    pub peak_memory: Option<u64>,
+    /// Memory that the server had resident more for each connection or session, in bytes.
+    pub memory_per_client: Option<f64>,
+    /// The server's share of a core while nothing happened.
+    pub idle_cores: Option<f64>,
+    /// CPU time that the server took for each million of pings, in seconds.
+    pub ping_cpu_per_million: Option<f64>,
+    /// The longest that a connection took, in seconds.
+    pub slowest: Option<f64>,
+}
+
+/// A column: its name, and what an outcome has in it.
+type Column = (&'static str, fn(&Outcome) -> Cell);
+
+/// All columns, in their order. Those in seconds end with `_s`, in microseconds with `_us`, in bytes with `_bytes`.
+const COLUMNS: [Column; 25] = [
+    ("workload", |it| it.workload.into()),
+    ("peer", |it| it.peer.into()),
+    ("engine", |it| it.engine.as_deref().map_or(Cell::Empty, Cell::from)),
+    ("clients", |it| it.clients.into()),
+    ("size_bytes", |it| whole(it.size)),
+    ("wanted_rate", |it| it.wanted_rate.into()),
+    ("seconds", |it| Some(it.seconds).into()),
+    ("count", |it| it.count.into()),
+    ("rate", |it| it.rate().into()),
+    ("lost", |it| it.lost.into()),
+    ("failed", |it| whole(it.failed)),
+    ("repeated", |it| whole(it.repeated)),
+    ("p50_us", |it| it.micros(0.5).into()),
+    ("p99_us", |it| it.micros(0.99).into()),
+    ("p999_us", |it| it.micros(0.999).into()),
+    ("max_us", |it| it.micros(1.0).into()),
+    ("server_cpu_s", |it| it.server_cpu.into()),
+    ("server_cpu_s_per_million", |it| it.server_cpu_per_million().into()),
+    ("server_cores", |it| it.server_cpu.and_then(|cpu| ratio(cpu, it.seconds)).into()),
+    ("generator_cores", |it| ratio(it.generator_cpu, it.seconds).into()),
+    ("peak_memory_bytes", |it| whole(it.peak_memory)),
+    ("memory_per_client_bytes", |it| it.memory_per_client.into()),
+    ("idle_cores", |it| it.idle_cores.into()),
+    ("ping_cpu_s_per_million", |it| it.ping_cpu_per_million.into()),
+    ("slowest_s", |it| it.slowest.into()),
+];
+
+fn whole(count: Option<u64>) -> Cell {
+    count.map_or(Cell::Empty, Cell::from)
+}
+
+/// `part` of `whole`; `None` of nothing.
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
+}
+
+impl Outcome {
+    /// Deliveries in a second; `None` if it took no time.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        ratio(self.count as f64, self.seconds)
+    }
+
+    /// CPU seconds of the server for a million deliveries.
+    #[must_use]
+    pub fn server_cpu_per_million(&self) -> Option<f64> {
+        ratio(self.server_cpu? * 1e6, self.count as f64)
+    }
+
+    fn micros(&self, share: f64) -> Option<f64> {
+        self.latencies.quantile(share).map(|seconds| seconds * 1e6)
+    }
+
+    /// Whether nothing was lost and nobody was turned away.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.lost == 0 && self.failed.unwrap_or(0) == 0
+    }
+
+    /// The names of all columns.
+    pub fn columns() -> impl Iterator<Item = &'static str> {
+        COLUMNS.iter().map(|(name, _)| *name)
+    }
+
+    /// A cell for each column.
+    #[must_use]
+    pub fn cells(&self) -> Vec<Cell> {
+        COLUMNS.iter().map(|(_, cell)| cell(self)).collect()
+    }
+
+    /// One object, null where nothing was measured.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let pairs = COLUMNS.iter().map(|(name, cell)| ((*name).to_owned(), cell(self).json()));
+        Value::Object(pairs.collect::<Map<_, _>>())
+    }
+
+    /// A line for each thing that was measured.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
+        let lines = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
+            let (label, value) = labelled(name, &cell);
+            format!("{label:<24} {value}\n")
+        });
+        lines.collect()
+    }
+}
+
+/// How a column is shown to people: its unit behind the number.
+fn labelled(name: &str, cell: &Cell) -> (String, String) {
+    let units = [
+        ("_s_per_million", " s", " per million"),
+        ("_us", " µs", ""),
+        ("_bytes", " B", ""),
+        ("_s", " s", ""),
+    ];
+    let unit = units.iter().find_map(|(end, unit, rest)| Some((name.strip_suffix(end)?, *unit, *rest)));
+    let (label, unit, rest) = unit.unwrap_or((name, "", ""));
+    let unit = if name == "seconds" { " s" } else { unit };
+    let unit = if name == "rate" || name == "wanted_rate" { " /s" } else { unit };
+    (format!("{}{rest}", label.replace('_', " ")), format!("{}{unit}", shown(cell)))
+}
+
+/// Measures to four significant digits, large ones whole.
+fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Real(number) if number.abs() >= 1_000.0 => grouped(&format!("{number:.0}")),
+        Cell::Real(number) if *number == 0.0 => "0".to_owned(),
+        Cell::Real(number) => {
+            let above = number.abs().log10().floor();
+            format!("{number:.*}", if above >= 3.0 { 0 } else { (3.0 - above).min(9.0) as usize })
+        }
+        Cell::Whole(number) => grouped(&number.to_string()),
+        other => other.text(),
+    }
+}
+
+/// Digits with commas between thousands.
+fn grouped(digits: &str) -> String {
+    let places = (0..digits.len()).rev();
+    let with = digits.chars().zip(places).map(|(digit, place)| match place {
+        place if place > 0 && place % 3 == 0 && digit != '-' => format!("{digit},"),
+        _ => digit.to_string(),
+    });
+    with.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_with_as_many_digits_as_they_have_worth() {
+        let real = |number: f64| shown(&Cell::Real(number));
+        assert_eq!(real(6_496_705.4), "6,496,705");
+        assert_eq!(real(0.02549), "0.02549");
+        assert_eq!(real(53.52), "53.52");
+        assert_eq!(real(0.0), "0");
+        assert_eq!(shown(&Cell::Whole(999)), "999");
+        assert_eq!(shown(&Cell::Whole(1_000)), "1,000");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_left_out_of_the_text_empty_in_rows_and_null_in_json() {
+        let outcome =
+            Outcome { workload: "route", peer: "sayagain", seconds: 2.0, count: 10, ..Outcome::default() };
+        let text = outcome.text();
+        assert!(text.contains("rate                     5.000 /s\n"), "{text}");
+        assert!(!text.contains("p99"), "{text}");
+        assert_eq!(outcome.json()["p99_us"], Value::Null);
+        assert_eq!(outcome.json()["count"], 10);
+        assert_eq!(outcome.cells().len(), Outcome::columns().count());
+    }
+
+    #[test]
+    fn whoever_was_turned_away_counts_as_much_as_what_was_lost() {
+        let whole = Outcome { failed: Some(0), ..Outcome::default() };
+        assert!(whole.is_whole() && Outcome::default().is_whole());
+        assert!(!Outcome { failed: Some(1), ..Outcome::default() }.is_whole());
+        assert!(!Outcome { lost: 1, ..Outcome::default() }.is_whole());
+    }
+}

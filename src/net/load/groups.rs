@@ -1,0 +1,342 @@
+//! Messages from senders to receivers: `lab load route` (pairs) and `lab load fanout` (a room).
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::sockets::{PATIENCE, enter_nonblocking};
+use super::subject::{Meter, Subject};
+use super::{Interrupt, LoadError};
+use crate::lab::load::group::{Cast, Group};
+use crate::lab::load::latencies::Latencies;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::{Client, Peer, Role};
+use crate::lab::load::schedule::Schedule;
+
+/// What is read at once.
+const READ: usize = 128 << 10;
+
+/// What is written at once.
+const WRITE: usize = 64 << 10;
+
+/// Readiness that is taken from the system at once.
+const EVENTS: usize = 1_024;
+
+/// The longest wait: interrupts are looked for as often.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Who sends what to whom, and how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The groups, each with connections of its own.
+    pub casts: Vec<Cast>,
+    /// Most bytes of one sender that are under way.
+    pub window: usize,
+    /// Messages of all senders together in a second; as fast as they go otherwise.
+    pub rate: Option<f64>,
+    /// When sending ends.
+    pub end: End,
+}
+
+/// When sending ends; what is under way is waited for.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// After so long.
+    After(Duration),
+    /// After so many messages or requests, shared evenly, and at least one of each sender.
+    Count(u64),
+}
+
+impl End {
+    /// How many of these one of so many senders has to send.
+    pub(super) fn share(self, senders: usize) -> u64 {
+        match self {
+            Self::After(_) => u64::MAX,
+            Self::Count(count) => count.div_ceil(senders.max(1) as u64),
+        }
+    }
+
+    /// Whether it is time.
+    pub(super) fn is_over(self, since: Duration) -> bool {
+        matches!(self, Self::After(limit) if since >= limit)
+    }
+}
+
+/// Sends, waits until all is delivered, and measures that.
+///
+/// # Errors
+///
+/// What stands in the way, or that something else came back than has to.
+pub fn run(
+    subject: &Subject,
+    peer: &Rc<dyn Peer>,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    outcome: &mut Outcome,
+) -> Result<(), LoadError> {
+    let mut exchange = Exchange::enter(subject, peer, plan, interrupt)?;
+    let meter = subject.meter();
+    exchange.run(plan, &meter, interrupt)?;
+    meter.read_into(outcome, exchange.last);
+    outcome.count = exchange.groups.iter().map(Group::delivered).sum();
+    outcome.lost = exchange.groups.iter().map(Group::missing).sum();
+    outcome.latencies = exchange.latencies;
+    Ok(())
+}
+
+/// A connection of a group.
+#[derive(Debug)]
+struct Conn {
+    stream: TcpStream,
+    group: usize,
+    /// Its place among the receivers; `None` is the sender.
+    place: Option<usize>,
+    /// What it has to write besides messages.
+    said: Vec<u8>,
+    is_writable: bool,
+    is_ready: bool,
+}
+
+/// All connections, and what they have said and heard.
+struct Exchange {
+    peer: Rc<dyn Peer>,
+    poll: Poll,
+    conns: Vec<Conn>,
+    groups: Vec<Group>,
+    /// The connection of each group's sender.
+    senders: Vec<usize>,
+    /// Connections that may have something to read.
+    ready: VecDeque<usize>,
+    /// Most messages that each sender may send.
+    goals: Vec<u64>,
+    schedule: Schedule,
+    latencies: Latencies,
+    /// When the last message or reply came.
+    last: Instant,
+    /// When anything was last written or read.
+    alive: Instant,
+    buffer: Vec<u8>,
+}
+
+impl Exchange {
+    fn enter(
+        subject: &Subject,
+        peer: &Rc<dyn Peer>,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<Self, LoadError> {
+        let (mut conns, mut senders) = (Vec::new(), Vec::new());
+        let now = Instant::now();
+        for (group, cast) in plan.casts.iter().enumerate() {
+            senders.push(conns.len());
+            let receivers = cast.receivers.iter().enumerate();
+            let receivers = receivers.map(|(place, name)| (name, Role::Receiver, Some(place)));
+            for (name, role, place) in [(&cast.sender, Role::Sender, None)].into_iter().chain(receivers) {
+                interrupt.check()?;
+                let client = Client { name, role, room: cast.room.as_deref() };
+                let stream = enter_nonblocking(subject.addr, peer.as_ref(), &client)?;
+                conns.push(Conn {
+                    stream,
+                    group,
+                    place,
+                    said: Vec::new(),
+                    is_writable: true,
+                    is_ready: false,
+                });
+            }
+        }
+        let poll = Poll::new()?;
+        for (token, conn) in conns.iter_mut().enumerate() {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut conn.stream, Token(token), interest)?;
+        }
+        let groups: Vec<_> =
+            plan.casts.iter().map(|cast| Group::new(peer, cast.clone(), plan.window)).collect();
+        let goals = vec![plan.end.share(groups.len()); groups.len()];
+        let schedule = Schedule::new(now, plan.rate, groups.len());
+        let (ready, latencies, buffer) = (VecDeque::new(), Latencies::default(), vec![0; READ]);
+        Ok(Self {
+            peer: peer.clone(),
+            poll,
+            conns,
+            groups,
+            senders,
+            ready,
+            goals,
+            schedule,
+            latencies,
+            last: now,
+            alive: now,
+            buffer,
+        })
+    }
+
+    fn run(&mut self, plan: &Plan, meter: &Meter, interrupt: &Interrupt) -> Result<(), LoadError> {
+        self.schedule = Schedule::new(meter.begun, plan.rate, self.groups.len());
+        (self.last, self.alive) = (meter.begun, meter.begun);
+        let mut events = Events::with_capacity(EVENTS);
+        let mut is_over = matches!(plan.end, End::Count(_));
+        loop {
+            interrupt.check()?;
+            let now = Instant::now();
+            if !is_over && plan.end.is_over(now - meter.begun) {
+                is_over = true;
+                self.stop();
+            }
+            let has_more = self.write(now)?;
+            if (is_over && self.is_done()) || self.is_stuck(now) {
+                return Ok(());
+            }
+            let is_busy = has_more || !self.ready.is_empty();
+            self.wait(&mut events, if is_busy { Duration::ZERO } else { self.until_due(now) })?;
+            self.read()?;
+        }
+    }
+
+    /// Nothing is begun any more.
+    fn stop(&mut self) {
+        for (goal, group) in self.goals.iter_mut().zip(&self.groups) {
+            *goal = group.begun();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let mut groups = self.groups.iter().zip(&self.goals);
+        groups.all(|(group, goal)| group.sent() >= *goal && group.is_quiet())
+    }
+
+    /// Whether something is under way and has not moved for long.
+    fn is_stuck(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.alive) > PATIENCE && !self.groups.iter().all(Group::is_quiet)
+    }
+
+    /// How long to wait for readiness at most.
+    fn until_due(&self, now: Instant) -> Duration {
+        let next = |(sender, group): (usize, &Group)| self.schedule.when(sender, group.begun() + 1);
+        let next = self.groups.iter().enumerate().filter_map(next).min();
+        next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
+    }
+
+    fn wait(&mut self, events: &mut Events, longest: Duration) -> Result<(), LoadError> {
+        match self.poll.poll(events, Some(longest)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+            Err(_) => return Ok(()),
+            Ok(()) => {}
+        }
+        for event in events.iter() {
+            let Some(conn) = self.conns.get_mut(event.token().0) else { continue };
+            conn.is_writable |= event.is_writable();
+            if event.is_readable() && !conn.is_ready {
+                conn.is_ready = true;
+                self.ready.push_back(event.token().0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is due wherever there is room, one block to each. Returns whether there is more.
+    fn write(&mut self, now: Instant) -> Result<bool, LoadError> {
+        let mut has_more = false;
+        for (sender, group) in self.groups.iter_mut().enumerate() {
+            let conn = self.senders.get(sender).and_then(|place| self.conns.get_mut(*place));
+            let Some(conn) = conn.filter(|conn| conn.is_writable) else { continue };
+            let goal = self.goals.get(sender).copied().unwrap_or_default();
+            let slices = group.writable(self.schedule.due(sender, now).min(goal), WRITE);
+            if slices.is_empty() {
+                continue;
+            }
+            match conn.stream.write_vectored(&slices) {
+                Ok(n) => {
+                    group.written(n);
+                    self.alive = now;
+                    has_more = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
+                Err(error) => return Err(broken(&group.cast().sender, error)),
+            }
+        }
+        Ok(has_more)
+    }
+
+    /// Reads once from each connection that is ready; those that may have more stay so.
+    fn read(&mut self) -> Result<(), LoadError> {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { break };
+            let Some(conn) = self.conns.get_mut(token) else { continue };
+            conn.is_ready = false;
+            let has_more = match conn.stream.read(&mut self.buffer) {
+                Ok(0) => return Err(self.closed(token)),
+                Ok(n) => {
+                    self.heard(token, n)?;
+                    n == self.buffer.len()
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+                Err(error) => return Err(broken(self.name(token), error)),
+            };
+            // What is left behind a short read is told of again when it comes.
+            if has_more && let Some(conn) = self.conns.get_mut(token) {
+                conn.is_ready = true;
+                self.ready.push_back(token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what was read with what has to come, and answers it.
+    fn heard(&mut self, token: usize, n: usize) -> Result<(), LoadError> {
+        let (Some(conn), bytes) = (self.conns.get_mut(token), self.buffer.get(..n).unwrap_or_default())
+        else {
+            return Ok(());
+        };
+        let Some(group) = self.groups.get_mut(conn.group) else { return Ok(()) };
+        self.last = Instant::now();
+        self.alive = self.last;
+        let Some(place) = conn.place else { return Ok(group.replied(bytes)?) };
+        let (first, next) = group.heard(place, bytes)?;
+        if first == next {
+            return Ok(());
+        }
+        for number in first..next {
+            let Some(due) = self.schedule.when(conn.group, number) else { break };
+            self.latencies.record(self.last.saturating_duration_since(due));
+        }
+        self.peer.acknowledgement(first, next - 1, &mut conn.said);
+        say(conn).map_err(|error| broken(self.name(token), error))
+    }
+
+    fn name(&self, token: usize) -> &str {
+        let conn = self.conns.get(token);
+        let cast = conn.and_then(|conn| Some((conn, self.groups.get(conn.group)?.cast())));
+        cast.map_or("", |(conn, cast)| match conn.place {
+            Some(place) => cast.receivers.get(place).map_or("", String::as_str),
+            None => &cast.sender,
+        })
+    }
+
+    fn closed(&self, token: usize) -> LoadError {
+        broken(self.name(token), io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Writes what a connection has to say, as far as there is room; the rest follows the next time.
+fn say(conn: &mut Conn) -> io::Result<()> {
+    while !conn.said.is_empty() {
+        match conn.stream.write(&conn.said) {
+            Ok(n) => drop(conn.said.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn broken(who: &str, error: io::Error) -> LoadError {
+    LoadError::Connection { doing: format!("the connection of `{who}`"), error }
+}

@@ -1,0 +1,204 @@
+//! Pings, one at a time from each client: `lab load ping`.
+
+use std::io::{self, Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::groups::End;
+use super::sockets::{PATIENCE, enter_nonblocking, not_greeted};
+use super::subject::Subject;
+use super::{Interrupt, LoadError};
+use crate::lab::load::latencies::Latencies;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::{Client, Peer, Role};
+use crate::lab::load::schedule::Schedule;
+
+/// Readiness that is taken from the system at once.
+const EVENTS: usize = 1_024;
+
+/// The longest wait: interrupts are looked for as often.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Who pings, and how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The clients' names.
+    pub names: Vec<String>,
+    /// Pings of all clients together in a second; each at once after its last answer otherwise.
+    pub rate: Option<f64>,
+    /// When it ends.
+    pub end: End,
+}
+
+/// Pings, and measures that.
+///
+/// # Errors
+///
+/// What stands in the way, or that something else came back than has to.
+pub fn run(
+    subject: &Subject,
+    peer: &dyn Peer,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    outcome: &mut Outcome,
+) -> Result<(), LoadError> {
+    let mut pings = Pings::enter(subject, peer, &plan.names, interrupt)?;
+    let meter = subject.meter();
+    pings.run(plan, meter.begun, interrupt)?;
+    meter.read_into(outcome, pings.last);
+    outcome.count = pings.clients.iter().map(|client| client.answered).sum();
+    outcome.lost = pings.open as u64;
+    outcome.latencies = pings.latencies;
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Asker {
+    stream: TcpStream,
+    name: String,
+    sent: u64,
+    answered: u64,
+    /// When the ping that is not answered yet was sent, or due.
+    since: Option<Instant>,
+    /// Bytes of its answer that have come.
+    heard: usize,
+}
+
+struct Pings {
+    poll: Poll,
+    clients: Vec<Asker>,
+    ping: Vec<u8>,
+    pong: Vec<u8>,
+    latencies: Latencies,
+    /// Pings that are not answered yet.
+    open: usize,
+    /// When the last answer came.
+    last: Instant,
+    /// When anything was last written or read.
+    alive: Instant,
+    buffer: Vec<u8>,
+}
+
+impl Pings {
+    fn enter(
+        subject: &Subject,
+        peer: &dyn Peer,
+        names: &[String],
+        interrupt: &Interrupt,
+    ) -> Result<Self, LoadError> {
+        let (poll, mut clients) = (Poll::new()?, Vec::with_capacity(names.len()));
+        for name in names {
+            interrupt.check()?;
+            let client = Client { name, role: Role::Asker, room: None };
+            let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
+            poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
+            clients.push(Asker { stream, name: name.clone(), sent: 0, answered: 0, since: None, heard: 0 });
+        }
+        let (mut ping, mut pong) = (Vec::new(), Vec::new());
+        peer.ping(&mut ping);
+        peer.pong(&mut pong);
+        let (latencies, now, buffer) = (Latencies::default(), Instant::now(), vec![0; pong.len() + 1]);
+        Ok(Self { poll, clients, ping, pong, latencies, open: 0, last: now, alive: now, buffer })
+    }
+
+    fn run(&mut self, plan: &Plan, begun: Instant, interrupt: &Interrupt) -> Result<(), LoadError> {
+        let schedule = Schedule::new(begun, plan.rate, self.clients.len());
+        let mut goal = plan.end.share(self.clients.len());
+        let mut events = Events::with_capacity(EVENTS);
+        (self.last, self.alive) = (begun, begun);
+        for place in 0..self.clients.len() {
+            self.ask(place, &schedule, goal)?;
+        }
+        loop {
+            interrupt.check()?;
+            let now = Instant::now();
+            if plan.end.is_over(now - begun) {
+                goal = 0;
+            }
+            let is_over = goal == 0 || self.clients.iter().all(|client| client.sent >= goal);
+            if (is_over && self.open == 0) || self.is_stuck(now) {
+                return Ok(());
+            }
+            self.wait(&mut events, self.until_due(&schedule, goal, now))?;
+            for event in &events {
+                self.read(event.token().0, &schedule, goal)?;
+            }
+            if schedule.is_open() {
+                (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule, goal))?;
+            }
+        }
+    }
+
+    /// Whether something is under way and has not moved for long.
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.open > 0 && now.saturating_duration_since(self.alive) > PATIENCE
+    }
+
+    fn until_due(&self, schedule: &Schedule, goal: u64, now: Instant) -> Duration {
+        let free = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter(|(_, client)| client.since.is_none() && client.sent < goal);
+        let next = free.filter_map(|(place, client)| schedule.when(place, client.sent + 1)).min();
+        next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
+    }
+
+    fn wait(&mut self, events: &mut Events, longest: Duration) -> Result<(), LoadError> {
+        match self.poll.poll(events, Some(longest)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a client's next ping, if that is due and none is under way.
+    fn ask(&mut self, place: usize, schedule: &Schedule, goal: u64) -> Result<(), LoadError> {
+        let now = Instant::now();
+        let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
+        let is_due = client.sent < goal.min(schedule.due(place, now));
+        if client.since.is_some() || !is_due {
+            return Ok(());
+        }
+        client.sent += 1;
+        self.open += 1;
+        self.alive = now;
+        client.since = Some(schedule.when(place, client.sent).unwrap_or(now));
+        // Nothing else is under way: so few bytes always have room.
+        client.stream.write_all(&self.ping).map_err(|error| broken(&client.name, error))
+    }
+
+    fn read(&mut self, place: usize, schedule: &Schedule, goal: u64) -> Result<(), LoadError> {
+        let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
+        let n = match client.stream.read(&mut self.buffer) {
+            Ok(0) => return Err(broken(&client.name, io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => n,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(());
+            }
+            Err(error) => return Err(broken(&client.name, error)),
+        };
+        let heard = self.buffer.get(..n).unwrap_or_default();
+        if self.pong.get(client.heard..client.heard + n) != Some(heard) || client.since.is_none() {
+            return Err(not_greeted(&client.name, heard));
+        }
+        client.heard += n;
+        if client.heard < self.pong.len() {
+            return Ok(());
+        }
+        self.last = Instant::now();
+        self.alive = self.last;
+        self.open -= 1;
+        client.answered += 1;
+        client.heard = 0;
+        if let Some(since) = client.since.take() {
+            self.latencies.record(self.last.saturating_duration_since(since));
+        }
+        self.ask(place, schedule, goal)
+    }
+}
+
+fn broken(who: &str, error: io::Error) -> LoadError {
+    LoadError::Connection { doing: format!("the connection of `{who}`"), error }
+}

@@ -1,0 +1,155 @@
+//! A server program that is started for a workload, asked where it listens, and ended.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::LoadError;
+use crate::escape::escape_short;
+
+/// How long a server may take to say goodbye: its own limit is 10 seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The most that is read of what it logs, in bytes from the end.
+const LOG: u64 = 4 << 10;
+
+/// Most lines that it may print before it says that it listens.
+const MAX_LINES: usize = 100;
+
+/// A running server program. It ends with this value at the latest.
+#[derive(Debug)]
+pub(super) struct Program {
+    child: Child,
+    log: File,
+    /// Kept open: what it prints has to go somewhere.
+    _out: BufReader<ChildStdout>,
+    /// What it printed behind `listening on `: `tcp://127.0.0.1:50000`.
+    pub(super) places: Vec<String>,
+}
+
+/// The program `server` that lies beside this one.
+///
+/// # Errors
+///
+/// It is not known where this one lies, or no `server` lies there.
+pub(super) fn beside() -> Result<PathBuf, LoadError> {
+    let own = std::env::current_exe().map_err(|error| {
+        LoadError::Server(format!("cannot find this program's own file: {error}; name a server with --host"))
+    })?;
+    let server = own.with_file_name("server");
+    if server.is_file() {
+        return Ok(server);
+    }
+    let shown = escape_short(server.as_os_str().as_encoded_bytes(), 200).into_owned();
+    Err(LoadError::Server(format!("there is no program {shown}; build it, or name a server with --host")))
+}
+
+impl Program {
+    /// Starts a program with these words behind it, and waits until it has printed where it listens: on `places` sockets.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or ends at once.
+    pub(super) fn start(path: &Path, words: &[String], places: usize) -> Result<Self, LoadError> {
+        let failed = |error: io::Error| LoadError::Server(format!("cannot start the server: {error}"));
+        let log = tempfile::tempfile().map_err(failed)?;
+        let mut command = Command::new(path);
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.try_clone().map_err(failed)?);
+        // What the terminal sends to this program is not for the server: it is ended here.
+        let mut child = command.process_group(0).spawn().map_err(failed)?;
+        let Some(out) = child.stdout.take() else {
+            return Err(LoadError::Server("the server has no output".to_owned()));
+        };
+        let mut program = Self { child, log, _out: BufReader::new(out), places: Vec::new() };
+        program.read_places(places).map_err(failed)?;
+        if program.places.len() < places {
+            let _ = program.child.wait();
+            let said = program.last_words();
+            return Err(LoadError::Server(format!(
+                "the server does not serve: {said}; see --server-options"
+            )));
+        }
+        Ok(program)
+    }
+
+    fn read_places(&mut self, places: usize) -> io::Result<()> {
+        let mut line = String::new();
+        for _ in 0..MAX_LINES {
+            line.clear();
+            if self.places.len() == places || self._out.by_ref().take(LOG).read_line(&mut line)? == 0 {
+                break;
+            }
+            self.places.extend(line.trim_end().strip_prefix("listening on ").map(str::to_owned));
+        }
+        Ok(())
+    }
+
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// It does not end in time, or not as asked.
+    pub(super) fn end(mut self) -> Result<(), LoadError> {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // One that has ended before is noticed below.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let ended =
+            self.wait().map_err(|error| LoadError::Server(format!("cannot wait for the server: {error}")))?;
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(LoadError::Server(format!(
+                "the server ended badly, with {status}: {}",
+                self.last_words()
+            ))),
+            None => Err(LoadError::Server("the server did not end when asked to; it was killed".to_owned())),
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(None)
+    }
+
+    /// The last line that it logged, escaped.
+    fn last_words(&mut self) -> String {
+        let mut text = Vec::new();
+        let length = self.log.metadata().map_or(0, |log| log.len());
+        let read = self.log.seek(SeekFrom::Start(length.saturating_sub(LOG)));
+        let _ = read.and_then(|_| self.log.by_ref().take(LOG).read_to_end(&mut text));
+        let last = text.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+        last.map_or_else(|| "it said nothing".to_owned(), |line| escape_short(line, 200).into_owned())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended, or something has failed and nobody will ask it to.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
