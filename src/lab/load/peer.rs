@@ -158,6 +158,11 @@ pub trait Peer: fmt::Debug {
     /// Appends what answers it.
     fn pong(&self, out: &mut Vec<u8>);
 
+    /// What a server may say between all that, now and then and of its own; it needs no answer as soon as a run lasts.
+    fn aside(&self) -> &'static [u8] {
+        b""
+    }
+
     /// What a client says before it closes; with an empty answer it does not wait for any.
     fn goodbye(&self) -> Step;
 }

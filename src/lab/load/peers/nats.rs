@@ -66,6 +66,12 @@ impl Peer for Nats {
         out.extend_from_slice(b"PONG\r\n");
     }
 
+    fn aside(&self) -> &'static [u8] {
+        // Two seconds after a client has come, to know how far it is; after that every two minutes, and the third that stays
+        // unanswered ends the connection.
+        b"PING\r\n"
+    }
+
     fn goodbye(&self) -> Step {
         // There is no word for it: clients make sure that all has arrived, and close.
         Step::new("PING\r\n", "PONG\r\n")
