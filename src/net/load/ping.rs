@@ -48,11 +48,10 @@ pub fn run(
 ) -> Result<(), LoadError> {
     let mut pings = Pings::enter(subject, peer, &plan.names, interrupt)?;
     let meter = subject.meter();
-    pings.run(plan, meter.begun, interrupt)?;
+    pings.run(plan.rate, plan.end, meter.begun, interrupt)?;
     meter.read_into(outcome, pings.last);
     outcome.count = pings.clients.iter().map(|client| client.answered).sum();
-    outcome.lost = pings.open as u64;
-    outcome.latencies = pings.latencies;
+    (outcome.lost, outcome.latencies) = pings.end();
     Ok(())
 }
 
@@ -68,7 +67,7 @@ struct Asker {
     answers: Tape,
 }
 
-struct Pings {
+pub(super) struct Pings {
     poll: Poll,
     clients: Vec<Asker>,
     ping: Vec<u8>,
@@ -83,7 +82,8 @@ struct Pings {
 }
 
 impl Pings {
-    fn enter(
+    /// Lets all in, one after the other.
+    pub(super) fn enter(
         subject: &Subject,
         peer: &dyn Peer,
         names: &[String],
@@ -109,9 +109,16 @@ impl Pings {
         Ok(Self { poll, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
     }
 
-    fn run(&mut self, plan: &Plan, begun: Instant, interrupt: &Interrupt) -> Result<(), LoadError> {
-        let schedule = Schedule::new(begun, plan.rate, self.clients.len());
-        let mut goal = plan.end.share(self.clients.len());
+    /// Pings until the end.
+    pub(super) fn run(
+        &mut self,
+        rate: Option<f64>,
+        end: End,
+        begun: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let schedule = Schedule::new(begun, rate, self.clients.len());
+        let mut goal = end.share(self.clients.len());
         let mut events = Events::with_capacity(EVENTS);
         (self.last, self.alive) = (begun, begun);
         for place in 0..self.clients.len() {
@@ -120,7 +127,7 @@ impl Pings {
         loop {
             interrupt.check()?;
             let now = Instant::now();
-            if plan.end.is_over(now - begun) {
+            if end.is_over(now - begun) {
                 goal = 0;
             }
             let is_over = goal == 0 || self.clients.iter().all(|client| client.sent >= goal);
@@ -135,6 +142,11 @@ impl Pings {
                 (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule, goal))?;
             }
         }
+    }
+
+    /// How many were not answered, and how long the others took.
+    pub(super) fn end(self) -> (u64, Latencies) {
+        (self.open as u64, self.latencies)
     }
 
     /// Whether something is under way and has not moved for long.
