@@ -141,7 +141,7 @@ measure() {
     done < <(tail -n +2 <<< "$text")
 }
 
-# case 'PEERS' PATTERN WORKLOAD..: all rounds of one workload. PATTERN is what `lab bare` does then.
+# compare 'PEERS' PATTERN WORKLOAD..: all rounds of one workload. PATTERN is what `lab bare` does then.
 compare() {
     local round peer peers=$1 pattern=$2
     shift 2

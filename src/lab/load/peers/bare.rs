@@ -1,6 +1,6 @@
 //! No protocol at all, for `lab bare`: what is sent comes out as it is, at the sender or at whoever is next.
 
-use crate::lab::load::peer::{Answer, Client, DatagramPeer, Join, Message, Peer, Step};
+use crate::lab::load::peer::{Answer, Client, DatagramPeer, Join, Message, Peer, Role, Step};
 
 /// Bytes over a stream or in datagrams.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +14,12 @@ impl Peer for Bare {
         "bare"
     }
 
-    fn greeting(&self, _: &Client<'_>) -> Vec<Step> {
-        Vec::new()
+    fn greeting(&self, client: &Client<'_>) -> Vec<Step> {
+        // Who is accepted is known from an echo; a relay or a fan would give it to somebody else.
+        match client.role {
+            Role::Asker => vec![Step::new(PING, PING)],
+            Role::Sender | Role::Receiver => Vec::new(),
+        }
     }
 
     fn message(&self, message: &Message<'_>, out: &mut Vec<u8>) {
