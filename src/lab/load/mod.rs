@@ -12,8 +12,10 @@
 //! latencies  how long things took
 //! outcome    one row: text, JSON, CSV
 //! engines    rows of several engines beside each other
+//! compare    what the rows of many runs come to: medians, ratios of the same rounds
 //! ```
 
+pub mod compare;
 pub mod engines;
 pub mod group;
 pub mod latencies;

@@ -40,7 +40,7 @@ pub fn run(
     let mut sender = if peer.routes() { Some(enter(subject.addr, peer, &client)?) } else { None };
     let resident = subject.resident();
     let meter = subject.meter();
-    let mut crowd = Crowd::new(names.len())?;
+    let mut crowd = Crowd::new(peer.aside(), names.len())?;
     crowd.enter(subject.addr, peer, names, interrupt)?;
     meter.read_into(outcome, crowd.last);
     outcome.count = crowd.done;
@@ -78,10 +78,12 @@ struct Crowd {
     last: Instant,
     latencies: Latencies,
     buffer: Vec<u8>,
+    /// What the server may say besides.
+    aside: &'static [u8],
 }
 
 impl Crowd {
-    fn new(count: usize) -> io::Result<Self> {
+    fn new(aside: &'static [u8], count: usize) -> io::Result<Self> {
         let (members, latencies) = (Vec::with_capacity(count), Latencies::default());
         Ok(Self {
             poll: Poll::new()?,
@@ -91,6 +93,7 @@ impl Crowd {
             last: Instant::now(),
             latencies,
             buffer: vec![0; MAX_ANSWER],
+            aside,
         })
     }
 
@@ -173,7 +176,7 @@ impl Crowd {
         let Some(slot) = self.members.get_mut(place) else { return };
         let Some(member) = slot else { return };
         let is_waited_for = !member.is_connected || !member.steps.is_empty();
-        match go_on(member, &mut self.buffer) {
+        match go_on(member, self.aside, &mut self.buffer) {
             Ok(true) if is_waited_for => {
                 self.open -= 1;
                 self.done += 1;
@@ -190,7 +193,7 @@ impl Crowd {
 }
 
 /// Says and hears what can be; whether that was all.
-fn go_on(member: &mut Member, buffer: &mut [u8]) -> io::Result<bool> {
+fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<bool> {
     if !member.is_connected {
         if let Some(error) = member.stream.take_error()? {
             return Err(error);
@@ -205,7 +208,7 @@ fn go_on(member: &mut Member, buffer: &mut [u8]) -> io::Result<bool> {
     }
     loop {
         let Some(step) = member.steps.last() else { return Ok(true) };
-        match step.hear.judge(&member.heard) {
+        match step.hear.judge_beside(aside, &member.heard) {
             Heard::Wrong => return Err(io::ErrorKind::InvalidData.into()),
             Heard::Complete => {
                 member.steps.pop();

@@ -1,6 +1,7 @@
 //! Pings, one at a time from each client: `lab load ping`.
 
 use std::io::{self, Read as _, Write as _};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -15,6 +16,7 @@ use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
+use crate::lab::load::tape::Tape;
 
 /// Who pings, and how long.
 #[derive(Clone, Debug)]
@@ -56,15 +58,14 @@ struct Asker {
     answered: u64,
     /// When the ping that is not answered yet was sent, or due.
     since: Option<Instant>,
-    /// Bytes of its answer that have come.
-    heard: usize,
+    /// All answers.
+    answers: Tape,
 }
 
 pub(super) struct Pings {
     waiting: Waiting,
     clients: Vec<Asker>,
     ping: Vec<u8>,
-    pong: Vec<u8>,
     latencies: Latencies,
     /// Pings that are not answered yet.
     open: usize,
@@ -84,18 +85,23 @@ impl Pings {
         interrupt: &Interrupt,
     ) -> Result<Self, LoadError> {
         let (waiting, mut clients) = (Waiting::new()?, Vec::with_capacity(names.len()));
+        let (mut ping, mut pong) = (Vec::new(), Vec::new());
+        peer.ping(&mut ping);
+        peer.pong(&mut pong);
+        // One byte more than can come at once, so that a full read is a wrong one, and nothing is left in a socket.
+        let buffer = vec![0; pong.len() + peer.aside().len() + 1];
+        let answers =
+            Tape::new(true, 1, Rc::new(move |_, out| out.extend_from_slice(&pong))).with_aside(peer.aside());
         for name in names {
             interrupt.check()?;
             let client = Client { name, role: Role::Asker, room: None };
             let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
             waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
-            clients.push(Asker { stream, name: name.clone(), sent: 0, answered: 0, since: None, heard: 0 });
+            let (name, answers) = (name.clone(), answers.clone());
+            clients.push(Asker { stream, name, sent: 0, answered: 0, since: None, answers });
         }
-        let (mut ping, mut pong) = (Vec::new(), Vec::new());
-        peer.ping(&mut ping);
-        peer.pong(&mut pong);
-        let (latencies, now, buffer) = (Latencies::default(), Instant::now(), vec![0; pong.len() + 1]);
-        Ok(Self { waiting, clients, ping, pong, latencies, open: 0, last: now, alive: now, buffer })
+        let (latencies, now) = (Latencies::default(), Instant::now());
+        Ok(Self { waiting, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
     }
 
     /// Pings until the end.
@@ -181,18 +187,17 @@ impl Pings {
             Err(error) => return Err(broken(&client.name, error)),
         };
         let heard = self.buffer.get(..n).unwrap_or_default();
-        if self.pong.get(client.heard..client.heard + n) != Some(heard) || client.since.is_none() {
+        let is_right = client.answers.compare(heard).is_ok();
+        if !is_right || client.answers.done() > client.sent {
             return Err(not_greeted(&client.name, heard));
         }
-        client.heard += n;
-        if client.heard < self.pong.len() {
+        if client.answers.done() == client.answered {
             return Ok(());
         }
         self.last = Instant::now();
         self.alive = self.last;
         self.open -= 1;
         client.answered += 1;
-        client.heard = 0;
         if let Some(since) = client.since.take() {
             self.latencies.record(self.last.saturating_duration_since(since));
         }
