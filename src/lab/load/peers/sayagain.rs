@@ -138,7 +138,7 @@ impl Datagrams {
         if let Some(cookie) = cookie {
             encode_prefix(cookie, &mut out);
         }
-        let nonce = [b"?", nonce(name).as_bytes().as_slice()].concat();
+        let nonce = [b"?", &nonce(name).text()[..]].concat();
         encode_args(Some(Id::FIRST), Verb::Reg, &[name.as_bytes(), &nonce], &mut out);
         out
     }
@@ -166,7 +166,7 @@ impl DatagramPeer for Datagrams {
         };
         match (frame.verb, ErrArgs::parse(frame.args())) {
             (Verb::Ack, _) => {
-                Token::parse(frame.args()).map_or_else(again, |token| Join::Ready(token.as_bytes().to_vec()))
+                Token::parse(frame.args()).map_or_else(again, |token| Join::Ready(token.text().to_vec()))
             }
             (Verb::Err, Some(ErrArgs { code: 428, text })) => {
                 let cookie = text.split(|byte| *byte == b' ').next().and_then(Token::parse);
