@@ -10,10 +10,12 @@
 //! proxy    relays for datagrams and streams, and what can be asked of them
 //! load     what a server is loaded with, and what came of it
 //! api      the same over HTTP
+//! bare     who gets what in the least of servers, for comparison
 //! files    files that are written whole or not at all
 //! ```
 
 pub(crate) mod api;
+pub mod bare;
 pub mod files;
 pub mod ladder;
 pub mod load;

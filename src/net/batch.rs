@@ -32,7 +32,7 @@ use single as system;
 pub(super) const COUNT: usize = 64;
 
 /// More bytes than any datagram has, so that none is cut.
-const LARGEST: usize = 64 << 10;
+pub(super) const LARGEST: usize = 64 << 10;
 
 /// From the beginning of one datagram to that of the next: no power of two, or the short ones would all contend for the
 /// same few lines of the cache.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! api      the HTTP door of the lab's API
+//! bare     the least of servers, for comparison
 //! connect  a client with its sockets, for whoever uses it
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
@@ -23,6 +24,7 @@
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
 
 pub mod api;
+pub mod bare;
 pub mod connect;
 pub mod engine;
 pub mod listen;

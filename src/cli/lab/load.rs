@@ -1,28 +1,27 @@
 //! `lab load`: as typed ([`Args`]) -> a workload's own plan -> its run, and the outcome as text, JSON or CSV.
 
-use std::rc::Rc;
 use std::str::FromStr;
 
 use clap::Subcommand;
 
 use self::common::Common;
+use self::crowds::{BurstArgs, IdleArgs, SerialArgs};
+use self::engines::EnginesArgs;
+use self::messages::{FanoutArgs, RouteArgs};
+use self::people::{SlowArgs, SpamArgs};
 use super::LabError;
-use crate::cli::exit;
-use crate::lab::load::group::Cast;
 use crate::lab::load::outcome::Outcome;
-use crate::lab::load::peer::Peer;
-use crate::net::load::groups::{self, End};
+use crate::net::load::datagrams;
+use crate::net::load::groups::End;
 use crate::net::load::ping;
 use crate::net::load::subject::Door;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds};
 
 mod common;
-
-/// The room of `lab load fanout`.
-const ROOM: &str = "load";
-
-/// The most that all messages made ahead may take, in bytes.
-const MAX_AHEAD: usize = 4 << 30;
+mod crowds;
+mod engines;
+mod messages;
+mod people;
 
 const AFTER_HELP: &str = "\
 Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory
@@ -55,6 +54,20 @@ enum Workload {
     Fanout(FanoutArgs),
     /// Pings, one at a time from each client: how many in a second, and how long each takes
     Ping(PingArgs),
+    /// Requests in datagrams, one at a time from each client; those that are not answered in time are repeated, and counted
+    Udp(UdpArgs),
+    /// Connect N clients at once; each registers and gets one message
+    Burst(BurstArgs),
+    /// Connect, register, leave; N times, one after the other
+    Serial(SerialArgs),
+    /// Let N clients do nothing: what each takes of memory, all together of the processors, and what their pings take
+    Idle(IdleArgs),
+    /// Say all that a line door takes, and tell how long it took each line (Trio Chat's spam client)
+    Spam(SpamArgs),
+    /// Listen to a line door, but slowly (Trio Chat's slow client)
+    Slow(SlowArgs),
+    /// Compare the engines of the server that lies beside this program: one table
+    Engines(EnginesArgs),
 }
 
 /// How long it goes on.
@@ -75,9 +88,12 @@ struct Length {
 
 impl Length {
     fn end(&self) -> End {
-        let count = self.count.map(|count| End::Count(count.get().get() as u64));
-        count.unwrap_or(End::After(self.seconds.as_duration()))
+        end(self.seconds, self.count)
     }
+}
+
+fn end(seconds: PositiveSeconds, count: Option<AtLeastOne>) -> End {
+    count.map_or(End::After(seconds.as_duration()), |count| End::Count(count.get().get() as u64))
 }
 
 /// How many in a second: more than 0, up to 10^9.
@@ -96,47 +112,6 @@ impl FromStr for PerSecond {
     }
 }
 
-/// The options of `route`.
-#[derive(Clone, Debug, clap::Args)]
-struct RouteArgs {
-    /// How many senders, each with a receiver
-    #[arg(long, value_name = "P", default_value = "16", allow_hyphen_values = true)]
-    pairs: AtLeastOne,
-    #[command(flatten)]
-    messages: Messages,
-}
-
-/// The options of `fanout`.
-#[derive(Clone, Debug, clap::Args)]
-struct FanoutArgs {
-    /// How many are in the room besides the sender
-    #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
-    members: AtLeastOne,
-    #[command(flatten)]
-    messages: Messages,
-}
-
-/// What both say of messages.
-#[derive(Clone, Debug, clap::Args)]
-struct Messages {
-    /// Bytes in a message
-    #[arg(long, value_name = "SIZE", default_value = "16", allow_hyphen_values = true)]
-    size: ByteSize,
-
-    /// Tagged: each message is answered, numbered and acknowledged, and repeated if need be
-    #[arg(long)]
-    tagged: bool,
-
-    /// Most bytes of one sender that are under way, or one message
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", allow_hyphen_values = true)]
-    window: ByteSize,
-
-    #[command(flatten)]
-    length: Length,
-    #[command(flatten)]
-    common: Common,
-}
-
 /// The options of `ping`.
 #[derive(Clone, Debug, clap::Args)]
 struct PingArgs {
@@ -148,6 +123,36 @@ struct PingArgs {
     #[command(flatten)]
     common: Common,
 }
+
+/// The options of `udp`.
+#[derive(Clone, Debug, clap::Args)]
+struct UdpArgs {
+    /// How many clients, each with a socket
+    #[arg(long, value_name = "C", default_value = "64", allow_hyphen_values = true)]
+    clients: AtLeastOne,
+
+    /// Bytes in a request
+    #[arg(long, value_name = "SIZE", default_value = "16", allow_hyphen_values = true)]
+    size: ByteSize,
+
+    /// Ask for so long
+    #[arg(long, value_name = "SECS", default_value = "2", allow_hyphen_values = true)]
+    seconds: PositiveSeconds,
+
+    /// Ask so often in all instead, shared evenly
+    #[arg(long, value_name = "N", conflicts_with = "seconds", allow_hyphen_values = true)]
+    count: Option<AtLeastOne>,
+
+    /// When a request is repeated; after 20 sends it is lost
+    #[arg(long, value_name = "SECS", default_value = ".2", allow_hyphen_values = true)]
+    timeout: PositiveSeconds,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The most that a request over UDP may carry, in bytes.
+const MAX_REQUEST: usize = 1_024;
 
 /// Names of so many clients of a kind, all of one length.
 fn names(kind: char, count: usize) -> Vec<String> {
@@ -162,57 +167,13 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         Workload::Route(args) => args.run(),
         Workload::Fanout(args) => args.run(),
         Workload::Ping(args) => args.run(),
-    }
-}
-
-impl RouteArgs {
-    fn run(&self) -> Result<u8, LabError> {
-        let pairs = self.pairs.get().get();
-        let pair = |(sender, receiver)| (sender, vec![receiver]);
-        let casts = names('s', pairs).into_iter().zip(names('r', pairs)).map(pair).collect();
-        self.messages.run("route", pairs, casts, None)
-    }
-}
-
-impl FanoutArgs {
-    fn run(&self) -> Result<u8, LabError> {
-        let members = self.members.get().get();
-        self.messages.run("fanout", members, vec![("s".to_owned(), names('r', members))], Some(ROOM))
-    }
-}
-
-impl Messages {
-    fn run(
-        &self,
-        workload: &'static str,
-        clients: usize,
-        casts: Vec<(String, Vec<String>)>,
-        room: Option<&str>,
-    ) -> Result<u8, LabError> {
-        let peer: Rc<dyn Peer> = self.common.streams(self.tagged)?.into();
-        let size = self.size.get();
-        if size.saturating_mul(casts.len()).saturating_mul(3) > MAX_AHEAD {
-            let most = ByteSize::new(MAX_AHEAD / 3 / casts.len().max(1));
-            return Err(LabError::Usage(format!(
-                "--size {} is too much of so many; at most {most}",
-                self.size
-            )));
-        }
-        let cast = |(sender, receivers)| Cast { sender, receivers, room: room.map(str::to_owned), size };
-        let casts = casts.into_iter().map(cast).collect();
-        let rate = self.length.rate.map(|rate| rate.0);
-        let plan = groups::Plan { casts, window: self.window.get(), rate, end: self.length.end() };
-        let mut outcome = Outcome {
-            workload,
-            peer: peer.name(),
-            clients: clients as u64,
-            size: Some(size as u64),
-            wanted_rate: rate,
-            ..Outcome::default()
-        };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            groups::run(subject, &peer, &plan, interrupt, outcome)
-        })
+        Workload::Udp(args) => args.run(),
+        Workload::Burst(args) => args.run(),
+        Workload::Serial(args) => args.run(),
+        Workload::Idle(args) => args.run(),
+        Workload::Spam(args) => args.run(),
+        Workload::Slow(args) => args.run(),
+        Workload::Engines(args) => args.run(),
     }
 }
 
@@ -227,6 +188,32 @@ impl PingArgs {
             Outcome { workload: "ping", peer: peer.name(), clients, wanted_rate, ..Outcome::default() };
         self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
             ping::run(subject, peer.as_ref(), &plan, interrupt, outcome)
+        })
+    }
+}
+
+impl UdpArgs {
+    fn run(&self) -> Result<u8, LabError> {
+        let peer = self.common.datagrams()?;
+        let (clients, size) = (self.clients.get().get(), self.size.get());
+        if size > MAX_REQUEST {
+            return Err(LabError::Usage(format!(
+                "--size {} does not fit a datagram; at most {MAX_REQUEST}",
+                self.size
+            )));
+        }
+        let end = end(self.seconds, self.count);
+        let plan =
+            datagrams::Plan { names: names('c', clients), size, timeout: self.timeout.as_duration(), end };
+        let mut outcome = Outcome {
+            workload: "udp",
+            peer: peer.name(),
+            clients: clients as u64,
+            size: Some(size as u64),
+            ..Outcome::default()
+        };
+        self.common.measure(Door::Udp, &mut outcome, |subject, interrupt, outcome| {
+            datagrams::run(subject, peer.as_ref(), &plan, interrupt, outcome)
         })
     }
 }

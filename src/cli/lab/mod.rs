@@ -7,6 +7,8 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use super::exit;
 
+mod bare;
+mod compare;
 mod ladder;
 mod load;
 mod output;
@@ -49,6 +51,10 @@ enum Command {
     Policy(policy::Args),
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
     Proxy(Box<proxy::Args>),
+    /// Move bytes and nothing else: what this machine allows, beside which servers are measured
+    Bare(bare::Args),
+    /// Compare servers: medians and ratios of what `lab load` measured
+    Compare(compare::Args),
     /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
     Load(load::Args),
 }
@@ -76,6 +82,8 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
         Command::Proxy(args) => proxy::run(args),
+        Command::Bare(args) => bare::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Load(args) => load::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))

@@ -53,6 +53,7 @@ impl Group {
     pub fn new(peer: &Rc<dyn Peer>, cast: Cast, window: usize) -> Self {
         let tape = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
             Tape::new(peer.repeats(), period(cast.size), render(peer.clone(), cast.clone(), act))
+                .with_aside(peer.aside())
         };
         let out = tape(|peer, message, out| peer.message(message, out));
         let replies = tape(|peer, message, out| peer.reply(message, out));

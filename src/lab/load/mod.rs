@@ -7,15 +7,21 @@
 //! peers      the protocols
 //! tape       the bytes of one stream of messages
 //! group      one sender and those who hear it: how much may be sent, and whether exactly that was heard
+//! people     what is said at line doors
 //! schedule   when messages are due
 //! latencies  how long things took
 //! outcome    one row: text, JSON, CSV
+//! engines    rows of several engines beside each other
+//! compare    what the rows of many runs come to: medians, ratios of the same rounds
 //! ```
 
+pub mod compare;
+pub mod engines;
 pub mod group;
 pub mod latencies;
 pub mod outcome;
 pub mod peer;
 pub mod peers;
+pub mod people;
 pub mod schedule;
 pub mod tape;

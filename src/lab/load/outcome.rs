@@ -46,13 +46,15 @@ pub struct Outcome {
     pub ping_cpu_per_million: Option<f64>,
     /// The longest that a connection took, in seconds.
     pub slowest: Option<f64>,
+    /// From the first to the last message, one to each of a crowd, in seconds.
+    pub message_seconds: Option<f64>,
 }
 
 /// A column: its name, and what an outcome has in it.
 type Column = (&'static str, fn(&Outcome) -> Cell);
 
 /// All columns, in their order. Those in seconds end with `_s`, in microseconds with `_us`, in bytes with `_bytes`.
-const COLUMNS: [Column; 25] = [
+const COLUMNS: [Column; 26] = [
     ("workload", |it| it.workload.into()),
     ("peer", |it| it.peer.into()),
     ("engine", |it| it.engine.as_deref().map_or(Cell::Empty, Cell::from)),
@@ -78,6 +80,7 @@ const COLUMNS: [Column; 25] = [
     ("idle_cores", |it| it.idle_cores.into()),
     ("ping_cpu_s_per_million", |it| it.ping_cpu_per_million.into()),
     ("slowest_s", |it| it.slowest.into()),
+    ("message_s", |it| it.message_seconds.into()),
 ];
 
 fn whole(count: Option<u64>) -> Cell {

@@ -82,6 +82,24 @@ impl Answer {
             (false, _) => Heard::Incomplete,
         }
     }
+
+    /// The same, where the server may have said this before or behind the answer ([`Peer::aside`]).
+    #[must_use]
+    pub fn judge_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
+        let mut rest = heard;
+        while let (Heard::Wrong, Some(shorter)) = (self.judge(rest), without(rest, aside)) {
+            rest = shorter;
+        }
+        match self.judge(rest) {
+            Heard::Wrong if aside.starts_with(rest) => Heard::Incomplete,
+            judged => judged,
+        }
+    }
+}
+
+/// What is left without an aside at one end; `None` if there is none.
+fn without<'a>(heard: &'a [u8], aside: &[u8]) -> Option<&'a [u8]> {
+    heard.strip_prefix(aside).or_else(|| heard.strip_suffix(aside)).filter(|_| !aside.is_empty())
 }
 
 /// Where a message goes.
@@ -158,6 +176,11 @@ pub trait Peer: fmt::Debug {
     /// Appends what answers it.
     fn pong(&self, out: &mut Vec<u8>);
 
+    /// What a server may say between all that, now and then and of its own; it needs no answer as soon as a run lasts.
+    fn aside(&self) -> &'static [u8] {
+        b""
+    }
+
     /// What a client says before it closes; with an empty answer it does not wait for any.
     fn goodbye(&self) -> Step;
 }
@@ -207,6 +230,26 @@ mod tests {
         assert_eq!(hear.judge(b"PONGO"), Heard::Wrong);
         assert_eq!(hear.judge(b"PX"), Heard::Wrong);
         assert_eq!(Answer::default().judge(b""), Heard::Complete);
+    }
+
+    #[test]
+    fn an_answer_is_found_beside_what_the_server_says_of_its_own() {
+        let Step { hear, .. } = Step::new("", "MSG");
+        for (heard, judged) in [
+            ("", Heard::Incomplete),
+            ("MS", Heard::Incomplete),
+            ("PI", Heard::Incomplete),
+            ("PING", Heard::Incomplete),
+            ("PINGMS", Heard::Incomplete),
+            ("PINGMSG", Heard::Complete),
+            ("MSGPING", Heard::Complete),
+            ("PINGMSGPING", Heard::Complete),
+            ("PINGMXG", Heard::Wrong),
+            ("MPINGSG", Heard::Wrong),
+        ] {
+            assert_eq!(hear.judge_beside(b"PING", heard.as_bytes()), judged, "{heard}");
+        }
+        assert_eq!(hear.judge_beside(b"", b"PING"), Heard::Wrong);
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub struct Tape {
     before: u64,
     /// Bytes of the block that are done, less than all.
     at: usize,
+    /// What may come between any two messages besides.
+    aside: &'static [u8],
+    /// Bytes of an aside that have come, less than all.
+    aside_at: usize,
 }
 
 impl fmt::Debug for Tape {
@@ -50,7 +54,13 @@ impl Tape {
     #[must_use]
     pub fn new(repeats: bool, period: u64, render: Render) -> Self {
         let (block, each) = block(&render, 1, period);
-        Self { render, repeats, period, block, each, before: 0, at: 0 }
+        Self { render, repeats, period, block, each, before: 0, at: 0, aside: b"", aside_at: 0 }
+    }
+
+    /// The same where this may be said between messages, and means nothing.
+    #[must_use]
+    pub fn with_aside(self, aside: &'static [u8]) -> Self {
+        Self { aside, ..self }
     }
 
     /// Whether there are no bytes at all.
@@ -111,18 +121,46 @@ impl Tape {
     ///
     /// How many of them are.
     pub fn compare(&mut self, bytes: &[u8]) -> Result<(), usize> {
-        let mut left = bytes;
+        let mut left = if self.aside_at > 0 { self.overhear(bytes).ok_or(0_usize)? } else { bytes };
         while !left.is_empty() {
             let expected = self.block.get(self.at..).unwrap_or_default();
             let (now, after) = left.split_at(expected.len().min(left.len()));
             if expected.get(..now.len()) != Some(now) || now.is_empty() {
                 let same = expected.iter().zip(now).take_while(|(one, other)| one == other).count();
-                return Err(bytes.len() - left.len() + same);
+                let (_, other) = left.split_at(same);
+                self.advance(same);
+                left = self.begin_aside(other).ok_or(bytes.len() - other.len())?;
+                continue;
             }
             self.advance(now.len());
             left = after;
         }
         Ok(())
+    }
+
+    /// Takes an aside that begins here, or before in what looked like a message. Returns what is behind it; `None` if it is none.
+    fn begin_aside<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let since = self.at.checked_rem(self.each).unwrap_or(0);
+        let begun = self.block.get(self.at - since..self.at)?;
+        if self.aside.len() <= since || !self.aside.starts_with(begun) {
+            return None;
+        }
+        self.aside_at = since;
+        let behind = self.overhear(bytes);
+        match behind {
+            Some(_) => self.at -= since,
+            None => self.aside_at = 0,
+        }
+        behind
+    }
+
+    /// Goes on with an aside. Returns what is behind it.
+    fn overhear<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = self.aside.get(self.aside_at..)?;
+        let (now, behind) = bytes.split_at(rest.len().min(bytes.len()));
+        rest.strip_prefix(now)?;
+        self.aside_at = if now.len() == rest.len() { 0 } else { self.aside_at + now.len() };
+        Some(behind)
     }
 
     /// What comes next, for somebody to look at.
@@ -206,6 +244,24 @@ mod tests {
             assert_eq!((tape.done(), tape.is_between()), (2_000, true));
         }
         assert_eq!(tape(true).compare(b"1;2;x;"), Err(4));
+    }
+
+    #[test]
+    fn an_aside_between_messages_is_nothing_however_it_is_cut_and_whatever_it_looks_like() {
+        let said = b"PONGPONGPINGPONGPINGPINGPONG";
+        for cut in 1..said.len() {
+            let pongs = Tape::new(true, 1, Rc::new(|_, out| out.extend(b"PONG"))).with_aside(b"PING");
+            let mut tape = pongs.clone();
+            for piece in said.chunks(cut) {
+                assert_eq!(tape.compare(piece), Ok(()), "{cut}");
+            }
+            assert_eq!((tape.done(), tape.is_between()), (4, true));
+            assert_eq!(tape.compare(b"POPING"), Err(2), "a message is not cut in two");
+            assert_eq!(pongs.clone().compare(b"PONGPINK"), Err(5));
+        }
+        let mut silent = Tape::new(true, 1, Rc::new(|_, _| {})).with_aside(b"PING");
+        let said = [&b"PINGPI"[..], b"NG", b"x"].map(|piece| silent.compare(piece));
+        assert_eq!(said, [Ok(()), Ok(()), Err(0)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod heatmap;
 mod kinds;
 mod raster;
 mod series;
+mod servers;
 mod sheet;
 mod style;
 mod svg;

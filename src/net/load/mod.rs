@@ -4,12 +4,18 @@
 //! the clock. The generator waits for readiness with mio alone, so that it costs far less than any server.
 //!
 //! ```text
-//! subject  the server: started here or running already; its processor time and memory
-//! program  a server program that is started, asked where it listens, and ended
-//! process  what the system knows of a process: processor time, memory
-//! sockets  connections that are made and greeted one after the other
-//! groups   messages from senders to receivers: route and fanout
-//! ping     pings, one at a time from each client
+//! subject    the server: started here or running already; its processor time and memory
+//! program    a server program that is started, asked where it listens, and ended
+//! process    what the system knows of a process: processor time, memory
+//! sockets    connections that are made and greeted one after the other
+//! alarm      waiting for sockets until a moment, to the microsecond
+//! groups     messages from senders to receivers: route and fanout
+//! ping       pings, one at a time from each client
+//! datagrams  requests in datagrams, one at a time from each socket: udp
+//! crowd      many connections at once: burst
+//! turns      one connection after the other: serial
+//! idle       connections and sessions that do nothing
+//! people     Trio Chat's clients: spam and slow
 //! ```
 
 use std::io;
@@ -18,12 +24,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+mod alarm;
+pub mod crowd;
+pub mod datagrams;
 pub mod groups;
+pub mod idle;
+pub mod people;
 pub mod ping;
 mod process;
 mod program;
 mod sockets;
 pub mod subject;
+pub mod turns;
 
 use crate::lab::load::group::Wrong;
 

@@ -1,11 +1,13 @@
 //! Pings, one at a time from each client: `lab load ping`.
 
 use std::io::{self, Read as _, Write as _};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
+use super::alarm::{TICK, Waiting};
 use super::groups::End;
 use super::sockets::{PATIENCE, enter_nonblocking, not_greeted};
 use super::subject::Subject;
@@ -14,12 +16,7 @@ use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
-
-/// Readiness that is taken from the system at once.
-const EVENTS: usize = 1_024;
-
-/// The longest wait: interrupts are looked for as often.
-const TICK: Duration = Duration::from_millis(50);
+use crate::lab::load::tape::Tape;
 
 /// Who pings, and how long.
 #[derive(Clone, Debug)]
@@ -46,11 +43,10 @@ pub fn run(
 ) -> Result<(), LoadError> {
     let mut pings = Pings::enter(subject, peer, &plan.names, interrupt)?;
     let meter = subject.meter();
-    pings.run(plan, meter.begun, interrupt)?;
+    pings.run(plan.rate, plan.end, meter.begun, interrupt)?;
     meter.read_into(outcome, pings.last);
     outcome.count = pings.clients.iter().map(|client| client.answered).sum();
-    outcome.lost = pings.open as u64;
-    outcome.latencies = pings.latencies;
+    (outcome.lost, outcome.latencies) = pings.end();
     Ok(())
 }
 
@@ -62,15 +58,14 @@ struct Asker {
     answered: u64,
     /// When the ping that is not answered yet was sent, or due.
     since: Option<Instant>,
-    /// Bytes of its answer that have come.
-    heard: usize,
+    /// All answers.
+    answers: Tape,
 }
 
-struct Pings {
-    poll: Poll,
+pub(super) struct Pings {
+    waiting: Waiting,
     clients: Vec<Asker>,
     ping: Vec<u8>,
-    pong: Vec<u8>,
     latencies: Latencies,
     /// Pings that are not answered yet.
     open: usize,
@@ -82,53 +77,72 @@ struct Pings {
 }
 
 impl Pings {
-    fn enter(
+    /// Lets all in, one after the other.
+    pub(super) fn enter(
         subject: &Subject,
         peer: &dyn Peer,
         names: &[String],
         interrupt: &Interrupt,
     ) -> Result<Self, LoadError> {
-        let (poll, mut clients) = (Poll::new()?, Vec::with_capacity(names.len()));
+        let (waiting, mut clients) = (Waiting::new()?, Vec::with_capacity(names.len()));
+        let (mut ping, mut pong) = (Vec::new(), Vec::new());
+        peer.ping(&mut ping);
+        peer.pong(&mut pong);
+        // One byte more than can come at once, so that a full read is a wrong one, and nothing is left in a socket.
+        let buffer = vec![0; pong.len() + peer.aside().len() + 1];
+        let answers =
+            Tape::new(true, 1, Rc::new(move |_, out| out.extend_from_slice(&pong))).with_aside(peer.aside());
         for name in names {
             interrupt.check()?;
             let client = Client { name, role: Role::Asker, room: None };
             let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
-            poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
-            clients.push(Asker { stream, name: name.clone(), sent: 0, answered: 0, since: None, heard: 0 });
+            waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
+            let (name, answers) = (name.clone(), answers.clone());
+            clients.push(Asker { stream, name, sent: 0, answered: 0, since: None, answers });
         }
-        let (mut ping, mut pong) = (Vec::new(), Vec::new());
-        peer.ping(&mut ping);
-        peer.pong(&mut pong);
-        let (latencies, now, buffer) = (Latencies::default(), Instant::now(), vec![0; pong.len() + 1]);
-        Ok(Self { poll, clients, ping, pong, latencies, open: 0, last: now, alive: now, buffer })
+        let (latencies, now) = (Latencies::default(), Instant::now());
+        Ok(Self { waiting, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
     }
 
-    fn run(&mut self, plan: &Plan, begun: Instant, interrupt: &Interrupt) -> Result<(), LoadError> {
-        let schedule = Schedule::new(begun, plan.rate, self.clients.len());
-        let mut goal = plan.end.share(self.clients.len());
-        let mut events = Events::with_capacity(EVENTS);
+    /// Pings until the end.
+    pub(super) fn run(
+        &mut self,
+        rate: Option<f64>,
+        end: End,
+        begun: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let schedule = Schedule::new(begun, rate, self.clients.len());
+        let mut goal = end.share(self.clients.len());
         (self.last, self.alive) = (begun, begun);
+        let mut tokens = Vec::new();
         for place in 0..self.clients.len() {
             self.ask(place, &schedule, goal)?;
         }
         loop {
             interrupt.check()?;
             let now = Instant::now();
-            if plan.end.is_over(now - begun) {
+            if end.is_over(now - begun) {
                 goal = 0;
             }
             let is_over = goal == 0 || self.clients.iter().all(|client| client.sent >= goal);
             if (is_over && self.open == 0) || self.is_stuck(now) {
                 return Ok(());
             }
-            self.wait(&mut events, self.until_due(&schedule, goal, now))?;
-            for event in &events {
-                self.read(event.token().0, &schedule, goal)?;
+            self.waiting.wait(self.until_due(&schedule, goal, now))?;
+            tokens.extend(self.waiting.events.iter().map(|event| event.token().0));
+            for place in tokens.drain(..) {
+                self.read(place, &schedule, goal)?;
             }
             if schedule.is_open() {
                 (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule, goal))?;
             }
         }
+    }
+
+    /// How many were not answered, and how long the others took.
+    pub(super) fn end(self) -> (u64, Latencies) {
+        (self.open as u64, self.latencies)
     }
 
     /// Whether something is under way and has not moved for long.
@@ -144,13 +158,6 @@ impl Pings {
             .filter(|(_, client)| client.since.is_none() && client.sent < goal);
         let next = free.filter_map(|(place, client)| schedule.when(place, client.sent + 1)).min();
         next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
-    }
-
-    fn wait(&mut self, events: &mut Events, longest: Duration) -> Result<(), LoadError> {
-        match self.poll.poll(events, Some(longest)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
-            _ => Ok(()),
-        }
     }
 
     /// Sends a client's next ping, if that is due and none is under way.
@@ -180,18 +187,17 @@ impl Pings {
             Err(error) => return Err(broken(&client.name, error)),
         };
         let heard = self.buffer.get(..n).unwrap_or_default();
-        if self.pong.get(client.heard..client.heard + n) != Some(heard) || client.since.is_none() {
+        let is_right = client.answers.compare(heard).is_ok();
+        if !is_right || client.answers.done() > client.sent {
             return Err(not_greeted(&client.name, heard));
         }
-        client.heard += n;
-        if client.heard < self.pong.len() {
+        if client.answers.done() == client.answered {
             return Ok(());
         }
         self.last = Instant::now();
         self.alive = self.last;
         self.open -= 1;
         client.answered += 1;
-        client.heard = 0;
         if let Some(since) = client.since.take() {
             self.latencies.record(self.last.saturating_duration_since(since));
         }

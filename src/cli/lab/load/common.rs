@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
-use super::{LabError, exit};
-use crate::cli::HostPort;
+use super::LabError;
 use crate::cli::lab::output::print;
+use crate::cli::{HostPort, exit};
 use crate::escape::escape_short;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{DatagramPeer, Peer};
@@ -61,6 +61,12 @@ impl Common {
         LabError::Usage(format!("{} is not spoken over {over}", self.peer.name()))
     }
 
+    /// Where servers are started one after the other, none can run already.
+    pub(super) fn refuse_host(&self) -> Result<(), LabError> {
+        let why = "servers are started one after the other here; leave out --host";
+        if self.host.is_some() { Err(LabError::Usage(why.to_owned())) } else { Ok(()) }
+    }
+
     /// Which server that is, with these options besides those that were typed.
     pub(super) fn wanted(&self, more: &[&str]) -> Result<Wanted, LabError> {
         if let Some(host) = &self.host {
@@ -87,19 +93,34 @@ impl Common {
         outcome: &mut Outcome,
         load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
-        let wanted = self.wanted(&[])?;
-        let interrupt = Interrupt::new().map_err(|error| LabError::Failed(error.to_string()))?;
-        let done = Subject::new(&wanted, door).and_then(|subject| {
-            load(&subject, &interrupt, outcome)?;
-            subject.end()
-        });
-        match done {
-            Err(LoadError::Interrupted) => return Ok(exit::INTERRUPTED),
-            Err(error) => return Err(LabError::Failed(error.to_string())),
-            Ok(()) => {}
-        }
+        let interrupt = interrupt()?;
+        let Some(()) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
+            return Ok(exit::INTERRUPTED);
+        };
         self.show(std::slice::from_ref(outcome))?;
         conclude(std::slice::from_ref(outcome))
+    }
+
+    /// The same for a workload that tells what it does as it goes: that is its text.
+    pub(super) fn measure_telling(
+        &self,
+        door: Door,
+        outcome: &mut Outcome,
+        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+    ) -> Result<u8, LabError> {
+        let interrupt = interrupt()?;
+        if run(&self.wanted(&[])?, door, &interrupt, outcome, load)?.is_none() {
+            return Ok(exit::INTERRUPTED);
+        }
+        if !self.is_text() {
+            self.show(std::slice::from_ref(outcome))?;
+        }
+        Ok(exit::OK)
+    }
+
+    /// Whether neither JSON nor CSV was asked for.
+    pub(super) fn is_text(&self) -> bool {
+        !self.json && !self.csv
     }
 
     /// Prints outcomes as was asked for.
@@ -110,6 +131,30 @@ impl Common {
             _ => outcomes.iter().map(Outcome::text).collect::<Vec<_>>().join("\n"),
         };
         print(&text)
+    }
+}
+
+/// Signals are noted from now on.
+pub(super) fn interrupt() -> Result<Interrupt, LabError> {
+    Interrupt::new().map_err(|error| LabError::Failed(format!("cannot wait for signals: {error}")))
+}
+
+/// Has a server at hand while a workload runs. `None` if it was interrupted.
+pub(super) fn run(
+    wanted: &Wanted,
+    door: Door,
+    interrupt: &Interrupt,
+    outcome: &mut Outcome,
+    load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+) -> Result<Option<()>, LabError> {
+    let done = Subject::new(wanted, door).and_then(|subject| {
+        load(&subject, interrupt, outcome)?;
+        subject.end()
+    });
+    match done {
+        Ok(()) => Ok(Some(())),
+        Err(LoadError::Interrupted) => Ok(None),
+        Err(error) => Err(LabError::Failed(error.to_string())),
     }
 }
 

@@ -2,8 +2,20 @@
 
 use std::str::FromStr;
 
+pub mod bare;
+pub mod coap;
+pub mod memcached;
+pub mod mqtt;
+pub mod nats;
+pub mod redis;
 pub mod sayagain;
 
+use self::bare::Bare;
+use self::coap::Coap;
+use self::memcached::Memcached;
+use self::mqtt::Mqtt;
+use self::nats::Nats;
+use self::redis::Redis;
 use self::sayagain::{Datagrams, Streams};
 use super::peer::{DatagramPeer, Peer};
 
@@ -13,10 +25,30 @@ pub enum PeerKind {
     /// This project's.
     #[default]
     Sayagain,
+    /// That of NATS.
+    Nats,
+    /// That of Redis.
+    Redis,
+    /// MQTT 3.1.1.
+    Mqtt,
+    /// None: `lab bare`.
+    Bare,
+    /// That of memcached, over datagrams.
+    Memcached,
+    /// CoAP, over datagrams.
+    Coap,
 }
 
 /// All of them, by their names.
-const KINDS: [(&str, PeerKind); 1] = [("sayagain", PeerKind::Sayagain)];
+const KINDS: [(&str, PeerKind); 7] = [
+    ("sayagain", PeerKind::Sayagain),
+    ("nats", PeerKind::Nats),
+    ("redis", PeerKind::Redis),
+    ("mqtt", PeerKind::Mqtt),
+    ("bare", PeerKind::Bare),
+    ("memcached", PeerKind::Memcached),
+    ("coap", PeerKind::Coap),
+];
 
 impl PeerKind {
     /// What it is called.
@@ -30,6 +62,11 @@ impl PeerKind {
     pub fn streams(self, tagged: bool) -> Option<Box<dyn Peer>> {
         match self {
             Self::Sayagain => Some(Box::new(Streams { tagged })),
+            Self::Nats => Some(Box::new(Nats)),
+            Self::Redis => Some(Box::new(Redis)),
+            Self::Mqtt => Some(Box::new(Mqtt)),
+            Self::Bare => Some(Box::new(Bare)),
+            Self::Memcached | Self::Coap => None,
         }
     }
 
@@ -38,6 +75,10 @@ impl PeerKind {
     pub fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
         match self {
             Self::Sayagain => Some(Box::new(Datagrams)),
+            Self::Bare => Some(Box::new(Bare)),
+            Self::Memcached => Some(Box::new(Memcached)),
+            Self::Coap => Some(Box::new(Coap)),
+            Self::Nats | Self::Redis | Self::Mqtt => None,
         }
     }
 }

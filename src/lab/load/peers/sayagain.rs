@@ -2,7 +2,8 @@
 
 use crate::lab::load::peer::{Answer, Client, DatagramPeer, Join, Message, Peer, Step, Target};
 use crate::wire::{
-    Datagram, ErrArgs, Id, Token, Verb, encode_args, encode_prefix, encode_ranges, encode_rcv, encode_tag,
+    Datagram, ErrArgs, Id, MAX_ID, Token, Verb, encode_args, encode_prefix, encode_ranges, encode_rcv,
+    encode_tag,
 };
 
 /// The id of a session's first message: REG, JON and what comes before have none above it.
@@ -117,8 +118,9 @@ impl Peer for Streams {
     }
 
     fn goodbye(&self) -> Step {
-        let say = frame(None, Verb::Bye, &[]);
-        Step::new(say.clone(), say)
+        // An untagged one is answered by the close alone; above all ids that were used, this is new.
+        let id = Id::new(MAX_ID);
+        Step::new(frame(id, Verb::Bye, &[]), frame(id, Verb::Ack, &[]))
     }
 }
 

@@ -1,0 +1,41 @@
+//! `lab bare`: the least of servers, for comparison.
+
+use std::net::SocketAddr;
+
+use super::LabError;
+use super::output::print;
+use crate::lab::bare::Pattern;
+use crate::net::bare::Bare;
+
+const AFTER_HELP: &str = "\
+It reads no message, knows no name and keeps no promise: it moves bytes, with one thread and as few system calls as will do. So it \
+shows what this machine's kernel allows; a real server can come near it, and what it stays behind is its own cost. Measure both in \
+the same run, with `lab load --peer bare`: machines drift.
+
+Streams: epoll, edge-triggered; each wake-up reads up to 64 KiB once from every connection that is ready and writes it on at once. \
+Whoever sends faster than its target reads is not read meanwhile: no byte is dropped. Datagrams: recvmmsg and sendmmsg, up to 64 \
+in one call; one that finds no room in the socket is lost, as on any network.
+
+SIGINT or SIGTERM ends it with exit code 0.";
+
+/// The options of `lab bare`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// What is done with what comes
+    #[arg(value_name = "PATTERN")]
+    pattern: Pattern,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+/// Serves until a signal ends the program.
+pub(super) fn run(args: &Args) -> Result<u8, LabError> {
+    let failed = |error: String| LabError::Failed(error);
+    let bare = Bare::bind(args.pattern, args.listen).map_err(|error| failed(error.to_string()))?;
+    let lines: String = bare.endpoints().iter().map(|at| format!("listening on {at}\n")).collect();
+    print(&lines)?;
+    bare.run().map_err(|error| failed(format!("cannot serve: {error}")))?;
+    Ok(crate::cli::exit::OK)
+}

@@ -1,0 +1,116 @@
+//! `lab load burst`, `serial` and `idle`: many connections, and what they take.
+
+use super::common::Common;
+use super::{LabError, names};
+use crate::lab::load::outcome::Outcome;
+use crate::net::load::subject::Door;
+use crate::net::load::{crowd, idle, turns};
+use crate::units::{AtLeastOne, ByteSize, Seconds};
+
+/// The most that the message to each may be, in bytes: it is written at once.
+const MAX_SIZE: usize = 4 << 10;
+
+/// The options of `burst`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct BurstArgs {
+    /// How many connections
+    #[arg(value_name = "N", allow_hyphen_values = true)]
+    connections: AtLeastOne,
+
+    /// Bytes in the message to each
+    #[arg(long, value_name = "SIZE", default_value = "16", allow_hyphen_values = true)]
+    size: ByteSize,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The options of `serial`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SerialArgs {
+    /// How many connections
+    #[arg(value_name = "N", allow_hyphen_values = true)]
+    connections: AtLeastOne,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The options of `idle`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct IdleArgs {
+    /// How many connections, or sessions with --udp
+    #[arg(value_name = "N", allow_hyphen_values = true)]
+    connections: AtLeastOne,
+
+    /// Sessions over UDP, on 256 sockets; they need a server with a long --idle: --server-options '--idle 1h'
+    #[arg(long)]
+    udp: bool,
+
+    /// How long they do nothing
+    #[arg(long, value_name = "SECS", default_value = "3", allow_hyphen_values = true)]
+    seconds: Seconds,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+impl BurstArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let peer = self.common.streams(false)?;
+        let (count, size) = (self.connections.get().get(), self.size.get());
+        if size > MAX_SIZE {
+            return Err(LabError::Usage(format!("--size {} is too much; at most {MAX_SIZE}", self.size)));
+        }
+        let names = names('c', count);
+        let mut outcome = Outcome {
+            workload: "burst",
+            peer: peer.name(),
+            clients: count as u64,
+            size: Some(size as u64),
+            ..Outcome::default()
+        };
+        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
+            crowd::run(subject, peer.as_ref(), (&names, size), interrupt, outcome)
+        })
+    }
+}
+
+impl SerialArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let peer = self.common.streams(false)?;
+        let names = names('c', self.connections.get().get());
+        let (workload, clients) = ("serial", names.len() as u64);
+        let mut outcome = Outcome { workload, peer: peer.name(), clients, ..Outcome::default() };
+        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
+            turns::run(subject, peer.as_ref(), &names, interrupt, outcome)
+        })
+    }
+}
+
+impl IdleArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let names = names('c', self.connections.get().get());
+        if self.udp { self.sessions(&names) } else { self.connections(&names) }
+    }
+
+    fn connections(&self, names: &[String]) -> Result<u8, LabError> {
+        let peer = self.common.streams(false)?;
+        let mut outcome = self.outcome("idle", peer.name());
+        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
+            idle::streams(subject, peer.as_ref(), (names, self.seconds.as_duration()), interrupt, outcome)
+        })
+    }
+
+    fn sessions(&self, names: &[String]) -> Result<u8, LabError> {
+        let peer = self.common.datagrams()?;
+        let mut outcome = self.outcome("idle-udp", peer.name());
+        self.common.measure(Door::Udp, &mut outcome, |subject, interrupt, outcome| {
+            idle::datagrams(subject, peer.as_ref(), (names, self.seconds.as_duration()), interrupt, outcome)
+        })
+    }
+
+    fn outcome(&self, workload: &'static str, peer: &'static str) -> Outcome {
+        Outcome { workload, peer, clients: self.connections.get().get() as u64, ..Outcome::default() }
+    }
+}

@@ -1,0 +1,110 @@
+//! `lab load route` and `lab load fanout`: messages from senders to receivers.
+
+use std::rc::Rc;
+
+use super::common::Common;
+use super::{LabError, Length, names};
+use crate::lab::load::group::Cast;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::Peer;
+use crate::net::load::groups;
+use crate::net::load::subject::Door;
+use crate::units::{AtLeastOne, ByteSize};
+
+/// The room of `lab load fanout`.
+const ROOM: &str = "load";
+
+/// The most that all messages made ahead may take, in bytes.
+const MAX_AHEAD: usize = 4 << 30;
+
+/// The options of `route`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct RouteArgs {
+    /// How many senders, each with a receiver
+    #[arg(long, value_name = "P", default_value = "16", allow_hyphen_values = true)]
+    pairs: AtLeastOne,
+    #[command(flatten)]
+    messages: Messages,
+}
+
+/// The options of `fanout`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct FanoutArgs {
+    /// How many are in the room besides the sender
+    #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
+    members: AtLeastOne,
+    #[command(flatten)]
+    messages: Messages,
+}
+
+/// What both say of messages.
+#[derive(Clone, Debug, clap::Args)]
+struct Messages {
+    /// Bytes in a message
+    #[arg(long, value_name = "SIZE", default_value = "16", allow_hyphen_values = true)]
+    size: ByteSize,
+
+    /// Tagged: each message is answered, numbered and acknowledged, and repeated if need be
+    #[arg(long)]
+    tagged: bool,
+
+    /// Most bytes of one sender that are under way, or one message
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", allow_hyphen_values = true)]
+    window: ByteSize,
+
+    #[command(flatten)]
+    length: Length,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl RouteArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let pairs = self.pairs.get().get();
+        let pair = |(sender, receiver)| (sender, vec![receiver]);
+        let casts = names('s', pairs).into_iter().zip(names('r', pairs)).map(pair).collect();
+        self.messages.run("route", pairs, casts, None)
+    }
+}
+
+impl FanoutArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let members = self.members.get().get();
+        self.messages.run("fanout", members, vec![("s".to_owned(), names('r', members))], Some(ROOM))
+    }
+}
+
+impl Messages {
+    fn run(
+        &self,
+        workload: &'static str,
+        clients: usize,
+        casts: Vec<(String, Vec<String>)>,
+        room: Option<&str>,
+    ) -> Result<u8, LabError> {
+        let peer: Rc<dyn Peer> = self.common.streams(self.tagged)?.into();
+        let size = self.size.get();
+        if size.saturating_mul(casts.len()).saturating_mul(3) > MAX_AHEAD {
+            let most = ByteSize::new(MAX_AHEAD / 3 / casts.len().max(1));
+            return Err(LabError::Usage(format!(
+                "--size {} is too much of so many; at most {most}",
+                self.size
+            )));
+        }
+        let cast = |(sender, receivers)| Cast { sender, receivers, room: room.map(str::to_owned), size };
+        let casts = casts.into_iter().map(cast).collect();
+        let rate = self.length.rate.map(|rate| rate.0);
+        let plan = groups::Plan { casts, window: self.window.get(), rate, end: self.length.end() };
+        let mut outcome = Outcome {
+            workload,
+            peer: peer.name(),
+            clients: clients as u64,
+            size: Some(size as u64),
+            wanted_rate: rate,
+            ..Outcome::default()
+        };
+        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
+            groups::run(subject, &peer, &plan, interrupt, outcome)
+        })
+    }
+}

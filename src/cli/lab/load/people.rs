@@ -1,0 +1,128 @@
+//! `lab load spam` and `lab load slow`: Trio Chat's two clients, which tell as they go.
+
+use std::io;
+use std::time::Duration;
+
+use super::LabError;
+use super::common::Common;
+use crate::cli::lab::output::print;
+use crate::lab::load::outcome::Outcome;
+use crate::net::load::people::Person;
+use crate::net::load::subject::Door;
+use crate::units::{AtLeastOne, ByteSize, PositiveSeconds, Seconds};
+
+/// The options of `spam`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SpamArgs {
+    /// Most lines [default: as many as are taken]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    count: Option<AtLeastOne>,
+
+    /// How long at most
+    #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
+    seconds: PositiveSeconds,
+
+    /// Bytes in a line, its end included
+    #[arg(long, value_name = "SIZE", default_value = "1000", allow_hyphen_values = true)]
+    size: ByteSize,
+
+    /// The name to say
+    #[arg(long, default_value = "spam")]
+    name: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The options of `slow`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SlowArgs {
+    /// How long
+    #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
+    seconds: PositiveSeconds,
+
+    /// What is read at once
+    #[arg(long, value_name = "SIZE", default_value = "2600", allow_hyphen_values = true)]
+    bytes: ByteSize,
+
+    /// The pause after it
+    #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
+    pause: Seconds,
+
+    /// The name to say
+    #[arg(long, default_value = "slow")]
+    name: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The longest line that a door takes, and the most that is read at once, in bytes.
+const MAX_BYTES: usize = 64 << 10;
+
+/// A number of bytes that is at least `least`, and no more than can be handled at once.
+fn within(flag: &str, size: ByteSize, least: usize) -> Result<usize, LabError> {
+    let bytes = Some(size.get()).filter(|bytes| (least..=MAX_BYTES).contains(bytes));
+    bytes.ok_or_else(|| LabError::Usage(format!("{flag} must be {least} to {MAX_BYTES} bytes, not {size}")))
+}
+
+/// One word, as doors take it.
+fn checked(name: &str) -> Result<&str, LabError> {
+    let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_word {
+        Ok(name)
+    } else {
+        Err(LabError::Usage("--name is one word of letters and digits".to_owned()))
+    }
+}
+
+impl SpamArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let (size, name) = (within("--size", self.size, 2)?, checked(&self.name)?);
+        let limits =
+            (self.count.map_or(u64::MAX, |count| count.get().get() as u64), self.seconds.as_duration());
+        let mut outcome = Outcome {
+            workload: "spam",
+            peer: "lines",
+            clients: 1,
+            size: Some(size as u64),
+            ..Outcome::default()
+        };
+        let tell = |number: u64, took: Duration| {
+            self.tell(&format!("Sent #{number} in {:.3}s\n", took.as_secs_f64()))
+        };
+        self.common.measure_telling(Door::Line, &mut outcome, |subject, interrupt, outcome| {
+            let person = Person::enter(subject.addr, name, interrupt)?;
+            let meter = subject.meter();
+            outcome.count = person.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
+            meter.read_into(outcome, std::time::Instant::now());
+            Ok(())
+        })
+    }
+
+    fn tell(&self, line: &str) -> io::Result<()> {
+        if self.common.is_text() { print(line).map_err(io::Error::other) } else { Ok(()) }
+    }
+}
+
+impl SlowArgs {
+    pub(super) fn run(&self) -> Result<u8, LabError> {
+        let (bytes, name) = (within("--bytes", self.bytes, 1)?, checked(&self.name)?);
+        let times = (self.seconds.as_duration(), self.pause.as_duration());
+        let mut outcome = Outcome { workload: "slow", peer: "lines", clients: 1, ..Outcome::default() };
+        self.common.measure_telling(Door::Line, &mut outcome, |subject, interrupt, outcome| {
+            let person = Person::enter(subject.addr, name, interrupt)?;
+            let meter = subject.meter();
+            outcome.count = person.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
+            meter.read_into(outcome, std::time::Instant::now());
+            Ok(())
+        })
+    }
+
+    fn tell(&self, bytes: usize) -> io::Result<()> {
+        if !self.common.is_text() {
+            return Ok(());
+        }
+        print(&format!("Received {bytes} bytes\n")).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,316 @@
+//! Servers side by side: what the rows of many runs of `lab load` come to.
+//!
+//! Machines drift, so only runs of the same round are set against each other: a ratio is the median over the rounds, each with what
+//! both did in it.
+//!
+//! ```text
+//! (here)  rows -> cases -> lines: medians, least and most, ratios
+//! table   the same as Markdown and as CSV
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+pub mod table;
+
+/// A measured column of `lab load --csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// What it is called in a CSV.
+    pub column: &'static str,
+    /// What it is called in a table for people.
+    pub title: &'static str,
+}
+
+const fn measure(column: &'static str, title: &'static str) -> Measure {
+    Measure { column, title }
+}
+
+/// What is compared, in the order in which it is shown.
+pub const MEASURES: [Measure; 15] = [
+    RATE,
+    measure("p50_us", "p50 µs"),
+    measure("p99_us", "p99 µs"),
+    measure("p999_us", "p99.9 µs"),
+    measure("slowest_s", "slowest s"),
+    CPU,
+    measure("server_cores", "server cores"),
+    measure("generator_cores", "generator cores"),
+    measure("peak_memory_bytes", "peak memory B"),
+    measure("memory_per_client_bytes", "memory per client B"),
+    measure("idle_cores", "idle cores"),
+    measure("ping_cpu_s_per_million", "CPU s per million pings"),
+    measure("repeated", "repeated"),
+    LOST,
+    measure("failed", "failed"),
+];
+
+/// Messages, or whatever it is, in a second.
+pub const RATE: Measure = measure("rate", "rate /s");
+
+/// CPU seconds of the server for a million of them.
+pub const CPU: Measure = measure("server_cpu_s_per_million", "CPU s/M");
+
+/// What was sent and never came.
+pub const LOST: Measure = measure("lost", "lost");
+
+/// What is loaded, and how: lines of one case can be compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Case {
+    /// The workload's name.
+    pub workload: String,
+    /// Bytes of a message, where that is a question.
+    pub size: Option<u64>,
+    /// Clients, pairs or members.
+    pub clients: u64,
+}
+
+/// What several runs came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The one in the middle; between two, half of both.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these; `None` of none.
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let at = |place: usize| values.get(place).copied().unwrap_or(max);
+        let median = f64::midpoint(at((values.len() - 1) / 2), at(values.len() / 2));
+        Some(Self { median, min, max })
+    }
+}
+
+/// What one server did in one case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// The server: its protocol, and its engine where it has several.
+    pub server: String,
+    /// How often it was measured.
+    pub runs: usize,
+    /// What was measured, in the order of [`MEASURES`].
+    pub values: Vec<Option<Spread>>,
+    /// The subject's rate divided by this one's, in the same rounds; none for the subject itself.
+    pub rate_ratio: Option<Spread>,
+    /// The subject's CPU time for each message divided by this one's.
+    pub cpu_ratio: Option<Spread>,
+}
+
+impl Line {
+    /// What was measured.
+    #[must_use]
+    pub fn value(&self, measure: Measure) -> Option<Spread> {
+        let place = MEASURES.iter().position(|one| *one == measure)?;
+        self.values.get(place).copied().flatten()
+    }
+}
+
+/// All cases, each with its servers in the order in which they were measured first.
+pub type Comparison = BTreeMap<Case, Vec<Line>>;
+
+/// Why rows cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// A column is missing.
+    #[error("there is no column `{0}`; is this the CSV of `lab load`?")]
+    Column(&'static str),
+    /// A cell is not what its column holds.
+    #[error("row {row}: `{}` is no number for {column}", crate::escape::escape_short(.cell.as_bytes(), 40))]
+    Cell {
+        /// Counted from 1, without the header.
+        row: usize,
+        /// Where it stands.
+        column: String,
+        /// What stands there.
+        cell: String,
+    },
+    /// It is no CSV.
+    #[error("it cannot be read as CSV: {0}")]
+    Csv(#[from] csv::Error),
+    /// There is nothing.
+    #[error("there are no rows")]
+    Empty,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+struct Run {
+    server: String,
+    round: u64,
+    values: Vec<Option<f64>>,
+}
+
+/// Reads the rows of many runs and compares all servers with `subject`. A column `round` says which runs belong together; without
+/// it, each server's first run of a case belongs to the others' first ones, and so on.
+///
+/// # Errors
+///
+/// They are not rows of `lab load`.
+pub fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareError> {
+    let mut cases: BTreeMap<Case, Vec<Run>> = BTreeMap::new();
+    let mut reader = csv::Reader::from_reader(rows);
+    let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    for (row, record) in reader.records().enumerate() {
+        let record = record?;
+        let cells = Cells { names: &names, record: &record, row: row + 1 };
+        let runs = cases.entry(cells.case()?).or_default();
+        let run = cells.run(runs)?;
+        runs.push(run);
+    }
+    if cases.is_empty() {
+        return Err(CompareError::Empty);
+    }
+    Ok(cases.into_iter().map(|(case, runs)| (case, lines(&runs, subject))).collect())
+}
+
+/// A row with the names of its columns.
+struct Cells<'a> {
+    names: &'a [String],
+    record: &'a csv::StringRecord,
+    row: usize,
+}
+
+impl Cells<'_> {
+    /// `None` where the column is missing or the cell is empty.
+    fn text(&self, column: &str) -> Option<&str> {
+        let place = self.names.iter().position(|name| name == column)?;
+        self.record.get(place).filter(|cell| !cell.is_empty())
+    }
+
+    fn number<T: std::str::FromStr>(&self, column: &str) -> Result<Option<T>, CompareError> {
+        let wrong = |cell: &str| CompareError::Cell {
+            row: self.row,
+            column: column.to_owned(),
+            cell: cell.to_owned(),
+        };
+        self.text(column).map(|cell| cell.parse().map_err(|_| wrong(cell))).transpose()
+    }
+
+    fn case(&self) -> Result<Case, CompareError> {
+        let workload = self.text("workload").ok_or(CompareError::Column("workload"))?.to_owned();
+        let clients = self.number("clients")?.ok_or(CompareError::Column("clients"))?;
+        Ok(Case { workload, size: self.number("size_bytes")?, clients })
+    }
+
+    /// `before` are the runs of the same case.
+    fn run(&self, before: &[Run]) -> Result<Run, CompareError> {
+        let peer = self.text("peer").ok_or(CompareError::Column("peer"))?;
+        let server = self.text("engine").map_or_else(|| peer.to_owned(), |engine| format!("{peer} {engine}"));
+        let round = match self.number("round")? {
+            Some(round) => round,
+            None => before.iter().filter(|run| run.server == server).count() as u64,
+        };
+        let values = MEASURES.iter().map(|measure| {
+            let value = self.number::<f64>(measure.column)?;
+            Ok(value.filter(|value| value.is_finite()))
+        });
+        Ok(Run { server, round, values: values.collect::<Result<_, CompareError>>()? })
+    }
+}
+
+/// A line for each server of a case.
+fn lines(runs: &[Run], subject: &str) -> Vec<Line> {
+    let mut servers: Vec<&str> = Vec::new();
+    for run in runs {
+        if !servers.contains(&run.server.as_str()) {
+            servers.push(&run.server);
+        }
+    }
+    let of = |server: &str| runs.iter().filter(|run| run.server == server).collect::<Vec<_>>();
+    let ours = of(subject);
+    servers.into_iter().map(|server| line(server, &of(server), &ours)).collect()
+}
+
+fn line(server: &str, runs: &[&Run], ours: &[&Run]) -> Line {
+    let all = |place: usize| runs.iter().filter_map(|run| run.value(place)).collect();
+    let is_subject = ours.iter().any(|run| run.server == server);
+    let ratio = |measure| if is_subject { None } else { ratios(ours, runs, measure) };
+    Line {
+        server: server.to_owned(),
+        runs: runs.len(),
+        values: (0..MEASURES.len()).map(|place| Spread::of(all(place))).collect(),
+        rate_ratio: ratio(RATE),
+        cpu_ratio: ratio(CPU),
+    }
+}
+
+impl Run {
+    fn value(&self, place: usize) -> Option<f64> {
+        self.values.get(place).copied().flatten()
+    }
+}
+
+/// What these did divided by what those did in the same round, for each round that both have.
+fn ratios(these: &[&Run], those: &[&Run], measure: Measure) -> Option<Spread> {
+    let place = MEASURES.iter().position(|one| *one == measure)?;
+    let in_round = |run: &&Run| {
+        let other = those.iter().find(|other| other.round == run.round)?;
+        Some((run.value(place)?, other.value(place).filter(|value| *value > 0.0)?))
+    };
+    Spread::of(these.iter().filter_map(in_round).map(|(ours, its)| ours / its).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: &str = "\
+round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million,p99_us
+1,route,sayagain,,16,16,300,0,1,
+1,route,nats,,16,16,100,0,4,
+2,route,sayagain,,16,16,500,0,2,
+2,route,nats,,16,16,100,0,4,
+3,route,nats,,16,16,9000,0,,
+1,ping,sayagain,tasks,1,,7,0,,55.5
+";
+
+    fn case(workload: &str, size: Option<u64>, clients: u64) -> Case {
+        Case { workload: workload.to_owned(), size, clients }
+    }
+
+    #[test]
+    fn rounds_are_compared_with_themselves_alone() {
+        let comparison = compare(ROWS.as_bytes(), "sayagain").unwrap();
+        let [ours, nats] = comparison[&case("route", Some(16), 16)].as_slice() else { panic!("two servers") };
+        assert_eq!((ours.server.as_str(), ours.runs, nats.runs), ("sayagain", 2, 3));
+        assert_eq!(ours.value(RATE), Some(Spread { median: 400.0, min: 300.0, max: 500.0 }));
+        assert_eq!(nats.value(RATE).unwrap().median, 100.0);
+        assert_eq!(nats.rate_ratio, Some(Spread { median: 4.0, min: 3.0, max: 5.0 }));
+        assert_eq!(nats.cpu_ratio, Some(Spread { median: 0.375, min: 0.25, max: 0.5 }));
+        assert_eq!((ours.rate_ratio, ours.cpu_ratio), (None, None));
+    }
+
+    #[test]
+    fn without_rounds_the_order_says_what_belongs_together() {
+        let rows =
+            "workload,peer,clients,rate\nudp,sayagain,1,6\nudp,bare,1,2\nudp,bare,1,4\nudp,sayagain,1,4\n";
+        let comparison = compare(rows.as_bytes(), "sayagain").unwrap();
+        let ratio = comparison[&case("udp", None, 1)][1].rate_ratio;
+        assert_eq!(ratio, Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_zero() {
+        let comparison = compare(ROWS.as_bytes(), "sayagain").unwrap();
+        let line = &comparison[&case("ping", None, 1)][0];
+        assert_eq!((line.server.as_str(), line.value(CPU)), ("sayagain tasks", None));
+        assert_eq!(line.value(measure("p99_us", "p99 µs")).unwrap().max, 55.5);
+    }
+
+    #[test]
+    fn what_is_no_row_of_lab_load_is_refused_in_one_line() {
+        let refused = |rows: &str| compare(rows.as_bytes(), "sayagain").unwrap_err().to_string();
+        assert_eq!(refused("a,b\n1,2\n"), "there is no column `workload`; is this the CSV of `lab load`?");
+        assert_eq!(refused("workload,clients,peer,rate\n"), "there are no rows");
+        let rows = "workload,clients,peer,rate\nping,1,bare,5\nping,1,bare,\u{1b}fast\n";
+        assert_eq!(refused(rows), r"row 2: `\x1bfast` is no number for rate");
+        assert!(refused("workload,clients\nping\n").starts_with("it cannot be read as CSV"));
+    }
+}

@@ -1,0 +1,73 @@
+//! The least that a server can do on this kernel: `lab bare`. What others do beside it is their own cost.
+//!
+//! One thread moves bytes and looks at none of them.
+//!
+//! ```text
+//! streams    connections that get their own bytes back, or somebody else's
+//! datagrams  datagrams that go back to where they came from, in batches
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_shutdown;
+
+use super::listen::{Bound, Endpoint, Listen, ListenError};
+use super::open_files::raise_open_files;
+use crate::lab::bare::Pattern;
+
+mod datagrams;
+mod streams;
+
+/// A bare server that listens and does not serve yet.
+#[derive(Debug)]
+pub struct Bare {
+    pattern: Pattern,
+    sockets: Bound,
+}
+
+impl Bare {
+    /// Binds the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on.
+    pub fn bind(pattern: Pattern, addr: SocketAddr) -> Result<Self, ListenError> {
+        let udp = pattern == Pattern::EchoUdp;
+        let listen = Listen { host: addr.ip().to_string(), port: addr.port(), tcp: !udp, udp };
+        Ok(Self { pattern, sockets: listen.bind()? })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        self.sockets.endpoints()
+    }
+
+    /// Serves until SIGINT, SIGTERM or SIGHUP, which end the program with 0 on the spot: there is nobody to say goodbye to.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses what every server needs.
+    pub fn run(self) -> io::Result<()> {
+        end_at_signals()?;
+        raise_open_files();
+        let Bound { tcp, udp, .. } = self.sockets;
+        match (tcp.into_iter().next(), udp.into_iter().next()) {
+            (Some(listener), _) => streams::serve(self.pattern, listener),
+            (None, Some(socket)) => datagrams::serve(&socket),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// From now on, a signal ends the program at once, its work done.
+fn end_at_signals() -> io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        register_conditional_shutdown(signal, 0, Arc::new(AtomicBool::new(true)))?;
+    }
+    Ok(())
+}

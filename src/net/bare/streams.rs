@@ -1,0 +1,261 @@
+//! Connections that get their own bytes back, or somebody else's: one readiness loop, one buffer for all.
+//!
+//! Bytes are written to where they go as soon as they are read. Where they do not fit, the rest waits, and whoever sent them is
+//! read no further until it is gone: nothing is ever dropped.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use crate::lab::bare::{Pattern, Target, Wiring};
+
+/// Most bytes of one read.
+const READ: usize = 64 << 10;
+
+/// Most events of one wake-up.
+const EVENTS: usize = 1_024;
+
+/// The listener's; connections count up from 0.
+const LISTENER: Token = Token(usize::MAX);
+
+/// A connection.
+#[derive(Debug)]
+struct Conn {
+    stream: TcpStream,
+    /// What has not fit into the socket yet; empty most of the time.
+    unsent: Vec<u8>,
+    /// How many of its targets have something unsent: as long as there are any, it is not read.
+    blocked: usize,
+    /// Whether there may be something to read.
+    readable: bool,
+    /// Whether the peer has said its last, which lies behind what is still to be read.
+    ended: bool,
+    /// Whether it is among those that are read next.
+    queued: bool,
+    /// Whether it ends with what is unsent: nobody feeds it any more.
+    ending: bool,
+}
+
+/// All connections, and who is read next.
+struct Streams {
+    conns: Slab<Conn>,
+    wiring: Wiring,
+    next: VecDeque<usize>,
+    buffer: Vec<u8>,
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+///
+/// The system has no readiness to offer.
+pub(super) fn serve(pattern: Pattern, listener: std::net::TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(EVENTS));
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut streams = Streams {
+        conns: Slab::new(),
+        wiring: Wiring::new(pattern),
+        next: VecDeque::new(),
+        buffer: vec![0; READ],
+    };
+    loop {
+        let timeout = (!streams.next.is_empty()).then_some(Duration::ZERO);
+        match poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &events {
+            match event.token() {
+                LISTENER => streams.accept(&poll, &listener),
+                Token(key) => streams.happened(key, event),
+            }
+        }
+        streams.turn();
+    }
+}
+
+impl Streams {
+    /// Takes every connection that waits. One that cannot be taken is left to its peer's patience.
+    fn accept(&mut self, poll: &Poll, listener: &TcpListener) {
+        loop {
+            match listener.accept() {
+                Ok((mut stream, _)) => {
+                    let entry = self.conns.vacant_entry();
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    let is_ready = stream.set_nodelay(true).is_ok()
+                        && poll.registry().register(&mut stream, Token(entry.key()), interest).is_ok();
+                    if is_ready {
+                        let key = entry.key();
+                        entry.insert(Conn {
+                            stream,
+                            unsent: Vec::new(),
+                            blocked: 0,
+                            readable: false,
+                            ended: false,
+                            queued: false,
+                            ending: false,
+                        });
+                        if let Some(waiting) = self.wiring.opened(key) {
+                            self.queue(waiting);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_of_a_peer(&error) => {}
+                Err(error) => return log::warn!("cannot accept a connection: {error}"),
+            }
+        }
+    }
+
+    fn happened(&mut self, key: usize, event: &Event) {
+        if event.is_writable() {
+            self.flush(key);
+        }
+        if (event.is_readable() || event.is_read_closed())
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            conn.readable = true;
+            conn.ended |= event.is_read_closed();
+            self.queue(key);
+        }
+    }
+
+    /// Has a connection read in the next turn, if it can be.
+    fn queue(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.readable
+            && conn.blocked == 0
+            && !std::mem::replace(&mut conn.queued, true)
+        {
+            self.next.push_back(key);
+        }
+    }
+
+    /// Reads once from each connection that is due, so that none keeps the others waiting.
+    fn turn(&mut self) {
+        for _ in 0..self.next.len() {
+            let Some(key) = self.next.pop_front() else { return };
+            self.pass(key);
+            self.queue(key);
+        }
+    }
+
+    /// Reads from a connection once, and writes what came to where it goes.
+    fn pass(&mut self, key: usize) {
+        let target = self.wiring.target(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.queued = false;
+        if target == Target::Later || conn.blocked > 0 {
+            return;
+        }
+        match conn.stream.read(&mut self.buffer) {
+            Ok(0) => self.close(key),
+            Ok(count) => {
+                // A short read has emptied the socket, and what comes later is an event of its own; an end that came with
+                // what was read is none.
+                conn.readable = count == READ || conn.ended;
+                self.deliver(key, target, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.close(key),
+        }
+    }
+
+    fn deliver(&mut self, from: usize, target: Target, count: usize) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let bytes = buffer.get(..count).unwrap_or_default();
+        match target {
+            Target::One(to) => self.write(from, to, bytes),
+            Target::Members => {
+                for at in 0..self.wiring.members().len() {
+                    if let Some(to) = self.wiring.members().get(at) {
+                        self.write(from, *to, bytes);
+                    }
+                }
+            }
+            Target::Later | Target::Nowhere => {}
+        }
+        self.buffer = buffer;
+    }
+
+    /// Writes what fits, and keeps the rest. A lost connection is noticed where it is read.
+    fn write(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(to) else { return };
+        let Ok(rest) = write_some(&mut conn.stream, bytes) else { return };
+        if rest.is_empty() {
+            return;
+        }
+        conn.unsent.extend_from_slice(rest);
+        if let Some(conn) = self.conns.get_mut(from) {
+            conn.blocked += 1;
+        }
+    }
+
+    /// Writes what was kept; once all is gone, the source is read again.
+    fn flush(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.unsent.is_empty()) else { return };
+        let left = write_some(&mut conn.stream, &conn.unsent).map_or(0, <[u8]>::len);
+        conn.unsent.drain(..conn.unsent.len() - left);
+        match (left, conn.ending) {
+            (0, true) => self.close(key),
+            (0, false) => self.unblock(key),
+            _ => {}
+        }
+    }
+
+    /// Nothing is unsent to this one any more.
+    fn unblock(&mut self, key: usize) {
+        let Some(source) = self.wiring.source(key) else { return };
+        if let Some(conn) = self.conns.get_mut(source) {
+            conn.blocked = conn.blocked.saturating_sub(1);
+        }
+        self.queue(source);
+    }
+
+    /// Ends a connection, and those that nobody feeds without it.
+    fn close(&mut self, key: usize) {
+        let Some(conn) = self.conns.try_remove(key) else { return };
+        if !conn.unsent.is_empty() && !conn.ending {
+            self.unblock(key);
+        }
+        for left in self.wiring.closed(key) {
+            match self.conns.get_mut(left) {
+                Some(conn) if !conn.unsent.is_empty() => conn.ending = true,
+                _ => drop(self.conns.try_remove(left)),
+            }
+        }
+    }
+}
+
+/// Whether the trouble is over with the connection that it was about.
+fn is_of_a_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// Writes until the socket has no more room. Returns what is left.
+///
+/// # Errors
+///
+/// The connection is lost.
+fn write_some<'a>(stream: &mut TcpStream, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,234 @@
+//! Many connections at once: `lab load burst`.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::sockets::{PATIENCE, enter};
+use super::subject::Subject;
+use super::{Interrupt, LoadError};
+use crate::lab::load::latencies::Latencies;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::{Answer, Client, Heard, MAX_ANSWER, Message, Peer, Role, Step, Target};
+use crate::lab::load::tape::body;
+
+/// Readiness that is taken from the system at once.
+const EVENTS: usize = 1_024;
+
+/// The longest wait: interrupts are looked for as often.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Who sends the messages, where the server routes them.
+const SENDER: &str = "sender";
+
+/// Connects all at once, waits until all are registered, then sends one message to each, and measures both.
+///
+/// # Errors
+///
+/// What stands in the way. Whoever is not let in is counted.
+pub fn run(
+    subject: &Subject,
+    peer: &dyn Peer,
+    (names, size): (&[String], usize),
+    interrupt: &Interrupt,
+    outcome: &mut Outcome,
+) -> Result<(), LoadError> {
+    let client = Client { name: SENDER, role: Role::Sender, room: None };
+    let mut sender = if peer.routes() { Some(enter(subject.addr, peer, &client)?) } else { None };
+    let resident = subject.resident();
+    let meter = subject.meter();
+    let mut crowd = Crowd::new(peer.aside(), names.len())?;
+    crowd.enter(subject.addr, peer, names, interrupt)?;
+    meter.read_into(outcome, crowd.last);
+    outcome.count = crowd.done;
+    outcome.failed = Some(names.len() as u64 - crowd.done);
+    outcome.slowest = crowd.latencies.quantile(1.0);
+    outcome.latencies = std::mem::take(&mut crowd.latencies);
+    let grown = subject.resident().zip(resident).map(|(now, before)| now.saturating_sub(before));
+    outcome.memory_per_client = grown.map(|grown| grown as f64 / names.len().max(1) as f64);
+    let begun = Instant::now();
+    crowd.message(peer, names, size, sender.as_mut(), interrupt)?;
+    outcome.message_seconds = Some(crowd.last.saturating_duration_since(begun).as_secs_f64());
+    outcome.lost = outcome.count.saturating_sub(crowd.done);
+    Ok(())
+}
+
+/// One of the crowd.
+#[derive(Debug)]
+struct Member {
+    stream: TcpStream,
+    begun: Instant,
+    /// What is still to be said and heard, the next step last.
+    steps: Vec<Step>,
+    is_connected: bool,
+    heard: Vec<u8>,
+}
+
+struct Crowd {
+    poll: Poll,
+    /// None where it has failed.
+    members: Vec<Option<Member>>,
+    /// How many have said and heard all.
+    done: u64,
+    /// How many have not, and have not failed.
+    open: usize,
+    last: Instant,
+    latencies: Latencies,
+    buffer: Vec<u8>,
+    /// What the server may say besides.
+    aside: &'static [u8],
+}
+
+impl Crowd {
+    fn new(aside: &'static [u8], count: usize) -> io::Result<Self> {
+        let (members, latencies) = (Vec::with_capacity(count), Latencies::default());
+        Ok(Self {
+            poll: Poll::new()?,
+            members,
+            done: 0,
+            open: 0,
+            last: Instant::now(),
+            latencies,
+            buffer: vec![0; MAX_ANSWER],
+            aside,
+        })
+    }
+
+    fn enter(
+        &mut self,
+        addr: SocketAddr,
+        peer: &dyn Peer,
+        names: &[String],
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        for name in names {
+            let mut steps = peer.greeting(&Client { name, role: Role::Receiver, room: None });
+            steps.reverse();
+            let member = self.connect(addr, steps).ok();
+            self.open += usize::from(member.is_some());
+            self.members.push(member);
+        }
+        self.wait(interrupt)
+    }
+
+    fn connect(&self, addr: SocketAddr, steps: Vec<Step>) -> io::Result<Member> {
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect(addr)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(self.members.len()), interest)?;
+        Ok(Member { stream, begun, steps, is_connected: false, heard: Vec::new() })
+    }
+
+    /// Sends a message to each that is there, and waits for all of them.
+    fn message(
+        &mut self,
+        peer: &dyn Peer,
+        names: &[String],
+        size: usize,
+        sender: Option<&mut std::net::TcpStream>,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let (mut all, mut number) = (Vec::new(), 0);
+        (self.done, self.last) = (0, Instant::now());
+        for (name, member) in names.iter().zip(&mut self.members) {
+            let Some(member) = member else { continue };
+            number += 1;
+            let mut text = Vec::new();
+            body(number, size, &mut text);
+            let message = Message { from: SENDER, to: Target::Name(name), body: &text, number };
+            let (mut say, mut hear) = (Vec::new(), Answer::default());
+            peer.delivery(&message, &mut hear.start);
+            peer.message(&message, if sender.is_some() { &mut all } else { &mut say });
+            // Few bytes on an idle connection: there is room.
+            let _ = member.stream.write(&say);
+            member.steps.push(Step { say: Vec::new(), hear });
+            member.begun = self.last;
+            self.open += 1;
+        }
+        let broken = |error| LoadError::Connection { doing: "sending a message to each".to_owned(), error };
+        sender.map_or(Ok(()), |sender| sender.write_all(&all)).map_err(broken)?;
+        self.wait(interrupt)
+    }
+
+    /// Until all have said and heard what they had to, or nothing has moved for long.
+    fn wait(&mut self, interrupt: &Interrupt) -> Result<(), LoadError> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut moved = Instant::now();
+        while self.open > 0 && moved.elapsed() < PATIENCE {
+            interrupt.check()?;
+            match self.poll.poll(&mut events, Some(TICK)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            for event in &events {
+                self.advance(event.token().0);
+                moved = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// One of them can write or read: it goes on as far as it can.
+    fn advance(&mut self, place: usize) {
+        let Some(slot) = self.members.get_mut(place) else { return };
+        let Some(member) = slot else { return };
+        let is_waited_for = !member.is_connected || !member.steps.is_empty();
+        match go_on(member, self.aside, &mut self.buffer) {
+            Ok(true) if is_waited_for => {
+                self.open -= 1;
+                self.done += 1;
+                self.last = Instant::now();
+                self.latencies.record(self.last.saturating_duration_since(member.begun));
+            }
+            Ok(_) => {}
+            Err(_) => {
+                self.open -= usize::from(is_waited_for);
+                *slot = None;
+            }
+        }
+    }
+}
+
+/// Says and hears what can be; whether that was all.
+fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<bool> {
+    if !member.is_connected {
+        if let Some(error) = member.stream.take_error()? {
+            return Err(error);
+        }
+        match member.stream.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
+            connected => connected?,
+        };
+        member.stream.set_nodelay(true)?;
+        member.is_connected = true;
+        speak(member)?;
+    }
+    loop {
+        let Some(step) = member.steps.last() else { return Ok(true) };
+        match step.hear.judge_beside(aside, &member.heard) {
+            Heard::Wrong => return Err(io::ErrorKind::InvalidData.into()),
+            Heard::Complete => {
+                member.steps.pop();
+                member.heard = Vec::new();
+                speak(member)?;
+            }
+            Heard::Incomplete => match member.stream.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => member.heard.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            },
+        }
+    }
+}
+
+/// Says what the next step says: few bytes on an idle connection, for which there is room.
+fn speak(member: &mut Member) -> io::Result<()> {
+    match member.steps.last() {
+        Some(step) if !step.say.is_empty() => member.stream.write_all(&step.say),
+        _ => Ok(()),
+    }
+}

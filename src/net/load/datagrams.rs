@@ -1,0 +1,365 @@
+//! Requests and answers in datagrams, one at a time from each socket: `lab load udp`, and the sessions of `lab load idle --udp`.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+
+use super::groups::End;
+use super::sockets::not_greeted;
+use super::subject::Subject;
+use super::{Interrupt, LoadError};
+use crate::lab::load::latencies::Latencies;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::{DatagramPeer, Join};
+use crate::lab::load::tape::body;
+
+/// Readiness that is taken from the system at once.
+const EVENTS: usize = 1_024;
+
+/// The longest wait: repeats and interrupts are looked for as often.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The longest datagram that is read whole.
+const MAX_DATAGRAM: usize = 65_536;
+
+/// So often the same is sent before it counts as lost.
+const MAX_SENDS: u32 = 20;
+
+/// Who asks, and how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The clients' names.
+    pub names: Vec<String>,
+    /// Bytes that a request carries.
+    pub size: usize,
+    /// When a request is sent again.
+    pub timeout: Duration,
+    /// When it ends.
+    pub end: End,
+}
+
+/// Asks, and measures that.
+///
+/// # Errors
+///
+/// What stands in the way.
+pub fn run(
+    subject: &Subject,
+    peer: &dyn DatagramPeer,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    outcome: &mut Outcome,
+) -> Result<(), LoadError> {
+    let mut crowd = Crowd::new(subject.addr, plan.names.len(), plan.timeout)?;
+    crowd.join(peer, &plan.names, interrupt)?;
+    let meter = subject.meter();
+    let share = plan.end.share(plan.names.len());
+    crowd.ask(
+        peer,
+        &Asking { size: plan.size, rounds: share, end: plan.end, begun: meter.begun },
+        interrupt,
+    )?;
+    meter.read_into(outcome, crowd.last);
+    crowd.leave(peer);
+    outcome.count = crowd.answered;
+    outcome.lost = crowd.lost;
+    outcome.repeated = Some(crowd.repeated);
+    outcome.latencies = crowd.latencies;
+    Ok(())
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    /// Bytes that a request carries.
+    pub(super) size: usize,
+    /// How often each session asks.
+    pub(super) rounds: u64,
+    /// When it ends.
+    pub(super) end: End,
+    /// When it begins.
+    pub(super) begun: Instant,
+}
+
+/// A session that its server keeps.
+#[derive(Debug)]
+struct Session {
+    /// What stands for it.
+    token: Vec<u8>,
+    asked: u64,
+}
+
+/// A socket, its sessions, and the one whose turn it is.
+#[derive(Debug)]
+struct Lane {
+    socket: UdpSocket,
+    sessions: Vec<Session>,
+    /// How many turns it has had: so many names are in, or so many requests were made.
+    turns: usize,
+    /// What is under way, sent so often, first and last at these times.
+    said: Vec<u8>,
+    sends: u32,
+    first: Instant,
+    last: Instant,
+    /// Whether it is not answered yet.
+    is_waiting: bool,
+}
+
+/// Sockets, each with one exchange under way at most.
+pub(super) struct Crowd {
+    poll: Poll,
+    lanes: Vec<Lane>,
+    timeout: Duration,
+    buffer: Vec<u8>,
+    body: Vec<u8>,
+    pub(super) latencies: Latencies,
+    pub(super) answered: u64,
+    pub(super) lost: u64,
+    pub(super) repeated: u64,
+    /// When the last answer came.
+    pub(super) last: Instant,
+}
+
+impl Crowd {
+    /// So many sockets; nothing is said yet.
+    pub(super) fn new(addr: SocketAddr, sockets: usize, timeout: Duration) -> Result<Self, LoadError> {
+        let failed = |error| LoadError::Connection { doing: "opening a UDP socket".to_owned(), error };
+        let (poll, now) = (Poll::new()?, Instant::now());
+        let mut lanes = Vec::with_capacity(sockets);
+        for place in 0..sockets {
+            let mut socket = open(addr).map_err(failed)?;
+            poll.registry().register(&mut socket, Token(place), Interest::READABLE)?;
+            let (sessions, said) = (Vec::new(), Vec::new());
+            lanes.push(Lane {
+                socket,
+                sessions,
+                turns: 0,
+                said,
+                sends: 0,
+                first: now,
+                last: now,
+                is_waiting: false,
+            });
+        }
+        Ok(Self {
+            poll,
+            lanes,
+            timeout,
+            buffer: vec![0; MAX_DATAGRAM],
+            body: Vec::new(),
+            latencies: Latencies::default(),
+            answered: 0,
+            lost: 0,
+            repeated: 0,
+            last: now,
+        })
+    }
+
+    /// Opens a session for each name, shared among the sockets.
+    pub(super) fn join(
+        &mut self,
+        peer: &dyn DatagramPeer,
+        names: &[String],
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let sockets = self.lanes.len();
+        for place in 0..sockets {
+            self.greet(peer, names, place)?;
+        }
+        self.drive(interrupt, &mut |crowd, place, n| {
+            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+            let Some(name) = names.get(place + lane.turns * sockets) else { return Ok(false) };
+            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            match peer.join(name, Some(heard)) {
+                Join::Say(said) if said == lane.said => return Ok(false),
+                Join::Say(said) => say(lane, said),
+                Join::Ready(token) => {
+                    lane.sessions.push(Session { token, asked: 0 });
+                    lane.turns += 1;
+                    crowd.greet(peer, names, place)?;
+                }
+                Join::Refused(why) => return Err(not_greeted(name, why.as_bytes())),
+            }
+            Ok(true)
+        })?;
+        let joined: usize = self.lanes.iter().map(|lane| lane.sessions.len()).sum();
+        if joined < names.len() {
+            let error = io::ErrorKind::TimedOut.into();
+            return Err(LoadError::Connection { doing: format!("opening session {}", joined + 1), error });
+        }
+        (self.lost, self.repeated) = (0, 0);
+        Ok(())
+    }
+
+    /// Lets the next name of a socket say its first; whoever needs no greeting is in at once.
+    fn greet(&mut self, peer: &dyn DatagramPeer, names: &[String], place: usize) -> Result<(), LoadError> {
+        let sockets = self.lanes.len();
+        let Some(lane) = self.lanes.get_mut(place) else { return Ok(()) };
+        while let Some(name) = names.get(place + lane.turns * sockets) {
+            match peer.join(name, None) {
+                Join::Say(said) => {
+                    say(lane, said);
+                    return Ok(());
+                }
+                Join::Ready(token) => lane.sessions.push(Session { token, asked: 0 }),
+                Join::Refused(why) => return Err(not_greeted(name, why.as_bytes())),
+            }
+            lane.turns += 1;
+        }
+        lane.is_waiting = false;
+        Ok(())
+    }
+
+    /// Lets every session ask so often, one after the other on each socket.
+    pub(super) fn ask(
+        &mut self,
+        peer: &dyn DatagramPeer,
+        asking: &Asking,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        self.last = asking.begun;
+        self.body.clear();
+        body(1, asking.size, &mut self.body);
+        for lane in &mut self.lanes {
+            lane.turns = 0;
+            next(lane, peer, &self.body, asking.rounds);
+        }
+        self.drive(interrupt, &mut |crowd, place, n| {
+            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+            let Some(session) = current(lane) else { return Ok(false) };
+            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            if !lane.is_waiting || !peer.answers(&session.token, session.asked, &crowd.body, heard) {
+                return Ok(false);
+            }
+            crowd.last = Instant::now();
+            crowd.answered += 1;
+            crowd.latencies.record(crowd.last.saturating_duration_since(lane.first));
+            lane.turns += 1;
+            lane.is_waiting = false;
+            if !asking.end.is_over(crowd.last.saturating_duration_since(asking.begun)) {
+                next(lane, peer, &crowd.body, asking.rounds);
+            }
+            Ok(true)
+        })
+    }
+
+    /// Says goodbye for every session; nobody waits for an answer.
+    pub(super) fn leave(&self, peer: &dyn DatagramPeer) {
+        for lane in &self.lanes {
+            for session in &lane.sessions {
+                if let Some(said) = peer.goodbye(&session.token, session.asked + 1) {
+                    // What is lost ends with its time.
+                    let _ = lane.socket.send(&said);
+                }
+            }
+        }
+    }
+
+    /// Hands over datagrams, and repeats what is not answered, until nothing is under way. `heard` is told the socket's place and
+    /// the length of what is in the buffer, and says whether it was waited for.
+    fn drive(
+        &mut self,
+        interrupt: &Interrupt,
+        heard: &mut dyn FnMut(&mut Self, usize, usize) -> Result<bool, LoadError>,
+    ) -> Result<(), LoadError> {
+        let (mut events, mut looked) = (Events::with_capacity(EVENTS), Instant::now());
+        while self.lanes.iter().any(|lane| lane.is_waiting) {
+            interrupt.check()?;
+            match self.poll.poll(&mut events, Some(TICK)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            for event in &events {
+                self.read(event.token().0, heard)?;
+            }
+            let now = Instant::now();
+            if now.saturating_duration_since(looked) >= TICK {
+                looked = now;
+                self.repeat(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until something came that was waited for: nothing else is under way then.
+    fn read(
+        &mut self,
+        place: usize,
+        heard: &mut dyn FnMut(&mut Self, usize, usize) -> Result<bool, LoadError>,
+    ) -> Result<(), LoadError> {
+        loop {
+            let Some(lane) = self.lanes.get(place) else { return Ok(()) };
+            match lane.socket.recv(&mut self.buffer) {
+                Ok(n) => {
+                    if heard(self, place, n)? {
+                        return Ok(());
+                    }
+                }
+                // Nobody listens, says ICMP; if that is so, the repeats run out.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(LoadError::Connection { doing: "receiving a datagram".to_owned(), error });
+                }
+            }
+        }
+    }
+
+    /// Sends again what has waited for long enough.
+    fn repeat(&mut self, now: Instant) {
+        let timeout = self.timeout;
+        let late = |lane: &&mut Lane| lane.is_waiting && now.saturating_duration_since(lane.last) >= timeout;
+        for lane in self.lanes.iter_mut().filter(late) {
+            if lane.sends >= MAX_SENDS {
+                lane.is_waiting = false;
+                self.lost += 1;
+                continue;
+            }
+            lane.sends += 1;
+            lane.last = now;
+            self.repeated += 1;
+            // What the system has no room for is lost as on any way, and repeated.
+            let _ = lane.socket.send(&lane.said);
+        }
+    }
+}
+
+/// The session whose turn it is.
+fn current(lane: &Lane) -> Option<&Session> {
+    lane.sessions.get(lane.turns.checked_rem(lane.sessions.len())?)
+}
+
+/// Sends the next request of a socket, if there is one.
+fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8], rounds: u64) {
+    let count = lane.sessions.len();
+    let place = lane.turns.checked_rem(count).unwrap_or(0);
+    let is_over = lane.turns.checked_div(count).is_none_or(|round| round as u64 >= rounds);
+    let Some(session) = lane.sessions.get_mut(place).filter(|_| !is_over) else { return };
+    session.asked += 1;
+    let mut said = std::mem::take(&mut lane.said);
+    said.clear();
+    peer.request(&session.token, session.asked, body, &mut said);
+    say(lane, said);
+}
+
+/// Sends something that is to be answered.
+fn say(lane: &mut Lane, said: Vec<u8>) {
+    let now = Instant::now();
+    // What the system has no room for is lost as on any way, and repeated.
+    let _ = lane.socket.send(&said);
+    (lane.said, lane.sends, lane.first, lane.last, lane.is_waiting) = (said, 1, now, now, true);
+}
+
+fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let own = match addr {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(own)?;
+    socket.connect(addr)?;
+    Ok(socket)
+}

@@ -1,0 +1,141 @@
+//! Trio Chat's two clients at a line door: one that says all it can (`lab load spam`), one that hardly listens (`lab load slow`).
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::sockets::{PATIENCE, connect};
+use super::{Interrupt, LoadError};
+use crate::lab::load::people::{Answers, line};
+
+/// How long is waited at once: interrupts are looked for as often.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is read at once, of what nobody reads.
+const READ: usize = 16 << 10;
+
+/// A person at a line door.
+#[derive(Debug)]
+pub struct Person {
+    stream: TcpStream,
+}
+
+impl Person {
+    /// Connects, waits for the question, answers with this name, and waits until it is taken.
+    ///
+    /// # Errors
+    ///
+    /// Nobody is there, or nobody asks.
+    pub fn enter(addr: SocketAddr, name: &str, interrupt: &Interrupt) -> Result<Self, LoadError> {
+        let stream = connect(addr)?;
+        let mut person = Self { stream };
+        person.impatient().map_err(broken)?;
+        let (mut answers, begun) = (Answers::default(), Instant::now());
+        let mut buffer = [0; READ];
+        while !answers.is_named() {
+            interrupt.check()?;
+            if begun.elapsed() > PATIENCE {
+                return Err(super::sockets::not_greeted(name, answers.heard()));
+            }
+            let n = person.read(&mut buffer)?;
+            if answers.hears_question(buffer.get(..n).unwrap_or_default()) {
+                person.stream.write_all(format!("{name}\n").as_bytes()).map_err(broken)?;
+            }
+        }
+        Ok(person)
+    }
+
+    /// Nothing waits for longer than a tick.
+    fn impatient(&self) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(TICK))?;
+        self.stream.set_write_timeout(Some(TICK))
+    }
+
+    /// What has come, within a tick; nothing is 0.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LoadError> {
+        match self.stream.read(buffer) {
+            Ok(0) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) if is_timeout(&error) => Ok(0),
+            read => read.map_err(broken),
+        }
+    }
+
+    /// Says line after line, each as soon as the last is taken, and drops what it hears. `sent` is told of each: its number and how
+    /// long it took. Returns how many were taken.
+    ///
+    /// # Errors
+    ///
+    /// The connection breaks.
+    pub fn spam(
+        mut self,
+        (count, length): (u64, Duration),
+        size: usize,
+        interrupt: &Interrupt,
+        sent: &mut dyn FnMut(u64, Duration) -> io::Result<()>,
+    ) -> Result<u64, LoadError> {
+        let (begun, mut buffer) = (Instant::now(), [0; READ]);
+        for number in 1..=count {
+            let (text, since) = (line(number, size), Instant::now());
+            let mut left = text.as_slice();
+            while !left.is_empty() {
+                interrupt.check()?;
+                if begun.elapsed() >= length {
+                    return Ok(number - 1);
+                }
+                self.hear_all(&mut buffer)?;
+                match self.stream.write(left) {
+                    Ok(n) => left = left.get(n..).unwrap_or_default(),
+                    Err(error) if is_timeout(&error) => {}
+                    Err(error) => return Err(broken(error)),
+                }
+            }
+            sent(number, since.elapsed()).map_err(broken)?;
+        }
+        Ok(count)
+    }
+
+    /// Drops what has come, without waiting.
+    fn hear_all(&mut self, buffer: &mut [u8]) -> Result<(), LoadError> {
+        self.stream.set_nonblocking(true).map_err(broken)?;
+        while self.read(buffer)? > 0 {}
+        self.stream.set_nonblocking(false).map_err(broken)
+    }
+
+    /// Reads so many bytes at most, pauses, and again. `received` is told of each. Returns how many there were in all.
+    ///
+    /// # Errors
+    ///
+    /// The connection breaks.
+    pub fn listen_slowly(
+        mut self,
+        (length, pause): (Duration, Duration),
+        bytes: usize,
+        interrupt: &Interrupt,
+        received: &mut dyn FnMut(usize) -> io::Result<()>,
+    ) -> Result<u64, LoadError> {
+        let (begun, mut buffer, mut all) = (Instant::now(), vec![0; bytes], 0);
+        while begun.elapsed() < length {
+            interrupt.check()?;
+            let n = self.read(&mut buffer)?;
+            if n == 0 {
+                continue;
+            }
+            all += n as u64;
+            received(n).map_err(broken)?;
+            let next = Instant::now() + pause;
+            while Instant::now() < next && begun.elapsed() < length {
+                interrupt.check()?;
+                std::thread::sleep(TICK.min(next.saturating_duration_since(Instant::now())));
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+fn broken(error: io::Error) -> LoadError {
+    LoadError::Connection { doing: "talking at the line door".to_owned(), error }
+}

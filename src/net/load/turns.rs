@@ -1,0 +1,56 @@
+//! One connection after the other: `lab load serial`.
+
+use std::net::Shutdown;
+use std::time::Instant;
+
+use super::sockets::{connect, take};
+use super::subject::Subject;
+use super::{Interrupt, LoadError};
+use crate::lab::load::latencies::Latencies;
+use crate::lab::load::outcome::Outcome;
+use crate::lab::load::peer::{Client, Peer, Role};
+
+/// Connects, registers, says goodbye, closes, and again, for each name.
+///
+/// # Errors
+///
+/// What stands in the way of the first. Others that are not let in are counted.
+pub fn run(
+    subject: &Subject,
+    peer: &dyn Peer,
+    names: &[String],
+    interrupt: &Interrupt,
+    outcome: &mut Outcome,
+) -> Result<(), LoadError> {
+    let (mut latencies, mut failed) = (Latencies::default(), 0);
+    let meter = subject.meter();
+    let mut last = meter.begun;
+    for name in names {
+        interrupt.check()?;
+        match turn(subject, peer, name) {
+            Ok(()) => {
+                let now = Instant::now();
+                latencies.record(now - last);
+                last = now;
+                outcome.count += 1;
+            }
+            Err(error) if outcome.count == 0 => return Err(error),
+            Err(_) => failed += 1,
+        }
+    }
+    meter.read_into(outcome, last);
+    outcome.failed = Some(failed);
+    outcome.latencies = latencies;
+    Ok(())
+}
+
+fn turn(subject: &Subject, peer: &dyn Peer, name: &str) -> Result<(), LoadError> {
+    let mut stream = connect(subject.addr)?;
+    for step in peer.greeting(&Client { name, role: Role::Asker, room: None }) {
+        take(&mut stream, &step, name)?;
+    }
+    take(&mut stream, &peer.goodbye(), name)?;
+    // The server may have closed first.
+    let _ = stream.shutdown(Shutdown::Both);
+    Ok(())
+}
