@@ -39,6 +39,13 @@ impl ConnId {
         (self.0 & 0xffff_ffff) as usize
     }
 
+    /// Place and serial.
+    #[must_use]
+    pub const fn halves(self) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = self.0.to_be_bytes();
+        (u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([a, b, c, d]))
+    }
+
     /// How many had the place before it.
     #[must_use]
     pub const fn serial(self) -> u64 {

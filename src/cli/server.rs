@@ -22,7 +22,7 @@ use crate::config::ServerConfig;
 use crate::escape::escape_short;
 use crate::hub::{HubConfig, SlowPolicy};
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Doors, Ended, Engine, ListenError, Signals, open_files};
+use crate::net::{self, Doors, Ended, Engine, EngineKind, ListenError, Signals, open_files};
 use crate::reliable::PushTimeouts;
 use crate::server::Server;
 use crate::units::{AtLeastOne, ByteSize, Count, PositiveSeconds, Probability, Seconds};
@@ -147,6 +147,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 
+    /// Who waits for sockets: poll (a readiness loop per processor), tasks (a task per connection) or threads (a thread per
+    /// connection)
+    #[arg(long, value_name = "ENGINE", default_value_t)]
+    engine: EngineKind,
+
     /// Log more: each session and connection as it comes and goes
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -194,6 +199,8 @@ pub struct Plan {
     pub rules: Option<PathBuf>,
     /// Most connections, if that was said; otherwise it is for the system to say.
     pub max_connections: Option<NonZeroUsize>,
+    /// Who waits for sockets.
+    pub engine: EngineKind,
 }
 
 impl Args {
@@ -263,6 +270,7 @@ impl Args {
             config,
             rules: self.rules,
             max_connections: self.max_connections.map(AtLeastOne::get),
+            engine: self.engine,
         })
     }
 
@@ -327,7 +335,7 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 ///
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
-    let Plan { listen, mut config, rules, max_connections } = plan;
+    let Plan { listen, mut config, rules, max_connections, engine } = plan;
     config.max_connections = room_for_connections(max_connections);
     let door_names = doors_of(&listen);
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
@@ -336,7 +344,7 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
     let signals = Signals::new()?;
     announce(&doors);
     log_losses(&config, doors.has_streams());
-    let engine = Engine::start(doors, |now| Server::new(now, config, Box::new(secrets)))?;
+    let engine = Engine::start(engine, doors, |now| Server::new(now, config, Box::new(secrets)))?;
     let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
     let reload = rules.map(|path| move |engine: &Engine<Server>| rules::reload(&path, &door_names, engine));
     match net::serve(engine, signals, report, reload) {
@@ -404,8 +412,8 @@ mod tests {
 
     #[test]
     fn nothing_typed_is_the_librarys_own_defaults() {
-        let Plan { config, max_connections, .. } = resolve(&[]).unwrap();
-        assert_eq!(max_connections, None);
+        let Plan { config, max_connections, engine, .. } = resolve(&[]).unwrap();
+        assert_eq!((max_connections, engine), (None, EngineKind::default()));
         assert_eq!(
             format!("{config:?}"),
             format!("{:?}", ServerConfig { seed: 77, ..ServerConfig::default() })

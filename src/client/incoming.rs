@@ -242,6 +242,10 @@ impl Client {
     pub(super) fn acknowledge(&mut self) {
         let mut bytes = self.prefixed();
         self.encode_acknowledgement(&mut bytes);
+        if self.config.transport == Transport::Datagram {
+            // It names everything that one before it does, and nothing else waits here.
+            self.outgoing.clear();
+        }
         self.outgoing.push_back(bytes);
     }
 

@@ -18,8 +18,8 @@ use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{ClientConfig, Transport};
-use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Ticket};
-use crate::wire::{Deframer, Token, Verb, encode_prefix};
+use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Sent, Ticket};
+use crate::wire::{Deframer, MAX_HEAD, Token, Verb, encode_prefix, prefix_of};
 
 mod event;
 mod incoming;
@@ -192,7 +192,7 @@ impl Client {
     /// Asks for an echo. It carries a nonce, so that nobody who has not seen it can answer.
     pub fn ping(&mut self) -> Ticket {
         let nonce = self.draw_token();
-        self.ask(Verb::Png, &[nonce.as_bytes()])
+        self.ask(Verb::Png, &[&nonce.text()])
     }
 
     fn ask(&mut self, verb: Verb, words: &[&[u8]]) -> Ticket {
@@ -214,7 +214,7 @@ impl Client {
 
     /// The longest payload that fits a datagram whatever its id.
     fn payload_limit(&self) -> usize {
-        self.config.max_datagram.saturating_sub(crate::wire::PREFIX_LEN + crate::wire::MAX_HEAD)
+        self.config.max_datagram.saturating_sub(crate::wire::PREFIX_LEN + MAX_HEAD)
     }
 
     /// Says goodbye once everything asked so far has ended.
@@ -298,7 +298,7 @@ impl Client {
     fn keep_alive(&mut self, now: Instant) {
         if self.token.is_some() && self.requests.is_idle() {
             let nonce = self.draw_token();
-            self.ask_internally(Verb::Png, [b" ", &nonce.as_bytes()[..]].concat());
+            self.ask_internally(Verb::Png, [b" ", &nonce.text()[..]].concat());
         } else if self.token.is_some() {
             // A ping would have to wait for the request that is under way; what needs no answer keeps the session too.
             self.acknowledge();
@@ -320,8 +320,11 @@ impl Client {
     /// The next datagram, or piece of the stream, to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
         let bytes = match self.outgoing.pop_front() {
-            Some(bytes) => bytes,
-            None if self.is_ready() => self.next_request(now)?,
+            Some(bytes) => self.joined_by_requests(now, bytes),
+            None if self.is_ready() => {
+                let request = self.next_request(now)?;
+                self.joined_by_requests(now, request)
+            }
             None => self.next_registration(now)?,
         };
         self.stats.transmits += 1;
@@ -334,14 +337,33 @@ impl Client {
         self.events.pop_front()
     }
 
-    fn next_request(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let mut bytes = self.prefixed();
-        let sent = self.requests.poll_transmit(now, &mut self.rng, &mut bytes);
+    /// Appends the requests that are due, as many as fit, to a datagram of this session. Without a token there is none: of
+    /// a datagram that proves nothing, the first frame alone counts.
+    fn joined_by_requests(&mut self, now: Instant, mut bytes: Vec<u8>) -> Vec<u8> {
+        let is_ours = self.token.is_some_and(|token| prefix_of(&bytes) == Some(token));
+        if !self.is_ready() || !is_ours || self.config.transport == Transport::Stream {
+            return bytes;
+        }
+        while let Some(most) = self.config.max_datagram.checked_sub(bytes.len() + MAX_HEAD)
+            && self.add_request(now, most, &mut bytes).is_some()
+        {}
+        bytes
+    }
+
+    /// Appends the next request that is due, if its payload is no longer than that.
+    fn add_request(&mut self, now: Instant, most: usize, out: &mut Vec<u8>) -> Option<Sent> {
+        let sent = self.requests.poll_transmit_within(now, most, &mut self.rng, out);
         self.collect_ended();
         let sent = sent?;
         if sent.sends > 1 {
             self.events.push_back(Event::Retry(sent));
         }
+        Some(sent)
+    }
+
+    fn next_request(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let mut bytes = self.prefixed();
+        let sent = self.add_request(now, usize::MAX, &mut bytes)?;
         if sent.verb == Verb::Bye && !self.inbox.is_unused() {
             // What has arrived is to be known before the session ends, or it would count as undelivered.
             let goodbye = bytes.split_off(self.prefixed().len());

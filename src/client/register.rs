@@ -171,8 +171,8 @@ impl Client {
         }
         let name = self.config.name.as_deref().unwrap_or_default().as_bytes();
         let proof = match registration.kind {
-            Kind::Open(nonce) => [b"?", &nonce.as_bytes()[..]].concat(),
-            Kind::Resume(token) => token.as_bytes().to_vec(),
+            Kind::Open(nonce) => [b"?", &nonce.text()[..]].concat(),
+            Kind::Resume(token) => token.text().to_vec(),
         };
         encode_args(Some(registration.id), Verb::Reg, &[name, &proof], &mut bytes);
         bytes

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::queue::{Load, Push};
+use super::session::Traffic;
 use super::{Hub, Path, SessionKey};
 use crate::service::Origin;
 
@@ -25,24 +26,31 @@ impl Hub {
             || load.bytes + cost <= bounds.max_pending && load.messages < bounds.max_pending_messages
     }
 
+    /// What is on its way to a session, made if there was nothing.
+    pub(super) fn traffic_of(&mut self, key: SessionKey) -> Option<&mut Traffic> {
+        let session = self.sessions.get_mut(key)?;
+        Some(session.traffic_mut(&self.config))
+    }
+
     pub(super) fn enqueue(&mut self, key: SessionKey, push: Push) {
         let cost = push.cost();
-        let Some(session) = self.get_mut(key) else { return };
-        session.queue.push(push);
+        let Some(traffic) = self.traffic_of(key) else { return };
+        traffic.queue.push(push);
         self.memory += cost;
         self.stats.queued += 1;
         self.wake(key);
     }
 
     pub(super) fn drop_into_gap(&mut self, key: SessionKey) {
-        let Some(session) = self.get_mut(key) else { return };
+        let Some(session) = self.get(key) else { return };
         if session.is_over() {
             self.stats.undelivered += 1;
             return;
         }
         // Behind something that waits already, it has nobody to wake: of many slow members, that is most of the work.
-        let is_news = session.queue.is_empty();
-        session.queue.push_gap();
+        let Some(traffic) = self.traffic_of(key) else { return };
+        let is_news = traffic.queue.is_empty();
+        traffic.queue.push_gap();
         self.stats.gaps += 1;
         if is_news {
             self.wake(key);
@@ -62,7 +70,9 @@ impl Hub {
         let Some(session) = self.get_mut(key) else { return };
         if !session.said_bye {
             session.said_bye = true;
-            session.queue.push(Push::Bye);
+            if let Some(traffic) = self.traffic_of(key) {
+                traffic.queue.push(Push::Bye);
+            }
             self.relieve(key, true);
             self.wake(key);
         }
@@ -106,39 +116,49 @@ impl Hub {
         more
     }
 
-    /// Appends the next datagram of pushes for this session. Returns whether there was one.
+    /// Makes the next datagram of pushes for this session, or fills up one of answers to it. Returns whether there were any.
     pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
-        let Some(freed) = self.get_mut(key).and_then(|session| session.next_datagram(now, out)) else {
+        let Some(session) = self.get_mut(key) else { return false };
+        let (before, mut freed) = (out.len(), 0);
+        while let Some(bytes) = session.next_in_datagram(now, out) {
+            freed += bytes;
+        }
+        if out.len() == before {
+            session.rest();
             return false;
-        };
+        }
         self.free_of(key, freed);
         true
     }
 
     /// All that was appended so far for the connection that carries this session goes to its writer now.
     pub fn give(&mut self, key: SessionKey) {
-        if let Some(session) = self.get_mut(key) {
-            session.writing += std::mem::take(&mut session.encoded);
+        if let Some(traffic) = self.get_mut(key).and_then(|session| session.traffic.as_mut()) {
+            traffic.writing += std::mem::take(&mut traffic.encoded);
         }
     }
 
     /// What the writer of this session's connection was given is written.
     pub fn written(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
-        let written = std::mem::take(&mut session.writing);
+        let Some(traffic) = &mut session.traffic else { return };
+        let written = std::mem::take(&mut traffic.writing);
+        session.rest();
         self.free_of(key, written.bytes);
     }
 
     /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
     pub fn push_timeout(&self, key: SessionKey) -> Option<Instant> {
-        let session = self.get(key)?;
-        matches!(session.path, Path::Datagram(_)).then(|| session.pushes.poll_timeout()).flatten()
+        let session = self.get(key).filter(|session| !session.is_on_streams())?;
+        session.traffic.as_ref()?.pushes.poll_timeout()
     }
 
     /// The client has these pushes.
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         let Some(session) = self.get_mut(key) else { return };
-        let freed = session.pushes.acknowledge(now, ranges);
+        let pushes = session.traffic.as_mut().map(|traffic| &mut traffic.pushes);
+        let freed = pushes.map_or(0, |pushes| pushes.acknowledge(now, ranges));
+        session.rest();
         self.free_of(key, freed);
         self.wake(key);
     }
@@ -146,12 +166,12 @@ impl Hub {
     /// The session is carried by `path`, and comes from `origin`, from now on: what is unacknowledged is sent again there.
     pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         let Some(session) = self.get_mut(key) else { return };
-        session.path = path;
-        session.origin = origin;
+        session.set_way(path, origin);
         session.deaf = false;
-        match path {
-            Path::Stream(_) => session.pushes.reattach(),
-            Path::Datagram(_) => session.pushes.repeat_all(now),
+        match (path, &mut session.traffic) {
+            (Path::Stream(_), Some(traffic)) => traffic.pushes.reattach(),
+            (Path::Datagram(_), Some(traffic)) => traffic.pushes.repeat_all(now),
+            (_, None) => {}
         }
         self.wake(key);
     }

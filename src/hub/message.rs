@@ -54,9 +54,7 @@ impl<'a> Message<'a> {
     fn encoded_for(&self, receiver: &Session) -> &Arc<Vec<u8>> {
         match (receiver.form, &self.room) {
             (Form::Tagged | Form::Untagged, _) => self.frame.get_or_init(|| self.encode_frame()),
-            (Form::Lines, Some(room))
-                if receiver.home.as_ref() != Some(self.fold.get_or_init(|| room.fold())) =>
-            {
+            (Form::Lines, Some(room)) if receiver.home() != Some(self.fold.get_or_init(|| room.fold())) => {
                 self.named_line.get_or_init(|| self.encode_line("", room.as_str()))
             }
             (Form::Lines, Some(_)) => self.line.get_or_init(|| self.encode_line("", "")),

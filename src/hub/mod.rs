@@ -4,15 +4,15 @@
 //! Everything that puts something into a session's queue marks the session as woken; whoever drives the hub asks
 //! [`Hub::poll_woken`] and then takes the output session by session.
 
-use std::collections::{HashMap, VecDeque};
-
-use slab::Slab;
+use std::collections::VecDeque;
 
 use crate::error::Refusal;
-use crate::reliable::{PushTimeouts, Pushes, Replies};
+use crate::index::{Hasher, Index};
+use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
 
+mod arena;
 mod delivery;
 mod message;
 pub mod name;
@@ -24,9 +24,9 @@ pub mod rules;
 pub mod session;
 mod slow;
 
-use name::{ClashKey, FoldKey, Name};
-use queue::{Load, SendQueue};
-use rate::{Bucket, Rate};
+use arena::Arena;
+use name::{FoldKey, Name};
+use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
@@ -123,10 +123,11 @@ pub struct Opening {
 #[derive(Debug, Default)]
 pub struct Hub {
     config: HubConfig,
-    sessions: Slab<(u64, Session)>,
-    next_serial: u64,
-    by_fold: HashMap<FoldKey, SessionKey>,
-    by_clash: HashMap<ClashKey, SessionKey>,
+    sessions: Arena,
+    /// Slots by the fold of their names, ..
+    by_fold: Index,
+    /// .. and by what these look like.
+    by_clash: Index,
     rooms: Rooms,
     memory: usize,
     woken: VecDeque<SessionKey>,
@@ -153,12 +154,12 @@ impl Hub {
 
     /// Whether no session lives.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.sessions.len() == 0
     }
 
     /// The messages that wait to be sent or acknowledged, of all sessions.
     pub fn waiting(&self) -> usize {
-        self.sessions.iter().map(|(_, (_, session))| session.undelivered()).sum()
+        self.sessions.iter().map(|(_, session)| session.undelivered()).sum()
     }
 
     /// The bytes that all queues together hold.
@@ -173,20 +174,17 @@ impl Hub {
 
     /// The keys of all living sessions.
     pub fn keys(&self) -> Vec<SessionKey> {
-        self.sessions.iter().map(|(slot, (serial, _))| SessionKey { slot, serial: *serial }).collect()
+        self.sessions.iter().map(|(key, _)| key).collect()
     }
 
     /// A living session.
     pub fn get(&self, key: SessionKey) -> Option<&Session> {
-        self.sessions.get(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, session)| session)
+        self.sessions.get(key)
     }
 
     /// A living session, to change.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions
-            .get_mut(key.slot)
-            .filter(|(serial, _)| *serial == key.serial)
-            .map(|(_, session)| session)
+        self.sessions.get_mut(key)
     }
 
     /// Opens a session.
@@ -199,52 +197,20 @@ impl Hub {
         if self.is_taken(&opening.name) {
             return Err(Refusal::NameTaken);
         }
-        let (fold, clash) = (opening.name.fold(), opening.name.clash_key());
         if self.sessions.len() >= self.config.max_sessions {
             return Err(Refusal::ServerFull);
         }
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let slot = self.sessions.insert((serial, self.make(opening)));
-        let key = SessionKey { slot, serial };
-        self.by_fold.insert(fold, key);
-        self.by_clash.insert(clash, key);
+        let session = Session::new(opening, self.config.sabotage.no_dedup);
+        let key = self.sessions.insert(session).ok_or(Refusal::ServerFull)?;
+        self.list_name(key);
         self.stats.sessions += 1;
         Ok(key)
     }
 
     /// Whether a living session has a name that is, or looks, the same.
     pub fn is_taken(&self, name: &Name) -> bool {
-        self.by_fold.contains_key(&name.fold()) || self.by_clash.contains_key(&name.clash_key())
-    }
-
-    fn make(&self, opening: Opening) -> Session {
-        let Sabotage { no_dedup, no_push_repeat } = self.config.sabotage;
-        let pushes = Pushes::new(self.config.push_timeouts);
-        Session {
-            name: opening.name,
-            form: opening.form,
-            token: opening.token,
-            nonce: opening.nonce,
-            newest_reg: 0,
-            path: opening.path,
-            origin: opening.origin,
-            rooms: Vec::new(),
-            home: None,
-            echo: false,
-            bucket: Bucket::new(opening.rate),
-            replies: if no_dedup { Replies::forgetful() } else { Replies::new() },
-            queue: SendQueue::default(),
-            pushes: if no_push_repeat { pushes.never_repeat() } else { pushes },
-            encoded: Load::default(),
-            writing: Load::default(),
-            woken: false,
-            said_bye: false,
-            cut_off: false,
-            unlogged: 0,
-            awaited: false,
-            deaf: false,
-        }
+        // Who has the same name has one that looks the same.
+        self.like(name).is_some()
     }
 
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
@@ -254,33 +220,64 @@ impl Hub {
     /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
     pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
-        let (fold, clash) = (name.fold(), name.clash_key());
-        let of_another = |owner: Option<&SessionKey>| owner.is_some_and(|owner| *owner != key);
-        if of_another(self.by_fold.get(&fold)) || of_another(self.by_clash.get(&clash)) {
+        if self.like(&name).is_some_and(|owner| owner != key.slot) {
             return Err(Refusal::NameTaken);
         }
-        self.by_fold.remove(&old.fold());
-        self.by_clash.remove(&old.clash_key());
-        self.by_fold.insert(fold, key);
-        self.by_clash.insert(clash, key);
+        self.unlist_name(key, &old);
         if let Some(session) = self.get_mut(key) {
             session.name = name;
         }
+        self.list_name(key);
         Ok(())
     }
 
     /// The session of that name.
     pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
-        FoldKey::with(name, |key| self.by_fold.get(key).copied()).flatten()
+        let slot = FoldKey::with(name, |key| {
+            let is =
+                |slot| self.at(slot).is_some_and(|(_, session)| session.name.with_fold(|fold| fold == key));
+            self.by_fold.find(key, is)
+        });
+        self.at(slot.flatten()?).map(|(key, _)| key)
+    }
+
+    /// Who has a slot.
+    pub fn at(&self, slot: u32) -> Option<(SessionKey, &Session)> {
+        self.sessions.at(slot)
+    }
+
+    /// The slot of who has a name that is, or looks, the same.
+    fn like(&self, name: &Name) -> Option<u32> {
+        let clash = name.clash_key();
+        let is = |slot| self.at(slot).is_some_and(|(_, session)| session.name.clash_key() == clash);
+        self.by_clash.find(&clash, is)
+    }
+
+    /// Lets a session be found by its name.
+    fn list_name(&mut self, key: SessionKey) {
+        let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
+        let sessions = &self.sessions;
+        let by_fold = |hasher: &Hasher<'_>, slot| {
+            sessions.at(slot).map_or(0, |(_, session)| session.name.with_fold(|fold| hasher.hash(fold)))
+        };
+        self.by_fold.insert(&name.fold(), key.slot, by_fold);
+        let by_clash = |hasher: &Hasher<'_>, slot| {
+            sessions.at(slot).map_or(0, |(_, session)| hasher.hash(&session.name.clash_key()))
+        };
+        self.by_clash.insert(&name.clash_key(), key.slot, by_clash);
+    }
+
+    /// Frees a name.
+    fn unlist_name(&mut self, key: SessionKey, name: &Name) {
+        name.with_fold(|fold| self.by_fold.remove(fold, key.slot));
+        self.by_clash.remove(&name.clash_key(), key.slot);
     }
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
     pub fn end(&mut self, key: SessionKey) -> Option<Session> {
-        self.get(key)?;
-        let (_, session) = self.sessions.remove(key.slot);
-        self.by_fold.remove(&session.name.fold());
-        self.by_clash.remove(&session.name.clash_key());
-        for room in &session.rooms {
+        let session = self.sessions.remove(key)?;
+        self.unlist_name(key, &session.name);
+        for room in session.rooms() {
             self.rooms.leave(room, key);
         }
         self.stats.undelivered += session.undelivered() as u64;

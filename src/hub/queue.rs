@@ -14,6 +14,9 @@ use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 /// a queue of tiny messages inside the memory that the bound promises.
 pub const FRAME_OVERHEAD: usize = 64;
 
+/// The longest gap in words, rounded up.
+const GAP_MAX: usize = 64;
+
 /// What is counted against the bounds of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -64,6 +67,14 @@ impl Push {
         match self {
             Self::Message { bytes, .. } => Load { bytes: bytes.len() + FRAME_OVERHEAD, messages: 1 },
             Self::Gap(_) | Self::Bye => Load::default(),
+        }
+    }
+
+    /// The most bytes that [`Push::encode`] appends without a tag, whatever the form.
+    pub fn max_len(&self) -> usize {
+        match self {
+            Self::Message { bytes, .. } => bytes.len(),
+            Self::Gap(_) | Self::Bye => GAP_MAX,
         }
     }
 
@@ -159,6 +170,11 @@ impl SendQueue {
             Some(Push::Gap(count)) => *count += 1,
             _ => self.items.push_back(Push::Gap(1)),
         }
+    }
+
+    /// The push that is to be sent next.
+    pub fn first(&self) -> Option<&Push> {
+        self.items.front()
     }
 
     /// Takes the push that is to be sent next.
@@ -335,9 +351,16 @@ mod tests {
                 "@3 GAP 0002 1",
                 "* you missed 1 message\n",
             ),
+            (
+                Push::Gap(u64::MAX),
+                "RCV 0048 * 0004 you missed 18446744073709551615 messages",
+                "@3 GAP 0021 18446744073709551615",
+                "* you missed 18446744073709551615 messages\n",
+            ),
             (Push::Bye, "BYE 0000", "@3 BYE 0000", "* goodbye\n"),
         ] {
             assert_eq!(told(push.clone(), Form::Untagged, None), untagged);
+            assert!(untagged.len() <= push.max_len());
             assert_eq!(told(push.clone(), Form::Tagged, Id::new(3)), tagged);
             assert_eq!(told(push, Form::Lines, None), line);
         }

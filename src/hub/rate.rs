@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::escape::escape_short;
+use crate::rare::Vacant;
 use crate::units::{ByteSize, later};
 
 /// Most messages, and most bytes, that one client may send in a second; the default is as many as it likes.
@@ -116,6 +117,21 @@ struct Meter {
 
 /// One token: it comes back in so many nanoseconds at a rate of 1 per second.
 const TOKEN: u64 = 1_000_000_000;
+
+impl Vacant for Bucket {
+    const VACANT: &'static Self = &Self::new(Rate::UNLIMITED);
+
+    /// Whether it stops nobody.
+    fn is_vacant(&self) -> bool {
+        self.is_unlimited()
+    }
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self::new(Rate::UNLIMITED)
+    }
+}
 
 impl Bucket {
     /// Two full buckets; an unlimited one costs and stops nothing.

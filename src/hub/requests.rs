@@ -72,14 +72,15 @@ impl Hub {
     pub fn join(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
         let name = RoomName::parse(room).map_err(|_| Refusal::NotARoomName)?;
         let session = self.get(key).ok_or(Refusal::RegisterFirst)?;
-        if session.rooms.contains(&name.fold()) {
+        if session.rooms().contains(&name.fold()) {
             return Ok(());
         }
-        if session.rooms.len() >= MAX_ROOMS {
+        if session.rooms().len() >= MAX_ROOMS {
             return Err(Refusal::ServerFull);
         }
         self.rooms.join(&name, key)?;
-        self.get_mut(key).ok_or(Refusal::RegisterFirst)?.rooms.push(name.fold());
+        let session = self.get_mut(key).ok_or(Refusal::RegisterFirst)?;
+        session.change_rooms(|rooms| rooms.push(name.fold()));
         Ok(())
     }
 
@@ -91,9 +92,9 @@ impl Hub {
     pub fn leave(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
         let fold = FoldKey::of(room).ok_or(Refusal::NoSuchRoom)?;
         let session = self.get_mut(key).ok_or(Refusal::RegisterFirst)?;
-        let at = session.rooms.iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
-        let joined = session.rooms.remove(at);
-        self.rooms.leave(&joined, key);
+        let at = session.rooms().iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
+        session.change_rooms(|rooms| drop(rooms.remove(at)));
+        self.rooms.leave(&fold, key);
         self.relieve(key, true);
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Hub {
     /// [`Refusal::NoSuchRoom`] when nobody is in a room of that name.
     pub fn list(&self, room: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, Refusal> {
         let Some(room) = room else {
-            let names = self.sessions.iter().map(|(_, (_, session))| &session.name);
+            let names = self.sessions.iter().map(|(_, session)| &session.name);
             return Ok(list_within(names, self.sessions.len(), limit));
         };
         let room = FoldKey::with(room, |key| self.rooms.get(key)).flatten().ok_or(Refusal::NoSuchRoom)?;

@@ -3,27 +3,39 @@
 //! A session is not a connection: a stream session outlives its connection by the linger time, a datagram session
 //! outlives a change of address. What one session may do to another is in the hub; this file knows only one.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
+use super::HubConfig;
 use super::name::{FoldKey, Name};
 use super::queue::{Load, Push, SendQueue};
-use super::rate::Bucket;
+use super::rate::{Bucket, Rate};
+use crate::rare::{Rare, Vacant};
 use crate::reliable::{Pushes, Replies};
+use crate::remote::PackedOrigin;
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 
 /// Names a session for as long as the hub lives; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey {
-    pub(super) slot: usize,
-    pub(super) serial: u64,
+    pub(super) slot: u32,
+    /// How many had the slot before it, and one.
+    pub(super) serial: NonZeroU32,
+}
+
+impl SessionKey {
+    /// Where the session is among those that live.
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
 }
 
 #[cfg(test)]
 impl SessionKey {
     /// A key for tests that open no session.
-    pub(crate) fn nth(slot: usize) -> Self {
-        Self { slot, serial: 0 }
+    pub(crate) fn nth(slot: u32) -> Self {
+        Self { slot, serial: NonZeroU32::MIN }
     }
 }
 
@@ -63,60 +75,241 @@ const TAG_MAX: usize = 21;
 /// The longest head of an untagged frame over datagrams, `RCV 9999`.
 pub(super) const SHORT_HEAD: usize = 8;
 
-/// One session.
+/// One session. Most of very many sit and wait: what only some have is kept elsewhere.
 #[derive(Debug)]
 pub struct Session {
     /// The name it is found by.
     pub name: Name,
     /// How it is spoken to.
     pub form: Form,
+    /// Whether it is shown what it says itself.
+    pub echo: bool,
     /// What proves that a datagram or a resume is of this session.
     pub token: Token,
     /// The nonce that opened it.
     pub nonce: Option<Token>,
     /// The id of the newest REG that was executed; 0 for none.
     pub newest_reg: u64,
-    /// Where it is.
-    pub path: Path,
-    /// Where it came from, when it registered or was last taken up.
-    pub origin: Origin,
-    /// The rooms it is in, in the order joined.
-    pub rooms: Vec<FoldKey>,
-    /// The room of its door, whose messages are shown to it without the room's name; frames have none.
-    pub home: Option<FoldKey>,
-    /// Whether it is shown what it says itself.
-    pub echo: bool,
     /// Which requests were executed.
     pub replies: Replies,
     /// How much it may say. On a stream it is the connection that has one, and this stays full.
-    pub bucket: Bucket,
-    pub(super) queue: SendQueue,
-    pub(super) pushes: Pushes<Push>,
-    /// What was encoded for the connection's writer, of pushes that nobody acknowledges, ..
-    pub(super) encoded: Load,
-    /// .. and what the writer was given of that and has not written yet.
-    pub(super) writing: Load,
+    pub(crate) bucket: Rare<Bucket>,
+    way: Way,
+    company: Rare<Company>,
+    /// What is on its way to it; none while there is nothing.
+    pub(super) traffic: Option<Box<Traffic>>,
+    /// The pushes that were numbered before that.
+    numbered: u64,
     pub(super) woken: bool,
     /// The server's BYE is queued: nothing comes behind it.
     pub(super) said_bye: bool,
     /// It read too slowly, and ends: nothing is queued for it any more.
     pub(super) cut_off: bool,
-    /// Messages that it missed and nobody has asked for yet, for the log.
-    pub(super) unlogged: u64,
     /// A sender waits until it has room.
     pub(super) awaited: bool,
     /// Its connection is not read while it waits for others, so its acknowledgements do not arrive.
     pub(super) deaf: bool,
 }
 
-impl Session {
-    /// What is counted against its bounds: what is queued, sent and not acknowledged, or still to be written.
-    pub fn load(&self) -> Load {
+/// Where a session is, and where it came from when it registered or was last taken up.
+#[derive(Debug)]
+enum Way {
+    Stream { origin: PackedOrigin, conn: Option<ConnId> },
+    Datagram { origin: PackedOrigin, limit: u32, heard: Instant },
+}
+
+impl Way {
+    fn new(path: Path, origin: Origin) -> Self {
+        match path {
+            Path::Stream(conn) => Self::Stream { origin: origin.into(), conn },
+            Path::Datagram(DatagramPath { peer, limit, heard }) => {
+                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+                Self::Datagram { origin: peer.into(), limit, heard }
+            }
+        }
+    }
+}
+
+/// The rooms that a session is in.
+#[derive(Debug, Default)]
+struct Company {
+    /// In the order joined.
+    rooms: Vec<FoldKey>,
+    /// The room of its door, whose messages are shown to it without the room's name; frames have none.
+    home: Option<FoldKey>,
+}
+
+impl Vacant for Company {
+    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None };
+
+    fn is_vacant(&self) -> bool {
+        self.rooms.is_empty() && self.home.is_none()
+    }
+}
+
+/// What is on its way to a session.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    pub(super) queue: SendQueue,
+    pub(super) pushes: Pushes<Push>,
+    /// What was encoded for the connection's writer, of pushes that nobody acknowledges, ..
+    pub(super) encoded: Load,
+    /// .. and what the writer was given of that and has not written yet.
+    pub(super) writing: Load,
+    /// Messages that it missed and nobody has asked for yet, for the log.
+    pub(super) unlogged: u64,
+}
+
+impl Traffic {
+    fn new(config: &HubConfig, numbered: u64) -> Self {
+        let pushes = Pushes::new(config.push_timeouts).behind(numbered);
+        Self {
+            queue: SendQueue::default(),
+            pushes: if config.sabotage.no_push_repeat { pushes.never_repeat() } else { pushes },
+            encoded: Load::default(),
+            writing: Load::default(),
+            unlogged: 0,
+        }
+    }
+
+    fn load(&self) -> Load {
         let mut load = self.queue.load();
         load += self.encoded;
         load += self.writing;
         load += Load { bytes: self.pushes.cost(), messages: self.pushes.charged() };
         load
+    }
+
+    /// Whether nothing waits to be sent or to be acknowledged.
+    fn is_settled(&self) -> bool {
+        self.queue.is_empty() && self.pushes.is_empty()
+    }
+
+    fn untold(&self) -> u64 {
+        let sent = self.pushes.unacknowledged().filter_map(|push| match push {
+            Push::Gap(count) => Some(count),
+            Push::Message { .. } | Push::Bye => None,
+        });
+        self.queue.missed() + sent.sum::<u64>()
+    }
+
+    /// A gap behind a gap that is not acknowledged waits and goes on counting until that is, or a message follows. Gaps
+    /// take no room: of a peer that acknowledges nothing, there would be one to keep for every message it misses.
+    fn holds_gap_back(&self) -> bool {
+        self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))
+    }
+}
+
+impl Session {
+    /// A session that was just opened. `forgetful` is of [`Sabotage`](super::Sabotage).
+    pub(super) fn new(opening: super::Opening, forgetful: bool) -> Self {
+        Self {
+            name: opening.name,
+            form: opening.form,
+            echo: false,
+            token: opening.token,
+            nonce: opening.nonce,
+            newest_reg: 0,
+            replies: if forgetful { Replies::forgetful() } else { Replies::new() },
+            bucket: Bucket::new(opening.rate).into(),
+            way: Way::new(opening.path, opening.origin),
+            company: Rare::default(),
+            traffic: None,
+            numbered: 0,
+            woken: false,
+            said_bye: false,
+            cut_off: false,
+            awaited: false,
+            deaf: false,
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> Path {
+        match &self.way {
+            Way::Stream { conn, .. } => Path::Stream(*conn),
+            Way::Datagram { origin, limit, heard } => origin.peer().map_or(Path::Stream(None), |peer| {
+                Path::Datagram(DatagramPath { peer, limit: *limit as usize, heard: *heard })
+            }),
+        }
+    }
+
+    /// Whether it is on streams.
+    pub fn is_on_streams(&self) -> bool {
+        matches!(self.way, Way::Stream { .. })
+    }
+
+    /// Where it came from, when it registered or was last taken up.
+    pub fn origin(&self) -> Origin {
+        match &self.way {
+            Way::Stream { origin, .. } | Way::Datagram { origin, .. } => origin.unpack(),
+        }
+    }
+
+    pub(super) fn set_way(&mut self, path: Path, origin: Origin) {
+        self.way = Way::new(path, origin);
+    }
+
+    /// Its connection is gone.
+    pub fn lose_connection(&mut self) {
+        if let Way::Stream { conn, .. } = &mut self.way {
+            *conn = None;
+        }
+    }
+
+    /// A datagram with its token came, of so many bytes; no more than `most` of them count.
+    pub fn hear(&mut self, now: Instant, size: usize, most: usize) {
+        if let Way::Datagram { limit, heard, .. } = &mut self.way {
+            *heard = now;
+            *limit = (*limit).max(u32::try_from(size.min(most)).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The rooms it is in, in the order joined.
+    pub fn rooms(&self) -> &[FoldKey] {
+        &self.company.get().rooms
+    }
+
+    /// Changes these.
+    pub fn change_rooms(&mut self, change: impl FnOnce(&mut Vec<FoldKey>)) {
+        self.company.update(|company| change(&mut company.rooms));
+    }
+
+    /// The room of its door; frames have none.
+    pub fn home(&self) -> Option<&FoldKey> {
+        self.company.get().home.as_ref()
+    }
+
+    /// Gives it one.
+    pub fn set_home(&mut self, room: FoldKey) {
+        self.company.update(|company| company.home = Some(room));
+    }
+
+    /// How much it may say from now on.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.bucket = Bucket::new(rate).into();
+    }
+
+    /// What is on its way to it, made if there was nothing.
+    pub(super) fn traffic_mut(&mut self, config: &HubConfig) -> &mut Traffic {
+        self.traffic.get_or_insert_with(|| Box::new(Traffic::new(config, self.numbered)))
+    }
+
+    /// Gives back what it does not need while nothing is on its way. On datagrams what its pushes have shown of the path
+    /// is worth keeping.
+    pub(super) fn rest(&mut self) {
+        let Some(traffic) = &self.traffic else { return };
+        let knows_path = !self.is_on_streams() && traffic.pushes.numbered() > 0;
+        let is_over = traffic.is_settled() && traffic.load() == Load::default() && traffic.unlogged == 0;
+        if is_over && !knows_path {
+            self.numbered = traffic.pushes.numbered();
+            self.traffic = None;
+        }
+    }
+
+    /// What is counted against its bounds: what is queued, sent and not acknowledged, or still to be written.
+    pub fn load(&self) -> Load {
+        self.traffic.as_ref().map_or_else(Load::default, |traffic| traffic.load())
     }
 
     /// Whether the server's goodbye is queued or sent: nothing comes behind it.
@@ -126,27 +319,40 @@ impl Session {
 
     /// The messages that it missed since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
     pub fn unlogged(&self) -> u64 {
-        self.unlogged
+        self.traffic.as_ref().map_or(0, |traffic| traffic.unlogged)
     }
 
     /// Whether nothing waits to be sent or to be acknowledged.
     pub fn is_settled(&self) -> bool {
-        self.queue.is_empty() && self.pushes.is_empty()
+        self.traffic.as_ref().is_none_or(|traffic| traffic.is_settled())
+    }
+
+    /// Takes note of these.
+    pub(super) fn take_unlogged(&mut self) -> u64 {
+        let unlogged = self.traffic.as_mut().map_or(0, |traffic| std::mem::take(&mut traffic.unlogged));
+        self.rest();
+        unlogged
+    }
+
+    /// What waits to be sent, if anything is on its way.
+    pub(super) fn queue_mut(&mut self) -> Option<&mut SendQueue> {
+        self.traffic.as_mut().map(|traffic| &mut traffic.queue)
+    }
+
+    /// What of that may become part of a gap.
+    pub(super) fn droppable(&self) -> Load {
+        self.traffic.as_ref().map_or_else(Load::default, |traffic| traffic.queue.droppable())
     }
 
     /// The messages that were promised and are not known to have arrived. What a connection's writer was given once and
     /// for all is not among them.
     pub fn undelivered(&self) -> usize {
-        self.queue.load().messages + self.pushes.charged()
+        self.traffic.as_ref().map_or(0, |traffic| traffic.queue.load().messages + traffic.pushes.charged())
     }
 
     /// The missed messages that it is not known to have been told of.
     pub fn untold(&self) -> u64 {
-        let sent = self.pushes.unacknowledged().filter_map(|push| match push {
-            Push::Gap(count) => Some(count),
-            Push::Message { .. } | Push::Bye => None,
-        });
-        self.queue.missed() + sent.sum::<u64>()
+        self.traffic.as_ref().map_or(0, |traffic| traffic.untold())
     }
 
     /// Whether nothing may be queued for it any more: what comes now is what a session that ends leaves behind.
@@ -159,21 +365,19 @@ impl Session {
         if self.form != Form::Tagged && payload_len > SHORT_LENGTH_MAX {
             return false;
         }
-        match self.path {
-            Path::Stream(_) => true,
-            Path::Datagram(DatagramPath { limit, .. }) if self.form == Form::Tagged => {
-                PREFIX_LEN + TAG_MAX + frame_len <= limit
-            }
-            Path::Datagram(DatagramPath { limit, .. }) => frame_len <= limit,
+        let prefix = if self.form == Form::Tagged { PREFIX_LEN + TAG_MAX } else { 0 };
+        match self.way {
+            Way::Stream { .. } => true,
+            Way::Datagram { limit, .. } => prefix + frame_len <= limit as usize,
         }
     }
 
     /// How long a single answer's payload may be on the way to this session.
     pub fn answer_limit(&self) -> usize {
-        match self.path {
-            Path::Stream(_) => SHORT_LENGTH_MAX,
-            Path::Datagram(DatagramPath { limit, .. }) => {
-                limit.saturating_sub(PREFIX_LEN + TAG_MAX + SHORT_HEAD).min(SHORT_LENGTH_MAX)
+        match self.way {
+            Way::Stream { .. } => SHORT_LENGTH_MAX,
+            Way::Datagram { limit, .. } => {
+                (limit as usize).saturating_sub(PREFIX_LEN + TAG_MAX + SHORT_HEAD).min(SHORT_LENGTH_MAX)
             }
         }
     }
@@ -183,58 +387,75 @@ impl Session {
 impl Session {
     /// Appends the next push for the connection that carries this session; `None` when nothing waits.
     pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        if let Some((id, push)) = self.pushes.poll_resend() {
-            push.encode(self.form, Some(id), out);
+        let form = self.form;
+        let traffic = self.traffic.as_deref_mut()?;
+        if let Some((id, push)) = traffic.pushes.poll_resend() {
+            push.encode(form, Some(id), out);
             return Some(0);
         }
-        if self.holds_gap_back() {
+        if traffic.holds_gap_back() {
             return None;
         }
         self.send_queued(now, out)
     }
 
-    /// Appends the next datagram of pushes; `None` when nothing waits or the window is full.
-    pub(super) fn next_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        if self.form != Form::Tagged {
-            return self.send_queued(now, out);
-        }
+    /// Appends the next push to a datagram, which may hold something already; `None` when nothing waits, when it does not
+    /// fit into what the datagram has left, or when the window is full. Whatever its length, a push may have a datagram for
+    /// itself: it was queued when it fitted.
+    pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        let Way::Datagram { limit, .. } = self.way else { return None };
+        let traffic = self.traffic.as_deref()?;
+        let is_tagged = self.form == Form::Tagged;
+        let repeat = traffic.pushes.next_repeat(now);
+        let push = match repeat {
+            Some(push) => push,
+            None if is_tagged && !traffic.pushes.has_room() => return None,
+            None => traffic.queue.first()?,
+        };
         let start = out.len();
-        encode_prefix(self.token, out);
-        if let Some((id, push)) = self.pushes.poll_repeat(now) {
-            push.encode(self.form, Some(id), out);
-            return Some(0);
+        if start > 0 && start + TAG_MAX + push.max_len() > limit as usize {
+            return None;
         }
-        let freed = if self.pushes.has_room() { self.send_queued(now, out) } else { None };
+        let is_repeat = repeat.is_some();
+        if start == 0 && is_tagged {
+            encode_prefix(self.token, out);
+        }
+        let freed = if is_repeat { self.repeat(now, out) } else { self.send_queued(now, out) };
         if freed.is_none() {
             out.truncate(start);
         }
         freed
     }
 
+    fn repeat(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        let form = self.form;
+        let (id, push) = self.traffic.as_deref_mut()?.pushes.poll_repeat(now)?;
+        push.encode(form, Some(id), out);
+        Some(0)
+    }
+
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        let push = self.queue.pop()?;
+        let (form, is_on_streams) = (self.form, self.is_on_streams());
+        let traffic = self.traffic.as_deref_mut()?;
+        let push = traffic.queue.pop()?;
         let load = push.load();
-        if self.form != Form::Tagged {
-            push.encode(self.form, None, out);
-            if matches!(self.path, Path::Datagram(_)) {
+        if form != Form::Tagged {
+            push.encode(form, None, out);
+            if !is_on_streams {
                 return Some(load.bytes);
             }
-            self.encoded += load;
+            traffic.encoded += load;
             return Some(0);
         }
-        let (id, push) = self.pushes.send(now, push, load.bytes)?;
-        push.encode(self.form, Some(id), out);
+        let (id, push) = traffic.pushes.send(now, push, load.bytes)?;
+        push.encode(form, Some(id), out);
         Some(0)
     }
 
     /// Whether [`Session::next_on_stream`] has something to say.
     pub(super) fn has_stream_output(&self) -> bool {
-        self.pushes.has_resend() || !(self.queue.is_empty() || self.holds_gap_back())
-    }
-
-    /// A gap behind a gap that is not acknowledged waits and goes on counting until that is, or a message follows. Gaps
-    /// take no room: of a peer that acknowledges nothing, there would be one to keep for every message it misses.
-    fn holds_gap_back(&self) -> bool {
-        self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))
+        self.traffic.as_ref().is_some_and(|traffic| {
+            traffic.pushes.has_resend() || !(traffic.queue.is_empty() || traffic.holds_gap_back())
+        })
     }
 }

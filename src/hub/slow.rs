@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::name::FoldKey;
-use super::queue::{FRAME_OVERHEAD, Push};
+use super::queue::{FRAME_OVERHEAD, Push, SendQueue};
 use super::session::SHORT_HEAD;
 use super::{Form, Hub, Path, Session, SessionKey};
 use crate::escape::escape_short;
@@ -90,16 +90,15 @@ impl Hub {
     /// nothing, when dropping them all would not be enough.
     fn make_room(&mut self, member: SessionKey, push: &Push) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
-        let (mut kept, droppable) = (session.load(), session.queue.droppable());
+        let (mut kept, droppable) = (session.load(), session.droppable());
         kept -= droppable;
         let memory = self.memory - droppable.bytes + push.cost();
         if !self.may_hold(kept, push.cost()) || memory > self.config.max_memory {
             return false;
         }
         while !self.has_room(member, push) {
-            let Some(freed) = self.get_mut(member).and_then(|session| session.queue.drop_oldest()) else {
-                return false;
-            };
+            let queue = self.get_mut(member).and_then(|session| session.queue_mut());
+            let Some(freed) = queue.and_then(SendQueue::drop_oldest) else { return false };
             self.memory -= freed;
             self.stats.gaps += 1;
             self.note_missed(member);
@@ -129,9 +128,9 @@ impl Hub {
     }
 
     fn note_missed(&mut self, key: SessionKey) {
-        let Some(session) = self.get_mut(key) else { return };
-        session.unlogged += 1;
-        if session.unlogged == 1 {
+        let Some(traffic) = self.traffic_of(key) else { return };
+        traffic.unlogged += 1;
+        if traffic.unlogged == 1 {
             self.slow.missed.push(key);
         }
     }
@@ -146,7 +145,7 @@ impl Hub {
         loop {
             let key = self.slow.missed.pop()?;
             if let Some(session) = self.get_mut(key) {
-                return Some((key, std::mem::take(&mut session.unlogged)));
+                return Some((key, session.take_unlogged()));
             }
         }
     }
@@ -234,7 +233,7 @@ impl Session {
     /// Whether a sender may wait for this member with an RCV of so long a payload: it would get it, and says when it has
     /// room. One that lingers says nothing.
     fn is_waited_for(&self, payload_len: usize) -> bool {
-        let lingers = matches!(self.path, Path::Stream(None));
+        let lingers = matches!(self.path(), Path::Stream(None));
         !lingers && !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
     }
 }

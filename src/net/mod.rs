@@ -12,6 +12,7 @@
 //! shared   what is under the lock: the service, and who writes to which connection
 //! stream   one task per connection, over TCP or a UNIX socket, and what it shares with its writers
 //! udp      one task per UDP socket
+//! batch    many datagrams received, and many sent, at once
 //! open_files  how many there may be, and so how many connections
 //! load     load on a server, for the lab
 //! relay    lossy proxies for other programs
@@ -32,16 +33,15 @@ pub mod open_files;
 pub mod relay;
 pub mod signals;
 
+mod batch;
 mod rt;
-mod shared;
-mod stream;
 pub(crate) mod trial;
 mod udp;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::Engine;
+pub use engine::{Engine, EngineKind, UnknownEngine};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};
 

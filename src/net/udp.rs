@@ -1,27 +1,19 @@
-//! UDP: one task per socket receives in batches; whoever has something to send sends it.
+//! UDP sockets: datagrams are received and sent in [batches](super::batch). Nothing here waits.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_io::Async;
-
-use super::engine::Core;
+use super::batch::{self, Batch, COUNT, Family, is_of_a_peer};
 use super::rt;
-use crate::service::{DoorId, Peer, Service, Transmit};
+use crate::service::Transmit;
 use crate::throttle::Throttle;
 
-/// More than any datagram has, so that none is cut.
-pub(super) const LARGEST: usize = 64 << 10;
-
-/// Most datagrams that are taken in under one lock.
-const BATCH: usize = 64;
-
 /// How long to wait for room in a socket before datagrams are dropped: what matters is repeated anyway.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
@@ -29,117 +21,54 @@ pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// A UDP socket.
 #[derive(Debug)]
 pub(super) struct DatagramDoor {
-    socket: Async<UdpSocket>,
+    socket: UdpSocket,
+    family: Family,
     unsent: AtomicU64,
     complaints: Mutex<Throttle>,
 }
 
+impl AsFd for DatagramDoor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl DatagramDoor {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
-        let socket = Async::new(socket)?;
-        Ok(Self { socket, unsent: AtomicU64::new(0), complaints: Mutex::default() })
+        socket.set_nonblocking(true)?;
+        let family = Family::of(socket.local_addr()?);
+        Ok(Self { socket, family, unsent: AtomicU64::new(0), complaints: Mutex::default() })
     }
 
-    /// Sends a datagram, or drops it if the socket has no room until `patience` ends, which begins with the first that
-    /// has to wait.
-    pub(super) async fn send(&self, transmit: &Transmit, patience: &mut Option<Instant>) {
-        let sent = match self.try_send(transmit) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let end = *patience.get_or_insert_with(|| rt::now() + PATIENCE);
-                rt::before(end, self.socket.writable()).await;
-                self.try_send(transmit)
+    /// Receives what is there, up to a full batch. Returns how many that were, and whether there may be more.
+    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
+        let count = batch.receive(&self.socket, self.family)?;
+        Ok((count, count == COUNT))
+    }
+
+    /// Sends datagrams, and gives up those that something hinders that does not pass. Returns how many are done with: for
+    /// the others there is no room for now.
+    pub(super) fn send(&self, transmits: &[Transmit]) -> usize {
+        batch::send(&self.socket, transmits, |transmit, error| {
+            if !is_of_a_peer(error) {
+                self.complain(transmit.peer.addr, error, 1);
             }
-            sent => sent,
-        };
-        if let Err(error) = sent
-            && !is_of_a_peer(&error)
-        {
-            self.complain(transmit.peer.addr, &error);
+        })
+    }
+
+    /// Datagrams are dropped because there was no room for them in time.
+    pub(super) fn drop_all(&self, transmits: &[Transmit]) {
+        if let Some(first) = transmits.first() {
+            let full = io::ErrorKind::WouldBlock.into();
+            self.complain(first.peer.addr, &full, transmits.len());
         }
     }
 
-    fn try_send(&self, transmit: &Transmit) -> io::Result<usize> {
-        self.socket.get_ref().send_to(&transmit.bytes, transmit.peer.addr)
-    }
-
-    fn complain(&self, to: SocketAddr, error: &io::Error) {
-        let unsent = self.unsent.fetch_add(1, Ordering::Relaxed) + 1;
+    fn complain(&self, to: SocketAddr, error: &io::Error, count: usize) {
+        let unsent = self.unsent.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         let due = self.complaints.lock().ok().and_then(|mut complaints| complaints.count(rt::now()));
         if let Some(times) = due {
-            log::warn!("{to}: cannot send: {error} ({times} datagrams, {unsent} since the start)");
-        }
-    }
-}
-
-/// Whether an error is what a peer's system answered (ICMP): it is no news, and says nothing about this socket.
-pub(super) fn is_of_a_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// Datagrams that were received together, without gaps in one buffer.
-#[derive(Debug)]
-struct Batch {
-    scratch: Vec<u8>,
-    bytes: Vec<u8>,
-    datagrams: Vec<(SocketAddr, Range<usize>)>,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self { scratch: vec![0; LARGEST], bytes: Vec::new(), datagrams: Vec::new() }
-    }
-
-    /// Receives what is there, up to a full batch. Returns whether there may be more.
-    fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
-        self.bytes.clear();
-        self.datagrams.clear();
-        while self.datagrams.len() < BATCH {
-            match socket.recv_from(&mut self.scratch) {
-                Ok((count, addr)) => self.push(count, addr),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if is_of_a_peer(&error) => {}
-                // What was received before the error comes first; an error that lasts comes again.
-                Err(_) if !self.datagrams.is_empty() => return Ok(true),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
-    fn push(&mut self, count: usize, addr: SocketAddr) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(self.scratch.get(..count).unwrap_or_default());
-        self.datagrams.push((addr, start..self.bytes.len()));
-    }
-
-    fn datagrams(&self, door: DoorId) -> impl Iterator<Item = (Peer, &[u8])> {
-        let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
-        self.datagrams.iter().map(move |(addr, range)| (Peer { door, addr: *addr }, bytes(range)))
-    }
-}
-
-/// Receives at the door of that ordinal, if it is one for datagrams, for as long as the server runs.
-pub(super) async fn serve<S: Service + 'static>(core: Arc<Core<S>>, id: DoorId) {
-    let Some(door) = core.datagram_door(id) else { return };
-    let (mut batch, mut complaints) = (Batch::new(), Throttle::default());
-    loop {
-        match batch.receive(door.socket.get_ref()) {
-            Ok(more) => {
-                let work = core.with(|shared, now| shared.datagrams(now, batch.datagrams(id)));
-                core.drive(work).await;
-                if more {
-                    rt::yield_now().await;
-                } else {
-                    let _ = door.socket.readable().await;
-                }
-            }
-            Err(error) => {
-                if let Some(times) = complaints.count(rt::now()) {
-                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
-                }
-                rt::sleep(PAUSE).await;
-            }
+            log::warn!("{to}: cannot send: {error} ({times} times, {unsent} datagrams since the start)");
         }
     }
 }

@@ -87,6 +87,19 @@ impl<T> Pushes<T> {
         self
     }
 
+    /// Goes on behind so many pushes that were numbered and acknowledged before.
+    #[must_use]
+    pub fn behind(mut self, numbered: u64) -> Self {
+        self.next = numbered.saturating_add(1);
+        self.resend_from = self.next;
+        self
+    }
+
+    /// How many have been numbered.
+    pub fn numbered(&self) -> u64 {
+        self.next - 1
+    }
+
     /// The bytes that the unacknowledged pushes cost.
     pub fn cost(&self) -> usize {
         self.cost
@@ -179,9 +192,18 @@ impl<T> Pushes<T> {
         self.in_flight.len() < self.window
     }
 
+    /// What [`Pushes::poll_repeat`] would say.
+    pub fn next_repeat(&self, now: Instant) -> Option<&T> {
+        self.find_repeat(now).map(|(_, push)| &push.item)
+    }
+
+    fn find_repeat(&self, now: Instant) -> Option<(&u64, &InFlight<T>)> {
+        self.candidates().find(|(_, push)| push.due <= now)
+    }
+
     /// The next push whose timeout has passed, sent again at `now`; the window bounds these as well.
     pub fn poll_repeat(&mut self, now: Instant) -> Option<(Id, &T)> {
-        let (&id, _) = self.candidates().find(|(_, push)| push.due <= now)?;
+        let (&id, _) = self.find_repeat(now)?;
         self.halve_window(now);
         let sends = self.in_flight.get(&id)?.sends.saturating_add(1);
         let due = now + self.timeout(sends);

@@ -22,14 +22,26 @@ pub enum Seen {
     Stale,
 }
 
-/// The dedup window of one session: 5 bytes per id, allocated with use, at most 5 KiB.
+/// The dedup window of one session: the newest request, and of those before it 5 bytes per id, allocated with use, at
+/// most 5 KiB.
 #[derive(Clone, Debug, Default)]
 pub struct Replies {
+    /// The newest id that was executed; 0 for none.
     newest: u64,
+    /// What is remembered of it.
+    hash: u32,
+    answer: u8,
+    forgetful: bool,
+    /// The others.
+    older: Option<Box<Ring>>,
+}
+
+/// What is remembered of the ids below the newest, each in its slot.
+#[derive(Clone, Debug, Default)]
+struct Ring {
     hashes: Vec<u32>,
     /// 0 = not seen.
     answers: Vec<u8>,
-    forgetful: bool,
 }
 
 impl Replies {
@@ -46,47 +58,68 @@ impl Replies {
 
     /// Looks up a request by its id and the hash of its frame.
     pub fn look(&self, id: Id, hash: u32) -> Seen {
-        if self.forgetful {
-            return Seen::New;
-        }
-        if id.get() > self.newest {
+        if self.forgetful || id.get() > self.newest {
             return Seen::New;
         }
         if self.newest - id.get() >= WINDOW {
             return Seen::Stale;
         }
-        let slot = slot(id.get());
-        match self.answers.get(slot) {
-            None | Some(0) => Seen::New,
-            Some(answer) if self.hashes[slot] == hash => Seen::Repeat(*answer),
+        let is_newest = id.get() == self.newest;
+        let remembered = if is_newest { Some((self.hash, self.answer)) } else { self.look_back(id.get()) };
+        match remembered {
+            None | Some((_, 0)) => Seen::New,
+            Some((known, answer)) if known == hash => Seen::Repeat(answer),
             Some(_) => Seen::Conflict,
         }
     }
 
+    fn look_back(&self, id: u64) -> Option<(u32, u8)> {
+        let older = self.older.as_ref()?;
+        Some((*older.hashes.get(slot(id))?, *older.answers.get(slot(id))?))
+    }
+
     /// Remembers the answer, any byte but 0, of a request that [`Replies::look`] called new.
     pub fn record(&mut self, id: Id, hash: u32, answer: u8) {
-        self.advance(id.get());
-        let slot = slot(id.get());
-        if self.answers.len() <= slot {
-            self.answers.resize(slot + 1, 0);
-            self.hashes.resize(slot + 1, 0);
+        let id = id.get();
+        if id < self.newest {
+            self.older.get_or_insert_default().record(id, hash, answer);
+            return;
         }
-        self.answers[slot] = answer;
-        self.hashes[slot] = hash;
+        if id > self.newest {
+            self.advance(id);
+        }
+        (self.hash, self.answer) = (hash, answer);
     }
 
     /// Makes `id` the newest and forgets what falls out of the window: at most [`WINDOW`] steps, whatever the jump.
     fn advance(&mut self, id: u64) {
-        if id <= self.newest {
-            return;
-        }
-        let first = (self.newest + 1).max(id.saturating_sub(WINDOW - 1));
-        for fallen in first..=id {
-            if let Some(answer) = self.answers.get_mut(slot(fallen)) {
-                *answer = 0;
-            }
+        if id - self.newest >= WINDOW {
+            self.older = None;
+        } else if self.newest > 0 {
+            let older = self.older.get_or_insert_default();
+            older.record(self.newest, self.hash, self.answer);
+            (self.newest + 1..=id).for_each(|fallen| older.forget(fallen));
         }
         self.newest = id;
+    }
+}
+
+impl Ring {
+    fn record(&mut self, id: u64, hash: u32, answer: u8) {
+        let slot = slot(id);
+        if self.answers.len() <= slot {
+            self.answers.resize(slot + 1, 0);
+            self.hashes.resize(slot + 1, 0);
+        }
+        if let (Some(known), Some(given)) = (self.hashes.get_mut(slot), self.answers.get_mut(slot)) {
+            (*known, *given) = (hash, answer);
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(answer) = self.answers.get_mut(slot(id)) {
+            *answer = 0;
+        }
     }
 }
 
@@ -141,6 +174,8 @@ mod tests {
         window.record(id(crate::wire::MAX_ID), 2, 1);
         assert_eq!(window.look(id(crate::wire::MAX_ID), 2), Seen::Repeat(1));
         assert_eq!(window.look(id(3), 1), Seen::Stale);
-        assert!(window.answers.len() <= 1_024 && window.hashes.len() == window.answers.len());
+        window.record(id(crate::wire::MAX_ID - WINDOW + 1), 3, 1);
+        let ring = window.older.unwrap();
+        assert!(ring.answers.len() <= 1_024 && ring.hashes.len() == ring.answers.len());
     }
 }

@@ -242,10 +242,25 @@ impl Requests {
 impl Requests {
     /// Encodes into `out` the next frame to be sent at `now`: a repeat that is due, or a new request.
     pub fn poll_transmit(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
+        self.poll_transmit_within(now, usize::MAX, rng, out)
+    }
+
+    /// The same, unless the frame's payload is longer than `most` bytes: it waits for a datagram of its own.
+    pub fn poll_transmit_within(
+        &mut self,
+        now: Instant,
+        most: usize,
+        rng: &mut impl Rng,
+        out: &mut Vec<u8>,
+    ) -> Option<Sent> {
         self.handle_timeout(now);
+        let fits = |asked: &Asked| asked.payload.len() <= most;
         match self.find(|request| request.is_to_move || request.due <= now) {
-            Some(id) => self.repeat(now, id, rng, out),
-            None => self.send_new(now, rng, out),
+            Some(id) if self.in_flight.get(&id).is_some_and(|request| fits(&request.asked)) => {
+                self.repeat(now, id, rng, out)
+            }
+            None if self.waiting.front().is_some_and(fits) => self.send_new(now, rng, out),
+            Some(_) | None => None,
         }
     }
 

@@ -60,15 +60,15 @@ impl Server {
 
     fn is_welcome(&self, key: SessionKey) -> bool {
         let allowed =
-            self.hub.get(key).is_some_and(|session| self.may_use(&session.name, &session.origin).is_ok());
+            self.hub.get(key).is_some_and(|session| self.may_use(&session.name, &session.origin()).is_ok());
         allowed && (self.config.rules.anonymous || !self.is_guest(key))
     }
 
     /// Ends a session at once, and tells its connection why. Over datagrams it learns that it is gone when it asks.
     fn turn_out(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.get(key) else { return };
-        log::debug!("{}: {} is not allowed any more", session.origin.from, session.name);
-        if let Path::Stream(Some(conn)) = session.path
+        log::debug!("{}: {} is not allowed any more", session.origin().from, session.name);
+        if let Path::Stream(Some(conn)) = session.path()
             && self.conns.get(conn).is_some_and(|state| !state.closing)
         {
             self.break_stream(conn, Refusal::NameNotAllowed.text());

@@ -94,7 +94,9 @@ impl Secrets {
             IpAddr::V6(ip) => mac.write(&ip.octets()),
         }
         mac.write_u16(addr.port());
-        mac.write(nonce.map_or(&[][..], |nonce| nonce.as_bytes()));
+        if let Some(nonce) = nonce {
+            mac.write(&nonce.text());
+        }
         // The name is last and the nonce has one length or none, so no two inputs read the same.
         mac.write_u8(u8::from(nonce.is_some()));
         mac.write(name);

@@ -9,17 +9,18 @@ use std::time::Instant;
 use super::requests::{Answer, encode_answer};
 use super::{Owner, Server};
 use crate::error::Refusal;
-use crate::hub::{DatagramPath, Form, Path, SessionKey};
+use crate::hub::{DatagramPath, Form, Path, Session, SessionKey};
 use crate::service::{Origin, Peer, Remote, Transmit};
-use crate::wire::{
-    DATAGRAM_MIN_LIMIT, Datagram, Frame, PREFIX_LEN, RegArgs, Token, Verb, encode_args, encode_prefix,
-};
+use crate::wire::{DATAGRAM_MIN_LIMIT, Datagram, Frame, RegArgs, Token, Verb, encode_args, encode_prefix};
 
 /// Most bytes that go to an unproven address, as a multiple of what came from there (RFC 9000 section 8.1).
 const AMPLIFICATION: usize = 3;
 
 /// What IP and UDP put before a datagram, in bytes: counted on both sides of [`AMPLIFICATION`], for IPv4, the smaller.
 const HEADERS: usize = 28;
+
+/// Room for a token and a short answer, in bytes.
+const USUAL: usize = 96;
 
 /// Most answers that wait to be sent; beyond that they are dropped, and the repeat of the request asks again.
 const MAX_OUTGOING: usize = 4_096;
@@ -38,11 +39,11 @@ impl Server {
         };
         let stranger = Stranger { peer, size: bytes.len() };
         match datagram.token {
-            Some(token) => match self.by_token.get(&token).copied() {
+            Some(token) => match self.lookup.of_token(&self.hub, &token) {
                 Some(key) => self.handle_token(now, &stranger, key, &datagram),
                 None => self.handle_unknown_token(now, &stranger, token, &datagram),
             },
-            None => match self.bare.get(&peer).copied() {
+            None => match self.lookup.bare_at(&self.hub, &peer) {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
                 None => self.handle_stranger(now, &stranger, &datagram),
             },
@@ -51,7 +52,7 @@ impl Server {
 
     fn handle_token(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get(key) else { return };
-        match session.path {
+        match session.path() {
             Path::Datagram(path) if path.peer == from.peer => {
                 self.handle_session(now, key, from.size, datagram)
             }
@@ -72,11 +73,10 @@ impl Server {
     fn handle_session(&mut self, now: Instant, key: SessionKey, size: usize, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get_mut(key) else { return };
         let token = (session.form == Form::Tagged).then_some(session.token);
-        let Path::Datagram(path) = &mut session.path else { return };
-        path.heard = now;
-        path.limit = path.limit.max(size.min(self.config.max_datagram));
-        let (peer, limit) = (path.peer, path.limit);
+        session.hear(now, size, self.config.max_datagram);
+        let Path::Datagram(DatagramPath { peer, limit, .. }) = session.path() else { return };
         let mut packer = Packer::new(peer, token, limit);
+        packer.open = self.take_answers(key, peer);
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
             if self.has_done_enough() {
@@ -99,7 +99,7 @@ impl Server {
         let (answers, dropped) = packer.finish();
         self.totals.answers_dropped += dropped;
         for transmit in answers {
-            self.send(transmit);
+            self.send(Some(key), transmit);
         }
         self.arm(key);
         if let Some(rest) = leaving {
@@ -275,7 +275,8 @@ impl Server {
             if let Some(prefix) = prefix {
                 encode_prefix(prefix, out);
             }
-            let parts: [&[u8]; 3] = [b"428", cookie.as_bytes(), nonce.map_or(b"", |nonce| nonce.as_bytes())];
+            let (cookie, nonce_text) = (cookie.text(), nonce.map(Token::text));
+            let parts: [&[u8]; 3] = [b"428", &cookie, nonce_text.as_ref().map_or(b"", |text| text)];
             let used = if frame.is_some() && nonce.is_some() { 3 } else { 2 };
             encode_args(frame.and_then(|frame| frame.id), Verb::Err, &parts[..used], out);
         });
@@ -286,26 +287,44 @@ impl Server {
         let mut bytes = Vec::new();
         encode(&mut bytes);
         if !bytes.is_empty() && bytes.len() + HEADERS <= AMPLIFICATION * (from.size + HEADERS) {
-            self.send(Transmit { peer: from.peer, bytes });
+            self.send(None, Transmit { peer: from.peer, bytes });
         }
     }
 
-    fn send(&mut self, transmit: Transmit) {
+    fn send(&mut self, key: Option<SessionKey>, transmit: Transmit) {
         if self.outgoing.len() < MAX_OUTGOING {
-            self.outgoing.push_back(transmit);
+            self.outgoing.push_back((key, transmit));
         } else {
             self.totals.answers_dropped += 1;
         }
     }
 
-    /// The next datagram that is to be sent: an answer, or pushes, session by session.
+    /// The answers to this session's last datagram, if they still wait as the last of all: there may be room for more.
+    fn take_answers(&mut self, key: SessionKey, peer: Peer) -> Vec<u8> {
+        let same =
+            |(of, transmit): &mut (Option<SessionKey>, Transmit)| *of == Some(key) && transmit.peer == peer;
+        self.outgoing.pop_back_if(same).map_or_else(Vec::new, |(_, transmit)| transmit.bytes)
+    }
+
+    /// The next datagram that is to be sent: answers, and pushes with them, or pushes alone, session by session.
     pub(super) fn next_datagram(&mut self, now: Instant) -> Option<Transmit> {
-        self.outgoing.pop_front().or_else(|| self.next_push(now))
+        let Some((of, mut transmit)) = self.outgoing.pop_front() else { return self.next_push(now) };
+        if let Some(key) = of
+            && self.is_at(key, transmit.peer)
+        {
+            self.hub.next_datagram(now, key, &mut transmit.bytes);
+        }
+        Some(transmit)
+    }
+
+    fn is_at(&self, key: SessionKey, peer: Peer) -> bool {
+        let path = self.hub.get(key).map(Session::path);
+        matches!(path, Some(Path::Datagram(path)) if path.peer == peer)
     }
 
     fn next_push(&mut self, now: Instant) -> Option<Transmit> {
         while let Some(key) = self.pushing.pop_front() {
-            let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { continue };
+            let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) else { continue };
             let mut bytes = Vec::new();
             if self.hub.next_datagram(now, key, &mut bytes) {
                 self.pushing.push_back(key);
@@ -320,7 +339,7 @@ impl Server {
     /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once.
     pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) {
         let over = self.hub.get(key).is_some_and(|session| {
-            matches!(session.path, Path::Datagram(_)) && session.has_said_bye() && session.is_settled()
+            !session.is_on_streams() && session.has_said_bye() && session.is_settled()
         });
         if over {
             self.end_session(now, key);
@@ -329,10 +348,11 @@ impl Server {
 
     /// Sets the timer of a session on datagrams: the next repeat of a push, or the end of its idle time.
     pub(super) fn arm(&mut self, key: SessionKey) {
-        let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) else { return };
+        let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) else { return };
         let idle = path.heard + self.config.idle;
         let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));
-        self.timers.set(Owner::Session(key), Some(next));
+        // A deadline that has moved later stands until it fires: one that is moved with every datagram costs more.
+        self.timers.advance(Owner::Session(key), next);
     }
 }
 
@@ -354,26 +374,33 @@ impl Packer {
 
     /// Adds the answer to a frame; one that no datagram could hold is refused instead.
     fn add(&mut self, frame: &Frame<'_>, answer: &Answer) {
-        let prefix = if self.token.is_some() { PREFIX_LEN } else { 0 };
-        let mut bytes = Vec::new();
-        encode_answer(frame.id, frame.verb, answer, &mut bytes);
-        if prefix + bytes.len() > self.limit {
-            bytes.clear();
-            encode_answer(frame.id, frame.verb, &Err(Refusal::TooLong), &mut bytes);
-        }
-        if bytes.is_empty() {
+        if self.fits(frame, answer) {
             return;
         }
-        if !self.open.is_empty() && self.open.len() + bytes.len() > self.limit {
+        if !self.open.is_empty() {
             self.close();
         }
-        if self.open.is_empty()
-            && let Some(token) = self.token
-        {
-            self.open.reserve(prefix + bytes.len());
-            encode_prefix(token, &mut self.open);
+        if !self.fits(frame, answer) {
+            self.fits(frame, &Err(Refusal::TooLong));
         }
-        self.open.append(&mut bytes);
+    }
+
+    /// Adds an answer to the datagram that is open, if it fits.
+    fn fits(&mut self, frame: &Frame<'_>, answer: &Answer) -> bool {
+        let before = self.open.len();
+        if before == 0 {
+            self.open.reserve(USUAL);
+            if let Some(token) = self.token {
+                encode_prefix(token, &mut self.open);
+            }
+        }
+        let start = self.open.len();
+        encode_answer(frame.id, frame.verb, answer, &mut self.open);
+        let fits = self.open.len() <= self.limit;
+        if !fits || self.open.len() == start {
+            self.open.truncate(before);
+        }
+        fits
     }
 
     fn close(&mut self) {

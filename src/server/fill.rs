@@ -33,7 +33,7 @@ impl Server {
             return Flow { more: false, reading: false, closing: true, busy: false };
         };
         out.append(&mut state.answers);
-        if !state.backlog.is_empty() {
+        if !state.backlog.get().is_empty() {
             self.work_off(now, conn);
             self.note_hearing(conn);
             self.arm_conn(conn);
@@ -58,7 +58,7 @@ impl Server {
             more: more || state.is_some_and(|state| !state.answers.is_empty()),
             reading: state.is_some_and(StreamConn::takes_input),
             closing: state.is_none_or(|state| state.closing),
-            busy: state.is_some_and(|state| !state.closing && !state.backlog.is_empty()),
+            busy: state.is_some_and(|state| !state.closing && !state.backlog.get().is_empty()),
         }
     }
 

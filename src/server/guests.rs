@@ -118,9 +118,7 @@ impl Server {
         let rate = self.rate_of(origin.door);
         let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
-        if let Path::Datagram(way) = path {
-            self.bare.insert(way.peer, key);
-        }
+        self.lookup.enter(&self.hub, key);
         self.arm(key);
         Ok(key)
     }
@@ -132,7 +130,7 @@ impl Server {
 
     /// The guest at an address.
     pub(super) fn guest_at(&self, peer: &Peer) -> Option<SessionKey> {
-        self.bare.get(peer).copied().filter(|key| self.is_guest(*key))
+        self.lookup.bare_at(&self.hub, peer).filter(|key| self.is_guest(*key))
     }
 
     /// [`Server::register`], where a guest may have been before: the guest ends once the REG is granted.

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::intake::Batch;
 use super::stream::{Held, StreamConn};
 use crate::error::Refusal;
-use crate::hub::{Form, Path, SessionKey};
+use crate::hub::{Form, SessionKey};
+use crate::rare::Vacant;
 use crate::reliable::Seen;
 use crate::service::ConnId;
 use crate::wire::{Frame, SndArgs, Verb};
@@ -47,6 +47,14 @@ pub(super) struct Waiting {
     ticket: Option<u64>,
     /// Whether it acknowledges pushes.
     acknowledges: bool,
+}
+
+impl Vacant for Waiting {
+    const VACANT: &'static Self = &Self { waits_for: None, ticket: None, acknowledges: false };
+
+    fn is_vacant(&self) -> bool {
+        self.waits_for.is_none() && self.ticket.is_none() && !self.acknowledges
+    }
 }
 
 impl Waiting {
@@ -99,10 +107,11 @@ impl Server {
         let Some(member) = self.hub.obstacle(key, target, length) else { return false };
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
         let Some(state) = self.conns.get_mut(conn) else { return false };
-        let ticket = *state.waiting.ticket.get_or_insert(self.waiters.next_ticket);
+        let waiting = state.waiting.fill();
+        let ticket = *waiting.ticket.get_or_insert(self.waiters.next_ticket);
         self.waiters.next_ticket += 1;
         self.waiters.queue.insert((member, ticket), conn);
-        (state.waiting.waits_for, state.waiting.acknowledges) = (Some(member), acknowledges);
+        (waiting.waits_for, waiting.acknowledges) = (Some(member), acknowledges);
         state.held = Some(Held::ByReaders);
         self.hub.await_room(member);
         true
@@ -115,7 +124,7 @@ impl Server {
         target: &[u8],
         length: usize,
     ) -> Result<(), Refusal> {
-        let is_stream = self.hub.get(key).is_some_and(|session| matches!(session.path, Path::Stream(_)));
+        let is_stream = self.hub.get(key).is_some_and(|session| session.is_on_streams());
         if !is_stream && self.hub.must_wait(key, target, length) {
             return Err(Refusal::slow_down(ASK_AGAIN));
         }
@@ -127,7 +136,7 @@ impl Server {
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         let (Some(Held::ByReaders), Some(key)) = (state.held, state.session) else { return };
-        let mut backlog = std::mem::take(&mut state.backlog);
+        let mut backlog = state.backlog.take();
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
             batch.scanned = true;
             for ack in batch.frames().filter(|frame| frame.verb == Verb::Ack && frame.id.is_none()) {
@@ -135,14 +144,14 @@ impl Server {
             }
         }
         if let Some(state) = self.conns.get_mut(conn) {
-            state.backlog = backlog;
+            state.backlog = backlog.into();
         }
     }
 
     /// Notes whether the acknowledgements of the session that a connection carries still arrive.
     pub(super) fn note_hearing(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
-        if let Some(key) = state.session.filter(|_| state.waiting.acknowledges) {
+        if let Some(key) = state.session.filter(|_| state.waiting.get().acknowledges) {
             let is_deaf = state.held == Some(Held::ByReaders) && !state.listens();
             self.hub.set_deaf(key, is_deaf);
         }
@@ -164,7 +173,7 @@ impl Server {
         while let Some((ticket, conn)) = self.waiters.first(member, tickets.clone()) {
             self.let_on(now, conn);
             let waits_again =
-                self.conns.get(conn).is_some_and(|state| state.waiting.waits_for == Some(member));
+                self.conns.get(conn).is_some_and(|state| state.waiting.get().waits_for == Some(member));
             if waits_again && !all {
                 break;
             }
@@ -196,7 +205,7 @@ impl Server {
     }
 
     fn leave_queue(&mut self, conn: ConnId) -> Option<SessionKey> {
-        let waiting = &mut self.conns.get_mut(conn)?.waiting;
+        let waiting = self.conns.get_mut(conn)?.waiting.get_mut()?;
         let (member, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
         self.waiters.queue.remove(&(member, ticket));
         Some(member)
@@ -211,9 +220,9 @@ impl StreamConn {
 
     /// Whether a connection that is held is read on for its acknowledgements.
     fn listens(&self) -> bool {
-        let ends = self.backlog.back().is_some_and(|batch| batch.broken.is_some());
-        self.waiting.acknowledges
+        let ends = self.backlog.get().back().is_some_and(|batch| batch.broken.is_some());
+        self.waiting.get().acknowledges
             && !ends
-            && self.backlog.iter().map(Batch::size).sum::<usize>() <= HELD_ENOUGH
+            && self.backlog.get().iter().map(|batch| batch.size()).sum::<usize>() <= HELD_ENOUGH
     }
 }

@@ -4,13 +4,16 @@
 //! plays the simulated loss, which on a stream hits tagged requests only. At a door for people it passes on what comes: an
 //! unfinished line may become a finished one by the clock, which is the server's affair.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Instant;
+
+use bytes::Bytes;
 
 use super::lines::Said;
 use crate::link::Verdicts;
 use crate::service::Intake;
-use crate::wire::{Deframer, Frame, Id, Malformed, Partial, Verb};
+use crate::wire::{Cut, Deframer, Frame, Id, Joined, Malformed, Partial, Verb};
 
 /// What is read at once at a door for people, in bytes: they may say so little in a second that most of more would only
 /// wait here, and not with who sent it.
@@ -28,19 +31,39 @@ pub struct StreamIntake {
     /// What is read at once, and what will be once a whole REG has come.
     appetite: usize,
     appetite_after_reg: usize,
-    loss: Verdicts,
+    /// Where requests may be lost.
+    losing: Option<Box<Losing>>,
+}
+
+/// The simulated loss on a connection.
+#[derive(Debug)]
+struct Losing {
+    verdicts: Verdicts,
     flow: u64,
+    /// The number of the next request.
     index: u64,
 }
 
-/// What a piece of a stream became: whole frames, and what is left of one.
+impl Losing {
+    fn loses_next(&mut self, now: Instant) -> bool {
+        let index = self.index;
+        self.index += 1;
+        self.verdicts.lost(now, self.flow, index)
+    }
+}
+
+/// What a piece of a stream became: whole frames, and what is left of one. It borrows the piece: only what has to wait is
+/// [copied](Batch::into_owned).
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct Batch<'a> {
     /// At a door for people: all that came.
     pub(super) said: Said,
-    bytes: Vec<u8>,
+    /// The first frame, if it began in an earlier piece.
+    joined: Option<Joined>,
+    /// What the others lie in.
+    bytes: Cow<'a, [u8]>,
     frames: Vec<Span>,
-    /// How many of the frames have been taken.
+    /// How many of `frames` have been taken.
     taken: usize,
     /// Whether it was looked through for acknowledgements before its turn.
     pub(super) scanned: bool,
@@ -61,82 +84,95 @@ struct Span {
 }
 
 impl StreamIntake {
-    /// At a door for frames; `is_limited` if it has a rate.
-    pub(super) fn new(max_message: usize, is_limited: bool, loss: Verdicts, flow: u64) -> Self {
+    /// At a door for frames; `is_limited` if it has a rate. `loss` is what is simulated, and the flow that it is.
+    pub(super) fn new(max_message: usize, is_limited: bool, loss: Option<(Verdicts, u64)>) -> Self {
         let appetite_after_reg = if is_limited { SMALL_APPETITE } else { usize::MAX };
         let (deframer, appetite) = (Some(Deframer::new(max_message)), SMALL_APPETITE);
-        Self { deframer, appetite, appetite_after_reg, loss, flow, index: 0 }
+        let losing = loss.map(|(verdicts, flow)| Box::new(Losing { verdicts, flow, index: 0 }));
+        Self { deframer, appetite, appetite_after_reg, losing }
     }
 
     /// At a door for people.
-    pub(super) fn of_lines(loss: Verdicts) -> Self {
+    pub(super) fn of_lines() -> Self {
         let appetite = PEOPLES_APPETITE;
-        Self { deframer: None, appetite, appetite_after_reg: appetite, loss, flow: 0, index: 0 }
+        Self { deframer: None, appetite, appetite_after_reg: appetite, losing: None }
     }
 }
 
 impl Intake for StreamIntake {
-    type Batch<'a> = Batch;
+    type Batch<'a> = Batch<'a>;
 
     fn appetite(&self) -> usize {
         self.appetite
     }
 
-    fn received<'a>(&'a mut self, now: Instant, mut bytes: &'a [u8]) -> Batch {
+    fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Batch<'a> {
         let mut batch = Batch::default();
         let Some(deframer) = &mut self.deframer else {
             batch.said = Said::new(bytes);
             return batch;
         };
+        let mut rest = bytes;
         loop {
-            let frame = match deframer.next(&mut bytes) {
+            let cut = match deframer.cut(&mut rest) {
                 Ok(None) => break,
-                Ok(Some(frame)) => frame,
+                Ok(Some(cut)) => cut,
                 Err(malformed) => {
                     batch.broken = Some(malformed);
                     break;
                 }
             };
-            batch.pinged |= frame.verb == Verb::Png;
-            if frame.verb == Verb::Reg {
+            let (id, verb) = cut.head();
+            batch.pinged |= verb == Verb::Png;
+            if verb == Verb::Reg {
                 self.appetite = self.appetite_after_reg;
             }
-            if frame.id.is_none() || !frame.verb.is_request() {
-                batch.push(&frame);
-                continue;
+            if id.is_some() && verb.is_request() {
+                batch.seen += 1;
+                if self.losing.as_mut().is_some_and(|losing| losing.loses_next(now)) {
+                    batch.dropped += 1;
+                    continue;
+                }
             }
-            batch.seen += 1;
-            let lost = self.loss.lost(now, self.flow, self.index);
-            self.index += 1;
-            if lost { batch.dropped += 1 } else { batch.push(&frame) }
+            batch.push(cut, bytes.len() - rest.len());
         }
         batch.partial = deframer.partial();
+        batch.bytes = Cow::Borrowed(bytes);
         batch
     }
 }
 
 /// A finished line that waits for its turn.
-impl From<Said> for Batch {
+impl From<Said> for Batch<'_> {
     fn from(said: Said) -> Self {
         Self { said, ..Self::default() }
     }
 }
 
-impl Batch {
+impl Batch<'_> {
     /// Whether at least one whole frame came, lost or not.
     pub(super) fn has_frames(&self) -> bool {
-        self.seen > 0 || !self.frames.is_empty()
+        self.seen > 0 || self.joined.is_some() || !self.frames.is_empty()
     }
 
-    fn push(&mut self, frame: &Frame<'_>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(frame.payload);
-        self.frames.push(Span { id: frame.id, verb: frame.verb, payload: start..self.bytes.len() });
+    /// Adds a frame that ends at this place of the piece.
+    fn push(&mut self, cut: Cut<'_>, end: usize) {
+        match cut {
+            Cut::Whole(Frame { id, verb, payload }) => {
+                self.frames.push(Span { id, verb, payload: end - payload.len()..end });
+            }
+            Cut::Joined(joined) => self.joined = Some(joined),
+        }
     }
 
     /// The next frame, which stays where it is.
     pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
-        self.frames.get(self.taken).map(|span| self.frame(span))
+        self.joined.as_ref().map(Joined::frame).or_else(|| Some(self.frame(self.frames.get(self.taken)?)))
+    }
+
+    /// The payload of the next frame, if it need not be copied to be kept.
+    pub(super) fn peek_payload(&self) -> Option<&Bytes> {
+        self.joined.as_ref().map(|joined| &joined.payload)
     }
 
     fn frame(&self, span: &Span) -> Frame<'_> {
@@ -146,21 +182,46 @@ impl Batch {
 
     /// About how many bytes of memory it holds.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + self.said.size() + self.bytes.len() + self.frames.len() * size_of::<Span>()
+        let joined = self.joined.as_ref().map_or(0, |joined| joined.payload.len());
+        size_of::<Self>()
+            + self.said.size()
+            + joined
+            + self.bytes.len()
+            + self.frames.len() * size_of::<Span>()
     }
 
     /// The frames that were not taken.
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.frames.get(self.taken..).unwrap_or_default().iter().map(|span| self.frame(span))
+        let rest = self.frames.get(self.taken..).unwrap_or_default();
+        self.joined.iter().map(Joined::frame).chain(rest.iter().map(|span| self.frame(span)))
     }
 
     /// Whether nothing of it is left to be done.
     pub(super) fn is_done(&self) -> bool {
-        self.said.is_used_up() && self.taken == self.frames.len() && self.broken.is_none()
+        self.said.is_used_up()
+            && self.joined.is_none()
+            && self.taken == self.frames.len()
+            && self.broken.is_none()
     }
 
     /// The next frame is done with.
     pub(super) fn take_frame(&mut self) {
-        self.taken += 1;
+        if self.joined.take().is_none() {
+            self.taken += 1;
+        }
+    }
+
+    /// What is left of it, to be kept for longer than what was read.
+    pub(super) fn into_owned(mut self) -> Batch<'static> {
+        self.frames.drain(..self.taken.min(self.frames.len()));
+        let ends = self.frames.first().zip(self.frames.last());
+        let left = ends.map_or(0..0, |(first, last)| first.payload.start..last.payload.end);
+        for span in &mut self.frames {
+            span.payload = span.payload.start - left.start..span.payload.end - left.start;
+        }
+        self.frames.shrink_to_fit();
+        let bytes = Cow::Owned(self.bytes.get(left).unwrap_or_default().to_vec());
+        let Batch { said, joined, frames, scanned, broken, seen, dropped, pinged, partial, .. } = self;
+        Batch { said, joined, bytes, frames, taken: 0, scanned, broken, seen, dropped, pinged, partial }
     }
 }

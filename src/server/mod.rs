@@ -12,21 +12,20 @@
 //! A stream goes the same way: `intake` is step 1, `fill::fill_stream` steps 5 and 6. What people say at a door for lines
 //! is cut and done in `lines`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
 use crate::door::{Door, Speaks};
-use crate::hub::{Hub, Path, SessionKey};
+use crate::hub::{Hub, Path, Session, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::output::Output;
 use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::table::Table;
 use crate::throttle::Throttle;
 use crate::timers::Timers;
-use crate::wire::Token;
 
 mod access;
 mod admission;
@@ -34,11 +33,14 @@ mod cookie;
 mod datagram;
 mod effort;
 mod fill;
+#[cfg(test)]
+mod footprint;
 mod guests;
 mod held;
 mod intake;
 mod lines;
 mod links;
+mod lookup;
 mod losses;
 mod parting;
 mod patience;
@@ -55,6 +57,7 @@ use guests::Guests;
 use held::Waiters;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
+use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
 use stream::StreamConn;
 pub use totals::Totals;
@@ -68,8 +71,8 @@ const MAX_SPENT_NONCES: usize = 1 << 20;
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
-    /// A connection: time to register, time to finish a frame.
-    Conn(ConnId),
+    /// A connection, by the halves of its id: time to register, time to finish a frame.
+    Conn { serial: u32, place: u32 },
     /// A session: linger, idle, the next repeat of a push.
     Session(SessionKey),
     /// The oldest spent nonce.
@@ -80,20 +83,18 @@ enum Owner {
     Drain,
 }
 
+impl From<ConnId> for Owner {
+    fn from(conn: ConnId) -> Self {
+        let (place, serial) = conn.halves();
+        Self::Conn { serial, place }
+    }
+}
+
 /// Whose datagrams, or droppable frames, a simulated link counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum FlowKey {
     Conn(ConnId),
     Peer(Peer),
-}
-
-/// What became of a nonce.
-#[derive(Clone, Copy, Debug)]
-enum Nonce {
-    /// It opened this session, which lives.
-    Opened(SessionKey),
-    /// It opened a session that has ended.
-    Spent,
 }
 
 /// How often the server did what it was asked, and how often it knew that it had.
@@ -119,12 +120,10 @@ pub struct Server {
     config: ServerConfig,
     secrets: Secrets,
     hub: Hub,
-    by_token: HashMap<Token, SessionKey>,
-    nonces: HashMap<Token, Nonce>,
-    /// Spent nonces and when they are forgotten, the oldest first.
-    spent: VecDeque<(Instant, Token)>,
-    /// Untagged sessions on datagrams.
-    bare: HashMap<Peer, SessionKey>,
+    /// Whose a datagram or a REG is.
+    lookup: Lookup,
+    /// Nonces of sessions that have ended.
+    spent: Spent,
     conns: Table<StreamConn>,
     admission: Admission,
     /// The bytes that connections hold of unfinished frames.
@@ -133,8 +132,8 @@ pub struct Server {
     woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
     pushing: VecDeque<SessionKey>,
-    /// Answers to datagrams.
-    outgoing: VecDeque<Transmit>,
+    /// Answers to datagrams, and the sessions that they are for; strangers have none.
+    outgoing: VecDeque<(Option<SessionKey>, Transmit)>,
     timers: Timers<Owner>,
     flows: Flows<FlowKey>,
     /// The simulated network, to the server.
@@ -180,10 +179,8 @@ impl Server {
         Self {
             secrets: Secrets::new(now, rng),
             hub: make_hub(&config),
-            by_token: HashMap::new(),
-            nonces: HashMap::new(),
-            spent: VecDeque::new(),
-            bare: HashMap::new(),
+            lookup: Lookup::default(),
+            spent: Spent::default(),
             conns: Table::default(),
             admission: Admission::default(),
             buffered: 0,
@@ -230,12 +227,10 @@ impl Server {
 
     /// Whether nothing at all is remembered of any peer: no session, no connection, no flow, no nonce.
     pub fn is_stateless(&self) -> bool {
-        let maps =
-            [self.by_token.len(), self.nonces.len(), self.bare.len(), self.conns.len(), self.flows.len()];
-        let maps = maps.into_iter().chain([self.admission.hosts()]);
+        let maps = [self.conns.len(), self.flows.len(), self.admission.hosts()].into_iter();
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
         // What is under way on a link is of a flow that is counted above.
-        self.hub.is_empty() && maps.chain(queues).all(|len| len == 0)
+        self.hub.is_empty() && self.lookup.is_empty() && maps.chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
@@ -258,7 +253,7 @@ impl Server {
     /// Hands the sessions that the hub has woken to whoever writes for them.
     fn dispatch(&mut self) {
         while let Some(key) = self.hub.poll_woken() {
-            match self.hub.get(key).map(|session| session.path) {
+            match self.hub.get(key).map(Session::path) {
                 Some(Path::Stream(Some(conn))) => self.wake_conn(conn),
                 Some(Path::Datagram(_)) => self.pushing.push_back(key),
                 Some(Path::Stream(None)) | None => {}
@@ -288,7 +283,7 @@ impl Service for Server {
         self.open_stream(now, conn, origin)
     }
 
-    fn received(&mut self, now: Instant, conn: ConnId, batch: Batch) {
+    fn received(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         self.begin_turn();
         self.handle_batch(now, conn, batch);
         self.settle(now);
@@ -327,7 +322,7 @@ impl Service for Server {
             && let Some(owner) = self.timers.pop_due(now)
         {
             match owner {
-                Owner::Conn(conn) => self.conn_timeout(now, conn),
+                Owner::Conn { serial, place } => self.conn_timeout(now, ConnId::new(place, serial)),
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
                 Owner::Log => {
@@ -380,7 +375,7 @@ impl Service for Server {
         self.draining = Some(Draining::Underway);
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
         for key in self.hub.keys() {
-            match self.hub.get(key).map(|session| session.path) {
+            match self.hub.get(key).map(Session::path) {
                 Some(Path::Stream(None)) => self.end_session(now, key),
                 _ => self.hub.say_bye(key),
             }

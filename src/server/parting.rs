@@ -9,7 +9,7 @@ use super::stream::StreamConn;
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::queue::GOODBYE;
-use crate::hub::{Form, Path, SessionKey};
+use crate::hub::{Form, SessionKey};
 use crate::service::ConnId;
 use crate::wire::{Verb, encode_args};
 
@@ -34,7 +34,7 @@ impl Server {
     /// Says what was wrong, then goodbye, then closes.
     pub(super) fn break_stream(&mut self, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        log::debug!("{}: cut off: {why}", state.origin.from);
+        log::debug!("{}: cut off: {why}", state.origin().from);
         state.complain(why);
         self.part(conn);
     }
@@ -64,7 +64,7 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.session = None;
-        if let Some(member) = state.waiting.waits_for() {
+        if let Some(member) = state.waiting.get().waits_for() {
             self.hub.relieve(member, true);
         }
         if state.lines.is_some() && !state.closing && !has_said_bye {
@@ -74,10 +74,10 @@ impl Server {
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
         self.stop_waiting(conn);
-        let Some(state) = self.conns.remove(conn) else { return };
-        self.buffered -= state.buffered;
-        self.timers.set(Owner::Conn(conn), None);
-        if let Some(seat) = state.seat {
+        let Some(mut state) = self.conns.remove(conn) else { return };
+        self.buffered -= state.unfinished.get().buffered;
+        self.timers.set(conn.into(), None);
+        if let Some(seat) = state.seat.take() {
             self.admission.leave(seat);
         }
         let Some(key) = state.session else { return };
@@ -86,8 +86,8 @@ impl Server {
             self.end_session(now, key);
             return;
         }
-        log::debug!("{}: {} lingers", state.origin.from, session.name);
-        session.path = Path::Stream(None);
+        log::debug!("{}: {} lingers", state.origin().from, session.name);
+        session.lose_connection();
         self.hub.set_deaf(key, false);
         // It may linger for long, and what is said meanwhile it misses.
         self.hub.relieve(key, true);

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Server;
 use super::stream::{Held, StreamConn};
-use super::{Owner, Server};
 use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;
@@ -22,9 +22,10 @@ const LINE_TIMES: u32 = 6;
 const PINGING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an unfinished frame may still take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Patience {
     /// No frame has begun.
+    #[default]
     Idle,
     /// The frame has to be whole by then.
     Until { deadline: Instant, announced: usize },
@@ -44,10 +45,8 @@ impl Server {
     ) {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        if any_whole {
-            state.patience = Patience::Idle;
-        }
-        state.patience = match (partial.map(|partial| partial.announced), state.patience) {
+        let standing = if any_whole { Patience::Idle } else { state.patience() };
+        let patience = match (partial.map(|partial| partial.announced), standing) {
             (None, _) => Patience::Idle,
             (Some(announced), Patience::Idle) => {
                 Patience::Until { deadline: now + limit + allowance(announced), announced }
@@ -58,9 +57,7 @@ impl Server {
             }
             (Some(_), standing) => standing,
         };
-        if !state.is_reading() {
-            state.patience = state.patience.stop(now);
-        }
+        state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
         self.arm_conn(conn);
     }
 
@@ -68,20 +65,19 @@ impl Server {
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.patience = match state.patience {
+        let standing = state.patience();
+        let patience = match standing {
             _ if !is_unfinished => Patience::Idle,
-            Patience::Until { .. } | Patience::Stopped { .. } if !has_begun => state.patience,
+            Patience::Until { .. } | Patience::Stopped { .. } if !has_begun => standing,
             _ => Patience::Until { deadline: later(now, limit), announced: 0 },
         };
-        if !state.is_reading() {
-            state.patience = state.patience.stop(now);
-        }
+        state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
     }
 
     pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if state.is_reading() {
-            state.patience = state.patience.resume(now);
+            state.set_patience(state.patience().resume(now));
             self.arm_conn(conn);
         }
     }
@@ -89,7 +85,7 @@ impl Server {
     pub(super) fn arm_conn(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let register = self.register_by(state);
-        let frame = match state.patience {
+        let frame = match state.patience() {
             Patience::Until { deadline, .. } => Some(deadline),
             Patience::Idle | Patience::Stopped { .. } => None,
         };
@@ -100,7 +96,7 @@ impl Server {
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
         let deadlines = [register, frame, held, flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
-        self.timers.set(Owner::Conn(conn), deadline);
+        self.timers.set(conn.into(), deadline);
     }
 
     /// Goes on with what a connection has sent, if the time that it was held for is over.
@@ -116,7 +112,7 @@ impl Server {
         self.release(now, conn);
         self.flush_line(now, conn);
         let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
-        let frame_late = matches!(state.patience, Patience::Until { deadline, .. } if deadline <= now);
+        let frame_late = matches!(state.patience(), Patience::Until { deadline, .. } if deadline <= now);
         let silent = self.register_by(state).is_some_and(|at| at <= now);
         if !frame_late && !silent {
             return self.arm_conn(conn);

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Server;
 use super::held::ASK_AGAIN;
-use super::{Nonce, Server};
 use crate::error::Refusal;
 use crate::hub::name::Name;
 use crate::hub::{Form, Opening, Path, SessionKey};
@@ -183,7 +183,7 @@ impl Server {
 
     /// The payload of the ACK to a REG that was granted.
     pub(super) fn token_of(&self, key: SessionKey) -> Vec<u8> {
-        self.hub.get(key).map_or_else(Vec::new, |session| one_word(session.token.as_bytes()))
+        self.hub.get(key).map_or_else(Vec::new, |session| one_word(&session.token.text()))
     }
 }
 
@@ -202,10 +202,10 @@ impl Server {
         let tagged = frame.id.is_some();
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
             RegArgs::Name(name) => self.open(now, frame, name, None, path, origin).map(|key| (key, true)),
-            RegArgs::Open { name, nonce } if tagged => match self.nonces.get(&nonce) {
+            RegArgs::Open { name, nonce } if tagged => match self.lookup.of_nonce(&self.hub, &nonce) {
+                Some(key) => self.opened_before(key, name),
+                None if self.spent.contains(&nonce) => Err(Refusal::SessionGone),
                 None => self.open(now, frame, name, Some(nonce), path, origin).map(|key| (key, true)),
-                Some(Nonce::Spent) => Err(Refusal::SessionGone),
-                Some(Nonce::Opened(key)) => self.opened_before(*key, name),
             },
             RegArgs::Resume { name, token } if tagged => self.resume(now, frame, name, token, path, origin),
             RegArgs::Open { .. } | RegArgs::Resume { .. } => Err(Refusal::Malformed),
@@ -236,15 +236,7 @@ impl Server {
         let form = if tagged { Form::Tagged } else { Form::Untagged };
         let rate = self.rate_of(origin.door);
         let key = self.hub.open(Opening { name, form, token, nonce, path, origin, rate })?;
-        if tagged {
-            self.by_token.insert(token, key);
-        }
-        if let Some(nonce) = nonce {
-            self.nonces.insert(nonce, Nonce::Opened(key));
-        }
-        if let (Path::Datagram(way), false) = (path, tagged) {
-            self.bare.insert(way.peer, key);
-        }
+        self.lookup.enter(&self.hub, key);
         if let Some(session) = self.hub.get(key) {
             log::debug!("{}: a session begins", session.name);
         }
@@ -278,9 +270,9 @@ impl Server {
         path: Path,
         origin: Origin,
     ) -> Result<(SessionKey, bool), Refusal> {
-        let key = self.by_token.get(&token).copied().ok_or(Refusal::SessionGone)?;
+        let key = self.lookup.of_token(&self.hub, &token).ok_or(Refusal::SessionGone)?;
         let session = self.hub.get(key).ok_or(Refusal::SessionGone)?;
-        let same_kind = matches!(session.path, Path::Stream(_)) == matches!(path, Path::Stream(_));
+        let same_kind = session.is_on_streams() == matches!(path, Path::Stream(_));
         if !same_kind || !self.is_name_of(key, name) {
             return Err(Refusal::SessionGone);
         }
@@ -335,7 +327,7 @@ impl Server {
                 let newest = frame.id.map_or(0, Id::get);
                 if let Some(session) = self.hub.get_mut(key).filter(|session| newest > session.newest_reg) {
                     session.newest_reg = newest;
-                    let (path, origin) = (session.path, session.origin);
+                    let (path, origin) = (session.path(), session.origin());
                     self.hub.take_up(now, key, path, origin);
                 }
                 Ok(self.token_of(key))

@@ -3,9 +3,8 @@
 
 use std::time::Instant;
 
-use super::{COOKIE_LIFETIME, Draining, Nonce, Owner, Server};
-use crate::hub::rate::Bucket;
-use crate::hub::{Path, SessionKey};
+use super::{COOKIE_LIFETIME, Draining, Owner, Server};
+use crate::hub::{Path, Session, SessionKey};
 use crate::service::Origin;
 
 impl Server {
@@ -16,10 +15,10 @@ impl Server {
 
     /// `path` carries the session from now on; an older connection is told so.
     pub(super) fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
-        let older = self.hub.get(key).map(|session| session.path);
+        let older = self.hub.get(key).map(Session::path);
         let rate = self.rate_of(origin.door);
-        if let Some(session) = self.hub.get_mut(key).filter(|session| session.origin.door != origin.door) {
-            session.bucket = Bucket::new(rate);
+        if let Some(session) = self.hub.get_mut(key).filter(|session| session.origin().door != origin.door) {
+            session.set_rate(rate);
         }
         self.hub.take_up(now, key, path, origin);
         if let Some(Path::Stream(Some(conn))) = older
@@ -39,40 +38,31 @@ impl Server {
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
         self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
-        self.by_token.remove(&session.token);
-        match session.path {
+        self.lookup.leave(key, &session);
+        match session.path() {
             Path::Stream(conn) => {
-                if let Some(nonce) = session.nonce {
-                    // Streams have no cookies, so nothing that opens a session can come late.
-                    self.nonces.remove(&nonce);
-                }
+                // Streams have no cookies, so nothing that opens a session can come late: its nonce is forgotten.
                 if let Some(conn) = conn {
                     self.detach(conn, session.has_said_bye());
                 }
             }
-            Path::Datagram(path) => {
-                if self.bare.get(&path.peer) == Some(&key) {
-                    self.bare.remove(&path.peer);
-                }
+            Path::Datagram(_) => {
                 if let Some(nonce) = session.nonce {
-                    self.nonces.insert(nonce, Nonce::Spent);
-                    self.spent.push_back((now + COOKIE_LIFETIME, nonce));
-                    self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+                    self.spent.remember(now + COOKIE_LIFETIME, nonce);
+                    self.timers.set(Owner::Spent, self.spent.next());
                 }
             }
         }
     }
 
     pub(super) fn forget_spent(&mut self, now: Instant) {
-        while let Some((_, nonce)) = self.spent.pop_front_if(|(at, _)| *at <= now) {
-            self.nonces.remove(&nonce);
-        }
-        self.timers.set(Owner::Spent, self.spent.front().map(|(at, _)| *at));
+        self.spent.forget(now);
+        self.timers.set(Owner::Spent, self.spent.next());
     }
 
     pub(super) fn session_timeout(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.get(key) else { return };
-        match session.path {
+        match session.path() {
             // The timer of a stream session is set while it lingers only.
             Path::Stream(_) => self.end_session(now, key),
             Path::Datagram(path) if path.heard + self.config.idle <= now => {
@@ -88,7 +78,7 @@ impl Server {
 
     /// Until its repeat is sent, a session that is due must not be due again at once.
     pub(super) fn arm_idle(&mut self, key: SessionKey) {
-        if let Some(Path::Datagram(path)) = self.hub.get(key).map(|session| session.path) {
+        if let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) {
             self.timers.set(Owner::Session(key), Some(path.heard + self.config.idle));
         }
     }
@@ -105,7 +95,7 @@ impl Server {
     /// Ends the sessions that read too slowly.
     pub(super) fn end_condemned(&mut self, now: Instant) {
         while let Some(key) = self.hub.poll_condemned() {
-            if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(|session| session.path) {
+            if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(Session::path) {
                 self.break_stream(conn, "you read too slowly");
             }
             self.end_session(now, key);

@@ -15,7 +15,9 @@ use super::requests::{Answer, encode_answer, pong};
 use crate::error::Refusal;
 use crate::hub::rate::{Bucket, Rate};
 use crate::hub::{Path, SessionKey};
-use crate::service::{ConnId, Origin};
+use crate::rare::{Rare, Vacant};
+use crate::remote::PackedOrigin;
+use crate::service::{ConnId, DoorId, Origin};
 use crate::wire::{Frame, Partial, Verb};
 
 /// A stream whose own answers wait for more than this is not read until they are written.
@@ -41,10 +43,10 @@ pub(super) enum Held {
     ByReaders,
 }
 
-/// What the server knows of a stream connection.
+/// What the server knows of a stream connection. Most of very many sit and wait: what only some have is kept elsewhere.
 #[derive(Debug)]
 pub(super) struct StreamConn {
-    pub(super) origin: Origin,
+    origin: PackedOrigin,
     /// None for a connection that was refused.
     pub(super) seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
@@ -52,49 +54,118 @@ pub(super) struct StreamConn {
     pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
-    /// The bytes held of a frame that is not whole.
-    pub(super) buffered: usize,
+    pub(super) woken: bool,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
-    pub(super) backlog: VecDeque<Batch>,
+    pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
     /// Where it stands among those who wait for slow readers.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Rare<Waiting>,
     /// How much its peer may say.
-    pub(super) bucket: Bucket,
-    pub(super) woken: bool,
-    flow: u64,
-    answers_sent: u64,
+    pub(super) bucket: Rare<Bucket>,
+    /// Where answers may be lost.
+    losing: Option<Box<Losing>>,
     /// When it was opened.
     pub(super) opened: Instant,
     /// When the last PNG came, or it was opened.
     pub(super) heard: Instant,
+    /// The frame, or line, that has begun and is not whole.
+    pub(super) unfinished: Rare<Unfinished>,
+}
+
+/// What the simulated loss counts on a connection.
+#[derive(Debug)]
+struct Losing {
+    flow: u64,
+    answers_sent: u64,
+}
+
+/// A frame, or a line, that has begun and is not whole.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// How long it may still take.
     pub(super) patience: Patience,
-    /// The frame that has begun and is not whole.
+    /// How much of it there is.
     pub(super) partial: Option<Partial>,
+    /// The bytes held of it and of what is behind it.
+    pub(super) buffered: usize,
+}
+
+impl Vacant for Unfinished {
+    const VACANT: &'static Self = &Self { patience: Patience::Idle, partial: None, buffered: 0 };
+
+    fn is_vacant(&self) -> bool {
+        matches!(self.patience, Patience::Idle) && self.partial.is_none() && self.buffered == 0
+    }
+}
+
+impl Vacant for VecDeque<Batch<'static>> {
+    const VACANT: &'static Self = &Self::new();
+
+    fn is_vacant(&self) -> bool {
+        self.is_empty()
+    }
 }
 
 impl StreamConn {
-    fn new(now: Instant, origin: Origin, rate: Rate, flow: u64) -> Self {
+    fn new(now: Instant, origin: Origin, rate: Rate) -> Self {
         Self {
-            origin,
+            origin: origin.into(),
             seat: None,
             session: None,
             lines: None,
             answers: Vec::new(),
             closing: false,
-            buffered: 0,
-            backlog: VecDeque::new(),
-            held: None,
-            waiting: Waiting::default(),
-            bucket: Bucket::new(rate),
             woken: false,
-            flow,
-            answers_sent: 0,
+            backlog: Rare::default(),
+            held: None,
+            waiting: Rare::default(),
+            bucket: Bucket::new(rate).into(),
+            losing: None,
             opened: now,
             heard: now,
-            patience: Patience::Idle,
-            partial: None,
+            unfinished: Rare::default(),
+        }
+    }
+
+    /// Where it comes from.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin.unpack()
+    }
+
+    /// The door that it knocked on.
+    pub(super) fn door(&self) -> DoorId {
+        self.origin.door()
+    }
+
+    /// How long what is unfinished may still take.
+    pub(super) fn patience(&self) -> Patience {
+        self.unfinished.get().patience
+    }
+
+    pub(super) fn set_patience(&mut self, patience: Patience) {
+        if !matches!((self.patience(), patience), (Patience::Idle, Patience::Idle)) {
+            self.unfinished.update(|unfinished| unfinished.patience = patience);
+        }
+    }
+
+    fn set_partial(&mut self, partial: Option<Partial>) {
+        if self.unfinished.get().partial != partial {
+            self.unfinished.update(|unfinished| unfinished.partial = partial);
+        }
+    }
+
+    fn set_buffered(&mut self, buffered: usize) {
+        if self.unfinished.get().buffered != buffered {
+            self.unfinished.update(|unfinished| unfinished.buffered = buffered);
+        }
+    }
+
+    /// It has executed something.
+    pub(super) fn has_gone_on(&mut self) {
+        if let Some(waiting) = self.waiting.get_mut() {
+            waiting.has_gone_on();
+            self.waiting.tidy();
         }
     }
 
@@ -112,13 +183,14 @@ impl StreamConn {
 /// Input.
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
-        let flow = self.flow_of(conn);
+        let flow = self.simulates().then(|| self.flow_of(conn));
         // Every connection's half counts from one beginning.
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
         let is_for_people = self.is_for_people(origin.door);
         let lines = is_for_people.then(|| Box::new(LineConn::new()));
-        self.conns.insert(conn, StreamConn { lines, ..StreamConn::new(now, origin, rate, flow) });
+        let losing = flow.map(|flow| Box::new(Losing { flow, answers_sent: 0 }));
+        self.conns.insert(conn, StreamConn { lines, losing, ..StreamConn::new(now, origin, rate) });
         if self.is_draining() {
             self.part(conn);
         } else {
@@ -126,12 +198,11 @@ impl Server {
             self.greet(now, conn);
         }
         self.arm_conn(conn);
-        let loss = self.incoming.verdicts.sibling();
         if is_for_people {
-            StreamIntake::of_lines(loss)
-        } else {
-            StreamIntake::new(self.config.max_message, rate != Rate::UNLIMITED, loss, flow)
+            return StreamIntake::of_lines();
         }
+        let loss = flow.map(|flow| (self.incoming.verdicts.sibling(), flow));
+        StreamIntake::new(self.config.max_message, rate != Rate::UNLIMITED, loss)
     }
 
     /// Gives a new connection its seat, or says that there is none.
@@ -150,16 +221,16 @@ impl Server {
         }
     }
 
-    pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch) {
+    pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         self.incoming.verdicts.count(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
         if let Some(state) = self.conns.get_mut(conn) {
             if batch.pinged {
                 state.heard = now;
             }
-            state.partial = partial;
-            state.backlog.push_back(batch);
+            state.set_partial(partial);
         }
+        self.take_in(now, conn, batch);
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
         if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
@@ -174,8 +245,8 @@ impl Server {
     /// Counts what a connection holds of frames: of the unfinished one, and of those that wait for their turn.
     fn bound_frames(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
-        let unfinished = state.partial.map_or(0, |partial| partial.buffered);
-        let waiting: usize = state.backlog.iter().map(Batch::size).sum();
+        let unfinished = state.unfinished.get().partial.map_or(0, |partial| partial.buffered);
+        let waiting: usize = state.backlog.get().iter().map(|batch| batch.size()).sum();
         self.bound_input(conn, unfinished + waiting);
     }
 
@@ -183,8 +254,8 @@ impl Server {
     /// Short ones are bounded by the number of connections.
     pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        self.buffered = self.buffered - state.buffered + buffered;
-        state.buffered = buffered;
+        self.buffered = self.buffered - state.unfinished.get().buffered + buffered;
+        state.set_buffered(buffered);
         let is_long = buffered > SHORT_INPUT && !state.closing;
         if is_long && self.buffered + self.hub.memory() > self.config.hub.max_memory {
             self.break_stream(conn, "no memory for a message of this length now");
@@ -198,52 +269,76 @@ impl Server {
         self.watch_lines(now, conn);
     }
 
+    /// Executes a batch from where it was read, if none waits before it. What has to wait is kept.
+    fn take_in(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
+        let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
+        let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
+        if let Some((rest, state)) = rest.zip(self.conns.get_mut(conn)) {
+            state.backlog.fill().push_back(rest.into_owned());
+        }
+    }
+
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
-        while let Some(mut batch) = self.next_batch(conn) {
-            self.execute_lines(now, conn, &mut batch.said);
-            while self.is_reading_stream(conn)
-                && let Some(frame) = batch.peek_frame()
-                && !self.puts_off(now, conn)
-                && let is_charged = self.is_charged(conn, &frame)
-                && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
-                && !self.holds_frame(conn, &frame)
-            {
-                self.handle_stream_frame(now, conn, &frame);
-                if is_charged {
-                    self.charge(now, conn, frame.encoded_len());
-                }
-                batch.take_frame();
-            }
-            let Some(state) = self.conns.get_mut(conn) else { return };
-            if state.closing {
-                // What comes behind a goodbye is nobody's business, be it well-formed or not.
-                state.backlog.clear();
-            } else if batch.is_done() {
-                // Whether more may be executed is of no concern to it: a connection is busy with what it has left to say.
-                continue;
-            } else if !state.is_reading() {
-                state.backlog.push_front(batch);
+        while let Some(batch) = self.next_batch(conn) {
+            if let Some((rest, state)) = self.execute_batch(now, conn, batch).zip(self.conns.get_mut(conn)) {
+                state.backlog.fill().push_front(rest);
                 return self.scan_backlog(now, conn);
-            } else if let Some(malformed) = batch.broken {
-                self.totals.malformed += 1;
-                self.break_stream(conn, &malformed.to_string());
             }
         }
         self.bound_unregistered(conn);
     }
 
-    fn next_batch(&mut self, conn: ConnId) -> Option<Batch> {
+    /// Executes what it may of a batch, and returns the rest if that has to wait.
+    fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
+        self.execute_lines(now, conn, &mut batch.said);
+        while self.is_reading_stream(conn)
+            && let Some(frame) = batch.peek_frame()
+            && !self.puts_off(now, conn)
+            && let is_charged = self.is_charged(conn, &frame)
+            && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
+            && !self.holds_frame(conn, &frame)
+        {
+            self.handle_stream_frame(now, conn, &frame);
+            if is_charged {
+                self.charge(now, conn, frame.encoded_len());
+            }
+            batch.take_frame();
+        }
         let state = self.conns.get_mut(conn)?;
-        state.backlog.pop_front().or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
+        if state.closing {
+            // What comes behind a goodbye is nobody's business, be it well-formed or not.
+            state.backlog = Rare::default();
+            return None;
+        }
+        // Whether more may be executed is of no concern to what is done: a connection is busy with what it has left to say.
+        if batch.is_done() {
+            return None;
+        }
+        if !state.is_reading() {
+            return Some(batch);
+        }
+        if let Some(malformed) = batch.broken {
+            self.totals.malformed += 1;
+            self.break_stream(conn, &malformed.to_string());
+        }
+        None
+    }
+
+    fn next_batch(&mut self, conn: ConnId) -> Option<Batch<'static>> {
+        let state = self.conns.get_mut(conn)?;
+        let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
+        state.backlog.tidy();
+        next.or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
     }
 
     /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
     /// makes no difference in which pieces that comes.
     fn bound_unregistered(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
-        let too_long = state.partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
+        let too_long =
+            state.unfinished.get().partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
         // A REG may be among what waits.
-        let too_long = too_long && state.backlog.is_empty();
+        let too_long = too_long && state.backlog.get().is_empty();
         if too_long && state.session.is_none() && !state.closing {
             self.break_stream(conn, TOO_LONG_UNREGISTERED);
         }
@@ -263,7 +358,7 @@ impl Server {
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.waiting.has_gone_on();
+        state.has_gone_on();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(conn, TOO_LONG_UNREGISTERED);
@@ -303,7 +398,7 @@ impl Server {
     }
 
     fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer {
-        let Some(origin) = self.conns.get(conn).map(|state| state.origin) else {
+        let Some(origin) = self.conns.get(conn).map(StreamConn::origin) else {
             return Err(Refusal::RegisterFirst);
         };
         let guest = self.guest_on(conn);
@@ -315,7 +410,7 @@ impl Server {
     }
 
     fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
-        let origin = self.conns.get(conn).map(|state| state.origin).ok_or(Refusal::RegisterFirst)?;
+        let origin = self.conns.get(conn).map(StreamConn::origin).ok_or(Refusal::RegisterFirst)?;
         let guest = self.open_guest(now, Path::Stream(Some(conn)), origin)?;
         if let Some(state) = self.conns.get_mut(conn) {
             state.session = Some(guest);
@@ -327,9 +422,12 @@ impl Server {
     fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {
-            let index = state.answers_sent;
-            state.answers_sent += 1;
-            if self.outward.verdicts.lost(now, state.flow, index) {
+            let (mut flow, mut index) = (0, 0);
+            if let Some(losing) = &mut state.losing {
+                (flow, index) = (losing.flow, losing.answers_sent);
+                losing.answers_sent += 1;
+            }
+            if self.outward.verdicts.lost(now, flow, index) {
                 return;
             }
         }

@@ -27,9 +27,10 @@ impl Server {
     /// empty after it, nothing more is executed or read until there is a token again.
     pub(super) fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.bucket.take(now, bytes);
+        let Some(bucket) = state.bucket.get_mut() else { return };
+        bucket.take(now, bytes);
         // How much comes next is not known, but it is a message, and not an empty one.
-        if let Some(at) = state.bucket.conforms_at(now, 1) {
+        if let Some(at) = bucket.conforms_at(now, 1) {
             state.held = Some(Held::Until(at));
         }
     }
@@ -37,7 +38,7 @@ impl Server {
     /// Whether a frame costs tokens. An acknowledgement is an answer to what we have sent. A repeat was made because its
     /// request waited here for tokens: if it cost one as well, everything would wait the longer for it.
     pub(super) fn is_charged(&self, conn: ConnId, frame: &Frame<'_>) -> bool {
-        let Some(state) = self.conns.get(conn).filter(|state| !state.bucket.is_unlimited()) else {
+        let Some(state) = self.conns.get(conn).filter(|state| !state.bucket.get().is_unlimited()) else {
             return false;
         };
         let is_acknowledgement = frame.verb == Verb::Ack && frame.id.is_none();
@@ -51,7 +52,7 @@ impl Server {
             return false;
         }
         let Some(state) = self.conns.get_mut(conn) else { return true };
-        match state.bucket.conforms_at(now, bytes) {
+        match state.bucket.get().conforms_at(now, bytes) {
             Some(at) => {
                 state.held = Some(Held::Until(at));
                 false
@@ -78,8 +79,8 @@ impl Server {
 
     fn take_for_datagram(&mut self, now: Instant, key: SessionKey, bytes: usize) -> Result<(), Duration> {
         match self.hub.get_mut(key) {
-            Some(session) if matches!(session.path, Path::Datagram(_)) => {
-                session.bucket.take_conforming(now, bytes)
+            Some(session) if !session.is_on_streams() => {
+                session.bucket.get_mut().map_or(Ok(()), |bucket| bucket.take_conforming(now, bytes))
             }
             _ => Ok(()),
         }
@@ -87,22 +88,24 @@ impl Server {
 
     /// How long until there are tokens for this frame.
     pub(super) fn wait_of(&self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Duration {
-        self.hub.get(key).map_or(Duration::ZERO, |session| session.bucket.wait(now, frame.encoded_len()))
+        self.hub
+            .get(key)
+            .map_or(Duration::ZERO, |session| session.bucket.get().wait(now, frame.encoded_len()))
     }
 
     /// A datagram that cannot be read costs the session that it is of, too: the one of its token, if it comes from that
     /// one's address, or the bare one of its address.
     pub(super) fn charge_malformed(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let key = match prefix_of(bytes) {
-            Some(token) => self.by_token.get(&token),
-            None => self.bare.get(&peer),
+            Some(token) => self.lookup.of_token(&self.hub, &token),
+            None => self.lookup.bare_at(&self.hub, &peer),
         };
-        let is_theirs = |key: &&SessionKey| {
+        let is_theirs = |key: &SessionKey| {
             self.hub
-                .get(**key)
-                .is_some_and(|session| matches!(session.path, Path::Datagram(path) if path.peer == peer))
+                .get(*key)
+                .is_some_and(|session| matches!(session.path(), Path::Datagram(path) if path.peer == peer))
         };
-        if let Some(key) = key.filter(is_theirs).copied() {
+        if let Some(key) = key.filter(is_theirs) {
             // Without a token there is nothing to take, and nobody to tell.
             let _ = self.take_for_datagram(now, key, bytes.len());
         }

@@ -39,7 +39,7 @@ impl<'a> Datagram<'a> {
 /// Appends `~token `, [`PREFIX_LEN`] bytes, with which every datagram of a session begins.
 pub fn encode_prefix(token: Token, out: &mut Vec<u8>) {
     out.push(b'~');
-    out.extend_from_slice(token.as_bytes());
+    out.extend_from_slice(&token.text());
     out.push(b' ');
 }
 

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-use super::{Frame, Head, MAX_HEAD, Malformed, parse_head, skip_newlines};
+use bytes::{Buf as _, Bytes};
 
-/// Bytes of buffer that may stay allocated between frames; anything more is given back, since most connections idle.
-const KEEP_CAPACITY: usize = 64;
+use super::{Frame, Head, Id, MAX_HEAD, Malformed, Verb, parse_head, skip_newlines};
 
-/// How many times what has arrived the buffer may hold. Announcing a length costs a peer nothing, so it alone must
-/// not cost memory here; from the half on, the rest of the frame is allocated exactly.
-const GROWTH: usize = 2;
+/// Most bytes that one chunk of an unfinished frame has room for.
+const MAX_CHUNK: usize = 1 << 20;
 
 /// Cuts one direction of one stream into [`Frame`]s.
 ///
 /// A frame that lies whole in what was read is borrowed from there. Only the front of an unfinished one is kept: at
-/// most [`MAX_HEAD`] and `max_payload` bytes. Between frames an idle stream holds an allocation of 64 bytes at most.
+/// most [`MAX_HEAD`] and `max_payload` bytes, in chunks that are joined once, when the frame is complete. Announcing a
+/// length costs a peer nothing, so it alone costs no memory here: what is allocated is at most twice what has arrived.
+/// Between frames a stream holds no allocation at all.
 ///
 /// ```
 /// use sayagain::wire::Deframer;
@@ -30,15 +30,30 @@ const GROWTH: usize = 2;
 /// # Ok::<(), sayagain::wire::Malformed>(())
 /// ```
 pub struct Deframer {
-    /// The front of the unfinished frame, or the whole one that the last call handed out.
-    buf: Vec<u8>,
-    /// The head at the front of `buf`, once it is complete.
-    head: Option<Head>,
-    /// Whether `buf` has been handed out, and so is to be cleared.
-    handed_out: bool,
-    /// What broke the stream.
-    broken: Option<Malformed>,
+    state: State,
     max_payload: usize,
+}
+
+/// Where in the stream it is.
+enum State {
+    /// Between frames.
+    Between,
+    /// Within one.
+    Within(Box<Unfinished>),
+    /// Between frames; the last one was kept here, and lent to the caller.
+    Lent(Box<Joined>),
+    /// Behind the first wrong byte.
+    Broken(Box<Malformed>),
+}
+
+/// The front of a frame.
+struct Unfinished {
+    /// Its head, once that is complete.
+    head: Option<Head>,
+    /// What has arrived. The first has room for any head.
+    chunks: Vec<Vec<u8>>,
+    /// Bytes in all chunks.
+    held: usize,
 }
 
 /// How much of an unfinished frame there is.
@@ -50,11 +65,49 @@ pub struct Partial {
     pub buffered: usize,
 }
 
+/// A frame as [`Deframer::cut`] finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut<'i> {
+    /// It lies whole in the input.
+    Whole(Frame<'i>),
+    /// It began in an earlier piece.
+    Joined(Joined),
+}
+
+impl Cut<'_> {
+    /// The frame's id, if it is tagged, and its verb.
+    #[must_use]
+    pub fn head(&self) -> (Option<Id>, Verb) {
+        match self {
+            Self::Whole(Frame { id, verb, .. }) | Self::Joined(Joined { id, verb, .. }) => (*id, *verb),
+        }
+    }
+}
+
+/// A frame that came in pieces, whole again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The number behind the `@`, if the frame is tagged.
+    pub id: Option<Id>,
+    /// What the frame asks for or tells.
+    pub verb: Verb,
+    /// The payload as on the wire, to be given on without a copy.
+    pub payload: Bytes,
+}
+
+impl Joined {
+    /// The frame, borrowed.
+    #[must_use]
+    pub fn frame(&self) -> Frame<'_> {
+        Frame::new(self.id, self.verb, &self.payload)
+    }
+}
+
 impl Deframer {
     /// A deframer at the start of a stream, taking payloads of at most `max_payload` bytes.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
-        Self { buf: Vec::new(), head: None, handed_out: false, broken: None, max_payload }
+        Self { state: State::Between, max_payload }
     }
 
     /// The next frame of the stream, which goes on with `input`; what is used of `input` is cut off its front.
@@ -66,104 +119,138 @@ impl Deframer {
     ///
     /// The first wrong byte breaks the stream, even within an unfinished frame; every later call says the same.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<Frame<'s>>, Malformed> {
-        self.free_handed_out();
-        if let Some(why) = self.broken {
-            return Err(why);
+        let joined = match self.cut(input)? {
+            None => return Ok(None),
+            Some(Cut::Whole(frame)) => return Ok(Some(frame)),
+            Some(Cut::Joined(joined)) => joined,
+        };
+        self.state = State::Lent(Box::new(joined));
+        match &self.state {
+            State::Lent(joined) => Ok(Some(joined.frame())),
+            State::Between | State::Within(_) | State::Broken(_) => Ok(None),
         }
-        if self.buf.is_empty() {
-            return self.start(input).map_err(|why| self.broken_by(why));
+    }
+
+    /// The same, but a frame that came in pieces is given away instead of lent.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Deframer::next`].
+    pub fn cut<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Cut<'i>>, Malformed> {
+        let cut = match &mut self.state {
+            State::Between => self.start(input),
+            State::Lent(_) => {
+                self.state = State::Between;
+                self.start(input)
+            }
+            State::Within(unfinished) => {
+                let joined = unfinished.resume(input, self.max_payload);
+                if let Ok(Some(_)) = joined {
+                    self.state = State::Between;
+                }
+                joined.map(|joined| joined.map(Cut::Joined))
+            }
+            State::Broken(why) => return Err(**why),
+        };
+        if let Err(why) = cut {
+            self.state = State::Broken(Box::new(why));
         }
-        match self.resume(input) {
-            Ok(()) => Ok(self.hand_out()),
-            Err(why) => Err(self.broken_by(why)),
-        }
+        cut
     }
 
     /// The unfinished frame, if there is one, so that a caller can bound how long it may take to arrive.
     #[must_use]
     pub fn partial(&self) -> Option<Partial> {
-        let announced = self.head.map_or(0, |head| head.length);
-        let unfinished = !self.handed_out && !self.buf.is_empty();
-        unfinished.then_some(Partial { announced, buffered: self.buf.len() })
+        let State::Within(unfinished) = &self.state else { return None };
+        let announced = unfinished.head.map_or(0, |head| head.length);
+        Some(Partial { announced, buffered: unfinished.held })
     }
 
     /// Between frames: takes a whole frame out of `input`, or keeps the front of one.
-    fn start<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Frame<'i>>, Malformed> {
+    fn start<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Cut<'i>>, Malformed> {
         *input = skip_newlines(input);
         let head = parse_head(input, self.max_payload)?;
         if let Some((frame, rest)) = head.and_then(|head| head.split_frame(input)) {
             *input = rest;
-            return Ok(Some(frame));
+            return Ok(Some(Cut::Whole(frame)));
         }
-        self.head = head;
-        self.take(input, head.map_or(MAX_HEAD, |head| head.frame_len()));
+        if !input.is_empty() {
+            let mut unfinished = Box::new(Unfinished { head, chunks: Vec::new(), held: 0 });
+            unfinished.take(input, head.map_or(MAX_HEAD, |head| head.frame_len()));
+            self.state = State::Within(unfinished);
+        }
+        Ok(None)
+    }
+}
+
+impl Unfinished {
+    /// Takes what the frame still lacks, or all there is. Gives the frame when it is complete, and is used up then.
+    fn resume(&mut self, input: &mut &[u8], max_payload: usize) -> Result<Option<Joined>, Malformed> {
+        if self.head.is_none() {
+            self.head = self.finish_head(input, max_payload)?;
+        }
+        let Some(head) = self.head else { return Ok(None) };
+        let begins = self.held == head.head_len && head.length > 0;
+        if begins && input.first().is_some_and(|first| *first != b' ') {
+            return Err(Malformed::Space);
+        }
+        if let Some((last, rest)) = input.split_at_checked(head.frame_len() - self.held) {
+            *input = rest;
+            return Ok(Some(self.join(&head, last)));
+        }
+        self.take(input, head.frame_len());
         Ok(None)
     }
 
-    /// Within a frame: takes what it still lacks, or all there is.
-    fn resume(&mut self, input: &mut &[u8]) -> Result<(), Malformed> {
-        if self.head.is_none() {
-            self.head = self.finish_head(input)?;
-        }
-        if let Some(head) = self.head {
-            self.take(input, head.frame_len());
-            head.check_space(&self.buf)?;
-        }
-        Ok(())
-    }
-
-    /// Looks for the end of a head that began in the buffer. Only the head's own bytes are taken then, all otherwise.
-    fn finish_head(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Malformed> {
-        let before = self.buf.len();
+    /// Looks for the end of a head that began in an earlier piece. Only the head's own bytes are taken then, all otherwise.
+    fn finish_head(&mut self, input: &mut &[u8], max_payload: usize) -> Result<Option<Head>, Malformed> {
+        let before = self.held;
         let all = *input;
         self.take(input, MAX_HEAD);
-        let head = parse_head(&self.buf, self.max_payload)?;
+        let Some(front) = self.chunks.first_mut() else { return Ok(None) };
+        let head = parse_head(front, max_payload)?;
         if let Some(head) = head {
-            self.buf.truncate(head.head_len);
+            front.truncate(head.head_len);
+            self.held = front.len();
             *input = all.get(head.head_len.saturating_sub(before)..).unwrap_or_default();
         }
         Ok(head)
     }
 
-    /// Moves bytes from `input` until the buffer holds `total` or there are no more.
+    /// Moves bytes from `input` until the chunks hold `total` or there are no more.
     fn take(&mut self, input: &mut &[u8], total: usize) {
-        let lacking = total.saturating_sub(self.buf.len());
+        let lacking = total.saturating_sub(self.held);
         let (taken, rest) = input.split_at(lacking.min(input.len()));
-        let arrived = self.buf.len() + taken.len();
-        if arrived > self.buf.capacity() {
-            let room = arrived.saturating_mul(GROWTH).min(total);
-            self.buf.reserve_exact(room - self.buf.len());
-        }
-        self.buf.extend_from_slice(taken);
         *input = rest;
-    }
-
-    /// The frame in the buffer, if it is complete.
-    fn hand_out(&mut self) -> Option<Frame<'_>> {
-        let (frame, _) = self.head?.split_frame(&self.buf)?;
-        self.handed_out = true;
-        Some(frame)
-    }
-
-    fn free_handed_out(&mut self) {
-        if self.handed_out {
-            self.handed_out = false;
-            self.clear();
+        let room = self.chunks.last().map_or(0, |last| last.capacity() - last.len());
+        let (into_last, more) = taken.split_at(room.min(taken.len()));
+        if let Some(last) = self.chunks.last_mut() {
+            last.extend_from_slice(into_last);
+        }
+        self.held += into_last.len();
+        if !more.is_empty() {
+            let as_much_again = (self.held + more.len()).min(MAX_CHUNK).max(more.len());
+            let room = as_much_again.min(total - self.held).max(if self.held == 0 { MAX_HEAD } else { 0 });
+            let mut chunk = Vec::with_capacity(room);
+            chunk.extend_from_slice(more);
+            self.chunks.push(chunk);
+            self.held += more.len();
         }
     }
 
-    fn broken_by(&mut self, why: Malformed) -> Malformed {
-        self.clear();
-        self.broken = Some(why);
-        why
-    }
-
-    fn clear(&mut self) {
-        self.head = None;
-        self.buf.clear();
-        if self.buf.capacity() > KEEP_CAPACITY {
-            self.buf = Vec::new();
+    /// The whole frame, of which `last` is the end. A chunk is freed as soon as it is copied.
+    fn join(&mut self, head: &Head, last: &[u8]) -> Joined {
+        let mut chunks = std::mem::take(&mut self.chunks).into_iter();
+        let mut whole = chunks.next().unwrap_or_default();
+        if whole.capacity() < head.frame_len() {
+            let front = std::mem::replace(&mut whole, Vec::with_capacity(head.frame_len()));
+            whole.extend_from_slice(&front);
         }
+        chunks.for_each(|chunk| whole.extend_from_slice(&chunk));
+        whole.extend_from_slice(last);
+        let mut payload = Bytes::from(whole);
+        payload.advance(head.head_len);
+        Joined { id: head.id, verb: head.verb, payload }
     }
 }
 
@@ -172,7 +259,7 @@ impl fmt::Debug for Deframer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deframer")
             .field("partial", &self.partial())
-            .field("broken", &self.broken)
+            .field("broken", &if let State::Broken(why) = &self.state { Some(why) } else { None })
             .field("max_payload", &self.max_payload)
             .finish_non_exhaustive()
     }
@@ -190,8 +277,17 @@ mod tests {
         let mut deframer = Deframer::new(9_999);
         let frame = deframer.next(&mut input).unwrap().unwrap();
         assert_eq!(frame.payload.as_ptr(), bytes[8..].as_ptr());
-        assert_eq!(deframer.buf.capacity(), 0);
+        assert!(matches!(deframer.state, State::Between));
         assert_eq!(deframer.partial(), None);
+    }
+
+    /// The bytes that an unfinished frame takes.
+    fn capacity(deframer: &Deframer) -> usize {
+        match &deframer.state {
+            State::Within(unfinished) => unfinished.chunks.iter().map(Vec::capacity).sum(),
+            State::Lent(joined) => joined.payload.len(),
+            State::Between | State::Broken(_) => 0,
+        }
     }
 
     #[test]
@@ -224,11 +320,11 @@ mod tests {
     fn an_announced_length_alone_reserves_no_memory() {
         let mut deframer = Deframer::new(1 << 30);
         assert_eq!(deframer.next(&mut &b"SND +009 999999999 "[..]), Ok(None));
-        assert!(deframer.buf.capacity() <= 2 * MAX_HEAD);
+        assert!(capacity(&deframer) <= 2 * MAX_HEAD);
         let piece = [b'x'; 1_000];
         for pieces in 1..100 {
             assert_eq!(deframer.next(&mut &piece[..]), Ok(None));
-            assert!(deframer.buf.capacity() <= GROWTH * (pieces * piece.len() + MAX_HEAD));
+            assert!(capacity(&deframer) <= 2 * (pieces * piece.len() + MAX_HEAD));
         }
     }
 
@@ -240,11 +336,11 @@ mod tests {
         for piece in bytes.chunks(997) {
             let mut input = piece;
             let done = deframer.next(&mut input).unwrap().is_some();
-            assert_eq!(done, deframer.buf.len() == bytes.len());
-            assert!(deframer.buf.capacity() <= bytes.len());
+            assert_eq!(done, deframer.partial().is_none());
+            assert!(capacity(&deframer) <= bytes.len());
         }
         assert_eq!(deframer.next(&mut &b""[..]), Ok(None));
-        assert_eq!(deframer.buf.capacity(), 0);
+        assert_eq!(capacity(&deframer), 0);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub mod verb;
 mod tests;
 
 pub use datagram::{Datagram, PREFIX_LEN, encode_prefix, prefix_of};
-pub use deframe::{Deframer, Partial};
+pub use deframe::{Cut, Deframer, Joined, Partial};
 pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
 pub use line::{Found, Lines, MAX_LINE, NO_TIMING_MARK};

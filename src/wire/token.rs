@@ -3,18 +3,30 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
 use super::TOKEN_CHARS;
 
 /// Room that the decoder asks for: whole groups of three bytes for the 22 characters; it fills 16.
 const DECODE_ROOM: usize = TOKEN_CHARS.div_ceil(4) * 3;
 
+/// Reads what a peer chose, in whose last character may be bits beyond the 128.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
+/// The bits of the last character that are beyond the 128.
+const STRAY: u8 = 0b1111;
+
 /// A token, nonce or cookie: 22 characters of `[A-Za-z0-9_-]`, unpadded base64url (RFC 4648 section 5) of 128 bits.
 ///
 /// Tokens are secrets: `Debug` shows the first four characters only. `Display` shows all, as the wire does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token([u8; TOKEN_CHARS]);
+pub struct Token {
+    /// Most significant first.
+    bits: [u8; 16],
+    /// What else its last character carries: of a token that a peer chose, up to four bits.
+    stray: u8,
+}
 
 impl Token {
     /// Reads a token; `None` unless `text` is exactly 22 characters of the alphabet.
@@ -22,47 +34,69 @@ impl Token {
     /// A peer may choose its characters freely: whether the last carries stray bits does not matter here.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let chars: [u8; TOKEN_CHARS] = text.try_into().ok()?;
-        chars
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            .then_some(Self(chars))
+        let text: &[u8; TOKEN_CHARS] = text.try_into().ok()?;
+        let mut bytes = [0; DECODE_ROOM];
+        LENIENT.decode_slice(text, &mut bytes).ok()?;
+        Some(Self { bits: *bytes.first_chunk()?, stray: value(*text.last()?) & STRAY })
     }
 
     /// Its 22 characters.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; TOKEN_CHARS] {
-        &self.0
+    pub fn text(&self) -> [u8; TOKEN_CHARS] {
+        let mut text = [b'A'; TOKEN_CHARS];
+        let written = LENIENT.encode_slice(self.bits, &mut text);
+        debug_assert_eq!(written.ok(), Some(TOKEN_CHARS), "16 bytes are 22 characters");
+        if let Some(last) = text.last_mut() {
+            *last = character(value(*last) | self.stray);
+        }
+        text
     }
 
     /// The token that spells these 128 bits, most significant byte first.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
-        let mut chars = [b'A'; TOKEN_CHARS];
-        let written = URL_SAFE_NO_PAD.encode_slice(bits.to_be_bytes(), &mut chars);
-        debug_assert_eq!(written.ok(), Some(TOKEN_CHARS), "16 bytes are 22 characters");
-        Self(chars)
+        Self { bits: bits.to_be_bytes(), stray: 0 }
     }
 
     /// The bits that it spells; `None` if its last character carries bits beyond the 128, so that
     /// [`Token::from_bits`] cannot have made it.
     #[must_use]
     pub fn to_bits(self) -> Option<u128> {
-        let mut bytes = [0; DECODE_ROOM];
-        URL_SAFE_NO_PAD.decode_slice(self.0, &mut bytes).ok()?;
-        bytes.first_chunk().map(|bytes| u128::from_be_bytes(*bytes))
+        (self.stray == 0).then_some(u128::from_be_bytes(self.bits))
+    }
+}
+
+/// The six bits that a character of the alphabet stands for.
+fn value(character: u8) -> u8 {
+    match character {
+        b'A'..=b'Z' => character - b'A',
+        b'a'..=b'z' => character - b'a' + 26,
+        b'0'..=b'9' => character - b'0' + 52,
+        b'-' => 62,
+        _ => 63,
+    }
+}
+
+/// The character that stands for six bits.
+fn character(value: u8) -> u8 {
+    match value {
+        0..=25 => b'A' + value,
+        26..=51 => b'a' + value - 26,
+        52..=61 => b'0' + value - 52,
+        62 => b'-',
+        _ => b'_',
     }
 }
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|&byte| fmt::Write::write_char(f, char::from(byte)))
+        self.text().iter().try_for_each(|&byte| fmt::Write::write_char(f, char::from(byte)))
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0.map(char::from);
+        let [a, b, c, d, ..] = self.text().map(char::from);
         write!(f, "Token({a}{b}{c}{d}..)")
     }
 }
@@ -89,7 +123,7 @@ mod tests {
     fn bits_are_spelled_and_read_back() {
         for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
             let token = Token::from_bits(bits);
-            assert_eq!(Token::parse(token.as_bytes()), Some(token));
+            assert_eq!(Token::parse(&token.text()), Some(token));
             assert_eq!(token.to_bits(), Some(bits));
         }
         assert_eq!(Token::from_bits(0).to_string(), "AAAAAAAAAAAAAAAAAAAAAA");

@@ -320,10 +320,11 @@ fn two_programs_with_one_token_never_make_one_request_happen_twice() {
     let (one, two) = (addr(1, 1), addr(1, 2));
     let token = register(&mut desk, one, "ada", &nonce(1));
     let frame = format!("~{token} {}", snd(5, "ada", "once"));
-    assert_eq!(desk.datagram(one, &frame)[0], format!("~{token} @5 ACK 0000"));
+    let with_push = [format!("~{token} @5 ACK 0000@1 RCV 0014 ada 0001 once")];
+    assert_eq!(desk.datagram(one, &frame), with_push);
     let to_two = cookie_to_move(&mut desk, two, &token);
     desk.datagram(two, format!("~{to_two} {}", reg(6, "ada", &token)));
-    assert!(desk.datagram(two, &frame).contains(&format!("~{token} @5 ACK 0000")));
+    assert_eq!(desk.datagram(two, &frame), [format!("~{token} @5 ACK 0000")]);
     assert_eq!(desk.totals().hub.messages, 1);
     let other = format!("~{token} {}", snd(5, "ada", "different"));
     assert!(desk.datagram(two, other)[0].contains("409"));

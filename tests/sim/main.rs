@@ -18,6 +18,7 @@ mod links;
 mod loss_doc;
 mod nasty;
 mod noise;
+mod packing;
 mod protocol_doc;
 mod rates;
 mod rooms;

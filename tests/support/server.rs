@@ -6,11 +6,22 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use sayagain::net::EngineKind;
+
 use super::eventually;
 use super::program::{Ended, Program};
 
 /// How long anything may take that ought to happen at once; generous, for machines under load.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
+
+/// The engine of the servers under test, which is in the name of the test binary where that is of one engine: `net_tasks`.
+pub(crate) fn engine() -> &'static str {
+    let usual = EngineKind::default().name();
+    env!("CARGO_CRATE_NAME")
+        .strip_prefix("net_")
+        .filter(|name| name.parse::<EngineKind>().is_ok())
+        .unwrap_or(usual)
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -50,8 +61,10 @@ impl ServerProgram {
         Self::spawn(command, Stdio::piped(), urls.len())
     }
 
-    /// Starts a command that will print so many lines on `stdout`.
+    /// Starts a command that will print so many lines on `stdout`. What it is given ends with the engine, which a shell that
+    /// passes on nothing has to name itself.
     pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
+        command.args(["--engine", engine()]);
         let program = Program::spawn(command.stdout(stdout).stderr(Stdio::piped()));
         let read = Cell::new(0);
         let mut server = Self { program, port: 0, listening: Vec::new(), hints: Vec::new(), read };

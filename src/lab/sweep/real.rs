@@ -16,7 +16,7 @@ use crate::client::{Client, Event};
 use crate::config::ServerConfig;
 use crate::link::{Direction, Link, LinkConfig};
 use crate::net::trial::Wire;
-use crate::net::{Engine, Listen, ListenError};
+use crate::net::{Engine, EngineKind, Listen, ListenError};
 use crate::output::Output;
 use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
@@ -66,7 +66,7 @@ impl RealServer {
         let ledgers = Ledgers::default();
         let noted = Arc::clone(&ledgers);
         let config = ServerConfig { idle: EVER, ..ServerConfig::default() };
-        let engine = Engine::start(bound, |now| Watched {
+        let engine = Engine::start(EngineKind::default(), bound, |now| Watched {
             server: Server::new(now, config, secrets()),
             ledgers: noted,
         })?;

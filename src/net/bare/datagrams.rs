@@ -11,7 +11,7 @@ use std::{
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use crate::net::udp::LARGEST;
+use crate::net::batch::LARGEST;
 
 /// Most datagrams that one call receives or sends.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -40,7 +40,7 @@ pub(super) fn serve(socket: &UdpSocket) -> io::Result<()> {
                 }
             }
             // What comes back from a peer that is gone, or a signal that is somebody else's.
-            Err(error) if crate::net::udp::is_of_a_peer(&error) => {}
+            Err(error) if crate::net::batch::is_of_a_peer(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -99,7 +99,7 @@ pub(super) fn serve(socket: &UdpSocket) -> io::Result<()> {
         match socket.recv_from(&mut bytes) {
             // One that cannot be sent is lost, as everywhere on its way.
             Ok((length, addr)) => drop(socket.send_to(bytes.get(..length).unwrap_or_default(), addr)),
-            Err(error) if crate::net::udp::is_of_a_peer(&error) => {}
+            Err(error) if crate::net::batch::is_of_a_peer(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
+use super::alarm::{TICK, Waiting};
 use super::sockets::{PATIENCE, enter_nonblocking};
 use super::subject::{Meter, Subject};
 use super::{Interrupt, LoadError};
@@ -22,12 +23,6 @@ const READ: usize = 128 << 10;
 
 /// What is written at once.
 const WRITE: usize = 64 << 10;
-
-/// Readiness that is taken from the system at once.
-const EVENTS: usize = 1_024;
-
-/// The longest wait: interrupts are looked for as often.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Who sends what to whom, and how long.
 #[derive(Clone, Debug)]
@@ -104,7 +99,7 @@ struct Conn {
 /// All connections, and what they have said and heard.
 struct Exchange {
     peer: Rc<dyn Peer>,
-    poll: Poll,
+    waiting: Waiting,
     conns: Vec<Conn>,
     groups: Vec<Group>,
     /// The connection of each group's sender.
@@ -149,10 +144,10 @@ impl Exchange {
                 });
             }
         }
-        let poll = Poll::new()?;
+        let waiting = Waiting::new()?;
         for (token, conn) in conns.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut conn.stream, Token(token), interest)?;
+            waiting.poll.registry().register(&mut conn.stream, Token(token), interest)?;
         }
         let groups: Vec<_> =
             plan.casts.iter().map(|cast| Group::new(peer, cast.clone(), plan.window)).collect();
@@ -161,7 +156,7 @@ impl Exchange {
         let (ready, latencies, buffer) = (VecDeque::new(), Latencies::default(), vec![0; READ]);
         Ok(Self {
             peer: peer.clone(),
-            poll,
+            waiting,
             conns,
             groups,
             senders,
@@ -178,7 +173,6 @@ impl Exchange {
     fn run(&mut self, plan: &Plan, meter: &Meter, interrupt: &Interrupt) -> Result<(), LoadError> {
         self.schedule = Schedule::new(meter.begun, plan.rate, self.groups.len());
         (self.last, self.alive) = (meter.begun, meter.begun);
-        let mut events = Events::with_capacity(EVENTS);
         let mut is_over = matches!(plan.end, End::Count(_));
         loop {
             interrupt.check()?;
@@ -192,7 +186,7 @@ impl Exchange {
                 return Ok(());
             }
             let is_busy = has_more || !self.ready.is_empty();
-            self.wait(&mut events, if is_busy { Duration::ZERO } else { self.until_due(now) })?;
+            self.wait(if is_busy { Duration::ZERO } else { self.until_due(now) })?;
             self.read()?;
         }
     }
@@ -221,13 +215,9 @@ impl Exchange {
         next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
     }
 
-    fn wait(&mut self, events: &mut Events, longest: Duration) -> Result<(), LoadError> {
-        match self.poll.poll(events, Some(longest)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
-            Err(_) => return Ok(()),
-            Ok(()) => {}
-        }
-        for event in events.iter() {
+    fn wait(&mut self, longest: Duration) -> Result<(), LoadError> {
+        self.waiting.wait(longest)?;
+        for event in &self.waiting.events {
             let Some(conn) = self.conns.get_mut(event.token().0) else { continue };
             conn.is_writable |= event.is_writable();
             if event.is_readable() && !conn.is_ready {

@@ -8,6 +8,7 @@
 //! program    a server program that is started, asked where it listens, and ended
 //! process    what the system knows of a process: processor time, memory
 //! sockets    connections that are made and greeted one after the other
+//! alarm      waiting for sockets until a moment, to the microsecond
 //! groups     messages from senders to receivers: route and fanout
 //! ping       pings, one at a time from each client
 //! datagrams  requests in datagrams, one at a time from each socket: udp
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+mod alarm;
 pub mod crowd;
 pub mod datagrams;
 pub mod groups;

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
+use super::alarm::{TICK, Waiting};
 use super::groups::End;
 use super::sockets::{PATIENCE, enter_nonblocking, not_greeted};
 use super::subject::Subject;
@@ -16,12 +17,6 @@ use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
 use crate::lab::load::tape::Tape;
-
-/// Readiness that is taken from the system at once.
-const EVENTS: usize = 1_024;
-
-/// The longest wait: interrupts are looked for as often.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Who pings, and how long.
 #[derive(Clone, Debug)]
@@ -68,7 +63,7 @@ struct Asker {
 }
 
 pub(super) struct Pings {
-    poll: Poll,
+    waiting: Waiting,
     clients: Vec<Asker>,
     ping: Vec<u8>,
     latencies: Latencies,
@@ -89,7 +84,7 @@ impl Pings {
         names: &[String],
         interrupt: &Interrupt,
     ) -> Result<Self, LoadError> {
-        let (poll, mut clients) = (Poll::new()?, Vec::with_capacity(names.len()));
+        let (waiting, mut clients) = (Waiting::new()?, Vec::with_capacity(names.len()));
         let (mut ping, mut pong) = (Vec::new(), Vec::new());
         peer.ping(&mut ping);
         peer.pong(&mut pong);
@@ -101,12 +96,12 @@ impl Pings {
             interrupt.check()?;
             let client = Client { name, role: Role::Asker, room: None };
             let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
-            poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
+            waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
             let (name, answers) = (name.clone(), answers.clone());
             clients.push(Asker { stream, name, sent: 0, answered: 0, since: None, answers });
         }
         let (latencies, now) = (Latencies::default(), Instant::now());
-        Ok(Self { poll, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
+        Ok(Self { waiting, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
     }
 
     /// Pings until the end.
@@ -119,8 +114,8 @@ impl Pings {
     ) -> Result<(), LoadError> {
         let schedule = Schedule::new(begun, rate, self.clients.len());
         let mut goal = end.share(self.clients.len());
-        let mut events = Events::with_capacity(EVENTS);
         (self.last, self.alive) = (begun, begun);
+        let mut tokens = Vec::new();
         for place in 0..self.clients.len() {
             self.ask(place, &schedule, goal)?;
         }
@@ -134,9 +129,10 @@ impl Pings {
             if (is_over && self.open == 0) || self.is_stuck(now) {
                 return Ok(());
             }
-            self.wait(&mut events, self.until_due(&schedule, goal, now))?;
-            for event in &events {
-                self.read(event.token().0, &schedule, goal)?;
+            self.waiting.wait(self.until_due(&schedule, goal, now))?;
+            tokens.extend(self.waiting.events.iter().map(|event| event.token().0));
+            for place in tokens.drain(..) {
+                self.read(place, &schedule, goal)?;
             }
             if schedule.is_open() {
                 (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule, goal))?;
@@ -162,13 +158,6 @@ impl Pings {
             .filter(|(_, client)| client.since.is_none() && client.sent < goal);
         let next = free.filter_map(|(place, client)| schedule.when(place, client.sent + 1)).min();
         next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
-    }
-
-    fn wait(&mut self, events: &mut Events, longest: Duration) -> Result<(), LoadError> {
-        match self.poll.poll(events, Some(longest)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
-            _ => Ok(()),
-        }
     }
 
     /// Sends a client's next ping, if that is due and none is under way.

@@ -14,7 +14,7 @@ use event_listener::Event;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::BUFFER;
-use super::batch::Batch;
+use super::outbox::{Outbox, Through};
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
 use crate::lab::proxy::datagrams::Relay;
@@ -22,7 +22,8 @@ use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
-use crate::net::udp::{PAUSE, is_of_a_peer};
+use crate::net::batch::{Batch, COUNT, Family, is_of_a_peer};
+use crate::net::udp::PAUSE;
 use crate::service::Peer;
 use crate::throttle::Throttle;
 
@@ -46,6 +47,7 @@ struct State {
     /// What the timer task sleeps until.
     alarm: Option<Instant>,
     notes: Vec<Note>,
+    outbox: Outbox,
     unsent: u64,
     complaints: Throttle,
 }
@@ -62,14 +64,16 @@ pub(super) struct Flow {
 #[derive(Debug)]
 struct Doors {
     sockets: Vec<Async<UdpSocket>>,
+    /// Theirs.
+    families: Vec<Family>,
     upstream: SocketAddr,
 }
 
 impl Datagrams {
     /// Relays nothing yet.
     pub(super) fn new(name: Arc<str>, relay: Relay<Flow>, recorder: Option<Arc<Recorder>>) -> Self {
-        let (notes, complaints) = (Vec::new(), Throttle::default());
-        let state = State { relay, alarm: None, notes, unsent: 0, complaints };
+        let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), Throttle::default());
+        let state = State { relay, alarm: None, notes, outbox, unsent: 0, complaints };
         Self { name, state: Mutex::new(state), recorder, alarm: Event::new() }
     }
 
@@ -83,8 +87,10 @@ impl Datagrams {
         sockets: Vec<UdpSocket>,
         upstream: SocketAddr,
     ) -> io::Result<Vec<Task>> {
+        let family = |socket: &UdpSocket| socket.local_addr().map(Family::of);
+        let families = sockets.iter().map(family).collect::<io::Result<_>>()?;
         let sockets = sockets.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-        let doors = Arc::new(Doors { sockets, upstream });
+        let doors = Arc::new(Doors { sockets, families, upstream });
         let serve = |door| rt::spawn(serve_door(self.clone(), doors.clone(), door));
         let mut tasks: Vec<Task> = (0..doors.sockets.len()).map(serve).collect();
         tasks.push(rt::spawn(keep_time(self.clone(), doors)));
@@ -122,6 +128,7 @@ impl Datagrams {
         let now = rt::now();
         let result = act(&mut state, now);
         state.drive(now, doors);
+        state.flush(now, doors);
         if let Some(recorder) = &self.recorder
             && !state.notes.is_empty()
         {
@@ -230,25 +237,31 @@ impl State {
         }
     }
 
-    /// Sends a datagram; one of a flow that is gone goes nowhere.
+    /// Sends a datagram, with others; one of a flow that is gone goes nowhere.
     fn send(&mut self, now: Instant, doors: &Doors, direction: Direction, flow: u64, bytes: &[u8]) {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
-        let (to, sent) = match direction {
-            Direction::Up => (doors.upstream, again(|| kept.socket.get_ref().send(bytes))),
-            Direction::Down => {
-                let Some(door) = doors.sockets.get(peer.door) else { return };
-                (peer.addr, again(|| door.get_ref().send_to(bytes, peer.addr)))
-            }
+        let (through, to) = match direction {
+            Direction::Up => (Through::Flow(kept.socket.clone()), doors.upstream),
+            Direction::Down => (Through::Door(peer.door), peer.addr),
         };
-        match sent {
-            Ok(true) => {}
-            Ok(false) => self.unsent += 1,
-            Err(error) => self.complain(now, to, &error),
+        if self.outbox.push(through, to, bytes) {
+            self.flush(now, doors);
         }
     }
 
+    /// Sends what is to be sent. That a peer's system has answered an earlier one is no news.
+    fn flush(&mut self, now: Instant, doors: &Doors) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.send(&doors.sockets, |item, error| {
+            self.unsent += 1;
+            if !is_of_a_peer(error) {
+                self.complain(now, item.to, error);
+            }
+        });
+        self.outbox = outbox;
+    }
+
     fn complain(&mut self, now: Instant, to: SocketAddr, error: &io::Error) {
-        self.unsent += 1;
         if let Some(times) = self.complaints.count(now) {
             log::warn!("{to}: cannot send: {error} ({times} datagrams, {} since the start)", self.unsent);
         }
@@ -265,18 +278,6 @@ impl State {
     }
 }
 
-/// Sends once more what failed because of what the peer's system said about an earlier datagram. Returns whether it went;
-/// that it said so once more is no news.
-fn again(send: impl Fn() -> io::Result<usize>) -> io::Result<bool> {
-    match send() {
-        Err(error) if is_of_a_peer(&error) => match send() {
-            Err(error) if is_of_a_peer(&error) => Ok(false),
-            sent => sent.map(|_| true),
-        },
-        sent => sent.map(|_| true),
-    }
-}
-
 /// A socket towards the upstream, which takes datagrams from nobody else.
 fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
     let socket = Socket::new(Domain::for_address(upstream), Type::DGRAM, Some(Protocol::UDP))?;
@@ -289,13 +290,13 @@ fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
 
 /// Receives from clients.
 async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
-    let Some(socket) = doors.sockets.get(door) else { return };
+    let (Some(socket), Some(&family)) = (doors.sockets.get(door), doors.families.get(door)) else { return };
     let mut complaints = Throttle::default();
     loop {
         let more = Batch::with(|batch| {
-            let more = batch.receive(socket.get_ref())?;
+            let count = batch.receive(socket.get_ref(), family)?;
             proxy.take_up(&doors, door, batch);
-            Ok(more)
+            Ok(count == COUNT)
         });
         wait(&proxy.name, socket, more, &mut complaints).await;
     }
@@ -307,9 +308,9 @@ async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket
     loop {
         let Some(open) = doors.upgrade() else { return };
         let more = Batch::with(|batch| {
-            let more = batch.receive(socket.get_ref())?;
+            let count = batch.receive(socket.get_ref(), Family::of(open.upstream))?;
             proxy.take_down(&open, flow, batch);
-            Ok(more)
+            Ok(count == COUNT)
         });
         drop(open);
         wait(&proxy.name, &socket, more, &mut complaints).await;

@@ -7,15 +7,15 @@
 //! proxy      one of them: its sockets and links come and go, its counters stay
 //! sockets    what each needs from the system before it relays
 //! datagrams  the sockets of a datagram proxy
-//! batch      datagrams that are received together
+//! outbox     what they are to send, until there are enough for a batch
 //! streams    the sockets of a stream proxy
 //! tcp        what is done to one of them: connect, keep alive, reset, close
 //! recorder   the record of every decision, on its way to the disk
 //! run        from the first datagram to SIGTERM: live counters, totals
 //! ```
 
-mod batch;
 mod datagrams;
+mod outbox;
 mod proxies;
 mod proxy;
 mod recorder;

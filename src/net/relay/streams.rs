@@ -19,7 +19,7 @@ use crate::lab::proxy::pipe::Pipe;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::verdict::Judge;
 use crate::link::{Direction, LinkConfig};
-use crate::net::stream::{PAUSES, is_of_one_connection};
+use crate::net::engine::{PAUSES, is_of_one_connection};
 use crate::throttle::Throttle;
 use crate::units::later;
 

@@ -145,7 +145,7 @@ impl Server {
 
     /// The room that a person talks in.
     pub(super) fn room_of(&self, key: SessionKey) -> Option<RoomName> {
-        let room = self.hub.get(key)?.rooms.last()?;
+        let room = self.hub.get(key)?.rooms().last()?;
         self.hub.room_name(room).cloned()
     }
 
@@ -167,7 +167,7 @@ impl Server {
             Err(error) => return Ok(Some(error.to_string())),
         };
         let session = self.hub.get(key).ok_or(Refusal::RegisterFirst)?;
-        let (old, origin) = (session.name.clone(), session.origin);
+        let (old, origin) = (session.name.clone(), session.origin());
         self.admit(now, &name, &origin)?;
         match self.hub.rename(key, name.clone()) {
             Err(Refusal::NameTaken) => return Ok(Some(is_taken(&name))),
@@ -185,7 +185,7 @@ impl Server {
         }) else {
             return Ok(Some(NO_ROOM.to_owned()));
         };
-        if !self.hub.get(key).is_some_and(|session| session.rooms.contains(&room.fold())) {
+        if !self.hub.get(key).is_some_and(|session| session.rooms().contains(&room.fold())) {
             return Ok(Some(format!("you are not in {}", shown(room.as_str()))));
         }
         let names = self.hub.list(Some(room.as_str().as_bytes()), LIST_MAX)?;
@@ -204,11 +204,13 @@ impl Server {
         let fold = FoldKey::of(&room);
         let session = self.hub.get_mut(key).ok_or(Refusal::RegisterFirst)?;
         // Who was in it already talks there again.
-        if let Some(at) = session.rooms.iter().position(|joined| Some(joined) == fold.as_ref()) {
-            let room = session.rooms.remove(at);
-            session.rooms.push(room);
+        if let Some(at) = session.rooms().iter().position(|joined| Some(joined) == fold.as_ref()) {
+            session.change_rooms(|rooms| {
+                let room = rooms.remove(at);
+                rooms.push(room);
+            });
         }
-        let back = if session.rooms.len() > 1 { "; /leave goes back" } else { "" };
+        let back = if session.rooms().len() > 1 { "; /leave goes back" } else { "" };
         Ok(self.room_of(key).map(|room| format!("you are in {}{back}", shown(room.as_str()))))
     }
 

@@ -123,7 +123,7 @@ impl Server {
 
     /// What is set for the door that a connection knocked on, if lines are spoken there.
     fn line_door(&self, conn: ConnId) -> Option<&LineDoor> {
-        match &self.door(self.conns.get(conn)?.origin.door)?.speaks {
+        match &self.door(self.conns.get(conn)?.door())?.speaks {
             Speaks::Lines(door) => Some(door),
             Speaks::Frames => None,
         }
@@ -168,7 +168,7 @@ impl Server {
 
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.waiting.has_gone_on();
+        state.has_gone_on();
         let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
             lines.prompted = false;
@@ -212,7 +212,7 @@ impl Server {
         let (begun, heard) = (lines.lines.take_begun(), lines.lines.take_heard());
         lines.flush_at = match flush {
             // It is not silent while more of what came waits for its turn.
-            _ if unfinished == 0 || !state.backlog.is_empty() => None,
+            _ if unfinished == 0 || !state.backlog.get().is_empty() => None,
             Some(silence) if heard || lines.flush_at.is_none() => Some(later(now, silence)),
             _ => lines.flush_at,
         };
@@ -229,7 +229,7 @@ impl Server {
         };
         lines.flush_at = None;
         if let Some(line) = lines.lines.flush() {
-            state.backlog.push_back(Batch::from(Said::of_line(line)));
+            state.backlog.fill().push_back(Batch::from(Said::of_line(line)));
             self.go_on(now, conn);
         }
     }

@@ -74,7 +74,7 @@ impl Server {
 
     /// Opens a session without a question: under the address, or as `guest-N` where that is no name or cannot be had.
     pub(super) fn admit_unasked(&mut self, now: Instant, conn: ConnId) {
-        let address = self.conns.get(conn).and_then(|state| name_of(&state.origin.from));
+        let address = self.conns.get(conn).and_then(|state| name_of(&state.origin().from));
         let named = address.map(|name| self.open_person(now, conn, name));
         if matches!(named, Some(Ok(_))) {
             return;
@@ -85,7 +85,7 @@ impl Server {
     }
 
     fn open_person(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
-        let Some(origin) = self.conns.get(conn).map(|state| state.origin) else {
+        let Some(origin) = self.conns.get(conn).map(|state| state.origin()) else {
             return Err(Refusal::RegisterFirst);
         };
         if self.is_draining() {
@@ -113,7 +113,7 @@ impl Server {
             return;
         };
         if let Some(session) = self.hub.get_mut(key) {
-            session.home = Some(room.fold());
+            session.set_home(room.fold());
             session.echo = echo;
         }
         if let Err(refusal) = self.hub.join(key, room.as_str().as_bytes()) {

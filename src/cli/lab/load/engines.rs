@@ -10,13 +10,11 @@ use crate::lab::load::engines::{lines, table};
 use crate::lab::load::group::Cast;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::Peer;
+use crate::net::EngineKind;
 use crate::net::load::groups::{self, End};
 use crate::net::load::subject::{Door, Subject};
 use crate::net::load::{Interrupt, LoadError, crowd, ping, turns};
 use crate::units::{AtLeastOne, PositiveSeconds};
-
-/// The engines.
-const ENGINES: [&str; 3] = ["poll", "tasks", "threads"];
 
 /// Most bytes of one sender that are under way.
 const WINDOW: usize = 256 << 10;
@@ -66,8 +64,8 @@ impl EnginesArgs {
         let (interrupt, mut outcomes) = (interrupt()?, Vec::new());
         for _ in 0..self.rounds.get().get() {
             for workload in WORKLOADS {
-                for engine in ENGINES {
-                    let Some(outcome) = self.measure(workload, engine, &interrupt)? else {
+                for engine in EngineKind::ALL {
+                    let Some(outcome) = self.measure(workload, &engine.to_string(), &interrupt)? else {
                         return Ok(exit::INTERRUPTED);
                     };
                     outcomes.push(outcome);

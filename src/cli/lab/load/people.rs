@@ -14,12 +14,12 @@ use crate::units::{AtLeastOne, ByteSize, PositiveSeconds, Seconds};
 /// The options of `spam`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SpamArgs {
-    /// Most lines
-    #[arg(long, value_name = "N", default_value = "1000", allow_hyphen_values = true)]
-    count: AtLeastOne,
+    /// Most lines [default: as many as are taken]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    count: Option<AtLeastOne>,
 
     /// How long at most
-    #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
     /// Bytes in a line, its end included
@@ -79,7 +79,8 @@ fn checked(name: &str) -> Result<&str, LabError> {
 impl SpamArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let (size, name) = (within("--size", self.size, 2)?, checked(&self.name)?);
-        let limits = (self.count.get().get() as u64, self.seconds.as_duration());
+        let limits =
+            (self.count.map_or(u64::MAX, |count| count.get().get() as u64), self.seconds.as_duration());
         let mut outcome = Outcome {
             workload: "spam",
             peer: "lines",

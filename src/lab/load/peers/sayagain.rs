@@ -2,7 +2,8 @@
 
 use crate::lab::load::peer::{Answer, Client, DatagramPeer, Join, Message, Peer, Step, Target};
 use crate::wire::{
-    Datagram, ErrArgs, Id, Token, Verb, encode_args, encode_prefix, encode_ranges, encode_rcv, encode_tag,
+    Datagram, ErrArgs, Id, MAX_ID, Token, Verb, encode_args, encode_prefix, encode_ranges, encode_rcv,
+    encode_tag,
 };
 
 /// The id of a session's first message: REG, JON and what comes before have none above it.
@@ -117,8 +118,9 @@ impl Peer for Streams {
     }
 
     fn goodbye(&self) -> Step {
-        let say = frame(None, Verb::Bye, &[]);
-        Step::new(say.clone(), say)
+        // An untagged one is answered by the close alone; above all ids that were used, this is new.
+        let id = Id::new(MAX_ID);
+        Step::new(frame(id, Verb::Bye, &[]), frame(id, Verb::Ack, &[]))
     }
 }
 
@@ -136,7 +138,7 @@ impl Datagrams {
         if let Some(cookie) = cookie {
             encode_prefix(cookie, &mut out);
         }
-        let nonce = [b"?", nonce(name).as_bytes().as_slice()].concat();
+        let nonce = [b"?", &nonce(name).text()[..]].concat();
         encode_args(Some(Id::FIRST), Verb::Reg, &[name.as_bytes(), &nonce], &mut out);
         out
     }
@@ -164,7 +166,7 @@ impl DatagramPeer for Datagrams {
         };
         match (frame.verb, ErrArgs::parse(frame.args())) {
             (Verb::Ack, _) => {
-                Token::parse(frame.args()).map_or_else(again, |token| Join::Ready(token.as_bytes().to_vec()))
+                Token::parse(frame.args()).map_or_else(again, |token| Join::Ready(token.text().to_vec()))
             }
             (Verb::Err, Some(ErrArgs { code: 428, text })) => {
                 let cookie = text.split(|byte| *byte == b' ').next().and_then(Token::parse);

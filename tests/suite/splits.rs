@@ -13,6 +13,8 @@ use sayagain::config::ServerConfig;
 use sayagain::net::{Engine, Listen};
 use sayagain::server::Server;
 
+use crate::support::server::engine;
+
 /// One frame of each kind, and what the server answers to it before anybody has registered, and afterwards.
 const FRAMES: [(&str, &str, &str); 17] = [
     ("REG 0004 ada", "", "ERR 0020 Already registered!"),
@@ -47,7 +49,7 @@ fn serve() -> (Engine<Server>, SocketAddr) {
     let bound = listen.bind().unwrap();
     let addr = bound.endpoints()[0].addr;
     let server = |now| Server::new(now, ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
-    (Engine::start(bound, server).unwrap(), addr)
+    (Engine::start(engine().parse().unwrap(), bound, server).unwrap(), addr)
 }
 
 fn connect(addr: SocketAddr) -> TcpStream {

@@ -9,9 +9,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-mod support;
+use crate::support;
 
-use support::server::{Conn, SOON, ServerProgram as Program, frame};
+use support::server::{Conn, SOON, ServerProgram as Program, engine, frame};
 use support::uninterrupted;
 
 fn receive(socket: &UdpSocket) -> String {
@@ -421,7 +421,7 @@ fn losses_are_counted_and_shown_beside_what_was_asked_for() {
 fn a_server_without_room_for_another_connection_goes_on_serving_and_takes_more_when_there_is() {
     let mut command = Command::new("sh");
     let server = env!("CARGO_BIN_EXE_server");
-    command.args(["-c", &format!("ulimit -n 32; exec {server} --host 127.0.0.1:0")]);
+    command.args(["-c", &format!("ulimit -n 32; exec {server} --engine {} --host 127.0.0.1:0", engine())]);
     let program = Program::spawn(command, Stdio::piped(), 2);
     let mut first = program.register("first");
     let crowd: Vec<Conn> = (0..40).map(|_| program.connect()).collect();

@@ -1,14 +1,12 @@
 //! What is under the lock: the service, and who writes to which connection.
 
+use std::collections::HashMap;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_io::Async;
-use event_listener::Event;
-
-use super::engine::TURN;
-use super::stream::{Link, Mode, Socket, Write, Written};
+use super::TURN;
+use super::link::{Link, Mode, Port, Write, Written};
 use crate::output::Output;
 use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
 use crate::table::Table;
@@ -31,11 +29,13 @@ const DISCARDING: Duration = Duration::from_secs(2);
 
 /// The service and its connections.
 #[derive(Debug)]
-pub(super) struct Shared<S: Service> {
-    pub(super) service: S,
-    conns: Table<Entry>,
+pub(in crate::net) struct Shared<S: Service, P> {
+    pub(in crate::net) service: S,
+    conns: Table<Entry<P>>,
     /// When connections are closed at the latest.
     deadlines: Timers<ConnId>,
+    /// When those whose peers have closed their side are given up although they are busy.
+    last_inputs: HashMap<ConnId, Instant>,
     /// What the timer task sleeps until.
     alarm: Option<Instant>,
     /// How many places connections have had.
@@ -44,14 +44,12 @@ pub(super) struct Shared<S: Service> {
     vacant: Vec<ConnId>,
     /// Datagrams that were taken from the service and are not sent yet.
     sending: usize,
-    /// Told whenever a connection's socket has been closed.
-    freed: Arc<Event>,
 }
 
 /// A connection.
 #[derive(Debug)]
-struct Entry {
-    link: Arc<Link>,
+struct Entry<P> {
+    link: Arc<Link<P>>,
     /// Somebody is writing to it.
     writing: bool,
     /// Who is writing has to look again.
@@ -62,9 +60,9 @@ struct Entry {
     busy: bool,
     /// The service has refused it.
     refused: bool,
-    /// When a connection whose peer has closed its side is given up although it is busy.
-    last_input: Option<Instant>,
     parting: Parting,
+    /// What the socket has no room for, where somebody looks after it here.
+    parked: Option<Box<Write<P>>>,
 }
 
 /// How far the end of a connection has come, on this side.
@@ -79,61 +77,72 @@ enum Parting {
 }
 
 /// What is to be done outside the lock.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) writes: Vec<Write>,
-    pub(super) shuts: Vec<(Arc<Link>, Shutdown)>,
-    pub(super) transmits: Vec<Transmit>,
+#[derive(Debug)]
+pub(in crate::net) struct Work<P> {
+    pub(in crate::net) writes: Vec<Write<P>>,
+    pub(in crate::net) shuts: Vec<(Arc<Link<P>>, Shutdown)>,
+    /// Connections whose reading was paused and is not any more.
+    pub(in crate::net) resumed: Vec<Arc<Link<P>>>,
+    pub(in crate::net) transmits: Vec<Transmit>,
 }
 
-impl Work {
-    pub(super) fn is_empty(&self) -> bool {
+impl<P> Default for Work<P> {
+    fn default() -> Self {
+        Self { writes: Vec::new(), shuts: Vec::new(), resumed: Vec::new(), transmits: Vec::new() }
+    }
+}
+
+impl<P> Work<P> {
+    pub(in crate::net) const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Adds what another has.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.writes.append(&mut other.writes);
+        self.shuts.append(&mut other.shuts);
+        self.resumed.append(&mut other.resumed);
+        self.transmits.append(&mut other.transmits);
+    }
+
     /// How many sockets it touches.
-    pub(super) fn len(&self) -> usize {
-        self.writes.len() + self.shuts.len() + self.transmits.len()
+    pub(in crate::net) const fn len(&self) -> usize {
+        self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len()
     }
 }
 
 /// What became of a [`Work`], but for the writes that have to wait.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) written: Vec<Written>,
-    pub(super) sent: usize,
+pub(in crate::net) struct Outcome {
+    pub(in crate::net) written: Vec<Written>,
+    pub(in crate::net) sent: usize,
 }
 
-impl<S: Service> Shared<S> {
-    pub(super) fn new(service: S) -> Self {
+impl<S: Service, P: Port> Shared<S, P> {
+    pub(in crate::net) fn new(service: S) -> Self {
         Self {
             service,
             conns: Table::default(),
             deadlines: Timers::default(),
+            last_inputs: HashMap::new(),
             alarm: None,
             places: 0,
             vacant: Vec::new(),
             sending: 0,
-            freed: Arc::default(),
         }
     }
 
-    /// What is told whenever a connection's socket has been closed.
-    pub(super) fn freed(&self) -> Arc<Event> {
-        self.freed.clone()
-    }
-
-    /// A connection was accepted.
-    pub(super) fn open(
+    /// A connection was accepted; `port` makes what it is read and written through.
+    pub(in crate::net) fn open(
         &mut self,
         now: Instant,
-        socket: Async<Socket>,
         origin: Origin,
-    ) -> (Arc<Link>, S::Conn, Work) {
+        port: impl FnOnce(ConnId) -> P,
+    ) -> (Arc<Link<P>>, S::Conn) {
         let id = self.new_id();
         let intake = self.service.opened(now, id, origin);
         let refused = self.service.is_closing(id);
-        let link = Arc::new(Link::new(id, socket, self.freed.clone()));
+        let link = Arc::new(Link::new(id, port(id)));
         let entry = Entry {
             link: link.clone(),
             writing: false,
@@ -141,11 +150,11 @@ impl<S: Service> Shared<S> {
             ended: false,
             busy: false,
             refused,
-            last_input: None,
             parting: Parting::Not,
+            parked: None,
         };
         self.conns.insert(id, entry);
-        (link, intake, self.collect(now))
+        (link, intake)
     }
 
     fn new_id(&mut self) -> ConnId {
@@ -158,84 +167,87 @@ impl<S: Service> Shared<S> {
     }
 
     /// A connection's intake has made a batch.
-    pub(super) fn received(
+    pub(in crate::net) fn received(
         &mut self,
         now: Instant,
-        link: &Link,
+        link: &Arc<Link<P>>,
         batch: <S::Conn as Intake>::Batch<'_>,
-    ) -> Work {
+        work: &mut Work<P>,
+    ) {
         if self.conns.contains(link.id) {
             self.service.received(now, link.id, batch);
             // A writer that waits does not ask for the flow; what the service holds for its reader grows meanwhile.
-            link.allow_reading(self.service.is_reading(link.id));
+            if link.allow_reading(self.service.is_reading(link.id)) {
+                work.resumed.push(link.clone());
+            }
         }
-        self.collect(now)
     }
 
     /// Datagrams came in.
-    pub(super) fn datagrams<'a>(
-        &mut self,
-        now: Instant,
-        batch: impl Iterator<Item = (Peer, &'a [u8])>,
-    ) -> Work {
+    pub(in crate::net) fn datagrams(&mut self, now: Instant, batch: &mut dyn Iterator<Item = (Peer, &[u8])>) {
         for (peer, bytes) in batch {
             self.service.datagram(now, peer, bytes);
         }
-        self.collect(now)
     }
 
     /// Nothing more is read from a connection. If its peer has only closed its own side, it still gets what is due to
     /// it.
-    pub(super) fn read_ended(&mut self, now: Instant, conn: ConnId, is_lost: bool) -> Work {
-        let mut work = Work::default();
-        if let Some(entry) = self.conns.get_mut(conn) {
-            entry.ended = true;
-            if is_lost {
-                self.end(now, conn, &mut work);
-            } else {
-                if entry.parting == Parting::Not {
-                    self.deadlines.set(conn, Some(now + LAST_WORDS));
-                }
-                self.service.ended(now, conn);
-                self.claim(now, conn, &mut work);
-            }
+    pub(in crate::net) fn read_ended(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        is_lost: bool,
+        work: &mut Work<P>,
+    ) {
+        let Some(entry) = self.conns.get_mut(conn) else { return };
+        entry.ended = true;
+        if is_lost {
+            return self.end(now, conn, work);
         }
-        self.collect_into(now, work)
+        if entry.parting == Parting::Not {
+            self.deadlines.set(conn, Some(now + LAST_WORDS));
+        }
+        self.service.ended(now, conn);
+        self.claim(now, conn, work);
     }
 
     /// Time has passed.
-    pub(super) fn tick(&mut self, now: Instant) -> Work {
-        let mut work = Work::default();
+    pub(in crate::net) fn tick(&mut self, now: Instant, work: &mut Work<P>) {
         if self.service.poll_timeout().is_some_and(|at| at <= now) {
             self.service.timeout(now);
         }
         while let Some(conn) = self.deadlines.pop_due(now) {
-            self.end(now, conn, &mut work);
+            self.end(now, conn, work);
         }
-        self.collect_into(now, work)
     }
 
     /// What became of a work: frees the connections that were written to, or goes on with them.
-    pub(super) fn settle(&mut self, now: Instant, outcome: Outcome) -> Work {
-        let mut work = Work::default();
-        self.sending -= outcome.sent;
-        for written in outcome.written {
-            self.settle_write(now, &written, &mut work);
+    pub(in crate::net) fn settle(&mut self, now: Instant, outcome: &mut Outcome, work: &mut Work<P>) {
+        self.sending -= std::mem::take(&mut outcome.sent);
+        for written in outcome.written.drain(..) {
+            self.settle_write(now, &written, work);
         }
-        self.collect_into(now, work)
+    }
+
+    /// Keeps what a socket has no room for.
+    pub(super) fn park(&mut self, write: Write<P>) {
+        if let Some(entry) = self.conns.get_mut(write.link.id) {
+            entry.parked = Some(Box::new(write));
+        }
+    }
+
+    /// What a socket had no room for.
+    pub(super) fn unpark(&mut self, conn: ConnId) -> Option<Write<P>> {
+        self.conns.get_mut(conn)?.parked.take().map(|write| *write)
     }
 
     /// Takes what became sendable, as much as one turn may.
-    pub(super) fn collect(&mut self, now: Instant) -> Work {
-        self.collect_into(now, Work::default())
-    }
-
-    fn collect_into(&mut self, now: Instant, mut work: Work) -> Work {
+    pub(in crate::net) fn collect(&mut self, now: Instant, work: &mut Work<P>) {
         loop {
             while work.writes.len() < TURN
                 && let Some(conn) = self.service.poll_wake()
             {
-                self.claim(now, conn, &mut work);
+                self.claim(now, conn, work);
             }
             while work.transmits.len() < TURN
                 && let Some(transmit) = self.service.poll_transmit(now)
@@ -245,27 +257,28 @@ impl<S: Service> Shared<S> {
             }
             // The last datagram may have been what somebody waited for.
             if work.writes.len() >= TURN {
-                return work;
+                return;
             }
-            let Some(conn) = self.service.poll_wake() else { return work };
-            self.claim(now, conn, &mut work);
+            let Some(conn) = self.service.poll_wake() else { return };
+            self.claim(now, conn, work);
         }
     }
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
-    fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
+    fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {
             entry.again = true;
-            entry.link.allow_reading(self.service.is_reading(conn));
             if self.service.is_closing(conn) {
-                self.part(now, conn);
+                self.part(now, conn, work);
+            } else if entry.link.allow_reading(self.service.is_reading(conn)) {
+                work.resumed.push(entry.link.clone());
             }
             return;
         }
         let mut bytes = Output::default();
         let flow = self.service.fill(now, conn, &mut bytes);
-        self.apply(now, conn, flow);
+        self.apply(now, conn, flow, work);
         if bytes.is_empty() {
             self.rest(now, conn, work);
         } else if let Some(entry) = self.conns.get_mut(conn) {
@@ -274,30 +287,33 @@ impl<S: Service> Shared<S> {
         }
     }
 
-    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow) {
+    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
-        entry.link.allow_reading(flow.reading);
         entry.busy = flow.busy;
         if flow.closing {
-            self.part(now, conn);
+            self.part(now, conn, work);
+        } else if entry.link.allow_reading(flow.reading) {
+            work.resumed.push(entry.link.clone());
         }
     }
 
     /// The service has nothing more to say: what it has said may take so long to be written.
-    fn part(&mut self, now: Instant, conn: ConnId) {
+    fn part(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.parting == Parting::Not {
             entry.parting = Parting::Closing;
-            entry.link.set_mode(Mode::Discarding);
+            if entry.link.set_mode(Mode::Discarding) {
+                work.resumed.push(entry.link.clone());
+            }
             self.deadlines.set(conn, Some(now + LAST_WORDS));
         }
     }
 
     /// Everything is written: what was to come after that comes now.
-    fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
+    fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.ended && entry.busy {
-            let until = *entry.last_input.get_or_insert_with(|| now + LAST_INPUT);
+            let until = *self.last_inputs.entry(conn).or_insert_with(|| now + LAST_INPUT);
             self.deadlines.set(conn, Some(until.min(now + LAST_WAIT)));
         } else if entry.ended || entry.refused && entry.parting == Parting::Closing {
             // Whom there is no room for must not take up any.
@@ -309,7 +325,7 @@ impl<S: Service> Shared<S> {
         }
     }
 
-    fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work) {
+    fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(written.conn) else { return };
         if written.failed {
             return self.end(now, written.conn, work);
@@ -328,22 +344,27 @@ impl<S: Service> Shared<S> {
     }
 
     /// Forgets a connection. Its socket is closed once the tasks that use it have let go of it.
-    fn end(&mut self, now: Instant, conn: ConnId, work: &mut Work) {
+    fn end(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
         let Some(entry) = self.conns.remove(conn) else { return };
         if conn.serial() < u64::from(u32::MAX) {
             self.vacant.push(conn);
         }
         self.deadlines.set(conn, None);
+        if entry.ended {
+            self.last_inputs.remove(&conn);
+        }
         self.service.closed(now, conn);
-        entry.link.set_mode(Mode::Gone);
-        if !entry.ended || entry.writing {
+        if entry.link.set_mode(Mode::Gone) {
+            work.resumed.push(entry.link.clone());
+        }
+        if !entry.ended || entry.writing || P::OUTLIVES_READING {
             // Wakes who waits to read or to write.
             work.shuts.push((entry.link, Shutdown::Both));
         }
     }
 
     /// Whether the service has come to its end and nothing of it is left to be sent.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::net) fn is_finished(&self) -> bool {
         self.sending == 0 && self.service.is_finished()
     }
 
@@ -352,13 +373,13 @@ impl<S: Service> Shared<S> {
     }
 
     /// The timer task is going to sleep: until when?
-    pub(super) fn set_alarm(&mut self) -> Option<Instant> {
+    pub(in crate::net) fn set_alarm(&mut self) -> Option<Instant> {
         self.alarm = self.next_deadline();
         self.alarm
     }
 
     /// Whether the timer task sleeps for too long; says so once.
-    pub(super) fn needs_alarm(&mut self) -> bool {
+    pub(in crate::net) fn needs_alarm(&mut self) -> bool {
         let Some(next) = self.next_deadline() else { return false };
         let late = self.alarm.is_none_or(|alarm| next < alarm);
         if late {

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-mod support;
+use crate::support;
 
 use support::program::{Ended, Program as AnyProgram};
 use support::server::{Conn, SOON, ServerProgram, frame, port_of};

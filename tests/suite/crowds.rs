@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-mod support;
+use crate::support;
 
 use support::server::{Conn, SOON, ServerProgram as Program, frame};
 use support::within;

@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-mod support;
+use crate::support;
 
 use support::program::Program as AnyProgram;
 use support::server::{SOON, ServerProgram as Program};

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use support::server::{Conn, SOON, ServerProgram as Program, frame, port_of};
+use support::server::{Conn, SOON, ServerProgram as Program, engine, frame, port_of};
 
 /// Runs the program to its end, which comes by itself.
 fn run(args: &[&str]) -> Output {
@@ -333,7 +333,8 @@ fn at_the_limit_of_open_files_it_accepts_again_when_one_of_its_connections_ends(
     let (_directory, path) = path();
     let mut command = Command::new("sh");
     let server = env!("CARGO_BIN_EXE_server");
-    command.args(["-c", &format!("ulimit -n 40; exec {server} --listen unix://{path}")]);
+    command
+        .args(["-c", &format!("ulimit -n 40; exec {server} --engine {} --listen unix://{path}", engine())]);
     let program = Program::spawn(command, Stdio::piped(), 1);
     let mut peers: Vec<UnixStream> = (0..60).map(|_| knock(&path)).collect();
     register(&mut peers[0], "ada");

@@ -1,0 +1,58 @@
+//! A datagram at a time, for systems without a call for many. (Tests compile it everywhere.)
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, send as send_connected, sendto};
+
+use super::{COUNT, Family, Outgoing, STRIDE};
+
+/// Nothing has to be prepared.
+#[derive(Debug)]
+pub(super) struct Receiver;
+
+impl Receiver {
+    pub(super) const fn new() -> Self {
+        Self
+    }
+
+    /// Receives into places of [`STRIDE`] bytes, and appends the head of each datagram.
+    pub(super) fn receive(
+        &mut self,
+        socket: &impl AsFd,
+        _family: Family,
+        bytes: &mut [u8],
+        heads: &mut Vec<(SocketAddr, usize)>,
+    ) -> io::Result<()> {
+        for place in bytes.chunks_exact_mut(STRIDE).take(COUNT) {
+            match recvfrom::<SockaddrStorage>(socket.as_fd().as_raw_fd(), place) {
+                Ok((len, addr)) => heads.extend(addr.as_ref().and_then(plain).map(|addr| (addr, len))),
+                // What was received before the error comes first; an error that lasts comes again.
+                Err(_) if !heads.is_empty() => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain(addr: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = addr.as_sockaddr_in().map(|addr| SocketAddrV4::from(*addr).into());
+    v4.or_else(|| addr.as_sockaddr_in6().map(|addr| SocketAddrV6::from(*addr).into()))
+}
+
+/// Sends the first datagram. Returns that it was one.
+///
+/// # Errors
+///
+/// What became of it.
+pub(super) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
+    let Some(first) = datagrams.first() else { return Ok(0) };
+    let socket = socket.as_fd().as_raw_fd();
+    match first.to() {
+        Some(to) => sendto(socket, first.bytes(), &SockaddrStorage::from(to), MsgFlags::MSG_DONTWAIT)?,
+        None => send_connected(socket, first.bytes(), MsgFlags::MSG_DONTWAIT)?,
+    };
+    Ok(1)
+}

@@ -1,0 +1,254 @@
+//! What all engines have in common: the lock, what is done under it and outside, and who is told of the end.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use event_listener::{Event, listener};
+use futures::future::BoxFuture;
+use nix::sys::socket::MsgFlags;
+
+use super::link::{Link, Mode, Port, Progress, Write};
+use super::shared::{Outcome, Shared, Work};
+use crate::net::batch::Batch;
+use crate::net::rt;
+use crate::net::udp::DatagramDoor;
+use crate::service::{DoorId, Intake, Peer, Service, Transmit};
+
+/// How much is read and discarded behind a connection's last words.
+const DISCARD_SIZE: u32 = 16 << 20;
+
+/// What is particular to an engine: who waits for sockets and deadlines, and how.
+pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
+    /// What a connection is read and written through.
+    type Port: Port;
+
+    /// A deadline is earlier than what is waited for.
+    fn ring(&self);
+
+    /// Has what became sendable written, without waiting for that.
+    fn hand_over(core: &Arc<Core<S, Self>>, work: Work<Self::Port>);
+
+    /// Lets no more connections in. What comes out of it has to be awaited.
+    fn stop_accepting(core: &Arc<Core<S, Self>>) -> BoxFuture<'_, ()>;
+}
+
+/// What all who work for an engine share.
+#[derive(Debug)]
+pub(super) struct Core<S: Service, M: Mechanism<S>> {
+    shared: Mutex<Shared<S, M::Port>>,
+    /// By their ordinal among all doors; nothing where connections come in.
+    doors: Vec<Option<Arc<DatagramDoor>>>,
+    pub(super) mechanism: M,
+    pub(super) end: End,
+}
+
+/// Who waits for the end of an engine, good or bad.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// The service has ended, and everything is written.
+    finished: Event,
+    failure: Event,
+    has_failed: AtomicBool,
+}
+
+impl End {
+    /// Nothing of the engine can be trusted any more.
+    pub(super) fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+        self.failure.notify(usize::MAX);
+    }
+
+    /// Waits until somebody who works for the engine has panicked.
+    pub(super) async fn failed(&self) {
+        while !self.has_failed.load(Ordering::SeqCst) {
+            listener!(self.failure => failure);
+            if !self.has_failed.load(Ordering::SeqCst) {
+                failure.await;
+            }
+        }
+    }
+
+    /// Waits until `is_finished` says so, which is asked whenever it may.
+    pub(super) async fn finished(&self, is_finished: impl Fn() -> bool) {
+        loop {
+            listener!(self.finished => finished);
+            if is_finished() {
+                return;
+            }
+            finished.await;
+        }
+    }
+}
+
+/// What came of an attempt to read.
+pub(super) enum Input {
+    /// The service has taken it; whether the buffer was full, so that there may be more.
+    Taken { count: usize, full: bool },
+    /// It was for nobody.
+    Discarded { count: usize, full: bool },
+    /// Nothing is there.
+    Nothing,
+    /// The peer has closed its side.
+    End,
+    /// The connection is lost.
+    Lost,
+}
+
+impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
+    pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, mechanism: M) -> Self {
+        Self { shared: Mutex::new(Shared::new(service)), doors, mechanism, end: End::default() }
+    }
+
+    /// Does something under the lock, and wakes who waits for what came of it.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Shared<S, M::Port>, Instant) -> R) -> R {
+        let mut shared = self.lock();
+        // The clock is read under the lock, so that time never goes back for the service.
+        let result = act(&mut shared, rt::now());
+        let (alarm, finished) = (shared.needs_alarm(), shared.is_finished());
+        drop(shared);
+        if alarm {
+            self.mechanism.ring();
+        }
+        if finished {
+            self.end.finished.notify(usize::MAX);
+        }
+        result
+    }
+
+    /// Does something under the lock, and takes what became sendable.
+    pub(super) fn collect<R>(
+        &self,
+        work: &mut Work<M::Port>,
+        act: impl FnOnce(&mut Shared<S, M::Port>, Instant, &mut Work<M::Port>) -> R,
+    ) -> R {
+        self.with(|shared, now| {
+            let result = act(shared, now, work);
+            shared.collect(now, work);
+            result
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shared<S, M::Port>> {
+        match self.shared.lock() {
+            Ok(shared) => shared,
+            Err(_) => panic!("the service has panicked before: nothing in it can be trusted"),
+        }
+    }
+
+    /// Reads from a connection once, and lets the service have what was read.
+    pub(super) fn read(
+        &self,
+        link: &Arc<Link<M::Port>>,
+        intake: &mut S::Conn,
+        (buffer, how): (&mut [u8], MsgFlags),
+        take: impl FnOnce(&Self, <S::Conn as Intake>::Batch<'_>),
+    ) -> Input {
+        let most = buffer.len().min(intake.appetite());
+        let buffer = buffer.get_mut(..most).unwrap_or_default();
+        let count = match link.read(buffer, how) {
+            Ok(0) => return Input::End,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
+            Err(_) => return Input::Lost,
+        };
+        let full = count == most;
+        match link.mode() {
+            Mode::Reading | Mode::Paused => {
+                take(self, intake.received(rt::now(), buffer.get(..count).unwrap_or_default()));
+                Input::Taken { count, full }
+            }
+            Mode::Discarding => Input::Discarded { count, full },
+            Mode::Gone => Input::Lost,
+        }
+    }
+
+    /// Writes and sends what can be without waiting, and shuts what is to be shut. Returns what would have to wait.
+    pub(super) fn perform(&self, work: &mut Work<M::Port>, outcome: &mut Outcome) -> Blocked<M::Port> {
+        let mut blocked = Blocked { writes: Vec::new(), transmits: Vec::new() };
+        for mut write in work.writes.drain(..) {
+            match write.advance(MsgFlags::MSG_DONTWAIT) {
+                Progress::Done(written) => outcome.written.push(written),
+                Progress::Blocked => blocked.writes.push(write),
+            }
+        }
+        for (link, how) in work.shuts.drain(..) {
+            link.shut(how);
+        }
+        outcome.sent += self.send(&mut work.transmits);
+        blocked.transmits.append(&mut work.transmits);
+        blocked
+    }
+
+    /// Sends datagrams, or gives them up; what is left is what sockets have no room for. Returns how many are done with.
+    pub(super) fn send(&self, transmits: &mut Vec<Transmit>) -> usize {
+        let mut sent = 0;
+        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
+            let door = run.first().and_then(|first| self.door(first.peer.door));
+            let done = door.map_or(run.len(), |door| door.send(run));
+            sent += done;
+            if done < run.len() {
+                break;
+            }
+        }
+        transmits.drain(..sent);
+        sent
+    }
+
+    /// The door for datagrams of that ordinal, if it is one.
+    pub(super) fn door(&self, id: DoorId) -> Option<&Arc<DatagramDoor>> {
+        self.doors.get(id)?.as_ref()
+    }
+
+    /// Receives a batch at the door of that ordinal, and takes it in. Returns whether there may be more.
+    pub(super) fn receive(
+        &self,
+        id: DoorId,
+        take: impl FnOnce(&Self, &mut dyn Iterator<Item = (Peer, &[u8])>),
+    ) -> io::Result<bool> {
+        let Some(door) = self.door(id) else { return Ok(false) };
+        Batch::with(|batch| {
+            let (count, more) = door.receive(batch)?;
+            if count > 0 {
+                take(self, &mut batch.datagrams().map(|(addr, bytes)| (Peer { door: id, addr }, bytes)));
+            }
+            Ok(more)
+        })
+    }
+
+    /// Gives up datagrams for which there was no room in time.
+    pub(super) fn drop_all(&self, transmits: &[Transmit]) {
+        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
+            if let Some(door) = run.first().and_then(|first| self.door(first.peer.door)) {
+                door.drop_all(run);
+            }
+        }
+    }
+}
+
+/// What sockets have no room for.
+#[derive(Debug)]
+pub(super) struct Blocked<P> {
+    pub(super) writes: Vec<Write<P>>,
+    pub(super) transmits: Vec<Transmit>,
+}
+
+/// Counts what is read and discarded. Returns whether it is too much.
+pub(super) fn is_too_much(discarded: &mut u32, count: usize) -> bool {
+    *discarded = discarded.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+    *discarded > DISCARD_SIZE
+}
+
+/// Notices that who holds it panics.
+#[derive(Debug)]
+pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(pub(super) Arc<Core<S, M>>);
+
+impl<S: Service, M: Mechanism<S>> Drop for Watch<S, M> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end.fail();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The engines: one lock around the service, and many who take turns behind it.
+//!
+//! Whoever has changed the service takes what became sendable under the same lock and writes it itself, to whatever
+//! connections it is for: nobody else is woken for it. A connection's output has one writer at a time; who finds it
+//! free under the lock marks it, takes the bytes, writes them outside, and looks again before freeing it; all others
+//! only queue. Only a socket that would block is waited for. All this is the same for every engine; they differ in who
+//! waits for sockets and deadlines, and how:
+//!
+//! ```text
+//! tasks    a task per connection, on the threads of a runtime
+//! poll     a readiness loop per processor
+//! threads  a thread per connection
+//!
+//! core     what they share: the lock, and what is done under it and outside
+//! shared   what is under the lock: the service, and who writes to which connection
+//! link     a connection's socket, and output on its way through it
+//! accept   where connections come in
+//! ```
+
+use std::fmt::{self, Debug};
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+
+use super::listen::{Doors, Listening};
+use super::rt;
+use super::udp::DatagramDoor;
+use crate::escape::escape_short;
+use crate::service::Service;
+
+mod accept;
+mod core;
+mod link;
+mod poll;
+mod shared;
+mod tasks;
+mod threads;
+
+use self::accept::StreamDoor;
+pub(super) use self::accept::{PAUSES, is_of_one_connection};
+use self::core::{Core, End, Mechanism};
+#[cfg(test)]
+pub(super) use self::link::{Link, Port, Progress, Socket, prepare};
+pub(super) use self::shared::Work;
+#[cfg(test)]
+pub(super) use self::shared::{Outcome, Shared};
+
+/// How many sockets one wake-up writes to before others get their turn.
+pub(super) const TURN: usize = 256;
+
+/// Who waits for sockets and deadlines, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EngineKind {
+    /// A task per connection, on the threads of async-std.
+    Tasks,
+    /// A readiness loop per processor.
+    #[default]
+    Poll,
+    /// A thread per connection.
+    Threads,
+}
+
+impl EngineKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tasks, Self::Poll, Self::Threads];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Poll => "poll",
+            Self::Threads => "threads",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| UnknownEngine(text.to_owned()))
+    }
+}
+
+/// There is no such engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
+pub struct UnknownEngine(String);
+
+/// A service at work on its sockets. It goes on, whether this handle is kept or not, until [`Engine::shutdown`].
+#[derive(Debug)]
+pub struct Engine<S: Service> {
+    driver: Box<dyn Driver<S>>,
+}
+
+/// The sockets of a server, by what they are.
+#[derive(Debug)]
+struct Sockets {
+    streams: Vec<StreamDoor>,
+    /// By their ordinal among all doors; nothing where connections come in.
+    datagrams: Vec<Option<Arc<DatagramDoor>>>,
+}
+
+impl Sockets {
+    fn new(doors: Doors) -> io::Result<Self> {
+        let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
+        for (id, socket) in doors.into_sockets().enumerate() {
+            datagrams.push(match socket {
+                Listening::Datagrams(socket) => Some(Arc::new(DatagramDoor::new(socket)?)),
+                Listening::Streams(socket, file) => {
+                    streams.push(StreamDoor::new(id, socket, file)?);
+                    None
+                }
+            });
+        }
+        Ok(Self { streams, datagrams })
+    }
+}
+
+impl<S: Service + 'static> Engine<S> {
+    /// Serves on sockets that were bound. `make` is told what time it is.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room to wait for another socket.
+    pub fn start(
+        kind: EngineKind,
+        doors: impl Into<Doors>,
+        make: impl FnOnce(Instant) -> S,
+    ) -> io::Result<Self> {
+        let sockets = Sockets::new(doors.into())?;
+        let service = make(rt::now());
+        let driver: Box<dyn Driver<S>> = match kind {
+            EngineKind::Tasks => Box::new(tasks::start(sockets, service)?),
+            EngineKind::Poll => Box::new(poll::start(sockets, service)?),
+            EngineKind::Threads => Box::new(threads::start(sockets, service)?),
+        };
+        Ok(Self { driver })
+    }
+
+    /// Looks at the service, which stands still meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// The service has panicked before.
+    pub fn look<R>(&self, at: impl FnOnce(&S) -> R) -> R {
+        let (mut at, mut result) = (Some(at), None);
+        self.driver.look(&mut |service| result = at.take().map(|at| at(service)));
+        returned(result)
+    }
+
+    /// Changes the service, and lets what became sendable be written.
+    ///
+    /// # Panics
+    ///
+    /// The service has panicked before.
+    pub fn change<R>(&self, act: impl FnOnce(&mut S, Instant) -> R) -> R {
+        let (mut act, mut result) = (Some(act), None);
+        self.driver.change(&mut |service, now| result = act.take().map(|act| act(service, now)));
+        returned(result)
+    }
+
+    /// Stops accepting, lets the service say goodbye to everybody, and waits until it has, or for `limit` at most.
+    ///
+    /// Returns whether it came to its end.
+    ///
+    /// # Panics
+    ///
+    /// The service has panicked before.
+    pub async fn shutdown(&self, limit: Duration) -> bool {
+        let end = crate::units::later(rt::now(), limit);
+        self.driver.stop_accepting().await;
+        self.change(|service, now| service.shutdown(now));
+        let finished = self.driver.end().finished(|| self.driver.is_finished());
+        rt::before(end, finished).await.is_some()
+    }
+
+    /// Waits until a part of the engine has panicked. That is a bug, in the service or here; nothing can be trusted after
+    /// it.
+    pub async fn failed(&self) {
+        self.driver.end().failed().await;
+    }
+}
+
+fn returned<R>(result: Option<R>) -> R {
+    match result {
+        Some(result) => result,
+        None => unreachable!("a driver calls what it is given, once"),
+    }
+}
+
+/// What every engine can do for who started it.
+trait Driver<S>: Debug + Send + Sync {
+    fn look(&self, at: &mut dyn FnMut(&S));
+    fn change(&self, act: &mut dyn FnMut(&mut S, Instant));
+    fn stop_accepting(&self) -> BoxFuture<'_, ()>;
+    fn is_finished(&self) -> bool;
+    fn end(&self) -> &End;
+}
+
+impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Core<S, M>> {
+    fn look(&self, at: &mut dyn FnMut(&S)) {
+        at(&self.lock().service);
+    }
+
+    fn change(&self, act: &mut dyn FnMut(&mut S, Instant)) {
+        let mut work = Work::default();
+        self.collect(&mut work, |shared, now, _| act(&mut shared.service, now));
+        M::hand_over(self, work);
+    }
+
+    fn stop_accepting(&self) -> BoxFuture<'_, ()> {
+        M::stop_accepting(self)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.lock().is_finished()
+    }
+
+    fn end(&self) -> &End {
+        &self.end
+    }
+}

@@ -1,0 +1,100 @@
+//! The engine of readiness loops: one per processor, each with its share of the connections (mio: epoll, kqueue).
+//!
+//! A wake-up of a loop ([`worker`]) reads from the connections that have something, lets the service have it, and then
+//! writes once for all of that, to whatever connections it is for. A connection is in the table of its loop ([`home`])
+//! with nothing but its socket and its intake; what waits for it is in the service, or, where its socket is full, under
+//! the lock. The first loop also accepts and keeps the time.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use futures::future::BoxFuture;
+
+use super::Sockets;
+use super::accept::StreamDoor;
+use super::core::{Core, Mechanism, Watch};
+use super::shared::Work;
+use crate::service::Service;
+
+mod home;
+mod reading;
+mod worker;
+
+use home::{Home, Polled, Subject, home_of, homes};
+use worker::Worker;
+
+/// What the loops share besides the core.
+#[derive(Debug)]
+pub(super) struct Loops<S: Service> {
+    homes: Vec<Home<S>>,
+    /// Where connections come in, until they may not any more.
+    listeners: Mutex<Vec<StreamDoor>>,
+}
+
+impl<S: Service> Loops<S> {
+    /// The loop of the connection that has this place.
+    fn home_of(&self, place: usize) -> Option<&Home<S>> {
+        self.homes.get(home_of(place, self.homes.len()).0)
+    }
+}
+
+type Looped<S> = Arc<Core<S, Loops<S>>>;
+
+impl<S: Service + 'static> Mechanism<S> for Loops<S> {
+    type Port = Polled;
+
+    fn ring(&self) {
+        if let Some(first) = self.homes.first() {
+            first.wake();
+        }
+    }
+
+    fn hand_over(core: &Looped<S>, work: Work<Polled>) {
+        if let Some(first) = core.mechanism.homes.first() {
+            first.leave(|mail| mail.work.push(work));
+            first.wake();
+        }
+    }
+
+    fn stop_accepting(core: &Looped<S>) -> BoxFuture<'_, ()> {
+        if let Ok(mut listeners) = core.mechanism.listeners.lock() {
+            listeners.clear();
+        }
+        Box::pin(async {})
+    }
+}
+
+/// Starts the loops.
+///
+/// # Errors
+///
+/// The system has no room for them, or to wait for another socket.
+pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Looped<S>> {
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
+    let homes = homes(&polls)?;
+    for ((id, door), home) in sockets.datagrams.iter().enumerate().zip(homes.iter().cycle()) {
+        if let Some(door) = door {
+            home.register(door.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
+        }
+    }
+    for (nth, door) in sockets.streams.iter().enumerate() {
+        if let Some(first) = homes.first() {
+            first.register(door.as_fd().as_raw_fd(), Subject::Listener(nth))?;
+        }
+    }
+    let mechanism = Loops { homes, listeners: Mutex::new(sockets.streams) };
+    let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
+    let bells = core.mechanism.homes.iter().map(|home| home.bell().clone());
+    for (nth, (poll, bell)) in polls.into_iter().zip(bells).enumerate() {
+        let watch = Watch(core.clone());
+        let worker = Worker::new(core.clone(), (nth, bell), poll);
+        thread::Builder::new().name(format!("poll-{nth}")).spawn(move || {
+            let _watch = watch;
+            worker.run();
+        })?;
+    }
+    Ok(core)
+}

@@ -1,0 +1,194 @@
+//! What comes in to a loop: connections, datagrams, and what is said on connections.
+
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+
+use nix::sys::socket::MsgFlags;
+
+use super::home::{Home, Polled, Subject};
+use super::worker::Worker;
+use crate::net::engine::TURN;
+use crate::net::engine::core::{Input, is_too_much};
+use crate::net::engine::link::{Link, Mode, Socket};
+use crate::net::rt;
+use crate::service::{ConnId, DoorId, Origin, Service};
+
+/// What is read at once, and after how much of it what it made sendable is written.
+pub(super) const READ_SIZE: usize = 64 << 10;
+
+/// How much one wake-up reads.
+const READ_PER_TURN: usize = 1 << 20;
+
+/// A connection that a loop reads from.
+#[derive(Debug)]
+pub(super) struct Reader<S: Service> {
+    pub(super) link: Arc<Link<Polled>>,
+    intake: S::Conn,
+    /// Bytes that were read for nobody.
+    discarded: u32,
+    /// It is among those that may have something.
+    is_queued: bool,
+    /// Its end is behind what can be read, and nothing else will say so.
+    pub(super) is_ending: bool,
+    /// Nothing more is read from it.
+    has_ended: bool,
+}
+
+impl<S: Service> Reader<S> {
+    pub(super) const fn new(link: Arc<Link<Polled>>, intake: S::Conn) -> Self {
+        Self { link, intake, discarded: 0, is_queued: false, is_ending: false, has_ended: false }
+    }
+
+    /// It may have something.
+    pub(super) fn queue(&mut self, place: usize, ready: &mut VecDeque<usize>) {
+        if !std::mem::replace(&mut self.is_queued, true) {
+            ready.push_back(place);
+        }
+    }
+}
+
+impl<S: Service + 'static> Worker<S> {
+    /// Reads from those that may have something, once each, and not more than a turn may.
+    pub(super) fn read(&mut self) {
+        let (mut bytes, mut unflushed) = (0, 0);
+        for _ in 0..self.ready.len().min(TURN) {
+            let Some(place) = self.ready.pop_front() else { return };
+            unflushed += self.read_once(place);
+            if unflushed >= READ_SIZE {
+                bytes += std::mem::take(&mut unflushed);
+                self.flush();
+            }
+            if bytes >= READ_PER_TURN {
+                return;
+            }
+        }
+    }
+
+    /// Returns how many bytes were read.
+    fn read_once(&mut self, place: usize) -> usize {
+        let Some(reader) = self.readers.get_mut(place).and_then(Option::as_mut) else { return 0 };
+        reader.is_queued = false;
+        // A paused one comes again when it is resumed.
+        if reader.link.mode() == Mode::Paused {
+            return 0;
+        }
+        let link = reader.link.clone();
+        if reader.has_ended {
+            self.forget(&link);
+            return 0;
+        }
+        let (is_first, deadline, work) = (self.nth == 0, &mut self.deadline, &mut self.work);
+        let is_dirty = &mut self.is_dirty;
+        let is_last = self.ready.is_empty();
+        let buffer = (&mut self.buffer[..], MsgFlags::MSG_DONTWAIT);
+        let input = self.core.read(&reader.link, &mut reader.intake, buffer, |core, batch| {
+            core.with(|shared, now| {
+                shared.received(now, &link, batch, work);
+                if is_last {
+                    shared.collect(now, work);
+                }
+                if is_first {
+                    *deadline = shared.set_alarm();
+                }
+            });
+            *is_dirty |= !is_last;
+        });
+        self.go_on(place, input)
+    }
+
+    /// What follows from what was read.
+    fn go_on(&mut self, place: usize, input: Input) -> usize {
+        let Some(reader) = self.readers.get_mut(place).and_then(Option::as_mut) else { return 0 };
+        match input {
+            Input::Taken { count, full } => {
+                if full || reader.is_ending {
+                    reader.queue(place, &mut self.ready);
+                }
+                count
+            }
+            Input::Discarded { count, full } if !is_too_much(&mut reader.discarded, count) => {
+                if full || reader.is_ending {
+                    reader.queue(place, &mut self.ready);
+                }
+                count
+            }
+            Input::Nothing => 0,
+            Input::End => self.end_reading(place, false),
+            Input::Discarded { .. } | Input::Lost => self.end_reading(place, true),
+        }
+    }
+
+    fn end_reading(&mut self, place: usize, is_lost: bool) -> usize {
+        let Some(reader) = self.readers.get_mut(place).and_then(Option::as_mut) else { return 0 };
+        reader.has_ended = true;
+        let link = reader.link.clone();
+        self.with(|shared, now, work| shared.read_ended(now, link.id, is_lost, work));
+        self.is_dirty = true;
+        self.forget(&link);
+        0
+    }
+
+    /// Receives from the doors for datagrams that may have some, a batch each.
+    pub(super) fn receive(&mut self) {
+        self.ready_doors.extend(self.failed_doors.drain(..));
+        for _ in 0..self.ready_doors.len() {
+            let Some(id) = self.ready_doors.pop_front() else { return };
+            self.receive_at(id);
+        }
+    }
+
+    fn receive_at(&mut self, id: DoorId) {
+        let core = self.core.clone();
+        let received = core.receive(id, |_, datagrams| {
+            self.with(|shared, now, work| {
+                shared.datagrams(now, datagrams);
+                shared.collect(now, work);
+            });
+        });
+        match received {
+            Ok(true) => self.ready_doors.push_back(id),
+            Ok(false) => {}
+            Err(error) => {
+                if let Some(times) = self.complaints.count(rt::now()) {
+                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
+                }
+                self.failed_doors.push(id);
+            }
+        }
+    }
+
+    /// Accepts connections, as many as a turn may.
+    pub(super) fn accept(&mut self) {
+        let core = self.core.clone();
+        let Some(mut acceptor) = self.acceptor.take() else { return };
+        if let Ok(listeners) = core.mechanism.listeners.lock() {
+            acceptor.accept(&listeners, |socket, origin| self.welcome(socket, origin));
+        }
+        self.acceptor = Some(acceptor);
+    }
+
+    fn welcome(&mut self, socket: Socket, origin: Origin) {
+        let core = self.core.clone();
+        let fd = socket.as_raw_fd();
+        let home = |id: ConnId| core.mechanism.home_of(id.place());
+        let own = self.bell.clone();
+        let (link, intake) = self.with(|shared, now, _| {
+            shared.open(now, origin, |id| Polled::new(socket, home(id).map_or(&own, Home::bell)))
+        });
+        log::debug!("{}: connection {}", origin.from, link.id.0);
+        self.is_dirty = true;
+        let (id, is_own) = (link.id, link.port.home() == self.nth);
+        let Some(home) = home(id) else { return };
+        if is_own {
+            self.adopt(link, intake);
+        } else {
+            home.leave(|mail| mail.opened.push((link, intake)));
+        }
+        // Only now, so that whoever is told finds it.
+        if let Err(error) = home.register(fd, Subject::Conn(id.place())) {
+            log::warn!("{}: cannot wait for a connection: {error}", origin.from);
+            self.with(|shared, now, work| shared.read_ended(now, id, true, work));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The engine of threads: one for each connection, which blocks where it reads, one for all listeners, one for each UDP
+//! socket, one for the clock, and one for every write that would block, for as long as it does.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, Builder, Thread};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use nix::sys::socket::MsgFlags;
+
+use super::accept::{Acceptor, Room, StreamDoor, wake};
+use super::core::{Core, Input, Mechanism, Watch, is_too_much};
+use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
+use super::shared::{Outcome, Work};
+use super::{Sockets, TURN};
+use crate::net::rt;
+use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
+use crate::service::{DoorId, Origin, Service, Transmit};
+use crate::throttle::Throttle;
+
+/// The stack of a thread, in bytes; of it, memory is what was used at least once.
+const STACK: usize = 256 << 10;
+
+/// What an idle connection has room to read, in bytes, and what one has that says much at once.
+const READ_SIZES: (usize, usize) = (1 << 10, 64 << 10);
+
+/// How long the thread of the clock rests at least, so that others get the lock in between, however much is due.
+const BREATH: Duration = Duration::from_micros(100);
+
+/// How often it is tried to send a datagram for which there was no room.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What the threads share besides the core.
+#[derive(Debug)]
+pub(super) struct Threads {
+    desk: Mutex<Desk>,
+    /// Something has come to the desk.
+    called: Condvar,
+    /// Where connections come in, until they may not any more.
+    listeners: Mutex<Vec<StreamDoor>>,
+    room: Arc<Room>,
+    /// Wakes the thread that accepts.
+    waker: Arc<Waker>,
+}
+
+/// What is left for the thread of the clock.
+#[derive(Debug, Default)]
+struct Desk {
+    /// A deadline is earlier than what it sleeps until.
+    is_rung: bool,
+    work: Vec<Work<Blocking>>,
+}
+
+/// A socket, and the thread that reads from it.
+#[derive(Debug)]
+pub(super) struct Blocking {
+    socket: Socket,
+    reader: Thread,
+    /// Behind the socket, so that it is dropped after it.
+    _freed: Freed,
+}
+
+impl Port for Blocking {
+    fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+/// Tells who waits for room that a socket has been closed.
+#[derive(Debug)]
+struct Freed(Arc<Room>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.freed();
+    }
+}
+
+type Threaded<S> = Arc<Core<S, Threads>>;
+
+impl Threads {
+    fn call(&self, put: impl FnOnce(&mut Desk)) {
+        if let Ok(mut desk) = self.desk.lock() {
+            put(&mut desk);
+        }
+        self.called.notify_one();
+    }
+}
+
+impl<S: Service + 'static> Mechanism<S> for Threads {
+    type Port = Blocking;
+
+    fn ring(&self) {
+        self.call(|desk| desk.is_rung = true);
+    }
+
+    fn hand_over(core: &Threaded<S>, work: Work<Blocking>) {
+        core.mechanism.call(|desk| desk.work.push(work));
+    }
+
+    fn stop_accepting(core: &Threaded<S>) -> BoxFuture<'_, ()> {
+        if let Ok(mut listeners) = core.mechanism.listeners.lock() {
+            listeners.clear();
+        }
+        wake(&core.mechanism.waker);
+        Box::pin(async {})
+    }
+}
+
+/// Starts the threads.
+///
+/// # Errors
+///
+/// The system has no room for them, or to wait for another socket.
+pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Threaded<S>> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
+    for door in &sockets.streams {
+        wait_for(&poll, door.as_fd().as_raw_fd())?;
+    }
+    let mechanism = Threads {
+        desk: Mutex::default(),
+        called: Condvar::new(),
+        listeners: Mutex::new(sockets.streams),
+        room: Arc::new(Room::new(waker.clone())),
+        waker,
+    };
+    let polls = sockets.datagrams.iter().map(|door| door.as_ref().map(poll_of).transpose());
+    let polls = polls.collect::<io::Result<Vec<_>>>()?;
+    let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
+    spawn(&core, "clock", keep_time)?;
+    spawn(&core, "accept", move |core| accept(core, poll))?;
+    for (id, poll) in polls.into_iter().enumerate() {
+        if let Some(poll) = poll {
+            spawn(&core, "udp", move |core| receive(core, id, poll))?;
+        }
+    }
+    Ok(core)
+}
+
+/// What waits for a door for datagrams.
+fn poll_of(door: &Arc<DatagramDoor>) -> io::Result<Poll> {
+    let poll = Poll::new()?;
+    wait_for(&poll, door.as_fd().as_raw_fd())?;
+    Ok(poll)
+}
+
+fn wait_for(poll: &Poll, fd: i32) -> io::Result<()> {
+    poll.registry().register(&mut SourceFd(&fd), Token(1), Interest::READABLE)
+}
+
+/// Starts a thread whose panic is noticed.
+fn spawn<S: Service + 'static>(
+    core: &Threaded<S>,
+    name: &str,
+    work: impl FnOnce(&Threaded<S>) + Send + 'static,
+) -> io::Result<()> {
+    let watch = Watch(core.clone());
+    let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
+    thread.spawn(move || work(&watch.0)).map(drop)
+}
+
+/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for the thread of
+/// the clock: under load there is always more, and this one has its own connection to attend to.
+fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: Work<Blocking>) {
+    let mut sockets = 0;
+    while !work.is_empty() {
+        if sockets >= TURN {
+            return Threads::hand_over(core, work);
+        }
+        sockets += work.len();
+        write_all(core, &mut work);
+    }
+}
+
+/// Writes without waiting; what would have to wait gets a thread of its own. `work` becomes what became sendable
+/// meanwhile.
+fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut Work<Blocking>) {
+    for link in work.resumed.drain(..) {
+        link.port.reader.unpark();
+    }
+    let mut outcome = Outcome::default();
+    let blocked = core.perform(work, &mut outcome);
+    for write in blocked.writes {
+        let conn = write.link.id;
+        if let Err(error) = spawn(core, "write", |core| write_slowly(core, write)) {
+            log::warn!("connection {}: no thread to write with: {error}", conn.0);
+            outcome.written.push(Written { conn, more: false, failed: true });
+        }
+    }
+    if !blocked.transmits.is_empty() {
+        let count = blocked.transmits.len();
+        if spawn(core, "send", |core| send_slowly(core, blocked.transmits)).is_err() {
+            outcome.sent += count;
+        }
+    }
+    core.collect(work, |shared, now, work| shared.settle(now, &mut outcome, work));
+}
+
+/// Writes to a socket that would block.
+fn write_slowly<S: Service + 'static>(core: &Threaded<S>, mut write: Write<Blocking>) {
+    let written = loop {
+        // Only a socket with a time limit for writing would say that it blocks.
+        if let Progress::Done(written) = write.advance(MsgFlags::empty()) {
+            break written;
+        }
+    };
+    let (mut work, mut outcome) = (Work::default(), Outcome { written: vec![written], sent: 0 });
+    core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
+    drive(core, work);
+}
+
+/// Sends what sockets had no room for, or drops it if that takes too long.
+fn send_slowly<S: Service + 'static>(core: &Threaded<S>, mut transmits: Vec<Transmit>) {
+    let (sent, end) = (transmits.len(), rt::now() + PATIENCE);
+    while !transmits.is_empty() && rt::now() < end {
+        thread::sleep(RETRY);
+        core.send(&mut transmits);
+    }
+    core.drop_all(&transmits);
+    let (mut work, mut outcome) = (Work::default(), Outcome { written: Vec::new(), sent });
+    core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
+    drive(core, work);
+}
+
+/// Waits for the next deadline, over and over, and does what others have left.
+fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
+    let mut work = Work::default();
+    loop {
+        let deadline = core.with(|shared, now| {
+            shared.tick(now, &mut work);
+            shared.collect(now, &mut work);
+            shared.set_alarm()
+        });
+        while !work.is_empty() {
+            write_all(core, &mut work);
+        }
+        let Ok(desk) = core.mechanism.desk.lock() else { return };
+        let is_idle = |desk: &mut Desk| !desk.is_rung && desk.work.is_empty();
+        let called = match deadline {
+            None => core.mechanism.called.wait_while(desk, is_idle).ok(),
+            Some(at) => {
+                let time = at.saturating_duration_since(rt::now()).max(BREATH);
+                core.mechanism.called.wait_timeout_while(desk, time, is_idle).ok().map(|(desk, _)| desk)
+            }
+        };
+        let Some(mut desk) = called else { return };
+        desk.is_rung = false;
+        for mut more in std::mem::take(&mut desk.work) {
+            work.append(&mut more);
+        }
+    }
+}
+
+/// Accepts connections for as long as the server takes any; each gets a thread.
+fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
+    let (mut events, mut acceptor) = (Events::with_capacity(16), Acceptor::new(core.mechanism.room.clone()));
+    loop {
+        let until = acceptor.deadline().map(|at| at.saturating_duration_since(rt::now()));
+        let timeout = if acceptor.is_busy() { Some(Duration::ZERO) } else { until };
+        match poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                log::error!("cannot wait for connections: {error}");
+                return core.end.fail();
+            }
+            _ => {}
+        }
+        if !events.is_empty() {
+            acceptor.notice();
+        }
+        let Ok(listeners) = core.mechanism.listeners.lock() else { return };
+        if listeners.is_empty() {
+            return;
+        }
+        acceptor.accept(&listeners, |socket, origin| {
+            if let Err(error) = spawn(core, "read", move |core| serve(core, socket, origin)) {
+                log::warn!("{}: no thread for a connection: {error}", origin.from);
+            }
+        });
+    }
+}
+
+/// Serves a connection until its end.
+fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, origin: Origin) {
+    let freed = Freed(core.mechanism.room.clone());
+    let port = Blocking { socket, reader: thread::current(), _freed: freed };
+    let mut work = Work::default();
+    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, origin, |_| port));
+    log::debug!("{}: connection {}", origin.from, link.id.0);
+    drive(core, work);
+    let is_lost = read(core, &link, intake);
+    let mut work = Work::default();
+    core.collect(&mut work, |shared, now, work| shared.read_ended(now, link.id, is_lost, work));
+    drive(core, work);
+}
+
+/// Reads from a connection until its end. Returns whether it is lost.
+fn read<S: Service + 'static>(core: &Threaded<S>, link: &Arc<Link<Blocking>>, mut intake: S::Conn) -> bool {
+    let (mut discarded, mut buffer) = (0, vec![0; READ_SIZES.0]);
+    loop {
+        while link.mode() == Mode::Paused {
+            thread::park();
+        }
+        let mut work = Work::default();
+        let input = core.read(link, &mut intake, (&mut buffer, MsgFlags::empty()), |core, batch| {
+            core.collect(&mut work, |shared, now, work| shared.received(now, link, batch, work));
+        });
+        drive(core, work);
+        match input {
+            Input::Taken { count, .. } => fit(&mut buffer, count),
+            Input::Discarded { count, .. } if !is_too_much(&mut discarded, count) => {}
+            Input::Nothing => {}
+            Input::End => return false,
+            Input::Discarded { .. } | Input::Lost => return true,
+        }
+    }
+}
+
+/// Who fills its buffer gets a large one, until it does not need that.
+fn fit(buffer: &mut Vec<u8>, count: usize) {
+    let (small, large) = READ_SIZES;
+    let wanted = if count >= small { large } else { small };
+    if buffer.len() != wanted {
+        *buffer = vec![0; wanted];
+    }
+}
+
+/// Receives at a door for datagrams, for as long as the server runs.
+fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
+    let (mut events, mut complaints) = (Events::with_capacity(1), Throttle::default());
+    loop {
+        let mut work = Work::default();
+        let received = core.receive(id, |core, datagrams| {
+            core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));
+        });
+        drive(core, work);
+        match received {
+            Ok(true) => {}
+            Ok(false) => {
+                if let Err(error) = poll.poll(&mut events, None) {
+                    log::debug!("waiting for datagrams: {error}");
+                }
+            }
+            Err(error) => {
+                if let Some(times) = complaints.count(rt::now()) {
+                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Waiting for sockets until a moment: to the microsecond, where the system has timers that are files. Elsewhere the moment comes up to
+//! a millisecond late, which latencies at a rate then show.
+
+use std::io;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+/// What the timer is known by; no connection has so high a number.
+pub(super) const TIMER: Token = Token(usize::MAX);
+
+/// Readiness that is taken from the system at once.
+const EVENTS: usize = 1_024;
+
+/// The longest wait: interrupts are looked for as often.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// Sockets to wait for, and a timer.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) poll: Poll,
+    pub(super) events: Events,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    timer: nix::sys::timerfd::TimerFd,
+}
+
+impl Waiting {
+    /// Without any socket yet.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn new() -> io::Result<Self> {
+        use std::os::fd::{AsFd as _, AsRawFd as _};
+
+        use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+
+        let poll = Poll::new()?;
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let file = timer.as_fd().as_raw_fd();
+        poll.registry().register(&mut mio::unix::SourceFd(&file), TIMER, mio::Interest::READABLE)?;
+        Ok(Self { poll, events: Events::with_capacity(EVENTS), timer })
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS) })
+    }
+
+    /// Waits for readiness, at most so long and never longer than a [`TICK`]. A signal ends it as well.
+    pub(super) fn wait(&mut self, longest: Duration) -> io::Result<()> {
+        if !longest.is_zero() && longest < TICK {
+            self.set(longest)?;
+        }
+        match self.poll.poll(&mut self.events, Some(longest.min(TICK))) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            waited => waited,
+        }
+    }
+
+    /// The timer is an event of its own, so that the wait need not be one of whole milliseconds.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn set(&self, after: Duration) -> io::Result<()> {
+        use nix::sys::time::TimeSpec;
+        use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
+
+        let once = Expiration::OneShot(TimeSpec::from_duration(after));
+        Ok(self.timer.set(once, TimerSetTimeFlags::empty())?)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "there is no such timer here")]
+    fn set(&self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_shorter_than_asked_for_by_a_timer() {
+        let mut waiting = Waiting::new().unwrap();
+        for micros in [200, 1_300, 700] {
+            let (begun, wanted) = (Instant::now(), Duration::from_micros(micros));
+            while begun.elapsed() < wanted {
+                waiting.wait(wanted.saturating_sub(begun.elapsed())).unwrap();
+            }
+            assert!(waiting.events.iter().all(|event| event.token() == TIMER));
+        }
+    }
+}

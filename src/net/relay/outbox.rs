@@ -1,0 +1,101 @@
+//! Datagrams that a proxy is to send, until there are enough for a batch or nothing follows.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_io::Async;
+
+use crate::net::batch::{self, Outgoing};
+
+/// So many bytes are enough for a batch.
+const ENOUGH: usize = 256 << 10;
+
+/// The socket that a datagram goes through.
+#[derive(Clone, Debug)]
+pub(super) enum Through {
+    /// The one at the door of this ordinal.
+    Door(usize),
+    /// The one of a flow.
+    Flow(Arc<Async<UdpSocket>>),
+}
+
+impl Through {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Door(one), Self::Door(other)) => one == other,
+            (Self::Flow(one), Self::Flow(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// Datagrams without gaps in one buffer, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    heads: Vec<Head>,
+}
+
+#[derive(Debug)]
+struct Head {
+    through: Through,
+    to: SocketAddr,
+    range: Range<usize>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Item<'a> {
+    /// Where it goes to.
+    pub(super) to: SocketAddr,
+    is_connected: bool,
+    bytes: &'a [u8],
+}
+
+impl Outgoing for Item<'_> {
+    fn to(&self) -> Option<SocketAddr> {
+        (!self.is_connected).then_some(self.to)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl Outbox {
+    /// Adds a datagram to `to`. Returns whether there are enough to be sent.
+    pub(super) fn push(&mut self, through: Through, to: SocketAddr, bytes: &[u8]) -> bool {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.heads.push(Head { through, to, range: start..self.bytes.len() });
+        self.heads.len() >= batch::COUNT || self.bytes.len() >= ENOUGH
+    }
+
+    /// Sends all of them; what cannot be sent is told, and dropped.
+    pub(super) fn send(&mut self, doors: &[Async<UdpSocket>], mut failed: impl FnMut(&Item<'_>, &io::Error)) {
+        let same = |one: &Head, other: &Head| one.through.is_same(&other.through);
+        for run in self.heads.chunk_by(same) {
+            let socket = match run.first().map(|head| &head.through) {
+                Some(Through::Door(door)) => doors.get(*door),
+                Some(Through::Flow(socket)) => Some(&**socket),
+                None => None,
+            };
+            let items: Vec<Item<'_>> = run.iter().map(|head| head.item(&self.bytes)).collect();
+            let done =
+                socket.map_or(0, |socket| batch::send(socket.get_ref(), &items, |item, e| failed(item, e)));
+            let full = io::ErrorKind::WouldBlock.into();
+            items.iter().skip(done).for_each(|item| failed(item, &full));
+        }
+        self.heads.clear();
+        self.bytes.clear();
+    }
+}
+
+impl Head {
+    fn item<'a>(&self, bytes: &'a [u8]) -> Item<'a> {
+        let is_connected = matches!(self.through, Through::Flow(_));
+        Item { to: self.to, is_connected, bytes: bytes.get(self.range.clone()).unwrap_or_default() }
+    }
+}

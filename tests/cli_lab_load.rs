@@ -1,0 +1,240 @@
+//! `lab load` from outside: each workload for a moment, with nothing lost, and the shape of what it prints. Times are nobody's business
+//! here.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+mod support;
+
+use serde_json::Value;
+use support::eventually;
+use support::program::{Ended, Program};
+use support::server::ServerProgram;
+
+fn lab(words: &str) -> Ended {
+    let words: Vec<&str> = ["load"].into_iter().chain(words.split_whitespace()).collect();
+    Program::start(env!("CARGO_BIN_EXE_lab"), &words).wait()
+}
+
+/// What a workload prints that goes well.
+fn outcome(words: &str) -> Value {
+    let ended = lab(&format!("{words} --json"));
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{words}: {}", ended.out);
+    let outcome: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(outcome["lost"], 0, "{words}: {outcome}");
+    outcome
+}
+
+fn whole(outcome: &Value, column: &str) -> u64 {
+    outcome[column].as_u64().unwrap_or_else(|| panic!("{column} is no count in {outcome}"))
+}
+
+#[test]
+fn all_messages_of_pairs_are_delivered_untagged_and_tagged() {
+    for kind in ["", "--tagged", "--size 20000 --window 50000", "--rate 20000"] {
+        let outcome = outcome(&format!("route --pairs 3 --count 3000 {kind}"));
+        assert_eq!((whole(&outcome, "count"), whole(&outcome, "clients")), (3_000, 3), "{kind}");
+        assert_eq!(outcome["workload"], "route");
+        assert_eq!(outcome["p99_us"].is_number(), kind == "--rate 20000", "{kind}");
+    }
+}
+
+#[test]
+fn what_is_under_way_when_time_is_up_is_delivered_too() {
+    let outcome = outcome("route --pairs 4 --seconds .1");
+    assert!(whole(&outcome, "count") > 0);
+    assert!(outcome["seconds"].as_f64().unwrap() >= 0.1, "{outcome}");
+}
+
+#[test]
+fn every_member_of_a_room_hears_every_message() {
+    for kind in ["", "--tagged", "--size 0"] {
+        let outcome = outcome(&format!("fanout --members 20 --count 500 {kind}"));
+        assert_eq!(whole(&outcome, "count"), 500 * 20, "{kind}");
+    }
+}
+
+#[test]
+fn every_ping_is_answered_and_timed() {
+    let outcome = outcome("ping --clients 5 --count 500");
+    assert_eq!((whole(&outcome, "count"), outcome["peer"].as_str()), (500, Some("sayagain")));
+    for column in ["p50_us", "p99_us", "p999_us", "max_us", "rate", "generator_cores"] {
+        assert!(outcome[column].as_f64().unwrap() > 0.0, "{column} of {outcome}");
+    }
+}
+
+#[test]
+fn every_request_over_udp_is_answered_even_where_datagrams_are_lost() {
+    assert_eq!(whole(&outcome("udp --clients 8 --count 800"), "count"), 800);
+    let words = [
+        "udp",
+        "--clients",
+        "8",
+        "--count",
+        "80",
+        "--timeout",
+        ".01",
+        "--json",
+        "--server-options",
+        "--success .7 --seed 1",
+    ];
+    let ended = Program::start(env!("CARGO_BIN_EXE_lab"), &[&["load"], &words[..]].concat()).wait();
+    let outcome: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, whole(&outcome, "count"), whole(&outcome, "lost")), (0, 80, 0), "{}", ended.err);
+    assert!(whole(&outcome, "repeated") > 0, "{outcome}");
+}
+
+#[test]
+fn crowds_come_at_once_one_after_the_other_and_to_idle() {
+    let burst = outcome("burst 100");
+    assert_eq!((whole(&burst, "count"), whole(&burst, "failed")), (100, 0));
+    assert!(burst["message_s"].is_number(), "{burst}");
+    let serial = outcome("serial 100");
+    assert_eq!((whole(&serial, "count"), whole(&serial, "failed")), (100, 0));
+    for kind in ["", "--udp"] {
+        let idle = outcome(&format!("idle 300 --seconds .05 {kind}"));
+        assert_eq!(whole(&idle, "count"), 300);
+        assert!(idle["idle_cores"].is_number() == cfg!(target_os = "linux"), "{idle}");
+    }
+}
+
+#[test]
+fn spam_and_slow_print_what_trio_chats_clients_print() {
+    let server = ServerProgram::with_doors(&["line://127.0.0.1:0"], &[]);
+    let host = format!("--host {}", server.host());
+    let slow = Program::start(
+        env!("CARGO_BIN_EXE_lab"),
+        &["load", "slow", "--host", &server.host(), "--seconds", "20", "--bytes", "26", "--pause", "0"],
+    );
+    eventually("somebody listens", || server.has_logged("") && slow.id() > 0 && is_listed(&server));
+    let spam = lab(&format!("spam --count 4 --size 40 {host}"));
+    assert_eq!(spam.code, 0, "{}", spam.err);
+    let lines: Vec<&str> = spam.out.lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for (line, number) in lines.iter().zip(1..) {
+        let seconds =
+            line.strip_prefix(&format!("Sent #{number} in ")).and_then(|rest| rest.strip_suffix('s'));
+        assert!(seconds.is_some_and(|seconds| seconds.parse::<f64>().is_ok()), "{line}");
+    }
+    eventually("a part of it is received", || slow.out().contains("Received 26 bytes\n"));
+    slow.signal("INT");
+    assert_eq!(slow.wait().code, 130);
+}
+
+/// Whether `slow` is in the room.
+fn is_listed(server: &ServerProgram) -> bool {
+    let mut watcher = support::server::Conn::to(server.host().parse().unwrap());
+    watcher.send("watcher\n/list\n/quit\n");
+    watcher.rest().contains("slow")
+}
+
+#[test]
+fn a_row_of_csv_has_a_cell_for_each_column_and_the_text_a_line_for_each_that_was_measured() {
+    let ended = lab("ping --clients 2 --count 10 --csv");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let rows: Vec<Vec<&str>> = ended.out.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 2, "{}", ended.out);
+    assert_eq!((rows[0].len(), rows[0][0], rows[1][0]), (rows[1].len(), "workload", "ping"));
+    let text = lab("ping --clients 2 --count 10").out;
+    assert!(text.starts_with("workload                 ping\n"), "{text}");
+    assert!(text.contains("count                    10\n") && !text.contains("repeated"), "{text}");
+}
+
+#[test]
+fn engines_stand_beside_each_other_in_one_table() {
+    let words = "engines --rounds 1 --seconds .02 --clients 2 --connections 5";
+    let ended = lab(words);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let first = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<_> = ended.out.lines().map(first).collect();
+    assert_eq!(rows.len(), 1 + 5 * 3, "{}", ended.out);
+    for workload in ["route", "fanout", "ping", "burst", "serial"] {
+        let engines: Vec<_> =
+            rows.iter().filter(|row| row[0] == workload).map(|row| row[2].as_str()).collect();
+        assert_eq!(engines, ["tasks", "poll", "threads"], "{workload}");
+    }
+}
+
+#[test]
+fn a_running_server_is_loaded_and_measured_and_goes_on() {
+    let server = ServerProgram::local(&[]);
+    let running = format!("--host {} --pid {}", server.host(), server.id());
+    assert_eq!(whole(&outcome(&format!("route --pairs 2 --count 100 {running}")), "count"), 100);
+    assert_eq!(
+        outcome(&format!("ping --count 10 {running}"))["server_cpu_s"].is_number(),
+        cfg!(target_os = "linux")
+    );
+    server.register("still").prove();
+    server.end();
+}
+
+#[test]
+fn a_server_that_drops_messages_is_told_of_with_what_came_instead_and_code_1() {
+    let server = ServerProgram::local(&["--max-pending-messages", "1", "--slow", "drop-new"]);
+    let ended = lab(&format!("fanout --members 50 --count 20000 --host {}", server.host()));
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    assert!(ended.err.starts_with("error: `r"), "{}", ended.err);
+    assert!(ended.err.contains("instead of `RCV ") && ended.err.lines().count() == 1, "{}", ended.err);
+}
+
+#[test]
+fn what_stands_in_the_way_is_one_line_and_code_1() {
+    let nobody = lab("ping --count 1 --host 127.0.0.1:1");
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.err.starts_with("error: connecting to 127.0.0.1:1 failed: "), "{}", nobody.err);
+    let options = lab("ping --count 1 --server-options --no-such");
+    assert_eq!(options.code, 1);
+    assert!(options.err.starts_with("error: the server does not serve: "), "{}", options.err);
+    assert!(options.err.contains("--no-such"), "{}", options.err);
+    let missing = lab("ping --count 1 --server /no/such/server");
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.starts_with("error: cannot start the server: "), "{}", missing.err);
+    let server = ServerProgram::local(&[]);
+    let stranger = lab(&format!("route --count 1 --peer redis --host {}", server.host()));
+    assert_eq!(stranger.code, 1);
+    assert!(stranger.err.contains("was not let in") && stranger.err.contains("--peer"), "{}", stranger.err);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
+    for (words, part) in [
+        ("route --pairs 0", "not enough"),
+        ("route --rate 0", "`0` is not a rate"),
+        ("route --rate NaN", "`NaN` is not a rate"),
+        ("route --rate 1e300", "`1e300` is not a rate"),
+        ("route --count 1 --seconds 1", "cannot be used"),
+        ("route --pairs 1000000 --size 1GiB", "too much"),
+        ("route --peer irc", "`irc` is no protocol"),
+        ("route --peer nats", "needs --host"),
+        ("ping --seconds 0", "more than zero"),
+        ("ping --pid 1", "--host"),
+        ("ping --json --csv", "cannot be used"),
+        ("udp --size 2000", "does not fit"),
+        ("udp --peer redis --host 127.0.0.1:1", "not spoken over datagrams"),
+        ("burst", "<N>"),
+        ("burst 10 --size 1MiB", "too much"),
+        ("slow --bytes 0", "--bytes"),
+        ("spam --name /quit\u{a0}", "--name"),
+        ("engines --host 127.0.0.1:1", "--host"),
+        ("ping --server-options '", "left open"),
+    ] {
+        let ended = lab(words);
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{words}: {}", ended.err);
+        assert!(ended.err.contains(part) && ended.err.lines().count() == 1, "{words}: {}", ended.err);
+    }
+}
+
+#[test]
+fn an_interrupted_run_takes_its_server_with_it() {
+    let running = Program::start(env!("CARGO_BIN_EXE_lab"), &["load", "ping", "--seconds", "100"]);
+    let children = format!("/proc/{0}/task/{0}/children", running.id());
+    let server = || std::fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+    if !std::path::Path::new(&children).exists() {
+        return; // Nothing tells of children here.
+    }
+    eventually("a server is started", || !server().is_empty());
+    let server = server();
+    running.signal("INT");
+    let ended = running.wait();
+    assert_eq!((ended.code, ended.out.as_str()), (130, ""), "{}", ended.err);
+    assert!(!std::path::Path::new(&format!("/proc/{server}")).exists(), "the server goes on");
+}
