@@ -162,7 +162,13 @@ impl Server {
         }
     }
 
-    fn effect(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, kept: Option<&Bytes>) -> Answer<'static> {
+    fn effect(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        frame: &Frame<'_>,
+        kept: Option<&Bytes>,
+    ) -> Answer<'static> {
         if frame.verb == Verb::Reg {
             return self.register_again(now, key, frame);
         }

@@ -387,7 +387,12 @@ impl Server {
     }
 
     /// A frame of a connection that carries no session.
-    fn execute_unregistered<'a>(&mut self, now: Instant, conn: ConnId, frame: &Frame<'a>) -> Option<Answer<'a>> {
+    fn execute_unregistered<'a>(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        frame: &Frame<'a>,
+    ) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(pong(frame)),
