@@ -192,8 +192,11 @@ pub fn body(number: u64, size: usize, out: &mut Vec<u8>) {
     const DIGITS: usize = 6;
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
     let digits = format!("{:0DIGITS$}", number % 10_u64.pow(DIGITS as u32));
-    let start = digits.bytes().skip(DIGITS.saturating_sub(size));
-    out.extend(start.chain(LETTERS.iter().copied().cycle()).take(size));
+    let end = out.len() + size;
+    out.extend(digits.bytes().skip(DIGITS.saturating_sub(size)));
+    while let Some(rest) = end.checked_sub(out.len()).filter(|rest| *rest > 0) {
+        out.extend_from_slice(LETTERS.get(..rest).unwrap_or(LETTERS));
+    }
 }
 
 #[cfg(test)]

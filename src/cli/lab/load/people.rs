@@ -68,7 +68,8 @@ fn within(flag: &str, size: ByteSize, least: usize) -> Result<usize, LabError> {
 
 /// One word, as doors take it.
 fn checked(name: &str) -> Result<&str, LabError> {
-    let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_word =
+        !name.is_empty() && !name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
     if is_word {
         Ok(name)
     } else {
