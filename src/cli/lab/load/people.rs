@@ -96,7 +96,7 @@ impl SpamArgs {
             let person = Person::enter(subject.addr, name, interrupt)?;
             let meter = subject.meter();
             outcome.count = person.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
-            meter.read_into(outcome, std::time::Instant::now());
+            meter.read_now(outcome);
             Ok(())
         })
     }
@@ -115,7 +115,7 @@ impl SlowArgs {
             let person = Person::enter(subject.addr, name, interrupt)?;
             let meter = subject.meter();
             outcome.count = person.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
-            meter.read_into(outcome, std::time::Instant::now());
+            meter.read_now(outcome);
             Ok(())
         })
     }
