@@ -25,24 +25,19 @@ only=${ONLY:-.} growth=${GROWTH:-0} options=${SERVER_OPTIONS:-} bin=${BIN:-targe
 [[ -x $bin/lab && -x $bin/server ]] || cargo build --release --locked --bins
 lab=$bin/lab rows=$out/peers.csv failures=0 pid='' port=''
 mkdir -p "$out"
-: > "$rows"
-: > "$out/log.txt"
+: > "$rows" > "$out/log.txt"
 ulimit -n "$(ulimit -Hn)"
 
 say() { printf '%s\n' "$*" >&2; }
 
 # Ends what was started, and only that.
 stop() {
-    if [[ -n $pid ]]; then
-        kill "$pid" 2> /dev/null || true
-        # How it takes that is its own affair: nats-server calls it an error.
-        wait "$pid" 2> /dev/null || true
-    fi
+    # How it takes that is its own affair: nats-server calls it an error.
+    if [[ -n $pid ]]; then kill "$pid" 2> /dev/null || true; wait "$pid" 2> /dev/null || true; fi
     pid=''
 }
 trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 130' INT TERM
 
 # Whether somebody listens on a port, over TCP (0A) or UDP (07), as the kernel writes it.
 listening() {
@@ -69,24 +64,16 @@ program() {
 }
 
 package() {
-    case $1 in
-        nats) echo nats-server ;;
-        redis) echo redis-server ;;
-        mqtt) echo mosquitto ;;
-        memcached*) echo memcached ;;
-        coap) echo libcoap3-bin ;;
-    esac
+    case $1 in nats | redis) echo "$1-server" ;; mqtt) echo mosquitto ;; memcached*) echo memcached ;; coap) echo libcoap3-bin ;; esac
 }
 
 # Whether a peer is there, after an attempt to install it.
 have() {
     program "$1" > /dev/null && return
-    if [[ $EUID == 0 && ${INSTALL:-1} == 1 ]] && command -v apt-get > /dev/null; then
-        # In run level 1, a package does not start its own service.
-        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$(package "$1")" \
-            >> "$out/log.txt" 2>&1 || true
-    fi
-    program "$1" > /dev/null
+    [[ $EUID == 0 && ${INSTALL:-1} == 1 ]] || return 1
+    # In run level 1, a package does not start its own service.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$(package "$1")" \
+        >> "$out/log.txt" 2>&1 && program "$1" > /dev/null
 }
 
 # Starts a peer, as peers are set in their own benchmarks: nothing on disk, no limit that a run could meet, no log.
@@ -101,7 +88,7 @@ start() {
         mqtt) printf '%s\n' "listener $port 127.0.0.1" 'allow_anonymous true' 'max_queued_messages 0' 'max_queued_bytes 0' \
             'max_inflight_messages 0' 'log_type none' 'persistence false' 'set_tcp_nodelay true' > "$out/mosquitto.conf"
             words=(-c "$out/mosquitto.conf") ;;
-        memcached | memcached-t1) words=(-l 127.0.0.1 -p 0 -U "$port")
+        memcached*) words=(-l 127.0.0.1 -p 0 -U "$port")
             if [[ $EUID == 0 ]]; then words+=(-u nobody); fi
             if [[ $peer == memcached-t1 ]]; then words+=(-t 1); fi ;;
         coap) words=(-A 127.0.0.1 -p "$port") ;;
@@ -141,6 +128,18 @@ measure() {
     done < <(tail -n +2 <<< "$text")
 }
 
+# Most bytes of one sender under way: 16 MiB of all, for the slowest peer has to deliver them before its run ends, and 256 KiB.
+window() {
+    local each=$(((16 << 20) / $1))
+    echo $((each < 256 << 10 ? each : 256 << 10))
+}
+
+# route PAIRS SIZE, and fanout MEMBERS: with the chat servers, as many bytes under way with each of them.
+route() { compare "$chat" relay route --pairs "$1" --size "$2" --window "$(window "$1")" --seconds "$seconds"; }
+fanout() { compare "$chat" fan fanout --members "$1" --size 64 --window "$(window "$1")" --seconds "$seconds"; }
+ping() { compare "$chat" echo ping --clients "$1" --seconds "$seconds"; }
+udp() { compare "$asked" echo-udp udp --clients "$1" --seconds "$seconds"; }
+
 # compare 'PEERS' PATTERN WORKLOAD..: all rounds of one workload. PATTERN is what `lab bare` does then.
 compare() {
     local round peer peers=$1 pattern=$2
@@ -161,39 +160,37 @@ done
 {
     uname -sr
     nproc | sed 's/$/ cores/'
-    for program in nats-server redis-server mosquitto memcached coap-server-notls; do
-        PATH=$PATH:/usr/sbin command -v "$program" > /dev/null || continue
-        case $program in mosquitto | coap-*) flag=-h ;; memcached) flag=-V ;; *) flag=--version ;; esac
-        PATH=$PATH:/usr/sbin "$program" $flag 2>&1 | head -n 1 || true
+    for peer in sayagain $present; do
+        # Each says its version at one of these, or as it complains.
+        case $peer in sayagain) set -- "$bin/server" --version ;; mqtt) set -- "$(program mqtt)" -h ;; memcached-t1) continue ;;
+            memcached) set -- "$(program memcached)" -V ;; *) set -- "$(program "$peer")" --version ;; esac
+        "$@" 2>&1 | grep -im 1 -E 'v?[0-9]+\.[0-9]+' || true
     done
 } > "$out/versions.txt"
 
-chat='nats redis mqtt bare' asked='bare memcached memcached-t1 coap' length=(--seconds "$seconds")
+chat='nats redis mqtt bare' asked='bare memcached memcached-t1 coap'
 if [[ $quick == 1 ]]; then
-    for size in 16 4096; do compare "$chat" relay route --pairs 16 --size "$size" "${length[@]}"; done
-    compare "$chat" fan fanout --members 100 --size 64 "${length[@]}"
-    compare "$chat" echo ping --clients 64 "${length[@]}"
-    compare "$asked" echo-udp udp --clients 64 "${length[@]}"
-    compare "$chat" echo burst 1000
-    compare "$chat" echo serial 1000
-    compare "$chat" echo idle 1000
+    for size in 16 4096; do route 16 "$size"; done
+    fanout 100
+    ping 64
+    udp 64
+    for workload in burst serial idle; do compare "$chat" echo "$workload" 1000; done
 else
-    for size in 16 256 4096; do
-        for pairs in 1 16 256; do compare "$chat" relay route --pairs "$pairs" --size "$size" "${length[@]}"; done
-    done
-    compare "$chat" fan fanout --members 1000 --size 64 "${length[@]}"
-    for clients in 1 64 1000; do compare "$chat" echo ping --clients "$clients" "${length[@]}"; done
-    for clients in 16 64 256; do compare "$asked" echo-udp udp --clients "$clients" "${length[@]}"; done
+    for size in 16 256 4096; do for pairs in 1 16 256; do route "$pairs" "$size"; done; done
+    fanout 1000
+    for clients in 1 64 1000; do ping "$clients"; done
+    for clients in 16 64 256; do udp "$clients"; done
     compare "$chat" echo burst 10000
     compare "$chat" echo serial 35565
     compare "$chat" echo idle 10000
 fi
 if [[ $growth == 1 ]]; then
     for count in 1 10 100 1000 10000; do
-        compare "$chat" echo ping --clients "$count" "${length[@]}"
-        compare "$asked" echo-udp udp --clients "$count" "${length[@]}"
-        compare "$chat" relay route --pairs "$count" --size 16 "${length[@]}"
-        if [[ $count != 1 ]]; then compare "$chat" fan fanout --members "$count" --size 64 "${length[@]}"; fi
+        ping "$count"
+        udp "$count"
+        # A pair is two connections, and the generator needs as many files as the server: 20,000 in all are usual.
+        route "$((count > 1000 ? count / 2 : count))" 16
+        if ((count >= 10)); then fanout "$count"; fi
     done
 fi
 
