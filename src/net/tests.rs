@@ -373,3 +373,12 @@ fn a_panic_of_the_service_is_noticed_at_once() {
         assert!(noticed.is_some());
     }
 }
+
+#[test]
+fn an_engine_is_printed_as_it_is_typed_and_another_is_refused_in_one_line() {
+    for kind in EngineKind::ALL {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+    }
+    let error = "select".parse::<EngineKind>().unwrap_err().to_string();
+    assert_eq!(error, "`select` is no engine; write tasks, poll, threads");
+}

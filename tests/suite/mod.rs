@@ -9,4 +9,3 @@ mod rates;
 mod rules;
 mod server;
 mod splits;
-mod story;

@@ -410,7 +410,7 @@ fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
 
 #[test]
 fn the_verdicts_on_the_page_are_those_of_the_program() {
-    let page = include_str!("../docs/doors.md");
+    let page = include_str!("../../docs/doors.md");
     let block = |start: &str| page.split(start).nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("names.toml"), block("```toml\n")).unwrap();

@@ -61,10 +61,12 @@ impl ServerProgram {
         Self::spawn(command, Stdio::piped(), urls.len())
     }
 
-    /// Starts a command that will print so many lines on `stdout`. What it is given ends with the engine, which a shell that
-    /// passes on nothing has to name itself.
+    /// Starts a command that will print so many lines on `stdout`. If it names no engine, that
+    /// comes last, where a shell has to pass it on.
     pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
-        command.args(["--engine", engine()]);
+        if !command.get_args().any(|arg| arg == "--engine") {
+            command.args(["--engine", engine()]);
+        }
         let program = Program::spawn(command.stdout(stdout).stderr(Stdio::piped()));
         let read = Cell::new(0);
         let mut server = Self { program, port: 0, listening: Vec::new(), hints: Vec::new(), read };

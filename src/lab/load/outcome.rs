@@ -165,13 +165,21 @@ fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Real(number) if number.abs() >= 1_000.0 => grouped(&format!("{number:.0}")),
         Cell::Real(number) if *number == 0.0 => "0".to_owned(),
-        Cell::Real(number) => {
-            let above = number.abs().log10().floor();
-            format!("{number:.*}", if above >= 3.0 { 0 } else { (3.0 - above).min(9.0) as usize })
-        }
+        Cell::Real(number) => format!("{number:.*}", decimals(*number)),
         Cell::Whole(number) => grouped(&number.to_string()),
         other => other.text(),
     }
+}
+
+/// How many decimals show four digits of a number, nine at most.
+fn decimals(number: f64) -> usize {
+    let mut scaled = number.abs();
+    let mut decimals = 0;
+    while scaled < 1_000.0 && decimals < 9 {
+        scaled *= 10.0;
+        decimals += 1;
+    }
+    decimals
 }
 
 /// Digits with commas between thousands.

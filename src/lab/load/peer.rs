@@ -160,6 +160,11 @@ pub trait Peer: fmt::Debug {
         true
     }
 
+    /// The longest body that a message may have, in bytes.
+    fn max_body(&self) -> usize {
+        usize::MAX
+    }
+
     /// Most messages of one sender that may be unanswered; `None` is any number.
     fn max_in_flight(&self) -> Option<u64> {
         None

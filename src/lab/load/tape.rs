@@ -190,10 +190,14 @@ fn block(render: &Render, first: u64, most: u64) -> (Rc<[u8]>, usize) {
 /// fits.
 pub fn body(number: u64, size: usize, out: &mut Vec<u8>) {
     const DIGITS: usize = 6;
+    const WRAP: u64 = 1_000_000;
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
-    let digits = format!("{:0DIGITS$}", number % 10_u64.pow(DIGITS as u32));
-    let start = digits.bytes().skip(DIGITS.saturating_sub(size));
-    out.extend(start.chain(LETTERS.iter().copied().cycle()).take(size));
+    let digits = format!("{:0DIGITS$}", number % WRAP);
+    let end = out.len() + size;
+    out.extend(digits.bytes().skip(DIGITS.saturating_sub(size)));
+    while let Some(rest) = end.checked_sub(out.len()).filter(|rest| *rest > 0) {
+        out.extend_from_slice(LETTERS.get(..rest).unwrap_or(LETTERS));
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! write that would block, all on as many threads as there are processors (async-std).
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -177,7 +177,7 @@ fn write_all<S: Service + 'static>(core: &Tasked<S>, work: &mut Work<Waited>) {
 async fn write_slowly<S: Service + 'static>(core: Tasked<S>, mut write: Write<Waited>) {
     let written: Written = loop {
         // What failed is seen at the next attempt.
-        let _ = write.link.port.socket.writable().await;
+        let _ = poll_fn(|cx| write.link.port.socket.poll_writable(cx)).await;
         if let Progress::Done(written) = write.advance(MsgFlags::MSG_DONTWAIT) {
             break written;
         }
@@ -273,7 +273,8 @@ async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Link<Waited>>, mu
         if link.mode() == Mode::Paused {
             Box::pin(resumed(&link)).await;
         }
-        if !ready && link.port.socket.readable().await.is_err() {
+        // As the only reader it needs no place in a list of those who wait, which would take up more than it says.
+        if !ready && poll_fn(|cx| link.port.socket.poll_readable(cx)).await.is_err() {
             break true;
         }
         ready = match read_some(&core, &link, &mut intake) {

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, Builder, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use mio::unix::SourceFd;
@@ -83,6 +83,16 @@ impl Drop for Freed {
 type Threaded<S> = Arc<Core<S, Threads>>;
 
 impl Threads {
+    /// Waits until something comes to the desk, or a deadline; not at all, if there is something to do. Nothing if a thread
+    /// has panicked there.
+    fn wait(&self, deadline: Option<Instant>, is_busy: bool) -> Option<MutexGuard<'_, Desk>> {
+        let desk = self.desk.lock().ok()?;
+        let is_idle = |desk: &mut Desk| !is_busy && !desk.is_rung && desk.work.is_empty();
+        let Some(at) = deadline else { return self.called.wait_while(desk, is_idle).ok() };
+        let time = at.saturating_duration_since(rt::now()).max(BREATH);
+        self.called.wait_timeout_while(desk, time, is_idle).ok().map(|(desk, _)| desk)
+    }
+
     fn call(&self, put: impl FnOnce(&mut Desk)) {
         if let Ok(mut desk) = self.desk.lock() {
             put(&mut desk);
@@ -236,19 +246,10 @@ fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
             shared.collect(now, &mut work);
             shared.set_alarm()
         });
-        while !work.is_empty() {
+        if !work.is_empty() {
             write_all(core, &mut work);
         }
-        let Ok(desk) = core.mechanism.desk.lock() else { return };
-        let is_idle = |desk: &mut Desk| !desk.is_rung && desk.work.is_empty();
-        let called = match deadline {
-            None => core.mechanism.called.wait_while(desk, is_idle).ok(),
-            Some(at) => {
-                let time = at.saturating_duration_since(rt::now()).max(BREATH);
-                core.mechanism.called.wait_timeout_while(desk, time, is_idle).ok().map(|(desk, _)| desk)
-            }
-        };
-        let Some(mut desk) = called else { return };
+        let Some(mut desk) = core.mechanism.wait(deadline, !work.is_empty()) else { return };
         desk.is_rung = false;
         for mut more in std::mem::take(&mut desk.work) {
             work.append(&mut more);

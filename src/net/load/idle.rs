@@ -1,7 +1,7 @@
 //! Connections or sessions that do nothing: `lab load idle`, what each takes of memory, all of them of the processors, and what their
 //! pings take.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::datagrams::{Asking, Crowd};
 use super::groups::End;
@@ -35,7 +35,7 @@ pub fn streams(
     let resident = subject.resident();
     let meter = subject.meter();
     let mut pings = Pings::enter(subject, peer, names, interrupt)?;
-    meter.read_into(outcome, Instant::now());
+    meter.read_now(outcome);
     outcome.count = names.len() as u64;
     rest(subject, (resident, names.len(), idle), interrupt, outcome)?;
     let meter = subject.meter();
@@ -61,7 +61,7 @@ pub fn datagrams(
     let resident = subject.resident();
     let meter = subject.meter();
     crowd.join(peer, names, interrupt)?;
-    meter.read_into(outcome, Instant::now());
+    meter.read_now(outcome);
     outcome.count = names.len() as u64;
     rest(subject, (resident, names.len(), idle), interrupt, outcome)?;
     let (meter, end) = (subject.meter(), End::Count(1));

@@ -130,6 +130,11 @@ impl Meter {
         Some(now.saturating_sub(self.server?).as_secs_f64())
     }
 
+    /// Writes down what was taken until now.
+    pub fn read_now(&self, outcome: &mut Outcome) {
+        self.read_into(outcome, Instant::now());
+    }
+
     /// Writes down what was taken until now; `until` is when the last that counts happened.
     pub fn read_into(&self, outcome: &mut Outcome, until: Instant) {
         outcome.seconds = until.saturating_duration_since(self.begun).as_secs_f64();

@@ -83,7 +83,14 @@ impl Messages {
         room: Option<&str>,
     ) -> Result<u8, LabError> {
         let peer: Rc<dyn Peer> = self.common.streams(self.tagged)?.into();
-        let size = self.size.get();
+        let (size, longest) = (self.size.get(), peer.max_body());
+        if size > longest {
+            return Err(LabError::Usage(format!(
+                "--size {} is more than {longest} bytes, the most that {} takes; with --tagged there may be longer ones",
+                self.size,
+                peer.name()
+            )));
+        }
         if size.saturating_mul(casts.len()).saturating_mul(3) > MAX_AHEAD {
             let most = ByteSize::new(MAX_AHEAD / 3 / casts.len().max(1));
             return Err(LabError::Usage(format!(

@@ -68,7 +68,8 @@ fn within(flag: &str, size: ByteSize, least: usize) -> Result<usize, LabError> {
 
 /// One word, as doors take it.
 fn checked(name: &str) -> Result<&str, LabError> {
-    let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_word =
+        !name.is_empty() && !name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
     if is_word {
         Ok(name)
     } else {
@@ -95,7 +96,7 @@ impl SpamArgs {
             let person = Person::enter(subject.addr, name, interrupt)?;
             let meter = subject.meter();
             outcome.count = person.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
-            meter.read_into(outcome, std::time::Instant::now());
+            meter.read_now(outcome);
             Ok(())
         })
     }
@@ -114,7 +115,7 @@ impl SlowArgs {
             let person = Person::enter(subject.addr, name, interrupt)?;
             let meter = subject.meter();
             outcome.count = person.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
-            meter.read_into(outcome, std::time::Instant::now());
+            meter.read_now(outcome);
             Ok(())
         })
     }

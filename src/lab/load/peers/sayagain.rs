@@ -2,8 +2,8 @@
 
 use crate::lab::load::peer::{Answer, Client, DatagramPeer, Join, Message, Peer, Step, Target};
 use crate::wire::{
-    Datagram, ErrArgs, Id, MAX_ID, Token, Verb, encode_args, encode_prefix, encode_ranges, encode_rcv,
-    encode_tag,
+    Datagram, ErrArgs, Id, MAX_ID, SHORT_LENGTH_MAX, Token, Verb, encode_args, encode_prefix, encode_ranges,
+    encode_rcv, encode_tag,
 };
 
 /// The id of a session's first message: REG, JON and what comes before have none above it.
@@ -103,6 +103,11 @@ impl Peer for Streams {
 
     fn repeats(&self) -> bool {
         !self.tagged
+    }
+
+    fn max_body(&self) -> usize {
+        // Untagged readers know no longer form of a length; in it are the sender, a room and the count of words as well.
+        if self.tagged { usize::MAX } else { SHORT_LENGTH_MAX - 99 }
     }
 
     fn max_in_flight(&self) -> Option<u64> {

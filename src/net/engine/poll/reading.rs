@@ -178,17 +178,18 @@ impl<S: Service + 'static> Worker<S> {
         });
         log::debug!("{}: connection {}", origin.from, link.id.0);
         self.is_dirty = true;
-        let (id, is_own) = (link.id, link.port.home() == self.nth);
-        let Some(home) = home(id) else { return };
-        if is_own {
-            self.adopt(link, intake);
+        let Some(home) = home(link.id) else { return };
+        if link.port.home() == self.nth {
+            self.adopt(link.clone(), intake);
         } else {
-            home.leave(|mail| mail.opened.push((link, intake)));
+            home.leave(|mail| mail.opened.push((link.clone(), intake)));
         }
         // Only now, so that whoever is told finds it.
-        if let Err(error) = home.register(fd, Subject::Conn(id.place())) {
+        if let Err(error) = home.register(fd, Subject::Conn(link.id.place())) {
             log::warn!("{}: cannot wait for a connection: {error}", origin.from);
-            self.with(|shared, now, work| shared.read_ended(now, id, true, work));
+            self.with(|shared, now, work| shared.read_ended(now, link.id, true, work));
+            // Nothing else would have its loop let go of it.
+            self.resume(&link);
         }
     }
 }

@@ -246,7 +246,7 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// Reads on from a connection: no event says so.
-    fn resume(&mut self, link: &Arc<Link<Polled>>) {
+    pub(super) fn resume(&mut self, link: &Arc<Link<Polled>>) {
         if link.port.home() != self.nth {
             if let Some(home) = self.core.mechanism.homes.get(link.port.home()) {
                 home.leave(|mail| mail.resumed.push(link.clone()));

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
-use crate::support;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -11,6 +11,7 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use sayagain::net::EngineKind;
 use serde_json::Value;
 use support::program::{Ended, Program};
 use support::server::{SOON, ServerProgram, frame, port_of};
@@ -107,7 +108,8 @@ fn assert_share(hits: u64, all: u64, rate: f64, what: &str) {
 
 /// Three terminals.
 struct Story {
-    mode: &'static str,
+    /// Mode and engine.
+    what: String,
     server: ServerProgram,
     listener: Program,
     sender: Program,
@@ -118,15 +120,16 @@ impl Story {
     const MESSAGES: u64 = 200;
 
     #[expect(clippy::disallowed_methods, reason = "a deadline needs the clock")]
-    fn begin(mode: &'static str) -> Self {
-        let deadline = Instant::now() + STORY;
-        let server = server("--success .5 --loss-out .5 --timeout .02 --max-timeout .1 --seed 8");
+    fn begin(mode: &str, engine: EngineKind) -> Self {
+        let (deadline, what) = (Instant::now() + STORY, format!("{mode}, {engine}"));
+        let losses = "--success .5 --loss-out .5 --timeout .02 --max-timeout .1 --seed 8";
+        let server = server(&format!("{losses} --engine {engine}"));
         let n = Self::MESSAGES;
         let listener = begin_registered(&server, mode, &format!("{PERSISTENT} --name bob listen -n {n}"));
         let mut sender = begin(&server, mode, &format!("{PERSISTENT} --name alice send bob -"));
         sender.write(numbered(1..=n, "line ").as_bytes());
         sender.close_stdin();
-        Self { mode, server, listener, sender, deadline }
+        Self { what, server, listener, sender, deadline }
     }
 
     #[expect(clippy::disallowed_methods, reason = "a deadline needs the clock")]
@@ -136,40 +139,41 @@ impl Story {
 
     fn end(self) {
         let left = self.left();
-        let Self { mode, server, listener, sender, .. } = self;
+        let Self { what, server, listener, sender, .. } = self;
         // The listener is the last to end.
         let heard = listener.wait_within(left);
         let sent = sender.wait();
-        assert_eq!((sent.code, sent.out.as_str()), (0, ""), "{mode}: {sent:?}");
+        assert_eq!((sent.code, sent.out.as_str()), (0, ""), "{what}: {sent:?}");
         let line = sent.closing_line();
-        assert!(line.starts_with("200 sent, 200 acked, 0 unknown, "), "{mode}: {line}");
+        assert!(line.starts_with("200 sent, 200 acked, 0 unknown, "), "{what}: {line}");
         // One of four sends is answered.
-        assert!(count(line, " retries") > 400, "{mode}: {line}");
-        assert_eq!(heard.out, numbered(1..=Self::MESSAGES, "alice> line "), "{mode}");
-        assert_eq!(heard.code, 0, "{mode}: {heard:?}");
-        Self::check_totals(mode, &server.end());
+        assert!(count(line, " retries") > 400, "{what}: {line}");
+        assert_eq!(heard.out, numbered(1..=Self::MESSAGES, "alice> line "), "{what}");
+        assert_eq!(heard.code, 0, "{what}: {heard:?}");
+        Self::check_totals(&what, &server.end());
     }
 
-    fn check_totals(mode: &str, totals: &str) {
+    fn check_totals(what: &str, totals: &str) {
         for direction in ["in", "out"] {
             let (dropped, seen) = dropped_of(totals, direction);
             assert!(
                 totals.contains(&format!("{direction} {dropped} of {seen} (requested 50.0 %, realised "))
             );
             // As many as there are messages, and again as many as are lost.
-            assert!(seen > 3 * Self::MESSAGES / 2, "{mode}: {totals}");
-            assert_share(dropped, seen, 0.5, &format!("{mode}, {direction}"));
+            assert!(seen > 3 * Self::MESSAGES / 2, "{what}: {totals}");
+            assert_share(dropped, seen, 0.5, &format!("{what}, {direction}"));
         }
-        assert!(total(totals, "repeats answered from the window") > 50, "{mode}: {totals}");
-        assert_eq!(total(totals, "messages"), Self::MESSAGES, "{mode}: {totals}");
-        assert_eq!(total(totals, "undelivered"), 0, "{mode}: {totals}");
+        assert!(total(totals, "repeats answered from the window") > 50, "{what}: {totals}");
+        assert_eq!(total(totals, "messages"), Self::MESSAGES, "{what}: {totals}");
+        assert_eq!(total(totals, "undelivered"), 0, "{what}: {totals}");
     }
 }
 
-// Both at once, and first by its name: it takes long, and waits most of the time.
+// All at once, and first by its name: it takes long, and waits most of the time.
 #[test]
 fn a_story_of_three_terminals_brings_every_message_once_and_in_order_over_tcp_and_over_udp() {
-    MODES.map(Story::begin).into_iter().for_each(Story::end);
+    let stories = EngineKind::ALL.map(|engine| MODES.map(|mode| Story::begin(mode, engine)));
+    stories.into_iter().flatten().for_each(Story::end);
 }
 
 /// What became of each ping.
