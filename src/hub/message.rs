@@ -1,5 +1,5 @@
-//! A message on its way to its receivers: encoded once for each kind of them, when the first of a kind is met, and
-//! shared by all.
+//! A message on its way to its receivers. Who numbers what it gets shares it with all others of its kind, encoded when the
+//! first of a kind is met; to all others on streams short ones are written straight into their queues.
 
 use std::cell::OnceCell;
 use std::ops::Range;
