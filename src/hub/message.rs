@@ -89,7 +89,7 @@ impl<'a> Message<'a> {
         if !receiver.fits(self.payload_len(), self.payload_len()) {
             return None;
         }
-        let length = self.line_for(receiver).map_or(self.frame_len(), |line| line.len());
+        let length = self.line_for(receiver).map_or_else(|| self.frame_len(), |line| line.len());
         receiver.fits(length, self.payload_len()).then_some(length + FRAME_OVERHEAD)
     }
 
