@@ -111,3 +111,50 @@ impl Arena {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Form, Opening, Path, name::Name, rate::Rate};
+    use super::*;
+    use crate::service::{Origin, Remote};
+    use crate::wire::Token;
+
+    fn session(name: &str) -> Session {
+        let (name, token) = (Name::parse(name.as_bytes()).unwrap(), Token::from_bits(1));
+        let (path, origin) = (Path::Stream(None), Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+        let form = Form::Untagged;
+        Session::new(Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED }, false)
+    }
+
+    fn name(arena: &Arena, key: SessionKey) -> Option<&str> {
+        arena.get(key).map(|session| session.name.as_str())
+    }
+
+    #[test]
+    fn the_slot_that_was_freed_last_is_used_first_and_never_under_the_same_key() {
+        let mut arena = Arena::default();
+        let keys = ["a", "b", "c"].map(|name| arena.insert(session(name)).unwrap());
+        assert_eq!(keys.map(SessionKey::slot), [0, 1, 2]);
+        assert!(arena.remove(keys[0]).is_some() && arena.remove(keys[2]).is_some());
+        assert!(arena.remove(keys[0]).is_none() && arena.len() == 1);
+        let again = ["d", "e", "f"].map(|name| arena.insert(session(name)).unwrap());
+        assert_eq!(again.map(SessionKey::slot), [2, 0, 3]);
+        assert_eq!([keys[0], keys[1], keys[2]].map(|key| name(&arena, key)), [None, Some("b"), None]);
+        assert_eq!(again.map(|key| name(&arena, key)), [Some("d"), Some("e"), Some("f")]);
+        let all: Vec<&str> = arena.iter().map(|(_, session)| session.name.as_str()).collect();
+        assert_eq!(all, ["e", "b", "d", "f"]);
+    }
+
+    #[test]
+    fn a_slot_whose_serials_are_used_up_is_not_used_again() {
+        let mut arena = Arena::default();
+        let first = arena.insert(session("a")).unwrap();
+        if let Some(Slot::Taken(session)) = arena.slots.first_mut() {
+            session.serial = NonZeroU32::MAX;
+        }
+        let last = SessionKey { serial: NonZeroU32::MAX, ..first };
+        assert!(arena.get(first).is_none() && arena.remove(last).is_some());
+        assert_eq!(arena.insert(session("b")).map(SessionKey::slot), Some(1));
+        assert!(arena.get(last).is_none() && arena.at(0).is_none());
+    }
+}

@@ -516,3 +516,43 @@ impl Session {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Hub, Opening};
+    use super::*;
+    use crate::output::Output;
+
+    fn open(hub: &mut Hub, name: &str, form: Form) -> SessionKey {
+        let (name, token) = (Name::parse(name.as_bytes()).unwrap(), Token::from_bits(1));
+        let (path, origin) =
+            (Path::Stream(Some(ConnId(1))), Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+        hub.open(Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED }).unwrap()
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn who_has_nothing_on_its_way_keeps_nothing_for_it_and_its_numbers_go_on() {
+        let (now, mut hub) = (Instant::now(), Hub::default());
+        let from = open(&mut hub, "ada", Form::Untagged);
+        let [untagged, tagged] = [("bob", Form::Untagged), ("cyd", Form::Tagged)]
+            .map(|(name, form)| (name, open(&mut hub, name, form)));
+        let is_at_rest = |hub: &Hub, key| hub.get(key).unwrap().traffic.is_none();
+        for round in 1..=3 {
+            for (name, key) in [untagged, tagged] {
+                assert!(is_at_rest(&hub, key));
+                hub.send(from, name.as_bytes(), &b"hi"[..]).unwrap();
+                let mut out = Output::default();
+                hub.fill_stream(now, key, &mut out, 100);
+                hub.give(key);
+                assert!(!is_at_rest(&hub, key), "it is not written");
+                hub.written(key);
+                let tag = format!("@{round} RCV");
+                let is_tagged = out.to_vec().starts_with(tag.as_bytes());
+                assert_eq!((is_tagged, is_at_rest(&hub, key)), (name == "cyd", name == "bob"));
+            }
+            hub.acknowledge(now, tagged.1, &[(1, round)]);
+        }
+        assert!(is_at_rest(&hub, tagged.1) && hub.memory() == 0);
+    }
+}

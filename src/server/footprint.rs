@@ -19,10 +19,10 @@ use crate::service::{Intake as _, Remote};
 #[test]
 fn what_is_kept_for_each_of_very_many_peers_stays_small() {
     for (what, size, most) in [
-        ("a session", size_of::<Session>(), 120),
+        ("a session", size_of::<Session>(), 128),
         ("its key", size_of::<Option<SessionKey>>(), 8),
         ("whose deadline it is", size_of::<Owner>(), 12),
-        ("a connection", size_of::<Option<(ConnId, StreamConn)>>(), 160),
+        ("a connection", size_of::<Option<(ConnId, StreamConn)>>(), 168),
         ("its intake", size_of::<StreamIntake>(), 120),
     ] {
         eprintln!("{what} takes {size} bytes");
