@@ -32,9 +32,9 @@ fn main() {
 
     let mut group = criterion.benchmark_group("encode");
     let mut out = Vec::new();
-    for size in [16_u64, 256, 4_096] {
-        let body = vec![b'x'; size as usize];
-        group.throughput(Throughput::Bytes(size));
+    for size in [16, 256, 4_096] {
+        let body = vec![b'x'; size];
+        group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("rcv/{size}"), |bencher| {
             bencher.iter(|| {
                 out.clear();

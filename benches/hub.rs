@@ -119,7 +119,7 @@ fn route(group: &mut BenchmarkGroup<'_, CpuTime>) {
                 |bencher| {
                     bencher.iter(|| {
                         let written = world.turn(0, &bytes);
-                        assert!(written >= count as usize * size, "all of it arrives");
+                        assert!(written as u64 >= count * size as u64, "all of it arrives");
                         sent += count;
                         if size > 9_000 {
                             world.turn(1, &acks(sent));

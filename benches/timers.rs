@@ -20,7 +20,7 @@ fn filled(now: Instant, owners: u32) -> Timers<u32> {
 
 /// Within a second, in no order.
 fn spread(owner: u32) -> Duration {
-    Duration::from_nanos(u64::from(owner.wrapping_mul(2_654_435_761)) * 1_000_000_000 >> 32)
+    Duration::from_nanos((u64::from(owner.wrapping_mul(2_654_435_761)) * 1_000_000_000) >> 32)
 }
 
 #[expect(clippy::disallowed_methods, reason = "some instant to count from")]

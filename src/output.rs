@@ -12,7 +12,8 @@ use bytes::{Buf as _, Bytes};
 /// A shared piece shorter than this, in bytes, is copied: a slice of its own in a vectored write costs more.
 pub const WORTH_SHARING: usize = 1 << 10;
 
-/// Bytes for one connection, in order.
+/// Bytes for one connection, in order. One that is written is best handed in again, for whatever connection: who fills it
+/// takes its buffer in exchange for another.
 ///
 /// ```
 /// use sayagain::output::Output;

@@ -1,5 +1,5 @@
-//! A message on its way to its receivers: encoded once for each kind of them, when the first of a kind is met, and
-//! shared by all.
+//! A message on its way to its receivers. Who numbers what it gets shares it with all others of its kind, encoded when the
+//! first of a kind is met; to all others on streams short ones are written straight into their queues.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -89,7 +89,7 @@ impl<'a> Message<'a> {
         if !receiver.fits(self.payload_len(), self.payload_len()) {
             return None;
         }
-        let length = self.line_for(receiver).map_or(self.frame_len(), |line| line.len());
+        let length = self.line_for(receiver).map_or_else(|| self.frame_len(), |line| line.len());
         receiver.fits(length, self.payload_len()).then_some(length + FRAME_OVERHEAD)
     }
 

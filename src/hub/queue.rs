@@ -43,7 +43,7 @@ impl SubAssign for Load {
     }
 }
 
-/// A message of which more than so many bytes are joined is not made longer: enough for one write.
+/// Messages are joined until they have so many bytes: enough for one write.
 const RUN_ENOUGH: usize = 64 << 10;
 
 /// A message as it is sent, encoded once without a tag and shared by all receivers of the same [`Form`].
@@ -260,6 +260,13 @@ impl SendQueue {
         write(&mut self.run);
         self.run_messages += 1;
         self.load += Load { bytes: self.run.len() - before + FRAME_OVERHEAD, messages: 1 };
+    }
+
+    /// Gives back what an empty queue does not need.
+    pub fn give_back(&mut self) {
+        if self.is_empty() {
+            self.items = VecDeque::new();
+        }
     }
 
     /// Something else comes behind the messages that were joined.

@@ -353,10 +353,14 @@ impl Session {
     /// Gives back what it does not need while nothing is on its way. On datagrams what its pushes have shown of the path
     /// is worth keeping.
     pub(super) fn rest(&mut self) {
-        let Some(traffic) = &self.traffic else { return };
-        let knows_path = !self.is_on_streams() && traffic.pushes.numbered() > 0;
+        let is_on_streams = self.is_on_streams();
+        let Some(traffic) = &mut self.traffic else { return };
+        let knows_path = !is_on_streams && traffic.pushes.numbered() > 0;
         let is_over = traffic.is_settled() && traffic.load() == Load::default() && traffic.unlogged == 0;
-        if is_over && !knows_path {
+        if is_over && knows_path {
+            traffic.queue.give_back();
+            traffic.pushes.give_back();
+        } else if is_over {
             let numbered = traffic.pushes.numbered();
             self.traffic = None;
             if numbered != self.more.get().numbered {

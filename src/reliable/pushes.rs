@@ -203,6 +203,13 @@ impl<T> Pushes<T> {
         (push.sends == 1).then_some(push.sent_at)
     }
 
+    /// Gives back what is not needed while everything is acknowledged.
+    pub fn give_back(&mut self) {
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+    }
+
     /// Takes out what is acknowledged: at the ends always, elsewhere once it is more than the rest, or was looked at so often
     /// in vain. So who acknowledges in odd ways costs no more than others, and makes us keep no more.
     fn tidy(&mut self) {

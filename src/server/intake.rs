@@ -53,7 +53,7 @@ impl Losing {
 }
 
 /// What a piece of a stream became: whole frames, and what is left of one. It borrows the piece: only what has to wait is
-/// [copied](Batch::into_owned).
+/// copied.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     /// At a door for people: all that came.

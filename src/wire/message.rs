@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::frame::push_head;
-use super::{MAX_ID, Token, Verb, WORDS_MAX, digits, encode_args};
+use super::{MAX_HEAD, MAX_ID, Token, Verb, WORDS_MAX, digits, encode_args};
 
 /// Cuts `text` at its first space: the word before it and, if there is a space, all that follows it.
 #[must_use]
@@ -98,10 +98,14 @@ impl<'a> RcvArgs<'a> {
 /// The words of a message as an RCV counts them: its spaces plus one, at most [`WORDS_MAX`].
 #[must_use]
 pub fn words(body: &[u8]) -> u16 {
+    let spaces = spaces(body);
+    u16::try_from(spaces).map_or(WORDS_MAX, |spaces| spaces.saturating_add(1).min(WORDS_MAX))
+}
+
+fn spaces(body: &[u8]) -> usize {
     // A count in a byte, of pieces that cannot overflow it, is one in a few instructions for many bytes at once.
     let of_piece = |piece: &[u8]| piece.iter().fold(0_u8, |spaces, byte| spaces + u8::from(*byte == b' '));
-    let spaces: usize = body.chunks(128).map(|piece| usize::from(of_piece(piece))).sum();
-    u16::try_from(spaces).map_or(WORDS_MAX, |spaces| spaces.saturating_add(1).min(WORDS_MAX))
+    body.chunks(128).map(|piece| usize::from(of_piece(piece))).sum()
 }
 
 /// Appends the whole untagged RCV that brings `body` from `sender`, with its words counted.
@@ -114,7 +118,9 @@ pub fn encode_rcv(sender: &[u8], body: &[u8], out: &mut Vec<u8>) {
 /// Appends all of an untagged RCV that comes before `body`; the sender is `name`, and `room` behind it. Returns where in
 /// `out` the sender begins.
 pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>) -> usize {
-    push_head(None, Verb::Rcv, " ".len() + name.len() + room.len() + " 0000 ".len() + body.len(), out);
+    let length = " ".len() + name.len() + room.len() + " 0000 ".len() + body.len();
+    out.reserve(MAX_HEAD + length - body.len());
+    push_head(None, Verb::Rcv, length, out);
     out.push(b' ');
     let sender = out.len();
     out.extend_from_slice(name);

@@ -14,6 +14,11 @@ const CROWD: usize = 1_000;
 /// As many messages to the crowd are enough for one turn.
 const A_TURN: u64 = 33;
 
+/// `SND 0006 #r hi`, so many times.
+fn his(messages: u64) -> String {
+    (0..messages).map(|_| "SND 0006 #r hi").collect()
+}
+
 /// A crowd in `#r` that does not read, and misses all but one message.
 fn crowd() -> Desk {
     let hub = HubConfig { max_pending_messages: 1, ..HubConfig::default() };
@@ -42,7 +47,7 @@ fn what_one_connection_says_to_a_large_room_is_done_in_turns_without_the_others_
     let mut desk = crowd();
     let (eve, ada) = (talker(&mut desk, "eve"), talker(&mut desk, "ada"));
     let begun = desk.now;
-    desk.put(eve, "SND 0006 #r hi".repeat(11 * A_TURN as usize + 1) + "PNG 0000");
+    desk.put(eve, his(11 * A_TURN + 1) + "PNG 0000");
     assert_eq!(desk.totals().hub.messages, A_TURN);
     assert!(desk.is_busy(eve) && !desk.is_reading(eve));
     assert_eq!(desk.say(ada, "PNG 0000").matches("ACK").count(), 1, "at once");
@@ -64,7 +69,7 @@ fn many_who_ask_for_much_have_their_turns_one_after_the_other() {
     let talkers: Vec<Conn> =
         ["ada", "bob", "cyd", "dan"].iter().map(|name| talker(&mut desk, name)).collect();
     for conn in &talkers {
-        desk.put(*conn, "SND 0006 #r hi".repeat(10 * A_TURN as usize) + "PNG 0000");
+        desk.put(*conn, his(10 * A_TURN) + "PNG 0000");
     }
     let begun = desk.totals().hub.messages;
     assert_eq!(begun, 4 * A_TURN);
