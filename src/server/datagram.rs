@@ -96,8 +96,9 @@ impl Server {
                 break;
             }
         }
-        self.totals.answers_dropped += packer.dropped;
-        for bytes in packer.full.into_iter().chain([packer.open]).filter(|bytes| !bytes.is_empty()) {
+        let (answers, dropped) = packer.finish();
+        self.totals.answers_dropped += dropped;
+        for bytes in answers {
             self.send(Some(key), Transmit { peer, bytes });
         }
         self.arm(key);
@@ -400,11 +401,18 @@ impl Packer {
 
     fn close(&mut self) {
         let bytes = std::mem::take(&mut self.open);
-        // The one that will be open next counts.
-        if self.full.len() + 1 < MAX_ANSWERS {
+        if self.full.len() < MAX_ANSWERS {
             self.full.push(bytes);
         } else {
             self.dropped += 1;
         }
+    }
+
+    /// All of them, and how many were dropped. Nearly always there is one: only more of them take a list.
+    fn finish(self) -> (impl Iterator<Item = Vec<u8>>, u64) {
+        let has_room = self.full.len() < MAX_ANSWERS;
+        let last = Some(self.open).filter(|bytes| !bytes.is_empty());
+        let dropped = self.dropped + u64::from(last.is_some() && !has_room);
+        (self.full.into_iter().chain(last.filter(|_| has_room)), dropped)
     }
 }
