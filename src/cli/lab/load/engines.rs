@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::common::{Common, conclude, interrupt, run};
-use super::{LabError, names};
+use super::{LabError, bounded, names};
 use crate::cli::exit;
 use crate::cli::lab::output::print;
 use crate::lab::load::engines::{lines, table};
@@ -61,6 +61,7 @@ const WORKLOADS: [Compared; 5] =
 impl EnginesArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         self.common.refuse_host()?;
+        bounded(self.clients).and(bounded(self.connections))?;
         let (interrupt, mut outcomes) = (interrupt()?, Vec::new());
         for _ in 0..self.rounds.get().get() {
             for workload in WORKLOADS {
