@@ -186,6 +186,8 @@ else
 fi
 if [[ $growth == 1 ]]; then
     for count in 1 10 100 1000 10000; do
+        # Of 10,000 at once, coap-server loses some for good: its socket has room for few.
+        if ((count == 10000)); then asked=${asked% coap}; fi
         ping "$count"
         udp "$count"
         # A pair is two connections, and the generator needs as many files as the server: 20,000 in all are usual.
