@@ -61,7 +61,7 @@ const WORKLOADS: [Compared; 5] =
 impl EnginesArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         self.common.refuse_host()?;
-        bounded(self.clients).and(bounded(self.connections))?;
+        bounded(self.clients).and_then(|_| bounded(self.connections))?;
         let (interrupt, mut outcomes) = (interrupt()?, Vec::new());
         for _ in 0..self.rounds.get().get() {
             for workload in WORKLOADS {
