@@ -24,7 +24,7 @@ mod messages;
 mod people;
 
 const AFTER_HELP: &str = "\
-Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory
+Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory \
 are measured, and it is ended. All that comes back is compared byte by byte with what has to; what is lost is exit code 1.
 
     lab load route --pairs 16 --size 16

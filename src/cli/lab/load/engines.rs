@@ -94,7 +94,7 @@ impl EnginesArgs {
         let done = run(&wanted, Door::Tcp, interrupt, &mut outcome, |subject, interrupt, outcome| {
             self.load(workload, &peer, subject, interrupt, outcome)
         })?;
-        Ok(done.map(|()| outcome))
+        done.map(|ending| ending.map(|()| outcome)).transpose()
     }
 
     fn load(
