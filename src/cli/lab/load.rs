@@ -24,7 +24,7 @@ mod messages;
 mod people;
 
 const AFTER_HELP: &str = "\
-Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory
+Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory \
 are measured, and it is ended. All that comes back is compared byte by byte with what has to; what is lost is exit code 1.
 
     lab load route --pairs 16 --size 16
@@ -154,6 +154,17 @@ struct UdpArgs {
 /// The most that a request over UDP may carry, in bytes.
 const MAX_REQUEST: usize = 1_024;
 
+/// The most clients of a run: so many that no server takes them, and few enough to have a name each.
+const MAX_CLIENTS: usize = 10_000_000;
+
+/// So many clients, if that is possible.
+fn bounded(count: AtLeastOne) -> Result<usize, LabError> {
+    let clients = Some(count.get().get()).filter(|count| *count <= MAX_CLIENTS);
+    clients.ok_or_else(|| {
+        LabError::Usage(format!("{} clients are too many; at most {MAX_CLIENTS}", count.get()))
+    })
+}
+
 /// Names of so many clients of a kind, all of one length.
 fn names(kind: char, count: usize) -> Vec<String> {
     let width = count.to_string().len();
@@ -180,7 +191,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
 impl PingArgs {
     fn run(&self) -> Result<u8, LabError> {
         let peer = self.common.streams(false)?;
-        let clients = self.clients.get().get();
+        let clients = bounded(self.clients)?;
         let rate = self.length.rate.map(|rate| rate.0);
         let plan = ping::Plan { names: names('c', clients), rate, end: self.length.end() };
         let (clients, wanted_rate) = (clients as u64, rate);
@@ -195,7 +206,7 @@ impl PingArgs {
 impl UdpArgs {
     fn run(&self) -> Result<u8, LabError> {
         let peer = self.common.datagrams()?;
-        let (clients, size) = (self.clients.get().get(), self.size.get());
+        let (clients, size) = (bounded(self.clients)?, self.size.get());
         if size > MAX_REQUEST {
             return Err(LabError::Usage(format!(
                 "--size {} does not fit a datagram; at most {MAX_REQUEST}",

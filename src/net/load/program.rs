@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use super::LoadError;
 use crate::escape::escape_short;
 
-/// How long a server may take to say goodbye: its own limit is 10 seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to end: its own limit for goodbyes is 10 seconds, and a million sessions take some to be let go of.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(2);

@@ -94,10 +94,11 @@ impl Common {
         load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
         let interrupt = interrupt()?;
-        let Some(()) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
+        let Some(ending) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
             return Ok(exit::INTERRUPTED);
         };
         self.show(std::slice::from_ref(outcome))?;
+        ending?;
         conclude(std::slice::from_ref(outcome))
     }
 
@@ -109,13 +110,13 @@ impl Common {
         load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
         let interrupt = interrupt()?;
-        if run(&self.wanted(&[])?, door, &interrupt, outcome, load)?.is_none() {
+        let Some(ending) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
             return Ok(exit::INTERRUPTED);
-        }
+        };
         if !self.is_text() {
             self.show(std::slice::from_ref(outcome))?;
         }
-        Ok(exit::OK)
+        ending.map(|()| exit::OK)
     }
 
     /// Whether neither JSON nor CSV was asked for.
@@ -139,23 +140,30 @@ pub(super) fn interrupt() -> Result<Interrupt, LabError> {
     Interrupt::new().map_err(|error| LabError::Failed(format!("cannot wait for signals: {error}")))
 }
 
-/// Has a server at hand while a workload runs. `None` if it was interrupted.
+/// Has a server at hand while a workload runs. Returns how it ended after that; `None` if the workload was interrupted.
 pub(super) fn run(
     wanted: &Wanted,
     door: Door,
     interrupt: &Interrupt,
     outcome: &mut Outcome,
     load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
-) -> Result<Option<()>, LabError> {
+) -> Result<Option<Ending>, LabError> {
     let done = Subject::new(wanted, door).and_then(|subject| {
         load(&subject, interrupt, outcome)?;
-        subject.end()
+        Ok(subject.end())
     });
     match done {
-        Ok(()) => Ok(Some(())),
+        Ok(ended) => Ok(Some(ended.map_err(failed))),
         Err(LoadError::Interrupted) => Ok(None),
-        Err(error) => Err(LabError::Failed(error.to_string())),
+        Err(error) => Err(failed(error)),
     }
+}
+
+/// How the server ended that was started: what was measured is told first.
+pub(super) type Ending = Result<(), LabError>;
+
+fn failed(error: LoadError) -> LabError {
+    LabError::Failed(error.to_string())
 }
 
 /// What was lost is an error, after all has been told.

@@ -1,7 +1,7 @@
 //! `lab load burst`, `serial` and `idle`: many connections, and what they take.
 
 use super::common::Common;
-use super::{LabError, names};
+use super::{LabError, bounded, names};
 use crate::lab::load::outcome::Outcome;
 use crate::net::load::subject::Door;
 use crate::net::load::{crowd, idle, turns};
@@ -58,7 +58,7 @@ pub(super) struct IdleArgs {
 impl BurstArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let peer = self.common.streams(false)?;
-        let (count, size) = (self.connections.get().get(), self.size.get());
+        let (count, size) = (bounded(self.connections)?, self.size.get());
         if size > MAX_SIZE {
             return Err(LabError::Usage(format!("--size {} is too much; at most {MAX_SIZE}", self.size)));
         }
@@ -79,7 +79,7 @@ impl BurstArgs {
 impl SerialArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let peer = self.common.streams(false)?;
-        let names = names('c', self.connections.get().get());
+        let names = names('c', bounded(self.connections)?);
         let (workload, clients) = ("serial", names.len() as u64);
         let mut outcome = Outcome { workload, peer: peer.name(), clients, ..Outcome::default() };
         self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
@@ -90,7 +90,7 @@ impl SerialArgs {
 
 impl IdleArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
-        let names = names('c', self.connections.get().get());
+        let names = names('c', bounded(self.connections)?);
         if self.udp { self.sessions(&names) } else { self.connections(&names) }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::common::{Common, conclude, interrupt, run};
-use super::{LabError, names};
+use super::{LabError, bounded, names};
 use crate::cli::exit;
 use crate::cli::lab::output::print;
 use crate::lab::load::engines::{lines, table};
@@ -61,6 +61,7 @@ const WORKLOADS: [Compared; 5] =
 impl EnginesArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         self.common.refuse_host()?;
+        bounded(self.clients).and_then(|_| bounded(self.connections))?;
         let (interrupt, mut outcomes) = (interrupt()?, Vec::new());
         for _ in 0..self.rounds.get().get() {
             for workload in WORKLOADS {
@@ -93,7 +94,7 @@ impl EnginesArgs {
         let done = run(&wanted, Door::Tcp, interrupt, &mut outcome, |subject, interrupt, outcome| {
             self.load(workload, &peer, subject, interrupt, outcome)
         })?;
-        Ok(done.map(|()| outcome))
+        done.map(|ending| ending.map(|()| outcome)).transpose()
     }
 
     fn load(

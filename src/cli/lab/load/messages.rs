@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::common::Common;
-use super::{LabError, Length, names};
+use super::{LabError, Length, bounded, names};
 use crate::lab::load::group::Cast;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::Peer;
@@ -16,6 +16,15 @@ const ROOM: &str = "load";
 
 /// The most that all messages made ahead may take, in bytes.
 const MAX_AHEAD: usize = 4 << 30;
+
+/// Most bytes that are under way to so many receivers: enough that nobody waits, and not so many that what is measured is how a backlog
+/// of seconds is worked off.
+fn window(receivers: usize) -> usize {
+    const EACH: (usize, usize) = (4 << 10, 256 << 10);
+    const ALL: usize = 16 << 20;
+    let (least, most) = EACH;
+    (ALL / receivers.max(1)).clamp(least, most)
+}
 
 /// The options of `route`.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,9 +57,9 @@ struct Messages {
     #[arg(long)]
     tagged: bool,
 
-    /// Most bytes of one sender that are under way, or one message
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", allow_hyphen_values = true)]
-    window: ByteSize,
+    /// Most bytes of one sender that are under way, or one message [default: 256KiB, less where there are many receivers]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    window: Option<ByteSize>,
 
     #[command(flatten)]
     length: Length,
@@ -60,7 +69,7 @@ struct Messages {
 
 impl RouteArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
-        let pairs = self.pairs.get().get();
+        let pairs = bounded(self.pairs)?;
         let pair = |(sender, receiver)| (sender, vec![receiver]);
         let casts = names('s', pairs).into_iter().zip(names('r', pairs)).map(pair).collect();
         self.messages.run("route", pairs, casts, None)
@@ -69,7 +78,7 @@ impl RouteArgs {
 
 impl FanoutArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
-        let members = self.members.get().get();
+        let members = bounded(self.members)?;
         self.messages.run("fanout", members, vec![("s".to_owned(), names('r', members))], Some(ROOM))
     }
 }
@@ -98,10 +107,11 @@ impl Messages {
                 self.size
             )));
         }
+        let window = self.window.map_or_else(|| window(clients), ByteSize::get);
         let cast = |(sender, receivers)| Cast { sender, receivers, room: room.map(str::to_owned), size };
         let casts = casts.into_iter().map(cast).collect();
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = groups::Plan { casts, window: self.window.get(), rate, end: self.length.end() };
+        let plan = groups::Plan { casts, window, rate, end: self.length.end() };
         let mut outcome = Outcome {
             workload,
             peer: peer.name(),
