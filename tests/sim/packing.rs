@@ -154,7 +154,7 @@ fn requests_that_are_due_together_share_a_datagram_and_so_do_their_repeats() {
     client.join(b"#r");
     client.list(None);
     let all = format!("~{TOKEN} @2 SND 0008 bob one@3 JON 0003 #r@4 LST 0000");
-    assert_eq!(sent(now, &mut client), [all.clone()]);
+    assert_eq!(sent(now, &mut client), std::slice::from_ref(&all));
     assert_eq!(client.stats().transmits, 3, "two for REG");
     client.handle_datagram(now, format!("~{TOKEN} @3 ACK 0000").as_bytes());
     client.handle_timeout(now + ms(1_000));
