@@ -240,6 +240,23 @@ fn those_who_always_have_more_do_not_take_all_the_turns() {
 }
 
 #[test]
+fn one_turn_gives_up_so_many_connections_and_the_next_goes_on() {
+    let (mut shared, _links, _peers) = shared(TURN + 3);
+    shared.service.shutdown(rt::now());
+    let mut work = collect(&mut shared, |_, _| ());
+    while !work.is_empty() {
+        work = perform(&mut shared, work);
+    }
+    let late = rt::now() + Duration::from_secs(60);
+    for count in [TURN, 3] {
+        assert!(shared.set_alarm().unwrap() <= late, "it comes again at once");
+        let work = collect(&mut shared, |shared, work| shared.tick(late, work));
+        assert_eq!(work.shuts.len(), count);
+    }
+    assert!(shared.is_finished());
+}
+
+#[test]
 fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten() {
     let (mut shared, links, mut peers) = shared(1);
     let work = received(&mut shared, &links[0], b"goodbye");

@@ -220,12 +220,13 @@ impl<S: Service, P: Port> Shared<S, P> {
         self.claim(now, conn, work);
     }
 
-    /// Time has passed.
+    /// Time has passed. What is due and comes not to its turn stays due.
     pub(in crate::net) fn tick(&mut self, now: Instant, work: &mut Work<P>) {
         if self.service.poll_timeout().is_some_and(|at| at <= now) {
             self.service.timeout(now);
         }
-        while let Some(conn) = self.deadlines.pop_due(now) {
+        for _ in 0..TURN {
+            let Some(conn) = self.deadlines.pop_due(now) else { return };
             self.end(now, conn, work);
         }
     }
