@@ -25,6 +25,16 @@ struct Everybody {
     peers: Vec<Peer>,
     woken: VecDeque<ConnId>,
     closing: bool,
+    /// How much `fill` gives at most, where it is to be little.
+    at_once: Option<usize>,
+}
+
+impl Everybody {
+    /// Says something to one alone.
+    fn say(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.queues.get_mut(&conn).expect("it is there").extend_from_slice(bytes);
+        self.woken.push_back(conn);
+    }
 }
 
 #[derive(Debug)]
@@ -78,8 +88,11 @@ impl Service for Everybody {
     }
 
     fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Output) -> Flow {
-        out.append(self.queues.get_mut(&conn).expect("named again after it was closed"));
-        Flow { more: false, reading: !self.closing, closing: self.closing, busy: false }
+        let queue = self.queues.get_mut(&conn).expect("named again after it was closed");
+        let rest = queue.split_off(self.at_once.unwrap_or(queue.len()).min(queue.len()));
+        out.append(queue);
+        *queue = rest;
+        Flow { more: !queue.is_empty(), reading: !self.closing, closing: self.closing, busy: false }
     }
 
     fn is_reading(&self, _conn: ConnId) -> bool {
@@ -202,6 +215,45 @@ fn one_turn_writes_to_so_many_sockets_and_the_next_goes_on() {
     let work = perform(&mut shared, work);
     assert_eq!(work.writes.len(), 3);
     assert!(perform(&mut shared, work).is_empty());
+}
+
+#[test]
+fn those_who_always_have_more_do_not_take_all_the_turns() {
+    let (mut shared, links, peers) = shared(TURN + 1);
+    let (quiet, loud) = links.split_last().unwrap();
+    shared.service.at_once = Some(1);
+    loud.iter().for_each(|link| shared.service.say(link.id, b"123456789"));
+    let mut work = collect(&mut shared, |_, _| ());
+    assert_eq!(work.writes.len(), TURN);
+    shared.service.say(quiet.id, b"x");
+    for _ in 0..2 {
+        work = perform(&mut shared, work);
+        assert!(work.writes.len() <= TURN);
+    }
+    assert_eq!(read(&peers[TURN], 1), b"x");
+    while !work.is_empty() {
+        work = perform(&mut shared, work);
+    }
+    for peer in &peers[..TURN] {
+        assert_eq!(read(peer, 9), b"123456789");
+    }
+}
+
+#[test]
+fn one_turn_gives_up_so_many_connections_and_the_next_goes_on() {
+    let (mut shared, _links, _peers) = shared(TURN + 3);
+    shared.service.shutdown(rt::now());
+    let mut work = collect(&mut shared, |_, _| ());
+    while !work.is_empty() {
+        work = perform(&mut shared, work);
+    }
+    let late = rt::now() + Duration::from_secs(60);
+    for count in [TURN, 3] {
+        assert!(shared.set_alarm().unwrap() <= late, "it comes again at once");
+        let work = collect(&mut shared, |shared, work| shared.tick(late, work));
+        assert_eq!(work.shuts.len(), count);
+    }
+    assert!(shared.is_finished());
 }
 
 #[test]

@@ -177,8 +177,9 @@ impl Acceptor {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_of_one_connection(&error) => {}
+                // Once more when it is told of what is closed, for what was closed before it was.
+                Err(_) if !self.room.is_wanted.swap(true, Ordering::SeqCst) => {}
                 Err(error) => {
-                    self.room.is_wanted.store(true, Ordering::SeqCst);
                     self.no_room_until = Some(self.pause.begin(rt::now(), &error));
                     break;
                 }

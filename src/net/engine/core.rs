@@ -182,19 +182,21 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         blocked
     }
 
-    /// Sends datagrams, or gives them up; what is left is what sockets have no room for. Returns how many are done with.
+    /// Sends datagrams, or gives them up; what is left is what sockets have no room for, which holds up no other door.
+    /// Returns how many are done with.
     pub(super) fn send(&self, transmits: &mut Vec<Transmit>) -> usize {
-        let mut sent = 0;
+        let (mut passed, mut left) = (0, Vec::new());
         for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
             let door = run.first().and_then(|first| self.door(first.peer.door));
             let done = door.map_or(run.len(), |door| door.send(run));
-            sent += done;
             if done < run.len() {
-                break;
+                left.push(passed + done..passed + run.len());
             }
+            passed += run.len();
         }
-        transmits.drain(..sent);
-        sent
+        let mut places = 0..passed;
+        transmits.retain(|_| places.next().is_some_and(|place| left.iter().any(|run| run.contains(&place))));
+        passed - transmits.len()
     }
 
     /// The door for datagrams of that ordinal, if it is one.

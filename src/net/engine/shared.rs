@@ -1,6 +1,6 @@
 //! What is under the lock: the service, and who writes to which connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,6 +44,10 @@ pub(in crate::net) struct Shared<S: Service, P> {
     vacant: Vec<ConnId>,
     /// Datagrams that were taken from the service and are not sent yet.
     sending: usize,
+    /// Connections that have more to be written, and stand back for those who have waited longer.
+    behind: VecDeque<ConnId>,
+    /// Whether one of those comes next.
+    is_theirs: bool,
 }
 
 /// A connection.
@@ -58,6 +62,8 @@ struct Entry<P> {
     ended: bool,
     /// What was read from it waits for its turn in the service.
     busy: bool,
+    /// It is among those that stand back.
+    behind: bool,
     /// The service has refused it.
     refused: bool,
     parting: Parting,
@@ -129,6 +135,8 @@ impl<S: Service, P: Port> Shared<S, P> {
             places: 0,
             vacant: Vec::new(),
             sending: 0,
+            behind: VecDeque::new(),
+            is_theirs: false,
         }
     }
 
@@ -149,6 +157,7 @@ impl<S: Service, P: Port> Shared<S, P> {
             again: false,
             ended: false,
             busy: false,
+            behind: false,
             refused,
             parting: Parting::Not,
             parked: None,
@@ -211,12 +220,13 @@ impl<S: Service, P: Port> Shared<S, P> {
         self.claim(now, conn, work);
     }
 
-    /// Time has passed.
+    /// Time has passed. What is due and comes not to its turn stays due.
     pub(in crate::net) fn tick(&mut self, now: Instant, work: &mut Work<P>) {
         if self.service.poll_timeout().is_some_and(|at| at <= now) {
             self.service.timeout(now);
         }
-        while let Some(conn) = self.deadlines.pop_due(now) {
+        for _ in 0..TURN {
+            let Some(conn) = self.deadlines.pop_due(now) else { return };
             self.end(now, conn, work);
         }
     }
@@ -245,7 +255,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     pub(in crate::net) fn collect(&mut self, now: Instant, work: &mut Work<P>) {
         loop {
             while work.writes.len() < TURN
-                && let Some(conn) = self.service.poll_wake()
+                && let Some(conn) = self.next_woken()
             {
                 self.claim(now, conn, work);
             }
@@ -259,8 +269,32 @@ impl<S: Service, P: Port> Shared<S, P> {
             if work.writes.len() >= TURN {
                 return;
             }
-            let Some(conn) = self.service.poll_wake() else { return };
+            let Some(conn) = self.next_woken() else { return };
             self.claim(now, conn, work);
+        }
+    }
+
+    /// Who comes next: by turns somebody whom the service has woken and somebody who stands back, while there are both.
+    fn next_woken(&mut self) -> Option<ConnId> {
+        self.is_theirs = !self.is_theirs;
+        let conn = if self.is_theirs { self.next_behind() } else { self.service.poll_wake() };
+        conn.or_else(|| if self.is_theirs { self.service.poll_wake() } else { self.next_behind() })
+    }
+
+    fn next_behind(&mut self) -> Option<ConnId> {
+        let conn = self.behind.pop_front()?;
+        if let Some(entry) = self.conns.get_mut(conn) {
+            entry.behind = false;
+        }
+        Some(conn)
+    }
+
+    /// Lets a connection that has more wait for its next turn: those who always have more would take every turn otherwise.
+    fn stand_back(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(conn)
+            && !std::mem::replace(&mut entry.behind, true)
+        {
+            self.behind.push_back(conn);
         }
     }
 
@@ -337,7 +371,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         let again = std::mem::take(&mut entry.again);
         self.service.drained(now, written.conn);
         if written.more || again {
-            self.claim(now, written.conn, work);
+            self.stand_back(written.conn);
         } else {
             self.rest(now, written.conn, work);
         }

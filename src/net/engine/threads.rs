@@ -31,6 +31,10 @@ const READ_SIZES: (usize, usize) = (1 << 10, 64 << 10);
 /// How long the thread of the clock rests at least, so that others get the lock in between, however much is due.
 const BREATH: Duration = Duration::from_micros(100);
 
+/// How many may have left something for the thread of the clock. It is one, and those who read are many: what they take
+/// from the service and leave there has no other bound.
+const MOST_LEFT: usize = 64;
+
 /// How often it is tried to send a datagram for which there was no room.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -45,6 +49,7 @@ pub(super) struct Threads {
     room: Arc<Room>,
     /// Wakes the thread that accepts.
     waker: Arc<Waker>,
+    complaints: Mutex<Throttle>,
 }
 
 /// What is left for the thread of the clock.
@@ -93,6 +98,19 @@ impl Threads {
         self.called.wait_timeout_while(desk, time, is_idle).ok().map(|(desk, _)| desk)
     }
 
+    /// There is no thread for a connection, whose end that is.
+    fn complain(&self, error: &io::Error) {
+        let due = self.complaints.lock().ok().and_then(|mut complaints| complaints.count(rt::now()));
+        if let Some(times) = due {
+            log::warn!("no thread for a connection ({times} attempts): {error}");
+        }
+    }
+
+    /// Whether something more may be left for the thread of the clock.
+    fn has_time(&self) -> bool {
+        self.desk.lock().is_ok_and(|desk| desk.work.len() < MOST_LEFT)
+    }
+
     fn call(&self, put: impl FnOnce(&mut Desk)) {
         if let Ok(mut desk) = self.desk.lock() {
             put(&mut desk);
@@ -138,6 +156,7 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
         listeners: Mutex::new(sockets.streams),
         room: Arc::new(Room::new(waker.clone())),
         waker,
+        complaints: Mutex::default(),
     };
     let polls = sockets.datagrams.iter().map(|door| door.as_ref().map(poll_of).transpose());
     let polls = polls.collect::<io::Result<Vec<_>>>()?;
@@ -175,11 +194,12 @@ fn spawn<S: Service + 'static>(
 }
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for the thread of
-/// the clock: under load there is always more, and this one has its own connection to attend to.
+/// the clock, unless that has more than enough: under load there is always more, and this one has its own connection to
+/// attend to.
 fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: Work<Blocking>) {
     let mut sockets = 0;
     while !work.is_empty() {
-        if sockets >= TURN {
+        if sockets >= TURN && core.mechanism.has_time() {
             return Threads::hand_over(core, work);
         }
         sockets += work.len();
@@ -198,7 +218,7 @@ fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut Work<Blocking>
     for write in blocked.writes {
         let conn = write.link.id;
         if let Err(error) = spawn(core, "write", |core| write_slowly(core, write)) {
-            log::warn!("connection {}: no thread to write with: {error}", conn.0);
+            core.mechanism.complain(&error);
             outcome.written.push(Written { conn, more: false, failed: true });
         }
     }
@@ -279,7 +299,7 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
         }
         acceptor.accept(&listeners, |socket, origin| {
             if let Err(error) = spawn(core, "read", move |core| serve(core, socket, origin)) {
-                log::warn!("{}: no thread for a connection: {error}", origin.from);
+                core.mechanism.complain(&error);
             }
         });
     }

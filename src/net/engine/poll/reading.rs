@@ -74,7 +74,9 @@ impl<S: Service + 'static> Worker<S> {
             return 0;
         }
         let link = reader.link.clone();
-        if reader.has_ended {
+        // One that is gone may not have been shut down yet by who says so: an attempt to read would find nothing, and nobody
+        // would come back for it.
+        if reader.has_ended || link.mode() == Mode::Gone {
             self.forget(&link);
             return 0;
         }
@@ -191,5 +193,44 @@ impl<S: Service + 'static> Worker<S> {
             // Nothing else would have its loop let go of it.
             self.resume(&link);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use mio::Poll;
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::super::Loops;
+    use super::super::home::homes;
+    use super::*;
+    use crate::config::ServerConfig;
+    use crate::net::engine::core::Core;
+    use crate::net::engine::shared::Work;
+    use crate::server::Server;
+    use crate::service::Remote;
+
+    #[test]
+    fn a_connection_that_another_loop_has_ended_is_let_go_of_before_it_is_shut_down() {
+        let service =
+            Server::new(rt::now(), ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
+        let polls = [Poll::new().unwrap()];
+        let homes = homes(&polls).unwrap();
+        let bell = homes[0].bell().clone();
+        let core = Arc::new(Core::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
+        let [poll] = polls;
+        let mut worker = Worker::new(core.clone(), (0, bell), poll);
+        let (ours, _theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+        let link = worker.readers[0].as_ref().unwrap().link.clone();
+        // What is to be shut down is with the other loop, which has not come to it.
+        let mut work_of_the_other = Work::default();
+        core.with(|shared, now| shared.read_ended(now, link.id, true, &mut work_of_the_other));
+        worker.resume(&link);
+        worker.read();
+        assert!(worker.readers[0].is_none());
     }
 }
