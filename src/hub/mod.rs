@@ -28,7 +28,6 @@ mod targets;
 use arena::Arena;
 pub use message::Body;
 use name::{ClashKey, FoldKey, Name};
-use queue::Spares;
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
@@ -140,9 +139,8 @@ pub struct Hub {
     offered: u64,
     /// Whom messages were for.
     targets: Targets,
-    /// For messages on their way, and for those that wait.
+    /// For messages on their way.
     buffer: Vec<u8>,
-    spares: Spares,
 }
 
 impl Hub {

@@ -78,7 +78,7 @@ impl Service for Everybody {
     }
 
     fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Output) -> Flow {
-        out.append(self.queues.get_mut(&conn).expect("named again after it was closed"));
+        out.append(std::mem::take(self.queues.get_mut(&conn).expect("named again after it was closed")));
         Flow { more: false, reading: !self.closing, closing: self.closing, busy: false }
     }
 
