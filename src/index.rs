@@ -1,8 +1,9 @@
 //! Finds places in a table by what stands there, without keeping that twice: 5 to 10 bytes for each.
 //!
-//! The keys stay in the table, and who asks compares them. Peers choose names and nonces, so hashes are keyed (SipHash, as
-//! the standard library's maps have it). A large one is in many parts, each of which grows by itself: a million entries are
-//! never moved at once.
+//! The keys stay in the table, and who asks compares them. Peers choose names and nonces, so hashes are keyed (SipHash,
+//! as the standard library's maps have it). A large one is in many parts, each of which grows by itself: a million
+//! entries are never moved at once. What costs much to be made again is kept with its hash ([`Costly`]), or a part would
+//! grow for long.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 
@@ -14,19 +15,80 @@ const PARTS: usize = 1_024;
 /// It is large from so many entries on.
 const LARGE: usize = 1_024;
 
+/// Entries by their hash.
+#[derive(Debug)]
+struct Parts<E> {
+    /// One as long as it is not large.
+    parts: Vec<HashTable<E>>,
+    len: usize,
+}
+
+impl<E> Default for Parts<E> {
+    fn default() -> Self {
+        Self { parts: Vec::new(), len: 0 }
+    }
+}
+
+impl<E> Parts<E> {
+    fn find(&self, hash: u64, is: impl FnMut(&E) -> bool) -> Option<&E> {
+        self.parts.get(part_of(hash, self.parts.len()))?.find(hash, is)
+    }
+
+    fn insert(&mut self, hash: u64, entry: E, hash_of: impl Fn(&E) -> u64) {
+        if self.parts.is_empty() {
+            self.parts.push(HashTable::new());
+        }
+        if self.parts.len() == 1 && self.len >= LARGE {
+            self.split(&hash_of);
+        }
+        let part = part_of(hash, self.parts.len());
+        if let Some(part) = self.parts.get_mut(part) {
+            part.insert_unique(hash, entry, hash_of);
+            self.len += 1;
+        }
+    }
+
+    /// Puts what is in one part into as many as a large one has.
+    fn split(&mut self, hash_of: impl Fn(&E) -> u64) {
+        let whole = std::mem::take(&mut self.parts);
+        self.parts.resize_with(PARTS, HashTable::new);
+        for entry in whole.into_iter().flatten() {
+            let hash = hash_of(&entry);
+            if let Some(part) = self.parts.get_mut(part_of(hash, PARTS)) {
+                part.insert_unique(hash, entry, &hash_of);
+            }
+        }
+    }
+
+    fn remove(&mut self, hash: u64, is: impl FnMut(&E) -> bool) {
+        let part = part_of(hash, self.parts.len());
+        let part = self.parts.get_mut(part);
+        if let Some(entry) = part.and_then(|part| part.find_entry(hash, is).ok()) {
+            entry.remove();
+            self.len -= 1;
+        }
+        if self.len == 0 && self.parts.len() > 1 {
+            self.parts = Vec::new();
+        }
+    }
+}
+
+/// Which of so many parts, 1 or [`PARTS`], a hash belongs to: by bits that the part itself does not go by first.
+fn part_of(hash: u64, parts: usize) -> usize {
+    (hash >> 40) as usize & parts.saturating_sub(1)
+}
+
 /// Places in a table of somebody else's, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     hasher: RandomState,
-    /// One as long as it is not large.
-    parts: Vec<HashTable<u32>>,
-    len: usize,
+    places: Parts<u32>,
 }
 
 impl Index {
     /// How many places it finds.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.places.len
     }
 
     /// What a key becomes.
@@ -36,11 +98,10 @@ impl Index {
 
     /// The place whose key this is, if `is` says so of it.
     pub(crate) fn find<K: Hash + ?Sized>(&self, key: &K, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        if self.len == 0 {
+        if self.places.len == 0 {
             return None;
         }
-        let hash = self.hash(key);
-        self.parts.get(self.part(hash))?.find(hash, |place| is(*place)).copied()
+        self.places.find(self.hash(key), |place| is(*place)).copied()
     }
 
     /// Adds a place that it does not find yet. `hash_of` is the hash of the key at another one.
@@ -50,57 +111,56 @@ impl Index {
         place: u32,
         hash_of: impl Fn(&Hasher<'_>, u32) -> u64,
     ) {
-        let hash = self.hash(key);
-        let hasher = Hasher(&self.hasher);
-        let hash_of = |other: &u32| hash_of(&hasher, *other);
-        if self.parts.is_empty() {
-            self.parts.push(HashTable::new());
-        }
-        if self.parts.len() == 1 && self.len >= LARGE {
-            self.parts = split(&self.parts, hash_of);
-        }
-        let part = self.part(hash);
-        if let Some(part) = self.parts.get_mut(part) {
-            part.insert_unique(hash, place, hash_of);
-            self.len += 1;
-        }
+        let (hash, hasher) = (self.hash(key), Hasher(&self.hasher));
+        self.places.insert(hash, place, |other| hash_of(&hasher, *other));
     }
 
     /// Removes a place that it finds by this key.
     pub(crate) fn remove<K: Hash + ?Sized>(&mut self, key: &K, place: u32) {
-        let hash = self.hash(key);
-        let part = self.part(hash);
-        let part = self.parts.get_mut(part);
-        if let Some(entry) = part.and_then(|part| part.find_entry(hash, |other| *other == place).ok()) {
-            entry.remove();
-            self.len -= 1;
-        }
-        if self.len == 0 && self.parts.len() > 1 {
-            self.parts = Vec::new();
-        }
-    }
-
-    fn part(&self, hash: u64) -> usize {
-        part_of(hash, self.parts.len())
+        self.places.remove(self.hash(key), |other| *other == place);
     }
 }
 
-/// Which of so many parts, 1 or [`PARTS`], a hash belongs to: by bits that the part itself does not go by first.
-fn part_of(hash: u64, parts: usize) -> usize {
-    (hash >> 40) as usize & parts.saturating_sub(1)
+/// An [`Index`] of keys that cost their peers little and us much, for 4 bytes more: none is made anew when it grows.
+#[derive(Debug, Default)]
+pub(crate) struct Costly {
+    hasher: RandomState,
+    /// Each place behind a part of its key's hash that stands for all of it.
+    places: Parts<(u32, u32)>,
 }
 
-/// The same places in as many parts as a large index has.
-fn split(whole: &[HashTable<u32>], hash_of: impl Fn(&u32) -> u64) -> Vec<HashTable<u32>> {
-    let mut parts = Vec::new();
-    parts.resize_with(PARTS, HashTable::new);
-    for place in whole.iter().flatten() {
-        let hash = hash_of(place);
-        if let Some(part) = parts.get_mut(part_of(hash, PARTS)) {
-            part.insert_unique(hash, *place, &hash_of);
-        }
+impl Costly {
+    /// A part of the hash of a key.
+    fn hash<K: Hash + ?Sized>(&self, key: &K) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one(key).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
     }
-    parts
+
+    /// The place whose key this is, if `is` says so of it.
+    pub(crate) fn find<K: Hash + ?Sized>(&self, key: &K, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+        if self.places.len == 0 {
+            return None;
+        }
+        let short = self.hash(key);
+        let found = self.places.find(whole(short), |(other, place)| *other == short && is(*place));
+        found.map(|(_, place)| *place)
+    }
+
+    /// Adds a place that it does not find yet.
+    pub(crate) fn insert<K: Hash + ?Sized>(&mut self, key: &K, place: u32) {
+        let short = self.hash(key);
+        self.places.insert(whole(short), (short, place), |(other, _)| whole(*other));
+    }
+
+    /// Removes a place that it finds by this key.
+    pub(crate) fn remove<K: Hash + ?Sized>(&mut self, key: &K, place: u32) {
+        self.places.remove(whole(self.hash(key)), |(_, other)| *other == place);
+    }
+}
+
+/// The hash that a part of one stands for: all that a table goes by is in it.
+fn whole(short: u32) -> u64 {
+    u64::from(short) << 32 | u64::from(short.rotate_left(16))
 }
 
 /// What an [`Index`] hashes with.
@@ -133,6 +193,25 @@ mod tests {
             index.remove(name, place);
             assert_eq!(find(&index, name), None);
         }
-        assert!(index.len() == 0 && index.parts.is_empty(), "memory is given back");
+        assert!(index.len() == 0 && index.places.parts.is_empty(), "memory is given back");
+    }
+
+    #[test]
+    fn what_is_costly_is_found_likewise() {
+        let names: Vec<String> = (0..50_000).map(|n| format!("client{n}")).collect();
+        let mut index = Costly::default();
+        let find = |index: &Costly, name: &String| index.find(name, |place| names[place as usize] == *name);
+        for (place, name) in (0..).zip(&names) {
+            assert_eq!(find(&index, name), None);
+            index.insert(name, place);
+        }
+        let longest = index.places.parts.iter().map(HashTable::len).max();
+        assert!(longest < Some(2 * names.len() / PARTS), "they are spread over the parts: {longest:?}");
+        for (place, name) in (0..).zip(&names) {
+            assert_eq!(find(&index, name), Some(place));
+            index.remove(name, place);
+            assert_eq!(find(&index, name), None);
+        }
+        assert!(index.places.len == 0 && index.places.parts.is_empty(), "memory is given back");
     }
 }

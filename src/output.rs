@@ -54,16 +54,15 @@ impl Output {
         &mut self.tail
     }
 
-    /// Appends a whole buffer: without a copy, if it is long or there is no other here. `bytes` is empty then, and may be
-    /// one that was used up here.
-    pub fn append(&mut self, bytes: &mut Vec<u8>) {
+    /// Appends a whole buffer: without a copy, if it is long or there is no other here.
+    pub fn append(&mut self, bytes: Vec<u8>) {
         if bytes.len() >= WORTH_SHARING {
             self.close_tail();
         }
         if self.tail.is_empty() && (bytes.len() >= WORTH_SHARING || self.tail.capacity() == 0) {
-            std::mem::swap(&mut self.tail, bytes);
+            self.tail = bytes;
         } else {
-            self.tail.append(bytes);
+            self.tail.extend_from_slice(&bytes);
         }
     }
 
@@ -184,16 +183,16 @@ mod tests {
         let mut out = mixed();
         out.advance(2_004);
         out.share(&Bytes::from(vec![b'd'; 1_500]));
-        out.append(&mut b"e".to_vec());
+        out.append(b"e".to_vec());
         assert_eq!(out.to_vec(), [&b"cc"[..], &[b'd'; 1_500], b"e"].concat());
     }
 
     #[test]
     fn a_buffer_that_is_appended_to_nothing_is_not_copied() {
-        let mut bytes = vec![b'x'; 100];
+        let bytes = vec![b'x'; 100];
         let place = bytes.as_ptr();
         let mut out = Output::default();
-        out.append(&mut bytes);
+        out.append(bytes);
         assert_eq!(out.tail().as_ptr(), place);
     }
 }

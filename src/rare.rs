@@ -1,5 +1,18 @@
 //! Values that most of very many owners do not have: they take a pointer until there is something to keep, and give the
-//! memory back when there is not.
+//! memory back when there is not. So does a queue that was long once.
+
+use std::collections::VecDeque;
+
+/// A queue keeps room for so many.
+const FEW: usize = 32;
+
+/// Gives room back that a queue has no use for any more; called whenever some are taken out, it moves each once on
+/// average. What is counted of a queue is what is in it: its peer decides how long it once was.
+pub(crate) fn give_room_back<T>(queue: &mut VecDeque<T>) {
+    if queue.len() < queue.capacity() / 4 && queue.capacity() > 2 * FEW {
+        queue.shrink_to((2 * queue.len()).max(FEW));
+    }
+}
 
 /// What has a state that needs no memory.
 pub(crate) trait Vacant: Default + 'static {

@@ -57,7 +57,7 @@ impl Hub {
         }
         let session = self.sessions.get_mut(to).ok_or(Misfit::Gone)?;
         let are_dropped = self.config.slow == SlowPolicy::DropOld;
-        message.put(session, &self.config, &mut self.spares, are_dropped);
+        message.put(session, &self.config, are_dropped);
         if !std::mem::replace(&mut session.woken, true) {
             self.woken.push_back(to);
         }
@@ -144,7 +144,7 @@ impl Hub {
     /// Returns whether more is waiting.
     pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Output, enough: usize) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
-        while out.len() < enough && session.next_on_stream(now, out, &mut self.spares) {}
+        while out.len() < enough && session.next_on_stream(now, out) {}
         session.has_stream_output()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::name::Name;
-use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Spares, Text};
+use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
 use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;
@@ -94,13 +94,7 @@ impl<'a> Message<'a> {
     }
 
     /// Puts what `receiver` gets into its queue. Where messages to rooms may still become part of gaps, `are_dropped`.
-    pub(super) fn put(
-        &self,
-        receiver: &mut Session,
-        config: &super::HubConfig,
-        spares: &mut Spares,
-        are_dropped: bool,
-    ) {
+    pub(super) fn put(&self, receiver: &mut Session, config: &super::HubConfig, are_dropped: bool) {
         let line = self.line_for(receiver);
         let joins = receiver.form != Form::Tagged
             && receiver.is_on_streams()
@@ -108,8 +102,8 @@ impl<'a> Message<'a> {
             && !(self.room.is_some() && self.body.is_long());
         let queue: &mut SendQueue = &mut receiver.traffic_mut(config).queue;
         match line {
-            Some(line) if joins => queue.join(spares, |out| out.extend_from_slice(line)),
-            None if joins => queue.join(spares, |out| self.write(out)),
+            Some(line) if joins => queue.join(|out| out.extend_from_slice(line)),
+            None if joins => queue.join(|out| self.write(out)),
             line => {
                 let text = line.map_or_else(|| self.frame().clone(), |line| Text::Short(line.clone()));
                 queue.push(Push::Message { text, is_direct: self.room.is_none() });

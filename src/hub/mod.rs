@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Refusal;
-use crate::index::{Hasher, Index};
+use crate::index::{Costly, Hasher, Index};
 use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
@@ -28,7 +28,6 @@ mod targets;
 use arena::Arena;
 pub use message::Body;
 use name::{ClashKey, FoldKey, Name};
-use queue::Spares;
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
@@ -131,7 +130,7 @@ pub struct Hub {
     /// Slots by the fold of their names, ..
     by_fold: Index,
     /// .. and by what these look like.
-    by_clash: Index,
+    by_clash: Costly,
     rooms: Rooms,
     memory: usize,
     woken: VecDeque<SessionKey>,
@@ -140,9 +139,8 @@ pub struct Hub {
     offered: u64,
     /// Whom messages were for.
     targets: Targets,
-    /// For messages on their way, and for those that wait.
+    /// For messages on their way.
     buffer: Vec<u8>,
-    spares: Spares,
 }
 
 impl Hub {
@@ -272,10 +270,7 @@ impl Hub {
             sessions.at(slot).map_or(0, |(_, session)| session.name.with_fold(|fold| hasher.hash(fold)))
         };
         self.by_fold.insert(&name.fold(), key.slot, by_fold);
-        let by_clash = |hasher: &Hasher<'_>, slot| {
-            sessions.at(slot).map_or(0, |(_, session)| hasher.hash(&session.name.clash_key()))
-        };
-        self.by_clash.insert(clash, key.slot, by_clash);
+        self.by_clash.insert(clash, key.slot);
     }
 
     /// Frees a name.

@@ -74,8 +74,8 @@ pub enum NameError {
 
 /// The name of a client: 1 to [`MAX_NAME_CHARS`] characters, as it was spelled, after normalisation.
 ///
-/// Cheap to clone, and of up to 15 bytes without an allocation. Equality is that of the spelling; to find a client use [`Name::fold`], to keep look-alikes apart
-/// [`Name::clash_key`].
+/// Cheap to clone, and of up to 15 bytes without an allocation. Equality is that of the spelling; to find a client use
+/// [`Name::fold`], to keep look-alikes apart [`Name::clash_key`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(EcoString);
 

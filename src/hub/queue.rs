@@ -1,16 +1,18 @@
 //! What waits for a session: a queue bounded in bytes and messages that never loses in silence.
 //!
-//! What does not fit, or has to make room, becomes a [`Push::Gap`] in its place. A gap goes on counting until it is sent, and takes no room.
+//! What does not fit, or has to make room, becomes a [`Push::Gap`] in its place. A gap goes on counting until it is sent,
+//! and takes no room.
 //! What was sent and is not acknowledged yet is not here: `reliable::Pushes`.
 
 use std::collections::VecDeque;
-use std::ops::{AddAssign, RangeInclusive, SubAssign};
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Form;
 use crate::output::Output;
+use crate::rare::give_room_back;
 use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
 /// What a queued frame costs beside its bytes: its place in the queue and the allocation's own head. Counting it keeps
@@ -45,6 +47,9 @@ impl SubAssign for Load {
 
 /// Messages are joined until they have so many bytes: enough for one write.
 const RUN_ENOUGH: usize = 64 << 10;
+
+/// Room for the first of them, in bytes.
+const RUN_FIRST: usize = 256;
 
 /// A message as it is sent, encoded once without a tag and shared by all receivers of the same [`Form`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,13 +253,13 @@ impl SendQueue {
         self.items.push_back(push);
     }
 
-    /// Appends a message, which `write` appends to the buffer, to those that are sent as one. Buffers come from `spares`.
-    pub fn join(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends a message, which `write` appends to the buffer, to those that are sent as one.
+    pub fn join(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.run.len() >= RUN_ENOUGH {
             self.end_run();
         }
         if self.run_messages == 0 {
-            self.run = spares.lend();
+            self.run = Vec::with_capacity(RUN_FIRST);
         }
         let before = self.run.len();
         write(&mut self.run);
@@ -272,6 +277,10 @@ impl SendQueue {
     /// Something else comes behind the messages that were joined.
     fn end_run(&mut self) {
         if self.run_messages > 0 {
+            // It may wait for long, and is counted as what is in it.
+            if self.run.capacity() / 2 > self.run.len() {
+                self.run.shrink_to_fit();
+            }
             let run = self.take_run();
             self.items.push_back(run);
         }
@@ -363,37 +372,12 @@ impl SendQueue {
             self.items.retain(|push| !push.is_hole());
             (self.holes, self.oldest) = (0, 0);
         }
+        give_room_back(&mut self.items);
     }
 }
 
 /// An empty place.
 const HOLE: Push = Push::Gap(0);
-
-/// Buffers that were used and are used again: a new one for every few messages would cost more than these do.
-#[derive(Debug, Default)]
-pub struct Spares(Vec<Vec<u8>>);
-
-impl Spares {
-    /// Room in a new one, in bytes.
-    const FIRST: usize = 256;
-    /// Most of them that are kept.
-    const MOST: usize = 64;
-    /// What is shorter, in bytes, is as well made anew, and what is longer is given back.
-    const WORTH_KEEPING: RangeInclusive<usize> = 4 << 10..=4 * RUN_ENOUGH;
-
-    /// An empty buffer.
-    fn lend(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_else(|| Vec::with_capacity(Self::FIRST))
-    }
-
-    /// Takes a buffer back.
-    pub fn keep(&mut self, mut buffer: Vec<u8>) {
-        if Self::WORTH_KEEPING.contains(&buffer.capacity()) && self.0.len() < Self::MOST {
-            buffer.clear();
-            self.0.push(buffer);
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -485,16 +469,16 @@ mod tests {
 
     #[test]
     fn messages_that_are_joined_are_sent_together_in_their_place_and_count_as_themselves() {
-        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let mut queue = SendQueue::default();
         for text in ["a", "bb"] {
-            queue.join(&mut spares, |out| out.extend_from_slice(text.as_bytes()));
+            queue.join(|out| out.extend_from_slice(text.as_bytes()));
         }
         assert_eq!(queue.load(), Load { bytes: 3 + 2 * FRAME_OVERHEAD, messages: 2 });
         queue.push_gap();
         assert!(!queue.is_only_a_gap() && queue.drop_oldest().is_none());
-        queue.join(&mut spares, |out| out.push(b'c'));
+        queue.join(|out| out.push(b'c'));
         queue.push(message("d"));
-        queue.join(&mut spares, |out| out.push(b'e'));
+        queue.join(|out| out.push(b'e'));
         let run = |text: &[u8], messages| Push::Run { bytes: text.to_vec(), messages };
         let order: Vec<Push> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [run(b"abb", 2), Push::Gap(1), run(b"c", 1), message("d"), run(b"e", 1)]);
@@ -503,13 +487,35 @@ mod tests {
 
     #[test]
     fn what_is_joined_ends_where_it_is_enough_for_one_write() {
-        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let mut queue = SendQueue::default();
         for _ in 0..10 {
-            queue.join(&mut spares, |out| out.extend_from_slice(&[b'x'; 30_000]));
+            queue.join(|out| out.extend_from_slice(&[b'x'; 30_000]));
         }
         let lengths: Vec<usize> =
             std::iter::from_fn(|| queue.pop()).map(|push| push.load().messages).collect();
         assert_eq!(lengths, [3, 3, 3, 1]);
+    }
+
+    #[test]
+    fn a_queue_that_was_long_gives_its_room_back() {
+        let mut queue = SendQueue::default();
+        (0..50_000).for_each(|_| queue.push(message("a")));
+        while queue.load().messages > 1 {
+            queue.pop();
+        }
+        assert!(queue.items.capacity() <= 256, "room for {}", queue.items.capacity());
+    }
+
+    #[test]
+    fn short_messages_between_others_take_little_more_than_they_are_counted_as() {
+        let mut queue = SendQueue::default();
+        for _ in 0..1_000 {
+            queue.join(|out| out.extend_from_slice(b"RCV 0008 a 0001 b"));
+            queue.push_gap();
+        }
+        let room = |push: &Push| if let Push::Run { bytes, .. } = push { bytes.capacity() } else { 0 };
+        let room: usize = queue.items.iter().map(room).sum();
+        assert!(room <= queue.load().bytes, "{room} bytes are counted as {}", queue.load().bytes);
     }
 
     #[test]

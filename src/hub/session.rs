@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::HubConfig;
 use super::name::{FoldKey, Name};
-use super::queue::{Load, Push, SendQueue, Spares};
+use super::queue::{Load, Push, SendQueue};
 use super::rate::{Bucket, Rate};
 use crate::output::Output;
 use crate::rare::{Rare, Vacant};
@@ -448,7 +448,7 @@ impl Session {
 /// What goes out next.
 impl Session {
     /// Appends the next push for the connection that carries this session; `false` when nothing waits.
-    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Output, spares: &mut Spares) -> bool {
+    pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Output) -> bool {
         let form = self.form;
         let Some(traffic) = self.traffic.as_deref_mut() else { return false };
         if let Some((id, push)) = traffic.pushes.poll_resend() {
@@ -464,9 +464,8 @@ impl Session {
             let sent = traffic.pushes.send(now, push, load.bytes);
             return sent.inspect(|(id, push)| push.write(form, Some(*id), out)).is_some();
         }
-        if let Push::Run { mut bytes, .. } = push {
-            out.append(&mut bytes);
-            spares.keep(bytes);
+        if let Push::Run { bytes, .. } = push {
+            out.append(bytes);
         } else {
             push.write(form, None, out);
         }
@@ -474,10 +473,9 @@ impl Session {
         true
     }
 
-    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of the bound that this
-    /// freed; `None` when nothing waits, when it does not
-    /// fit into what the datagram has left, or when the window is full. Whatever its length, a push may have a datagram for
-    /// itself: it was queued when it fitted.
+    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of the bound that
+    /// this freed; `None` when nothing waits, when it does not fit into what the datagram has left, or when the window is
+    /// full. Whatever its length, a push may have a datagram for itself: it was queued when it fitted.
     pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let Way::Datagram { limit, .. } = self.way else { return None };
         let traffic = self.traffic.as_deref()?;

@@ -90,8 +90,8 @@ impl Hub {
         false
     }
 
-    /// Drops the oldest messages to rooms that are queued for a member until a message of this cost has room. Returns `false`, and drops
-    /// nothing, when dropping them all would not be enough.
+    /// Drops the oldest messages to rooms that are queued for a member until a message of this cost has room. Returns
+    /// `false`, and drops nothing, when dropping them all would not be enough.
     fn make_room(&mut self, member: SessionKey, cost: usize) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
         let (mut kept, droppable) = (session.load(), session.droppable());

@@ -90,8 +90,7 @@ impl Service for Everybody {
     fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Output) -> Flow {
         let queue = self.queues.get_mut(&conn).expect("named again after it was closed");
         let rest = queue.split_off(self.at_once.unwrap_or(queue.len()).min(queue.len()));
-        out.append(queue);
-        *queue = rest;
+        out.append(std::mem::replace(queue, rest));
         Flow { more: !queue.is_empty(), reading: !self.closing, closing: self.closing, busy: false }
     }
 

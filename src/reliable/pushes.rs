@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::RttEstimator;
+use crate::rare::give_room_back;
 use crate::wire::Id;
 
 /// The window over datagrams when nothing is known of the path, in pushes.
@@ -226,6 +227,7 @@ impl<T> Pushes<T> {
         if self.holes == 0 {
             self.in_vain = 0;
         }
+        give_room_back(&mut self.in_flight);
     }
 
     /// The timeout after the `sends`-th send: doubled each time, capped.
@@ -386,6 +388,15 @@ mod tests {
             let again = std::iter::from_fn(|| pushes.poll_resend().map(|(id, _)| id.get()));
             assert!(again.take(3).eq(left.iter().copied().take(3)));
         }
+    }
+
+    #[test]
+    fn what_is_acknowledged_gives_its_room_back_even_while_one_is_not() {
+        let now = start();
+        let mut pushes = sent(now, 50_000);
+        pushes.acknowledge(now, &[(1, 49_999)]);
+        assert_eq!(pushes.len(), 1);
+        assert!(pushes.in_flight.capacity() <= 256, "room for {}", pushes.in_flight.capacity());
     }
 
     #[test]

@@ -113,8 +113,10 @@ impl Ring {
     fn record(&mut self, id: u64, hash: u32, answer: u8) {
         let slot = slot(id);
         if self.answers.len() <= slot {
-            self.answers.resize(slot + 1, 0);
-            self.hashes.resize(slot + 1, 0);
+            // Doubled from a power of two they never have room for more than the window, whatever the ids.
+            let length = (slot + 1).next_power_of_two();
+            self.answers.resize(length, 0);
+            self.hashes.resize(length, 0);
         }
         if let (Some(known), Some(given)) = (self.hashes.get_mut(slot), self.answers.get_mut(slot)) {
             (*known, *given) = (hash, answer);
@@ -182,5 +184,15 @@ mod tests {
         window.record(id(crate::wire::MAX_ID - WINDOW + 1), 3, 1);
         let ring = window.older.unwrap();
         assert!(ring.answers.len() <= 1_024 && ring.hashes.len() == ring.answers.len());
+    }
+
+    #[test]
+    fn whatever_the_ids_a_window_takes_no_more_than_5_kib() {
+        let mut window = Replies::new();
+        for n in [600, 601, 700, 1_000, 1_900] {
+            window.record(id(n), 1, 1);
+        }
+        let ring = window.older.unwrap();
+        assert!(ring.answers.capacity() <= 1_024 && ring.hashes.capacity() <= 1_024);
     }
 }

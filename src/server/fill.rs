@@ -15,7 +15,7 @@ const FILL_ENOUGH: usize = 64 << 10;
 /// Appends what a connection is answered. It keeps no buffer for it.
 fn take_answers(state: &mut StreamConn, out: &mut Output) {
     if !state.answers.is_empty() {
-        out.append(&mut std::mem::take(&mut state.answers));
+        out.append(std::mem::take(&mut state.answers));
     }
 }
 

@@ -198,7 +198,7 @@ impl Server {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(key) = state.session {
             let mut out = Output::default();
-            out.append(&mut state.answers);
+            out.append(mem::take(&mut state.answers));
             self.hub.fill_stream(now, key, &mut out, CAUGHT_UP);
             state.answers = out.into_vec();
         }
