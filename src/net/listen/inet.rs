@@ -284,10 +284,14 @@ mod tests {
 
     #[test]
     fn a_failed_bind_leaves_nothing_bound() {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        assert!(listen("127.0.0.1", port).bind().is_err());
-        TcpListener::bind(("127.0.0.1", port)).unwrap();
+        // Somebody else's connection may have come to have one of these ports meanwhile, but not every time.
+        let is_free = (0..5).any(|_| {
+            let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = udp.local_addr().unwrap().port();
+            assert!(listen("127.0.0.1", port).bind().is_err());
+            TcpListener::bind(("127.0.0.1", port)).is_ok()
+        });
+        assert!(is_free);
     }
 
     #[test]
