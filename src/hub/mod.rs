@@ -13,6 +13,7 @@ use crate::service::Origin;
 use crate::wire::Token;
 
 mod arena;
+mod burst;
 mod delivery;
 mod message;
 pub mod name;

@@ -204,6 +204,20 @@ impl Batch<'_> {
             && self.broken.is_none()
     }
 
+    /// What follows SND and its space in the untagged messages that come next.
+    pub(super) fn next_messages(&self) -> impl Iterator<Item = &[u8]> {
+        let spans = self.frames.get(self.taken..).filter(|_| self.joined.is_none()).unwrap_or_default();
+        let messages = spans.iter().take_while(|span| span.id.is_none() && span.verb == Verb::Snd);
+        messages.map(|span| {
+            self.bytes.get(span.payload.clone()).and_then(|payload| payload.get(1..)).unwrap_or_default()
+        })
+    }
+
+    /// So many of those are done with.
+    pub(super) fn take_messages(&mut self, count: usize) {
+        self.taken += count;
+    }
+
     /// The next frame is done with.
     pub(super) fn take_frame(&mut self) {
         if self.joined.take().is_none() {

@@ -299,6 +299,7 @@ impl Server {
     /// Executes what it may of a batch, and returns the rest if that has to wait.
     fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
         self.execute_lines(now, conn, &mut batch.said);
+        self.execute_burst(conn, &mut batch);
         while self.is_reading_stream(conn)
             && let Some(frame) = batch.peek_frame()
             && !self.puts_off(now, conn)
@@ -311,6 +312,7 @@ impl Server {
                 self.charge(now, conn, frame.encoded_len());
             }
             batch.take_frame();
+            self.execute_burst(conn, &mut batch);
         }
         let state = self.conns.get_mut(conn)?;
         if state.closing {
@@ -330,6 +332,23 @@ impl Server {
             self.break_stream(conn, &malformed.to_string());
         }
         None
+    }
+
+    /// Executes the messages that come next in a batch as far as they are a burst: most of what comes under load is one.
+    fn execute_burst(&mut self, conn: ConnId, batch: &mut Batch<'_>) {
+        if self.is_draining() || self.hub.holds_senders() {
+            return;
+        }
+        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(key) = state.session.filter(|_| state.is_reading() && state.bucket.get().is_unlimited())
+        else {
+            return;
+        };
+        let count = self.hub.send_burst(key, batch.next_messages());
+        if count > 0 {
+            state.has_gone_on();
+            batch.take_messages(count);
+        }
     }
 
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch<'static>> {

@@ -130,6 +130,65 @@ pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>)
     sender
 }
 
+/// What comes before the body in one untagged RCV after the other from one sender to one client.
+///
+/// ```
+/// use sayagain::wire::RcvHead;
+///
+/// let mut head = RcvHead::new(b"TEST02");
+/// assert_eq!(head.set(b"Heyyyooo!"), 30);
+/// assert_eq!(head.bytes(), b"RCV 0022 TEST02 0001 ");
+/// ```
+#[derive(Debug, Clone)]
+pub struct RcvHead {
+    bytes: Vec<u8>,
+    /// The length of the body, and its words, that `bytes` are for.
+    of: Option<(usize, u16)>,
+}
+
+/// Where the length stands in an RCV, and the sender.
+const LENGTH_AT: usize = "RCV ".len();
+const SENDER_AT: usize = "RCV 0000 ".len();
+
+impl RcvHead {
+    /// For messages from this sender.
+    #[must_use]
+    pub fn new(sender: &[u8]) -> Self {
+        Self { bytes: [b"RCV 0000 ", sender, b" 0000 "].concat(), of: None }
+    }
+
+    /// Makes it the head for this body, if that is at most [`SHORT_LENGTH_MAX`] bytes of payload. Returns how many bytes the
+    /// frame has.
+    pub fn set(&mut self, body: &[u8]) -> usize {
+        let of = Some((body.len(), words(body)));
+        if self.of != of {
+            self.of = of;
+            let length = u16::try_from(self.payload_len(body)).unwrap_or(u16::MAX);
+            self.put(LENGTH_AT, length);
+            self.put(self.bytes.len() - "0000 ".len(), words(body));
+        }
+        self.bytes.len() + body.len()
+    }
+
+    /// Bytes in the payload of the frame that brings this body.
+    #[must_use]
+    pub fn payload_len(&self, body: &[u8]) -> usize {
+        " ".len() + self.bytes.len() - SENDER_AT + body.len()
+    }
+
+    fn put(&mut self, at: usize, number: u16) {
+        if let Some(place) = self.bytes.get_mut(at..at + 4) {
+            place.copy_from_slice(&digits::four(number));
+        }
+    }
+
+    /// The head.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Reads the payload of a GAP, how many messages were dropped; `None` unless it is a number within 64 bits.
 #[must_use]
 pub fn parse_gap(args: &[u8]) -> Option<u64> {

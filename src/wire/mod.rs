@@ -42,8 +42,8 @@ pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
 pub use line::{Found, Lines, MAX_LINE, NO_TIMING_MARK};
 pub use message::{
-    ErrArgs, RcvArgs, RegArgs, SndArgs, encode_gap, encode_ranges, encode_rcv, encode_rcv_head, parse_gap,
-    parse_ranges, parse_wait, split_word, words,
+    ErrArgs, RcvArgs, RcvHead, RegArgs, SndArgs, encode_gap, encode_ranges, encode_rcv, encode_rcv_head,
+    parse_gap, parse_ranges, parse_wait, split_word, words,
 };
 pub use token::Token;
 pub use verb::Verb;

@@ -1,0 +1,64 @@
+//! Bursts: messages from one client to another that stand one behind the other, which is what a router under load mostly
+//! gets. What they have in common is looked at once.
+//!
+//! Nothing here is done otherwise than message by message: whatever is not plain, a refusal above all, ends the burst and
+//! goes the usual way.
+
+use super::name::Name;
+use super::queue::{FRAME_OVERHEAD, Load};
+use super::session::Form;
+use super::{Hub, SessionKey};
+use crate::wire::{RcvHead, SHORT_LENGTH_MAX, SndArgs};
+
+impl Hub {
+    /// Queues the first of these untagged messages, as far as all are for the client that the first one names, and nothing
+    /// is to be said of any. Returns how many. `messages` are what follows SND and its space.
+    pub fn send_burst<'m>(
+        &mut self,
+        from: SessionKey,
+        mut messages: impl Iterator<Item = &'m [u8]>,
+    ) -> usize {
+        let Some(first) = messages.next().and_then(SndArgs::parse) else { return 0 };
+        let Some((to, name)) = self.plain_pair(from, first.target) else { return 0 };
+        let mut head = RcvHead::new(name.as_str().as_bytes());
+        let (config, memory) = (&self.config, &mut self.memory);
+        let Some(receiver) = self.sessions.get_mut(to) else { return 0 };
+        let (mut load, mut count, mut next) = (receiver.load(), 0, Some(first.body));
+        while let Some(body) = next {
+            let length = head.set(body);
+            let cost = length + FRAME_OVERHEAD;
+            let is_short = head.payload_len(body) <= SHORT_LENGTH_MAX;
+            if !is_short || !config.may_hold(load, cost) || *memory + cost > config.max_memory {
+                break;
+            }
+            receiver.traffic_mut(config).queue.join(|out| {
+                out.reserve(length);
+                out.extend_from_slice(head.bytes());
+                out.extend_from_slice(body);
+            });
+            load += Load { bytes: cost, messages: 1 };
+            *memory += cost;
+            count += 1;
+            let of_same = |message: &'m [u8]| message.strip_prefix(first.target)?.strip_prefix(b" ");
+            next = messages.next().and_then(of_same);
+        }
+        if count > 0 {
+            self.stats.queued += count as u64;
+            self.stats.messages += count as u64;
+            self.wake(to);
+        }
+        count
+    }
+
+    /// Who gets a burst to this target, and its sender's name; `None` where it is not as simple as that.
+    fn plain_pair(&mut self, from: SessionKey, target: &[u8]) -> Option<(SessionKey, Name)> {
+        if target.first() == Some(&b'#') {
+            return None;
+        }
+        let to = self.find_target(target)?;
+        let receiver = self.sessions.get(to)?;
+        let is_plain = receiver.form == Form::Untagged && receiver.is_on_streams() && !receiver.is_over();
+        let sender = self.sessions.get(from).filter(|sender| is_plain && !sender.echo)?;
+        Some((to, sender.name.clone()))
+    }
+}
