@@ -89,7 +89,7 @@ impl<S: Service + 'static> Worker<S> {
 
     pub(super) fn run(mut self) {
         self.with(|_, _, _| ());
-        loop {
+        while !self.core.end.is_over() {
             let timeout = self.timeout();
             match self.poll.poll(&mut self.events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
