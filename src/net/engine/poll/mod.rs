@@ -18,6 +18,7 @@ use super::core::{Core, Mechanism, Watch};
 use super::shared::Work;
 use crate::service::Service;
 
+mod datagrams;
 mod home;
 mod reading;
 mod worker;

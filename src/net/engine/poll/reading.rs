@@ -11,7 +11,6 @@ use super::worker::Worker;
 use crate::net::engine::TURN;
 use crate::net::engine::core::{Input, is_too_much};
 use crate::net::engine::link::{Link, Mode, Socket};
-use crate::net::rt;
 use crate::service::{ConnId, DoorId, Origin, Service};
 
 /// What is read at once, and after how much of it what it made sendable is written.
@@ -133,9 +132,7 @@ impl<S: Service + 'static> Worker<S> {
 
     /// Receives from the doors for datagrams that may have some, a batch each.
     pub(super) fn receive(&mut self) {
-        self.ready_doors.extend(self.failed_doors.drain(..));
-        for _ in 0..self.ready_doors.len() {
-            let Some(id) = self.ready_doors.pop_front() else { return };
+        for id in self.datagrams.take_ready() {
             self.receive_at(id);
         }
     }
@@ -149,14 +146,9 @@ impl<S: Service + 'static> Worker<S> {
             });
         });
         match received {
-            Ok(true) => self.ready_doors.push_back(id),
+            Ok(true) => self.datagrams.notice(id),
             Ok(false) => {}
-            Err(error) => {
-                if let Some(times) = self.complaints.count(rt::now()) {
-                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
-                }
-                self.failed_doors.push(id);
-            }
+            Err(error) => self.datagrams.fail(id, &error),
         }
     }
 
@@ -210,6 +202,7 @@ mod tests {
     use crate::config::ServerConfig;
     use crate::net::engine::core::Core;
     use crate::net::engine::shared::Work;
+    use crate::net::rt;
     use crate::server::Server;
     use crate::service::Remote;
 
