@@ -130,8 +130,9 @@ impl<S: Service + 'static> Worker<S> {
                 Subject::Conn(place) => self.conn_event(place, event),
                 Subject::Listener(_) => self.acceptor.iter_mut().for_each(Acceptor::notice),
                 Subject::Datagrams(id) => self.datagrams.notice(id),
-                // A deadline may have become earlier.
-                Subject::Mail => self.with(|_, _, _| ()),
+                // A deadline may have become earlier, which is the affair of the first loop alone.
+                Subject::Mail if self.nth == 0 => self.with(|_, _, _| ()),
+                Subject::Mail => {}
             }
         }
         self.events = events;
