@@ -19,7 +19,7 @@ use crate::net::engine::core::Blocked;
 use crate::net::engine::link::{Link, Mode, Write};
 use crate::net::engine::shared::{Outcome, Shared, Work};
 use crate::net::rt;
-use crate::service::{Service, Transmit};
+use crate::service::{ConnId, Service, Transmit};
 
 /// Most events that are taken at once.
 const EVENTS: usize = 1_024;
@@ -36,6 +36,8 @@ pub(super) struct Worker<S: Service + 'static> {
     pub(super) readers: Vec<Option<Reader<S>>>,
     /// The places of those that may have something, each once.
     pub(super) ready: VecDeque<usize>,
+    /// Those whose sockets have got room for a write that waits, each once.
+    pub(super) roomy: VecDeque<ConnId>,
     pub(super) datagrams: Datagrams,
     pub(super) buffer: Vec<u8>,
     /// The service may have something to be sent that nobody has taken.
@@ -59,6 +61,7 @@ impl<S: Service + 'static> Worker<S> {
             events: Events::with_capacity(EVENTS),
             readers: Vec::new(),
             ready: VecDeque::new(),
+            roomy: VecDeque::new(),
             datagrams: Datagrams::default(),
             buffer: vec![0; READ_SIZE],
             is_dirty: false,
@@ -84,8 +87,8 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// How long to sleep at most.
-    fn timeout(&self) -> Option<Duration> {
-        let is_busy = !self.ready.is_empty() || !self.work.is_empty();
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let is_busy = !self.ready.is_empty() || !self.roomy.is_empty() || !self.work.is_empty();
         if is_busy || self.acceptor.as_ref().is_some_and(Acceptor::is_busy) {
             return Some(Duration::ZERO);
         }
@@ -99,6 +102,7 @@ impl<S: Service + 'static> Worker<S> {
     fn turn(&mut self) {
         self.take_mail();
         self.take_events();
+        self.unpark();
         self.flush();
         self.tick();
         self.accept();
@@ -146,9 +150,21 @@ impl<S: Service + 'static> Worker<S> {
             reader.queue(place, &mut self.ready);
         }
         if event.is_writable() && reader.link.port.give_room() {
-            let id = reader.link.id;
-            self.with(|shared, _, work| work.writes.extend(shared.unpark(id)));
+            self.roomy.push_back(reader.link.id);
         }
+    }
+
+    /// Goes on with what sockets had no room for and have it now: so many, the rest is for the next turn.
+    pub(super) fn unpark(&mut self) {
+        let count = self.roomy.len().min(TURN);
+        if count == 0 {
+            return;
+        }
+        let mut roomy = std::mem::take(&mut self.roomy);
+        self.with(|shared, _, work| {
+            work.writes.extend(roomy.drain(..count).filter_map(|id| shared.unpark(id)));
+        });
+        self.roomy = roomy;
     }
 
     fn loops(&self) -> usize {
