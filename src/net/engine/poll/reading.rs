@@ -11,6 +11,7 @@ use super::worker::Worker;
 use crate::net::engine::TURN;
 use crate::net::engine::core::{Input, is_too_much};
 use crate::net::engine::link::{Link, Mode, Socket};
+use crate::net::rt;
 use crate::service::{ConnId, DoorId, Origin, Service};
 
 /// What is read at once, and after how much of it what it made sendable is written.
@@ -180,7 +181,9 @@ impl<S: Service + 'static> Worker<S> {
         }
         // Only now, so that whoever is told finds it.
         if let Err(error) = home.register(fd, Subject::Conn(link.id.place())) {
-            log::warn!("{}: cannot wait for a connection: {error}", origin.from);
+            if let Some(times) = self.complaints.count(rt::now()) {
+                log::warn!("{}: cannot wait for a connection ({times} times): {error}", origin.from);
+            }
             self.with(|shared, now, work| shared.read_ended(now, link.id, true, work));
             // Nothing else would have its loop let go of it.
             self.resume(&link);
@@ -203,7 +206,6 @@ mod tests {
     use crate::net::engine::core::Core;
     use crate::net::engine::link::Write;
     use crate::net::engine::shared::Work;
-    use crate::net::rt;
     use crate::output::Output;
     use crate::server::Server;
     use crate::service::Remote;

@@ -20,6 +20,7 @@ use crate::net::engine::link::{Link, Mode, Write};
 use crate::net::engine::shared::{Outcome, Shared, Work};
 use crate::net::rt;
 use crate::service::{ConnId, Service, Transmit};
+use crate::throttle::Throttle;
 
 /// Most events that are taken at once.
 const EVENTS: usize = 1_024;
@@ -46,6 +47,8 @@ pub(super) struct Worker<S: Service + 'static> {
     outcome: Outcome,
     /// The first loop only.
     pub(super) acceptor: Option<Acceptor>,
+    /// About connections that no loop can wait for.
+    pub(super) complaints: Throttle,
     /// When the service or a connection has to be looked after; the first loop only.
     pub(super) deadline: Option<Instant>,
 }
@@ -68,6 +71,7 @@ impl<S: Service + 'static> Worker<S> {
             work: Work::default(),
             outcome: Outcome::default(),
             acceptor,
+            complaints: Throttle::default(),
             deadline: None,
         }
     }
