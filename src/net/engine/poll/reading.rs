@@ -253,7 +253,7 @@ mod tests {
         let ids: Vec<_> = worker.readers.iter().flatten().map(|reader| reader.link.id).collect();
         // The others are gone meanwhile.
         worker.roomy.extend([ids[0], ids[1]]);
-        worker.roomy.extend((0..TURN as u32 - 2).map(|place| ConnId::new(place + 9, 0)));
+        worker.roomy.extend((9..).take(TURN - 2).map(|place| ConnId::new(place, 0)));
         worker.roomy.push_back(ids[2]);
         worker.unpark();
         assert_eq!((worker.work.writes.len(), worker.roomy.len()), (2, 1));
