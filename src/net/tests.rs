@@ -27,6 +27,8 @@ struct Everybody {
     closing: bool,
     /// How much `fill` gives at most, where it is to be little.
     at_once: Option<usize>,
+    /// Says how many there are of it.
+    _token: Arc<()>,
 }
 
 impl Everybody {
@@ -349,6 +351,62 @@ fn an_engine_serves_until_it_is_shut_down() {
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         assert!(rt::block_on(engine.shutdown(SOON)));
         assert!(TcpStream::connect(addr).is_err());
+    }
+}
+
+#[test]
+fn an_engine_that_was_shut_down_has_let_go_of_its_sockets_and_can_still_be_looked_at() {
+    for kind in EngineKind::ALL {
+        let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: true, udp: true };
+        let (bound, token) = (listen.bind().unwrap(), Arc::new(()));
+        let addr = bound.endpoints()[0].addr;
+        let service = Everybody { _token: token.clone(), ..Everybody::default() };
+        let engine = Engine::start(kind, bound, |_| service).unwrap();
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", addr).unwrap();
+        assert!(rt::block_on(engine.shutdown(SOON)));
+        let _udp = UdpSocket::bind(addr).unwrap();
+        let _tcp = TcpListener::bind(addr).unwrap();
+        assert!(engine.look(Service::is_finished), "{kind}");
+        engine.change(|service, _| service.woken.clear());
+        assert!(rt::block_on(engine.shutdown(SOON)), "{kind} has ended already");
+        drop(engine);
+        let gone = rt::block_on(rt::before(rt::now() + SOON, async {
+            while Arc::strong_count(&token) > 1 {
+                rt::yield_now().await;
+            }
+        }));
+        assert!(gone.is_some(), "{kind}: nobody works for it any more");
+    }
+}
+
+#[test]
+fn who_takes_nothing_until_the_limit_of_a_shutdown_is_given_up() {
+    for kind in EngineKind::ALL {
+        let (engine, addr) = engine(kind);
+        let mut peers = [(); 3].map(|()| TcpStream::connect(addr).unwrap());
+        // More than the system takes of a connection whose peer does not read.
+        peers[0].write_all(&vec![b'x'; 1 << 20]).unwrap();
+        rt::block_on(rt::before(rt::now() + SOON, async {
+            while engine.look(|service| service.queues.len()) < peers.len() {
+                rt::yield_now().await;
+            }
+        }));
+        engine.change(|service, _| {
+            let conns: Vec<ConnId> = service.queues.keys().copied().collect();
+            conns.into_iter().for_each(|conn| service.say(conn, &vec![b'y'; 16 << 20]));
+        });
+        assert!(!rt::block_on(engine.shutdown(Duration::from_millis(50))), "{kind}");
+        let _udp = UdpSocket::bind(addr).unwrap();
+        let _tcp = TcpListener::bind(addr).unwrap();
+        assert_eq!(engine.look(|service| service.queues.len()), 0, "{kind}: all are closed");
+        for peer in &mut peers {
+            peer.set_read_timeout(Some(SOON)).unwrap();
+            let mut rest = Vec::new();
+            let end = peer.read_to_end(&mut rest);
+            let is_late =
+                |kind| matches!(kind, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+            assert!(!end.is_err_and(|error| is_late(error.kind())), "{kind} has closed its end");
+        }
     }
 }
 

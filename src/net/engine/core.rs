@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
 use event_listener::{Event, listener};
@@ -33,6 +33,13 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
 
     /// Lets no more connections in. What comes out of it has to be awaited.
     fn stop_accepting(core: &Arc<Core<S, Self>>) -> BoxFuture<'_, ()>;
+
+    /// Has everybody who works for the engine end: [`End::is_over`] says so already, and all connections are given up.
+    /// What is left to be done about those comes with it.
+    fn stop(core: &Arc<Core<S, Self>>, work: Work<Self::Port>);
+
+    /// Lets go of what was left for those who have ended.
+    fn release(&self);
 }
 
 /// What all who work for an engine share.
@@ -40,7 +47,8 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
 pub(super) struct Core<S: Service, M: Mechanism<S>> {
     shared: Mutex<Shared<S, M::Port>>,
     /// By their ordinal among all doors; nothing where connections come in.
-    doors: Vec<Option<Arc<DatagramDoor>>>,
+    /// None of them once the engine has ended, so that their ports are free.
+    doors: RwLock<Vec<Option<Arc<DatagramDoor>>>>,
     pub(super) mechanism: M,
     pub(super) end: End,
 }
@@ -52,6 +60,12 @@ pub(super) struct End {
     finished: Event,
     failure: Event,
     has_failed: AtomicBool,
+    /// Everybody who works for the engine is to end.
+    is_over: AtomicBool,
+    /// How many work for it.
+    workers: AtomicUsize,
+    /// None of them is left.
+    left: Event,
 }
 
 impl End {
@@ -68,6 +82,22 @@ impl End {
             if !self.has_failed.load(Ordering::SeqCst) {
                 failure.await;
             }
+        }
+    }
+
+    /// Whether who works for the engine is to end.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nobody works for the engine.
+    pub(super) async fn left(&self) {
+        loop {
+            listener!(self.left => left);
+            if self.workers.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            left.await;
         }
     }
 
@@ -99,7 +129,34 @@ pub(super) enum Input {
 
 impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
     pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, mechanism: M) -> Self {
-        Self { shared: Mutex::new(Shared::new(service)), doors, mechanism, end: End::default() }
+        let (shared, doors) = (Mutex::new(Shared::new(service)), RwLock::new(doors));
+        Self { shared, doors, mechanism, end: End::default() }
+    }
+
+    /// What became of the start of those who are to work for the engine. If it failed, those who have begun end.
+    pub(super) fn started(self: Arc<Self>, result: io::Result<()>) -> io::Result<Arc<Self>> {
+        if let Err(error) = result {
+            self.stop();
+            return Err(error);
+        }
+        Ok(self)
+    }
+
+    /// Gives up all connections and doors, and has everybody who works for the engine end.
+    pub(super) fn stop(self: &Arc<Self>) {
+        self.end.is_over.store(true, Ordering::SeqCst);
+        let mut work = Work::default();
+        self.with(|shared, now| shared.give_up(now, &mut work));
+        if let Ok(mut doors) = self.doors.write() {
+            doors.clear();
+        }
+        M::stop(self, work);
+    }
+
+    /// Lets go of what nobody is left to look after.
+    pub(super) fn release(&self) {
+        self.with(|shared, now| shared.give_up(now, &mut Work::default()));
+        self.mechanism.release();
     }
 
     /// Does something under the lock, and wakes who waits for what came of it.
@@ -199,9 +256,9 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         passed - transmits.len()
     }
 
-    /// The door for datagrams of that ordinal, if it is one.
-    pub(super) fn door(&self, id: DoorId) -> Option<&Arc<DatagramDoor>> {
-        self.doors.get(id)?.as_ref()
+    /// The door for datagrams of that ordinal, if it is one and still open.
+    fn door(&self, id: DoorId) -> Option<Arc<DatagramDoor>> {
+        self.doors.read().ok()?.get(id)?.clone()
     }
 
     /// Receives a batch at the door of that ordinal, and takes it in. Returns whether there may be more.
@@ -243,14 +300,28 @@ pub(super) fn is_too_much(discarded: &mut u32, count: usize) -> bool {
     *discarded > DISCARD_SIZE
 }
 
-/// Notices that who holds it panics.
+/// Who holds it works for the engine: notices that they panic, and when the last of them has ended.
 #[derive(Debug)]
-pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(pub(super) Arc<Core<S, M>>);
+pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(Arc<Core<S, M>>);
+
+impl<S: Service, M: Mechanism<S>> Watch<S, M> {
+    pub(super) fn new(core: &Arc<Core<S, M>>) -> Self {
+        core.end.workers.fetch_add(1, Ordering::SeqCst);
+        Self(core.clone())
+    }
+
+    pub(super) const fn core(&self) -> &Arc<Core<S, M>> {
+        &self.0
+    }
+}
 
 impl<S: Service, M: Mechanism<S>> Drop for Watch<S, M> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end.fail();
+        }
+        if self.0.end.workers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.end.left.notify(usize::MAX);
         }
     }
 }

@@ -51,6 +51,9 @@ pub(super) use self::shared::{Outcome, Shared};
 /// How many sockets one wake-up writes to before others get their turn.
 pub(super) const TURN: usize = 256;
 
+/// How long those who work for an engine have to end when nothing is left for them to do.
+const LEAVING: Duration = Duration::from_secs(2);
+
 /// Who waits for sockets and deadlines, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngineKind {
@@ -173,7 +176,8 @@ impl<S: Service + 'static> Engine<S> {
 
     /// Stops accepting, lets the service say goodbye to everybody, and waits until it has, or for `limit` at most.
     ///
-    /// Returns whether it came to its end.
+    /// Returns whether it came to its end. Whether or not, the engine then ends: whoever is still connected is given up, all
+    /// sockets are closed, and no thread or task of it goes on. The service can still be looked at.
     ///
     /// # Panics
     ///
@@ -183,7 +187,13 @@ impl<S: Service + 'static> Engine<S> {
         self.driver.stop_accepting().await;
         self.change(|service, now| service.shutdown(now));
         let finished = self.driver.end().finished(|| self.driver.is_finished());
-        rt::before(end, finished).await.is_some()
+        let is_finished = rt::before(end, finished).await.is_some();
+        self.driver.stop();
+        if rt::before(rt::now() + LEAVING, self.driver.end().left()).await.is_none() {
+            log::warn!("a part of the engine goes on after its end: that is a bug");
+        }
+        self.driver.release();
+        is_finished
     }
 
     /// Waits until a part of the engine has panicked. That is a bug, in the service or here; nothing can be trusted after
@@ -207,6 +217,8 @@ trait Driver<S>: Debug + Send + Sync {
     fn stop_accepting(&self) -> BoxFuture<'_, ()>;
     fn is_finished(&self) -> bool;
     fn end(&self) -> &End;
+    fn stop(&self);
+    fn release(&self);
 }
 
 impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Core<S, M>> {
@@ -217,7 +229,9 @@ impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Core<S, M>> {
     fn change(&self, act: &mut dyn FnMut(&mut S, Instant)) {
         let mut work = Work::default();
         self.collect(&mut work, |shared, now, _| act(&mut shared.service, now));
-        M::hand_over(self, work);
+        if !self.end.is_over() {
+            M::hand_over(self, work);
+        }
     }
 
     fn stop_accepting(&self) -> BoxFuture<'_, ()> {
@@ -230,5 +244,48 @@ impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Core<S, M>> {
 
     fn end(&self) -> &End {
         &self.end
+    }
+
+    fn stop(&self) {
+        Core::stop(self);
+    }
+
+    fn release(&self) {
+        Core::release(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::*;
+    use crate::config::ServerConfig;
+    use crate::server::Server;
+
+    /// What has begun, and then hears that it could not begin as a whole.
+    fn fail_half_way<M: Mechanism<Server>>(
+        start: impl Fn(Sockets, Server) -> io::Result<Arc<Core<Server, M>>>,
+    ) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let door = Arc::new(DatagramDoor::new(socket).unwrap());
+        let sockets = Sockets { streams: Vec::new(), datagrams: vec![Some(door)] };
+        let service =
+            Server::new(rt::now(), ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
+        let core = start(sockets, service).unwrap();
+        assert!(core.clone().started(Err(io::Error::other("no room"))).is_err());
+        let left = rt::before(rt::now() + Duration::from_secs(5), core.end.left());
+        assert!(rt::block_on(left).is_some(), "a thread stays");
+        assert!(UdpSocket::bind(addr).is_ok());
+    }
+
+    #[test]
+    fn an_engine_that_cannot_start_as_a_whole_leaves_no_thread() {
+        fail_half_way(poll::start);
+        fail_half_way(threads::start);
     }
 }

@@ -48,6 +48,8 @@ pub(in crate::net) struct Shared<S: Service, P> {
     behind: VecDeque<ConnId>,
     /// Whether one of those comes next.
     is_theirs: bool,
+    /// The engine has ended: nobody is served any more.
+    is_over: bool,
 }
 
 /// A connection.
@@ -137,6 +139,7 @@ impl<S: Service, P: Port> Shared<S, P> {
             sending: 0,
             behind: VecDeque::new(),
             is_theirs: false,
+            is_over: false,
         }
     }
 
@@ -253,6 +256,9 @@ impl<S: Service, P: Port> Shared<S, P> {
 
     /// Takes what became sendable, as much as one turn may.
     pub(in crate::net) fn collect(&mut self, now: Instant, work: &mut Work<P>) {
+        if self.is_over {
+            self.give_up(now, work);
+        }
         loop {
             while work.writes.len() < TURN
                 && let Some(conn) = self.next_woken()
@@ -394,6 +400,15 @@ impl<S: Service, P: Port> Shared<S, P> {
         if !entry.ended || entry.writing || P::OUTLIVES_READING {
             // Wakes who waits to read or to write.
             work.shuts.push((entry.link, Shutdown::Both));
+        }
+    }
+
+    /// Ends all connections, and from now on also those that come in too late to be counted among them.
+    pub(super) fn give_up(&mut self, now: Instant, work: &mut Work<P>) {
+        self.is_over = true;
+        let left: Vec<ConnId> = self.conns.iter().map(|(conn, _)| conn).collect();
+        for conn in left {
+            self.end(now, conn, work);
         }
     }
 

@@ -17,7 +17,7 @@ use super::core::{Core, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::shared::{Outcome, Work};
 use super::{Sockets, TURN};
-use crate::net::rt::{self, Task};
+use crate::net::rt::{self, Guard, Task};
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
 use crate::service::{DoorId, Origin, Service, Transmit};
 use crate::throttle::Throttle;
@@ -41,15 +41,20 @@ pub(super) struct Tasks {
     /// A connection was closed: there may be room for another.
     freed: Arc<Event>,
     accepting: Mutex<Vec<Task>>,
-    /// By their ordinal among all doors; nothing where connections come in.
-    doors: Vec<Option<Async<Arc<DatagramDoor>>>>,
+    /// Those that go on until the engine ends.
+    lasting: Mutex<Vec<Guard>>,
+    /// By their ordinal among all doors; nothing where connections come in, and none once the engine has ended.
+    doors: Mutex<Vec<Option<WaitedDoor>>>,
 }
 
 impl Tasks {
-    fn door(&self, id: DoorId) -> Option<&Async<Arc<DatagramDoor>>> {
-        self.doors.get(id)?.as_ref()
+    fn door(&self, id: DoorId) -> Option<WaitedDoor> {
+        self.doors.lock().ok()?.get(id)?.clone()
     }
 }
+
+/// A door for datagrams that the runtime waits for.
+type WaitedDoor = Arc<Async<Arc<DatagramDoor>>>;
 
 /// A socket that the runtime waits for.
 #[derive(Debug)]
@@ -99,6 +104,18 @@ impl<S: Service + 'static> Mechanism<S> for Tasks {
             }
         })
     }
+
+    fn stop(core: &Tasked<S>, work: Work<Waited>) {
+        Self::hand_over(core, work);
+        if let Ok(mut lasting) = core.mechanism.lasting.lock() {
+            lasting.clear();
+        }
+        if let Ok(mut doors) = core.mechanism.doors.lock() {
+            doors.clear();
+        }
+    }
+
+    fn release(&self) {}
 }
 
 /// Starts the tasks.
@@ -108,12 +125,16 @@ impl<S: Service + 'static> Mechanism<S> for Tasks {
 /// The system has no room to wait for another socket.
 pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Tasked<S>> {
     let streams = sockets.streams.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-    let doors = sockets.datagrams.iter().cloned().map(|door| door.map(Async::new).transpose());
-    let mechanism = Tasks { doors: doors.collect::<io::Result<_>>()?, ..Tasks::default() };
+    let doors = sockets.datagrams.iter().cloned().map(|door| door.map(wait_for).transpose());
+    let doors = doors.collect::<io::Result<Vec<_>>>()?;
+    let mechanism = Tasks { doors: Mutex::new(doors.clone()), ..Tasks::default() };
     let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
-    spawn(&core, keep_time(core.clone()));
-    for id in 0..core.mechanism.doors.len() {
-        spawn(&core, receive(core.clone(), id));
+    if let Ok(mut lasting) = core.mechanism.lasting.lock() {
+        lasting.push(rt::spawn_guarded(watched(&core, keep_time(core.clone()))));
+        for (id, door) in doors.into_iter().enumerate() {
+            let receiving = door.map(|door| receive(core.clone(), id, door));
+            lasting.extend(receiving.map(|task| rt::spawn_guarded(watched(&core, task))));
+        }
     }
     if let Ok(mut accepting) = core.mechanism.accepting.lock() {
         accepting.extend(streams.into_iter().map(|door| spawn(&core, accept(core.clone(), door))));
@@ -123,11 +144,23 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
 
 /// Starts a task whose panic is noticed.
 fn spawn<S: Service + 'static>(core: &Tasked<S>, task: impl Future<Output = ()> + Send + 'static) -> Task {
-    let watch = Watch(core.clone());
-    rt::spawn(async move {
+    rt::spawn(watched(core, task))
+}
+
+/// A task whose panic is noticed, and its end.
+fn watched<S: Service + 'static>(
+    core: &Tasked<S>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let watch = Watch::new(core);
+    async move {
         let _watch = watch;
         task.await;
-    })
+    }
+}
+
+fn wait_for(door: Arc<DatagramDoor>) -> io::Result<WaitedDoor> {
+    Async::new(door).map(Arc::new)
 }
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for another
@@ -317,9 +350,8 @@ fn read_some<S: Service + 'static>(
     input
 }
 
-/// Receives at the door of that ordinal, if it is one for datagrams, for as long as the server runs.
-async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId) {
-    let Some(door) = core.mechanism.door(id) else { return };
+/// Receives at the door of that ordinal for as long as the engine runs.
+async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
     let mut complaints = Throttle::default();
     loop {
         let mut work = Work::default();

@@ -49,6 +49,8 @@ pub(super) struct Threads {
     room: Arc<Room>,
     /// Wakes the thread that accepts.
     waker: Arc<Waker>,
+    /// Wake those that receive datagrams.
+    wakers: Vec<Waker>,
     complaints: Mutex<Throttle>,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Threads {
 struct Desk {
     /// A deadline is earlier than what it sleeps until.
     is_rung: bool,
+    /// The engine has ended: nothing more may be left.
+    is_over: bool,
     work: Vec<Work<Blocking>>,
 }
 
@@ -92,7 +96,7 @@ impl Threads {
     /// has panicked there.
     fn wait(&self, deadline: Option<Instant>, is_busy: bool) -> Option<MutexGuard<'_, Desk>> {
         let desk = self.desk.lock().ok()?;
-        let is_idle = |desk: &mut Desk| !is_busy && !desk.is_rung && desk.work.is_empty();
+        let is_idle = |desk: &mut Desk| !is_busy && !desk.is_rung && !desk.is_over && desk.work.is_empty();
         let Some(at) = deadline else { return self.called.wait_while(desk, is_idle).ok() };
         let time = at.saturating_duration_since(rt::now()).max(BREATH);
         self.called.wait_timeout_while(desk, time, is_idle).ok().map(|(desk, _)| desk)
@@ -106,9 +110,16 @@ impl Threads {
         }
     }
 
-    /// Whether something more may be left for the thread of the clock.
-    fn has_time(&self) -> bool {
-        self.desk.lock().is_ok_and(|desk| desk.work.len() < MOST_LEFT)
+    /// Leaves work for the thread of the clock. Gives it back if that has more than enough, or has ended.
+    fn leave(&self, work: Work<Blocking>) -> Option<Work<Blocking>> {
+        let Ok(mut desk) = self.desk.lock() else { return Some(work) };
+        if desk.is_over || desk.work.len() >= MOST_LEFT {
+            return Some(work);
+        }
+        desk.work.push(work);
+        drop(desk);
+        self.called.notify_one();
+        None
     }
 
     fn call(&self, put: impl FnOnce(&mut Desk)) {
@@ -137,6 +148,19 @@ impl<S: Service + 'static> Mechanism<S> for Threads {
         wake(&core.mechanism.waker);
         Box::pin(async {})
     }
+
+    fn stop(core: &Threaded<S>, work: Work<Blocking>) {
+        drop(Self::stop_accepting(core));
+        core.mechanism.wakers.iter().for_each(wake);
+        core.mechanism.call(|desk| {
+            desk.is_over = true;
+            desk.work.push(work);
+        });
+    }
+
+    fn release(&self) {
+        self.call(|desk| desk.work.clear());
+    }
 }
 
 /// Starts the threads.
@@ -150,32 +174,47 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     for door in &sockets.streams {
         wait_for(&poll, door.as_fd().as_raw_fd())?;
     }
+    let (mut receivers, mut wakers) = (Vec::new(), Vec::new());
+    for (id, door) in sockets.datagrams.iter().enumerate() {
+        let Some(door) = door else { continue };
+        let (poll, waker) = poll_of(door)?;
+        receivers.push((id, poll));
+        wakers.push(waker);
+    }
     let mechanism = Threads {
         desk: Mutex::default(),
         called: Condvar::new(),
         listeners: Mutex::new(sockets.streams),
         room: Arc::new(Room::new(waker.clone())),
         waker,
+        wakers,
         complaints: Mutex::default(),
     };
-    let polls = sockets.datagrams.iter().map(|door| door.as_ref().map(poll_of).transpose());
-    let polls = polls.collect::<io::Result<Vec<_>>>()?;
     let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
-    spawn(&core, "clock", keep_time)?;
-    spawn(&core, "accept", move |core| accept(core, poll))?;
-    for (id, poll) in polls.into_iter().enumerate() {
-        if let Some(poll) = poll {
-            spawn(&core, "udp", move |core| receive(core, id, poll))?;
-        }
-    }
-    Ok(core)
+    let started = run(&core, poll, receivers);
+    core.started(started)
 }
 
-/// What waits for a door for datagrams.
-fn poll_of(door: &Arc<DatagramDoor>) -> io::Result<Poll> {
+/// Starts the threads that go on until the engine ends: the first is that of the clock, which ends what the others begin.
+fn run<S: Service + 'static>(
+    core: &Threaded<S>,
+    poll: Poll,
+    receivers: Vec<(DoorId, Poll)>,
+) -> io::Result<()> {
+    spawn(core, "clock", keep_time)?;
+    spawn(core, "accept", move |core| accept(core, poll))?;
+    for (id, poll) in receivers {
+        spawn(core, "udp", move |core| receive(core, id, poll))?;
+    }
+    Ok(())
+}
+
+/// What waits for a door for datagrams, and how to wake it.
+fn poll_of(door: &Arc<DatagramDoor>) -> io::Result<(Poll, Waker)> {
     let poll = Poll::new()?;
     wait_for(&poll, door.as_fd().as_raw_fd())?;
-    Ok(poll)
+    let waker = Waker::new(poll.registry(), Token(0))?;
+    Ok((poll, waker))
 }
 
 fn wait_for(poll: &Poll, fd: i32) -> io::Result<()> {
@@ -188,9 +227,9 @@ fn spawn<S: Service + 'static>(
     name: &str,
     work: impl FnOnce(&Threaded<S>) + Send + 'static,
 ) -> io::Result<()> {
-    let watch = Watch(core.clone());
+    let watch = Watch::new(core);
     let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
-    thread.spawn(move || work(&watch.0)).map(drop)
+    thread.spawn(move || work(watch.core())).map(drop)
 }
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for the thread of
@@ -199,8 +238,9 @@ fn spawn<S: Service + 'static>(
 fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: Work<Blocking>) {
     let mut sockets = 0;
     while !work.is_empty() {
-        if sockets >= TURN && core.mechanism.has_time() {
-            return Threads::hand_over(core, work);
+        if sockets >= TURN {
+            let Some(kept) = core.mechanism.leave(work) else { return };
+            work = kept;
         }
         sockets += work.len();
         write_all(core, &mut work);
@@ -273,6 +313,10 @@ fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
         desk.is_rung = false;
         for mut more in std::mem::take(&mut desk.work) {
             work.append(&mut more);
+        }
+        if desk.is_over {
+            drop(desk);
+            return drive(core, work);
         }
     }
 }
@@ -350,10 +394,10 @@ fn fit(buffer: &mut Vec<u8>, count: usize) {
     }
 }
 
-/// Receives at a door for datagrams, for as long as the server runs.
+/// Receives at a door for datagrams, for as long as the engine runs.
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
     let (mut events, mut complaints) = (Events::with_capacity(1), Throttle::default());
-    loop {
+    while !core.end.is_over() {
         let mut work = Work::default();
         let received = core.receive(id, |core, datagrams| {
             core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));

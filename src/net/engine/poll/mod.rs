@@ -18,6 +18,7 @@ use super::core::{Core, Mechanism, Watch};
 use super::shared::Work;
 use crate::service::Service;
 
+mod datagrams;
 mod home;
 mod reading;
 mod worker;
@@ -64,6 +65,20 @@ impl<S: Service + 'static> Mechanism<S> for Loops<S> {
         }
         Box::pin(async {})
     }
+
+    /// A loop closes the connections that it has.
+    fn stop(core: &Looped<S>, _work: Work<Polled>) {
+        if let Ok(mut listeners) = core.mechanism.listeners.lock() {
+            listeners.clear();
+        }
+        core.mechanism.homes.iter().for_each(Home::wake);
+    }
+
+    fn release(&self) {
+        for home in &self.homes {
+            drop(home.take_mail());
+        }
+    }
 }
 
 /// Starts the loops.
@@ -87,14 +102,20 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     }
     let mechanism = Loops { homes, listeners: Mutex::new(sockets.streams) };
     let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
+    let started = run(&core, polls);
+    core.started(started)
+}
+
+/// Starts a thread for each loop.
+fn run<S: Service + 'static>(core: &Looped<S>, polls: Vec<mio::Poll>) -> io::Result<()> {
     let bells = core.mechanism.homes.iter().map(|home| home.bell().clone());
     for (nth, (poll, bell)) in polls.into_iter().zip(bells).enumerate() {
-        let watch = Watch(core.clone());
+        let watch = Watch::new(core);
         let worker = Worker::new(core.clone(), (nth, bell), poll);
         thread::Builder::new().name(format!("poll-{nth}")).spawn(move || {
             let _watch = watch;
             worker.run();
         })?;
     }
-    Ok(core)
+    Ok(())
 }

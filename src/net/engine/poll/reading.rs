@@ -133,9 +133,7 @@ impl<S: Service + 'static> Worker<S> {
 
     /// Receives from the doors for datagrams that may have some, a batch each.
     pub(super) fn receive(&mut self) {
-        self.ready_doors.extend(self.failed_doors.drain(..));
-        for _ in 0..self.ready_doors.len() {
-            let Some(id) = self.ready_doors.pop_front() else { return };
+        for id in self.datagrams.take_ready() {
             self.receive_at(id);
         }
     }
@@ -149,14 +147,9 @@ impl<S: Service + 'static> Worker<S> {
             });
         });
         match received {
-            Ok(true) => self.ready_doors.push_back(id),
+            Ok(true) => self.datagrams.notice(id),
             Ok(false) => {}
-            Err(error) => {
-                if let Some(times) = self.complaints.count(rt::now()) {
-                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
-                }
-                self.failed_doors.push(id);
-            }
+            Err(error) => self.datagrams.fail(id, &error),
         }
     }
 
@@ -188,7 +181,9 @@ impl<S: Service + 'static> Worker<S> {
         }
         // Only now, so that whoever is told finds it.
         if let Err(error) = home.register(fd, Subject::Conn(link.id.place())) {
-            log::warn!("{}: cannot wait for a connection: {error}", origin.from);
+            if let Some(times) = self.complaints.count(rt::now()) {
+                log::warn!("{}: cannot wait for a connection ({times} times): {error}", origin.from);
+            }
             self.with(|shared, now, work| shared.read_ended(now, link.id, true, work));
             // Nothing else would have its loop let go of it.
             self.resume(&link);
@@ -209,12 +204,14 @@ mod tests {
     use super::*;
     use crate::config::ServerConfig;
     use crate::net::engine::core::Core;
+    use crate::net::engine::link::Write;
     use crate::net::engine::shared::Work;
+    use crate::output::Output;
     use crate::server::Server;
     use crate::service::Remote;
 
-    #[test]
-    fn a_connection_that_another_loop_has_ended_is_let_go_of_before_it_is_shut_down() {
+    /// A loop that is alone and does not run.
+    fn worker() -> Worker<Server> {
         let service =
             Server::new(rt::now(), ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
         let polls = [Poll::new().unwrap()];
@@ -222,15 +219,47 @@ mod tests {
         let bell = homes[0].bell().clone();
         let core = Arc::new(Core::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
         let [poll] = polls;
-        let mut worker = Worker::new(core.clone(), (0, bell), poll);
+        Worker::new(core, (0, bell), poll)
+    }
+
+    #[test]
+    fn a_connection_that_another_loop_has_ended_is_let_go_of_before_it_is_shut_down() {
+        let mut worker = worker();
         let (ours, _theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
         let link = worker.readers[0].as_ref().unwrap().link.clone();
         // What is to be shut down is with the other loop, which has not come to it.
         let mut work_of_the_other = Work::default();
-        core.with(|shared, now| shared.read_ended(now, link.id, true, &mut work_of_the_other));
+        let others = &mut work_of_the_other;
+        worker.core.with(|shared, now| shared.read_ended(now, link.id, true, others));
         worker.resume(&link);
         worker.read();
         assert!(worker.readers[0].is_none());
+    }
+
+    #[test]
+    fn one_turn_goes_on_with_so_many_writes_that_waited_and_the_next_with_the_rest() {
+        let mut worker = worker();
+        let mut peers = Vec::new();
+        for nth in 0..3 {
+            let (ours, theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+            worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+            peers.push(theirs);
+            let link = worker.readers[nth].as_ref().unwrap().link.clone();
+            let mut bytes = Output::default();
+            bytes.append(&mut vec![b'x'; 8]);
+            worker.core.with(|shared, _| shared.park(Write::new(link, bytes, false)));
+        }
+        let ids: Vec<_> = worker.readers.iter().flatten().map(|reader| reader.link.id).collect();
+        // The others are gone meanwhile.
+        worker.roomy.extend([ids[0], ids[1]]);
+        worker.roomy.extend((9..).take(TURN - 2).map(|place| ConnId::new(place, 0)));
+        worker.roomy.push_back(ids[2]);
+        worker.unpark();
+        assert_eq!((worker.work.writes.len(), worker.roomy.len()), (2, 1));
+        worker.work = Work::default();
+        assert_eq!(worker.timeout(), Some(std::time::Duration::ZERO), "it goes on at once");
+        worker.unpark();
+        assert_eq!((worker.work.writes.len(), worker.roomy.len()), (1, 0));
     }
 }

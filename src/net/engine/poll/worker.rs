@@ -10,6 +10,7 @@ use mio::event::Event;
 use mio::{Events, Poll};
 
 use super::Looped;
+use super::datagrams::Datagrams;
 use super::home::{Bell, Home, Mail, Polled, Subject, home_of};
 use super::reading::{READ_SIZE, Reader};
 use crate::net::engine::TURN;
@@ -18,18 +19,11 @@ use crate::net::engine::core::Blocked;
 use crate::net::engine::link::{Link, Mode, Write};
 use crate::net::engine::shared::{Outcome, Shared, Work};
 use crate::net::rt;
-use crate::net::udp::{PATIENCE, PAUSE};
-use crate::service::{DoorId, Service, Transmit};
+use crate::service::{ConnId, Service, Transmit};
 use crate::throttle::Throttle;
 
 /// Most events that are taken at once.
 const EVENTS: usize = 1_024;
-
-/// Most datagrams that wait for room in their sockets; more are lost, which is what waiting for long would do to them.
-const MOST_WAITING: usize = 1_024;
-
-/// How often it is tried to send them.
-const RETRY: Duration = Duration::from_millis(1);
 
 /// A readiness loop.
 #[derive(Debug)]
@@ -43,21 +37,18 @@ pub(super) struct Worker<S: Service + 'static> {
     pub(super) readers: Vec<Option<Reader<S>>>,
     /// The places of those that may have something, each once.
     pub(super) ready: VecDeque<usize>,
-    /// The doors that may have datagrams.
-    pub(super) ready_doors: VecDeque<DoorId>,
-    /// The doors where receiving has failed: it is tried again after a pause.
-    pub(super) failed_doors: Vec<DoorId>,
+    /// Those whose sockets have got room for a write that waits, each once.
+    pub(super) roomy: VecDeque<ConnId>,
+    pub(super) datagrams: Datagrams,
     pub(super) buffer: Vec<u8>,
-    pub(super) complaints: Throttle,
     /// The service may have something to be sent that nobody has taken.
     pub(super) is_dirty: bool,
     pub(super) work: Work<Polled>,
     outcome: Outcome,
-    /// Datagrams that wait for room in their sockets, and until when.
-    waiting: Vec<Transmit>,
-    give_up_at: Option<Instant>,
     /// The first loop only.
     pub(super) acceptor: Option<Acceptor>,
+    /// About connections that no loop can wait for.
+    pub(super) complaints: Throttle,
     /// When the service or a connection has to be looked after; the first loop only.
     pub(super) deadline: Option<Instant>,
 }
@@ -73,23 +64,21 @@ impl<S: Service + 'static> Worker<S> {
             events: Events::with_capacity(EVENTS),
             readers: Vec::new(),
             ready: VecDeque::new(),
-            ready_doors: VecDeque::new(),
-            failed_doors: Vec::new(),
+            roomy: VecDeque::new(),
+            datagrams: Datagrams::default(),
             buffer: vec![0; READ_SIZE],
-            complaints: Throttle::default(),
             is_dirty: false,
             work: Work::default(),
             outcome: Outcome::default(),
-            waiting: Vec::new(),
-            give_up_at: None,
             acceptor,
+            complaints: Throttle::default(),
             deadline: None,
         }
     }
 
     pub(super) fn run(mut self) {
         self.with(|_, _, _| ());
-        loop {
+        while !self.core.end.is_over() {
             let timeout = self.timeout();
             match self.poll.poll(&mut self.events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -102,23 +91,22 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// How long to sleep at most.
-    fn timeout(&self) -> Option<Duration> {
-        let is_busy = !self.ready.is_empty() || !self.ready_doors.is_empty() || !self.work.is_empty();
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let is_busy = !self.ready.is_empty() || !self.roomy.is_empty() || !self.work.is_empty();
         if is_busy || self.acceptor.as_ref().is_some_and(Acceptor::is_busy) {
             return Some(Duration::ZERO);
         }
-        let retry = (!self.waiting.is_empty()).then_some(RETRY);
         let deadline =
             [self.deadline, self.acceptor.as_ref().and_then(Acceptor::deadline)].into_iter().flatten().min();
         let deadline = deadline.map(|at| at.saturating_duration_since(rt::now()));
-        let pause = (!self.failed_doors.is_empty()).then_some(PAUSE);
-        [retry, pause, deadline].into_iter().flatten().min()
+        [self.datagrams.timeout(), deadline].into_iter().flatten().min()
     }
 
     /// One wake-up: bounded, so that whoever else has something comes next.
     fn turn(&mut self) {
         self.take_mail();
         self.take_events();
+        self.unpark();
         self.flush();
         self.tick();
         self.accept();
@@ -149,10 +137,10 @@ impl<S: Service + 'static> Worker<S> {
             match event.token().into() {
                 Subject::Conn(place) => self.conn_event(place, event),
                 Subject::Listener(_) => self.acceptor.iter_mut().for_each(Acceptor::notice),
-                Subject::Datagrams(id) if self.ready_doors.contains(&id) => {}
-                Subject::Datagrams(id) => self.ready_doors.push_back(id),
-                // A deadline may have become earlier.
-                Subject::Mail => self.with(|_, _, _| ()),
+                Subject::Datagrams(id) => self.datagrams.notice(id),
+                // A deadline may have become earlier, which is the affair of the first loop alone.
+                Subject::Mail if self.nth == 0 => self.with(|_, _, _| ()),
+                Subject::Mail => {}
             }
         }
         self.events = events;
@@ -166,9 +154,21 @@ impl<S: Service + 'static> Worker<S> {
             reader.queue(place, &mut self.ready);
         }
         if event.is_writable() && reader.link.port.give_room() {
-            let id = reader.link.id;
-            self.with(|shared, _, work| work.writes.extend(shared.unpark(id)));
+            self.roomy.push_back(reader.link.id);
         }
+    }
+
+    /// Goes on with what sockets had no room for and have it now: so many, the rest is for the next turn.
+    pub(super) fn unpark(&mut self) {
+        let count = self.roomy.len().min(TURN);
+        if count == 0 {
+            return;
+        }
+        let mut roomy = std::mem::take(&mut self.roomy);
+        self.with(|shared, _, work| {
+            work.writes.extend(roomy.drain(..count).filter_map(|id| shared.unpark(id)));
+        });
+        self.roomy = roomy;
     }
 
     fn loops(&self) -> usize {
@@ -236,7 +236,10 @@ impl<S: Service + 'static> Worker<S> {
         for write in writes {
             self.park(write);
         }
-        self.wait_for_room(transmits);
+        if !transmits.is_empty() {
+            let too_many = self.datagrams.waiting.push(rt::now(), transmits);
+            self.give_up(&too_many);
+        }
         let mut outcome = std::mem::take(&mut self.outcome);
         self.with(|shared, now, work| {
             shared.settle(now, &mut outcome, work);
@@ -291,33 +294,21 @@ impl<S: Service + 'static> Worker<S> {
         });
     }
 
-    fn wait_for_room(&mut self, transmits: Vec<Transmit>) {
-        if transmits.is_empty() {
+    /// Tries again to send what sockets had no room for, and gives up what has waited for too long.
+    fn send_waiting(&mut self) {
+        if self.datagrams.waiting.is_empty() {
             return;
         }
-        self.give_up_at.get_or_insert_with(|| rt::now() + PATIENCE);
-        self.waiting.extend(transmits);
-        let too_many = self.waiting.len().saturating_sub(MOST_WAITING);
-        self.give_up(too_many);
-    }
-
-    /// Drops the oldest datagrams that wait for room, so many.
-    fn give_up(&mut self, count: usize) {
-        self.core.drop_all(self.waiting.get(..count).unwrap_or_default());
-        self.waiting.drain(..count);
-        self.outcome.sent += count;
-    }
-
-    /// Tries again to send what sockets had no room for, and gives it up after a while.
-    fn send_waiting(&mut self) {
-        let Some(give_up_at) = self.give_up_at else { return };
-        self.outcome.sent += self.core.send(&mut self.waiting);
-        if rt::now() >= give_up_at {
-            self.give_up(self.waiting.len());
-        }
-        if self.waiting.is_empty() {
-            self.give_up_at = None;
-        }
+        let core = &self.core;
+        let (sent, late) = self.datagrams.waiting.retry(rt::now(), |batch| core.send(batch));
+        self.outcome.sent += sent;
+        self.give_up(&late);
         self.perform();
+    }
+
+    /// Drops datagrams for which there was no room in time.
+    fn give_up(&mut self, transmits: &[Transmit]) {
+        self.core.drop_all(transmits);
+        self.outcome.sent += transmits.len();
     }
 }
