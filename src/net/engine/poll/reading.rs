@@ -247,7 +247,7 @@ mod tests {
             peers.push(theirs);
             let link = worker.readers[nth].as_ref().unwrap().link.clone();
             let mut bytes = Output::default();
-            bytes.append(&mut vec![b'x'; 8]);
+            bytes.append(vec![b'x'; 8]);
             worker.core.with(|shared, _| shared.park(Write::new(link, bytes, false)));
         }
         let ids: Vec<_> = worker.readers.iter().flatten().map(|reader| reader.link.id).collect();
