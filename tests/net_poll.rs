@@ -1,4 +1,4 @@
-//! What a server does over real sockets, under the engine `poll`.
+//! What a server does over real sockets, under the engine `poll`, with two loops.
 
 mod suite;
 mod support;

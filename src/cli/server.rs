@@ -147,10 +147,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 
-    /// Who waits for sockets: poll (a readiness loop per processor), tasks (a task per connection) or threads (a thread per
+    /// Who waits for sockets: poll (readiness loops), tasks (a task per connection) or threads (a thread per
     /// connection)
     #[arg(long, value_name = "ENGINE", default_value_t)]
     engine: EngineKind,
+
+    /// How many readiness loops --engine poll has [default: one for every second processor, at least one]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    loops: Option<AtLeastOne>,
 
     /// Log more: each session and connection as it comes and goes
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
@@ -201,6 +205,8 @@ pub struct Plan {
     pub max_connections: Option<NonZeroUsize>,
     /// Who waits for sockets.
     pub engine: EngineKind,
+    /// How many readiness loops it has, if it has such.
+    pub loops: NonZeroUsize,
 }
 
 impl Args {
@@ -271,6 +277,7 @@ impl Args {
             rules: self.rules,
             max_connections: self.max_connections.map(AtLeastOne::get),
             engine: self.engine,
+            loops: self.loops.map_or_else(net::usual_loops, AtLeastOne::get),
         })
     }
 
@@ -335,8 +342,8 @@ pub fn draw_seed() -> Result<u64, ServeError> {
 ///
 /// It could not begin, or a bug ended it: exit code 1.
 pub fn run(plan: Plan) -> Result<u8, ServeError> {
-    let Plan { listen, mut config, rules, max_connections, engine } = plan;
-    config.max_connections = room_for_connections(max_connections);
+    let Plan { listen, mut config, rules, max_connections, engine, loops } = plan;
+    config.max_connections = room_for_connections(max_connections, engine);
     let door_names = doors_of(&listen);
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let doors = listen.bind()?;
@@ -344,7 +351,7 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
     let signals = Signals::new()?;
     announce(&doors);
     log_losses(&config, doors.has_streams());
-    let engine = Engine::start(engine, doors, |now| Server::new(now, config, Box::new(secrets)))?;
+    let engine = Engine::start_with(engine, loops, doors, |now| Server::new(now, config, Box::new(secrets)))?;
     let report = |server: &Server| log::info!(target: TOTALS, "{}", server.totals());
     let reload = rules.map(|path| move |engine: &Engine<Server>| rules::reload(&path, &door_names, engine));
     match net::serve(engine, signals, report, reload) {
@@ -354,8 +361,23 @@ pub fn run(plan: Plan) -> Result<u8, ServeError> {
     }
 }
 
-/// Most connections that there may be: as many as was said, or else as there is room for in the limit of open files.
-fn room_for_connections(wanted: Option<NonZeroUsize>) -> usize {
+/// Most connections that there may be: as many as was said, or else as there is room for in the limit of open files. For
+/// more threads than the system allows there is none, whatever was said.
+fn room_for_connections(wanted: Option<NonZeroUsize>, engine: EngineKind) -> usize {
+    let by_files = room_by_files(wanted);
+    let by_threads = match engine {
+        EngineKind::Threads => open_files::connections_by_threads(),
+        EngineKind::Poll | EngineKind::Tasks => usize::MAX,
+    };
+    if by_threads < by_files {
+        log::warn!(
+            "--engine threads: the system has threads for {by_threads} connections (vm.max_map_count), not more"
+        );
+    }
+    by_files.min(by_threads)
+}
+
+fn room_by_files(wanted: Option<NonZeroUsize>) -> usize {
     let open_files = open_files::raise_open_files();
     let room = open_files::connections_within(open_files);
     let Some(wanted) = wanted.map(NonZeroUsize::get) else { return room };
@@ -499,9 +521,13 @@ mod tests {
         let Plan { config, max_connections, .. } =
             resolve(&["--max-connections", "7", "--max-per-host", "0"]).unwrap();
         assert_eq!((max_connections, config.max_per_host), (NonZeroUsize::new(7), 0));
-        assert_eq!(room_for_connections(NonZeroUsize::new(7)), 7);
-        let room = room_for_connections(None);
+        for engine in EngineKind::ALL {
+            assert_eq!(room_for_connections(NonZeroUsize::new(7), engine), 7);
+        }
+        let room = room_for_connections(None, EngineKind::Poll);
         assert!(room > 0 && room == open_files::connections_within(open_files::raise_open_files()));
+        let by_threads = room_for_connections(NonZeroUsize::new(usize::MAX), EngineKind::Threads);
+        assert_eq!(by_threads, open_files::connections_by_threads());
     }
 
     #[test]

@@ -41,7 +41,7 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Engine, EngineKind, UnknownEngine};
+pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};
 

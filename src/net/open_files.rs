@@ -1,4 +1,4 @@
-//! How many files, sockets among them, this process may have open.
+//! How many files, sockets among them, this process may have open, and how many threads: so many connections there can be.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -25,6 +25,17 @@ pub fn raise_open_files() -> usize {
 #[must_use]
 pub fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
+}
+
+/// How many connections there is room for with a thread for each, an eighth of it kept back for those who wait to write:
+/// a thread takes four of the mappings that Linux lets a process have, and a process that has too many is aborted.
+/// `usize::MAX` where no limit is known.
+#[must_use]
+pub fn connections_by_threads() -> usize {
+    let limit = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let mappings = limit("/proc/sys/vm/max_map_count").map(|count| count / 4);
+    let threads = limit("/proc/sys/kernel/threads-max");
+    [mappings, threads].into_iter().flatten().min().map_or(usize::MAX, |count| count - count / 8)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 
 use std::fmt::{self, Debug};
 use std::io;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,6 +45,7 @@ pub(super) use self::accept::{PAUSES, is_of_one_connection};
 use self::core::{Core, End, Mechanism};
 #[cfg(test)]
 pub(super) use self::link::{Link, Port, Progress, Socket, prepare};
+pub use self::poll::usual_loops;
 pub(super) use self::shared::Work;
 #[cfg(test)]
 pub(super) use self::shared::{Outcome, Shared};
@@ -142,11 +144,25 @@ impl<S: Service + 'static> Engine<S> {
         doors: impl Into<Doors>,
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
+        Self::start_with(kind, usual_loops(), doors, make)
+    }
+
+    /// The same with so many readiness loops, if it is an engine of those.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room to wait for another socket, or for so many threads.
+    pub fn start_with(
+        kind: EngineKind,
+        loops: NonZeroUsize,
+        doors: impl Into<Doors>,
+        make: impl FnOnce(Instant) -> S,
+    ) -> io::Result<Self> {
         let sockets = Sockets::new(doors.into())?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {
             EngineKind::Tasks => Box::new(tasks::start(sockets, service)?),
-            EngineKind::Poll => Box::new(poll::start(sockets, service)?),
+            EngineKind::Poll => Box::new(poll::start(loops, sockets, service)?),
             EngineKind::Threads => Box::new(threads::start(sockets, service)?),
         };
         Ok(Self { driver })
@@ -285,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_cannot_start_as_a_whole_leaves_no_thread() {
-        fail_half_way(poll::start);
+        fail_half_way(|sockets, service| poll::start(NonZeroUsize::MIN, sockets, service));
         fail_half_way(threads::start);
     }
 }

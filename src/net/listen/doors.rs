@@ -8,7 +8,11 @@ use super::inet::Inet;
 use super::unix::{self, SocketFile};
 use super::url::At;
 use super::{Address, Bound, ListenAddr, ListenError, ListenUrl, Scheme};
-use crate::door::Door;
+use crate::door::{Door, Speaks};
+
+/// What the system holds, in bytes, of what people have said and nobody has read: enough for the longest line, so little that
+/// who says more than the door's rate is held up soon.
+const PEOPLES_INPUT: usize = 16 << 10;
 
 /// Sockets that listen and are not served yet. Their order is that of
 /// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
@@ -90,6 +94,10 @@ impl Doors {
         for (endpoint, socket) in bound.into_sockets() {
             let (scheme, door) = door(endpoint.scheme);
             let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
+            if let (Listening::Streams(socket, _), Speaks::Lines(_)) = (&socket, &door.speaks) {
+                // Connections have it from their listener. What the system does not grant is no harm.
+                let _ = socket.set_recv_buffer_size(PEOPLES_INPUT);
+            }
             self.sockets.push(DoorSocket { url: self.urls, place, door, socket });
         }
     }

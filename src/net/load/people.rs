@@ -4,6 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::sockets::{PATIENCE, connect};
 use super::{Interrupt, LoadError};
 use crate::lab::load::people::{Answers, line};
@@ -13,6 +15,9 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// What is read at once, of what nobody reads.
 const READ: usize = 16 << 10;
+
+/// What the system takes of what is said and is not on its way yet, in bytes.
+const SEND_BUFFER: usize = 4 << 10;
 
 /// A person at a line door.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ impl Person {
     /// Nobody is there, or nobody asks.
     pub fn enter(addr: SocketAddr, name: &str, interrupt: &Interrupt) -> Result<Self, LoadError> {
         let stream = connect(addr)?;
+        // So that a line that has to wait waits here, where it is seen. What the system does not grant is no harm.
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let mut person = Self { stream };
         person.impatient().map_err(broken)?;
         let (mut answers, begun) = (Answers::default(), Instant::now());

@@ -1,4 +1,4 @@
-//! The engine of readiness loops: one per processor, each with its share of the connections (mio: epoll, kqueue).
+//! The engine of readiness loops: one for every second processor, or as many as wanted, each with its share of the connections (mio: epoll, kqueue).
 //!
 //! A wake-up of a loop ([`worker`]) reads from the connections that have something, lets the service have it, and then
 //! writes once for all of that, to whatever connections it is for. A connection is in the table of its loop ([`home`])
@@ -6,6 +6,7 @@
 //! the lock. The first loop also accepts and keeps the time.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -81,14 +82,26 @@ impl<S: Service + 'static> Mechanism<S> for Loops<S> {
     }
 }
 
+/// How many loops there are if nobody says: one for every second processor, at least one.
+///
+/// The system's own share of the work, and that of clients on the same machine, needs processors, too; a loop that has to
+/// share one with them comes to wait with half a batch.
+pub fn usual_loops() -> NonZeroUsize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Starts the loops.
 ///
 /// # Errors
 ///
 /// The system has no room for them, or to wait for another socket.
-pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Looped<S>> {
-    let count = thread::available_parallelism().map_or(1, usize::from);
-    let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
+pub(super) fn start<S: Service + 'static>(
+    loops: NonZeroUsize,
+    sockets: Sockets,
+    service: S,
+) -> io::Result<Looped<S>> {
+    let polls = (0..loops.get()).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let homes = homes(&polls)?;
     for ((id, door), home) in sockets.datagrams.iter().enumerate().zip(homes.iter().cycle()) {
         if let Some(door) = door {
