@@ -5,6 +5,9 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use serde_json::Value;
 use support::eventually;
 use support::program::{Ended, Program};
@@ -193,6 +196,24 @@ fn what_stands_in_the_way_is_one_line_and_code_1() {
     let stranger = lab(&format!("route --count 1 --peer redis --host {}", server.host()));
     assert_eq!(stranger.code, 1);
     assert!(stranger.err.contains("was not let in") && stranger.err.contains("--peer"), "{}", stranger.err);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a server that goes is played by a thread")]
+fn connections_one_after_the_other_end_with_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut ping = [0; 19];
+        stream.read_exact(&mut ping).unwrap();
+        stream.write_all(&ping).unwrap();
+    });
+    let ended = lab(&format!("serial 1000000 --peer bare --host {host}"));
+    server.join().unwrap();
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    assert_eq!(ended.err, format!("error: the server at {host} is gone: connection refused after 1\n"));
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn decimals(number: f64) -> usize {
 }
 
 /// Digits with commas between thousands.
-fn grouped(digits: &str) -> String {
+pub(crate) fn grouped(digits: &str) -> String {
     let places = (0..digits.len()).rev();
     let with = digits.chars().zip(places).map(|(digit, place)| match place {
         place if place > 0 && place % 3 == 0 && digit != '-' => format!("{digit},"),

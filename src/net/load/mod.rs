@@ -19,6 +19,7 @@
 //! ```
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,6 +66,21 @@ pub enum LoadError {
         who: String,
         /// What came, escaped.
         heard: String,
+    },
+    /// The server closed a connection instead of an answer.
+    #[error(
+        "`{0}` was not let in: the server closed the connection without a word; is it of the kind that --peer names?"
+    )]
+    Closed(String),
+    /// The server was there, and is not any more.
+    #[error("the server at {addr} is gone: {why} after {after}")]
+    Gone {
+        /// Where it was.
+        addr: SocketAddr,
+        /// What happened instead.
+        why: &'static str,
+        /// What it had done until then, to people.
+        after: String,
     },
     /// What came back was something else.
     #[error(transparent)]

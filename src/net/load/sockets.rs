@@ -54,6 +54,7 @@ pub(super) fn take(stream: &mut TcpStream, step: &Step, who: &str) -> Result<(),
             Heard::Wrong => return Err(not_greeted(who, &heard)),
         }
         match stream.read(&mut buffer) {
+            Ok(0) if heard.is_empty() => return Err(LoadError::Closed(who.to_owned())),
             Ok(0) => return Err(not_greeted(who, &heard)),
             Ok(n) => heard.extend_from_slice(buffer.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
