@@ -217,6 +217,22 @@ fn connections_one_after_the_other_end_with_the_server() {
 }
 
 #[test]
+fn where_nobody_gets_in_nothing_is_measured_and_the_first_cause_is_told() {
+    let nobody = lab("burst 3 --peer bare --host 127.0.0.1:1 --json");
+    assert_eq!(nobody.code, 1, "{}", nobody.out);
+    assert_eq!(nobody.err, "error: 0 lost and 3 turned away: connection refused\n");
+    let outcome: Value = serde_json::from_str(&nobody.out).unwrap();
+    for column in ["seconds", "rate", "server_cores", "memory_per_client_bytes", "message_s", "slowest_s"] {
+        assert!(outcome[column].is_null(), "{column} of {outcome}");
+    }
+    let server = ServerProgram::local(&["--max-connections", "1"]);
+    let full = lab(&format!("burst 3 --host {}", server.host()));
+    assert_eq!(full.code, 1, "{}", full.out);
+    assert!(full.err.starts_with("error: 0 lost and 3 turned away: the server "), "{}", full.err);
+    assert!(full.err.contains("full"), "{}", full.err);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
     for (words, part) in [
         ("route --pairs 0", "not enough"),

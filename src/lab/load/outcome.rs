@@ -28,6 +28,8 @@ pub struct Outcome {
     pub lost: u64,
     /// Connections that were not made or not registered.
     pub failed: Option<u64>,
+    /// Why the first of those that were lost or failed was.
+    pub cause: Option<String>,
     /// Requests that were sent again, because no answer came in time.
     pub repeated: Option<u64>,
     /// CPU time that the server took, in seconds.
@@ -61,7 +63,7 @@ const COLUMNS: [Column; 26] = [
     ("clients", |it| it.clients.into()),
     ("size_bytes", |it| whole(it.size)),
     ("wanted_rate", |it| it.wanted_rate.into()),
-    ("seconds", |it| Some(it.seconds).into()),
+    ("seconds", |it| Some(it.seconds).filter(|seconds| *seconds > 0.0).into()),
     ("count", |it| it.count.into()),
     ("rate", |it| it.rate().into()),
     ("lost", |it| it.lost.into()),
@@ -103,6 +105,12 @@ impl Outcome {
     #[must_use]
     pub fn server_cpu_per_million(&self) -> Option<f64> {
         ratio(self.server_cpu? * 1e6, self.count as f64)
+    }
+
+    /// Shares so many bytes among all that got in; that no page was needed is no measure of one.
+    pub fn share_memory(&mut self, grown: Option<u64>) {
+        let grown = grown.filter(|grown| *grown > 0);
+        self.memory_per_client = grown.and_then(|grown| ratio(grown as f64, self.count as f64));
     }
 
     fn micros(&self, share: f64) -> Option<f64> {
@@ -217,6 +225,17 @@ mod tests {
         assert_eq!(outcome.json()["p99_us"], Value::Null);
         assert_eq!(outcome.json()["count"], 10);
         assert_eq!(outcome.cells().len(), Outcome::columns().count());
+    }
+
+    #[test]
+    fn memory_is_shared_among_those_that_got_in_where_it_has_grown() {
+        let shared = |count, grown| {
+            let mut outcome = Outcome { clients: 8, count, ..Outcome::default() };
+            outcome.share_memory(grown);
+            outcome.memory_per_client
+        };
+        assert_eq!(shared(4, Some(1_024)), Some(256.0));
+        assert_eq!((shared(4, Some(0)), shared(0, Some(1_024)), shared(4, None)), (None, None, None));
     }
 
     #[test]

@@ -60,12 +60,12 @@ pub enum LoadError {
         error: io::Error,
     },
     /// A client was not greeted as it has to be.
-    #[error("`{who}` was not let in: the server said `{heard}`; is it of the kind that --peer names?")]
+    #[error("`{who}` was not let in: {why}")]
     Greeting {
         /// The client's name.
         who: String,
-        /// What came, escaped.
-        heard: String,
+        /// What came instead, or that nothing did, and what to do.
+        why: String,
     },
     /// The server closed a connection instead of an answer.
     #[error(

@@ -64,5 +64,10 @@ pub(super) fn take(stream: &mut TcpStream, step: &Step, who: &str) -> Result<(),
 }
 
 pub(super) fn not_greeted(who: &str, heard: &[u8]) -> LoadError {
-    LoadError::Greeting { who: who.to_owned(), heard: escape_short(heard, 80).into_owned() }
+    LoadError::Greeting { who: who.to_owned(), why: said_instead(heard) }
+}
+
+/// What it means that a server says this instead of an answer.
+pub(super) fn said_instead(heard: &[u8]) -> String {
+    format!("the server said `{}`; is it of the kind that --peer names?", escape_short(heard, 80))
 }

@@ -102,6 +102,12 @@ impl Subject {
         self.process?.memory().map(|(resident, _)| resident)
     }
 
+    /// How much more of it is resident than was `before`, in bytes.
+    #[must_use]
+    pub fn grown(&self, before: Option<u64>) -> Option<u64> {
+        Some(self.resident()?.saturating_sub(before?))
+    }
+
     /// Ends it, if it was started here.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ pub fn run(
                     return Err(gone);
                 }
                 failed += 1;
+                outcome.cause.get_or_insert_with(|| error.to_string());
             }
         }
     }

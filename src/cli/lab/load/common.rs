@@ -173,9 +173,10 @@ pub(super) fn conclude(outcomes: &[Outcome]) -> Result<u8, LabError> {
     if outcomes.iter().all(Outcome::is_whole) {
         return Ok(exit::OK);
     }
-    Err(LabError::Failed(format!(
-        "{lost} lost and {failed} turned away: the server dropped what it had taken, or was too slow for 10 s; its log says which"
-    )))
+    let why = outcomes.iter().find_map(|outcome| outcome.cause.as_deref());
+    let why =
+        why.unwrap_or("the server dropped what it had taken, or was too slow for 10 s; its log says which");
+    Err(LabError::Failed(format!("{lost} lost and {failed} turned away: {why}")))
 }
 
 fn csv(outcomes: &[Outcome]) -> Result<String, csv::Error> {
