@@ -192,6 +192,10 @@ fn what_stands_in_the_way_is_one_line_and_code_1() {
     let missing = lab("ping --count 1 --server /no/such/server");
     assert_eq!(missing.code, 1);
     assert!(missing.err.starts_with("error: cannot start the server: "), "{}", missing.err);
+    let process = lab("ping --count 1 --host 127.0.0.1:1 --pid 2147483647");
+    assert_eq!(process.code, 1);
+    assert!(process.err.starts_with("error: there is no process 2147483647; "), "{}", process.err);
+    assert_eq!(process.err.lines().count(), 1, "{}", process.err);
     let server = ServerProgram::local(&[]);
     let stranger = lab(&format!("route --count 1 --peer redis --host {}", server.host()));
     assert_eq!(stranger.code, 1);
