@@ -248,6 +248,7 @@ fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
         ("route --size 10000", "--tagged"),
         ("route --peer irc", "`irc` is no protocol"),
         ("route --peer nats", "needs --host"),
+        ("route --tagged --peer nats --host 127.0.0.1:1", "--tagged"),
         ("ping --seconds 0", "more than zero"),
         ("ping --pid 1", "--host"),
         ("ping --json --csv", "cannot be used"),

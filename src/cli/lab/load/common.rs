@@ -49,6 +49,10 @@ pub(super) struct Common {
 impl Common {
     /// The protocol over streams.
     pub(super) fn streams(&self, tagged: bool) -> Result<Box<dyn Peer>, LabError> {
+        if tagged && self.peer != PeerKind::Sayagain {
+            let why = format!("--tagged is sayagain's own; leave it out with --peer {}", self.peer.name());
+            return Err(LabError::Usage(why));
+        }
         self.peer.streams(tagged).ok_or_else(|| self.speaks_not("streams"))
     }
 
