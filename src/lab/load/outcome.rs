@@ -141,31 +141,81 @@ impl Outcome {
         Value::Object(pairs.collect::<Map<_, _>>())
     }
 
+    /// What a column counts, to people.
+    fn called(&self, name: &'static str) -> &'static str {
+        match (name, self.workload) {
+            ("clients", "route") => "pairs",
+            ("clients", "fanout") => "members",
+            _ => name,
+        }
+    }
+
     /// A line for each thing that was measured.
     #[must_use]
     pub fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
         let lines = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
-            let (label, value) = labelled(name, &cell);
+            let (label, value) = labelled(self.called(name), &cell);
             format!("{label:<24} {value}\n")
         });
         lines.collect()
     }
 }
 
-/// How a column is shown to people: its unit behind the number.
+/// How columns are shown to people whose names end so: what stands there instead, and the value.
+type Shown = (&'static str, &'static str, fn(f64) -> String);
+
+/// The first that fits.
+const SHOWN: [Shown; 7] = [
+    ("_s_per_million", " per million", time),
+    ("_us", "", |micros| time(micros * 1e-6)),
+    ("_bytes", "", size),
+    ("_s", "", time),
+    ("seconds", "seconds", time),
+    ("rate", "rate", |rate| format!("{} /s", shown(&Cell::Real(rate)))),
+    ("idle_cores", "idle cores", |share| format!("{} %", digits(share * 100.0))),
+];
+
+/// How a column is shown to people: what it is called there, and its value.
 fn labelled(name: &str, cell: &Cell) -> (String, String) {
-    let units = [
-        ("_s_per_million", " s", " per million"),
-        ("_us", " µs", ""),
-        ("_bytes", " B", ""),
-        ("_s", " s", ""),
-    ];
-    let unit = units.iter().find_map(|(end, unit, rest)| Some((name.strip_suffix(end)?, *unit, *rest)));
-    let (label, unit, rest) = unit.unwrap_or((name, "", ""));
-    let unit = if name == "seconds" { " s" } else { unit };
-    let unit = if name == "rate" || name == "wanted_rate" { " /s" } else { unit };
-    (format!("{}{rest}", label.replace('_', " ")), format!("{}{unit}", shown(cell)))
+    let found = SHOWN.iter().find_map(|(end, rest, show)| {
+        Some((name.strip_suffix(end)?.to_owned() + rest, show(cell.number()?)))
+    });
+    let (label, value) = found.unwrap_or_else(|| (name.to_owned(), shown(cell)));
+    (label.replace('_', " "), value)
+}
+
+/// Seconds, in the unit that leaves least zeros.
+fn time(seconds: f64) -> String {
+    let (many, unit) = match seconds {
+        0.0 | 1.0.. => (1.0, "s"),
+        0.001.. => (1e3, "ms"),
+        _ => (1e6, "µs"),
+    };
+    format!("{} {unit}", digits(seconds * many))
+}
+
+/// Bytes, in the unit that leaves fewest digits.
+fn size(bytes: f64) -> String {
+    if bytes < 1_024.0 {
+        return format!("{bytes:.0} B");
+    }
+    let (mut many, mut unit) = (bytes / 1_024.0, "KiB");
+    for larger in ["MiB", "GiB"] {
+        if many >= 1_024.0 {
+            (many, unit) = (many / 1_024.0, larger);
+        }
+    }
+    format!("{} {unit}", digits(many))
+}
+
+/// Three digits, or all before the point.
+fn digits(number: f64) -> String {
+    match number {
+        0.0 | 100.0.. => grouped(&format!("{number:.0}")),
+        10.0.. => format!("{number:.1}"),
+        _ => format!("{number:.2}"),
+    }
 }
 
 /// Measures to four significant digits, large ones whole.
@@ -213,6 +263,32 @@ mod tests {
         assert_eq!(real(0.0), "0");
         assert_eq!(shown(&Cell::Whole(999)), "999");
         assert_eq!(shown(&Cell::Whole(1_000)), "1,000");
+    }
+
+    #[test]
+    fn sizes_times_and_shares_are_shown_in_units_that_suit_them() {
+        let sizes = [16.0, 1_023.4, 1_024.0, 20_000.0, 1_023.0 * 1_024.0, 52_428_800.0, 3e9, 2e12].map(size);
+        assert_eq!(
+            sizes,
+            ["16 B", "1023 B", "1.00 KiB", "19.5 KiB", "1,023 KiB", "50.0 MiB", "2.79 GiB", "1,863 GiB"]
+        );
+        let times = [0.0, 2.5e-7, 53.52e-6, 0.001, 0.02549, 0.5, 2.0, 12.34, 3_600.0].map(time);
+        assert_eq!(
+            times,
+            ["0 s", "0.25 µs", "53.5 µs", "1.00 ms", "25.5 ms", "500 ms", "2.00 s", "12.3 s", "3,600 s"]
+        );
+        assert_eq!(labelled("idle_cores", &Cell::Real(0.015)), ("idle cores".into(), "1.50 %".into()));
+        assert_eq!(labelled("p99_us", &Cell::Real(1_500.0)), ("p99".into(), "1.50 ms".into()));
+        let cpu = labelled("server_cpu_s_per_million", &Cell::Real(0.08));
+        assert_eq!(cpu, ("server cpu per million".into(), "80.0 ms".into()));
+    }
+
+    #[test]
+    fn clients_are_called_in_text_what_they_are() {
+        let text = |workload| Outcome { workload, clients: 3, ..Outcome::default() }.text();
+        assert!(text("route").contains("pairs                    3\n"), "{}", text("route"));
+        assert!(text("fanout").contains("members                  3\n"), "{}", text("fanout"));
+        assert!(text("ping").contains("clients                  3\n"), "{}", text("ping"));
     }
 
     #[test]
