@@ -5,6 +5,9 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use serde_json::Value;
 use support::eventually;
 use support::program::{Ended, Program};
@@ -189,10 +192,48 @@ fn what_stands_in_the_way_is_one_line_and_code_1() {
     let missing = lab("ping --count 1 --server /no/such/server");
     assert_eq!(missing.code, 1);
     assert!(missing.err.starts_with("error: cannot start the server: "), "{}", missing.err);
+    let process = lab("ping --count 1 --host 127.0.0.1:1 --pid 2147483647");
+    assert_eq!(process.code, 1);
+    assert!(process.err.starts_with("error: there is no process 2147483647; "), "{}", process.err);
+    assert_eq!(process.err.lines().count(), 1, "{}", process.err);
     let server = ServerProgram::local(&[]);
     let stranger = lab(&format!("route --count 1 --peer redis --host {}", server.host()));
     assert_eq!(stranger.code, 1);
     assert!(stranger.err.contains("was not let in") && stranger.err.contains("--peer"), "{}", stranger.err);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a server that goes is played by a thread")]
+fn connections_one_after_the_other_end_with_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut ping = [0; 19];
+        stream.read_exact(&mut ping).unwrap();
+        stream.write_all(&ping).unwrap();
+    });
+    let ended = lab(&format!("serial 1000000 --peer bare --host {host}"));
+    server.join().unwrap();
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    assert_eq!(ended.err, format!("error: the server at {host} is gone: connection refused after 1\n"));
+}
+
+#[test]
+fn where_nobody_gets_in_nothing_is_measured_and_the_first_cause_is_told() {
+    let nobody = lab("burst 3 --peer bare --host 127.0.0.1:1 --json");
+    assert_eq!(nobody.code, 1, "{}", nobody.out);
+    assert_eq!(nobody.err, "error: 0 lost and 3 turned away: connection refused\n");
+    let outcome: Value = serde_json::from_str(&nobody.out).unwrap();
+    for column in ["seconds", "rate", "server_cores", "memory_per_client_bytes", "message_s", "slowest_s"] {
+        assert!(outcome[column].is_null(), "{column} of {outcome}");
+    }
+    let server = ServerProgram::local(&["--max-connections", "1"]);
+    let full = lab(&format!("burst 3 --host {}", server.host()));
+    assert_eq!(full.code, 1, "{}", full.out);
+    assert!(full.err.starts_with("error: 0 lost and 3 turned away: the server "), "{}", full.err);
+    assert!(full.err.contains("full"), "{}", full.err);
 }
 
 #[test]
@@ -207,6 +248,7 @@ fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
         ("route --size 10000", "--tagged"),
         ("route --peer irc", "`irc` is no protocol"),
         ("route --peer nats", "needs --host"),
+        ("route --tagged --peer nats --host 127.0.0.1:1", "--tagged"),
         ("ping --seconds 0", "more than zero"),
         ("ping --pid 1", "--host"),
         ("ping --json --csv", "cannot be used"),

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub lost: u64,
     /// Connections that were not made or not registered.
     pub failed: Option<u64>,
+    /// Why the first of those that were lost or failed was.
+    pub cause: Option<String>,
     /// Requests that were sent again, because no answer came in time.
     pub repeated: Option<u64>,
     /// CPU time that the server took, in seconds.
@@ -61,7 +63,7 @@ const COLUMNS: [Column; 26] = [
     ("clients", |it| it.clients.into()),
     ("size_bytes", |it| whole(it.size)),
     ("wanted_rate", |it| it.wanted_rate.into()),
-    ("seconds", |it| Some(it.seconds).into()),
+    ("seconds", |it| Some(it.seconds).filter(|seconds| *seconds > 0.0).into()),
     ("count", |it| it.count.into()),
     ("rate", |it| it.rate().into()),
     ("lost", |it| it.lost.into()),
@@ -105,6 +107,12 @@ impl Outcome {
         ratio(self.server_cpu? * 1e6, self.count as f64)
     }
 
+    /// Shares so many bytes among all that got in; that no page was needed is no measure of one.
+    pub fn share_memory(&mut self, grown: Option<u64>) {
+        let grown = grown.filter(|grown| *grown > 0);
+        self.memory_per_client = grown.and_then(|grown| ratio(grown as f64, self.count as f64));
+    }
+
     fn micros(&self, share: f64) -> Option<f64> {
         self.latencies.quantile(share).map(|seconds| seconds * 1e6)
     }
@@ -133,31 +141,81 @@ impl Outcome {
         Value::Object(pairs.collect::<Map<_, _>>())
     }
 
+    /// What a column counts, to people.
+    fn called(&self, name: &'static str) -> &'static str {
+        match (name, self.workload) {
+            ("clients", "route") => "pairs",
+            ("clients", "fanout") => "members",
+            _ => name,
+        }
+    }
+
     /// A line for each thing that was measured.
     #[must_use]
     pub fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
         let lines = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
-            let (label, value) = labelled(name, &cell);
+            let (label, value) = labelled(self.called(name), &cell);
             format!("{label:<24} {value}\n")
         });
         lines.collect()
     }
 }
 
-/// How a column is shown to people: its unit behind the number.
+/// How columns are shown to people whose names end so: what stands there instead, and the value.
+type Shown = (&'static str, &'static str, fn(f64) -> String);
+
+/// The first that fits.
+const SHOWN: [Shown; 7] = [
+    ("_s_per_million", " per million", time),
+    ("_us", "", |micros| time(micros * 1e-6)),
+    ("_bytes", "", size),
+    ("_s", "", time),
+    ("seconds", "seconds", time),
+    ("rate", "rate", |rate| format!("{} /s", shown(&Cell::Real(rate)))),
+    ("idle_cores", "idle cores", |share| format!("{} %", digits(share * 100.0))),
+];
+
+/// How a column is shown to people: what it is called there, and its value.
 fn labelled(name: &str, cell: &Cell) -> (String, String) {
-    let units = [
-        ("_s_per_million", " s", " per million"),
-        ("_us", " µs", ""),
-        ("_bytes", " B", ""),
-        ("_s", " s", ""),
-    ];
-    let unit = units.iter().find_map(|(end, unit, rest)| Some((name.strip_suffix(end)?, *unit, *rest)));
-    let (label, unit, rest) = unit.unwrap_or((name, "", ""));
-    let unit = if name == "seconds" { " s" } else { unit };
-    let unit = if name == "rate" || name == "wanted_rate" { " /s" } else { unit };
-    (format!("{}{rest}", label.replace('_', " ")), format!("{}{unit}", shown(cell)))
+    let found = SHOWN.iter().find_map(|(end, rest, show)| {
+        Some((name.strip_suffix(end)?.to_owned() + rest, show(cell.number()?)))
+    });
+    let (label, value) = found.unwrap_or_else(|| (name.to_owned(), shown(cell)));
+    (label.replace('_', " "), value)
+}
+
+/// Seconds, in the unit that leaves least zeros.
+fn time(seconds: f64) -> String {
+    let (many, unit) = match seconds {
+        0.0 | 1.0.. => (1.0, "s"),
+        0.001.. => (1e3, "ms"),
+        _ => (1e6, "µs"),
+    };
+    format!("{} {unit}", digits(seconds * many))
+}
+
+/// Bytes, in the unit that leaves fewest digits.
+fn size(bytes: f64) -> String {
+    if bytes < 1_024.0 {
+        return format!("{bytes:.0} B");
+    }
+    let (mut many, mut unit) = (bytes / 1_024.0, "KiB");
+    for larger in ["MiB", "GiB"] {
+        if many >= 1_024.0 {
+            (many, unit) = (many / 1_024.0, larger);
+        }
+    }
+    format!("{} {unit}", digits(many))
+}
+
+/// Three digits, or all before the point.
+fn digits(number: f64) -> String {
+    match number {
+        0.0 | 100.0.. => grouped(&format!("{number:.0}")),
+        10.0.. => format!("{number:.1}"),
+        _ => format!("{number:.2}"),
+    }
 }
 
 /// Measures to four significant digits, large ones whole.
@@ -183,7 +241,7 @@ fn decimals(number: f64) -> usize {
 }
 
 /// Digits with commas between thousands.
-fn grouped(digits: &str) -> String {
+pub(crate) fn grouped(digits: &str) -> String {
     let places = (0..digits.len()).rev();
     let with = digits.chars().zip(places).map(|(digit, place)| match place {
         place if place > 0 && place % 3 == 0 && digit != '-' => format!("{digit},"),
@@ -208,6 +266,32 @@ mod tests {
     }
 
     #[test]
+    fn sizes_times_and_shares_are_shown_in_units_that_suit_them() {
+        let sizes = [16.0, 1_023.4, 1_024.0, 20_000.0, 1_023.0 * 1_024.0, 52_428_800.0, 3e9, 2e12].map(size);
+        assert_eq!(
+            sizes,
+            ["16 B", "1023 B", "1.00 KiB", "19.5 KiB", "1,023 KiB", "50.0 MiB", "2.79 GiB", "1,863 GiB"]
+        );
+        let times = [0.0, 2.5e-7, 53.52e-6, 0.001, 0.02549, 0.5, 2.0, 12.34, 3_600.0].map(time);
+        assert_eq!(
+            times,
+            ["0 s", "0.25 µs", "53.5 µs", "1.00 ms", "25.5 ms", "500 ms", "2.00 s", "12.3 s", "3,600 s"]
+        );
+        assert_eq!(labelled("idle_cores", &Cell::Real(0.015)), ("idle cores".into(), "1.50 %".into()));
+        assert_eq!(labelled("p99_us", &Cell::Real(1_500.0)), ("p99".into(), "1.50 ms".into()));
+        let cpu = labelled("server_cpu_s_per_million", &Cell::Real(0.08));
+        assert_eq!(cpu, ("server cpu per million".into(), "80.0 ms".into()));
+    }
+
+    #[test]
+    fn clients_are_called_in_text_what_they_are() {
+        let text = |workload| Outcome { workload, clients: 3, ..Outcome::default() }.text();
+        assert!(text("route").contains("pairs                    3\n"), "{}", text("route"));
+        assert!(text("fanout").contains("members                  3\n"), "{}", text("fanout"));
+        assert!(text("ping").contains("clients                  3\n"), "{}", text("ping"));
+    }
+
+    #[test]
     fn what_was_not_measured_is_left_out_of_the_text_empty_in_rows_and_null_in_json() {
         let outcome =
             Outcome { workload: "route", peer: "sayagain", seconds: 2.0, count: 10, ..Outcome::default() };
@@ -217,6 +301,17 @@ mod tests {
         assert_eq!(outcome.json()["p99_us"], Value::Null);
         assert_eq!(outcome.json()["count"], 10);
         assert_eq!(outcome.cells().len(), Outcome::columns().count());
+    }
+
+    #[test]
+    fn memory_is_shared_among_those_that_got_in_where_it_has_grown() {
+        let shared = |count, grown| {
+            let mut outcome = Outcome { clients: 8, count, ..Outcome::default() };
+            outcome.share_memory(grown);
+            outcome.memory_per_client
+        };
+        assert_eq!(shared(4, Some(1_024)), Some(256.0));
+        assert_eq!((shared(4, Some(0)), shared(0, Some(1_024)), shared(4, None)), (None, None, None));
     }
 
     #[test]

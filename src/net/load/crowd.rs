@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::sockets::{PATIENCE, enter};
+use super::sockets::{PATIENCE, enter, said_instead};
 use super::subject::Subject;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
@@ -28,7 +28,7 @@ const SENDER: &str = "sender";
 ///
 /// # Errors
 ///
-/// What stands in the way. Whoever is not let in is counted.
+/// What stands in the way. Whoever is not let in is counted; if that is everybody, there is nothing to measure.
 pub fn run(
     subject: &Subject,
     peer: &dyn Peer,
@@ -42,17 +42,23 @@ pub fn run(
     let meter = subject.meter();
     let mut crowd = Crowd::new(peer.aside(), names.len())?;
     crowd.enter(subject.addr, peer, names, interrupt)?;
-    meter.read_into(outcome, crowd.last);
     outcome.count = crowd.done;
     outcome.failed = Some(names.len() as u64 - crowd.done);
+    outcome.cause = crowd.cause.take();
+    if crowd.done == 0 {
+        return Ok(());
+    }
+    meter.read_into(outcome, crowd.last);
     outcome.slowest = crowd.latencies.quantile(1.0);
     outcome.latencies = std::mem::take(&mut crowd.latencies);
-    let grown = subject.resident().zip(resident).map(|(now, before)| now.saturating_sub(before));
-    outcome.memory_per_client = grown.map(|grown| grown as f64 / names.len().max(1) as f64);
+    outcome.share_memory(subject.grown(resident));
+    crowd.leave_out_open();
     let begun = Instant::now();
     crowd.message(peer, names, size, sender.as_mut(), interrupt)?;
-    outcome.message_seconds = Some(crowd.last.saturating_duration_since(begun).as_secs_f64());
+    let took = crowd.last.saturating_duration_since(begun).as_secs_f64();
+    outcome.message_seconds = (crowd.done > 0).then_some(took);
     outcome.lost = outcome.count.saturating_sub(crowd.done);
+    outcome.cause = outcome.cause.take().or(crowd.cause);
     Ok(())
 }
 
@@ -67,6 +73,13 @@ struct Member {
     heard: Vec<u8>,
 }
 
+impl Member {
+    /// Whether there is something that it has not said or heard yet.
+    fn is_waited_for(&self) -> bool {
+        !self.is_connected || !self.steps.is_empty()
+    }
+}
+
 struct Crowd {
     poll: Poll,
     /// None where it has failed.
@@ -75,6 +88,8 @@ struct Crowd {
     done: u64,
     /// How many have not, and have not failed.
     open: usize,
+    /// Why the first has failed.
+    cause: Option<String>,
     last: Instant,
     latencies: Latencies,
     buffer: Vec<u8>,
@@ -90,6 +105,7 @@ impl Crowd {
             members,
             done: 0,
             open: 0,
+            cause: None,
             last: Instant::now(),
             latencies,
             buffer: vec![0; MAX_ANSWER],
@@ -107,7 +123,7 @@ impl Crowd {
         for name in names {
             let mut steps = peer.greeting(&Client { name, role: Role::Receiver, room: None });
             steps.reverse();
-            let member = self.connect(addr, steps).ok();
+            let member = self.connect(addr, steps).inspect_err(|error| self.fail(error)).ok();
             self.open += usize::from(member.is_some());
             self.members.push(member);
         }
@@ -120,6 +136,24 @@ impl Crowd {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(self.members.len()), interest)?;
         Ok(Member { stream, begun, steps, is_connected: false, heard: Vec::new() })
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.cause.get_or_insert_with(|| match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            io::ErrorKind::UnexpectedEof => "the server closed the connection without an answer".to_owned(),
+            _ => error.to_string(),
+        });
+    }
+
+    /// Whoever has not said and heard all by now is no part of what follows.
+    fn leave_out_open(&mut self) {
+        for slot in &mut self.members {
+            if slot.as_ref().is_some_and(Member::is_waited_for) {
+                *slot = None;
+            }
+        }
+        self.open = 0;
     }
 
     /// Sends a message to each that is there, and waits for all of them.
@@ -168,6 +202,9 @@ impl Crowd {
                 moved = Instant::now();
             }
         }
+        if self.open > 0 {
+            self.fail(&io::Error::other(format!("no answer within {} s", PATIENCE.as_secs())));
+        }
         Ok(())
     }
 
@@ -175,7 +212,7 @@ impl Crowd {
     fn advance(&mut self, place: usize) {
         let Some(slot) = self.members.get_mut(place) else { return };
         let Some(member) = slot else { return };
-        let is_waited_for = !member.is_connected || !member.steps.is_empty();
+        let is_waited_for = member.is_waited_for();
         match go_on(member, self.aside, &mut self.buffer) {
             Ok(true) if is_waited_for => {
                 self.open -= 1;
@@ -184,9 +221,10 @@ impl Crowd {
                 self.latencies.record(self.last.saturating_duration_since(member.begun));
             }
             Ok(_) => {}
-            Err(_) => {
+            Err(error) => {
                 self.open -= usize::from(is_waited_for);
                 *slot = None;
+                self.fail(&error);
             }
         }
     }
@@ -209,7 +247,7 @@ fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<boo
     loop {
         let Some(step) = member.steps.last() else { return Ok(true) };
         match step.hear.judge_beside(aside, &member.heard) {
-            Heard::Wrong => return Err(io::ErrorKind::InvalidData.into()),
+            Heard::Wrong => return Err(io::Error::other(said_instead(&member.heard))),
             Heard::Complete => {
                 member.steps.pop();
                 member.heard = Vec::new();

@@ -37,7 +37,7 @@ pub fn streams(
     let mut pings = Pings::enter(subject, peer, names, interrupt)?;
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
-    rest(subject, (resident, names.len(), idle), interrupt, outcome)?;
+    rest(subject, (resident, idle), interrupt, outcome)?;
     let meter = subject.meter();
     pings.run(None, End::Count(names.len() as u64), meter.begun, interrupt)?;
     pinged(&meter, names.len(), outcome);
@@ -63,7 +63,7 @@ pub fn datagrams(
     crowd.join(peer, names, interrupt)?;
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
-    rest(subject, (resident, names.len(), idle), interrupt, outcome)?;
+    rest(subject, (resident, idle), interrupt, outcome)?;
     let (meter, end) = (subject.meter(), End::Count(1));
     crowd.ask(peer, &Asking { size: 0, rounds: 1, end, begun: meter.begun }, interrupt)?;
     pinged(&meter, names.len(), outcome);
@@ -75,12 +75,11 @@ pub fn datagrams(
 /// Measures memory, and the processor time of doing nothing.
 fn rest(
     subject: &Subject,
-    (before, clients, idle): (Option<u64>, usize, Duration),
+    (before, idle): (Option<u64>, Duration),
     interrupt: &Interrupt,
     outcome: &mut Outcome,
 ) -> Result<(), LoadError> {
-    let grown = subject.resident().zip(before).map(|(now, before)| now.saturating_sub(before));
-    outcome.memory_per_client = grown.map(|grown| grown as f64 / clients.max(1) as f64);
+    outcome.share_memory(subject.grown(before));
     let meter = subject.meter();
     while meter.begun.elapsed() < idle {
         interrupt.check()?;

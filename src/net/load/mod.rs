@@ -19,6 +19,7 @@
 //! ```
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,12 +60,27 @@ pub enum LoadError {
         error: io::Error,
     },
     /// A client was not greeted as it has to be.
-    #[error("`{who}` was not let in: the server said `{heard}`; is it of the kind that --peer names?")]
+    #[error("`{who}` was not let in: {why}")]
     Greeting {
         /// The client's name.
         who: String,
-        /// What came, escaped.
-        heard: String,
+        /// What came instead, or that nothing did, and what to do.
+        why: String,
+    },
+    /// The server closed a connection instead of an answer.
+    #[error(
+        "`{0}` was not let in: the server closed the connection without a word; is it of the kind that --peer names?"
+    )]
+    Closed(String),
+    /// The server was there, and is not any more.
+    #[error("the server at {addr} is gone: {why} after {after}")]
+    Gone {
+        /// Where it was.
+        addr: SocketAddr,
+        /// What happened instead.
+        why: &'static str,
+        /// What it had done until then, to people.
+        after: String,
     },
     /// What came back was something else.
     #[error(transparent)]

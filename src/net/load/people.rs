@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::sockets::{PATIENCE, connect};
+use super::sockets::{PATIENCE, connect, is_timeout};
 use super::{Interrupt, LoadError};
+use crate::escape::escape_short;
 use crate::lab::load::people::{Answers, line};
 
 /// How long is waited at once: interrupts are looked for as often.
@@ -42,7 +43,7 @@ impl Person {
         while !answers.is_named() {
             interrupt.check()?;
             if begun.elapsed() > PATIENCE {
-                return Err(super::sockets::not_greeted(name, answers.heard()));
+                return Err(not_asked(name, answers.heard()));
             }
             let n = person.read(&mut buffer)?;
             if answers.hears_question(buffer.get(..n).unwrap_or_default()) {
@@ -62,7 +63,7 @@ impl Person {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LoadError> {
         match self.stream.read(buffer) {
             Ok(0) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) if is_timeout(&error) => Ok(0),
+            Err(error) if is_over(&error) => Ok(0),
             read => read.map_err(broken),
         }
     }
@@ -92,7 +93,7 @@ impl Person {
                 self.hear_all(&mut buffer)?;
                 match self.stream.write(left) {
                     Ok(n) => left = left.get(n..).unwrap_or_default(),
-                    Err(error) if is_timeout(&error) => {}
+                    Err(error) if is_over(&error) => {}
                     Err(error) => return Err(broken(error)),
                 }
             }
@@ -139,10 +140,32 @@ impl Person {
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+/// Nobody has asked for the name, or nobody has taken it.
+fn not_asked(name: &str, heard: &[u8]) -> LoadError {
+    let said = match escape_short(heard, 80) {
+        said if said.is_empty() => "said nothing".to_owned(),
+        said => format!("said `{said}` and no more"),
+    };
+    let why = format!("the server {said} for {} s; is this a line door?", PATIENCE.as_secs());
+    LoadError::Greeting { who: name.to_owned(), why }
+}
+
+fn is_over(error: &io::Error) -> bool {
+    is_timeout(error) || error.kind() == io::ErrorKind::Interrupted
 }
 
 fn broken(error: io::Error) -> LoadError {
     LoadError::Connection { doing: "talking at the line door".to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_that_asks_nothing_is_told_of_as_no_line_door() {
+        let silent = not_asked("spam", b"").to_string();
+        assert_eq!(silent, "`spam` was not let in: the server said nothing for 10 s; is this a line door?");
+        assert!(not_asked("spam", b"hi\n").to_string().contains(r"said `hi\x0a` and no more for 10 s"));
+    }
 }

@@ -10,6 +10,15 @@ use nix::time::{ClockId, clock_gettime};
 pub(super) struct Process(pub(super) u32);
 
 impl Process {
+    /// Whether there is one of this id.
+    pub(super) fn exists(self) -> bool {
+        use nix::errno::Errno;
+
+        // A process of somebody else may not be signalled, but it is there.
+        let id = i32::try_from(self.0).ok().map(nix::unistd::Pid::from_raw);
+        id.is_some_and(|id| nix::sys::signal::kill(id, None) != Err(Errno::ESRCH))
+    }
+
     /// The processor time that it has taken, ended threads included.
     pub(super) fn cpu(self) -> Option<Duration> {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0).ok()?);
@@ -58,6 +67,12 @@ mod tests {
         assert_eq!(kibibytes(status, "VmHWM:"), Some(1_904 << 10));
         assert_eq!(kibibytes(status, "VmSwap:"), None);
         assert_eq!(kibibytes("VmRSS: x kB", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn an_id_that_no_process_can_have_is_known_as_nobodys() {
+        assert!(Process(std::process::id()).exists());
+        assert!(!Process(i32::MAX.cast_unsigned()).exists() && !Process(u32::MAX).exists());
     }
 
     #[cfg(target_os = "linux")]

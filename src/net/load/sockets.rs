@@ -54,14 +54,68 @@ pub(super) fn take(stream: &mut TcpStream, step: &Step, who: &str) -> Result<(),
             Heard::Wrong => return Err(not_greeted(who, &heard)),
         }
         match stream.read(&mut buffer) {
+            Ok(0) if heard.is_empty() => return Err(LoadError::Closed(who.to_owned())),
             Ok(0) => return Err(not_greeted(who, &heard)),
             Ok(n) => heard.extend_from_slice(buffer.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) => return Err(unanswered(who, &heard)),
             Err(error) => return Err(broken(error)),
         }
     }
 }
 
 pub(super) fn not_greeted(who: &str, heard: &[u8]) -> LoadError {
-    LoadError::Greeting { who: who.to_owned(), heard: escape_short(heard, 80).into_owned() }
+    LoadError::Greeting { who: who.to_owned(), why: said_instead(heard) }
+}
+
+/// Whether a call has waited as long as it may.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// What it means that a server says this instead of an answer.
+pub(super) fn said_instead(heard: &[u8]) -> String {
+    let says = |words: &[u8]| heard.windows(words.len()).any(|window| window == words);
+    if says(b"ERR ") && says(b" Server full!") {
+        "the server is full: raise its --max-connections, or the limit of open files".to_owned()
+    } else if heard.starts_with(b"BYE 0000") {
+        "the server has said goodbye".to_owned()
+    } else {
+        format!("the server said `{}`; is it of the kind that --peer names?", escape_short(heard, 80))
+    }
+}
+
+/// What it means that a server has said no more than this for so long.
+fn unanswered(who: &str, heard: &[u8]) -> LoadError {
+    let said = match escape_short(heard, 80) {
+        said if said.is_empty() => "no answer".to_owned(),
+        said => format!("the server said `{said}` and no more"),
+    };
+    let why = format!("{said} within {} s; is it of the kind that --peer names?", PATIENCE.as_secs());
+    LoadError::Greeting { who: who.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_instead_of_an_answer_is_told_with_what_to_do() {
+        let full = said_instead(b"ERR 0013 Server full!BYE 0000");
+        assert!(full.starts_with("the server is full: raise its --max-connections"), "{full}");
+        assert_eq!(said_instead(b"BYE 0000"), "the server has said goodbye");
+        let other = said_instead(b"-ERR\r\n");
+        assert_eq!(other, r"the server said `-ERR\x0d\x0a`; is it of the kind that --peer names?");
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_or_too_little_in_time_is_told_of_with_what_it_said() {
+        let silent = unanswered("c1", b"").to_string();
+        assert!(
+            silent.starts_with("`c1` was not let in: no answer within 10 s; is it of the kind"),
+            "{silent}"
+        );
+        let short = unanswered("c1", b"INFO").to_string();
+        assert!(short.contains("the server said `INFO` and no more within 10 s; "), "{short}");
+    }
 }

@@ -65,10 +65,15 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// It cannot be started, or there is no process of that id.
     pub fn new(wanted: &Wanted, door: Door) -> Result<Self, LoadError> {
         match wanted {
             Wanted::Running { addr, pid } => {
+                if let Some(pid) = pid.filter(|pid| !Process(*pid).exists()) {
+                    let why =
+                        format!("there is no process {pid}; --pid is that of the server, as pidof tells");
+                    return Err(LoadError::Server(why));
+                }
                 Ok(Self { addr: *addr, process: pid.map(Process), program: None })
             }
             Wanted::Own { program, options } => Self::start(program.clone(), options, door),
@@ -100,6 +105,12 @@ impl Subject {
     #[must_use]
     pub fn resident(&self) -> Option<u64> {
         self.process?.memory().map(|(resident, _)| resident)
+    }
+
+    /// How much more of it is resident than was `before`, in bytes.
+    #[must_use]
+    pub fn grown(&self, before: Option<u64>) -> Option<u64> {
+        Some(self.resident()?.saturating_sub(before?))
     }
 
     /// Ends it, if it was started here.

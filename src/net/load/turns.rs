@@ -1,5 +1,6 @@
 //! One connection after the other: `lab load serial`.
 
+use std::io;
 use std::net::Shutdown;
 use std::time::Instant;
 
@@ -7,14 +8,14 @@ use super::sockets::{connect, take};
 use super::subject::Subject;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::{Outcome, grouped};
 use crate::lab::load::peer::{Client, Peer, Role};
 
 /// Connects, registers, says goodbye, closes, and again, for each name.
 ///
 /// # Errors
 ///
-/// What stands in the way of the first. Others that are not let in are counted.
+/// What stands in the way of the first, or that the server is gone. Others that are not let in are counted.
 pub fn run(
     subject: &Subject,
     peer: &dyn Peer,
@@ -35,13 +36,31 @@ pub fn run(
                 outcome.count += 1;
             }
             Err(error) if outcome.count == 0 => return Err(error),
-            Err(_) => failed += 1,
+            Err(error) => {
+                if let Some(gone) = gone(subject, &error, outcome.count) {
+                    return Err(gone);
+                }
+                failed += 1;
+                outcome.cause.get_or_insert_with(|| error.to_string());
+            }
         }
     }
     meter.read_into(outcome, last);
     outcome.failed = Some(failed);
     outcome.latencies = latencies;
     Ok(())
+}
+
+/// The server is not there any more, if that is what an error says: nobody else will be let in either.
+fn gone(subject: &Subject, error: &LoadError, done: u64) -> Option<LoadError> {
+    let why = match error {
+        LoadError::Closed(_) => "connection closed without an answer",
+        LoadError::Connection { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "connection refused"
+        }
+        _ => return None,
+    };
+    Some(LoadError::Gone { addr: subject.addr, why, after: grouped(&done.to_string()) })
 }
 
 fn turn(subject: &Subject, peer: &dyn Peer, name: &str) -> Result<(), LoadError> {

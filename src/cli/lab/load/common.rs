@@ -49,6 +49,10 @@ pub(super) struct Common {
 impl Common {
     /// The protocol over streams.
     pub(super) fn streams(&self, tagged: bool) -> Result<Box<dyn Peer>, LabError> {
+        if tagged && self.peer != PeerKind::Sayagain {
+            let why = format!("--tagged is sayagain's own; leave it out with --peer {}", self.peer.name());
+            return Err(LabError::Usage(why));
+        }
         self.peer.streams(tagged).ok_or_else(|| self.speaks_not("streams"))
     }
 
@@ -173,9 +177,10 @@ pub(super) fn conclude(outcomes: &[Outcome]) -> Result<u8, LabError> {
     if outcomes.iter().all(Outcome::is_whole) {
         return Ok(exit::OK);
     }
-    Err(LabError::Failed(format!(
-        "{lost} lost and {failed} turned away: the server dropped what it had taken, or was too slow for 10 s; its log says which"
-    )))
+    let why = outcomes.iter().find_map(|outcome| outcome.cause.as_deref());
+    let why =
+        why.unwrap_or("the server dropped what it had taken, or was too slow for 10 s; its log says which");
+    Err(LabError::Failed(format!("{lost} lost and {failed} turned away: {why}")))
 }
 
 fn csv(outcomes: &[Outcome]) -> Result<String, csv::Error> {
