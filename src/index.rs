@@ -9,8 +9,9 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use hashbrown::HashTable;
 
-/// In how many parts a large one is: a growth moves so small a part of everything at most.
-const PARTS: usize = 1_024;
+/// In how many parts a large one is: a growth moves so small a part of everything at most. Parts double when they are seven
+/// eighths full; of so many, those of a million entries are four fifths full.
+const PARTS: usize = 1_200;
 
 /// It is large from so many entries on.
 const LARGE: usize = 1_024;
@@ -75,7 +76,7 @@ impl<E> Parts<E> {
 
 /// Which of so many parts, 1 or [`PARTS`], a hash belongs to: by bits that the part itself does not go by first.
 fn part_of(hash: u64, parts: usize) -> usize {
-    (hash >> 40) as usize & parts.saturating_sub(1)
+    (hash >> 40) as usize % parts.max(1)
 }
 
 /// Places in a table of somebody else's, by key.

@@ -213,6 +213,9 @@ fn connections_one_after_the_other_end_with_the_server() {
         let mut ping = [0; 19];
         stream.read_exact(&mut ping).unwrap();
         stream.write_all(&ping).unwrap();
+        let mut bye = [0; 3];
+        stream.read_exact(&mut bye).unwrap();
+        stream.write_all(&bye).unwrap();
     });
     let ended = lab(&format!("serial 1000000 --peer bare --host {host}"));
     server.join().unwrap();

@@ -157,7 +157,7 @@ impl RcvHead {
         Self { bytes: [b"RCV 0000 ", sender, b" 0000 "].concat(), of: None }
     }
 
-    /// Makes it the head for this body, if that is at most [`SHORT_LENGTH_MAX`] bytes of payload. Returns how many bytes the
+    /// Makes it the head for this body, if that is at most [`SHORT_LENGTH_MAX`](super::SHORT_LENGTH_MAX) bytes of payload. Returns how many bytes the
     /// frame has.
     pub fn set(&mut self, body: &[u8]) -> usize {
         let of = Some((body.len(), words(body)));
