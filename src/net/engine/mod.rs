@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! tasks    a task per connection, on the threads of a runtime
-//! poll     a readiness loop per processor
+//! poll     readiness loops, one for every second processor
 //! threads  a thread per connection
 //!
 //! core     what they share: the lock, and what is done under it and outside
@@ -61,7 +61,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
     Tasks,
-    /// A readiness loop per processor.
+    /// Readiness loops, as many as [`usual_loops`] or as wanted.
     #[default]
     Poll,
     /// A thread per connection.
