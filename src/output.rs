@@ -12,8 +12,7 @@ use bytes::{Buf as _, Bytes};
 /// A shared piece shorter than this, in bytes, is copied: a slice of its own in a vectored write costs more.
 pub const WORTH_SHARING: usize = 1 << 10;
 
-/// Bytes for one connection, in order. One that is written is best handed in again, for whatever connection: who fills it
-/// takes its buffer in exchange for another.
+/// Bytes for one connection, in order.
 ///
 /// ```
 /// use sayagain::output::Output;
@@ -123,6 +122,12 @@ impl Output {
             self.tail.clear();
             self.cut = 0;
         }
+    }
+
+    /// The buffer of what was small, to be filled again; what is in it is of no meaning.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.tail
     }
 
     /// All of it in one piece: for drivers without sockets.

@@ -172,6 +172,11 @@ pub trait Service: Send + Debug {
     /// Appends output for a connection: about 64 KiB, more only if a single frame is longer.
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow;
 
+    /// A buffer that [`Service::fill`] gave is written, and may be filled again.
+    fn reuse(&mut self, buffer: Vec<u8>) {
+        drop(buffer);
+    }
+
     /// Whether to read from a connection, for a driver that cannot call `fill` because it is still writing what the
     /// last call gave: the service holds answers meanwhile, and is to hold no more than it can bear.
     fn is_reading(&self, conn: ConnId) -> bool;

@@ -18,12 +18,16 @@ impl Hub {
         from: SessionKey,
         mut messages: impl Iterator<Item = &'m [u8]>,
     ) -> usize {
-        let Some(first) = messages.next().and_then(SndArgs::parse) else { return 0 };
+        let Some(message) = messages.next() else { return 0 };
+        let Some(first) = SndArgs::parse(message) else { return 0 };
+        // With the space behind it.
+        let target = message.get(..=first.target.len()).unwrap_or(message);
         let Some((to, name)) = self.plain_pair(from, first.target) else { return 0 };
         let mut head = RcvHead::new(name.as_str().as_bytes());
         let (config, memory) = (&self.config, &mut self.memory);
         let Some(receiver) = self.sessions.get_mut(to) else { return 0 };
         let (mut load, mut count, mut next) = (receiver.load(), 0, Some(first.body));
+        let queue = &mut receiver.traffic_mut(config).queue;
         while let Some(body) = next {
             let length = head.set(body);
             let cost = length + FRAME_OVERHEAD;
@@ -31,7 +35,8 @@ impl Hub {
             if !is_short || !config.may_hold(load, cost) || *memory + cost > config.max_memory {
                 break;
             }
-            receiver.traffic_mut(config).queue.join(|out| {
+            queue.widen(&mut self.spares);
+            queue.join(|out| {
                 out.reserve(length);
                 out.extend_from_slice(head.bytes());
                 out.extend_from_slice(body);
@@ -39,8 +44,7 @@ impl Hub {
             load += Load { bytes: cost, messages: 1 };
             *memory += cost;
             count += 1;
-            let of_same = |message: &'m [u8]| message.strip_prefix(first.target)?.strip_prefix(b" ");
-            next = messages.next().and_then(of_same);
+            next = messages.next().and_then(|message| message.strip_prefix(target));
         }
         if count > 0 {
             self.stats.queued += count as u64;

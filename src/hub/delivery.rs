@@ -179,6 +179,11 @@ impl Hub {
         self.free_of(key, written.bytes);
     }
 
+    /// A buffer was written, and may be filled again.
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
+        self.spares.give(buffer);
+    }
+
     /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
     pub fn push_timeout(&self, key: SessionKey) -> Option<Instant> {
         let session = self.get(key).filter(|session| !session.is_on_streams())?;

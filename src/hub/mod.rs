@@ -24,6 +24,7 @@ pub mod rooms;
 pub mod rules;
 pub mod session;
 mod slow;
+mod spares;
 mod targets;
 
 use arena::Arena;
@@ -34,6 +35,7 @@ use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;
 pub use slow::SlowPolicy;
+use spares::Spares;
 use targets::Targets;
 
 /// Most rooms a session may be in.
@@ -142,6 +144,7 @@ pub struct Hub {
     targets: Targets,
     /// For messages on their way.
     buffer: Vec<u8>,
+    spares: Spares,
 }
 
 impl Hub {

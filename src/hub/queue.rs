@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Form;
+use super::spares::Spares;
 use crate::output::Output;
 use crate::rare::give_room_back;
 use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
@@ -47,6 +48,9 @@ impl SubAssign for Load {
 
 /// Messages are joined until they have so many bytes: enough for one write.
 const RUN_ENOUGH: usize = 64 << 10;
+
+/// From so many bytes on, more are likely to follow.
+const RUN_MANY: usize = 2 << 10;
 
 /// Room for the first of them, in bytes.
 const RUN_FIRST: usize = 256;
@@ -265,6 +269,17 @@ impl SendQueue {
         write(&mut self.run);
         self.run_messages += 1;
         self.load += Load { bytes: self.run.len() - before + FRAME_OVERHEAD, messages: 1 };
+    }
+
+    /// Takes a buffer with room for the messages that are joined, once these are many.
+    pub(super) fn widen(&mut self, spares: &mut Spares) {
+        if self.run.len() >= RUN_MANY
+            && self.run.capacity() < RUN_ENOUGH
+            && let Some(mut buffer) = spares.take()
+        {
+            buffer.extend_from_slice(&self.run);
+            self.run = buffer;
+        }
     }
 
     /// Gives back what an empty queue does not need.

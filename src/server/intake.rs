@@ -23,6 +23,9 @@ const PEOPLES_APPETITE: usize = 1 << 10;
 /// here.
 const SMALL_APPETITE: usize = 4 << 10;
 
+/// The bytes of a frame without payload: verb, space, four digits.
+const MIN_FRAME: usize = 8;
+
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
@@ -114,6 +117,12 @@ impl Intake for StreamIntake {
         };
         let mut rest = bytes;
         loop {
+            while let Some(frame) = deframer.cut_usual(&mut rest) {
+                if frame.verb == Verb::Reg {
+                    self.appetite = self.appetite_after_reg;
+                }
+                batch.push_usual(&frame, bytes.len(), rest.len());
+            }
             let cut = match deframer.cut(&mut rest) {
                 Ok(None) => break,
                 Ok(Some(cut)) => cut,
@@ -153,6 +162,17 @@ impl Batch<'_> {
     /// Whether at least one whole frame came, lost or not.
     pub(super) fn has_frames(&self) -> bool {
         self.seen > 0 || self.joined.is_some() || !self.frames.is_empty()
+    }
+
+    /// Adds an untagged frame. Behind it, so much is left of a piece of that length.
+    fn push_usual(&mut self, frame: &Frame<'_>, length: usize, left: usize) {
+        self.pinged |= frame.verb == Verb::Png;
+        if self.frames.is_empty() {
+            // Those behind it are likely to be like it.
+            self.frames.reserve(1 + left / (MIN_FRAME + frame.payload.len()));
+        }
+        let end = length - left;
+        self.frames.push(Span { id: None, verb: frame.verb, payload: end - frame.payload.len()..end });
     }
 
     /// Adds a frame that ends at this place of the piece.

@@ -308,6 +308,10 @@ impl Service for Server {
         self.settle(now);
     }
 
+    fn reuse(&mut self, buffer: Vec<u8>) {
+        self.hub.reuse(buffer);
+    }
+
     fn closed(&mut self, now: Instant, conn: ConnId) {
         self.begin_turn();
         self.close_stream(now, conn);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::{Buf as _, Bytes};
 
+use super::frame::usual_head;
 use super::{Frame, Head, Id, MAX_HEAD, Malformed, Verb, parse_head, skip_newlines};
 
 /// Most bytes that one chunk of an unfinished frame has room for.
@@ -158,6 +159,24 @@ impl Deframer {
         cut
     }
 
+    /// The next frame, if it is as most are: untagged, short, and whole in the input with nothing before it. `None` says
+    /// nothing: [`Deframer::cut`] is to be asked.
+    ///
+    /// A result this small stays in registers; that is a third of the time that cutting takes.
+    #[inline]
+    pub(crate) fn cut_usual<'i>(&mut self, input: &mut &'i [u8]) -> Option<Frame<'i>> {
+        if !matches!(self.state, State::Between) {
+            return None;
+        }
+        let head = usual_head(input, self.max_payload)?;
+        let (frame, rest) = head.split_frame(input)?;
+        if frame.payload.first().is_some_and(|first| *first != b' ') {
+            return None;
+        }
+        *input = rest;
+        Some(frame)
+    }
+
     /// The unfinished frame, if there is one, so that a caller can bound how long it may take to arrive.
     #[must_use]
     pub fn partial(&self) -> Option<Partial> {
@@ -288,6 +307,30 @@ mod tests {
             State::Lent(joined) => joined.payload.len(),
             State::Between | State::Broken(_) => 0,
         }
+    }
+
+    #[test]
+    fn a_usual_frame_is_found_at_once_and_whatever_is_not_one_is_left_alone() {
+        let mut deframer = Deframer::new(20);
+        let mut input = &b"PNG 0006 helloBYE 0000"[..];
+        assert_eq!(deframer.cut_usual(&mut input).unwrap().payload, b" hello");
+        assert_eq!(deframer.cut_usual(&mut input).unwrap().verb, Verb::Bye);
+        for other in [
+            &b""[..],
+            b"\nBYE 0000",
+            b"@1 BYE 0000",
+            b"BYE 000",
+            b"BYE 0001",
+            b"BYE 0001x",
+            b"bye 0000",
+            b"BYE 0021",
+        ] {
+            let mut input = other;
+            assert_eq!(deframer.cut_usual(&mut input), None);
+            assert_eq!(input, other);
+        }
+        deframer.next(&mut &b"BY"[..]).unwrap();
+        assert_eq!(deframer.cut_usual(&mut &b"BYE 0000"[..]), None, "another has begun");
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Head {
     }
 
     /// Cuts this head's frame off the front of `bytes`, which begin with the head; `None` until it is all there.
+    #[inline]
     pub(super) fn split_frame<'a>(&self, bytes: &'a [u8]) -> Option<(Frame<'a>, &'a [u8])> {
         let (frame, rest) = bytes.split_at_checked(self.frame_len())?;
         Some((Frame::new(self.id, self.verb, frame.get(self.head_len..)?), rest))
@@ -196,7 +197,8 @@ pub fn parse_head(bytes: &[u8], max_payload: usize) -> Result<Option<Head>, Malf
 }
 
 /// The head that most frames have, `SND 0021`, all of it at once; `None` for any other, be it right or wrong.
-fn usual_head(bytes: &[u8], max_payload: usize) -> Option<Head> {
+#[inline]
+pub(super) fn usual_head(bytes: &[u8], max_payload: usize) -> Option<Head> {
     let &[a, b, c, b' ', ref digits @ ..] = bytes.first_chunk::<8>()? else { return None };
     let verb = Verb::from_bytes([a, b, c])?;
     let length = digits.iter().try_fold(0, |length, byte| Some(length * 10 + digits::digit(*byte)?))?;

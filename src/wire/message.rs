@@ -160,12 +160,13 @@ impl RcvHead {
     /// Makes it the head for this body, if that is at most [`SHORT_LENGTH_MAX`](super::SHORT_LENGTH_MAX) bytes of payload. Returns how many bytes the
     /// frame has.
     pub fn set(&mut self, body: &[u8]) -> usize {
-        let of = Some((body.len(), words(body)));
+        let words = words(body);
+        let of = Some((body.len(), words));
         if self.of != of {
             self.of = of;
             let length = u16::try_from(self.payload_len(body)).unwrap_or(u16::MAX);
             self.put(LENGTH_AT, length);
-            self.put(self.bytes.len() - "0000 ".len(), words(body));
+            self.put(self.bytes.len() - "0000 ".len(), words);
         }
         self.bytes.len() + body.len()
     }

@@ -34,6 +34,12 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 16 << 10;
 
+/// Says to the system that what is written goes along with what follows it at once.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const HOLD_BACK: MsgFlags = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const HOLD_BACK: MsgFlags = MsgFlags::empty();
+
 /// What a connection is read and written through.
 pub(in crate::net) type Socket = socket2::Socket;
 
@@ -124,6 +130,8 @@ pub(in crate::net) struct Write<P> {
     pub(super) link: Arc<Link<P>>,
     bytes: Output,
     more: bool,
+    /// These are our last words: the end of the connection is told right behind them.
+    is_last: bool,
 }
 
 /// How far a [`Write`] has come.
@@ -142,11 +150,22 @@ pub(in crate::net) struct Written {
     pub(super) more: bool,
     /// The connection is lost.
     pub(super) failed: bool,
+    /// What it was written from, if that is large.
+    pub(super) buffer: Vec<u8>,
 }
+
+/// The least room in a buffer that is worth giving back to who fills it, in bytes.
+const WORTH_REUSING: usize = 16 << 10;
 
 impl<P: Port> Write<P> {
     pub(super) const fn new(link: Arc<Link<P>>, bytes: Output, more: bool) -> Self {
-        Self { link, bytes, more }
+        Self { link, bytes, more, is_last: false }
+    }
+
+    /// The same, with the end of our side to be told right behind it: in the same segment, if it fits.
+    pub(super) const fn before_the_end(mut self) -> Self {
+        self.is_last = true;
+        self
     }
 
     /// Writes what the socket takes; `how` says whether to wait for it to take all.
@@ -170,6 +189,7 @@ impl<P: Port> Write<P> {
     fn send(&self, how: MsgFlags) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.bytes.slices(&mut slices);
+        let how = if self.is_last { how | HOLD_BACK } else { how };
         let (socket, how) = (self.link.port.socket(), how.bits());
         match slices.get(..count).unwrap_or_default() {
             [one] => socket.send_with_flags(one, how),
@@ -177,8 +197,10 @@ impl<P: Port> Write<P> {
         }
     }
 
-    fn done(&self, failed: bool) -> Progress {
-        Progress::Done(Written { conn: self.link.id, more: self.more, failed })
+    fn done(&mut self, failed: bool) -> Progress {
+        let buffer = Some(std::mem::take(&mut self.bytes).into_buffer());
+        let buffer = buffer.filter(|buffer| buffer.capacity() >= WORTH_REUSING).unwrap_or_default();
+        Progress::Done(Written { conn: self.link.id, more: self.more, failed, buffer })
     }
 }
 

@@ -73,6 +73,13 @@ struct Entry<P> {
     parked: Option<Box<Write<P>>>,
 }
 
+impl<P> Entry<P> {
+    /// Whether our side ends once this output is written, and nothing else ends before.
+    const fn is_shut_next(&self, flow: Flow) -> bool {
+        flow.closing && !flow.more && !self.ended && !self.refused
+    }
+}
+
 /// How far the end of a connection has come, on this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parting {
@@ -239,6 +246,9 @@ impl<S: Service, P: Port> Shared<S, P> {
         self.sending -= std::mem::take(&mut outcome.sent);
         for written in outcome.written.drain(..) {
             self.settle_write(now, &written, work);
+            if written.buffer.capacity() > 0 {
+                self.service.reuse(written.buffer);
+            }
         }
     }
 
@@ -323,7 +333,8 @@ impl<S: Service, P: Port> Shared<S, P> {
             self.rest(now, conn, work);
         } else if let Some(entry) = self.conns.get_mut(conn) {
             entry.writing = true;
-            work.writes.push(Write::new(entry.link.clone(), bytes, flow.more));
+            let write = Write::new(entry.link.clone(), bytes, flow.more);
+            work.writes.push(if entry.is_shut_next(flow) { write.before_the_end() } else { write });
         }
     }
 

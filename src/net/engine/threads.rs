@@ -259,7 +259,7 @@ fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut Work<Blocking>
         let conn = write.link.id;
         if let Err(error) = spawn(core, "write", |core| write_slowly(core, write)) {
             core.mechanism.complain(&error);
-            outcome.written.push(Written { conn, more: false, failed: true });
+            outcome.written.push(Written { conn, more: false, failed: true, buffer: Vec::new() });
         }
     }
     if !blocked.transmits.is_empty() {

@@ -17,6 +17,10 @@ use crate::service::{ConnId, DoorId, Origin, Service};
 /// What is read at once, and after how much of it what it made sendable is written.
 pub(super) const READ_SIZE: usize = 64 << 10;
 
+/// From how many connections is read before what that made sendable is written: while the system still has at hand what it
+/// knows of them.
+const READS: usize = 32;
+
 /// How much one wake-up reads.
 const READ_PER_TURN: usize = 1 << 20;
 
@@ -52,10 +56,10 @@ impl<S: Service + 'static> Worker<S> {
     /// Reads from those that may have something, once each, and not more than a turn may.
     pub(super) fn read(&mut self) {
         let (mut bytes, mut unflushed) = (0, 0);
-        for _ in 0..self.ready.len().min(TURN) {
+        for nth in 1..=self.ready.len().min(TURN) {
             let Some(place) = self.ready.pop_front() else { return };
             unflushed += self.read_once(place);
-            if unflushed >= READ_SIZE {
+            if unflushed >= READ_SIZE || nth % READS == 0 {
                 bytes += std::mem::take(&mut unflushed);
                 self.flush();
             }

@@ -1,0 +1,45 @@
+//! Buffers that were written, for the next who have much to be written: a new one each time would be taken from the system and
+//! given back to it, page by page.
+
+/// How many are kept.
+const MOST: usize = 16;
+
+/// The least room in one that is worth keeping, and the most, in bytes.
+const ROOM: (usize, usize) = (64 << 10, 256 << 10);
+
+/// Empty buffers with room.
+#[derive(Debug, Default)]
+pub(super) struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// Keeps a buffer, if it is worth it.
+    pub(super) fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < MOST && (ROOM.0..=ROOM.1).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+
+    /// One with room for 64 KiB at least, if there is any.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        self.0.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_buffers_are_kept_and_none_that_is_small_or_huge() {
+        let mut spares = Spares::default();
+        for room in [0, 100, 1 << 20, 100_000] {
+            spares.give(vec![0; room]);
+        }
+        let kept = spares.take().unwrap();
+        assert!(kept.is_empty() && kept.capacity() == 100_000);
+        assert_eq!(spares.take(), None);
+        (0..100).for_each(|_| spares.give(Vec::with_capacity(64 << 10)));
+        assert_eq!(std::iter::from_fn(|| spares.take()).count(), MOST);
+    }
+}
