@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::stream::Held;
+use super::conn::Held;
 use crate::service::ConnId;
 use crate::units::later;
 

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::Server;
-use super::stream::StreamConn;
+use super::conn::StreamConn;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
 

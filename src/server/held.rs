@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::stream::{Held, StreamConn};
+use super::conn::{Held, StreamConn};
 use crate::error::Refusal;
 use crate::hub::{Form, SessionKey};
 use crate::rare::Vacant;

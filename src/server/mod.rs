@@ -29,6 +29,7 @@ use crate::timers::Timers;
 
 mod access;
 mod admission;
+mod conn;
 mod cookie;
 mod datagram;
 mod effort;
@@ -51,6 +52,7 @@ mod throttle;
 mod totals;
 
 use admission::Admission;
+use conn::StreamConn;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use effort::Effort;
 use guests::Guests;
@@ -59,7 +61,6 @@ pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
-use stream::StreamConn;
 pub use totals::Totals;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.

@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
+use super::conn::StreamConn;
 use super::requests::encode_refusal;
-use super::stream::StreamConn;
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::queue::GOODBYE;

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::stream::{Held, StreamConn};
+use super::conn::{Held, StreamConn};
 use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;

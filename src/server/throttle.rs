@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::stream::Held;
+use super::conn::Held;
 use crate::error::Refusal;
 use crate::hub::rate::Rate;
 use crate::hub::{Path, SessionKey};

@@ -11,7 +11,8 @@ use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
 use super::link::{Link, Mode, Port, Progress, Write};
-use super::shared::{Outcome, Shared, Work};
+use super::shared::Shared;
+use super::work::{Outcome, Work};
 use crate::net::batch::Batch;
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;

@@ -13,6 +13,8 @@
 //!
 //! core     what they share: the lock, and what is done under it and outside
 //! shared   what is under the lock: the service, and who writes to which connection
+//! ending   the same, as connections end
+//! work     what is to be done outside the lock, and what became of it
 //! link     a connection's socket, and output on its way through it
 //! accept   where connections come in
 //! ```
@@ -34,11 +36,13 @@ use crate::service::Service;
 
 mod accept;
 mod core;
+mod ending;
 mod link;
 mod poll;
 mod shared;
 mod tasks;
 mod threads;
+mod work;
 
 use self::accept::StreamDoor;
 pub(super) use self::accept::{PAUSES, is_of_one_connection};
@@ -46,9 +50,11 @@ use self::core::{Core, End, Mechanism};
 #[cfg(test)]
 pub(super) use self::link::{Link, Port, Progress, Socket, prepare};
 pub use self::poll::usual_loops;
-pub(super) use self::shared::Work;
 #[cfg(test)]
-pub(super) use self::shared::{Outcome, Shared};
+pub(super) use self::shared::Shared;
+#[cfg(test)]
+pub(super) use self::work::Outcome;
+pub(super) use self::work::Work;
 
 /// How many sockets one wake-up writes to before others get their turn.
 pub(super) const TURN: usize = 256;

@@ -1,47 +1,33 @@
 //! What is under the lock: the service, and who writes to which connection.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::TURN;
-use super::link::{Link, Mode, Port, Write, Written};
+use super::ending::{LAST_WORDS, Parting};
+use super::link::{Link, Port, Write, Written};
+use super::work::{Outcome, Work};
 use crate::output::Output;
-use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
+use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service};
 use crate::table::Table;
 use crate::timers::Timers;
-
-/// How long a connection that is to be closed, or whose peer has closed its side, has for each piece of what is still
-/// to be written.
-const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// How long the service may take for the last input of a connection whose peer has closed its side. A door for people has
-/// read 1 KiB at most: 512 lines, at one a second.
-const LAST_INPUT: Duration = Duration::from_secs(600);
-
-/// How long it may do nothing of it meanwhile.
-const LAST_WAIT: Duration = Duration::from_secs(60);
-
-/// How long input is read and discarded behind the last words: a close with unread input is a reset, which may
-/// overtake them.
-const DISCARDING: Duration = Duration::from_secs(2);
 
 /// The service and its connections.
 #[derive(Debug)]
 pub(in crate::net) struct Shared<S: Service, P> {
     pub(in crate::net) service: S,
-    conns: Table<Entry<P>>,
+    pub(super) conns: Table<Entry<P>>,
     /// When connections are closed at the latest.
-    deadlines: Timers<ConnId>,
+    pub(super) deadlines: Timers<ConnId>,
     /// When those whose peers have closed their side are given up although they are busy.
-    last_inputs: HashMap<ConnId, Instant>,
+    pub(super) last_inputs: HashMap<ConnId, Instant>,
     /// What the timer task sleeps until.
     alarm: Option<Instant>,
     /// How many places connections have had.
     places: u32,
     /// The ids of connections that are gone: their places are used again.
-    vacant: Vec<ConnId>,
+    pub(super) vacant: Vec<ConnId>,
     /// Datagrams that were taken from the service and are not sent yet.
     sending: usize,
     /// Connections that have more to be written, and stand back for those who have waited longer.
@@ -49,26 +35,26 @@ pub(in crate::net) struct Shared<S: Service, P> {
     /// Whether one of those comes next.
     is_theirs: bool,
     /// The engine has ended: nobody is served any more.
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
 /// A connection.
 #[derive(Debug)]
-struct Entry<P> {
-    link: Arc<Link<P>>,
+pub(super) struct Entry<P> {
+    pub(super) link: Arc<Link<P>>,
     /// Somebody is writing to it.
-    writing: bool,
+    pub(super) writing: bool,
     /// Who is writing has to look again.
     again: bool,
     /// Nothing more is read from it.
-    ended: bool,
+    pub(super) ended: bool,
     /// What was read from it waits for its turn in the service.
-    busy: bool,
+    pub(super) busy: bool,
     /// It is among those that stand back.
     behind: bool,
     /// The service has refused it.
-    refused: bool,
-    parting: Parting,
+    pub(super) refused: bool,
+    pub(super) parting: Parting,
     /// What the socket has no room for, where somebody looks after it here.
     parked: Option<Box<Write<P>>>,
 }
@@ -78,59 +64,6 @@ impl<P> Entry<P> {
     const fn is_shut_next(&self, flow: Flow) -> bool {
         flow.closing && !flow.more && !self.ended && !self.refused
     }
-}
-
-/// How far the end of a connection has come, on this side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parting {
-    /// Not begun.
-    Not,
-    /// The service has said its last words; they may not be written yet.
-    Closing,
-    /// They are written, and the peer was told that nothing follows.
-    Shut,
-}
-
-/// What is to be done outside the lock.
-#[derive(Debug)]
-pub(in crate::net) struct Work<P> {
-    pub(in crate::net) writes: Vec<Write<P>>,
-    pub(in crate::net) shuts: Vec<(Arc<Link<P>>, Shutdown)>,
-    /// Connections whose reading was paused and is not any more.
-    pub(in crate::net) resumed: Vec<Arc<Link<P>>>,
-    pub(in crate::net) transmits: Vec<Transmit>,
-}
-
-impl<P> Default for Work<P> {
-    fn default() -> Self {
-        Self { writes: Vec::new(), shuts: Vec::new(), resumed: Vec::new(), transmits: Vec::new() }
-    }
-}
-
-impl<P> Work<P> {
-    pub(in crate::net) const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Adds what another has.
-    pub(super) fn append(&mut self, other: &mut Self) {
-        self.writes.append(&mut other.writes);
-        self.shuts.append(&mut other.shuts);
-        self.resumed.append(&mut other.resumed);
-        self.transmits.append(&mut other.transmits);
-    }
-
-    /// How many sockets it touches.
-    pub(in crate::net) const fn len(&self) -> usize {
-        self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len()
-    }
-}
-
-/// What became of a [`Work`], but for the writes that have to wait.
-#[derive(Debug, Default)]
-pub(in crate::net) struct Outcome {
-    pub(in crate::net) written: Vec<Written>,
-    pub(in crate::net) sent: usize,
 }
 
 impl<S: Service, P: Port> Shared<S, P> {
@@ -207,27 +140,6 @@ impl<S: Service, P: Port> Shared<S, P> {
         for (peer, bytes) in batch {
             self.service.datagram(now, peer, bytes);
         }
-    }
-
-    /// Nothing more is read from a connection. If its peer has only closed its own side, it still gets what is due to
-    /// it.
-    pub(in crate::net) fn read_ended(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        is_lost: bool,
-        work: &mut Work<P>,
-    ) {
-        let Some(entry) = self.conns.get_mut(conn) else { return };
-        entry.ended = true;
-        if is_lost {
-            return self.end(now, conn, work);
-        }
-        if entry.parting == Parting::Not {
-            self.deadlines.set(conn, Some(now + LAST_WORDS));
-        }
-        self.service.ended(now, conn);
-        self.claim(now, conn, work);
     }
 
     /// Time has passed. What is due and comes not to its turn stays due.
@@ -315,7 +227,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
-    fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
+    pub(super) fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {
             entry.again = true;
@@ -348,34 +260,6 @@ impl<S: Service, P: Port> Shared<S, P> {
         }
     }
 
-    /// The service has nothing more to say: what it has said may take so long to be written.
-    fn part(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
-        let Some(entry) = self.conns.get_mut(conn) else { return };
-        if entry.parting == Parting::Not {
-            entry.parting = Parting::Closing;
-            if entry.link.set_mode(Mode::Discarding) {
-                work.resumed.push(entry.link.clone());
-            }
-            self.deadlines.set(conn, Some(now + LAST_WORDS));
-        }
-    }
-
-    /// Everything is written: what was to come after that comes now.
-    fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
-        let Some(entry) = self.conns.get_mut(conn) else { return };
-        if entry.ended && entry.busy {
-            let until = *self.last_inputs.entry(conn).or_insert_with(|| now + LAST_INPUT);
-            self.deadlines.set(conn, Some(until.min(now + LAST_WAIT)));
-        } else if entry.ended || entry.refused && entry.parting == Parting::Closing {
-            // Whom there is no room for must not take up any.
-            self.end(now, conn, work);
-        } else if entry.parting == Parting::Closing {
-            entry.parting = Parting::Shut;
-            work.shuts.push((entry.link.clone(), Shutdown::Write));
-            self.deadlines.set(conn, Some(now + DISCARDING));
-        }
-    }
-
     fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(written.conn) else { return };
         if written.failed {
@@ -391,35 +275,6 @@ impl<S: Service, P: Port> Shared<S, P> {
             self.stand_back(written.conn);
         } else {
             self.rest(now, written.conn, work);
-        }
-    }
-
-    /// Forgets a connection. Its socket is closed once the tasks that use it have let go of it.
-    fn end(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
-        let Some(entry) = self.conns.remove(conn) else { return };
-        if conn.serial() < u64::from(u32::MAX) {
-            self.vacant.push(conn);
-        }
-        self.deadlines.set(conn, None);
-        if entry.ended {
-            self.last_inputs.remove(&conn);
-        }
-        self.service.closed(now, conn);
-        if entry.link.set_mode(Mode::Gone) {
-            work.resumed.push(entry.link.clone());
-        }
-        if !entry.ended || entry.writing || P::OUTLIVES_READING {
-            // Wakes who waits to read or to write.
-            work.shuts.push((entry.link, Shutdown::Both));
-        }
-    }
-
-    /// Ends all connections, and from now on also those that come in too late to be counted among them.
-    pub(super) fn give_up(&mut self, now: Instant, work: &mut Work<P>) {
-        self.is_over = true;
-        let left: Vec<ConnId> = self.conns.iter().map(|(conn, _)| conn).collect();
-        for conn in left {
-            self.end(now, conn, work);
         }
     }
 

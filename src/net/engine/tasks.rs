@@ -15,7 +15,7 @@ use nix::sys::socket::MsgFlags;
 use super::accept::{ACCEPTED_AT_ONCE, Pause, StreamDoor, is_of_one_connection};
 use super::core::{Core, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
-use super::shared::{Outcome, Work};
+use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
 use crate::net::rt::{self, Guard, Task};
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};

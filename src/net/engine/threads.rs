@@ -15,7 +15,7 @@ use nix::sys::socket::MsgFlags;
 use super::accept::{Acceptor, Room, StreamDoor, wake};
 use super::core::{Core, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
-use super::shared::{Outcome, Work};
+use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
 use crate::net::rt;
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};

@@ -10,7 +10,7 @@ use mio::{Interest, Poll, Registry, Token, Waker};
 
 use crate::net::engine::accept::{Room, wake};
 use crate::net::engine::link::{Link, Port, Socket};
-use crate::net::engine::shared::Work;
+use crate::net::engine::work::Work;
 use crate::service::{DoorId, Service};
 
 /// What an event is about.

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use super::Sockets;
 use super::accept::StreamDoor;
 use super::core::{Core, Mechanism, Watch};
-use super::shared::Work;
+use super::work::Work;
 use crate::service::Service;
 
 mod datagrams;

@@ -209,7 +209,7 @@ mod tests {
     use crate::config::ServerConfig;
     use crate::net::engine::core::Core;
     use crate::net::engine::link::Write;
-    use crate::net::engine::shared::Work;
+    use crate::net::engine::work::Work;
     use crate::output::Output;
     use crate::server::Server;
     use crate::service::Remote;

@@ -1,0 +1,49 @@
+//! What is to be done outside the lock, and what became of it.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use super::link::{Link, Write, Written};
+use crate::service::Transmit;
+
+/// What is to be done outside the lock.
+#[derive(Debug)]
+pub(in crate::net) struct Work<P> {
+    pub(in crate::net) writes: Vec<Write<P>>,
+    pub(in crate::net) shuts: Vec<(Arc<Link<P>>, Shutdown)>,
+    /// Connections whose reading was paused and is not any more.
+    pub(in crate::net) resumed: Vec<Arc<Link<P>>>,
+    pub(in crate::net) transmits: Vec<Transmit>,
+}
+
+impl<P> Default for Work<P> {
+    fn default() -> Self {
+        Self { writes: Vec::new(), shuts: Vec::new(), resumed: Vec::new(), transmits: Vec::new() }
+    }
+}
+
+impl<P> Work<P> {
+    pub(in crate::net) const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds what another has.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.writes.append(&mut other.writes);
+        self.shuts.append(&mut other.shuts);
+        self.resumed.append(&mut other.resumed);
+        self.transmits.append(&mut other.transmits);
+    }
+
+    /// How many sockets it touches.
+    pub(in crate::net) const fn len(&self) -> usize {
+        self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len()
+    }
+}
+
+/// What became of a [`Work`], but for the writes that have to wait.
+#[derive(Debug, Default)]
+pub(in crate::net) struct Outcome {
+    pub(in crate::net) written: Vec<Written>,
+    pub(in crate::net) sent: usize,
+}

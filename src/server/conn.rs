@@ -1,0 +1,175 @@
+//! What the server knows of one stream connection, and whether it is read. What is done with it is in `stream` (what comes in)
+//! and `fill` (what goes out).
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::admission::Seat;
+use super::held::Waiting;
+use super::intake::Batch;
+use super::lines::LineConn;
+use super::patience::Patience;
+use crate::hub::SessionKey;
+use crate::hub::rate::{Bucket, Rate};
+use crate::rare::{Rare, Vacant};
+use crate::remote::{PackedOrigin, PackedRemote};
+use crate::service::{DoorId, Origin};
+use crate::wire::Partial;
+
+/// A stream whose own answers wait for more than this is not read until they are written.
+const ANSWERS_ENOUGH: usize = 64 << 10;
+
+/// The same without a session.
+const UNREGISTERED_ANSWERS: usize = 1 << 10;
+
+/// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It has said as much as it may until then, or others have their turn before.
+    Until(Instant),
+    /// Somebody it talks to reads too slowly.
+    ByReaders,
+}
+
+/// What the server knows of a stream connection. Most of very many sit and wait: what only some have is kept elsewhere.
+#[derive(Debug)]
+pub(super) struct StreamConn {
+    from: PackedRemote,
+    door: u32,
+    /// None for a connection that was refused.
+    pub(super) seat: Option<Seat>,
+    pub(super) session: Option<SessionKey>,
+    /// What it has besides where lines are spoken.
+    pub(super) lines: Option<Box<LineConn>>,
+    pub(super) answers: Vec<u8>,
+    pub(super) closing: bool,
+    pub(super) woken: bool,
+    /// It may have a deadline.
+    pub(super) armed: bool,
+    /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
+    pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
+    /// Why nothing more is executed for now.
+    pub(super) held: Option<Held>,
+    /// Where it stands among those who wait for slow readers.
+    pub(super) waiting: Rare<Waiting>,
+    /// How much its peer may say.
+    pub(super) bucket: Rare<Bucket>,
+    /// Where answers may be lost.
+    pub(super) losing: Option<Box<Losing>>,
+    /// When it was opened.
+    pub(super) opened: Instant,
+    /// When the last PNG came, or it was opened.
+    pub(super) heard: Instant,
+    /// The frame, or line, that has begun and is not whole.
+    pub(super) unfinished: Rare<Unfinished>,
+}
+
+/// What the simulated loss counts on a connection.
+#[derive(Debug)]
+pub(super) struct Losing {
+    pub(super) flow: u64,
+    pub(super) answers_sent: u64,
+}
+
+/// A frame, or a line, that has begun and is not whole.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// How long it may still take.
+    pub(super) patience: Patience,
+    /// How much of it there is.
+    pub(super) partial: Option<Partial>,
+    /// The bytes held of it and of what is behind it.
+    pub(super) buffered: usize,
+}
+
+impl Vacant for Unfinished {
+    const VACANT: &'static Self = &Self { patience: Patience::Idle, partial: None, buffered: 0 };
+
+    fn is_vacant(&self) -> bool {
+        matches!(self.patience, Patience::Idle) && self.partial.is_none() && self.buffered == 0
+    }
+}
+
+impl Vacant for VecDeque<Batch<'static>> {
+    const VACANT: &'static Self = &Self::new();
+
+    fn is_vacant(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl StreamConn {
+    pub(super) fn new(now: Instant, origin: Origin, rate: Rate) -> Self {
+        let PackedOrigin { from, door } = origin.into();
+        Self {
+            from,
+            door,
+            seat: None,
+            session: None,
+            lines: None,
+            answers: Vec::new(),
+            closing: false,
+            woken: false,
+            armed: false,
+            backlog: Rare::default(),
+            held: None,
+            waiting: Rare::default(),
+            bucket: Bucket::new(rate).into(),
+            losing: None,
+            opened: now,
+            heard: now,
+            unfinished: Rare::default(),
+        }
+    }
+
+    /// Where it comes from.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { door: self.door(), from: self.from.unpack() }
+    }
+
+    /// The door that it knocked on.
+    pub(super) fn door(&self) -> DoorId {
+        self.door as usize
+    }
+
+    /// How long what is unfinished may still take.
+    pub(super) fn patience(&self) -> Patience {
+        self.unfinished.get().patience
+    }
+
+    pub(super) fn set_patience(&mut self, patience: Patience) {
+        if !matches!((self.patience(), patience), (Patience::Idle, Patience::Idle)) {
+            self.unfinished.update(|unfinished| unfinished.patience = patience);
+        }
+    }
+
+    pub(super) fn set_partial(&mut self, partial: Option<Partial>) {
+        if self.unfinished.get().partial != partial {
+            self.unfinished.update(|unfinished| unfinished.partial = partial);
+        }
+    }
+
+    pub(super) fn set_buffered(&mut self, buffered: usize) {
+        if self.unfinished.get().buffered != buffered {
+            self.unfinished.update(|unfinished| unfinished.buffered = buffered);
+        }
+    }
+
+    /// It has executed something.
+    pub(super) fn has_gone_on(&mut self) {
+        if let Some(waiting) = self.waiting.get_mut() {
+            waiting.has_gone_on();
+            self.waiting.tidy();
+        }
+    }
+
+    /// Whether what comes in is executed.
+    pub(super) fn is_reading(&self) -> bool {
+        !self.closing && self.has_room() && self.held.is_none()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let enough = if self.session.is_some() { ANSWERS_ENOUGH } else { UNREGISTERED_ANSWERS };
+        self.answers.len() <= enough
+    }
+}
