@@ -64,8 +64,9 @@ pub fn datagrams(
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
     rest(subject, (resident, idle), interrupt, outcome)?;
-    let (meter, end) = (subject.meter(), End::Count(1));
-    crowd.ask(peer, &Asking { size: 0, rounds: 1, end, begun: meter.begun }, interrupt)?;
+    // A count of as many as there are sessions is one of each: both are dealt out to the sockets alike.
+    let (meter, end) = (subject.meter(), End::Count(names.len() as u64));
+    crowd.ask(peer, &Asking { size: 0, end, begun: meter.begun }, interrupt)?;
     pinged(&meter, names.len(), outcome);
     (outcome.lost, outcome.repeated) = (crowd.lost, Some(crowd.repeated));
     outcome.latencies = crowd.latencies;
