@@ -66,7 +66,7 @@ enum Workload {
     Spam(SpamArgs),
     /// Listen to a line door, but slowly (Trio Chat's slow client)
     Slow(SlowArgs),
-    /// Compare the engines of the server that lies beside this program: one table
+    /// Compare the engines of the server that lies beside this program: a table for each workload
     Engines(EnginesArgs),
 }
 

@@ -22,6 +22,9 @@ const EVENTS: usize = 1_024;
 /// The longest wait: repeats and interrupts are looked for as often.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether somebody listens, while nothing is said.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// The longest datagram that is read whole.
 const MAX_DATAGRAM: usize = 65_536;
 
@@ -105,6 +108,7 @@ struct Lane {
 
 /// Sockets, each with one exchange under way at most.
 pub(super) struct Crowd {
+    addr: SocketAddr,
     poll: Poll,
     lanes: Vec<Lane>,
     timeout: Duration,
@@ -141,6 +145,7 @@ impl Crowd {
             });
         }
         Ok(Self {
+            addr,
             poll,
             lanes,
             timeout,
@@ -243,6 +248,32 @@ impl Crowd {
         })
     }
 
+    /// Does nothing for so long, unless nobody listens any more. A socket that has no session finds that out: it sends empty
+    /// datagrams, which mean nothing, and few; ICMP answers them where nobody listens.
+    pub(super) fn rest(
+        &self,
+        begun: Instant,
+        idle: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Connection { doing: "sending a datagram".to_owned(), error };
+        let (socket, mut looked) = (open(self.addr).map_err(failed)?, begun);
+        while begun.elapsed() < idle {
+            interrupt.check()?;
+            std::thread::sleep(TICK.min(idle.saturating_sub(begun.elapsed())));
+            if looked.elapsed() < LOOK {
+                continue;
+            }
+            looked = Instant::now();
+            match socket.send(&[]) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(failed(error)),
+                // What the system has no room for is sent the next time.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Says goodbye for every session; nobody waits for an answer.
     pub(super) fn leave(&self, peer: &dyn DatagramPeer) {
         for lane in &self.lanes {
@@ -295,8 +326,6 @@ impl Crowd {
                         return Ok(());
                     }
                 }
-                // Nobody listens, says ICMP; if that is so, the repeats run out.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {

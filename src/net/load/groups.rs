@@ -248,10 +248,25 @@ impl Exchange {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
-                Err(error) => return Err(broken(&group.cast().sender, error)),
+                Err(error) => {
+                    let broken = broken(&group.cast().sender, error);
+                    return Err(self.said_last(sender).err().unwrap_or(broken));
+                }
             }
         }
         Ok(has_more)
+    }
+
+    /// What the server said to this sender before it closed: an error if that says why.
+    fn said_last(&mut self, sender: usize) -> Result<(), LoadError> {
+        let Some(token) = self.senders.get(sender).copied() else { return Ok(()) };
+        while let Some(conn) = self.conns.get_mut(token) {
+            match conn.stream.read(&mut self.buffer) {
+                Ok(n @ 1..) => self.heard(token, n)?,
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Reads once from each connection that is ready; those that may have more stay so.

@@ -9,9 +9,10 @@ use mio::{Interest, Token};
 
 use super::alarm::{TICK, Waiting};
 use super::groups::End;
-use super::sockets::{PATIENCE, enter_nonblocking, not_greeted};
+use super::sockets::{PATIENCE, enter_nonblocking};
 use super::subject::Subject;
 use super::{Interrupt, LoadError};
+use crate::lab::load::group::Wrong;
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{Client, Peer, Role};
@@ -145,6 +146,26 @@ impl Pings {
         }
     }
 
+    /// Does nothing for so long, unless a connection ends.
+    pub(super) fn rest(
+        &mut self,
+        begun: Instant,
+        idle: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let schedule = Schedule::new(begun, None, self.clients.len());
+        let mut tokens = Vec::new();
+        while begun.elapsed() < idle {
+            interrupt.check()?;
+            self.waiting.wait(idle.saturating_sub(begun.elapsed()))?;
+            tokens.extend(self.waiting.events.iter().map(|event| event.token().0));
+            for place in tokens.drain(..) {
+                self.read(place, &schedule)?;
+            }
+        }
+        Ok(())
+    }
+
     /// How many were not answered, and how long the others took.
     pub(super) fn end(self) -> (u64, Latencies) {
         (self.open as u64, self.latencies)
@@ -178,7 +199,10 @@ impl Pings {
         self.alive = now;
         client.since = Some(schedule.when(place, client.sent).unwrap_or(now));
         // Nothing else is under way: so few bytes always have room.
-        client.stream.write_all(&self.ping).map_err(|error| broken(&client.name, error))
+        let Err(error) = client.stream.write_all(&self.ping) else { return Ok(()) };
+        let broken = broken(&client.name, error);
+        // What the server said before it closed tells more.
+        self.read(place, schedule).and(Err(broken))
     }
 
     fn read(&mut self, place: usize, schedule: &Schedule) -> Result<(), LoadError> {
@@ -192,9 +216,10 @@ impl Pings {
             Err(error) => return Err(broken(&client.name, error)),
         };
         let heard = self.buffer.get(..n).unwrap_or_default();
-        let is_right = client.answers.compare(heard).is_ok();
-        if !is_right || client.answers.done() > client.sent {
-            return Err(not_greeted(&client.name, heard));
+        let compared = client.answers.compare(heard);
+        compared.map_err(|at| Wrong::new(&client.name, &client.answers, heard, at))?;
+        if client.answers.done() > client.sent {
+            return Err(Wrong::Unasked(client.name.clone()).into());
         }
         if client.answers.done() == client.answered {
             return Ok(());
