@@ -17,8 +17,10 @@ const SHOWN: [&str; 7] = [
 /// What stands behind the best of a workload.
 const BEST: &str = " (best)";
 
-const NOTE: &str =
-    "The best of a workload has the highest rate; of idle ones, it takes the least memory for each.\n";
+const NOTE: &str = "\
+The best of a workload has the highest median rate; of idle ones, it takes the least memory for each. Where the ratios to another lie on
+both sides of 1, the difference may be chance.
+";
 
 /// A table for each workload. `subject` is the server whose ratios to the others stand in them.
 ///
