@@ -138,22 +138,127 @@ fn a_row_of_csv_has_a_cell_for_each_column_and_the_text_a_line_for_each_that_was
     assert_eq!(rows.len(), 2, "{}", ended.out);
     assert_eq!((rows[0].len(), rows[0][0], rows[1][0]), (rows[1].len(), "workload", "ping"));
     let text = lab("ping --clients 2 --count 10").out;
-    assert!(text.starts_with("workload                 ping\n"), "{text}");
-    assert!(text.contains("count                    10\n") && !text.contains("repeated"), "{text}");
+    let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(lines[0], ["workload", "ping"], "{text}");
+    assert!(lines.contains(&vec!["count", "10"]) && !text.contains("repeated"), "{text}");
+    assert!(lines.contains(&vec!["engine", "poll"]), "{text}");
+}
+
+/// What a column has in the only row of a CSV.
+fn cell(csv: &str, column: &str) -> String {
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let place = rows[0].iter().position(|name| *name == column).unwrap();
+    rows[1][place].to_owned()
 }
 
 #[test]
-fn engines_stand_beside_each_other_in_one_table() {
-    let words = "engines --rounds 1 --seconds .02 --clients 2 --connections 5";
-    let ended = lab(words);
+fn rows_name_the_engine_of_a_server_that_was_started() {
+    let words = ["load", "ping", "--clients", "1", "--count", "1", "--csv"];
+    for (options, engine) in [(&[][..], "poll"), (&["--server-options", "--engine 'tasks'"][..], "tasks")] {
+        let ended = Program::start(env!("CARGO_BIN_EXE_lab"), &[&words[..], options].concat()).wait();
+        assert_eq!(cell(&ended.out, "engine"), engine, "{}", ended.err);
+    }
+    let server = ServerProgram::local(&[]);
+    let ended = lab(&format!("ping --clients 1 --count 1 --csv --host {}", server.host()));
+    assert_eq!(cell(&ended.out, "engine"), "", "{}", ended.err);
+}
+
+#[test]
+fn a_count_that_does_not_come_out_even_is_kept_to_the_last_one() {
+    for words in ["route --pairs 3", "route --pairs 7 --tagged", "ping --clients 8", "udp --clients 3"] {
+        for count in [1, 10] {
+            assert_eq!(whole(&outcome(&format!("{words} --count {count}")), "count"), count, "{words}");
+        }
+    }
+}
+
+const ENGINES: &str = "engines --rounds 1 --seconds .02 --clients 2 --connections 50";
+
+const WORKLOADS: [&str; 7] = ["route", "fanout", "ping", "udp", "burst", "serial", "idle"];
+
+#[test]
+fn engines_stand_beside_each_other_in_a_table_for_each_workload_with_the_best_marked() {
+    let ended = lab(ENGINES);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
-    let first = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>();
-    let rows: Vec<_> = ended.out.lines().map(first).collect();
-    assert_eq!(rows.len(), 1 + 5 * 3, "{}", ended.out);
-    for workload in ["route", "fanout", "ping", "burst", "serial"] {
-        let engines: Vec<_> =
-            rows.iter().filter(|row| row[0] == workload).map(|row| row[2].as_str()).collect();
-        assert_eq!(engines, ["tasks", "poll", "threads"], "{workload}");
+    for workload in WORKLOADS {
+        let table = ended.out.split("### ").find_map(|table| table.strip_prefix(&format!("{workload}\n")));
+        let table = table.unwrap_or_else(|| panic!("{workload}: {}", ended.out));
+        let servers: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| sayagain ")).collect();
+        assert_eq!(servers.len(), 3, "{table}");
+        for (line, engine) in servers.iter().zip(["tasks", "poll", "threads"]) {
+            assert!(line.starts_with(engine), "{table}");
+        }
+        if workload != "idle" || cfg!(target_os = "linux") {
+            assert_eq!(table.matches(" (best) ").count(), 1, "{table}");
+        }
+    }
+}
+
+#[test]
+fn engines_are_one_json_document_with_a_row_for_each_run() {
+    let ended = lab(&format!("{ENGINES} --json"));
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let runs: Vec<Value> = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(runs.len(), WORKLOADS.len() * 3);
+    assert!(runs.iter().all(|run| run["engine"].is_string() && run["lost"] == 0), "{}", ended.out);
+    if cfg!(target_os = "linux") {
+        let idle = runs.iter().filter(|run| run["memory_per_client_bytes"].is_number());
+        assert!(idle.filter(|run| run["workload"] == "idle").count() > 0, "{}", ended.out);
+    }
+}
+
+/// Whether this name is registered.
+fn is_registered(server: &ServerProgram, name: &str) -> bool {
+    let mut watcher = server.register("watcher");
+    watcher.send("LST 0000BYE 0000");
+    watcher.rest().split(|c: char| !c.is_alphanumeric()).any(|word| word == name)
+}
+
+#[test]
+fn idlers_notice_at_once_that_the_server_is_gone() {
+    for (kind, why) in [("", "it closed its connections"), ("--udp", "nobody listens there any more")] {
+        let server = ServerProgram::local(&[]);
+        let host = server.host();
+        let words = format!("load idle 5 --seconds 1000 --host {host} {kind}");
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let idle = Program::start(env!("CARGO_BIN_EXE_lab"), &words);
+        eventually("the last is in", || is_registered(&server, "c5"));
+        server.signal("KILL");
+        let ended = idle.wait();
+        assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{kind}: {}", ended.err);
+        assert!(
+            ended.err.starts_with(&format!("error: the server at {host} is gone: {why} after ")),
+            "{}",
+            ended.err
+        );
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    }
+}
+
+#[test]
+fn a_server_that_says_goodbye_is_told_of_as_such() {
+    for (words, last) in [
+        ("ping --clients 2", "c2"),
+        ("ping --clients 2 --rate 20", "c2"),
+        ("route --pairs 2", "r2"),
+        ("route --pairs 2 --tagged", "r2"),
+        ("fanout --members 2", "r2"),
+        ("idle 2", "c2"),
+    ] {
+        let server = ServerProgram::local(&[]);
+        let words = format!("load {words} --seconds 1000 --host {}", server.host());
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let load = Program::start(env!("CARGO_BIN_EXE_lab"), &words);
+        eventually("the last is in", || is_registered(&server, last));
+        server.signal("TERM");
+        let ended = load.wait();
+        assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{words:?}: {}", ended.err);
+        assert!(
+            ended.err.starts_with("error: the server ended the session of `"),
+            "{words:?}: {}",
+            ended.err
+        );
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     }
 }
 
@@ -261,6 +366,8 @@ fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
         ("burst 10 --size 1MiB", "too much"),
         ("slow --bytes 0", "--bytes"),
         ("spam --name /quit", "--name"),
+        ("spam --peer nats", "'--peer'"),
+        ("slow --peer sayagain", "'--peer'"),
         ("engines --host 127.0.0.1:1", "--host"),
         ("ping --server-options '", "left open"),
     ] {

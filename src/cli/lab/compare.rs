@@ -1,6 +1,6 @@
 //! `lab compare`: what the rows of many runs of `lab load` come to.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::LabError;
@@ -9,7 +9,7 @@ use super::plot::{beside, note, say_written};
 use crate::cli::exit;
 use crate::escape::escape_short;
 use crate::lab::files::write_all;
-use crate::lab::load::compare::{Comparison, compare, table};
+use crate::lab::load::compare::{CompareError, Comparison, compare, table};
 use crate::lab::plot::Picture;
 
 const AFTER_HELP: &str = "\
@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Whose ratios to the others are of interest
     #[arg(long, value_name = "SERVER", default_value = "sayagain")]
     subject: String,
-    /// Write tables (Markdown, CSV) and plots (SVG) into this directory instead of printing
+    /// Write tables (Markdown, CSV) and plots (SVG) into this directory, which is made if need be, instead of printing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -38,7 +38,11 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let shown = escape_short(args.file.as_os_str().as_encoded_bytes(), 200);
     let failed = |error: &dyn std::fmt::Display| LabError::Failed(format!("{shown}: {error}"));
     let file = File::open(&args.file).map_err(|error| failed(&error))?;
-    let comparison = compare(file, &args.subject).map_err(|error| failed(&error))?;
+    let comparison = compare(file, &args.subject).map_err(|error| match error {
+        CompareError::Subject { .. } => LabError::Usage(format!("{shown}: {error}")),
+        error => failed(&error),
+    })?;
+    args.out.as_deref().map_or(Ok(()), make)?;
     table::losses(&comparison).iter().for_each(|loss| note(loss));
     let text = table::markdown(&comparison, &args.subject);
     let Some(directory) = &args.out else {
@@ -48,6 +52,13 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let files = files(&args.file, directory, &comparison, text)?;
     write_all(&files).map_err(|error| LabError::Failed(error.to_string()))?;
     say_written(files.iter().map(|(path, _)| path.as_path()))
+}
+
+/// Makes a directory, if it is not there.
+fn make(directory: &Path) -> Result<(), LabError> {
+    let shown = escape_short(directory.as_os_str().as_encoded_bytes(), 200);
+    fs::create_dir_all(directory)
+        .map_err(|error| LabError::Failed(format!("cannot make the directory {shown}: {error}")))
 }
 
 fn files(

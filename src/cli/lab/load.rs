@@ -66,7 +66,7 @@ enum Workload {
     Spam(SpamArgs),
     /// Listen to a line door, but slowly (Trio Chat's slow client)
     Slow(SlowArgs),
-    /// Compare the engines of the server that lies beside this program: one table
+    /// Compare the engines of the server that lies beside this program: a table for each workload
     Engines(EnginesArgs),
 }
 
@@ -77,7 +77,7 @@ struct Length {
     #[arg(long, value_name = "SECS", default_value = "2", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
-    /// Send so many in all instead, shared evenly
+    /// Send so many in all instead, shared evenly; the first have one more if need be
     #[arg(long, value_name = "N", conflicts_with = "seconds", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 
@@ -139,7 +139,7 @@ struct UdpArgs {
     #[arg(long, value_name = "SECS", default_value = "2", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
-    /// Ask so often in all instead, shared evenly
+    /// Ask so often in all instead, shared evenly; the first have one more if need be
     #[arg(long, value_name = "N", conflicts_with = "seconds", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 

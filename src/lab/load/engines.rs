@@ -1,142 +1,92 @@
-//! Engines beside each other: what several rounds of the same workloads came to, one line for each engine and workload.
+//! The engines of our server beside each other: the rows of their runs, compared as `lab compare` compares servers, and which was best.
 
-use super::outcome::Outcome;
+use super::compare::{CompareError, Comparison, MEASURES, MEMORY, RATE, compare, table};
+use super::outcome::{Outcome, rows};
 
-/// What the rounds of one workload with one engine came to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// The workload, with how many clients.
-    pub workload: String,
-    /// The engine.
-    pub engine: String,
-    /// Deliveries in a second: the median round, the slowest, the fastest.
-    pub rate: [f64; 3],
-    /// The median round's CPU seconds of the server for a million deliveries.
-    pub cpu: Option<f64>,
-    /// The median round's latency that a hundredth exceeds, in seconds.
-    pub p99: Option<f64>,
-    /// The most memory that any round had resident, in bytes.
-    pub peak_memory: Option<u64>,
-}
+/// The columns that are compared; the rows have more.
+const SHOWN: [&str; 7] = [
+    "rate",
+    "p99_us",
+    "server_cpu_s_per_million",
+    "peak_memory_bytes",
+    "memory_per_client_bytes",
+    "idle_cores",
+    "ping_cpu_s_per_million",
+];
 
-/// One line for each workload and engine, in the order in which they came first.
-#[must_use]
-pub fn lines(outcomes: &[Outcome]) -> Vec<Line> {
-    let mut keys: Vec<(String, String)> = Vec::new();
-    for key in outcomes.iter().map(key) {
-        if !keys.contains(&key) {
-            keys.push(key);
+/// What stands behind the best of a workload.
+const BEST: &str = " (best)";
+
+const NOTE: &str = "\
+The best of a workload has the highest median rate; of idle ones, it takes the least memory for each. Where the ratios to another lie on
+both sides of 1, the difference may be chance.
+";
+
+/// A table for each workload. `subject` is the server whose ratios to the others stand in them.
+///
+/// # Errors
+///
+/// There is no outcome, or none of the subject's.
+pub fn markdown(outcomes: &[Outcome], subject: &str) -> Result<String, CompareError> {
+    let mut comparison = compare(rows(outcomes).as_bytes(), subject)?;
+    mark_best(&mut comparison);
+    for line in comparison.values_mut().flatten() {
+        for (measure, value) in MEASURES.iter().zip(&mut line.values) {
+            value.take_if(|_| !SHOWN.contains(&measure.column));
         }
     }
-    let mut lines: Vec<_> = keys.iter().map(|wanted| line(wanted, outcomes)).collect();
-    // All engines of one workload together.
-    lines.sort_by_key(|line| keys.iter().position(|(workload, _)| *workload == line.workload));
-    lines
+    Ok(format!("{NOTE}{}", table::markdown(&comparison, subject)))
 }
 
-fn key(outcome: &Outcome) -> (String, String) {
-    let workload = format!("{} {}", outcome.workload, outcome.clients);
-    (workload, outcome.engine.clone().unwrap_or_default())
-}
-
-fn line(wanted: &(String, String), outcomes: &[Outcome]) -> Line {
-    let rounds: Vec<&Outcome> = outcomes.iter().filter(|outcome| key(outcome) == *wanted).collect();
-    let of = |value: fn(&Outcome) -> Option<f64>| sorted(rounds.iter().filter_map(|round| value(round)));
-    let rates = of(Outcome::rate);
-    let [slowest, fastest] = [rates.first(), rates.last()].map(|rate| rate.copied().unwrap_or_default());
-    let (workload, engine) = wanted.clone();
-    Line {
-        workload,
-        engine,
-        rate: [median(&rates).unwrap_or_default(), slowest, fastest],
-        cpu: median(&of(Outcome::server_cpu_per_million)),
-        p99: median(&of(|round| round.latencies.quantile(0.99))),
-        peak_memory: rounds.iter().filter_map(|round| round.peak_memory).max(),
-    }
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// The middle of sorted values, or of both in the middle.
-#[must_use]
-pub fn median(sorted: &[f64]) -> Option<f64> {
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = *sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Some(f64::midpoint(lower, upper))
-}
-
-/// The table, for people.
-#[must_use]
-pub fn table(lines: &[Line]) -> String {
-    let head =
-        ["workload", "engine", "rate /s", "min", "max", "CPU s/M", "p99 µs", "peak KiB"].map(str::to_owned);
-    let rows = lines.iter().map(|line| {
-        let [rate, slowest, fastest] = line.rate.map(|rate| format!("{rate:.0}"));
-        let optional = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+/// Says behind their names which are the best.
+fn mark_best(comparison: &mut Comparison) {
+    for (case, lines) in comparison {
+        let worth = |line: &super::compare::Line| match case.workload.as_str() {
+            "idle" => line.value(MEMORY).map(|memory| -memory.median),
+            _ => line.value(RATE).map(|rate| rate.median),
         };
-        let memory = line.peak_memory.map_or_else(|| "-".to_owned(), |bytes| (bytes >> 10).to_string());
-        let p99 = optional(line.p99.map(|seconds| seconds * 1e6), 0);
-        [
-            line.workload.clone(),
-            line.engine.clone(),
-            rate,
-            slowest,
-            fastest,
-            optional(line.cpu, 3),
-            p99,
-            memory,
-        ]
-    });
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    let width =
-        |place: usize| rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..8).filter_map(width).collect();
-    let padded = |(place, (cell, width)): (usize, (&String, &usize))| {
-        if place < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-    };
-    let shown = |row: &[String; 8]| {
-        let cells: Vec<String> = row.iter().zip(&widths).enumerate().map(padded).collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(shown).collect()
+        let best = lines.iter().filter_map(worth).max_by(f64::total_cmp);
+        for line in lines.iter_mut().filter(|line| best.is_some() && worth(line) == best) {
+            line.server += BEST;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn round(workload: &'static str, engine: &str, count: u64) -> Outcome {
+    fn round(workload: &'static str, engine: &str, count: u64, memory: Option<f64>) -> Outcome {
         let (engine, server_cpu) = (Some(engine.to_owned()), Some(1.0));
-        Outcome { workload, engine, clients: 4, seconds: 1.0, count, server_cpu, ..Outcome::default() }
+        let (peer, clients, seconds) = ("sayagain", 4, 1.0);
+        let memory_per_client = memory;
+        let what = Outcome { workload, peer, engine, clients, memory_per_client, ..Outcome::default() };
+        Outcome { seconds, count, server_cpu, ..what }
     }
 
     #[test]
-    fn the_rounds_of_an_engine_are_one_line_with_their_median_and_workloads_stand_together() {
+    fn the_rounds_of_an_engine_are_one_line_and_the_best_of_each_workload_is_marked() {
         let rounds = [
-            round("ping", "poll", 100),
-            round("ping", "tasks", 10),
-            round("route", "poll", 7),
-            round("ping", "poll", 300),
-            round("ping", "poll", 500),
+            round("ping", "poll", 100, None),
+            round("ping", "tasks", 250, None),
+            round("idle", "poll", 9, Some(250.0)),
+            round("idle", "tasks", 90, Some(1_000.0)),
+            round("ping", "poll", 300, None),
+            round("ping", "poll", 500, None),
         ];
-        let lines = lines(&rounds);
-        let keys: Vec<_> = lines.iter().map(|line| (line.workload.as_str(), line.engine.as_str())).collect();
-        assert_eq!(keys, [("ping 4", "poll"), ("ping 4", "tasks"), ("route 4", "poll")]);
-        assert_eq!(lines[0].rate, [300.0, 100.0, 500.0]);
-        let table = table(&lines);
-        assert_eq!(table.lines().count(), 4);
-        assert!(table.lines().nth(1).unwrap().starts_with("ping 4    poll        300  100  500"), "{table}");
+        let text = markdown(&rounds, "sayagain poll").unwrap();
+        let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
+        let [idle, ping] = lines("| sayagain poll (best) ")[..] else { panic!("{text}") };
+        assert!(idle.contains(" 250.0 ") || idle.contains(" 250 "), "{text}");
+        assert!(ping.contains(" 300 |") && ping.contains(" 100 |") && ping.contains(" 500 |"), "{text}");
+        assert_eq!(lines("| sayagain tasks  ").len(), 2, "{text}");
+        assert!(!text.contains("generator"), "{text}");
     }
 
     #[test]
-    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[1.0]), Some(1.0));
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), Some(3.0));
+    fn where_nothing_was_measured_nobody_is_best() {
+        let rounds = [round("idle", "poll", 9, None), round("idle", "tasks", 90, None)];
+        let text = markdown(&rounds, "sayagain poll").unwrap();
+        assert!(!text.contains(BEST), "{text}");
     }
 }

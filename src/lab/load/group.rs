@@ -24,14 +24,57 @@ pub struct Cast {
 
 /// What came back is not what has to come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{who}` heard `{heard}` instead of `{expected}` after {after} messages; the server lost, changed or refused something"
-)]
-pub struct Wrong {
-    who: String,
-    heard: String,
-    expected: String,
-    after: u64,
+pub enum Wrong {
+    /// The server said goodbye.
+    #[error("the server ended the session of `{0}`: it is shutting down, or its log says why")]
+    Goodbye(String),
+    /// Something else came.
+    #[error(
+        "`{who}` heard `{heard}` instead of `{expected}` after {after} messages; the server lost, changed or refused something"
+    )]
+    Other {
+        /// Whose connection that is.
+        who: String,
+        /// What came, escaped.
+        heard: String,
+        /// What had to come, escaped.
+        expected: String,
+        /// How many had come as they had to.
+        after: u64,
+    },
+    /// More came than has to.
+    #[error("`{0}` heard an answer more than it had asked for")]
+    Unasked(String),
+}
+
+impl Wrong {
+    /// What is wrong with these bytes from `at` on; before that, they are as this tape expects.
+    #[must_use]
+    pub fn new(who: &str, expected: &Tape, heard: &[u8], at: usize) -> Self {
+        let begun = at.saturating_sub(expected.within());
+        if is_goodbye(heard.get(begun..).unwrap_or_default()) {
+            return Self::Goodbye(who.to_owned());
+        }
+        let from = at.saturating_sub(SHOWN / 2);
+        let shown = |bytes: &[u8]| escape_short(bytes, SHOWN).into_owned();
+        Self::Other {
+            who: who.to_owned(),
+            heard: shown(heard.get(from..).unwrap_or_default()),
+            expected: shown(expected.next()),
+            after: expected.done(),
+        }
+    }
+}
+
+/// Whether our server says goodbye in this frame, or begins to: no other begins so.
+fn is_goodbye(frame: &[u8]) -> bool {
+    const BYE: &[u8] = b"BYE ";
+    let tagged = frame.strip_prefix(b"@").and_then(|tagged| {
+        let tag = tagged.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        tagged.get(tag..)?.strip_prefix(b" ")
+    });
+    let said = tagged.unwrap_or(frame);
+    said.starts_with(BYE) || (!said.is_empty() && BYE.starts_with(said))
 }
 
 /// A sender and its receivers.
@@ -99,7 +142,7 @@ impl Group {
         let Some(tape) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
         let first = tape.done() + 1;
         let who = self.cast.receivers.get(receiver).map_or("", String::as_str);
-        tape.compare(bytes).map_err(|at| wrong(who, tape, bytes, at))?;
+        tape.compare(bytes).map_err(|at| Wrong::new(who, tape, bytes, at))?;
         Ok((first, tape.done() + 1))
     }
 
@@ -109,7 +152,7 @@ impl Group {
     ///
     /// It is not what it has to be.
     pub fn replied(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
-        self.replies.compare(bytes).map_err(|at| wrong(&self.cast.sender, &self.replies, bytes, at))
+        self.replies.compare(bytes).map_err(|at| Wrong::new(&self.cast.sender, &self.replies, bytes, at))
     }
 
     /// Messages that are written to their last byte.
@@ -141,17 +184,6 @@ impl Group {
     pub fn is_quiet(&self) -> bool {
         let is_replied = self.replies.is_silent() || self.replies.done() == self.sent();
         self.out.is_between() && is_replied && self.missing() == 0
-    }
-}
-
-fn wrong(who: &str, expected: &Tape, heard: &[u8], at: usize) -> Wrong {
-    let from = at.saturating_sub(SHOWN / 2);
-    let shown = |bytes: &[u8]| escape_short(bytes, SHOWN).into_owned();
-    Wrong {
-        who: who.to_owned(),
-        heard: shown(heard.get(from..).unwrap_or_default()),
-        expected: shown(expected.next()),
-        after: expected.done(),
     }
 }
 
@@ -222,6 +254,22 @@ mod tests {
             "{wrong}"
         );
         assert!(wrong.contains("after 1 messages"), "{wrong}");
+    }
+
+    #[test]
+    fn a_goodbye_is_told_as_one_however_much_of_it_has_come() {
+        for said in ["B", "BYE 00", "BYE 0000"] {
+            let mut group = group(false, 1, 1_000);
+            write(&mut group, 3, 1_000);
+            let heard = [b"RCV 0017 s#load 0001 0001", said.as_bytes()].concat();
+            assert_eq!(group.heard(0, &heard), Err(Wrong::Goodbye("r0".to_owned())));
+            assert_eq!(group.replied(said.as_bytes()), Err(Wrong::Goodbye("s".to_owned())));
+        }
+        for said in ["@1 BYE 0000", "@12 BYE 0000@17 ERR 0019 503 Shutting down!"] {
+            let mut group = group(true, 1, 1_000);
+            assert_eq!(group.heard(0, said.as_bytes()), Err(Wrong::Goodbye("r0".to_owned())));
+            assert_eq!(group.replied(said.as_bytes()), Err(Wrong::Goodbye("s".to_owned())));
+        }
     }
 
     #[test]

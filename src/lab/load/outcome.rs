@@ -12,7 +12,7 @@ pub struct Outcome {
     pub workload: &'static str,
     /// Whose protocol was spoken.
     pub peer: &'static str,
-    /// Which engine served, where engines are compared.
+    /// Which engine served, where that is known.
     pub engine: Option<String>,
     /// Pairs, members, clients or connections.
     pub clients: u64,
@@ -146,7 +146,21 @@ impl Outcome {
         match (name, self.workload) {
             ("clients", "route") => "pairs",
             ("clients", "fanout") => "members",
+            ("ping_cpu_s_per_million", _) => "server_cpu_s_per_million",
             _ => name,
+        }
+    }
+
+    /// What there are a million of, in a column that is about so many.
+    fn counted(&self, name: &'static str) -> &'static str {
+        match (name, self.workload) {
+            ("ping_cpu_s_per_million", _) | (_, "ping") => "pings",
+            (_, "udp") => "requests",
+            (_, "burst" | "serial" | "idle") => "connections",
+            (_, "idle-udp") => "sessions",
+            (_, "spam") => "lines",
+            (_, "slow") => "bytes",
+            _ => "messages",
         }
     }
 
@@ -154,12 +168,28 @@ impl Outcome {
     #[must_use]
     pub fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
-        let lines = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
+        let measured = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
             let (label, value) = labelled(self.called(name), &cell);
-            format!("{label:<24} {value}\n")
+            let of = if name.ends_with("_per_million") { self.counted(name) } else { "" };
+            (format!("{label} {of}").trim_end().to_owned(), value)
         });
-        lines.collect()
+        let lines: Vec<_> = measured.collect();
+        let width = lines.iter().map(|(label, _)| label.len()).fold(24, usize::max);
+        lines.iter().map(|(label, value)| format!("{label:<width$} {value}\n")).collect()
     }
+}
+
+/// A header, and a row of CSV for each.
+#[must_use]
+pub fn rows(outcomes: &[Outcome]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Writing into memory does not fail.
+    let _ = writer.write_record(Outcome::columns());
+    for outcome in outcomes {
+        let _ = writer.write_record(outcome.cells().iter().map(Cell::text));
+    }
+    let bytes = writer.into_inner().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// How columns are shown to people whose names end so: what stands there instead, and the value.
@@ -289,6 +319,23 @@ mod tests {
         assert!(text("route").contains("pairs                    3\n"), "{}", text("route"));
         assert!(text("fanout").contains("members                  3\n"), "{}", text("fanout"));
         assert!(text("ping").contains("clients                  3\n"), "{}", text("ping"));
+    }
+
+    #[test]
+    fn processor_time_is_told_with_what_there_are_a_million_of() {
+        let idle = Outcome {
+            workload: "idle",
+            count: 1_000_000,
+            server_cpu: Some(4.0),
+            ping_cpu_per_million: Some(2.0),
+            ..Outcome::default()
+        };
+        assert!(idle.text().contains("server cpu per million connections 4.00 s\n"), "{}", idle.text());
+        assert!(idle.text().contains("server cpu per million pings       2.00 s\n"), "{}", idle.text());
+        let sessions = Outcome { workload: "idle-udp", ..idle.clone() }.text();
+        assert!(sessions.contains("server cpu per million sessions "), "{sessions}");
+        let route = Outcome { workload: "route", ..idle }.text();
+        assert!(route.contains("server cpu per million messages "), "{route}");
     }
 
     #[test]

@@ -81,10 +81,16 @@ impl Tape {
         self.before + self.at.checked_div(self.each).unwrap_or(0) as u64
     }
 
+    /// Bytes of the next message that are done.
+    #[must_use]
+    pub fn within(&self) -> usize {
+        self.at.checked_rem(self.each).unwrap_or(0)
+    }
+
     /// Whether the place is between messages.
     #[must_use]
     pub fn is_between(&self) -> bool {
-        self.at.checked_rem(self.each).unwrap_or(0) == 0
+        self.within() == 0
     }
 
     /// The bytes from here on to the end of the message of this number, as far as they are made and within `limit`.
@@ -140,7 +146,7 @@ impl Tape {
 
     /// Takes an aside that begins here, or before in what looked like a message. Returns what is behind it; `None` if it is none.
     fn begin_aside<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let since = self.at.checked_rem(self.each).unwrap_or(0);
+        let since = self.within();
         let begun = self.block.get(self.at - since..self.at)?;
         if self.aside.len() <= since || !self.aside.starts_with(begun) {
             return None;

@@ -22,6 +22,9 @@ const EVENTS: usize = 1_024;
 /// The longest wait: repeats and interrupts are looked for as often.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether somebody listens, while nothing is said.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// The longest datagram that is read whole.
 const MAX_DATAGRAM: usize = 65_536;
 
@@ -56,12 +59,7 @@ pub fn run(
     let mut crowd = Crowd::new(subject.addr, plan.names.len(), plan.timeout)?;
     crowd.join(peer, &plan.names, interrupt)?;
     let meter = subject.meter();
-    let share = plan.end.share(plan.names.len());
-    crowd.ask(
-        peer,
-        &Asking { size: plan.size, rounds: share, end: plan.end, begun: meter.begun },
-        interrupt,
-    )?;
+    crowd.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
     meter.read_into(outcome, crowd.last);
     crowd.leave(peer);
     outcome.count = crowd.answered;
@@ -76,9 +74,7 @@ pub fn run(
 pub(super) struct Asking {
     /// Bytes that a request carries.
     pub(super) size: usize,
-    /// How often each session asks.
-    pub(super) rounds: u64,
-    /// When it ends.
+    /// When it ends; a count is shared among the sockets.
     pub(super) end: End,
     /// When it begins.
     pub(super) begun: Instant,
@@ -99,6 +95,8 @@ struct Lane {
     sessions: Vec<Session>,
     /// How many turns it has had: so many names are in, or so many requests were made.
     turns: usize,
+    /// How many requests it is to make.
+    goal: u64,
     /// What is under way, sent so often, first and last at these times.
     said: Vec<u8>,
     sends: u32,
@@ -110,6 +108,7 @@ struct Lane {
 
 /// Sockets, each with one exchange under way at most.
 pub(super) struct Crowd {
+    addr: SocketAddr,
     poll: Poll,
     lanes: Vec<Lane>,
     timeout: Duration,
@@ -137,6 +136,7 @@ impl Crowd {
                 socket,
                 sessions,
                 turns: 0,
+                goal: 0,
                 said,
                 sends: 0,
                 first: now,
@@ -145,6 +145,7 @@ impl Crowd {
             });
         }
         Ok(Self {
+            addr,
             poll,
             lanes,
             timeout,
@@ -213,7 +214,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets every session ask so often, one after the other on each socket.
+    /// Lets the sessions of each socket ask one after the other, again and again.
     pub(super) fn ask(
         &mut self,
         peer: &dyn DatagramPeer,
@@ -223,9 +224,10 @@ impl Crowd {
         self.last = asking.begun;
         self.body.clear();
         body(1, asking.size, &mut self.body);
-        for lane in &mut self.lanes {
-            lane.turns = 0;
-            next(lane, peer, &self.body, asking.rounds);
+        let sockets = self.lanes.len();
+        for (place, lane) in self.lanes.iter_mut().enumerate() {
+            (lane.turns, lane.goal) = (0, asking.end.share(place, sockets));
+            next(lane, peer, &self.body);
         }
         self.drive(interrupt, &mut |crowd, place, n| {
             let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
@@ -240,10 +242,36 @@ impl Crowd {
             lane.turns += 1;
             lane.is_waiting = false;
             if !asking.end.is_over(crowd.last.saturating_duration_since(asking.begun)) {
-                next(lane, peer, &crowd.body, asking.rounds);
+                next(lane, peer, &crowd.body);
             }
             Ok(true)
         })
+    }
+
+    /// Does nothing for so long, unless nobody listens any more. A socket that has no session finds that out: it sends empty
+    /// datagrams, which mean nothing, and few; ICMP answers them where nobody listens.
+    pub(super) fn rest(
+        &self,
+        begun: Instant,
+        idle: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Connection { doing: "sending a datagram".to_owned(), error };
+        let (socket, mut looked) = (open(self.addr).map_err(failed)?, begun);
+        while begun.elapsed() < idle {
+            interrupt.check()?;
+            std::thread::sleep(TICK.min(idle.saturating_sub(begun.elapsed())));
+            if looked.elapsed() < LOOK {
+                continue;
+            }
+            looked = Instant::now();
+            match socket.send(&[]) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(failed(error)),
+                // What the system has no room for is sent the next time.
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Says goodbye for every session; nobody waits for an answer.
@@ -298,8 +326,6 @@ impl Crowd {
                         return Ok(());
                     }
                 }
-                // Nobody listens, says ICMP; if that is so, the repeats run out.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -334,10 +360,9 @@ fn current(lane: &Lane) -> Option<&Session> {
 }
 
 /// Sends the next request of a socket, if there is one.
-fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8], rounds: u64) {
-    let count = lane.sessions.len();
-    let place = lane.turns.checked_rem(count).unwrap_or(0);
-    let is_over = lane.turns.checked_div(count).is_none_or(|round| round as u64 >= rounds);
+fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8]) {
+    let place = lane.turns.checked_rem(lane.sessions.len()).unwrap_or(0);
+    let is_over = lane.turns as u64 >= lane.goal;
     let Some(session) = lane.sessions.get_mut(place).filter(|_| !is_over) else { return };
     session.asked += 1;
     let mut said = std::mem::take(&mut lane.said);

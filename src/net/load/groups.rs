@@ -42,16 +42,17 @@ pub struct Plan {
 pub enum End {
     /// After so long.
     After(Duration),
-    /// After so many messages or requests, shared evenly, and at least one of each sender.
+    /// After so many messages or requests, shared evenly; where that does not come out even, the first senders have one more.
     Count(u64),
 }
 
 impl End {
-    /// How many of these one of so many senders has to send.
-    pub(super) fn share(self, senders: usize) -> u64 {
+    /// How many of these the sender at this place, from 0, of so many has to send.
+    pub(super) fn share(self, place: usize, senders: usize) -> u64 {
+        let senders = senders.max(1) as u64;
         match self {
             Self::After(_) => u64::MAX,
-            Self::Count(count) => count.div_ceil(senders.max(1) as u64),
+            Self::Count(count) => count / senders + u64::from((place as u64) < count % senders),
         }
     }
 
@@ -151,7 +152,7 @@ impl Exchange {
         }
         let groups: Vec<_> =
             plan.casts.iter().map(|cast| Group::new(peer, cast.clone(), plan.window)).collect();
-        let goals = vec![plan.end.share(groups.len()); groups.len()];
+        let goals = (0..groups.len()).map(|place| plan.end.share(place, groups.len())).collect();
         let schedule = Schedule::new(now, plan.rate, groups.len());
         let (ready, latencies, buffer) = (VecDeque::new(), Latencies::default(), vec![0; READ]);
         Ok(Self {
@@ -247,10 +248,25 @@ impl Exchange {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
-                Err(error) => return Err(broken(&group.cast().sender, error)),
+                Err(error) => {
+                    let broken = broken(&group.cast().sender, error);
+                    return Err(self.said_last(sender).err().unwrap_or(broken));
+                }
             }
         }
         Ok(has_more)
+    }
+
+    /// What the server said to this sender before it closed: an error if that says why.
+    fn said_last(&mut self, sender: usize) -> Result<(), LoadError> {
+        let Some(token) = self.senders.get(sender).copied() else { return Ok(()) };
+        while let Some(conn) = self.conns.get_mut(token) {
+            match conn.stream.read(&mut self.buffer) {
+                Ok(n @ 1..) => self.heard(token, n)?,
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Reads once from each connection that is ready; those that may have more stay so.
@@ -329,4 +345,20 @@ fn say(conn: &mut Conn) -> io::Result<()> {
 
 fn broken(who: &str, error: io::Error) -> LoadError {
     LoadError::Connection { doing: format!("the connection of `{who}`"), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_shared_to_the_last_one() {
+        let shares = |count, senders| -> Vec<u64> {
+            (0..senders).map(|place| End::Count(count).share(place, senders)).collect()
+        };
+        assert_eq!(shares(10, 4), [3, 3, 2, 2]);
+        assert_eq!(shares(2, 3), [1, 1, 0]);
+        assert_eq!(shares(6, 3), [2, 2, 2]);
+        assert_eq!(End::After(Duration::ZERO).share(1, 2), u64::MAX);
+    }
 }

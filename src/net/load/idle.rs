@@ -1,7 +1,9 @@
 //! Connections or sessions that do nothing: `lab load idle`, what each takes of memory, all of them of the processors, and what their
 //! pings take.
 
-use std::time::Duration;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use super::datagrams::{Asking, Crowd};
 use super::groups::End;
@@ -11,7 +13,10 @@ use super::{Interrupt, LoadError};
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{DatagramPeer, Peer};
 
-/// How often interrupts are looked for.
+/// How long a server that has ended may take to close all its sockets.
+const LEAVING: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether it has.
 const TICK: Duration = Duration::from_millis(20);
 
 /// When a datagram is sent again.
@@ -37,9 +42,10 @@ pub fn streams(
     let mut pings = Pings::enter(subject, peer, names, interrupt)?;
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
-    rest(subject, (resident, idle), interrupt, outcome)?;
+    rest(subject, resident, outcome, |begun| pings.rest(begun, idle, interrupt))?;
     let meter = subject.meter();
-    pings.run(None, End::Count(names.len() as u64), meter.begun, interrupt)?;
+    let run = pings.run(None, End::Count(names.len() as u64), meter.begun, interrupt);
+    run.map_err(|error| or_gone(subject, meter.begun, error))?;
     pinged(&meter, names.len(), outcome);
     (outcome.lost, outcome.latencies) = pings.end();
     Ok(())
@@ -63,9 +69,11 @@ pub fn datagrams(
     crowd.join(peer, names, interrupt)?;
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
-    rest(subject, (resident, idle), interrupt, outcome)?;
-    let (meter, end) = (subject.meter(), End::Count(1));
-    crowd.ask(peer, &Asking { size: 0, rounds: 1, end, begun: meter.begun }, interrupt)?;
+    rest(subject, resident, outcome, |begun| crowd.rest(begun, idle, interrupt))?;
+    // A count of as many as there are sessions is one of each: both are dealt out to the sockets alike.
+    let (meter, end) = (subject.meter(), End::Count(names.len() as u64));
+    let asked = crowd.ask(peer, &Asking { size: 0, end, begun: meter.begun }, interrupt);
+    asked.map_err(|error| or_gone(subject, meter.begun, error))?;
     pinged(&meter, names.len(), outcome);
     (outcome.lost, outcome.repeated) = (crowd.lost, Some(crowd.repeated));
     outcome.latencies = crowd.latencies;
@@ -75,19 +83,41 @@ pub fn datagrams(
 /// Measures memory, and the processor time of doing nothing.
 fn rest(
     subject: &Subject,
-    (before, idle): (Option<u64>, Duration),
-    interrupt: &Interrupt,
+    before: Option<u64>,
     outcome: &mut Outcome,
+    idle: impl FnOnce(Instant) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
     outcome.share_memory(subject.grown(before));
     let meter = subject.meter();
-    while meter.begun.elapsed() < idle {
-        interrupt.check()?;
-        std::thread::sleep(TICK.min(idle.saturating_sub(meter.begun.elapsed())));
-    }
+    idle(meter.begun).map_err(|error| or_gone(subject, meter.begun, error))?;
     let seconds = meter.begun.elapsed().as_secs_f64();
     outcome.idle_cores = meter.server_cpu().map(|cpu| cpu / seconds);
     Ok(())
+}
+
+/// The same error, or that the server is gone, if nobody listens any more: then that is why a connection broke.
+fn or_gone(subject: &Subject, begun: Instant, error: LoadError) -> LoadError {
+    let why = match &error {
+        LoadError::Connection { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "nobody listens there any more"
+        }
+        LoadError::Connection { .. } if is_deserted(subject.addr) => "it closed its connections",
+        _ => return error,
+    };
+    let after = format!("{:.1} s", begun.elapsed().as_secs_f64());
+    LoadError::Gone { addr: subject.addr, why, after }
+}
+
+/// Whether connections are refused there. A program that ends closes some of its sockets before others: it is given a moment.
+fn is_deserted(addr: SocketAddr) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < LEAVING {
+        match TcpStream::connect_timeout(&addr, LEAVING) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return true,
+            _ => std::thread::sleep(TICK),
+        }
+    }
+    false
 }
 
 /// Writes down what each ping has taken.

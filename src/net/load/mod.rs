@@ -79,7 +79,7 @@ pub enum LoadError {
         addr: SocketAddr,
         /// What happened instead.
         why: &'static str,
-        /// What it had done until then, to people.
+        /// How much it had done until then, or how long it was there, to people.
         after: String,
     },
     /// What came back was something else.

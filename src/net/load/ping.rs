@@ -9,9 +9,10 @@ use mio::{Interest, Token};
 
 use super::alarm::{TICK, Waiting};
 use super::groups::End;
-use super::sockets::{PATIENCE, enter_nonblocking, not_greeted};
+use super::sockets::{PATIENCE, enter_nonblocking};
 use super::subject::Subject;
 use super::{Interrupt, LoadError};
+use crate::lab::load::group::Wrong;
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::{Client, Peer, Role};
@@ -55,6 +56,8 @@ struct Asker {
     stream: TcpStream,
     name: String,
     sent: u64,
+    /// How many it is to send.
+    goal: u64,
     answered: u64,
     /// When the ping that is not answered yet was sent, or due.
     since: Option<Instant>,
@@ -98,7 +101,7 @@ impl Pings {
             let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
             waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
             let (name, answers) = (name.clone(), answers.clone());
-            clients.push(Asker { stream, name, sent: 0, answered: 0, since: None, answers });
+            clients.push(Asker { stream, name, sent: 0, goal: 0, answered: 0, since: None, answers });
         }
         let (latencies, now) = (Latencies::default(), Instant::now());
         Ok(Self { waiting, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
@@ -113,31 +116,54 @@ impl Pings {
         interrupt: &Interrupt,
     ) -> Result<(), LoadError> {
         let schedule = Schedule::new(begun, rate, self.clients.len());
-        let mut goal = end.share(self.clients.len());
+        let count = self.clients.len();
+        for (place, client) in self.clients.iter_mut().enumerate() {
+            client.goal = end.share(place, count);
+        }
         (self.last, self.alive) = (begun, begun);
-        let mut tokens = Vec::new();
+        let (mut tokens, mut is_over) = (Vec::new(), false);
         for place in 0..self.clients.len() {
-            self.ask(place, &schedule, goal)?;
+            self.ask(place, &schedule)?;
         }
         loop {
             interrupt.check()?;
             let now = Instant::now();
-            if end.is_over(now - begun) {
-                goal = 0;
+            if end.is_over(now - begun) && !is_over {
+                self.clients.iter_mut().for_each(|client| client.goal = client.sent);
             }
-            let is_over = goal == 0 || self.clients.iter().all(|client| client.sent >= goal);
+            is_over = is_over || self.clients.iter().all(|client| client.sent >= client.goal);
             if (is_over && self.open == 0) || self.is_stuck(now) {
                 return Ok(());
             }
-            self.waiting.wait(self.until_due(&schedule, goal, now))?;
+            self.waiting.wait(self.until_due(&schedule, now))?;
             tokens.extend(self.waiting.events.iter().map(|event| event.token().0));
             for place in tokens.drain(..) {
-                self.read(place, &schedule, goal)?;
+                self.read(place, &schedule)?;
             }
             if schedule.is_open() {
-                (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule, goal))?;
+                (0..self.clients.len()).try_for_each(|place| self.ask(place, &schedule))?;
             }
         }
+    }
+
+    /// Does nothing for so long, unless a connection ends.
+    pub(super) fn rest(
+        &mut self,
+        begun: Instant,
+        idle: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(), LoadError> {
+        let schedule = Schedule::new(begun, None, self.clients.len());
+        let mut tokens = Vec::new();
+        while begun.elapsed() < idle {
+            interrupt.check()?;
+            self.waiting.wait(idle.saturating_sub(begun.elapsed()))?;
+            tokens.extend(self.waiting.events.iter().map(|event| event.token().0));
+            for place in tokens.drain(..) {
+                self.read(place, &schedule)?;
+            }
+        }
+        Ok(())
     }
 
     /// How many were not answered, and how long the others took.
@@ -150,21 +176,21 @@ impl Pings {
         self.open > 0 && now.saturating_duration_since(self.alive) > PATIENCE
     }
 
-    fn until_due(&self, schedule: &Schedule, goal: u64, now: Instant) -> Duration {
+    fn until_due(&self, schedule: &Schedule, now: Instant) -> Duration {
         let free = self
             .clients
             .iter()
             .enumerate()
-            .filter(|(_, client)| client.since.is_none() && client.sent < goal);
+            .filter(|(_, client)| client.since.is_none() && client.sent < client.goal);
         let next = free.filter_map(|(place, client)| schedule.when(place, client.sent + 1)).min();
         next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
     }
 
     /// Sends a client's next ping, if that is due and none is under way.
-    fn ask(&mut self, place: usize, schedule: &Schedule, goal: u64) -> Result<(), LoadError> {
+    fn ask(&mut self, place: usize, schedule: &Schedule) -> Result<(), LoadError> {
         let now = Instant::now();
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
-        let is_due = client.sent < goal.min(schedule.due(place, now));
+        let is_due = client.sent < client.goal.min(schedule.due(place, now));
         if client.since.is_some() || !is_due {
             return Ok(());
         }
@@ -173,10 +199,13 @@ impl Pings {
         self.alive = now;
         client.since = Some(schedule.when(place, client.sent).unwrap_or(now));
         // Nothing else is under way: so few bytes always have room.
-        client.stream.write_all(&self.ping).map_err(|error| broken(&client.name, error))
+        let Err(error) = client.stream.write_all(&self.ping) else { return Ok(()) };
+        let broken = broken(&client.name, error);
+        // What the server said before it closed tells more.
+        self.read(place, schedule).and(Err(broken))
     }
 
-    fn read(&mut self, place: usize, schedule: &Schedule, goal: u64) -> Result<(), LoadError> {
+    fn read(&mut self, place: usize, schedule: &Schedule) -> Result<(), LoadError> {
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
         let n = match client.stream.read(&mut self.buffer) {
             Ok(0) => return Err(broken(&client.name, io::ErrorKind::UnexpectedEof.into())),
@@ -187,9 +216,10 @@ impl Pings {
             Err(error) => return Err(broken(&client.name, error)),
         };
         let heard = self.buffer.get(..n).unwrap_or_default();
-        let is_right = client.answers.compare(heard).is_ok();
-        if !is_right || client.answers.done() > client.sent {
-            return Err(not_greeted(&client.name, heard));
+        let compared = client.answers.compare(heard);
+        compared.map_err(|at| Wrong::new(&client.name, &client.answers, heard, at))?;
+        if client.answers.done() > client.sent {
+            return Err(Wrong::Unasked(client.name.clone()).into());
         }
         if client.answers.done() == client.answered {
             return Ok(());
@@ -201,7 +231,7 @@ impl Pings {
         if let Some(since) = client.since.take() {
             self.latencies.record(self.last.saturating_duration_since(since));
         }
-        self.ask(place, schedule, goal)
+        self.ask(place, schedule)
     }
 }
 

@@ -3,19 +3,33 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::LabError;
 use crate::cli::lab::output::print;
 use crate::cli::{HostPort, exit};
 use crate::escape::escape_short;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::{Outcome, rows};
 use crate::lab::load::peer::{DatagramPeer, Peer};
 use crate::lab::load::peers::PeerKind;
+use crate::net::EngineKind;
 use crate::net::load::subject::{Door, Subject, Wanted};
 use crate::net::load::{Interrupt, LoadError};
 
-/// Which server, and how the outcome is printed.
+/// Whose protocol, which server, and how the outcome is printed.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Common {
+    /// Whose protocol is spoken; all but our own need --host
+    #[arg(long, value_name = "PEER", default_value = "sayagain")]
+    peer: PeerKind,
+
+    #[command(flatten)]
+    setting: Setting,
+}
+
+/// Which server, and how the outcome is printed.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Setting {
     /// A server that runs already [default: one is started]
     #[arg(long, value_name = "HOST:PORT")]
     host: Option<HostPort>,
@@ -33,11 +47,7 @@ pub(super) struct Common {
     #[arg(long, value_name = "OPTIONS", conflicts_with = "host", allow_hyphen_values = true)]
     server_options: Option<String>,
 
-    /// Whose protocol is spoken; all but our own need --host
-    #[arg(long, value_name = "PEER", default_value = "sayagain")]
-    peer: PeerKind,
-
-    /// Print the outcome as one JSON object
+    /// Print the outcome as one JSON document
     #[arg(long)]
     json: bool,
 
@@ -53,18 +63,36 @@ impl Common {
             let why = format!("--tagged is sayagain's own; leave it out with --peer {}", self.peer.name());
             return Err(LabError::Usage(why));
         }
-        self.peer.streams(tagged).ok_or_else(|| self.speaks_not("streams"))
+        self.spoken(self.peer.streams(tagged), "streams")
     }
 
     /// The protocol over datagrams.
     pub(super) fn datagrams(&self) -> Result<Box<dyn DatagramPeer>, LabError> {
-        self.peer.datagrams().ok_or_else(|| self.speaks_not("datagrams"))
+        self.spoken(self.peer.datagrams(), "datagrams")
     }
 
-    fn speaks_not(&self, over: &str) -> LabError {
-        LabError::Usage(format!("{} is not spoken over {over}", self.peer.name()))
+    fn spoken<P>(&self, peer: Option<P>, over: &str) -> Result<P, LabError> {
+        let name = self.peer.name();
+        if self.peer != PeerKind::Sayagain && self.setting.host.is_none() {
+            return Err(LabError::Usage(format!(
+                "--peer {name} needs --host: only our own server is started"
+            )));
+        }
+        peer.ok_or_else(|| LabError::Usage(format!("{name} is not spoken over {over}")))
     }
 
+    /// Has the server at hand while a workload runs, and prints what came of it. Returns the exit code.
+    pub(super) fn measure(
+        &self,
+        door: Door,
+        outcome: &mut Outcome,
+        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+    ) -> Result<u8, LabError> {
+        self.setting.measure(door, outcome, Outcome::text, load)
+    }
+}
+
+impl Setting {
     /// Where servers are started one after the other, none can run already.
     pub(super) fn refuse_host(&self) -> Result<(), LabError> {
         let why = "servers are started one after the other here; leave out --host";
@@ -76,12 +104,6 @@ impl Common {
         if let Some(host) = &self.host {
             return Ok(Wanted::Running { addr: resolve(host)?, pid: self.pid });
         }
-        if self.peer != PeerKind::Sayagain {
-            return Err(LabError::Usage(format!(
-                "--peer {} needs --host: only our own server is started",
-                self.peer.name()
-            )));
-        }
         let typed = self.server_options.as_deref().unwrap_or_default();
         let mut options = shlex::split(typed).ok_or_else(|| {
             LabError::Usage("--server-options: a quote or a backslash is left open".to_owned())
@@ -90,37 +112,22 @@ impl Common {
         Ok(Wanted::Own { program: self.server.clone(), options })
     }
 
-    /// Has the server at hand while a workload runs, and prints what came of it. Returns the exit code.
+    /// Has the server at hand while a workload runs, and prints what came of it, where text is wanted as `text` says. Returns the exit
+    /// code.
     pub(super) fn measure(
         &self,
         door: Door,
         outcome: &mut Outcome,
+        text: fn(&Outcome) -> String,
         load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
         let interrupt = interrupt()?;
         let Some(ending) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
             return Ok(exit::INTERRUPTED);
         };
-        self.show(std::slice::from_ref(outcome))?;
+        self.show(std::slice::from_ref(outcome), &outcome.json(), text(outcome))?;
         ending?;
         conclude(std::slice::from_ref(outcome))
-    }
-
-    /// The same for a workload that tells what it does as it goes: that is its text.
-    pub(super) fn measure_telling(
-        &self,
-        door: Door,
-        outcome: &mut Outcome,
-        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
-    ) -> Result<u8, LabError> {
-        let interrupt = interrupt()?;
-        let Some(ending) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
-            return Ok(exit::INTERRUPTED);
-        };
-        if !self.is_text() {
-            self.show(std::slice::from_ref(outcome))?;
-        }
-        ending.map(|()| exit::OK)
     }
 
     /// Whether neither JSON nor CSV was asked for.
@@ -128,14 +135,13 @@ impl Common {
         !self.json && !self.csv
     }
 
-    /// Prints outcomes as was asked for.
-    pub(super) fn show(&self, outcomes: &[Outcome]) -> Result<(), LabError> {
-        let text: String = match (self.json, self.csv) {
-            (true, _) => outcomes.iter().map(|outcome| format!("{}\n", outcome.json())).collect(),
-            (_, true) => csv(outcomes).map_err(|error| LabError::Failed(error.to_string()))?,
-            _ => outcomes.iter().map(Outcome::text).collect::<Vec<_>>().join("\n"),
-        };
-        print(&text)
+    /// Prints outcomes as was asked for: as this JSON, as their rows, or as this text.
+    pub(super) fn show(&self, outcomes: &[Outcome], json: &Value, text: String) -> Result<(), LabError> {
+        print(&match (self.json, self.csv) {
+            (true, _) => format!("{json}\n"),
+            (_, true) => rows(outcomes),
+            _ => text,
+        })
     }
 }
 
@@ -152,6 +158,7 @@ pub(super) fn run(
     outcome: &mut Outcome,
     load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
 ) -> Result<Option<Ending>, LabError> {
+    outcome.engine = engine(wanted);
     let done = Subject::new(wanted, door).and_then(|subject| {
         load(&subject, interrupt, outcome)?;
         Ok(subject.end())
@@ -161,6 +168,16 @@ pub(super) fn run(
         Err(LoadError::Interrupted) => Ok(None),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The engine of a server that is started: the one that its options name, or the usual one; of others nothing is known.
+fn engine(wanted: &Wanted) -> Option<String> {
+    let Wanted::Own { options, .. } = wanted else { return None };
+    let behind = options.iter().zip(options.iter().skip(1)).filter(|(flag, _)| *flag == "--engine");
+    let behind = behind.map(|(_, name)| name.as_str());
+    let inside = options.iter().filter_map(|word| word.strip_prefix("--engine="));
+    let named = behind.chain(inside).last().map(str::to_owned);
+    Some(named.unwrap_or_else(|| EngineKind::default().to_string()))
 }
 
 /// How the server ended that was started: what was measured is told first.
@@ -183,17 +200,6 @@ pub(super) fn conclude(outcomes: &[Outcome]) -> Result<u8, LabError> {
     Err(LabError::Failed(format!("{lost} lost and {failed} turned away: {why}")))
 }
 
-fn csv(outcomes: &[Outcome]) -> Result<String, csv::Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(Outcome::columns())?;
-    for outcome in outcomes {
-        writer.write_record(outcome.cells().iter().map(|cell| cell.text()))?;
-    }
-    writer.flush()?;
-    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 fn resolve(host: &HostPort) -> Result<SocketAddr, LabError> {
     let shown = escape_short(host.host.as_bytes(), 80);
     let failed =
@@ -202,4 +208,22 @@ fn resolve(host: &HostPort) -> Result<SocketAddr, LabError> {
     let mut addrs: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
     addrs.sort_by_key(SocketAddr::is_ipv6);
     addrs.first().copied().ok_or_else(|| failed("it has no address".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_is_the_one_that_the_options_name_or_the_usual_one() {
+        let engine_of = |options: &str| {
+            engine(&Wanted::Own { program: None, options: shlex::split(options).unwrap() }).unwrap()
+        };
+        assert_eq!(engine_of(""), "poll");
+        assert_eq!(engine_of("--idle 1h --engine tasks"), "tasks");
+        assert_eq!(engine_of("'--engine=threads' --loops 1"), "threads");
+        assert_eq!(engine_of("--engine"), "poll", "the server will complain");
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(engine(&Wanted::Running { addr, pid: None }), None);
+    }
 }

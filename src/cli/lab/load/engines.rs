@@ -1,19 +1,22 @@
-//! `lab load engines`: the engines of our server beside each other, in turn.
+//! `lab load engines`: the engines of our server beside each other, in turn; the table is made as that of `lab compare`.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::common::{Common, conclude, interrupt, run};
+use super::common::{Setting, conclude, interrupt, run};
 use super::{LabError, bounded, names};
 use crate::cli::exit;
-use crate::cli::lab::output::print;
-use crate::lab::load::engines::{lines, table};
+use crate::lab::load::engines::markdown;
 use crate::lab::load::group::Cast;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::Peer;
+use crate::lab::load::peers::PeerKind;
+use crate::lab::load::peers::sayagain::{Datagrams, Streams};
 use crate::net::EngineKind;
 use crate::net::load::groups::{self, End};
 use crate::net::load::subject::{Door, Subject};
-use crate::net::load::{Interrupt, LoadError, crowd, ping, turns};
+use crate::net::load::{Interrupt, LoadError, crowd, datagrams, idle, ping, turns};
+use crate::net::open_files::{connections_within, raise_open_files};
 use crate::units::{AtLeastOne, PositiveSeconds};
 
 /// Most bytes of one sender that are under way.
@@ -21,6 +24,12 @@ const WINDOW: usize = 256 << 10;
 
 /// Bytes in a message.
 const SIZE: usize = 16;
+
+/// When a request over UDP is repeated.
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Connections, where nothing is said and there is room for so many.
+const CONNECTIONS: usize = 1_000;
 
 /// The options of `engines`.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,12 +46,12 @@ pub(super) struct EnginesArgs {
     #[arg(long, value_name = "N", default_value = "16", allow_hyphen_values = true)]
     clients: AtLeastOne,
 
-    /// Connections in a burst, and one after the other
-    #[arg(long, value_name = "N", default_value = "1000", allow_hyphen_values = true)]
-    connections: AtLeastOne,
+    /// Connections in a burst, one after the other, and idle [default: 1000, or what the limit of open files has room for]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    connections: Option<AtLeastOne>,
 
     #[command(flatten)]
-    common: Common,
+    setting: Setting,
 }
 
 /// A workload, as it is compared.
@@ -51,96 +60,131 @@ enum Compared {
     Route,
     Fanout,
     Ping,
+    Udp,
     Burst,
     Serial,
+    Idle,
 }
 
-const WORKLOADS: [Compared; 5] =
-    [Compared::Route, Compared::Fanout, Compared::Ping, Compared::Burst, Compared::Serial];
+const WORKLOADS: [Compared; 7] = [
+    Compared::Route,
+    Compared::Fanout,
+    Compared::Ping,
+    Compared::Udp,
+    Compared::Burst,
+    Compared::Serial,
+    Compared::Idle,
+];
+
+impl Compared {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Fanout => "fanout",
+            Self::Ping => "ping",
+            Self::Udp => "udp",
+            Self::Burst => "burst",
+            Self::Serial => "serial",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// Bytes in a message or a request, where there are any.
+    fn size(self) -> Option<u64> {
+        matches!(self, Self::Route | Self::Fanout | Self::Udp | Self::Burst).then_some(SIZE as u64)
+    }
+}
 
 impl EnginesArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
-        self.common.refuse_host()?;
-        bounded(self.clients).and_then(|_| bounded(self.connections))?;
+        self.setting.refuse_host()?;
+        bounded(self.clients)?;
+        self.connections.map(bounded).transpose()?;
         let (interrupt, mut outcomes) = (interrupt()?, Vec::new());
         for _ in 0..self.rounds.get().get() {
             for workload in WORKLOADS {
                 for engine in EngineKind::ALL {
-                    let Some(outcome) = self.measure(workload, &engine.to_string(), &interrupt)? else {
+                    let Some(outcome) = self.measure(workload, engine, &interrupt)? else {
                         return Ok(exit::INTERRUPTED);
                     };
                     outcomes.push(outcome);
                 }
             }
         }
-        if self.common.is_text() {
-            print(&table(&lines(&outcomes)))?
-        } else {
-            self.common.show(&outcomes)?
-        }
+        let subject = format!("{} {}", PeerKind::Sayagain.name(), EngineKind::default());
+        let text = markdown(&outcomes, &subject).map_err(|error| LabError::Failed(error.to_string()))?;
+        self.setting.show(&outcomes, &outcomes.iter().map(Outcome::json).collect(), text)?;
         conclude(&outcomes)
+    }
+
+    /// How many clients or connections there are.
+    fn count(&self, workload: Compared) -> usize {
+        let usual = || connections_within(raise_open_files()).clamp(1, CONNECTIONS);
+        match workload {
+            Compared::Burst | Compared::Serial | Compared::Idle => {
+                self.connections.map_or_else(usual, |count| count.get().get())
+            }
+            _ => self.clients.get().get(),
+        }
     }
 
     fn measure(
         &self,
         workload: Compared,
-        engine: &str,
+        engine: EngineKind,
         interrupt: &Interrupt,
     ) -> Result<Option<Outcome>, LabError> {
-        let peer: Rc<dyn Peer> = self.common.streams(false)?.into();
-        let wanted = self.common.wanted(&["--engine", engine])?;
-        let engine = Some(engine.to_owned());
-        let mut outcome = Outcome { engine, peer: peer.name(), ..Outcome::default() };
-        let done = run(&wanted, Door::Tcp, interrupt, &mut outcome, |subject, interrupt, outcome| {
-            self.load(workload, &peer, subject, interrupt, outcome)
+        let wanted = self.setting.wanted(&["--engine", engine.name()])?;
+        let count = self.count(workload);
+        let (clients, size) = (count as u64, workload.size());
+        let peer = PeerKind::Sayagain.name();
+        let mut outcome = Outcome { workload: workload.name(), peer, clients, size, ..Outcome::default() };
+        let door = if matches!(workload, Compared::Udp) { Door::Udp } else { Door::Tcp };
+        let done = run(&wanted, door, interrupt, &mut outcome, |subject, interrupt, outcome| {
+            self.load((workload, count), subject, interrupt, outcome)
         })?;
         done.map(|ending| ending.map(|()| outcome)).transpose()
     }
 
     fn load(
         &self,
-        workload: Compared,
-        peer: &Rc<dyn Peer>,
+        (workload, count): (Compared, usize),
         subject: &Subject,
         interrupt: &Interrupt,
         outcome: &mut Outcome,
     ) -> Result<(), LoadError> {
-        let (clients, connections) = (self.clients.get().get(), self.connections.get().get());
-        let end = End::After(self.seconds.as_duration());
-        let cast = |sender: String, receivers, room: Option<&str>| Cast {
-            sender,
-            receivers,
-            room: room.map(str::to_owned),
-            size: SIZE,
-        };
-        let messages = |casts| groups::Plan { casts, window: WINDOW, rate: None, end };
-        (outcome.workload, outcome.clients) = match workload {
-            Compared::Route => ("route", clients as u64),
-            Compared::Fanout => ("fanout", clients as u64),
-            Compared::Ping => ("ping", clients as u64),
-            Compared::Burst => ("burst", connections as u64),
-            Compared::Serial => ("serial", connections as u64),
+        let (peer, length) = (Streams { tagged: false }, self.seconds.as_duration());
+        let (end, names) = (End::After(length), |kind| names(kind, count));
+        let messages = |casts: Vec<Cast>, outcome: &mut Outcome| {
+            let plan = groups::Plan { casts, window: WINDOW, rate: None, end };
+            let peer: Rc<dyn Peer> = Rc::new(peer);
+            groups::run(subject, &peer, &plan, interrupt, outcome)
         };
         match workload {
             Compared::Route => {
-                let pairs = names('s', clients).into_iter().zip(names('r', clients));
-                let casts = pairs.map(|(sender, receiver)| cast(sender, vec![receiver], None)).collect();
-                groups::run(subject, peer, &messages(casts), interrupt, outcome)
+                let pairs = names('s').into_iter().zip(names('r'));
+                let cast =
+                    |(sender, receiver)| Cast { sender, receivers: vec![receiver], room: None, size: SIZE };
+                messages(pairs.map(cast).collect(), outcome)
             }
             Compared::Fanout => {
-                let casts = vec![cast("s".to_owned(), names('r', clients), Some("load"))];
-                groups::run(subject, peer, &messages(casts), interrupt, outcome)
+                let (sender, room) = ("s".to_owned(), Some("load".to_owned()));
+                messages(vec![Cast { sender, receivers: names('r'), room, size: SIZE }], outcome)
             }
-            Compared::Ping => {
-                let plan = ping::Plan { names: names('c', clients), rate: None, end };
-                ping::run(subject, peer.as_ref(), &plan, interrupt, outcome)
+            Compared::Ping => ping::run(
+                subject,
+                &peer,
+                &ping::Plan { names: names('c'), rate: None, end },
+                interrupt,
+                outcome,
+            ),
+            Compared::Udp => {
+                let plan = datagrams::Plan { names: names('c'), size: SIZE, timeout: TIMEOUT, end };
+                datagrams::run(subject, &Datagrams, &plan, interrupt, outcome)
             }
-            Compared::Burst => {
-                crowd::run(subject, peer.as_ref(), (&names('c', connections), SIZE), interrupt, outcome)
-            }
-            Compared::Serial => {
-                turns::run(subject, peer.as_ref(), &names('c', connections), interrupt, outcome)
-            }
+            Compared::Burst => crowd::run(subject, &peer, (&names('c'), SIZE), interrupt, outcome),
+            Compared::Serial => turns::run(subject, &peer, &names('c'), interrupt, outcome),
+            Compared::Idle => idle::streams(subject, &peer, (&names('c'), length), interrupt, outcome),
         }
     }
 }

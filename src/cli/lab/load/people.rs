@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::LabError;
-use super::common::Common;
+use super::common::Setting;
 use crate::cli::lab::output::print;
 use crate::lab::load::outcome::Outcome;
 use crate::net::load::people::Person;
@@ -31,7 +31,7 @@ pub(super) struct SpamArgs {
     name: String,
 
     #[command(flatten)]
-    common: Common,
+    setting: Setting,
 }
 
 /// The options of `slow`.
@@ -54,7 +54,7 @@ pub(super) struct SlowArgs {
     name: String,
 
     #[command(flatten)]
-    common: Common,
+    setting: Setting,
 }
 
 /// The longest line that a door takes, and the most that is read at once, in bytes.
@@ -77,6 +77,11 @@ fn checked(name: &str) -> Result<&str, LabError> {
     }
 }
 
+/// The text was told as it went.
+fn told(_: &Outcome) -> String {
+    String::new()
+}
+
 impl SpamArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let (size, name) = (within("--size", self.size, 2)?, checked(&self.name)?);
@@ -92,7 +97,7 @@ impl SpamArgs {
         let tell = |number: u64, took: Duration| {
             self.tell(&format!("Sent #{number} in {:.3}s\n", took.as_secs_f64()))
         };
-        self.common.measure_telling(Door::Line, &mut outcome, |subject, interrupt, outcome| {
+        self.setting.measure(Door::Line, &mut outcome, told, |subject, interrupt, outcome| {
             let person = Person::enter(subject.addr, name, interrupt)?;
             let meter = subject.meter();
             outcome.count = person.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
@@ -102,7 +107,7 @@ impl SpamArgs {
     }
 
     fn tell(&self, line: &str) -> io::Result<()> {
-        if self.common.is_text() { print(line).map_err(io::Error::other) } else { Ok(()) }
+        if self.setting.is_text() { print(line).map_err(io::Error::other) } else { Ok(()) }
     }
 }
 
@@ -111,7 +116,7 @@ impl SlowArgs {
         let (bytes, name) = (within("--bytes", self.bytes, 1)?, checked(&self.name)?);
         let times = (self.seconds.as_duration(), self.pause.as_duration());
         let mut outcome = Outcome { workload: "slow", peer: "lines", clients: 1, ..Outcome::default() };
-        self.common.measure_telling(Door::Line, &mut outcome, |subject, interrupt, outcome| {
+        self.setting.measure(Door::Line, &mut outcome, told, |subject, interrupt, outcome| {
             let person = Person::enter(subject.addr, name, interrupt)?;
             let meter = subject.meter();
             outcome.count = person.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
@@ -121,7 +126,7 @@ impl SlowArgs {
     }
 
     fn tell(&self, bytes: usize) -> io::Result<()> {
-        if !self.common.is_text() {
+        if !self.setting.is_text() {
             return Ok(());
         }
         print(&format!("Received {bytes} bytes\n")).map_err(io::Error::other)

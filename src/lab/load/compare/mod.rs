@@ -8,7 +8,7 @@
 //! table   the same as Markdown and as CSV
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 pub mod table;
@@ -37,7 +37,7 @@ pub const MEASURES: [Measure; 15] = [
     measure("server_cores", "server cores"),
     measure("generator_cores", "generator cores"),
     measure("peak_memory_bytes", "peak memory B"),
-    measure("memory_per_client_bytes", "memory per client B"),
+    MEMORY,
     measure("idle_cores", "idle cores"),
     measure("ping_cpu_s_per_million", "CPU s per million pings"),
     measure("repeated", "repeated"),
@@ -50,6 +50,9 @@ pub const RATE: Measure = measure("rate", "rate /s");
 
 /// CPU seconds of the server for a million of them.
 pub const CPU: Measure = measure("server_cpu_s_per_million", "CPU s/M");
+
+/// What each connection or session takes.
+pub const MEMORY: Measure = measure("memory_per_client_bytes", "memory per client B");
 
 /// What was sent and never came.
 pub const LOST: Measure = measure("lost", "lost");
@@ -91,7 +94,7 @@ impl Spread {
 /// What one server did in one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The server: its protocol, and its engine where it has several.
+    /// The server: its protocol, and its engine where several were measured.
     pub server: String,
     /// How often it was measured.
     pub runs: usize,
@@ -137,11 +140,33 @@ pub enum CompareError {
     /// There is nothing.
     #[error("there are no rows")]
     Empty,
+    /// The subject is none of the servers.
+    #[error("there are no rows of `{}`; --subject is one of {}", shown(.subject), listed(.servers))]
+    Subject {
+        /// Who was asked for.
+        subject: String,
+        /// Who is there.
+        servers: BTreeSet<String>,
+    },
+}
+
+fn shown(server: &str) -> String {
+    crate::escape::escape_short(server.as_bytes(), 40).into_owned()
+}
+
+/// Names of servers, the first of them where they are many.
+fn listed(servers: &BTreeSet<String>) -> String {
+    const MOST: usize = 20;
+    let names: Vec<_> = servers.iter().take(MOST).map(|server| format!("`{}`", shown(server))).collect();
+    let more = if servers.len() > MOST { ", .." } else { "" };
+    names.join(", ") + more
 }
 
 /// A run.
 #[derive(Clone, Debug)]
 struct Run {
+    peer: String,
+    /// The peer and its engine, if that is known and others of it were measured as well.
     server: String,
     round: u64,
     values: Vec<Option<f64>>,
@@ -152,7 +177,7 @@ struct Run {
 ///
 /// # Errors
 ///
-/// They are not rows of `lab load`.
+/// They are not rows of `lab load`, or there is none of the subject.
 pub fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareError> {
     let mut cases: BTreeMap<Case, Vec<Run>> = BTreeMap::new();
     let mut reader = csv::Reader::from_reader(rows);
@@ -167,7 +192,25 @@ pub fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareErro
     if cases.is_empty() {
         return Err(CompareError::Empty);
     }
+    shorten(&mut cases);
+    let servers: BTreeSet<_> = cases.values().flatten().map(|run| run.server.clone()).collect();
+    if !servers.contains(subject) {
+        return Err(CompareError::Subject { subject: subject.to_owned(), servers });
+    }
     Ok(cases.into_iter().map(|(case, runs)| (case, lines(&runs, subject))).collect())
+}
+
+/// Leaves the engine out of a server's name where its peer was measured with no other.
+fn shorten(cases: &mut BTreeMap<Case, Vec<Run>>) {
+    let mut engines: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for run in cases.values().flatten() {
+        engines.entry(run.peer.clone()).or_default().insert(run.server.clone());
+    }
+    for run in cases.values_mut().flatten() {
+        if engines.get(&run.peer).is_some_and(|servers| servers.len() == 1) {
+            run.server.clone_from(&run.peer);
+        }
+    }
 }
 
 /// A row with the names of its columns.
@@ -211,7 +254,7 @@ impl Cells<'_> {
             let value = self.number::<f64>(measure.column)?;
             Ok(value.filter(|value| value.is_finite()))
         });
-        Ok(Run { server, round, values: values.collect::<Result<_, CompareError>>()? })
+        Ok(Run { peer: peer.to_owned(), server, round, values: values.collect::<Result<_, CompareError>>()? })
     }
 }
 
@@ -302,6 +345,29 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
         let line = &comparison[&case("ping", None, 1)][0];
         assert_eq!((line.server.as_str(), line.value(CPU)), ("sayagain tasks", None));
         assert_eq!(line.value(measure("p99_us", "p99 µs")).unwrap().max, 55.5);
+    }
+
+    #[test]
+    fn an_engine_is_named_where_there_are_several_of_its_server() {
+        let servers = |engines: [&str; 2]| {
+            let rows = engines.map(|engine| format!("ping,sayagain,{engine},1,7\n")).concat();
+            let rows = format!("workload,peer,engine,clients,rate\n{rows}ping,nats,,1,5\n");
+            let comparison = compare(rows.as_bytes(), "nats").unwrap();
+            comparison[&case("ping", None, 1)].iter().map(|line| line.server.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(servers(["poll", "poll"]), ["sayagain", "nats"]);
+        assert_eq!(servers(["poll", "tasks"]), ["sayagain poll", "sayagain tasks", "nats"]);
+    }
+
+    #[test]
+    fn a_subject_that_was_not_measured_is_refused_with_those_that_were() {
+        let refused = compare(ROWS.as_bytes(), "sayagian\u{1b}").unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            r"there are no rows of `sayagian\x1b`; --subject is one of `nats`, `sayagain`, `sayagain tasks`"
+        );
+        let many = (0..99).map(|place| format!("s{place}")).collect();
+        assert!(listed(&many).ends_with("`s26`, .."), "{}", listed(&many));
     }
 
     #[test]

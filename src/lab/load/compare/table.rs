@@ -61,17 +61,34 @@ fn one_table(lines: &[(&Case, &Line)]) -> String {
     columns.extend(ratio_columns());
     columns.push(column("runs", |_, line| Some(line.runs as f64)));
     columns.retain(|column| lines.iter().any(|(case, line)| (column.cell)(case, line).is_some()));
-    let mut text = format!("|server|{}|\n", joined(columns.iter().map(|column| column.title.to_owned())));
-    text += &format!("|---|{}|\n", joined(columns.iter().map(|_| "--:".to_owned())));
+    let titles = columns.iter().map(|column| column.title.to_owned());
+    let mut rows: Vec<Vec<String>> = vec![std::iter::once("server".to_owned()).chain(titles).collect()];
     for (case, line) in lines {
         let cells = columns.iter().map(|column| (column.cell)(case, line).map(figure).unwrap_or_default());
-        text += &format!("|{}|{}|\n", inline(&line.server), joined(cells));
+        rows.push(std::iter::once(inline(&line.server)).chain(cells).collect());
     }
-    text
+    aligned(&rows)
 }
 
-fn joined(cells: impl Iterator<Item = String>) -> String {
-    cells.collect::<Vec<_>>().join("|")
+/// A Markdown table of a header and rows, its columns as wide as they have to be: the first to the left, others to the right.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let places = 0..rows.first().map_or(0, Vec::len);
+    let width = |place: usize| {
+        rows.iter().filter_map(|row| row.get(place)).map(|cell: &String| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = places.map(|place| width(place).unwrap_or(0).max(3)).collect();
+    let padded = |(place, (cell, width)): (usize, (&String, &usize))| match place {
+        0 => format!("| {cell:<width$} |"),
+        _ => format!(" {cell:>width$} |"),
+    };
+    let line = |row: &Vec<String>| row.iter().zip(&widths).enumerate().map(padded).collect::<String>() + "\n";
+    let rule = |(place, width): (usize, &usize)| match place {
+        0 => "-".repeat(*width),
+        _ => "-".repeat(width.saturating_sub(1)) + ":",
+    };
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    lines.insert(lines.len().min(1), line(&widths.iter().enumerate().map(rule).collect()));
+    lines.concat()
 }
 
 /// Text that stays in its cell.
@@ -170,16 +187,16 @@ ping,sayagain,,64,,999.5,3,
         let expected = "\
 ### ping
 
-|server|clients|rate /s|min|max|lost|runs|
-|---|--:|--:|--:|--:|--:|--:|
-|sayagain|64|999.5|999.5|999.5|3|1|
+| server   | clients | rate /s |   min |   max | lost | runs |
+| -------- | ------: | ------: | ----: | ----: | ---: | ---: |
+| sayagain |      64 |   999.5 | 999.5 | 999.5 |    3 |    1 |
 
 ### route
 
-|server|size B|clients|rate /s|min|max|CPU s/M|lost|rate ratio|ratio min|ratio max|CPU ratio|runs|
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
-|sayagain|16|16|6,496,705|6,496,705|6,496,705|0.02500|0|||||1|
-|na\\|ts|16|16|3,248,353|3,248,353|3,248,353|0.2500|0|2|2|2|0.1000|1|
+| server   | size B | clients |   rate /s |       min |       max | CPU s/M | lost | rate ratio | ratio min | ratio max | CPU ratio | runs |
+| -------- | -----: | ------: | --------: | --------: | --------: | ------: | ---: | ---------: | --------: | --------: | --------: | ---: |
+| sayagain |     16 |      16 | 6,496,705 | 6,496,705 | 6,496,705 | 0.02500 |    0 |            |           |           |           |    1 |
+| na\\|ts   |     16 |      16 | 3,248,353 | 3,248,353 | 3,248,353 |  0.2500 |    0 |          2 |         2 |         2 |    0.1000 |    1 |
 ";
         assert!(text.ends_with(&format!("{expected}\n")), "{text}");
     }
