@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::queue::{Push, Text};
+use super::queue::{Load, Push, Text};
 use super::*;
 use crate::output::Output;
 use crate::service::{ConnId, Peer, Remote};
@@ -134,8 +134,11 @@ impl World {
         if out.is_none() && self.hub.get(*key).unwrap().path() != Path::Stream(None) {
             let mut bytes = Output::default();
             self.hub.fill_stream(self.now, *key, &mut bytes, 30_000);
-            self.hub.give(*key);
-            *out = Some(bytes);
+            // What a person was told before an answer is given to the writer with that.
+            if self.hub.get(*key).unwrap().form != Form::Lines || self.rng.random() {
+                self.hub.give(*key);
+                *out = Some(bytes);
+            }
         }
     }
 
@@ -183,6 +186,8 @@ impl World {
                         held.insert(end);
                     }
                 }
+                let writing = traffic.writing;
+                assert!(out.is_some() || writing == Load::default(), "{context}: nobody writes {writing:?}");
             }
             // Gaps and goodbyes are counted as nothing, and short.
             let (load, left) = (session.load(), out.as_ref().map_or(0, Output::len));
