@@ -40,9 +40,9 @@ fn main() {
     group.bench_function("in order", |bencher| {
         bencher.iter(|| {
             for n in 0..32 {
-                pushes.send(now, n, 100);
+                pushes.send(now, n);
             }
-            pushes.acknowledge(now, &[(first, first + 31)]);
+            pushes.acknowledge(now, &[(first, first + 31)], |_, _| {});
             first += 32;
         });
     });
@@ -51,10 +51,10 @@ fn main() {
         bencher.iter(|| {
             let mut pushes = Pushes::new(PushTimeouts::default());
             for n in 0..32 {
-                pushes.send(now, n, 100);
+                pushes.send(now, n);
             }
             let ranges: [(u64, u64); 16] = std::array::from_fn(|n| (2 * n as u64 + 1, 2 * n as u64 + 1));
-            pushes.acknowledge(now, &ranges);
+            pushes.acknowledge(now, &ranges, |_, _| {});
             pushes.len()
         });
     });

@@ -25,6 +25,7 @@ impl Hub {
         let Some((to, name)) = self.plain_pair(from, first.target) else { return 0 };
         let mut head = RcvHead::new(name.as_str().as_bytes());
         let (config, memory) = (&self.config, &mut self.memory);
+        let max_memory = config.max_memory.saturating_sub(self.bodies.bytes());
         let Some(receiver) = self.sessions.get_mut(to) else { return 0 };
         let (mut load, mut count, mut next) = (receiver.load(), 0, Some(first.body));
         let queue = &mut receiver.traffic_mut(config).queue;
@@ -32,7 +33,7 @@ impl Hub {
             let length = head.set(body);
             let cost = length + FRAME_OVERHEAD;
             let is_short = head.payload_len(body) <= SHORT_LENGTH_MAX;
-            if !is_short || !config.may_hold(load, cost) || *memory + cost > config.max_memory {
+            if !is_short || !config.may_hold(load, cost) || *memory + cost > max_memory {
                 break;
             }
             queue.widen(&mut self.spares);
@@ -41,7 +42,7 @@ impl Hub {
                 out.extend_from_slice(head.bytes());
                 out.extend_from_slice(body);
             });
-            load += Load { bytes: cost, messages: 1 };
+            load += Load { bytes: cost, shared: 0, messages: 1 };
             *memory += cost;
             count += 1;
             next = messages.next().and_then(|message| message.strip_prefix(target));

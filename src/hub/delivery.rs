@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::message::Message;
+use super::message::{Cost, Message};
 use super::queue::{Load, Push};
 use super::session::Traffic;
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
@@ -19,7 +19,7 @@ pub(super) enum Misfit {
     /// It is longer than may ever be sent there.
     TooLong,
     /// A message of this cost has no room now.
-    NoRoom(usize),
+    NoRoom(Cost),
 }
 
 impl HubConfig {
@@ -32,15 +32,15 @@ impl HubConfig {
 
 /// Queues.
 impl Hub {
-    pub(super) fn has_room(&self, key: SessionKey, cost: usize) -> bool {
+    pub(super) fn has_room(&self, key: SessionKey, cost: Cost) -> bool {
         let Some(session) = self.get(key) else { return false };
         self.may_get(session, cost)
     }
 
     /// Whether there is room for a message of this cost: in the queue of a session, and among all of them.
-    fn may_get(&self, session: &Session, cost: usize) -> bool {
-        self.config.may_hold(session.load(), cost)
-            && self.memory + cost <= self.config.max_memory
+    fn may_get(&self, session: &Session, cost: Cost) -> bool {
+        self.config.may_hold(session.load(), cost.load.bytes)
+            && self.memory() + cost.fresh() <= self.config.max_memory
             && !session.is_over()
     }
 
@@ -51,17 +51,17 @@ impl Hub {
     /// Why it gets nothing of it.
     pub(super) fn deliver(&mut self, to: SessionKey, message: &Message<'_>) -> Result<(), Misfit> {
         let session = self.sessions.get(to).ok_or(Misfit::Gone)?;
-        let cost = message.cost_for(session).ok_or(Misfit::TooLong)?;
+        let are_dropped = self.config.slow == SlowPolicy::DropOld;
+        let cost = message.cost_for(session, are_dropped).ok_or(Misfit::TooLong)?;
         if !self.may_get(session, cost) {
             return Err(Misfit::NoRoom(cost));
         }
         let session = self.sessions.get_mut(to).ok_or(Misfit::Gone)?;
-        let are_dropped = self.config.slow == SlowPolicy::DropOld;
-        message.put(session, &self.config, are_dropped);
+        message.put(session, &self.config, are_dropped, &self.bodies);
         if !std::mem::replace(&mut session.woken, true) {
             self.woken.push_back(to);
         }
-        self.memory += cost;
+        self.memory += cost.load.own();
         self.stats.queued += 1;
         Ok(())
     }
@@ -73,10 +73,10 @@ impl Hub {
     }
 
     pub(super) fn enqueue(&mut self, key: SessionKey, push: Push) {
-        let cost = push.cost();
+        let load = push.load();
         let Some(traffic) = self.traffic_of(key) else { return };
         traffic.queue.push(push);
-        self.memory += cost;
+        self.memory += load.own();
         self.stats.queued += 1;
         self.wake(key);
     }
@@ -97,7 +97,7 @@ impl Hub {
         }
     }
 
-    /// So many bytes wait no more for this session.
+    /// So many bytes of its own wait no more for this session.
     fn free_of(&mut self, key: SessionKey, bytes: usize) {
         if bytes > 0 {
             self.memory -= bytes;
@@ -173,10 +173,9 @@ impl Hub {
     /// What the writer of this session's connection was given is written.
     pub fn written(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
-        let Some(traffic) = &mut session.traffic else { return };
-        let written = std::mem::take(&mut traffic.writing);
+        let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.written());
         session.rest();
-        self.free_of(key, written.bytes);
+        self.free_of(key, freed);
     }
 
     /// A buffer was written, and may be filled again.
@@ -193,15 +192,26 @@ impl Hub {
     /// The client has these pushes.
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         let Some(session) = self.get_mut(key) else { return };
-        let pushes = session.traffic.as_mut().map(|traffic| &mut traffic.pushes);
-        let freed = pushes.map_or(0, |pushes| pushes.acknowledge(now, ranges));
+        let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.acknowledge(now, ranges));
         session.rest();
         self.free_of(key, freed);
         self.wake(key);
     }
 
+    /// The connection of a session is gone, or carries it no more: what its writer has is the session's no longer.
+    pub fn lose_connection(&mut self, key: SessionKey) {
+        let Some(session) = self.get_mut(key) else { return };
+        session.lose_connection();
+        let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.leave_writer());
+        session.rest();
+        self.free_of(key, freed);
+    }
+
     /// The session is carried by `path`, and comes from `origin`, from now on: what is unacknowledged is sent again there.
     pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
+        if self.get(key).is_some_and(|session| session.path() != path) {
+            self.lose_connection(key);
+        }
         let Some(session) = self.get_mut(key) else { return };
         session.set_way(path, origin);
         session.deaf = false;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::bodies::Bodies;
 use super::name::Name;
-use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
+use super::queue::{FRAME_OVERHEAD, Load, LongText, Push, SendQueue, Text};
 use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;
@@ -34,6 +35,29 @@ pub(super) struct Message<'a> {
 }
 
 type Encoded = OnceCell<Arc<[u8]>>;
+
+/// What a message costs where it is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// What it is counted as against the bounds of its receiver.
+    pub(super) load: Load,
+    /// The bytes of its body, if that would be kept for this receiver first and is in memory once for all.
+    pub(super) body: usize,
+}
+
+impl Cost {
+    /// The bytes by which it adds to what all queues together hold.
+    pub(super) fn fresh(&self) -> usize {
+        self.load.own() + self.body
+    }
+}
+
+impl From<&Push> for Cost {
+    /// Of a push that is made already.
+    fn from(push: &Push) -> Self {
+        Self { load: push.load(), body: 0 }
+    }
+}
 
 /// What a message says.
 #[derive(Clone, Copy, Debug)]
@@ -83,29 +107,48 @@ impl<'a> Message<'a> {
         self.head
     }
 
-    /// What it costs in the queue of this receiver; `None` if it is too long for it.
-    pub(super) fn cost_for(&self, receiver: &Session) -> Option<usize> {
+    /// What it costs in the queue of this receiver; `None` if it is too long for it. Where messages to rooms may still become
+    /// part of gaps, `are_dropped`.
+    pub(super) fn cost_for(&self, receiver: &Session, are_dropped: bool) -> Option<Cost> {
         // What its payload alone is too long for is not encoded: escaped, it might be four times as long.
         if !receiver.fits(self.payload_len(), self.payload_len()) {
             return None;
         }
         let length = self.line_for(receiver).map_or_else(|| self.frame_len(), |line| line.len());
-        receiver.fits(length, self.payload_len()).then_some(length + FRAME_OVERHEAD)
+        if !receiver.fits(length, self.payload_len()) {
+            return None;
+        }
+        let is_shared =
+            self.body.is_long() && receiver.form != Form::Lines && !self.joins(receiver, are_dropped);
+        let shared = if is_shared { self.body.bytes.len() } else { 0 };
+        let load = Load { bytes: length + FRAME_OVERHEAD, shared, messages: 1 };
+        Some(Cost { load, body: if self.frame.get().is_none() { shared } else { 0 } })
     }
 
-    /// Puts what `receiver` gets into its queue. Where messages to rooms may still become part of gaps, `are_dropped`.
-    pub(super) fn put(&self, receiver: &mut Session, config: &super::HubConfig, are_dropped: bool) {
-        let line = self.line_for(receiver);
-        let joins = receiver.form != Form::Tagged
+    /// Whether it is written straight into the queue of this receiver, behind what is there.
+    fn joins(&self, receiver: &Session, are_dropped: bool) -> bool {
+        receiver.form != Form::Tagged
             && receiver.is_on_streams()
-            && !(are_dropped && self.room.is_some())
-            && !(self.room.is_some() && self.body.is_long());
+            && !(self.room.is_some() && (are_dropped || self.body.is_long()))
+    }
+
+    /// Puts what `receiver` gets into its queue, as [`Message::cost_for`] has it; a body that is kept for it is counted among
+    /// `bodies`.
+    pub(super) fn put(
+        &self,
+        receiver: &mut Session,
+        config: &super::HubConfig,
+        are_dropped: bool,
+        bodies: &Bodies,
+    ) {
+        let line = self.line_for(receiver);
+        let joins = self.joins(receiver, are_dropped);
         let queue: &mut SendQueue = &mut receiver.traffic_mut(config).queue;
         match line {
             Some(line) if joins => queue.join(|out| out.extend_from_slice(line)),
             None if joins => queue.join(|out| self.write(out)),
             line => {
-                let text = line.map_or_else(|| self.frame().clone(), |line| Text::Short(line.clone()));
+                let text = line.map_or_else(|| self.frame(bodies).clone(), |line| Text::Short(line.clone()));
                 queue.push(Push::Message { text, is_direct: self.room.is_none() });
             }
         }
@@ -138,10 +181,11 @@ impl<'a> Message<'a> {
         out.extend_from_slice(self.body.bytes);
     }
 
-    fn frame(&self) -> &Text {
+    fn frame(&self, bodies: &Bodies) -> &Text {
         self.frame.get_or_init(|| {
             if self.body.is_long() {
-                return Text::Long(Arc::new(LongText { head: self.head.clone(), body: self.body.keep() }));
+                let body = bodies.count(self.body.keep());
+                return Text::Long(Arc::new(LongText { head: self.head.clone(), body }));
             }
             let mut frame = Vec::new();
             self.write(&mut frame);
@@ -201,10 +245,10 @@ mod tests {
             let receiver = hub.get(key).unwrap();
             let body = vec![1; SHORT_LENGTH_MAX];
             let long = Message::new(&receiver.name, None, Body::from(&body[..]), Vec::new());
-            assert_eq!(long.cost_for(receiver), None, "{name}");
+            assert_eq!(long.cost_for(receiver, false), None, "{name}");
             assert!(long.frame.get().is_none() && long.line.get().is_none(), "{name}");
             let short = Message::new(&receiver.name, None, Body::from(&b"hi"[..]), Vec::new());
-            assert!(short.cost_for(receiver).is_some(), "{name}");
+            assert!(short.cost_for(receiver, false).is_some(), "{name}");
         }
     }
 }

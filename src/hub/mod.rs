@@ -12,7 +12,10 @@ use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
 
+#[cfg(test)]
+mod accounting;
 mod arena;
+mod bodies;
 mod burst;
 mod delivery;
 mod message;
@@ -28,6 +31,7 @@ mod spares;
 mod targets;
 
 use arena::Arena;
+use bodies::Bodies;
 pub use message::Body;
 use name::{ClashKey, FoldKey, Name};
 use rate::Rate;
@@ -51,7 +55,8 @@ pub struct HubConfig {
     pub max_pending_messages: usize,
     /// What happens when a message to a room finds no room in a member's queue. Default [`SlowPolicy::DropNew`].
     pub slow: SlowPolicy,
-    /// Most bytes that all queues together hold.
+    /// Most bytes that all queues together hold. A body of 4 KiB or more that many wait for is in memory once, and counts
+    /// once here, but for each of them in `max_pending`.
     pub max_memory: usize,
     /// Most sessions at once. Default 1,048,576; each costs about 300 bytes, and 5 KiB more with the use of its ids. A peer
     /// needs no connection for a session on datagrams, so nothing else bounds these.
@@ -135,7 +140,10 @@ pub struct Hub {
     /// .. and by what these look like.
     by_clash: Costly,
     rooms: Rooms,
+    /// The bytes that sessions have each for itself, ..
     memory: usize,
+    /// .. and those that they share.
+    bodies: Bodies,
     woken: VecDeque<SessionKey>,
     slow: Slow,
     stats: HubStats,
@@ -173,9 +181,10 @@ impl Hub {
         self.sessions.iter().map(|(_, session)| session.undelivered()).sum()
     }
 
-    /// The bytes that all queues together hold.
+    /// The bytes that all queues together hold. A body that several wait for counts once, until the last of them has it and
+    /// whoever writes it to a connection lets go of it.
     pub fn memory(&self) -> usize {
-        self.memory
+        self.memory + self.bodies.bytes()
     }
 
     /// How many times a member of a room was offered a message, whether it was queued or missed.
@@ -292,7 +301,8 @@ impl Hub {
         }
         self.stats.undelivered += session.undelivered() as u64;
         self.stats.untold += session.untold();
-        self.memory -= session.load().bytes;
+        self.memory -= session.load().own();
+        debug_assert!(!self.is_empty() || self.memory == 0, "{} bytes are of nobody", self.memory);
         self.relieve_of(key, &session);
         Some(session)
     }

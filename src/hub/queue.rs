@@ -28,13 +28,24 @@ const GAP_MAX: usize = 64;
 pub struct Load {
     /// Bytes, [`FRAME_OVERHEAD`] per message included.
     pub bytes: usize,
+    /// Those of them that other queues may hold, too: the bodies of long messages, which are in memory once.
+    pub shared: usize,
     /// Messages.
     pub messages: usize,
+}
+
+impl Load {
+    /// The bytes that are here alone.
+    #[must_use]
+    pub const fn own(self) -> usize {
+        self.bytes - self.shared
+    }
 }
 
 impl AddAssign for Load {
     fn add_assign(&mut self, other: Self) {
         self.bytes += other.bytes;
+        self.shared += other.shared;
         self.messages += other.messages;
     }
 }
@@ -42,6 +53,7 @@ impl AddAssign for Load {
 impl SubAssign for Load {
     fn sub_assign(&mut self, other: Self) {
         self.bytes -= other.bytes;
+        self.shared -= other.shared;
         self.messages -= other.messages;
     }
 }
@@ -69,7 +81,7 @@ pub enum Text {
 pub struct LongText {
     /// All that comes before the body.
     pub head: Vec<u8>,
-    /// The body.
+    /// The body, which the hub counts once for all who hold it.
     pub body: Bytes,
 }
 
@@ -87,6 +99,14 @@ impl Text {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many of them others may hold, too, and are counted once for all.
+    fn shared_len(&self) -> usize {
+        match self {
+            Self::Short(_) => 0,
+            Self::Long(text) => text.body.len(),
+        }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -125,17 +145,14 @@ pub enum Push {
 }
 
 impl Push {
-    /// The bytes that this push is counted as.
-    pub fn cost(&self) -> usize {
-        self.load().bytes
-    }
-
     /// What this push is counted as: a message, or nothing.
     pub fn load(&self) -> Load {
         match self {
-            Self::Message { text, .. } => Load { bytes: text.len() + FRAME_OVERHEAD, messages: 1 },
+            Self::Message { text, .. } => {
+                Load { bytes: text.len() + FRAME_OVERHEAD, shared: text.shared_len(), messages: 1 }
+            }
             Self::Run { bytes, messages } => {
-                Load { bytes: bytes.len() + messages * FRAME_OVERHEAD, messages: *messages }
+                Load { bytes: bytes.len() + messages * FRAME_OVERHEAD, shared: 0, messages: *messages }
             }
             Self::Gap(_) | Self::Bye => Load::default(),
         }
@@ -268,7 +285,7 @@ impl SendQueue {
         let before = self.run.len();
         write(&mut self.run);
         self.run_messages += 1;
-        self.load += Load { bytes: self.run.len() - before + FRAME_OVERHEAD, messages: 1 };
+        self.load += Load { bytes: self.run.len() - before + FRAME_OVERHEAD, shared: 0, messages: 1 };
     }
 
     /// Takes a buffer with room for the messages that are joined, once these are many.
@@ -336,12 +353,12 @@ impl SendQueue {
         Some(push)
     }
 
-    /// Makes the oldest message to a room part of a gap in its place; `None` when there is none. Returns the bytes that
-    /// this freed.
+    /// Makes the oldest message to a room part of a gap in its place; `None` when there is none. Returns what
+    /// it was counted as.
     ///
     /// It costs the same on average however much is queued: no place is looked at twice, but for the rare rounds that
     /// take the empty ones out.
-    pub fn drop_oldest(&mut self) -> Option<usize> {
+    pub fn drop_oldest(&mut self) -> Option<Load> {
         while !self.items.get(self.oldest)?.is_droppable() {
             self.oldest += 1;
         }
@@ -353,7 +370,7 @@ impl SendQueue {
         }
         self.join_gaps(self.oldest);
         self.tidy();
-        Some(message.cost())
+        Some(message.load())
     }
 
     fn forget(&mut self, push: &Push) {
@@ -393,6 +410,14 @@ impl SendQueue {
 
 /// An empty place.
 const HOLE: Push = Push::Gap(0);
+
+#[cfg(test)]
+impl SendQueue {
+    /// All that waits, but for messages that are joined.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Push> {
+        self.items.iter()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -488,7 +513,7 @@ mod tests {
         for text in ["a", "bb"] {
             queue.join(|out| out.extend_from_slice(text.as_bytes()));
         }
-        assert_eq!(queue.load(), Load { bytes: 3 + 2 * FRAME_OVERHEAD, messages: 2 });
+        assert_eq!(queue.load(), Load { bytes: 3 + 2 * FRAME_OVERHEAD, shared: 0, messages: 2 });
         queue.push_gap();
         assert!(!queue.is_only_a_gap() && queue.drop_oldest().is_none());
         queue.join(|out| out.push(b'c'));

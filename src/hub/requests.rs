@@ -1,7 +1,7 @@
 //! What a session may ask of the hub: to send, to join and leave rooms, and who is there.
 
 use super::delivery::Misfit;
-use super::message::{Body, Message};
+use super::message::{Body, Cost, Message};
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::{Hub, MAX_ROOMS, SessionKey};
@@ -78,7 +78,8 @@ impl Hub {
 
     /// The same for what is for one receiver alone.
     fn offer(&mut self, to: SessionKey, push: Push) {
-        if self.has_room(to, push.cost()) || self.overflow(to, push.cost()) {
+        let cost = Cost::from(&push);
+        if self.has_room(to, cost) || self.overflow(to, cost) {
             self.enqueue(to, push);
         }
     }

@@ -4,6 +4,7 @@
 //! outlives a change of address. What one session may do to another is in the hub; this file knows only one.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::Instant;
 
 use super::HubConfig;
@@ -177,10 +178,15 @@ impl Vacant for More {
 pub(super) struct Traffic {
     pub(super) queue: SendQueue,
     pub(super) pushes: Pushes<Push>,
+    /// What these are counted as.
+    sent: Load,
     /// What was encoded for the connection's writer, of pushes that nobody acknowledges, ..
     pub(super) encoded: Load,
-    /// .. and what the writer was given of that and has not written yet.
+    /// .. and what the writer was given and has not written yet, of those and of what is acknowledged nevertheless: a peer
+    /// may acknowledge what it has never read.
     pub(super) writing: Load,
+    /// The numbers of the pushes that are encoded for the writer and that it has not written yet.
+    unwritten: Range<u64>,
     /// Messages that it missed and nobody has asked for yet, for the log.
     pub(super) unlogged: u64,
 }
@@ -191,8 +197,10 @@ impl Traffic {
         Self {
             queue: SendQueue::default(),
             pushes: if config.sabotage.no_push_repeat { pushes.never_repeat() } else { pushes },
+            sent: Load::default(),
             encoded: Load::default(),
             writing: Load::default(),
+            unwritten: 0..0,
             unlogged: 0,
         }
     }
@@ -201,8 +209,49 @@ impl Traffic {
         let mut load = self.queue.load();
         load += self.encoded;
         load += self.writing;
-        load += Load { bytes: self.pushes.cost(), messages: self.pushes.charged() };
+        load += self.sent;
         load
+    }
+
+    /// Numbers a push and takes it as sent at `now`.
+    fn send(&mut self, now: Instant, push: Push) -> Option<(Id, &Push)> {
+        let load = push.load();
+        let sent = self.pushes.send(now, push)?;
+        self.sent += load;
+        Some(sent)
+    }
+
+    /// The push of this number is encoded for the writer.
+    fn note_encoded(&mut self, id: Id) {
+        let begin = if self.unwritten.is_empty() { id.get() } else { self.unwritten.start.min(id.get()) };
+        self.unwritten = begin..self.unwritten.end.max(id.get() + 1);
+    }
+
+    /// Pushes are acknowledged. Returns the bytes of the session's own that this freed.
+    pub(super) fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)]) -> usize {
+        let Self { pushes, sent, writing, unwritten, .. } = self;
+        let mut freed = 0;
+        pushes.acknowledge(now, ranges, |id, push| {
+            let load = push.load();
+            *sent -= load;
+            if unwritten.contains(&id) {
+                *writing += load;
+            } else {
+                freed += load.own();
+            }
+        });
+        freed
+    }
+
+    /// The writer has written what it was given. Returns the bytes of the session's own that this freed.
+    pub(super) fn written(&mut self) -> usize {
+        self.unwritten = 0..0;
+        std::mem::take(&mut self.writing).own()
+    }
+
+    /// What the writer has is not for this session any more. Returns the bytes of the session's own that this freed.
+    pub(super) fn leave_writer(&mut self) -> usize {
+        std::mem::take(&mut self.encoded).own() + self.written()
     }
 
     /// Whether nothing waits to be sent or to be acknowledged.
@@ -280,7 +329,7 @@ impl Session {
     }
 
     /// Its connection is gone.
-    pub fn lose_connection(&mut self) {
+    pub(super) fn lose_connection(&mut self) {
         if let Way::Stream(_) = self.way {
             self.way = Way::Lingering;
         }
@@ -409,7 +458,7 @@ impl Session {
     /// The messages that were promised and are not known to have arrived. What a connection's writer was given once and
     /// for all is not among them.
     pub fn undelivered(&self) -> usize {
-        self.traffic.as_ref().map_or(0, |traffic| traffic.queue.load().messages + traffic.pushes.charged())
+        self.traffic.as_ref().map_or(0, |traffic| traffic.queue.load().messages + traffic.sent.messages)
     }
 
     /// The missed messages that it is not known to have been told of.
@@ -453,17 +502,20 @@ impl Session {
         let Some(traffic) = self.traffic.as_deref_mut() else { return false };
         if let Some((id, push)) = traffic.pushes.poll_resend() {
             push.write(form, Some(id), out);
+            traffic.note_encoded(id);
             return true;
         }
         if traffic.holds_gap_back() {
             return false;
         }
         let Some(push) = traffic.queue.pop() else { return false };
-        let load = push.load();
         if form == Form::Tagged {
-            let sent = traffic.pushes.send(now, push, load.bytes);
-            return sent.inspect(|(id, push)| push.write(form, Some(*id), out)).is_some();
+            let Some((id, push)) = traffic.send(now, push) else { return false };
+            push.write(form, Some(id), out);
+            traffic.note_encoded(id);
+            return true;
         }
+        let load = push.load();
         if let Push::Run { bytes, .. } = push {
             out.append(bytes);
         } else {
@@ -473,8 +525,8 @@ impl Session {
         true
     }
 
-    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of the bound that
-    /// this freed; `None` when nothing waits, when it does not fit into what the datagram has left, or when the window is
+    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of its
+    /// own that this freed; `None` when nothing waits, when it does not fit into what the datagram has left, or when the window is
     /// full. Whatever its length, a push may have a datagram for itself: it was queued when it fitted.
     pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let Way::Datagram { limit, .. } = self.way else { return None };
@@ -512,12 +564,11 @@ impl Session {
         let form = self.form;
         let traffic = self.traffic.as_deref_mut()?;
         let push = traffic.queue.pop()?;
-        let load = push.load();
         if form != Form::Tagged {
             push.encode(form, None, out);
-            return Some(load.bytes);
+            return Some(push.load().own());
         }
-        let (id, push) = traffic.pushes.send(now, push, load.bytes)?;
+        let (id, push) = traffic.send(now, push)?;
         push.encode(form, Some(id), out);
         Some(0)
     }

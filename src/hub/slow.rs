@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::message::Cost;
 use super::name::FoldKey;
 use super::queue::{FRAME_OVERHEAD, SendQueue};
 use super::session::SHORT_HEAD;
@@ -73,7 +74,7 @@ pub(super) struct Slow {
 impl Hub {
     /// A message to a room has found no room in a member's queue. Returns whether there is room now; if not, what became
     /// of the message is settled.
-    pub(super) fn overflow(&mut self, member: SessionKey, cost: usize) -> bool {
+    pub(super) fn overflow(&mut self, member: SessionKey, cost: Cost) -> bool {
         if self.config.slow == SlowPolicy::DropOld && self.make_room(member, cost) {
             return true;
         }
@@ -91,19 +92,20 @@ impl Hub {
     }
 
     /// Drops the oldest messages to rooms that are queued for a member until a message of this cost has room. Returns
-    /// `false`, and drops nothing, when dropping them all would not be enough.
-    fn make_room(&mut self, member: SessionKey, cost: usize) -> bool {
+    /// `false`, and drops nothing, when dropping them all might not be enough: a body that others wait for, too, stays in
+    /// memory for them, so that what all queues together hold is taken to become less by what is the member's own alone.
+    fn make_room(&mut self, member: SessionKey, cost: Cost) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
         let (mut kept, droppable) = (session.load(), session.droppable());
         kept -= droppable;
-        let memory = self.memory - droppable.bytes + cost;
-        if !self.config.may_hold(kept, cost) || memory > self.config.max_memory {
+        let memory = self.memory() - droppable.own() + cost.fresh();
+        if !self.config.may_hold(kept, cost.load.bytes) || memory > self.config.max_memory {
             return false;
         }
         while !self.has_room(member, cost) {
             let queue = self.get_mut(member).and_then(|session| session.queue_mut());
             let Some(freed) = queue.and_then(SendQueue::drop_oldest) else { return false };
-            self.memory -= freed;
+            self.memory -= freed.own();
             self.stats.gaps += 1;
             self.note_missed(member);
         }
@@ -112,9 +114,10 @@ impl Hub {
 
     /// Whether it is a member's own slowness that a message finds no room: its own bounds are reached, or it has more
     /// than its share of what all queues together may hold.
-    fn is_to_blame(&self, session: &Session, cost: usize) -> bool {
+    fn is_to_blame(&self, session: &Session, cost: Cost) -> bool {
         let load = session.load();
-        !self.config.may_hold(load, cost) || load.bytes > self.config.max_memory / self.len().max(1)
+        !self.config.may_hold(load, cost.load.bytes)
+            || load.bytes > self.config.max_memory / self.len().max(1)
     }
 
     fn condemn(&mut self, key: SessionKey) {
@@ -178,7 +181,7 @@ impl Hub {
         let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten()?;
         let sender = self.get(from).filter(|_| room.members().contains(&from))?;
         let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
-        if self.memory + FRAME_OVERHEAD + payload_len > self.config.max_memory {
+        if self.memory() + FRAME_OVERHEAD + payload_len > self.config.max_memory {
             return None;
         }
         let is_full = |member: &Session| {

@@ -37,7 +37,6 @@ struct InFlight<T> {
     id: u64,
     /// None once it is acknowledged, for as long as its place is between others.
     item: Option<T>,
-    cost: usize,
     sends: u32,
     sent_at: Instant,
     due: Instant,
@@ -55,9 +54,6 @@ pub struct Pushes<T> {
     holes: usize,
     /// How many of these were looked at in vain since there was none.
     in_vain: usize,
-    cost: usize,
-    /// How many of them cost anything.
-    charged: usize,
     /// On a stream: the lowest id that this connection has not carried.
     resend_from: u64,
     window: usize,
@@ -80,8 +76,6 @@ impl<T> Pushes<T> {
             in_flight: VecDeque::new(),
             holes: 0,
             in_vain: 0,
-            cost: 0,
-            charged: 0,
             resend_from: 1,
             window: INITIAL_WINDOW,
             acked_in_window: 0,
@@ -110,16 +104,6 @@ impl<T> Pushes<T> {
         self.next - 1
     }
 
-    /// The bytes that the unacknowledged pushes cost.
-    pub fn cost(&self) -> usize {
-        self.cost
-    }
-
-    /// How many of the unacknowledged pushes cost anything.
-    pub fn charged(&self) -> usize {
-        self.charged
-    }
-
     /// How many pushes are sent and not acknowledged.
     pub fn len(&self) -> usize {
         self.in_flight.len() - self.holes
@@ -140,32 +124,29 @@ impl<T> Pushes<T> {
         self.in_flight.back()?.item.as_ref()
     }
 
-    /// Numbers `item`, which costs `cost` bytes, and takes it as sent at `now`.
+    /// Numbers `item`, and takes it as sent at `now`.
     ///
     /// Returns `None`, and keeps nothing, once 10^19-1 ids are used up.
-    pub fn send(&mut self, now: Instant, item: T, cost: usize) -> Option<(Id, &T)> {
+    pub fn send(&mut self, now: Instant, item: T) -> Option<(Id, &T)> {
         let id = Id::new(self.next)?;
         let due = now + self.timeout(1);
         self.next += 1;
         self.resend_from = self.next;
-        self.cost += cost;
-        self.charged += usize::from(cost > 0);
-        let push = InFlight { id: id.get(), item: Some(item), cost, sends: 1, sent_at: now, due };
+        let push = InFlight { id: id.get(), item: Some(item), sends: 1, sent_at: now, due };
         self.in_flight.push_back(push);
         Some((id, self.newest()?))
     }
 
     /// The peer has these ids, lowest and highest of each range. Ranges beyond what was sent are clipped.
     ///
-    /// Returns the bytes that this freed.
-    pub fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)]) -> usize {
-        let before = self.cost;
+    /// `let_go` gets each push that is kept no longer, and its id.
+    pub fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)], mut let_go: impl FnMut(u64, T)) {
         let mut newest: Option<(u64, Instant)> = None;
         for &(low, high) in ranges {
             let mut at = self.place_of(low);
             while let Some(push) = self.in_flight.get_mut(at).filter(|push| push.id <= high) {
                 let id = push.id;
-                let sent_at = self.acknowledge_at(at);
+                let sent_at = self.acknowledge_at(at, &mut let_go);
                 newest = newest.max(sent_at.map(|at| (id, at)));
                 at += 1;
             }
@@ -175,7 +156,6 @@ impl<T> Pushes<T> {
         if let Some((_, sent_at)) = newest {
             self.rtt.sample(now.saturating_duration_since(sent_at));
         }
-        before - self.cost
     }
 
     /// Where the push of this id is, or would be.
@@ -187,14 +167,13 @@ impl<T> Pushes<T> {
     }
 
     /// Returns when the push was sent, unless it was repeated: Karn's rule, such a sample would be ambiguous.
-    fn acknowledge_at(&mut self, at: usize) -> Option<Instant> {
+    fn acknowledge_at(&mut self, at: usize, let_go: &mut impl FnMut(u64, T)) -> Option<Instant> {
         let push = self.in_flight.get_mut(at)?;
-        if push.item.take().is_none() {
+        let Some(item) = push.item.take() else {
             self.in_vain += 1;
             return None;
-        }
-        self.cost -= push.cost;
-        self.charged -= usize::from(push.cost > 0);
+        };
+        let_go(push.id, item);
         self.holes += 1;
         self.acked_in_window += 1;
         if self.acked_in_window >= self.window {
@@ -340,9 +319,19 @@ mod tests {
     fn sent(now: Instant, count: u32) -> Pushes<u32> {
         let mut pushes = Pushes::new(PushTimeouts::default());
         for n in 1..=count {
-            pushes.send(now, n, 10);
+            pushes.send(now, n);
         }
         pushes
+    }
+
+    /// Acknowledges, and returns the ids that this let go of.
+    fn ack(pushes: &mut Pushes<u32>, now: Instant, ranges: &[(u64, u64)]) -> Vec<u64> {
+        let mut ids = Vec::new();
+        pushes.acknowledge(now, ranges, |id, item| {
+            assert_eq!(u64::from(item), id);
+            ids.push(id);
+        });
+        ids
     }
 
     #[test]
@@ -365,10 +354,10 @@ mod tests {
     fn acknowledgements_may_name_what_was_never_sent_and_are_clipped() {
         let now = start();
         let mut pushes = sent(now, 4);
-        assert_eq!(pushes.acknowledge(now, &[(2, crate::wire::MAX_ID), (9, 9), (5, 3)]), 30);
+        assert_eq!(ack(&mut pushes, now, &[(2, crate::wire::MAX_ID), (9, 9), (5, 3)]), [2, 3, 4]);
         assert_eq!(pushes.unacknowledged().copied().collect::<Vec<_>>(), [1]);
-        assert_eq!(pushes.acknowledge(now, &[(1, 1), (1, 1)]), 10);
-        assert!(pushes.is_empty() && pushes.cost() == 0 && pushes.poll_timeout().is_none());
+        assert_eq!(ack(&mut pushes, now, &[(1, 1), (1, 1)]), [1]);
+        assert!(pushes.is_empty() && pushes.poll_timeout().is_none());
     }
 
     #[test]
@@ -378,11 +367,9 @@ mod tests {
         let mut left: Vec<u64> = (1..=1_000).collect();
         for n in 0..1_000_u64 {
             let id = n * 7_919 % 1_000 + 1;
-            let freed = pushes.acknowledge(now, &[(id, id + n % 3)]);
-            let before = left.len();
-            left.retain(|left| !(id..=id + n % 3).contains(left));
-            assert_eq!(freed, 10 * (before - left.len()));
-            assert_eq!((pushes.len(), pushes.cost()), (left.len(), 10 * left.len()));
+            let named = left.extract_if(.., |left| (id..=id + n % 3).contains(left)).collect::<Vec<_>>();
+            assert_eq!(ack(&mut pushes, now, &[(id, id + n % 3)]), named);
+            assert_eq!(pushes.len(), left.len());
             assert!(pushes.in_flight.len() <= 2 * pushes.len() + 1);
             pushes.reattach();
             let again = std::iter::from_fn(|| pushes.poll_resend().map(|(id, _)| id.get()));
@@ -394,7 +381,7 @@ mod tests {
     fn what_is_acknowledged_gives_its_room_back_even_while_one_is_not() {
         let now = start();
         let mut pushes = sent(now, 50_000);
-        pushes.acknowledge(now, &[(1, 49_999)]);
+        ack(&mut pushes, now, &[(1, 49_999)]);
         assert_eq!(pushes.len(), 1);
         assert!(pushes.in_flight.capacity() <= 256, "room for {}", pushes.in_flight.capacity());
     }
@@ -403,10 +390,10 @@ mod tests {
     fn what_is_acknowledged_again_and_again_is_not_looked_at_for_ever() {
         let now = start();
         let mut pushes = sent(now, 1_000);
-        pushes.acknowledge(now, &[(2, 400)]);
+        ack(&mut pushes, now, &[(2, 400)]);
         assert_eq!(pushes.in_flight.len(), 1_000);
         for _ in 0..3 {
-            pushes.acknowledge(now, &[(2, 400)]);
+            ack(&mut pushes, now, &[(2, 400)]);
         }
         assert_eq!(pushes.in_flight.len(), 601);
     }
@@ -416,10 +403,10 @@ mod tests {
         let now = start();
         let mut pushes = sent(now, 4);
         assert!(!pushes.has_room());
-        pushes.acknowledge(now + ms(10), &[(1, 4)]);
+        ack(&mut pushes, now + ms(10), &[(1, 4)]);
         assert_eq!(pushes.window, 5);
         for n in 0..5 {
-            pushes.send(now + ms(10), n, 1);
+            pushes.send(now + ms(10), n);
         }
         let late = now + ms(500);
         while pushes.poll_repeat(late).is_some() {}
@@ -431,11 +418,11 @@ mod tests {
         let now = start();
         let mut pushes = sent(now, 4);
         assert!(!pushes.has_resend(), "the connection that sent them needs no repeat");
-        pushes.acknowledge(now, &[(1, 1), (3, 3)]);
+        ack(&mut pushes, now, &[(1, 1), (3, 3)]);
         pushes.reattach();
         let again: Vec<u64> = std::iter::from_fn(|| pushes.poll_resend().map(|(id, _)| id.get())).collect();
         assert_eq!(again, [2, 4]);
-        assert_eq!(pushes.send(now, 5, 1).map(|(id, _)| id.get()), Some(5));
+        assert_eq!(pushes.send(now, 5).map(|(id, _)| id.get()), Some(5));
         assert!(!pushes.has_resend());
     }
 
@@ -443,8 +430,8 @@ mod tests {
     fn a_round_trip_time_replaces_the_first_timeout_but_never_goes_below_it() {
         let now = start();
         let mut pushes = sent(now, 1);
-        pushes.acknowledge(now + ms(200), &[(1, 1)]);
-        pushes.send(now + ms(200), 2, 1);
+        ack(&mut pushes, now + ms(200), &[(1, 1)]);
+        pushes.send(now + ms(200), 2);
         let wait = pushes.poll_timeout().unwrap() - (now + ms(200));
         assert_eq!(wait, ms(600), "SRTT 200 ms + 4 x RTTVAR 100 ms");
     }

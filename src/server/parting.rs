@@ -81,13 +81,13 @@ impl Server {
             self.admission.leave(seat, state.origin().from);
         }
         let Some(key) = state.session else { return };
-        let Some(session) = self.hub.get_mut(key) else { return };
+        let Some(session) = self.hub.get(key) else { return };
         if session.form != Form::Tagged || session.has_said_bye() || self.draining.is_some() {
             self.end_session(now, key);
             return;
         }
         log::debug!("{}: {} lingers", state.origin().from, session.name);
-        session.lose_connection();
+        self.hub.lose_connection(key);
         self.hub.set_deaf(key, false);
         // It may linger for long, and what is said meanwhile it misses.
         self.hub.relieve(key, true);
