@@ -32,6 +32,7 @@ mod admission;
 mod cookie;
 mod datagram;
 mod effort;
+mod farewell;
 mod fill;
 #[cfg(test)]
 mod footprint;
@@ -53,6 +54,8 @@ mod totals;
 use admission::Admission;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use effort::Effort;
+use farewell::Farewell;
+pub use farewell::MOST_GOODBYES;
 use guests::Guests;
 use held::Waiters;
 pub use intake::{Batch, StreamIntake};
@@ -79,6 +82,8 @@ enum Owner {
     Spent,
     /// A line in the log about what was lost.
     Log,
+    /// Goodbyes over datagrams: more of them, or the next round.
+    Farewell,
     /// The end of draining.
     Drain,
 }
@@ -169,7 +174,7 @@ fn make_hub(config: &ServerConfig) -> Hub {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
-    Underway,
+    Underway(Farewell),
     Over,
 }
 
@@ -335,6 +340,7 @@ impl Service for Server {
                     self.note_missed(now);
                     self.missed.write(now);
                 }
+                Owner::Farewell => self.farewell_timeout(now),
                 Owner::Drain => self.end_drain(now),
             }
         }
@@ -376,11 +382,13 @@ impl Service for Server {
         if self.draining.is_some() {
             return;
         }
-        self.draining = Some(Draining::Underway);
+        self.draining = Some(Draining::Underway(Farewell::new(now)));
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
         for key in self.hub.keys() {
             match self.hub.get(key).map(Session::path) {
                 Some(Path::Stream(None)) => self.end_session(now, key),
+                // Those who wait for nothing have their turns.
+                Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
                 _ => self.hub.say_bye(key),
             }
         }
@@ -393,7 +401,7 @@ impl Service for Server {
     fn is_finished(&self) -> bool {
         match self.draining {
             None => false,
-            Some(Draining::Underway) => {
+            Some(Draining::Underway(_)) => {
                 self.hub.is_empty() && self.conns.is_empty() && self.is_quiet_outward()
             }
             Some(Draining::Over) => true,
