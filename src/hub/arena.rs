@@ -103,6 +103,22 @@ impl Arena {
         Some(session)
     }
 
+    /// The first session whose slot is not before this one.
+    pub(super) fn next_from(&self, slot: u32) -> Option<SessionKey> {
+        (slot..).zip(self.slots.get(slot as usize..)?).find_map(|(slot, taken)| match taken {
+            Slot::Taken(session) => Some(SessionKey { slot, serial: session.serial }),
+            Slot::Free { .. } | Slot::Retired => None,
+        })
+    }
+
+    /// Ends them all, in the order of their slots.
+    pub(super) fn into_sessions(self) -> impl Iterator<Item = (SessionKey, Session)> {
+        (0..).zip(self.slots).filter_map(|(slot, taken)| match taken {
+            Slot::Taken(session) => Some((SessionKey { slot, serial: session.serial }, session)),
+            Slot::Free { .. } | Slot::Retired => None,
+        })
+    }
+
     /// All sessions, in the order of their slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
         (0..).zip(&self.slots).filter_map(|(slot, taken)| match taken {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::message::{Cost, Message};
 use super::queue::{Load, Push};
-use super::session::Traffic;
+use super::session::{Goodbye, Traffic};
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
 use crate::output::Output;
 use crate::service::Origin;
@@ -108,14 +108,23 @@ impl Hub {
     /// Queues the server's goodbye: the last push of this session.
     pub fn say_bye(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
-        if !session.said_bye {
-            session.said_bye = true;
+        if !session.has_said_bye() {
+            session.goodbye = Goodbye::Queued;
             if let Some(traffic) = self.traffic_of(key) {
                 traffic.queue.push(Push::Bye);
             }
             self.relieve(key, true);
             self.wake(key);
         }
+    }
+
+    /// Makes the datagram of the server's goodbye for a session on datagrams that has nothing else on its way, again for one
+    /// that has not acknowledged it. Unlike [`Hub::say_bye`] it takes no memory, and somebody else has to see to the
+    /// repeats. Returns whether there was one to make.
+    pub fn say_bye_alone(&mut self, key: SessionKey, out: &mut Vec<u8>) -> bool {
+        let is_once = self.config.sabotage.no_push_repeat;
+        let session = self.get_mut(key).filter(|session| !(is_once && session.has_said_bye()));
+        session.is_some_and(|session| session.say_bye_alone(out))
     }
 
     /// Marks a session as one that may have something to send.
@@ -193,6 +202,7 @@ impl Hub {
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         let Some(session) = self.get_mut(key) else { return };
         let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.acknowledge(now, ranges));
+        session.hear_of_bye(ranges);
         session.rest();
         self.free_of(key, freed);
         self.wake(key);

@@ -111,6 +111,14 @@ pub struct HubStats {
     pub cut_off: u64,
 }
 
+impl HubStats {
+    /// A session ends, and leaves this behind.
+    fn leave(&mut self, session: &Session) {
+        self.undelivered += session.undelivered() as u64;
+        self.untold += session.untold();
+    }
+}
+
 /// What [`Hub::open`] needs to know of a new session.
 #[derive(Debug)]
 pub struct Opening {
@@ -195,6 +203,11 @@ impl Hub {
     /// The keys of all living sessions.
     pub fn keys(&self) -> Vec<SessionKey> {
         self.sessions.iter().map(|(key, _)| key).collect()
+    }
+
+    /// The first living session whose slot is not before this one.
+    pub fn next_from(&self, slot: u32) -> Option<SessionKey> {
+        self.sessions.next_from(slot)
     }
 
     /// A living session.
@@ -299,11 +312,19 @@ impl Hub {
         for room in session.rooms() {
             self.rooms.leave(room, key);
         }
-        self.stats.undelivered += session.undelivered() as u64;
-        self.stats.untold += session.untold();
+        self.stats.leave(&session);
         self.memory -= session.load().own();
         debug_assert!(!self.is_empty() || self.memory == 0, "{} bytes are of nobody", self.memory);
         self.relieve_of(key, &session);
         Some(session)
+    }
+
+    /// Ends all sessions as [`Hub::end`] does, and all rooms: what finds each of very many is let go of as a whole. Only the
+    /// counters are left, and keys are given anew.
+    pub fn end_all(&mut self) -> impl Iterator<Item = (SessionKey, Session)> + use<> {
+        let Self { config, sessions, mut stats, offered, .. } = std::mem::take(self);
+        sessions.iter().for_each(|(_, session)| stats.leave(session));
+        *self = Self { config, stats, offered, ..Self::default() };
+        sessions.into_sessions()
     }
 }

@@ -101,8 +101,7 @@ pub struct Session {
     /// Of its [`SessionKey`].
     pub(super) serial: NonZeroU32,
     pub(super) woken: bool,
-    /// The server's BYE is queued: nothing comes behind it.
-    pub(super) said_bye: bool,
+    pub(super) goodbye: Goodbye,
     /// It read too slowly, and ends: nothing is queued for it any more.
     pub(super) cut_off: bool,
     /// A sender waits until it has room.
@@ -133,6 +132,19 @@ impl From<Path> for Way {
             }
         }
     }
+}
+
+/// How far the server's BYE to a session is: nothing comes behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// Not said.
+    Unsaid,
+    /// The last in its queue, or of what came from there.
+    Queued,
+    /// Said without a queue, and not acknowledged: its number is the one behind all others.
+    Alone,
+    /// Said without a queue, and acknowledged if anybody does that.
+    Heard,
 }
 
 /// What came under an id.
@@ -293,7 +305,7 @@ impl Session {
             traffic: None,
             serial: NonZeroU32::MIN,
             woken: false,
-            said_bye: false,
+            goodbye: Goodbye::Unsaid,
             cut_off: false,
             awaited: false,
             deaf: false,
@@ -425,7 +437,21 @@ impl Session {
 
     /// Whether the server's goodbye is queued or sent: nothing comes behind it.
     pub fn has_said_bye(&self) -> bool {
-        self.said_bye
+        self.goodbye != Goodbye::Unsaid
+    }
+
+    /// Whether it was told goodbye, and need not be told again.
+    pub fn is_parted(&self) -> bool {
+        match self.goodbye {
+            Goodbye::Unsaid | Goodbye::Alone => false,
+            Goodbye::Queued => self.is_settled(),
+            Goodbye::Heard => true,
+        }
+    }
+
+    /// The pushes that were numbered.
+    fn numbered(&self) -> u64 {
+        self.traffic.as_ref().map_or(self.more.get().numbered, |traffic| traffic.pushes.numbered())
     }
 
     /// The messages that it missed since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
@@ -468,7 +494,7 @@ impl Session {
 
     /// Whether nothing may be queued for it any more: what comes now is what a session that ends leaves behind.
     pub(super) fn is_over(&self) -> bool {
-        self.said_bye || self.cut_off
+        self.has_said_bye() || self.cut_off
     }
 
     /// Whether an RCV of `frame_len` bytes with a payload of `payload_len` can ever be sent to this session.
@@ -571,6 +597,33 @@ impl Session {
         let (id, push) = traffic.send(now, push)?;
         push.encode(form, Some(id), out);
         Some(0)
+    }
+
+    /// Makes a datagram of the server's goodbye and nothing else, over and over until it is acknowledged: so nothing of it
+    /// is kept. Returns whether it did; on streams, and while anything is queued or unacknowledged, it does not.
+    pub(super) fn say_bye_alone(&mut self, out: &mut Vec<u8>) -> bool {
+        let is_due = matches!(self.goodbye, Goodbye::Unsaid | Goodbye::Alone);
+        if self.is_on_streams() || !is_due || !self.is_settled() {
+            return false;
+        }
+        if self.form != Form::Tagged {
+            self.goodbye = Goodbye::Heard;
+            Push::Bye.encode(self.form, None, out);
+            return true;
+        }
+        let Some(id) = Id::new(self.numbered().saturating_add(1)) else { return false };
+        self.goodbye = Goodbye::Alone;
+        encode_prefix(self.token, out);
+        Push::Bye.encode(self.form, Some(id), out);
+        true
+    }
+
+    /// The client has these pushes: is the goodbye that was said alone among them?
+    pub(super) fn hear_of_bye(&mut self, ranges: &[(u64, u64)]) {
+        let id = self.numbered().saturating_add(1);
+        if self.goodbye == Goodbye::Alone && ranges.iter().any(|(low, high)| (*low..=*high).contains(&id)) {
+            self.goodbye = Goodbye::Heard;
+        }
     }
 
     /// Whether [`Session::next_on_stream`] has something to say.

@@ -32,6 +32,14 @@ impl Default for PushTimeouts {
     }
 }
 
+impl PushTimeouts {
+    /// The timeout after the `sends`-th send where the first is this one: doubled each time, capped.
+    pub(crate) fn after(self, sends: u32, first: Duration) -> Duration {
+        let doublings = sends.saturating_sub(1).min(31);
+        first.saturating_mul(1 << doublings).min(self.longest.max(self.first))
+    }
+}
+
 #[derive(Debug)]
 struct InFlight<T> {
     id: u64,
@@ -209,11 +217,10 @@ impl<T> Pushes<T> {
         give_room_back(&mut self.in_flight);
     }
 
-    /// The timeout after the `sends`-th send: doubled each time, capped.
+    /// The timeout after the `sends`-th send.
     fn timeout(&self, sends: u32) -> Duration {
         let first = self.rtt.rto().unwrap_or(self.timeouts.first).max(self.timeouts.first);
-        let doublings = sends.saturating_sub(1).min(31);
-        first.saturating_mul(1 << doublings).min(self.timeouts.longest.max(self.timeouts.first))
+        self.timeouts.after(sends, first)
     }
 }
 

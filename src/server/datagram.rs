@@ -333,17 +333,17 @@ impl Server {
             self.arm(key);
             self.end_if_parted(now, key);
         }
-        None
+        self.next_goodbye(now)
     }
 
-    /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once.
-    pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) {
-        let over = self.hub.get(key).is_some_and(|session| {
-            !session.is_on_streams() && session.has_said_bye() && session.is_settled()
-        });
+    /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once. Returns
+    /// whether it is.
+    pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) -> bool {
+        let over = self.hub.get(key).is_some_and(|session| !session.is_on_streams() && session.is_parted());
         if over {
             self.end_session(now, key);
         }
+        over
     }
 
     /// Sets the timer of a session on datagrams: the next repeat of a push, or the end of its idle time.

@@ -33,6 +33,7 @@ mod conn;
 mod cookie;
 mod datagram;
 mod effort;
+mod farewell;
 mod fill;
 #[cfg(test)]
 mod footprint;
@@ -55,6 +56,8 @@ use admission::Admission;
 use conn::StreamConn;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use effort::Effort;
+use farewell::Farewell;
+pub use farewell::MOST_GOODBYES;
 use guests::Guests;
 use held::Waiters;
 pub use intake::{Batch, StreamIntake};
@@ -80,6 +83,8 @@ enum Owner {
     Spent,
     /// A line in the log about what was lost.
     Log,
+    /// Goodbyes over datagrams: more of them, or the next round.
+    Farewell,
     /// The end of draining.
     Drain,
 }
@@ -170,7 +175,7 @@ fn make_hub(config: &ServerConfig) -> Hub {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
-    Underway,
+    Underway(Farewell),
     Over,
 }
 
@@ -336,6 +341,7 @@ impl Service for Server {
                     self.note_missed(now);
                     self.missed.write(now);
                 }
+                Owner::Farewell => self.farewell_timeout(now),
                 Owner::Drain => self.end_drain(now),
             }
         }
@@ -377,11 +383,13 @@ impl Service for Server {
         if self.draining.is_some() {
             return;
         }
-        self.draining = Some(Draining::Underway);
+        self.draining = Some(Draining::Underway(Farewell::new(now)));
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
         for key in self.hub.keys() {
             match self.hub.get(key).map(Session::path) {
                 Some(Path::Stream(None)) => self.end_session(now, key),
+                // Those who wait for nothing have their turns.
+                Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
                 _ => self.hub.say_bye(key),
             }
         }
@@ -394,7 +402,7 @@ impl Service for Server {
     fn is_finished(&self) -> bool {
         match self.draining {
             None => false,
-            Some(Draining::Underway) => {
+            Some(Draining::Underway(_)) => {
                 self.hub.is_empty() && self.conns.is_empty() && self.is_quiet_outward()
             }
             Some(Draining::Over) => true,

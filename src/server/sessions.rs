@@ -10,7 +10,9 @@ use crate::service::Origin;
 impl Server {
     pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         self.hub.acknowledge(now, key, ranges);
-        self.end_if_parted(now, key);
+        if self.end_if_parted(now, key) {
+            self.make_room_for_goodbye(now);
+        }
     }
 
     /// `path` carries the session from now on; an older connection is told so.
@@ -33,9 +35,7 @@ impl Server {
     /// Ends a session and forgets everything that pointed to it, but for its nonce.
     pub(super) fn end_session(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.end(key) else { return };
-        log::debug!("{}: the session ends", session.name);
-        self.missed.report(now, key, &session.name, session.unlogged());
-        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
+        self.report_end(now, key, &session);
         self.guests.forget(key, &session.name);
         self.timers.set(Owner::Session(key), None);
         self.lookup.leave(key, &session);
@@ -53,6 +53,13 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// What a session that has ended leaves behind.
+    fn report_end(&mut self, now: Instant, key: SessionKey, session: &Session) {
+        log::debug!("{}: the session ends", session.name);
+        self.missed.report(now, key, &session.name, session.unlogged());
+        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
     }
 
     pub(super) fn forget_spent(&mut self, now: Instant) {
@@ -84,9 +91,14 @@ impl Server {
     }
 
     pub(super) fn end_drain(&mut self, now: Instant) {
-        for key in self.hub.keys() {
-            self.end_session(now, key);
+        for (key, session) in self.hub.end_all() {
+            self.report_end(now, key, &session);
+            if let Path::Stream(Some(conn)) = session.path() {
+                self.detach(conn, session.has_said_bye());
+            }
         }
+        // One by one a million would take seconds. Nothing opens a session any more, so no nonce has to be known.
+        (self.lookup, self.spent, self.guests) = Default::default();
         self.missed.flush(now);
         self.undelivered.flush(now);
         self.draining = Some(Draining::Over);
