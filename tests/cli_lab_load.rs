@@ -244,6 +244,8 @@ fn a_server_that_says_goodbye_is_told_of_as_such() {
         ("route --pairs 2 --tagged", "r2"),
         ("fanout --members 2", "r2"),
         ("idle 2", "c2"),
+        ("idle 2 --udp", "c2"),
+        ("udp --clients 2", "c2"),
     ] {
         let server = ServerProgram::local(&[]);
         let words = format!("load {words} --seconds 1000 --host {}", server.host());
@@ -254,7 +256,8 @@ fn a_server_that_says_goodbye_is_told_of_as_such() {
         let ended = load.wait();
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{words:?}: {}", ended.err);
         assert!(
-            ended.err.starts_with("error: the server ended the session of `"),
+            ended.err.starts_with("error: the server ended ")
+                && ended.err.ends_with(": it is shutting down, or its log says why\n"),
             "{words:?}: {}",
             ended.err
         );

@@ -215,6 +215,12 @@ pub trait DatagramPeer: fmt::Debug {
     /// Whether a datagram is what answers that request.
     fn answers(&self, session: &[u8], number: u64, body: &[u8], datagram: &[u8]) -> bool;
 
+    /// Whether the server ends a session with this datagram.
+    fn says_goodbye(&self, datagram: &[u8]) -> bool {
+        let _ = datagram;
+        false
+    }
+
     /// What a client says before it goes, if anything; nothing is waited for.
     fn goodbye(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
         let _ = (session, number);

@@ -170,7 +170,7 @@ impl Crowd {
         for place in 0..sockets {
             self.greet(peer, names, place)?;
         }
-        self.drive(interrupt, &mut |crowd, place, n| {
+        self.drive(peer, interrupt, &mut |crowd, place, n| {
             let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
             let Some(name) = names.get(place + lane.turns * sockets) else { return Ok(false) };
             let heard = crowd.buffer.get(..n).unwrap_or_default();
@@ -229,7 +229,7 @@ impl Crowd {
             (lane.turns, lane.goal) = (0, asking.end.share(place, sockets));
             next(lane, peer, &self.body);
         }
-        self.drive(interrupt, &mut |crowd, place, n| {
+        self.drive(peer, interrupt, &mut |crowd, place, n| {
             let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
             let Some(session) = current(lane) else { return Ok(false) };
             let heard = crowd.buffer.get(..n).unwrap_or_default();
@@ -248,19 +248,23 @@ impl Crowd {
         })
     }
 
-    /// Does nothing for so long, unless nobody listens any more. A socket that has no session finds that out: it sends empty
-    /// datagrams, which mean nothing, and few; ICMP answers them where nobody listens.
+    /// Does nothing for so long, unless the server says goodbye or nobody listens any more. A socket that has no session finds that
+    /// out: it sends empty datagrams, which mean nothing, and few; ICMP answers them where nobody listens.
     pub(super) fn rest(
-        &self,
-        begun: Instant,
-        idle: Duration,
+        &mut self,
+        peer: &dyn DatagramPeer,
+        (begun, idle): (Instant, Duration),
         interrupt: &Interrupt,
     ) -> Result<(), LoadError> {
         let failed = |error| LoadError::Connection { doing: "sending a datagram".to_owned(), error };
         let (socket, mut looked) = (open(self.addr).map_err(failed)?, begun);
+        let mut events = Events::with_capacity(EVENTS);
         while begun.elapsed() < idle {
             interrupt.check()?;
-            std::thread::sleep(TICK.min(idle.saturating_sub(begun.elapsed())));
+            wait(&mut self.poll, &mut events, TICK.min(idle.saturating_sub(begun.elapsed())))?;
+            for event in &events {
+                self.read(peer, event.token().0, &mut |_, _, _| Ok(false))?;
+            }
             if looked.elapsed() < LOOK {
                 continue;
             }
@@ -290,18 +294,16 @@ impl Crowd {
     /// the length of what is in the buffer, and says whether it was waited for.
     fn drive(
         &mut self,
+        peer: &dyn DatagramPeer,
         interrupt: &Interrupt,
         heard: &mut dyn FnMut(&mut Self, usize, usize) -> Result<bool, LoadError>,
     ) -> Result<(), LoadError> {
         let (mut events, mut looked) = (Events::with_capacity(EVENTS), Instant::now());
         while self.lanes.iter().any(|lane| lane.is_waiting) {
             interrupt.check()?;
-            match self.poll.poll(&mut events, Some(TICK)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
+            wait(&mut self.poll, &mut events, TICK)?;
             for event in &events {
-                self.read(event.token().0, heard)?;
+                self.read(peer, event.token().0, heard)?;
             }
             let now = Instant::now();
             if now.saturating_duration_since(looked) >= TICK {
@@ -315,6 +317,7 @@ impl Crowd {
     /// Reads until something came that was waited for: nothing else is under way then.
     fn read(
         &mut self,
+        peer: &dyn DatagramPeer,
         place: usize,
         heard: &mut dyn FnMut(&mut Self, usize, usize) -> Result<bool, LoadError>,
     ) -> Result<(), LoadError> {
@@ -324,6 +327,9 @@ impl Crowd {
                 Ok(n) => {
                     if heard(self, place, n)? {
                         return Ok(());
+                    }
+                    if peer.says_goodbye(self.buffer.get(..n).unwrap_or_default()) {
+                        return Err(LoadError::Ended);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -351,6 +357,17 @@ impl Crowd {
             // What the system has no room for is lost as on any way, and repeated.
             let _ = lane.socket.send(&lane.said);
         }
+    }
+}
+
+/// Waits for readiness, at most so long. A signal ends it as well.
+fn wait(poll: &mut Poll, events: &mut Events, longest: Duration) -> io::Result<()> {
+    match poll.poll(events, Some(longest)) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        waited => waited,
     }
 }
 

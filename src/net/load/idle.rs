@@ -69,7 +69,7 @@ pub fn datagrams(
     crowd.join(peer, names, interrupt)?;
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
-    rest(subject, resident, outcome, |begun| crowd.rest(begun, idle, interrupt))?;
+    rest(subject, resident, outcome, |begun| crowd.rest(peer, (begun, idle), interrupt))?;
     // A count of as many as there are sessions is one of each: both are dealt out to the sockets alike.
     let (meter, end) = (subject.meter(), End::Count(names.len() as u64));
     let asked = crowd.ask(peer, &Asking { size: 0, end, begun: meter.begun }, interrupt);

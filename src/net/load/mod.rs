@@ -82,6 +82,9 @@ pub enum LoadError {
         /// How much it had done until then, or how long it was there, to people.
         after: String,
     },
+    /// The server said goodbye to a session over datagrams.
+    #[error("the server ended a session: it is shutting down, or its log says why")]
+    Ended,
     /// What came back was something else.
     #[error(transparent)]
     Wrong(#[from] Wrong),

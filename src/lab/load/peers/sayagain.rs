@@ -192,6 +192,11 @@ impl DatagramPeer for Datagrams {
         expected == datagram
     }
 
+    fn says_goodbye(&self, datagram: &[u8]) -> bool {
+        let said = Datagram::parse(datagram, MAX_PAYLOAD);
+        said.is_ok_and(|datagram| datagram.frames.iter().any(|frame| frame.verb == Verb::Bye))
+    }
+
     fn goodbye(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let (token, id) = (Token::parse(session)?, Id::new(number + 1)?);
@@ -266,6 +271,13 @@ mod tests {
             Datagrams.join("c1", Some(b"@1 ERR 0010 409 taken")),
             Join::Refused("409 taken".to_owned())
         );
+    }
+
+    #[test]
+    fn a_session_over_datagrams_ends_with_a_goodbye_of_the_server() {
+        assert!(Datagrams.says_goodbye(b"~tttttttttttttttttttttt @1 BYE 0000"));
+        assert!(!Datagrams.says_goodbye(b"~tttttttttttttttttttttt @2 ACK 0004 BYE "));
+        assert!(!Datagrams.says_goodbye(b"BYE"));
     }
 
     #[test]
