@@ -339,8 +339,7 @@ impl Server {
     /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once. Returns
     /// whether it is.
     pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) -> bool {
-        let over =
-            self.hub.get(key).is_some_and(|session| !session.is_on_streams() && session.is_parted());
+        let over = self.hub.get(key).is_some_and(|session| !session.is_on_streams() && session.is_parted());
         if over {
             self.end_session(now, key);
         }
