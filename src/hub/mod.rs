@@ -147,6 +147,8 @@ pub struct Hub {
     by_fold: Index,
     /// .. and by what these look like.
     by_clash: Costly,
+    /// Names are looked for no more.
+    is_closed: bool,
     rooms: Rooms,
     /// The bytes that sessions have each for itself, ..
     memory: usize,
@@ -225,9 +227,12 @@ impl Hub {
     /// # Errors
     ///
     /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
-    /// there are as many sessions as may be.
+    /// there are as many sessions as may be; [`Refusal::Draining`] behind [`Hub::close`].
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         let clash = opening.name.clash_key();
+        if self.is_closed {
+            return Err(Refusal::Draining);
+        }
         if self.like(&clash).is_some() {
             return Err(Refusal::NameTaken);
         }
@@ -299,8 +304,19 @@ impl Hub {
         self.by_clash.insert(clash, key.slot);
     }
 
+    /// Lets nobody in any more, and nobody be found by name: to free each name when its session ends is most of the work of
+    /// that, and would be for nothing.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        (self.by_fold, self.by_clash) = Default::default();
+        self.targets.forget();
+    }
+
     /// Frees a name.
     fn unlist_name(&mut self, key: SessionKey, name: &Name) {
+        if self.is_closed {
+            return;
+        }
         name.with_fold(|fold| self.by_fold.remove(fold, key.slot));
         self.by_clash.remove(&name.clash_key(), key.slot);
     }

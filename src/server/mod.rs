@@ -394,6 +394,7 @@ impl Service for Server {
             }
         }
         self.drain_streams();
+        self.hub.close();
         self.begin_turn();
         self.release_all(now);
         self.settle(now);

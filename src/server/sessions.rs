@@ -37,7 +37,10 @@ impl Server {
         let Some(session) = self.hub.end(key) else { return };
         self.report_end(now, key, &session);
         self.guests.forget(key, &session.name);
-        self.timers.set(Owner::Session(key), None);
+        // Of a server that ends, a deadline of nobody may stand: to look for a million of them takes long.
+        if !self.is_draining() {
+            self.timers.set(Owner::Session(key), None);
+        }
         self.lookup.leave(key, &session);
         match session.path() {
             Path::Stream(conn) => {

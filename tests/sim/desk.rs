@@ -232,6 +232,12 @@ impl Desk {
         theirs.into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
 
+    /// All that was sent in datagrams since this was last asked, and to whom.
+    pub(crate) fn sent(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.settle();
+        std::mem::take(&mut self.sent)
+    }
+
     /// Lets time pass, deadline by deadline.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;

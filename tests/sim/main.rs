@@ -11,6 +11,7 @@ mod client;
 mod cuts;
 mod datagrams;
 mod desk;
+mod farewell;
 mod floods;
 mod limits;
 mod lines;
