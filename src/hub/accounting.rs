@@ -188,6 +188,8 @@ impl World {
                 }
                 let writing = traffic.writing;
                 assert!(out.is_some() || writing == Load::default(), "{context}: nobody writes {writing:?}");
+                let is_lost = session.path() == Path::Stream(None);
+                assert!(!is_lost || traffic.encoded == Load::default(), "{context}: nobody will write");
             }
             // Gaps and goodbyes are counted as nothing, and short.
             let (load, left) = (session.load(), out.as_ref().map_or(0, Output::len));

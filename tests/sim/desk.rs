@@ -24,7 +24,7 @@ pub(crate) struct Desk {
     /// Connections whose peer does not read: nothing is taken from the server for them.
     stalled: Vec<Conn>,
     /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
-    clogged: BTreeMap<Conn, Option<(Vec<u8>, bool)>>,
+    clogged: BTreeMap<Conn, Option<(Output, bool)>>,
     sent: Vec<(SocketAddr, Vec<u8>)>,
     next: Conn,
 }
@@ -164,8 +164,9 @@ impl Desk {
 
     /// What the server gave is written, and it is told so; it gives more, which is not written.
     pub(crate) fn trickle(&mut self, conn: Conn) {
-        if let Some(Some((mut bytes, more))) = self.clogged.insert(conn, None) {
-            self.written.entry(conn).or_default().append(&mut bytes);
+        if let Some(Some((out, more))) = self.clogged.insert(conn, None) {
+            self.written.entry(conn).or_default().append(&mut out.to_vec());
+            drop(out);
             self.server.drained(self.now, ConnId(conn));
             if more {
                 self.fill(conn);
@@ -268,23 +269,23 @@ impl Desk {
 
     fn fill(&mut self, conn: Conn) {
         loop {
-            if matches!(self.clogged.get(&conn), Some(Some(_))) {
+            if let Some(Some((_, more))) = self.clogged.get_mut(&conn) {
                 // Somebody is writing: he will look again.
+                *more = true;
                 let closing = self.server.is_closing(ConnId(conn));
                 self.closed.insert(conn, closing);
-                self.clogged.insert(conn, self.clogged[&conn].clone().map(|(bytes, _)| (bytes, true)));
                 return;
             }
             let mut out = Output::default();
             let flow = self.server.fill(self.now, ConnId(conn), &mut out);
-            let mut out = out.to_vec();
             if let Some(place) = self.clogged.get_mut(&conn) {
                 self.closed.insert(conn, flow.closing);
                 self.busy.insert(conn, flow.busy);
-                *place = Some((out, flow.more)).filter(|(bytes, _)| !bytes.is_empty());
+                *place = Some((out, flow.more)).filter(|(out, _)| !out.is_empty());
                 return;
             }
-            self.written.entry(conn).or_default().append(&mut out);
+            self.written.entry(conn).or_default().append(&mut out.to_vec());
+            drop(out);
             self.closed.insert(conn, flow.closing);
             self.busy.insert(conn, flow.busy);
             self.server.drained(self.now, ConnId(conn));

@@ -67,30 +67,68 @@ fn messages_of_8_760_000_bytes_among_200_clients_arrive_whole() {
     long_messages_in_a_ring(200, 8_760_000);
 }
 
-#[test]
-fn a_long_message_to_a_room_arrives_whole_at_every_member_and_is_counted_for_each() {
+/// Ada, who has registered and joined with `begin`, says so many bytes in a room of `others` others, and each of these reads
+/// it only once all have it to read.
+fn a_long_message_to_a_room(begin: &str, others: usize, size: usize) {
     let mut desk = Desk::open();
     let conns: Vec<Conn> =
-        (0..20).map(|n| desk.connect_as(&format!("@1 REG {:04} m{n:02}@2 JON 0003 #r", 4))).collect();
-    let ada = desk.connect_as("REG 0004 adaJON 0003 #r");
+        (0..others).map(|n| desk.connect_as(&format!("@1 REG 0005 m{n:03}@2 JON 0003 #r"))).collect();
+    let ada = desk.connect_as(begin);
     for conn in &conns {
         desk.heard(*conn);
         desk.clog(*conn);
     }
-    let (mut bytes, said) = (Vec::new(), body(1, 300_000));
+    let (mut bytes, said) = (Vec::new(), body(1, size));
     encode_args(None, Verb::Snd, &[b"#r", &said], &mut bytes);
     for piece in bytes.chunks(READ) {
         desk.put(ada, piece);
     }
-    let pending = desk.totals().pending_bytes;
-    assert!(pending >= 20 * said.len() && pending < 20 * (said.len() + 200), "{pending}");
-    for conn in conns {
-        desk.unclog(conn);
-        let heard = desk.written_to(conn);
+    for (had, conn) in conns.iter().enumerate() {
+        let (pending, waiting) = (desk.totals().pending_bytes, others - had);
+        assert!((size + 64 * waiting..size + 128 * waiting).contains(&pending), "{pending}");
+        desk.unclog(*conn);
+        let heard = desk.written_to(*conn);
         let begin = heard.len() - said.len();
         assert!(heard[begin..] == said, "all of it");
-        assert!(heard.starts_with(b"@1 RCV +006 "), "and a head of its own");
-        desk.put(conn, b"ACK 0002 1");
+        assert!(heard.starts_with(b"@1 RCV +00"), "and a head of its own");
+        desk.put(*conn, b"ACK 0002 1");
     }
+    assert_eq!((desk.totals().pending_bytes, desk.totals().hub.gaps), (0, 0));
+}
+
+#[test]
+fn a_long_message_to_a_room_arrives_whole_at_every_member_and_is_counted_once() {
+    a_long_message_to_a_room("REG 0004 adaJON 0003 #r", 20, 300_000);
+    a_long_message_to_a_room("@1 REG 0004 ada@2 JON 0003 #r", 20, 300_000);
+}
+
+#[test]
+fn a_message_of_8_760_000_bytes_to_199_others_in_a_room_arrives_whole_with_the_usual_bounds() {
+    a_long_message_to_a_room("REG 0004 adaJON 0003 #r", 199, 8_760_000);
+}
+
+#[test]
+fn a_body_counts_until_the_last_who_was_given_it_has_it_or_is_gone() {
+    let mut desk = Desk::open();
+    let [bob, cyd, dan] =
+        ["bob", "cyd", "dan"].map(|name| desk.connect_as(&format!("@1 REG 0004 {name}@2 JON 0003 #r")));
+    let ada = desk.connect_as("REG 0004 adaJON 0003 #r");
+    for conn in [bob, cyd, dan] {
+        desk.clog(conn);
+    }
+    let (mut bytes, size) = (Vec::new(), 1 << 20);
+    encode_args(None, Verb::Snd, &[b"#r", &body(1, size)], &mut bytes);
+    bytes.chunks(READ).for_each(|piece| desk.put(ada, piece));
+    let one = |desk: &Desk| desk.totals().pending_bytes.div_ceil(size);
+    // Bob has it, cyd says so, dan's session has ended: the sockets of these two still take it.
+    desk.unclog(bob);
+    desk.put(bob, b"ACK 0002 1");
+    desk.put(cyd, b"ACK 0002 1");
+    desk.put(dan, b"@3 BYE 0000");
+    assert_eq!((one(&desk), desk.server.sessions()), (2, 3));
+    desk.unclog(cyd);
+    assert_eq!(desk.totals().pending_bytes, size, "without a session nothing but the body is left");
+    desk.hang_up(dan);
+    desk.trickle(dan);
     assert_eq!(desk.totals().pending_bytes, 0);
 }

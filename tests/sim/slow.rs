@@ -233,6 +233,49 @@ fn what_is_being_written_is_counted_until_it_is_written() {
     assert_eq!(desk.totals().pending_bytes, 0);
 }
 
+#[test]
+fn who_acknowledges_what_it_never_read_gets_no_more_than_who_does_not() {
+    let mut desk = desk(SlowPolicy::DropNew, 3 * COST);
+    let ada = untagged(&mut desk, "ada", "#r");
+    let (bob, token) = {
+        let conn = desk.connect();
+        let answer = desk.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
+        (conn, answer["@1 ACK 0023 ".len()..].to_owned())
+    };
+    desk.say(bob, format!("@2 {}", jon("#r")));
+    desk.clog(bob);
+    let pending = |desk: &Desk| (desk.totals().pending_bytes, desk.totals().hub.gaps);
+    for n in 1..=20 {
+        to_room(&mut desk, ada, n..=n);
+        desk.put(bob, "ACK 0007 1-1000");
+    }
+    assert_eq!(pending(&desk), (3 * COST, 17), "the first is with the writer, whatever he says");
+    assert_eq!(desk.say(ada, send("bob", "direct")), "ERR 0012 Queue full!");
+    desk.trickle(bob);
+    assert_eq!(pending(&desk), (2 * COST, 17), "it is written, and the others are with the writer");
+    desk.put(bob, "ACK 0007 1-1000");
+    assert_eq!(pending(&desk).0, 2 * COST);
+    desk.trickle(bob);
+    assert_eq!(pending(&desk).0, 0);
+    assert_eq!(
+        desk.heard(bob),
+        format!("@1 {}@2 {}@3 {}@4 GAP 0003 17", from_room(1), from_room(2), from_room(3))
+    );
+    // What the writer of a connection has is of no concern to the session once another carries it, ..
+    to_room(&mut desk, ada, 21..=21);
+    desk.put(bob, "ACK 0007 1-1000");
+    assert_eq!(pending(&desk).0, COST);
+    let other = desk.connect_as(&reg(3, "bob", &token));
+    assert_eq!((pending(&desk).0, desk.heard(other)), (0, String::new()));
+    // .. or none does.
+    desk.clog(other);
+    to_room(&mut desk, ada, 22..=22);
+    desk.put(other, "ACK 0007 1-1000");
+    assert_eq!(pending(&desk).0, COST);
+    desk.hang_up(other);
+    assert_eq!((pending(&desk), desk.server.sessions()), ((0, 17), 2));
+}
+
 /// What one member is: how it was reached, what it has heard, and what was sent to it.
 struct Member {
     name: String,
