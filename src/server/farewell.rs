@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use super::{Draining, Owner, Server};
 use crate::hub::{Path, Session};
+use crate::reliable::PushTimeouts;
 use crate::service::Transmit;
 
 /// So many may be told before one of them answers, or the first timeout of a push is over: with the usual one, as many
-/// sessions as there may be by default are each told within [`DRAIN_TIME`](super::DRAIN_TIME) though none answers.
+/// sessions as there may be by default are each told within [`DRAIN_TIME`](super::DRAIN_TIME) though none answers. Behind
+/// the first so many each answer lets one more be told, so that answers come no faster than they are taken in.
 pub const MOST_GOODBYES: usize = 16_384;
 
 /// Room for a goodbye: a token, a tag and the frame, in bytes.
@@ -27,6 +29,8 @@ pub(super) struct Farewell {
     room: usize,
     /// When somebody was told or has answered last.
     latest: Instant,
+    /// When there was last room for all of [`MOST_GOODBYES`].
+    since: Instant,
     /// How many were told in this round.
     told: usize,
     /// How many rounds are over.
@@ -37,7 +41,7 @@ pub(super) struct Farewell {
 
 impl Farewell {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { next: 0, room: MOST_GOODBYES, latest: now, told: 0, rounds: 0, rests: false }
+        Self { next: 0, room: MOST_GOODBYES, latest: now, since: now, told: 0, rounds: 0, rests: false }
     }
 }
 
@@ -99,15 +103,16 @@ impl Server {
         }
     }
 
-    /// It is time for the next round, or nobody has answered for long and those who were told count as lost.
+    /// It is time for the next round, or nobody has answered for long and those who were told count as lost. They do after
+    /// the longest timeout in any case: a few who answer slowly must not hold up all others.
     pub(super) fn farewell_timeout(&mut self, now: Instant) {
-        let first = self.config.hub.push_timeouts.first;
+        let PushTimeouts { first, longest } = self.config.hub.push_timeouts;
         let Some(farewell) = self.farewell() else { return };
-        let patient_until = farewell.latest + first;
+        let patient_until = (farewell.latest + first).min(farewell.since + longest.max(first));
         if farewell.rests {
             *farewell = Farewell { rounds: farewell.rounds, ..Farewell::new(now) };
         } else if patient_until <= now {
-            farewell.room = MOST_GOODBYES;
+            (farewell.room, farewell.since) = (MOST_GOODBYES, now);
         } else {
             self.timers.set(Owner::Farewell, Some(patient_until));
         }
