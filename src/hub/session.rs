@@ -451,7 +451,7 @@ impl Session {
 
     /// The pushes that were numbered.
     fn numbered(&self) -> u64 {
-        self.traffic.as_ref().map_or(self.more.get().numbered, |traffic| traffic.pushes.numbered())
+        self.traffic.as_ref().map_or_else(|| self.more.get().numbered, |traffic| traffic.pushes.numbered())
     }
 
     /// The messages that it missed since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.

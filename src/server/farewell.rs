@@ -5,15 +5,20 @@
 //! times the memory that the sessions had, and a million datagrams at once mostly get lost. Whoever still has something
 //! on its way is told behind that, as `reliable::Pushes` does it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Draining, Owner, Server};
 use crate::hub::{Path, Session};
 use crate::service::Transmit;
 
 /// So many may be told before one of them answers, or the first timeout of a push is over: with the usual one, as many
-/// sessions as there may be by default are each told within [`DRAIN_TIME`](super::DRAIN_TIME) though none answers.
+/// sessions as there may be by default are each told within [`DRAIN_TIME`](super::DRAIN_TIME) though none answers. Behind
+/// the first so many each answer lets one more be told, so that answers come no faster than they are taken in.
 pub const MOST_GOODBYES: usize = 16_384;
+
+/// How long those who do not answer may hold up others while some do: each time, most of the answers come at once, and
+/// a socket does not hold so many.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Room for a goodbye: a token, a tag and the frame, in bytes.
 const USUAL: usize = 64;
@@ -25,8 +30,10 @@ pub(super) struct Farewell {
     next: u32,
     /// How many may be told now.
     room: usize,
-    /// When somebody was told or has answered last.
-    latest: Instant,
+    /// When there was last room for all of [`MOST_GOODBYES`].
+    since: Instant,
+    /// When somebody has answered last.
+    answered: Instant,
     /// How many were told in this round.
     told: usize,
     /// How many rounds are over.
@@ -36,12 +43,25 @@ pub(super) struct Farewell {
 }
 
 impl Farewell {
-    pub(super) const fn new(now: Instant) -> Self {
-        Self { next: 0, room: MOST_GOODBYES, latest: now, told: 0, rounds: 0, rests: false }
+    /// The round behind so many.
+    const fn new(now: Instant, rounds: u32) -> Self {
+        Self { next: 0, room: MOST_GOODBYES, since: now, answered: now, told: 0, rounds, rests: false }
+    }
+
+    /// When those who were told and have not answered count as lost: once nobody has for so long. They do after a while in
+    /// any case, or a few who answer slowly could hold up all others.
+    fn patient_until(&self, first: Duration) -> Instant {
+        (self.since.max(self.answered) + first).min(self.since + LONGEST_PATIENCE)
     }
 }
 
 impl Server {
+    /// Begins to tell everybody, or those who have not answered in so many rounds.
+    pub(super) fn begin_round(&mut self, now: Instant, rounds: u32) {
+        self.draining = Some(Draining::Underway(Farewell::new(now, rounds)));
+        self.timers.set(Owner::Farewell, Some(now + self.config.hub.push_timeouts.first));
+    }
+
     fn farewell(&mut self) -> Option<&mut Farewell> {
         match &mut self.draining {
             Some(Draining::Underway(farewell)) => Some(farewell),
@@ -62,20 +82,17 @@ impl Server {
             if let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path)
                 && self.hub.say_bye_alone(key, &mut bytes)
             {
-                self.note_told(now);
+                self.note_told();
                 self.end_if_parted(now, key);
                 return Some(Transmit { peer: path.peer, bytes });
             }
         }
     }
 
-    fn note_told(&mut self, now: Instant) {
-        let Some(farewell) = self.farewell() else { return };
-        farewell.room -= 1;
-        farewell.told += 1;
-        farewell.latest = now;
-        if farewell.room == 0 {
-            self.timers.advance(Owner::Farewell, now + self.config.hub.push_timeouts.first);
+    fn note_told(&mut self) {
+        if let Some(farewell) = self.farewell() {
+            farewell.room -= 1;
+            farewell.told += 1;
         }
     }
 
@@ -83,7 +100,7 @@ impl Server {
     pub(super) fn make_room_for_goodbye(&mut self, now: Instant) {
         if let Some(farewell) = self.farewell() {
             farewell.room = (farewell.room + 1).min(MOST_GOODBYES);
-            farewell.latest = now;
+            farewell.answered = now;
         }
     }
 
@@ -93,23 +110,23 @@ impl Server {
         let Some(farewell) = self.farewell() else { return };
         farewell.rests = true;
         farewell.rounds += 1;
-        if farewell.told > 0 {
-            let pause = timeouts.after(farewell.rounds, timeouts.first);
-            self.timers.set(Owner::Farewell, Some(now + pause));
-        }
+        let pause = timeouts.after(farewell.rounds, timeouts.first);
+        let next = (farewell.told > 0).then(|| now + pause);
+        self.timers.set(Owner::Farewell, next);
     }
 
-    /// It is time for the next round, or nobody has answered for long and those who were told count as lost.
+    /// It is time for the next round, or to look for who counts as lost.
     pub(super) fn farewell_timeout(&mut self, now: Instant) {
         let first = self.config.hub.push_timeouts.first;
         let Some(farewell) = self.farewell() else { return };
-        let patient_until = farewell.latest + first;
         if farewell.rests {
-            *farewell = Farewell { rounds: farewell.rounds, ..Farewell::new(now) };
-        } else if patient_until <= now {
-            farewell.room = MOST_GOODBYES;
-        } else {
-            self.timers.set(Owner::Farewell, Some(patient_until));
+            let rounds = farewell.rounds;
+            return self.begin_round(now, rounds);
         }
+        if farewell.patient_until(first) <= now {
+            (farewell.room, farewell.since) = (MOST_GOODBYES, now);
+        }
+        let until = farewell.patient_until(first);
+        self.timers.set(Owner::Farewell, Some(until));
     }
 }

@@ -383,7 +383,7 @@ impl Service for Server {
         if self.draining.is_some() {
             return;
         }
-        self.draining = Some(Draining::Underway(Farewell::new(now)));
+        self.begin_round(now, 0);
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
         for key in self.hub.keys() {
             match self.hub.get(key).map(Session::path) {

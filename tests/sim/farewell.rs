@@ -96,6 +96,22 @@ fn who_does_not_answer_holds_up_nobody_and_is_told_again_in_rounds_until_the_end
 }
 
 #[test]
+fn a_few_who_answer_slowly_hold_up_nobody_for_long() {
+    let (mut desk, tokens) = crowded(MOST_GOODBYES + 100);
+    desk.shut_down();
+    let first = told(&mut desk, &tokens);
+    let mut since = 0;
+    for from in first.iter().take(39) {
+        desk.pass(FIRST / 2);
+        acknowledge(&mut desk, &tokens, *from);
+        since += told(&mut desk, &tokens).len();
+    }
+    assert_eq!(since, 39, "one for each");
+    desk.pass(FIRST / 2);
+    assert_eq!(told(&mut desk, &tokens).len(), 100 - 39);
+}
+
+#[test]
 fn a_goodbye_goes_out_behind_all_that_is_queued_under_the_next_number() {
     let mut desk = Desk::open();
     let a = addr(1, 1);
