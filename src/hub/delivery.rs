@@ -18,8 +18,8 @@ pub(super) enum Misfit {
     Gone,
     /// It is longer than may ever be sent there.
     TooLong,
-    /// A message of this cost has no room now.
-    NoRoom(Cost),
+    /// It has no room now.
+    NoRoom,
 }
 
 impl HubConfig {
@@ -39,9 +39,14 @@ impl Hub {
 
     /// Whether there is room for a message of this cost: in the queue of a session, and among all of them.
     fn may_get(&self, session: &Session, cost: Cost) -> bool {
-        self.config.may_hold(session.load(), cost.load.bytes)
-            && self.memory() + cost.fresh() <= self.config.max_memory
+        self.config.may_hold(session.load(), cost.bytes)
+            && self.memory() + cost.fresh <= self.config.max_memory
             && !session.is_over()
+    }
+
+    /// What a message costs in the queue of `to`; `None` if it can get nothing of it.
+    pub(super) fn cost_of(&self, to: SessionKey, message: &Message<'_>) -> Option<Cost> {
+        message.cost_for(self.sessions.get(to)?, self.config.slow == SlowPolicy::DropOld)
     }
 
     /// Queues what `to` gets of a message.
@@ -54,14 +59,14 @@ impl Hub {
         let are_dropped = self.config.slow == SlowPolicy::DropOld;
         let cost = message.cost_for(session, are_dropped).ok_or(Misfit::TooLong)?;
         if !self.may_get(session, cost) {
-            return Err(Misfit::NoRoom(cost));
+            return Err(Misfit::NoRoom);
         }
         let session = self.sessions.get_mut(to).ok_or(Misfit::Gone)?;
         message.put(session, &self.config, are_dropped, &self.bodies);
         if !std::mem::replace(&mut session.woken, true) {
             self.woken.push_back(to);
         }
-        self.memory += cost.load.own();
+        self.memory += cost.own;
         self.stats.queued += 1;
         Ok(())
     }

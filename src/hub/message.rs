@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::bodies::Bodies;
 use super::name::Name;
-use super::queue::{FRAME_OVERHEAD, Load, LongText, Push, SendQueue, Text};
+use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
 use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;
@@ -39,23 +39,19 @@ type Encoded = OnceCell<Arc<[u8]>>;
 /// What a message costs where it is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// What it is counted as against the bounds of its receiver.
-    pub(super) load: Load,
-    /// The bytes of its body, if that would be kept for this receiver first and is in memory once for all.
-    pub(super) body: usize,
-}
-
-impl Cost {
-    /// The bytes by which it adds to what all queues together hold.
-    pub(super) fn fresh(&self) -> usize {
-        self.load.own() + self.body
-    }
+    /// The bytes that are counted against the bounds of its receiver.
+    pub(super) bytes: usize,
+    /// Those of them that are the receiver's own, of no body that others may hold, too.
+    pub(super) own: usize,
+    /// Those by which it adds to what all queues together hold: with its body, if that is kept for this receiver first.
+    pub(super) fresh: usize,
 }
 
 impl From<&Push> for Cost {
     /// Of a push that is made already.
     fn from(push: &Push) -> Self {
-        Self { load: push.load(), body: 0 }
+        let load = push.load();
+        Self { bytes: load.bytes, own: load.own(), fresh: load.own() }
     }
 }
 
@@ -109,6 +105,7 @@ impl<'a> Message<'a> {
 
     /// What it costs in the queue of this receiver; `None` if it is too long for it. Where messages to rooms may still become
     /// part of gaps, `are_dropped`.
+    #[inline]
     pub(super) fn cost_for(&self, receiver: &Session, are_dropped: bool) -> Option<Cost> {
         // What its payload alone is too long for is not encoded: escaped, it might be four times as long.
         if !receiver.fits(self.payload_len(), self.payload_len()) {
@@ -118,11 +115,20 @@ impl<'a> Message<'a> {
         if !receiver.fits(length, self.payload_len()) {
             return None;
         }
-        let is_shared =
-            self.body.is_long() && receiver.form != Form::Lines && !self.joins(receiver, are_dropped);
-        let shared = if is_shared { self.body.bytes.len() } else { 0 };
-        let load = Load { bytes: length + FRAME_OVERHEAD, shared, messages: 1 };
-        Some(Cost { load, body: if self.frame.get().is_none() { shared } else { 0 } })
+        let bytes = length + FRAME_OVERHEAD;
+        if !self.body.is_long() {
+            return Some(Cost { bytes, own: bytes, fresh: bytes });
+        }
+        Some(self.long_cost_for(receiver, are_dropped, bytes))
+    }
+
+    /// The same for a long one, of which `bytes` are counted against the bounds of the receiver.
+    fn long_cost_for(&self, receiver: &Session, are_dropped: bool, bytes: usize) -> Cost {
+        if receiver.form == Form::Lines || self.joins(receiver, are_dropped) {
+            return Cost { bytes, own: bytes, fresh: bytes };
+        }
+        let own = bytes - self.body.bytes.len();
+        Cost { bytes, own, fresh: if self.frame.get().is_none() { bytes } else { own } }
     }
 
     /// Whether it is written straight into the queue of this receiver, behind what is there.

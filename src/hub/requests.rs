@@ -39,7 +39,7 @@ impl Hub {
         sent.map_err(|misfit| match misfit {
             Misfit::Gone => Refusal::NoSuchClient,
             Misfit::TooLong => Refusal::TooLong,
-            Misfit::NoRoom(_) => Refusal::QueueFull,
+            Misfit::NoRoom => Refusal::QueueFull,
         })?;
         if let Some(echo) = echo {
             self.offer(from, echo);
@@ -65,7 +65,8 @@ impl Hub {
     fn deliver_or_drop(&mut self, to: SessionKey, message: &Message<'_>) {
         match self.deliver(to, message) {
             Ok(()) => {}
-            Err(Misfit::NoRoom(cost)) => {
+            Err(Misfit::NoRoom) => {
+                let Some(cost) = self.cost_of(to, message) else { return };
                 if self.overflow(to, cost)
                     && let Err(_) = self.deliver(to, message)
                 {

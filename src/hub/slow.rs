@@ -98,8 +98,8 @@ impl Hub {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
         let (mut kept, droppable) = (session.load(), session.droppable());
         kept -= droppable;
-        let memory = self.memory() - droppable.own() + cost.fresh();
-        if !self.config.may_hold(kept, cost.load.bytes) || memory > self.config.max_memory {
+        let memory = self.memory() - droppable.own() + cost.fresh;
+        if !self.config.may_hold(kept, cost.bytes) || memory > self.config.max_memory {
             return false;
         }
         while !self.has_room(member, cost) {
@@ -116,8 +116,7 @@ impl Hub {
     /// than its share of what all queues together may hold.
     fn is_to_blame(&self, session: &Session, cost: Cost) -> bool {
         let load = session.load();
-        !self.config.may_hold(load, cost.load.bytes)
-            || load.bytes > self.config.max_memory / self.len().max(1)
+        !self.config.may_hold(load, cost.bytes) || load.bytes > self.config.max_memory / self.len().max(1)
     }
 
     fn condemn(&mut self, key: SessionKey) {
