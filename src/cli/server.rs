@@ -113,7 +113,7 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value_t)]
     slow: SlowPolicy,
 
-    /// Most that waits for all sessions together
+    /// Most that waits for all sessions together; a long message to many counts once
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
     max_memory: ByteSize,
 
