@@ -135,7 +135,7 @@ impl<'a> Message<'a> {
     fn joins(&self, receiver: &Session, are_dropped: bool) -> bool {
         receiver.form != Form::Tagged
             && receiver.is_on_streams()
-            && !(self.room.is_some() && (are_dropped || self.body.is_long()))
+            && !(self.room.is_some() && (are_dropped || self.body.is_long() || receiver.lags()))
     }
 
     /// Puts what `receiver` gets into its queue, as [`Message::cost_for`] has it; a body that is kept for it is counted among
@@ -256,5 +256,42 @@ mod tests {
             let short = Message::new(&receiver.name, None, Body::from(&b"hi"[..]), Vec::new());
             assert!(short.cost_for(receiver, false).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn what_members_wait_for_who_lag_is_shared_and_who_keeps_up_has_a_copy() {
+        let (mut hub, now) = (Hub::default(), std::time::Instant::now());
+        let keys = ["speaker", "one", "two", "quick"].map(|name| {
+            let key = open(&mut hub, name, Form::Untagged, Path::Stream(None));
+            hub.join(key, b"#r").unwrap();
+            key
+        });
+        let shared = |hub: &Hub, key| {
+            let queue = &hub.get(key).unwrap().traffic.as_ref().unwrap().queue;
+            let texts = queue.waiting().filter_map(|push| match push {
+                Push::Message { text: Text::Short(text), .. } => Some(text.as_ptr()),
+                _ => None,
+            });
+            texts.collect::<Vec<_>>()
+        };
+        for _ in 0..20 {
+            hub.send(keys[0], b"#r", Body::from(&[b'x'; 1_000][..])).unwrap();
+            for key in &keys[1..] {
+                // Whoever is quick has written; the writers of the others still have the first message.
+                let is_quick = *key == keys[3];
+                if is_quick || hub.get(*key).unwrap().traffic.as_ref().unwrap().writing.bytes == 0 {
+                    hub.fill_stream(now, *key, &mut crate::output::Output::default(), 1 << 20);
+                    hub.give(*key);
+                }
+                if is_quick {
+                    hub.written(*key);
+                }
+            }
+        }
+        let lagging = [shared(&hub, keys[1]), shared(&hub, keys[2])];
+        assert!(lagging[0].len() > 10 && lagging[0] == lagging[1], "{lagging:?}");
+        let quick = &hub.get(keys[3]).unwrap().traffic;
+        assert!(quick.as_ref().is_none_or(|traffic| traffic.queue.is_empty()));
     }
 }

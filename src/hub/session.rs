@@ -134,6 +134,9 @@ impl From<Path> for Way {
     }
 }
 
+/// How many bytes wait behind those that a writer has, for somebody who lags.
+const LAGGING: usize = 4 << 10;
+
 /// How far the server's BYE to a session is: nothing comes behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goodbye {
@@ -490,6 +493,12 @@ impl Session {
     /// The missed messages that it is not known to have been told of.
     pub fn untold(&self) -> u64 {
         self.traffic.as_ref().map_or(0, |traffic| traffic.untold())
+    }
+
+    /// Whether it has been behind for a while: what waits for many of those is better shared than copied for each.
+    pub(super) fn lags(&self) -> bool {
+        let lags = |traffic: &Traffic| traffic.writing.bytes > 0 && traffic.queue.load().bytes >= LAGGING;
+        self.traffic.as_deref().is_some_and(lags)
     }
 
     /// Whether nothing may be queued for it any more: what comes now is what a session that ends leaves behind.
