@@ -1,6 +1,7 @@
 //! What a server knows of each of its doors: how peers there speak, and how much they may say.
 //!
-//! A door is one listening socket. Its address, and everything else about sockets, is `net/`'s affair.
+//! A door is one listening socket. Its address, and everything else about sockets, is `net/`'s affair. The chat speaks
+//! frames and lines; messages and bare bytes are for programs of other protocols ([`crate::host`]).
 
 use std::time::Duration;
 
@@ -25,6 +26,37 @@ pub enum Speaks {
     Frames,
     /// Lines of text, by people.
     Lines(LineDoor),
+    /// Messages of any length.
+    Messages,
+    /// Bytes, which mean what the program says.
+    Bytes,
+}
+
+/// How a stream of bytes is cut into pieces, and pieces are put into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Framing {
+    /// Not at all: bytes as they come. URLs `raw://` and `raw+unix://`.
+    Bytes,
+    /// Messages, each behind its length in bytes: a 64-bit unsigned number, the most significant byte first, below 2^63.
+    /// URLs `msg://` and `msg+unix://`.
+    Messages,
+    /// Lines that end with LF or CR LF, which are no part of them. URLs `line://` and `line+unix://`.
+    Lines,
+    /// The chat's frames, whole ([`crate::wire`]). URLs `tcp://` and `unix://`.
+    Frames,
+}
+
+impl Speaks {
+    /// How a stream there is cut.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        match self {
+            Self::Frames => Framing::Frames,
+            Self::Lines(_) => Framing::Lines,
+            Self::Messages => Framing::Messages,
+            Self::Bytes => Framing::Bytes,
+        }
+    }
 }
 
 /// A door for people with netcat or telnet.
@@ -53,6 +85,16 @@ impl Door {
     /// A door for frames, without a limit.
     pub fn frames(name: &str) -> Self {
         Self { name: name.to_owned(), speaks: Speaks::Frames, rate: Rate::UNLIMITED }
+    }
+
+    /// A door for messages, without a limit.
+    pub fn messages(name: &str) -> Self {
+        Self { name: name.to_owned(), speaks: Speaks::Messages, rate: Rate::UNLIMITED }
+    }
+
+    /// A door for bytes, without a limit.
+    pub fn bytes(name: &str) -> Self {
+        Self { name: name.to_owned(), speaks: Speaks::Bytes, rate: Rate::UNLIMITED }
     }
 
     /// A door for people, who may say 5 lines a second.

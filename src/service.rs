@@ -7,8 +7,9 @@
 //! 1. Hand in what happened: `opened`, `received`, `ended` when a peer has closed its own side only, `datagram`,
 //!    `drained`, `closed`, and `timeout` once the instant that `poll_timeout` named has come. A spurious `timeout` is
 //!    harmless.
-//! 2. Then, until both say `None`: send what `poll_transmit` gives, and for each connection that `poll_wake` names call
-//!    `fill` and write what it appended.
+//! 2. Then, until all say `None`: send what `poll_transmit` gives, begin to make the connections that `poll_dial` asks
+//!    for, and for each connection that `poll_wake` names call `fill` and write what it appended. One that `is_aborted`
+//!    is closed instead.
 //! 3. Call `drained` when that is written, each time, and then `fill` again if [`Flow::more`] was set. Read from the
 //!    connection only while [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the
 //!    connection down for writing, discard what still comes for a bounded time, and close it. Where a write still waits
@@ -17,7 +18,9 @@
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
 
 use std::fmt::{self, Debug};
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::output::Output;
@@ -98,6 +101,91 @@ pub struct Peer {
     pub addr: SocketAddr,
 }
 
+/// Names an attempt to connect that a service asked for; given by the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// A connection that a service wants to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// What the service calls the attempt.
+    pub id: DialId,
+    /// Where to.
+    pub to: Target,
+}
+
+/// Where somebody listens for stream connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A TCP port.
+    Tcp {
+        /// A name or an address; the addresses of a name are tried in turn.
+        host: String,
+        /// Which port.
+        port: u16,
+    },
+    /// A UNIX socket of this machine.
+    Unix {
+        /// Its file.
+        path: PathBuf,
+    },
+}
+
+/// How a connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The peer has made it, at one of our doors.
+    Accepted(Origin),
+    /// The service has asked for it, and this is who was there.
+    Dialed(DialId, Remote),
+}
+
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted(Origin { from, .. }) | Self::Dialed(_, from) => write!(f, "{from}"),
+        }
+    }
+}
+
+impl From<Origin> for Arrival {
+    fn from(origin: Origin) -> Self {
+        Self::Accepted(origin)
+    }
+}
+
+/// Why a connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The service has closed it.
+    Asked,
+    /// The peer has closed its side, and has got what was due to it.
+    Peer,
+    /// It was reset, or could not be read or written any more.
+    Lost,
+    /// The peer did not take what was to be written, or not end, in time.
+    TimedOut,
+    /// The peer broke the framing, or a limit that the service has set.
+    Broken,
+    /// The engine has ended.
+    Ended,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "closed by us",
+            Self::Peer => "closed by the peer",
+            Self::Lost => "lost",
+            Self::TimedOut => "the peer took too long",
+            Self::Broken => "the peer broke the framing or a limit",
+            Self::Ended => "the engine has ended",
+        })
+    }
+}
+
 /// A datagram that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
@@ -136,13 +224,16 @@ pub trait Intake: Send + Debug {
     fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Self::Batch<'a>;
 }
 
-/// A server without a socket.
+/// A server, or anything else with connections, without a socket.
 pub trait Service: Send + Debug {
     /// The half of it that belongs to one connection.
     type Conn: Intake;
 
-    /// A stream connection was accepted.
-    fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> Self::Conn;
+    /// There is a stream connection: it was accepted, or the service has asked for it by `poll_dial`.
+    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> Self::Conn;
+
+    /// A connection that the service has asked for could not be made.
+    fn dial_failed(&mut self, _now: Instant, _dial: DialId, _error: &io::Error) {}
 
     /// A connection's [`Intake`] has made a batch.
     fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch<'_>);
@@ -157,8 +248,8 @@ pub trait Service: Send + Debug {
     /// Everything that `fill` gave for this connection is written.
     fn drained(&mut self, now: Instant, conn: ConnId);
 
-    /// The connection is gone: end of stream, error, or closed as asked. It is not named again.
-    fn closed(&mut self, now: Instant, conn: ConnId);
+    /// The connection is gone. It is not named again.
+    fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason);
 
     /// Time has passed.
     fn timeout(&mut self, now: Instant);
@@ -184,6 +275,16 @@ pub trait Service: Send + Debug {
     /// Whether nothing will follow what is still to be written, for a driver that cannot call `fill`: the peer may never
     /// read it, and is given a bounded time.
     fn is_closing(&self, conn: ConnId) -> bool;
+
+    /// Whether to close a connection at once, with what is still to be written.
+    fn is_aborted(&self, _conn: ConnId) -> bool {
+        false
+    }
+
+    /// The next connection to make.
+    fn poll_dial(&mut self) -> Option<Dial> {
+        None
+    }
 
     /// The next datagram to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;

@@ -14,7 +14,7 @@ use super::listen::Address;
 use super::rt;
 use super::{Doors, Engine, EngineKind, Listen};
 use crate::output::Output;
-use crate::service::{ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -53,7 +53,8 @@ impl Intake for Verbatim {
 impl Service for Everybody {
     type Conn = Verbatim;
 
-    fn opened(&mut self, _now: Instant, conn: ConnId, origin: Origin) -> Verbatim {
+    fn opened(&mut self, _now: Instant, conn: ConnId, arrival: Arrival) -> Verbatim {
+        let Arrival::Accepted(origin) = arrival else { panic!("nobody was dialed") };
         self.origins.push(origin);
         self.queues.insert(conn, if self.closing { b"full".to_vec() } else { Vec::new() });
         self.woken.push_back(conn);
@@ -75,7 +76,7 @@ impl Service for Everybody {
 
     fn drained(&mut self, _now: Instant, _conn: ConnId) {}
 
-    fn closed(&mut self, _now: Instant, conn: ConnId) {
+    fn closed(&mut self, _now: Instant, conn: ConnId, _why: CloseReason) {
         assert!(self.queues.remove(&conn).is_some(), "closed twice");
     }
 
@@ -150,7 +151,7 @@ fn connect(shared: &mut Shared<Everybody, Plain>) -> (PlainLink, Work<Plain>, Tc
     peer.set_read_timeout(Some(SOON)).unwrap();
     let (socket, addr) = listener.accept().unwrap();
     let origin = Origin { door: 0, from: Remote::Ip(addr) };
-    let (link, Verbatim) = shared.open(rt::now(), origin, |_| Plain(socket.into()));
+    let (link, Verbatim) = shared.open(rt::now(), origin.into(), |_| Plain(socket.into()));
     (link, collect(shared, |_, _| ()), peer)
 }
 

@@ -110,7 +110,8 @@ fn what_registered_connections_take() {
     let (mut intakes, mut out) = (Vec::with_capacity(19_000), Output::default());
     measure("registered connections", 19_000, |n| {
         let conn = ConnId::new(n, 0);
-        let mut intake = server.opened(now, conn, Origin { door: 0, from: Remote::Ip(nth_peer(n).addr) });
+        let mut intake =
+            server.opened(now, conn, Origin { door: 0, from: Remote::Ip(nth_peer(n).addr) }.into());
         let name = format!("client{n}");
         let reg = format!("REG {:04} {name}", name.len() + 1);
         let batch = intake.received(now, reg.as_bytes());

@@ -22,7 +22,7 @@ use crate::door::{Door, Speaks};
 use crate::hub::{Hub, Path, Session, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::output::Output;
-use crate::service::{ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
 use crate::table::Table;
 use crate::throttle::Throttle;
 use crate::timers::Timers;
@@ -285,8 +285,12 @@ impl Server {
 impl Service for Server {
     type Conn = StreamIntake;
 
-    fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
-        self.open_stream(now, conn, origin)
+    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> StreamIntake {
+        match arrival {
+            Arrival::Accepted(origin) => self.open_stream(now, conn, origin),
+            // It asks for none. Who was dialed all the same is served as at the first door.
+            Arrival::Dialed(_, from) => self.open_stream(now, conn, Origin { door: 0, from }),
+        }
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
@@ -318,7 +322,7 @@ impl Service for Server {
         self.hub.reuse(buffer);
     }
 
-    fn closed(&mut self, now: Instant, conn: ConnId) {
+    fn closed(&mut self, now: Instant, conn: ConnId, _why: CloseReason) {
         self.begin_turn();
         self.close_stream(now, conn);
         self.settle(now);

@@ -34,7 +34,7 @@ use crate::client::{Client, Event};
 use crate::config::{ClientConfig, ServerConfig};
 use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Payload};
 use crate::server::Server;
-use crate::service::Service;
+use crate::service::{CloseReason, Service};
 
 mod traffic;
 
@@ -230,7 +230,7 @@ impl Sim {
     /// Cuts the client's stream connection: what is under way is lost, and both ends learn it.
     pub fn cut(&mut self, id: ClientId) {
         if let Some(pipe) = self.nodes[id.0].pipe.take() {
-            self.server.closed(self.now, pipe.conn);
+            self.server.closed(self.now, pipe.conn, CloseReason::Lost);
             self.nodes[id.0].client.handle_disconnected(self.now);
         }
     }

@@ -13,7 +13,7 @@ use crate::config::Transport;
 use crate::link::Direction;
 use crate::output::Output;
 use crate::server::{Executions, StreamIntake};
-use crate::service::{ConnId, Intake, Origin, Peer, Remote, Service};
+use crate::service::{CloseReason, ConnId, Intake, Origin, Peer, Remote, Service};
 
 /// A stream connection between one client and the server.
 #[derive(Debug)]
@@ -75,7 +75,8 @@ impl Sim {
         }
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let intake = self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) });
+        let intake =
+            self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) }.into());
         node.pipe = Some(Pipe { conn, intake, up: VecDeque::new(), down: VecDeque::new(), closing: false });
         node.client.handle_connected(self.now);
     }
@@ -87,7 +88,7 @@ impl Sim {
             let batch = pipe.intake.received(self.now, &bytes);
             self.server.received(self.now, pipe.conn, batch);
         }
-        self.server.closed(self.now, pipe.conn);
+        self.server.closed(self.now, pipe.conn, CloseReason::Lost);
     }
 
     fn client_sends(&mut self, id: usize, bytes: Vec<u8>) {
@@ -229,7 +230,7 @@ impl Sim {
         if pipe.closing && pipe.down.is_empty() {
             let conn = pipe.conn;
             node.pipe = None;
-            self.server.closed(now, conn);
+            self.server.closed(now, conn, CloseReason::Lost);
             node.client.handle_disconnected(now);
         }
     }

@@ -26,7 +26,7 @@ use sayagain::link::{LinkConfig, LossModel};
 use sayagain::output::Output;
 use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
-use sayagain::service::{ConnId, Intake as _, Origin, Peer, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service};
 use sayagain::units::Probability;
 
 /// How long a turn without any input may take; the longest that the server overlooks anything.
@@ -211,7 +211,7 @@ impl Engine {
             }
             Order::Cut => {
                 let conns = std::mem::take(&mut self.conns);
-                conns.keys().for_each(|id| self.server.closed(now, *id));
+                conns.keys().for_each(|id| self.server.closed(now, *id, CloseReason::Lost));
             }
             Order::Report(to) => {
                 let report = Report { totals: self.server.totals(), sessions: self.server.sessions() };
@@ -261,7 +261,7 @@ impl Engine {
         stream.set_nonblocking(true).unwrap();
         let id = ConnId(self.next);
         self.next += 1;
-        let intake = self.server.opened(now, id, Origin { door: 0, from: Remote::Ip(addr) });
+        let intake = self.server.opened(now, id, Origin { door: 0, from: Remote::Ip(addr) }.into());
         let (more, reading, closing, shut) = (false, true, false, false);
         self.conns.insert(id, Conn { stream, intake, unsent: Vec::new(), more, reading, closing, shut });
         self.fill(now, id);
@@ -282,7 +282,7 @@ impl Engine {
             Ok(n) if n > 0 => true,
             _ => {
                 self.conns.remove(&id);
-                self.server.closed(now, id);
+                self.server.closed(now, id, CloseReason::Lost);
                 true
             }
         }

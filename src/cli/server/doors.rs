@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use clap::{Args, ValueEnum};
 
 use crate::cli::{DEFAULT_HOST, HostPort};
+use crate::door::Speaks;
 use crate::net::listen::{Address, ListenAddr};
 use crate::net::{Doors, Listen, ListenError, ListenUrl};
 
@@ -73,6 +74,7 @@ impl DoorArgs {
     /// What was typed, complete.
     pub(super) fn resolve(self) -> Result<Listening, String> {
         let mut urls = self.listen;
+        urls.iter().try_for_each(is_for_the_chat)?;
         let is_short = self.mode.is_some() || self.host.is_some();
         let says_nothing = !is_short && urls.is_empty();
         if says_nothing {
@@ -80,6 +82,17 @@ impl DoorArgs {
         }
         let pair = if is_short || says_nothing { Some(pair(self.mode, self.host)?) } else { None };
         Ok(Listening { pair, urls })
+    }
+}
+
+/// Whether the chat can serve such a door.
+fn is_for_the_chat(url: &ListenUrl) -> Result<(), String> {
+    match url.door.speaks {
+        Speaks::Frames | Speaks::Lines(_) => Ok(()),
+        Speaks::Messages | Speaks::Bytes => Err(format!(
+            "the chat does not speak {}://, which is for programs that are built on the library; take tcp:// or line://",
+            url.scheme()
+        )),
     }
 }
 

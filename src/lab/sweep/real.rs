@@ -20,7 +20,7 @@ use crate::net::{Engine, EngineKind, Listen, ListenError};
 use crate::output::Output;
 use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
-use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service, Transmit};
 use crate::wire::Verb;
 
 /// How often a session is opened that a policy gives up before it begins.
@@ -169,8 +169,8 @@ impl Service for Watched {
         }
     }
 
-    fn opened(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
-        self.server.opened(now, conn, origin)
+    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> StreamIntake {
+        self.server.opened(now, conn, arrival)
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Intake>::Batch<'_>) {
@@ -185,8 +185,8 @@ impl Service for Watched {
         self.server.drained(now, conn);
     }
 
-    fn closed(&mut self, now: Instant, conn: ConnId) {
-        self.server.closed(now, conn);
+    fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
+        self.server.closed(now, conn, why);
     }
 
     fn timeout(&mut self, now: Instant) {

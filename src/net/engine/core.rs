@@ -10,13 +10,14 @@ use event_listener::{Event, listener};
 use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
-use super::link::{Link, Mode, Port, Progress, Write};
+use super::dial;
+use super::link::{Link, Mode, Port, Progress, Socket, Write};
 use super::shared::Shared;
 use super::work::{Outcome, Work};
 use crate::net::batch::Batch;
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
-use crate::service::{DoorId, Intake, Peer, Service, Transmit};
+use crate::service::{Arrival, Dial, DialId, DoorId, Intake, Peer, Remote, Service, Transmit};
 
 /// How much is read and discarded behind a connection's last words.
 const DISCARD_SIZE: u32 = 16 << 20;
@@ -31,6 +32,9 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
 
     /// Has what became sendable written, without waiting for that.
     fn hand_over(core: &Arc<Core<S, Self>>, work: Work<Self::Port>);
+
+    /// Takes over a connection that was made, as one that was accepted.
+    fn adopt(core: &Arc<Core<S, Self>>, socket: Socket, arrival: Arrival);
 
     /// Lets no more connections in. What comes out of it has to be awaited.
     fn stop_accepting(core: &Arc<Core<S, Self>>) -> BoxFuture<'_, ()>;
@@ -223,8 +227,13 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         }
     }
 
-    /// Writes and sends what can be without waiting, and shuts what is to be shut. Returns what would have to wait.
-    pub(super) fn perform(&self, work: &mut Work<M::Port>, outcome: &mut Outcome) -> Blocked<M::Port> {
+    /// Writes and sends what can be without waiting, shuts what is to be shut, and begins to connect. Returns what would have
+    /// to wait.
+    pub(super) fn perform(
+        self: &Arc<Self>,
+        work: &mut Work<M::Port>,
+        outcome: &mut Outcome,
+    ) -> Blocked<M::Port> {
         let mut blocked = Blocked { writes: Vec::new(), transmits: Vec::new() };
         for mut write in work.writes.drain(..) {
             match write.advance(MsgFlags::MSG_DONTWAIT) {
@@ -235,9 +244,43 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         for (link, how) in work.shuts.drain(..) {
             link.shut(how);
         }
+        for dial in work.dials.drain(..) {
+            self.dial(dial);
+        }
         outcome.sent += self.send(&mut work.transmits);
         blocked.transmits.append(&mut work.transmits);
         blocked
+    }
+
+    /// Begins to make a connection. The attempt keeps nothing of the engine alive.
+    fn dial(self: &Arc<Self>, dial: Dial) {
+        let core = Arc::downgrade(self);
+        rt::spawn(async move {
+            let result = dial::connect(dial.to).await;
+            if let Some(core) = core.upgrade().filter(|core| !core.end.is_over()) {
+                core.dialed(dial.id, result);
+            }
+        });
+    }
+
+    /// What came of an attempt.
+    fn dialed(self: &Arc<Self>, id: DialId, result: io::Result<(Socket, Remote)>) {
+        match result {
+            Ok((socket, remote)) => M::adopt(self, socket, Arrival::Dialed(id, remote)),
+            Err(error) => {
+                let mut work = Work::default();
+                self.collect(&mut work, |shared, now, _| shared.service.dial_failed(now, id, &error));
+                M::hand_over(self, work);
+            }
+        }
+    }
+
+    /// There is nobody to look after a connection, whose end that is.
+    pub(super) fn turn_away(self: &Arc<Self>, arrival: Arrival, error: io::Error) {
+        log::warn!("{arrival}: cannot wait for a connection: {error}");
+        if let Arrival::Dialed(id, _) = arrival {
+            self.dialed(id, Err(error));
+        }
     }
 
     /// Sends datagrams, or gives them up; what is left is what sockets have no room for, which holds up no other door.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::link::{Mode, Port};
 use super::shared::Shared;
 use super::work::Work;
-use crate::service::{ConnId, Service};
+use crate::service::{CloseReason, ConnId, Service};
 
 /// How long a connection that is to be closed, or whose peer has closed its side, has for each piece of what is still
 /// to be written.
@@ -48,7 +48,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.ended = true;
         if is_lost {
-            return self.end(now, conn, work);
+            return self.end(now, conn, CloseReason::Lost, work);
         }
         if entry.parting == Parting::Not {
             self.deadlines.set(conn, Some(now + LAST_WORDS));
@@ -77,7 +77,7 @@ impl<S: Service, P: Port> Shared<S, P> {
             self.deadlines.set(conn, Some(until.min(now + LAST_WAIT)));
         } else if entry.ended || entry.refused && entry.parting == Parting::Closing {
             // Whom there is no room for must not take up any.
-            self.end(now, conn, work);
+            self.end(now, conn, CloseReason::Peer, work);
         } else if entry.parting == Parting::Closing {
             entry.parting = Parting::Shut;
             work.shuts.push((entry.link.clone(), Shutdown::Write));
@@ -86,8 +86,15 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Forgets a connection. Its socket is closed once the tasks that use it have let go of it.
-    pub(super) fn end(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
+    pub(super) fn end(&mut self, now: Instant, conn: ConnId, why: CloseReason, work: &mut Work<P>) {
         let Some(entry) = self.conns.remove(conn) else { return };
+        let why = match (entry.parting, why) {
+            // Who has our last words and does not close is not late with anything.
+            (Parting::Shut, _) | (Parting::Closing, CloseReason::Peer | CloseReason::Lost) => {
+                CloseReason::Asked
+            }
+            _ => why,
+        };
         if conn.serial() < u64::from(u32::MAX) {
             self.vacant.push(conn);
         }
@@ -95,7 +102,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         if entry.ended {
             self.last_inputs.remove(&conn);
         }
-        self.service.closed(now, conn);
+        self.service.closed(now, conn, why);
         if entry.link.set_mode(Mode::Gone) {
             work.resumed.push(entry.link.clone());
         }
@@ -110,7 +117,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         self.is_over = true;
         let left: Vec<ConnId> = self.conns.iter().map(|(conn, _)| conn).collect();
         for conn in left {
-            self.end(now, conn, work);
+            self.end(now, conn, CloseReason::Ended, work);
         }
     }
 }

@@ -17,6 +17,7 @@
 //! work     what is to be done outside the lock, and what became of it
 //! link     a connection's socket, and output on its way through it
 //! accept   where connections come in
+//! dial     connections that the service wants to be made
 //! ```
 
 use std::fmt::{self, Debug};
@@ -36,6 +37,7 @@ use crate::service::Service;
 
 mod accept;
 mod core;
+mod dial;
 mod ending;
 mod link;
 mod poll;

@@ -9,7 +9,7 @@ use super::ending::{LAST_WORDS, Parting};
 use super::link::{Link, Port, Write, Written};
 use super::work::{Outcome, Work};
 use crate::output::Output;
-use crate::service::{ConnId, Flow, Intake, Origin, Peer, Service};
+use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service};
 use crate::table::Table;
 use crate::timers::Timers;
 
@@ -83,15 +83,15 @@ impl<S: Service, P: Port> Shared<S, P> {
         }
     }
 
-    /// A connection was accepted; `port` makes what it is read and written through.
+    /// There is a connection; `port` makes what it is read and written through.
     pub(in crate::net) fn open(
         &mut self,
         now: Instant,
-        origin: Origin,
+        arrival: Arrival,
         port: impl FnOnce(ConnId) -> P,
     ) -> (Arc<Link<P>>, S::Conn) {
         let id = self.new_id();
-        let intake = self.service.opened(now, id, origin);
+        let intake = self.service.opened(now, id, arrival);
         let refused = self.service.is_closing(id);
         let link = Arc::new(Link::new(id, port(id)));
         let entry = Entry {
@@ -149,7 +149,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         }
         for _ in 0..TURN {
             let Some(conn) = self.deadlines.pop_due(now) else { return };
-            self.end(now, conn, work);
+            self.end(now, conn, CloseReason::TimedOut, work);
         }
     }
 
@@ -193,6 +193,9 @@ impl<S: Service, P: Port> Shared<S, P> {
                 self.sending += 1;
                 work.transmits.push(transmit);
             }
+            while let Some(dial) = self.service.poll_dial() {
+                work.dials.push(dial);
+            }
             // The last datagram may have been what somebody waited for.
             if work.writes.len() >= TURN {
                 return;
@@ -228,6 +231,9 @@ impl<S: Service, P: Port> Shared<S, P> {
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
     pub(super) fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
+        if self.service.is_aborted(conn) {
+            return self.end(now, conn, CloseReason::Asked, work);
+        }
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {
             entry.again = true;
@@ -263,7 +269,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work<P>) {
         let Some(entry) = self.conns.get_mut(written.conn) else { return };
         if written.failed {
-            return self.end(now, written.conn, work);
+            return self.end(now, written.conn, CloseReason::Lost, work);
         }
         entry.writing = false;
         if entry.ended || entry.parting == Parting::Closing {

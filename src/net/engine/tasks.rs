@@ -19,7 +19,7 @@ use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
 use crate::net::rt::{self, Guard, Task};
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
-use crate::service::{DoorId, Origin, Service, Transmit};
+use crate::service::{Arrival, DoorId, Service, Transmit};
 use crate::throttle::Throttle;
 
 /// What is read at once.
@@ -93,6 +93,13 @@ impl<S: Service + 'static> Mechanism<S> for Tasks {
     fn hand_over(core: &Tasked<S>, work: Work<Waited>) {
         let task = drive_on(core.clone(), work);
         spawn(core, task);
+    }
+
+    fn adopt(core: &Tasked<S>, socket: Socket, arrival: Arrival) {
+        match Async::new(socket) {
+            Ok(socket) => welcome(core, socket, arrival),
+            Err(error) => core.turn_away(arrival, error),
+        }
     }
 
     fn stop_accepting(core: &Tasked<S>) -> BoxFuture<'_, ()> {
@@ -270,7 +277,7 @@ async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) 
                 freed = None;
                 pause.over();
                 accepted += 1;
-                welcome(&core, socket, origin);
+                welcome(&core, socket, origin.into());
                 if accepted.is_multiple_of(ACCEPTED_AT_ONCE) {
                     rt::yield_now().await;
                 }
@@ -289,12 +296,12 @@ async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) 
     }
 }
 
-fn welcome<S: Service + 'static>(core: &Tasked<S>, socket: Async<Socket>, origin: Origin) {
+fn welcome<S: Service + 'static>(core: &Tasked<S>, socket: Async<Socket>, arrival: Arrival) {
     let freed = Freed(core.mechanism.freed.clone());
     let port = Waited { socket, resumed: Event::new(), _freed: freed };
     let mut work = Work::default();
-    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, origin, |_| port));
-    log::debug!("{}: connection {}", origin.from, link.id.0);
+    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, arrival, |_| port));
+    log::debug!("{arrival}: connection {}", link.id.0);
     drive(core, work);
     spawn(core, read(core.clone(), link, intake));
 }

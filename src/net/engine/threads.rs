@@ -19,7 +19,7 @@ use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
 use crate::net::rt;
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
-use crate::service::{DoorId, Origin, Service, Transmit};
+use crate::service::{Arrival, DoorId, Service, Transmit};
 use crate::throttle::Throttle;
 
 /// The stack of a thread, in bytes; of it, memory is what was used at least once.
@@ -139,6 +139,14 @@ impl<S: Service + 'static> Mechanism<S> for Threads {
 
     fn hand_over(core: &Threaded<S>, work: Work<Blocking>) {
         core.mechanism.call(|desk| desk.work.push(work));
+    }
+
+    fn adopt(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
+        match (spawn(core, "read", move |core| serve(core, socket, arrival)), arrival) {
+            (Ok(()), _) => {}
+            (Err(error), Arrival::Accepted(_)) => core.mechanism.complain(&error),
+            (Err(error), Arrival::Dialed(..)) => core.turn_away(arrival, error),
+        }
     }
 
     fn stop_accepting(core: &Threaded<S>) -> BoxFuture<'_, ()> {
@@ -342,20 +350,18 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
             return;
         }
         acceptor.accept(&listeners, |socket, origin| {
-            if let Err(error) = spawn(core, "read", move |core| serve(core, socket, origin)) {
-                core.mechanism.complain(&error);
-            }
+            Threads::adopt(core, socket, origin.into());
         });
     }
 }
 
 /// Serves a connection until its end.
-fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, origin: Origin) {
+fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
     let freed = Freed(core.mechanism.room.clone());
     let port = Blocking { socket, reader: thread::current(), _freed: freed };
     let mut work = Work::default();
-    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, origin, |_| port));
-    log::debug!("{}: connection {}", origin.from, link.id.0);
+    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, arrival, |_| port));
+    log::debug!("{arrival}: connection {}", link.id.0);
     drive(core, work);
     let is_lost = read(core, &link, intake);
     let mut work = Work::default();

@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::link::{Link, Write, Written};
-use crate::service::Transmit;
+use crate::service::{Dial, Transmit};
 
 /// What is to be done outside the lock.
 #[derive(Debug)]
@@ -14,11 +14,19 @@ pub(in crate::net) struct Work<P> {
     /// Connections whose reading was paused and is not any more.
     pub(in crate::net) resumed: Vec<Arc<Link<P>>>,
     pub(in crate::net) transmits: Vec<Transmit>,
+    /// Connections to be made.
+    pub(super) dials: Vec<Dial>,
 }
 
 impl<P> Default for Work<P> {
     fn default() -> Self {
-        Self { writes: Vec::new(), shuts: Vec::new(), resumed: Vec::new(), transmits: Vec::new() }
+        Self {
+            writes: Vec::new(),
+            shuts: Vec::new(),
+            resumed: Vec::new(),
+            transmits: Vec::new(),
+            dials: Vec::new(),
+        }
     }
 }
 
@@ -33,11 +41,12 @@ impl<P> Work<P> {
         self.shuts.append(&mut other.shuts);
         self.resumed.append(&mut other.resumed);
         self.transmits.append(&mut other.transmits);
+        self.dials.append(&mut other.dials);
     }
 
     /// How many sockets it touches.
     pub(in crate::net) const fn len(&self) -> usize {
-        self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len()
+        self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len() + self.dials.len()
     }
 }
 

@@ -7,7 +7,7 @@ use fluent_uri::pct_enc::encoder::{self, IQuery};
 use fluent_uri::pct_enc::{EStr, EString, Encoder, Table};
 
 use super::url::{At, Carrier, DEFAULT_PERMISSIONS, ListenUrl};
-use crate::door::{Door, Greet, LineDoor, Speaks};
+use crate::door::{Door, Framing, Greet, LineDoor, Speaks};
 use crate::escape::escape_short;
 use crate::hub::name::RoomName;
 use crate::hub::rate::Rate;
@@ -32,10 +32,10 @@ impl Parameters {
     pub(super) fn read(
         scheme: &str,
         carrier: Carrier,
-        is_lines: bool,
+        framing: Framing,
         query: Option<&EStr<IQuery>>,
     ) -> Result<Self, String> {
-        let known = known(carrier, is_lines);
+        let known = known(carrier, framing);
         let mut found: Vec<(String, String)> = Vec::new();
         for part in query.into_iter().flat_map(|query| query.split('&')) {
             let (key, value) = part.split_once('=').unwrap_or((part, EStr::EMPTY));
@@ -83,10 +83,15 @@ impl Parameters {
     }
 
     /// The door, which is all that is left.
-    pub(super) fn door(mut self, scheme: &str, is_lines: bool) -> Result<Door, String> {
+    pub(super) fn door(mut self, scheme: &str, framing: Framing) -> Result<Door, String> {
         let name = self.name()?.unwrap_or_else(|| scheme.to_owned());
         let rate = self.rate()?;
-        let mut door = if is_lines { Door::lines(&name, self.line_door()?) } else { Door::frames(&name) };
+        let mut door = match framing {
+            Framing::Lines => Door::lines(&name, self.line_door()?),
+            Framing::Frames => Door::frames(&name),
+            Framing::Messages => Door::messages(&name),
+            Framing::Bytes => Door::bytes(&name),
+        };
         door.rate = rate.unwrap_or(door.rate);
         Ok(door)
     }
@@ -133,14 +138,16 @@ impl Parameters {
 }
 
 /// What such a door can be told.
-fn known(carrier: Carrier, is_lines: bool) -> Vec<&'static str> {
+fn known(carrier: Carrier, framing: Framing) -> Vec<&'static str> {
     let own = match carrier {
         Carrier::Tcp => Some("reuse_port"),
         Carrier::Udp => None,
         Carrier::Unix => Some("mode"),
     };
-    let lines = OF_LINES.into_iter().filter(|_| is_lines);
-    own.into_iter().chain(lines).chain(["rate", "name"]).collect()
+    let lines = OF_LINES.into_iter().filter(|_| framing == Framing::Lines);
+    // How much may be said is the chat's affair; other programs have pauses of their own.
+    let rate = matches!(framing, Framing::Frames | Framing::Lines).then_some("rate");
+    own.into_iter().chain(lines).chain(rate).chain(["name"]).collect()
 }
 
 /// Who is not asked for a name, as in sock_chat, does not see their own lines either.
@@ -168,7 +175,7 @@ impl Encoder for Value {
 pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result {
     let mut parameters = of_place(&url.at);
     let usual_rate = match &url.door.speaks {
-        Speaks::Frames => Rate::UNLIMITED,
+        Speaks::Frames | Speaks::Messages | Speaks::Bytes => Rate::UNLIMITED,
         Speaks::Lines(lines) => {
             parameters.extend(of_lines(lines));
             Door::lines("", lines.clone()).rate

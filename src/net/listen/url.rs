@@ -15,7 +15,7 @@ use fluent_uri::pct_enc::{EStr, EString, encoder};
 use fluent_uri::{Iri, ParseError, ParseErrorKind};
 
 use super::parameters::{self, Parameters};
-use crate::door::{Door, Speaks};
+use crate::door::{Door, Framing, Speaks};
 use crate::escape::escape_short;
 
 /// The port of a frame door that names none.
@@ -81,24 +81,27 @@ pub enum Carrier {
 pub struct UrlError(String);
 
 /// The schemes, in the order in which help texts name them.
-const SCHEMES: [(&str, Carrier, bool); 5] = [
-    ("tcp", Carrier::Tcp, false),
-    ("udp", Carrier::Udp, false),
-    ("unix", Carrier::Unix, false),
-    ("line", Carrier::Tcp, true),
-    ("line+unix", Carrier::Unix, true),
+const SCHEMES: [(&str, Carrier, Framing); 9] = [
+    ("tcp", Carrier::Tcp, Framing::Frames),
+    ("udp", Carrier::Udp, Framing::Frames),
+    ("unix", Carrier::Unix, Framing::Frames),
+    ("line", Carrier::Tcp, Framing::Lines),
+    ("line+unix", Carrier::Unix, Framing::Lines),
+    ("msg", Carrier::Tcp, Framing::Messages),
+    ("msg+unix", Carrier::Unix, Framing::Messages),
+    ("raw", Carrier::Tcp, Framing::Bytes),
+    ("raw+unix", Carrier::Unix, Framing::Bytes),
 ];
 
 /// How to write a URL, for who did not.
-const FORMS: &str =
-    "write tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, line://HOST:PORT or line+unix:///PATH";
+const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, line://HOST:PORT or line+unix:///PATH (other programs than the chat: msg, raw, msg+unix, raw+unix)";
 
-/// The scheme of such a door: `tcp`, `udp`, `unix`, `line` or `line+unix`.
+/// The scheme of such a door: `tcp`, `udp`, `unix`, `line`, `msg`, `raw`, `line+unix`, ..
 #[must_use]
 pub fn scheme(carrier: Carrier, speaks: &Speaks) -> &'static str {
-    let is_lines = matches!(speaks, Speaks::Lines(_));
-    let found = SCHEMES.iter().find(|(_, of, lines)| *of == carrier && *lines == is_lines);
-    // No URL stands for lines in datagrams.
+    let framing = speaks.framing();
+    let found = SCHEMES.iter().find(|(_, of, cut)| *of == carrier && *cut == framing);
+    // No URL stands for anything but frames in datagrams.
     found.map_or("udp", |(scheme, ..)| scheme)
 }
 
@@ -147,7 +150,7 @@ fn read(text: &str) -> Result<ListenUrl, String> {
     let url = Iri::parse(text).map_err(|error| explain(text, error))?;
     let typed = url.scheme().as_str();
     let known = SCHEMES.iter().find(|(scheme, ..)| scheme.eq_ignore_ascii_case(typed));
-    let (scheme, carrier, is_lines) = *known
+    let (scheme, carrier, framing) = *known
         .ok_or_else(|| format!("the scheme `{}` is unknown; {FORMS}", escape_short(typed.as_bytes(), 20)))?;
     if url.fragment().is_some() {
         return Err("a # begins what servers are never told; write %23, or leave it out".to_owned());
@@ -156,26 +159,26 @@ fn read(text: &str) -> Result<ListenUrl, String> {
     if authority.userinfo().is_some() {
         return Err("nobody logs in where a server listens; leave out what stands before the @".to_owned());
     }
-    let mut parameters = Parameters::read(scheme, carrier, is_lines, url.query())?;
+    let mut parameters = Parameters::read(scheme, carrier, framing, url.query())?;
     let place = (scheme, authority, url.path());
     let at = match carrier {
         Carrier::Tcp => {
-            let (host, port) = host_and_port(place, is_lines)?;
+            let (host, port) = host_and_port(place, framing)?;
             At::Tcp { host, port, reuse_port: parameters.reuse_port()? }
         }
         Carrier::Udp => {
-            let (host, port) = host_and_port(place, is_lines)?;
+            let (host, port) = host_and_port(place, framing)?;
             At::Udp { host, port }
         }
         Carrier::Unix => At::Unix { path: socket_path(place)?, permissions: parameters.permissions()? },
     };
-    Ok(ListenUrl { at, door: parameters.door(scheme, is_lines)? })
+    Ok(ListenUrl { at, door: parameters.door(scheme, framing)? })
 }
 
 /// What a URL says before its parameters.
 type Target<'a> = (&'static str, IAuthority<'a>, &'a EStr<encoder::IPath>);
 
-fn host_and_port((scheme, authority, path): Target<'_>, is_lines: bool) -> Result<(String, u16), String> {
+fn host_and_port((scheme, authority, path): Target<'_>, framing: Framing) -> Result<(String, u16), String> {
     if !path.is_empty() {
         return Err(format!("a path means nothing there; write {scheme}://HOST:PORT"));
     }
@@ -192,7 +195,13 @@ fn host_and_port((scheme, authority, path): Target<'_>, is_lines: bool) -> Resul
         _ => return Err("what stands in brackets is no IPv6 address; write [::1]".to_owned()),
     };
     let port = authority.port_to_u16().map_err(|_| "the port is not from 0 to 65535; 0 takes a free one")?;
-    Ok((host, port.unwrap_or(if is_lines { LINE_PORT } else { FRAME_PORT })))
+    let usual = match framing {
+        Framing::Frames => Some(FRAME_PORT),
+        Framing::Lines => Some(LINE_PORT),
+        Framing::Messages | Framing::Bytes => None,
+    };
+    let port = port.or(usual).ok_or_else(|| format!("it names no port; write {scheme}://HOST:PORT"))?;
+    Ok((host, port))
 }
 
 /// Whether the resolver can be asked for it; a colon would make it an address.
@@ -295,7 +304,7 @@ mod tests {
     fn lines(text: &str) -> LineDoor {
         match parse(text).door.speaks {
             Speaks::Lines(lines) => lines,
-            Speaks::Frames => panic!("{text} is for frames"),
+            other => panic!("{text} is for {other:?}"),
         }
     }
 

@@ -126,7 +126,7 @@ impl Server {
     fn line_door(&self, conn: ConnId) -> Option<&LineDoor> {
         match &self.door(self.conns.get(conn)?.door())?.speaks {
             Speaks::Lines(door) => Some(door),
-            Speaks::Frames => None,
+            Speaks::Frames | Speaks::Messages | Speaks::Bytes => None,
         }
     }
 

@@ -11,7 +11,7 @@ use mio::{Interest, Poll, Registry, Token, Waker};
 use crate::net::engine::accept::{Room, wake};
 use crate::net::engine::link::{Link, Port, Socket};
 use crate::net::engine::work::Work;
-use crate::service::{DoorId, Service};
+use crate::service::{Arrival, DoorId, Service};
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,8 @@ pub(super) struct Home<S: Service> {
 /// What others have left for a loop.
 #[derive(Debug)]
 pub(super) struct Mail<S: Service> {
+    /// Connections that were made for the service; the first loop takes them over.
+    pub(super) made: Vec<(Socket, Arrival)>,
     /// Connections that it is to read from.
     pub(super) opened: Vec<(Arc<Link<Polled>>, S::Conn)>,
     /// Connections whose reading was paused and is not any more.
@@ -143,7 +145,7 @@ pub(super) struct Mail<S: Service> {
 
 impl<S: Service> Default for Mail<S> {
     fn default() -> Self {
-        Self { opened: Vec::new(), resumed: Vec::new(), work: Vec::new() }
+        Self { made: Vec::new(), opened: Vec::new(), resumed: Vec::new(), work: Vec::new() }
     }
 }
 

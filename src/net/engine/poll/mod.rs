@@ -16,8 +16,9 @@ use futures::future::BoxFuture;
 use super::Sockets;
 use super::accept::StreamDoor;
 use super::core::{Core, Mechanism, Watch};
+use super::link::Socket;
 use super::work::Work;
-use crate::service::Service;
+use crate::service::{Arrival, Service};
 
 mod datagrams;
 mod home;
@@ -56,6 +57,13 @@ impl<S: Service + 'static> Mechanism<S> for Loops<S> {
     fn hand_over(core: &Looped<S>, work: Work<Polled>) {
         if let Some(first) = core.mechanism.homes.first() {
             first.leave(|mail| mail.work.push(work));
+            first.wake();
+        }
+    }
+
+    fn adopt(core: &Looped<S>, socket: Socket, arrival: Arrival) {
+        if let Some(first) = core.mechanism.homes.first() {
+            first.leave(|mail| mail.made.push((socket, arrival)));
             first.wake();
         }
     }

@@ -12,7 +12,7 @@ use crate::net::engine::TURN;
 use crate::net::engine::core::{Input, is_too_much};
 use crate::net::engine::link::{Link, Mode, Socket};
 use crate::net::rt;
-use crate::service::{ConnId, DoorId, Origin, Service};
+use crate::service::{Arrival, ConnId, DoorId, Service};
 
 /// What is read at once, and after how much of it what it made sendable is written.
 pub(super) const READ_SIZE: usize = 64 << 10;
@@ -162,20 +162,20 @@ impl<S: Service + 'static> Worker<S> {
         let core = self.core.clone();
         let Some(mut acceptor) = self.acceptor.take() else { return };
         if let Ok(listeners) = core.mechanism.listeners.lock() {
-            acceptor.accept(&listeners, |socket, origin| self.welcome(socket, origin));
+            acceptor.accept(&listeners, |socket, origin| self.welcome(socket, origin.into()));
         }
         self.acceptor = Some(acceptor);
     }
 
-    fn welcome(&mut self, socket: Socket, origin: Origin) {
+    pub(super) fn welcome(&mut self, socket: Socket, arrival: Arrival) {
         let core = self.core.clone();
         let fd = socket.as_raw_fd();
         let home = |id: ConnId| core.mechanism.home_of(id.place());
         let own = self.bell.clone();
         let (link, intake) = self.with(|shared, now, _| {
-            shared.open(now, origin, |id| Polled::new(socket, home(id).map_or(&own, Home::bell)))
+            shared.open(now, arrival, |id| Polled::new(socket, home(id).map_or(&own, Home::bell)))
         });
-        log::debug!("{}: connection {}", origin.from, link.id.0);
+        log::debug!("{arrival}: connection {}", link.id.0);
         self.is_dirty = true;
         let Some(home) = home(link.id) else { return };
         if link.port.home() == self.nth {
@@ -186,7 +186,7 @@ impl<S: Service + 'static> Worker<S> {
         // Only now, so that whoever is told finds it.
         if let Err(error) = home.register(fd, Subject::Conn(link.id.place())) {
             if let Some(times) = self.complaints.count(rt::now()) {
-                log::warn!("{}: cannot wait for a connection ({times} times): {error}", origin.from);
+                log::warn!("{arrival}: cannot wait for a connection ({times} times): {error}");
             }
             self.with(|shared, now, work| shared.read_ended(now, link.id, true, work));
             // Nothing else would have its loop let go of it.
@@ -212,7 +212,7 @@ mod tests {
     use crate::net::engine::work::Work;
     use crate::output::Output;
     use crate::server::Server;
-    use crate::service::Remote;
+    use crate::service::{Origin, Remote};
 
     /// A loop that is alone and does not run.
     fn worker() -> Worker<Server> {
@@ -230,7 +230,7 @@ mod tests {
     fn a_connection_that_another_loop_has_ended_is_let_go_of_before_it_is_shut_down() {
         let mut worker = worker();
         let (ours, _theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-        worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+        worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
         let link = worker.readers[0].as_ref().unwrap().link.clone();
         // What is to be shut down is with the other loop, which has not come to it.
         let mut work_of_the_other = Work::default();
@@ -247,7 +247,7 @@ mod tests {
         let mut peers = Vec::new();
         for nth in 0..3 {
             let (ours, theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-            worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+            worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
             peers.push(theirs);
             let link = worker.readers[nth].as_ref().unwrap().link.clone();
             let mut bytes = Output::default();

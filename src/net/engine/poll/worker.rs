@@ -182,7 +182,12 @@ impl<S: Service + 'static> Worker<S> {
 
     /// What others have left.
     fn take_mail(&mut self) {
-        let Some(Mail { opened, resumed, work }) = self.home().and_then(Home::take_mail) else { return };
+        let Some(Mail { made, opened, resumed, work }) = self.home().and_then(Home::take_mail) else {
+            return;
+        };
+        for (socket, arrival) in made {
+            self.welcome(socket, arrival);
+        }
         for (link, intake) in opened {
             self.adopt(link, intake);
         }

@@ -1,0 +1,64 @@
+//! Connections that a service wants to be made: who is to be found where, over TCP or a UNIX socket.
+//!
+//! An attempt is a task of the runtime, whatever the engine: names are resolved there without blocking anybody. What it ends
+//! with, a socket like one that was accepted, or an error, goes to the engine.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_io::Async;
+
+use super::link::{Socket, prepare};
+use crate::net::listen::unix;
+use crate::net::rt;
+use crate::service::{Remote, Target};
+
+/// How long an attempt may take, all addresses of a name together.
+const DIAL_TIME: Duration = Duration::from_secs(10);
+
+/// Connects, or says why not.
+pub(super) async fn connect(to: Target) -> io::Result<(Socket, Remote)> {
+    let attempt = async {
+        match to {
+            Target::Tcp { host, port } => tcp(&host, port).await,
+            Target::Unix { path } => unix_socket(path).await,
+        }
+    };
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "nobody answered within 10 s");
+    rt::before(rt::now() + DIAL_TIME, attempt).await.unwrap_or_else(|| Err(late()))
+}
+
+/// Tries the addresses of a host in turn. The error is that of the last.
+async fn tcp(host: &str, port: u16) -> io::Result<(Socket, Remote)> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in rt::resolve(host, port).await? {
+        match tcp_address(address).await {
+            Ok(socket) => return Ok((socket, Remote::Ip(address))),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn tcp_address(address: SocketAddr) -> io::Result<Socket> {
+    let socket = blocking(Async::<TcpStream>::connect(address).await?.into_inner()?)?;
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+async fn unix_socket(path: PathBuf) -> io::Result<(Socket, Remote)> {
+    let socket = blocking(Async::<UnixStream>::connect(path).await?.into_inner()?)?;
+    let remote = unix::peer(&socket)?;
+    Ok((socket, remote))
+}
+
+/// As accepted ones are: engines say at each read and write whether it may wait.
+fn blocking(socket: impl Into<OwnedFd>) -> io::Result<Socket> {
+    let socket = Socket::from(socket.into());
+    socket.set_nonblocking(false)?;
+    Ok(socket)
+}
