@@ -46,7 +46,7 @@ impl World {
         let place = u32::try_from(self.conns.len()).expect("few connections");
         let from = Remote::Unix { uid: 1, gid: 1 };
         let origin = Origin { door: 0, from };
-        self.conns.push(self.server.opened(self.now, ConnId::new(place, 0), origin));
+        self.conns.push(self.server.opened(self.now, ConnId::new(place, 0), origin.into()));
         let mut bytes = Vec::new();
         encode_args(tag, Verb::Reg, &[format!("c{place}").as_bytes()], &mut bytes);
         bytes.extend_from_slice(then);

@@ -61,6 +61,7 @@ pub mod config;
 pub mod door;
 pub mod error;
 pub mod escape;
+pub mod host;
 pub mod hub;
 mod index;
 pub mod lab;

@@ -81,6 +81,35 @@ impl Output {
         self.pieces.push_back(bytes.clone());
     }
 
+    /// Takes what comes first out, `most` bytes of it, or all if that is less. Long pieces are split without a copy.
+    #[must_use]
+    pub fn take(&mut self, most: usize) -> Self {
+        if self.len() <= most {
+            return std::mem::take(self);
+        }
+        self.close_tail();
+        let mut taken = Self::default();
+        while taken.before < most
+            && let Some(mut first) = self.pieces.pop_front()
+        {
+            let piece = first.split_to(first.len().min(most - taken.before));
+            taken.before += piece.len();
+            taken.pieces.push_back(piece);
+            if !first.is_empty() {
+                self.pieces.push_front(first);
+            }
+        }
+        self.before -= taken.before;
+        taken
+    }
+
+    /// Makes a piece of the tail if it is so long, so that it need not grow on.
+    pub fn close_long_tail(&mut self, length: usize) {
+        if self.tail.len() >= length {
+            self.close_tail();
+        }
+    }
+
     /// Makes a piece of the tail, so that another can follow it.
     fn close_tail(&mut self) {
         if self.tail.is_empty() {
@@ -171,6 +200,17 @@ mod tests {
                 rest,
                 "{first}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_taken_and_what_is_left_are_the_whole_in_order() {
+        let all = mixed().to_vec();
+        for most in 0..=all.len() + 1 {
+            let mut left = mixed();
+            let taken = left.take(most);
+            assert_eq!((taken.len(), left.len()), (most.min(all.len()), all.len().saturating_sub(most)));
+            assert_eq!([taken.to_vec(), left.to_vec()].concat(), all, "{most}");
         }
     }
 

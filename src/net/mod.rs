@@ -7,6 +7,8 @@
 //! api      the HTTP door of the lab's API
 //! bare     the least of servers, for comparison
 //! connect  a client with its sockets, for whoever uses it
+//! connect_url  whom to connect to, as it is typed
+//! core     the polling way: a core that its owner turns
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
 //! shared   what is under the lock: the service, and who writes to which connection
@@ -26,6 +28,8 @@
 pub mod api;
 pub mod bare;
 pub mod connect;
+mod connect_url;
+pub mod core;
 pub mod engine;
 pub mod listen;
 pub mod load;
@@ -41,6 +45,8 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
+pub use connect_url::ConnectUrl;
+pub use core::{Core, CoreError, Event, Events, Waker};
 pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};

@@ -13,6 +13,7 @@ use super::engine::{Link, Outcome, Port, Progress, Shared, Socket, TURN, Work, p
 use super::listen::Address;
 use super::rt;
 use super::{Doors, Engine, EngineKind, Listen};
+use crate::door::Framing;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
 
@@ -466,7 +467,7 @@ fn the_system_takes_little_of_a_connection_that_it_cannot_send() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let listener = Socket::from(listener);
-    prepare(&listener).unwrap();
+    prepare(&listener, Framing::Frames).unwrap();
     let _peer = TcpStream::connect(addr).unwrap();
     let (socket, _) = listener.accept().unwrap();
     assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16 << 10);

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -65,7 +65,7 @@ impl Desk {
     pub(crate) fn connect_from(&mut self, origin: Origin) -> Conn {
         let conn = self.next;
         self.next += 1;
-        let intake = self.server.opened(self.now, ConnId(conn), origin);
+        let intake = self.server.opened(self.now, ConnId(conn), origin.into());
         self.intakes.insert(conn, intake);
         self.written.insert(conn, Vec::new());
         self.settle();
@@ -142,7 +142,7 @@ impl Desk {
     /// The peer drops its connection.
     pub(crate) fn hang_up(&mut self, conn: Conn) {
         self.intakes.remove(&conn);
-        self.server.closed(self.now, ConnId(conn));
+        self.server.closed(self.now, ConnId(conn), CloseReason::Lost);
         self.settle();
     }
 

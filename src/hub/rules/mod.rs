@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::escape::escape_short;
-use crate::hub::name::Name;
+use crate::hub::name::{Name, NameError};
 use crate::service::Remote;
 
 mod file;
@@ -44,7 +44,7 @@ pub struct Rules {
 pub struct Rule {
     /// Which one it is in its file, from 1.
     pub number: usize,
-    /// The line where it begins, from 1.
+    /// The line where it begins, from 1; 0 if it is of no file.
     pub line: usize,
     /// Its `name` as it is written.
     pub name: String,
@@ -87,6 +87,22 @@ impl Rules {
             }
         }
         Self { anonymous, rules, exact, globs }
+    }
+
+    /// Adds one for a name, or for all that match a glob (`worker-*`), that may come from anywhere, or only from these
+    /// places if there are any. A name that a rule matches is an expected one.
+    ///
+    /// # Errors
+    ///
+    /// The rule for names that everything it could match would break.
+    pub fn expect(&mut self, name: &str, allow: &[Place]) -> Result<(), NameError> {
+        let pattern = Pattern::parse(name)?;
+        let allow = (!allow.is_empty()).then(|| allow.to_vec());
+        let number = self.rules.len() + 1;
+        let mut rules = std::mem::take(&mut self.rules);
+        rules.push(Rule { number, line: 0, name: name.to_owned(), pattern, allow, deny: Vec::new(), door: None });
+        *self = Self::new(self.anonymous, rules);
+        Ok(())
     }
 
     /// How many there are.
@@ -181,7 +197,11 @@ fn place_of(places: &[Place], from: &Remote) -> Option<Place> {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = escape_short(self.name.as_bytes(), SHOWN);
-        write!(f, "rule {} (name \"{name}\", line {})", self.number, self.line)
+        write!(f, "rule {} (name \"{name}\"", self.number)?;
+        if self.line > 0 {
+            write!(f, ", line {}", self.line)?;
+        }
+        f.write_str(")")
     }
 }
 

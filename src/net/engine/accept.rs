@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 
 use super::link::{Socket, prepare};
+use crate::door::Framing;
 use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
 use crate::service::{DoorId, Origin, Remote};
@@ -25,6 +26,7 @@ pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 pub(super) struct StreamDoor {
     id: DoorId,
     listener: Socket,
+    framing: Framing,
     /// Removed when nobody is accepted any more.
     _file: Option<SocketFile>,
 }
@@ -37,12 +39,17 @@ impl AsFd for StreamDoor {
 
 impl StreamDoor {
     /// What the connections of a TCP listener are to have, it hands down to them where the system is Linux.
-    pub(super) fn new(id: DoorId, listener: Socket, file: Option<SocketFile>) -> io::Result<Self> {
+    pub(super) fn new(
+        id: DoorId,
+        listener: Socket,
+        file: Option<SocketFile>,
+        framing: Framing,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         if cfg!(target_os = "linux") && file.is_none() {
-            prepare(&listener)?;
+            prepare(&listener, framing)?;
         }
-        Ok(Self { id, listener, _file: file })
+        Ok(Self { id, listener, framing, _file: file })
     }
 
     /// Accepts the next connection without waiting for one.
@@ -52,7 +59,7 @@ impl StreamDoor {
         if !cfg!(target_os = "linux") {
             socket.set_nonblocking(false)?;
             if let Remote::Ip(_) = from
-                && let Err(error) = prepare(&socket)
+                && let Err(error) = prepare(&socket, self.framing)
             {
                 log::debug!("{from}: {error}");
             }

@@ -300,6 +300,13 @@ impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
         passed - transmits.len()
     }
 
+    /// Adds a door behind those that there are: one for datagrams, or nothing where connections come in.
+    pub(super) fn add_door(&self, door: Option<Arc<DatagramDoor>>) {
+        if let Ok(mut doors) = self.doors.write() {
+            doors.push(door);
+        }
+    }
+
     /// The door for datagrams of that ordinal, if it is one and still open.
     fn door(&self, id: DoorId) -> Option<Arc<DatagramDoor>> {
         self.doors.read().ok()?.get(id)?.clone()

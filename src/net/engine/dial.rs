@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_io::Async;
 
 use super::link::{Socket, prepare};
+use crate::door::Framing;
 use crate::net::listen::unix;
 use crate::net::rt;
 use crate::service::{Remote, Target};
@@ -46,7 +47,8 @@ async fn tcp(host: &str, port: u16) -> io::Result<(Socket, Remote)> {
 
 async fn tcp_address(address: SocketAddr) -> io::Result<Socket> {
     let socket = blocking(Async::<TcpStream>::connect(address).await?.into_inner()?)?;
-    prepare(&socket)?;
+    // Who calls others is a program, not a chat for many.
+    prepare(&socket, Framing::Bytes)?;
     Ok(socket)
 }
 

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::TcpKeepalive;
 
+use crate::door::Framing;
 use crate::output::Output;
 use crate::service::ConnId;
 
@@ -30,7 +31,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many bytes that were not sent yet the system takes of a TCP connection, so that those who do not read cannot fill
 /// its memory; what was sent and is not acknowledged comes on top, as bulk throughput needs. Of a UNIX socket it takes
-/// no more than net.core.wmem_default anyway, 208 KiB, and that is charged to who writes.
+/// no more than net.core.wmem_default anyway, 208 KiB, and that is charged to who writes. Bytes and messages are not
+/// bounded so: large answers to few peers are written in fewer pieces, and their service has bounds of its own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 16 << 10;
 
@@ -205,7 +207,7 @@ impl<P: Port> Write<P> {
 }
 
 /// Of a TCP connection: sends small frames at once, notices peers that have vanished, and bounds what the system holds.
-pub(in crate::net) fn prepare(socket: &Socket) -> io::Result<()> {
+pub(in crate::net) fn prepare(socket: &Socket, framing: Framing) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
@@ -213,6 +215,8 @@ pub(in crate::net) fn prepare(socket: &Socket) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_notsent_lowat(UNSENT)?;
+    if matches!(framing, Framing::Frames | Framing::Lines) {
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+    }
     Ok(())
 }

@@ -23,16 +23,19 @@
 use std::fmt::{self, Debug};
 use std::io;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 
-use super::listen::{Doors, Listening};
+use super::core::CoreError;
+use super::listen::{Doors, ListenAddr, Listening};
 use super::rt;
 use super::udp::DatagramDoor;
 use crate::escape::escape_short;
+use crate::host::{Handler, Host, Settings};
 use crate::service::Service;
 
 mod accept;
@@ -51,6 +54,7 @@ pub(super) use self::accept::{PAUSES, is_of_one_connection};
 use self::core::{Core, End, Mechanism};
 #[cfg(test)]
 pub(super) use self::link::{Link, Port, Progress, Socket, prepare};
+pub(super) use self::poll::Solo;
 pub use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
@@ -115,6 +119,7 @@ pub struct UnknownEngine(String);
 #[derive(Debug)]
 pub struct Engine<S: Service> {
     driver: Box<dyn Driver<S>>,
+    places: Vec<ListenAddr>,
 }
 
 /// The sockets of a server, by what they are.
@@ -131,8 +136,8 @@ impl Sockets {
         for (id, socket) in doors.into_sockets().enumerate() {
             datagrams.push(match socket {
                 Listening::Datagrams(socket) => Some(Arc::new(DatagramDoor::new(socket)?)),
-                Listening::Streams(socket, file) => {
-                    streams.push(StreamDoor::new(id, socket, file)?);
+                Listening::Streams(socket, file, framing) => {
+                    streams.push(StreamDoor::new(id, socket, file, framing)?);
                     None
                 }
             });
@@ -166,14 +171,33 @@ impl<S: Service + 'static> Engine<S> {
         doors: impl Into<Doors>,
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
-        let sockets = Sockets::new(doors.into())?;
+        let doors = doors.into();
+        let places = doors.places().cloned().collect();
+        let sockets = Sockets::new(doors)?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {
             EngineKind::Tasks => Box::new(tasks::start(sockets, service)?),
             EngineKind::Poll => Box::new(poll::start(loops, sockets, service)?),
             EngineKind::Threads => Box::new(threads::start(sockets, service)?),
         };
-        Ok(Self { driver })
+        Ok(Self { driver, places })
+    }
+
+    /// Where it listens.
+    pub fn places(&self) -> &[ListenAddr] {
+        &self.places
+    }
+
+    /// Waits until the service has come to an end of its own, all sockets are closed and no thread of the engine goes on.
+    ///
+    /// Returns whether it has; if not, a part of the engine has panicked.
+    pub fn wait(&self) -> bool {
+        rt::block_on(async {
+            let finished = pin!(self.driver.end().finished(|| self.driver.is_finished()));
+            let is_finished = matches!(select(finished, pin!(self.failed())).await, Either::Left(_));
+            self.stop().await;
+            is_finished
+        })
     }
 
     /// Looks at the service, which stands still meanwhile.
@@ -212,18 +236,40 @@ impl<S: Service + 'static> Engine<S> {
         self.change(|service, now| service.shutdown(now));
         let finished = self.driver.end().finished(|| self.driver.is_finished());
         let is_finished = rt::before(end, finished).await.is_some();
+        self.stop().await;
+        is_finished
+    }
+
+    /// Ends everything, and waits until nobody works for the engine.
+    async fn stop(&self) {
         self.driver.stop();
         if rt::before(rt::now() + LEAVING, self.driver.end().left()).await.is_none() {
             log::warn!("a part of the engine goes on after its end: that is a bug");
         }
         self.driver.release();
-        is_finished
     }
 
     /// Waits until a part of the engine has panicked. That is a bug, in the service or here; nothing can be trusted after
     /// it.
     pub async fn failed(&self) {
         self.driver.end().failed().await;
+    }
+}
+
+impl<H: Handler + 'static> Engine<Host<H>> {
+    /// Serves a handler at these URLs (`raw://127.0.0.1:7000`, `msg+unix:///run/jobs`, ..), on readiness loops.
+    ///
+    /// # Errors
+    ///
+    /// One of them is no URL, or cannot be listened at; or the system has no room to wait for another socket.
+    pub fn host(urls: &[&str], settings: Settings, handler: H) -> Result<Self, CoreError> {
+        let mut doors = Doors::default();
+        for url in urls {
+            let parsed = url.parse().map_err(|source| CoreError::Url { url: (*url).to_owned(), source })?;
+            doors.add(&parsed)?;
+        }
+        let list = doors.list();
+        Ok(Self::start(EngineKind::Poll, doors, |_| Host::new(settings, list, handler))?)
     }
 }
 

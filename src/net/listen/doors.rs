@@ -8,7 +8,7 @@ use super::inet::Inet;
 use super::unix::{self, SocketFile};
 use super::url::At;
 use super::{Address, Bound, ListenAddr, ListenError, ListenUrl, Scheme};
-use crate::door::{Door, Speaks};
+use crate::door::{Door, Framing, Speaks};
 
 /// What the system holds, in bytes, of what people have said and nobody has read: enough for the longest line, so little that
 /// who says more than the door's rate is held up soon.
@@ -36,8 +36,8 @@ struct DoorSocket {
 /// A socket that listens.
 #[derive(Debug)]
 pub(in crate::net) enum Listening {
-    /// For connections; in the file system if it is a UNIX socket.
-    Streams(Socket, Option<SocketFile>),
+    /// For connections, which are cut in this way; in the file system if it is a UNIX socket.
+    Streams(Socket, Option<SocketFile>, Framing),
     /// For datagrams.
     Datagrams(UdpSocket),
 }
@@ -60,7 +60,7 @@ impl Doors {
                 let place = ListenAddr { scheme, address: Address::File(path.clone()) };
                 let (socket, file) = unix::listen(path, *permissions)
                     .map_err(|source| ListenError::File { place: place.clone(), source })?;
-                let socket = Listening::Streams(socket, Some(file));
+                let socket = Listening::Streams(socket, Some(file), url.door.speaks.framing());
                 self.sockets.push(DoorSocket { url: self.urls, place, door: url.door.clone(), socket });
             }
         }
@@ -93,8 +93,12 @@ impl Doors {
     fn extend(&mut self, bound: Bound, door: impl Fn(Scheme) -> (&'static str, Door)) {
         for (endpoint, socket) in bound.into_sockets() {
             let (scheme, door) = door(endpoint.scheme);
+            let socket = match socket {
+                Listening::Streams(socket, file, _) => Listening::Streams(socket, file, door.speaks.framing()),
+                datagrams @ Listening::Datagrams(_) => datagrams,
+            };
             let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
-            if let (Listening::Streams(socket, _), Speaks::Lines(_)) = (&socket, &door.speaks) {
+            if let (Listening::Streams(socket, ..), Speaks::Lines(_)) = (&socket, &door.speaks) {
                 // Connections have it from their listener. What the system does not grant is no harm.
                 let _ = socket.set_recv_buffer_size(PEOPLES_INPUT);
             }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::door::Framing;
+
 use super::{Address, BACKLOG, Endpoint, ListenAddr, ListenError, Listening, Scheme};
 
 /// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less. More would keep
@@ -46,7 +48,7 @@ impl Bound {
         let (mut tcp, mut udp) = (self.tcp.into_iter(), self.udp.into_iter());
         self.endpoints.into_iter().filter_map(move |endpoint| {
             let socket = match endpoint.scheme {
-                Scheme::Tcp => Listening::Streams(tcp.next()?.into(), None),
+                Scheme::Tcp => Listening::Streams(tcp.next()?.into(), None, Framing::Frames),
                 Scheme::Udp => Listening::Datagrams(udp.next()?),
             };
             Some((endpoint, socket))

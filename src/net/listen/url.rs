@@ -80,6 +80,12 @@ pub enum Carrier {
 #[error("{0}")]
 pub struct UrlError(String);
 
+impl UrlError {
+    pub(in crate::net) fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
 /// The schemes, in the order in which help texts name them.
 const SCHEMES: [(&str, Carrier, Framing); 9] = [
     ("tcp", Carrier::Tcp, Framing::Frames),

@@ -168,6 +168,11 @@ pub(super) fn homes<S: Service>(polls: &[Poll]) -> io::Result<Vec<Home<S>>> {
 }
 
 impl Bell {
+    /// What wakes the loop.
+    pub(super) const fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
     /// The room for connections, which is one for all loops.
     pub(super) const fn room(&self) -> &Arc<Room> {
         &self.room

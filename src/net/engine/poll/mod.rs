@@ -23,9 +23,11 @@ use crate::service::{Arrival, Service};
 mod datagrams;
 mod home;
 mod reading;
+mod solo;
 mod worker;
 
 use home::{Home, Polled, Subject, home_of, homes};
+pub(in crate::net) use solo::Solo;
 use worker::Worker;
 
 /// What the loops share besides the core.

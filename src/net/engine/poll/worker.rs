@@ -80,15 +80,21 @@ impl<S: Service + 'static> Worker<S> {
     pub(super) fn run(mut self) {
         self.with(|_, _, _| ());
         while !self.core.end.is_over() {
-            let timeout = self.timeout();
-            match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    log::error!("cannot wait for sockets: {error}");
-                    return self.core.end.fail();
-                }
-                _ => self.turn(),
+            if let Err(error) = self.step(None) {
+                log::error!("cannot wait for sockets: {error}");
+                return self.core.end.fail();
             }
         }
+    }
+
+    /// Waits for something to do, for so long at most, and does it.
+    pub(super) fn step(&mut self, most: Option<Duration>) -> io::Result<()> {
+        let timeout = [self.timeout(), most].into_iter().flatten().min();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => self.turn(),
+        }
+        Ok(())
     }
 
     /// How long to sleep at most.

@@ -1,0 +1,34 @@
+//! Says everything again: the smallest service. `echo raw://127.0.0.1:7000`, then `nc 127.0.0.1 7000`.
+
+use std::env;
+use std::error::Error;
+
+use sayagain::host::{Context, Handler, Settings};
+use sayagain::net::Engine;
+use sayagain::service::ConnId;
+
+struct Echo;
+
+impl Handler for Echo {
+    fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
+        // Where there is no room for it, it stays where it is, and comes again.
+        match cx.send(conn, bytes) {
+            Ok(()) => bytes.len(),
+            Err(_) => 0,
+        }
+    }
+
+    fn drained(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        cx.resume(conn);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let url = env::args().nth(1).unwrap_or_else(|| "raw://127.0.0.1:7000".to_owned());
+    let engine = Engine::host(&[&url], Settings::default(), Echo)?;
+    for place in engine.places() {
+        println!("listening on {place}");
+    }
+    engine.wait();
+    Ok(())
+}

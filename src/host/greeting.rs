@@ -1,0 +1,142 @@
+//! Who says its name, and who may: the first message each way on a connection of messages.
+//!
+//! Who has connected begins with a message that is its name; an empty one says that it has none. The other side answers with
+//! `+` and its own name, which may be empty; or with `-` and a reason, and closes. After that messages are the program's.
+
+use std::io;
+
+use super::conn::{Conn, Stage};
+use super::framing::{self, Front};
+use super::state::{Owner, State};
+use crate::door::Framing;
+use crate::escape::escape_short;
+use crate::hub::name::Name;
+use crate::hub::rules::Verdict;
+use crate::service::{CloseReason, ConnId};
+
+/// The longest greeting, in bytes.
+pub const MAX_GREETING: usize = 512;
+
+/// As many characters of a reason are shown.
+const SHOWN: usize = 200;
+
+impl State {
+    /// Says our name to whom we have called.
+    pub(super) fn greet_first(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(|conn| conn.dial.is_some()) {
+            let name = self.own_name();
+            self.say(id, name.as_bytes());
+        }
+    }
+
+    fn own_name(&self) -> String {
+        self.settings.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default()
+    }
+
+    /// Says something before a connection is open.
+    fn say(&mut self, id: ConnId, message: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let before = conn.out.len();
+            framing::put(Framing::Messages, message, &mut conn.out);
+            let added = conn.out.len() - before;
+            self.memory.take_out(added);
+        }
+        self.wake(id);
+    }
+
+    /// Listens for the name of a connection that has not told it. Returns whether it has, and is let in.
+    pub(super) fn greet(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Greeting) else { return false };
+        let greeting = match conn.look(MAX_GREETING) {
+            Front::Unfinished { .. } => return false,
+            Front::Broken => {
+                self.reject(id, CloseReason::Broken);
+                return false;
+            }
+            Front::Whole(span) => {
+                let greeting = conn.cut(span);
+                self.memory.give_in(span.before + span.len + span.after);
+                greeting
+            }
+        };
+        self.timers.set(Owner::Greeting(id), None);
+        let is_ours = self.conns.get(id).is_some_and(|conn| conn.dial.is_some());
+        if is_ours { self.be_welcomed(id, &greeting) } else { self.welcome(id, &greeting) }
+    }
+
+    /// Somebody has told its name, or that it has none.
+    fn welcome(&mut self, id: ConnId, greeting: &[u8]) -> bool {
+        let admitted = self.conns.get(id).map(|conn| self.admit(conn, greeting));
+        match admitted {
+            None => false,
+            Some(Ok((name, expected))) => {
+                let answer = format!("+{}", self.own_name());
+                self.say(id, answer.as_bytes());
+                self.let_in(id, name, expected)
+            }
+            Some(Err(reason)) => {
+                log::debug!("connection {}: refused: {reason}", id.0);
+                self.say(id, format!("-{reason}").as_bytes());
+                self.refuse(id, CloseReason::Asked);
+                false
+            }
+        }
+    }
+
+    /// The name that a greeting tells, and whether it is expected; or why it may not come in.
+    fn admit(&self, conn: &Conn, greeting: &[u8]) -> Result<(Option<Name>, bool), String> {
+        if greeting.is_empty() {
+            let refused = self.settings.only_expected;
+            return if refused { Err("say a name; only those who are expected come in".into()) } else { Ok((None, false)) };
+        }
+        let name = Name::parse(greeting).map_err(|error| error.to_string())?;
+        let door = conn.door.and_then(|door| self.doors.get(door)).map(|door| door.name.as_str());
+        match self.settings.rules.verdict(&name, &conn.remote, door) {
+            Verdict::Denied(..) => Err("this name may not be used from there".into()),
+            Verdict::Open if self.settings.only_expected => Err("nobody of this name is expected".into()),
+            _ if self.names.contains_key(&name.clash_key()) => Err("the name is taken".into()),
+            verdict => Ok((Some(name), matches!(verdict, Verdict::Allowed(..)))),
+        }
+    }
+
+    /// Whom we have called has answered.
+    fn be_welcomed(&mut self, id: ConnId, greeting: &[u8]) -> bool {
+        match greeting.split_first() {
+            Some((b'+', name)) => {
+                // Somebody with a name that we do not understand is as good as somebody without one.
+                self.let_in(id, Name::parse(name).ok(), true)
+            }
+            Some((b'-', reason)) => {
+                let reason = escape_short(reason, SHOWN).into_owned();
+                self.fail(id, io::Error::new(io::ErrorKind::PermissionDenied, format!("refused: {reason}")));
+                false
+            }
+            _ => {
+                self.reject(id, CloseReason::Broken);
+                false
+            }
+        }
+    }
+
+    fn let_in(&mut self, id: ConnId, name: Option<Name>, expected: bool) -> bool {
+        if let Some(name) = &name {
+            self.names.entry(name.clash_key()).or_insert(id);
+        }
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.stage = Stage::Open;
+            (conn.name, conn.expected) = (name, expected);
+        }
+        self.look(id);
+        true
+    }
+
+    /// A connection that we wanted will not be open.
+    fn fail(&mut self, id: ConnId, error: io::Error) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.stage = Stage::Refused;
+        if let Some(dial) = conn.dial {
+            self.dial_failed(dial, error);
+        }
+        self.close(id);
+    }
+}

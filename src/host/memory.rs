@@ -1,0 +1,87 @@
+//! How much all connections together may hold, and what is left of that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The least that is read at once, in bytes, however little room there is: a read of nothing would look like an end.
+const MIN_READ: usize = 512;
+
+/// What is held of input, what waits to be written, and the bounds of both.
+#[derive(Debug)]
+pub(super) struct Memory {
+    input: usize,
+    output: usize,
+    max_in: usize,
+    max_out: usize,
+    /// How much may still be read, for those who read without the lock.
+    room: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    pub(super) fn new(max_in: usize, max_out: usize) -> Self {
+        Self { input: 0, output: 0, max_in, max_out, room: Arc::new(AtomicUsize::new(max_in)) }
+    }
+
+    /// What is held: of input, and of output.
+    pub(super) const fn held(&self) -> (usize, usize) {
+        (self.input, self.output)
+    }
+
+    /// Tells those who read without the lock how much they may.
+    pub(super) fn room(&self) -> Room {
+        Room(self.room.clone())
+    }
+
+    pub(super) fn take_in(&mut self, bytes: usize) {
+        self.input += bytes;
+        self.tell();
+    }
+
+    pub(super) fn give_in(&mut self, bytes: usize) {
+        self.input -= bytes;
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.room.store(self.max_in.saturating_sub(self.input), Ordering::Relaxed);
+    }
+
+    pub(super) fn take_out(&mut self, bytes: usize) {
+        self.output += bytes;
+    }
+
+    pub(super) fn give_out(&mut self, bytes: usize) {
+        self.output -= bytes;
+    }
+
+    /// Whether nothing more is to be read that has to be kept.
+    pub(super) const fn is_full_in(&self) -> bool {
+        self.input >= self.max_in
+    }
+
+    /// Whether nothing more is to be read that might be answered.
+    pub(super) const fn is_full_out(&self) -> bool {
+        self.output >= self.max_out
+    }
+
+    /// Whether those who were stopped may read on: there is room for a while.
+    pub(super) const fn has_room_again(&self) -> bool {
+        self.input <= self.max_in - self.max_in / 4 && !self.is_full_out()
+    }
+
+    /// Whether so many bytes more may wait to be written. An empty memory takes any one message.
+    pub(super) const fn takes_out(&self, bytes: usize) -> bool {
+        self.output == 0 || self.output.saturating_add(bytes) <= self.max_out
+    }
+}
+
+/// How much may be read, without the lock.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    /// At once.
+    pub(super) fn appetite(&self) -> usize {
+        self.0.load(Ordering::Relaxed).max(MIN_READ)
+    }
+}

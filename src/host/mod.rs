@@ -1,0 +1,161 @@
+//! A program of its own on sockets: callbacks, and a context to act through.
+//!
+//! Who writes a [`Handler`] is told of connections, of what comes in on them, of their ends, and does through a [`Context`]
+//! what is to be done: send, close, pause, connect. A [`Host`] makes a [`Service`](crate::service::Service) of it, which any
+//! [`Engine`](crate::net::Engine) drives, as it drives the chat. Nothing here touches a socket or a clock.
+//!
+//! ```
+//! use std::time::Instant;
+//! use sayagain::host::{Context, Handler, Host, Settings};
+//! use sayagain::output::Output;
+//! use sayagain::service::{ConnId, Intake, Origin, Remote, Service};
+//!
+//! /// Says everything again.
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
+//!         let _ = cx.send(conn, bytes);
+//!         bytes.len()
+//!     }
+//! }
+//!
+//! // An engine does this; here the network is a function call.
+//! let now = Instant::now();
+//! let mut host = Host::new(Settings::default(), Vec::new(), Echo);
+//! let conn = ConnId::new(0, 0);
+//! let origin = Origin { door: 0, from: Remote::Ip("192.0.2.1:4000".parse()?) };
+//! let mut intake = host.opened(now, conn, origin.into());
+//! host.received(now, conn, intake.received(now, b"again"));
+//! assert_eq!(host.poll_wake(), Some(conn));
+//! let mut out = Output::default();
+//! host.fill(now, conn, &mut out);
+//! assert_eq!(out.to_vec(), b"again");
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+//!
+//! In the order in which a piece of input meets them:
+//!
+//! ```text
+//! service   a handler as a service: what the engine hands in and asks for
+//! state     all that is known besides the handler: who is there, who is to be written to, whose turn it is
+//! conn      one connection: what was read and is not taken, what is to be written
+//! framing   bytes to pieces and back
+//! greeting  who says its name, and who may: the first message each way
+//! memory    how much all of them may hold, and who may go on when that is full
+//! context   what a handler does
+//! settings  what it can be told
+//! ```
+
+use std::io;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::service::{CloseReason, ConnId, DialId, Peer};
+
+mod conn;
+mod context;
+mod framing;
+mod greeting;
+mod memory;
+mod service;
+mod settings;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use crate::door::Framing;
+pub use context::{Context, PeerInfo, SendError};
+pub use greeting::MAX_GREETING;
+pub use service::{Host, HostIntake};
+pub use settings::Settings;
+
+/// What a program does when something happens. Every method has a default; most programs want two or three of them.
+///
+/// They are called one at a time, under the engine's lock: what takes long holds everybody up. None of them has to be
+/// prepared for a connection that is gone: what a [`Context`] is asked for such a one comes back as an error or does nothing.
+pub trait Handler: Send {
+    /// A connection can be talked to: it was accepted, or one that [`Context::connect`] asked for is there. Of
+    /// [messages](Framing::Messages), it has told its name by now ([`Context::peer`]).
+    fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = (cx, conn);
+    }
+
+    /// Bytes are there, where they are not cut ([`Framing::Bytes`]): all that came and was not used before, at least one.
+    /// Returns how many were used. It is called again at once with the rest, until it uses none or there is none; what
+    /// stays is there again, in front of what comes next. By default they are used up unread.
+    ///
+    /// One answer per call is a good measure: while more than [`Settings::pause_above`] is unsent to a connection, its input
+    /// waits.
+    fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
+        let _ = (cx, conn);
+        bytes.len()
+    }
+
+    /// A whole message, line or frame is there, where a stream is cut into those. Short ones that came together share one
+    /// buffer: to keep one for long, copy it.
+    fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Bytes) {
+        let _ = (cx, conn, message);
+    }
+
+    /// Something is there to be taken. By default it is handed over piece by piece, to `received` or `message`. Who would
+    /// rather fetch it later ([`Context::recv`]) overrides this; what is not fetched fills the [memory](Settings::max_memory_in),
+    /// and is then left to the system and to the peer.
+    fn readable(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        loop {
+            match cx.next(conn) {
+                Some(context::Piece::Message(message)) => self.message(cx, conn, message),
+                Some(context::Piece::Bytes(bytes)) => {
+                    let used = self.received(cx, conn, &bytes);
+                    if !cx.give_back(conn, bytes, used) {
+                        return;
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// A datagram came in at a door for those.
+    fn datagram(&mut self, cx: &mut Context<'_>, peer: Peer, bytes: &[u8]) {
+        let _ = (cx, peer, bytes);
+    }
+
+    /// Everything that was sent to a connection is written: its queue is empty again.
+    fn drained(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = (cx, conn);
+    }
+
+    /// The peer has closed its side, and all that came before was handed over. By default the connection is closed once
+    /// everything is written. It is closed then in any case: one that is to stay open for an answer needs that answer here.
+    fn ended(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        cx.close(conn);
+    }
+
+    /// A connection that was opened is gone. It is not named again.
+    fn closed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        let _ = (cx, conn, why);
+    }
+
+    /// A connection that [`Context::connect`] asked for could not be made, or the peer refused our name
+    /// ([`io::ErrorKind::PermissionDenied`]).
+    fn failed(&mut self, cx: &mut Context<'_>, dial: DialId, error: &io::Error) {
+        let _ = (cx, dial, error);
+    }
+
+    /// The instant that `poll_timeout` named has come. One that comes early is harmless.
+    fn timeout(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
+    /// When to call `timeout`; `None` means never. It is asked after every callback.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The engine is told to end. By default everybody gets what is still to be written, and is closed.
+    fn shutdown(&mut self, cx: &mut Context<'_>) {
+        cx.stop();
+    }
+}

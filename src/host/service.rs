@@ -1,0 +1,250 @@
+//! A handler as a service: what the engine hands in, and what it asks for.
+
+use std::fmt;
+use std::io;
+use std::time::Instant;
+
+use super::conn::Stage;
+use super::context::Context;
+use super::memory::Room;
+use super::settings::Settings;
+use super::state::{Owner, State};
+use super::Handler;
+use crate::door::Door;
+use crate::output::Output;
+use crate::service::{
+    Arrival, CloseReason, ConnId, Dial, DialId, Flow, Intake, Peer, Service, Transmit,
+};
+
+/// A [`Handler`] with its connections: a [`Service`], for any engine.
+pub struct Host<H> {
+    handler: H,
+    state: State,
+}
+
+impl<H> fmt::Debug for Host<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<H: Handler> Host<H> {
+    /// A host that nobody is connected to. `doors` says how connections are cut, by the ordinals of the sockets that they
+    /// come in through ([`Doors::list`](crate::net::Doors::list)); where it says nothing they are bytes.
+    pub fn new(settings: Settings, doors: Vec<Door>, handler: H) -> Self {
+        Self { handler, state: State::new(settings, doors) }
+    }
+
+    /// The handler.
+    pub const fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    #[cfg(test)]
+    pub(super) const fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// Lets the handler do something by itself, as if something had happened.
+    ///
+    /// On an engine: `engine.change(|host, now| host.with(now, |handler, cx| ..))`.
+    pub fn with<R>(&mut self, now: Instant, act: impl FnOnce(&mut H, &mut Context<'_>) -> R) -> R {
+        self.state.begin(now);
+        let result = act(&mut self.handler, &mut Context { now, state: &mut self.state });
+        self.settle(now);
+        result
+    }
+
+    /// Doors were added behind those that there are.
+    pub(crate) fn add_doors(&mut self, doors: Vec<Door>) {
+        self.state.doors.extend(doors);
+    }
+
+    /// Looks, without acting.
+    pub(crate) fn look<R>(&mut self, now: Instant, at: impl FnOnce(&Context<'_>) -> R) -> R {
+        at(&Context { now, state: &mut self.state })
+    }
+
+    fn tell(&mut self, now: Instant, act: impl FnOnce(&mut H, &mut Context<'_>)) {
+        act(&mut self.handler, &mut Context { now, state: &mut self.state });
+    }
+
+    /// Hands over what is there of a connection, as far as that may be now.
+    fn deliver(&mut self, now: Instant, conn: ConnId) {
+        if self.state.greet(conn) {
+            self.tell(now, |handler, cx| handler.opened(cx, conn));
+        }
+        if self.state.is_deliverable(conn) {
+            self.tell(now, |handler, cx| handler.readable(cx, conn));
+        }
+        self.tell_end(now, conn);
+    }
+
+    /// Tells that the peer has closed its side, behind all that came before.
+    fn tell_end(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.state.conns.get_mut(id) else { return };
+        if !conn.ended || conn.told_end || conn.unread && conn.is_open() {
+            return;
+        }
+        conn.told_end = true;
+        if conn.is_open() {
+            self.tell(now, |handler, cx| handler.ended(cx, id));
+        } else {
+            self.state.close(id);
+        }
+        self.state.wake(id);
+    }
+
+    /// What anything that happened may have brought about.
+    fn settle(&mut self, now: Instant) {
+        while let Some((dial, error)) = self.state.failures.pop_front() {
+            self.tell(now, |handler, cx| handler.failed(cx, dial, &error));
+        }
+        while let Some(conn) = self.state.pop_ready() {
+            self.deliver(now, conn);
+        }
+        self.state.share_memory(now);
+    }
+}
+
+/// The half of a [`Host`] that belongs to one connection: it says how much may be read, and hands bytes on as they are, as
+/// how they are cut may change with each piece.
+#[derive(Debug)]
+pub struct HostIntake(Room);
+
+impl Intake for HostIntake {
+    type Batch<'a> = &'a [u8];
+
+    fn appetite(&self) -> usize {
+        self.0.appetite()
+    }
+
+    fn received<'a>(&'a mut self, _now: Instant, bytes: &'a [u8]) -> &'a [u8] {
+        bytes
+    }
+}
+
+impl<H: Handler> Service for Host<H> {
+    type Conn = HostIntake;
+
+    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> HostIntake {
+        self.state.begin(now);
+        self.state.open(now, conn, arrival);
+        if self.state.conns.get(conn).is_some_and(|conn| conn.stage == Stage::Open) {
+            self.tell(now, |handler, cx| handler.opened(cx, conn));
+        }
+        self.settle(now);
+        HostIntake(self.state.memory.room())
+    }
+
+    fn dial_failed(&mut self, now: Instant, dial: DialId, error: &io::Error) {
+        self.state.begin(now);
+        self.state.dial_failed(dial, io::Error::new(error.kind(), error.to_string()));
+        self.settle(now);
+    }
+
+    fn received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.state.begin(now);
+        self.state.append(conn, bytes);
+        self.deliver(now, conn);
+        self.settle(now);
+        self.state.note_reading(conn);
+    }
+
+    fn ended(&mut self, now: Instant, conn: ConnId) {
+        self.state.begin(now);
+        if let Some(state) = self.state.conns.get_mut(conn) {
+            state.ended = true;
+        }
+        self.deliver(now, conn);
+        self.settle(now);
+    }
+
+    fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.state.begin(now);
+        self.tell(now, |handler, cx| handler.datagram(cx, peer, bytes));
+        self.settle(now);
+    }
+
+    fn drained(&mut self, now: Instant, conn: ConnId) {
+        self.state.begin(now);
+        if self.state.drained(conn) {
+            self.tell(now, |handler, cx| handler.drained(cx, conn));
+        }
+        self.settle(now);
+    }
+
+    fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
+        self.state.begin(now);
+        if let Some(gone) = self.state.close_over(conn) {
+            let why = gone.why.unwrap_or(why);
+            match (gone.stage, gone.dial) {
+                (Stage::Open, _) => self.tell(now, |handler, cx| handler.closed(cx, conn, why)),
+                (Stage::Greeting, Some(dial)) => {
+                    let error = io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));
+                    self.state.dial_failed(dial, error);
+                }
+                (Stage::Greeting | Stage::Refused, _) => {}
+            }
+        }
+        self.settle(now);
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.state.begin(now);
+        while let Some(owner) = self.state.timers.pop_due(now) {
+            match owner {
+                Owner::Greeting(conn) => self.state.reject(conn, CloseReason::TimedOut),
+                Owner::Leader => self.state.check_leader(now),
+            }
+        }
+        if self.handler.poll_timeout().is_some_and(|at| at <= now) {
+            self.tell(now, |handler, cx| handler.timeout(cx));
+        }
+        self.settle(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.state.poll_timeout(), self.handler.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn poll_wake(&mut self) -> Option<ConnId> {
+        self.state.pop_woken()
+    }
+
+    fn fill(&mut self, _now: Instant, conn: ConnId, out: &mut Output) -> Flow {
+        self.state.fill(conn, out)
+    }
+
+    fn is_reading(&self, conn: ConnId) -> bool {
+        self.state.reads(conn)
+    }
+
+    fn is_closing(&self, conn: ConnId) -> bool {
+        self.state.conns.get(conn).is_none_or(|conn| conn.closing && conn.out.is_empty())
+    }
+
+    fn is_aborted(&self, conn: ConnId) -> bool {
+        self.state.conns.get(conn).is_some_and(|conn| conn.aborted)
+    }
+
+    fn poll_dial(&mut self) -> Option<Dial> {
+        self.state.poll_dial()
+    }
+
+    fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
+        self.state.poll_transmit()
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        self.state.begin(now);
+        self.tell(now, |handler, cx| handler.shutdown(cx));
+        // Whatever the handler made of that, there is nobody to serve from now on.
+        self.state.is_stopping = true;
+        self.settle(now);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state.is_finished()
+    }
+}
