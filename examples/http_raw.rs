@@ -5,6 +5,7 @@ use std::env;
 use std::error::Error;
 
 use bytes::Bytes;
+use httparse::{EMPTY_HEADER, Header, Request, Status};
 use sayagain::host::{Context, Handler, Settings};
 use sayagain::net::Engine;
 use sayagain::service::ConnId;
@@ -13,51 +14,51 @@ use sayagain::service::ConnId;
 const MAX_BODY: usize = 64 << 20;
 const MAX_HEAD: usize = 16 << 10;
 
-struct Http {
-    /// All bodies are the beginning of this: nothing is copied for an answer.
-    body: Bytes,
-}
+/// All bodies are the beginning of this one: nothing is copied for an answer.
+struct Http(Bytes);
 
 impl Handler for Http {
     /// Answers the first request, and returns its length: it is called again for the next.
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut request = httparse::Request::new(&mut headers);
-        let Ok(parsed) = request.parse(bytes) else { return refuse(cx, conn, "400 Bad Request", bytes.len()) };
-        let httparse::Status::Complete(length) = parsed else { return 0 };
-        let has_body = |header: &httparse::Header<'_>| {
-            header.name.eq_ignore_ascii_case("content-length") && header.value != b"0"
-                || header.name.eq_ignore_ascii_case("transfer-encoding")
+        let mut headers = [EMPTY_HEADER; 64];
+        let mut request = Request::new(&mut headers);
+        let length = match request.parse(bytes) {
+            Ok(Status::Complete(length)) => length,
+            Ok(Status::Partial) if bytes.len() < MAX_HEAD => return 0,
+            _ => return refuse(cx, conn, "400 Bad Request", bytes),
         };
-        if request.headers.iter().any(has_body) || request.method != Some("GET") {
-            return refuse(cx, conn, "501 Not Implemented", bytes.len());
+        let says = |key, what: fn(&[u8]) -> bool| {
+            request.headers.iter().any(|Header { name, value }| name.eq_ignore_ascii_case(key) && what(value))
+        };
+        if says("content-length", |value| value != b"0") || says("transfer-encoding", |_| true) {
+            return refuse(cx, conn, "413 Content Too Large", bytes);
         }
-        let size = request.path.and_then(|path| path.strip_prefix("/")?.parse::<usize>().ok());
-        let Some(size) = size.filter(|size| *size <= MAX_BODY) else {
-            return refuse(cx, conn, "404 Not Found", bytes.len());
+        let size = request.path.and_then(|path| path.strip_prefix('/')?.parse::<usize>().ok());
+        let (Some("GET"), Some(size @ ..=MAX_BODY)) = (request.method, size) else {
+            return refuse(cx, conn, "404 Not Found", bytes);
         };
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
-        let sent = cx.send(conn, head.as_bytes()).and_then(|()| cx.share(conn, &self.body.slice(..size)));
-        let keeps_alive = |header: &httparse::Header<'_>| header.value.eq_ignore_ascii_case(b"close");
-        if sent.is_err() || request.headers.iter().any(keeps_alive) {
+        let sent = cx.send(conn, head.as_bytes()).and_then(|()| cx.share(conn, &self.0.slice(..size)));
+        if sent.is_err() || says("connection", |value| value.eq_ignore_ascii_case(b"close")) {
             cx.close(conn);
         }
         length
     }
 }
 
-fn refuse(cx: &mut Context<'_>, conn: ConnId, status: &str, all: usize) -> usize {
-    let _ = cx.send(conn, format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+fn refuse(cx: &mut Context<'_>, conn: ConnId, status: &str, all: &[u8]) -> usize {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let _ = cx.send(conn, head.as_bytes());
     cx.close(conn);
-    all
+    all.len()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let settings = Settings::default().max_message(MAX_HEAD).max_pending(2 * MAX_BODY).max_memory_out(usize::MAX);
-    let http = Http { body: Bytes::from(vec![b'x'; MAX_BODY]) };
+    let settings = Settings::default().max_pending(2 * MAX_BODY).max_memory_out(usize::MAX);
+    let http = Http(Bytes::from(vec![b'x'; MAX_BODY]));
     let engine = Engine::host(&[&format!("raw://{address}")], settings, http)?;
-    println!("listening on {}", engine.places()[0]);
+    engine.places().iter().for_each(|place| println!("listening on {place}"));
     engine.wait();
     Ok(())
 }

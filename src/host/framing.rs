@@ -43,7 +43,9 @@ pub(super) fn front(framing: Framing, bytes: &[u8], seen: usize, max: usize) -> 
 }
 
 fn message(bytes: &[u8], max: usize) -> Front {
-    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else { return Front::Unfinished { seen: 0 } };
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
+        return Front::Unfinished { seen: 0 };
+    };
     match usize::try_from(u64::from_be_bytes(*length)) {
         Ok(len) if len > max => Front::Broken,
         Ok(len) if len > rest.len() => Front::Unfinished { seen: 0 },
@@ -59,7 +61,11 @@ fn line(bytes: &[u8], seen: usize, max: usize) -> Front {
         None => Front::Unfinished { seen: bytes.len() },
         Some(end) => {
             let cr = usize::from(bytes.get(..end).is_some_and(|line| line.ends_with(b"\r")));
-            if end - cr > max { Front::Broken } else { Front::Whole(Span { before: 0, len: end - cr, after: cr + 1 }) }
+            if end - cr > max {
+                Front::Broken
+            } else {
+                Front::Whole(Span { before: 0, len: end - cr, after: cr + 1 })
+            }
         }
     }
 }
@@ -82,7 +88,8 @@ pub(super) fn is_piece(framing: Framing, piece: &[u8]) -> bool {
         Framing::Bytes | Framing::Messages => true,
         Framing::Lines => !piece.contains(&b'\n') && !piece.ends_with(b"\r"),
         Framing::Frames => {
-            front(framing, piece, 0, usize::MAX) == Front::Whole(Span { before: 0, len: piece.len(), after: 0 })
+            front(framing, piece, 0, usize::MAX)
+                == Front::Whole(Span { before: 0, len: piece.len(), after: 0 })
         }
     }
 }
@@ -139,7 +146,8 @@ mod tests {
                         break;
                     }
                     Front::Whole(Span { before, len, after }) => {
-                        let piece: Vec<u8> = held.drain(..before + len + after).skip(before).take(len).collect();
+                        let piece: Vec<u8> =
+                            held.drain(..before + len + after).skip(before).take(len).collect();
                         pieces.push(piece);
                         seen = 0;
                     }
@@ -163,7 +171,10 @@ mod tests {
                 put(framing, piece, &mut out);
             }
             for at_once in 1..=out.len() {
-                assert_eq!(cut(framing, &out.to_vec(), at_once, 20), (pieces.iter().map(|p| p.to_vec()).collect(), false));
+                assert_eq!(
+                    cut(framing, &out.to_vec(), at_once, 20),
+                    (pieces.iter().map(|p| p.to_vec()).collect(), false)
+                );
             }
         }
     }

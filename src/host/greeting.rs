@@ -46,7 +46,9 @@ impl State {
 
     /// Listens for the name of a connection that has not told it. Returns whether it has, and is let in.
     pub(super) fn greet(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Greeting) else { return false };
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Greeting) else {
+            return false;
+        };
         let greeting = match conn.look(MAX_GREETING) {
             Front::Unfinished { .. } => return false,
             Front::Broken => {
@@ -87,7 +89,11 @@ impl State {
     fn admit(&self, conn: &Conn, greeting: &[u8]) -> Result<(Option<Name>, bool), String> {
         if greeting.is_empty() {
             let refused = self.settings.only_expected;
-            return if refused { Err("say a name; only those who are expected come in".into()) } else { Ok((None, false)) };
+            return if refused {
+                Err("say a name; only those who are expected come in".into())
+            } else {
+                Ok((None, false))
+            };
         }
         let name = Name::parse(greeting).map_err(|error| error.to_string())?;
         let door = conn.door.and_then(|door| self.doors.get(door)).map(|door| door.name.as_str());

@@ -4,17 +4,15 @@ use std::fmt;
 use std::io;
 use std::time::Instant;
 
+use super::Handler;
 use super::conn::Stage;
 use super::context::Context;
 use super::memory::Room;
 use super::settings::Settings;
 use super::state::{Owner, State};
-use super::Handler;
 use crate::door::Door;
 use crate::output::Output;
-use crate::service::{
-    Arrival, CloseReason, ConnId, Dial, DialId, Flow, Intake, Peer, Service, Transmit,
-};
+use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Flow, Intake, Peer, Service, Transmit};
 
 /// A [`Handler`] with its connections: a [`Service`], for any engine.
 pub struct Host<H> {
@@ -181,7 +179,8 @@ impl<H: Handler> Service for Host<H> {
             match (gone.stage, gone.dial) {
                 (Stage::Open, _) => self.tell(now, |handler, cx| handler.closed(cx, conn, why)),
                 (Stage::Greeting, Some(dial)) => {
-                    let error = io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));
+                    let error =
+                        io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));
                     self.state.dial_failed(dial, error);
                 }
                 (Stage::Greeting | Stage::Refused, _) => {}

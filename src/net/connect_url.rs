@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::listen::url::{At, Carrier, UrlError};
 use super::listen::ListenUrl;
+use super::listen::url::{At, Carrier, UrlError};
 use crate::door::Framing;
 use crate::service::Target;
 
@@ -51,7 +51,9 @@ impl FromStr for ConnectUrl {
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let parsed: ListenUrl = text.parse()?;
         let wrong = match &parsed.at {
-            at if at.carrier() == Carrier::Udp => "datagrams have no connections; take tcp://, msg:// or raw://",
+            at if at.carrier() == Carrier::Udp => {
+                "datagrams have no connections; take tcp://, msg:// or raw://"
+            }
             At::Tcp { port: 0, .. } => "nobody listens on port 0; write the port that the other side has",
             _ if text.contains('?') => "what stands behind a ? is for who listens; leave it out",
             _ => return Ok(Self(parsed)),
@@ -77,7 +79,9 @@ mod tests {
         assert_eq!((url.framing(), url.to_string()), (Framing::Bytes, "raw://[::1]:7".to_owned()));
         let url: ConnectUrl = "msg+unix:///run/x".parse().unwrap();
         assert_eq!(url.target(), Target::Unix { path: "/run/x".into() });
-        for text in ["udp://h:7", "msg://h:0", "msg://h", "tcp://h:7?reuse_port=1", "x://h:7", "unix:///x?mode=600"] {
+        for text in
+            ["udp://h:7", "msg://h:0", "msg://h", "tcp://h:7?reuse_port=1", "x://h:7", "unix:///x?mode=600"]
+        {
             assert!(text.parse::<ConnectUrl>().is_err(), "{text}");
         }
     }

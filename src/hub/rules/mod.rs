@@ -100,7 +100,15 @@ impl Rules {
         let allow = (!allow.is_empty()).then(|| allow.to_vec());
         let number = self.rules.len() + 1;
         let mut rules = std::mem::take(&mut self.rules);
-        rules.push(Rule { number, line: 0, name: name.to_owned(), pattern, allow, deny: Vec::new(), door: None });
+        rules.push(Rule {
+            number,
+            line: 0,
+            name: name.to_owned(),
+            pattern,
+            allow,
+            deny: Vec::new(),
+            door: None,
+        });
         *self = Self::new(self.anonymous, rules);
         Ok(())
     }

@@ -94,7 +94,9 @@ impl Doors {
         for (endpoint, socket) in bound.into_sockets() {
             let (scheme, door) = door(endpoint.scheme);
             let socket = match socket {
-                Listening::Streams(socket, file, _) => Listening::Streams(socket, file, door.speaks.framing()),
+                Listening::Streams(socket, file, _) => {
+                    Listening::Streams(socket, file, door.speaks.framing())
+                }
                 datagrams @ Listening::Datagrams(_) => datagrams,
             };
             let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };

@@ -1,0 +1,465 @@
+//! Programs of other protocols than the chat's, over sockets: handlers on each engine, and cores that are turned by hand.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sayagain::door::Framing;
+use sayagain::host::{Context, Handler, Host, SendError, Settings};
+use sayagain::net::{ConnectUrl, Core, Doors, Engine, EngineKind, Event};
+use sayagain::service::{CloseReason, ConnId, DialId, Peer};
+
+/// How long anything may take that is to happen at once.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a handler tells its test.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Opened(ConnId, Option<DialId>),
+    Message(Vec<u8>),
+    Closed(ConnId, CloseReason),
+    Failed(DialId),
+}
+
+/// Tells its test everything, and says messages again; bytes only if it is to.
+struct Teller {
+    to: Sender<Told>,
+    echoes: bool,
+}
+
+impl Teller {
+    fn new(echoes: bool) -> (Self, Receiver<Told>) {
+        let (to, from) = mpsc::channel();
+        (Self { to, echoes }, from)
+    }
+
+    fn tell(&self, told: Told) {
+        self.to.send(told).expect("the test listens");
+    }
+}
+
+impl Handler for Teller {
+    fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.tell(Told::Opened(conn, cx.peer(conn).and_then(|peer| peer.dial())));
+    }
+
+    fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
+        if self.echoes {
+            cx.send(conn, bytes).expect("it waits while there is no room");
+        }
+        bytes.len()
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Bytes) {
+        self.tell(Told::Message(message.to_vec()));
+        if self.echoes {
+            cx.share(conn, &message).expect("it waits while there is no room");
+        }
+    }
+
+    fn datagram(&mut self, cx: &mut Context<'_>, peer: Peer, bytes: &[u8]) {
+        cx.send_to(peer, bytes).expect("there is room");
+    }
+
+    fn closed(&mut self, _cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.tell(Told::Closed(conn, why));
+    }
+
+    fn failed(&mut self, _cx: &mut Context<'_>, dial: DialId, _error: &std::io::Error) {
+        self.tell(Told::Failed(dial));
+    }
+}
+
+/// A handler on an engine of that kind, and the address of its only door.
+fn start<H: Handler + 'static>(
+    kind: EngineKind,
+    url: &str,
+    settings: Settings,
+    handler: H,
+) -> (Engine<Host<H>>, String) {
+    let mut doors = Doors::default();
+    doors.add(&url.parse().unwrap()).unwrap();
+    let list = doors.list();
+    let engine = Engine::start(kind, doors, |_| Host::new(settings, list, handler)).unwrap();
+    let place = engine.places()[0].to_string();
+    (engine, place)
+}
+
+fn connect(place: &str) -> TcpStream {
+    let peer = TcpStream::connect(place.split_once("://").unwrap().1).unwrap();
+    peer.set_read_timeout(Some(SOON)).unwrap();
+    peer
+}
+
+fn stop<H: Handler + 'static>(engine: &Engine<Host<H>>) {
+    engine.change(|host, now| host.with(now, |_, cx| cx.stop()));
+    assert!(engine.wait());
+}
+
+#[test]
+fn what_is_said_comes_back_whole_under_each_engine() {
+    for kind in EngineKind::ALL {
+        let (teller, _told) = Teller::new(true);
+        let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), teller);
+        let mut peer = connect(&place);
+        let all: Vec<u8> = (0..3_000_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let mut writer = peer.try_clone().unwrap();
+        let sent = all.clone();
+        let writing = thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut back = Vec::new();
+        peer.read_to_end(&mut back).unwrap();
+        writing.join().unwrap();
+        assert!(back == all, "{kind}: {} bytes", back.len());
+        stop(&engine);
+    }
+}
+
+#[test]
+fn handlers_call_each_other_under_each_engine() {
+    for kind in EngineKind::ALL {
+        let (teller, boss_told) = Teller::new(true);
+        let settings = Settings::default().name("boss").unwrap();
+        let (boss, place) = start(kind, "msg://127.0.0.1:0", settings, teller);
+        let (teller, told) = Teller::new(false);
+        let (worker, _) = start(kind, "msg://127.0.0.1:0", Settings::default(), teller);
+        let url: ConnectUrl = place.parse().unwrap();
+        let dial = worker.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
+        let Told::Opened(conn, Some(of)) = told.recv_timeout(SOON).unwrap() else {
+            panic!("{kind}: nobody came")
+        };
+        assert_eq!(of, dial);
+        let long = vec![b'x'; 5_000_000];
+        for body in [&b"short"[..], &long, b""] {
+            worker.change(|host, now| host.with(now, |_, cx| cx.send(conn, body))).unwrap();
+            assert!(told.recv_timeout(SOON).unwrap() == Told::Message(body.to_vec()), "{kind}");
+        }
+        stop(&boss);
+        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Closed(conn, CloseReason::Asked), "{kind}");
+        let last = boss_told.try_iter().last();
+        assert!(matches!(last, Some(Told::Closed(_, CloseReason::Asked))), "{kind}: {last:?}");
+        let url: ConnectUrl = place.parse().unwrap();
+        let dial = worker.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
+        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Failed(dial), "{kind}: nobody listens there");
+        stop(&worker);
+    }
+}
+
+#[test]
+fn the_end_of_a_connection_says_whose_doing_it_was() {
+    for kind in EngineKind::ALL {
+        let (teller, told) = Teller::new(true);
+        let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), teller);
+        let open = || {
+            let peer = connect(&place);
+            let Told::Opened(conn, None) = told.recv_timeout(SOON).unwrap() else { panic!("{kind}") };
+            (peer, conn)
+        };
+        let end = |conn, why| assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Closed(conn, why), "{kind}");
+        // By default we close when the peer does.
+        let (peer, conn) = open();
+        peer.shutdown(Shutdown::Write).unwrap();
+        end(conn, CloseReason::Asked);
+        let (mut peer, conn) = open();
+        engine.change(|host, now| host.with(now, |_, cx| cx.abort(conn)));
+        end(conn, CloseReason::Asked);
+        assert!(matches!(peer.read(&mut [0; 9]), Ok(0) | Err(_)));
+        let (peer, conn) = open();
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        end(conn, CloseReason::Lost);
+        stop(&engine);
+    }
+}
+
+/// Leaves everything unread until it is told to read.
+#[derive(Default)]
+struct Lazy {
+    reads: bool,
+    /// Bytes of the messages that were read, by connection.
+    read: BTreeMap<ConnId, usize>,
+    closed: usize,
+}
+
+impl Handler for Lazy {
+    fn readable(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        while self.reads
+            && let Some(message) = cx.recv(conn)
+        {
+            assert!(message.iter().all(|byte| *byte == message[0]));
+            *self.read.entry(conn).or_default() += message.len();
+        }
+    }
+
+    fn closed(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _why: CloseReason) {
+        self.closed += 1;
+    }
+}
+
+/// So many peers send a message of that size each, and nobody reads: what is held stays within the bound, and once
+/// somebody reads all of it is there.
+fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
+    let settings = Settings::default().max_memory_in(bound).max_message(size);
+    let (engine, place) = start(kind, "msg://127.0.0.1:0", settings, Lazy::default());
+    let mut sending = Vec::new();
+    for nth in 0..peers {
+        let mut peer = connect(&place);
+        sending.push(thread::spawn(move || {
+            peer.write_all(&0_u64.to_be_bytes()).unwrap();
+            peer.write_all(&(size as u64).to_be_bytes()).unwrap();
+            peer.write_all(&vec![u8::try_from(nth % 251).unwrap(); size]).unwrap();
+            // Until the other side closes.
+            let mut answer = Vec::new();
+            peer.read_to_end(&mut answer).map(|_| answer)
+        }));
+    }
+    let held = || engine.change(|host, now| host.with(now, |_, cx| cx.memory().0));
+    let (begun, mut most) = (Instant::now(), 0);
+    // It fills up to the bound, and stays there for as long as a good part of a second.
+    let mut still_since = Instant::now();
+    while still_since.elapsed() < Duration::from_millis(300) {
+        let now = held();
+        if now > most {
+            (most, still_since) = (now, Instant::now());
+        }
+        assert!(begun.elapsed() < SOON * 3);
+        thread::yield_now();
+    }
+    let allowed = bound + size + peers * 512 + (64 << 10);
+    assert!((bound..=allowed).contains(&most), "{kind}: {most} held, {bound} allowed");
+    engine.change(|host, now| {
+        host.with(now, |lazy, cx| {
+            lazy.reads = true;
+            cx.conns().collect::<Vec<_>>().into_iter().for_each(|conn| cx.resume(conn));
+        });
+    });
+    while engine.look(|host| host.handler().read.len()) < peers {
+        most = most.max(held());
+        assert!(begun.elapsed() < SOON * 6, "{} of {peers}", engine.look(|host| host.handler().read.len()));
+        thread::yield_now();
+    }
+    assert!(most <= allowed, "{kind}: {most} held");
+    engine.look(|host| {
+        assert!(host.handler().read.values().all(|bytes| *bytes == size));
+        assert_eq!(host.handler().closed, 0, "nobody was dropped");
+    });
+    stop(&engine);
+    for peer in sending {
+        assert_eq!(peer.join().unwrap().unwrap(), [0, 0, 0, 0, 0, 0, 0, 1, b'+'], "its welcome, and no more");
+    }
+}
+
+#[test]
+fn those_who_send_much_to_who_does_not_read_wait_and_lose_nothing() {
+    for kind in EngineKind::ALL {
+        nobody_reads(kind, 20, 1_000_000, 4_000_000);
+    }
+}
+
+/// 1.75 GB over loopback: `cargo test --release --test net_host -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes a gigabyte or two and some seconds"]
+fn two_hundred_peers_send_8_76_mb_each_to_who_does_not_read() {
+    for kind in EngineKind::ALL {
+        let begun = Instant::now();
+        nobody_reads(kind, 200, 8_760_000, 64 << 20);
+        println!("{kind}: {:.1} s", begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Turns cores until something is there.
+fn turn<R>(cores: &mut [Core], mut look: impl FnMut(usize, &mut Core, Event) -> Option<R>) -> R {
+    let begun = Instant::now();
+    while begun.elapsed() < SOON {
+        for (nth, core) in cores.iter_mut().enumerate() {
+            for event in core.poll(Some(Duration::from_millis(1))).unwrap() {
+                if let Some(found) = look(nth, core, event) {
+                    return found;
+                }
+            }
+        }
+    }
+    panic!("it did not happen");
+}
+
+fn core(settings: Settings) -> Core {
+    Core::new(settings).unwrap()
+}
+
+#[test]
+fn a_core_serves_and_calls_at_once_and_tells_the_expected_from_the_unknown() {
+    let mut relay = core(Settings::default().name("relay").unwrap().expect("worker-*").unwrap());
+    let mut boss = core(Settings::default().name("boss").unwrap());
+    let up = boss.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
+    let down = relay.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
+    let called = relay.connect(&up).unwrap();
+    let mut worker = core(Settings::default().name("worker-1").unwrap());
+    worker.connect(&down).unwrap();
+    let mut nobody = core(Settings::default());
+    nobody.connect(&down).unwrap();
+    let mut cores = [relay, boss, worker, nobody];
+    let mut seen = BTreeMap::new();
+    turn(&mut cores, |nth, core, event| {
+        let (kind, conn) = match event {
+            Event::Expected(conn) => ("expected", conn),
+            Event::Unknown(conn) => ("unknown", conn),
+            other => panic!("{other:?}"),
+        };
+        let dial = core.peer(conn, |peer| peer.dial()).unwrap();
+        seen.insert((nth, kind, core.name(conn)), dial);
+        (seen.len() == 6).then_some(())
+    });
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(seen[&(0, "expected", name("boss"))], Some(called));
+    assert_eq!(seen[&(0, "expected", name("worker-1"))], None);
+    assert_eq!(seen[&(0, "unknown", None)], None);
+    assert_eq!(seen[&(1, "unknown", name("relay"))], None, "the boss expects nobody");
+    assert!(
+        seen.contains_key(&(2, "expected", name("relay")))
+            && seen.contains_key(&(3, "expected", name("relay")))
+    );
+}
+
+#[test]
+fn a_refused_name_is_told_to_who_called_and_to_nobody_else() {
+    let mut boss = core(Settings::default().expect("worker-*").unwrap().only_expected(true));
+    let url = boss.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
+    let mut stranger = core(Settings::default().name("stranger").unwrap());
+    let dial = stranger.connect(&url).unwrap();
+    let (failed, why) = turn(&mut [boss, stranger], |nth, _, event| match event {
+        Event::Failed(dial, why) if nth == 1 => Some((dial, why)),
+        other => panic!("{nth}: {other:?}"),
+    });
+    assert_eq!((failed, why.kind()), (dial, std::io::ErrorKind::PermissionDenied));
+    assert_eq!(why.to_string(), "refused: nobody of this name is expected");
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_there_to_be_taken_and_the_end_behind_it() {
+    let mut reader = core(Settings::default());
+    let url = reader.listen("line://127.0.0.1:0").unwrap()[0].to_string();
+    let mut peer = connect(&url);
+    peer.write_all(b"one\ntwo\n").unwrap();
+    drop(peer);
+    let (mut lines, mut cores) = (Vec::new(), [reader]);
+    let why = turn(&mut cores, |_, core, event| match event {
+        Event::Readable(conn) => {
+            lines.extend(std::iter::from_fn(|| core.recv(conn)));
+            None
+        }
+        Event::Disconnected(_, why) => Some(why),
+        _ => None,
+    });
+    assert_eq!(
+        (lines, why),
+        (vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")], CloseReason::Asked)
+    );
+}
+
+#[test]
+fn datagrams_and_unix_sockets_and_shared_ports_are_doors_too() {
+    let mut server = core(Settings::default());
+    let udp = server.listen("udp://127.0.0.1:0").unwrap()[0].to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let unix = format!("raw+unix://{}/s", folder.path().display());
+    server.listen(&unix).unwrap();
+    let shared = server.listen("raw://127.0.0.1:0?reuse_port=1").unwrap()[0].to_string();
+    core(Settings::default()).listen(&format!("{shared}?reuse_port=1")).unwrap();
+
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"ping", udp.trim_start_matches("udp://")).unwrap();
+    let mut client = core(Settings::default());
+    client.connect(&unix).unwrap();
+    let mut cores = [server, client];
+    let (mut heard, mut conn) = (false, None);
+    turn(&mut cores, |nth, core, event| {
+        match event {
+            Event::Datagram(peer, bytes) => {
+                assert_eq!(&bytes[..], b"ping");
+                core.send_to(peer, b"pong").unwrap();
+                heard = true;
+            }
+            Event::Expected(id) if nth == 1 => conn = Some(id),
+            Event::Unknown(_) if nth == 0 => {}
+            other => panic!("{nth}: {other:?}"),
+        }
+        (heard && conn.is_some()).then_some(())
+    });
+    cores[0].poll(Some(Duration::ZERO)).unwrap();
+    let mut buffer = [0; 9];
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(socket.recv(&mut buffer).unwrap(), 4);
+    cores[1].send(conn.unwrap(), b"over a file").unwrap();
+    let bytes = turn(&mut cores, |nth, core, event| match event {
+        Event::Readable(id) if nth == 0 => core.recv(id),
+        _ => None,
+    });
+    assert_eq!(&bytes[..], b"over a file");
+}
+
+#[test]
+fn a_core_is_woken_by_others_and_ends_with_what_is_on_its_way() {
+    let mut one = core(Settings::default());
+    let waker = one.waker();
+    let waking = thread::spawn(move || waker.wake());
+    assert!(one.poll(None).unwrap().is_empty());
+    waking.join().unwrap();
+    let url = one.listen("raw://127.0.0.1:0").unwrap()[0].to_string();
+    let mut peer = connect(&url);
+    let mut cores = [one];
+    let conn =
+        turn(&mut cores, |_, _, event| if let Event::Unknown(conn) = event { Some(conn) } else { None });
+    let [mut one] = cores;
+    let long = vec![b'x'; 6_000_000];
+    one.send(conn, &long).unwrap();
+    let reading = thread::spawn(move || {
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        all
+    });
+    assert!(one.shutdown(SOON).unwrap());
+    assert!(reading.join().unwrap() == long);
+}
+
+#[test]
+fn a_connection_changes_from_lines_to_bytes_on_the_way() {
+    let mut one = core(Settings::default());
+    let url = one.listen("line://127.0.0.1:0").unwrap()[0].to_string();
+    let mut peer = connect(&url);
+    peer.write_all(b"give me bytes\n\0\n\0").unwrap();
+    let mut cores = [one];
+    let (conn, line) = turn(&mut cores, |_, core, event| match event {
+        Event::Readable(conn) => Some((conn, core.recv(conn))),
+        _ => None,
+    });
+    assert_eq!(line.as_deref(), Some(&b"give me bytes"[..]));
+    cores[0].set_framing(conn, Framing::Bytes);
+    assert_eq!(cores[0].recv(conn).as_deref(), Some(&b"\0\n\0"[..]));
+    assert_eq!(cores[0].send(ConnId::new(9, 9), b"x"), Err(SendError::Gone));
+}
+
+#[test]
+fn a_url_that_is_none_is_refused_in_one_sentence() {
+    let mut one = core(Settings::default());
+    for (result, expected) in [
+        (
+            one.listen("foo://h:1").map(drop),
+            "`foo://h:1`: the scheme `foo` is unknown; write tcp://HOST:PORT",
+        ),
+        (one.listen("msg://h").map(drop), "`msg://h`: it names no port; write msg://HOST:PORT"),
+        (
+            one.connect("udp://h:1").map(drop),
+            "`udp://h:1`: datagrams have no connections; take tcp://, msg:// or",
+        ),
+    ] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+}
