@@ -61,6 +61,8 @@ class Hello(asyncio.Protocol):
             return
         self.say(OK % size)
         for start in range(0, size, self.piece):
+            if self.transport.is_closing():
+                return
             self.say(BODY[start : min(start + self.piece, size)])
 
     def say(self, data: bytes | memoryview) -> None:
