@@ -53,8 +53,10 @@
 //!
 //! The modules, in the order in which a datagram meets them: [`net`] sockets, [`service`] the seam, [`server`], [`link`]
 //! loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
-//! clock; [`lab`] experiments with them; [`config`], [`door`], [`cli`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
+//! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
 
+// The command lines of the programs: public for `src/bin/` alone.
+#[doc(hidden)]
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -58,3 +58,10 @@ impl Payload for Vec<u8> {
         self
     }
 }
+
+/// A datagram and whatever stands beside it, such as its peer's address.
+impl<A: Clone> Payload for (A, Vec<u8>) {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.1
+    }
+}

@@ -25,17 +25,25 @@
 
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
 
-pub mod api;
-pub mod bare;
 pub mod connect;
 mod connect_url;
 pub mod core;
 pub mod engine;
 pub mod listen;
-pub mod load;
-pub mod open_files;
-pub mod relay;
 pub mod signals;
+
+// What the commands of `lab` do with sockets: public for `cli` alone.
+#[doc(hidden)]
+pub mod api;
+#[doc(hidden)]
+pub mod bare;
+#[doc(hidden)]
+pub mod load;
+#[doc(hidden)]
+pub mod relay;
+// How the programs raise their own limit: a library leaves its process alone.
+#[doc(hidden)]
+pub mod open_files;
 
 mod batch;
 mod rt;
