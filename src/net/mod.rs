@@ -1,11 +1,14 @@
 //! The only code that touches a socket, a clock or a thread.
 //!
 //! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX sockets,
-//! [`connect`] a client.
+//! [`client`] and [`connect`] a client.
 //!
 //! ```text
 //! api      the HTTP door of the lab's API
 //! bare     the least of servers, for comparison
+//! blocking clients for programs without a runtime
+//! client   clients for chat programs, on any executor
+//! drive    what every loop that drives a client is made of
 //! connect  a client with its sockets, for whoever uses it
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
@@ -25,6 +28,8 @@
 
 pub mod api;
 pub mod bare;
+pub mod blocking;
+pub mod client;
 pub mod connect;
 pub mod engine;
 pub mod listen;
@@ -34,6 +39,7 @@ pub mod relay;
 pub mod signals;
 
 mod batch;
+mod drive;
 mod rt;
 pub(crate) mod trial;
 mod udp;
@@ -41,6 +47,7 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, ConnectError, Event, Events};
 pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};
