@@ -5,9 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use rand::Rng as _;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
 
 use super::driver::{self, Plan, Road};
 use super::handle::is_word;
@@ -206,7 +203,6 @@ impl Builder {
         Ok((client.into(), events.into()))
     }
 
-    #[expect(clippy::disallowed_types, reason = "a driver owns the source of its seed")]
     fn plan(mut self) -> Result<Plan, ConnectError> {
         if let Some(name) = self.config.name.as_ref().filter(|name| !is_word(name)) {
             return Err(ConnectError::Name(name.clone()));
@@ -219,7 +215,7 @@ impl Builder {
             place: escape_short(url.as_bytes(), SHOWN).into_owned(),
             road,
             config: self.config,
-            seed: self.seed.unwrap_or_else(|| UnwrapErr(SysRng).next_u64()),
+            seed: self.seed,
             max_pending: self.max_pending,
         })
     }

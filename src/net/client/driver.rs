@@ -1,5 +1,7 @@
 //! The task that owns a session's socket.
 
+#![expect(clippy::disallowed_types, reason = "drivers own the source of nonces")]
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use futures::{FutureExt as _, select_biased};
+use rand::Rng as _;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
@@ -27,7 +30,8 @@ pub(super) struct Plan {
     pub(super) place: String,
     pub(super) road: Road,
     pub(super) config: ClientConfig,
-    pub(super) seed: u64,
+    /// Of the jitter; drawn if it is none.
+    pub(super) seed: Option<u64>,
     pub(super) max_pending: usize,
 }
 
@@ -99,10 +103,10 @@ impl Drop for End {
 }
 
 impl Driver {
-    #[expect(clippy::disallowed_types, reason = "a driver owns the source of nonces")]
     fn new(plan: Plan, way: Way, shared: Arc<Shared>, started: Started) -> Self {
         let (patience, is_nameless) = (plan.config.policy.ack_timeout(), plan.config.name.is_none());
-        let client = Client::new(rt::now(), plan.config, plan.seed, Box::new(UnwrapErr(SysRng)));
+        let seed = plan.seed.unwrap_or_else(|| UnwrapErr(SysRng).next_u64());
+        let client = Client::new(rt::now(), plan.config, seed, Box::new(UnwrapErr(SysRng)));
         Self {
             driven: Driven::new(client, way),
             requests: BTreeMap::new(),

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures::channel::oneshot;
 use futures::future::FusedFuture;
 
-use super::shared::{Asked, Ending, Shared, Stats, What};
+use super::shared::{Asked, Ending, NOTHING, Shared, Stats, What};
 use super::{Builder, Events};
 use crate::client::Closed;
 use crate::error::Refusal;
@@ -107,7 +107,7 @@ impl Client {
         let (answer, to) = oneshot::channel();
         // The other end is right here.
         let _ = answer.send(Outcome::Rejected(refusal.code(), refusal.text().into()));
-        Request(Asking { client: self.clone(), unasked: None, key: 0, answer: to })
+        Request(Asking { client: self.clone(), unasked: None, key: NOTHING, answer: to })
     }
 }
 
@@ -165,14 +165,14 @@ struct Asking<T> {
     client: Client,
     /// Until it is first polled.
     unasked: Option<Asked>,
-    /// By which it can be withdrawn; 0 where there is nothing to withdraw.
+    /// By which it can be withdrawn.
     key: u64,
     answer: oneshot::Receiver<T>,
 }
 
 impl<T> Asking<T> {
     fn new(client: Client, asked: Asked, answer: oneshot::Receiver<T>) -> Self {
-        Self { client, unasked: Some(asked), key: 0, answer }
+        Self { client, unasked: Some(asked), key: NOTHING, answer }
     }
 
     /// `None` if the driver is gone without an answer.
@@ -190,7 +190,7 @@ impl<T> Asking<T> {
 
 impl<T> Drop for Asking<T> {
     fn drop(&mut self) {
-        if self.key != 0 {
+        if self.key != NOTHING {
             self.client.0.shared.withdraw(self.key);
         }
     }

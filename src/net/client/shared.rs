@@ -15,6 +15,9 @@ use crate::reliable::Outcome;
 /// What a request or an event takes beside its words and bodies.
 const OVERHEAD: usize = 64;
 
+/// The key of nothing.
+pub(super) const NOTHING: u64 = 0;
+
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -109,7 +112,7 @@ impl Shared {
     pub(super) fn new(max_unread: usize) -> Self {
         let state = State {
             waiting: BTreeMap::new(),
-            next_key: 1,
+            next_key: NOTHING + 1,
             unread: VecDeque::new(),
             unread_bytes: 0,
             has_clients: true,
@@ -147,19 +150,19 @@ impl Shared {
 impl Shared {
     /// Queues what is asked. Returns the key by which it can be withdrawn.
     pub(super) fn ask(&self, asked: Asked) -> u64 {
-        let late = self.tell(|state| match &state.ending {
-            Some(ending) => Err((asked, ending.clone())),
-            None => {
-                let key = state.next_key;
-                state.next_key += 1;
-                state.waiting.insert(key, asked);
-                Ok(key)
-            }
-        });
-        late.unwrap_or_else(|(asked, ending)| {
+        let mut state = self.lock();
+        if let Some(ending) = state.ending.clone() {
+            drop(state);
             asked.end(&ending);
-            0
-        })
+            return NOTHING;
+        }
+        let key = state.next_key;
+        state.next_key += 1;
+        state.waiting.insert(key, asked);
+        state.news = true;
+        drop(state);
+        self.driver.wake();
+        key
     }
 
     /// Takes back what was not taken yet.
