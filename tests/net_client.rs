@@ -34,7 +34,7 @@ fn server() -> TestServer {
 
 /// Gets through any loss of these tests, quickly.
 fn persistent() -> Backoff {
-    Backoff::new(Duration::from_millis(20)).with_max_sends(500)
+    Backoff::new(Duration::from_millis(5)).with_max_sends(2_000)
 }
 
 /// Sends once.
@@ -82,11 +82,11 @@ async fn converse(alice: Builder, bob: Builder) {
     let (alice, mut to_alice) = alice.name("alice").connect().await.unwrap();
     let (bob, mut to_bob) = bob.name("bob").connect().await.unwrap();
     assert_eq!((alice.join("#tea").await, bob.join("#tea").await), (ok(), ok()));
-    for i in 0..20 {
+    for i in 0..10 {
         assert_eq!(alice.send("bob", format!("direct {i}")).await, ok());
         assert_eq!(alice.send("#tea", format!("to all {i}")).await, ok());
     }
-    for i in 0..20 {
+    for i in 0..10 {
         assert_eq!(next(&mut to_bob).await, message("alice", None, &format!("direct {i}")));
         assert_eq!(next(&mut to_bob).await, message("alice", Some("#tea"), &format!("to all {i}")));
     }
@@ -168,6 +168,17 @@ fn everything_goes_from_thread_to_thread() {
     futures(Client::builder("x").connect());
 }
 
+#[test]
+fn the_example_of_the_docs_is_the_one_that_is_run() {
+    let (page, module) =
+        (include_str!("../docs/embedding-client.md"), include_str!("../src/net/client/mod.rs"));
+    let shown = page.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    let run =
+        module.lines().filter_map(|line| line.strip_prefix("//!")).filter(|line| !line.starts_with(" # "));
+    let run: String = run.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+    assert!(run.contains(shown), "{shown}");
+}
+
 // Outcomes.
 
 #[test]
@@ -218,9 +229,9 @@ fn a_goodbye_waits_for_what_was_asked_before_it() {
     for mode in MODES {
         block_on(async {
             let (client, events) = at(&server, mode).name("ada").connect().await.unwrap();
-            let asked = join_all((0..20).map(|i| client.send("ada", format!("{i}"))));
+            let asked = join_all((0..10).map(|i| client.send("ada", format!("{i}"))));
             let (outcomes, ending, again) = futures::join!(asked, client.close(), client.close());
-            assert_eq!(outcomes, vec![ok(); 20]);
+            assert_eq!(outcomes, vec![ok(); 10]);
             assert_eq!((ending.closed, again.closed), (Closed::Done, Closed::Done));
             assert!(ending.stats.client.retries > 0);
             assert_eq!(events.collect::<Vec<_>>().await.last(), Some(&Event::Closed(Closed::Done)));

@@ -229,13 +229,13 @@ fn usual_policy() -> Backoff {
 
 /// What a URL says to a client.
 fn road(url: &str) -> Result<(Transport, Road), String> {
+    if url.contains('?') {
+        return Err("what follows the ? is for the server that listens; leave it out".to_owned());
+    }
     let parsed: ListenUrl = url.parse().map_err(|error| format!("{error}"))?;
     let scheme = parsed.scheme();
     if !["tcp", "udp", "unix"].contains(&scheme) {
         return Err(format!("{scheme}:// is a door for others than clients; {FORMS}"));
-    }
-    if url.contains('?') {
-        return Err("what follows the ? is for the server that listens; leave it out".to_owned());
     }
     let (transport, road) = match parsed.at {
         At::Tcp { port: 0, .. } | At::Udp { port: 0, .. } => {

@@ -76,6 +76,17 @@ impl Events {
     }
 }
 
+#[cfg(test)]
+impl Events {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    pub(super) fn weak(&self) -> std::sync::Weak<Shared> {
+        Arc::downgrade(&self.0)
+    }
+}
+
 impl Stream for Events {
     type Item = Event;
 

@@ -265,6 +265,11 @@ impl Shared {
         self.listener.wake();
     }
 
+    #[cfg(test)]
+    pub(super) fn unread(&self) -> usize {
+        self.lock().unread_bytes
+    }
+
     pub(super) fn count(&self, client: ClientStats) {
         self.lock().stats.client = client;
     }
