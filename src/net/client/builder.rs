@@ -32,6 +32,18 @@ const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH";
 /// Where a client connects to, and how; made by [`Client::builder`].
 ///
 /// A value outside the bounds of its setter counts as the nearest one inside.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use sayagain::net::client::Client;
+/// use sayagain::reliable::Backoff;
+///
+/// # async fn connect() -> Result<(), sayagain::net::client::ConnectError> {
+/// let policy = Backoff::new(Duration::from_millis(200)).with_max_sends(20);
+/// let (client, events) = Client::builder("udp://chat.example.org:50000").name("bot").policy(policy).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens before `connect`"]
 pub struct Builder {
@@ -163,15 +175,16 @@ impl Builder {
         self
     }
 
-    /// Most bytes of requests that were taken and have not ended, in bytes, 64 more for each. Default 16 MiB; one request of
-    /// any size always has room. The others wait in the order in which they were first polled.
+    /// Most bytes of requests that were taken and have not ended, 128 more for each. Default 16 MiB; one request of any
+    /// size always has room. The others wait in the order in which they were first polled.
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.max_pending = bytes;
         self
     }
 
-    /// Most bytes of events that nobody has taken, 64 more for each. Default 16 MiB; at least one event always has room.
-    /// While there are more, nothing is read; what one read had begun still comes, so there may be 1 MiB more, or one message.
+    /// Most bytes of events that nobody has taken, 128 more for each. Default 16 MiB; one event of any size always has
+    /// room. When there are as many, nothing is read until some are taken; what the last read held still comes: half a MiB
+    /// at most (over UDP, what sixteen datagrams hold), or one message.
     pub fn max_unread(mut self, bytes: usize) -> Self {
         self.max_unread = bytes.max(1);
         self

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
-use futures::future::FusedFuture;
 
 use super::shared::{Asked, Ending, NOTHING, Shared, Stats, What};
 use super::{Builder, Events};
@@ -134,12 +133,6 @@ impl Future for Request {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         // A driver that is gone without an answer had sent it, for all one knows.
         self.0.poll(cx).map(|outcome| outcome.unwrap_or(Outcome::Unknown))
-    }
-}
-
-impl FusedFuture for Request {
-    fn is_terminated(&self) -> bool {
-        self.0.answer.is_terminated()
     }
 }
 

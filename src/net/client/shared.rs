@@ -12,8 +12,8 @@ use super::Event;
 use crate::client::{ClientStats, Closed};
 use crate::reliable::Outcome;
 
-/// What a request or an event takes beside its words and bodies.
-const OVERHEAD: usize = 64;
+/// What a request or an event takes beside its words and bodies, in bytes.
+const OVERHEAD: usize = 128;
 
 /// The key of nothing.
 pub(super) const NOTHING: u64 = 0;

@@ -23,6 +23,8 @@ const MAX_DATAGRAM: usize = 65_535;
 const CHUNK: usize = 64 << 10;
 /// How often is read, at most, before others get their turn.
 const READS: usize = 16;
+/// The most that the messages of one read take where they are kept: the shortest have 20 bytes here, and some 130 there.
+const KEPT_CHUNK: usize = 8 * CHUNK;
 /// How many datagrams count as one read.
 const DATAGRAMS: usize = 16;
 /// While so much is unwritten, the client is not asked for more.
@@ -85,9 +87,9 @@ impl Way {
         Ok(Self::Datagrams(Datagrams { socket: talk_to(first)?, others }))
     }
 
-    /// How many reads take in not much more than `free` bytes of messages; none where nothing is free.
+    /// How many reads take in no more than `free` bytes of messages, as they are kept; at least one if anything is free.
     pub(in crate::net) fn reads_within(free: usize) -> usize {
-        if free == 0 { 0 } else { (free / CHUNK).clamp(1, READS) }
+        if free == 0 { 0 } else { (free / KEPT_CHUNK).clamp(1, READS) }
     }
 
     /// No connection yet.
