@@ -7,7 +7,8 @@ use std::error::Error;
 
 use bytes::Bytes;
 use sayagain::host::Settings;
-use sayagain::net::{Core, Event};
+use sayagain::net::Core;
+use sayagain::net::core::Event;
 use sayagain::service::ConnId;
 
 #[derive(Default)]

@@ -51,6 +51,8 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
+//! For a chat program there is a client with its sockets, for any executor and for plain threads: [`net::client`].
+//!
 //! The modules, in the order in which a datagram meets them: [`net`] sockets, [`service`] the seam, [`server`], [`link`]
 //! loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
 //! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.

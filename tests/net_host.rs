@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sayagain::door::Framing;
 use sayagain::host::{Context, Handler, Host, SendError, Settings};
-use sayagain::net::{ConnectUrl, Core, Doors, Engine, EngineKind, Event};
+use sayagain::net::core::Event;
+use sayagain::net::{ConnectUrl, Core, Doors, Engine, EngineKind};
 use sayagain::service::{CloseReason, ConnId, DialId, Peer};
 
 /// How long anything may take that is to happen at once.
@@ -184,7 +185,7 @@ struct Lazy {
     reads: bool,
     /// Bytes of the messages that were read, by connection.
     read: BTreeMap<ConnId, usize>,
-    closed: usize,
+    closed: Vec<CloseReason>,
 }
 
 impl Handler for Lazy {
@@ -197,8 +198,8 @@ impl Handler for Lazy {
         }
     }
 
-    fn closed(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _why: CloseReason) {
-        self.closed += 1;
+    fn closed(&mut self, _cx: &mut Context<'_>, _conn: ConnId, why: CloseReason) {
+        self.closed.push(why);
     }
 }
 
@@ -247,7 +248,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
     assert!(most <= allowed, "{kind}: {most} held");
     engine.look(|host| {
         assert!(host.handler().read.values().all(|bytes| *bytes == size));
-        assert_eq!(host.handler().closed, 0, "nobody was dropped");
+        assert_eq!(host.handler().closed, [], "{kind}: nobody was dropped");
     });
     stop(&engine);
     for peer in sending {

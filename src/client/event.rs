@@ -50,6 +50,38 @@ pub enum Closed {
     TakenUp,
 }
 
+/// The answer to LST: names, and how many more did not fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The names, in the order of the answer.
+    pub names: Vec<Vec<u8>>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+impl Names {
+    /// Reads what an [`Acked`](crate::reliable::Outcome::Acked) LST carries.
+    ///
+    /// ```
+    /// use sayagain::client::Names;
+    ///
+    /// let read = Names::read(b" alice bob +7");
+    /// assert_eq!((read.names, read.more), (vec![b"alice".to_vec(), b"bob".to_vec()], 7));
+    /// ```
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Self {
+        let mut read = Self::default();
+        for word in payload.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
+            // No name begins with `+`.
+            match word.strip_prefix(b"+").map(|digits| String::from_utf8_lossy(digits).parse()) {
+                Some(Ok(count)) => read.more = count,
+                _ => read.names.push(word.to_vec()),
+            }
+        }
+        read
+    }
+}
+
 /// What a client has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientStats {

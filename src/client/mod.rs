@@ -25,7 +25,7 @@ mod event;
 mod incoming;
 mod register;
 
-pub use event::{ClientStats, Closed, Event};
+pub use event::{ClientStats, Closed, Event, Names};
 use incoming::{AckTimer, Pushed};
 use register::Registration;
 

@@ -253,7 +253,7 @@ impl State {
         self.turn = self.turn.saturating_sub(PIECE_COST + piece.len());
         self.memory.give_in(span.before + span.len + span.after);
         self.look(id);
-        self.review(id);
+        self.taken(id);
         Some(piece)
     }
 
@@ -273,8 +273,10 @@ impl State {
         self.look(id);
         if used == 0 {
             self.want_more(id);
+            self.review(id);
+        } else {
+            self.taken(id);
         }
-        self.review(id);
         used > 0 && !is_used_up
     }
 
@@ -408,11 +410,17 @@ impl State {
         Some(id)
     }
 
-    /// Lets one go on that needs more before anything of it can be taken.
+    /// Lets one go on that has begun with something and needs more before that can be taken.
     fn choose_leader(&mut self, now: Instant) {
-        while let Some(id) = self.pop_starved() {
-            let held = self.conns.get(id).map(|conn| conn.held.len());
-            self.leader = held.map(|held| (id, held));
+        for _ in 0..self.starved.len() {
+            let Some(id) = self.pop_starved() else { return };
+            let held = self.conns.get(id).map_or(0, |conn| conn.held.len());
+            if held == 0 {
+                // It holds nothing up, and may be silent.
+                self.note_reading(id);
+                continue;
+            }
+            self.leader = Some((id, held));
             if self.reads(id) {
                 self.timers.set(Owner::Leader, Some(now + self.settings.patience));
                 return self.wake(id);
@@ -420,6 +428,14 @@ impl State {
             // What it waits for besides is looked at again when that changes.
             self.leader = None;
         }
+    }
+
+    /// Something of a connection was taken: if it went on alone, it was for that.
+    fn taken(&mut self, id: ConnId) {
+        if self.leader.is_some_and(|(leader, _)| leader == id) {
+            self.lead_no_more();
+        }
+        self.review(id);
     }
 
     fn lead_no_more(&mut self) {

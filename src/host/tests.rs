@@ -647,6 +647,29 @@ fn who_holds_all_others_up_at_the_bound_is_cut_off() {
 }
 
 #[test]
+fn who_is_silent_between_messages_is_left_alone_at_the_bound() {
+    let mut net = Net::new(Settings::default().max_memory_in(100_000));
+    let conns = [(); 5].map(|()| net.come_as(""));
+    net.told();
+    // All of them are unfinished when the memory is full, and each finishes in its turn and says no more.
+    for (nth, conn) in conns.iter().enumerate() {
+        let body = message(&vec![b'x'; 60_000]);
+        let begun = if nth == 4 { 0 } else { 30_000 };
+        net.send(*conn, &body[..begun]);
+    }
+    assert_eq!(net.told(), []);
+    for conn in &conns[..4] {
+        net.send(*conn, &message(&vec![b'x'; 60_000])[30_000..]);
+    }
+    let messages = conns[..4].iter().map(|conn| Told::Message(conn.0, vec![b'x'; 60_000]));
+    let mut told = net.told();
+    told.sort_by_key(|told| if let Told::Message(conn, _) = told { *conn } else { u64::MAX });
+    assert_eq!(told, messages.collect::<Vec<_>>());
+    net.pass(100);
+    assert_eq!((net.told(), net.memory()), (vec![], (0, 0)));
+}
+
+#[test]
 fn a_stop_lets_everybody_have_what_is_on_its_way() {
     let mut net = Net::new(Settings::default());
     let conn = net.knock(BYTES);

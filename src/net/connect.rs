@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use futures::future::pending;
 use futures::{FutureExt as _, StreamExt as _, select_biased};
 use rand::rand_core::UnwrapErr;
@@ -23,21 +22,16 @@ use rand::rngs::SysRng;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_async_std::Signals;
 
+use super::drive::{Driven, Place, Way};
 use super::rt;
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
 
 mod lines;
-mod way;
 
 pub use lines::Line;
 use lines::Lines;
-use way::Way;
 
-/// How long to wait before looking again whether there is room for what is due to be sent.
-const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
-/// How long the last bytes of a connection may take.
-const LAST_WRITE: Duration = Duration::from_secs(1);
 /// The exit code of a process that a second signal ends: what a shell makes of SIGINT.
 const INTERRUPTED: i32 = 128 + SIGINT;
 
@@ -135,7 +129,7 @@ pub fn run(connect: &Connect, command: &mut impl Command, input: Box<dyn Read + 
         let mut signals = watch_signals()?;
         let host = (connect.host.clone(), connect.port);
         let way = match connect.client.transport {
-            Transport::Stream => Ok(Way::stream(host)),
+            Transport::Stream => Ok(Way::stream(Place::Tcp(host))),
             Transport::Datagram => select_biased! {
                 _ = signals.next().fuse() => return Ok(Finish::early(true, None)),
                 way = Way::datagrams(host).fuse() => way,
@@ -165,8 +159,7 @@ fn watch_signals() -> io::Result<Signals> {
 }
 
 struct Driver<'a, C> {
-    client: Client,
-    way: Way,
+    driven: Driven,
     command: &'a mut C,
     input: Input,
     signals: Signals,
@@ -209,10 +202,10 @@ impl<'a, C: Command> Driver<'a, C> {
         signals: Signals,
     ) -> Self {
         let secrets = Box::new(UnwrapErr(SysRng));
+        let client = Client::new(Instant::now(), connect.client.clone(), connect.seed, secrets);
         let (ahead, max_line) = (VecDeque::new(), connect.max_line);
         Self {
-            client: Client::new(Instant::now(), connect.client.clone(), connect.seed, secrets),
-            way,
+            driven: Driven::new(client, way),
             command,
             input: Input { unread: Some(input), max_line, lines: None, ahead },
             signals,
@@ -224,13 +217,12 @@ impl<'a, C: Command> Driver<'a, C> {
     }
 
     async fn run(mut self) -> Finish {
-        self.command.start(Instant::now(), &mut self.client);
+        self.command.start(Instant::now(), &mut self.driven.client);
         loop {
             let now = Instant::now();
-            self.way.work(now, &mut self.client);
-            self.client.handle_timeout(now);
+            self.driven.work(now, usize::MAX);
             if self.command.poll_timeout().is_some_and(|at| at <= now) {
-                self.command.handle_timeout(now, &mut self.client);
+                self.command.handle_timeout(now, &mut self.driven.client);
             }
             self.settle(now).await;
             if self.closed.is_some() {
@@ -249,12 +241,12 @@ impl<'a, C: Command> Driver<'a, C> {
         self.command.flush();
         // That nobody reads what was printed may have come out just now.
         while self.step(now).await {}
-        self.way.write();
+        self.driven.write();
     }
 
     /// Everything that can be done without waiting, piece by piece. Returns whether there was anything.
     async fn step(&mut self, now: Instant) -> bool {
-        if let Some(event) = self.client.poll() {
+        if let Some(event) = self.driven.poll() {
             self.handle_event(now, event);
             return true;
         }
@@ -265,26 +257,20 @@ impl<'a, C: Command> Driver<'a, C> {
             && !self.parting
             && let Some(line) = self.input.ahead.pop_front()
         {
-            self.command.on_line(now, &mut self.client, line);
+            self.command.on_line(now, &mut self.driven.client, line);
             return true;
         }
-        let transmit = if self.way.has_room() { self.client.poll_transmit(now) } else { None };
-        match transmit {
-            Some(bytes) => self.way.send(bytes).await,
-            None => return false,
-        }
-        true
+        self.driven.transmit(now).await
     }
 
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Connect => self.way.connect(),
-            Event::Disconnect => self.way.disconnect(),
+            Event::Connect | Event::Disconnect => {}
             event => {
                 if let Event::Closed(why) = &event {
                     self.closed = Some(why.clone());
                 }
-                self.command.on_event(now, &mut self.client, event);
+                self.command.on_event(now, &mut self.driven.client, event);
             }
         }
     }
@@ -296,8 +282,8 @@ impl<'a, C: Command> Driver<'a, C> {
         }
         match self.command.progress() {
             Progress::Going => return false,
-            Progress::Over if !self.client.is_ready() => self.client.abort(now, self.patience),
-            Progress::Done | Progress::Over => self.client.close(),
+            Progress::Over if !self.driven.client.is_ready() => self.driven.client.abort(now, self.patience),
+            Progress::Done | Progress::Over => self.driven.client.close(),
         }
         self.parting = true;
         true
@@ -306,19 +292,13 @@ impl<'a, C: Command> Driver<'a, C> {
     fn interrupt(&mut self) {
         self.interrupted = true;
         self.parting = true;
-        self.client.abort(Instant::now(), self.patience);
+        self.driven.client.abort(Instant::now(), self.patience);
     }
 
     /// Waits until there is something to do. Returns whether that is a signal.
     async fn wait(&mut self, now: Instant) -> bool {
         let deadline = self.deadline(now);
         let wants_line = self.command.wants_line() && !self.parting && self.input.ahead.is_empty();
-        let timer = async {
-            match deadline {
-                Some(at) => drop(Timer::at(at).await),
-                None => pending().await,
-            }
-        };
         let lines = async {
             match wants_line {
                 true => self.input.wait().await,
@@ -327,37 +307,25 @@ impl<'a, C: Command> Driver<'a, C> {
         };
         select_biased! {
             _ = self.signals.next().fuse() => true,
-            () = self.way.ready().fuse() => false,
+            () = self.driven.ready(true).fuse() => false,
             () = Box::pin(lines).fuse() => false,
-            () = Box::pin(timer).fuse() => false,
+            () = Box::pin(rt::until(deadline)).fuse() => false,
         }
     }
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
-        let client = self.client.poll_timeout();
-        // What is due to be sent and finds no room would be due again at once.
-        let client = if self.way.has_room() { client } else { client.map(|at| at.max(now + NO_ROOM_PAUSE)) };
-        [client, self.command.poll_timeout()].into_iter().flatten().min()
+        [self.driven.deadline(now), self.command.poll_timeout()].into_iter().flatten().min()
     }
 
     async fn finish(mut self) -> Finish {
-        while let Some(bytes) = self.client.poll_transmit(Instant::now()) {
-            self.way.send(bytes).await;
-        }
-        let patience = async {
-            Timer::after(LAST_WRITE).await;
-        };
-        select_biased! {
-            () = Box::pin(self.way.finish()).fuse() => (),
-            () = Box::pin(patience).fuse() => (),
-        }
+        let trouble = self.driven.finish().await;
         self.command.flush();
         Finish {
             closed: self.closed,
-            stats: self.client.stats(),
-            heard: self.client.has_heard(),
+            stats: self.driven.client.stats(),
+            heard: self.driven.client.has_heard(),
             interrupted: self.interrupted,
-            trouble: self.way.into_trouble(),
+            trouble,
         }
     }
 }

@@ -147,7 +147,8 @@ impl Handler for Mailbox {
 /// ```
 /// use std::time::Duration;
 /// use sayagain::host::Settings;
-/// use sayagain::net::{Core, Event};
+/// use sayagain::net::Core;
+/// use sayagain::net::core::Event;
 ///
 /// let mut boss = Core::new(Settings::default().name("boss")?.expect("worker-*")?)?;
 /// let url = boss.listen("msg://127.0.0.1:0")?.remove(0).to_string();

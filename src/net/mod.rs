@@ -1,11 +1,14 @@
 //! The only code that touches a socket, a clock or a thread.
 //!
 //! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX sockets,
-//! [`connect`] a client.
+//! [`client`] and [`connect`] a client.
 //!
 //! ```text
 //! api      the HTTP door of the lab's API
 //! bare     the least of servers, for comparison
+//! blocking clients for programs without a runtime
+//! client   clients for chat programs, on any executor
+//! drive    what every loop that drives a client is made of
 //! connect  a client with its sockets, for whoever uses it
 //! connect_url  whom to connect to, as it is typed
 //! core     the polling way: a core that its owner turns
@@ -25,6 +28,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
 
+pub mod blocking;
+pub mod client;
 pub mod connect;
 mod connect_url;
 pub mod core;
@@ -46,6 +51,7 @@ pub mod relay;
 pub mod open_files;
 
 mod batch;
+mod drive;
 mod rt;
 pub(crate) mod trial;
 mod udp;
@@ -53,8 +59,9 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, ConnectError};
 pub use connect_url::ConnectUrl;
-pub use core::{Core, CoreError, Event, Events, Waker};
+pub use core::{Core, CoreError};
 pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use signals::{Ended, Signals, serve};

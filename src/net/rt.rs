@@ -54,6 +54,14 @@ pub(crate) async fn sleep(length: Duration) {
     async_io::Timer::after(length).await;
 }
 
+/// Waits until then; `None` means for ever.
+pub(crate) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => drop(async_io::Timer::at(at).await),
+        None => std::future::pending().await,
+    }
+}
+
 /// What `future` gives, unless it takes until `at`.
 pub(crate) async fn before<T>(at: Instant, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(future), async_io::Timer::at(at)).await {

@@ -10,7 +10,7 @@ use super::console::Console;
 use super::resolve::{MAX_PAYLOAD, Style};
 use super::tally::{Tally, millis};
 use crate::cli::policy::seconds;
-use crate::client::{Client, Closed, Event};
+use crate::client::{Client, Closed, Event, Names};
 use crate::escape::{escape, escape_short};
 use crate::reliable::{AskedToWait, Ended, Outcome, Sent, Ticket};
 use crate::wire::{Verb, parse_wait};
@@ -345,8 +345,8 @@ fn ending_json(request: &Request, ended: &Ended) -> Value {
     });
     match &ended.outcome {
         Outcome::Acked(payload) if ended.verb == Verb::Lst => {
-            let (names, more) = names_and_more(payload);
-            object["names"] = json!(names);
+            let Names { names, more } = Names::read(payload);
+            object["names"] = names.iter().map(|name| escape(name)).collect();
             object["more"] = json!(more);
         }
         Outcome::Acked(_) => {}
@@ -362,18 +362,6 @@ fn ending_json(request: &Request, ended: &Ended) -> Value {
         Outcome::NeverSent => object["type"] = json!("never_sent"),
     }
     object
-}
-
-/// No name begins with `+`.
-fn names_and_more(payload: &[u8]) -> (Vec<String>, u64) {
-    let (mut names, mut more) = (Vec::new(), 0);
-    for word in words(payload) {
-        match word.strip_prefix(b"+").map(|digits| String::from_utf8_lossy(digits).parse()) {
-            Some(Ok(count)) => more = count,
-            _ => names.push(escape(word).into_owned()),
-        }
-    }
-    (names, more)
 }
 
 fn message_json(sender: &[u8], body: &[u8]) -> Value {

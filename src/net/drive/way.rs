@@ -5,11 +5,14 @@
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use async_io::Async;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending};
+use socket2::Socket;
 
 use super::super::rt;
 use crate::client::Client;
@@ -18,34 +21,47 @@ use crate::client::Client;
 const MAX_DATAGRAM: usize = 65_535;
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
-/// How often is read before others get their turn.
+/// How often is read, at most, before others get their turn.
 const READS: usize = 16;
+/// The most that the messages of one read take where they are kept: the shortest have 20 bytes here, and some 130 there.
+const KEPT_CHUNK: usize = 8 * CHUNK;
+/// How many datagrams count as one read.
+const DATAGRAMS: usize = 16;
 /// While so much is unwritten, the client is not asked for more.
 const UNSENT_ENOUGH: usize = 64 << 10;
 /// A server that is gone without a word is noticed after about half a minute.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(4), 3);
 
-/// Where the server is: a name or an address, and a port.
-pub(super) type Host = (String, u16);
+/// A name or an address, and a port.
+type Host = (String, u16);
+
+/// Where a server takes stream connections.
+#[derive(Clone, Debug)]
+pub(in crate::net) enum Place {
+    /// Over TCP: at a name or an address, and a port.
+    Tcp(Host),
+    /// In the file system.
+    Unix(PathBuf),
+}
 
 /// The way to the server.
 #[derive(Debug)]
-pub(super) enum Way {
+pub(in crate::net) enum Way {
     Datagrams(Datagrams),
     Stream(Stream),
 }
 
 /// Datagrams to one address at a time.
 #[derive(Debug)]
-pub(super) struct Datagrams {
+pub(in crate::net) struct Datagrams {
     socket: Async<UdpSocket>,
     /// The other addresses of the host.
     others: VecDeque<SocketAddr>,
 }
 
 /// Stream connections.
-pub(super) struct Stream {
-    host: Host,
+pub(in crate::net) struct Stream {
+    place: Place,
     link: Link,
     /// Why there is no connection.
     trouble: Option<io::Error>,
@@ -53,33 +69,38 @@ pub(super) struct Stream {
 
 enum Link {
     Down,
-    Connecting(BoxFuture<'static, io::Result<Async<TcpStream>>>),
-    Up { socket: Async<TcpStream>, unsent: Vec<u8>, written: usize },
+    Connecting(BoxFuture<'static, io::Result<Async<Socket>>>),
+    Up { socket: Async<Socket>, unsent: Vec<u8>, written: usize },
 }
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Stream").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 impl Way {
     /// A socket that talks to the first address of `host`, and to the next where nobody is.
-    pub(super) async fn datagrams(host: Host) -> io::Result<Self> {
+    pub(in crate::net) async fn datagrams(host: Host) -> io::Result<Self> {
         let mut others: VecDeque<SocketAddr> = resolve(&host).await?.into();
         let first = others.pop_front().ok_or_else(no_address)?;
         Ok(Self::Datagrams(Datagrams { socket: talk_to(first)?, others }))
     }
 
+    /// How many reads take in no more than `free` bytes of messages, as they are kept; at least one if anything is free.
+    pub(in crate::net) fn reads_within(free: usize) -> usize {
+        if free == 0 { 0 } else { (free / KEPT_CHUNK).clamp(1, READS) }
+    }
+
     /// No connection yet.
-    pub(super) fn stream(host: Host) -> Self {
-        Self::Stream(Stream { host, link: Link::Down, trouble: None })
+    pub(in crate::net) fn stream(place: Place) -> Self {
+        Self::Stream(Stream { place, link: Link::Down, trouble: None })
     }
 
     /// Begins to connect; what there was is dropped.
     pub(super) fn connect(&mut self) {
         if let Self::Stream(stream) = self {
-            stream.link = Link::Connecting(connect(stream.host.clone()).boxed());
+            stream.link = Link::Connecting(connect(stream.place.clone()).boxed());
         }
     }
 
@@ -94,9 +115,9 @@ impl Way {
     }
 
     /// Why there was no connection the last time, if there is none.
-    pub(super) fn into_trouble(self) -> Option<io::Error> {
+    pub(super) fn take_trouble(&mut self) -> Option<io::Error> {
         match self {
-            Self::Stream(stream) => stream.trouble,
+            Self::Stream(stream) => stream.trouble.take(),
             Self::Datagrams(_) => None,
         }
     }
@@ -126,11 +147,12 @@ impl Way {
         }
     }
 
-    /// Takes in whatever is there and writes whatever can be written, without waiting.
-    pub(super) fn work(&mut self, now: Instant, client: &mut Client) {
+    /// Takes in what is there, in so many reads at most, and writes whatever can be written, without waiting.
+    pub(super) fn work(&mut self, now: Instant, client: &mut Client, reads: usize) {
+        let reads = reads.min(READS);
         match self {
-            Self::Datagrams(datagrams) => datagrams.receive(now, client),
-            Self::Stream(stream) => stream.work(now, client),
+            Self::Datagrams(datagrams) => datagrams.receive(now, client, reads * DATAGRAMS),
+            Self::Stream(stream) => stream.work(now, client, reads),
         }
     }
 
@@ -142,11 +164,12 @@ impl Way {
         }
     }
 
-    /// Waits until [`Way::work`] has something to do.
-    pub(super) async fn ready(&mut self) {
+    /// Waits until [`Way::work`] has something to do, be it with or without reading.
+    pub(super) async fn ready(&mut self, is_reading: bool) {
         match self {
-            Self::Datagrams(Datagrams { socket, .. }) => drop(socket.readable().await),
-            Self::Stream(stream) => stream.ready().await,
+            Self::Datagrams(Datagrams { socket, .. }) if is_reading => drop(socket.readable().await),
+            Self::Datagrams(_) => pending().await,
+            Self::Stream(stream) => stream.ready(is_reading).await,
         }
     }
 
@@ -174,9 +197,9 @@ fn talk_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
 }
 
 impl Datagrams {
-    fn receive(&mut self, now: Instant, client: &mut Client) {
+    fn receive(&mut self, now: Instant, client: &mut Client, most: usize) {
         let mut buffer = vec![0; MAX_DATAGRAM];
-        for _ in 0..READS * READS {
+        for _ in 0..most {
             match self.socket.get_ref().recv(&mut buffer) {
                 Ok(n) => client.handle_datagram(now, buffer.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -205,12 +228,12 @@ impl Datagrams {
 }
 
 impl Stream {
-    fn work(&mut self, now: Instant, client: &mut Client) {
+    fn work(&mut self, now: Instant, client: &mut Client, reads: usize) {
         self.finish_connecting(now, client);
         let lost = match self.write() {
-            Ok(()) => self.read(now, client).err(),
+            Ok(()) => self.read(now, client, reads).err(),
             // What the server said before it closed is there to be read all the same.
-            Err(error) => self.read(now, client).err().or(Some(error)),
+            Err(error) => self.read(now, client, READS).err().or(Some(error)),
         };
         // The client may have asked to drop the connection meanwhile; then this is harmless.
         if let Some(error) = lost {
@@ -257,10 +280,10 @@ impl Stream {
         Ok(())
     }
 
-    fn read(&mut self, now: Instant, client: &mut Client) -> io::Result<()> {
+    fn read(&mut self, now: Instant, client: &mut Client, reads: usize) -> io::Result<()> {
         let Link::Up { socket, .. } = &mut self.link else { return Ok(()) };
         let mut buffer = vec![0; CHUNK];
-        for _ in 0..READS {
+        for _ in 0..reads {
             match socket.get_ref().read(&mut buffer) {
                 Ok(0) => return Err(io::Error::other("closed by the server")),
                 Ok(n) => client.handle_bytes(now, buffer.get(..n).unwrap_or_default()),
@@ -272,7 +295,7 @@ impl Stream {
         Ok(())
     }
 
-    async fn ready(&mut self) {
+    async fn ready(&mut self, is_reading: bool) {
         match &mut self.link {
             Link::Down => pending().await,
             Link::Connecting(attempt) => {
@@ -280,10 +303,12 @@ impl Stream {
                 let result = attempt.await;
                 self.link = Link::Connecting(std::future::ready(result).boxed());
             }
-            Link::Up { socket, unsent, .. } if unsent.is_empty() => drop(socket.readable().await),
-            Link::Up { socket, .. } => {
-                futures::future::select(socket.readable(), socket.writable()).await;
-            }
+            Link::Up { socket, unsent, .. } => match (is_reading, unsent.is_empty()) {
+                (true, true) => drop(socket.readable().await),
+                (true, false) => drop(futures::future::select(socket.readable(), socket.writable()).await),
+                (false, false) => drop(socket.writable().await),
+                (false, true) => pending().await,
+            },
         }
     }
 }
@@ -296,27 +321,36 @@ async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
     rt::resolve(&host.0, host.1).await
 }
 
+async fn connect(place: Place) -> io::Result<Async<Socket>> {
+    match place {
+        Place::Tcp(host) => connect_tcp(&host).await,
+        Place::Unix(path) => connect_unix(&path).await,
+    }
+}
+
 /// Tries the addresses of `host` in turn. The error is that of the last.
-async fn connect(host: Host) -> io::Result<Async<TcpStream>> {
+async fn connect_tcp(host: &Host) -> io::Result<Async<Socket>> {
     let mut last = no_address();
-    for address in resolve(&host).await? {
+    for address in resolve(host).await? {
         match Async::<TcpStream>::connect(address).await {
-            Ok(socket) => {
-                prepare(socket.get_ref());
-                return Ok(socket);
-            }
+            Ok(socket) => return prepared(socket.into_inner()?.into()),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
+async fn connect_unix(path: &Path) -> io::Result<Async<Socket>> {
+    let socket = Async::<UnixStream>::connect(path).await?;
+    Async::new_nonblocking(socket.into_inner()?.into())
+}
+
 /// A connection works without these options as well, only less well.
-fn prepare(socket: &TcpStream) {
+fn prepared(socket: Socket) -> io::Result<Async<Socket>> {
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-    let options = socket2::SockRef::from(socket);
-    if let Err(error) = options.set_tcp_keepalive(&keepalive).and_then(|()| options.set_tcp_nodelay(true)) {
+    if let Err(error) = socket.set_tcp_keepalive(&keepalive).and_then(|()| socket.set_tcp_nodelay(true)) {
         log::debug!("a socket option was not taken: {error}");
     }
+    Async::new_nonblocking(socket)
 }

@@ -1,0 +1,262 @@
+//! Where to and how, and why it did not come to a session.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+
+use super::driver::{self, Plan, Road};
+use super::handle::is_word;
+use super::shared::Shared;
+use super::{Client, Events};
+use crate::config::{ClientConfig, Transport};
+use crate::escape::escape_short;
+use crate::net::drive::Place;
+use crate::net::listen::url::{At, ListenUrl};
+use crate::net::{blocking, rt};
+use crate::reliable::{Backoff, Growth, Jitter, WINDOW};
+use crate::units::Factor;
+
+/// What names and digits of a frame may add to the longest message, in bytes.
+const HEAD_ROOM: usize = 1_024;
+/// The least that RFC 791 lets every host take, and the most that UDP over IPv4 carries, in bytes.
+const DATAGRAM_BOUNDS: (usize, usize) = (576, 65_507);
+/// RFC 8085 section 3.5.
+const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(15);
+/// How much of a text is shown in an error, in characters.
+const SHOWN: usize = 80;
+/// What a client can use.
+const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH";
+
+/// Where a client connects to, and how; made by [`Client::builder`].
+///
+/// A value outside the bounds of its setter counts as the nearest one inside.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use sayagain::net::client::Client;
+/// use sayagain::reliable::Backoff;
+///
+/// # async fn connect() -> Result<(), sayagain::net::client::ConnectError> {
+/// let policy = Backoff::new(Duration::from_millis(200)).with_max_sends(20);
+/// let (client, events) = Client::builder("udp://chat.example.org:50000").name("bot").policy(policy).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens before `connect`"]
+pub struct Builder {
+    url: String,
+    config: ClientConfig,
+    max_message: usize,
+    max_pending: usize,
+    max_unread: usize,
+    seed: Option<u64>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URL is none that a client can use.
+    #[error("cannot connect to `{}`: {why}", escape_short(.url.as_bytes(), SHOWN))]
+    Url {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it, and what to write instead.
+        why: String,
+    },
+    /// The name is not one word.
+    #[error("`{}` is not a name: it must be one word, without spaces; choose another", escape_short(.0.as_bytes(), SHOWN))]
+    Name(String),
+    /// The server's host has no address, or there is no socket to be had.
+    #[error("cannot find a way to {place}: {source}; check the host's name")]
+    NoWay {
+        /// Where to.
+        place: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The server refused the registration: the name is taken (409) or not allowed (403), or the server is full (503).
+    #[error("{place} refuses the name: {code} {text}; {}", advice(*.code))]
+    Refused {
+        /// Where.
+        place: String,
+        /// The code of the refusal.
+        code: u16,
+        /// The server's words, escaped.
+        text: String,
+    },
+    /// The server said goodbye before there was a session.
+    #[error("{place} takes no more clients: {}; try again later", .words.as_deref().unwrap_or("it said goodbye"))]
+    Goodbye {
+        /// Where.
+        place: String,
+        /// What the server said before, escaped.
+        words: Option<String>,
+    },
+    /// Nobody answered until the policy gave up.
+    #[error("no answer from {place}{}; is a server running there?", because(.source.as_ref()))]
+    GaveUp {
+        /// Where.
+        place: String,
+        /// Why there was no connection, if that was it.
+        source: Option<io::Error>,
+    },
+}
+
+fn advice(code: u16) -> &'static str {
+    match code {
+        409 => "choose another, or wait until its session has ended",
+        503 => "try again later",
+        _ => "choose another",
+    }
+}
+
+fn because(source: Option<&io::Error>) -> String {
+    source.map_or_else(String::new, |source| format!(": {source}"))
+}
+
+impl Builder {
+    pub(super) fn new(url: String) -> Self {
+        // Which transport it is, the URL says.
+        let config = ClientConfig::new(Transport::Stream, None, usual_policy());
+        let size = 16 << 20;
+        Self { url, config, max_message: size, max_pending: size, max_unread: size, seed: None }
+    }
+
+    /// The name to register under: 1 to 32 characters, as the server allows. Default: none, and no session; a server
+    /// answers nothing but pings then.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// When requests are repeated and when they are given up; lost connections are made again by the same policy. Default:
+    /// five sends, the first timeout is 1 s and each the double of the one before, half of it drawn at random.
+    pub fn policy(mut self, policy: Backoff) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// How many requests may be in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
+    pub fn window(mut self, window: usize) -> Self {
+        let most = usize::try_from(WINDOW - 1).unwrap_or(usize::MAX);
+        self.config.window = window.clamp(1, most);
+        self
+    }
+
+    /// The longest message, its target included, that is sent or taken in, in bytes. Default 16 MiB, as for servers. What is
+    /// longer is rejected with 413; a server that sends more is taken for broken, and its connection is given up.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// Over UDP, the largest datagram that is sent, in bytes: 576 to 65,507, default 1,200. More is for a server and
+    /// networks that are known to take it.
+    pub fn max_datagram(mut self, bytes: usize) -> Self {
+        let (least, most) = DATAGRAM_BOUNDS;
+        self.config.max_datagram = bytes.clamp(least, most);
+        self
+    }
+
+    /// Over UDP, how long to be silent before a ping keeps the session: 15 s (RFC 8085) and more, default 25 s. A server
+    /// ends a session that is silent for 90 s, unless it was told otherwise.
+    pub fn keepalive(mut self, silence: Duration) -> Self {
+        self.config.keepalive = silence.max(SHORTEST_KEEPALIVE);
+        self
+    }
+
+    /// The seed of the jitter, and of nothing else. Default: drawn by the system.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Most bytes of requests that were taken and have not ended, 128 more for each. Default 16 MiB; one request of any
+    /// size always has room. The others wait in the order in which they were first polled.
+    pub fn max_pending(mut self, bytes: usize) -> Self {
+        self.max_pending = bytes;
+        self
+    }
+
+    /// Most bytes of events that nobody has taken, 128 more for each. Default 16 MiB; one event of any size always has
+    /// room. When there are as many, nothing is read until some are taken; what the last read held still comes: half a MiB
+    /// at most (over UDP, what sixteen datagrams hold), or one message.
+    pub fn max_unread(mut self, bytes: usize) -> Self {
+        self.max_unread = bytes.max(1);
+        self
+    }
+
+    /// Connects and registers. Dropped before its end, it leaves no session.
+    ///
+    /// # Errors
+    ///
+    /// The URL or the name is unusable, the host has no address, the server refuses, or the policy gives up.
+    pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
+        let (shared, max_message) = (Arc::new(Shared::new(self.max_unread)), self.max_message);
+        let plan = self.plan()?;
+        let place = plan.place.clone();
+        let handles = Client::new(&shared, max_message);
+        let (started, begun) = oneshot::channel();
+        drop(rt::spawn(driver::drive(plan, shared, started)));
+        begun.await.unwrap_or(Err(ConnectError::GaveUp { place, source: None }))?;
+        Ok(handles)
+    }
+
+    /// The same for a program without an executor: waits on this thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::connect`].
+    pub fn connect_blocking(self) -> Result<(blocking::Client, blocking::Events), ConnectError> {
+        let (client, events) = rt::block_on(self.connect())?;
+        Ok((client.into(), events.into()))
+    }
+
+    fn plan(mut self) -> Result<Plan, ConnectError> {
+        if let Some(name) = self.config.name.as_ref().filter(|name| !is_word(name)) {
+            return Err(ConnectError::Name(name.clone()));
+        }
+        let url = if self.url.contains("://") { self.url } else { format!("tcp://{}", self.url) };
+        let (transport, road) = road(&url).map_err(|why| ConnectError::Url { url: url.clone(), why })?;
+        self.config.transport = transport;
+        self.config.max_message = self.max_message.saturating_add(HEAD_ROOM);
+        Ok(Plan {
+            place: escape_short(url.as_bytes(), SHOWN).into_owned(),
+            road,
+            config: self.config,
+            seed: self.seed,
+            max_pending: self.max_pending,
+        })
+    }
+}
+
+fn usual_policy() -> Backoff {
+    Backoff::new(Duration::from_secs(1))
+        .with_growth(Growth::Exponential { factor: Factor::TWO })
+        .with_jitter(Jitter::Equal)
+}
+
+/// What a URL says to a client.
+fn road(url: &str) -> Result<(Transport, Road), String> {
+    if url.contains('?') {
+        return Err("what follows the ? is for the server that listens; leave it out".to_owned());
+    }
+    let parsed: ListenUrl = url.parse().map_err(|error| format!("{error}"))?;
+    let scheme = parsed.scheme();
+    if !["tcp", "udp", "unix"].contains(&scheme) {
+        return Err(format!("{scheme}:// is a door for others than clients; {FORMS}"));
+    }
+    let (transport, road) = match parsed.at {
+        At::Tcp { port: 0, .. } | At::Udp { port: 0, .. } => {
+            return Err("no server listens on port 0; write the port that it has".to_owned());
+        }
+        At::Tcp { host, port, .. } => (Transport::Stream, Road::Stream(Place::Tcp((host, port)))),
+        At::Udp { host, port } => (Transport::Datagram, Road::Datagrams((host, port))),
+        At::Unix { path, .. } => (Transport::Stream, Road::Stream(Place::Unix(path))),
+    };
+    Ok((transport, road))
+}

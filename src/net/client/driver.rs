@@ -1,0 +1,283 @@
+//! The task that owns a session's socket.
+
+#![expect(clippy::disallowed_types, reason = "drivers own the source of nonces")]
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use futures::{FutureExt as _, select_biased};
+use rand::Rng as _;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
+use super::shared::{Asked, Ending, Shared, What};
+use super::{ConnectError, Event};
+use crate::client::{self, Client, Closed};
+use crate::config::ClientConfig;
+use crate::net::drive::{Driven, Place, Way};
+use crate::net::rt;
+use crate::reliable::{Ended, Outcome, Ticket};
+use crate::units::later;
+
+/// Where to and how.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// As it is shown.
+    pub(super) place: String,
+    pub(super) road: Road,
+    pub(super) config: ClientConfig,
+    /// Of the jitter; drawn if it is none.
+    pub(super) seed: Option<u64>,
+    pub(super) max_pending: usize,
+}
+
+/// Where the server is, and over what one gets there.
+#[derive(Debug)]
+pub(super) enum Road {
+    Stream(Place),
+    Datagrams((String, u16)),
+}
+
+/// Who is told that there is a session, or why there is none.
+type Started = oneshot::Sender<Result<(), ConnectError>>;
+
+/// Opens a session and drives it to its end. Nobody may be there any more to hear what became of it.
+pub(super) async fn drive(plan: Plan, shared: Arc<Shared>, started: Started) {
+    let road = match &plan.road {
+        Road::Stream(place) => Ok(Way::stream(place.clone())),
+        Road::Datagrams(host) => {
+            match select(pin!(Way::datagrams(host.clone())), pin!(shared.abandoned())).await {
+                Either::Left((way, _)) => way,
+                Either::Right(_) => return,
+            }
+        }
+    };
+    match road {
+        Ok(way) => Driver::new(plan, way, shared, started).run().await,
+        Err(source) => drop(started.send(Err(ConnectError::NoWay { place: plan.place, source }))),
+    }
+}
+
+struct Driver {
+    // Dropped in this order: once the end is told, the socket is closed.
+    driven: Driven,
+    requests: BTreeMap<Ticket, Pending>,
+    /// What these take, in bytes.
+    pending: usize,
+    max_pending: usize,
+    place: String,
+    /// Until there is a session.
+    started: Option<Started>,
+    is_nameless: bool,
+    is_online: bool,
+    /// How long an abandoned session has for its goodbye, and when that time is up.
+    patience: Duration,
+    leave_by: Option<Instant>,
+    end: End,
+}
+
+/// A request that was taken and has not ended.
+struct Pending {
+    size: usize,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// Tells the end to everybody, also where the driver does not get there.
+struct End {
+    shared: Arc<Shared>,
+    closed: Option<Closed>,
+    closes: Vec<oneshot::Sender<Ending>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let ending = self.shared.finish(self.closed.take().unwrap_or(Closed::GaveUp));
+        for close in self.closes.drain(..) {
+            let _ = close.send(ending.clone());
+        }
+    }
+}
+
+impl Driver {
+    fn new(plan: Plan, way: Way, shared: Arc<Shared>, started: Started) -> Self {
+        let (patience, is_nameless) = (plan.config.policy.ack_timeout(), plan.config.name.is_none());
+        let seed = plan.seed.unwrap_or_else(|| UnwrapErr(SysRng).next_u64());
+        let client = Client::new(rt::now(), plan.config, seed, Box::new(UnwrapErr(SysRng)));
+        Self {
+            driven: Driven::new(client, way),
+            requests: BTreeMap::new(),
+            pending: 0,
+            max_pending: plan.max_pending,
+            place: plan.place,
+            started: Some(started),
+            is_nameless,
+            is_online: false,
+            patience,
+            leave_by: None,
+            end: End { shared, closed: None, closes: Vec::new() },
+        }
+    }
+
+    async fn run(mut self) {
+        while self.end.closed.is_none() {
+            let now = rt::now();
+            self.driven.work(now, self.reads());
+            self.leave(now);
+            while self.step(now).await {}
+            self.driven.write();
+            if self.is_nameless && self.driven.client.is_ready() {
+                self.registered(false);
+            }
+            self.end.shared.count(self.driven.client.stats());
+            if self.end.closed.is_none() {
+                self.wait(now).await;
+            }
+        }
+        self.finish().await;
+    }
+
+    /// How much to read: what there is no room for stays with the server. Nothing else than an answer is to be expected
+    /// before there is a session, and nobody wants to wait for that.
+    fn reads(&self) -> usize {
+        if self.driven.client.is_ready() { Way::reads_within(self.end.shared.free()) } else { usize::MAX }
+    }
+
+    /// Everything that can be done without waiting, piece by piece. Returns whether there was anything.
+    async fn step(&mut self, now: Instant) -> bool {
+        if let Some(event) = self.driven.poll() {
+            self.handle_event(now, event);
+            return true;
+        }
+        if let Some(asked) = self.end.shared.take(self.pending, self.max_pending) {
+            self.ask(asked);
+            return true;
+        }
+        self.driven.transmit(now).await
+    }
+
+    async fn wait(&mut self, now: Instant) {
+        let deadline = [self.driven.deadline(now), self.leave_by].into_iter().flatten().min();
+        let is_reading = self.reads() > 0;
+        let shared = &self.end.shared;
+        select_biased! {
+            () = Box::pin(shared.news()).fuse() => (),
+            () = Box::pin(self.driven.ready(is_reading)).fuse() => (),
+            () = Box::pin(rt::until(deadline)).fuse() => (),
+        }
+    }
+
+    async fn finish(mut self) {
+        let source = self.driven.finish().await;
+        self.end.shared.count(self.driven.client.stats());
+        if let (Some(started), Some(closed)) = (self.started.take(), &self.end.closed) {
+            let place = std::mem::take(&mut self.place);
+            let _ = started.send(Err(match closed.clone() {
+                Closed::Refused(code, text) => ConnectError::Refused { place, code, text },
+                Closed::ServerBye(words) => ConnectError::Goodbye { place, words },
+                Closed::Done | Closed::GaveUp | Closed::TakenUp => ConnectError::GaveUp { place, source },
+            }));
+        }
+    }
+}
+
+/// What is asked.
+impl Driver {
+    fn ask(&mut self, asked: Asked) {
+        let size = asked.size();
+        match asked {
+            Asked::Request(what, answer) => {
+                let ticket = self.request(what);
+                self.pending += size;
+                self.requests.insert(ticket, Pending { size, answer });
+            }
+            Asked::Close(answer) => {
+                if self.end.closes.is_empty() {
+                    self.driven.client.close();
+                }
+                self.end.closes.push(answer);
+            }
+        }
+    }
+
+    fn request(&mut self, what: What) -> Ticket {
+        let client = &mut self.driven.client;
+        match what {
+            What::Send { target, body } => client.send(&target, &body),
+            What::Join(room) => client.join(&room),
+            What::Leave(room) => client.leave(&room),
+            What::List(room) => client.list(room.as_deref()),
+            What::Ping => client.ping(),
+        }
+    }
+
+    fn answer(&mut self, ended: Ended) {
+        let Some(pending) = self.requests.remove(&ended.ticket) else { return };
+        self.pending -= pending.size;
+        // Who asked may have gone.
+        let _ = pending.answer.send(ended.outcome);
+    }
+
+    /// Says goodbye once nobody is left; what was taken has until the end of the patience.
+    fn leave(&mut self, now: Instant) {
+        match self.leave_by {
+            None if self.end.shared.is_abandoned() => {
+                self.leave_by = Some(later(now, self.patience));
+                self.driven.client.close();
+            }
+            Some(at) if at <= now => self.driven.client.abort(now, Duration::ZERO),
+            _ => {}
+        }
+    }
+}
+
+/// What happens.
+impl Driver {
+    fn handle_event(&mut self, now: Instant, event: client::Event) {
+        let event = match event {
+            client::Event::Connect | client::Event::Disconnect => return self.offline(),
+            client::Event::Registered { resumed } => return self.registered(resumed),
+            client::Event::Ended(ended) => return self.answer(ended),
+            client::Event::Closed(why) => return self.end.closed = Some(why),
+            client::Event::SessionLost => Event::SessionLost,
+            client::Event::Message { sender, body } => message(sender, body),
+            client::Event::Gap(count) => Event::Gap(count),
+            client::Event::Retry(sent) => Event::Retry { verb: sent.verb, sends: sent.sends },
+            client::Event::SlowDown(asked) => {
+                let wait = asked.again_at.saturating_duration_since(now);
+                Event::SlowDown { verb: asked.verb, wait }
+            }
+        };
+        // Of what was tried before there was a session, `connect` tells.
+        if self.started.is_none() {
+            self.end.shared.push(event);
+        }
+    }
+
+    fn registered(&mut self, resumed: bool) {
+        let was_online = std::mem::replace(&mut self.is_online, true);
+        match self.started.take() {
+            // Who waited for it may have gone.
+            Some(started) => drop(started.send(Ok(()))),
+            None if self.is_nameless && was_online => {}
+            None => self.end.shared.push(Event::Registered { resumed }),
+        }
+    }
+
+    fn offline(&mut self) {
+        if std::mem::take(&mut self.is_online) {
+            self.end.shared.push(Event::Offline);
+        }
+    }
+}
+
+/// `sender` is `name` or `name#room`.
+fn message(sender: Vec<u8>, body: Vec<u8>) -> Event {
+    let mut sender = String::from_utf8(sender)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let room = sender.find('#').map(|at| sender.split_off(at));
+    Event::Message { sender, room, body }
+}
