@@ -11,7 +11,7 @@
 //! poll     readiness loops, one for every second processor
 //! threads  a thread per connection
 //!
-//! core     what they share: the lock, and what is done under it and outside
+//! commons  what they share: the lock, and what is done under it and outside
 //! shared   what is under the lock: the service, and who writes to which connection
 //! ending   the same, as connections end
 //! work     what is to be done outside the lock, and what became of it
@@ -39,7 +39,7 @@ use crate::host::{Handler, Host, Settings};
 use crate::service::Service;
 
 mod accept;
-mod core;
+mod commons;
 mod dial;
 mod ending;
 mod link;
@@ -51,7 +51,7 @@ mod work;
 
 use self::accept::StreamDoor;
 pub(super) use self::accept::{PAUSES, is_of_one_connection};
-use self::core::{Core, End, Mechanism};
+use self::commons::{Commons, End, Mechanism};
 #[cfg(test)]
 pub(super) use self::link::{Link, Port, Progress, Socket, prepare};
 pub(super) use self::poll::Solo;
@@ -291,7 +291,7 @@ trait Driver<S>: Debug + Send + Sync {
     fn release(&self);
 }
 
-impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Core<S, M>> {
+impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Commons<S, M>> {
     fn look(&self, at: &mut dyn FnMut(&S)) {
         at(&self.lock().service);
     }
@@ -317,11 +317,11 @@ impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Core<S, M>> {
     }
 
     fn stop(&self) {
-        Core::stop(self);
+        Commons::stop(self);
     }
 
     fn release(&self) {
-        Core::release(self);
+        Commons::release(self);
     }
 }
 
@@ -338,7 +338,7 @@ mod tests {
 
     /// What has begun, and then hears that it could not begin as a whole.
     fn fail_half_way<M: Mechanism<Server>>(
-        start: impl Fn(Sockets, Server) -> io::Result<Arc<Core<Server, M>>>,
+        start: impl Fn(Sockets, Server) -> io::Result<Arc<Commons<Server, M>>>,
     ) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
 use super::accept::{ACCEPTED_AT_ONCE, Pause, StreamDoor, is_of_one_connection};
-use super::core::{Core, Input, Mechanism, Watch, is_too_much};
+use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
@@ -81,7 +81,7 @@ impl Drop for Freed {
     }
 }
 
-type Tasked<S> = Arc<Core<S, Tasks>>;
+type Tasked<S> = Arc<Commons<S, Tasks>>;
 
 impl<S: Service + 'static> Mechanism<S> for Tasks {
     type Port = Waited;
@@ -135,7 +135,7 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     let doors = sockets.datagrams.iter().cloned().map(|door| door.map(wait_for).transpose());
     let doors = doors.collect::<io::Result<Vec<_>>>()?;
     let mechanism = Tasks { doors: Mutex::new(doors.clone()), ..Tasks::default() };
-    let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
+    let core = Arc::new(Commons::new(service, sockets.datagrams, mechanism));
     if let Ok(mut lasting) = core.mechanism.lasting.lock() {
         lasting.push(rt::spawn_guarded(watched(&core, keep_time(core.clone()))));
         for (id, door) in doors.into_iter().enumerate() {

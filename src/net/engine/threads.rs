@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::socket::MsgFlags;
 
 use super::accept::{Acceptor, Room, StreamDoor, wake};
-use super::core::{Core, Input, Mechanism, Watch, is_too_much};
+use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
@@ -89,7 +89,7 @@ impl Drop for Freed {
     }
 }
 
-type Threaded<S> = Arc<Core<S, Threads>>;
+type Threaded<S> = Arc<Commons<S, Threads>>;
 
 impl Threads {
     /// Waits until something comes to the desk, or a deadline; not at all, if there is something to do. Nothing if a thread
@@ -198,7 +198,7 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
         wakers,
         complaints: Mutex::default(),
     };
-    let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
+    let core = Arc::new(Commons::new(service, sockets.datagrams, mechanism));
     let started = run(&core, poll, receivers);
     core.started(started)
 }

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use super::Sockets;
 use super::accept::StreamDoor;
-use super::core::{Core, Mechanism, Watch};
+use super::commons::{Commons, Mechanism, Watch};
 use super::link::Socket;
 use super::work::Work;
 use crate::service::{Arrival, Service};
@@ -45,7 +45,7 @@ impl<S: Service> Loops<S> {
     }
 }
 
-type Looped<S> = Arc<Core<S, Loops<S>>>;
+type Looped<S> = Arc<Commons<S, Loops<S>>>;
 
 impl<S: Service + 'static> Mechanism<S> for Loops<S> {
     type Port = Polled;
@@ -124,7 +124,7 @@ pub(super) fn start<S: Service + 'static>(
         }
     }
     let mechanism = Loops { homes, listeners: Mutex::new(sockets.streams) };
-    let core = Arc::new(Core::new(service, sockets.datagrams, mechanism));
+    let core = Arc::new(Commons::new(service, sockets.datagrams, mechanism));
     let started = run(&core, polls);
     core.started(started)
 }

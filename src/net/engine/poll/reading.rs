@@ -9,7 +9,7 @@ use nix::sys::socket::MsgFlags;
 use super::home::{Home, Polled, Subject};
 use super::worker::Worker;
 use crate::net::engine::TURN;
-use crate::net::engine::core::{Input, is_too_much};
+use crate::net::engine::commons::{Input, is_too_much};
 use crate::net::engine::link::{Link, Mode, Socket};
 use crate::net::rt;
 use crate::service::{Arrival, ConnId, DoorId, Service};
@@ -207,7 +207,7 @@ mod tests {
     use super::super::home::homes;
     use super::*;
     use crate::config::ServerConfig;
-    use crate::net::engine::core::Core;
+    use crate::net::engine::commons::Commons;
     use crate::net::engine::link::Write;
     use crate::net::engine::work::Work;
     use crate::output::Output;
@@ -221,7 +221,7 @@ mod tests {
         let polls = [Poll::new().unwrap()];
         let homes = homes(&polls).unwrap();
         let bell = homes[0].bell().clone();
-        let core = Arc::new(Core::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
+        let core = Arc::new(Commons::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
         let [poll] = polls;
         Worker::new(core, (0, bell), poll)
     }

@@ -10,7 +10,7 @@ use mio::{Poll, Waker};
 use super::home::{Subject, homes};
 use super::worker::Worker;
 use super::{Loops, StreamDoor};
-use crate::net::engine::core::Core;
+use crate::net::engine::commons::Commons;
 use crate::net::listen::{Doors, Listening};
 use crate::net::udp::DatagramDoor;
 use crate::service::{DoorId, Service};
@@ -33,7 +33,7 @@ impl<S: Service + 'static> Solo<S> {
         let Some(bell) = homes.first().map(|home| home.bell().clone()) else {
             return Err(io::Error::other("a poll without a loop"));
         };
-        let core = Arc::new(Core::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
+        let core = Arc::new(Commons::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
         let waker = bell.waker().clone();
         Ok(Self { worker: Worker::new(core, (0, bell), poll), waker, doors: 0 })
     }

@@ -15,7 +15,7 @@ use super::home::{Bell, Home, Mail, Polled, Subject, home_of};
 use super::reading::{READ_SIZE, Reader};
 use crate::net::engine::TURN;
 use crate::net::engine::accept::Acceptor;
-use crate::net::engine::core::Blocked;
+use crate::net::engine::commons::Blocked;
 use crate::net::engine::link::{Link, Mode, Write};
 use crate::net::engine::shared::Shared;
 use crate::net::engine::work::{Outcome, Work};

@@ -31,17 +31,17 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
     fn ring(&self);
 
     /// Has what became sendable written, without waiting for that.
-    fn hand_over(core: &Arc<Core<S, Self>>, work: Work<Self::Port>);
+    fn hand_over(core: &Arc<Commons<S, Self>>, work: Work<Self::Port>);
 
     /// Takes over a connection that was made, as one that was accepted.
-    fn adopt(core: &Arc<Core<S, Self>>, socket: Socket, arrival: Arrival);
+    fn adopt(core: &Arc<Commons<S, Self>>, socket: Socket, arrival: Arrival);
 
     /// Lets no more connections in. What comes out of it has to be awaited.
-    fn stop_accepting(core: &Arc<Core<S, Self>>) -> BoxFuture<'_, ()>;
+    fn stop_accepting(core: &Arc<Commons<S, Self>>) -> BoxFuture<'_, ()>;
 
     /// Has everybody who works for the engine end: [`End::is_over`] says so already, and all connections are given up.
     /// What is left to be done about those comes with it.
-    fn stop(core: &Arc<Core<S, Self>>, work: Work<Self::Port>);
+    fn stop(core: &Arc<Commons<S, Self>>, work: Work<Self::Port>);
 
     /// Lets go of what was left for those who have ended.
     fn release(&self);
@@ -49,7 +49,7 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
 
 /// What all who work for an engine share.
 #[derive(Debug)]
-pub(super) struct Core<S: Service, M: Mechanism<S>> {
+pub(super) struct Commons<S: Service, M: Mechanism<S>> {
     shared: Mutex<Shared<S, M::Port>>,
     /// By their ordinal among all doors; nothing where connections come in.
     /// None of them once the engine has ended, so that their ports are free.
@@ -132,7 +132,7 @@ pub(super) enum Input {
     Lost,
 }
 
-impl<S: Service + 'static, M: Mechanism<S>> Core<S, M> {
+impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, mechanism: M) -> Self {
         let (shared, doors) = (Mutex::new(Shared::new(service)), RwLock::new(doors));
         Self { shared, doors, mechanism, end: End::default() }
@@ -353,15 +353,15 @@ pub(super) fn is_too_much(discarded: &mut u32, count: usize) -> bool {
 
 /// Who holds it works for the engine: notices that they panic, and when the last of them has ended.
 #[derive(Debug)]
-pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(Arc<Core<S, M>>);
+pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(Arc<Commons<S, M>>);
 
 impl<S: Service, M: Mechanism<S>> Watch<S, M> {
-    pub(super) fn new(core: &Arc<Core<S, M>>) -> Self {
+    pub(super) fn new(core: &Arc<Commons<S, M>>) -> Self {
         core.end.workers.fetch_add(1, Ordering::SeqCst);
         Self(core.clone())
     }
 
-    pub(super) const fn core(&self) -> &Arc<Core<S, M>> {
+    pub(super) const fn core(&self) -> &Arc<Commons<S, M>> {
         &self.0
     }
 }
