@@ -70,7 +70,7 @@ impl<I: Iterator<Item = [u8; SIZE]> + Send, J: Iterator<Item = [u8; SIZE]> + Sen
 
 /// Bounds that keep what is on its way in the processor's cache.
 fn settings() -> Settings {
-    Settings::default().max_pending(1 << 20).pause_above(2 << 20)
+    Settings::default().max_pending(1 << 20)
 }
 
 fn by_service() -> Duration {

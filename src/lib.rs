@@ -5,6 +5,101 @@
 //! repeat) -> wire (bytes) -> link (lose) -> socket
 //! ```
 //!
+//! It is a chat, and what the chat is built on: sockets in, messages out, for programs of any protocol.
+//!
+//! # Which way to take
+//!
+//! | you want | take | it is |
+//! |---|---|---|
+//! | a server, a router, a bridge of your own protocol | a [`host::Handler`] on a [`net::Engine`] | callbacks; threads of ours |
+//! | the same, in a loop of your own | a [`net::Core`] | `poll`, and events; no thread, no runtime |
+//! | to talk to the chat | a [`net::Client`], or its [blocking twin](net::blocking) | futures, for any executor |
+//! | no socket of ours at all | [`service::Service`], [`server::Server`], [`client::Client`], [`reliable`], [`link`] | state machines that are handed bytes and the time |
+//!
+//! Callbacks, where a peer is bytes and everything is said again:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use sayagain::host::{Context, Handler, Settings};
+//! use sayagain::net::Engine;
+//! use sayagain::service::ConnId;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
+//!         let _ = cx.send(conn, bytes);
+//!         bytes.len() // so many were used
+//!     }
+//! }
+//!
+//! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
+//! let place = engine.places()[0].to_string();
+//! let mut peer = std::net::TcpStream::connect(place.trim_start_matches("raw://"))?;
+//! peer.write_all(b"again")?;
+//! let mut heard = [0; 5];
+//! peer.read_exact(&mut heard)?;
+//! assert_eq!(&heard, b"again");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A loop of your own, where a peer has a name and says messages:
+//!
+//! ```
+//! use std::time::Duration;
+//! use sayagain::host::Settings;
+//! use sayagain::net::Core;
+//! use sayagain::net::core::Event;
+//!
+//! let mut boss = Core::new(Settings::default().expect("worker-*")?)?;
+//! let url = boss.listen("msg://127.0.0.1:0")?[0].to_string();
+//! let mut worker = Core::new(Settings::default().name("worker-1")?)?;
+//! worker.connect(&url)?;
+//! let mut job = None;
+//! while job.is_none() {
+//!     for event in boss.poll(Some(Duration::from_millis(1)))? {
+//!         if let Event::Expected(id) = event {
+//!             boss.send(id, b"6 * 7")?;
+//!         }
+//!     }
+//!     for event in worker.poll(Some(Duration::from_millis(1)))? {
+//!         if let Event::Readable(id) = event {
+//!             job = worker.recv(id);
+//!         }
+//!     }
+//! }
+//! assert_eq!(job.as_deref(), Some(&b"6 * 7"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A client of the chat, on an executor that knows nothing of ours:
+//!
+//! ```
+//! # use rand::{SeedableRng as _, rngs::StdRng};
+//! # use sayagain::{config::ServerConfig, net::{Engine, EngineKind, Listen}, server::Server};
+//! use futures::executor::block_on;
+//! use sayagain::net::Client;
+//! use sayagain::reliable::Outcome;
+//!
+//! # let bound = Listen { host: "127.0.0.1".into(), port: 0, tcp: true, udp: true }.bind()?;
+//! # let url = bound.endpoints()[1].to_string();
+//! # let _engine = Engine::start(EngineKind::default(), bound, |now| {
+//! #     Server::new(now, ServerConfig::default(), Box::new(StdRng::seed_from_u64(1)))
+//! # })?;
+//! // `url` is "udp://HOST:PORT"; tcp:// and unix:// are as good.
+//! block_on(async {
+//!     let (client, _events) = Client::builder(&url).name("ada").connect().await?;
+//!     assert_eq!(client.send("ada", "Hello, me!").await, Outcome::Acked(Vec::new()));
+//!     client.close().await;
+//!     Ok::<(), sayagain::net::ConnectError>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `docs/embedding.md` goes on from here.
+//!
+//! # Without a socket
+//!
 //! Everything that decides is free of sockets, clocks, threads and ambient randomness. A [`server::Server`] and a
 //! [`client::Client`] are plain state machines that are handed bytes and the time, and asked what to send and when to be
 //! called again. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your program:
@@ -51,10 +146,10 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
-//! For a chat program there is a client with its sockets, for any executor and for plain threads: [`net::client`].
+//! # Where to read
 //!
-//! The modules, in the order in which a datagram meets them: [`net`] sockets, [`service`] the seam, [`server`], [`link`]
-//! loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
+//! The modules, in the order in which a datagram meets them: [`net`] sockets, [`service`] the seam, [`host`] for other protocols
+//! than the chat's, [`server`] the chat, [`link`] loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
 //! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
 
 // The command lines of the programs: public for `src/bin/` alone.

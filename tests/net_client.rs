@@ -182,17 +182,6 @@ fn everything_goes_from_thread_to_thread() {
     futures(Client::builder("x").connect());
 }
 
-#[test]
-fn the_example_of_the_docs_is_the_one_that_is_run() {
-    let (page, module) =
-        (include_str!("../docs/embedding-client.md"), include_str!("../src/net/client/mod.rs"));
-    let shown = page.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
-    let run =
-        module.lines().filter_map(|line| line.strip_prefix("//!")).filter(|line| !line.starts_with(" # "));
-    let run: String = run.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
-    assert!(run.contains(shown), "{shown}");
-}
-
 // Outcomes.
 
 #[test]

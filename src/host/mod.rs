@@ -34,6 +34,66 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
+//! # A router, and two who talk through it
+//!
+//! ```
+//! use bytes::Bytes;
+//! use sayagain::host::{Context, Handler, Settings};
+//! use sayagain::net::Engine;
+//! use sayagain::service::ConnId;
+//!
+//! struct Router;
+//!
+//! impl Handler for Router {
+//!     fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Bytes) {
+//!         let space = message.iter().position(|byte| *byte == b' ').unwrap_or(message.len());
+//!         let name = std::str::from_utf8(&message[..space]).unwrap_or_default();
+//!         let body = message.slice((space + 1).min(message.len())..);
+//!         let sent = match cx.find(name) {
+//!             Some(peer) => cx.share(peer, &body).map_err(|why| why.to_string()),
+//!             None => Err(format!("nobody is called {name}")),
+//!         };
+//!         if let Err(why) = sent {
+//!             // Who does not read this either is not told.
+//!             let _ = cx.send(conn, why.as_bytes());
+//!         }
+//!     }
+//! }
+//!
+//! let settings = Settings::default().name("router")?.max_message(1 << 20).max_pending(4 << 20);
+//! let engine = Engine::host(&["msg://127.0.0.1:0"], settings, Router)?;
+//! let url = engine.places()[0].to_string();
+//!
+//! use std::time::Duration;
+//! use sayagain::net::Core;
+//! use sayagain::net::core::Event;
+//!
+//! let mut ada = Core::new(Settings::default().name("ada")?)?;
+//! let mut bob = Core::new(Settings::default().name("bob")?)?;
+//! ada.connect(&url)?;
+//! bob.connect(&url)?;
+//! let mut heard = None;
+//! while heard.is_none() {
+//!     for event in bob.poll(Some(Duration::from_millis(1)))? {
+//!         match event {
+//!             Event::Expected(router) => bob.send(router, b"ada Hello, Ada!")?,
+//!             // Ada may not have been there yet.
+//!             Event::Readable(router) if bob.recv(router).is_some() => bob.send(router, b"ada Hello, Ada!")?,
+//!             _ => {}
+//!         }
+//!     }
+//!     for event in ada.poll(Some(Duration::from_millis(1)))? {
+//!         if let Event::Readable(router) = event {
+//!             heard = ada.recv(router);
+//!         }
+//!     }
+//! }
+//! assert_eq!(heard.as_deref(), Some(&b"Hello, Ada!"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where what is
+//!
 //! In the order in which a piece of input meets them:
 //!
 //! ```text
