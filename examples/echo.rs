@@ -11,10 +11,13 @@ struct Echo;
 
 impl Handler for Echo {
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
-        // Where there is no room for it, it stays where it is, and comes again.
         match cx.send(conn, bytes) {
             Ok(()) => bytes.len(),
-            Err(_) => 0,
+            // Where there is no room for it, it stays where it is until there is.
+            Err(_) => {
+                cx.pause(conn);
+                0
+            }
         }
     }
 

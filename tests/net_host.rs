@@ -179,6 +179,24 @@ fn the_end_of_a_connection_says_whose_doing_it_was() {
     }
 }
 
+/// Panics at the first byte.
+struct Faulty;
+
+impl Handler for Faulty {
+    fn received(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _bytes: &[u8]) -> usize {
+        panic!("a bug in the program");
+    }
+}
+
+#[test]
+fn who_waits_for_an_engine_whose_handler_panics_is_told() {
+    for kind in EngineKind::ALL {
+        let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), Faulty);
+        connect(&place).write_all(b"x").unwrap();
+        assert!(!engine.wait(), "{kind}");
+    }
+}
+
 /// Leaves everything unread until it is told to read.
 #[derive(Default)]
 struct Lazy {
