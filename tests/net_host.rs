@@ -1,5 +1,8 @@
 //! Programs of other protocols than the chat's, over sockets: handlers on each engine, and cores that are turned by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![allow(clippy::disallowed_methods, reason = "peers are threads, and real sockets take real time")]
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
