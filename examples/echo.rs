@@ -1,5 +1,7 @@
 //! Says everything again: the smallest service. `echo raw://127.0.0.1:7000`, then `nc 127.0.0.1 7000`.
 
+#![expect(clippy::print_stdout, reason = "a program prints")]
+
 use std::env;
 use std::error::Error;
 
@@ -11,10 +13,13 @@ struct Echo;
 
 impl Handler for Echo {
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
-        // Where there is no room for it, it stays where it is, and comes again.
         match cx.send(conn, bytes) {
             Ok(()) => bytes.len(),
-            Err(_) => 0,
+            // Where there is no room for it, it stays where it is until there is.
+            Err(_) => {
+                cx.pause(conn);
+                0
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! A small HTTP/1.1 server on raw bytes: keep-alive, pipelining, and as many bytes as the path says.
 //! `http_raw 127.0.0.1:8080`, then `curl http://127.0.0.1:8080/100`.
 
+#![expect(clippy::print_stdout, reason = "a program prints")]
+
 use std::env;
 use std::error::Error;
 

@@ -1,6 +1,8 @@
 //! A manager sends jobs, named workers do them: a core with expected peers, turned by hand.
 //! `manager msg://127.0.0.1:7000`; who connects as `manager` sends jobs, who connects as `worker-..` gets them one at a time.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
 use std::collections::{HashMap, VecDeque};
 use std::env;
 use std::error::Error;

@@ -65,6 +65,18 @@ impl Output {
         }
     }
 
+    /// Appends what another holds.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        other.close_tail();
+        self.close_tail();
+        self.before += other.before;
+        self.pieces.append(&mut other.pieces);
+    }
+
     /// All of it in one buffer: without a copy, if it is.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {

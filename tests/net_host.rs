@@ -1,5 +1,8 @@
 //! Programs of other protocols than the chat's, over sockets: handlers on each engine, and cores that are turned by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![allow(clippy::disallowed_methods, reason = "peers are threads, and real sockets take real time")]
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -176,6 +179,24 @@ fn the_end_of_a_connection_says_whose_doing_it_was() {
         drop(peer);
         end(conn, CloseReason::Lost);
         stop(&engine);
+    }
+}
+
+/// Panics at the first byte.
+struct Faulty;
+
+impl Handler for Faulty {
+    fn received(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _bytes: &[u8]) -> usize {
+        panic!("a bug in the program");
+    }
+}
+
+#[test]
+fn who_waits_for_an_engine_whose_handler_panics_is_told() {
+    for kind in EngineKind::ALL {
+        let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), Faulty);
+        connect(&place).write_all(b"x").unwrap();
+        assert!(!engine.wait(), "{kind}");
     }
 }
 

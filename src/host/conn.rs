@@ -48,8 +48,14 @@ pub(super) struct Conn {
     pub(super) unread: bool,
     /// No more of it may come, and the handler does not use what is there.
     pub(super) stuck: bool,
-    /// Handing over was put off, until its turn or until there is room for answers.
+    /// Handing over was put off until fewer answers wait.
     pub(super) deferred: bool,
+    /// It is among those whose turn comes.
+    pub(super) is_ready: bool,
+    /// It is among those that wait for room for answers.
+    pub(super) held_back: bool,
+    /// It is among those for whose output there was no room.
+    pub(super) crowded: bool,
     /// It is closed once everything is written.
     pub(super) closing: bool,
     /// It is closed now.
@@ -93,6 +99,9 @@ impl Conn {
             unread: false,
             stuck: false,
             deferred: false,
+            is_ready: false,
+            held_back: false,
+            crowded: false,
             closing: false,
             aborted: false,
             ended: false,
@@ -114,11 +123,35 @@ impl Conn {
         matches!(self.stage, Stage::Open) && !self.closing && !self.aborted
     }
 
+    /// Whether its time is limited: nothing new follows what is being written, or that was all.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing && (self.out.is_empty() || self.writing > 0)
+    }
+
     /// Looks for the first piece of what is held.
     pub(super) fn look(&mut self, max: usize) -> Front {
         let found = front(self.framing, &self.held, self.seen, max);
         self.seen = if let Front::Unfinished { seen } = found { seen } else { 0 };
         found
+    }
+
+    /// Looks for a greeting, which is a message however the rest is going to be cut.
+    pub(super) fn look_for_greeting(&self, max: usize) -> Front {
+        front(Framing::Messages, &self.held, 0, max)
+    }
+
+    /// Drops what is between frames, so that it is neither kept nor looked at again. Returns how many bytes those were.
+    pub(super) fn skip_blank(&mut self) -> usize {
+        if self.framing != Framing::Frames {
+            return 0;
+        }
+        let blank = self.held.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        if blank == self.held.len() {
+            self.held = BytesMut::new();
+        } else {
+            let _ = self.held.split_to(blank);
+        }
+        blank
     }
 
     /// Takes a piece out.

@@ -18,7 +18,8 @@ const MAX_DATAGRAM: usize = 65_507;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is no room: wait until the connection has drained.
+    /// There is no room: wait until the connection has [drained](super::Handler::drained), which is also told where nothing
+    /// of its own waits, and others have left no room.
     #[error("too much waits to be sent; wait until the connection has drained")]
     Full,
     /// The connection is closed, or about to be.
@@ -107,7 +108,8 @@ impl Context<'_> {
 /// Connections.
 impl Context<'_> {
     /// Connects to somebody, who is told our name where it is a connection of messages. What comes of it is
-    /// [`opened`](super::Handler::opened), where [`PeerInfo::dial`] says which it is, or [`failed`](super::Handler::failed).
+    /// [`opened`](super::Handler::opened), where [`PeerInfo::dial`] says which it is, or [`failed`](super::Handler::failed);
+    /// neither, if the engine ends before.
     pub fn connect(&mut self, to: Target, framing: Framing) -> DialId {
         self.state.dial(to, framing)
     }

@@ -49,7 +49,7 @@ impl State {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Greeting) else {
             return false;
         };
-        let greeting = match conn.look(MAX_GREETING) {
+        let greeting = match conn.look_for_greeting(MAX_GREETING) {
             Front::Unfinished { .. } => return false,
             Front::Broken => {
                 self.reject(id, CloseReason::Broken);

@@ -19,6 +19,8 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(max_in: usize, max_out: usize) -> Self {
+        // Of a bound of nothing, nothing would ever come in.
+        let (max_in, max_out) = (max_in.max(1), max_out.max(1));
         Self { input: 0, output: 0, max_in, max_out, room: Arc::new(AtomicUsize::new(max_in)) }
     }
 
@@ -67,6 +69,17 @@ impl Memory {
     /// Whether those who were stopped may read on: there is room for a while.
     pub(super) const fn has_room_again(&self) -> bool {
         self.input <= self.max_in - self.max_in / 4 && !self.is_full_out()
+    }
+
+    /// Whether those may try again for whom there was no room: not for each byte that was written.
+    pub(super) const fn has_room_out_again(&self) -> bool {
+        self.output <= self.max_out - self.max_out / 4
+    }
+
+    /// Whether another piece may be queued behind so many bytes that are not counted yet.
+    pub(super) const fn has_room_out(&self, queued: usize) -> bool {
+        let output = self.output.saturating_add(queued);
+        output == 0 || output < self.max_out
     }
 
     /// Whether so many bytes more may wait to be written. An empty memory takes any one message.

@@ -98,7 +98,10 @@
 //!
 //! ```text
 //! service   a handler as a service: what the engine hands in and asks for
-//! state     all that is known besides the handler: who is there, who is to be written to, whose turn it is
+//! state     all that is known besides the handler: who is there, and who comes and goes
+//! turns     what is there to be taken, and whose turn it is
+//! sharing   who is read, and who goes on when the memory is full
+//! flow      what is to be written
 //! conn      one connection: what was read and is not taken, what is to be written
 //! framing   bytes to pieces and back
 //! greeting  who says its name, and who may: the first message each way
@@ -116,14 +119,17 @@ use crate::service::{CloseReason, ConnId, DialId, Peer};
 
 mod conn;
 mod context;
+mod flow;
 mod framing;
 mod greeting;
 mod memory;
 mod service;
 mod settings;
+mod sharing;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use crate::door::Framing;
 pub use context::{Context, PeerInfo, SendError};
@@ -182,7 +188,8 @@ pub trait Handler: Send {
         let _ = (cx, peer, bytes);
     }
 
-    /// Everything that was sent to a connection is written: its queue is empty again.
+    /// Everything that was sent to a connection is written: its queue is empty again. Also told where it was empty and what was
+    /// to be sent had no room because of others ([`SendError::Full`]): there is some now.
     fn drained(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Instant;
 
 use super::Handler;
-use super::conn::Stage;
+use super::conn::{Conn, Stage};
 use super::context::Context;
 use super::memory::Room;
 use super::settings::Settings;
@@ -97,6 +97,12 @@ impl<H: Handler> Host<H> {
     fn settle(&mut self, now: Instant) {
         while let Some((dial, error)) = self.state.failures.pop_front() {
             self.tell(now, |handler, cx| handler.failed(cx, dial, &error));
+        }
+        // Those only that wait now: who finds no room again waits for the next time.
+        for _ in 0..self.state.uncrowded() {
+            if let Some(conn) = self.state.pop_crowded() {
+                self.tell(now, |handler, cx| handler.drained(cx, conn));
+            }
         }
         while let Some(conn) = self.state.pop_ready() {
             self.deliver(now, conn);
@@ -220,7 +226,7 @@ impl<H: Handler> Service for Host<H> {
     }
 
     fn is_closing(&self, conn: ConnId) -> bool {
-        self.state.conns.get(conn).is_none_or(|conn| conn.closing && conn.out.is_empty())
+        self.state.conns.get(conn).is_none_or(Conn::is_closing)
     }
 
     fn is_aborted(&self, conn: ConnId) -> bool {

@@ -65,7 +65,8 @@ impl Settings {
     /// How much all connections together may hold of what was read and is not taken: 256 MiB. At the bound nothing more is
     /// read, so that the system's buffers fill and then the peers wait. One connection at a time goes on while nobody has
     /// anything to be taken, to the end of its message, so that messages are finished: by so much, one `max_message`,
-    /// and a read of 512 bytes per connection, may the bound be exceeded.
+    /// and a read of 512 bytes per connection, may the bound be exceeded; and by reads that have begun when there was room:
+    /// of up to 64 KiB for each thread that reads, which on the engine of threads is each connection.
     #[must_use]
     pub fn max_memory_in(mut self, bytes: usize) -> Self {
         self.max_memory_in = bytes;
@@ -73,7 +74,8 @@ impl Settings {
     }
 
     /// How much may wait to be written to all connections together: 256 MiB. At the bound nothing more is read, as it might
-    /// be answered, and what is sent is given back. Bytes that several receivers share count for each.
+    /// be answered, and what is sent is given back. Bytes that several receivers share count for each; datagrams do not count, of which 4,096
+    /// wait at most.
     #[must_use]
     pub fn max_memory_out(mut self, bytes: usize) -> Self {
         self.max_memory_out = bytes;

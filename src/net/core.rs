@@ -37,7 +37,7 @@ pub enum Event {
     /// All that was sent to a peer is written: its queue is empty again.
     Drained(ConnId),
     /// A peer is gone. What it had sent and nobody has taken is gone with it, unless it has closed in peace: then this comes
-    /// behind that.
+    /// behind that, if some of it is taken at least every minute, for ten minutes at most.
     Disconnected(ConnId, CloseReason),
     /// A datagram came in.
     Datagram(Peer, Bytes),

@@ -151,7 +151,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     pub(super) fn stop(self: &Arc<Self>) {
         self.end.is_over.store(true, Ordering::SeqCst);
         let mut work = Work::default();
-        self.with(|shared, now| shared.give_up(now, &mut work));
+        self.give_up(&mut work);
         if let Ok(mut doors) = self.doors.write() {
             doors.clear();
         }
@@ -160,8 +160,15 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
 
     /// Lets go of what nobody is left to look after.
     pub(super) fn release(&self) {
-        self.with(|shared, now| shared.give_up(now, &mut Work::default()));
+        self.give_up(&mut Work::default());
         self.mechanism.release();
+    }
+
+    /// Gives up all connections, unless the service has panicked: it is not asked anything any more.
+    fn give_up(&self, work: &mut Work<M::Port>) {
+        if !self.shared.is_poisoned() {
+            self.with(|shared, now| shared.give_up(now, work));
+        }
     }
 
     /// Does something under the lock, and wakes who waits for what came of it.
@@ -198,6 +205,11 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
             Ok(shared) => shared,
             Err(_) => panic!("the service has panicked before: nothing in it can be trusted"),
         }
+    }
+
+    /// Whether the service has come to its end, which one that has panicked does not.
+    pub(super) fn is_finished(&self) -> bool {
+        self.shared.lock().is_ok_and(|shared| shared.is_finished())
     }
 
     /// Reads from a connection once, and lets the service have what was read.

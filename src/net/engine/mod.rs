@@ -309,7 +309,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Commons<S, M>> {
     }
 
     fn is_finished(&self) -> bool {
-        self.lock().is_finished()
+        Commons::is_finished(self)
     }
 
     fn end(&self) -> &End {

@@ -38,19 +38,27 @@ impl<S: Service + 'static> Solo<S> {
         Ok(Self { worker: Worker::new(core, (0, bell), poll), waker, doors: 0 })
     }
 
-    /// Serves on these from now on, too.
+    /// Serves on these from now on, too. Each has its ordinal, whether that can be or not, as the service has.
     pub(in crate::net) fn add_doors(&mut self, doors: Doors) -> io::Result<()> {
+        let mut result = Ok(());
         for socket in doors.into_sockets() {
-            let id = self.doors;
-            match socket {
-                Listening::Streams(socket, file, framing) => {
-                    self.add_listener(StreamDoor::new(id, socket, file, framing)?)?;
-                }
-                Listening::Datagrams(socket) => self.add_datagrams(id, DatagramDoor::new(socket)?)?,
-            }
+            let added = result.and_then(|()| self.add_door(self.doors, socket));
+            let (door, outcome) = added.map_or_else(|error| (None, Err(error)), |door| (door, Ok(())));
+            self.worker.core.add_door(door);
             self.doors += 1;
+            result = outcome;
         }
-        Ok(())
+        result
+    }
+
+    /// Serves on one; returns it if it is one for datagrams.
+    fn add_door(&self, id: DoorId, socket: Listening) -> io::Result<Option<Arc<DatagramDoor>>> {
+        match socket {
+            Listening::Streams(socket, file, framing) => {
+                self.add_listener(StreamDoor::new(id, socket, file, framing)?).map(|()| None)
+            }
+            Listening::Datagrams(socket) => self.add_datagrams(id, DatagramDoor::new(socket)?).map(Some),
+        }
     }
 
     fn add_listener(&self, door: StreamDoor) -> io::Result<()> {
@@ -59,16 +67,14 @@ impl<S: Service + 'static> Solo<S> {
             home.register(door.as_fd().as_raw_fd(), Subject::Listener(listeners.len()))?;
             listeners.push(door);
         }
-        self.worker.core.add_door(None);
         Ok(())
     }
 
-    fn add_datagrams(&self, id: DoorId, door: DatagramDoor) -> io::Result<()> {
+    fn add_datagrams(&self, id: DoorId, door: DatagramDoor) -> io::Result<Arc<DatagramDoor>> {
         if let Some(home) = self.worker.core.mechanism.homes.first() {
             home.register(door.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
         }
-        self.worker.core.add_door(Some(Arc::new(door)));
-        Ok(())
+        Ok(Arc::new(door))
     }
 
     /// Does something with the service. What becomes sendable is sent at the next step.

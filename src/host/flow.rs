@@ -1,0 +1,151 @@
+//! Output: what is queued, what is to be written next, and what became of it.
+
+use super::context::SendError;
+use super::framing;
+use super::state::State;
+use super::turns::forget_gone;
+use crate::door::Framing;
+use crate::output::Output;
+use crate::service::{ConnId, Flow};
+
+/// How much is given to be written at once, in bytes: a connection that is closed has so long for each of these.
+const WRITE_SIZE: usize = 256 << 10;
+
+/// Output.
+impl State {
+    /// Queues a piece, if there is room for it: `put` appends it.
+    pub(super) fn send(
+        &mut self,
+        id: ConnId,
+        piece: &[u8],
+        put: impl FnOnce(Framing, &mut Output),
+    ) -> Result<(), SendError> {
+        let most = self.settings.max_pending;
+        let conn = self.conns.get_mut(id).filter(|conn| conn.is_open()).ok_or(SendError::Gone)?;
+        if !framing::is_piece(conn.framing, piece) {
+            return Err(SendError::NotAPiece);
+        }
+        let bytes = piece.len() + framing::overhead(conn.framing);
+        let fits = conn.pending() == 0 || conn.pending().saturating_add(bytes) <= most;
+        if !fits || !self.memory.takes_out(bytes) {
+            self.crowd_out(id);
+            return Err(SendError::Full);
+        }
+        put(conn.framing, &mut conn.out);
+        conn.out.close_long_tail(WRITE_SIZE);
+        self.queued(id, bytes);
+        Ok(())
+    }
+
+    /// Queues pieces while there is room for another.
+    pub(super) fn send_many<T: AsRef<[u8]>>(
+        &mut self,
+        id: ConnId,
+        pieces: &mut dyn Iterator<Item = T>,
+    ) -> Result<usize, SendError> {
+        let (most, mut count, mut queued) = (self.settings.max_pending, 0, 0);
+        let conn = self.conns.get_mut(id).filter(|conn| conn.is_open()).ok_or(SendError::Gone)?;
+        let mut result = Ok(());
+        while (conn.pending() == 0 || conn.pending() < most)
+            && self.memory.has_room_out(queued)
+            && let Some(piece) = pieces.next()
+        {
+            let piece = piece.as_ref();
+            if !framing::is_piece(conn.framing, piece) {
+                result = Err(SendError::NotAPiece);
+                break;
+            }
+            queued += piece.len() + framing::overhead(conn.framing);
+            framing::put(conn.framing, piece, &mut conn.out);
+            conn.out.close_long_tail(WRITE_SIZE);
+            count += 1;
+        }
+        self.queued(id, queued);
+        if count == 0 {
+            self.crowd_out(id);
+        }
+        result.map(|()| count)
+    }
+
+    /// There was no room for its output. Where nothing of its own is to be written, it is told when there is.
+    fn crowd_out(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.pending() == 0
+            && !std::mem::replace(&mut conn.crowded, true)
+        {
+            self.crowded.push_back(id);
+            forget_gone(&mut self.crowded, &self.conns);
+        }
+    }
+
+    /// How many of those are to be told now.
+    pub(super) fn uncrowded(&self) -> usize {
+        if self.memory.has_room_out_again() { self.crowded.len() } else { 0 }
+    }
+
+    /// The next of them, if it still has nothing to be written.
+    pub(super) fn pop_crowded(&mut self) -> Option<ConnId> {
+        let id = self.crowded.pop_front()?;
+        let conn = self.conns.get_mut(id)?;
+        conn.crowded = false;
+        (conn.is_open() && conn.pending() == 0).then_some(id)
+    }
+
+    fn queued(&mut self, id: ConnId, bytes: usize) {
+        self.memory.take_out(bytes);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.owes |= bytes > 0;
+        }
+        self.wake(id);
+    }
+
+    /// A connection has output, or its flow has changed.
+    pub(super) fn wake(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !std::mem::replace(&mut conn.woken, true)
+        {
+            self.woken.push_back(id);
+        }
+    }
+
+    pub(super) fn pop_woken(&mut self) -> Option<ConnId> {
+        loop {
+            let id = self.woken.pop_front()?;
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.woken = false;
+                self.note_reading(id);
+                return Some(id);
+            }
+        }
+    }
+
+    /// Gives what is to be written next.
+    pub(super) fn fill(&mut self, id: ConnId, out: &mut Output) -> Flow {
+        let reading = self.note_reading(id);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Flow { more: false, reading: false, closing: true, busy: false };
+        };
+        let next = conn.out.take(WRITE_SIZE);
+        conn.writing += next.len();
+        out.join(next);
+        let more = !conn.out.is_empty();
+        let flow = Flow { more, reading, closing: conn.closing && !more, busy: conn.ended && !conn.told_end };
+        if conn.closing && more {
+            // So that the time for what is being written is limited: see `is_closing`.
+            self.wake(id);
+        }
+        flow
+    }
+
+    /// What was given is written. Returns whether that was all that the handler has sent.
+    pub(super) fn drained(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        self.memory.give_out(std::mem::take(&mut conn.writing));
+        let is_all = conn.out.is_empty() && conn.is_open() && std::mem::take(&mut conn.owes);
+        if conn.deferred && conn.pending() <= self.settings.pause_above {
+            self.make_ready(id);
+        }
+        self.review(id);
+        is_all
+    }
+}
