@@ -29,7 +29,11 @@ fn messages() -> impl Iterator<Item = [u8; SIZE]> + Send {
 
 /// What came is what was sent, in order.
 fn check(expected: &mut impl Iterator<Item = [u8; SIZE]>, message: &[u8]) {
-    assert_eq!(expected.next().as_ref().map(|expected| &expected[..]), Some(message), "in order, whole, once");
+    assert_eq!(
+        expected.next().as_ref().map(|expected| &expected[..]),
+        Some(message),
+        "in order, whole, once"
+    );
 }
 
 /// Sends every message back.
@@ -150,7 +154,8 @@ fn by_nobody() -> Duration {
     let begun = Instant::now();
     let mut writer = stream.try_clone().expect("a descriptor");
     let writing = thread::spawn(move || {
-        let all: Vec<u8> = messages().flat_map(|message| [&(SIZE as u64).to_be_bytes()[..], &message].concat()).collect();
+        let all: Vec<u8> =
+            messages().flat_map(|message| [&(SIZE as u64).to_be_bytes()[..], &message].concat()).collect();
         all.chunks(64 << 10).for_each(|chunk| writer.write_all(chunk).expect("somebody reads"));
         writer.shutdown(Shutdown::Write).expect("it is open");
     });
@@ -179,6 +184,11 @@ fn main() {
     for (times, (name, _)) in taken.iter_mut().zip(&ways) {
         times.sort_by(f64::total_cmp);
         let rate = |time: f64| format!("{:.0}", COUNT as f64 / time);
-        println!("| {name} | {} | {} | {} |", rate(times[times.len() / 2]), rate(times[times.len() - 1]), rate(times[0]));
+        println!(
+            "| {name} | {} | {} | {} |",
+            rate(times[times.len() / 2]),
+            rate(times[times.len() - 1]),
+            rate(times[0])
+        );
     }
 }

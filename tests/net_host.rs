@@ -295,6 +295,47 @@ fn two_hundred_peers_send_8_76_mb_each_to_who_does_not_read() {
     }
 }
 
+/// Sends so many messages as there is room, and counts what comes back.
+struct There {
+    left: std::ops::Range<u32>,
+    back: u32,
+}
+
+impl Handler for There {
+    fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.drained(cx, conn);
+    }
+
+    fn drained(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let mut messages = (&mut self.left).map(|n| [n.to_be_bytes(); 50].concat());
+        cx.send_many(conn, &mut messages).expect("it is open");
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Bytes) {
+        assert_eq!(&message[..], [self.back.to_be_bytes(); 50].concat(), "in order, whole, once");
+        self.back += 1;
+        if self.back == 100_000 {
+            cx.close(conn);
+            cx.stop();
+        }
+    }
+}
+
+#[test]
+fn much_that_is_sent_at_once_comes_back_although_neither_side_has_room_for_it() {
+    for kind in EngineKind::ALL {
+        let settings = || Settings::default().max_pending(1 << 20);
+        let (teller, _told) = Teller::new(true);
+        let (back, place) = start(kind, "msg://127.0.0.1:0", settings(), teller);
+        let there = There { left: 0..100_000, back: 0 };
+        let (engine, _) = start(kind, "msg://127.0.0.1:0", settings(), there);
+        let url: ConnectUrl = place.parse().unwrap();
+        engine.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
+        assert!(engine.wait(), "{kind}");
+        stop(&back);
+    }
+}
+
 /// Turns cores until something is there.
 fn turn<R>(cores: &mut [Core], mut look: impl FnMut(usize, &mut Core, Event) -> Option<R>) -> R {
     let begun = Instant::now();

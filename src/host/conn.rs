@@ -40,6 +40,9 @@ pub(super) struct Conn {
     pub(super) out: Output,
     /// What is being written, in bytes.
     pub(super) writing: usize,
+    /// How much of what is not written was sent while its own input was handed over, and while any was.
+    pub(super) answers: usize,
+    pub(super) caused: usize,
     /// The handler has sent something that is not written yet.
     pub(super) owes: bool,
     /// The handler wants nothing more for now.
@@ -94,6 +97,8 @@ impl Conn {
             seen: 0,
             out: Output::default(),
             writing: 0,
+            answers: 0,
+            caused: 0,
             owes: false,
             paused: false,
             unread: false,

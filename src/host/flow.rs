@@ -95,8 +95,22 @@ impl State {
         self.memory.take_out(bytes);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.owes |= bytes > 0;
+            if let Some(of) = self.handing_over {
+                conn.answers += if of == id { bytes } else { 0 };
+                conn.caused += bytes;
+                self.memory.count_answers(0, bytes);
+            }
         }
         self.wake(id);
+    }
+
+    /// Something of a connection is written or dropped: what is left can be no more than what is not written.
+    pub(super) fn forget_answers(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let (most, before) = (conn.pending(), conn.caused);
+            (conn.answers, conn.caused) = (conn.answers.min(most), before.min(most));
+            self.memory.count_answers(before, conn.caused);
+        }
     }
 
     /// A connection has output, or its flow has changed.
@@ -142,7 +156,9 @@ impl State {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         self.memory.give_out(std::mem::take(&mut conn.writing));
         let is_all = conn.out.is_empty() && conn.is_open() && std::mem::take(&mut conn.owes);
-        if conn.deferred && conn.pending() <= self.settings.pause_above {
+        self.forget_answers(id);
+        let Some(conn) = self.conns.get(id) else { return false };
+        if conn.deferred && conn.answers <= self.settings.pause_above {
             self.make_ready(id);
         }
         self.review(id);

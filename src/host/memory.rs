@@ -11,6 +11,8 @@ const MIN_READ: usize = 512;
 pub(super) struct Memory {
     input: usize,
     output: usize,
+    /// How much of the output was sent while input was handed over.
+    answers: usize,
     max_in: usize,
     max_out: usize,
     /// How much may still be read, for those who read without the lock.
@@ -21,7 +23,7 @@ impl Memory {
     pub(super) fn new(max_in: usize, max_out: usize) -> Self {
         // Of a bound of nothing, nothing would ever come in.
         let (max_in, max_out) = (max_in.max(1), max_out.max(1));
-        Self { input: 0, output: 0, max_in, max_out, room: Arc::new(AtomicUsize::new(max_in)) }
+        Self { input: 0, output: 0, answers: 0, max_in, max_out, room: Arc::new(AtomicUsize::new(max_in)) }
     }
 
     /// What is held: of input, and of output.
@@ -56,19 +58,25 @@ impl Memory {
         self.output -= bytes;
     }
 
+    /// Of a connection, so much of the output was caused by input, instead of so much before.
+    pub(super) fn count_answers(&mut self, before: usize, now: usize) {
+        self.answers = self.answers - before + now;
+    }
+
     /// Whether nothing more is to be read that has to be kept.
     pub(super) const fn is_full_in(&self) -> bool {
         self.input >= self.max_in
     }
 
-    /// Whether nothing more is to be read that might be answered.
-    pub(super) const fn is_full_out(&self) -> bool {
-        self.output >= self.max_out
+    /// Whether nothing more is to be read that might be answered. What is sent without having been asked for does not count:
+    /// two who send each other much would both stop reading, and wait for ever.
+    pub(super) const fn is_full_of_answers(&self) -> bool {
+        self.answers >= self.max_out - self.max_out / 4
     }
 
     /// Whether those who were stopped may read on: there is room for a while.
     pub(super) const fn has_room_again(&self) -> bool {
-        self.input <= self.max_in - self.max_in / 4 && !self.is_full_out()
+        self.input <= self.max_in - self.max_in / 4 && !self.is_full_of_answers()
     }
 
     /// Whether those may try again for whom there was no room: not for each byte that was written.

@@ -152,8 +152,8 @@ pub trait Handler: Send {
     /// Returns how many were used. It is called again at once with the rest, until it uses none or there is none; what
     /// stays is there again, in front of what comes next. By default they are used up unread.
     ///
-    /// One answer per call is a good measure: while more than [`Settings::pause_above`] is unsent to a connection, its input
-    /// waits.
+    /// One answer per call is a good measure: while more than [`Settings::pause_above`] of answers is unsent to a connection,
+    /// its input waits.
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
         let _ = (cx, conn);
         bytes.len()

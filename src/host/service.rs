@@ -73,7 +73,9 @@ impl<H: Handler> Host<H> {
             self.tell(now, |handler, cx| handler.opened(cx, conn));
         }
         if self.state.is_deliverable(conn) {
+            self.state.handing_over = Some(conn);
             self.tell(now, |handler, cx| handler.readable(cx, conn));
+            self.state.handing_over = None;
         }
         self.tell_end(now, conn);
     }

@@ -73,17 +73,19 @@ impl Settings {
         self
     }
 
-    /// How much may wait to be written to all connections together: 256 MiB. At the bound nothing more is read, as it might
-    /// be answered, and what is sent is given back. Bytes that several receivers share count for each; datagrams do not count, of which 4,096
-    /// wait at most.
+    /// How much may wait to be written to all connections together: 256 MiB. At the bound what is sent is given back; at
+    /// three quarters of it by what was sent while input was handed over, nothing more is read, as it would be answered, too.
+    /// Bytes that several receivers share count for each; datagrams do not count, of which 4,096 wait at most.
     #[must_use]
     pub fn max_memory_out(mut self, bytes: usize) -> Self {
         self.max_memory_out = bytes;
         self
     }
 
-    /// While more than this is unsent to a connection, its input waits: 64 KiB. So a peer that asks and does not read the
-    /// answers holds little.
+    /// While more than this is unsent to a connection of what answers its own input, its input waits: 64 KiB. So a peer that
+    /// asks and does not read the answers holds little. What is sent while that connection's input is handed over counts as
+    /// an answer; of what is sent otherwise the handler is the judge, or two who send each other much would both stop
+    /// reading.
     #[must_use]
     pub fn pause_above(mut self, bytes: usize) -> Self {
         self.pause_above = bytes;

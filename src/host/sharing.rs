@@ -20,14 +20,14 @@ impl State {
     pub(super) fn reads(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return false };
         let wants = !conn.paused && !conn.closing && !conn.aborted && !conn.ended;
-        let may = conn.has_room(self.settings.max_message) && conn.pending() <= self.settings.pause_above;
+        let may = conn.has_room(self.settings.max_message) && conn.answers <= self.settings.pause_above;
         // A greeting is short, and has a deadline of its own.
         wants && may && (conn.stage == Stage::Greeting || !self.is_short_for(id))
     }
 
     fn is_short_for(&self, id: ConnId) -> bool {
         let leads = self.leader.is_some_and(|(leader, _)| leader == id);
-        self.memory.is_full_out() || self.memory.is_full_in() && !leads
+        self.memory.is_full_of_answers() || self.memory.is_full_in() && !leads
     }
 
     /// Notes whether a connection is read, as the engine is told.
@@ -59,7 +59,7 @@ impl State {
                 let Some(id) = self.pop_starved() else { break };
                 self.review(id);
             }
-        } else if self.starved.is_empty() || self.memory.is_full_out() {
+        } else if self.starved.is_empty() || self.memory.is_full_of_answers() {
             // Nobody waits for input's memory, or whoever goes on might want to be answered.
         } else {
             if self.leader.is_some_and(|(leader, _)| !self.brings(leader)) {

@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) leader: Option<(ConnId, usize)>,
     /// How many have something to be taken.
     pub(super) unread: usize,
+    /// Whose input is being handed over.
+    pub(super) handing_over: Option<ConnId>,
     /// What is left of this turn.
     pub(super) turn: usize,
     dials: VecDeque<Dial>,
@@ -89,6 +91,7 @@ impl State {
             has_starved: false,
             leader: None,
             unread: 0,
+            handing_over: None,
             turn: TURN,
             dials: VecDeque::new(),
             dialing: HashMap::new(),
@@ -129,6 +132,7 @@ impl State {
         self.drop_held(id);
         let conn = self.conns.remove(id)?;
         self.memory.give_out(conn.pending());
+        self.memory.count_answers(conn.caused, 0);
         self.timers.set(Owner::Greeting(id), None);
         if let Some(name) = &conn.name {
             let key = name.clash_key();
@@ -158,6 +162,7 @@ impl State {
             conn.aborted = true;
             let dropped = std::mem::take(&mut conn.out);
             self.memory.give_out(dropped.len());
+            self.forget_answers(id);
             self.wake(id);
         }
     }

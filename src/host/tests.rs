@@ -503,15 +503,41 @@ fn what_has_no_room_stays_with_who_sends_it() {
     assert_eq!(net.act(|cx| cx.send(one, &[0; 400])), Ok(()));
     assert_eq!(net.act(|cx| cx.send(other, &[0; 501])), Err(SendError::Full), "of all");
     assert_eq!(net.act(|cx| cx.send(other, &[0; 500])), Ok(()));
-    net.send(one, b"more");
-    assert!(net.told().iter().all(|told| !matches!(told, Told::Bytes(..))), "it might be answered");
     for conn in [one, other] {
         net.fars.get_mut(&conn).unwrap().is_stuck = false;
     }
     net.run();
-    assert!(net.told().contains(&Told::Bytes(one.0, b"more".to_vec())));
     assert_eq!(net.act(|cx| cx.send(one, &[0; 5_000])), Ok(()), "an empty queue takes any one message");
     assert_eq!((net.got(one).len(), net.got(other).len()), (6_000, 500));
+}
+
+#[test]
+fn nothing_is_read_while_answers_fill_the_memory_of_all() {
+    let mut net = Net::new(Settings::default().max_memory_out(1_000));
+    net.recorder().on_message = Some(|cx, conn, line| cx.send(conn, &[line[0]; 400]).unwrap());
+    let conns = [net.knock(LINES), net.knock(LINES), net.knock(LINES)];
+    for conn in conns {
+        net.fars.get_mut(&conn).unwrap().is_stuck = true;
+    }
+    net.told();
+    for conn in conns {
+        net.send(conn, b"x\n");
+    }
+    assert_eq!((net.told().len(), net.memory().1), (2, 800), "the third would be answered, too");
+    net.fars.get_mut(&conns[0]).unwrap().is_stuck = false;
+    net.run();
+    assert!(net.told().contains(&Told::Message(conns[2].0, b"x".to_vec())));
+}
+
+#[test]
+fn what_is_sent_unasked_stops_nobodys_input() {
+    let mut net = Net::new(Settings::default().max_memory_out(1 << 20).max_pending(1 << 20));
+    let conn = net.knock(LINES);
+    net.fars.get_mut(&conn).unwrap().is_stuck = true;
+    net.act(|cx| cx.send(conn, &[b'x'; 1 << 20]).unwrap());
+    net.told();
+    net.send(conn, &b"a\n".repeat(50_000));
+    assert_eq!(net.told().len(), 50_000);
 }
 
 #[test]

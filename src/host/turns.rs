@@ -62,9 +62,9 @@ impl State {
         if !conn.is_open() || conn.paused || !conn.unread {
             return false;
         }
-        if conn.pending() > most {
+        if conn.answers > most {
             conn.deferred = true;
-        } else if self.memory.is_full_out() {
+        } else if self.memory.is_full_of_answers() {
             self.hold_back(id);
         } else if self.turn == 0 {
             self.make_ready(id);
@@ -201,7 +201,7 @@ impl State {
             }
             return Some(id);
         }
-        if self.memory.is_full_out() {
+        if self.memory.is_full_of_answers() {
             return None;
         }
         let id = self.held_back.pop_front()?;
@@ -213,7 +213,8 @@ impl State {
 
     /// When something is to be done: at once, if somebody's turn was put off.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let is_somebodys = !self.ready.is_empty() || !self.held_back.is_empty() && !self.memory.is_full_out();
+        let is_somebodys =
+            !self.ready.is_empty() || !self.held_back.is_empty() && !self.memory.is_full_of_answers();
         let at_once = self.now.filter(|_| is_somebodys || self.has_starved || !self.failures.is_empty());
         [at_once, self.timers.next()].into_iter().flatten().min()
     }
