@@ -145,7 +145,7 @@ fn handlers_call_each_other_under_each_engine() {
             assert!(told.recv_timeout(SOON).unwrap() == Told::Message(body.to_vec()), "{kind}");
         }
         stop(&boss);
-        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Closed(conn, CloseReason::Asked), "{kind}");
+        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Closed(conn, CloseReason::Peer), "{kind}");
         let last = boss_told.try_iter().last();
         assert!(matches!(last, Some(Told::Closed(_, CloseReason::Asked))), "{kind}: {last:?}");
         let url: ConnectUrl = place.parse().unwrap();
@@ -166,10 +166,9 @@ fn the_end_of_a_connection_says_whose_doing_it_was() {
             (peer, conn)
         };
         let end = |conn, why| assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Closed(conn, why), "{kind}");
-        // By default we close when the peer does.
         let (peer, conn) = open();
         peer.shutdown(Shutdown::Write).unwrap();
-        end(conn, CloseReason::Asked);
+        end(conn, CloseReason::Peer);
         let (mut peer, conn) = open();
         engine.change(|host, now| host.with(now, |_, cx| cx.abort(conn)));
         end(conn, CloseReason::Asked);
@@ -421,7 +420,7 @@ fn what_was_sent_before_the_end_is_there_to_be_taken_and_the_end_behind_it() {
     });
     assert_eq!(
         (lines, why),
-        (vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")], CloseReason::Asked)
+        (vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")], CloseReason::Peer)
     );
 }
 

@@ -194,10 +194,10 @@ pub trait Handler: Send {
         let _ = (cx, conn);
     }
 
-    /// The peer has closed its side, and all that came before was handed over. By default the connection is closed once
-    /// everything is written. It is closed then in any case: one that is to stay open for an answer needs that answer here.
+    /// The peer has closed its side, and all that came before was handed over. The connection is closed once everything
+    /// is written: one that is to stay open for an answer needs that answer here.
     fn ended(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        cx.close(conn);
+        let _ = (cx, conn);
     }
 
     /// A connection that was opened is gone. It is not named again.

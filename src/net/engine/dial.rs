@@ -29,15 +29,22 @@ pub(super) async fn connect(to: Target) -> io::Result<(Socket, Remote)> {
             Target::Unix { path } => unix_socket(path).await,
         }
     };
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "nobody answered within 10 s");
     rt::before(rt::now() + DIAL_TIME, attempt).await.unwrap_or_else(|| Err(late()))
 }
 
-/// Tries the addresses of a host in turn. The error is that of the last.
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nobody answered in time")
+}
+
+/// Tries the addresses of a host in turn, each for its share of the time: one that nobody answers at, as of a family that
+/// is not routed, must not hide the others. The error is that of the last.
 async fn tcp(host: &str, port: u16) -> io::Result<(Socket, Remote)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in rt::resolve(host, port).await? {
-        match tcp_address(address).await {
+    let addresses = rt::resolve(host, port).await?;
+    let share = DIAL_TIME / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    for address in addresses {
+        let attempt = rt::before(rt::now() + share, tcp_address(address)).await;
+        match attempt.unwrap_or_else(|| Err(late())) {
             Ok(socket) => return Ok((socket, Remote::Ip(address))),
             Err(error) => last = error,
         }
