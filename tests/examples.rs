@@ -107,8 +107,8 @@ mod retry_dns {
     #[test]
     fn an_unknown_policy_is_refused_with_the_ones_there_are() {
         let ended = run("retry_dns", &["127.0.0.1:53", "chat.example", "hope"]);
-        let sentence =
-            "`hope` is not a retry preset: it must be coap, sip, sip-invite, dns, rto, quic-pto or dtls\n";
+        let sentence = "`hope` is not a retry policy: it must be once, expb, fixed, linear, coap, sip, sip-invite, dns, \
+                        rto, quic-pto or dtls\n";
         assert_eq!((ended.code, ended.err.as_str()), (1, sentence));
     }
 }
