@@ -1,5 +1,8 @@
 //! Programs of other protocols than the chat's, over sockets: handlers on each engine, and cores that are turned by hand.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::disallowed_methods, reason = "a test has threads, and a clock")]
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
