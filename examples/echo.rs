@@ -1,5 +1,4 @@
 //! Says everything again: the smallest service. `echo raw://127.0.0.1:7000`, then `nc 127.0.0.1 7000`.
-
 #![expect(clippy::print_stdout, reason = "a program prints")]
 
 use std::env;

@@ -19,7 +19,7 @@ fn main() {
 
 fn ask(words: &[String]) -> Result<(), Box<dyn Error>> {
     let [server, name, options @ ..] = words else { Err("say which SERVER:PORT to ask for which NAME")? };
-    let mut policy = Backoff::preset(options.first().map_or("dns", String::as_str))?;
+    let mut policy: Backoff = options.first().map_or("dns", String::as_str).parse()?;
     if let Some(timeout) = options.get(1) {
         policy = policy.with_ack_timeout(timeout.parse::<PositiveSeconds>()?.as_duration());
     }

@@ -1,18 +1,16 @@
 //! The flags that say when to repeat a request and when to give it up, and what they come to.
 //!
-//! Here the flags; [`PolicyName`] is what a policy is chosen by, [`explain()`] tells what one comes to.
+//! Here the flags; [`explain()`] tells what a policy comes to.
 
 use std::time::Duration;
 
-use crate::reliable::{Backoff, Jitter};
+use crate::reliable::{Backoff, Jitter, PolicyName};
 use crate::units::PositiveSeconds;
 
 mod explain;
-mod name;
 
 pub use explain::explain;
 pub(crate) use explain::{percent, seconds};
-pub use name::PolicyName;
 
 /// With `--expb`, a first timeout has to be shorter than this.
 const EXPB_LIMIT: Duration = Duration::from_secs(2);

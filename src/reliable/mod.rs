@@ -7,6 +7,7 @@
 mod attempts;
 pub mod backoff;
 pub mod inbox;
+pub mod names;
 pub mod presets;
 pub mod pushes;
 pub mod replies;
@@ -17,6 +18,7 @@ mod waiting;
 pub use attempts::Attempts;
 pub use backoff::{Backoff, Growth, Jitter, Schedule, success};
 pub use inbox::{Inbox, Receipt};
+pub use names::PolicyName;
 pub use presets::Preset;
 pub use pushes::{PushTimeouts, Pushes};
 pub use replies::{Replies, Seen, WINDOW};

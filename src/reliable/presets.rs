@@ -1,11 +1,10 @@
 //! Retry policies of well-known protocols, with the numbers of their RFCs.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::reliable::backoff::{Backoff, Growth, Jitter};
-use crate::units::{Factor, UnitError};
+use crate::units::Factor;
 
 const DOUBLING: Growth = Growth::Exponential { factor: Factor::TWO };
 
@@ -109,31 +108,9 @@ fn quic() -> Backoff {
         .with_min_rto(Duration::from_millis(1))
 }
 
-impl FromStr for Preset {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        Self::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| {
-            let why = "it must be coap, sip, sip-invite, dns, rto, quic-pto or dtls";
-            UnitError::new(text, "a retry preset", why)
-        })
-    }
-}
-
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl Backoff {
-    /// The policy of the [`Preset`] with this name.
-    ///
-    /// # Errors
-    ///
-    /// A name that is none of [`Preset::ALL`].
-    pub fn preset(name: &str) -> Result<Self, UnitError> {
-        name.parse().map(Preset::backoff)
     }
 }
 
@@ -169,7 +146,7 @@ mod tests {
     #[test]
     fn presets_send_and_give_up_when_their_rfcs_say() {
         for (name, sends, last, give_up, chances) in TABLE {
-            let policy = Backoff::preset(name).unwrap();
+            let policy: Backoff = name.parse().unwrap();
             assert_eq!(policy.schedule().count(), sends, "{name}");
             assert_eq!(tenths(policy.schedule().last().unwrap()), last, "{name}");
             assert_eq!(tenths(policy.give_up()), give_up, "{name}");
@@ -217,18 +194,5 @@ mod tests {
     fn only_rto_and_quic_pto_learn_from_round_trips() {
         let learning: Vec<_> = Preset::ALL.into_iter().filter(|preset| preset.backoff().adaptive()).collect();
         assert_eq!(learning, [Preset::Rto, Preset::QuicPto]);
-    }
-
-    #[test]
-    fn a_preset_is_found_by_its_name_alone() {
-        for preset in Preset::ALL {
-            assert_eq!(preset.to_string().parse(), Ok(preset));
-            assert_eq!(Backoff::preset(preset.name()), Ok(preset.backoff()));
-        }
-        let refused = Backoff::preset("COAP\0").unwrap_err().to_string();
-        assert_eq!(
-            refused,
-            "`COAP\\0` is not a retry preset: it must be coap, sip, sip-invite, dns, rto, quic-pto or dtls"
-        );
     }
 }

@@ -1,8 +1,8 @@
 //! Datagrams: who may say what from where.
 //!
-//! A datagram behind a session's token, from the session's address, is executed. Anything else is a stranger: only its
-//! first frame counts, it changes nothing, and the answer is one frame, at most 3 times what came in. A stranger
-//! proves its address with a cookie (RFC 9175), for which the server keeps no state.
+//! A datagram behind a session's token, from the session's address, is executed. Anything else is a stranger: it changes
+//! nothing, and the answer is one frame, at most 3 times what came in: to its first frame or, behind a token, to the
+//! first request in it. A stranger proves its address with a cookie (RFC 9175), for which the server keeps no state.
 
 use std::time::Instant;
 
@@ -57,11 +57,14 @@ impl Server {
                 self.handle_session(now, key, from.size, datagram)
             }
             Path::Datagram(_) => {
-                let Some(first) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
-                    return;
-                };
+                let Some(request) = request_in(datagram) else { return };
                 let (token, name) = (session.token, session.name.clone());
-                log::debug!("{}: {} from an address it has not proven: {}", from.peer.addr, name, first.verb);
+                log::debug!(
+                    "{}: {} from an address it has not proven: {}",
+                    from.peer.addr,
+                    name,
+                    request.verb
+                );
                 self.challenge(now, from, Some(token), None, name.as_str().as_bytes(), Some(&token));
             }
             // The token of a stream session says nothing here.
@@ -111,12 +114,12 @@ impl Server {
 
     /// A token of no session: a cookie before a REG, or what is left of a session that has ended.
     fn handle_unknown_token(&mut self, now: Instant, from: &Stranger, token: Token, datagram: &Datagram<'_>) {
-        let Some(first) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
+        let Some(request) = request_in(datagram) else {
             self.totals.stray += 1;
             return;
         };
-        if first.verb == Verb::Reg && first.id.is_some() {
-            return self.handle_cookie(now, from, token, first);
+        if request.verb == Verb::Reg && request.id.is_some() {
+            return self.handle_cookie(now, from, token, request);
         }
         self.totals.stray += 1;
         self.answer_stranger(from, |out| {
@@ -247,6 +250,14 @@ impl Stranger {
     fn origin(&self) -> Origin {
         Origin { door: self.peer.door, from: Remote::Ip(self.peer.addr) }
     }
+}
+
+/// The first request behind a token: acknowledgements may come before it. A REG is one only in front of all others, as a
+/// client sends it.
+fn request_in<'a, 'b>(datagram: &'a Datagram<'b>) -> Option<&'a Frame<'b>> {
+    let first = datagram.frames.first().filter(|frame| frame.verb == Verb::Reg);
+    let is_other = |frame: &&Frame<'_>| frame.verb.is_request() && frame.verb != Verb::Reg;
+    first.or_else(|| datagram.frames.iter().find(is_other))
 }
 
 /// What the cookie of a REG has to prove beside the address.

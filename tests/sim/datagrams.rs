@@ -5,7 +5,7 @@ use sayagain::client::{Closed, Event};
 use sayagain::config::{ServerConfig, Transport};
 use sayagain::link::Direction;
 use sayagain::reliable::Outcome;
-use sayagain::sim::Fate;
+use sayagain::sim::{ClientId, Fate, Sim};
 
 use crate::desk::{Desk, addr, cookie, local, nonce, reg, register, snd};
 use crate::support::{messages, ms, outcomes, patient, quiet, secs};
@@ -117,6 +117,8 @@ fn a_known_token_from_another_address_executes_nothing_not_even_a_ping() {
         desk.datagram(away, format!("~{token} ACK 0002 1")).is_empty(),
         "no answer to what is no request"
     );
+    let answer = desk.datagram(away, format!("~{token} ACK 0002 1@2 BYE 0000"));
+    assert!(answer.len() == 1 && answer[0].starts_with(&format!("~{token} ERR 0027 428 ")), "{answer:?}");
     assert_eq!(desk.datagram(home, format!("~{token} @2 LST 0000")), [format!("~{token} @2 ACK 0004 ada")]);
 }
 
@@ -244,6 +246,62 @@ fn a_401_is_believed_for_the_present_token_only_and_then_a_new_session_is_opened
         outcomes(&crate::support::events_when_idle(&mut sim, ada))[&found],
         Outcome::Acked(Vec::new())
     );
+}
+
+/// A client that has had a message.
+fn with_a_reader() -> (Sim, ClientId) {
+    let mut sim = quiet();
+    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    sim.client(ada).send(b"ada", b"me");
+    assert!(sim.run_until_idle(secs(10)));
+    sim.take_events(ada);
+    (sim, ada)
+}
+
+#[test]
+fn the_goodbye_of_who_acknowledges_with_it_ends_with_the_repeat_when_its_answer_is_lost() {
+    let (mut sim, ada) = with_a_reader();
+    let mut answers = 0;
+    sim.set_filter(Box::new(move |direction, _, _| {
+        answers += u32::from(direction == Direction::Down);
+        if direction == Direction::Down && answers == 1 { Fate::Drop } else { Fate::Pass }
+    }));
+    let begun = sim.now();
+    sim.client(ada).close();
+    assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_closed()));
+    assert_eq!(sim.now() - begun, ms(100), "the first timeout");
+    assert_eq!(sim.take_events(ada).last(), Some(&Event::Closed(Closed::Done)));
+    assert_eq!((sim.server().sessions(), sim.server().totals().stray), (0, 1));
+}
+
+#[test]
+fn the_goodbye_of_who_acknowledges_with_it_moves_the_session_from_another_port_and_ends_it() {
+    let (mut sim, ada) = with_a_reader();
+    sim.move_client(ada);
+    let begun = sim.now();
+    sim.client(ada).close();
+    assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_closed()));
+    assert!(sim.now() - begun < ms(200), "{:?}", sim.now() - begun);
+    assert_eq!(sim.server().sessions(), 0);
+}
+
+#[test]
+fn behind_a_token_of_no_session_one_request_is_answered_once_and_what_is_none_is_stray() {
+    let mut desk = Desk::open();
+    let (a, token) = (addr(1, 1), nonce(9));
+    let gone = [format!("~{token} ERR 0004 401")];
+    for frames in ["@7 BYE 0000", "ACK 0002 1@7 BYE 0000", "ACK 0002 1@7 PNG 0000@8 LST 0000@9 BYE 0000"] {
+        assert_eq!(desk.datagram(a, format!("~{token} {frames}")), gone, "{frames}");
+    }
+    let strays = desk.totals().stray;
+    let reg = format!("ACK 0002 1{}", reg(1, "ada", &format!("?{}", nonce(1))));
+    let frames = ["ACK 0002 1", "ACK 0002 1ACK 0002 2", "ERR 0004 401", "@1 RCV 0012 bob 0001 hi", &reg];
+    for frames in frames {
+        assert_eq!(desk.datagram(a, format!("~{token} {frames}")), [""; 0], "{frames}");
+    }
+    assert_eq!(desk.totals().stray - strays, frames.len() as u64);
+    assert_eq!(desk.server.sessions(), 0);
 }
 
 #[test]

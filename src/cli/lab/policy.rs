@@ -5,9 +5,9 @@ use clap::Subcommand;
 use super::LabError;
 use super::output::print;
 use crate::cli::exit;
-use crate::cli::policy::{PolicyArgs, PolicyName};
+use crate::cli::policy::PolicyArgs;
 use crate::lab::policy::{AtLoss, Sizes, Worst};
-use crate::reliable::Backoff;
+use crate::reliable::{Backoff, PolicyName};
 use crate::units::{ByteSize, Probability};
 
 mod compare;

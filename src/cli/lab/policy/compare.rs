@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
-use crate::cli::policy::{PolicyArgs, PolicyName, seconds};
+use crate::cli::policy::{PolicyArgs, seconds};
 use crate::lab::policy::{AtLoss, Worst, at_loss, slots, worst};
-use crate::reliable::Backoff;
+use crate::reliable::{Backoff, PolicyName};
 
 /// The loss rates of the columns.
 const LOSSES: [f64; 3] = [0.1, 0.3, 0.5];

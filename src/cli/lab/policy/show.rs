@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
-use crate::cli::policy::{PolicyArgs, PolicyName, explain, percent, seconds};
+use crate::cli::policy::{PolicyArgs, explain, percent, seconds};
 use crate::lab::policy::{AtLoss, Sizes, Slot, Span, Worst, at_loss, slots, worst};
-use crate::reliable::{Backoff, Jitter};
+use crate::reliable::{Backoff, Jitter, PolicyName};
 
 /// The loss rates of the table.
 const LOSSES: [f64; 6] = [0.01, 0.1, 0.3, 0.5, 0.7, 0.9];

@@ -1,10 +1,4 @@
-//! The bot of the examples, as a process of its own: what it answers, and how it ends.
-
-#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
-
-mod support;
-
-use std::path::{Path, PathBuf};
+//! A bot: what it answers, and how it ends.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
@@ -14,19 +8,9 @@ use sayagain::net::client::Event;
 use sayagain::net::{Doors, Engine, EngineKind};
 use sayagain::reliable::Outcome;
 use sayagain::server::Server;
-use support::program::Program;
-use support::{PATIENCE, TestServer, eventually};
 
-/// `cargo test` builds it beside the programs, unless it is told which tests to build.
-fn bot() -> PathBuf {
-    let bot = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap().join("examples/bot");
-    assert!(bot.exists(), "the bot is not built; run cargo build --example bot");
-    bot
-}
-
-fn start(args: &[&str]) -> Program {
-    Program::start(bot().to_str().unwrap(), args)
-}
+use crate::start;
+use crate::support::{PATIENCE, TestServer, eventually};
 
 /// The next message of the bot: where, and what.
 fn next(events: &mut Events) -> (Option<String>, String) {
@@ -46,7 +30,7 @@ fn talk(url: &str) {
     let (ada, mut events) = Client::builder(url).name("ada").connect_blocking().unwrap();
     let (acked, lobby) = (Outcome::Acked(Vec::new()), Some("#lobby".to_owned()));
     assert_eq!(ada.join("#lobby"), acked);
-    let bot = start(&[url, "parrot"]);
+    let bot = start("bot", &[url, "parrot"]);
     let usage = "I am a bot: say !echo TEXT, !who or !quit".to_owned();
     assert_eq!(next(&mut events), (lobby.clone(), usage));
     assert_eq!(ada.send("#lobby", "nothing for a bot"), acked);
@@ -91,7 +75,7 @@ fn it_says_in_a_sentence_what_is_wrong_with_its_arguments() {
         (vec!["line://localhost"], "line:// is a door for others than clients"),
         (vec!["tcp://localhost", "two words"], "is not a name"),
     ] {
-        let ended = start(&args).wait();
+        let ended = start("bot", &args).wait();
         assert_eq!(ended.code, 1, "{ended:?}");
         assert!(ended.err.starts_with("error: ") && ended.err.contains(said), "{ended:?}");
     }

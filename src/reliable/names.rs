@@ -1,4 +1,4 @@
-//! The names that a retry policy is chosen by, on every command line and in every table.
+//! The names that a retry policy is chosen by, in code, on every command line and in every table.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +15,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// A retry policy by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PolicyName {
-    /// `once`: one send; the client's default.
+    /// `once`: one send; the default on the client's command line.
     Once,
-    /// `expb`: 8 sends, the timeout doubled after each, up to 60 s: what `--expb` is short for.
+    /// `expb`: 8 sends, the timeout doubled after each, up to 60 s; `--expb` on command lines.
     Expb,
     /// `fixed`: 8 sends, always the same timeout.
     Fixed,
@@ -61,7 +61,7 @@ impl PolicyName {
     }
 
     /// The policy with another first timeout. Where only the default caps it, a longer one raises the cap.
-    pub(super) fn backoff_from(self, timeout: Duration) -> Backoff {
+    pub(crate) fn backoff_from(self, timeout: Duration) -> Backoff {
         let policy = self.backoff().with_ack_timeout(timeout);
         match self {
             Self::Once | Self::Fixed | Self::Linear => policy.with_max_timeout(timeout.max(MAX_TIMEOUT)),
@@ -96,6 +96,28 @@ impl FromStr for PolicyName {
     }
 }
 
+/// The policy with this name, which is a [`PolicyName`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sayagain::reliable::{Backoff, Preset};
+///
+/// let policy: Backoff = "coap".parse()?;
+/// assert_eq!(policy, Preset::Coap.backoff());
+/// let patient = "expb".parse::<Backoff>()?.with_ack_timeout(Duration::from_millis(100));
+/// assert_eq!(patient.give_up(), Duration::from_millis(25_500));
+/// let refused = "tcp".parse::<Backoff>().unwrap_err().to_string();
+/// assert!(refused.starts_with("`tcp` is not a retry policy: it must be once, expb, fixed, linear, coap, "));
+/// # Ok::<(), sayagain::units::UnitError>(())
+/// ```
+impl FromStr for Backoff {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        text.parse().map(PolicyName::backoff)
+    }
+}
+
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -114,6 +136,7 @@ mod tests {
         assert_eq!(listed, PolicyName::all().map(PolicyName::as_str).collect::<Vec<_>>().join(", "));
         for policy in PolicyName::all() {
             assert_eq!(policy.to_string().parse(), Ok(policy));
+            assert_eq!(policy.to_string().parse(), Ok(policy.backoff()));
             assert!(!policy.source().is_empty());
         }
     }
