@@ -8,8 +8,13 @@ use crate::door::Framing;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
 
-/// How much is given to be written at once, in bytes: a connection that is closed has so long for each of these.
-const WRITE_SIZE: usize = 256 << 10;
+/// How much is given to be written at once, in bytes, and how much of a connection that is closed: it has so long for each
+/// of these.
+const WRITE_SIZE: usize = 1 << 20;
+const LAST_WRITE_SIZE: usize = 256 << 10;
+
+/// A buffer of short pieces grows no longer than this, in bytes.
+const TAIL: usize = 256 << 10;
 
 /// Output.
 impl State {
@@ -32,7 +37,7 @@ impl State {
             return Err(SendError::Full);
         }
         put(conn.framing, &mut conn.out);
-        conn.out.close_long_tail(WRITE_SIZE);
+        conn.out.close_long_tail(TAIL);
         self.queued(id, bytes);
         Ok(())
     }
@@ -57,7 +62,7 @@ impl State {
             }
             queued += piece.len() + framing::overhead(conn.framing);
             framing::put(conn.framing, piece, &mut conn.out);
-            conn.out.close_long_tail(WRITE_SIZE);
+            conn.out.close_long_tail(TAIL);
             count += 1;
         }
         self.queued(id, queued);
@@ -139,7 +144,8 @@ impl State {
         let Some(conn) = self.conns.get_mut(id) else {
             return Flow { more: false, reading: false, closing: true, busy: false };
         };
-        let next = conn.out.take(WRITE_SIZE);
+        let is_last = conn.closing || conn.ended;
+        let next = conn.out.take(if is_last { LAST_WRITE_SIZE } else { WRITE_SIZE });
         conn.writing += next.len();
         out.join(next);
         let more = !conn.out.is_empty();
