@@ -87,10 +87,8 @@ fn by_service() -> Duration {
     engine.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
     is_done.recv().expect("it comes to its end");
     let taken = begun.elapsed();
-    for end in [|cx: &mut Context<'_>| cx.stop()] {
-        engine.change(|host, now| host.with(now, |_, cx| end(cx)));
-        back.change(|host, now| host.with(now, |_, cx| end(cx)));
-    }
+    engine.change(|host, now| host.with(now, |_, cx| cx.stop()));
+    back.change(|host, now| host.with(now, |_, cx| cx.stop()));
     engine.wait();
     back.wait();
     taken
@@ -172,8 +170,7 @@ fn by_nobody() -> Duration {
 
 fn main() {
     let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let ways: [(&str, fn() -> Duration); 3] =
-        [("handler", by_service), ("core", by_core), ("plain sockets", by_nobody)];
+    let ways = [("handler", by_service as fn() -> Duration), ("core", by_core), ("plain sockets", by_nobody)];
     let mut taken: [Vec<f64>; 3] = Default::default();
     for _ in 0..rounds {
         for (times, (_, run)) in taken.iter_mut().zip(&ways) {

@@ -21,6 +21,7 @@ pub struct Door {
 
 /// What is spoken at a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Speaks {
     /// Frames.
     Frames,
@@ -34,6 +35,7 @@ pub enum Speaks {
 
 /// How a stream of bytes is cut into pieces, and pieces are put into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Framing {
     /// Not at all: bytes as they come. URLs `raw://` and `raw+unix://`.
     Bytes,

@@ -1,6 +1,9 @@
 //! The chat has no door of its own through the wall: it is built here from public items alone, on an engine of the
 //! crate's, and on one of twenty lines that knows nothing but the numbered contract of `service`.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![allow(clippy::disallowed_methods, reason = "a driver owns the clock")]
+
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -5,42 +5,16 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::conn::Conn;
+use super::flow::SendError;
 use super::framing;
 use super::state::State;
+use super::turns::Piece;
 use crate::door::{Door, Framing};
 use crate::hub::name::Name;
 use crate::service::{ConnId, DialId, DoorId, Peer, Remote, Target, Transmit};
 
 /// The longest payload of a datagram over IPv4, in bytes: 65,535 less the heads of IP and UDP.
 const MAX_DATAGRAM: usize = 65_507;
-
-/// Why something was not sent. What was to be sent is still with who wanted to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no room: wait until the connection has [drained](super::Handler::drained), which is also told where nothing
-    /// of its own waits, and others have left no room.
-    #[error("too much waits to be sent; wait until the connection has drained")]
-    Full,
-    /// The connection is closed, or about to be.
-    #[error("the connection is closed")]
-    Gone,
-    /// It would come out as something else: a line that holds the end of one, what is no frame.
-    #[error("it is not one line, or not one frame, as this connection is cut into those")]
-    NotAPiece,
-    /// A datagram cannot be so long.
-    #[error("a datagram holds 65507 bytes at most")]
-    TooLong,
-}
-
-/// What is handed over.
-#[derive(Debug)]
-pub(super) enum Piece {
-    /// A whole one.
-    Message(Bytes),
-    /// All that is there.
-    Bytes(BytesMut),
-}
 
 /// What can be done, and looked at, when something happens.
 #[derive(Debug)]

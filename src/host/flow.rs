@@ -1,6 +1,5 @@
 //! Output: what is queued, what is to be written next, and what became of it.
 
-use super::context::SendError;
 use super::framing;
 use super::state::State;
 use super::turns::forget_gone;
@@ -15,6 +14,25 @@ const LAST_WRITE_SIZE: usize = 256 << 10;
 
 /// A buffer of short pieces grows no longer than this, in bytes.
 const TAIL: usize = 256 << 10;
+
+/// Why something was not sent. What was to be sent is still with who wanted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no room: wait until the connection has [drained](super::Handler::drained), which is also told where nothing
+    /// of its own waits, and others have left no room.
+    #[error("too much waits to be sent; wait until the connection has drained")]
+    Full,
+    /// The connection is closed, or about to be.
+    #[error("the connection is closed")]
+    Gone,
+    /// It would come out as something else: a line that holds the end of one, what is no frame.
+    #[error("it is not one line, or not one frame, as this connection is cut into those")]
+    NotAPiece,
+    /// A datagram cannot be so long.
+    #[error("a datagram holds 65507 bytes at most")]
+    TooLong,
+}
 
 /// Output.
 impl State {

@@ -116,6 +116,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::service::{CloseReason, ConnId, DialId, Peer};
+use turns::Piece;
 
 mod conn;
 mod context;
@@ -132,7 +133,8 @@ mod tests;
 mod turns;
 
 pub use crate::door::Framing;
-pub use context::{Context, PeerInfo, SendError};
+pub use context::{Context, PeerInfo};
+pub use flow::SendError;
 pub use greeting::MAX_GREETING;
 pub use service::{Host, HostIntake};
 pub use settings::Settings;
@@ -171,8 +173,8 @@ pub trait Handler: Send {
     fn readable(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         loop {
             match cx.next(conn) {
-                Some(context::Piece::Message(message)) => self.message(cx, conn, message),
-                Some(context::Piece::Bytes(bytes)) => {
+                Some(Piece::Message(message)) => self.message(cx, conn, message),
+                Some(Piece::Bytes(bytes)) => {
                     let used = self.received(cx, conn, &bytes);
                     if !cx.give_back(conn, bytes, used) {
                         return;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Instant;
 
 use super::conn::{Conn, Stage};
-use super::context::SendError;
+use super::flow::SendError;
 use super::memory::Memory;
 use super::settings::Settings;
 use crate::door::{Door, Framing};

@@ -6,7 +6,6 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::conn::{Conn, Stage};
-use super::context::Piece;
 use super::framing::Front;
 use super::state::State;
 use crate::door::Framing;
@@ -18,6 +17,15 @@ const PIECE_COST: usize = 64;
 
 /// So many that are gone may stand in a queue, besides as many as twice those that are there.
 const MANY_GONE: usize = 64;
+
+/// What is handed over.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A whole one.
+    Message(Bytes),
+    /// All that is there.
+    Bytes(BytesMut),
+}
 
 /// Input.
 impl State {

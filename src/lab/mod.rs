@@ -14,14 +14,19 @@
 //! files    files that are written whole or not at all
 //! ```
 
-pub(crate) mod api;
-pub mod bare;
 pub mod files;
 pub mod ladder;
-pub mod load;
 pub mod plot;
 pub mod policy;
-pub mod proxy;
 pub mod report;
 pub mod sweep;
 pub mod theory;
+
+// What the commands of `lab` are made of besides experiments: public for `cli` and `net` alone.
+pub(crate) mod api;
+#[doc(hidden)]
+pub mod bare;
+#[doc(hidden)]
+pub mod load;
+#[doc(hidden)]
+pub mod proxy;

@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use super::connect_url::ConnectUrl;
 use super::engine::Solo;
-use super::listen::url::UrlError;
-use super::listen::{Doors, ListenAddr, ListenError};
+use super::listen::{Doors, ListenAddr};
+use super::open_error::OpenError;
 use super::rt;
 use crate::door::Framing;
 use crate::host::{Context, Handler, Host, PeerInfo, SendError, Settings};
@@ -67,26 +67,6 @@ impl Iterator for Events {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.0.len(), Some(self.0.len()))
     }
-}
-
-/// Why a core cannot listen or connect.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CoreError {
-    /// The URL is none that can be used for this.
-    #[error("`{url}`: {source}", url = crate::escape::escape_short(.url.as_bytes(), 80))]
-    Url {
-        /// As it was given.
-        url: String,
-        /// What is wrong with it.
-        source: UrlError,
-    },
-    /// There is no socket there.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The system has no room to wait for another socket.
-    #[error("cannot wait for a socket: {0}; if it lasts, raise the limit of open files (ulimit -n)")]
-    Wait(#[from] io::Error),
 }
 
 /// What happened and was not given out yet.
@@ -202,8 +182,8 @@ impl Core {
     /// # Errors
     ///
     /// It is no such URL, or cannot be listened at.
-    pub fn listen(&mut self, url: &str) -> Result<Vec<ListenAddr>, CoreError> {
-        let parsed = url.parse().map_err(|source| CoreError::Url { url: url.to_owned(), source })?;
+    pub fn listen(&mut self, url: &str) -> Result<Vec<ListenAddr>, OpenError> {
+        let parsed = url.parse().map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
         let mut doors = Doors::default();
         doors.add(&parsed)?;
         let (places, list) = (doors.places().cloned().collect(), doors.list());
@@ -218,9 +198,9 @@ impl Core {
     /// # Errors
     ///
     /// It is no URL that can be connected to.
-    pub fn connect(&mut self, url: &str) -> Result<DialId, CoreError> {
+    pub fn connect(&mut self, url: &str) -> Result<DialId, OpenError> {
         let parsed: ConnectUrl =
-            url.parse().map_err(|source| CoreError::Url { url: url.to_owned(), source })?;
+            url.parse().map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
         Ok(self.act(|cx| cx.connect(parsed.target(), parsed.framing())))
     }
 

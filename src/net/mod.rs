@@ -12,6 +12,7 @@
 //! connect  a client with its sockets, for whoever uses it
 //! connect_url  whom to connect to, as it is typed
 //! core     the polling way: a core that its owner turns
+//! open_error  why there is no door, or no connection
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
 //! shared   what is under the lock: the service, and who writes to which connection
@@ -52,6 +53,7 @@ pub mod open_files;
 
 mod batch;
 mod drive;
+mod open_error;
 mod rt;
 pub(crate) mod trial;
 mod udp;
@@ -61,9 +63,10 @@ mod tests;
 
 pub use client::{Client, ConnectError};
 pub use connect_url::ConnectUrl;
-pub use core::{Core, CoreError};
+pub use core::Core;
 pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
+pub use open_error::OpenError;
 pub use signals::{Ended, Signals, serve};
 
 /// What the totals are logged under: they are wanted however quiet the rest is.

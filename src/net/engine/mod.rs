@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, Either, select};
 
-use super::core::CoreError;
 use super::listen::{Doors, ListenAddr, Listening};
+use super::open_error::OpenError;
 use super::rt;
 use super::udp::DatagramDoor;
 use crate::escape::escape_short;
@@ -262,10 +262,10 @@ impl<H: Handler + 'static> Engine<Host<H>> {
     /// # Errors
     ///
     /// One of them is no URL, or cannot be listened at; or the system has no room to wait for another socket.
-    pub fn host(urls: &[&str], settings: Settings, handler: H) -> Result<Self, CoreError> {
+    pub fn host(urls: &[&str], settings: Settings, handler: H) -> Result<Self, OpenError> {
         let mut doors = Doors::default();
         for url in urls {
-            let parsed = url.parse().map_err(|source| CoreError::Url { url: (*url).to_owned(), source })?;
+            let parsed = url.parse().map_err(|source| OpenError::Url { url: (*url).to_owned(), source })?;
             doors.add(&parsed)?;
         }
         let list = doors.list();

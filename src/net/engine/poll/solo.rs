@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::{Loops, StreamDoor};
 use crate::net::engine::commons::Commons;
 use crate::net::listen::{Doors, Listening};
+use crate::net::rt;
 use crate::net::udp::DatagramDoor;
 use crate::service::{DoorId, Service};
 
@@ -77,10 +78,11 @@ impl<S: Service + 'static> Solo<S> {
         Ok(Arc::new(door))
     }
 
-    /// Does something with the service. What becomes sendable is sent at the next step.
+    /// Does something with the service. What becomes sendable is sent, and deadlines are looked at, at the next step.
     pub(in crate::net) fn with<R>(&mut self, act: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.worker.is_dirty = true;
-        self.worker.with(|shared, now, _| act(&mut shared.service, now))
+        let mut shared = self.worker.core.lock();
+        act(&mut shared.service, rt::now())
     }
 
     /// Sends what became sendable, waits for something to do, for so long at most, and does it.
