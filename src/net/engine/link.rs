@@ -38,7 +38,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 const fn unsent(framing: Framing) -> u32 {
     match framing {
         Framing::Frames | Framing::Lines => 16 << 10,
-        Framing::Bytes | Framing::Messages => 512 << 10,
+        Framing::Bytes | Framing::Messages => 128 << 10,
     }
 }
 
