@@ -39,7 +39,8 @@ pub fn streams(
 ) -> Result<(), LoadError> {
     let resident = subject.resident();
     let meter = subject.meter();
-    let mut pings = Pings::enter(subject, peer, names, interrupt)?;
+    let entered = Pings::enter(subject, peer, names, interrupt);
+    let mut pings = entered.map_err(|error| or_gone_since(subject, meter.begun, error))?;
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
     rest(subject, resident, outcome, |begun| pings.rest(begun, idle, interrupt))?;
@@ -93,6 +94,16 @@ fn rest(
     let seconds = meter.begun.elapsed().as_secs_f64();
     outcome.idle_cores = meter.server_cpu().map(|cpu| cpu / seconds);
     Ok(())
+}
+
+/// The same of connections that are being made: one that was closed was there before, one that was refused may never have been.
+fn or_gone_since(subject: &Subject, begun: Instant, error: LoadError) -> LoadError {
+    match &error {
+        LoadError::Connection { error: why, .. } if why.kind() == io::ErrorKind::UnexpectedEof => {
+            or_gone(subject, begun, error)
+        }
+        _ => error,
+    }
 }
 
 /// The same error, or that the server is gone, if nobody listens any more: then that is why a connection broke.
