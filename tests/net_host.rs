@@ -253,7 +253,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
         thread::yield_now();
     }
     // A read that has begun brings what there was room for when it did: under threads, one on each connection may have.
-    let begun_reads = if kind == EngineKind::Threads { peers * (64 << 10) } else { 2 * (64 << 10) };
+    let begun_reads = if kind == EngineKind::Threads { peers * (64 << 10) } else { 64 << 10 };
     let allowed = bound + size + peers * 512 + begun_reads;
     assert!((bound..=allowed).contains(&most), "{kind}: {most} held, {bound} allowed");
     engine.change(|host, now| {

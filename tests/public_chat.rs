@@ -1,5 +1,5 @@
 //! The chat has no door of its own through the wall: it is built here from public items alone, on an engine of the
-//! crate's, and on one of twenty lines that knows nothing but the numbered contract of `service`.
+//! crate's, and on one of some forty lines that knows nothing but the numbered contract of `service`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 #![allow(clippy::disallowed_methods, reason = "a driver owns the clock")]
