@@ -119,7 +119,7 @@
 //! let policy = Backoff::new(Duration::from_secs(1)).with_max_sends(5);
 //! let config = ClientConfig::new(Transport::Datagram, Some("ada"), policy);
 //! let mut ada = Client::new(now, config, 1, secrets(2));
-//! let peer = Peer { door: 0, addr: "192.0.2.1:4000".parse()? };
+//! let peer = Peer::new(0, "192.0.2.1:4000".parse()?);
 //!
 //! ada.send(b"ada", b"Hello, me!");
 //! let heard = 'heard: loop {

@@ -1,26 +1,57 @@
 //! Where peers are, in few bytes: a server keeps it for each of very many.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::service::{Origin, Remote};
 
-/// A [`Remote`] in 24 bytes; an IPv6 address that has a zone or a flow has 32 more elsewhere.
+/// A [`Remote`] in 24 bytes, with the address that its datagrams are sent to. An IPv6 address that has a zone, a flow or such
+/// a local address takes 48 bytes more elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PackedRemote {
-    V4(SocketAddrV4),
-    V6 { ip: [u8; 16], port: u16 },
-    Zoned(Box<SocketAddrV6>),
-    Unix { uid: u32, gid: u32 },
+    /// The local address is 0.0.0.0 where there is none.
+    V4 {
+        addr: SocketAddrV4,
+        local: Ipv4Addr,
+    },
+    V6 {
+        ip: [u8; 16],
+        port: u16,
+    },
+    Wide(Box<(SocketAddrV6, Option<IpAddr>)>),
+    Unix {
+        uid: u32,
+        gid: u32,
+    },
 }
 
 impl PackedRemote {
     /// Who it is.
     pub(crate) fn unpack(&self) -> Remote {
         match self {
-            Self::V4(addr) => Remote::Ip(SocketAddr::V4(*addr)),
+            Self::V4 { addr, .. } => Remote::Ip(SocketAddr::V4(*addr)),
             Self::V6 { ip, port } => Remote::Ip(SocketAddr::new(IpAddr::from(*ip), *port)),
-            Self::Zoned(addr) => Remote::Ip(SocketAddr::V6(**addr)),
+            Self::Wide(wide) => Remote::Ip(SocketAddr::V6(wide.0)),
             Self::Unix { uid, gid } => Remote::Unix { uid: *uid, gid: *gid },
+        }
+    }
+
+    /// The address that its datagrams are sent to.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        match self {
+            Self::V4 { local, .. } => (!local.is_unspecified()).then_some(IpAddr::V4(*local)),
+            Self::Wide(wide) => wide.1,
+            Self::V6 { .. } | Self::Unix { .. } => None,
+        }
+    }
+
+    /// One whose datagrams are sent to `local`, an address of the family of its own.
+    pub(crate) fn with_local(remote: Remote, local: Option<IpAddr>) -> Self {
+        match (remote, local) {
+            (Remote::Ip(SocketAddr::V4(addr)), Some(IpAddr::V4(local))) => Self::V4 { addr, local },
+            (Remote::Ip(SocketAddr::V6(addr)), local @ Some(IpAddr::V6(_))) => {
+                Self::Wide(Box::new((addr, local)))
+            }
+            _ => remote.into(),
         }
     }
 }
@@ -28,11 +59,11 @@ impl PackedRemote {
 impl From<Remote> for PackedRemote {
     fn from(remote: Remote) -> Self {
         match remote {
-            Remote::Ip(SocketAddr::V4(addr)) => Self::V4(addr),
+            Remote::Ip(SocketAddr::V4(addr)) => Self::V4 { addr, local: Ipv4Addr::UNSPECIFIED },
             Remote::Ip(SocketAddr::V6(addr)) if (addr.scope_id(), addr.flowinfo()) == (0, 0) => {
                 Self::V6 { ip: addr.ip().octets(), port: addr.port() }
             }
-            Remote::Ip(SocketAddr::V6(addr)) => Self::Zoned(Box::new(addr)),
+            Remote::Ip(SocketAddr::V6(addr)) => Self::Wide(Box::new((addr, None))),
             Remote::Unix { uid, gid } => Self::Unix { uid, gid },
         }
     }
@@ -66,6 +97,25 @@ mod tests {
         for (door, from) in ips.into_iter().chain([(70_000, Remote::Unix { uid: 1, gid: u32::MAX })]) {
             let packed = PackedOrigin::from(Origin { door, from });
             assert_eq!((packed.door as usize, packed.from.unpack()), (door, from));
+            assert_eq!(packed.from.local(), None);
         }
+    }
+
+    #[test]
+    fn a_remote_keeps_the_local_address_of_its_own_family() {
+        for (addr, local) in [
+            ("192.0.2.1:4000", "127.0.0.2"),
+            ("[2001:db8::1]:4000", "2001:db8::2"),
+            ("[fe80::1%7]:4000", "fe80::2"),
+        ] {
+            let (from, local) = (Remote::Ip(addr.parse().unwrap()), Some(local.parse().unwrap()));
+            let packed = PackedRemote::with_local(from, local);
+            assert_eq!((packed.unpack(), packed.local()), (from, local));
+        }
+        let other = PackedRemote::with_local(
+            Remote::Ip("192.0.2.1:4000".parse().unwrap()),
+            Some("2001:db8::2".parse().unwrap()),
+        );
+        assert_eq!(other.local(), None);
     }
 }

@@ -19,7 +19,7 @@
 
 use std::fmt::{self, Debug};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -92,13 +92,24 @@ impl fmt::Display for Remote {
     }
 }
 
-/// A peer that sends datagrams: which of the server's sockets it knocked on, and its address.
+/// A peer that sends datagrams: which of the server's sockets receives them, and the addresses of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    /// The door it knocked on.
+    /// The listener that receives them.
     pub door: DoorId,
     /// The address that the datagrams come from.
     pub addr: SocketAddr,
+    /// The address that they are sent to, and that answers leave from. `None` where the listener has one address only, or
+    /// the system does not tell.
+    pub local: Option<IpAddr>,
+}
+
+impl Peer {
+    /// A peer of a listener that has one address only.
+    #[must_use]
+    pub const fn new(door: DoorId, addr: SocketAddr) -> Self {
+        Self { door, addr, local: None }
+    }
 }
 
 /// Names an attempt to connect that a service asked for; given by the service.

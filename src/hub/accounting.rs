@@ -55,7 +55,7 @@ impl World {
     fn way(&mut self, on_streams: bool) -> (Path, Origin) {
         self.opened += 1;
         let addr = SocketAddr::from((Ipv4Addr::from(self.opened), 1));
-        let datagrams = DatagramPath { peer: Peer { door: 0, addr }, limit: 9_000, heard: self.now };
+        let datagrams = DatagramPath { peer: Peer::new(0, addr), limit: 9_000, heard: self.now };
         let stream = Path::Stream(Some(ConnId(u64::from(self.opened))));
         let path = if on_streams { stream } else { Path::Datagram(datagrams) };
         (path, Origin { door: 0, from: Remote::Ip(addr) })

@@ -239,8 +239,7 @@ mod tests {
     fn what_is_too_long_for_its_receiver_is_not_even_encoded() {
         let mut hub = Hub::default();
         let heard = std::time::Instant::now();
-        let datagrams =
-            Path::Datagram(DatagramPath { peer: Peer { door: 0, addr: ADDR }, limit: 1_200, heard });
+        let datagrams = Path::Datagram(DatagramPath { peer: Peer::new(0, ADDR), limit: 1_200, heard });
         let stream = Path::Stream(None);
         for (name, form, path) in [
             ("lines", Form::Lines, stream),

@@ -61,6 +61,16 @@ pub enum Path {
     Datagram(DatagramPath),
 }
 
+impl Path {
+    /// Where a session came from, with the address of ours that its datagrams leave from.
+    fn pack(self, from: Remote) -> PackedRemote {
+        match self {
+            Self::Datagram(path) => PackedRemote::with_local(from, path.peer.local),
+            Self::Stream(_) => from.into(),
+        }
+    }
+}
+
 /// The way to a session over datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramPath {
@@ -292,7 +302,8 @@ impl Traffic {
 impl Session {
     /// A session that was just opened. `forgetful` is of [`Sabotage`](super::Sabotage).
     pub(super) fn new(opening: super::Opening, forgetful: bool) -> Self {
-        let PackedOrigin { from, door } = opening.origin.into();
+        let PackedOrigin { door, .. } = opening.origin.into();
+        let from = opening.path.pack(opening.origin.from);
         let replies = if forgetful { Replies::forgetful() } else { Replies::new() };
         Self {
             name: opening.name,
@@ -319,7 +330,7 @@ impl Session {
     pub fn path(&self) -> Path {
         match (&self.way, self.from.unpack()) {
             (Way::Datagram { limit, heard }, Remote::Ip(addr)) => {
-                let peer = Peer { door: self.door as usize, addr };
+                let peer = Peer { door: self.door as usize, addr, local: self.from.local() };
                 Path::Datagram(DatagramPath { peer, limit: *limit as usize, heard: *heard })
             }
             (Way::Stream(conn), _) => Path::Stream(Some(*conn)),
@@ -339,8 +350,8 @@ impl Session {
     }
 
     pub(super) fn set_way(&mut self, path: Path, origin: Origin) {
-        let PackedOrigin { from, door } = origin.into();
-        (self.way, self.from, self.door) = (path.into(), from, door);
+        let PackedOrigin { door, .. } = origin.into();
+        (self.way, self.from, self.door) = (path.into(), path.pack(origin.from), door);
     }
 
     /// Its connection is gone.

@@ -5,13 +5,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
-use crate::service::Transmit;
+use crate::service::{DoorId, Peer, Transmit};
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))]
 mod many;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod packet_info;
 #[cfg(any(
     test,
     not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))
@@ -44,17 +46,51 @@ thread_local! {
     static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
 }
 
-/// The addresses that a socket receives from.
+/// What a socket is bound to, as far as it matters to what it receives and sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
+pub(super) struct Binding {
+    /// Its family is IPv6; it serves no other.
+    is_v6: bool,
+    /// It has all addresses of this machine, and the system tells to which of them each datagram was sent.
+    is_wildcard: bool,
 }
 
-impl Family {
-    /// Of a socket that is bound to this address.
-    pub(super) const fn of(addr: SocketAddr) -> Self {
-        if addr.is_ipv4() { Self::V4 } else { Self::V6 }
+impl Binding {
+    /// The binding of a socket that receives from anybody. One of a wildcard address is told from now on to which address
+    /// each datagram was sent, where the system can: what answers it has to leave from there (IP_PKTINFO, ip(7);
+    /// IPV6_RECVPKTINFO, RFC 3542 section 6.1).
+    pub(super) fn of(socket: &UdpSocket) -> io::Result<Self> {
+        let addr = socket.local_addr()?;
+        let is_wildcard = addr.ip().is_unspecified();
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if is_wildcard {
+            packet_info::request(socket, addr.is_ipv6())?;
+        }
+        Ok(Self {
+            is_v6: addr.is_ipv6(),
+            is_wildcard: is_wildcard && cfg!(any(target_os = "linux", target_os = "android")),
+        })
+    }
+
+    /// The binding of a socket that is connected to this address.
+    pub(super) const fn to(addr: SocketAddr) -> Self {
+        Self { is_v6: addr.is_ipv6(), is_wildcard: false }
+    }
+}
+
+/// Where a datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    addr: SocketAddr,
+    /// The address that it was sent to, where the socket has several.
+    local: Option<IpAddr>,
+}
+
+impl Source {
+    /// Its peer, at the listener of that ordinal.
+    pub(super) const fn peer(self, door: DoorId) -> Peer {
+        let Self { addr, local } = self;
+        Peer { door, addr, local }
     }
 }
 
@@ -64,7 +100,7 @@ pub(super) struct Batch {
     /// A [`STRIDE`] for each.
     bytes: Vec<u8>,
     /// Where each came from, and its length.
-    heads: Vec<(SocketAddr, usize)>,
+    heads: Vec<(Source, usize)>,
     receiver: system::Receiver,
 }
 
@@ -84,10 +120,10 @@ impl Batch {
     /// # Errors
     ///
     /// What the system says, if nothing was received before it said so.
-    pub(super) fn receive(&mut self, socket: &impl AsFd, family: Family) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: &impl AsFd, binding: Binding) -> io::Result<usize> {
         loop {
             self.heads.clear();
-            match self.receiver.receive(socket, family, &mut self.bytes, &mut self.heads) {
+            match self.receiver.receive(socket, binding, &mut self.bytes, &mut self.heads) {
                 Ok(()) => return Ok(self.heads.len()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if is_of_a_peer(&error) => {}
@@ -97,9 +133,9 @@ impl Batch {
     }
 
     /// What was received last.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = (Source, &[u8])> {
         let slots = self.bytes.chunks(STRIDE);
-        self.heads.iter().zip(slots).map(|((addr, len), slot)| (*addr, slot.get(..*len).unwrap_or_default()))
+        self.heads.iter().zip(slots).map(|((from, len), slot)| (*from, slot.get(..*len).unwrap_or_default()))
     }
 }
 
@@ -114,6 +150,11 @@ pub(super) trait Outgoing {
     /// Where to; `None` through a socket that is connected.
     fn to(&self) -> Option<SocketAddr>;
 
+    /// Which of our addresses it leaves from; `None` where the system chooses.
+    fn local(&self) -> Option<IpAddr> {
+        None
+    }
+
     /// All of it.
     fn bytes(&self) -> &[u8];
 }
@@ -121,6 +162,10 @@ pub(super) trait Outgoing {
 impl Outgoing for Transmit {
     fn to(&self) -> Option<SocketAddr> {
         Some(self.peer.addr)
+    }
+
+    fn local(&self) -> Option<IpAddr> {
+        self.peer.local
     }
 
     fn bytes(&self) -> &[u8] {
@@ -160,10 +205,10 @@ pub(super) fn send<T: Outgoing>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
-
     use super::*;
-    use crate::service::Peer;
+
+    /// This matters to none but sockets of wildcard addresses.
+    const V4: Binding = Binding { is_v6: false, is_wildcard: false };
 
     fn socket(host: &str) -> UdpSocket {
         let socket = UdpSocket::bind((host, 0)).unwrap();
@@ -172,7 +217,7 @@ mod tests {
     }
 
     fn transmit(to: &UdpSocket, bytes: Vec<u8>) -> Transmit {
-        Transmit { peer: Peer { door: 0, addr: to.local_addr().unwrap() }, bytes }
+        Transmit { peer: Peer::new(0, to.local_addr().unwrap()), bytes }
     }
 
     /// Lengths that are told apart, the shortest and the longest among them.
@@ -182,11 +227,11 @@ mod tests {
     }
 
     fn received(socket: &UdpSocket) -> Vec<(SocketAddr, Vec<u8>)> {
-        let family = Family::of(socket.local_addr().unwrap());
+        let binding = Binding::of(socket).unwrap();
         let mut all = Vec::new();
         Batch::with(|batch| {
-            while batch.receive(socket, family).unwrap() > 0 {
-                all.extend(batch.datagrams().map(|(addr, bytes)| (addr, bytes.to_vec())));
+            while batch.receive(socket, binding).unwrap() > 0 {
+                all.extend(batch.datagrams().map(|(from, bytes)| (from.addr, bytes.to_vec())));
             }
         });
         all
@@ -221,9 +266,9 @@ mod tests {
             }
             for expected in of_all_lengths(&to).chunks(COUNT) {
                 heads.clear();
-                single::Receiver::new().receive(&to, Family::V4, &mut bytes, &mut heads).unwrap();
-                let got = heads.iter().zip(bytes.chunks(STRIDE)).map(|((addr, len), slot)| {
-                    assert_eq!(*addr, from.local_addr().unwrap());
+                single::Receiver::new().receive(&to, V4, &mut bytes, &mut heads).unwrap();
+                let got = heads.iter().zip(bytes.chunks(STRIDE)).map(|((source, len), slot)| {
+                    assert_eq!(source.addr, from.local_addr().unwrap());
                     slot[..*len].to_vec()
                 });
                 assert_eq!(
@@ -231,7 +276,7 @@ mod tests {
                     expected.iter().map(|t| t.bytes.clone()).collect::<Vec<_>>()
                 );
             }
-            let nothing = single::Receiver::new().receive(&to, Family::V4, &mut bytes, &mut Vec::new());
+            let nothing = single::Receiver::new().receive(&to, V4, &mut bytes, &mut Vec::new());
             assert_eq!(nothing.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
         }
     }
@@ -276,5 +321,61 @@ mod tests {
         let texts: Vec<_> = received(&to).into_iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(texts, [b"a", b"b"]);
         assert_eq!(received(&from), []);
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn what_comes_to_a_wildcard_address_is_answered_from_the_address_that_it_was_sent_to() {
+        for (any, asked) in [("0.0.0.0", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::", "::1")] {
+            if UdpSocket::bind((asked, 0)).is_err() {
+                continue;
+            }
+            let server = socket(any);
+            let (binding, port) = (Binding::of(&server).unwrap(), server.local_addr().unwrap().port());
+            let asked: IpAddr = asked.parse().unwrap();
+            let client = socket(if asked.is_ipv4() { "127.0.0.1" } else { "::1" });
+            client.connect((asked, port)).unwrap();
+            for round in 0..3 {
+                client.send(b"question").unwrap();
+                let sources: Vec<Source> = Batch::with(|batch| {
+                    assert_eq!(batch.receive(&server, binding).unwrap(), 1);
+                    batch.datagrams().map(|(from, _)| from).collect()
+                });
+                let expected = Source { addr: client.local_addr().unwrap(), local: Some(asked) };
+                assert_eq!(sources, [expected], "{any}, round {round}");
+                let peer = sources[0].peer(0);
+                let answers = [b"one", b"two"].map(|text| Transmit { peer, bytes: text.to_vec() });
+                assert_eq!(send(&server, &answers, |_, error| panic!("{error}")), 2);
+                // The client's socket is connected: it takes nothing from any other address.
+                let texts: Vec<_> = received(&client).into_iter().map(|(_, bytes)| bytes).collect();
+                assert_eq!(texts, [b"one", b"two"], "{any} asked at {asked}");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn answers_from_several_addresses_go_out_in_one_order_each_from_its_own() {
+        let server = socket("0.0.0.0");
+        let port = server.local_addr().unwrap().port();
+        let clients: Vec<UdpSocket> = (1..=3u8).map(|_| socket("127.0.0.1")).collect();
+        for (n, client) in (1..).zip(&clients) {
+            client.connect(SocketAddr::from(([127, 0, 0, n], port))).unwrap();
+        }
+        let local = |n: u8| (n > 0).then(|| IpAddr::from([127, 0, 0, n]));
+        let answers: Vec<Transmit> = [1, 2, 2, 3, 1, 0]
+            .into_iter()
+            .map(|n: u8| {
+                let addr = clients[usize::from(n.max(1)) - 1].local_addr().unwrap();
+                Transmit { peer: Peer { door: 0, addr, local: local(n) }, bytes: vec![n] }
+            })
+            .collect();
+        assert_eq!(send(&server, &answers, |_, error| panic!("{error}")), answers.len());
+        let texts: Vec<Vec<u8>> = clients
+            .iter()
+            .map(|client| received(client).into_iter().flat_map(|(_, bytes)| bytes).collect())
+            .collect();
+        // The last one leaves from the address that the system chooses, which is that of the first.
+        assert_eq!(texts, [vec![1, 1, 0], vec![2, 2], vec![3]]);
     }
 }

@@ -446,7 +446,7 @@ fn every_socket_is_a_door_of_its_own_whatever_it_is() {
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let from = Remote::Ip(remote.local_addr().unwrap());
         let origins = [Origin { door: 2, from: Remote::Unix { uid, gid } }, Origin { door: 1, from }];
-        let peers = [3, 0].map(|door| Peer { door, addr: datagrams.local_addr().unwrap() });
+        let peers = [3, 0].map(|door| Peer::new(door, datagrams.local_addr().unwrap()));
         rt::block_on(rt::before(rt::now() + SOON, async {
             while engine.look(|service| service.origins.len()) < 2 {
                 rt::yield_now().await;

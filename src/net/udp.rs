@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::batch::{self, Batch, COUNT, Family, is_of_a_peer};
+use super::batch::{self, Batch, Binding, COUNT, is_of_a_peer};
 use super::rt;
 use crate::service::Transmit;
 use crate::throttle::Throttle;
@@ -22,7 +22,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct DatagramDoor {
     socket: UdpSocket,
-    family: Family,
+    binding: Binding,
     unsent: AtomicU64,
     complaints: Mutex<Throttle>,
 }
@@ -36,13 +36,13 @@ impl AsFd for DatagramDoor {
 impl DatagramDoor {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let family = Family::of(socket.local_addr()?);
-        Ok(Self { socket, family, unsent: AtomicU64::new(0), complaints: Mutex::default() })
+        let binding = Binding::of(&socket)?;
+        Ok(Self { socket, binding, unsent: AtomicU64::new(0), complaints: Mutex::default() })
     }
 
     /// Receives what is there, up to a full batch. Returns how many that were, and whether there may be more.
     pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
-        let count = batch.receive(&self.socket, self.family)?;
+        let count = batch.receive(&self.socket, self.binding)?;
         Ok((count, count == COUNT))
     }
 

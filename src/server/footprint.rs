@@ -69,7 +69,7 @@ fn start() -> Instant {
 
 fn nth_peer(n: u32) -> Peer {
     let addr = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + n / 50_000), 10_000 + (n % 50_000) as u16));
-    Peer { door: 0, addr }
+    Peer::new(0, addr)
 }
 
 /// A tagged session with a token and a nonce.

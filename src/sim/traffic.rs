@@ -196,7 +196,7 @@ impl Sim {
     pub(super) fn arrive(&mut self) {
         while let Some(Packet { addr, bytes }) = self.up.recv(self.now) {
             let before = self.server.executions();
-            self.server.datagram(self.now, Peer { door: 0, addr }, &bytes);
+            self.server.datagram(self.now, Peer::new(0, addr), &bytes);
             let Executions { executed, repeats } = self.server.executions().since(before);
             if let Some(observer) = &mut self.observer {
                 observer(self.now, Direction::Up, addr, &bytes, Sighting::Arrived { executed, repeats });

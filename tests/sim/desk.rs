@@ -198,13 +198,13 @@ impl Desk {
         from: SocketAddr,
         bytes: impl AsRef<[u8]>,
     ) -> Vec<String> {
-        self.server.datagram(self.now, Peer { door, addr: from }, bytes.as_ref());
+        self.server.datagram(self.now, Peer::new(door, from), bytes.as_ref());
         self.datagrams_to(from)
     }
 
     /// Sends a datagram; what comes of it is heard later.
     pub(crate) fn server_datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) {
-        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_ref());
+        self.server.datagram(self.now, Peer::new(0, from), bytes.as_ref());
         self.settle();
     }
 

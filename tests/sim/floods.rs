@@ -21,7 +21,7 @@ fn a_million_regs_from_unproven_addresses_leave_no_state_and_get_at_most_one_sma
         let [_, a, b, c] = n.to_be_bytes();
         let addr = SocketAddr::from(([10, a, b, c], 1 + (n % 60_000) as u16));
         let reg = format!("@1 REG {:04} n{n} ?{}", n.to_string().len() + 26, nonce(1));
-        desk.server.datagram(desk.now, Peer { door: 0, addr }, reg.as_bytes());
+        desk.server.datagram(desk.now, Peer::new(0, addr), reg.as_bytes());
         bytes_in += reg.len() + HEADERS;
         let mut own = 0;
         while let Some(transmit) = desk.server.poll_transmit(desk.now) {

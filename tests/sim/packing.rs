@@ -19,7 +19,7 @@ use crate::support::{losing, messages, ms, outcomes, patient, secs};
 /// A datagram comes in right behind another: nothing has been sent meanwhile.
 fn behind_another(desk: &mut Desk, from: SocketAddr, text: &str) {
     let now = desk.now;
-    desk.server.datagram(now, Peer { door: 0, addr: from }, text.as_bytes());
+    desk.server.datagram(now, Peer::new(0, from), text.as_bytes());
 }
 
 #[test]

@@ -250,7 +250,7 @@ impl Engine {
         let (mut buffer, mut worked) = ([0; 65_536], false);
         // An error may be an ICMP answer to something sent before: no end, and not asked again in this turn.
         while let Ok((n, addr)) = self.socket.recv_from(&mut buffer) {
-            self.server.datagram(now, Peer { door: 0, addr }, &buffer[..n]);
+            self.server.datagram(now, Peer::new(0, addr), &buffer[..n]);
             self.socket.set_nonblocking(true).unwrap();
             worked = true;
         }

@@ -38,7 +38,7 @@ SIGINT or SIGTERM ends it with its totals and exit code 0. SIGUSR1 logs the tota
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` lets others in, port 0
+    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` (both families) lets others in, port 0
     /// takes a free one; may repeat
     #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     listen: Vec<Address>,

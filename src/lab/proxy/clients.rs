@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn peer(port: u16) -> Peer {
-        Peer { door: 0, addr: ([127, 0, 0, 1], port).into() }
+        Peer::new(0, ([127, 0, 0, 1], port).into())
     }
 
     fn seconds(n: u64) -> Duration {
@@ -206,7 +206,7 @@ mod tests {
         let (now, mut clients) = (origin(), Clients::new(10, seconds(60)));
         for n in 0..1_000_000_u32 {
             let addr = std::net::SocketAddr::new(std::net::Ipv4Addr::from_bits(n).into(), 1);
-            clients.open(now, Peer { door: 0, addr }, ());
+            clients.open(now, Peer::new(0, addr), ());
         }
         assert_eq!((clients.by_peer.len(), clients.flows.len(), clients.by_use.len()), (10, 10, 10));
         assert_eq!(clients.clear().len(), 10);

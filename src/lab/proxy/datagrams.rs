@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn peer(port: u16) -> Peer {
-        Peer { door: 0, addr: ([127, 0, 0, 1], port).into() }
+        Peer::new(0, ([127, 0, 0, 1], port).into())
     }
 
     fn link(text: &str) -> LinkConfig {

@@ -3,20 +3,27 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::sys::socket::{
-    MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg,
+    ControlMessage, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage,
+    recvmmsg, sendmmsg,
 };
 
-use super::{COUNT, Family, Outgoing, STRIDE};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::packet_info::{Leaving, local_of};
+use super::{Binding, COUNT, Outgoing, STRIDE, Source};
 
-/// What the system is told of the places for datagrams. The system writes the length of an address over the room for
-/// it, so that each family has its own.
+/// What the system is told of the places for datagrams. The system writes the length of an address, and that of control
+/// messages, over the room for it, so that each kind of socket has its own.
 pub(super) struct Receiver {
     v4: MultiHeaders<SockaddrIn>,
     v6: MultiHeaders<SockaddrIn6>,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    wildcard_v4: MultiHeaders<SockaddrIn>,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    wildcard_v6: MultiHeaders<SockaddrIn6>,
 }
 
 impl fmt::Debug for Receiver {
@@ -25,76 +32,161 @@ impl fmt::Debug for Receiver {
     }
 }
 
+/// Headers without room for control messages.
+fn plain<S: SockaddrLike + Copy>() -> MultiHeaders<S> {
+    MultiHeaders::preallocate(COUNT, None)
+}
+
+/// Headers with room for the address of this machine that each datagram is sent to, or leaves from.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn with_v4_info<S: SockaddrLike + Copy>() -> MultiHeaders<S> {
+    MultiHeaders::preallocate(COUNT, Some(nix::cmsg_space!(nix::libc::in_pktinfo)))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn with_v6_info<S: SockaddrLike + Copy>() -> MultiHeaders<S> {
+    MultiHeaders::preallocate(COUNT, Some(nix::cmsg_space!(nix::libc::in6_pktinfo)))
+}
+
 impl Receiver {
     pub(super) fn new() -> Self {
-        Self { v4: MultiHeaders::preallocate(COUNT, None), v6: MultiHeaders::preallocate(COUNT, None) }
+        Self {
+            v4: plain(),
+            v6: plain(),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            wildcard_v4: with_v4_info(),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            wildcard_v6: with_v6_info(),
+        }
     }
 
     /// Receives into places of [`STRIDE`] bytes, and appends the head of each datagram.
     pub(super) fn receive(
         &mut self,
         socket: &impl AsFd,
-        family: Family,
+        binding: Binding,
         bytes: &mut [u8],
-        heads: &mut Vec<(SocketAddr, usize)>,
+        heads: &mut Vec<(Source, usize)>,
     ) -> io::Result<()> {
-        match family {
-            Family::V4 => receive(&mut self.v4, socket, bytes, |addr, len| {
-                heads.push((SocketAddrV4::from(addr).into(), len));
-            }),
-            Family::V6 => receive(&mut self.v6, socket, bytes, |addr, len| {
-                heads.push((SocketAddrV6::from(addr).into(), len));
-            }),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if binding.is_wildcard {
+            return self.receive_with_local(socket, binding, bytes, heads);
+        }
+        if binding.is_v6 {
+            receive(&mut self.v6, socket, bytes, |message| heads.extend(head_v6(message)))
+        } else {
+            receive(&mut self.v4, socket, bytes, |message| heads.extend(head_v4(message)))
         }
     }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn receive_with_local(
+        &mut self,
+        socket: &impl AsFd,
+        binding: Binding,
+        bytes: &mut [u8],
+        heads: &mut Vec<(Source, usize)>,
+    ) -> io::Result<()> {
+        if binding.is_v6 {
+            receive(&mut self.wildcard_v6, socket, bytes, |message| {
+                let local = local_of(message);
+                heads.extend(head_v6(message).map(|(source, len)| (Source { local, ..source }, len)));
+            })
+        } else {
+            receive(&mut self.wildcard_v4, socket, bytes, |message| {
+                let local = local_of(message);
+                heads.extend(head_v4(message).map(|(source, len)| (Source { local, ..source }, len)));
+            })
+        }
+    }
+}
+
+fn head_v4(message: &RecvMsg<'_, '_, SockaddrIn>) -> Option<(Source, usize)> {
+    let addr = SocketAddrV4::from(message.address?).into();
+    Some((Source { addr, local: None }, message.bytes))
+}
+
+fn head_v6(message: &RecvMsg<'_, '_, SockaddrIn6>) -> Option<(Source, usize)> {
+    let addr = SocketAddrV6::from(message.address?).into();
+    Some((Source { addr, local: None }, message.bytes))
 }
 
 fn receive<S: SockaddrLike + Copy>(
     headers: &mut MultiHeaders<S>,
     socket: &impl AsFd,
     bytes: &mut [u8],
-    mut each: impl FnMut(S, usize),
+    mut each: impl FnMut(&RecvMsg<'_, '_, S>),
 ) -> io::Result<()> {
     let mut places = bytes.chunks_exact_mut(STRIDE);
     let mut slices: [_; COUNT] =
         std::array::from_fn(|_| [IoSliceMut::new(places.next().unwrap_or_default())]);
     let socket = socket.as_fd().as_raw_fd();
     let received = recvmmsg(socket, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-    received.for_each(|message| each_of(message.address, message.bytes, &mut each));
+    received.for_each(|message| each(&message));
     Ok(())
-}
-
-fn each_of<S>(addr: Option<S>, len: usize, each: &mut impl FnMut(S, usize)) {
-    if let Some(addr) = addr {
-        each(addr, len);
-    }
 }
 
 /// What the system is told of datagrams that are to be sent.
 struct Sender {
-    headers: MultiHeaders<SockaddrStorage>,
+    plain: MultiHeaders<SockaddrStorage>,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    from_v4: MultiHeaders<SockaddrStorage>,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    from_v6: MultiHeaders<SockaddrStorage>,
     addrs: Vec<Option<SockaddrStorage>>,
 }
 
 thread_local! {
-    static SENDER: RefCell<Sender> =
-        RefCell::new(Sender { headers: MultiHeaders::preallocate(COUNT, None), addrs: Vec::with_capacity(COUNT) });
+    static SENDER: RefCell<Sender> = RefCell::new(Sender {
+        plain: plain(),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        from_v4: with_v4_info(),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        from_v6: with_v6_info(),
+        addrs: Vec::with_capacity(COUNT),
+    });
 }
 
-/// Sends the first datagrams, up to [`COUNT`]. Returns how many, at least one.
+/// Sends the first datagrams, up to [`COUNT`] that leave from the same address. Returns how many, at least one.
 ///
 /// # Errors
 ///
 /// What became of the first.
 pub(super) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
-    SENDER.with_borrow_mut(|Sender { headers, addrs }| {
+    let local = datagrams.first().and_then(Outgoing::local);
+    SENDER.with_borrow_mut(|sender| {
+        let Sender { plain, addrs, .. } = sender;
+        let run = datagrams.iter().take(COUNT).take_while(|datagram| datagram.local() == local);
         addrs.clear();
-        addrs.extend(datagrams.iter().take(COUNT).map(|datagram| datagram.to().map(SockaddrStorage::from)));
-        let mut rest = datagrams.iter();
-        let slices: [_; COUNT] =
-            std::array::from_fn(|_| [IoSlice::new(rest.next().map_or(&[], Outgoing::bytes))]);
-        let socket = socket.as_fd().as_raw_fd();
-        let sent = sendmmsg(socket, headers, slices.iter(), &addrs[..], [], MsgFlags::MSG_DONTWAIT)?;
-        Ok(sent.count())
+        addrs.extend(run.map(|datagram| datagram.to().map(SockaddrStorage::from)));
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        match Leaving::from(local) {
+            Leaving::FromAny => {}
+            Leaving::FromV4(info) => {
+                let info = [ControlMessage::Ipv4PacketInfo(&info)];
+                return send_with(socket, &mut sender.from_v4, addrs, &info, datagrams);
+            }
+            Leaving::FromV6(info) => {
+                let info = [ControlMessage::Ipv6PacketInfo(&info)];
+                return send_with(socket, &mut sender.from_v6, addrs, &info, datagrams);
+            }
+        }
+        send_with(socket, plain, addrs, &[], datagrams)
     })
+}
+
+/// Sends the first datagrams, one to each address.
+fn send_with(
+    socket: &impl AsFd,
+    headers: &mut MultiHeaders<SockaddrStorage>,
+    addrs: &[Option<SockaddrStorage>],
+    control: &[ControlMessage<'_>],
+    datagrams: &[impl Outgoing],
+) -> io::Result<usize> {
+    let mut rest = datagrams.iter();
+    let slices: [_; COUNT] =
+        std::array::from_fn(|_| [IoSlice::new(rest.next().map_or(&[], Outgoing::bytes))]);
+    let socket = socket.as_fd().as_raw_fd();
+    let sent = sendmmsg(socket, headers, slices.iter(), addrs, control, MsgFlags::MSG_DONTWAIT)?;
+    Ok(sent.count())
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, send as send_connected, sendto};
 
-use super::{COUNT, Family, Outgoing, STRIDE};
+use super::{Binding, COUNT, Outgoing, STRIDE, Source};
 
 /// Nothing has to be prepared.
 #[derive(Debug)]
@@ -21,13 +21,16 @@ impl Receiver {
     pub(super) fn receive(
         &mut self,
         socket: &impl AsFd,
-        _family: Family,
+        _binding: Binding,
         bytes: &mut [u8],
-        heads: &mut Vec<(SocketAddr, usize)>,
+        heads: &mut Vec<(Source, usize)>,
     ) -> io::Result<()> {
         for place in bytes.chunks_exact_mut(STRIDE).take(COUNT) {
             match recvfrom::<SockaddrStorage>(socket.as_fd().as_raw_fd(), place) {
-                Ok((len, addr)) => heads.extend(addr.as_ref().and_then(plain).map(|addr| (addr, len))),
+                Ok((len, addr)) => {
+                    let addr = addr.as_ref().and_then(plain);
+                    heads.extend(addr.map(|addr| (Source { addr, local: None }, len)));
+                }
                 // What was received before the error comes first; an error that lasts comes again.
                 Err(_) if !heads.is_empty() => break,
                 Err(error) => return Err(error.into()),

@@ -334,7 +334,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
         Batch::with(|batch| {
             let (count, more) = door.receive(batch)?;
             if count > 0 {
-                take(self, &mut batch.datagrams().map(|(addr, bytes)| (Peer { door: id, addr }, bytes)));
+                take(self, &mut batch.datagrams().map(|(from, bytes)| (from.peer(id), bytes)));
             }
             Ok(more)
         })

@@ -22,7 +22,7 @@ use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
-use crate::net::batch::{Batch, COUNT, Family, is_of_a_peer};
+use crate::net::batch::{Batch, Binding, COUNT, is_of_a_peer};
 use crate::net::udp::PAUSE;
 use crate::service::Peer;
 use crate::throttle::Throttle;
@@ -64,8 +64,8 @@ pub(super) struct Flow {
 #[derive(Debug)]
 struct Doors {
     sockets: Vec<Async<UdpSocket>>,
-    /// Theirs.
-    families: Vec<Family>,
+    /// What each of them is bound to.
+    bindings: Vec<Binding>,
     upstream: SocketAddr,
 }
 
@@ -87,10 +87,9 @@ impl Datagrams {
         sockets: Vec<UdpSocket>,
         upstream: SocketAddr,
     ) -> io::Result<Vec<Task>> {
-        let family = |socket: &UdpSocket| socket.local_addr().map(Family::of);
-        let families = sockets.iter().map(family).collect::<io::Result<_>>()?;
+        let bindings = sockets.iter().map(Binding::of).collect::<io::Result<_>>()?;
         let sockets = sockets.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-        let doors = Arc::new(Doors { sockets, families, upstream });
+        let doors = Arc::new(Doors { sockets, bindings, upstream });
         let serve = |door| rt::spawn(serve_door(self.clone(), doors.clone(), door));
         let mut tasks: Vec<Task> = (0..doors.sockets.len()).map(serve).collect();
         tasks.push(rt::spawn(keep_time(self.clone(), doors)));
@@ -146,8 +145,8 @@ impl Datagrams {
     /// A batch came from clients.
     fn take_up(self: &Arc<Self>, doors: &Arc<Doors>, door: usize, batch: &Batch) {
         self.with(doors, |state, now| {
-            for (addr, bytes) in batch.datagrams() {
-                let peer = Peer { door, addr };
+            for (from, bytes) in batch.datagrams() {
+                let peer = from.peer(door);
                 let known = state.relay.find(&peer);
                 if let Some(flow) = known.or_else(|| self.open(state, now, doors, peer)) {
                     state.take(now, doors, flow, Direction::Up, bytes);
@@ -241,8 +240,8 @@ impl State {
     fn send(&mut self, now: Instant, doors: &Doors, direction: Direction, flow: u64, bytes: &[u8]) {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
         let (through, to) = match direction {
-            Direction::Up => (Through::Flow(kept.socket.clone()), doors.upstream),
-            Direction::Down => (Through::Door(peer.door), peer.addr),
+            Direction::Up => (Through::Flow(kept.socket.clone()), (doors.upstream, None)),
+            Direction::Down => (Through::Door(peer.door), (peer.addr, peer.local)),
         };
         if self.outbox.push(through, to, bytes) {
             self.flush(now, doors);
@@ -290,11 +289,11 @@ fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
 
 /// Receives from clients.
 async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
-    let (Some(socket), Some(&family)) = (doors.sockets.get(door), doors.families.get(door)) else { return };
+    let (Some(socket), Some(&binding)) = (doors.sockets.get(door), doors.bindings.get(door)) else { return };
     let mut complaints = Throttle::default();
     loop {
         let more = Batch::with(|batch| {
-            let count = batch.receive(socket.get_ref(), family)?;
+            let count = batch.receive(socket.get_ref(), binding)?;
             proxy.take_up(&doors, door, batch);
             Ok(count == COUNT)
         });
@@ -308,7 +307,7 @@ async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket
     loop {
         let Some(open) = doors.upgrade() else { return };
         let more = Batch::with(|batch| {
-            let count = batch.receive(socket.get_ref(), Family::of(open.upstream))?;
+            let count = batch.receive(socket.get_ref(), Binding::to(open.upstream))?;
             proxy.take_down(&open, flow, batch);
             Ok(count == COUNT)
         });

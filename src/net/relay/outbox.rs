@@ -1,7 +1,7 @@
 //! Datagrams that a proxy is to send, until there are enough for a batch or nothing follows.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -42,6 +42,7 @@ pub(super) struct Outbox {
 struct Head {
     through: Through,
     to: SocketAddr,
+    local: Option<IpAddr>,
     range: Range<usize>,
 }
 
@@ -50,6 +51,7 @@ struct Head {
 pub(super) struct Item<'a> {
     /// Where it goes to.
     pub(super) to: SocketAddr,
+    local: Option<IpAddr>,
     is_connected: bool,
     bytes: &'a [u8],
 }
@@ -59,17 +61,27 @@ impl Outgoing for Item<'_> {
         (!self.is_connected).then_some(self.to)
     }
 
+    fn local(&self) -> Option<IpAddr> {
+        self.local
+    }
+
     fn bytes(&self) -> &[u8] {
         self.bytes
     }
 }
 
 impl Outbox {
-    /// Adds a datagram to `to`. Returns whether there are enough to be sent.
-    pub(super) fn push(&mut self, through: Through, to: SocketAddr, bytes: &[u8]) -> bool {
+    /// Adds a datagram to `to`, from an address of ours where the socket has several. Returns whether there are enough to be
+    /// sent.
+    pub(super) fn push(
+        &mut self,
+        through: Through,
+        (to, local): (SocketAddr, Option<IpAddr>),
+        bytes: &[u8],
+    ) -> bool {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.heads.push(Head { through, to, range: start..self.bytes.len() });
+        self.heads.push(Head { through, to, local, range: start..self.bytes.len() });
         self.heads.len() >= batch::COUNT || self.bytes.len() >= ENOUGH
     }
 
@@ -96,6 +108,11 @@ impl Outbox {
 impl Head {
     fn item<'a>(&self, bytes: &'a [u8]) -> Item<'a> {
         let is_connected = matches!(self.through, Through::Flow(_));
-        Item { to: self.to, is_connected, bytes: bytes.get(self.range.clone()).unwrap_or_default() }
+        Item {
+            to: self.to,
+            local: self.local,
+            is_connected,
+            bytes: bytes.get(self.range.clone()).unwrap_or_default(),
+        }
     }
 }

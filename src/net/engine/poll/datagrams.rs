@@ -13,7 +13,7 @@ use crate::throttle::Throttle;
 const MOST_WAITING: usize = 1_024;
 
 /// How often it is tried to send them. Those that come within such a time share an end of patience.
-const RETRY: Duration = Duration::from_millis(1);
+pub(in crate::net::engine) const RETRY: Duration = Duration::from_millis(1);
 
 /// The datagrams of a loop.
 #[derive(Debug, Default)]
@@ -61,19 +61,19 @@ impl Datagrams {
 
 /// Datagrams that wait for room in their sockets.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(in crate::net::engine) struct Waiting {
     /// Until when each batch waits, the oldest first; none is empty.
     batches: VecDeque<(Instant, Vec<Transmit>)>,
     count: usize,
 }
 
 impl Waiting {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net::engine) fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
 
     /// Adds some, at least one. Returns the oldest, as many as there are too many now.
-    pub(super) fn push(&mut self, now: Instant, transmits: Vec<Transmit>) -> Vec<Transmit> {
+    pub(in crate::net::engine) fn push(&mut self, now: Instant, transmits: Vec<Transmit>) -> Vec<Transmit> {
         self.count += transmits.len();
         let until = now + PATIENCE;
         match self.batches.back_mut() {
@@ -98,7 +98,7 @@ impl Waiting {
 
     /// Tries again to send: `send` takes what it is done with, and returns how many that are. Returns how many those are in
     /// all, and what has waited for too long.
-    pub(super) fn retry(
+    pub(in crate::net::engine) fn retry(
         &mut self,
         now: Instant,
         mut send: impl FnMut(&mut Vec<Transmit>) -> usize,
@@ -126,7 +126,7 @@ mod tests {
     use crate::service::Peer;
 
     fn some(numbers: std::ops::Range<usize>) -> Vec<Transmit> {
-        let peer = Peer { door: 0, addr: ([127, 0, 0, 1], 9).into() };
+        let peer = Peer::new(0, ([127, 0, 0, 1], 9).into());
         numbers.map(|number| Transmit { peer, bytes: number.to_string().into_bytes() }).collect()
     }
 

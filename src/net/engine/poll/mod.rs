@@ -26,6 +26,7 @@ mod reading;
 mod solo;
 mod worker;
 
+pub(super) use datagrams::{RETRY, Waiting};
 use home::{Home, Polled, Subject, home_of, homes};
 pub(in crate::net) use solo::Solo;
 use worker::Worker;

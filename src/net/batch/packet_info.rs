@@ -1,0 +1,57 @@
+//! The control messages that say which address of this machine a datagram came to, or is to leave from: IP_PKTINFO, ip(7),
+//! and IPV6_PKTINFO, RFC 3542 section 6.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{ControlMessageOwned, RecvMsg, setsockopt, sockopt};
+
+/// Has the system tell, with each datagram that the socket receives, to which address that was sent.
+pub(super) fn request(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
+    if is_v6 {
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    } else {
+        setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+    }
+    Ok(())
+}
+
+/// The address of this machine that a datagram was sent to, if that can be the source of an answer.
+pub(super) fn local_of<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
+    let local = message.cmsgs().ok()?.find_map(|control| match control {
+        // Of a broadcast, this is the address to answer from.
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            Some(IpAddr::V4(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes())))
+        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::from(info.ipi6_addr.s6_addr)),
+        _ => None,
+    })?;
+    (!local.is_unspecified() && !local.is_multicast()).then_some(local)
+}
+
+/// What the system is told of the address that datagrams leave from.
+pub(super) enum Leaving {
+    /// It chooses.
+    FromAny,
+    FromV4(in_pktinfo),
+    FromV6(in6_pktinfo),
+}
+
+impl From<Option<IpAddr>> for Leaving {
+    /// The interface stays 0: routing decides, or the zone of the address that the datagram goes to.
+    fn from(local: Option<IpAddr>) -> Self {
+        match local {
+            None => Self::FromAny,
+            Some(IpAddr::V4(local)) => {
+                let ipi_spec_dst = in_addr { s_addr: u32::from_ne_bytes(local.octets()) };
+                Self::FromV4(in_pktinfo { ipi_ifindex: 0, ipi_spec_dst, ipi_addr: in_addr { s_addr: 0 } })
+            }
+            Some(IpAddr::V6(local)) => {
+                let ipi6_addr = in6_addr { s6_addr: local.octets() };
+                Self::FromV6(in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 })
+            }
+        }
+    }
+}
