@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -75,12 +75,7 @@ pub(super) fn listen(path: &Path, permissions: u32) -> Result<(Socket, SocketFil
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     restrict(&socket, permissions)?;
     socket.bind(&address)?;
-    let made = fs::symlink_metadata(path)?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(&made) };
-    // What the umask has taken away. A link that somebody has put there meanwhile is not followed.
-    if made.file_type().is_socket() && made.mode() & 0o777 != permissions {
-        fs::set_permissions(path, fs::Permissions::from_mode(permissions))?;
-    }
+    let file = SocketFile { path: path.to_owned(), identity: identity(&permit(path, permissions)?) };
     // Until now everybody was refused, whatever the permissions.
     socket.listen(BACKLOG)?;
     Ok((socket, file))
@@ -94,6 +89,44 @@ fn restrict(socket: &Socket, permissions: u32) -> io::Result<()> {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = (socket, permissions);
     Ok(())
+}
+
+/// Gives the socket file at `path` the permissions that the umask has taken away, and returns what it is. Whatever else
+/// somebody has put there since the bind is left as it is: the file that is looked at is the one that is changed, and no link
+/// is followed.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError> {
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+    use nix::libc::{O_NOFOLLOW, O_PATH};
+
+    let handle = fs::OpenOptions::new().read(true).custom_flags(O_PATH | O_NOFOLLOW).open(path)?;
+    let made = handle.metadata()?;
+    if !made.file_type().is_socket() {
+        return Err(SocketFileError::NotSocket);
+    }
+    if made.mode() & 0o777 != permissions {
+        // The only way to change the file behind a handle of this kind, open(2).
+        let file = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        fs::set_permissions(file, fs::Permissions::from_mode(permissions))?;
+    }
+    Ok(made)
+}
+
+/// The same where there are no such handles: no link is followed.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError> {
+    use nix::fcntl::AT_FDCWD;
+    use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+
+    let made = fs::symlink_metadata(path)?;
+    if !made.file_type().is_socket() {
+        return Err(SocketFileError::NotSocket);
+    }
+    let mode = Mode::from_bits_truncate(permissions.try_into().unwrap_or_default());
+    fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink).map_err(io::Error::from)?;
+    Ok(made)
 }
 
 /// Makes room at `path`, if what is there is a socket at which nobody accepts.
@@ -146,6 +179,7 @@ pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     use tempfile::TempDir;
@@ -179,6 +213,49 @@ mod tests {
         restrict(&socket, 0o200).unwrap();
         socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         assert_eq!(permissions(&path) & !0o200, 0);
+    }
+
+    /// A file that only its owner may read, in the directory of a socket.
+    fn secret(directory: &TempDir) -> PathBuf {
+        let path = directory.path().join("secret");
+        fs::write(&path, "mine").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_new_socket_keeps_its_permissions() {
+        let (directory, path) = directory();
+        let secret = secret(&directory);
+        symlink(&secret, &path).unwrap();
+        assert!(permit(&path, 0o660).is_err());
+        fs::remove_file(&path).unwrap();
+        fs::hard_link(&secret, &path).unwrap();
+        assert!(matches!(permit(&path, 0o660), Err(SocketFileError::NotSocket)));
+        assert_eq!((permissions(&secret), permissions(&path)), (0o600, 0o600));
+    }
+
+    #[test]
+    fn a_link_that_is_put_in_the_place_of_a_socket_at_any_moment_changes_no_other_file() {
+        let (directory, path) = directory();
+        let secret = secret(&directory);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let is_over = || stop.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let link = path.with_extension("link");
+                while !is_over() {
+                    let _ = symlink(&secret, &link);
+                    let _ = fs::rename(&link, &path);
+                    let _ = fs::remove_file(&path);
+                }
+            });
+            for _ in 0..500 {
+                let _ = listen(&path, 0o666);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(permissions(&secret), 0o600);
     }
 
     #[test]
@@ -236,7 +313,7 @@ mod tests {
         assert_eq!((fs::read_to_string(&path).unwrap(), permissions(&path)), ("mine".to_owned(), 0o640));
         for to in [path.clone(), directory.path().join("nowhere")] {
             let link = directory.path().join("link");
-            std::os::unix::fs::symlink(&to, &link).unwrap();
+            symlink(&to, &link).unwrap();
             assert!(refused(&link));
             assert_eq!(fs::read_link(&link).unwrap(), to);
             fs::remove_file(&link).unwrap();
@@ -249,7 +326,7 @@ mod tests {
         let (directory, path) = directory();
         let stale = directory.path().join("stale");
         drop(UnixListener::bind(&stale).unwrap());
-        std::os::unix::fs::symlink(&stale, &path).unwrap();
+        symlink(&stale, &path).unwrap();
         assert!(matches!(listen(&path, 0o600), Err(SocketFileError::NotSocket)));
         assert!(fs::symlink_metadata(&stale).is_ok());
     }
