@@ -28,7 +28,7 @@ impl ConnectUrl {
     #[must_use]
     pub fn target(&self) -> Target {
         match &self.0.at {
-            At::Tcp { host, port, .. } | At::Udp { host, port } => {
+            At::Tcp { host, port, .. } | At::Udp { host, port, .. } => {
                 Target::Tcp { host: host.clone(), port: *port }
             }
             At::Unix { path, .. } => Target::Unix { path: path.clone() },

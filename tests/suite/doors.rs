@@ -161,11 +161,16 @@ fn a_url_may_be_an_ipv6_address() {
     let program = Program::with_doors(&["tcp://[::1]:0", "tcp://[::]:0?name=all"], &[]);
     let port = port_of(&program.listening[0]);
     assert_eq!(program.listening[0], format!("listening on tcp://[::1]:{port}"));
-    for (nth, line) in program.listening.iter().enumerate() {
-        let addr: SocketAddr = format!("[::1]:{}", port_of(line)).parse().unwrap();
+    let all = port_of(&program.listening[1]);
+    let both = ["[::]", "0.0.0.0"].map(|host| format!("listening on tcp://{host}:{all}"));
+    assert_eq!(program.listening[1..], both);
+    for (nth, host) in
+        [format!("[::1]:{port}"), format!("[::1]:{all}"), format!("127.0.0.1:{all}")].into_iter().enumerate()
+    {
+        let addr: SocketAddr = host.parse().unwrap();
         register(&mut Conn::to(addr).0, &format!("a{nth}"));
     }
-    assert!(program.hints[1].ends_with(&format!(": nc ::1 {}", port_of(&program.listening[1]))));
+    assert!(program.hints[1].ends_with(&format!(": nc 127.0.0.1 {all}")));
 }
 
 #[test]
@@ -304,7 +309,10 @@ fn what_cannot_be_bound_is_one_line_in_the_words_of_its_url() {
 fn a_url_that_makes_no_sense_is_one_plain_line_and_exit_code_2() {
     for (url, part) in [
         ("gopher://h:70", "the scheme `gopher` is unknown; write tcp://HOST:PORT"),
-        ("tcp://h:5?colour=red", "the parameter `colour` is unknown; tcp:// has reuse_port, rate, name"),
+        (
+            "tcp://h:5?colour=red",
+            "the parameter `colour` is unknown; tcp:// has reuse_port, v6only, rate, name",
+        ),
         ("line://h?echo=on&echo=on", "the parameter `echo` is there twice"),
         ("line://h?rate=often", "`often` is not a rate"),
         ("unix:///a?mode=rw", "mode cannot be `rw`; write octal digits"),

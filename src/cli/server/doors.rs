@@ -16,17 +16,18 @@ const DEFAULT_LINE_DOOR: &str = "line://localhost:50001";
 /// What `--help` says of URLs.
 pub(super) const HELP: &str = "\
 Doors, as many as wanted, all into one chat (--listen URL):
-  tcp://HOST:PORT     frames                    reuse_port
-  udp://HOST:PORT     frames in datagrams
+  tcp://HOST:PORT     frames                    reuse_port, v6only
+  udp://HOST:PORT     frames in datagrams       v6only
   unix:///PATH        frames, on this machine   mode
-  line://HOST:PORT    lines typed by people     reuse_port, room, greet, echo, flush
+  line://HOST:PORT    lines typed by people     reuse_port, v6only, room, greet, echo, flush
   line+unix:///PATH   the same on this machine  mode, room, greet, echo, flush
-HOST is a name (all of its addresses), an address, or [::1]. PORT 0 takes a free one; without
-:PORT it is 50000, for lines 50001. Options stand behind a ?, with & between them (quote that):
+HOST is a name (all of its addresses), an address, or [::1]; [::] is every address of this
+machine, IPv6 and IPv4. PORT 0 takes a free one; without :PORT it is 50000, for lines 50001. Options stand behind a ?, with & between them (quote that):
 'line://localhost:50001?room=tea&rate=2/s'
   rate=5/s,64KiB/s    what each client may say in a second, or none; lines 5/s, frames none
   name=WORD           what access rules call the door; else as its scheme
   reuse_port=1        other processes may listen there too; each has a chat of its own
+  v6only=1            only the IPv6 addresses of HOST; also where an IPv4 one has that port
   mode=0660           the permissions of the socket's file
   room=lobby          the room that everybody enters
   greet=name|none     asks for a name, or takes the address for it
@@ -257,7 +258,15 @@ mod tests {
 
     #[test]
     fn all_that_help_says_of_urls_is_so() {
-        for name in ["rate=5/s,64KiB/s", "reuse_port=1", "mode=0660", "room=lobby", "greet=none", "flush=5"] {
+        for name in [
+            "rate=5/s,64KiB/s",
+            "reuse_port=1",
+            "v6only=1",
+            "mode=0660",
+            "room=lobby",
+            "greet=none",
+            "flush=5",
+        ] {
             let scheme = if name.starts_with("mode") { "line+unix:///a" } else { "line://h" };
             let url: ListenUrl = format!("{scheme}?{name}&echo=off&name=WORD").parse().unwrap();
             assert_eq!(url.door.name, "WORD", "{name}");

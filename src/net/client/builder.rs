@@ -255,7 +255,7 @@ fn road(url: &str) -> Result<(Transport, Road), String> {
             return Err("no server listens on port 0; write the port that it has".to_owned());
         }
         At::Tcp { host, port, .. } => (Transport::Stream, Road::Stream(Place::Tcp((host, port)))),
-        At::Udp { host, port } => (Transport::Datagram, Road::Datagrams((host, port))),
+        At::Udp { host, port, .. } => (Transport::Datagram, Road::Datagrams((host, port))),
         At::Unix { path, .. } => (Transport::Stream, Road::Stream(Place::Unix(path))),
     };
     Ok((transport, road))

@@ -7,7 +7,7 @@ use socket2::Socket;
 use super::inet::Inet;
 use super::unix::{self, SocketFile};
 use super::url::At;
-use super::{Address, Bound, ListenAddr, ListenError, ListenUrl, Scheme};
+use super::{Address, Bound, Endpoint, ListenAddr, ListenError, ListenUrl, Scheme};
 use crate::door::{Door, Framing, Speaks};
 
 /// What the system holds, in bytes, of what people have said and nobody has read: enough for the longest line, so little that
@@ -31,6 +31,20 @@ struct DoorSocket {
     place: ListenAddr,
     door: Door,
     socket: Listening,
+    /// It is at the wildcard address of IPv4 only because that of IPv6 was asked for.
+    is_implied: bool,
+}
+
+impl DoorSocket {
+    /// Where it is, unless it is in the file system.
+    fn endpoint(&self) -> Option<Endpoint> {
+        let Address::Ip(addr) = self.place.address else { return None };
+        let scheme = match self.socket {
+            Listening::Streams(..) => Scheme::Tcp,
+            Listening::Datagrams(_) => Scheme::Udp,
+        };
+        Some(Endpoint { scheme, addr })
+    }
 }
 
 /// A socket that listens.
@@ -52,16 +66,19 @@ impl Doors {
         self.urls += 1;
         let scheme = url.scheme();
         match &url.at {
-            At::Tcp { host, port, reuse_port } => {
-                self.add_inet(url, host, *port, &[Scheme::Tcp], *reuse_port)?;
+            At::Tcp { host, port, reuse_port, only_v6 } => {
+                self.add_inet(url, (host, *port), &[Scheme::Tcp], (*reuse_port, *only_v6))?;
             }
-            At::Udp { host, port } => self.add_inet(url, host, *port, &[Scheme::Udp], false)?,
+            At::Udp { host, port, only_v6 } => {
+                self.add_inet(url, (host, *port), &[Scheme::Udp], (false, *only_v6))?;
+            }
             At::Unix { path, permissions } => {
                 let place = ListenAddr { scheme, address: Address::File(path.clone()) };
                 let (socket, file) = unix::listen(path, *permissions)
                     .map_err(|source| ListenError::File { place: place.clone(), source })?;
                 let socket = Listening::Streams(socket, Some(file), url.door.speaks.framing());
-                self.sockets.push(DoorSocket { url: self.urls, place, door: url.door.clone(), socket });
+                let (url, door) = (self.urls, url.door.clone());
+                self.sockets.push(DoorSocket { url, place, door, socket, is_implied: false });
             }
         }
         Ok(())
@@ -70,15 +87,26 @@ impl Doors {
     fn add_inet(
         &mut self,
         url: &ListenUrl,
-        host: &str,
-        port: u16,
+        (host, port): (&str, u16),
         kinds: &[Scheme],
-        reuse_port: bool,
+        (reuse_port, only_v6): (bool, bool),
     ) -> Result<(), ListenError> {
         let scheme = url.scheme();
-        let bound = Inet { host, port, kinds, scheme: Some(scheme), reuse_port }.bind()?;
-        self.extend(bound, |_| (scheme, url.door.clone()));
+        let others: Vec<Endpoint> = self.sockets.iter().filter_map(DoorSocket::endpoint).collect();
+        let inet = Inet { host, port, kinds, scheme: Some(scheme), reuse_port, only_v6, others: &others };
+        let addrs = inet.resolve()?;
+        let named = addrs.iter().flat_map(|&addr| kinds.iter().map(move |&scheme| Endpoint { scheme, addr }));
+        self.make_room_for(&named.collect::<Vec<_>>());
+        self.extend(inet.bind_at(&addrs)?, |_| (scheme, url.door.clone()));
         Ok(())
+    }
+
+    /// Closes the sockets that are only implied and have the port of an IPv4 address that is named: that one has it alone.
+    fn make_room_for(&mut self, named: &[Endpoint]) {
+        self.sockets.retain(|socket| {
+            let is_beside = |own: Endpoint| named.iter().any(|named| own.is_beside(named));
+            !socket.is_implied || !socket.endpoint().is_some_and(is_beside)
+        });
     }
 
     /// Takes over sockets for frames.
@@ -91,6 +119,8 @@ impl Doors {
     }
 
     fn extend(&mut self, bound: Bound, door: impl Fn(Scheme) -> (&'static str, Door)) {
+        let any = |endpoint: &Endpoint| endpoint.addr.ip().is_unspecified();
+        let has_any_v6 = bound.endpoints().iter().any(|endpoint| any(endpoint) && endpoint.addr.is_ipv6());
         for (endpoint, socket) in bound.into_sockets() {
             let (scheme, door) = door(endpoint.scheme);
             let socket = match socket {
@@ -104,7 +134,8 @@ impl Doors {
                 // Connections have it from their listener. What the system does not grant is no harm.
                 let _ = socket.set_recv_buffer_size(PEOPLES_INPUT);
             }
-            self.sockets.push(DoorSocket { url: self.urls, place, door, socket });
+            let is_implied = has_any_v6 && any(&endpoint) && endpoint.addr.is_ipv4();
+            self.sockets.push(DoorSocket { url: self.urls, place, door, socket, is_implied });
         }
     }
 

@@ -1,7 +1,10 @@
 //! Sockets on the addresses of a host: every address that a name stands for, all on one port.
+//!
+//! A socket serves one family. `::`, the wildcard address of IPv6, gets a second socket at that of IPv4 unless IPv6 alone is
+//! wanted, so that no IPv4-mapped address is ever seen.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -75,7 +78,15 @@ impl Listen {
             (false, true) => &[Scheme::Udp],
             (false, false) => &[],
         };
-        Inet { host: &self.host, port: self.port, kinds, scheme: None, reuse_port: false }
+        Inet {
+            host: &self.host,
+            port: self.port,
+            kinds,
+            scheme: None,
+            reuse_port: false,
+            only_v6: false,
+            others: &[],
+        }
     }
 }
 
@@ -90,14 +101,22 @@ pub(super) struct Inet<'a> {
     pub(super) scheme: Option<&'static str>,
     /// Whether other processes may listen there too, over TCP.
     pub(super) reuse_port: bool,
+    /// Whether only the IPv6 addresses of the host are wanted.
+    pub(super) only_v6: bool,
+    /// The sockets that there are besides: where one has an IPv4 address on this port, `::` stands for IPv6 alone.
+    pub(super) others: &'a [Endpoint],
 }
 
 impl Inet<'_> {
     /// As [`Listen::bind`].
     pub(super) fn bind(&self) -> Result<Bound, ListenError> {
-        let addrs = self.resolve()?;
+        self.bind_at(&self.resolve()?)
+    }
+
+    /// Binds these addresses of the host.
+    pub(super) fn bind_at(&self, addrs: &[SocketAddr]) -> Result<Bound, ListenError> {
         for _ in 0..PORT_ATTEMPTS {
-            match self.bind_all(&addrs) {
+            match self.bind_all(addrs) {
                 // The port that was free for the first socket is not for another.
                 Err(ListenError::Bind { source, .. })
                     if self.port == 0 && source.kind() == io::ErrorKind::AddrInUse => {}
@@ -107,31 +126,45 @@ impl Inet<'_> {
         Err(ListenError::NoCommonPort)
     }
 
-    fn resolve(&self) -> Result<Vec<SocketAddr>, ListenError> {
+    /// The addresses of the host, each once.
+    pub(super) fn resolve(&self) -> Result<Vec<SocketAddr>, ListenError> {
         let failed = |source| ListenError::Resolve { host: self.host.to_owned(), source };
         let mut addrs: Vec<SocketAddr> = Vec::new();
-        for addr in (self.host, self.port).to_socket_addrs().map_err(failed)? {
-            if !addrs.contains(&addr) {
+        for addr in (self.host, self.port).to_socket_addrs().map_err(failed)?.map(canonical) {
+            if !addrs.contains(&addr) && (addr.is_ipv6() || !self.only_v6) {
                 addrs.push(addr);
             }
         }
         if addrs.is_empty() {
-            return Err(failed(io::Error::other("it has no address")));
+            let family = if self.only_v6 { "IPv6 " } else { "" };
+            return Err(failed(io::Error::other(format!("it has no {family}address"))));
         }
         Ok(addrs)
+    }
+
+    /// What to bind: a socket of each kind at every address, and at the wildcard address of IPv4 for who asks for that of
+    /// IPv6, unless IPv6 alone is wanted or IPv4 addresses of this port are named.
+    fn wanted(&self, addrs: &[SocketAddr]) -> Vec<Endpoint> {
+        let at = |addr| self.kinds.iter().map(move |&scheme| Endpoint { scheme, addr });
+        let mut wanted: Vec<Endpoint> = addrs.iter().copied().flat_map(at).collect();
+        let is_any_v6 = |addr: &SocketAddr| addr.is_ipv6() && addr.ip().is_unspecified();
+        if !self.only_v6 && addrs.iter().any(is_any_v6) && !addrs.iter().any(SocketAddr::is_ipv4) {
+            let implied = at((Ipv4Addr::UNSPECIFIED, self.port).into());
+            wanted
+                .extend(implied.filter(|implied| !self.others.iter().any(|other| implied.is_beside(other))));
+        }
+        wanted
     }
 
     fn bind_all(&self, addrs: &[SocketAddr]) -> Result<Bound, ListenError> {
         let mut bound = Bound::default();
         let mut skipped = Vec::new();
-        for mut addr in addrs.iter().copied() {
-            for &scheme in self.kinds {
-                addr.set_port(bound.endpoints.first().map_or(self.port, |first| first.addr.port()));
-                match bound.add(Endpoint { scheme, addr }, self.reuse_port) {
-                    Ok(()) => {}
-                    Err(Failure::Absent(source)) => skipped.push(self.failed(scheme, addr, source)),
-                    Err(Failure::Refused(source)) => return Err(self.failed(scheme, addr, source)),
-                }
+        for Endpoint { scheme, mut addr } in self.wanted(addrs) {
+            addr.set_port(bound.endpoints.first().map_or(self.port, |first| first.addr.port()));
+            match bound.add(Endpoint { scheme, addr }, self.reuse_port) {
+                Ok(()) => {}
+                Err(Failure::Absent(source)) => skipped.push(self.failed(scheme, addr, source)),
+                Err(Failure::Refused(source)) => return Err(self.failed(scheme, addr, source)),
             }
         }
         let mut skipped = skipped.into_iter();
@@ -147,6 +180,14 @@ impl Inet<'_> {
     fn failed(&self, kind: Scheme, addr: SocketAddr, source: io::Error) -> ListenError {
         let scheme = self.scheme.unwrap_or_else(|| kind.name());
         ListenError::Bind { place: ListenAddr { scheme, address: Address::Ip(addr) }, source }
+    }
+}
+
+/// An IPv4 address that is written as an IPv6 one, as the IPv4 address that it is.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
     }
 }
 
@@ -225,7 +266,7 @@ fn open(ip: IpAddr, kind: Type, protocol: Protocol) -> Result<Socket, Failure> {
     let absent = |error| if ip.is_ipv6() { Failure::Absent(error) } else { Failure::Refused(error) };
     let socket = Socket::new(domain, kind, Some(protocol)).map_err(absent)?;
     if ip.is_ipv6() {
-        // So that both families can have the same port.
+        // So that both families can have the same port, each its own socket.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
@@ -271,6 +312,33 @@ mod tests {
         let addrs = ["0.0.0.0:0", "[::]:0"].map(|addr| addr.parse().unwrap());
         let expected = if has_ipv6() { 4 } else { 2 };
         assert_eq!(listen("all", 0).inet().bind_all(&addrs).unwrap().endpoints().len(), expected);
+    }
+
+    /// What of these is bound, without the ports.
+    fn hosts(inet: &Inet<'_>) -> Vec<String> {
+        let bound = inet.bind().unwrap();
+        let ports: Vec<u16> = bound.endpoints().iter().map(|endpoint| endpoint.addr.port()).collect();
+        assert!(ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+        bound.endpoints().iter().map(|at| format!("{}://{}", at.scheme, at.addr.ip())).collect()
+    }
+
+    #[test]
+    fn the_wildcard_address_of_ipv6_stands_for_both_families_unless_ipv6_alone_is_wanted() {
+        if !has_ipv6() {
+            return;
+        }
+        let all = listen("::", 0);
+        assert_eq!(hosts(&all.inet()), ["tcp://::", "udp://::", "tcp://0.0.0.0", "udp://0.0.0.0"]);
+        assert_eq!(hosts(&Inet { only_v6: true, ..all.inet() }), ["tcp://::", "udp://::"]);
+        assert_eq!(hosts(&listen("0.0.0.0", 0).inet()), ["tcp://0.0.0.0", "udp://0.0.0.0"]);
+        assert_eq!(hosts(&listen("::1", 0).inet()), ["tcp://::1", "udp://::1"]);
+        let error = Inet { only_v6: true, ..listen("127.0.0.1", 0).inet() }.bind().unwrap_err();
+        assert!(error.to_string().contains("it has no IPv6 address"), "{error}");
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_that_it_is() {
+        assert_eq!(hosts(&listen("::ffff:127.0.0.1", 0).inet()), ["tcp://127.0.0.1", "udp://127.0.0.1"]);
     }
 
     #[test]

@@ -107,6 +107,14 @@ pub enum Scheme {
     Udp,
 }
 
+impl Endpoint {
+    /// Whether both are IPv4 sockets of one protocol on one port, at whatever addresses.
+    fn is_beside(&self, other: &Self) -> bool {
+        let are_ipv4 = self.addr.is_ipv4() && other.addr.is_ipv4();
+        are_ipv4 && self.scheme == other.scheme && self.addr.port() == other.addr.port()
+    }
+}
+
 impl Scheme {
     const fn name(self) -> &'static str {
         match self {

@@ -74,6 +74,10 @@ impl Parameters {
         self.choose("reuse_port", [("1", true), ("0", false)], false)
     }
 
+    pub(super) fn only_v6(&mut self) -> Result<bool, String> {
+        self.choose("v6only", [("1", true), ("0", false)], false)
+    }
+
     pub(super) fn permissions(&mut self) -> Result<u32, String> {
         let Some(value) = self.take("mode") else { return Ok(DEFAULT_PERMISSIONS) };
         let is_octal =
@@ -140,14 +144,14 @@ impl Parameters {
 /// What such a door can be told.
 fn known(carrier: Carrier, framing: Framing) -> Vec<&'static str> {
     let own = match carrier {
-        Carrier::Tcp => Some("reuse_port"),
-        Carrier::Udp => None,
-        Carrier::Unix => Some("mode"),
+        Carrier::Tcp => &["reuse_port", "v6only"][..],
+        Carrier::Udp => &["v6only"],
+        Carrier::Unix => &["mode"],
     };
     let lines = OF_LINES.into_iter().filter(|_| framing == Framing::Lines);
     // How much may be said is the chat's affair; other programs have pauses of their own.
     let rate = matches!(framing, Framing::Frames | Framing::Lines).then_some("rate");
-    own.into_iter().chain(lines).chain(rate).chain(["name"]).collect()
+    own.iter().copied().chain(lines).chain(rate).chain(["name"]).collect()
 }
 
 /// Who is not asked for a name, as in sock_chat, does not see their own lines either.
@@ -196,12 +200,16 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result 
 }
 
 fn of_place(at: &At) -> Vec<(&'static str, String)> {
+    let set = |key, is_set: bool| is_set.then(|| (key, "1".to_owned()));
     match at {
-        At::Tcp { reuse_port: true, .. } => vec![("reuse_port", "1".to_owned())],
+        At::Tcp { reuse_port, only_v6, .. } => {
+            set("reuse_port", *reuse_port).into_iter().chain(set("v6only", *only_v6)).collect()
+        }
+        At::Udp { only_v6, .. } => set("v6only", *only_v6).into_iter().collect(),
         At::Unix { permissions, .. } if *permissions != DEFAULT_PERMISSIONS => {
             vec![("mode", format!("{permissions:04o}"))]
         }
-        At::Tcp { .. } | At::Udp { .. } | At::Unix { .. } => Vec::new(),
+        At::Unix { .. } => Vec::new(),
     }
 }
 

@@ -47,6 +47,8 @@ pub enum At {
         port: u16,
         /// Whether other processes may listen there too (SO_REUSEPORT).
         reuse_port: bool,
+        /// Whether only the IPv6 addresses of the host are listened on; else `::` stands for all addresses of both families.
+        only_v6: bool,
     },
     /// Datagrams.
     Udp {
@@ -54,6 +56,8 @@ pub enum At {
         host: String,
         /// As for TCP.
         port: u16,
+        /// As for TCP.
+        only_v6: bool,
     },
     /// Streams from this machine.
     Unix {
@@ -170,11 +174,11 @@ fn read(text: &str) -> Result<ListenUrl, String> {
     let at = match carrier {
         Carrier::Tcp => {
             let (host, port) = host_and_port(place, framing)?;
-            At::Tcp { host, port, reuse_port: parameters.reuse_port()? }
+            At::Tcp { host, port, reuse_port: parameters.reuse_port()?, only_v6: parameters.only_v6()? }
         }
         Carrier::Udp => {
             let (host, port) = host_and_port(place, framing)?;
-            At::Udp { host, port }
+            At::Udp { host, port, only_v6: parameters.only_v6()? }
         }
         Carrier::Unix => At::Unix { path: socket_path(place)?, permissions: parameters.permissions()? },
     };
@@ -276,10 +280,10 @@ impl fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme();
         match &self.at {
-            At::Tcp { host, port, .. } | At::Udp { host, port } if host.contains(':') => {
+            At::Tcp { host, port, .. } | At::Udp { host, port, .. } if host.contains(':') => {
                 write!(f, "{scheme}://[{host}]:{port}")?;
             }
-            At::Tcp { host, port, .. } | At::Udp { host, port } => {
+            At::Tcp { host, port, .. } | At::Udp { host, port, .. } => {
                 let mut shown = EString::<encoder::RegName>::new();
                 shown.encode_str::<encoder::RegName>(host);
                 write!(f, "{scheme}://{shown}:{port}")?;
@@ -304,7 +308,7 @@ mod tests {
     }
 
     fn tcp(host: &str, port: u16, reuse_port: bool) -> At {
-        At::Tcp { host: host.to_owned(), port, reuse_port }
+        At::Tcp { host: host.to_owned(), port, reuse_port, only_v6: false }
     }
 
     fn lines(text: &str) -> LineDoor {
@@ -316,13 +320,14 @@ mod tests {
 
     #[test]
     fn a_url_says_where_a_door_is_and_what_is_spoken_there() {
-        let udp = At::Udp { host: "::1".to_owned(), port: 7 };
+        let udp = |only_v6| At::Udp { host: "::1".to_owned(), port: 7, only_v6 };
         for (text, at, scheme) in [
             ("tcp://localhost:5", tcp("localhost", 5, false), "tcp"),
             ("tcp://[2001:db8::1]:0?reuse_port=1", tcp("2001:db8::1", 0, true), "tcp"),
             ("TCP://127.0.0.1", tcp("127.0.0.1", 50_000, false), "tcp"),
             ("tcp://h:?reuse_port=0", tcp("h", 50_000, false), "tcp"),
-            ("udp://[::1]:7", udp, "udp"),
+            ("udp://[::1]:7?v6only=0", udp(false), "udp"),
+            ("udp://[::1]:7?v6only=1", udp(true), "udp"),
             ("line://:51001", tcp("localhost", 51_001, false), "line"),
             ("line://h", tcp("h", 50_001, false), "line"),
             ("line://h:65535?reuse_port=1&echo=off", tcp("h", 65_535, true), "line"),
@@ -404,7 +409,8 @@ mod tests {
             ("line://h?room=%23Tea&name=x&rate=2/s", "line://h:50001?room=Tea&rate=2/s&name=x"),
             ("line://h?greet=none&echo=off&flush=9", "line://h:50001?greet=none&flush=9"),
             ("line+unix:///a?echo=off&mode=0600", "line+unix:///a?mode=0600&echo=off"),
-            ("tcp://h:1?reuse_port=1", "tcp://h:1?reuse_port=1"),
+            ("tcp://h:1?v6only=1&reuse_port=1", "tcp://h:1?reuse_port=1&v6only=1"),
+            ("udp://[::]:1?v6only=1", "udp://[::]:1?v6only=1"),
         ] {
             let url = parse(text);
             assert_eq!(url.to_string(), shown, "{text}");
@@ -413,7 +419,7 @@ mod tests {
     }
 
     /// What is wrong, and what the sentence says of it.
-    const WRONG: [(&str, &str); 65] = [
+    const WRONG: [(&str, &str); 66] = [
         ("", "has no scheme"),
         ("localhost", "has no scheme"),
         ("localhost:50000", "has no scheme"),
@@ -458,8 +464,8 @@ mod tests {
         ("unix:///a b", "` ` may not stand"),
         ("unix:///a\u{1b}[2J", r"`\x1b` may not stand"),
         ("tcp://h?\u{202e}", r"the parameter `\u{202e}` is unknown"),
-        ("tcp://h?mode=0660", "the parameter `mode` is unknown; tcp:// has reuse_port, rate, name"),
-        ("udp://h?reuse_port=1", "the parameter `reuse_port` is unknown; udp:// has rate, name"),
+        ("tcp://h?mode=0660", "the parameter `mode` is unknown; tcp:// has reuse_port, v6only, rate, name"),
+        ("udp://h?reuse_port=1", "the parameter `reuse_port` is unknown; udp:// has v6only, rate, name"),
         ("unix:///a?room=b", "the parameter `room` is unknown; unix:// has mode, rate, name"),
         ("line+unix:///a?reuse_port=1", "line+unix:// has mode, room, greet, echo, flush, rate, name"),
         ("tcp://h?", "the parameter `` is unknown"),
@@ -470,6 +476,7 @@ mod tests {
         ("tcp://h?name=%ff", "a parameter is not UTF-8"),
         ("tcp://h?reuse_port", "reuse_port cannot be ``; write reuse_port=1 or reuse_port=0"),
         ("tcp://h?reuse_port=yes", "reuse_port cannot be `yes`"),
+        ("udp://[::]?v6only=on", "v6only cannot be `on`; write v6only=1 or v6only=0"),
         ("tcp://h?rate=fast", "rate: `fast` is not a rate; write 5/s"),
         ("tcp://h?name=", "name cannot be ``; write 1 to 32 of"),
         ("tcp://h?name=a%0ab", r"name cannot be `a\x0ab`"),
@@ -543,6 +550,7 @@ mod tests {
             " ",
             "\\",
             "reuse_port",
+            "v6only",
             "1",
         ];
         let mut good = 0;
