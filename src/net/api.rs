@@ -2,11 +2,12 @@
 //! `lab::api`.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Async;
+use futures::AsyncReadExt as _;
 use futures::channel::oneshot;
 use futures::stream::{self, StreamExt as _};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -35,6 +36,10 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// How long a request may take, from its first byte to its answer; and how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many bytes are read and discarded behind the last answer of a connection: a close with unread input would be a reset,
+/// which may take the answer with it.
+const MAX_DISCARDED: usize = 16 << 20;
 
 /// The pause when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -116,10 +121,24 @@ async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
         .max_buf_size(MAX_HEAD.0)
         .max_headers(MAX_HEAD.1)
         .half_close(true)
-        .serve_connection(FuturesIo::new(socket), service)
+        .serve_connection(FuturesIo::new(&socket), service)
         .await;
     if let Err(error) = served {
         log::debug!("api: {}", escape_short(error.to_string().as_bytes(), 80));
+    }
+    rt::before(rt::now() + shared.patience, discard(&socket)).await;
+}
+
+/// Ends our side, and discards what still comes until the other side ends or has sent too much.
+async fn discard(mut socket: &Async<TcpStream>) {
+    // What fails here fails because the client was faster.
+    let _ = socket.get_ref().shutdown(Shutdown::Write);
+    let (mut discarded, mut buffer) = (0, vec![0; 16 << 10]);
+    while discarded < MAX_DISCARDED {
+        match socket.read(&mut buffer).await {
+            Ok(count) if count > 0 => discarded += count,
+            _ => return,
+        }
     }
 }
 
@@ -322,6 +341,23 @@ mod tests {
         assert!(ask(addr, "POST /proxies", "", &fits).starts_with("HTTP/1.1 201 "));
         let status = ask(addr, "POST /proxies", "", &exceeds);
         assert!(status.starts_with("HTTP/1.1 413 "), "{status}");
+    }
+
+    #[test]
+    fn a_client_that_sends_all_of_a_body_that_is_too_long_before_it_reads_is_told_so() {
+        let addr = open(10_000);
+        let chunk = format!("{:x}\r\n{}\r\n", 10_000, "x".repeat(10_000));
+        for chunks in [7, 100, 1_000] {
+            let body = chunk.repeat(chunks);
+            for (header, body) in [
+                ("Transfer-Encoding: chunked".to_owned(), format!("{body}0\r\n\r\n")),
+                (format!("Content-Length: {}", body.len()), body),
+            ] {
+                let request = format!("POST /proxies HTTP/1.1\r\n{header}\r\n\r\n{body}");
+                let answer = rest(connect(addr, &request));
+                assert!(answer.starts_with("HTTP/1.1 413 "), "{chunks} chunks, {header}: {answer}");
+            }
+        }
     }
 
     #[test]
