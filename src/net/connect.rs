@@ -132,7 +132,7 @@ pub fn run(connect: &Connect, command: &mut impl Command, input: Box<dyn Read + 
             Transport::Stream => Ok(Way::stream(Place::Tcp(host))),
             Transport::Datagram => select_biased! {
                 _ = signals.next().fuse() => return Ok(Finish::early(true, None)),
-                way = Way::datagrams(host).fuse() => way,
+                way = Way::datagrams(host, connect.client.policy.ack_timeout()).fuse() => way,
             },
         };
         match way {

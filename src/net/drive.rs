@@ -52,7 +52,7 @@ impl Driven {
     pub(super) async fn transmit(&mut self, now: Instant) -> bool {
         let bytes = if self.way.has_room() { self.client.poll_transmit(now) } else { None };
         match bytes {
-            Some(bytes) => self.way.send(bytes).await,
+            Some(bytes) => self.way.send(now, bytes, self.client.has_heard()).await,
             None => return false,
         }
         true
@@ -72,13 +72,14 @@ impl Driven {
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let due = self.client.poll_timeout();
         // What is due to be sent and finds no room would be due again at once.
-        if self.way.has_room() { due } else { due.map(|at| at.max(now + NO_ROOM_PAUSE)) }
+        let due = if self.way.has_room() { due } else { due.map(|at| at.max(now + NO_ROOM_PAUSE)) };
+        [due, self.way.deadline()].into_iter().flatten().min()
     }
 
     /// Sends what is left, for the last time. Returns why there is no connection, if there is none.
     pub(super) async fn finish(&mut self) -> Option<io::Error> {
         while let Some(bytes) = self.client.poll_transmit(rt::now()) {
-            self.way.send(bytes).await;
+            self.way.send(rt::now(), bytes, self.client.has_heard()).await;
         }
         // What a server does not take within that time, it does not read.
         let _ = rt::before(rt::now() + LAST_WRITE, self.way.finish()).await;

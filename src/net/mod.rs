@@ -12,6 +12,7 @@
 //! connect  a client with its sockets, for whoever uses it
 //! connect_url  whom to connect to, as it is typed
 //! core     the polling way: a core that its owner turns
+//! happy_eyeballs  a TCP connection to a host of several addresses
 //! open_error  why there is no door, or no connection
 //! listen   which addresses, and the sockets on them
 //! engine   the tasks, and how they take turns behind one lock
@@ -53,6 +54,7 @@ pub mod open_files;
 
 mod batch;
 mod drive;
+mod happy_eyeballs;
 mod open_error;
 mod rt;
 pub(crate) mod trial;

@@ -50,7 +50,8 @@ pub(super) async fn drive(plan: Plan, shared: Arc<Shared>, started: Started) {
     let road = match &plan.road {
         Road::Stream(place) => Ok(Way::stream(place.clone())),
         Road::Datagrams(host) => {
-            match select(pin!(Way::datagrams(host.clone())), pin!(shared.abandoned())).await {
+            let way = Way::datagrams(host.clone(), plan.config.policy.ack_timeout());
+            match select(pin!(way), pin!(shared.abandoned())).await {
                 Either::Left((way, _)) => way,
                 Either::Right(_) => return,
             }

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending};
 use socket2::Socket;
 
-use super::super::rt;
+use super::super::{happy_eyeballs, rt};
 use crate::client::Client;
 
 /// The longest datagram there is.
@@ -57,11 +57,27 @@ pub(in crate::net) struct Datagrams {
     socket: Async<UdpSocket>,
     /// The other addresses of the host.
     others: VecDeque<SocketAddr>,
+    /// How long one address has to answer, of several, while none was heard from any.
+    share: Duration,
+    unanswered: Option<Unanswered>,
+}
+
+/// A datagram that the next address of the host gets too if the present one does not answer.
+#[derive(Debug)]
+struct Unanswered {
+    bytes: Vec<u8>,
+    /// When that one's share of the time is over.
+    due: Instant,
+    /// How many addresses have not had it.
+    left: usize,
 }
 
 /// Stream connections.
 pub(in crate::net) struct Stream {
     place: Place,
+    /// How many attempts to connect have run out of time. Each of the next begins with another address of the host: who has
+    /// less time than all of them take comes to every one.
+    timed_out: usize,
     link: Link,
     /// Why there is no connection.
     trouble: Option<io::Error>,
@@ -80,11 +96,10 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Way {
-    /// A socket that talks to the first address of `host`, and to the next where nobody is.
-    pub(in crate::net) async fn datagrams(host: Host) -> io::Result<Self> {
-        let mut others: VecDeque<SocketAddr> = resolve(&host).await?.into();
-        let first = others.pop_front().ok_or_else(no_address)?;
-        Ok(Self::Datagrams(Datagrams { socket: talk_to(first)?, others }))
+    /// A socket that talks to the first address of `host`, and to the next where nobody is, or nobody answers within a share
+    /// of `time`, which is what a request has until it is sent again.
+    pub(in crate::net) async fn datagrams(host: Host, time: Duration) -> io::Result<Self> {
+        Ok(Self::Datagrams(Datagrams::new(resolve(&host).await?, time)?))
     }
 
     /// How many reads take in no more than `free` bytes of messages, as they are kept; at least one if anything is free.
@@ -94,13 +109,13 @@ impl Way {
 
     /// No connection yet.
     pub(in crate::net) fn stream(place: Place) -> Self {
-        Self::Stream(Stream { place, link: Link::Down, trouble: None })
+        Self::Stream(Stream { place, timed_out: 0, link: Link::Down, trouble: None })
     }
 
     /// Begins to connect; what there was is dropped.
     pub(super) fn connect(&mut self) {
         if let Self::Stream(stream) = self {
-            stream.link = Link::Connecting(connect(stream.place.clone()).boxed());
+            stream.link = Link::Connecting(connect(stream.place.clone(), stream.timed_out).boxed());
         }
     }
 
@@ -109,6 +124,7 @@ impl Way {
         if let Self::Stream(stream) = self {
             if let Link::Connecting(_) = stream.link {
                 stream.trouble = Some(io::ErrorKind::TimedOut.into());
+                stream.timed_out += 1;
             }
             stream.link = Link::Down;
         }
@@ -132,15 +148,10 @@ impl Way {
         }
     }
 
-    /// Sends a datagram, or queues a piece of the stream.
-    pub(super) async fn send(&mut self, mut bytes: Vec<u8>) {
+    /// Sends a datagram, or queues a piece of the stream. `heard`: whether anything ever came from the server.
+    pub(super) async fn send(&mut self, now: Instant, mut bytes: Vec<u8>, heard: bool) {
         match self {
-            // Whatever goes wrong with a datagram, an ICMP answer to an earlier one too, is a loss.
-            Self::Datagrams(Datagrams { socket, .. }) => {
-                if let Err(error) = socket.send(&bytes).await {
-                    log::debug!("a datagram was not sent: {error}");
-                }
-            }
+            Self::Datagrams(datagrams) => datagrams.send(now, bytes, heard).await,
             Self::Stream(Stream { link: Link::Up { unsent, .. }, .. }) => unsent.append(&mut bytes),
             // What was meant for a connection that is gone.
             Self::Stream(_) => {}
@@ -151,8 +162,19 @@ impl Way {
     pub(super) fn work(&mut self, now: Instant, client: &mut Client, reads: usize) {
         let reads = reads.min(READS);
         match self {
-            Self::Datagrams(datagrams) => datagrams.receive(now, client, reads * DATAGRAMS),
+            Self::Datagrams(datagrams) => {
+                datagrams.receive(now, client, reads * DATAGRAMS);
+                datagrams.move_on(now, client.has_heard());
+            }
             Self::Stream(stream) => stream.work(now, client, reads),
+        }
+    }
+
+    /// When [`Way::work`] has something to do whatever comes; `None` means never.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Datagrams(datagrams) => datagrams.unanswered.as_ref().map(|unanswered| unanswered.due),
+            Self::Stream(_) => None,
         }
     }
 
@@ -197,6 +219,39 @@ fn talk_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
 }
 
 impl Datagrams {
+    fn new(addresses: Vec<SocketAddr>, time: Duration) -> io::Result<Self> {
+        let share = time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let mut others: VecDeque<SocketAddr> = addresses.into();
+        let first = others.pop_front().ok_or_else(no_address)?;
+        Ok(Self { socket: talk_to(first)?, others, share, unanswered: None })
+    }
+
+    async fn send(&mut self, now: Instant, bytes: Vec<u8>, heard: bool) {
+        // Whatever goes wrong with a datagram, an ICMP answer to an earlier one too, is a loss.
+        if let Err(error) = self.socket.send(&bytes).await {
+            log::debug!("a datagram was not sent: {error}");
+        }
+        let left = self.others.len();
+        self.unanswered = (!heard && left > 0).then(|| Unanswered { bytes, due: now + self.share, left });
+    }
+
+    /// Sends what has not been answered to the next address, when the present one has had its share of the time.
+    fn move_on(&mut self, now: Instant, heard: bool) {
+        if heard {
+            self.unanswered = None;
+        }
+        let Some(mut unanswered) = self.unanswered.take_if(|unanswered| unanswered.due <= now) else {
+            return;
+        };
+        self.try_next();
+        if let Err(error) = self.socket.get_ref().send(&unanswered.bytes) {
+            log::debug!("a datagram was not sent: {error}");
+        }
+        unanswered.left -= 1;
+        unanswered.due = now + self.share;
+        self.unanswered = Some(unanswered).filter(|unanswered| unanswered.left > 0);
+    }
+
     fn receive(&mut self, now: Instant, client: &mut Client, most: usize) {
         let mut buffer = vec![0; MAX_DATAGRAM];
         for _ in 0..most {
@@ -214,8 +269,8 @@ impl Datagrams {
         }
     }
 
-    /// Where nobody is at an address of the host, and nobody was heard yet, its next address may be the one; the first has
-    /// its turn again after the last, as the server may be started later.
+    /// Where nobody is at an address of the host, or answers, and nobody was heard yet, its next address may be the one; the
+    /// first has its turn again after the last, as the server may be started later.
     fn try_next(&mut self) {
         let here = self.socket.get_ref().peer_addr();
         if let Some(next) = self.others.pop_front()
@@ -321,23 +376,20 @@ async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
     rt::resolve(&host.0, host.1).await
 }
 
-async fn connect(place: Place) -> io::Result<Async<Socket>> {
+async fn connect(place: Place, timed_out: usize) -> io::Result<Async<Socket>> {
     match place {
-        Place::Tcp(host) => connect_tcp(&host).await,
+        Place::Tcp(host) => connect_tcp(&host, timed_out).await,
         Place::Unix(path) => connect_unix(&path).await,
     }
 }
 
-/// Tries the addresses of `host` in turn. The error is that of the last.
-async fn connect_tcp(host: &Host) -> io::Result<Async<Socket>> {
-    let mut last = no_address();
-    for address in resolve(host).await? {
-        match Async::<TcpStream>::connect(address).await {
-            Ok(socket) => return prepared(socket.into_inner()?.into()),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+/// Tries the addresses of `host`, beginning with another than the attempts before.
+async fn connect_tcp(host: &Host, before: usize) -> io::Result<Async<Socket>> {
+    let mut addresses = resolve(host).await?;
+    let first = before % addresses.len().max(1);
+    addresses.rotate_left(first);
+    let (socket, _) = happy_eyeballs::connect(&addresses).await?;
+    prepared(socket.into_inner()?.into())
 }
 
 async fn connect_unix(path: &Path) -> io::Result<Async<Socket>> {
@@ -353,4 +405,59 @@ fn prepared(socket: Socket) -> io::Result<Async<Socket>> {
         log::debug!("a socket option was not taken: {error}");
     }
     Async::new_nonblocking(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    /// How many datagrams have come.
+    fn count(socket: &UdpSocket) -> usize {
+        std::iter::from_fn(|| socket.recv(&mut [0; 16]).ok()).count()
+    }
+
+    /// What each address has had after this.
+    fn counts<const N: usize>(sockets: &[UdpSocket; N]) -> [usize; N] {
+        sockets.each_ref().map(count)
+    }
+
+    fn datagrams<const N: usize>(sockets: &[UdpSocket; N], time: Duration) -> Datagrams {
+        Datagrams::new(sockets.iter().map(|socket| socket.local_addr().unwrap()).collect(), time).unwrap()
+    }
+
+    #[test]
+    fn each_address_of_a_host_has_its_share_of_the_time_to_answer_a_datagram() {
+        let (sockets, now, second) = ([socket(), socket(), socket()], rt::now(), Duration::from_secs(1));
+        let mut datagrams = datagrams(&sockets, 3 * second);
+        rt::block_on(datagrams.send(now, b"REG".to_vec(), false));
+        for (millis, expected) in
+            [(0, [1, 0, 0]), (999, [0, 0, 0]), (1_000, [0, 1, 0]), (2_100, [0, 0, 1]), (9_000, [0, 0, 0])]
+        {
+            datagrams.move_on(now + Duration::from_millis(millis), false);
+            assert_eq!(counts(&sockets), expected, "after {millis} ms");
+        }
+        // The next one begins where the last has come to, and the first has its turn again.
+        rt::block_on(datagrams.send(now + 9 * second, b"REG".to_vec(), false));
+        datagrams.move_on(now + 10 * second, false);
+        assert_eq!(counts(&sockets), [1, 0, 1]);
+        datagrams.move_on(now + 10 * second, true);
+        assert!(datagrams.unanswered.is_none(), "it was heard");
+    }
+
+    #[test]
+    fn an_address_that_was_heard_is_kept_and_so_is_one_that_has_no_other() {
+        let (sockets, now, time) = ([socket(), socket()], rt::now(), Duration::from_secs(1));
+        let (mut heard, mut alone) = (datagrams(&sockets, time), datagrams(&[socket()], time));
+        rt::block_on(heard.send(now, b"SND".to_vec(), true));
+        rt::block_on(alone.send(now, b"REG".to_vec(), false));
+        assert!(heard.unanswered.is_none() && alone.unanswered.is_none());
+        heard.move_on(now + time, true);
+        assert_eq!(counts(&sockets), [1, 0]);
+    }
 }

@@ -4,7 +4,6 @@
 //! with, a socket like one that was accepted, or an error, goes to the engine.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -15,7 +14,7 @@ use async_io::Async;
 use super::link::{Socket, prepare};
 use crate::door::Framing;
 use crate::net::listen::unix;
-use crate::net::rt;
+use crate::net::{happy_eyeballs, rt};
 use crate::service::{Remote, Target};
 
 /// How long an attempt may take, all addresses of a name together.
@@ -36,27 +35,12 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nobody answered in time")
 }
 
-/// Tries the addresses of a host in turn, each for its share of the time: one that nobody answers at, as of a family that
-/// is not routed, must not hide the others. The error is that of the last.
 async fn tcp(host: &str, port: u16) -> io::Result<(Socket, Remote)> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let addresses = rt::resolve(host, port).await?;
-    let share = DIAL_TIME / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    for address in addresses {
-        let attempt = rt::before(rt::now() + share, tcp_address(address)).await;
-        match attempt.unwrap_or_else(|| Err(late())) {
-            Ok(socket) => return Ok((socket, Remote::Ip(address))),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn tcp_address(address: SocketAddr) -> io::Result<Socket> {
-    let socket = blocking(Async::<TcpStream>::connect(address).await?.into_inner()?)?;
+    let (socket, address) = happy_eyeballs::connect(&rt::resolve(host, port).await?).await?;
+    let socket = blocking(socket.into_inner()?)?;
     // Who calls others is a program, not a chat for many.
     prepare(&socket, Framing::Bytes)?;
-    Ok(socket)
+    Ok((socket, Remote::Ip(address)))
 }
 
 async fn unix_socket(path: PathBuf) -> io::Result<(Socket, Remote)> {

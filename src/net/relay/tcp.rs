@@ -9,9 +9,9 @@ use async_io::Async;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::rt;
-use crate::units::later;
+use crate::net::happy_eyeballs;
 
-/// How long one address of the upstream may take to answer.
+/// How long the upstream may take to answer, all of its addresses together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After how much silence a peer is asked whether it is still there, how often, and how many times.
@@ -19,16 +19,8 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 
 /// The first address that answers.
 pub(super) async fn connect(upstream: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for addr in upstream {
-        let end = later(rt::now(), CONNECT_TIMEOUT);
-        match rt::before(end, Async::<TcpStream>::connect(*addr)).await {
-            Some(Ok(socket)) => return Ok(socket),
-            Some(Err(error)) => failure = error,
-            None => failure = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(failure)
+    let connected = rt::before(rt::now() + CONNECT_TIMEOUT, happy_eyeballs::connect(upstream)).await;
+    connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())).map(|(socket, _)| socket)
 }
 
 /// Sends small segments at once, and notices peers that have vanished.
