@@ -1,6 +1,6 @@
 //! How many files, sockets among them, this process may have open, and how many threads: so many connections there can be.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 /// Files that are kept for everything but connections: listeners, logs, and connections that are told why they are
 /// refused.
@@ -27,15 +27,66 @@ pub fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
 }
 
-/// How many connections there is room for with a thread for each, an eighth of it kept back for those who wait to write:
-/// a thread takes four of the mappings that Linux lets a process have, and a process that has too many is aborted.
-/// `usize::MAX` where no limit is known.
+/// How many connections there is room for with a thread for each: an eighth of the threads is kept back for everything
+/// else. `usize::MAX` where no limit is known.
 #[must_use]
 pub fn connections_by_threads() -> usize {
-    let limit = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
-    let mappings = limit("/proc/sys/vm/max_map_count").map(|count| count / 4);
-    let threads = limit("/proc/sys/kernel/threads-max");
-    [mappings, threads].into_iter().flatten().min().map_or(usize::MAX, |count| count - count / 8)
+    without_part(threads_within(&Limits::of_this_process()), 8)
+}
+
+/// How many threads an engine may have for connections, also for those that are told why they are refused. A sixteenth of
+/// what is possible is kept back: a process in which a thread has no room to begin is aborted.
+pub(super) fn connection_threads() -> usize {
+    without_part(threads_within(&Limits::of_this_process()), 16)
+}
+
+const fn without_part(count: usize, part: usize) -> usize {
+    if count == usize::MAX { count } else { count - count / part }
+}
+
+/// Mappings of one thread: its stack, the stack of its signal handlers, and a guard before each.
+const MAPPINGS_EACH: usize = 4;
+
+/// Address space of one thread, in bytes: its stacks and what it reads into, doubled for what the service keeps of it.
+const SPACE_EACH: usize = 768 << 10;
+
+/// Address space that the allocator may reserve for each processor, in bytes: eight arenas of 64 MiB, mallopt(3).
+const SPACE_PER_PROCESSOR: usize = 512 << 20;
+
+/// Address space of everything else, in bytes: the program and the threads that do not depend on connections.
+const OWN_SPACE: usize = 128 << 20;
+
+/// What bounds the threads of a process; `None` is no bound, or none that is known.
+struct Limits {
+    /// vm.max_map_count.
+    mappings: Option<usize>,
+    /// kernel.threads-max.
+    threads: Option<usize>,
+    /// RLIMIT_AS, in bytes.
+    space: Option<usize>,
+    processors: usize,
+}
+
+impl Limits {
+    fn of_this_process() -> Self {
+        let limit = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+        let space = getrlimit(Resource::RLIMIT_AS).ok();
+        Self {
+            mappings: limit("/proc/sys/vm/max_map_count"),
+            threads: limit("/proc/sys/kernel/threads-max"),
+            space: space
+                .filter(|(soft, _)| *soft != RLIM_INFINITY)
+                .and_then(|(soft, _)| soft.try_into().ok()),
+            processors: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        }
+    }
+}
+
+fn threads_within(limits: &Limits) -> usize {
+    let mappings = limits.mappings.map(|count| count / MAPPINGS_EACH);
+    let reserved = SPACE_PER_PROCESSOR.saturating_mul(limits.processors).saturating_add(OWN_SPACE);
+    let space = limits.space.map(|bytes| bytes.saturating_sub(reserved) / SPACE_EACH);
+    [mappings, limits.threads, space].into_iter().flatten().min().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -49,6 +100,18 @@ mod tests {
         {
             assert_eq!(connections_within(open_files), connections);
         }
+    }
+
+    #[test]
+    fn threads_stay_within_the_mappings_the_threads_and_the_address_space_of_a_process() {
+        let none = Limits { mappings: None, threads: None, space: None, processors: 2 };
+        assert_eq!(threads_within(&none), usize::MAX);
+        assert_eq!(without_part(usize::MAX, 8), usize::MAX);
+        assert_eq!(threads_within(&Limits { mappings: Some(65_530), ..none }), 16_382);
+        assert_eq!(threads_within(&Limits { mappings: Some(65_530), threads: Some(1_000), ..none }), 1_000);
+        assert_eq!(threads_within(&Limits { space: Some((4 << 30) + (128 << 20)), ..none }), 4_096);
+        assert_eq!(threads_within(&Limits { space: Some(1 << 30), ..none }), 0);
+        assert_eq!(without_part(16_382, 8), 14_335);
     }
 
     #[test]

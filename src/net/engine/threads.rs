@@ -1,8 +1,12 @@
 //! The engine of threads: one for each connection, which blocks where it reads, one for all listeners, one for each UDP
-//! socket, one for the clock, and one for every write that would block, for as long as it does.
+//! socket, one for the clock, and one for all writes that would block ([`writer`]).
+//!
+//! How many threads there may be is bounded: a process that has more mappings than the system lets it have is aborted where a
+//! thread begins.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, Builder, Thread};
 use std::time::{Duration, Instant};
@@ -14,13 +18,17 @@ use nix::sys::socket::MsgFlags;
 
 use super::accept::{Acceptor, Room, StreamDoor, wake};
 use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
-use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
+use super::link::{Link, Mode, Port, Socket};
 use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
-use crate::net::rt;
-use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
-use crate::service::{Arrival, DoorId, Service, Transmit};
+use crate::net::udp::{DatagramDoor, PAUSE};
+use crate::net::{open_files, rt};
+use crate::service::{Arrival, DoorId, Service};
 use crate::throttle::Throttle;
+
+mod writer;
+
+use writer::Blocked;
 
 /// The stack of a thread, in bytes; of it, memory is what was used at least once.
 const STACK: usize = 256 << 10;
@@ -35,9 +43,6 @@ const BREATH: Duration = Duration::from_micros(100);
 /// from the service and leave there has no other bound.
 const MOST_LEFT: usize = 64;
 
-/// How often it is tried to send a datagram for which there was no room.
-const RETRY: Duration = Duration::from_millis(1);
-
 /// What the threads share besides the core.
 #[derive(Debug)]
 pub(super) struct Threads {
@@ -51,7 +56,37 @@ pub(super) struct Threads {
     waker: Arc<Waker>,
     /// Wake those that receive datagrams.
     wakers: Vec<Waker>,
+    blocked: Blocked,
+    seats: Arc<Seats>,
     complaints: Mutex<Throttle>,
+}
+
+/// Threads of connections: how many there are, and how many there may be.
+#[derive(Debug)]
+struct Seats {
+    taken: AtomicUsize,
+    limit: usize,
+}
+
+/// Counts a thread for as long as it runs.
+#[derive(Debug)]
+struct Seat(Arc<Seats>);
+
+impl Seat {
+    /// Takes one, if one is left.
+    fn take(seats: &Arc<Seats>) -> io::Result<Self> {
+        let more = |taken: usize| (taken < seats.limit).then_some(taken + 1);
+        match seats.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
+            Ok(_) => Ok(Self(seats.clone())),
+            Err(limit) => Err(io::Error::other(format!("all {limit} are taken"))),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What is left for the thread of the clock.
@@ -142,7 +177,9 @@ impl<S: Service + 'static> Mechanism<S> for Threads {
     }
 
     fn adopt(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
-        match (spawn(core, "read", move |core| serve(core, socket, arrival)), arrival) {
+        let spawned = Seat::take(&core.mechanism.seats)
+            .and_then(|seat| spawn(core, "read", move |core| serve(core, socket, arrival, &seat)));
+        match (spawned, arrival) {
             (Ok(()), _) => {}
             (Err(error), Arrival::Accepted(_)) => core.mechanism.complain(&error),
             (Err(error), Arrival::Dialed(..)) => core.turn_away(arrival, error),
@@ -160,6 +197,7 @@ impl<S: Service + 'static> Mechanism<S> for Threads {
     fn stop(core: &Threaded<S>, work: Work<Blocking>) {
         drop(Self::stop_accepting(core));
         core.mechanism.wakers.iter().for_each(wake);
+        core.mechanism.blocked.stop();
         core.mechanism.call(|desk| {
             desk.is_over = true;
             desk.work.push(work);
@@ -177,6 +215,15 @@ impl<S: Service + 'static> Mechanism<S> for Threads {
 ///
 /// The system has no room for them, or to wait for another socket.
 pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Threaded<S>> {
+    start_within(open_files::connection_threads(), sockets, service)
+}
+
+/// The same with so many threads for connections at most.
+pub(super) fn start_within<S: Service + 'static>(
+    limit: usize,
+    sockets: Sockets,
+    service: S,
+) -> io::Result<Threaded<S>> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
     for door in &sockets.streams {
@@ -189,6 +236,7 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
         receivers.push((id, poll));
         wakers.push(waker);
     }
+    let (blocked, for_room) = Blocked::new()?;
     let mechanism = Threads {
         desk: Mutex::default(),
         called: Condvar::new(),
@@ -196,21 +244,24 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
         room: Arc::new(Room::new(waker.clone())),
         waker,
         wakers,
+        blocked,
+        seats: Arc::new(Seats { taken: AtomicUsize::new(0), limit }),
         complaints: Mutex::default(),
     };
     let core = Arc::new(Commons::new(service, sockets.datagrams, mechanism));
-    let started = run(&core, poll, receivers);
+    let started = run(&core, (poll, for_room), receivers);
     core.started(started)
 }
 
 /// Starts the threads that go on until the engine ends: the first is that of the clock, which ends what the others begin.
 fn run<S: Service + 'static>(
     core: &Threaded<S>,
-    poll: Poll,
+    (for_connections, for_room): (Poll, Poll),
     receivers: Vec<(DoorId, Poll)>,
 ) -> io::Result<()> {
     spawn(core, "clock", keep_time)?;
-    spawn(core, "accept", move |core| accept(core, poll))?;
+    spawn(core, "write", move |core| writer::write(core, for_room))?;
+    spawn(core, "accept", move |core| accept(core, for_connections))?;
     for (id, poll) in receivers {
         spawn(core, "udp", move |core| receive(core, id, poll))?;
     }
@@ -255,7 +306,7 @@ fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: Work<Blocking>) {
     }
 }
 
-/// Writes without waiting; what would have to wait gets a thread of its own. `work` becomes what became sendable
+/// Writes without waiting; what would have to wait is left to the thread that does. `work` becomes what became sendable
 /// meanwhile.
 fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut Work<Blocking>) {
     for link in work.resumed.drain(..) {
@@ -264,45 +315,12 @@ fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut Work<Blocking>
     let mut outcome = Outcome::default();
     let blocked = core.perform(work, &mut outcome);
     for write in blocked.writes {
-        let conn = write.link.id;
-        if let Err(error) = spawn(core, "write", |core| write_slowly(core, write)) {
-            core.mechanism.complain(&error);
-            outcome.written.push(Written { conn, more: false, failed: true, buffer: Vec::new() });
-        }
+        outcome.written.extend(core.mechanism.blocked.leave(write).err());
     }
     if !blocked.transmits.is_empty() {
-        let count = blocked.transmits.len();
-        if spawn(core, "send", |core| send_slowly(core, blocked.transmits)).is_err() {
-            outcome.sent += count;
-        }
+        outcome.sent += core.mechanism.blocked.leave_datagrams(blocked.transmits);
     }
     core.collect(work, |shared, now, work| shared.settle(now, &mut outcome, work));
-}
-
-/// Writes to a socket that would block.
-fn write_slowly<S: Service + 'static>(core: &Threaded<S>, mut write: Write<Blocking>) {
-    let written = loop {
-        // Only a socket with a time limit for writing would say that it blocks.
-        if let Progress::Done(written) = write.advance(MsgFlags::empty()) {
-            break written;
-        }
-    };
-    let (mut work, mut outcome) = (Work::default(), Outcome { written: vec![written], sent: 0 });
-    core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
-    drive(core, work);
-}
-
-/// Sends what sockets had no room for, or drops it if that takes too long.
-fn send_slowly<S: Service + 'static>(core: &Threaded<S>, mut transmits: Vec<Transmit>) {
-    let (sent, end) = (transmits.len(), rt::now() + PATIENCE);
-    while !transmits.is_empty() && rt::now() < end {
-        thread::sleep(RETRY);
-        core.send(&mut transmits);
-    }
-    core.drop_all(&transmits);
-    let (mut work, mut outcome) = (Work::default(), Outcome { written: Vec::new(), sent });
-    core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
-    drive(core, work);
 }
 
 /// Waits for the next deadline, over and over, and does what others have left.
@@ -356,7 +374,7 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 }
 
 /// Serves a connection until its end.
-fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
+fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arrival, _seat: &Seat) {
     let freed = Freed(core.mechanism.room.clone());
     let port = Blocking { socket, reader: thread::current(), _freed: freed };
     let mut work = Work::default();
@@ -423,5 +441,65 @@ fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll)
                 thread::sleep(PAUSE);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::*;
+    use crate::config::ServerConfig;
+    use crate::door::{Door, Framing};
+    use crate::server::Server;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A connection that is answered, if the server has a thread for it.
+    fn served(addr: SocketAddr) -> Option<TcpStream> {
+        let mut socket = TcpStream::connect(addr).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let mut answer = [0; 8];
+        let asked = socket.write_all(b"PNG 0000").and_then(|()| socket.read_exact(&mut answer));
+        match asked {
+            Ok(()) => Some(socket),
+            Err(error) => {
+                assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "it is told nothing");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn connections_beyond_the_threads_that_there_may_be_are_closed_until_there_is_one_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let door = StreamDoor::new(0, listener.into(), None, Framing::Frames).unwrap();
+        let sockets = Sockets { streams: vec![door], datagrams: vec![None] };
+        let config = ServerConfig { doors: vec![Door::frames("tcp")], ..ServerConfig::default() };
+        let service = Server::new(rt::now(), config, Box::new(ChaCha20Rng::seed_from_u64(1)));
+        let core = start_within(2, sockets, service).unwrap();
+        for _ in 0..3 {
+            let both = [served(addr), served(addr)];
+            assert!(both.iter().all(Option::is_some), "{both:?}");
+            assert!(served(addr).is_none() && served(addr).is_none());
+            drop(both);
+            let end = rt::now() + SOON;
+            let mut again = None;
+            while again.is_none() && rt::now() < end {
+                again = served(addr);
+            }
+            assert!(again.is_some(), "no thread has become free");
+            drop(again);
+            while core.mechanism.seats.taken.load(Ordering::SeqCst) > 0 && rt::now() < end {
+                thread::yield_now();
+            }
+        }
+        core.stop();
+        assert!(rt::block_on(rt::before(rt::now() + SOON, core.end.left())).is_some());
     }
 }
