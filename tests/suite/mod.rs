@@ -4,6 +4,7 @@
 mod crowds;
 mod doors;
 mod flags;
+mod limits;
 mod lines;
 mod rates;
 mod rules;
