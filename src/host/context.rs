@@ -146,7 +146,10 @@ impl Context<'_> {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ConnId> {
         let name = Name::parse(name.as_bytes()).ok()?;
-        self.state.names.get(&name.clash_key()).copied()
+        let conn = self.state.names.get(name.clash_keys().folded()).copied()?;
+        // One that only looks like it has a key in common, too.
+        let found = self.state.conns.get(conn)?.name.as_ref()?;
+        (found.fold() == name.fold()).then_some(conn)
     }
 
     /// All connections, in the order of their places; those that have not said their name yet are among them.

@@ -100,7 +100,9 @@ impl State {
         match self.settings.rules.verdict(&name, &conn.remote, door) {
             Verdict::Denied(..) => Err("this name may not be used from there".into()),
             Verdict::Open if self.settings.only_expected => Err("nobody of this name is expected".into()),
-            _ if self.names.contains_key(&name.clash_key()) => Err("the name is taken".into()),
+            _ if name.clash_keys().iter().any(|key| self.names.contains_key(key)) => {
+                Err("the name is taken".into())
+            }
             verdict => Ok((Some(name), matches!(verdict, Verdict::Allowed(..)))),
         }
     }
@@ -126,7 +128,9 @@ impl State {
 
     fn let_in(&mut self, id: ConnId, name: Option<Name>, expected: bool) -> bool {
         if let Some(name) = &name {
-            self.names.entry(name.clash_key()).or_insert(id);
+            for key in name.clash_keys().iter() {
+                self.names.entry(key.clone()).or_insert(id);
+            }
         }
         if let Some(conn) = self.conns.get_mut(id) {
             conn.stage = Stage::Open;

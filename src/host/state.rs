@@ -135,9 +135,10 @@ impl State {
         self.memory.count_answers(conn.caused, 0);
         self.timers.set(Owner::Greeting(id), None);
         if let Some(name) = &conn.name {
-            let key = name.clash_key();
-            if self.names.get(&key) == Some(&id) {
-                self.names.remove(&key);
+            for key in name.clash_keys().iter() {
+                if self.names.get(key) == Some(&id) {
+                    self.names.remove(key);
+                }
             }
         }
         if self.leader.is_some_and(|(leader, _)| leader == id) {

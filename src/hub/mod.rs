@@ -33,7 +33,7 @@ mod targets;
 use arena::Arena;
 use bodies::Bodies;
 pub use message::Body;
-use name::{ClashKey, FoldKey, Name};
+use name::{ClashKeys, FoldKey, Name};
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
@@ -229,11 +229,11 @@ impl Hub {
     /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
     /// there are as many sessions as may be; [`Refusal::Draining`] behind [`Hub::close`].
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
-        let clash = opening.name.clash_key();
         if self.is_closed {
             return Err(Refusal::Draining);
         }
-        if self.like(&clash).is_some() {
+        let clash = opening.name.clash_keys();
+        if self.has_like(&clash, None) {
             return Err(Refusal::NameTaken);
         }
         if self.sessions.len() >= self.config.max_sessions {
@@ -249,7 +249,7 @@ impl Hub {
     /// Whether a living session has a name that is, or looks, the same.
     pub fn is_taken(&self, name: &Name) -> bool {
         // Who has the same name has one that looks the same.
-        self.like(&name.clash_key()).is_some()
+        self.has_like(&name.clash_keys(), None)
     }
 
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
@@ -259,8 +259,8 @@ impl Hub {
     /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
     pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
-        let clash = name.clash_key();
-        if self.like(&clash).is_some_and(|owner| owner != key.slot) {
+        let clash = name.clash_keys();
+        if self.has_like(&clash, Some(key.slot)) {
             return Err(Refusal::NameTaken);
         }
         self.targets.forget();
@@ -287,21 +287,26 @@ impl Hub {
         self.sessions.at(slot)
     }
 
-    /// The slot of who has a name that looks like this.
-    fn like(&self, clash: &ClashKey) -> Option<u32> {
-        let is = |slot| self.at(slot).is_some_and(|(_, session)| session.name.clash_key() == *clash);
-        self.by_clash.find(clash, is)
+    /// Whether a session, in another slot than this, has a name that looks like one with these keys.
+    fn has_like(&self, clash: &ClashKeys, except: Option<u32>) -> bool {
+        clash.iter().any(|key| {
+            let is = |slot| {
+                Some(slot) != except
+                    && self.at(slot).is_some_and(|(_, session)| session.name.clash_keys().holds(key))
+            };
+            self.by_clash.find(key, is).is_some()
+        })
     }
 
     /// Lets a session be found by its name.
-    fn list_name(&mut self, key: SessionKey, clash: &ClashKey) {
+    fn list_name(&mut self, key: SessionKey, clash: &ClashKeys) {
         let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
         let sessions = &self.sessions;
         let by_fold = |hasher: &Hasher<'_>, slot| {
             sessions.at(slot).map_or(0, |(_, session)| session.name.with_fold(|fold| hasher.hash(fold)))
         };
         self.by_fold.insert(&name.fold(), key.slot, by_fold);
-        self.by_clash.insert(clash, key.slot);
+        clash.iter().for_each(|clash| self.by_clash.insert(clash, key.slot));
     }
 
     /// Lets nobody in any more, and nobody be found by name: to free each name when its session ends is most of the work of
@@ -318,7 +323,7 @@ impl Hub {
             return;
         }
         name.with_fold(|fold| self.by_fold.remove(fold, key.slot));
-        self.by_clash.remove(&name.clash_key(), key.slot);
+        name.clash_keys().iter().for_each(|clash| self.by_clash.remove(clash, key.slot));
     }
 
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.

@@ -4,12 +4,13 @@
 //!
 //! - [`Name`] and [`RoomName`]: is this a name at all? Their text is what others see.
 //! - [`FoldKey`]: whom does this target mean? Two spellings find one another when only case differs.
-//! - [`ClashKey`]: may this name be taken beside that one? Names that look alike share it.
+//! - [`ClashKeys`]: may this name be taken beside that one? Names that look alike share one of them.
 //!
-//! Equal fold keys imply equal clash keys, so a hub that refuses a clash key in use holds each fold key once.
+//! Equal fold keys imply a common clash key, so a hub that refuses a clash key in use holds each fold key once.
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use ecow::EcoString;
@@ -18,8 +19,8 @@ use unicode_normalization::char::is_combining_mark;
 
 mod spelling;
 
-pub(super) use spelling::{clash, folded};
 use spelling::{composed, may_hold, spelling, with_ascii_lower, with_widths_mapped};
+pub(super) use spelling::{folded, looks};
 
 /// The most characters (Unicode scalar values) in a name, counted after normalisation; the `#` of a room is extra.
 pub const MAX_NAME_CHARS: usize = 32;
@@ -35,6 +36,9 @@ const RESERVED_FIRST: [char; 7] = ['@', '#', '~', '*', '/', '+', '?'];
 
 /// What a room's name begins with, and no other name contains.
 const ROOM: char = '#';
+
+/// What stands behind the sender where messages are shown as lines: in a name, it would end that early for its readers.
+const AFTER_SENDER: char = '>';
 
 /// Why something is not a name. The sentences quote nothing of the input, so they can go to peers and logs as they
 /// are.
@@ -59,6 +63,9 @@ pub enum NameError {
     /// A `#` after the first character, which would read as a room.
     #[error("a name holds a #")]
     HoldsHash,
+    /// A `>`, which where messages are shown stands between a sender and the text.
+    #[error("a name holds a >")]
+    HoldsAngle,
     /// PRECIS does not allow it (RFC 8265 section 3.4): a symbol, an unassigned character, a wrong bidi order, ..
     #[error("a name holds something else than letters, digits and plain signs such as . _ -")]
     NotAllowed,
@@ -76,7 +83,7 @@ pub enum NameError {
 /// The name of a client: 1 to [`MAX_NAME_CHARS`] characters, as it was spelled, after normalisation.
 ///
 /// Cheap to clone, and of up to 15 bytes without an allocation. Equality is that of the spelling; to find a client use
-/// [`Name::fold`], to keep look-alikes apart [`Name::clash_key`].
+/// [`Name::fold`], to keep look-alikes apart [`Name::clash_keys`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(EcoString);
 
@@ -105,8 +112,8 @@ impl Name {
     }
 
     /// The name that is nearest to what a person wrote: white space around it is no part of it, and each character that
-    /// a name cannot hold there, inner white space too, becomes a `-`. So does what might mislead who reads it before a
-    /// message: a `>`, and combining marks at the beginning.
+    /// a name cannot hold there, inner white space too, becomes a `-`. So do combining marks at the beginning, which might
+    /// mislead who reads it before a message.
     ///
     /// # Errors
     ///
@@ -131,7 +138,7 @@ impl Name {
         let mut is_beginning = true;
         let nearest = |c| {
             is_beginning &= is_combining_mark(c);
-            if may_hold(c) && c != '>' && !is_beginning { c } else { '-' }
+            if may_hold(c) && !is_beginning { c } else { '-' }
         };
         let mut name: String = composed(text).chars().map(nearest).collect();
         if name.starts_with(RESERVED_FIRST) {
@@ -177,19 +184,20 @@ impl Name {
         look_up(&folded(&self.0))
     }
 
-    /// The key that this name shares with all that look like it: fold(skeleton(fold(name))), UTS 39 section 4.
+    /// The keys of which this name shares one with each name that looks like it: fold(skeleton(fold(name))) and
+    /// fold(skeleton(name)), UTS 39 section 4.
     ///
     /// ```
     /// # use sayagain::hub::name::{Name, NameError};
-    /// let cyrillic = Name::parse("ѕсоре".as_bytes())?;
-    /// let latin = Name::parse(b"Scope")?;
-    /// assert_eq!(cyrillic.clash_key(), latin.clash_key());
+    /// let [cyrillic, latin] = ["ѕсоре", "Scope"].map(|name| Name::parse(name.as_bytes()).unwrap());
+    /// assert!(cyrillic.clash_keys().clash(&latin.clash_keys()));
     /// assert_ne!(cyrillic.fold(), latin.fold());
-    /// # Ok::<(), NameError>(())
+    /// let [bill, two_capitals] = ["Bill", "BiII"].map(|name| Name::parse(name.as_bytes()).unwrap());
+    /// assert!(bill.clash_keys().clash(&two_capitals.clash_keys()));
     /// ```
     #[must_use]
-    pub fn clash_key(&self) -> ClashKey {
-        ClashKey(clash(&self.0).into())
+    pub fn clash_keys(&self) -> ClashKeys {
+        ClashKeys::of(&self.0)
     }
 }
 
@@ -250,16 +258,17 @@ impl RoomName {
         FoldKey(folded(&self.0).into())
     }
 
-    /// The key that this room shares with all rooms that look like it; it begins with `#`. See [`Name::clash_key`].
+    /// The keys of which this room shares one with each room that looks like it; they begin with `#`. See
+    /// [`Name::clash_keys`].
     ///
     /// ```
-    /// # use sayagain::hub::name::{NameError, RoomName};
-    /// assert_eq!(RoomName::parse(b"#L0BBY")?.clash_key(), RoomName::parse(b"#lobby")?.clash_key());
-    /// # Ok::<(), NameError>(())
+    /// # use sayagain::hub::name::RoomName;
+    /// let [zero, lobby] = ["#L0BBY", "#lobby"].map(|room| RoomName::parse(room.as_bytes()).unwrap());
+    /// assert!(zero.clash_keys().clash(&lobby.clash_keys()));
     /// ```
     #[must_use]
-    pub fn clash_key(&self) -> ClashKey {
-        ClashKey(clash(&self.0).into())
+    pub fn clash_keys(&self) -> ClashKeys {
+        ClashKeys::of(&self.0)
     }
 }
 
@@ -333,7 +342,53 @@ impl Borrow<str> for FoldKey {
     }
 }
 
-/// The key that all names of one appearance share: whoever holds it keeps all of them from being taken.
+/// What a name looks like, in one or two ways. Two names are too alike if they have a key in common.
+///
+/// Names whose [`FoldKey`] is the same have one in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClashKeys {
+    /// Without its case.
+    folded: ClashKey,
+    /// As it is written, if that is another.
+    written: Option<ClashKey>,
+}
+
+impl ClashKeys {
+    fn of(text: &str) -> Self {
+        let (folded, written) = looks(text);
+        Self { folded: ClashKey(folded.into()), written: written.map(|written| ClashKey(written.into())) }
+    }
+
+    /// The key that names share whose fold is the same.
+    #[must_use]
+    pub fn folded(&self) -> &ClashKey {
+        &self.folded
+    }
+
+    /// Each key, once.
+    pub fn iter(&self) -> impl Iterator<Item = &ClashKey> {
+        iter::once(&self.folded).chain(&self.written)
+    }
+
+    /// Whether they have a key in common: the names are too alike.
+    ///
+    /// ```
+    /// # use sayagain::hub::name::Name;
+    /// let [ian, lan, jan] = ["Ian", "lan", "Jan"].map(|name| Name::parse(name.as_bytes()).unwrap().clash_keys());
+    /// assert!(ian.clash(&lan) && !ian.clash(&jan));
+    /// ```
+    #[must_use]
+    pub fn clash(&self, other: &Self) -> bool {
+        self.iter().any(|key| other.holds(key))
+    }
+
+    /// Whether this key is among them.
+    pub(super) fn holds(&self, key: &ClashKey) -> bool {
+        self.iter().any(|own| own == key)
+    }
+}
+
+/// A key that all names of one appearance share: whoever holds it keeps all of them from being taken.
 ///
 /// It is for comparison alone, and means nothing to a reader: that of `TEST01` is `testol`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -344,7 +399,7 @@ impl ClashKey {
     ///
     /// ```
     /// # use sayagain::hub::name::{Name, NameError};
-    /// assert_eq!(Name::parse(b"TEST01")?.clash_key().as_str(), "testol");
+    /// assert_eq!(Name::parse(b"TEST01")?.clash_keys().folded().as_str(), "testol");
     /// # Ok::<(), NameError>(())
     /// ```
     #[must_use]
@@ -385,8 +440,14 @@ mod tests {
         Name::parse(text.as_bytes()).expect_err(text)
     }
 
-    fn clash_of(text: &str) -> ClashKey {
-        name(text).clash_key()
+    fn clash_of(text: &str) -> ClashKeys {
+        name(text).clash_keys()
+    }
+
+    fn is_alike(one: &str, other: &str) -> bool {
+        let (one, other) = (clash_of(one), clash_of(other));
+        assert_eq!(one.clash(&other), other.clash(&one));
+        one.clash(&other)
     }
 
     /// Every character that is a name by itself.
@@ -507,7 +568,7 @@ mod tests {
             let kept = c.is_whitespace() || stands_for.chars().all(may_hold);
             let text = format!("l{c}l");
             match Name::nearest(text.as_bytes()) {
-                Ok(name) => assert!(kept && c != '>' || name.as_str().contains('-'), "{text:?}: {name}"),
+                Ok(name) => assert!(kept || name.as_str().contains('-'), "{text:?}: {name}"),
                 Err(NameError::MixedScript | NameError::NotAllowed) => assert!(kept, "{text:?}"),
                 Err(error) => panic!("{text:?}: {error}"),
             }
@@ -522,6 +583,9 @@ mod tests {
             assert_eq!(refusal(&format!("{wide}x")), NameError::ReservedFirst);
         }
         assert_eq!(name("a@~*/+?").as_str(), "a@~*/+?");
+        for angle in ["Rick>", "Rick＞", ">", "a>b"] {
+            assert_eq!(refusal(angle), NameError::HoldsAngle);
+        }
         assert_eq!(refusal("a#b"), NameError::HoldsHash);
         assert_eq!(refusal("a＃b"), NameError::HoldsHash);
     }
@@ -612,26 +676,48 @@ mod tests {
             ("J\u{30c}", "ǰ"),
         ] {
             assert_eq!(name(one).fold(), name(other).fold());
-            assert_eq!(name(one).clash_key(), name(other).clash_key());
+            assert!(is_alike(one, other), "{one} {other}");
         }
         assert_ne!(name("zoe").fold(), name("zoë").fold());
     }
 
     #[test]
     fn look_alikes_clash_but_are_found_apart() {
-        for (one, other) in
-            [("scope", "ѕсоре"), ("SCOPE", "ѕсоре"), ("user1", "userl"), ("modern", "rnodern")]
-        {
-            assert_eq!(clash_of(one), clash_of(other), "{one} {other}");
-            assert_ne!(name(one).fold(), name(other).fold());
+        for (one, other) in [
+            ("scope", "ѕсоре"),
+            ("SCOPE", "ѕсоре"),
+            ("user1", "userl"),
+            ("modern", "rnodern"),
+            ("MODERN", "rnodern"),
+            ("Bill", "BiII"),
+            ("BILL", "bill"),
+            ("Ian", "lan"),
+            ("lAN", "Ian"),
+            ("aI", "al"),
+        ] {
+            assert!(is_alike(one, other), "{one} {other}");
+            assert_eq!(name(one).fold() == name(other).fold(), one.eq_ignore_ascii_case(other));
         }
-        assert_ne!(clash_of("scope"), clash_of("scoop"));
+        for (one, other) in [("scope", "scoop"), ("Bill", "Bibl"), ("iii", "lll"), ("Morty", "Marty")] {
+            assert!(!is_alike(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_for_ascii_comes_to_what_the_tables_say() {
+        let all: String = (' '..='~').collect();
+        for text in all.chars().map(String::from).chain([all.clone(), all.replace('%', "")]) {
+            let slow = folded(&unicode_security::skeleton(&text).collect::<String>());
+            assert_eq!(spelling::ascii_skeleton(&text).unwrap_or_else(|| slow.clone()), slow);
+            assert_eq!(spelling::ascii_skeleton(&text).is_none(), text.contains('%'));
+        }
     }
 
     #[test]
     fn numbered_names_do_not_clash_with_each_other() {
-        let keys: BTreeSet<ClashKey> = (0..40_000).map(|i| clash_of(&format!("TEST{i:02}"))).collect();
-        assert_eq!(keys.len(), 40_000);
+        let keys = |i| clash_of(&format!("TEST{i:02}")).iter().cloned().collect::<Vec<_>>();
+        let all: BTreeSet<ClashKey> = (0..40_000).flat_map(keys).collect();
+        assert_eq!(all.len(), (0..40_000).map(|i| keys(i).len()).sum::<usize>());
     }
 
     #[test]
@@ -658,9 +744,10 @@ mod tests {
     fn a_room_and_a_client_of_one_name_have_different_keys() {
         let room = RoomName::parse(b"#lobby").unwrap();
         assert_ne!(room.fold(), name("lobby").fold());
-        assert_ne!(room.clash_key(), name("lobby").clash_key());
-        assert_eq!(room.clash_key(), RoomName::parse(b"#LOBBY").unwrap().clash_key());
-        assert_eq!(room.clash_key(), RoomName::parse(b"#l0bby").unwrap().clash_key());
+        assert!(!room.clash_keys().clash(&name("lobby").clash_keys()));
+        for alike in ["#LOBBY", "#l0bby", "#Iobby"] {
+            assert!(room.clash_keys().clash(&RoomName::parse(alike.as_bytes()).unwrap().clash_keys()));
+        }
     }
 
     #[test]
@@ -707,7 +794,7 @@ mod tests {
         fn a_name_is_its_own_nearest(text in awkward()) {
             let is_plain = |name: &Name| {
                 let text = name.as_str();
-                !text.contains('>') && !text.starts_with(is_combining_mark) && text.contains(|c| c != '-')
+                !text.starts_with(is_combining_mark) && text.contains(|c| c != '-')
             };
             if let Some(name) = Name::parse(text.as_bytes()).ok().filter(is_plain) {
                 prop_assert_eq!(Name::nearest(text.as_bytes()), Ok(name));
@@ -725,13 +812,14 @@ mod tests {
         }
 
         #[test]
-        fn a_name_in_any_case_has_one_fold_and_one_clash_key(text in awkward()) {
+        fn a_name_in_any_case_has_one_fold_and_a_clash_key_in_common(text in awkward()) {
             if let Ok(name) = Name::parse(text.as_bytes()) {
                 let (upper, lower) = (name.as_str().to_uppercase(), name.as_str().to_lowercase());
                 for other in [upper, lower, name.fold().as_str().to_owned()] {
                     if let Ok(other) = Name::parse(other.as_bytes()) {
                         prop_assert_eq!(other.fold(), name.fold());
-                        prop_assert_eq!(other.clash_key(), name.clash_key());
+                        let (ours, others) = (name.clash_keys(), other.clash_keys());
+                        prop_assert_eq!(ours.folded(), others.folded());
                     }
                 }
             }

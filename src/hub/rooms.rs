@@ -1,9 +1,9 @@
 //! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::name::{ClashKey, FoldKey, RoomName};
+use super::name::{ClashKey, ClashKeys, FoldKey, RoomName};
 use super::session::SessionKey;
 use crate::error::Refusal;
 
@@ -40,7 +40,7 @@ pub struct Rooms {
     by_fold: HashMap<FoldKey, Arc<Room>>,
     by_clash: HashMap<ClashKey, FoldKey>,
     /// The rooms of doors, whose names stay theirs when nobody is in them.
-    reserved: HashSet<FoldKey>,
+    reserved: HashMap<FoldKey, ClashKeys>,
 }
 
 impl Rooms {
@@ -51,9 +51,30 @@ impl Rooms {
 
     /// Keeps a name for its room even while nobody is in it. Of two that look alike the first is kept.
     pub fn reserve(&mut self, name: &RoomName) {
-        let standing = self.by_clash.entry(name.clash_key()).or_insert_with(|| name.fold());
-        if *standing == name.fold() {
-            self.reserved.insert(name.fold());
+        let (fold, clash) = (name.fold(), name.clash_keys());
+        if self.claim(&clash, &fold).is_ok() {
+            self.reserved.entry(fold).or_insert(clash);
+        }
+    }
+
+    /// Keeps these keys for the room of that fold.
+    fn claim(&mut self, clash: &ClashKeys, fold: &FoldKey) -> Result<(), Refusal> {
+        if clash.iter().any(|key| self.by_clash.get(key).is_some_and(|standing| standing != fold)) {
+            return Err(Refusal::NameTaken);
+        }
+        for key in clash.iter() {
+            self.by_clash.entry(key.clone()).or_insert_with(|| fold.clone());
+        }
+        Ok(())
+    }
+
+    /// Gives back the keys of a room that ends, but for those that are kept for it.
+    fn give_back(&mut self, room: &Room) {
+        let reserved = self.reserved.get(&room.fold);
+        for key in room.name.clash_keys().iter() {
+            if !reserved.is_some_and(|kept| kept.holds(key)) {
+                self.by_clash.remove(key);
+            }
         }
     }
 
@@ -64,12 +85,8 @@ impl Rooms {
     /// [`Refusal::NameTaken`] when another room's name looks the same.
     pub fn join(&mut self, name: &RoomName, member: SessionKey) -> Result<(), Refusal> {
         let fold = name.fold();
-        match self.by_clash.get(&name.clash_key()) {
-            Some(standing) if *standing != fold => return Err(Refusal::NameTaken),
-            Some(_) => {}
-            None => {
-                self.by_clash.insert(name.clash_key(), fold.clone());
-            }
+        if !self.by_fold.contains_key(&fold) {
+            self.claim(&name.clash_keys(), &fold)?;
         }
         let room = self
             .by_fold
@@ -83,11 +100,10 @@ impl Rooms {
     pub fn leave(&mut self, key: &FoldKey, member: SessionKey) {
         let Some(room) = self.by_fold.get_mut(key) else { return };
         Arc::make_mut(room).members.remove(&member);
-        if room.members.is_empty() {
-            if !self.reserved.contains(key) {
-                self.by_clash.remove(&room.name.clash_key());
-            }
-            self.by_fold.remove(key);
+        if room.members.is_empty()
+            && let Some(room) = self.by_fold.remove(key)
+        {
+            self.give_back(&room);
         }
     }
 }

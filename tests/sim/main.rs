@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the virtual clock needs an instant to count from")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+mod alike;
 mod chaos;
 mod client;
 mod cuts;

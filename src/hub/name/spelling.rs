@@ -8,7 +8,7 @@ use precis_core::{DerivedPropertyValue, IdentifierClass, StringClass as _};
 use precis_profiles::UsernameCasePreserved;
 use unicode_security::{MixedScript as _, skeleton};
 
-use super::{MAX_NAME_CHARS, MAX_NAME_INPUT, NameError, RESERVED_FIRST, ROOM};
+use super::{AFTER_SENDER, MAX_NAME_CHARS, MAX_NAME_INPUT, NameError, RESERVED_FIRST, ROOM};
 
 /// The text of the name in `bytes`, or the rule that it breaks. The one place that knows the rules.
 pub(super) fn spelling(bytes: &[u8]) -> Result<Cow<'_, str>, NameError> {
@@ -46,6 +46,8 @@ pub(super) fn check_shape(name: &str) -> Result<(), NameError> {
         Err(NameError::ReservedFirst)
     } else if name.contains(ROOM) {
         Err(NameError::HoldsHash)
+    } else if name.contains(AFTER_SENDER) {
+        Err(NameError::HoldsAngle)
     } else {
         Ok(())
     }
@@ -56,7 +58,9 @@ pub(super) fn check_shape(name: &str) -> Result<(), NameError> {
 pub(super) fn may_hold(c: char) -> bool {
     use DerivedPropertyValue::{ContextJ, ContextO, PValid, SpecClassPval};
     let value = IdentifierClass::default().get_value_from_char(c);
-    c != ROOM && !c.is_whitespace() && matches!(value, PValid | SpecClassPval | ContextJ | ContextO)
+    !matches!(c, ROOM | AFTER_SENDER)
+        && !c.is_whitespace()
+        && matches!(value, PValid | SpecClassPval | ContextJ | ContextO)
 }
 
 /// The text with its full- and half-width characters mapped, as PRECIS does first.
@@ -99,8 +103,38 @@ pub(super) fn composed(text: String) -> String {
     text
 }
 
-/// fold(skeleton(fold(text))). The inner fold makes `I` an `i` before the skeleton makes it an `l`; the outer one
-/// takes away the capitals that stand for whole classes in the skeleton, as `O` does for `0`.
-pub(in crate::hub) fn clash(text: &str) -> String {
-    folded(&skeleton(&folded(text)).collect::<String>())
+/// What a text looks like without its case: fold(skeleton(fold(text))), which all its spellings share; and, where that is
+/// another, what it looks like as it is written: fold(skeleton(text)). The outer fold takes away the capitals that stand
+/// for whole classes in the skeleton, as `O` does for `0`.
+///
+/// Neither is enough alone. The fold makes `I` an `i` before the skeleton could make it an `l`, so only the second finds
+/// `BiII` beside `Bill`; the second parts `MORTY` from `morty`, since small `m` alone is an `rn` to the skeleton.
+pub(in crate::hub) fn looks(text: &str) -> (String, Option<String>) {
+    let fold = folded(text);
+    let look = folded_skeleton(&fold);
+    let as_written = (fold != text).then(|| folded_skeleton(text));
+    let other = as_written.filter(|written| *written != look);
+    (look, other)
+}
+
+/// fold(skeleton(text)).
+fn folded_skeleton(text: &str) -> String {
+    ascii_skeleton(text).unwrap_or_else(|| folded(&skeleton(text).collect::<String>()))
+}
+
+/// The same for what has only ASCII in it, and in its skeleton; the tables are slow.
+pub(super) fn ascii_skeleton(text: &str) -> Option<String> {
+    let mut look = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        match byte {
+            b'%' | 128.. => return None,
+            b'm' => look.push_str("rn"),
+            b'"' => look.push_str("''"),
+            b'0' => look.push('o'),
+            b'1' | b'I' | b'|' => look.push('l'),
+            b'`' => look.push('\''),
+            _ => look.push(char::from(byte.to_ascii_lowercase())),
+        }
+    }
+    Some(look)
 }

@@ -33,7 +33,7 @@ pub struct Rules {
     /// Whether a client that has not registered may send messages, as `guest-1`, `guest-2`, ..
     pub anonymous: bool,
     rules: Vec<Rule>,
-    /// Rules for one name, by its clash key.
+    /// Rules for one name, by each of its clash keys.
     exact: HashMap<String, Vec<usize>>,
     /// The others.
     globs: Vec<usize>,
@@ -82,7 +82,11 @@ impl Rules {
         let mut globs = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             match &rule.pattern {
-                Pattern::Exact(clash) => exact.entry(clash.clone()).or_default().push(index),
+                Pattern::Exact(clash) => {
+                    clash
+                        .iter()
+                        .for_each(|key| exact.entry(key.as_str().to_owned()).or_default().push(index));
+                }
                 Pattern::Glob(_) => globs.push(index),
             }
         }
@@ -169,10 +173,12 @@ impl Rules {
 
     /// The rules that match a name, in their order.
     fn matching(&self, name: &Subject) -> Vec<&Rule> {
-        let exact = self.exact.get(&name.clash).into_iter().flatten().copied();
+        let exact = name.clash.iter().filter_map(|key| self.exact.get(key.as_str())).flatten().copied();
         let is_match = |index: &usize| self.rules.get(*index).is_some_and(|rule| rule.pattern.matches(name));
         let mut indices: Vec<usize> = exact.chain(self.globs.iter().copied().filter(is_match)).collect();
         indices.sort_unstable();
+        // A rule may have been found by two keys.
+        indices.dedup();
         indices.into_iter().filter_map(|index| self.rules.get(index)).collect()
     }
 }

@@ -1,10 +1,10 @@
 //! Which names a rule is about: a name, or a glob with `*` for any run of characters and `?` for one.
 //!
 //! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing: names are compared by
-//! their look ([`ClashKey`](crate::hub::name::ClashKey)), and by their fold key. The literal parts of a glob are brought
+//! their looks ([`ClashKeys`]), and by their fold key. The literal parts of a glob are brought
 //! into the same forms, part by part.
 
-use crate::hub::name::{MAX_NAME_CHARS, Name, NameError, clash, folded};
+use crate::hub::name::{ClashKeys, MAX_NAME_CHARS, Name, NameError, folded, looks};
 
 /// What `m` looks like: where the look of a name has these two, a `?` takes both.
 const LOOK_OF_M: &str = "rn";
@@ -12,14 +12,14 @@ const LOOK_OF_M: &str = "rn";
 /// A name or a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
-    /// One name and all that look like it, by their common clash key.
-    Exact(String),
+    /// One name and all that look like it: they have a clash key in common.
+    Exact(ClashKeys),
     /// All names that match, in one form or another.
     Glob([Vec<Piece>; FORMS]),
 }
 
-/// In lower case, by fold key, by clash key, and by clash key with an `m` for each `rn`: a `?` is one character of each.
-const FORMS: usize = 4;
+/// In lower case, by fold key, and by each clash key, as it is and with an `m` for each `rn`: a `?` is one character of each.
+const FORMS: usize = 6;
 
 /// One step of a glob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,24 +35,26 @@ pub(super) enum Piece {
 /// A name as patterns see it.
 #[derive(Debug)]
 pub(super) struct Subject {
-    /// Its clash key.
-    pub(super) clash: String,
+    /// Its clash keys.
+    pub(super) clash: ClashKeys,
     forms: [Vec<char>; FORMS],
 }
 
 impl Subject {
     pub(super) fn new(name: &Name) -> Self {
         let forms = forms(name.as_str());
-        Self { clash: clash(name.as_str()), forms: forms.map(|form| form.chars().collect()) }
+        Self { clash: name.clash_keys(), forms: forms.map(|form| form.chars().collect()) }
     }
 }
 
 /// The forms in which names are compared.
 fn forms(text: &str) -> [String; FORMS] {
-    let (lower, look) = (text.chars().flat_map(char::to_lowercase).collect(), clash(text));
-    // No look has an `m` of its own, so that nothing is confused by giving it back.
-    let merged = look.replace(LOOK_OF_M, "m");
-    [lower, folded(text), look, merged]
+    let lower = text.chars().flat_map(char::to_lowercase).collect();
+    let (look, written) = looks(text);
+    let written = written.unwrap_or_else(|| look.clone());
+    // Nothing is confused by giving an `m` back: the first look has none of its own, and the second only for an `M`.
+    let [merged, written_merged] = [&look, &written].map(|look| look.replace(LOOK_OF_M, "m"));
+    [lower, folded(text), look, merged, written, written_merged]
 }
 
 impl Pattern {
@@ -63,7 +65,7 @@ impl Pattern {
     /// The rule for names that everything it could match would break.
     pub(super) fn parse(text: &str) -> Result<Self, NameError> {
         if !text.contains(is_wildcard) {
-            return Name::parse(text.as_bytes()).map(|name| Self::Exact(clash(name.as_str())));
+            return Name::parse(text.as_bytes()).map(|name| Self::Exact(name.clash_keys()));
         }
         check(text)?;
         let mut pieces: [Vec<Piece>; FORMS] = Default::default();
@@ -83,7 +85,7 @@ impl Pattern {
 
     pub(super) fn matches(&self, name: &Subject) -> bool {
         match self {
-            Self::Exact(clash) => *clash == name.clash,
+            Self::Exact(clash) => clash.clash(&name.clash),
             Self::Glob(globs) => globs.iter().zip(&name.forms).any(|(glob, form)| is_match(glob, form)),
         }
     }
@@ -197,6 +199,11 @@ mod tests {
             ("lo?in*", "1omin"),
             ("ａdmin*", "admin1"),
             ("zoe\u{308}*", "Zoë"),
+            ("Bill", "BiII"),
+            ("BiII", "bill"),
+            ("bill*", "BiII-2"),
+            ("?iII*", "bill"),
+            ("Mo*", "rnorty"),
         ] {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
@@ -213,6 +220,7 @@ mod tests {
             ("*\u{1b}", NameError::Blank),
             ("#lobby", NameError::HoldsHash),
             ("lob#*", NameError::HoldsHash),
+            ("*>", NameError::HoldsAngle),
             ("@*", NameError::ReservedFirst),
             ("~x", NameError::ReservedFirst),
             ("☃*", NameError::NotAllowed),
