@@ -6,7 +6,7 @@
 
 use std::mem;
 
-/// Most bytes in a line; a longer one is cut into several.
+/// Most bytes in a line. A longer one comes in pieces that say so: [`Found::Front`] and [`Found::Rest`].
 pub const MAX_LINE: usize = 2_500;
 
 /// The least that [`Lines::with_limit`] takes: no character is longer.
@@ -29,8 +29,9 @@ const TIMING_MARK: u8 = 6;
 
 /// Cuts one direction of one stream into lines of at most [`MAX_LINE`] bytes.
 ///
-/// It keeps the front of an unfinished line and nothing else. Where a line is cut, no UTF-8 character is: up to 3 bytes
-/// of one stay for the next line. How the stream was split into pieces makes no difference.
+/// It keeps one unfinished line, or one piece of it, and nothing else. A line of more than [`MAX_LINE`] bytes is handed out
+/// in pieces, of which only the first can be read as a line: what a later piece means was decided by the front. No cut is
+/// within a UTF-8 character: up to 3 bytes of one stay for the next piece. How the stream was split makes no difference.
 ///
 /// ```
 /// use sayagain::wire::{Found, Lines};
@@ -41,7 +42,7 @@ const TIMING_MARK: u8 = 6;
 ///     found.extend(std::iter::from_fn(|| lines.next(&mut input)));
 /// }
 /// assert_eq!(found, [Found::Line(b"Rick".to_vec()), Found::Line(b"hello".to_vec())]);
-/// assert_eq!(lines.flush(), Some(b"unfini".to_vec()));
+/// assert_eq!(lines.flush(), Some(Found::Line(b"unfini".to_vec())));
 /// ```
 #[derive(Debug)]
 pub struct Lines {
@@ -50,6 +51,8 @@ pub struct Lines {
     limit: usize,
     /// A CR has come, and what follows decides what it is.
     cr: bool,
+    /// The front of the unfinished line was handed out.
+    continued: bool,
     /// The last line was handed out before its end: one that comes right behind it belongs to it.
     open_end: bool,
     telnet: Telnet,
@@ -77,9 +80,24 @@ enum Telnet {
 pub enum Found {
     /// A line, without its end.
     Line(Vec<u8>),
+    /// The first piece of a line that is longer than the limit.
+    Front(Vec<u8>),
+    /// The next piece of that line; it is no line by itself, whatever it looks like.
+    Rest(Vec<u8>),
     /// The peer waits for an answer to DO TIMING-MARK: telnet does after an interrupt, and throws all away until the
     /// answer comes. One answer to one question cannot go on for ever.
     TimingMark,
+}
+
+impl Found {
+    /// Its text; empty if it has none.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        match self {
+            Self::Line(text) | Self::Front(text) | Self::Rest(text) => text,
+            Self::TimingMark => &[],
+        }
+    }
 }
 
 impl Default for Lines {
@@ -96,6 +114,7 @@ impl Lines {
             buf: Vec::new(),
             limit: limit.clamp(MIN_LIMIT, MAX_LINE),
             cr: false,
+            continued: false,
             open_end: false,
             telnet: Telnet::Text,
             heard: false,
@@ -126,17 +145,17 @@ impl Lines {
         None
     }
 
-    /// Takes the unfinished line as if it were finished; `None` when none has begun. The end of it may still come, and
-    /// is not taken for another line.
-    pub fn flush(&mut self) -> Option<Vec<u8>> {
+    /// Takes the unfinished line, or the last piece of one, as if it were finished; `None` when none has begun. The end of
+    /// it may still come, and is not taken for another line.
+    pub fn flush(&mut self) -> Option<Found> {
         if self.buf.is_empty() {
             return None;
         }
         self.open_end = true;
-        Some(mem::take(&mut self.buf))
+        Some(self.finish())
     }
 
-    /// The bytes of the unfinished line; 0 between lines.
+    /// The bytes of the unfinished line that were not handed out; 0 between lines.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.buf.len()
@@ -147,7 +166,7 @@ impl Lines {
         mem::take(&mut self.heard)
     }
 
-    /// Whether the unfinished line is another one than when this was last asked.
+    /// Whether the unfinished line, or piece of one, is another than when this was last asked.
     pub fn take_begun(&mut self) -> bool {
         mem::take(&mut self.begun) && !self.buf.is_empty()
     }
@@ -201,24 +220,32 @@ impl Lines {
         if mem::take(&mut self.open_end) {
             return None;
         }
-        Some(Found::Line(mem::take(&mut self.buf)))
+        Some(self.finish())
     }
 
+    /// Only a byte too many shows that a line is too long: its end is none.
     fn push(&mut self, byte: u8) -> Option<Found> {
+        let piece = (self.buf.len() >= self.limit).then(|| self.cut());
         self.begun |= self.buf.is_empty();
         self.buf.push(byte);
         self.heard = true;
         self.open_end = false;
-        (self.buf.len() >= self.limit).then(|| Found::Line(self.cut()))
+        piece
     }
 
-    /// Takes the line that has become too long, but for the part of a character at its end.
-    fn cut(&mut self) -> Vec<u8> {
+    /// Takes what is there of a line that is too long, but for the part of a character at its end.
+    fn cut(&mut self) -> Found {
         let whole = self.buf.len() - begun_character(&self.buf);
         let next = self.buf.split_off(whole);
-        self.begun = !next.is_empty();
-        self.open_end = next.is_empty();
-        mem::replace(&mut self.buf, next)
+        let piece = mem::replace(&mut self.buf, next);
+        self.begun = true;
+        if mem::replace(&mut self.continued, true) { Found::Rest(piece) } else { Found::Front(piece) }
+    }
+
+    /// Takes the line, or the last piece of it.
+    fn finish(&mut self) -> Found {
+        let text = mem::take(&mut self.buf);
+        if mem::take(&mut self.continued) { Found::Rest(text) } else { Found::Line(text) }
     }
 }
 
@@ -236,27 +263,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn found(pieces: &[&[u8]]) -> (Vec<Found>, Option<Vec<u8>>) {
+    fn found(pieces: &[&[u8]]) -> (Vec<Found>, Option<Found>) {
         let mut lines = Lines::default();
         let mut all = Vec::new();
         for piece in pieces {
             let mut input = *piece;
             while let Some(found) = lines.next(&mut input) {
-                assert!(found == Found::TimingMark || lines.buf.len() < 4);
+                assert!(found == Found::TimingMark || lines.buf.len() <= 4);
                 all.push(found);
             }
-            assert!(input.is_empty() && lines.buf.len() < MAX_LINE);
+            assert!(input.is_empty() && lines.buf.len() <= MAX_LINE);
         }
         (all, lines.flush())
     }
 
     fn texts(bytes: &[u8]) -> Vec<String> {
         let (found, rest) = found(&[bytes]);
-        let lines = found.into_iter().map(|found| match found {
-            Found::Line(line) => line,
-            Found::TimingMark => b"<mark>".to_vec(),
-        });
-        lines.chain(rest).map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+        let shown = |found: Found| match found {
+            Found::Line(line) => String::from_utf8_lossy(&line).into_owned(),
+            Found::Front(piece) => format!("[{}", String::from_utf8_lossy(&piece)),
+            Found::Rest(piece) => format!("]{}", String::from_utf8_lossy(&piece)),
+            Found::TimingMark => "<mark>".to_owned(),
+        };
+        found.into_iter().chain(rest).map(shown).collect()
     }
 
     /// A telnet command, or a byte of text, and how long it is.
@@ -281,59 +310,58 @@ mod tests {
     }
 
     /// What the module's documentation says, with all of the stream at hand.
-    fn reference(mut bytes: &[u8]) -> (Vec<Found>, Option<Vec<u8>>) {
+    fn reference(mut bytes: &[u8]) -> (Vec<Found>, Option<Found>) {
         let mut stream = Vec::new();
         while !bytes.is_empty() {
             let (first, length) = first(bytes);
             stream.extend(first);
             bytes = &bytes[length..];
         }
-        let (mut all, mut line, mut handed_out, mut at) = (Vec::new(), Vec::new(), false, 0);
+        let (mut all, mut line, mut continued, mut at) = (Vec::new(), Vec::new(), false, 0);
+        let finished = |line: &mut Vec<u8>, continued: &mut bool| {
+            let text = mem::take(line);
+            if mem::take(continued) { Found::Rest(text) } else { Found::Line(text) }
+        };
         while at < stream.len() {
             // What a CR is, the next byte of text decides, whatever commands stand between.
             let next = (at + 1..stream.len()).find(|next| stream[*next].is_ok());
             let pair = (stream[at].clone(), next.and_then(|next| stream[next].clone().ok()));
             at += 1;
+            let marks_to = |end: usize| stream[at..end].iter().cloned().filter_map(Result::err);
             match pair {
                 (Err(mark), _) => all.push(mark),
                 (Ok(b'\r'), Some(b'\n' | 0)) => {
                     let end = next.unwrap();
-                    all.extend(stream[at..end].iter().cloned().filter_map(Result::err));
+                    all.extend(marks_to(end));
                     at = end + 1;
-                    if !mem::take(&mut handed_out) {
-                        all.push(Found::Line(mem::take(&mut line)));
-                    }
+                    all.push(finished(&mut line, &mut continued));
                 }
                 (Ok(b'\r'), None) => {}
-                (Ok(b'\r'), _) if handed_out => handed_out = false,
-                (Ok(b'\n'), _) => {
-                    if !mem::take(&mut handed_out) {
-                        all.push(Found::Line(mem::take(&mut line)));
-                    }
-                }
+                (Ok(b'\n'), _) => all.push(finished(&mut line, &mut continued)),
                 (Ok(byte), _) => {
-                    line.push(byte);
-                    handed_out = false;
                     // A stray CR is known to be text only when the next byte is.
                     if byte == b'\r' {
                         let end = next.unwrap();
-                        all.extend(stream[at..end].iter().cloned().filter_map(Result::err));
+                        all.extend(marks_to(end));
                         at = end;
                     }
-                    if line.len() == MAX_LINE {
+                    if line.len() >= MAX_LINE {
                         let keep = line.utf8_chunks().last().map_or(0, |chunk| {
                             let is_begun = std::str::from_utf8(chunk.invalid())
                                 .is_err_and(|error| error.error_len().is_none());
                             if is_begun { chunk.invalid().len() } else { 0 }
                         });
-                        let rest = line.split_off(MAX_LINE - keep);
-                        handed_out = rest.is_empty();
-                        all.push(Found::Line(mem::replace(&mut line, rest)));
+                        let rest = line.split_off(line.len() - keep);
+                        let piece = mem::replace(&mut line, rest);
+                        let is_front = !mem::replace(&mut continued, true);
+                        all.push(if is_front { Found::Front(piece) } else { Found::Rest(piece) });
                     }
+                    line.push(byte);
                 }
             }
         }
-        (all, Some(line).filter(|line| !line.is_empty()))
+        let rest = (!line.is_empty()).then(|| finished(&mut line, &mut continued));
+        (all, rest)
     }
 
     /// Telnet, line ends, text, and all of it in bad order.
@@ -376,7 +404,7 @@ mod tests {
         let lines = [&b"Rick"[..], b"hello", b"a\xffb", b"c\rd"].map(|line| Found::Line(line.to_vec()));
         assert_eq!(whole.0[0], Found::TimingMark);
         assert_eq!(whole.0[1..], lines);
-        assert_eq!(whole.1.as_deref(), Some(&b".."[..]));
+        assert_eq!(whole.1, Some(Found::Line(b"..".to_vec())));
         for one in 0..=script.len() {
             for two in one..=script.len() {
                 assert_eq!(found(&[&script[..one], &script[one..two], &script[two..]]), whole, "{one} {two}");
@@ -392,25 +420,41 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_without_parting_a_character_and_its_own_end_makes_no_second_line() {
+    fn a_long_line_comes_in_pieces_without_parting_a_character_and_only_a_byte_too_many_makes_it_long() {
         let spam = "SPAM ".repeat(1_000);
-        assert_eq!(texts(spam.as_bytes()), [&spam[..MAX_LINE], &spam[MAX_LINE..]]);
+        let (front, rest) = (format!("[{}", &spam[..MAX_LINE]), format!("]{}", &spam[MAX_LINE..]));
+        assert_eq!(texts(spam.as_bytes()), [front.clone(), rest.clone()]);
+        assert_eq!(texts(format!("{spam}\r\n/x\n").as_bytes()), [&front, &rest, "/x"]);
         assert_eq!(texts(format!("{}\r\nx\n", &spam[..MAX_LINE]).as_bytes()), [&spam[..MAX_LINE], "x"]);
         assert_eq!(texts(format!("{}\n\n", &spam[..MAX_LINE]).as_bytes()), [&spam[..MAX_LINE], ""]);
+        let cr = format!("{}\r/nick x\n", &spam[..MAX_LINE]);
+        assert_eq!(texts(cr.as_bytes()), [&front, "]\r/nick x"]);
         let text = "x".to_owned() + &"😀".repeat(1_000);
         let lines = texts(text.as_bytes());
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [2_497, 1_504]);
-        assert_eq!(lines.concat(), text);
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [2_498, 1_505]);
+        assert_eq!(lines.concat(), format!("[{}]{}", &text[..2_497], &text[2_497..]));
     }
 
     #[test]
     fn a_limit_may_be_lower_and_change() {
         let mut lines = Lines::with_limit(0);
-        let mut input = &b"abcdefghijk\n"[..];
-        assert_eq!(lines.next(&mut input), Some(Found::Line(b"abcd".to_vec())));
+        let mut input = &b"abcdefghijk\nl\n"[..];
+        assert_eq!(lines.next(&mut input), Some(Found::Front(b"abcd".to_vec())));
         lines.set_limit(1 << 20);
-        assert_eq!(lines.next(&mut input), Some(Found::Line(b"efghijk".to_vec())));
+        assert_eq!(lines.next(&mut input), Some(Found::Rest(b"efghijk".to_vec())));
+        assert_eq!(lines.next(&mut input), Some(Found::Line(b"l".to_vec())));
         assert_eq!(texts(&[b'x'; MAX_LINE + 1]).len(), 2);
+    }
+
+    #[test]
+    fn silence_ends_a_long_line_too() {
+        let mut lines = Lines::with_limit(4);
+        let mut input = &b"/pm a secret"[..];
+        assert_eq!(lines.next(&mut input), Some(Found::Front(b"/pm ".to_vec())));
+        assert_eq!(lines.next(&mut input), Some(Found::Rest(b"a se".to_vec())));
+        assert_eq!((lines.next(&mut input), lines.flush()), (None, Some(Found::Rest(b"cret".to_vec()))));
+        assert_eq!(lines.next(&mut &b"\r\n"[..]), None);
+        assert_eq!(lines.next(&mut &b"hi\n"[..]), Some(Found::Line(b"hi".to_vec())));
     }
 
     #[test]
@@ -420,7 +464,7 @@ mod tests {
                 let mut lines = Lines::default();
                 assert_eq!(lines.next(&mut &b"Rick"[..]), None);
                 assert_eq!(lines.next(&mut &end[..at]), None);
-                assert_eq!(lines.flush(), Some(b"Rick".to_vec()));
+                assert_eq!(lines.flush(), Some(Found::Line(b"Rick".to_vec())));
                 assert_eq!(lines.flush(), None);
                 assert_eq!(lines.next(&mut &end[at..]), None, "{end:?} {at}");
                 assert_eq!(lines.next(&mut &b"\n"[..]), Some(Found::Line(Vec::new())));
@@ -428,7 +472,7 @@ mod tests {
         }
         let mut lines = Lines::default();
         assert_eq!(lines.next(&mut &b"Rick\r"[..]), None);
-        assert_eq!(lines.flush(), Some(b"Rick".to_vec()));
+        assert_eq!(lines.flush(), Some(Found::Line(b"Rick".to_vec())));
         assert_eq!(lines.next(&mut &b"hi\n"[..]), Some(Found::Line(b"hi".to_vec())));
     }
 

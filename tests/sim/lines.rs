@@ -257,9 +257,10 @@ fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
     }
     let new = knock(&mut desk, ASKS);
     let long = format!("{}\n", "x".repeat(33));
+    let very_long = format!("{}\n", "y".repeat(5_000));
     for (line, why) in [
         (long.as_str(), "a name is longer than 32 characters"),
-        (&"y".repeat(1_024), "a name is longer than 32 characters"),
+        (&very_long, "a name is longer than 32 characters"),
         ("аdmin\n", "a name mixes scripts"),
         ("Admin\n", "Name not allowed here!"),
     ] {
@@ -381,8 +382,18 @@ fn silence_ends_a_line_where_that_is_asked_for() {
     desk.pass(ms(1));
     assert_eq!(desk.heard(bot), "* you are SpamBot-5000 in #lobby; /help lists what else you can do\n");
     let spam = "SPAM ".repeat(500);
-    assert_eq!(desk.say(bot, &spam), format!("SpamBot-5000> {spam}\n"), "at 2500 bytes nothing waits");
+    assert_eq!(desk.say(bot, &spam), "", "the end of 2,500 bytes may still come");
+    desk.pass(ms(200));
+    assert_eq!(desk.heard(bot), format!("SpamBot-5000> {spam}\n"));
     assert_eq!(desk.heard(rick), format!("SpamBot-5000> {spam}\n"));
+    assert_eq!(
+        desk.say(bot, spam.repeat(3)),
+        format!("SpamBot-5000> {spam}\n").repeat(2),
+        "more than that waits for nothing"
+    );
+    desk.pass(ms(200));
+    assert_eq!(desk.heard(bot), format!("SpamBot-5000> {spam}\n"));
+    assert_eq!(desk.heard(rick), format!("SpamBot-5000> {spam}\n").repeat(3));
 
     desk.say(bot, "slow");
     desk.pass(ms(150));
@@ -406,7 +417,7 @@ fn silence_ends_a_line_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_long_line_is_cut_at_2500_bytes_and_no_character_is_parted() {
+fn a_long_message_to_the_room_comes_in_pieces_of_2500_bytes_and_no_character_is_parted() {
     let mut desk = desk();
     let rick = enter(&mut desk, ASKS, "Rick");
     let long = "x".repeat(2_499) + &"山".repeat(300);
@@ -414,8 +425,89 @@ fn a_long_line_is_cut_at_2500_bytes_and_no_character_is_parted() {
     let parts: Vec<&str> = heard.lines().map(|line| line.strip_prefix("Rick> ").unwrap()).collect();
     assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [2_499, 900]);
     assert_eq!(parts.concat(), long);
-    assert_eq!(desk.say(rick, "y".repeat(2_500)).len(), 2_507);
-    assert_eq!(desk.say(rick, "\n"), "");
+    assert_eq!(desk.say(rick, "y".repeat(2_500)), "");
+    assert_eq!(desk.say(rick, "\n").len(), 2_507);
+}
+
+const TOO_LONG: &str = "* that line is longer than 2500 bytes and was not sent\n";
+
+#[test]
+fn a_command_that_is_longer_than_a_line_is_refused_whole_and_nothing_of_it_is_said() {
+    let mut desk = desk();
+    let [mal, bob] = ["Mal", "Bob"].map(|name| enter(&mut desk, ASKS, name));
+    let private = format!("/pm Bob {}PIN 1234", "x".repeat(2_492));
+    assert_eq!(desk.say(mal, format!("{private}\n")), TOO_LONG);
+    assert_eq!(desk.heard(bob), "");
+    assert_eq!(desk.say(mal, &private), TOO_LONG, "before its end comes");
+    assert_eq!(desk.say(mal, "x".repeat(9_999)), "", "once");
+    assert_eq!(desk.say(mal, "/nick Born\n/list\n"), "* in #lobby: Mal Bob\n");
+    assert_eq!(desk.heard(bob), "");
+    let longest = format!("/pm Bob {}", "x".repeat(2_492));
+    assert_eq!(
+        desk.say(mal, format!("{longest}\r\n")),
+        longest.replacen("/pm Bob", "*private to Bob*", 1) + "\n"
+    );
+}
+
+#[test]
+fn the_tail_of_a_long_message_is_no_command() {
+    let mut desk = desk();
+    let [mal, bob] = ["Mal", "Bob"].map(|name| enter(&mut desk, ASKS, name));
+    for tail in ["/nick Born", "/quit", "/pm Bob psst", "//x", " "] {
+        let said = format!("Mal> {}\nMal> {tail}\n", "x".repeat(2_500));
+        assert_eq!(desk.say(mal, format!("{}{tail}\n", "x".repeat(2_500))), said);
+        assert_eq!(desk.heard(bob), said);
+    }
+    assert_eq!(desk.say(mal, "/list\n"), "* in #lobby: Mal Bob\n");
+}
+
+#[test]
+fn what_comes_behind_an_overlong_name_is_neither_a_name_nor_said() {
+    let mut desk = desk();
+    let rick = enter(&mut desk, ASKS, "Rick");
+    let new = knock(&mut desk, ASKS);
+    let long = format!("{:1020}Mal who says PIN 1234{:2000}/nick Mal", "", "");
+    let told = format!("* a name is longer than 32 characters\n{PROMPT}");
+    assert_eq!(desk.say(new, format!("{long}\n")), told);
+    assert_eq!(desk.say(new, "Morty\n/list\n").lines().last(), Some("* in #lobby: Rick Morty"));
+    assert_eq!(desk.heard(rick), "");
+}
+
+#[test]
+fn the_rest_of_a_refused_line_costs_what_any_line_costs() {
+    let mut desk = desk();
+    let slow = knock(&mut desk, METERED);
+    desk.put(slow, format!("Morty\n/pm Rick {}", "x".repeat(99_992)));
+    assert!(!desk.is_reading(slow) && desk.is_busy(slow));
+    let began = desk.now;
+    while desk.is_busy(slow) {
+        desk.pass(ms(200));
+    }
+    // One token for the name, and one for each 2,500 bytes, of which a second's worth was there.
+    assert!((secs(7)..secs(8)).contains(&(desk.now - began)), "{:?}", desk.now - began);
+    assert!(desk.heard(slow).ends_with(TOO_LONG));
+}
+
+#[test]
+fn after_eight_names_that_cannot_be_had_the_line_is_closed_with_a_word() {
+    let mut desk = desk();
+    enter(&mut desk, ASKS, "Rick");
+    let new = knock(&mut desk, ASKS);
+    let long = format!("{}\n", "x".repeat(2_000));
+    let bad = ["rick\n", &long, "*\n", "/nick Rick\n", "R\u{456}ck\n", &long, "rick\n"];
+    for line in bad {
+        assert!(desk.say(new, line).ends_with(PROMPT), "{line}");
+        assert!(desk.say(new, "\n/help\n/list\n").ends_with(PROMPT), "what is no name does not count");
+    }
+    assert_eq!(
+        desk.say(new, &long),
+        "* a name is longer than 32 characters; that was the last of 8 names\n* goodbye\n"
+    );
+    assert!(desk.is_closed(new));
+    let late = knock(&mut desk, ASKS);
+    bad.iter().for_each(|line| drop(desk.say(late, line)));
+    assert!(desk.say(late, "Morty\n").starts_with("* you are Morty "));
+    (0..20).for_each(|_| assert_eq!(desk.say(late, "/nick rick\n"), "* rick is taken\n"));
 }
 
 #[test]

@@ -30,4 +30,5 @@ mod share;
 mod slow;
 mod streams;
 mod support;
+mod text_cuts;
 mod turns;

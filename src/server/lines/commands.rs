@@ -12,7 +12,7 @@ use crate::hub::SessionKey;
 use crate::hub::name::{FoldKey, Name, RoomName};
 use crate::server::Server;
 use crate::service::ConnId;
-use crate::wire::split_word;
+use crate::wire::{Found, MAX_LINE, split_word};
 
 /// What there is to do.
 const HELP: [&str; 5] = [
@@ -52,9 +52,27 @@ pub(super) enum Command<'a> {
     /// Something is missing; how it is written.
     Incomplete(&'static str),
     Unknown(&'a [u8]),
+    /// A command that is longer than a line.
+    TooLong,
 }
 
 impl<'a> Command<'a> {
+    /// What a line asks for. The pieces of one that is too long are all the same thing: messages, or nothing.
+    pub(super) fn of(line: &'a Found) -> Self {
+        match line {
+            Found::Line(line) => Self::parse(line),
+            Found::Front(front) if Self::is_command(front) => Self::TooLong,
+            Found::Front(front) => Self::parse(front),
+            Found::Rest(text) => Self::Say(Cow::Borrowed(text)),
+            Found::TimingMark => Self::Nothing,
+        }
+    }
+
+    /// Whether a line, of which this is the front, is no message to the room.
+    pub(super) fn is_command(line: &[u8]) -> bool {
+        line.starts_with(b"/") && !line.starts_with(b"//")
+    }
+
     pub(super) fn parse(line: &'a [u8]) -> Self {
         match line {
             blank if blank.trim_ascii().is_empty() => Self::Nothing,
@@ -96,8 +114,8 @@ type Answer = Result<Option<String>, Refusal>;
 
 impl Server {
     /// Does what a line of a person with a name asks for.
-    pub(super) fn obey(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &[u8]) {
-        let answer = match Command::parse(line) {
+    pub(super) fn obey(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &Found) {
+        let answer = match Command::of(line) {
             Command::Nothing => Ok(None),
             Command::Say(body) => self.say_in_room(key, &body),
             Command::Private { to, text } => self.say_to(key, to, text),
@@ -107,6 +125,9 @@ impl Server {
             Command::Leave => self.leave_room(key),
             Command::Help => return self.help(now, conn),
             Command::Quit => return self.quit(now, conn, key),
+            Command::TooLong => {
+                Ok(Some(format!("that line is longer than {MAX_LINE} bytes and was not sent")))
+            }
             Command::Incomplete(usage) => Ok(Some(format!("write {usage}"))),
             Command::Unknown(word) => {
                 Ok(Some(format!("no such command: /{}; /help lists them", escape_short(word, SHOWN))))
@@ -132,12 +153,13 @@ impl Server {
     }
 
     /// Whether a line is a message that a member of its room has no room for, so that its sender waits.
-    pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &[u8]) -> bool {
-        let Some(key) = self.conns.get(conn).and_then(|state| state.session) else { return false };
-        if !self.hub.holds_senders() {
+    pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &Found) -> bool {
+        let Some(state) = self.conns.get(conn) else { return false };
+        let Some(key) = state.session.filter(|_| self.hub.holds_senders()) else { return false };
+        if state.lines.as_ref().is_some_and(|lines| lines.has_refused(line)) {
             return false;
         }
-        let (Command::Say(body), Some(room)) = (Command::parse(line), self.room_of(key)) else {
+        let (Command::Say(body), Some(room)) = (Command::of(line), self.room_of(key)) else {
             return false;
         };
         self.hold(conn, key, room.as_str().as_bytes(), body.len())
@@ -260,7 +282,25 @@ mod tests {
             ("/quite", Command::Unknown(b"quite")),
             ("/", Command::Unknown(b"")),
         ] {
-            assert_eq!(Command::parse(line.as_bytes()), command, "{line:?}");
+            assert_eq!(Command::of(&Found::Line(line.into())), command, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_piece_of_a_line_is_a_message_or_nothing() {
+        let say = |text: &'static str| Command::Say(Cow::Borrowed(text.as_bytes()));
+        for (front, command) in [
+            ("hi", say("hi")),
+            (" /quit", say(" /quit")),
+            ("//quit", say("/quit")),
+            ("/pm bob my PIN is", Command::TooLong),
+            ("/me waves", Command::TooLong),
+            ("/", Command::TooLong),
+        ] {
+            assert_eq!(Command::of(&Found::Front(front.into())), command, "{front:?}");
+        }
+        for rest in ["hi", "/quit", "//quit", " ", "/pm bob psst"] {
+            assert_eq!(Command::of(&Found::Rest(rest.into())), say(rest), "{rest:?}");
         }
     }
 }

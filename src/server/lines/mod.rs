@@ -22,6 +22,8 @@ mod commands;
 mod naming;
 mod strangers;
 
+use commands::Command;
+
 /// An answer is put behind as much of what others said before it, in bytes.
 const CAUGHT_UP: usize = 64 << 10;
 
@@ -40,12 +42,16 @@ pub(super) struct LineConn {
     prompted: bool,
     /// Something was said: more than white space.
     has_spoken: bool,
+    /// The line whose pieces come was refused, and the rest of it with it.
+    refuses_rest: bool,
+    /// The names that were refused.
+    bad_names: u8,
 }
 
-/// What came in at a door for people and is not a line yet, or is one that has to wait.
+/// What came in at a door for people and is not a line yet, or is one, or a piece of one, that has to wait.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    line: Option<Vec<u8>>,
+    line: Option<Found>,
     bytes: Vec<u8>,
     /// How much of `bytes` has been looked at.
     used: usize,
@@ -56,13 +62,13 @@ impl Said {
         Self { line: None, bytes: bytes.to_vec(), used: 0 }
     }
 
-    fn of_line(line: Vec<u8>) -> Self {
+    fn of_line(line: Found) -> Self {
         Self { line: Some(line), ..Self::default() }
     }
 
     /// The bytes that it holds.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() + self.line.as_ref().map_or(0, Vec::len)
+        self.bytes.len() + self.line.as_ref().map_or(0, |line| line.text().len())
     }
 
     /// Whether all of it has been looked at.
@@ -72,7 +78,7 @@ impl Said {
 
     fn next(&mut self, lines: &mut Lines) -> Option<Found> {
         if let Some(line) = self.line.take() {
-            return Some(Found::Line(line));
+            return Some(line);
         }
         let mut rest = self.bytes.get(self.used..).unwrap_or_default();
         let found = lines.next(&mut rest);
@@ -89,7 +95,14 @@ impl LineConn {
             ended: false,
             prompted: false,
             has_spoken: false,
+            refuses_rest: false,
+            bad_names: 0,
         }
+    }
+
+    /// Whether this is a piece of a line that was refused.
+    fn has_refused(&self, line: &Found) -> bool {
+        self.refuses_rest && matches!(line, Found::Rest(_))
     }
 
     /// Appends a line of the server's own, which begins on a line of its own.
@@ -114,6 +127,12 @@ impl LineConn {
     pub(super) fn flush_at(&self) -> Option<Instant> {
         self.flush_at
     }
+}
+
+/// Whether a line is too long for what it asks for, so that the pieces behind it go with it. Only a message to the room may
+/// come in pieces: each of them is one, whatever it looks like.
+fn is_refused(line: &Found, is_registered: bool) -> bool {
+    matches!(line, Found::Front(front) if !is_registered || Command::is_command(front))
 }
 
 impl Server {
@@ -146,7 +165,7 @@ impl Server {
         while self.is_reading_stream(conn)
             && let Some(line) = self.next_line(conn, said)
         {
-            let size = line.len() + "\n".len();
+            let size = line.text().len() + "\n".len();
             if !self.affords_bytes(now, conn, size) || self.waits_for_readers(conn, &line) {
                 said.line = Some(line);
                 return;
@@ -156,28 +175,34 @@ impl Server {
         }
     }
 
-    fn next_line(&mut self, conn: ConnId, said: &mut Said) -> Option<Vec<u8>> {
+    fn next_line(&mut self, conn: ConnId, said: &mut Said) -> Option<Found> {
         let state = self.conns.get_mut(conn)?;
         let lines = state.lines.as_mut()?;
         loop {
             match said.next(&mut lines.lines)? {
-                Found::Line(line) => return Some(line),
                 Found::TimingMark => state.answers.extend(NO_TIMING_MARK),
+                line => return Some(line),
             }
         }
     }
 
-    fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
+    fn take_line(&mut self, now: Instant, conn: ConnId, line: &Found) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.has_gone_on();
         let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
+            if lines.has_refused(line) {
+                return;
+            }
             lines.prompted = false;
             is_unknown = state.session.is_none() || !lines.has_spoken;
-            lines.has_spoken |= !line.trim_ascii().is_empty();
+            lines.has_spoken |= !line.text().trim_ascii().is_empty();
+            lines.refuses_rest = is_refused(line, state.session.is_some());
         }
         match state.session {
-            _ if is_unknown && strangers::is_request_line(line) => self.break_stream(conn, strangers::NO_WEB),
+            _ if is_unknown && strangers::is_request_line(line.text()) => {
+                self.break_stream(conn, strangers::NO_WEB);
+            }
             None => self.take_name(now, conn, line),
             // Behind the server's goodbye nothing is answered.
             Some(key) if self.hub.get(key).is_some_and(|session| session.has_said_bye()) => {}

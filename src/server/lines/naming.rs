@@ -7,17 +7,20 @@ use std::time::Instant;
 use super::commands::Command;
 use crate::error::Refusal;
 use crate::escape::escape;
-use crate::hub::name::Name;
+use crate::hub::name::{Name, NameError};
 use crate::hub::{Form, Opening, Path, SessionKey};
 use crate::server::Server;
 use crate::service::{ConnId, Remote};
-use crate::wire::MAX_LINE;
+use crate::wire::{Found, MAX_LINE};
 
 /// What everybody is greeted with, in one piece with the question behind it.
 const WELCOME: &str = "Welcome to sayagain! ";
 
 /// To whom begins with something else.
 const NAME_FIRST: &str = "first a name, then commands";
+
+/// So many names are refused in a row; then the connection is closed.
+pub(super) const MAX_BAD_NAMES: u8 = 8;
 
 /// The question. Programs look for the word `name`.
 const QUESTION: &str = "Enter your name: ";
@@ -38,25 +41,41 @@ impl Server {
     }
 
     /// A line of somebody who has no name yet.
-    pub(super) fn take_name(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
-        let line = line.trim_ascii_start();
-        let name = match Command::parse(line) {
+    pub(super) fn take_name(&mut self, now: Instant, conn: ConnId, line: &Found) {
+        let text = line.text().trim_ascii_start();
+        let name = match Command::parse(text) {
+            _ if !matches!(line, Found::Line(_)) => {
+                return self.refuse_name(now, conn, &NameError::TooLong.to_string());
+            }
+            Command::Nothing => return self.ask_again(now, conn, &NameError::Empty.to_string()),
             Command::Quit => return self.part(conn),
             Command::Help => {
                 self.help(now, conn);
                 return self.ask_name(conn);
             }
-            Command::Nick(name) => Ok(name),
-            _ if line.starts_with(b"/") => Err(NAME_FIRST.to_owned()),
-            _ => Ok(line),
+            Command::Nick(name) => name,
+            _ if text.starts_with(b"/") => return self.ask_again(now, conn, NAME_FIRST),
+            _ => text,
         };
-        match name.and_then(|name| self.name_person(now, conn, name)) {
+        match self.name_person(now, conn, name) {
             Ok(named) => self.tell(now, conn, &named),
-            Err(why) => {
-                self.tell(now, conn, &why);
-                self.ask_name(conn);
-            }
+            Err(why) => self.refuse_name(now, conn, &why),
         }
+    }
+
+    /// Says what was wrong with a name and asks for another, [`MAX_BAD_NAMES`] times at most.
+    fn refuse_name(&mut self, now: Instant, conn: ConnId, why: &str) {
+        let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
+        lines.bad_names += 1;
+        if lines.bad_names < MAX_BAD_NAMES {
+            return self.ask_again(now, conn, why);
+        }
+        self.break_stream(conn, &format!("{why}; that was the last of {MAX_BAD_NAMES} names"));
+    }
+
+    fn ask_again(&mut self, now: Instant, conn: ConnId, why: &str) {
+        self.tell(now, conn, why);
+        self.ask_name(conn);
     }
 
     /// Opens a session under the name that is nearest to a line. Returns what to say of it, or why there is none.
