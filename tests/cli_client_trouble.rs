@@ -52,6 +52,41 @@ fn of_type<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["type"] == kind).collect()
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn help_that_cannot_be_written_is_a_failure_and_help_that_nobody_reads_to_its_end_is_none() {
+    use std::fs::File;
+    use std::process::{Command, Stdio};
+    let server = env!("CARGO_BIN_EXE_server");
+    let lab = env!("CARGO_BIN_EXE_lab");
+    for (program, words) in [
+        (CLIENT, &["-h"][..]),
+        (CLIENT, &["--version"]),
+        (CLIENT, &["send", "--help"]),
+        (server, &["--help"]),
+        (server, &["-V"]),
+        (server, &["rules", "check", "--help"]),
+        (lab, &["--help"]),
+        (lab, &["sweep", "-h"]),
+        (lab, &["--version"]),
+    ] {
+        let with = |stdout: Stdio| {
+            let ended = Command::new(program).args(words).stdout(stdout).output().unwrap();
+            (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+        };
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (code, err) = with(full.into());
+        assert_eq!(code, Some(1), "{words:?}");
+        assert!(
+            err.starts_with("error: cannot write to standard output: ") && err.lines().count() == 1,
+            "{err}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(with(writer.into()), (Some(0), String::new()), "{words:?}");
+    }
+}
+
 /// A number of the closing line, by what follows it.
 fn count(ended: &Ended, what: &str) -> u64 {
     let part = ended.closing_line().split([',', '·']).find(|part| part.contains(what)).unwrap();

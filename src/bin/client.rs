@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
+    let plan = if io::stdin().is_terminal() { plan.for_terminal() } else { plan };
     start_logging(LevelFilter::Warn, plan.style.verbose, plan.style.quiet);
     let mut out = BufWriter::new(io::stdout());
     ExitCode::from(run(&plan, Box::new(io::stdin()), &mut out, &mut io::stderr()))

@@ -1,7 +1,7 @@
 //! The command lines of the programs: as typed -> resolved -> run. What all programs share is here.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
@@ -82,16 +82,21 @@ impl fmt::Display for HostPort {
 }
 
 /// Says what is wrong with a command line, in one line, and returns the exit code; or prints the help or version that
-/// was asked for. If nobody reads it, there is nobody to tell.
+/// was asked for: success, unless standard output cannot be written. A reader that closed the pipe has what it wanted.
 pub fn refuse(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
-        let _ = error.print();
-        return exit::OK;
+        return match error.print().and_then(|()| io::stdout().flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                let _ = writeln!(io::stderr(), "error: cannot write to standard output: {error}");
+                exit::FAILED
+            }
+            _ => exit::OK,
+        };
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
     } else {
-        let _ = writeln!(std::io::stderr(), "{}; try --help", shown(&one_line(&error.to_string())));
+        let _ = writeln!(io::stderr(), "{}; try --help", shown(&one_line(&error.to_string())));
     }
     exit::USAGE
 }

@@ -19,6 +19,9 @@ const GUEST_LEN: usize = 8;
 /// The longest payload that a server reads by default, and so the longest that is sent.
 pub(super) const MAX_PAYLOAD: usize = 16 << 20;
 
+/// Most bytes that Linux's terminals keep of a line, without its end; they drop the rest in silence (termios(3)).
+const TERMINAL_LINE: usize = 4_095;
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -30,6 +33,16 @@ pub struct Plan {
     pub style: Style,
     /// Only print the schedule.
     pub explain: bool,
+}
+
+impl Plan {
+    /// The plan where standard input is a terminal. What it hands over as a line of [`TERMINAL_LINE`] bytes may be the
+    /// front of a longer one, so such a line is refused.
+    #[must_use]
+    pub fn for_terminal(mut self) -> Self {
+        self.connect.max_line = self.connect.max_line.min(TERMINAL_LINE - 1);
+        self
+    }
 }
 
 /// How things are shown.
@@ -292,6 +305,13 @@ mod tests {
             let refused = plan(words).unwrap_err();
             assert!(refused.contains(sentence), "{words:?}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_line_that_a_terminal_may_have_cut_is_too_long() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(plan.clone().for_terminal().connect.max_line, 4_094);
+        assert_eq!(plan.connect.max_line, MAX_PAYLOAD, "what comes from a pipe is whole");
     }
 
     #[test]

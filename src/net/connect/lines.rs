@@ -184,6 +184,30 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn each_line_is_whole_or_told_as_too_long_however_it_is_read(
+            input in "([ab/ ]{0,9}(\n|\r\n|\r|))*",
+            size in 1..20_usize,
+            max_line in 1..8_usize,
+        ) {
+            let mut expected: Vec<String> = input
+                .split_inclusive('\n')
+                .map(|line| line.strip_suffix('\n').unwrap_or(line))
+                .map(|line| line.strip_suffix('\r').unwrap_or(line))
+                .map(|line| if line.len() > max_line { format!("{line}..{}", line.len()) } else { line.to_owned() })
+                .collect();
+            expected.push("END".to_owned());
+            // Of what is too long, only the front is kept.
+            let front = |line: String| match line.split_once("..") {
+                Some((start, length)) => format!("{}..{length}", &start[..start.len().min(max_line)]),
+                None => line,
+            };
+            let cut: Vec<String> = cut(input.as_bytes(), size, max_line).into_iter().map(front).collect();
+            proptest::prop_assert_eq!(cut, expected.into_iter().map(front).collect::<Vec<_>>());
+        }
+    }
+
     #[test]
     fn a_reader_is_not_read_far_ahead_of_who_takes_its_lines() {
         use std::sync::Arc;
