@@ -14,6 +14,10 @@ mod datagrams;
 mod desk;
 mod farewell;
 mod floods;
+mod fuzz;
+#[path = "../fuzz_harness/mod.rs"]
+mod fuzz_harness;
+mod fuzz_seeds;
 mod limits;
 mod lines;
 mod links;
@@ -22,6 +26,7 @@ mod loss_doc;
 mod nasty;
 mod noise;
 mod packing;
+mod promises;
 mod protocol_doc;
 mod rates;
 mod rooms;
