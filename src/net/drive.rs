@@ -43,6 +43,9 @@ impl Driven {
         match event {
             Event::Connect => self.way.connect(),
             Event::Disconnect => self.way.disconnect(),
+            Event::CheckPath { replace } if self.way.check_path(replace) => {
+                self.client.handle_moved(rt::now())
+            }
             _ => {}
         }
         Some(event)
@@ -70,7 +73,7 @@ impl Driven {
 
     /// When [`Driven::work`] has something to do; `None` means never.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let due = self.client.poll_timeout();
+        let due = self.client.poll_timeout().into_iter().chain(self.way.retry_at()).min();
         // What is due to be sent and finds no room would be due again at once.
         if self.way.has_room() { due } else { due.map(|at| at.max(now + NO_ROOM_PAUSE)) }
     }

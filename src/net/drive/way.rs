@@ -32,6 +32,9 @@ const UNSENT_ENOUGH: usize = 64 << 10;
 /// A server that is gone without a word is noticed after about half a minute.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(4), 3);
 
+/// How long to wait, when nothing could be sent, before another socket is tried.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// A name or an address, and a port.
 type Host = (String, u16);
 
@@ -57,6 +60,8 @@ pub(in crate::net) struct Datagrams {
     socket: Async<UdpSocket>,
     /// The other addresses of the host.
     others: VecDeque<SocketAddr>,
+    /// Nothing could be sent because of the socket's own address or its routes: when to try another socket.
+    retry_at: Option<Instant>,
 }
 
 /// Stream connections.
@@ -84,7 +89,7 @@ impl Way {
     pub(in crate::net) async fn datagrams(host: Host) -> io::Result<Self> {
         let mut others: VecDeque<SocketAddr> = resolve(&host).await?.into();
         let first = others.pop_front().ok_or_else(no_address)?;
-        Ok(Self::Datagrams(Datagrams { socket: talk_to(first)?, others }))
+        Ok(Self::Datagrams(Datagrams { socket: talk_to(first)?, others, retry_at: None }))
     }
 
     /// How many reads take in no more than `free` bytes of messages, as they are kept; at least one if anything is free.
@@ -122,6 +127,22 @@ impl Way {
         }
     }
 
+    /// Sends from a new socket if the host's address has changed, or `replace` is set. Returns whether it does.
+    pub(super) fn check_path(&mut self, replace: bool) -> bool {
+        match self {
+            Self::Datagrams(datagrams) => datagrams.check_path(replace),
+            Self::Stream(_) => false,
+        }
+    }
+
+    /// When [`Way::work`] has something to do without anything to be read; `None` means never.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self {
+            Self::Datagrams(datagrams) => datagrams.retry_at,
+            Self::Stream(_) => None,
+        }
+    }
+
     /// Whether the client may be asked for more to send.
     pub(super) fn has_room(&self) -> bool {
         match self {
@@ -136,9 +157,12 @@ impl Way {
     pub(super) async fn send(&mut self, mut bytes: Vec<u8>) {
         match self {
             // Whatever goes wrong with a datagram, an ICMP answer to an earlier one too, is a loss.
-            Self::Datagrams(Datagrams { socket, .. }) => {
+            Self::Datagrams(Datagrams { socket, retry_at, .. }) => {
                 if let Err(error) = socket.send(&bytes).await {
                     log::debug!("a datagram was not sent: {error}");
+                    if is_of_the_path(&error) && retry_at.is_none() {
+                        *retry_at = Some(rt::now() + RETRY_PAUSE);
+                    }
                 }
             }
             Self::Stream(Stream { link: Link::Up { unsent, .. }, .. }) => unsent.append(&mut bytes),
@@ -151,7 +175,10 @@ impl Way {
     pub(super) fn work(&mut self, now: Instant, client: &mut Client, reads: usize) {
         let reads = reads.min(READS);
         match self {
-            Self::Datagrams(datagrams) => datagrams.receive(now, client, reads * DATAGRAMS),
+            Self::Datagrams(datagrams) => {
+                datagrams.receive(now, client, reads * DATAGRAMS);
+                datagrams.retry(now, client);
+            }
             Self::Stream(stream) => stream.work(now, client, reads),
         }
     }
@@ -196,7 +223,48 @@ fn talk_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
     Ok(socket)
 }
 
+/// Whether nothing can be sent because of the socket's own address, or for want of a route from it: another socket may have
+/// both.
+fn is_of_the_path(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, InvalidInput, NetworkDown, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        AddrNotAvailable | HostUnreachable | InvalidInput | NetworkDown | NetworkUnreachable
+    )
+}
+
 impl Datagrams {
+    /// Tries another socket, if it is time for that.
+    fn retry(&mut self, now: Instant, client: &mut Client) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            if self.check_path(true) {
+                client.handle_moved(now);
+            }
+        }
+    }
+
+    /// Sends from a new socket if the host has another address now, or `replace` is set. Where there is no route to the
+    /// server's address, another one of its host may have one. Returns whether there is a new socket.
+    fn check_path(&mut self, replace: bool) -> bool {
+        let here = self.socket.get_ref().local_addr().map(|addr| addr.ip()).ok();
+        let Ok(server) = self.socket.get_ref().peer_addr() else { return false };
+        let new = match talk_to(server) {
+            Ok(socket) if !replace && socket.get_ref().local_addr().map(|addr| addr.ip()).ok() == here => {
+                return false;
+            }
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                log::debug!("no way to {server}: {error}");
+                self.others.iter().find_map(|other| talk_to(*other).ok())
+            }
+        };
+        let Some(socket) = new else { return false };
+        log::info!("datagrams leave from a new socket");
+        self.socket = socket;
+        true
+    }
+
     fn receive(&mut self, now: Instant, client: &mut Client, most: usize) {
         let mut buffer = vec![0; MAX_DATAGRAM];
         for _ in 0..most {
