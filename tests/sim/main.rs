@@ -29,6 +29,7 @@ mod packing;
 mod promises;
 mod protocol_doc;
 mod rates;
+mod roaming;
 mod rooms;
 mod rules;
 mod share;
