@@ -18,7 +18,8 @@ Exit codes:
   130  interrupted
 
 Every command ends with a goodbye to the server, which frees the name at once. An interrupted one
-waits for its answer no longer than one --timeout; a second interrupt ends it at once.";
+waits for its answer no longer than one --timeout; a second interrupt ends it at once, also while nobody
+reads what it prints: it waits for its reader, and the server keeps what it does not take.";
 
 /// Chat over TCP or lossy UDP, and say it again until it is heard.
 ///
