@@ -13,6 +13,7 @@ mod datagrams;
 mod desk;
 mod farewell;
 mod floods;
+mod hosts;
 mod limits;
 mod lines;
 mod links;
