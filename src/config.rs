@@ -38,10 +38,12 @@ pub struct ServerConfig {
     /// The largest datagram that is ever sent, in bytes, to peers that have sent one as large. Default 1,200.
     pub max_datagram: usize,
     /// Most stream connections at once. Default 10,000; each idle one costs about 1 KiB here, and what the system keeps
-    /// for it. One more is told so and closed.
+    /// for it. One more is told so and closed. A sixteenth, 8 to 64 and a quarter at most, is kept for loopback and UNIX
+    /// sockets, of these as of [`HubConfig::max_sessions`].
     pub max_connections: usize,
-    /// Most stream connections at once from one host, an IPv4 address or the /64 of an IPv6 address; loopback and UNIX
-    /// sockets do not count. Default 100; 0 is no limit. One more is told so and closed.
+    /// Most stream connections, sessions that linger and sessions on datagrams at once, all together, from one host: an
+    /// IPv4 address or the /64 of an IPv6 address; loopback and UNIX sockets do not count. Default 100; 0 is no limit. One
+    /// more connection is told so and closed, one more session is refused (503).
     pub max_per_host: usize,
     /// How long a connection may take to get a session. Default 60 s. Only a PNG gives it as long again, and for a day at
     /// most; frames that are refused do not.

@@ -17,6 +17,9 @@ pub struct Door {
     pub speaks: Speaks,
     /// How much each client may say.
     pub rate: Rate,
+    /// How much all clients of one host may say together: of an IPv4 address, or of an IPv6 /64. Clients on this machine are
+    /// exempt.
+    pub rate_per_host: Rate,
 }
 
 /// What is spoken at a door.
@@ -86,21 +89,41 @@ pub enum Greet {
 impl Door {
     /// A door for frames, without a limit.
     pub fn frames(name: &str) -> Self {
-        Self { name: name.to_owned(), speaks: Speaks::Frames, rate: Rate::UNLIMITED }
+        Self {
+            name: name.to_owned(),
+            speaks: Speaks::Frames,
+            rate: Rate::UNLIMITED,
+            rate_per_host: Rate::UNLIMITED,
+        }
     }
 
     /// A door for messages, without a limit.
     pub fn messages(name: &str) -> Self {
-        Self { name: name.to_owned(), speaks: Speaks::Messages, rate: Rate::UNLIMITED }
+        Self {
+            name: name.to_owned(),
+            speaks: Speaks::Messages,
+            rate: Rate::UNLIMITED,
+            rate_per_host: Rate::UNLIMITED,
+        }
     }
 
     /// A door for bytes, without a limit.
     pub fn bytes(name: &str) -> Self {
-        Self { name: name.to_owned(), speaks: Speaks::Bytes, rate: Rate::UNLIMITED }
+        Self {
+            name: name.to_owned(),
+            speaks: Speaks::Bytes,
+            rate: Rate::UNLIMITED,
+            rate_per_host: Rate::UNLIMITED,
+        }
     }
 
     /// A door for people, who may say 5 lines a second.
     pub fn lines(name: &str, door: LineDoor) -> Self {
-        Self { name: name.to_owned(), speaks: Speaks::Lines(door), rate: Rate::messages(5) }
+        Self {
+            name: name.to_owned(),
+            speaks: Speaks::Lines(door),
+            rate: Rate::messages(5),
+            rate_per_host: Rate::UNLIMITED,
+        }
     }
 }

@@ -49,12 +49,14 @@ pub enum Refusal {
     QueueFull,
     /// No more sessions, or no more rooms for this session (503).
     ServerFull,
+    /// The peer's host has as many sessions as one may have (503).
+    HostFull,
     /// The server is shutting down (503).
     Draining,
 }
 
 impl Refusal {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Malformed,
         Self::UnknownVerb,
         Self::NotARoomName,
@@ -73,6 +75,7 @@ impl Refusal {
         Self::SlowDown(1),
         Self::QueueFull,
         Self::ServerFull,
+        Self::HostFull,
         Self::Draining,
     ];
 
@@ -97,6 +100,7 @@ impl Refusal {
             Self::SlowDown(_) => (429, "slow down"),
             Self::QueueFull => (503, "Queue full!"),
             Self::ServerFull => (503, "Server full!"),
+            Self::HostFull => (503, "too many sessions from your address"),
             Self::Draining => (503, "Shutting down!"),
         }
     }

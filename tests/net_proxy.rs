@@ -7,6 +7,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ mod support;
 
 use sayagain::link::{Direction, Link, LinkConfig};
 use serde_json::Value;
-use support::program::{Ended, Program};
+use support::program::{Ended, Program, full_pipe};
 use support::proxy::{Proxy, udp_client};
 use support::{eventually, uninterrupted};
 
@@ -513,7 +514,7 @@ fn a_proxy_does_not_relay_to_itself() {
 fn a_pipe_that_nobody_reads_is_no_record_and_blocks_nothing() {
     let pipe = scratch("pipe");
     let name = pipe.to_str().unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(name).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(name).status().unwrap().success());
     let pair = ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"];
     let ended = run(&[&pair[..], &["--record", name]].concat());
     assert_eq!((ended.code, ended.err.lines().count()), (1, 1), "{}", ended.err);
@@ -543,9 +544,9 @@ fn a_second_signal_ends_it_at_once_even_while_the_record_is_stuck() {
 fn totals_that_cannot_be_printed_are_said_and_fail() {
     let (_upstream, url) = sink();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lab"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     command.args(["proxy", "--json", "--listen", "udp://127.0.0.1:0", "--to", &url]);
-    let program = Program::spawn(command.stdout(full).stderr(std::process::Stdio::piped()));
+    let program = Program::spawn(command.stdout(full).stderr(Stdio::piped()));
     eventually("it relays", || program.err().contains("cannot print: "));
     program.signal("TERM");
     let ended = program.wait();
@@ -631,4 +632,24 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
     assert_eq!(ask(&api, "DELETE", "/proxies/dns", "").0, 404);
     bind_again(addr);
     assert_eq!(proxy.end().code, 0);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_the_relays_nor_their_end() {
+    let (sink, upstream) = sink();
+    let (reader, stderr) = full_pipe();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(["proxy", "--listen", "udp://127.0.0.1:0", "--to", &upstream, "-vv"]);
+    let program = Program::spawn(command.stdout(Stdio::piped()).stderr(stderr));
+    eventually("the proxy listens", || program.out().ends_with('\n'));
+    let addr = program.out().trim_end().rsplit_once("://").unwrap().1.parse().unwrap();
+    let client = udp_client(addr);
+    for n in 0..20 {
+        program.signal("USR1");
+        client.send(&[n]).unwrap();
+        assert_eq!(receive(&sink), [n]);
+    }
+    program.signal("TERM");
+    assert_eq!(program.wait_within(SOON).code, 0);
+    drop(reader);
 }

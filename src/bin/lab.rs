@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use sayagain::cli::finish_logging;
 use sayagain::cli::lab::run;
 
 fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os().collect()))
+    let code = run(std::env::args_os().collect());
+    finish_logging();
+    ExitCode::from(code)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use sayagain::cli::server::{Args, ServeError, draw_seed, run};
-use sayagain::cli::{exit, refuse};
+use sayagain::cli::{exit, finish_logging, refuse};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -16,10 +16,13 @@ fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     args.start_logging();
-    ExitCode::from(serve(args).unwrap_or_else(|error| {
+    let code = serve(args).unwrap_or_else(|error| {
+        finish_logging();
         complain(&error);
         exit::FAILED
-    }))
+    });
+    finish_logging();
+    ExitCode::from(code)
 }
 
 fn serve(args: Args) -> Result<u8, ServeError> {

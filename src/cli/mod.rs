@@ -7,11 +7,12 @@ use std::str::FromStr;
 
 pub(crate) use crate::net::TOTALS;
 use clap::error::ErrorKind;
-use log::{LevelFilter, Log, Metadata, Record};
+pub use logging::{finish_logging, start_logging, start_queued_logging};
 
 pub mod client;
 pub mod lab;
 pub mod link;
+mod logging;
 pub mod policy;
 mod rules;
 pub mod server;
@@ -113,43 +114,6 @@ fn one_line(text: &str) -> String {
 fn shown(line: &str) -> String {
     let parts: Vec<_> = line.split('\\').map(|part| crate::escape::escape(part.as_bytes())).collect();
     parts.join("\\")
-}
-
-/// Starts logging to standard error, time-stamped in UTC: from `base` on, with each `verbose` more, and when `quiet`
-/// errors only.
-pub fn start_logging(base: LevelFilter, verbose: u8, quiet: bool) {
-    let levels =
-        [LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug, LevelFilter::Trace];
-    let start = levels.iter().position(|level| *level == base).unwrap_or_default();
-    let chosen = if quiet { 0 } else { (start + usize::from(verbose)).min(levels.len() - 1) };
-    let logger = simple_logger::SimpleLogger::new()
-        .with_level(LevelFilter::Warn)
-        .with_module_level("sayagain", levels[chosen])
-        .with_module_level(TOTALS, LevelFilter::Info)
-        .with_utc_timestamps();
-    let most = logger.max_level();
-    // The only error is that somebody else has set a logger; then that one is used.
-    if log::set_boxed_logger(Box::new(Unbreakable(logger))).is_ok() {
-        log::set_max_level(most);
-    }
-}
-
-/// A logger that outlives its reader.
-///
-/// simple_logger panics when standard error is a pipe that nobody reads any more (`server 2>&1 | head -1`). That is no
-/// reason for a server to end: what it has to say is lost, as is what the panic itself would have printed.
-struct Unbreakable(simple_logger::SimpleLogger);
-
-impl Log for Unbreakable {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
-    }
-
-    fn flush(&self) {}
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::exit;
 use crate::escape::{escape, escape_short};
 use crate::hub::name::Name;
 use crate::hub::rules::{MAX_RULES_FILE, Rules, UNKNOWN_ID};
-use crate::net::Engine;
+use crate::net::{Engine, ListenUrl};
 use crate::server::Server;
 use crate::service::Remote;
 use crate::units::counted;
@@ -34,7 +34,8 @@ enum Command {
 }
 
 /// How NAME and --from belong together is more than clap writes.
-const CHECK_USAGE: &str = "server rules check --rules <FILE> [<NAME> --from <ADDR> [--door <DOOR>]]";
+const CHECK_USAGE: &str =
+    "server rules check --rules <FILE> [--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]";
 
 const CHECK_HELP: &str = "\
 A file of rules (docs/doors.md says what else can be in it):
@@ -67,10 +68,18 @@ struct Check {
     #[arg(long, value_name = "ADDR", requires = "name")]
     from: Option<From>,
 
-    /// Through the door of this name [default: tcp, or unix from there]
+    /// Through the listener of this name [default: tcp, or unix from there]
     #[arg(long, value_name = "DOOR", requires = "name")]
     door: Option<String>,
+
+    /// A listener of the server, by its URL, as often as it has some: rules and --door may name these only [default: any
+    /// scheme, and what the rules name]
+    #[arg(long, value_name = "URL")]
+    listen: Vec<ListenUrl>,
 }
+
+/// The listeners' names that a server has where they are not given a name of their own.
+const SCHEMES: [&str; 5] = ["line", "line+unix", "tcp", "udp", "unix"];
 
 /// Where somebody comes from, as it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +158,14 @@ pub(super) fn load_for(path: &Path, doors: &[String]) -> Result<Rules, String> {
 /// Reads the file again: all of it holds from now on, or nothing does.
 pub(super) fn reload(path: &Path, doors: &[String], engine: &Engine<Server>) {
     match load_for(path, doors) {
-        // The server logs that they hold when it has applied them to all sessions.
-        Ok(rules) => engine.change(|server, now| server.set_rules(now, rules)),
+        Ok(rules) => {
+            // The server logs that they hold when it has applied them to all sessions.
+            engine.change(|server, now| server.set_rules(now, rules));
+            let closed = engine.change(|server, _| server.close_denied_connections());
+            if closed > 0 {
+                log::info!("closed {} that had not registered and may not", counted(closed, "connection"));
+            }
+        }
         Err(error) => log::error!("{error}; the rules stay as they were"),
     }
 }
@@ -179,7 +194,11 @@ impl Check {
     /// What is printed, and the exit code.
     fn verdict(&self) -> Result<(String, u8), String> {
         let name = self.name.as_deref().map(name).transpose()?;
-        let rules = load(&self.rules)?;
+        let rules = if self.listen.is_empty() {
+            load(&self.rules)
+        } else {
+            load_for(&self.rules, &self.listeners())
+        }?;
         let (Some(name), Some(From(from))) = (name, self.from) else {
             let shown = self.rules.display().to_string();
             return Ok((format!("{}: {}", escape(shown.as_bytes()), counted(rules.len(), "rule")), exit::OK));
@@ -188,10 +207,41 @@ impl Check {
             Remote::Ip(_) => "tcp",
             Remote::Unix { .. } => "unix",
         };
-        let verdict = rules.verdict(&name, &from, Some(self.door.as_deref().unwrap_or(usual)));
+        let door = self.door.as_deref().unwrap_or(usual);
+        self.check_door(door, &rules)?;
+        let verdict = rules.verdict(&name, &from, Some(door));
         let code = if verdict.is_denied() { exit::FAILED } else { exit::OK };
         Ok((verdict.explain(&name, &from), code))
     }
+
+    /// What the listeners are called that were given, in order.
+    fn listeners(&self) -> Vec<String> {
+        sorted(self.listen.iter().map(|url| url.door.name.clone()))
+    }
+
+    /// Refuses a listener that there is none of, as far as that is known.
+    fn check_door(&self, door: &str, rules: &Rules) -> Result<(), String> {
+        let known = if self.listen.is_empty() {
+            sorted(SCHEMES.into_iter().chain(rules.doors()).map(str::to_owned))
+        } else {
+            self.listeners()
+        };
+        if known.iter().any(|name| name == door) {
+            return Ok(());
+        }
+        let (shown, known) = (escape_short(door.as_bytes(), 60), known.join(", "));
+        Err(format!(
+            "no listener is called `{shown}`; here are {}; write --listen URL for others",
+            escape(known.as_bytes())
+        ))
+    }
+}
+
+fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn name(text: &str) -> Result<Name, String> {

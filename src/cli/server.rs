@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use rand::{SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use super::link::LinkArgs;
+use super::logging::print_unless_stuck;
 use super::{TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::escape::escape_short;
@@ -39,8 +40,10 @@ const AFTER_HELP: &str = "\
 Times are seconds, or a number with ms, s, m or h; sizes are bytes, or a number with KiB, MiB or GiB.
 
 SIGINT or SIGTERM ends the server: it says goodbye to everybody, for 10 seconds at most. SIGUSR1 logs the totals.
-SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more; without --rules it ends the
-server, too.
+SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more, and the connections that could
+not register under any name; without --rules it ends the server, too.
+
+A log that is not read never stops the server: 1 MiB of it waits, what does not fit is dropped, and its place says how many lines.
 
 Exit codes:
     0  ended when asked to
@@ -130,7 +133,13 @@ pub struct Args {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     max_connections: Option<AtLeastOne>,
 
-    /// Most stream connections at once from one IPv4 address or IPv6 /64, but for loopback; 0 is no limit
+    /// Most sessions at once, over streams and UDP. Of these and of the connections a sixteenth (8 to 64, a quarter at most)
+    /// is kept for loopback and UNIX sockets
+    #[arg(long, value_name = "N", default_value = "1048576", allow_hyphen_values = true)]
+    max_sessions: AtLeastOne,
+
+    /// Most stream connections, sessions that linger and sessions over UDP at once from one IPv4 address or IPv6 /64, all
+    /// together, but for loopback; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
     max_per_host: Count,
 
@@ -212,7 +221,7 @@ pub struct Plan {
 impl Args {
     /// Starts logging as loudly as was asked for.
     pub fn start_logging(&self) {
-        super::start_logging(LevelFilter::Info, self.verbose, self.quiet);
+        super::start_queued_logging(LevelFilter::Info, self.verbose, self.quiet);
     }
 
     /// Does what was asked for instead of serving, if that was. Returns the exit code.
@@ -247,6 +256,7 @@ impl Args {
             max_pending_messages: self.max_pending_messages.get().get(),
             slow: self.slow,
             max_memory: self.max_memory.get(),
+            max_sessions: self.max_sessions.get().get(),
             push_timeouts,
             ..HubConfig::default()
         };
@@ -391,11 +401,7 @@ fn room_by_files(wanted: Option<NonZeroUsize>) -> usize {
 
 /// Says on standard output where it listens. Nobody has to be reading it.
 fn announce(doors: &Doors) {
-    let mut out = io::stdout().lock();
-    let printed = out.write_all(doors::announcement(doors).as_bytes()).and_then(|()| out.flush());
-    if let Err(error) = printed
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
+    if let Err(error) = print_unless_stuck(doors::announcement(doors)) {
         log::warn!("cannot print where it listens: {error}");
     }
 }
@@ -498,7 +504,7 @@ mod tests {
         for option in ["--max-message", "--max-pending", "--max-memory", "--max-datagram"] {
             lines.extend(["-1", "1e300", "NaN", "99999999999G"].map(|text| [option, text]));
         }
-        for option in ["--max-connections", "--max-per-host", "--max-pending-messages"] {
+        for option in ["--max-connections", "--max-per-host", "--max-pending-messages", "--max-sessions"] {
             lines.extend(["-1", "1e300", "", "-", "+1", "99999999999999999999"].map(|text| [option, text]));
         }
         for line in lines {
@@ -507,7 +513,7 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(&format!("`{}` is not a", line[1])), "{line:?}: {text}");
         }
-        for option in ["--max-connections", "--max-pending-messages"] {
+        for option in ["--max-connections", "--max-pending-messages", "--max-sessions"] {
             let text = resolve(&[option, "0"]).unwrap_err().to_string();
             assert!(
                 text.contains(&format!("'{option} <N>': `0` is not enough: it must be at least 1")),
@@ -521,6 +527,7 @@ mod tests {
         let Plan { config, max_connections, .. } =
             resolve(&["--max-connections", "7", "--max-per-host", "0"]).unwrap();
         assert_eq!((max_connections, config.max_per_host), (NonZeroUsize::new(7), 0));
+        assert_eq!(resolve(&["--max-sessions", "9"]).unwrap().config.hub.max_sessions, 9);
         for engine in EngineKind::ALL {
             assert_eq!(room_for_connections(NonZeroUsize::new(7), engine), 7);
         }

@@ -62,7 +62,8 @@ pub struct HubConfig {
     /// once here, but for each of them in `max_pending`.
     pub max_memory: usize,
     /// Most sessions at once. Default 1,048,576; each costs about 300 bytes, and 5 KiB more with the use of its ids. A peer
-    /// needs no connection for a session on datagrams, so nothing else bounds these.
+    /// needs no connection for a session on datagrams: `ServerConfig::max_per_host` bounds those of one host. One more is
+    /// refused (503).
     pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
     pub push_timeouts: PushTimeouts,

@@ -181,6 +181,12 @@ impl Bucket {
         }
     }
 
+    /// Whether nothing of it is used.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        let past = self.past(now);
+        [self.messages, self.bytes].into_iter().flatten().all(|meter| meter.used_after(past) == 0)
+    }
+
     fn past(&self, now: Instant) -> Duration {
         self.taken_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }

@@ -5,11 +5,12 @@
 use std::time::Instant;
 
 use super::Server;
+use super::conn::StreamConn;
 use crate::error::Refusal;
 use crate::hub::name::Name;
 use crate::hub::rules::{Rules, Verdict};
 use crate::hub::{Path, SessionKey};
-use crate::service::Origin;
+use crate::service::{ConnId, Origin};
 use crate::units::counted;
 
 impl Server {
@@ -64,6 +65,22 @@ impl Server {
             self.turn_out(now, key);
         }
         is_denied
+    }
+
+    /// Closes the connections that have not registered and could not under any name, as rules for every name (`*`) deny it
+    /// where they come from. Returns how many there were.
+    pub fn close_denied_connections(&mut self) -> usize {
+        let is_denied = |state: &StreamConn| {
+            let origin = state.origin();
+            let door = self.door(origin.door).map(|door| door.name.as_str());
+            !state.closing && state.session.is_none() && self.config.rules.deny_all_names(&origin.from, door)
+        };
+        let denied: Vec<ConnId> =
+            self.conns.iter().filter(|(_, state)| is_denied(state)).map(|(conn, _)| conn).collect();
+        for conn in &denied {
+            self.break_stream(*conn, Refusal::NameNotAllowed.text());
+        }
+        denied.len()
     }
 
     fn is_welcome(&self, key: SessionKey) -> bool {

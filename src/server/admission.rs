@@ -1,44 +1,79 @@
-//! Who may connect: so many connections in total, and so many from one host.
+//! Limits on how many peers there may be: connections and sessions in total, and from one [`Host`].
 //!
-//! A host is an IPv4 address, or the /64 of an IPv6 address, which is what one subscriber has (RFC 6177). Loopback and
-//! UNIX sockets have no host: there everybody would be the same one. Sessions on datagrams need no connection and do not
-//! count here.
+//! Each host has a count of its connections and of its sessions that have no connection: sessions that linger, and
+//! sessions over UDP. A session that has a connection is counted by that. A small share of the totals is kept for peers
+//! on this machine, so that a flood from elsewhere does not lock out the operator.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
+use super::Server;
+use super::hosts::Host;
 use crate::config::ServerConfig;
 use crate::error::Refusal;
+use crate::hub::Path;
 use crate::service::Remote;
 use crate::throttle::Throttle;
 use crate::units::counted;
 
-/// What those who are over their host's limit are told.
+/// The text for a connection from a host that has as many as it may.
 const TOO_MANY: &str = "too many connections from your address";
 
-/// Where connections come from, as far as it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Host {
-    V4(Ipv4Addr),
-    /// The first 64 bits.
-    V6([u16; 4]),
+/// The share of a total that is kept for peers on this machine is a sixteenth, within these bounds, ..
+const KEPT: (usize, usize) = (8, 64);
+
+/// .. and at most a quarter of the total.
+const KEPT_AT_MOST: usize = 4;
+
+/// How many of `total` only peers on this machine may take.
+pub(super) fn kept_for_this_machine(total: usize) -> usize {
+    let (least, most) = KEPT;
+    (total / 16).clamp(least, most).min(total / KEPT_AT_MOST)
 }
 
-/// The right to a connection, until it is [given back](Admission::leave).
+/// The part of `total` that a peer may take.
+fn share(total: usize, host: Option<Host>) -> usize {
+    if host.is_some() { total - kept_for_this_machine(total) } else { total }
+}
+
+/// Most connections that are being told why they are refused. Each holds a file descriptor until its peer has closed it,
+/// beyond those of the connections that may be: peers refused beyond these are closed without a word.
+pub(super) const MAX_TOLD: usize = 16;
+
+/// What a connection counts as, until it is [closed](Admission::leave).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seat {
-    /// It counts for its host.
+    /// It may stay, and counts for its host.
     Counted,
-    /// It has none, or hosts are not counted.
+    /// It may stay, and has no host, or hosts are not counted.
     Free,
+    /// It is refused, and told so.
+    Told,
+    /// It is refused, and closed at once.
+    Untold,
 }
 
-/// Who is connected: as many hosts as there are connections at most.
+/// What one host has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    connections: usize,
+    /// Sessions without a connection.
+    sessions: usize,
+}
+
+impl Count {
+    const fn sum(self) -> usize {
+        self.connections + self.sessions
+    }
+}
+
+/// The counts: of at most as many hosts as there are connections and sessions.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    taken: usize,
-    by_host: HashMap<Host, usize>,
+    connections: usize,
+    /// Connections that are being told why they are refused.
+    told: usize,
+    by_host: HashMap<Host, Count>,
     complaints: Throttle,
 }
 
@@ -49,41 +84,85 @@ impl Admission {
     ///
     /// There is none left: why, in words for its peer.
     pub(super) fn enter(&mut self, config: &ServerConfig, from: Remote) -> Result<Seat, &'static str> {
-        if self.taken >= config.max_connections {
+        let host = Host::of(from);
+        if self.connections >= share(config.max_connections, host) {
             return Err(Refusal::ServerFull.text());
         }
-        let host = host_of(from).filter(|_| config.max_per_host > 0);
-        if let Some(host) = host {
-            let count = self.by_host.get(&host).copied().unwrap_or(0);
-            if count >= config.max_per_host {
-                return Err(TOO_MANY);
-            }
-            self.by_host.insert(host, count + 1);
+        if !self.has_room(config, from) {
+            return Err(TOO_MANY);
         }
-        self.taken += 1;
-        Ok(if host.is_some() { Seat::Counted } else { Seat::Free })
+        self.connections += 1;
+        let Some(host) = host.filter(|_| config.max_per_host > 0) else { return Ok(Seat::Free) };
+        self.by_host.entry(host).or_default().connections += 1;
+        Ok(Seat::Counted)
     }
 
-    /// Gives back the seat of who came from there.
+    /// Counts a connection that is refused.
+    pub(super) fn refuse(&mut self) -> Seat {
+        if self.told >= MAX_TOLD {
+            return Seat::Untold;
+        }
+        self.told += 1;
+        Seat::Told
+    }
+
+    /// A connection from there is closed.
     pub(super) fn leave(&mut self, seat: Seat, from: Remote) {
-        self.taken -= 1;
-        let Some(host) = host_of(from).filter(|_| seat == Seat::Counted) else { return };
-        let left = self.by_host.get(&host).map_or(0, |count| count - 1);
-        if left > 0 {
-            self.by_host.insert(host, left);
-        } else {
+        match seat {
+            Seat::Counted | Seat::Free => self.connections -= 1,
+            Seat::Told => self.told -= 1,
+            Seat::Untold => {}
+        }
+        if let Some(host) = Host::of(from).filter(|_| seat == Seat::Counted) {
+            self.change(host, |count| count.connections = count.connections.saturating_sub(1));
+        }
+    }
+
+    /// Whether a host may have another connection or session.
+    fn has_room(&self, config: &ServerConfig, from: Remote) -> bool {
+        let count = Host::of(from).and_then(|host| self.by_host.get(&host)).copied().unwrap_or_default();
+        config.max_per_host == 0 || count.sum() < config.max_per_host
+    }
+
+    /// Counts a session without a connection.
+    fn hold(&mut self, config: &ServerConfig, from: Remote) {
+        if let Some(host) = Host::of(from).filter(|_| config.max_per_host > 0) {
+            self.by_host.entry(host).or_default().sessions += 1;
+        }
+    }
+
+    /// A session without a connection has ended, has moved, or has a connection again.
+    fn release(&mut self, from: Remote) {
+        if let Some(host) = Host::of(from) {
+            self.change(host, |count| count.sessions = count.sessions.saturating_sub(1));
+        }
+    }
+
+    /// Changes the count of a host, and forgets a host that has nothing.
+    fn change(&mut self, host: Host, change: impl FnOnce(&mut Count)) {
+        let Some(count) = self.by_host.get_mut(&host) else { return };
+        change(count);
+        if *count == Count::default() {
             self.by_host.remove(&host);
         }
     }
 
-    /// Says in the log that a connection was refused: a line a second at most.
-    pub(super) fn log_refused(&mut self, now: Instant, from: Remote, why: &str) {
+    /// All sessions have ended.
+    pub(super) fn release_all(&mut self) {
+        self.by_host.retain(|_, count| {
+            count.sessions = 0;
+            count.connections > 0
+        });
+    }
+
+    /// Logs that a connection or a session was refused: a line a second at most.
+    pub(super) fn log_refused(&mut self, now: Instant, what: &str, from: Remote, why: &str) {
         let Some(times) = self.complaints.count(now) else { return };
         let others = match times - 1 {
             0 => String::new(),
             others => format!("; before it, {}", counted(others, "other")),
         };
-        log::warn!("refused a connection from {from}: {why}{others}");
+        log::warn!("refused a {what} from {from}: {why}{others}");
     }
 
     /// How many hosts are remembered.
@@ -92,22 +171,50 @@ impl Admission {
     }
 }
 
-/// The host that a connection counts for.
-fn host_of(from: Remote) -> Option<Host> {
-    let Remote::Ip(addr) = from else { return None };
-    // An IPv4 address that comes in through an IPv6 socket is that IPv4 address.
-    match addr.ip().to_canonical() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V4(ip) => Some(Host::V4(ip)),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Some(Host::V6([a, b, c, d]))
+/// Sessions.
+impl Server {
+    /// Whether another session may begin on this path, from there.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::ServerFull`], or for a session without a connection [`Refusal::HostFull`].
+    pub(super) fn has_room(&mut self, now: Instant, path: Path, from: Remote) -> Result<(), Refusal> {
+        let most = share(self.config.hub.max_sessions, Host::of(from));
+        let refusal = if self.hub.len() >= most {
+            Refusal::ServerFull
+        } else if is_without_connection(path) && !self.admission.has_room(&self.config, from) {
+            Refusal::HostFull
+        } else {
+            return Ok(());
+        };
+        self.totals.refused_sessions += 1;
+        self.admission.log_refused(now, "session", from, refusal.text());
+        Err(refusal)
+    }
+
+    /// Counts a session for its host, if it has no connection that is counted.
+    pub(super) fn hold_host(&mut self, path: Path, from: Remote) {
+        if is_without_connection(path) {
+            self.admission.hold(&self.config, from);
+        }
+    }
+
+    /// The same for a session that has ended, or is about to leave this path.
+    pub(super) fn release_host(&mut self, path: Path, from: Remote) {
+        if is_without_connection(path) {
+            self.admission.release(from);
         }
     }
 }
 
+const fn is_without_connection(path: Path) -> bool {
+    matches!(path, Path::Stream(None) | Path::Datagram(_))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn from(ip: &str) -> Remote {
@@ -115,25 +222,26 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_an_ipv4_address_or_the_first_half_of_an_ipv6_address() {
-        let same = |one: &str, other: &str| host_of(from(one)) == host_of(from(other));
-        assert!(same("192.0.2.1", "192.0.2.1") && !same("192.0.2.1", "192.0.2.2"));
-        assert!(same("192.0.2.1", "::ffff:192.0.2.1") && !same("192.0.2.1", "::192.0.2.1"));
-        assert!(same("2001:db8::1", "2001:db8::ffff:0:0:1") && !same("2001:db8::1", "2001:db8:0:1::1"));
-        for exempt in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(host_of(from(exempt)), None, "{exempt}");
-        }
-        assert_eq!(host_of(Remote::Unix { uid: 0, gid: 0 }), None);
+    fn a_host_without_connections_and_sessions_is_forgotten() {
+        let (config, mut admission) = (ServerConfig::default(), Admission::default());
+        let ips = ["192.0.2.1", "192.0.2.1", "::1", "2001:db8::1"];
+        let seats = ips.map(|ip| (admission.enter(&config, from(ip)).unwrap(), from(ip)));
+        ips.iter().for_each(|ip| admission.hold(&config, from(ip)));
+        assert_eq!((admission.connections, admission.hosts()), (4, 2));
+        seats.into_iter().for_each(|(seat, from)| admission.leave(seat, from));
+        assert_eq!((admission.connections, admission.hosts()), (0, 2));
+        ips[1..].iter().for_each(|ip| admission.release(from(ip)));
+        assert_eq!(admission.hosts(), 1);
+        admission.release_all();
+        assert_eq!(admission.hosts(), 0);
     }
 
     #[test]
-    fn who_has_left_is_forgotten() {
-        let (config, mut admission) = (ServerConfig::default(), Admission::default());
-        let enter = |admission: &mut Admission, ip| admission.enter(&config, from(ip)).unwrap();
-        let ips = ["192.0.2.1", "192.0.2.1", "::1", "2001:db8::1"];
-        let seats = ips.map(|ip| (enter(&mut admission, ip), from(ip)));
-        assert_eq!((admission.taken, admission.hosts()), (4, 2));
-        seats.into_iter().for_each(|(seat, from)| admission.leave(seat, from));
-        assert_eq!((admission.taken, admission.hosts()), (0, 0));
+    fn a_sixteenth_is_kept_for_this_machine_but_8_at_least_64_at_most_and_never_more_than_a_quarter() {
+        for (total, kept) in
+            [(1, 0), (3, 0), (4, 1), (31, 7), (32, 8), (128, 8), (160, 10), (1_024, 64), (1 << 20, 64)]
+        {
+            assert_eq!(kept_for_this_machine(total), kept, "{total}");
+        }
     }
 }

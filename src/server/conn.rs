@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::admission::Seat;
 use super::held::Waiting;
+use super::host_rates::HostTokens;
 use super::intake::Batch;
 use super::lines::LineConn;
 use super::patience::Patience;
@@ -36,7 +37,7 @@ pub(super) enum Held {
 pub(super) struct StreamConn {
     from: PackedRemote,
     door: u32,
-    /// None for a connection that was refused.
+    /// None for a connection that came while the server ended.
     pub(super) seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
     /// What it has besides where lines are spoken.
@@ -53,7 +54,7 @@ pub(super) struct StreamConn {
     /// Where it stands among those who wait for slow readers.
     pub(super) waiting: Rare<Waiting>,
     /// How much its peer may say.
-    pub(super) bucket: Rare<Bucket>,
+    pub(super) limits: Rare<Limits>,
     /// Where answers may be lost.
     pub(super) losing: Option<Box<Losing>>,
     /// When it was opened.
@@ -62,6 +63,24 @@ pub(super) struct StreamConn {
     pub(super) heard: Instant,
     /// The frame, or line, that has begun and is not whole.
     pub(super) unfinished: Rare<Unfinished>,
+}
+
+/// What a connection's frames cost.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    /// Its own bucket.
+    pub(super) bucket: Bucket,
+    /// What it owes the bucket of its host.
+    pub(super) host_tokens: HostTokens,
+}
+
+impl Vacant for Limits {
+    const VACANT: &'static Self =
+        &Self { bucket: Bucket::new(Rate::UNLIMITED), host_tokens: HostTokens::Unlimited };
+
+    fn is_vacant(&self) -> bool {
+        self.bucket.is_unlimited() && self.host_tokens == HostTokens::Unlimited
+    }
 }
 
 /// What the simulated loss counts on a connection.
@@ -99,7 +118,7 @@ impl Vacant for VecDeque<Batch<'static>> {
 }
 
 impl StreamConn {
-    pub(super) fn new(now: Instant, origin: Origin, rate: Rate) -> Self {
+    pub(super) fn new(now: Instant, origin: Origin, limits: Limits) -> Self {
         let PackedOrigin { from, door } = origin.into();
         Self {
             from,
@@ -114,7 +133,7 @@ impl StreamConn {
             backlog: Rare::default(),
             held: None,
             waiting: Rare::default(),
-            bucket: Bucket::new(rate).into(),
+            limits: limits.into(),
             losing: None,
             opened: now,
             heard: now,
@@ -161,6 +180,11 @@ impl StreamConn {
             waiting.has_gone_on();
             self.waiting.tidy();
         }
+    }
+
+    /// Whether what comes in costs tokens.
+    pub(super) fn is_limited(&self) -> bool {
+        !self.limits.get().is_vacant()
     }
 
     /// Whether what comes in is executed.

@@ -147,6 +147,10 @@ impl Server {
                 if !self.secrets.proves(now, &cookie, from.peer.addr, name, nonce) {
                     return self.challenge(now, from, Some(cookie), Some(frame), name, nonce);
                 }
+                if !self.affords_reg(now, &from.origin(), frame) {
+                    self.totals.answers_dropped += 1;
+                    return;
+                }
                 let path = self.path_to(now, from);
                 let guest = self.guest_at(&from.peer);
                 let registered = self.register_over(now, guest, frame, path, from.origin());
@@ -202,7 +206,10 @@ impl Server {
         let Some((frame, rest)) = datagram.frames.split_first() else { return };
         let registered = if self.needs_no_proof(from) {
             let (path, guest) = (self.path_to(now, from), self.guest_at(&from.peer));
-            self.register_over(now, guest, frame, path, from.origin()).map(|(key, _)| key)
+            let charged = self.charge_bare_reg(now, &from.origin(), frame);
+            charged
+                .and_then(|()| self.register_over(now, guest, frame, path, from.origin()))
+                .map(|(key, _)| key)
         } else {
             Err(Refusal::NotProven)
         };

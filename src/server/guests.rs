@@ -116,12 +116,14 @@ impl Server {
             return Err(Refusal::NameTaken);
         }
         self.admit(now, &name, &origin)?;
+        self.has_room(now, path, origin.from)?;
         log::debug!("{}: {name} begins, who has not registered", origin.from);
         let token = self.secrets.token();
         let rate = self.rate_of(origin.door);
         let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
         self.lookup.enter(&self.hub, key);
+        self.hold_host(path, origin.from);
         self.arm(key);
         Ok(key)
     }

@@ -41,6 +41,8 @@ mod guests;
 mod held;
 #[cfg(test)]
 mod holds;
+mod host_rates;
+mod hosts;
 mod intake;
 mod lines;
 mod links;
@@ -63,6 +65,7 @@ use farewell::Farewell;
 pub use farewell::MOST_GOODBYES;
 use guests::Guests;
 use held::Waiters;
+use host_rates::HostRates;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
@@ -87,6 +90,8 @@ enum Owner {
     Session(SessionKey),
     /// The oldest spent nonce.
     Spent,
+    /// Token buckets of hosts that may be full again.
+    HostRates,
     /// A line in the log about what was lost.
     Log,
     /// Goodbyes over datagrams: more of them, or the next round.
@@ -140,6 +145,7 @@ pub struct Server {
     spent: Spent,
     conns: Table<StreamConn>,
     admission: Admission,
+    host_rates: HostRates,
     /// The bytes that connections hold of unfinished frames.
     buffered: usize,
     /// Connections that have output.
@@ -200,6 +206,7 @@ impl Server {
             spent: Spent::default(),
             conns: Table::default(),
             admission: Admission::default(),
+            host_rates: HostRates::default(),
             buffered: 0,
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
@@ -246,10 +253,10 @@ impl Server {
 
     /// Whether nothing at all is remembered of any peer: no session, no connection, no flow, no nonce.
     pub fn is_stateless(&self) -> bool {
-        let maps = [self.conns.len(), self.flows.len(), self.admission.hosts()].into_iter();
+        let maps = [self.conns.len(), self.flows.len(), self.admission.hosts(), self.host_rates.len()];
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
         // What is under way on a link is of a flow that is counted above.
-        self.hub.is_empty() && self.lookup.is_empty() && maps.chain(queues).all(|len| len == 0)
+        self.hub.is_empty() && self.lookup.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
@@ -369,6 +376,7 @@ impl Service for Server {
                 Owner::Conn { serial, place } => self.conn_timeout(now, ConnId::new(place, serial)),
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
+                Owner::HostRates => self.forget_host_rates(now),
                 Owner::Log => {
                     self.log_at = None;
                     self.undelivered.write(now);
@@ -405,6 +413,10 @@ impl Service for Server {
 
     fn is_closing(&self, conn: ConnId) -> bool {
         self.conns.get(conn).is_none_or(|state| state.closing)
+    }
+
+    fn is_aborted(&self, conn: ConnId) -> bool {
+        self.is_refused_untold(conn)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

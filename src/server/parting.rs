@@ -9,7 +9,7 @@ use super::requests::encode_refusal;
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::queue::GOODBYE;
-use crate::hub::{Form, SessionKey};
+use crate::hub::{Form, Path, SessionKey};
 use crate::service::ConnId;
 use crate::wire::{Verb, encode_args};
 
@@ -87,7 +87,9 @@ impl Server {
             return;
         }
         log::debug!("{}: {} lingers", state.origin().from, session.name);
+        let from = session.origin().from;
         self.hub.lose_connection(key);
+        self.hold_host(Path::Stream(None), from);
         self.hub.set_deaf(key, false);
         // It may linger for long, and what is said meanwhile it misses.
         self.hub.relieve(key, true);

@@ -249,10 +249,12 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let name = self.hub.read_name(name).map_err(|_| Refusal::NameNotAllowed)?;
+        // A rule that denies the name is to be seen in the log, whether the name is in use or not.
+        self.admit(now, &name, &origin)?;
         if self.hub.is_taken(&name) {
             return Err(Refusal::NameTaken);
         }
-        self.admit(now, &name, &origin)?;
+        self.has_room(now, path, origin.from)?;
         if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
             return Err(Refusal::ServerFull);
         }
@@ -261,6 +263,7 @@ impl Server {
         let rate = self.rate_of(origin.door);
         let key = self.hub.open(Opening { name, form, token, nonce, path, origin, rate })?;
         self.lookup.enter(&self.hub, key);
+        self.hold_host(path, origin.from);
         if let Some(session) = self.hub.get(key) {
             log::debug!("{}: a session begins", session.name);
         }

@@ -27,7 +27,11 @@ impl Server {
         if let Some(session) = self.hub.get_mut(key).filter(|session| session.origin().door != origin.door) {
             session.set_rate(rate);
         }
+        if let Some(session) = self.hub.get(key) {
+            self.release_host(session.path(), session.origin().from);
+        }
         self.hub.take_up(now, key, path, origin);
+        self.hold_host(path, origin.from);
         if let Some(Path::Stream(Some(conn))) = older
             && older != Some(path)
         {
@@ -47,6 +51,7 @@ impl Server {
             self.timers.set(Owner::Session(key), None);
         }
         self.lookup.leave(key, &session);
+        self.release_host(session.path(), session.origin().from);
         match session.path() {
             Path::Stream(conn) => {
                 // Streams have no cookies, so nothing that opens a session can come late: its nonce is forgotten.
@@ -105,6 +110,7 @@ impl Server {
         self.draining = Some(Draining::Ending);
         // One by one a million would take long. Nothing opens a session any more, so no nonce has to be known.
         (self.lookup, self.spent, self.guests) = Default::default();
+        self.admission.release_all();
         self.sweep(now);
     }
 

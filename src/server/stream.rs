@@ -8,12 +8,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Server;
-use super::conn::{Losing, StreamConn};
+use super::admission::Seat;
+use super::conn::{Limits, Losing, StreamConn};
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::requests::{Answer, DONE, encode_answer, pong};
 use crate::error::Refusal;
-use crate::hub::rate::Rate;
+use crate::hub::rate::Bucket;
 use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;
@@ -38,8 +39,10 @@ impl Server {
         let is_for_people = self.is_for_people(origin.door);
         let lines = is_for_people.then(|| Box::new(LineConn::new()));
         let losing = flow.map(|flow| Box::new(Losing { flow, answers_sent: 0 }));
-        let mut state = StreamConn::new(now, origin, rate);
+        let limits = Limits { bucket: Bucket::new(rate), host_tokens: self.host_tokens(&origin) };
+        let mut state = StreamConn::new(now, origin, limits);
         (state.lines, state.losing) = (lines, losing);
+        let is_limited = state.is_limited();
         self.conns.insert(conn, state);
         if self.is_draining() {
             self.part(conn);
@@ -52,23 +55,26 @@ impl Server {
             return StreamIntake::of_lines();
         }
         let loss = flow.map(|flow| (self.incoming.verdicts.sibling(), flow));
-        StreamIntake::new(self.config.max_message, rate != Rate::UNLIMITED, loss)
+        StreamIntake::new(self.config.max_message, is_limited, loss)
     }
 
     /// Gives a new connection its seat, or says that there is none.
     fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
-        match self.admission.enter(&self.config, origin.from) {
-            Ok(seat) => {
-                if let Some(state) = self.conns.get_mut(conn) {
-                    state.seat = Some(seat);
-                }
-            }
-            Err(why) => {
-                self.totals.refused_connections += 1;
-                self.admission.log_refused(now, origin.from, why);
-                self.break_stream(conn, why);
-            }
+        let entered = self.admission.enter(&self.config, origin.from);
+        let seat = entered.unwrap_or_else(|_| self.admission.refuse());
+        if let Some(state) = self.conns.get_mut(conn) {
+            state.seat = Some(seat);
         }
+        if let Err(why) = entered {
+            self.totals.refused_connections += 1;
+            self.admission.log_refused(now, "connection", origin.from, why);
+            self.break_stream(conn, why);
+        }
+    }
+
+    /// Whether a connection is closed at once, with what it would be told.
+    pub(super) fn is_refused_untold(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some_and(|state| state.seat == Some(Seat::Untold))
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
@@ -182,8 +188,7 @@ impl Server {
             return;
         }
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let Some(key) = state.session.filter(|_| state.is_reading() && state.bucket.get().is_unlimited())
-        else {
+        let Some(key) = state.session.filter(|_| state.is_reading() && !state.is_limited()) else {
             return;
         };
         let count = self.hub.send_burst(key, batch.next_messages());

@@ -25,6 +25,8 @@ pub struct Totals {
     pub malformed: u64,
     /// Datagrams that belonged to no session.
     pub stray: u64,
+    /// Sessions that were refused: there were too many, in total or from one host.
+    pub refused_sessions: u64,
     /// Connections that were refused: there were too many, in total or from one host.
     pub refused_connections: u64,
     /// Answers to datagrams that found no room, were too many or too much work for one datagram, or to repeats that came too soon; what
@@ -99,6 +101,9 @@ impl fmt::Display for Totals {
         if hub.cut_off > 0 {
             write!(f, ", cut off for reading slowly {}", hub.cut_off)?;
         }
+        if self.refused_sessions > 0 {
+            write!(f, ", refused sessions {}", self.refused_sessions)?;
+        }
         let (waiting, refused) = (self.waiting, self.refused_connections);
         write!(f, ", waiting {waiting}, undelivered {}, refused connections {refused}", hub.undelivered)
     }
@@ -134,8 +139,8 @@ mod tests {
              missed by slow readers 0, waiting 0, undelivered 0, refused connections 0"
         );
         let hub = HubStats { gaps: 2, cut_off: 3, undelivered: 4, ..HubStats::default() };
-        let slow = Totals { hub, waiting: 1, ..Totals::default() }.to_string();
-        let end = ", missed by slow readers 2, cut off for reading slowly 3, waiting 1, undelivered 4, refused connections 0";
+        let slow = Totals { hub, waiting: 1, refused_sessions: 5, ..Totals::default() }.to_string();
+        let end = ", missed by slow readers 2, cut off for reading slowly 3, refused sessions 5, waiting 1, undelivered 4, refused connections 0";
         assert!(slow.ends_with(end), "{slow}");
     }
 }

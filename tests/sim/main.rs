@@ -18,6 +18,7 @@ mod fuzz;
 #[path = "../fuzz_harness/mod.rs"]
 mod fuzz_harness;
 mod fuzz_seeds;
+mod hosts;
 mod limits;
 mod lines;
 mod links;

@@ -278,22 +278,51 @@ mod datagrams {
     }
 
     #[test]
-    fn a_session_that_moves_takes_its_bucket_along_and_moving_costs_nothing() {
+    fn a_session_that_moves_takes_its_bucket_along_and_a_reg_costs_a_token_as_all_else_does() {
         let mut desk = desk("1/s");
         let (a, b, token) = (addr(1, 1), addr(2, 2), ada(&mut desk));
         assert_eq!(desk.datagram(a, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
         let challenge = desk.datagram(b, format!("~{token} @3 PNG 0000"));
         let cookie = challenge[0].strip_prefix(&format!("~{token} ERR 0027 428 ")).unwrap().to_owned();
-        let moved = desk.datagram(b, format!("~{cookie} {}", reg(4, "ada", &token)));
-        assert_eq!(moved, [format!("~{cookie} @4 ACK 0023 {token}")]);
-        let heard = desk.datagram(b, format!("~{token} {}@6 PNG 0000", reg(5, "ada", &token)));
-        assert_eq!(heard, [format!("~{token} @5 ACK 0023 {token}@6 ERR 0009 429 1000")]);
+        let resume = format!("~{cookie} {}", reg(4, "ada", &token));
+        assert_eq!(
+            desk.datagram(b, &resume),
+            [""; 0],
+            "without a token it is dropped: its repeat asks again"
+        );
+        desk.pass(secs(1));
+        assert_eq!(desk.datagram(b, &resume), [format!("~{cookie} @4 ACK 0023 {token}")]);
+        assert_eq!(desk.datagram(b, &resume), [""; 0], "a repeat costs as much");
+        assert_eq!(desk.totals().answers_dropped, 2);
+        let again = |id: u64| format!("~{token} {}@{} PNG 0000", reg(id, "ada", &token), id + 1);
+        let heard = desk.datagram(b, again(5));
+        assert_eq!(heard, [format!("~{token} @5 ERR 0009 429 1000@6 ERR 0009 429 1000")]);
+        desk.pass(secs(1));
+        let heard = desk.datagram(b, again(7));
+        assert_eq!(heard, [format!("~{token} @7 ACK 0023 {token}@8 ERR 0009 429 1000")]);
         // Another session has another bucket, and asking for a cookie costs nobody anything.
         for _ in 0..5 {
             super::cookie(&mut desk, a, "bob", &nonce(2));
         }
         let bob = register(&mut desk, a, "bob", &nonce(2));
         assert_eq!(desk.datagram(a, format!("~{bob} @2 PNG 0000")), [format!("~{bob} @2 ACK 0000")]);
+    }
+
+    #[test]
+    fn of_900_regs_of_one_session_no_more_are_granted_than_its_rate_lets_through() {
+        let mut desk = desk("5/s");
+        let (from, name) = (addr(1, 1), "ada");
+        let cookie = cookie(&mut desk, from, name, &nonce(1));
+        let opening = format!("~{cookie} {}", reg(1, name, &format!("?{}", nonce(1))));
+        let token = desk.datagram(from, &opening).concat().split_off(23 + "~ @1 ACK 0023".len());
+        let mut granted = 0;
+        for n in 0..300 {
+            let [new, same] = [n + 2, 2].map(|id| format!("~{token} {}", reg(id, name, &token)));
+            for datagram in [&opening, &new, &same] {
+                granted += usize::from(desk.datagram(from, datagram).concat().contains("ACK 0023"));
+            }
+        }
+        assert_eq!(granted, 5);
     }
 }
 

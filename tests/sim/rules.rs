@@ -257,6 +257,45 @@ fn a_datagram_session_does_not_move_to_where_its_name_is_not_allowed() {
     }
 }
 
+#[test]
+fn a_reload_closes_connections_that_could_not_register_under_any_name() {
+    for (text, left) in [
+        ("[[rule]]\nname = '*'\ndeny = ['192.0.2.0/24']", [true, false, false, true, true]),
+        ("[[rule]]\nname = '**'\nallow = ['10.0.0.0/8']", [true, false, false, false, false]),
+        (
+            "[[rule]]\nname = '*'\nallow = ['10.0.0.0/8']\n[[rule]]\nname = 'bob'\nallow = ['192.0.2.1']",
+            [true, true, false, false, false],
+        ),
+        ("[[rule]]\nname = '*'\ndoor = 'lan'", [false, false, false, false, true]),
+    ] {
+        let mut desk = desk("");
+        let from =
+            [(0, "10.1.2.3"), (0, "192.0.2.1"), (0, "192.0.2.2"), (0, "198.51.100.1"), (4, "198.51.100.1")];
+        let conns = from.map(|(door, from)| desk.connect_from(ip(door, from)));
+        desk.server.set_rules(desk.now, rules(text));
+        let closed = desk.server.close_denied_connections();
+        assert_eq!(closed, left.iter().filter(|left| !**left).count(), "{text}");
+        for (conn, left) in conns.into_iter().zip(left) {
+            assert_eq!(desk.heard(conn), if left { "" } else { TURNED_OUT }, "{text}");
+            assert_eq!(desk.is_closed(conn), !left);
+        }
+        assert_eq!(desk.server.close_denied_connections(), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_name_in_use_is_refused_by_the_rule_before_it_is_looked_at_who_has_it() {
+    let mut desk = desk("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    let bob = desk.connect_from(ip(0, "10.1.2.3"));
+    desk.say(bob, "REG 0004 bob");
+    let eve = desk.connect_from(ip(0, "192.0.2.1"));
+    assert_eq!(desk.say(eve, "REG 0004 b0b"), "ERR 0023 Name not allowed here!");
+    assert!(ask(&mut desk, ip(0, "192.0.2.1"), "bob").is_none());
+    assert!(ask(&mut desk, ip(UDP, "192.0.2.1"), "BOB").is_none());
+    let carol = desk.connect_from(ip(0, "10.9.9.9"));
+    assert_eq!(desk.say(carol, "REG 0004 bob"), "ERR 0012 Name taken!");
+}
+
 /// A connection that has not registered, and what it hears to this.
 fn unregistered(desk: &mut Desk, from: &str, bytes: &str) -> (Conn, String) {
     let conn = desk.connect_from(ip(0, from));

@@ -10,3 +10,4 @@ mod rates;
 mod rules;
 mod server;
 mod splits;
+mod stuck;

@@ -166,12 +166,18 @@ fn rules_check_prints_the_verdict_and_the_rule_that_gave_it() {
     }
     let ended = server(&["rules", "check", "--rules", &file.text()]);
     assert_eq!((ended.out, ended.code), (format!("{}: 2 rules\n", file.text()), 0));
+    // A listener with a name of its own is known by its URL, or because a rule names it.
+    let listen = ["--listen", "tcp://h?name=lan", "--listen", "line://h"];
+    let check = ["rules", "check", "--rules", &file.text(), "carol", "--from", "::1", "--door", "lan"];
+    assert_eq!(server(&[&check[..], &listen].concat()).out, "open: no rule matches \"carol\"\n");
+    file.write(CHECKED.replace("\"line\"", "\"lan\""));
+    assert_eq!(server(&check).out, "open: no rule matches \"carol\"\n");
 }
 
 #[test]
 fn rules_check_refuses_what_makes_no_sense() {
     let file = RulesFile::new(CHECKED);
-    let path = file.text();
+    let (path, lan) = (file.text(), "tcp://h?name=lan");
     for (args, why) in [
         (&["two words", "--from", "unix", "--rules", &path][..], "`two words` is no name"),
         (&["\u{1b}[2J", "--from", "unix", "--rules", &path], r"`\x1b[2J` is no name"),
@@ -179,6 +185,18 @@ fn rules_check_refuses_what_makes_no_sense() {
         (&["--from", "unix", "--rules", &path], "<NAME>"),
         (&["bob", "--from", "home", "--rules", &path], "`home` is no place"),
         (&["bob", "--from", "unix"], "--rules <FILE>"),
+        (
+            &["bob", "--from", "unix", "--door", "nosuchdoor", "--rules", &path],
+            "no listener is called `nosuchdoor`; here are line, line+unix, tcp, udp, unix; write --listen URL for others",
+        ),
+        (
+            &[
+                "bob", "--from", "::1", "--door", "tcp", "--rules", &path, "--listen", "line://h",
+                "--listen", lan,
+            ],
+            "no listener is called `tcp`; here are lan, line;",
+        ),
+        (&["--rules", &path, "--listen", lan], "line 7: no door is called `line`; here are lan"),
     ] {
         let Ended { code, out, err } = server(&[&["rules", "check"], args].concat());
         assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{err}");
@@ -191,7 +209,7 @@ fn rules_check_refuses_what_makes_no_sense() {
 #[test]
 fn rules_check_shows_a_file_that_it_takes_and_how_its_words_belong_together() {
     let help = server(&["rules", "check", "--help"]).out;
-    assert!(help.contains("[<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
+    assert!(help.contains("[--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
     let example = help.split("(docs/doors.md says what else can be in it):\n").nth(1).unwrap();
     let example: Vec<&str> = example.lines().take_while(|line| !line.is_empty()).collect();
     assert!((4..=8).contains(&example.len()), "{help}");

@@ -1,10 +1,12 @@
 //! A program under test: what it is fed, what it prints, how it ends; it never outlives its test.
 
-use std::io::{Read, Write as _};
+use std::io::{PipeReader, Read, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::{PATIENCE, within};
 
@@ -141,6 +143,14 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A pipe that is full, and that nobody reads as long as its reader is kept.
+pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let capacity = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
+    writer.write_all(&vec![b'\n'; usize::try_from(capacity).unwrap()]).unwrap();
+    (reader, writer.into())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a pipe that nobody reads would stop the program")]

@@ -18,7 +18,8 @@ Exit codes:
   130  interrupted
 
 Every command ends with a goodbye to the server, which frees the name at once. An interrupted one
-waits for its answer no longer than one --timeout; a second interrupt ends it at once.
+waits for its answer no longer than one --timeout; a second interrupt ends it at once, also while nobody
+reads what it prints: it waits for its reader, and the server keeps what it does not take.
 
 A terminal cuts a typed line at 4,095 bytes without a word, so a line of that length is refused there. A pipe may bring longer ones.";
 

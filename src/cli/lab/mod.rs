@@ -113,6 +113,7 @@ fn complain(error: &LabError) -> u8 {
     if let LabError::Clap(error) = error {
         return super::refuse(error);
     }
+    super::finish_logging();
     let _ = writeln!(io::stderr(), "error: {error}");
     if matches!(error, LabError::Usage(_)) { exit::USAGE } else { exit::FAILED }
 }

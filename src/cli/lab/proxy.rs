@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::LabError;
 use crate::cli::link::LinkArgs;
+use crate::cli::logging::{print_unless_stuck, show_on_stderr, write_on_stderr};
 use crate::cli::{HostPort, TOTALS, exit};
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
@@ -193,7 +194,7 @@ fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
 
 /// Relays until asked to end.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
-    crate::cli::start_logging(LevelFilter::Info, args.verbose, args.quiet);
+    crate::cli::start_queued_logging(LevelFilter::Info, args.verbose, args.quiet);
     let plan = args.resolve()?;
     let replay = args.replay.as_deref().map(read_replay).transpose()?;
     let prepared = relay::prepare(plan.wanted.clone()).map_err(refused)?;
@@ -208,7 +209,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         api.start(relays.clone());
     }
     args.log(&plan);
-    if let Err(error) = print(&lines) {
+    if let Err(error) = print_unless_stuck(lines) {
         log::warn!("cannot print: {error}");
     }
     let is_live = io::stderr().is_terminal() && !args.quiet;
@@ -277,7 +278,7 @@ fn print(text: &str) -> io::Result<()> {
 fn report(totals: &[ProxyTotals]) {
     if io::stderr().is_terminal() {
         // The live counters are still there.
-        let _ = write!(io::stderr(), "\x1b[2K");
+        write_on_stderr("\x1b[2K".to_owned());
     }
     for proxy in totals {
         log::info!(target: TOTALS, "{proxy}");
@@ -288,7 +289,7 @@ fn report(totals: &[ProxyTotals]) {
 fn show(totals: &[ProxyTotals]) {
     let shown: Vec<String> = totals.iter().map(brief).collect();
     let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0);
-    let _ = write!(io::stderr(), "\x1b[2K{}\r", cut(&shown.join(" | "), usize::from(width)));
+    show_on_stderr(format!("\x1b[2K{}\r", cut(&shown.join(" | "), usize::from(width))));
 }
 
 /// What fits into a line of so many columns, without its last one: there some terminals wrap.

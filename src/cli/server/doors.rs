@@ -25,6 +25,7 @@ HOST is a name (all of its addresses), an address, or [::1]; [::] is every addre
 machine, IPv6 and IPv4. PORT 0 takes a free one; without :PORT it is 50000, for lines 50001. Options stand behind a ?, with & between them (quote that):
 'line://localhost:50001?room=tea&rate=2/s'
   rate=5/s,64KiB/s    what each client may say in a second, or none; lines 5/s, frames none
+  rate_per_host=50/s  what all clients of one IPv4 address or IPv6 /64 may say together; none
   name=WORD           what access rules call the door; else as its scheme
   reuse_port=1        other processes may listen there too; each has a chat of its own
   v6only=1            only the IPv6 addresses of HOST; also where an IPv4 one has that port
@@ -260,6 +261,7 @@ mod tests {
     fn all_that_help_says_of_urls_is_so() {
         for name in [
             "rate=5/s,64KiB/s",
+            "rate_per_host=50/s",
             "reuse_port=1",
             "v6only=1",
             "mode=0660",

@@ -24,6 +24,9 @@ use pattern::{Pattern, Subject};
 use place::Shown;
 pub use place::{Place, UNKNOWN_ID};
 
+/// Most rules among which [`Rules::deny_all_names`] looks for one that admits a place.
+pub const MAX_TRIED_FOR_ALL: usize = 64;
+
 /// As many characters of a text from a rules file are shown.
 pub(super) const SHOWN: usize = 60;
 
@@ -37,6 +40,8 @@ pub struct Rules {
     exact: HashMap<String, Vec<usize>>,
     /// The others.
     globs: Vec<usize>,
+    /// Those of them that are for every name.
+    for_all: Vec<usize>,
 }
 
 /// One rule.
@@ -79,7 +84,7 @@ pub enum Why {
 impl Rules {
     fn new(anonymous: bool, rules: Vec<Rule>) -> Self {
         let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut globs = Vec::new();
+        let (mut globs, mut for_all) = (Vec::new(), Vec::new());
         for (index, rule) in rules.iter().enumerate() {
             match &rule.pattern {
                 Pattern::Exact(clash) => {
@@ -89,8 +94,11 @@ impl Rules {
                 }
                 Pattern::Glob(_) => globs.push(index),
             }
+            if rule.pattern.is_for_all() {
+                for_all.push(index);
+            }
         }
-        Self { anonymous, rules, exact, globs }
+        Self { anonymous, rules, exact, globs, for_all }
     }
 
     /// Adds one for a name, or for all that match a glob (`worker-*`), that may come from anywhere, or only from these
@@ -149,6 +157,28 @@ impl Rules {
             }
         }
         Ok(())
+    }
+
+    /// The names of listeners that rules are for.
+    pub fn doors(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter_map(|rule| rule.door.as_deref())
+    }
+
+    /// Whether no name at all may be used by who comes from there through the door of that name: a rule for every name
+    /// (`*`) denies the place, or one restricts every name and no rule admits the place. With more than
+    /// [`MAX_TRIED_FOR_ALL`] rules that could tell, the answer is no.
+    #[must_use]
+    pub fn deny_all_names(&self, from: &Remote, door: Option<&str>) -> bool {
+        if self.for_all.is_empty() || self.rules.len() > MAX_TRIED_FOR_ALL {
+            return false;
+        }
+        let for_all = || self.for_all.iter().filter_map(|index| self.rules.get(*index));
+        if for_all().any(|rule| place_of(&rule.deny, from).is_some()) {
+            return true;
+        }
+        let mut restricting = self.rules.iter().filter(|rule| rule.restricts());
+        let admits = |rule: &Rule| matches!(rule.admits(from, door), Verdict::Allowed(..));
+        for_all().any(Rule::restricts) && !restricting.any(admits)
     }
 
     /// Whether a name may be used by who comes from there through the door of that name.

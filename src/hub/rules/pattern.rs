@@ -83,6 +83,11 @@ impl Pattern {
         Ok(Self::Glob(pieces))
     }
 
+    /// Whether it matches every name.
+    pub(super) fn is_for_all(&self) -> bool {
+        matches!(self, Self::Glob([pieces, ..]) if pieces[..] == [Piece::Any])
+    }
+
     pub(super) fn matches(&self, name: &Subject) -> bool {
         match self {
             Self::Exact(clash) => clash.clash(&name.clash),

@@ -89,7 +89,7 @@ impl Parameters {
     /// The door, which is all that is left.
     pub(super) fn door(mut self, scheme: &str, framing: Framing) -> Result<Door, String> {
         let name = self.name()?.unwrap_or_else(|| scheme.to_owned());
-        let rate = self.rate()?;
+        let (rate, rate_per_host) = (self.rate("rate")?, self.rate("rate_per_host")?);
         let mut door = match framing {
             Framing::Lines => Door::lines(&name, self.line_door()?),
             Framing::Frames => Door::frames(&name),
@@ -97,6 +97,7 @@ impl Parameters {
             Framing::Bytes => Door::bytes(&name),
         };
         door.rate = rate.unwrap_or(door.rate);
+        door.rate_per_host = rate_per_host.unwrap_or(door.rate_per_host);
         Ok(door)
     }
 
@@ -109,8 +110,8 @@ impl Parameters {
         Err(wrong("name", &value, &format!("1 to {MAX_NAME} of a-z, A-Z, 0-9 and + - . _")))
     }
 
-    fn rate(&mut self) -> Result<Option<Rate>, String> {
-        self.take("rate").map(|value| value.parse().map_err(|why| format!("rate: {why}"))).transpose()
+    fn rate(&mut self, key: &str) -> Result<Option<Rate>, String> {
+        self.take(key).map(|value| value.parse().map_err(|why| format!("{key}: {why}"))).transpose()
     }
 
     fn line_door(&mut self) -> Result<LineDoor, String> {
@@ -150,8 +151,9 @@ fn known(carrier: Carrier, framing: Framing) -> Vec<&'static str> {
     };
     let lines = OF_LINES.into_iter().filter(|_| framing == Framing::Lines);
     // How much may be said is the chat's affair; other programs have pauses of their own.
-    let rate = matches!(framing, Framing::Frames | Framing::Lines).then_some("rate");
-    own.iter().copied().chain(lines).chain(rate).chain(["name"]).collect()
+    let is_chat = matches!(framing, Framing::Frames | Framing::Lines);
+    let rates = ["rate", "rate_per_host"].into_iter().filter(|_| is_chat);
+    own.iter().copied().chain(lines).chain(rates).chain(["name"]).collect()
 }
 
 /// Who is not asked for a name, as in sock_chat, does not see their own lines either.
@@ -187,6 +189,9 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result 
     };
     if url.door.rate != usual_rate {
         parameters.push(("rate", url.door.rate.to_string()));
+    }
+    if url.door.rate_per_host != Rate::UNLIMITED {
+        parameters.push(("rate_per_host", url.door.rate_per_host.to_string()));
     }
     if url.door.name != url.scheme() {
         parameters.push(("name", url.door.name.clone()));

@@ -364,6 +364,11 @@ mod tests {
             assert_eq!(parse(text).door.rate.to_string(), rate, "{text}");
         }
         assert_eq!(parse("line://h?rate=none").door.rate, Rate::UNLIMITED);
+        let per_host = |text: &str| parse(text).door.rate_per_host.to_string();
+        assert_eq!(
+            (per_host("line://h?rate_per_host=50/s"), per_host("line://h")),
+            ("50/s".to_owned(), "none".to_owned())
+        );
     }
 
     #[test]
@@ -411,6 +416,8 @@ mod tests {
             ("line+unix:///a?echo=off&mode=0600", "line+unix:///a?mode=0600&echo=off"),
             ("tcp://h:1?v6only=1&reuse_port=1", "tcp://h:1?reuse_port=1&v6only=1"),
             ("udp://[::]:1?v6only=1", "udp://[::]:1?v6only=1"),
+            ("udp://h:1?name=x&rate_per_host=1KiB/s,50/s", "udp://h:1?rate_per_host=50/s,1024B/s&name=x"),
+            ("line://h:1?rate_per_host=none", "line://h:1"),
         ] {
             let url = parse(text);
             assert_eq!(url.to_string(), shown, "{text}");
@@ -419,7 +426,7 @@ mod tests {
     }
 
     /// What is wrong, and what the sentence says of it.
-    const WRONG: [(&str, &str); 66] = [
+    const WRONG: [(&str, &str); 68] = [
         ("", "has no scheme"),
         ("localhost", "has no scheme"),
         ("localhost:50000", "has no scheme"),
@@ -464,10 +471,16 @@ mod tests {
         ("unix:///a b", "` ` may not stand"),
         ("unix:///a\u{1b}[2J", r"`\x1b` may not stand"),
         ("tcp://h?\u{202e}", r"the parameter `\u{202e}` is unknown"),
-        ("tcp://h?mode=0660", "the parameter `mode` is unknown; tcp:// has reuse_port, v6only, rate, name"),
-        ("udp://h?reuse_port=1", "the parameter `reuse_port` is unknown; udp:// has v6only, rate, name"),
-        ("unix:///a?room=b", "the parameter `room` is unknown; unix:// has mode, rate, name"),
-        ("line+unix:///a?reuse_port=1", "line+unix:// has mode, room, greet, echo, flush, rate, name"),
+        (
+            "tcp://h?mode=0660",
+            "the parameter `mode` is unknown; tcp:// has reuse_port, v6only, rate, rate_per_host, name",
+        ),
+        (
+            "udp://h?reuse_port=1",
+            "the parameter `reuse_port` is unknown; udp:// has v6only, rate, rate_per_host, name",
+        ),
+        ("unix:///a?room=b", "the parameter `room` is unknown; unix:// has mode, rate, rate_per_host, name"),
+        ("line+unix:///a?reuse_port=1", "has mode, room, greet, echo, flush, rate, rate_per_host, name"),
         ("tcp://h?", "the parameter `` is unknown"),
         ("tcp://h?rate=5/s&", "the parameter `` is unknown"),
         ("tcp://h?%1b=5", r"the parameter `\x1b` is unknown"),
@@ -478,6 +491,8 @@ mod tests {
         ("tcp://h?reuse_port=yes", "reuse_port cannot be `yes`"),
         ("udp://[::]?v6only=on", "v6only cannot be `on`; write v6only=1 or v6only=0"),
         ("tcp://h?rate=fast", "rate: `fast` is not a rate; write 5/s"),
+        ("udp://h?rate_per_host=5", "rate_per_host: `5` is not a rate; write 5/s"),
+        ("msg://h:1?rate_per_host=5/s", "the parameter `rate_per_host` is unknown"),
         ("tcp://h?name=", "name cannot be ``; write 1 to 32 of"),
         ("tcp://h?name=a%0ab", r"name cannot be `a\x0ab`"),
         ("unix:///a?mode=0888", "mode cannot be `0888`; write octal digits"),
@@ -530,6 +545,7 @@ mod tests {
             "&",
             "=",
             "rate",
+            "rate_per_host",
             "5/s",
             "name",
             "mode",

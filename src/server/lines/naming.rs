@@ -111,9 +111,10 @@ impl Server {
             return Err(Refusal::Draining);
         }
         self.admit(now, &name, &origin)?;
+        let path = Path::Stream(Some(conn));
+        self.has_room(now, path, origin.from)?;
         log::debug!("{}: {name} begins, at a door for people", origin.from);
         let (token, rate) = (self.secrets.token(), self.rate_of(origin.door));
-        let path = Path::Stream(Some(conn));
         let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
         if let Some(state) = self.conns.get_mut(conn) {
