@@ -38,7 +38,8 @@ pub struct ServerConfig {
     /// The largest datagram that is ever sent, in bytes, to peers that have sent one as large. Default 1,200.
     pub max_datagram: usize,
     /// Most stream connections at once. Default 10,000; each idle one costs about 1 KiB here, and what the system keeps
-    /// for it. One more is told so and closed.
+    /// for it; up to 16 KiB of answers that are not read and 128 KiB of a frame that is not complete do not count in
+    /// [`HubConfig::max_memory`]. One more is told so and closed.
     pub max_connections: usize,
     /// Most stream connections at once from one host, an IPv4 address or the /64 of an IPv6 address; loopback and UNIX
     /// sockets do not count. Default 100; 0 is no limit. One more is told so and closed.

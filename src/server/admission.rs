@@ -18,8 +18,8 @@ use crate::units::counted;
 const TOO_MANY: &str = "too many connections from your address";
 
 /// Where connections come from, as far as it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Host {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Host {
     V4(Ipv4Addr),
     /// The first 64 bits.
     V6([u16; 4]),
@@ -93,7 +93,7 @@ impl Admission {
 }
 
 /// The host that a connection counts for.
-fn host_of(from: Remote) -> Option<Host> {
+pub(super) fn host_of(from: Remote) -> Option<Host> {
     let Remote::Ip(addr) = from else { return None };
     // An IPv4 address that comes in through an IPv6 socket is that IPv4 address.
     match addr.ip().to_canonical() {

@@ -39,6 +39,7 @@ mod fill;
 mod footprint;
 mod guests;
 mod held;
+mod input;
 mod intake;
 mod lines;
 mod links;
@@ -51,15 +52,17 @@ mod sessions;
 mod stream;
 mod throttle;
 mod totals;
+mod unread;
 
 use admission::Admission;
-use conn::StreamConn;
+use conn::{Eviction, StreamConn};
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use effort::Effort;
 use farewell::Farewell;
 pub use farewell::MOST_GOODBYES;
 use guests::Guests;
 use held::Waiters;
+use input::InputHolders;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
@@ -68,9 +71,6 @@ pub use totals::Totals;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
-
-/// Most nonces of ended datagram sessions that are remembered; while they all are, no new session opens there.
-const MAX_SPENT_NONCES: usize = 1 << 20;
 
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,8 +132,8 @@ pub struct Server {
     spent: Spent,
     conns: Table<StreamConn>,
     admission: Admission,
-    /// The bytes that connections hold of unfinished frames.
-    buffered: usize,
+    /// Connections that hold much unfinished input.
+    input: InputHolders,
     /// Connections that have output.
     woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
@@ -186,10 +186,10 @@ impl Server {
             secrets: Secrets::new(now, rng),
             hub: make_hub(&config),
             lookup: Lookup::default(),
-            spent: Spent::default(),
+            spent: Spent::with_room_for(config.hub.max_sessions),
             conns: Table::default(),
             admission: Admission::default(),
-            buffered: 0,
+            input: InputHolders::default(),
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
             outgoing: VecDeque::new(),
@@ -216,6 +216,7 @@ impl Server {
         totals.hub = self.hub.stats();
         totals.waiting = self.hub.waiting();
         totals.pending_bytes = self.hub.memory();
+        totals.memory = self.hub.ledger().total();
         totals.loss_in = totals::Loss::of(&self.incoming);
         totals.loss_out = totals::Loss::of(&self.outward);
         totals
@@ -314,6 +315,7 @@ impl Service for Server {
         if let Some(key) = self.conns.get(conn).and_then(|state| state.session) {
             self.hub.written(key);
         }
+        self.answers_written(conn);
         self.drained_stream(now, conn);
         self.settle(now);
     }
@@ -374,6 +376,10 @@ impl Service for Server {
 
     fn is_closing(&self, conn: ConnId) -> bool {
         self.conns.get(conn).is_none_or(|state| state.closing)
+    }
+
+    fn is_aborted(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Told)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

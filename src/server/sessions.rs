@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::admission::host_of;
 use super::{COOKIE_LIFETIME, Draining, Owner, Server};
 use crate::hub::{Path, Session, SessionKey};
 use crate::service::Origin;
@@ -51,7 +52,7 @@ impl Server {
             }
             Path::Datagram(_) => {
                 if let Some(nonce) = session.nonce() {
-                    self.spent.remember(now + COOKIE_LIFETIME, nonce);
+                    self.spent.remember(now + COOKIE_LIFETIME, nonce, host_of(session.origin().from));
                     self.timers.set(Owner::Spent, self.spent.next());
                 }
             }
