@@ -5,6 +5,9 @@
 //! cargo test --test memory -- --nocapture    # prints the table
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "the virtual clock needs an instant to count from")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 

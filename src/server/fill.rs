@@ -14,10 +14,11 @@ const FILL_ENOUGH: usize = 64 << 10;
 
 /// Appends what a connection is answered. It keeps no buffer for it. Returns how many bytes that takes.
 fn take_answers(state: &mut StreamConn, out: &mut Output) -> usize {
-    let taken = state.answers.capacity();
-    if !state.answers.is_empty() {
-        out.append(std::mem::take(&mut state.answers));
+    if state.answers.is_empty() {
+        return 0;
     }
+    let taken = state.answers.capacity();
+    out.append(std::mem::take(&mut state.answers));
     taken
 }
 

@@ -109,11 +109,11 @@ impl Server {
         if state.closing {
             return;
         }
-        let (before, host) = (state.unfinished.get().buffered, host_of(state.origin().from));
+        let before = state.unfinished.get().buffered;
         state.set_buffered(bytes);
-        let is_long = bytes > SHORT_INPUT;
         self.hub.ledger_mut().recharge(MemoryUse::Input, before, bytes);
-        if is_long {
+        if bytes > SHORT_INPUT {
+            let host = host_of(state.origin().from);
             self.input.note(now, conn, host, bytes);
             self.make_room_for_input(now, conn);
         } else if before > SHORT_INPUT {
