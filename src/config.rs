@@ -38,8 +38,9 @@ pub struct ServerConfig {
     /// The largest datagram that is ever sent, in bytes, to peers that have sent one as large. Default 1,200.
     pub max_datagram: usize,
     /// Most stream connections at once. Default 10,000; each idle one costs about 1 KiB here, and what the system keeps
-    /// for it. One more is told so and closed. A sixteenth, 8 to 64 and a quarter at most, is kept for loopback and UNIX
-    /// sockets, of these as of [`HubConfig::max_sessions`].
+    /// for it; up to 16 KiB of answers that are not read and 128 KiB of a frame that is not complete do not count in
+    /// [`HubConfig::max_memory`]. One more is told so and closed. A sixteenth, 8 to 64 and a quarter at most, is kept for
+    /// loopback and UNIX sockets, of these as of [`HubConfig::max_sessions`].
     pub max_connections: usize,
     /// Most stream connections, sessions that linger and sessions on datagrams at once, all together, from one host: an
     /// IPv4 address or the /64 of an IPv6 address; loopback and UNIX sockets do not count. Default 100; 0 is no limit. One

@@ -14,6 +14,14 @@ pub(crate) fn give_room_back<T>(queue: &mut VecDeque<T>) {
     }
 }
 
+/// Makes room for one more in a queue: in a long one for a quarter of what is in it, where it would double otherwise. What
+/// is counted of a queue is what is in it.
+pub(crate) fn grow_gently<T>(queue: &mut VecDeque<T>) {
+    if queue.len() == queue.capacity() && queue.len() >= FEW {
+        queue.reserve_exact(queue.len() / 4);
+    }
+}
+
 /// What has a state that needs no memory.
 pub(crate) trait Vacant: Default + 'static {
     /// That state, for those who look at it.

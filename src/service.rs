@@ -233,6 +233,9 @@ pub trait Intake: Send + Debug {
 
     /// Takes in bytes that arrived at `now`, in order.
     fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Self::Batch<'a>;
+
+    /// Lets go of what it keeps: the connection is about to be closed, and what still comes is discarded.
+    fn abandon(&mut self) {}
 }
 
 /// A server, or anything else with connections, without a socket.

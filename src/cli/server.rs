@@ -116,7 +116,8 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value_t)]
     slow: SlowPolicy,
 
-    /// Most that waits for all sessions together; a long message to many counts once
+    /// Most that all clients together make the server keep: messages (a long one to many counts once), rooms, answers that
+    /// are not read, and frames that are not complete; docs/limits.md says what happens then
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
     max_memory: ByteSize,
 

@@ -4,6 +4,7 @@
 //! Nothing here is done otherwise than message by message: whatever is not plain, a refusal above all, ends the burst and
 //! goes the usual way.
 
+use super::memory::MemoryUse;
 use super::name::Name;
 use super::queue::{FRAME_OVERHEAD, Load};
 use super::session::Form;
@@ -25,8 +26,8 @@ impl Hub {
         let target = message.get(..=first.target.len()).unwrap_or(message);
         let Some((to, name)) = self.plain_pair(from, first.target) else { return 0 };
         let mut head = RcvHead::new(name.as_str().as_bytes());
-        let (config, memory) = (&self.config, &mut self.memory);
-        let max_memory = config.max_memory.saturating_sub(self.bodies.bytes());
+        let config = &self.config;
+        let (memory_room, mut taken) = (self.memory.room(), 0);
         let Some(receiver) = self.sessions.get_mut(to) else { return 0 };
         let (mut load, mut count, mut next) = (receiver.load(), 0, Some(first.body));
         let queue = &mut receiver.traffic_mut(config).queue;
@@ -34,7 +35,7 @@ impl Hub {
             let length = head.set(body);
             let cost = length + FRAME_OVERHEAD;
             let is_short = head.payload_len(body) <= SHORT_LENGTH_MAX;
-            if !is_short || !config.may_hold(load, cost) || *memory + cost > max_memory {
+            if !is_short || !config.may_hold(load, cost) || taken + cost > memory_room {
                 break;
             }
             queue.widen(&mut self.spares);
@@ -44,10 +45,11 @@ impl Hub {
                 out.extend_from_slice(body);
             });
             load += Load { bytes: cost, shared: 0, messages: 1 };
-            *memory += cost;
+            taken += cost;
             count += 1;
             next = messages.next().and_then(|message| message.strip_prefix(target));
         }
+        self.memory.charge(MemoryUse::Queues, taken);
         if count > 0 {
             self.stats.queued += count as u64;
             self.stats.messages += count as u64;

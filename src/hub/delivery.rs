@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::memory::MemoryUse;
 use super::message::{Cost, Message};
 use super::queue::{Load, Push};
 use super::session::{Goodbye, Traffic};
@@ -41,7 +42,7 @@ impl Hub {
     /// Whether there is room for a message of this cost: in the queue of a session, and among all of them.
     fn may_get(&self, session: &Session, cost: Cost) -> bool {
         self.config.may_hold(session.load(), cost.bytes)
-            && self.memory() + cost.fresh <= self.config.max_memory
+            && self.memory.has_room_for(cost.fresh)
             && !session.is_over()
     }
 
@@ -63,11 +64,11 @@ impl Hub {
             return Err(Misfit::NoRoom);
         }
         let session = self.sessions.get_mut(to).ok_or(Misfit::Gone)?;
-        message.put(session, &self.config, are_dropped, &self.bodies);
+        message.put(session, &self.config, are_dropped, &self.memory);
         if !std::mem::replace(&mut session.woken, true) {
             self.woken.push_back(to);
         }
-        self.memory += cost.own;
+        self.memory.charge(MemoryUse::Queues, cost.own);
         self.waiting += 1;
         self.stats.queued += 1;
         Ok(())
@@ -83,7 +84,7 @@ impl Hub {
         let load = push.load();
         let Some(traffic) = self.traffic_of(key) else { return };
         traffic.queue.push(push);
-        self.memory += load.own();
+        self.memory.charge(MemoryUse::Queues, load.own());
         self.waiting += load.messages;
         self.stats.queued += 1;
         self.wake(key);
@@ -108,7 +109,7 @@ impl Hub {
     /// So many bytes of its own wait no more for this session.
     fn free_of(&mut self, key: SessionKey, bytes: usize) {
         if bytes > 0 {
-            self.memory -= bytes;
+            self.memory.release(MemoryUse::Queues, bytes);
             self.relieve(key, false);
         }
     }

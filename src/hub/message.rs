@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bodies::Bodies;
+use super::memory::MemoryLedger;
 use super::name::Name;
 use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
 use super::rooms::Room;
@@ -138,14 +138,14 @@ impl<'a> Message<'a> {
             && !(self.room.is_some() && (are_dropped || self.body.is_long() || receiver.lags()))
     }
 
-    /// Puts what `receiver` gets into its queue, as [`Message::cost_for`] has it; a body that is kept for it is counted among
-    /// `bodies`.
+    /// Puts what `receiver` gets into its queue, as [`Message::cost_for`] has it; a body that is kept for it is counted in
+    /// `memory`.
     pub(super) fn put(
         &self,
         receiver: &mut Session,
         config: &super::HubConfig,
         are_dropped: bool,
-        bodies: &Bodies,
+        memory: &MemoryLedger,
     ) {
         let line = self.line_for(receiver);
         let joins = self.joins(receiver, are_dropped);
@@ -154,7 +154,7 @@ impl<'a> Message<'a> {
             Some(line) if joins => queue.join(|out| out.extend_from_slice(line)),
             None if joins => queue.join(|out| self.write(out)),
             line => {
-                let text = line.map_or_else(|| self.frame(bodies).clone(), |line| Text::Short(line.clone()));
+                let text = line.map_or_else(|| self.frame(memory).clone(), |line| Text::Short(line.clone()));
                 queue.push(Push::Message { text, is_direct: self.room.is_none() });
             }
         }
@@ -187,10 +187,10 @@ impl<'a> Message<'a> {
         out.extend_from_slice(self.body.bytes);
     }
 
-    fn frame(&self, bodies: &Bodies) -> &Text {
+    fn frame(&self, memory: &MemoryLedger) -> &Text {
         self.frame.get_or_init(|| {
             if self.body.is_long() {
-                let body = bodies.count(self.body.keep());
+                let body = memory.share(self.body.keep());
                 return Text::Long(Arc::new(LongText { head: self.head.clone(), body }));
             }
             let mut frame = Vec::new();

@@ -18,6 +18,7 @@ mod arena;
 mod bodies;
 mod burst;
 mod delivery;
+pub mod memory;
 mod message;
 pub mod name;
 pub mod queue;
@@ -33,7 +34,7 @@ mod targets;
 pub mod work;
 
 use arena::Arena;
-use bodies::Bodies;
+use memory::{MemoryLedger, MemoryUse};
 pub use message::Body;
 use name::{ClashKeys, FoldKey, Name, NameError};
 use rate::Rate;
@@ -58,12 +59,19 @@ pub struct HubConfig {
     pub max_pending_messages: usize,
     /// What happens when a message to a room finds no room in a member's queue. Default [`SlowPolicy::DropNew`].
     pub slow: SlowPolicy,
-    /// Most bytes that all queues together hold. A body of 4 KiB or more that many wait for is in memory once, and counts
-    /// once here, but for each of them in `max_pending`.
+    /// Most bytes that all sessions and connections together make the server keep. Default 1 GiB. Counted are: queues (each
+    /// message with [`queue::FRAME_OVERHEAD`]; a body of 4 KiB or more that many wait for counts once here, but for each of
+    /// them in `max_pending`), rooms and memberships ([`rooms::ROOM_COST`], [`rooms::MEMBER_COST`]), dedup windows beyond
+    /// their least width, answers on streams that are not read, and unfinished frames and lines. What needs more is refused
+    /// with 503; a dedup window stays narrow, a connection whose answers are not read is not read either, and of unfinished
+    /// frames those give way that stand still, or whose host has most.
+    ///
+    /// Not counted: what every session and connection costs, which `max_sessions` and
+    /// [`max_connections`](crate::config::ServerConfig::max_connections) bound.
     pub max_memory: usize,
-    /// Most sessions at once. Default 1,048,576; each costs about 300 bytes, and 5 KiB more with the use of its ids. A peer
-    /// needs no connection for a session on datagrams: `ServerConfig::max_per_host` bounds those of one host. One more is
-    /// refused (503).
+    /// Most sessions at once. Default 1,048,576; each costs at most 2 KiB beside what counts in `max_memory`, 300 bytes as
+    /// long as it does nothing. A peer needs no connection for a session on datagrams: `ServerConfig::max_per_host` bounds
+    /// those of one host. One more is refused (503).
     pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
     pub push_timeouts: PushTimeouts,
@@ -154,10 +162,7 @@ pub struct Hub {
     /// Names are looked for no more.
     is_closed: bool,
     rooms: Rooms,
-    /// The bytes that sessions have each for itself, ..
-    memory: usize,
-    /// .. and those that they share.
-    bodies: Bodies,
+    memory: MemoryLedger,
     woken: VecDeque<SessionKey>,
     slow: Slow,
     stats: HubStats,
@@ -174,7 +179,7 @@ pub struct Hub {
 impl Hub {
     /// An empty hub.
     pub fn new(config: HubConfig) -> Self {
-        Self { config, ..Self::default() }
+        Self { memory: MemoryLedger::new(config.max_memory), config, ..Self::default() }
     }
 
     /// The counters so far.
@@ -200,7 +205,17 @@ impl Hub {
     /// The bytes that all queues together hold. A body that several wait for counts once, until the last of them has it and
     /// whoever writes it to a connection lets go of it.
     pub fn memory(&self) -> usize {
-        self.memory + self.bodies.bytes()
+        self.memory.pending()
+    }
+
+    /// What is kept for peers, and the bound of that.
+    pub fn ledger(&self) -> &MemoryLedger {
+        &self.memory
+    }
+
+    /// The same, to count what connections hold.
+    pub(crate) fn ledger_mut(&mut self) -> &mut MemoryLedger {
+        &mut self.memory
     }
 
     /// What has been walked through so far.
@@ -373,13 +388,14 @@ impl Hub {
         for room in self.work.walk(cost::ROOM, session.rooms()) {
             // Whoever leaves last frees what looks like its name.
             self.work.add_name(room.as_str().as_bytes(), 3);
-            self.rooms.leave(room, key);
+            self.rooms.leave(room, key, &mut self.memory);
         }
         self.work.add(session.undelivered(), cost::PASSED);
         self.waiting -= session.undelivered();
         self.stats.leave(&session);
-        self.memory -= session.load().own();
-        debug_assert!(!self.is_empty() || self.memory == 0, "{} bytes are of nobody", self.memory);
+        self.memory.release(MemoryUse::Windows, session.replies().cost());
+        self.memory.release(MemoryUse::Queues, session.load().own());
+        debug_assert!(!self.is_empty() || self.memory.used(MemoryUse::Queues) == 0, "{:?}", self.memory);
         self.relieve_of(key, &session);
         Some(session)
     }

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use super::Form;
 use super::spares::Spares;
 use crate::output::Output;
-use crate::rare::give_room_back;
+use crate::rare::{give_room_back, grow_gently};
 use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
-/// What a queued frame costs beside its bytes: its place in the queue and the allocation's own head. Counting it keeps
-/// a queue of tiny messages inside the memory that the bound promises.
-pub const FRAME_OVERHEAD: usize = 64;
+/// What a queued frame costs beside its bytes: its place in the queue, or among those that are sent and not acknowledged
+/// (88 bytes, and a quarter of that where the queue has just grown), and the allocation's own head. Counting it keeps a
+/// queue of tiny messages inside the memory that the bound promises.
+pub const FRAME_OVERHEAD: usize = 128;
 
 /// The longest gap in words, rounded up.
 const GAP_MAX: usize = 64;
@@ -271,6 +272,7 @@ impl SendQueue {
         if push.is_droppable() {
             self.droppable += push.load();
         }
+        grow_gently(&mut self.items);
         self.items.push_back(push);
     }
 

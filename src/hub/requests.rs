@@ -1,12 +1,14 @@
 //! What a session may ask of the hub: to send, to join and leave rooms, and who is there.
 
 use super::delivery::Misfit;
+use super::memory::MemoryUse;
 use super::message::{Body, Cost, Message};
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::work::{WorkMeter, cost};
 use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
+use crate::wire::Id;
 
 impl Hub {
     /// Queues `body` for the client, or for all other members of the `#room`, that `target` names.
@@ -90,22 +92,23 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Not a room's name, a name that looks like another room's, or [`MAX_ROOMS`] reached.
+    /// Not a room's name, a name that looks like another room's, [`MAX_ROOMS`] reached, or no memory for it within
+    /// [`HubConfig::max_memory`](super::HubConfig::max_memory).
     pub fn join(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
         self.work.add(1, cost::ROOM);
         // Read, then for what it is found by and for what it looks like, here and there.
         self.work.add_name(room, 8);
         let name = RoomName::parse(room).map_err(|_| Refusal::NotARoomName)?;
-        let session = self.get(key).ok_or(Refusal::RegisterFirst)?;
-        if session.rooms().contains(&name.fold()) {
+        let session = self.sessions.get_mut(key).ok_or(Refusal::RegisterFirst)?;
+        let fold = name.fold();
+        if session.rooms().contains(&fold) {
             return Ok(());
         }
         if session.rooms().len() >= MAX_ROOMS {
             return Err(Refusal::ServerFull);
         }
-        self.rooms.join(&name, key)?;
-        let session = self.get_mut(key).ok_or(Refusal::RegisterFirst)?;
-        session.change_rooms(|rooms| rooms.push(name.fold()));
+        let fold = self.rooms.join(&name, fold, key, &mut self.memory)?;
+        session.change_rooms(|rooms| rooms.push(fold));
         Ok(())
     }
 
@@ -121,7 +124,7 @@ impl Hub {
         let session = self.get_mut(key).ok_or(Refusal::RegisterFirst)?;
         let at = session.rooms().iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         session.change_rooms(|rooms| drop(rooms.remove(at)));
-        self.rooms.leave(&fold, key);
+        self.rooms.leave(&fold, key, &mut self.memory);
         self.relieve(key, true);
         Ok(())
     }
@@ -134,6 +137,33 @@ impl Hub {
     /// Keeps a room's name for that room, whether anybody is in it or not: no other may look like it.
     pub fn reserve_room(&mut self, name: &RoomName) {
         self.rooms.reserve(name);
+    }
+
+    /// Makes place in a session's dedup window for a new request, before that is executed. Where there is no memory for a
+    /// wider window, the oldest requests in it are forgotten. Returns whether there is a place; if not, the request must not
+    /// be executed, and [`Session::replies`](super::Session::replies) calls it stale.
+    pub fn prepare_reply(&mut self, key: SessionKey, id: Id) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let growth = session.replies().growth_for(id);
+        if growth == 0 {
+            return true;
+        }
+        let replies = session.replies_mut();
+        if !self.memory.has_room_for(growth) {
+            return replies.narrow_for(id);
+        }
+        replies.widen_for(id);
+        self.memory.charge(MemoryUse::Windows, growth);
+        true
+    }
+
+    /// Remembers the answer to a request that was executed.
+    pub fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: u8) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let replies = session.replies_mut();
+        let before = replies.cost();
+        replies.record(id, hash, answer);
+        self.memory.recharge(MemoryUse::Windows, before, replies.cost());
     }
 
     /// The names of all sessions, or of a room's members, space-separated in at most `limit` bytes; what does not fit

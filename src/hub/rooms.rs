@@ -3,9 +3,20 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::memory::{MemoryLedger, MemoryUse};
 use super::name::{ClashKey, ClashKeys, FoldKey, RoomName};
 use super::session::SessionKey;
 use crate::error::Refusal;
+
+/// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory) beside the texts of its name and its
+/// two keys: their three allocations, itself, its set of members, and its entries in two tables that have just grown.
+pub const ROOM_COST: usize = 400;
+
+/// What each member of a room counts for there: its place in the set, and the room's in the session's list.
+pub const MEMBER_COST: usize = 64;
+
+/// A table of so many entries or more gives room back when it is nearly empty.
+const MANY: usize = 1 << 10;
 
 /// One room.
 #[derive(Clone, Debug)]
@@ -14,6 +25,8 @@ pub struct Room {
     fold: FoldKey,
     /// Ordered, so that who joins and leaves a large room all the time costs others no time.
     members: BTreeSet<SessionKey>,
+    /// What it counts for without them.
+    cost: usize,
 }
 
 impl Room {
@@ -78,32 +91,76 @@ impl Rooms {
         }
     }
 
-    /// Puts `member`, who is not in it yet, into the room of that name, and makes the room if there is none.
+    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`, and makes the
+    /// room if there is none. What that takes is charged to `memory`. Returns the key to keep.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when another room's name looks the same.
-    pub fn join(&mut self, name: &RoomName, member: SessionKey) -> Result<(), Refusal> {
-        let fold = name.fold();
+    /// [`Refusal::NameTaken`] when another room's name looks the same; [`Refusal::ServerFull`] when `memory` has no room.
+    pub fn join(
+        &mut self,
+        name: &RoomName,
+        fold: FoldKey,
+        member: SessionKey,
+        memory: &mut MemoryLedger,
+    ) -> Result<FoldKey, Refusal> {
         if !self.by_fold.contains_key(&fold) {
-            self.claim(&name.clash_keys(), &fold)?;
+            self.open(name, fold.clone(), memory)?;
+        } else if !memory.has_room_for(MEMBER_COST) {
+            return Err(Refusal::ServerFull);
         }
-        let room = self
-            .by_fold
-            .entry(fold.clone())
-            .or_insert_with(|| Arc::new(Room { name: name.clone(), fold, members: BTreeSet::new() }));
+        let room = self.by_fold.get_mut(&fold).ok_or(Refusal::NoSuchRoom)?;
         Arc::make_mut(room).members.insert(member);
+        memory.charge(MemoryUse::Rooms, MEMBER_COST);
+        // Not `fold`: one allocation serves all members.
+        Ok(room.fold.clone())
+    }
+
+    /// Makes a room for a first member, if there is memory for both.
+    fn open(&mut self, name: &RoomName, fold: FoldKey, memory: &mut MemoryLedger) -> Result<(), Refusal> {
+        let clash = name.clash_keys();
+        let texts = clash.iter().map(|key| key.as_str().len()).sum::<usize>();
+        let cost = ROOM_COST + name.as_str().len() + fold.as_str().len() + texts;
+        if !memory.has_room_for(cost + MEMBER_COST) {
+            return Err(Refusal::ServerFull);
+        }
+        self.claim(&clash, &fold)?;
+        memory.charge(MemoryUse::Rooms, cost);
+        let room = Room { name: name.clone(), fold: fold.clone(), members: BTreeSet::new(), cost };
+        self.by_fold.insert(fold, Arc::new(room));
         Ok(())
     }
 
     /// Takes `member` out of the room with this key; the last one to leave ends the room.
-    pub fn leave(&mut self, key: &FoldKey, member: SessionKey) {
+    pub fn leave(&mut self, key: &FoldKey, member: SessionKey, memory: &mut MemoryLedger) {
         let Some(room) = self.by_fold.get_mut(key) else { return };
-        Arc::make_mut(room).members.remove(&member);
+        if Arc::make_mut(room).members.remove(&member) {
+            memory.release(MemoryUse::Rooms, MEMBER_COST);
+        }
         if room.members.is_empty()
             && let Some(room) = self.by_fold.remove(key)
         {
+            memory.release(MemoryUse::Rooms, room.cost);
             self.give_back(&room);
+            self.give_room_back();
         }
+    }
+
+    /// Makes the tables smaller when most of their rooms have ended: what is charged is what lives. Each time at least
+    /// seven times as many rooms have ended as are moved.
+    fn give_room_back(&mut self) {
+        let len = self.by_fold.len();
+        if self.by_fold.capacity() > MANY && len < self.by_fold.capacity() / 8 {
+            self.by_fold.shrink_to(2 * len);
+            self.by_clash.shrink_to(2 * self.by_clash.len());
+        }
+    }
+}
+
+#[cfg(test)]
+impl Rooms {
+    /// What all of them are to be charged as.
+    pub(super) fn cost(&self) -> usize {
+        self.by_fold.values().map(|room| room.cost + room.members.len() * MEMBER_COST).sum()
     }
 }

@@ -430,9 +430,9 @@ impl Session {
         &self.asked.get().replies
     }
 
-    /// Remembers the answer to a request that was executed.
-    pub fn remember(&mut self, id: Id, hash: u32, answer: u8) {
-        self.asked.fill().replies.record(id, hash, answer);
+    /// The same, to change: what that takes is for the hub to count.
+    pub(super) fn replies_mut(&mut self) -> &mut Replies {
+        &mut self.asked.fill().replies
     }
 
     /// The rooms it is in, in the order joined.
@@ -551,6 +551,11 @@ impl Session {
     pub(super) fn lags(&self) -> bool {
         let lags = |traffic: &Traffic| traffic.writing.bytes > 0 && traffic.queue.load().bytes >= LAGGING;
         self.traffic.as_deref().is_some_and(lags)
+    }
+
+    /// Whether its connection's writer has pushes that are not written.
+    pub(crate) fn is_being_written(&self) -> bool {
+        self.traffic.as_deref().is_some_and(|traffic| traffic.writing.bytes > 0)
     }
 
     /// Whether nothing may be queued for it any more: what comes now is what a session that ends leaves behind.

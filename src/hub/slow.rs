@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::memory::MemoryUse;
 use super::message::Cost;
 use super::queue::{FRAME_OVERHEAD, SendQueue};
 use super::session::SHORT_HEAD;
@@ -98,14 +99,14 @@ impl Hub {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
         let (mut kept, droppable) = (session.load(), session.droppable());
         kept -= droppable;
-        let memory = self.memory() - droppable.own() + cost.fresh;
-        if !self.config.may_hold(kept, cost.bytes) || memory > self.config.max_memory {
+        let memory = self.memory.total() - droppable.own() + cost.fresh;
+        if !self.config.may_hold(kept, cost.bytes) || memory > self.memory.bound() {
             return false;
         }
         while !self.has_room(member, cost) {
             let queue = self.get_mut(member).and_then(|session| session.queue_mut());
             let Some(freed) = queue.and_then(SendQueue::drop_oldest) else { return false };
-            self.memory -= freed.own();
+            self.memory.release(MemoryUse::Queues, freed.own());
             self.waiting -= freed.messages;
             self.work.add(1, cost::PASSED);
             self.stats.gaps += 1;
@@ -187,7 +188,7 @@ impl Hub {
         let room = self.with_fold(target, |key| self.rooms.get(key)).flatten()?;
         let sender = self.get(from).filter(|_| room.members().contains(&from))?;
         let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
-        if self.memory() + FRAME_OVERHEAD + payload_len > self.config.max_memory {
+        if !self.memory.has_room_for(FRAME_OVERHEAD + payload_len) {
             return None;
         }
         let is_full = |member: &Session| {

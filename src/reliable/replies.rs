@@ -3,11 +3,21 @@
 //! A client repeats a request, same id and same bytes, until it is answered. The window remembers a hash of the frame
 //! and one byte of answer for the last [`WINDOW`] ids, so that a repeat gets the same answer and has no second effect
 //! (RFC 7252 section 4.5 asks for the same). It executes nothing itself and knows no frames.
+//!
+//! It widens with use, from [`LEAST_WIDTH`] ids to [`WINDOW`]. Where there is no memory for that it can be kept
+//! [narrow](Replies::narrow_for): the ids that it does not remember are then [stale](Seen::Stale), so that none is ever
+//! executed twice.
 
 use crate::wire::Id;
 
 /// How many of a session's newest ids are remembered. A client never has a request in flight this far below its newest.
 pub const WINDOW: u64 = 1_024;
+
+/// How many ids below the newest a window remembers at least: what that takes is not charged.
+pub const LEAST_WIDTH: u64 = 32;
+
+/// What is remembered of an id, in bytes: hash and answer.
+const BYTES_PER_ID: usize = size_of::<u32>() + 1;
 
 /// What the window says of a request before it is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +38,7 @@ pub enum Seen {
 pub struct Replies {
     /// The newest id that was executed; 0 for none.
     newest: u64,
-    /// What is remembered of it.
+    /// What is remembered of it; an answer of 0 is forgotten.
     hash: u32,
     answer: u8,
     forgetful: bool,
@@ -36,12 +46,14 @@ pub struct Replies {
     older: Option<Box<Ring>>,
 }
 
-/// What is remembered of the ids below the newest, each in its slot.
-#[derive(Clone, Debug, Default)]
+/// What is remembered of the ids below the newest, as many as it is wide, each in its slot.
+#[derive(Clone, Debug)]
 struct Ring {
     hashes: Vec<u32>,
-    /// 0 = not seen.
+    /// 0 = not seen. As many as `hashes`, a power of two.
     answers: Vec<u8>,
+    /// Nothing is known of the ids below this one.
+    floor: u64,
 }
 
 impl Replies {
@@ -66,28 +78,107 @@ impl Replies {
         if self.forgetful || id.get() > self.newest {
             return Seen::New;
         }
-        if self.newest - id.get() >= WINDOW {
+        if self.newest - id.get() >= WINDOW || id.get() < self.floor() {
             return Seen::Stale;
         }
-        let is_newest = id.get() == self.newest;
-        let remembered = if is_newest { Some((self.hash, self.answer)) } else { self.look_back(id.get()) };
-        match remembered {
+        match self.remembered(id.get()) {
             None | Some((_, 0)) => Seen::New,
             Some((known, answer)) if known == hash => Seen::Repeat(answer),
             Some(_) => Seen::Conflict,
         }
     }
 
-    fn look_back(&self, id: u64) -> Option<(u32, u8)> {
-        let older = self.older.as_ref()?;
-        Some((*older.hashes.get(slot(id))?, *older.answers.get(slot(id))?))
+    /// What is remembered of an id that is not above the newest.
+    fn remembered(&self, id: u64) -> Option<(u32, u8)> {
+        if id == self.newest {
+            return Some((self.hash, self.answer));
+        }
+        self.older.as_ref().filter(|older| self.newest - id <= older.width())?.get(id)
+    }
+
+    fn is_seen(&self, id: u64) -> bool {
+        self.remembered(id).is_some_and(|(_, answer)| answer != 0)
+    }
+
+    fn floor(&self) -> u64 {
+        self.older.as_ref().map_or(0, |older| older.floor)
+    }
+
+    /// How many ids below the newest it remembers.
+    fn width(&self) -> u64 {
+        self.older.as_ref().map_or(LEAST_WIDTH, |older| older.width())
+    }
+
+    /// How much memory it takes beyond that of the least width, in bytes: 0 to 4,960.
+    pub fn cost(&self) -> usize {
+        cost_of(self.width())
+    }
+
+    /// How much [`Replies::cost`] grows when this id is recorded, in bytes. It is 0 but five times in the life of a window,
+    /// and costs a look at each id that is skipped.
+    pub fn growth_for(&self, id: Id) -> usize {
+        cost_of(self.width_for(id.get())) - self.cost()
+    }
+
+    /// How wide the window has to be so that nothing of it is forgotten when this id is recorded.
+    fn width_for(&self, id: u64) -> u64 {
+        let width = self.width();
+        if width == WINDOW {
+            return width;
+        }
+        let lowest = if id < self.newest { Some(id) } else { self.lowest_falling(id, width) };
+        let newest = self.newest.max(id);
+        lowest.map_or(width, |lowest| (newest - lowest).next_power_of_two().clamp(width, WINDOW))
+    }
+
+    /// The lowest id which was seen, which a window of this width forgets once `newest` is recorded, and which one of the
+    /// full width does not.
+    fn lowest_falling(&self, newest: u64, width: u64) -> Option<u64> {
+        let first = self.newest.saturating_sub(width).max((newest + 1).saturating_sub(WINDOW));
+        let end = newest.saturating_sub(width).min(self.newest + 1);
+        (first.max(1)..end).find(|falling| self.is_seen(*falling))
+    }
+
+    /// Makes the window as wide as this id needs. [`Replies::record`] does so too.
+    pub fn widen_for(&mut self, id: Id) {
+        let width = self.width_for(id.get());
+        if width > self.width() {
+            let older = self.older.take();
+            let wider = self.older.insert(Box::new(Ring::new(width)));
+            if let Some(older) = older {
+                wider.take_over(&older, self.newest);
+            }
+        }
+    }
+
+    /// Makes place for this id without more memory: what does not fit any more is forgotten, and its ids are stale. Returns
+    /// whether the id itself has a place; if not, it is stale, and must not be executed.
+    pub fn narrow_for(&mut self, id: Id) -> bool {
+        let (id, width) = (id.get(), self.width());
+        let older = self.older.get_or_insert_with(|| Box::new(Ring::new(width)));
+        if id < self.newest {
+            let is_outside = self.newest - id > width;
+            if is_outside {
+                older.floor = older.floor.max(id + 1);
+            }
+            return !is_outside;
+        }
+        let floor = id.saturating_sub(width);
+        older.floor = older.floor.max(floor);
+        let first = self.newest.saturating_sub(width);
+        (first..floor.min(self.newest)).for_each(|fallen| older.forget(fallen));
+        if self.newest < floor {
+            self.answer = 0;
+        }
+        true
     }
 
     /// Remembers the answer, any byte but 0, of a request that [`Replies::look`] called new.
     pub fn record(&mut self, id: Id, hash: u32, answer: u8) {
+        self.widen_for(id);
         let id = id.get();
         if id < self.newest {
-            self.older.get_or_insert_default().record(id, hash, answer);
+            self.older.get_or_insert_with(|| Box::new(Ring::new(LEAST_WIDTH))).record(id, hash, answer);
             return;
         }
         if id > self.newest {
@@ -101,42 +192,73 @@ impl Replies {
         if id - self.newest >= WINDOW {
             self.older = None;
         } else if self.newest > 0 {
-            let older = self.older.get_or_insert_default();
-            older.record(self.newest, self.hash, self.answer);
-            (self.newest + 1..=id).for_each(|fallen| older.forget(fallen));
+            let older = self.older.get_or_insert_with(|| Box::new(Ring::new(LEAST_WIDTH)));
+            let first = id.saturating_sub(older.width());
+            (first.max(self.newest + 1)..id).for_each(|skipped| older.forget(skipped));
+            if self.newest >= first {
+                older.record(self.newest, self.hash, self.answer);
+            }
         }
         self.newest = id;
     }
 }
 
+/// What a window of this width takes beyond the least width, in bytes.
+fn cost_of(width: u64) -> usize {
+    usize::try_from(width - LEAST_WIDTH).unwrap_or(0) * BYTES_PER_ID
+}
+
 impl Ring {
+    /// An empty one for so many ids, a power of two.
+    fn new(width: u64) -> Self {
+        let width = usize::try_from(width).unwrap_or(0);
+        Self { hashes: vec![0; width], answers: vec![0; width], floor: 0 }
+    }
+
+    fn width(&self) -> u64 {
+        self.answers.len() as u64
+    }
+
+    /// Where an id stands.
+    fn slot(&self, id: u64) -> usize {
+        usize::try_from(id % self.width().max(1)).unwrap_or(0)
+    }
+
+    fn get(&self, id: u64) -> Option<(u32, u8)> {
+        let slot = self.slot(id);
+        Some((*self.hashes.get(slot)?, *self.answers.get(slot)?))
+    }
+
     fn record(&mut self, id: u64, hash: u32, answer: u8) {
-        let slot = slot(id);
-        if self.answers.len() <= slot {
-            // Doubled from a power of two they never have room for more than the window, whatever the ids.
-            let length = (slot + 1).next_power_of_two();
-            self.answers.resize(length, 0);
-            self.hashes.resize(length, 0);
-        }
+        let slot = self.slot(id);
         if let (Some(known), Some(given)) = (self.hashes.get_mut(slot), self.answers.get_mut(slot)) {
             (*known, *given) = (hash, answer);
         }
     }
 
     fn forget(&mut self, id: u64) {
-        if let Some(answer) = self.answers.get_mut(slot(id)) {
+        let slot = self.slot(id);
+        if let Some(answer) = self.answers.get_mut(slot) {
             *answer = 0;
+        }
+    }
+
+    /// Takes what a narrower one remembers of the ids below this one.
+    fn take_over(&mut self, narrower: &Self, newest: u64) {
+        self.floor = narrower.floor;
+        for id in newest.saturating_sub(narrower.width())..newest {
+            if let Some((hash, answer)) = narrower.get(id) {
+                self.record(id, hash, answer);
+            }
         }
     }
 }
 
-/// Where an id stands in the ring.
-fn slot(id: u64) -> usize {
-    usize::try_from(id % WINDOW).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     fn id(n: u64) -> Id {
@@ -194,5 +316,104 @@ mod tests {
         }
         let ring = window.older.unwrap();
         assert!(ring.answers.capacity() <= 1_024 && ring.hashes.capacity() <= 1_024);
+    }
+
+    /// A window as it is defined: everything that was recorded, and how far down it is known.
+    #[derive(Default)]
+    struct Model {
+        recorded: std::collections::BTreeMap<u64, (u32, u8)>,
+    }
+
+    impl Model {
+        fn look(&self, id: u64, hash: u32) -> Seen {
+            let newest = self.recorded.keys().next_back().copied().unwrap_or(0);
+            match self.recorded.get(&id) {
+                _ if id + WINDOW <= newest => Seen::Stale,
+                None => Seen::New,
+                Some((known, answer)) if *known == hash => Seen::Repeat(*answer),
+                Some(_) => Seen::Conflict,
+            }
+        }
+    }
+
+    fn next_id(rng: &mut ChaCha8Rng, newest: u64) -> u64 {
+        match rng.random_range(0..20) {
+            0..10 => newest + 1,
+            10..14 => newest + rng.random_range(1..40),
+            14 => newest + rng.random_range(1..1_500),
+            15..18 => newest.saturating_sub(rng.random_range(0..40)).max(1),
+            _ => newest.saturating_sub(rng.random_range(0..1_100)).max(1),
+        }
+    }
+
+    #[test]
+    fn a_window_that_widens_with_use_forgets_nothing_of_the_last_1024_ids() {
+        for seed in 0..40 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let (mut window, mut model, mut newest) = (Replies::new(), Model::default(), 0);
+            for step in 0..1_500 {
+                let at = next_id(&mut rng, newest);
+                let hash = rng.random_range(0..2);
+                let seen = window.look(id(at), hash);
+                assert_eq!(seen, model.look(at, hash), "seed {seed}, step {step}, id {at}");
+                if seen == Seen::New {
+                    let (before, growth) = (window.cost(), window.growth_for(id(at)));
+                    let answer = rng.random_range(1..=u8::MAX);
+                    window.record(id(at), hash, answer);
+                    assert!(at + WINDOW > newest && window.cost() <= before + growth, "seed {seed}, {step}");
+                    model.recorded.insert(at, (hash, answer));
+                    newest = newest.max(at);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_kept_narrow_calls_stale_what_it_forgot_and_never_new_what_was_executed() {
+        let (mut repeats, mut stale) = (0, 0);
+        for seed in 0..40 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let (mut window, mut model, mut newest) = (Replies::new(), Model::default(), 0);
+            for step in 0..1_500 {
+                let at = next_id(&mut rng, newest);
+                let (seen, is) = (window.look(id(at), 1), model.look(at, 1));
+                repeats += usize::from(matches!(seen, Seen::Repeat(_)));
+                stale += usize::from(seen == Seen::Stale && is != Seen::Stale);
+                assert!(
+                    seen == is || seen == Seen::Stale,
+                    "seed {seed}, step {step}, id {at}: {seen:?}, {is:?}"
+                );
+                let near = at <= newest && at + LEAST_WIDTH >= newest;
+                assert!(!near || seen == is, "seed {seed}, step {step}, id {at}");
+                if seen != Seen::New {
+                    continue;
+                }
+                let may_grow = rng.random_ratio(1, 100);
+                let is_kept = may_grow || window.growth_for(id(at)) == 0 || window.narrow_for(id(at));
+                if !is_kept {
+                    assert_eq!(window.look(id(at), 1), Seen::Stale, "seed {seed}, step {step}, id {at}");
+                    continue;
+                }
+                let before = window.cost();
+                window.record(id(at), 1, 7);
+                assert!(may_grow || window.cost() <= before, "seed {seed}, step {step}");
+                model.recorded.insert(at, (1, 7));
+                newest = newest.max(at);
+            }
+        }
+        assert!(repeats > 1_000 && stale > 1_000, "{repeats} {stale}");
+    }
+
+    #[test]
+    fn a_window_takes_the_least_until_more_ids_are_used() {
+        let mut window = Replies::new();
+        let mut costs = Vec::new();
+        for n in 1..=2_000 {
+            window.record(id(n), 1, 1);
+            if costs.last() != Some(&window.cost()) {
+                costs.push(window.cost());
+            }
+        }
+        assert_eq!(costs, [0, 160, 480, 1_120, 2_400, 4_960]);
     }
 }

@@ -90,7 +90,19 @@ pub(super) struct Losing {
     pub(super) answers_sent: u64,
 }
 
-/// A frame, or a line, that has begun and is not whole.
+/// How far a connection is closed that has to give its memory to others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Eviction {
+    /// It is not.
+    #[default]
+    None,
+    /// It is about to be told why.
+    Condemned,
+    /// It was told, or takes nothing, and is not waited for.
+    Told,
+}
+
+/// A frame, or a line, that has begun and is not whole, and what else a connection makes the server keep for a while.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     /// How long it may still take.
@@ -99,13 +111,32 @@ pub(super) struct Unfinished {
     pub(super) partial: Option<Partial>,
     /// The bytes held of it and of what is behind it.
     pub(super) buffered: usize,
+    pub(super) eviction: Eviction,
+    /// What its answers that are not read count for; none while they are few.
+    pub(super) answers: usize,
+    /// The bytes of those that its writer has; none while they are few.
+    pub(super) given: usize,
+    /// Memory is scarce: few answers wait for it.
+    pub(super) frugal: bool,
 }
 
 impl Vacant for Unfinished {
-    const VACANT: &'static Self = &Self { patience: Patience::Idle, partial: None, buffered: 0 };
+    const VACANT: &'static Self = &Self {
+        patience: Patience::Idle,
+        partial: None,
+        buffered: 0,
+        eviction: Eviction::None,
+        answers: 0,
+        given: 0,
+        frugal: false,
+    };
 
     fn is_vacant(&self) -> bool {
-        matches!(self.patience, Patience::Idle) && self.partial.is_none() && self.buffered == 0
+        matches!(self.patience, Patience::Idle)
+            && self.partial.is_none()
+            && (self.buffered, self.answers, self.given) == (0, 0, 0)
+            && self.eviction == Eviction::None
+            && !self.frugal
     }
 }
 
@@ -194,6 +225,6 @@ impl StreamConn {
 
     pub(super) fn has_room(&self) -> bool {
         let enough = if self.session.is_some() { ANSWERS_ENOUGH } else { UNREGISTERED_ANSWERS };
-        self.answers.len() <= enough
+        self.answers.len() <= enough && !self.is_overdrawn()
     }
 }

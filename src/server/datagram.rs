@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use super::requests::{Answer, encode_answer, pong};
+use super::requests::{Answer, encode_answer};
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::work::cost;
@@ -170,7 +170,7 @@ impl Server {
             return;
         };
         let answer = match frame.verb {
-            Verb::Png => pong(frame, frame.id.is_some()),
+            Verb::Png => self.pong(frame, frame.id.is_some()),
             Verb::Reg if frame.id.is_some() => match RegArgs::parse(frame.args()) {
                 Some(args) => {
                     let (name, nonce) = proven_by(&args);

@@ -12,11 +12,14 @@ use crate::service::{ConnId, Flow};
 /// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
 const FILL_ENOUGH: usize = 64 << 10;
 
-/// Appends what a connection is answered. It keeps no buffer for it.
-fn take_answers(state: &mut StreamConn, out: &mut Output) {
-    if !state.answers.is_empty() {
-        out.append(std::mem::take(&mut state.answers));
+/// Appends what a connection is answered. It keeps no buffer for it. Returns how many bytes that takes.
+fn take_answers(state: &mut StreamConn, out: &mut Output) -> usize {
+    if state.answers.is_empty() {
+        return 0;
     }
+    let taken = state.answers.capacity();
+    out.append(std::mem::take(&mut state.answers));
+    taken
 }
 
 impl Server {
@@ -39,16 +42,20 @@ impl Server {
         let Some(state) = self.conns.get_mut(conn) else {
             return Flow { more: false, reading: false, closing: true, busy: false };
         };
-        take_answers(state, out);
+        let mut taken = take_answers(state, out);
         if !state.backlog.get().is_empty() {
+            self.give_answers(conn, std::mem::take(&mut taken));
+            self.note_scarcity(conn);
             self.work_off(now, conn);
+            self.recount_frames(now, conn);
             self.note_hearing(conn);
             self.arm_conn(conn);
             // What a person is answered stands between what others said before and after it.
             if let Some(state) = self.conns.get_mut(conn).filter(|state| state.lines.is_some()) {
-                take_answers(state, out);
+                taken += take_answers(state, out);
             }
         }
+        self.give_answers(conn, taken);
         let carried = self.conns.get(conn).filter(|state| !state.closing).and_then(|state| state.session);
         let mut more = false;
         if let Some(key) = carried {
@@ -62,7 +69,7 @@ impl Server {
         }
         let state = self.conns.get(conn);
         Flow {
-            more: more || state.is_some_and(|state| !state.answers.is_empty()),
+            more: more || state.is_some_and(|state| !state.answers.is_empty() || state.is_overdrawn()),
             reading: state.is_some_and(StreamConn::takes_input),
             closing: state.is_none_or(|state| state.closing),
             busy: state.is_some_and(|state| !state.closing && !state.backlog.get().is_empty()),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::service::Remote;
 
 /// An IPv4 address or an IPv6 /64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Host {
     V4(Ipv4Addr),
     /// The first 64 bits.

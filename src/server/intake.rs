@@ -149,6 +149,12 @@ impl Intake for StreamIntake {
         batch.bytes = Cow::Borrowed(bytes);
         batch
     }
+
+    fn abandon(&mut self) {
+        if let Some(deframer) = &mut self.deframer {
+            *deframer = Deframer::new(0);
+        }
+    }
 }
 
 /// A finished line that waits for its turn.

@@ -4,11 +4,13 @@
 //! What they are found by is kept in the sessions alone. A session is entered here when it lives, and taken out when it
 //! has ended.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use super::hosts::Host;
 use crate::hub::{Form, Hub, Path, Session, SessionKey};
 use crate::index::{Hasher, Index};
+use crate::rare::give_room_back;
 use crate::service::Peer;
 use crate::wire::Token;
 
@@ -101,20 +103,56 @@ fn bare_peer(session: &Session) -> Option<Peer> {
 }
 
 /// The nonces of sessions that have ended, until a cookie could open no other with them.
+///
+/// None is forgotten before its time, so what there may be of them is bounded where sessions are opened. That bound costs
+/// the hosts that fill it: one may open no further session once it has a 32nd as many nonces here as there is room left
+/// for. One host takes a 33rd of all, and a hundred, one after the other, leave room for one in twenty.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
-    /// With when they are forgotten, the oldest first.
-    queue: VecDeque<(Instant, Token)>,
+    /// The oldest first.
+    queue: VecDeque<SpentNonce>,
     /// The ordinal of the first of these; it begins anew after 2^32.
     first: u32,
     /// Their ordinals.
     index: Index,
+    /// How many each host has.
+    by_host: HashMap<Host, usize>,
+    /// How many there may be before no session is opened.
+    most: usize,
 }
 
+#[derive(Debug)]
+struct SpentNonce {
+    nonce: Token,
+    /// When it is forgotten.
+    until: Instant,
+    /// The host whose session it was; none for those that are not counted.
+    host: Option<Host>,
+}
+
+/// The least and the most that [`Spent`] has room for. With its entries in tables each takes at most 160 bytes.
+const SPENT_ROOM: (usize, usize) = (1 << 12, 1 << 20);
+
+/// A host has its share when it has as many nonces as so small a part of the room that is left.
+const SHARE: usize = 32;
+
 impl Spent {
+    /// With room for as many as there may be sessions.
+    pub(super) fn with_room_for(max_sessions: usize) -> Self {
+        let (least, most) = SPENT_ROOM;
+        Self { most: max_sessions.clamp(least, most), ..Self::default() }
+    }
+
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Whether a session may be opened from there, whose nonce will have to be remembered.
+    pub(super) fn admits(&self, host: Option<Host>) -> bool {
+        let room = self.most.saturating_sub(self.queue.len());
+        let of_host = host.and_then(|host| self.by_host.get(&host)).copied().unwrap_or(0);
+        room > 0 && of_host * SHARE < room
     }
 
     /// Whether this one is.
@@ -123,9 +161,12 @@ impl Spent {
     }
 
     /// Remembers one, until then.
-    pub(super) fn remember(&mut self, until: Instant, nonce: Token) {
+    pub(super) fn remember(&mut self, until: Instant, nonce: Token, host: Option<Host>) {
         let Ok(place) = u32::try_from(self.queue.len()) else { return };
-        self.queue.push_back((until, nonce));
+        self.queue.push_back(SpentNonce { nonce, until, host });
+        if let Some(host) = host {
+            *self.by_host.entry(host).or_default() += 1;
+        }
         let (queue, first) = (&self.queue, self.first);
         self.index.insert(&nonce, first.wrapping_add(place), |hasher, ordinal| {
             nth(queue, first, ordinal).map_or(0, |nonce| hasher.hash(nonce))
@@ -134,21 +175,36 @@ impl Spent {
 
     /// Forgets one whose time is over. Returns whether there was one.
     pub(super) fn forget_next(&mut self, now: Instant) -> bool {
-        let Some((_, nonce)) = self.queue.pop_front_if(|(until, _)| *until <= now) else { return false };
-        self.index.remove(&nonce, self.first);
+        let Some(spent) = self.queue.pop_front_if(|spent| spent.until <= now) else {
+            give_room_back(&mut self.queue);
+            return false;
+        };
+        self.index.remove(&spent.nonce, self.first);
         self.first = self.first.wrapping_add(1);
+        self.forget_one_of(spent.host);
         true
+    }
+
+    fn forget_one_of(&mut self, host: Option<Host>) {
+        let Some(host) = host else { return };
+        match self.by_host.get_mut(&host) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.by_host.remove(&host)),
+        }
+        if self.by_host.is_empty() {
+            self.by_host = HashMap::new();
+        }
     }
 
     /// When there is one to forget.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.queue.front().map(|(until, _)| *until)
+        self.queue.front().map(|spent| spent.until)
     }
 }
 
 /// The nonce of that ordinal, where the first has `first`.
-fn nth(queue: &VecDeque<(Instant, Token)>, first: u32, ordinal: u32) -> Option<&Token> {
-    queue.get(ordinal.wrapping_sub(first) as usize).map(|(_, nonce)| nonce)
+fn nth(queue: &VecDeque<SpentNonce>, first: u32, ordinal: u32) -> Option<&Token> {
+    queue.get(ordinal.wrapping_sub(first) as usize).map(|spent| &spent.nonce)
 }
 
 #[cfg(test)]
@@ -164,7 +220,7 @@ mod tests {
         let nonce = |n: u32| Token::from_bits(n.into());
         let mut spent = Spent { first: u32::MAX - 500, ..Spent::default() };
         for n in 0..1_000 {
-            spent.remember(at(n), nonce(n));
+            spent.remember(at(n), nonce(n), None);
             if n >= 100 {
                 while spent.forget_next(at(n - 100)) {}
             }
@@ -173,5 +229,33 @@ mod tests {
         }
         while spent.forget_next(at(2_000)) {}
         assert_eq!((spent.len(), spent.index.len(), spent.next()), (0, 0, None));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn a_host_that_ends_session_after_session_is_refused_in_time_and_others_are_not() {
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let host = |n: u8| Some(Host::V4([192, 0, 2, n].into()));
+        let mut spent = Spent::with_room_for(100_000);
+        let mut nonces = 0..;
+        let mut flood = |spent: &mut Spent, host: Option<Host>| {
+            let before = spent.len();
+            while spent.admits(host) {
+                spent.remember(now + minute, Token::from_bits(nonces.next().unwrap()), host);
+            }
+            spent.len() - before
+        };
+        assert_eq!(flood(&mut spent, host(1)), 3_031, "a 33rd");
+        assert!(!spent.admits(host(1)) && spent.admits(host(2)) && spent.admits(None));
+        for n in 2..=100 {
+            assert!(flood(&mut spent, host(n)) > 0, "{n}");
+        }
+        assert!(
+            spent.admits(host(200)),
+            "a hundred hosts leave room for newcomers: {} of 100000",
+            spent.len()
+        );
+        while spent.forget_next(now + minute) {}
+        assert!(spent.admits(host(1)) && spent.by_host.is_empty() && spent.queue.capacity() < 100);
     }
 }

@@ -43,6 +43,7 @@ mod held;
 mod holds;
 mod host_rates;
 mod hosts;
+mod input;
 mod intake;
 mod lines;
 mod links;
@@ -56,16 +57,18 @@ mod stream;
 mod sweep;
 mod throttle;
 mod totals;
+mod unread;
 mod work_budget;
 
 use admission::Admission;
-use conn::StreamConn;
+use conn::{Eviction, StreamConn};
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
 use farewell::Farewell;
 pub use farewell::MOST_GOODBYES;
 use guests::Guests;
 use held::Waiters;
 use host_rates::HostRates;
+use input::InputHolders;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
@@ -77,9 +80,6 @@ use work_budget::WorkBudget;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
-
-/// Most nonces of ended datagram sessions that are remembered; while they all are, no new session opens there.
-const MAX_SPENT_NONCES: usize = 1 << 20;
 
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,8 +146,8 @@ pub struct Server {
     conns: Table<StreamConn>,
     admission: Admission,
     host_rates: HostRates,
-    /// The bytes that connections hold of unfinished frames.
-    buffered: usize,
+    /// Connections that hold much unfinished input.
+    input: InputHolders,
     /// Connections that have output.
     woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
@@ -203,11 +203,11 @@ impl Server {
             secrets: Secrets::new(now, rng),
             hub: make_hub(&config),
             lookup: Lookup::default(),
-            spent: Spent::default(),
+            spent: Spent::with_room_for(config.hub.max_sessions),
             conns: Table::default(),
             admission: Admission::default(),
             host_rates: HostRates::default(),
-            buffered: 0,
+            input: InputHolders::default(),
             woken: VecDeque::new(),
             pushing: VecDeque::new(),
             outgoing: VecDeque::new(),
@@ -236,6 +236,7 @@ impl Server {
         totals.waiting = self.hub.waiting();
         totals.pending_bytes = self.hub.memory();
         totals.longest_hold = self.longest_hold();
+        totals.memory = self.hub.ledger().total();
         totals.loss_in = totals::Loss::of(&self.incoming);
         totals.loss_out = totals::Loss::of(&self.outward);
         totals
@@ -350,6 +351,7 @@ impl Service for Server {
         if let Some(key) = self.conns.get(conn).and_then(|state| state.session) {
             self.hub.written(key);
         }
+        self.answers_written(conn);
         self.drained_stream(now, conn);
         self.settle(now);
     }
@@ -417,6 +419,7 @@ impl Service for Server {
 
     fn is_aborted(&self, conn: ConnId) -> bool {
         self.is_refused_untold(conn)
+            || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Told)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

@@ -74,8 +74,9 @@ impl Server {
 
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId) {
         self.stop_waiting(conn);
+        self.forget_input(conn);
         let Some(state) = self.conns.remove(conn) else { return };
-        self.buffered -= state.unfinished.get().buffered;
+        self.forget_answers(&state);
         self.timers.set(conn.into(), None);
         if let Some(seat) = state.seat {
             self.admission.leave(seat, state.origin().from);

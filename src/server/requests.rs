@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Server;
+use super::hosts::Host;
 use super::held::ASK_AGAIN;
 use crate::error::Refusal;
 use crate::hub::work::cost;
@@ -31,12 +32,6 @@ const MAX_ACK_RANGES: usize = 64;
 
 /// The longest payload of a PNG, in bytes: its answer is as long, and is held until it is written.
 const MAX_PING: usize = 64 << 10;
-
-/// What a PNG is answered with. To a peer that may not know the long form of a length, nothing over 9,999 bytes is sent.
-pub(super) fn pong<'a>(ping: &Frame<'a>, knows_long_form: bool) -> Answer<'a> {
-    let most = if knows_long_form { MAX_PING } else { SHORT_LENGTH_MAX };
-    if ping.payload.len() > most { Err(Refusal::TooLong) } else { Ok(ping.payload.into()) }
-}
 
 /// Appends the answer to a request: untagged success is silent, except where something was asked for.
 pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer<'_>, out: &mut Vec<u8>) {
@@ -116,6 +111,9 @@ impl Server {
         };
         let hash = self.secrets.frame_hash(frame);
         let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().look(id, hash));
+        // What could not be remembered is not executed.
+        let has_place = seen != Seen::New || self.hub.prepare_reply(key, id);
+        let seen = if has_place { seen } else { Seen::Stale };
         Some(match seen {
             Seen::New => {
                 let charged = self.charge_datagram(now, key, frame);
@@ -147,9 +145,8 @@ impl Server {
     }
 
     fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: &Answer<'_>) {
-        if let Some(session) = self.hub.get_mut(key) {
-            session.remember(id, hash, answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte()));
-        }
+        let answer = answer.as_ref().err().map_or(ACKED, |refusal| refusal.to_byte());
+        self.hub.remember(key, id, hash, answer);
     }
 
     fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer<'static> {
@@ -193,14 +190,26 @@ impl Server {
     /// A request without an effect.
     fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
-            Verb::Png => pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged)),
+            Verb::Png => self.pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged)),
             Verb::Lst => self.list(key, frame),
             _ => Err(Refusal::UnknownVerb),
         }
     }
 
+    /// What a PNG is answered with. To a peer that may not know the long form of a length, nothing over 9,999 bytes is sent.
+    /// While memory is scarce a long answer is refused: it may never be read.
+    pub(super) fn pong<'a>(&self, ping: &Frame<'a>, knows_long_form: bool) -> Answer<'a> {
+        let most = if knows_long_form { MAX_PING } else { SHORT_LENGTH_MAX };
+        match ping.payload.len() {
+            length if length > most => Err(Refusal::TooLong),
+            length if length > self.longest_answer() => Err(Refusal::ServerFull),
+            _ => Ok(ping.payload.into()),
+        }
+    }
+
     fn list(&self, key: SessionKey, frame: &Frame<'_>) -> Answer<'static> {
         let limit = self.hub.get(key).map_or(SHORT_LENGTH_MAX, |session| session.answer_limit());
+        let limit = limit.min(self.longest_answer());
         let room = Some(frame.args()).filter(|args| !args.is_empty());
         Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?).into())
     }
@@ -255,7 +264,7 @@ impl Server {
             return Err(Refusal::NameTaken);
         }
         self.has_room(now, path, origin.from)?;
-        if matches!(path, Path::Datagram(_)) && self.spent.len() >= super::MAX_SPENT_NONCES {
+        if matches!(path, Path::Datagram(_)) && !self.spent.admits(Host::of(origin.from)) {
             return Err(Refusal::ServerFull);
         }
         let (token, tagged) = (self.secrets.token(), frame.id.is_some());
@@ -278,8 +287,9 @@ impl Server {
         let hash = self.secrets.frame_hash(frame);
         if let Some(session) = self.hub.get_mut(key) {
             session.set_newest_reg(id.get());
-            session.remember(id, hash, ACKED);
         }
+        self.hub.prepare_reply(key, id);
+        self.hub.remember(key, id, hash, ACKED);
     }
 
     /// The nonce of a session that lives: the same answer, and nothing is reset or moved.
@@ -330,6 +340,7 @@ impl Server {
                 let name = session.name.clone();
                 if let Err(refusal) = self.admit(now, &name, &origin) {
                     // Other rules may hold when this very request comes again.
+                    self.hub.prepare_reply(key, id);
                     self.remember(key, id, hash, &Err(refusal));
                     return Err(refusal);
                 }

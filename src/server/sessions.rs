@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::hosts::Host;
 use super::{COOKIE_LIFETIME, Draining, Owner, Server};
 use crate::hub::work::cost;
 use crate::hub::{Path, Session, SessionKey};
@@ -61,7 +62,7 @@ impl Server {
             }
             Path::Datagram(_) => {
                 if let Some(nonce) = session.nonce() {
-                    self.spent.remember(now + COOKIE_LIFETIME, nonce);
+                    self.spent.remember(now + COOKIE_LIFETIME, nonce, Host::of(session.origin().from));
                     self.timers.set(Owner::Spent, self.spent.next());
                 }
             }

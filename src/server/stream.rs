@@ -12,7 +12,7 @@ use super::admission::Seat;
 use super::conn::{Limits, Losing, StreamConn};
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
-use super::requests::{Answer, DONE, encode_answer, pong};
+use super::requests::{Answer, DONE, encode_answer};
 use crate::error::Refusal;
 use crate::hub::rate::Bucket;
 use crate::hub::work::cost;
@@ -20,9 +20,6 @@ use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;
 use crate::service::{ConnId, Origin};
 use crate::wire::{Frame, Verb};
-
-/// An unfinished frame of which no more than this has come is kept whatever else is.
-const SHORT_INPUT: usize = 64 << 10;
 
 /// The longest payload of a frame, in bytes, that a connection without a session may send or announce.
 const MAX_UNREGISTERED: usize = 1 << 10;
@@ -86,36 +83,18 @@ impl Server {
             }
             state.set_partial(partial);
         }
+        self.note_scarcity(conn);
         self.take_in(now, conn, batch);
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
         if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
-            self.bound_frames(conn);
+            self.bound_frames(now, conn);
             self.watch_frame(now, conn, any_whole, partial);
         }
+        self.count_answers(conn);
         self.note_hearing(conn);
         self.arm_conn(conn);
         self.wake_conn(conn);
-    }
-
-    /// Counts what a connection holds of frames: of the unfinished one, and of those that wait for their turn.
-    fn bound_frames(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(conn) else { return };
-        let unfinished = state.unfinished.get().partial.map_or(0, |partial| partial.buffered);
-        let waiting: usize = state.backlog.get().iter().map(|batch| batch.size()).sum();
-        self.bound_input(conn, unfinished + waiting);
-    }
-
-    /// Counts what connections hold of input against `max_memory`: who would go beyond it with a long frame is cut off.
-    /// Short ones are bounded by the number of connections.
-    pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
-        self.buffered = self.buffered - state.unfinished.get().buffered + buffered;
-        state.set_buffered(buffered);
-        let is_long = buffered > SHORT_INPUT && !state.closing;
-        if is_long && self.buffered + self.hub.memory() > self.config.hub.max_memory {
-            self.break_stream(conn, "no memory for a message of this length now");
-        }
     }
 
     /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
@@ -220,10 +199,10 @@ impl Server {
 
     /// Goes on with what a connection has sent, now that what held it is gone.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
+        self.note_scarcity(conn);
         self.work_off(now, conn);
-        if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
-            self.bound_frames(conn);
-        }
+        self.recount_frames(now, conn);
+        self.count_answers(conn);
         self.note_hearing(conn);
         self.drained_stream(now, conn);
         self.arm_conn(conn);
@@ -265,7 +244,7 @@ impl Server {
         self.work().add(1, cost::FRAME);
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
-            Verb::Png => Some(pong(frame, frame.id.is_some())),
+            Verb::Png => Some(self.pong(frame, frame.id.is_some())),
             Verb::Bye => Some(DONE),
             Verb::Snd => match self.open_stream_guest(now, conn) {
                 Ok(guest) => self.execute(now, guest, frame, None),

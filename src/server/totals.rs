@@ -29,6 +29,8 @@ pub struct Totals {
     pub refused_sessions: u64,
     /// Connections that were refused: there were too many, in total or from one host.
     pub refused_connections: u64,
+    /// Connections that were closed because memory was short and they held much of it for a message that did not go on.
+    pub evicted: u64,
     /// Answers to datagrams that found no room, were too many or too much work for one datagram, or to repeats that came too soon; what
     /// they answer will be asked again.
     pub answers_dropped: u64,
@@ -36,6 +38,8 @@ pub struct Totals {
     pub waiting: usize,
     /// The bytes of these.
     pub pending_bytes: usize,
+    /// All that counts in [`HubConfig::max_memory`](crate::hub::HubConfig::max_memory) right now, these included, in bytes.
+    pub memory: usize,
     /// The most [work units](crate::hub::work) that one hold of the lock has taken so far; see [`HOLD_BOUND`](super::HOLD_BOUND).
     pub longest_hold: u64,
 }
@@ -103,6 +107,9 @@ impl fmt::Display for Totals {
         }
         if self.refused_sessions > 0 {
             write!(f, ", refused sessions {}", self.refused_sessions)?;
+        }
+        if self.evicted > 0 {
+            write!(f, ", closed for want of memory {}", self.evicted)?;
         }
         let (waiting, refused) = (self.waiting, self.refused_connections);
         write!(f, ", waiting {waiting}, undelivered {}, refused connections {refused}", hub.undelivered)

@@ -64,6 +64,8 @@ pub struct Partial {
     pub announced: usize,
     /// Bytes of it that have arrived, its head included.
     pub buffered: usize,
+    /// Bytes that are allocated for it: at most twice what has arrived, or room for a head.
+    pub allocated: usize,
 }
 
 /// A frame as [`Deframer::cut`] finds it.
@@ -182,7 +184,8 @@ impl Deframer {
     pub fn partial(&self) -> Option<Partial> {
         let State::Within(unfinished) = &self.state else { return None };
         let announced = unfinished.head.map_or(0, |head| head.length);
-        Some(Partial { announced, buffered: unfinished.held })
+        let allocated = unfinished.chunks.iter().map(Vec::capacity).sum();
+        Some(Partial { announced, buffered: unfinished.held, allocated })
     }
 
     /// Between frames: takes a whole frame out of `input`, or keeps the front of one.
@@ -409,7 +412,8 @@ mod tests {
         let unbuffered = format!("{deframer:?}");
         assert_eq!(unbuffered, "Deframer { partial: None, broken: None, max_payload: 9999, .. }");
         assert_eq!(deframer.next(&mut &b"REG 0030 TEST01 "[..]), Ok(None));
-        let buffered = "Deframer { partial: Some(Partial { announced: 30, buffered: 16 })";
-        assert!(format!("{deframer:?}").starts_with(buffered));
+        let partial = format!("Partial {{ announced: 30, buffered: 16, allocated: {MAX_HEAD} }}");
+        let buffered = format!("Deframer {{ partial: Some({partial})");
+        assert!(format!("{deframer:?}").starts_with(&buffered));
     }
 }

@@ -2,6 +2,7 @@
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
+use sayagain::hub::queue::FRAME_OVERHEAD;
 use sayagain::wire::{Deframer, Id, RcvArgs, Verb, encode_args};
 
 use crate::desk::{Conn, Desk};
@@ -85,7 +86,8 @@ fn a_long_message_to_a_room(begin: &str, others: usize, size: usize) {
     }
     for (had, conn) in conns.iter().enumerate() {
         let (pending, waiting) = (desk.totals().pending_bytes, others - had);
-        assert!((size + 64 * waiting..size + 128 * waiting).contains(&pending), "{pending}");
+        let own = FRAME_OVERHEAD * waiting..(FRAME_OVERHEAD + 64) * waiting;
+        assert!(own.contains(&(pending - size)), "{pending}");
         desk.unclog(*conn);
         let heard = desk.written_to(*conn);
         let begin = heard.len() - said.len();

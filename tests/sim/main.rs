@@ -24,6 +24,7 @@ mod lines;
 mod links;
 mod long;
 mod loss_doc;
+mod memory;
 mod nasty;
 mod noise;
 mod packing;

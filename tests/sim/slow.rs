@@ -9,6 +9,7 @@ use sayagain::config::ServerConfig;
 use sayagain::door::Door;
 use sayagain::hub::queue::FRAME_OVERHEAD;
 use sayagain::hub::rate::Rate;
+use sayagain::hub::rooms::{MEMBER_COST, ROOM_COST};
 use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::Remote;
 use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
@@ -22,6 +23,11 @@ const COST: usize = "RCV 0014 ada#r 0001 NN".len() + FRAME_OVERHEAD;
 
 /// More than most of what these tests send costs.
 const ROOMY: usize = 1_000;
+
+/// What so many rooms with names of one letter count for, and so many members of them.
+const fn rooms(rooms: usize, members: usize) -> usize {
+    rooms * (ROOM_COST + 3 * "#r".len()) + members * MEMBER_COST
+}
 
 fn desk(slow: SlowPolicy, max_pending: usize) -> Desk {
     with_hub(HubConfig { slow, max_pending, ..HubConfig::default() })
@@ -170,7 +176,11 @@ fn disconnect_ends_a_session_over_datagrams_whose_next_word_is_answered_by_a_401
 
 #[test]
 fn disconnect_spares_who_has_no_more_than_its_share_of_a_memory_that_others_fill() {
-    let hub = HubConfig { slow: SlowPolicy::Disconnect, max_memory: 8 * COST, ..HubConfig::default() };
+    let hub = HubConfig {
+        slow: SlowPolicy::Disconnect,
+        max_memory: 8 * COST + rooms(2, 3),
+        ..HubConfig::default()
+    };
     let mut desk = with_hub(hub);
     let (ada, bob, cyd) = (
         untagged(&mut desk, "ada", "#r"),
@@ -873,7 +883,8 @@ fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
 
 #[test]
 fn nobody_waits_for_the_memory_of_all_queues_but_the_message_is_missed() {
-    let hub = HubConfig { slow: SlowPolicy::Block, max_memory: 3 * ROOMY, ..HubConfig::default() };
+    let hub =
+        HubConfig { slow: SlowPolicy::Block, max_memory: 3 * ROOMY + rooms(2, 3), ..HubConfig::default() };
     let mut desk = with_hub(hub);
     let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
     let cyd = untagged(&mut desk, "cyd", "#q");

@@ -235,7 +235,10 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
                 take(self, intake.received(rt::now(), buffer.get(..count).unwrap_or_default()));
                 Input::Taken { count, full }
             }
-            Mode::Discarding => Input::Discarded { count, full },
+            Mode::Discarding => {
+                intake.abandon();
+                Input::Discarded { count, full }
+            }
             Mode::Gone => Input::Lost,
         }
     }

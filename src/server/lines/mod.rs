@@ -247,7 +247,7 @@ impl Server {
             Some(silence) if heard || lines.flush_at.is_none() => Some(later(now, silence)),
             _ => lines.flush_at,
         };
-        self.bound_input(conn, unfinished);
+        self.bound_input(now, conn, unfinished);
         self.watch_line(now, conn, unfinished > 0 && flush.is_none(), begun);
     }
 

@@ -1,0 +1,160 @@
+//! The memory that peers make the server keep, by what it is kept for, against one bound.
+//!
+//! Whoever keeps something for a peer charges it here and releases it when it is gone. Costs are stated by the owner of
+//! what is kept ([`super::queue::FRAME_OVERHEAD`], [`super::rooms::ROOM_COST`], ..), so that the sum of all charges is not
+//! below what is allocated. Nothing that exists is dropped because the bound is reached: a request that needs more is
+//! refused with 503, and elastic uses (unread answers, dedup windows, unfinished input) get along with less.
+//!
+//! Not charged, because other limits bound them: a session's own fields and its entries in tables (`max_sessions`), and a
+//! connection's (`max_connections`).
+
+use bytes::Bytes;
+
+use super::HubConfig;
+use super::bodies::Bodies;
+
+/// What memory is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryUse {
+    /// Messages that are queued, or sent and not acknowledged, without the shared bodies of long ones.
+    Queues,
+    /// Rooms, and who is in them.
+    Rooms,
+    /// Dedup windows, as far as they are wider than the least width.
+    Windows,
+    /// Answers on streams that their peers have not read.
+    Answers,
+    /// Frames and lines on streams that are not complete, or not executed yet.
+    Input,
+}
+
+/// How much of it is kept for what, in bytes.
+#[derive(Debug)]
+pub struct MemoryLedger {
+    bound: usize,
+    queues: usize,
+    rooms: usize,
+    windows: usize,
+    answers: usize,
+    input: usize,
+    bodies: Bodies,
+}
+
+/// With the bound that is the default.
+impl Default for MemoryLedger {
+    fn default() -> Self {
+        Self::new(HubConfig::default().max_memory)
+    }
+}
+
+impl MemoryLedger {
+    /// An empty ledger.
+    pub(super) fn new(bound: usize) -> Self {
+        let bodies = Bodies::default();
+        Self { bound, queues: 0, rooms: 0, windows: 0, answers: 0, input: 0, bodies }
+    }
+
+    /// The most that all uses together may take.
+    pub fn bound(&self) -> usize {
+        self.bound
+    }
+
+    /// What all uses together take.
+    pub fn total(&self) -> usize {
+        self.pending() + self.rooms + self.windows + self.answers + self.input
+    }
+
+    /// What one use takes; shared bodies are in none.
+    pub fn used(&self, by: MemoryUse) -> usize {
+        match by {
+            MemoryUse::Queues => self.queues,
+            MemoryUse::Rooms => self.rooms,
+            MemoryUse::Windows => self.windows,
+            MemoryUse::Answers => self.answers,
+            MemoryUse::Input => self.input,
+        }
+    }
+
+    /// What queues take, shared bodies included.
+    pub fn pending(&self) -> usize {
+        self.queues + self.bodies.bytes()
+    }
+
+    /// How much may still be charged.
+    pub fn room(&self) -> usize {
+        self.bound.saturating_sub(self.total())
+    }
+
+    /// Whether so much may be charged.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.total() + bytes <= self.bound
+    }
+
+    /// Whether three quarters are taken: uses that can get along with less do, so that the rest is left to those that
+    /// cannot.
+    pub fn is_scarce(&self) -> bool {
+        self.total() > self.bound / 4 * 3
+    }
+
+    fn count_of(&mut self, by: MemoryUse) -> &mut usize {
+        match by {
+            MemoryUse::Queues => &mut self.queues,
+            MemoryUse::Rooms => &mut self.rooms,
+            MemoryUse::Windows => &mut self.windows,
+            MemoryUse::Answers => &mut self.answers,
+            MemoryUse::Input => &mut self.input,
+        }
+    }
+
+    /// Counts so much more. Whether there is room is the caller's to ask before.
+    pub fn charge(&mut self, by: MemoryUse, bytes: usize) {
+        *self.count_of(by) += bytes;
+    }
+
+    /// Counts so much less: what was charged is not kept any more.
+    pub fn release(&mut self, by: MemoryUse, bytes: usize) {
+        let count = self.count_of(by);
+        debug_assert!(*count >= bytes, "{by:?}: {bytes} bytes of {count} are released");
+        *count = count.saturating_sub(bytes);
+    }
+
+    /// Counts `after` where `before` was counted.
+    pub fn recharge(&mut self, by: MemoryUse, before: usize, after: usize) {
+        self.release(by, before);
+        self.charge(by, after);
+    }
+
+    /// The same bytes, counted for as long as anybody holds any of them.
+    pub(super) fn share(&self, body: Bytes) -> Bytes {
+        self.bodies.count(body)
+    }
+
+    /// All sessions have ended at once: only what connections hold is left.
+    pub(super) fn forget_sessions(&mut self) {
+        (self.queues, self.rooms, self.windows) = (0, 0, 0);
+        self.bodies = Bodies::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_charged_and_shared_is_summed_against_the_bound_until_it_is_released() {
+        let mut ledger = MemoryLedger::new(1_000);
+        let uses =
+            [MemoryUse::Queues, MemoryUse::Rooms, MemoryUse::Windows, MemoryUse::Answers, MemoryUse::Input];
+        uses.iter().for_each(|by| ledger.charge(*by, 100));
+        let body = ledger.share(Bytes::from(vec![b'x'; 300]));
+        assert_eq!((ledger.total(), ledger.pending(), ledger.room()), (800, 400, 200));
+        assert!(ledger.is_scarce() && ledger.has_room_for(200) && !ledger.has_room_for(201));
+        drop(body);
+        ledger.recharge(MemoryUse::Answers, 100, 600);
+        assert_eq!((ledger.total(), ledger.room()), (1_000, 0));
+        ledger.release(MemoryUse::Answers, 600);
+        assert!(uses.iter().all(|by| ledger.used(*by) == if *by == MemoryUse::Answers { 0 } else { 100 }));
+        ledger.forget_sessions();
+        assert_eq!(ledger.total(), 100, "input is of connections");
+    }
+}
