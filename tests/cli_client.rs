@@ -133,7 +133,7 @@ fn a_message_arrives_as_sender_and_text_with_everything_escaped_that_could_do_ha
         let sent = run(&server, mode, "--name alice send bob hi  you", b"");
         assert_eq!((sent.code, sent.out.as_str()), (0, ""), "{sent:?}");
         assert!(sent.closing_line().starts_with("1 sent, 1 acked, 0 unknown, "), "{sent:?}");
-        assert!(sent.closing_line().contains(" · rtt min/avg/p95/max = "), "{sent:?}");
+        assert!(sent.closing_line().contains(" · time to ack min/avg/p95/max = "), "{sent:?}");
         let piped = run(&server, mode, "--name alice send bob -", b"\x1b[2J\0\xff\r\nlast");
         assert_eq!(piped.code, 0, "{piped:?}");
         let heard = listener.wait();

@@ -207,11 +207,90 @@ fn engines_are_one_json_document_with_a_row_for_each_run() {
     }
 }
 
-/// Whether this name is registered.
+/// Whether a client is registered that is called so, up to the mark of three characters that its run put behind.
 fn is_registered(server: &ServerProgram, name: &str) -> bool {
     let mut watcher = server.register("watcher");
     watcher.send("LST 0000BYE 0000");
-    watcher.rest().split(|c: char| !c.is_alphanumeric()).any(|word| word == name)
+    let listed = watcher.rest();
+    let mut words = listed.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| word.len() == name.len() + 3 && word.starts_with(name))
+}
+
+/// How many are registered besides who asks.
+fn registered(server: &ServerProgram) -> usize {
+    let mut watcher = server.register("watcher");
+    watcher.send("LST 0000BYE 0000");
+    let listed = watcher.rest();
+    let names = listed.split_once("ACK ").unwrap().1.split("BYE ").next().unwrap();
+    names.split_whitespace().skip(1).filter(|name| *name != "watcher").count()
+}
+
+/// Every workload that a server of frames can be loaded with.
+const WORKLOADS_OF_FRAMES: [&str; 10] = [
+    "route --pairs 2 --count 100",
+    "route --pairs 2 --count 100 --tagged",
+    "fanout --members 3 --count 50",
+    "fanout --members 3 --count 50 --tagged",
+    "ping --clients 2 --count 20",
+    "udp --clients 3 --count 30",
+    "burst 5",
+    "serial 5",
+    "idle 4 --seconds .02",
+    "idle 4 --seconds .02 --udp",
+];
+
+#[test]
+fn any_run_can_follow_any_other_against_one_server_and_leaves_no_session_behind() {
+    let server = ServerProgram::local(&[]);
+    for _ in 0..2 {
+        for words in WORKLOADS_OF_FRAMES {
+            outcome(&format!("{words} --host {}", server.host()));
+            eventually("nobody is left", || registered(&server) == 0);
+        }
+    }
+}
+
+#[test]
+fn people_can_follow_each_other_too() {
+    let server = ServerProgram::with_doors(&["line://127.0.0.1:0"], &[]);
+    for _ in 0..2 {
+        for words in ["spam --count 3", "slow --seconds .05"] {
+            let ended = lab(&format!("{words} --host {}", server.host()));
+            assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{words}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_its_sessions_at_a_server_that_goes_on() {
+    let server = ServerProgram::local(&[]);
+    for (kind, last) in
+        [("route --pairs 2 --tagged", "r2"), ("udp --clients 2", "c2"), ("idle 2 --udp", "c2")]
+    {
+        let words = format!("load {kind} --seconds 1000 --host {}", server.host());
+        let load = Program::start(env!("CARGO_BIN_EXE_lab"), &words.split_whitespace().collect::<Vec<_>>());
+        eventually("the last is in", || is_registered(&server, last));
+        load.signal("INT");
+        let ended = load.wait();
+        assert_eq!((ended.code, ended.out.as_str()), (130, ""), "{kind}: {}", ended.err);
+        eventually("nobody is left", || registered(&server) == 0);
+    }
+}
+
+#[test]
+fn at_a_rate_the_time_to_ack_stands_beside_the_time_since_each_was_due() {
+    for words in ["ping --clients 2 --rate 2000 --count 200", "route --pairs 2 --rate 2000 --count 200"] {
+        let outcome = outcome(words);
+        for quantile in ["p50_us", "p99_us", "max_us"] {
+            let time =
+                |column: &str| outcome[column].as_f64().unwrap_or_else(|| panic!("{column} of {outcome}"));
+            let (due, ack) = (time(quantile), time(&format!("ack_{quantile}")));
+            assert!(ack > 0.0 && ack <= due * 1.002, "{words}, {quantile}: {ack} after {due}");
+        }
+        let text = lab(words).out;
+        assert!(text.contains("from due p99") && text.contains("time to ack p99"), "{text}");
+    }
+    assert!(outcome("ping --clients 2 --count 10")["ack_p50_us"].is_null());
 }
 
 #[test]

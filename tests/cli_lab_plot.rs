@@ -273,7 +273,7 @@ fn the_report_is_one_page_with_command_seed_plots_and_table() {
         "stroke=\"var(--s1)\"",
         "<td class=\"n\">0.9940</td>",
         "<th scope=\"col\" class=\"n\">success_high</th>",
-        "href=\"data:text/csv;base64,dmVyc2lvbixjb21tYW5k",
+        "href=\"data:text/csv;base64,dmVyc2lvbixnZW5lcmF0b3Is",
     ] {
         assert!(html.contains(part), "{part}");
     }
@@ -337,7 +337,7 @@ fn a_csv_that_is_not_ours_is_refused_with_one_line_and_nothing_is_made() {
         (header.replace(",success,", ",succes,") + "\n", "no column `success`"),
         (format!("{header}\n"), "no rows"),
         (ROWS.replacen(",0.994,", ",99 %,", 1), "line 3, column success: `99 %`"),
-        (ROWS.replacen("1,231.884058,", "1,231.884058,,", 1), "line 2: 51 cells under 50 columns"),
+        (ROWS.replacen("1,231.884058,", "1,231.884058,,", 1), "line 2: 59 cells under 58 columns"),
     ];
     for (text, part) in bad {
         let (directory, path) = with_csv(&text);
@@ -360,9 +360,12 @@ fn a_csv_that_is_not_ours_is_refused_with_one_line_and_nothing_is_made() {
 #[test]
 fn a_directory_that_cannot_be_written_is_said_in_one_line() {
     let (directory, path) = with_csv(ROWS);
-    for (out, page) in [("/nowhere", "/nowhere/x.html"), (path.as_str(), directory.path().to_str().unwrap())]
-    {
-        for args in [["plot", &path, "--out", out], ["report", &path, "--out", page]] {
+    let below = format!("{path}/pictures");
+    for (out, page) in [(below.as_str(), "/nowhere/x.html"), (&path, directory.path().to_str().unwrap())] {
+        for (args, what) in [
+            (["plot", &path, "--out", out], "make the directory"),
+            (["report", &path, "--out", page], "write"),
+        ] {
             let ended = lab(&args);
             assert_eq!(
                 (ended.code, ended.out.as_str(), ended.err.lines().count()),
@@ -370,10 +373,38 @@ fn a_directory_that_cannot_be_written_is_said_in_one_line() {
                 "{args:?}: {}",
                 ended.err
             );
-            assert!(ended.err.starts_with("error: cannot write "), "{}", ended.err);
+            assert!(ended.err.starts_with(&format!("error: cannot {what} ")), "{}", ended.err);
         }
     }
     assert_eq!(files(directory.path()).len(), 1, "nothing half-written");
+}
+
+#[test]
+fn a_directory_for_pictures_is_made_if_need_be() {
+    let (directory, path) = with_csv(ROWS);
+    let out = directory.path().join("new/below");
+    let ended = lab(&["plot", &path, "--out", out.to_str().unwrap(), "--format", "svg", "--kind", "success"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(files(&out), BTreeSet::from(["rows-success.svg".to_owned()]));
+}
+
+#[test]
+fn a_report_under_a_name_that_asks_for_something_else_is_refused_with_what_can_be_written() {
+    let (directory, path) = with_csv(ROWS);
+    for name in ["x.pdf", "x.PNG", "rows.html.csv"] {
+        let ended = lab(&["report", &path, "--out", directory.path().join(name).to_str().unwrap()]);
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{name}: {}", ended.err);
+        assert!(ended.err.contains("a report is a page in HTML: name it .html"), "{}", ended.err);
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    }
+    for name in ["x.html", "x.HTM", "x"] {
+        assert_eq!(
+            lab(&["report", &path, "--out", directory.path().join(name).to_str().unwrap()]).code,
+            0,
+            "{name}"
+        );
+    }
+    assert_eq!(files(directory.path()).len(), 4);
 }
 
 #[cfg(unix)]

@@ -10,7 +10,7 @@ use crate::units::PositiveSeconds;
 mod explain;
 
 pub use explain::explain;
-pub(crate) use explain::{percent, seconds};
+pub(crate) use explain::{percent, range, seconds};
 
 /// With `--expb`, a first timeout has to be shorter than this.
 const EXPB_LIMIT: Duration = Duration::from_secs(2);
@@ -46,6 +46,11 @@ pub struct PolicyArgs {
     #[arg(long, allow_hyphen_values = true, global = true)]
     pub jitter: Option<Jitter>,
 
+    /// The least timeout that measured round trips may give, of a policy that measures them: rto and quic-pto [default:
+    /// the policy's; 1 for rto, RFC 6298 section 2.4]
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
+    pub rto_min: Option<PositiveSeconds>,
+
     /// A policy by name: once, expb, fixed or linear, or a protocol's: coap, sip, sip-invite, dns, rto, quic-pto or
     /// dtls; the flags above override its values
     #[arg(long, value_name = "NAME", conflicts_with = "expb", global = true)]
@@ -72,6 +77,15 @@ impl PolicyArgs {
         }
         if let Some(jitter) = self.jitter {
             policy = policy.with_jitter(jitter);
+        }
+        if let Some(least) = self.rto_min {
+            if !policy.adaptive() {
+                let name = self.name();
+                return Err(format!(
+                    "--rto-min bounds measured timeouts, and {name} measures none; rto and quic-pto do"
+                ));
+            }
+            policy = policy.with_min_rto(least.as_duration());
         }
         check_cap(&policy)?;
         Ok(policy)
@@ -203,6 +217,10 @@ mod tests {
             (Duration::from_secs(9), Some(Duration::from_secs(7)))
         );
         assert_eq!((sip.jitter(), sip.growth()), (Jitter::Full, Preset::Sip.backoff().growth()));
+        assert_eq!(
+            resolve("--policy rto --rto-min .2").unwrap(),
+            Preset::Rto.backoff().with_min_rto(Duration::from_millis(200))
+        );
         assert_eq!(resolve("--policy coap --jitter none").unwrap().jitter(), Jitter::None);
     }
 
@@ -261,6 +279,8 @@ mod tests {
             ("--jitter some", "`some` is not a jitter"),
             ("--jitter ratio:2", "it must not be above 1"),
             ("--timeout 3 --max-timeout 1", "the first timeout of 3 s is above the longest of 1 s"),
+            ("--policy coap --rto-min .1", "--rto-min bounds measured timeouts, and coap measures none"),
+            ("--policy rto --rto-min 0", "it must be more than zero"),
             ("--policy sip --timeout 5", "the first timeout of 5 s is above the longest of 4 s"),
         ] {
             let refused = resolve(line).unwrap_err();
@@ -272,6 +292,18 @@ mod tests {
     fn what_the_schedule_does_not_show_is_said() {
         assert!(explained("--policy coap").last().unwrap().starts_with("jitter initial:1.5: all timeouts"));
         assert!(explained("--policy rto").last().unwrap().starts_with("once a round trip is measured"));
+        let decorrelated = explained("--expb --timeout .1 --jitter decorrelated");
+        assert_eq!(
+            (decorrelated[1].as_str(), decorrelated[8].as_str()),
+            ("send 2 at 0.1 to 0.3 s", "gives up at 0.8 to 216.3 s")
+        );
+        let coap = explained("--policy coap");
+        assert_eq!(coap[5], "gives up at 62 to 93 s, 77.500 s in the mean");
+        let cut = explained("--expb --timeout .1 --jitter full --deadline 1");
+        assert!(
+            cut.last().unwrap().starts_with("with jitter the deadline leaves time for 4 to 8 sends"),
+            "{cut:?}"
+        );
         assert!(explained("--expb --jitter ratio:.2").last().unwrap().ends_with("by up to 20 % of it"));
         assert_eq!(
             explained("--expb --timeout .1 --max-sends 30").last().unwrap(),

@@ -69,6 +69,35 @@ pub fn give_up(policy: &Backoff) -> Span {
     policy.deadline().map_or(ends, |deadline| ends.cut(deadline))
 }
 
+/// When a policy gives up on average, in seconds; `None` where no exact mean is known: with jitter and a deadline, or where
+/// the cap cuts timeouts in a way that depends on earlier draws.
+#[must_use]
+pub fn mean_give_up(policy: &Backoff) -> Option<f64> {
+    if policy.jitter() == Jitter::None {
+        return Some(policy.give_up().as_secs_f64());
+    }
+    // It gives up when one send more would be due.
+    let longer = policy.clone().with_max_sends(policy.max_sends().checked_add(1)?);
+    let known = longer.max_sends() > policy.max_sends();
+    theory::mean_offsets(&longer).filter(|_| known)?.last().copied()
+}
+
+/// The fewest and the most sends that a policy makes of a request that is not answered: they differ where jitter decides how
+/// many the deadline leaves time for.
+#[must_use]
+pub fn unanswered_sends(policy: &Backoff) -> (u32, u32) {
+    let Some(deadline) = policy.deadline() else { return (policy.max_sends(), policy.max_sends()) };
+    let at = timeouts(policy).into_iter().scan(Span::ZERO, |at, timeout| {
+        let now = *at;
+        *at = at.then(timeout);
+        Some(now)
+    });
+    let count = |sends: (u32, u32), at: Span| {
+        (sends.0 + u32::from(at.most < deadline), sends.1 + u32::from(at.least < deadline))
+    };
+    at.fold((0, 0), count)
+}
+
 /// The timeout of each send, whatever the deadline.
 fn timeouts(policy: &Backoff) -> Vec<Span> {
     let plain = plain_timeouts(policy);
@@ -263,6 +292,99 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Draws the same number again and again.
+    struct Constant(u64);
+
+    impl rand::TryRng for Constant {
+        type Error = std::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Ok(u32::try_from(self.0 >> 32).unwrap())
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Ok(self.0)
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            bytes.fill(self.0.to_le_bytes()[0]);
+            Ok(())
+        }
+    }
+
+    /// Policies of each growth with each jitter, with and without a deadline.
+    fn every_policy() -> Vec<Backoff> {
+        let growths = [Growth::Fixed, Growth::Linear, Growth::Exponential { factor: Factor::TWO }];
+        let jitters = ["none", "full", "equal", "decorrelated", "ratio:.5", "initial:1.5"];
+        let bases = growths.map(|growth| Backoff::new(ms(100)).with_growth(growth).with_max_sends(8));
+        let jittered = bases
+            .into_iter()
+            .flat_map(|base| jitters.map(|jitter| base.clone().with_jitter(jitter.parse().unwrap())));
+        jittered
+            .flat_map(|policy| {
+                [
+                    policy.clone(),
+                    policy.clone().with_max_timeout(ms(1_000)),
+                    policy.with_deadline(Some(ms(1_500))),
+                ]
+            })
+            .collect()
+    }
+
+    /// Sends, and when the request is given up, as the attempts draw it.
+    fn given_up(policy: &Backoff, rng: &mut impl rand::Rng) -> (u32, Duration) {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let start = Instant::now();
+        let (mut attempts, mut now) = (policy.start(rng), start);
+        while let Some(due) = attempts.send(now, None, rng) {
+            now = due;
+        }
+        (attempts.sends(), now - start)
+    }
+
+    #[test]
+    fn the_least_and_the_most_of_a_policy_are_what_the_lowest_and_the_highest_draws_give() {
+        for policy in every_policy() {
+            let span = give_up(&policy);
+            let (lowest, highest) =
+                (given_up(&policy, &mut Constant(0)), given_up(&policy, &mut Constant(u64::MAX)));
+            // A nanosecond of rounding for each timeout.
+            let near = |one: Duration, other: Duration| one.abs_diff(other) < Duration::from_nanos(50);
+            assert!(near(lowest.1, span.least), "{policy:?}: {lowest:?}, {span:?}");
+            assert!(near(highest.1, span.most), "{policy:?}: {highest:?}, {span:?}");
+            // The longest timeouts leave time for the fewest sends.
+            assert_eq!((highest.0, lowest.0), unanswered_sends(&policy), "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn the_mean_of_giving_up_is_that_of_real_attempts() {
+        let mut known = 0;
+        for policy in every_policy() {
+            let Some(mean) = mean_give_up(&policy) else { continue };
+            known += 1;
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            let drawn: Vec<f64> = (0..4_000).map(|_| given_up(&policy, &mut rng).1.as_secs_f64()).collect();
+            let measured = drawn.iter().sum::<f64>() / 4_000.0;
+            let variance = drawn.iter().map(|at| (at - measured).powi(2)).sum::<f64>() / 4_000.0;
+            assert!(
+                (measured - mean).abs() < 4.0 * (variance / 4_000.0).sqrt() + 1e-6,
+                "{policy:?}: {measured}, {mean}"
+            );
+        }
+        assert!(known >= 30, "{known}");
+    }
+
+    #[test]
+    fn decorrelated_jitter_gives_up_much_later_than_the_growth_that_it_replaces() {
+        let policy = Backoff::new(ms(100))
+            .with_growth(Growth::Exponential { factor: Factor::TWO })
+            .with_max_sends(8)
+            .with_jitter(Jitter::Decorrelated);
+        // 0.3, 0.9, 2.7, 8.1, 24.3 and three times 60 s.
+        assert_eq!((give_up(&policy).least, give_up(&policy).most), (ms(800), ms(216_300)));
     }
 
     #[test]

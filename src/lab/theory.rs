@@ -90,7 +90,7 @@ fn is_moved_by_measuring(policy: &Backoff) -> bool {
 }
 
 /// The mean times of the sends in seconds from the first, where they are known.
-fn mean_offsets(policy: &Backoff) -> Option<Vec<f64>> {
+pub(super) fn mean_offsets(policy: &Backoff) -> Option<Vec<f64>> {
     let plain = || policy.schedule().map(|at| at.as_secs_f64());
     match policy.jitter() {
         Jitter::None => Some(plain().collect()),

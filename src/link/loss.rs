@@ -100,6 +100,25 @@ impl LossModel {
         !self.is_none() && !matches!(self, Self::List(_) | Self::Blackhole { .. })
     }
 
+    /// Whether losses depend on each other through a state that each datagram moves on.
+    pub(crate) fn has_states(&self) -> bool {
+        matches!(self, Self::Gilbert(_) | Self::GilbertElliott { .. } | Self::FourState(_))
+    }
+
+    /// How many datagrams such a model remembers; `None` of other models, and of states that are never forgotten.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.chain()?.memory()
+    }
+
+    /// How long it takes until a blackhole does the same again; `None` of other models, and of one that never changes.
+    pub(crate) fn cycle(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Blackhole { on, off } => Some(on.as_duration() + off.as_duration())
+                .filter(|_| !on.as_duration().is_zero() && !off.as_duration().is_zero()),
+            _ => None,
+        }
+    }
+
     /// The chain of a model with memory.
     pub(super) fn chain(&self) -> Option<Chain> {
         match self {

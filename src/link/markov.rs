@@ -16,6 +16,9 @@ const STATES: usize = 4;
 /// further back, whatever the chain. Long runs are longer than this with no model that one would take.
 const RESTART: u64 = 1 << 20;
 
+/// How much of the state that a chain began in may show when it counts as forgotten, in total variation.
+const FORGOTTEN: f64 = 0.01;
+
 /// The number of a state, below [`STATES`].
 pub(super) type State = u8;
 
@@ -50,6 +53,25 @@ impl Chain {
     pub(super) fn four(next: [[f64; STATES]; STATES], first: [f64; STATES], lossy: [bool; STATES]) -> Self {
         let loss = lossy.map(|lossy| if lossy { Probability::ONE } else { Probability::ZERO });
         Self { next, first, loss }
+    }
+
+    /// After how many datagrams the state no longer depends on where it began: the least power of two after which the
+    /// distributions of any two states differ by at most 1 % in total variation. `None` beyond [`RESTART`], as for a chain
+    /// that alternates or never moves.
+    pub(super) fn memory(&self) -> Option<u64> {
+        let mut after: [[f64; STATES]; STATES] = self.next.each_ref().map(|row| {
+            let [zero, one, two, three] = *row;
+            [zero, one - zero, two - one, three - two]
+        });
+        let mut datagrams = 1;
+        while spread(&after) > FORGOTTEN {
+            datagrams *= 2;
+            if datagrams > RESTART {
+                return None;
+            }
+            after = squared(&after);
+        }
+        Some(datagrams)
     }
 
     /// The state at index 0.
@@ -95,6 +117,25 @@ impl Chain {
     }
 }
 
+/// How far the rows of a transition matrix are apart at most, in total variation.
+fn spread(rows: &[[f64; STATES]; STATES]) -> f64 {
+    let apart = |one: &[f64; STATES], other: &[f64; STATES]| -> f64 {
+        one.iter().zip(other).map(|(one, other)| (one - other).abs()).sum::<f64>() / 2.0
+    };
+    rows.iter().flat_map(|one| rows.iter().map(move |other| apart(one, other))).fold(0.0, f64::max)
+}
+
+/// A transition matrix for twice as many steps.
+fn squared(rows: &[[f64; STATES]; STATES]) -> [[f64; STATES]; STATES] {
+    rows.each_ref().map(|row| {
+        let mut sums = [0.0; STATES];
+        for (part, through) in row.iter().zip(rows) {
+            sums.iter_mut().zip(through).for_each(|(sum, to)| *sum += part * to);
+        }
+        sums
+    })
+}
+
 fn apply(map: &Map, state: State) -> State {
     map.get(usize::from(state)).copied().unwrap_or(state)
 }
@@ -130,6 +171,19 @@ mod tests {
                 assert_eq!(chain.state_at(index, Some((index - 1, before)), draw), walked);
                 assert_eq!(chain.state_at(index, Some((index, walked)), draw), walked);
             }
+        }
+    }
+
+    #[test]
+    fn a_chain_forgets_where_it_began_as_its_second_eigenvalue_says() {
+        let (zero, one) = (Probability::ZERO, Probability::ONE);
+        // The rows of n steps differ by |1 - p - r|^n.
+        for (p, r, memory) in [(0.1, 0.9, 1), (0.02, 0.2, 32), (0.003, 1.0 / 32.0, 256), (0.5, 0.1, 8)] {
+            let chain = Chain::two(p, r, p / (p + r), one, zero);
+            assert_eq!(chain.memory(), Some(memory), "{p} {r}");
+        }
+        for (p, r) in [(1.0, 1.0), (0.0, 0.0)] {
+            assert_eq!(Chain::two(p, r, 0.5, one, zero).memory(), None, "{p} {r}");
         }
     }
 

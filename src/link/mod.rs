@@ -90,6 +90,8 @@ pub struct Link<T> {
     /// What to go by instead of chance.
     script: Option<Script>,
     flows: Recent<u64, FlowState>,
+    /// The index of the first datagram of each flow.
+    first_index: u64,
     bottleneck: Bottleneck,
     /// By the instant they are due, then by the order in which they were put here.
     under_way: BTreeMap<(Instant, u64), T>,
@@ -97,6 +99,15 @@ pub struct Link<T> {
     /// The ordinal of the next datagram put under way.
     ordinal: u64,
     stats: LinkStats,
+}
+
+/// Where in the life of its loss model a [`Link`] begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// The index of the first datagram of each flow.
+    pub(crate) index: u64,
+    /// How much of its cycle a blackhole has behind it when the first datagram comes.
+    pub(crate) phase: Duration,
 }
 
 /// What is remembered of a flow.
@@ -119,6 +130,7 @@ impl<T: Payload> Link<T> {
             direction,
             script: None,
             flows: Recent::with_limit(MAX_FLOWS),
+            first_index: 0,
             bottleneck: Bottleneck::default(),
             under_way: BTreeMap::new(),
             bytes_under_way: 0,
@@ -132,6 +144,14 @@ impl<T: Payload> Link<T> {
     #[must_use]
     pub fn with_script(script: Script, direction: Direction) -> Self {
         Self { script: Some(script), ..Self::new(LinkConfig::perfect(), 0, direction) }
+    }
+
+    /// The same link at another point in the life of its loss model.
+    #[must_use]
+    pub(crate) fn starting_at(mut self, start: Start) -> Self {
+        self.first_index = start.index;
+        self.verdicts.set_phase(start.phase);
+        self
     }
 
     /// A datagram of `flow` enters the link at `now`; returns what becomes of it.
@@ -153,7 +173,8 @@ impl<T: Payload> Link<T> {
     }
 
     fn take_index(&mut self, flow: u64) -> u64 {
-        let state = self.flows.touch(&flow, FlowState::default);
+        let first = FlowState { next: self.first_index, last_due: None };
+        let state = self.flows.touch(&flow, || first);
         let index = state.next;
         state.next += 1;
         index

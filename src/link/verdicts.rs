@@ -1,6 +1,6 @@
 //! A loss model at work: verdict after verdict, and how many datagrams were lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::link::flows::MAX_FLOWS;
 use crate::link::loss::LossModel;
@@ -23,6 +23,8 @@ pub struct Verdicts {
     states: Recent<u64, Option<(u64, State)>>,
     /// When a blackhole began.
     origin: Option<Instant>,
+    /// How much of its cycle a blackhole had behind it then.
+    phase: Duration,
     seen: u64,
     lost: u64,
 }
@@ -41,6 +43,7 @@ impl Verdicts {
             model,
             states: Recent::with_limit(MAX_FLOWS),
             origin: None,
+            phase: Duration::ZERO,
             seen: 0,
             lost: 0,
         }
@@ -59,7 +62,8 @@ impl Verdicts {
             (LossModel::Bernoulli(p), Some(drawn)) => p.happens(drawn.loss),
             (LossModel::List(list), _) => list.holds_index(index),
             (LossModel::Blackhole { on, off }, _) => {
-                is_off(now.saturating_duration_since(*self.origin.get_or_insert(now)).as_nanos(), *on, *off)
+                let elapsed = now.saturating_duration_since(*self.origin.get_or_insert(now));
+                is_off(elapsed.as_nanos() + self.phase.as_nanos(), *on, *off)
             }
             (_, Some(drawn)) => self.is_lost_in_chain(flow, index, &drawn),
             (_, None) => false,
@@ -89,6 +93,11 @@ impl Verdicts {
         self.origin.get_or_insert(now);
     }
 
+    /// Sets how much of its cycle a blackhole has behind it at the moment from which it counts; 0 unless set.
+    pub(super) fn set_phase(&mut self, phase: Duration) {
+        self.phase = phase;
+    }
+
     /// Judges by another model from now on, as if that had been in force from each flow's beginning; a blackhole counts
     /// from the next datagram on. The counters stay.
     pub fn set_model(&mut self, model: LossModel) {
@@ -100,7 +109,11 @@ impl Verdicts {
     /// [`Verdicts::count`].
     #[must_use]
     pub fn sibling(&self) -> Self {
-        Self { origin: self.origin, ..Self::with_draws(self.model.clone(), self.draws.clone()) }
+        Self {
+            origin: self.origin,
+            phase: self.phase,
+            ..Self::with_draws(self.model.clone(), self.draws.clone())
+        }
     }
 
     /// Adds what a [`sibling`](Verdicts::sibling) has judged.

@@ -66,6 +66,11 @@ impl Wire {
         self.began = rt::now();
     }
 
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// How long ago it began.
     pub(crate) fn elapsed(&self) -> Duration {
         rt::now() - self.began
@@ -83,10 +88,23 @@ impl Wire {
             if done(&self.client) && self.up.poll_timeout().is_none() && self.down.poll_timeout().is_none() {
                 return Ok(());
             }
-            if self.client.is_closed() {
-                return Err(io::Error::other("the server did not answer in time"));
+            self.wait(now, None)?;
+        }
+    }
+
+    /// Runs until `at`, and then until the client is `done`, whatever is under way on the links.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wire::run`].
+    pub(crate) fn run_to(&mut self, at: Instant, done: impl Fn(&Client) -> bool) -> io::Result<()> {
+        loop {
+            let now = rt::now();
+            self.exchange(now);
+            if now >= at && done(&self.client) {
+                return Ok(());
             }
-            self.wait(now)?;
+            self.wait(now, Some(at).filter(|at| *at > now))?;
         }
     }
 
@@ -108,9 +126,12 @@ impl Wire {
         self.events.extend(std::iter::from_fn(|| self.client.poll()));
     }
 
-    /// Waits for a datagram, or for the next deadline.
-    fn wait(&mut self, now: Instant) -> io::Result<()> {
-        let deadlines = [self.client.poll_timeout(), self.up.poll_timeout(), self.down.poll_timeout()];
+    /// Waits for a datagram, for the next deadline, or `until` then.
+    fn wait(&mut self, now: Instant, until: Option<Instant>) -> io::Result<()> {
+        if self.client.is_closed() {
+            return Err(io::Error::other("the server did not answer in time"));
+        }
+        let deadlines = [self.client.poll_timeout(), self.up.poll_timeout(), self.down.poll_timeout(), until];
         let until = deadlines.into_iter().flatten().min();
         let patience = until.map_or(LONG, |until| until.saturating_duration_since(now));
         self.socket.set_read_timeout(Some(patience.clamp(SHORT, LONG)))?;

@@ -32,7 +32,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::client::{Client, Event};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Payload};
+use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Payload, Start};
 use crate::server::Server;
 use crate::service::{CloseReason, Service};
 
@@ -263,6 +263,16 @@ impl Sim {
     pub fn set_links(&mut self, up: LinkConfig, down: LinkConfig) {
         self.up = Link::new(up, self.seed, Direction::Up);
         self.down = Link::new(down, self.seed, Direction::Down);
+    }
+
+    /// The same, each at a point in the life of its loss model.
+    pub(crate) fn set_links_at(
+        &mut self,
+        (up, from): (LinkConfig, Start),
+        (down, back): (LinkConfig, Start),
+    ) {
+        self.up = Link::new(up, self.seed, Direction::Up).starting_at(from);
+        self.down = Link::new(down, self.seed, Direction::Down).starting_at(back);
     }
 
     /// What the links have done so far, to the server and from it.

@@ -34,6 +34,8 @@ pub(super) struct Request {
     pub(super) target: Option<String>,
     /// The beginning of the message, escaped.
     pub(super) text: Option<String>,
+    /// When its user had it ready to send, where that is known: a line of standard input.
+    due: Option<Instant>,
 }
 
 /// A request of the user's that has ended.
@@ -55,18 +57,25 @@ pub(super) struct Desk<'a> {
     name: String,
     open: BTreeMap<Ticket, Request>,
     seq: u64,
+    /// When what is asked now is due, where that is known.
+    due: Option<Instant>,
 }
 
 impl<'a> Desk<'a> {
     pub(super) fn new(console: Console<'a>, style: Style, name: Option<&str>) -> Self {
         let name = escape(name.unwrap_or_default().as_bytes()).into_owned();
         let (tally, open) = (Tally::default(), BTreeMap::new());
-        Self { console, style, tally, registered: false, name, open, seq: 0 }
+        Self { console, style, tally, registered: false, name, open, seq: 0, due: None }
     }
 
     /// Whether a session is wanted.
     pub(super) fn has_name(&self) -> bool {
         !self.name.is_empty()
+    }
+
+    /// What is asked from now on is due at this time; `None` where nobody can say.
+    pub(super) fn set_due(&mut self, due: Option<Instant>) {
+        self.due = due;
     }
 
     /// How many requests have not ended.
@@ -99,7 +108,7 @@ impl Desk<'_> {
             elapsed: None,
         };
         self.tally.count_refused();
-        self.show_ending(&request, &ended);
+        self.show_ending(&request, &ended, None);
     }
 
     /// Joins a room because the user said so.
@@ -112,7 +121,7 @@ impl Desk<'_> {
     pub(super) fn join_first(&mut self, client: &mut Client, room: &[u8]) {
         let ticket = client.join(room);
         let target = Some(escape(room).into_owned());
-        self.open.insert(ticket, Request { seq: 0, verb: Verb::Jon, target, text: None });
+        self.open.insert(ticket, Request { seq: 0, verb: Verb::Jon, target, text: None, due: None });
     }
 
     pub(super) fn leave(&mut self, client: &mut Client, room: &[u8]) {
@@ -142,6 +151,7 @@ impl Desk<'_> {
             verb,
             target: target.map(|target| escape_short(target, SHOWN).into_owned()),
             text: text.map(|text| escape_short(text, SHOWN).into_owned()),
+            due: self.due,
         }
     }
 }
@@ -157,7 +167,7 @@ impl Desk<'_> {
             Event::Gap(count) => self.show_gap(*count),
             Event::Retry(sent) => self.show_retry(now, sent),
             Event::SlowDown(asked) => self.show_slow_down(now, asked),
-            Event::Ended(ended) => return self.ended(ended),
+            Event::Ended(ended) => return self.ended(now, ended),
             // Why the client is through is told at the end of the run.
             Event::Connect
             | Event::Disconnect
@@ -168,7 +178,7 @@ impl Desk<'_> {
         None
     }
 
-    fn ended(&mut self, ended: &Ended) -> Option<Ending> {
+    fn ended(&mut self, now: Instant, ended: &Ended) -> Option<Ending> {
         let request = self.open.remove(&ended.ticket)?;
         if request.seq == 0 {
             if ended.outcome != Outcome::NeverSent {
@@ -176,14 +186,15 @@ impl Desk<'_> {
             }
             return None;
         }
-        self.tally.count(ended);
-        self.show_ending(&request, ended);
+        let since_due = request.due.map(|due| now.saturating_duration_since(due));
+        self.tally.count(ended, since_due);
+        self.show_ending(&request, ended, since_due);
         Some(Ending { request, ended: ended.clone() })
     }
 
-    fn show_ending(&mut self, request: &Request, ended: &Ended) {
+    fn show_ending(&mut self, request: &Request, ended: &Ended, since_due: Option<Duration>) {
         if self.style.json {
-            self.console.print_json(&ending_json(request, ended));
+            self.console.print_json(&ending_json(request, ended, since_due));
         }
         // Pings have lines of their own on standard output.
         if request.verb != Verb::Png || self.style.json {
@@ -345,11 +356,15 @@ fn words(names: &[u8]) -> impl Iterator<Item = &[u8]> {
     names.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
 
-fn ending_json(request: &Request, ended: &Ended) -> Value {
+fn ending_json(request: &Request, ended: &Ended, since_due: Option<Duration>) -> Value {
+    let in_millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let mut object = json!({
         "type": "acked", "seq": request.seq, "verb": request.verb.to_string(), "target": request.target,
-        "tries": ended.sends, "time_ms": ended.elapsed.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3),
+        "tries": ended.sends, "time_ms": ended.elapsed.map(in_millis),
     });
+    if let Some(since_due) = since_due {
+        object["due_ms"] = json!(in_millis(since_due));
+    }
     match &ended.outcome {
         Outcome::Acked(payload) if ended.verb == Verb::Lst => {
             let Names { names, more } = Names::read(payload);

@@ -20,7 +20,8 @@
 //!
 //! `seq` is the place of a request among all that the user made, from 1: the line of `send TARGET -`, the number of a
 //! ping. `verb` is SND, JON, LEV, LST or PNG (retries: REG and BYE too), `target` the name or room that it is about,
-//! or null. `tries` counts the sends, `time_ms` runs from the first of them to the answer.
+//! or null. `tries` counts the sends, `time_ms` runs from the first of them to the answer: the time to ack, repeats included.
+//! Of a line of standard input there is `due_ms` as well, from when it was read: it holds the wait behind earlier requests.
 
 use std::io::{Read, Write};
 use std::time::Instant;
@@ -126,8 +127,10 @@ impl<T: Task> Command for Running<'_, T> {
         self.task.wants_line(&self.desk)
     }
 
-    fn on_line(&mut self, _now: Instant, client: &mut Client, line: Line) {
+    fn on_line(&mut self, now: Instant, client: &mut Client, line: Line) {
+        self.desk.set_due(Some(now));
         self.task.on_line(&mut self.desk, client, line);
+        self.desk.set_due(None);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

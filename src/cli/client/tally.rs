@@ -16,11 +16,15 @@ pub(super) struct Tally {
     pub(super) rejected: u64,
     pub(super) unknown: u64,
     pub(super) never_sent: u64,
-    rtts: Rtts,
+    /// From the first send to the answer.
+    acks: Times,
+    /// From when a request was due to the answer, of those that have such a time: the wait behind others counts.
+    dues: Times,
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, ended: &Ended) {
+    /// Counts how a request ended that was due so long ago, if that is known.
+    pub(super) fn count(&mut self, ended: &Ended, since_due: Option<Duration>) {
         self.sent += u64::from(ended.sends > 0);
         match ended.outcome {
             Outcome::Acked(_) => self.acked += 1,
@@ -30,7 +34,8 @@ impl Tally {
         }
         let answered = matches!(ended.outcome, Outcome::Acked(_) | Outcome::Rejected(..));
         if let Some(elapsed) = ended.elapsed.filter(|_| answered) {
-            self.rtts.add(elapsed);
+            self.acks.add(elapsed);
+            since_due.iter().for_each(|time| self.dues.add(*time));
         }
     }
 
@@ -57,11 +62,12 @@ impl Tally {
             if stats.retries == 1 { "1 retry".to_owned() } else { format!("{} retries", stats.retries) }
         );
         line += &format!(", {}", counted(stats.repeated_answers, "repeated answer", "s"));
-        line + &self
-            .rtts
-            .shown()
-            .map(|rtts| format!(" · rtt min/avg/p95/max = {rtts} ms"))
-            .unwrap_or_default()
+        for (what, times) in [("time to ack", &self.acks), ("from when due", &self.dues)] {
+            if let Some(times) = times.shown() {
+                line += &format!(" · {what} min/avg/p95/max = {times} ms");
+            }
+        }
+        line
     }
 }
 
@@ -79,7 +85,7 @@ pub(super) fn millis(time: Duration) -> String {
 
 /// How long answers took, in constant memory.
 #[derive(Clone, Debug, Default)]
-struct Rtts {
+struct Times {
     /// In microseconds, to three digits; made with the first answer.
     histogram: Option<Histogram<u64>>,
     min: Duration,
@@ -88,7 +94,7 @@ struct Rtts {
     count: u32,
 }
 
-impl Rtts {
+impl Times {
     fn add(&mut self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         if self.histogram.is_none() {
@@ -131,15 +137,15 @@ mod tests {
 
     #[test]
     fn the_95th_percentile_is_within_a_thousandth_and_the_others_are_exact() {
-        let mut rtts = Rtts::default();
-        assert_eq!(rtts.shown(), None);
-        rtts.add(Duration::from_micros(1234));
-        assert_eq!(rtts.shown().as_deref(), Some("1.2/1.2/1.2/1.2"));
-        let mut rtts = Rtts::default();
-        (1..=100).rev().for_each(|ms| rtts.add(Duration::from_millis(ms)));
-        assert_eq!(rtts.shown().as_deref(), Some("1.0/50.5/95.0/100.0"));
-        rtts.add(Duration::MAX);
-        assert_eq!(rtts.count, 101);
+        let mut times = Times::default();
+        assert_eq!(times.shown(), None);
+        times.add(Duration::from_micros(1234));
+        assert_eq!(times.shown().as_deref(), Some("1.2/1.2/1.2/1.2"));
+        let mut times = Times::default();
+        (1..=100).rev().for_each(|ms| times.add(Duration::from_millis(ms)));
+        assert_eq!(times.shown().as_deref(), Some("1.0/50.5/95.0/100.0"));
+        times.add(Duration::MAX);
+        assert_eq!(times.count, 101);
     }
 
     #[test]
@@ -150,22 +156,23 @@ mod tests {
             tally.line(&none, Transport::Stream),
             "0 sent, 0 acked, 0 unknown, 0 frames, 0 retries, 0 repeated answers"
         );
-        tally.count(&ended(Outcome::Acked(Vec::new()), Some(2)));
+        tally.count(&ended(Outcome::Acked(Vec::new()), Some(2)), None);
         let one = ClientStats { transmits: 1, retries: 1, repeated_answers: 1, ..none };
         assert_eq!(
             tally.line(&one, Transport::Datagram),
             "1 sent, 1 acked, 0 unknown, 1 datagram, 1 retry, 1 repeated answer \
-             · rtt min/avg/p95/max = 2.0/2.0/2.0/2.0 ms"
+             · time to ack min/avg/p95/max = 2.0/2.0/2.0/2.0 ms"
         );
-        tally.count(&ended(Outcome::Unknown, Some(500)));
-        tally.count(&ended(Outcome::NeverSent, None));
-        tally.count(&ended(Outcome::NeverSent, None));
-        tally.count(&ended(Outcome::Rejected(404, Vec::new()), Some(4)));
+        tally.count(&ended(Outcome::Unknown, Some(500)), None);
+        tally.count(&ended(Outcome::NeverSent, None), None);
+        tally.count(&ended(Outcome::NeverSent, None), None);
+        tally.count(&ended(Outcome::Rejected(404, Vec::new()), Some(4)), Some(Duration::from_millis(1_500)));
         let many = ClientStats { transmits: 14, retries: 4, repeated_answers: 2, ..none };
         assert_eq!(
             tally.line(&many, Transport::Stream),
             "3 sent, 1 acked, 1 unknown, 1 rejected, 2 never sent, 14 frames, 4 retries, 2 repeated answers \
-             · rtt min/avg/p95/max = 2.0/3.0/4.0/4.0 ms"
+             · time to ack min/avg/p95/max = 2.0/3.0/4.0/4.0 ms \
+             · from when due min/avg/p95/max = 1500.0/1500.0/1500.0/1500.0 ms"
         );
     }
 }

@@ -157,6 +157,36 @@ fn a_ping_waits_for_the_one_before_and_else_for_its_time() {
 }
 
 #[test]
+fn the_wait_behind_an_outstanding_request_counts_from_when_a_line_was_due() {
+    let (line, _, _) = with(Send::new(b"bob".to_vec(), None), PLAIN, |running, now, client| {
+        for tenth in 0..10 {
+            running.on_line(now + ms(100 * tenth), client, Line::Text(b"x".to_vec()));
+        }
+        running.on_line(now + ms(1_000), client, Line::End);
+        // The server answers the first at once, is away for a second and a half, and then answers each within a millisecond.
+        let at = |ticket: u64| if ticket == 1 { now + ms(1) } else { now + ms(1_600 + ticket) };
+        for ticket in 1..=10 {
+            let quick = Ended {
+                ticket: Ticket(ticket),
+                verb: Verb::Snd,
+                outcome: Outcome::Acked(Vec::new()),
+                sends: 1,
+                elapsed: Some(ms(1)),
+            };
+            running.on_event(at(ticket), client, Event::Ended(quick));
+        }
+        assert_eq!(running.progress(), Progress::Done);
+        running.desk.tally.line(&ClientStats::default(), Transport::Stream)
+    });
+    assert!(line.contains(" · time to ack min/avg/p95/max = 1.0/1.0/1.0/1.0 ms"), "{line}");
+    // The second was due after 0.1 s and answered after 1.602 s.
+    assert!(
+        line.contains(" · from when due min/avg/p95/max = 1.0/") && line.ends_with("/1502.0 ms"),
+        "{line}"
+    );
+}
+
+#[test]
 fn lines_are_read_only_while_few_requests_wait() {
     let ((), _, err) = with(Send::new(b"bob".to_vec(), None), PLAIN, |running, now, client| {
         let mut lines = 0;

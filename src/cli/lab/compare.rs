@@ -1,10 +1,10 @@
 //! `lab compare`: what the rows of many runs of `lab load` come to.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::LabError;
-use super::output::print;
+use super::output::{make_directory, print};
 use super::plot::{beside, note, say_written};
 use crate::cli::exit;
 use crate::escape::escape_short;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         CompareError::Subject { .. } => LabError::Usage(format!("{shown}: {error}")),
         error => failed(&error),
     })?;
-    args.out.as_deref().map_or(Ok(()), make)?;
+    args.out.as_deref().map_or(Ok(()), make_directory)?;
     table::losses(&comparison).iter().for_each(|loss| note(loss));
     let text = table::markdown(&comparison, &args.subject);
     let Some(directory) = &args.out else {
@@ -52,13 +52,6 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let files = files(&args.file, directory, &comparison, text)?;
     write_all(&files).map_err(|error| LabError::Failed(error.to_string()))?;
     say_written(files.iter().map(|(path, _)| path.as_path()))
-}
-
-/// Makes a directory, if it is not there.
-fn make(directory: &Path) -> Result<(), LabError> {
-    let shown = escape_short(directory.as_os_str().as_encoded_bytes(), 200);
-    fs::create_dir_all(directory)
-        .map_err(|error| LabError::Failed(format!("cannot make the directory {shown}: {error}")))
 }
 
 fn files(

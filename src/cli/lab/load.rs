@@ -10,6 +10,7 @@ use self::engines::EnginesArgs;
 use self::messages::{FanoutArgs, RouteArgs};
 use self::people::{SlowArgs, SpamArgs};
 use super::LabError;
+use crate::cli::server::draw_seed;
 use crate::lab::load::outcome::Outcome;
 use crate::net::load::datagrams;
 use crate::net::load::groups::End;
@@ -165,10 +166,37 @@ fn bounded(count: AtLeastOne) -> Result<usize, LabError> {
     })
 }
 
-/// Names of so many clients of a kind, all of one length.
-fn names(kind: char, count: usize) -> Vec<String> {
-    let width = count.to_string().len();
-    (1..=count).map(|place| format!("{kind}{place:0width$}")).collect()
+/// The characters of a run's mark, and how many it has.
+const MARKS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+const MARK: usize = 3;
+
+/// What clients and rooms of a run are called. At a server that runs already, they end with a mark of the run, so that
+/// they are not taken by another run.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    mark: String,
+}
+
+impl Names {
+    /// With a mark that is drawn.
+    fn drawn() -> Result<Self, LabError> {
+        let seed = draw_seed().map_err(|error| LabError::Failed(error.to_string()))?;
+        let mark = seed.to_le_bytes().into_iter().take(MARK);
+        let mark =
+            mark.filter_map(|byte| MARKS.get(usize::from(byte) % MARKS.len())).map(|byte| char::from(*byte));
+        Ok(Self { mark: mark.collect() })
+    }
+
+    /// Names of so many clients of a kind, all of one length.
+    fn of(&self, kind: char, count: usize) -> Vec<String> {
+        let (width, mark) = (count.to_string().len(), &self.mark);
+        (1..=count).map(|place| format!("{kind}{place:0width$}{mark}")).collect()
+    }
+
+    /// A name that there is one of.
+    fn called(&self, word: &str) -> String {
+        format!("{word}{}", self.mark)
+    }
 }
 
 /// Loads a server. Returns the exit code.
@@ -193,7 +221,7 @@ impl PingArgs {
         let peer = self.common.streams(false)?;
         let clients = bounded(self.clients)?;
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = ping::Plan { names: names('c', clients), rate, end: self.length.end() };
+        let plan = ping::Plan { names: self.common.names()?.of('c', clients), rate, end: self.length.end() };
         let (clients, wanted_rate) = (clients as u64, rate);
         let mut outcome =
             Outcome { workload: "ping", peer: peer.name(), clients, wanted_rate, ..Outcome::default() };
@@ -214,8 +242,8 @@ impl UdpArgs {
             )));
         }
         let end = end(self.seconds, self.count);
-        let plan =
-            datagrams::Plan { names: names('c', clients), size, timeout: self.timeout.as_duration(), end };
+        let names = self.common.names()?.of('c', clients);
+        let plan = datagrams::Plan { names, size, timeout: self.timeout.as_duration(), end };
         let mut outcome = Outcome {
             workload: "udp",
             peer: peer.name(),

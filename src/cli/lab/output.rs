@@ -1,8 +1,11 @@
 //! What a command prints: all of it, or as much as somebody reads.
 
+use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use super::LabError;
+use crate::escape::escape_short;
 
 /// Prints; whoever has read enough may close the pipe.
 ///
@@ -17,4 +20,11 @@ pub(super) fn print(text: &str) -> Result<(), LabError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Makes a directory, if it is not there.
+pub(super) fn make_directory(directory: &Path) -> Result<(), LabError> {
+    let shown = escape_short(directory.as_os_str().as_encoded_bytes(), 200);
+    fs::create_dir_all(directory)
+        .map_err(|error| LabError::Failed(format!("cannot make the directory {shown}: {error}")))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::LabError;
+use super::output::make_directory;
 use crate::cli::exit;
 use crate::escape::escape_short;
 use crate::lab::files::write_all;
@@ -20,7 +21,7 @@ pub(super) struct Args {
     /// The CSV of a `lab sweep`
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
-    /// Put the pictures into this directory [default: that of FILE.csv]
+    /// Put the pictures into this directory, which is made if need be [default: that of FILE.csv]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Which files to write
@@ -54,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     if files.is_empty() {
         return Err(LabError::Failed("nothing could be drawn from these rows".to_owned()));
     }
+    args.out.as_deref().map_or(Ok(()), make_directory)?;
     write_all(&files).map_err(|error| LabError::Failed(error.to_string()))?;
     notes.iter().for_each(|what| note(what));
     say_written(files.iter().map(|(path, _)| path.as_path()))

@@ -88,7 +88,7 @@ fn at_loss_json(at: &AtLoss) -> serde_json::Value {
         "sends_mean": at.sends,
         "executions_without_dedup_mean": at.executions_without_dedup,
         "bytes_mean": at.bytes,
-        "time_mean_s": at.time,
+        "ack_mean_s": at.time,
     })
 }
 

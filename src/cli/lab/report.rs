@@ -21,6 +21,7 @@ pub(super) struct Args {
 
 /// Makes the page, then writes it, then says where it is.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
+    args.out.as_deref().map_or(Ok(()), check_extension)?;
     let table = read(&args.file)?;
     let out = args.out.clone().unwrap_or_else(|| beside(&args.file, None, ".html"));
     if is_same(&args.file, &out) {
@@ -35,6 +36,18 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
         .map_err(|error| LabError::Failed(error.to_string()))?;
     report.left_out.iter().for_each(|what| note(what));
     say_written(std::iter::once(out.as_path()))
+}
+
+/// A page is HTML, whatever its name asks for; names without an extension ask for nothing.
+fn check_extension(out: &Path) -> Result<(), LabError> {
+    let Some(extension) = out.extension() else { return Ok(()) };
+    if ["html", "htm"].iter().any(|known| extension.eq_ignore_ascii_case(known)) {
+        return Ok(());
+    }
+    let shown = escape_short(extension.as_encoded_bytes(), 40);
+    Err(LabError::Usage(format!(
+        "--out ends in .{shown}, and a report is a page in HTML: name it .html; a browser prints it as PDF, and lab plot writes SVG and PNG"
+    )))
 }
 
 /// Whether both names lead to the same file.

@@ -19,9 +19,11 @@ use rand::rngs::SysRng;
 use self::output::{CsvFile, Report};
 use self::settings::Settings;
 use super::LabError;
+use super::plot::note;
 use crate::cli::server::draw_seed;
 use crate::lab::sweep::assertion::Assertion;
 use crate::lab::sweep::axis::{Axis, Parameter, combinations};
+use crate::lab::sweep::note::notes;
 use crate::lab::sweep::plan::{self, MAX_PLAN};
 use crate::lab::sweep::point::Point;
 use crate::lab::sweep::real::RealServer;
@@ -52,7 +54,7 @@ const MAX_COMMAND: usize = 1_000;
 
 const AFTER_HELP: &str = "\
 -P and -L vary loss, loss_up, loss_down, burst, delay, link, link_up, link_down, policy, timeout,
-max_sends, max_timeout, deadline, jitter and size: each is the flag of that name.
+max_sends, max_timeout, deadline, jitter, size, interval and rto_min: each is the flag of that name.
 
     lab sweep -P loss 0 .5 -D .05 -L policy expb,coap,sip,rto --trials 10000 --out rows.csv
     lab sweep --loss .3 --expb --timeout .1 --assert 'success>=0.99'";
@@ -81,7 +83,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value = "1000", allow_hyphen_values = true)]
     trials: NonZeroU64,
 
-    /// Requests of one session, one after the other, 100000 at most [default: 1000; 20 with --real]
+    /// Requests of one session, one after the other, 100000 at most [default: 1000, or 20 with --real; where losses depend
+    /// on each other as many as leave 100 sessions]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_SESSION))]
     session_trials: Option<u64>,
@@ -213,6 +216,7 @@ struct Sweep {
     axes: Vec<Axis>,
     assertions: Vec<Assertion>,
     real: bool,
+    notes: Vec<String>,
 }
 
 fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
@@ -225,23 +229,34 @@ fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
             return Err(format!("{parameter} is varied, and set by its flag as well; leave one of them out"));
         }
     }
-    let points = combinations(&axes)?.iter().map(|one| args.settings.point(one)).collect::<Result<_, _>>()?;
+    let points: Vec<Point> =
+        combinations(&axes)?.iter().map(|one| args.settings.point(one)).collect::<Result<_, _>>()?;
+    args.settings.check_rto_min(&points)?;
     let seed = match args.seed {
         Some(seed) => seed,
         None => draw_seed().map_err(|error| error.to_string())?,
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let (session, jobs) = if args.real { (REAL_SESSION, REAL_JOBS) } else { (VIRTUAL_SESSION, processors) };
+    let (session, jobs) = match args.real {
+        // Requests that are due at set times would only be waited for; sessions of one each wait at once.
+        true if points.iter().any(Point::has_cycle) => (1, REAL_JOBS),
+        true => (REAL_SESSION, REAL_JOBS),
+        false => (VIRTUAL_SESSION, processors),
+    };
     let experiment = Experiment {
         points,
         trials: args.trials.get(),
-        session_trials: args.session_trials.unwrap_or(session),
+        session_trials: args.session_trials,
+        longest_session: session,
         seed,
         jobs: args.jobs.map_or(jobs, usize::from),
     };
     let mode = if args.real { REAL } else { VIRTUAL };
     let origin = Origin { command: recorded(matches, seed), mode, seed };
-    Ok(Sweep { experiment, origin, axes, assertions: args.assertions.clone(), real: args.real })
+    let sends_are_set =
+        args.settings.sets_max_sends() || axes.iter().any(|axis| axis.parameter == Parameter::MaxSends);
+    let notes = notes(&experiment, sends_are_set);
+    Ok(Sweep { experiment, origin, axes, assertions: args.assertions.clone(), real: args.real, notes })
 }
 
 /// Lists before ranges, so that in the table a range runs within each value of a list.
@@ -271,6 +286,7 @@ pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
     let server = server.map_err(|error| LabError::Failed(error.to_string()))?;
     let file = args.out.as_deref().map(CsvFile::create).transpose()?;
     let mut report = Report::new(&sweep, file, args.json);
+    sweep.notes.iter().for_each(|what| note(what));
     report.begin()?;
     match &server {
         Some(server) => sweep.run_real(&mut report, server),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::lab::policy::{Slot, Span, give_up, mean_give_up, slots, unanswered_sends};
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::{Probability, Seconds};
 
@@ -21,18 +22,33 @@ pub(crate) fn seconds(length: Duration) -> String {
 ///
 /// Those of `out`.
 pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
-    let mut sends = 0_u32;
-    for at in policy.schedule() {
-        sends += 1;
-        writeln!(out, "send {sends} at {} s", seconds(at))?;
+    for (n, Slot { at, .. }) in slots(policy).iter().enumerate() {
+        writeln!(out, "send {} at {} s", n + 1, range(at))?;
     }
-    writeln!(out, "gives up at {} s", seconds(policy.give_up()))?;
+    writeln!(out, "gives up at {} s{}", range(&give_up(policy)), mean(policy))?;
+    let sends = u32::try_from(policy.schedule().count()).unwrap_or(Backoff::MAX_SENDS);
     for loss in LOSSES {
         let rate = Probability::new(loss).unwrap_or(Probability::ONE);
         let chance = percent(success(rate, rate, sends));
         writeln!(out, "answered at {:.0} % loss each way: {chance} %", 100.0 * loss)?;
     }
     notes(policy).iter().try_for_each(|note| writeln!(out, "{note}"))
+}
+
+/// A length of time in seconds, or the two between which jitter puts it.
+pub(crate) fn range(span: &Span) -> String {
+    match (seconds(span.least), seconds(span.most)) {
+        (least, most) if least == most => least,
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
+/// The mean time of giving up, where it is known and jitter makes it another than the longest.
+fn mean(policy: &Backoff) -> String {
+    match mean_give_up(policy).filter(|_| policy.jitter() != Jitter::None) {
+        Some(mean) => format!(", {mean:.3} s in the mean"),
+        None => String::new(),
+    }
 }
 
 /// A probability in per cent, which does not say 100 where something may fail.
@@ -48,10 +64,10 @@ pub(crate) fn percent(chance: f64) -> String {
 fn notes(policy: &Backoff) -> Vec<String> {
     let jitter = match policy.jitter() {
         Jitter::None => None,
-        Jitter::Full => Some("full: each timeout is drawn from 0 to the one above".to_owned()),
-        Jitter::Equal => Some("equal: each timeout is drawn from half of the one above to all of it".to_owned()),
+        Jitter::Full => Some("full: each timeout is drawn from 0 to what it would be".to_owned()),
+        Jitter::Equal => Some("equal: each timeout is drawn from half of what it would be to all of it".to_owned()),
         Jitter::Decorrelated => Some(
-            "decorrelated: each timeout is drawn from the first to three times the one before, whatever is above"
+            "decorrelated: each timeout is drawn from the first to three times the one before, in the place of the growth"
                 .to_owned(),
         ),
         Jitter::Ratio(ratio) => {
@@ -68,7 +84,13 @@ fn notes(policy: &Backoff) -> Vec<String> {
             "once a round trip is measured, the first timeout follows from it (RFC 6298), {least} s at least"
         )
     });
-    jitter.into_iter().chain(adaptive).collect()
+    let sends = match unanswered_sends(policy) {
+        (fewest, most) if fewest == most => None,
+        (fewest, most) => Some(format!(
+            "with jitter the deadline leaves time for {fewest} to {most} sends; the chances are those of the sends without jitter"
+        )),
+    };
+    jitter.into_iter().chain(sends).chain(adaptive).collect()
 }
 
 #[cfg(test)]

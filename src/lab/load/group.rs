@@ -112,6 +112,12 @@ impl Group {
         &self.cast
     }
 
+    /// Most messages that are under way.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.window
+    }
+
     /// What may be written now, within `limit` bytes, where messages up to number `due` are due. Nothing, until it is worth a call.
     pub fn writable(&mut self, due: u64, limit: usize) -> Vec<std::io::IoSlice<'_>> {
         let sent = self.out.done();

@@ -36,8 +36,10 @@ pub struct Outcome {
     pub server_cpu: Option<f64>,
     /// CPU time that this program took, in seconds.
     pub generator_cpu: f64,
-    /// How long messages or answers took.
+    /// How long messages or answers took: from when they were due at a rate, otherwise from when they were sent.
     pub latencies: Latencies,
+    /// At a rate, how long they took from when they were sent: without the wait for what was sent before.
+    pub acks: Latencies,
     /// The most memory that the server has had resident, in bytes.
     pub peak_memory: Option<u64>,
     /// Memory that the server had resident more for each connection or session, in bytes.
@@ -56,7 +58,7 @@ pub struct Outcome {
 type Column = (&'static str, fn(&Outcome) -> Cell);
 
 /// All columns, in their order. Those in seconds end with `_s`, in microseconds with `_us`, in bytes with `_bytes`.
-const COLUMNS: [Column; 26] = [
+const COLUMNS: [Column; 30] = [
     ("workload", |it| it.workload.into()),
     ("peer", |it| it.peer.into()),
     ("engine", |it| it.engine.as_deref().map_or(Cell::Empty, Cell::from)),
@@ -83,7 +85,15 @@ const COLUMNS: [Column; 26] = [
     ("ping_cpu_s_per_million", |it| it.ping_cpu_per_million.into()),
     ("slowest_s", |it| it.slowest.into()),
     ("message_s", |it| it.message_seconds.into()),
+    ("ack_p50_us", |it| micros(&it.acks, 0.5).into()),
+    ("ack_p99_us", |it| micros(&it.acks, 0.99).into()),
+    ("ack_p999_us", |it| micros(&it.acks, 0.999).into()),
+    ("ack_max_us", |it| micros(&it.acks, 1.0).into()),
 ];
+
+fn micros(latencies: &Latencies, share: f64) -> Option<f64> {
+    latencies.quantile(share).map(|seconds| seconds * 1e6)
+}
 
 fn whole(count: Option<u64>) -> Cell {
     count.map_or(Cell::Empty, Cell::from)
@@ -114,7 +124,7 @@ impl Outcome {
     }
 
     fn micros(&self, share: f64) -> Option<f64> {
-        self.latencies.quantile(share).map(|seconds| seconds * 1e6)
+        micros(&self.latencies, share)
     }
 
     /// Whether nothing was lost and nobody was turned away.
@@ -147,6 +157,14 @@ impl Outcome {
             ("clients", "route") => "pairs",
             ("clients", "fanout") => "members",
             ("ping_cpu_s_per_million", _) => "server_cpu_s_per_million",
+            ("p50_us", _) if self.wanted_rate.is_some() => "from_due_p50_us",
+            ("p99_us", _) if self.wanted_rate.is_some() => "from_due_p99_us",
+            ("p999_us", _) if self.wanted_rate.is_some() => "from_due_p999_us",
+            ("max_us", _) if self.wanted_rate.is_some() => "from_due_max_us",
+            ("ack_p50_us", _) => "time_to_ack_p50_us",
+            ("ack_p99_us", _) => "time_to_ack_p99_us",
+            ("ack_p999_us", _) => "time_to_ack_p999_us",
+            ("ack_max_us", _) => "time_to_ack_max_us",
             _ => name,
         }
     }

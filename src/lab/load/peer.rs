@@ -186,6 +186,11 @@ pub trait Peer: fmt::Debug {
         b""
     }
 
+    /// Whether the server keeps a session when its connection closes, unless the client ends it first.
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
     /// What a client says before it closes; with an empty answer it does not wait for any.
     fn goodbye(&self) -> Step;
 }
@@ -221,10 +226,16 @@ pub trait DatagramPeer: fmt::Debug {
         false
     }
 
-    /// What a client says before it goes, if anything; nothing is waited for.
+    /// The request of this number that ends a session; `None` where sessions need no end.
     fn goodbye(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
         let _ = (session, number);
         None
+    }
+
+    /// Whether a datagram says that the session has ended, as the request of this number asked for.
+    fn has_ended(&self, session: &[u8], number: u64, datagram: &[u8]) -> bool {
+        let _ = (session, number, datagram);
+        true
     }
 }
 

@@ -80,23 +80,23 @@ pub(super) fn sends(data: &Arranged<'_>) -> Result<Made, String> {
     charts(data, "Sends per request", "points: measured means", vec![panel], Vec::new(), foot)
 }
 
-/// Time to answer: its mean over theory, and its percentiles.
+/// Time to ack: its mean over theory, and its percentiles.
 pub(super) fn time(data: &Arranged<'_>) -> Result<Made, String> {
     let measures = [
-        ("mean time to answer, s", Measure::of(Column::TimeMeanS, Some(Column::TimeTheoryS))),
-        ("p50: half are answered within, s", Measure::of(Column::TimeP50S, None)),
-        ("p90: 90 % are answered within, s", Measure::of(Column::TimeP90S, None)),
-        ("p99: 99 % are answered within, s", Measure::of(Column::TimeP99S, None)),
+        ("mean time to ack, s", Measure::of(Column::AckMeanS, Some(Column::AckTheoryS))),
+        ("p50: half are acked within, s", Measure::of(Column::AckP50S, None)),
+        ("p90: 90 % are acked within, s", Measure::of(Column::AckP90S, None)),
+        ("p99: 99 % are acked within, s", Measure::of(Column::AckP99S, None)),
     ];
     let drawn = measures.map(|(name, measure)| (name, curves(data, measure, false)));
     let values: Vec<f64> = drawn.iter().flat_map(|(_, curves)| ys(curves)).collect();
     let y = Axis::wide(&values);
-    let foot: Vec<_> = log_note(&y).into_iter().chain(z_note(data, Column::TimeZ)).collect();
+    let foot: Vec<_> = log_note(&y).into_iter().chain(z_note(data, Column::AckZ)).collect();
     let panels = drawn.into_iter().filter(|(_, curves)| !ys(curves).is_empty());
     let panels =
         panels.map(|(name, curves)| Panel { name: name.to_owned(), y: y.clone(), height: LOW, curves });
-    let lead = "of the answered requests; points: measured";
-    charts(data, "Time to answer", lead, panels.collect(), Vec::new(), foot)
+    let lead = "of the acked requests; points: measured";
+    charts(data, "Time to ack", lead, panels.collect(), Vec::new(), foot)
 }
 
 /// The curves of a column: one for every series.

@@ -7,7 +7,7 @@ use crate::lab::sweep::column::Column;
 use crate::lab::sweep::table::Row;
 
 /// The columns that a sweep can vary and that can be an x axis, the usual ones first.
-const X: [Column; 9] = [
+const X: [Column; 11] = [
     Column::LossUp,
     Column::LossDown,
     Column::TimeoutS,
@@ -17,10 +17,12 @@ const X: [Column; 9] = [
     Column::SizeBytes,
     Column::BurstUp,
     Column::BurstDown,
+    Column::IntervalS,
+    Column::RtoMinS,
 ];
 
 /// The columns that can tell two rows of one policy and one x apart, and what a series' name calls them.
-const APART: [(Column, &str); 12] = [
+const APART: [(Column, &str); 14] = [
     (Column::LossUp, "loss up "),
     (Column::LossDown, "loss down "),
     (Column::TimeoutS, "timeout "),
@@ -29,6 +31,8 @@ const APART: [(Column, &str); 12] = [
     (Column::DeadlineS, "deadline "),
     (Column::Jitter, "jitter "),
     (Column::SizeBytes, "bytes "),
+    (Column::IntervalS, "interval "),
+    (Column::RtoMinS, "least measured timeout "),
     (Column::LinkUp, "up "),
     (Column::LinkDown, "down "),
     (Column::Mode, ""),
@@ -105,6 +109,8 @@ impl<'a> Arranged<'a> {
             Column::MaxSends => "most sends per request",
             Column::MaxTimeoutS => "longest timeout, s",
             Column::DeadlineS => "deadline, s",
+            Column::IntervalS => "interval between requests, s",
+            Column::RtoMinS => "least measured timeout, s",
             Column::SizeBytes => "size of a request, bytes",
             Column::BurstUp => "mean burst of losses, datagrams",
             other => other.name(),
@@ -115,7 +121,11 @@ impl<'a> Arranged<'a> {
     pub(super) fn x_value(&self, x: f64) -> String {
         match self.x {
             Column::LossUp | Column::LossDown => format!("{} %", trimmed(x * 100.0)),
-            Column::TimeoutS | Column::MaxTimeoutS | Column::DeadlineS => format!("{} s", trimmed(x)),
+            Column::TimeoutS
+            | Column::MaxTimeoutS
+            | Column::DeadlineS
+            | Column::IntervalS
+            | Column::RtoMinS => format!("{} s", trimmed(x)),
             _ => trimmed(x),
         }
     }
@@ -186,7 +196,9 @@ fn name(row: &Row, apart: &[(Column, &str)]) -> String {
 
 fn unit(column: Column) -> &'static str {
     match column {
-        Column::TimeoutS | Column::MaxTimeoutS | Column::DeadlineS => " s",
+        Column::TimeoutS | Column::MaxTimeoutS | Column::DeadlineS | Column::IntervalS | Column::RtoMinS => {
+            " s"
+        }
         _ => "",
     }
 }

@@ -43,23 +43,25 @@ const SHORT: [(Column, &str); 24] = [
     (Column::ExecutionsMean, "executions"),
     (Column::ExecutionsMax, "max"),
     (Column::ExecutionsWithoutDedupMean, "without dedup"),
-    (Column::TimeMeanS, "time, s: mean"),
-    (Column::TimeP50S, "p50"),
-    (Column::TimeP99S, "p99"),
-    (Column::TimeMaxS, "max"),
+    (Column::AckMeanS, "time to ack, s: mean"),
+    (Column::AckP50S, "p50"),
+    (Column::AckP99S, "p99"),
+    (Column::AckMaxS, "max"),
     (Column::GoodputBytesPerS, "goodput, B/s"),
     (Column::BytesMean, "bytes"),
 ];
 
 /// What stands behind the policy where it differs from row to row.
-const ASKED: [(Column, &str); 7] = [
+const ASKED: [(Column, &str); 9] = [
     (Column::LinkUp, "link up"),
     (Column::LinkDown, "link down"),
     (Column::MaxSends, "sends at most"),
     (Column::MaxTimeoutS, "timeout at most, s"),
     (Column::DeadlineS, "deadline, s"),
     (Column::Jitter, "jitter"),
+    (Column::RtoMinS, "measured timeout at least, s"),
     (Column::SizeBytes, "size, bytes"),
+    (Column::IntervalS, "interval, s"),
 ];
 
 /// A page, and what of it had to be left out.

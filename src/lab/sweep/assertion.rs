@@ -114,7 +114,8 @@ mod tests {
         tally.count_outcome(&Outcome::Unknown);
         let policy = Backoff::new(Duration::from_secs(1));
         let (up, down) = (LinkConfig::perfect(), LinkConfig::perfect());
-        let point = Point { policy_name: "once", policy, up, down, size: 1 };
+        let interval = Duration::ZERO;
+        let point = Point { policy_name: "once", policy, up, down, size: 1, interval };
         Row::new(&Origin { command: String::new(), mode: "virtual", seed: 1 }, &point, &tally)
     }
 
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_and_what_is_no_number_does_not_hold() {
-        assert!(check("time_p50_s>=0").unwrap_err().contains("it is not measured with policy once"));
+        assert!(check("ack_p50_s>=0").unwrap_err().contains("it is not measured with policy once"));
         assert!(check("deadline_s<9").is_err());
     }
 

@@ -44,11 +44,15 @@ pub enum Parameter {
     Jitter,
     /// The length of the message, in bytes.
     Size,
+    /// From one request being due to the next, in seconds.
+    Interval,
+    /// The least timeout that measuring may give, in seconds.
+    RtoMin,
 }
 
 impl Parameter {
     /// All of them, with their names.
-    pub const ALL: [(Self, &str); 15] = [
+    pub const ALL: [(Self, &str); 17] = [
         (Self::Loss, "loss"),
         (Self::LossUp, "loss_up"),
         (Self::LossDown, "loss_down"),
@@ -64,6 +68,8 @@ impl Parameter {
         (Self::Deadline, "deadline"),
         (Self::Jitter, "jitter"),
         (Self::Size, "size"),
+        (Self::Interval, "interval"),
+        (Self::RtoMin, "rto_min"),
     ];
 
     fn is_link(self) -> bool {

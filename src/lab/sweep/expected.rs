@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cyclic;
 use super::point::Point;
 use crate::lab::theory;
 use crate::link::{Delay, LinkConfig, LossModel};
@@ -21,6 +22,10 @@ pub struct Expected {
     pub executions_without_dedup: f64,
     /// The time to an answer, if something exact is known of it.
     pub time: Option<Time>,
+    /// The share of the datagrams to the server that is lost.
+    pub loss_up: f64,
+    /// The share of the datagrams from it that is lost; `None` if there are none.
+    pub loss_down: Option<f64>,
 }
 
 /// A time to an answer.
@@ -33,10 +38,53 @@ pub struct Time {
 }
 
 impl Expected {
-    /// What is expected at `point`. `None` unless every datagram is lost on its own account and nothing else happens to
-    /// it, the answer comes before the next send is due, and the number of sends does not depend on chance.
+    /// What is expected at `point`. `None` unless every datagram is lost on its own account or by a blackhole, and nothing
+    /// else happens to it, the answer comes before the next send is due, and the number of sends does not depend on chance.
+    /// With a blackhole the times of the sends must not depend on chance either, and each request has to be due after the
+    /// one before has ended.
     #[must_use]
     pub fn at(point: &Point) -> Option<Self> {
+        if point.has_cycle() { Self::in_cycles(point) } else { Self::independent(point) }
+    }
+
+    /// The share of the datagrams, up and down, that the loss models are expected to take. Of a model that does not look at
+    /// the clock it is the model's rate, whatever the policy.
+    #[must_use]
+    pub fn losses(point: &Point) -> (Option<f64>, Option<f64>) {
+        let of = |link: &LinkConfig| link.loss.rate().map(|rate| rate.get());
+        match point.has_cycle() {
+            false => (of(&point.up), of(&point.down)),
+            true => Self::at(point)
+                .map(|expected| (Some(expected.loss_up), expected.loss_down))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn in_cycles(point: &Point) -> Option<Self> {
+        let policy = &point.policy;
+        let (up, down) = (only_loss(&point.up)?, only_loss(&point.down)?);
+        let round_trip = round_trip(point)?;
+        let is_fixed = policy.jitter() == Jitter::None && !policy.adaptive();
+        if !is_fixed || point.interval < point.longest() {
+            return None;
+        }
+        let offsets: Vec<Duration> = policy.schedule().collect();
+        let means = cyclic::means(up, down, &offsets)?;
+        let time = means
+            .time()
+            .map(|(mean, deviation)| Time { mean: mean + round_trip, deviation: Some(deviation) });
+        Some(Self {
+            success: means.success,
+            sends: means.sends,
+            executions: means.executed,
+            executions_without_dedup: means.arrivals,
+            time,
+            loss_up: means.loss_up(),
+            loss_down: means.loss_down(),
+        })
+    }
+
+    fn independent(point: &Point) -> Option<Self> {
         let (up, down) = (independent_loss(&point.up)?, independent_loss(&point.down)?);
         let round_trip = round_trip(point)?;
         let sends = sends_if_certain(&point.policy)?;
@@ -46,22 +94,28 @@ impl Expected {
             executions: theory::executed(up, sends),
             executions_without_dedup: theory::executions_without_dedup(up, down, sends),
             time: expected_time(point, up, down, round_trip),
+            loss_up: up.get(),
+            loss_down: (up < Probability::ONE).then_some(down.get()),
         })
     }
 }
 
-/// The loss of a link that does nothing else but delay.
-fn independent_loss(link: &LinkConfig) -> Option<Probability> {
+/// The loss model of a link that does nothing else but delay.
+fn only_loss(link: &LinkConfig) -> Option<&LossModel> {
     let only_loses = LinkConfig {
         loss: link.loss.clone(),
         delay: link.delay,
         reorder: link.reorder,
         ..LinkConfig::perfect()
     };
-    match link.loss {
-        _ if *link != only_loses => None,
+    (*link == only_loses).then_some(&link.loss)
+}
+
+/// The loss of such a link, if it is independent.
+fn independent_loss(link: &LinkConfig) -> Option<Probability> {
+    match only_loss(link)? {
         LossModel::None => Some(Probability::ZERO),
-        LossModel::Bernoulli(p) => Some(p),
+        LossModel::Bernoulli(p) => Some(*p),
         _ => None,
     }
 }
@@ -108,7 +162,9 @@ mod tests {
     use crate::reliable::Preset;
 
     fn point(policy: Backoff, up: &str, down: &str) -> Point {
-        Point { policy_name: "", policy, up: up.parse().unwrap(), down: down.parse().unwrap(), size: 1 }
+        let (up, down) = (up.parse().unwrap(), down.parse().unwrap());
+        let point = Point { policy_name: "", policy, up, down, size: 1, interval: Duration::ZERO };
+        Point { interval: point.default_interval(), ..point }
     }
 
     fn at(up: &str, down: &str) -> Option<Expected> {
@@ -133,7 +189,7 @@ mod tests {
         for up in [
             "gilbert:.1,5",
             "list:1",
-            "blackhole:1,1",
+            "blackhole:1,1+duplicate:.1",
             "iid:.1+delay:50ms,10ms",
             "iid:.1+duplicate:.1",
             "iid:.1+corrupt:.1",
@@ -144,6 +200,30 @@ mod tests {
             assert_eq!(at(up, "none"), None, "{up}");
             assert_eq!(at("none", up), None, "{up}");
         }
+    }
+
+    #[test]
+    fn a_blackhole_has_a_theory_where_sends_are_at_fixed_times_and_requests_apart() {
+        let policy = Backoff::new(Duration::from_millis(500)).with_max_sends(5);
+        let hole = point(policy.clone(), "blackhole:1,.5", "blackhole:1,.5+delay:100ms");
+        let expected = Expected::at(&hole).unwrap();
+        // A loss up is made up for half a second later, and so is one down.
+        assert!(expected.success > 0.99 && expected.loss_up < 1.0 / 3.0, "{expected:?}");
+        assert_eq!(Expected::losses(&hole), (Some(expected.loss_up), expected.loss_down));
+        let back_to_back = Point { interval: Duration::from_millis(500), ..hole.clone() };
+        assert_eq!(Expected::at(&back_to_back), None);
+        let jittered = Point { policy: policy.with_jitter(Jitter::Full), ..hole };
+        assert_eq!((Expected::at(&jittered), Expected::losses(&jittered)), (None, (None, None)));
+    }
+
+    #[test]
+    fn the_expected_loss_of_a_model_with_states_is_its_rate_and_a_list_has_none() {
+        let policy = Backoff::new(Duration::from_secs(1));
+        assert_eq!(
+            Expected::losses(&point(policy.clone(), "gilbert:.1,5", "ge:.5,.5")),
+            (Some(0.1), Some(0.5))
+        );
+        assert_eq!(Expected::losses(&point(policy, "list:1", "none")), (None, Some(0.0)));
     }
 
     #[test]

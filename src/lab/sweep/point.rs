@@ -1,11 +1,20 @@
 //! One point of an experiment: everything that a row of results is about.
 
 use std::hash::Hasher as _;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use crate::link::LinkConfig;
+use crate::lab::policy::give_up;
+use crate::link::{LinkConfig, LossModel};
 use crate::reliable::{Backoff, Growth};
+
+/// How many sessions a point is shared among where the errors come from the differences between sessions.
+const SESSIONS: u64 = 100;
+
+/// By how much of a blackhole's cycle one request is due later in it than the one before: the golden section, of which no
+/// multiple comes near to a whole number, so that a session's requests meet the whole cycle evenly.
+const STEP: f64 = 0.618_033_988_749_894_8;
 
 /// A policy under a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,9 +29,54 @@ pub struct Point {
     pub down: LinkConfig,
     /// The length of the message that a request carries, in bytes.
     pub size: usize,
+    /// The time from one request of a session being due to the next; 0 is when the one before has ended.
+    pub interval: Duration,
 }
 
 impl Point {
+    /// The interval where none is set: 0, unless a link has a blackhole. Then it is longer than any request takes under
+    /// this policy, and leads through the whole cycle.
+    #[must_use]
+    pub fn default_interval(&self) -> Duration {
+        let cycles = [&self.up.loss, &self.down.loss].map(LossModel::cycle);
+        let Some(cycle) = cycles.into_iter().flatten().max().map(|cycle| cycle.as_secs_f64()) else {
+            return Duration::ZERO;
+        };
+        let whole = (self.longest().as_secs_f64() / cycle - STEP).ceil().max(0.0);
+        Duration::try_from_secs_f64((whole + STEP) * cycle).unwrap_or(Backoff::UNCAPPED)
+    }
+
+    /// How long a request takes at most, with the mean delay of its last answer.
+    pub(super) fn longest(&self) -> Duration {
+        let delay = |link: &LinkConfig| link.delay.mean().as_duration();
+        let round_trip = delay(&self.up).saturating_add(delay(&self.down));
+        give_up(&self.policy).most.saturating_add(round_trip)
+    }
+
+    /// Whether the requests of a session fare independently of each other: losses do, no queue fills, and no measured
+    /// timeout decides how often something is sent.
+    #[must_use]
+    pub fn is_independent(&self) -> bool {
+        let is_memoryless = |link: &LinkConfig| {
+            link.rate.is_none() && matches!(link.loss, LossModel::None | LossModel::Bernoulli(_))
+        };
+        let is_learning = self.policy.adaptive() && self.policy.deadline().is_some();
+        is_memoryless(&self.up) && is_memoryless(&self.down) && !is_learning
+    }
+
+    /// Whether a link looks at the clock to decide what it loses.
+    #[must_use]
+    pub fn has_cycle(&self) -> bool {
+        [&self.up, &self.down].into_iter().any(|link| link.loss.cycle().is_some())
+    }
+
+    /// How many requests a session has where that is not set: `most`, or where they depend on each other as many as leave
+    /// [`SESSIONS`] sessions.
+    #[must_use]
+    pub fn default_session_trials(&self, trials: u64, most: u64) -> u64 {
+        if self.is_independent() { most } else { (trials / SESSIONS).clamp(1, most.max(1)) }
+    }
+
     /// The seed of a session at this point: a function of the experiment's seed, of what the point is, and of the
     /// session's ordinal, so that a point gives the same row in whatever experiment it occurs.
     #[must_use]
@@ -34,7 +88,7 @@ impl Point {
 
     /// All that decides what happens, as a text. Changing it changes every result; the name of a policy is not in it.
     fn identity(&self) -> String {
-        let Self { policy, up, down, size, .. } = self;
+        let Self { policy, up, down, size, interval, .. } = self;
         let growth = match policy.growth() {
             Growth::Fixed => "fixed".to_owned(),
             Growth::Linear => "linear".to_owned(),
@@ -44,8 +98,10 @@ impl Point {
             [policy.ack_timeout(), policy.max_timeout(), policy.min_rto()].map(|time| time.as_nanos());
         let deadline = policy.deadline().map_or(0, |deadline| deadline.as_nanos());
         let (sends, adaptive, jitter) = (policy.max_sends(), policy.adaptive(), policy.jitter());
+        let every =
+            if interval.is_zero() { String::new() } else { format!("|every:{}", interval.as_nanos()) };
         format!(
-            "sayagain point v1|{up}|{down}|{size}|{growth}|{jitter}|{nanos:?}|{deadline}|{sends}|{adaptive}"
+            "sayagain point v1|{up}|{down}|{size}|{growth}|{jitter}|{nanos:?}|{deadline}|{sends}|{adaptive}{every}"
         )
     }
 }
@@ -58,7 +114,9 @@ mod tests {
     #[test]
     fn the_seeds_are_pinned_so_that_results_stay_as_they_are() {
         let (up, down) = ("iid:.5".parse().unwrap(), "gilbert:.1,5+delay:50ms".parse().unwrap());
-        let point = Point { policy_name: "coap", policy: Preset::Coap.backoff(), up, down, size: 32 };
+        let interval = Duration::ZERO;
+        let point =
+            Point { policy_name: "coap", policy: Preset::Coap.backoff(), up, down, size: 32, interval };
         let identity = "sayagain point v1|iid:0.5|gilbert:0.1,5+delay:0.05s|32|exponential:2|initial:1.5|\
                         [2000000000, 315360000000000000, 1000000000]|0|5|false";
         assert_eq!(point.identity(), identity);
@@ -69,5 +127,43 @@ mod tests {
         );
         assert_ne!(point.session_seed(1, 0), point.session_seed(1, 1));
         assert_ne!(point.session_seed(1, 0), point.session_seed(2, 0));
+        let paced = Point { interval: Duration::from_secs(1), ..point.clone() };
+        assert_ne!(point.session_seed(1, 0), paced.session_seed(1, 0));
+    }
+
+    fn point(up: &str, down: &str, policy: Backoff) -> Point {
+        let (up, down) = (up.parse().unwrap(), down.parse().unwrap());
+        Point { policy_name: "", policy, up, down, size: 1, interval: Duration::ZERO }
+    }
+
+    #[test]
+    fn by_default_requests_are_spread_over_time_where_losses_depend_on_it_and_nowhere_else() {
+        let policy = Backoff::new(Duration::from_millis(500)).with_max_sends(5);
+        for link in ["none", "iid:.1+delay:1s", "gilbert:.1,5", "rate:8kbit", "list:1", "blackhole:1,0"] {
+            let point = point(link, link, policy.clone());
+            assert_eq!((point.default_interval(), point.has_cycle()), (Duration::ZERO, false), "{link}");
+        }
+        // It gives up after 2.5 s, of which 1.5 s is the cycle: one whole cycle and its golden section are 2.43 s.
+        let interval = point("blackhole:1,.5", "none", policy.clone()).default_interval();
+        assert!((interval.as_secs_f64() - 1.5 * (2.0 + STEP)).abs() < 1e-8, "{interval:?}");
+        // The longer of two cycles.
+        let interval = point("blackhole:1,.5", "blackhole:10,10+delay:1s", policy).default_interval();
+        assert!((interval.as_secs_f64() - 20.0 * STEP).abs() < 1e-8, "{interval:?}");
+    }
+
+    #[test]
+    fn sessions_are_many_where_only_they_are_independent() {
+        let once = || Backoff::new(Duration::from_secs(1));
+        for link in ["none", "iid:.1", "iid:.1+delay:20ms,10ms+duplicate:.1"] {
+            assert_eq!(point(link, link, once()).default_session_trials(1_000_000, 1_000), 1_000, "{link}");
+        }
+        for link in ["gilbert:.1,5", "list:1", "rate:1mbit", "blackhole:1,1"] {
+            let sessions = |trials| point(link, "none", once()).default_session_trials(trials, 1_000);
+            assert_eq!([1, 50, 1_000, 20_000, 1_000_000].map(sessions), [1, 1, 10, 200, 1_000], "{link}");
+        }
+        let learning = Preset::Rto.backoff();
+        assert!(point("iid:.1", "none", learning.clone()).is_independent());
+        let bounded = learning.with_deadline(Some(Duration::from_secs(9)));
+        assert!(!point("iid:.1", "none", bounded).is_independent());
     }
 }

@@ -10,6 +10,7 @@ use rand::CryptoRng;
 
 use super::ledger::Ledger;
 use super::point::Point;
+use super::start::starts;
 use super::tally::Tally;
 use super::trial::{self, EVER};
 use crate::client::{Client, Event};
@@ -21,6 +22,7 @@ use crate::output::Output;
 use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
 use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::units::later;
 use crate::wire::Verb;
 
 /// How often a session is opened that a policy gives up before it begins.
@@ -83,14 +85,12 @@ impl RealServer {
         let addr = wire.addr()?;
         let before = wire.client.stats();
         self.ledgers().insert(addr, Ledger::new(trials));
+        let (up, down) = starts(wire.began(), point, seed);
         wire.begin(
-            Link::new(point.up.clone(), seed, Direction::Up),
-            Link::new(point.down.clone(), seed, Direction::Down),
+            Link::new(point.up.clone(), seed, Direction::Up).starting_at(up),
+            Link::new(point.down.clone(), seed, Direction::Down).starting_at(down),
         );
-        let body = trial::body(point);
-        for _ in 0..trials {
-            wire.client.send(room.as_bytes(), &body);
-        }
+        ask(&mut wire, &room, point, trials)?;
         wire.run(|client| client.is_idle())?;
         let mut tally = Tally { elapsed: wire.elapsed().as_nanos(), ..Tally::default() };
         trial::count_events(std::mem::take(&mut wire.events), &mut tally);
@@ -100,6 +100,7 @@ impl RealServer {
         if let Some(ledger) = self.ledgers().remove(&addr) {
             ledger.count(&mut tally);
         }
+        tally.end_session();
         leave(&mut wire)?;
         Ok(tally)
     }
@@ -131,6 +132,21 @@ impl RealServer {
         // Plain counters: they are whole whoever has panicked while holding them.
         self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Asks the requests: all at once, which the client sends one after the other, or each when it is due and the one before
+/// has ended.
+fn ask(wire: &mut Wire, room: &str, point: &Point, trials: u64) -> io::Result<()> {
+    let body = trial::body(point);
+    let mut due = wire.began();
+    for _ in 0..trials {
+        if !point.interval.is_zero() {
+            wire.run_to(due, Client::is_idle)?;
+            due = later(due, point.interval);
+        }
+        wire.client.send(room.as_bytes(), &body);
+    }
+    Ok(())
 }
 
 /// Whether the join was acknowledged.

@@ -3,11 +3,12 @@
 use serde_json::{Map, Number, Value};
 
 use super::column::Column;
-use super::expected::Expected;
+use super::expected::{Expected, Time};
 use super::point::Point;
+use super::ratio::Ratio;
 use super::stats::{proportion_z, wilson};
-use super::tally::Tally;
-use crate::link::LinkConfig;
+use super::tally::{Tally, Traffic};
+use crate::link::{LinkConfig, LossModel};
 use crate::reliable::{Backoff, Jitter};
 
 /// A cell: measured, or not.
@@ -77,6 +78,10 @@ impl From<&str> for Cell {
     }
 }
 
+/// What draws, and the number of the rules by which: under the same name the same command gives the same rows in virtual
+/// time. A change after which any row differs takes the next number.
+pub const GENERATOR: &str = "chacha8/1";
+
 /// The modes of [`Origin`].
 pub const VIRTUAL: &str = "virtual";
 /// Real sockets and the real clock.
@@ -130,12 +135,13 @@ impl Row {
 }
 
 fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
-    let Point { policy_name, policy, up, down, size } = point;
+    let Point { policy_name, policy, up, down, size, interval } = point;
     let longest = Some(policy.max_timeout()).filter(|longest| *longest < Backoff::UNCAPPED);
     let jitter =
         if policy.jitter() == Jitter::None { "none".to_owned() } else { policy.jitter().to_string() };
     vec![
         env!("CARGO_PKG_VERSION").into(),
+        GENERATOR.into(),
         origin.command.as_str().into(),
         origin.mode.into(),
         origin.seed.into(),
@@ -151,7 +157,9 @@ fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
         longest.map(|longest| longest.as_secs_f64()).into(),
         policy.deadline().map(|deadline| deadline.as_secs_f64()).into(),
         jitter.as_str().into(),
+        policy.adaptive().then(|| policy.min_rto().as_secs_f64()).into(),
         (*size as u64).into(),
+        Some(interval.as_secs_f64()).into(),
     ]
 }
 
@@ -160,16 +168,22 @@ fn requested(link: &LinkConfig) -> Cell {
     link.loss.rate().map(|rate| rate.get()).into()
 }
 
-fn outcomes(point: &Point, tally: &Tally) -> [Cell; 13] {
+fn outcomes(point: &Point, tally: &Tally) -> [Cell; 18] {
     let trials = tally.trials();
-    let (low, high) = wilson(tally.acked, trials).unzip();
+    let (low, high) = interval(point, tally).unzip();
     let expected = Expected::at(point).map(|expected| expected.success);
+    let [up_theory, up_z, down_theory, down_z] = losses(point, tally);
     [
         tally.up.realised_loss().into(),
         tally.down.realised_loss().into(),
+        up_theory,
+        up_z,
+        down_theory,
+        down_z,
         (tally.up.too_large + tally.down.too_large).into(),
         (tally.up.queue_full + tally.down.queue_full).into(),
         trials.into(),
+        tally.sessions.success.sessions().into(),
         tally.acked.into(),
         tally.rejected.into(),
         tally.unknown.into(),
@@ -177,7 +191,42 @@ fn outcomes(point: &Point, tally: &Tally) -> [Cell; 13] {
         low.into(),
         high.into(),
         expected.into(),
-        expected.and_then(|expected| proportion_z(tally.acked, trials, expected)).into(),
+        expected.and_then(|expected| success_z(point, tally, expected)).into(),
+    ]
+}
+
+/// The 95 % interval of the success: Wilson's, or that of the sessions where their requests depend on each other.
+fn interval(point: &Point, tally: &Tally) -> Option<(f64, f64)> {
+    if point.is_independent() {
+        wilson(tally.acked, tally.trials())
+    } else {
+        tally.sessions.success.interval()
+    }
+}
+
+fn success_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
+    let of_trials = proportion_z(tally.acked, tally.trials(), expected);
+    // Where so few failures are expected that it says nothing, sessions say no more.
+    if point.is_independent() { of_trials } else { of_trials.and(tally.sessions.success.z(expected)) }
+}
+
+/// What each loss model is expected to take, and how far it took another share.
+fn losses(point: &Point, tally: &Tally) -> [Cell; 4] {
+    let (up, down) = Expected::losses(point);
+    let z = |expected: Option<f64>, model: &LossModel, traffic: &Traffic, sessions: &Ratio| {
+        let expected = expected.filter(|_| traffic.datagrams > 0)?;
+        match model {
+            LossModel::None | LossModel::Bernoulli(_) => {
+                proportion_z(traffic.lost, traffic.datagrams, expected)
+            }
+            _ => sessions.z(expected),
+        }
+    };
+    [
+        up.into(),
+        z(up, &point.up.loss, &tally.up, &tally.sessions.loss_up).into(),
+        down.into(),
+        z(down, &point.down.loss, &tally.down, &tally.sessions.loss_down).into(),
     ]
 }
 
@@ -187,13 +236,25 @@ fn costs(point: &Point, tally: &Tally) -> [Cell; 8] {
     [
         tally.sends.mean().into(),
         sends.into(),
-        sends.and_then(|sends| tally.sends.z(sends)).into(),
+        sends.and_then(|sends| sends_z(point, tally, sends)).into(),
         tally.executions.mean().into(),
         expected.map(|expected| expected.executions).into(),
         tally.executions_max.into(),
         tally.arrivals.mean().into(),
         expected.map(|expected| expected.executions_without_dedup).into(),
     ]
+}
+
+fn sends_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
+    if point.is_independent() { tally.sends.z(expected) } else { tally.sessions.sends.z(expected) }
+}
+
+fn time_z(point: &Point, tally: &Tally, expected: Time) -> Option<f64> {
+    if point.is_independent() {
+        tally.times.z(expected.mean, expected.deviation)
+    } else {
+        tally.sessions.times.z(expected.mean * 1e9)
+    }
 }
 
 /// Over sockets there is a round trip that no theory knows.
@@ -206,7 +267,7 @@ fn times(point: &Point, tally: &Tally, is_virtual: bool) -> [Cell; 12] {
     [
         times.mean().into(),
         expected.map(|time| time.mean).into(),
-        expected.and_then(|time| times.z(time.mean, time.deviation)).into(),
+        expected.and_then(|time| time_z(point, tally, time)).into(),
         times.quantile(0.5).into(),
         times.quantile(0.9).into(),
         times.quantile(0.99).into(),
@@ -239,7 +300,8 @@ mod tests {
     fn row(tally: &Tally, link: &str) -> Row {
         let policy = Backoff::new(Duration::from_millis(100));
         let (up, down) = (link.parse().unwrap(), LinkConfig::perfect());
-        let point = Point { policy_name: "fixed", policy, up, down, size: 8 };
+        let interval = Duration::ZERO;
+        let point = Point { policy_name: "fixed", policy, up, down, size: 8, interval };
         Row::new(&Origin { command: "lab sweep".to_owned(), mode: "virtual", seed: 7 }, &point, tally)
     }
 
@@ -256,7 +318,7 @@ mod tests {
     fn what_was_not_measured_is_empty_and_not_0() {
         let nothing = row(&Tally::default(), "list:1,3");
         for column in
-            ["success", "sends_mean", "time_p50_s", "time_cdf_s", "goodput_bytes_per_s", "realised_loss_up"]
+            ["success", "sends_mean", "ack_p50_s", "ack_cdf_s", "goodput_bytes_per_s", "realised_loss_up"]
         {
             assert_eq!(nothing.cell(column), Some(&Cell::Empty), "{column}");
         }
@@ -291,9 +353,9 @@ mod tests {
             ("executions_mean", "1"),
             ("executions_max", "1"),
             ("executions_without_dedup_mean", "2"),
-            ("time_mean_s", "0.2"),
-            ("time_max_s", "0.3"),
-            ("time_cdf_s", "0.1:0.5;0.3:1"),
+            ("ack_mean_s", "0.2"),
+            ("ack_max_s", "0.3"),
+            ("ack_cdf_s", "0.1:0.5;0.3:1"),
             ("goodput_bytes_per_s", "8"),
             ("spurious_mean", "0.5"),
             ("bytes_mean", "20"),

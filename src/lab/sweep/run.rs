@@ -22,8 +22,10 @@ pub struct Experiment {
     pub points: Vec<Point>,
     /// Requests per point, at least 1.
     pub trials: u64,
-    /// Requests per session, at least 1; the last session of a point may have fewer.
-    pub session_trials: u64,
+    /// Requests per session, at least 1; the last session of a point may have fewer. `None` is what suits each point.
+    pub session_trials: Option<u64>,
+    /// The most requests per session where none are set, at least 1.
+    pub longest_session: u64,
     /// What everything random follows from.
     pub seed: u64,
     /// How many threads, at least 1.
@@ -37,11 +39,30 @@ impl Experiment {
     /// How many sessions there are in all.
     #[must_use]
     pub fn sessions(&self) -> u64 {
-        self.sessions_per_point().saturating_mul(self.points.len() as u64)
+        self.points.iter().fold(0, |sum: u64, point| sum.saturating_add(self.sessions_at(point)))
     }
 
-    fn sessions_per_point(&self) -> u64 {
-        self.trials.div_ceil(self.session_trials)
+    /// How many requests a session at this point has.
+    #[must_use]
+    pub fn session_trials_at(&self, point: &Point) -> u64 {
+        let natural = || point.default_session_trials(self.trials, self.longest_session);
+        self.session_trials.unwrap_or_else(natural).max(1)
+    }
+
+    /// How many sessions there are at this point.
+    #[must_use]
+    pub fn sessions_at(&self, point: &Point) -> u64 {
+        self.trials.div_ceil(self.session_trials_at(point))
+    }
+
+    /// The ordinal of the first session of each point.
+    fn firsts(&self) -> Vec<u64> {
+        let first = |next: &mut u64, point: &Point| {
+            let first = *next;
+            *next = next.saturating_add(self.sessions_at(point));
+            Some(first)
+        };
+        self.points.iter().scan(0, first).collect()
     }
 
     /// Runs everything; `progress` is called after each session with the number of those that are through, `each` with each point and its
@@ -56,12 +77,12 @@ impl Experiment {
         progress: &mut dyn FnMut(u64),
         each: &mut dyn FnMut(&Point, &Tally) -> Result<(), String>,
     ) -> Result<(), String> {
-        let next = AtomicU64::new(0);
+        let (next, firsts) = (AtomicU64::new(0), self.firsts());
         let (sender, receiver) = mpsc::sync_channel(2 * self.jobs);
         thread::scope(|scope| {
             for _ in 0..self.jobs {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || self.work(session, next, &sender));
+                let (sender, next, firsts) = (sender.clone(), &next, firsts.as_slice());
+                scope.spawn(move || self.work(session, (next, firsts), &sender));
             }
             drop(sender);
             // If this ends early the receiver is dropped, and with it every worker's next send fails.
@@ -70,15 +91,21 @@ impl Experiment {
     }
 
     /// Takes one session after the other until none is left or nobody listens.
-    fn work(&self, session: Session<'_>, next: &AtomicU64, sender: &mpsc::SyncSender<Finished>) {
+    fn work(
+        &self,
+        session: Session<'_>,
+        (next, firsts): (&AtomicU64, &[u64]),
+        sender: &mpsc::SyncSender<Finished>,
+    ) {
         loop {
             let unit = next.fetch_add(1, Ordering::Relaxed);
-            let (at, ordinal) = (unit / self.sessions_per_point(), unit % self.sessions_per_point());
-            let Some((at, point)) = usize::try_from(at).ok().and_then(|at| Some((at, self.points.get(at)?)))
-            else {
+            let at = firsts.partition_point(|first| *first <= unit).saturating_sub(1);
+            let (Some(point), Some(first)) = (self.points.get(at), firsts.get(at)) else { return };
+            let (each, ordinal) = (self.session_trials_at(point), unit - first);
+            if ordinal >= self.sessions_at(point) {
                 return;
-            };
-            let trials = self.session_trials.min(self.trials - ordinal * self.session_trials);
+            }
+            let trials = each.min(self.trials - ordinal * each);
             let tally = session(point, point.session_seed(self.seed, ordinal), trials);
             if sender.send((at, tally)).is_err() {
                 return;
@@ -98,12 +125,11 @@ impl Experiment {
             *sessions += 1;
             sum.merge(&tally?);
             progress(count);
-            while let Some((_, sum)) =
-                open.get(&through).filter(|(sessions, _)| *sessions == self.sessions_per_point())
-            {
-                if let Some(point) = self.points.get(through) {
-                    each(point, sum)?;
+            while let (Some(point), Some((sessions, sum))) = (self.points.get(through), open.get(&through)) {
+                if *sessions < self.sessions_at(point) {
+                    break;
                 }
+                each(point, sum)?;
                 open.remove(&through);
                 through += 1;
             }
@@ -126,8 +152,10 @@ mod tests {
             up: LinkConfig::perfect(),
             down: LinkConfig::perfect(),
             size,
+            interval: Duration::ZERO,
         };
-        Experiment { points: (0..points).map(point).collect(), trials, session_trials, seed: 1, jobs }
+        let (points, session_trials) = ((0..points).map(point).collect(), Some(session_trials));
+        Experiment { points, trials, session_trials, longest_session: 1_000, seed: 1, jobs }
     }
 
     /// All trials acked; the bytes are a hash of the seeds, so that a session that is missing or twice would be noticed.
@@ -155,6 +183,23 @@ mod tests {
         assert!(alone.iter().all(|(_, tally)| tally.trials() == 1_050));
         for jobs in [2, 5, 32] {
             assert_eq!(run(&experiment(20, 1_050, 100, jobs), &pretend).unwrap(), alone);
+        }
+    }
+
+    #[test]
+    fn points_may_have_sessions_of_different_lengths() {
+        let mut mixed = experiment(4, 1_050, 1, 3);
+        mixed.session_trials = None;
+        for (point, link) in mixed.points.iter_mut().zip(["none", "gilbert:.1,5", "iid:.1", "list:1"]) {
+            point.up = link.parse().unwrap();
+        }
+        let lengths: Vec<_> = mixed.points.iter().map(|point| mixed.session_trials_at(point)).collect();
+        assert_eq!((lengths, mixed.sessions()), (vec![1_000, 10, 1_000, 10], 2 + 105 + 2 + 105));
+        let rows = run(&mixed, &pretend).unwrap();
+        assert!(rows.iter().all(|(_, tally)| tally.trials() == 1_050));
+        for point in 0..4 {
+            let alone = Experiment { points: vec![mixed.points[point].clone()], ..mixed.clone() };
+            assert_eq!(run(&alone, &pretend).unwrap()[0], rows[point], "{point}");
         }
     }
 

@@ -4,7 +4,7 @@
 const LEAST_VARIANCE: f64 = 3.0;
 
 /// The two-sided 95 % quantile of the normal distribution.
-const Z95: f64 = 1.959_963_984_540_054;
+pub(super) const Z95: f64 = 1.959_963_984_540_054;
 
 /// The 95 % Wilson score interval of a proportion: `(low, high)`, both from 0 to 1; `None` without trials.
 ///
@@ -21,14 +21,18 @@ pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
     if trials == 0 {
         return None;
     }
-    let (n, p) = (trials as f64, successes as f64 / trials as f64);
-    let spread = Z95 * Z95 / n;
+    Some(wilson_with(successes as f64 / trials as f64, trials as f64, Z95))
+}
+
+/// The same of a proportion `p` of `n` trials, which need not be whole, with another quantile than the normal one.
+pub(super) fn wilson_with(p: f64, n: f64, z: f64) -> (f64, f64) {
+    let spread = z * z / n;
     let middle = (p + spread / 2.0) / (1.0 + spread);
     let half = (spread * (p * (1.0 - p) + spread / 4.0)).sqrt() / (1.0 + spread);
     // What rounding leaves at the ends is nothing.
-    let low = if successes == 0 { 0.0 } else { middle - half };
-    let high = if successes == trials { 1.0 } else { middle + half };
-    Some((low, high))
+    let low = if p <= 0.0 { 0.0 } else { middle - half };
+    let high = if p >= 1.0 { 1.0 } else { middle + half };
+    (low, high)
 }
 
 /// How far a measured proportion is from the expected one, in standard errors sqrt(p(1-p)/n) of the expected one.
@@ -72,6 +76,12 @@ impl Moments {
         self.squares = self.squares.saturating_add(other.squares);
     }
 
+    /// The sum of the values.
+    #[must_use]
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
     /// The mean; `None` without values.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
@@ -96,7 +106,7 @@ impl Moments {
 }
 
 /// A difference in standard errors; what differs by no more than rounding does not differ.
-fn in_errors(measured: f64, expected: f64, error: f64) -> Option<f64> {
+pub(super) fn in_errors(measured: f64, expected: f64, error: f64) -> Option<f64> {
     let (difference, rounding) = (measured - expected, 1e-9 * expected.abs().max(1e-3));
     if error > 0.0 { Some(difference / error) } else { (difference.abs() <= rounding).then_some(0.0) }
 }

@@ -126,11 +126,15 @@ impl Row {
 }
 
 fn read_rows(text: &str) -> Result<Vec<Row>, TableError> {
-    let mut reader = ReaderBuilder::new().from_reader(text.as_bytes());
+    // Editors and spreadsheets leave blank lines at the end.
+    let mut reader = ReaderBuilder::new().from_reader(text.trim_end().as_bytes());
     let places = places(reader.headers().map_err(|error| refusal(&error))?)?;
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| refusal(&error))?;
+        if record.iter().all(|cell| cell.trim().is_empty()) {
+            continue;
+        }
         if rows.len() == MAX_ROWS {
             return Err(TableError::TooLarge);
         }
@@ -280,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn blank_lines_are_no_rows() {
+        let commas = ",".repeat(Column::ALL.len() - 1);
+        for end in ["\n", "\r\n", "\n\n", "  \n", "\t", &format!("{commas}\n"), &format!("{commas}\n\n")] {
+            let table = read(&format!("{GOOD}{end}")).unwrap_or_else(|error| panic!("{end:?}: {error}"));
+            assert_eq!(table.rows().len(), 6, "{end:?}");
+        }
+        let only = format!("{}\n{commas}\n", GOOD.lines().next().unwrap());
+        assert!(matches!(read(&only), Err(TableError::NoRows)));
+    }
+
+    #[test]
     fn a_cell_that_makes_no_sense_is_named_with_its_line_and_column() {
         let refused = [
             (Column::Success, "nan"),
@@ -295,9 +310,9 @@ mod tests {
             (Column::Mode, "imaginary"),
             (Column::Policy, ""),
             (Column::SuccessLow, "0.999"),
-            (Column::TimeCdfS, "0:0.5;1"),
-            (Column::TimeCdfS, "1:0.5;0:0.6"),
-            (Column::TimeCdfS, "0:0.5;1:0.4"),
+            (Column::AckCdfS, "0:0.5;1"),
+            (Column::AckCdfS, "1:0.5;0:0.6"),
+            (Column::AckCdfS, "0:0.5;1:0.4"),
         ];
         for (column, value) in refused {
             let error = read(&with(column, value)).unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! What the trials at one point came to: counts that add up in any order.
 
+use super::ratio::Ratio;
 use super::stats::Moments;
 use super::times::Times;
 use crate::link::LinkStats;
@@ -34,6 +35,33 @@ pub struct Tally {
     pub down: Traffic,
     /// How long the sessions took together, in nanoseconds.
     pub elapsed: u128,
+    /// The same by sessions.
+    pub sessions: Sessions,
+}
+
+/// What the sessions came to, each as a whole: what its requests have in common shows in how sessions differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Acked requests of all.
+    pub success: Ratio,
+    /// Sends per request.
+    pub sends: Ratio,
+    /// Nanoseconds to the ACK per acked request.
+    pub times: Ratio,
+    /// Lost datagrams of those to the server.
+    pub loss_up: Ratio,
+    /// Lost datagrams of those from it.
+    pub loss_down: Ratio,
+}
+
+impl Sessions {
+    fn merge(&mut self, other: &Self) {
+        self.success.merge(&other.success);
+        self.sends.merge(&other.sends);
+        self.times.merge(&other.times);
+        self.loss_up.merge(&other.loss_up);
+        self.loss_down.merge(&other.loss_down);
+    }
 }
 
 /// What went one way.
@@ -99,8 +127,27 @@ impl Tally {
         self.arrivals.add(arrived);
     }
 
+    /// What was counted so far was one session.
+    pub(super) fn end_session(&mut self) {
+        let trials = u128::from(self.trials());
+        let one = |y: u128, x: u128| {
+            let mut ratio = Ratio::default();
+            ratio.add(y, x);
+            ratio
+        };
+        let lost = |traffic: &Traffic| one(u128::from(traffic.lost), u128::from(traffic.datagrams));
+        self.sessions = Sessions {
+            success: one(u128::from(self.acked), trials),
+            sends: one(self.sends.sum(), trials),
+            times: one(self.times.sum_nanos(), u128::from(self.acked)),
+            loss_up: lost(&self.up),
+            loss_down: lost(&self.down),
+        };
+    }
+
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Self) {
+        self.sessions.merge(&other.sessions);
         self.acked += other.acked;
         self.rejected += other.rejected;
         self.unknown += other.unknown;

@@ -62,6 +62,12 @@ impl Times {
         (self.total > 0).then_some(self.longest.as_secs_f64())
     }
 
+    /// The sum, in nanoseconds.
+    #[must_use]
+    pub fn sum_nanos(&self) -> u128 {
+        self.moments.sum()
+    }
+
     /// The mean, in seconds.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {

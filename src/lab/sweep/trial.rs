@@ -1,4 +1,4 @@
-//! Trials in virtual time: one session with a real server and a real client, and its requests, one after the other.
+//! Trials in virtual time: one session with a real server and a real client, and its requests, one at a time.
 //!
 //! A trial is one message to a room in which nobody else is: it has an effect, which a server that forgets would repeat,
 //! and nobody else's traffic is counted with it. The session is registered, and the room joined, over a network that delays
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::ledger::Ledger;
 use super::point::Point;
+use super::start::starts;
 use super::tally::Tally;
 use crate::client::Event;
 use crate::config::{ClientConfig, ServerConfig, Transport};
 use crate::link::{Direction, LinkConfig};
 use crate::reliable::{Backoff, Ended, Outcome};
 use crate::sim::{ClientId, Sighting, Sim};
-use crate::units::Seconds;
+use crate::units::{Seconds, later};
 use crate::wire::Verb;
 
 /// The room that messages go to.
@@ -48,12 +49,10 @@ pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<
     sim.client(client).join(ROOM);
     until_idle(&mut sim, client)?;
     let ledger = watch(&mut sim, trials);
-    sim.set_links(point.up.clone(), point.down.clone());
+    let (up, down) = starts(start, point, seed);
+    sim.set_links_at((point.up.clone(), up), (point.down.clone(), down));
     let (begun, before) = (sim.elapsed(), sim.client(client).stats());
-    let body = body(point);
-    for _ in 0..trials {
-        sim.client(client).send(ROOM, &body);
-    }
+    ask(&mut sim, client, point, trials)?;
     let events = until_idle(&mut sim, client)?;
     let mut tally = Tally { elapsed: (sim.elapsed() - begun).as_nanos(), ..Tally::default() };
     count_events(events, &mut tally);
@@ -62,7 +61,30 @@ pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<
     tally.up.count(up, bytes.0);
     tally.down.count(down, bytes.1);
     ledger.count(&mut tally);
+    tally.end_session();
     Ok(tally)
+}
+
+/// Asks the requests: all at once, which the client sends one after the other, or each when it is due and the one before
+/// has ended.
+fn ask(sim: &mut Sim, client: ClientId, point: &Point, trials: u64) -> Result<(), Stuck> {
+    let body = body(point);
+    let mut due = sim.now();
+    for _ in 0..trials {
+        if !point.interval.is_zero() {
+            sim.run_for(due.saturating_duration_since(sim.now()));
+            until_answered(sim, client)?;
+            due = later(due, point.interval);
+        }
+        sim.client(client).send(ROOM, &body);
+    }
+    Ok(())
+}
+
+/// Runs until the client waits for no answer, whatever is still under way.
+fn until_answered(sim: &mut Sim, client: ClientId) -> Result<(), Stuck> {
+    let is_answered = (0..LONGEST_SILENCE).any(|_| sim.run_until(EVER, |sim| sim.client(client).is_idle()));
+    if is_answered { Ok(()) } else { Err(Stuck) }
 }
 
 /// A client that does nothing but what a trial asks of it.
@@ -154,7 +176,8 @@ mod tests {
         let policy = Backoff::new(Duration::from_millis(100))
             .with_growth(Growth::Exponential { factor: Factor::TWO })
             .with_max_sends(5);
-        Point { policy_name: "expb", policy, up: losing(loss), down: losing(loss), size: 32 }
+        let interval = Duration::ZERO;
+        Point { policy_name: "expb", policy, up: losing(loss), down: losing(loss), size: 32, interval }
     }
 
     fn run(loss: f64, trials: u64) -> Tally {

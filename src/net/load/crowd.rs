@@ -21,9 +21,6 @@ const EVENTS: usize = 1_024;
 /// The longest wait: interrupts are looked for as often.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Who sends the messages, where the server routes them.
-const SENDER: &str = "sender";
-
 /// Connects all at once, waits until all are registered, then sends one message to each, and measures both.
 ///
 /// # Errors
@@ -32,11 +29,12 @@ const SENDER: &str = "sender";
 pub fn run(
     subject: &Subject,
     peer: &dyn Peer,
-    (names, size): (&[String], usize),
+    (sender, names, size): (&str, &[String], usize),
     interrupt: &Interrupt,
     outcome: &mut Outcome,
 ) -> Result<(), LoadError> {
-    let client = Client { name: SENDER, role: Role::Sender, room: None };
+    let who = sender;
+    let client = Client { name: who, role: Role::Sender, room: None };
     let mut sender = if peer.routes() { Some(enter(subject.addr, peer, &client)?) } else { None };
     let resident = subject.resident();
     let meter = subject.meter();
@@ -54,7 +52,7 @@ pub fn run(
     outcome.share_memory(subject.grown(resident));
     crowd.leave_out_open();
     let begun = Instant::now();
-    crowd.message(peer, names, size, sender.as_mut(), interrupt)?;
+    crowd.message(peer, (who, names), size, sender.as_mut(), interrupt)?;
     let took = crowd.last.saturating_duration_since(begun).as_secs_f64();
     outcome.message_seconds = (crowd.done > 0).then_some(took);
     outcome.lost = outcome.count.saturating_sub(crowd.done);
@@ -160,7 +158,7 @@ impl Crowd {
     fn message(
         &mut self,
         peer: &dyn Peer,
-        names: &[String],
+        (who, names): (&str, &[String]),
         size: usize,
         sender: Option<&mut std::net::TcpStream>,
         interrupt: &Interrupt,
@@ -172,7 +170,7 @@ impl Crowd {
             number += 1;
             let mut text = Vec::new();
             body(number, size, &mut text);
-            let message = Message { from: SENDER, to: Target::Name(name), body: &text, number };
+            let message = Message { from: who, to: Target::Name(name), body: &text, number };
             let (mut say, mut hear) = (Vec::new(), Answer::default());
             peer.delivery(&message, &mut hear.start);
             peer.message(&message, if sender.is_some() { &mut all } else { &mut say });

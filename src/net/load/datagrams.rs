@@ -8,7 +8,7 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
 use super::groups::End;
-use super::sockets::not_greeted;
+use super::sockets::refused;
 use super::subject::Subject;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
@@ -30,6 +30,14 @@ const MAX_DATAGRAM: usize = 65_536;
 
 /// So often the same is sent before it counts as lost.
 const MAX_SENDS: u32 = 20;
+
+/// So often the end of a session is sent, and how long after each other: whether the server heard it matters to the next run
+/// alone.
+const END_SENDS: u32 = 5;
+const END_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long all sessions together may take to end.
+const LEAVING: Duration = Duration::from_secs(20);
 
 /// Who asks, and how long.
 #[derive(Clone, Debug)]
@@ -57,14 +65,17 @@ pub fn run(
     outcome: &mut Outcome,
 ) -> Result<(), LoadError> {
     let mut crowd = Crowd::new(subject.addr, plan.names.len(), plan.timeout)?;
-    crowd.join(peer, &plan.names, interrupt)?;
-    let meter = subject.meter();
-    crowd.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
-    meter.read_into(outcome, crowd.last);
-    crowd.leave(peer);
+    let done = crowd.join(peer, &plan.names, interrupt).and_then(|()| {
+        let meter = subject.meter();
+        crowd.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
+        meter.read_into(outcome, crowd.last);
+        Ok(())
+    });
+    outcome.repeated = Some(crowd.repeated);
+    crowd.leave(subject, peer);
+    done?;
     outcome.count = crowd.answered;
     outcome.lost = crowd.lost;
-    outcome.repeated = Some(crowd.repeated);
     outcome.latencies = crowd.latencies;
     Ok(())
 }
@@ -112,6 +123,7 @@ pub(super) struct Crowd {
     poll: Poll,
     lanes: Vec<Lane>,
     timeout: Duration,
+    max_sends: u32,
     buffer: Vec<u8>,
     body: Vec<u8>,
     pub(super) latencies: Latencies,
@@ -149,6 +161,7 @@ impl Crowd {
             poll,
             lanes,
             timeout,
+            max_sends: MAX_SENDS,
             buffer: vec![0; MAX_DATAGRAM],
             body: Vec::new(),
             latencies: Latencies::default(),
@@ -170,7 +183,7 @@ impl Crowd {
         for place in 0..sockets {
             self.greet(peer, names, place)?;
         }
-        self.drive(peer, interrupt, &mut |crowd, place, n| {
+        self.drive(peer, &|| interrupt.check(), &mut |crowd, place, n| {
             let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
             let Some(name) = names.get(place + lane.turns * sockets) else { return Ok(false) };
             let heard = crowd.buffer.get(..n).unwrap_or_default();
@@ -182,7 +195,7 @@ impl Crowd {
                     lane.turns += 1;
                     crowd.greet(peer, names, place)?;
                 }
-                Join::Refused(why) => return Err(not_greeted(name, why.as_bytes())),
+                Join::Refused(why) => return Err(refused(name, &why)),
             }
             Ok(true)
         })?;
@@ -206,7 +219,7 @@ impl Crowd {
                     return Ok(());
                 }
                 Join::Ready(token) => lane.sessions.push(Session { token, asked: 0 }),
-                Join::Refused(why) => return Err(not_greeted(name, why.as_bytes())),
+                Join::Refused(why) => return Err(refused(name, &why)),
             }
             lane.turns += 1;
         }
@@ -229,7 +242,7 @@ impl Crowd {
             (lane.turns, lane.goal) = (0, asking.end.share(place, sockets));
             next(lane, peer, &self.body);
         }
-        self.drive(peer, interrupt, &mut |crowd, place, n| {
+        self.drive(peer, &|| interrupt.check(), &mut |crowd, place, n| {
             let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
             let Some(session) = current(lane) else { return Ok(false) };
             let heard = crowd.buffer.get(..n).unwrap_or_default();
@@ -278,16 +291,30 @@ impl Crowd {
         Ok(())
     }
 
-    /// Says goodbye for every session; nobody waits for an answer.
-    pub(super) fn leave(&self, peer: &dyn DatagramPeer) {
-        for lane in &self.lanes {
-            for session in &lane.sessions {
-                if let Some(said) = peer.goodbye(&session.token, session.asked + 1) {
-                    // What is lost ends with its time.
-                    let _ = lane.socket.send(&said);
-                }
-            }
+    /// Ends every session, as far as the server answers, where it goes on: a session that is left keeps its name.
+    pub(super) fn leave(&mut self, subject: &Subject, peer: &dyn DatagramPeer) {
+        if !subject.goes_on() {
+            return;
         }
+        (self.timeout, self.max_sends) = (END_TIMEOUT, END_SENDS);
+        for lane in &mut self.lanes {
+            lane.is_waiting = false;
+            end_next(lane, peer);
+        }
+        let ends_at = Instant::now() + LEAVING;
+        let check = || if Instant::now() < ends_at { Ok(()) } else { Err(LoadError::Interrupted) };
+        // What stands in the way of an end is no news: the run has been told of, and what is left ends with its time.
+        let _ = self.drive(peer, &check, &mut |crowd, place, n| {
+            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+            let Some(session) = lane.sessions.last() else { return Ok(false) };
+            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            if !lane.is_waiting || !peer.has_ended(&session.token, session.asked + 1, heard) {
+                return Ok(false);
+            }
+            lane.sessions.pop();
+            end_next(lane, peer);
+            Ok(true)
+        });
     }
 
     /// Hands over datagrams, and repeats what is not answered, until nothing is under way. `heard` is told the socket's place and
@@ -295,12 +322,12 @@ impl Crowd {
     fn drive(
         &mut self,
         peer: &dyn DatagramPeer,
-        interrupt: &Interrupt,
+        check: &dyn Fn() -> Result<(), LoadError>,
         heard: &mut dyn FnMut(&mut Self, usize, usize) -> Result<bool, LoadError>,
     ) -> Result<(), LoadError> {
         let (mut events, mut looked) = (Events::with_capacity(EVENTS), Instant::now());
         while self.lanes.iter().any(|lane| lane.is_waiting) {
-            interrupt.check()?;
+            check()?;
             wait(&mut self.poll, &mut events, TICK)?;
             for event in &events {
                 self.read(peer, event.token().0, heard)?;
@@ -346,7 +373,7 @@ impl Crowd {
         let timeout = self.timeout;
         let late = |lane: &&mut Lane| lane.is_waiting && now.saturating_duration_since(lane.last) >= timeout;
         for lane in self.lanes.iter_mut().filter(late) {
-            if lane.sends >= MAX_SENDS {
+            if lane.sends >= self.max_sends {
                 lane.is_waiting = false;
                 self.lost += 1;
                 continue;
@@ -386,6 +413,15 @@ fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8]) {
     said.clear();
     peer.request(&session.token, session.asked, body, &mut said);
     say(lane, said);
+}
+
+/// Sends the end of a socket's last session, if it has one that needs an end.
+fn end_next(lane: &mut Lane, peer: &dyn DatagramPeer) {
+    lane.is_waiting = false;
+    let said = lane.sessions.last().and_then(|session| peer.goodbye(&session.token, session.asked + 1));
+    if let Some(said) = said {
+        say(lane, said);
+    }
 }
 
 /// Sends something that is to be answered.

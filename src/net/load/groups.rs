@@ -24,6 +24,10 @@ const READ: usize = 128 << 10;
 /// What is written at once.
 const WRITE: usize = 64 << 10;
 
+/// How long all sessions together may take to end, and how often it is looked whether they have.
+const LEAVING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Who sends what to whom, and how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -74,14 +78,71 @@ pub fn run(
     interrupt: &Interrupt,
     outcome: &mut Outcome,
 ) -> Result<(), LoadError> {
-    let mut exchange = Exchange::enter(subject, peer, plan, interrupt)?;
+    let mut conns = Vec::new();
+    if let Err(error) = enter(subject, peer, plan, interrupt, &mut conns) {
+        leave(subject, peer.as_ref(), &mut conns);
+        return Err(error);
+    }
+    let mut exchange = Exchange::new(peer, plan, conns)?;
     let meter = subject.meter();
-    exchange.run(plan, &meter, interrupt)?;
+    let done = exchange.run(plan, &meter, interrupt);
     meter.read_into(outcome, exchange.last);
+    leave(subject, peer.as_ref(), &mut exchange.conns);
+    done?;
     outcome.count = exchange.groups.iter().map(Group::delivered).sum();
     outcome.lost = exchange.groups.iter().map(Group::missing).sum();
     outcome.latencies = exchange.latencies;
+    outcome.acks = exchange.acks;
     Ok(())
+}
+
+/// Lets all in, one after the other; those that are in are in `conns`, whatever becomes of the others.
+fn enter(
+    subject: &Subject,
+    peer: &Rc<dyn Peer>,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    conns: &mut Vec<Conn>,
+) -> Result<(), LoadError> {
+    for (group, cast) in plan.casts.iter().enumerate() {
+        let receivers = cast.receivers.iter().enumerate();
+        let receivers = receivers.map(|(place, name)| (name, Role::Receiver, Some(place)));
+        for (name, role, place) in [(&cast.sender, Role::Sender, None)].into_iter().chain(receivers) {
+            interrupt.check()?;
+            let client = Client { name, role, room: cast.room.as_deref() };
+            let stream = enter_nonblocking(subject.addr, peer.as_ref(), &client)?;
+            conns.push(Conn { stream, group, place, said: Vec::new(), is_writable: true, is_ready: false });
+        }
+    }
+    Ok(())
+}
+
+/// Ends all sessions that the server would keep, where it goes on, and waits until it has closed their connections, within
+/// a bound: a connection that is closed with something unread in it may take the last that it said with it.
+fn leave(subject: &Subject, peer: &dyn Peer, conns: &mut Vec<Conn>) {
+    if !subject.goes_on() || !peer.keeps_sessions() {
+        return;
+    }
+    for conn in conns.iter_mut() {
+        conn.said.extend_from_slice(&peer.goodbye().say);
+    }
+    let (ends_at, mut buffer) = (Instant::now() + LEAVING, vec![0; READ]);
+    while !conns.is_empty() && Instant::now() < ends_at {
+        conns.retain_mut(|conn| say(conn).is_ok() && is_open(conn, &mut buffer));
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Reads what has come; whether there may be more.
+fn is_open(conn: &mut Conn, buffer: &mut [u8]) -> bool {
+    loop {
+        match conn.stream.read(buffer) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
 }
 
 /// A connection of a group.
@@ -110,7 +171,12 @@ struct Exchange {
     /// Most messages that each sender may send.
     goals: Vec<u64>,
     schedule: Schedule,
+    /// At a rate, of each sender: the number of messages that were begun, and until when.
+    written: Vec<VecDeque<(u64, Instant)>>,
+    /// From when messages were due.
     latencies: Latencies,
+    /// From when they were written.
+    acks: Latencies,
     /// When the last message or reply came.
     last: Instant,
     /// When anything was last written or read.
@@ -119,32 +185,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn enter(
-        subject: &Subject,
-        peer: &Rc<dyn Peer>,
-        plan: &Plan,
-        interrupt: &Interrupt,
-    ) -> Result<Self, LoadError> {
-        let (mut conns, mut senders) = (Vec::new(), Vec::new());
+    fn new(peer: &Rc<dyn Peer>, plan: &Plan, mut conns: Vec<Conn>) -> Result<Self, LoadError> {
         let now = Instant::now();
-        for (group, cast) in plan.casts.iter().enumerate() {
-            senders.push(conns.len());
-            let receivers = cast.receivers.iter().enumerate();
-            let receivers = receivers.map(|(place, name)| (name, Role::Receiver, Some(place)));
-            for (name, role, place) in [(&cast.sender, Role::Sender, None)].into_iter().chain(receivers) {
-                interrupt.check()?;
-                let client = Client { name, role, room: cast.room.as_deref() };
-                let stream = enter_nonblocking(subject.addr, peer.as_ref(), &client)?;
-                conns.push(Conn {
-                    stream,
-                    group,
-                    place,
-                    said: Vec::new(),
-                    is_writable: true,
-                    is_ready: false,
-                });
-            }
-        }
+        let is_sender = |(place, conn): (usize, &Conn)| conn.place.is_none().then_some(place);
+        let senders: Vec<usize> = conns.iter().enumerate().filter_map(is_sender).collect();
         let waiting = Waiting::new()?;
         for (token, conn) in conns.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -155,6 +199,7 @@ impl Exchange {
         let goals = (0..groups.len()).map(|place| plan.end.share(place, groups.len())).collect();
         let schedule = Schedule::new(now, plan.rate, groups.len());
         let (ready, latencies, buffer) = (VecDeque::new(), Latencies::default(), vec![0; READ]);
+        let written = vec![VecDeque::new(); groups.len()];
         Ok(Self {
             peer: peer.clone(),
             waiting,
@@ -164,7 +209,9 @@ impl Exchange {
             ready,
             goals,
             schedule,
+            written,
             latencies,
+            acks: Latencies::default(),
             last: now,
             alive: now,
             buffer,
@@ -245,6 +292,9 @@ impl Exchange {
                     group.written(n);
                     self.alive = now;
                     has_more = true;
+                    if let Some(written) = self.written.get_mut(sender).filter(|_| self.schedule.is_open()) {
+                        note(written, group, now);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
@@ -311,6 +361,10 @@ impl Exchange {
         for number in first..next {
             let Some(due) = self.schedule.when(conn.group, number) else { break };
             self.latencies.record(self.last.saturating_duration_since(due));
+            let written = self.written.get(conn.group).and_then(|written| {
+                written.get(written.partition_point(|(begun, _)| *begun < number)).map(|(_, at)| *at)
+            });
+            written.iter().for_each(|at| self.acks.record(self.last.saturating_duration_since(*at)));
         }
         self.peer.acknowledgement(first, next - 1, &mut conn.said);
         say(conn).map_err(|error| broken(self.name(token), error))
@@ -327,6 +381,15 @@ impl Exchange {
 
     fn closed(&self, token: usize) -> LoadError {
         broken(self.name(token), io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Notes when messages were begun, and forgets those that all have heard: no more are under way than the window.
+fn note(written: &mut VecDeque<(u64, Instant)>, group: &Group, now: Instant) {
+    written.push_back((group.begun(), now));
+    let heard_by_all = group.begun().saturating_sub(group.window() + 1);
+    while written.front().is_some_and(|(begun, _)| *begun < heard_by_all) {
+        written.pop_front();
     }
 }
 

@@ -65,6 +65,18 @@ pub fn datagrams(
     outcome: &mut Outcome,
 ) -> Result<(), LoadError> {
     let mut crowd = Crowd::new(subject.addr, SOCKETS.min(names.len()), TIMEOUT)?;
+    let done = sessions(subject, peer, (names, idle), interrupt, (&mut crowd, outcome));
+    crowd.leave(subject, peer);
+    done
+}
+
+fn sessions(
+    subject: &Subject,
+    peer: &dyn DatagramPeer,
+    (names, idle): (&[String], Duration),
+    interrupt: &Interrupt,
+    (crowd, outcome): (&mut Crowd, &mut Outcome),
+) -> Result<(), LoadError> {
     let resident = subject.resident();
     let meter = subject.meter();
     crowd.join(peer, names, interrupt)?;
@@ -77,7 +89,7 @@ pub fn datagrams(
     asked.map_err(|error| or_gone(subject, meter.begun, error))?;
     pinged(&meter, names.len(), outcome);
     (outcome.lost, outcome.repeated) = (crowd.lost, Some(crowd.repeated));
-    outcome.latencies = crowd.latencies;
+    outcome.latencies = std::mem::take(&mut crowd.latencies);
     Ok(())
 }
 

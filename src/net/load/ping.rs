@@ -47,6 +47,7 @@ pub fn run(
     pings.run(plan.rate, plan.end, meter.begun, interrupt)?;
     meter.read_into(outcome, pings.last);
     outcome.count = pings.clients.iter().map(|client| client.answered).sum();
+    outcome.acks = std::mem::take(&mut pings.acks);
     (outcome.lost, outcome.latencies) = pings.end();
     Ok(())
 }
@@ -61,6 +62,8 @@ struct Asker {
     answered: u64,
     /// When the ping that is not answered yet was sent, or due.
     since: Option<Instant>,
+    /// When it was sent.
+    sent_at: Instant,
     /// All answers.
     answers: Tape,
 }
@@ -69,7 +72,10 @@ pub(super) struct Pings {
     waiting: Waiting,
     clients: Vec<Asker>,
     ping: Vec<u8>,
+    /// From when pings were due, or sent where there is no rate.
     latencies: Latencies,
+    /// At a rate, from when they were sent.
+    acks: Latencies,
     /// Pings that are not answered yet.
     open: usize,
     /// When the last answer came.
@@ -101,10 +107,21 @@ impl Pings {
             let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
             waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
             let (name, answers) = (name.clone(), answers.clone());
-            clients.push(Asker { stream, name, sent: 0, goal: 0, answered: 0, since: None, answers });
+            let sent_at = Instant::now();
+            clients.push(Asker {
+                stream,
+                name,
+                sent: 0,
+                goal: 0,
+                answered: 0,
+                since: None,
+                sent_at,
+                answers,
+            });
         }
         let (latencies, now) = (Latencies::default(), Instant::now());
-        Ok(Self { waiting, clients, ping, latencies, open: 0, last: now, alive: now, buffer })
+        let acks = Latencies::default();
+        Ok(Self { waiting, clients, ping, latencies, acks, open: 0, last: now, alive: now, buffer })
     }
 
     /// Pings until the end.
@@ -197,7 +214,7 @@ impl Pings {
         client.sent += 1;
         self.open += 1;
         self.alive = now;
-        client.since = Some(schedule.when(place, client.sent).unwrap_or(now));
+        (client.since, client.sent_at) = (Some(schedule.when(place, client.sent).unwrap_or(now)), now);
         // Nothing else is under way: so few bytes always have room.
         let Err(error) = client.stream.write_all(&self.ping) else { return Ok(()) };
         let broken = broken(&client.name, error);
@@ -230,6 +247,9 @@ impl Pings {
         client.answered += 1;
         if let Some(since) = client.since.take() {
             self.latencies.record(self.last.saturating_duration_since(since));
+            if schedule.is_open() {
+                self.acks.record(self.last.saturating_duration_since(client.sent_at));
+            }
         }
         self.ask(place, schedule)
     }

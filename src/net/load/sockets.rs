@@ -68,6 +68,35 @@ pub(super) fn not_greeted(who: &str, heard: &[u8]) -> LoadError {
     LoadError::Greeting { who: who.to_owned(), why: said_instead(heard) }
 }
 
+/// The server refused a client, with these words.
+pub(super) fn refused(who: &str, words: &str) -> LoadError {
+    LoadError::Greeting { who: who.to_owned(), why: refusal(words) }
+}
+
+/// What it means that a server of ours answers with an error, and what to do.
+fn refusal(words: &str) -> String {
+    let advice = match words.split(' ').next() {
+        Some("409") => {
+            "; a run that was killed may have left it, until the server's --linger or --idle is over"
+        }
+        Some("403") => "; its access rules do not let it in",
+        Some("429" | "503") => "; it takes no more now, try again later",
+        _ => "",
+    };
+    format!("the server refused it: {words}{advice}")
+}
+
+/// The words of the first error of ours in what was heard: `409 Name taken!`.
+fn error_words(heard: &[u8]) -> Option<String> {
+    let at = heard.windows(4).position(|window| window == b"ERR ")?;
+    let rest = heard.get(at + 4..)?;
+    let length = std::str::from_utf8(rest.get(..4)?).ok()?.parse::<usize>().ok()?;
+    let args = rest.get(4..).unwrap_or_default();
+    let args = args.get(..length).unwrap_or(args).strip_prefix(b" ")?;
+    let is_code = args.len() >= 3 && args.iter().take(3).all(u8::is_ascii_digit);
+    is_code.then(|| escape_short(args, 80).into_owned())
+}
+
 /// Whether a call has waited as long as it may.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
@@ -80,6 +109,8 @@ pub(super) fn said_instead(heard: &[u8]) -> String {
         "the server is full: raise its --max-connections, or the limit of open files".to_owned()
     } else if heard.starts_with(b"BYE 0000") {
         "the server has said goodbye".to_owned()
+    } else if let Some(words) = error_words(heard) {
+        refusal(&words)
     } else {
         format!("the server said `{}`; is it of the kind that --peer names?", escape_short(heard, 80))
     }
@@ -104,6 +135,11 @@ mod tests {
         let full = said_instead(b"ERR 0013 Server full!BYE 0000");
         assert!(full.starts_with("the server is full: raise its --max-connections"), "{full}");
         assert_eq!(said_instead(b"BYE 0000"), "the server has said goodbye");
+        assert_eq!(
+            said_instead(b"@1 ERR 0016 409 Name taken!ACK 0006 ready"),
+            "the server refused it: 409 Name taken!; a run that was killed may have left it, until the server's --linger or --idle is over"
+        );
+        assert_eq!(said_instead(b"@1 ERR 0010 400 what?"), "the server refused it: 400 what?");
         let other = said_instead(b"-ERR\r\n");
         assert_eq!(other, r"the server said `-ERR\x0d\x0a`; is it of the kind that --peer names?");
     }

@@ -94,6 +94,12 @@ impl Subject {
         Ok(Self { addr, process: Some(Process(program.id())), program: Some(program) })
     }
 
+    /// Whether it goes on when this is over, so that sessions must not be left to it.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.program.is_none()
+    }
+
     /// Begins to measure.
     #[must_use]
     pub fn meter(&self) -> Meter {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::LabError;
+use super::{LabError, Names};
 use crate::cli::lab::output::print;
 use crate::cli::{HostPort, exit};
 use crate::escape::escape_short;
@@ -57,6 +57,11 @@ pub(super) struct Setting {
 }
 
 impl Common {
+    /// What the clients are called: there are no others where the server is started for the run.
+    pub(super) fn names(&self) -> Result<Names, LabError> {
+        if self.setting.host.is_some() { Names::drawn() } else { Ok(Names::default()) }
+    }
+
     /// The protocol over streams.
     pub(super) fn streams(&self, tagged: bool) -> Result<Box<dyn Peer>, LabError> {
         if tagged && self.peer != PeerKind::Sayagain {

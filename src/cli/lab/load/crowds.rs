@@ -1,7 +1,7 @@
 //! `lab load burst`, `serial` and `idle`: many connections, and what they take.
 
 use super::common::Common;
-use super::{LabError, bounded, names};
+use super::{LabError, bounded};
 use crate::lab::load::outcome::Outcome;
 use crate::net::load::subject::Door;
 use crate::net::load::{crowd, idle, turns};
@@ -62,7 +62,8 @@ impl BurstArgs {
         if size > MAX_SIZE {
             return Err(LabError::Usage(format!("--size {} is too much; at most {MAX_SIZE}", self.size)));
         }
-        let names = names('c', count);
+        let own = self.common.names()?;
+        let (sender, names) = (own.called("sender"), own.of('c', count));
         let mut outcome = Outcome {
             workload: "burst",
             peer: peer.name(),
@@ -71,7 +72,7 @@ impl BurstArgs {
             ..Outcome::default()
         };
         self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            crowd::run(subject, peer.as_ref(), (&names, size), interrupt, outcome)
+            crowd::run(subject, peer.as_ref(), (&sender, &names, size), interrupt, outcome)
         })
     }
 }
@@ -79,7 +80,7 @@ impl BurstArgs {
 impl SerialArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let peer = self.common.streams(false)?;
-        let names = names('c', bounded(self.connections)?);
+        let names = self.common.names()?.of('c', bounded(self.connections)?);
         let (workload, clients) = ("serial", names.len() as u64);
         let mut outcome = Outcome { workload, peer: peer.name(), clients, ..Outcome::default() };
         self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
@@ -90,7 +91,7 @@ impl SerialArgs {
 
 impl IdleArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
-        let names = names('c', bounded(self.connections)?);
+        let names = self.common.names()?.of('c', bounded(self.connections)?);
         if self.udp { self.sessions(&names) } else { self.connections(&names) }
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::common::{Setting, conclude, interrupt, run};
-use super::{LabError, bounded, names};
+use super::{LabError, Names, bounded};
 use crate::cli::exit;
 use crate::lab::load::engines::markdown;
 use crate::lab::load::group::Cast;
@@ -154,7 +154,7 @@ impl EnginesArgs {
         outcome: &mut Outcome,
     ) -> Result<(), LoadError> {
         let (peer, length) = (Streams { tagged: false }, self.seconds.as_duration());
-        let (end, names) = (End::After(length), |kind| names(kind, count));
+        let (end, names) = (End::After(length), |kind| Names::default().of(kind, count));
         let messages = |casts: Vec<Cast>, outcome: &mut Outcome| {
             let plan = groups::Plan { casts, window: WINDOW, rate: None, end };
             let peer: Rc<dyn Peer> = Rc::new(peer);
@@ -182,7 +182,7 @@ impl EnginesArgs {
                 let plan = datagrams::Plan { names: names('c'), size: SIZE, timeout: TIMEOUT, end };
                 datagrams::run(subject, &Datagrams, &plan, interrupt, outcome)
             }
-            Compared::Burst => crowd::run(subject, &peer, (&names('c'), SIZE), interrupt, outcome),
+            Compared::Burst => crowd::run(subject, &peer, ("sender", &names('c'), SIZE), interrupt, outcome),
             Compared::Serial => turns::run(subject, &peer, &names('c'), interrupt, outcome),
             Compared::Idle => idle::streams(subject, &peer, (&names('c'), length), interrupt, outcome),
         }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::common::Common;
-use super::{LabError, Length, bounded, names};
+use super::{LabError, Length, bounded};
 use crate::lab::load::group::Cast;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::Peer;
@@ -71,7 +71,8 @@ impl RouteArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let pairs = bounded(self.pairs)?;
         let pair = |(sender, receiver)| (sender, vec![receiver]);
-        let casts = names('s', pairs).into_iter().zip(names('r', pairs)).map(pair).collect();
+        let names = self.messages.common.names()?;
+        let casts = names.of('s', pairs).into_iter().zip(names.of('r', pairs)).map(pair).collect();
         self.messages.run("route", pairs, casts, None)
     }
 }
@@ -79,7 +80,9 @@ impl RouteArgs {
 impl FanoutArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let members = bounded(self.members)?;
-        self.messages.run("fanout", members, vec![("s".to_owned(), names('r', members))], Some(ROOM))
+        let names = self.messages.common.names()?;
+        let casts = vec![(names.called("s"), names.of('r', members))];
+        self.messages.run("fanout", members, casts, Some(&names.called(ROOM)))
     }
 }
 

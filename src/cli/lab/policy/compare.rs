@@ -48,7 +48,9 @@ pub(super) fn text(args: &Args) -> Result<String, LabError> {
     let sizes = args.common.sizes()?;
     let names = if args.names.is_empty() { PolicyName::all().collect() } else { args.names.clone() };
     let row = |name: PolicyName| {
-        let policy = resolved(name, &args.policy)
+        // Of policies beside each other it is about those that measure.
+        let rto_min = args.policy.rto_min.filter(|_| name.backoff().adaptive());
+        let policy = resolved(name, &PolicyArgs { rto_min, ..args.policy.clone() })
             .map_err(|error| LabError::Usage(format!("{name}: {}", bare(&error))))?;
         let last = slots(&policy).last().map(|slot| slot.at.most).unwrap_or_default();
         let worst = worst(&policy, sizes);
@@ -73,7 +75,7 @@ fn table(rows: &[Row]) -> Result<String, fmt::Error> {
     let mut out = String::new();
     writeln!(
         out,
-        "{:10} {:>5} {:>7} {:>7} {:>7} {:>6}  {:^20}  {:^14}    answer after, s",
+        "{:10} {:>5} {:>7} {:>7} {:>7} {:>6}  {:^20}  {:^14}     time to ack, s",
         "", "", "first", "last", "gives", "worst", "answered, %", "sends"
     )?;
     let [low, middle, high] = LOSSES.map(|loss| format!("{:.0} %", 100.0 * loss));

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
-use crate::cli::policy::{PolicyArgs, explain, percent, seconds};
-use crate::lab::policy::{AtLoss, Sizes, Slot, Span, Worst, at_loss, slots, worst};
+use crate::cli::policy::{PolicyArgs, explain, percent, range, seconds};
+use crate::lab::policy::{AtLoss, Sizes, Slot, Span, Worst, at_loss, give_up, slots, worst};
 use crate::reliable::{Backoff, Jitter, PolicyName};
 
 /// The loss rates of the table.
@@ -108,12 +108,12 @@ impl Shown {
     fn means(&self, out: &mut String) -> fmt::Result {
         writeln!(
             out,
-            "\nloss each way  answered, %  executed, %  sends  executions*  bytes  answer after, s"
+            "\nloss each way  answered, %  executed, %  sends  executions*  bytes  time to ack, s"
         )?;
         for at in &self.at {
             writeln!(
                 out,
-                "{:>11.0} %  {:>11}  {:>11}  {:>5.2}  {:>11.2}  {:>5.0}  {:>15}",
+                "{:>11.0} %  {:>11}  {:>11}  {:>5.2}  {:>11.2}  {:>5.0}  {:>14}",
                 100.0 * at.loss.get(),
                 percent(at.success),
                 percent(at.executed),
@@ -155,20 +155,12 @@ impl Shown {
             "jitter": self.policy.jitter().to_string(),
             "adaptive": self.policy.adaptive(),
             "sends": self.slots.iter().map(send).collect::<Vec<_>>(),
-            "give_up_s": self.policy.give_up().as_secs_f64(),
+            "give_up": span(&give_up(&self.policy)),
             "message_bytes": self.size,
             "request_bytes": self.sizes.request,
             "answer_bytes": self.sizes.answer,
             "worst": worst_json(&self.worst),
             "at_loss": self.at.iter().map(at_loss_json).collect::<Vec<_>>(),
         })
-    }
-}
-
-/// A length of time, or the two between which jitter puts it.
-fn range(span: &Span) -> String {
-    match (seconds(span.least), seconds(span.most)) {
-        (least, most) if least == most => least,
-        (least, most) => format!("{least} to {most}"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::cli::link::LinkArgs;
 use crate::cli::policy::PolicyArgs;
@@ -10,7 +11,7 @@ use crate::lab::sweep::axis::{Combination, Parameter};
 use crate::lab::sweep::point::Point;
 use crate::link::{LinkConfig, LossModel};
 use crate::reliable::Backoff;
-use crate::units::{ByteSize, Probability};
+use crate::units::{ByteSize, Probability, Seconds};
 
 /// The largest message: with its frame and its token it fits the datagrams that everybody takes.
 const MAX_SIZE: usize = 1_100;
@@ -42,6 +43,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SIZE", default_value = "64", allow_hyphen_values = true)]
     size: ByteSize,
 
+    /// From one request of a session being due to the next; 0 is when the one before has ended [default: 0, and with a
+    /// blackhole longer than any request takes]
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
+    interval: Option<Seconds>,
+
     #[command(flatten)]
     link: LinkArgs,
 
@@ -51,6 +57,20 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// A least measured timeout that is set where none of the policies measures any.
+    pub(super) fn check_rto_min(&self, points: &[Point]) -> Result<(), String> {
+        let is_measured = points.iter().any(|point| point.policy.adaptive());
+        if self.policy.rto_min.is_none() || is_measured {
+            return Ok(());
+        }
+        Err("--rto-min bounds measured timeouts, and none of these policies measures any; rto and quic-pto do".to_owned())
+    }
+
+    /// Whether the number of sends is set for all points.
+    pub(super) fn sets_max_sends(&self) -> bool {
+        self.policy.max_sends.is_some()
+    }
+
     /// Whether a policy was chosen by name.
     pub(super) fn names_policy(&self) -> bool {
         self.policy.policy.is_some() || self.policy.expb
@@ -65,6 +85,11 @@ impl Settings {
         let mut settings = self.clone();
         for (parameter, value) in combination {
             settings.set(*parameter, value).map_err(|why| format!("{parameter}: {why}"))?;
+        }
+        let is_compared = combination.iter().any(|(parameter, _)| *parameter == Parameter::Policy);
+        if is_compared && !settings.policy.chosen().backoff().adaptive() {
+            // Of policies beside each other it is about those that measure.
+            settings.policy.rto_min = None;
         }
         settings.resolve()
     }
@@ -89,6 +114,8 @@ impl Settings {
             Parameter::Deadline => self.policy.deadline = Some(parse(value)?),
             Parameter::Jitter => self.policy.jitter = Some(parse(value)?),
             Parameter::Size => self.size = parse(value)?,
+            Parameter::Interval => self.interval = Some(parse(value)?),
+            Parameter::RtoMin => self.policy.rto_min = Some(parse(value)?),
         }
         Ok(())
     }
@@ -104,7 +131,10 @@ impl Settings {
                 "--size must be at most {MAX_SIZE} bytes, so that a message fits a datagram"
             ));
         }
-        Ok(Point { policy_name: self.policy.name(), policy: self.policy.resolve()?, up, down, size })
+        let (policy_name, policy) = (self.policy.name(), self.policy.resolve()?);
+        let point = Point { policy_name, policy, up, down, size, interval: Duration::ZERO };
+        let interval = self.interval.map_or_else(|| point.default_interval(), Seconds::as_duration);
+        Ok(Point { interval, ..point })
     }
 
     /// A loss that is set in two ways is probably a slip. A profile is there to be overridden, and a burst to be kept.

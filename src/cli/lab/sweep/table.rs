@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::lab::sweep::axis::Parameter;
 use crate::lab::sweep::point::Point;
 use crate::lab::sweep::row::{Cell, Row};
+use crate::reliable::Jitter;
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug)]
@@ -44,19 +45,21 @@ const ALWAYS: [Column; 10] = [
     column("sends", 6, "sends_mean", Form::Decimals(3)),
     column("executed", 8, "executions_mean", Form::Decimals(3)),
     column("no dedup", 8, "executions_without_dedup_mean", Form::Decimals(3)),
-    column("p50 s", 6, "time_p50_s", Form::Time),
-    column("p99 s", 6, "time_p99_s", Form::Time),
-    column("max s", 6, "time_max_s", Form::Time),
+    column("ack p50 s", 9, "ack_p50_s", Form::Time),
+    column("ack p99 s", 9, "ack_p99_s", Form::Time),
+    column("ack max s", 9, "ack_max_s", Form::Time),
 ];
 
-/// What is shown where it is varied.
-const VARIED: [(Parameter, Column); 6] = [
+/// What is shown where it is varied; jitter and interval also where they are on.
+const VARIED: [(Parameter, Column); 8] = [
     (Parameter::Timeout, column("timeout s", 9, "timeout_s", Form::Time)),
     (Parameter::MaxSends, column("max sends", 9, "max_sends", Form::Decimals(0))),
     (Parameter::MaxTimeout, column("max timeout", 11, "max_timeout_s", Form::Time)),
     (Parameter::Deadline, column("deadline s", 10, "deadline_s", Form::Time)),
     (Parameter::Jitter, column("jitter", 12, "jitter", Form::Text)),
     (Parameter::Size, column("bytes", 5, "size_bytes", Form::Decimals(0))),
+    (Parameter::Interval, column("interval s", 10, "interval_s", Form::Time)),
+    (Parameter::RtoMin, column("rto min s", 9, "rto_min_s", Form::Time)),
 ];
 
 /// The columns of one sweep's table.
@@ -75,9 +78,13 @@ impl Layout {
             columns.push(column("link up", up.max(7), "link_up", Form::Text));
             columns.push(column("link down", down.max(9), "link_down", Form::Text));
         }
-        columns.extend(
-            VARIED.iter().filter(|(parameter, _)| varied.contains(parameter)).map(|(_, column)| *column),
-        );
+        let is_on = |parameter: Parameter| match parameter {
+            Parameter::Jitter => points.iter().any(|point| point.policy.jitter() != Jitter::None),
+            Parameter::Interval => points.iter().any(|point| !point.interval.is_zero()),
+            _ => false,
+        };
+        let shown = |parameter: Parameter| varied.contains(&parameter) || is_on(parameter);
+        columns.extend(VARIED.iter().filter(|(parameter, _)| shown(*parameter)).map(|(_, column)| *column));
         columns.extend(ALWAYS);
         Self(columns)
     }

@@ -122,6 +122,10 @@ impl Peer for Streams {
         encode_args(None, Verb::Ack, &[PING], out);
     }
 
+    fn keeps_sessions(&self) -> bool {
+        self.tagged
+    }
+
     fn goodbye(&self) -> Step {
         // An untagged one is answered by the close alone; above all ids that were used, this is new.
         let id = Id::new(MAX_ID);
@@ -204,6 +208,21 @@ impl DatagramPeer for Datagrams {
         encode_args(Some(id), Verb::Bye, &[], &mut out);
         Some(out)
     }
+
+    fn has_ended(&self, _session: &[u8], number: u64, datagram: &[u8]) -> bool {
+        let Ok(datagram) = Datagram::parse(datagram, MAX_PAYLOAD) else { return false };
+        // A session that is gone has ended, and the answer to that has no id.
+        datagram.frames.iter().any(|frame| match frame.verb {
+            Verb::Ack => frame.id == Id::new(number + 1),
+            Verb::Err => is_code(frame.args(), 401),
+            _ => false,
+        })
+    }
+}
+
+/// Whether these are the arguments of an error with this code.
+fn is_code(args: &[u8], wanted: u16) -> bool {
+    ErrArgs::parse(args).is_some_and(|ErrArgs { code, .. }| code == wanted)
 }
 
 /// A request of a session or its answer: the REG was number 1.
@@ -278,6 +297,27 @@ mod tests {
         assert!(Datagrams.says_goodbye(b"~tttttttttttttttttttttt @1 BYE 0000"));
         assert!(!Datagrams.says_goodbye(b"~tttttttttttttttttttttt @2 ACK 0004 BYE "));
         assert!(!Datagrams.says_goodbye(b"BYE"));
+    }
+
+    #[test]
+    fn a_session_has_ended_when_its_end_is_answered_or_it_is_gone() {
+        let token = [b't'; 22];
+        let said = Datagrams.goodbye(&token, 4).unwrap();
+        assert_eq!(said, b"~tttttttttttttttttttttt @5 BYE 0000");
+        for (heard, has_ended) in [
+            (&b"~tttttttttttttttttttttt @5 ACK 0000"[..], true),
+            (b"~tttttttttttttttttttttt ERR 0018 401 Session gone!", true),
+            (b"~tttttttttttttttttttttt @4 ACK 0000", false),
+            (b"~tttttttttttttttttttttt @5 RCV 0012 s1 0001 abc", false),
+            (b"noise", false),
+        ] {
+            assert_eq!(
+                Datagrams.has_ended(&token, 4, heard),
+                has_ended,
+                "{}",
+                String::from_utf8_lossy(heard)
+            );
+        }
     }
 
     #[test]
