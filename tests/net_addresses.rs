@@ -151,9 +151,12 @@ fn a_session_moves_with_the_address_of_the_client_or_of_the_server_that_it_asks_
     let cookie = words(&asked(&here, &reg))[4].clone();
     let token = words(&asked(&here, &format!("~{cookie} {reg}")))[4].clone();
     assert_eq!(asked(&here, &format!("~{token} @2 PNG 0000")), format!("~{token} @2 ACK 0000"));
-    // Another port of the client, then another address of the server.
-    for (nth, asks) in [(3, host.v4[0]), (4, host.v4[1])] {
-        let there = udp(at(asks));
+    let [first, second] = host.v4;
+    // Another port of the client, then another address of the server, then another address of the client.
+    for (nth, from, asks) in [(3, first, first), (4, first, second), (5, second, second)] {
+        let there = UdpSocket::bind((from, 0)).unwrap();
+        there.connect(at(asks)).unwrap();
+        there.set_read_timeout(Some(SOON)).unwrap();
         let challenge = words(&asked(&there, &format!("~{token} @9 PNG 0000")));
         assert_eq!(challenge[1..4], ["ERR", "0027", "428"], "{challenge:?}");
         let resume = format!("~{} @{nth} {}", challenge[4], frame("REG", &format!("ada {token}")));

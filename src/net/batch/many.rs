@@ -126,13 +126,13 @@ fn receive<S: SockaddrLike + Copy>(
     Ok(())
 }
 
-/// What the system is told of datagrams that are to be sent.
+/// What the system is told of datagrams that are to be sent. Many threads send from no wildcard address.
 struct Sender {
     plain: MultiHeaders<SockaddrStorage>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    from_v4: MultiHeaders<SockaddrStorage>,
+    from_v4: Option<MultiHeaders<SockaddrStorage>>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    from_v6: MultiHeaders<SockaddrStorage>,
+    from_v6: Option<MultiHeaders<SockaddrStorage>>,
     addrs: Vec<Option<SockaddrStorage>>,
 }
 
@@ -140,9 +140,9 @@ thread_local! {
     static SENDER: RefCell<Sender> = RefCell::new(Sender {
         plain: plain(),
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        from_v4: with_v4_info(),
+        from_v4: None,
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        from_v6: with_v6_info(),
+        from_v6: None,
         addrs: Vec::with_capacity(COUNT),
     });
 }
@@ -164,11 +164,13 @@ pub(super) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Resul
             Leaving::FromAny => {}
             Leaving::FromV4(info) => {
                 let info = [ControlMessage::Ipv4PacketInfo(&info)];
-                return send_with(socket, &mut sender.from_v4, addrs, &info, datagrams);
+                let headers = sender.from_v4.get_or_insert_with(with_v4_info);
+                return send_with(socket, headers, addrs, &info, datagrams);
             }
             Leaving::FromV6(info) => {
                 let info = [ControlMessage::Ipv6PacketInfo(&info)];
-                return send_with(socket, &mut sender.from_v6, addrs, &info, datagrams);
+                let headers = sender.from_v6.get_or_insert_with(with_v6_info);
+                return send_with(socket, headers, addrs, &info, datagrams);
             }
         }
         send_with(socket, plain, addrs, &[], datagrams)
