@@ -148,7 +148,7 @@ impl World {
     }
 
     fn datagram(&mut self, from: SocketAddr, bytes: &str) -> String {
-        self.server.datagram(self.now, Peer { door: 0, addr: from }, bytes.as_bytes());
+        self.server.datagram(self.now, Peer::new(0, from), bytes.as_bytes());
         let mut heard = String::new();
         while let Some(transmit) = self.server.poll_transmit(self.now) {
             heard.push_str(&String::from_utf8_lossy(&transmit.bytes));
@@ -385,7 +385,7 @@ fn answers_to_datagrams() {
     let mut world = World::new("answers to datagrams that nobody takes", config());
     let ping = frame("PNG", &format!(" {}", "x".repeat(1_100)));
     for n in 0..20_000 {
-        world.server.datagram(world.now, Peer { door: 0, addr: peer(n) }, ping.as_bytes());
+        world.server.datagram(world.now, Peer::new(0, peer(n)), ping.as_bytes());
     }
     world.check(20_000, "datagrams", 0, ANSWERS);
 }

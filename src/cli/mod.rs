@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
 pub(crate) use crate::net::TOTALS;

@@ -160,7 +160,7 @@ impl World {
 
     fn peer(n: u32) -> Peer {
         let [_, high, mid, low] = n.to_be_bytes();
-        Peer { door: 0, addr: SocketAddr::from(([127, high, mid, low], 9)) }
+        Peer::new(0, SocketAddr::from(([127, high, mid, low], 9)))
     }
 
     /// Sessions on datagrams, in a room of their own each and in `#all`.
