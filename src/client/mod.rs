@@ -21,6 +21,7 @@ use crate::config::{ClientConfig, Transport};
 use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Sent, Ticket};
 use crate::wire::{Deframer, MAX_HEAD, Token, Verb, encode_prefix, prefix_of};
 
+mod drained;
 mod event;
 mod incoming;
 mod register;
@@ -31,7 +32,7 @@ use register::Registration;
 
 #[derive(Debug)]
 enum State {
-    /// A stream without connection; the next one is tried then.
+    /// No connection, or over datagrams no session; the next one is tried then.
     Offline { retry_at: Instant },
     /// A connection was asked for; it counts as failed then.
     Connecting { due: Instant },
@@ -39,6 +40,9 @@ enum State {
     Registering(Box<Registration>),
     /// Requests may be sent.
     Ready,
+    /// The server shuts down: nothing new is sent, and answers to what was sent are awaited for so long. After how long the
+    /// server expects to be back, if it has said so.
+    Draining { back_in: Option<Duration>, settle_by: Instant },
     /// The end.
     Closed,
 }
@@ -68,6 +72,8 @@ pub struct Client {
     rooms: Vec<Vec<u8>>,
     /// What the server said before it said goodbye.
     last_words: Option<String>,
+    /// When the session that has the name was to end, as far as the server knew when it was last asked.
+    name_free_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// A client without a name has nobody to say goodbye to: it ends once everything asked has.
     leaving: bool,
@@ -106,6 +112,7 @@ impl Client {
             internal: BTreeSet::new(),
             rooms: Vec::new(),
             last_words: None,
+            name_free_at: None,
             keepalive_at: None,
             leaving: false,
             abort_at: None,
@@ -259,7 +266,8 @@ impl Client {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.state {
-            State::Offline { retry_at } if *retry_at <= now => self.connect(now),
+            State::Offline { retry_at } if *retry_at <= now => self.reach_out(now),
+            State::Draining { settle_by, .. } if *settle_by <= now => self.leave_drained(now),
             State::Connecting { due } if *due <= now => {
                 self.events.push_back(Event::Disconnect);
                 self.connect(now);
@@ -286,6 +294,7 @@ impl Client {
             State::Offline { retry_at } => Some(*retry_at),
             State::Connecting { due } => Some(*due),
             State::Registering(registration) => Some(registration.due),
+            State::Draining { settle_by, .. } => Some(*settle_by),
             State::Ready => None,
             State::Closed => return None,
         };

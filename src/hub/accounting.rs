@@ -122,7 +122,7 @@ impl World {
                 self.hub.take_up(self.now, key, session.path(), session.origin());
             }
             89 => self.end(at),
-            90 => self.hub.say_bye(key),
+            90 => self.hub.say_bye(key, crate::wire::ByeArgs::Draining(None)),
             91..94 => drop(self.orphans.pop()),
             _ => self.look_around(key),
         }

@@ -49,6 +49,7 @@ mod losses;
 mod parting;
 mod patience;
 mod requests;
+mod session_end;
 mod sessions;
 mod stream;
 mod throttle;
@@ -67,6 +68,7 @@ pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
+pub use session_end::{EndReason, SessionEnds};
 pub use totals::Totals;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
@@ -329,9 +331,9 @@ impl Service for Server {
         self.hub.reuse(buffer);
     }
 
-    fn closed(&mut self, now: Instant, conn: ConnId, _why: CloseReason) {
+    fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
         self.begin_turn();
-        self.close_stream(now, conn);
+        self.close_stream(now, conn, why);
         self.settle(now);
     }
 
@@ -403,10 +405,10 @@ impl Service for Server {
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
         for key in self.hub.keys() {
             match self.hub.get(key).map(Session::path) {
-                Some(Path::Stream(None)) => self.end_session(now, key),
+                Some(Path::Stream(None)) => self.end_session(now, key, EndReason::Draining),
                 // Those who wait for nothing have their turns.
                 Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
-                _ => self.hub.say_bye(key),
+                _ => self.hub.say_bye(key, self.draining_bye()),
             }
         }
         self.drain_streams();

@@ -18,7 +18,7 @@ use crate::hub::rate::Bucket;
 use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;
 use crate::service::{ConnId, Origin};
-use crate::wire::{Frame, Verb};
+use crate::wire::{ByeArgs, Frame, Verb};
 
 /// An unfinished frame of which no more than this has come is kept whatever else is.
 const SHORT_INPUT: usize = 64 << 10;
@@ -67,7 +67,7 @@ impl Server {
         if let Err(why) = entered {
             self.totals.refused_connections += 1;
             self.admission.log_refused(now, "connection", origin.from, why);
-            self.break_stream(conn, why);
+            self.close_with(conn, why, ByeArgs::Ended);
         }
     }
 
@@ -89,7 +89,7 @@ impl Server {
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
         if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
-            self.bound_frames(conn);
+            self.bound_frames(now, conn);
             self.watch_frame(now, conn, any_whole, partial);
         }
         self.note_hearing(conn);
@@ -98,22 +98,22 @@ impl Server {
     }
 
     /// Counts what a connection holds of frames: of the unfinished one, and of those that wait for their turn.
-    fn bound_frames(&mut self, conn: ConnId) {
+    fn bound_frames(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let unfinished = state.unfinished.get().partial.map_or(0, |partial| partial.buffered);
         let waiting: usize = state.backlog.get().iter().map(|batch| batch.size()).sum();
-        self.bound_input(conn, unfinished + waiting);
+        self.bound_input(now, conn, unfinished + waiting);
     }
 
     /// Counts what connections hold of input against `max_memory`: who would go beyond it with a long frame is cut off.
     /// Short ones are bounded by the number of connections.
-    pub(super) fn bound_input(&mut self, conn: ConnId, buffered: usize) {
+    pub(super) fn bound_input(&mut self, now: Instant, conn: ConnId, buffered: usize) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         self.buffered = self.buffered - state.unfinished.get().buffered + buffered;
         state.set_buffered(buffered);
         let is_long = buffered > SHORT_INPUT && !state.closing;
         if is_long && self.buffered + self.hub.memory() > self.config.hub.max_memory {
-            self.break_stream(conn, "no memory for a message of this length now");
+            self.break_stream(now, conn, "no memory for a message of this length now");
         }
     }
 
@@ -140,7 +140,7 @@ impl Server {
                 return self.scan_backlog(now, conn);
             }
         }
-        self.bound_unregistered(conn);
+        self.bound_unregistered(now, conn);
     }
 
     /// Executes what it may of a batch, and returns the rest if that has to wait.
@@ -176,7 +176,7 @@ impl Server {
         }
         if let Some(malformed) = batch.broken {
             self.totals.malformed += 1;
-            self.break_stream(conn, &malformed.to_string());
+            self.break_stream(now, conn, &malformed.to_string());
         }
         None
     }
@@ -206,14 +206,14 @@ impl Server {
 
     /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
     /// makes no difference in which pieces that comes.
-    fn bound_unregistered(&mut self, conn: ConnId) {
+    fn bound_unregistered(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let too_long =
             state.unfinished.get().partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
         // A REG may be among what waits.
         let too_long = too_long && state.backlog.get().is_empty();
         if too_long && state.session.is_none() && !state.closing {
-            self.break_stream(conn, TOO_LONG_UNREGISTERED);
+            self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
     }
 
@@ -221,7 +221,7 @@ impl Server {
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.work_off(now, conn);
         if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
-            self.bound_frames(conn);
+            self.bound_frames(now, conn);
         }
         self.note_hearing(conn);
         self.drained_stream(now, conn);
@@ -234,7 +234,7 @@ impl Server {
         state.has_gone_on();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
-            return self.break_stream(conn, TOO_LONG_UNREGISTERED);
+            return self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
         let answer = match session {
             Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {

@@ -177,7 +177,9 @@ impl Server {
             lines.has_spoken |= !line.trim_ascii().is_empty();
         }
         match state.session {
-            _ if is_unknown && strangers::is_request_line(line) => self.break_stream(conn, strangers::NO_WEB),
+            _ if is_unknown && strangers::is_request_line(line) => {
+                self.break_stream(now, conn, strangers::NO_WEB)
+            }
             None => self.take_name(now, conn, line),
             // Behind the server's goodbye nothing is answered.
             Some(key) if self.hub.get(key).is_some_and(|session| session.has_said_bye()) => {}
@@ -220,7 +222,7 @@ impl Server {
             Some(silence) if heard || lines.flush_at.is_none() => Some(later(now, silence)),
             _ => lines.flush_at,
         };
-        self.bound_input(conn, unfinished);
+        self.bound_input(now, conn, unfinished);
         self.watch_line(now, conn, unfinished > 0 && flush.is_none(), begun);
     }
 
