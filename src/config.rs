@@ -51,6 +51,9 @@ pub struct ServerConfig {
     pub register_timeout: Duration,
     /// How long a frame may take once begun, plus one second per 64 KiB announced. Default 10 s.
     pub frame_timeout: Duration,
+    /// After how long a server that shuts down expects to be back, for its tagged clients and for people. Default: it does
+    /// not know.
+    pub back_in: Option<Duration>,
     /// Where an untagged REG over UDP registers at once, without proof of address. Default: loopback.
     pub bare_udp: Vec<IpNet>,
     /// Who may use which name from where. Default: every name is open.
@@ -73,6 +76,7 @@ impl Default for ServerConfig {
             max_per_host: 100,
             register_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
+            back_in: None,
             bare_udp: loopback(),
             rules: Rules::default(),
         }

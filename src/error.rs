@@ -30,6 +30,8 @@ pub enum Refusal {
     NoSuchRoom,
     /// The name is in use (409).
     NameTaken,
+    /// The name is that of a session that waits for its owner, for so many seconds more, at least 1 (409).
+    NameWaits(u64),
     /// This connection has a session under another name (409).
     AlreadyRegistered,
     /// The id was used for another request (409).
@@ -55,8 +57,19 @@ pub enum Refusal {
     Draining,
 }
 
+/// What stands before and behind the seconds of [`Refusal::NameWaits`].
+const NAME_WAITS: &str = " Its session waits ";
+const FOR_OWNER: &str = " s more for its owner";
+
+/// For how much longer the session that has a name waits for its owner, if the text of a 409 says so.
+pub(crate) fn parse_name_wait(text: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(text).ok()?.strip_prefix(Refusal::NameTaken.text())?;
+    let secs = text.strip_prefix(NAME_WAITS)?.strip_suffix(FOR_OWNER)?;
+    secs.bytes().all(|byte| byte.is_ascii_digit()).then(|| secs.parse().ok())?.map(Duration::from_secs)
+}
+
 impl Refusal {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Malformed,
         Self::UnknownVerb,
         Self::NotARoomName,
@@ -66,6 +79,7 @@ impl Refusal {
         Self::NoSuchClient,
         Self::NoSuchRoom,
         Self::NameTaken,
+        Self::NameWaits(1),
         Self::AlreadyRegistered,
         Self::IdReused,
         Self::TakenUp,
@@ -90,7 +104,7 @@ impl Refusal {
             Self::NameNotAllowed => (403, "Name not allowed here!"),
             Self::NoSuchClient => (404, "No such client!"),
             Self::NoSuchRoom => (404, "No such room!"),
-            Self::NameTaken => (409, "Name taken!"),
+            Self::NameTaken | Self::NameWaits(_) => (409, "Name taken!"),
             Self::AlreadyRegistered => (409, "Already registered!"),
             Self::IdReused => (409, "Id used for something else!"),
             Self::TakenUp => (409, "taken up elsewhere"),
@@ -119,6 +133,7 @@ impl Refusal {
     pub fn words(self) -> Cow<'static, str> {
         match self {
             Self::SlowDown(millis) => Cow::Owned(format!("{}: {millis} ms", self.text())),
+            Self::NameWaits(secs) => Cow::Owned(format!("{}{NAME_WAITS}{secs}{FOR_OWNER}", self.text())),
             _ => Cow::Borrowed(self.text()),
         }
     }
@@ -127,6 +142,11 @@ impl Refusal {
     pub fn slow_down(wait: Duration) -> Self {
         let millis = wait.as_nanos().div_ceil(1_000_000).max(1);
         Self::SlowDown(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    /// [`Refusal::NameWaits`] for so much longer: in whole seconds, rounded up, 1 at least.
+    pub fn name_waits(wait: Duration) -> Self {
+        Self::NameWaits(wait.as_nanos().div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX).max(1))
     }
 
     /// One byte by which the dedup window remembers this refusal, but not how long to wait; never 0.
@@ -146,6 +166,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SlowDown(millis) => write!(f, "{} {millis}", self.code()),
+            Self::NameWaits(_) => write!(f, "{} {}", self.code(), self.words()),
             _ => write!(f, "{} {}", self.code(), self.text()),
         }
     }
@@ -166,6 +187,27 @@ mod tests {
         assert_eq!(Refusal::from_byte(0), None);
         assert_eq!(Refusal::from_byte(200), None);
     }
+
+    #[test]
+    fn for_how_long_a_name_waits_is_read_as_it_is_written() {
+        for (wait, secs) in
+            [(Duration::ZERO, 1), (Duration::from_millis(26_001), 27), (Duration::MAX, u64::MAX)]
+        {
+            let refusal = Refusal::name_waits(wait);
+            let text = format!("Name taken! Its session waits {secs} s more for its owner");
+            assert_eq!((refusal, &*refusal.words()), (Refusal::NameWaits(secs), text.as_str()));
+            assert_eq!(refusal.to_string(), format!("409 {text}"));
+            assert_eq!(parse_name_wait(text.as_bytes()), Some(Duration::from_secs(secs)));
+        }
+        for text in
+            ["Name taken!", "Name taken! Its session waits  s more for its owner", "Its session waits 1 s"]
+        {
+            assert_eq!(parse_name_wait(text.as_bytes()), None, "{text}");
+        }
+        let signed = b"Name taken! Its session waits +1 s more for its owner";
+        assert_eq!(parse_name_wait(signed), None);
+    }
+
     #[test]
     fn a_wait_is_told_in_whole_milliseconds_that_are_enough() {
         for (nanos, tagged, untagged) in [

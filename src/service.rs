@@ -178,6 +178,8 @@ pub enum CloseReason {
     Lost,
     /// The peer did not take what was to be written, or not end, in time.
     TimedOut,
+    /// The peer's system has not answered for so long that it counts as gone.
+    Unreachable,
     /// The peer broke the framing, or a limit that the service has set.
     Broken,
     /// The engine has ended.
@@ -191,6 +193,7 @@ impl fmt::Display for CloseReason {
             Self::Peer => "closed by the peer",
             Self::Lost => "lost",
             Self::TimedOut => "the peer took too long",
+            Self::Unreachable => "the peer does not answer",
             Self::Broken => "the peer broke the framing or a limit",
             Self::Ended => "the engine has ended",
         })

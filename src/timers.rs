@@ -67,6 +67,11 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
+    /// The deadline of `owner`, if it has one.
+    pub fn get(&self, owner: K) -> Option<Instant> {
+        self.deadline(self.find(owner)?)
+    }
+
     /// The earliest deadline of all; `None` means never.
     pub fn next(&self) -> Option<Instant> {
         self.deadline(*self.heap.first()?)

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use sayagain::config::ServerConfig;
 use serde_json::Value;
 use support::program::{Ended, Program};
+use support::server::ServerProgram;
 use support::{TestServer, eventually};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -300,15 +301,53 @@ fn a_lost_connection_is_made_again_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_server_that_says_goodbye_ends_it_and_it_does_not_come_back() {
+fn a_server_that_shuts_down_ends_a_client_without_a_retry_policy_which_says_why_and_is_no_success() {
     for mode in MODES {
-        for (args, code) in [("listen", 0), ("listen -n 1", 3), ("--name bob", 0)] {
+        for args in ["listen", "listen -n 1", "--name bob"] {
             let server = server();
             let listener = listen(&server, mode, args);
             server.shutdown();
             let ended = listener.wait();
-            assert_eq!(ended.code, code, "{mode} {args}: {ended:?}");
-            assert!(ended.err.contains(" said goodbye\n"), "{ended:?}");
+            assert_eq!(ended.code, 3, "{mode} {args}: {ended:?}");
+            assert!(ended.err.contains(" is shutting down\n"), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn clients_with_a_retry_policy_come_back_from_a_polite_restart_with_their_rooms_and_their_input() {
+    for mode in MODES {
+        for back_in in [&["--back-in", "1"][..], &[]] {
+            let server = ServerProgram::local(back_in);
+            let host = server.host();
+            let policy = "--timeout .2 --expb --max-timeout .5 --max-sends 100";
+            let client = |args: &str| {
+                let args = format!("{policy} {args}");
+                Program::start(CLIENT, &words(&host, mode, &args))
+            };
+            let listener = client("--name bob listen --join #r");
+            eventually("bob is in the room", || {
+                let list = Program::start(CLIENT, &words(&host, "tcp", "list #r")).wait();
+                list.out == "bob\n"
+            });
+            let mut sender = client("--name alice -v send #r -");
+            sender.write(b"one\n");
+            eventually("the first message arrives", || listener.out().contains("alice#r> one\n"));
+            server.end();
+            // Read while there is no server.
+            sender.write(b"two\nthree\n");
+            let _again = ServerProgram::at(&host, &[]);
+            eventually("both are in the room again", || {
+                let list = Program::start(CLIENT, &words(&host, "tcp", "list #r")).wait();
+                ["alice", "bob"].iter().all(|name| list.out.lines().any(|line| line == *name))
+            });
+            assert!(listener.err().contains("the server is shutting down; coming back in "));
+            sender.write(b"four\n");
+            sender.close_stdin();
+            eventually("the last message arrives", || listener.out().contains("alice#r> four\n"));
+            let sent = sender.wait();
+            assert_eq!(sent.code, 0, "{mode} {back_in:?}: {sent:?}");
+            assert!(sent.closing_line().starts_with("4 sent, 4 acked, 0 unknown"), "{sent:?}");
         }
     }
 }

@@ -39,7 +39,8 @@ const MAX_DATAGRAM: (usize, usize) = (576, 65_507);
 const AFTER_HELP: &str = "\
 Times are seconds, or a number with ms, s, m or h; sizes are bytes, or a number with KiB, MiB or GiB.
 
-SIGINT or SIGTERM ends the server: it says goodbye to everybody, for 10 seconds at most. SIGUSR1 logs the totals.
+SIGINT or SIGTERM ends the server: it says BYE to everybody, for 10 seconds at most, and
+says when it will be back if --back-in does. SIGUSR1 logs the totals.
 SIGHUP reads the --rules again, all or nothing, and ends the sessions that they do not allow any more, and the connections that could
 not register under any name; without --rules it ends the server, too.
 
@@ -151,6 +152,11 @@ pub struct Args {
     /// How long a frame may take once begun, and a second more per 64 KiB of it
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
+
+    /// What a server that shuts down tells its clients: how long until it expects to be back. Clients with a retry policy come
+    /// back after that time; without it, by their backoff
+    #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
+    back_in: Option<Seconds>,
 
     /// Who may use which name from where, in TOML; `server rules check --help` shows such a file [default: every name is
     /// open]
@@ -279,6 +285,7 @@ impl Args {
             max_per_host: self.max_per_host.get(),
             register_timeout: self.register_timeout.as_duration(),
             frame_timeout: self.frame_timeout.as_duration(),
+            back_in: self.back_in.map(Seconds::as_duration),
             bare_udp: self.bare_udp.0,
             rules,
         };

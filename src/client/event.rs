@@ -1,5 +1,7 @@
 //! What the user of a client learns: events, how it ended, counters.
 
+use std::time::{Duration, Instant};
+
 use crate::reliable::{AskedToWait, Ended, Sent};
 
 /// Something that the user of a client learns.
@@ -22,6 +24,18 @@ pub enum Event {
     },
     /// The session is gone at the server: what was in flight is unknown. A new one is being opened.
     SessionLost,
+    /// The server shuts down, and the session ends with this run of it: what got no answer is unknown. A new session is
+    /// opened then, and rooms are joined again.
+    Draining {
+        /// When the client comes back.
+        again_at: Instant,
+    },
+    /// The session that has the name waits for its owner (409). The client registers again until that time is over, or the
+    /// owner turns out to live.
+    NameTaken {
+        /// When it does next.
+        again_at: Instant,
+    },
     /// A message; `sender` is `name` or `name#room`.
     Message {
         /// Who sent it.
@@ -52,6 +66,9 @@ pub enum Closed {
     GaveUp,
     /// The server said goodbye; what it said before, if anything.
     ServerBye(Option<String>),
+    /// The server shuts down, and the policy allows no second attempt or not for so long. After how long the server expects
+    /// to be back, if it has said so.
+    Draining(Option<Duration>),
     /// Another program has taken up the session.
     TakenUp,
 }

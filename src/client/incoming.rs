@@ -7,7 +7,8 @@ use crate::config::Transport;
 use crate::escape::escape;
 use crate::reliable::{Outcome, Receipt};
 use crate::wire::{
-    Datagram, ErrArgs, Frame, Id, RcvArgs, Token, Verb, encode_args, encode_ranges, parse_gap, parse_wait,
+    ByeArgs, Datagram, ErrArgs, Frame, Id, RcvArgs, Token, Verb, encode_args, encode_ranges, parse_gap,
+    parse_wait,
 };
 
 /// On a stream an acknowledgement waits for this many pushes ..
@@ -22,7 +23,7 @@ const ACK_DELAY: Duration = Duration::from_millis(100);
 pub(super) enum Pushed {
     Message { sender: Vec<u8>, body: Vec<u8> },
     Gap(u64),
-    Bye,
+    Bye(ByeArgs),
 }
 
 /// When the next acknowledgement is due.
@@ -59,7 +60,7 @@ impl AckTimer {
 impl Client {
     /// Bytes came in on the stream. Those of a connection that is no longer wanted do nothing.
     pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
-        if !matches!(self.state, State::Registering(_) | State::Ready) {
+        if !self.is_connected() {
             return;
         }
         self.heard = true;
@@ -70,6 +71,10 @@ impl Client {
         let mut deframer =
             std::mem::replace(&mut self.deframer, crate::wire::Deframer::new(self.config.max_message));
         let broken = loop {
+            // Whatever comes behind the end of a connection is not looked at.
+            if !self.is_connected() {
+                break None;
+            }
             match deframer.next(&mut bytes) {
                 Ok(Some(frame)) => self.handle_frame(now, &frame),
                 Ok(None) => break None,
@@ -83,6 +88,12 @@ impl Client {
             self.handle_disconnected(now);
         }
         self.collect_ended();
+        self.settle_drain(now);
+    }
+
+    /// Whether there is a connection, or a session, on which frames may come.
+    fn is_connected(&self) -> bool {
+        matches!(self.state, State::Registering(_) | State::Ready | State::Draining { .. })
     }
 
     /// A datagram came in.
@@ -115,6 +126,7 @@ impl Client {
             Some(_) => self.stats.stray += 1,
         }
         self.collect_ended();
+        self.settle_drain(now);
     }
 
     fn is_cookie(&self, token: Token) -> bool {
@@ -164,13 +176,13 @@ impl Client {
             (Verb::Ack | Verb::Err, Some(id)) => self.handle_answer(now, id, frame),
             (Verb::Rcv | Verb::Gap | Verb::Bye, Some(id)) => self.handle_push(now, id, frame),
             (Verb::Err, None) => self.handle_words(now, frame),
-            (Verb::Bye, None) if self.config.transport == Transport::Stream => self.server_bye(now),
+            (Verb::Bye, None) => self.server_bye(now, ByeArgs::parse(frame.args())),
             _ => {}
         }
     }
 
     fn handle_answer(&mut self, now: Instant, id: Id, frame: &Frame<'_>) {
-        if self.is_asked_to_wait(now, id, frame) {
+        if self.is_asked_to_wait(now, id, frame) || self.is_put_off(now, id, frame) {
             return;
         }
         let unproven = code_of(frame) == Some(428);
@@ -185,7 +197,7 @@ impl Client {
             .filter(|frame| frame.verb == Verb::Err)
             .and_then(|frame| ErrArgs::parse(frame.args()));
         let Some(ErrArgs { code: 429, text }) = err else { return false };
-        let asked = parse_wait(text).and_then(|wait| self.requests.slow_down(now, id, wait, text));
+        let asked = parse_wait(text).and_then(|wait| self.requests.ask_anew(now, id, wait, (429, text)));
         self.events.extend(asked.map(Event::SlowDown));
         asked.is_some()
     }
@@ -203,10 +215,31 @@ impl Client {
         }
     }
 
-    fn server_bye(&mut self, now: Instant) {
-        self.requests.give_up(now);
-        let words = self.last_words.take();
-        self.closed(Closed::ServerBye(words));
+    /// The server's BYE: what it says decides whether the client comes back.
+    fn server_bye(&mut self, now: Instant, bye: ByeArgs) {
+        let is_stream = self.config.transport == Transport::Stream;
+        match bye {
+            _ if is_stream && self.registering().is_some() => self.try_another_way(now, Outcome::Unknown),
+            ByeArgs::Draining(back_in) => self.drain(now, back_in),
+            ByeArgs::Waiting(_) if is_stream => self.connection_ended(now),
+            ByeArgs::Elsewhere => {
+                self.requests.give_up(now);
+                self.closed(Closed::TakenUp);
+            }
+            ByeArgs::Waiting(_) | ByeArgs::Ended => {
+                self.requests.give_up(now);
+                let words = self.last_words.take();
+                self.closed(Closed::ServerBye(words));
+            }
+        }
+    }
+
+    /// The server ends this connection, and the session waits: it is resumed on another.
+    fn connection_ended(&mut self, now: Instant) {
+        let words = self.last_words.take().unwrap_or_default();
+        log::info!("the server ended the connection, and the session is resumed on another: {words}");
+        self.events.push_back(Event::Disconnect);
+        self.handle_disconnected(now);
     }
 }
 
@@ -235,9 +268,9 @@ impl Client {
             match pushed {
                 Pushed::Message { sender, body } => self.events.push_back(Event::Message { sender, body }),
                 Pushed::Gap(count) => self.events.push_back(Event::Gap(count)),
-                Pushed::Bye => {
+                Pushed::Bye(bye) => {
                     self.acknowledge();
-                    self.server_bye(now);
+                    self.server_bye(now, bye);
                 }
             }
         }
@@ -267,7 +300,7 @@ fn pushed(frame: &Frame<'_>) -> Option<Pushed> {
         Verb::Rcv => RcvArgs::parse(frame.args())
             .map(|rcv| Pushed::Message { sender: rcv.sender.to_vec(), body: rcv.body.to_vec() }),
         Verb::Gap => parse_gap(frame.args()).map(Pushed::Gap),
-        Verb::Bye => Some(Pushed::Bye),
+        Verb::Bye => Some(Pushed::Bye(ByeArgs::parse(frame.args()))),
         _ => None,
     }
 }

@@ -22,6 +22,7 @@ use crate::config::{ClientConfig, Transport};
 use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Sent, Ticket};
 use crate::wire::{Deframer, MAX_HEAD, Token, Verb, encode_prefix, prefix_of};
 
+mod drained;
 mod event;
 mod incoming;
 mod register;
@@ -34,7 +35,7 @@ use silence::Silence;
 
 #[derive(Debug)]
 enum State {
-    /// A stream without connection; the next one is tried then.
+    /// No connection, or over datagrams no session; the next one is tried then.
     Offline { retry_at: Instant },
     /// A connection was asked for; it counts as failed then.
     Connecting { due: Instant },
@@ -42,6 +43,9 @@ enum State {
     Registering(Box<Registration>),
     /// Requests may be sent.
     Ready,
+    /// The server shuts down: nothing new is sent, and answers to what was sent are awaited for so long. After how long the
+    /// server expects to be back, if it has said so.
+    Draining { back_in: Option<Duration>, settle_by: Instant },
     /// The end.
     Closed,
 }
@@ -71,6 +75,8 @@ pub struct Client {
     rooms: Vec<Vec<u8>>,
     /// What the server said before it said goodbye.
     last_words: Option<String>,
+    /// When the session that has the name was to end, as far as the server knew when it was last asked.
+    name_free_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// How long the server has been silent, over datagrams.
     silence: Silence,
@@ -111,6 +117,7 @@ impl Client {
             internal: BTreeSet::new(),
             rooms: Vec::new(),
             last_words: None,
+            name_free_at: None,
             keepalive_at: None,
             silence: Silence::default(),
             leaving: false,
@@ -265,7 +272,8 @@ impl Client {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.state {
-            State::Offline { retry_at } if *retry_at <= now => self.connect(now),
+            State::Offline { retry_at } if *retry_at <= now => self.reach_out(now),
+            State::Draining { settle_by, .. } if *settle_by <= now => self.leave_drained(now),
             State::Connecting { due } if *due <= now => {
                 self.events.push_back(Event::Disconnect);
                 self.connect(now);
@@ -304,6 +312,7 @@ impl Client {
             State::Offline { retry_at } => Some(*retry_at),
             State::Connecting { due } => Some(*due),
             State::Registering(registration) => Some(registration.due),
+            State::Draining { settle_by, .. } => Some(*settle_by),
             State::Ready => None,
             State::Closed => return None,
         };

@@ -137,6 +137,7 @@ impl Client {
         self.acks.reset();
         match self.state {
             State::Closed | State::Offline { .. } => {}
+            State::Draining { .. } => self.leave_drained(now),
             State::Registering(_) | State::Ready if self.is_parting() => self.closed(Closed::Done),
             // The next attempt keeps to the schedule: a server that refuses at once is not to be hammered.
             State::Connecting { due } => self.connect_again(now, due),
@@ -254,6 +255,7 @@ impl Client {
             Outcome::Acked(payload) => self.granted(now, kind, &payload),
             Outcome::Rejected(401, _) => self.session_gone(now, kind),
             Outcome::Rejected(429, text) if self.puts_registration_off(now, &text) => {}
+            Outcome::Rejected(code, text) if self.registers_later(now, code, &text) => {}
             Outcome::Rejected(code, text) => {
                 self.requests.give_up(now);
                 self.closed(Closed::Refused(code, crate::escape::escape(&text).into_owned()));
@@ -316,6 +318,7 @@ impl Client {
     /// Requests may go out.
     fn ready(&mut self, now: Instant, resumed: bool) {
         self.state = State::Ready;
+        self.name_free_at = None;
         if self.config.name.is_some() {
             self.connecting = None;
         }
@@ -334,29 +337,51 @@ impl Client {
                 // A nonce that is spent: its session was opened, and has ended before any answer came.
                 self.nonce = None;
                 let nonce = self.opening_nonce();
-                let Some(id) = self.requests.take_id(now) else { return self.give_up(now) };
                 let fresh = self.config.policy.start(&mut self.rng);
                 if let State::Registering(registration) = &mut self.state {
-                    (registration.id, registration.kind) = (id, Kind::Open(nonce));
+                    registration.kind = Kind::Open(nonce);
                     if self.config.transport == Transport::Datagram {
                         registration.begin_anew(now, fresh);
                     }
                 }
+                self.register_under_new_id(now);
             }
+        }
+    }
+
+    /// The answer was final for its id: the next REG has another one, on the schedule that is running.
+    pub(super) fn register_under_new_id(&mut self, now: Instant) {
+        let Some(id) = self.requests.take_id(now) else { return self.give_up(now) };
+        if let State::Registering(registration) = &mut self.state {
+            registration.id = id;
         }
     }
 
     /// The server no longer knows the session.
     pub(super) fn session_lost(&mut self, now: Instant) {
+        if matches!(self.state, State::Draining { .. }) {
+            return self.leave_drained(now);
+        }
+        self.forget_session(now);
+        if self.is_closed() {
+            return;
+        }
+        self.events.push_back(Event::SessionLost);
+        self.rejoin_rooms();
+        self.begin(now);
+    }
+
+    /// There is no session any more: what is in flight is unknown.
+    pub(super) fn forget_session(&mut self, now: Instant) {
         self.requests.session_lost(now);
         (self.token, self.nonce) = (None, None);
         self.inbox = if self.config.unordered { Inbox::unordered() } else { Inbox::new() };
         self.acks.reset();
         self.collect_ended();
-        if self.is_closed() {
-            return;
-        }
-        self.events.push_back(Event::SessionLost);
+    }
+
+    /// Queues what a new session begins with.
+    pub(super) fn rejoin_rooms(&mut self) {
         // What still waits from the session before was never sent; it would only be asked twice.
         let internal = &mut self.internal;
         self.requests.forget_waiting(|ticket, verb| verb == Verb::Jon && internal.remove(&ticket));
@@ -365,7 +390,6 @@ impl Client {
             let ticket = self.requests.ask_first(Verb::Jon, [b" ", &room[..]].concat());
             self.internal.insert(ticket);
         }
-        self.begin(now);
     }
 
     /// A 428: the cookie that proves this address, and before there is a session the nonce that it answers.

@@ -131,7 +131,7 @@ impl World {
                 self.hub.take_up(self.now, key, session.path(), session.origin());
             }
             89 => self.end(at),
-            90 => self.hub.say_bye(key),
+            90 => self.hub.say_bye(key, crate::wire::ByeArgs::Draining(None)),
             91..93 => drop(self.orphans.pop()),
             93 => self.ask(key),
             94 => self.change_rooms(key),

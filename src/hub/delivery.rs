@@ -12,6 +12,7 @@ use super::work::cost;
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
 use crate::output::Output;
 use crate::service::Origin;
+use crate::wire::ByeArgs;
 
 /// Why a session gets nothing of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,12 +116,12 @@ impl Hub {
     }
 
     /// Queues the server's goodbye: the last push of this session.
-    pub fn say_bye(&mut self, key: SessionKey) {
+    pub fn say_bye(&mut self, key: SessionKey, bye: ByeArgs) {
         let Some(session) = self.get_mut(key) else { return };
         if !session.has_said_bye() {
             session.goodbye = Goodbye::Queued;
             if let Some(traffic) = self.traffic_of(key) {
-                traffic.queue.push(Push::Bye);
+                traffic.queue.push(Push::Bye(bye));
             }
             self.relieve(key, true);
             self.wake(key);
@@ -130,10 +131,10 @@ impl Hub {
     /// Makes the datagram of the server's goodbye for a session on datagrams that has nothing else on its way, again for one
     /// that has not acknowledged it. Unlike [`Hub::say_bye`] it takes no memory, and somebody else has to see to the
     /// repeats. Returns whether there was one to make.
-    pub fn say_bye_alone(&mut self, key: SessionKey, out: &mut Vec<u8>) -> bool {
+    pub fn say_bye_alone(&mut self, key: SessionKey, bye: ByeArgs, out: &mut Vec<u8>) -> bool {
         let is_once = self.config.sabotage.no_push_repeat;
         let session = self.get_mut(key).filter(|session| !(is_once && session.has_said_bye()));
-        session.is_some_and(|session| session.say_bye_alone(out))
+        session.is_some_and(|session| session.say_bye_alone(bye, out))
     }
 
     /// Marks a session as one that may have something to send.

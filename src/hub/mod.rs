@@ -273,6 +273,11 @@ impl Hub {
         self.has_like(&name.clash_keys(), None)
     }
 
+    /// The living session that has a name that is, or looks, the same.
+    pub fn owner_of(&self, name: &Name) -> Option<SessionKey> {
+        self.at(self.like(&name.clash_key())?).map(|(key, _)| key)
+    }
+
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
     ///
     /// # Errors

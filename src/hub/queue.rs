@@ -14,15 +14,15 @@ use super::Form;
 use super::spares::Spares;
 use crate::output::Output;
 use crate::rare::{give_room_back, grow_gently};
-use crate::wire::{Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
+use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
 /// What a queued frame costs beside its bytes: its place in the queue, or among those that are sent and not acknowledged
 /// (88 bytes, and a quarter of that where the queue has just grown), and the allocation's own head. Counting it keeps a
 /// queue of tiny messages inside the memory that the bound promises.
 pub const FRAME_OVERHEAD: usize = 128;
 
-/// The longest gap in words, rounded up.
-const GAP_MAX: usize = 64;
+/// The longest gap, or BYE, in words, rounded up.
+const GAP_MAX: usize = 96;
 
 /// What is counted against the bounds of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,8 +141,8 @@ pub enum Push {
     },
     /// So many messages were dropped here.
     Gap(u64),
-    /// The session ends; the last push.
-    Bye,
+    /// The session ends, and why; the last push.
+    Bye(ByeArgs),
 }
 
 impl Push {
@@ -155,7 +155,7 @@ impl Push {
             Self::Run { bytes, messages } => {
                 Load { bytes: bytes.len() + messages * FRAME_OVERHEAD, shared: 0, messages: *messages }
             }
-            Self::Gap(_) | Self::Bye => Load::default(),
+            Self::Gap(_) | Self::Bye(_) => Load::default(),
         }
     }
 
@@ -164,7 +164,7 @@ impl Push {
         match self {
             Self::Message { text, .. } => text.len(),
             Self::Run { bytes, .. } => bytes.len(),
-            Self::Gap(_) | Self::Bye => GAP_MAX,
+            Self::Gap(_) | Self::Bye(_) => GAP_MAX,
         }
     }
 
@@ -188,8 +188,9 @@ impl Push {
             (Self::Gap(count), Form::Tagged) => encode_gap(*count, out),
             (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", missed(*count).as_bytes(), out),
             (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&missed(*count)).as_bytes()),
-            (Self::Bye, Form::Tagged | Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
-            (Self::Bye, Form::Lines) => out.extend_from_slice(line(GOODBYE).as_bytes()),
+            (Self::Bye(bye), Form::Tagged) => bye.encode(id, out),
+            (Self::Bye(_), Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
+            (Self::Bye(bye), Form::Lines) => out.extend_from_slice(line(&bye_in_words(*bye)).as_bytes()),
         }
     }
 
@@ -212,8 +213,17 @@ fn missed(count: u64) -> String {
     format!("you missed {count} {messages}")
 }
 
-/// The last word to a person.
-pub const GOODBYE: &str = "goodbye";
+/// A BYE in words, for those who speak lines.
+pub fn bye_in_words(bye: ByeArgs) -> String {
+    match bye {
+        ByeArgs::Draining(None) => "goodbye: the server is shutting down".to_owned(),
+        ByeArgs::Draining(Some(time)) => {
+            let secs = time.as_millis().div_ceil(1_000);
+            format!("goodbye: the server is shutting down, and expects to be back in {secs} s")
+        }
+        ByeArgs::Ended | ByeArgs::Elsewhere | ByeArgs::Waiting(_) => "goodbye".to_owned(),
+    }
+}
 
 /// What the server itself tells a person: no name begins with `*`.
 pub fn line(text: &str) -> String {
@@ -379,7 +389,7 @@ impl SendQueue {
         self.load -= push.load();
         match push {
             Push::Message { is_direct: false, .. } => self.droppable -= push.load(),
-            Push::Message { .. } | Push::Run { .. } | Push::Bye => {}
+            Push::Message { .. } | Push::Run { .. } | Push::Bye(_) => {}
             Push::Gap(count) => self.missed -= count,
         }
     }
@@ -424,6 +434,8 @@ impl SendQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha20Rng;
 
@@ -586,7 +598,12 @@ mod tests {
                 "@3 GAP 0021 18446744073709551615",
                 "* you missed 18446744073709551615 messages\n",
             ),
-            (Push::Bye, "BYE 0000", "@3 BYE 0000", "* goodbye\n"),
+            (
+                Push::Bye(ByeArgs::Draining(Some(Duration::from_millis(1_001)))),
+                "BYE 0000",
+                "@3 BYE 0014 draining 1001",
+                "* goodbye: the server is shutting down, and expects to be back in 2 s\n",
+            ),
         ] {
             assert_eq!(told(push.clone(), Form::Untagged, None), untagged);
             assert!(untagged.len() <= push.max_len());

@@ -16,7 +16,7 @@ use crate::rare::{Rare, Vacant};
 use crate::reliable::{Pushes, Replies};
 use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{ConnId, Origin, Peer, Remote};
-use crate::wire::{Id, PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
+use crate::wire::{ByeArgs, Id, PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 
 /// Names a session for as long as the hub lives; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -303,7 +303,7 @@ impl Traffic {
     fn untold(&self) -> u64 {
         let sent = self.pushes.unacknowledged().filter_map(|push| match push {
             Push::Gap(count) => Some(count),
-            Push::Message { .. } | Push::Run { .. } | Push::Bye => None,
+            Push::Message { .. } | Push::Run { .. } | Push::Bye(_) => None,
         });
         self.queue.missed() + sent.sum::<u64>()
     }
@@ -667,20 +667,20 @@ impl Session {
 
     /// Makes a datagram of the server's goodbye and nothing else, over and over until it is acknowledged: so nothing of it
     /// is kept. Returns whether it did; on streams, and while anything is queued or unacknowledged, it does not.
-    pub(super) fn say_bye_alone(&mut self, out: &mut Vec<u8>) -> bool {
+    pub(super) fn say_bye_alone(&mut self, bye: ByeArgs, out: &mut Vec<u8>) -> bool {
         let is_due = matches!(self.goodbye, Goodbye::Unsaid | Goodbye::Alone);
         if self.is_on_streams() || !is_due || !self.is_settled() {
             return false;
         }
         if self.form != Form::Tagged {
             self.goodbye = Goodbye::Heard;
-            Push::Bye.encode(self.form, None, out);
+            Push::Bye(bye).encode(self.form, None, out);
             return true;
         }
         let Some(id) = Id::new(self.numbered().saturating_add(1)) else { return false };
         self.goodbye = Goodbye::Alone;
         encode_prefix(self.token, out);
-        Push::Bye.encode(self.form, Some(id), out);
+        Push::Bye(bye).encode(self.form, Some(id), out);
         true
     }
 

@@ -471,7 +471,8 @@ fn the_system_takes_little_of_a_connection_that_it_cannot_send() {
     let _peer = TcpStream::connect(addr).unwrap();
     let (socket, _) = listener.accept().unwrap();
     assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16 << 10);
-    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
+    // It would cut off a peer that answers every window probe.
+    assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
 }
 

@@ -6,7 +6,7 @@
 //! decided by the client.
 //!
 //! What was refused because it came too soon (429) is no end: it goes back to its place in the queue, and is asked anew
-//! under a new id once its time has come; see [`Requests::slow_down`].
+//! under a new id once its time has come; see [`Requests::ask_anew`]. So does what was refused because the server shuts down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -191,6 +191,16 @@ impl Requests {
     /// Whether nothing is waiting and nothing in flight.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Whether anything is in flight.
+    pub fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether a BYE is all that is left to be asked, and was not sent.
+    pub fn has_only_bye_left(&self) -> bool {
+        self.in_flight.is_empty() && self.waiting.has_only(Verb::Bye)
     }
 
     /// The counters so far.
@@ -409,13 +419,19 @@ impl Requests {
         true
     }
 
-    /// The answer to a request in flight is that it came too soon: it has not happened, and is to come again after `wait`.
-    /// It goes back to its place in the queue, before everything that was asked after it; nothing new is sent until then,
-    /// and what else is in flight goes on.
+    /// The answer to a request in flight is that it has not happened, and is to come again after `wait`: the code and words
+    /// of that refusal are its own, should it not be sent again. It goes back to its place in the queue, before everything
+    /// that was asked after it; nothing new is sent until then, and what else is in flight goes on.
     ///
     /// `None` when there is no such request, or when it would be sent after its policy's deadline, or would have waited for
     /// more than [`MAX_SLOWED`](super::MAX_SLOWED) in all: then this is its [answer](Requests::answered).
-    pub fn slow_down(&mut self, now: Instant, id: Id, wait: Duration, words: &[u8]) -> Option<AskedToWait> {
+    pub fn ask_anew(
+        &mut self,
+        now: Instant,
+        id: Id,
+        wait: Duration,
+        (code, words): (u16, &[u8]),
+    ) -> Option<AskedToWait> {
         let request = self.in_flight.get(&id)?;
         let mut waits = request.asked.slowed.as_ref().map_or_else(SlowedFor::default, |slowed| slowed.waits);
         let deadline = request.attempts.deadline();
@@ -426,6 +442,7 @@ impl Requests {
             sends: request.sends(),
             first_sent: request.first_sent(),
             deadline,
+            code,
             words: words.to_vec(),
         };
         let InFlight { mut asked, .. } = self.remove(id)?;

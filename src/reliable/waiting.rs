@@ -10,16 +10,13 @@ use super::requests::{Ended, Outcome, Ticket};
 use crate::units::later;
 use crate::wire::Verb;
 
-/// The code of a refusal that says: slow down.
-const SLOW_DOWN: u16 = 429;
-
 /// A request of the user's.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) ticket: Ticket,
     pub(super) verb: Verb,
     pub(super) payload: Vec<u8>,
-    /// That it was refused with 429 before.
+    /// That it was refused before, with 429 or because the server shut down.
     pub(super) slowed: Option<Box<Slowed>>,
 }
 
@@ -73,7 +70,9 @@ pub(super) struct Slowed {
     pub(super) first_sent: Instant,
     /// That of the policy, counted from the first send of all.
     pub(super) deadline: Option<Instant>,
-    /// What the answer said.
+    /// The code of the answer, ..
+    pub(super) code: u16,
+    /// .. and what it said.
     pub(super) words: Vec<u8>,
 }
 
@@ -91,7 +90,7 @@ impl Asked {
         Ended {
             ticket,
             verb,
-            outcome: Outcome::Rejected(SLOW_DOWN, slowed.words),
+            outcome: Outcome::Rejected(slowed.code, slowed.words),
             sends: slowed.sends,
             elapsed: now.map(|now| now.saturating_duration_since(slowed.first_sent)),
         }
@@ -111,6 +110,11 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether something waits, and nothing but requests of this verb.
+    pub(super) fn has_only(&self, verb: Verb) -> bool {
+        !self.is_empty() && self.queue.iter().all(|asked| asked.verb == verb)
     }
 
     pub(super) fn front(&self) -> Option<&Asked> {
@@ -225,8 +229,8 @@ mod tests {
 
     /// Refused under the id that is its place.
     fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> Asked {
-        let slowed =
-            Slowed { place, waits: SlowedFor::default(), sends: 1, first_sent, deadline, words: Vec::new() };
+        let waits = SlowedFor::default();
+        let slowed = Slowed { place, waits, sends: 1, first_sent, deadline, code: 429, words: Vec::new() };
         Asked { slowed: Some(Box::new(slowed)), ..asked(ticket) }
     }
 

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use super::Server;
 use super::conn::StreamConn;
+use super::session_end::EndReason;
 use crate::error::Refusal;
+use crate::hub::SessionKey;
 use crate::hub::name::Name;
 use crate::hub::rules::{Rules, Verdict};
-use crate::hub::{Path, SessionKey};
 use crate::service::{ConnId, Origin};
 use crate::units::counted;
+use crate::wire::ByeArgs;
 
 impl Server {
     /// Whether a session of this name may be from there.
@@ -78,7 +80,7 @@ impl Server {
         let denied: Vec<ConnId> =
             self.conns.iter().filter(|(_, state)| is_denied(state)).map(|(conn, _)| conn).collect();
         for conn in &denied {
-            self.break_stream(*conn, Refusal::NameNotAllowed.text());
+            self.close_with(*conn, Refusal::NameNotAllowed.text(), ByeArgs::Ended);
         }
         denied.len()
     }
@@ -89,15 +91,10 @@ impl Server {
         allowed && (self.config.rules.anonymous || !self.is_guest(key))
     }
 
-    /// Ends a session at once, and tells its connection why. Over datagrams it learns that it is gone when it asks.
+    /// Ends a session at once, and tells its peer why.
     fn turn_out(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.get(key) else { return };
         log::debug!("{}: {} is not allowed any more", session.origin().from, session.name);
-        if let Path::Stream(Some(conn)) = session.path()
-            && self.conns.get(conn).is_some_and(|state| !state.closing)
-        {
-            self.break_stream(conn, Refusal::NameNotAllowed.text());
-        }
-        self.end_session(now, key);
+        self.dismiss(now, key, Refusal::NameNotAllowed.text(), EndReason::NotAllowed);
     }
 }

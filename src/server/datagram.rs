@@ -9,6 +9,7 @@
 use std::time::Instant;
 
 use super::requests::{Answer, encode_answer};
+use super::session_end::EndReason;
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::work::cost;
@@ -328,7 +329,7 @@ impl Server {
         }
     }
 
-    fn send(&mut self, key: Option<SessionKey>, transmit: Transmit) {
+    pub(super) fn send(&mut self, key: Option<SessionKey>, transmit: Transmit) {
         if self.outgoing.len() < MAX_OUTGOING {
             self.outgoing.push_back((key, transmit));
         } else {
@@ -383,7 +384,7 @@ impl Server {
     pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) -> bool {
         let over = self.hub.get(key).is_some_and(|session| !session.is_on_streams() && session.is_parted());
         if over {
-            self.end_session(now, key);
+            self.end_session(now, key, EndReason::Draining);
         }
         over
     }

@@ -84,7 +84,7 @@ impl Server {
             self.farewell()?.next = key.slot() + 1;
             let mut bytes = Vec::with_capacity(USUAL);
             if let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path)
-                && self.hub.say_bye_alone(key, &mut bytes)
+                && self.hub.say_bye_alone(key, self.draining_bye(), &mut bytes)
             {
                 self.note_told();
                 self.end_if_parted(now, key);

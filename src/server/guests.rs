@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::Server;
+use super::session_end::EndReason;
 use crate::error::Refusal;
 use crate::hub::name::Name;
 use crate::hub::work::cost;
@@ -149,12 +150,12 @@ impl Server {
     ) -> Result<(SessionKey, bool), Refusal> {
         let Some(guest) = guest else { return self.register(now, frame, path, origin) };
         if !self.is_draining() && self.asks_for_name_of(guest, frame) {
-            self.end_session(now, guest);
+            self.end_session(now, guest, EndReason::Registered);
             return self.register(now, frame, path, origin);
         }
         let (key, moved) = self.register(now, frame, path, origin)?;
         if moved {
-            self.end_session(now, guest);
+            self.end_session(now, guest, EndReason::Registered);
         }
         Ok((key, moved))
     }

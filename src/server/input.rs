@@ -150,7 +150,7 @@ impl Server {
     /// lets its intake go.
     fn refuse_input(&mut self, conn: ConnId) {
         self.drop_input(conn);
-        self.break_stream(conn, NO_MEMORY);
+        self.break_stream(now, conn, NO_MEMORY);
     }
 
     fn drop_input(&mut self, conn: ConnId) {
@@ -172,7 +172,7 @@ impl Server {
             unfinished.eviction = if cannot_hear { Eviction::Told } else { Eviction::Condemned };
         }
         self.totals.evicted += 1;
-        self.break_stream(conn, EVICTED);
+        self.break_stream(now, conn, EVICTED);
     }
 
     /// A connection holds no input any more.

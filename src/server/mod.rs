@@ -52,6 +52,7 @@ mod losses;
 mod parting;
 mod patience;
 mod requests;
+mod session_end;
 mod sessions;
 mod stream;
 mod sweep;
@@ -73,6 +74,7 @@ pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
+pub use session_end::{EndReason, SessionEnds};
 use sweep::Sweeps;
 pub use totals::Totals;
 pub use work_budget::HOLD_BOUND;
@@ -360,9 +362,9 @@ impl Service for Server {
         self.hub.reuse(buffer);
     }
 
-    fn closed(&mut self, now: Instant, conn: ConnId, _why: CloseReason) {
+    fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
         self.begin_call();
-        self.close_stream(now, conn);
+        self.close_stream(now, conn, why);
         self.settle(now);
     }
 

@@ -130,7 +130,7 @@ impl Server {
             (true, true) => "line not finished in time",
             (false, true) => "no name was given in time",
         };
-        self.break_stream(conn, why);
+        self.break_stream(now, conn, why);
     }
 
     /// When a connection without a session has to have one; `None` if it has.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::Server;
 use super::hosts::Host;
 use super::held::ASK_AGAIN;
+use super::session_end::EndReason;
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Body, Form, Opening, Path, SessionKey};
@@ -83,7 +84,7 @@ impl Server {
                 Some(charged.and_then(|()| self.look_up(key, frame)))
             }
             Verb::Bye => {
-                self.end_session(now, key);
+                self.end_session(now, key, EndReason::Asked);
                 Some(DONE)
             }
             Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev => self.execute_once(now, key, frame, kept),
@@ -261,7 +262,7 @@ impl Server {
         // A rule that denies the name is to be seen in the log, whether the name is in use or not.
         self.admit(now, &name, &origin)?;
         if self.hub.is_taken(&name) {
-            return Err(Refusal::NameTaken);
+            return Err(self.name_taken(now, &name));
         }
         self.has_room(now, path, origin.from)?;
         if matches!(path, Path::Datagram(_)) && !self.spent.admits(Host::of(origin.from)) {

@@ -1,12 +1,12 @@
-//! The life of a session after it was opened: taken up elsewhere, timed out, ended, and what is said in the log of what
-//! it leaves behind. How one is opened is in `requests`.
+//! The life of a session after it was opened: taken up elsewhere, timed out, drained. How one is opened is in `requests`,
+//! how it ends in `session_end`.
 
 use std::time::{Duration, Instant};
 
-use super::hosts::Host;
-use super::{COOKIE_LIFETIME, Draining, Owner, Server};
+use super::session_end::EndReason;
+use super::{Draining, Owner, Server};
 use crate::hub::work::cost;
-use crate::hub::{Path, Session, SessionKey};
+use crate::hub::{Form, Path, Session, SessionKey};
 use crate::service::Origin;
 use crate::units::later;
 
@@ -36,44 +36,13 @@ impl Server {
         if let Some(Path::Stream(Some(conn))) = older
             && older != Some(path)
         {
+            if let Some(session) = self.hub.get(key) {
+                log::debug!("{}: taken up from {}", session.name, origin.from);
+            }
             self.cut_off(conn);
         }
         self.timers.set(Owner::Session(key), None);
         self.arm(key);
-    }
-
-    /// Ends a session and forgets everything that pointed to it, but for its nonce.
-    pub(super) fn end_session(&mut self, now: Instant, key: SessionKey) {
-        let Some(session) = self.hub.end(key) else { return };
-        self.report_end(now, key, &session);
-        self.guests.forget(key, &session.name);
-        // Of a server that ends, a deadline of nobody may stand: to look for a million of them takes long.
-        if !self.is_draining() {
-            self.timers.set(Owner::Session(key), None);
-        }
-        self.lookup.leave(key, &session);
-        self.release_host(session.path(), session.origin().from);
-        match session.path() {
-            Path::Stream(conn) => {
-                // Streams have no cookies, so nothing that opens a session can come late: its nonce is forgotten.
-                if let Some(conn) = conn {
-                    self.detach(conn, session.has_said_bye());
-                }
-            }
-            Path::Datagram(_) => {
-                if let Some(nonce) = session.nonce() {
-                    self.spent.remember(now + COOKIE_LIFETIME, nonce, Host::of(session.origin().from));
-                    self.timers.set(Owner::Spent, self.spent.next());
-                }
-            }
-        }
-    }
-
-    /// What a session that has ended leaves behind.
-    fn report_end(&mut self, now: Instant, key: SessionKey, session: &Session) {
-        log::debug!("{}: the session ends", session.name);
-        self.missed.report(now, key, &session.name, session.unlogged());
-        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
     }
 
     pub(super) fn forget_spent(&mut self, now: Instant) {
@@ -87,10 +56,13 @@ impl Server {
         let Some(session) = self.hub.get(key) else { return };
         match session.path() {
             // The timer of a stream session is set while it lingers only.
-            Path::Stream(_) => self.end_session(now, key),
+            Path::Stream(_) => self.end_session(now, key, EndReason::LingerOver),
             Path::Datagram(path) if path.heard + self.config.idle <= now => {
-                log::debug!("{}: nothing heard, session ends", session.name);
-                self.end_session(now, key);
+                // A tagged client learns it by the 401 to its next request, which has it register anew.
+                if session.form != Form::Tagged {
+                    self.tell_end(key, None);
+                }
+                self.end_session(now, key, EndReason::Idle);
             }
             Path::Datagram(_) => {
                 self.pushing.push_back(key);
@@ -125,7 +97,7 @@ impl Server {
                 self.draining = Some(Draining::Over);
                 return;
             };
-            self.report_end(now, key, &session);
+            self.report_end(now, key, &session, EndReason::Draining);
             if let Path::Stream(Some(conn)) = session.path() {
                 self.detach(conn, session.has_said_bye());
             }
@@ -137,10 +109,7 @@ impl Server {
         while !self.is_hold_spent()
             && let Some(key) = self.hub.poll_condemned()
         {
-            if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(Session::path) {
-                self.break_stream(conn, "you read too slowly");
-            }
-            self.end_session(now, key);
+            self.dismiss(now, key, "you read too slowly", EndReason::SlowConsumer);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;
 use crate::service::{ConnId, Origin};
-use crate::wire::{Frame, Verb};
+use crate::wire::{ByeArgs, Frame, Verb};
 
 /// The longest payload of a frame, in bytes, that a connection without a session may send or announce.
 const MAX_UNREGISTERED: usize = 1 << 10;
@@ -65,7 +65,7 @@ impl Server {
         if let Err(why) = entered {
             self.totals.refused_connections += 1;
             self.admission.log_refused(now, "connection", origin.from, why);
-            self.break_stream(conn, why);
+            self.close_with(conn, why, ByeArgs::Ended);
         }
     }
 
@@ -120,7 +120,7 @@ impl Server {
                 return self.scan_backlog(now, conn);
             }
         }
-        self.bound_unregistered(conn);
+        self.bound_unregistered(now, conn);
     }
 
     /// Executes what it may of a batch, and returns the rest if that has to wait.
@@ -156,7 +156,7 @@ impl Server {
         }
         if let Some(malformed) = batch.broken {
             self.totals.malformed += 1;
-            self.break_stream(conn, &malformed.to_string());
+            self.break_stream(now, conn, &malformed.to_string());
         }
         None
     }
@@ -186,14 +186,14 @@ impl Server {
 
     /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
     /// makes no difference in which pieces that comes.
-    fn bound_unregistered(&mut self, conn: ConnId) {
+    fn bound_unregistered(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let too_long =
             state.unfinished.get().partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
         // A REG may be among what waits.
         let too_long = too_long && state.backlog.get().is_empty();
         if too_long && state.session.is_none() && !state.closing {
-            self.break_stream(conn, TOO_LONG_UNREGISTERED);
+            self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
     }
 
@@ -214,7 +214,7 @@ impl Server {
         state.has_gone_on();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
-            return self.break_stream(conn, TOO_LONG_UNREGISTERED);
+            return self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
         let answer = match session {
             Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::session_end::EndReason;
 use super::{Draining, Server};
 use crate::hub::work::cost;
 use crate::hub::{Path, Session, SessionKey};
@@ -111,12 +112,12 @@ impl Server {
 
     fn drain_session(&mut self, now: Instant, key: SessionKey) {
         match self.hub.get(key).map(Session::path) {
-            Some(Path::Stream(None)) => self.end_session(now, key),
+            Some(Path::Stream(None)) => self.end_session(now, key, EndReason::Draining),
             // Those who wait for nothing have their turns.
             Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
             _ => {
                 self.work().add(1, cost::CONNECTION);
-                self.hub.say_bye(key);
+                self.hub.say_bye(key, self.draining_bye());
             }
         }
     }

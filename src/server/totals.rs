@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::links::Simulated;
+use super::session_end::{EndReason, SessionEnds};
 use crate::hub::HubStats;
 use crate::link::{LinkConfig, LossModel};
 
@@ -31,6 +32,12 @@ pub struct Totals {
     pub refused_connections: u64,
     /// Connections that were closed because memory was short and they held much of it for a message that did not go on.
     pub evicted: u64,
+    /// Connections that were cut off: for broken input, a missed deadline, or more than they may hold.
+    pub cut_off_connections: u64,
+    /// Connections whose peers vanished while something was on its way to them.
+    pub unreachable_peers: u64,
+    /// Why sessions ended.
+    pub ends: SessionEnds,
     /// Answers to datagrams that found no room, were too many or too much work for one datagram, or to repeats that came too soon; what
     /// they answer will be asked again.
     pub answers_dropped: u64,
@@ -112,7 +119,19 @@ impl fmt::Display for Totals {
             write!(f, ", closed for want of memory {}", self.evicted)?;
         }
         let (waiting, refused) = (self.waiting, self.refused_connections);
-        write!(f, ", waiting {waiting}, undelivered {}, refused connections {refused}", hub.undelivered)
+        write!(f, ", waiting {waiting}, undelivered {}, refused connections {refused}", hub.undelivered)?;
+        if self.cut_off_connections > 0 {
+            write!(f, ", cut off connections {}", self.cut_off_connections)?;
+        }
+        if self.unreachable_peers > 0 {
+            write!(f, ", unreachable peers {}", self.unreachable_peers)?;
+        }
+        let ends = EndReason::ALL.map(|reason| (reason.text(), self.ends.of(reason)));
+        let mut ends = ends.iter().filter(|(_, count)| *count > 0);
+        if let Some((text, count)) = ends.next() {
+            write!(f, ", ended sessions: {text} {count}")?;
+        }
+        ends.try_for_each(|(text, count)| write!(f, ", {text} {count}"))
     }
 }
 

@@ -162,6 +162,7 @@ pub struct Sim {
     rng: ChaCha8Rng,
     seed: u64,
     next_conn: u64,
+    restarts: u64,
     filter: Option<Filter>,
     observer: Option<Observer>,
     trace: SipHasher13,
@@ -194,6 +195,7 @@ impl Sim {
             rng: ChaCha8Rng::seed_from_u64(seed),
             seed,
             next_conn: 1,
+            restarts: 0,
             filter: None,
             observer: None,
             trace: SipHasher13::new_with_keys(0, 0),
@@ -312,6 +314,17 @@ impl Sim {
         }
     }
 
+    /// Puts another server, of this configuration, in the place of the one there is, which is lost with all it knows.
+    /// Stream connections are cut.
+    pub fn restart_server(&mut self, config: ServerConfig) {
+        for id in 0..self.nodes.len() {
+            self.cut(ClientId(id));
+        }
+        self.restarts += 1;
+        let keys = ChaCha20Rng::seed_from_u64(self.seed ^ 0x5e55_1011 ^ (self.restarts << 32));
+        self.server = Server::new(self.now, config, Box::new(keys));
+    }
+
     /// Whether new stream connections of the client succeed.
     pub fn set_reachable(&mut self, id: ClientId, reachable: bool) {
         self.nodes[id.0].reachable = reachable;
@@ -320,6 +333,14 @@ impl Sim {
     /// Puts a datagram on the link to the server, from any address.
     pub fn inject(&mut self, addr: SocketAddr, bytes: &[u8]) {
         self.send_up(addr, bytes.to_vec());
+    }
+
+    /// Puts bytes on the client's stream connection to the server, as if the client had sent them.
+    pub fn inject_stream(&mut self, id: ClientId, bytes: &[u8]) {
+        let due = self.now + self.stream_delay;
+        if let Some(pipe) = &mut self.nodes[id.0].pipe {
+            pipe.up.push_back((due, bytes.to_vec()));
+        }
     }
 
     /// Hands a datagram to a client as if the server had sent it.

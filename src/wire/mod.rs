@@ -23,6 +23,7 @@
 
 use std::ops::RangeInclusive;
 
+mod bye;
 pub mod datagram;
 pub mod deframe;
 mod digits;
@@ -36,6 +37,7 @@ pub mod verb;
 #[cfg(test)]
 mod tests;
 
+pub use bye::ByeArgs;
 pub use datagram::{Datagram, PREFIX_LEN, encode_prefix, prefix_of};
 pub use deframe::{Cut, Deframer, Joined, Partial};
 pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};

@@ -517,21 +517,23 @@ fn a_peer_that_sends_larger_datagrams_gets_larger_ones_up_to_the_limit() {
 }
 
 #[test]
-fn the_servers_goodbye_over_datagrams_is_repeated_until_acknowledged_and_the_client_does_not_come_back() {
+fn the_bye_of_a_server_that_shuts_down_is_repeated_over_datagrams_until_it_is_acknowledged() {
     use sayagain::service::Service;
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let mut config = patient(Transport::Datagram, "ada");
+    config.policy = config.policy.with_max_sends(1);
+    let ada = sim.add_client(config);
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     let mut byes = 0;
     sim.set_filter(Box::new(move |direction, _, bytes| {
-        let is_bye = direction == Direction::Down && bytes.ends_with(b"@1 BYE 0000");
+        let is_bye = direction == Direction::Down && bytes.ends_with(b"@1 BYE 0009 draining");
         byes += u32::from(is_bye);
         if is_bye && byes <= 2 { Fate::Drop } else { Fate::Pass }
     }));
     let now = sim.now();
     sim.server().shutdown(now);
     sim.run_for(secs(5));
-    assert_eq!(sim.take_events(ada).last(), Some(&Event::Closed(Closed::ServerBye(None))));
+    assert_eq!(sim.take_events(ada).last(), Some(&Event::Closed(Closed::Draining(None))));
     assert!(sim.server().is_finished());
     assert_eq!(sim.server().totals().hub.sessions, 1);
 }

@@ -142,8 +142,13 @@ impl Desk {
 
     /// The peer drops its connection.
     pub(crate) fn hang_up(&mut self, conn: Conn) {
+        self.lose(conn, CloseReason::Lost);
+    }
+
+    /// The connection is gone, for this reason.
+    pub(crate) fn lose(&mut self, conn: Conn, why: CloseReason) {
         self.intakes.remove(&conn);
-        self.server.closed(self.now, ConnId(conn), CloseReason::Lost);
+        self.server.closed(self.now, ConnId(conn), why);
         self.settle();
     }
 

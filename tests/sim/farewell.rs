@@ -34,7 +34,7 @@ fn crowded(count: usize) -> (Desk, BTreeMap<SocketAddr, String>) {
 fn told(desk: &mut Desk, tokens: &BTreeMap<SocketAddr, String>) -> Vec<SocketAddr> {
     let sent = desk.sent();
     for (to, bytes) in &sent {
-        assert_eq!(String::from_utf8_lossy(bytes), format!("~{} @1 BYE 0000", tokens[to]));
+        assert_eq!(String::from_utf8_lossy(bytes), format!("~{} @1 BYE 0009 draining", tokens[to]));
     }
     sent.into_iter().map(|(to, _)| to).collect()
 }
@@ -126,8 +126,8 @@ fn a_goodbye_goes_out_behind_all_that_is_queued_under_the_next_number() {
     let heard = desk.datagrams_to(a).concat();
     assert_eq!((heard.matches("RCV").count(), heard.matches("BYE").count()), (4, 0), "its window is full");
     let heard = desk.datagram(a, format!("~{ada} ACK 0004 2-5")).concat();
-    assert!(heard.ends_with("@8 BYE 0000") && heard.matches("RCV").count() == 2, "{heard}");
-    assert_eq!(desk.datagrams_to(addr(2, 1)).last(), Some(&format!("~{bob} @1 BYE 0000")));
+    assert!(heard.ends_with("@8 BYE 0009 draining") && heard.matches("RCV").count() == 2, "{heard}");
+    assert_eq!(desk.datagrams_to(addr(2, 1)).last(), Some(&format!("~{bob} @1 BYE 0009 draining")));
     desk.server_datagram(addr(2, 1), format!("~{bob} ACK 0002 1"));
     assert!(!desk.is_finished());
     desk.server_datagram(a, format!("~{ada} ACK 0004 6-8"));
@@ -142,7 +142,7 @@ fn a_goodbye_to_somebody_who_had_all_that_was_sent_has_the_next_number() {
     desk.datagram(a, format!("~{ada} {}", snd(2, "ada", "one")));
     desk.datagram(a, format!("~{ada} ACK 0002 1"));
     desk.shut_down();
-    assert_eq!(desk.datagrams_to(a), [format!("~{ada} @2 BYE 0000")]);
+    assert_eq!(desk.datagrams_to(a), [format!("~{ada} @2 BYE 0009 draining")]);
     desk.datagram(a, format!("~{ada} ACK 0002 1"));
     assert!(!desk.is_finished(), "that was the message");
     desk.datagram(a, format!("~{ada} ACK 0002 2"));
@@ -157,7 +157,7 @@ fn an_acknowledgement_of_a_goodbye_that_was_not_said_ends_nothing() {
     desk.datagram(a, format!("~{ada} ACK 0004 1-9"));
     assert_eq!(desk.server.sessions(), 1);
     desk.shut_down();
-    assert_eq!(desk.datagrams_to(a), [format!("~{ada} @1 BYE 0000")]);
+    assert_eq!(desk.datagrams_to(a), [format!("~{ada} @1 BYE 0009 draining")]);
     assert!(!desk.is_finished());
 }
 
@@ -172,7 +172,10 @@ fn who_moves_while_the_server_ends_is_told_at_its_new_address() {
     let cookie = challenge[0].rsplit(' ').next().unwrap().to_owned();
     desk.datagram(b, format!("~{cookie} {}", reg(3, "ada", &ada)));
     desk.pass(FIRST);
-    assert_eq!((desk.datagrams_to(a), desk.datagrams_to(b)), (vec![], vec![format!("~{ada} @1 BYE 0000")]));
+    assert_eq!(
+        (desk.datagrams_to(a), desk.datagrams_to(b)),
+        (vec![], vec![format!("~{ada} @1 BYE 0009 draining")])
+    );
     desk.datagram(b, format!("~{ada} ACK 0002 1"));
     assert!(desk.is_finished());
 }

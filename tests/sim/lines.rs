@@ -637,13 +637,13 @@ fn everybody_is_told_goodbye_when_the_server_ends() {
     let address = desk.connect_at(ASKS_NOT, Remote::Ip(local(7)));
     desk.say(address, "last words\nand more");
     desk.server.shutdown(desk.now);
-    assert_eq!(desk.heard(rick), "127.0.0.1:7> last words\n* goodbye\n");
-    assert_eq!(desk.heard(asked), "\n* goodbye\n");
-    assert_eq!(desk.heard(address), "* goodbye\n");
+    assert_eq!(desk.heard(rick), "127.0.0.1:7> last words\n* goodbye: the server is shutting down\n");
+    assert_eq!(desk.heard(asked), "\n* goodbye: the server is shutting down\n");
+    assert_eq!(desk.heard(address), "* goodbye: the server is shutting down\n");
     assert_eq!(desk.heard(silent), "BYE 0000");
     assert!([rick, asked, address, silent].iter().all(|conn| desk.is_closed(*conn)));
     let late = desk.connect_at(ASKS, Remote::Ip(local(8)));
-    assert_eq!(desk.heard(late), "* goodbye\n");
+    assert_eq!(desk.heard(late), "* goodbye: the server is shutting down\n");
     for conn in [rick, asked, address, silent, late] {
         desk.hang_up(conn);
     }

@@ -12,6 +12,8 @@ mod client;
 mod cuts;
 mod datagrams;
 mod desk;
+mod drains;
+mod endings;
 mod farewell;
 mod floods;
 mod fuzz;

@@ -1,10 +1,6 @@
 //! Names and messages of bytes that are no good, through doors for people and into the log: whatever they hold, what is
 //! shown is lines of plain text, each from whom it says.
 
-use std::cell::RefCell;
-use std::sync::Once;
-
-use log::{LevelFilter, Log, Metadata, Record};
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -12,42 +8,7 @@ use sayagain::service::Remote;
 
 use crate::desk::{Conn, Desk, local};
 use crate::lines::{ASKS, ASKS_NOT, config};
-
-thread_local! {
-    /// What the server has logged in this thread, while a test collects it.
-    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
-}
-
-struct Collector;
-
-impl Log for Collector {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        LOGGED.with_borrow(Option::is_some)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        LOGGED.with_borrow_mut(|logged| {
-            if let Some(logged) = logged {
-                logged.push(record.args().to_string());
-            }
-        });
-    }
-
-    fn flush(&self) {}
-}
-
-fn collect_log() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Collector).unwrap();
-        log::set_max_level(LevelFilter::Trace);
-    });
-    LOGGED.set(Some(Vec::new()));
-}
-
-fn take_log() -> Vec<String> {
-    LOGGED.with_borrow_mut(|logged| logged.as_mut().map(std::mem::take).unwrap_or_default())
-}
+use crate::support::{collect_log, stop_log, take_log};
 
 /// What a terminal, or a reader of lines, would do something with but show it.
 fn is_dangerous(c: char) -> bool {
@@ -148,7 +109,7 @@ impl Room {
 
     /// What was shown, and logged, since this was last asked: checked to be plain text.
     fn shown(&mut self, seed: u64) -> Vec<Vec<String>> {
-        for line in take_log() {
+        for (_, line) in take_log() {
             self.logged += 1;
             assert!(!line.contains(is_dangerous), "seed {seed}: logged {line:?}");
         }
@@ -295,7 +256,7 @@ fn harm(seed: u64, count: u64) {
             _ => room.speak(&mut rng, seed),
         }
     }
-    LOGGED.set(None);
+    stop_log();
     let counts = [room.named, room.refused, room.messages, room.logged];
     assert!(counts.iter().all(|n| *n > count / 100), "too little of some of it has happened: {counts:?}");
 }

@@ -1,11 +1,12 @@
 //! The exchanges in docs/protocol.md, replayed against the server: what the page shows is what is sent.
 //!
 //! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server: `A>` is what A sends, `A<` all that A hears
-//! until then, `A: cut` cuts A's connection. In one marked `lines` everybody but F is at a line door, and each `<` is one
+//! until then, `A: cut` cuts A's connection; a line in parentheses is what happens besides. In one marked `lines` everybody but F is at a line door, and each `<` is one
 //! line. Who hears something that the page does not show fails the test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use sayagain::config::ServerConfig;
 use sayagain::door::Door;
@@ -73,7 +74,12 @@ impl Stage {
 /// The server of the page: frames at its first door, lines at its second.
 fn open() -> Desk {
     let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
-    Desk::new(ServerConfig { doors: vec![Door::frames("tcp"), lines.door], ..ServerConfig::default() })
+    let back_in = Some(Duration::from_secs(5));
+    Desk::new(ServerConfig {
+        doors: vec![Door::frames("tcp"), lines.door],
+        back_in,
+        ..ServerConfig::default()
+    })
 }
 
 /// Cuts the first line off what was heard; a prompt has no end.
@@ -87,6 +93,15 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
     let mut heard: BTreeMap<char, String> = BTreeMap::new();
     let mut seen = Vec::new();
     for line in lines {
+        if line.starts_with('(') {
+            match *line {
+                "(10 s pass)" => stage.desk.pass(Duration::from_secs(10)),
+                "(the server shuts down)" => stage.desk.shut_down(),
+                _ => panic!("nothing that a test can do: {line}"),
+            }
+            seen.push((*line).to_owned());
+            continue;
+        }
         let who = line.chars().next().unwrap();
         match &line[1..] {
             rest if rest.starts_with("> ") => {
@@ -134,5 +149,5 @@ fn every_exchange_on_the_page_is_what_the_server_says() {
         let seen = replay(door, &lines);
         assert_eq!(seen, lines, "\nexchange {exchanges} is really:\n{}\n", seen.join("\n"));
     }
-    assert_eq!(exchanges, 11);
+    assert_eq!(exchanges, 13);
 }

@@ -17,6 +17,9 @@ const UDP: usize = 1;
 
 const TURNED_OUT: &str = "ERR 0023 Name not allowed here!BYE 0000";
 
+/// The same to a tagged session.
+const ENDED: &str = "ERR 0023 Name not allowed here!BYE 0006 ended";
+
 fn rules(text: &str) -> Rules {
     Rules::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -131,13 +134,13 @@ fn check(desk: &mut Desk, way: Way, is_on: bool) {
     match way {
         Way::Stream(conn) => {
             let heard = if is_on { desk.say(conn, "@2 PNG 0002 x") } else { desk.heard(conn) };
-            assert_eq!(heard, if is_on { "@2 ACK 0002 x" } else { TURNED_OUT });
+            assert_eq!(heard, if is_on { "@2 ACK 0002 x" } else { ENDED });
             assert_eq!(desk.is_closed(conn), !is_on);
         }
         Way::Datagram(from, token) => {
             let heard = desk.datagram_through(UDP, from, format!("~{token} @2 PNG 0002 x"));
-            let expected = if is_on { "@2 ACK 0002 x" } else { "ERR 0004 401" };
-            assert_eq!(heard, [format!("~{token} {expected}")]);
+            let expected = if is_on { vec!["@2 ACK 0002 x"] } else { vec![ENDED, "ERR 0004 401"] };
+            assert_eq!(heard, expected.iter().map(|frames| format!("~{token} {frames}")).collect::<Vec<_>>());
         }
     }
 }
@@ -214,7 +217,7 @@ fn a_turned_out_session_does_not_linger_and_its_connection_leaves_nothing_behind
     desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']"));
     // A reload meanwhile says nothing twice.
     assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['loopback']")), 0);
-    assert_eq!(desk.heard(conn), TURNED_OUT);
+    assert_eq!(desk.heard(conn), ENDED);
     desk.hang_up(conn);
     desk.pass(secs(60));
     assert!(desk.server.is_stateless());
@@ -234,7 +237,7 @@ fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
     assert_eq!(desk.say(home, "@3 PNG 0000"), "@3 ACK 0000");
     let other = desk.connect_from(ip(0, "::ffff:10.9.9.9"));
     assert_eq!(desk.say(other, reg(4, "bob", &token)), format!("@4 ACK 0023 {token}"));
-    assert_eq!(desk.heard(home), "ERR 0023 409 taken up elsewhere");
+    assert_eq!(desk.heard(home), "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere");
 }
 
 #[test]
@@ -412,6 +415,7 @@ fn without_anonymous_a_reload_ends_all_guests_and_nobody_else() {
     assert_eq!(desk.set_rules(rules("anonymous = true")), 0);
     assert_eq!(desk.set_rules(Rules::default()), 2);
     assert_eq!((desk.heard(conn).as_str(), desk.is_closed(conn)), (TURNED_OUT, true));
+    assert_eq!(desk.datagrams_to(local(1)), [TURNED_OUT]);
     assert_eq!(desk.datagram(local(1), "SND 0007 ada hi"), ["ERR 0016 Register first!"]);
     assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiRCV 0016 guest-2 0001 hiACK 0004 ada");
 }
@@ -443,7 +447,10 @@ fn a_guest_over_datagrams_registers_as_strangers_do() {
     );
     assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0012 bob 0001 me");
     // Refused, it stays.
-    assert_eq!(desk.datagram(local(2), "SND 0007 ada hiREG 0004 bob"), ["ERR 0012 Name taken!"]);
+    assert_eq!(
+        desk.datagram(local(2), "SND 0007 ada hiREG 0004 bob"),
+        ["ERR 0054 Name taken! Its session waits 90 s more for its owner"]
+    );
     assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
     // With a tag it proves its address like anybody.
     let nonce = nonce(1);

@@ -298,7 +298,7 @@ fn who_takes_up_a_session_cuts_off_the_older_connection_which_does_not_come_back
     let token = desk.say(ada, reg(1, "ada", &format!("?{}", nonce(1))))["@1 ACK 0023 ".len()..].to_owned();
     let thief = desk.connect();
     assert!(desk.say(thief, reg(2, "ada", &token)).starts_with("@2 ACK 0023 "));
-    assert_eq!(desk.heard(ada), "ERR 0023 409 taken up elsewhere");
+    assert_eq!(desk.heard(ada), "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere");
     assert!(desk.is_closed(ada));
     desk.hang_up(ada);
     assert_eq!(desk.say(thief, "@3 LST 0000"), "@3 ACK 0004 ada", "the older connection's end ends nothing");
@@ -456,7 +456,7 @@ fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_says_bye_to_
     assert_eq!(desk.heard(bob), "BYE 0000");
     assert_eq!(desk.heard(silent), "BYE 0000");
     assert!(desk.is_closed(bob) && desk.is_closed(silent));
-    assert_eq!(desk.heard(ada), "@2 BYE 0000");
+    assert_eq!(desk.heard(ada), "@2 BYE 0009 draining");
     assert_eq!(desk.say(ada, snd(2, "ada", "to myself")), "@2 ACK 0000", "a repeat is still answered");
     assert_eq!(desk.say(ada, snd(3, "ada", "more")), "@3 ERR 0019 503 Shutting down!");
     let late = desk.connect();

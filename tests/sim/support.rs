@@ -1,8 +1,11 @@
 //! What the simulated stories share: policies, links, and taking an exchange apart afterwards.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use sayagain::client::Event;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::{LinkConfig, LossModel};
@@ -75,4 +78,47 @@ pub(crate) fn outcomes(events: &[Event]) -> BTreeMap<Ticket, Outcome> {
 pub(crate) fn events_when_idle(sim: &mut Sim, id: ClientId) -> Vec<Event> {
     assert!(sim.run_until_idle(secs(3_600)), "not idle after an hour");
     sim.take_events(id)
+}
+
+thread_local! {
+    static LOGGED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
+}
+
+/// The logger that all tests of this binary share: each sees what its own thread logs, once it wants to.
+struct Collector;
+
+impl Log for Collector {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        LOGGED.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        LOGGED.with_borrow_mut(|logged| {
+            if let Some(logged) = logged {
+                logged.push((record.level(), record.args().to_string()));
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Collects what this thread logs from now on.
+pub(crate) fn collect_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Collector).unwrap();
+        log::set_max_level(LevelFilter::Trace);
+    });
+    LOGGED.set(Some(Vec::new()));
+}
+
+/// What was logged since [`collect_log`], or this, was last called.
+pub(crate) fn take_log() -> Vec<(Level, String)> {
+    LOGGED.with_borrow_mut(|logged| logged.as_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// Collects nothing more.
+pub(crate) fn stop_log() {
+    LOGGED.set(None);
 }

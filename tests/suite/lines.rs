@@ -215,6 +215,6 @@ fn people_type_while_messages_arrive_and_the_server_ends_in_words() {
         rick.expect("Rick> I am typing\n");
     }
     program.signal("TERM");
-    rick.expect("* goodbye\n");
+    rick.expect("* goodbye: the server is shutting down\n");
     rick.expect_end();
 }

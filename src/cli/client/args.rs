@@ -11,9 +11,10 @@ use crate::units::PositiveSeconds;
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done; also when whoever reads the output has had enough of it
-  1    the server refused something, a request or the registration; or input or output failed here
+  1    the server refused something, a request or the registration, or ended the session; or input or output failed here
   2    the command line makes no sense; nothing was sent
-  3    something is unknown (sent, never answered) or was never sent, or fewer than N messages came
+  3    something is unknown (sent, never answered) or was never sent, or fewer than N messages came; or the server
+       shut down, and no retry policy (--expb, --max-sends, --policy) has the client come back
   4    no answer of any kind ever came over TCP
   130  interrupted
 

@@ -164,6 +164,17 @@ impl Desk<'_> {
         match event {
             Event::Registered { .. } => self.registered = true,
             Event::SessionLost => self.console.note("the server has lost the session; opening a new one"),
+            Event::Draining { again_at } => {
+                let wait = rounded(again_at.saturating_duration_since(now));
+                self.console.note(&format!("the server is shutting down; coming back in {wait} s"));
+            }
+            Event::NameTaken { again_at } => {
+                let wait = rounded(again_at.saturating_duration_since(now));
+                let name = &self.name;
+                self.console.note(&format!(
+                    "the name {name} is taken, and its session waits for its owner; trying again in {wait} s"
+                ));
+            }
             Event::Gap(count) => self.show_gap(*count),
             Event::Retry(sent) => self.show_retry(now, sent),
             Event::SlowDown(asked) => self.show_slow_down(now, asked),
@@ -407,8 +418,12 @@ pub(super) fn reason(closed: &Closed, server: &str) -> Option<String> {
         Closed::Done => None,
         Closed::Refused(code, words) => Some(format!("{server} refused the registration: {code} {words}")),
         Closed::GaveUp => Some(format!("gave up on {server}; is a server running there?")),
-        Closed::ServerBye(None) => Some(format!("{server} said goodbye")),
-        Closed::ServerBye(Some(words)) => Some(format!("{server} said goodbye: {words}")),
+        Closed::ServerBye(None) => Some(format!("{server} ended the session")),
+        Closed::ServerBye(Some(words)) => Some(format!("{server} ended the session: {words}")),
+        Closed::Draining(None) => Some(format!("{server} is shutting down")),
+        Closed::Draining(Some(time)) => {
+            Some(format!("{server} is shutting down, and expects to be back in {} s", seconds(*time)))
+        }
         Closed::TakenUp => Some("the session was taken up elsewhere".to_owned()),
     }
 }

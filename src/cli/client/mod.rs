@@ -176,15 +176,17 @@ impl<T: Task> Running<'_, T> {
     fn code(&self, transport: Transport, finish: &Finish) -> u8 {
         let tally = &self.desk.tally;
         let refused = matches!(finish.closed, Some(Closed::Refused(..)));
+        let ended = matches!(finish.closed, Some(Closed::ServerBye(_)));
+        let drained = matches!(finish.closed, Some(Closed::Draining(_)));
         // What was not sent because the registration was refused was refused with it.
         let unfinished = tally.never_sent > 0 || self.task.is_short() || self.is_unregistered(finish);
         if finish.interrupted {
             exit::INTERRUPTED
         } else if transport == Transport::Stream && !finish.heard {
             exit::NO_CONNECTION
-        } else if tally.unknown > 0 || (unfinished && !refused) {
+        } else if tally.unknown > 0 || drained || (unfinished && !refused) {
             exit::GAVE_UP
-        } else if refused || tally.rejected > 0 || self.task.has_failed() {
+        } else if refused || ended || tally.rejected > 0 || self.task.has_failed() {
             exit::FAILED
         } else {
             exit::OK

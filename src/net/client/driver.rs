@@ -179,6 +179,9 @@ impl Driver {
             let _ = started.send(Err(match closed.clone() {
                 Closed::Refused(code, text) => ConnectError::Refused { place, code, text },
                 Closed::ServerBye(words) => ConnectError::Goodbye { place, words },
+                Closed::Draining(_) => {
+                    ConnectError::Goodbye { place, words: Some("it is shutting down".to_owned()) }
+                }
                 Closed::Done | Closed::GaveUp | Closed::TakenUp => ConnectError::GaveUp { place, source },
             }));
         }
@@ -245,6 +248,12 @@ impl Driver {
             client::Event::Ended(ended) => return self.answer(ended),
             client::Event::Closed(why) => return self.end.closed = Some(why),
             client::Event::SessionLost => Event::SessionLost,
+            client::Event::Draining { again_at } => {
+                Event::Draining { wait: again_at.saturating_duration_since(now) }
+            }
+            client::Event::NameTaken { again_at } => {
+                Event::NameTaken { wait: again_at.saturating_duration_since(now) }
+            }
             client::Event::Message { sender, body } => message(sender, body),
             client::Event::Gap(count) => Event::Gap(count),
             client::Event::Retry(sent) => Event::Retry { verb: sent.verb, sends: sent.sends },

@@ -32,6 +32,19 @@ pub enum Event {
     Offline,
     /// The server no longer knows the session: what was in flight is unknown. A new session is being opened.
     SessionLost,
+    /// The server shuts down, and the session ends with this run of it: what got no answer is unknown. A new session is opened
+    /// later. It takes more than one send in the policy; without, the end is
+    /// [`Closed::Draining`](crate::client::Closed::Draining).
+    Draining {
+        /// After how long.
+        wait: Duration,
+    },
+    /// The session that has the name now waits for its owner. The client registers again until that time is over, or the owner
+    /// turns out to live.
+    NameTaken {
+        /// After how long it does next.
+        wait: Duration,
+    },
     /// There is a session again.
     Registered {
         /// Whether it is the one from before, in which nothing was lost. If not, it is new, and the rooms that were joined

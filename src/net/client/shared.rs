@@ -326,7 +326,7 @@ impl Event {
     /// Whether it can be left out behind `last`, which then says the same of the session.
     fn is_told_in_brief(&self, last: &mut Self) -> bool {
         match (self, &mut *last) {
-            (Self::Retry { .. } | Self::SlowDown { .. }, _) => return true,
+            (Self::Retry { .. } | Self::SlowDown { .. } | Self::NameTaken { .. }, _) => return true,
             // That there is a new session is not to be forgotten.
             (Self::Offline, Self::Registered { resumed: false }) => *last = Self::SessionLost,
             (Self::Offline, Self::SessionLost) => {}

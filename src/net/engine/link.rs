@@ -22,12 +22,9 @@ use crate::service::ConnId;
 /// Most pieces of output that are written together.
 const SLICES: usize = 64;
 
-/// After how much silence a peer is asked whether it is still there, how often, and how many times.
+/// After how much silence a peer is asked whether it is still there, how often, and how many times. While something is on
+/// its way to it, that is the affair of `dead_peers`.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
-
-/// How long what was sent may go unacknowledged by the peer's system, a peer that takes nothing included.
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many bytes that were not sent yet the system takes of a TCP connection, so that those who do not read cannot fill
 /// its memory; what was sent and is not acknowledged comes on top, as bulk throughput needs. Of a UNIX socket it takes
@@ -218,8 +215,6 @@ pub(in crate::net) fn prepare(socket: &Socket, framing: Framing) -> io::Result<(
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
     socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(unsent(framing))?;
     Ok(())

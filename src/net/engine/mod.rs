@@ -40,6 +40,7 @@ use crate::service::Service;
 
 mod accept;
 mod commons;
+mod dead_peers;
 mod dial;
 mod ending;
 mod link;

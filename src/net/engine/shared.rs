@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::TURN;
+use super::dead_peers::{PeerWatch, TcpState};
 use super::ending::{LAST_WORDS, Parting};
 use super::link::{Link, Port, Write, Written};
 use super::work::{Outcome, Work};
@@ -22,6 +23,8 @@ pub(in crate::net) struct Shared<S: Service, P> {
     pub(super) deadlines: Timers<ConnId>,
     /// When those whose peers have closed their side are given up although they are busy.
     pub(super) last_inputs: HashMap<ConnId, Instant>,
+    /// Connections whose peers may have vanished.
+    peers: PeerWatch,
     /// What the timer task sleeps until.
     alarm: Option<Instant>,
     /// How many places connections have had.
@@ -52,6 +55,8 @@ pub(super) struct Entry<P> {
     pub(super) busy: bool,
     /// It is among those that stand back.
     behind: bool,
+    /// Its peer is watched, as something is on its way there.
+    watched: bool,
     /// The service has refused it.
     pub(super) refused: bool,
     pub(super) parting: Parting,
@@ -73,6 +78,7 @@ impl<S: Service, P: Port> Shared<S, P> {
             conns: Table::default(),
             deadlines: Timers::default(),
             last_inputs: HashMap::new(),
+            peers: PeerWatch::default(),
             alarm: None,
             places: 0,
             vacant: Vec::new(),
@@ -101,6 +107,7 @@ impl<S: Service, P: Port> Shared<S, P> {
             ended: false,
             busy: false,
             behind: false,
+            watched: false,
             refused,
             parting: Parting::Not,
             parked: None,
@@ -155,9 +162,26 @@ impl<S: Service, P: Port> Shared<S, P> {
         if self.service.poll_timeout().is_some_and(|at| at <= now) {
             self.service.timeout(now);
         }
+        self.check_peers(now, work);
         for _ in 0..TURN {
             let Some(conn) = self.deadlines.pop_due(now) else { return };
             self.end(now, conn, CloseReason::TimedOut, work);
+        }
+    }
+
+    /// Ends the connections whose peers have vanished. Those not looked at in this turn stay due.
+    fn check_peers(&mut self, now: Instant, work: &mut Work<P>) {
+        for _ in 0..TURN {
+            let Some(watched) = self.peers.pop_due(now) else { return };
+            let Some(entry) = self.conns.get_mut(watched.conn) else { continue };
+            let state = TcpState::of(entry.link.port.socket()).filter(|state| !state.is_settled());
+            match state {
+                None => entry.watched = false,
+                Some(state) if state.is_dead(now.saturating_duration_since(watched.since)) => {
+                    self.end(now, watched.conn, CloseReason::Unreachable, work);
+                }
+                Some(_) => self.peers.watch_on(now, watched),
+            }
         }
     }
 
@@ -259,6 +283,9 @@ impl<S: Service, P: Port> Shared<S, P> {
             self.rest(now, conn, work);
         } else if let Some(entry) = self.conns.get_mut(conn) {
             entry.writing = true;
+            if !std::mem::replace(&mut entry.watched, true) {
+                self.peers.watch(now, conn);
+            }
             let write = Write::new(entry.link.clone(), bytes, flow.more);
             work.writes.push(if entry.is_shut_next(flow) { write.before_the_end() } else { write });
         }
@@ -298,7 +325,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.service.poll_timeout().into_iter().chain(self.deadlines.next()).min()
+        [self.service.poll_timeout(), self.deadlines.next(), self.peers.next()].into_iter().flatten().min()
     }
 
     /// The timer task is going to sleep: until when?

@@ -5,12 +5,12 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use super::naming::{is_taken, shown};
+use super::naming::shown;
 use crate::error::Refusal;
 use crate::escape::{escape, escape_short};
 use crate::hub::SessionKey;
 use crate::hub::name::RoomName;
-use crate::server::Server;
+use crate::server::{EndReason, Server};
 use crate::service::ConnId;
 use crate::wire::{Found, MAX_LINE, split_word};
 
@@ -149,7 +149,7 @@ impl Server {
     /// What others said before still comes; the name is free at once, and the connection closed with the session.
     fn quit(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
         self.catch_up(now, conn);
-        self.end_session(now, key);
+        self.end_session(now, key, EndReason::Asked);
     }
 
     /// Whether a line is a message that a member of its room has no room for, so that its sender waits.
@@ -192,7 +192,7 @@ impl Server {
         let (old, origin) = (session.name.clone(), session.origin());
         self.admit(now, &name, &origin)?;
         match self.hub.rename(key, name.clone()) {
-            Err(Refusal::NameTaken) => return Ok(Some(is_taken(&name))),
+            Err(Refusal::NameTaken) => return Ok(Some(self.is_taken(now, &name))),
             renamed => renamed?,
         }
         log::debug!("{}: {old} is {name} now", origin.from);

@@ -203,7 +203,7 @@ impl Server {
         }
         match state.session {
             _ if is_unknown && strangers::is_request_line(line.text()) => {
-                self.break_stream(conn, strangers::NO_WEB);
+                self.break_stream(now, conn, strangers::NO_WEB);
             }
             None => self.take_name(now, conn, line),
             // Behind the server's goodbye nothing is answered.

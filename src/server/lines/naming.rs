@@ -70,7 +70,7 @@ impl Server {
         if lines.bad_names < MAX_BAD_NAMES {
             return self.ask_again(now, conn, why);
         }
-        self.break_stream(conn, &format!("{why}; that was the last of {MAX_BAD_NAMES} names"));
+        self.break_stream(now, conn, &format!("{why}; that was the last of {MAX_BAD_NAMES} names"));
     }
 
     fn ask_again(&mut self, now: Instant, conn: ConnId, why: &str) {
@@ -82,7 +82,7 @@ impl Server {
     fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
         let name = self.hub.read_nearest(line).map_err(|error| error.to_string())?;
         let key = self.open_person(now, conn, name.clone()).map_err(|refusal| match refusal {
-            Refusal::NameTaken => is_taken(&name),
+            Refusal::NameTaken => self.is_taken(now, &name),
             _ => refusal.text().to_owned(),
         })?;
         let name =
@@ -99,7 +99,18 @@ impl Server {
             return;
         }
         if let Err(refusal) = self.open_numbered(|server, name| server.open_person(now, conn, name)) {
-            self.break_stream(conn, refusal.text());
+            self.break_stream(now, conn, refusal.text());
+        }
+    }
+
+    /// What somebody is told who cannot have a name.
+    pub(super) fn is_taken(&self, now: Instant, name: &Name) -> String {
+        let name_shown = shown(name.as_str());
+        match self.name_taken(now, name) {
+            Refusal::NameWaits(secs) => {
+                format!("{name_shown} is taken: its session waits {secs} s more for its owner")
+            }
+            _ => format!("{name_shown} is taken"),
         }
     }
 
@@ -145,11 +156,6 @@ impl Server {
 /// A name as it is shown.
 pub(super) fn shown(name: &str) -> Cow<'_, str> {
     escape(name.as_bytes())
-}
-
-/// What somebody is told who cannot have a name.
-pub(super) fn is_taken(name: &Name) -> String {
-    format!("{} is taken", shown(name.as_str()))
 }
 
 /// The name of who comes from there; `None` where there is no address, or one that is too long for a name.

@@ -1,0 +1,175 @@
+//! Why sessions end, and the one place where they do: what the peer is told, what is counted and what is logged.
+//!
+//! How a BYE looks on the wire is in [`ByeArgs`]; how the server says BYE to everybody at a shutdown is in `farewell`.
+
+use std::time::Instant;
+
+use super::hosts::Host;
+use super::{COOKIE_LIFETIME, Owner, Server};
+use crate::error::Refusal;
+use crate::hub::name::Name;
+use crate::hub::{Form, Path, Session, SessionKey};
+use crate::service::Transmit;
+use crate::wire::{ByeArgs, Verb, encode_args, encode_prefix};
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The client said BYE, or a person `/quit`.
+    Asked,
+    /// A guest registered under a name.
+    Registered,
+    /// An access rule, or the operator, does not allow it any more.
+    NotAllowed,
+    /// It did not read what was sent to it, under `--slow disconnect`.
+    SlowConsumer,
+    /// The server cut its connection off, for broken input or a missed deadline, and it is not of a kind that waits.
+    CutOff,
+    /// Its connection ended without a BYE, and it is not of a kind that waits.
+    ConnectionLost,
+    /// Nobody resumed it within `--linger`.
+    LingerOver,
+    /// No datagram with its token came within `--idle`.
+    Idle,
+    /// The server shuts down.
+    Draining,
+}
+
+impl EndReason {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 9] = [
+        Self::Asked,
+        Self::Registered,
+        Self::NotAllowed,
+        Self::SlowConsumer,
+        Self::CutOff,
+        Self::ConnectionLost,
+        Self::LingerOver,
+        Self::Idle,
+        Self::Draining,
+    ];
+
+    /// The reason in words, for the log and the totals.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Asked => "the client said BYE",
+            Self::Registered => "the guest registered",
+            Self::NotAllowed => "not allowed any more",
+            Self::SlowConsumer => "slow consumer",
+            Self::CutOff => "connection cut off",
+            Self::ConnectionLost => "connection lost",
+            Self::LingerOver => "not resumed in time",
+            Self::Idle => "idle",
+            Self::Draining => "shutdown",
+        }
+    }
+}
+
+/// How many sessions ended for which reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionEnds([u64; EndReason::ALL.len()]);
+
+impl SessionEnds {
+    pub(super) fn count(&mut self, reason: EndReason) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    /// How many ended for this reason.
+    #[must_use]
+    pub fn of(&self, reason: EndReason) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or(0)
+    }
+}
+
+impl Server {
+    /// What a BYE to a tagged session says while the server shuts down.
+    pub(super) fn draining_bye(&self) -> ByeArgs {
+        ByeArgs::Draining(self.config.back_in)
+    }
+
+    /// Why a name that a living session has cannot be had: whether that waits for its owner, and for how much longer.
+    pub(super) fn name_taken(&self, now: Instant, name: &Name) -> Refusal {
+        let owner = self.hub.owner_of(name);
+        let until = owner.and_then(|key| match self.hub.get(key)?.path() {
+            Path::Stream(None) => self.timers.get(Owner::Session(key)),
+            Path::Datagram(path) => Some(path.heard + self.config.idle),
+            Path::Stream(Some(_)) => None,
+        });
+        until.map_or(Refusal::NameTaken, |at| Refusal::name_waits(at.saturating_duration_since(now)))
+    }
+
+    /// Ends a session and forgets everything that pointed to it, but for its nonce. Its peer is told nothing here.
+    pub(super) fn end_session(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
+        let Some(session) = self.hub.end(key) else { return };
+        self.report_end(now, key, &session, reason);
+        self.guests.forget(key, &session.name);
+        // Of a server that ends, a deadline of nobody may stand: to look for a million of them takes long.
+        if !self.is_draining() {
+            self.timers.set(Owner::Session(key), None);
+        }
+        self.lookup.leave(key, &session);
+        self.release_host(session.path(), session.origin().from);
+        match session.path() {
+            Path::Stream(conn) => {
+                // Streams have no cookies, so nothing that opens a session can come late: its nonce is forgotten.
+                if let Some(conn) = conn {
+                    self.detach(conn, session.has_said_bye());
+                }
+            }
+            Path::Datagram(_) => {
+                if let Some(nonce) = session.nonce() {
+                    self.spent.remember(now + COOKIE_LIFETIME, nonce, Host::of(session.origin().from));
+                    self.timers.set(Owner::Spent, self.spent.next());
+                }
+            }
+        }
+    }
+
+    /// Ends a session at once, whatever waits for it, and tells its peer why. On a stream that closes its connection; over
+    /// datagrams it is told once, and later by the 401 that its next request gets.
+    pub(super) fn dismiss(&mut self, now: Instant, key: SessionKey, why: &str, reason: EndReason) {
+        match self.hub.get(key).map(Session::path) {
+            Some(Path::Stream(Some(conn))) => self.close_with(conn, why, ByeArgs::Ended),
+            Some(Path::Datagram(_)) => self.tell_end(key, Some(why)),
+            Some(Path::Stream(None)) | None => {}
+        }
+        self.end_session(now, key, reason);
+    }
+
+    /// Tells the peer of a session on datagrams, in one datagram, that the session ends.
+    pub(super) fn tell_end(&mut self, key: SessionKey, why: Option<&str>) {
+        let Some(session) = self.hub.get(key) else { return };
+        let Path::Datagram(path) = session.path() else { return };
+        let is_tagged = session.form == Form::Tagged;
+        let mut bytes = Vec::new();
+        if is_tagged {
+            encode_prefix(session.token, &mut bytes);
+        }
+        if let Some(why) = why {
+            encode_args(None, Verb::Err, &[why.as_bytes()], &mut bytes);
+        }
+        encode_bye(is_tagged, ByeArgs::Ended, &mut bytes);
+        self.send(None, Transmit { peer: path.peer, bytes });
+    }
+
+    /// Counts and logs the end of a session, and what it leaves behind.
+    pub(super) fn report_end(&mut self, now: Instant, key: SessionKey, session: &Session, reason: EndReason) {
+        self.totals.ends.count(reason);
+        log::debug!("{}: {}: the session ends: {}", session.origin().from, session.name, reason.text());
+        self.missed.report(now, key, &session.name, session.unlogged());
+        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
+    }
+}
+
+/// Appends an untagged BYE: with its reason to a peer with a tagged session, bare to any other.
+pub(super) fn encode_bye(is_tagged: bool, bye: ByeArgs, out: &mut Vec<u8>) {
+    if is_tagged {
+        bye.encode(None, out);
+    } else {
+        encode_args(None, Verb::Bye, &[], out);
+    }
+}
