@@ -123,7 +123,19 @@ impl World {
         }
     }
 
+    /// Lets what was put off for others have its turn, too.
     fn settle(&mut self) {
+        self.carry_out();
+        while let Some(at) =
+            self.server.poll_timeout().filter(|at| *at <= self.now + Duration::from_micros(1))
+        {
+            self.now = self.now.max(at);
+            self.server.timeout(self.now);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
         while self.server.poll_transmit(self.now).is_some() {}
         while let Some(id) = self.server.poll_wake() {
             let Some(conn) = self.conns.get_mut(id.place()) else { continue };

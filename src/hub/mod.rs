@@ -275,7 +275,11 @@ impl Hub {
 
     /// The living session that has a name that is, or looks, the same.
     pub fn owner_of(&self, name: &Name) -> Option<SessionKey> {
-        self.at(self.like(&name.clash_key())?).map(|(key, _)| key)
+        let clash = name.clash_keys();
+        let holds =
+            |slot, key: &_| self.at(slot).is_some_and(|(_, session)| session.name.clash_keys().holds(key));
+        let slot = clash.iter().find_map(|key| self.by_clash.find(key, |slot| holds(slot, key)))?;
+        self.at(slot).map(|(key, _)| key)
     }
 
     /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.

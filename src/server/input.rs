@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::hosts::Host;
 use super::conn::{Eviction, Held};
+use super::hosts::Host;
 use crate::hub::Session;
 use crate::hub::memory::MemoryUse;
 use crate::rare::Rare;
@@ -137,18 +137,18 @@ impl Server {
                 matches!(held, Some(Held::Until(_) | Held::ByReaders))
             };
             match self.input.first_to_go(now, waits).filter(|conn| *conn != grown) {
-                Some(conn) => self.evict(conn),
+                Some(conn) => self.evict(now, conn),
                 None => break,
             }
         }
         if self.has_too_much_input() {
-            self.refuse_input(grown);
+            self.refuse_input(now, grown);
         }
     }
 
     /// Closes a connection for want of memory, and executes nothing that waits for its turn. It is about to send more, which
     /// lets its intake go.
-    fn refuse_input(&mut self, conn: ConnId) {
+    fn refuse_input(&mut self, now: Instant, conn: ConnId) {
         self.drop_input(conn);
         self.break_stream(now, conn, NO_MEMORY);
     }
@@ -162,7 +162,7 @@ impl Server {
 
     /// Closes a connection for the memory that it holds. It is told why, if it reads, and not waited for: nothing else would
     /// free what its intake keeps.
-    fn evict(&mut self, conn: ConnId) {
+    fn evict(&mut self, now: Instant, conn: ConnId) {
         self.drop_input(conn);
         let session = self.conns.get(conn).and_then(|state| state.session);
         let is_behind = session.and_then(|key| self.hub.get(key)).is_some_and(Session::is_being_written);

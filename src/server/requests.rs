@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Server;
-use super::hosts::Host;
 use super::held::ASK_AGAIN;
+use super::hosts::Host;
 use super::session_end::EndReason;
 use crate::error::Refusal;
 use crate::hub::work::cost;
@@ -191,7 +191,9 @@ impl Server {
     /// A request without an effect.
     fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
-            Verb::Png => self.pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged)),
+            Verb::Png => {
+                self.pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged))
+            }
             Verb::Lst => self.list(key, frame),
             _ => Err(Refusal::UnknownVerb),
         }
