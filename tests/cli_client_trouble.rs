@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use base64::Engine as _;
 use sayagain::config::ServerConfig;
@@ -312,6 +312,42 @@ fn garbage_from_a_server_does_no_harm() {
     let ended = client.wait();
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(!ended.err.contains('\x1b'), "{ended:?}");
+}
+
+/// The next request of a client, its tag cut off.
+fn request(stream: &mut TcpStream) -> (String, String) {
+    let mut bytes = [0; 256];
+    let n = stream.read(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
+    let (id, rest) = text.split_once(' ').unwrap();
+    (id.to_owned(), rest.to_owned())
+}
+
+#[test]
+fn a_wait_that_a_server_asks_for_is_told_and_one_without_end_is_a_refusal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let args = "--timeout .5 --expb --max-sends 4 send bob -";
+    let mut client = Program::start(CLIENT, &words(&host, "tcp", args));
+    client.write(b"one\ntwo\n");
+    client.close_stdin();
+    let (mut stream, _) = listener.accept().unwrap();
+    for (verb, answer) in [
+        ("REG", "ACK 0023 abcdefghijklmnopqrstuv"),
+        ("SND", "ERR 0025 429 18446744073709551615"),
+        ("SND", "ERR 0009 429 1000"),
+        ("SND", "ACK 0000"),
+        ("BYE", "ACK 0000"),
+    ] {
+        let (id, rest) = request(&mut stream);
+        assert!(rest.starts_with(verb), "{rest}");
+        stream.write_all(format!("{id} {answer}").as_bytes()).unwrap();
+    }
+    let ended = client.wait();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let refused = "refused by the server: message 1 to bob: `one`: slow down, in 18446744073709551615 ms";
+    assert!(ended.err.contains(refused), "{ended:?}");
+    assert!(ended.err.contains("slow down: SND @3, again in 1 s\n"), "{ended:?}");
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub struct PolicyArgs {
     #[arg(long, global = true)]
     pub expb: bool,
 
-    /// Sends of a request in all, the first included [default: 8 with --expb, the policy's with --policy, else 1]
+    /// Sends of a request in all, the first included; on each new connection and from each new address it is sent once more,
+    /// 8 times at most [default: 8 with --expb, the policy's with --policy, else 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(Backoff::MAX_SENDS)))]
     pub max_sends: Option<u32>,

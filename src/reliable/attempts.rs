@@ -29,7 +29,7 @@ impl Attempts {
     }
 
     /// The same, but with this deadline, if it is one, in place of the policy's: its sends go on from earlier ones.
-    pub(super) fn ending_at(mut self, end: Option<Instant>) -> Self {
+    pub(crate) fn ending_at(mut self, end: Option<Instant>) -> Self {
         self.end = end;
         self
     }

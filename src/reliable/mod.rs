@@ -24,3 +24,4 @@ pub use pushes::{PushTimeouts, Pushes};
 pub use replies::{Replies, Seen, WINDOW};
 pub use requests::{AskedToWait, Ended, Outcome, RequestStats, Requests, Sent, Ticket};
 pub use rtt::RttEstimator;
+pub use waiting::MAX_SLOWED;

@@ -13,20 +13,15 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::waiting::{Asked, Slowed, Waiting};
+use super::waiting::{Asked, Slowed, SlowedFor, Waiting};
 use super::{Attempts, Backoff, RttEstimator, WINDOW};
 use crate::units::later;
 use crate::wire::{Frame, Id, Verb};
 
-/// How often a request is sent again on a new connection without using up a send of its policy: a server that cuts every
-/// connection cannot keep a client asking for ever.
+/// How often a request is sent again on a new connection, or from a new address, without using up a send of its policy: a
+/// server that cuts every connection, or challenges every datagram, cannot keep a client asking for ever. So a request is
+/// sent this often more than its policy says, at most.
 const MAX_MOVES: u32 = 8;
-
-/// How often a request is sent anew because it was refused with 429.
-const MAX_SLOWED: u32 = 1_000;
-
-/// The longest wait that a 429 can ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Names a request from the moment it is asked; ids come later, with the first send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -344,22 +339,20 @@ impl Requests {
         true
     }
 
-    /// The answer to a request in flight is that it came too soon: it has not happened, and is to come again after `wait`
-    /// (60 s at most). It goes back to its place in the queue, before everything that was asked after it; nothing new is
-    /// sent until then, and what else is in flight goes on.
+    /// The answer to a request in flight is that it came too soon: it has not happened, and is to come again after `wait`.
+    /// It goes back to its place in the queue, before everything that was asked after it; nothing new is sent until then,
+    /// and what else is in flight goes on.
     ///
-    /// `None` when there is no such request, or when it has used up its policy's deadline or a thousand ids, and this is
-    /// its [answer](Requests::answered).
+    /// `None` when there is no such request, or when it would be sent after its policy's deadline, or would have waited for
+    /// more than [`MAX_SLOWED`](super::MAX_SLOWED) in all: then this is its [answer](Requests::answered).
     pub fn slow_down(&mut self, now: Instant, id: Id, wait: Duration, words: &[u8]) -> Option<AskedToWait> {
         let request = self.in_flight.get(&id)?;
-        let times = request.asked.slowed.as_ref().map_or(0, |slowed| slowed.times);
-        let (again_at, deadline) = (later(now, wait.min(LONGEST_WAIT)), request.attempts.deadline());
-        if times >= MAX_SLOWED || deadline.is_some_and(|deadline| deadline <= again_at) {
-            return None;
-        }
+        let mut waits = request.asked.slowed.as_ref().map_or_else(SlowedFor::default, |slowed| slowed.waits);
+        let deadline = request.attempts.deadline();
+        let again_at = waits.again_at(now, wait, deadline)?;
         let slowed = Slowed {
             place: id.get(),
-            times: times + 1,
+            waits,
             sends: request.sends(),
             first_sent: request.first_sent(),
             deadline,

@@ -4,9 +4,10 @@
 //! time has come. How a request is sent, repeated and answered is in `requests`.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::requests::{Ended, Outcome, Ticket};
+use crate::units::later;
 use crate::wire::Verb;
 
 /// The code of a refusal that says: slow down.
@@ -22,13 +23,51 @@ pub(super) struct Asked {
     pub(super) slowed: Option<Box<Slowed>>,
 }
 
+/// The longest that one request waits because of 429s, all of them together. It is also the longest that one of them can ask
+/// for.
+pub const MAX_SLOWED: Duration = Duration::from_secs(60);
+
+/// After each 429, the next one to the same request makes it wait so much longer at least. It bounds the sends of a request
+/// within [`MAX_SLOWED`]: 110.
+const LEAST_STEP: Duration = Duration::from_millis(10);
+
+/// What the 429s to one request have asked for so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlowedFor {
+    times: u32,
+    waited: Duration,
+}
+
+impl SlowedFor {
+    /// Another 429 asks to wait so long. Returns when to send again, or `None` where that would be at the deadline or later, or
+    /// longer than [`MAX_SLOWED`] in all: then the 429 is a refusal like any other.
+    pub(crate) fn again_at(
+        &mut self,
+        now: Instant,
+        wait: Duration,
+        deadline: Option<Instant>,
+    ) -> Option<Instant> {
+        let wait = wait.max(LEAST_STEP.saturating_mul(self.times));
+        let waited = self.waited.saturating_add(wait);
+        if waited > MAX_SLOWED {
+            return None;
+        }
+        let again_at = later(now, wait);
+        if deadline.is_some_and(|deadline| deadline <= again_at) {
+            return None;
+        }
+        *self = Self { times: self.times + 1, waited };
+        Some(again_at)
+    }
+}
+
 /// What is kept of the earlier ids of a request.
 #[derive(Debug)]
 pub(super) struct Slowed {
     /// The latest of them, which is its place in the queue; the highest there is once its session is gone.
     pub(super) place: u64,
-    /// How many of them there were.
-    pub(super) times: u32,
+    /// How long the answers to them asked to wait.
+    pub(super) waits: SlowedFor,
     /// All sends under them.
     pub(super) sends: u32,
     pub(super) first_sent: Instant,
@@ -174,7 +213,6 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     fn start() -> Instant {
@@ -187,7 +225,8 @@ mod tests {
 
     /// Refused under the id that is its place.
     fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> Asked {
-        let slowed = Slowed { place, times: 1, sends: 1, first_sent, deadline, words: Vec::new() };
+        let slowed =
+            Slowed { place, waits: SlowedFor::default(), sends: 1, first_sent, deadline, words: Vec::new() };
         Asked { slowed: Some(Box::new(slowed)), ..asked(ticket) }
     }
 

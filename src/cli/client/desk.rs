@@ -18,6 +18,9 @@ use crate::wire::{Verb, parse_wait};
 /// Messages that were never sent are told one by one up to here, then counted.
 const NEVER_SENT_TOLD: u64 = 3;
 
+/// A wait that a server asks for is told from here on without `-v`: the program does nothing else meanwhile.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
 /// How much of a message is shown where it is only named, in characters.
 const SHOWN: usize = 40;
 
@@ -267,7 +270,7 @@ impl Desk<'_> {
                 "waiting_s": waiting.as_secs_f64(),
             }));
         }
-        if self.style.verbose > 0 {
+        if self.style.verbose > 0 || waiting >= LONG_WAIT {
             self.console.note(&format!("slow down: {verb} @{id}, again in {} s", rounded(waiting)));
         }
     }

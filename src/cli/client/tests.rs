@@ -206,6 +206,20 @@ fn to_be_asked_to_slow_down_is_told_like_a_retry() {
 }
 
 #[test]
+fn a_wait_of_a_second_and_more_is_told_without_being_asked() {
+    let waits = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
+        for wait in [999, 1_000] {
+            let id = Id::new(7).unwrap();
+            let asked = AskedToWait { ticket: Ticket(1), id, verb: Verb::Snd, again_at: now + ms(wait) };
+            running.on_event(now, client, Event::SlowDown(asked));
+        }
+    };
+    let usual = Style { verbose: 0, ..PLAIN };
+    assert_eq!(with(Chat::new(), usual, waits).2, "slow down: SND @7, again in 1 s\n");
+    assert_eq!(with(Chat::new(), Style { quiet: true, ..usual }, waits).2, "");
+}
+
+#[test]
 fn a_wait_that_would_take_too_long_is_told_as_such() {
     let events = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
         for (ticket, words) in (1..).zip(["500", "soon"]) {
