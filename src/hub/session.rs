@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::HubConfig;
 use super::name::{FoldKey, Name};
@@ -80,6 +80,20 @@ pub struct DatagramPath {
     pub limit: usize,
     /// When the last datagram with the session's token came.
     pub heard: Instant,
+}
+
+/// How often a session is challenged at one address that is not its own ..
+const CHALLENGES: u32 = 10;
+/// .. within this time.
+const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
+
+/// The challenges of a session at the last address that was not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Challenged {
+    at: Peer,
+    /// When the first of them was sent.
+    since: Instant,
+    count: u32,
 }
 
 /// The longest tag: `@`, 19 digits and a space. A push is numbered when it is sent, so room is kept for any number.
@@ -188,13 +202,15 @@ struct More {
     home: Option<FoldKey>,
     /// The pushes that were numbered before what is on its way now.
     numbered: u64,
+    /// That its client has sent from another address, and has not proven it.
+    challenged: Option<Challenged>,
 }
 
 impl Vacant for More {
-    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0 };
+    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
 
     fn is_vacant(&self) -> bool {
-        self.rooms.is_empty() && self.home.is_none() && self.numbered == 0
+        self.rooms.is_empty() && self.home.is_none() && self.numbered == 0 && self.challenged.is_none()
     }
 }
 
@@ -352,6 +368,9 @@ impl Session {
     pub(super) fn set_way(&mut self, path: Path, origin: Origin) {
         let PackedOrigin { door, .. } = origin.into();
         (self.way, self.from, self.door) = (path.into(), path.pack(origin.from), door);
+        if self.more.get().challenged.is_some() {
+            self.more.update(|more| more.challenged = None);
+        }
     }
 
     /// Its connection is gone.
@@ -367,6 +386,28 @@ impl Session {
             *heard = now;
             *limit = (*limit).max(u32::try_from(size.min(most)).unwrap_or(u32::MAX));
         }
+    }
+
+    /// A datagram came that only its client can have sent, though not from its own address, or not with its token: the client
+    /// lives.
+    pub fn hear_from_elsewhere(&mut self, now: Instant) {
+        if let Way::Datagram { heard, .. } = &mut self.way {
+            *heard = now;
+        }
+    }
+
+    /// Whether a datagram from `peer`, which is not its proven address, may be challenged: 10 times a second at most while
+    /// it comes from the same address. Counts it if so.
+    pub fn may_challenge(&mut self, now: Instant, peer: Peer) -> bool {
+        let earlier = self.more.get().challenged;
+        let running = earlier.filter(|running| running.at == peer && now < running.since + CHALLENGE_PERIOD);
+        let next = match running {
+            Some(running) if running.count >= CHALLENGES => return false,
+            Some(running) => Challenged { count: running.count + 1, ..running },
+            None => Challenged { at: peer, since: now, count: 1 },
+        };
+        self.more.update(|more| more.challenged = Some(next));
+        true
     }
 
     /// The nonce that opened it.

@@ -3,10 +3,12 @@
 //! A datagram behind a session's token, from the session's address, is executed. Anything else is a stranger: it changes
 //! nothing, and the answer is one frame, at most 3 times what came in: to its first frame or, behind a token, to the
 //! first request in it. A stranger proves its address with a cookie (RFC 9175), for which the server keeps no state.
+//! Behind the token of a session that lives, whatever a client may send is answered so from another address: a client that
+//! only acknowledges learns by it that its address has changed.
 
 use std::time::Instant;
 
-use super::requests::{Answer, encode_answer};
+use super::requests::{Answer, encode_answer, pong};
 use super::{Owner, Server};
 use crate::error::Refusal;
 use crate::hub::{DatagramPath, Form, Path, Session, SessionKey};
@@ -56,20 +58,28 @@ impl Server {
             Path::Datagram(path) if path.peer == from.peer => {
                 self.handle_session(now, key, from.size, datagram)
             }
-            Path::Datagram(_) => {
-                let Some(request) = request_in(datagram) else { return };
-                let (token, name) = (session.token, session.name.clone());
-                log::debug!(
-                    "{}: {} from an address it has not proven: {}",
-                    from.peer.addr,
-                    name,
-                    request.verb
-                );
-                self.challenge(now, from, Some(token), None, name.as_str().as_bytes(), Some(&token));
-            }
+            Path::Datagram(_) => self.handle_elsewhere(now, from, key, datagram),
             // The token of a stream session says nothing here.
             Path::Stream(_) => self.totals.stray += 1,
         }
+    }
+
+    /// A datagram of a session from an address that is not its own: nothing in it is executed, and its client is asked to
+    /// prove the address. What only a server sends is not answered, so two servers cannot keep each other busy.
+    fn handle_elsewhere(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
+        let is_of_a_client = datagram.frames.iter().any(|frame| !is_of_a_server(frame));
+        let Some(session) = self.hub.get_mut(key).filter(|_| is_of_a_client) else {
+            self.totals.stray += 1;
+            return;
+        };
+        session.hear_from_elsewhere(now);
+        if !session.may_challenge(now, from.peer) {
+            self.totals.stray += 1;
+            return;
+        }
+        let (token, name) = (session.token, session.name.clone());
+        log::debug!("{}: {name} sends from an address that it has not proven", from.peer.addr);
+        self.challenge(now, from, Some(token), None, name.as_str().as_bytes(), Some(&token));
     }
 
     /// Executes everything in a datagram of a session.
@@ -156,7 +166,7 @@ impl Server {
             return;
         };
         let answer = match frame.verb {
-            Verb::Png => Ok(frame.payload.into()),
+            Verb::Png => pong(frame, frame.id.is_some()),
             Verb::Reg if frame.id.is_some() => match RegArgs::parse(frame.args()) {
                 Some(args) => {
                     let (name, nonce) = proven_by(&args);
@@ -258,6 +268,15 @@ fn request_in<'a, 'b>(datagram: &'a Datagram<'b>) -> Option<&'a Frame<'b>> {
     let first = datagram.frames.first().filter(|frame| frame.verb == Verb::Reg);
     let is_other = |frame: &&Frame<'_>| frame.verb.is_request() && frame.verb != Verb::Reg;
     first.or_else(|| datagram.frames.iter().find(is_other))
+}
+
+/// Whether only a server sends such a frame.
+fn is_of_a_server(frame: &Frame<'_>) -> bool {
+    match frame.verb {
+        Verb::Rcv | Verb::Gap | Verb::Err => true,
+        Verb::Ack => frame.id.is_some(),
+        _ => false,
+    }
 }
 
 /// What the cookie of a REG has to prove beside the address.

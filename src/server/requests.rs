@@ -32,9 +32,10 @@ const MAX_ACK_RANGES: usize = 64;
 /// The longest payload of a PNG, in bytes: its answer is as long, and is held until it is written.
 const MAX_PING: usize = 64 << 10;
 
-/// What a PNG is answered with.
-pub(super) fn pong<'a>(ping: &Frame<'a>) -> Answer<'a> {
-    if ping.payload.len() > MAX_PING { Err(Refusal::TooLong) } else { Ok(ping.payload.into()) }
+/// What a PNG is answered with. To a peer that may not know the long form of a length, nothing over 9,999 bytes is sent.
+pub(super) fn pong<'a>(ping: &Frame<'a>, knows_long_form: bool) -> Answer<'a> {
+    let most = if knows_long_form { MAX_PING } else { SHORT_LENGTH_MAX };
+    if ping.payload.len() > most { Err(Refusal::TooLong) } else { Ok(ping.payload.into()) }
 }
 
 /// Appends the answer to a request: untagged success is silent, except where something was asked for.
@@ -191,7 +192,7 @@ impl Server {
     /// A request without an effect.
     fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
-            Verb::Png => pong(frame),
+            Verb::Png => pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged)),
             Verb::Lst => self.list(key, frame),
             _ => Err(Refusal::UnknownVerb),
         }
@@ -225,7 +226,7 @@ impl Server {
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
             RegArgs::Name(name) => self.open(now, frame, name, None, path, origin).map(|key| (key, true)),
             RegArgs::Open { name, nonce } if tagged => match self.lookup.of_nonce(&self.hub, &nonce) {
-                Some(key) => self.opened_before(key, name),
+                Some(key) => self.opened_before(now, key, name),
                 None if self.spent.contains(&nonce) => Err(Refusal::SessionGone),
                 None => self.open(now, frame, name, Some(nonce), path, origin).map(|key| (key, true)),
             },
@@ -278,9 +279,21 @@ impl Server {
     }
 
     /// The nonce of a session that lives: the same answer, and nothing is reset or moved.
-    fn opened_before(&mut self, key: SessionKey, name: &[u8]) -> Result<(SessionKey, bool), Refusal> {
+    fn opened_before(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        name: &[u8],
+    ) -> Result<(SessionKey, bool), Refusal> {
         self.totals.repeats += 1;
-        if self.is_name_of(key, name) { Ok((key, false)) } else { Err(Refusal::IdReused) }
+        if !self.is_name_of(key, name) {
+            return Err(Refusal::IdReused);
+        }
+        // The answers so far were lost, and its client still wants it.
+        if let Some(session) = self.hub.get_mut(key) {
+            session.hear_from_elsewhere(now);
+        }
+        Ok((key, false))
     }
 
     fn resume(

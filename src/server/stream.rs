@@ -258,7 +258,7 @@ impl Server {
     ) -> Option<Answer<'a>> {
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
-            Verb::Png => Some(pong(frame)),
+            Verb::Png => Some(pong(frame, frame.id.is_some())),
             Verb::Bye => Some(DONE),
             Verb::Snd => match self.open_stream_guest(now, conn) {
                 Ok(guest) => self.execute(now, guest, frame, None),

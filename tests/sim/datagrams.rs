@@ -113,10 +113,6 @@ fn a_known_token_from_another_address_executes_nothing_not_even_a_ping() {
         assert!(answer[0].starts_with(&format!("~{token} ERR 0027 428 ")), "{answer:?}");
         assert_eq!(answer.len(), 1);
     }
-    assert!(
-        desk.datagram(away, format!("~{token} ACK 0002 1")).is_empty(),
-        "no answer to what is no request"
-    );
     let answer = desk.datagram(away, format!("~{token} ACK 0002 1@2 BYE 0000"));
     assert!(answer.len() == 1 && answer[0].starts_with(&format!("~{token} ERR 0027 428 ")), "{answer:?}");
     assert_eq!(desk.datagram(home, format!("~{token} @2 LST 0000")), [format!("~{token} @2 ACK 0004 ada")]);
@@ -400,6 +396,48 @@ fn a_bare_reg_is_enough_on_loopback_and_refused_elsewhere() {
     assert_eq!(desk.datagram(local(1), "LST 0000"), ["ACK 0007 TEST01"]);
     assert_eq!(desk.datagram(addr(9, 9), "REG 0007 TEST09"), ["ERR 0020 Address not proven!"]);
     assert_eq!(desk.server.sessions(), 1);
+}
+
+#[test]
+fn where_no_proof_is_needed_every_frame_from_reg_to_bye_counts_and_otherwise_the_first_alone() {
+    let mut desk = Desk::open();
+    // Without a session the first frame counts, whatever the address.
+    for from in [local(1), addr(1, 1)] {
+        assert_eq!(desk.datagram(from, "PNG 0002 1REG 0004 adaPNG 0002 2"), ["ACK 0002 1"]);
+    }
+    assert_eq!(desk.server.sessions(), 0);
+    assert_eq!(desk.datagram(local(1), "REG 0004 adaPNG 0002 1PNG 0002 2"), ["ACK 0002 1ACK 0002 2"]);
+    let heard = desk.datagram(local(1), "PNG 0002 3\nLST 0000\nBYE 0000\nPNG 0002 4");
+    assert_eq!(heard, ["ACK 0002 3ACK 0004 ada"], "nothing behind a BYE");
+    assert_eq!(desk.server.sessions(), 0);
+    assert_eq!(desk.datagram(local(1), "LST 0000PNG 0002 5"), ["ERR 0016 Register first!"]);
+    // An address that has to prove itself opens no session in this way.
+    assert_eq!(desk.datagram(addr(1, 1), "REG 0004 adaPNG 0002 1"), ["ERR 0020 Address not proven!"]);
+}
+
+#[test]
+fn to_an_untagged_session_nothing_over_9_999_bytes_is_sent_an_answer_to_a_ping_neither() {
+    let mut desk = Desk::new(ServerConfig { max_datagram: 65_000, ..ServerConfig::default() });
+    let ping = |length: usize| {
+        let text = "x".repeat(length - 1);
+        if length < 10_000 { format!("PNG {length:04} {text}") } else { format!("PNG +005 {length} {text}") }
+    };
+    let untagged = desk.connect_as("REG 0004 ada");
+    let tagged = desk.connect_as("@1 REG 0004 bob");
+    desk.heard(tagged);
+    assert!(desk.say(untagged, ping(9_999)) == ping(9_999).replace("PNG", "ACK"));
+    assert_eq!(desk.say(untagged, ping(10_000)), "ERR 0010 Too long!");
+    assert_eq!(desk.say(untagged, format!("@2 {}", ping(10_000))), "@2 ERR 0014 413 Too long!");
+    assert!(
+        desk.say(tagged, format!("@2 {}", ping(10_000)))
+            == format!("@2 {}", ping(10_000).replace("PNG", "ACK"))
+    );
+    // Over datagrams, of a session and of none.
+    for from in [local(1), local(2)] {
+        assert!(desk.datagram(from, ping(9_999)) == [ping(9_999).replace("PNG", "ACK")]);
+        assert_eq!(desk.datagram(from, ping(10_000)), ["ERR 0010 Too long!"]);
+        desk.datagram(from, "REG 0004 cyd");
+    }
 }
 
 #[test]

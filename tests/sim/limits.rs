@@ -217,15 +217,16 @@ fn a_thousand_who_trickle_are_all_cut_off_at_their_deadline_and_those_who_talk_n
 }
 
 #[test]
-fn a_ping_is_answered_up_to_64_kib_and_a_longer_one_refused() {
+fn a_ping_is_answered_up_to_64_kib_in_a_tagged_session_and_a_longer_one_refused() {
     let mut desk = Desk::open();
     let (plain, tagged) =
         (desk.connect_as("REG 0004 ada"), desk.connect_as(&reg(1, "bob", &format!("?{}", nonce(1)))));
     desk.heard(tagged);
     let ping = |payload: usize| format!("PNG +005 {payload} {}", "x".repeat(payload - 1));
-    assert_eq!(desk.say(plain, ping(65_536)), ping(65_536).replace("PNG", "ACK"));
-    assert_eq!(desk.say(plain, ping(65_537)), "ERR 0010 Too long!");
-    assert_eq!(desk.say(tagged, format!("@2 {}", ping(65_537))), "@2 ERR 0014 413 Too long!");
+    let [longest, answer] = ["PNG", "ACK"].map(|verb| format!("@2 {}", ping(65_536).replace("PNG", verb)));
+    assert!(desk.say(tagged, longest) == answer);
+    assert_eq!(desk.say(plain, ping(65_536)), "ERR 0010 Too long!");
+    assert_eq!(desk.say(tagged, format!("@3 {}", ping(65_537))), "@3 ERR 0014 413 Too long!");
     assert!(!desk.is_closed(plain) && !desk.is_closed(tagged));
 }
 
