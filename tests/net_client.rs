@@ -7,9 +7,10 @@ mod support;
 use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::pin::pin;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -468,6 +469,67 @@ fn a_connection_that_is_cut_is_made_again_and_the_session_resumed() {
         assert_eq!(events.next().await, Some(Event::Registered { resumed: true }));
         assert_eq!(ada.send("ada", "as if nothing had happened").await, ok());
     });
+}
+
+/// A NAT between one client and the server: it sends from another port whenever it is told to, and still takes in what comes
+/// to the ports before.
+struct Nat {
+    addr: SocketAddr,
+    change: Sender<()>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a network that the test plays itself")]
+impl Nat {
+    fn to(server: SocketAddr) -> Self {
+        let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let addr = inside.local_addr().unwrap();
+        let (change, changed) = channel();
+        std::thread::spawn(move || {
+            let (mut buffer, mut outside) = ([0; 2_048], None);
+            while let Ok((n, client)) = inside.recv_from(&mut buffer) {
+                if changed.try_recv().is_ok() {
+                    outside = None;
+                }
+                let outside = outside.get_or_insert_with(|| outward(server, Arc::clone(&inside), client));
+                outside.send(&buffer[..n]).unwrap();
+            }
+        });
+        Self { addr, change }
+    }
+}
+
+/// A port of the NAT towards the server.
+#[expect(clippy::disallowed_methods, reason = "a network that the test plays itself")]
+fn outward(server: SocketAddr, inside: Arc<UdpSocket>, client: SocketAddr) -> Arc<UdpSocket> {
+    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+    socket.connect(server).unwrap();
+    let inward = Arc::clone(&socket);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        while let Ok(n) = inward.recv(&mut buffer) {
+            inside.send_to(&buffer[..n], client).unwrap();
+        }
+    });
+    socket
+}
+
+#[test]
+fn a_client_behind_a_nat_that_changes_its_port_is_moved_though_it_only_acknowledges() {
+    let server = server();
+    let nat = Nat::to(server.addr);
+    block_on(async {
+        let bob = Client::builder(format!("udp://{}", nat.addr)).policy(calm()).name("bob");
+        let (_bob, mut events) = bob.connect().await.unwrap();
+        let (ada, _) = at(&server, "udp").name("ada").connect().await.unwrap();
+        for round in 0..3 {
+            nat.change.send(()).unwrap();
+            assert_eq!(ada.send("bob", format!("{round}")).await, ok());
+            let heard = [events.next().await, events.next().await];
+            let moved = Some(Event::Registered { resumed: true });
+            assert_eq!(heard, [Some(message("ada", None, &round.to_string())), moved]);
+        }
+    });
+    assert_eq!(server.report().totals.hub.sessions, 2);
 }
 
 #[test]

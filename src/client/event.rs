@@ -9,6 +9,12 @@ pub enum Event {
     Connect,
     /// The stream connection is no longer wanted: drop it. `handle_disconnected` need not be called.
     Disconnect,
+    /// Over datagrams, the server has been silent for a while: if the host's address has changed, send from a new socket and
+    /// call `handle_moved`.
+    CheckPath {
+        /// Take a new socket also if the address is the same.
+        replace: bool,
+    },
     /// A session is open under the wanted name.
     Registered {
         /// Whether it is the session from before; otherwise it is a new one.

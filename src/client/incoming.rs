@@ -97,6 +97,7 @@ impl Client {
         self.heard = true;
         match datagram.token {
             Some(token) if self.token == Some(token) => {
+                self.silence.ended();
                 for frame in &datagram.frames {
                     self.handle_frame(now, frame);
                 }
@@ -105,6 +106,7 @@ impl Client {
                 }
             }
             Some(token) if self.is_cookie(token) => {
+                self.silence.ended();
                 for frame in &datagram.frames {
                     self.handle_registration_frame(now, frame);
                 }
@@ -124,11 +126,13 @@ impl Client {
         for frame in &datagram.frames {
             match (frame.verb, frame.id) {
                 (Verb::Err, Some(id)) if self.registering() == Some(id) && code_of(frame) == Some(428) => {
+                    self.silence.ended();
                     self.challenged(now, frame);
                 }
                 (Verb::Ack, Some(id))
                     if self.config.name.is_none() && self.requests.is_asked_with(id, frame.payload) =>
                 {
+                    self.silence.ended();
                     self.requests.answered(now, id, Outcome::Acked(frame.payload.to_vec()));
                 }
                 _ => self.stats.stray += 1,

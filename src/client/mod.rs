@@ -8,7 +8,8 @@
 //! 1. Hand in `handle_datagram`, or for a stream `handle_connected`, `handle_bytes`, `handle_disconnected`; and
 //!    `handle_timeout` once the instant of `poll_timeout` has come. A spurious one is harmless.
 //! 2. Then send everything that `poll_transmit` gives, and take every [`Event`] from `poll`: [`Event::Connect`] asks for
-//!    a new stream connection, [`Event::Disconnect`] to drop it, [`Event::Closed`] is the last.
+//!    a new stream connection, [`Event::Disconnect`] to drop it, [`Event::CheckPath`] whether datagrams still leave from
+//!    an address of this host (call `handle_moved` where they leave from another one), [`Event::Closed`] is the last.
 //! 3. Wait for input or the deadline.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -24,10 +25,12 @@ use crate::wire::{Deframer, MAX_HEAD, Token, Verb, encode_prefix, prefix_of};
 mod event;
 mod incoming;
 mod register;
+mod silence;
 
 pub use event::{ClientStats, Closed, Event, Names};
 use incoming::{AckTimer, Pushed};
 use register::Registration;
+use silence::Silence;
 
 #[derive(Debug)]
 enum State {
@@ -69,6 +72,8 @@ pub struct Client {
     /// What the server said before it said goodbye.
     last_words: Option<String>,
     keepalive_at: Option<Instant>,
+    /// How long the server has been silent, over datagrams.
+    silence: Silence,
     /// A client without a name has nobody to say goodbye to: it ends once everything asked has.
     leaving: bool,
     /// When an interrupted client stops waiting for the answer to its BYE.
@@ -107,6 +112,7 @@ impl Client {
             rooms: Vec::new(),
             last_words: None,
             keepalive_at: None,
+            silence: Silence::default(),
             leaving: false,
             abort_at: None,
             heard: false,
@@ -264,7 +270,7 @@ impl Client {
                 self.events.push_back(Event::Disconnect);
                 self.connect(now);
             }
-            State::Registering(registration) if registration.is_over(now) => self.give_up(now),
+            State::Registering(registration) if registration.is_over(now) => self.registration_over(now),
             _ => {}
         }
         self.requests.handle_timeout(now);
@@ -274,9 +280,21 @@ impl Client {
         if self.keepalive_at.is_some_and(|at| at <= now) && self.is_ready() {
             self.keep_alive(now);
         }
+        if !self.is_closed() {
+            // A cookie proves the present address: a registration stays there.
+            self.events.extend(self.silence.check(now, self.is_ready()));
+        }
         self.collect_ended();
         if self.abort_at.is_some_and(|at| at <= now) {
             self.closed(Closed::Done);
+        }
+    }
+
+    /// Datagrams leave from another address from now on. What is sent at once lets the server know: it challenges the new
+    /// address, and the session follows.
+    pub fn handle_moved(&mut self, now: Instant) {
+        if self.config.transport == Transport::Datagram && self.token.is_some() {
+            self.keepalive_at = Some(now);
         }
     }
 
@@ -291,19 +309,30 @@ impl Client {
         };
         let keepalive = self.keepalive_at.filter(|_| self.is_ready());
         let requests = self.requests.poll_timeout(self.is_ready());
-        [state, requests, self.acks.due(), keepalive, self.abort_at].into_iter().flatten().min()
+        let silence = self.silence.due();
+        [state, requests, self.acks.due(), keepalive, silence, self.abort_at].into_iter().flatten().min()
     }
 
-    /// Without news for a while, a ping keeps the session of a datagram client alive.
+    /// A ping keeps the session of a datagram client when no request was sent for a while. Acknowledgements do not count:
+    /// they are not answered, so a client that sends nothing else would not notice that its address has changed.
     fn keep_alive(&mut self, now: Instant) {
         if self.token.is_some() && self.requests.is_idle() {
             let nonce = self.draw_token();
             self.ask_internally(Verb::Png, [b" ", &nonce.text()[..]].concat());
         } else if self.token.is_some() {
-            // A ping would have to wait for the request that is under way; what needs no answer keeps the session too.
+            // A ping would have to wait for the request that is under way. An acknowledgement keeps the session as well, and
+            // is challenged from another address.
             self.acknowledge();
         }
         self.postpone_keepalive(now);
+    }
+
+    /// Something that is answered was sent.
+    fn asked(&mut self, now: Instant) {
+        if self.config.transport == Transport::Datagram {
+            self.silence.asked(now);
+            self.postpone_keepalive(now);
+        }
     }
 
     fn postpone_keepalive(&mut self, now: Instant) {
@@ -328,7 +357,6 @@ impl Client {
             None => self.next_registration(now)?,
         };
         self.stats.transmits += 1;
-        self.postpone_keepalive(now);
         Some(bytes)
     }
 
@@ -355,6 +383,7 @@ impl Client {
         let sent = self.requests.poll_transmit_within(now, most, &mut self.rng, out);
         self.collect_ended();
         let sent = sent?;
+        self.asked(now);
         if sent.sends > 1 {
             self.events.push_back(Event::Retry(sent));
         }

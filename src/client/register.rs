@@ -7,12 +7,22 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Closed, Event, State};
 use crate::config::Transport;
-use crate::reliable::{Attempts, Inbox, Outcome, Sent, Ticket};
-use crate::wire::{Deframer, Frame, Id, Token, Verb, encode_args, encode_prefix, split_word};
+use crate::reliable::{AskedToWait, Attempts, Inbox, Outcome, Sent, SlowedFor, Ticket};
+use crate::wire::{Deframer, Frame, Id, Token, Verb, encode_args, encode_prefix, parse_wait, split_word};
 
 /// A connection that is lost is made again at once, but not more often than this: a server that drops everybody as
 /// soon as they have registered is not to be hammered.
 const RECONNECT_GAP: Duration = Duration::from_millis(100);
+
+/// How often the client sends REG at once because a 428 brought a new cookie: once in this time.
+const OBEY_GAP: Duration = Duration::from_secs(1);
+
+/// For how long a server takes a cookie at least. One that is refused when it is older has expired, which is no failure of a
+/// send: the schedule begins anew.
+const COOKIE_LIFE: Duration = Duration::from_secs(30);
+
+/// How often that may be, in one registration.
+const MAX_RENEWALS: u32 = 16;
 
 /// A REG that is under way.
 #[derive(Debug)]
@@ -22,12 +32,16 @@ pub(super) struct Registration {
     /// Over datagrams: what proves this address.
     pub(super) cookie: Option<Token>,
     attempts: Attempts,
-    /// When the last send counts as failed.
+    /// When it is to be sent, or the last send counts as failed.
     pub(super) due: Instant,
-    /// To be sent at once, outside the schedule.
-    at_once: bool,
-    /// A 428 is obeyed at once the first time only.
-    challenged: bool,
+    /// When the cookie came.
+    cookie_at: Instant,
+    /// When a 428 was last obeyed at once.
+    obeyed_at: Option<Instant>,
+    /// How many cookies have expired.
+    renewals: u32,
+    /// What 429s have asked for so far.
+    slowed: SlowedFor,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +55,51 @@ enum Kind {
 impl Registration {
     /// Whether the last send that the policy allows has failed.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        !self.at_once && self.due <= now && !self.attempts.may_send(now)
+        self.due <= now && !self.attempts.may_send(now)
+    }
+
+    /// Whether it opens a session; if not, it takes one up.
+    fn opens(&self) -> bool {
+        matches!(self.kind, Kind::Open(_))
+    }
+
+    /// The 428 of this cookie came. A cookie that the client has not got yet is sent back at once, though not more often than
+    /// [`OBEY_GAP`] says: with a timeout that has grown to a minute, it would have expired before the next send.
+    fn take_cookie(&mut self, now: Instant, cookie: Token, fresh: impl FnOnce() -> Attempts) {
+        let earlier = self.cookie.replace(cookie);
+        if earlier == Some(cookie) {
+            return;
+        }
+        let has_expired = now >= self.cookie_at + COOKIE_LIFE && self.renewals < MAX_RENEWALS;
+        if earlier.is_none() {
+            // What follows is another datagram, with a schedule of its own.
+            self.attempts = fresh();
+        } else if has_expired {
+            self.renewals += 1;
+            self.attempts = fresh().ending_at(self.attempts.deadline());
+        }
+        self.cookie_at = now;
+        if self.attempts.has_sends_left() {
+            let at = self.obey(now);
+            self.due = if earlier.is_none() || has_expired { at } else { self.due.min(at) };
+        }
+    }
+
+    /// The nonce is another one, for which no cookie is good: the schedule begins anew without one, as if it had expired.
+    fn begin_anew(&mut self, now: Instant, fresh: Attempts) {
+        if self.renewals < MAX_RENEWALS {
+            self.renewals += 1;
+            self.cookie = None;
+            self.attempts = fresh.ending_at(self.attempts.deadline());
+            self.due = self.obey(now);
+        }
+    }
+
+    /// When to send, if not more often than [`OBEY_GAP`] says.
+    fn obey(&mut self, now: Instant) -> Instant {
+        let at = self.obeyed_at.map_or(now, |obeyed| now.max(obeyed + OBEY_GAP));
+        self.obeyed_at = Some(at);
+        at
     }
 }
 
@@ -141,8 +199,10 @@ impl Client {
             cookie,
             attempts: self.config.policy.start(&mut self.rng),
             due: now,
-            at_once: true,
-            challenged: cookie.is_some(),
+            cookie_at: now,
+            obeyed_at: cookie.map(|_| now),
+            renewals: 0,
+            slowed: SlowedFor::default(),
         }));
     }
 
@@ -150,16 +210,16 @@ impl Client {
     pub(super) fn next_registration(&mut self, now: Instant) -> Option<Vec<u8>> {
         let rto = self.requests.rtt().rto();
         let State::Registering(registration) = &mut self.state else { return None };
-        if !registration.at_once && registration.due > now {
+        if registration.due > now {
             return None;
         }
         registration.due = registration.attempts.send(now, rto, &mut self.rng)?;
-        registration.at_once = false;
         let (id, due, sends) = (registration.id, registration.due, registration.attempts.sends());
         if sends > 1 {
             self.stats.retries += 1;
             self.events.push_back(Event::Retry(Sent { ticket: Ticket(0), id, verb: Verb::Reg, sends, due }));
         }
+        self.asked(now);
         Some(self.encode_registration())
     }
 
@@ -193,11 +253,45 @@ impl Client {
         match outcome {
             Outcome::Acked(payload) => self.granted(now, kind, &payload),
             Outcome::Rejected(401, _) => self.session_gone(now, kind),
+            Outcome::Rejected(429, text) if self.puts_registration_off(now, &text) => {}
             Outcome::Rejected(code, text) => {
                 self.requests.give_up(now);
                 self.closed(Closed::Refused(code, crate::escape::escape(&text).into_owned()));
             }
             Outcome::Unknown | Outcome::NeverSent => self.give_up(now),
+        }
+    }
+
+    /// Obeys a 429 to REG, for as long as requests obey one. REG is sent again under a new id, with a schedule of its own.
+    fn puts_registration_off(&mut self, now: Instant, text: &[u8]) -> bool {
+        let Some(wait) = parse_wait(text) else { return false };
+        let State::Registering(registration) = &mut self.state else { return false };
+        let deadline = registration.attempts.deadline();
+        let Some(again_at) = registration.slowed.again_at(now, wait, deadline) else { return false };
+        let Some(id) = self.requests.take_id(now) else { return false };
+        let old = std::mem::replace(&mut registration.id, id);
+        registration.attempts = self.config.policy.start(&mut self.rng).ending_at(deadline);
+        registration.due = again_at;
+        self.events.push_back(Event::SlowDown(AskedToWait {
+            ticket: Ticket(0),
+            id: old,
+            verb: Verb::Reg,
+            again_at,
+        }));
+        true
+    }
+
+    /// The policy allows no more sends of REG. A session that could not be moved may still be there: the next request that
+    /// is sent is challenged again.
+    pub(super) fn registration_over(&mut self, now: Instant) {
+        match &self.state {
+            State::Registering(registration)
+                if !registration.opens() && self.config.transport == Transport::Datagram =>
+            {
+                self.state = State::Ready;
+                self.postpone_keepalive(now);
+            }
+            _ => self.give_up(now),
         }
     }
 
@@ -237,12 +331,16 @@ impl Client {
         match kind {
             Kind::Resume(_) => self.session_lost(now),
             Kind::Open(_) => {
-                // A nonce that is spent: another one, but on the schedule that is running.
+                // A nonce that is spent: its session was opened, and has ended before any answer came.
                 self.nonce = None;
                 let nonce = self.opening_nonce();
                 let Some(id) = self.requests.take_id(now) else { return self.give_up(now) };
+                let fresh = self.config.policy.start(&mut self.rng);
                 if let State::Registering(registration) = &mut self.state {
                     (registration.id, registration.kind) = (id, Kind::Open(nonce));
+                    if self.config.transport == Transport::Datagram {
+                        registration.begin_anew(now, fresh);
+                    }
                 }
             }
         }
@@ -284,13 +382,7 @@ impl Client {
                 if nonce.and_then(Token::parse) != Some(ours) {
                     return;
                 }
-                registration.cookie = Some(cookie);
-                if !registration.challenged {
-                    registration.challenged = true;
-                    registration.at_once = true;
-                    // What follows is another datagram, with a schedule of its own.
-                    registration.attempts = policy.start(&mut self.rng);
-                }
+                registration.take_cookie(now, cookie, || policy.start(&mut self.rng));
             }
             (State::Ready, None) => {
                 if let Some(token) = self.token {

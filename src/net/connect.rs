@@ -54,7 +54,7 @@ pub trait Command {
     /// The client is there; it has not sent anything yet.
     fn start(&mut self, now: Instant, client: &mut Client);
 
-    /// Something happened. [`Event::Connect`] and [`Event::Disconnect`] are not handed on.
+    /// Something happened. [`Event::Connect`], [`Event::Disconnect`] and [`Event::CheckPath`] are not handed on.
     fn on_event(&mut self, now: Instant, client: &mut Client, event: Event);
 
     /// Whether to go on. What is not [`Progress::Going`] once counts for good.
@@ -265,7 +265,7 @@ impl<'a, C: Command> Driver<'a, C> {
 
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Connect | Event::Disconnect => {}
+            Event::Connect | Event::Disconnect | Event::CheckPath { .. } => {}
             event => {
                 if let Event::Closed(why) = &event {
                     self.closed = Some(why.clone());

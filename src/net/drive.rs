@@ -43,6 +43,9 @@ impl Driven {
         match event {
             Event::Connect => self.way.connect(),
             Event::Disconnect => self.way.disconnect(),
+            Event::CheckPath { replace } if self.way.check_path(replace) => {
+                self.client.handle_moved(rt::now())
+            }
             _ => {}
         }
         Some(event)

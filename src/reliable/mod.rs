@@ -25,3 +25,4 @@ pub use replies::{Replies, Seen, WINDOW};
 pub use requests::{AskedToWait, Ended, Outcome, RequestStats, Requests, Sent, Ticket};
 pub use rtt::RttEstimator;
 pub use waiting::MAX_SLOWED;
+pub(crate) use waiting::SlowedFor;

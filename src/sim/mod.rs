@@ -23,7 +23,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -66,6 +66,25 @@ pub enum Fate {
     Drop,
     /// It vanishes, and the stream connection that carried it with it.
     Cut,
+    /// The client moves first. A datagram of the client's then leaves from where it is; one to it is sent to where it was.
+    Move(Move),
+}
+
+/// How a client's datagrams come to have another address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// A NAT on the way gives it another port.
+    Port {
+        /// Whether what is sent to the old one still arrives.
+        old_lives: bool,
+    },
+    /// A NAT on the way gives it another address.
+    Address {
+        /// Whether what is sent to the old one still arrives.
+        old_lives: bool,
+    },
+    /// Its own host has another address: its socket sends and receives nothing any more, until it takes a new one.
+    Host,
 }
 
 /// Looks at everything that is sent, before the link does.
@@ -91,11 +110,38 @@ pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sightin
 #[derive(Debug)]
 struct Node {
     client: Client,
+    /// The address that its datagrams have outside.
     addr: SocketAddr,
+    /// Those that they had, and under which it is still reached.
+    earlier: Vec<SocketAddr>,
+    /// Its socket has an address that its host has no more.
+    is_stranded: bool,
     pipe: Option<Pipe>,
     /// Whether connections can be made.
     reachable: bool,
     events: VecDeque<Event>,
+}
+
+impl Node {
+    fn is_at(&self, addr: SocketAddr) -> bool {
+        !self.is_stranded && (self.addr == addr || self.earlier.contains(&addr))
+    }
+
+    fn relocate(&mut self, how: Move) {
+        let before = self.addr;
+        match how {
+            Move::Port { .. } => self.addr.set_port(before.port() + 1),
+            Move::Address { .. } | Move::Host => self.addr = beside(before),
+        }
+        match how {
+            Move::Port { old_lives } | Move::Address { old_lives } if old_lives => self.earlier.push(before),
+            Move::Port { .. } | Move::Address { .. } => self.earlier.clear(),
+            Move::Host => {
+                self.earlier.clear();
+                self.is_stranded = true;
+            }
+        }
+    }
 }
 
 /// The simulator.
@@ -104,6 +150,8 @@ pub struct Sim {
     now: Instant,
     server: Server,
     nodes: Vec<Node>,
+    /// Connections that their clients have dropped, and whose last input the server has not had yet.
+    dropped: Vec<Pipe>,
     flows: BTreeMap<SocketAddr, u64>,
     up: Link<Packet>,
     down: Link<Packet>,
@@ -137,6 +185,7 @@ impl Sim {
             now: start,
             server: Server::new(start, server, Box::new(keys)),
             nodes: Vec::new(),
+            dropped: Vec::new(),
             flows: BTreeMap::new(),
             up: Link::new(up, seed, Direction::Up),
             down: Link::new(down, seed, Direction::Down),
@@ -158,7 +207,15 @@ impl Sim {
             ChaCha20Rng::seed_from_u64(self.seed.wrapping_add(ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let client = Client::new(self.now, config, self.seed.wrapping_add(ordinal), Box::new(secrets));
         let addr = address(self.nodes.len(), 0);
-        self.nodes.push(Node { client, addr, pipe: None, reachable: true, events: VecDeque::new() });
+        self.nodes.push(Node {
+            client,
+            addr,
+            earlier: Vec::new(),
+            is_stranded: false,
+            pipe: None,
+            reachable: true,
+            events: VecDeque::new(),
+        });
         ClientId(self.nodes.len() - 1)
     }
 
@@ -221,10 +278,20 @@ impl Sim {
         self.nodes[id.0].addr
     }
 
-    /// The client sends from another port from now on.
+    /// The client sends from another port from now on, and what is sent to the old one is lost.
     pub fn move_client(&mut self, id: ClientId) {
-        let addr = &mut self.nodes[id.0].addr;
-        addr.set_port(addr.port() + 1);
+        self.relocate(id, Move::Port { old_lives: false });
+    }
+
+    /// The client's datagrams have another address from now on.
+    pub fn relocate(&mut self, id: ClientId, how: Move) {
+        self.nodes[id.0].relocate(how);
+    }
+
+    /// How many bytes the client has sent on its stream connection that the server has not read.
+    pub fn unread(&self, id: ClientId) -> usize {
+        let pipe = self.nodes[id.0].pipe.as_ref();
+        pipe.map_or(0, |pipe| pipe.up.iter().map(|(_, bytes)| bytes.len()).sum())
     }
 
     /// Cuts the client's stream connection: what is under way is lost, and both ends learn it.
@@ -313,16 +380,26 @@ impl Sim {
     fn nothing_under_way(&self) -> bool {
         let quiet =
             |node: &Node| node.pipe.as_ref().is_none_or(|pipe| pipe.up.is_empty() && pipe.down.is_empty());
-        self.up.poll_timeout().is_none() && self.down.poll_timeout().is_none() && self.nodes.iter().all(quiet)
+        self.dropped.is_empty()
+            && self.up.poll_timeout().is_none()
+            && self.down.poll_timeout().is_none()
+            && self.nodes.iter().all(quiet)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let pipes = self.nodes.iter().filter_map(|node| node.pipe.as_ref());
-        let pipes = pipes.flat_map(|pipe| [pipe.up.front(), pipe.down.front()]).flatten().map(|(at, _)| *at);
+        let pipes = pipes.flat_map(|pipe| [pipe.next_up(), pipe.next_down()]).flatten();
         let clients = self.nodes.iter().filter_map(|node| node.client.poll_timeout());
         let links = [self.up.poll_timeout(), self.down.poll_timeout(), self.server.poll_timeout()];
         pipes.chain(clients).chain(links.into_iter().flatten()).min()
     }
+}
+
+/// Another address of the same host.
+fn beside(addr: SocketAddr) -> SocketAddr {
+    let IpAddr::V4(ip) = addr.ip() else { return addr };
+    let [net, high, mid, low] = ip.octets();
+    SocketAddr::from((Ipv4Addr::new(net.wrapping_add(1), high, mid, low), addr.port()))
 }
 
 /// An address of a simulated host.

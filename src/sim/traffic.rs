@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::{ClientId, Fate, Packet, Sighting, Sim};
+use super::{ClientId, Fate, Move, Packet, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
 use crate::output::Output;
 use crate::server::{Executions, StreamIntake};
-use crate::service::{CloseReason, ConnId, Intake, Origin, Peer, Remote, Service};
+use crate::service::{CloseReason, ConnId, Flow, Intake, Origin, Peer, Remote, Service};
 
 /// A stream connection between one client and the server.
 #[derive(Debug)]
@@ -24,6 +24,27 @@ pub(super) struct Pipe {
     pub(super) down: VecDeque<(Instant, Vec<u8>)>,
     /// The server closes it once everything has arrived.
     closing: bool,
+    /// The server reads it; else what was sent to it waits.
+    pub(super) reading: bool,
+    /// The server knows that nothing more comes.
+    ended: bool,
+}
+
+impl Pipe {
+    fn new(conn: ConnId, intake: StreamIntake) -> Self {
+        let (up, down) = (VecDeque::new(), VecDeque::new());
+        Self { conn, intake, up, down, closing: false, reading: true, ended: false }
+    }
+
+    /// When the server has something to read.
+    pub(super) fn next_up(&self) -> Option<Instant> {
+        self.up.front().filter(|_| self.reading).map(|(at, _)| *at)
+    }
+
+    /// When the client has something to read.
+    pub(super) fn next_down(&self) -> Option<Instant> {
+        self.down.front().map(|(at, _)| *at)
+    }
 }
 
 /// Output: from the clients and the server into links and pipes.
@@ -59,6 +80,7 @@ impl Sim {
         match event {
             Event::Connect => self.connect(id),
             Event::Disconnect => self.hang_up(id),
+            Event::CheckPath { replace } => self.check_path(id, replace),
             Event::Closed(_) => {
                 self.hang_up(id);
                 self.nodes[id].events.push_back(event);
@@ -77,27 +99,73 @@ impl Sim {
         self.next_conn += 1;
         let intake =
             self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) }.into());
-        node.pipe = Some(Pipe { conn, intake, up: VecDeque::new(), down: VecDeque::new(), closing: false });
+        node.pipe = Some(Pipe::new(conn, intake));
         node.client.handle_connected(self.now);
     }
 
-    /// The client drops its connection: what it sent before still arrives.
-    fn hang_up(&mut self, id: usize) {
-        let Some(mut pipe) = self.nodes[id].pipe.take() else { return };
-        while let Some((_, bytes)) = pipe.up.pop_front() {
-            let batch = pipe.intake.received(self.now, &bytes);
-            self.server.received(self.now, pipe.conn, batch);
+    /// The client looks whether its host still has the address that its datagrams leave from.
+    fn check_path(&mut self, id: usize, replace: bool) {
+        let node = &mut self.nodes[id];
+        if !std::mem::take(&mut node.is_stranded) {
+            if !replace {
+                return;
+            }
+            node.relocate(Move::Port { old_lives: false });
         }
-        self.server.closed(self.now, pipe.conn, CloseReason::Lost);
+        node.client.handle_moved(self.now);
+    }
+
+    /// The client drops its connection: what it sent before still arrives, as soon as the server reads it, and then its end.
+    fn hang_up(&mut self, id: usize) {
+        if let Some(pipe) = self.nodes[id].pipe.take() {
+            self.dropped.push(pipe);
+            self.finish_dropped(self.dropped.len() - 1);
+        }
+    }
+
+    /// Hands over what is left of a connection that its client has dropped, as far as the server reads it. The connection is
+    /// gone once the server has had its turn for all of it.
+    fn finish_dropped(&mut self, at: usize) {
+        let (conn, now) = (self.dropped[at].conn, self.now);
+        loop {
+            let flow = self.discard_output(conn);
+            let pipe = &mut self.dropped[at];
+            pipe.reading = flow.reading;
+            if flow.closing || (pipe.ended && !flow.busy) {
+                self.dropped.remove(at);
+                return self.server.closed(now, conn, CloseReason::Peer);
+            }
+            match pipe.up.pop_front_if(|_| pipe.reading) {
+                Some((_, bytes)) => {
+                    let batch = pipe.intake.received(now, &bytes);
+                    self.server.received(now, conn, batch);
+                }
+                None if pipe.up.is_empty() && !std::mem::replace(&mut pipe.ended, true) => {
+                    self.server.ended(now, conn);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Takes output that nobody reads any more.
+    fn discard_output(&mut self, conn: ConnId) -> Flow {
+        loop {
+            let flow = self.server.fill(self.now, conn, &mut Output::default());
+            self.server.drained(self.now, conn);
+            if !flow.more {
+                return flow;
+            }
+        }
     }
 
     fn client_sends(&mut self, id: usize, bytes: Vec<u8>) {
         let addr = self.nodes[id].addr;
         if self.nodes[id].client.transport() == Transport::Datagram {
-            return self.send_up(addr, bytes);
+            return self.client_sends_datagram(id, bytes);
         }
         match self.judge(Direction::Up, addr, &bytes) {
-            Fate::Pass => {
+            Fate::Pass | Fate::Move(_) => {
                 let (pieces, due) = (self.pieces(&bytes), self.now + self.stream_delay);
                 if let Some(pipe) = &mut self.nodes[id].pipe {
                     pipe.up.extend(pieces.into_iter().map(|piece| (due, piece)));
@@ -108,7 +176,21 @@ impl Sim {
         }
     }
 
+    fn client_sends_datagram(&mut self, id: usize, bytes: Vec<u8>) {
+        match self.judge(Direction::Up, self.nodes[id].addr, &bytes) {
+            Fate::Pass => {}
+            Fate::Move(how) => self.nodes[id].relocate(how),
+            Fate::Drop | Fate::Cut => return,
+        }
+        if !self.nodes[id].is_stranded {
+            self.observed_send(Direction::Up, self.nodes[id].addr, bytes);
+        }
+    }
+
     fn fill(&mut self, conn: ConnId) {
+        if let Some(at) = self.dropped.iter().position(|pipe| pipe.conn == conn) {
+            return self.finish_dropped(at);
+        }
         loop {
             let mut out = Output::default();
             let flow = self.server.fill(self.now, conn, &mut out);
@@ -117,6 +199,9 @@ impl Sim {
             else {
                 return;
             };
+            if let Some(pipe) = &mut self.nodes[id].pipe {
+                pipe.reading = flow.reading;
+            }
             self.server_writes(id, out.to_vec(), flow.closing && !flow.more);
             self.server.drained(self.now, conn);
             if !flow.more {
@@ -132,7 +217,7 @@ impl Sim {
         if let Some(pipe) = &mut self.nodes[id].pipe {
             pipe.closing |= closing;
             match fate {
-                Fate::Pass => pipe.down.extend(pieces.into_iter().map(|piece| (due, piece))),
+                Fate::Pass | Fate::Move(_) => pipe.down.extend(pieces.into_iter().map(|piece| (due, piece))),
                 Fate::Drop if closing => pipe.down.push_back((due, Vec::new())),
                 Fate::Drop => {}
                 Fate::Cut => self.cut(ClientId(id)),
@@ -161,9 +246,16 @@ impl Sim {
     }
 
     fn send_down(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
-        if self.judge(Direction::Down, addr, &bytes) == Fate::Pass {
-            self.observed_send(Direction::Down, addr, bytes);
+        match self.judge(Direction::Down, addr, &bytes) {
+            Fate::Pass => {}
+            Fate::Move(how) => {
+                if let Some(node) = self.nodes.iter_mut().find(|node| node.is_at(addr)) {
+                    node.relocate(how);
+                }
+            }
+            Fate::Drop | Fate::Cut => return,
         }
+        self.observed_send(Direction::Down, addr, bytes);
     }
 
     fn observed_send(&mut self, direction: Direction, addr: SocketAddr, bytes: Vec<u8>) {
@@ -207,7 +299,7 @@ impl Sim {
                 let sighting = Sighting::Arrived { executed: 0, repeats: 0 };
                 observer(self.now, Direction::Down, packet.addr, &packet.bytes, sighting);
             }
-            match self.nodes.iter_mut().find(|node| node.addr == packet.addr) {
+            match self.nodes.iter_mut().find(|node| node.is_at(packet.addr)) {
                 Some(node) => node.client.handle_datagram(self.now, &packet.bytes),
                 None => self.strays.entry(packet.addr).or_default().push(packet.bytes),
             }
@@ -218,12 +310,19 @@ impl Sim {
     }
 
     fn arrive_on_stream(&mut self, id: usize) {
-        let (now, node) = (self.now, &mut self.nodes[id]);
-        let Some(pipe) = &mut node.pipe else { return };
-        while let Some((_, bytes)) = pipe.up.pop_front_if(|(at, _)| *at <= now) {
-            let batch = pipe.intake.received(now, &bytes);
-            self.server.received(now, pipe.conn, batch);
+        let now = self.now;
+        while let Some(pipe) = self.nodes[id].pipe.as_mut().filter(|pipe| pipe.reading)
+            && let Some((_, bytes)) = pipe.up.pop_front_if(|(at, _)| *at <= now)
+        {
+            let (conn, batch) = (pipe.conn, pipe.intake.received(now, &bytes));
+            self.server.received(now, conn, batch);
+            if !self.server.is_reading(conn) {
+                // What it says then is whether the next piece is still read.
+                self.fill(conn);
+            }
         }
+        let node = &mut self.nodes[id];
+        let Some(pipe) = &mut node.pipe else { return };
         while let Some((_, bytes)) = pipe.down.pop_front_if(|(at, _)| *at <= now) {
             node.client.handle_bytes(now, &bytes);
         }

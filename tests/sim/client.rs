@@ -246,32 +246,136 @@ fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
     assert_eq!(sent(now + ms(100), &mut client), ["ACK 0005 1-36"]);
 }
 
-#[test]
-fn a_challenge_is_obeyed_at_once_the_first_time_and_then_on_the_schedule() {
+/// A client over datagrams that has sent its first REG, and that REG.
+fn registering(policy: Backoff) -> (Instant, Client, String) {
     let now = Instant::now();
-    let policy = Backoff::new(TIMEOUT).with_max_sends(3);
     let config = ClientConfig::new(Transport::Datagram, Some("alice"), policy);
     let mut client = Client::new(now, config, 1, Box::new(ChaCha20Rng::seed_from_u64(1)));
     let bare = sent(now, &mut client).remove(0);
-    let nonce = bare.strip_prefix("@1 REG 0030 alice ?").unwrap().to_owned();
-    let cookie = |n: u8| format!("{n:A>22}");
-    client.handle_datagram(now, format!("@1 ERR 0050 428 {} {nonce}", cookie(1)).as_bytes());
-    assert_eq!(sent(now, &mut client), [format!("~{} {bare}", cookie(1))]);
+    (now, client, bare)
+}
+
+/// The 428 that answers this REG, as it is sent before and behind a cookie.
+fn challenge(bare: &str, behind: Option<u8>, cookie: u8) -> String {
+    let (head, nonce) = bare.split_once(" ?").unwrap();
+    let (id, _) = head.split_once(' ').unwrap();
+    let prefix = behind.map_or_else(String::new, |cookie| format!("~{cookie:A>22} "));
+    format!("{prefix}{id} ERR 0050 428 {cookie:A>22} {nonce}")
+}
+
+#[test]
+fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_second() {
+    let (start, mut client, bare) = registering(Backoff::new(TIMEOUT * 25).with_max_sends(3));
+    client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
+    assert_eq!(sent(start, &mut client), [format!("~{:A>22} {bare}", 1)]);
+    client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
+    assert_eq!(sent(start, &mut client), [""; 0], "a copy of it");
     for n in 2..9 {
-        let answer = format!("~{} @1 ERR 0050 428 {} {nonce}", cookie(n - 1), cookie(n));
-        client.handle_datagram(now, answer.as_bytes());
-        assert_eq!(sent(now, &mut client), [""; 0]);
+        client.handle_datagram(start, challenge(&bare, Some(n - 1), n).as_bytes());
+        assert_eq!(sent(start, &mut client), [""; 0]);
     }
-    assert_eq!(client.poll_timeout(), Some(now + TIMEOUT));
-    client.handle_timeout(now + TIMEOUT);
-    assert_eq!(sent(now + TIMEOUT, &mut client), [format!("~{} {bare}", cookie(8))]);
+    // The next one is due after a second, and that uses up a send.
+    assert_eq!(client.poll_timeout(), Some(start + ms(1_000)));
+    let now = start + ms(1_000);
+    client.handle_timeout(now);
+    assert_eq!(sent(now, &mut client), [format!("~{:A>22} {bare}", 8)]);
     // A challenge that does not repeat our nonce is nobody's.
-    let strange = format!("~{} @1 ERR 0050 428 {} {}", cookie(8), cookie(9), cookie(7));
-    client.handle_datagram(now + TIMEOUT, strange.as_bytes());
-    client.handle_timeout(now + 2 * TIMEOUT);
-    assert_eq!(sent(now + 2 * TIMEOUT, &mut client), [format!("~{} {bare}", cookie(8))]);
-    client.handle_timeout(now + 3 * TIMEOUT);
+    let strange = challenge(&bare.replace('?', "?x"), Some(8), 9);
+    client.handle_datagram(now, strange.as_bytes());
+    let mut now = now + ms(2_500);
+    client.handle_timeout(now);
+    assert_eq!(sent(now, &mut client), [format!("~{:A>22} {bare}", 8)]);
+    client.handle_datagram(now, challenge(&bare, Some(8), 9).as_bytes());
+    assert_eq!(sent(now, &mut client), [""; 0], "no send is left");
+    now += ms(2_500);
+    client.handle_timeout(now);
     assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
+}
+
+#[test]
+fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
+    let sends = 3;
+    let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT * 400).with_max_sends(sends));
+    client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
+    let mut regs = 1 + sent(now, &mut client).len();
+    // Each cookie has expired when it is sent for the second time, and is answered by another.
+    let mut cookie = 1;
+    while !client.is_closed() {
+        now = client.poll_timeout().unwrap().max(now);
+        client.handle_timeout(now);
+        let again = sent(now, &mut client).len();
+        if again > 0 {
+            client.handle_datagram(now, challenge(&bare, Some(cookie), cookie + 1).as_bytes());
+            cookie += 1;
+        }
+        regs += again + sent(now, &mut client).len();
+    }
+    // The first, two for each of 17 cookies, and a last send, as the schedule says, with a cookie that is too many.
+    assert_eq!(regs, 1 + 2 * 17 + 1);
+    assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
+}
+
+#[test]
+fn a_registration_whose_session_has_ended_before_an_answer_came_begins_anew_at_once() {
+    let (start, mut client, bare) = registering(Backoff::new(TIMEOUT * 1_000).with_max_sends(2));
+    client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
+    assert_eq!(sent(start, &mut client).len(), 1);
+    let now = start + TIMEOUT * 1_000;
+    client.handle_timeout(now);
+    assert_eq!(sent(now, &mut client).len(), 1, "the last send of the policy");
+    client.handle_datagram(now, format!("~{:A>22} @1 ERR 0018 401 Session gone!", 1).as_bytes());
+    let again = sent(now, &mut client);
+    assert!(again[0].starts_with("@2 REG 0030 alice ?") && !again[0].ends_with(&bare[18..]), "{again:?}");
+}
+
+#[test]
+fn a_server_that_answers_every_request_with_428_gets_no_more_than_8_sends_beyond_the_policy() {
+    let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT).with_max_sends(5));
+    let token = "abcdefghijklmnopqrstuv";
+    client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
+    let ticket = client.send(b"bob", b"hi");
+    let (mut sends, mut cookie) = (0, 1);
+    while client.poll_timeout().is_some() && !client.is_idle() {
+        for datagram in sent(now, &mut client) {
+            if let Some((_, reg)) = datagram.split_once(" @").filter(|_| datagram.contains(" REG ")) {
+                let id = reg.split(' ').next().unwrap();
+                let granted = format!("~{cookie:A>22} @{id} {GRANTED}");
+                client.handle_datagram(now, granted.as_bytes());
+            } else if datagram.contains(" SND ") {
+                sends += 1;
+                cookie = cookie % 9 + 1;
+                client.handle_datagram(now, format!("~{token} ERR 0027 428 {cookie:A>22}").as_bytes());
+            }
+        }
+        now = client.poll_timeout().unwrap().max(now);
+        client.handle_timeout(now);
+    }
+    let outcome = ends(&events(&mut client)).pop();
+    assert_eq!((sends, outcome), (13, Some((Verb::Snd, Outcome::Unknown))), "{ticket:?}");
+}
+
+#[test]
+fn a_429_to_reg_is_obeyed_under_a_new_id_for_a_minute_in_all() {
+    let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT).with_max_sends(1));
+    client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
+    assert_eq!(sent(now, &mut client).len(), 1);
+    let mut told = 0;
+    for id in 1.. {
+        client.handle_datagram(now, format!("~{:A>22} @{id} ERR 0010 429 25000", 1).as_bytes());
+        let events = events(&mut client);
+        if let Some(Event::Closed(why)) = events.last() {
+            assert_eq!(*why, Closed::Refused(429, "25000".to_owned()));
+            break;
+        }
+        assert!(matches!(events[..], [Event::SlowDown(asked)] if asked.verb == Verb::Reg), "{events:?}");
+        told += 1;
+        assert_eq!(sent(now, &mut client), [""; 0]);
+        now += ms(25_000);
+        client.handle_timeout(now);
+        let reg = bare.replacen("@1", &format!("@{}", id + 1), 1);
+        assert_eq!(sent(now, &mut client), [format!("~{:A>22} {reg}", 1)]);
+    }
+    assert_eq!(told, 2, "a third would be more than a minute");
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod noise;
 mod packing;
 mod protocol_doc;
 mod rates;
+mod roaming;
 mod rooms;
 mod rules;
 mod share;

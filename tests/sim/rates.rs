@@ -407,26 +407,44 @@ mod client {
     }
 
     #[test]
-    fn no_wait_is_longer_than_a_minute() {
+    fn a_wait_of_more_than_a_minute_is_a_refusal() {
         let mut line = Line::new(1, seldom());
-        line.send(2, "one");
-        line.hear("@2 ERR 0025 429 18446744073709551615");
-        assert_eq!(line.next(), (60_000, vec![snd(3, "bob", "one")]));
+        for (id, words) in (2..).zip(["60001", "18446744073709551615"]) {
+            let ticket = line.send(id, "one");
+            line.hear(&format!("@{id} ERR {:04} 429 {words}", words.len() + 5));
+            let rejected = Outcome::Rejected(429, words.as_bytes().to_vec());
+            assert_eq!(outcomes(&line.events())[&ticket], rejected, "{words}");
+        }
+        line.send(4, "one");
+        line.hear("@4 ERR 0010 429 60000");
+        assert_eq!(line.next(), (60_000, vec![snd(5, "bob", "one")]));
     }
 
     #[test]
-    fn a_thousand_times_are_enough() {
-        let mut line = Line::new(1, seldom());
-        let ticket = line.send(2, "one");
-        for id in 2..1_002 {
-            line.hear(&format!("@{id} ERR 0006 429 1"));
-            assert_eq!(line.next().1, [snd(id + 1, "bob", "one")]);
+    fn a_429_again_and_again_is_obeyed_for_a_minute_in_all_and_some_hundred_sends_and_is_a_refusal_then() {
+        for (wait, sends) in [(1, 100..=111), (100, 100..=111), (20_000, 4..=4)] {
+            let mut line = Line::new(1, seldom());
+            let (begun, ticket) = (line.now, line.send(2, "one"));
+            let mut events = Vec::new();
+            let mut id = 2;
+            while !line.client.is_idle() {
+                let words = format!("429 {wait}");
+                line.hear(&format!("@{id} ERR {:04} {words}", words.len() + 1));
+                events.extend(line.events());
+                if !line.client.is_idle() {
+                    assert_eq!(line.next().1, [snd(id + 1, "bob", "one")]);
+                }
+                id += 1;
+            }
+            let took = line.now - begun;
+            assert!((secs(58)..=secs(60)).contains(&took), "{wait}: {took:?}");
+            let Some(Event::Ended(ended)) = events.last() else { panic!("no end") };
+            assert_eq!(ended.ticket, ticket);
+            assert!(sends.contains(&ended.sends), "{ended:?}");
+            assert_eq!(ended.outcome, Outcome::Rejected(429, wait.to_string().into_bytes()));
+            let told = events.iter().filter(|event| matches!(event, Event::SlowDown(_))).count();
+            assert_eq!(told, ended.sends as usize - 1, "each wait is told");
         }
-        line.events();
-        line.hear("@1002 ERR 0006 429 1");
-        let [Event::Ended(ended)] = &line.events()[..] else { panic!("no end") };
-        assert_eq!((ended.ticket, ended.sends), (ticket, 1_001));
-        assert_eq!(ended.outcome, Outcome::Rejected(429, b"1".to_vec()));
     }
 
     #[test]
@@ -527,6 +545,53 @@ mod client {
             assert!(slowed >= 10, "window {window}: {slowed}");
         }
     }
+}
+
+/// A client on a stream whose requests come faster than the server's rate, once each.
+fn hasty(sim: &mut Sim) -> sayagain::sim::ClientId {
+    let mut config = ClientConfig::new(Transport::Stream, Some("ada"), Backoff::new(secs(1_000)));
+    config.window = 64;
+    let ada = sim.add_client(config);
+    assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
+    ada
+}
+
+#[test]
+fn what_a_paused_connection_sends_is_not_read_in_the_simulator_either() {
+    let perfect = LinkConfig::perfect;
+    let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
+    let ada = hasty(&mut sim);
+    assert_eq!(sim.unread(ada), 0);
+    let tickets: Vec<Ticket> = (0..20).map(|_| sim.client(ada).send(b"ada", b"me")).collect();
+    sim.run_for(secs(1));
+    let begun = sim.unread(ada);
+    assert!(begun > 10 * 19, "{begun} bytes");
+    sim.run_for(secs(3));
+    assert!((0..begun).contains(&sim.unread(ada)), "{} of {begun} bytes", sim.unread(ada));
+    assert!(sim.run_until_idle(secs(60)));
+    assert_eq!(sim.unread(ada), 0);
+    let ended = outcomes(&sim.take_events(ada));
+    assert!(tickets.iter().all(|ticket| ended[ticket] == Outcome::Acked(Vec::new())), "{ended:?}");
+}
+
+#[test]
+fn what_a_client_sent_before_it_dropped_its_connection_has_its_turn_in_the_simulator_as_with_an_engine() {
+    let perfect = LinkConfig::perfect;
+    let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
+    let (ada, bob) = (hasty(&mut sim), sim.add_client(patient(Transport::Stream, "bob")));
+    assert!(sim.run_until(secs(10), |sim| sim.client(bob).is_ready()));
+    sim.run_for(secs(2));
+    for n in 0..10 {
+        sim.client(ada).send(b"bob", n.to_string().as_bytes());
+    }
+    sim.run_for(ms(5));
+    let now = sim.now();
+    sim.client(ada).abort(now, Duration::ZERO);
+    sim.run_for(ms(100));
+    assert!(sim.client(ada).is_closed());
+    assert!(messages(&sim.take_events(bob)).len() < 4, "at the rate of the server");
+    sim.run_for(secs(10));
+    assert_eq!(sim.server().totals().hub.messages, 10);
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! The share of requests whose outcome is unknown, beside what the theory says: a request with n sends is answered
-//! unless each of them, or its answer, is lost.
+//! The share of requests whose outcome is unknown, and of registrations that give up, beside what the theory says: a request
+//! with n sends is answered unless each of them, or its answer, is lost; a registration over UDP is two requests.
 
-use std::time::Instant;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::LinkConfig;
-use sayagain::reliable::{Outcome, success};
+use sayagain::reliable::{Backoff, Outcome, success};
 use sayagain::sim::Sim;
 
 use crate::support::{doubling, losing, ms, outcomes, probability, secs};
@@ -58,4 +59,105 @@ fn without_loss_nothing_is_unknown_and_with_nothing_but_loss_everything() {
     assert_eq!(outcomes(&events)[&ticket], Outcome::NeverSent, "nothing but REG was ever sent");
     assert_eq!(sim.server().totals().datagrams_in, 0);
     assert_eq!(sim.client(ada).stats().transmits, 8);
+}
+
+/// The share of so many registrations that give up, over links that lose this share each way.
+fn failed_share(loss: f64, policy: &Backoff, seeds: Range<u64>) -> f64 {
+    let link: LinkConfig = format!("iid:{loss}+delay:20ms").parse().unwrap();
+    let fails = |seed: &u64| {
+        let mut sim = Sim::new(Instant::now(), ServerConfig::default(), link.clone(), link.clone(), *seed);
+        let ada = sim.add_client(ClientConfig::new(Transport::Datagram, Some("ada"), policy.clone()));
+        assert!(
+            sim.run_until(secs(10_000_000), |sim| sim.client(ada).is_ready() || sim.client(ada).is_closed())
+        );
+        sim.client(ada).is_closed()
+    };
+    let count = seeds.end - seeds.start;
+    seeds.filter(fails).count() as f64 / count as f64
+}
+
+/// A registration over UDP: REG is sent until it is answered by a cookie, and then, with the cookie, until it is granted.
+struct Registration {
+    /// When REG is sent, from the first time on.
+    schedule: Vec<Duration>,
+    /// How likely a send is to be answered.
+    answered: f64,
+}
+
+impl Registration {
+    /// How likely a stage is to fail that begins at `now`. A send that is answered with another cookie leads to another stage,
+    /// and so much does that one fail.
+    fn stage(&self, now: Duration, depth: u32, leads_on: impl Fn(Duration) -> bool) -> f64 {
+        let lost = |sends: usize| (1.0 - self.answered).powi(i32::try_from(sends).unwrap());
+        let renewed = self.schedule.iter().enumerate().filter(|(_, at)| leads_on(now + **at));
+        let renewed = renewed.map(|(n, at)| lost(n) * self.answered * self.granting(now + *at, depth + 1));
+        lost(self.schedule.len()) + renewed.sum::<f64>()
+    }
+
+    /// The stage with a cookie, which is good in the half minute of the server's clock in which it was made, and the next.
+    fn granting(&self, made: Duration, depth: u32) -> f64 {
+        let slot = |at: Duration| (at.as_millis() + 20) / 30_000;
+        self.stage(made, depth, |at| depth < 4 && slot(at) > slot(made) + 1)
+    }
+
+    fn fails(&self) -> f64 {
+        self.stage(Duration::ZERO, 0, |_| true)
+    }
+
+    /// The same, if cookies did not expire.
+    fn fails_in_two_stages(&self) -> f64 {
+        1.0 - (1.0 - self.stage(Duration::ZERO, 0, |_| false)).powi(2)
+    }
+}
+
+fn compare_registrations(loss: f64, policy: &Backoff, seeds: Range<u64>) {
+    let success = success(probability(loss), probability(loss), 1);
+    let registration = Registration { schedule: policy.schedule().collect(), answered: success };
+    let (theory, two_stages) = (registration.fails(), registration.fails_in_two_stages());
+    let measured = failed_share(loss, policy, seeds.clone());
+    let seeds = seeds.end - seeds.start;
+    let error = (theory * (1.0 - theory) / seeds as f64).sqrt();
+    println!(
+        "loss {loss}, {} sends from {:?}: of {seeds} registrations {:.1} gave up, theory {:.1}, in two stages {:.1}, \
+         1 standard error {:.1}",
+        policy.max_sends(),
+        policy.ack_timeout(),
+        measured * seeds as f64,
+        theory * seeds as f64,
+        two_stages * seeds as f64,
+        error * seeds as f64,
+    );
+    assert!(
+        (measured - theory).abs() < 3.0 * error + 1.0 / seeds as f64,
+        "loss {loss}: {measured}, {theory}"
+    );
+    // Cookies expire; that costs hardly anything where the first timeouts are short.
+    assert!(policy.ack_timeout() > secs(1) || (measured - two_stages).abs() < 4.0 * error, "{two_stages}");
+}
+
+#[test]
+fn the_share_of_registrations_that_give_up_is_what_the_theory_says() {
+    let longest = secs(3_600);
+    // The seeds of each are its own: of the same ones, the same datagrams are lost.
+    for (n, (loss, policy)) in (0..).zip([
+        (0.5, doubling(ms(200), longest, 12)),
+        (0.3, doubling(ms(100), longest, 5)),
+        (0.3, doubling(secs(20), longest, 5)),
+        (0.3, doubling(secs(45), secs(45), 6)),
+        (0.5, doubling(secs(1), longest, 8)),
+        (0.1, doubling(secs(100), longest, 2)),
+    ]) {
+        compare_registrations(loss, &policy, 2_000 * n..2_000 * (n + 1));
+    }
+}
+
+#[test]
+#[ignore = "takes some seconds; see docs/testing.md"]
+fn the_share_of_20_000_registrations_that_give_up_is_what_the_theory_says() {
+    for (longest, seeds) in [(60, 0..20_000), (3_600, 20_000..40_000)] {
+        compare_registrations(0.3, &doubling(ms(200), secs(longest), 12), seeds);
+    }
+    for (n, loss) in (2..).zip([0.3, 0.4, 0.5]) {
+        compare_registrations(loss, &doubling(secs(1), secs(3_600), 8), 20_000 * n..20_000 * (n + 1));
+    }
 }

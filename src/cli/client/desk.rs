@@ -159,7 +159,11 @@ impl Desk<'_> {
             Event::SlowDown(asked) => self.show_slow_down(now, asked),
             Event::Ended(ended) => return self.ended(ended),
             // Why the client is through is told at the end of the run.
-            Event::Connect | Event::Disconnect | Event::Message { .. } | Event::Closed(_) => {}
+            Event::Connect
+            | Event::Disconnect
+            | Event::CheckPath { .. }
+            | Event::Message { .. }
+            | Event::Closed(_) => {}
         }
         None
     }

@@ -240,6 +240,7 @@ impl Driver {
     fn handle_event(&mut self, now: Instant, event: client::Event) {
         let event = match event {
             client::Event::Connect | client::Event::Disconnect => return self.offline(),
+            client::Event::CheckPath { .. } => return,
             client::Event::Registered { resumed } => return self.registered(resumed),
             client::Event::Ended(ended) => return self.answer(ended),
             client::Event::Closed(why) => return self.end.closed = Some(why),

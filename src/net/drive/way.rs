@@ -32,6 +32,9 @@ const UNSENT_ENOUGH: usize = 64 << 10;
 /// A server that is gone without a word is noticed after about half a minute.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(4), 3);
 
+/// How long to wait, when nothing could be sent, before another socket is tried.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// A name or an address, and a port.
 type Host = (String, u16);
 
@@ -60,6 +63,8 @@ pub(in crate::net) struct Datagrams {
     /// How long one address has to answer, of several, while none was heard from any.
     share: Duration,
     unanswered: Option<Unanswered>,
+    /// Nothing could be sent because of the socket's own address or its routes: when to try another socket.
+    retry_at: Option<Instant>,
 }
 
 /// A datagram that the next address of the host gets too if the present one does not answer.
@@ -138,6 +143,14 @@ impl Way {
         }
     }
 
+    /// Sends from a new socket if the host's address has changed, or `replace` is set. Returns whether it does.
+    pub(super) fn check_path(&mut self, replace: bool) -> bool {
+        match self {
+            Self::Datagrams(datagrams) => datagrams.check_path(replace),
+            Self::Stream(_) => false,
+        }
+    }
+
     /// Whether the client may be asked for more to send.
     pub(super) fn has_room(&self) -> bool {
         match self {
@@ -165,6 +178,7 @@ impl Way {
             Self::Datagrams(datagrams) => {
                 datagrams.receive(now, client, reads * DATAGRAMS);
                 datagrams.move_on(now, client.has_heard());
+                datagrams.retry(now, client);
             }
             Self::Stream(stream) => stream.work(now, client, reads),
         }
@@ -173,7 +187,10 @@ impl Way {
     /// When [`Way::work`] has something to do whatever comes; `None` means never.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Datagrams(datagrams) => datagrams.unanswered.as_ref().map(|unanswered| unanswered.due),
+            Self::Datagrams(datagrams) => {
+                let unanswered = datagrams.unanswered.as_ref().map(|unanswered| unanswered.due);
+                unanswered.into_iter().chain(datagrams.retry_at).min()
+            }
             Self::Stream(_) => None,
         }
     }
@@ -218,18 +235,31 @@ fn talk_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
     Ok(socket)
 }
 
+/// Whether nothing can be sent because of the socket's own address, or for want of a route from it: another socket may have
+/// both.
+fn is_of_the_path(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, InvalidInput, NetworkDown, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        AddrNotAvailable | HostUnreachable | InvalidInput | NetworkDown | NetworkUnreachable
+    )
+}
+
 impl Datagrams {
     fn new(addresses: Vec<SocketAddr>, time: Duration) -> io::Result<Self> {
         let share = time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut others: VecDeque<SocketAddr> = addresses.into();
         let first = others.pop_front().ok_or_else(no_address)?;
-        Ok(Self { socket: talk_to(first)?, others, share, unanswered: None })
+        Ok(Self { socket: talk_to(first)?, others, share, unanswered: None, retry_at: None })
     }
 
     async fn send(&mut self, now: Instant, bytes: Vec<u8>, heard: bool) {
         // Whatever goes wrong with a datagram, an ICMP answer to an earlier one too, is a loss.
         if let Err(error) = self.socket.send(&bytes).await {
             log::debug!("a datagram was not sent: {error}");
+            if is_of_the_path(&error) {
+                self.retry_at.get_or_insert(now + RETRY_PAUSE);
+            }
         }
         let left = self.others.len();
         self.unanswered = (!heard && left > 0).then(|| Unanswered { bytes, due: now + self.share, left });
@@ -250,6 +280,46 @@ impl Datagrams {
         unanswered.left -= 1;
         unanswered.due = now + self.share;
         self.unanswered = Some(unanswered).filter(|unanswered| unanswered.left > 0);
+    }
+
+    /// Tries another socket, if it is time for that.
+    fn retry(&mut self, now: Instant, client: &mut Client) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            if self.check_path(true) {
+                client.handle_moved(now);
+            }
+        }
+    }
+
+    /// Sends from a new socket if the host has another address now, or `replace` is set. Where there is no route to the
+    /// server's address, another one of its host may have one. Returns whether there is a new socket.
+    fn check_path(&mut self, replace: bool) -> bool {
+        let here = self.socket.get_ref().local_addr().map(|addr| addr.ip()).ok();
+        let Ok(server) = self.socket.get_ref().peer_addr() else { return false };
+        let new = match talk_to(server) {
+            Ok(socket) if !replace && socket.get_ref().local_addr().map(|addr| addr.ip()).ok() == here => {
+                return false;
+            }
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                log::debug!("no way to {server}: {error}");
+                self.route_to_another(server)
+            }
+        };
+        let Some(socket) = new else { return false };
+        log::info!("datagrams leave from a new socket");
+        self.socket = socket;
+        true
+    }
+
+    /// A socket that talks to another address of the host, which changes places with this one.
+    fn route_to_another(&mut self, server: SocketAddr) -> Option<Async<UdpSocket>> {
+        self.others.iter_mut().find_map(|other| {
+            let socket = talk_to(*other).ok()?;
+            *other = server;
+            Some(socket)
+        })
     }
 
     fn receive(&mut self, now: Instant, client: &mut Client, most: usize) {

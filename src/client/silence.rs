@@ -1,0 +1,82 @@
+//! Noticing that a server is not heard any more: the socket of a client whose host has another address is silent for ever.
+
+use std::time::{Duration, Instant};
+
+use super::Event;
+use crate::units::later;
+
+/// How long a server may be silent, after something was asked, until the path is checked, and again after each check. Mosh
+/// takes another port after as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The check that asks for a new socket also where the host's address is the same: a NAT may hold a mapping that leads
+/// nowhere.
+const REPLACING_CHECK: u32 = 4;
+
+/// How many sends have to be unanswered for that.
+const LEAST_SENDS: u32 = 3;
+
+/// How long a server has been silent.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// When the first of the unanswered requests was sent, or the path was last checked.
+    since: Option<Instant>,
+    /// The sends that were not answered.
+    sends: u32,
+    checks: u32,
+}
+
+impl Silence {
+    /// Something that is answered was sent.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+        self.sends = self.sends.saturating_add(1);
+    }
+
+    /// The server was heard.
+    pub(super) fn ended(&mut self) {
+        *self = Self::default();
+    }
+
+    /// When the path is to be checked; `None` means never.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.since.map(|since| later(since, PATIENCE))
+    }
+
+    /// The check that is due at `now`, if there is one; whether the socket may be replaced where the host's address is the
+    /// same.
+    pub(super) fn check(&mut self, now: Instant, may_replace: bool) -> Option<Event> {
+        self.due().filter(|due| *due <= now)?;
+        self.since = Some(now);
+        self.checks += 1;
+        let replace = may_replace && self.checks >= REPLACING_CHECK && self.sends >= LEAST_SENDS;
+        if replace {
+            self.checks = 0;
+        }
+        Some(Event::CheckPath { replace })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn the_path_is_checked_every_10_s_of_silence_and_the_socket_replaced_after_40_s() {
+        let start = Instant::now();
+        let mut silence = Silence::default();
+        assert_eq!(silence.due(), None, "nothing was asked");
+        (0..3).for_each(|n| silence.asked(start + Duration::from_secs(n)));
+        let mut checks = Vec::new();
+        while let Some(due) = silence.due().filter(|due| *due <= start + Duration::from_secs(50)) {
+            assert_eq!(silence.check(due - Duration::from_millis(1), true), None);
+            checks.push(((due - start).as_secs(), silence.check(due, true)));
+        }
+        let check = |replace| Some(Event::CheckPath { replace });
+        let expected = [(10, false), (20, false), (30, false), (40, true), (50, false)];
+        assert_eq!(checks, expected.map(|(secs, replace)| (secs, check(replace))));
+        silence.ended();
+        assert_eq!(silence.due(), None);
+    }
+}
