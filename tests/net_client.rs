@@ -481,6 +481,7 @@ struct Nat {
     change: Sender<()>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a network that the test plays itself")]
 impl Nat {
     fn to(server: SocketAddr) -> Self {
         let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
@@ -501,6 +502,7 @@ impl Nat {
 }
 
 /// A port of the NAT towards the server.
+#[expect(clippy::disallowed_methods, reason = "a network that the test plays itself")]
 fn outward(server: SocketAddr, inside: Arc<UdpSocket>, client: SocketAddr) -> Arc<UdpSocket> {
     let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
     socket.connect(server).unwrap();

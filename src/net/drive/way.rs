@@ -260,8 +260,8 @@ impl Datagrams {
         // Whatever goes wrong with a datagram, an ICMP answer to an earlier one too, is a loss.
         if let Err(error) = self.socket.send(&bytes).await {
             log::debug!("a datagram was not sent: {error}");
-            if is_of_the_path(&error) && self.retry_at.is_none() {
-                self.retry_at = Some(now + RETRY_PAUSE);
+            if is_of_the_path(&error) {
+                self.retry_at.get_or_insert(now + RETRY_PAUSE);
             }
         }
         let left = self.others.len();
@@ -313,13 +313,22 @@ impl Datagrams {
             Ok(socket) => Some(socket),
             Err(error) => {
                 log::debug!("no way to {server}: {error}");
-                self.others.iter().find_map(|other| talk_to(*other).ok())
+                self.route_to_another(server)
             }
         };
         let Some(socket) = new else { return false };
         log::info!("datagrams leave from a new socket");
         self.socket = socket;
         true
+    }
+
+    /// A socket that talks to another address of the host, which changes places with this one.
+    fn route_to_another(&mut self, server: SocketAddr) -> Option<Async<UdpSocket>> {
+        self.others.iter_mut().find_map(|other| {
+            let socket = talk_to(*other).ok()?;
+            *other = server;
+            Some(socket)
+        })
     }
 
     fn receive(&mut self, now: Instant, client: &mut Client, most: usize, buffer: &mut [u8]) {
