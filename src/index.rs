@@ -5,6 +5,7 @@
 //! entries are never moved at once. What costs much to be made again is kept with its hash ([`Costly`]), or a part would
 //! grow for long.
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use hashbrown::HashTable;
@@ -61,16 +62,15 @@ impl<E> Parts<E> {
         }
     }
 
-    fn remove(&mut self, hash: u64, is: impl FnMut(&E) -> bool) {
+    fn remove(&mut self, hash: u64, is: impl FnMut(&E) -> bool) -> Option<E> {
         let part = part_of(hash, self.parts.len());
-        let part = self.parts.get_mut(part);
-        if let Some(entry) = part.and_then(|part| part.find_entry(hash, is).ok()) {
-            entry.remove();
-            self.len -= 1;
-        }
+        let found = self.parts.get_mut(part)?.find_entry(hash, is).ok()?;
+        let (entry, _) = found.remove();
+        self.len -= 1;
         if self.len == 0 && self.parts.len() > 1 {
             self.parts = Vec::new();
         }
+        Some(entry)
     }
 }
 
@@ -164,6 +164,49 @@ fn whole(short: u32) -> u64 {
     u64::from(short) << 32 | u64::from(short.rotate_left(16))
 }
 
+/// A map that grows part by part: no insertion moves more than a small share of its entries.
+#[derive(Debug)]
+pub(crate) struct PartedMap<K, V> {
+    hasher: RandomState,
+    entries: Parts<(K, V)>,
+}
+
+impl<K, V> Default for PartedMap<K, V> {
+    fn default() -> Self {
+        Self { hasher: RandomState::default(), entries: Parts::default() }
+    }
+}
+
+impl<K: Hash + Eq, V> PartedMap<K, V> {
+    /// The value of a key.
+    pub(crate) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        if self.entries.len == 0 {
+            return None;
+        }
+        self.entries
+            .find(self.hasher.hash_one(key), |(other, _)| other.borrow() == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Adds an entry under a key that has none.
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        let (hash, hasher) = (self.hasher.hash_one(&key), &self.hasher);
+        self.entries.insert(hash, (key, value), |(other, _)| hasher.hash_one(other));
+    }
+
+    /// Takes an entry out.
+    pub(crate) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let hash = self.hasher.hash_one(key);
+        self.entries.remove(hash, |(other, _)| other.borrow() == key).map(|(_, value)| value)
+    }
+}
+
 /// What an [`Index`] hashes with.
 pub(crate) struct Hasher<'a>(&'a RandomState);
 
@@ -195,6 +238,23 @@ mod tests {
             assert_eq!(find(&index, name), None);
         }
         assert!(index.len() == 0 && index.places.parts.is_empty(), "memory is given back");
+    }
+
+    #[test]
+    fn a_parted_map_finds_what_was_put_in_and_no_part_of_it_is_large() {
+        let mut map: PartedMap<String, usize> = PartedMap::default();
+        for n in 0..50_000 {
+            assert_eq!(map.get(format!("client{n}").as_str()), None);
+            map.insert(format!("client{n}"), n);
+        }
+        let longest = map.entries.parts.iter().map(HashTable::len).max();
+        assert!(map.entries.len == 50_000 && longest < Some(2 * 50_000 / PARTS), "{longest:?}");
+        for n in 0..50_000 {
+            let key = format!("client{n}");
+            assert_eq!((map.get(key.as_str()).copied(), map.remove(key.as_str())), (Some(n), Some(n)));
+            assert_eq!(map.remove(key.as_str()), None);
+        }
+        assert!(map.entries.len == 0 && map.entries.parts.is_empty(), "memory is given back");
     }
 
     #[test]

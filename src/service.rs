@@ -240,6 +240,16 @@ pub trait Service: Send + Debug {
     /// The half of it that belongs to one connection.
     type Conn: Intake;
 
+    /// The driver has taken the lock that the service is behind: what it hands in until the next call of this is one hold,
+    /// and the service bounds its work for all of that together. A driver that never calls this has each call bounded by
+    /// itself.
+    fn begin_hold(&mut self) {}
+
+    /// Whether this hold has done as much as it should. A driver that has more datagrams hands them in in another hold.
+    fn is_spent(&self) -> bool {
+        false
+    }
+
     /// There is a stream connection: it was accepted, or the service has asked for it by `poll_dial`.
     fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> Self::Conn;
 

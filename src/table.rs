@@ -63,6 +63,16 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// How many places there are: those of all connections are below.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The connection that has a place.
+    pub fn at(&self, place: usize) -> Option<(ConnId, &T)> {
+        self.places.get(place)?.as_ref().map(|(conn, value)| (*conn, value))
+    }
+
     /// All connections, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         self.places.iter().flatten().map(|(conn, value)| (*conn, value))

@@ -149,14 +149,8 @@ pub(super) fn load_for(path: &Path, doors: &[String]) -> Result<Rules, String> {
 /// Reads the file again: all of it holds from now on, or nothing does.
 pub(super) fn reload(path: &Path, doors: &[String], engine: &Engine<Server>) {
     match load_for(path, doors) {
-        Ok(rules) => {
-            let count = counted(rules.len(), "rule");
-            let ended = match engine.change(|server, now| server.set_rules(now, rules)) {
-                1 => "1 session is not allowed any more and has ended".to_owned(),
-                ended => format!("{ended} sessions are not allowed any more and have ended"),
-            };
-            log::info!("reloaded {count}; {ended}");
-        }
+        // The server logs that they hold when it has applied them to all sessions.
+        Ok(rules) => engine.change(|server, now| server.set_rules(now, rules)),
         Err(error) => log::error!("{error}; the rules stay as they were"),
     }
 }

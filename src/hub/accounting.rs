@@ -205,6 +205,9 @@ impl World {
             held.extend(ends.filter(|end| self.bodies.contains_key(end)));
         }
         self.bodies.retain(|end, _| held.contains(end));
+        let undelivered = |(key, _): &(SessionKey, _)| self.hub.get(*key).unwrap().undelivered();
+        let waiting: usize = self.sessions.iter().map(undelivered).sum();
+        assert_eq!(self.hub.waiting(), waiting, "{context}");
         assert_eq!(self.hub.memory, own, "{context}");
         assert_eq!(self.hub.bodies.bytes(), self.bodies.values().sum::<usize>(), "{context}");
         assert!(self.hub.memory() <= MAX_MEMORY, "{context}");

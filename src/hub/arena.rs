@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::session::{Session, SessionKey};
+use super::slot_set::SlotSet;
 
 /// The serial of who has a slot first; each after it has the next.
 const FIRST: NonZeroU32 = NonZeroU32::MIN;
@@ -15,6 +16,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Arena {
     slots: Vec<Slot>,
+    /// The slots that are taken: who walks through the sessions passes no free slot.
+    taken: SlotSet,
     free: u32,
     len: usize,
 }
@@ -33,7 +36,7 @@ enum Slot {
 
 impl Default for Arena {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: NONE, len: 0 }
+        Self { slots: Vec::new(), taken: SlotSet::default(), free: NONE, len: 0 }
     }
 }
 
@@ -86,6 +89,7 @@ impl Arena {
                 key
             }
         };
+        self.taken.insert(key.slot);
         self.len += 1;
         Some(key)
     }
@@ -99,32 +103,22 @@ impl Arena {
             None => Slot::Retired,
         };
         let Slot::Taken(session) = std::mem::replace(slot, freed) else { return None };
+        self.taken.remove(key.slot);
         self.len -= 1;
         Some(session)
     }
 
     /// The first session whose slot is not before this one.
-    pub(super) fn next_from(&self, slot: u32) -> Option<SessionKey> {
-        (slot..).zip(self.slots.get(slot as usize..)?).find_map(|(slot, taken)| match taken {
-            Slot::Taken(session) => Some(SessionKey { slot, serial: session.serial }),
-            Slot::Free { .. } | Slot::Retired => None,
-        })
+    pub(super) fn next_from(&self, slot: u32) -> Option<(SessionKey, &Session)> {
+        #[cfg(test)]
+        super::work::probe::note(1);
+        self.at(self.taken.next_from(slot)?)
     }
 
-    /// Ends them all, in the order of their slots.
-    pub(super) fn into_sessions(self) -> impl Iterator<Item = (SessionKey, Session)> {
-        (0..).zip(self.slots).filter_map(|(slot, taken)| match taken {
-            Slot::Taken(session) => Some((SessionKey { slot, serial: session.serial }, session)),
-            Slot::Free { .. } | Slot::Retired => None,
-        })
-    }
-
-    /// All sessions, in the order of their slots.
+    /// All sessions, in the order of their slots. Each costs the same, however many slots are free.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
-        (0..).zip(&self.slots).filter_map(|(slot, taken)| match taken {
-            Slot::Taken(session) => Some((SessionKey { slot, serial: session.serial }, session)),
-            Slot::Free { .. } | Slot::Retired => None,
-        })
+        let after = |(key, _): &(SessionKey, &Session)| self.next_from(key.slot.checked_add(1)?);
+        std::iter::successors(self.next_from(0), after)
     }
 }
 

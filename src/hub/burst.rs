@@ -7,6 +7,7 @@
 use super::name::Name;
 use super::queue::{FRAME_OVERHEAD, Load};
 use super::session::Form;
+use super::work::cost;
 use super::{Hub, SessionKey};
 use crate::wire::{RcvHead, SHORT_LENGTH_MAX, SndArgs};
 
@@ -50,6 +51,8 @@ impl Hub {
         if count > 0 {
             self.stats.queued += count as u64;
             self.stats.messages += count as u64;
+            self.waiting += count;
+            self.work.add(count, cost::MEMBER);
             self.wake(to);
         }
         count

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::message::{Cost, Message};
 use super::queue::{Load, Push};
 use super::session::{Goodbye, Traffic};
+use super::work::cost;
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
 use crate::output::Output;
 use crate::service::Origin;
@@ -67,6 +68,7 @@ impl Hub {
             self.woken.push_back(to);
         }
         self.memory += cost.own;
+        self.waiting += 1;
         self.stats.queued += 1;
         Ok(())
     }
@@ -82,6 +84,7 @@ impl Hub {
         let Some(traffic) = self.traffic_of(key) else { return };
         traffic.queue.push(push);
         self.memory += load.own();
+        self.waiting += load.messages;
         self.stats.queued += 1;
         self.wake(key);
     }
@@ -158,17 +161,20 @@ impl Hub {
     /// Returns whether more is waiting.
     pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Output, enough: usize) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
+        let before = session.undelivered();
         while out.len() < enough && session.next_on_stream(now, out) {}
+        self.waiting -= before - session.undelivered();
         session.has_stream_output()
     }
 
     /// Makes the next datagram of pushes for this session, or fills up one of answers to it. Returns whether there were any.
     pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
-        let Some(session) = self.get_mut(key) else { return false };
-        let (before, mut freed) = (out.len(), 0);
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let (before, mut freed, waiting) = (out.len(), 0, session.undelivered());
         while let Some(bytes) = session.next_in_datagram(now, out) {
             freed += bytes;
         }
+        self.waiting -= waiting - session.undelivered();
         if out.len() == before {
             session.rest();
             return false;
@@ -205,8 +211,12 @@ impl Hub {
 
     /// The client has these pushes.
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
-        let Some(session) = self.get_mut(key) else { return };
-        let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.acknowledge(now, ranges));
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let before = session.undelivered();
+        let (freed, passed) =
+            session.traffic.as_mut().map_or((0, 0), |traffic| traffic.acknowledge(now, ranges));
+        self.waiting -= before - session.undelivered();
+        self.work.add(passed + ranges.len(), cost::PASSED);
         session.hear_of_bye(ranges);
         session.rest();
         self.free_of(key, freed);
@@ -227,12 +237,15 @@ impl Hub {
         if self.get(key).is_some_and(|session| session.path() != path) {
             self.lose_connection(key);
         }
-        let Some(session) = self.get_mut(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
         session.set_way(path, origin);
         session.deaf = false;
         match (path, &mut session.traffic) {
             (Path::Stream(_), Some(traffic)) => traffic.pushes.reattach(),
-            (Path::Datagram(_), Some(traffic)) => traffic.pushes.repeat_all(now),
+            (Path::Datagram(_), Some(traffic)) => {
+                traffic.pushes.repeat_all(now);
+                self.work.add(traffic.pushes.len(), cost::PASSED);
+            }
             (_, None) => {}
         }
         self.wake(key);

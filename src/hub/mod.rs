@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Refusal;
-use crate::index::{Costly, Hasher, Index};
+use crate::index::Costly;
 use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
@@ -26,14 +26,16 @@ mod requests;
 pub mod rooms;
 pub mod rules;
 pub mod session;
+mod slot_set;
 mod slow;
 mod spares;
 mod targets;
+pub mod work;
 
 use arena::Arena;
 use bodies::Bodies;
 pub use message::Body;
-use name::{ClashKey, FoldKey, Name};
+use name::{ClashKey, FoldKey, Name, NameError};
 use rate::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
@@ -41,6 +43,7 @@ use slow::Slow;
 pub use slow::SlowPolicy;
 use spares::Spares;
 use targets::Targets;
+use work::{WorkMeter, cost};
 
 /// Most rooms a session may be in.
 pub const MAX_ROOMS: usize = 64;
@@ -144,7 +147,7 @@ pub struct Hub {
     config: HubConfig,
     sessions: Arena,
     /// Slots by the fold of their names, ..
-    by_fold: Index,
+    by_fold: Costly,
     /// .. and by what these look like.
     by_clash: Costly,
     /// Names are looked for no more.
@@ -157,7 +160,9 @@ pub struct Hub {
     woken: VecDeque<SessionKey>,
     slow: Slow,
     stats: HubStats,
-    offered: u64,
+    /// The messages that wait to be sent or acknowledged.
+    waiting: usize,
+    work: WorkMeter,
     /// Whom messages were for.
     targets: Targets,
     /// For messages on their way.
@@ -188,7 +193,7 @@ impl Hub {
 
     /// The messages that wait to be sent or acknowledged, of all sessions.
     pub fn waiting(&self) -> usize {
-        self.sessions.iter().map(|(_, session)| session.undelivered()).sum()
+        self.waiting
     }
 
     /// The bytes that all queues together hold. A body that several wait for counts once, until the last of them has it and
@@ -197,19 +202,15 @@ impl Hub {
         self.memory + self.bodies.bytes()
     }
 
-    /// How many times a member of a room was offered a message, whether it was queued or missed.
-    pub fn offered(&self) -> u64 {
-        self.offered
+    /// What has been walked through so far.
+    pub fn work(&self) -> &WorkMeter {
+        &self.work
     }
 
-    /// The keys of all living sessions.
-    pub fn keys(&self) -> Vec<SessionKey> {
-        self.sessions.iter().map(|(key, _)| key).collect()
-    }
-
-    /// The first living session whose slot is not before this one.
+    /// The first living session whose slot is not before this one: whoever goes through all of them counts each as work.
     pub fn next_from(&self, slot: u32) -> Option<SessionKey> {
-        self.sessions.next_from(slot)
+        self.work.add(1, cost::PASSED);
+        self.sessions.next_from(slot).map(|(key, _)| key)
     }
 
     /// A living session.
@@ -229,6 +230,9 @@ impl Hub {
     /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
     /// there are as many sessions as may be; [`Refusal::Draining`] behind [`Hub::close`].
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
+        self.work.add(1, cost::OPENED);
+        // Its own key, that of a session which may have it already, and what it is found by.
+        self.work.add_name(opening.name.as_str().as_bytes(), 6);
         let clash = opening.name.clash_key();
         if self.is_closed {
             return Err(Refusal::Draining);
@@ -249,6 +253,7 @@ impl Hub {
     /// Whether a living session has a name that is, or looks, the same.
     pub fn is_taken(&self, name: &Name) -> bool {
         // Who has the same name has one that looks the same.
+        self.work.add_name(name.as_str().as_bytes(), 4);
         self.like(&name.clash_key()).is_some()
     }
 
@@ -259,6 +264,8 @@ impl Hub {
     /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
     pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
+        self.work.add(1, cost::OPENED);
+        self.work.add_name(name.as_str().as_bytes(), 6);
         let clash = name.clash_key();
         if self.like(&clash).is_some_and(|owner| owner != key.slot) {
             return Err(Refusal::NameTaken);
@@ -274,12 +281,46 @@ impl Hub {
 
     /// The session of that name.
     pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
-        let slot = FoldKey::with(name, |key| {
+        self.work.add_name(name, 1);
+        let slot = self.with_fold(name, |key| {
             let is =
                 |slot| self.at(slot).is_some_and(|(_, session)| session.name.with_fold(|fold| fold == key));
             self.by_fold.find(key, is)
         });
         self.at(slot.flatten()?).map(|(key, _)| key)
+    }
+
+    /// Reads a name from what a peer sent, and counts the work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Name::parse`].
+    pub fn read_name(&self, bytes: &[u8]) -> Result<Name, NameError> {
+        self.work.add_name(bytes, 1);
+        Name::parse(bytes)
+    }
+
+    /// Makes a name of what a person wrote, and counts the work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Name::nearest`].
+    pub fn read_nearest(&self, bytes: &[u8]) -> Result<Name, NameError> {
+        // Once to find what may stand in a name, once to read what has become of it.
+        self.work.add_name(bytes, 2);
+        Name::nearest(bytes)
+    }
+
+    /// The key of a target that a peer sent, with its work counted; `None` if it is no name.
+    pub fn fold_of(&self, target: &[u8]) -> Option<FoldKey> {
+        self.work.add_name(target, 2);
+        FoldKey::of(target)
+    }
+
+    /// [`FoldKey::with`], and counts the work.
+    pub(crate) fn with_fold<R>(&self, target: &[u8], look_up: impl FnOnce(&str) -> R) -> Option<R> {
+        self.work.add_name(target, 2);
+        FoldKey::with(target, look_up)
     }
 
     /// Who has a slot.
@@ -296,11 +337,7 @@ impl Hub {
     /// Lets a session be found by its name.
     fn list_name(&mut self, key: SessionKey, clash: &ClashKey) {
         let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
-        let sessions = &self.sessions;
-        let by_fold = |hasher: &Hasher<'_>, slot| {
-            sessions.at(slot).map_or(0, |(_, session)| session.name.with_fold(|fold| hasher.hash(fold)))
-        };
-        self.by_fold.insert(&name.fold(), key.slot, by_fold);
+        self.by_fold.insert(name.fold().as_str(), key.slot);
         self.by_clash.insert(clash, key.slot);
     }
 
@@ -317,6 +354,7 @@ impl Hub {
         if self.is_closed {
             return;
         }
+        self.work.add_name(name.as_str().as_bytes(), 4);
         name.with_fold(|fold| self.by_fold.remove(fold, key.slot));
         self.by_clash.remove(&name.clash_key(), key.slot);
     }
@@ -324,23 +362,19 @@ impl Hub {
     /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
     pub fn end(&mut self, key: SessionKey) -> Option<Session> {
         let session = self.sessions.remove(key)?;
+        self.work.add(1, cost::ENDED);
         self.unlist_name(key, &session.name);
-        for room in session.rooms() {
+        for room in self.work.walk(cost::ROOM, session.rooms()) {
+            // Whoever leaves last frees what looks like its name.
+            self.work.add_name(room.as_str().as_bytes(), 3);
             self.rooms.leave(room, key);
         }
+        self.work.add(session.undelivered(), cost::PASSED);
+        self.waiting -= session.undelivered();
         self.stats.leave(&session);
         self.memory -= session.load().own();
         debug_assert!(!self.is_empty() || self.memory == 0, "{} bytes are of nobody", self.memory);
         self.relieve_of(key, &session);
         Some(session)
-    }
-
-    /// Ends all sessions as [`Hub::end`] does, and all rooms: what finds each of very many is let go of as a whole. Only the
-    /// counters are left, and keys are given anew.
-    pub fn end_all(&mut self) -> impl Iterator<Item = (SessionKey, Session)> + use<> {
-        let Self { config, sessions, mut stats, offered, .. } = std::mem::take(self);
-        sessions.iter().for_each(|(_, session)| stats.leave(session));
-        *self = Self { config, stats, offered, ..Self::default() };
-        sessions.into_sessions()
     }
 }

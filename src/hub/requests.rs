@@ -4,6 +4,7 @@ use super::delivery::Misfit;
 use super::message::{Body, Cost, Message};
 use super::name::{FoldKey, Name, RoomName};
 use super::queue::Push;
+use super::work::{WorkMeter, cost};
 use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
 
@@ -49,11 +50,11 @@ impl Hub {
 
     fn send_to_room(&mut self, from: SessionKey, target: &[u8], body: Body<'_>) -> Result<(), Refusal> {
         let sender = self.sessions.get(from).ok_or(Refusal::RegisterFirst)?;
-        let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten();
+        let room = self.with_fold(target, |key| self.rooms.get(key)).flatten();
         let room = room.filter(|room| room.members().contains(&from)).ok_or(Refusal::NoSuchRoom)?.clone();
         let message = Message::new(&sender.name, Some(&room), body, std::mem::take(&mut self.buffer));
         let left_out = (!sender.echo).then_some(from);
-        self.offered += (room.members().len() - usize::from(left_out.is_some())) as u64;
+        self.work.add(room.members().len(), cost::MEMBER);
         for member in room.members().iter().copied().filter(|member| Some(*member) != left_out) {
             self.deliver_or_drop(member, &message);
         }
@@ -91,6 +92,9 @@ impl Hub {
     ///
     /// Not a room's name, a name that looks like another room's, or [`MAX_ROOMS`] reached.
     pub fn join(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
+        self.work.add(1, cost::ROOM);
+        // Read, then for what it is found by and for what it looks like, here and there.
+        self.work.add_name(room, 8);
         let name = RoomName::parse(room).map_err(|_| Refusal::NotARoomName)?;
         let session = self.get(key).ok_or(Refusal::RegisterFirst)?;
         if session.rooms().contains(&name.fold()) {
@@ -111,7 +115,9 @@ impl Hub {
     ///
     /// [`Refusal::NoSuchRoom`] when it is not in a room of that name.
     pub fn leave(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
-        let fold = FoldKey::of(room).ok_or(Refusal::NoSuchRoom)?;
+        self.work.add(1, cost::ROOM);
+        self.work.add_name(room, 3);
+        let fold = self.fold_of(room).ok_or(Refusal::NoSuchRoom)?;
         let session = self.get_mut(key).ok_or(Refusal::RegisterFirst)?;
         let at = session.rooms().iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         session.change_rooms(|rooms| drop(rooms.remove(at)));
@@ -139,23 +145,28 @@ impl Hub {
     pub fn list(&self, room: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, Refusal> {
         let Some(room) = room else {
             let names = self.sessions.iter().map(|(_, session)| &session.name);
-            return Ok(list_within(names, self.sessions.len(), limit));
+            return Ok(list_within(&self.work, names, self.sessions.len(), limit));
         };
-        let room = FoldKey::with(room, |key| self.rooms.get(key)).flatten().ok_or(Refusal::NoSuchRoom)?;
+        let room = self.with_fold(room, |key| self.rooms.get(key)).flatten().ok_or(Refusal::NoSuchRoom)?;
         let names = room.members().iter().filter_map(|key| self.get(*key)).map(|session| &session.name);
-        Ok(list_within(names, room.members().len(), limit))
+        Ok(list_within(&self.work, names, room.members().len(), limit))
     }
 }
 
 /// Joins `total` names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.
 ///
 /// It looks at no more names than fit: a list costs what its answer is long, however many sessions there are.
-fn list_within<'a>(names: impl Iterator<Item = &'a Name>, total: usize, limit: usize) -> Vec<u8> {
+fn list_within<'a>(
+    work: &WorkMeter,
+    names: impl Iterator<Item = &'a Name>,
+    total: usize,
+    limit: usize,
+) -> Vec<u8> {
     let rest = |listed: usize| format!("+{}", total - listed);
     let mut list = String::new();
     // How much of the list, and how many names, leave room for the word behind them.
     let mut cut = (0, 0);
-    for (place, name) in names.enumerate() {
+    for (place, name) in work.walk(cost::LISTED, names).enumerate() {
         let separator = if place == 0 { "" } else { " " };
         if list.len() + separator.len() + name.as_str().len() > limit {
             let (length, listed) = cut;
@@ -175,11 +186,10 @@ fn list_within<'a>(names: impl Iterator<Item = &'a Name>, total: usize, limit: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     fn listed(names: &[&str], limit: usize) -> String {
         let names: Vec<Name> = names.iter().map(|name| Name::parse(name.as_bytes()).unwrap()).collect();
-        String::from_utf8(list_within(names.iter(), names.len(), limit)).unwrap()
+        String::from_utf8(list_within(&WorkMeter::default(), names.iter(), names.len(), limit)).unwrap()
     }
 
     #[test]
@@ -205,9 +215,9 @@ mod tests {
     #[test]
     fn a_list_looks_at_no_more_names_than_fit() {
         let name = Name::parse(b"somebody").unwrap();
-        let looked_at = Cell::new(0);
-        let names = std::iter::repeat_n(&name, 1_000_000).inspect(|_| looked_at.set(looked_at.get() + 1));
-        assert!(list_within(names, 1_000_000, 99).ends_with(b" +999990"));
-        assert!(looked_at.get() < 20, "{}", looked_at.get());
+        let work = WorkMeter::default();
+        let names = std::iter::repeat_n(&name, 1_000_000);
+        assert!(list_within(&work, names, 1_000_000, 99).ends_with(b" +999990"));
+        assert!((10..20).contains(&work.units()), "{}", work.units());
     }
 }

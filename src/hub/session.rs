@@ -252,11 +252,11 @@ impl Traffic {
         self.unwritten = begin..self.unwritten.end.max(id.get() + 1);
     }
 
-    /// Pushes are acknowledged. Returns the bytes of the session's own that this freed.
-    pub(super) fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)]) -> usize {
+    /// Pushes are acknowledged. Returns the bytes of the session's own that this freed, and how many pushes were looked at.
+    pub(super) fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)]) -> (usize, usize) {
         let Self { pushes, sent, writing, unwritten, .. } = self;
         let mut freed = 0;
-        pushes.acknowledge(now, ranges, |id, push| {
+        let passed = pushes.acknowledge(now, ranges, |id, push| {
             let load = push.load();
             *sent -= load;
             if unwritten.contains(&id) {
@@ -265,7 +265,7 @@ impl Traffic {
                 freed += load.own();
             }
         });
-        freed
+        (freed, passed)
     }
 
     /// The writer has written what it was given. Returns the bytes of the session's own that this freed.

@@ -8,9 +8,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::message::Cost;
-use super::name::FoldKey;
 use super::queue::{FRAME_OVERHEAD, SendQueue};
 use super::session::SHORT_HEAD;
+use super::work::cost;
 use super::{Form, Hub, Path, Session, SessionKey};
 use crate::escape::escape_short;
 use crate::wire::MAX_HEAD;
@@ -106,6 +106,8 @@ impl Hub {
             let queue = self.get_mut(member).and_then(|session| session.queue_mut());
             let Some(freed) = queue.and_then(SendQueue::drop_oldest) else { return false };
             self.memory -= freed.own();
+            self.waiting -= freed.messages;
+            self.work.add(1, cost::PASSED);
             self.stats.gaps += 1;
             self.note_missed(member);
         }
@@ -131,6 +133,11 @@ impl Hub {
     /// The next session that is to end because it reads too slowly.
     pub fn poll_condemned(&mut self) -> Option<SessionKey> {
         self.slow.condemned.pop()
+    }
+
+    /// Whether [`Hub::poll_condemned`] has one.
+    pub fn has_condemned(&self) -> bool {
+        !self.slow.condemned.is_empty()
     }
 
     fn note_missed(&mut self, key: SessionKey) {
@@ -177,7 +184,7 @@ impl Hub {
         if !self.holds_senders() || target.first() != Some(&b'#') {
             return None;
         }
-        let room = FoldKey::with(target, |key| self.rooms.get(key)).flatten()?;
+        let room = self.with_fold(target, |key| self.rooms.get(key)).flatten()?;
         let sender = self.get(from).filter(|_| room.members().contains(&from))?;
         let payload_len = sender.name.as_str().len() + room.name().as_str().len() + length + RCV_SPACES;
         if self.memory() + FRAME_OVERHEAD + payload_len > self.config.max_memory {
@@ -186,7 +193,8 @@ impl Hub {
         let is_full = |member: &Session| {
             member.awaited || !self.config.may_hold(member.load(), most_cost(member.form, payload_len))
         };
-        let mut hearers = room.members().iter().copied().filter(|key| *key != from || sender.echo);
+        let members = self.work().walk(cost::PASSED, room.members());
+        let mut hearers = members.copied().filter(|key| *key != from || sender.echo);
         hearers.find(|key| {
             self.get(*key).is_some_and(|member| member.is_waited_for(payload_len) && is_full(member))
         })
@@ -207,6 +215,11 @@ impl Hub {
             session.awaited = false;
         }
         Some((member, all))
+    }
+
+    /// Whether [`Hub::poll_relieved`] has one.
+    pub fn has_relieved(&self) -> bool {
+        !self.slow.relieved.is_empty()
     }
 
     /// Notes that who waits for this member may go on: the first of them, or `all`.

@@ -147,9 +147,15 @@ impl<T> Pushes<T> {
 
     /// The peer has these ids, lowest and highest of each range. Ranges beyond what was sent are clipped.
     ///
-    /// `let_go` gets each push that is kept no longer, and its id.
-    pub fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)], mut let_go: impl FnMut(u64, T)) {
+    /// `let_go` gets each push that is kept no longer, and its id. Returns how many pushes were looked at.
+    pub fn acknowledge(
+        &mut self,
+        now: Instant,
+        ranges: &[(u64, u64)],
+        mut let_go: impl FnMut(u64, T),
+    ) -> usize {
         let mut newest: Option<(u64, Instant)> = None;
+        let mut passed = 0;
         for &(low, high) in ranges {
             let mut at = self.place_of(low);
             while let Some(push) = self.in_flight.get_mut(at).filter(|push| push.id <= high) {
@@ -157,6 +163,7 @@ impl<T> Pushes<T> {
                 let sent_at = self.acknowledge_at(at, &mut let_go);
                 newest = newest.max(sent_at.map(|at| (id, at)));
                 at += 1;
+                passed += 1;
             }
         }
         self.tidy();
@@ -164,6 +171,7 @@ impl<T> Pushes<T> {
         if let Some((_, sent_at)) = newest {
             self.rtt.sample(now.saturating_duration_since(sent_at));
         }
+        passed
     }
 
     /// Where the push of this id is, or would be.

@@ -8,7 +8,7 @@
 //! What was refused because it came too soon (429) is no end: it goes back to its place in the queue, and is asked anew
 //! under a new id once its time has come; see [`Requests::slow_down`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -138,6 +138,8 @@ pub struct Requests {
     next_id: u64,
     waiting: Waiting,
     in_flight: BTreeMap<Id, InFlight>,
+    /// When each of them has something to do.
+    agenda: Agenda,
     ended: VecDeque<Ended>,
     stats: RequestStats,
 }
@@ -153,6 +155,7 @@ impl Requests {
             next_id: 1,
             waiting: Waiting::default(),
             in_flight: BTreeMap::new(),
+            agenda: Agenda::default(),
             ended: VecDeque::new(),
             stats: RequestStats::default(),
         }
@@ -212,13 +215,9 @@ impl Requests {
 
     /// When [`Requests::handle_timeout`] or, if one `may_send`, [`Requests::poll_transmit`] has something to do.
     pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
-        let due = |request: &InFlight| match may_send {
-            true if request.is_to_move => Some(request.sent_at),
-            true => Some(request.due),
-            false => request.end(),
-        };
+        let next = if may_send { self.agenda.next_send() } else { self.agenda.next_end() };
         let held = self.waiting.held_until().filter(|_| may_send);
-        self.in_flight.values().filter_map(due).chain(self.waiting.deadline()).chain(held).min()
+        next.into_iter().chain(self.waiting.deadline()).chain(held).min()
     }
 
     /// Ends as unknown whatever has no send left and whose time is up, and as refused what waits to be asked anew.
@@ -227,14 +226,77 @@ impl Requests {
         while let Some(ended) = self.waiting.pop_late(now) {
             self.ended.push_back(ended);
         }
-        let is_over = |request: &InFlight| request.end().is_some_and(|end| end <= now);
-        while let Some(id) = self.find(is_over) {
+        for id in self.agenda.take_over(now) {
             self.finish(now, id, Outcome::Unknown);
         }
     }
 
-    fn find(&self, is_it: impl Fn(&InFlight) -> bool) -> Option<Id> {
-        self.in_flight.iter().find(|(_, request)| is_it(request)).map(|(id, _)| *id)
+    fn remove(&mut self, id: Id) -> Option<InFlight> {
+        let request = self.in_flight.remove(&id)?;
+        self.agenda.remove(id, &request);
+        Some(request)
+    }
+}
+
+/// When the requests in flight have something to do, so that none is looked for among all of them.
+#[derive(Debug, Default)]
+struct Agenda {
+    /// When their last sends count as failed, unless it is known that this has passed.
+    sends: BTreeSet<(Instant, Id)>,
+    /// Those that are to be sent again now, with an instant that has passed.
+    due: BTreeMap<Id, Instant>,
+    /// When those end that have no send left, or a deadline.
+    ends: BTreeSet<(Instant, Id)>,
+}
+
+impl Agenda {
+    /// Enters a request that was just sent.
+    fn insert(&mut self, id: Id, request: &InFlight) {
+        self.sends.insert((request.due, id));
+        self.ends.extend(request.end().map(|end| (end, id)));
+    }
+
+    /// Takes a request out, as it stands.
+    fn remove(&mut self, id: Id, request: &InFlight) {
+        if self.due.remove(&id).is_none() {
+            self.sends.remove(&(request.due, id));
+        }
+        if let Some(end) = request.end() {
+            self.ends.remove(&(end, id));
+        }
+    }
+
+    /// A request is to be sent again now; it has something to do since this instant, which has passed.
+    fn hurry(&mut self, id: Id, due: Instant, since: Instant) {
+        self.sends.remove(&(due, id));
+        self.due.insert(id, since);
+    }
+
+    /// The lowest id that is to be sent again.
+    fn first_due(&mut self, now: Instant) -> Option<Id> {
+        while let Some((at, id)) = self.sends.first().copied().filter(|(at, _)| *at <= now) {
+            self.sends.pop_first();
+            self.due.insert(id, at);
+        }
+        self.due.first_key_value().map(|(id, _)| *id)
+    }
+
+    /// The ids whose time is up, the lowest first. They stay until they are removed.
+    fn take_over(&self, now: Instant) -> Vec<Id> {
+        let over = self.ends.iter().take_while(|(end, _)| *end <= now);
+        let mut over: Vec<Id> = over.map(|(_, id)| *id).collect();
+        over.sort_unstable();
+        over
+    }
+
+    /// When something is to be sent again; an instant that has passed stands for now.
+    fn next_send(&self) -> Option<Instant> {
+        let due = self.due.first_key_value().map(|(_, since)| *since);
+        due.into_iter().chain(self.sends.first().map(|(at, _)| *at)).min()
+    }
+
+    fn next_end(&self) -> Option<Instant> {
+        self.ends.first().map(|(end, _)| *end)
     }
 }
 
@@ -255,7 +317,7 @@ impl Requests {
     ) -> Option<Sent> {
         self.handle_timeout(now);
         let fits = |asked: &Asked| asked.payload.len() <= most;
-        match self.find(|request| request.is_to_move || request.due <= now) {
+        match self.agenda.first_due(now) {
             Some(id) if self.in_flight.get(&id).is_some_and(|request| fits(&request.asked)) => {
                 self.repeat(now, id, rng, out)
             }
@@ -267,10 +329,12 @@ impl Requests {
     /// There is a connection again: what is in flight is sent again at once. That is no failure of a send, so it uses up
     /// none of the policy's; only who is cut off again and again goes back to these.
     pub fn repeat_all(&mut self, now: Instant) {
-        for request in self.in_flight.values_mut() {
+        for (id, request) in &mut self.in_flight {
             if request.moves < MAX_MOVES {
                 request.is_to_move = true;
+                self.agenda.hurry(*id, request.due, request.sent_at);
             } else if request.attempts.has_sends_left() {
+                self.agenda.hurry(*id, request.due, now);
                 request.due = now;
             }
         }
@@ -278,15 +342,20 @@ impl Requests {
 
     fn repeat(&mut self, now: Instant, id: Id, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
         let request = self.in_flight.get_mut(&id)?;
-        if std::mem::take(&mut request.is_to_move) {
+        self.agenda.remove(id, request);
+        let is_sent = if std::mem::take(&mut request.is_to_move) {
             request.moves += 1;
             let wait = later(now, self.policy.ack_timeout()).max(request.due);
             request.due = request.attempts.deadline().map_or(wait, |deadline| wait.min(deadline));
+            true
         } else {
-            request.due = request.attempts.send(now, self.rtt.rto(), rng)?;
-        }
-        self.stats.retries += 1;
-        Some(request.encode(id, out))
+            let due = request.attempts.send(now, self.rtt.rto(), rng);
+            request.due = due.unwrap_or(request.due);
+            due.is_some()
+        };
+        self.agenda.insert(id, request);
+        self.stats.retries += u64::from(is_sent);
+        is_sent.then(|| request.encode(id, out))
     }
 
     fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
@@ -302,6 +371,7 @@ impl Requests {
         let request = InFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
         let sent = request.encode(id, out);
         self.stats.retries += u64::from(sent.sends > 1);
+        self.agenda.insert(id, &request);
         self.in_flight.insert(id, request);
         Some(sent)
     }
@@ -365,7 +435,7 @@ impl Requests {
             deadline,
             words: words.to_vec(),
         };
-        let InFlight { mut asked, .. } = self.in_flight.remove(&id)?;
+        let InFlight { mut asked, .. } = self.remove(id)?;
         let (ticket, verb) = (asked.ticket, asked.verb);
         asked.slowed = Some(Box::new(slowed));
         self.waiting.take_back(asked, again_at);
@@ -409,7 +479,7 @@ impl Requests {
     }
 
     fn finish(&mut self, now: Instant, id: Id, outcome: Outcome) {
-        let Some(request) = self.in_flight.remove(&id) else { return };
+        let Some(request) = self.remove(id) else { return };
         self.ended.push_back(Ended {
             ticket: request.asked.ticket,
             verb: request.asked.verb,
@@ -417,5 +487,62 @@ impl Requests {
             sends: request.sends(),
             elapsed: Some(now.saturating_duration_since(request.first_sent())),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    /// What a look at every request in flight finds.
+    fn looked_for(requests: &Requests, now: Instant) -> (Option<Id>, Vec<Id>, Option<Instant>) {
+        let is_due = |request: &InFlight| request.is_to_move || request.due <= now;
+        let is_over = |request: &InFlight| request.end().is_some_and(|end| end <= now);
+        let all = || requests.in_flight.iter();
+        let due = all().find(|(_, request)| is_due(request)).map(|(id, _)| *id);
+        let over = all().filter(|(_, request)| is_over(request)).map(|(id, _)| *id).collect();
+        (due, over, all().filter_map(|(_, request)| request.end()).min())
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn what_is_due_is_found_as_a_look_at_every_request_would_find_it() {
+        let start = Instant::now();
+        for seed in 0..200 {
+            let (mut rng, mut now) = (ChaCha8Rng::seed_from_u64(seed), start);
+            let mut policy = Backoff::new(Duration::from_millis(100)).with_max_sends(3);
+            if seed % 2 == 0 {
+                policy = policy.with_deadline(Some(Duration::from_millis(900)));
+            }
+            let (mut requests, mut out) = (Requests::new(policy, 40), Vec::new());
+            for step in 0..400 {
+                let id = Id::new(rng.random_range(1..=requests.next_id)).unwrap();
+                match rng.random_range(0..100) {
+                    0..40 => drop(requests.ask(Verb::Snd, b" bob hi".to_vec())),
+                    40..70 => drop(requests.poll_transmit(now, &mut rng, &mut out)),
+                    70..80 => drop(requests.answered(now, id, Outcome::Acked(Vec::new()))),
+                    80..84 => drop(requests.slow_down(now, id, Duration::from_millis(50), b"429 50")),
+                    84..86 => requests.repeat_all(now),
+                    86 => requests.session_lost(now),
+                    _ => now += Duration::from_millis(rng.random_range(0..60)),
+                }
+                let (due, over, end) = looked_for(&requests, now);
+                let context = format!("seed {seed}, step {step}");
+                assert_eq!(requests.agenda.take_over(now), over, "{context}");
+                assert_eq!(requests.agenda.next_end(), end, "{context}");
+                assert_eq!(
+                    requests.agenda.next_send().is_some_and(|at| at <= now),
+                    due.is_some(),
+                    "{context}"
+                );
+                assert_eq!(requests.agenda.first_due(now), due, "{context}");
+                let next = requests.in_flight.values().map(|request| request.due).min();
+                assert!(due.is_some() || requests.agenda.next_send() == next, "{context}");
+                let kept = requests.agenda.sends.len() + requests.agenda.due.len();
+                assert_eq!(kept, requests.in_flight.len(), "{context}");
+            }
+        }
     }
 }

@@ -23,13 +23,13 @@ impl Server {
     }
 
     fn verdict(&self, name: &Name, origin: &Origin) -> Verdict<'_> {
+        self.count_rules(name.as_str());
         let door = self.door(origin.door).map(|door| door.name.as_str());
         self.config.rules.verdict(name, &origin.from, door)
     }
 
     /// [`Server::may_use`] for somebody who asks: a refusal is logged.
     pub(super) fn admit(&mut self, now: Instant, name: &Name, origin: &Origin) -> Result<(), Refusal> {
-        self.count_rules();
         let verdict = self.verdict(name, origin);
         if !verdict.is_denied() {
             return Ok(());
@@ -46,16 +46,24 @@ impl Server {
 
 /// New rules.
 impl Server {
-    /// Takes new rules, and ends every session that they do not allow where it is, lingering ones too. Returns how many
-    /// it has ended.
-    pub fn set_rules(&mut self, now: Instant, rules: Rules) -> usize {
+    /// Takes new rules. From now on nobody registers, resumes or renames against them, and every session that they do not
+    /// allow where it is ends, lingering ones too: at once as far as one hold of the lock may go, the others when
+    /// [`Service::timeout`](crate::service::Service::timeout) is called next. A line in the log says how many have ended.
+    pub fn set_rules(&mut self, now: Instant, rules: Rules) {
+        self.begin_call();
         self.config.rules = rules;
-        let keys = self.hub.keys();
-        let unwelcome: Vec<SessionKey> = keys.into_iter().filter(|key| !self.is_welcome(*key)).collect();
-        for key in &unwelcome {
-            self.turn_out(now, *key);
+        self.begin_rules_sweep();
+        self.sweep(now);
+        self.settle(now);
+    }
+
+    /// Ends a session that the rules do not allow where it is. Returns whether they do not.
+    pub(super) fn apply_rules(&mut self, now: Instant, key: SessionKey) -> bool {
+        let is_denied = !self.is_welcome(key);
+        if is_denied {
+            self.turn_out(now, key);
         }
-        unwelcome.len()
+        is_denied
     }
 
     fn is_welcome(&self, key: SessionKey) -> bool {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::requests::{Answer, encode_answer};
 use super::{Owner, Server};
 use crate::error::Refusal;
+use crate::hub::work::cost;
 use crate::hub::{DatagramPath, Form, Path, Session, SessionKey};
 use crate::service::{Origin, Peer, Remote, Transmit};
 use crate::wire::{DATAGRAM_MIN_LIMIT, Datagram, Frame, RegArgs, Token, Verb, encode_args, encode_prefix};
@@ -32,7 +33,6 @@ const MAX_ANSWERS: usize = 32;
 impl Server {
     /// A datagram has arrived here, through the simulated network if there is one.
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
-        self.begin_turn();
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.totals.malformed += 1;
             return self.charge_malformed(now, peer, bytes);
@@ -82,7 +82,7 @@ impl Server {
         let mut packer = Packer { token, limit, full: Vec::new(), open, dropped: 0 };
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
-            if self.has_done_enough() {
+            if self.is_hold_spent() {
                 // The rest is as good as lost on the way.
                 self.totals.answers_dropped += (datagram.frames.len() - n) as u64;
                 break;
@@ -343,6 +343,11 @@ impl Server {
             }
             self.arm(key);
             self.end_if_parted(now, key);
+            self.work().add(1, cost::CONNECTION);
+            if self.is_hold_spent() {
+                self.put_off_sweep(now);
+                return None;
+            }
         }
         self.next_goodbye(now)
     }

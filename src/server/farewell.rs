@@ -65,7 +65,7 @@ impl Server {
     fn farewell(&mut self) -> Option<&mut Farewell> {
         match &mut self.draining {
             Some(Draining::Underway(farewell)) => Some(farewell),
-            Some(Draining::Over) | None => None,
+            Some(Draining::Ending | Draining::Over) | None => None,
         }
     }
 
@@ -73,6 +73,10 @@ impl Server {
     pub(super) fn next_goodbye(&mut self, now: Instant) -> Option<Transmit> {
         loop {
             let next = self.farewell().filter(|farewell| !farewell.rests && farewell.room > 0)?.next;
+            if self.is_hold_spent() {
+                self.put_off_sweep(now);
+                return None;
+            }
             let Some(key) = self.hub.next_from(next) else {
                 self.end_round(now);
                 return None;

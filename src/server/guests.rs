@@ -5,13 +5,15 @@
 //!
 //! [`Rules::anonymous`]: crate::hub::rules::Rules::anonymous
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::Server;
 use crate::error::Refusal;
 use crate::hub::name::Name;
+use crate::hub::work::cost;
 use crate::hub::{Form, Opening, Path, SessionKey};
+use crate::index::PartedMap;
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{Frame, RegArgs};
 
@@ -27,7 +29,7 @@ const MAX_DENIED: usize = 8;
 /// Who is a guest, and which numbers are free.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
-    members: HashSet<SessionKey>,
+    members: PartedMap<SessionKey, ()>,
     /// The highest number that was ever looked at.
     highest: u64,
     /// Those below it that nobody has.
@@ -56,7 +58,7 @@ impl Guests {
 impl Server {
     /// Whether a session is a guest's.
     pub(super) fn is_guest(&self, key: SessionKey) -> bool {
-        self.guests.members.contains(&key)
+        self.guests.members.get(&key).is_some()
     }
 
     /// Opens a session for somebody who has not registered.
@@ -73,7 +75,7 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let key = self.open_numbered(|server, name| server.open_guest_as(now, name, path, origin))?;
-        self.guests.members.insert(key);
+        self.guests.members.insert(key, ());
         Ok(key)
     }
 
@@ -84,6 +86,7 @@ impl Server {
     ) -> Result<SessionKey, Refusal> {
         let (mut unused, mut opened) = (Vec::new(), Err(Refusal::ServerFull));
         for _ in 0..MAX_TRIES {
+            self.work().add(1, cost::TRIED);
             let number = self.guests.take();
             let name = Name::parse(format!("{PREFIX}{number}").as_bytes());
             opened = name.map_err(|_| Refusal::NameNotAllowed).and_then(|name| open(self, name));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Server;
 use super::conn::{Held, StreamConn};
 use crate::error::Refusal;
+use crate::hub::work::cost;
 use crate::hub::{Form, SessionKey};
 use crate::rare::Vacant;
 use crate::reliable::Seen;
@@ -28,9 +29,25 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Waiters {
     queue: BTreeMap<(SessionKey, u64), ConnId>,
     next_ticket: u64,
+    /// Those that are being let on, as far as the last hold of the lock has not come.
+    relief: Option<Relief>,
+}
+
+/// Senders that go on: those who wait for this member with a ticket in this range, one or all of them.
+#[derive(Debug)]
+struct Relief {
+    member: SessionKey,
+    tickets: Range<u64>,
+    all: bool,
 }
 
 impl Waiters {
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The first who waits for this member with a ticket in this range.
     fn first(&self, member: SessionKey, tickets: Range<u64>) -> Option<(u64, ConnId)> {
         let range = (member, tickets.start)..(member, tickets.end);
@@ -139,8 +156,11 @@ impl Server {
         let mut backlog = state.backlog.take();
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
             batch.scanned = true;
-            for ack in batch.frames().filter(|frame| frame.verb == Verb::Ack && frame.id.is_none()) {
-                self.acknowledged(now, key, &ack);
+            for frame in batch.frames() {
+                self.work().add(1, cost::PASSED);
+                if frame.verb == Verb::Ack && frame.id.is_none() {
+                    self.acknowledged(now, key, &frame);
+                }
             }
         }
         if let Some(state) = self.conns.get_mut(conn) {
@@ -160,17 +180,35 @@ impl Server {
 
 /// Going on.
 impl Server {
-    /// Lets senders go on who wait for members that they need not wait for any more.
+    /// Lets senders go on who wait for members that they need not wait for any more, as far as this hold's budget allows.
     pub(super) fn release_held(&mut self, now: Instant) {
-        while let Some((member, all)) = self.hub.poll_relieved() {
-            self.let_those_on(now, member, all);
+        while !self.is_hold_spent()
+            && let Some(relief) = self.next_relief()
+        {
+            self.let_those_on(now, relief);
         }
     }
 
-    /// Lets the senders on who wait for this member: one after the other until one waits for it again, or `all`.
-    fn let_those_on(&mut self, now: Instant, member: SessionKey, all: bool) {
-        let mut tickets = 0..self.waiters.next_ticket;
+    fn next_relief(&mut self) -> Option<Relief> {
+        self.waiters.relief.take().or_else(|| {
+            let (member, all) = self.hub.poll_relieved()?;
+            Some(Relief { member, tickets: 0..self.waiters.next_ticket, all })
+        })
+    }
+
+    /// Whether senders may go on, or sessions are to end, and this hold of the lock had no budget for it.
+    pub(super) fn has_put_off(&self) -> bool {
+        let is_relieving = self.waiters.relief.is_some() || self.hub.has_relieved();
+        is_relieving || self.hub.has_condemned()
+    }
+
+    /// Lets the senders on who wait for a member: one after the other until one waits for it again, or all.
+    fn let_those_on(&mut self, now: Instant, Relief { member, mut tickets, all }: Relief) {
         while let Some((ticket, conn)) = self.waiters.first(member, tickets.clone()) {
+            if self.is_hold_spent() {
+                self.waiters.relief = Some(Relief { member, tickets, all });
+                return;
+            }
             self.let_on(now, conn);
             let waits_again =
                 self.conns.get(conn).is_some_and(|state| state.waiting.get().waits_for == Some(member));
@@ -181,15 +219,15 @@ impl Server {
         }
     }
 
-    /// Lets everybody on.
-    pub(super) fn release_all(&mut self, now: Instant) {
-        let waiting: Vec<ConnId> = self.waiters.queue.values().copied().collect();
-        for conn in waiting {
-            self.let_on(now, conn);
-        }
+    /// Lets one sender on that waits, whatever for. Returns whether there was one.
+    pub(super) fn release_next(&mut self, now: Instant) -> bool {
+        let Some(conn) = self.waiters.queue.first_key_value().map(|(_, conn)| *conn) else { return false };
+        self.let_on(now, conn);
+        true
     }
 
     fn let_on(&mut self, now: Instant, conn: ConnId) {
+        self.work().add(1, cost::CONNECTION);
         self.leave_queue(conn);
         if let Some(state) = self.conns.get_mut(conn).filter(|state| state.held == Some(Held::ByReaders)) {
             state.held = None;

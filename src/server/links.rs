@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{FlowKey, Server};
+use crate::hub::work::cost;
 use crate::link::{Direction, Link, LinkConfig, Payload, Place, Verdicts};
 use crate::service::{ConnId, Peer, Transmit};
 
@@ -79,7 +80,10 @@ impl Server {
 
     /// Takes in what is due after its delay.
     pub(super) fn arrive(&mut self, now: Instant) {
-        while let Some(Transmit { peer, bytes }) = self.incoming.receive(now) {
+        while !self.is_hold_spent()
+            && let Some(Transmit { peer, bytes }) = self.incoming.receive(now)
+        {
+            self.work().add(1, cost::DATAGRAM);
             self.handle_datagram(now, peer, &bytes);
         }
     }

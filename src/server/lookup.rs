@@ -132,12 +132,12 @@ impl Spent {
         });
     }
 
-    /// Forgets those whose time is over.
-    pub(super) fn forget(&mut self, now: Instant) {
-        while let Some((_, nonce)) = self.queue.pop_front_if(|(until, _)| *until <= now) {
-            self.index.remove(&nonce, self.first);
-            self.first = self.first.wrapping_add(1);
-        }
+    /// Forgets one whose time is over. Returns whether there was one.
+    pub(super) fn forget_next(&mut self, now: Instant) -> bool {
+        let Some((_, nonce)) = self.queue.pop_front_if(|(until, _)| *until <= now) else { return false };
+        self.index.remove(&nonce, self.first);
+        self.first = self.first.wrapping_add(1);
+        true
     }
 
     /// When there is one to forget.
@@ -166,12 +166,12 @@ mod tests {
         for n in 0..1_000 {
             spent.remember(at(n), nonce(n));
             if n >= 100 {
-                spent.forget(at(n - 100));
+                while spent.forget_next(at(n - 100)) {}
             }
             let remembered = (0..1_000).filter(|n| spent.contains(&nonce(*n)));
             assert!(remembered.eq(n.saturating_sub(99)..=n));
         }
-        spent.forget(at(2_000));
+        while spent.forget_next(at(2_000)) {}
         assert_eq!((spent.len(), spent.index.len(), spent.next()), (0, 0, None));
     }
 }

@@ -29,11 +29,13 @@ pub(super) struct Losses {
     latest: Option<(SessionKey, Name)>,
     /// How many messages each client lost.
     clients: BTreeMap<SessionKey, u64>,
+    /// How many all of them lost.
+    messages: u64,
 }
 
 impl Losses {
     pub(super) fn new(loss: Loss) -> Self {
-        Self { loss, pause: None, latest: None, clients: BTreeMap::new() }
+        Self { loss, pause: None, latest: None, clients: BTreeMap::new(), messages: 0 }
     }
 
     /// A client has lost so many messages.
@@ -42,6 +44,7 @@ impl Losses {
             return;
         }
         *self.clients.entry(key).or_default() += messages;
+        self.messages += messages;
         if self.latest.as_ref().is_none_or(|(latest, _)| *latest != key) {
             self.latest = Some((key, name.clone()));
         }
@@ -77,7 +80,7 @@ impl Losses {
         let (key, name) = self.latest.take()?;
         let own = self.clients.remove(&key)?;
         let others = std::mem::take(&mut self.clients);
-        let before = (others.len() as u64, others.into_values().sum());
+        let before = (others.len() as u64, std::mem::take(&mut self.messages) - own);
         Some(line(self.loss, &name, own, before))
     }
 }

@@ -19,6 +19,7 @@ use rand::CryptoRng;
 
 use crate::config::ServerConfig;
 use crate::door::{Door, Speaks};
+use crate::hub::work::cost;
 use crate::hub::{Hub, Path, Session, SessionKey};
 use crate::link::{Direction, Flows};
 use crate::output::Output;
@@ -32,13 +33,14 @@ mod admission;
 mod conn;
 mod cookie;
 mod datagram;
-mod effort;
 mod farewell;
 mod fill;
 #[cfg(test)]
 mod footprint;
 mod guests;
 mod held;
+#[cfg(test)]
+mod holds;
 mod intake;
 mod lines;
 mod links;
@@ -49,13 +51,14 @@ mod patience;
 mod requests;
 mod sessions;
 mod stream;
+mod sweep;
 mod throttle;
 mod totals;
+mod work_budget;
 
 use admission::Admission;
 use conn::StreamConn;
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
-use effort::Effort;
 use farewell::Farewell;
 pub use farewell::MOST_GOODBYES;
 use guests::Guests;
@@ -64,7 +67,10 @@ pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
+use sweep::Sweeps;
 pub use totals::Totals;
+pub use work_budget::HOLD_BOUND;
+use work_budget::WorkBudget;
 
 /// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
@@ -87,6 +93,8 @@ enum Owner {
     Farewell,
     /// The end of draining.
     Drain,
+    /// Work that this hold of the lock has no budget for.
+    Sweep,
 }
 
 impl From<ConnId> for Owner {
@@ -155,7 +163,8 @@ pub struct Server {
     log_at: Option<Instant>,
     /// Connections that wait for slow readers.
     waiters: Waiters,
-    effort: Effort,
+    budget: WorkBudget,
+    sweeps: Sweeps,
     /// Names that rules refused, for the log.
     refusals: Throttle,
     guests: Guests,
@@ -176,6 +185,8 @@ fn make_hub(config: &ServerConfig) -> Hub {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
     Underway(Farewell),
+    /// Time is up: the sessions that are left end.
+    Ending,
     Over,
 }
 
@@ -202,7 +213,8 @@ impl Server {
             missed: Losses::new(Loss::Missed),
             log_at: None,
             waiters: Waiters::default(),
-            effort: Effort::default(),
+            budget: WorkBudget::default(),
+            sweeps: Sweeps::default(),
             refusals: Throttle::default(),
             guests: Guests::default(),
             draining: None,
@@ -216,6 +228,7 @@ impl Server {
         totals.hub = self.hub.stats();
         totals.waiting = self.hub.waiting();
         totals.pending_bytes = self.hub.memory();
+        totals.longest_hold = self.longest_hold();
         totals.loss_in = totals::Loss::of(&self.incoming);
         totals.loss_out = totals::Loss::of(&self.outward);
         totals
@@ -272,9 +285,13 @@ impl Server {
         self.end_condemned(now);
         self.release_held(now);
         self.note_missed(now);
+        if self.has_put_off() {
+            self.put_off_sweep(now);
+        }
         let more = self.hub.has_missed();
         let line =
-            [self.undelivered.next_line(false), self.missed.next_line(more)].into_iter().flatten().min();
+            [self.undelivered.next_line(false), self.missed.next_line(more), self.late_line(now, more)];
+        let line = line.into_iter().flatten().min();
         if self.log_at != line {
             self.log_at = line;
             self.timers.set(Owner::Log, line);
@@ -285,7 +302,17 @@ impl Server {
 impl Service for Server {
     type Conn = StreamIntake;
 
+    fn begin_hold(&mut self) {
+        self.begin_told_hold();
+    }
+
+    fn is_spent(&self) -> bool {
+        self.is_hold_spent()
+    }
+
     fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> StreamIntake {
+        self.begin_call();
+        self.work().add(1, cost::CONNECTION);
         match arrival {
             Arrival::Accepted(origin) => self.open_stream(now, conn, origin),
             // It asks for none. Who was dialed all the same is served as at the first door.
@@ -294,18 +321,20 @@ impl Service for Server {
     }
 
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
-        self.begin_turn();
+        self.begin_call();
         self.handle_batch(now, conn, batch);
         self.settle(now);
     }
 
     fn ended(&mut self, now: Instant, conn: ConnId) {
-        self.begin_turn();
+        self.begin_call();
         self.end_input(now, conn);
         self.settle(now);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
+        self.begin_call();
+        self.work().add(1, cost::DATAGRAM);
         self.enter(now, peer, bytes);
         self.settle(now);
     }
@@ -323,18 +352,19 @@ impl Service for Server {
     }
 
     fn closed(&mut self, now: Instant, conn: ConnId, _why: CloseReason) {
-        self.begin_turn();
+        self.begin_call();
         self.close_stream(now, conn);
         self.settle(now);
     }
 
     fn timeout(&mut self, now: Instant) {
+        self.begin_call();
         self.arrive(now);
-        self.begin_turn();
-        // What is due and not looked at stays due.
-        while !self.has_done_enough()
+        // Deadlines that this hold does not reach stay due.
+        while !self.is_hold_spent()
             && let Some(owner) = self.timers.pop_due(now)
         {
+            self.work().add(1, cost::TIMER);
             match owner {
                 Owner::Conn { serial, place } => self.conn_timeout(now, ConnId::new(place, serial)),
                 Owner::Session(key) => self.session_timeout(now, key),
@@ -347,6 +377,7 @@ impl Service for Server {
                 }
                 Owner::Farewell => self.farewell_timeout(now),
                 Owner::Drain => self.end_drain(now),
+                Owner::Sweep => self.sweep(now),
             }
         }
         self.settle(now);
@@ -377,6 +408,7 @@ impl Service for Server {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.begin_call();
         self.dispatch();
         let transmit = self.next_transmit(now);
         self.settle(now);
@@ -387,26 +419,19 @@ impl Service for Server {
         if self.draining.is_some() {
             return;
         }
+        self.begin_call();
         self.begin_round(now, 0);
         self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
-        for key in self.hub.keys() {
-            match self.hub.get(key).map(Session::path) {
-                Some(Path::Stream(None)) => self.end_session(now, key),
-                // Those who wait for nothing have their turns.
-                Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
-                _ => self.hub.say_bye(key),
-            }
-        }
-        self.drain_streams();
         self.hub.close();
-        self.begin_turn();
-        self.release_all(now);
+        self.begin_drain_sweep();
+        self.sweep(now);
         self.settle(now);
     }
 
     fn is_finished(&self) -> bool {
         match self.draining {
             None => false,
+            Some(Draining::Ending) => false,
             Some(Draining::Underway(_)) => {
                 self.hub.is_empty() && self.conns.is_empty() && self.is_quiet_outward()
             }

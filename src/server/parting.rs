@@ -105,16 +105,4 @@ impl Server {
             }
         }
     }
-
-    /// Says goodbye to every connection: through its session's queue if it has one.
-    pub(super) fn drain_streams(&mut self) {
-        let mut unregistered: Vec<ConnId> =
-            self.conns.iter().filter(|(_, state)| state.session.is_none()).map(|(conn, _)| conn).collect();
-        unregistered.sort_unstable();
-        for conn in unregistered {
-            if self.conns.get(conn).is_some_and(|state| !state.closing) {
-                self.part(conn);
-            }
-        }
-    }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Server;
 use super::held::ASK_AGAIN;
 use crate::error::Refusal;
-use crate::hub::name::Name;
+use crate::hub::work::cost;
 use crate::hub::{Body, Form, Opening, Path, SessionKey};
 use crate::reliable::Seen;
 use crate::service::Origin;
@@ -71,6 +71,7 @@ impl Server {
         frame: &Frame<'a>,
         kept: Option<&Bytes>,
     ) -> Option<Answer<'a>> {
+        self.work().add(1, cost::FRAME);
         match frame.verb {
             Verb::Ack if frame.id.is_none() => {
                 self.acknowledged(now, key, frame);
@@ -246,7 +247,7 @@ impl Server {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let name = Name::parse(name).map_err(|_| Refusal::NameNotAllowed)?;
+        let name = self.hub.read_name(name).map_err(|_| Refusal::NameNotAllowed)?;
         if self.hub.is_taken(&name) {
             return Err(Refusal::NameTaken);
         }
@@ -358,7 +359,8 @@ impl Server {
     }
 
     pub(super) fn is_name_of(&self, key: SessionKey, name: &[u8]) -> bool {
-        let name = Name::parse(name).ok();
+        self.work().add_name(name, 2);
+        let name = self.hub.read_name(name).ok();
         self.hub.get(key).zip(name).is_some_and(|(session, name)| session.name.fold() == name.fold())
     }
 }

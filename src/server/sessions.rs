@@ -1,11 +1,16 @@
 //! The life of a session after it was opened: taken up elsewhere, timed out, ended, and what is said in the log of what
 //! it leaves behind. How one is opened is in `requests`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{COOKIE_LIFETIME, Draining, Owner, Server};
+use crate::hub::work::cost;
 use crate::hub::{Path, Session, SessionKey};
 use crate::service::Origin;
+use crate::units::later;
+
+/// How much later gaps are logged that a hold of the lock had no budget for.
+const LOG_DELAY: Duration = Duration::from_millis(10);
 
 impl Server {
     pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
@@ -66,7 +71,9 @@ impl Server {
     }
 
     pub(super) fn forget_spent(&mut self, now: Instant) {
-        self.spent.forget(now);
+        while !self.is_hold_spent() && self.spent.forget_next(now) {
+            self.work().add(1, cost::NONCE);
+        }
         self.timers.set(Owner::Spent, self.spent.next());
     }
 
@@ -93,23 +100,36 @@ impl Server {
         }
     }
 
+    /// The time to drain is over.
     pub(super) fn end_drain(&mut self, now: Instant) {
-        for (key, session) in self.hub.end_all() {
+        self.draining = Some(Draining::Ending);
+        // One by one a million would take long. Nothing opens a session any more, so no nonce has to be known.
+        (self.lookup, self.spent, self.guests) = Default::default();
+        self.sweep(now);
+    }
+
+    /// Ends the sessions that are left when the time to drain is over, as far as this hold's budget allows.
+    pub(super) fn end_all(&mut self, now: Instant) {
+        while !self.is_hold_spent() {
+            let Some((key, session)) = self.hub.next_from(0).and_then(|key| Some((key, self.hub.end(key)?)))
+            else {
+                self.missed.flush(now);
+                self.undelivered.flush(now);
+                self.draining = Some(Draining::Over);
+                return;
+            };
             self.report_end(now, key, &session);
             if let Path::Stream(Some(conn)) = session.path() {
                 self.detach(conn, session.has_said_bye());
             }
         }
-        // One by one a million would take seconds. Nothing opens a session any more, so no nonce has to be known.
-        (self.lookup, self.spent, self.guests) = Default::default();
-        self.missed.flush(now);
-        self.undelivered.flush(now);
-        self.draining = Some(Draining::Over);
     }
 
-    /// Ends the sessions that read too slowly.
+    /// Ends the sessions that read too slowly, as far as this hold's budget allows.
     pub(super) fn end_condemned(&mut self, now: Instant) {
-        while let Some(key) = self.hub.poll_condemned() {
+        while !self.is_hold_spent()
+            && let Some(key) = self.hub.poll_condemned()
+        {
             if let Some(Path::Stream(Some(conn))) = self.hub.get(key).map(Session::path) {
                 self.break_stream(conn, "you read too slowly");
             }
@@ -117,12 +137,21 @@ impl Server {
         }
     }
 
+    /// When to look again for `more` gaps that could be logged now, as this hold of the lock had no budget for it.
+    pub(super) fn late_line(&self, now: Instant, more: bool) -> Option<Instant> {
+        let standing = self.log_at.filter(|at| *at > now);
+        (more && self.missed.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, LOG_DELAY)))
+    }
+
     /// Says in the log who has missed what, as often as there may be a line about it.
     pub(super) fn note_missed(&mut self, now: Instant) {
         if !self.missed.is_due(now) {
             return;
         }
-        while let Some((key, count)) = self.hub.poll_missed() {
+        while !self.is_hold_spent()
+            && let Some((key, count)) = self.hub.poll_missed()
+        {
+            self.work().add(1, cost::MISSED);
             if let Some(session) = self.hub.get(key) {
                 self.missed.report(now, key, &session.name, count);
             }

@@ -14,6 +14,7 @@ use super::lines::LineConn;
 use super::requests::{Answer, DONE, encode_answer, pong};
 use crate::error::Refusal;
 use crate::hub::rate::Rate;
+use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;
 use crate::service::{ConnId, Origin};
@@ -256,6 +257,7 @@ impl Server {
         conn: ConnId,
         frame: &Frame<'a>,
     ) -> Option<Answer<'a>> {
+        self.work().add(1, cost::FRAME);
         match frame.verb {
             Verb::Reg => Some(self.register_stream(now, conn, frame)),
             Verb::Png => Some(pong(frame)),

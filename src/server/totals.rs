@@ -34,6 +34,8 @@ pub struct Totals {
     pub waiting: usize,
     /// The bytes of these.
     pub pending_bytes: usize,
+    /// The most [work units](crate::hub::work) that one hold of the lock has taken so far; see [`HOLD_BOUND`](super::HOLD_BOUND).
+    pub longest_hold: u64,
 }
 
 /// Simulated loss, as requested and as it turned out.

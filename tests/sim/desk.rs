@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
+use sayagain::hub::rules::Rules;
 use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake, Totals};
 use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
@@ -212,6 +213,13 @@ impl Desk {
     pub(crate) fn shut_down(&mut self) {
         self.server.shutdown(self.now);
         self.settle();
+    }
+
+    /// Other access rules hold from now on. Returns how many sessions that has ended.
+    pub(crate) fn set_rules(&mut self, rules: Rules) -> usize {
+        let before = self.server.sessions();
+        self.server.set_rules(self.now, rules);
+        before - self.server.sessions()
     }
 
     /// Whether the end of the server is complete.

@@ -230,7 +230,7 @@ fn every_command_and_its_answers() {
 fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
     let mut desk = desk();
     let rules = Rules::parse(b"[[rule]]\nname = \"admin*\"\nallow = [\"192.0.2.0/24\"]\n").unwrap();
-    desk.server.set_rules(desk.now, rules);
+    desk.set_rules(rules);
     enter(&mut desk, ASKS, "Rick");
     let new = knock(&mut desk, ASKS);
     for (line, why) in [
@@ -574,7 +574,7 @@ fn rules_that_change_turn_people_out_in_words() {
     let mut desk = desk();
     let rick = enter(&mut desk, ASKS, "Rick");
     let rules = Rules::parse(b"[[rule]]\nname = \"rick\"\nallow = [\"192.0.2.0/24\"]\n").unwrap();
-    desk.server.set_rules(desk.now, rules);
+    desk.set_rules(rules);
     assert_eq!(desk.heard(rick), "* Name not allowed here!\n* goodbye\n");
     assert!(desk.is_closed(rick));
 }

@@ -156,7 +156,7 @@ fn doors_and_names_and_rules_and_reloads_make_the_table() {
                     let mut desk = desk(text);
                     let way = ask(&mut desk, origin, name).unwrap();
                     let stays = expected(next_row, n, v);
-                    let ended = desk.server.set_rules(desk.now, rules(next));
+                    let ended = desk.set_rules(rules(next));
                     assert_eq!(
                         (ended, desk.server.sessions()),
                         (usize::from(!stays), usize::from(stays)),
@@ -182,7 +182,7 @@ fn a_reload_ends_only_who_is_not_allowed_any_more_and_frees_the_name() {
     });
     desk.stall(bob, true);
     assert_eq!(desk.say(ada, "SND 0007 bob hi"), "");
-    assert_eq!(desk.server.set_rules(desk.now, rules("[[rule]]\nname = 'bob'\nallow = ['unix']")), 1);
+    assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']")), 1);
     assert_eq!(desk.totals().hub.undelivered, 1);
     assert_eq!(desk.say(ada, "LST 0006 #room"), "ACK 0004 ada");
     // The connection learns it when it reads again.
@@ -201,7 +201,7 @@ fn a_session_that_lingers_ends_with_the_reload_that_forbids_it() {
     let token = desk.say(conn, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
     desk.hang_up(conn);
     assert_eq!(desk.server.sessions(), 1);
-    assert_eq!(desk.server.set_rules(desk.now, rules("[[rule]]\nname = 'bob'\ndeny = ['192.0.2.1']")), 1);
+    assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\ndeny = ['192.0.2.1']")), 1);
     let again = desk.connect_from(unix(1, 1));
     assert_eq!(desk.say(again, reg(2, "bob", &token)), "@2 ERR 0018 401 Session gone!");
 }
@@ -211,9 +211,9 @@ fn a_turned_out_session_does_not_linger_and_its_connection_leaves_nothing_behind
     let mut desk = desk("");
     let conn = desk.connect_from(ip(0, "192.0.2.1"));
     desk.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
-    desk.server.set_rules(desk.now, rules("[[rule]]\nname = 'bob'\nallow = ['unix']"));
+    desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']"));
     // A reload meanwhile says nothing twice.
-    assert_eq!(desk.server.set_rules(desk.now, rules("[[rule]]\nname = 'bob'\nallow = ['loopback']")), 0);
+    assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['loopback']")), 0);
     assert_eq!(desk.heard(conn), TURNED_OUT);
     desk.hang_up(conn);
     desk.pass(secs(60));
@@ -229,7 +229,7 @@ fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
     assert_eq!(desk.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
     assert!(!desk.is_closed(away) && !desk.is_closed(home));
     // An answer is final for its id, whatever rules hold when it is repeated.
-    desk.server.set_rules(desk.now, Rules::default());
+    desk.set_rules(Rules::default());
     assert_eq!(desk.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
     assert_eq!(desk.say(home, "@3 PNG 0000"), "@3 ACK 0000");
     let other = desk.connect_from(ip(0, "::ffff:10.9.9.9"));
@@ -370,8 +370,8 @@ fn without_anonymous_a_reload_ends_all_guests_and_nobody_else() {
     let ada = desk.connect_as("REG 0004 ada");
     let (conn, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
     desk.datagram(local(1), "SND 0007 ada hi");
-    assert_eq!(desk.server.set_rules(desk.now, rules("anonymous = true")), 0);
-    assert_eq!(desk.server.set_rules(desk.now, Rules::default()), 2);
+    assert_eq!(desk.set_rules(rules("anonymous = true")), 0);
+    assert_eq!(desk.set_rules(Rules::default()), 2);
     assert_eq!((desk.heard(conn).as_str(), desk.is_closed(conn)), (TURNED_OUT, true));
     assert_eq!(desk.datagram(local(1), "SND 0007 ada hi"), ["ERR 0016 Register first!"]);
     assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiRCV 0016 guest-2 0001 hiACK 0004 ada");

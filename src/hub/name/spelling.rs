@@ -33,6 +33,8 @@ pub(super) fn spelling(bytes: &[u8]) -> Result<Cow<'_, str>, NameError> {
 /// Enforcing once is not enough: `<` and U+0338 are both allowed, and compose into U+226E, which is not. RFC 8264
 /// section 7 wants the rules applied until nothing changes.
 pub(super) fn enforced(text: &str) -> Result<Cow<'_, str>, NameError> {
+    #[cfg(test)]
+    super::super::work::probe::note_name(text);
     let profile = UsernameCasePreserved::new();
     let name = stabilize(text, |text| profile.enforce(text)).map_err(|_| NameError::NotAllowed)?;
     if name.is_single_script() { Ok(name) } else { Err(NameError::MixedScript) }
@@ -86,6 +88,8 @@ pub(in crate::hub) fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
+    #[cfg(test)]
+    super::super::work::probe::note_name(text);
     let lower = text.chars().flat_map(char::to_lowercase);
     composed(lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
 }

@@ -159,6 +159,14 @@ struct Watched {
 impl Service for Watched {
     type Conn = StreamIntake;
 
+    fn begin_hold(&mut self) {
+        self.server.begin_hold();
+    }
+
+    fn is_spent(&self) -> bool {
+        self.server.is_spent()
+    }
+
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let before = self.server.executions();
         self.server.datagram(now, peer, bytes);

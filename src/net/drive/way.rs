@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides anything: a lost connection is told to the client, who says when to make another.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, UdpSocket};
@@ -31,6 +32,12 @@ const DATAGRAMS: usize = 16;
 const UNSENT_ENOUGH: usize = 64 << 10;
 /// A server that is gone without a word is noticed after about half a minute.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(4), 3);
+
+thread_local! {
+    /// What each thread reads into, for all clients that it drives: an idle client holds no buffer, and none is made, or set
+    /// to zero, for a wake-up.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM.next_power_of_two()]);
+}
 
 /// A name or an address, and a port.
 type Host = (String, u16);
@@ -161,13 +168,13 @@ impl Way {
     /// Takes in what is there, in so many reads at most, and writes whatever can be written, without waiting.
     pub(super) fn work(&mut self, now: Instant, client: &mut Client, reads: usize) {
         let reads = reads.min(READS);
-        match self {
+        BUFFER.with_borrow_mut(|buffer| match self {
             Self::Datagrams(datagrams) => {
-                datagrams.receive(now, client, reads * DATAGRAMS);
+                datagrams.receive(now, client, reads * DATAGRAMS, buffer);
                 datagrams.move_on(now, client.has_heard());
             }
-            Self::Stream(stream) => stream.work(now, client, reads),
-        }
+            Self::Stream(stream) => stream.work(now, client, reads, buffer),
+        });
     }
 
     /// When [`Way::work`] has something to do whatever comes; `None` means never.
@@ -252,10 +259,9 @@ impl Datagrams {
         self.unanswered = Some(unanswered).filter(|unanswered| unanswered.left > 0);
     }
 
-    fn receive(&mut self, now: Instant, client: &mut Client, most: usize) {
-        let mut buffer = vec![0; MAX_DATAGRAM];
+    fn receive(&mut self, now: Instant, client: &mut Client, most: usize, buffer: &mut [u8]) {
         for _ in 0..most {
-            match self.socket.get_ref().recv(&mut buffer) {
+            match self.socket.get_ref().recv(buffer) {
                 Ok(n) => client.handle_datagram(now, buffer.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // "Connection refused" says that nobody is there yet, or no more: the schedule goes on.
@@ -283,12 +289,12 @@ impl Datagrams {
 }
 
 impl Stream {
-    fn work(&mut self, now: Instant, client: &mut Client, reads: usize) {
+    fn work(&mut self, now: Instant, client: &mut Client, reads: usize, buffer: &mut [u8]) {
         self.finish_connecting(now, client);
         let lost = match self.write() {
-            Ok(()) => self.read(now, client, reads).err(),
+            Ok(()) => self.read(now, client, reads, buffer).err(),
             // What the server said before it closed is there to be read all the same.
-            Err(error) => self.read(now, client, READS).err().or(Some(error)),
+            Err(error) => self.read(now, client, READS, buffer).err().or(Some(error)),
         };
         // The client may have asked to drop the connection meanwhile; then this is harmless.
         if let Some(error) = lost {
@@ -335,11 +341,10 @@ impl Stream {
         Ok(())
     }
 
-    fn read(&mut self, now: Instant, client: &mut Client, reads: usize) -> io::Result<()> {
+    fn read(&mut self, now: Instant, client: &mut Client, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
         let Link::Up { socket, .. } = &mut self.link else { return Ok(()) };
-        let mut buffer = vec![0; CHUNK];
         for _ in 0..reads {
-            match socket.get_ref().read(&mut buffer) {
+            match socket.get_ref().read(buffer) {
                 Ok(0) => return Err(io::Error::other("closed by the server")),
                 Ok(n) => client.handle_bytes(now, buffer.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

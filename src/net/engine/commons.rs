@@ -174,6 +174,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     /// Does something under the lock, and wakes who waits for what came of it.
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut Shared<S, M::Port>, Instant) -> R) -> R {
         let mut shared = self.lock();
+        shared.service.begin_hold();
         // The clock is read under the lock, so that time never goes back for the service.
         let result = act(&mut shared, rt::now());
         let (alarm, finished) = (shared.needs_alarm(), shared.is_finished());

@@ -135,11 +135,19 @@ impl<S: Service, P: Port> Shared<S, P> {
         }
     }
 
-    /// Datagrams came in.
-    pub(in crate::net) fn datagrams(&mut self, now: Instant, batch: &mut dyn Iterator<Item = (Peer, &[u8])>) {
+    /// Datagrams came in. Returns whether this hold of the lock is spent, so that what is left is for another.
+    pub(in crate::net) fn datagrams(
+        &mut self,
+        now: Instant,
+        batch: &mut dyn Iterator<Item = (Peer, &[u8])>,
+    ) -> bool {
         for (peer, bytes) in batch {
             self.service.datagram(now, peer, bytes);
+            if self.service.is_spent() {
+                return true;
+            }
         }
+        false
     }
 
     /// Time has passed. What is due and comes not to its turn stays due.

@@ -363,7 +363,7 @@ async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: Waited
     loop {
         let mut work = Work::default();
         let received = core.receive(id, |core, datagrams| {
-            core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));
+            while core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
         drive(&core, work);
         match received {

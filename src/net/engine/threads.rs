@@ -424,7 +424,7 @@ fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll)
     while !core.end.is_over() {
         let mut work = Work::default();
         let received = core.receive(id, |core, datagrams| {
-            core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams));
+            while core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
         drive(core, work);
         match received {

@@ -9,7 +9,7 @@ use super::naming::{is_taken, shown};
 use crate::error::Refusal;
 use crate::escape::{escape, escape_short};
 use crate::hub::SessionKey;
-use crate::hub::name::{FoldKey, Name, RoomName};
+use crate::hub::name::RoomName;
 use crate::server::Server;
 use crate::service::ConnId;
 use crate::wire::split_word;
@@ -162,7 +162,7 @@ impl Server {
     }
 
     fn rename(&mut self, now: Instant, key: SessionKey, name: &[u8]) -> Answer {
-        let name = match Name::nearest(name) {
+        let name = match self.hub.read_nearest(name) {
             Ok(name) => name,
             Err(error) => return Ok(Some(error.to_string())),
         };
@@ -194,14 +194,14 @@ impl Server {
 
     /// The room of that name, if anybody is in it.
     fn room_named(&self, room: &[u8]) -> Result<RoomName, Refusal> {
-        let found = FoldKey::of(&with_hash(room)).and_then(|fold| self.hub.room_name(&fold).cloned());
+        let found = self.hub.fold_of(&with_hash(room)).and_then(|fold| self.hub.room_name(&fold).cloned());
         found.ok_or(Refusal::NoSuchRoom)
     }
 
     fn join_room(&mut self, key: SessionKey, room: &[u8]) -> Answer {
         let room = with_hash(room);
         self.hub.join(key, &room)?;
-        let fold = FoldKey::of(&room);
+        let fold = self.hub.fold_of(&room);
         let session = self.hub.get_mut(key).ok_or(Refusal::RegisterFirst)?;
         // Who was in it already talks there again.
         if let Some(at) = session.rooms().iter().position(|joined| Some(joined) == fold.as_ref()) {

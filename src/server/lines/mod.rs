@@ -13,6 +13,7 @@ use super::Server;
 use super::intake::Batch;
 use crate::door::{Greet, LineDoor, Speaks};
 use crate::hub::queue::line;
+use crate::hub::work::cost;
 use crate::output::Output;
 use crate::service::{ConnId, DoorId};
 use crate::units::later;
@@ -168,6 +169,7 @@ impl Server {
     }
 
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
+        self.work().add(1, cost::FRAME);
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.has_gone_on();
         let mut is_unknown = false;

@@ -61,7 +61,7 @@ impl Server {
 
     /// Opens a session under the name that is nearest to a line. Returns what to say of it, or why there is none.
     fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
-        let name = Name::nearest(line).map_err(|error| error.to_string())?;
+        let name = self.hub.read_nearest(line).map_err(|error| error.to_string())?;
         let key = self.open_person(now, conn, name.clone()).map_err(|refusal| match refusal {
             Refusal::NameTaken => is_taken(&name),
             _ => refusal.text().to_owned(),

@@ -145,10 +145,11 @@ impl<S: Service + 'static> Worker<S> {
     fn receive_at(&mut self, id: DoorId) {
         let core = self.core.clone();
         let received = core.receive(id, |_, datagrams| {
-            self.with(|shared, now, work| {
-                shared.datagrams(now, datagrams);
+            while self.with(|shared, now, work| {
+                let is_spent = shared.datagrams(now, datagrams);
                 shared.collect(now, work);
-            });
+                is_spent
+            }) {}
         });
         match received {
             Ok(true) => self.datagrams.notice(id),

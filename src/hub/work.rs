@@ -1,0 +1,117 @@
+//! Work units: what one hold of the server's lock has cost so far, counted where entries are walked.
+//!
+//! A unit is what it costs to queue a short message for one member of a room, about 60 ns. Whatever walks more entries
+//! than it was asked about in so many words counts each of them here: [`WorkMeter::walk`] does it for an iterator. Who is
+//! driven by peers ([`crate::server`]) stops at a bound and goes on in another hold.
+
+use std::cell::Cell;
+
+/// What one step costs, in units. `benches/hold.rs` measures each of them.
+pub mod cost {
+    /// A member of a room is offered a message.
+    pub const MEMBER: u64 = 1;
+    /// An access rule is tried for a name.
+    pub const RULE: u64 = 4;
+    /// A name is written to a list.
+    pub const LISTED: u64 = 1;
+    /// An entry is looked at and passed: a member with room, a push that is acknowledged, a session that needs nothing.
+    pub const PASSED: u64 = 1;
+    /// A frame or a line is executed, beside what it does.
+    pub const FRAME: u64 = 2;
+    /// A datagram is parsed, and whose it is looked up.
+    pub const DATAGRAM: u64 = 12;
+    /// A name is tried for a client that has none.
+    pub const TRIED: u64 = 12;
+    /// A byte of a name is normalised, or compared with look-alikes; ASCII names need neither.
+    pub const NAME_BYTE: u64 = 4;
+    /// A session joins or leaves a room, which may begin or end with it.
+    pub const ROOM: u64 = 12;
+    /// A session begins.
+    pub const OPENED: u64 = 60;
+    /// A session ends, beside its rooms and what is on its way to it.
+    pub const ENDED: u64 = 40;
+    /// A connection is told goodbye, or goes on with what it has sent.
+    pub const CONNECTION: u64 = 8;
+    /// A deadline has passed.
+    pub const TIMER: u64 = 8;
+    /// A session that missed messages is named in the log.
+    pub const MISSED: u64 = 4;
+    /// A nonce is forgotten.
+    pub const NONCE: u64 = 2;
+}
+
+/// Counts work units. It only ever grows.
+#[derive(Debug, Default)]
+pub struct WorkMeter(Cell<u64>);
+
+impl WorkMeter {
+    /// The units counted since the meter was made.
+    pub fn units(&self) -> u64 {
+        self.0.get()
+    }
+
+    /// Counts so many steps of this cost each.
+    pub fn add(&self, steps: usize, cost: u64) {
+        self.0.set(self.0.get().saturating_add((steps as u64).saturating_mul(cost)));
+    }
+
+    /// Counts each entry that is taken from an iterator.
+    pub fn walk<I: IntoIterator>(&self, cost: u64, entries: I) -> impl Iterator<Item = I::Item> {
+        entries.into_iter().inspect(move |_| self.add(1, cost))
+    }
+
+    /// Counts that a name is normalised so many times. An ASCII name is its own normal form: it costs nothing here.
+    pub fn add_name(&self, name: &[u8], times: u64) {
+        if !name.is_ascii() {
+            self.add(name.len().min(super::name::MAX_NAME_INPUT), times * cost::NAME_BYTE);
+        }
+    }
+}
+
+/// What the code itself walks, whether anybody counts it: so that a test finds whoever does not.
+#[cfg(test)]
+pub(crate) mod probe {
+    use std::cell::Cell;
+
+    thread_local! {
+        static WALKED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A name is normalised.
+    pub(crate) fn note_name(name: &str) {
+        (0..super::cost::NAME_BYTE).for_each(|_| note(name.len()));
+    }
+
+    /// So many sessions are passed.
+    pub(crate) fn note(steps: usize) {
+        WALKED.with(|walked| walked.set(walked.get() + steps as u64));
+    }
+
+    /// What was noted since this was last asked.
+    pub(crate) fn take() -> u64 {
+        WALKED.with(Cell::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_counts_what_is_taken_and_no_more() {
+        let meter = WorkMeter::default();
+        let taken: Vec<u32> = meter.walk(3, 0..1_000).take(4).collect();
+        assert_eq!((taken, meter.units()), (vec![0, 1, 2, 3], 12));
+    }
+
+    #[test]
+    fn an_ascii_name_costs_nothing_and_others_what_may_be_looked_at_of_them() {
+        let meter = WorkMeter::default();
+        meter.add_name(b"TEST01", 4);
+        assert_eq!(meter.units(), 0);
+        meter.add_name("Zoë".as_bytes(), 2);
+        assert_eq!(meter.units(), 2 * 4 * cost::NAME_BYTE);
+        meter.add_name("\u{301}".repeat(1_000).as_bytes(), 1);
+        assert_eq!(meter.units(), (8 + super::super::name::MAX_NAME_INPUT as u64) * cost::NAME_BYTE);
+    }
+}

@@ -1,0 +1,134 @@
+//! Sweeps: what has to be done for every session or connection is done in as many holds of the lock as it takes.
+//!
+//! Each sweep keeps a cursor, does what the hold's [work budget](super::work_budget) allows, and goes on when the deadline
+//! of `Owner::Sweep` comes, which is at once, but behind what was due before.
+
+use std::time::Instant;
+
+use super::{Draining, Server};
+use crate::hub::work::cost;
+use crate::hub::{Path, Session, SessionKey};
+use crate::units::counted;
+
+/// The sweeps that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    rules: Option<RulesSweep>,
+    drain: Option<DrainSweep>,
+}
+
+/// New access rules are applied to the sessions that began under the old ones.
+#[derive(Clone, Copy, Debug, Default)]
+struct RulesSweep {
+    /// The slot from which on sessions come next.
+    next: u32,
+    /// How many sessions it has ended.
+    ended: usize,
+}
+
+/// The server drains: all sessions, then all connections without one, then all senders that wait.
+#[derive(Clone, Copy, Debug, Default)]
+struct DrainSweep {
+    /// The slot from which on sessions come next; `None` behind the last.
+    session: Option<u32>,
+    /// The place of the connection that comes next.
+    conn: usize,
+}
+
+impl Server {
+    /// Goes on with the sweeps, as far as this hold's budget allows.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        self.sweep_rules(now);
+        self.sweep_drain(now);
+        if self.draining == Some(Draining::Ending) {
+            self.end_all(now);
+        }
+        if self.sweeps.rules.is_some()
+            || self.sweeps.drain.is_some()
+            || self.draining == Some(Draining::Ending)
+        {
+            self.put_off_sweep(now);
+        }
+    }
+
+    /// Begins to apply new rules; a sweep for older ones ends.
+    pub(super) fn begin_rules_sweep(&mut self) {
+        self.sweeps.rules = Some(RulesSweep::default());
+    }
+
+    fn sweep_rules(&mut self, now: Instant) {
+        while let Some(RulesSweep { next, ended }) = self.sweeps.rules
+            && !self.is_hold_spent()
+        {
+            let Some(key) = self.hub.next_from(next) else {
+                self.sweeps.rules = None;
+                return self.log_rules(ended);
+            };
+            let is_ended = self.apply_rules(now, key);
+            let (next, ended) = (key.slot().saturating_add(1), ended + usize::from(is_ended));
+            self.sweeps.rules = Some(RulesSweep { next, ended });
+        }
+    }
+
+    /// All sessions are such as the new rules allow.
+    fn log_rules(&self, ended: usize) {
+        let rules = counted(self.config.rules.len() as u64, "rule");
+        match ended {
+            1 => log::info!("reloaded {rules}; 1 session is not allowed any more and has ended"),
+            ended => log::info!("reloaded {rules}; {ended} sessions are not allowed any more and have ended"),
+        }
+    }
+
+    /// Begins to tell every session and connection that the server drains.
+    pub(super) fn begin_drain_sweep(&mut self) {
+        self.sweeps.drain = Some(DrainSweep { session: Some(0), conn: 0 });
+    }
+
+    fn sweep_drain(&mut self, now: Instant) {
+        while let Some(DrainSweep { session, conn }) = self.sweeps.drain
+            && !self.is_hold_spent()
+        {
+            let next = match session {
+                Some(slot) => self.drain_next_session(now, slot, conn),
+                None if conn < self.conns.places() => self.drain_next_conn(conn),
+                None if self.release_next(now) => DrainSweep { session, conn },
+                None => {
+                    self.sweeps.drain = None;
+                    return;
+                }
+            };
+            self.sweeps.drain = Some(next);
+        }
+    }
+
+    fn drain_next_session(&mut self, now: Instant, slot: u32, conn: usize) -> DrainSweep {
+        let key = self.hub.next_from(slot);
+        if let Some(key) = key {
+            self.drain_session(now, key);
+        }
+        DrainSweep { session: key.and_then(|key| key.slot().checked_add(1)), conn }
+    }
+
+    fn drain_session(&mut self, now: Instant, key: SessionKey) {
+        match self.hub.get(key).map(Session::path) {
+            Some(Path::Stream(None)) => self.end_session(now, key),
+            // Those who wait for nothing have their turns.
+            Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
+            _ => {
+                self.work().add(1, cost::CONNECTION);
+                self.hub.say_bye(key);
+            }
+        }
+    }
+
+    fn drain_next_conn(&mut self, place: usize) -> DrainSweep {
+        self.work().add(1, cost::PASSED);
+        let unregistered =
+            self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
+        if let Some((conn, _)) = unregistered {
+            self.work().add(1, cost::CONNECTION);
+            self.part(conn);
+        }
+        DrainSweep { session: None, conn: place + 1 }
+    }
+}
