@@ -54,7 +54,7 @@ fn frame(verb: &str, payload: &str) -> String {
 
 fn peer(n: u32) -> Peer {
     let [_, high, mid, low] = n.to_be_bytes();
-    Peer { door: 0, addr: SocketAddr::from(([127, high, mid, low], 9)) }
+    Peer::new(0, SocketAddr::from(([127, high, mid, low], 9)))
 }
 
 impl World {

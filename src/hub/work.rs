@@ -1,12 +1,12 @@
 //! Work units: what one hold of the server's lock has cost so far, counted where entries are walked.
 //!
-//! A unit is what it costs to queue a short message for one member of a room, about 60 ns. Whatever walks more entries
-//! than it was asked about in so many words counts each of them here: [`WorkMeter::walk`] does it for an iterator. Who is
-//! driven by peers ([`crate::server`]) stops at a bound and goes on in another hold.
+//! A unit is what it costs to queue a short message for one member of a room, estimated as 60 ns. Code that walks more
+//! entries than a request names counts each of them here; [`WorkMeter::walk`] does it for an iterator. The
+//! [server](crate::server) stops at a bound and goes on in another hold.
 
 use std::cell::Cell;
 
-/// What one step costs, in units. `benches/hold.rs` measures each of them.
+/// What one step costs, in units: estimates, which `benches/hold.rs` is there to check.
 pub mod cost {
     /// A member of a room is offered a message.
     pub const MEMBER: u64 = 1;
