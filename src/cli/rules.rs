@@ -158,14 +158,8 @@ pub(super) fn load_for(path: &Path, doors: &[String]) -> Result<Rules, String> {
 /// Reads the file again: all of it holds from now on, or nothing does.
 pub(super) fn reload(path: &Path, doors: &[String], engine: &Engine<Server>) {
     match load_for(path, doors) {
-        Ok(rules) => {
-            // The server logs that they hold when it has applied them to all sessions.
-            engine.change(|server, now| server.set_rules(now, rules));
-            let closed = engine.change(|server, _| server.close_denied_connections());
-            if closed > 0 {
-                log::info!("closed {} that had not registered and may not", counted(closed, "connection"));
-            }
-        }
+        // The server logs that they hold when it has applied them to all sessions and connections.
+        Ok(rules) => engine.change(|server, now| server.set_rules(now, rules)),
         Err(error) => log::error!("{error}; the rules stay as they were"),
     }
 }

@@ -533,7 +533,7 @@ mod tests {
                     0..40 => drop(requests.ask(Verb::Snd, b" bob hi".to_vec())),
                     40..70 => drop(requests.poll_transmit(now, &mut rng, &mut out)),
                     70..80 => drop(requests.answered(now, id, Outcome::Acked(Vec::new()))),
-                    80..84 => drop(requests.slow_down(now, id, Duration::from_millis(50), b"429 50")),
+                    80..84 => drop(requests.ask_anew(now, id, Duration::from_millis(50), (429, b"50"))),
                     84..86 => requests.repeat_all(now),
                     86 => requests.session_lost(now),
                     _ => now += Duration::from_millis(rng.random_range(0..60)),

@@ -5,13 +5,13 @@
 use std::time::Instant;
 
 use super::Server;
-use super::conn::StreamConn;
 use super::session_end::EndReason;
 use crate::error::Refusal;
 use crate::hub::SessionKey;
 use crate::hub::name::Name;
-use crate::hub::rules::{Rules, Verdict};
-use crate::service::{ConnId, Origin};
+use crate::hub::rules::{MAX_TRIED_FOR_ALL, Rules, Verdict};
+use crate::hub::work::cost;
+use crate::service::Origin;
 use crate::units::counted;
 use crate::wire::ByeArgs;
 
@@ -50,7 +50,7 @@ impl Server {
 /// New rules.
 impl Server {
     /// Takes new rules. From now on nobody registers, resumes or renames against them, and every session that they do not
-    /// allow where it is ends, lingering ones too: at once as far as one hold of the lock may go, the others when
+    /// allow where it is ends, lingering ones too, as every connection closes that may register under no name: at once as far as one hold of the lock may go, the others when
     /// [`Service::timeout`](crate::service::Service::timeout) is called next. A line in the log says how many have ended.
     pub fn set_rules(&mut self, now: Instant, rules: Rules) {
         self.begin_call();
@@ -69,20 +69,22 @@ impl Server {
         is_denied
     }
 
-    /// Closes the connections that have not registered and could not under any name, as rules for every name (`*`) deny it
-    /// where they come from. Returns how many there were.
-    pub fn close_denied_connections(&mut self) -> usize {
-        let is_denied = |state: &StreamConn| {
-            let origin = state.origin();
-            let door = self.door(origin.door).map(|door| door.name.as_str());
-            !state.closing && state.session.is_none() && self.config.rules.deny_all_names(&origin.from, door)
-        };
-        let denied: Vec<ConnId> =
-            self.conns.iter().filter(|(_, state)| is_denied(state)).map(|(conn, _)| conn).collect();
-        for conn in &denied {
-            self.close_with(*conn, Refusal::NameNotAllowed.text(), ByeArgs::Ended);
+    /// Closes the connection in this place if it has not registered, and could not under any name because rules for every
+    /// name (`*`) deny it where it comes from. Returns whether it did.
+    pub(super) fn apply_rules_to_place(&mut self, place: usize) -> bool {
+        self.work().add(1, cost::PASSED);
+        let unregistered =
+            self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
+        let Some((conn, state)) = unregistered else { return false };
+        let origin = state.origin();
+        let door = self.door(origin.door).map(|door| door.name.as_str());
+        self.work().add(self.config.rules.len().min(MAX_TRIED_FOR_ALL), cost::RULE);
+        let is_denied = self.config.rules.deny_all_names(&origin.from, door);
+        if is_denied {
+            self.work().add(1, cost::CONNECTION);
+            self.close_with(conn, Refusal::NameNotAllowed.text(), ByeArgs::Ended);
         }
-        denied.len()
+        is_denied
     }
 
     fn is_welcome(&self, key: SessionKey) -> bool {

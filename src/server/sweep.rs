@@ -18,13 +18,17 @@ pub(super) struct Sweeps {
     drain: Option<DrainSweep>,
 }
 
-/// New access rules are applied to the sessions that began under the old ones.
-#[derive(Clone, Copy, Debug, Default)]
+/// New access rules are applied to the sessions that began under the old ones, then to the connections without a session.
+#[derive(Clone, Copy, Debug)]
 struct RulesSweep {
-    /// The slot from which on sessions come next.
-    next: u32,
+    /// The slot from which on sessions come next; `None` behind the last.
+    session: Option<u32>,
+    /// The place of the connection that comes next.
+    conn: usize,
     /// How many sessions it has ended.
     ended: usize,
+    /// How many connections without a session it has closed.
+    closed: u64,
 }
 
 /// The server drains: all sessions, then all connections without one, then all senders that wait.
@@ -54,29 +58,37 @@ impl Server {
 
     /// Begins to apply new rules; a sweep for older ones ends.
     pub(super) fn begin_rules_sweep(&mut self) {
-        self.sweeps.rules = Some(RulesSweep::default());
+        self.sweeps.rules = Some(RulesSweep { session: Some(0), conn: 0, ended: 0, closed: 0 });
     }
 
     fn sweep_rules(&mut self, now: Instant) {
-        while let Some(RulesSweep { next, ended }) = self.sweeps.rules
+        while let Some(mut sweep) = self.sweeps.rules
             && !self.is_hold_spent()
         {
-            let Some(key) = self.hub.next_from(next) else {
+            if let Some(slot) = sweep.session {
+                let key = self.hub.next_from(slot);
+                sweep.ended += usize::from(key.is_some_and(|key| self.apply_rules(now, key)));
+                sweep.session = key.and_then(|key| key.slot().checked_add(1));
+            } else if sweep.conn < self.conns.places() {
+                sweep.closed += u64::from(self.apply_rules_to_place(sweep.conn));
+                sweep.conn += 1;
+            } else {
                 self.sweeps.rules = None;
-                return self.log_rules(ended);
-            };
-            let is_ended = self.apply_rules(now, key);
-            let (next, ended) = (key.slot().saturating_add(1), ended + usize::from(is_ended));
-            self.sweeps.rules = Some(RulesSweep { next, ended });
+                return self.log_rules(sweep.ended, sweep.closed);
+            }
+            self.sweeps.rules = Some(sweep);
         }
     }
 
-    /// All sessions are such as the new rules allow.
-    fn log_rules(&self, ended: usize) {
+    /// All sessions and connections are such as the new rules allow.
+    fn log_rules(&self, ended: usize, closed: u64) {
         let rules = counted(self.config.rules.len() as u64, "rule");
         match ended {
             1 => log::info!("reloaded {rules}; 1 session is not allowed any more and has ended"),
             ended => log::info!("reloaded {rules}; {ended} sessions are not allowed any more and have ended"),
+        }
+        if closed > 0 {
+            log::info!("closed {} that had not registered and may not", counted(closed, "connection"));
         }
     }
 
