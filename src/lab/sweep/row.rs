@@ -207,7 +207,11 @@ fn interval(point: &Point, tally: &Tally) -> Option<(f64, f64)> {
 fn success_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
     let of_trials = proportion_z(tally.acked, tally.trials(), expected);
     // Where so few failures are expected that it says nothing, sessions say no more.
-    if point.is_independent() { of_trials } else { of_trials.and(tally.sessions.success.z(expected)) }
+    if point.is_independent() {
+        of_trials
+    } else {
+        of_trials.and_then(|_| tally.sessions.success.z(expected))
+    }
 }
 
 /// What each loss model is expected to take, and how far it took another share.

@@ -197,9 +197,9 @@ mod tests {
         assert_eq!((lengths, mixed.sessions()), (vec![1_000, 10, 1_000, 10], 2 + 105 + 2 + 105));
         let rows = run(&mixed, &pretend).unwrap();
         assert!(rows.iter().all(|(_, tally)| tally.trials() == 1_050));
-        for point in 0..4 {
-            let alone = Experiment { points: vec![mixed.points[point].clone()], ..mixed.clone() };
-            assert_eq!(run(&alone, &pretend).unwrap()[0], rows[point], "{point}");
+        for (point, row) in mixed.points.iter().zip(&rows) {
+            let alone = Experiment { points: vec![point.clone()], ..mixed.clone() };
+            assert_eq!(run(&alone, &pretend).unwrap()[0], *row, "{point:?}");
         }
     }
 

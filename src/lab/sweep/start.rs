@@ -42,7 +42,8 @@ fn phase(model: &LossModel, seed: u64, direction: Direction) -> Duration {
 /// How many requests are to be played before a session at this point; more than [`MAX_PLAYED`] are not.
 #[must_use]
 pub(super) fn wanted(point: &Point) -> u64 {
-    let memory = |model: &LossModel| model.memory().unwrap_or(u64::from(model.has_states()) * MAX_PLAYED);
+    let memory =
+        |model: &LossModel| model.memory().unwrap_or_else(|| u64::from(model.has_states()) * MAX_PLAYED);
     let (up, down) = (memory(&point.up.loss), memory(&point.down.loss));
     // Not every request gets a datagram back.
     let arriving = point.up.loss.rate().map_or(1.0, |rate| rate.complement().get());
