@@ -114,6 +114,10 @@ pub struct ClientConfig {
     pub max_datagram: usize,
     /// Over UDP, how long to be silent before a ping keeps the session. Default 25 s; RFC 8085 forbids less than 15 s.
     pub keepalive: Duration,
+    /// Over UDP, whether a server that does not answer has the client ask for a look at its path
+    /// ([`Event::CheckPath`](crate::client::Event::CheckPath)): after 10 s whether its address has changed, after 40 s for
+    /// another port. Default yes; an experiment that is to measure a retry policy alone says no.
+    pub checks_path: bool,
     /// Pushes are handed on as they arrive, to prove that the tests notice.
     #[doc(hidden)]
     pub unordered: bool,
@@ -130,6 +134,7 @@ impl ClientConfig {
             max_message: (16 << 20) + 1_024,
             max_datagram: DATAGRAM_MIN_LIMIT,
             keepalive: Duration::from_secs(25),
+            checks_path: true,
             unordered: false,
         }
     }

@@ -339,7 +339,9 @@ impl Client {
     /// Something that is answered was sent.
     fn asked(&mut self, now: Instant) {
         if self.config.transport == Transport::Datagram {
-            self.silence.asked(now);
+            if self.config.checks_path {
+                self.silence.asked(now);
+            }
             self.postpone_keepalive(now);
         }
     }

@@ -130,7 +130,7 @@ impl Node {
     fn relocate(&mut self, how: Move) {
         let before = self.addr;
         match how {
-            Move::Port { .. } => self.addr.set_port(before.port() + 1),
+            Move::Port { .. } => self.addr.set_port(before.port().checked_add(1).unwrap_or(1_024)),
             Move::Address { .. } | Move::Host => self.addr = beside(before),
         }
         match how {

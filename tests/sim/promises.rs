@@ -10,9 +10,11 @@ use sayagain::door::Door;
 use sayagain::hub::name::MAX_NAME_CHARS;
 use sayagain::hub::queue::FRAME_OVERHEAD;
 use sayagain::hub::rate::Rate;
+use sayagain::hub::rules::Rules;
 use sayagain::hub::{HubConfig, MAX_ROOMS, SlowPolicy};
 use sayagain::net::ListenUrl;
 use sayagain::reliable::{WINDOW, pushes};
+use sayagain::server::HOLD_BOUND;
 use sayagain::service::Remote;
 use sayagain::wire::{MAX_ID, MAX_LINE, SHORT_LENGTH_MAX};
 
@@ -96,14 +98,21 @@ fn every_limit_of_the_listeners_page_holds() {
         "Limits",
         &[
             ("connections", connections),
-            ("connections of one IPv4 address, or IPv6 /64", per_host),
+            ("sessions", sessions_at_once),
+            ("of these two, kept for loopback and UNIX sockets", kept_for_this_machine),
+            (
+                "connections, sessions that linger and sessions over UDP of one IPv4 address or IPv6 /64, all together",
+                per_host,
+            ),
             ("time to register, or to say a name", time_to_register),
             ("time to finish a frame once begun", time_to_finish),
             ("unfinished input before there is a session", unfinished_before_reg),
             ("names refused at a line door before there is one", names_refused),
             ("echo of a PNG on a stream", echo),
             ("answers to one datagram", answers_to_one_datagram),
-            ("work for one connection in one turn", work_in_one_turn),
+            ("work in one hold of the server's lock", work_in_one_hold),
+            ("new access rules, shutdown", rules_in_steps),
+            ("memory", memory),
             ("open files", open_files),
         ],
     );
@@ -120,6 +129,10 @@ fn every_limit_of_the_protocol_page_holds() {
             ("payload to an untagged session", payload_to_untagged),
             ("name", name),
             ("sessions at once", sessions_at_once),
+            (
+                "connections, sessions that linger and sessions over UDP, per IPv4 address or IPv6 /64",
+                per_host,
+            ),
             ("rooms of a session", rooms_of_a_session),
             ("remembered ids of a session", remembered_ids),
             ("pushes in flight over datagrams", pushes_in_flight),
@@ -191,7 +204,10 @@ fn tagged(desk: &mut Desk, name: &str) -> Conn {
 // Limits of the listeners' page.
 
 fn connections(row: &Row<'_>) {
-    assert_eq!(row.cells[2], "told `Server full!`, closed");
+    assert_eq!(
+        row.cells[2],
+        "told `Server full!`, closed; beyond 16 at once that are being told, closed without a word"
+    );
     let mut desk = with(ServerConfig { max_connections: 2, ..ServerConfig::default() });
     let conns = [desk.connect(), desk.connect(), desk.connect()];
     assert_eq!(conns.map(|conn| desk.is_closed(conn)), [false, false, true]);
@@ -302,19 +318,63 @@ fn answers_to_one_datagram(row: &Row<'_>) {
     assert_eq!(desk.datagram(addr(1, 1), format!("~{token} {pings}")).len(), most);
 }
 
-fn work_in_one_turn(row: &Row<'_>) {
+fn work_in_one_hold(row: &Row<'_>) {
     let (most, members) = (row.bound(0), 1_024);
+    assert_eq!(HOLD_BOUND, most as u64);
     let mut desk = with_hub(HubConfig { max_pending_messages: 1, ..HubConfig::default() });
     for n in 0..members {
         let conn = desk.connect_as(&(frame("REG", &format!("member-{n}")) + "JON 0003 #r"));
         desk.clog(conn);
     }
     let eve = desk.connect_as("REG 0004 eveJON 0003 #r");
-    let turn = most / members;
-    desk.put(eve, "SND 0006 #r hi".repeat(turn + 1));
-    assert_eq!((desk.totals().hub.messages, desk.is_busy(eve)), (turn as u64, true));
-    desk.pass(ms(1));
-    assert_eq!((desk.totals().hub.messages, desk.is_busy(eve)), (turn as u64 + 1, false));
+    let most = most / members;
+    desk.put(eve, "SND 0006 #r hi".repeat(most + 1));
+    let done = desk.totals().hub.messages;
+    assert!((1..=most as u64).contains(&done) && desk.is_busy(eve), "{done} of {most} at most");
+    desk.pass(ms(10));
+    assert_eq!((desk.totals().hub.messages, desk.is_busy(eve)), (most as u64 + 1, false));
+}
+
+fn rules_in_steps(row: &Row<'_>) {
+    assert!(row.cells[1].contains("in as many holds as it takes"));
+    let (mut desk, sessions) = (desk(), 1_000);
+    for n in 0..sessions {
+        desk.connect_as(&frame("REG", &format!("name-{n}")));
+    }
+    let globs: String =
+        (0..100).map(|n| format!("[[rule]]\nname = 'x{n}*'\ndeny = ['10.0.0.0/8']\n")).collect();
+    let rules = globs + "[[rule]]\nname = 'name*'\nallow = ['10.0.0.0/8']";
+    let ended = desk.set_rules(Rules::parse(rules.as_bytes()).unwrap());
+    assert!((1..sessions).contains(&ended), "{ended} in the first hold");
+    let late = desk.connect();
+    assert_eq!(desk.say(late, "REG 0007 name-x"), "ERR 0023 Name not allowed here!");
+    desk.pass(ms(10));
+    assert_eq!(desk.server.sessions(), 0);
+}
+
+fn memory(row: &Row<'_>) {
+    assert_eq!(HubConfig::default().max_memory, row.bound(0));
+    assert!(row.cells[2].starts_with("503"));
+    let mut desk = with_hub(HubConfig { max_memory: 100_000, ..HubConfig::default() });
+    let (ada, bob) = (ada(&mut desk), desk.connect_as("REG 0004 bob"));
+    desk.stall(bob, true);
+    let refused = (0..1_000).map(|_| desk.say(ada, "SND 0007 bob hi")).find(|said| !said.is_empty());
+    assert_eq!(refused.as_deref(), Some("ERR 0012 Queue full!"));
+    assert!(desk.totals().memory <= 100_000);
+}
+
+fn kept_for_this_machine(row: &Row<'_>) {
+    let (least, most) = (row.bound(0), row.bound(1));
+    let (total, elsewhere) = (row.bound(2), row.bound(3));
+    assert!(row.cells[1].starts_with("a sixteenth") && (least..=most).contains(&(total / 16)));
+    assert_eq!(total - total / 16, elsewhere);
+    let config = ServerConfig { max_connections: total, max_per_host: 0, ..ServerConfig::default() };
+    let mut desk = with(config);
+    let from = Remote::Ip("192.0.2.1:1".parse().unwrap());
+    let conns: Vec<Conn> = (0..elsewhere).map(|_| desk.connect_at(0, from)).collect();
+    assert!(conns.iter().all(|conn| !desk.is_closed(*conn)));
+    let (late, here) = (desk.connect_at(0, from), desk.connect_at(0, Remote::Ip(local(1))));
+    assert!(desk.is_closed(late) && !desk.is_closed(here));
 }
 
 /// What needs a whole process is tested with one.

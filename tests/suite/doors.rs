@@ -311,7 +311,7 @@ fn a_url_that_makes_no_sense_is_one_plain_line_and_exit_code_2() {
         ("gopher://h:70", "the scheme `gopher` is unknown; write tcp://HOST:PORT"),
         (
             "tcp://h:5?colour=red",
-            "the parameter `colour` is unknown; tcp:// has reuse_port, v6only, rate, name",
+            "the parameter `colour` is unknown; tcp:// has reuse_port, v6only, rate, rate_per_host, name",
         ),
         ("line://h?echo=on&echo=on", "the parameter `echo` is there twice"),
         ("line://h?rate=often", "`often` is not a rate"),

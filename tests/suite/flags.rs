@@ -29,7 +29,7 @@ fn is_taken(program: &Program, name: &str) -> bool {
     conn.send(&format!("REG {:04} {name}BYE 0000", name.len() + 1));
     match conn.rest().as_str() {
         "" => false,
-        "ERR 0012 Name taken!" => true,
+        taken if taken.contains(" Name taken!") => true,
         other => panic!("{other}"),
     }
 }

@@ -276,6 +276,8 @@ fn sighup_reads_the_rules_again_and_ends_who_is_not_allowed_any_more() {
     server.wait_for_log("reloaded 2 rules; 2 sessions are not allowed any more and have ended");
     bob.expect(&format!("{NOT_ALLOWED}BYE 0000"));
     bob.expect_end();
+    // It was told, once, before it asked.
+    assert_eq!(ask(&udp, "LST 0000"), format!("{NOT_ALLOWED}BYE 0000"));
     assert_eq!(ask(&udp, "LST 0000"), "ERR 0016 Register first!");
     let mut again = server.connect();
     again.send(&frame("REG", "bob"));

@@ -98,6 +98,7 @@ fn registered(start: Instant, exchange: &Exchange) -> Result<(Sim, ClientId), Pl
     register(&mut sim, bob)?;
     let mut config = ClientConfig::new(Transport::Datagram, Some("alice"), exchange.policy.clone());
     config.keepalive = Seconds::MAX.as_duration();
+    config.checks_path = false;
     let alice = sim.add_client(config);
     if !exchange.register {
         register(&mut sim, alice)?;

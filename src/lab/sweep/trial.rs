@@ -89,7 +89,8 @@ fn until_answered(sim: &mut Sim, client: ClientId) -> Result<(), Stuck> {
 
 /// A client that does nothing but what a trial asks of it.
 pub(super) fn client_config(name: &str, policy: &Backoff) -> ClientConfig {
-    ClientConfig { keepalive: EVER, ..ClientConfig::new(Transport::Datagram, Some(name), policy.clone()) }
+    let config = ClientConfig::new(Transport::Datagram, Some(name), policy.clone());
+    ClientConfig { keepalive: EVER, checks_path: false, ..config }
 }
 
 /// The message of a trial.

@@ -283,7 +283,8 @@ impl<S: Service, P: Port> Shared<S, P> {
             self.rest(now, conn, work);
         } else if let Some(entry) = self.conns.get_mut(conn) {
             entry.writing = true;
-            if !std::mem::replace(&mut entry.watched, true) {
+            // A refused connection has a deadline of its own.
+            if !entry.refused && !std::mem::replace(&mut entry.watched, true) {
                 self.peers.watch(now, conn);
             }
             let write = Write::new(entry.link.clone(), bytes, flow.more);

@@ -520,59 +520,61 @@ mod tests {
         }
     }
 
+    /// What URLs are made of, and what they are not.
+    const PARTS: [&str; 42] = [
+        "tcp",
+        "udp",
+        "unix",
+        "line",
+        "line+unix",
+        "://",
+        "h",
+        "[::1]",
+        ":5",
+        ":",
+        "/",
+        "/a",
+        "%41",
+        "%",
+        "%ff",
+        "?",
+        "&",
+        "=",
+        "rate",
+        "rate_per_host",
+        "5/s",
+        "name",
+        "mode",
+        "0600",
+        "room",
+        "greet",
+        "none",
+        "echo",
+        "on",
+        "flush",
+        "7",
+        "#",
+        "@",
+        "\u{1b}",
+        "\n",
+        "\u{447}",
+        "\u{202e}",
+        " ",
+        "\\",
+        "reuse_port",
+        "v6only",
+        "1",
+    ];
+
     #[test]
     fn whatever_is_typed_is_a_url_that_prints_as_itself_or_one_plain_line() {
         use rand::{RngExt as _, SeedableRng as _};
 
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
-        let parts = [
-            "tcp",
-            "udp",
-            "unix",
-            "line",
-            "line+unix",
-            "://",
-            "h",
-            "[::1]",
-            ":5",
-            ":",
-            "/",
-            "/a",
-            "%41",
-            "%",
-            "%ff",
-            "?",
-            "&",
-            "=",
-            "rate",
-            "rate_per_host",
-            "5/s",
-            "name",
-            "mode",
-            "0600",
-            "room",
-            "greet",
-            "none",
-            "echo",
-            "on",
-            "flush",
-            "7",
-            "#",
-            "@",
-            "\u{1b}",
-            "\n",
-            "\u{447}",
-            "\u{202e}",
-            " ",
-            "\\",
-            "reuse_port",
-            "v6only",
-            "1",
-        ];
         let mut good = 0;
         for _ in 0..20_000 {
-            let scheme = parts[rng.random_range(0..5)];
-            let rest = (0..rng.random_range(0..9)).map(|_| parts[rng.random_range(0..parts.len())]);
+            let scheme = PARTS[rng.random_range(0..5)];
+            let rest = (0..rng.random_range(0..9)).map(|_| PARTS[rng.random_range(0..PARTS.len())]);
             let text = format!("{scheme}://{}", rest.collect::<String>());
             match text.parse::<ListenUrl>() {
                 Ok(url) => {
