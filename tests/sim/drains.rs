@@ -66,7 +66,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
             let (to_ada, to_bob) = (sim.take_events(ada), sim.take_events(bob));
             let again = draining(&to_ada);
             assert_eq!(again.len(), 1, "{to_ada:?}");
-            let earliest = drained_at + announced.unwrap_or(secs(1));
+            let earliest = drained_at + announced.unwrap_or_else(|| secs(1));
             assert!(again[0] >= earliest && again[0] <= earliest + secs(4), "{transport:?}, {announced:?}");
             let outcomes = outcomes(&to_ada);
             assert!(

@@ -71,7 +71,7 @@ impl Point {
     }
 
     /// How many requests a session has where that is not set: `most`, or where they depend on each other as many as leave
-    /// [`SESSIONS`] sessions.
+    /// 100 sessions.
     #[must_use]
     pub fn default_session_trials(&self, trials: u64, most: u64) -> u64 {
         if self.is_independent() { most } else { (trials / SESSIONS).clamp(1, most.max(1)) }

@@ -34,7 +34,7 @@ pub enum Event {
     SessionLost,
     /// The server shuts down, and the session ends with this run of it: what got no answer is unknown. A new session is opened
     /// later. It takes more than one send in the policy; without, the end is
-    /// [`Closed::Draining`](crate::client::Closed::Draining).
+    /// [`Closed::Draining`].
     Draining {
         /// After how long.
         wait: Duration,
