@@ -343,7 +343,7 @@ fn rules_in_steps(row: &Row<'_>) {
     }
     let globs: String =
         (0..100).map(|n| format!("[[rule]]\nname = 'x{n}*'\ndeny = ['10.0.0.0/8']\n")).collect();
-    let rules = globs + "[[rule]]\nname = 'name*'\nallow = ['10.0.0.0/8']";
+    let rules = globs + "[[rule]]\nname = 'name*'\nallow = ['192.0.2.0/24']";
     let ended = desk.set_rules(Rules::parse(rules.as_bytes()).unwrap());
     assert!((1..sessions).contains(&ended), "{ended} in the first hold");
     let late = desk.connect();

@@ -57,6 +57,8 @@ fn idle_is_how_long_a_session_lives_after_its_last_datagram() {
     let socket = program.udp();
     assert_eq!(ask(&socket, "REG 0004 ada\nLST 0000"), "ACK 0004 ada");
     eventually("the name is free", || !is_taken(&program, "ada"));
+    // An untagged session is told that it has ended, once.
+    assert_eq!(ask(&socket, "LST 0000"), "BYE 0000");
     assert_eq!(ask(&socket, "LST 0000"), "ERR 0016 Register first!");
     program.end();
 }
