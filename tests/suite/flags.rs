@@ -29,7 +29,14 @@ fn is_taken(program: &Program, name: &str) -> bool {
     conn.send(&format!("REG {:04} {name}BYE 0000", name.len() + 1));
     match conn.rest().as_str() {
         "" => false,
-        taken if taken.contains(" Name taken!") => true,
+        "ERR 0012 Name taken!" => true,
+        waits
+            if waits.starts_with("ERR 005")
+                && waits.contains(" Name taken! Its session waits ")
+                && waits.ends_with(" s more for its owner") =>
+        {
+            true
+        }
         other => panic!("{other}"),
     }
 }
