@@ -527,9 +527,11 @@ fn a_client_behind_a_nat_that_changes_its_port_is_moved_though_it_only_acknowled
         for round in 0..3 {
             nat.change.send(()).unwrap();
             assert_eq!(ada.send("bob", format!("{round}")).await, ok());
+            // The message may overtake the answer that ends the move, or wait for it.
             let heard = [events.next().await, events.next().await];
             let moved = Some(Event::Registered { resumed: true });
-            assert_eq!(heard, [Some(message("ada", None, &round.to_string())), moved]);
+            let said = Some(message("ada", None, &round.to_string()));
+            assert!(heard == [said.clone(), moved.clone()] || heard == [moved, said], "{heard:?}");
         }
     });
     assert_eq!(server.report().totals.hub.sessions, 2);
