@@ -22,6 +22,13 @@ use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, 
 /// What an engine takes to be written, and to be sent, in one hold.
 const TAKEN: usize = 256;
 
+/// The allocator of the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A hold of so long is shown when it happens.
+const SHOWN_FROM: Duration = Duration::from_millis(8);
+
 /// The longest hold of a kind, and the most work units of one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Longest {
@@ -79,6 +86,9 @@ impl World {
         }
         let sent: Vec<_> = (0..TAKEN).map_while(|_| self.server.poll_transmit(self.now)).collect();
         let time = cpu_time() - start;
+        if time > SHOWN_FROM {
+            println!("{kind}: {} us, hold {}", time.as_micros(), self.longest.get(kind).map_or(0, |l| l.holds));
+        }
         let longest = self.longest.entry(kind).or_default();
         longest.time = longest.time.max(time);
         longest.units = longest.units.max(self.server.hold_units());
@@ -190,7 +200,8 @@ fn rules_and_timers(world: &mut World, live: u32) {
     world.hold("reload of no rules", |world| world.server.set_rules(world.now, Rules::default()));
     world.pass("reload of no rules", Duration::from_millis(10));
     // All of them would take minutes: the first hundred holds are like the others.
-    world.hold("reload of 10,000 globs", |world| world.server.set_rules(world.now, globs(10_000)));
+    let rules = globs(10_000);
+    world.hold("reload of 10,000 globs", |world| world.server.set_rules(world.now, rules));
     for _ in 0..100 {
         world.now += Duration::from_micros(1);
         world.hold("reload of 10,000 globs", |world| world.server.timeout(world.now));

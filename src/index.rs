@@ -17,6 +17,9 @@ const PARTS: usize = 1_200;
 /// It is large from so many entries on.
 const LARGE: usize = 1_024;
 
+/// A part with room for more entries than this is made smaller when it is nearly empty.
+const SMALL_PART: usize = 8;
+
 /// Entries by their hash.
 #[derive(Debug)]
 struct Parts<E> {
@@ -59,6 +62,22 @@ impl<E> Parts<E> {
             if let Some(part) = self.parts.get_mut(part_of(hash, PARTS)) {
                 part.insert_unique(hash, entry, &hash_of);
             }
+        }
+    }
+
+    fn find_mut(&mut self, hash: u64, is: impl FnMut(&E) -> bool) -> Option<&mut E> {
+        let part = part_of(hash, self.parts.len());
+        self.parts.get_mut(part)?.find_mut(hash, is)
+    }
+
+    /// Makes the part of a hash smaller if it is nearly empty: at least seven times as many entries are gone as are moved.
+    fn give_room_back(&mut self, hash: u64, hash_of: impl Fn(&E) -> u64) {
+        let part = part_of(hash, self.parts.len());
+        if let Some(part) = self.parts.get_mut(part)
+            && part.capacity() > SMALL_PART
+            && part.len() < part.capacity() / 8
+        {
+            part.shrink_to(2 * part.len(), hash_of);
         }
     }
 
@@ -178,6 +197,50 @@ impl<K, V> Default for PartedMap<K, V> {
 }
 
 impl<K: Hash + Eq, V> PartedMap<K, V> {
+    /// How many entries it has.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len
+    }
+
+    /// Whether a key has a value.
+    pub(crate) fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.get(key).is_some()
+    }
+
+    /// The value of a key, to be changed.
+    pub(crate) fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        if self.entries.len == 0 {
+            return None;
+        }
+        self.entries
+            .find_mut(self.hasher.hash_one(key), |(other, _)| other.borrow() == key)
+            .map(|(_, value)| value)
+    }
+
+    /// The value of a key, to be changed; the default if it has none yet.
+    pub(crate) fn get_or_default(&mut self, key: K) -> &mut V
+    where
+        K: Copy,
+        V: Default,
+    {
+        if !self.contains_key(&key) {
+            self.insert(key, V::default());
+        }
+        self.get_mut(&key).unwrap_or_else(|| unreachable!("it was just put in"))
+    }
+
+    /// All values, in no order.
+    #[cfg(test)]
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.parts.iter().flatten().map(|(_, value)| value)
+    }
+
     /// The value of a key.
     pub(crate) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
@@ -202,8 +265,10 @@ impl<K: Hash + Eq, V> PartedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let hash = self.hasher.hash_one(key);
-        self.entries.remove(hash, |(other, _)| other.borrow() == key).map(|(_, value)| value)
+        let (hash, hasher) = (self.hasher.hash_one(key), &self.hasher);
+        let (_, value) = self.entries.remove(hash, |(other, _)| other.borrow() == key)?;
+        self.entries.give_room_back(hash, |(other, _)| hasher.hash_one(other));
+        Some(value)
     }
 }
 

@@ -170,6 +170,7 @@ pub mod output;
 mod rare;
 pub mod reliable;
 mod remote;
+mod segmented_vec;
 pub mod server;
 pub mod service;
 pub mod sim;

@@ -1,18 +1,19 @@
 //! What is known of each connection, found by its [`ConnId`] without hashing: the id says the place.
 
+use crate::segmented_vec::SegmentedVec;
 use crate::service::ConnId;
 
 /// Values by connection. It has as many places as connections lived at once, if whoever gives the ids uses the places of
 /// those that are gone again.
 #[derive(Debug)]
 pub struct Table<T> {
-    places: Vec<Option<(ConnId, T)>>,
+    places: SegmentedVec<Option<(ConnId, T)>>,
     len: usize,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), len: 0 }
+        Self { places: SegmentedVec::default(), len: 0 }
     }
 }
 
@@ -45,8 +46,8 @@ impl<T> Table<T> {
     /// Puts a connection into its place; who had that is gone.
     pub fn insert(&mut self, conn: ConnId, value: T) {
         let place = conn.place();
-        if place >= self.places.len() {
-            self.places.resize_with(place + 1, || None);
+        for _ in self.places.len()..=place {
+            self.places.push(None);
         }
         if let Some(entry) = self.places.get_mut(place)
             && entry.replace((conn, value)).is_none()

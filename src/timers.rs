@@ -13,6 +13,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use crate::index::Index;
+use crate::segmented_vec::SegmentedVec;
 
 /// How many stand below each.
 const WIDTH: usize = 4;
@@ -25,7 +26,7 @@ const NONE: u32 = u32::MAX;
 pub struct Timers<K> {
     /// Deadlines are counted from here, in nanoseconds.
     origin: Option<Instant>,
-    entries: Vec<Entry<K>>,
+    entries: SegmentedVec<Entry<K>>,
     /// The first entry that nobody has; each names the next in its `place`.
     free: u32,
     /// Entries, none later than those below it.
@@ -43,7 +44,7 @@ struct Entry<K> {
 
 impl<K> Default for Timers<K> {
     fn default() -> Self {
-        Self { origin: None, entries: Vec::new(), free: NONE, heap: Vec::new(), by_owner: Index::default() }
+        Self { origin: None, entries: SegmentedVec::default(), free: NONE, heap: Vec::new(), by_owner: Index::default() }
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn load_for(path: &Path, doors: &[String]) -> Result<Rules, String> {
 pub(super) fn reload(path: &Path, doors: &[String], engine: &Engine<Server>) {
     match load_for(path, doors) {
         // The server logs that they hold when it has applied them to all sessions and connections.
-        Ok(rules) => engine.change(|server, now| server.set_rules(now, rules)),
+        Ok(rules) => drop(engine.change(|server, now| server.set_rules(now, rules))),
         Err(error) => log::error!("{error}; the rules stay as they were"),
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use super::session::{Session, SessionKey};
 use super::slot_set::SlotSet;
+use crate::segmented_vec::SegmentedVec;
 
 /// The serial of who has a slot first; each after it has the next.
 const FIRST: NonZeroU32 = NonZeroU32::MIN;
@@ -15,7 +16,7 @@ const NONE: u32 = u32::MAX;
 /// serials are used up is not.
 #[derive(Debug)]
 pub(super) struct Arena {
-    slots: Vec<Slot>,
+    slots: SegmentedVec<Slot>,
     /// The slots that are taken: who walks through the sessions passes no free slot.
     taken: SlotSet,
     free: u32,
@@ -36,7 +37,7 @@ enum Slot {
 
 impl Default for Arena {
     fn default() -> Self {
-        Self { slots: Vec::new(), taken: SlotSet::default(), free: NONE, len: 0 }
+        Self { slots: SegmentedVec::default(), taken: SlotSet::default(), free: NONE, len: 0 }
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
     fn a_slot_whose_serials_are_used_up_is_not_used_again() {
         let mut arena = Arena::default();
         let first = arena.insert(session("a")).unwrap();
-        if let Some(Slot::Taken(session)) = arena.slots.first_mut() {
+        if let Some(Slot::Taken(session)) = arena.slots.get_mut(0) {
             session.serial = NonZeroU32::MAX;
         }
         let last = SessionKey { serial: NonZeroU32::MAX, ..first };

@@ -1,12 +1,13 @@
 //! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::memory::{MemoryLedger, MemoryUse};
 use super::name::{ClashKey, ClashKeys, FoldKey, RoomName};
 use super::session::SessionKey;
 use crate::error::Refusal;
+use crate::index::PartedMap;
 
 /// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory) beside the texts of its name and its
 /// two keys: their three allocations, itself, its set of members, and its entries in two tables that have just grown.
@@ -14,9 +15,6 @@ pub const ROOM_COST: usize = 400;
 
 /// What each member of a room counts for there: its place in the set, and the room's in the session's list.
 pub const MEMBER_COST: usize = 64;
-
-/// A table of so many entries or more gives room back when it is nearly empty.
-const MANY: usize = 1 << 10;
 
 /// One room.
 #[derive(Clone, Debug)]
@@ -50,10 +48,10 @@ impl Room {
 #[derive(Debug, Default)]
 pub struct Rooms {
     /// Shared with who goes through the members of one, so that they need not be copied for it.
-    by_fold: HashMap<FoldKey, Arc<Room>>,
-    by_clash: HashMap<ClashKey, FoldKey>,
+    by_fold: PartedMap<FoldKey, Arc<Room>>,
+    by_clash: PartedMap<ClashKey, FoldKey>,
     /// The rooms of doors, whose names stay theirs when nobody is in them.
-    reserved: HashMap<FoldKey, ClashKeys>,
+    reserved: PartedMap<FoldKey, ClashKeys>,
 }
 
 impl Rooms {
@@ -65,8 +63,8 @@ impl Rooms {
     /// Keeps a name for its room even while nobody is in it. Of two that look alike the first is kept.
     pub fn reserve(&mut self, name: &RoomName) {
         let (fold, clash) = (name.fold(), name.clash_keys());
-        if self.claim(&clash, &fold).is_ok() {
-            self.reserved.entry(fold).or_insert(clash);
+        if self.claim(&clash, &fold).is_ok() && !self.reserved.contains_key(&fold) {
+            self.reserved.insert(fold, clash);
         }
     }
 
@@ -76,7 +74,9 @@ impl Rooms {
             return Err(Refusal::NameTaken);
         }
         for key in clash.iter() {
-            self.by_clash.entry(key.clone()).or_insert_with(|| fold.clone());
+            if !self.by_clash.contains_key(key) {
+                self.by_clash.insert(key.clone(), fold.clone());
+            }
         }
         Ok(())
     }
@@ -142,17 +142,6 @@ impl Rooms {
         {
             memory.release(MemoryUse::Rooms, room.cost);
             self.give_back(&room);
-            self.give_room_back();
-        }
-    }
-
-    /// Makes the tables smaller when most of their rooms have ended: what is charged is what lives. Each time at least
-    /// seven times as many rooms have ended as are moved.
-    fn give_room_back(&mut self) {
-        let len = self.by_fold.len();
-        if self.by_fold.capacity() > MANY && len < self.by_fold.capacity() / 8 {
-            self.by_fold.shrink_to(2 * len);
-            self.by_clash.shrink_to(2 * self.by_clash.len());
         }
     }
 }

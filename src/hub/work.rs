@@ -29,7 +29,7 @@ pub mod cost {
     /// A session begins.
     pub const OPENED: u64 = 60;
     /// A session ends, beside its rooms and what is on its way to it.
-    pub const ENDED: u64 = 40;
+    pub const ENDED: u64 = 100;
     /// A connection is told goodbye, or goes on with what it has sent.
     pub const CONNECTION: u64 = 8;
     /// A deadline has passed.

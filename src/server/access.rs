@@ -52,12 +52,14 @@ impl Server {
     /// Takes new rules. From now on nobody registers, resumes or renames against them, and every session that they do not
     /// allow where it is ends, lingering ones too, as every connection closes that may register under no name: at once as far as one hold of the lock may go, the others when
     /// [`Service::timeout`](crate::service::Service::timeout) is called next. A line in the log says how many have ended.
-    pub fn set_rules(&mut self, now: Instant, rules: Rules) {
+    /// Returns the old rules: many take milliseconds to drop, best outside a lock.
+    pub fn set_rules(&mut self, now: Instant, rules: Rules) -> Rules {
         self.begin_call();
-        self.config.rules = rules;
+        let old = std::mem::replace(&mut self.config.rules, rules);
         self.begin_rules_sweep();
         self.sweep(now);
         self.settle(now);
+        old
     }
 
     /// Ends a session that the rules do not allow where it is. Returns whether they do not.

@@ -4,7 +4,6 @@
 //! sessions over UDP. A session that has a connection is counted by that. A small share of the totals is kept for peers
 //! on this machine, so that a flood from elsewhere does not lock out the operator.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Server;
@@ -12,6 +11,7 @@ use super::hosts::Host;
 use crate::config::ServerConfig;
 use crate::error::Refusal;
 use crate::hub::Path;
+use crate::index::PartedMap;
 use crate::service::Remote;
 use crate::throttle::Throttle;
 use crate::units::counted;
@@ -55,7 +55,7 @@ pub(super) enum Seat {
 
 /// What one host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
+pub(super) struct Count {
     connections: usize,
     /// Sessions without a connection.
     sessions: usize,
@@ -67,13 +67,16 @@ impl Count {
     }
 }
 
+/// What each host has.
+pub(super) type HostCounts = PartedMap<Host, Count>;
+
 /// The counts: of at most as many hosts as there are connections and sessions.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     connections: usize,
     /// Connections that are being told why they are refused.
     told: usize,
-    by_host: HashMap<Host, Count>,
+    by_host: HostCounts,
     complaints: Throttle,
 }
 
@@ -93,7 +96,7 @@ impl Admission {
         }
         self.connections += 1;
         let Some(host) = host.filter(|_| config.max_per_host > 0) else { return Ok(Seat::Free) };
-        self.by_host.entry(host).or_default().connections += 1;
+        self.by_host.get_or_default(host).connections += 1;
         Ok(Seat::Counted)
     }
 
@@ -127,7 +130,7 @@ impl Admission {
     /// Counts a session without a connection.
     fn hold(&mut self, config: &ServerConfig, from: Remote) {
         if let Some(host) = Host::of(from).filter(|_| config.max_per_host > 0) {
-            self.by_host.entry(host).or_default().sessions += 1;
+            self.by_host.get_or_default(host).sessions += 1;
         }
     }
 
@@ -147,12 +150,9 @@ impl Admission {
         }
     }
 
-    /// All sessions have ended.
-    pub(super) fn release_all(&mut self) {
-        self.by_host.retain(|_, count| {
-            count.sessions = 0;
-            count.connections > 0
-        });
+    /// All sessions are about to end, and no peer is admitted any more. Returns the counts, which nothing asks for again.
+    pub(super) fn release_all(&mut self) -> HostCounts {
+        std::mem::take(&mut self.by_host)
     }
 
     /// Logs that a connection or a session was refused: a line a second at most.
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!((admission.connections, admission.hosts()), (0, 2));
         ips[1..].iter().for_each(|ip| admission.release(from(ip)));
         assert_eq!(admission.hosts(), 1);
-        admission.release_all();
+        assert_eq!(admission.release_all().len(), 1);
         assert_eq!(admission.hosts(), 0);
     }
 

@@ -4,12 +4,12 @@
 //! What they are found by is kept in the sessions alone. A session is entered here when it lives, and taken out when it
 //! has ended.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::hosts::Host;
 use crate::hub::{Form, Hub, Path, Session, SessionKey};
-use crate::index::{Hasher, Index};
+use crate::index::{Hasher, Index, PartedMap};
 use crate::rare::give_room_back;
 use crate::service::Peer;
 use crate::wire::Token;
@@ -116,7 +116,7 @@ pub(super) struct Spent {
     /// Their ordinals.
     index: Index,
     /// How many each host has.
-    by_host: HashMap<Host, usize>,
+    by_host: PartedMap<Host, usize>,
     /// How many there may be before no session is opened.
     most: usize,
 }
@@ -165,7 +165,7 @@ impl Spent {
         let Ok(place) = u32::try_from(self.queue.len()) else { return };
         self.queue.push_back(SpentNonce { nonce, until, host });
         if let Some(host) = host {
-            *self.by_host.entry(host).or_default() += 1;
+            *self.by_host.get_or_default(host) += 1;
         }
         let (queue, first) = (&self.queue, self.first);
         self.index.insert(&nonce, first.wrapping_add(place), |hasher, ordinal| {
@@ -190,9 +190,6 @@ impl Spent {
         match self.by_host.get_mut(&host) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(self.by_host.remove(&host)),
-        }
-        if self.by_host.is_empty() {
-            self.by_host = HashMap::new();
         }
     }
 
@@ -256,6 +253,6 @@ mod tests {
             spent.len()
         );
         while spent.forget_next(now + minute) {}
-        assert!(spent.admits(host(1)) && spent.by_host.is_empty() && spent.queue.capacity() < 100);
+        assert!(spent.admits(host(1)) && spent.by_host.len() == 0 && spent.queue.capacity() < 100);
     }
 }

@@ -75,6 +75,7 @@ use links::Simulated;
 use lookup::{Lookup, Spent};
 use losses::{Loss, Losses};
 pub use session_end::{EndReason, SessionEnds};
+use sessions::Discarded;
 use sweep::Sweeps;
 pub use totals::Totals;
 pub use work_budget::HOLD_BOUND;
@@ -177,6 +178,8 @@ pub struct Server {
     refusals: Throttle,
     guests: Guests,
     draining: Option<Draining>,
+    /// What was given up when the time to drain was over.
+    discarded: Option<Box<Discarded>>,
 }
 
 /// An empty hub, in which the rooms of doors are kept for them.
@@ -227,6 +230,7 @@ impl Server {
             refusals: Throttle::default(),
             guests: Guests::default(),
             draining: None,
+            discarded: None,
             config,
         }
     }

@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::admission::HostCounts;
+use super::guests::Guests;
+use super::lookup::{Lookup, Spent};
 use super::session_end::EndReason;
 use super::{Draining, Owner, Server};
 use crate::hub::work::cost;
@@ -12,6 +15,15 @@ use crate::units::later;
 
 /// How much later gaps are logged that a hold of the lock had no budget for.
 const LOG_DELAY: Duration = Duration::from_millis(10);
+
+/// Tables that nothing asks any more: freed with the server, which no lock guards then.
+#[derive(Debug)]
+pub(super) struct Discarded {
+    _lookup: Lookup,
+    _spent: Spent,
+    _guests: Guests,
+    _hosts: HostCounts,
+}
 
 impl Server {
     pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
@@ -81,9 +93,13 @@ impl Server {
     /// The time to drain is over.
     pub(super) fn end_drain(&mut self, now: Instant) {
         self.draining = Some(Draining::Ending);
-        // One by one a million would take long. Nothing opens a session any more, so no nonce has to be known.
-        (self.lookup, self.spent, self.guests) = Default::default();
-        self.admission.release_all();
+        // A million entries take long to remove and to free. Nothing opens a session any more, so nothing asks for them.
+        self.discarded = Some(Box::new(Discarded {
+            _lookup: std::mem::take(&mut self.lookup),
+            _spent: std::mem::take(&mut self.spent),
+            _guests: std::mem::take(&mut self.guests),
+            _hosts: self.admission.release_all(),
+        }));
         self.sweep(now);
     }
 
