@@ -22,10 +22,6 @@ use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, 
 /// What an engine takes to be written, and to be sent, in one hold.
 const TAKEN: usize = 256;
 
-/// The allocator of the programs.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A hold of so long is shown when it happens.
 const SHOWN_FROM: Duration = Duration::from_millis(8);
 

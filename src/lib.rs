@@ -152,6 +152,7 @@
 //! than the chat's, [`server`] the chat, [`link`] loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
 //! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
 
+mod allocator;
 // The command lines of the programs: public for `src/bin/` alone.
 #[doc(hidden)]
 pub mod cli;

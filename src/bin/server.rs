@@ -4,13 +4,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mimalloc::MiMalloc;
 use sayagain::cli::server::{Args, ServeError, draw_seed, run};
 use sayagain::cli::{exit, finish_logging, refuse};
-
-/// The system's allocator (glibc) takes half a second at once to put together what a million small ones have left.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {

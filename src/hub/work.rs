@@ -33,7 +33,7 @@ pub mod cost {
     /// A connection is told goodbye, or goes on with what it has sent.
     pub const CONNECTION: u64 = 8;
     /// A deadline has passed.
-    pub const TIMER: u64 = 8;
+    pub const TIMER: u64 = 16;
     /// A session that missed messages is named in the log.
     pub const MISSED: u64 = 4;
     /// A nonce is forgotten.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::hosts::Host;
 use super::{COOKIE_LIFETIME, Owner, Server};
+use crate::allocator::merge_freed;
 use crate::error::Refusal;
 use crate::hub::name::Name;
 use crate::hub::{Form, Path, Session, SessionKey};
@@ -67,6 +68,9 @@ impl EndReason {
     }
 }
 
+/// What so many sessions leave, the allocator merges at once.
+const MERGED: u64 = 64;
+
 /// How many sessions ended for which reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionEnds([u64; EndReason::ALL.len()]);
@@ -76,6 +80,11 @@ impl SessionEnds {
         if let Some(count) = self.0.get_mut(reason as usize) {
             *count += 1;
         }
+    }
+
+    /// How many ended, for any reason.
+    pub(super) fn sum(&self) -> u64 {
+        self.0.iter().sum()
     }
 
     /// How many ended for this reason.
@@ -159,6 +168,9 @@ impl Server {
     /// Counts and logs the end of a session, and what it leaves behind.
     pub(super) fn report_end(&mut self, now: Instant, key: SessionKey, session: &Session, reason: EndReason) {
         self.totals.ends.count(reason);
+        if self.totals.ends.sum().is_multiple_of(MERGED) {
+            merge_freed();
+        }
         log::debug!("{}: {}: the session ends: {}", session.origin().from, session.name, reason.text());
         self.missed.report(now, key, &session.name, session.unlogged());
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
