@@ -14,7 +14,7 @@ use nix::time::ClockId;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::hub::rules::Rules;
+use sayagain::rules::Rules;
 use sayagain::output::Output;
 use sayagain::server::{HOLD_BOUND, Server, StreamIntake};
 use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service as _};

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::door::Door;
 use crate::hub::HubConfig;
-use crate::hub::rules::Rules;
+use crate::rules::Rules;
 use crate::link::LinkConfig;
 use crate::reliable::Backoff;
 use crate::wire::DATAGRAM_MIN_LIMIT;

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::hub::name::RoomName;
-use crate::hub::rate::Rate;
+use crate::names::RoomName;
+use crate::rates::Rate;
 
 /// One door of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -152,8 +152,15 @@
 //! than the chat's, [`server`] the chat, [`link`] loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
 //! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
 
+<<<<<<< HEAD
 mod allocator;
+=======
+// What only a feature above uses is dead without it; the build with all of them tells what is dead.
+#![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports, reason = "for the features above"))]
+
+>>>>>>> 690b203 (wip)
 // The command lines of the programs: public for `src/bin/` alone.
+#[cfg(feature = "programs")]
 #[doc(hidden)]
 pub mod cli;
 pub mod client;
@@ -161,16 +168,25 @@ pub mod config;
 pub mod door;
 pub mod error;
 pub mod escape;
+#[cfg(feature = "programs")]
+pub mod exit;
 pub mod host;
+#[cfg(feature = "programs")]
+mod host_port;
 pub mod hub;
 mod index;
+#[cfg(feature = "lab")]
 pub mod lab;
 pub mod link;
+pub mod names;
+#[cfg(feature = "net")]
 pub mod net;
 pub mod output;
+pub mod rates;
 mod rare;
 pub mod reliable;
 mod remote;
+pub mod rules;
 mod segmented_vec;
 pub mod server;
 pub mod service;
@@ -180,3 +196,5 @@ mod throttle;
 pub mod timers;
 pub mod units;
 pub mod wire;
+#[cfg(test)]
+mod work_probe;

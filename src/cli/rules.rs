@@ -10,8 +10,8 @@ use clap::Subcommand;
 
 use super::exit;
 use crate::escape::{escape, escape_short};
-use crate::hub::name::Name;
-use crate::hub::rules::{MAX_RULES_FILE, Rules, UNKNOWN_ID};
+use crate::names::Name;
+use crate::rules::{MAX_RULES_FILE, Rules, UNKNOWN_ID};
 use crate::net::{Engine, ListenUrl};
 use crate::server::Server;
 use crate::service::Remote;

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::framing::{Front, Span, front};
 use crate::door::Framing;
-use crate::hub::name::Name;
+use crate::names::Name;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, DialId, DoorId, Remote};
 

@@ -10,7 +10,7 @@ use super::framing;
 use super::state::State;
 use super::turns::Piece;
 use crate::door::{Door, Framing};
-use crate::hub::name::Name;
+use crate::names::Name;
 use crate::service::{ConnId, DialId, DoorId, Peer, Remote, Target, Transmit};
 
 /// The longest payload of a datagram over IPv4, in bytes: 65,535 less the heads of IP and UDP.

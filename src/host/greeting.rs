@@ -10,8 +10,8 @@ use super::framing::{self, Front};
 use super::state::{Owner, State};
 use crate::door::Framing;
 use crate::escape::escape_short;
-use crate::hub::name::Name;
-use crate::hub::rules::Verdict;
+use crate::names::Name;
+use crate::rules::Verdict;
 use crate::service::{CloseReason, ConnId};
 
 /// The longest greeting, in bytes.

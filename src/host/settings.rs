@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::hub::name::{Name, NameError};
-use crate::hub::rules::{Place, Rules};
+use crate::names::{Name, NameError};
+use crate::rules::{Place, Rules};
 
 /// What a [`Host`](super::Host) can be told. Bounds are in bytes.
 ///
@@ -11,7 +11,7 @@ use crate::hub::rules::{Place, Rules};
 /// use sayagain::host::Settings;
 ///
 /// let settings = Settings::default().name("boss")?.expect("manager")?.expect("worker-*")?.max_message(1 << 20);
-/// # Ok::<(), sayagain::hub::name::NameError>(())
+/// # Ok::<(), sayagain::names::NameError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -9,7 +9,7 @@ use super::flow::SendError;
 use super::memory::Memory;
 use super::settings::Settings;
 use crate::door::{Door, Framing};
-use crate::hub::name::ClashKey;
+use crate::names::ClashKey;
 use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Target, Transmit};
 use crate::table::Table;
 use crate::timers::Timers;

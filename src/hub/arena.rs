@@ -112,7 +112,7 @@ impl Arena {
     /// The first session whose slot is not before this one.
     pub(super) fn next_from(&self, slot: u32) -> Option<(SessionKey, &Session)> {
         #[cfg(test)]
-        super::work::probe::note(1);
+        crate::work_probe::note(1);
         self.at(self.taken.next_from(slot)?)
     }
 
@@ -125,8 +125,10 @@ impl Arena {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Form, Opening, Path, name::Name, rate::Rate};
+    use super::super::{Form, Opening, Path};
     use super::*;
+    use crate::names::Name;
+    use crate::rates::Rate;
     use crate::service::{Origin, Remote};
     use crate::wire::Token;
 

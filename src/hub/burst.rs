@@ -5,7 +5,7 @@
 //! goes the usual way.
 
 use super::memory::MemoryUse;
-use super::name::Name;
+use crate::names::Name;
 use super::queue::{FRAME_OVERHEAD, Load};
 use super::session::Form;
 use super::work::cost;

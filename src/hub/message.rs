@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::memory::MemoryLedger;
-use super::name::Name;
+use crate::names::Name;
 use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
 use super::rooms::Room;
 use super::session::{Form, Session};
@@ -220,7 +220,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::hub::rate::Rate;
+    use crate::rates::Rate;
     use crate::hub::{DatagramPath, Hub, Opening, Path, SessionKey};
     use crate::service::{Origin, Peer, Remote};
     use crate::wire::{SHORT_LENGTH_MAX, Token};

@@ -3,7 +3,7 @@
 use super::delivery::Misfit;
 use super::memory::MemoryUse;
 use super::message::{Body, Cost, Message};
-use super::name::{FoldKey, Name, RoomName};
+use crate::names::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::work::{WorkMeter, cost};
 use super::{Hub, MAX_ROOMS, SessionKey};

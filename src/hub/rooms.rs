@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::memory::{MemoryLedger, MemoryUse};
-use super::name::{ClashKey, ClashKeys, FoldKey, RoomName};
+use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
 use super::session::SessionKey;
 use crate::error::Refusal;
 use crate::index::PartedMap;

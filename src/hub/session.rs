@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::HubConfig;
-use super::name::{FoldKey, Name};
+use crate::names::{FoldKey, Name};
 use super::queue::{Load, Push, SendQueue};
-use super::rate::{Bucket, Rate};
+use crate::rates::{Bucket, Rate};
 use crate::output::Output;
 use crate::rare::{Rare, Vacant};
 use crate::reliable::{Pushes, Replies};

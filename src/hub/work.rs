@@ -63,33 +63,8 @@ impl WorkMeter {
     /// Counts that a name is normalised so many times. An ASCII name is its own normal form: it costs nothing here.
     pub fn add_name(&self, name: &[u8], times: u64) {
         if !name.is_ascii() {
-            self.add(name.len().min(super::name::MAX_NAME_INPUT), times * cost::NAME_BYTE);
+            self.add(name.len().min(crate::names::MAX_NAME_INPUT), times * cost::NAME_BYTE);
         }
-    }
-}
-
-/// What the code itself walks, whether anybody counts it: so that a test finds whoever does not.
-#[cfg(test)]
-pub(crate) mod probe {
-    use std::cell::Cell;
-
-    thread_local! {
-        static WALKED: Cell<u64> = const { Cell::new(0) };
-    }
-
-    /// A name is normalised.
-    pub(crate) fn note_name(name: &str) {
-        (0..super::cost::NAME_BYTE).for_each(|_| note(name.len()));
-    }
-
-    /// So many sessions are passed.
-    pub(crate) fn note(steps: usize) {
-        WALKED.with(|walked| walked.set(walked.get() + steps as u64));
-    }
-
-    /// What was noted since this was last asked.
-    pub(crate) fn take() -> u64 {
-        WALKED.with(Cell::take)
     }
 }
 
@@ -112,6 +87,6 @@ mod tests {
         meter.add_name("Zoë".as_bytes(), 2);
         assert_eq!(meter.units(), 2 * 4 * cost::NAME_BYTE);
         meter.add_name("\u{301}".repeat(1_000).as_bytes(), 1);
-        assert_eq!(meter.units(), (8 + super::super::name::MAX_NAME_INPUT as u64) * cost::NAME_BYTE);
+        assert_eq!(meter.units(), (8 + super::crate::names::MAX_NAME_INPUT as u64) * cost::NAME_BYTE);
     }
 }

@@ -1,6 +1,6 @@
 //! Who gets what in the least of servers, `lab bare`: its patterns, and who is wired to whom.
 //!
-//! Not here: the sockets, which are in `net::bare`.
+//! Not here: the sockets, which are in `lab::sockets::bare`.
 
 use clap::ValueEnum;
 

@@ -31,10 +31,10 @@ use many as system;
 use single as system;
 
 /// Most datagrams of one batch.
-pub(super) const COUNT: usize = 64;
+pub(crate) const COUNT: usize = 64;
 
 /// More bytes than any datagram has, so that none is cut.
-pub(super) const LARGEST: usize = 64 << 10;
+pub(crate) const LARGEST: usize = 64 << 10;
 
 /// From the beginning of one datagram to that of the next: no power of two, or the short ones would all contend for the
 /// same few lines of the cache.
@@ -48,7 +48,7 @@ thread_local! {
 
 /// What a socket is bound to, as far as it matters to what it receives and sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Binding {
+pub(crate) struct Binding {
     /// Its family is IPv6; it serves no other.
     is_v6: bool,
     /// It has all addresses of this machine, and the system tells to which of them each datagram was sent.
@@ -59,7 +59,7 @@ impl Binding {
     /// The binding of a socket that receives from anybody. One of a wildcard address is told from now on to which address
     /// each datagram was sent, where the system can: what answers it has to leave from there (IP_PKTINFO, ip(7);
     /// IPV6_RECVPKTINFO, RFC 3542 section 6.1).
-    pub(super) fn of(socket: &UdpSocket) -> io::Result<Self> {
+    pub(crate) fn of(socket: &UdpSocket) -> io::Result<Self> {
         let addr = socket.local_addr()?;
         let is_wildcard = addr.ip().is_unspecified();
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -73,14 +73,14 @@ impl Binding {
     }
 
     /// The binding of a socket that is connected to this address.
-    pub(super) const fn to(addr: SocketAddr) -> Self {
+    pub(crate) const fn to(addr: SocketAddr) -> Self {
         Self { is_v6: addr.is_ipv6(), is_wildcard: false }
     }
 }
 
 /// Where a datagram came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     addr: SocketAddr,
     /// The address that it was sent to, where the socket has several.
     local: Option<IpAddr>,
@@ -88,7 +88,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Its peer, at the listener of that ordinal.
-    pub(super) const fn peer(self, door: DoorId) -> Peer {
+    pub(crate) const fn peer(self, door: DoorId) -> Peer {
         let Self { addr, local } = self;
         Peer { door, addr, local }
     }
@@ -96,7 +96,7 @@ impl Source {
 
 /// Datagrams that were received together.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// A [`STRIDE`] for each.
     bytes: Vec<u8>,
     /// Where each came from, and its length.
@@ -111,7 +111,7 @@ impl Batch {
     }
 
     /// Lends this thread's batch; it must not be asked for again meanwhile.
-    pub(super) fn with<R>(act: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn with<R>(act: impl FnOnce(&mut Self) -> R) -> R {
         BATCH.with_borrow_mut(act)
     }
 
@@ -120,7 +120,7 @@ impl Batch {
     /// # Errors
     ///
     /// What the system says, if nothing was received before it said so.
-    pub(super) fn receive(&mut self, socket: &impl AsFd, binding: Binding) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, socket: &impl AsFd, binding: Binding) -> io::Result<usize> {
         loop {
             self.heads.clear();
             match self.receiver.receive(socket, binding, &mut self.bytes, &mut self.heads) {
@@ -133,20 +133,20 @@ impl Batch {
     }
 
     /// What was received last.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = (Source, &[u8])> {
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (Source, &[u8])> {
         let slots = self.bytes.chunks(STRIDE);
         self.heads.iter().zip(slots).map(|((from, len), slot)| (*from, slot.get(..*len).unwrap_or_default()))
     }
 }
 
 /// Whether an error is what a peer's system answered (ICMP): it is no news, and says nothing about this socket.
-pub(super) fn is_of_a_peer(error: &io::Error) -> bool {
+pub(crate) fn is_of_a_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// A datagram that is to be sent.
-pub(super) trait Outgoing {
+pub(crate) trait Outgoing {
     /// Where to; `None` through a socket that is connected.
     fn to(&self) -> Option<SocketAddr>;
 
@@ -177,7 +177,7 @@ impl Outgoing for Transmit {
 ///
 /// What fails is told and left out. It is tried once more if the system only says what became of an earlier one
 /// ([`is_of_a_peer`]).
-pub(super) fn send<T: Outgoing>(
+pub(crate) fn send<T: Outgoing>(
     socket: &impl AsFd,
     datagrams: &[T],
     mut failed: impl FnMut(&T, &io::Error),

@@ -22,7 +22,7 @@ const DELAY: Duration = Duration::from_millis(250);
 /// # Errors
 ///
 /// What became of the last, if all have failed; there is no other bound of time.
-pub(super) async fn connect(addresses: &[SocketAddr]) -> io::Result<(Async<TcpStream>, SocketAddr)> {
+pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<(Async<TcpStream>, SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let (mut waiting, mut attempts) = (addresses.iter().copied(), FuturesUnordered::new());
     loop {

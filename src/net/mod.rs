@@ -4,8 +4,6 @@
 //! [`client`] and [`connect`] a client.
 //!
 //! ```text
-//! api      the HTTP door of the lab's API
-//! bare     the least of servers, for comparison
 //! blocking clients for programs without a runtime
 //! client   clients for chat programs, on any executor
 //! drive    what every loop that drives a client is made of
@@ -21,10 +19,7 @@
 //! udp      one task per UDP socket
 //! batch    many datagrams received, and many sent, at once
 //! open_files  how many there may be, and so how many connections
-//! load     load on a server, for the lab
-//! relay    lossy proxies for other programs
 //! signals  what the terminal and the service manager ask for
-//! trial    a client behind links on a socket, for the lab
 //! rt       the runtime: tasks, timers, the clock
 //! ```
 
@@ -39,26 +34,16 @@ pub mod engine;
 pub mod listen;
 pub mod signals;
 
-// What the commands of `lab` do with sockets: public for `cli` alone.
-#[doc(hidden)]
-pub mod api;
-#[doc(hidden)]
-pub mod bare;
-#[doc(hidden)]
-pub mod load;
-#[doc(hidden)]
-pub mod relay;
 // How the programs raise their own limit: a library leaves its process alone.
 #[doc(hidden)]
 pub mod open_files;
 
-mod batch;
+pub(crate) mod batch;
 mod drive;
-mod happy_eyeballs;
+pub(crate) mod happy_eyeballs;
 mod open_error;
-mod rt;
-pub(crate) mod trial;
-mod udp;
+pub(crate) mod rt;
+pub(crate) mod udp;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ pub fn connections_by_threads() -> usize {
 
 /// How many threads an engine may have for connections, also for those that are told why they are refused. A sixteenth of
 /// what is possible is kept back: a process in which a thread has no room to begin is aborted.
-pub(super) fn connection_threads() -> usize {
+pub(crate) fn connection_threads() -> usize {
     without_part(threads_within(&Limits::of_this_process()), 16)
 }
 

@@ -13,14 +13,14 @@ use crate::service::Transmit;
 use crate::throttle::Throttle;
 
 /// How long to wait for room in a socket before datagrams are dropped: what matters is repeated anyway.
-pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// A UDP socket.
 #[derive(Debug)]
-pub(super) struct DatagramDoor {
+pub(crate) struct DatagramDoor {
     socket: UdpSocket,
     binding: Binding,
     unsent: AtomicU64,
@@ -34,21 +34,21 @@ impl AsFd for DatagramDoor {
 }
 
 impl DatagramDoor {
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let binding = Binding::of(&socket)?;
         Ok(Self { socket, binding, unsent: AtomicU64::new(0), complaints: Mutex::default() })
     }
 
     /// Receives what is there, up to a full batch. Returns how many that were, and whether there may be more.
-    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
+    pub(crate) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
         let count = batch.receive(&self.socket, self.binding)?;
         Ok((count, count == COUNT))
     }
 
     /// Sends datagrams, and gives up those that something hinders that does not pass. Returns how many are done with: for
     /// the others there is no room for now.
-    pub(super) fn send(&self, transmits: &[Transmit]) -> usize {
+    pub(crate) fn send(&self, transmits: &[Transmit]) -> usize {
         batch::send(&self.socket, transmits, |transmit, error| {
             if !is_of_a_peer(error) {
                 self.complain(transmit.peer.addr, error, 1);
@@ -57,7 +57,7 @@ impl DatagramDoor {
     }
 
     /// Datagrams are dropped because there was no room for them in time.
-    pub(super) fn drop_all(&self, transmits: &[Transmit]) {
+    pub(crate) fn drop_all(&self, transmits: &[Transmit]) {
         if let Some(first) = transmits.first() {
             let full = io::ErrorKind::WouldBlock.into();
             self.complain(first.peer.addr, &full, transmits.len());

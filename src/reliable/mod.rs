@@ -2,7 +2,8 @@
 //!
 //! In path order: a [`Requests`] asker repeats what it asks on the schedule of a [`Backoff`]; the answerer's
 //! [`Replies`] keeps a repeat from having a second effect; what the answerer has to say on its own goes out through
-//! [`Pushes`], on timeouts that [`RttEstimator`] measures, and comes in through an [`Inbox`].
+//! [`Pushes`], on timeouts that [`RttEstimator`] measures, and comes in through an [`Inbox`]. [`send_times`] and [`theory`]
+//! compute what a policy does without playing it.
 
 mod attempts;
 pub mod backoff;
@@ -13,6 +14,8 @@ pub mod pushes;
 pub mod replies;
 pub mod requests;
 pub mod rtt;
+pub mod send_times;
+pub mod theory;
 mod waiting;
 
 pub use attempts::Attempts;

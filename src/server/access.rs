@@ -1,6 +1,6 @@
 //! What the access rules mean for sessions: who may begin one or take one up, and where.
 //!
-//! The verdicts themselves are in [`crate::hub::rules`].
+//! The verdicts themselves are in [`crate::rules`].
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use super::Server;
 use super::session_end::EndReason;
 use crate::error::Refusal;
 use crate::hub::SessionKey;
-use crate::hub::name::Name;
-use crate::hub::rules::{MAX_TRIED_FOR_ALL, Rules, Verdict};
+use crate::names::Name;
+use crate::rules::{MAX_TRIED_FOR_ALL, Rules, Verdict};
 use crate::hub::work::cost;
 use crate::service::Origin;
 use crate::units::counted;

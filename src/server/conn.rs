@@ -11,7 +11,7 @@ use super::intake::Batch;
 use super::lines::LineConn;
 use super::patience::Patience;
 use crate::hub::SessionKey;
-use crate::hub::rate::{Bucket, Rate};
+use crate::rates::{Bucket, Rate};
 use crate::rare::{Rare, Vacant};
 use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{DoorId, Origin};

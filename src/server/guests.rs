@@ -3,7 +3,7 @@
 //! A guest is an untagged session that its first SND opens, where [`Rules::anonymous`] allows it. It ends as any untagged
 //! session does, and when a REG gives its connection, or its address, a session of another name.
 //!
-//! [`Rules::anonymous`]: crate::hub::rules::Rules::anonymous
+//! [`Rules::anonymous`]: crate::rules::Rules::anonymous
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::Server;
 use super::session_end::EndReason;
 use crate::error::Refusal;
-use crate::hub::name::Name;
+use crate::names::Name;
 use crate::hub::work::cost;
 use crate::hub::{Form, Opening, Path, SessionKey};
 use crate::index::PartedMap;

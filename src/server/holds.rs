@@ -13,11 +13,11 @@ use rand_chacha::ChaCha20Rng;
 
 use super::*;
 use crate::door::{Greet, LineDoor};
-use crate::hub::name::RoomName;
-use crate::hub::rate::Rate;
-use crate::hub::rules::Rules;
-use crate::hub::work::probe;
+use crate::names::RoomName;
+use crate::rates::Rate;
+use crate::rules::Rules;
 use crate::hub::{HubConfig, SlowPolicy};
+use crate::work_probe;
 use crate::service::{Intake as _, Remote};
 
 /// What an engine takes to be written, and to be sent, in one hold.
@@ -80,7 +80,7 @@ impl World {
     /// Does something in one hold of the lock, as engines do, and looks at what that has cost.
     fn hold<R>(&mut self, kind: &'static str, act: impl FnOnce(&mut Self) -> R) -> R {
         self.server.begin_hold();
-        probe::take();
+        work_probe::take();
         let result = act(self);
         for _ in 0..TAKEN {
             let Some(conn) = self.server.poll_wake() else { break };
@@ -92,7 +92,7 @@ impl World {
             let Some(transmit) = self.server.poll_transmit(self.now) else { break };
             self.sent = transmit.bytes;
         }
-        let (units, walked) = (self.server.hold_units(), probe::take());
+        let (units, walked) = (self.server.hold_units(), work_probe::take());
         assert!(units < HOLD_BOUND + self.step, "{kind}: {units} units in one hold");
         assert!(walked <= units + 400, "{kind}: {walked} steps were counted as {units} units");
         let longest = self.longest.entry(kind).or_default();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::hosts::Host;
 use super::{Owner, Server};
-use crate::hub::rate::{Bucket, Rate};
+use crate::rates::{Bucket, Rate};
 use crate::service::{DoorId, Origin};
 use crate::units::later;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::hub::SessionKey;
-use crate::hub::name::Name;
+use crate::names::Name;
 use crate::units::counted;
 
 /// How often a line is written at most: who opens and ends sessions all the time, or reads slowly, must not fill a disk.

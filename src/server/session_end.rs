@@ -8,7 +8,7 @@ use super::hosts::Host;
 use super::{COOKIE_LIFETIME, Owner, Server};
 use crate::allocator::merge_freed;
 use crate::error::Refusal;
-use crate::hub::name::Name;
+use crate::names::Name;
 use crate::hub::{Form, Path, Session, SessionKey};
 use crate::service::Transmit;
 use crate::wire::{ByeArgs, Verb, encode_args, encode_prefix};

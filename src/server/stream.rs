@@ -14,7 +14,7 @@ use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::requests::{Answer, DONE, encode_answer};
 use crate::error::Refusal;
-use crate::hub::rate::Bucket;
+use crate::rates::Bucket;
 use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;

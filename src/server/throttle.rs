@@ -14,7 +14,7 @@ use super::Server;
 use super::conn::{Held, StreamConn};
 use super::host_rates::HostTokens;
 use crate::error::Refusal;
-use crate::hub::rate::Rate;
+use crate::rates::Rate;
 use crate::hub::{Path, SessionKey};
 use crate::service::{ConnId, DoorId, Origin, Peer};
 use crate::units::later;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use sayagain::hub::name::Name;
-use sayagain::hub::rules::Rules;
+use sayagain::names::Name;
+use sayagain::rules::Rules;
 use sayagain::lab::proxy::record as records;
 use sayagain::lab::sweep::table::Table;
 use sayagain::link::{Direction, Link, LinkConfig, Payload, split_list};

@@ -1,7 +1,7 @@
 //! Names that look alike, and names that would be read as something else: refused wherever they are asked for.
 
 use sayagain::config::ServerConfig;
-use sayagain::hub::rules::Rules;
+use sayagain::rules::Rules;
 use sayagain::service::Remote;
 
 use crate::desk::{Conn, Desk, local, nonce, reg};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::hub::rules::Rules;
+use sayagain::rules::Rules;
 use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake, Totals};
 use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remote, Service};

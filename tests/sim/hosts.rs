@@ -6,7 +6,7 @@ use std::time::Duration;
 use sayagain::config::ServerConfig;
 use sayagain::door::Door;
 use sayagain::hub::HubConfig;
-use sayagain::hub::rules::Rules;
+use sayagain::rules::Rules;
 use sayagain::service::{ConnId, Remote, Service as _};
 
 use crate::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register, snd};

@@ -7,9 +7,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::{Door, Greet, LineDoor};
-use sayagain::hub::name::RoomName;
-use sayagain::hub::rate::Rate;
-use sayagain::hub::rules::Rules;
+use sayagain::names::RoomName;
+use sayagain::rates::Rate;
+use sayagain::rules::Rules;
 use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::{Remote, Service};
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use sayagain::config::ServerConfig;
 use sayagain::door::Door;
-use sayagain::hub::rules::Rules;
+use sayagain::rules::Rules;
 use sayagain::service::{Origin, Remote};
 
 use super::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register, snd};

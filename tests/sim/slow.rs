@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::Door;
 use sayagain::hub::queue::FRAME_OVERHEAD;
-use sayagain::hub::rate::Rate;
+use sayagain::rates::Rate;
 use sayagain::hub::rooms::{MEMBER_COST, ROOM_COST};
 use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::Remote;

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sayagain::escape::{escape, escape_short};
-use sayagain::hub::name::{MAX_NAME_CHARS, Name};
+use sayagain::names::{MAX_NAME_CHARS, Name};
 use sayagain::service::Remote;
 use sayagain::wire::MAX_LINE;
 

@@ -2,7 +2,7 @@
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
-use sayagain::hub::rules::Rules;
+use sayagain::rules::Rules;
 use sayagain::service::Service;
 
 use crate::desk::{Conn, Desk, addr, nonce, register, snd};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::LabError;
 use super::output::print;
 use crate::lab::bare::Pattern;
-use crate::net::bare::Bare;
+use crate::lab::sockets::bare::Bare;
 
 const AFTER_HELP: &str = "\
 It reads no message, knows no name and keeps no promise: it moves bytes, with one thread and as few system calls as will do. So it \

@@ -12,10 +12,10 @@ use self::people::{SlowArgs, SpamArgs};
 use super::LabError;
 use crate::cli::server::draw_seed;
 use crate::lab::load::outcome::Outcome;
-use crate::net::load::datagrams;
-use crate::net::load::groups::End;
-use crate::net::load::ping;
-use crate::net::load::subject::Door;
+use crate::lab::sockets::load::datagrams;
+use crate::lab::sockets::load::groups::End;
+use crate::lab::sockets::load::ping;
+use crate::lab::sockets::load::subject::Door;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds};
 
 mod common;

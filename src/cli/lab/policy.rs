@@ -6,7 +6,7 @@ use super::LabError;
 use super::output::print;
 use crate::cli::exit;
 use crate::cli::policy::PolicyArgs;
-use crate::lab::policy::{AtLoss, Sizes, Worst};
+use crate::reliable::send_times::{AtLoss, Sizes, Worst};
 use crate::reliable::{Backoff, PolicyName};
 use crate::units::{ByteSize, Probability};
 

@@ -24,9 +24,9 @@ use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::{Kind, ProxyTotals, requested};
 use crate::link::LinkConfig;
 use crate::net::Signals;
-use crate::net::api::ApiDoor;
+use crate::lab::sockets::api::ApiDoor;
 use crate::net::listen::Scheme;
-use crate::net::relay::{self, Prepared, Recorder, Settings};
+use crate::lab::sockets::relay::{self, Prepared, Recorder, Settings};
 use crate::units::{PositiveSeconds, Probability};
 
 const AFTER_HELP: &str = "\

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::lab::policy::{Slot, Span, give_up, mean_give_up, slots, unanswered_sends};
+use crate::reliable::send_times::{Slot, Span, give_up, mean_give_up, slots, unanswered_sends};
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::{Probability, Seconds};
 

@@ -15,7 +15,7 @@
 //! error    why a request is refused
 //! ```
 //!
-//! Connections, limits and who may ask at all are in `net::api`.
+//! Connections, limits and who may ask at all are in `lab::sockets::api`.
 
 mod book;
 mod effect;

@@ -1,6 +1,6 @@
 //! What `lab load` says to a server, what has to come back, and what that came to.
 //!
-//! Nothing here touches a socket or a clock; those are in [`net::load`](crate::net::load).
+//! Nothing here touches a socket or a clock; those are in [`lab::sockets::load`](crate::lab::sockets::load).
 //!
 //! ```text
 //! peer       what a workload needs of a protocol: greeting, message and delivery, ping and pong, goodbye

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::cli::HostPort;
+use crate::host_port::HostPort;
 use crate::escape::escape_short;
 use crate::net::listen::Scheme;
 

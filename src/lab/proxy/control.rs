@@ -1,6 +1,6 @@
 //! What can be asked of running proxies: the seam between them and whoever steers them, an HTTP API for instance.
 //!
-//! Nothing here listens or relays; the proxies themselves are in `net::relay`.
+//! Nothing here listens or relays; the proxies themselves are in `lab::sockets::relay`.
 
 use futures::future::BoxFuture;
 

@@ -1,6 +1,6 @@
 //! What a proxy has to be before the system is asked for anything: its name, its addresses, and how many there are.
 //!
-//! The proxies themselves (`net::relay`) hold to the same, so that what is checked here is not refused there.
+//! The proxies themselves (`lab::sockets::relay`) hold to the same, so that what is checked here is not refused there.
 
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;

@@ -14,7 +14,7 @@
 //! limits     what a proxy has to be: name, addresses, how many
 //! ```
 //!
-//! The sockets are in `net::relay`.
+//! The sockets are in `lab::sockets::relay`.
 
 pub mod address;
 pub mod clients;

@@ -120,7 +120,7 @@ fn at_phases(up: &[f64], down: &[f64], offsets: &[Duration]) -> Means {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::theory;
+    use crate::reliable::theory;
     use crate::link::LinkConfig;
     use crate::reliable::success;
     use crate::units::Probability;

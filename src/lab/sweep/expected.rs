@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cyclic;
 use super::point::Point;
-use crate::lab::theory;
+use crate::reliable::theory;
 use crate::link::{Delay, LinkConfig, LossModel};
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::Probability;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use crate::lab::policy::give_up;
+use crate::reliable::send_times::give_up;
 use crate::link::{LinkConfig, LossModel};
 use crate::reliable::{Backoff, Growth};
 

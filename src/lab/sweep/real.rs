@@ -16,7 +16,7 @@ use super::trial::{self, EVER};
 use crate::client::{Client, Event};
 use crate::config::ServerConfig;
 use crate::link::{Direction, Link, LinkConfig};
-use crate::net::trial::Wire;
+use crate::lab::sockets::trial::Wire;
 use crate::net::{Engine, EngineKind, Listen, ListenError};
 use crate::output::Output;
 use crate::reliable::{Ended, Outcome};

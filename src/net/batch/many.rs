@@ -17,7 +17,7 @@ use super::{Binding, COUNT, Outgoing, STRIDE, Source};
 
 /// What the system is told of the places for datagrams. The system writes the length of an address, and that of control
 /// messages, over the room for it, so that each kind of socket has its own.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     v4: MultiHeaders<SockaddrIn>,
     v6: MultiHeaders<SockaddrIn6>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -49,7 +49,7 @@ fn with_v6_info<S: SockaddrLike + Copy>() -> MultiHeaders<S> {
 }
 
 impl Receiver {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             v4: plain(),
             v6: plain(),
@@ -61,7 +61,7 @@ impl Receiver {
     }
 
     /// Receives into places of [`STRIDE`] bytes, and appends the head of each datagram.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         socket: &impl AsFd,
         binding: Binding,
@@ -152,7 +152,7 @@ thread_local! {
 /// # Errors
 ///
 /// What became of the first.
-pub(super) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
+pub(crate) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
     let local = datagrams.first().and_then(Outgoing::local);
     SENDER.with_borrow_mut(|sender| {
         let Sender { plain, addrs, .. } = sender;

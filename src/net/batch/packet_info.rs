@@ -9,7 +9,7 @@ use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{ControlMessageOwned, RecvMsg, setsockopt, sockopt};
 
 /// Has the system tell, with each datagram that the socket receives, to which address that was sent.
-pub(super) fn request(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
+pub(crate) fn request(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
     if is_v6 {
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
     } else {
@@ -19,7 +19,7 @@ pub(super) fn request(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
 }
 
 /// The address of this machine that a datagram was sent to, if that can be the source of an answer.
-pub(super) fn local_of<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
+pub(crate) fn local_of<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
     let local = message.cmsgs().ok()?.find_map(|control| match control {
         // Of a broadcast, this is the address to answer from.
         ControlMessageOwned::Ipv4PacketInfo(info) => {
@@ -32,7 +32,7 @@ pub(super) fn local_of<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
 }
 
 /// What the system is told of the address that datagrams leave from.
-pub(super) enum Leaving {
+pub(crate) enum Leaving {
     /// It chooses.
     FromAny,
     FromV4(in_pktinfo),

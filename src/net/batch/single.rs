@@ -10,15 +10,15 @@ use super::{Binding, COUNT, Outgoing, STRIDE, Source};
 
 /// Nothing has to be prepared.
 #[derive(Debug)]
-pub(super) struct Receiver;
+pub(crate) struct Receiver;
 
 impl Receiver {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self
     }
 
     /// Receives into places of [`STRIDE`] bytes, and appends the head of each datagram.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         socket: &impl AsFd,
         _binding: Binding,
@@ -50,7 +50,7 @@ fn plain(addr: &SockaddrStorage) -> Option<SocketAddr> {
 /// # Errors
 ///
 /// What became of it.
-pub(super) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
+pub(crate) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
     let Some(first) = datagrams.first() else { return Ok(0) };
     let socket = socket.as_fd().as_raw_fd();
     match first.to() {

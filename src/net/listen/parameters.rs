@@ -9,8 +9,8 @@ use fluent_uri::pct_enc::{EStr, EString, Encoder, Table};
 use super::url::{At, Carrier, DEFAULT_PERMISSIONS, ListenUrl};
 use crate::door::{Door, Framing, Greet, LineDoor, Speaks};
 use crate::escape::escape_short;
-use crate::hub::name::RoomName;
-use crate::hub::rate::Rate;
+use crate::names::RoomName;
+use crate::rates::Rate;
 
 /// The room of a line door that names none, without its `#`.
 const DEFAULT_ROOM: &str = "lobby";

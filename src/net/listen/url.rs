@@ -300,8 +300,8 @@ mod tests {
 
     use super::*;
     use crate::door::{Greet, LineDoor};
-    use crate::hub::name::RoomName;
-    use crate::hub::rate::Rate;
+    use crate::names::RoomName;
+    use crate::rates::Rate;
 
     fn parse(text: &str) -> ListenUrl {
         text.parse().unwrap_or_else(|error| panic!("{error}"))

@@ -9,7 +9,7 @@ use super::naming::shown;
 use crate::error::Refusal;
 use crate::escape::{escape, escape_short};
 use crate::hub::SessionKey;
-use crate::hub::name::RoomName;
+use crate::names::RoomName;
 use crate::server::{EndReason, Server};
 use crate::service::ConnId;
 use crate::wire::{Found, MAX_LINE, split_word};

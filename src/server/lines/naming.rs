@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::commands::Command;
 use crate::error::Refusal;
 use crate::escape::escape;
-use crate::hub::name::{Name, NameError};
+use crate::names::{Name, NameError};
 use crate::hub::{Form, Opening, Path, SessionKey};
 use crate::server::Server;
 use crate::service::{ConnId, Remote};

@@ -13,8 +13,8 @@ use crate::lab::load::outcome::{Outcome, rows};
 use crate::lab::load::peer::{DatagramPeer, Peer};
 use crate::lab::load::peers::PeerKind;
 use crate::net::EngineKind;
-use crate::net::load::subject::{Door, Subject, Wanted};
-use crate::net::load::{Interrupt, LoadError};
+use crate::lab::sockets::load::subject::{Door, Subject, Wanted};
+use crate::lab::sockets::load::{Interrupt, LoadError};
 
 /// Whose protocol, which server, and how the outcome is printed.
 #[derive(Clone, Debug, clap::Args)]

@@ -3,8 +3,8 @@
 use super::common::Common;
 use super::{LabError, bounded};
 use crate::lab::load::outcome::Outcome;
-use crate::net::load::subject::Door;
-use crate::net::load::{crowd, idle, turns};
+use crate::lab::sockets::load::subject::Door;
+use crate::lab::sockets::load::{crowd, idle, turns};
 use crate::units::{AtLeastOne, ByteSize, Seconds};
 
 /// The most that the message to each may be, in bytes: it is written at once.

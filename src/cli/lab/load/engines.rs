@@ -13,9 +13,9 @@ use crate::lab::load::peer::Peer;
 use crate::lab::load::peers::PeerKind;
 use crate::lab::load::peers::sayagain::{Datagrams, Streams};
 use crate::net::EngineKind;
-use crate::net::load::groups::{self, End};
-use crate::net::load::subject::{Door, Subject};
-use crate::net::load::{Interrupt, LoadError, crowd, datagrams, idle, ping, turns};
+use crate::lab::sockets::load::groups::{self, End};
+use crate::lab::sockets::load::subject::{Door, Subject};
+use crate::lab::sockets::load::{Interrupt, LoadError, crowd, datagrams, idle, ping, turns};
 use crate::net::open_files::{connections_within, raise_open_files};
 use crate::units::{AtLeastOne, PositiveSeconds};
 

@@ -7,8 +7,8 @@ use super::{LabError, Length, bounded};
 use crate::lab::load::group::Cast;
 use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::Peer;
-use crate::net::load::groups;
-use crate::net::load::subject::Door;
+use crate::lab::sockets::load::groups;
+use crate::lab::sockets::load::subject::Door;
 use crate::units::{AtLeastOne, ByteSize};
 
 /// The room of `lab load fanout`.

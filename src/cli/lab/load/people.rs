@@ -7,8 +7,8 @@ use super::LabError;
 use super::common::Setting;
 use crate::cli::lab::output::print;
 use crate::lab::load::outcome::Outcome;
-use crate::net::load::people::Person;
-use crate::net::load::subject::Door;
+use crate::lab::sockets::load::people::Person;
+use crate::lab::sockets::load::subject::Door;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds, Seconds};
 
 /// The options of `spam`.

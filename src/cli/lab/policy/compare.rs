@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
 use crate::cli::policy::{PolicyArgs, seconds};
-use crate::lab::policy::{AtLoss, Worst, at_loss, slots, worst};
+use crate::reliable::send_times::{AtLoss, Worst, at_loss, slots, worst};
 use crate::reliable::{Backoff, PolicyName};
 
 /// The loss rates of the columns.

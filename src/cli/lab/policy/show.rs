@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
 use crate::cli::policy::{PolicyArgs, explain, percent, range, seconds};
-use crate::lab::policy::{AtLoss, Sizes, Slot, Span, Worst, at_loss, give_up, slots, worst};
+use crate::reliable::send_times::{AtLoss, Sizes, Slot, Span, Worst, at_loss, give_up, slots, worst};
 use crate::reliable::{Backoff, Jitter, PolicyName};
 
 /// The loss rates of the table.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::escape::escape_short;
-use crate::hub::name::{Name, NameError};
+use crate::names::{Name, NameError};
 use crate::service::Remote;
 
 mod file;

@@ -4,7 +4,7 @@
 //! their looks ([`ClashKeys`]), and by their fold key. The literal parts of a glob are brought
 //! into the same forms, part by part.
 
-use crate::hub::name::{ClashKeys, MAX_NAME_CHARS, Name, NameError, folded, looks};
+use crate::names::{ClashKeys, MAX_NAME_CHARS, Name, NameError, folded, looks};
 
 /// What `m` looks like: where the look of a name has these two, a `?` takes both.
 const LOOK_OF_M: &str = "rn";

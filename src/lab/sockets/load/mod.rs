@@ -106,7 +106,7 @@ impl Interrupt {
     pub fn new() -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            let code = i32::from(crate::cli::exit::INTERRUPTED);
+            let code = i32::from(crate::exit::INTERRUPTED);
             signal_hook::flag::register_conditional_shutdown(signal, code, asked.clone())?;
             signal_hook::flag::register(signal, asked.clone())?;
         }

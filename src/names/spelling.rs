@@ -34,7 +34,7 @@ pub(super) fn spelling(bytes: &[u8]) -> Result<Cow<'_, str>, NameError> {
 /// section 7 wants the rules applied until nothing changes.
 pub(super) fn enforced(text: &str) -> Result<Cow<'_, str>, NameError> {
     #[cfg(test)]
-    super::super::work::probe::note_name(text);
+    crate::work_probe::note_name(text);
     let profile = UsernameCasePreserved::new();
     let name = stabilize(text, |text| profile.enforce(text)).map_err(|_| NameError::NotAllowed)?;
     if name.is_single_script() { Ok(name) } else { Err(NameError::MixedScript) }
@@ -88,12 +88,12 @@ pub(super) fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnc
 /// parts `STRASSE` from `Straße`. Going through the capitals puts all of them together, as Unicode's full case folding
 /// does; beyond it, the dotless `ı` meets `i`, of which it is a look-alike anyhow. Composition comes last since the
 /// way there may decompose (`ǰ` has no capital of its own).
-pub(in crate::hub) fn folded(text: &str) -> String {
+pub(crate) fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
     #[cfg(test)]
-    super::super::work::probe::note_name(text);
+    crate::work_probe::note_name(text);
     let lower = text.chars().flat_map(char::to_lowercase);
     composed(lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
 }
@@ -113,7 +113,7 @@ pub(super) fn composed(text: String) -> String {
 ///
 /// Neither is enough alone. The fold makes `I` an `i` before the skeleton could make it an `l`, so only the second finds
 /// `BiII` beside `Bill`; the second parts `MORTY` from `morty`, since small `m` alone is an `rn` to the skeleton.
-pub(in crate::hub) fn looks(text: &str) -> (String, Option<String>) {
+pub(crate) fn looks(text: &str) -> (String, Option<String>) {
     let fold = folded(text);
     let look = folded_skeleton(&fold);
     let as_written = (fold != text).then(|| folded_skeleton(text));

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::rt;
+use crate::net::rt;
 use crate::client::{Client, Event};
 use crate::link::{Direction, Link, LinkConfig};
 

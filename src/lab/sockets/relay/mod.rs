@@ -28,7 +28,7 @@ pub use proxies::{Prepared, Relays, Settings};
 pub use recorder::{Recorded, Recorder};
 pub use run::{begin, prepare, run};
 
-use super::rt;
+use crate::net::rt;
 
 /// What the kernel is asked to buffer of a flow's datagrams, each way; it takes its own limit where that is less.
 const BUFFER: usize = 1 << 20;

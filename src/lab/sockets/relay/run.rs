@@ -13,7 +13,7 @@ use signal_hook::flag::register_conditional_shutdown;
 
 use super::proxies::{Prepared, Relays, Settings};
 use super::rt;
-use crate::cli::exit;
+use crate::exit;
 use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::net::signals::Signals;

@@ -59,12 +59,12 @@ impl Rules {
     /// The first thing that is wrong with it; nothing of it holds then.
     ///
     /// ```
-    /// use sayagain::hub::rules::Rules;
+    /// use sayagain::rules::Rules;
     ///
     /// let rules = Rules::parse(b"[[rule]]\nname = \"admin*\"\nallow = [\"loopback\"]")?;
     /// assert_eq!(rules.len(), 1);
     /// assert!(Rules::parse(b"[[rule]]\nname = \"admin*\"").is_err());
-    /// # Ok::<(), sayagain::hub::rules::RulesError>(())
+    /// # Ok::<(), sayagain::rules::RulesError>(())
     /// ```
     pub fn parse(bytes: &[u8]) -> Result<Self, RulesError> {
         if bytes.len() > MAX_RULES_FILE {

@@ -87,7 +87,7 @@ impl fmt::Display for Rate {
 /// It counts in whole units of a nanosecond of one token, so nothing is ever rounded away.
 ///
 /// ```
-/// use sayagain::hub::rate::{Bucket, Rate};
+/// use sayagain::rates::{Bucket, Rate};
 /// use std::time::{Duration, Instant};
 ///
 /// let now = Instant::now();

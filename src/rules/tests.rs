@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hub::name::Name;
+use crate::names::Name;
 
 fn rules(text: &str) -> Rules {
     Rules::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"))

@@ -19,8 +19,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use socket2::SockRef;
 
-use super::listen::{Bound, Endpoint, Listen, ListenError};
-use super::rt;
+use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
+use crate::net::rt;
 use crate::escape::escape_short;
 use crate::lab::api::{Answer, Api, ApiError};
 use crate::lab::proxy::control::Proxies;

@@ -99,7 +99,7 @@ impl Name {
     /// The first rule of [`NameError`] that is broken.
     ///
     /// ```
-    /// use sayagain::hub::name::{Name, NameError};
+    /// use sayagain::names::{Name, NameError};
     ///
     /// assert_eq!(Name::parse(b"TEST01")?.as_str(), "TEST01");
     /// assert_eq!(Name::parse("Zoe\u{308}".as_bytes())?.as_str(), "Zoë");
@@ -120,7 +120,7 @@ impl Name {
     /// What even so is no name: nothing, too much, several scripts. [`NameError::OnlyDashes`] if nothing else is left.
     ///
     /// ```
-    /// # use sayagain::hub::name::{Name, NameError};
+    /// # use sayagain::names::{Name, NameError};
     /// assert_eq!(Name::nearest(b" Guard #1\r")?.as_str(), "Guard--1");
     /// assert_eq!(Name::nearest(b"SlowBot 0.0.1a")?.as_str(), "SlowBot-0.0.1a");
     /// assert_eq!(Name::nearest("*Zoe\u{308} \u{1f680}\u{1b}".as_bytes())?.as_str(), "-Zoë---");
@@ -153,7 +153,7 @@ impl Name {
     /// The name as it is shown.
     ///
     /// ```
-    /// # use sayagain::hub::name::{Name, NameError};
+    /// # use sayagain::names::{Name, NameError};
     /// assert_eq!(Name::parse("Ｔｅｓｔ".as_bytes())?.as_str(), "Test"); // it came full-width
     /// # Ok::<(), NameError>(())
     /// ```
@@ -165,7 +165,7 @@ impl Name {
     /// The key under which this name is found.
     ///
     /// ```
-    /// # use sayagain::hub::name::{Name, NameError};
+    /// # use sayagain::names::{Name, NameError};
     /// assert_eq!(Name::parse(b"TEST01")?.fold(), Name::parse(b"test01")?.fold());
     /// # Ok::<(), NameError>(())
     /// ```
@@ -188,7 +188,7 @@ impl Name {
     /// fold(skeleton(name)), UTS 39 section 4.
     ///
     /// ```
-    /// # use sayagain::hub::name::{Name, NameError};
+    /// # use sayagain::names::{Name, NameError};
     /// let [cyrillic, latin] = ["ѕсоре", "Scope"].map(|name| Name::parse(name.as_bytes()).unwrap());
     /// assert!(cyrillic.clash_keys().clash(&latin.clash_keys()));
     /// assert_ne!(cyrillic.fold(), latin.fold());
@@ -222,7 +222,7 @@ impl RoomName {
     /// [`NameError::NotRoom`] without the `#`, else the first rule of [`NameError`] that the rest breaks.
     ///
     /// ```
-    /// use sayagain::hub::name::{NameError, RoomName};
+    /// use sayagain::names::{NameError, RoomName};
     ///
     /// assert_eq!(RoomName::parse(b"#Lobby")?.as_str(), "#Lobby");
     /// assert_eq!(RoomName::parse(b"Lobby"), Err(NameError::NotRoom));
@@ -237,7 +237,7 @@ impl RoomName {
     /// The room's name as it is shown, with its `#`.
     ///
     /// ```
-    /// # use sayagain::hub::name::{NameError, RoomName};
+    /// # use sayagain::names::{NameError, RoomName};
     /// assert_eq!(RoomName::parse("#Zoe\u{308}".as_bytes())?.as_str(), "#Zoë");
     /// # Ok::<(), NameError>(())
     /// ```
@@ -249,7 +249,7 @@ impl RoomName {
     /// The key under which this room is found; it begins with `#`.
     ///
     /// ```
-    /// # use sayagain::hub::name::{NameError, RoomName};
+    /// # use sayagain::names::{NameError, RoomName};
     /// assert_eq!(RoomName::parse(b"#Lobby")?.fold().as_str(), "#lobby");
     /// # Ok::<(), NameError>(())
     /// ```
@@ -262,7 +262,7 @@ impl RoomName {
     /// [`Name::clash_keys`].
     ///
     /// ```
-    /// # use sayagain::hub::name::RoomName;
+    /// # use sayagain::names::RoomName;
     /// let [zero, lobby] = ["#L0BBY", "#lobby"].map(|room| RoomName::parse(room.as_bytes()).unwrap());
     /// assert!(zero.clash_keys().clash(&lobby.clash_keys()));
     /// ```
@@ -290,7 +290,7 @@ impl FoldKey {
     /// It is exactly the `fold()` of what [`Name::parse`] or [`RoomName::parse`] makes of the same bytes.
     ///
     /// ```
-    /// use sayagain::hub::name::FoldKey;
+    /// use sayagain::names::FoldKey;
     ///
     /// assert_eq!(FoldKey::of(b"TEST01").unwrap().as_str(), "test01");
     /// assert_eq!(FoldKey::of(b"#Lobby").unwrap().as_str(), "#lobby");
@@ -306,7 +306,7 @@ impl FoldKey {
     /// This is the look-up of every message: for an ASCII target it allocates nothing and consults no table.
     ///
     /// ```
-    /// use sayagain::hub::name::FoldKey;
+    /// use sayagain::names::FoldKey;
     /// use std::collections::HashMap;
     ///
     /// let mut sessions = HashMap::new();
@@ -327,7 +327,7 @@ impl FoldKey {
     /// The key as text: with its `#` if it is a room's. It need not be a name itself.
     ///
     /// ```
-    /// # use sayagain::hub::name::FoldKey;
+    /// # use sayagain::names::FoldKey;
     /// assert_eq!(FoldKey::of("Straße".as_bytes()).unwrap().as_str(), "strasse");
     /// ```
     #[must_use]
@@ -373,7 +373,7 @@ impl ClashKeys {
     /// Whether they have a key in common: the names are too alike.
     ///
     /// ```
-    /// # use sayagain::hub::name::Name;
+    /// # use sayagain::names::Name;
     /// let [ian, lan, jan] = ["Ian", "lan", "Jan"].map(|name| Name::parse(name.as_bytes()).unwrap().clash_keys());
     /// assert!(ian.clash(&lan) && !ian.clash(&jan));
     /// ```
@@ -398,7 +398,7 @@ impl ClashKey {
     /// The key as text, with its `#` if it is a room's.
     ///
     /// ```
-    /// # use sayagain::hub::name::{Name, NameError};
+    /// # use sayagain::names::{Name, NameError};
     /// assert_eq!(Name::parse(b"TEST01")?.clash_keys().folded().as_str(), "testol");
     /// # Ok::<(), NameError>(())
     /// ```
