@@ -14,8 +14,8 @@ use nix::time::ClockId;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::rules::Rules;
 use sayagain::output::Output;
+use sayagain::rules::Rules;
 use sayagain::server::{HOLD_BOUND, Server, StreamIntake};
 use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service as _};
 
@@ -83,7 +83,11 @@ impl World {
         let sent: Vec<_> = (0..TAKEN).map_while(|_| self.server.poll_transmit(self.now)).collect();
         let time = cpu_time() - start;
         if time > SHOWN_FROM {
-            println!("{kind}: {} us, hold {}", time.as_micros(), self.longest.get(kind).map_or(0, |l| l.holds));
+            println!(
+                "{kind}: {} us, hold {}",
+                time.as_micros(),
+                self.longest.get(kind).map_or(0, |l| l.holds)
+            );
         }
         let longest = self.longest.entry(kind).or_default();
         longest.time = longest.time.max(time);

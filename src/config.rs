@@ -9,9 +9,9 @@ use ipnet::IpNet;
 
 use crate::door::Door;
 use crate::hub::HubConfig;
-use crate::rules::Rules;
 use crate::link::LinkConfig;
 use crate::reliable::Backoff;
+use crate::rules::Rules;
 use crate::wire::DATAGRAM_MIN_LIMIT;
 
 /// How a [`crate::server::Server`] behaves.

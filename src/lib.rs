@@ -152,13 +152,10 @@
 //! than the chat's, [`server`] the chat, [`link`] loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
 //! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
 
-<<<<<<< HEAD
-mod allocator;
-=======
 // What only a feature above uses is dead without it; the build with all of them tells what is dead.
 #![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports, reason = "for the features above"))]
 
->>>>>>> 690b203 (wip)
+mod allocator;
 // The command lines of the programs: public for `src/bin/` alone.
 #[cfg(feature = "programs")]
 #[doc(hidden)]
@@ -182,8 +179,8 @@ pub mod names;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod output;
-pub mod rates;
 mod rare;
+pub mod rates;
 pub mod reliable;
 mod remote;
 pub mod rules;

@@ -44,7 +44,13 @@ struct Entry<K> {
 
 impl<K> Default for Timers<K> {
     fn default() -> Self {
-        Self { origin: None, entries: SegmentedVec::default(), free: NONE, heap: Vec::new(), by_owner: Index::default() }
+        Self {
+            origin: None,
+            entries: SegmentedVec::default(),
+            free: NONE,
+            heap: Vec::new(),
+            by_owner: Index::default(),
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write as _};
 
-pub(crate) use crate::net::TOTALS;
-use clap::error::ErrorKind;
 pub use crate::exit;
 pub use crate::host_port::HostPort;
+pub(crate) use crate::net::TOTALS;
+use clap::error::ErrorKind;
 pub use logging::{finish_logging, start_logging, start_queued_logging};
 
 pub mod client;

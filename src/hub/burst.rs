@@ -5,11 +5,11 @@
 //! goes the usual way.
 
 use super::memory::MemoryUse;
-use crate::names::Name;
 use super::queue::{FRAME_OVERHEAD, Load};
 use super::session::Form;
 use super::work::cost;
 use super::{Hub, SessionKey};
+use crate::names::Name;
 use crate::wire::{RcvHead, SHORT_LENGTH_MAX, SndArgs};
 
 impl Hub {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::memory::MemoryLedger;
-use crate::names::Name;
 use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
 use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;
+use crate::names::Name;
 use crate::wire::encode_rcv_head;
 
 /// A body of at least so many bytes is not copied for each receiver.
@@ -220,8 +220,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::rates::Rate;
     use crate::hub::{DatagramPath, Hub, Opening, Path, SessionKey};
+    use crate::rates::Rate;
     use crate::service::{Origin, Peer, Remote};
     use crate::wire::{SHORT_LENGTH_MAX, Token};
 

@@ -30,11 +30,11 @@ mod spares;
 mod targets;
 pub mod work;
 
+use crate::names::{ClashKeys, FoldKey, Name, NameError};
+use crate::rates::Rate;
 use arena::Arena;
 use memory::{MemoryLedger, MemoryUse};
 pub use message::Body;
-use crate::names::{ClashKeys, FoldKey, Name, NameError};
-use crate::rates::Rate;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow::Slow;

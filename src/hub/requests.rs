@@ -3,11 +3,11 @@
 use super::delivery::Misfit;
 use super::memory::MemoryUse;
 use super::message::{Body, Cost, Message};
-use crate::names::{FoldKey, Name, RoomName};
 use super::queue::Push;
 use super::work::{WorkMeter, cost};
 use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
+use crate::names::{FoldKey, Name, RoomName};
 use crate::wire::Id;
 
 impl Hub {

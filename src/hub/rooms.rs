@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::memory::{MemoryLedger, MemoryUse};
-use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
 use super::session::SessionKey;
 use crate::error::Refusal;
 use crate::index::PartedMap;
+use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
 
 /// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory) beside the texts of its name and its
 /// two keys: their three allocations, itself, its set of members, and its entries in two tables that have just grown.

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::HubConfig;
-use crate::names::{FoldKey, Name};
 use super::queue::{Load, Push, SendQueue};
-use crate::rates::{Bucket, Rate};
+use crate::names::{FoldKey, Name};
 use crate::output::Output;
 use crate::rare::{Rare, Vacant};
+use crate::rates::{Bucket, Rate};
 use crate::reliable::{Pushes, Replies};
 use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{ConnId, Origin, Peer, Remote};

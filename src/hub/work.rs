@@ -87,6 +87,6 @@ mod tests {
         meter.add_name("Zoë".as_bytes(), 2);
         assert_eq!(meter.units(), 2 * 4 * cost::NAME_BYTE);
         meter.add_name("\u{301}".repeat(1_000).as_bytes(), 1);
-        assert_eq!(meter.units(), (8 + super::crate::names::MAX_NAME_INPUT as u64) * cost::NAME_BYTE);
+        assert_eq!(meter.units(), (8 + crate::names::MAX_NAME_INPUT as u64) * cost::NAME_BYTE);
     }
 }

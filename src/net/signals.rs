@@ -31,7 +31,7 @@ pub enum Ended {
 }
 
 /// Signals that are waited for from now on, instead of doing what they do by themselves.
-pub struct Signals(pub(super) Stream);
+pub struct Signals(pub(crate) Stream);
 
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,10 +11,10 @@ use std::time::Instant;
 use super::Server;
 use super::session_end::EndReason;
 use crate::error::Refusal;
-use crate::names::Name;
 use crate::hub::work::cost;
 use crate::hub::{Form, Opening, Path, SessionKey};
 use crate::index::PartedMap;
+use crate::names::Name;
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{Frame, RegArgs};
 

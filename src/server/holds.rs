@@ -13,12 +13,12 @@ use rand_chacha::ChaCha20Rng;
 
 use super::*;
 use crate::door::{Greet, LineDoor};
+use crate::hub::{HubConfig, SlowPolicy};
 use crate::names::RoomName;
 use crate::rates::Rate;
 use crate::rules::Rules;
-use crate::hub::{HubConfig, SlowPolicy};
-use crate::work_probe;
 use crate::service::{Intake as _, Remote};
+use crate::work_probe;
 
 /// What an engine takes to be written, and to be sent, in one hold.
 const TAKEN: usize = 256;

@@ -8,8 +8,8 @@ use super::hosts::Host;
 use super::{COOKIE_LIFETIME, Owner, Server};
 use crate::allocator::merge_freed;
 use crate::error::Refusal;
-use crate::names::Name;
 use crate::hub::{Form, Path, Session, SessionKey};
+use crate::names::Name;
 use crate::service::Transmit;
 use crate::wire::{ByeArgs, Verb, encode_args, encode_prefix};
 

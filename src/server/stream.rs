@@ -14,10 +14,10 @@ use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
 use super::requests::{Answer, DONE, encode_answer};
 use crate::error::Refusal;
-use crate::rates::Bucket;
 use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
 use crate::rare::Rare;
+use crate::rates::Bucket;
 use crate::service::{ConnId, Origin};
 use crate::wire::{ByeArgs, Frame, Verb};
 

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use sayagain::names::Name;
-use sayagain::rules::Rules;
 use sayagain::lab::proxy::record as records;
 use sayagain::lab::sweep::table::Table;
 use sayagain::link::{Direction, Link, LinkConfig, Payload, split_list};
+use sayagain::names::Name;
 use sayagain::net::ListenUrl;
+use sayagain::rules::Rules;
 use sayagain::service::Remote;
 use sayagain::wire::{
     Datagram, Deframer, ErrArgs, Found, Frame, Lines, MAX_LINE, RcvArgs, RegArgs, SndArgs, Verb,

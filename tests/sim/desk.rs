@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::rules::Rules;
 use sayagain::output::Output;
+use sayagain::rules::Rules;
 use sayagain::server::{Server, StreamIntake, Totals};
 use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
 

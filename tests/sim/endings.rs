@@ -8,10 +8,10 @@ use std::time::Duration;
 use log::Level;
 use sayagain::config::ServerConfig;
 use sayagain::door::{Door, Greet, LineDoor};
+use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::names::RoomName;
 use sayagain::rates::Rate;
 use sayagain::rules::Rules;
-use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::server::{EndReason, Totals};
 use sayagain::service::{CloseReason, Remote};
 

@@ -7,10 +7,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::{Door, Greet, LineDoor};
+use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::names::RoomName;
 use sayagain::rates::Rate;
 use sayagain::rules::Rules;
-use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::service::{Remote, Service};
 
 use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};

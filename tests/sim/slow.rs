@@ -8,9 +8,9 @@ use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::door::Door;
 use sayagain::hub::queue::FRAME_OVERHEAD;
-use sayagain::rates::Rate;
 use sayagain::hub::rooms::{MEMBER_COST, ROOM_COST};
 use sayagain::hub::{HubConfig, SlowPolicy};
+use sayagain::rates::Rate;
 use sayagain::service::Remote;
 use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
 

@@ -22,11 +22,11 @@ use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::record::{self, Header, Replay};
 use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::{Kind, ProxyTotals, requested};
+use crate::lab::sockets::api::ApiDoor;
+use crate::lab::sockets::relay::{self, Prepared, Recorder, Settings};
 use crate::link::LinkConfig;
 use crate::net::Signals;
-use crate::lab::sockets::api::ApiDoor;
 use crate::net::listen::Scheme;
-use crate::lab::sockets::relay::{self, Prepared, Recorder, Settings};
 use crate::units::{PositiveSeconds, Probability};
 
 const AFTER_HELP: &str = "\

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::host_port::HostPort;
 use crate::escape::escape_short;
+use crate::host_port::HostPort;
 use crate::net::listen::Scheme;
 
 /// The host that an empty one stands for: nobody else can reach it there.

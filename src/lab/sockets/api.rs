@@ -19,11 +19,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use socket2::SockRef;
 
-use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
-use crate::net::rt;
 use crate::escape::escape_short;
 use crate::lab::api::{Answer, Api, ApiError};
 use crate::lab::proxy::control::Proxies;
+use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
+use crate::net::rt;
 
 /// How many bytes a request's body may have.
 const MAX_BODY: usize = 64 << 10;

@@ -7,9 +7,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::net::rt;
 use crate::client::{Client, Event};
 use crate::link::{Direction, Link, LinkConfig};
+use crate::net::rt;
 
 /// More than any datagram of the lab has.
 const LARGEST: usize = 64 << 10;

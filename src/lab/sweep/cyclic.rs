@@ -120,9 +120,9 @@ fn at_phases(up: &[f64], down: &[f64], offsets: &[Duration]) -> Means {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reliable::theory;
     use crate::link::LinkConfig;
     use crate::reliable::success;
+    use crate::reliable::theory;
     use crate::units::Probability;
 
     fn model(spec: &str) -> LossModel {

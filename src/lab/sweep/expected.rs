@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::cyclic;
 use super::point::Point;
-use crate::reliable::theory;
 use crate::link::{Delay, LinkConfig, LossModel};
+use crate::reliable::theory;
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::Probability;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use crate::reliable::send_times::give_up;
 use crate::link::{LinkConfig, LossModel};
+use crate::reliable::send_times::give_up;
 use crate::reliable::{Backoff, Growth};
 
 /// How many sessions a point is shared among where the errors come from the differences between sessions.

@@ -16,7 +16,7 @@ use crate::service::{DoorId, Origin, Remote};
 use crate::throttle::Throttle;
 
 /// The first and the longest pause when the system has no room for another connection.
-pub(in crate::net) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// How many connections are accepted before others get their turn.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
@@ -197,7 +197,7 @@ impl Acceptor {
 }
 
 /// Whether an error is about a connection that came and went, not about the listener.
-pub(in crate::net) fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
         PermissionDenied, TimedOut,

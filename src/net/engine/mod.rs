@@ -51,7 +51,7 @@ mod threads;
 mod work;
 
 use self::accept::StreamDoor;
-pub(super) use self::accept::{PAUSES, is_of_one_connection};
+pub(crate) use self::accept::{PAUSES, is_of_one_connection};
 use self::commons::{Commons, End, Mechanism};
 #[cfg(test)]
 pub(super) use self::link::{Link, Port, Progress, Socket, prepare};

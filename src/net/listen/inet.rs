@@ -35,8 +35,8 @@ pub struct Listen {
 /// Sockets that listen and are not served yet.
 #[derive(Debug, Default)]
 pub struct Bound {
-    pub(in crate::net) tcp: Vec<TcpListener>,
-    pub(in crate::net) udp: Vec<UdpSocket>,
+    pub(crate) tcp: Vec<TcpListener>,
+    pub(crate) udp: Vec<UdpSocket>,
     endpoints: Vec<Endpoint>,
 }
 

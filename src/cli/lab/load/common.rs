@@ -12,9 +12,9 @@ use crate::escape::escape_short;
 use crate::lab::load::outcome::{Outcome, rows};
 use crate::lab::load::peer::{DatagramPeer, Peer};
 use crate::lab::load::peers::PeerKind;
-use crate::net::EngineKind;
 use crate::lab::sockets::load::subject::{Door, Subject, Wanted};
 use crate::lab::sockets::load::{Interrupt, LoadError};
+use crate::net::EngineKind;
 
 /// Whose protocol, which server, and how the outcome is printed.
 #[derive(Clone, Debug, clap::Args)]

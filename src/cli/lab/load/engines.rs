@@ -12,10 +12,10 @@ use crate::lab::load::outcome::Outcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::load::peers::PeerKind;
 use crate::lab::load::peers::sayagain::{Datagrams, Streams};
-use crate::net::EngineKind;
 use crate::lab::sockets::load::groups::{self, End};
 use crate::lab::sockets::load::subject::{Door, Subject};
 use crate::lab::sockets::load::{Interrupt, LoadError, crowd, datagrams, idle, ping, turns};
+use crate::net::EngineKind;
 use crate::net::open_files::{connections_within, raise_open_files};
 use crate::units::{AtLeastOne, PositiveSeconds};
 

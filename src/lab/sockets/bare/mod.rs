@@ -15,9 +15,9 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 
+use crate::lab::bare::Pattern;
 use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
 use crate::net::open_files::raise_open_files;
-use crate::lab::bare::Pattern;
 
 mod datagrams;
 mod streams;
