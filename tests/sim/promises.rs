@@ -385,7 +385,7 @@ fn open_files(row: &Row<'_>) {
         accept.contains("from_millis(10)") && accept.contains("from_secs(1)"),
         "the times of the back-off"
     );
-    let tests = include_str!("../suite/doors.rs");
+    let tests = include_str!("../net/suite/doors.rs");
     assert!(
         tests.contains("fn at_the_limit_of_open_files_it_accepts_again_when_one_of_its_connections_ends()")
     );

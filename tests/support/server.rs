@@ -14,13 +14,17 @@ use super::program::{Ended, Program};
 /// How long anything may take that ought to happen at once; generous, for machines under load.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 
-/// The engine of the servers under test, which is in the name of the test binary where that is of one engine: `net_tasks`.
+/// The engine of the servers under test: the first part of the test's name, which its thread has, or the usual one.
 pub(crate) fn engine() -> &'static str {
-    let usual = EngineKind::default().name();
-    env!("CARGO_CRATE_NAME")
-        .strip_prefix("net_")
-        .filter(|name| name.parse::<EngineKind>().is_ok())
-        .unwrap_or(usual)
+    let engines = EngineKind::ALL.map(EngineKind::name);
+    let wanted = engine_of_test();
+    engines.into_iter().find(|name| Some(*name) == wanted.as_deref()).unwrap_or(EngineKind::default().name())
+}
+
+fn engine_of_test() -> Option<String> {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_else(|| panic!("the thread of a test starts its servers"));
+    Some(name.split_once("::")?.0.to_owned())
 }
 
 /// A running server.
@@ -66,8 +70,8 @@ impl ServerProgram {
     pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
         if !command.get_args().any(|arg| arg == "--engine") {
             command.args(["--engine", engine()]);
-            // Where loops hand something to each other is where they can fail; other binaries have the usual number.
-            if env!("CARGO_CRATE_NAME") == "net_poll" {
+            // Where loops hand something to each other is where they can fail; other tests have the usual number.
+            if engine_of_test().as_deref() == Some("poll") {
                 command.args(["--loops", "2"]);
             }
         }

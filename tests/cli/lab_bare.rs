@@ -1,0 +1,163 @@
+//! `lab bare`: bytes come out as they went in, where they are to go, and all of them.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::support::program::Program;
+use crate::support::proxy::udp_client;
+use crate::support::{PATIENCE, eventually};
+
+/// A running server.
+struct Bare {
+    program: Program,
+    addr: SocketAddr,
+}
+
+impl Bare {
+    fn start(pattern: &str) -> Self {
+        let program = Program::start(env!("CARGO_BIN_EXE_lab"), &["bare", pattern]);
+        eventually("it listens", || program.out().ends_with('\n'));
+        let out = program.out();
+        let (said, addr) = out.trim_end().split_once("://").unwrap();
+        let scheme = if pattern == "echo-udp" { "udp" } else { "tcp" };
+        assert_eq!(said, format!("listening on {scheme}"));
+        let addr = addr.parse().unwrap();
+        Self { program, addr }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn end(self, signal: &str) {
+        self.program.signal(signal);
+        let ended = self.program.wait();
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    }
+}
+
+/// More than the sockets on the way hold, and never the same.
+fn much() -> Vec<u8> {
+    (0..8_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect()
+}
+
+fn expect(mut from: &TcpStream, bytes: &[u8]) {
+    let mut got = vec![0; bytes.len()];
+    from.read_exact(&mut got).unwrap();
+    assert!(got == bytes, "other bytes came than were sent");
+}
+
+/// Sends it all, while it is read at the other end: it is more than fits on the way.
+fn pass(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&mut &*from).write_all(bytes).unwrap());
+        expect(to, bytes);
+    });
+}
+
+#[test]
+fn an_echo_gives_every_connection_its_own_bytes_back() {
+    let bare = Bare::start("echo");
+    let (ada, bob) = (bare.connect(), bare.connect());
+    (&bob).write_all(b"bob").unwrap();
+    pass(&ada, &ada, &much());
+    expect(&bob, b"bob");
+    bare.end("TERM");
+}
+
+#[test]
+fn a_relay_pairs_connections_and_closes_a_pair_together_when_everything_is_through() {
+    let bare = Bare::start("relay");
+    let conns: Vec<TcpStream> = (0..4).map(|_| bare.connect()).collect();
+    let [ada, bob, cleo, dan] = conns.as_slice() else { panic!("there are four") };
+    (&mut &*cleo).write_all(b"to dan").unwrap();
+    pass(ada, bob, &much());
+    pass(bob, ada, b"and back");
+    expect(dan, b"to dan");
+    (&mut &*ada).write_all(b"the last").unwrap();
+    ada.shutdown(std::net::Shutdown::Write).unwrap();
+    expect(bob, b"the last");
+    assert_eq!((&mut &*bob).read(&mut [0]).unwrap(), 0, "bob is left alone and open");
+    pass(dan, cleo, b"still here");
+    bare.end("INT");
+}
+
+/// Reads through the first byte that is no dot.
+fn skip_dots(mut from: &TcpStream) {
+    let mut byte = *b".";
+    while byte == *b"." {
+        from.read_exact(&mut byte).unwrap();
+    }
+}
+
+#[test]
+fn a_fan_gives_what_the_first_sends_to_all_others_however_slowly_they_read() {
+    let bare = Bare::start("fan");
+    let conns: Vec<TcpStream> = (0..6).map(|_| bare.connect()).collect();
+    let (first, others) = conns.split_first().unwrap();
+    eventually("all are members", || {
+        (&mut &*first).write_all(b".").unwrap();
+        others.iter().all(|other| {
+            other.set_nonblocking(true).unwrap();
+            let is_there = other.peek(&mut [0]).is_ok();
+            other.set_nonblocking(false).unwrap();
+            is_there
+        })
+    });
+    (&mut &others[0]).write_all(b"noise").unwrap();
+    let bytes = [b"\n".as_slice(), &much()].concat();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&mut &*first).write_all(&bytes).unwrap());
+        for other in others {
+            scope.spawn(|| {
+                skip_dots(other);
+                expect(other, &bytes[1..]);
+            });
+        }
+    });
+    bare.end("TERM");
+}
+
+#[test]
+fn datagrams_go_back_to_where_they_came_from_whatever_their_size() {
+    let bare = Bare::start("echo-udp");
+    let clients = [udp_client(bare.addr), udp_client(bare.addr)];
+    let much = much();
+    let mut got = vec![0; 65_536];
+    for size in [0, 1, 16, 1_200, 65_507] {
+        for client in &clients {
+            client.send(&much[..size]).unwrap();
+        }
+        for client in &clients {
+            let length = client.recv(&mut got).unwrap();
+            assert!(got[..length] == much[..size], "{size} bytes came back as {length}, or as others");
+        }
+    }
+    for number in 0..200_u8 {
+        clients[0].send(&[number]).unwrap();
+    }
+    for number in 0..200_u8 {
+        let length = clients[0].recv(&mut got).unwrap();
+        assert_eq!(&got[..length], [number]);
+    }
+    bare.end("TERM");
+}
+
+#[test]
+fn what_it_cannot_do_is_said_in_one_line() {
+    let bare = Bare::start("echo");
+    let refused = |words: &[&str], code: i32, what: &str| {
+        let ended = Program::start(env!("CARGO_BIN_EXE_lab"), words).wait();
+        assert_eq!(ended.code, code, "{}", ended.err);
+        assert!(ended.err.contains(what) && ended.err.lines().count() == 1, "{}", ended.err);
+    };
+    refused(&["bare", "tee"], 2, "tee");
+    refused(&["bare", "echo", "--listen", "nowhere"], 2, "nowhere");
+    refused(&["bare", "echo", "--listen", &bare.addr.to_string()], 1, "address already in use");
+    bare.end("TERM");
+}

@@ -1,0 +1,444 @@
+//! Access rules on the command line of the real server: files that are refused, verdicts, SIGHUP, and guests.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::program::{Ended, Program as AnyProgram};
+use crate::support::server::{Conn, SOON, ServerProgram, frame, port_of};
+use crate::support::{eventually, uninterrupted};
+
+/// A directory with a file of rules in it.
+struct RulesFile {
+    dir: TempDir,
+}
+
+impl RulesFile {
+    fn new(text: impl AsRef<[u8]>) -> Self {
+        let file = Self { dir: TempDir::new().unwrap() };
+        file.write(text);
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("rules.toml")
+    }
+
+    fn text(&self) -> String {
+        self.path().to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, text: impl AsRef<[u8]>) {
+        fs::write(self.path(), text).unwrap();
+    }
+}
+
+fn server(args: &[&str]) -> Ended {
+    AnyProgram::start(env!("CARGO_BIN_EXE_server"), args).wait()
+}
+
+/// Files that make no sense, and a part of what is said of each.
+const MALFORMED: &[(&[u8], &str)] = &[
+    (b"anonymous", "line 1: key with no value"),
+    (b"anonymous = maybe", "line 1: "),
+    (b"\nanonymous = 1", "line 2: invalid type: integer `1`, expected a boolean"),
+    (b"anonymous = true\nanonymous = true", "line 2: duplicate key"),
+    (b"anon = true", "line 1: unknown field `anon`"),
+    (b"[rules]\nname = 'a'", "line 1: unknown field `rules`"),
+    (b"[rule]\nname = 'a'\nallow = ['unix']", "line 1: invalid type: map, expected a sequence"),
+    (b"[[rule]]\nname = 'a'", "line 1: a rule that says nothing"),
+    (b"[[rule]]", "line 1: a rule without a name"),
+    (b"[[rule]]\nallow = ['unix']", "line 1: a rule without a name"),
+    (b"[[rule]]\nname = 7\nallow = ['unix']", "line 2: invalid type: integer `7`, expected a string"),
+    (b"[[rule]]\nname = 'a'\nallows = ['unix']", "line 3: unknown field `allows`"),
+    (b"[[rule]]\nname = 'a'\nallow = 'unix'", "line 3: invalid type: string \"unix\", expected a sequence"),
+    (b"[[rule]]\nname = 'a'\nallow = [1]", "line 3: invalid type: integer `1`, expected a string"),
+    (b"[[rule]]\nname = 'a'\nallow = []", "line 3: `allow` is empty"),
+    (b"[[rule]]\nname = 'a'\ndeny = []", "line 3: `deny` is empty"),
+    (b"[[rule]]\nname = ''\nallow = ['unix']", "line 2: no name can match ``"),
+    (b"[[rule]]\nname = 'a b'\nallow = ['unix']", "line 2: no name can match `a b`"),
+    (b"[[rule]]\nname = '#lobby'\nallow = ['unix']", "line 2: no name can match `#lobby`"),
+    (b"[[rule]]\nname = '\xd0\xb0*z'\nallow = ['unix']", "a name mixes scripts"),
+    (b"[[rule]]\nname = '?????????????????????????????????'\nallow = ['unix']", "longer than 32 characters"),
+    (b"[[rule]]\nname = \"\\u001b[2J*\"\nallow = ['unix']", r"line 2: no name can match `\x1b[2J*`"),
+    (b"[[rule]]\nname = 'a'\nallow = ['home']", "line 3: `home` is no place"),
+    (b"[[rule]]\nname = 'a'\nallow = ['10.0.0.0/33']", "line 3: `10.0.0.0/33` is no network"),
+    (b"[[rule]]\nname = 'a'\nallow = ['10.0.0.256']", "line 3: `10.0.0.256` is no place"),
+    (
+        b"[[rule]]\nname = 'a'\ndeny = ['unix', '10.0.0.1/8']",
+        "line 3: `10.0.0.1/8` has bits set behind its prefix; write 10.0.0.0/8 or 10.0.0.1",
+    ),
+    (b"[[rule]]\nname = 'a'\nallow = ['uid:root']", "line 3: `uid:root` names no user or group"),
+    (b"[[rule]]\nname = 'a'\ndoor = ''", "line 3: `door` is empty"),
+    (b"[[rule]]\nname = 'a'\ndoor = 'window'", "line 1: no door is called `window`; here are tcp, udp"),
+    (b"[[rule]]\nname = 'a'\nallow = ['unix'", "line 3: unclosed array"),
+    (b"# \xff", "line 1: this is not UTF-8"),
+];
+
+#[test]
+fn a_file_that_makes_no_sense_refuses_the_start_in_one_line_that_says_where_and_why() {
+    assert!(MALFORMED.len() >= 20);
+    for (bytes, why) in MALFORMED {
+        let file = RulesFile::new(bytes);
+        let Ended { code, out, err } = server(&["--host", "127.0.0.1:0", "--rules", &file.text()]);
+        let shown = String::from_utf8_lossy(bytes);
+        assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{shown}: {err}");
+        assert!(
+            err.starts_with(&format!("error: {}: line ", file.text())) && err.contains(why),
+            "{shown}: {err}"
+        );
+        assert!(!err.trim_end().contains(char::is_control), "{err:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_or_too_much_refuses_the_start() {
+    let file = RulesFile::new(format!("#{}", "x".repeat(1 << 20)));
+    let rule = "[[rule]]\nname = 'a'\ndoor = 'tcp'\n";
+    let many = RulesFile::new(rule.repeat(10_001));
+    let missing = file.dir.path().join("missing").to_str().unwrap().to_owned();
+    let dir = file.dir.path().to_str().unwrap().to_owned();
+    for (path, why) in [
+        (file.text(), "line 1: a file of rules has 1 MiB at most"),
+        (many.text(), "line 30001: a file has 10000 rules at most"),
+        (missing, "No such file or directory"),
+        (dir, "it is not a regular file"),
+    ] {
+        for args in [&["--host", "127.0.0.1:0", "--rules", &path][..], &["rules", "check", "--rules", &path]]
+        {
+            let Ended { code, out, err } = server(args);
+            assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{err}");
+            assert!(err.contains(&path) && err.contains(why), "{err}");
+        }
+    }
+}
+
+const CHECKED: &str = "\
+# Who is who
+anonymous = true
+[[rule]]
+name = \"bob\"
+allow = [\"10.0.0.0/8\", \"gid:100\"]
+
+[[rule]]
+name = \"admin*\"
+allow = [\"loopback\", \"unix\"]
+deny = [\"10.0.0.13\", \"uid:13\"]
+door = \"line\"
+";
+
+#[test]
+fn rules_check_prints_the_verdict_and_the_rule_that_gave_it() {
+    let file = RulesFile::new(CHECKED);
+    let (bob, admin) = ("rule 1 (name \"bob\", line 3)", "rule 2 (name \"admin*\", line 7)");
+    for (words, verdict, code) in [
+        ("bob --from 10.1.2.3", &*format!("allowed: {bob} allows 10.0.0.0/8"), 0),
+        ("bob --from 10.1.2.3:80", &*format!("allowed: {bob} allows 10.0.0.0/8"), 0),
+        ("bob --from ::ffff:10.1.2.3", &*format!("allowed: {bob} allows 10.0.0.0/8"), 0),
+        ("BOB --from ::ffff:192.0.2.1", &*format!("denied: {bob} does not allow 192.0.2.1"), 1),
+        ("bob --from unix:uid=1,gid=100", &*format!("allowed: {bob} allows gid:100"), 0),
+        ("bob --from unix", &*format!("denied: {bob} does not allow unix"), 1),
+        ("admin-2 --from loopback --door line", &*format!("allowed: {admin} allows loopback"), 0),
+        ("admin-2 --from loopback", &*format!("denied: {admin} is for door line alone"), 1),
+        ("adrnin --from 10.0.0.13 --door line", &*format!("denied: {admin} denies 10.0.0.13"), 1),
+        ("admin --from unix:uid=13 --door line", &*format!("denied: {admin} denies uid:13"), 1),
+        ("carol --from ::1", "open: no rule matches \"carol\"", 0),
+    ] {
+        let path = file.text();
+        let mut args = vec!["rules", "check", "--rules", &path];
+        args.extend(words.split(' '));
+        let ended = server(&args);
+        assert_eq!(
+            (ended.out, ended.err, ended.code),
+            (format!("{verdict}\n"), String::new(), code),
+            "{words}"
+        );
+    }
+    let ended = server(&["rules", "check", "--rules", &file.text()]);
+    assert_eq!((ended.out, ended.code), (format!("{}: 2 rules\n", file.text()), 0));
+    // A listener with a name of its own is known by its URL, or because a rule names it.
+    let listen = ["--listen", "tcp://h?name=lan", "--listen", "line://h"];
+    let check = ["rules", "check", "--rules", &file.text(), "carol", "--from", "::1", "--door", "lan"];
+    assert_eq!(server(&[&check[..], &listen].concat()).out, "open: no rule matches \"carol\"\n");
+    file.write(CHECKED.replace("\"line\"", "\"lan\""));
+    assert_eq!(server(&check).out, "open: no rule matches \"carol\"\n");
+}
+
+#[test]
+fn rules_check_refuses_what_makes_no_sense() {
+    let file = RulesFile::new(CHECKED);
+    let (path, lan) = (file.text(), "tcp://h?name=lan");
+    for (args, why) in [
+        (&["two words", "--from", "unix", "--rules", &path][..], "`two words` is no name"),
+        (&["\u{1b}[2J", "--from", "unix", "--rules", &path], r"`\x1b[2J` is no name"),
+        (&["bob", "--rules", &path], "--from <ADDR>"),
+        (&["--from", "unix", "--rules", &path], "<NAME>"),
+        (&["bob", "--from", "home", "--rules", &path], "`home` is no place"),
+        (&["bob", "--from", "unix"], "--rules <FILE>"),
+        (
+            &["bob", "--from", "unix", "--door", "nosuchdoor", "--rules", &path],
+            "no listener is called `nosuchdoor`; here are line, line+unix, tcp, udp, unix; write --listen URL for others",
+        ),
+        (
+            &[
+                "bob", "--from", "::1", "--door", "tcp", "--rules", &path, "--listen", "line://h",
+                "--listen", lan,
+            ],
+            "no listener is called `tcp`; here are lan, line;",
+        ),
+        (&["--rules", &path, "--listen", lan], "line 7: no door is called `line`; here are lan"),
+    ] {
+        let Ended { code, out, err } = server(&[&["rules", "check"], args].concat());
+        assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{err}");
+        assert!(err.contains(why), "{err}");
+    }
+    assert_eq!(server(&["rules"]).code, 2);
+    assert_eq!(server(&["--mode", "tcp", "rules", "check", "--rules", &path]).code, 2);
+}
+
+#[test]
+fn rules_check_shows_a_file_that_it_takes_and_how_its_words_belong_together() {
+    let help = server(&["rules", "check", "--help"]).out;
+    assert!(help.contains("[--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
+    let example = help.split("(docs/doors.md says what else can be in it):\n").nth(1).unwrap();
+    let example: Vec<&str> = example.lines().take_while(|line| !line.is_empty()).collect();
+    assert!((4..=8).contains(&example.len()), "{help}");
+    let file = RulesFile::new(example.join("\n"));
+    for (words, verdict) in [
+        ("admin2 --from 10.1.2.3", "allowed: "),
+        ("admin2 --from 192.0.2.1", "denied: "),
+        ("cook --from 192.0.2.1 --door line", "allowed: "),
+        ("cook --from 10.0.0.13 --door line", "denied: "),
+        ("cook --from 192.0.2.1 --door tcp", "denied: "),
+    ] {
+        let path = file.text();
+        let mut args = vec!["rules", "check", "--rules", &path];
+        args.extend(words.split(' '));
+        let ended = server(&args);
+        assert!(ended.out.starts_with(verdict), "{words}: {ended:?}");
+    }
+    let server_help = server(&["--help"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(server_help.contains("`server rules check --help` shows such a file"), "{server_help}");
+}
+
+#[test]
+fn one_rule_is_told_as_one() {
+    let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['loopback']");
+    let ended = server(&["rules", "check", "--rules", &file.text()]);
+    assert_eq!(ended.out, format!("{}: 1 rule\n", file.text()));
+    let server = ServerProgram::local(&["--rules", &file.text()]);
+    let bob = server.register("bob");
+    file.write("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    server.signal("HUP");
+    server.wait_for_log("reloaded 1 rule; 1 session is not allowed any more and has ended");
+    drop(bob);
+    server.end();
+}
+
+const NOT_ALLOWED: &str = "ERR 0023 Name not allowed here!";
+
+#[test]
+fn a_name_is_refused_where_a_rule_denies_it_and_the_log_says_which() {
+    let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    let server = ServerProgram::local(&["--rules", &file.text()]);
+    let mut conn = server.connect();
+    conn.send(&frame("REG", "b0b"));
+    conn.expect(NOT_ALLOWED);
+    let line = server.wait_for_log("WARN");
+    let why = ": b0b refused, denied: rule 1 (name \"bob\", line 1) does not allow 127.0.0.1";
+    assert!(line.ends_with(why), "{line}");
+    // The connection stays, and may ask for another name.
+    conn.send(&frame("REG", "carol"));
+    conn.prove();
+    drop(conn);
+    server.end();
+}
+
+#[test]
+fn sighup_reads_the_rules_again_and_ends_who_is_not_allowed_any_more() {
+    let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['loopback']");
+    let server = ServerProgram::local(&["--rules", &file.text()]);
+    let (mut bob, mut ada) = (server.register("bob"), server.register("ada"));
+    let udp = server.udp();
+    assert_eq!(ask(&udp, "REG 0006 carolPNG 0000"), "ACK 0000");
+    file.write("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']\n[[rule]]\nname = 'c*'\ndoor = 'tcp'");
+    server.signal("HUP");
+    server.wait_for_log("reloaded 2 rules; 2 sessions are not allowed any more and have ended");
+    bob.expect(&format!("{NOT_ALLOWED}BYE 0000"));
+    bob.expect_end();
+    // It was told, once, before it asked.
+    assert_eq!(ask(&udp, "LST 0000"), format!("{NOT_ALLOWED}BYE 0000"));
+    assert_eq!(ask(&udp, "LST 0000"), "ERR 0016 Register first!");
+    let mut again = server.connect();
+    again.send(&frame("REG", "bob"));
+    again.expect(NOT_ALLOWED);
+    ada.send("LST 0000");
+    ada.expect("ACK 0004 ada");
+    file.write("");
+    server.signal("HUP");
+    server.wait_for_log("reloaded 0 rules; 0 sessions");
+    again.send(&frame("REG", "bob"));
+    again.prove();
+    drop((ada, again, bob));
+    server.end();
+}
+
+#[test]
+fn a_bad_or_missing_file_at_sighup_leaves_the_rules_as_they_were() {
+    let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    let server = ServerProgram::local(&["--rules", &file.text()]);
+    let mut ada = server.register("ada");
+    let bad = "[[rule]]\nname = 'ada'\ndeny = ['loopback']\n[[rule]]\nname = 'eve'";
+    let door = "[[rule]]\nname = 'ada'\ndoor = 'line'";
+    for (text, why) in [
+        (
+            Some(bad),
+            "line 4: a rule that says nothing; write allow, deny or door; the rules stay as they were",
+        ),
+        (Some(door), "line 1: no door is called `line`; here are tcp, udp; the rules stay as they were"),
+        (None, "No such file or directory (os error 2); the rules stay as they were"),
+    ] {
+        match text {
+            Some(text) => file.write(text),
+            None => fs::remove_file(file.path()).unwrap(),
+        }
+        server.signal("HUP");
+        let line = server.wait_for_log("ERROR");
+        assert!(line.contains(&file.text()) && line.ends_with(why), "{line}");
+        ada.prove();
+        let mut conn = server.connect();
+        conn.send(&frame("REG", "bob"));
+        conn.expect(NOT_ALLOWED);
+    }
+    drop(ada);
+    server.end();
+}
+
+#[test]
+fn sighup_without_rules_ends_a_server_as_its_terminal_is_gone() {
+    let server = ServerProgram::local(&[]);
+    let mut ada = server.register("ada");
+    server.signal("HUP");
+    ada.expect("BYE 0000");
+    drop(ada);
+    let (code, logged, _) = server.end_within(SOON * 2);
+    assert_eq!(code, Some(0), "{logged:?}");
+}
+
+/// What a datagram gets for an answer.
+fn ask(socket: &std::net::UdpSocket, datagram: &str) -> String {
+    socket.send(datagram.as_bytes()).unwrap();
+    let mut buffer = [0; 2_000];
+    let count = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+#[test]
+fn guests_send_over_tcp_and_over_bare_udp_where_the_rules_let_them() {
+    let file = RulesFile::new("anonymous = true");
+    let server = ServerProgram::local(&["--rules", &file.text()]);
+    let mut ada = server.register("ada");
+    let mut guest = server.connect();
+    guest.send(&frame("SND", "ada hi"));
+    ada.expect("RCV 0016 guest-1 0001 hi");
+    let udp = server.udp();
+    assert_eq!(ask(&udp, "SND 0007 ada hiPNG 0000"), "ACK 0000");
+    ada.expect("RCV 0016 guest-2 0001 hi");
+    ada.send(&frame("SND", "guest-1 you"));
+    guest.expect("RCV 0013 ada 0001 you");
+    file.write("");
+    server.signal("HUP");
+    guest.expect(&format!("{NOT_ALLOWED}BYE 0000"));
+    guest.expect_end();
+    eventually("the guest over UDP is gone", || ask(&udp, "LST 0000") == "ERR 0016 Register first!");
+    drop((ada, guest));
+    server.end();
+}
+
+/// What a number of this process is, as `id -u` prints it.
+fn id(of: &str) -> String {
+    let out = Command::new("id").arg(of).output().unwrap().stdout;
+    String::from_utf8(out).unwrap().trim().to_owned()
+}
+
+/// What a connection through a UNIX socket hears to this.
+fn say_through(socket: &Path, bytes: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(format!("{bytes}BYE 0000").as_bytes()).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    heard
+}
+
+#[test]
+fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
+    let (uid, gid) = (id("-u"), id("-g"));
+    let file = RulesFile::new(format!(
+        "[[rule]]\nname = 'front'\ndoor = 'front'\n[[rule]]\nname = 'local'\ndoor = 'unix'\n\
+         [[rule]]\nname = 'me'\nallow = ['uid:{uid}']\n[[rule]]\nname = 'us'\nallow = ['gid:{gid}']\n\
+         [[rule]]\nname = 'other'\nallow = ['loopback', 'uid:{}']\n",
+        uid.parse::<u32>().unwrap() + 1
+    ));
+    let socket = file.dir.path().join("chat");
+    let unix = format!("unix://{}", socket.display());
+    let doors = ["--listen", "tcp://127.0.0.1:0?name=front", "--listen", &unix];
+    let server = ServerProgram::local(&[&doors[..], &["--rules", &file.text()]].concat());
+    let ports: Vec<u16> =
+        server.listening.iter().filter(|line| line.contains("tcp://")).map(|line| port_of(line)).collect();
+    assert_eq!(ports.len(), 2, "{:?}", server.listening);
+    for (name, allowed) in [
+        ("front", [false, true, false]),
+        ("local", [false, false, true]),
+        ("me", [false, false, true]),
+        ("us", [false, false, true]),
+        ("other", [true, true, false]),
+        ("anybody", [true, true, true]),
+    ] {
+        let reg = frame("REG", name);
+        let over_tcp = |port: u16| {
+            let mut conn = Conn::to(SocketAddr::from(([127, 0, 0, 1], port)));
+            conn.send(&format!("{reg}BYE 0000"));
+            conn.rest()
+        };
+        let heard = [over_tcp(ports[0]), over_tcp(ports[1]), say_through(&socket, &reg)];
+        assert_eq!(heard, allowed.map(|allowed| if allowed { "" } else { NOT_ALLOWED }), "{name}");
+    }
+    // A reload ends who came through the UNIX socket, too.
+    let mut me = UnixStream::connect(&socket).unwrap();
+    me.set_read_timeout(Some(SOON)).unwrap();
+    me.write_all(format!("{}PNG 0000", frame("REG", "me")).as_bytes()).unwrap();
+    me.read_exact(&mut [0; 8]).unwrap();
+    file.write("[[rule]]\nname = 'me'\ndeny = ['unix']");
+    server.signal("HUP");
+    let mut heard = String::new();
+    me.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, format!("{NOT_ALLOWED}BYE 0000"));
+    drop(me);
+    server.end();
+}
+
+#[test]
+fn the_verdicts_on_the_page_are_those_of_the_program() {
+    let page = include_str!("../../../docs/doors.md");
+    let block = |start: &str| page.split(start).nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("names.toml"), block("```toml\n")).unwrap();
+    let mut shown = block("$ server rules check --rules names.toml\n").lines();
+    assert_eq!(shown.next(), Some("names.toml: 2 rules"));
+    let mut asked = 0;
+    while let Some(line) = shown.next().and_then(|line| line.strip_prefix("$ server ")) {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_server"));
+        let output = program.args(line.split(' ')).current_dir(directory.path()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().next(), shown.next(), "{line}");
+        asked += 1;
+    }
+    assert_eq!(asked, 4);
+}
