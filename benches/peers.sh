@@ -22,7 +22,7 @@ cd "$(dirname "$0")/.."
 out=${1:-target/peers} quick=${QUICK:-0}
 rounds=${ROUNDS:-$((quick ? 1 : 5))} seconds=${SECONDS_EACH:-$([[ $quick == 1 ]] && echo 0.5 || echo 2)}
 only=${ONLY:-.} growth=${GROWTH:-0} options=${SERVER_OPTIONS:-} bin=${BIN:-target/release}
-[[ -x $bin/lab && -x $bin/server ]] || cargo build --release --locked --bins
+[[ -x $bin/lab && -x $bin/server ]] || cargo build --release --locked --features lab --bins
 lab=$bin/lab rows=$out/peers.csv failures=0 pid='' port=''
 mkdir -p "$out"
 : > "$rows" > "$out/log.txt"

@@ -285,7 +285,7 @@ fn those_who_send_much_to_who_does_not_read_wait_and_lose_nothing() {
     }
 }
 
-/// 1.75 GB over loopback: `cargo test --release --test net_host -- --ignored --nocapture`.
+/// 1.75 GB over loopback: `cargo test --release --test net host:: -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes a gigabyte or two and some seconds"]
 fn two_hundred_peers_send_8_76_mb_each_to_who_does_not_read() {

@@ -3,7 +3,7 @@
 //!
 //! Each story is told twice: by few in the ordinary run, which proves what is counted and who is served, and by thousands
 //! in an ignored test, which prints what it costs:
-//! `cargo test --release --test net_crowds -- --ignored --nocapture --test-threads 1`.
+//! `cargo test --release --test net poll::suite::crowds -- --ignored --nocapture --test-threads 1`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a crowd takes real time, and threads to watch it")]
