@@ -406,7 +406,7 @@ fn transcripts(page: &str) -> Vec<(Vec<String>, String)> {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let command = line.strip_prefix("$ ").and_then(|line| {
-            line.strip_prefix("lab ").or_else(|| line.strip_prefix("cargo run -q --release --bin lab -- "))
+            line.strip_prefix("lab ").or_else(|| line.strip_prefix("cargo lab "))
         });
         let Some(command) = command else { continue };
         let mut printed = String::new();
