@@ -1,6 +1,6 @@
 //! Queues: what waits for a session goes in, and comes out as pieces of a stream or datagrams.
 //!
-//! What a room does when a member's queue has no room is in `slow`, the queue itself in [`super::queue`].
+//! What a room does when a member's queue has no room is in `slow_consumer`, the queue itself in [`super::queue`].
 
 use std::time::Instant;
 

@@ -11,7 +11,7 @@
 use bytes::Bytes;
 
 use super::HubConfig;
-use super::bodies::Bodies;
+use super::shared_bodies::SharedBodies;
 
 /// What memory is kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct MemoryLedger {
     windows: usize,
     answers: usize,
     input: usize,
-    bodies: Bodies,
+    bodies: SharedBodies,
 }
 
 /// With the bound that is the default.
@@ -50,7 +50,7 @@ impl Default for MemoryLedger {
 impl MemoryLedger {
     /// An empty ledger.
     pub(super) fn new(bound: usize) -> Self {
-        let bodies = Bodies::default();
+        let bodies = SharedBodies::default();
         Self { bound, queues: 0, rooms: 0, windows: 0, answers: 0, input: 0, bodies }
     }
 

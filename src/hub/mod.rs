@@ -12,35 +12,35 @@ use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
 
-#[cfg(test)]
-mod accounting;
 mod arena;
-mod bodies;
-mod burst;
+mod batch_send;
+mod buffer_pool;
 mod delivery;
+#[cfg(test)]
+mod ledger_balance;
 pub mod memory;
 mod message;
+mod name_cache;
 pub mod queue;
 mod requests;
 pub mod rooms;
 pub mod session;
+mod shared_bodies;
 mod slot_set;
-mod slow;
-mod spares;
-mod targets;
+mod slow_consumer;
 pub mod work;
 
 use crate::names::{ClashKeys, FoldKey, Name, NameError};
 use crate::rates::Rate;
 use arena::Arena;
+use buffer_pool::BufferPool;
 use memory::{MemoryLedger, MemoryUse};
 pub use message::Body;
+use name_cache::NameCache;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
-use slow::Slow;
-pub use slow::SlowPolicy;
-use spares::Spares;
-use targets::Targets;
+use slow_consumer::SlowConsumers;
+pub use slow_consumer::SlowPolicy;
 use work::{WorkMeter, cost};
 
 /// Most rooms a session may be in.
@@ -161,16 +161,16 @@ pub struct Hub {
     rooms: Rooms,
     memory: MemoryLedger,
     woken: VecDeque<SessionKey>,
-    slow: Slow,
+    slow: SlowConsumers,
     stats: HubStats,
     /// The messages that wait to be sent or acknowledged.
     waiting: usize,
     work: WorkMeter,
     /// Whom messages were for.
-    targets: Targets,
+    targets: NameCache,
     /// For messages on their way.
     buffer: Vec<u8>,
-    spares: Spares,
+    spares: BufferPool,
 }
 
 impl Hub {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Form;
-use super::spares::Spares;
+use super::buffer_pool::BufferPool;
 use crate::output::Output;
 use crate::rare::{give_room_back, grow_gently};
 use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
@@ -301,7 +301,7 @@ impl SendQueue {
     }
 
     /// Takes a buffer with room for the messages that are joined, once these are many.
-    pub(super) fn widen(&mut self, spares: &mut Spares) {
+    pub(super) fn widen(&mut self, spares: &mut BufferPool) {
         if self.run.len() >= RUN_MANY
             && self.run.capacity() < RUN_ENOUGH
             && let Some(mut buffer) = spares.take()

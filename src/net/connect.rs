@@ -22,7 +22,7 @@ use rand::rngs::SysRng;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_async_std::Signals;
 
-use super::drive::{Driven, Place, Way};
+use super::drive::{ClientTransport, Driven, StreamAddr};
 use super::rt;
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
@@ -129,10 +129,10 @@ pub fn run(connect: &Connect, command: &mut impl Command, input: Box<dyn Read + 
         let mut signals = watch_signals()?;
         let host = (connect.host.clone(), connect.port);
         let way = match connect.client.transport {
-            Transport::Stream => Ok(Way::stream(Place::Tcp(host))),
+            Transport::Stream => Ok(ClientTransport::stream(StreamAddr::Tcp(host))),
             Transport::Datagram => select_biased! {
                 _ = signals.next().fuse() => return Ok(Finish::early(true, None)),
-                way = Way::datagrams(host, connect.client.policy.ack_timeout()).fuse() => way,
+                way = ClientTransport::datagrams(host, connect.client.policy.ack_timeout()).fuse() => way,
             },
         };
         match way {
@@ -196,7 +196,7 @@ impl Input {
 impl<'a, C: Command> Driver<'a, C> {
     fn new(
         connect: &Connect,
-        way: Way,
+        way: ClientTransport,
         command: &'a mut C,
         input: Box<dyn Read + Send>,
         signals: Signals,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::connect_url::ConnectUrl;
-use super::engine::Solo;
+use super::engine::SingleLoop;
 use super::listen::{Doors, ListenAddr};
 use super::open_error::OpenError;
 use super::rt;
@@ -159,7 +159,7 @@ impl Handler for Mailbox {
 /// its sockets at once; [`Core::shutdown`] lets everybody have what is still to be written.
 #[derive(Debug)]
 pub struct Core {
-    solo: Solo<Host<Mailbox>>,
+    single_loop: SingleLoop<Host<Mailbox>>,
     woken: Arc<AtomicBool>,
 }
 
@@ -171,8 +171,8 @@ impl Core {
     ///
     /// The system has no room for an instance of epoll or kqueue.
     pub fn new(settings: Settings) -> io::Result<Self> {
-        let solo = Solo::new(Host::new(settings, Vec::new(), Mailbox::default()))?;
-        Ok(Self { solo, woken: Arc::default() })
+        let single_loop = SingleLoop::new(Host::new(settings, Vec::new(), Mailbox::default()))?;
+        Ok(Self { single_loop, woken: Arc::default() })
     }
 
     /// Listens at a URL, on every address of its host: bytes (`raw://HOST:PORT`, `raw+unix:///PATH`), messages (`msg://`),
@@ -187,8 +187,8 @@ impl Core {
         let mut doors = Doors::default();
         doors.add(&parsed)?;
         let (places, list) = (doors.places().cloned().collect(), doors.list());
-        self.solo.with(|host, _| host.add_doors(list));
-        self.solo.add_doors(doors)?;
+        self.single_loop.with(|host, _| host.add_doors(list));
+        self.single_loop.add_doors(doors)?;
         Ok(places)
     }
 
@@ -211,11 +211,11 @@ impl Core {
     /// The system cannot wait.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Events> {
         let until = timeout.map(|length| later(rt::now(), length));
-        let has_events = self.solo.with(|host, _| !host.handler().events.is_empty());
+        let has_events = self.single_loop.with(|host, _| !host.handler().events.is_empty());
         let mut wait = if has_events { Some(Duration::ZERO) } else { timeout };
         loop {
-            self.solo.step(wait)?;
-            let events = self.solo.with(|host, now| host.with(now, |mailbox, _| mailbox.take()));
+            self.single_loop.step(wait)?;
+            let events = self.single_loop.with(|host, now| host.with(now, |mailbox, _| mailbox.take()));
             let is_over = until.is_some_and(|until| until <= rt::now());
             if !events.is_empty() || is_over || self.woken.swap(false, Ordering::SeqCst) {
                 return Ok(events);
@@ -227,7 +227,7 @@ impl Core {
     /// Ends [`Core::poll`] early from other threads.
     #[must_use]
     pub fn waker(&self) -> Waker {
-        Waker { waker: self.solo.waker().clone(), woken: self.woken.clone() }
+        Waker { waker: self.single_loop.waker().clone(), woken: self.woken.clone() }
     }
 
     /// Lets nobody in any more, closes every connection once everything is written to it, and waits for that: for so long
@@ -238,16 +238,16 @@ impl Core {
     /// The system cannot wait.
     pub fn shutdown(mut self, limit: Duration) -> io::Result<bool> {
         let end = later(rt::now(), limit);
-        self.solo.stop_accepting();
-        self.solo.with(|host, now| host.shutdown(now));
-        while !self.solo.is_finished() && rt::now() < end {
-            self.solo.step(Some(end.saturating_duration_since(rt::now())))?;
+        self.single_loop.stop_accepting();
+        self.single_loop.with(|host, now| host.shutdown(now));
+        while !self.single_loop.is_finished() && rt::now() < end {
+            self.single_loop.step(Some(end.saturating_duration_since(rt::now())))?;
         }
-        Ok(self.solo.is_finished())
+        Ok(self.single_loop.is_finished())
     }
 
     fn act<R>(&mut self, act: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        self.solo.with(|host, now: Instant| host.with(now, |_, cx| act(cx)))
+        self.single_loop.with(|host, now: Instant| host.with(now, |_, cx| act(cx)))
     }
 }
 
@@ -317,7 +317,7 @@ impl Core {
 
     /// Looks at the other end of a connection, and what is known of it; `None` if it is gone.
     pub fn peer<R>(&mut self, conn: ConnId, look: impl FnOnce(PeerInfo<'_>) -> R) -> Option<R> {
-        self.solo.with(|host, now| host.look(now, |cx| cx.peer(conn).map(look)))
+        self.single_loop.with(|host, now| host.look(now, |cx| cx.peer(conn).map(look)))
     }
 
     /// The name of a connection's peer.
@@ -327,17 +327,17 @@ impl Core {
 
     /// The connection of the peer that has this name.
     pub fn find(&mut self, name: &str) -> Option<ConnId> {
-        self.solo.with(|host, now| host.look(now, |cx| cx.find(name)))
+        self.single_loop.with(|host, now| host.look(now, |cx| cx.find(name)))
     }
 
     /// How much is held, in bytes: of what was read and is not taken, and of what waits to be written.
     pub fn memory(&mut self) -> (usize, usize) {
-        self.solo.with(|host, now| host.look(now, |cx| cx.memory()))
+        self.single_loop.with(|host, now| host.look(now, |cx| cx.memory()))
     }
 
     /// How many datagrams were lost because nobody took those before them.
     pub fn lost_datagrams(&mut self) -> u64 {
-        self.solo.with(|host, _| host.handler().lost)
+        self.single_loop.with(|host, _| host.handler().lost)
     }
 }
 

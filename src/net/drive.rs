@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::rt;
 use crate::client::{Client, Event};
 
-mod way;
+mod transport;
 
-pub(super) use way::{Place, Way};
+pub(super) use transport::{ClientTransport, StreamAddr};
 
 /// How long to wait before looking again whether there is room for what is due to be sent.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
@@ -23,11 +23,11 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Driven {
     pub(super) client: Client,
-    way: Way,
+    way: ClientTransport,
 }
 
 impl Driven {
-    pub(super) fn new(client: Client, way: Way) -> Self {
+    pub(super) fn new(client: Client, way: ClientTransport) -> Self {
         Self { client, way }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::MsgFlags;
 
-use super::engine::{Link, Outcome, Port, Progress, Shared, Socket, TURN, Work, prepare};
+use super::engine::{Connection, IoResults, PendingIo, Port, Progress, Shared, Socket, TURN, prepare};
 use super::listen::Address;
 use super::rt;
 use super::{Doors, Engine, EngineKind, Listen};
@@ -130,10 +130,10 @@ impl Port for Plain {
     }
 }
 
-type PlainLink = Arc<Link<Plain>>;
+type PlainConnection = Arc<Connection<Plain>>;
 
 /// The state behind the lock with so many connections, and the peers' ends of those.
-fn shared(connections: usize) -> (Shared<Everybody, Plain>, Vec<PlainLink>, Vec<TcpStream>) {
+fn shared(connections: usize) -> (Shared<Everybody, Plain>, Vec<PlainConnection>, Vec<TcpStream>) {
     let mut shared = Shared::new(Everybody::default());
     let (mut links, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..connections {
@@ -146,7 +146,7 @@ fn shared(connections: usize) -> (Shared<Everybody, Plain>, Vec<PlainLink>, Vec<
 }
 
 /// A new connection, what is to be done for it, and its peer's end.
-fn connect(shared: &mut Shared<Everybody, Plain>) -> (PlainLink, Work<Plain>, TcpStream) {
+fn connect(shared: &mut Shared<Everybody, Plain>) -> (PlainConnection, PendingIo<Plain>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(SOON)).unwrap();
@@ -159,25 +159,29 @@ fn connect(shared: &mut Shared<Everybody, Plain>) -> (PlainLink, Work<Plain>, Tc
 /// Does something, and takes what became sendable.
 fn collect(
     shared: &mut Shared<Everybody, Plain>,
-    act: impl FnOnce(&mut Shared<Everybody, Plain>, &mut Work<Plain>),
-) -> Work<Plain> {
-    let mut work = Work::default();
+    act: impl FnOnce(&mut Shared<Everybody, Plain>, &mut PendingIo<Plain>),
+) -> PendingIo<Plain> {
+    let mut work = PendingIo::default();
     act(shared, &mut work);
     shared.collect(rt::now(), &mut work);
     work
 }
 
-fn received(shared: &mut Shared<Everybody, Plain>, link: &PlainLink, batch: &[u8]) -> Work<Plain> {
+fn received(shared: &mut Shared<Everybody, Plain>, link: &PlainConnection, batch: &[u8]) -> PendingIo<Plain> {
     collect(shared, |shared, work| shared.received(rt::now(), link, batch, work))
 }
 
-fn read_ended(shared: &mut Shared<Everybody, Plain>, link: &PlainLink, is_lost: bool) -> Work<Plain> {
+fn read_ended(
+    shared: &mut Shared<Everybody, Plain>,
+    link: &PlainConnection,
+    is_lost: bool,
+) -> PendingIo<Plain> {
     collect(shared, |shared, work| shared.read_ended(rt::now(), link.id, is_lost, work))
 }
 
 /// Does the writing, none of which may block, and reports it.
-fn perform(shared: &mut Shared<Everybody, Plain>, work: Work<Plain>) -> Work<Plain> {
-    let mut outcome = Outcome::default();
+fn perform(shared: &mut Shared<Everybody, Plain>, work: PendingIo<Plain>) -> PendingIo<Plain> {
+    let mut outcome = IoResults::default();
     for mut write in work.writes {
         match write.advance(MsgFlags::MSG_DONTWAIT) {
             Progress::Done(done) => outcome.written.push(done),

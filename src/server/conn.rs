@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::admission::Seat;
-use super::held::Waiting;
+use super::backpressure::Waiting;
 use super::host_rates::HostTokens;
 use super::intake::Batch;
 use super::lines::LineConn;
-use super::patience::Patience;
+use super::read_deadlines::ReadDeadlines;
 use crate::hub::SessionKey;
 use crate::rare::{Rare, Vacant};
 use crate::rates::{Bucket, Rate};
@@ -25,7 +25,7 @@ const UNREGISTERED_ANSWERS: usize = 1 << 10;
 
 /// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum ReadPause {
     /// It has said as much as it may until then, or others have their turn before.
     Until(Instant),
     /// Somebody it talks to reads too slowly.
@@ -47,10 +47,10 @@ pub(super) struct StreamConn {
     pub(super) woken: bool,
     /// It may have a deadline.
     pub(super) armed: bool,
-    /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
+    /// What came in and is not executed yet, because the answers to what came before it wait, or because of `backpressure`.
     pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<ReadPause>,
     /// Where it stands among those who wait for slow readers.
     pub(super) waiting: Rare<Waiting>,
     /// How much its peer may say.
@@ -106,7 +106,7 @@ pub(super) enum Eviction {
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     /// How long it may still take.
-    pub(super) patience: Patience,
+    pub(super) patience: ReadDeadlines,
     /// How much of it there is.
     pub(super) partial: Option<Partial>,
     /// The bytes held of it and of what is behind it.
@@ -122,7 +122,7 @@ pub(super) struct Unfinished {
 
 impl Vacant for Unfinished {
     const VACANT: &'static Self = &Self {
-        patience: Patience::Idle,
+        patience: ReadDeadlines::Idle,
         partial: None,
         buffered: 0,
         eviction: Eviction::None,
@@ -132,7 +132,7 @@ impl Vacant for Unfinished {
     };
 
     fn is_vacant(&self) -> bool {
-        matches!(self.patience, Patience::Idle)
+        matches!(self.patience, ReadDeadlines::Idle)
             && self.partial.is_none()
             && (self.buffered, self.answers, self.given) == (0, 0, 0)
             && self.eviction == Eviction::None
@@ -183,12 +183,12 @@ impl StreamConn {
     }
 
     /// How long what is unfinished may still take.
-    pub(super) fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> ReadDeadlines {
         self.unfinished.get().patience
     }
 
-    pub(super) fn set_patience(&mut self, patience: Patience) {
-        if !matches!((self.patience(), patience), (Patience::Idle, Patience::Idle)) {
+    pub(super) fn set_patience(&mut self, patience: ReadDeadlines) {
+        if !matches!((self.patience(), patience), (ReadDeadlines::Idle, ReadDeadlines::Idle)) {
             self.unfinished.update(|unfinished| unfinished.patience = patience);
         }
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{Eviction, Held};
+use super::conn::{Eviction, ReadPause};
 use super::hosts::Host;
 use crate::hub::Session;
 use crate::hub::memory::MemoryUse;
@@ -134,7 +134,7 @@ impl Server {
             }
             let waits = |conn| {
                 let held = self.conns.get(conn).and_then(|state| state.held);
-                matches!(held, Some(Held::Until(_) | Held::ByReaders))
+                matches!(held, Some(ReadPause::Until(_) | ReadPause::ByReaders))
             };
             match self.input.first_to_go(now, waits).filter(|conn| *conn != grown) {
                 Some(conn) => self.evict(now, conn),

@@ -30,50 +30,50 @@ use crate::timers::Timers;
 
 mod access;
 mod admission;
+mod backpressure;
+mod bye_rounds;
 mod conn;
+mod connection_end;
 mod cookie;
 mod datagram;
-mod farewell;
+mod drop_log;
 mod fill;
-#[cfg(test)]
-mod footprint;
 mod guests;
-mod held;
 #[cfg(test)]
 mod holds;
 mod host_rates;
 mod hosts;
+#[cfg(test)]
+mod idle_memory;
 mod input;
 mod intake;
 mod lines;
 mod links;
 mod lookup;
-mod losses;
-mod parting;
-mod patience;
+mod rate_limit;
+mod read_deadlines;
 mod requests;
 mod session_end;
 mod sessions;
 mod stream;
 mod sweep;
-mod throttle;
 mod totals;
 mod unread;
 mod work_budget;
 
 use admission::Admission;
+use backpressure::Waiters;
+use bye_rounds::ByeRounds;
+pub use bye_rounds::MAX_BYES;
 use conn::{Eviction, StreamConn};
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
-use farewell::Farewell;
-pub use farewell::MOST_GOODBYES;
+use drop_log::{DropLog, Loss};
 use guests::Guests;
-use held::Waiters;
 use host_rates::HostRates;
 use input::InputHolders;
 pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
-use losses::{Loss, Losses};
 pub use session_end::{EndReason, SessionEnds};
 use sessions::Discarded;
 use sweep::Sweeps;
@@ -98,7 +98,7 @@ enum Owner {
     /// A line in the log about what was lost.
     Log,
     /// Goodbyes over datagrams: more of them, or the next round.
-    Farewell,
+    ByeRounds,
     /// The end of draining.
     Drain,
     /// Work that this hold of the lock has no budget for.
@@ -165,9 +165,9 @@ pub struct Server {
     outward: Simulated,
     totals: Totals,
     /// What sessions that ended left behind.
-    undelivered: Losses,
+    undelivered: DropLog,
     /// What slow readers missed.
-    missed: Losses,
+    missed: DropLog,
     /// When the next line about these is due.
     log_at: Option<Instant>,
     /// Connections that wait for slow readers.
@@ -195,7 +195,7 @@ fn make_hub(config: &ServerConfig) -> Hub {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
-    Underway(Farewell),
+    Underway(ByeRounds),
     /// Time is up: the sessions that are left end.
     Ending,
     Over,
@@ -221,8 +221,8 @@ impl Server {
             incoming: Simulated::new(&config.link_in, config.seed, Direction::Up),
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
-            undelivered: Losses::new(Loss::Undelivered),
-            missed: Losses::new(Loss::Missed),
+            undelivered: DropLog::new(Loss::Undelivered),
+            missed: DropLog::new(Loss::Missed),
             log_at: None,
             waiters: Waiters::default(),
             budget: WorkBudget::default(),
@@ -391,7 +391,7 @@ impl Service for Server {
                     self.note_missed(now);
                     self.missed.write(now);
                 }
-                Owner::Farewell => self.farewell_timeout(now),
+                Owner::ByeRounds => self.farewell_timeout(now),
                 Owner::Drain => self.end_drain(now),
                 Owner::Sweep => self.sweep(now),
             }

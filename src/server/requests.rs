@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Server;
-use super::held::ASK_AGAIN;
+use super::backpressure::ASK_AGAIN;
 use super::hosts::Host;
 use super::session_end::EndReason;
 use crate::error::Refusal;

@@ -1,6 +1,6 @@
 //! Why sessions end, and the one place where they do: what the peer is told, what is counted and what is logged.
 //!
-//! How a BYE looks on the wire is in [`ByeArgs`]; how the server says BYE to everybody at a shutdown is in `farewell`.
+//! How a BYE looks on the wire is in [`ByeArgs`]; how the server says BYE to everybody at a shutdown is in `bye_rounds`.
 
 use std::time::Instant;
 

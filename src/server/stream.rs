@@ -1,6 +1,6 @@
 //! Streams, with the lock: batches to answers. What is written to a connection is in `fill`.
 //!
-//! How bytes become batches is in `intake`, what is known of a connection in `conn`, how long an unfinished frame may take in `patience`.
+//! How bytes become batches is in `intake`, what is known of a connection in `conn`, how long an unfinished frame may take in `read_deadlines`.
 
 use std::collections::VecDeque;
 use std::time::Instant;

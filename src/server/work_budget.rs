@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::conn::Held;
+use super::conn::ReadPause;
 use super::{Owner, Server};
 use crate::hub::work::{WorkMeter, cost};
 use crate::service::ConnId;
@@ -92,7 +92,7 @@ impl Server {
     pub(super) fn puts_off(&mut self, now: Instant, conn: ConnId) -> bool {
         let is_spent = self.is_hold_spent();
         if let Some(state) = self.conns.get_mut(conn).filter(|_| is_spent) {
-            state.held = Some(Held::Until(later(now, NEXT)));
+            state.held = Some(ReadPause::Until(later(now, NEXT)));
         }
         is_spent
     }

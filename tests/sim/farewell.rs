@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::{HubConfig, Sabotage};
-use sayagain::server::{DRAIN_TIME, MOST_GOODBYES};
+use sayagain::server::{DRAIN_TIME, MAX_BYES};
 use sayagain::service::Service as _;
 
 use crate::desk::{Desk, addr, local, nonce, reg, register, snd};
@@ -45,10 +45,10 @@ fn acknowledge(desk: &mut Desk, tokens: &BTreeMap<SocketAddr, String>, from: Soc
 
 #[test]
 fn only_so_many_are_told_goodbye_before_they_answer_and_each_answer_lets_another_be_told() {
-    let (mut desk, tokens) = crowded(MOST_GOODBYES + 100);
+    let (mut desk, tokens) = crowded(MAX_BYES + 100);
     desk.shut_down();
     let first = told(&mut desk, &tokens);
-    assert_eq!(first.len(), MOST_GOODBYES);
+    assert_eq!(first.len(), MAX_BYES);
     desk.pass(FIRST - ms(1));
     assert_eq!(told(&mut desk, &tokens), []);
     for from in &first[..40] {
@@ -69,9 +69,9 @@ fn only_so_many_are_told_goodbye_before_they_answer_and_each_answer_lets_another
 
 #[test]
 fn who_does_not_answer_holds_up_nobody_and_is_told_again_in_rounds_until_the_end_of_the_drain() {
-    let (mut desk, tokens) = crowded(MOST_GOODBYES + 100);
+    let (mut desk, tokens) = crowded(MAX_BYES + 100);
     desk.shut_down();
-    assert_eq!(told(&mut desk, &tokens).len(), MOST_GOODBYES);
+    assert_eq!(told(&mut desk, &tokens).len(), MAX_BYES);
     desk.pass(FIRST);
     assert_eq!(told(&mut desk, &tokens).len(), 100, "the first have had their time");
     let begun = desk.now;
@@ -97,7 +97,7 @@ fn who_does_not_answer_holds_up_nobody_and_is_told_again_in_rounds_until_the_end
 
 #[test]
 fn a_few_who_answer_slowly_hold_up_nobody_for_long() {
-    let (mut desk, tokens) = crowded(MOST_GOODBYES + 100);
+    let (mut desk, tokens) = crowded(MAX_BYES + 100);
     desk.shut_down();
     let first = told(&mut desk, &tokens);
     let mut since = 0;

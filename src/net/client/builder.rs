@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 
-use super::driver::{self, Plan, Road};
+use super::driver::{self, Plan, ServerAddr};
 use super::handle::is_word;
 use super::shared::Shared;
 use super::{Client, Events};
 use crate::config::{ClientConfig, Transport};
 use crate::escape::escape_short;
-use crate::net::drive::Place;
+use crate::net::drive::StreamAddr;
 use crate::net::listen::url::{At, ListenUrl};
 use crate::net::{blocking, rt};
 use crate::reliable::{Backoff, Growth, Jitter, WINDOW};
@@ -221,12 +221,13 @@ impl Builder {
             return Err(ConnectError::Name(name.clone()));
         }
         let url = if self.url.contains("://") { self.url } else { format!("tcp://{}", self.url) };
-        let (transport, road) = road(&url).map_err(|why| ConnectError::Url { url: url.clone(), why })?;
+        let (transport, server_addr) =
+            server_addr(&url).map_err(|why| ConnectError::Url { url: url.clone(), why })?;
         self.config.transport = transport;
         self.config.max_message = self.max_message.saturating_add(HEAD_ROOM);
         Ok(Plan {
             place: escape_short(url.as_bytes(), SHOWN).into_owned(),
-            road,
+            server_addr,
             config: self.config,
             seed: self.seed,
             max_pending: self.max_pending,
@@ -241,7 +242,7 @@ fn usual_policy() -> Backoff {
 }
 
 /// What a URL says to a client.
-fn road(url: &str) -> Result<(Transport, Road), String> {
+fn server_addr(url: &str) -> Result<(Transport, ServerAddr), String> {
     if url.contains('?') {
         return Err("what follows the ? is for the server that listens; leave it out".to_owned());
     }
@@ -250,13 +251,13 @@ fn road(url: &str) -> Result<(Transport, Road), String> {
     if !["tcp", "udp", "unix"].contains(&scheme) {
         return Err(format!("{scheme}:// is a door for others than clients; {FORMS}"));
     }
-    let (transport, road) = match parsed.at {
+    let (transport, server_addr) = match parsed.at {
         At::Tcp { port: 0, .. } | At::Udp { port: 0, .. } => {
             return Err("no server listens on port 0; write the port that it has".to_owned());
         }
-        At::Tcp { host, port, .. } => (Transport::Stream, Road::Stream(Place::Tcp((host, port)))),
-        At::Udp { host, port, .. } => (Transport::Datagram, Road::Datagrams((host, port))),
-        At::Unix { path, .. } => (Transport::Stream, Road::Stream(Place::Unix(path))),
+        At::Tcp { host, port, .. } => (Transport::Stream, ServerAddr::Stream(StreamAddr::Tcp((host, port)))),
+        At::Udp { host, port, .. } => (Transport::Datagram, ServerAddr::Datagrams((host, port))),
+        At::Unix { path, .. } => (Transport::Stream, ServerAddr::Stream(StreamAddr::Unix(path))),
     };
-    Ok((transport, road))
+    Ok((transport, server_addr))
 }

@@ -18,7 +18,7 @@ use super::shared::{Asked, Ending, Shared, What};
 use super::{ConnectError, Event};
 use crate::client::{self, Client, Closed};
 use crate::config::ClientConfig;
-use crate::net::drive::{Driven, Place, Way};
+use crate::net::drive::{ClientTransport, Driven, StreamAddr};
 use crate::net::rt;
 use crate::reliable::{Ended, Outcome, Ticket};
 use crate::units::later;
@@ -28,7 +28,7 @@ use crate::units::later;
 pub(super) struct Plan {
     /// As it is shown.
     pub(super) place: String,
-    pub(super) road: Road,
+    pub(super) server_addr: ServerAddr,
     pub(super) config: ClientConfig,
     /// Of the jitter; drawn if it is none.
     pub(super) seed: Option<u64>,
@@ -37,8 +37,8 @@ pub(super) struct Plan {
 
 /// Where the server is, and over what one gets there.
 #[derive(Debug)]
-pub(super) enum Road {
-    Stream(Place),
+pub(super) enum ServerAddr {
+    Stream(StreamAddr),
     Datagrams((String, u16)),
 }
 
@@ -47,17 +47,17 @@ type Started = oneshot::Sender<Result<(), ConnectError>>;
 
 /// Opens a session and drives it to its end. Nobody may be there any more to hear what became of it.
 pub(super) async fn drive(plan: Plan, shared: Arc<Shared>, started: Started) {
-    let road = match &plan.road {
-        Road::Stream(place) => Ok(Way::stream(place.clone())),
-        Road::Datagrams(host) => {
-            let way = Way::datagrams(host.clone(), plan.config.policy.ack_timeout());
+    let server_addr = match &plan.server_addr {
+        ServerAddr::Stream(place) => Ok(ClientTransport::stream(place.clone())),
+        ServerAddr::Datagrams(host) => {
+            let way = ClientTransport::datagrams(host.clone(), plan.config.policy.ack_timeout());
             match select(pin!(way), pin!(shared.abandoned())).await {
                 Either::Left((way, _)) => way,
                 Either::Right(_) => return,
             }
         }
     };
-    match road {
+    match server_addr {
         Ok(way) => Driver::new(plan, way, shared, started).run().await,
         Err(source) => drop(started.send(Err(ConnectError::NoWay { place: plan.place, source }))),
     }
@@ -104,7 +104,7 @@ impl Drop for End {
 }
 
 impl Driver {
-    fn new(plan: Plan, way: Way, shared: Arc<Shared>, started: Started) -> Self {
+    fn new(plan: Plan, way: ClientTransport, shared: Arc<Shared>, started: Started) -> Self {
         let (patience, is_nameless) = (plan.config.policy.ack_timeout(), plan.config.name.is_none());
         let seed = plan.seed.unwrap_or_else(|| UnwrapErr(SysRng).next_u64());
         let client = Client::new(rt::now(), plan.config, seed, Box::new(UnwrapErr(SysRng)));
@@ -144,7 +144,11 @@ impl Driver {
     /// How much to read: what there is no room for stays with the server. Nothing else than an answer is to be expected
     /// before there is a session, and nobody wants to wait for that.
     fn reads(&self) -> usize {
-        if self.driven.client.is_ready() { Way::reads_within(self.end.shared.free()) } else { usize::MAX }
+        if self.driven.client.is_ready() {
+            ClientTransport::reads_within(self.end.shared.free())
+        } else {
+            usize::MAX
+        }
     }
 
     /// Everything that can be done without waiting, piece by piece. Returns whether there was anything.

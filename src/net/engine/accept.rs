@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 
-use super::link::{Socket, prepare};
+use super::connection::{Socket, prepare};
 use crate::door::Framing;
 use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
@@ -102,12 +102,12 @@ impl Pause {
 
 /// Whether who accepts waits for room for another connection, and how to wake it when there is some.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FdSlots {
     is_wanted: AtomicBool,
     waker: Arc<Waker>,
 }
 
-impl Room {
+impl FdSlots {
     pub(super) const fn new(waker: Arc<Waker>) -> Self {
         Self { is_wanted: AtomicBool::new(false), waker }
     }
@@ -130,7 +130,7 @@ pub(super) fn wake(waker: &Waker) {
 /// Accepts connections at listeners whose events come once.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    room: Arc<Room>,
+    room: Arc<FdSlots>,
     /// There may be some.
     is_busy: bool,
     /// There was no room for another: until when to wait, unless one of ours is closed before.
@@ -139,7 +139,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(room: Arc<Room>) -> Self {
+    pub(super) fn new(room: Arc<FdSlots>) -> Self {
         Self { room, is_busy: false, no_room_until: None, pause: Pause::default() }
     }
 

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::link::Socket;
+use super::connection::Socket;
 use crate::service::ConnId;
 
 /// How long a peer may leave unanswered what was sent.

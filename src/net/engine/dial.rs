@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_io::Async;
 
-use super::link::{Socket, prepare};
+use super::connection::{Socket, prepare};
 use crate::door::Framing;
 use crate::net::listen::unix;
 use crate::net::{happy_eyeballs, rt};

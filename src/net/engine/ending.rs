@@ -3,9 +3,9 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use super::link::{Mode, Port};
+use super::connection::{Mode, Port};
+use super::pending_io::PendingIo;
 use super::shared::Shared;
-use super::work::Work;
 use crate::service::{CloseReason, ConnId, Service};
 
 /// How long a connection that is to be closed, or whose peer has closed its side, has for each piece of what is still
@@ -43,7 +43,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         now: Instant,
         conn: ConnId,
         is_lost: bool,
-        work: &mut Work<P>,
+        work: &mut PendingIo<P>,
     ) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.ended = true;
@@ -58,7 +58,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// The service has nothing more to say: what it has said may take so long to be written.
-    pub(super) fn part(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
+    pub(super) fn part(&mut self, now: Instant, conn: ConnId, work: &mut PendingIo<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.parting == Parting::Not {
             entry.parting = Parting::Closing;
@@ -70,7 +70,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Everything is written: what was to come after that comes now.
-    pub(super) fn rest(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
+    pub(super) fn rest(&mut self, now: Instant, conn: ConnId, work: &mut PendingIo<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.ended && entry.busy {
             let until = *self.last_inputs.entry(conn).or_insert_with(|| now + LAST_INPUT);
@@ -86,7 +86,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Forgets a connection. Its socket is closed once the tasks that use it have let go of it.
-    pub(super) fn end(&mut self, now: Instant, conn: ConnId, why: CloseReason, work: &mut Work<P>) {
+    pub(super) fn end(&mut self, now: Instant, conn: ConnId, why: CloseReason, work: &mut PendingIo<P>) {
         let Some(entry) = self.conns.remove(conn) else { return };
         let why = match (entry.parting, why) {
             // Who has our last words and does not close is not late with anything.
@@ -113,7 +113,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Ends all connections, and from now on also those that come in too late to be counted among them.
-    pub(super) fn give_up(&mut self, now: Instant, work: &mut Work<P>) {
+    pub(super) fn give_up(&mut self, now: Instant, work: &mut PendingIo<P>) {
         self.is_over = true;
         let left: Vec<ConnId> = self.conns.iter().map(|(conn, _)| conn).collect();
         for conn in left {

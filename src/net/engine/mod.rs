@@ -11,7 +11,7 @@
 //! poll     readiness loops, one for every second processor
 //! threads  a thread per connection
 //!
-//! commons  what they share: the lock, and what is done under it and outside
+//! engine_core  what they share: the lock, and what is done under it and outside
 //! shared   what is under the lock: the service, and who writes to which connection
 //! ending   the same, as connections end
 //! work     what is to be done outside the lock, and what became of it
@@ -39,29 +39,29 @@ use crate::host::{Handler, Host, Settings};
 use crate::service::Service;
 
 mod accept;
-mod commons;
+mod connection;
 mod dead_peers;
 mod dial;
 mod ending;
-mod link;
+mod engine_core;
+mod pending_io;
 mod poll;
 mod shared;
 mod tasks;
 mod threads;
-mod work;
 
 use self::accept::StreamDoor;
 pub(crate) use self::accept::{PAUSES, is_of_one_connection};
-use self::commons::{Commons, End, Mechanism};
 #[cfg(test)]
-pub(super) use self::link::{Link, Port, Progress, Socket, prepare};
-pub(super) use self::poll::Solo;
+pub(super) use self::connection::{Connection, Port, Progress, Socket, prepare};
+use self::engine_core::{Backend, End, EngineCore};
+#[cfg(test)]
+pub(super) use self::pending_io::IoResults;
+pub(super) use self::pending_io::PendingIo;
+pub(super) use self::poll::SingleLoop;
 pub use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
-#[cfg(test)]
-pub(super) use self::work::Outcome;
-pub(super) use self::work::Work;
 
 /// How many sockets one wake-up writes to before others get their turn.
 pub(super) const TURN: usize = 256;
@@ -292,13 +292,13 @@ trait Driver<S>: Debug + Send + Sync {
     fn release(&self);
 }
 
-impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Commons<S, M>> {
+impl<S: Service + 'static, M: Backend<S>> Driver<S> for Arc<EngineCore<S, M>> {
     fn look(&self, at: &mut dyn FnMut(&S)) {
         at(&self.lock().service);
     }
 
     fn change(&self, act: &mut dyn FnMut(&mut S, Instant)) {
-        let mut work = Work::default();
+        let mut work = PendingIo::default();
         self.collect(&mut work, |shared, now, _| act(&mut shared.service, now));
         if !self.end.is_over() {
             M::hand_over(self, work);
@@ -310,7 +310,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Commons<S, M>> {
     }
 
     fn is_finished(&self) -> bool {
-        Commons::is_finished(self)
+        EngineCore::is_finished(self)
     }
 
     fn end(&self) -> &End {
@@ -318,11 +318,11 @@ impl<S: Service + 'static, M: Mechanism<S>> Driver<S> for Arc<Commons<S, M>> {
     }
 
     fn stop(&self) {
-        Commons::stop(self);
+        EngineCore::stop(self);
     }
 
     fn release(&self) {
-        Commons::release(self);
+        EngineCore::release(self);
     }
 }
 
@@ -338,8 +338,8 @@ mod tests {
     use crate::server::Server;
 
     /// What has begun, and then hears that it could not begin as a whole.
-    fn fail_half_way<M: Mechanism<Server>>(
-        start: impl Fn(Sockets, Server) -> io::Result<Arc<Commons<Server, M>>>,
+    fn fail_half_way<M: Backend<Server>>(
+        start: impl Fn(Sockets, Server) -> io::Result<Arc<EngineCore<Server, M>>>,
     ) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::TURN;
+use super::connection::{Connection, Port, Write, Written};
 use super::dead_peers::{PeerWatch, TcpState};
 use super::ending::{LAST_WORDS, Parting};
-use super::link::{Link, Port, Write, Written};
-use super::work::{Outcome, Work};
+use super::pending_io::{IoResults, PendingIo};
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service};
 use crate::table::Table;
@@ -44,7 +44,7 @@ pub(in crate::net) struct Shared<S: Service, P> {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Entry<P> {
-    pub(super) link: Arc<Link<P>>,
+    pub(super) link: Arc<Connection<P>>,
     /// Somebody is writing to it.
     pub(super) writing: bool,
     /// Who is writing has to look again.
@@ -95,11 +95,11 @@ impl<S: Service, P: Port> Shared<S, P> {
         now: Instant,
         arrival: Arrival,
         port: impl FnOnce(ConnId) -> P,
-    ) -> (Arc<Link<P>>, S::Conn) {
+    ) -> (Arc<Connection<P>>, S::Conn) {
         let id = self.new_id();
         let intake = self.service.opened(now, id, arrival);
         let refused = self.service.is_closing(id);
-        let link = Arc::new(Link::new(id, port(id)));
+        let link = Arc::new(Connection::new(id, port(id)));
         let entry = Entry {
             link: link.clone(),
             writing: false,
@@ -129,9 +129,9 @@ impl<S: Service, P: Port> Shared<S, P> {
     pub(in crate::net) fn received(
         &mut self,
         now: Instant,
-        link: &Arc<Link<P>>,
+        link: &Arc<Connection<P>>,
         batch: <S::Conn as Intake>::Batch<'_>,
-        work: &mut Work<P>,
+        work: &mut PendingIo<P>,
     ) {
         if self.conns.contains(link.id) {
             self.service.received(now, link.id, batch);
@@ -158,7 +158,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Time has passed. What is due and comes not to its turn stays due.
-    pub(in crate::net) fn tick(&mut self, now: Instant, work: &mut Work<P>) {
+    pub(in crate::net) fn tick(&mut self, now: Instant, work: &mut PendingIo<P>) {
         if self.service.poll_timeout().is_some_and(|at| at <= now) {
             self.service.timeout(now);
         }
@@ -170,7 +170,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Ends the connections whose peers have vanished. Those not looked at in this turn stay due.
-    fn check_peers(&mut self, now: Instant, work: &mut Work<P>) {
+    fn check_peers(&mut self, now: Instant, work: &mut PendingIo<P>) {
         for _ in 0..TURN {
             let Some(watched) = self.peers.pop_due(now) else { return };
             let Some(entry) = self.conns.get_mut(watched.conn) else { continue };
@@ -186,7 +186,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// What became of a work: frees the connections that were written to, or goes on with them.
-    pub(in crate::net) fn settle(&mut self, now: Instant, outcome: &mut Outcome, work: &mut Work<P>) {
+    pub(in crate::net) fn settle(&mut self, now: Instant, outcome: &mut IoResults, work: &mut PendingIo<P>) {
         self.sending -= std::mem::take(&mut outcome.sent);
         for written in outcome.written.drain(..) {
             self.settle_write(now, &written, work);
@@ -209,7 +209,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Takes what became sendable, as much as one turn may.
-    pub(in crate::net) fn collect(&mut self, now: Instant, work: &mut Work<P>) {
+    pub(in crate::net) fn collect(&mut self, now: Instant, work: &mut PendingIo<P>) {
         if self.is_over {
             self.give_up(now, work);
         }
@@ -262,7 +262,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     }
 
     /// Takes a connection's output, unless somebody is writing to it: they will.
-    pub(super) fn claim(&mut self, now: Instant, conn: ConnId, work: &mut Work<P>) {
+    pub(super) fn claim(&mut self, now: Instant, conn: ConnId, work: &mut PendingIo<P>) {
         if self.service.is_aborted(conn) {
             return self.end(now, conn, CloseReason::Asked, work);
         }
@@ -292,7 +292,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         }
     }
 
-    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow, work: &mut Work<P>) {
+    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow, work: &mut PendingIo<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.busy = flow.busy;
         if flow.closing {
@@ -302,7 +302,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         }
     }
 
-    fn settle_write(&mut self, now: Instant, written: &Written, work: &mut Work<P>) {
+    fn settle_write(&mut self, now: Instant, written: &Written, work: &mut PendingIo<P>) {
         let Some(entry) = self.conns.get_mut(written.conn) else { return };
         if written.failed {
             return self.end(now, written.conn, CloseReason::Lost, work);

@@ -13,9 +13,9 @@ use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
 use super::accept::{ACCEPTED_AT_ONCE, Pause, StreamDoor, is_of_one_connection};
-use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
-use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
-use super::work::{Outcome, Work};
+use super::connection::{Connection, Mode, Port, Progress, Socket, Write, Written};
+use super::engine_core::{Backend, EngineCore, Input, Watch, is_too_much};
+use super::pending_io::{IoResults, PendingIo};
 use super::{Sockets, TURN};
 use crate::net::rt::{self, Guard, Task};
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
@@ -81,16 +81,16 @@ impl Drop for Freed {
     }
 }
 
-type Tasked<S> = Arc<Commons<S, Tasks>>;
+type Tasked<S> = Arc<EngineCore<S, Tasks>>;
 
-impl<S: Service + 'static> Mechanism<S> for Tasks {
+impl<S: Service + 'static> Backend<S> for Tasks {
     type Port = Waited;
 
     fn ring(&self) {
         self.alarm.notify(1);
     }
 
-    fn hand_over(core: &Tasked<S>, work: Work<Waited>) {
+    fn hand_over(core: &Tasked<S>, work: PendingIo<Waited>) {
         let task = drive_on(core.clone(), work);
         spawn(core, task);
     }
@@ -103,7 +103,7 @@ impl<S: Service + 'static> Mechanism<S> for Tasks {
     }
 
     fn stop_accepting(core: &Tasked<S>) -> BoxFuture<'_, ()> {
-        let accepting = core.mechanism.accepting.lock();
+        let accepting = core.backend.accepting.lock();
         let accepting = accepting.map(|mut tasks| std::mem::take(&mut *tasks)).unwrap_or_default();
         Box::pin(async {
             for task in accepting {
@@ -112,12 +112,12 @@ impl<S: Service + 'static> Mechanism<S> for Tasks {
         })
     }
 
-    fn stop(core: &Tasked<S>, work: Work<Waited>) {
+    fn stop(core: &Tasked<S>, work: PendingIo<Waited>) {
         Self::hand_over(core, work);
-        if let Ok(mut lasting) = core.mechanism.lasting.lock() {
+        if let Ok(mut lasting) = core.backend.lasting.lock() {
             lasting.clear();
         }
-        if let Ok(mut doors) = core.mechanism.doors.lock() {
+        if let Ok(mut doors) = core.backend.doors.lock() {
             doors.clear();
         }
     }
@@ -134,16 +134,16 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     let streams = sockets.streams.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
     let doors = sockets.datagrams.iter().cloned().map(|door| door.map(wait_for).transpose());
     let doors = doors.collect::<io::Result<Vec<_>>>()?;
-    let mechanism = Tasks { doors: Mutex::new(doors.clone()), ..Tasks::default() };
-    let core = Arc::new(Commons::new(service, sockets.datagrams, mechanism));
-    if let Ok(mut lasting) = core.mechanism.lasting.lock() {
+    let backend = Tasks { doors: Mutex::new(doors.clone()), ..Tasks::default() };
+    let core = Arc::new(EngineCore::new(service, sockets.datagrams, backend));
+    if let Ok(mut lasting) = core.backend.lasting.lock() {
         lasting.push(rt::spawn_guarded(watched(&core, keep_time(core.clone()))));
         for (id, door) in doors.into_iter().enumerate() {
             let receiving = door.map(|door| receive(core.clone(), id, door));
             lasting.extend(receiving.map(|task| rt::spawn_guarded(watched(&core, task))));
         }
     }
-    if let Ok(mut accepting) = core.mechanism.accepting.lock() {
+    if let Ok(mut accepting) = core.backend.accepting.lock() {
         accepting.extend(streams.into_iter().map(|door| spawn(&core, accept(core.clone(), door))));
     }
     Ok(core)
@@ -172,7 +172,7 @@ fn wait_for(door: Arc<DatagramDoor>) -> io::Result<WaitedDoor> {
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for another
 /// task: under load there is always more, and this one has its own connection or clock to attend to.
-fn drive<S: Service + 'static>(core: &Tasked<S>, mut work: Work<Waited>) {
+fn drive<S: Service + 'static>(core: &Tasked<S>, mut work: PendingIo<Waited>) {
     let mut sockets = 0;
     while !work.is_empty() {
         if sockets >= TURN {
@@ -184,7 +184,7 @@ fn drive<S: Service + 'static>(core: &Tasked<S>, mut work: Work<Waited>) {
 }
 
 /// Writes what became sendable until there is nothing left, turn by turn.
-async fn drive_on<S: Service + 'static>(core: Tasked<S>, mut work: Work<Waited>) {
+async fn drive_on<S: Service + 'static>(core: Tasked<S>, mut work: PendingIo<Waited>) {
     let mut sockets = 0;
     while !work.is_empty() {
         if sockets >= TURN {
@@ -198,11 +198,11 @@ async fn drive_on<S: Service + 'static>(core: Tasked<S>, mut work: Work<Waited>)
 
 /// Writes without waiting; what would have to wait gets a task of its own. `work` becomes what became sendable
 /// meanwhile.
-fn write_all<S: Service + 'static>(core: &Tasked<S>, work: &mut Work<Waited>) {
+fn write_all<S: Service + 'static>(core: &Tasked<S>, work: &mut PendingIo<Waited>) {
     for link in work.resumed.drain(..) {
         link.port.resumed.notify(usize::MAX);
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = IoResults::default();
     let blocked = core.perform(work, &mut outcome);
     for write in blocked.writes {
         spawn(core, write_slowly(core.clone(), write));
@@ -222,7 +222,7 @@ async fn write_slowly<S: Service + 'static>(core: Tasked<S>, mut write: Write<Wa
             break written;
         }
     };
-    let (mut work, mut outcome) = (Work::default(), Outcome { written: vec![written], sent: 0 });
+    let (mut work, mut outcome) = (PendingIo::default(), IoResults { written: vec![written], sent: 0 });
     core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
     drive(&core, work);
 }
@@ -232,7 +232,7 @@ async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<T
     let sent = transmits.len();
     rt::before(rt::now() + PATIENCE, async {
         while let Some(first) = transmits.first() {
-            if let Some(door) = core.mechanism.door(first.peer.door) {
+            if let Some(door) = core.backend.door(first.peer.door) {
                 let _ = door.writable().await;
             }
             core.send(&mut transmits);
@@ -240,7 +240,7 @@ async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<T
     })
     .await;
     core.drop_all(&transmits);
-    let (mut work, mut outcome) = (Work::default(), Outcome { written: Vec::new(), sent });
+    let (mut work, mut outcome) = (PendingIo::default(), IoResults { written: Vec::new(), sent });
     core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
     drive(&core, work);
 }
@@ -248,7 +248,7 @@ async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<T
 /// Sleeps until the next deadline, over and over.
 async fn keep_time<S: Service + 'static>(core: Tasked<S>) {
     loop {
-        let (earlier, mut work) = (core.mechanism.alarm.listen(), Work::default());
+        let (earlier, mut work) = (core.backend.alarm.listen(), PendingIo::default());
         let deadline = core.with(|shared, now| {
             shared.tick(now, &mut work);
             shared.collect(now, &mut work);
@@ -286,7 +286,7 @@ async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) 
             Err(error) => {
                 // Once more when it listens, for what was closed before it did.
                 let Some(room) = freed.take() else {
-                    freed = Some(core.mechanism.freed.listen());
+                    freed = Some(core.backend.freed.listen());
                     continue;
                 };
                 let until = pause.begin(rt::now(), &error);
@@ -297,9 +297,9 @@ async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) 
 }
 
 fn welcome<S: Service + 'static>(core: &Tasked<S>, socket: Async<Socket>, arrival: Arrival) {
-    let freed = Freed(core.mechanism.freed.clone());
+    let freed = Freed(core.backend.freed.clone());
     let port = Waited { socket, resumed: Event::new(), _freed: freed };
-    let mut work = Work::default();
+    let mut work = PendingIo::default();
     let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, arrival, |_| port));
     log::debug!("{arrival}: connection {}", link.id.0);
     drive(core, work);
@@ -307,7 +307,7 @@ fn welcome<S: Service + 'static>(core: &Tasked<S>, socket: Async<Socket>, arriva
 }
 
 /// Reads from a connection until its end.
-async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Link<Waited>>, mut intake: S::Conn) {
+async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Connection<Waited>>, mut intake: S::Conn) {
     let (mut discarded, mut ready) = (0, false);
     let is_lost = loop {
         if link.mode() == Mode::Paused {
@@ -328,12 +328,12 @@ async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Link<Waited>>, mu
             rt::yield_now().await;
         }
     };
-    let mut work = Work::default();
+    let mut work = PendingIo::default();
     core.collect(&mut work, |shared, now, work| shared.read_ended(now, link.id, is_lost, work));
     drive(&core, work);
 }
 
-async fn resumed(link: &Link<Waited>) {
+async fn resumed(link: &Connection<Waited>) {
     while link.mode() == Mode::Paused {
         let resumed = link.port.resumed.listen();
         if link.mode() == Mode::Paused {
@@ -344,10 +344,10 @@ async fn resumed(link: &Link<Waited>) {
 
 fn read_some<S: Service + 'static>(
     core: &Tasked<S>,
-    link: &Arc<Link<Waited>>,
+    link: &Arc<Connection<Waited>>,
     intake: &mut S::Conn,
 ) -> Input {
-    let mut work = Work::default();
+    let mut work = PendingIo::default();
     let input = BUFFER.with_borrow_mut(|buffer| {
         core.read(link, intake, (buffer, MsgFlags::MSG_DONTWAIT), |core, batch| {
             core.collect(&mut work, |shared, now, work| shared.received(now, link, batch, work));
@@ -361,7 +361,7 @@ fn read_some<S: Service + 'static>(
 async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
     let mut complaints = Throttle::default();
     loop {
-        let mut work = Work::default();
+        let mut work = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {
             while core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });

@@ -16,10 +16,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::socket::MsgFlags;
 
-use super::accept::{Acceptor, Room, StreamDoor, wake};
-use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
-use super::link::{Link, Mode, Port, Socket};
-use super::work::{Outcome, Work};
+use super::accept::{Acceptor, FdSlots, StreamDoor, wake};
+use super::connection::{Connection, Mode, Port, Socket};
+use super::engine_core::{Backend, EngineCore, Input, Watch, is_too_much};
+use super::pending_io::{IoResults, PendingIo};
 use super::{Sockets, TURN};
 use crate::net::udp::{DatagramDoor, PAUSE};
 use crate::net::{open_files, rt};
@@ -51,7 +51,7 @@ pub(super) struct Threads {
     called: Condvar,
     /// Where connections come in, until they may not any more.
     listeners: Mutex<Vec<StreamDoor>>,
-    room: Arc<Room>,
+    room: Arc<FdSlots>,
     /// Wakes the thread that accepts.
     waker: Arc<Waker>,
     /// Wake those that receive datagrams.
@@ -96,7 +96,7 @@ struct Desk {
     is_rung: bool,
     /// The engine has ended: nothing more may be left.
     is_over: bool,
-    work: Vec<Work<Blocking>>,
+    work: Vec<PendingIo<Blocking>>,
 }
 
 /// A socket, and the thread that reads from it.
@@ -116,7 +116,7 @@ impl Port for Blocking {
 
 /// Tells who waits for room that a socket has been closed.
 #[derive(Debug)]
-struct Freed(Arc<Room>);
+struct Freed(Arc<FdSlots>);
 
 impl Drop for Freed {
     fn drop(&mut self) {
@@ -124,7 +124,7 @@ impl Drop for Freed {
     }
 }
 
-type Threaded<S> = Arc<Commons<S, Threads>>;
+type Threaded<S> = Arc<EngineCore<S, Threads>>;
 
 impl Threads {
     /// Waits until something comes to the desk, or a deadline; not at all, if there is something to do. Nothing if a thread
@@ -146,7 +146,7 @@ impl Threads {
     }
 
     /// Leaves work for the thread of the clock. Gives it back if that has more than enough, or has ended.
-    fn leave(&self, work: Work<Blocking>) -> Option<Work<Blocking>> {
+    fn leave(&self, work: PendingIo<Blocking>) -> Option<PendingIo<Blocking>> {
         let Ok(mut desk) = self.desk.lock() else { return Some(work) };
         if desk.is_over || desk.work.len() >= MOST_LEFT {
             return Some(work);
@@ -165,40 +165,40 @@ impl Threads {
     }
 }
 
-impl<S: Service + 'static> Mechanism<S> for Threads {
+impl<S: Service + 'static> Backend<S> for Threads {
     type Port = Blocking;
 
     fn ring(&self) {
         self.call(|desk| desk.is_rung = true);
     }
 
-    fn hand_over(core: &Threaded<S>, work: Work<Blocking>) {
-        core.mechanism.call(|desk| desk.work.push(work));
+    fn hand_over(core: &Threaded<S>, work: PendingIo<Blocking>) {
+        core.backend.call(|desk| desk.work.push(work));
     }
 
     fn adopt(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
-        let spawned = Seat::take(&core.mechanism.seats)
+        let spawned = Seat::take(&core.backend.seats)
             .and_then(|seat| spawn(core, "read", move |core| serve(core, socket, arrival, &seat)));
         match (spawned, arrival) {
             (Ok(()), _) => {}
-            (Err(error), Arrival::Accepted(_)) => core.mechanism.complain(&error),
+            (Err(error), Arrival::Accepted(_)) => core.backend.complain(&error),
             (Err(error), Arrival::Dialed(..)) => core.turn_away(arrival, error),
         }
     }
 
     fn stop_accepting(core: &Threaded<S>) -> BoxFuture<'_, ()> {
-        if let Ok(mut listeners) = core.mechanism.listeners.lock() {
+        if let Ok(mut listeners) = core.backend.listeners.lock() {
             listeners.clear();
         }
-        wake(&core.mechanism.waker);
+        wake(&core.backend.waker);
         Box::pin(async {})
     }
 
-    fn stop(core: &Threaded<S>, work: Work<Blocking>) {
+    fn stop(core: &Threaded<S>, work: PendingIo<Blocking>) {
         drop(Self::stop_accepting(core));
-        core.mechanism.wakers.iter().for_each(wake);
-        core.mechanism.blocked.stop();
-        core.mechanism.call(|desk| {
+        core.backend.wakers.iter().for_each(wake);
+        core.backend.blocked.stop();
+        core.backend.call(|desk| {
             desk.is_over = true;
             desk.work.push(work);
         });
@@ -237,18 +237,18 @@ pub(super) fn start_within<S: Service + 'static>(
         wakers.push(waker);
     }
     let (blocked, for_room) = Blocked::new()?;
-    let mechanism = Threads {
+    let backend = Threads {
         desk: Mutex::default(),
         called: Condvar::new(),
         listeners: Mutex::new(sockets.streams),
-        room: Arc::new(Room::new(waker.clone())),
+        room: Arc::new(FdSlots::new(waker.clone())),
         waker,
         wakers,
         blocked,
         seats: Arc::new(Seats { taken: AtomicUsize::new(0), limit }),
         complaints: Mutex::default(),
     };
-    let core = Arc::new(Commons::new(service, sockets.datagrams, mechanism));
+    let core = Arc::new(EngineCore::new(service, sockets.datagrams, backend));
     let started = run(&core, (poll, for_room), receivers);
     core.started(started)
 }
@@ -294,11 +294,11 @@ fn spawn<S: Service + 'static>(
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for the thread of
 /// the clock, unless that has more than enough: under load there is always more, and this one has its own connection to
 /// attend to.
-fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: Work<Blocking>) {
+fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: PendingIo<Blocking>) {
     let mut sockets = 0;
     while !work.is_empty() {
         if sockets >= TURN {
-            let Some(kept) = core.mechanism.leave(work) else { return };
+            let Some(kept) = core.backend.leave(work) else { return };
             work = kept;
         }
         sockets += work.len();
@@ -308,24 +308,24 @@ fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: Work<Blocking>) {
 
 /// Writes without waiting; what would have to wait is left to the thread that does. `work` becomes what became sendable
 /// meanwhile.
-fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut Work<Blocking>) {
+fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut PendingIo<Blocking>) {
     for link in work.resumed.drain(..) {
         link.port.reader.unpark();
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = IoResults::default();
     let blocked = core.perform(work, &mut outcome);
     for write in blocked.writes {
-        outcome.written.extend(core.mechanism.blocked.leave(write).err());
+        outcome.written.extend(core.backend.blocked.leave(write).err());
     }
     if !blocked.transmits.is_empty() {
-        outcome.sent += core.mechanism.blocked.leave_datagrams(blocked.transmits);
+        outcome.sent += core.backend.blocked.leave_datagrams(blocked.transmits);
     }
     core.collect(work, |shared, now, work| shared.settle(now, &mut outcome, work));
 }
 
 /// Waits for the next deadline, over and over, and does what others have left.
 fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
-    let mut work = Work::default();
+    let mut work = PendingIo::default();
     loop {
         let deadline = core.with(|shared, now| {
             shared.tick(now, &mut work);
@@ -335,7 +335,7 @@ fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
         if !work.is_empty() {
             write_all(core, &mut work);
         }
-        let Some(mut desk) = core.mechanism.wait(deadline, !work.is_empty()) else { return };
+        let Some(mut desk) = core.backend.wait(deadline, !work.is_empty()) else { return };
         desk.is_rung = false;
         for mut more in std::mem::take(&mut desk.work) {
             work.append(&mut more);
@@ -349,7 +349,7 @@ fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
 
 /// Accepts connections for as long as the server takes any; each gets a thread.
 fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
-    let (mut events, mut acceptor) = (Events::with_capacity(16), Acceptor::new(core.mechanism.room.clone()));
+    let (mut events, mut acceptor) = (Events::with_capacity(16), Acceptor::new(core.backend.room.clone()));
     loop {
         let until = acceptor.deadline().map(|at| at.saturating_duration_since(rt::now()));
         let timeout = if acceptor.is_busy() { Some(Duration::ZERO) } else { until };
@@ -363,7 +363,7 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
         if !events.is_empty() {
             acceptor.notice();
         }
-        let Ok(listeners) = core.mechanism.listeners.lock() else { return };
+        let Ok(listeners) = core.backend.listeners.lock() else { return };
         if listeners.is_empty() {
             return;
         }
@@ -375,26 +375,30 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 
 /// Serves a connection until its end.
 fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arrival, _seat: &Seat) {
-    let freed = Freed(core.mechanism.room.clone());
+    let freed = Freed(core.backend.room.clone());
     let port = Blocking { socket, reader: thread::current(), _freed: freed };
-    let mut work = Work::default();
+    let mut work = PendingIo::default();
     let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, arrival, |_| port));
     log::debug!("{arrival}: connection {}", link.id.0);
     drive(core, work);
     let is_lost = read(core, &link, intake);
-    let mut work = Work::default();
+    let mut work = PendingIo::default();
     core.collect(&mut work, |shared, now, work| shared.read_ended(now, link.id, is_lost, work));
     drive(core, work);
 }
 
 /// Reads from a connection until its end. Returns whether it is lost.
-fn read<S: Service + 'static>(core: &Threaded<S>, link: &Arc<Link<Blocking>>, mut intake: S::Conn) -> bool {
+fn read<S: Service + 'static>(
+    core: &Threaded<S>,
+    link: &Arc<Connection<Blocking>>,
+    mut intake: S::Conn,
+) -> bool {
     let (mut discarded, mut buffer) = (0, vec![0; READ_SIZES.0]);
     loop {
         while link.mode() == Mode::Paused {
             thread::park();
         }
-        let mut work = Work::default();
+        let mut work = PendingIo::default();
         let input = core.read(link, &mut intake, (&mut buffer, MsgFlags::empty()), |core, batch| {
             core.collect(&mut work, |shared, now, work| shared.received(now, link, batch, work));
         });
@@ -422,7 +426,7 @@ fn fit(buffer: &mut Vec<u8>, count: usize) {
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
     let (mut events, mut complaints) = (Events::with_capacity(1), Throttle::default());
     while !core.end.is_over() {
-        let mut work = Work::default();
+        let mut work = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {
             while core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
@@ -495,7 +499,7 @@ mod tests {
             }
             assert!(again.is_some(), "no thread has become free");
             drop(again);
-            while core.mechanism.seats.taken.load(Ordering::SeqCst) > 0 && rt::now() < end {
+            while core.backend.seats.taken.load(Ordering::SeqCst) > 0 && rt::now() < end {
                 thread::yield_now();
             }
         }

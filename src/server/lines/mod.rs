@@ -1,7 +1,7 @@
 //! Doors for people: lines of text in, lines of text out.
 //!
 //! Here is what a connection there has beside the others, and how what comes in becomes lines that get their turn. How a
-//! person gets a name is in `naming`, what lines mean in `commands`, who is no person at all in `strangers`. All of it is
+//! person gets a name is in `naming`, what lines mean in `commands`, who is no person at all in `http_guard`. All of it is
 //! under the lock, because silence may finish a line, and silence is a timer's affair.
 //!
 //! Everything that the server says itself begins with `* `, and no name begins with `*`: nobody can forge it.
@@ -20,8 +20,8 @@ use crate::units::later;
 use crate::wire::{Found, Lines, NO_TIMING_MARK};
 
 mod commands;
+mod http_guard;
 mod naming;
-mod strangers;
 
 use commands::Command;
 
@@ -202,8 +202,8 @@ impl Server {
             lines.refuses_rest = is_refused(line, state.session.is_some());
         }
         match state.session {
-            _ if is_unknown && strangers::is_request_line(line.text()) => {
-                self.break_stream(now, conn, strangers::NO_WEB);
+            _ if is_unknown && http_guard::is_request_line(line.text()) => {
+                self.break_stream(now, conn, http_guard::NO_WEB);
             }
             None => self.take_name(now, conn, line),
             // Behind the server's goodbye nothing is answered.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use nix::sys::socket::MsgFlags;
 
-use super::home::{Home, Polled, Subject};
+use super::loop_handle::{LoopHandle, Polled, Subject};
 use super::worker::Worker;
 use crate::net::engine::TURN;
-use crate::net::engine::commons::{Input, is_too_much};
-use crate::net::engine::link::{Link, Mode, Socket};
+use crate::net::engine::connection::{Connection, Mode, Socket};
+use crate::net::engine::engine_core::{Input, is_too_much};
 use crate::net::rt;
 use crate::service::{Arrival, ConnId, DoorId, Service};
 
@@ -27,7 +27,7 @@ const READ_PER_TURN: usize = 1 << 20;
 /// A connection that a loop reads from.
 #[derive(Debug)]
 pub(super) struct Reader<S: Service> {
-    pub(super) link: Arc<Link<Polled>>,
+    pub(super) link: Arc<Connection<Polled>>,
     intake: S::Conn,
     /// Bytes that were read for nobody.
     discarded: u32,
@@ -40,7 +40,7 @@ pub(super) struct Reader<S: Service> {
 }
 
 impl<S: Service> Reader<S> {
-    pub(super) const fn new(link: Arc<Link<Polled>>, intake: S::Conn) -> Self {
+    pub(super) const fn new(link: Arc<Connection<Polled>>, intake: S::Conn) -> Self {
         Self { link, intake, discarded: 0, is_queued: false, is_ending: false, has_ended: false }
     }
 
@@ -162,7 +162,7 @@ impl<S: Service + 'static> Worker<S> {
     pub(super) fn accept(&mut self) {
         let core = self.core.clone();
         let Some(mut acceptor) = self.acceptor.take() else { return };
-        if let Ok(listeners) = core.mechanism.listeners.lock() {
+        if let Ok(listeners) = core.backend.listeners.lock() {
             acceptor.accept(&listeners, |socket, origin| self.welcome(socket, origin.into()));
         }
         self.acceptor = Some(acceptor);
@@ -171,21 +171,23 @@ impl<S: Service + 'static> Worker<S> {
     pub(super) fn welcome(&mut self, socket: Socket, arrival: Arrival) {
         let core = self.core.clone();
         let fd = socket.as_raw_fd();
-        let home = |id: ConnId| core.mechanism.home_of(id.place());
-        let own = self.bell.clone();
+        let loop_handle = |id: ConnId| core.backend.handle_of(id.place());
+        let own = self.wakeup.clone();
         let (link, intake) = self.with(|shared, now, _| {
-            shared.open(now, arrival, |id| Polled::new(socket, home(id).map_or(&own, Home::bell)))
+            shared.open(now, arrival, |id| {
+                Polled::new(socket, loop_handle(id).map_or(&own, LoopHandle::wakeup))
+            })
         });
         log::debug!("{arrival}: connection {}", link.id.0);
         self.is_dirty = true;
-        let Some(home) = home(link.id) else { return };
-        if link.port.home() == self.nth {
+        let Some(loop_handle) = loop_handle(link.id) else { return };
+        if link.port.loop_handle() == self.nth {
             self.adopt(link.clone(), intake);
         } else {
-            home.leave(|mail| mail.opened.push((link.clone(), intake)));
+            loop_handle.leave(|inbox| inbox.opened.push((link.clone(), intake)));
         }
         // Only now, so that whoever is told finds it.
-        if let Err(error) = home.register(fd, Subject::Conn(link.id.place())) {
+        if let Err(error) = loop_handle.register(fd, Subject::Conn(link.id.place())) {
             if let Some(times) = self.complaints.count(rt::now()) {
                 log::warn!("{arrival}: cannot wait for a connection ({times} times): {error}");
             }
@@ -205,12 +207,12 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
 
     use super::super::Loops;
-    use super::super::home::homes;
+    use super::super::loop_handle::handles;
     use super::*;
     use crate::config::ServerConfig;
-    use crate::net::engine::commons::Commons;
-    use crate::net::engine::link::Write;
-    use crate::net::engine::work::Work;
+    use crate::net::engine::connection::Write;
+    use crate::net::engine::engine_core::EngineCore;
+    use crate::net::engine::pending_io::PendingIo;
     use crate::output::Output;
     use crate::server::Server;
     use crate::service::{Origin, Remote};
@@ -220,11 +222,12 @@ mod tests {
         let service =
             Server::new(rt::now(), ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
         let polls = [Poll::new().unwrap()];
-        let homes = homes(&polls).unwrap();
-        let bell = homes[0].bell().clone();
-        let core = Arc::new(Commons::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
+        let handles = handles(&polls).unwrap();
+        let wakeup = handles[0].wakeup().clone();
+        let core =
+            Arc::new(EngineCore::new(service, Vec::new(), Loops { handles, listeners: Mutex::default() }));
         let [poll] = polls;
-        Worker::new(core, (0, bell), poll)
+        Worker::new(core, (0, wakeup), poll)
     }
 
     #[test]
@@ -234,7 +237,7 @@ mod tests {
         worker.welcome(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
         let link = worker.readers[0].as_ref().unwrap().link.clone();
         // What is to be shut down is with the other loop, which has not come to it.
-        let mut work_of_the_other = Work::default();
+        let mut work_of_the_other = PendingIo::default();
         let others = &mut work_of_the_other;
         worker.core.with(|shared, now| shared.read_ended(now, link.id, true, others));
         worker.resume(&link);
@@ -262,7 +265,7 @@ mod tests {
         worker.roomy.push_back(ids[2]);
         worker.unpark();
         assert_eq!((worker.work.writes.len(), worker.roomy.len()), (2, 1));
-        worker.work = Work::default();
+        worker.work = PendingIo::default();
         assert_eq!(worker.timeout(), Some(std::time::Duration::ZERO), "it goes on at once");
         worker.unpark();
         assert_eq!((worker.work.writes.len(), worker.roomy.len()), (1, 0));

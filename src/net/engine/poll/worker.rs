@@ -11,14 +11,14 @@ use mio::{Events, Poll};
 
 use super::Looped;
 use super::datagrams::Datagrams;
-use super::home::{Bell, Home, Mail, Polled, Subject, home_of};
+use super::loop_handle::{Inbox, LoopHandle, Polled, Subject, Wakeup, handle_of};
 use super::reading::{READ_SIZE, Reader};
 use crate::net::engine::TURN;
 use crate::net::engine::accept::Acceptor;
-use crate::net::engine::commons::Blocked;
-use crate::net::engine::link::{Link, Mode, Write};
+use crate::net::engine::connection::{Connection, Mode, Write};
+use crate::net::engine::engine_core::Blocked;
+use crate::net::engine::pending_io::{IoResults, PendingIo};
 use crate::net::engine::shared::Shared;
-use crate::net::engine::work::{Outcome, Work};
 use crate::net::rt;
 use crate::service::{ConnId, Service, Transmit};
 use crate::throttle::Throttle;
@@ -31,7 +31,7 @@ const EVENTS: usize = 1_024;
 pub(super) struct Worker<S: Service + 'static> {
     pub(super) core: Looped<S>,
     pub(super) nth: usize,
-    pub(super) bell: Arc<Bell>,
+    pub(super) wakeup: Arc<Wakeup>,
     poll: Poll,
     events: Events,
     /// The connections that it reads from, by their place among its own.
@@ -44,8 +44,8 @@ pub(super) struct Worker<S: Service + 'static> {
     pub(super) buffer: Vec<u8>,
     /// The service may have something to be sent that nobody has taken.
     pub(super) is_dirty: bool,
-    pub(super) work: Work<Polled>,
-    outcome: Outcome,
+    pub(super) work: PendingIo<Polled>,
+    outcome: IoResults,
     /// The first loop only.
     pub(super) acceptor: Option<Acceptor>,
     /// About connections that no loop can wait for.
@@ -55,12 +55,12 @@ pub(super) struct Worker<S: Service + 'static> {
 }
 
 impl<S: Service + 'static> Worker<S> {
-    pub(super) fn new(core: Looped<S>, (nth, bell): (usize, Arc<Bell>), poll: Poll) -> Self {
-        let acceptor = (nth == 0).then(|| Acceptor::new(bell.room().clone()));
+    pub(super) fn new(core: Looped<S>, (nth, wakeup): (usize, Arc<Wakeup>), poll: Poll) -> Self {
+        let acceptor = (nth == 0).then(|| Acceptor::new(wakeup.room().clone()));
         Self {
             core,
             nth,
-            bell,
+            wakeup,
             poll,
             events: Events::with_capacity(EVENTS),
             readers: Vec::new(),
@@ -69,8 +69,8 @@ impl<S: Service + 'static> Worker<S> {
             datagrams: Datagrams::default(),
             buffer: vec![0; READ_SIZE],
             is_dirty: false,
-            work: Work::default(),
-            outcome: Outcome::default(),
+            work: PendingIo::default(),
+            outcome: IoResults::default(),
             acceptor,
             complaints: Throttle::default(),
             deadline: None,
@@ -111,7 +111,7 @@ impl<S: Service + 'static> Worker<S> {
 
     /// One wake-up: bounded, so that whoever else has something comes next.
     fn turn(&mut self) {
-        self.take_mail();
+        self.take_inbox();
         self.take_events();
         self.unpark();
         self.flush();
@@ -126,7 +126,7 @@ impl<S: Service + 'static> Worker<S> {
     /// Does something under the lock. What it makes sendable is collected by the next flush.
     pub(super) fn with<R>(
         &mut self,
-        act: impl FnOnce(&mut Shared<S, Polled>, Instant, &mut Work<Polled>) -> R,
+        act: impl FnOnce(&mut Shared<S, Polled>, Instant, &mut PendingIo<Polled>) -> R,
     ) -> R {
         let (is_first, deadline, work) = (self.nth == 0, &mut self.deadline, &mut self.work);
         self.core.with(|shared, now| {
@@ -146,15 +146,15 @@ impl<S: Service + 'static> Worker<S> {
                 Subject::Listener(_) => self.acceptor.iter_mut().for_each(Acceptor::notice),
                 Subject::Datagrams(id) => self.datagrams.notice(id),
                 // A deadline may have become earlier, which is the affair of the first loop alone.
-                Subject::Mail if self.nth == 0 => self.with(|_, _, _| ()),
-                Subject::Mail => {}
+                Subject::Inbox if self.nth == 0 => self.with(|_, _, _| ()),
+                Subject::Inbox => {}
             }
         }
         self.events = events;
     }
 
     fn conn_event(&mut self, place: usize, event: &Event) {
-        let (_, place) = home_of(place, self.loops());
+        let (_, place) = handle_of(place, self.loops());
         let Some(reader) = self.readers.get_mut(place).and_then(Option::as_mut) else { return };
         reader.is_ending |= event.is_read_closed() || event.is_error();
         if event.is_readable() || reader.is_ending {
@@ -179,16 +179,17 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     fn loops(&self) -> usize {
-        self.core.mechanism.homes.len()
+        self.core.backend.handles.len()
     }
 
-    fn home(&self) -> Option<&Home<S>> {
-        self.core.mechanism.homes.get(self.nth)
+    fn loop_handle(&self) -> Option<&LoopHandle<S>> {
+        self.core.backend.handles.get(self.nth)
     }
 
     /// What others have left.
-    fn take_mail(&mut self) {
-        let Some(Mail { made, opened, resumed, work }) = self.home().and_then(Home::take_mail) else {
+    fn take_inbox(&mut self) {
+        let Some(Inbox { made, opened, resumed, work }) = self.loop_handle().and_then(LoopHandle::take_inbox)
+        else {
             return;
         };
         for (socket, arrival) in made {
@@ -206,8 +207,8 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// Reads from a connection from now on.
-    pub(super) fn adopt(&mut self, link: Arc<Link<Polled>>, intake: S::Conn) {
-        let (_, place) = home_of(link.id.place(), self.loops());
+    pub(super) fn adopt(&mut self, link: Arc<Connection<Polled>>, intake: S::Conn) {
+        let (_, place) = handle_of(link.id.place(), self.loops());
         if place >= self.readers.len() {
             self.readers.resize_with(place + 1, || None);
         }
@@ -261,15 +262,15 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// Reads on from a connection: no event says so.
-    pub(super) fn resume(&mut self, link: &Arc<Link<Polled>>) {
-        if link.port.home() != self.nth {
-            if let Some(home) = self.core.mechanism.homes.get(link.port.home()) {
-                home.leave(|mail| mail.resumed.push(link.clone()));
-                home.wake();
+    pub(super) fn resume(&mut self, link: &Arc<Connection<Polled>>) {
+        if link.port.loop_handle() != self.nth {
+            if let Some(loop_handle) = self.core.backend.handles.get(link.port.loop_handle()) {
+                loop_handle.leave(|inbox| inbox.resumed.push(link.clone()));
+                loop_handle.wake();
             }
             return;
         }
-        let (_, place) = home_of(link.id.place(), self.loops());
+        let (_, place) = handle_of(link.id.place(), self.loops());
         if let Some(reader) = self.readers.get_mut(place).and_then(Option::as_mut) {
             reader.queue(place, &mut self.ready);
         }
@@ -277,8 +278,8 @@ impl<S: Service + 'static> Worker<S> {
 
     /// Shuts a connection down. One of this loop that is gone is forgotten, which closes it; to another loop the system
     /// says so.
-    fn shut(&mut self, link: &Arc<Link<Polled>>, how: Shutdown) {
-        if how == Shutdown::Both && link.port.home() == self.nth {
+    fn shut(&mut self, link: &Arc<Connection<Polled>>, how: Shutdown) {
+        if how == Shutdown::Both && link.port.loop_handle() == self.nth {
             self.forget(link);
         } else {
             link.shut(how);
@@ -286,8 +287,8 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// Lets go of a connection that is gone.
-    pub(super) fn forget(&mut self, link: &Link<Polled>) {
-        let (_, place) = home_of(link.id.place(), self.loops());
+    pub(super) fn forget(&mut self, link: &Connection<Polled>) {
+        let (_, place) = handle_of(link.id.place(), self.loops());
         if let Some(reader) = self.readers.get_mut(place)
             && reader.as_ref().is_some_and(|reader| reader.link.id == link.id && link.mode() == Mode::Gone)
         {

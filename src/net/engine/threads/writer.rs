@@ -13,9 +13,9 @@ use slab::Slab;
 
 use super::{Blocking, Threaded, drive};
 use crate::net::engine::accept::wake;
-use crate::net::engine::link::{Progress, Write, Written};
+use crate::net::engine::connection::{Progress, Write, Written};
+use crate::net::engine::pending_io::{IoResults, PendingIo};
 use crate::net::engine::poll::{RETRY, Waiting};
-use crate::net::engine::work::{Outcome, Work};
 use crate::net::rt;
 use crate::service::{Service, Transmit};
 use crate::throttle::Throttle;
@@ -121,14 +121,14 @@ pub(super) fn write<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
             log::error!("cannot wait for room in sockets: {error}");
             return core.end.fail();
         }
-        let mut outcome = Outcome::default();
+        let mut outcome = IoResults::default();
         for event in &events {
-            if let Some(write) = core.mechanism.blocked.take(event) {
+            if let Some(write) = core.backend.blocked.take(event) {
                 outcome.written.extend(advance(core, write));
             }
         }
         outcome.sent += send(core, &mut waiting);
-        let mut work = Work::default();
+        let mut work = PendingIo::default();
         core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
         drive(core, work);
     }
@@ -138,13 +138,13 @@ pub(super) fn write<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 fn advance<S: Service + 'static>(core: &Threaded<S>, mut write: Write<Blocking>) -> Option<Written> {
     match write.advance(MsgFlags::MSG_DONTWAIT) {
         Progress::Done(written) => Some(written),
-        Progress::Blocked => core.mechanism.blocked.leave(write).err(),
+        Progress::Blocked => core.backend.blocked.leave(write).err(),
     }
 }
 
 /// Sends datagrams that were left, and gives up those that have waited for too long. Returns how many are done with.
 fn send<S: Service + 'static>(core: &Threaded<S>, waiting: &mut Waiting) -> usize {
-    let left = std::mem::take(&mut core.mechanism.blocked.lock().transmits);
+    let left = std::mem::take(&mut core.backend.blocked.lock().transmits);
     let too_many = if left.is_empty() { Vec::new() } else { waiting.push(rt::now(), left) };
     let (sent, late) = waiting.retry(rt::now(), |batch| core.send(batch));
     core.drop_all(&too_many);

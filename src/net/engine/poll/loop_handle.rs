@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
 
-use crate::net::engine::accept::{Room, wake};
-use crate::net::engine::link::{Link, Port, Socket};
-use crate::net::engine::work::Work;
+use crate::net::engine::accept::{FdSlots, wake};
+use crate::net::engine::connection::{Connection, Port, Socket};
+use crate::net::engine::pending_io::PendingIo;
 use crate::service::{Arrival, DoorId, Service};
 
 /// What an event is about.
@@ -23,7 +23,7 @@ pub(super) enum Subject {
     /// A door for datagrams.
     Datagrams(DoorId),
     /// Somebody has left something.
-    Mail,
+    Inbox,
 }
 
 impl From<Subject> for Token {
@@ -32,7 +32,7 @@ impl From<Subject> for Token {
             Subject::Conn(place) => place << 2,
             Subject::Listener(nth) => nth << 2 | 1,
             Subject::Datagrams(id) => id << 2 | 2,
-            Subject::Mail => 3,
+            Subject::Inbox => 3,
         })
     }
 }
@@ -43,7 +43,7 @@ impl From<Token> for Subject {
             (0, place) => Self::Conn(place),
             (1, nth) => Self::Listener(nth),
             (2, id) => Self::Datagrams(id),
-            _ => Self::Mail,
+            _ => Self::Inbox,
         }
     }
 }
@@ -57,12 +57,12 @@ pub(in crate::net::engine) struct Polled {
     /// A write waits for that.
     is_parked: AtomicBool,
     /// Behind the socket, so that it is dropped after it.
-    home: Resident,
+    loop_handle: Resident,
 }
 
 /// Tells the loop that accepts that a socket has been closed, if it waits for that.
 #[derive(Debug)]
-struct Resident(Arc<Bell>);
+struct Resident(Arc<Wakeup>);
 
 impl Drop for Resident {
     fn drop(&mut self) {
@@ -83,14 +83,14 @@ impl Port for Polled {
 }
 
 impl Polled {
-    pub(super) fn new(socket: Socket, bell: &Arc<Bell>) -> Self {
-        let home = Resident(bell.clone());
-        Self { socket, has_room: AtomicBool::new(false), is_parked: AtomicBool::new(false), home }
+    pub(super) fn new(socket: Socket, wakeup: &Arc<Wakeup>) -> Self {
+        let loop_handle = Resident(wakeup.clone());
+        Self { socket, has_room: AtomicBool::new(false), is_parked: AtomicBool::new(false), loop_handle }
     }
 
     /// The ordinal of its loop.
-    pub(super) fn home(&self) -> usize {
-        self.home.0.nth
+    pub(super) fn loop_handle(&self) -> usize {
+        self.loop_handle.0.nth
     }
 
     /// A write is going to wait, under the lock. False if there has been room since it began: it is to go on.
@@ -114,78 +114,78 @@ impl Polled {
 
 /// How a loop is woken.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct Wakeup {
     /// Which loop it is.
     nth: usize,
     waker: Arc<Waker>,
-    room: Arc<Room>,
+    room: Arc<FdSlots>,
 }
 
 /// A loop, from outside.
 #[derive(Debug)]
-pub(super) struct Home<S: Service> {
-    bell: Arc<Bell>,
+pub(super) struct LoopHandle<S: Service> {
+    wakeup: Arc<Wakeup>,
     registry: Registry,
     has_mail: AtomicBool,
-    mail: Mutex<Mail<S>>,
+    inbox: Mutex<Inbox<S>>,
 }
 
 /// What others have left for a loop.
 #[derive(Debug)]
-pub(super) struct Mail<S: Service> {
+pub(super) struct Inbox<S: Service> {
     /// Connections that were made for the service; the first loop takes them over.
     pub(super) made: Vec<(Socket, Arrival)>,
     /// Connections that it is to read from.
-    pub(super) opened: Vec<(Arc<Link<Polled>>, S::Conn)>,
+    pub(super) opened: Vec<(Arc<Connection<Polled>>, S::Conn)>,
     /// Connections whose reading was paused and is not any more.
-    pub(super) resumed: Vec<Arc<Link<Polled>>>,
+    pub(super) resumed: Vec<Arc<Connection<Polled>>>,
     /// What is to be written.
-    pub(super) work: Vec<Work<Polled>>,
+    pub(super) work: Vec<PendingIo<Polled>>,
 }
 
-impl<S: Service> Default for Mail<S> {
+impl<S: Service> Default for Inbox<S> {
     fn default() -> Self {
         Self { made: Vec::new(), opened: Vec::new(), resumed: Vec::new(), work: Vec::new() }
     }
 }
 
 /// Loops from outside, one for each of these; the first accepts.
-pub(super) fn homes<S: Service>(polls: &[Poll]) -> io::Result<Vec<Home<S>>> {
-    let mut homes: Vec<Home<S>> = Vec::with_capacity(polls.len());
+pub(super) fn handles<S: Service>(polls: &[Poll]) -> io::Result<Vec<LoopHandle<S>>> {
+    let mut handles: Vec<LoopHandle<S>> = Vec::with_capacity(polls.len());
     for (nth, poll) in polls.iter().enumerate() {
-        let waker = Arc::new(Waker::new(poll.registry(), Subject::Mail.into())?);
-        let room = homes.first().map(|first| first.bell.room.clone());
-        let first = || Arc::new(Room::new(waker.clone()));
+        let waker = Arc::new(Waker::new(poll.registry(), Subject::Inbox.into())?);
+        let room = handles.first().map(|first| first.wakeup.room.clone());
+        let first = || Arc::new(FdSlots::new(waker.clone()));
         let room = room.unwrap_or_else(first);
-        homes.push(Home {
-            bell: Arc::new(Bell { nth, waker, room }),
+        handles.push(LoopHandle {
+            wakeup: Arc::new(Wakeup { nth, waker, room }),
             registry: poll.registry().try_clone()?,
             has_mail: AtomicBool::new(false),
-            mail: Mutex::default(),
+            inbox: Mutex::default(),
         });
     }
-    Ok(homes)
+    Ok(handles)
 }
 
-impl Bell {
+impl Wakeup {
     /// What wakes the loop.
     pub(super) const fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 
     /// The room for connections, which is one for all loops.
-    pub(super) const fn room(&self) -> &Arc<Room> {
+    pub(super) const fn room(&self) -> &Arc<FdSlots> {
         &self.room
     }
 }
 
-impl<S: Service> Home<S> {
-    pub(super) const fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+impl<S: Service> LoopHandle<S> {
+    pub(super) const fn wakeup(&self) -> &Arc<Wakeup> {
+        &self.wakeup
     }
 
     pub(super) fn wake(&self) {
-        wake(&self.bell.waker);
+        wake(&self.wakeup.waker);
     }
 
     /// Waits for a socket from now on, for as long as it is open.
@@ -198,21 +198,21 @@ impl<S: Service> Home<S> {
     }
 
     /// Leaves something, which is found at its next wake-up.
-    pub(super) fn leave(&self, put: impl FnOnce(&mut Mail<S>)) {
-        if let Ok(mut mail) = self.mail.lock() {
-            put(&mut mail);
+    pub(super) fn leave(&self, put: impl FnOnce(&mut Inbox<S>)) {
+        if let Ok(mut inbox) = self.inbox.lock() {
+            put(&mut inbox);
             self.has_mail.store(true, Ordering::SeqCst);
         }
     }
 
     /// What was left, if anything.
-    pub(super) fn take_mail(&self) -> Option<Mail<S>> {
+    pub(super) fn take_inbox(&self) -> Option<Inbox<S>> {
         if !self.has_mail.load(Ordering::SeqCst) {
             return None;
         }
-        let mut mail = self.mail.lock().ok()?;
+        let mut inbox = self.inbox.lock().ok()?;
         self.has_mail.store(false, Ordering::SeqCst);
-        Some(std::mem::take(&mut *mail))
+        Some(std::mem::take(&mut *inbox))
     }
 }
 
@@ -221,7 +221,7 @@ impl<S: Service> Home<S> {
 /// Each run of as many places as there are loops is spread over all of them, in an order that differs from run to run (the
 /// sum of the digits of the place, counted in loops): connections that come in turns, a sender and its receiver, do not
 /// end up as all senders here and all receivers there.
-pub(super) const fn home_of(place: usize, loops: usize) -> (usize, usize) {
+pub(super) const fn handle_of(place: usize, loops: usize) -> (usize, usize) {
     if loops < 2 {
         return (0, place);
     }
@@ -246,7 +246,7 @@ mod tests {
             Subject::Conn(70_000),
             Subject::Listener(2),
             Subject::Datagrams(9),
-            Subject::Mail,
+            Subject::Inbox,
         ] {
             assert_eq!(Subject::from(Token::from(subject)), subject);
         }
@@ -255,21 +255,21 @@ mod tests {
     #[test]
     fn every_loop_has_its_share_of_the_connections_and_of_every_second_one() {
         for loops in [1, 2, 3, 4, 7, 64] {
-            let homes: BTreeSet<_> = (0..loops * 100).map(|place| home_of(place, loops)).collect();
-            assert_eq!(homes.len(), loops * 100, "no two have the same place");
-            assert!(homes.iter().all(|(home, place)| *home < loops && *place < 100));
+            let handles: BTreeSet<_> = (0..loops * 100).map(|place| handle_of(place, loops)).collect();
+            assert_eq!(handles.len(), loops * 100, "no two have the same place");
+            assert!(handles.iter().all(|(loop_handle, place)| *loop_handle < loops && *place < 100));
         }
-        let of_first = (0..1_000).filter(|nth| home_of(nth * 2, 2).0 == 0).count();
+        let of_first = (0..1_000).filter(|nth| handle_of(nth * 2, 2).0 == 0).count();
         assert_eq!(of_first, 500);
-        assert_eq!(home_of(0, 4), (0, 0), "who comes alone is with the loop that accepts");
+        assert_eq!(handle_of(0, 4), (0, 0), "who comes alone is with the loop that accepts");
     }
 
     #[test]
     fn a_write_that_waits_and_the_room_that_it_waits_for_never_miss_each_other() {
         let (one, _two) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         let polls = [Poll::new().unwrap()];
-        let homes = homes::<crate::server::Server>(&polls).unwrap();
-        let port = Polled::new(one, homes[0].bell());
+        let handles = handles::<crate::server::Server>(&polls).unwrap();
+        let port = Polled::new(one, handles[0].wakeup());
         port.begin_write();
         assert!(!port.give_room(), "nothing waits yet");
         assert!(!port.park(), "there has been room");

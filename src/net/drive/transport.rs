@@ -46,7 +46,7 @@ type Host = (String, u16);
 
 /// Where a server takes stream connections.
 #[derive(Clone, Debug)]
-pub(in crate::net) enum Place {
+pub(in crate::net) enum StreamAddr {
     /// Over TCP: at a name or an address, and a port.
     Tcp(Host),
     /// In the file system.
@@ -55,7 +55,7 @@ pub(in crate::net) enum Place {
 
 /// The way to the server.
 #[derive(Debug)]
-pub(in crate::net) enum Way {
+pub(in crate::net) enum ClientTransport {
     Datagrams(Datagrams),
     Stream(Stream),
 }
@@ -85,16 +85,16 @@ struct Unanswered {
 
 /// Stream connections.
 pub(in crate::net) struct Stream {
-    place: Place,
+    place: StreamAddr,
     /// How many attempts to connect have run out of time. Each of the next begins with another address of the host: who has
     /// less time than all of them take comes to every one.
     timed_out: usize,
-    link: Link,
+    state: StreamState,
     /// Why there is no connection.
     trouble: Option<io::Error>,
 }
 
-enum Link {
+enum StreamState {
     Down,
     Connecting(BoxFuture<'static, io::Result<Async<Socket>>>),
     Up { socket: Async<Socket>, unsent: Vec<u8>, written: usize },
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Stream {
     }
 }
 
-impl Way {
+impl ClientTransport {
     /// A socket that talks to the first address of `host`, and to the next where nobody is, or nobody answers within a share
     /// of `time`, which is what a request has until it is sent again.
     pub(in crate::net) async fn datagrams(host: Host, time: Duration) -> io::Result<Self> {
@@ -119,25 +119,25 @@ impl Way {
     }
 
     /// No connection yet.
-    pub(in crate::net) fn stream(place: Place) -> Self {
-        Self::Stream(Stream { place, timed_out: 0, link: Link::Down, trouble: None })
+    pub(in crate::net) fn stream(place: StreamAddr) -> Self {
+        Self::Stream(Stream { place, timed_out: 0, state: StreamState::Down, trouble: None })
     }
 
     /// Begins to connect; what there was is dropped.
     pub(super) fn connect(&mut self) {
         if let Self::Stream(stream) = self {
-            stream.link = Link::Connecting(connect(stream.place.clone(), stream.timed_out).boxed());
+            stream.state = StreamState::Connecting(connect(stream.place.clone(), stream.timed_out).boxed());
         }
     }
 
     /// Drops the connection, or the attempt to make one.
     pub(super) fn disconnect(&mut self) {
         if let Self::Stream(stream) = self {
-            if let Link::Connecting(_) = stream.link {
+            if let StreamState::Connecting(_) = stream.state {
                 stream.trouble = Some(io::ErrorKind::TimedOut.into());
                 stream.timed_out += 1;
             }
-            stream.link = Link::Down;
+            stream.state = StreamState::Down;
         }
     }
 
@@ -160,7 +160,7 @@ impl Way {
     /// Whether the client may be asked for more to send.
     pub(super) fn has_room(&self) -> bool {
         match self {
-            Self::Stream(Stream { link: Link::Up { unsent, written, .. }, .. }) => {
+            Self::Stream(Stream { state: StreamState::Up { unsent, written, .. }, .. }) => {
                 unsent.len() - written < UNSENT_ENOUGH
             }
             _ => true,
@@ -171,7 +171,7 @@ impl Way {
     pub(super) async fn send(&mut self, now: Instant, mut bytes: Vec<u8>, heard: bool) {
         match self {
             Self::Datagrams(datagrams) => datagrams.send(now, bytes, heard).await,
-            Self::Stream(Stream { link: Link::Up { unsent, .. }, .. }) => unsent.append(&mut bytes),
+            Self::Stream(Stream { state: StreamState::Up { unsent, .. }, .. }) => unsent.append(&mut bytes),
             // What was meant for a connection that is gone.
             Self::Stream(_) => {}
         }
@@ -190,7 +190,7 @@ impl Way {
         });
     }
 
-    /// When [`Way::work`] has something to do whatever comes; `None` means never.
+    /// When [`ClientTransport::work`] has something to do whatever comes; `None` means never.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Datagrams(datagrams) => datagrams.deadline(),
@@ -206,7 +206,7 @@ impl Way {
         }
     }
 
-    /// Waits until [`Way::work`] has something to do, be it with or without reading.
+    /// Waits until [`ClientTransport::work`] has something to do, be it with or without reading.
     pub(super) async fn ready(&mut self, is_reading: bool) {
         match self {
             Self::Datagrams(Datagrams { socket, .. }) if is_reading => drop(socket.readable().await),
@@ -219,8 +219,8 @@ impl Way {
     pub(super) async fn finish(&mut self) {
         let Self::Stream(stream) = self else { return };
         while stream.write().is_ok() {
-            match &stream.link {
-                Link::Up { socket, unsent, .. } if !unsent.is_empty() => drop(socket.writable().await),
+            match &stream.state {
+                StreamState::Up { socket, unsent, .. } if !unsent.is_empty() => drop(socket.writable().await),
                 _ => return,
             }
         }
@@ -373,24 +373,24 @@ impl Stream {
             if !client.is_closed() {
                 log::info!("the connection is lost: {error}");
             }
-            self.link = Link::Down;
+            self.state = StreamState::Down;
             self.trouble = Some(error);
             client.handle_disconnected(now);
         }
     }
 
     fn finish_connecting(&mut self, now: Instant, client: &mut Client) {
-        let Link::Connecting(attempt) = &mut self.link else { return };
+        let StreamState::Connecting(attempt) = &mut self.state else { return };
         match attempt.now_or_never() {
             None => {}
             Some(Ok(socket)) => {
-                self.link = Link::Up { socket, unsent: Vec::new(), written: 0 };
+                self.state = StreamState::Up { socket, unsent: Vec::new(), written: 0 };
                 self.trouble = None;
                 client.handle_connected(now);
             }
             Some(Err(error)) => {
                 log::info!("no connection: {error}");
-                self.link = Link::Down;
+                self.state = StreamState::Down;
                 self.trouble = Some(error);
                 client.handle_disconnected(now);
             }
@@ -398,7 +398,7 @@ impl Stream {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let Link::Up { socket, unsent, written } = &mut self.link else { return Ok(()) };
+        let StreamState::Up { socket, unsent, written } = &mut self.state else { return Ok(()) };
         while *written < unsent.len() {
             match socket.get_ref().write(unsent.get(*written..).unwrap_or_default()) {
                 Ok(n) => *written += n,
@@ -414,7 +414,7 @@ impl Stream {
     }
 
     fn read(&mut self, now: Instant, client: &mut Client, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
-        let Link::Up { socket, .. } = &mut self.link else { return Ok(()) };
+        let StreamState::Up { socket, .. } = &mut self.state else { return Ok(()) };
         for _ in 0..reads {
             match socket.get_ref().read(buffer) {
                 Ok(0) => return Err(io::Error::other("closed by the server")),
@@ -428,14 +428,14 @@ impl Stream {
     }
 
     async fn ready(&mut self, is_reading: bool) {
-        match &mut self.link {
-            Link::Down => pending().await,
-            Link::Connecting(attempt) => {
+        match &mut self.state {
+            StreamState::Down => pending().await,
+            StreamState::Connecting(attempt) => {
                 // Kept as a future that is ready, for `work` to take.
                 let result = attempt.await;
-                self.link = Link::Connecting(std::future::ready(result).boxed());
+                self.state = StreamState::Connecting(std::future::ready(result).boxed());
             }
-            Link::Up { socket, unsent, .. } => match (is_reading, unsent.is_empty()) {
+            StreamState::Up { socket, unsent, .. } => match (is_reading, unsent.is_empty()) {
                 (true, true) => drop(socket.readable().await),
                 (true, false) => drop(futures::future::select(socket.readable(), socket.writable()).await),
                 (false, false) => drop(socket.writable().await),
@@ -453,10 +453,10 @@ async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
     rt::resolve(&host.0, host.1).await
 }
 
-async fn connect(place: Place, timed_out: usize) -> io::Result<Async<Socket>> {
+async fn connect(place: StreamAddr, timed_out: usize) -> io::Result<Async<Socket>> {
     match place {
-        Place::Tcp(host) => connect_tcp(&host, timed_out).await,
-        Place::Unix(path) => connect_unix(&path).await,
+        StreamAddr::Tcp(host) => connect_tcp(&host, timed_out).await,
+        StreamAddr::Unix(path) => connect_unix(&path).await,
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use mio::{Poll, Waker};
 
-use super::home::{Subject, homes};
+use super::loop_handle::{Subject, handles};
 use super::worker::Worker;
 use super::{Loops, StreamDoor};
-use crate::net::engine::commons::Commons;
+use crate::net::engine::engine_core::EngineCore;
 use crate::net::listen::{Doors, Listening};
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
@@ -18,25 +18,26 @@ use crate::service::{DoorId, Service};
 
 /// A loop that its owner turns.
 #[derive(Debug)]
-pub(in crate::net) struct Solo<S: Service + 'static> {
+pub(in crate::net) struct SingleLoop<S: Service + 'static> {
     worker: Worker<S>,
     waker: Arc<Waker>,
     /// How many doors there are.
     doors: DoorId,
 }
 
-impl<S: Service + 'static> Solo<S> {
+impl<S: Service + 'static> SingleLoop<S> {
     /// One without doors.
     pub(in crate::net) fn new(service: S) -> io::Result<Self> {
         let polls = [Poll::new()?];
-        let homes = homes(&polls)?;
+        let handles = handles(&polls)?;
         let [poll] = polls;
-        let Some(bell) = homes.first().map(|home| home.bell().clone()) else {
+        let Some(wakeup) = handles.first().map(|loop_handle| loop_handle.wakeup().clone()) else {
             return Err(io::Error::other("a poll without a loop"));
         };
-        let core = Arc::new(Commons::new(service, Vec::new(), Loops { homes, listeners: Mutex::default() }));
-        let waker = bell.waker().clone();
-        Ok(Self { worker: Worker::new(core, (0, bell), poll), waker, doors: 0 })
+        let core =
+            Arc::new(EngineCore::new(service, Vec::new(), Loops { handles, listeners: Mutex::default() }));
+        let waker = wakeup.waker().clone();
+        Ok(Self { worker: Worker::new(core, (0, wakeup), poll), waker, doors: 0 })
     }
 
     /// Serves on these from now on, too. Each has its ordinal, whether that can be or not, as the service has.
@@ -63,17 +64,17 @@ impl<S: Service + 'static> Solo<S> {
     }
 
     fn add_listener(&self, door: StreamDoor) -> io::Result<()> {
-        let mechanism = &self.worker.core.mechanism;
-        if let (Some(home), Ok(mut listeners)) = (mechanism.homes.first(), mechanism.listeners.lock()) {
-            home.register(door.as_fd().as_raw_fd(), Subject::Listener(listeners.len()))?;
+        let backend = &self.worker.core.backend;
+        if let (Some(loop_handle), Ok(mut listeners)) = (backend.handles.first(), backend.listeners.lock()) {
+            loop_handle.register(door.as_fd().as_raw_fd(), Subject::Listener(listeners.len()))?;
             listeners.push(door);
         }
         Ok(())
     }
 
     fn add_datagrams(&self, id: DoorId, door: DatagramDoor) -> io::Result<Arc<DatagramDoor>> {
-        if let Some(home) = self.worker.core.mechanism.homes.first() {
-            home.register(door.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
+        if let Some(loop_handle) = self.worker.core.backend.handles.first() {
+            loop_handle.register(door.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
         }
         Ok(Arc::new(door))
     }
@@ -93,7 +94,7 @@ impl<S: Service + 'static> Solo<S> {
 
     /// Lets no more connections in.
     pub(in crate::net) fn stop_accepting(&self) {
-        if let Ok(mut listeners) = self.worker.core.mechanism.listeners.lock() {
+        if let Ok(mut listeners) = self.worker.core.backend.listeners.lock() {
             listeners.clear();
         }
     }

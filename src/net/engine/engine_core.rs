@@ -10,10 +10,10 @@ use event_listener::{Event, listener};
 use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
+use super::connection::{Connection, Mode, Port, Progress, Socket, Write};
 use super::dial;
-use super::link::{Link, Mode, Port, Progress, Socket, Write};
+use super::pending_io::{IoResults, PendingIo};
 use super::shared::Shared;
-use super::work::{Outcome, Work};
 use crate::net::batch::Batch;
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
@@ -23,7 +23,7 @@ use crate::service::{Arrival, Dial, DialId, DoorId, Intake, Peer, Remote, Servic
 const DISCARD_SIZE: u32 = 16 << 20;
 
 /// What is particular to an engine: who waits for sockets and deadlines, and how.
-pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
+pub(super) trait Backend<S: Service>: Sized + Debug + Send + Sync + 'static {
     /// What a connection is read and written through.
     type Port: Port;
 
@@ -31,17 +31,17 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
     fn ring(&self);
 
     /// Has what became sendable written, without waiting for that.
-    fn hand_over(core: &Arc<Commons<S, Self>>, work: Work<Self::Port>);
+    fn hand_over(core: &Arc<EngineCore<S, Self>>, work: PendingIo<Self::Port>);
 
     /// Takes over a connection that was made, as one that was accepted.
-    fn adopt(core: &Arc<Commons<S, Self>>, socket: Socket, arrival: Arrival);
+    fn adopt(core: &Arc<EngineCore<S, Self>>, socket: Socket, arrival: Arrival);
 
     /// Lets no more connections in. What comes out of it has to be awaited.
-    fn stop_accepting(core: &Arc<Commons<S, Self>>) -> BoxFuture<'_, ()>;
+    fn stop_accepting(core: &Arc<EngineCore<S, Self>>) -> BoxFuture<'_, ()>;
 
     /// Has everybody who works for the engine end: [`End::is_over`] says so already, and all connections are given up.
     /// What is left to be done about those comes with it.
-    fn stop(core: &Arc<Commons<S, Self>>, work: Work<Self::Port>);
+    fn stop(core: &Arc<EngineCore<S, Self>>, work: PendingIo<Self::Port>);
 
     /// Lets go of what was left for those who have ended.
     fn release(&self);
@@ -49,12 +49,12 @@ pub(super) trait Mechanism<S: Service>: Sized + Debug + Send + Sync + 'static {
 
 /// What all who work for an engine share.
 #[derive(Debug)]
-pub(super) struct Commons<S: Service, M: Mechanism<S>> {
+pub(super) struct EngineCore<S: Service, M: Backend<S>> {
     shared: Mutex<Shared<S, M::Port>>,
     /// By their ordinal among all doors; nothing where connections come in.
     /// None of them once the engine has ended, so that their ports are free.
     doors: RwLock<Vec<Option<Arc<DatagramDoor>>>>,
-    pub(super) mechanism: M,
+    pub(super) backend: M,
     pub(super) end: End,
 }
 
@@ -132,10 +132,10 @@ pub(super) enum Input {
     Lost,
 }
 
-impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
-    pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, mechanism: M) -> Self {
+impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
+    pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, backend: M) -> Self {
         let (shared, doors) = (Mutex::new(Shared::new(service)), RwLock::new(doors));
-        Self { shared, doors, mechanism, end: End::default() }
+        Self { shared, doors, backend, end: End::default() }
     }
 
     /// What became of the start of those who are to work for the engine. If it failed, those who have begun end.
@@ -150,7 +150,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     /// Gives up all connections and doors, and has everybody who works for the engine end.
     pub(super) fn stop(self: &Arc<Self>) {
         self.end.is_over.store(true, Ordering::SeqCst);
-        let mut work = Work::default();
+        let mut work = PendingIo::default();
         self.give_up(&mut work);
         if let Ok(mut doors) = self.doors.write() {
             doors.clear();
@@ -160,12 +160,12 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
 
     /// Lets go of what nobody is left to look after.
     pub(super) fn release(&self) {
-        self.give_up(&mut Work::default());
-        self.mechanism.release();
+        self.give_up(&mut PendingIo::default());
+        self.backend.release();
     }
 
     /// Gives up all connections, unless the service has panicked: it is not asked anything any more.
-    fn give_up(&self, work: &mut Work<M::Port>) {
+    fn give_up(&self, work: &mut PendingIo<M::Port>) {
         if !self.shared.is_poisoned() {
             self.with(|shared, now| shared.give_up(now, work));
         }
@@ -180,7 +180,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
         let (alarm, finished) = (shared.needs_alarm(), shared.is_finished());
         drop(shared);
         if alarm {
-            self.mechanism.ring();
+            self.backend.ring();
         }
         if finished {
             self.end.finished.notify(usize::MAX);
@@ -191,8 +191,8 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     /// Does something under the lock, and takes what became sendable.
     pub(super) fn collect<R>(
         &self,
-        work: &mut Work<M::Port>,
-        act: impl FnOnce(&mut Shared<S, M::Port>, Instant, &mut Work<M::Port>) -> R,
+        work: &mut PendingIo<M::Port>,
+        act: impl FnOnce(&mut Shared<S, M::Port>, Instant, &mut PendingIo<M::Port>) -> R,
     ) -> R {
         self.with(|shared, now| {
             let result = act(shared, now, work);
@@ -216,7 +216,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     /// Reads from a connection once, and lets the service have what was read.
     pub(super) fn read(
         &self,
-        link: &Arc<Link<M::Port>>,
+        link: &Arc<Connection<M::Port>>,
         intake: &mut S::Conn,
         (buffer, how): (&mut [u8], MsgFlags),
         take: impl FnOnce(&Self, <S::Conn as Intake>::Batch<'_>),
@@ -247,8 +247,8 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
     /// to wait.
     pub(super) fn perform(
         self: &Arc<Self>,
-        work: &mut Work<M::Port>,
-        outcome: &mut Outcome,
+        work: &mut PendingIo<M::Port>,
+        outcome: &mut IoResults,
     ) -> Blocked<M::Port> {
         let mut blocked = Blocked { writes: Vec::new(), transmits: Vec::new() };
         for mut write in work.writes.drain(..) {
@@ -284,7 +284,7 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
         match result {
             Ok((socket, remote)) => M::adopt(self, socket, Arrival::Dialed(id, remote)),
             Err(error) => {
-                let mut work = Work::default();
+                let mut work = PendingIo::default();
                 self.collect(&mut work, |shared, now, _| shared.service.dial_failed(now, id, &error));
                 M::hand_over(self, work);
             }
@@ -369,20 +369,20 @@ pub(super) fn is_too_much(discarded: &mut u32, count: usize) -> bool {
 
 /// Who holds it works for the engine: notices that they panic, and when the last of them has ended.
 #[derive(Debug)]
-pub(super) struct Watch<S: Service + 'static, M: Mechanism<S>>(Arc<Commons<S, M>>);
+pub(super) struct Watch<S: Service + 'static, M: Backend<S>>(Arc<EngineCore<S, M>>);
 
-impl<S: Service, M: Mechanism<S>> Watch<S, M> {
-    pub(super) fn new(core: &Arc<Commons<S, M>>) -> Self {
+impl<S: Service, M: Backend<S>> Watch<S, M> {
+    pub(super) fn new(core: &Arc<EngineCore<S, M>>) -> Self {
         core.end.workers.fetch_add(1, Ordering::SeqCst);
         Self(core.clone())
     }
 
-    pub(super) const fn core(&self) -> &Arc<Commons<S, M>> {
+    pub(super) const fn core(&self) -> &Arc<EngineCore<S, M>> {
         &self.0
     }
 }
 
-impl<S: Service, M: Mechanism<S>> Drop for Watch<S, M> {
+impl<S: Service, M: Backend<S>> Drop for Watch<S, M> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end.fail();

@@ -21,7 +21,7 @@ pub(super) enum Loss {
 
 /// What was lost in one way and is not logged yet.
 #[derive(Debug)]
-pub(super) struct Losses {
+pub(super) struct DropLog {
     loss: Loss,
     /// No line before this.
     pause: Option<Instant>,
@@ -33,7 +33,7 @@ pub(super) struct Losses {
     messages: u64,
 }
 
-impl Losses {
+impl DropLog {
     pub(super) fn new(loss: Loss) -> Self {
         Self { loss, pause: None, latest: None, clients: BTreeMap::new(), messages: 0 }
     }
@@ -51,7 +51,7 @@ impl Losses {
         self.write(now);
     }
 
-    /// When [`Losses::write`] has a line to write; `None` means never. `more` says that there is more to report by then.
+    /// When [`DropLog::write`] has a line to write; `None` means never. `more` says that there is more to report by then.
     pub(super) fn next_line(&self, more: bool) -> Option<Instant> {
         (more || self.latest.is_some()).then_some(self.pause).flatten()
     }
@@ -114,7 +114,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     fn what_comes_within_a_second_is_counted_in_the_next_line() {
         let now = Instant::now();
-        let mut losses = Losses::new(Loss::Missed);
+        let mut losses = DropLog::new(Loss::Missed);
         losses.report(now, SessionKey::nth(0), &name("ada"), 0);
         assert_eq!((losses.pause, losses.next_line(false)), (None, None));
         losses.report(now, SessionKey::nth(0), &name("ada"), 2);

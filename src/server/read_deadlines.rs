@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{Held, StreamConn};
+use super::conn::{ReadPause, StreamConn};
 use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;
@@ -23,7 +23,7 @@ const PINGING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an unfinished frame may still take.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Patience {
+pub(super) enum ReadDeadlines {
     /// No frame has begun.
     #[default]
     Idle,
@@ -45,15 +45,15 @@ impl Server {
     ) {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let standing = if any_whole { Patience::Idle } else { state.patience() };
+        let standing = if any_whole { ReadDeadlines::Idle } else { state.patience() };
         let patience = match (partial.map(|partial| partial.announced), standing) {
-            (None, _) => Patience::Idle,
-            (Some(announced), Patience::Idle) => {
-                Patience::Until { deadline: now + limit + allowance(announced), announced }
+            (None, _) => ReadDeadlines::Idle,
+            (Some(announced), ReadDeadlines::Idle) => {
+                ReadDeadlines::Until { deadline: now + limit + allowance(announced), announced }
             }
             // The head is known now: what it announces has its time on top.
-            (Some(announced), Patience::Until { deadline, announced: 0 }) => {
-                Patience::Until { deadline: deadline + allowance(announced), announced }
+            (Some(announced), ReadDeadlines::Until { deadline, announced: 0 }) => {
+                ReadDeadlines::Until { deadline: deadline + allowance(announced), announced }
             }
             (Some(_), standing) => standing,
         };
@@ -67,9 +67,9 @@ impl Server {
         let Some(state) = self.conns.get_mut(conn) else { return };
         let standing = state.patience();
         let patience = match standing {
-            _ if !is_unfinished => Patience::Idle,
-            Patience::Until { .. } | Patience::Stopped { .. } if !has_begun => standing,
-            _ => Patience::Until { deadline: later(now, limit), announced: 0 },
+            _ if !is_unfinished => ReadDeadlines::Idle,
+            ReadDeadlines::Until { .. } | ReadDeadlines::Stopped { .. } if !has_begun => standing,
+            _ => ReadDeadlines::Until { deadline: later(now, limit), announced: 0 },
         };
         state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
     }
@@ -87,12 +87,12 @@ impl Server {
         let was_armed = state.armed;
         let register = self.register_by(state);
         let frame = match state.patience() {
-            Patience::Until { deadline, .. } => Some(deadline),
-            Patience::Idle | Patience::Stopped { .. } => None,
+            ReadDeadlines::Until { deadline, .. } => Some(deadline),
+            ReadDeadlines::Idle | ReadDeadlines::Stopped { .. } => None,
         };
         let held = match state.held {
-            Some(Held::Until(at)) => Some(at),
-            Some(Held::ByReaders) | None => None,
+            Some(ReadPause::Until(at)) => Some(at),
+            Some(ReadPause::ByReaders) | None => None,
         };
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
         let deadlines = [register, frame, held, flush];
@@ -109,7 +109,7 @@ impl Server {
     /// Goes on with what a connection has sent, if the time that it was held for is over.
     fn release(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        if matches!(state.held, Some(Held::Until(at)) if at <= now) {
+        if matches!(state.held, Some(ReadPause::Until(at)) if at <= now) {
             state.held = None;
             self.go_on(now, conn);
         }
@@ -119,7 +119,7 @@ impl Server {
         self.release(now, conn);
         self.flush_line(now, conn);
         let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
-        let frame_late = matches!(state.patience(), Patience::Until { deadline, .. } if deadline <= now);
+        let frame_late = matches!(state.patience(), ReadDeadlines::Until { deadline, .. } if deadline <= now);
         let silent = self.register_by(state).is_some_and(|at| at <= now);
         if !frame_late && !silent {
             return self.arm_conn(conn);
@@ -146,7 +146,7 @@ fn allowance(announced: usize) -> Duration {
     Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
 }
 
-impl Patience {
+impl ReadDeadlines {
     fn stop(self, now: Instant) -> Self {
         match self {
             Self::Until { deadline, announced } => {

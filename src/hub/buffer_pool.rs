@@ -9,9 +9,9 @@ const ROOM: (usize, usize) = (64 << 10, 256 << 10);
 
 /// Empty buffers with room.
 #[derive(Debug, Default)]
-pub(super) struct Spares(Vec<Vec<u8>>);
+pub(super) struct BufferPool(Vec<Vec<u8>>);
 
-impl Spares {
+impl BufferPool {
     /// Keeps a buffer, if it is worth it.
     pub(super) fn give(&mut self, mut buffer: Vec<u8>) {
         if self.0.len() < MOST && (ROOM.0..=ROOM.1).contains(&buffer.capacity()) {
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_few_buffers_are_kept_and_none_that_is_small_or_huge() {
-        let mut spares = Spares::default();
+        let mut spares = BufferPool::default();
         for room in [0, 100, 1 << 20, 100_000] {
             spares.give(vec![0; room]);
         }

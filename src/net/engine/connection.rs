@@ -76,13 +76,13 @@ pub(in crate::net) enum Mode {
 
 /// A connection. Its mode is changed under the lock only.
 #[derive(Debug)]
-pub(in crate::net) struct Link<P> {
+pub(in crate::net) struct Connection<P> {
     pub(in crate::net) id: ConnId,
     pub(super) port: P,
     mode: AtomicU8,
 }
 
-impl<P: Port> Link<P> {
+impl<P: Port> Connection<P> {
     pub(super) const fn new(id: ConnId, port: P) -> Self {
         Self { id, port, mode: AtomicU8::new(Mode::Reading as u8) }
     }
@@ -132,7 +132,7 @@ impl<P: Port> Link<P> {
 /// Output on its way to a connection. Whoever has it is the connection's only writer.
 #[derive(Debug)]
 pub(in crate::net) struct Write<P> {
-    pub(super) link: Arc<Link<P>>,
+    pub(super) link: Arc<Connection<P>>,
     bytes: Output,
     more: bool,
     /// These are our last words: the end of the connection is told right behind them.
@@ -163,7 +163,7 @@ pub(in crate::net) struct Written {
 const WORTH_REUSING: usize = 16 << 10;
 
 impl<P: Port> Write<P> {
-    pub(super) const fn new(link: Arc<Link<P>>, bytes: Output, more: bool) -> Self {
+    pub(super) const fn new(link: Arc<Connection<P>>, bytes: Output, more: bool) -> Self {
         Self { link, bytes, more, is_last: false }
     }
 

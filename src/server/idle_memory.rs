@@ -2,7 +2,7 @@
 //! very many of them holds and how long it ever stood still:
 //!
 //! ```text
-//! cargo test --release --lib footprint::what -- --ignored --nocapture --test-threads 1
+//! cargo test --release --lib idle_memory::what -- --ignored --nocapture --test-threads 1
 //! ```
 
 use std::fs::read_to_string;
@@ -86,7 +86,7 @@ fn register(server: &mut Server, now: Instant, n: u32) {
 }
 
 #[test]
-#[ignore = "takes some seconds, and is for its output: cargo test --lib footprint::what -- --ignored --nocapture"]
+#[ignore = "takes some seconds, and is for its output: cargo test --lib idle_memory::what -- --ignored --nocapture"]
 fn what_a_million_sessions_on_datagrams_take() {
     let now = start();
     let idle = Duration::from_secs(3_600);
@@ -102,7 +102,7 @@ fn what_a_million_sessions_on_datagrams_take() {
 }
 
 #[test]
-#[ignore = "for its output: cargo test --lib footprint::what -- --ignored --nocapture"]
+#[ignore = "for its output: cargo test --lib idle_memory::what -- --ignored --nocapture"]
 fn what_registered_connections_take() {
     let now = start();
     let config = ServerConfig { max_per_host: 0, max_connections: 20_000, ..ServerConfig::default() };

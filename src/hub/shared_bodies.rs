@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 /// How many bytes all bodies together have.
 #[derive(Debug, Default)]
-pub(super) struct Bodies(Arc<AtomicUsize>);
+pub(super) struct SharedBodies(Arc<AtomicUsize>);
 
-impl Bodies {
+impl SharedBodies {
     /// How many bytes they have now.
     pub(super) fn bytes(&self) -> usize {
         // It orders nothing: engines may be about to let go of one at any time.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_body_counts_once_until_its_last_byte_is_let_go_of() {
-        let bodies = Bodies::default();
+        let bodies = SharedBodies::default();
         let body = bodies.count(Bytes::from(vec![b'x'; 5_000]));
         let other = bodies.count(Bytes::from_static(b"other"));
         assert_eq!((&body[..], bodies.bytes()), (&[b'x'; 5_000][..], 5_005));

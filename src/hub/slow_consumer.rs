@@ -61,7 +61,7 @@ impl FromStr for SlowPolicy {
 
 /// What was decided about slow readers and is not carried out or said yet.
 #[derive(Debug, Default)]
-pub(super) struct Slow {
+pub(super) struct SlowConsumers {
     /// Sessions that missed messages which the log does not know of.
     missed: Vec<SessionKey>,
     /// Sessions that are to end.

@@ -3,22 +3,22 @@
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use super::link::{Link, Write, Written};
+use super::connection::{Connection, Write, Written};
 use crate::service::{Dial, Transmit};
 
 /// What is to be done outside the lock.
 #[derive(Debug)]
-pub(in crate::net) struct Work<P> {
+pub(in crate::net) struct PendingIo<P> {
     pub(in crate::net) writes: Vec<Write<P>>,
-    pub(in crate::net) shuts: Vec<(Arc<Link<P>>, Shutdown)>,
+    pub(in crate::net) shuts: Vec<(Arc<Connection<P>>, Shutdown)>,
     /// Connections whose reading was paused and is not any more.
-    pub(in crate::net) resumed: Vec<Arc<Link<P>>>,
+    pub(in crate::net) resumed: Vec<Arc<Connection<P>>>,
     pub(in crate::net) transmits: Vec<Transmit>,
     /// Connections to be made.
     pub(super) dials: Vec<Dial>,
 }
 
-impl<P> Default for Work<P> {
+impl<P> Default for PendingIo<P> {
     fn default() -> Self {
         Self {
             writes: Vec::new(),
@@ -30,7 +30,7 @@ impl<P> Default for Work<P> {
     }
 }
 
-impl<P> Work<P> {
+impl<P> PendingIo<P> {
     pub(in crate::net) const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -50,9 +50,9 @@ impl<P> Work<P> {
     }
 }
 
-/// What became of a [`Work`], but for the writes that have to wait.
+/// What became of a [`PendingIo`], but for the writes that have to wait.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Outcome {
+pub(in crate::net) struct IoResults {
     pub(in crate::net) written: Vec<Written>,
     pub(in crate::net) sent: usize,
 }

@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{Held, StreamConn};
+use super::conn::{ReadPause, StreamConn};
 use super::host_rates::HostTokens;
 use crate::error::Refusal;
 use crate::hub::{Path, SessionKey};
@@ -38,7 +38,7 @@ impl Server {
         limits.bucket.take(now, bytes);
         // How much comes next is not known, but it is a message, and not an empty one.
         if let Some(at) = limits.bucket.conforms_at(now, 1) {
-            state.held = Some(Held::Until(at));
+            state.held = Some(ReadPause::Until(at));
         }
         match limits.host_tokens {
             HostTokens::Unlimited => {}
@@ -67,7 +67,7 @@ impl Server {
         let own = state.limits.get().bucket.conforms_at(now, bytes);
         let at = own.or_else(|| self.reserve_frame(now, conn, bytes));
         if let Some(state) = self.conns.get_mut(conn).filter(|_| at.is_some()) {
-            state.held = at.map(Held::Until);
+            state.held = at.map(ReadPause::Until);
         }
         at.is_none()
     }

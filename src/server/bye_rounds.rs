@@ -14,7 +14,7 @@ use crate::service::Transmit;
 /// So many may be told before one of them answers, or the first timeout of a push is over: with the usual one, as many
 /// sessions as there may be by default are each told within [`DRAIN_TIME`](super::DRAIN_TIME) though none answers. Behind
 /// the first so many each answer lets one more be told, so that answers come no faster than they are taken in.
-pub const MOST_GOODBYES: usize = 16_384;
+pub const MAX_BYES: usize = 16_384;
 
 /// How long those who do not answer may hold up others while some do: each time, most of the answers come at once, and
 /// a socket does not hold so many.
@@ -25,12 +25,12 @@ const USUAL: usize = 64;
 
 /// How far the goodbyes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Farewell {
+pub(super) struct ByeRounds {
     /// The slot from which on sessions come next in this round.
     next: u32,
     /// How many may be told now.
     room: usize,
-    /// When there was last room for all of [`MOST_GOODBYES`].
+    /// When there was last room for all of [`MAX_BYES`].
     since: Instant,
     /// When somebody has answered last.
     answered: Instant,
@@ -42,10 +42,10 @@ pub(super) struct Farewell {
     rests: bool,
 }
 
-impl Farewell {
+impl ByeRounds {
     /// The round behind so many.
     const fn new(now: Instant, rounds: u32) -> Self {
-        Self { next: 0, room: MOST_GOODBYES, since: now, answered: now, told: 0, rounds, rests: false }
+        Self { next: 0, room: MAX_BYES, since: now, answered: now, told: 0, rounds, rests: false }
     }
 
     /// When those who were told and have not answered count as lost: once nobody has for so long. They do after a while in
@@ -58,11 +58,11 @@ impl Farewell {
 impl Server {
     /// Begins to tell everybody, or those who have not answered in so many rounds.
     pub(super) fn begin_round(&mut self, now: Instant, rounds: u32) {
-        self.draining = Some(Draining::Underway(Farewell::new(now, rounds)));
-        self.timers.set(Owner::Farewell, Some(now + self.config.hub.push_timeouts.first));
+        self.draining = Some(Draining::Underway(ByeRounds::new(now, rounds)));
+        self.timers.set(Owner::ByeRounds, Some(now + self.config.hub.push_timeouts.first));
     }
 
-    fn farewell(&mut self) -> Option<&mut Farewell> {
+    fn farewell(&mut self) -> Option<&mut ByeRounds> {
         match &mut self.draining {
             Some(Draining::Underway(farewell)) => Some(farewell),
             Some(Draining::Ending | Draining::Over) | None => None,
@@ -103,7 +103,7 @@ impl Server {
     /// A session has acknowledged a goodbye: another may be told.
     pub(super) fn make_room_for_goodbye(&mut self, now: Instant) {
         if let Some(farewell) = self.farewell() {
-            farewell.room = (farewell.room + 1).min(MOST_GOODBYES);
+            farewell.room = (farewell.room + 1).min(MAX_BYES);
             farewell.answered = now;
         }
     }
@@ -116,7 +116,7 @@ impl Server {
         farewell.rounds += 1;
         let pause = timeouts.after(farewell.rounds, timeouts.first);
         let next = (farewell.told > 0).then(|| now + pause);
-        self.timers.set(Owner::Farewell, next);
+        self.timers.set(Owner::ByeRounds, next);
     }
 
     /// It is time for the next round, or to look for who counts as lost.
@@ -128,9 +128,9 @@ impl Server {
             return self.begin_round(now, rounds);
         }
         if farewell.patient_until(first) <= now {
-            (farewell.room, farewell.since) = (MOST_GOODBYES, now);
+            (farewell.room, farewell.since) = (MAX_BYES, now);
         }
         let until = farewell.patient_until(first);
-        self.timers.set(Owner::Farewell, Some(until));
+        self.timers.set(Owner::ByeRounds, Some(until));
     }
 }

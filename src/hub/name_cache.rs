@@ -8,9 +8,9 @@ const PLACES: usize = 64;
 /// The longest name that is, in bytes.
 const LONGEST: usize = 23;
 
-/// Targets as they were written, and the sessions that they name. Two that fall on one place drive each other out.
+/// NameCache as they were written, and the sessions that they name. Two that fall on one place drive each other out.
 #[derive(Debug, Default)]
-pub(super) struct Targets(Vec<Option<Known>>);
+pub(super) struct NameCache(Vec<Option<Known>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -19,7 +19,7 @@ struct Known {
     key: SessionKey,
 }
 
-impl Targets {
+impl NameCache {
     /// The session that this target named when it was last noted; it may have ended.
     fn get(&self, target: &[u8]) -> Option<SessionKey> {
         let known = self.0.get(place(target))?.as_ref()?;

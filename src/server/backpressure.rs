@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{Held, StreamConn};
+use super::conn::{ReadPause, StreamConn};
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Form, SessionKey};
@@ -129,7 +129,7 @@ impl Server {
         self.waiters.next_ticket += 1;
         self.waiters.queue.insert((member, ticket), conn);
         (waiting.waits_for, waiting.acknowledges) = (Some(member), acknowledges);
-        state.held = Some(Held::ByReaders);
+        state.held = Some(ReadPause::ByReaders);
         self.hub.await_room(member);
         true
     }
@@ -152,7 +152,7 @@ impl Server {
     /// they stand, or two members could hold each other for ever. Each batch is looked through once.
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let (Some(Held::ByReaders), Some(key)) = (state.held, state.session) else { return };
+        let (Some(ReadPause::ByReaders), Some(key)) = (state.held, state.session) else { return };
         let mut backlog = state.backlog.take();
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
             batch.scanned = true;
@@ -172,7 +172,7 @@ impl Server {
     pub(super) fn note_hearing(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         if let Some(key) = state.session.filter(|_| state.waiting.get().acknowledges) {
-            let is_deaf = state.held == Some(Held::ByReaders) && !state.listens();
+            let is_deaf = state.held == Some(ReadPause::ByReaders) && !state.listens();
             self.hub.set_deaf(key, is_deaf);
         }
     }
@@ -229,7 +229,8 @@ impl Server {
     fn let_on(&mut self, now: Instant, conn: ConnId) {
         self.work().add(1, cost::CONNECTION);
         self.leave_queue(conn);
-        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.held == Some(Held::ByReaders)) {
+        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.held == Some(ReadPause::ByReaders))
+        {
             state.held = None;
             self.go_on(now, conn);
         }
@@ -253,7 +254,7 @@ impl Server {
 impl StreamConn {
     /// Whether bytes are taken in: to be executed, or to be looked through for acknowledgements.
     pub(super) fn takes_input(&self) -> bool {
-        self.is_reading() || !self.closing && self.held == Some(Held::ByReaders) && self.listens()
+        self.is_reading() || !self.closing && self.held == Some(ReadPause::ByReaders) && self.listens()
     }
 
     /// Whether a connection that is held is read on for its acknowledgements.
