@@ -1,8 +1,9 @@
-//! Senders that wait for slow readers (`--slow block`): who waits for what, and in which order they go on.
+//! Back-pressure for slow consumers (`--slow block`): which senders are paused, and in which order they resume.
 //!
-//! A sender waits where it stands: its frame stays in the backlog of its connection, which is not read meanwhile. Who
-//! acknowledges pushes is read a little further, for the acknowledgements: they may be what somebody else waits for.
-//! Beyond that it is deaf, nobody waits for it, and so nobody can wait in a circle.
+//! A paused sender's frame stays in the backlog of its connection, which is not read meanwhile. A sender that
+//! acknowledges pushes is still read for [`MAX_SCANNED`] bytes, as its acknowledgements may free the queue that others
+//! wait for. Beyond that its acknowledgements no longer arrive, and no sender waits for it: so no senders can wait in
+//! a circle. Pauses for a rate limit are in `rate_limit`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,22 +19,22 @@ use crate::reliable::Seen;
 use crate::service::ConnId;
 use crate::wire::{Frame, SndArgs, Verb};
 
-/// How many bytes of frames that wait are read behind the one that is held, in search of acknowledgements.
+/// How many bytes behind a paused frame are read in search of acknowledgements.
 const HELD_ENOUGH: usize = 64 << 10;
 
-/// When who cannot be held may ask again.
+/// When a sender that cannot be paused may retry.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Connections that wait, by whom they wait for, then in the order in which they began to.
+/// The paused senders, by the session that they wait for, then in the order in which they began to wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     queue: BTreeMap<(SessionKey, u64), ConnId>,
     next_ticket: u64,
-    /// Those that are being let on, as far as the last hold of the lock has not come.
+    /// The resumption that the last hold of the lock had no budget to finish.
     relief: Option<Relief>,
 }
 
-/// Senders that go on: those who wait for this member with a ticket in this range, one or all of them.
+/// Senders to resume: those that wait for this session with a ticket in this range, one or all of them.
 #[derive(Debug)]
 struct Relief {
     member: SessionKey,
@@ -42,25 +43,25 @@ struct Relief {
 }
 
 impl Waiters {
-    /// How many wait.
+    /// Returns how many senders are paused.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// The first who waits for this member with a ticket in this range.
+    /// Returns the first sender that waits for this session with a ticket in this range.
     fn first(&self, member: SessionKey, tickets: Range<u64>) -> Option<(u64, ConnId)> {
         let range = (member, tickets.start)..(member, tickets.end);
         self.queue.range(range).next().map(|(&(_, ticket), &conn)| (ticket, conn))
     }
 }
 
-/// Where a connection stands in the queue.
+/// The place of a connection in the queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting {
-    /// Whom it waits for.
+    /// The session that it waits for.
     waits_for: Option<SessionKey>,
-    /// Its ticket, until it has executed something: who is let on in vain keeps its place.
+    /// Its ticket, until it has executed something: a sender that is resumed in vain keeps its place.
     ticket: Option<u64>,
     /// Whether it acknowledges pushes.
     acknowledges: bool,
@@ -75,20 +76,20 @@ impl Vacant for Waiting {
 }
 
 impl Waiting {
-    /// Whom its connection waits for.
+    /// Returns the session that the connection waits for.
     pub(super) fn waits_for(&self) -> Option<SessionKey> {
         self.waits_for
     }
 
-    /// It has executed something: if it has to wait again, then behind those who wait already.
+    /// Gives up the ticket after progress: the next wait is behind all senders that wait already.
     pub(super) fn has_gone_on(&mut self) {
         self.ticket = None;
     }
 }
 
-/// Holding.
+/// Pausing.
 impl Server {
-    /// Whether a connection's next frame has to wait. If so, its connection is held.
+    /// Whether a connection's next frame has to wait. If so, the connection is paused.
     pub(super) fn holds_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
         if !self.hub.holds_senders() || frame.verb != Verb::Snd {
             return false;
@@ -100,12 +101,12 @@ impl Server {
             && self.hold(conn, key, target, body.len())
     }
 
-    /// Whether a request would be executed: a repeat is answered without.
+    /// Whether a request would be executed: a duplicate is answered without.
     fn is_new(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
         frame.id.is_none() || self.seen(key, frame) == Some(Seen::New)
     }
 
-    /// Whether a request was executed before, and is only answered again.
+    /// Whether a request was executed before, so that it only gets its cached answer.
     pub(super) fn is_repeat(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
         matches!(frame.verb, Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev)
             && matches!(self.seen(key, frame), Some(Seen::Repeat(_)))
@@ -116,7 +117,8 @@ impl Server {
         Some(session.replies().look(id, self.secrets.frame_hash(frame)))
     }
 
-    /// Holds a connection if what it says next, a body of `length` bytes for `target`, has to wait; says whether.
+    /// Pauses a connection if its next message, a body of `length` bytes for `target`, has to wait. Returns whether it
+    /// does.
     pub(super) fn hold(&mut self, conn: ConnId, key: SessionKey, target: &[u8], length: usize) -> bool {
         if self.is_draining() {
             return false;
@@ -134,7 +136,7 @@ impl Server {
         true
     }
 
-    /// What cannot be held is refused for a while: over datagrams nothing stops a sender.
+    /// Refuses a datagram's message that has to wait: over datagrams nothing can pause a sender.
     pub(super) fn refuse_to_hold(
         &self,
         key: SessionKey,
@@ -148,8 +150,8 @@ impl Server {
         Ok(())
     }
 
-    /// Looks through what waits on a connection that is held for slow readers: acknowledgements count at once, wherever
-    /// they stand, or two members could hold each other for ever. Each batch is looked through once.
+    /// Searches the backlog of a paused connection for acknowledgements and executes them, wherever they stand:
+    /// otherwise two members could block each other for ever. Each batch is searched once.
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         let (Some(ReadPause::ByReaders), Some(key)) = (state.held, state.session) else { return };
@@ -168,7 +170,7 @@ impl Server {
         }
     }
 
-    /// Notes whether the acknowledgements of the session that a connection carries still arrive.
+    /// Tells the hub whether the acknowledgements of a connection's session still arrive.
     pub(super) fn note_hearing(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         if let Some(key) = state.session.filter(|_| state.waiting.get().acknowledges) {
@@ -178,9 +180,9 @@ impl Server {
     }
 }
 
-/// Going on.
+/// Resuming.
 impl Server {
-    /// Lets senders go on who wait for members that they need not wait for any more, as far as this hold's budget allows.
+    /// Resumes senders whose slow consumers have room again, as far as this hold's budget allows.
     pub(super) fn release_held(&mut self, now: Instant) {
         while !self.is_hold_spent()
             && let Some(relief) = self.next_relief()
@@ -196,13 +198,13 @@ impl Server {
         })
     }
 
-    /// Whether senders may go on, or sessions are to end, and this hold of the lock had no budget for it.
+    /// Whether senders are to resume, or sessions to end, for which this hold had no budget.
     pub(super) fn has_put_off(&self) -> bool {
         let is_relieving = self.waiters.relief.is_some() || self.hub.has_relieved();
         is_relieving || self.hub.has_condemned()
     }
 
-    /// Lets the senders on who wait for a member: one after the other until one waits for it again, or all.
+    /// Resumes the senders that wait for a session: in order until one has to wait for it again, or all.
     fn let_those_on(&mut self, now: Instant, Relief { member, mut tickets, all }: Relief) {
         while let Some((ticket, conn)) = self.waiters.first(member, tickets.clone()) {
             if self.is_hold_spent() {
@@ -219,7 +221,7 @@ impl Server {
         }
     }
 
-    /// Lets one sender on that waits, whatever for. Returns whether there was one.
+    /// Resumes one paused sender, for whatever session it waits. Returns whether there was one.
     pub(super) fn release_next(&mut self, now: Instant) -> bool {
         let Some(conn) = self.waiters.queue.first_key_value().map(|(_, conn)| *conn) else { return false };
         self.let_on(now, conn);
@@ -236,7 +238,7 @@ impl Server {
         }
     }
 
-    /// A connection waits no more, as it is gone: who waits behind it may be next.
+    /// Removes a closed connection from the queue: the sender behind it may be next.
     pub(super) fn stop_waiting(&mut self, conn: ConnId) {
         if let Some(member) = self.leave_queue(conn) {
             self.hub.relieve(member, false);
@@ -252,12 +254,12 @@ impl Server {
 }
 
 impl StreamConn {
-    /// Whether bytes are taken in: to be executed, or to be looked through for acknowledgements.
+    /// Whether bytes are read: to be executed, or to be searched for acknowledgements.
     pub(super) fn takes_input(&self) -> bool {
         self.is_reading() || !self.closing && self.held == Some(ReadPause::ByReaders) && self.listens()
     }
 
-    /// Whether a connection that is held is read on for its acknowledgements.
+    /// Whether a paused connection is still read for its acknowledgements.
     fn listens(&self) -> bool {
         let ends = self.backlog.get().back().is_some_and(|batch| batch.broken.is_some());
         self.waiting.get().acknowledges

@@ -1,5 +1,7 @@
-//! What the server knows of one stream connection, and whether it is read. What is done with it is in `stream` (what comes in)
-//! and `fill` (what goes out).
+//! The state of one stream connection, and whether it is read.
+//!
+//! What is done with its input is in `stream`, with its output in `fill`; what pauses its reading is in
+//! `backpressure`, `rate_limit` and `work_budget`.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -17,60 +19,60 @@ use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{DoorId, Origin};
 use crate::wire::Partial;
 
-/// A stream whose own answers wait for more than this is not read until they are written.
+/// The most bytes of answers that wait while a connection is still read.
 const ANSWERS_ENOUGH: usize = 64 << 10;
 
 /// The same without a session.
 const UNREGISTERED_ANSWERS: usize = 1 << 10;
 
-/// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
+/// Why nothing more is read from a connection for now; flow control then blocks its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPause {
-    /// It has said as much as it may until then, or others have their turn before.
+    /// Its rate limit, or the work budget, pauses it until then.
     Until(Instant),
-    /// Somebody it talks to reads too slowly.
+    /// A slow consumer has no room for its next message.
     ByReaders,
 }
 
-/// What the server knows of a stream connection. Most of very many sit and wait: what only some have is kept elsewhere.
+/// The state of one stream connection. Most connections are idle: state that few of them have is boxed.
 #[derive(Debug)]
 pub(super) struct StreamConn {
     from: PackedRemote,
     door: u32,
-    /// None for a connection that came while the server ended.
+    /// `None` for a connection that was opened while the server drained.
     pub(super) seat: Option<Seat>,
     pub(super) session: Option<SessionKey>,
-    /// What it has besides where lines are spoken.
+    /// Its line protocol state, on a line listener.
     pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     pub(super) woken: bool,
     /// It may have a deadline.
     pub(super) armed: bool,
-    /// What came in and is not executed yet, because the answers to what came before it wait, or because of `backpressure`.
+    /// Input that is not executed yet: answers to earlier input wait, or reading is paused.
     pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<ReadPause>,
-    /// Where it stands among those who wait for slow readers.
+    /// Its place among the connections that wait for slow consumers.
     pub(super) waiting: Rare<Waiting>,
-    /// How much its peer may say.
+    /// Its rate limits.
     pub(super) limits: Rare<Limits>,
-    /// Where answers may be lost.
+    /// The simulated loss of its answers.
     pub(super) losing: Option<Box<Losing>>,
     /// When it was opened.
     pub(super) opened: Instant,
-    /// When the last PNG came, or it was opened.
+    /// When the last PNG came, or when it was opened.
     pub(super) heard: Instant,
-    /// The frame, or line, that has begun and is not whole.
+    /// The frame, or line, that has begun and is not whole, and other temporary state.
     pub(super) unfinished: Rare<Unfinished>,
 }
 
-/// What a connection's frames cost.
+/// The rate limits of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     /// Its own bucket.
     pub(super) bucket: Bucket,
-    /// What it owes the bucket of its host.
+    /// What it owes its host's bucket.
     pub(super) host_tokens: HostTokens,
 }
 
@@ -90,33 +92,33 @@ pub(super) struct Losing {
     pub(super) answers_sent: u64,
 }
 
-/// How far a connection is closed that has to give its memory to others.
+/// How far the closing of a connection is that is evicted for its memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Eviction {
-    /// It is not.
+    /// It is not evicted.
     #[default]
     None,
-    /// It is about to be told why.
+    /// Its last frames, which say why, are not written yet.
     Condemned,
-    /// It was told, or takes nothing, and is not waited for.
+    /// Its last frames are written, or it does not read: it is closed without waiting.
     Told,
 }
 
-/// A frame, or a line, that has begun and is not whole, and what else a connection makes the server keep for a while.
+/// A frame, or line, that has begun and is not whole, and the memory that a connection holds for a while.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
-    /// How long it may still take.
+    /// When it has to be finished.
     pub(super) patience: ReadDeadlines,
-    /// How much of it there is.
+    /// Its announced length and what is allocated for it.
     pub(super) partial: Option<Partial>,
-    /// The bytes held of it and of what is behind it.
+    /// The bytes held for it and for the input that waits.
     pub(super) buffered: usize,
     pub(super) eviction: Eviction,
-    /// What its answers that are not read count for; none while they are few.
+    /// What its unread answers count for in the ledger; 0 while they are few.
     pub(super) answers: usize,
-    /// The bytes of those that its writer has; none while they are few.
+    /// The bytes of answers that its writer holds; 0 while they are few.
     pub(super) given: usize,
-    /// Memory is scarce: few answers wait for it.
+    /// Memory is scarce: few answers may wait.
     pub(super) frugal: bool,
 }
 
@@ -172,17 +174,17 @@ impl StreamConn {
         }
     }
 
-    /// Where it comes from.
+    /// Returns the peer's address and the listener.
     pub(super) fn origin(&self) -> Origin {
         Origin { door: self.door(), from: self.from.unpack() }
     }
 
-    /// The door that it knocked on.
+    /// Returns the listener that accepted it.
     pub(super) fn door(&self) -> DoorId {
         self.door as usize
     }
 
-    /// How long what is unfinished may still take.
+    /// Returns the deadline of the unfinished frame or line.
     pub(super) fn patience(&self) -> ReadDeadlines {
         self.unfinished.get().patience
     }
@@ -205,7 +207,7 @@ impl StreamConn {
         }
     }
 
-    /// It has executed something.
+    /// Records that it has executed input.
     pub(super) fn has_gone_on(&mut self) {
         if let Some(waiting) = self.waiting.get_mut() {
             waiting.has_gone_on();
@@ -213,12 +215,12 @@ impl StreamConn {
         }
     }
 
-    /// Whether what comes in costs tokens.
+    /// Whether its input costs tokens.
     pub(super) fn is_limited(&self) -> bool {
         !self.limits.get().is_vacant()
     }
 
-    /// Whether what comes in is executed.
+    /// Whether its input is executed.
     pub(super) fn is_reading(&self) -> bool {
         !self.closing && self.has_room() && self.held.is_none()
     }

@@ -1,4 +1,7 @@
-//! Says in the log what clients did not get: of each kind a line a second at most, which counts what it stands for.
+//! Logs the messages that clients lost: at most one line a second per kind of loss, which counts the losses since the
+//! last line.
+//!
+//! Which messages are lost is decided in [`crate::hub`] (gaps) and `session_end` (undelivered).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,25 +10,25 @@ use crate::hub::SessionKey;
 use crate::names::Name;
 use crate::units::counted;
 
-/// How often a line is written at most: who opens and ends sessions all the time, or reads slowly, must not fill a disk.
+/// The least time between two lines: neither repeated sessions nor slow consumers may fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How messages are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// A session ended and left them behind.
+    /// A session ended and left them in its queue.
     Undelivered,
-    /// A member of a room read too slowly.
+    /// A room member was a slow consumer.
     Missed,
 }
 
-/// What was lost in one way and is not logged yet.
+/// The losses of one kind that are not logged yet.
 #[derive(Debug)]
 pub(super) struct DropLog {
     loss: Loss,
     /// No line before this.
     pause: Option<Instant>,
-    /// Whom the next line names.
+    /// The client that the next line names.
     latest: Option<(SessionKey, Name)>,
     /// How many messages each client lost.
     clients: BTreeMap<SessionKey, u64>,
@@ -38,7 +41,7 @@ impl DropLog {
         Self { loss, pause: None, latest: None, clients: BTreeMap::new(), messages: 0 }
     }
 
-    /// A client has lost so many messages.
+    /// Records that a client has lost so many messages.
     pub(super) fn report(&mut self, now: Instant, key: SessionKey, name: &Name, messages: u64) {
         if messages == 0 {
             return;
@@ -51,7 +54,8 @@ impl DropLog {
         self.write(now);
     }
 
-    /// When [`DropLog::write`] has a line to write; `None` means never. `more` says that there is more to report by then.
+    /// Returns when [`DropLog::write`] has a line to write; `None` means never. `more` says that there will be more to
+    /// report.
     pub(super) fn next_line(&self, more: bool) -> Option<Instant> {
         (more || self.latest.is_some()).then_some(self.pause).flatten()
     }
@@ -61,14 +65,14 @@ impl DropLog {
         self.pause.is_none_or(|until| until <= now)
     }
 
-    /// Writes the next line if there is one and it is time.
+    /// Writes the next line, if there is one and it is due.
     pub(super) fn write(&mut self, now: Instant) {
         if self.is_due(now) {
             self.flush(now);
         }
     }
 
-    /// Writes what there is now.
+    /// Writes the next line now, if there is one.
     pub(super) fn flush(&mut self, now: Instant) {
         if let Some(line) = self.take_line() {
             log::warn!("{line}");
@@ -85,7 +89,7 @@ impl DropLog {
     }
 }
 
-/// `before` is how many other clients, and messages of theirs, the line stands for.
+/// Formats a line. `before` is the number of other clients, and of their messages, that the line also counts.
 fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
     let (clients, theirs) = before;
     let own = counted(own, "message");

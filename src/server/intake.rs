@@ -1,8 +1,8 @@
-//! Streams, without the lock: bytes to batches.
+//! Turns the bytes of a stream into batches, without the lock.
 //!
-//! [`StreamIntake`] is the half of the server that belongs to one connection: it cuts frames out of the stream and
-//! plays the simulated loss, which on a stream hits tagged requests only. At a door for people it passes on what comes: an
-//! unfinished line may become a finished one by the clock, which is the server's affair.
+//! [`StreamIntake`] is the half of the server that belongs to one connection. It cuts the stream into frames and
+//! applies the simulated loss, which on a stream drops tagged requests only. On a line listener it passes the bytes
+//! on: a timer may finish a line, and timers need the lock. Batches are executed in `stream`.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,12 +15,11 @@ use crate::link::Verdicts;
 use crate::service::Intake;
 use crate::wire::{Cut, Deframer, Frame, Id, Joined, Malformed, Partial, Verb};
 
-/// What is read at once at a door for people, in bytes: they may say so little in a second that most of more would only
-/// wait here, and not with who sent it.
+/// Bytes per read on a line listener. Line clients may say so little per second that more would only wait here instead
+/// of in the sender's socket.
 const PEOPLES_APPETITE: usize = 1 << 10;
 
-/// The same before the registration, and where there is a rate: what is read of somebody who may not be executed waits
-/// here.
+/// Bytes per read before registration, and with a rate limit: what is read too early waits in memory here.
 const SMALL_APPETITE: usize = 4 << 10;
 
 /// The bytes of a frame without payload: verb, space, four digits.
@@ -29,12 +28,12 @@ const MIN_FRAME: usize = 8;
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
-    /// None at a door for people.
+    /// `None` on a line listener.
     deframer: Option<Deframer>,
-    /// What is read at once, and what will be once a whole REG has come.
+    /// Bytes per read now, and after a whole REG has come.
     appetite: usize,
     appetite_after_reg: usize,
-    /// Where requests may be lost.
+    /// The simulated loss, where there is one.
     losing: Option<Box<Losing>>,
 }
 
@@ -55,27 +54,27 @@ impl Losing {
     }
 }
 
-/// What a piece of a stream became: whole frames, and what is left of one. It borrows the piece: only what has to wait is
-/// copied.
+/// One read of a stream, cut up: whole frames, and what is known of an unfinished one. It borrows the bytes; only what
+/// has to wait is copied.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
-    /// At a door for people: all that came.
+    /// On a line listener: all bytes of the read.
     pub(super) said: Said,
-    /// The first frame, if it began in an earlier piece.
+    /// The first frame, if it began in an earlier read.
     joined: Option<Joined>,
-    /// What the others lie in.
+    /// The bytes of the other frames.
     bytes: Cow<'a, [u8]>,
     frames: Vec<Span>,
-    /// How many of `frames` have been taken.
+    /// How many of `frames` have been executed.
     taken: usize,
-    /// Whether it was looked through for acknowledgements before its turn.
+    /// Whether it was searched for acknowledgements before its execution.
     pub(super) scanned: bool,
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,
-    /// Whether a PNG came, lost or not.
+    /// Whether it had a PNG, dropped or not.
     pub(super) pinged: bool,
-    /// The frame that has begun and is not whole; `None` between frames.
+    /// The unfinished frame; `None` between frames.
     pub(super) partial: Option<Partial>,
 }
 
@@ -87,7 +86,8 @@ struct Span {
 }
 
 impl StreamIntake {
-    /// At a door for frames; `is_limited` if it has a rate. `loss` is what is simulated, and the flow that it is.
+    /// Creates the half of a connection to a frame listener. `is_limited` says that the listener has a rate limit;
+    /// `loss` is the simulated loss and the flow's number.
     pub(super) fn new(max_message: usize, is_limited: bool, loss: Option<(Verdicts, u64)>) -> Self {
         let appetite_after_reg = if is_limited { SMALL_APPETITE } else { usize::MAX };
         let (deframer, appetite) = (Some(Deframer::new(max_message)), SMALL_APPETITE);
@@ -95,7 +95,7 @@ impl StreamIntake {
         Self { deframer, appetite, appetite_after_reg, losing }
     }
 
-    /// At a door for people.
+    /// Creates the half of a connection to a line listener.
     pub(super) fn of_lines() -> Self {
         let appetite = PEOPLES_APPETITE;
         Self { deframer: None, appetite, appetite_after_reg: appetite, losing: None }
@@ -157,7 +157,7 @@ impl Intake for StreamIntake {
     }
 }
 
-/// A finished line that waits for its turn.
+/// Makes a batch of a finished line that waits.
 impl From<Said> for Batch<'_> {
     fn from(said: Said) -> Self {
         Self { said, ..Self::default() }
@@ -165,23 +165,23 @@ impl From<Said> for Batch<'_> {
 }
 
 impl Batch<'_> {
-    /// Whether at least one whole frame came, lost or not.
+    /// Whether at least one whole frame came, dropped or not.
     pub(super) fn has_frames(&self) -> bool {
         self.seen > 0 || self.joined.is_some() || !self.frames.is_empty()
     }
 
-    /// Adds an untagged frame. Behind it, so much is left of a piece of that length.
+    /// Adds an untagged frame of a read of `length` bytes, of which `left` bytes follow it.
     fn push_usual(&mut self, frame: &Frame<'_>, length: usize, left: usize) {
         self.pinged |= frame.verb == Verb::Png;
         if self.frames.is_empty() {
-            // Those behind it are likely to be like it.
+            // The frames after it are likely to have its size.
             self.frames.reserve(1 + left / (MIN_FRAME + frame.payload.len()));
         }
         let end = length - left;
         self.frames.push(Span { id: None, verb: frame.verb, payload: end - frame.payload.len()..end });
     }
 
-    /// Adds a frame that ends at this place of the piece.
+    /// Adds a frame that ends at byte `end` of the read.
     fn push(&mut self, cut: Cut<'_>, end: usize) {
         match cut {
             Cut::Whole(Frame { id, verb, payload }) => {
@@ -191,12 +191,12 @@ impl Batch<'_> {
         }
     }
 
-    /// The next frame, which stays where it is.
+    /// Returns the next frame without taking it.
     pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
         self.joined.as_ref().map(Joined::frame).or_else(|| Some(self.frame(self.frames.get(self.taken)?)))
     }
 
-    /// The payload of the next frame, if it need not be copied to be kept.
+    /// Returns the payload of the next frame in shared form, if it has one.
     pub(super) fn peek_payload(&self) -> Option<&Bytes> {
         self.joined.as_ref().map(|joined| &joined.payload)
     }
@@ -206,7 +206,7 @@ impl Batch<'_> {
         Frame { id: span.id, verb: span.verb, payload }
     }
 
-    /// About how many bytes of memory it holds.
+    /// Returns about how many bytes of memory it takes.
     pub(super) fn size(&self) -> usize {
         let joined = self.joined.as_ref().map_or(0, |joined| joined.payload.len());
         size_of::<Self>()
@@ -216,13 +216,13 @@ impl Batch<'_> {
             + self.frames.len() * size_of::<Span>()
     }
 
-    /// The frames that were not taken.
+    /// Returns the frames that were not taken.
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         let rest = self.frames.get(self.taken..).unwrap_or_default();
         self.joined.iter().map(Joined::frame).chain(rest.iter().map(|span| self.frame(span)))
     }
 
-    /// Whether nothing of it is left to be done.
+    /// Whether nothing is left to execute.
     pub(super) fn is_done(&self) -> bool {
         self.said.is_used_up()
             && self.joined.is_none()
@@ -230,7 +230,7 @@ impl Batch<'_> {
             && self.broken.is_none()
     }
 
-    /// What follows SND and its space in the untagged messages that come next.
+    /// Returns the payloads, without the leading space, of the untagged SNDs that come next.
     pub(super) fn next_messages(&self) -> impl Iterator<Item = &[u8]> {
         let spans = self.frames.get(self.taken..).filter(|_| self.joined.is_none()).unwrap_or_default();
         let messages = spans.iter().take_while(|span| span.id.is_none() && span.verb == Verb::Snd);
@@ -239,19 +239,19 @@ impl Batch<'_> {
         })
     }
 
-    /// So many of those are done with.
+    /// Takes so many of those messages.
     pub(super) fn take_messages(&mut self, count: usize) {
         self.taken += count;
     }
 
-    /// The next frame is done with.
+    /// Takes the next frame.
     pub(super) fn take_frame(&mut self) {
         if self.joined.take().is_none() {
             self.taken += 1;
         }
     }
 
-    /// What is left of it, to be kept for longer than what was read.
+    /// Copies what is left, to be kept beyond the read.
     pub(super) fn into_owned(mut self) -> Batch<'static> {
         self.frames.drain(..self.taken.min(self.frames.len()));
         let ends = self.frames.first().zip(self.frames.last());

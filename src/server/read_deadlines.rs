@@ -1,8 +1,9 @@
-//! How long a peer on a stream may take: to register, and to finish a frame, or a line, once begun.
+//! Read deadlines of stream connections: the time to register, and to finish a frame or line once begun.
 //!
-//! There is one deadline for each, which nothing that trickles in moves. That of a frame stands still while the server
-//! itself does not read. That of the registration does not: who waits for tokens has spent them on something else. Only
-//! a PNG puts it off, because clients that do nothing but ping need no name, and not beyond [`PINGING`].
+//! Input that trickles in moves neither deadline. The deadline of a frame stops while the server itself does not read.
+//! That of the registration does not: a peer that waits for tokens has spent them on other input. Only a PNG moves it,
+//! as clients that just ping need no name, and at most by [`PINGING`]. Pauses of reading are in `rate_limit` and
+//! `backpressure`.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +13,16 @@ use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;
 
-/// What an announced frame has time for beyond `frame_timeout`: one second per so many bytes.
+/// Bytes of an announced frame for which it gets one more second beyond `frame_timeout`.
 const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// How many times as long as a frame a line may take once begun.
+/// How many times the time of a frame a line may take.
 const LINE_TIMES: u32 = 6;
 
-/// How long a connection may live on pings alone.
+/// The longest time that a connection may live on pings alone.
 const PINGING: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an unfinished frame may still take.
+/// The deadline of an unfinished frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum ReadDeadlines {
     /// No frame has begun.
@@ -29,13 +30,13 @@ pub(super) enum ReadDeadlines {
     Idle,
     /// The frame has to be whole by then.
     Until { deadline: Instant, announced: usize },
-    /// The server itself is not reading: the clock stands with so much time left.
+    /// The server itself does not read: the clock is stopped with so much time left.
     Stopped { left: Duration, announced: usize },
 }
 
 impl Server {
-    /// Starts, moves or stops the clock of an unfinished frame: whether any came in whole, and what the one that has
-    /// begun announces.
+    /// Starts, moves or stops the clock of an unfinished frame. `any_whole` says whether a frame was finished,
+    /// `partial` is the frame that has begun.
     pub(super) fn watch_frame(
         &mut self,
         now: Instant,
@@ -51,7 +52,7 @@ impl Server {
             (Some(announced), ReadDeadlines::Idle) => {
                 ReadDeadlines::Until { deadline: now + limit + allowance(announced), announced }
             }
-            // The head is known now: what it announces has its time on top.
+            // The head is known now: add the time for the announced length.
             (Some(announced), ReadDeadlines::Until { deadline, announced: 0 }) => {
                 ReadDeadlines::Until { deadline: deadline + allowance(announced), announced }
             }
@@ -61,7 +62,7 @@ impl Server {
         self.arm_conn(conn);
     }
 
-    /// The same for a line, of which another one may have begun. People type slowly.
+    /// Does the same for a line; `has_begun` says that a new one has begun. People type slowly.
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
         let Some(state) = self.conns.get_mut(conn) else { return };
@@ -97,7 +98,7 @@ impl Server {
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
         let deadlines = [register, frame, held, flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
-        // Most have none, time and again.
+        // Most connections have no deadline, call after call.
         if was_armed || deadline.is_some() {
             self.timers.set(conn.into(), deadline);
             if let Some(state) = self.conns.get_mut(conn) {
@@ -106,7 +107,7 @@ impl Server {
         }
     }
 
-    /// Goes on with what a connection has sent, if the time that it was held for is over.
+    /// Resumes a connection whose pause has ended.
     fn release(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if matches!(state.held, Some(ReadPause::Until(at)) if at <= now) {
@@ -133,7 +134,7 @@ impl Server {
         self.break_stream(now, conn, why);
     }
 
-    /// When a connection without a session has to have one; `None` if it has.
+    /// Returns when a connection without a session has to have one; `None` if it has one.
     fn register_by(&self, state: &StreamConn) -> Option<Instant> {
         let limit = self.config.register_timeout;
         let by = later(state.heard, limit).min(later(state.opened, limit.max(PINGING)));
@@ -141,7 +142,7 @@ impl Server {
     }
 }
 
-/// The time that a frame of so many announced bytes has beyond the frame timeout.
+/// Returns the time that a frame of so many announced bytes has beyond the frame timeout.
 fn allowance(announced: usize) -> Duration {
     Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
 }

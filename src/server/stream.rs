@@ -1,6 +1,7 @@
-//! Streams, with the lock: batches to answers. What is written to a connection is in `fill`.
+//! Executes batches of stream input under the lock, and queues the answers.
 //!
-//! How bytes become batches is in `intake`, what is known of a connection in `conn`, how long an unfinished frame may take in `read_deadlines`.
+//! Not here: how bytes become batches (`intake`), the state of a connection (`conn`), what is written to it (`fill`),
+//! and how long an unfinished frame may take (`read_deadlines`).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -30,7 +31,7 @@ const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 byt
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
         let flow = self.simulates().then(|| self.flow_of(conn));
-        // Every connection's half counts from one beginning.
+        // The link's clock starts with the first connection; each connection's half counts from there.
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
         let is_for_people = self.is_for_people(origin.door);
@@ -55,7 +56,7 @@ impl Server {
         StreamIntake::new(self.config.max_message, is_limited, loss)
     }
 
-    /// Gives a new connection its seat, or says that there is none.
+    /// Admits a new connection, or refuses it and says why.
     fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
         let entered = self.admission.enter(&self.config, origin.from);
         let seat = entered.unwrap_or_else(|_| self.admission.refuse());
@@ -69,7 +70,7 @@ impl Server {
         }
     }
 
-    /// Whether a connection is closed at once, with what it would be told.
+    /// Whether a connection is refused and closed at once, without an ERR.
     pub(super) fn is_refused_untold(&self, conn: ConnId) -> bool {
         self.conns.get(conn).is_some_and(|state| state.seat == Some(Seat::Untold))
     }
@@ -97,14 +98,14 @@ impl Server {
         self.wake_conn(conn);
     }
 
-    /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
-    /// batch asks for could be a thousand times its size.
+    /// Executes queued input while there is room for the answers. A short request may have a long answer: one batch
+    /// could ask for a thousand times its size.
     pub(super) fn work_off(&mut self, now: Instant, conn: ConnId) {
         self.execute_backlog(now, conn);
         self.watch_lines(now, conn);
     }
 
-    /// Executes a batch from where it was read, if none waits before it. What has to wait is kept.
+    /// Executes a batch in place if no other waits before it. Keeps what has to wait.
     fn take_in(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
         let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
@@ -123,7 +124,7 @@ impl Server {
         self.bound_unregistered(now, conn);
     }
 
-    /// Executes what it may of a batch, and returns the rest if that has to wait.
+    /// Executes as much of a batch as it may, and returns the rest if that has to wait.
     fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
         self.execute_lines(now, conn, &mut batch.said);
         self.execute_burst(conn, &mut batch);
@@ -143,11 +144,11 @@ impl Server {
         }
         let state = self.conns.get_mut(conn)?;
         if state.closing {
-            // What comes behind a goodbye is nobody's business, be it well-formed or not.
+            // Ignore input after BYE, well-formed or not.
             state.backlog = Rare::default();
             return None;
         }
-        // Whether more may be executed is of no concern to what is done: a connection is busy with what it has left to say.
+        // A batch that is done does not make its connection busy, even if reading is paused.
         if batch.is_done() {
             return None;
         }
@@ -161,7 +162,7 @@ impl Server {
         None
     }
 
-    /// Executes the messages that come next in a batch as far as they are a burst: most of what comes under load is one.
+    /// Executes the untagged messages at the front of a batch in one step: under load they are most of the input.
     fn execute_burst(&mut self, conn: ConnId, batch: &mut Batch<'_>) {
         if self.is_draining() || self.hub.holds_senders() {
             return;
@@ -184,20 +185,20 @@ impl Server {
         next.or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
     }
 
-    /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
-    /// makes no difference in which pieces that comes.
+    /// Closes a connection without a session that announces more than [`MAX_UNREGISTERED`] bytes. The announced length
+    /// counts, so the outcome does not depend on how the bytes are split.
     fn bound_unregistered(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let too_long =
             state.unfinished.get().partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
-        // A REG may be among what waits.
+        // A REG may be among the queued frames.
         let too_long = too_long && state.backlog.get().is_empty();
         if too_long && state.session.is_none() && !state.closing {
             self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
     }
 
-    /// Goes on with what a connection has sent, now that what held it is gone.
+    /// Resumes the execution of a connection's input after its pause has ended.
     pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
         self.note_scarcity(conn);
         self.work_off(now, conn);
@@ -234,7 +235,7 @@ impl Server {
         }
     }
 
-    /// A frame of a connection that carries no session.
+    /// Executes a frame of a connection without a session.
     fn execute_unregistered<'a>(
         &mut self,
         now: Instant,
@@ -277,7 +278,7 @@ impl Server {
         Ok(guest)
     }
 
-    /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
+    /// Appends an answer, unless the simulated loss drops it: on a stream only answers to tagged requests are lost.
     fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer<'_>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {

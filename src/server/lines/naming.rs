@@ -1,4 +1,5 @@
-//! How a person gets a name: by being asked, or from where they are.
+//! How a line client gets a name: it is asked for one, or named after its address. Commands of named clients are in
+//! `commands`.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,13 +14,13 @@ use crate::server::Server;
 use crate::service::{ConnId, Remote};
 use crate::wire::{Found, MAX_LINE};
 
-/// What everybody is greeted with, in one piece with the question behind it.
+/// The greeting, sent in one piece with the question.
 const WELCOME: &str = "Welcome to sayagain! ";
 
-/// To whom begins with something else.
+/// The answer to a command before a name; it has no greeting.
 const NAME_FIRST: &str = "first a name, then commands";
 
-/// So many names are refused in a row; then the connection is closed.
+/// The number of refused names in a row after which the connection is closed.
 pub(super) const MAX_BAD_NAMES: u8 = 8;
 
 /// The question. Programs look for the word `name`.
@@ -40,7 +41,7 @@ impl Server {
         }
     }
 
-    /// A line of somebody who has no name yet.
+    /// Handles a line of a client without a name.
     pub(super) fn take_name(&mut self, now: Instant, conn: ConnId, line: &Found) {
         let text = line.text().trim_ascii_start();
         let name = match Command::parse(text) {
@@ -63,7 +64,7 @@ impl Server {
         }
     }
 
-    /// Says what was wrong with a name and asks for another, [`MAX_BAD_NAMES`] times at most.
+    /// Refuses a name and asks for another, [`MAX_BAD_NAMES`] times at most.
     fn refuse_name(&mut self, now: Instant, conn: ConnId, why: &str) {
         let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.bad_names += 1;
@@ -78,7 +79,7 @@ impl Server {
         self.ask_name(conn);
     }
 
-    /// Opens a session under the name that is nearest to a line. Returns what to say of it, or why there is none.
+    /// Opens a session under the name nearest to a line. Returns the answer, or why there is no session.
     fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
         let name = self.hub.read_nearest(line).map_err(|error| error.to_string())?;
         let key = self.open_person(now, conn, name.clone()).map_err(|refusal| match refusal {
@@ -91,7 +92,7 @@ impl Server {
         Ok(format!("you are {name}{place}; /help lists what else you can do"))
     }
 
-    /// Opens a session without a question: under the address, or as `guest-N` where that is no name or cannot be had.
+    /// Opens a session without asking: under the address, or as `guest-N` where the address is no name or is taken.
     pub(super) fn admit_unasked(&mut self, now: Instant, conn: ConnId) {
         let address = self.conns.get(conn).and_then(|state| name_of(&state.origin().from));
         let named = address.map(|name| self.open_person(now, conn, name));
@@ -103,7 +104,7 @@ impl Server {
         }
     }
 
-    /// What somebody is told who cannot have a name.
+    /// Returns the error for a name that is in use.
     pub(super) fn is_taken(&self, now: Instant, name: &Name) -> String {
         let name_shown = shown(name.as_str());
         match self.name_taken(now, name) {
@@ -138,7 +139,7 @@ impl Server {
         Ok(key)
     }
 
-    /// Takes a person to the room of their door.
+    /// Joins a line client to the room of its listener.
     fn bring_home(&mut self, conn: ConnId, key: SessionKey) {
         let Some((room, echo)) = self.line_door(conn).map(|door| (door.room.clone(), door.echo)) else {
             return;
@@ -153,12 +154,12 @@ impl Server {
     }
 }
 
-/// A name as it is shown.
+/// Returns a name as it is shown.
 pub(super) fn shown(name: &str) -> Cow<'_, str> {
     escape(name.as_bytes())
 }
 
-/// The name of who comes from there; `None` where there is no address, or one that is too long for a name.
+/// Returns the name for an address; `None` where there is no address, or it is too long for a name.
 fn name_of(from: &Remote) -> Option<Name> {
     let Remote::Ip(addr) = from else { return None };
     let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
