@@ -1,5 +1,6 @@
-//! Every request, timer and signal, against a server that has had very many sessions and rooms and has few, and one that
-//! has many: what each hold of the lock costs in work units. In full by hand:
+//! Tests that every request, timer and signal stays within the work budget of one hold of the lock.
+//!
+//! The server has had very many sessions and rooms and has few left, or has many. In full by hand:
 //!
 //! ```text
 //! cargo test --release --lib holds::a_million -- --ignored --nocapture
@@ -20,22 +21,22 @@ use crate::rules::Rules;
 use crate::service::{Intake as _, Remote};
 use crate::work_probe;
 
-/// What an engine takes to be written, and to be sent, in one hold.
+/// How many connections to fill, and datagrams to send, an engine takes in one hold.
 const TAKEN: usize = 256;
 
-/// What one step may cost beside the members of a room and the rules: the end of a session in [`MAX_ROOMS`](crate::hub::MAX_ROOMS)
-/// rooms, or the longest name, several times over.
+/// The most one step may cost, beside the members of a room and the rules: several times the end of a session in
+/// [`MAX_ROOMS`](crate::hub::MAX_ROOMS) rooms, or the longest name.
 const STEP: u64 = 30_000;
 
-/// Where lines are spoken.
+/// The line listener.
 const LINES: DoorId = 1;
 
-/// 32 bases, each with as many marks as a name may have bytes for.
+/// Returns 32 bases, each with as many marks as a name may have bytes for.
 fn combining() -> String {
     "a\u{323}\u{302}\u{301}".repeat(41)
 }
 
-/// The most of it that is a name.
+/// Returns the longest prefix of it that is a name.
 fn longest_name() -> String {
     "a\u{323}\u{302}\u{301}".repeat(15)
 }
@@ -49,9 +50,9 @@ struct World {
     sent: Vec<u8>,
     /// The longest hold of each kind.
     longest: BTreeMap<&'static str, u64>,
-    /// What one step may cost.
+    /// The most one step may cost.
     step: u64,
-    /// Peers on datagrams so far.
+    /// The number of datagram peers so far.
     peers: u32,
 }
 
@@ -77,7 +78,7 @@ impl World {
         Self { now, server, conns: 0, intakes, sent: Vec::new(), longest, step, peers: 0 }
     }
 
-    /// Does something in one hold of the lock, as engines do, and looks at what that has cost.
+    /// Runs `act` and the output after it in one hold of the lock, as engines do, and checks the cost.
     fn hold<R>(&mut self, kind: &'static str, act: impl FnOnce(&mut Self) -> R) -> R {
         self.server.begin_hold();
         work_probe::take();
@@ -100,7 +101,7 @@ impl World {
         result
     }
 
-    /// Lets everything happen that is due within a time, hold by hold.
+    /// Lets time pass, and runs each deadline in a hold of its own.
     fn pass(&mut self, kind: &'static str, time: Duration) {
         let until = self.now + time;
         self.hold(kind, |_| ());
@@ -128,7 +129,7 @@ impl World {
         conn
     }
 
-    /// A batch of input, and all that comes of it.
+    /// Sends a batch of input and runs what follows from it.
     fn say(&mut self, kind: &'static str, conn: ConnId, bytes: &str) {
         let mut intake = self.intakes.remove(&conn).unwrap();
         self.hold(kind, |world| {
@@ -139,12 +140,12 @@ impl World {
         self.pass(kind, Duration::from_millis(1));
     }
 
-    /// As much of one thing as is read at once.
+    /// Repeats the input up to one read of 64 KiB.
     fn repeat(&mut self, kind: &'static str, conn: ConnId, bytes: &str) {
         self.say(kind, conn, &bytes.repeat((64 << 10) / bytes.len()));
     }
 
-    /// Datagrams of one peer, in as many holds as they take.
+    /// Sends datagrams of one peer, in as many holds as they take.
     fn datagrams(&mut self, kind: &'static str, peer: Peer, datagrams: &[&str]) {
         let mut left = datagrams.iter().peekable();
         while left.peek().is_some() {
@@ -163,7 +164,7 @@ impl World {
         Peer::new(0, SocketAddr::from(([127, high, mid, low], 9)))
     }
 
-    /// Sessions on datagrams, in a room of their own each and in `#all`.
+    /// Opens sessions on datagrams, each in a room of its own and in `#all`.
     fn populate(&mut self, count: u32) -> std::ops::Range<u32> {
         let first = self.peers;
         self.peers += count;
@@ -182,7 +183,7 @@ impl World {
     }
 }
 
-/// Every request, on a stream, in datagrams and in lines.
+/// Sends every request: on a stream, in datagrams and in lines.
 fn ask_everything(world: &mut World) {
     let (name, valid) = (combining(), longest_name());
     let stream = world.connect(0);
@@ -237,7 +238,7 @@ fn ask_everything(world: &mut World) {
     }
 }
 
-/// Sessions on streams whose connections are lost at once, and connections that never register.
+/// Opens stream sessions whose connections are lost at once, and connections that never register.
 fn wait_for_timers(world: &mut World, count: u32) {
     let conns: Vec<ConnId> = (0..count).map(|_| world.connect(0)).collect();
     for (n, conn) in conns.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
@@ -257,7 +258,7 @@ fn glob_rules(count: usize) -> Rules {
     Rules::parse((rules + "[[rule]]\nname = \"name*9\"\ndeny = [\"0.0.0.0/0\"]\n").as_bytes()).unwrap()
 }
 
-/// A server that has had so many sessions, and has so many.
+/// Checks a server with so many ended and so many living sessions.
 fn check(had: u32, live: u32, rules: usize) {
     let step = STEP + u64::from(live) + cost::RULE * rules as u64;
     let mut world = World::new(config(), step);
@@ -316,7 +317,7 @@ fn many_slow_members_that_are_cut_off_at_once_end_in_several_holds() {
             &format!("@1 {}{}", frame("REG", &format!("m{n} ?{n:A>22}")), frame("JON", "#r")),
         );
     }
-    // Nobody acknowledges the first message, so that there is no room for the second.
+    // No member acknowledges the first message, so there is no room for the second.
     for sessions in [3_000, 3_000] {
         assert_eq!(world.server.sessions(), sessions);
         world.say("SND to a room", members[0], &frame("SND", "#r hi"));
@@ -331,7 +332,7 @@ fn many_senders_that_wait_for_one_member_go_on_in_several_holds() {
     let mut world = World::new(ServerConfig { hub, ..config() }, STEP);
     let conns: Vec<ConnId> = (0..6_000).map(|_| world.connect(0)).collect();
     for (n, conn) in conns.iter().enumerate() {
-        // The first acknowledges what it is sent, and does not; of the others each is in a room with it alone.
+        // The first session acknowledges nothing it is sent; each of the others is in a room with it alone.
         let own = if n == 0 { String::new() } else { frame("JON", &format!("#r{n}")) };
         world.say("register", *conn, &(format!("@1 {}", frame("REG", &format!("m{n} ?{n:A>22}"))) + &own));
     }

@@ -332,7 +332,7 @@ impl Service for Server {
         self.work().add(1, cost::CONNECTION);
         match arrival {
             Arrival::Accepted(origin) => self.open_stream(now, conn, origin),
-            // The server dials nobody. A dialed connection is served as on the first listener.
+            // The server asks for no connections. A dialed one is served as on the first listener.
             Arrival::Dialed(_, from) => self.open_stream(now, conn, Origin { door: 0, from }),
         }
     }
