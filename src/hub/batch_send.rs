@@ -38,7 +38,7 @@ impl Hub {
             if !is_short || !config.may_hold(load, cost) || taken + cost > memory_room {
                 break;
             }
-            queue.widen(&mut self.spares);
+            queue.widen(&mut self.buffer_pool);
             queue.join(|out| {
                 out.reserve(length);
                 out.extend_from_slice(head.bytes());

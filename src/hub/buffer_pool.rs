@@ -32,14 +32,14 @@ mod tests {
 
     #[test]
     fn a_few_buffers_are_kept_and_none_that_is_small_or_huge() {
-        let mut spares = BufferPool::default();
+        let mut pool = BufferPool::default();
         for room in [0, 100, 1 << 20, 100_000] {
-            spares.give(vec![0; room]);
+            pool.give(vec![0; room]);
         }
-        let kept = spares.take().unwrap();
+        let kept = pool.take().unwrap();
         assert!(kept.is_empty() && kept.capacity() == 100_000);
-        assert_eq!(spares.take(), None);
-        (0..100).for_each(|_| spares.give(Vec::with_capacity(64 << 10)));
-        assert_eq!(std::iter::from_fn(|| spares.take()).count(), MOST);
+        assert_eq!(pool.take(), None);
+        (0..100).for_each(|_| pool.give(Vec::with_capacity(64 << 10)));
+        assert_eq!(std::iter::from_fn(|| pool.take()).count(), MOST);
     }
 }

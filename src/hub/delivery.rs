@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::memory::MemoryUse;
 use super::message::{Cost, Message};
 use super::queue::{Load, Push};
-use super::session::{Goodbye, Traffic};
+use super::session::{ByeState, Traffic};
 use super::work::cost;
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
 use crate::output::Output;
@@ -120,7 +120,7 @@ impl Hub {
     pub fn say_bye(&mut self, key: SessionKey, bye: ByeArgs) {
         let Some(session) = self.get_mut(key) else { return };
         if !session.has_said_bye() {
-            session.goodbye = Goodbye::Queued;
+            session.bye_state = ByeState::Queued;
             if let Some(traffic) = self.traffic_of(key) {
                 traffic.queue.push(Push::Bye(bye));
             }
@@ -179,7 +179,7 @@ impl Hub {
         }
         self.waiting -= waiting - session.undelivered();
         if out.len() == before {
-            session.rest();
+            session.free_idle_traffic();
             return false;
         }
         self.free_of(key, freed);
@@ -197,13 +197,13 @@ impl Hub {
     pub fn written(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.written());
-        session.rest();
+        session.free_idle_traffic();
         self.free_of(key, freed);
     }
 
     /// Takes a written buffer back, to be filled again.
     pub fn reuse(&mut self, buffer: Vec<u8>) {
-        self.spares.give(buffer);
+        self.buffer_pool.give(buffer);
     }
 
     /// Returns when [`Hub::next_datagram`] has a retransmit for this session; `None` means never.
@@ -220,8 +220,8 @@ impl Hub {
             session.traffic.as_mut().map_or((0, 0), |traffic| traffic.acknowledge(now, ranges));
         self.waiting -= before - session.undelivered();
         self.work.add(passed + ranges.len(), cost::PASSED);
-        session.hear_of_bye(ranges);
-        session.rest();
+        session.note_bye_acked(ranges);
+        session.free_idle_traffic();
         self.free_of(key, freed);
         self.wake(key);
     }
@@ -232,7 +232,7 @@ impl Hub {
         let Some(session) = self.get_mut(key) else { return };
         session.lose_connection();
         let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.leave_writer());
-        session.rest();
+        session.free_idle_traffic();
         self.free_of(key, freed);
     }
 
@@ -242,7 +242,7 @@ impl Hub {
             self.lose_connection(key);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.set_way(path, origin);
+        session.set_path(path, origin);
         session.deaf = false;
         match (path, &mut session.traffic) {
             (Path::Stream(_), Some(traffic)) => traffic.pushes.reattach(),

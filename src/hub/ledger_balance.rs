@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Returns a path that no session had before.
-    fn way(&mut self, on_streams: bool) -> (Path, Origin) {
+    fn new_path(&mut self, on_streams: bool) -> (Path, Origin) {
         self.opened += 1;
         let addr = SocketAddr::from((Ipv4Addr::from(self.opened), 1));
         let datagrams = DatagramPath { peer: Peer::new(0, addr), limit: 9_000, heard: self.now };
@@ -80,7 +80,7 @@ impl World {
             (Form::Tagged, false),
             (Form::Untagged, false),
         ][self.rng.random_range(0..7)];
-        let (path, origin) = self.way(on_streams);
+        let (path, origin) = self.new_path(on_streams);
         let name = Name::parse(format!("n{}", self.opened).as_bytes()).unwrap();
         let token = Token::from_bits(u128::from(self.opened));
         let opening = Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED };
@@ -122,7 +122,7 @@ impl World {
                 self.orphans.extend(self.sessions[at].1.take());
             }
             84..88 if self.hub.get(key).unwrap().form == Form::Tagged => {
-                let (path, origin) = self.way(on_streams);
+                let (path, origin) = self.new_path(on_streams);
                 self.hub.take_up(self.now, key, path, origin);
                 self.orphans.extend(self.sessions[at].1.take());
             }
@@ -136,7 +136,7 @@ impl World {
             91..93 => drop(self.orphans.pop()),
             93 => self.ask(key),
             94 => self.change_rooms(key),
-            _ => self.look_around(key),
+            _ => self.pass_time(key),
         }
     }
 
@@ -195,7 +195,7 @@ impl World {
     }
 
     /// Lets time pass, sends datagrams, and carries out the decisions about slow consumers.
-    fn look_around(&mut self, key: SessionKey) {
+    fn pass_time(&mut self, key: SessionKey) {
         self.now += Duration::from_millis(self.rng.random_range(0..300));
         self.hub.next_datagram(self.now, key, &mut Vec::new());
         while self.hub.poll_missed().is_some() {}
@@ -256,7 +256,7 @@ impl World {
 }
 
 #[test]
-fn what_is_held_is_counted_once_whatever_happens_and_nothing_is_once_all_have_gone() {
+fn held_memory_is_counted_once_and_the_ledger_is_empty_after_the_last_session() {
     let (mut most, mut shared, mut gaps, mut refused) = (0, 0, 0, 0);
     for seed in 0..60 {
         for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld, SlowPolicy::Disconnect, SlowPolicy::Block] {

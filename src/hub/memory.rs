@@ -37,7 +37,7 @@ pub struct MemoryLedger {
     windows: usize,
     answers: usize,
     input: usize,
-    bodies: SharedBodies,
+    shared_bodies: SharedBodies,
 }
 
 /// An empty ledger with the default limit.
@@ -50,8 +50,8 @@ impl Default for MemoryLedger {
 impl MemoryLedger {
     /// Creates an empty ledger.
     pub(super) fn new(bound: usize) -> Self {
-        let bodies = SharedBodies::default();
-        Self { bound, queues: 0, rooms: 0, windows: 0, answers: 0, input: 0, bodies }
+        let shared_bodies = SharedBodies::default();
+        Self { bound, queues: 0, rooms: 0, windows: 0, answers: 0, input: 0, shared_bodies }
     }
 
     /// Returns the most that all uses together may take.
@@ -77,7 +77,7 @@ impl MemoryLedger {
 
     /// Returns what queues take, shared bodies included.
     pub fn pending(&self) -> usize {
-        self.queues + self.bodies.bytes()
+        self.queues + self.shared_bodies.bytes()
     }
 
     /// Returns how much may still be charged.
@@ -125,7 +125,7 @@ impl MemoryLedger {
 
     /// Returns the same bytes, counted until the last holder of any of them is gone.
     pub(super) fn share(&self, body: Bytes) -> Bytes {
-        self.bodies.count(body)
+        self.shared_bodies.count(body)
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_charged_and_shared_is_summed_against_the_bound_until_it_is_released() {
+    fn charges_and_shared_bodies_count_against_the_limit_until_they_are_released() {
         let mut ledger = MemoryLedger::new(1_000);
         let uses =
             [MemoryUse::Queues, MemoryUse::Rooms, MemoryUse::Windows, MemoryUse::Answers, MemoryUse::Input];

@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_is_too_long_for_its_receiver_is_not_even_encoded() {
+    fn a_message_too_long_for_its_receiver_is_not_encoded() {
         let mut hub = Hub::default();
         let heard = std::time::Instant::now();
         let datagrams = Path::Datagram(DatagramPath { peer: Peer::new(0, ADDR), limit: 1_200, heard });
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_members_wait_for_who_lag_is_shared_and_who_keeps_up_has_a_copy() {
+    fn lagging_members_share_a_message_and_others_get_a_copy() {
         let (mut hub, now) = (Hub::default(), std::time::Instant::now());
         let keys = ["speaker", "one", "two", "quick"].map(|name| {
             let key = open(&mut hub, name, Form::Untagged, Path::Stream(None));

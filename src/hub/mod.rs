@@ -173,10 +173,10 @@ pub struct Hub {
     waiting: usize,
     work: WorkMeter,
     /// The sessions that recent messages were for.
-    targets: NameCache,
+    name_cache: NameCache,
     /// The buffer in which messages are encoded.
     buffer: Vec<u8>,
-    spares: BufferPool,
+    buffer_pool: BufferPool,
 }
 
 impl Hub {
@@ -298,7 +298,7 @@ impl Hub {
         if self.has_like(&clash, Some(key.slot)) {
             return Err(Refusal::NameTaken);
         }
-        self.targets.forget();
+        self.name_cache.forget();
         self.unlist_name(key, &old);
         if let Some(session) = self.get_mut(key) {
             session.name = name;
@@ -379,7 +379,7 @@ impl Hub {
     pub fn close(&mut self) {
         self.is_closed = true;
         (self.by_fold, self.by_clash) = Default::default();
-        self.targets.forget();
+        self.name_cache.forget();
     }
 
     /// Frees a name.

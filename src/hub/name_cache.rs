@@ -56,11 +56,11 @@ impl Hub {
     /// Returns the session that a target names, as [`Hub::find`] does.
     pub(super) fn find_target(&mut self, target: &[u8]) -> Option<SessionKey> {
         // While that session lives and keeps its name, no other can have it.
-        if let Some(key) = self.targets.get(target).filter(|key| self.sessions.get(*key).is_some()) {
+        if let Some(key) = self.name_cache.get(target).filter(|key| self.sessions.get(*key).is_some()) {
             return Some(key);
         }
         let key = self.find(target)?;
-        self.targets.note(target, key);
+        self.name_cache.note(target, key);
         Some(key)
     }
 }

@@ -185,8 +185,8 @@ impl Push {
             (Self::Message { text, .. }, _) => text.write(out),
             (Self::Run { bytes, .. }, _) => out.extend_from_slice(bytes),
             (Self::Gap(count), Form::Tagged) => encode_gap(*count, out),
-            (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", missed(*count).as_bytes(), out),
-            (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&missed(*count)).as_bytes()),
+            (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", gap_in_words(*count).as_bytes(), out),
+            (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&gap_in_words(*count)).as_bytes()),
             (Self::Bye(bye), Form::Tagged) => bye.encode(id, out),
             (Self::Bye(_), Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
             (Self::Bye(bye), Form::Lines) => out.extend_from_slice(line(&bye_in_words(*bye)).as_bytes()),
@@ -207,7 +207,7 @@ impl Push {
 }
 
 /// Returns a gap in words, for protocols without GAP: four words, as the word count of the RCV says.
-fn missed(count: u64) -> String {
+fn gap_in_words(count: u64) -> String {
     let messages = if count == 1 { "message" } else { "messages" };
     format!("you missed {count} {messages}")
 }
@@ -241,7 +241,7 @@ pub struct SendQueue {
     /// The part of `load` that is messages to rooms.
     droppable: Load,
     /// How many dropped messages the gaps stand for.
-    missed: u64,
+    gap_messages: u64,
     /// No message to a room is before this index.
     oldest: usize,
     /// How many items are empty: gaps that were merged into the next one. Never the last item.
@@ -261,7 +261,7 @@ impl SendQueue {
 
     /// Returns how many dropped messages its gaps stand for.
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.gap_messages
     }
 
     /// Whether nothing waits.
@@ -300,10 +300,10 @@ impl SendQueue {
     }
 
     /// Takes a larger buffer from the pool once many messages are joined.
-    pub(super) fn widen(&mut self, spares: &mut BufferPool) {
+    pub(super) fn widen(&mut self, pool: &mut BufferPool) {
         if self.run.len() >= RUN_MANY
             && self.run.capacity() < RUN_ENOUGH
-            && let Some(mut buffer) = spares.take()
+            && let Some(mut buffer) = pool.take()
         {
             buffer.extend_from_slice(&self.run);
             self.run = buffer;
@@ -336,7 +336,7 @@ impl SendQueue {
 
     /// Counts one dropped message: in the last gap if that is unsent, or in a new one.
     pub fn push_gap(&mut self) {
-        self.missed += 1;
+        self.gap_messages += 1;
         self.end_run();
         match self.items.back_mut() {
             Some(Push::Gap(count)) => *count += 1,
@@ -374,7 +374,7 @@ impl SendQueue {
         }
         let message = std::mem::replace(self.items.get_mut(self.oldest)?, Push::Gap(1));
         self.forget(&message);
-        self.missed += 1;
+        self.gap_messages += 1;
         if let Some(before) = self.oldest.checked_sub(1) {
             self.join_gaps(before);
         }
@@ -388,7 +388,7 @@ impl SendQueue {
         match push {
             Push::Message { is_direct: false, .. } => self.droppable -= push.load(),
             Push::Message { .. } | Push::Run { .. } | Push::Bye(_) => {}
-            Push::Gap(count) => self.missed -= count,
+            Push::Gap(count) => self.gap_messages -= count,
         }
     }
 
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_counts_on_until_it_is_sent_and_takes_no_room() {
+    fn a_gap_goes_on_counting_until_it_is_sent_and_takes_no_room() {
         let mut queue = SendQueue::default();
         queue.push(message("a"));
         let full = queue.load();
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_joined_ends_where_it_is_enough_for_one_write() {
+    fn joined_messages_end_where_they_are_enough_for_one_write() {
         let mut queue = SendQueue::default();
         for _ in 0..10 {
             queue.join(|out| out.extend_from_slice(&[b'x'; 30_000]));
@@ -571,8 +571,8 @@ mod tests {
     }
 
     #[test]
-    fn every_reader_is_told_of_a_gap_and_of_the_end_in_what_it_knows() {
-        let told = |push: Push, form, id| {
+    fn a_gap_and_a_bye_are_encoded_for_each_form() {
+        let encoded = |push: Push, form, id| {
             let mut out = Vec::new();
             push.encode(form, id, &mut out);
             String::from_utf8(out).unwrap()
@@ -603,10 +603,10 @@ mod tests {
                 "* goodbye: the server is shutting down, and expects to be back in 2 s\n",
             ),
         ] {
-            assert_eq!(told(push.clone(), Form::Untagged, None), untagged);
+            assert_eq!(encoded(push.clone(), Form::Untagged, None), untagged);
             assert!(untagged.len() <= push.max_len());
-            assert_eq!(told(push.clone(), Form::Tagged, Id::new(3)), tagged);
-            assert_eq!(told(push, Form::Lines, None), line);
+            assert_eq!(encoded(push.clone(), Form::Tagged, Id::new(3)), tagged);
+            assert_eq!(encoded(push, Form::Lines, None), line);
         }
     }
 }

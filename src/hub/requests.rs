@@ -99,7 +99,7 @@ impl Hub {
     /// [`HubConfig::max_memory`](super::HubConfig::max_memory).
     pub fn join(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
         self.work.add(1, cost::ROOM);
-        // Parsing, then the lookup and look-alike keys, of the room and of the session's list.
+        // Parsing, the lookup key and the look-alike keys, here and in `rooms`.
         self.work.add_name(room, 8);
         let name = RoomName::parse(room).map_err(|_| Refusal::NotARoomName)?;
         let session = self.sessions.get_mut(key).ok_or(Refusal::RegisterFirst)?;

@@ -115,19 +115,19 @@ pub struct Session {
     /// Its token, which a datagram or a resume has to carry.
     pub token: Token,
     /// State of its tagged requests.
-    asked: Rare<Asked>,
+    requests: Rare<RequestState>,
     /// Its rate limit on datagrams. On a stream the connection has one, and this stays full.
     pub(crate) bucket: Rare<Bucket>,
-    way: Way,
+    packed_path: PackedPath,
     from: PackedRemote,
     door: u32,
-    more: Rare<More>,
+    extras: Rare<Extras>,
     /// Its pushes, queued or in flight; `None` while there are none.
     pub(super) traffic: Option<Box<Traffic>>,
     /// The serial of its [`SessionKey`].
     pub(super) serial: NonZeroU32,
     pub(super) woken: bool,
-    pub(super) goodbye: Goodbye,
+    pub(super) bye_state: ByeState,
     /// It is a slow consumer and ends: nothing is queued for it any more.
     pub(super) cut_off: bool,
     /// A sender waits for room in its queue.
@@ -138,7 +138,7 @@ pub struct Session {
 
 /// How a session is reached, in less memory than [`Path`].
 #[derive(Debug)]
-enum Way {
+enum PackedPath {
     Stream(ConnId),
     /// On streams, without a connection now.
     Lingering,
@@ -148,7 +148,7 @@ enum Way {
     },
 }
 
-impl From<Path> for Way {
+impl From<Path> for PackedPath {
     fn from(path: Path) -> Self {
         match path {
             Path::Stream(Some(conn)) => Self::Stream(conn),
@@ -165,20 +165,20 @@ const LAGGING: usize = 4 << 10;
 
 /// How far the server's BYE to a session is. Nothing is queued behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goodbye {
+pub(super) enum ByeState {
     /// Not queued or sent.
-    Unsaid,
+    NotSent,
     /// The last push in its queue, or sent from there.
     Queued,
     /// Sent without a queue and not acknowledged; its number follows all others.
-    Alone,
+    SentAlone,
     /// Sent without a queue, and acknowledged if the session is tagged.
-    Heard,
+    Done,
 }
 
 /// State of tagged requests.
 #[derive(Debug, Default)]
-struct Asked {
+struct RequestState {
     /// The nonce that opened the session.
     nonce: Option<Token>,
     /// The id of the newest executed REG; 0 for none.
@@ -187,7 +187,7 @@ struct Asked {
     replies: Replies,
 }
 
-impl Vacant for Asked {
+impl Vacant for RequestState {
     const VACANT: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
 
     fn is_vacant(&self) -> bool {
@@ -197,7 +197,7 @@ impl Vacant for Asked {
 
 /// State that most sessions lack.
 #[derive(Debug, Default)]
-struct More {
+struct Extras {
     /// Its rooms, in the order joined.
     rooms: Vec<FoldKey>,
     /// The room of its line listener, whose messages it gets without the room's name; frame sessions have none.
@@ -208,7 +208,7 @@ struct More {
     challenged: Option<Challenged>,
 }
 
-impl Vacant for More {
+impl Vacant for Extras {
     const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
 
     fn is_vacant(&self) -> bool {
@@ -313,7 +313,7 @@ impl Traffic {
 
     /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It goes on counting
     /// meanwhile. Gaps take no room: a peer that acknowledges nothing would otherwise cost one per dropped message.
-    fn holds_gap_back(&self) -> bool {
+    fn delays_gap(&self) -> bool {
         self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))
     }
 }
@@ -329,16 +329,16 @@ impl Session {
             form: opening.form,
             echo: false,
             token: opening.token,
-            asked: Asked { nonce: opening.nonce, newest_reg: 0, replies }.into(),
+            requests: RequestState { nonce: opening.nonce, newest_reg: 0, replies }.into(),
             bucket: Bucket::new(opening.rate).into(),
-            way: opening.path.into(),
+            packed_path: opening.path.into(),
             from,
             door,
-            more: Rare::default(),
+            extras: Rare::default(),
             traffic: None,
             serial: NonZeroU32::MIN,
             woken: false,
-            goodbye: Goodbye::Unsaid,
+            bye_state: ByeState::NotSent,
             cut_off: false,
             awaited: false,
             deaf: false,
@@ -347,20 +347,20 @@ impl Session {
 
     /// Returns how it is reached.
     pub fn path(&self) -> Path {
-        match (&self.way, self.from.unpack()) {
-            (Way::Datagram { limit, heard }, Remote::Ip(addr)) => {
+        match (&self.packed_path, self.from.unpack()) {
+            (PackedPath::Datagram { limit, heard }, Remote::Ip(addr)) => {
                 let peer = Peer { door: self.door as usize, addr, local: self.from.local() };
                 Path::Datagram(DatagramPath { peer, limit: *limit as usize, heard: *heard })
             }
-            (Way::Stream(conn), _) => Path::Stream(Some(*conn)),
+            (PackedPath::Stream(conn), _) => Path::Stream(Some(*conn)),
             // UNIX sockets carry no datagrams.
-            (Way::Lingering | Way::Datagram { .. }, _) => Path::Stream(None),
+            (PackedPath::Lingering | PackedPath::Datagram { .. }, _) => Path::Stream(None),
         }
     }
 
     /// Whether it is on streams.
     pub fn is_on_streams(&self) -> bool {
-        !matches!(self.way, Way::Datagram { .. })
+        !matches!(self.packed_path, PackedPath::Datagram { .. })
     }
 
     /// Returns where it came from when it registered or was last resumed. Datagrams go there.
@@ -368,24 +368,24 @@ impl Session {
         Origin { door: self.door as usize, from: self.from.unpack() }
     }
 
-    pub(super) fn set_way(&mut self, path: Path, origin: Origin) {
+    pub(super) fn set_path(&mut self, path: Path, origin: Origin) {
         let PackedOrigin { door, .. } = origin.into();
-        (self.way, self.from, self.door) = (path.into(), path.pack(origin.from), door);
-        if self.more.get().challenged.is_some() {
-            self.more.update(|more| more.challenged = None);
+        (self.packed_path, self.from, self.door) = (path.into(), path.pack(origin.from), door);
+        if self.extras.get().challenged.is_some() {
+            self.extras.update(|extras| extras.challenged = None);
         }
     }
 
     /// Records that its connection is gone.
     pub(super) fn lose_connection(&mut self) {
-        if let Way::Stream(_) = self.way {
-            self.way = Way::Lingering;
+        if let PackedPath::Stream(_) = self.packed_path {
+            self.packed_path = PackedPath::Lingering;
         }
     }
 
     /// Records a datagram of `size` bytes with its token; at most `most` of them raise the limit.
     pub fn hear(&mut self, now: Instant, size: usize, most: usize) {
-        if let Way::Datagram { limit, heard } = &mut self.way {
+        if let PackedPath::Datagram { limit, heard } = &mut self.packed_path {
             *heard = now;
             *limit = (*limit).max(u32::try_from(size.min(most)).unwrap_or(u32::MAX));
         }
@@ -394,7 +394,7 @@ impl Session {
     /// Records a datagram that only its client can have sent, though from another address or without its token: the
     /// client lives.
     pub fn hear_from_elsewhere(&mut self, now: Instant) {
-        if let Way::Datagram { heard, .. } = &mut self.way {
+        if let PackedPath::Datagram { heard, .. } = &mut self.packed_path {
             *heard = now;
         }
     }
@@ -402,60 +402,60 @@ impl Session {
     /// Whether a datagram from `peer`, which is not its validated address, may be challenged: at most 10 times a
     /// second per address. Counts it if so.
     pub fn may_challenge(&mut self, now: Instant, peer: Peer) -> bool {
-        let earlier = self.more.get().challenged;
+        let earlier = self.extras.get().challenged;
         let running = earlier.filter(|running| running.at == peer && now < running.since + CHALLENGE_PERIOD);
         let next = match running {
             Some(running) if running.count >= CHALLENGES => return false,
             Some(running) => Challenged { count: running.count + 1, ..running },
             None => Challenged { at: peer, since: now, count: 1 },
         };
-        self.more.update(|more| more.challenged = Some(next));
+        self.extras.update(|extras| extras.challenged = Some(next));
         true
     }
 
     /// Returns the nonce that opened it.
     pub fn nonce(&self) -> Option<Token> {
-        self.asked.get().nonce
+        self.requests.get().nonce
     }
 
     /// Returns the id of the newest executed REG; 0 for none.
     pub fn newest_reg(&self) -> u64 {
-        self.asked.get().newest_reg
+        self.requests.get().newest_reg
     }
 
     /// Records the id of an executed REG.
     pub fn set_newest_reg(&mut self, id: u64) {
-        self.asked.update(|asked| asked.newest_reg = id);
+        self.requests.update(|requests| requests.newest_reg = id);
     }
 
     /// Returns its dedup window.
     pub fn replies(&self) -> &Replies {
-        &self.asked.get().replies
+        &self.requests.get().replies
     }
 
     /// Returns its dedup window, to be changed; the hub counts the memory.
     pub(super) fn replies_mut(&mut self) -> &mut Replies {
-        &mut self.asked.fill().replies
+        &mut self.requests.fill().replies
     }
 
     /// Returns its rooms, in the order joined.
     pub fn rooms(&self) -> &[FoldKey] {
-        &self.more.get().rooms
+        &self.extras.get().rooms
     }
 
     /// Changes its rooms.
     pub fn change_rooms(&mut self, change: impl FnOnce(&mut Vec<FoldKey>)) {
-        self.more.update(|more| change(&mut more.rooms));
+        self.extras.update(|extras| change(&mut extras.rooms));
     }
 
     /// Returns the room of its line listener; frame sessions have none.
     pub fn home(&self) -> Option<&FoldKey> {
-        self.more.get().home.as_ref()
+        self.extras.get().home.as_ref()
     }
 
     /// Sets the room of its line listener.
     pub fn set_home(&mut self, room: FoldKey) {
-        self.more.update(|more| more.home = Some(room));
+        self.extras.update(|extras| extras.home = Some(room));
     }
 
     /// Sets its rate limit.
@@ -465,13 +465,13 @@ impl Session {
 
     /// Returns its traffic, created if there was none.
     pub(super) fn traffic_mut(&mut self, config: &HubConfig) -> &mut Traffic {
-        let numbered = self.more.get().numbered;
+        let numbered = self.extras.get().numbered;
         self.traffic.get_or_insert_with(|| Box::new(Traffic::new(config, numbered)))
     }
 
     /// Frees its traffic while nothing is queued or in flight. On datagrams the pushes' estimates of the path are
     /// kept.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn free_idle_traffic(&mut self) {
         let is_on_streams = self.is_on_streams();
         let Some(traffic) = &mut self.traffic else { return };
         let knows_path = !is_on_streams && traffic.pushes.numbered() > 0;
@@ -482,8 +482,8 @@ impl Session {
         } else if is_over {
             let numbered = traffic.pushes.numbered();
             self.traffic = None;
-            if numbered != self.more.get().numbered {
-                self.more.update(|more| more.numbered = numbered);
+            if numbered != self.extras.get().numbered {
+                self.extras.update(|extras| extras.numbered = numbered);
             }
         }
     }
@@ -495,21 +495,21 @@ impl Session {
 
     /// Whether the server's BYE is queued or sent; nothing is queued behind it.
     pub fn has_said_bye(&self) -> bool {
-        self.goodbye != Goodbye::Unsaid
+        self.bye_state != ByeState::NotSent
     }
 
     /// Whether the BYE needs no retransmission: it is acknowledged, or the session is untagged and it was sent.
     pub fn is_parted(&self) -> bool {
-        match self.goodbye {
-            Goodbye::Unsaid | Goodbye::Alone => false,
-            Goodbye::Queued => self.is_settled(),
-            Goodbye::Heard => true,
+        match self.bye_state {
+            ByeState::NotSent | ByeState::SentAlone => false,
+            ByeState::Queued => self.is_settled(),
+            ByeState::Done => true,
         }
     }
 
     /// Returns the number of the last push.
     fn numbered(&self) -> u64 {
-        self.traffic.as_ref().map_or_else(|| self.more.get().numbered, |traffic| traffic.pushes.numbered())
+        self.traffic.as_ref().map_or_else(|| self.extras.get().numbered, |traffic| traffic.pushes.numbered())
     }
 
     /// Returns the messages dropped since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
@@ -525,7 +525,7 @@ impl Session {
     /// Returns and resets the dropped messages that the log has not named.
     pub(super) fn take_unlogged(&mut self) -> u64 {
         let unlogged = self.traffic.as_mut().map_or(0, |traffic| std::mem::take(&mut traffic.unlogged));
-        self.rest();
+        self.free_idle_traffic();
         unlogged
     }
 
@@ -572,17 +572,17 @@ impl Session {
             return false;
         }
         let prefix = if self.form == Form::Tagged { PREFIX_LEN + TAG_MAX } else { 0 };
-        match self.way {
-            Way::Stream(_) | Way::Lingering => true,
-            Way::Datagram { limit, .. } => prefix + frame_len <= limit as usize,
+        match self.packed_path {
+            PackedPath::Stream(_) | PackedPath::Lingering => true,
+            PackedPath::Datagram { limit, .. } => prefix + frame_len <= limit as usize,
         }
     }
 
     /// Returns the longest payload of an answer to this session.
     pub fn answer_limit(&self) -> usize {
-        match self.way {
-            Way::Stream(_) | Way::Lingering => SHORT_LENGTH_MAX,
-            Way::Datagram { limit, .. } => {
+        match self.packed_path {
+            PackedPath::Stream(_) | PackedPath::Lingering => SHORT_LENGTH_MAX,
+            PackedPath::Datagram { limit, .. } => {
                 (limit as usize).saturating_sub(PREFIX_LEN + TAG_MAX + SHORT_HEAD).min(SHORT_LENGTH_MAX)
             }
         }
@@ -600,7 +600,7 @@ impl Session {
             traffic.note_encoded(id);
             return true;
         }
-        if traffic.holds_gap_back() {
+        if traffic.delays_gap() {
             return false;
         }
         let Some(push) = traffic.queue.pop() else { return false };
@@ -624,7 +624,7 @@ impl Session {
     /// that this freed. Returns `None` when nothing waits, when the push does not fit into the rest of the datagram,
     /// or when the window is full. A push of any length may have a datagram for itself: it fitted when it was queued.
     pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        let Way::Datagram { limit, .. } = self.way else { return None };
+        let PackedPath::Datagram { limit, .. } = self.packed_path else { return None };
         let traffic = self.traffic.as_deref()?;
         let is_tagged = self.form == Form::Tagged;
         let repeat = traffic.pushes.next_repeat(now);
@@ -671,34 +671,36 @@ impl Session {
     /// Encodes a datagram with the server's BYE alone, without storing it; the caller retransmits it until it is
     /// acknowledged. Returns `false` on streams, and while anything is queued or in flight.
     pub(super) fn say_bye_alone(&mut self, bye: ByeArgs, out: &mut Vec<u8>) -> bool {
-        let is_due = matches!(self.goodbye, Goodbye::Unsaid | Goodbye::Alone);
+        let is_due = matches!(self.bye_state, ByeState::NotSent | ByeState::SentAlone);
         if self.is_on_streams() || !is_due || !self.is_settled() {
             return false;
         }
         if self.form != Form::Tagged {
-            self.goodbye = Goodbye::Heard;
+            self.bye_state = ByeState::Done;
             Push::Bye(bye).encode(self.form, None, out);
             return true;
         }
         let Some(id) = Id::new(self.numbered().saturating_add(1)) else { return false };
-        self.goodbye = Goodbye::Alone;
+        self.bye_state = ByeState::SentAlone;
         encode_prefix(self.token, out);
         Push::Bye(bye).encode(self.form, Some(id), out);
         true
     }
 
     /// Records that the client has these pushes; the BYE that was sent alone may be among them.
-    pub(super) fn hear_of_bye(&mut self, ranges: &[(u64, u64)]) {
+    pub(super) fn note_bye_acked(&mut self, ranges: &[(u64, u64)]) {
         let id = self.numbered().saturating_add(1);
-        if self.goodbye == Goodbye::Alone && ranges.iter().any(|(low, high)| (*low..=*high).contains(&id)) {
-            self.goodbye = Goodbye::Heard;
+        if self.bye_state == ByeState::SentAlone
+            && ranges.iter().any(|(low, high)| (*low..=*high).contains(&id))
+        {
+            self.bye_state = ByeState::Done;
         }
     }
 
     /// Whether [`Session::next_on_stream`] has output.
     pub(super) fn has_stream_output(&self) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| {
-            traffic.pushes.has_resend() || !(traffic.queue.is_empty() || traffic.holds_gap_back())
+            traffic.pushes.has_resend() || !(traffic.queue.is_empty() || traffic.delays_gap())
         })
     }
 }
@@ -718,27 +720,27 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn who_has_nothing_on_its_way_keeps_nothing_for_it_and_its_numbers_go_on() {
+    fn an_idle_session_holds_no_traffic_and_continues_its_numbers() {
         let (now, mut hub) = (Instant::now(), Hub::default());
         let from = open(&mut hub, "ada", Form::Untagged);
         let [untagged, tagged] = [("bob", Form::Untagged), ("cyd", Form::Tagged)]
             .map(|(name, form)| (name, open(&mut hub, name, form)));
-        let is_at_rest = |hub: &Hub, key| hub.get(key).unwrap().traffic.is_none();
+        let holds_nothing = |hub: &Hub, key| hub.get(key).unwrap().traffic.is_none();
         for round in 1..=3 {
             for (name, key) in [untagged, tagged] {
-                assert!(is_at_rest(&hub, key));
+                assert!(holds_nothing(&hub, key));
                 hub.send(from, name.as_bytes(), &b"hi"[..]).unwrap();
                 let mut out = Output::default();
                 hub.fill_stream(now, key, &mut out, 100);
                 hub.give(key);
-                assert!(!is_at_rest(&hub, key), "it is not written");
+                assert!(!holds_nothing(&hub, key), "it is not written");
                 hub.written(key);
                 let tag = format!("@{round} RCV");
                 let is_tagged = out.to_vec().starts_with(tag.as_bytes());
-                assert_eq!((is_tagged, is_at_rest(&hub, key)), (name == "cyd", name == "bob"));
+                assert_eq!((is_tagged, holds_nothing(&hub, key)), (name == "cyd", name == "bob"));
             }
             hub.acknowledge(now, tagged.1, &[(1, round)]);
         }
-        assert!(is_at_rest(&hub, tagged.1) && hub.memory() == 0);
+        assert!(holds_nothing(&hub, tagged.1) && hub.memory() == 0);
     }
 }

@@ -52,7 +52,7 @@ mod tests {
     use crate::output::Output;
 
     #[test]
-    fn a_body_counts_once_until_its_last_byte_is_let_go_of() {
+    fn a_body_counts_once_until_its_last_byte_is_dropped() {
         let bodies = SharedBodies::default();
         let body = bodies.count(Bytes::from(vec![b'x'; 5_000]));
         let other = bodies.count(Bytes::from_static(b"other"));

@@ -63,9 +63,9 @@ impl FromStr for SlowPolicy {
 #[derive(Debug, Default)]
 pub(super) struct SlowConsumers {
     /// Sessions with dropped messages that are not logged.
-    missed: Vec<SessionKey>,
+    unlogged: Vec<SessionKey>,
     /// Slow consumers whose sessions are to end.
-    condemned: Vec<SessionKey>,
+    to_end: Vec<SessionKey>,
     /// Members for which senders need not wait now. `true` resumes all of the senders, because they may have waited
     /// for other reasons than the queue.
     relieved: BTreeMap<SessionKey, bool>,
@@ -83,11 +83,11 @@ impl Hub {
             self.drop_into_gap(member);
             return false;
         };
-        if self.config.slow == SlowPolicy::Disconnect && self.is_to_blame(session, cost) {
-            self.condemn(member);
+        if self.config.slow == SlowPolicy::Disconnect && self.is_itself_slow(session, cost) {
+            self.disconnect(member);
             return false;
         }
-        self.note_missed(member);
+        self.note_dropped(member);
         self.drop_into_gap(member);
         false
     }
@@ -110,22 +110,22 @@ impl Hub {
             self.waiting -= freed.messages;
             self.work.add(1, cost::PASSED);
             self.stats.gaps += 1;
-            self.note_missed(member);
+            self.note_dropped(member);
         }
         true
     }
 
     /// Whether the member itself is slow: it has reached its own limits, or holds more than its share of the memory of
     /// all queues.
-    fn is_to_blame(&self, session: &Session, cost: Cost) -> bool {
+    fn is_itself_slow(&self, session: &Session, cost: Cost) -> bool {
         let load = session.load();
         !self.config.may_hold(load, cost.bytes) || load.bytes > self.config.max_memory / self.len().max(1)
     }
 
-    fn condemn(&mut self, key: SessionKey) {
+    fn disconnect(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         session.cut_off = true;
-        self.slow.condemned.push(key);
+        self.slow.to_end.push(key);
         self.stats.cut_off += 1;
         // The message that did not fit.
         self.stats.undelivered += 1;
@@ -133,31 +133,31 @@ impl Hub {
 
     /// Returns the next slow consumer whose session is to end.
     pub fn poll_condemned(&mut self) -> Option<SessionKey> {
-        self.slow.condemned.pop()
+        self.slow.to_end.pop()
     }
 
     /// Whether [`Hub::poll_condemned`] has one.
     pub fn has_condemned(&self) -> bool {
-        !self.slow.condemned.is_empty()
+        !self.slow.to_end.is_empty()
     }
 
-    fn note_missed(&mut self, key: SessionKey) {
+    fn note_dropped(&mut self, key: SessionKey) {
         let Some(traffic) = self.traffic_of(key) else { return };
         traffic.unlogged += 1;
         if traffic.unlogged == 1 {
-            self.slow.missed.push(key);
+            self.slow.unlogged.push(key);
         }
     }
 
     /// Whether [`Hub::poll_missed`] has one.
     pub fn has_missed(&self) -> bool {
-        !self.slow.missed.is_empty()
+        !self.slow.unlogged.is_empty()
     }
 
     /// Returns the next living session with newly dropped messages, and how many they are.
     pub fn poll_missed(&mut self) -> Option<(SessionKey, u64)> {
         loop {
-            let key = self.slow.missed.pop()?;
+            let key = self.slow.unlogged.pop()?;
             if let Some(session) = self.get_mut(key) {
                 return Some((key, session.take_unlogged()));
             }
@@ -197,8 +197,8 @@ impl Hub {
             member.awaited || !self.config.may_hold(member.load(), most_cost(member.form, payload_len))
         };
         let members = self.work().walk(cost::PASSED, room.members());
-        let mut hearers = members.copied().filter(|key| *key != from || sender.echo);
-        hearers.find(|key| {
+        let mut receivers = members.copied().filter(|key| *key != from || sender.echo);
+        receivers.find(|key| {
             self.get(*key).is_some_and(|member| member.is_waited_for(payload_len) && is_full(member))
         })
     }
@@ -239,8 +239,8 @@ impl Hub {
         }
     }
 
-    /// Sets whether the acknowledgements of this session are lost. While they are, no sender waits for it: it could be
-    /// for ever.
+    /// Sets whether the acknowledgements of this session no longer arrive. Meanwhile no sender waits for it: it could
+    /// be for ever.
     pub fn set_deaf(&mut self, key: SessionKey, deaf: bool) {
         let Some(session) = self.get_mut(key) else { return };
         if std::mem::replace(&mut session.deaf, deaf) != deaf && deaf {

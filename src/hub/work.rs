@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ascii_name_costs_nothing_and_others_what_may_be_looked_at_of_them() {
+    fn an_ascii_name_costs_nothing_and_others_their_bytes_up_to_the_limit() {
         let meter = WorkMeter::default();
         meter.add_name(b"TEST01", 4);
         assert_eq!(meter.units(), 0);

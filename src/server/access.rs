@@ -60,15 +60,15 @@ impl Server {
         let old = std::mem::replace(&mut self.config.rules, rules);
         self.begin_rules_sweep();
         self.sweep(now);
-        self.settle(now);
+        self.finish_call(now);
         old
     }
 
     /// Ends a session that the rules deny. Returns whether they do.
     pub(super) fn apply_rules(&mut self, now: Instant, key: SessionKey) -> bool {
-        let is_denied = !self.is_welcome(key);
+        let is_denied = !self.is_allowed(key);
         if is_denied {
-            self.turn_out(now, key);
+            self.end_disallowed(now, key);
         }
         is_denied
     }
@@ -91,16 +91,16 @@ impl Server {
         is_denied
     }
 
-    fn is_welcome(&self, key: SessionKey) -> bool {
+    fn is_allowed(&self, key: SessionKey) -> bool {
         let allowed =
             self.hub.get(key).is_some_and(|session| self.may_use(&session.name, &session.origin()).is_ok());
         allowed && (self.config.rules.anonymous || !self.is_guest(key))
     }
 
     /// Ends a session at once, and tells its peer why.
-    fn turn_out(&mut self, now: Instant, key: SessionKey) {
+    fn end_disallowed(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.get(key) else { return };
         log::debug!("{}: {} is not allowed any more", session.origin().from, session.name);
-        self.dismiss(now, key, Refusal::NameNotAllowed.text(), EndReason::NotAllowed);
+        self.end_and_tell(now, key, Refusal::NameNotAllowed.text(), EndReason::NotAllowed);
     }
 }

@@ -78,7 +78,7 @@ pub(super) struct Admission {
     /// Connections that are being told why they are refused.
     told: usize,
     by_host: HostCounts,
-    complaints: Throttle,
+    refusal_log: Throttle,
 }
 
 impl Admission {
@@ -159,7 +159,7 @@ impl Admission {
 
     /// Logs that a connection or a session was refused: at most one line a second.
     pub(super) fn log_refused(&mut self, now: Instant, what: &str, from: Remote, why: &str) {
-        let Some(times) = self.complaints.count(now) else { return };
+        let Some(times) = self.refusal_log.count(now) else { return };
         let others = match times - 1 {
             0 => String::new(),
             others => format!("; before it, {}", counted(others, "other")),

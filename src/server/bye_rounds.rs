@@ -18,7 +18,7 @@ pub const MAX_BYES: usize = 16_384;
 
 /// The longest wait for peers that do not answer while others do. Answers come in bursts, and a socket buffer does not
 /// hold all of a burst.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
+const MAX_ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// Room for a BYE, in bytes: a token, a tag and the frame.
 const USUAL: usize = 64;
@@ -35,23 +35,23 @@ pub(super) struct ByeRounds {
     /// When the last answer came.
     answered: Instant,
     /// How many BYEs this round has sent.
-    told: usize,
+    sent: usize,
     /// How many rounds are over.
     rounds: u32,
     /// The next round has not begun.
-    rests: bool,
+    is_between_rounds: bool,
 }
 
 impl ByeRounds {
     /// Creates the round after `rounds` others.
     const fn new(now: Instant, rounds: u32) -> Self {
-        Self { next: 0, room: MAX_BYES, since: now, answered: now, told: 0, rounds, rests: false }
+        Self { next: 0, room: MAX_BYES, since: now, answered: now, sent: 0, rounds, is_between_rounds: false }
     }
 
     /// Returns when BYEs without an answer count as lost: one push timeout after the last answer, and at most
     /// [`MAX_ANSWER_WAIT`] after `since`, so that a few slow answers do not delay all other sessions.
-    fn patient_until(&self, first: Duration) -> Instant {
-        (self.since.max(self.answered) + first).min(self.since + LONGEST_PATIENCE)
+    fn lost_at(&self, first: Duration) -> Instant {
+        (self.since.max(self.answered) + first).min(self.since + MAX_ANSWER_WAIT)
     }
 }
 
@@ -62,75 +62,78 @@ impl Server {
         self.timers.set(Owner::ByeRounds, Some(now + self.config.hub.push_timeouts.first));
     }
 
-    fn farewell(&mut self) -> Option<&mut ByeRounds> {
+    fn bye_rounds(&mut self) -> Option<&mut ByeRounds> {
         match &mut self.draining {
-            Some(Draining::Underway(farewell)) => Some(farewell),
+            Some(Draining::Underway(bye_rounds)) => Some(bye_rounds),
             Some(Draining::Ending | Draining::Over) | None => None,
         }
     }
 
     /// Returns the next BYE for a session with nothing else in flight.
-    pub(super) fn next_goodbye(&mut self, now: Instant) -> Option<Transmit> {
+    pub(super) fn next_bye(&mut self, now: Instant) -> Option<Transmit> {
         loop {
-            let next = self.farewell().filter(|farewell| !farewell.rests && farewell.room > 0)?.next;
+            let next = self
+                .bye_rounds()
+                .filter(|bye_rounds| !bye_rounds.is_between_rounds && bye_rounds.room > 0)?
+                .next;
             if self.is_hold_spent() {
-                self.put_off_sweep(now);
+                self.defer_sweep(now);
                 return None;
             }
             let Some(key) = self.hub.next_from(next) else {
                 self.end_round(now);
                 return None;
             };
-            self.farewell()?.next = key.slot() + 1;
+            self.bye_rounds()?.next = key.slot() + 1;
             let mut bytes = Vec::with_capacity(USUAL);
             if let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path)
                 && self.hub.say_bye_alone(key, self.draining_bye(), &mut bytes)
             {
-                self.note_told();
-                self.end_if_parted(now, key);
+                self.note_bye_sent();
+                self.end_if_bye_done(now, key);
                 return Some(Transmit { peer: path.peer, bytes });
             }
         }
     }
 
-    fn note_told(&mut self) {
-        if let Some(farewell) = self.farewell() {
-            farewell.room -= 1;
-            farewell.told += 1;
+    fn note_bye_sent(&mut self) {
+        if let Some(bye_rounds) = self.bye_rounds() {
+            bye_rounds.room -= 1;
+            bye_rounds.sent += 1;
         }
     }
 
     /// Records that a session has acknowledged its BYE: one more may be sent.
-    pub(super) fn make_room_for_goodbye(&mut self, now: Instant) {
-        if let Some(farewell) = self.farewell() {
-            farewell.room = (farewell.room + 1).min(MAX_BYES);
-            farewell.answered = now;
+    pub(super) fn note_bye_acked(&mut self, now: Instant) {
+        if let Some(bye_rounds) = self.bye_rounds() {
+            bye_rounds.room = (bye_rounds.room + 1).min(MAX_BYES);
+            bye_rounds.answered = now;
         }
     }
 
     /// Ends a round. The next begins one timeout later, so that the last sessions of this one have had their time.
     fn end_round(&mut self, now: Instant) {
         let timeouts = self.config.hub.push_timeouts;
-        let Some(farewell) = self.farewell() else { return };
-        farewell.rests = true;
-        farewell.rounds += 1;
-        let pause = timeouts.after(farewell.rounds, timeouts.first);
-        let next = (farewell.told > 0).then(|| now + pause);
+        let Some(bye_rounds) = self.bye_rounds() else { return };
+        bye_rounds.is_between_rounds = true;
+        bye_rounds.rounds += 1;
+        let pause = timeouts.after(bye_rounds.rounds, timeouts.first);
+        let next = (bye_rounds.sent > 0).then(|| now + pause);
         self.timers.set(Owner::ByeRounds, next);
     }
 
     /// Begins the next round, or counts BYEs without an answer as lost.
-    pub(super) fn farewell_timeout(&mut self, now: Instant) {
+    pub(super) fn bye_rounds_timeout(&mut self, now: Instant) {
         let first = self.config.hub.push_timeouts.first;
-        let Some(farewell) = self.farewell() else { return };
-        if farewell.rests {
-            let rounds = farewell.rounds;
+        let Some(bye_rounds) = self.bye_rounds() else { return };
+        if bye_rounds.is_between_rounds {
+            let rounds = bye_rounds.rounds;
             return self.begin_round(now, rounds);
         }
-        if farewell.patient_until(first) <= now {
-            (farewell.room, farewell.since) = (MAX_BYES, now);
+        if bye_rounds.lost_at(first) <= now {
+            (bye_rounds.room, bye_rounds.since) = (MAX_BYES, now);
         }
-        let until = farewell.patient_until(first);
+        let until = bye_rounds.lost_at(first);
         self.timers.set(Owner::ByeRounds, Some(until));
     }
 }

@@ -11,7 +11,7 @@ use super::backpressure::Waiting;
 use super::host_rates::HostTokens;
 use super::intake::Batch;
 use super::lines::LineConn;
-use super::read_deadlines::ReadDeadlines;
+use super::read_deadlines::ReadDeadline;
 use crate::hub::SessionKey;
 use crate::rare::{Rare, Vacant};
 use crate::rates::{Bucket, Rate};
@@ -31,7 +31,7 @@ pub(super) enum ReadPause {
     /// Its rate limit, or the work budget, pauses it until then.
     Until(Instant),
     /// A slow consumer has no room for its next message.
-    ByReaders,
+    SlowConsumer,
 }
 
 /// The state of one stream connection. Most connections are idle: state that few of them have is boxed.
@@ -52,7 +52,7 @@ pub(super) struct StreamConn {
     /// Input that is not executed yet: answers to earlier input wait, or reading is paused.
     pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
-    pub(super) held: Option<ReadPause>,
+    pub(super) read_pause: Option<ReadPause>,
     /// Its place among the connections that wait for slow consumers.
     pub(super) waiting: Rare<Waiting>,
     /// Its rate limits.
@@ -99,16 +99,16 @@ pub(super) enum Eviction {
     #[default]
     None,
     /// Its last frames, which say why, are not written yet.
-    Condemned,
+    Closing,
     /// Its last frames are written, or it does not read: it is closed without waiting.
-    Told,
+    Done,
 }
 
 /// A frame, or line, that has begun and is not whole, and the memory that a connection holds for a while.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     /// When it has to be finished.
-    pub(super) patience: ReadDeadlines,
+    pub(super) read_deadline: ReadDeadline,
     /// Its announced length and what is allocated for it.
     pub(super) partial: Option<Partial>,
     /// The bytes held for it and for the input that waits.
@@ -124,7 +124,7 @@ pub(super) struct Unfinished {
 
 impl Vacant for Unfinished {
     const VACANT: &'static Self = &Self {
-        patience: ReadDeadlines::Idle,
+        read_deadline: ReadDeadline::Idle,
         partial: None,
         buffered: 0,
         eviction: Eviction::None,
@@ -134,7 +134,7 @@ impl Vacant for Unfinished {
     };
 
     fn is_vacant(&self) -> bool {
-        matches!(self.patience, ReadDeadlines::Idle)
+        matches!(self.read_deadline, ReadDeadline::Idle)
             && self.partial.is_none()
             && (self.buffered, self.answers, self.given) == (0, 0, 0)
             && self.eviction == Eviction::None
@@ -164,7 +164,7 @@ impl StreamConn {
             woken: false,
             armed: false,
             backlog: Rare::default(),
-            held: None,
+            read_pause: None,
             waiting: Rare::default(),
             limits: limits.into(),
             losing: None,
@@ -185,13 +185,13 @@ impl StreamConn {
     }
 
     /// Returns the deadline of the unfinished frame or line.
-    pub(super) fn patience(&self) -> ReadDeadlines {
-        self.unfinished.get().patience
+    pub(super) fn read_deadline(&self) -> ReadDeadline {
+        self.unfinished.get().read_deadline
     }
 
-    pub(super) fn set_patience(&mut self, patience: ReadDeadlines) {
-        if !matches!((self.patience(), patience), (ReadDeadlines::Idle, ReadDeadlines::Idle)) {
-            self.unfinished.update(|unfinished| unfinished.patience = patience);
+    pub(super) fn set_read_deadline(&mut self, read_deadline: ReadDeadline) {
+        if !matches!((self.read_deadline(), read_deadline), (ReadDeadline::Idle, ReadDeadline::Idle)) {
+            self.unfinished.update(|unfinished| unfinished.read_deadline = read_deadline);
         }
     }
 
@@ -208,9 +208,9 @@ impl StreamConn {
     }
 
     /// Records that it has executed input.
-    pub(super) fn has_gone_on(&mut self) {
+    pub(super) fn note_progress(&mut self) {
         if let Some(waiting) = self.waiting.get_mut() {
-            waiting.has_gone_on();
+            waiting.note_progress();
             self.waiting.tidy();
         }
     }
@@ -222,7 +222,7 @@ impl StreamConn {
 
     /// Whether its input is executed.
     pub(super) fn is_reading(&self) -> bool {
-        !self.closing && self.has_room() && self.held.is_none()
+        !self.closing && self.has_room() && self.read_pause.is_none()
     }
 
     pub(super) fn has_room(&self) -> bool {

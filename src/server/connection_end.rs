@@ -16,16 +16,16 @@ use crate::wire::{ByeArgs, Verb, encode_args};
 
 impl StreamConn {
     /// Appends an error as a frame or a line.
-    fn complain(&mut self, why: &str) {
+    fn append_error(&mut self, why: &str) {
         match &mut self.lines {
-            Some(lines) => lines.say(why, &mut self.answers),
+            Some(lines) => lines.append_line(why, &mut self.answers),
             None => encode_args(None, Verb::Err, &[why.as_bytes()], &mut self.answers),
         }
     }
 
-    fn say_bye(&mut self, is_tagged: bool, bye: ByeArgs) {
+    fn append_bye(&mut self, is_tagged: bool, bye: ByeArgs) {
         match &mut self.lines {
-            Some(lines) => lines.say(&bye_in_words(bye), &mut self.answers),
+            Some(lines) => lines.append_line(&bye_in_words(bye), &mut self.answers),
             None => encode_bye(is_tagged, bye, &mut self.answers),
         }
     }
@@ -57,8 +57,8 @@ impl Server {
     pub(super) fn close_with(&mut self, conn: ConnId, why: &str, bye: ByeArgs) {
         let is_tagged = self.carries_tagged(conn);
         let Some(state) = self.conns.get_mut(conn).filter(|state| !state.closing) else { return };
-        state.complain(why);
-        state.say_bye(is_tagged, bye);
+        state.append_error(why);
+        state.append_bye(is_tagged, bye);
         state.closing = true;
         self.detach(conn, true);
         self.wake_conn(conn);
@@ -70,16 +70,16 @@ impl Server {
     }
 
     /// Sends BYE to a connection without a session, and closes it.
-    pub(super) fn part(&mut self, conn: ConnId) {
+    pub(super) fn close_with_bye(&mut self, conn: ConnId) {
         let bye = self.bye_of_end();
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.say_bye(false, bye);
+        state.append_bye(false, bye);
         state.closing = true;
         self.wake_conn(conn);
     }
 
     /// Closes the older connection of a session that was resumed over another.
-    pub(super) fn cut_off(&mut self, conn: ConnId) {
+    pub(super) fn close_superseded(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         encode_refusal(None, Refusal::TakenUp, &mut state.answers);
         ByeArgs::Elsewhere.encode(None, &mut state.answers);
@@ -97,7 +97,7 @@ impl Server {
             self.hub.relieve(member, true);
         }
         if state.lines.is_some() && !state.closing && !has_said_bye {
-            self.part(conn);
+            self.close_with_bye(conn);
         }
     }
 

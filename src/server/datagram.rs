@@ -41,20 +41,26 @@ impl Server {
             self.totals.malformed += 1;
             return self.charge_malformed(now, peer, bytes);
         };
-        let stranger = Stranger { peer, size: bytes.len() };
+        let unvalidated = UnvalidatedPeer { peer, size: bytes.len() };
         match datagram.token {
             Some(token) => match self.lookup.of_token(&self.hub, &token) {
-                Some(key) => self.handle_token(now, &stranger, key, &datagram),
-                None => self.handle_unknown_token(now, &stranger, token, &datagram),
+                Some(key) => self.handle_token(now, &unvalidated, key, &datagram),
+                None => self.handle_unknown_token(now, &unvalidated, token, &datagram),
             },
             None => match self.lookup.bare_at(&self.hub, &peer) {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
-                None => self.handle_stranger(now, &stranger, &datagram),
+                None => self.handle_unvalidated(now, &unvalidated, &datagram),
             },
         }
     }
 
-    fn handle_token(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
+    fn handle_token(
+        &mut self,
+        now: Instant,
+        from: &UnvalidatedPeer,
+        key: SessionKey,
+        datagram: &Datagram<'_>,
+    ) {
         let Some(session) = self.hub.get(key) else { return };
         match session.path() {
             Path::Datagram(path) if path.peer == from.peer => {
@@ -68,7 +74,13 @@ impl Server {
 
     /// Challenges the sender of a session's datagram from another address, and executes nothing in it. A datagram of
     /// server frames is not answered, so two servers cannot keep each other busy.
-    fn handle_elsewhere(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
+    fn handle_elsewhere(
+        &mut self,
+        now: Instant,
+        from: &UnvalidatedPeer,
+        key: SessionKey,
+        datagram: &Datagram<'_>,
+    ) {
         let is_of_a_client = datagram.frames.iter().any(|frame| !is_of_a_server(frame));
         let Some(session) = self.hub.get_mut(key).filter(|_| is_of_a_client) else {
             self.totals.stray += 1;
@@ -120,12 +132,18 @@ impl Server {
         if let Some(rest) = leaving {
             // A guest that registers is treated as any unvalidated peer.
             let rest = Datagram { token: None, frames: rest.to_vec() };
-            self.handle_stranger(now, &Stranger { peer, size }, &rest);
+            self.handle_unvalidated(now, &UnvalidatedPeer { peer, size }, &rest);
         }
     }
 
     /// Handles the token of no living session: a cookie before a REG, or the token of an ended session.
-    fn handle_unknown_token(&mut self, now: Instant, from: &Stranger, token: Token, datagram: &Datagram<'_>) {
+    fn handle_unknown_token(
+        &mut self,
+        now: Instant,
+        from: &UnvalidatedPeer,
+        token: Token,
+        datagram: &Datagram<'_>,
+    ) {
         let Some(request) = request_in(datagram) else {
             self.totals.stray += 1;
             return;
@@ -134,14 +152,14 @@ impl Server {
             return self.handle_cookie(now, from, token, request);
         }
         self.totals.stray += 1;
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             encode_prefix(token, out);
             encode_args(None, Verb::Err, &[b"401"], out);
         });
     }
 
     /// Handles a REG after a cookie.
-    fn handle_cookie(&mut self, now: Instant, from: &Stranger, cookie: Token, frame: &Frame<'_>) {
+    fn handle_cookie(&mut self, now: Instant, from: &UnvalidatedPeer, cookie: Token, frame: &Frame<'_>) {
         let answer = match RegArgs::parse(frame.args()) {
             None => Err(Refusal::Malformed),
             Some(args) => {
@@ -159,14 +177,14 @@ impl Server {
                 registered.map(|(key, _)| self.token_of(key).into())
             }
         };
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             encode_prefix(cookie, out);
             encode_answer(frame.id, frame.verb, &answer, out);
         });
     }
 
     /// Handles a datagram without a token from an address without a bare session.
-    fn handle_stranger(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+    fn handle_unvalidated(&mut self, now: Instant, from: &UnvalidatedPeer, datagram: &Datagram<'_>) {
         let Some(frame) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
             self.totals.stray += 1;
             return;
@@ -182,13 +200,13 @@ impl Server {
             },
             Verb::Reg => return self.register_bare(now, from, datagram),
             Verb::Snd if frame.id.is_none() && self.config.rules.anonymous => {
-                return self.welcome_guest(now, from, datagram);
+                return self.handle_guest_snd(now, from, datagram);
             }
             _ if frame.id.is_some() => return self.refuse_tagged(from),
             _ => Err(Refusal::RegisterFirst),
         };
         let limit = self.datagram_limit(from);
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             encode_answer(frame.id, frame.verb, &answer, out);
             if out.len() > limit {
                 out.clear();
@@ -199,12 +217,12 @@ impl Server {
 
     /// Answers a tagged request without a token with an untagged 401. It may be a duplicate of one that was executed
     /// before its bare session ended; a refusal under its tag would mean that it did not happen.
-    fn refuse_tagged(&mut self, from: &Stranger) {
-        self.answer_stranger(from, |out| encode_args(None, Verb::Err, &[b"401"], out));
+    fn refuse_tagged(&mut self, from: &UnvalidatedPeer) {
+        self.answer_unvalidated(from, |out| encode_args(None, Verb::Err, &[b"401"], out));
     }
 
     /// Executes an untagged REG at once for addresses that need no proof, so that `nc -u` is enough to play.
-    fn register_bare(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+    fn register_bare(&mut self, now: Instant, from: &UnvalidatedPeer, datagram: &Datagram<'_>) {
         let Some((frame, rest)) = datagram.frames.split_first() else { return };
         let registered = if self.needs_no_proof(from) {
             let (path, guest) = (self.path_to(now, from), self.guest_at(&from.peer));
@@ -222,13 +240,13 @@ impl Server {
             }
             Ok(_) => {}
             Err(refusal) => {
-                self.answer_stranger(from, |out| encode_answer(None, Verb::Reg, &Err(refusal), out));
+                self.answer_unvalidated(from, |out| encode_answer(None, Verb::Reg, &Err(refusal), out));
             }
         }
     }
 
     /// Opens a guest session for an untagged SND of an unregistered peer, where guests are allowed.
-    fn welcome_guest(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+    fn handle_guest_snd(&mut self, now: Instant, from: &UnvalidatedPeer, datagram: &Datagram<'_>) {
         let opened = if self.needs_no_proof(from) {
             let path = self.path_to(now, from);
             self.open_guest(now, path, from.origin())
@@ -238,34 +256,34 @@ impl Server {
         match opened {
             Ok(guest) => self.handle_session(now, guest, from.size, datagram),
             Err(refusal) => {
-                self.answer_stranger(from, |out| encode_answer(None, Verb::Snd, &Err(refusal), out));
+                self.answer_unvalidated(from, |out| encode_answer(None, Verb::Snd, &Err(refusal), out));
             }
         }
     }
 
     /// Whether a peer at this address may open a session without a token.
-    fn needs_no_proof(&self, from: &Stranger) -> bool {
+    fn needs_no_proof(&self, from: &UnvalidatedPeer) -> bool {
         let ip = from.peer.addr.ip().to_canonical();
         self.config.bare_udp.iter().any(|net| net.contains(&ip))
     }
 
-    fn path_to(&self, now: Instant, from: &Stranger) -> Path {
+    fn path_to(&self, now: Instant, from: &UnvalidatedPeer) -> Path {
         Path::Datagram(DatagramPath { peer: from.peer, limit: self.datagram_limit(from), heard: now })
     }
 
     /// Returns the largest datagram that may be sent to the address of this one.
-    fn datagram_limit(&self, from: &Stranger) -> usize {
+    fn datagram_limit(&self, from: &UnvalidatedPeer) -> usize {
         DATAGRAM_MIN_LIMIT.max(from.size).min(self.config.max_datagram)
     }
 }
 
 /// A peer whose datagram does not prove its address.
-struct Stranger {
+struct UnvalidatedPeer {
     peer: Peer,
     size: usize,
 }
 
-impl Stranger {
+impl UnvalidatedPeer {
     fn origin(&self) -> Origin {
         Origin { door: self.peer.door, from: Remote::Ip(self.peer.addr) }
     }
@@ -303,14 +321,14 @@ impl Server {
     fn challenge(
         &mut self,
         now: Instant,
-        from: &Stranger,
+        from: &UnvalidatedPeer,
         prefix: Option<Token>,
         frame: Option<&Frame<'_>>,
         name: &[u8],
         nonce: Option<&Token>,
     ) {
         let cookie = self.secrets.cookie(now, from.peer.addr, name, nonce);
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             if let Some(prefix) = prefix {
                 encode_prefix(prefix, out);
             }
@@ -322,7 +340,7 @@ impl Server {
     }
 
     /// Sends one frame to an unvalidated peer, unless it would exceed the amplification limit.
-    fn answer_stranger(&mut self, from: &Stranger, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn answer_unvalidated(&mut self, from: &UnvalidatedPeer, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = Vec::new();
         encode(&mut bytes);
         if !bytes.is_empty() && bytes.len() + HEADERS <= AMPLIFICATION * (from.size + HEADERS) {
@@ -371,19 +389,19 @@ impl Server {
                 return Some(Transmit { peer: path.peer, bytes });
             }
             self.arm(key);
-            self.end_if_parted(now, key);
+            self.end_if_bye_done(now, key);
             self.work().add(1, cost::CONNECTION);
             if self.is_hold_spent() {
-                self.put_off_sweep(now);
+                self.defer_sweep(now);
                 return None;
             }
         }
-        self.next_goodbye(now)
+        self.next_bye(now)
     }
 
     /// Ends a session on datagrams whose BYE is acknowledged; an untagged session ends as soon as its BYE is sent.
     /// Returns whether it has ended.
-    pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) -> bool {
+    pub(super) fn end_if_bye_done(&mut self, now: Instant, key: SessionKey) -> bool {
         let over = self.hub.get(key).is_some_and(|session| !session.is_on_streams() && session.is_parted());
         if over {
             self.end_session(now, key, EndReason::Draining);

@@ -19,7 +19,7 @@ pub(super) enum Loss {
     /// A session ended and left them in its queue.
     Undelivered,
     /// A room member was a slow consumer.
-    Missed,
+    Gap,
 }
 
 /// The losses of one kind that are not logged yet.
@@ -98,9 +98,9 @@ fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
             format!("{name} is gone, {own} for it undelivered"),
             format!("{} left {theirs} behind", counted(clients, "other session")),
         ),
-        Loss::Missed => (
+        Loss::Gap => (
             format!("{name} reads too slowly: {own} dropped"),
-            format!("{} missed {theirs}", counted(clients, "other client")),
+            format!("{} lost {theirs}", counted(clients, "other client")),
         ),
     };
     if clients == 0 { what } else { format!("{what}; before it, {others}") }
@@ -116,43 +116,43 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_comes_within_a_second_is_counted_in_the_next_line() {
+    fn losses_within_a_second_are_counted_in_the_next_line() {
         let now = Instant::now();
-        let mut losses = DropLog::new(Loss::Missed);
-        losses.report(now, SessionKey::nth(0), &name("ada"), 0);
-        assert_eq!((losses.pause, losses.next_line(false)), (None, None));
-        losses.report(now, SessionKey::nth(0), &name("ada"), 2);
+        let mut log = DropLog::new(Loss::Gap);
+        log.report(now, SessionKey::nth(0), &name("ada"), 0);
+        assert_eq!((log.pause, log.next_line(false)), (None, None));
+        log.report(now, SessionKey::nth(0), &name("ada"), 2);
         assert_eq!(
-            (losses.pause, losses.next_line(false)),
+            (log.pause, log.next_line(false)),
             (Some(now + PAUSE), None),
-            "the first is said at once"
+            "the first line is written at once"
         );
         for n in [1, 2, 3, 1, 4, 4] {
-            losses.report(now + PAUSE / 2, SessionKey::nth(n), &name(&format!("ada-{n}")), 6);
+            log.report(now + PAUSE / 2, SessionKey::nth(n), &name(&format!("ada-{n}")), 6);
         }
-        assert_eq!(losses.next_line(false), Some(now + PAUSE));
-        losses.write(now + PAUSE / 2);
-        assert_eq!(losses.next_line(false), Some(now + PAUSE), "not before its time");
-        let line = losses.take_line();
+        assert_eq!(log.next_line(false), Some(now + PAUSE));
+        log.write(now + PAUSE / 2);
+        assert_eq!(log.next_line(false), Some(now + PAUSE), "not before its time");
+        let line = log.take_line();
         assert_eq!(
             line.as_deref(),
-            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients missed 24")
+            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients lost 24")
         );
-        losses.write(now + PAUSE);
-        assert_eq!(losses.next_line(false), None);
+        log.write(now + PAUSE);
+        assert_eq!(log.next_line(false), None);
     }
 
     #[test]
     fn a_line_counts_in_words() {
-        let said = |loss, own, before| line(loss, &name("frida"), own, before);
-        assert_eq!(said(Loss::Missed, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
+        let text = |loss, own, before| line(loss, &name("frida"), own, before);
+        assert_eq!(text(Loss::Gap, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
         assert_eq!(
-            said(Loss::Missed, 12, (1, 40)),
-            "frida reads too slowly: 12 messages dropped; before it, 1 other client missed 40"
+            text(Loss::Gap, 12, (1, 40)),
+            "frida reads too slowly: 12 messages dropped; before it, 1 other client lost 40"
         );
-        assert_eq!(said(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
+        assert_eq!(text(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
         assert_eq!(
-            said(Loss::Undelivered, 1, (3, 6)),
+            text(Loss::Undelivered, 1, (3, 6)),
             "frida is gone, 1 message for it undelivered; before it, 3 other sessions left 6 behind"
         );
     }

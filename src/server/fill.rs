@@ -48,7 +48,7 @@ impl Server {
             self.note_scarcity(conn);
             self.work_off(now, conn);
             self.recount_frames(now, conn);
-            self.note_hearing(conn);
+            self.note_ack_reading(conn);
             self.arm_conn(conn);
             // A line client sees its answer between the messages before and after it.
             if let Some(state) = self.conns.get_mut(conn).filter(|state| state.lines.is_some()) {

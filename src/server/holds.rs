@@ -341,9 +341,9 @@ fn many_senders_that_wait_for_one_member_go_on_in_several_holds() {
     for (n, conn) in conns.iter().enumerate().take(60).skip(1) {
         world.say("SND to a room", *conn, &frame("SND", &format!("#r{n} hi")).repeat(2));
     }
-    let waiting = world.server.waiters.len();
+    let waiting = world.server.paused_senders.len();
     assert!(waiting > 50, "{waiting} senders wait");
     world.hold("closed", |world| world.server.closed(world.now, conns[0], CloseReason::Lost));
     world.pass("released", Duration::from_secs(1));
-    assert_eq!(world.server.waiters.len(), 0);
+    assert_eq!(world.server.paused_senders.len(), 0);
 }

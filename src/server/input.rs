@@ -138,8 +138,8 @@ impl Server {
                 return;
             }
             let waits = |conn| {
-                let held = self.conns.get(conn).and_then(|state| state.held);
-                matches!(held, Some(ReadPause::Until(_) | ReadPause::ByReaders))
+                let pause = self.conns.get(conn).and_then(|state| state.read_pause);
+                matches!(pause, Some(ReadPause::Until(_) | ReadPause::SlowConsumer))
             };
             match self.input.first_to_go(now, waits).filter(|conn| *conn != grown) {
                 Some(conn) => self.evict(now, conn),
@@ -174,7 +174,7 @@ impl Server {
         if let Some(state) = self.conns.get_mut(conn) {
             let unfinished = state.unfinished.fill();
             let cannot_hear = is_behind || unfinished.given > 0;
-            unfinished.eviction = if cannot_hear { Eviction::Told } else { Eviction::Condemned };
+            unfinished.eviction = if cannot_hear { Eviction::Done } else { Eviction::Closing };
         }
         self.totals.evicted += 1;
         self.break_stream(now, conn, EVICTED);

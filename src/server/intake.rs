@@ -10,17 +10,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::lines::Said;
+use super::lines::LineInput;
 use crate::link::Verdicts;
 use crate::service::Intake;
 use crate::wire::{Cut, Deframer, Frame, Id, Joined, Malformed, Partial, Verb};
 
 /// Bytes per read on a line listener. Line clients may say so little per second that more would only wait here instead
 /// of in the sender's socket.
-const PEOPLES_APPETITE: usize = 1 << 10;
+const LINE_MAX_READ: usize = 1 << 10;
 
 /// Bytes per read before registration, and with a rate limit: what is read too early waits in memory here.
-const SMALL_APPETITE: usize = 4 << 10;
+const SMALL_MAX_READ: usize = 4 << 10;
 
 /// The bytes of a frame without payload: verb, space, four digits.
 const MIN_FRAME: usize = 8;
@@ -31,8 +31,8 @@ pub struct StreamIntake {
     /// `None` on a line listener.
     deframer: Option<Deframer>,
     /// Bytes per read now, and after a whole REG has come.
-    appetite: usize,
-    appetite_after_reg: usize,
+    max_read: usize,
+    max_read_after_reg: usize,
     /// The simulated loss, where there is one.
     losing: Option<Box<Losing>>,
 }
@@ -59,7 +59,7 @@ impl Losing {
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     /// On a line listener: all bytes of the read.
-    pub(super) said: Said,
+    pub(super) line_input: LineInput,
     /// The first frame, if it began in an earlier read.
     joined: Option<Joined>,
     /// The bytes of the other frames.
@@ -89,16 +89,16 @@ impl StreamIntake {
     /// Creates the half of a connection to a frame listener. `is_limited` says that the listener has a rate limit;
     /// `loss` is the simulated loss and the flow's number.
     pub(super) fn new(max_message: usize, is_limited: bool, loss: Option<(Verdicts, u64)>) -> Self {
-        let appetite_after_reg = if is_limited { SMALL_APPETITE } else { usize::MAX };
-        let (deframer, appetite) = (Some(Deframer::new(max_message)), SMALL_APPETITE);
+        let max_read_after_reg = if is_limited { SMALL_MAX_READ } else { usize::MAX };
+        let (deframer, max_read) = (Some(Deframer::new(max_message)), SMALL_MAX_READ);
         let losing = loss.map(|(verdicts, flow)| Box::new(Losing { verdicts, flow, index: 0 }));
-        Self { deframer, appetite, appetite_after_reg, losing }
+        Self { deframer, max_read, max_read_after_reg, losing }
     }
 
     /// Creates the half of a connection to a line listener.
     pub(super) fn of_lines() -> Self {
-        let appetite = PEOPLES_APPETITE;
-        Self { deframer: None, appetite, appetite_after_reg: appetite, losing: None }
+        let max_read = LINE_MAX_READ;
+        Self { deframer: None, max_read, max_read_after_reg: max_read, losing: None }
     }
 }
 
@@ -106,20 +106,20 @@ impl Intake for StreamIntake {
     type Batch<'a> = Batch<'a>;
 
     fn appetite(&self) -> usize {
-        self.appetite
+        self.max_read
     }
 
     fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Batch<'a> {
         let mut batch = Batch::default();
         let Some(deframer) = &mut self.deframer else {
-            batch.said = Said::new(bytes);
+            batch.line_input = LineInput::new(bytes);
             return batch;
         };
         let mut rest = bytes;
         loop {
             while let Some(frame) = deframer.cut_usual(&mut rest) {
                 if frame.verb == Verb::Reg {
-                    self.appetite = self.appetite_after_reg;
+                    self.max_read = self.max_read_after_reg;
                 }
                 batch.push_usual(&frame, bytes.len(), rest.len());
             }
@@ -134,7 +134,7 @@ impl Intake for StreamIntake {
             let (id, verb) = cut.head();
             batch.pinged |= verb == Verb::Png;
             if verb == Verb::Reg {
-                self.appetite = self.appetite_after_reg;
+                self.max_read = self.max_read_after_reg;
             }
             if id.is_some() && verb.is_request() {
                 batch.seen += 1;
@@ -158,9 +158,9 @@ impl Intake for StreamIntake {
 }
 
 /// Makes a batch of a finished line that waits.
-impl From<Said> for Batch<'_> {
-    fn from(said: Said) -> Self {
-        Self { said, ..Self::default() }
+impl From<LineInput> for Batch<'_> {
+    fn from(line_input: LineInput) -> Self {
+        Self { line_input, ..Self::default() }
     }
 }
 
@@ -210,7 +210,7 @@ impl Batch<'_> {
     pub(super) fn size(&self) -> usize {
         let joined = self.joined.as_ref().map_or(0, |joined| joined.payload.len());
         size_of::<Self>()
-            + self.said.size()
+            + self.line_input.size()
             + joined
             + self.bytes.len()
             + self.frames.len() * size_of::<Span>()
@@ -224,7 +224,7 @@ impl Batch<'_> {
 
     /// Whether nothing is left to execute.
     pub(super) fn is_done(&self) -> bool {
-        self.said.is_used_up()
+        self.line_input.is_used_up()
             && self.joined.is_none()
             && self.taken == self.frames.len()
             && self.broken.is_none()
@@ -261,7 +261,7 @@ impl Batch<'_> {
         }
         self.frames.shrink_to_fit();
         let bytes = Cow::Owned(self.bytes.get(left).unwrap_or_default().to_vec());
-        let Batch { said, joined, frames, scanned, broken, seen, dropped, pinged, partial, .. } = self;
-        Batch { said, joined, bytes, frames, taken: 0, scanned, broken, seen, dropped, pinged, partial }
+        let Batch { line_input, joined, frames, scanned, broken, seen, dropped, pinged, partial, .. } = self;
+        Batch { line_input, joined, bytes, frames, taken: 0, scanned, broken, seen, dropped, pinged, partial }
     }
 }

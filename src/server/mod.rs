@@ -65,7 +65,7 @@ mod unread;
 mod work_budget;
 
 use admission::Admission;
-use backpressure::Waiters;
+use backpressure::PausedSenders;
 use bye_rounds::ByeRounds;
 pub use bye_rounds::MAX_BYES;
 use conn::{Eviction, StreamConn};
@@ -170,11 +170,11 @@ pub struct Server {
     /// Messages that sessions left undelivered when they ended.
     undelivered: DropLog,
     /// Messages that were dropped for slow consumers.
-    missed: DropLog,
+    gaps: DropLog,
     /// When the next log line about either is due.
     log_at: Option<Instant>,
     /// Connections whose reading is paused for slow consumers.
-    waiters: Waiters,
+    paused_senders: PausedSenders,
     budget: WorkBudget,
     sweeps: Sweeps,
     /// Limits the log lines about names that rules refused.
@@ -225,9 +225,9 @@ impl Server {
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
             undelivered: DropLog::new(Loss::Undelivered),
-            missed: DropLog::new(Loss::Missed),
+            gaps: DropLog::new(Loss::Gap),
             log_at: None,
-            waiters: Waiters::default(),
+            paused_senders: PausedSenders::default(),
             budget: WorkBudget::default(),
             sweeps: Sweeps::default(),
             refusals: Throttle::default(),
@@ -298,16 +298,16 @@ impl Server {
     }
 
     /// Does the follow-up work of a call for other connections and sessions, once per call.
-    fn settle(&mut self, now: Instant) {
-        self.end_condemned(now);
-        self.release_held(now);
-        self.note_missed(now);
-        if self.has_put_off() {
-            self.put_off_sweep(now);
+    fn finish_call(&mut self, now: Instant) {
+        self.end_slow_consumers(now);
+        self.resume_senders(now);
+        self.log_gaps(now);
+        if self.has_deferred_work() {
+            self.defer_sweep(now);
         }
         let more = self.hub.has_missed();
         let line =
-            [self.undelivered.next_line(false), self.missed.next_line(more), self.late_line(now, more)];
+            [self.undelivered.next_line(false), self.gaps.next_line(more), self.deferred_line_at(now, more)];
         let line = line.into_iter().flatten().min();
         if self.log_at != line {
             self.log_at = line;
@@ -340,20 +340,20 @@ impl Service for Server {
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         self.begin_call();
         self.handle_batch(now, conn, batch);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn ended(&mut self, now: Instant, conn: ConnId) {
         self.begin_call();
         self.end_input(now, conn);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.begin_call();
         self.work().add(1, cost::DATAGRAM);
         self.enter(now, peer, bytes);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
@@ -362,7 +362,7 @@ impl Service for Server {
         }
         self.answers_written(conn);
         self.drained_stream(now, conn);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn reuse(&mut self, buffer: Vec<u8>) {
@@ -372,7 +372,7 @@ impl Service for Server {
     fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
         self.begin_call();
         self.close_stream(now, conn, why);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn timeout(&mut self, now: Instant) {
@@ -391,15 +391,15 @@ impl Service for Server {
                 Owner::Log => {
                     self.log_at = None;
                     self.undelivered.write(now);
-                    self.note_missed(now);
-                    self.missed.write(now);
+                    self.log_gaps(now);
+                    self.gaps.write(now);
                 }
-                Owner::ByeRounds => self.farewell_timeout(now),
+                Owner::ByeRounds => self.bye_rounds_timeout(now),
                 Owner::Drain => self.end_drain(now),
                 Owner::Sweep => self.sweep(now),
             }
         }
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -414,7 +414,7 @@ impl Service for Server {
 
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
         let flow = self.fill_stream(now, conn, out);
-        self.settle(now);
+        self.finish_call(now);
         flow
     }
 
@@ -428,14 +428,14 @@ impl Service for Server {
 
     fn is_aborted(&self, conn: ConnId) -> bool {
         self.is_refused_untold(conn)
-            || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Told)
+            || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Done)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.begin_call();
         self.dispatch();
         let transmit = self.next_transmit(now);
-        self.settle(now);
+        self.finish_call(now);
         transmit
     }
 
@@ -449,7 +449,7 @@ impl Service for Server {
         self.hub.close();
         self.begin_drain_sweep();
         self.sweep(now);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn is_finished(&self) -> bool {

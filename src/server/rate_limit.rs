@@ -38,7 +38,7 @@ impl Server {
         limits.bucket.take(now, bytes);
         // The next frame's size is not known, but it has at least one byte.
         if let Some(at) = limits.bucket.conforms_at(now, 1) {
-            state.held = Some(ReadPause::Until(at));
+            state.read_pause = Some(ReadPause::Until(at));
         }
         match limits.host_tokens {
             HostTokens::Unlimited => {}
@@ -60,14 +60,14 @@ impl Server {
     /// Whether the buckets hold the tokens for a frame, or line, of so many bytes; if not, the connection is paused
     /// until they do. Nothing is executed once this hold's budget is spent.
     pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
-        if self.puts_off(now, conn) {
+        if self.defers_input(now, conn) {
             return false;
         }
         let Some(state) = self.conns.get(conn) else { return true };
         let own = state.limits.get().bucket.conforms_at(now, bytes);
         let at = own.or_else(|| self.reserve_frame(now, conn, bytes));
         if let Some(state) = self.conns.get_mut(conn).filter(|_| at.is_some()) {
-            state.held = at.map(ReadPause::Until);
+            state.read_pause = at.map(ReadPause::Until);
         }
         at.is_none()
     }

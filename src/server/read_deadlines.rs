@@ -24,7 +24,7 @@ const PINGING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The deadline of an unfinished frame.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum ReadDeadlines {
+pub(super) enum ReadDeadline {
     /// No frame has begun.
     #[default]
     Idle,
@@ -46,19 +46,19 @@ impl Server {
     ) {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let standing = if any_whole { ReadDeadlines::Idle } else { state.patience() };
-        let patience = match (partial.map(|partial| partial.announced), standing) {
-            (None, _) => ReadDeadlines::Idle,
-            (Some(announced), ReadDeadlines::Idle) => {
-                ReadDeadlines::Until { deadline: now + limit + allowance(announced), announced }
+        let standing = if any_whole { ReadDeadline::Idle } else { state.read_deadline() };
+        let read_deadline = match (partial.map(|partial| partial.announced), standing) {
+            (None, _) => ReadDeadline::Idle,
+            (Some(announced), ReadDeadline::Idle) => {
+                ReadDeadline::Until { deadline: now + limit + allowance(announced), announced }
             }
             // The head is known now: add the time for the announced length.
-            (Some(announced), ReadDeadlines::Until { deadline, announced: 0 }) => {
-                ReadDeadlines::Until { deadline: deadline + allowance(announced), announced }
+            (Some(announced), ReadDeadline::Until { deadline, announced: 0 }) => {
+                ReadDeadline::Until { deadline: deadline + allowance(announced), announced }
             }
             (Some(_), standing) => standing,
         };
-        state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
+        state.set_read_deadline(if state.is_reading() { read_deadline } else { read_deadline.stop(now) });
         self.arm_conn(conn);
     }
 
@@ -66,19 +66,19 @@ impl Server {
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let standing = state.patience();
-        let patience = match standing {
-            _ if !is_unfinished => ReadDeadlines::Idle,
-            ReadDeadlines::Until { .. } | ReadDeadlines::Stopped { .. } if !has_begun => standing,
-            _ => ReadDeadlines::Until { deadline: later(now, limit), announced: 0 },
+        let standing = state.read_deadline();
+        let read_deadline = match standing {
+            _ if !is_unfinished => ReadDeadline::Idle,
+            ReadDeadline::Until { .. } | ReadDeadline::Stopped { .. } if !has_begun => standing,
+            _ => ReadDeadline::Until { deadline: later(now, limit), announced: 0 },
         };
-        state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
+        state.set_read_deadline(if state.is_reading() { read_deadline } else { read_deadline.stop(now) });
     }
 
     pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if state.is_reading() {
-            state.set_patience(state.patience().resume(now));
+            state.set_read_deadline(state.read_deadline().resume(now));
             self.arm_conn(conn);
         }
     }
@@ -87,16 +87,16 @@ impl Server {
         let Some(state) = self.conns.get(conn) else { return };
         let was_armed = state.armed;
         let register = self.register_by(state);
-        let frame = match state.patience() {
-            ReadDeadlines::Until { deadline, .. } => Some(deadline),
-            ReadDeadlines::Idle | ReadDeadlines::Stopped { .. } => None,
+        let frame = match state.read_deadline() {
+            ReadDeadline::Until { deadline, .. } => Some(deadline),
+            ReadDeadline::Idle | ReadDeadline::Stopped { .. } => None,
         };
-        let held = match state.held {
+        let pause = match state.read_pause {
             Some(ReadPause::Until(at)) => Some(at),
-            Some(ReadPause::ByReaders) | None => None,
+            Some(ReadPause::SlowConsumer) | None => None,
         };
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
-        let deadlines = [register, frame, held, flush];
+        let deadlines = [register, frame, pause, flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
         // Most connections have no deadline, call after call.
         if was_armed || deadline.is_some() {
@@ -108,19 +108,20 @@ impl Server {
     }
 
     /// Resumes a connection whose pause has ended.
-    fn release(&mut self, now: Instant, conn: ConnId) {
+    fn resume_if_due(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        if matches!(state.held, Some(ReadPause::Until(at)) if at <= now) {
-            state.held = None;
-            self.go_on(now, conn);
+        if matches!(state.read_pause, Some(ReadPause::Until(at)) if at <= now) {
+            state.read_pause = None;
+            self.resume_input(now, conn);
         }
     }
 
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
-        self.release(now, conn);
+        self.resume_if_due(now, conn);
         self.flush_line(now, conn);
         let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
-        let frame_late = matches!(state.patience(), ReadDeadlines::Until { deadline, .. } if deadline <= now);
+        let frame_late =
+            matches!(state.read_deadline(), ReadDeadline::Until { deadline, .. } if deadline <= now);
         let silent = self.register_by(state).is_some_and(|at| at <= now);
         if !frame_late && !silent {
             return self.arm_conn(conn);
@@ -147,7 +148,7 @@ fn allowance(announced: usize) -> Duration {
     Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
 }
 
-impl ReadDeadlines {
+impl ReadDeadline {
     fn stop(self, now: Instant) -> Self {
         match self {
             Self::Until { deadline, announced } => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Server;
-use super::backpressure::ASK_AGAIN;
+use super::backpressure::RETRY_AFTER;
 use super::hosts::Host;
 use super::session_end::EndReason;
 use crate::error::Refusal;
@@ -81,7 +81,7 @@ impl Server {
             }
             Verb::Other(_) | Verb::Png | Verb::Lst => {
                 let charged = self.charge_datagram(now, key, frame);
-                Some(charged.and_then(|()| self.look_up(key, frame)))
+                Some(charged.and_then(|()| self.answer_query(key, frame)))
             }
             Verb::Bye => {
                 self.end_session(now, key, EndReason::Asked);
@@ -153,7 +153,7 @@ impl Server {
     fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer<'static> {
         match Refusal::from_byte(answer) {
             Some(Refusal::SlowDown(_)) => {
-                let least = if self.hub.holds_senders() { ASK_AGAIN } else { Duration::ZERO };
+                let least = if self.hub.holds_senders() { RETRY_AFTER } else { Duration::ZERO };
                 Err(Refusal::slow_down(self.wait_of(now, key, frame).max(least)))
             }
             Some(refusal) => Err(refusal),
@@ -179,7 +179,7 @@ impl Server {
         match frame.verb {
             Verb::Snd => {
                 let SndArgs { target, body } = SndArgs::parse(args).ok_or(Refusal::Malformed)?;
-                self.refuse_to_hold(key, target, body.len())?;
+                self.refuse_to_wait(key, target, body.len())?;
                 self.hub.send(key, target, Body::new(body, kept))?;
             }
             Verb::Jon => self.hub.join(key, args)?,
@@ -189,7 +189,7 @@ impl Server {
     }
 
     /// Answers a request without an effect.
-    fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
+    fn answer_query<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
             Verb::Png => {
                 self.pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged))

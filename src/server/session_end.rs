@@ -141,7 +141,7 @@ impl Server {
 
     /// Ends a session at once, without waiting for its queue, and tells its peer why. On a stream this closes the
     /// connection. Over datagrams the peer gets one datagram, and a 401 to its next request.
-    pub(super) fn dismiss(&mut self, now: Instant, key: SessionKey, why: &str, reason: EndReason) {
+    pub(super) fn end_and_tell(&mut self, now: Instant, key: SessionKey, why: &str, reason: EndReason) {
         match self.hub.get(key).map(Session::path) {
             Some(Path::Stream(Some(conn))) => self.close_with(conn, why, ByeArgs::Ended),
             Some(Path::Datagram(_)) => self.tell_end(key, Some(why)),
@@ -173,7 +173,7 @@ impl Server {
             merge_freed();
         }
         log::debug!("{}: {}: the session ends: {}", session.origin().from, session.name, reason.text());
-        self.missed.report(now, key, &session.name, session.unlogged());
+        self.gaps.report(now, key, &session.name, session.unlogged());
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
     }
 }

@@ -29,8 +29,8 @@ pub(super) struct Discarded {
 impl Server {
     pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         self.hub.acknowledge(now, key, ranges);
-        if self.end_if_parted(now, key) {
-            self.make_room_for_goodbye(now);
+        if self.end_if_bye_done(now, key) {
+            self.note_bye_acked(now);
         }
     }
 
@@ -52,7 +52,7 @@ impl Server {
             if let Some(session) = self.hub.get(key) {
                 log::debug!("{}: taken up from {}", session.name, origin.from);
             }
-            self.cut_off(conn);
+            self.close_superseded(conn);
         }
         self.timers.set(Owner::Session(key), None);
         self.arm(key);
@@ -110,7 +110,7 @@ impl Server {
         while !self.is_hold_spent() {
             let Some((key, session)) = self.hub.next_from(0).and_then(|key| Some((key, self.hub.end(key)?)))
             else {
-                self.missed.flush(now);
+                self.gaps.flush(now);
                 self.undelivered.flush(now);
                 self.draining = Some(Draining::Over);
                 return;
@@ -123,23 +123,23 @@ impl Server {
     }
 
     /// Ends slow consumers under `--slow disconnect`, as far as this hold's budget allows.
-    pub(super) fn end_condemned(&mut self, now: Instant) {
+    pub(super) fn end_slow_consumers(&mut self, now: Instant) {
         while !self.is_hold_spent()
             && let Some(key) = self.hub.poll_condemned()
         {
-            self.dismiss(now, key, "you read too slowly", EndReason::SlowConsumer);
+            self.end_and_tell(now, key, "you read too slowly", EndReason::SlowConsumer);
         }
     }
 
     /// Returns when to log the gaps that are due now, if `more` of them exceed this hold's budget.
-    pub(super) fn late_line(&self, now: Instant, more: bool) -> Option<Instant> {
+    pub(super) fn deferred_line_at(&self, now: Instant, more: bool) -> Option<Instant> {
         let standing = self.log_at.filter(|at| *at > now);
-        (more && self.missed.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, LOG_DELAY)))
+        (more && self.gaps.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, LOG_DELAY)))
     }
 
     /// Reports the gaps of slow consumers to the log limiter, if a line about them is due.
-    pub(super) fn note_missed(&mut self, now: Instant) {
-        if !self.missed.is_due(now) {
+    pub(super) fn log_gaps(&mut self, now: Instant) {
+        if !self.gaps.is_due(now) {
             return;
         }
         while !self.is_hold_spent()
@@ -147,7 +147,7 @@ impl Server {
         {
             self.work().add(1, cost::MISSED);
             if let Some(session) = self.hub.get(key) {
-                self.missed.report(now, key, &session.name, count);
+                self.gaps.report(now, key, &session.name, count);
             }
         }
     }

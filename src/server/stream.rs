@@ -34,8 +34,8 @@ impl Server {
         // The link's clock starts with the first connection; each connection's half counts from there.
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
-        let is_for_people = self.is_for_people(origin.door);
-        let lines = is_for_people.then(|| Box::new(LineConn::new()));
+        let is_line_listener = self.is_line_listener(origin.door);
+        let lines = is_line_listener.then(|| Box::new(LineConn::new()));
         let losing = flow.map(|flow| Box::new(Losing { flow, answers_sent: 0 }));
         let limits = Limits { bucket: Bucket::new(rate), host_tokens: self.host_tokens(&origin) };
         let mut state = StreamConn::new(now, origin, limits);
@@ -43,13 +43,13 @@ impl Server {
         let is_limited = state.is_limited();
         self.conns.insert(conn, state);
         if self.is_draining() {
-            self.part(conn);
+            self.close_with_bye(conn);
         } else {
             self.seat(now, conn, origin);
-            self.greet(now, conn);
+            self.start_dialogue(now, conn);
         }
         self.arm_conn(conn);
-        if is_for_people {
+        if is_line_listener {
             return StreamIntake::of_lines();
         }
         let loss = flow.map(|flow| (self.incoming.verdicts.sibling(), flow));
@@ -93,7 +93,7 @@ impl Server {
             self.watch_frame(now, conn, any_whole, partial);
         }
         self.count_answers(conn);
-        self.note_hearing(conn);
+        self.note_ack_reading(conn);
         self.arm_conn(conn);
         self.wake_conn(conn);
     }
@@ -126,21 +126,21 @@ impl Server {
 
     /// Executes as much of a batch as it may, and returns the rest if that has to wait.
     fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
-        self.execute_lines(now, conn, &mut batch.said);
-        self.execute_burst(conn, &mut batch);
+        self.execute_lines(now, conn, &mut batch.line_input);
+        self.execute_send_batch(conn, &mut batch);
         while self.is_reading_stream(conn)
             && let Some(frame) = batch.peek_frame()
-            && !self.puts_off(now, conn)
+            && !self.defers_input(now, conn)
             && let is_charged = self.is_charged(conn, &frame)
             && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
-            && !self.holds_frame(conn, &frame)
+            && !self.pauses_for_frame(conn, &frame)
         {
             self.handle_stream_frame(now, conn, &frame, batch.peek_payload());
             if is_charged {
                 self.charge(now, conn, frame.encoded_len());
             }
             batch.take_frame();
-            self.execute_burst(conn, &mut batch);
+            self.execute_send_batch(conn, &mut batch);
         }
         let state = self.conns.get_mut(conn)?;
         if state.closing {
@@ -163,7 +163,7 @@ impl Server {
     }
 
     /// Executes the untagged messages at the front of a batch in one step: under load they are most of the input.
-    fn execute_burst(&mut self, conn: ConnId, batch: &mut Batch<'_>) {
+    fn execute_send_batch(&mut self, conn: ConnId, batch: &mut Batch<'_>) {
         if self.is_draining() || self.hub.holds_senders() {
             return;
         }
@@ -173,7 +173,7 @@ impl Server {
         };
         let count = self.hub.send_burst(key, batch.next_messages());
         if count > 0 {
-            state.has_gone_on();
+            state.note_progress();
             batch.take_messages(count);
         }
     }
@@ -182,7 +182,7 @@ impl Server {
         let state = self.conns.get_mut(conn)?;
         let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
         state.backlog.tidy();
-        next.or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
+        next.or_else(|| state.lines.as_mut()?.take_last_line().map(Batch::from))
     }
 
     /// Closes a connection without a session that announces more than [`MAX_UNREGISTERED`] bytes. The announced length
@@ -199,12 +199,12 @@ impl Server {
     }
 
     /// Resumes the execution of a connection's input after its pause has ended.
-    pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn resume_input(&mut self, now: Instant, conn: ConnId) {
         self.note_scarcity(conn);
         self.work_off(now, conn);
         self.recount_frames(now, conn);
         self.count_answers(conn);
-        self.note_hearing(conn);
+        self.note_ack_reading(conn);
         self.drained_stream(now, conn);
         self.arm_conn(conn);
         self.wake_conn(conn);
@@ -212,7 +212,7 @@ impl Server {
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, kept: Option<&Bytes>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.has_gone_on();
+        state.note_progress();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(now, conn, TOO_LONG_UNREGISTERED);

@@ -53,7 +53,7 @@ impl Server {
             || self.sweeps.drain.is_some()
             || self.draining == Some(Draining::Ending)
         {
-            self.put_off_sweep(now);
+            self.defer_sweep(now);
         }
     }
 
@@ -105,7 +105,7 @@ impl Server {
             let next = match session {
                 Some(slot) => self.drain_next_session(now, slot, conn),
                 None if conn < self.conns.places() => self.drain_next_conn(conn),
-                None if self.release_next(now) => DrainSweep { session, conn },
+                None if self.resume_next_sender(now) => DrainSweep { session, conn },
                 None => {
                     self.sweeps.drain = None;
                     return;
@@ -141,7 +141,7 @@ impl Server {
             self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
         if let Some((conn, _)) = unregistered {
             self.work().add(1, cost::CONNECTION);
-            self.part(conn);
+            self.close_with_bye(conn);
         }
         DrainSweep { session: None, conn: place + 1 }
     }

@@ -62,9 +62,9 @@ impl Server {
         if state.unfinished.get().given > 0 {
             state.unfinished.update(|unfinished| unfinished.given = 0);
         }
-        let is_condemned = state.unfinished.get().eviction == Eviction::Condemned && state.answers.is_empty();
-        if is_condemned {
-            state.unfinished.fill().eviction = Eviction::Told;
+        let is_told_why = state.unfinished.get().eviction == Eviction::Closing && state.answers.is_empty();
+        if is_told_why {
+            state.unfinished.fill().eviction = Eviction::Done;
             self.wake_conn(conn);
         }
         self.count_answers(conn);

@@ -89,16 +89,16 @@ impl Server {
     }
 
     /// Whether a connection's next input waits for another hold; if so, pauses the connection.
-    pub(super) fn puts_off(&mut self, now: Instant, conn: ConnId) -> bool {
+    pub(super) fn defers_input(&mut self, now: Instant, conn: ConnId) -> bool {
         let is_spent = self.is_hold_spent();
         if let Some(state) = self.conns.get_mut(conn).filter(|_| is_spent) {
-            state.held = Some(ReadPause::Until(later(now, NEXT)));
+            state.read_pause = Some(ReadPause::Until(later(now, NEXT)));
         }
         is_spent
     }
 
     /// Schedules a sweep in another hold, for work that has no deadline of its own.
-    pub(super) fn put_off_sweep(&mut self, now: Instant) {
+    pub(super) fn defer_sweep(&mut self, now: Instant) {
         self.timers.set(Owner::Sweep, Some(later(now, NEXT)));
     }
 }

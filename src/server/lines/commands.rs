@@ -115,13 +115,13 @@ type Answer = Result<Option<String>, Refusal>;
 
 impl Server {
     /// Executes a line of a named client.
-    pub(super) fn obey(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &Found) {
+    pub(super) fn execute_line(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &Found) {
         let answer = match Command::of(line) {
             Command::Nothing => Ok(None),
             Command::Say(body) => self.say_in_room(key, &body),
             Command::Private { to, text } => self.say_to(key, to, text),
             Command::Nick(name) => self.rename(now, key, name),
-            Command::List(room) => self.list_people(key, room),
+            Command::List(room) => self.list_members(key, room),
             Command::Join(room) => self.join_room(key, room),
             Command::Leave => self.leave_room(key),
             Command::Help => return self.help(now, conn),
@@ -135,15 +135,15 @@ impl Server {
             }
         };
         match answer {
-            Ok(Some(text)) => self.tell(now, conn, &text),
+            Ok(Some(text)) => self.answer_line(now, conn, &text),
             Ok(None) => {}
-            Err(refusal) => self.tell(now, conn, refusal.text()),
+            Err(refusal) => self.answer_line(now, conn, refusal.text()),
         }
     }
 
     pub(super) fn help(&mut self, now: Instant, conn: ConnId) {
         for text in HELP {
-            self.tell(now, conn, text);
+            self.answer_line(now, conn, text);
         }
     }
 
@@ -154,7 +154,7 @@ impl Server {
     }
 
     /// Whether a line is a message for which a member of the room has no room in its queue; if so, pauses the sender.
-    pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &Found) -> bool {
+    pub(super) fn waits_for_room(&mut self, conn: ConnId, line: &Found) -> bool {
         let Some(state) = self.conns.get(conn) else { return false };
         let Some(key) = state.session.filter(|_| self.hub.holds_senders()) else { return false };
         if state.lines.as_ref().is_some_and(|lines| lines.has_refused(line)) {
@@ -163,7 +163,7 @@ impl Server {
         let (Command::Say(body), Some(room)) = (Command::of(line), self.room_of(key)) else {
             return false;
         };
-        self.hold(conn, key, room.as_str().as_bytes(), body.len())
+        self.pause_sender(conn, key, room.as_str().as_bytes(), body.len())
     }
 
     /// Returns the room that a line client's messages go to.
@@ -193,7 +193,7 @@ impl Server {
         let (old, origin) = (session.name.clone(), session.origin());
         self.admit(now, &name, &origin)?;
         match self.hub.rename(key, name.clone()) {
-            Err(Refusal::NameTaken) => return Ok(Some(self.is_taken(now, &name))),
+            Err(Refusal::NameTaken) => return Ok(Some(self.name_taken_text(now, &name))),
             renamed => renamed?,
         }
         log::debug!("{}: {old} is {name} now", origin.from);
@@ -201,7 +201,7 @@ impl Server {
         Ok(Some(format!("you are {}", shown(name.as_str()))))
     }
 
-    fn list_people(&self, key: SessionKey, room: Option<&[u8]>) -> Answer {
+    fn list_members(&self, key: SessionKey, room: Option<&[u8]>) -> Answer {
         let Some(room) = (match room {
             Some(room) => Some(self.room_named(room)?),
             None => self.room_of(key),

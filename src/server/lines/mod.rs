@@ -50,14 +50,14 @@ pub(super) struct LineConn {
 
 /// Bytes on a line listener that are not cut into lines yet, or a line, or a piece of one, that has to wait.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct LineInput {
     line: Option<Found>,
     bytes: Vec<u8>,
     /// How much of `bytes` has been cut.
     used: usize,
 }
 
-impl Said {
+impl LineInput {
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self { line: None, bytes: bytes.to_vec(), used: 0 }
     }
@@ -106,21 +106,21 @@ impl LineConn {
     }
 
     /// Appends a line of the server's own, after ending the line of a question.
-    pub(super) fn say(&mut self, text: &str, out: &mut Vec<u8>) {
+    pub(super) fn append_line(&mut self, text: &str, out: &mut Vec<u8>) {
         if mem::take(&mut self.prompted) {
             out.push(b'\n');
         }
         out.extend_from_slice(line(text).as_bytes());
     }
 
-    fn ask(&mut self, question: &str, out: &mut Vec<u8>) {
+    fn append_question(&mut self, question: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(question.as_bytes());
         self.prompted = true;
     }
 
     /// Returns the unterminated last line, once the input has ended.
-    pub(super) fn last_words(&mut self) -> Option<Said> {
-        if self.ended { self.lines.flush().map(Said::of_line) } else { None }
+    pub(super) fn take_last_line(&mut self) -> Option<LineInput> {
+        if self.ended { self.lines.flush().map(LineInput::of_line) } else { None }
     }
 
     /// Returns when silence finishes the line.
@@ -137,7 +137,7 @@ fn is_refused(line: &Found, is_registered: bool) -> bool {
 
 impl Server {
     /// Whether a listener speaks the line protocol.
-    pub(super) fn is_for_people(&self, door: DoorId) -> bool {
+    pub(super) fn is_line_listener(&self, door: DoorId) -> bool {
         self.door(door).is_some_and(|door| matches!(door.speaks, Speaks::Lines(_)))
     }
 
@@ -150,24 +150,24 @@ impl Server {
     }
 
     /// Starts the dialogue on a new connection to a line listener, if it was admitted.
-    pub(super) fn greet(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn start_dialogue(&mut self, now: Instant, conn: ConnId) {
         let may_stay = self.conns.get(conn).is_some_and(|state| !state.closing);
         match self.line_door(conn).filter(|_| may_stay).map(|door| door.greet) {
-            Some(Greet::Name) => self.welcome(conn),
-            Some(Greet::None) => self.admit_unasked(now, conn),
+            Some(Greet::Name) => self.send_greeting(conn),
+            Some(Greet::None) => self.open_unasked(now, conn),
             None => return,
         }
         self.wake_conn(conn);
     }
 
-    /// Executes the lines in `said` until they have to wait.
-    pub(super) fn execute_lines(&mut self, now: Instant, conn: ConnId, said: &mut Said) {
+    /// Executes the lines in `input` until they have to wait.
+    pub(super) fn execute_lines(&mut self, now: Instant, conn: ConnId, input: &mut LineInput) {
         while self.is_reading_stream(conn)
-            && let Some(line) = self.next_line(conn, said)
+            && let Some(line) = self.next_line(conn, input)
         {
             let size = line.text().len() + "\n".len();
-            if !self.affords_bytes(now, conn, size) || self.waits_for_readers(conn, &line) {
-                said.line = Some(line);
+            if !self.affords_bytes(now, conn, size) || self.waits_for_room(conn, &line) {
+                input.line = Some(line);
                 return;
             }
             self.take_line(now, conn, &line);
@@ -175,11 +175,11 @@ impl Server {
         }
     }
 
-    fn next_line(&mut self, conn: ConnId, said: &mut Said) -> Option<Found> {
+    fn next_line(&mut self, conn: ConnId, input: &mut LineInput) -> Option<Found> {
         let state = self.conns.get_mut(conn)?;
         let lines = state.lines.as_mut()?;
         loop {
-            match said.next(&mut lines.lines)? {
+            match input.next(&mut lines.lines)? {
                 Found::TimingMark => state.answers.extend(NO_TIMING_MARK),
                 line => return Some(line),
             }
@@ -189,7 +189,7 @@ impl Server {
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &Found) {
         self.work().add(1, cost::FRAME);
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.has_gone_on();
+        state.note_progress();
         let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
             if lines.has_refused(line) {
@@ -207,16 +207,16 @@ impl Server {
             None => self.take_name(now, conn, line),
             // Ignore lines after the server's BYE.
             Some(key) if self.hub.get(key).is_some_and(|session| session.has_said_bye()) => {}
-            Some(key) => self.obey(now, conn, key, line),
+            Some(key) => self.execute_line(now, conn, key, line),
         }
     }
 
     /// Answers a line client with a line of the server's own, after the messages that came before it.
-    fn tell(&mut self, now: Instant, conn: ConnId, text: &str) {
+    fn answer_line(&mut self, now: Instant, conn: ConnId, text: &str) {
         self.catch_up(now, conn);
         let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
-            lines.say(text, &mut state.answers);
+            lines.append_line(text, &mut state.answers);
         }
     }
 
@@ -259,8 +259,8 @@ impl Server {
         };
         lines.flush_at = None;
         if let Some(line) = lines.lines.flush() {
-            state.backlog.fill().push_back(Batch::from(Said::of_line(line)));
-            self.go_on(now, conn);
+            state.backlog.fill().push_back(Batch::from(LineInput::of_line(line)));
+            self.resume_input(now, conn);
         }
     }
 
@@ -268,6 +268,6 @@ impl Server {
     pub(super) fn end_input(&mut self, now: Instant, conn: ConnId) {
         let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.ended = true;
-        self.go_on(now, conn);
+        self.resume_input(now, conn);
     }
 }

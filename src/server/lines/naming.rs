@@ -27,7 +27,7 @@ pub(super) const MAX_BAD_NAMES: u8 = 8;
 const QUESTION: &str = "Enter your name: ";
 
 impl Server {
-    pub(super) fn welcome(&mut self, conn: ConnId) {
+    pub(super) fn send_greeting(&mut self, conn: ConnId) {
         if let Some(state) = self.conns.get_mut(conn) {
             state.answers.extend_from_slice(WELCOME.as_bytes());
         }
@@ -37,7 +37,7 @@ impl Server {
     fn ask_name(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
-            lines.ask(QUESTION, &mut state.answers);
+            lines.append_question(QUESTION, &mut state.answers);
         }
     }
 
@@ -49,7 +49,7 @@ impl Server {
                 return self.refuse_name(now, conn, &NameError::TooLong.to_string());
             }
             Command::Nothing => return self.ask_again(now, conn, &NameError::Empty.to_string()),
-            Command::Quit => return self.part(conn),
+            Command::Quit => return self.close_with_bye(conn),
             Command::Help => {
                 self.help(now, conn);
                 return self.ask_name(conn);
@@ -58,8 +58,8 @@ impl Server {
             _ if text.starts_with(b"/") => return self.ask_again(now, conn, NAME_FIRST),
             _ => text,
         };
-        match self.name_person(now, conn, name) {
-            Ok(named) => self.tell(now, conn, &named),
+        match self.register_line_client(now, conn, name) {
+            Ok(named) => self.answer_line(now, conn, &named),
             Err(why) => self.refuse_name(now, conn, &why),
         }
     }
@@ -75,15 +75,15 @@ impl Server {
     }
 
     fn ask_again(&mut self, now: Instant, conn: ConnId, why: &str) {
-        self.tell(now, conn, why);
+        self.answer_line(now, conn, why);
         self.ask_name(conn);
     }
 
     /// Opens a session under the name nearest to a line. Returns the answer, or why there is no session.
-    fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
+    fn register_line_client(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
         let name = self.hub.read_nearest(line).map_err(|error| error.to_string())?;
-        let key = self.open_person(now, conn, name.clone()).map_err(|refusal| match refusal {
-            Refusal::NameTaken => self.is_taken(now, &name),
+        let key = self.open_line_session(now, conn, name.clone()).map_err(|refusal| match refusal {
+            Refusal::NameTaken => self.name_taken_text(now, &name),
             _ => refusal.text().to_owned(),
         })?;
         let name =
@@ -93,19 +93,19 @@ impl Server {
     }
 
     /// Opens a session without asking: under the address, or as `guest-N` where the address is no name or is taken.
-    pub(super) fn admit_unasked(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn open_unasked(&mut self, now: Instant, conn: ConnId) {
         let address = self.conns.get(conn).and_then(|state| name_of(&state.origin().from));
-        let named = address.map(|name| self.open_person(now, conn, name));
+        let named = address.map(|name| self.open_line_session(now, conn, name));
         if matches!(named, Some(Ok(_))) {
             return;
         }
-        if let Err(refusal) = self.open_numbered(|server, name| server.open_person(now, conn, name)) {
+        if let Err(refusal) = self.open_numbered(|server, name| server.open_line_session(now, conn, name)) {
             self.break_stream(now, conn, refusal.text());
         }
     }
 
     /// Returns the error for a name that is in use.
-    pub(super) fn is_taken(&self, now: Instant, name: &Name) -> String {
+    pub(super) fn name_taken_text(&self, now: Instant, name: &Name) -> String {
         let name_shown = shown(name.as_str());
         match self.name_taken(now, name) {
             Refusal::NameWaits(secs) => {
@@ -115,7 +115,7 @@ impl Server {
         }
     }
 
-    fn open_person(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
+    fn open_line_session(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
         let Some(origin) = self.conns.get(conn).map(|state| state.origin()) else {
             return Err(Refusal::RegisterFirst);
         };
@@ -135,12 +135,12 @@ impl Server {
                 lines.lines.set_limit(MAX_LINE);
             }
         }
-        self.bring_home(conn, key);
+        self.join_home_room(conn, key);
         Ok(key)
     }
 
     /// Joins a line client to the room of its listener.
-    fn bring_home(&mut self, conn: ConnId, key: SessionKey) {
+    fn join_home_room(&mut self, conn: ConnId, key: SessionKey) {
         let Some((room, echo)) = self.line_door(conn).map(|door| (door.room.clone(), door.echo)) else {
             return;
         };
