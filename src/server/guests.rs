@@ -119,7 +119,7 @@ impl Server {
         }
         self.admit(now, &name, &origin)?;
         self.has_room(now, path, origin.from)?;
-        log::debug!("{}: {name} begins, who has not registered", origin.from);
+        log::debug!("{}: {name} begins as a guest", origin.from);
         let token = self.secrets.token();
         let rate = self.rate_of(origin.door);
         let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };

@@ -123,5 +123,5 @@ fn what_registered_connections_take() {
         intakes.push(intake);
     });
     assert_eq!(server.sessions(), 19_000);
-    assert_eq!(server.poll_timeout(), None, "nothing is due of who sits and waits");
+    assert_eq!(server.poll_timeout(), None, "idle connections have no deadline");
 }

@@ -105,12 +105,12 @@ impl fmt::Display for Totals {
         write!(
             f,
             "sessions {}, messages {}, datagrams in {datagrams_in}, out {datagrams_out}, dropped in {loss_in}, \
-             out {loss_out}, repeats answered from the window {repeats}, malformed {malformed}, stray {stray}, \
-             missed by slow readers {}",
+             out {loss_out}, duplicate requests {repeats}, malformed {malformed}, stray {stray}, \
+             dropped for slow consumers {}",
             hub.sessions, hub.messages, hub.gaps,
         )?;
         if hub.cut_off > 0 {
-            write!(f, ", cut off for reading slowly {}", hub.cut_off)?;
+            write!(f, ", slow consumers cut off {}", hub.cut_off)?;
         }
         if self.refused_sessions > 0 {
             write!(f, ", refused sessions {}", self.refused_sessions)?;
@@ -161,12 +161,12 @@ mod tests {
         assert_eq!(
             totals.to_string(),
             "sessions 0, messages 0, datagrams in 14, out 8, dropped in 6 of 14 (requested 50.0 %, realised 42.9 %), \
-             out 0 of 0 (requested 0.0 %), repeats answered from the window 2, malformed 0, stray 0, \
-             missed by slow readers 0, waiting 0, undelivered 0, refused connections 0"
+             out 0 of 0 (requested 0.0 %), duplicate requests 2, malformed 0, stray 0, \
+             dropped for slow consumers 0, waiting 0, undelivered 0, refused connections 0"
         );
         let hub = HubStats { gaps: 2, cut_off: 3, undelivered: 4, ..HubStats::default() };
         let slow = Totals { hub, waiting: 1, refused_sessions: 5, ..Totals::default() }.to_string();
-        let end = ", missed by slow readers 2, cut off for reading slowly 3, refused sessions 5, waiting 1, undelivered 4, refused connections 0";
+        let end = ", dropped for slow consumers 2, slow consumers cut off 3, refused sessions 5, waiting 1, undelivered 4, refused connections 0";
         assert!(slow.ends_with(end), "{slow}");
     }
 }

@@ -21,7 +21,7 @@ const HELP: [&str; 5] = [
     "/me waves says *waves*; /pm NAME text says it to one alone",
     "/list says who is here, /list #room who is in another room of yours; /nick NEW takes another name",
     "/join #room also enters another room: there you talk from then on, and it is shown as NAME#room> text",
-    "/leave leaves it for the one before; /quit says goodbye",
+    "/leave leaves it for the one before; /quit ends the session",
 ];
 
 const NO_ROOM: &str = "you are in no room; /join #room";

@@ -125,7 +125,7 @@ impl Server {
         self.admit(now, &name, &origin)?;
         let path = Path::Stream(Some(conn));
         self.has_room(now, path, origin.from)?;
-        log::debug!("{}: {name} begins, at a door for people", origin.from);
+        log::debug!("{}: {name} begins, on a line listener", origin.from);
         let (token, rate) = (self.secrets.token(), self.rate_of(origin.door));
         let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
@@ -149,7 +149,7 @@ impl Server {
             session.echo = echo;
         }
         if let Err(refusal) = self.hub.join(key, room.as_str().as_bytes()) {
-            log::warn!("nobody can be in {room}, a door's room: {refusal}");
+            log::warn!("no client can join {room}, the room of its listener: {refusal}");
         }
     }
 }
