@@ -7,12 +7,12 @@
 //! 1. Hand in what happened: `opened`, `received`, `ended` when a peer has closed its own side only, `datagram`,
 //!    `drained`, `closed`, and `timeout` once the instant that `poll_timeout` named has come. A spurious `timeout` is
 //!    harmless.
-//! 2. Then, until all say `None`: send what `poll_transmit` gives, begin to make the connections that `poll_dial` asks
-//!    for, and for each connection that `poll_wake` names call `fill` and write what it appended. One that `is_aborted`
-//!    is closed instead.
+//! 2. Then, until all return `None`: send what `poll_transmit` returns, and begin to make the connections that
+//!    `poll_dial` asks for. For each connection that `poll_wake` names, call `fill` and write what it appended. A
+//!    connection that `is_aborted` is closed instead.
 //! 3. Call `drained` when that is written, each time, and then `fill` again if [`Flow::more`] was set. Read from the
 //!    connection only while [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the
-//!    connection down for writing, discard what still comes for a bounded time, and close it. Where a write still waits
+//!    connection down for writing, discard further input for a bounded time, and close it. Where a write still waits
 //!    and `fill` cannot be called, ask `is_reading` after `received`, and both `is_reading` and `is_closing` when
 //!    `poll_wake` names the connection.
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
@@ -229,8 +229,8 @@ pub trait Intake: Send + Debug {
     where
         Self: 'a;
 
-    /// Returns the most bytes to read at once. Input that was read and has to wait takes memory here; the rest waits
-    /// at its sender.
+    /// Returns the most bytes to read at once. Input that was read and has to wait takes memory here; unread input
+    /// waits at its sender.
     fn appetite(&self) -> usize {
         usize::MAX
     }

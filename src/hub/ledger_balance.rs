@@ -222,9 +222,12 @@ impl World {
                     }
                 }
                 let writing = traffic.writing;
-                assert!(out.is_some() || writing == Load::default(), "{context}: nobody writes {writing:?}");
+                assert!(out.is_some() || writing == Load::default(), "{context}: no writer has {writing:?}");
                 let is_lost = session.path() == Path::Stream(None);
-                assert!(!is_lost || traffic.encoded == Load::default(), "{context}: nobody will write");
+                assert!(
+                    !is_lost || traffic.encoded == Load::default(),
+                    "{context}: the encoded output has no writer"
+                );
             }
             // Gaps and BYEs count as nothing, and are short.
             let (load, left) = (session.load(), out.as_ref().map_or(0, Output::len));

@@ -85,7 +85,7 @@ impl MemoryLedger {
         self.bound.saturating_sub(self.total())
     }
 
-    /// Whether so much may be charged.
+    /// Whether `bytes` more may be charged.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.total() + bytes <= self.bound
     }

@@ -67,7 +67,8 @@ pub struct HubConfig {
     /// frames and lines.
     ///
     /// At the limit a request that needs more is refused (503). A dedup window stays narrow. A connection with unread
-    /// answers is not read. Of the unfinished frames, those that have stalled, or whose host holds most, are dropped.
+    /// answers is not read. Connections with long unfinished frames are closed: those that have stalled, or whose host
+    /// holds most.
     ///
     /// Not counted: the fixed cost of every session and connection, which `max_sessions` and
     /// [`max_connections`](crate::config::ServerConfig::max_connections) bound.

@@ -138,7 +138,7 @@ pub enum Push {
         /// Their number.
         messages: usize,
     },
-    /// So many messages were dropped here.
+    /// The number of messages that were dropped here.
     Gap(u64),
     /// The session ends, and why; the last push.
     Bye(ByeArgs),
@@ -507,7 +507,7 @@ mod tests {
                 }
                 assert_eq!(queue.is_empty(), model.0.is_empty());
                 assert_eq!(queue.is_only_a_gap(), matches!(model.0[..], [Push::Gap(_)]));
-                assert!(queue.items.len() <= 2 * model.0.len(), "empty places are taken out");
+                assert!(queue.items.len() <= 2 * model.0.len(), "empty items are removed");
                 let (mut load, mut missed) = (Load::default(), 0);
                 for push in &model.0 {
                     load += push.load();
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_was_long_gives_its_room_back() {
+    fn a_long_queue_frees_its_memory_when_it_shrinks() {
         let mut queue = SendQueue::default();
         (0..50_000).for_each(|_| queue.push(message("a")));
         while queue.load().messages > 1 {
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn short_messages_between_others_take_little_more_than_they_are_counted_as() {
+    fn joined_short_messages_take_no_more_memory_than_they_count() {
         let mut queue = SendQueue::default();
         for _ in 0..1_000 {
             queue.join(|out| out.extend_from_slice(b"RCV 0008 a 0001 b"));

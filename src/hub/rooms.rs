@@ -152,7 +152,7 @@ impl Rooms {
 
 #[cfg(test)]
 impl Rooms {
-    /// Returns what all rooms are to be charged as.
+    /// Returns the total charge that all rooms should have.
     pub(super) fn cost(&self) -> usize {
         self.by_fold.values().map(|room| room.cost + room.members.len() * MEMBER_COST).sum()
     }

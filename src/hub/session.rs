@@ -160,7 +160,7 @@ impl From<Path> for PackedPath {
     }
 }
 
-/// How many bytes wait behind those that a writer has, in the queue of a session that lags.
+/// The queued bytes, beside those that the writer has, from which a session lags.
 const LAGGING: usize = 4 << 10;
 
 /// How far the server's BYE to a session is. Nothing is queued behind it.

@@ -1,7 +1,7 @@
 //! The bodies of long messages: each is stored once and counted once, however many queues hold it.
 //!
-//! The count is tied to the bytes: it falls when the last piece of a body is dropped, be that by a queue, an
-//! acknowledgement, the end of a session, or an engine that has written it. So no code path can forget to release it,
+//! The count is tied to the bytes and falls when the last piece of a body is dropped. That may be in a queue, on an
+//! acknowledgement, at the end of a session, or in an engine after a write. So no code path can forget to release it,
 //! or release it twice. A table of holders in the hub would have to be updated on each of these paths, and would not
 //! see the engines.
 

@@ -50,7 +50,7 @@ impl WorkMeter {
         self.0.get()
     }
 
-    /// Counts so many steps of this cost each.
+    /// Counts `steps` steps of this cost each.
     pub fn add(&self, steps: usize, cost: u64) {
         self.0.set(self.0.get().saturating_add((steps as u64).saturating_mul(cost)));
     }
@@ -60,7 +60,7 @@ impl WorkMeter {
         entries.into_iter().inspect(move |_| self.add(1, cost))
     }
 
-    /// Counts that a name is normalised so many times. An ASCII name is its own normal form and costs nothing here.
+    /// Counts `times` normalisations of a name. An ASCII name is its own normal form and costs nothing here.
     pub fn add_name(&self, name: &[u8], times: u64) {
         if !name.is_ascii() {
             self.add(name.len().min(crate::names::MAX_NAME_INPUT), times * cost::NAME_BYTE);

@@ -39,19 +39,19 @@ fn share(total: usize, host: Option<Host>) -> usize {
 
 /// The most connections that are being told why they are refused. Each holds a file descriptor, beyond those of the
 /// admitted connections, until its peer has closed it. Further refused connections are closed without an ERR.
-pub(super) const MAX_TOLD: usize = 16;
+pub(super) const MAX_REFUSED_OPEN: usize = 16;
 
 /// How a connection was admitted or refused, until it is [closed](Admission::leave).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seat {
+pub(super) enum AdmissionClass {
     /// Admitted, and counted for its host.
     Counted,
     /// Admitted; it has no host, or hosts are not counted.
     Free,
     /// Refused with an ERR.
-    Told,
+    Refused,
     /// Refused and closed at once.
-    Untold,
+    RefusedAtOnce,
 }
 
 /// The connections and sessions of one host.
@@ -76,7 +76,7 @@ pub(super) type HostCounts = PartedMap<Host, Count>;
 pub(super) struct Admission {
     connections: usize,
     /// Connections that are being told why they are refused.
-    told: usize,
+    refused: usize,
     by_host: HostCounts,
     refusal_log: Throttle,
 }
@@ -87,7 +87,11 @@ impl Admission {
     /// # Errors
     ///
     /// The text for its peer, if a limit is reached.
-    pub(super) fn enter(&mut self, config: &ServerConfig, from: Remote) -> Result<Seat, &'static str> {
+    pub(super) fn enter(
+        &mut self,
+        config: &ServerConfig,
+        from: Remote,
+    ) -> Result<AdmissionClass, &'static str> {
         let host = Host::of(from);
         if self.connections >= share(config.max_connections, host) {
             return Err(Refusal::ServerFull.text());
@@ -96,28 +100,28 @@ impl Admission {
             return Err(TOO_MANY);
         }
         self.connections += 1;
-        let Some(host) = host.filter(|_| config.max_per_host > 0) else { return Ok(Seat::Free) };
+        let Some(host) = host.filter(|_| config.max_per_host > 0) else { return Ok(AdmissionClass::Free) };
         self.by_host.get_or_default(host).connections += 1;
-        Ok(Seat::Counted)
+        Ok(AdmissionClass::Counted)
     }
 
     /// Counts a refused connection.
-    pub(super) fn refuse(&mut self) -> Seat {
-        if self.told >= MAX_TOLD {
-            return Seat::Untold;
+    pub(super) fn refuse(&mut self) -> AdmissionClass {
+        if self.refused >= MAX_REFUSED_OPEN {
+            return AdmissionClass::RefusedAtOnce;
         }
-        self.told += 1;
-        Seat::Told
+        self.refused += 1;
+        AdmissionClass::Refused
     }
 
     /// Uncounts a closed connection.
-    pub(super) fn leave(&mut self, seat: Seat, from: Remote) {
-        match seat {
-            Seat::Counted | Seat::Free => self.connections -= 1,
-            Seat::Told => self.told -= 1,
-            Seat::Untold => {}
+    pub(super) fn leave(&mut self, class: AdmissionClass, from: Remote) {
+        match class {
+            AdmissionClass::Counted | AdmissionClass::Free => self.connections -= 1,
+            AdmissionClass::Refused => self.refused -= 1,
+            AdmissionClass::RefusedAtOnce => {}
         }
-        if let Some(host) = Host::of(from).filter(|_| seat == Seat::Counted) {
+        if let Some(host) = Host::of(from).filter(|_| class == AdmissionClass::Counted) {
             self.change(host, |count| count.connections = count.connections.saturating_sub(1));
         }
     }
@@ -227,10 +231,10 @@ mod tests {
     fn a_host_without_connections_and_sessions_is_forgotten() {
         let (config, mut admission) = (ServerConfig::default(), Admission::default());
         let ips = ["192.0.2.1", "192.0.2.1", "::1", "2001:db8::1"];
-        let seats = ips.map(|ip| (admission.enter(&config, from(ip)).unwrap(), from(ip)));
+        let classes = ips.map(|ip| (admission.enter(&config, from(ip)).unwrap(), from(ip)));
         ips.iter().for_each(|ip| admission.hold(&config, from(ip)));
         assert_eq!((admission.connections, admission.hosts()), (4, 2));
-        seats.into_iter().for_each(|(seat, from)| admission.leave(seat, from));
+        classes.into_iter().for_each(|(class, from)| admission.leave(class, from));
         assert_eq!((admission.connections, admission.hosts()), (0, 2));
         ips[1..].iter().for_each(|ip| admission.release(from(ip)));
         assert_eq!(admission.hosts(), 1);
@@ -239,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sixteenth_is_kept_for_this_machine_but_8_at_least_64_at_most_and_never_more_than_a_quarter() {
+    fn a_sixteenth_is_reserved_for_this_machine_within_8_and_64_and_at_most_a_quarter() {
         for (total, kept) in
             [(1, 0), (3, 0), (4, 1), (31, 7), (32, 8), (128, 8), (160, 10), (1_024, 64), (1 << 20, 64)]
         {

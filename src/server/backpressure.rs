@@ -19,7 +19,7 @@ use crate::reliable::Seen;
 use crate::service::ConnId;
 use crate::wire::{Frame, SndArgs, Verb};
 
-/// How many bytes behind a paused frame are read in search of acknowledgements.
+/// The most bytes after a paused frame that are read in search of acknowledgements.
 const MAX_SCANNED: usize = 64 << 10;
 
 /// When a sender that cannot be paused may retry.

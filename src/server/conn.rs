@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::admission::Seat;
+use super::admission::AdmissionClass;
 use super::backpressure::Waiting;
 use super::host_rates::HostTokens;
 use super::intake::Batch;
@@ -40,7 +40,7 @@ pub(super) struct StreamConn {
     from: PackedRemote,
     door: u32,
     /// `None` for a connection that was opened while the server drained.
-    pub(super) seat: Option<Seat>,
+    pub(super) admission_class: Option<AdmissionClass>,
     pub(super) session: Option<SessionKey>,
     /// Its line protocol state, on a line listener.
     pub(super) lines: Option<Box<LineConn>>,
@@ -119,7 +119,7 @@ pub(super) struct Unfinished {
     /// The bytes of answers that its writer holds; 0 while they are few.
     pub(super) given: usize,
     /// Memory is scarce: few answers may wait.
-    pub(super) frugal: bool,
+    pub(super) scarce: bool,
 }
 
 impl Vacant for Unfinished {
@@ -130,7 +130,7 @@ impl Vacant for Unfinished {
         eviction: Eviction::None,
         answers: 0,
         given: 0,
-        frugal: false,
+        scarce: false,
     };
 
     fn is_vacant(&self) -> bool {
@@ -138,7 +138,7 @@ impl Vacant for Unfinished {
             && self.partial.is_none()
             && (self.buffered, self.answers, self.given) == (0, 0, 0)
             && self.eviction == Eviction::None
-            && !self.frugal
+            && !self.scarce
     }
 }
 
@@ -156,7 +156,7 @@ impl StreamConn {
         Self {
             from,
             door,
-            seat: None,
+            admission_class: None,
             session: None,
             lines: None,
             answers: Vec::new(),

@@ -107,8 +107,8 @@ impl Server {
         let Some(state) = self.conns.remove(conn) else { return };
         self.forget_answers(&state);
         self.timers.set(conn.into(), None);
-        if let Some(seat) = state.seat {
-            self.admission.leave(seat, state.origin().from);
+        if let Some(class) = state.admission_class {
+            self.admission.leave(class, state.origin().from);
         }
         if why == CloseReason::Unreachable {
             self.totals.unreachable_peers += 1;

@@ -3,9 +3,8 @@
 //! A datagram with a session's token, from the session's address, is executed. Any other comes from an unvalidated
 //! peer: it changes nothing and gets one frame, at most 3 times what came in. The frame answers the first frame or,
 //! after a token, the first request. A peer validates its address with a cookie (RFC 9175), for which the server keeps
-//! no state. A datagram with the token of a living session from another address gets such an answer to any client
-//! frame, so a client that only acknowledges learns that its address has changed. How a verb is executed is in
-//! `requests`.
+//! no state. With the token of a living session, from another address, any client frame gets such an answer: a client
+//! that only acknowledges learns so that its address has changed. How a verb is executed is in `requests`.
 
 use std::time::Instant;
 

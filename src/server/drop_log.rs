@@ -41,7 +41,7 @@ impl DropLog {
         Self { loss, pause: None, latest: None, clients: BTreeMap::new(), messages: 0 }
     }
 
-    /// Records that a client has lost so many messages.
+    /// Records the loss of `messages` messages by a client.
     pub(super) fn report(&mut self, now: Instant, key: SessionKey, name: &Name, messages: u64) {
         if messages == 0 {
             return;

@@ -1,6 +1,6 @@
 //! Tests that every request, timer and signal stays within the work budget of one hold of the lock.
 //!
-//! The server has had very many sessions and rooms and has few left, or has many. In full by hand:
+//! The server has had very many sessions and rooms and has few left, or has many. The full test runs by hand:
 //!
 //! ```text
 //! cargo test --release --lib holds::a_million -- --ignored --nocapture
@@ -217,15 +217,15 @@ fn ask_everything(world: &mut World) {
     let many = world.connect(0);
     let rooms: String = (b'a'..=b'z').map(|c| frame("JON", &format!("#{valid}{}", char::from(c)))).collect();
     world.say("names of combining sequences", many, &(frame("REG", &valid) + &rooms + &frame("BYE", "")));
-    let nobody = world.connect(0);
-    world.repeat("names of combining sequences", nobody, &frame("REG", &name));
+    let unregistered = world.connect(0);
+    world.repeat("names of combining sequences", unregistered, &frame("REG", &name));
     let bare = World::peer(u32::MAX >> 8);
     world.datagrams("register", bare, &["REG 0007 datagm"]);
     for (kind, frame) in &frames {
         let datagram = frame.repeat((1_200 / frame.len()).max(1));
         world.datagrams(kind, bare, &[&datagram[..]; 64]);
     }
-    let person = world.connect(LINES);
+    let line_client = world.connect(LINES);
     for (kind, line) in [
         ("register", "person\n".to_owned()),
         ("names of combining sequences", format!("/nick {name}\n")),
@@ -234,7 +234,11 @@ fn ask_everything(world: &mut World) {
         ("JON and LEV", "/join #all\n/leave\n".to_owned()),
         ("LST of a room", "/join #all\n/list\n".to_owned()),
     ] {
-        if kind == "register" { world.say(kind, person, &line) } else { world.repeat(kind, person, &line) }
+        if kind == "register" {
+            world.say(kind, line_client, &line)
+        } else {
+            world.repeat(kind, line_client, &line)
+        }
     }
 }
 
@@ -258,7 +262,7 @@ fn glob_rules(count: usize) -> Rules {
     Rules::parse((rules + "[[rule]]\nname = \"name*9\"\ndeny = [\"0.0.0.0/0\"]\n").as_bytes()).unwrap()
 }
 
-/// Checks a server with so many ended and so many living sessions.
+/// Checks a server with `had` ended and `live` living sessions.
 fn check(had: u32, live: u32, rules: usize) {
     let step = STEP + u64::from(live) + cost::RULE * rules as u64;
     let mut world = World::new(config(), step);
@@ -277,7 +281,7 @@ fn check(had: u32, live: u32, rules: usize) {
     assert_eq!(world.server.sessions(), live as usize + 3 - denied);
     world.hold("totals", |world| world.server.totals());
     wait_for_timers(&mut world, live / 2);
-    assert_eq!(world.server.sessions(), 2, "eve and the person are on connections");
+    assert_eq!(world.server.sessions(), 2, "eve and the line client have connections");
     world.populate(live);
     let lingering = world.connect(0);
     world.say("register", lingering, &format!("@1 {}", frame("REG", "left ?BAAAAAAAAAAAAAAAAAAAAA")));
@@ -306,7 +310,7 @@ fn a_million_sessions_that_ended_and_a_hundred_thousand_that_live_make_no_hold_l
 }
 
 #[test]
-fn many_slow_members_that_are_cut_off_at_once_end_in_several_holds() {
+fn many_slow_consumers_end_in_several_holds() {
     let hub = HubConfig { slow: SlowPolicy::Disconnect, max_pending_messages: 1, ..HubConfig::default() };
     let mut world = World::new(ServerConfig { hub, ..config() }, STEP);
     let members: Vec<ConnId> = (0..3_000).map(|_| world.connect(0)).collect();
@@ -327,7 +331,7 @@ fn many_slow_members_that_are_cut_off_at_once_end_in_several_holds() {
 }
 
 #[test]
-fn many_senders_that_wait_for_one_member_go_on_in_several_holds() {
+fn many_senders_that_wait_for_one_member_resume_in_several_holds() {
     let hub = HubConfig { slow: SlowPolicy::Block, max_pending_messages: 1, ..HubConfig::default() };
     let mut world = World::new(ServerConfig { hub, ..config() }, STEP);
     let conns: Vec<ConnId> = (0..6_000).map(|_| world.connect(0)).collect();

@@ -16,10 +16,10 @@ use crate::units::later;
 pub(super) const MAX_BUCKETS: usize = 1 << 16;
 
 /// How often a bucket is checked for being full: each holds one second's worth.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most buckets that are checked at once.
-const LOOKED_AT: usize = 1_024;
+const MAX_CHECKED: usize = 1_024;
 
 /// The listener and host of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ impl HostRates {
         Key { listener, host: None }
     }
 
-    /// Returns how long until a message of so many bytes conforms.
+    /// Returns how long until a message of `bytes` bytes conforms.
     fn wait(&self, now: Instant, listener: DoorId, host: Host, bytes: usize) -> Duration {
         let bucket = self.buckets.get(&self.key(listener, host));
         // A missing bucket is full, and a full one takes any message.
@@ -76,17 +76,17 @@ impl HostRates {
         let mut bucket = Bucket::new(rate);
         bucket.take(now, bytes);
         self.buckets.insert(key, bucket);
-        let at = later(now, LOOK_AGAIN);
+        let at = later(now, CHECK_INTERVAL);
         self.queue.push_back((at, key));
         Some(at)
     }
 
     /// Removes full buckets among those whose check is due.
     fn forget(&mut self, now: Instant) {
-        for _ in 0..LOOKED_AT {
+        for _ in 0..MAX_CHECKED {
             let Some((_, key)) = self.queue.pop_front_if(|(at, _)| *at <= now) else { return };
             if self.buckets.get(&key).is_some_and(|bucket| !bucket.is_full(now)) {
-                self.queue.push_back((later(now, LOOK_AGAIN), key));
+                self.queue.push_back((later(now, CHECK_INTERVAL), key));
             } else {
                 self.buckets.remove(&key);
             }
@@ -124,7 +124,7 @@ impl Server {
         if self.host_rate(origin).is_some() { HostTokens::PerFrame } else { HostTokens::Unlimited }
     }
 
-    /// Returns how long until the bucket of a peer's host has the tokens for a message of so many bytes.
+    /// Returns how long until the bucket of a peer's host has the tokens for a message of `bytes` bytes.
     pub(super) fn host_wait(&self, now: Instant, origin: &Origin, bytes: usize) -> Duration {
         let limited = self.host_rate(origin);
         limited.map_or(Duration::ZERO, |(_, host)| self.host_rates.wait(now, origin.door, host, bytes))
@@ -195,7 +195,7 @@ mod tests {
             rates.forget(at);
         }
         assert_eq!((rates.len(), rates.queue.len()), (0, 0));
-        assert!(at <= now + 3 * LOOK_AGAIN);
+        assert!(at <= now + 3 * CHECK_INTERVAL);
     }
 
     #[test]

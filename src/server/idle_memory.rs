@@ -1,5 +1,6 @@
-//! The memory cost of idle peers: size limits of the state per peer and, by hand, the memory of a process with very
-//! many of them, with the longest pause of an operation:
+//! Tests the memory cost of idle peers: the state per peer stays within a size limit.
+//!
+//! By hand, the memory of a process with very many idle peers, and the longest pause of one operation:
 //!
 //! ```text
 //! cargo test --release --lib idle_memory::what -- --ignored --nocapture --test-threads 1

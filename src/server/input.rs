@@ -1,8 +1,8 @@
 //! Bounds the stream input that is incomplete or not executed yet, and evicts connections that hold too much of it.
 //!
 //! All such input may take three quarters of `max_memory`, less if other uses take it: frames that never end must not
-//! keep messages from being queued. Beyond that a connection with a long input is closed, the first of these that
-//! exists:
+//! keep messages from being queued. Beyond that a connection with a long input is closed: the first of these that
+//! exists.
 //!
 //! 1. of the host with several long inputs and the most bytes in them, the one that has stalled longest;
 //! 2. the one that has stalled longest, if for at least [`STILL`];
@@ -22,7 +22,7 @@ use crate::hub::memory::MemoryUse;
 use crate::rare::Rare;
 use crate::service::ConnId;
 
-/// Input of at most so many bytes is always kept: the number of connections bounds it.
+/// Input up to this length in bytes is always kept: the number of connections bounds it.
 const SHORT_INPUT: usize = 64 << 10;
 
 /// Long input that has not grown by [`STEP`] for this long has stalled.

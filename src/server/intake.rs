@@ -239,7 +239,7 @@ impl Batch<'_> {
         })
     }
 
-    /// Takes so many of those messages.
+    /// Takes the next `count` of those messages.
     pub(super) fn take_messages(&mut self, count: usize) {
         self.taken += count;
     }

@@ -117,7 +117,7 @@ pub(super) struct Spent {
     index: Index,
     /// The number of nonces per host.
     by_host: PartedMap<Host, usize>,
-    /// The number at which no session is opened any more.
+    /// The number of nonces at which sessions are refused.
     most: usize,
 }
 
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn spent_nonces_are_remembered_for_their_time_also_when_their_ordinals_begin_anew() {
+    fn spent_nonces_are_kept_for_their_time_across_a_wrap_of_their_ordinals() {
         let now = Instant::now();
         let at = |n: u32| now + Duration::from_secs(n.into());
         let nonce = |n: u32| Token::from_bits(n.into());
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn a_host_that_ends_session_after_session_is_refused_in_time_and_others_are_not() {
+    fn a_host_that_floods_spent_nonces_is_refused_and_others_are_not() {
         let (now, minute) = (Instant::now(), Duration::from_secs(60));
         let host = |n: u8| Some(Host::V4([192, 0, 2, n].into()));
         let mut spent = Spent::with_room_for(100_000);

@@ -320,7 +320,7 @@ impl Service for Server {
     type Conn = StreamIntake;
 
     fn begin_hold(&mut self) {
-        self.begin_told_hold();
+        self.begin_driver_hold();
     }
 
     fn is_spent(&self) -> bool {
@@ -427,7 +427,7 @@ impl Service for Server {
     }
 
     fn is_aborted(&self, conn: ConnId) -> bool {
-        self.is_refused_untold(conn)
+        self.is_refused_at_once(conn)
             || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Done)
     }
 

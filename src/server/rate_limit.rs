@@ -29,7 +29,7 @@ impl Server {
 
 /// Streams.
 impl Server {
-    /// Takes the tokens for one executed frame, or line, of so many bytes. If its own bucket is empty then, the
+    /// Takes the tokens for one executed frame, or line, of `bytes` bytes. If its own bucket is empty then, the
     /// connection is paused until there is a token again.
     pub(super) fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
         let Some(state) = self.conns.get_mut(conn) else { return };
@@ -57,7 +57,7 @@ impl Server {
         !is_acknowledgement && !state.session.is_some_and(|key| self.is_repeat(key, frame))
     }
 
-    /// Whether the buckets hold the tokens for a frame, or line, of so many bytes; if not, the connection is paused
+    /// Whether the buckets hold the tokens for a frame, or line, of `bytes` bytes; if not, the connection is paused
     /// until they do. Nothing is executed once this hold's budget is spent.
     pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
         if self.defers_input(now, conn) {
@@ -107,7 +107,7 @@ impl Server {
         self.take_both(now, Some(key), &origin, bytes)
     }
 
-    /// Takes the tokens for so many bytes from the bucket of the session, if there is one, and of the origin's host.
+    /// Takes the tokens for `bytes` bytes from the bucket of the session, if there is one, and of the origin's host.
     /// Takes from both, or from neither if one of them lacks some.
     fn take_both(
         &mut self,

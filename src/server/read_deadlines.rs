@@ -30,7 +30,7 @@ pub(super) enum ReadDeadline {
     Idle,
     /// The frame has to be whole by then.
     Until { deadline: Instant, announced: usize },
-    /// The server itself does not read: the clock is stopped with so much time left.
+    /// The server itself does not read: the clock is stopped with `left` remaining.
     Stopped { left: Duration, announced: usize },
 }
 
@@ -143,7 +143,7 @@ impl Server {
     }
 }
 
-/// Returns the time that a frame of so many announced bytes has beyond the frame timeout.
+/// Returns the time that a frame of `announced` bytes has beyond the frame timeout.
 fn allowance(announced: usize) -> Duration {
     Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
 }

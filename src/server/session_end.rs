@@ -22,7 +22,7 @@ pub enum EndReason {
     Asked,
     /// A guest registered under a name.
     Registered,
-    /// An access rule, or the operator, does not allow it any more.
+    /// An access rule, or the operator, no longer allows it.
     NotAllowed,
     /// It was a slow consumer, under `--slow disconnect`.
     SlowConsumer,

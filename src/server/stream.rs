@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Server;
-use super::admission::Seat;
+use super::admission::AdmissionClass;
 use super::conn::{Limits, Losing, StreamConn};
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
@@ -45,7 +45,7 @@ impl Server {
         if self.is_draining() {
             self.close_with_bye(conn);
         } else {
-            self.seat(now, conn, origin);
+            self.admit_conn(now, conn, origin);
             self.start_dialogue(now, conn);
         }
         self.arm_conn(conn);
@@ -57,11 +57,11 @@ impl Server {
     }
 
     /// Admits a new connection, or refuses it and says why.
-    fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
+    fn admit_conn(&mut self, now: Instant, conn: ConnId, origin: Origin) {
         let entered = self.admission.enter(&self.config, origin.from);
-        let seat = entered.unwrap_or_else(|_| self.admission.refuse());
+        let class = entered.unwrap_or_else(|_| self.admission.refuse());
         if let Some(state) = self.conns.get_mut(conn) {
-            state.seat = Some(seat);
+            state.admission_class = Some(class);
         }
         if let Err(why) = entered {
             self.totals.refused_connections += 1;
@@ -71,8 +71,8 @@ impl Server {
     }
 
     /// Whether a connection is refused and closed at once, without an ERR.
-    pub(super) fn is_refused_untold(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_some_and(|state| state.seat == Some(Seat::Untold))
+    pub(super) fn is_refused_at_once(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some_and(|state| state.admission_class == Some(AdmissionClass::RefusedAtOnce))
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {

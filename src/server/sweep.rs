@@ -22,7 +22,7 @@ pub(super) struct Sweeps {
 /// Applies new access rules to the sessions opened under the old ones, then to the connections without a session.
 #[derive(Clone, Copy, Debug)]
 struct RulesSweep {
-    /// The slot from which the next session is taken; `None` behind the last.
+    /// The slot from which the next session is taken; `None` after the last.
     session: Option<u32>,
     /// The slot of the next connection.
     conn: usize,
@@ -35,7 +35,7 @@ struct RulesSweep {
 /// Drains the server: all sessions, then all connections without one, then all paused senders.
 #[derive(Clone, Copy, Debug, Default)]
 struct DrainSweep {
-    /// The slot from which the next session is taken; `None` behind the last.
+    /// The slot from which the next session is taken; `None` after the last.
     session: Option<u32>,
     /// The slot of the next connection.
     conn: usize,

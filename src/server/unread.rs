@@ -29,9 +29,9 @@ impl Server {
     /// Notes whether memory is scarce, before a connection's input is executed.
     pub(super) fn note_scarcity(&mut self, conn: ConnId) {
         let scarce = self.hub.ledger().is_scarce();
-        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.unfinished.get().frugal != scarce)
+        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.unfinished.get().scarce != scarce)
         {
-            state.unfinished.update(|unfinished| unfinished.frugal = scarce);
+            state.unfinished.update(|unfinished| unfinished.scarce = scarce);
         }
     }
 
@@ -46,7 +46,7 @@ impl Server {
         }
     }
 
-    /// Records that a connection's writer was given answers that take so many bytes.
+    /// Records that a connection's writer was given answers that take `taken` bytes.
     pub(super) fn give_answers(&mut self, conn: ConnId, taken: usize) {
         if taken > FEW_ANSWERS
             && let Some(state) = self.conns.get_mut(conn)
@@ -62,8 +62,9 @@ impl Server {
         if state.unfinished.get().given > 0 {
             state.unfinished.update(|unfinished| unfinished.given = 0);
         }
-        let is_told_why = state.unfinished.get().eviction == Eviction::Closing && state.answers.is_empty();
-        if is_told_why {
+        let is_last_written =
+            state.unfinished.get().eviction == Eviction::Closing && state.answers.is_empty();
+        if is_last_written {
             state.unfinished.fill().eviction = Eviction::Done;
             self.wake_conn(conn);
         }
@@ -85,6 +86,6 @@ impl StreamConn {
     /// Whether more answers wait than may while memory is scarce.
     pub(super) fn is_overdrawn(&self) -> bool {
         let unfinished = self.unfinished.get();
-        unfinished.frugal && self.answers.len() + unfinished.given > FEW_ANSWERS
+        unfinished.scarce && self.answers.len() + unfinished.given > FEW_ANSWERS
     }
 }

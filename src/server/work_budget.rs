@@ -29,7 +29,7 @@ pub(super) struct WorkBudget {
     /// The units of the longest hold so far.
     longest: u64,
     /// The driver says where holds begin. Otherwise each call of the service is one.
-    is_told: bool,
+    has_driver_holds: bool,
 }
 
 impl WorkBudget {
@@ -54,14 +54,14 @@ impl Server {
     }
 
     /// Begins a hold of the lock, as the driver says.
-    pub(super) fn begin_told_hold(&mut self) {
-        self.budget.is_told = true;
+    pub(super) fn begin_driver_hold(&mut self) {
+        self.budget.has_driver_holds = true;
         self.budget.begin(self.work().units());
     }
 
     /// Begins a hold, unless the driver says where holds begin.
     pub(super) fn begin_call(&mut self) {
-        if !self.budget.is_told {
+        if !self.budget.has_driver_holds {
             self.budget.begin(self.work().units());
         }
     }

@@ -1,13 +1,13 @@
 //! Recognises HTTP requests on a line listener, so that no web page can send messages to a room.
 //!
-//! A page may make a browser send a form to any port of its own machine, and the form's text would be lines of a
-//! client. The browser sends a request line first (RFC 9112 section 3), which is not executed but closes the
+//! A page may make a browser send a form to any port of its own machine, where the form's text would count as a
+//! client's lines. The browser sends a request line first (RFC 9112 section 3), which is not executed but closes the
 //! connection.
 
 /// The error that an HTTP client gets.
 pub(super) const NO_WEB: &str = "this is no web server";
 
-/// A line of so many bytes is no name, and may be the front of a request line that was cut.
+/// A line of this length in bytes is no name, and may be the front of a request line that was cut.
 const LONG: usize = 1_000;
 
 /// Whether a line is the request line of HTTP/1.0 or 1.1, or may be the front of one that was cut.
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_long_for_a_line_is_known_by_its_front() {
+    fn a_cut_request_line_is_recognised_by_its_front() {
         let cut = |beginning: &str, length: usize| format!("{beginning}{}", "x".repeat(length));
         assert!(is_request_line(cut("POST /", 1_018).as_bytes()));
         assert!(!is_request_line(cut("POST /", 100).as_bytes()));

@@ -15,7 +15,7 @@ use crate::service::{ConnId, Remote};
 use crate::wire::{Found, MAX_LINE};
 
 /// The greeting, sent in one piece with the question.
-const WELCOME: &str = "Welcome to sayagain! ";
+const GREETING: &str = "Welcome to sayagain! ";
 
 /// The answer to a command before a name; it has no greeting.
 const NAME_FIRST: &str = "first a name, then commands";
@@ -29,7 +29,7 @@ const QUESTION: &str = "Enter your name: ";
 impl Server {
     pub(super) fn send_greeting(&mut self, conn: ConnId) {
         if let Some(state) = self.conns.get_mut(conn) {
-            state.answers.extend_from_slice(WELCOME.as_bytes());
+            state.answers.extend_from_slice(GREETING.as_bytes());
         }
         self.ask_name(conn);
     }
