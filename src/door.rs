@@ -1,58 +1,58 @@
-//! What a server knows of each of its doors: how peers there speak, and how much they may say.
+//! The settings of each listener of a server: its protocol, its rate limits, and the options of line listeners.
 //!
-//! A door is one listening socket. Its address, and everything else about sockets, is `net/`'s affair. The chat speaks
-//! frames and lines; messages and bare bytes are for programs of other protocols ([`crate::host`]).
+//! A [`Door`] is one listening socket. Its address, and everything else about sockets, is in `net/`. The chat speaks
+//! frames and lines; messages and plain bytes are for programs of other protocols ([`crate::host`]).
 
 use std::time::Duration;
 
 use crate::names::RoomName;
 use crate::rates::Rate;
 
-/// One door of a server.
+/// The settings of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
-    /// What access rules call it: `tcp`, `udp`, `unix`, `line`, `line+unix`, or a name of its own.
+    /// Its name in access rules: `tcp`, `udp`, `unix`, `line`, `line+unix`, or a name of its own.
     pub name: String,
-    /// What is spoken there.
+    /// Its protocol.
     pub speaks: Speaks,
-    /// How much each client may say.
+    /// The rate limit of each client.
     pub rate: Rate,
-    /// How much all clients of one host may say together: of an IPv4 address, or of an IPv6 /64. Clients on this machine are
-    /// exempt.
+    /// The rate limit of all clients of one host together: of an IPv4 address, or of an IPv6 /64. Clients on this
+    /// machine are exempt.
     pub rate_per_host: Rate,
 }
 
-/// What is spoken at a door.
+/// The protocol of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Speaks {
-    /// Frames.
+    /// The chat's frames.
     Frames,
-    /// Lines of text, by people.
+    /// Lines of text, for netcat or telnet.
     Lines(LineDoor),
     /// Messages of any length.
     Messages,
-    /// Bytes, which mean what the program says.
+    /// Bytes without framing; their meaning is the program's.
     Bytes,
 }
 
-/// How a stream of bytes is cut into pieces, and pieces are put into it.
+/// How a stream of bytes is cut into pieces, and pieces are written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Framing {
-    /// Not at all: bytes as they come. URLs `raw://` and `raw+unix://`.
+    /// No framing: bytes as they come. URLs `raw://` and `raw+unix://`.
     Bytes,
-    /// Messages, each behind its length in bytes: a 64-bit unsigned number, the most significant byte first, below 2^63.
-    /// URLs `msg://` and `msg+unix://`.
+    /// Messages, each after its length in bytes: a 64-bit unsigned number, the most significant byte first, below
+    /// 2^63. URLs `msg://` and `msg+unix://`.
     Messages,
-    /// Lines that end with LF or CR LF, which are no part of them. URLs `line://` and `line+unix://`.
+    /// Lines that end with LF or CR LF, without these ends. URLs `line://` and `line+unix://`.
     Lines,
     /// The chat's frames, whole ([`crate::wire`]). URLs `tcp://` and `unix://`.
     Frames,
 }
 
 impl Speaks {
-    /// How a stream there is cut.
+    /// Returns how a stream is cut there.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         match self {
@@ -64,30 +64,30 @@ impl Speaks {
     }
 }
 
-/// A door for people with netcat or telnet.
+/// The options of a line listener, for clients such as netcat or telnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineDoor {
-    /// The room that everybody enters.
+    /// The room that every client joins.
     pub room: RoomName,
-    /// How a person gets a name.
+    /// How a client gets a name.
     pub greet: Greet,
-    /// Whether a person is shown what they said themselves.
+    /// Whether a client gets its own messages back.
     pub echo: bool,
-    /// After so much silence an unfinished line counts as finished; `None` waits for its end.
+    /// The silence after which an unfinished line counts as finished; `None` waits for its end.
     pub flush: Option<Duration>,
 }
 
-/// How a person gets a name.
+/// How a line client gets a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greet {
-    /// They are asked for it.
+    /// The server asks for it.
     Name,
-    /// Without a question: it is their address.
+    /// The client is named after its address, without a question.
     None,
 }
 
 impl Door {
-    /// A door for frames, without a limit.
+    /// Creates a listener for frames, without a rate limit.
     pub fn frames(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -97,7 +97,7 @@ impl Door {
         }
     }
 
-    /// A door for messages, without a limit.
+    /// Creates a listener for messages, without a rate limit.
     pub fn messages(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -107,7 +107,7 @@ impl Door {
         }
     }
 
-    /// A door for bytes, without a limit.
+    /// Creates a listener for bytes, without a rate limit.
     pub fn bytes(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -117,7 +117,7 @@ impl Door {
         }
     }
 
-    /// A door for people, who may say 5 lines a second.
+    /// Creates a line listener with a rate limit of 5 lines a second per client.
     pub fn lines(name: &str, door: LineDoor) -> Self {
         Self {
             name: name.to_owned(),

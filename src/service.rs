@@ -1,18 +1,18 @@
-//! What an engine drives: the seam between what moves bytes (`net/`, the simulator) and what decides (`server`).
+//! [`Service`]: the interface between what moves bytes (`net/`, the simulator) and what decides (`server`, `host`).
 //!
-//! A [`Service`] has two halves. [`Service::Conn`] belongs to one connection and is called without a lock: it turns
-//! bytes into a batch. The service itself is one plain `&mut` state machine behind one lock, called once per batch.
-//! Neither knows sockets, clocks or threads. The contract for whoever drives it:
+//! A service has two halves. [`Service::Conn`] belongs to one connection and is called without a lock: it turns bytes
+//! into a batch. The service itself is one plain `&mut` state machine behind one lock, called once per batch. Neither
+//! knows sockets, clocks or threads. The contract of a driver:
 //!
 //! 1. Hand in what happened: `opened`, `received`, `ended` when a peer has closed its own side only, `datagram`,
 //!    `drained`, `closed`, and `timeout` once the instant that `poll_timeout` named has come. A spurious `timeout` is
 //!    harmless.
-//! 2. Then, until all say `None`: send what `poll_transmit` gives, begin to make the connections that `poll_dial` asks
-//!    for, and for each connection that `poll_wake` names call `fill` and write what it appended. One that `is_aborted`
-//!    is closed instead.
+//! 2. Then, until all return `None`: send what `poll_transmit` returns, and begin to make the connections that
+//!    `poll_dial` asks for. For each connection that `poll_wake` names, call `fill` and write what it appended. A
+//!    connection that `is_aborted` is closed instead.
 //! 3. Call `drained` when that is written, each time, and then `fill` again if [`Flow::more`] was set. Read from the
 //!    connection only while [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the
-//!    connection down for writing, discard what still comes for a bounded time, and close it. Where a write still waits
+//!    connection down for writing, discard further input for a bounded time, and close it. Where a write still waits
 //!    and `fill` cannot be called, ask `is_reading` after `received`, and both `is_reading` and `is_closing` when
 //!    `poll_wake` names the connection.
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
@@ -25,47 +25,47 @@ use std::time::Instant;
 
 use crate::output::Output;
 
-/// Names a stream connection; given by the engine, never given twice. Its low half is a place, which is used again.
+/// Identifies a stream connection; assigned by the engine, never reused. Its low half is a slot, which is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
 impl ConnId {
-    /// The connection that is the `serial`-th to have this place.
+    /// Makes the id of the `serial`-th connection in this slot.
     #[must_use]
     pub const fn new(place: u32, serial: u32) -> Self {
         Self((serial as u64) << 32 | place as u64)
     }
 
-    /// Its place among the connections that live now.
+    /// Returns its slot among the living connections.
     #[must_use]
     pub const fn place(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
     }
 
-    /// Place and serial.
+    /// Returns slot and serial.
     #[must_use]
     pub const fn halves(self) -> (u32, u32) {
         let [a, b, c, d, e, f, g, h] = self.0.to_be_bytes();
         (u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([a, b, c, d]))
     }
 
-    /// How many had the place before it.
+    /// Returns how many connections had the slot before it.
     #[must_use]
     pub const fn serial(self) -> u64 {
         self.0 >> 32
     }
 }
 
-/// Which of a server's listening sockets, by its ordinal among all of them: what it speaks is in
+/// Identifies one of a server's listening sockets, by its ordinal among all of them. Its protocol is in
 /// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
 pub type DoorId = usize;
 
 /// Where a stream connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The door it knocked on.
+    /// The listener that accepted it.
     pub door: DoorId,
-    /// Who knocked.
+    /// The peer's address.
     pub from: Remote,
 }
 
@@ -92,40 +92,40 @@ impl fmt::Display for Remote {
     }
 }
 
-/// A peer that sends datagrams: which of the server's sockets receives them, and the addresses of both ends.
+/// A peer that sends datagrams: the server's socket that receives them, and the addresses of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
     /// The listener that receives them.
     pub door: DoorId,
     /// The address that the datagrams come from.
     pub addr: SocketAddr,
-    /// The address that they are sent to, and that answers leave from. `None` where the listener has one address only, or
-    /// the system does not tell.
+    /// The address that they are sent to, and that answers leave from. `None` where the listener has one address only,
+    /// or the system does not report it.
     pub local: Option<IpAddr>,
 }
 
 impl Peer {
-    /// A peer of a listener that has one address only.
+    /// Makes a peer of a listener that has one address only.
     #[must_use]
     pub const fn new(door: DoorId, addr: SocketAddr) -> Self {
         Self { door, addr, local: None }
     }
 }
 
-/// Names an attempt to connect that a service asked for; given by the service.
+/// Identifies an attempt to connect that a service asked for; assigned by the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
-/// A connection that a service wants to be made.
+/// A connection that a service asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// What the service calls the attempt.
+    /// The service's id of the attempt.
     pub id: DialId,
-    /// Where to.
+    /// The address to connect to.
     pub to: Target,
 }
 
-/// Where somebody listens for stream connections.
+/// The address of a listener for stream connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
@@ -133,7 +133,7 @@ pub enum Target {
     Tcp {
         /// A name or an address; the addresses of a name are tried in turn.
         host: String,
-        /// Which port.
+        /// The port.
         port: u16,
     },
     /// A UNIX socket of this machine.
@@ -143,12 +143,12 @@ pub enum Target {
     },
 }
 
-/// How a connection came about.
+/// How a connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The peer has made it, at one of our doors.
+    /// The peer connected to one of the server's listeners.
     Accepted(Origin),
-    /// The service has asked for it, and this is who was there.
+    /// The service asked for it; this is the address that answered.
     Dialed(DialId, Remote),
 }
 
@@ -166,17 +166,17 @@ impl From<Origin> for Arrival {
     }
 }
 
-/// Why a connection is gone.
+/// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The service has closed it.
+    /// The service closed it.
     Asked,
-    /// The peer has closed its side, and has got what was due to it.
+    /// The peer closed its side after it was sent everything.
     Peer,
     /// It was reset, or could not be read or written any more.
     Lost,
-    /// The peer did not take what was to be written, or not end, in time.
+    /// The peer did not read, or did not end, in time.
     TimedOut,
     /// The peer's system has not answered for so long that it counts as gone.
     Unreachable,
@@ -200,125 +200,125 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A datagram that is to be sent.
+/// A datagram to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// Where to, and from which socket.
+    /// The destination, and the socket to send from.
     pub peer: Peer,
-    /// All of it.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 
-/// How a connection goes on after [`Service::fill`].
+/// What to do with a connection after [`Service::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// More is waiting: call `fill` again once what it appended is written.
     pub more: bool,
     /// Whether to read from the connection.
     pub reading: bool,
-    /// Nothing will follow: close it once everything is written.
+    /// Nothing follows: close it once everything is written.
     pub closing: bool,
-    /// Input that came in waits for its turn: a connection whose peer has ended its side is kept until it had it.
+    /// Input waits for execution: a connection whose peer has ended its side is kept until it is done.
     pub busy: bool,
 }
 
 /// The half of a service that belongs to one connection and is called without the lock.
 pub trait Intake: Send + Debug {
-    /// What a piece of input becomes. It may borrow from that, so that what is executed at once is not copied.
+    /// What a piece of input becomes. It may borrow from the input, so that what is executed at once is not copied.
     type Batch<'a>
     where
         Self: 'a;
 
-    /// Most bytes to read at once. What was read and has to wait takes memory here; what was not, its sender keeps.
+    /// Returns the most bytes to read at once. Input that was read and has to wait takes memory here; unread input
+    /// waits at its sender.
     fn appetite(&self) -> usize {
         usize::MAX
     }
 
-    /// Takes in bytes that arrived at `now`, in order.
+    /// Takes bytes that arrived at `now`, in order.
     fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Self::Batch<'a>;
 
-    /// Lets go of what it keeps: the connection is about to be closed, and what still comes is discarded.
+    /// Frees what it keeps: the connection is about to be closed, and further input is discarded.
     fn abandon(&mut self) {}
 }
 
-/// A server, or anything else with connections, without a socket.
+/// A server, or any other user of connections, without a socket.
 pub trait Service: Send + Debug {
     /// The half of it that belongs to one connection.
     type Conn: Intake;
 
-    /// The driver has taken the lock that the service is behind: what it hands in until the next call of this is one hold,
-    /// and the service bounds its work for all of that together. A driver that never calls this has each call bounded by
-    /// itself.
+    /// The driver has taken the lock of the service: its calls until the next one of this are one hold, and the
+    /// service bounds its work over all of them. Without any call of this, each call is bounded by itself.
     fn begin_hold(&mut self) {}
 
-    /// Whether this hold has done as much as it should. A driver that has more datagrams hands them in in another hold.
+    /// Whether this hold has done as much work as it may. A driver hands further datagrams in in another hold.
     fn is_spent(&self) -> bool {
         false
     }
 
-    /// There is a stream connection: it was accepted, or the service has asked for it by `poll_dial`.
+    /// A stream connection was accepted, or made as the service asked by `poll_dial`.
     fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> Self::Conn;
 
-    /// A connection that the service has asked for could not be made.
+    /// A connection that the service asked for could not be made.
     fn dial_failed(&mut self, _now: Instant, _dial: DialId, _error: &io::Error) {}
 
     /// A connection's [`Intake`] has made a batch.
     fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch<'_>);
 
-    /// Nothing more comes from a connection whose peer may still read: behind the last `received`, and before the `fill`
-    /// whose [`Flow::busy`] says whether to keep the connection. To most services it makes no difference.
+    /// A connection's input has ended, but its peer may still read. Comes after the last `received`, and before the
+    /// `fill` whose [`Flow::busy`] says whether to keep the connection. Most services ignore it.
     fn ended(&mut self, _now: Instant, _conn: ConnId) {}
 
     /// A datagram came in.
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]);
 
-    /// Everything that `fill` gave for this connection is written.
+    /// All output of `fill` for this connection is written.
     fn drained(&mut self, now: Instant, conn: ConnId);
 
-    /// The connection is gone. It is not named again.
+    /// The connection is gone. Its id is not used again.
     fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason);
 
     /// Time has passed.
     fn timeout(&mut self, now: Instant);
 
-    /// When `timeout` is to be called at the latest; `None` means never.
+    /// Returns when `timeout` is to be called at the latest; `None` means never.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// The next connection that has output, or whose [`Flow`] changed.
+    /// Returns the next connection that has output, or whose [`Flow`] changed.
     fn poll_wake(&mut self) -> Option<ConnId>;
 
     /// Appends output for a connection: about 64 KiB, more only if a single frame is longer.
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow;
 
-    /// A buffer that [`Service::fill`] gave is written, and may be filled again.
+    /// Takes back a written buffer of [`Service::fill`], which may be filled again.
     fn reuse(&mut self, buffer: Vec<u8>) {
         drop(buffer);
     }
 
-    /// Whether to read from a connection, for a driver that cannot call `fill` because it is still writing what the
-    /// last call gave: the service holds answers meanwhile, and is to hold no more than it can bear.
+    /// Whether to read from a connection, for a driver that is still writing and cannot call `fill`: the service
+    /// bounds the answers that it holds meanwhile.
     fn is_reading(&self, conn: ConnId) -> bool;
 
-    /// Whether nothing will follow what is still to be written, for a driver that cannot call `fill`: the peer may never
-    /// read it, and is given a bounded time.
+    /// Whether nothing follows the output that is still to be written, for a driver that cannot call `fill`: the peer
+    /// may never read it, and gets a bounded time.
     fn is_closing(&self, conn: ConnId) -> bool;
 
-    /// Whether to close a connection at once, with what is still to be written.
+    /// Whether to close a connection at once, and drop the output that is still to be written.
     fn is_aborted(&self, _conn: ConnId) -> bool {
         false
     }
 
-    /// The next connection to make.
+    /// Returns the next connection to make.
     fn poll_dial(&mut self) -> Option<Dial> {
         None
     }
 
-    /// The next datagram to send.
+    /// Returns the next datagram to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
 
-    /// Begins to end: nothing new is taken, what is queued goes out, everybody is told goodbye.
+    /// Begins to drain: takes nothing new, sends what is queued, and sends BYE to every session.
     fn shutdown(&mut self, now: Instant);
 
-    /// Whether the end that [`Service::shutdown`] began is complete.
+    /// Whether the shutdown is complete.
     fn is_finished(&self) -> bool;
 }

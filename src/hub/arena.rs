@@ -1,4 +1,6 @@
-//! Where sessions are kept: each in a slot, found by a [`SessionKey`] of slot and serial that is never given twice.
+//! The store of sessions: each in a slot, found by a [`SessionKey`] of slot and serial that is never reused.
+//!
+//! How sessions are found by name is in [`super::Hub`], by token or address in the server's `lookup`.
 
 use std::num::NonZeroU32;
 
@@ -6,18 +8,18 @@ use super::session::{Session, SessionKey};
 use super::slot_set::SlotSet;
 use crate::segmented_vec::SegmentedVec;
 
-/// The serial of who has a slot first; each after it has the next.
+/// The serial of the first session in a slot; each session after it has the next.
 const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 /// The end of the list of free slots.
 const NONE: u32 = u32::MAX;
 
-/// All sessions that live. A slot is used again, the one that was freed last first, with the next serial; one whose
-/// serials are used up is not.
+/// All living sessions. The slot freed last is reused first, with the next serial. A slot whose serials are used up is
+/// not reused.
 #[derive(Debug)]
 pub(super) struct Arena {
     slots: SegmentedVec<Slot>,
-    /// The slots that are taken: who walks through the sessions passes no free slot.
+    /// The taken slots: a walk through the sessions visits no free slot.
     taken: SlotSet,
     free: u32,
     len: usize,
@@ -26,7 +28,7 @@ pub(super) struct Arena {
 #[derive(Debug)]
 enum Slot {
     Taken(Session),
-    /// Who has it next has this serial; behind it in the list is that slot.
+    /// The serial of its next session, and the next free slot in the list.
     Free {
         serial: NonZeroU32,
         next: u32,
@@ -42,12 +44,12 @@ impl Default for Arena {
 }
 
 impl Arena {
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// A living session.
+    /// Returns a living session.
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
         match self.slots.get(key.slot as usize) {
             Some(Slot::Taken(session)) if session.serial == key.serial => Some(session),
@@ -55,7 +57,7 @@ impl Arena {
         }
     }
 
-    /// The same, to change.
+    /// Returns a living session, to be changed.
     pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         match self.slots.get_mut(key.slot as usize) {
             Some(Slot::Taken(session)) if session.serial == key.serial => Some(session),
@@ -63,7 +65,7 @@ impl Arena {
         }
     }
 
-    /// Who has a slot.
+    /// Returns the session in a slot.
     pub(super) fn at(&self, slot: u32) -> Option<(SessionKey, &Session)> {
         match self.slots.get(slot as usize) {
             Some(Slot::Taken(session)) => Some((SessionKey { slot, serial: session.serial }, session)),
@@ -71,7 +73,7 @@ impl Arena {
         }
     }
 
-    /// Puts a session into a slot; `None` if there is none left.
+    /// Puts a session into a slot; `None` if none is left.
     pub(super) fn insert(&mut self, mut session: Session) -> Option<SessionKey> {
         let fresh = u32::try_from(self.slots.len()).ok();
         let key = match self.slots.get_mut(self.free as usize) {
@@ -95,7 +97,7 @@ impl Arena {
         Some(key)
     }
 
-    /// Takes a session out.
+    /// Removes a session.
     pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
         self.get(key)?;
         let slot = self.slots.get_mut(key.slot as usize)?;
@@ -109,14 +111,14 @@ impl Arena {
         Some(session)
     }
 
-    /// The first session whose slot is not before this one.
+    /// Returns the first session in this slot or a later one.
     pub(super) fn next_from(&self, slot: u32) -> Option<(SessionKey, &Session)> {
         #[cfg(test)]
         crate::work_probe::note(1);
         self.at(self.taken.next_from(slot)?)
     }
 
-    /// All sessions, in the order of their slots. Each costs the same, however many slots are free.
+    /// Returns all sessions in the order of their slots. Free slots cost nothing.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
         let after = |(key, _): &(SessionKey, &Session)| self.next_from(key.slot.checked_add(1)?);
         std::iter::successors(self.next_from(0), after)

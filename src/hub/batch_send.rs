@@ -1,8 +1,8 @@
-//! Bursts: messages from one client to another that stand one behind the other, which is what a router under load mostly
-//! gets. What they have in common is looked at once.
+//! Sends runs of consecutive messages from one client to another in one step: under load they are most of a router's
+//! input.
 //!
-//! Nothing here is done otherwise than message by message: whatever is not plain, a refusal above all, ends the burst and
-//! goes the usual way.
+//! The common parts of a run are checked once. The effect is the same as message by message: anything special, above
+//! all a refusal, ends the run and is handled in `requests`.
 
 use super::memory::MemoryUse;
 use super::queue::{FRAME_OVERHEAD, Load};
@@ -13,8 +13,8 @@ use crate::names::Name;
 use crate::wire::{RcvHead, SHORT_LENGTH_MAX, SndArgs};
 
 impl Hub {
-    /// Queues the first of these untagged messages, as far as all are for the client that the first one names, and nothing
-    /// is to be said of any. Returns how many. `messages` are what follows SND and its space.
+    /// Queues the untagged messages at the front of `messages` that are for the client named by the first one and get
+    /// no answer. Returns how many. `messages` are the bytes after SND and its space.
     pub fn send_burst<'m>(
         &mut self,
         from: SessionKey,
@@ -22,7 +22,7 @@ impl Hub {
     ) -> usize {
         let Some(message) = messages.next() else { return 0 };
         let Some(first) = SndArgs::parse(message) else { return 0 };
-        // With the space behind it.
+        // The target with the space after it.
         let target = message.get(..=first.target.len()).unwrap_or(message);
         let Some((to, name)) = self.plain_pair(from, first.target) else { return 0 };
         let mut head = RcvHead::new(name.as_str().as_bytes());
@@ -38,7 +38,7 @@ impl Hub {
             if !is_short || !config.may_hold(load, cost) || taken + cost > memory_room {
                 break;
             }
-            queue.widen(&mut self.spares);
+            queue.widen(&mut self.buffer_pool);
             queue.join(|out| {
                 out.reserve(length);
                 out.extend_from_slice(head.bytes());
@@ -60,7 +60,7 @@ impl Hub {
         count
     }
 
-    /// Who gets a burst to this target, and its sender's name; `None` where it is not as simple as that.
+    /// Returns the receiver of a run and its sender's name; `None` if a message between them needs special handling.
     fn plain_pair(&mut self, from: SessionKey, target: &[u8]) -> Option<(SessionKey, Name)> {
         if target.first() == Some(&b'#') {
             return None;

@@ -1,32 +1,33 @@
-//! Queues: what waits for a session goes in, and comes out as pieces of a stream or datagrams.
+//! Puts pushes into the queues of sessions, and takes them out as stream output or datagrams.
 //!
-//! What a room does when a member's queue has no room is in `slow_consumer`, the queue itself in [`super::queue`].
+//! What happens when a member's queue is full is in `slow_consumer`, the queue itself in [`super::queue`], which
+//! sessions get a message in `requests`.
 
 use std::time::Instant;
 
 use super::memory::MemoryUse;
 use super::message::{Cost, Message};
 use super::queue::{Load, Push};
-use super::session::{Goodbye, Traffic};
+use super::session::{ByeState, Traffic};
 use super::work::cost;
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};
 use crate::output::Output;
 use crate::service::Origin;
 use crate::wire::ByeArgs;
 
-/// Why a session gets nothing of a message.
+/// Why a session does not get a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misfit {
     /// There is no such session.
     Gone,
-    /// It is longer than may ever be sent there.
+    /// The message is longer than may ever be sent there.
     TooLong,
-    /// It has no room now.
+    /// The session has no room now.
     NoRoom,
 }
 
 impl HubConfig {
-    /// Whether a session that has this to carry may get a message of this cost on top.
+    /// Whether a session with this load may get a message of this cost on top.
     pub(super) fn may_hold(&self, load: Load, cost: usize) -> bool {
         load.messages == 0
             || load.bytes + cost <= self.max_pending && load.messages < self.max_pending_messages
@@ -40,23 +41,23 @@ impl Hub {
         self.may_get(session, cost)
     }
 
-    /// Whether there is room for a message of this cost: in the queue of a session, and among all of them.
+    /// Whether there is room for a message of this cost: in the queue of a session, and in the memory of all queues.
     fn may_get(&self, session: &Session, cost: Cost) -> bool {
         self.config.may_hold(session.load(), cost.bytes)
             && self.memory.has_room_for(cost.fresh)
             && !session.is_over()
     }
 
-    /// What a message costs in the queue of `to`; `None` if it can get nothing of it.
+    /// Returns what a message costs in the queue of `to`; `None` if it can never be sent there.
     pub(super) fn cost_of(&self, to: SessionKey, message: &Message<'_>) -> Option<Cost> {
         message.cost_for(self.sessions.get(to)?, self.config.slow == SlowPolicy::DropOld)
     }
 
-    /// Queues what `to` gets of a message.
+    /// Queues a message for `to`.
     ///
     /// # Errors
     ///
-    /// Why it gets nothing of it.
+    /// Why it was not queued.
     pub(super) fn deliver(&mut self, to: SessionKey, message: &Message<'_>) -> Result<(), Misfit> {
         let session = self.sessions.get(to).ok_or(Misfit::Gone)?;
         let are_dropped = self.config.slow == SlowPolicy::DropOld;
@@ -75,7 +76,7 @@ impl Hub {
         Ok(())
     }
 
-    /// What is on its way to a session, made if there was nothing.
+    /// Returns the traffic of a session, created if there was none.
     pub(super) fn traffic_of(&mut self, key: SessionKey) -> Option<&mut Traffic> {
         let session = self.sessions.get_mut(key)?;
         Some(session.traffic_mut(&self.config))
@@ -97,7 +98,7 @@ impl Hub {
             self.stats.undelivered += 1;
             return;
         }
-        // Behind something that waits already, it has nobody to wake: of many slow members, that is most of the work.
+        // Behind other pushes a gap wakes nothing: for many slow consumers that would be most of the work.
         let Some(traffic) = self.traffic_of(key) else { return };
         let is_news = traffic.queue.is_empty();
         traffic.queue.push_gap();
@@ -107,7 +108,7 @@ impl Hub {
         }
     }
 
-    /// So many bytes of its own wait no more for this session.
+    /// Releases bytes of the session's own that are not queued or in flight any more.
     fn free_of(&mut self, key: SessionKey, bytes: usize) {
         if bytes > 0 {
             self.memory.release(MemoryUse::Queues, bytes);
@@ -115,11 +116,11 @@ impl Hub {
         }
     }
 
-    /// Queues the server's goodbye: the last push of this session.
+    /// Queues the server's BYE: the last push of this session.
     pub fn say_bye(&mut self, key: SessionKey, bye: ByeArgs) {
         let Some(session) = self.get_mut(key) else { return };
         if !session.has_said_bye() {
-            session.goodbye = Goodbye::Queued;
+            session.bye_state = ByeState::Queued;
             if let Some(traffic) = self.traffic_of(key) {
                 traffic.queue.push(Push::Bye(bye));
             }
@@ -128,16 +129,15 @@ impl Hub {
         }
     }
 
-    /// Makes the datagram of the server's goodbye for a session on datagrams that has nothing else on its way, again for one
-    /// that has not acknowledged it. Unlike [`Hub::say_bye`] it takes no memory, and somebody else has to see to the
-    /// repeats. Returns whether there was one to make.
+    /// Encodes the datagram of the server's BYE for a session on datagrams with nothing queued or in flight. Unlike
+    /// [`Hub::say_bye`] it takes no memory, and the caller retransmits it. Returns whether there was one to encode.
     pub fn say_bye_alone(&mut self, key: SessionKey, bye: ByeArgs, out: &mut Vec<u8>) -> bool {
         let is_once = self.config.sabotage.no_push_repeat;
         let session = self.get_mut(key).filter(|session| !(is_once && session.has_said_bye()));
         session.is_some_and(|session| session.say_bye_alone(bye, out))
     }
 
-    /// Marks a session as one that may have something to send.
+    /// Marks a session as one that may have output.
     pub fn wake(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         if !session.woken {
@@ -146,7 +146,7 @@ impl Hub {
         }
     }
 
-    /// The next session that may have something to send.
+    /// Returns the next session that may have output.
     pub fn poll_woken(&mut self) -> Option<SessionKey> {
         let key = self.woken.pop_front()?;
         if let Some(session) = self.get_mut(key) {
@@ -158,7 +158,7 @@ impl Hub {
 
 /// Output of one session.
 impl Hub {
-    /// Appends pushes for the connection that carries this session until `out` holds `enough` bytes.
+    /// Appends pushes for the connection of this session until `out` holds `enough` bytes.
     ///
     /// Returns whether more is waiting.
     pub fn fill_stream(&mut self, now: Instant, key: SessionKey, out: &mut Output, enough: usize) -> bool {
@@ -169,7 +169,8 @@ impl Hub {
         session.has_stream_output()
     }
 
-    /// Makes the next datagram of pushes for this session, or fills up one of answers to it. Returns whether there were any.
+    /// Fills the next datagram with pushes for this session, behind answers if it has any. Returns whether there were
+    /// any.
     pub fn next_datagram(&mut self, now: Instant, key: SessionKey, out: &mut Vec<u8>) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
         let (before, mut freed, waiting) = (out.len(), 0, session.undelivered());
@@ -178,40 +179,40 @@ impl Hub {
         }
         self.waiting -= waiting - session.undelivered();
         if out.len() == before {
-            session.rest();
+            session.free_idle_traffic();
             return false;
         }
         self.free_of(key, freed);
         true
     }
 
-    /// All that was appended so far for the connection that carries this session goes to its writer now.
+    /// Records that all appended output of this session's connection goes to its writer.
     pub fn give(&mut self, key: SessionKey) {
         if let Some(traffic) = self.get_mut(key).and_then(|session| session.traffic.as_mut()) {
             traffic.writing += std::mem::take(&mut traffic.encoded);
         }
     }
 
-    /// What the writer of this session's connection was given is written.
+    /// Records that the writer of this session's connection has written what it was given.
     pub fn written(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.written());
-        session.rest();
+        session.free_idle_traffic();
         self.free_of(key, freed);
     }
 
-    /// A buffer was written, and may be filled again.
+    /// Takes a written buffer back, to be filled again.
     pub fn reuse(&mut self, buffer: Vec<u8>) {
-        self.spares.give(buffer);
+        self.buffer_pool.give(buffer);
     }
 
-    /// When [`Hub::next_datagram`] has a repeat for this session; `None` means never.
+    /// Returns when [`Hub::next_datagram`] has a retransmit for this session; `None` means never.
     pub fn push_timeout(&self, key: SessionKey) -> Option<Instant> {
         let session = self.get(key).filter(|session| !session.is_on_streams())?;
         session.traffic.as_ref()?.pushes.poll_timeout()
     }
 
-    /// The client has these pushes.
+    /// Records that the client has these pushes.
     pub fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let before = session.undelivered();
@@ -219,28 +220,29 @@ impl Hub {
             session.traffic.as_mut().map_or((0, 0), |traffic| traffic.acknowledge(now, ranges));
         self.waiting -= before - session.undelivered();
         self.work.add(passed + ranges.len(), cost::PASSED);
-        session.hear_of_bye(ranges);
-        session.rest();
+        session.note_bye_acked(ranges);
+        session.free_idle_traffic();
         self.free_of(key, freed);
         self.wake(key);
     }
 
-    /// The connection of a session is gone, or carries it no more: what its writer has is the session's no longer.
+    /// Records that the connection of a session is gone, or carries it no more. The writer's output is not the
+    /// session's any more.
     pub fn lose_connection(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         session.lose_connection();
         let freed = session.traffic.as_mut().map_or(0, |traffic| traffic.leave_writer());
-        session.rest();
+        session.free_idle_traffic();
         self.free_of(key, freed);
     }
 
-    /// The session is carried by `path`, and comes from `origin`, from now on: what is unacknowledged is sent again there.
+    /// Lets `path` carry the session, with its `origin`, and retransmits the unacknowledged pushes there.
     pub fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         if self.get(key).is_some_and(|session| session.path() != path) {
             self.lose_connection(key);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.set_way(path, origin);
+        session.set_path(path, origin);
         session.deaf = false;
         match (path, &mut session.traffic) {
             (Path::Stream(_), Some(traffic)) => traffic.pushes.reattach(),

@@ -1,4 +1,5 @@
-//! Whether the hub counts what it holds: whatever is said, written, acknowledged, taken up and ended, in whatever order.
+//! Tests that the memory ledger equals what the hub holds, after random sends, writes, acknowledgements, resumes and
+//! ends.
 
 use std::collections::{HashMap, HashSet};
 use std::io::IoSlice;
@@ -19,23 +20,23 @@ use crate::wire::{Id, SHORT_LENGTH_MAX};
 const MAX_PENDING: usize = 60_000;
 const MAX_MEMORY: usize = 200_000;
 
-/// Where the last byte of a body is: no two have it in the same place, whatever is cut off at their front.
+/// The address of the last byte of a body: unique, whatever is cut off at the front.
 type End = *const u8;
 
-/// A hub, and what engines have of it.
+/// A hub, and the output that engines have of it.
 struct World {
     rng: ChaCha8Rng,
     now: Instant,
     hub: Hub,
-    /// The living sessions, and what the writer of each one's connection has.
+    /// The living sessions, each with the output that its connection's writer has.
     sessions: Vec<(SessionKey, Option<Output>)>,
-    /// What is written to connections that carry nothing any more.
+    /// Output for connections that carry no session any more.
     orphans: Vec<Output>,
     /// Connections and names so far.
     opened: u32,
-    /// The bodies that were queued, by length.
+    /// The queued bodies and their lengths.
     bodies: HashMap<End, usize>,
-    /// The newest ids of sessions.
+    /// The newest request ids of sessions.
     ids: HashMap<SessionKey, u64>,
     /// Joins that found no memory.
     refused: usize,
@@ -59,8 +60,8 @@ impl World {
         }
     }
 
-    /// A way that nobody had before.
-    fn way(&mut self, on_streams: bool) -> (Path, Origin) {
+    /// Returns a path that no session had before.
+    fn new_path(&mut self, on_streams: bool) -> (Path, Origin) {
         self.opened += 1;
         let addr = SocketAddr::from((Ipv4Addr::from(self.opened), 1));
         let datagrams = DatagramPath { peer: Peer::new(0, addr), limit: 9_000, heard: self.now };
@@ -79,12 +80,12 @@ impl World {
             (Form::Tagged, false),
             (Form::Untagged, false),
         ][self.rng.random_range(0..7)];
-        let (path, origin) = self.way(on_streams);
+        let (path, origin) = self.new_path(on_streams);
         let name = Name::parse(format!("n{}", self.opened).as_bytes()).unwrap();
         let token = Token::from_bits(u128::from(self.opened));
         let opening = Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED };
         let key = self.hub.open(opening).unwrap();
-        // When memory is full it stays outside.
+        // When memory is full it does not join.
         let _ = self.hub.join(key, b"#r");
         self.sessions.push((key, None));
     }
@@ -100,7 +101,7 @@ impl World {
         let _ = self.hub.send(from, target.as_bytes(), body);
     }
 
-    /// One of many things that may happen to a session.
+    /// Does one of many things that may happen to a session.
     fn step(&mut self) {
         if self.sessions.len() < 6 {
             return self.open();
@@ -121,12 +122,12 @@ impl World {
                 self.orphans.extend(self.sessions[at].1.take());
             }
             84..88 if self.hub.get(key).unwrap().form == Form::Tagged => {
-                let (path, origin) = self.way(on_streams);
+                let (path, origin) = self.new_path(on_streams);
                 self.hub.take_up(self.now, key, path, origin);
                 self.orphans.extend(self.sessions[at].1.take());
             }
             88 => {
-                // A connection may take up what it carries.
+                // A connection may resume the session that it carries.
                 let session = self.hub.get(key).unwrap();
                 self.hub.take_up(self.now, key, session.path(), session.origin());
             }
@@ -135,17 +136,17 @@ impl World {
             91..93 => drop(self.orphans.pop()),
             93 => self.ask(key),
             94 => self.change_rooms(key),
-            _ => self.look_around(key),
+            _ => self.pass_time(key),
         }
     }
 
-    /// An engine with nothing to write for a connection asks for more.
+    /// Fills a connection whose writer has nothing to write, as an engine does.
     fn fill(&mut self, at: usize) {
         let (key, out) = &mut self.sessions[at];
         if out.is_none() && self.hub.get(*key).unwrap().path() != Path::Stream(None) {
             let mut bytes = Output::default();
             self.hub.fill_stream(self.now, *key, &mut bytes, 30_000);
-            // What a person was told before an answer is given to the writer with that.
+            // Messages before the answer to a line client go to the writer with that answer.
             if self.hub.get(*key).unwrap().form != Form::Lines || self.rng.random() {
                 self.hub.give(*key);
                 *out = Some(bytes);
@@ -153,7 +154,7 @@ impl World {
         }
     }
 
-    /// An engine writes some of what it has, or all.
+    /// Writes a part of the output of a connection, or all.
     fn write(&mut self, at: usize) {
         let (key, out) = &mut self.sessions[at];
         let Some(bytes) = out else { return };
@@ -164,7 +165,7 @@ impl World {
         }
     }
 
-    /// It asks for something under an id, as [`Hub::prepare_reply`] lets it.
+    /// Sends requests under ids, as [`Hub::prepare_reply`] allows.
     fn ask(&mut self, key: SessionKey) {
         let newest = self.ids.entry(key).or_default();
         *newest += self.rng.random_range(1..200);
@@ -193,8 +194,8 @@ impl World {
         self.hub.end(key);
     }
 
-    /// Time passes, datagrams are sent, and what was decided is carried out.
-    fn look_around(&mut self, key: SessionKey) {
+    /// Lets time pass, sends datagrams, and carries out the decisions about slow consumers.
+    fn pass_time(&mut self, key: SessionKey) {
         self.now += Duration::from_millis(self.rng.random_range(0..300));
         self.hub.next_datagram(self.now, key, &mut Vec::new());
         while self.hub.poll_missed().is_some() {}
@@ -206,7 +207,7 @@ impl World {
         }
     }
 
-    /// Looks at everything that is held, and at what it is counted as.
+    /// Compares everything that is held with what is counted.
     fn audit(&mut self, context: &str) {
         let (mut own, mut held) = (0, HashSet::new());
         for (key, out) in &self.sessions {
@@ -221,14 +222,17 @@ impl World {
                     }
                 }
                 let writing = traffic.writing;
-                assert!(out.is_some() || writing == Load::default(), "{context}: nobody writes {writing:?}");
+                assert!(out.is_some() || writing == Load::default(), "{context}: no writer has {writing:?}");
                 let is_lost = session.path() == Path::Stream(None);
-                assert!(!is_lost || traffic.encoded == Load::default(), "{context}: nobody will write");
+                assert!(
+                    !is_lost || traffic.encoded == Load::default(),
+                    "{context}: the encoded output has no writer"
+                );
             }
-            // Gaps and goodbyes are counted as nothing, and short.
+            // Gaps and BYEs count as nothing, and are short.
             let (load, left) = (session.load(), out.as_ref().map_or(0, Output::len));
             assert!(left <= load.bytes + 1_000, "{context}: {left} bytes are with the writer of {load:?}");
-            // An empty queue takes any one message, but nobody says a longer one here.
+            // An empty queue takes any one message, but no longer one is sent here.
             let most = MAX_PENDING + 200;
             assert!(load.bytes <= most, "{context}: {load:?}");
         }
@@ -255,7 +259,7 @@ impl World {
 }
 
 #[test]
-fn what_is_held_is_counted_once_whatever_happens_and_nothing_is_once_all_have_gone() {
+fn held_memory_is_counted_once_and_the_ledger_is_empty_after_the_last_session() {
     let (mut most, mut shared, mut gaps, mut refused) = (0, 0, 0, 0);
     for seed in 0..60 {
         for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld, SlowPolicy::Disconnect, SlowPolicy::Block] {

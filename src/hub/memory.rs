@@ -1,11 +1,11 @@
-//! The memory that peers make the server keep, by what it is kept for, against one bound.
+//! The memory that peers make the server keep, by use, against one limit.
 //!
-//! Whoever keeps something for a peer charges it here and releases it when it is gone. Costs are stated by the owner of
-//! what is kept ([`super::queue::FRAME_OVERHEAD`], [`super::rooms::ROOM_COST`], ..), so that the sum of all charges is not
-//! below what is allocated. Nothing that exists is dropped because the bound is reached: a request that needs more is
-//! refused with 503, and elastic uses (unread answers, dedup windows, unfinished input) get along with less.
+//! Code that keeps something for a peer charges it here and releases it when it is gone. The owner of the data states
+//! its cost ([`super::queue::FRAME_OVERHEAD`], [`super::rooms::ROOM_COST`], ..), so that the sum of all charges is not
+//! below what is allocated. Existing data is not dropped at the limit: a request that needs more is refused (503), and
+//! elastic uses (unread answers, dedup windows, unfinished input) shrink.
 //!
-//! Not charged, because other limits bound them: a session's own fields and its entries in tables (`max_sessions`), and a
+//! Not charged, because other limits bound them: a session's own fields and its table entries (`max_sessions`), and a
 //! connection's (`max_connections`).
 
 use bytes::Bytes;
@@ -13,22 +13,22 @@ use bytes::Bytes;
 use super::HubConfig;
 use super::shared_bodies::SharedBodies;
 
-/// What memory is kept for.
+/// What memory is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryUse {
-    /// Messages that are queued, or sent and not acknowledged, without the shared bodies of long ones.
+    /// Messages queued, or sent and not acknowledged, without the shared bodies of long ones.
     Queues,
-    /// Rooms, and who is in them.
+    /// Rooms and their members.
     Rooms,
-    /// Dedup windows, as far as they are wider than the least width.
+    /// Dedup windows, beyond their least width.
     Windows,
     /// Answers on streams that their peers have not read.
     Answers,
-    /// Frames and lines on streams that are not complete, or not executed yet.
+    /// Frames and lines on streams that are incomplete or not executed yet.
     Input,
 }
 
-/// How much of it is kept for what, in bytes.
+/// The bytes kept for each use.
 #[derive(Debug)]
 pub struct MemoryLedger {
     bound: usize,
@@ -37,10 +37,10 @@ pub struct MemoryLedger {
     windows: usize,
     answers: usize,
     input: usize,
-    bodies: SharedBodies,
+    shared_bodies: SharedBodies,
 }
 
-/// With the bound that is the default.
+/// An empty ledger with the default limit.
 impl Default for MemoryLedger {
     fn default() -> Self {
         Self::new(HubConfig::default().max_memory)
@@ -48,23 +48,23 @@ impl Default for MemoryLedger {
 }
 
 impl MemoryLedger {
-    /// An empty ledger.
+    /// Creates an empty ledger.
     pub(super) fn new(bound: usize) -> Self {
-        let bodies = SharedBodies::default();
-        Self { bound, queues: 0, rooms: 0, windows: 0, answers: 0, input: 0, bodies }
+        let shared_bodies = SharedBodies::default();
+        Self { bound, queues: 0, rooms: 0, windows: 0, answers: 0, input: 0, shared_bodies }
     }
 
-    /// The most that all uses together may take.
+    /// Returns the most that all uses together may take.
     pub fn bound(&self) -> usize {
         self.bound
     }
 
-    /// What all uses together take.
+    /// Returns what all uses together take.
     pub fn total(&self) -> usize {
         self.pending() + self.rooms + self.windows + self.answers + self.input
     }
 
-    /// What one use takes; shared bodies are in none.
+    /// Returns what one use takes; shared bodies are in none.
     pub fn used(&self, by: MemoryUse) -> usize {
         match by {
             MemoryUse::Queues => self.queues,
@@ -75,23 +75,22 @@ impl MemoryLedger {
         }
     }
 
-    /// What queues take, shared bodies included.
+    /// Returns what queues take, shared bodies included.
     pub fn pending(&self) -> usize {
-        self.queues + self.bodies.bytes()
+        self.queues + self.shared_bodies.bytes()
     }
 
-    /// How much may still be charged.
+    /// Returns how much may still be charged.
     pub fn room(&self) -> usize {
         self.bound.saturating_sub(self.total())
     }
 
-    /// Whether so much may be charged.
+    /// Whether `bytes` more may be charged.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.total() + bytes <= self.bound
     }
 
-    /// Whether three quarters are taken: uses that can get along with less do, so that the rest is left to those that
-    /// cannot.
+    /// Whether three quarters are taken: uses that can shrink do so then, and leave the rest to those that cannot.
     pub fn is_scarce(&self) -> bool {
         self.total() > self.bound / 4 * 3
     }
@@ -106,27 +105,27 @@ impl MemoryLedger {
         }
     }
 
-    /// Counts so much more. Whether there is room is the caller's to ask before.
+    /// Adds a charge. The caller has checked that there is room.
     pub fn charge(&mut self, by: MemoryUse, bytes: usize) {
         *self.count_of(by) += bytes;
     }
 
-    /// Counts so much less: what was charged is not kept any more.
+    /// Removes a charge for data that is gone.
     pub fn release(&mut self, by: MemoryUse, bytes: usize) {
         let count = self.count_of(by);
         debug_assert!(*count >= bytes, "{by:?}: {bytes} bytes of {count} are released");
         *count = count.saturating_sub(bytes);
     }
 
-    /// Counts `after` where `before` was counted.
+    /// Replaces the charge `before` by `after`.
     pub fn recharge(&mut self, by: MemoryUse, before: usize, after: usize) {
         self.release(by, before);
         self.charge(by, after);
     }
 
-    /// The same bytes, counted for as long as anybody holds any of them.
+    /// Returns the same bytes, counted until the last holder of any of them is gone.
     pub(super) fn share(&self, body: Bytes) -> Bytes {
-        self.bodies.count(body)
+        self.shared_bodies.count(body)
     }
 }
 
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_charged_and_shared_is_summed_against_the_bound_until_it_is_released() {
+    fn charges_and_shared_bodies_count_against_the_limit_until_they_are_released() {
         let mut ledger = MemoryLedger::new(1_000);
         let uses =
             [MemoryUse::Queues, MemoryUse::Rooms, MemoryUse::Windows, MemoryUse::Answers, MemoryUse::Input];

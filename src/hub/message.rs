@@ -1,5 +1,7 @@
-//! A message on its way to its receivers. Who numbers what it gets shares it with all others of its kind, encoded when the
-//! first of a kind is met; to all others on streams short ones are written straight into their queues.
+//! A message being delivered to its receivers, and its encoded forms.
+//!
+//! Tagged receivers share one encoding, made for the first of them. For untagged receivers on streams short messages
+//! are written straight into the queues. The receivers are chosen in `requests`.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -15,56 +17,57 @@ use crate::escape::escape;
 use crate::names::Name;
 use crate::wire::encode_rcv_head;
 
-/// A body of at least so many bytes is not copied for each receiver.
+/// The length in bytes from which a body is shared, not copied for each receiver.
 const LONG_BODY: usize = 4 << 10;
 
 /// A message from one session.
 #[derive(Debug)]
 pub(super) struct Message<'a> {
-    /// All of its RCV that comes before the body, ..
+    /// Its RCV up to the body, ..
     head: Vec<u8>,
-    /// .. and the sender's name in it.
+    /// .. and the range of the sender's name in it.
     sender: Range<usize>,
-    /// The room it is for; `None` for a direct one.
+    /// The room it is for; `None` for a direct message.
     room: Option<&'a Room>,
     body: Body<'a>,
     frame: OnceCell<Text>,
     line: Encoded,
-    /// With the room's name, for those whose own room it is not.
+    /// The line with the room's name, for members with another home room.
     named_line: Encoded,
 }
 
 type Encoded = OnceCell<Arc<[u8]>>;
 
-/// What a message costs where it is queued.
+/// What a message costs in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// The bytes that are counted against the bounds of its receiver.
+    /// The bytes that count against the limits of its receiver.
     pub(super) bytes: usize,
-    /// Those of them that are the receiver's own, of no body that others may hold, too.
+    /// The part of them that is the receiver's own, without a shared body.
     pub(super) own: usize,
-    /// Those by which it adds to what all queues together hold: with its body, if that is kept for this receiver first.
+    /// The bytes by which it adds to the memory of all queues: with its body, if this receiver is the first to keep
+    /// it.
     pub(super) fresh: usize,
 }
 
 impl From<&Push> for Cost {
-    /// Of a push that is made already.
+    /// Returns the cost of a push that is encoded already.
     fn from(push: &Push) -> Self {
         let load = push.load();
         Self { bytes: load.bytes, own: load.own(), fresh: load.own() }
     }
 }
 
-/// What a message says.
+/// The body of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<'a> {
     bytes: &'a [u8],
-    /// What it is the end of, if that need not be copied to be kept.
+    /// The shared buffer whose end it is, if there is one; it can be kept without a copy.
     kept: Option<&'a Bytes>,
 }
 
 impl<'a> Body<'a> {
-    /// The last of `bytes`, if these are given, and a body of its own if not.
+    /// Makes a body that is the end of `kept`, or has no shared buffer.
     pub fn new(bytes: &'a [u8], kept: Option<&'a Bytes>) -> Self {
         let is_end = |kept: &&Bytes| kept.as_ptr_range().end == bytes.as_ptr_range().end;
         Self { bytes, kept: kept.filter(is_end).filter(|kept| kept.len() >= bytes.len()) }
@@ -74,7 +77,7 @@ impl<'a> Body<'a> {
         self.bytes.len() >= LONG_BODY
     }
 
-    /// The body, to be kept.
+    /// Returns the body in shared form.
     fn keep(&self) -> Bytes {
         let kept = self.kept.map(|kept| kept.slice(kept.len() - self.bytes.len()..));
         kept.unwrap_or_else(|| Bytes::copy_from_slice(self.bytes))
@@ -88,7 +91,7 @@ impl<'a> From<&'a [u8]> for Body<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// A message that is encoded in `buffer`, which [`Message::into_buffer`] gives back.
+    /// Makes a message that is encoded in `buffer`, which [`Message::into_buffer`] gives back.
     pub(super) fn new(sender: &Name, room: Option<&'a Room>, body: Body<'a>, mut buffer: Vec<u8>) -> Self {
         let (name, in_room) =
             (sender.as_str().as_bytes(), room.map_or("", |room| room.name().as_str()).as_bytes());
@@ -103,11 +106,11 @@ impl<'a> Message<'a> {
         self.head
     }
 
-    /// What it costs in the queue of this receiver; `None` if it is too long for it. Where messages to rooms may still become
-    /// part of gaps, `are_dropped`.
+    /// Returns its cost in the queue of this receiver; `None` if it is too long for it. `are_dropped` says that
+    /// messages to rooms may still be dropped into gaps.
     #[inline]
     pub(super) fn cost_for(&self, receiver: &Session, are_dropped: bool) -> Option<Cost> {
-        // What its payload alone is too long for is not encoded: escaped, it might be four times as long.
+        // A message whose payload alone is too long is not encoded: escaped, it might be four times as long.
         if !receiver.fits(self.payload_len(), self.payload_len()) {
             return None;
         }
@@ -122,7 +125,7 @@ impl<'a> Message<'a> {
         Some(self.long_cost_for(receiver, are_dropped, bytes))
     }
 
-    /// The same for a long one, of which `bytes` are counted against the bounds of the receiver.
+    /// Does the same for a long message, of which `bytes` count against the limits of the receiver.
     fn long_cost_for(&self, receiver: &Session, are_dropped: bool, bytes: usize) -> Cost {
         if receiver.form == Form::Lines || self.joins(receiver, are_dropped) {
             return Cost { bytes, own: bytes, fresh: bytes };
@@ -131,15 +134,15 @@ impl<'a> Message<'a> {
         Cost { bytes, own, fresh: if self.frame.get().is_none() { bytes } else { own } }
     }
 
-    /// Whether it is written straight into the queue of this receiver, behind what is there.
+    /// Whether it is joined to the messages in the queue of this receiver.
     fn joins(&self, receiver: &Session, are_dropped: bool) -> bool {
         receiver.form != Form::Tagged
             && receiver.is_on_streams()
             && !(self.room.is_some() && (are_dropped || self.body.is_long() || receiver.lags()))
     }
 
-    /// Puts what `receiver` gets into its queue, as [`Message::cost_for`] has it; a body that is kept for it is counted in
-    /// `memory`.
+    /// Puts the message into the queue of `receiver`, as [`Message::cost_for`] counts it. A body that it is the first
+    /// to keep is counted in `memory`.
     pub(super) fn put(
         &self,
         receiver: &mut Session,
@@ -160,14 +163,15 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// What its sender is shown of a direct one at a door that echoes. Nobody was told that this is kept.
+    /// Returns the echo of a direct message for its sender, on a line listener that echoes. No sender was told that it
+    /// is kept.
     pub(super) fn echo_to(&self, receiver: &Name) -> Push {
         let (receiver, body) = (escape(receiver.as_str().as_bytes()), escape(self.body.bytes));
         let line = format!("*private to {receiver}* {body}\n");
         Push::Message { text: Text::Short(line.into_bytes().into()), is_direct: false }
     }
 
-    /// What somebody is shown who is spoken to in lines.
+    /// Returns the line for a line client.
     fn line_for(&self, receiver: &Session) -> Option<&Arc<[u8]>> {
         if receiver.form != Form::Lines {
             return None;
@@ -209,7 +213,7 @@ impl<'a> Message<'a> {
         self.head.len() + self.body.bytes.len()
     }
 
-    /// The bytes in the payload of its RCV: ` sender 0001 body`.
+    /// Returns the length of the payload of its RCV: ` sender 0001 body`.
     fn payload_len(&self) -> usize {
         self.frame_len() - (self.sender.start - " ".len())
     }
@@ -236,7 +240,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_is_too_long_for_its_receiver_is_not_even_encoded() {
+    fn a_message_too_long_for_its_receiver_is_not_encoded() {
         let mut hub = Hub::default();
         let heard = std::time::Instant::now();
         let datagrams = Path::Datagram(DatagramPath { peer: Peer::new(0, ADDR), limit: 1_200, heard });
@@ -259,7 +263,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_members_wait_for_who_lag_is_shared_and_who_keeps_up_has_a_copy() {
+    fn lagging_members_share_a_message_and_others_get_a_copy() {
         let (mut hub, now) = (Hub::default(), std::time::Instant::now());
         let keys = ["speaker", "one", "two", "quick"].map(|name| {
             let key = open(&mut hub, name, Form::Untagged, Path::Stream(None));
@@ -277,7 +281,7 @@ mod tests {
         for _ in 0..20 {
             hub.send(keys[0], b"#r", Body::from(&[b'x'; 1_000][..])).unwrap();
             for key in &keys[1..] {
-                // Whoever is quick has written; the writers of the others still have the first message.
+                // The quick member has written; the writers of the others still have the first message.
                 let is_quick = *key == keys[3];
                 if is_quick || hub.get(*key).unwrap().traffic.as_ref().unwrap().writing.bytes == 0 {
                     hub.fill_stream(now, *key, &mut crate::output::Output::default(), 1 << 20);

@@ -1,8 +1,11 @@
-//! The chat: names, direct messages, rooms, and bounded queues. It knows sessions, not bytes, sockets or the time of
-//! day; who a request comes from, whether it is a repeat, and what its answer looks like is decided before and after.
+//! The chat: names, direct messages, rooms, and bounded queues, for sessions.
 //!
-//! Everything that puts something into a session's queue marks the session as woken; whoever drives the hub asks
-//! [`Hub::poll_woken`] and then takes the output session by session.
+//! The hub knows no bytes, sockets or clocks. Which session a request belongs to, whether it is a duplicate, and how
+//! its answer looks is decided in [`crate::server`]. This file holds the [`Hub`], its limits and its names; what
+//! sessions ask for is in `requests`, queues and output in `delivery`.
+//!
+//! Everything that queues something for a session marks it as woken. The driver of the hub asks [`Hub::poll_woken`]
+//! and then takes the output session by session.
 
 use std::collections::VecDeque;
 
@@ -43,36 +46,40 @@ use slow_consumer::SlowConsumers;
 pub use slow_consumer::SlowPolicy;
 use work::{WorkMeter, cost};
 
-/// Most rooms a session may be in.
+/// The most rooms that a session may be in.
 pub const MAX_ROOMS: usize = 64;
 
-/// The bounds of a hub.
+/// The limits of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// Most bytes queued, given to a connection and not written, or sent and not acknowledged, for one session. An empty
-    /// queue takes any one message.
+    /// The most bytes queued, given to a connection and not written, or sent and not acknowledged, for one session. An
+    /// empty queue takes any one message.
     pub max_pending: usize,
-    /// Most messages of which the same is true; at least 1. Default 65,536.
+    /// The most messages in those states; at least 1. Default 65,536.
     pub max_pending_messages: usize,
-    /// What happens when a message to a room finds no room in a member's queue. Default [`SlowPolicy::DropNew`].
+    /// What happens to a message to a room when a member's queue is full. Default [`SlowPolicy::DropNew`].
     pub slow: SlowPolicy,
-    /// Most bytes that all sessions and connections together make the server keep. Default 1 GiB. Counted are: queues (each
-    /// message with [`queue::FRAME_OVERHEAD`]; a body of 4 KiB or more that many wait for counts once here, but for each of
-    /// them in `max_pending`), rooms and memberships ([`rooms::ROOM_COST`], [`rooms::MEMBER_COST`]), dedup windows beyond
-    /// their least width, answers on streams that are not read, and unfinished frames and lines. What needs more is refused
-    /// with 503; a dedup window stays narrow, a connection whose answers are not read is not read either, and of unfinished
-    /// frames those give way that stand still, or whose host has most.
+    /// The most bytes that all sessions and connections together make the server keep. Default 1 GiB.
     ///
-    /// Not counted: what every session and connection costs, which `max_sessions` and
+    /// Counted are: queues (each message with [`queue::FRAME_OVERHEAD`]; a body of 4 KiB or more in several queues
+    /// counts once here, but once per queue in `max_pending`), rooms and memberships ([`rooms::ROOM_COST`],
+    /// [`rooms::MEMBER_COST`]), dedup windows beyond their least width, unread answers on streams, and unfinished
+    /// frames and lines.
+    ///
+    /// At the limit a request that needs more is refused (503). A dedup window stays narrow. A connection with unread
+    /// answers is not read. Connections with long unfinished frames are closed: those that have stalled, or whose host
+    /// holds most.
+    ///
+    /// Not counted: the fixed cost of every session and connection, which `max_sessions` and
     /// [`max_connections`](crate::config::ServerConfig::max_connections) bound.
     pub max_memory: usize,
-    /// Most sessions at once. Default 1,048,576; each costs at most 2 KiB beside what counts in `max_memory`, 300 bytes as
-    /// long as it does nothing. A peer needs no connection for a session on datagrams: `ServerConfig::max_per_host` bounds
-    /// those of one host. One more is refused (503).
+    /// The most sessions at once; further ones are refused (503). Default 1,048,576. Each costs at most 2 KiB beside
+    /// what counts in `max_memory`, and 300 bytes while idle. A session on datagrams needs no connection:
+    /// `ServerConfig::max_per_host` bounds those of one host.
     pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
     pub push_timeouts: PushTimeouts,
-    /// Parts switched off to prove that the tests notice.
+    /// Parts that are switched off to prove that the tests notice.
     #[doc(hidden)]
     pub sabotage: Sabotage,
 }
@@ -101,7 +108,7 @@ pub struct Sabotage {
     pub no_push_repeat: bool,
 }
 
-/// What the hub has counted since it was made.
+/// The counters of a hub since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HubStats {
     /// Sessions opened.
@@ -110,40 +117,40 @@ pub struct HubStats {
     pub messages: u64,
     /// Messages queued for receivers: a message to a room counts once per member.
     pub queued: u64,
-    /// Messages that became part of a gap.
+    /// Messages dropped into a gap.
     pub gaps: u64,
-    /// Acknowledged messages that sessions left behind when they ended.
+    /// Accepted messages that were still queued or unacknowledged when their session ended.
     pub undelivered: u64,
-    /// Messages in gaps that sessions were not known to have been told of when they ended.
+    /// Messages in gaps that were not known to be reported when their session ended.
     pub untold: u64,
-    /// Sessions that ended because they read too slowly.
+    /// Sessions that ended as slow consumers.
     pub cut_off: u64,
 }
 
 impl HubStats {
-    /// A session ends, and leaves this behind.
+    /// Adds the counts of a session that ends.
     fn leave(&mut self, session: &Session) {
         self.undelivered += session.undelivered() as u64;
         self.untold += session.untold();
     }
 }
 
-/// What [`Hub::open`] needs to know of a new session.
+/// The properties of a new session, for [`Hub::open`].
 #[derive(Debug)]
 pub struct Opening {
-    /// The name it wants.
+    /// Its name.
     pub name: Name,
-    /// How it is spoken to.
+    /// Its protocol.
     pub form: Form,
     /// Its token, drawn for it alone.
     pub token: Token,
     /// The nonce of its REG.
     pub nonce: Option<Token>,
-    /// Where it is.
+    /// The path that carries it.
     pub path: Path,
-    /// Where it came from: on datagrams, where they go.
+    /// Where it came from: on datagrams, the address they go to.
     pub origin: Origin,
-    /// How much it may say.
+    /// Its rate limit.
     pub rate: Rate,
 }
 
@@ -154,37 +161,37 @@ pub struct Hub {
     sessions: Arena,
     /// Slots by the fold of their names, ..
     by_fold: Costly,
-    /// .. and by what these look like.
+    /// .. and by the look-alike keys of these.
     by_clash: Costly,
-    /// Names are looked for no more.
+    /// No session opens any more, and names are not found.
     is_closed: bool,
     rooms: Rooms,
     memory: MemoryLedger,
     woken: VecDeque<SessionKey>,
     slow: SlowConsumers,
     stats: HubStats,
-    /// The messages that wait to be sent or acknowledged.
+    /// The number of messages that wait to be sent or acknowledged.
     waiting: usize,
     work: WorkMeter,
-    /// Whom messages were for.
-    targets: NameCache,
-    /// For messages on their way.
+    /// The sessions that recent messages were for.
+    name_cache: NameCache,
+    /// The buffer in which messages are encoded.
     buffer: Vec<u8>,
-    spares: BufferPool,
+    buffer_pool: BufferPool,
 }
 
 impl Hub {
-    /// An empty hub.
+    /// Creates an empty hub.
     pub fn new(config: HubConfig) -> Self {
         Self { memory: MemoryLedger::new(config.max_memory), config, ..Self::default() }
     }
 
-    /// The counters so far.
+    /// Returns the counters so far.
     pub fn stats(&self) -> HubStats {
         self.stats
     }
 
-    /// How many sessions live.
+    /// Returns the number of living sessions.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -194,44 +201,44 @@ impl Hub {
         self.sessions.len() == 0
     }
 
-    /// The messages that wait to be sent or acknowledged, of all sessions.
+    /// Returns how many messages wait to be sent or acknowledged, over all sessions.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// The bytes that all queues together hold. A body that several wait for counts once, until the last of them has it and
-    /// whoever writes it to a connection lets go of it.
+    /// Returns the bytes that all queues together hold. A body in several queues counts once, until the last of them
+    /// and its writer have released it.
     pub fn memory(&self) -> usize {
         self.memory.pending()
     }
 
-    /// What is kept for peers, and the bound of that.
+    /// Returns the memory that is kept for peers, and its limit.
     pub fn ledger(&self) -> &MemoryLedger {
         &self.memory
     }
 
-    /// The same, to count what connections hold.
+    /// Returns the ledger, to count what connections hold.
     pub(crate) fn ledger_mut(&mut self) -> &mut MemoryLedger {
         &mut self.memory
     }
 
-    /// What has been walked through so far.
+    /// Returns the meter of the work done so far.
     pub fn work(&self) -> &WorkMeter {
         &self.work
     }
 
-    /// The first living session whose slot is not before this one: whoever goes through all of them counts each as work.
+    /// Returns the first living session in this slot or a later one. Counts each step of a walk as work.
     pub fn next_from(&self, slot: u32) -> Option<SessionKey> {
         self.work.add(1, cost::PASSED);
         self.sessions.next_from(slot).map(|(key, _)| key)
     }
 
-    /// A living session.
+    /// Returns a living session.
     pub fn get(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
 
-    /// A living session, to change.
+    /// Returns a living session, to be changed.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
@@ -240,11 +247,11 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when a living session has a name that is, or looks, the same; [`Refusal::ServerFull`] when
-    /// there are as many sessions as may be; [`Refusal::Draining`] behind [`Hub::close`].
+    /// [`Refusal::NameTaken`] when a living session has the same name or a look-alike; [`Refusal::ServerFull`] at the
+    /// limit of sessions; [`Refusal::Draining`] after [`Hub::close`].
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         self.work.add(1, cost::OPENED);
-        // Its own key, that of a session which may have it already, and what it is found by.
+        // The keys of the name, those of a session that may have it, and those of the lookup.
         self.work.add_name(opening.name.as_str().as_bytes(), 8);
         if self.is_closed {
             return Err(Refusal::Draining);
@@ -263,14 +270,14 @@ impl Hub {
         Ok(key)
     }
 
-    /// Whether a living session has a name that is, or looks, the same.
+    /// Whether a living session has the same name or a look-alike.
     pub fn is_taken(&self, name: &Name) -> bool {
-        // Who has the same name has one that looks the same.
+        // The same name is also a look-alike, so one check is enough.
         self.work.add_name(name.as_str().as_bytes(), 6);
         self.has_like(&name.clash_keys(), None)
     }
 
-    /// The living session that has a name that is, or looks, the same.
+    /// Returns the living session that has the same name or a look-alike.
     pub fn owner_of(&self, name: &Name) -> Option<SessionKey> {
         let clash = name.clash_keys();
         let holds =
@@ -279,11 +286,11 @@ impl Hub {
         self.at(slot).map(|(key, _)| key)
     }
 
-    /// Gives a session another name; nothing else of it changes. A name that is too like its present one is no clash.
+    /// Gives a session another name and changes nothing else. A look-alike of its own present name is no clash.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when another session has a name that is, or looks, the same.
+    /// [`Refusal::NameTaken`] when another session has the same name or a look-alike.
     pub fn rename(&mut self, key: SessionKey, name: Name) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::RegisterFirst)?.name.clone();
         self.work.add(1, cost::OPENED);
@@ -292,7 +299,7 @@ impl Hub {
         if self.has_like(&clash, Some(key.slot)) {
             return Err(Refusal::NameTaken);
         }
-        self.targets.forget();
+        self.name_cache.forget();
         self.unlist_name(key, &old);
         if let Some(session) = self.get_mut(key) {
             session.name = name;
@@ -301,7 +308,7 @@ impl Hub {
         Ok(())
     }
 
-    /// The session of that name.
+    /// Returns the session of that name.
     pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
         self.work.add_name(name, 1);
         let slot = self.with_fold(name, |key| {
@@ -312,7 +319,7 @@ impl Hub {
         self.at(slot.flatten()?).map(|(key, _)| key)
     }
 
-    /// Reads a name from what a peer sent, and counts the work.
+    /// Parses a name that a peer sent, and counts the work.
     ///
     /// # Errors
     ///
@@ -322,35 +329,35 @@ impl Hub {
         Name::parse(bytes)
     }
 
-    /// Makes a name of what a person wrote, and counts the work.
+    /// Makes a name of what a line client wrote, and counts the work.
     ///
     /// # Errors
     ///
     /// As [`Name::nearest`].
     pub fn read_nearest(&self, bytes: &[u8]) -> Result<Name, NameError> {
-        // Once to find what may stand in a name, once to read what has become of it.
+        // Once to find the characters that may stand in a name, once to parse the result.
         self.work.add_name(bytes, 2);
         Name::nearest(bytes)
     }
 
-    /// The key of a target that a peer sent, with its work counted; `None` if it is no name.
+    /// Returns the key of a target that a peer sent, and counts the work; `None` if it is no name.
     pub fn fold_of(&self, target: &[u8]) -> Option<FoldKey> {
         self.work.add_name(target, 2);
         FoldKey::of(target)
     }
 
-    /// [`FoldKey::with`], and counts the work.
+    /// Calls [`FoldKey::with`] and counts the work.
     pub(crate) fn with_fold<R>(&self, target: &[u8], look_up: impl FnOnce(&str) -> R) -> Option<R> {
         self.work.add_name(target, 2);
         FoldKey::with(target, look_up)
     }
 
-    /// Who has a slot.
+    /// Returns the session in a slot.
     pub fn at(&self, slot: u32) -> Option<(SessionKey, &Session)> {
         self.sessions.at(slot)
     }
 
-    /// Whether a session, in another slot than this, has a name that looks like one with these keys.
+    /// Whether a session in another slot has a look-alike of the name with these keys.
     fn has_like(&self, clash: &ClashKeys, except: Option<u32>) -> bool {
         clash.iter().any(|key| {
             let is = |slot| {
@@ -361,19 +368,19 @@ impl Hub {
         })
     }
 
-    /// Lets a session be found by its name.
+    /// Enters a session under its name.
     fn list_name(&mut self, key: SessionKey, clash: &ClashKeys) {
         let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
         self.by_fold.insert(name.fold().as_str(), key.slot);
         clash.iter().for_each(|clash| self.by_clash.insert(clash, key.slot));
     }
 
-    /// Lets nobody in any more, and nobody be found by name: to free each name when its session ends is most of the work of
-    /// that, and would be for nothing.
+    /// Ends the opening of sessions and the lookup by name. Freeing each name is most of the work of ending a session,
+    /// and would be for nothing.
     pub fn close(&mut self) {
         self.is_closed = true;
         (self.by_fold, self.by_clash) = Default::default();
-        self.targets.forget();
+        self.name_cache.forget();
     }
 
     /// Frees a name.
@@ -386,13 +393,13 @@ impl Hub {
         name.clash_keys().iter().for_each(|clash| self.by_clash.remove(clash, key.slot));
     }
 
-    /// Ends a session: its name is free, its rooms are left, and what was on its way to it is counted as undelivered.
+    /// Ends a session: frees its name, leaves its rooms, and counts its queued messages as undelivered.
     pub fn end(&mut self, key: SessionKey) -> Option<Session> {
         let session = self.sessions.remove(key)?;
         self.work.add(1, cost::ENDED);
         self.unlist_name(key, &session.name);
         for room in self.work.walk(cost::ROOM, session.rooms()) {
-            // Whoever leaves last frees what looks like its name.
+            // The last member frees the look-alike keys of the room's name.
             self.work.add_name(room.as_str().as_bytes(), 3);
             self.rooms.leave(room, key, &mut self.memory);
         }

@@ -1,14 +1,16 @@
-//! Whom the last messages were for: a name is looked at and looked up once, not for every message.
+//! A cache of recent message targets: a name is parsed and looked up once, not for every message.
+//!
+//! The lookup itself is [`Hub::find`].
 
 use super::{Hub, SessionKey};
 
-/// How many names are remembered.
+/// The number of entries.
 const PLACES: usize = 64;
 
-/// The longest name that is, in bytes.
+/// The longest cached name, in bytes.
 const LONGEST: usize = 23;
 
-/// NameCache as they were written, and the sessions that they name. Two that fall on one place drive each other out.
+/// Names as they were written, and the sessions that they name. Two names with the same entry replace each other.
 #[derive(Debug, Default)]
 pub(super) struct NameCache(Vec<Option<Known>>);
 
@@ -20,7 +22,7 @@ struct Known {
 }
 
 impl NameCache {
-    /// The session that this target named when it was last noted; it may have ended.
+    /// Returns the session that this target named when it was entered; it may have ended.
     fn get(&self, target: &[u8]) -> Option<SessionKey> {
         let known = self.0.get(place(target))?.as_ref()?;
         (known.name.get(..usize::from(known.length)) == Some(target)).then_some(known.key)
@@ -38,27 +40,27 @@ impl NameCache {
         }
     }
 
-    /// Forgets them all: a session has another name now.
+    /// Clears the cache: a session has another name now.
     pub(super) fn forget(&mut self) {
         self.0.clear();
     }
 }
 
-/// Where a target is noted: by its last bytes, in which names that are numbered differ.
+/// Returns the entry of a target: by its last bytes, in which numbered names differ.
 fn place(target: &[u8]) -> usize {
     let last = target.iter().rev().take(3);
     last.fold(target.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte))) % PLACES
 }
 
 impl Hub {
-    /// The session that a target names, as [`Hub::find`] finds it.
+    /// Returns the session that a target names, as [`Hub::find`] does.
     pub(super) fn find_target(&mut self, target: &[u8]) -> Option<SessionKey> {
-        // While it lives and keeps its name, nobody else has that.
-        if let Some(key) = self.targets.get(target).filter(|key| self.sessions.get(*key).is_some()) {
+        // While that session lives and keeps its name, no other can have it.
+        if let Some(key) = self.name_cache.get(target).filter(|key| self.sessions.get(*key).is_some()) {
             return Some(key);
         }
         let key = self.find(target)?;
-        self.targets.note(target, key);
+        self.name_cache.note(target, key);
         Some(key)
     }
 }

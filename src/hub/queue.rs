@@ -1,8 +1,8 @@
-//! What waits for a session: a queue bounded in bytes and messages that never loses in silence.
+//! The send queue of one session: bounded in bytes and messages, and lossless or counted in a gap.
 //!
-//! What does not fit, or has to make room, becomes a [`Push::Gap`] in its place. A gap goes on counting until it is sent,
-//! and takes no room.
-//! What was sent and is not acknowledged yet is not here: `reliable::Pushes`.
+//! A message that does not fit, or is dropped to make room, becomes a [`Push::Gap`] in its place. A gap goes on
+//! counting until it is sent, and takes no room. What was sent and is not acknowledged yet is in `reliable::Pushes`;
+//! what happens when a queue is full is in `slow_consumer`.
 
 use std::collections::VecDeque;
 use std::ops::{AddAssign, SubAssign};
@@ -16,27 +16,27 @@ use crate::output::Output;
 use crate::rare::{give_room_back, grow_gently};
 use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
-/// What a queued frame costs beside its bytes: its place in the queue, or among those that are sent and not acknowledged
-/// (88 bytes, and a quarter of that where the queue has just grown), and the allocation's own head. Counting it keeps a
-/// queue of tiny messages inside the memory that the bound promises.
+/// What a queued frame costs beside its bytes: its entry in the queue, or among the pushes in flight (88 bytes, and a
+/// quarter of that where the queue has just grown), and the allocator's header. Counting it keeps a queue of tiny
+/// messages within the memory limit.
 pub const FRAME_OVERHEAD: usize = 128;
 
 /// The longest gap, or BYE, in words, rounded up.
 const GAP_MAX: usize = 96;
 
-/// What is counted against the bounds of a queue.
+/// What counts against the limits of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Bytes, [`FRAME_OVERHEAD`] per message included.
     pub bytes: usize,
-    /// Those of them that other queues may hold, too: the bodies of long messages, which are in memory once.
+    /// The part of `bytes` that other queues may hold, too: the bodies of long messages, stored once.
     pub shared: usize,
     /// Messages.
     pub messages: usize,
 }
 
 impl Load {
-    /// The bytes that are here alone.
+    /// Returns the bytes that this queue alone holds.
     #[must_use]
     pub const fn own(self) -> usize {
         self.bytes - self.shared
@@ -59,13 +59,13 @@ impl SubAssign for Load {
     }
 }
 
-/// Messages are joined until they have so many bytes: enough for one write.
+/// The size in bytes up to which messages are joined: enough for one write.
 const RUN_ENOUGH: usize = 64 << 10;
 
-/// From so many bytes on, more are likely to follow.
+/// The size in bytes from which more messages are likely to follow.
 const RUN_MANY: usize = 2 << 10;
 
-/// Room for the first of them, in bytes.
+/// The initial capacity for joined messages, in bytes.
 const RUN_FIRST: usize = 256;
 
 /// A message as it is sent, encoded once without a tag and shared by all receivers of the same [`Form`].
@@ -77,17 +77,17 @@ pub enum Text {
     Long(Arc<LongText>),
 }
 
-/// An RCV whose body is shared even with those who are told it in other words.
+/// An RCV whose body is shared even with receivers of another form.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LongText {
-    /// All that comes before the body.
+    /// Everything before the body.
     pub head: Vec<u8>,
-    /// The body, which the hub counts once for all who hold it.
+    /// The body, which the hub counts once for all holders.
     pub body: Bytes,
 }
 
 impl Text {
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -96,13 +96,13 @@ impl Text {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many of them others may hold, too, and are counted once for all.
+    /// Returns how many of its bytes other holders may share, counted once for all.
     fn shared_len(&self) -> usize {
         match self {
             Self::Short(_) => 0,
@@ -121,32 +121,31 @@ impl Text {
     }
 }
 
-/// Something that the server has to tell a session on its own initiative.
+/// A frame or line that the server sends on its own initiative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
     /// A message.
     Message {
-        /// What it says.
+        /// The encoded message.
         text: Text,
-        /// Its sender was told that it is kept; one to a room may still become part of a gap.
+        /// Its sender was told that it is kept. A message to a room may still be dropped into a gap.
         is_direct: bool,
     },
-    /// Several, one behind the other as they are sent, for somebody on a stream who numbers nothing. None of them may
-    /// become part of a gap.
+    /// Several messages in one buffer, for an unacknowledged stream. None of them may be dropped into a gap.
     Run {
-        /// All of them.
+        /// Their bytes.
         bytes: Vec<u8>,
-        /// How many they are.
+        /// Their number.
         messages: usize,
     },
-    /// So many messages were dropped here.
+    /// The number of messages that were dropped here.
     Gap(u64),
     /// The session ends, and why; the last push.
     Bye(ByeArgs),
 }
 
 impl Push {
-    /// What this push is counted as: a message, or nothing.
+    /// Returns what this push counts as: its messages, or nothing.
     pub fn load(&self) -> Load {
         match self {
             Self::Message { text, .. } => {
@@ -159,7 +158,7 @@ impl Push {
         }
     }
 
-    /// The most bytes that [`Push::encode`] appends without a tag, whatever the form.
+    /// Returns the most bytes that [`Push::encode`] appends without a tag, whatever the form.
     pub fn max_len(&self) -> usize {
         match self {
             Self::Message { text, .. } => text.len(),
@@ -172,12 +171,12 @@ impl Push {
         matches!(self, Self::Gap(0))
     }
 
-    /// Whether it may still become part of a gap: a message to a room.
+    /// Whether it may still be dropped into a gap: a message to a room.
     fn is_droppable(&self) -> bool {
         matches!(self, Self::Message { is_direct: false, .. })
     }
 
-    /// Appends the push as a session of this form is told it: a frame, tagged with `id` if there is one, or a line.
+    /// Appends the push in this form: a frame, tagged with `id` if there is one, or a line.
     pub fn encode(&self, form: Form, id: Option<Id>, out: &mut Vec<u8>) {
         if let (Some(id), Self::Message { .. } | Self::Gap(_)) = (id, self) {
             encode_tag(id, out);
@@ -186,15 +185,15 @@ impl Push {
             (Self::Message { text, .. }, _) => text.write(out),
             (Self::Run { bytes, .. }, _) => out.extend_from_slice(bytes),
             (Self::Gap(count), Form::Tagged) => encode_gap(*count, out),
-            (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", missed(*count).as_bytes(), out),
-            (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&missed(*count)).as_bytes()),
+            (Self::Gap(count), Form::Untagged) => encode_rcv(b"*", gap_in_words(*count).as_bytes(), out),
+            (Self::Gap(count), Form::Lines) => out.extend_from_slice(line(&gap_in_words(*count)).as_bytes()),
             (Self::Bye(bye), Form::Tagged) => bye.encode(id, out),
             (Self::Bye(_), Form::Untagged) => encode_args(id, Verb::Bye, &[], out),
             (Self::Bye(bye), Form::Lines) => out.extend_from_slice(line(&bye_in_words(*bye)).as_bytes()),
         }
     }
 
-    /// The same for a stream: what is long is not copied.
+    /// Does the same for a stream, without copying a long body.
     pub fn write(&self, form: Form, id: Option<Id>, out: &mut Output) {
         let Self::Message { text: Text::Long(text), .. } = self else {
             return self.encode(form, id, out.tail());
@@ -207,13 +206,13 @@ impl Push {
     }
 }
 
-/// A gap in words, for those whose protocol has no GAP: four words, as the word count of RCV says.
-fn missed(count: u64) -> String {
+/// Returns a gap in words, for protocols without GAP: four words, as the word count of the RCV says.
+fn gap_in_words(count: u64) -> String {
     let messages = if count == 1 { "message" } else { "messages" };
     format!("you missed {count} {messages}")
 }
 
-/// A BYE in words, for those who speak lines.
+/// Returns a BYE in words, for line clients.
 pub fn bye_in_words(bye: ByeArgs) -> String {
     match bye {
         ByeArgs::Draining(None) => "goodbye: the server is shutting down".to_owned(),
@@ -225,7 +224,7 @@ pub fn bye_in_words(bye: ByeArgs) -> String {
     }
 }
 
-/// What the server itself tells a person: no name begins with `*`.
+/// Returns a line of the server's own: no name begins with `*`.
 pub fn line(text: &str) -> String {
     format!("* {text}\n")
 }
@@ -234,35 +233,35 @@ pub fn line(text: &str) -> String {
 #[derive(Debug, Default)]
 pub struct SendQueue {
     items: VecDeque<Push>,
-    /// The messages behind these, one behind the other, ..
+    /// The messages after these, joined in one buffer, ..
     run: Vec<u8>,
-    /// .. and how many they are.
+    /// .. and their number.
     run_messages: usize,
     load: Load,
     /// The part of `load` that is messages to rooms.
     droppable: Load,
-    /// How many messages the gaps stand for.
-    missed: u64,
-    /// No message to a room is before this place.
+    /// How many dropped messages the gaps stand for.
+    gap_messages: u64,
+    /// No message to a room is before this index.
     oldest: usize,
-    /// How many of the items are empty: gaps that went on into the gap behind them. Never the last one.
+    /// How many items are empty: gaps that were merged into the next one. Never the last item.
     holes: usize,
 }
 
 impl SendQueue {
-    /// What the queue is counted as.
+    /// Returns the load of the queue.
     pub fn load(&self) -> Load {
         self.load
     }
 
-    /// What [`SendQueue::drop_oldest`] could free at most.
+    /// Returns the most that [`SendQueue::drop_oldest`] could free.
     pub fn droppable(&self) -> Load {
         self.droppable
     }
 
-    /// How many dropped messages the gaps in it stand for.
+    /// Returns how many dropped messages its gaps stand for.
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.gap_messages
     }
 
     /// Whether nothing waits.
@@ -270,12 +269,12 @@ impl SendQueue {
         self.items.is_empty() && self.run_messages == 0
     }
 
-    /// Whether a gap waits, and nothing else.
+    /// Whether a single gap waits, and nothing else.
     pub fn is_only_a_gap(&self) -> bool {
         self.run_messages == 0 && matches!((self.items.front(), self.items.len()), (Some(Push::Gap(_)), 1))
     }
 
-    /// Appends a push. Whether there is room is the hub's to decide.
+    /// Appends a push. The caller has checked that there is room.
     pub fn push(&mut self, push: Push) {
         self.end_run();
         self.load += push.load();
@@ -286,7 +285,7 @@ impl SendQueue {
         self.items.push_back(push);
     }
 
-    /// Appends a message, which `write` appends to the buffer, to those that are sent as one.
+    /// Appends a message to those that are sent as one; `write` appends its bytes to the buffer.
     pub fn join(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.run.len() >= RUN_ENOUGH {
             self.end_run();
@@ -300,28 +299,28 @@ impl SendQueue {
         self.load += Load { bytes: self.run.len() - before + FRAME_OVERHEAD, shared: 0, messages: 1 };
     }
 
-    /// Takes a buffer with room for the messages that are joined, once these are many.
-    pub(super) fn widen(&mut self, spares: &mut BufferPool) {
+    /// Takes a larger buffer from the pool once many messages are joined.
+    pub(super) fn widen(&mut self, pool: &mut BufferPool) {
         if self.run.len() >= RUN_MANY
             && self.run.capacity() < RUN_ENOUGH
-            && let Some(mut buffer) = spares.take()
+            && let Some(mut buffer) = pool.take()
         {
             buffer.extend_from_slice(&self.run);
             self.run = buffer;
         }
     }
 
-    /// Gives back what an empty queue does not need.
+    /// Frees the memory of an empty queue.
     pub fn give_back(&mut self) {
         if self.is_empty() {
             self.items = VecDeque::new();
         }
     }
 
-    /// Something else comes behind the messages that were joined.
+    /// Ends the joined messages, because another push follows.
     fn end_run(&mut self) {
         if self.run_messages > 0 {
-            // It may wait for long, and is counted as what is in it.
+            // It may wait for long, and only its contents are counted.
             if self.run.capacity() / 2 > self.run.len() {
                 self.run.shrink_to_fit();
             }
@@ -335,9 +334,9 @@ impl SendQueue {
         Push::Run { bytes, messages }
     }
 
-    /// Counts one dropped message: in the gap that is last and unsent, or in a new one.
+    /// Counts one dropped message: in the last gap if that is unsent, or in a new one.
     pub fn push_gap(&mut self) {
-        self.missed += 1;
+        self.gap_messages += 1;
         self.end_run();
         match self.items.back_mut() {
             Some(Push::Gap(count)) => *count += 1,
@@ -345,12 +344,12 @@ impl SendQueue {
         }
     }
 
-    /// The push that is to be sent next, unless it is one of messages that are joined: over datagrams none are.
+    /// Returns the next push, unless it is joined messages; datagrams have none.
     pub fn first(&self) -> Option<&Push> {
         self.items.front()
     }
 
-    /// Takes the push that is to be sent next.
+    /// Takes the next push.
     pub fn pop(&mut self) -> Option<Push> {
         let Some(push) = self.items.pop_front() else {
             if self.run_messages == 0 {
@@ -365,18 +364,17 @@ impl SendQueue {
         Some(push)
     }
 
-    /// Makes the oldest message to a room part of a gap in its place; `None` when there is none. Returns what
-    /// it was counted as.
+    /// Turns the oldest message to a room into a gap in its place, and returns its load; `None` when there is none.
     ///
-    /// It costs the same on average however much is queued: no place is looked at twice, but for the rare rounds that
-    /// take the empty ones out.
+    /// The average cost does not depend on the length of the queue: no item is examined twice, except when the empty
+    /// ones are removed.
     pub fn drop_oldest(&mut self) -> Option<Load> {
         while !self.items.get(self.oldest)?.is_droppable() {
             self.oldest += 1;
         }
         let message = std::mem::replace(self.items.get_mut(self.oldest)?, Push::Gap(1));
         self.forget(&message);
-        self.missed += 1;
+        self.gap_messages += 1;
         if let Some(before) = self.oldest.checked_sub(1) {
             self.join_gaps(before);
         }
@@ -390,11 +388,11 @@ impl SendQueue {
         match push {
             Push::Message { is_direct: false, .. } => self.droppable -= push.load(),
             Push::Message { .. } | Push::Run { .. } | Push::Bye(_) => {}
-            Push::Gap(count) => self.missed -= count,
+            Push::Gap(count) => self.gap_messages -= count,
         }
     }
 
-    /// If there are gaps at this place and the next, the later one stands for both.
+    /// Merges the gaps at this index and the next into the later one, if both are gaps.
     fn join_gaps(&mut self, at: usize) {
         let Some(&Push::Gap(earlier)) = self.items.get(at) else { return };
         if let Some(Push::Gap(later)) = self.items.get_mut(at + 1) {
@@ -406,7 +404,7 @@ impl SendQueue {
         }
     }
 
-    /// Takes out empty places: at the front always, all of them once they are more than the others.
+    /// Removes empty items: at the front always, all of them once they outnumber the others.
     fn tidy(&mut self) {
         while self.items.pop_front_if(|push| push.is_hole()).is_some() {
             self.holes -= 1;
@@ -420,12 +418,12 @@ impl SendQueue {
     }
 }
 
-/// An empty place.
+/// An empty item.
 const HOLE: Push = Push::Gap(0);
 
 #[cfg(test)]
 impl SendQueue {
-    /// All that waits, but for messages that are joined.
+    /// Returns all that waits, without joined messages.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Push> {
         self.items.iter()
     }
@@ -444,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_counts_on_until_it_is_sent_and_takes_no_room() {
+    fn a_gap_goes_on_counting_until_it_is_sent_and_takes_no_room() {
         let mut queue = SendQueue::default();
         queue.push(message("a"));
         let full = queue.load();
@@ -458,7 +456,7 @@ mod tests {
         assert_eq!((queue.load(), queue.droppable(), queue.missed()), Default::default());
     }
 
-    /// What a queue is to hold, kept the slow way.
+    /// The expected content of a queue, computed the slow way.
     #[derive(Default)]
     struct Model(Vec<Push>);
 
@@ -509,7 +507,7 @@ mod tests {
                 }
                 assert_eq!(queue.is_empty(), model.0.is_empty());
                 assert_eq!(queue.is_only_a_gap(), matches!(model.0[..], [Push::Gap(_)]));
-                assert!(queue.items.len() <= 2 * model.0.len(), "empty places are taken out");
+                assert!(queue.items.len() <= 2 * model.0.len(), "empty items are removed");
                 let (mut load, mut missed) = (Load::default(), 0);
                 for push in &model.0 {
                     load += push.load();
@@ -540,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_joined_ends_where_it_is_enough_for_one_write() {
+    fn joined_messages_end_where_they_are_enough_for_one_write() {
         let mut queue = SendQueue::default();
         for _ in 0..10 {
             queue.join(|out| out.extend_from_slice(&[b'x'; 30_000]));
@@ -551,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_was_long_gives_its_room_back() {
+    fn a_long_queue_frees_its_memory_when_it_shrinks() {
         let mut queue = SendQueue::default();
         (0..50_000).for_each(|_| queue.push(message("a")));
         while queue.load().messages > 1 {
@@ -561,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn short_messages_between_others_take_little_more_than_they_are_counted_as() {
+    fn joined_short_messages_take_no_more_memory_than_they_count() {
         let mut queue = SendQueue::default();
         for _ in 0..1_000 {
             queue.join(|out| out.extend_from_slice(b"RCV 0008 a 0001 b"));
@@ -573,8 +571,8 @@ mod tests {
     }
 
     #[test]
-    fn every_reader_is_told_of_a_gap_and_of_the_end_in_what_it_knows() {
-        let told = |push: Push, form, id| {
+    fn a_gap_and_a_bye_are_encoded_for_each_form() {
+        let encoded = |push: Push, form, id| {
             let mut out = Vec::new();
             push.encode(form, id, &mut out);
             String::from_utf8(out).unwrap()
@@ -605,10 +603,10 @@ mod tests {
                 "* goodbye: the server is shutting down, and expects to be back in 2 s\n",
             ),
         ] {
-            assert_eq!(told(push.clone(), Form::Untagged, None), untagged);
+            assert_eq!(encoded(push.clone(), Form::Untagged, None), untagged);
             assert!(untagged.len() <= push.max_len());
-            assert_eq!(told(push.clone(), Form::Tagged, Id::new(3)), tagged);
-            assert_eq!(told(push, Form::Lines, None), line);
+            assert_eq!(encoded(push.clone(), Form::Tagged, Id::new(3)), tagged);
+            assert_eq!(encoded(push, Form::Lines, None), line);
         }
     }
 }

@@ -1,4 +1,7 @@
-//! What a session may ask of the hub: to send, to join and leave rooms, and who is there.
+//! The requests of sessions to the hub: send, join, leave, list, and the answers cached in the dedup window.
+//!
+//! How a message is queued is in `delivery`, the set of rooms in `rooms`; the wire form of requests is in
+//! [`crate::server`].
 
 use super::delivery::Misfit;
 use super::memory::MemoryUse;
@@ -15,7 +18,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// What was refused has not happened: no such client or room, too long for a direct receiver, or no room for it.
+    /// The message was not queued: no such client or room, too long for a direct receiver, or no room for it.
     pub fn send<'a>(
         &mut self,
         from: SessionKey,
@@ -64,7 +67,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Queues what a member of a room gets of a message; one that is too long for it is a gap.
+    /// Queues a message for a member of a room. One that is too long for it becomes part of its gap.
     fn deliver_or_drop(&mut self, to: SessionKey, message: &Message<'_>) {
         match self.deliver(to, message) {
             Ok(()) => {}
@@ -80,7 +83,7 @@ impl Hub {
         }
     }
 
-    /// The same for what is for one receiver alone.
+    /// Does the same for a push to one receiver alone.
     fn offer(&mut self, to: SessionKey, push: Push) {
         let cost = Cost::from(&push);
         if self.has_room(to, cost) || self.overflow(to, cost) {
@@ -88,15 +91,15 @@ impl Hub {
         }
     }
 
-    /// Puts a session into a room, which is made if there is none. To be in it already is no error.
+    /// Puts a session into a room, which is created if there is none. Joining a room twice is no error.
     ///
     /// # Errors
     ///
-    /// Not a room's name, a name that looks like another room's, [`MAX_ROOMS`] reached, or no memory for it within
+    /// Not a room's name, a look-alike of another room's name, [`MAX_ROOMS`] reached, or no memory for it within
     /// [`HubConfig::max_memory`](super::HubConfig::max_memory).
     pub fn join(&mut self, key: SessionKey, room: &[u8]) -> Result<(), Refusal> {
         self.work.add(1, cost::ROOM);
-        // Read, then for what it is found by and for what it looks like, here and there.
+        // Parsing, the lookup key and the look-alike keys, here and in `rooms`.
         self.work.add_name(room, 8);
         let name = RoomName::parse(room).map_err(|_| Refusal::NotARoomName)?;
         let session = self.sessions.get_mut(key).ok_or(Refusal::RegisterFirst)?;
@@ -129,19 +132,19 @@ impl Hub {
         Ok(())
     }
 
-    /// The name of a standing room, as its first member wrote it.
+    /// Returns the name of an existing room, as its first member wrote it.
     pub fn room_name(&self, room: &FoldKey) -> Option<&RoomName> {
         self.rooms.get(room.as_str()).map(|room| room.name())
     }
 
-    /// Keeps a room's name for that room, whether anybody is in it or not: no other may look like it.
+    /// Reserves a room's name, with or without members: no look-alike may be created.
     pub fn reserve_room(&mut self, name: &RoomName) {
         self.rooms.reserve(name);
     }
 
-    /// Makes place in a session's dedup window for a new request, before that is executed. Where there is no memory for a
-    /// wider window, the oldest requests in it are forgotten. Returns whether there is a place; if not, the request must not
-    /// be executed, and [`Session::replies`](super::Session::replies) calls it stale.
+    /// Reserves an entry in a session's dedup window for a new request, before that is executed. Without memory for a
+    /// wider window, the oldest entries are dropped. Returns whether there is one; if not, the request must not be
+    /// executed, and [`Session::replies`](super::Session::replies) calls it stale.
     pub fn prepare_reply(&mut self, key: SessionKey, id: Id) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
         let growth = session.replies().growth_for(id);
@@ -157,7 +160,7 @@ impl Hub {
         true
     }
 
-    /// Remembers the answer to a request that was executed.
+    /// Stores the answer to an executed request.
     pub fn remember(&mut self, key: SessionKey, id: Id, hash: u32, answer: u8) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let replies = session.replies_mut();
@@ -166,12 +169,12 @@ impl Hub {
         self.memory.recharge(MemoryUse::Windows, before, replies.cost());
     }
 
-    /// The names of all sessions, or of a room's members, space-separated in at most `limit` bytes; what does not fit
-    /// is counted in a last word `+n`.
+    /// Returns the names of all sessions, or of a room's members, space-separated in at most `limit` bytes. Names that
+    /// do not fit are counted in a last word `+n`.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoSuchRoom`] when nobody is in a room of that name.
+    /// [`Refusal::NoSuchRoom`] when the room has no members.
     pub fn list(&self, room: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, Refusal> {
         let Some(room) = room else {
             let names = self.sessions.iter().map(|(_, session)| &session.name);
@@ -185,7 +188,7 @@ impl Hub {
 
 /// Joins `total` names with spaces within `limit` bytes; the names that do not fit are counted in a last word `+n`.
 ///
-/// It looks at no more names than fit: a list costs what its answer is long, however many sessions there are.
+/// Examines no more names than fit: the cost depends on the length of the answer, not on the number of sessions.
 fn list_within<'a>(
     work: &WorkMeter,
     names: impl Iterator<Item = &'a Name>,
@@ -194,7 +197,7 @@ fn list_within<'a>(
 ) -> Vec<u8> {
     let rest = |listed: usize| format!("+{}", total - listed);
     let mut list = String::new();
-    // How much of the list, and how many names, leave room for the word behind them.
+    // The length of the list, and the number of its names, that leave room for the last word.
     let mut cut = (0, 0);
     for (place, name) in work.walk(cost::LISTED, names).enumerate() {
         let separator = if place == 0 { "" } else { " " };
@@ -244,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_list_looks_at_no_more_names_than_fit() {
-        let name = Name::parse(b"somebody").unwrap();
+        let name = Name::parse(b"ada_love").unwrap();
         let work = WorkMeter::default();
         let names = std::iter::repeat_n(&name, 1_000_000);
         assert!(list_within(&work, names, 1_000_000, 99).ends_with(b" +999990"));

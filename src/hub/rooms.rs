@@ -1,4 +1,6 @@
-//! Rooms: who is in which. A room exists while it has members; it has no owner, no topic and no history.
+//! Rooms and their members. A room exists while it has members; it has no owner, no topic and no history.
+//!
+//! What is sent to a room is in `requests` and `delivery`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,11 +11,12 @@ use crate::error::Refusal;
 use crate::index::PartedMap;
 use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
 
-/// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory) beside the texts of its name and its
-/// two keys: their three allocations, itself, its set of members, and its entries in two tables that have just grown.
+/// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory), beside the texts of its name and
+/// its two keys: their three allocations, the room, its set of members, and its entries in two tables that have just
+/// grown.
 pub const ROOM_COST: usize = 400;
 
-/// What each member of a room counts for there: its place in the set, and the room's in the session's list.
+/// What each member of a room counts for there: its entry in the set, and the room's in the session's list.
 pub const MEMBER_COST: usize = 64;
 
 /// One room.
@@ -21,24 +24,24 @@ pub const MEMBER_COST: usize = 64;
 pub struct Room {
     name: RoomName,
     fold: FoldKey,
-    /// Ordered, so that who joins and leaves a large room all the time costs others no time.
+    /// Ordered, so that joins and leaves of a large room do not slow down others.
     members: BTreeSet<SessionKey>,
-    /// What it counts for without them.
+    /// Its cost without its members.
     cost: usize,
 }
 
 impl Room {
-    /// The name as its first member wrote it.
+    /// Returns the name as its first member wrote it.
     pub fn name(&self) -> &RoomName {
         &self.name
     }
 
-    /// The key that it is found by.
+    /// Returns its lookup key.
     pub fn fold(&self) -> &FoldKey {
         &self.fold
     }
 
-    /// The members, in the order of their keys.
+    /// Returns the members, in the order of their keys.
     pub fn members(&self) -> &BTreeSet<SessionKey> {
         &self.members
     }
@@ -47,20 +50,20 @@ impl Room {
 /// All rooms.
 #[derive(Debug, Default)]
 pub struct Rooms {
-    /// Shared with who goes through the members of one, so that they need not be copied for it.
+    /// Shared, so that a walk over the members of a room needs no copy of them.
     by_fold: PartedMap<FoldKey, Arc<Room>>,
     by_clash: PartedMap<ClashKey, FoldKey>,
-    /// The rooms of doors, whose names stay theirs when nobody is in them.
+    /// The rooms of line listeners, whose names stay reserved without members.
     reserved: PartedMap<FoldKey, ClashKeys>,
 }
 
 impl Rooms {
-    /// The room with this key.
+    /// Returns the room with this key.
     pub fn get(&self, key: &str) -> Option<&Arc<Room>> {
         self.by_fold.get(key)
     }
 
-    /// Keeps a name for its room even while nobody is in it. Of two that look alike the first is kept.
+    /// Reserves a name for its room even without members. Of two look-alikes the first is kept.
     pub fn reserve(&mut self, name: &RoomName) {
         let (fold, clash) = (name.fold(), name.clash_keys());
         if self.claim(&clash, &fold).is_ok() && !self.reserved.contains_key(&fold) {
@@ -68,7 +71,7 @@ impl Rooms {
         }
     }
 
-    /// Keeps these keys for the room of that fold.
+    /// Enters the look-alike keys for the room of that fold.
     fn claim(&mut self, clash: &ClashKeys, fold: &FoldKey) -> Result<(), Refusal> {
         if clash.iter().any(|key| self.by_clash.get(key).is_some_and(|standing| standing != fold)) {
             return Err(Refusal::NameTaken);
@@ -81,7 +84,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// Gives back the keys of a room that ends, but for those that are kept for it.
+    /// Removes the keys of a room that ends, except reserved ones.
     fn give_back(&mut self, room: &Room) {
         let reserved = self.reserved.get(&room.fold);
         for key in room.name.clash_keys().iter() {
@@ -91,12 +94,13 @@ impl Rooms {
         }
     }
 
-    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`, and makes the
-    /// room if there is none. What that takes is charged to `memory`. Returns the key to keep.
+    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`, and
+    /// creates the room if there is none. Charges `memory`. Returns the key to keep.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when another room's name looks the same; [`Refusal::ServerFull`] when `memory` has no room.
+    /// [`Refusal::NameTaken`] when another room's name is a look-alike; [`Refusal::ServerFull`] when `memory` has no
+    /// room.
     pub fn join(
         &mut self,
         name: &RoomName,
@@ -112,11 +116,11 @@ impl Rooms {
         let room = self.by_fold.get_mut(&fold).ok_or(Refusal::NoSuchRoom)?;
         Arc::make_mut(room).members.insert(member);
         memory.charge(MemoryUse::Rooms, MEMBER_COST);
-        // Not `fold`: one allocation serves all members.
+        // Returns the room's key, not `fold`: one allocation serves all members.
         Ok(room.fold.clone())
     }
 
-    /// Makes a room for a first member, if there is memory for both.
+    /// Creates a room for a first member, if there is memory for both.
     fn open(&mut self, name: &RoomName, fold: FoldKey, memory: &mut MemoryLedger) -> Result<(), Refusal> {
         let clash = name.clash_keys();
         let texts = clash.iter().map(|key| key.as_str().len()).sum::<usize>();
@@ -131,7 +135,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// Takes `member` out of the room with this key; the last one to leave ends the room.
+    /// Takes `member` out of the room with this key. The room ends with its last member.
     pub fn leave(&mut self, key: &FoldKey, member: SessionKey, memory: &mut MemoryLedger) {
         let Some(room) = self.by_fold.get_mut(key) else { return };
         if Arc::make_mut(room).members.remove(&member) {
@@ -148,7 +152,7 @@ impl Rooms {
 
 #[cfg(test)]
 impl Rooms {
-    /// What all of them are to be charged as.
+    /// Returns the total charge that all rooms should have.
     pub(super) fn cost(&self) -> usize {
         self.by_fold.values().map(|room| room.cost + room.members.len() * MEMBER_COST).sum()
     }

@@ -1,7 +1,8 @@
-//! A session: a name, a token, rooms, the dedup window, and what is on its way to it.
+//! A session: a name, a token, rooms, the dedup window, and its pushes, queued or in flight.
 //!
 //! A session is not a connection: a stream session outlives its connection by the linger time, a datagram session
-//! outlives a change of address. What one session may do to another is in the hub; this file knows only one.
+//! outlives a change of address. What one session may do to another is in [`super::Hub`]; this file knows only one.
+//! The queue itself is in [`super::queue`].
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -18,16 +19,16 @@ use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{ConnId, Origin, Peer, Remote};
 use crate::wire::{ByeArgs, Id, PREFIX_LEN, SHORT_LENGTH_MAX, Token, encode_prefix};
 
-/// Names a session for as long as the hub lives; never given twice.
+/// Identifies a session for as long as the hub lives; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey {
     pub(super) slot: u32,
-    /// How many had the slot before it, and one.
+    /// One more than the number of sessions that had the slot before.
     pub(super) serial: NonZeroU32,
 }
 
 impl SessionKey {
-    /// Where the session is among those that live.
+    /// Returns its slot among the living sessions.
     pub(crate) fn slot(self) -> u32 {
         self.slot
     }
@@ -35,34 +36,34 @@ impl SessionKey {
 
 #[cfg(test)]
 impl SessionKey {
-    /// A key for tests that open no session.
+    /// Makes a key for tests that open no session.
     pub(crate) fn nth(slot: u32) -> Self {
         Self { slot, serial: NonZeroU32::MIN }
     }
 }
 
-/// How a session is spoken to.
+/// The protocol of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Its REG was tagged: numbered, acknowledged pushes.
+    /// The REG was tagged: numbered, acknowledged pushes.
     Tagged,
-    /// Its REG was not: asio_chatserver's protocol, each push once.
+    /// The REG was untagged: asio_chatserver's protocol, each push once.
     Untagged,
-    /// In lines of text, each push once.
+    /// Lines of text, each push once.
     Lines,
 }
 
-/// The way to a session.
+/// How a session is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// A stream: its connection, or none while the session lingers.
+    /// A stream: its connection, or `None` while the session lingers.
     Stream(Option<ConnId>),
     /// Datagrams.
     Datagram(DatagramPath),
 }
 
 impl Path {
-    /// Where a session came from, with the address of ours that its datagrams leave from.
+    /// Packs the address of the peer with the local address that its datagrams leave from.
     fn pack(self, from: Remote) -> PackedRemote {
         match self {
             Self::Datagram(path) => PackedRemote::with_local(from, path.peer.local),
@@ -71,10 +72,10 @@ impl Path {
     }
 }
 
-/// The way to a session over datagrams.
+/// How a session on datagrams is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramPath {
-    /// The proven address.
+    /// The validated address.
     pub peer: Peer,
     /// The largest datagram that may be sent there, in bytes.
     pub limit: usize,
@@ -82,12 +83,12 @@ pub struct DatagramPath {
     pub heard: Instant,
 }
 
-/// How often a session is challenged at one address that is not its own ..
+/// How often a session is challenged at one unvalidated address ..
 const CHALLENGES: u32 = 10;
 /// .. within this time.
 const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
 
-/// The challenges of a session at the last address that was not its own.
+/// The challenges of a session at the last unvalidated address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Challenged {
     at: Peer,
@@ -96,49 +97,50 @@ struct Challenged {
     count: u32,
 }
 
-/// The longest tag: `@`, 19 digits and a space. A push is numbered when it is sent, so room is kept for any number.
+/// The longest tag: `@`, 19 digits and a space. A push is numbered when it is sent, so room is reserved for any
+/// number.
 const TAG_MAX: usize = 21;
 /// The longest head of an untagged frame over datagrams, `RCV 9999`.
 pub(super) const SHORT_HEAD: usize = 8;
 
-/// One session. Most of very many sit and wait: what only some have is kept elsewhere.
+/// One session. Most sessions are idle: state that few of them have is boxed.
 #[derive(Debug)]
 pub struct Session {
-    /// The name it is found by.
+    /// Its name.
     pub name: Name,
-    /// How it is spoken to.
+    /// Its protocol.
     pub form: Form,
-    /// Whether it is shown what it says itself.
+    /// Whether it gets its own messages back.
     pub echo: bool,
-    /// What proves that a datagram or a resume is of this session.
+    /// Its token, which a datagram or a resume has to carry.
     pub token: Token,
-    /// Tagged requests of it.
-    asked: Rare<Asked>,
-    /// How much it may say. On a stream it is the connection that has one, and this stays full.
+    /// State of its tagged requests.
+    requests: Rare<RequestState>,
+    /// Its rate limit on datagrams. On a stream the connection has one, and this stays full.
     pub(crate) bucket: Rare<Bucket>,
-    way: Way,
+    packed_path: PackedPath,
     from: PackedRemote,
     door: u32,
-    more: Rare<More>,
-    /// What is on its way to it; none while there is nothing.
+    extras: Rare<Extras>,
+    /// Its pushes, queued or in flight; `None` while there are none.
     pub(super) traffic: Option<Box<Traffic>>,
-    /// Of its [`SessionKey`].
+    /// The serial of its [`SessionKey`].
     pub(super) serial: NonZeroU32,
     pub(super) woken: bool,
-    pub(super) goodbye: Goodbye,
-    /// It read too slowly, and ends: nothing is queued for it any more.
+    pub(super) bye_state: ByeState,
+    /// It is a slow consumer and ends: nothing is queued for it any more.
     pub(super) cut_off: bool,
-    /// A sender waits until it has room.
+    /// A sender waits for room in its queue.
     pub(super) awaited: bool,
     /// Its connection is not read while it waits for others, so its acknowledgements do not arrive.
     pub(super) deaf: bool,
 }
 
-/// Where a session is.
+/// How a session is reached, in less memory than [`Path`].
 #[derive(Debug)]
-enum Way {
+enum PackedPath {
     Stream(ConnId),
-    /// On streams, and on none now.
+    /// On streams, without a connection now.
     Lingering,
     Datagram {
         limit: u32,
@@ -146,7 +148,7 @@ enum Way {
     },
 }
 
-impl From<Path> for Way {
+impl From<Path> for PackedPath {
     fn from(path: Path) -> Self {
         match path {
             Path::Stream(Some(conn)) => Self::Stream(conn),
@@ -158,34 +160,34 @@ impl From<Path> for Way {
     }
 }
 
-/// How many bytes wait behind those that a writer has, for somebody who lags.
+/// The queued bytes, beside those that the writer has, from which a session lags.
 const LAGGING: usize = 4 << 10;
 
-/// How far the server's BYE to a session is: nothing comes behind it.
+/// How far the server's BYE to a session is. Nothing is queued behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goodbye {
-    /// Not said.
-    Unsaid,
-    /// The last in its queue, or of what came from there.
+pub(super) enum ByeState {
+    /// Not queued or sent.
+    NotSent,
+    /// The last push in its queue, or sent from there.
     Queued,
-    /// Said without a queue, and not acknowledged: its number is the one behind all others.
-    Alone,
-    /// Said without a queue, and acknowledged if anybody does that.
-    Heard,
+    /// Sent without a queue and not acknowledged; its number follows all others.
+    SentAlone,
+    /// Sent without a queue, and acknowledged if the session is tagged.
+    Done,
 }
 
-/// What came under an id.
+/// State of tagged requests.
 #[derive(Debug, Default)]
-struct Asked {
+struct RequestState {
     /// The nonce that opened the session.
     nonce: Option<Token>,
-    /// The id of the newest REG that was executed; 0 for none.
+    /// The id of the newest executed REG; 0 for none.
     newest_reg: u64,
-    /// Which requests were executed.
+    /// The dedup window.
     replies: Replies,
 }
 
-impl Vacant for Asked {
+impl Vacant for RequestState {
     const VACANT: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
 
     fn is_vacant(&self) -> bool {
@@ -193,20 +195,20 @@ impl Vacant for Asked {
     }
 }
 
-/// What many sessions do without.
+/// State that most sessions lack.
 #[derive(Debug, Default)]
-struct More {
-    /// The rooms it is in, in the order joined.
+struct Extras {
+    /// Its rooms, in the order joined.
     rooms: Vec<FoldKey>,
-    /// The room of its door, whose messages are shown to it without the room's name; frames have none.
+    /// The room of its line listener, whose messages it gets without the room's name; frame sessions have none.
     home: Option<FoldKey>,
-    /// The pushes that were numbered before what is on its way now.
+    /// The number of the last push before those in `traffic`.
     numbered: u64,
-    /// That its client has sent from another address, and has not proven it.
+    /// Challenges since its client sent from an unvalidated address.
     challenged: Option<Challenged>,
 }
 
-impl Vacant for More {
+impl Vacant for Extras {
     const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
 
     fn is_vacant(&self) -> bool {
@@ -214,21 +216,21 @@ impl Vacant for More {
     }
 }
 
-/// What is on its way to a session.
+/// The pushes of a session, queued or in flight.
 #[derive(Debug)]
 pub(super) struct Traffic {
     pub(super) queue: SendQueue,
     pub(super) pushes: Pushes<Push>,
-    /// What these are counted as.
+    /// The load of the pushes in flight.
     sent: Load,
-    /// What was encoded for the connection's writer, of pushes that nobody acknowledges, ..
+    /// The load that is encoded for the connection's writer, of pushes that are not acknowledged, ..
     pub(super) encoded: Load,
-    /// .. and what the writer was given and has not written yet, of those and of what is acknowledged nevertheless: a peer
-    /// may acknowledge what it has never read.
+    /// .. and the load that the writer was given and has not written, of those and of pushes acknowledged before they
+    /// were written: a peer may acknowledge what it has never read.
     pub(super) writing: Load,
-    /// The numbers of the pushes that are encoded for the writer and that it has not written yet.
+    /// The numbers of the pushes that are encoded for the writer and not written yet.
     unwritten: Range<u64>,
-    /// Messages that it missed and nobody has asked for yet, for the log.
+    /// Messages dropped since the log last named the session.
     pub(super) unlogged: u64,
 }
 
@@ -254,7 +256,7 @@ impl Traffic {
         load
     }
 
-    /// Numbers a push and takes it as sent at `now`.
+    /// Numbers a push and marks it as sent at `now`.
     fn send(&mut self, now: Instant, push: Push) -> Option<(Id, &Push)> {
         let load = push.load();
         let sent = self.pushes.send(now, push)?;
@@ -262,13 +264,13 @@ impl Traffic {
         Some(sent)
     }
 
-    /// The push of this number is encoded for the writer.
+    /// Records that the push of this number is encoded for the writer.
     fn note_encoded(&mut self, id: Id) {
         let begin = if self.unwritten.is_empty() { id.get() } else { self.unwritten.start.min(id.get()) };
         self.unwritten = begin..self.unwritten.end.max(id.get() + 1);
     }
 
-    /// Pushes are acknowledged. Returns the bytes of the session's own that this freed, and how many pushes were looked at.
+    /// Removes acknowledged pushes. Returns the bytes of its own that this freed, and how many pushes were examined.
     pub(super) fn acknowledge(&mut self, now: Instant, ranges: &[(u64, u64)]) -> (usize, usize) {
         let Self { pushes, sent, writing, unwritten, .. } = self;
         let mut freed = 0;
@@ -284,18 +286,19 @@ impl Traffic {
         (freed, passed)
     }
 
-    /// The writer has written what it was given. Returns the bytes of the session's own that this freed.
+    /// Records that the writer has written what it was given. Returns the bytes of its own that this freed.
     pub(super) fn written(&mut self) -> usize {
         self.unwritten = 0..0;
         std::mem::take(&mut self.writing).own()
     }
 
-    /// What the writer has is not for this session any more. Returns the bytes of the session's own that this freed.
+    /// Drops the load of the writer when it no longer writes for this session. Returns the bytes of its own that this
+    /// freed.
     pub(super) fn leave_writer(&mut self) -> usize {
         std::mem::take(&mut self.encoded).own() + self.written()
     }
 
-    /// Whether nothing waits to be sent or to be acknowledged.
+    /// Whether no push waits to be sent or acknowledged.
     fn is_settled(&self) -> bool {
         self.queue.is_empty() && self.pushes.is_empty()
     }
@@ -308,15 +311,15 @@ impl Traffic {
         self.queue.missed() + sent.sum::<u64>()
     }
 
-    /// A gap behind a gap that is not acknowledged waits and goes on counting until that is, or a message follows. Gaps
-    /// take no room: of a peer that acknowledges nothing, there would be one to keep for every message it misses.
-    fn holds_gap_back(&self) -> bool {
+    /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It goes on counting
+    /// meanwhile. Gaps take no room: a peer that acknowledges nothing would otherwise cost one per dropped message.
+    fn delays_gap(&self) -> bool {
         self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))
     }
 }
 
 impl Session {
-    /// A session that was just opened. `forgetful` is of [`Sabotage`](super::Sabotage).
+    /// Creates a session. `forgetful` is of [`Sabotage`](super::Sabotage).
     pub(super) fn new(opening: super::Opening, forgetful: bool) -> Self {
         let PackedOrigin { door, .. } = opening.origin.into();
         let from = opening.path.pack(opening.origin.from);
@@ -326,149 +329,149 @@ impl Session {
             form: opening.form,
             echo: false,
             token: opening.token,
-            asked: Asked { nonce: opening.nonce, newest_reg: 0, replies }.into(),
+            requests: RequestState { nonce: opening.nonce, newest_reg: 0, replies }.into(),
             bucket: Bucket::new(opening.rate).into(),
-            way: opening.path.into(),
+            packed_path: opening.path.into(),
             from,
             door,
-            more: Rare::default(),
+            extras: Rare::default(),
             traffic: None,
             serial: NonZeroU32::MIN,
             woken: false,
-            goodbye: Goodbye::Unsaid,
+            bye_state: ByeState::NotSent,
             cut_off: false,
             awaited: false,
             deaf: false,
         }
     }
 
-    /// Where it is.
+    /// Returns how it is reached.
     pub fn path(&self) -> Path {
-        match (&self.way, self.from.unpack()) {
-            (Way::Datagram { limit, heard }, Remote::Ip(addr)) => {
+        match (&self.packed_path, self.from.unpack()) {
+            (PackedPath::Datagram { limit, heard }, Remote::Ip(addr)) => {
                 let peer = Peer { door: self.door as usize, addr, local: self.from.local() };
                 Path::Datagram(DatagramPath { peer, limit: *limit as usize, heard: *heard })
             }
-            (Way::Stream(conn), _) => Path::Stream(Some(*conn)),
-            // Nobody sends datagrams from a UNIX socket.
-            (Way::Lingering | Way::Datagram { .. }, _) => Path::Stream(None),
+            (PackedPath::Stream(conn), _) => Path::Stream(Some(*conn)),
+            // UNIX sockets carry no datagrams.
+            (PackedPath::Lingering | PackedPath::Datagram { .. }, _) => Path::Stream(None),
         }
     }
 
     /// Whether it is on streams.
     pub fn is_on_streams(&self) -> bool {
-        !matches!(self.way, Way::Datagram { .. })
+        !matches!(self.packed_path, PackedPath::Datagram { .. })
     }
 
-    /// Where it came from, when it registered or was last taken up. Datagrams go there, too.
+    /// Returns where it came from when it registered or was last resumed. Datagrams go there.
     pub fn origin(&self) -> Origin {
         Origin { door: self.door as usize, from: self.from.unpack() }
     }
 
-    pub(super) fn set_way(&mut self, path: Path, origin: Origin) {
+    pub(super) fn set_path(&mut self, path: Path, origin: Origin) {
         let PackedOrigin { door, .. } = origin.into();
-        (self.way, self.from, self.door) = (path.into(), path.pack(origin.from), door);
-        if self.more.get().challenged.is_some() {
-            self.more.update(|more| more.challenged = None);
+        (self.packed_path, self.from, self.door) = (path.into(), path.pack(origin.from), door);
+        if self.extras.get().challenged.is_some() {
+            self.extras.update(|extras| extras.challenged = None);
         }
     }
 
-    /// Its connection is gone.
+    /// Records that its connection is gone.
     pub(super) fn lose_connection(&mut self) {
-        if let Way::Stream(_) = self.way {
-            self.way = Way::Lingering;
+        if let PackedPath::Stream(_) = self.packed_path {
+            self.packed_path = PackedPath::Lingering;
         }
     }
 
-    /// A datagram with its token came, of so many bytes; no more than `most` of them count.
+    /// Records a datagram of `size` bytes with its token; at most `most` of them raise the limit.
     pub fn hear(&mut self, now: Instant, size: usize, most: usize) {
-        if let Way::Datagram { limit, heard } = &mut self.way {
+        if let PackedPath::Datagram { limit, heard } = &mut self.packed_path {
             *heard = now;
             *limit = (*limit).max(u32::try_from(size.min(most)).unwrap_or(u32::MAX));
         }
     }
 
-    /// A datagram came that only its client can have sent, though not from its own address, or not with its token: the client
-    /// lives.
+    /// Records a datagram that only its client can have sent, though from another address or without its token: the
+    /// client lives.
     pub fn hear_from_elsewhere(&mut self, now: Instant) {
-        if let Way::Datagram { heard, .. } = &mut self.way {
+        if let PackedPath::Datagram { heard, .. } = &mut self.packed_path {
             *heard = now;
         }
     }
 
-    /// Whether a datagram from `peer`, which is not its proven address, may be challenged: 10 times a second at most while
-    /// it comes from the same address. Counts it if so.
+    /// Whether a datagram from `peer`, which is not its validated address, may be challenged: at most 10 times a
+    /// second per address. Counts it if so.
     pub fn may_challenge(&mut self, now: Instant, peer: Peer) -> bool {
-        let earlier = self.more.get().challenged;
+        let earlier = self.extras.get().challenged;
         let running = earlier.filter(|running| running.at == peer && now < running.since + CHALLENGE_PERIOD);
         let next = match running {
             Some(running) if running.count >= CHALLENGES => return false,
             Some(running) => Challenged { count: running.count + 1, ..running },
             None => Challenged { at: peer, since: now, count: 1 },
         };
-        self.more.update(|more| more.challenged = Some(next));
+        self.extras.update(|extras| extras.challenged = Some(next));
         true
     }
 
-    /// The nonce that opened it.
+    /// Returns the nonce that opened it.
     pub fn nonce(&self) -> Option<Token> {
-        self.asked.get().nonce
+        self.requests.get().nonce
     }
 
-    /// The id of the newest REG that was executed; 0 for none.
+    /// Returns the id of the newest executed REG; 0 for none.
     pub fn newest_reg(&self) -> u64 {
-        self.asked.get().newest_reg
+        self.requests.get().newest_reg
     }
 
-    /// A REG of this id was executed.
+    /// Records the id of an executed REG.
     pub fn set_newest_reg(&mut self, id: u64) {
-        self.asked.update(|asked| asked.newest_reg = id);
+        self.requests.update(|requests| requests.newest_reg = id);
     }
 
-    /// Which requests were executed.
+    /// Returns its dedup window.
     pub fn replies(&self) -> &Replies {
-        &self.asked.get().replies
+        &self.requests.get().replies
     }
 
-    /// The same, to change: what that takes is for the hub to count.
+    /// Returns its dedup window, to be changed; the hub counts the memory.
     pub(super) fn replies_mut(&mut self) -> &mut Replies {
-        &mut self.asked.fill().replies
+        &mut self.requests.fill().replies
     }
 
-    /// The rooms it is in, in the order joined.
+    /// Returns its rooms, in the order joined.
     pub fn rooms(&self) -> &[FoldKey] {
-        &self.more.get().rooms
+        &self.extras.get().rooms
     }
 
-    /// Changes these.
+    /// Changes its rooms.
     pub fn change_rooms(&mut self, change: impl FnOnce(&mut Vec<FoldKey>)) {
-        self.more.update(|more| change(&mut more.rooms));
+        self.extras.update(|extras| change(&mut extras.rooms));
     }
 
-    /// The room of its door; frames have none.
+    /// Returns the room of its line listener; frame sessions have none.
     pub fn home(&self) -> Option<&FoldKey> {
-        self.more.get().home.as_ref()
+        self.extras.get().home.as_ref()
     }
 
-    /// Gives it one.
+    /// Sets the room of its line listener.
     pub fn set_home(&mut self, room: FoldKey) {
-        self.more.update(|more| more.home = Some(room));
+        self.extras.update(|extras| extras.home = Some(room));
     }
 
-    /// How much it may say from now on.
+    /// Sets its rate limit.
     pub fn set_rate(&mut self, rate: Rate) {
         self.bucket = Bucket::new(rate).into();
     }
 
-    /// What is on its way to it, made if there was nothing.
+    /// Returns its traffic, created if there was none.
     pub(super) fn traffic_mut(&mut self, config: &HubConfig) -> &mut Traffic {
-        let numbered = self.more.get().numbered;
+        let numbered = self.extras.get().numbered;
         self.traffic.get_or_insert_with(|| Box::new(Traffic::new(config, numbered)))
     }
 
-    /// Gives back what it does not need while nothing is on its way. On datagrams what its pushes have shown of the path
-    /// is worth keeping.
-    pub(super) fn rest(&mut self) {
+    /// Frees its traffic while nothing is queued or in flight. On datagrams the pushes' estimates of the path are
+    /// kept.
+    pub(super) fn free_idle_traffic(&mut self) {
         let is_on_streams = self.is_on_streams();
         let Some(traffic) = &mut self.traffic else { return };
         let knows_path = !is_on_streams && traffic.pushes.numbered() > 0;
@@ -479,75 +482,75 @@ impl Session {
         } else if is_over {
             let numbered = traffic.pushes.numbered();
             self.traffic = None;
-            if numbered != self.more.get().numbered {
-                self.more.update(|more| more.numbered = numbered);
+            if numbered != self.extras.get().numbered {
+                self.extras.update(|extras| extras.numbered = numbered);
             }
         }
     }
 
-    /// What is counted against its bounds: what is queued, sent and not acknowledged, or still to be written.
+    /// Returns the load against its limits: queued, in flight, or still to be written.
     pub fn load(&self) -> Load {
         self.traffic.as_ref().map_or_else(Load::default, |traffic| traffic.load())
     }
 
-    /// Whether the server's goodbye is queued or sent: nothing comes behind it.
+    /// Whether the server's BYE is queued or sent; nothing is queued behind it.
     pub fn has_said_bye(&self) -> bool {
-        self.goodbye != Goodbye::Unsaid
+        self.bye_state != ByeState::NotSent
     }
 
-    /// Whether it was told goodbye, and need not be told again.
+    /// Whether the BYE needs no retransmission: it is acknowledged, or the session is untagged and it was sent.
     pub fn is_parted(&self) -> bool {
-        match self.goodbye {
-            Goodbye::Unsaid | Goodbye::Alone => false,
-            Goodbye::Queued => self.is_settled(),
-            Goodbye::Heard => true,
+        match self.bye_state {
+            ByeState::NotSent | ByeState::SentAlone => false,
+            ByeState::Queued => self.is_settled(),
+            ByeState::Done => true,
         }
     }
 
-    /// The pushes that were numbered.
+    /// Returns the number of the last push.
     fn numbered(&self) -> u64 {
-        self.traffic.as_ref().map_or_else(|| self.more.get().numbered, |traffic| traffic.pushes.numbered())
+        self.traffic.as_ref().map_or_else(|| self.extras.get().numbered, |traffic| traffic.pushes.numbered())
     }
 
-    /// The messages that it missed since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
+    /// Returns the messages dropped since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
     pub fn unlogged(&self) -> u64 {
         self.traffic.as_ref().map_or(0, |traffic| traffic.unlogged)
     }
 
-    /// Whether nothing waits to be sent or to be acknowledged.
+    /// Whether no push waits to be sent or acknowledged.
     pub fn is_settled(&self) -> bool {
         self.traffic.as_ref().is_none_or(|traffic| traffic.is_settled())
     }
 
-    /// Takes note of these.
+    /// Returns and resets the dropped messages that the log has not named.
     pub(super) fn take_unlogged(&mut self) -> u64 {
         let unlogged = self.traffic.as_mut().map_or(0, |traffic| std::mem::take(&mut traffic.unlogged));
-        self.rest();
+        self.free_idle_traffic();
         unlogged
     }
 
-    /// What waits to be sent, if anything is on its way.
+    /// Returns its queue, if it has traffic.
     pub(super) fn queue_mut(&mut self) -> Option<&mut SendQueue> {
         self.traffic.as_mut().map(|traffic| &mut traffic.queue)
     }
 
-    /// What of that may become part of a gap.
+    /// Returns the part of its queue that may still be dropped into a gap.
     pub(super) fn droppable(&self) -> Load {
         self.traffic.as_ref().map_or_else(Load::default, |traffic| traffic.queue.droppable())
     }
 
-    /// The messages that were promised and are not known to have arrived. What a connection's writer was given once and
-    /// for all is not among them.
+    /// Returns the messages that were promised and are not known to have arrived. Untagged pushes that the writer has
+    /// are not among them.
     pub fn undelivered(&self) -> usize {
         self.traffic.as_ref().map_or(0, |traffic| traffic.queue.load().messages + traffic.sent.messages)
     }
 
-    /// The missed messages that it is not known to have been told of.
+    /// Returns the dropped messages that it is not known to have been told of.
     pub fn untold(&self) -> u64 {
         self.traffic.as_ref().map_or(0, |traffic| traffic.untold())
     }
 
-    /// Whether it has been behind for a while: what waits for many of those is better shared than copied for each.
+    /// Whether it has lagged for a while: a message for many such sessions is better shared than copied for each.
     pub(super) fn lags(&self) -> bool {
         let lags = |traffic: &Traffic| traffic.writing.bytes > 0 && traffic.queue.load().bytes >= LAGGING;
         self.traffic.as_deref().is_some_and(lags)
@@ -558,7 +561,7 @@ impl Session {
         self.traffic.as_deref().is_some_and(|traffic| traffic.writing.bytes > 0)
     }
 
-    /// Whether nothing may be queued for it any more: what comes now is what a session that ends leaves behind.
+    /// Whether nothing may be queued for it any more: further messages count as undelivered.
     pub(super) fn is_over(&self) -> bool {
         self.has_said_bye() || self.cut_off
     }
@@ -569,26 +572,26 @@ impl Session {
             return false;
         }
         let prefix = if self.form == Form::Tagged { PREFIX_LEN + TAG_MAX } else { 0 };
-        match self.way {
-            Way::Stream(_) | Way::Lingering => true,
-            Way::Datagram { limit, .. } => prefix + frame_len <= limit as usize,
+        match self.packed_path {
+            PackedPath::Stream(_) | PackedPath::Lingering => true,
+            PackedPath::Datagram { limit, .. } => prefix + frame_len <= limit as usize,
         }
     }
 
-    /// How long a single answer's payload may be on the way to this session.
+    /// Returns the longest payload of an answer to this session.
     pub fn answer_limit(&self) -> usize {
-        match self.way {
-            Way::Stream(_) | Way::Lingering => SHORT_LENGTH_MAX,
-            Way::Datagram { limit, .. } => {
+        match self.packed_path {
+            PackedPath::Stream(_) | PackedPath::Lingering => SHORT_LENGTH_MAX,
+            PackedPath::Datagram { limit, .. } => {
                 (limit as usize).saturating_sub(PREFIX_LEN + TAG_MAX + SHORT_HEAD).min(SHORT_LENGTH_MAX)
             }
         }
     }
 }
 
-/// What goes out next.
+/// Output.
 impl Session {
-    /// Appends the next push for the connection that carries this session; `false` when nothing waits.
+    /// Appends the next push for the connection of this session; `false` when nothing waits.
     pub(super) fn next_on_stream(&mut self, now: Instant, out: &mut Output) -> bool {
         let form = self.form;
         let Some(traffic) = self.traffic.as_deref_mut() else { return false };
@@ -597,7 +600,7 @@ impl Session {
             traffic.note_encoded(id);
             return true;
         }
-        if traffic.holds_gap_back() {
+        if traffic.delays_gap() {
             return false;
         }
         let Some(push) = traffic.queue.pop() else { return false };
@@ -617,11 +620,11 @@ impl Session {
         true
     }
 
-    /// Appends the next push to a datagram, which may hold something already, and returns the bytes of its
-    /// own that this freed; `None` when nothing waits, when it does not fit into what the datagram has left, or when the window is
-    /// full. Whatever its length, a push may have a datagram for itself: it was queued when it fitted.
+    /// Appends the next push to a datagram, which may hold something already. Returns the bytes of the session's own
+    /// that this freed. Returns `None` when nothing waits, when the push does not fit into the rest of the datagram,
+    /// or when the window is full. A push of any length may have a datagram for itself: it fitted when it was queued.
     pub(super) fn next_in_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
-        let Way::Datagram { limit, .. } = self.way else { return None };
+        let PackedPath::Datagram { limit, .. } = self.packed_path else { return None };
         let traffic = self.traffic.as_deref()?;
         let is_tagged = self.form == Form::Tagged;
         let repeat = traffic.pushes.next_repeat(now);
@@ -665,37 +668,39 @@ impl Session {
         Some(0)
     }
 
-    /// Makes a datagram of the server's goodbye and nothing else, over and over until it is acknowledged: so nothing of it
-    /// is kept. Returns whether it did; on streams, and while anything is queued or unacknowledged, it does not.
+    /// Encodes a datagram with the server's BYE alone, without storing it; the caller retransmits it until it is
+    /// acknowledged. Returns `false` on streams, and while anything is queued or in flight.
     pub(super) fn say_bye_alone(&mut self, bye: ByeArgs, out: &mut Vec<u8>) -> bool {
-        let is_due = matches!(self.goodbye, Goodbye::Unsaid | Goodbye::Alone);
+        let is_due = matches!(self.bye_state, ByeState::NotSent | ByeState::SentAlone);
         if self.is_on_streams() || !is_due || !self.is_settled() {
             return false;
         }
         if self.form != Form::Tagged {
-            self.goodbye = Goodbye::Heard;
+            self.bye_state = ByeState::Done;
             Push::Bye(bye).encode(self.form, None, out);
             return true;
         }
         let Some(id) = Id::new(self.numbered().saturating_add(1)) else { return false };
-        self.goodbye = Goodbye::Alone;
+        self.bye_state = ByeState::SentAlone;
         encode_prefix(self.token, out);
         Push::Bye(bye).encode(self.form, Some(id), out);
         true
     }
 
-    /// The client has these pushes: is the goodbye that was said alone among them?
-    pub(super) fn hear_of_bye(&mut self, ranges: &[(u64, u64)]) {
+    /// Records that the client has these pushes; the BYE that was sent alone may be among them.
+    pub(super) fn note_bye_acked(&mut self, ranges: &[(u64, u64)]) {
         let id = self.numbered().saturating_add(1);
-        if self.goodbye == Goodbye::Alone && ranges.iter().any(|(low, high)| (*low..=*high).contains(&id)) {
-            self.goodbye = Goodbye::Heard;
+        if self.bye_state == ByeState::SentAlone
+            && ranges.iter().any(|(low, high)| (*low..=*high).contains(&id))
+        {
+            self.bye_state = ByeState::Done;
         }
     }
 
-    /// Whether [`Session::next_on_stream`] has something to say.
+    /// Whether [`Session::next_on_stream`] has output.
     pub(super) fn has_stream_output(&self) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| {
-            traffic.pushes.has_resend() || !(traffic.queue.is_empty() || traffic.holds_gap_back())
+            traffic.pushes.has_resend() || !(traffic.queue.is_empty() || traffic.delays_gap())
         })
     }
 }
@@ -715,27 +720,27 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn who_has_nothing_on_its_way_keeps_nothing_for_it_and_its_numbers_go_on() {
+    fn an_idle_session_holds_no_traffic_and_continues_its_numbers() {
         let (now, mut hub) = (Instant::now(), Hub::default());
         let from = open(&mut hub, "ada", Form::Untagged);
         let [untagged, tagged] = [("bob", Form::Untagged), ("cyd", Form::Tagged)]
             .map(|(name, form)| (name, open(&mut hub, name, form)));
-        let is_at_rest = |hub: &Hub, key| hub.get(key).unwrap().traffic.is_none();
+        let holds_nothing = |hub: &Hub, key| hub.get(key).unwrap().traffic.is_none();
         for round in 1..=3 {
             for (name, key) in [untagged, tagged] {
-                assert!(is_at_rest(&hub, key));
+                assert!(holds_nothing(&hub, key));
                 hub.send(from, name.as_bytes(), &b"hi"[..]).unwrap();
                 let mut out = Output::default();
                 hub.fill_stream(now, key, &mut out, 100);
                 hub.give(key);
-                assert!(!is_at_rest(&hub, key), "it is not written");
+                assert!(!holds_nothing(&hub, key), "it is not written");
                 hub.written(key);
                 let tag = format!("@{round} RCV");
                 let is_tagged = out.to_vec().starts_with(tag.as_bytes());
-                assert_eq!((is_tagged, is_at_rest(&hub, key)), (name == "cyd", name == "bob"));
+                assert_eq!((is_tagged, holds_nothing(&hub, key)), (name == "cyd", name == "bob"));
             }
             hub.acknowledge(now, tagged.1, &[(1, round)]);
         }
-        assert!(is_at_rest(&hub, tagged.1) && hub.memory() == 0);
+        assert!(holds_nothing(&hub, tagged.1) && hub.memory() == 0);
     }
 }

@@ -1,26 +1,27 @@
-//! The bodies of long messages: each is in memory once, however many wait for it, and is counted once.
+//! The bodies of long messages: each is stored once and counted once, however many queues hold it.
 //!
-//! The count goes along with the bytes: who lets go of the last piece of a body gives it back, be that a queue, an
-//! acknowledgement, a session that ends, or an engine that has written it. So no way out can forget it or do it twice. A
-//! table of holders in the hub would have to be told on each of these ways, and would know nothing of the engines.
+//! The count is tied to the bytes and falls when the last piece of a body is dropped. That may be in a queue, on an
+//! acknowledgement, at the end of a session, or in an engine after a write. So no code path can forget to release it,
+//! or release it twice. A table of holders in the hub would have to be updated on each of these paths, and would not
+//! see the engines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// How many bytes all bodies together have.
+/// The total length of all bodies.
 #[derive(Debug, Default)]
 pub(super) struct SharedBodies(Arc<AtomicUsize>);
 
 impl SharedBodies {
-    /// How many bytes they have now.
+    /// Returns the total length now, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        // It orders nothing: engines may be about to let go of one at any time.
+        // Relaxed: it orders nothing, and engines may drop a body at any time.
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The same bytes, counted for as long as anybody holds any of them.
+    /// Returns the same bytes, counted until the last holder of any of them is gone.
     pub(super) fn count(&self, body: Bytes) -> Bytes {
         self.0.fetch_add(body.len(), Ordering::Relaxed);
         Bytes::from_owner(Counted { body, all: Arc::clone(&self.0) })
@@ -51,7 +52,7 @@ mod tests {
     use crate::output::Output;
 
     #[test]
-    fn a_body_counts_once_until_its_last_byte_is_let_go_of() {
+    fn a_body_counts_once_until_its_last_byte_is_dropped() {
         let bodies = SharedBodies::default();
         let body = bodies.count(Bytes::from(vec![b'x'; 5_000]));
         let other = bodies.count(Bytes::from_static(b"other"));

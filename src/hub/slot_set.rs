@@ -1,20 +1,22 @@
-//! The slots that hold a session, as a bitmap in levels: finding the next one takes a few steps however many slots were
-//! ever used.
+//! The set of slots that hold a session, as a bitmap in levels: finding the next one takes a few steps, however many
+//! slots were ever used.
+//!
+//! The sessions themselves are in `arena`.
 
 /// Slots per word.
 const BITS: u32 = u64::BITS;
 
-/// Levels that any 32-bit slot needs: each word of a level stands for 64 of the level below.
+/// Enough levels for any 32-bit slot: each word of a level stands for 64 of the level below.
 const LEVELS: usize = 6;
 
 /// A set of slots, walked in ascending order. It takes about one bit per slot.
 #[derive(Debug, Default)]
 pub(super) struct SlotSet {
-    /// The slots themselves, then the words of each level that are not zero. A level ends with its last non-zero word ever.
+    /// The slots, then one bit per non-zero word of the level below. A level's length never shrinks.
     levels: [Vec<u64>; LEVELS],
 }
 
-/// The word of a place, and its bit there.
+/// Returns the word of a bit position, and the bit in it.
 fn split(place: u32) -> (usize, u64) {
     ((place / BITS) as usize, 1 << (place % BITS))
 }
@@ -38,7 +40,7 @@ impl SlotSet {
         }
     }
 
-    /// Takes a slot out.
+    /// Removes a slot.
     pub(super) fn remove(&mut self, slot: u32) {
         let mut place = slot;
         for level in &mut self.levels {
@@ -52,12 +54,12 @@ impl SlotSet {
         }
     }
 
-    /// The first slot of the set that is not below this one. It looks at two words per level at most.
+    /// Returns the first slot of the set that is not below this one. Examines at most two words per level.
     pub(super) fn next_from(&self, slot: u32) -> Option<u32> {
         self.next_in(0, slot)
     }
 
-    /// The first place of a level, counted in bits, that is set and not below this one.
+    /// Returns the first set bit position of a level that is not below this one.
     fn next_in(&self, level: usize, place: u32) -> Option<u32> {
         let words = self.levels.get(level)?;
         let at = place / BITS;

@@ -1,7 +1,7 @@
-//! Members of rooms that read too slowly: what becomes of a message that finds no room in their queues.
+//! Slow consumers: what happens to a message to a room when a member's queue is full.
 //!
-//! A direct message is kept or refused, whatever the policy; what is here concerns rooms alone. Which connection a held
-//! sender has, and how it goes on, is the server's affair.
+//! A direct message is queued or refused under every policy, so this file concerns rooms alone. Which connection a
+//! paused sender has, and how it resumes, is in the server's `backpressure`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,18 +16,18 @@ use super::{Form, Hub, Path, Session, SessionKey};
 use crate::escape::escape_short;
 use crate::wire::MAX_HEAD;
 
-/// What happens when a message to a room finds no room in a member's queue.
+/// What happens to a message to a room when a member's queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
-    /// The member misses it.
+    /// The member does not get it; it becomes part of a gap.
     #[default]
     DropNew,
-    /// The member misses the oldest messages to rooms that are queued and not sent, as many as it takes.
+    /// The oldest queued messages to rooms are dropped into a gap until it fits.
     DropOld,
     /// The member's session ends.
     Disconnect,
-    /// Its sender waits: nothing more is read from it until there is room. The one policy under which a member that does
-    /// not read delays others.
+    /// The sender is paused: its connection is not read until there is room. Only under this policy does a slow
+    /// consumer delay others.
     Block,
 }
 
@@ -59,22 +59,22 @@ impl FromStr for SlowPolicy {
     }
 }
 
-/// What was decided about slow readers and is not carried out or said yet.
+/// Decisions about slow consumers that are not carried out or logged yet.
 #[derive(Debug, Default)]
 pub(super) struct SlowConsumers {
-    /// Sessions that missed messages which the log does not know of.
-    missed: Vec<SessionKey>,
-    /// Sessions that are to end.
-    condemned: Vec<SessionKey>,
-    /// Members whom senders need not wait for now; whether all of them, because they may have waited for something else
-    /// there.
+    /// Sessions with dropped messages that are not logged.
+    unlogged: Vec<SessionKey>,
+    /// Slow consumers whose sessions are to end.
+    to_end: Vec<SessionKey>,
+    /// Members for which senders need not wait now. `true` resumes all of the senders, because they may have waited
+    /// for other reasons than the queue.
     relieved: BTreeMap<SessionKey, bool>,
 }
 
-/// No room.
+/// Full queues.
 impl Hub {
-    /// A message to a room has found no room in a member's queue. Returns whether there is room now; if not, what became
-    /// of the message is settled.
+    /// Applies the policy to a message to a room for which a member has no room. Returns whether there is room now; if
+    /// not, the message is dropped and counted.
     pub(super) fn overflow(&mut self, member: SessionKey, cost: Cost) -> bool {
         if self.config.slow == SlowPolicy::DropOld && self.make_room(member, cost) {
             return true;
@@ -83,18 +83,18 @@ impl Hub {
             self.drop_into_gap(member);
             return false;
         };
-        if self.config.slow == SlowPolicy::Disconnect && self.is_to_blame(session, cost) {
-            self.condemn(member);
+        if self.config.slow == SlowPolicy::Disconnect && self.is_itself_slow(session, cost) {
+            self.disconnect(member);
             return false;
         }
-        self.note_missed(member);
+        self.note_dropped(member);
         self.drop_into_gap(member);
         false
     }
 
-    /// Drops the oldest messages to rooms that are queued for a member until a message of this cost has room. Returns
-    /// `false`, and drops nothing, when dropping them all might not be enough: a body that others wait for, too, stays in
-    /// memory for them, so that what all queues together hold is taken to become less by what is the member's own alone.
+    /// Drops the oldest queued messages to rooms of a member until a message of this cost has room. Returns `false`,
+    /// and drops nothing, if dropping all of them might not be enough: a shared body stays in memory for other queues,
+    /// so only the member's own bytes count as freed.
     fn make_room(&mut self, member: SessionKey, cost: Cost) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
         let (mut kept, droppable) = (session.load(), session.droppable());
@@ -110,54 +110,54 @@ impl Hub {
             self.waiting -= freed.messages;
             self.work.add(1, cost::PASSED);
             self.stats.gaps += 1;
-            self.note_missed(member);
+            self.note_dropped(member);
         }
         true
     }
 
-    /// Whether it is a member's own slowness that a message finds no room: its own bounds are reached, or it has more
-    /// than its share of what all queues together may hold.
-    fn is_to_blame(&self, session: &Session, cost: Cost) -> bool {
+    /// Whether the member itself is slow: it has reached its own limits, or holds more than its share of the memory of
+    /// all queues.
+    fn is_itself_slow(&self, session: &Session, cost: Cost) -> bool {
         let load = session.load();
         !self.config.may_hold(load, cost.bytes) || load.bytes > self.config.max_memory / self.len().max(1)
     }
 
-    fn condemn(&mut self, key: SessionKey) {
+    fn disconnect(&mut self, key: SessionKey) {
         let Some(session) = self.get_mut(key) else { return };
         session.cut_off = true;
-        self.slow.condemned.push(key);
+        self.slow.to_end.push(key);
         self.stats.cut_off += 1;
-        // The message that came too much.
+        // The message that did not fit.
         self.stats.undelivered += 1;
     }
 
-    /// The next session that is to end because it reads too slowly.
+    /// Returns the next slow consumer whose session is to end.
     pub fn poll_condemned(&mut self) -> Option<SessionKey> {
-        self.slow.condemned.pop()
+        self.slow.to_end.pop()
     }
 
     /// Whether [`Hub::poll_condemned`] has one.
     pub fn has_condemned(&self) -> bool {
-        !self.slow.condemned.is_empty()
+        !self.slow.to_end.is_empty()
     }
 
-    fn note_missed(&mut self, key: SessionKey) {
+    fn note_dropped(&mut self, key: SessionKey) {
         let Some(traffic) = self.traffic_of(key) else { return };
         traffic.unlogged += 1;
         if traffic.unlogged == 1 {
-            self.slow.missed.push(key);
+            self.slow.unlogged.push(key);
         }
     }
 
-    /// Whether [`Hub::poll_missed`] has something to tell.
+    /// Whether [`Hub::poll_missed`] has one.
     pub fn has_missed(&self) -> bool {
-        !self.slow.missed.is_empty()
+        !self.slow.unlogged.is_empty()
     }
 
-    /// The next living session that has missed messages since this last named it, and how many.
+    /// Returns the next living session with newly dropped messages, and how many they are.
     pub fn poll_missed(&mut self) -> Option<(SessionKey, u64)> {
         loop {
-            let key = self.slow.missed.pop()?;
+            let key = self.slow.unlogged.pop()?;
             if let Some(session) = self.get_mut(key) {
                 return Some((key, session.take_unlogged()));
             }
@@ -165,22 +165,24 @@ impl Hub {
     }
 }
 
-/// Block.
+/// Blocking.
 impl Hub {
-    /// Whether senders may have to wait at all.
+    /// Whether the policy may pause senders.
     pub fn holds_senders(&self) -> bool {
         self.config.slow == SlowPolicy::Block
     }
 
-    /// Under [`SlowPolicy::Block`], whether a body of `length` bytes for the room `target` has to wait, because a member
-    /// has no room for it now. What would be refused, and what goes to no room, never waits.
+    /// Under [`SlowPolicy::Block`], whether a body of `length` bytes for the room `target` has to wait for room in a
+    /// member's queue. A message that would be refused, or is for no room, never waits.
     pub fn must_wait(&self, from: SessionKey, target: &[u8], length: usize) -> bool {
         self.obstacle(from, target, length).is_some()
     }
 
-    /// The first member that such a body has to wait for. Who comes later waits behind those who wait already.
+    /// Returns the first member that such a body has to wait for. A later message waits behind those that wait
+    /// already.
     ///
-    /// When all queues together are full nobody waits: who fills them need not be in the room, and may never read.
+    /// When the memory of all queues is full, no message waits: the sessions that fill it need not be in the room, and
+    /// may never read.
     pub fn obstacle(&self, from: SessionKey, target: &[u8], length: usize) -> Option<SessionKey> {
         if !self.holds_senders() || target.first() != Some(&b'#') {
             return None;
@@ -195,21 +197,21 @@ impl Hub {
             member.awaited || !self.config.may_hold(member.load(), most_cost(member.form, payload_len))
         };
         let members = self.work().walk(cost::PASSED, room.members());
-        let mut hearers = members.copied().filter(|key| *key != from || sender.echo);
-        hearers.find(|key| {
+        let mut receivers = members.copied().filter(|key| *key != from || sender.echo);
+        receivers.find(|key| {
             self.get(*key).is_some_and(|member| member.is_waited_for(payload_len) && is_full(member))
         })
     }
 
-    /// A sender waits for room in the queue of this member from now on.
+    /// Records that a sender waits for room in this member's queue.
     pub fn await_room(&mut self, member: SessionKey) {
         if let Some(session) = self.get_mut(member) {
             session.awaited = true;
         }
     }
 
-    /// The next member that has more room, or is none any more, since this last named it: the first who waits for it may
-    /// go on, or all of them.
+    /// Returns the next member that has more room, or has left, since it was last returned: the first of its senders
+    /// may resume, or all of them.
     pub fn poll_relieved(&mut self) -> Option<(SessionKey, bool)> {
         let (member, all) = self.slow.relieved.pop_first()?;
         if let Some(session) = self.get_mut(member) {
@@ -223,21 +225,22 @@ impl Hub {
         !self.slow.relieved.is_empty()
     }
 
-    /// Notes that who waits for this member may go on: the first of them, or `all`.
+    /// Records that senders which wait for this member may resume: the first of them, or `all`.
     pub fn relieve(&mut self, member: SessionKey, all: bool) {
         if self.get(member).is_some_and(|session| session.awaited) {
             *self.slow.relieved.entry(member).or_default() |= all;
         }
     }
 
-    /// Notes that a member is gone.
+    /// Records that a member has ended.
     pub(super) fn relieve_of(&mut self, key: SessionKey, session: &Session) {
         if session.awaited {
             self.slow.relieved.insert(key, true);
         }
     }
 
-    /// Whether the acknowledgements of this session arrive. While they do not, nobody waits for it: it could be for ever.
+    /// Sets whether the acknowledgements of this session no longer arrive. Meanwhile no sender waits for it: it could
+    /// be for ever.
     pub fn set_deaf(&mut self, key: SessionKey, deaf: bool) {
         let Some(session) = self.get_mut(key) else { return };
         if std::mem::replace(&mut session.deaf, deaf) != deaf && deaf {
@@ -250,15 +253,15 @@ impl Hub {
 const RCV_SPACES: usize = 7;
 
 impl Session {
-    /// Whether a sender may wait for this member with an RCV of so long a payload: it would get it, and says when it has
-    /// room. One that lingers says nothing.
+    /// Whether a sender may wait for this member with an RCV of this payload length: the member would get it, and its
+    /// reads free the queue. A lingering session does not read.
     fn is_waited_for(&self, payload_len: usize) -> bool {
         let lingers = matches!(self.path(), Path::Stream(None));
         !lingers && !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
     }
 }
 
-/// The most that an RCV with a payload of this length may cost in a queue.
+/// Returns the most that an RCV with a payload of this length may cost in a queue.
 fn most_cost(form: Form, payload_len: usize) -> usize {
     let shown = match form {
         Form::Tagged | Form::Untagged => payload_len,

@@ -1,42 +1,42 @@
-//! Work units: what one hold of the server's lock has cost so far, counted where entries are walked.
+//! Work units: the cost of one hold of the server's lock, counted where entries are walked.
 //!
-//! A unit is what it costs to queue a short message for one member of a room, estimated as 60 ns. Code that walks more
+//! A unit is the cost of queuing a short message for one member of a room, estimated as 60 ns. Code that walks more
 //! entries than a request names counts each of them here; [`WorkMeter::walk`] does it for an iterator. The
-//! [server](crate::server) stops at a bound and goes on in another hold.
+//! [server](crate::server) stops at a limit and continues in another hold.
 
 use std::cell::Cell;
 
-/// What one step costs, in units: estimates, which `benches/hold.rs` is there to check.
+/// The cost of one step, in units: estimates, checked by `benches/hold.rs`.
 pub mod cost {
-    /// A member of a room is offered a message.
+    /// A message is offered to a member of a room.
     pub const MEMBER: u64 = 1;
     /// An access rule is tried for a name.
     pub const RULE: u64 = 4;
     /// A name is written to a list.
     pub const LISTED: u64 = 1;
-    /// An entry is looked at and passed: a member with room, a push that is acknowledged, a session that needs nothing.
+    /// An entry is examined and passed: a member with room, an acknowledged push, a session that needs nothing.
     pub const PASSED: u64 = 1;
-    /// A frame or a line is executed, beside what it does.
+    /// A frame or a line is executed, beside its effect.
     pub const FRAME: u64 = 2;
-    /// A datagram is parsed, and whose it is looked up.
+    /// A datagram is parsed, and its session looked up.
     pub const DATAGRAM: u64 = 12;
-    /// A name is tried for a client that has none.
+    /// A name is tried for a client without one.
     pub const TRIED: u64 = 12;
     /// A byte of a name is normalised, or compared with look-alikes; ASCII names need neither.
     pub const NAME_BYTE: u64 = 4;
-    /// A session joins or leaves a room, which may begin or end with it.
+    /// A session joins or leaves a room, which may create or end it.
     pub const ROOM: u64 = 12;
-    /// A session begins.
+    /// A session opens.
     pub const OPENED: u64 = 60;
-    /// A session ends, beside its rooms and what is on its way to it.
+    /// A session ends, beside its rooms and its queued pushes.
     pub const ENDED: u64 = 100;
-    /// A connection is told goodbye, or goes on with what it has sent.
+    /// A connection gets a BYE, or its input is resumed.
     pub const CONNECTION: u64 = 8;
-    /// A deadline has passed.
+    /// A deadline fires.
     pub const TIMER: u64 = 16;
-    /// A session that missed messages is named in the log.
+    /// A session with dropped messages is named in the log.
     pub const MISSED: u64 = 4;
-    /// A nonce is forgotten.
+    /// A nonce is removed.
     pub const NONCE: u64 = 2;
 }
 
@@ -45,12 +45,12 @@ pub mod cost {
 pub struct WorkMeter(Cell<u64>);
 
 impl WorkMeter {
-    /// The units counted since the meter was made.
+    /// Returns the units counted since the meter was made.
     pub fn units(&self) -> u64 {
         self.0.get()
     }
 
-    /// Counts so many steps of this cost each.
+    /// Counts `steps` steps of this cost each.
     pub fn add(&self, steps: usize, cost: u64) {
         self.0.set(self.0.get().saturating_add((steps as u64).saturating_mul(cost)));
     }
@@ -60,7 +60,7 @@ impl WorkMeter {
         entries.into_iter().inspect(move |_| self.add(1, cost))
     }
 
-    /// Counts that a name is normalised so many times. An ASCII name is its own normal form: it costs nothing here.
+    /// Counts `times` normalisations of a name. An ASCII name is its own normal form and costs nothing here.
     pub fn add_name(&self, name: &[u8], times: u64) {
         if !name.is_ascii() {
             self.add(name.len().min(crate::names::MAX_NAME_INPUT), times * cost::NAME_BYTE);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ascii_name_costs_nothing_and_others_what_may_be_looked_at_of_them() {
+    fn an_ascii_name_costs_nothing_and_others_their_bytes_up_to_the_limit() {
         let meter = WorkMeter::default();
         meter.add_name(b"TEST01", 4);
         assert_eq!(meter.units(), 0);

@@ -1,6 +1,6 @@
-//! What the access rules mean for sessions: who may begin one or take one up, and where.
+//! Applies the access rules to sessions: which names may be registered or resumed, and from where.
 //!
-//! The verdicts themselves are in [`crate::rules`].
+//! How rules are matched is in [`crate::rules`].
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::units::counted;
 use crate::wire::ByeArgs;
 
 impl Server {
-    /// Whether a session of this name may be from there.
+    /// Checks that the rules allow a session of this name from this origin.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Server {
         self.config.rules.verdict(name, &origin.from, door)
     }
 
-    /// [`Server::may_use`] for somebody who asks: a refusal is logged.
+    /// Calls [`Server::may_use`] for a request, and logs a refusal.
     pub(super) fn admit(&mut self, now: Instant, name: &Name, origin: &Origin) -> Result<(), Refusal> {
         let verdict = self.verdict(name, origin);
         if !verdict.is_denied() {
@@ -49,30 +49,32 @@ impl Server {
 
 /// New rules.
 impl Server {
-    /// Takes new rules. From now on nobody registers, resumes or renames against them, and every session that they do not
-    /// allow where it is ends, lingering ones too, as every connection closes that may register under no name: at once as far as one hold of the lock may go, the others when
-    /// [`Service::timeout`](crate::service::Service::timeout) is called next. A line in the log says how many have ended.
-    /// Returns the old rules: many take milliseconds to drop, best outside a lock.
+    /// Replaces the access rules and returns the old ones.
+    ///
+    /// From now on no peer registers, resumes or renames against the new rules. Sessions that they deny end, lingering
+    /// ones too, and connections that could register under no name close. One hold of the lock does as much of this as
+    /// it may; [`Service::timeout`](crate::service::Service::timeout) does the rest. A log line says how many sessions
+    /// have ended. Drop the old rules outside a lock: many of them take milliseconds.
     pub fn set_rules(&mut self, now: Instant, rules: Rules) -> Rules {
         self.begin_call();
         let old = std::mem::replace(&mut self.config.rules, rules);
         self.begin_rules_sweep();
         self.sweep(now);
-        self.settle(now);
+        self.finish_call(now);
         old
     }
 
-    /// Ends a session that the rules do not allow where it is. Returns whether they do not.
+    /// Ends a session that the rules deny. Returns whether they do.
     pub(super) fn apply_rules(&mut self, now: Instant, key: SessionKey) -> bool {
-        let is_denied = !self.is_welcome(key);
+        let is_denied = !self.is_allowed(key);
         if is_denied {
-            self.turn_out(now, key);
+            self.end_disallowed(now, key);
         }
         is_denied
     }
 
-    /// Closes the connection in this place if it has not registered, and could not under any name because rules for every
-    /// name (`*`) deny it where it comes from. Returns whether it did.
+    /// Closes the connection in this slot if it has not registered and rules for every name (`*`) deny its address.
+    /// Returns whether it did.
     pub(super) fn apply_rules_to_place(&mut self, place: usize) -> bool {
         self.work().add(1, cost::PASSED);
         let unregistered =
@@ -89,16 +91,16 @@ impl Server {
         is_denied
     }
 
-    fn is_welcome(&self, key: SessionKey) -> bool {
+    fn is_allowed(&self, key: SessionKey) -> bool {
         let allowed =
             self.hub.get(key).is_some_and(|session| self.may_use(&session.name, &session.origin()).is_ok());
         allowed && (self.config.rules.anonymous || !self.is_guest(key))
     }
 
     /// Ends a session at once, and tells its peer why.
-    fn turn_out(&mut self, now: Instant, key: SessionKey) {
+    fn end_disallowed(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.get(key) else { return };
         log::debug!("{}: {} is not allowed any more", session.origin().from, session.name);
-        self.dismiss(now, key, Refusal::NameNotAllowed.text(), EndReason::NotAllowed);
+        self.end_and_tell(now, key, Refusal::NameNotAllowed.text(), EndReason::NotAllowed);
     }
 }

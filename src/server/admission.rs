@@ -1,8 +1,9 @@
-//! Limits on how many peers there may be: connections and sessions in total, and from one [`Host`].
+//! Limits on the number of connections and sessions: in total, and per [`Host`].
 //!
 //! Each host has a count of its connections and of its sessions that have no connection: sessions that linger, and
-//! sessions over UDP. A session that has a connection is counted by that. A small share of the totals is kept for peers
-//! on this machine, so that a flood from elsewhere does not lock out the operator.
+//! sessions over UDP. A session with a connection counts as that connection. A small share of the totals is reserved
+//! for peers on this machine, so that a flood from elsewhere does not lock out the operator. How much each peer may
+//! send is in `rate_limit`.
 
 use std::time::Instant;
 
@@ -16,44 +17,44 @@ use crate::service::Remote;
 use crate::throttle::Throttle;
 use crate::units::counted;
 
-/// The text for a connection from a host that has as many as it may.
+/// The error for a connection from a host that is at its limit.
 const TOO_MANY: &str = "too many connections from your address";
 
-/// The share of a total that is kept for peers on this machine is a sixteenth, within these bounds, ..
+/// Bounds of the share of a total that is reserved for peers on this machine: a sixteenth, within these, ..
 const KEPT: (usize, usize) = (8, 64);
 
-/// .. and at most a quarter of the total.
+/// .. and at most this fraction of the total.
 const KEPT_AT_MOST: usize = 4;
 
-/// How many of `total` only peers on this machine may take.
+/// Returns how many of `total` only peers on this machine may take.
 pub(super) fn kept_for_this_machine(total: usize) -> usize {
     let (least, most) = KEPT;
     (total / 16).clamp(least, most).min(total / KEPT_AT_MOST)
 }
 
-/// The part of `total` that a peer may take.
+/// Returns the part of `total` that a peer may take.
 fn share(total: usize, host: Option<Host>) -> usize {
     if host.is_some() { total - kept_for_this_machine(total) } else { total }
 }
 
-/// Most connections that are being told why they are refused. Each holds a file descriptor until its peer has closed it,
-/// beyond those of the connections that may be: peers refused beyond these are closed without a word.
-pub(super) const MAX_TOLD: usize = 16;
+/// The most connections that are being told why they are refused. Each holds a file descriptor, beyond those of the
+/// admitted connections, until its peer has closed it. Further refused connections are closed without an ERR.
+pub(super) const MAX_REFUSED_OPEN: usize = 16;
 
-/// What a connection counts as, until it is [closed](Admission::leave).
+/// How a connection was admitted or refused, until it is [closed](Admission::leave).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seat {
-    /// It may stay, and counts for its host.
+pub(super) enum AdmissionClass {
+    /// Admitted, and counted for its host.
     Counted,
-    /// It may stay, and has no host, or hosts are not counted.
+    /// Admitted; it has no host, or hosts are not counted.
     Free,
-    /// It is refused, and told so.
-    Told,
-    /// It is refused, and closed at once.
-    Untold,
+    /// Refused with an ERR.
+    Refused,
+    /// Refused and closed at once.
+    RefusedAtOnce,
 }
 
-/// What one host has.
+/// The connections and sessions of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     connections: usize,
@@ -67,26 +68,30 @@ impl Count {
     }
 }
 
-/// What each host has.
+/// The counts by host.
 pub(super) type HostCounts = PartedMap<Host, Count>;
 
-/// The counts: of at most as many hosts as there are connections and sessions.
+/// The counts, for at most as many hosts as there are connections and sessions.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     connections: usize,
     /// Connections that are being told why they are refused.
-    told: usize,
+    refused: usize,
     by_host: HostCounts,
-    complaints: Throttle,
+    refusal_log: Throttle,
 }
 
 impl Admission {
-    /// Takes a seat for a connection.
+    /// Admits a connection.
     ///
     /// # Errors
     ///
-    /// There is none left: why, in words for its peer.
-    pub(super) fn enter(&mut self, config: &ServerConfig, from: Remote) -> Result<Seat, &'static str> {
+    /// The text for its peer, if a limit is reached.
+    pub(super) fn enter(
+        &mut self,
+        config: &ServerConfig,
+        from: Remote,
+    ) -> Result<AdmissionClass, &'static str> {
         let host = Host::of(from);
         if self.connections >= share(config.max_connections, host) {
             return Err(Refusal::ServerFull.text());
@@ -95,28 +100,28 @@ impl Admission {
             return Err(TOO_MANY);
         }
         self.connections += 1;
-        let Some(host) = host.filter(|_| config.max_per_host > 0) else { return Ok(Seat::Free) };
+        let Some(host) = host.filter(|_| config.max_per_host > 0) else { return Ok(AdmissionClass::Free) };
         self.by_host.get_or_default(host).connections += 1;
-        Ok(Seat::Counted)
+        Ok(AdmissionClass::Counted)
     }
 
-    /// Counts a connection that is refused.
-    pub(super) fn refuse(&mut self) -> Seat {
-        if self.told >= MAX_TOLD {
-            return Seat::Untold;
+    /// Counts a refused connection.
+    pub(super) fn refuse(&mut self) -> AdmissionClass {
+        if self.refused >= MAX_REFUSED_OPEN {
+            return AdmissionClass::RefusedAtOnce;
         }
-        self.told += 1;
-        Seat::Told
+        self.refused += 1;
+        AdmissionClass::Refused
     }
 
-    /// A connection from there is closed.
-    pub(super) fn leave(&mut self, seat: Seat, from: Remote) {
-        match seat {
-            Seat::Counted | Seat::Free => self.connections -= 1,
-            Seat::Told => self.told -= 1,
-            Seat::Untold => {}
+    /// Uncounts a closed connection.
+    pub(super) fn leave(&mut self, class: AdmissionClass, from: Remote) {
+        match class {
+            AdmissionClass::Counted | AdmissionClass::Free => self.connections -= 1,
+            AdmissionClass::Refused => self.refused -= 1,
+            AdmissionClass::RefusedAtOnce => {}
         }
-        if let Some(host) = Host::of(from).filter(|_| seat == Seat::Counted) {
+        if let Some(host) = Host::of(from).filter(|_| class == AdmissionClass::Counted) {
             self.change(host, |count| count.connections = count.connections.saturating_sub(1));
         }
     }
@@ -134,14 +139,14 @@ impl Admission {
         }
     }
 
-    /// A session without a connection has ended, has moved, or has a connection again.
+    /// Uncounts a session without a connection that has ended, moved or been resumed.
     fn release(&mut self, from: Remote) {
         if let Some(host) = Host::of(from) {
             self.change(host, |count| count.sessions = count.sessions.saturating_sub(1));
         }
     }
 
-    /// Changes the count of a host, and forgets a host that has nothing.
+    /// Changes the count of a host, and removes a host whose count is zero.
     fn change(&mut self, host: Host, change: impl FnOnce(&mut Count)) {
         let Some(count) = self.by_host.get_mut(&host) else { return };
         change(count);
@@ -150,14 +155,15 @@ impl Admission {
         }
     }
 
-    /// All sessions are about to end, and no peer is admitted any more. Returns the counts, which nothing asks for again.
+    /// Returns the counts by host when all sessions are about to end and no peer is admitted any more; they are not
+    /// needed again.
     pub(super) fn release_all(&mut self) -> HostCounts {
         std::mem::take(&mut self.by_host)
     }
 
-    /// Logs that a connection or a session was refused: a line a second at most.
+    /// Logs that a connection or a session was refused: at most one line a second.
     pub(super) fn log_refused(&mut self, now: Instant, what: &str, from: Remote, why: &str) {
-        let Some(times) = self.complaints.count(now) else { return };
+        let Some(times) = self.refusal_log.count(now) else { return };
         let others = match times - 1 {
             0 => String::new(),
             others => format!("; before it, {}", counted(others, "other")),
@@ -165,7 +171,7 @@ impl Admission {
         log::warn!("refused a {what} from {from}: {why}{others}");
     }
 
-    /// How many hosts are remembered.
+    /// Returns how many hosts have a count.
     pub(super) fn hosts(&self) -> usize {
         self.by_host.len()
     }
@@ -173,7 +179,7 @@ impl Admission {
 
 /// Sessions.
 impl Server {
-    /// Whether another session may begin on this path, from there.
+    /// Checks that another session may begin on this path, from this address.
     ///
     /// # Errors
     ///
@@ -192,14 +198,14 @@ impl Server {
         Err(refusal)
     }
 
-    /// Counts a session for its host, if it has no connection that is counted.
+    /// Counts a session for its host, unless its connection is counted.
     pub(super) fn hold_host(&mut self, path: Path, from: Remote) {
         if is_without_connection(path) {
             self.admission.hold(&self.config, from);
         }
     }
 
-    /// The same for a session that has ended, or is about to leave this path.
+    /// Uncounts a session that has ended, or is about to leave this path.
     pub(super) fn release_host(&mut self, path: Path, from: Remote) {
         if is_without_connection(path) {
             self.admission.release(from);
@@ -225,10 +231,10 @@ mod tests {
     fn a_host_without_connections_and_sessions_is_forgotten() {
         let (config, mut admission) = (ServerConfig::default(), Admission::default());
         let ips = ["192.0.2.1", "192.0.2.1", "::1", "2001:db8::1"];
-        let seats = ips.map(|ip| (admission.enter(&config, from(ip)).unwrap(), from(ip)));
+        let classes = ips.map(|ip| (admission.enter(&config, from(ip)).unwrap(), from(ip)));
         ips.iter().for_each(|ip| admission.hold(&config, from(ip)));
         assert_eq!((admission.connections, admission.hosts()), (4, 2));
-        seats.into_iter().for_each(|(seat, from)| admission.leave(seat, from));
+        classes.into_iter().for_each(|(class, from)| admission.leave(class, from));
         assert_eq!((admission.connections, admission.hosts()), (0, 2));
         ips[1..].iter().for_each(|ip| admission.release(from(ip)));
         assert_eq!(admission.hosts(), 1);
@@ -237,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sixteenth_is_kept_for_this_machine_but_8_at_least_64_at_most_and_never_more_than_a_quarter() {
+    fn a_sixteenth_is_reserved_for_this_machine_within_8_and_64_and_at_most_a_quarter() {
         for (total, kept) in
             [(1, 0), (3, 0), (4, 1), (31, 7), (32, 8), (128, 8), (160, 10), (1_024, 64), (1 << 20, 64)]
         {

@@ -1,8 +1,9 @@
-//! Senders that wait for slow readers (`--slow block`): who waits for what, and in which order they go on.
+//! Back-pressure for slow consumers (`--slow block`): which senders are paused, and in which order they resume.
 //!
-//! A sender waits where it stands: its frame stays in the backlog of its connection, which is not read meanwhile. Who
-//! acknowledges pushes is read a little further, for the acknowledgements: they may be what somebody else waits for.
-//! Beyond that it is deaf, nobody waits for it, and so nobody can wait in a circle.
+//! A paused sender's frame stays in the backlog of its connection, which is not read meanwhile. A sender that
+//! acknowledges pushes is still read for [`MAX_SCANNED`] bytes, as its acknowledgements may free the queue that others
+//! wait for. Beyond that its acknowledgements no longer arrive, and no sender waits for it: so no senders can wait in
+//! a circle. Pauses for a rate limit are in `rate_limit`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,49 +19,49 @@ use crate::reliable::Seen;
 use crate::service::ConnId;
 use crate::wire::{Frame, SndArgs, Verb};
 
-/// How many bytes of frames that wait are read behind the one that is held, in search of acknowledgements.
-const HELD_ENOUGH: usize = 64 << 10;
+/// The most bytes after a paused frame that are read in search of acknowledgements.
+const MAX_SCANNED: usize = 64 << 10;
 
-/// When who cannot be held may ask again.
-pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// When a sender that cannot be paused may retry.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Connections that wait, by whom they wait for, then in the order in which they began to.
+/// The paused senders, by the session that they wait for, then in the order in which they began to wait.
 #[derive(Debug, Default)]
-pub(super) struct Waiters {
+pub(super) struct PausedSenders {
     queue: BTreeMap<(SessionKey, u64), ConnId>,
     next_ticket: u64,
-    /// Those that are being let on, as far as the last hold of the lock has not come.
-    relief: Option<Relief>,
+    /// The resumption that the last hold of the lock had no budget to finish.
+    resumption: Option<Resumption>,
 }
 
-/// Senders that go on: those who wait for this member with a ticket in this range, one or all of them.
+/// Senders to resume: those that wait for this session with a ticket in this range, one or all of them.
 #[derive(Debug)]
-struct Relief {
+struct Resumption {
     member: SessionKey,
     tickets: Range<u64>,
     all: bool,
 }
 
-impl Waiters {
-    /// How many wait.
+impl PausedSenders {
+    /// Returns how many senders are paused.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// The first who waits for this member with a ticket in this range.
+    /// Returns the first sender that waits for this session with a ticket in this range.
     fn first(&self, member: SessionKey, tickets: Range<u64>) -> Option<(u64, ConnId)> {
         let range = (member, tickets.start)..(member, tickets.end);
         self.queue.range(range).next().map(|(&(_, ticket), &conn)| (ticket, conn))
     }
 }
 
-/// Where a connection stands in the queue.
+/// The place of a connection in the queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting {
-    /// Whom it waits for.
+    /// The session that it waits for.
     waits_for: Option<SessionKey>,
-    /// Its ticket, until it has executed something: who is let on in vain keeps its place.
+    /// Its ticket, until it has executed something: a sender that is resumed in vain keeps its place.
     ticket: Option<u64>,
     /// Whether it acknowledges pushes.
     acknowledges: bool,
@@ -75,21 +76,21 @@ impl Vacant for Waiting {
 }
 
 impl Waiting {
-    /// Whom its connection waits for.
+    /// Returns the session that the connection waits for.
     pub(super) fn waits_for(&self) -> Option<SessionKey> {
         self.waits_for
     }
 
-    /// It has executed something: if it has to wait again, then behind those who wait already.
-    pub(super) fn has_gone_on(&mut self) {
+    /// Gives up the ticket after progress: the next wait is behind all senders that wait already.
+    pub(super) fn note_progress(&mut self) {
         self.ticket = None;
     }
 }
 
-/// Holding.
+/// Pausing.
 impl Server {
-    /// Whether a connection's next frame has to wait. If so, its connection is held.
-    pub(super) fn holds_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
+    /// Whether a connection's next frame has to wait. If so, the connection is paused.
+    pub(super) fn pauses_for_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
         if !self.hub.holds_senders() || frame.verb != Verb::Snd {
             return false;
         }
@@ -97,15 +98,15 @@ impl Server {
         let Some(SndArgs { target, body }) = SndArgs::parse(frame.args()) else { return false };
         self.hub.must_wait(key, target, body.len())
             && self.is_new(key, frame)
-            && self.hold(conn, key, target, body.len())
+            && self.pause_sender(conn, key, target, body.len())
     }
 
-    /// Whether a request would be executed: a repeat is answered without.
+    /// Whether a request would be executed: a duplicate is answered without.
     fn is_new(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
         frame.id.is_none() || self.seen(key, frame) == Some(Seen::New)
     }
 
-    /// Whether a request was executed before, and is only answered again.
+    /// Whether a request was executed before, so that it only gets its cached answer.
     pub(super) fn is_repeat(&self, key: SessionKey, frame: &Frame<'_>) -> bool {
         matches!(frame.verb, Verb::Reg | Verb::Snd | Verb::Jon | Verb::Lev)
             && matches!(self.seen(key, frame), Some(Seen::Repeat(_)))
@@ -116,8 +117,15 @@ impl Server {
         Some(session.replies().look(id, self.secrets.frame_hash(frame)))
     }
 
-    /// Holds a connection if what it says next, a body of `length` bytes for `target`, has to wait; says whether.
-    pub(super) fn hold(&mut self, conn: ConnId, key: SessionKey, target: &[u8], length: usize) -> bool {
+    /// Pauses a connection if its next message, a body of `length` bytes for `target`, has to wait. Returns whether it
+    /// does.
+    pub(super) fn pause_sender(
+        &mut self,
+        conn: ConnId,
+        key: SessionKey,
+        target: &[u8],
+        length: usize,
+    ) -> bool {
         if self.is_draining() {
             return false;
         }
@@ -125,17 +133,17 @@ impl Server {
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
         let Some(state) = self.conns.get_mut(conn) else { return false };
         let waiting = state.waiting.fill();
-        let ticket = *waiting.ticket.get_or_insert(self.waiters.next_ticket);
-        self.waiters.next_ticket += 1;
-        self.waiters.queue.insert((member, ticket), conn);
+        let ticket = *waiting.ticket.get_or_insert(self.paused_senders.next_ticket);
+        self.paused_senders.next_ticket += 1;
+        self.paused_senders.queue.insert((member, ticket), conn);
         (waiting.waits_for, waiting.acknowledges) = (Some(member), acknowledges);
-        state.held = Some(ReadPause::ByReaders);
+        state.read_pause = Some(ReadPause::SlowConsumer);
         self.hub.await_room(member);
         true
     }
 
-    /// What cannot be held is refused for a while: over datagrams nothing stops a sender.
-    pub(super) fn refuse_to_hold(
+    /// Refuses a datagram's message that has to wait: over datagrams nothing can pause a sender.
+    pub(super) fn refuse_to_wait(
         &self,
         key: SessionKey,
         target: &[u8],
@@ -143,16 +151,16 @@ impl Server {
     ) -> Result<(), Refusal> {
         let is_stream = || self.hub.get(key).is_some_and(|session| session.is_on_streams());
         if self.hub.must_wait(key, target, length) && !is_stream() {
-            return Err(Refusal::slow_down(ASK_AGAIN));
+            return Err(Refusal::slow_down(RETRY_AFTER));
         }
         Ok(())
     }
 
-    /// Looks through what waits on a connection that is held for slow readers: acknowledgements count at once, wherever
-    /// they stand, or two members could hold each other for ever. Each batch is looked through once.
+    /// Searches the backlog of a paused connection for acknowledgements and executes them, wherever they stand:
+    /// otherwise two members could block each other for ever. Each batch is searched once.
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let (Some(ReadPause::ByReaders), Some(key)) = (state.held, state.session) else { return };
+        let (Some(ReadPause::SlowConsumer), Some(key)) = (state.read_pause, state.session) else { return };
         let mut backlog = state.backlog.take();
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
             batch.scanned = true;
@@ -168,48 +176,48 @@ impl Server {
         }
     }
 
-    /// Notes whether the acknowledgements of the session that a connection carries still arrive.
-    pub(super) fn note_hearing(&mut self, conn: ConnId) {
+    /// Tells the hub whether the acknowledgements of a connection's session still arrive.
+    pub(super) fn note_ack_reading(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         if let Some(key) = state.session.filter(|_| state.waiting.get().acknowledges) {
-            let is_deaf = state.held == Some(ReadPause::ByReaders) && !state.listens();
+            let is_deaf = state.read_pause == Some(ReadPause::SlowConsumer) && !state.reads_acks();
             self.hub.set_deaf(key, is_deaf);
         }
     }
 }
 
-/// Going on.
+/// Resuming.
 impl Server {
-    /// Lets senders go on who wait for members that they need not wait for any more, as far as this hold's budget allows.
-    pub(super) fn release_held(&mut self, now: Instant) {
+    /// Resumes senders whose slow consumers have room again, as far as this hold's budget allows.
+    pub(super) fn resume_senders(&mut self, now: Instant) {
         while !self.is_hold_spent()
-            && let Some(relief) = self.next_relief()
+            && let Some(resumption) = self.next_resumption()
         {
-            self.let_those_on(now, relief);
+            self.resume_senders_for(now, resumption);
         }
     }
 
-    fn next_relief(&mut self) -> Option<Relief> {
-        self.waiters.relief.take().or_else(|| {
+    fn next_resumption(&mut self) -> Option<Resumption> {
+        self.paused_senders.resumption.take().or_else(|| {
             let (member, all) = self.hub.poll_relieved()?;
-            Some(Relief { member, tickets: 0..self.waiters.next_ticket, all })
+            Some(Resumption { member, tickets: 0..self.paused_senders.next_ticket, all })
         })
     }
 
-    /// Whether senders may go on, or sessions are to end, and this hold of the lock had no budget for it.
-    pub(super) fn has_put_off(&self) -> bool {
-        let is_relieving = self.waiters.relief.is_some() || self.hub.has_relieved();
-        is_relieving || self.hub.has_condemned()
+    /// Whether senders are to resume, or sessions to end, for which this hold had no budget.
+    pub(super) fn has_deferred_work(&self) -> bool {
+        let is_resuming = self.paused_senders.resumption.is_some() || self.hub.has_relieved();
+        is_resuming || self.hub.has_condemned()
     }
 
-    /// Lets the senders on who wait for a member: one after the other until one waits for it again, or all.
-    fn let_those_on(&mut self, now: Instant, Relief { member, mut tickets, all }: Relief) {
-        while let Some((ticket, conn)) = self.waiters.first(member, tickets.clone()) {
+    /// Resumes the senders that wait for a session: in order until one has to wait for it again, or all.
+    fn resume_senders_for(&mut self, now: Instant, Resumption { member, mut tickets, all }: Resumption) {
+        while let Some((ticket, conn)) = self.paused_senders.first(member, tickets.clone()) {
             if self.is_hold_spent() {
-                self.waiters.relief = Some(Relief { member, tickets, all });
+                self.paused_senders.resumption = Some(Resumption { member, tickets, all });
                 return;
             }
-            self.let_on(now, conn);
+            self.resume_sender(now, conn);
             let waits_again =
                 self.conns.get(conn).is_some_and(|state| state.waiting.get().waits_for == Some(member));
             if waits_again && !all {
@@ -219,24 +227,27 @@ impl Server {
         }
     }
 
-    /// Lets one sender on that waits, whatever for. Returns whether there was one.
-    pub(super) fn release_next(&mut self, now: Instant) -> bool {
-        let Some(conn) = self.waiters.queue.first_key_value().map(|(_, conn)| *conn) else { return false };
-        self.let_on(now, conn);
+    /// Resumes one paused sender, for whatever session it waits. Returns whether there was one.
+    pub(super) fn resume_next_sender(&mut self, now: Instant) -> bool {
+        let Some(conn) = self.paused_senders.queue.first_key_value().map(|(_, conn)| *conn) else {
+            return false;
+        };
+        self.resume_sender(now, conn);
         true
     }
 
-    fn let_on(&mut self, now: Instant, conn: ConnId) {
+    fn resume_sender(&mut self, now: Instant, conn: ConnId) {
         self.work().add(1, cost::CONNECTION);
         self.leave_queue(conn);
-        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.held == Some(ReadPause::ByReaders))
+        if let Some(state) =
+            self.conns.get_mut(conn).filter(|state| state.read_pause == Some(ReadPause::SlowConsumer))
         {
-            state.held = None;
-            self.go_on(now, conn);
+            state.read_pause = None;
+            self.resume_input(now, conn);
         }
     }
 
-    /// A connection waits no more, as it is gone: who waits behind it may be next.
+    /// Removes a closed connection from the queue: the sender behind it may be next.
     pub(super) fn stop_waiting(&mut self, conn: ConnId) {
         if let Some(member) = self.leave_queue(conn) {
             self.hub.relieve(member, false);
@@ -246,22 +257,23 @@ impl Server {
     fn leave_queue(&mut self, conn: ConnId) -> Option<SessionKey> {
         let waiting = self.conns.get_mut(conn)?.waiting.get_mut()?;
         let (member, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
-        self.waiters.queue.remove(&(member, ticket));
+        self.paused_senders.queue.remove(&(member, ticket));
         Some(member)
     }
 }
 
 impl StreamConn {
-    /// Whether bytes are taken in: to be executed, or to be looked through for acknowledgements.
+    /// Whether bytes are read: to be executed, or to be searched for acknowledgements.
     pub(super) fn takes_input(&self) -> bool {
-        self.is_reading() || !self.closing && self.held == Some(ReadPause::ByReaders) && self.listens()
+        self.is_reading()
+            || !self.closing && self.read_pause == Some(ReadPause::SlowConsumer) && self.reads_acks()
     }
 
-    /// Whether a connection that is held is read on for its acknowledgements.
-    fn listens(&self) -> bool {
+    /// Whether a paused connection is still read for its acknowledgements.
+    fn reads_acks(&self) -> bool {
         let ends = self.backlog.get().back().is_some_and(|batch| batch.broken.is_some());
         self.waiting.get().acknowledges
             && !ends
-            && self.backlog.get().iter().map(|batch| batch.size()).sum::<usize>() <= HELD_ENOUGH
+            && self.backlog.get().iter().map(|batch| batch.size()).sum::<usize>() <= MAX_SCANNED
     }
 }

@@ -1,15 +1,17 @@
-//! What the server knows of one stream connection, and whether it is read. What is done with it is in `stream` (what comes in)
-//! and `fill` (what goes out).
+//! The state of one stream connection, and whether it is read.
+//!
+//! What is done with its input is in `stream`, with its output in `fill`; what pauses its reading is in
+//! `backpressure`, `rate_limit` and `work_budget`.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::admission::Seat;
+use super::admission::AdmissionClass;
 use super::backpressure::Waiting;
 use super::host_rates::HostTokens;
 use super::intake::Batch;
 use super::lines::LineConn;
-use super::read_deadlines::ReadDeadlines;
+use super::read_deadlines::ReadDeadline;
 use crate::hub::SessionKey;
 use crate::rare::{Rare, Vacant};
 use crate::rates::{Bucket, Rate};
@@ -17,60 +19,60 @@ use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{DoorId, Origin};
 use crate::wire::Partial;
 
-/// A stream whose own answers wait for more than this is not read until they are written.
+/// The most bytes of answers that wait while a connection is still read.
 const ANSWERS_ENOUGH: usize = 64 << 10;
 
 /// The same without a session.
 const UNREGISTERED_ANSWERS: usize = 1 << 10;
 
-/// Why the server takes nothing more from a connection for now: its peer's own system blocks it.
+/// Why nothing more is read from a connection for now; flow control then blocks its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPause {
-    /// It has said as much as it may until then, or others have their turn before.
+    /// Its rate limit, or the work budget, pauses it until then.
     Until(Instant),
-    /// Somebody it talks to reads too slowly.
-    ByReaders,
+    /// A slow consumer has no room for its next message.
+    SlowConsumer,
 }
 
-/// What the server knows of a stream connection. Most of very many sit and wait: what only some have is kept elsewhere.
+/// The state of one stream connection. Most connections are idle: state that few of them have is boxed.
 #[derive(Debug)]
 pub(super) struct StreamConn {
     from: PackedRemote,
     door: u32,
-    /// None for a connection that came while the server ended.
-    pub(super) seat: Option<Seat>,
+    /// `None` for a connection that was opened while the server drained.
+    pub(super) admission_class: Option<AdmissionClass>,
     pub(super) session: Option<SessionKey>,
-    /// What it has besides where lines are spoken.
+    /// Its line protocol state, on a line listener.
     pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
     pub(super) closing: bool,
     pub(super) woken: bool,
     /// It may have a deadline.
     pub(super) armed: bool,
-    /// What came in and is not executed yet, because the answers to what came before it wait, or because of `backpressure`.
+    /// Input that is not executed yet: answers to earlier input wait, or reading is paused.
     pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
-    pub(super) held: Option<ReadPause>,
-    /// Where it stands among those who wait for slow readers.
+    pub(super) read_pause: Option<ReadPause>,
+    /// Its place among the connections that wait for slow consumers.
     pub(super) waiting: Rare<Waiting>,
-    /// How much its peer may say.
+    /// Its rate limits.
     pub(super) limits: Rare<Limits>,
-    /// Where answers may be lost.
+    /// The simulated loss of its answers.
     pub(super) losing: Option<Box<Losing>>,
     /// When it was opened.
     pub(super) opened: Instant,
-    /// When the last PNG came, or it was opened.
+    /// When the last PNG came, or when it was opened.
     pub(super) heard: Instant,
-    /// The frame, or line, that has begun and is not whole.
+    /// The frame, or line, that has begun and is not whole, and other temporary state.
     pub(super) unfinished: Rare<Unfinished>,
 }
 
-/// What a connection's frames cost.
+/// The rate limits of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     /// Its own bucket.
     pub(super) bucket: Bucket,
-    /// What it owes the bucket of its host.
+    /// What it owes its host's bucket.
     pub(super) host_tokens: HostTokens,
 }
 
@@ -90,53 +92,53 @@ pub(super) struct Losing {
     pub(super) answers_sent: u64,
 }
 
-/// How far a connection is closed that has to give its memory to others.
+/// How far the closing of a connection is that is evicted for its memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Eviction {
-    /// It is not.
+    /// It is not evicted.
     #[default]
     None,
-    /// It is about to be told why.
-    Condemned,
-    /// It was told, or takes nothing, and is not waited for.
-    Told,
+    /// Its last frames, which say why, are not written yet.
+    Closing,
+    /// Its last frames are written, or it does not read: it is closed without waiting.
+    Done,
 }
 
-/// A frame, or a line, that has begun and is not whole, and what else a connection makes the server keep for a while.
+/// A frame, or line, that has begun and is not whole, and the memory that a connection holds for a while.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
-    /// How long it may still take.
-    pub(super) patience: ReadDeadlines,
-    /// How much of it there is.
+    /// When it has to be finished.
+    pub(super) read_deadline: ReadDeadline,
+    /// Its announced length and what is allocated for it.
     pub(super) partial: Option<Partial>,
-    /// The bytes held of it and of what is behind it.
+    /// The bytes held for it and for the input that waits.
     pub(super) buffered: usize,
     pub(super) eviction: Eviction,
-    /// What its answers that are not read count for; none while they are few.
+    /// What its unread answers count for in the ledger; 0 while they are few.
     pub(super) answers: usize,
-    /// The bytes of those that its writer has; none while they are few.
+    /// The bytes of answers that its writer holds; 0 while they are few.
     pub(super) given: usize,
-    /// Memory is scarce: few answers wait for it.
-    pub(super) frugal: bool,
+    /// Memory is scarce: few answers may wait.
+    pub(super) scarce: bool,
 }
 
 impl Vacant for Unfinished {
     const VACANT: &'static Self = &Self {
-        patience: ReadDeadlines::Idle,
+        read_deadline: ReadDeadline::Idle,
         partial: None,
         buffered: 0,
         eviction: Eviction::None,
         answers: 0,
         given: 0,
-        frugal: false,
+        scarce: false,
     };
 
     fn is_vacant(&self) -> bool {
-        matches!(self.patience, ReadDeadlines::Idle)
+        matches!(self.read_deadline, ReadDeadline::Idle)
             && self.partial.is_none()
             && (self.buffered, self.answers, self.given) == (0, 0, 0)
             && self.eviction == Eviction::None
-            && !self.frugal
+            && !self.scarce
     }
 }
 
@@ -154,7 +156,7 @@ impl StreamConn {
         Self {
             from,
             door,
-            seat: None,
+            admission_class: None,
             session: None,
             lines: None,
             answers: Vec::new(),
@@ -162,7 +164,7 @@ impl StreamConn {
             woken: false,
             armed: false,
             backlog: Rare::default(),
-            held: None,
+            read_pause: None,
             waiting: Rare::default(),
             limits: limits.into(),
             losing: None,
@@ -172,24 +174,24 @@ impl StreamConn {
         }
     }
 
-    /// Where it comes from.
+    /// Returns the peer's address and the listener.
     pub(super) fn origin(&self) -> Origin {
         Origin { door: self.door(), from: self.from.unpack() }
     }
 
-    /// The door that it knocked on.
+    /// Returns the listener that accepted it.
     pub(super) fn door(&self) -> DoorId {
         self.door as usize
     }
 
-    /// How long what is unfinished may still take.
-    pub(super) fn patience(&self) -> ReadDeadlines {
-        self.unfinished.get().patience
+    /// Returns the deadline of the unfinished frame or line.
+    pub(super) fn read_deadline(&self) -> ReadDeadline {
+        self.unfinished.get().read_deadline
     }
 
-    pub(super) fn set_patience(&mut self, patience: ReadDeadlines) {
-        if !matches!((self.patience(), patience), (ReadDeadlines::Idle, ReadDeadlines::Idle)) {
-            self.unfinished.update(|unfinished| unfinished.patience = patience);
+    pub(super) fn set_read_deadline(&mut self, read_deadline: ReadDeadline) {
+        if !matches!((self.read_deadline(), read_deadline), (ReadDeadline::Idle, ReadDeadline::Idle)) {
+            self.unfinished.update(|unfinished| unfinished.read_deadline = read_deadline);
         }
     }
 
@@ -205,22 +207,22 @@ impl StreamConn {
         }
     }
 
-    /// It has executed something.
-    pub(super) fn has_gone_on(&mut self) {
+    /// Records that it has executed input.
+    pub(super) fn note_progress(&mut self) {
         if let Some(waiting) = self.waiting.get_mut() {
-            waiting.has_gone_on();
+            waiting.note_progress();
             self.waiting.tidy();
         }
     }
 
-    /// Whether what comes in costs tokens.
+    /// Whether its input costs tokens.
     pub(super) fn is_limited(&self) -> bool {
         !self.limits.get().is_vacant()
     }
 
-    /// Whether what comes in is executed.
+    /// Whether its input is executed.
     pub(super) fn is_reading(&self) -> bool {
-        !self.closing && self.has_room() && self.held.is_none()
+        !self.closing && self.has_room() && self.read_pause.is_none()
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -1,6 +1,6 @@
-//! How a connection ends, in what is spoken there: frames, or lines.
+//! How a connection ends: the ERR and BYE that it gets, in frames or lines, and what becomes of its session.
 //!
-//! What ends a session is in `session_end`; how the socket is closed is the engine's affair.
+//! What ends a session is in `session_end`; how the socket is closed is in the engine.
 
 use std::time::Instant;
 
@@ -15,25 +15,25 @@ use crate::service::{CloseReason, ConnId};
 use crate::wire::{ByeArgs, Verb, encode_args};
 
 impl StreamConn {
-    /// Appends what is wrong, in what is spoken here.
-    fn complain(&mut self, why: &str) {
+    /// Appends an error as a frame or a line.
+    fn append_error(&mut self, why: &str) {
         match &mut self.lines {
-            Some(lines) => lines.say(why, &mut self.answers),
+            Some(lines) => lines.append_line(why, &mut self.answers),
             None => encode_args(None, Verb::Err, &[why.as_bytes()], &mut self.answers),
         }
     }
 
-    fn say_bye(&mut self, is_tagged: bool, bye: ByeArgs) {
+    fn append_bye(&mut self, is_tagged: bool, bye: ByeArgs) {
         match &mut self.lines {
-            Some(lines) => lines.say(&bye_in_words(bye), &mut self.answers),
+            Some(lines) => lines.append_line(&bye_in_words(bye), &mut self.answers),
             None => encode_bye(is_tagged, bye, &mut self.answers),
         }
     }
 }
 
 impl Server {
-    /// Cuts a connection off: says what was wrong, then BYE, then closes. A tagged session waits for its owner; any other
-    /// ends at once.
+    /// Closes a connection for a fault of its peer: an ERR that says what was wrong, then BYE. A tagged session
+    /// lingers; any other ends at once.
     pub(super) fn break_stream(&mut self, now: Instant, conn: ConnId, why: &str) {
         let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
         log::debug!("{}: cut off: {why}", state.origin().from);
@@ -53,13 +53,12 @@ impl Server {
         if self.is_draining() { self.draining_bye() } else { ByeArgs::Ended }
     }
 
-    /// Says what was wrong, then BYE, then closes. What becomes of the session is the caller's affair: it is not this
-    /// connection's any more.
+    /// Sends an ERR and a BYE, then closes. The connection loses its session, which is left to the caller.
     pub(super) fn close_with(&mut self, conn: ConnId, why: &str, bye: ByeArgs) {
         let is_tagged = self.carries_tagged(conn);
         let Some(state) = self.conns.get_mut(conn).filter(|state| !state.closing) else { return };
-        state.complain(why);
-        state.say_bye(is_tagged, bye);
+        state.append_error(why);
+        state.append_bye(is_tagged, bye);
         state.closing = true;
         self.detach(conn, true);
         self.wake_conn(conn);
@@ -70,17 +69,17 @@ impl Server {
         key.and_then(|key| self.hub.get(key)).is_some_and(|session| session.form == Form::Tagged)
     }
 
-    /// Says BYE to a connection that carries no session any more, and closes it.
-    pub(super) fn part(&mut self, conn: ConnId) {
+    /// Sends BYE to a connection without a session, and closes it.
+    pub(super) fn close_with_bye(&mut self, conn: ConnId) {
         let bye = self.bye_of_end();
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.say_bye(false, bye);
+        state.append_bye(false, bye);
         state.closing = true;
         self.wake_conn(conn);
     }
 
-    /// Tells the older connection of a session that another carries it now.
-    pub(super) fn cut_off(&mut self, conn: ConnId) {
+    /// Closes the older connection of a session that was resumed over another.
+    pub(super) fn close_superseded(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         encode_refusal(None, Refusal::TakenUp, &mut state.answers);
         ByeArgs::Elsewhere.encode(None, &mut state.answers);
@@ -89,8 +88,8 @@ impl Server {
         self.wake_conn(conn);
     }
 
-    /// A connection carries its session no more. A person cannot have another one: they are told goodbye, if that was not
-    /// said in the session.
+    /// Takes the session from a connection. A line client cannot open another one: its connection gets a BYE, unless
+    /// the session has sent one, and closes.
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.session = None;
@@ -98,7 +97,7 @@ impl Server {
             self.hub.relieve(member, true);
         }
         if state.lines.is_some() && !state.closing && !has_said_bye {
-            self.part(conn);
+            self.close_with_bye(conn);
         }
     }
 
@@ -108,8 +107,8 @@ impl Server {
         let Some(state) = self.conns.remove(conn) else { return };
         self.forget_answers(&state);
         self.timers.set(conn.into(), None);
-        if let Some(seat) = state.seat {
-            self.admission.leave(seat, state.origin().from);
+        if let Some(class) = state.admission_class {
+            self.admission.leave(class, state.origin().from);
         }
         if why == CloseReason::Unreachable {
             self.totals.unreachable_peers += 1;
@@ -130,7 +129,7 @@ impl Server {
         session.is_some_and(|session| session.form == Form::Tagged && !session.has_said_bye())
     }
 
-    /// A tagged session has no connection from now on, and waits for its owner.
+    /// Lets a tagged session wait, without a connection, to be resumed.
     fn linger(&mut self, now: Instant, key: SessionKey) {
         let from = self.hub.get(key).map(|session| session.origin().from);
         self.hub.lose_connection(key);
@@ -138,12 +137,13 @@ impl Server {
             self.hold_host(Path::Stream(None), from);
         }
         self.hub.set_deaf(key, false);
-        // It may wait for long, and misses what is said meanwhile.
+        // It may be away for long; senders do not wait for it.
         self.hub.relieve(key, true);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
     }
 
-    /// The server's BYE is out: an untagged session is over, a tagged one as soon as it has acknowledged it.
+    /// Ends a session whose BYE is written: an untagged one at once, a tagged one as soon as it has acknowledged
+    /// everything.
     pub(super) fn finish_bye(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
         let over =
             self.hub.get(key).is_some_and(|s| s.has_said_bye() && (s.form != Form::Tagged || s.is_settled()));

@@ -1,7 +1,8 @@
-//! The server's secrets: the keys it was born with, and tokens.
+//! The server's secrets: cookies that validate addresses, session tokens, and the hashes of the dedup window.
 //!
 //! A cookie proves that an address receives what is sent to it (RFC 9000 section 8.1, RFC 9175 section 2.4) without
-//! any state: it is a MAC over address, name, nonce and a 30 s slot of time, good in its slot and the next.
+//! any state: it is a MAC over address, name, nonce and a 30 s slot of time, valid in its slot and the next. Which
+//! requests need one is in `datagram`.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -14,10 +15,10 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::wire::{Frame, Token};
 
-/// How long one slot lasts. A cookie is good for one to two of these.
+/// The length of one slot. A cookie is valid for one to two slots.
 pub const COOKIE_SLOT: Duration = Duration::from_secs(30);
 
-/// After this time no cookie made before is good any more.
+/// The time after which no earlier cookie is valid any more.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Draws tokens, makes and checks cookies, and hashes frames for the dedup window.
@@ -43,14 +44,14 @@ impl Secrets {
         Self { rng, cookie_key, dedup_key, epoch }
     }
 
-    /// A new session token of 128 random bits.
+    /// Draws a session token of 128 random bits.
     pub fn token(&mut self) -> Token {
         let mut bits = [0; 16];
         self.rng.fill_bytes(&mut bits);
         Token::from_bits(u128::from_le_bytes(bits))
     }
 
-    /// The cookie that proves `addr`, for this name and this nonce, token or nothing.
+    /// Returns the cookie that proves `addr` for this name, and for this nonce or token if there is one.
     pub fn cookie(&self, now: Instant, addr: SocketAddr, name: &[u8], nonce: Option<&Token>) -> Token {
         Token::from_bits(self.mac(self.slot(now), addr, name, nonce))
     }
@@ -66,14 +67,14 @@ impl Secrets {
     ) -> bool {
         let Some(bits) = cookie.to_bits() else { return false };
         let slot = self.slot(now);
-        // Two 128-bit integers are compared without a branch on their content: timing tells nothing of the MAC.
+        // 128-bit integers are compared without a branch on their content: timing reveals nothing of the MAC.
         [Some(slot), slot.checked_sub(1)]
             .into_iter()
             .flatten()
             .any(|s| self.mac(s, addr, name, nonce) == bits)
     }
 
-    /// A keyed 32-bit hash of a request, tag aside: what the dedup window knows a frame by.
+    /// Returns a keyed 32-bit hash of a request without its tag, by which the dedup window recognises it.
     pub fn frame_hash(&self, frame: &Frame<'_>) -> u32 {
         let mut hasher = SipHasher13::new_with_key(&self.dedup_key);
         hasher.write(&frame.verb.as_bytes());
@@ -97,7 +98,7 @@ impl Secrets {
         if let Some(nonce) = nonce {
             mac.write(&nonce.text());
         }
-        // The name is last and the nonce has one length or none, so no two inputs read the same.
+        // The name is last and the nonce has one length or none, so no two inputs collide.
         mac.write_u8(u8::from(nonce.is_some()));
         mac.write(name);
         mac.finish128().as_u128()

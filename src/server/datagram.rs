@@ -1,10 +1,10 @@
-//! Datagrams: who may say what from where.
+//! Datagrams: which session each belongs to, what an unvalidated peer may do, and what is sent back.
 //!
-//! A datagram behind a session's token, from the session's address, is executed. Anything else is a stranger: it changes
-//! nothing, and the answer is one frame, at most 3 times what came in: to its first frame or, behind a token, to the
-//! first request in it. A stranger proves its address with a cookie (RFC 9175), for which the server keeps no state.
-//! Behind the token of a session that lives, whatever a client may send is answered so from another address: a client that
-//! only acknowledges learns by it that its address has changed.
+//! A datagram with a session's token, from the session's address, is executed. Any other comes from an unvalidated
+//! peer: it changes nothing and gets one frame, at most 3 times what came in. The frame answers the first frame or,
+//! after a token, the first request. A peer validates its address with a cookie (RFC 9175), for which the server keeps
+//! no state. With the token of a living session, from another address, any client frame gets such an answer: a client
+//! that only acknowledges learns so that its address has changed. How a verb is executed is in `requests`.
 
 use std::time::Instant;
 
@@ -17,57 +17,69 @@ use crate::hub::{DatagramPath, Form, Path, Session, SessionKey};
 use crate::service::{Origin, Peer, Remote, Transmit};
 use crate::wire::{DATAGRAM_MIN_LIMIT, Datagram, Frame, RegArgs, Token, Verb, encode_args, encode_prefix};
 
-/// Most bytes that go to an unproven address, as a multiple of what came from there (RFC 9000 section 8.1).
+/// The most bytes sent to an unvalidated address, as a multiple of what came from there (RFC 9000 section 8.1).
 const AMPLIFICATION: usize = 3;
 
-/// What IP and UDP put before a datagram, in bytes: counted on both sides of [`AMPLIFICATION`], for IPv4, the smaller.
+/// Bytes of the IP and UDP headers, counted on both sides of [`AMPLIFICATION`]: those of IPv4, the smaller.
 const HEADERS: usize = 28;
 
-/// Room for a token and a short answer, in bytes.
+/// The usual size of a token and a short answer, in bytes.
 const USUAL: usize = 96;
 
-/// Most answers that wait to be sent; beyond that they are dropped, and the repeat of the request asks again.
+/// The most answers that wait to be sent. Further ones are dropped; the retransmitted request asks again.
 const MAX_OUTGOING: usize = 4_096;
 
-/// Most datagrams of answers to one that came in; the others are dropped likewise.
+/// The most datagrams of answers to one incoming datagram. Further ones are dropped likewise.
 const MAX_ANSWERS: usize = 32;
 
 /// Input.
 impl Server {
-    /// A datagram has arrived here, through the simulated network if there is one.
+    /// Handles a datagram that has passed the simulated link.
     pub(super) fn handle_datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let Ok(datagram) = Datagram::parse(bytes, self.config.max_message) else {
             self.totals.malformed += 1;
             return self.charge_malformed(now, peer, bytes);
         };
-        let stranger = Stranger { peer, size: bytes.len() };
+        let unvalidated = UnvalidatedPeer { peer, size: bytes.len() };
         match datagram.token {
             Some(token) => match self.lookup.of_token(&self.hub, &token) {
-                Some(key) => self.handle_token(now, &stranger, key, &datagram),
-                None => self.handle_unknown_token(now, &stranger, token, &datagram),
+                Some(key) => self.handle_token(now, &unvalidated, key, &datagram),
+                None => self.handle_unknown_token(now, &unvalidated, token, &datagram),
             },
             None => match self.lookup.bare_at(&self.hub, &peer) {
                 Some(key) => self.handle_session(now, key, bytes.len(), &datagram),
-                None => self.handle_stranger(now, &stranger, &datagram),
+                None => self.handle_unvalidated(now, &unvalidated, &datagram),
             },
         }
     }
 
-    fn handle_token(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
+    fn handle_token(
+        &mut self,
+        now: Instant,
+        from: &UnvalidatedPeer,
+        key: SessionKey,
+        datagram: &Datagram<'_>,
+    ) {
         let Some(session) = self.hub.get(key) else { return };
         match session.path() {
             Path::Datagram(path) if path.peer == from.peer => {
                 self.handle_session(now, key, from.size, datagram)
             }
             Path::Datagram(_) => self.handle_elsewhere(now, from, key, datagram),
-            // The token of a stream session says nothing here.
+            // The token of a stream session is not valid here.
             Path::Stream(_) => self.totals.stray += 1,
         }
     }
 
-    /// A datagram of a session from an address that is not its own: nothing in it is executed, and its client is asked to
-    /// prove the address. What only a server sends is not answered, so two servers cannot keep each other busy.
-    fn handle_elsewhere(&mut self, now: Instant, from: &Stranger, key: SessionKey, datagram: &Datagram<'_>) {
+    /// Challenges the sender of a session's datagram from another address, and executes nothing in it. A datagram of
+    /// server frames is not answered, so two servers cannot keep each other busy.
+    fn handle_elsewhere(
+        &mut self,
+        now: Instant,
+        from: &UnvalidatedPeer,
+        key: SessionKey,
+        datagram: &Datagram<'_>,
+    ) {
         let is_of_a_client = datagram.frames.iter().any(|frame| !is_of_a_server(frame));
         let Some(session) = self.hub.get_mut(key).filter(|_| is_of_a_client) else {
             self.totals.stray += 1;
@@ -83,7 +95,7 @@ impl Server {
         self.challenge(now, from, Some(token), None, name.as_str().as_bytes(), Some(&token));
     }
 
-    /// Executes everything in a datagram of a session.
+    /// Executes every frame in a datagram of a session.
     fn handle_session(&mut self, now: Instant, key: SessionKey, size: usize, datagram: &Datagram<'_>) {
         let Some(session) = self.hub.get_mut(key) else { return };
         let token = (session.form == Form::Tagged).then_some(session.token);
@@ -94,7 +106,7 @@ impl Server {
         let mut leaving = None;
         for (n, frame) in datagram.frames.iter().enumerate() {
             if self.is_hold_spent() {
-                // The rest is as good as lost on the way.
+                // The rest counts as lost on the network.
                 self.totals.answers_dropped += (datagram.frames.len() - n) as u64;
                 break;
             }
@@ -105,7 +117,7 @@ impl Server {
             if let Some(answer) = self.execute(now, key, frame, None) {
                 packer.add(frame, &answer);
             }
-            // Behind a goodbye nothing is executed or refused: it might repeat what was executed before.
+            // Frames after a BYE are neither executed nor refused: they may be duplicates of executed requests.
             if self.hub.get(key).is_none() {
                 break;
             }
@@ -117,14 +129,20 @@ impl Server {
         }
         self.arm(key);
         if let Some(rest) = leaving {
-            // To register, a guest is a stranger as others are.
+            // A guest that registers is treated as any unvalidated peer.
             let rest = Datagram { token: None, frames: rest.to_vec() };
-            self.handle_stranger(now, &Stranger { peer, size }, &rest);
+            self.handle_unvalidated(now, &UnvalidatedPeer { peer, size }, &rest);
         }
     }
 
-    /// A token of no session: a cookie before a REG, or what is left of a session that has ended.
-    fn handle_unknown_token(&mut self, now: Instant, from: &Stranger, token: Token, datagram: &Datagram<'_>) {
+    /// Handles the token of no living session: a cookie before a REG, or the token of an ended session.
+    fn handle_unknown_token(
+        &mut self,
+        now: Instant,
+        from: &UnvalidatedPeer,
+        token: Token,
+        datagram: &Datagram<'_>,
+    ) {
         let Some(request) = request_in(datagram) else {
             self.totals.stray += 1;
             return;
@@ -133,14 +151,14 @@ impl Server {
             return self.handle_cookie(now, from, token, request);
         }
         self.totals.stray += 1;
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             encode_prefix(token, out);
             encode_args(None, Verb::Err, &[b"401"], out);
         });
     }
 
-    /// A REG behind a cookie.
-    fn handle_cookie(&mut self, now: Instant, from: &Stranger, cookie: Token, frame: &Frame<'_>) {
+    /// Handles a REG after a cookie.
+    fn handle_cookie(&mut self, now: Instant, from: &UnvalidatedPeer, cookie: Token, frame: &Frame<'_>) {
         let answer = match RegArgs::parse(frame.args()) {
             None => Err(Refusal::Malformed),
             Some(args) => {
@@ -158,14 +176,14 @@ impl Server {
                 registered.map(|(key, _)| self.token_of(key).into())
             }
         };
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             encode_prefix(cookie, out);
             encode_answer(frame.id, frame.verb, &answer, out);
         });
     }
 
-    /// A datagram without a token from an address that has no bare session.
-    fn handle_stranger(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+    /// Handles a datagram without a token from an address without a bare session.
+    fn handle_unvalidated(&mut self, now: Instant, from: &UnvalidatedPeer, datagram: &Datagram<'_>) {
         let Some(frame) = datagram.frames.first().filter(|frame| frame.verb.is_request()) else {
             self.totals.stray += 1;
             return;
@@ -181,13 +199,13 @@ impl Server {
             },
             Verb::Reg => return self.register_bare(now, from, datagram),
             Verb::Snd if frame.id.is_none() && self.config.rules.anonymous => {
-                return self.welcome_guest(now, from, datagram);
+                return self.handle_guest_snd(now, from, datagram);
             }
             _ if frame.id.is_some() => return self.refuse_tagged(from),
             _ => Err(Refusal::RegisterFirst),
         };
         let limit = self.datagram_limit(from);
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             encode_answer(frame.id, frame.verb, &answer, out);
             if out.len() > limit {
                 out.clear();
@@ -196,14 +214,14 @@ impl Server {
         });
     }
 
-    /// A tagged request without a token. It may repeat one that was executed before its bare session ended, so it is not
-    /// refused under its tag, which would mean that it did not happen.
-    fn refuse_tagged(&mut self, from: &Stranger) {
-        self.answer_stranger(from, |out| encode_args(None, Verb::Err, &[b"401"], out));
+    /// Answers a tagged request without a token with an untagged 401. It may be a duplicate of one that was executed
+    /// before its bare session ended; a refusal under its tag would mean that it did not happen.
+    fn refuse_tagged(&mut self, from: &UnvalidatedPeer) {
+        self.answer_unvalidated(from, |out| encode_args(None, Verb::Err, &[b"401"], out));
     }
 
-    /// An untagged REG: at once from addresses that need no proof, so that `nc -u` is enough to play.
-    fn register_bare(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+    /// Executes an untagged REG at once for addresses that need no proof, so that `nc -u` is enough to play.
+    fn register_bare(&mut self, now: Instant, from: &UnvalidatedPeer, datagram: &Datagram<'_>) {
         let Some((frame, rest)) = datagram.frames.split_first() else { return };
         let registered = if self.needs_no_proof(from) {
             let (path, guest) = (self.path_to(now, from), self.guest_at(&from.peer));
@@ -221,13 +239,13 @@ impl Server {
             }
             Ok(_) => {}
             Err(refusal) => {
-                self.answer_stranger(from, |out| encode_answer(None, Verb::Reg, &Err(refusal), out));
+                self.answer_unvalidated(from, |out| encode_answer(None, Verb::Reg, &Err(refusal), out));
             }
         }
     }
 
-    /// An untagged SND of somebody who has not registered, where guests are allowed.
-    fn welcome_guest(&mut self, now: Instant, from: &Stranger, datagram: &Datagram<'_>) {
+    /// Opens a guest session for an untagged SND of an unregistered peer, where guests are allowed.
+    fn handle_guest_snd(&mut self, now: Instant, from: &UnvalidatedPeer, datagram: &Datagram<'_>) {
         let opened = if self.needs_no_proof(from) {
             let path = self.path_to(now, from);
             self.open_guest(now, path, from.origin())
@@ -237,48 +255,48 @@ impl Server {
         match opened {
             Ok(guest) => self.handle_session(now, guest, from.size, datagram),
             Err(refusal) => {
-                self.answer_stranger(from, |out| encode_answer(None, Verb::Snd, &Err(refusal), out));
+                self.answer_unvalidated(from, |out| encode_answer(None, Verb::Snd, &Err(refusal), out));
             }
         }
     }
 
-    /// Whether what is not behind a token may begin a session from there.
-    fn needs_no_proof(&self, from: &Stranger) -> bool {
+    /// Whether a peer at this address may open a session without a token.
+    fn needs_no_proof(&self, from: &UnvalidatedPeer) -> bool {
         let ip = from.peer.addr.ip().to_canonical();
         self.config.bare_udp.iter().any(|net| net.contains(&ip))
     }
 
-    fn path_to(&self, now: Instant, from: &Stranger) -> Path {
+    fn path_to(&self, now: Instant, from: &UnvalidatedPeer) -> Path {
         Path::Datagram(DatagramPath { peer: from.peer, limit: self.datagram_limit(from), heard: now })
     }
 
-    /// The largest datagram that may be sent to where this one came from.
-    fn datagram_limit(&self, from: &Stranger) -> usize {
+    /// Returns the largest datagram that may be sent to the address of this one.
+    fn datagram_limit(&self, from: &UnvalidatedPeer) -> usize {
         DATAGRAM_MIN_LIMIT.max(from.size).min(self.config.max_datagram)
     }
 }
 
-/// A peer that has proven nothing with this datagram.
-struct Stranger {
+/// A peer whose datagram does not prove its address.
+struct UnvalidatedPeer {
     peer: Peer,
     size: usize,
 }
 
-impl Stranger {
+impl UnvalidatedPeer {
     fn origin(&self) -> Origin {
         Origin { door: self.peer.door, from: Remote::Ip(self.peer.addr) }
     }
 }
 
-/// The first request behind a token: acknowledgements may come before it. A REG is one only in front of all others, as a
-/// client sends it.
+/// Returns the first request after a token. Acknowledgements may precede it, but a REG counts only as the first frame,
+/// where clients put it.
 fn request_in<'a, 'b>(datagram: &'a Datagram<'b>) -> Option<&'a Frame<'b>> {
     let first = datagram.frames.first().filter(|frame| frame.verb == Verb::Reg);
     let is_other = |frame: &&Frame<'_>| frame.verb.is_request() && frame.verb != Verb::Reg;
     first.or_else(|| datagram.frames.iter().find(is_other))
 }
 
-/// Whether only a server sends such a frame.
+/// Whether only servers send such a frame.
 fn is_of_a_server(frame: &Frame<'_>) -> bool {
     match frame.verb {
         Verb::Rcv | Verb::Gap | Verb::Err => true,
@@ -287,7 +305,7 @@ fn is_of_a_server(frame: &Frame<'_>) -> bool {
     }
 }
 
-/// What the cookie of a REG has to prove beside the address.
+/// Returns what the cookie of a REG has to prove beside the address.
 fn proven_by<'a>(args: &'a RegArgs<'a>) -> (&'a [u8], Option<&'a Token>) {
     match args {
         RegArgs::Name(name) => (name, None),
@@ -298,18 +316,18 @@ fn proven_by<'a>(args: &'a RegArgs<'a>) -> (&'a [u8], Option<&'a Token>) {
 
 /// Output.
 impl Server {
-    /// Asks a stranger to prove its address: the 428 that carries a cookie, and the nonce that it answers.
+    /// Sends a 428 with a cookie, and with the nonce of the REG that it answers.
     fn challenge(
         &mut self,
         now: Instant,
-        from: &Stranger,
+        from: &UnvalidatedPeer,
         prefix: Option<Token>,
         frame: Option<&Frame<'_>>,
         name: &[u8],
         nonce: Option<&Token>,
     ) {
         let cookie = self.secrets.cookie(now, from.peer.addr, name, nonce);
-        self.answer_stranger(from, |out| {
+        self.answer_unvalidated(from, |out| {
             if let Some(prefix) = prefix {
                 encode_prefix(prefix, out);
             }
@@ -320,8 +338,8 @@ impl Server {
         });
     }
 
-    /// Sends one frame to a peer that has proven nothing, if it is not too much for what came from there.
-    fn answer_stranger(&mut self, from: &Stranger, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Sends one frame to an unvalidated peer, unless it would exceed the amplification limit.
+    fn answer_unvalidated(&mut self, from: &UnvalidatedPeer, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = Vec::new();
         encode(&mut bytes);
         if !bytes.is_empty() && bytes.len() + HEADERS <= AMPLIFICATION * (from.size + HEADERS) {
@@ -337,14 +355,15 @@ impl Server {
         }
     }
 
-    /// The answers to this session's last datagram, if they still wait as the last of all: there may be room for more.
+    /// Takes back the answers to this session's last datagram if they are the last in the queue: more may fit into
+    /// them.
     fn take_answers(&mut self, key: SessionKey, peer: Peer) -> Vec<u8> {
         let same =
             |(of, transmit): &mut (Option<SessionKey>, Transmit)| *of == Some(key) && transmit.peer == peer;
         self.outgoing.pop_back_if(same).map_or_else(Vec::new, |(_, transmit)| transmit.bytes)
     }
 
-    /// The next datagram that is to be sent: answers, and pushes with them, or pushes alone, session by session.
+    /// Returns the next datagram to send: answers with pushes appended, or pushes alone, session by session.
     pub(super) fn next_datagram(&mut self, now: Instant) -> Option<Transmit> {
         let Some((of, mut transmit)) = self.outgoing.pop_front() else { return self.next_push(now) };
         if let Some(key) = of
@@ -369,19 +388,19 @@ impl Server {
                 return Some(Transmit { peer: path.peer, bytes });
             }
             self.arm(key);
-            self.end_if_parted(now, key);
+            self.end_if_bye_done(now, key);
             self.work().add(1, cost::CONNECTION);
             if self.is_hold_spent() {
-                self.put_off_sweep(now);
+                self.defer_sweep(now);
                 return None;
             }
         }
-        self.next_goodbye(now)
+        self.next_bye(now)
     }
 
-    /// A session that was told goodbye over datagrams is over when it has acknowledged it, an untagged one at once. Returns
-    /// whether it is.
-    pub(super) fn end_if_parted(&mut self, now: Instant, key: SessionKey) -> bool {
+    /// Ends a session on datagrams whose BYE is acknowledged; an untagged session ends as soon as its BYE is sent.
+    /// Returns whether it has ended.
+    pub(super) fn end_if_bye_done(&mut self, now: Instant, key: SessionKey) -> bool {
         let over = self.hub.get(key).is_some_and(|session| !session.is_on_streams() && session.is_parted());
         if over {
             self.end_session(now, key, EndReason::Draining);
@@ -389,29 +408,30 @@ impl Server {
         over
     }
 
-    /// Sets the timer of a session on datagrams: the next repeat of a push, or the end of its idle time.
+    /// Sets the timer of a session on datagrams: the next retransmit of a push, or the end of its idle time.
     pub(super) fn arm(&mut self, key: SessionKey) {
         let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) else { return };
         let idle = path.heard + self.config.idle;
         let next = self.hub.push_timeout(key).map_or(idle, |push| push.min(idle));
-        // A deadline that has moved later stands until it fires: one that is moved with every datagram costs more.
+        // A later deadline is not set until the earlier one fires: a move with every datagram would cost more.
         self.timers.advance(Owner::Session(key), next);
     }
 }
 
-/// Packs the answers to one datagram into as few as may be, none over the limit, and no more than [`MAX_ANSWERS`].
+/// Packs the answers to one datagram into as few datagrams as possible, each within the limit, at most
+/// [`MAX_ANSWERS`].
 struct Packer {
     token: Option<Token>,
     limit: usize,
     full: Vec<Vec<u8>>,
-    /// The last one, which may have room for more.
+    /// The last datagram, which may have room for more.
     open: Vec<u8>,
-    /// Datagrams that were too many.
+    /// Datagrams beyond [`MAX_ANSWERS`].
     dropped: u64,
 }
 
 impl Packer {
-    /// Adds the answer to a frame; one that no datagram could hold is refused instead.
+    /// Adds the answer to a frame. One that fits no datagram is replaced by a refusal.
     fn add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) {
         if self.try_add(frame, answer) {
             return;
@@ -424,7 +444,7 @@ impl Packer {
         }
     }
 
-    /// Adds an answer to the datagram that is open, if it fits. Returns whether it did.
+    /// Adds an answer to the open datagram if it fits. Returns whether it did.
     fn try_add(&mut self, frame: &Frame<'_>, answer: &Answer<'_>) -> bool {
         let before = self.open.len();
         if before == 0 {
@@ -451,7 +471,7 @@ impl Packer {
         }
     }
 
-    /// All of them, and how many were dropped. Nearly always there is one: only more of them take a list.
+    /// Returns the datagrams and how many were dropped. The usual single datagram needs no list.
     fn finish(self) -> (impl Iterator<Item = Vec<u8>>, u64) {
         let has_room = self.full.len() < MAX_ANSWERS;
         let last = Some(self.open).filter(|bytes| !bytes.is_empty());

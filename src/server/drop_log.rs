@@ -1,4 +1,7 @@
-//! Says in the log what clients did not get: of each kind a line a second at most, which counts what it stands for.
+//! Logs the messages that clients lost: at most one line a second per kind of loss, which counts the losses since the
+//! last line.
+//!
+//! Which messages are lost is decided in [`crate::hub`] (gaps) and `session_end` (undelivered).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,25 +10,25 @@ use crate::hub::SessionKey;
 use crate::names::Name;
 use crate::units::counted;
 
-/// How often a line is written at most: who opens and ends sessions all the time, or reads slowly, must not fill a disk.
+/// The least time between two lines: neither repeated sessions nor slow consumers may fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How messages are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// A session ended and left them behind.
+    /// A session ended and left them in its queue.
     Undelivered,
-    /// A member of a room read too slowly.
-    Missed,
+    /// A room member was a slow consumer.
+    Gap,
 }
 
-/// What was lost in one way and is not logged yet.
+/// The losses of one kind that are not logged yet.
 #[derive(Debug)]
 pub(super) struct DropLog {
     loss: Loss,
     /// No line before this.
     pause: Option<Instant>,
-    /// Whom the next line names.
+    /// The client that the next line names.
     latest: Option<(SessionKey, Name)>,
     /// How many messages each client lost.
     clients: BTreeMap<SessionKey, u64>,
@@ -38,7 +41,7 @@ impl DropLog {
         Self { loss, pause: None, latest: None, clients: BTreeMap::new(), messages: 0 }
     }
 
-    /// A client has lost so many messages.
+    /// Records the loss of `messages` messages by a client.
     pub(super) fn report(&mut self, now: Instant, key: SessionKey, name: &Name, messages: u64) {
         if messages == 0 {
             return;
@@ -51,7 +54,8 @@ impl DropLog {
         self.write(now);
     }
 
-    /// When [`DropLog::write`] has a line to write; `None` means never. `more` says that there is more to report by then.
+    /// Returns when [`DropLog::write`] has a line to write; `None` means never. `more` says that there will be more to
+    /// report.
     pub(super) fn next_line(&self, more: bool) -> Option<Instant> {
         (more || self.latest.is_some()).then_some(self.pause).flatten()
     }
@@ -61,14 +65,14 @@ impl DropLog {
         self.pause.is_none_or(|until| until <= now)
     }
 
-    /// Writes the next line if there is one and it is time.
+    /// Writes the next line, if there is one and it is due.
     pub(super) fn write(&mut self, now: Instant) {
         if self.is_due(now) {
             self.flush(now);
         }
     }
 
-    /// Writes what there is now.
+    /// Writes the next line now, if there is one.
     pub(super) fn flush(&mut self, now: Instant) {
         if let Some(line) = self.take_line() {
             log::warn!("{line}");
@@ -85,7 +89,7 @@ impl DropLog {
     }
 }
 
-/// `before` is how many other clients, and messages of theirs, the line stands for.
+/// Formats a line. `before` is the number of other clients, and of their messages, that the line also counts.
 fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
     let (clients, theirs) = before;
     let own = counted(own, "message");
@@ -94,9 +98,9 @@ fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
             format!("{name} is gone, {own} for it undelivered"),
             format!("{} left {theirs} behind", counted(clients, "other session")),
         ),
-        Loss::Missed => (
+        Loss::Gap => (
             format!("{name} reads too slowly: {own} dropped"),
-            format!("{} missed {theirs}", counted(clients, "other client")),
+            format!("{} lost {theirs}", counted(clients, "other client")),
         ),
     };
     if clients == 0 { what } else { format!("{what}; before it, {others}") }
@@ -112,43 +116,43 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_comes_within_a_second_is_counted_in_the_next_line() {
+    fn losses_within_a_second_are_counted_in_the_next_line() {
         let now = Instant::now();
-        let mut losses = DropLog::new(Loss::Missed);
-        losses.report(now, SessionKey::nth(0), &name("ada"), 0);
-        assert_eq!((losses.pause, losses.next_line(false)), (None, None));
-        losses.report(now, SessionKey::nth(0), &name("ada"), 2);
+        let mut log = DropLog::new(Loss::Gap);
+        log.report(now, SessionKey::nth(0), &name("ada"), 0);
+        assert_eq!((log.pause, log.next_line(false)), (None, None));
+        log.report(now, SessionKey::nth(0), &name("ada"), 2);
         assert_eq!(
-            (losses.pause, losses.next_line(false)),
+            (log.pause, log.next_line(false)),
             (Some(now + PAUSE), None),
-            "the first is said at once"
+            "the first line is written at once"
         );
         for n in [1, 2, 3, 1, 4, 4] {
-            losses.report(now + PAUSE / 2, SessionKey::nth(n), &name(&format!("ada-{n}")), 6);
+            log.report(now + PAUSE / 2, SessionKey::nth(n), &name(&format!("ada-{n}")), 6);
         }
-        assert_eq!(losses.next_line(false), Some(now + PAUSE));
-        losses.write(now + PAUSE / 2);
-        assert_eq!(losses.next_line(false), Some(now + PAUSE), "not before its time");
-        let line = losses.take_line();
+        assert_eq!(log.next_line(false), Some(now + PAUSE));
+        log.write(now + PAUSE / 2);
+        assert_eq!(log.next_line(false), Some(now + PAUSE), "not before its time");
+        let line = log.take_line();
         assert_eq!(
             line.as_deref(),
-            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients missed 24")
+            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients lost 24")
         );
-        losses.write(now + PAUSE);
-        assert_eq!(losses.next_line(false), None);
+        log.write(now + PAUSE);
+        assert_eq!(log.next_line(false), None);
     }
 
     #[test]
     fn a_line_counts_in_words() {
-        let said = |loss, own, before| line(loss, &name("frida"), own, before);
-        assert_eq!(said(Loss::Missed, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
+        let text = |loss, own, before| line(loss, &name("frida"), own, before);
+        assert_eq!(text(Loss::Gap, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
         assert_eq!(
-            said(Loss::Missed, 12, (1, 40)),
-            "frida reads too slowly: 12 messages dropped; before it, 1 other client missed 40"
+            text(Loss::Gap, 12, (1, 40)),
+            "frida reads too slowly: 12 messages dropped; before it, 1 other client lost 40"
         );
-        assert_eq!(said(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
+        assert_eq!(text(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
         assert_eq!(
-            said(Loss::Undelivered, 1, (3, 6)),
+            text(Loss::Undelivered, 1, (3, 6)),
             "frida is gone, 1 message for it undelivered; before it, 3 other sessions left 6 behind"
         );
     }

@@ -1,6 +1,6 @@
-//! What is written to a stream connection: answers, then pushes; who has some, and whether the connection is read.
+//! Fills the output of a stream connection: answers first, then pushes. Also says whether the connection is read.
 //!
-//! How frames become answers is in `stream`, how the pushes of a session are queued in [`crate::hub`].
+//! How frames become answers is in `stream`; how the pushes of a session are queued is in [`crate::hub`].
 
 use std::time::Instant;
 
@@ -9,10 +9,10 @@ use super::conn::StreamConn;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
 
-/// `fill` stops here: enough for one write, little enough that one connection does not hold up the others.
+/// Where `fill` stops: enough for one write, and short enough that other connections get their turn.
 const FILL_ENOUGH: usize = 64 << 10;
 
-/// Appends what a connection is answered. It keeps no buffer for it. Returns how many bytes that takes.
+/// Moves a connection's answers to the output and keeps no buffer. Returns the bytes of memory they take.
 fn take_answers(state: &mut StreamConn, out: &mut Output) -> usize {
     if state.answers.is_empty() {
         return 0;
@@ -48,9 +48,9 @@ impl Server {
             self.note_scarcity(conn);
             self.work_off(now, conn);
             self.recount_frames(now, conn);
-            self.note_hearing(conn);
+            self.note_ack_reading(conn);
             self.arm_conn(conn);
-            // What a person is answered stands between what others said before and after it.
+            // A line client sees its answer between the messages before and after it.
             if let Some(state) = self.conns.get_mut(conn).filter(|state| state.lines.is_some()) {
                 taken += take_answers(state, out);
             }
@@ -76,7 +76,7 @@ impl Server {
         }
     }
 
-    /// Whether what a connection says is executed.
+    /// Whether a connection's input is executed.
     pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
         self.conns.get(conn).is_some_and(StreamConn::is_reading)
     }

@@ -1,6 +1,7 @@
-//! Guests: clients that send messages without having registered, as `guest-1`, `guest-2`, ..
+//! Guests: sessions that an untagged SND opens without a REG, named `guest-1`, `guest-2`, ..
 //!
-//! A guest is an untagged session that its first SND opens, where [`Rules::anonymous`] allows it. It ends as any untagged
+//! [`Rules::anonymous`] allows them. A guest session is untagged. It ends as any untagged session does, and when a REG
+//! gives its connection, or its address, a session under another name. Registered sessions are opened in `requests`.
 //! session does, and when a REG gives its connection, or its address, a session of another name.
 //!
 //! [`Rules::anonymous`]: crate::rules::Rules::anonymous
@@ -21,24 +22,24 @@ use crate::wire::{Frame, RegArgs};
 /// What stands before the number.
 const PREFIX: &str = "guest-";
 
-/// As many numbers are looked at for one guest: who takes guests' names must not keep the server busy.
+/// The most numbers that are tried for one guest: clients that take guest names must not cost the server much work.
 const MAX_TRIES: usize = 64;
 
-/// As many numbers may be denied by rules before a guest is.
+/// The most numbers that rules may deny before the guest is refused.
 const MAX_DENIED: usize = 8;
 
-/// Who is a guest, and which numbers are free.
+/// The guest sessions, and the free numbers.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
     members: PartedMap<SessionKey, ()>,
-    /// The highest number that was ever looked at.
+    /// The highest number that was ever tried.
     highest: u64,
-    /// Those below it that nobody has.
+    /// The free numbers below it.
     free: BTreeSet<u64>,
 }
 
 impl Guests {
-    /// The lowest number that is not known to be taken.
+    /// Takes the lowest number that is not known to be taken.
     fn take(&mut self) -> u64 {
         self.free.pop_first().unwrap_or_else(|| {
             self.highest += 1;
@@ -46,7 +47,7 @@ impl Guests {
         })
     }
 
-    /// A session has ended, a guest's or not: its name may be one that guests wait for.
+    /// Handles the end of any session: its name may free a guest number.
     pub(super) fn forget(&mut self, key: SessionKey, name: &Name) {
         self.members.remove(&key);
         let fold = name.fold();
@@ -62,7 +63,7 @@ impl Server {
         self.guests.members.get(&key).is_some()
     }
 
-    /// Opens a session for somebody who has not registered.
+    /// Opens a guest session for an unregistered peer.
     pub(super) fn open_guest(
         &mut self,
         now: Instant,
@@ -80,7 +81,7 @@ impl Server {
         Ok(key)
     }
 
-    /// Opens a session under the lowest `guest-N` that `open` can have.
+    /// Opens a session under the lowest `guest-N` that `open` accepts.
     pub(super) fn open_numbered(
         &mut self,
         mut open: impl FnMut(&mut Self, Name) -> Result<SessionKey, Refusal>,
@@ -92,7 +93,7 @@ impl Server {
             let name = Name::parse(format!("{PREFIX}{number}").as_bytes());
             opened = name.map_err(|_| Refusal::NameNotAllowed).and_then(|name| open(self, name));
             match opened {
-                // It is free again when the session that has it ends.
+                // The number becomes free when the session with that name ends.
                 Err(Refusal::NameTaken) => opened = Err(Refusal::ServerFull),
                 Err(Refusal::NameNotAllowed) if unused.len() < MAX_DENIED => unused.push(number),
                 Err(_) => {
@@ -118,7 +119,7 @@ impl Server {
         }
         self.admit(now, &name, &origin)?;
         self.has_room(now, path, origin.from)?;
-        log::debug!("{}: {name} begins, who has not registered", origin.from);
+        log::debug!("{}: {name} begins as a guest", origin.from);
         let token = self.secrets.token();
         let rate = self.rate_of(origin.door);
         let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };
@@ -129,17 +130,17 @@ impl Server {
         Ok(key)
     }
 
-    /// The guest whom a connection carries.
+    /// Returns the guest session of a connection.
     pub(super) fn guest_on(&self, conn: ConnId) -> Option<SessionKey> {
         self.conns.get(conn).and_then(|state| state.session).filter(|key| self.is_guest(*key))
     }
 
-    /// The guest at an address.
+    /// Returns the guest session of an address.
     pub(super) fn guest_at(&self, peer: &Peer) -> Option<SessionKey> {
         self.lookup.bare_at(&self.hub, peer).filter(|key| self.is_guest(*key))
     }
 
-    /// [`Server::register`], where a guest may have been before: the guest ends once the REG is granted.
+    /// Calls [`Server::register`] for a peer that may have a guest session, which ends once the REG is granted.
     pub(super) fn register_over(
         &mut self,
         now: Instant,
@@ -160,7 +161,7 @@ impl Server {
         Ok((key, moved))
     }
 
-    /// Whether a guest wants to keep the name it was given.
+    /// Whether a guest asks to keep its own name.
     fn asks_for_name_of(&self, guest: SessionKey, frame: &Frame<'_>) -> bool {
         let name = match RegArgs::parse(frame.args()) {
             Some(RegArgs::Name(name)) => name,

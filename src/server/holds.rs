@@ -1,5 +1,6 @@
-//! Every request, timer and signal, against a server that has had very many sessions and rooms and has few, and one that
-//! has many: what each hold of the lock costs in work units. In full by hand:
+//! Tests that every request, timer and signal stays within the work budget of one hold of the lock.
+//!
+//! The server has had very many sessions and rooms and has few left, or has many. The full test runs by hand:
 //!
 //! ```text
 //! cargo test --release --lib holds::a_million -- --ignored --nocapture
@@ -20,22 +21,22 @@ use crate::rules::Rules;
 use crate::service::{Intake as _, Remote};
 use crate::work_probe;
 
-/// What an engine takes to be written, and to be sent, in one hold.
+/// How many connections to fill, and datagrams to send, an engine takes in one hold.
 const TAKEN: usize = 256;
 
-/// What one step may cost beside the members of a room and the rules: the end of a session in [`MAX_ROOMS`](crate::hub::MAX_ROOMS)
-/// rooms, or the longest name, several times over.
+/// The most one step may cost, beside the members of a room and the rules: several times the end of a session in
+/// [`MAX_ROOMS`](crate::hub::MAX_ROOMS) rooms, or the longest name.
 const STEP: u64 = 30_000;
 
-/// Where lines are spoken.
+/// The line listener.
 const LINES: DoorId = 1;
 
-/// 32 bases, each with as many marks as a name may have bytes for.
+/// Returns 32 bases, each with as many marks as a name may have bytes for.
 fn combining() -> String {
     "a\u{323}\u{302}\u{301}".repeat(41)
 }
 
-/// The most of it that is a name.
+/// Returns the longest prefix of it that is a name.
 fn longest_name() -> String {
     "a\u{323}\u{302}\u{301}".repeat(15)
 }
@@ -49,9 +50,9 @@ struct World {
     sent: Vec<u8>,
     /// The longest hold of each kind.
     longest: BTreeMap<&'static str, u64>,
-    /// What one step may cost.
+    /// The most one step may cost.
     step: u64,
-    /// Peers on datagrams so far.
+    /// The number of datagram peers so far.
     peers: u32,
 }
 
@@ -77,7 +78,7 @@ impl World {
         Self { now, server, conns: 0, intakes, sent: Vec::new(), longest, step, peers: 0 }
     }
 
-    /// Does something in one hold of the lock, as engines do, and looks at what that has cost.
+    /// Runs `act` and the output after it in one hold of the lock, as engines do, and checks the cost.
     fn hold<R>(&mut self, kind: &'static str, act: impl FnOnce(&mut Self) -> R) -> R {
         self.server.begin_hold();
         work_probe::take();
@@ -100,7 +101,7 @@ impl World {
         result
     }
 
-    /// Lets everything happen that is due within a time, hold by hold.
+    /// Lets time pass, and runs each deadline in a hold of its own.
     fn pass(&mut self, kind: &'static str, time: Duration) {
         let until = self.now + time;
         self.hold(kind, |_| ());
@@ -128,7 +129,7 @@ impl World {
         conn
     }
 
-    /// A batch of input, and all that comes of it.
+    /// Sends a batch of input and runs what follows from it.
     fn say(&mut self, kind: &'static str, conn: ConnId, bytes: &str) {
         let mut intake = self.intakes.remove(&conn).unwrap();
         self.hold(kind, |world| {
@@ -139,12 +140,12 @@ impl World {
         self.pass(kind, Duration::from_millis(1));
     }
 
-    /// As much of one thing as is read at once.
+    /// Repeats the input up to one read of 64 KiB.
     fn repeat(&mut self, kind: &'static str, conn: ConnId, bytes: &str) {
         self.say(kind, conn, &bytes.repeat((64 << 10) / bytes.len()));
     }
 
-    /// Datagrams of one peer, in as many holds as they take.
+    /// Sends datagrams of one peer, in as many holds as they take.
     fn datagrams(&mut self, kind: &'static str, peer: Peer, datagrams: &[&str]) {
         let mut left = datagrams.iter().peekable();
         while left.peek().is_some() {
@@ -163,7 +164,7 @@ impl World {
         Peer::new(0, SocketAddr::from(([127, high, mid, low], 9)))
     }
 
-    /// Sessions on datagrams, in a room of their own each and in `#all`.
+    /// Opens sessions on datagrams, each in a room of its own and in `#all`.
     fn populate(&mut self, count: u32) -> std::ops::Range<u32> {
         let first = self.peers;
         self.peers += count;
@@ -182,7 +183,7 @@ impl World {
     }
 }
 
-/// Every request, on a stream, in datagrams and in lines.
+/// Sends every request: on a stream, in datagrams and in lines.
 fn ask_everything(world: &mut World) {
     let (name, valid) = (combining(), longest_name());
     let stream = world.connect(0);
@@ -216,15 +217,15 @@ fn ask_everything(world: &mut World) {
     let many = world.connect(0);
     let rooms: String = (b'a'..=b'z').map(|c| frame("JON", &format!("#{valid}{}", char::from(c)))).collect();
     world.say("names of combining sequences", many, &(frame("REG", &valid) + &rooms + &frame("BYE", "")));
-    let nobody = world.connect(0);
-    world.repeat("names of combining sequences", nobody, &frame("REG", &name));
+    let unregistered = world.connect(0);
+    world.repeat("names of combining sequences", unregistered, &frame("REG", &name));
     let bare = World::peer(u32::MAX >> 8);
     world.datagrams("register", bare, &["REG 0007 datagm"]);
     for (kind, frame) in &frames {
         let datagram = frame.repeat((1_200 / frame.len()).max(1));
         world.datagrams(kind, bare, &[&datagram[..]; 64]);
     }
-    let person = world.connect(LINES);
+    let line_client = world.connect(LINES);
     for (kind, line) in [
         ("register", "person\n".to_owned()),
         ("names of combining sequences", format!("/nick {name}\n")),
@@ -233,11 +234,15 @@ fn ask_everything(world: &mut World) {
         ("JON and LEV", "/join #all\n/leave\n".to_owned()),
         ("LST of a room", "/join #all\n/list\n".to_owned()),
     ] {
-        if kind == "register" { world.say(kind, person, &line) } else { world.repeat(kind, person, &line) }
+        if kind == "register" {
+            world.say(kind, line_client, &line)
+        } else {
+            world.repeat(kind, line_client, &line)
+        }
     }
 }
 
-/// Sessions on streams whose connections are lost at once, and connections that never register.
+/// Opens stream sessions whose connections are lost at once, and connections that never register.
 fn wait_for_timers(world: &mut World, count: u32) {
     let conns: Vec<ConnId> = (0..count).map(|_| world.connect(0)).collect();
     for (n, conn) in conns.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
@@ -257,7 +262,7 @@ fn glob_rules(count: usize) -> Rules {
     Rules::parse((rules + "[[rule]]\nname = \"name*9\"\ndeny = [\"0.0.0.0/0\"]\n").as_bytes()).unwrap()
 }
 
-/// A server that has had so many sessions, and has so many.
+/// Checks a server with `had` ended and `live` living sessions.
 fn check(had: u32, live: u32, rules: usize) {
     let step = STEP + u64::from(live) + cost::RULE * rules as u64;
     let mut world = World::new(config(), step);
@@ -276,7 +281,7 @@ fn check(had: u32, live: u32, rules: usize) {
     assert_eq!(world.server.sessions(), live as usize + 3 - denied);
     world.hold("totals", |world| world.server.totals());
     wait_for_timers(&mut world, live / 2);
-    assert_eq!(world.server.sessions(), 2, "eve and the person are on connections");
+    assert_eq!(world.server.sessions(), 2, "eve and the line client have connections");
     world.populate(live);
     let lingering = world.connect(0);
     world.say("register", lingering, &format!("@1 {}", frame("REG", "left ?BAAAAAAAAAAAAAAAAAAAAA")));
@@ -305,7 +310,7 @@ fn a_million_sessions_that_ended_and_a_hundred_thousand_that_live_make_no_hold_l
 }
 
 #[test]
-fn many_slow_members_that_are_cut_off_at_once_end_in_several_holds() {
+fn many_slow_consumers_end_in_several_holds() {
     let hub = HubConfig { slow: SlowPolicy::Disconnect, max_pending_messages: 1, ..HubConfig::default() };
     let mut world = World::new(ServerConfig { hub, ..config() }, STEP);
     let members: Vec<ConnId> = (0..3_000).map(|_| world.connect(0)).collect();
@@ -316,7 +321,7 @@ fn many_slow_members_that_are_cut_off_at_once_end_in_several_holds() {
             &format!("@1 {}{}", frame("REG", &format!("m{n} ?{n:A>22}")), frame("JON", "#r")),
         );
     }
-    // Nobody acknowledges the first message, so that there is no room for the second.
+    // No member acknowledges the first message, so there is no room for the second.
     for sessions in [3_000, 3_000] {
         assert_eq!(world.server.sessions(), sessions);
         world.say("SND to a room", members[0], &frame("SND", "#r hi"));
@@ -326,12 +331,12 @@ fn many_slow_members_that_are_cut_off_at_once_end_in_several_holds() {
 }
 
 #[test]
-fn many_senders_that_wait_for_one_member_go_on_in_several_holds() {
+fn many_senders_that_wait_for_one_member_resume_in_several_holds() {
     let hub = HubConfig { slow: SlowPolicy::Block, max_pending_messages: 1, ..HubConfig::default() };
     let mut world = World::new(ServerConfig { hub, ..config() }, STEP);
     let conns: Vec<ConnId> = (0..6_000).map(|_| world.connect(0)).collect();
     for (n, conn) in conns.iter().enumerate() {
-        // The first acknowledges what it is sent, and does not; of the others each is in a room with it alone.
+        // The first session acknowledges nothing it is sent; each of the others is in a room with it alone.
         let own = if n == 0 { String::new() } else { frame("JON", &format!("#r{n}")) };
         world.say("register", *conn, &(format!("@1 {}", frame("REG", &format!("m{n} ?{n:A>22}"))) + &own));
     }
@@ -340,9 +345,9 @@ fn many_senders_that_wait_for_one_member_go_on_in_several_holds() {
     for (n, conn) in conns.iter().enumerate().take(60).skip(1) {
         world.say("SND to a room", *conn, &frame("SND", &format!("#r{n} hi")).repeat(2));
     }
-    let waiting = world.server.waiters.len();
+    let waiting = world.server.paused_senders.len();
     assert!(waiting > 50, "{waiting} senders wait");
     world.hold("closed", |world| world.server.closed(world.now, conns[0], CloseReason::Lost));
     world.pass("released", Duration::from_secs(1));
-    assert_eq!(world.server.waiters.len(), 0);
+    assert_eq!(world.server.paused_senders.len(), 0);
 }

@@ -1,6 +1,7 @@
-//! Rate limits per host: one token bucket for all peers of a [`Host`] on a listener, where the listener has such a limit.
+//! Rate limits per host: one token bucket for all peers of a [`Host`] on a listener that has such a limit.
 //!
-//! A bucket exists while it is not full: one that is full again is forgotten. Its number is bounded, by [`MAX_BUCKETS`].
+//! Only buckets that are not full are stored, at most [`MAX_BUCKETS`] of them. The limits per peer are in
+//! `rate_limit`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,20 +12,20 @@ use crate::rates::{Bucket, Rate};
 use crate::service::{DoorId, Origin};
 use crate::units::later;
 
-/// Most buckets at once, about 6 MiB. Hosts beyond that share one per listener.
+/// The most buckets at once, about 6 MiB. Further hosts share one bucket per listener.
 pub(super) const MAX_BUCKETS: usize = 1 << 16;
 
-/// How often it is looked at whether a bucket is full again: each holds one second's worth.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a bucket is checked for being full: each holds one second's worth.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Most buckets that are looked at in one turn.
-const LOOKED_AT: usize = 1_024;
+/// The most buckets that are checked at once.
+const MAX_CHECKED: usize = 1_024;
 
-/// Whose bucket it is.
+/// The listener and host of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     listener: DoorId,
-    /// `None` is the bucket that hosts share when there are too many.
+    /// `None` for the bucket that hosts share when there are too many.
     host: Option<Host>,
 }
 
@@ -32,12 +33,12 @@ struct Key {
 #[derive(Debug, Default)]
 pub(super) struct HostRates {
     buckets: HashMap<Key, Bucket>,
-    /// All of them, with when each is looked at, the earliest first.
+    /// All of them by the time of their next check, the earliest first.
     queue: VecDeque<(Instant, Key)>,
 }
 
 impl HostRates {
-    /// How many buckets there are.
+    /// Returns how many buckets there are.
     pub(super) fn len(&self) -> usize {
         self.buckets.len()
     }
@@ -51,14 +52,15 @@ impl HostRates {
         Key { listener, host: None }
     }
 
-    /// How long until a message of so many bytes conforms.
+    /// Returns how long until a message of `bytes` bytes conforms.
     fn wait(&self, now: Instant, listener: DoorId, host: Host, bytes: usize) -> Duration {
         let bucket = self.buckets.get(&self.key(listener, host));
-        // A bucket that is not there is full, and a full one takes any message.
+        // A missing bucket is full, and a full one takes any message.
         bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now, bytes))
     }
 
-    /// Takes the tokens of a message, whether they are there or not. Returns when to look at the buckets, if that is new.
+    /// Takes the tokens of a message, even if that overdraws the bucket. Returns the time of the bucket's first check
+    /// if it is new.
     fn take(
         &mut self,
         now: Instant,
@@ -74,24 +76,24 @@ impl HostRates {
         let mut bucket = Bucket::new(rate);
         bucket.take(now, bytes);
         self.buckets.insert(key, bucket);
-        let at = later(now, LOOK_AGAIN);
+        let at = later(now, CHECK_INTERVAL);
         self.queue.push_back((at, key));
         Some(at)
     }
 
-    /// Forgets buckets that are full again, of those that are to be looked at.
+    /// Removes full buckets among those whose check is due.
     fn forget(&mut self, now: Instant) {
-        for _ in 0..LOOKED_AT {
+        for _ in 0..MAX_CHECKED {
             let Some((_, key)) = self.queue.pop_front_if(|(at, _)| *at <= now) else { return };
             if self.buckets.get(&key).is_some_and(|bucket| !bucket.is_full(now)) {
-                self.queue.push_back((later(now, LOOK_AGAIN), key));
+                self.queue.push_back((later(now, CHECK_INTERVAL), key));
             } else {
                 self.buckets.remove(&key);
             }
         }
     }
 
-    /// When to look at the next.
+    /// Returns the time of the next check.
     fn next(&self) -> Option<Instant> {
         self.queue.front().map(|(at, _)| *at)
     }
@@ -100,35 +102,35 @@ impl HostRates {
 /// What a stream connection owes its host's bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum HostTokens {
-    /// Nothing: its listener has no limit per host, or it is on this machine.
+    /// Nothing: its listener has no limit per host, or the peer is on this machine.
     #[default]
     Unlimited,
     /// Each frame takes its tokens when it is executed.
     PerFrame,
-    /// Those of its next frame are taken: it waits until they would have come.
+    /// The tokens of its next frame are taken; the frame waits until they would have come.
     Reserved,
 }
 
 impl Server {
-    /// The limit per host that holds for peers from there, and their host.
+    /// Returns the limit per host for peers of this origin, and their host.
     pub(super) fn host_rate(&self, origin: &Origin) -> Option<(Rate, Host)> {
         let rate = self.door(origin.door)?.rate_per_host;
         (rate != Rate::UNLIMITED).then_some(())?;
         Some((rate, Host::of(origin.from)?))
     }
 
-    /// What a new connection from there owes its host's bucket.
+    /// Returns what a new connection of this origin owes its host's bucket.
     pub(super) fn host_tokens(&self, origin: &Origin) -> HostTokens {
         if self.host_rate(origin).is_some() { HostTokens::PerFrame } else { HostTokens::Unlimited }
     }
 
-    /// How long until the bucket of a peer's host has the tokens for a message of so many bytes.
+    /// Returns how long until the bucket of a peer's host has the tokens for a message of `bytes` bytes.
     pub(super) fn host_wait(&self, now: Instant, origin: &Origin, bytes: usize) -> Duration {
         let limited = self.host_rate(origin);
         limited.map_or(Duration::ZERO, |(_, host)| self.host_rates.wait(now, origin.door, host, bytes))
     }
 
-    /// Takes the tokens of a message out of the bucket of a peer's host.
+    /// Takes the tokens of a message from the bucket of a peer's host.
     pub(super) fn take_of_host(&mut self, now: Instant, origin: &Origin, bytes: usize) {
         let Some((rate, host)) = self.host_rate(origin) else { return };
         if let Some(at) = self.host_rates.take(now, (origin.door, rate), host, bytes) {
@@ -136,8 +138,8 @@ impl Server {
         }
     }
 
-    /// Takes the tokens of a message that has to wait for them, so that whoever comes later waits behind it. Returns how
-    /// long; without a wait nothing is taken.
+    /// Takes the tokens of a message that has to wait for them, so that later messages wait behind it. Returns the
+    /// wait; without one, takes nothing.
     pub(super) fn reserve_of_host(
         &mut self,
         now: Instant,
@@ -149,7 +151,7 @@ impl Server {
         Some(wait)
     }
 
-    /// Forgets buckets that are full again.
+    /// Removes buckets that are full again.
     pub(super) fn forget_host_rates(&mut self, now: Instant) {
         self.host_rates.forget(now);
         self.timers.set(Owner::HostRates, self.host_rates.next());
@@ -193,7 +195,7 @@ mod tests {
             rates.forget(at);
         }
         assert_eq!((rates.len(), rates.queue.len()), (0, 0));
-        assert!(at <= now + 3 * LOOK_AGAIN);
+        assert!(at <= now + 3 * CHECK_INTERVAL);
     }
 
     #[test]

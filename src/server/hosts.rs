@@ -1,4 +1,4 @@
-//! The host that a peer counts for, in the limits that hold per host.
+//! [`Host`]: the unit that the limits per host count.
 //!
 //! A host is an IPv4 address, or the /64 of an IPv6 address, which is what one subscriber has (RFC 6177). Loopback and
 //! UNIX sockets have no host: all peers on this machine would share one.
@@ -19,7 +19,7 @@ impl Host {
     /// Returns the host that a peer counts for, or `None` for a peer on this machine.
     pub(super) fn of(from: Remote) -> Option<Self> {
         let Remote::Ip(addr) = from else { return None };
-        // An IPv4 address that comes in through an IPv6 socket is that IPv4 address.
+        // An IPv4-mapped IPv6 address is that IPv4 address.
         match addr.ip().to_canonical() {
             ip if ip.is_loopback() => None,
             IpAddr::V4(ip) => Some(Self::V4(ip)),

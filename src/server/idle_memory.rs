@@ -1,5 +1,6 @@
-//! What a peer that does nothing costs in memory: the sizes of what is kept for each, and, by hand, what a process with
-//! very many of them holds and how long it ever stood still:
+//! Tests the memory cost of idle peers: the state per peer stays within a size limit.
+//!
+//! By hand, the memory of a process with very many idle peers, and the longest pause of one operation:
 //!
 //! ```text
 //! cargo test --release --lib idle_memory::what -- --ignored --nocapture --test-threads 1
@@ -15,7 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use super::*;
 use crate::service::{Intake as _, Remote};
 
-/// Who makes one of these larger does so for each of a million peers: on purpose, then, and changes the number.
+/// These sizes multiply by up to a million peers: change a limit only on purpose.
 #[test]
 fn what_is_kept_for_each_of_very_many_peers_stays_small() {
     for (what, size, most) in [
@@ -30,14 +31,14 @@ fn what_is_kept_for_each_of_very_many_peers_stays_small() {
     }
 }
 
-/// The memory that this process has for itself, in bytes: resident, and of no file.
+/// Returns the resident memory of this process that belongs to no file, in bytes.
 fn resident() -> usize {
     let status = read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
 }
 
-/// The time that this thread has had on a processor: others want theirs, too.
+/// Returns the processor time of this thread: wall time would include other processes.
 fn cpu_time() -> Duration {
     ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap().into()
 }
@@ -72,7 +73,7 @@ fn nth_peer(n: u32) -> Peer {
     Peer::new(0, addr)
 }
 
-/// A tagged session with a token and a nonce.
+/// Opens a tagged session with a token and a nonce.
 fn register(server: &mut Server, now: Instant, n: u32) {
     let (name, nonce) = (format!("client{n}"), format!("{n:022}"));
     let reg = format!("@1 REG {:04} {name} ?{nonce}", name.len() + 25);
@@ -123,5 +124,5 @@ fn what_registered_connections_take() {
         intakes.push(intake);
     });
     assert_eq!(server.sessions(), 19_000);
-    assert_eq!(server.poll_timeout(), None, "nothing is due of who sits and waits");
+    assert_eq!(server.poll_timeout(), None, "idle connections have no deadline");
 }

@@ -1,11 +1,15 @@
-//! Input on streams that is not complete or not executed yet: what all of it counts for in `max_memory`, and which
-//! connection has to give its memory to others when that is short.
+//! Bounds the stream input that is incomplete or not executed yet, and evicts connections that hold too much of it.
 //!
-//! All of it together may take three quarters of `max_memory`, as far as nothing else has taken that: frames that never end
-//! must not keep messages from being queued. Beyond that a connection is closed that holds a long one. The first of these is
-//! the answer: (1) of the host with several long ones and most bytes in them, the one that has stood still for longest; (2)
-//! the one that has stood still for longest, if it has for [`STILL`]; (3) the one that has just grown. So one host cannot
-//! keep others out, and whoever wants to hold memory from many hosts has to go on sending.
+//! All such input may take three quarters of `max_memory`, less if other uses take it: frames that never end must not
+//! keep messages from being queued. Beyond that a connection with a long input is closed: the first of these that
+//! exists.
+//!
+//! 1. of the host with several long inputs and the most bytes in them, the one that has stalled longest;
+//! 2. the one that has stalled longest, if for at least [`STILL`];
+//! 3. the one that has just grown.
+//!
+//! So one host cannot keep others out, and holding memory from many hosts takes continuous sending. Unread answers are
+//! in `unread`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,16 +22,16 @@ use crate::hub::memory::MemoryUse;
 use crate::rare::Rare;
 use crate::service::ConnId;
 
-/// Input of no more than this is kept whatever else is, in bytes: the number of connections bounds it.
+/// Input up to this length in bytes is always kept: the number of connections bounds it.
 const SHORT_INPUT: usize = 64 << 10;
 
-/// Long input that has not grown by [`STEP`] for so long stands still.
+/// Long input that has not grown by [`STEP`] for this long has stalled.
 const STILL: Duration = Duration::from_secs(2);
 
-/// Growth that counts, in bytes.
+/// The growth that counts as progress, in bytes.
 const STEP: usize = 64 << 10;
 
-/// As many connections are closed for one that grows, at most.
+/// The most connections that are closed for one that grows.
 const MOST_EVICTED: usize = 8;
 
 const NO_MEMORY: &str = "no memory for a message of this length now";
@@ -38,18 +42,18 @@ const EVICTED: &str = "memory is short, and your message does not go on";
 struct Holder {
     host: Option<Host>,
     bytes: usize,
-    /// It had so many bytes ..
+    /// Its bytes at the last progress ..
     mark: usize,
-    /// .. when it last had grown by [`STEP`].
+    /// .. and the time of it.
     since: Instant,
 }
 
-/// The connections with long input: as many as the bound of all input has place for.
+/// The connections with long input; the bound of all input bounds their number.
 #[derive(Debug, Default)]
 pub(super) struct InputHolders(BTreeMap<ConnId, Holder>);
 
 impl InputHolders {
-    /// A connection has so much long input now.
+    /// Records how much long input a connection has now.
     fn note(&mut self, now: Instant, conn: ConnId, host: Option<Host>, bytes: usize) {
         let holder = self.0.entry(conn).or_insert(Holder { host, bytes: 0, mark: 0, since: now });
         holder.bytes = bytes;
@@ -62,7 +66,7 @@ impl InputHolders {
         self.0.remove(&conn);
     }
 
-    /// Of the hosts with several long ones, that with the most bytes in them.
+    /// Returns the host with the most bytes, of those with several long inputs.
     fn heaviest(&self) -> Option<Host> {
         let mut hosts: BTreeMap<Host, (usize, usize)> = BTreeMap::new();
         for holder in self.0.values() {
@@ -75,7 +79,8 @@ impl InputHolders {
         several.max_by_key(|(_, (_, bytes))| *bytes).map(|(host, _)| host)
     }
 
-    /// The one that has to go first. Those that `waits` for the server itself do not stand still.
+    /// Returns the connection to evict first. A connection for which `waits` is true waits for the server and has not
+    /// stalled.
     fn first_to_go(&self, now: Instant, waits: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         let heaviest = self.heaviest();
         let of_heaviest = |holder: &Holder| heaviest.is_some() && holder.host == heaviest;
@@ -88,7 +93,7 @@ impl InputHolders {
 }
 
 impl Server {
-    /// Counts what a connection holds of frames: of the unfinished one, and of those that wait for their turn.
+    /// Counts the frames that a connection holds: the unfinished one and those that wait for execution.
     pub(super) fn bound_frames(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let unfinished = state.unfinished.get().partial.map_or(0, |partial| partial.allocated);
@@ -96,14 +101,14 @@ impl Server {
         self.bound_input(now, conn, unfinished + waiting);
     }
 
-    /// The same where frames are spoken, and some that waited had their turn.
+    /// Does the same on a frame listener, after some waiting frames were executed.
     pub(super) fn recount_frames(&mut self, now: Instant, conn: ConnId) {
         if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
             self.bound_frames(now, conn);
         }
     }
 
-    /// Counts what a connection holds of input, and closes whichever has to give way if that is too much.
+    /// Counts the input that a connection holds, and evicts connections if the total is too much.
     pub(super) fn bound_input(&mut self, now: Instant, conn: ConnId, bytes: usize) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if state.closing {
@@ -121,7 +126,7 @@ impl Server {
         }
     }
 
-    /// Whether there is more input than may be.
+    /// Whether there is too much input.
     fn has_too_much_input(&self) -> bool {
         let ledger = self.hub.ledger();
         ledger.total() > ledger.bound() || ledger.used(MemoryUse::Input) > ledger.bound() / 4 * 3
@@ -133,8 +138,8 @@ impl Server {
                 return;
             }
             let waits = |conn| {
-                let held = self.conns.get(conn).and_then(|state| state.held);
-                matches!(held, Some(ReadPause::Until(_) | ReadPause::ByReaders))
+                let pause = self.conns.get(conn).and_then(|state| state.read_pause);
+                matches!(pause, Some(ReadPause::Until(_) | ReadPause::SlowConsumer))
             };
             match self.input.first_to_go(now, waits).filter(|conn| *conn != grown) {
                 Some(conn) => self.evict(now, conn),
@@ -146,8 +151,8 @@ impl Server {
         }
     }
 
-    /// Closes a connection for want of memory, and executes nothing that waits for its turn. It is about to send more, which
-    /// lets its intake go.
+    /// Closes a connection that grew beyond the memory limit, and drops its waiting input. Its next read frees what
+    /// its intake holds.
     fn refuse_input(&mut self, now: Instant, conn: ConnId) {
         self.drop_input(conn);
         self.break_stream(now, conn, NO_MEMORY);
@@ -160,8 +165,8 @@ impl Server {
         }
     }
 
-    /// Closes a connection for the memory that it holds. It is told why, if it reads, and not waited for: nothing else would
-    /// free what its intake keeps.
+    /// Closes a connection to free its memory. It gets an ERR if it reads, but the close does not wait for that:
+    /// nothing else would free what its intake holds.
     fn evict(&mut self, now: Instant, conn: ConnId) {
         self.drop_input(conn);
         let session = self.conns.get(conn).and_then(|state| state.session);
@@ -169,13 +174,13 @@ impl Server {
         if let Some(state) = self.conns.get_mut(conn) {
             let unfinished = state.unfinished.fill();
             let cannot_hear = is_behind || unfinished.given > 0;
-            unfinished.eviction = if cannot_hear { Eviction::Told } else { Eviction::Condemned };
+            unfinished.eviction = if cannot_hear { Eviction::Done } else { Eviction::Closing };
         }
         self.totals.evicted += 1;
         self.break_stream(now, conn, EVICTED);
     }
 
-    /// A connection holds no input any more.
+    /// Uncounts the input of a connection.
     pub(super) fn forget_input(&mut self, conn: ConnId) {
         self.input.forget(conn);
         let Some(state) = self.conns.get_mut(conn) else { return };

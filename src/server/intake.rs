@@ -1,8 +1,8 @@
-//! Streams, without the lock: bytes to batches.
+//! Turns the bytes of a stream into batches, without the lock.
 //!
-//! [`StreamIntake`] is the half of the server that belongs to one connection: it cuts frames out of the stream and
-//! plays the simulated loss, which on a stream hits tagged requests only. At a door for people it passes on what comes: an
-//! unfinished line may become a finished one by the clock, which is the server's affair.
+//! [`StreamIntake`] is the half of the server that belongs to one connection. It cuts the stream into frames and
+//! applies the simulated loss, which on a stream drops tagged requests only. On a line listener it passes the bytes
+//! on: a timer may finish a line, and timers need the lock. Batches are executed in `stream`.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,18 +10,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::lines::Said;
+use super::lines::LineInput;
 use crate::link::Verdicts;
 use crate::service::Intake;
 use crate::wire::{Cut, Deframer, Frame, Id, Joined, Malformed, Partial, Verb};
 
-/// What is read at once at a door for people, in bytes: they may say so little in a second that most of more would only
-/// wait here, and not with who sent it.
-const PEOPLES_APPETITE: usize = 1 << 10;
+/// Bytes per read on a line listener. Line clients may say so little per second that more would only wait here instead
+/// of in the sender's socket.
+const LINE_MAX_READ: usize = 1 << 10;
 
-/// The same before the registration, and where there is a rate: what is read of somebody who may not be executed waits
-/// here.
-const SMALL_APPETITE: usize = 4 << 10;
+/// Bytes per read before registration, and with a rate limit: what is read too early waits in memory here.
+const SMALL_MAX_READ: usize = 4 << 10;
 
 /// The bytes of a frame without payload: verb, space, four digits.
 const MIN_FRAME: usize = 8;
@@ -29,12 +28,12 @@ const MIN_FRAME: usize = 8;
 /// The half of the server that belongs to one stream connection.
 #[derive(Debug)]
 pub struct StreamIntake {
-    /// None at a door for people.
+    /// `None` on a line listener.
     deframer: Option<Deframer>,
-    /// What is read at once, and what will be once a whole REG has come.
-    appetite: usize,
-    appetite_after_reg: usize,
-    /// Where requests may be lost.
+    /// Bytes per read now, and after a whole REG has come.
+    max_read: usize,
+    max_read_after_reg: usize,
+    /// The simulated loss, where there is one.
     losing: Option<Box<Losing>>,
 }
 
@@ -55,27 +54,27 @@ impl Losing {
     }
 }
 
-/// What a piece of a stream became: whole frames, and what is left of one. It borrows the piece: only what has to wait is
-/// copied.
+/// One read of a stream, cut up: whole frames, and what is known of an unfinished one. It borrows the bytes; only what
+/// has to wait is copied.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
-    /// At a door for people: all that came.
-    pub(super) said: Said,
-    /// The first frame, if it began in an earlier piece.
+    /// On a line listener: all bytes of the read.
+    pub(super) line_input: LineInput,
+    /// The first frame, if it began in an earlier read.
     joined: Option<Joined>,
-    /// What the others lie in.
+    /// The bytes of the other frames.
     bytes: Cow<'a, [u8]>,
     frames: Vec<Span>,
-    /// How many of `frames` have been taken.
+    /// How many of `frames` have been executed.
     taken: usize,
-    /// Whether it was looked through for acknowledgements before its turn.
+    /// Whether it was searched for acknowledgements before its execution.
     pub(super) scanned: bool,
     pub(super) broken: Option<Malformed>,
     pub(super) seen: u64,
     pub(super) dropped: u64,
-    /// Whether a PNG came, lost or not.
+    /// Whether it had a PNG, dropped or not.
     pub(super) pinged: bool,
-    /// The frame that has begun and is not whole; `None` between frames.
+    /// The unfinished frame; `None` between frames.
     pub(super) partial: Option<Partial>,
 }
 
@@ -87,18 +86,19 @@ struct Span {
 }
 
 impl StreamIntake {
-    /// At a door for frames; `is_limited` if it has a rate. `loss` is what is simulated, and the flow that it is.
+    /// Creates the half of a connection to a frame listener. `is_limited` says that the listener has a rate limit;
+    /// `loss` is the simulated loss and the flow's number.
     pub(super) fn new(max_message: usize, is_limited: bool, loss: Option<(Verdicts, u64)>) -> Self {
-        let appetite_after_reg = if is_limited { SMALL_APPETITE } else { usize::MAX };
-        let (deframer, appetite) = (Some(Deframer::new(max_message)), SMALL_APPETITE);
+        let max_read_after_reg = if is_limited { SMALL_MAX_READ } else { usize::MAX };
+        let (deframer, max_read) = (Some(Deframer::new(max_message)), SMALL_MAX_READ);
         let losing = loss.map(|(verdicts, flow)| Box::new(Losing { verdicts, flow, index: 0 }));
-        Self { deframer, appetite, appetite_after_reg, losing }
+        Self { deframer, max_read, max_read_after_reg, losing }
     }
 
-    /// At a door for people.
+    /// Creates the half of a connection to a line listener.
     pub(super) fn of_lines() -> Self {
-        let appetite = PEOPLES_APPETITE;
-        Self { deframer: None, appetite, appetite_after_reg: appetite, losing: None }
+        let max_read = LINE_MAX_READ;
+        Self { deframer: None, max_read, max_read_after_reg: max_read, losing: None }
     }
 }
 
@@ -106,20 +106,20 @@ impl Intake for StreamIntake {
     type Batch<'a> = Batch<'a>;
 
     fn appetite(&self) -> usize {
-        self.appetite
+        self.max_read
     }
 
     fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Batch<'a> {
         let mut batch = Batch::default();
         let Some(deframer) = &mut self.deframer else {
-            batch.said = Said::new(bytes);
+            batch.line_input = LineInput::new(bytes);
             return batch;
         };
         let mut rest = bytes;
         loop {
             while let Some(frame) = deframer.cut_usual(&mut rest) {
                 if frame.verb == Verb::Reg {
-                    self.appetite = self.appetite_after_reg;
+                    self.max_read = self.max_read_after_reg;
                 }
                 batch.push_usual(&frame, bytes.len(), rest.len());
             }
@@ -134,7 +134,7 @@ impl Intake for StreamIntake {
             let (id, verb) = cut.head();
             batch.pinged |= verb == Verb::Png;
             if verb == Verb::Reg {
-                self.appetite = self.appetite_after_reg;
+                self.max_read = self.max_read_after_reg;
             }
             if id.is_some() && verb.is_request() {
                 batch.seen += 1;
@@ -157,31 +157,31 @@ impl Intake for StreamIntake {
     }
 }
 
-/// A finished line that waits for its turn.
-impl From<Said> for Batch<'_> {
-    fn from(said: Said) -> Self {
-        Self { said, ..Self::default() }
+/// Makes a batch of a finished line that waits.
+impl From<LineInput> for Batch<'_> {
+    fn from(line_input: LineInput) -> Self {
+        Self { line_input, ..Self::default() }
     }
 }
 
 impl Batch<'_> {
-    /// Whether at least one whole frame came, lost or not.
+    /// Whether at least one whole frame came, dropped or not.
     pub(super) fn has_frames(&self) -> bool {
         self.seen > 0 || self.joined.is_some() || !self.frames.is_empty()
     }
 
-    /// Adds an untagged frame. Behind it, so much is left of a piece of that length.
+    /// Adds an untagged frame of a read of `length` bytes, of which `left` bytes follow it.
     fn push_usual(&mut self, frame: &Frame<'_>, length: usize, left: usize) {
         self.pinged |= frame.verb == Verb::Png;
         if self.frames.is_empty() {
-            // Those behind it are likely to be like it.
+            // The frames after it are likely to have its size.
             self.frames.reserve(1 + left / (MIN_FRAME + frame.payload.len()));
         }
         let end = length - left;
         self.frames.push(Span { id: None, verb: frame.verb, payload: end - frame.payload.len()..end });
     }
 
-    /// Adds a frame that ends at this place of the piece.
+    /// Adds a frame that ends at byte `end` of the read.
     fn push(&mut self, cut: Cut<'_>, end: usize) {
         match cut {
             Cut::Whole(Frame { id, verb, payload }) => {
@@ -191,12 +191,12 @@ impl Batch<'_> {
         }
     }
 
-    /// The next frame, which stays where it is.
+    /// Returns the next frame without taking it.
     pub(super) fn peek_frame(&self) -> Option<Frame<'_>> {
         self.joined.as_ref().map(Joined::frame).or_else(|| Some(self.frame(self.frames.get(self.taken)?)))
     }
 
-    /// The payload of the next frame, if it need not be copied to be kept.
+    /// Returns the payload of the next frame in shared form, if it has one.
     pub(super) fn peek_payload(&self) -> Option<&Bytes> {
         self.joined.as_ref().map(|joined| &joined.payload)
     }
@@ -206,31 +206,31 @@ impl Batch<'_> {
         Frame { id: span.id, verb: span.verb, payload }
     }
 
-    /// About how many bytes of memory it holds.
+    /// Returns about how many bytes of memory it takes.
     pub(super) fn size(&self) -> usize {
         let joined = self.joined.as_ref().map_or(0, |joined| joined.payload.len());
         size_of::<Self>()
-            + self.said.size()
+            + self.line_input.size()
             + joined
             + self.bytes.len()
             + self.frames.len() * size_of::<Span>()
     }
 
-    /// The frames that were not taken.
+    /// Returns the frames that were not taken.
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         let rest = self.frames.get(self.taken..).unwrap_or_default();
         self.joined.iter().map(Joined::frame).chain(rest.iter().map(|span| self.frame(span)))
     }
 
-    /// Whether nothing of it is left to be done.
+    /// Whether nothing is left to execute.
     pub(super) fn is_done(&self) -> bool {
-        self.said.is_used_up()
+        self.line_input.is_used_up()
             && self.joined.is_none()
             && self.taken == self.frames.len()
             && self.broken.is_none()
     }
 
-    /// What follows SND and its space in the untagged messages that come next.
+    /// Returns the payloads, without the leading space, of the untagged SNDs that come next.
     pub(super) fn next_messages(&self) -> impl Iterator<Item = &[u8]> {
         let spans = self.frames.get(self.taken..).filter(|_| self.joined.is_none()).unwrap_or_default();
         let messages = spans.iter().take_while(|span| span.id.is_none() && span.verb == Verb::Snd);
@@ -239,19 +239,19 @@ impl Batch<'_> {
         })
     }
 
-    /// So many of those are done with.
+    /// Takes the next `count` of those messages.
     pub(super) fn take_messages(&mut self, count: usize) {
         self.taken += count;
     }
 
-    /// The next frame is done with.
+    /// Takes the next frame.
     pub(super) fn take_frame(&mut self) {
         if self.joined.take().is_none() {
             self.taken += 1;
         }
     }
 
-    /// What is left of it, to be kept for longer than what was read.
+    /// Copies what is left, to be kept beyond the read.
     pub(super) fn into_owned(mut self) -> Batch<'static> {
         self.frames.drain(..self.taken.min(self.frames.len()));
         let ends = self.frames.first().zip(self.frames.last());
@@ -261,7 +261,7 @@ impl Batch<'_> {
         }
         self.frames.shrink_to_fit();
         let bytes = Cow::Owned(self.bytes.get(left).unwrap_or_default().to_vec());
-        let Batch { said, joined, frames, scanned, broken, seen, dropped, pinged, partial, .. } = self;
-        Batch { said, joined, bytes, frames, taken: 0, scanned, broken, seen, dropped, pinged, partial }
+        let Batch { line_input, joined, frames, scanned, broken, seen, dropped, pinged, partial, .. } = self;
+        Batch { line_input, joined, bytes, frames, taken: 0, scanned, broken, seen, dropped, pinged, partial }
     }
 }

@@ -1,4 +1,6 @@
-//! The network that is simulated in front of the server: whole for datagrams, losses alone for streams.
+//! The simulated links of the server: full impairment for datagrams, loss alone for streams.
+//!
+//! The link models are in [`crate::link`]; loss on streams is applied in `intake` (requests) and `stream` (answers).
 
 use std::time::Instant;
 
@@ -13,12 +15,12 @@ impl Payload for Transmit {
     }
 }
 
-/// One direction of it.
+/// One direction of the simulated link.
 #[derive(Debug)]
 pub(super) struct Simulated {
-    /// Loses requests and answers on streams, and datagrams where losing is all that happens to them.
+    /// Drops requests and answers on streams, and datagrams if loss is the only impairment.
     pub(super) verdicts: Verdicts,
-    /// Does more than that to datagrams; only then are they copied and kept.
+    /// Applies further impairments to datagrams; only then are datagrams copied and kept.
     link: Option<Box<Link<Transmit>>>,
 }
 
@@ -28,12 +30,12 @@ impl Simulated {
         Self { verdicts: Verdicts::new(config.loss.clone(), seed, direction), link }
     }
 
-    /// Whether it leaves everything as it is.
+    /// Whether it passes everything unchanged.
     fn is_perfect(&self) -> bool {
         self.link.is_none() && self.verdicts.model().is_none()
     }
 
-    /// A datagram goes in; what comes out at once is returned, what comes out later is [received](Simulated::receive).
+    /// Puts a datagram in. Returns one that comes out at once; later ones are [received](Simulated::receive).
     fn send(&mut self, now: Instant, place: Place, transmit: Transmit) -> Option<Transmit> {
         match &mut self.link {
             None => (!self.verdicts.lost(now, place.flow, place.index)).then_some(transmit),
@@ -57,9 +59,9 @@ impl Simulated {
     }
 }
 
-/// Datagrams on their way through it.
+/// Datagrams on the simulated links.
 impl Server {
-    /// A datagram has come in from outside.
+    /// Handles a datagram from the network.
     pub(super) fn enter(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.totals.datagrams_in += 1;
         let Some(place) = self.place(peer, Direction::Up) else {
@@ -78,7 +80,7 @@ impl Server {
         self.arrive(now);
     }
 
-    /// Takes in what is due after its delay.
+    /// Handles the datagrams whose delay is over.
     pub(super) fn arrive(&mut self, now: Instant) {
         while !self.is_hold_spent()
             && let Some(Transmit { peer, bytes }) = self.incoming.receive(now)
@@ -88,7 +90,7 @@ impl Server {
         }
     }
 
-    /// The next datagram that leaves the server.
+    /// Returns the next datagram for the network.
     pub(super) fn next_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let transmit = loop {
             if let Some(due) = self.outward.receive(now) {
@@ -109,7 +111,8 @@ impl Server {
         self.outward.poll_timeout().is_none()
     }
 
-    /// The place of a peer's next datagram in its flow; `None` where nothing is simulated and nothing is kept.
+    /// Returns the place of a peer's next datagram in its flow; `None` if nothing is simulated, so that nothing is
+    /// kept.
     fn place(&mut self, peer: Peer, direction: Direction) -> Option<Place> {
         self.simulates().then(|| self.flows.next(&FlowKey::Peer(peer), direction))
     }

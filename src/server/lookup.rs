@@ -1,8 +1,8 @@
-//! Whose a datagram or a REG is: sessions by their token, by the nonce that opened them, and by address; and the nonces of
-//! sessions that have ended.
+//! Finds the session of a datagram or a REG: by token, by the nonce that opened it, or by address. Also keeps the
+//! nonces of ended sessions.
 //!
-//! What they are found by is kept in the sessions alone. A session is entered here when it lives, and taken out when it
-//! has ended.
+//! The keys themselves are stored in the sessions only. A session is entered here when it opens and removed when it
+//! has ended. Names are looked up in [`crate::hub`].
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::rare::give_room_back;
 use crate::service::Peer;
 use crate::wire::Token;
 
-/// Slots of sessions, by what these are found by.
+/// Slots of sessions, by token, nonce and address.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     by_token: Index,
@@ -24,22 +24,22 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// The session of a token.
+    /// Returns the session of a token.
     pub(super) fn of_token(&self, hub: &Hub, token: &Token) -> Option<SessionKey> {
         find(&self.by_token, hub, token, |session| (session.token == *token).then_some(()))
     }
 
-    /// The session that a nonce opened.
+    /// Returns the session that a nonce opened.
     pub(super) fn of_nonce(&self, hub: &Hub, nonce: &Token) -> Option<SessionKey> {
         find(&self.by_nonce, hub, nonce, |session| (session.nonce() == Some(*nonce)).then_some(()))
     }
 
-    /// The bare session at an address.
+    /// Returns the bare session at an address.
     pub(super) fn bare_at(&self, hub: &Hub, peer: &Peer) -> Option<SessionKey> {
         find(&self.bare, hub, peer, |session| (bare_peer(session)? == *peer).then_some(()))
     }
 
-    /// A session has begun.
+    /// Enters a new session.
     pub(super) fn enter(&mut self, hub: &Hub, key: SessionKey) {
         let Some(session) = hub.get(key) else { return };
         let slot = key.slot();
@@ -54,7 +54,7 @@ impl Lookup {
         }
     }
 
-    /// A session has ended.
+    /// Removes an ended session.
     pub(super) fn leave(&mut self, key: SessionKey, session: &Session) {
         self.by_token.remove(&session.token, key.slot());
         if let Some(nonce) = session.nonce() {
@@ -65,7 +65,7 @@ impl Lookup {
         }
     }
 
-    /// Whether nobody is entered.
+    /// Whether no session is entered.
     pub(super) fn is_empty(&self) -> bool {
         [&self.by_token, &self.by_nonce, &self.bare].iter().all(|index| index.len() == 0)
     }
@@ -94,7 +94,7 @@ fn insert<K: std::hash::Hash>(
     }
 }
 
-/// The address of a session that is found by it.
+/// Returns the address of a session that is found by it.
 fn bare_peer(session: &Session) -> Option<Peer> {
     match session.path() {
         Path::Datagram(path) if session.form == Form::Untagged => Some(path.peer),
@@ -102,65 +102,65 @@ fn bare_peer(session: &Session) -> Option<Peer> {
     }
 }
 
-/// The nonces of sessions that have ended, until a cookie could open no other with them.
+/// The nonces of ended sessions, until no valid cookie could open another session with them.
 ///
-/// None is forgotten before its time, so what there may be of them is bounded where sessions are opened. That bound costs
-/// the hosts that fill it: one may open no further session once it has a 32nd as many nonces here as there is room left
-/// for. One host takes a 33rd of all, and a hundred, one after the other, leave room for one in twenty.
+/// No nonce is removed early, so their number is bounded where sessions are opened. The bound falls on the hosts that
+/// fill it: a host may open no further session once it has a 32nd as many nonces here as there is room left. One host
+/// takes a 33rd of all; a hundred hosts, one after the other, leave room for one in twenty.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
     /// The oldest first.
     queue: VecDeque<SpentNonce>,
-    /// The ordinal of the first of these; it begins anew after 2^32.
+    /// The ordinal of the first nonce; wraps after 2^32.
     first: u32,
-    /// Their ordinals.
+    /// The ordinals of the nonces.
     index: Index,
-    /// How many each host has.
+    /// The number of nonces per host.
     by_host: PartedMap<Host, usize>,
-    /// How many there may be before no session is opened.
+    /// The number of nonces at which sessions are refused.
     most: usize,
 }
 
 #[derive(Debug)]
 struct SpentNonce {
     nonce: Token,
-    /// When it is forgotten.
+    /// When it is removed.
     until: Instant,
-    /// The host whose session it was; none for those that are not counted.
+    /// The host of the ended session; `None` for hosts that are not counted.
     host: Option<Host>,
 }
 
-/// The least and the most that [`Spent`] has room for. With its entries in tables each takes at most 160 bytes.
+/// The least and the most that [`Spent`] has room for. With its table entries each nonce takes at most 160 bytes.
 const SPENT_ROOM: (usize, usize) = (1 << 12, 1 << 20);
 
-/// A host has its share when it has as many nonces as so small a part of the room that is left.
+/// A host has its share when it has this fraction of the remaining room.
 const SHARE: usize = 32;
 
 impl Spent {
-    /// With room for as many as there may be sessions.
+    /// Creates a store with room for as many nonces as there may be sessions.
     pub(super) fn with_room_for(max_sessions: usize) -> Self {
         let (least, most) = SPENT_ROOM;
         Self { most: max_sessions.clamp(least, most), ..Self::default() }
     }
 
-    /// How many are remembered.
+    /// Returns how many nonces are stored.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether a session may be opened from there, whose nonce will have to be remembered.
+    /// Whether this host may open a session, whose nonce will have to be stored.
     pub(super) fn admits(&self, host: Option<Host>) -> bool {
         let room = self.most.saturating_sub(self.queue.len());
         let of_host = host.and_then(|host| self.by_host.get(&host)).copied().unwrap_or(0);
         room > 0 && of_host * SHARE < room
     }
 
-    /// Whether this one is.
+    /// Whether this nonce is stored.
     pub(super) fn contains(&self, nonce: &Token) -> bool {
         self.index.find(nonce, |ordinal| nth(&self.queue, self.first, ordinal) == Some(nonce)).is_some()
     }
 
-    /// Remembers one, until then.
+    /// Stores a nonce until then.
     pub(super) fn remember(&mut self, until: Instant, nonce: Token, host: Option<Host>) {
         let Ok(place) = u32::try_from(self.queue.len()) else { return };
         self.queue.push_back(SpentNonce { nonce, until, host });
@@ -173,7 +173,7 @@ impl Spent {
         });
     }
 
-    /// Forgets one whose time is over. Returns whether there was one.
+    /// Removes a nonce whose time is over. Returns whether there was one.
     pub(super) fn forget_next(&mut self, now: Instant) -> bool {
         let Some(spent) = self.queue.pop_front_if(|spent| spent.until <= now) else {
             give_room_back(&mut self.queue);
@@ -193,13 +193,13 @@ impl Spent {
         }
     }
 
-    /// When there is one to forget.
+    /// Returns when the next nonce is to be removed.
     pub(super) fn next(&self) -> Option<Instant> {
         self.queue.front().map(|spent| spent.until)
     }
 }
 
-/// The nonce of that ordinal, where the first has `first`.
+/// Returns the nonce of that ordinal, where the first has `first`.
 fn nth(queue: &VecDeque<SpentNonce>, first: u32, ordinal: u32) -> Option<&Token> {
     queue.get(ordinal.wrapping_sub(first) as usize).map(|spent| &spent.nonce)
 }
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn spent_nonces_are_remembered_for_their_time_also_when_their_ordinals_begin_anew() {
+    fn spent_nonces_are_kept_for_their_time_across_a_wrap_of_their_ordinals() {
         let now = Instant::now();
         let at = |n: u32| now + Duration::from_secs(n.into());
         let nonce = |n: u32| Token::from_bits(n.into());
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn a_host_that_ends_session_after_session_is_refused_in_time_and_others_are_not() {
+    fn a_host_that_floods_spent_nonces_is_refused_and_others_are_not() {
         let (now, minute) = (Instant::now(), Duration::from_secs(60));
         let host = |n: u8| Some(Host::V4([192, 0, 2, n].into()));
         let mut spent = Spent::with_room_for(100_000);

@@ -1,16 +1,19 @@
 //! The whole server without a socket: link -> wire -> reliable -> hub -> queues -> wire -> link.
 //!
-//! One datagram's way through it, top to bottom:
+//! This file holds [`Server`], its state, and its [`Service`] implementation; each step is in a module of its own.
+//! Sockets and threads are in `net`. The path of one datagram, from top to bottom:
 //!
-//! 1. `links::enter`: the simulated network; `datagram::handle_datagram`: [`crate::wire::Datagram::parse`], whole;
-//! 2. whose is it: a session's token from the session's address, a cookie, a bare peer, or a stranger;
-//! 3. `requests::execute`: looked up in the dedup window, then done by the [`crate::hub::Hub`];
-//! 4. the hub puts messages into queues and marks their sessions as woken;
-//! 5. answers are packed into datagrams, pushes are numbered and repeated until acknowledged;
-//! 6. `links::next_transmit`: the simulated network again, then the engine's socket.
+//! 1. `links::enter` applies the simulated link; `datagram::handle_datagram` parses the whole datagram
+//!    ([`crate::wire::Datagram::parse`]);
+//! 2. its session is found: by token and address, by cookie, or by the address of a bare peer; any other peer is
+//!    unvalidated;
+//! 3. `requests::execute` looks the request up in the dedup window, then the [`crate::hub::Hub`] executes it;
+//! 4. the hub queues messages and marks their sessions as woken;
+//! 5. answers are packed into datagrams; pushes are numbered and retransmitted until acknowledged;
+//! 6. `links::next_transmit` applies the simulated link again, then the engine sends the datagram.
 //!
-//! A stream goes the same way: `intake` is step 1, `fill::fill_stream` steps 5 and 6. What people say at a door for lines
-//! is cut and done in `lines`.
+//! A stream takes the same path: `intake` is step 1, `fill::fill_stream` is steps 5 and 6. Input on a line listener is
+//! split into lines and executed in `lines`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -62,7 +65,7 @@ mod unread;
 mod work_budget;
 
 use admission::Admission;
-use backpressure::Waiters;
+use backpressure::PausedSenders;
 use bye_rounds::ByeRounds;
 pub use bye_rounds::MAX_BYES;
 use conn::{Eviction, StreamConn};
@@ -81,27 +84,27 @@ pub use totals::Totals;
 pub use work_budget::HOLD_BOUND;
 use work_budget::WorkBudget;
 
-/// How long [`Service::shutdown`] waits for queues to empty and goodbyes to be acknowledged.
+/// How long [`Service::shutdown`] waits for queues to empty and for BYEs to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
 
-/// Whose deadline it is.
+/// What a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
-    /// A connection, by the halves of its id: time to register, time to finish a frame.
+    /// A connection, by the halves of its id: the deadlines to register and to finish a frame.
     Conn { serial: u32, place: u32 },
-    /// A session: linger, idle, the next repeat of a push.
+    /// A session: linger, idle time, the next retransmit of a push.
     Session(SessionKey),
     /// The oldest spent nonce.
     Spent,
     /// Token buckets of hosts that may be full again.
     HostRates,
-    /// A line in the log about what was lost.
+    /// The next log line about lost messages.
     Log,
-    /// Goodbyes over datagrams: more of them, or the next round.
+    /// BYEs over datagrams: room for more of them, or the next round.
     ByeRounds,
     /// The end of draining.
     Drain,
-    /// Work that this hold of the lock has no budget for.
+    /// Work left over by a hold of the lock whose budget was spent.
     Sweep,
 }
 
@@ -112,24 +115,24 @@ impl From<ConnId> for Owner {
     }
 }
 
-/// Whose datagrams, or droppable frames, a simulated link counts.
+/// The flow whose datagrams, or droppable frames, a simulated link counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum FlowKey {
     Conn(ConnId),
     Peer(Peer),
 }
 
-/// How often the server did what it was asked, and how often it knew that it had.
+/// How many messages were executed, and how many duplicate requests were recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executions {
     /// Messages that were executed.
     pub executed: u64,
-    /// Repeats that were answered from the window instead.
+    /// Duplicate requests that got their cached answer.
     pub repeats: u64,
 }
 
 impl Executions {
-    /// What has been added since `earlier`.
+    /// Returns what has been added since `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self { executed: self.executed - earlier.executed, repeats: self.repeats - earlier.repeats }
@@ -142,7 +145,7 @@ pub struct Server {
     config: ServerConfig,
     secrets: Secrets,
     hub: Hub,
-    /// Whose a datagram or a REG is.
+    /// Finds the session of a datagram or a REG.
     lookup: Lookup,
     /// Nonces of sessions that have ended.
     spent: Spent,
@@ -155,34 +158,34 @@ pub struct Server {
     woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
     pushing: VecDeque<SessionKey>,
-    /// Answers to datagrams, and the sessions that they are for; strangers have none.
+    /// Answers to datagrams, each with its session; `None` for an unvalidated peer.
     outgoing: VecDeque<(Option<SessionKey>, Transmit)>,
     timers: Timers<Owner>,
     flows: Flows<FlowKey>,
-    /// The simulated network, to the server.
+    /// The simulated link for datagrams and requests that come in.
     incoming: Simulated,
-    /// And from it.
+    /// The simulated link for what goes out.
     outward: Simulated,
     totals: Totals,
-    /// What sessions that ended left behind.
+    /// Messages that sessions left undelivered when they ended.
     undelivered: DropLog,
-    /// What slow readers missed.
-    missed: DropLog,
-    /// When the next line about these is due.
+    /// Messages that were dropped for slow consumers.
+    gaps: DropLog,
+    /// When the next log line about either is due.
     log_at: Option<Instant>,
-    /// Connections that wait for slow readers.
-    waiters: Waiters,
+    /// Connections whose reading is paused for slow consumers.
+    paused_senders: PausedSenders,
     budget: WorkBudget,
     sweeps: Sweeps,
-    /// Names that rules refused, for the log.
+    /// Limits the log lines about names that rules refused.
     refusals: Throttle,
     guests: Guests,
     draining: Option<Draining>,
-    /// What was given up when the time to drain was over.
+    /// Tables that were dropped whole when the time to drain was over.
     discarded: Option<Box<Discarded>>,
 }
 
-/// An empty hub, in which the rooms of doors are kept for them.
+/// Returns an empty hub in which the rooms of line listeners are reserved.
 fn make_hub(config: &ServerConfig) -> Hub {
     let mut hub = Hub::new(config.hub.clone());
     for door in &config.doors {
@@ -196,13 +199,13 @@ fn make_hub(config: &ServerConfig) -> Hub {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
     Underway(ByeRounds),
-    /// Time is up: the sessions that are left end.
+    /// The time is over: the remaining sessions end.
     Ending,
     Over,
 }
 
 impl Server {
-    /// A server that nobody is connected to yet. `rng` is what tokens and keys are drawn from.
+    /// Creates a server without connections. Tokens and keys are drawn from `rng`.
     pub fn new(now: Instant, config: ServerConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             secrets: Secrets::new(now, rng),
@@ -222,9 +225,9 @@ impl Server {
             outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
             totals: Totals::default(),
             undelivered: DropLog::new(Loss::Undelivered),
-            missed: DropLog::new(Loss::Missed),
+            gaps: DropLog::new(Loss::Gap),
             log_at: None,
-            waiters: Waiters::default(),
+            paused_senders: PausedSenders::default(),
             budget: WorkBudget::default(),
             sweeps: Sweeps::default(),
             refusals: Throttle::default(),
@@ -235,7 +238,7 @@ impl Server {
         }
     }
 
-    /// The counters so far.
+    /// Returns the counters so far.
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals.clone();
         totals.hub = self.hub.stats();
@@ -248,21 +251,21 @@ impl Server {
         totals
     }
 
-    /// What became of the requests so far.
+    /// Returns how many requests were executed or recognised as duplicates so far.
     pub fn executions(&self) -> Executions {
         Executions { executed: self.hub.stats().messages, repeats: self.totals.repeats }
     }
 
-    /// How many sessions live.
+    /// Returns the number of living sessions.
     pub fn sessions(&self) -> usize {
         self.hub.len()
     }
 
-    /// Whether nothing at all is remembered of any peer: no session, no connection, no flow, no nonce.
+    /// Whether no state is left of any peer: no session, no connection, no flow, no nonce.
     pub fn is_stateless(&self) -> bool {
         let maps = [self.conns.len(), self.flows.len(), self.admission.hosts(), self.host_rates.len()];
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
-        // What is under way on a link is of a flow that is counted above.
+        // Datagrams under way on a link belong to a flow that is counted above.
         self.hub.is_empty() && self.lookup.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
     }
 
@@ -274,7 +277,7 @@ impl Server {
             && self.is_quiet_outward()
     }
 
-    /// What is spoken at a door.
+    /// Returns the settings of a listener.
     fn door(&self, id: DoorId) -> Option<&Door> {
         self.config.doors.get(id)
     }
@@ -283,7 +286,7 @@ impl Server {
         self.draining.is_some()
     }
 
-    /// Hands the sessions that the hub has woken to whoever writes for them.
+    /// Queues each woken session for the connection or datagram path that carries it.
     fn dispatch(&mut self) {
         while let Some(key) = self.hub.poll_woken() {
             match self.hub.get(key).map(Session::path) {
@@ -294,17 +297,17 @@ impl Server {
         }
     }
 
-    /// What anything that happened may have brought about for others: it is done here, once for all of it.
-    fn settle(&mut self, now: Instant) {
-        self.end_condemned(now);
-        self.release_held(now);
-        self.note_missed(now);
-        if self.has_put_off() {
-            self.put_off_sweep(now);
+    /// Does the follow-up work of a call for other connections and sessions, once per call.
+    fn finish_call(&mut self, now: Instant) {
+        self.end_slow_consumers(now);
+        self.resume_senders(now);
+        self.log_gaps(now);
+        if self.has_deferred_work() {
+            self.defer_sweep(now);
         }
         let more = self.hub.has_missed();
         let line =
-            [self.undelivered.next_line(false), self.missed.next_line(more), self.late_line(now, more)];
+            [self.undelivered.next_line(false), self.gaps.next_line(more), self.deferred_line_at(now, more)];
         let line = line.into_iter().flatten().min();
         if self.log_at != line {
             self.log_at = line;
@@ -317,7 +320,7 @@ impl Service for Server {
     type Conn = StreamIntake;
 
     fn begin_hold(&mut self) {
-        self.begin_told_hold();
+        self.begin_driver_hold();
     }
 
     fn is_spent(&self) -> bool {
@@ -329,7 +332,7 @@ impl Service for Server {
         self.work().add(1, cost::CONNECTION);
         match arrival {
             Arrival::Accepted(origin) => self.open_stream(now, conn, origin),
-            // It asks for none. Who was dialed all the same is served as at the first door.
+            // The server asks for no connections. A dialed one is served as on the first listener.
             Arrival::Dialed(_, from) => self.open_stream(now, conn, Origin { door: 0, from }),
         }
     }
@@ -337,20 +340,20 @@ impl Service for Server {
     fn received(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         self.begin_call();
         self.handle_batch(now, conn, batch);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn ended(&mut self, now: Instant, conn: ConnId) {
         self.begin_call();
         self.end_input(now, conn);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         self.begin_call();
         self.work().add(1, cost::DATAGRAM);
         self.enter(now, peer, bytes);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
@@ -359,7 +362,7 @@ impl Service for Server {
         }
         self.answers_written(conn);
         self.drained_stream(now, conn);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn reuse(&mut self, buffer: Vec<u8>) {
@@ -369,13 +372,13 @@ impl Service for Server {
     fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
         self.begin_call();
         self.close_stream(now, conn, why);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn timeout(&mut self, now: Instant) {
         self.begin_call();
         self.arrive(now);
-        // Deadlines that this hold does not reach stay due.
+        // Deadlines that this hold does not reach stay pending.
         while !self.is_hold_spent()
             && let Some(owner) = self.timers.pop_due(now)
         {
@@ -388,15 +391,15 @@ impl Service for Server {
                 Owner::Log => {
                     self.log_at = None;
                     self.undelivered.write(now);
-                    self.note_missed(now);
-                    self.missed.write(now);
+                    self.log_gaps(now);
+                    self.gaps.write(now);
                 }
-                Owner::ByeRounds => self.farewell_timeout(now),
+                Owner::ByeRounds => self.bye_rounds_timeout(now),
                 Owner::Drain => self.end_drain(now),
                 Owner::Sweep => self.sweep(now),
             }
         }
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -411,7 +414,7 @@ impl Service for Server {
 
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
         let flow = self.fill_stream(now, conn, out);
-        self.settle(now);
+        self.finish_call(now);
         flow
     }
 
@@ -424,15 +427,15 @@ impl Service for Server {
     }
 
     fn is_aborted(&self, conn: ConnId) -> bool {
-        self.is_refused_untold(conn)
-            || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Told)
+        self.is_refused_at_once(conn)
+            || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Done)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.begin_call();
         self.dispatch();
         let transmit = self.next_transmit(now);
-        self.settle(now);
+        self.finish_call(now);
         transmit
     }
 
@@ -446,7 +449,7 @@ impl Service for Server {
         self.hub.close();
         self.begin_drain_sweep();
         self.sweep(now);
-        self.settle(now);
+        self.finish_call(now);
     }
 
     fn is_finished(&self) -> bool {

@@ -1,12 +1,12 @@
-//! How much a peer may say: a token bucket for each stream connection, and for each session on datagrams; where a listener
-//! asks for it, also one for each host (`host_rates`). A frame takes its tokens out of both.
+//! Rate limits: a token bucket for each stream connection, and for each session on datagrams.
 //!
-//! Whatever comes costs: requests, refused ones, pings, verbs that nobody knows. Who has emptied its bucket on a stream
-//! is not read for a while, and what was read already waits in the connection's backlog. Datagrams cannot be stopped:
-//! they are refused (429), or where nobody waits for an answer looked at in vain; a repeat of what was done is dropped.
+//! A listener may also have a limit per host (`host_rates`); a frame then takes its tokens from both buckets. Every
+//! frame costs tokens: requests, refused ones, pings, unknown verbs. When its bucket is empty, a stream connection is
+//! not read for a while, and input already read waits in its backlog. Datagrams cannot be paused: a request gets 429,
+//! a frame that expects no answer costs tokens only, and a duplicate request is dropped.
 //!
-//! Over UDP, what comes from an address that has proven nothing is free: it is answered without any state, and anybody could
-//! send it in the name of another host, whose tokens it would take.
+//! Over UDP, frames from an unvalidated address are free: their answers need no state, and anybody could send them
+//! under the address of another host, whose tokens they would take.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::units::later;
 use crate::wire::{Frame, RegArgs, Verb, prefix_of};
 
 impl Server {
-    /// How much each peer at a door may say.
+    /// Returns the rate limit of each peer on a listener.
     pub(super) fn rate_of(&self, door: DoorId) -> Rate {
         self.door(door).map_or(Rate::UNLIMITED, |door| door.rate)
     }
@@ -29,16 +29,16 @@ impl Server {
 
 /// Streams.
 impl Server {
-    /// Takes the tokens for one frame, or line, of so many bytes that a stream connection has said. When its own bucket is
-    /// empty after it, nothing more is executed or read until there is a token again.
+    /// Takes the tokens for one executed frame, or line, of `bytes` bytes. If its own bucket is empty then, the
+    /// connection is paused until there is a token again.
     pub(super) fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         let origin = state.origin();
         let Some(limits) = state.limits.get_mut() else { return };
         limits.bucket.take(now, bytes);
-        // How much comes next is not known, but it is a message, and not an empty one.
+        // The next frame's size is not known, but it has at least one byte.
         if let Some(at) = limits.bucket.conforms_at(now, 1) {
-            state.held = Some(ReadPause::Until(at));
+            state.read_pause = Some(ReadPause::Until(at));
         }
         match limits.host_tokens {
             HostTokens::Unlimited => {}
@@ -47,8 +47,8 @@ impl Server {
         }
     }
 
-    /// Whether a frame costs tokens. An acknowledgement is an answer to what we have sent. A repeat was made because its
-    /// request waited here for tokens: if it cost one as well, everything would wait the longer for it.
+    /// Whether a frame costs tokens. An acknowledgement answers what the server sent. A duplicate request was sent
+    /// because the original waits here for tokens: if it cost one too, everything would wait longer.
     pub(super) fn is_charged(&self, conn: ConnId, frame: &Frame<'_>) -> bool {
         let Some(state) = self.conns.get(conn).filter(|state| state.is_limited()) else {
             return false;
@@ -57,23 +57,23 @@ impl Server {
         !is_acknowledgement && !state.session.is_some_and(|key| self.is_repeat(key, frame))
     }
 
-    /// Whether the buckets hold the tokens for so many bytes of a frame, or a line; if not, the connection waits until they
-    /// do. None is executed when enough was done in this turn.
+    /// Whether the buckets hold the tokens for a frame, or line, of `bytes` bytes; if not, the connection is paused
+    /// until they do. Nothing is executed once this hold's budget is spent.
     pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
-        if self.puts_off(now, conn) {
+        if self.defers_input(now, conn) {
             return false;
         }
         let Some(state) = self.conns.get(conn) else { return true };
         let own = state.limits.get().bucket.conforms_at(now, bytes);
         let at = own.or_else(|| self.reserve_frame(now, conn, bytes));
         if let Some(state) = self.conns.get_mut(conn).filter(|_| at.is_some()) {
-            state.held = at.map(ReadPause::Until);
+            state.read_pause = at.map(ReadPause::Until);
         }
         at.is_none()
     }
 
-    /// Reserves the tokens of a connection's next frame in its host's bucket, if it has to wait for them, and returns until
-    /// when. All connections of a host wait for one bucket: with a reservation each of them is woken once per frame, in the
+    /// Reserves the tokens of a connection's next frame in its host's bucket, if it has to wait for them, and returns
+    /// until when. All connections of a host share the bucket: reservations wake each of them once per frame, in the
     /// order in which they began to wait.
     fn reserve_frame(&mut self, now: Instant, conn: ConnId, bytes: usize) -> Option<Instant> {
         let is_charged = |state: &&StreamConn| state.limits.get().host_tokens == HostTokens::PerFrame;
@@ -107,8 +107,8 @@ impl Server {
         self.take_both(now, Some(key), &origin, bytes)
     }
 
-    /// Takes the tokens for so many bytes out of the bucket of a session, if there is one, and of the host that they came
-    /// from: out of both or, if one of them lacks some, out of neither.
+    /// Takes the tokens for `bytes` bytes from the bucket of the session, if there is one, and of the origin's host.
+    /// Takes from both, or from neither if one of them lacks some.
     fn take_both(
         &mut self,
         now: Instant,
@@ -139,15 +139,16 @@ impl Server {
         own.max(self.host_wait(now, origin, bytes))
     }
 
-    /// How long until there are tokens for this frame.
+    /// Returns how long until there are tokens for this frame.
     pub(super) fn wait_of(&self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Duration {
         self.hub.get(key).map_or(Duration::ZERO, |session| {
             self.wait_for_both(now, Some(key), &session.origin(), frame.encoded_len())
         })
     }
 
-    /// Takes the tokens for a REG from a proven address: out of the bucket of its host and, if it is of a session that
-    /// lives, of that one's. Without them it is to be dropped: a client takes a refusal of its REG for final.
+    /// Takes the tokens for a REG from a validated address: from the bucket of its host and, if it names a living
+    /// session, of that session. Without tokens the REG has to be dropped: a client takes a refusal of its REG as
+    /// final.
     pub(super) fn affords_reg(&mut self, now: Instant, origin: &Origin, frame: &Frame<'_>) -> bool {
         let session = match RegArgs::parse(frame.args()) {
             Some(RegArgs::Open { nonce, .. }) => self.lookup.of_nonce(&self.hub, &nonce),
@@ -159,7 +160,7 @@ impl Server {
         self.take_both(now, session, origin, frame.encoded_len()).is_ok()
     }
 
-    /// Takes the tokens for the REG of a peer that needs no proof and has no session, out of the bucket of its host.
+    /// Takes the tokens for the REG of a peer that needs no proof and has no session from the bucket of its host.
     pub(super) fn charge_bare_reg(
         &mut self,
         now: Instant,
@@ -169,8 +170,8 @@ impl Server {
         self.take_both(now, None, origin, frame.encoded_len()).map_err(Refusal::slow_down)
     }
 
-    /// A datagram that cannot be read costs the session that it is of, too: the one of its token, if it comes from that
-    /// one's address, or the bare one of its address.
+    /// Charges a malformed datagram to its session: that of its token, if it comes from the session's address, or the
+    /// bare one at its address.
     pub(super) fn charge_malformed(&mut self, now: Instant, peer: Peer, bytes: &[u8]) {
         let key = match prefix_of(bytes) {
             Some(token) => self.lookup.of_token(&self.hub, &token),
@@ -182,7 +183,7 @@ impl Server {
                 .is_some_and(|session| matches!(session.path(), Path::Datagram(path) if path.peer == peer))
         };
         if let Some(key) = key.filter(is_theirs) {
-            // Without a token there is nothing to take, and nobody to tell.
+            // Without tokens there is nothing to take, and no answer to send.
             let _ = self.take_for_datagram(now, key, bytes.len());
         }
     }

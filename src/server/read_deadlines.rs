@@ -1,8 +1,9 @@
-//! How long a peer on a stream may take: to register, and to finish a frame, or a line, once begun.
+//! Read deadlines of stream connections: the time to register, and to finish a frame or line once begun.
 //!
-//! There is one deadline for each, which nothing that trickles in moves. That of a frame stands still while the server
-//! itself does not read. That of the registration does not: who waits for tokens has spent them on something else. Only
-//! a PNG puts it off, because clients that do nothing but ping need no name, and not beyond [`PINGING`].
+//! Input that trickles in moves neither deadline. The deadline of a frame stops while the server itself does not read.
+//! That of the registration does not: a peer that waits for tokens has spent them on other input. Only a PNG moves it,
+//! as clients that just ping need no name, and at most by [`PINGING`]. Pauses of reading are in `rate_limit` and
+//! `backpressure`.
 
 use std::time::{Duration, Instant};
 
@@ -12,30 +13,30 @@ use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;
 
-/// What an announced frame has time for beyond `frame_timeout`: one second per so many bytes.
+/// Bytes of an announced frame for which it gets one more second beyond `frame_timeout`.
 const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// How many times as long as a frame a line may take once begun.
+/// How many times the time of a frame a line may take.
 const LINE_TIMES: u32 = 6;
 
-/// How long a connection may live on pings alone.
+/// The longest time that a connection may live on pings alone.
 const PINGING: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an unfinished frame may still take.
+/// The deadline of an unfinished frame.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum ReadDeadlines {
+pub(super) enum ReadDeadline {
     /// No frame has begun.
     #[default]
     Idle,
     /// The frame has to be whole by then.
     Until { deadline: Instant, announced: usize },
-    /// The server itself is not reading: the clock stands with so much time left.
+    /// The server itself does not read: the clock is stopped with `left` remaining.
     Stopped { left: Duration, announced: usize },
 }
 
 impl Server {
-    /// Starts, moves or stops the clock of an unfinished frame: whether any came in whole, and what the one that has
-    /// begun announces.
+    /// Starts, moves or stops the clock of an unfinished frame. `any_whole` says whether a frame was finished,
+    /// `partial` is the frame that has begun.
     pub(super) fn watch_frame(
         &mut self,
         now: Instant,
@@ -45,39 +46,39 @@ impl Server {
     ) {
         let limit = self.config.frame_timeout;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let standing = if any_whole { ReadDeadlines::Idle } else { state.patience() };
-        let patience = match (partial.map(|partial| partial.announced), standing) {
-            (None, _) => ReadDeadlines::Idle,
-            (Some(announced), ReadDeadlines::Idle) => {
-                ReadDeadlines::Until { deadline: now + limit + allowance(announced), announced }
+        let standing = if any_whole { ReadDeadline::Idle } else { state.read_deadline() };
+        let read_deadline = match (partial.map(|partial| partial.announced), standing) {
+            (None, _) => ReadDeadline::Idle,
+            (Some(announced), ReadDeadline::Idle) => {
+                ReadDeadline::Until { deadline: now + limit + allowance(announced), announced }
             }
-            // The head is known now: what it announces has its time on top.
-            (Some(announced), ReadDeadlines::Until { deadline, announced: 0 }) => {
-                ReadDeadlines::Until { deadline: deadline + allowance(announced), announced }
+            // The head is known now: add the time for the announced length.
+            (Some(announced), ReadDeadline::Until { deadline, announced: 0 }) => {
+                ReadDeadline::Until { deadline: deadline + allowance(announced), announced }
             }
             (Some(_), standing) => standing,
         };
-        state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
+        state.set_read_deadline(if state.is_reading() { read_deadline } else { read_deadline.stop(now) });
         self.arm_conn(conn);
     }
 
-    /// The same for a line, of which another one may have begun. People type slowly.
+    /// Does the same for a line; `has_begun` says that a new one has begun. People type slowly.
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let standing = state.patience();
-        let patience = match standing {
-            _ if !is_unfinished => ReadDeadlines::Idle,
-            ReadDeadlines::Until { .. } | ReadDeadlines::Stopped { .. } if !has_begun => standing,
-            _ => ReadDeadlines::Until { deadline: later(now, limit), announced: 0 },
+        let standing = state.read_deadline();
+        let read_deadline = match standing {
+            _ if !is_unfinished => ReadDeadline::Idle,
+            ReadDeadline::Until { .. } | ReadDeadline::Stopped { .. } if !has_begun => standing,
+            _ => ReadDeadline::Until { deadline: later(now, limit), announced: 0 },
         };
-        state.set_patience(if state.is_reading() { patience } else { patience.stop(now) });
+        state.set_read_deadline(if state.is_reading() { read_deadline } else { read_deadline.stop(now) });
     }
 
     pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if state.is_reading() {
-            state.set_patience(state.patience().resume(now));
+            state.set_read_deadline(state.read_deadline().resume(now));
             self.arm_conn(conn);
         }
     }
@@ -86,18 +87,18 @@ impl Server {
         let Some(state) = self.conns.get(conn) else { return };
         let was_armed = state.armed;
         let register = self.register_by(state);
-        let frame = match state.patience() {
-            ReadDeadlines::Until { deadline, .. } => Some(deadline),
-            ReadDeadlines::Idle | ReadDeadlines::Stopped { .. } => None,
+        let frame = match state.read_deadline() {
+            ReadDeadline::Until { deadline, .. } => Some(deadline),
+            ReadDeadline::Idle | ReadDeadline::Stopped { .. } => None,
         };
-        let held = match state.held {
+        let pause = match state.read_pause {
             Some(ReadPause::Until(at)) => Some(at),
-            Some(ReadPause::ByReaders) | None => None,
+            Some(ReadPause::SlowConsumer) | None => None,
         };
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
-        let deadlines = [register, frame, held, flush];
+        let deadlines = [register, frame, pause, flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
-        // Most have none, time and again.
+        // Most connections have no deadline, call after call.
         if was_armed || deadline.is_some() {
             self.timers.set(conn.into(), deadline);
             if let Some(state) = self.conns.get_mut(conn) {
@@ -106,20 +107,21 @@ impl Server {
         }
     }
 
-    /// Goes on with what a connection has sent, if the time that it was held for is over.
-    fn release(&mut self, now: Instant, conn: ConnId) {
+    /// Resumes a connection whose pause has ended.
+    fn resume_if_due(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        if matches!(state.held, Some(ReadPause::Until(at)) if at <= now) {
-            state.held = None;
-            self.go_on(now, conn);
+        if matches!(state.read_pause, Some(ReadPause::Until(at)) if at <= now) {
+            state.read_pause = None;
+            self.resume_input(now, conn);
         }
     }
 
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
-        self.release(now, conn);
+        self.resume_if_due(now, conn);
         self.flush_line(now, conn);
         let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
-        let frame_late = matches!(state.patience(), ReadDeadlines::Until { deadline, .. } if deadline <= now);
+        let frame_late =
+            matches!(state.read_deadline(), ReadDeadline::Until { deadline, .. } if deadline <= now);
         let silent = self.register_by(state).is_some_and(|at| at <= now);
         if !frame_late && !silent {
             return self.arm_conn(conn);
@@ -133,7 +135,7 @@ impl Server {
         self.break_stream(now, conn, why);
     }
 
-    /// When a connection without a session has to have one; `None` if it has.
+    /// Returns when a connection without a session has to have one; `None` if it has one.
     fn register_by(&self, state: &StreamConn) -> Option<Instant> {
         let limit = self.config.register_timeout;
         let by = later(state.heard, limit).min(later(state.opened, limit.max(PINGING)));
@@ -141,12 +143,12 @@ impl Server {
     }
 }
 
-/// The time that a frame of so many announced bytes has beyond the frame timeout.
+/// Returns the time that a frame of `announced` bytes has beyond the frame timeout.
 fn allowance(announced: usize) -> Duration {
     Duration::from_secs((announced / FRAME_BYTES_PER_SECOND) as u64)
 }
 
-impl ReadDeadlines {
+impl ReadDeadline {
     fn stop(self, now: Instant) -> Self {
         match self {
             Self::Until { deadline, announced } => {

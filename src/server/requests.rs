@@ -1,7 +1,7 @@
-//! What each verb does, whatever door it came through, and what its answer looks like.
+//! Executes requests of any transport, verb by verb, and encodes their answers.
 //!
-//! A request with an effect is looked up in its session's dedup window first: a repeat gets the same answer again and
-//! has no second effect.
+//! A request with an effect is looked up in its session's dedup window first: a duplicate gets the same answer and has
+//! no second effect. How sessions move and time out is in `sessions`, how they end in `session_end`.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Server;
-use super::backpressure::ASK_AGAIN;
+use super::backpressure::RETRY_AFTER;
 use super::hosts::Host;
 use super::session_end::EndReason;
 use crate::error::Refusal;
@@ -19,22 +19,22 @@ use crate::reliable::Seen;
 use crate::service::Origin;
 use crate::wire::{Frame, Id, RegArgs, SHORT_LENGTH_MAX, SndArgs, Token, Verb, encode_args, parse_ranges};
 
-/// What became of a request: the payload of its ACK, leading space included, or why it did not happen.
+/// The outcome of a request: the payload of its ACK, leading space included, or why it was refused.
 pub(super) type Answer<'a> = Result<Cow<'a, [u8]>, Refusal>;
 
-/// Done, and nothing more to say about it.
+/// Success with an empty payload.
 pub(super) const DONE: Answer<'static> = Ok(Cow::Borrowed(&[]));
 
-/// The byte by which the dedup window remembers an ACK; refusals have the others.
+/// The byte that stands for an ACK in the dedup window; refusals have the others.
 const ACKED: u8 = u8::MAX;
 
-/// Most ranges in one ACK of pushes: a client that holds every second push of the largest window has fewer.
+/// The most ranges in one ACK of pushes: a client that holds every second push of the largest window has fewer.
 const MAX_ACK_RANGES: usize = 64;
 
-/// The longest payload of a PNG, in bytes: its answer is as long, and is held until it is written.
+/// The longest payload of a PNG, in bytes: its answer is as long, and is kept until it is written.
 const MAX_PING: usize = 64 << 10;
 
-/// Appends the answer to a request: untagged success is silent, except where something was asked for.
+/// Appends the answer to a request. Untagged success is silent, except for PNG and LST.
 pub(super) fn encode_answer(id: Option<Id>, verb: Verb, answer: &Answer<'_>, out: &mut Vec<u8>) {
     match (answer, id) {
         (Ok(payload), Some(_)) => Frame { id, verb: Verb::Ack, payload }.encode(out),
@@ -52,15 +52,15 @@ pub(super) fn encode_refusal(id: Option<Id>, refusal: Refusal, out: &mut Vec<u8>
     encode_args(id, Verb::Err, &[refusal.to_string().as_bytes()], out);
 }
 
-/// A payload of one word.
+/// Returns a payload of one word.
 pub(super) fn one_word(word: &[u8]) -> Vec<u8> {
     [b" ", word].concat()
 }
 
 impl Server {
-    /// Executes a frame of a living session; `None` when it is nothing that is answered.
+    /// Executes a frame of a living session. Returns `None` for a frame that gets no answer.
     ///
-    /// Its payload may be `kept` without a copy, if that is given.
+    /// `kept` is the payload in shared form, if there is one; it can be queued without a copy.
     pub(super) fn execute<'a>(
         &mut self,
         now: Instant,
@@ -75,13 +75,13 @@ impl Server {
                 None
             }
             Verb::Ack | Verb::Err | Verb::Rcv | Verb::Gap => {
-                // Nobody waits for an answer, so there is nothing to refuse.
+                // The peer waits for no answer, so there is nothing to refuse.
                 let _ = self.charge_datagram(now, key, frame);
                 None
             }
             Verb::Other(_) | Verb::Png | Verb::Lst => {
                 let charged = self.charge_datagram(now, key, frame);
-                Some(charged.and_then(|()| self.look_up(key, frame)))
+                Some(charged.and_then(|()| self.answer_query(key, frame)))
             }
             Verb::Bye => {
                 self.end_session(now, key, EndReason::Asked);
@@ -91,14 +91,14 @@ impl Server {
         }
     }
 
-    /// An acknowledgement of pushes has come.
+    /// Handles an acknowledgement of pushes.
     pub(super) fn acknowledged(&mut self, now: Instant, key: SessionKey, ack: &Frame<'_>) {
         if let Some(ranges) = parse_ranges(ack.args(), MAX_ACK_RANGES) {
             self.acknowledge(now, key, &ranges);
         }
     }
 
-    /// Executes a request with an effect, unless its session remembers it.
+    /// Executes a request with an effect, unless its session has a cached answer.
     fn execute_once<'a>(
         &mut self,
         now: Instant,
@@ -112,7 +112,7 @@ impl Server {
         };
         let hash = self.secrets.frame_hash(frame);
         let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().look(id, hash));
-        // What could not be remembered is not executed.
+        // A request that could not be remembered is not executed.
         let has_place = seen != Seen::New || self.hub.prepare_reply(key, id);
         let seen = if has_place { seen } else { Seen::Stale };
         Some(match seen {
@@ -131,15 +131,15 @@ impl Server {
                 self.same_answer(now, key, frame, answer)
             }
             Seen::Conflict | Seen::Stale => {
-                // What is true of the id stays true without a token, and 429 would say that the request is not done.
+                // Answer 409 and 410 even when rate-limited: a 429 would mean "not done".
                 let _ = self.charge_datagram(now, key, frame);
                 Err(if seen == Seen::Stale { Refusal::Stale } else { Refusal::IdReused })
             }
         })
     }
 
-    /// Whether a repeat may be answered: without a token it is dropped, as 429 would say that the request is not done. One
-    /// that was refused for that very reason has cost nothing, and costs nothing again.
+    /// Whether a duplicate request may be answered. Without a token it is dropped: a 429 would mean "not done". A
+    /// duplicate of a rate-limited request costs nothing, as the request itself cost nothing.
     fn affords_repeat(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> bool {
         matches!(Refusal::from_byte(answer), Some(Refusal::SlowDown(_)))
             || self.charge_datagram(now, key, frame).is_ok()
@@ -153,7 +153,7 @@ impl Server {
     fn same_answer(&self, now: Instant, key: SessionKey, frame: &Frame<'_>, answer: u8) -> Answer<'static> {
         match Refusal::from_byte(answer) {
             Some(Refusal::SlowDown(_)) => {
-                let least = if self.hub.holds_senders() { ASK_AGAIN } else { Duration::ZERO };
+                let least = if self.hub.holds_senders() { RETRY_AFTER } else { Duration::ZERO };
                 Err(Refusal::slow_down(self.wait_of(now, key, frame).max(least)))
             }
             Some(refusal) => Err(refusal),
@@ -179,7 +179,7 @@ impl Server {
         match frame.verb {
             Verb::Snd => {
                 let SndArgs { target, body } = SndArgs::parse(args).ok_or(Refusal::Malformed)?;
-                self.refuse_to_hold(key, target, body.len())?;
+                self.refuse_to_wait(key, target, body.len())?;
                 self.hub.send(key, target, Body::new(body, kept))?;
             }
             Verb::Jon => self.hub.join(key, args)?,
@@ -188,8 +188,8 @@ impl Server {
         DONE
     }
 
-    /// A request without an effect.
-    fn look_up<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
+    /// Answers a request without an effect.
+    fn answer_query<'a>(&self, key: SessionKey, frame: &Frame<'a>) -> Answer<'a> {
         match frame.verb {
             Verb::Png => {
                 self.pong(frame, self.hub.get(key).is_some_and(|session| session.form == Form::Tagged))
@@ -199,8 +199,8 @@ impl Server {
         }
     }
 
-    /// What a PNG is answered with. To a peer that may not know the long form of a length, nothing over 9,999 bytes is sent.
-    /// While memory is scarce a long answer is refused: it may never be read.
+    /// Returns the answer to a PNG. A peer that may not know the long form of a length gets at most 9,999 bytes. A
+    /// long answer is refused while memory is scarce: it may never be read.
     pub(super) fn pong<'a>(&self, ping: &Frame<'a>, knows_long_form: bool) -> Answer<'a> {
         let most = if knows_long_form { MAX_PING } else { SHORT_LENGTH_MAX };
         match ping.payload.len() {
@@ -217,7 +217,7 @@ impl Server {
         Ok(one_word(&self.hub.list(room, limit.saturating_sub(1))?).into())
     }
 
-    /// The payload of the ACK to a REG that was granted.
+    /// Returns the payload of the ACK to a granted REG: the session's token.
     pub(super) fn token_of(&self, key: SessionKey) -> Vec<u8> {
         self.hub.get(key).map_or_else(Vec::new, |session| one_word(&session.token.text()))
     }
@@ -225,7 +225,7 @@ impl Server {
 
 /// REG.
 impl Server {
-    /// A REG through a door that carries no session yet: opens one, or takes one up.
+    /// Executes a REG of a connection or address without a session: opens or resumes one.
     ///
     /// Returns the session and whether `path` carries it now.
     pub(super) fn register(
@@ -261,7 +261,7 @@ impl Server {
             return Err(Refusal::Draining);
         }
         let name = self.hub.read_name(name).map_err(|_| Refusal::NameNotAllowed)?;
-        // A rule that denies the name is to be seen in the log, whether the name is in use or not.
+        // A denied name is logged even if it is in use.
         self.admit(now, &name, &origin)?;
         if self.hub.is_taken(&name) {
             return Err(self.name_taken(now, &name));
@@ -284,7 +284,7 @@ impl Server {
         Ok(key)
     }
 
-    /// A REG was executed: its id is the session's newest, and a repeat of it gets the same answer.
+    /// Records an executed REG: its id is the session's newest, and a duplicate gets the same answer.
     fn registered(&mut self, key: SessionKey, frame: &Frame<'_>) {
         let Some(id) = frame.id else { return };
         let hash = self.secrets.frame_hash(frame);
@@ -295,7 +295,7 @@ impl Server {
         self.hub.remember(key, id, hash, ACKED);
     }
 
-    /// The nonce of a session that lives: the same answer, and nothing is reset or moved.
+    /// Answers a REG with the nonce of a living session: the same answer, without a reset or a move.
     fn opened_before(
         &mut self,
         now: Instant,
@@ -306,7 +306,7 @@ impl Server {
         if !self.is_name_of(key, name) {
             return Err(Refusal::IdReused);
         }
-        // The answers so far were lost, and its client still wants it.
+        // The answers so far were lost, and the client still waits for one.
         if let Some(session) = self.hub.get_mut(key) {
             session.hear_from_elsewhere(now);
         }
@@ -342,7 +342,7 @@ impl Server {
             Seen::New if id.get() > session.newest_reg() => {
                 let name = session.name.clone();
                 if let Err(refusal) = self.admit(now, &name, &origin) {
-                    // Other rules may hold when this very request comes again.
+                    // Other rules may hold when this request is retransmitted.
                     self.hub.prepare_reply(key, id);
                     self.remember(key, id, hash, &Err(refusal));
                     return Err(refusal);
@@ -356,7 +356,7 @@ impl Server {
         Ok((key, false))
     }
 
-    /// A REG on a way that carries a session already.
+    /// Executes a REG on a path that carries a session already.
     fn register_again(&mut self, now: Instant, key: SessionKey, frame: &Frame<'_>) -> Answer<'static> {
         match RegArgs::parse(frame.args()).ok_or(Refusal::Malformed)? {
             RegArgs::Name(name) if frame.id.is_none() && self.is_name_of(key, name) => DONE,

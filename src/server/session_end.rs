@@ -1,6 +1,7 @@
-//! Why sessions end, and the one place where they do: what the peer is told, what is counted and what is logged.
+//! Why sessions end, and the one place where they do: what the peer is told, what is counted, what is logged.
 //!
-//! How a BYE looks on the wire is in [`ByeArgs`]; how the server says BYE to everybody at a shutdown is in `bye_rounds`.
+//! The wire form of a BYE is in [`ByeArgs`]; how BYEs are sent to all sessions at a shutdown is in `bye_rounds`; how a
+//! connection ends is in `connection_end`.
 
 use std::time::Instant;
 
@@ -17,28 +18,28 @@ use crate::wire::{ByeArgs, Verb, encode_args, encode_prefix};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// The client said BYE, or a person `/quit`.
+    /// The client sent BYE, or a line client `/quit`.
     Asked,
     /// A guest registered under a name.
     Registered,
-    /// An access rule, or the operator, does not allow it any more.
+    /// An access rule, or the operator, no longer allows it.
     NotAllowed,
-    /// It did not read what was sent to it, under `--slow disconnect`.
+    /// It was a slow consumer, under `--slow disconnect`.
     SlowConsumer,
-    /// The server cut its connection off, for broken input or a missed deadline, and it is not of a kind that waits.
+    /// The server closed its connection for broken input or a missed deadline, and it cannot linger.
     CutOff,
-    /// Its connection ended without a BYE, and it is not of a kind that waits.
+    /// Its connection ended without a BYE, and it cannot linger.
     ConnectionLost,
-    /// Nobody resumed it within `--linger`.
+    /// It was not resumed within `--linger`.
     LingerOver,
     /// No datagram with its token came within `--idle`.
     Idle,
-    /// The server shuts down.
+    /// The server shut down.
     Draining,
 }
 
 impl EndReason {
-    /// All of them, in the order in which they are counted.
+    /// All reasons, in the order in which they are counted.
     pub const ALL: [Self; 9] = [
         Self::Asked,
         Self::Registered,
@@ -51,7 +52,7 @@ impl EndReason {
         Self::Draining,
     ];
 
-    /// The reason in words, for the log and the totals.
+    /// Returns the reason in words, for the log and the totals.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -68,10 +69,10 @@ impl EndReason {
     }
 }
 
-/// What so many sessions leave, the allocator merges at once.
+/// After how many ended sessions the allocator merges what they freed.
 const MERGED: u64 = 64;
 
-/// How many sessions ended for which reason.
+/// How many sessions ended, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionEnds([u64; EndReason::ALL.len()]);
 
@@ -82,12 +83,12 @@ impl SessionEnds {
         }
     }
 
-    /// How many ended, for any reason.
+    /// Returns how many ended, for any reason.
     pub(super) fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// How many ended for this reason.
+    /// Returns how many ended for this reason.
     #[must_use]
     pub fn of(&self, reason: EndReason) -> u64 {
         self.0.get(reason as usize).copied().unwrap_or(0)
@@ -95,12 +96,12 @@ impl SessionEnds {
 }
 
 impl Server {
-    /// What a BYE to a tagged session says while the server shuts down.
+    /// Returns the BYE for a tagged session while the server shuts down.
     pub(super) fn draining_bye(&self) -> ByeArgs {
         ByeArgs::Draining(self.config.back_in)
     }
 
-    /// Why a name that a living session has cannot be had: whether that waits for its owner, and for how much longer.
+    /// Returns why a taken name is refused: if its session waits for its owner, with the time that is left.
     pub(super) fn name_taken(&self, now: Instant, name: &Name) -> Refusal {
         let owner = self.hub.owner_of(name);
         let until = owner.and_then(|key| match self.hub.get(key)?.path() {
@@ -111,12 +112,12 @@ impl Server {
         until.map_or(Refusal::NameTaken, |at| Refusal::name_waits(at.saturating_duration_since(now)))
     }
 
-    /// Ends a session and forgets everything that pointed to it, but for its nonce. Its peer is told nothing here.
+    /// Ends a session and removes all references to it, except its nonce. Sends nothing to the peer.
     pub(super) fn end_session(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
         let Some(session) = self.hub.end(key) else { return };
         self.report_end(now, key, &session, reason);
         self.guests.forget(key, &session.name);
-        // Of a server that ends, a deadline of nobody may stand: to look for a million of them takes long.
+        // While draining, stale timers are harmless, and removing a million of them takes long.
         if !self.is_draining() {
             self.timers.set(Owner::Session(key), None);
         }
@@ -124,7 +125,7 @@ impl Server {
         self.release_host(session.path(), session.origin().from);
         match session.path() {
             Path::Stream(conn) => {
-                // Streams have no cookies, so nothing that opens a session can come late: its nonce is forgotten.
+                // Streams have no cookies, so no late REG can open a second session: the nonce need not be kept.
                 if let Some(conn) = conn {
                     self.detach(conn, session.has_said_bye());
                 }
@@ -138,9 +139,9 @@ impl Server {
         }
     }
 
-    /// Ends a session at once, whatever waits for it, and tells its peer why. On a stream that closes its connection; over
-    /// datagrams it is told once, and later by the 401 that its next request gets.
-    pub(super) fn dismiss(&mut self, now: Instant, key: SessionKey, why: &str, reason: EndReason) {
+    /// Ends a session at once, without waiting for its queue, and tells its peer why. On a stream this closes the
+    /// connection. Over datagrams the peer gets one datagram, and a 401 to its next request.
+    pub(super) fn end_and_tell(&mut self, now: Instant, key: SessionKey, why: &str, reason: EndReason) {
         match self.hub.get(key).map(Session::path) {
             Some(Path::Stream(Some(conn))) => self.close_with(conn, why, ByeArgs::Ended),
             Some(Path::Datagram(_)) => self.tell_end(key, Some(why)),
@@ -165,19 +166,19 @@ impl Server {
         self.send(None, Transmit { peer: path.peer, bytes });
     }
 
-    /// Counts and logs the end of a session, and what it leaves behind.
+    /// Counts and logs the end of a session, and the messages that it leaves undelivered.
     pub(super) fn report_end(&mut self, now: Instant, key: SessionKey, session: &Session, reason: EndReason) {
         self.totals.ends.count(reason);
         if self.totals.ends.sum().is_multiple_of(MERGED) {
             merge_freed();
         }
         log::debug!("{}: {}: the session ends: {}", session.origin().from, session.name, reason.text());
-        self.missed.report(now, key, &session.name, session.unlogged());
+        self.gaps.report(now, key, &session.name, session.unlogged());
         self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
     }
 }
 
-/// Appends an untagged BYE: with its reason to a peer with a tagged session, bare to any other.
+/// Appends an untagged BYE: with its reason for a tagged session, bare for any other.
 pub(super) fn encode_bye(is_tagged: bool, bye: ByeArgs, out: &mut Vec<u8>) {
     if is_tagged {
         bye.encode(None, out);

@@ -1,5 +1,6 @@
-//! The life of a session after it was opened: taken up elsewhere, timed out, drained. How one is opened is in `requests`,
-//! how it ends in `session_end`.
+//! The life of an open session: resumed over another path, timed out, drained, reported as a slow consumer.
+//!
+//! How a session is opened is in `requests`, how it ends in `session_end`.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use crate::hub::{Form, Path, Session, SessionKey};
 use crate::service::Origin;
 use crate::units::later;
 
-/// How much later gaps are logged that a hold of the lock had no budget for.
+/// How much later gaps are logged for which a hold of the lock had no budget.
 const LOG_DELAY: Duration = Duration::from_millis(10);
 
-/// Tables that nothing asks any more: freed with the server, which no lock guards then.
+/// Tables that are not needed any more, freed with the server, outside the lock.
 #[derive(Debug)]
 pub(super) struct Discarded {
     _lookup: Lookup,
@@ -28,12 +29,12 @@ pub(super) struct Discarded {
 impl Server {
     pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
         self.hub.acknowledge(now, key, ranges);
-        if self.end_if_parted(now, key) {
-            self.make_room_for_goodbye(now);
+        if self.end_if_bye_done(now, key) {
+            self.note_bye_acked(now);
         }
     }
 
-    /// `path` carries the session from now on; an older connection is told so.
+    /// Lets `path` carry the session, and closes the older connection with a notice.
     pub(super) fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         let older = self.hub.get(key).map(Session::path);
         let rate = self.rate_of(origin.door);
@@ -51,7 +52,7 @@ impl Server {
             if let Some(session) = self.hub.get(key) {
                 log::debug!("{}: taken up from {}", session.name, origin.from);
             }
-            self.cut_off(conn);
+            self.close_superseded(conn);
         }
         self.timers.set(Owner::Session(key), None);
         self.arm(key);
@@ -67,10 +68,10 @@ impl Server {
     pub(super) fn session_timeout(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.hub.get(key) else { return };
         match session.path() {
-            // The timer of a stream session is set while it lingers only.
+            // The timer of a stream session is set only while it lingers.
             Path::Stream(_) => self.end_session(now, key, EndReason::LingerOver),
             Path::Datagram(path) if path.heard + self.config.idle <= now => {
-                // A tagged client learns it by the 401 to its next request, which has it register anew.
+                // A tagged client learns it from the 401 to its next request, and registers anew.
                 if session.form != Form::Tagged {
                     self.tell_end(key, None);
                 }
@@ -83,17 +84,18 @@ impl Server {
         }
     }
 
-    /// Until its repeat is sent, a session that is due must not be due again at once.
+    /// Sets the timer of a session to its idle time only, so that it does not fire again before the retransmit is
+    /// sent.
     pub(super) fn arm_idle(&mut self, key: SessionKey) {
         if let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path) {
             self.timers.set(Owner::Session(key), Some(path.heard + self.config.idle));
         }
     }
 
-    /// The time to drain is over.
+    /// Begins to end all sessions: the time to drain is over.
     pub(super) fn end_drain(&mut self, now: Instant) {
         self.draining = Some(Draining::Ending);
-        // A million entries take long to remove and to free. Nothing opens a session any more, so nothing asks for them.
+        // Removing a million entries one by one takes long. No session opens any more, so the tables are not needed.
         self.discarded = Some(Box::new(Discarded {
             _lookup: std::mem::take(&mut self.lookup),
             _spent: std::mem::take(&mut self.spent),
@@ -103,12 +105,12 @@ impl Server {
         self.sweep(now);
     }
 
-    /// Ends the sessions that are left when the time to drain is over, as far as this hold's budget allows.
+    /// Ends the remaining sessions when the time to drain is over, as far as this hold's budget allows.
     pub(super) fn end_all(&mut self, now: Instant) {
         while !self.is_hold_spent() {
             let Some((key, session)) = self.hub.next_from(0).and_then(|key| Some((key, self.hub.end(key)?)))
             else {
-                self.missed.flush(now);
+                self.gaps.flush(now);
                 self.undelivered.flush(now);
                 self.draining = Some(Draining::Over);
                 return;
@@ -120,24 +122,24 @@ impl Server {
         }
     }
 
-    /// Ends the sessions that read too slowly, as far as this hold's budget allows.
-    pub(super) fn end_condemned(&mut self, now: Instant) {
+    /// Ends slow consumers under `--slow disconnect`, as far as this hold's budget allows.
+    pub(super) fn end_slow_consumers(&mut self, now: Instant) {
         while !self.is_hold_spent()
             && let Some(key) = self.hub.poll_condemned()
         {
-            self.dismiss(now, key, "you read too slowly", EndReason::SlowConsumer);
+            self.end_and_tell(now, key, "you read too slowly", EndReason::SlowConsumer);
         }
     }
 
-    /// When to look again for `more` gaps that could be logged now, as this hold of the lock had no budget for it.
-    pub(super) fn late_line(&self, now: Instant, more: bool) -> Option<Instant> {
+    /// Returns when to log the gaps that are due now, if `more` of them exceed this hold's budget.
+    pub(super) fn deferred_line_at(&self, now: Instant, more: bool) -> Option<Instant> {
         let standing = self.log_at.filter(|at| *at > now);
-        (more && self.missed.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, LOG_DELAY)))
+        (more && self.gaps.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, LOG_DELAY)))
     }
 
-    /// Says in the log who has missed what, as often as there may be a line about it.
-    pub(super) fn note_missed(&mut self, now: Instant) {
-        if !self.missed.is_due(now) {
+    /// Reports the gaps of slow consumers to the log limiter, if a line about them is due.
+    pub(super) fn log_gaps(&mut self, now: Instant) {
+        if !self.gaps.is_due(now) {
             return;
         }
         while !self.is_hold_spent()
@@ -145,7 +147,7 @@ impl Server {
         {
             self.work().add(1, cost::MISSED);
             if let Some(session) = self.hub.get(key) {
-                self.missed.report(now, key, &session.name, count);
+                self.gaps.report(now, key, &session.name, count);
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Streams, with the lock: batches to answers. What is written to a connection is in `fill`.
+//! Executes batches of stream input under the lock, and queues the answers.
 //!
-//! How bytes become batches is in `intake`, what is known of a connection in `conn`, how long an unfinished frame may take in `read_deadlines`.
+//! Not here: how bytes become batches (`intake`), the state of a connection (`conn`), what is written to it (`fill`),
+//! and how long an unfinished frame may take (`read_deadlines`).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Server;
-use super::admission::Seat;
+use super::admission::AdmissionClass;
 use super::conn::{Limits, Losing, StreamConn};
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
@@ -30,11 +31,11 @@ const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 byt
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
         let flow = self.simulates().then(|| self.flow_of(conn));
-        // Every connection's half counts from one beginning.
+        // The link's clock starts with the first connection; each connection's half counts from there.
         self.incoming.verdicts.begin(now);
         let rate = self.rate_of(origin.door);
-        let is_for_people = self.is_for_people(origin.door);
-        let lines = is_for_people.then(|| Box::new(LineConn::new()));
+        let is_line_listener = self.is_line_listener(origin.door);
+        let lines = is_line_listener.then(|| Box::new(LineConn::new()));
         let losing = flow.map(|flow| Box::new(Losing { flow, answers_sent: 0 }));
         let limits = Limits { bucket: Bucket::new(rate), host_tokens: self.host_tokens(&origin) };
         let mut state = StreamConn::new(now, origin, limits);
@@ -42,25 +43,25 @@ impl Server {
         let is_limited = state.is_limited();
         self.conns.insert(conn, state);
         if self.is_draining() {
-            self.part(conn);
+            self.close_with_bye(conn);
         } else {
-            self.seat(now, conn, origin);
-            self.greet(now, conn);
+            self.admit_conn(now, conn, origin);
+            self.start_dialogue(now, conn);
         }
         self.arm_conn(conn);
-        if is_for_people {
+        if is_line_listener {
             return StreamIntake::of_lines();
         }
         let loss = flow.map(|flow| (self.incoming.verdicts.sibling(), flow));
         StreamIntake::new(self.config.max_message, is_limited, loss)
     }
 
-    /// Gives a new connection its seat, or says that there is none.
-    fn seat(&mut self, now: Instant, conn: ConnId, origin: Origin) {
+    /// Admits a new connection, or refuses it and says why.
+    fn admit_conn(&mut self, now: Instant, conn: ConnId, origin: Origin) {
         let entered = self.admission.enter(&self.config, origin.from);
-        let seat = entered.unwrap_or_else(|_| self.admission.refuse());
+        let class = entered.unwrap_or_else(|_| self.admission.refuse());
         if let Some(state) = self.conns.get_mut(conn) {
-            state.seat = Some(seat);
+            state.admission_class = Some(class);
         }
         if let Err(why) = entered {
             self.totals.refused_connections += 1;
@@ -69,9 +70,9 @@ impl Server {
         }
     }
 
-    /// Whether a connection is closed at once, with what it would be told.
-    pub(super) fn is_refused_untold(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_some_and(|state| state.seat == Some(Seat::Untold))
+    /// Whether a connection is refused and closed at once, without an ERR.
+    pub(super) fn is_refused_at_once(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some_and(|state| state.admission_class == Some(AdmissionClass::RefusedAtOnce))
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
@@ -92,19 +93,19 @@ impl Server {
             self.watch_frame(now, conn, any_whole, partial);
         }
         self.count_answers(conn);
-        self.note_hearing(conn);
+        self.note_ack_reading(conn);
         self.arm_conn(conn);
         self.wake_conn(conn);
     }
 
-    /// Executes what has come in while there is room for the answers. A short request may have a long one: what a single
-    /// batch asks for could be a thousand times its size.
+    /// Executes queued input while there is room for the answers. A short request may have a long answer: one batch
+    /// could ask for a thousand times its size.
     pub(super) fn work_off(&mut self, now: Instant, conn: ConnId) {
         self.execute_backlog(now, conn);
         self.watch_lines(now, conn);
     }
 
-    /// Executes a batch from where it was read, if none waits before it. What has to wait is kept.
+    /// Executes a batch in place if no other waits before it. Keeps what has to wait.
     fn take_in(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
         let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
         let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
@@ -123,31 +124,31 @@ impl Server {
         self.bound_unregistered(now, conn);
     }
 
-    /// Executes what it may of a batch, and returns the rest if that has to wait.
+    /// Executes as much of a batch as it may, and returns the rest if that has to wait.
     fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
-        self.execute_lines(now, conn, &mut batch.said);
-        self.execute_burst(conn, &mut batch);
+        self.execute_lines(now, conn, &mut batch.line_input);
+        self.execute_send_batch(conn, &mut batch);
         while self.is_reading_stream(conn)
             && let Some(frame) = batch.peek_frame()
-            && !self.puts_off(now, conn)
+            && !self.defers_input(now, conn)
             && let is_charged = self.is_charged(conn, &frame)
             && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
-            && !self.holds_frame(conn, &frame)
+            && !self.pauses_for_frame(conn, &frame)
         {
             self.handle_stream_frame(now, conn, &frame, batch.peek_payload());
             if is_charged {
                 self.charge(now, conn, frame.encoded_len());
             }
             batch.take_frame();
-            self.execute_burst(conn, &mut batch);
+            self.execute_send_batch(conn, &mut batch);
         }
         let state = self.conns.get_mut(conn)?;
         if state.closing {
-            // What comes behind a goodbye is nobody's business, be it well-formed or not.
+            // Ignore input after BYE, well-formed or not.
             state.backlog = Rare::default();
             return None;
         }
-        // Whether more may be executed is of no concern to what is done: a connection is busy with what it has left to say.
+        // A batch that is done does not make its connection busy, even if reading is paused.
         if batch.is_done() {
             return None;
         }
@@ -161,8 +162,8 @@ impl Server {
         None
     }
 
-    /// Executes the messages that come next in a batch as far as they are a burst: most of what comes under load is one.
-    fn execute_burst(&mut self, conn: ConnId, batch: &mut Batch<'_>) {
+    /// Executes the untagged messages at the front of a batch in one step: under load they are most of the input.
+    fn execute_send_batch(&mut self, conn: ConnId, batch: &mut Batch<'_>) {
         if self.is_draining() || self.hub.holds_senders() {
             return;
         }
@@ -172,7 +173,7 @@ impl Server {
         };
         let count = self.hub.send_burst(key, batch.next_messages());
         if count > 0 {
-            state.has_gone_on();
+            state.note_progress();
             batch.take_messages(count);
         }
     }
@@ -181,29 +182,29 @@ impl Server {
         let state = self.conns.get_mut(conn)?;
         let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
         state.backlog.tidy();
-        next.or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
+        next.or_else(|| state.lines.as_mut()?.take_last_line().map(Batch::from))
     }
 
-    /// Who has no session cannot make the server keep more than a little. It is cut off for what it announces, so that it
-    /// makes no difference in which pieces that comes.
+    /// Closes a connection without a session that announces more than [`MAX_UNREGISTERED`] bytes. The announced length
+    /// counts, so the outcome does not depend on how the bytes are split.
     fn bound_unregistered(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
         let too_long =
             state.unfinished.get().partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
-        // A REG may be among what waits.
+        // A REG may be among the queued frames.
         let too_long = too_long && state.backlog.get().is_empty();
         if too_long && state.session.is_none() && !state.closing {
             self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
     }
 
-    /// Goes on with what a connection has sent, now that what held it is gone.
-    pub(super) fn go_on(&mut self, now: Instant, conn: ConnId) {
+    /// Resumes the execution of a connection's input after its pause has ended.
+    pub(super) fn resume_input(&mut self, now: Instant, conn: ConnId) {
         self.note_scarcity(conn);
         self.work_off(now, conn);
         self.recount_frames(now, conn);
         self.count_answers(conn);
-        self.note_hearing(conn);
+        self.note_ack_reading(conn);
         self.drained_stream(now, conn);
         self.arm_conn(conn);
         self.wake_conn(conn);
@@ -211,7 +212,7 @@ impl Server {
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, kept: Option<&Bytes>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.has_gone_on();
+        state.note_progress();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
@@ -234,7 +235,7 @@ impl Server {
         }
     }
 
-    /// A frame of a connection that carries no session.
+    /// Executes a frame of a connection without a session.
     fn execute_unregistered<'a>(
         &mut self,
         now: Instant,
@@ -277,7 +278,7 @@ impl Server {
         Ok(guest)
     }
 
-    /// Appends an answer, unless the simulated loss takes it: on a stream only answers to tagged requests are lost.
+    /// Appends an answer, unless the simulated loss drops it: on a stream only answers to tagged requests are lost.
     fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer<'_>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {

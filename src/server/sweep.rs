@@ -1,7 +1,8 @@
-//! Sweeps: what has to be done for every session or connection is done in as many holds of the lock as it takes.
+//! Sweeps: work over all sessions or connections, done in as many holds of the lock as it takes.
 //!
-//! Each sweep keeps a cursor, does what the hold's [work budget](super::work_budget) allows, and goes on when the deadline
-//! of `Owner::Sweep` comes, which is at once, but behind what was due before.
+//! Each sweep keeps a cursor, does what the hold's [work budget](super::work_budget) allows, and continues when the
+//! deadline of `Owner::Sweep` fires: at once, but behind deadlines that were due before. What one step does is in
+//! `access` and `session_end`.
 
 use std::time::Instant;
 
@@ -11,19 +12,19 @@ use crate::hub::work::cost;
 use crate::hub::{Path, Session, SessionKey};
 use crate::units::counted;
 
-/// The sweeps that are under way.
+/// The sweeps under way.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
     rules: Option<RulesSweep>,
     drain: Option<DrainSweep>,
 }
 
-/// New access rules are applied to the sessions that began under the old ones, then to the connections without a session.
+/// Applies new access rules to the sessions opened under the old ones, then to the connections without a session.
 #[derive(Clone, Copy, Debug)]
 struct RulesSweep {
-    /// The slot from which on sessions come next; `None` behind the last.
+    /// The slot from which the next session is taken; `None` after the last.
     session: Option<u32>,
-    /// The place of the connection that comes next.
+    /// The slot of the next connection.
     conn: usize,
     /// How many sessions it has ended.
     ended: usize,
@@ -31,17 +32,17 @@ struct RulesSweep {
     closed: u64,
 }
 
-/// The server drains: all sessions, then all connections without one, then all senders that wait.
+/// Drains the server: all sessions, then all connections without one, then all paused senders.
 #[derive(Clone, Copy, Debug, Default)]
 struct DrainSweep {
-    /// The slot from which on sessions come next; `None` behind the last.
+    /// The slot from which the next session is taken; `None` after the last.
     session: Option<u32>,
-    /// The place of the connection that comes next.
+    /// The slot of the next connection.
     conn: usize,
 }
 
 impl Server {
-    /// Goes on with the sweeps, as far as this hold's budget allows.
+    /// Continues the sweeps, as far as this hold's budget allows.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.sweep_rules(now);
         self.sweep_drain(now);
@@ -52,11 +53,11 @@ impl Server {
             || self.sweeps.drain.is_some()
             || self.draining == Some(Draining::Ending)
         {
-            self.put_off_sweep(now);
+            self.defer_sweep(now);
         }
     }
 
-    /// Begins to apply new rules; a sweep for older ones ends.
+    /// Begins to apply new rules. A sweep for older rules is dropped.
     pub(super) fn begin_rules_sweep(&mut self) {
         self.sweeps.rules = Some(RulesSweep { session: Some(0), conn: 0, ended: 0, closed: 0 });
     }
@@ -80,7 +81,7 @@ impl Server {
         }
     }
 
-    /// All sessions and connections are such as the new rules allow.
+    /// Logs that all sessions and connections conform to the new rules.
     fn log_rules(&self, ended: usize, closed: u64) {
         let rules = counted(self.config.rules.len() as u64, "rule");
         match ended {
@@ -104,7 +105,7 @@ impl Server {
             let next = match session {
                 Some(slot) => self.drain_next_session(now, slot, conn),
                 None if conn < self.conns.places() => self.drain_next_conn(conn),
-                None if self.release_next(now) => DrainSweep { session, conn },
+                None if self.resume_next_sender(now) => DrainSweep { session, conn },
                 None => {
                     self.sweeps.drain = None;
                     return;
@@ -125,7 +126,7 @@ impl Server {
     fn drain_session(&mut self, now: Instant, key: SessionKey) {
         match self.hub.get(key).map(Session::path) {
             Some(Path::Stream(None)) => self.end_session(now, key, EndReason::Draining),
-            // Those who wait for nothing have their turns.
+            // `bye_rounds` sends the BYE to sessions with nothing in flight.
             Some(Path::Datagram(_)) if self.hub.get(key).is_some_and(Session::is_settled) => {}
             _ => {
                 self.work().add(1, cost::CONNECTION);
@@ -140,7 +141,7 @@ impl Server {
             self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
         if let Some((conn, _)) = unregistered {
             self.work().add(1, cost::CONNECTION);
-            self.part(conn);
+            self.close_with_bye(conn);
         }
         DrainSweep { session: None, conn: place + 1 }
     }

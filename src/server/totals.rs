@@ -1,4 +1,4 @@
-//! What a server has done since it began, as one line.
+//! The counters of a server since its start, and their one-line form.
 
 use std::fmt;
 
@@ -12,57 +12,57 @@ use crate::link::{LinkConfig, LossModel};
 pub struct Totals {
     /// Sessions, messages and gaps.
     pub hub: HubStats,
-    /// Datagrams that came in, the lost ones included.
+    /// Datagrams that came in, dropped ones included.
     pub datagrams_in: u64,
-    /// Datagrams that went out, the lost ones not included.
+    /// Datagrams that went out, dropped ones not included.
     pub datagrams_out: u64,
     /// Simulated loss of what came in.
     pub loss_in: Loss,
     /// Simulated loss of what went out.
     pub loss_out: Loss,
-    /// Requests that were repeats: answered again, not executed again.
+    /// Duplicate requests: answered again, not executed again.
     pub repeats: u64,
     /// Datagrams dropped and streams broken because they were malformed.
     pub malformed: u64,
     /// Datagrams that belonged to no session.
     pub stray: u64,
-    /// Sessions that were refused: there were too many, in total or from one host.
+    /// Sessions refused because there were too many, in total or from one host.
     pub refused_sessions: u64,
-    /// Connections that were refused: there were too many, in total or from one host.
+    /// Connections refused because there were too many, in total or from one host.
     pub refused_connections: u64,
-    /// Connections that were closed because memory was short and they held much of it for a message that did not go on.
+    /// Connections closed because memory was short and they held much of it for a message that had stalled.
     pub evicted: u64,
-    /// Connections that were cut off: for broken input, a missed deadline, or more than they may hold.
+    /// Connections closed for broken input, a missed deadline, or too much unregistered input.
     pub cut_off_connections: u64,
-    /// Connections whose peers vanished while something was on its way to them.
+    /// Connections whose peers vanished with data in flight to them.
     pub unreachable_peers: u64,
     /// Why sessions ended.
     pub ends: SessionEnds,
-    /// Answers to datagrams that found no room, were too many or too much work for one datagram, or to repeats that came too soon; what
-    /// they answer will be asked again.
+    /// Answers dropped: no room in the queue, too many for one datagram, no work budget, or a duplicate request beyond
+    /// the rate limit. The retransmitted request asks again.
     pub answers_dropped: u64,
-    /// Messages queued, or sent and not acknowledged, right now.
+    /// Messages queued, or sent and not acknowledged, now.
     pub waiting: usize,
-    /// The bytes of these.
+    /// Their bytes.
     pub pending_bytes: usize,
-    /// All that counts in [`HubConfig::max_memory`](crate::hub::HubConfig::max_memory) right now, these included, in bytes.
+    /// The bytes that count in [`HubConfig::max_memory`](crate::hub::HubConfig::max_memory) now, these included.
     pub memory: usize,
-    /// The most [work units](crate::hub::work) that one hold of the lock has taken so far; see [`HOLD_BOUND`](super::HOLD_BOUND).
+    /// The most [work units](crate::hub::work) of one hold of the lock so far; see [`HOLD_BOUND`](super::HOLD_BOUND).
     pub longest_hold: u64,
 }
 
-/// Simulated loss, as requested and as it turned out.
+/// Simulated loss, requested and realised.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loss {
-    /// What was asked for.
+    /// The requested model.
     pub requested: LossModel,
-    /// Datagrams, or droppable frames of streams, that were judged.
+    /// Datagrams, or droppable stream frames, that passed the simulated link.
     pub seen: u64,
-    /// How many of them were lost.
+    /// How many of them were dropped.
     pub dropped: u64,
-    /// Datagrams that were larger than the simulated link takes; `None` where it takes any.
+    /// Datagrams larger than the simulated link takes; `None` where it takes any size.
     pub too_large: Option<u64>,
-    /// Datagrams that found a queue full; `None` where datagrams pass at once.
+    /// Datagrams dropped at a full queue; `None` where nothing is queued.
     pub queue_full: Option<u64>,
 }
 
@@ -105,12 +105,12 @@ impl fmt::Display for Totals {
         write!(
             f,
             "sessions {}, messages {}, datagrams in {datagrams_in}, out {datagrams_out}, dropped in {loss_in}, \
-             out {loss_out}, repeats answered from the window {repeats}, malformed {malformed}, stray {stray}, \
-             missed by slow readers {}",
+             out {loss_out}, duplicate requests {repeats}, malformed {malformed}, stray {stray}, \
+             dropped for slow consumers {}",
             hub.sessions, hub.messages, hub.gaps,
         )?;
         if hub.cut_off > 0 {
-            write!(f, ", cut off for reading slowly {}", hub.cut_off)?;
+            write!(f, ", slow consumers cut off {}", hub.cut_off)?;
         }
         if self.refused_sessions > 0 {
             write!(f, ", refused sessions {}", self.refused_sessions)?;
@@ -161,12 +161,12 @@ mod tests {
         assert_eq!(
             totals.to_string(),
             "sessions 0, messages 0, datagrams in 14, out 8, dropped in 6 of 14 (requested 50.0 %, realised 42.9 %), \
-             out 0 of 0 (requested 0.0 %), repeats answered from the window 2, malformed 0, stray 0, \
-             missed by slow readers 0, waiting 0, undelivered 0, refused connections 0"
+             out 0 of 0 (requested 0.0 %), duplicate requests 2, malformed 0, stray 0, \
+             dropped for slow consumers 0, waiting 0, undelivered 0, refused connections 0"
         );
         let hub = HubStats { gaps: 2, cut_off: 3, undelivered: 4, ..HubStats::default() };
         let slow = Totals { hub, waiting: 1, refused_sessions: 5, ..Totals::default() }.to_string();
-        let end = ", missed by slow readers 2, cut off for reading slowly 3, refused sessions 5, waiting 1, undelivered 4, refused connections 0";
+        let end = ", dropped for slow consumers 2, slow consumers cut off 3, refused sessions 5, waiting 1, undelivered 4, refused connections 0";
         assert!(slow.ends_with(end), "{slow}");
     }
 }

@@ -1,10 +1,10 @@
-//! The work budget: what one hold of the lock may cost, in the [work units](crate::hub::work) that are counted where
-//! entries are walked. A peer can ask for thousands of times as much work as its request has bytes.
+//! The work budget: bounds what one hold of the lock may cost, in [work units](crate::hub::work).
 //!
-//! A hold that has reached the bound does nothing more: what a connection has sent waits for another hold, behind what
-//! waits already; deadlines that have passed stay due; what is left of a datagram is dropped, as its sender repeats it.
-//! What has to be done for all sessions goes on in another hold, too (`sweep`). A single step is never cut: a message to
-//! one room, or the end of one session with all that waits for it, is done whole.
+//! Units are counted where entries are walked: a peer can ask for thousands of times as much work as its request has
+//! bytes. Once a hold has reached the bound, the rest waits for another hold: a connection's input waits behind
+//! earlier waits, deadlines stay pending, and the rest of a datagram is dropped, as its sender retransmits it. Work
+//! over all sessions continues in another hold, too (`sweep`). A single step is never cut: a message to one room, or
+//! the end of one session with its queue.
 
 use std::time::{Duration, Instant};
 
@@ -14,22 +14,22 @@ use crate::hub::work::{WorkMeter, cost};
 use crate::service::ConnId;
 use crate::units::later;
 
-/// The most work units of one hold, about two milliseconds, if its last step is short. Less would make each member's
-/// share of a large room too small to be worth a write.
+/// The most work units of one hold, about two milliseconds if its last step is short. A lower bound would make each
+/// member's share of a large room too small to be worth a write.
 pub const HOLD_BOUND: u64 = 32_768;
 
-/// What is put off comes behind what was put off before it.
+/// The delay of deferred work: just enough to put it behind work that was deferred before.
 const NEXT: Duration = Duration::from_nanos(1);
 
-/// What the present hold of the lock has cost.
+/// The cost of the present hold of the lock.
 #[derive(Debug, Default)]
 pub(super) struct WorkBudget {
-    /// The units that were counted before the hold.
+    /// The units counted before the hold.
     before: u64,
     /// The units of the longest hold so far.
     longest: u64,
     /// The driver says where holds begin. Otherwise each call of the service is one.
-    is_told: bool,
+    has_driver_holds: bool,
 }
 
 impl WorkBudget {
@@ -48,20 +48,20 @@ impl WorkBudget {
 }
 
 impl Server {
-    /// The one place where units are counted.
+    /// Returns the one meter in which units are counted.
     pub(super) fn work(&self) -> &WorkMeter {
         self.hub.work()
     }
 
-    /// A hold of the lock begins, says the driver.
-    pub(super) fn begin_told_hold(&mut self) {
-        self.budget.is_told = true;
+    /// Begins a hold of the lock, as the driver says.
+    pub(super) fn begin_driver_hold(&mut self) {
+        self.budget.has_driver_holds = true;
         self.budget.begin(self.work().units());
     }
 
-    /// The service is called: that is a hold, unless the driver says where holds begin.
+    /// Begins a hold, unless the driver says where holds begin.
     pub(super) fn begin_call(&mut self) {
-        if !self.budget.is_told {
+        if !self.budget.has_driver_holds {
             self.budget.begin(self.work().units());
         }
     }
@@ -71,34 +71,34 @@ impl Server {
         self.budget.used(self.work().units()) >= HOLD_BOUND
     }
 
-    /// The most units that any hold has taken.
+    /// Returns the most units of one hold.
     pub(super) fn longest_hold(&self) -> u64 {
         self.budget.longest_at(self.work().units())
     }
 
-    /// The units that the present hold, or the last one, has taken.
+    /// Returns the units of the present hold, or of the last one.
     #[doc(hidden)]
     pub fn hold_units(&self) -> u64 {
         self.budget.used(self.work().units())
     }
 
-    /// The rules are tried for a name.
+    /// Counts the rules that are tried for a name.
     pub(super) fn count_rules(&self, name: &str) {
         self.work().add(self.config.rules.tried(), cost::RULE);
         self.work().add_name(name.as_bytes(), 3);
     }
 
-    /// Whether what a connection says next waits for another hold.
-    pub(super) fn puts_off(&mut self, now: Instant, conn: ConnId) -> bool {
+    /// Whether a connection's next input waits for another hold; if so, pauses the connection.
+    pub(super) fn defers_input(&mut self, now: Instant, conn: ConnId) -> bool {
         let is_spent = self.is_hold_spent();
         if let Some(state) = self.conns.get_mut(conn).filter(|_| is_spent) {
-            state.held = Some(ReadPause::Until(later(now, NEXT)));
+            state.read_pause = Some(ReadPause::Until(later(now, NEXT)));
         }
         is_spent
     }
 
-    /// There is work left that no deadline stands for: it goes on in another hold.
-    pub(super) fn put_off_sweep(&mut self, now: Instant) {
+    /// Schedules a sweep in another hold, for work that has no deadline of its own.
+    pub(super) fn defer_sweep(&mut self, now: Instant) {
         self.timers.set(Owner::Sweep, Some(later(now, NEXT)));
     }
 }

@@ -160,7 +160,7 @@ impl Story {
             assert!(seen > 3 * Self::MESSAGES / 2, "{what}: {totals}");
             assert_share(dropped, seen, 0.5, &format!("{what}, {direction}"));
         }
-        assert!(total(totals, "repeats answered from the window") > 50, "{what}: {totals}");
+        assert!(total(totals, "duplicate requests") > 50, "{what}: {totals}");
         assert_eq!(total(totals, "messages"), Self::MESSAGES, "{what}: {totals}");
         assert_eq!(total(totals, "undelivered"), 0, "{what}: {totals}");
     }

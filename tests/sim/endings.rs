@@ -101,10 +101,10 @@ const TABLE: &[Row] = &[
 
     row(Way::TakenUpElsewhere, TaggedStream, "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere", ONLINE, None, "", "ada: taken up from 10.0.9.9:9"),
 
-    row(Way::SlowConsumer, TaggedStream, "ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, UntaggedStream, "ERR 0020 you read too slowlyBYE 0000", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, Line, "* you read too slowly\n* goodbye\n", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, TaggedUdp, "~TOKEN ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
+    row(Way::SlowConsumer, TaggedStream, "ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Way::SlowConsumer, UntaggedStream, "ERR 0020 you read too slowlyBYE 0000", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Way::SlowConsumer, Line, "* you read too slowly\n* goodbye\n", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Way::SlowConsumer, TaggedUdp, "~TOKEN ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
 
     row(Way::BrokenFrame, TaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: malformed verb"),
     row(Way::BrokenFrame, UntaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),

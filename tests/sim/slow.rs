@@ -159,7 +159,7 @@ fn disconnect_ends_the_session_of_a_slow_reader_and_tells_it_although_it_may_not
     }
     // The untagged one had been given one message once and for all; to the tagged one it was never acknowledged.
     assert_eq!(desk.totals().hub.undelivered, (2 + 1) + (3 + 1));
-    assert!(desk.totals().to_string().contains(", cut off for reading slowly 2, "));
+    assert!(desk.totals().to_string().contains(", slow consumers cut off 2, "));
 }
 
 #[test]

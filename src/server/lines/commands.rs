@@ -1,6 +1,7 @@
-//! What a person's lines mean: messages to the room they are in, and what begins with a `/`.
+//! Parses and executes the lines of a named line client: messages to its room, and commands that begin with `/`.
 //!
-//! The room a person talks in is the last of their session's rooms: it is the one they joined last, or came back to.
+//! A line client's messages go to the last of its session's rooms: the one it joined, or returned to, last. Lines
+//! before a name are in `naming`.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -14,13 +15,13 @@ use crate::server::{EndReason, Server};
 use crate::service::ConnId;
 use crate::wire::{Found, MAX_LINE, split_word};
 
-/// What there is to do.
+/// The answer to `/help`.
 const HELP: [&str; 5] = [
     "each line is a message to everybody in the room; //text says /text",
     "/me waves says *waves*; /pm NAME text says it to one alone",
     "/list says who is here, /list #room who is in another room of yours; /nick NEW takes another name",
     "/join #room also enters another room: there you talk from then on, and it is shown as NAME#room> text",
-    "/leave leaves it for the one before; /quit says goodbye",
+    "/leave leaves it for the one before; /quit ends the session",
 ];
 
 const NO_ROOM: &str = "you are in no room; /join #room";
@@ -28,10 +29,10 @@ const NO_ROOM: &str = "you are in no room; /join #room";
 /// Most bytes of names in a list.
 const LIST_MAX: usize = 2_400;
 
-/// Most characters that are shown of a command that there is not.
+/// Most characters that are shown of an unknown command.
 const SHOWN: usize = 40;
 
-/// A line, read.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
     /// Nothing but white space.
@@ -43,21 +44,21 @@ pub(super) enum Command<'a> {
         text: &'a [u8],
     },
     Nick(&'a [u8]),
-    /// Of this room, or of the present one.
+    /// The members of this room, or of the present one.
     List(Option<&'a [u8]>),
     Join(&'a [u8]),
     Leave,
     Help,
     Quit,
-    /// Something is missing; how it is written.
+    /// An argument is missing; the usage.
     Incomplete(&'static str),
     Unknown(&'a [u8]),
-    /// A command that is longer than a line.
+    /// A command that is longer than a line may be.
     TooLong,
 }
 
 impl<'a> Command<'a> {
-    /// What a line asks for. The pieces of one that is too long are all the same thing: messages, or nothing.
+    /// Parses a line. The pieces of a line that is too long are all messages, or all nothing.
     pub(super) fn of(line: &'a Found) -> Self {
         match line {
             Found::Line(line) => Self::parse(line),
@@ -68,7 +69,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// Whether a line, of which this is the front, is no message to the room.
+    /// Whether a line with this front is a command.
     pub(super) fn is_command(line: &[u8]) -> bool {
         line.starts_with(b"/") && !line.starts_with(b"//")
     }
@@ -109,18 +110,18 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What to answer with, if with anything.
+/// The text of an answer, if there is one.
 type Answer = Result<Option<String>, Refusal>;
 
 impl Server {
-    /// Does what a line of a person with a name asks for.
-    pub(super) fn obey(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &Found) {
+    /// Executes a line of a named client.
+    pub(super) fn execute_line(&mut self, now: Instant, conn: ConnId, key: SessionKey, line: &Found) {
         let answer = match Command::of(line) {
             Command::Nothing => Ok(None),
             Command::Say(body) => self.say_in_room(key, &body),
             Command::Private { to, text } => self.say_to(key, to, text),
             Command::Nick(name) => self.rename(now, key, name),
-            Command::List(room) => self.list_people(key, room),
+            Command::List(room) => self.list_members(key, room),
             Command::Join(room) => self.join_room(key, room),
             Command::Leave => self.leave_room(key),
             Command::Help => return self.help(now, conn),
@@ -134,26 +135,26 @@ impl Server {
             }
         };
         match answer {
-            Ok(Some(text)) => self.tell(now, conn, &text),
+            Ok(Some(text)) => self.answer_line(now, conn, &text),
             Ok(None) => {}
-            Err(refusal) => self.tell(now, conn, refusal.text()),
+            Err(refusal) => self.answer_line(now, conn, refusal.text()),
         }
     }
 
     pub(super) fn help(&mut self, now: Instant, conn: ConnId) {
         for text in HELP {
-            self.tell(now, conn, text);
+            self.answer_line(now, conn, text);
         }
     }
 
-    /// What others said before still comes; the name is free at once, and the connection closed with the session.
+    /// Writes the earlier messages first. The name is free at once, and the connection closes with the session.
     fn quit(&mut self, now: Instant, conn: ConnId, key: SessionKey) {
         self.catch_up(now, conn);
         self.end_session(now, key, EndReason::Asked);
     }
 
-    /// Whether a line is a message that a member of its room has no room for, so that its sender waits.
-    pub(super) fn waits_for_readers(&mut self, conn: ConnId, line: &Found) -> bool {
+    /// Whether a line is a message for which a member of the room has no room in its queue; if so, pauses the sender.
+    pub(super) fn waits_for_room(&mut self, conn: ConnId, line: &Found) -> bool {
         let Some(state) = self.conns.get(conn) else { return false };
         let Some(key) = state.session.filter(|_| self.hub.holds_senders()) else { return false };
         if state.lines.as_ref().is_some_and(|lines| lines.has_refused(line)) {
@@ -162,10 +163,10 @@ impl Server {
         let (Command::Say(body), Some(room)) = (Command::of(line), self.room_of(key)) else {
             return false;
         };
-        self.hold(conn, key, room.as_str().as_bytes(), body.len())
+        self.pause_sender(conn, key, room.as_str().as_bytes(), body.len())
     }
 
-    /// The room that a person talks in.
+    /// Returns the room that a line client's messages go to.
     pub(super) fn room_of(&self, key: SessionKey) -> Option<RoomName> {
         let room = self.hub.get(key)?.rooms().last()?;
         self.hub.room_name(room).cloned()
@@ -192,7 +193,7 @@ impl Server {
         let (old, origin) = (session.name.clone(), session.origin());
         self.admit(now, &name, &origin)?;
         match self.hub.rename(key, name.clone()) {
-            Err(Refusal::NameTaken) => return Ok(Some(self.is_taken(now, &name))),
+            Err(Refusal::NameTaken) => return Ok(Some(self.name_taken_text(now, &name))),
             renamed => renamed?,
         }
         log::debug!("{}: {old} is {name} now", origin.from);
@@ -200,7 +201,7 @@ impl Server {
         Ok(Some(format!("you are {}", shown(name.as_str()))))
     }
 
-    fn list_people(&self, key: SessionKey, room: Option<&[u8]>) -> Answer {
+    fn list_members(&self, key: SessionKey, room: Option<&[u8]>) -> Answer {
         let Some(room) = (match room {
             Some(room) => Some(self.room_named(room)?),
             None => self.room_of(key),
@@ -214,7 +215,7 @@ impl Server {
         Ok(Some(format!("in {}: {}", shown(room.as_str()), escape(&names))))
     }
 
-    /// The room of that name, if anybody is in it.
+    /// Returns the room of that name, if it has members.
     fn room_named(&self, room: &[u8]) -> Result<RoomName, Refusal> {
         let found = self.hub.fold_of(&with_hash(room)).and_then(|fold| self.hub.room_name(&fold).cloned());
         found.ok_or(Refusal::NoSuchRoom)
@@ -225,7 +226,7 @@ impl Server {
         self.hub.join(key, &room)?;
         let fold = self.hub.fold_of(&room);
         let session = self.hub.get_mut(key).ok_or(Refusal::RegisterFirst)?;
-        // Who was in it already talks there again.
+        // A client that was in the room already sends to it again.
         if let Some(at) = session.rooms().iter().position(|joined| Some(joined) == fold.as_ref()) {
             session.change_rooms(|rooms| {
                 let room = rooms.remove(at);
@@ -247,7 +248,7 @@ impl Server {
     }
 }
 
-/// What people call a room, with the `#` that they may have left out.
+/// Adds the `#` that a line client may have left out.
 fn with_hash(room: &[u8]) -> Cow<'_, [u8]> {
     if room.starts_with(b"#") { Cow::Borrowed(room) } else { Cow::Owned([b"#", room].concat()) }
 }

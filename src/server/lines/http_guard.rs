@@ -1,12 +1,13 @@
-//! Programs that speak something else: whatever a web page makes a browser send to a line door is not said in a room.
+//! Recognises HTTP requests on a line listener, so that no web page can send messages to a room.
 //!
-//! A page may send a form to any port of its reader's own machine, and the form's text would be lines of a person. Before
-//! the text a browser sends a request line (RFC 9112 section 3), by which it is known.
+//! A page may make a browser send a form to any port of its own machine, where the form's text would count as a
+//! client's lines. The browser sends a request line first (RFC 9112 section 3), which is not executed but closes the
+//! connection.
 
-/// What they are told.
+/// The error that an HTTP client gets.
 pub(super) const NO_WEB: &str = "this is no web server";
 
-/// So many bytes are no name, and may be the front of a line that was cut where no person would end it.
+/// A line of this length in bytes is no name, and may be the front of a request line that was cut.
 const LONG: usize = 1_000;
 
 /// Whether a line is the request line of HTTP/1.0 or 1.1, or may be the front of one that was cut.
@@ -23,7 +24,7 @@ pub(super) fn is_request_line(line: &[u8]) -> bool {
     }
 }
 
-/// What a method is made of (RFC 9110 section 5.6.2).
+/// Whether a byte may be in a method (RFC 9110 section 5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_long_for_a_line_is_known_by_its_front() {
+    fn a_cut_request_line_is_recognised_by_its_front() {
         let cut = |beginning: &str, length: usize| format!("{beginning}{}", "x".repeat(length));
         assert!(is_request_line(cut("POST /", 1_018).as_bytes()));
         assert!(!is_request_line(cut("POST /", 100).as_bytes()));

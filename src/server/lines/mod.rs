@@ -1,10 +1,9 @@
-//! Doors for people: lines of text in, lines of text out.
+//! The line protocol: the state of a line client's connection, and how its bytes become lines that are executed.
 //!
-//! Here is what a connection there has beside the others, and how what comes in becomes lines that get their turn. How a
-//! person gets a name is in `naming`, what lines mean in `commands`, who is no person at all in `http_guard`. All of it is
-//! under the lock, because silence may finish a line, and silence is a timer's affair.
+//! How a line client gets a name is in `naming`, what lines mean in `commands`, how HTTP clients are recognised in
+//! `http_guard`. All of it is under the lock, because silence may finish a line, and silence is a timer.
 //!
-//! Everything that the server says itself begins with `* `, and no name begins with `*`: nobody can forge it.
+//! Every line of the server's own begins with `* `, and no name begins with `*`: no client can forge one.
 
 use std::mem;
 use std::time::Instant;
@@ -25,40 +24,40 @@ mod naming;
 
 use commands::Command;
 
-/// An answer is put behind as much of what others said before it, in bytes.
+/// Most bytes of earlier messages that are put before an answer.
 const CAUGHT_UP: usize = 64 << 10;
 
-/// The longest line of somebody without a name, in bytes.
+/// The longest line of a client without a name, in bytes.
 const MAX_UNNAMED: usize = 1 << 10;
 
-/// What a connection has besides where lines are spoken.
+/// The line protocol state of a connection.
 #[derive(Debug)]
 pub(super) struct LineConn {
     lines: Lines,
     /// When the unfinished line counts as finished.
     flush_at: Option<Instant>,
-    /// Nothing more comes: what is unfinished is the last line.
+    /// The input has ended: what is unfinished is the last line.
     ended: bool,
-    /// The last that was written is a question, on a line that the person's answer ends.
+    /// The last output is a question, without a line feed after it.
     prompted: bool,
-    /// Something was said: more than white space.
+    /// A line with more than white space has come.
     has_spoken: bool,
-    /// The line whose pieces come was refused, and the rest of it with it.
+    /// The front of the present line was refused, and with it the rest of its pieces.
     refuses_rest: bool,
-    /// The names that were refused.
+    /// The number of refused names.
     bad_names: u8,
 }
 
-/// What came in at a door for people and is not a line yet, or is one, or a piece of one, that has to wait.
+/// Bytes on a line listener that are not cut into lines yet, or a line, or a piece of one, that has to wait.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct LineInput {
     line: Option<Found>,
     bytes: Vec<u8>,
-    /// How much of `bytes` has been looked at.
+    /// How much of `bytes` has been cut.
     used: usize,
 }
 
-impl Said {
+impl LineInput {
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self { line: None, bytes: bytes.to_vec(), used: 0 }
     }
@@ -67,12 +66,12 @@ impl Said {
         Self { line: Some(line), ..Self::default() }
     }
 
-    /// The bytes that it holds.
+    /// Returns the bytes that it holds.
     pub(super) fn size(&self) -> usize {
         self.bytes.len() + self.line.as_ref().map_or(0, |line| line.text().len())
     }
 
-    /// Whether all of it has been looked at.
+    /// Whether all of it has been cut.
     pub(super) fn is_used_up(&self) -> bool {
         self.line.is_none() && self.used == self.bytes.len()
     }
@@ -101,48 +100,48 @@ impl LineConn {
         }
     }
 
-    /// Whether this is a piece of a line that was refused.
+    /// Whether this is a piece of a refused line.
     fn has_refused(&self, line: &Found) -> bool {
         self.refuses_rest && matches!(line, Found::Rest(_))
     }
 
-    /// Appends a line of the server's own, which begins on a line of its own.
-    pub(super) fn say(&mut self, text: &str, out: &mut Vec<u8>) {
+    /// Appends a line of the server's own, after ending the line of a question.
+    pub(super) fn append_line(&mut self, text: &str, out: &mut Vec<u8>) {
         if mem::take(&mut self.prompted) {
             out.push(b'\n');
         }
         out.extend_from_slice(line(text).as_bytes());
     }
 
-    fn ask(&mut self, question: &str, out: &mut Vec<u8>) {
+    fn append_question(&mut self, question: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(question.as_bytes());
         self.prompted = true;
     }
 
-    /// At the end of the stream, the line that nothing ended.
-    pub(super) fn last_words(&mut self) -> Option<Said> {
-        if self.ended { self.lines.flush().map(Said::of_line) } else { None }
+    /// Returns the unterminated last line, once the input has ended.
+    pub(super) fn take_last_line(&mut self) -> Option<LineInput> {
+        if self.ended { self.lines.flush().map(LineInput::of_line) } else { None }
     }
 
-    /// When silence will have finished the line.
+    /// Returns when silence finishes the line.
     pub(super) fn flush_at(&self) -> Option<Instant> {
         self.flush_at
     }
 }
 
-/// Whether a line is too long for what it asks for, so that the pieces behind it go with it. Only a message to the room may
-/// come in pieces: each of them is one, whatever it looks like.
+/// Whether a line is refused for its length, with all its pieces. Only a message to the room may come in pieces, each
+/// of which is a message of its own.
 fn is_refused(line: &Found, is_registered: bool) -> bool {
     matches!(line, Found::Front(front) if !is_registered || Command::is_command(front))
 }
 
 impl Server {
-    /// Whether lines are spoken at a door.
-    pub(super) fn is_for_people(&self, door: DoorId) -> bool {
+    /// Whether a listener speaks the line protocol.
+    pub(super) fn is_line_listener(&self, door: DoorId) -> bool {
         self.door(door).is_some_and(|door| matches!(door.speaks, Speaks::Lines(_)))
     }
 
-    /// What is set for the door that a connection knocked on, if lines are spoken there.
+    /// Returns the line settings of a connection's listener, if it has any.
     fn line_door(&self, conn: ConnId) -> Option<&LineDoor> {
         match &self.door(self.conns.get(conn)?.door())?.speaks {
             Speaks::Lines(door) => Some(door),
@@ -150,25 +149,25 @@ impl Server {
         }
     }
 
-    /// Begins a conversation, if lines are spoken at the door of a new connection that may stay.
-    pub(super) fn greet(&mut self, now: Instant, conn: ConnId) {
+    /// Starts the dialogue on a new connection to a line listener, if it was admitted.
+    pub(super) fn start_dialogue(&mut self, now: Instant, conn: ConnId) {
         let may_stay = self.conns.get(conn).is_some_and(|state| !state.closing);
         match self.line_door(conn).filter(|_| may_stay).map(|door| door.greet) {
-            Some(Greet::Name) => self.welcome(conn),
-            Some(Greet::None) => self.admit_unasked(now, conn),
+            Some(Greet::Name) => self.send_greeting(conn),
+            Some(Greet::None) => self.open_unasked(now, conn),
             None => return,
         }
         self.wake_conn(conn);
     }
 
-    /// Does what the lines in `said` ask for, until they have to wait.
-    pub(super) fn execute_lines(&mut self, now: Instant, conn: ConnId, said: &mut Said) {
+    /// Executes the lines in `input` until they have to wait.
+    pub(super) fn execute_lines(&mut self, now: Instant, conn: ConnId, input: &mut LineInput) {
         while self.is_reading_stream(conn)
-            && let Some(line) = self.next_line(conn, said)
+            && let Some(line) = self.next_line(conn, input)
         {
             let size = line.text().len() + "\n".len();
-            if !self.affords_bytes(now, conn, size) || self.waits_for_readers(conn, &line) {
-                said.line = Some(line);
+            if !self.affords_bytes(now, conn, size) || self.waits_for_room(conn, &line) {
+                input.line = Some(line);
                 return;
             }
             self.take_line(now, conn, &line);
@@ -176,11 +175,11 @@ impl Server {
         }
     }
 
-    fn next_line(&mut self, conn: ConnId, said: &mut Said) -> Option<Found> {
+    fn next_line(&mut self, conn: ConnId, input: &mut LineInput) -> Option<Found> {
         let state = self.conns.get_mut(conn)?;
         let lines = state.lines.as_mut()?;
         loop {
-            match said.next(&mut lines.lines)? {
+            match input.next(&mut lines.lines)? {
                 Found::TimingMark => state.answers.extend(NO_TIMING_MARK),
                 line => return Some(line),
             }
@@ -190,7 +189,7 @@ impl Server {
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &Found) {
         self.work().add(1, cost::FRAME);
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.has_gone_on();
+        state.note_progress();
         let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
             if lines.has_refused(line) {
@@ -206,18 +205,18 @@ impl Server {
                 self.break_stream(now, conn, http_guard::NO_WEB);
             }
             None => self.take_name(now, conn, line),
-            // Behind the server's goodbye nothing is answered.
+            // Ignore lines after the server's BYE.
             Some(key) if self.hub.get(key).is_some_and(|session| session.has_said_bye()) => {}
-            Some(key) => self.obey(now, conn, key, line),
+            Some(key) => self.execute_line(now, conn, key, line),
         }
     }
 
-    /// Answers a person with a line of the server's own, behind what others said before.
-    fn tell(&mut self, now: Instant, conn: ConnId, text: &str) {
+    /// Answers a line client with a line of the server's own, after the messages that came before it.
+    fn answer_line(&mut self, now: Instant, conn: ConnId, text: &str) {
         self.catch_up(now, conn);
         let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
-            lines.say(text, &mut state.answers);
+            lines.append_line(text, &mut state.answers);
         }
     }
 
@@ -232,9 +231,9 @@ impl Server {
     }
 }
 
-/// Lines that end by themselves.
+/// Lines that a timer or the end of the input finishes.
 impl Server {
-    /// Looks at what has become of the unfinished line, and sets its clocks.
+    /// Updates the deadlines of the unfinished line.
     pub(super) fn watch_lines(&mut self, now: Instant, conn: ConnId) {
         let Some(flush) = self.line_door(conn).map(|door| door.flush) else { return };
         let Some(state) = self.conns.get_mut(conn) else { return };
@@ -242,7 +241,7 @@ impl Server {
         let unfinished = lines.lines.unfinished();
         let (begun, heard) = (lines.lines.take_begun(), lines.lines.take_heard());
         lines.flush_at = match flush {
-            // It is not silent while more of what came waits for its turn.
+            // More input waits for execution, so the line is not silent.
             _ if unfinished == 0 || !state.backlog.get().is_empty() => None,
             Some(silence) if heard || lines.flush_at.is_none() => Some(later(now, silence)),
             _ => lines.flush_at,
@@ -251,7 +250,7 @@ impl Server {
         self.watch_line(now, conn, unfinished > 0 && flush.is_none(), begun);
     }
 
-    /// Takes the unfinished line for finished, if it has been silent for long enough.
+    /// Finishes the unfinished line if it has been silent for long enough.
     pub(super) fn flush_line(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         let Some(lines) = state.lines.as_mut().filter(|lines| lines.flush_at.is_some_and(|at| at <= now))
@@ -260,15 +259,15 @@ impl Server {
         };
         lines.flush_at = None;
         if let Some(line) = lines.lines.flush() {
-            state.backlog.fill().push_back(Batch::from(Said::of_line(line)));
-            self.go_on(now, conn);
+            state.backlog.fill().push_back(Batch::from(LineInput::of_line(line)));
+            self.resume_input(now, conn);
         }
     }
 
-    /// Nothing more comes from a connection: what is unfinished is its last line. An unfinished frame is none.
+    /// Handles the end of a connection's input: an unfinished line is its last line. An unfinished frame is dropped.
     pub(super) fn end_input(&mut self, now: Instant, conn: ConnId) {
         let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.ended = true;
-        self.go_on(now, conn);
+        self.resume_input(now, conn);
     }
 }

@@ -1,4 +1,5 @@
-//! How a person gets a name: by being asked, or from where they are.
+//! How a line client gets a name: it is asked for one, or named after its address. Commands of named clients are in
+//! `commands`.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,22 +14,22 @@ use crate::server::Server;
 use crate::service::{ConnId, Remote};
 use crate::wire::{Found, MAX_LINE};
 
-/// What everybody is greeted with, in one piece with the question behind it.
-const WELCOME: &str = "Welcome to sayagain! ";
+/// The greeting, sent in one piece with the question.
+const GREETING: &str = "Welcome to sayagain! ";
 
-/// To whom begins with something else.
+/// The answer to a command before a name; it has no greeting.
 const NAME_FIRST: &str = "first a name, then commands";
 
-/// So many names are refused in a row; then the connection is closed.
+/// The number of refused names in a row after which the connection is closed.
 pub(super) const MAX_BAD_NAMES: u8 = 8;
 
 /// The question. Programs look for the word `name`.
 const QUESTION: &str = "Enter your name: ";
 
 impl Server {
-    pub(super) fn welcome(&mut self, conn: ConnId) {
+    pub(super) fn send_greeting(&mut self, conn: ConnId) {
         if let Some(state) = self.conns.get_mut(conn) {
-            state.answers.extend_from_slice(WELCOME.as_bytes());
+            state.answers.extend_from_slice(GREETING.as_bytes());
         }
         self.ask_name(conn);
     }
@@ -36,11 +37,11 @@ impl Server {
     fn ask_name(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
-            lines.ask(QUESTION, &mut state.answers);
+            lines.append_question(QUESTION, &mut state.answers);
         }
     }
 
-    /// A line of somebody who has no name yet.
+    /// Handles a line of a client without a name.
     pub(super) fn take_name(&mut self, now: Instant, conn: ConnId, line: &Found) {
         let text = line.text().trim_ascii_start();
         let name = match Command::parse(text) {
@@ -48,7 +49,7 @@ impl Server {
                 return self.refuse_name(now, conn, &NameError::TooLong.to_string());
             }
             Command::Nothing => return self.ask_again(now, conn, &NameError::Empty.to_string()),
-            Command::Quit => return self.part(conn),
+            Command::Quit => return self.close_with_bye(conn),
             Command::Help => {
                 self.help(now, conn);
                 return self.ask_name(conn);
@@ -57,13 +58,13 @@ impl Server {
             _ if text.starts_with(b"/") => return self.ask_again(now, conn, NAME_FIRST),
             _ => text,
         };
-        match self.name_person(now, conn, name) {
-            Ok(named) => self.tell(now, conn, &named),
+        match self.register_line_client(now, conn, name) {
+            Ok(named) => self.answer_line(now, conn, &named),
             Err(why) => self.refuse_name(now, conn, &why),
         }
     }
 
-    /// Says what was wrong with a name and asks for another, [`MAX_BAD_NAMES`] times at most.
+    /// Refuses a name and asks for another, [`MAX_BAD_NAMES`] times at most.
     fn refuse_name(&mut self, now: Instant, conn: ConnId, why: &str) {
         let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.bad_names += 1;
@@ -74,15 +75,15 @@ impl Server {
     }
 
     fn ask_again(&mut self, now: Instant, conn: ConnId, why: &str) {
-        self.tell(now, conn, why);
+        self.answer_line(now, conn, why);
         self.ask_name(conn);
     }
 
-    /// Opens a session under the name that is nearest to a line. Returns what to say of it, or why there is none.
-    fn name_person(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
+    /// Opens a session under the name nearest to a line. Returns the answer, or why there is no session.
+    fn register_line_client(&mut self, now: Instant, conn: ConnId, line: &[u8]) -> Result<String, String> {
         let name = self.hub.read_nearest(line).map_err(|error| error.to_string())?;
-        let key = self.open_person(now, conn, name.clone()).map_err(|refusal| match refusal {
-            Refusal::NameTaken => self.is_taken(now, &name),
+        let key = self.open_line_session(now, conn, name.clone()).map_err(|refusal| match refusal {
+            Refusal::NameTaken => self.name_taken_text(now, &name),
             _ => refusal.text().to_owned(),
         })?;
         let name =
@@ -91,20 +92,20 @@ impl Server {
         Ok(format!("you are {name}{place}; /help lists what else you can do"))
     }
 
-    /// Opens a session without a question: under the address, or as `guest-N` where that is no name or cannot be had.
-    pub(super) fn admit_unasked(&mut self, now: Instant, conn: ConnId) {
+    /// Opens a session without asking: under the address, or as `guest-N` where the address is no name or is taken.
+    pub(super) fn open_unasked(&mut self, now: Instant, conn: ConnId) {
         let address = self.conns.get(conn).and_then(|state| name_of(&state.origin().from));
-        let named = address.map(|name| self.open_person(now, conn, name));
+        let named = address.map(|name| self.open_line_session(now, conn, name));
         if matches!(named, Some(Ok(_))) {
             return;
         }
-        if let Err(refusal) = self.open_numbered(|server, name| server.open_person(now, conn, name)) {
+        if let Err(refusal) = self.open_numbered(|server, name| server.open_line_session(now, conn, name)) {
             self.break_stream(now, conn, refusal.text());
         }
     }
 
-    /// What somebody is told who cannot have a name.
-    pub(super) fn is_taken(&self, now: Instant, name: &Name) -> String {
+    /// Returns the error for a name that is in use.
+    pub(super) fn name_taken_text(&self, now: Instant, name: &Name) -> String {
         let name_shown = shown(name.as_str());
         match self.name_taken(now, name) {
             Refusal::NameWaits(secs) => {
@@ -114,7 +115,7 @@ impl Server {
         }
     }
 
-    fn open_person(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
+    fn open_line_session(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
         let Some(origin) = self.conns.get(conn).map(|state| state.origin()) else {
             return Err(Refusal::RegisterFirst);
         };
@@ -124,7 +125,7 @@ impl Server {
         self.admit(now, &name, &origin)?;
         let path = Path::Stream(Some(conn));
         self.has_room(now, path, origin.from)?;
-        log::debug!("{}: {name} begins, at a door for people", origin.from);
+        log::debug!("{}: {name} begins, on a line listener", origin.from);
         let (token, rate) = (self.secrets.token(), self.rate_of(origin.door));
         let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
@@ -134,12 +135,12 @@ impl Server {
                 lines.lines.set_limit(MAX_LINE);
             }
         }
-        self.bring_home(conn, key);
+        self.join_home_room(conn, key);
         Ok(key)
     }
 
-    /// Takes a person to the room of their door.
-    fn bring_home(&mut self, conn: ConnId, key: SessionKey) {
+    /// Joins a line client to the room of its listener.
+    fn join_home_room(&mut self, conn: ConnId, key: SessionKey) {
         let Some((room, echo)) = self.line_door(conn).map(|door| (door.room.clone(), door.echo)) else {
             return;
         };
@@ -148,17 +149,17 @@ impl Server {
             session.echo = echo;
         }
         if let Err(refusal) = self.hub.join(key, room.as_str().as_bytes()) {
-            log::warn!("nobody can be in {room}, a door's room: {refusal}");
+            log::warn!("no client can join {room}, the room of its listener: {refusal}");
         }
     }
 }
 
-/// A name as it is shown.
+/// Returns a name as it is shown.
 pub(super) fn shown(name: &str) -> Cow<'_, str> {
     escape(name.as_bytes())
 }
 
-/// The name of who comes from there; `None` where there is no address, or one that is too long for a name.
+/// Returns the name for an address; `None` where there is no address, or it is too long for a name.
 fn name_of(from: &Remote) -> Option<Name> {
     let Remote::Ip(addr) = from else { return None };
     let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());

@@ -196,7 +196,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     speaker.prove();
     let mut pings = pinger.end();
     let late = healthy.join().unwrap();
-    let dropped = total(&program, "missed by slow readers");
+    let dropped = total(&program, "dropped for slow consumers");
     let heard: Vec<Heard> = crowd.iter_mut().map(|stream| catch_up(stream, messages)).collect();
     let missed: u64 = heard.iter().map(|heard| heard.missed).sum();
     let split = stalled_at.unwrap_or_default();
@@ -394,7 +394,7 @@ fn slow_person(rate: &str, reads: u32, pause: Duration, quiet: Duration) {
             None => messages += u64::from(line.starts_with("SpamBot-5000> ")),
         }
     }
-    let dropped = total(&program, "missed by slow readers");
+    let dropped = total(&program, "dropped for slow consumers");
     println!("{said} said, {messages} heard, told of {missed} missed, {dropped} counted as dropped");
     println!(
         "the spammer was blocked, {} ms at once (it gives up after 100)",
