@@ -5,24 +5,24 @@ use std::str::FromStr;
 use clap::Subcommand;
 
 use self::common::Common;
-use self::crowds::{BurstArgs, IdleArgs, SerialArgs};
+use self::connections::{BurstArgs, IdleArgs, SerialArgs};
 use self::engines::EnginesArgs;
+use self::line_clients::{SlowArgs, SpamArgs};
 use self::messages::{FanoutArgs, RouteArgs};
-use self::people::{SlowArgs, SpamArgs};
 use super::LabError;
 use crate::cli::server::draw_seed;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::sockets::load::datagrams;
 use crate::lab::sockets::load::groups::End;
 use crate::lab::sockets::load::ping;
-use crate::lab::sockets::load::subject::Door;
+use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds};
 
 mod common;
-mod crowds;
+mod connections;
 mod engines;
+mod line_clients;
 mod messages;
-mod people;
 
 const AFTER_HELP: &str = "\
 Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory \
@@ -221,12 +221,18 @@ impl PingArgs {
         let peer = self.common.streams(false)?;
         let clients = bounded(self.clients)?;
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = ping::Plan { names: self.common.names()?.of('c', clients), rate, end: self.length.end() };
+        let plan =
+            ping::PingPlan { names: self.common.names()?.of('c', clients), rate, end: self.length.end() };
         let (clients, wanted_rate) = (clients as u64, rate);
-        let mut outcome =
-            Outcome { workload: "ping", peer: peer.name(), clients, wanted_rate, ..Outcome::default() };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            ping::run(subject, peer.as_ref(), &plan, interrupt, outcome)
+        let mut outcome = LoadOutcome {
+            workload: "ping",
+            peer: peer.name(),
+            clients,
+            wanted_rate,
+            ..LoadOutcome::default()
+        };
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            ping::run(target, peer.as_ref(), &plan, interrupt, outcome)
         })
     }
 }
@@ -243,16 +249,16 @@ impl UdpArgs {
         }
         let end = end(self.seconds, self.count);
         let names = self.common.names()?.of('c', clients);
-        let plan = datagrams::Plan { names, size, timeout: self.timeout.as_duration(), end };
-        let mut outcome = Outcome {
+        let plan = datagrams::DatagramsPlan { names, size, timeout: self.timeout.as_duration(), end };
+        let mut outcome = LoadOutcome {
             workload: "udp",
             peer: peer.name(),
             clients: clients as u64,
             size: Some(size as u64),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
-        self.common.measure(Door::Udp, &mut outcome, |subject, interrupt, outcome| {
-            datagrams::run(subject, peer.as_ref(), &plan, interrupt, outcome)
+        self.common.measure(ListenerKind::Udp, &mut outcome, |target, interrupt, outcome| {
+            datagrams::run(target, peer.as_ref(), &plan, interrupt, outcome)
         })
     }
 }

@@ -7,7 +7,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use super::exit;
 
-mod bare;
+mod baseline;
 mod compare;
 mod ladder;
 mod load;
@@ -52,7 +52,8 @@ enum Command {
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
     Proxy(Box<proxy::Args>),
     /// Move bytes and nothing else: what this machine allows, beside which servers are measured
-    Bare(bare::Args),
+    #[command(alias = "bare")]
+    Baseline(baseline::Args),
     /// Compare servers: medians and ratios of what `lab load` measured
     Compare(compare::Args),
     /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
@@ -82,7 +83,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
         Command::Proxy(args) => proxy::run(args),
-        Command::Bare(args) => bare::run(args),
+        Command::Baseline(args) => baseline::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Load(args) => load::run(args),
     });

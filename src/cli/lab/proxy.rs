@@ -22,8 +22,8 @@ use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::record::{self, Header, Replay};
 use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::{Kind, ProxyTotals, requested};
-use crate::lab::sockets::api::ApiDoor;
-use crate::lab::sockets::relay::{self, Prepared, Recorder, Settings};
+use crate::lab::sockets::api::ApiListener;
+use crate::lab::sockets::relay::{self, Prepared, ProxySettings, Recorder};
 use crate::link::LinkConfig;
 use crate::net::Signals;
 use crate::net::listen::Scheme;
@@ -95,7 +95,7 @@ pub(super) struct Args {
 
 /// What was typed, checked and complete.
 #[derive(Debug)]
-struct Plan {
+struct ProxyPlan {
     wanted: Vec<NewProxy>,
     up: LinkConfig,
     down: LinkConfig,
@@ -103,7 +103,7 @@ struct Plan {
 }
 
 impl Args {
-    fn resolve(&self) -> Result<Plan, LabError> {
+    fn resolve(&self) -> Result<ProxyPlan, LabError> {
         let (up, down) = self.links.resolve().map_err(LabError::Usage)?;
         if self.listen.len() != self.to.len() {
             let (listen, to) = (self.listen.len(), self.to.len());
@@ -131,7 +131,7 @@ impl Args {
         };
         let wanted = self.listen.iter().zip(&self.to).map(pair).collect();
         let seed = self.seed.map_or_else(draw_seed, Ok)?;
-        Ok(Plan { wanted, up, down, seed })
+        Ok(ProxyPlan { wanted, up, down, seed })
     }
 
     fn settings(
@@ -139,8 +139,8 @@ impl Args {
         seed: u64,
         recorder: Option<Arc<Recorder>>,
         replay: Option<BTreeMap<String, Replay>>,
-    ) -> Settings {
-        Settings {
+    ) -> ProxySettings {
+        ProxySettings {
             seed,
             max_flows: usize::try_from(self.max_flows).unwrap_or(usize::MAX),
             idle: self.idle.as_duration(),
@@ -151,7 +151,7 @@ impl Args {
     }
 
     /// Says what the links are, and what of them does nothing here.
-    fn log(&self, plan: &Plan) {
+    fn log(&self, plan: &ProxyPlan) {
         match &self.replay {
             Some(path) => log::info!("replaying {}", shown(path)),
             None => log::info!("seed {}, up {}, down {}", plan.seed, plan.up, plan.down),
@@ -198,7 +198,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let plan = args.resolve()?;
     let replay = args.replay.as_deref().map(read_replay).transpose()?;
     let prepared = relay::prepare(plan.wanted.clone()).map_err(refused)?;
-    let api = args.api.as_ref().map(|at| ApiDoor::bind(&at.host, at.port)).transpose().map_err(failed)?;
+    let api = args.api.as_ref().map(|at| ApiListener::bind(&at.host, at.port)).transpose().map_err(failed)?;
     let signals = Signals::new().map_err(failed)?;
     // The last that can fail for reasons of somebody else: where anything is in the way, no file is made.
     let recorder = args.record.as_deref().map(|path| create_record(path, &plan)).transpose()?;
@@ -251,7 +251,7 @@ fn read_replay(path: &Path) -> Result<BTreeMap<String, Replay>, LabError> {
     Ok(recorded.into_iter().map(|(proxy, notes)| (proxy, notes.into_iter().collect())).collect())
 }
 
-fn create_record(path: &Path, plan: &Plan) -> Result<Arc<Recorder>, LabError> {
+fn create_record(path: &Path, plan: &ProxyPlan) -> Result<Arc<Recorder>, LabError> {
     let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let (link_up, link_down) = (plan.up.to_string(), plan.down.to_string());
     let header = Header { command, seed: plan.seed, link_up, link_down };
@@ -260,9 +260,10 @@ fn create_record(path: &Path, plan: &Plan) -> Result<Arc<Recorder>, LabError> {
 }
 
 /// A line per socket.
-fn announcement(prepared: &[Prepared], api: Option<&ApiDoor>) -> String {
+fn announcement(prepared: &[Prepared], api: Option<&ApiListener>) -> String {
     let listening = prepared.iter().flat_map(Prepared::endpoints).map(|at| format!("listening on {at}\n"));
-    let api = api.into_iter().flat_map(ApiDoor::endpoints).map(|at| format!("api on http://{}\n", at.addr));
+    let api =
+        api.into_iter().flat_map(ApiListener::endpoints).map(|at| format!("api on http://{}\n", at.addr));
     listening.chain(api).collect()
 }
 

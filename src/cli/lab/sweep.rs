@@ -17,7 +17,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use self::output::{CsvFile, Report};
-use self::settings::Settings;
+use self::settings::SweepSettings;
 use super::LabError;
 use super::plot::note;
 use crate::cli::server::draw_seed;
@@ -116,7 +116,7 @@ pub(super) struct Args {
 
     /// Last, because the headings of its parts hold for all that follows.
     #[command(flatten)]
-    settings: Settings,
+    settings: SweepSettings,
 }
 
 /// Flags that say where results go and how fast they come, not what they are.

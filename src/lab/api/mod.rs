@@ -17,13 +17,13 @@
 //!
 //! Connections, limits and who may ask at all are in `lab::sockets::api`.
 
-mod book;
 mod effect;
 mod error;
 mod fields;
+mod proxy_registry;
 mod route;
-mod shelf;
 mod toxic;
+mod toxic_set;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,12 +34,12 @@ use std::sync::Arc;
 use futures::lock::Mutex;
 use serde_json::{Map, Value, json};
 
-use self::book::{Book, Wanted, check_room, differs};
 pub(crate) use self::error::ApiError;
 use self::fields::{Fields, json};
+use self::proxy_registry::ProxyRegistry;
 use self::route::Route;
-use self::shelf::Shelf;
 use self::toxic::Toxic;
+use self::toxic_set::{ToxicSet, Wanted, check_room, differs};
 use crate::escape::escape_short;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
 
@@ -55,7 +55,7 @@ pub(crate) struct Answer {
 /// What remembers which toxics the proxies have. Changes are made one after another; what only reads waits for none.
 pub(crate) struct Api {
     proxies: Arc<dyn Proxies>,
-    shelf: Shelf,
+    registry: ProxyRegistry,
     /// Held by whoever changes something, from the first look to the end.
     turn: Mutex<()>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct Api {
 impl Api {
     /// An API for `proxies`; what their links are now, or when they are first seen, are their base links.
     pub(crate) fn new(proxies: Arc<dyn Proxies>) -> Self {
-        Self { shelf: Shelf::new(proxies.clone()), proxies, turn: Mutex::new(()) }
+        Self { registry: ProxyRegistry::new(proxies.clone()), proxies, turn: Mutex::new(()) }
     }
 
     /// Does what a request asks for, whole or not at all; only `/populate` and `/reset` may stop half way, and say where.
@@ -77,23 +77,25 @@ impl Api {
 
     async fn perform(&self, route: Route, body: &[u8]) -> Result<Answer, ApiError> {
         let turn = if route.is_change() { Some(self.turn.lock().await) } else { None };
-        let states = turn.as_ref().map(|_| self.shelf.refresh()).unwrap_or_default();
+        let states = turn.as_ref().map(|_| self.registry.refresh()).unwrap_or_default();
         match route {
             Route::List => Ok(Answer::ok(self.listed())),
             Route::Version => {
                 Ok(Answer::ok(json!({ "version": env!("CARGO_PKG_VERSION"), "program": "sayagain lab" })))
             }
             Route::Show(name) => {
-                let (state, book) = self.shelf.find(&name)?;
-                Ok(Answer::ok(self.shown(&state, &book)))
+                let (state, toxics) = self.registry.find(&name)?;
+                Ok(Answer::ok(self.shown(&state, &toxics)))
             }
             Route::Create => self.create(Fields::parse(body)?).await,
             Route::Populate => self.populate(&states, json(body)?).await,
             Route::Reset => self.reset(&states).await,
             Route::Update(name) => self.update(find(&states, &name)?, Fields::parse(body)?).await,
             Route::Delete(name) => self.delete(find(&states, &name)?).await,
-            Route::Toxics(name) => Ok(Answer::ok(self.shelf.find(&name)?.1.toxics_json())),
-            Route::ShowToxic(name, toxic) => Ok(Answer::ok(self.shelf.find(&name)?.1.toxic(&toxic)?.json())),
+            Route::Toxics(name) => Ok(Answer::ok(self.registry.find(&name)?.1.toxics_json())),
+            Route::ShowToxic(name, toxic) => {
+                Ok(Answer::ok(self.registry.find(&name)?.1.toxic(&toxic)?.json()))
+            }
             Route::AddToxic(name) => self.add_toxic(find(&states, &name)?, Fields::parse(body)?).await,
             Route::UpdateToxic(name, toxic) => {
                 self.update_toxic(find(&states, &name)?, &toxic, Fields::parse(body)?).await
@@ -111,8 +113,8 @@ impl Api {
     async fn make(&self, wanted: Wanted) -> Result<Value, ApiError> {
         let name = wanted.name.clone().ok_or_else(|| ApiError::missing("name"))?;
         check_room(self.proxies.list().len() + 1)?;
-        let book = Book::wanted(&wanted)?;
-        let (up, down) = book.links()?;
+        let toxics = ToxicSet::wanted(&wanted)?;
+        let (up, down) = toxics.links()?;
         let new = NewProxy {
             name: Some(name.clone()),
             listen: wanted.listen_or_anywhere(),
@@ -121,10 +123,10 @@ impl Api {
             up,
             down,
         };
-        self.shelf.begin(&name, book.clone());
+        self.registry.begin(&name, toxics.clone());
         let made = self.proxies.create(new).await;
-        self.shelf.end(made.is_ok());
-        Ok(self.shown(&made?, &book))
+        self.registry.end(made.is_ok());
+        Ok(self.shown(&made?, &toxics))
     }
 
     /// Makes or replaces several. All are checked before the first is made; the system may still refuse one, and then
@@ -146,21 +148,21 @@ impl Api {
         let Some(state) = states.iter().find(|state| wanted.name.as_ref() == Some(&state.name)) else {
             return self.make(wanted).await;
         };
-        let book = Book::wanted(&wanted)?;
+        let toxics = ToxicSet::wanted(&wanted)?;
         let enabled = Some(wanted.enabled.unwrap_or(true));
-        self.change(state, Wanted { enabled, ..wanted }, book).await
+        self.change(state, Wanted { enabled, ..wanted }, toxics).await
     }
 
     async fn update(&self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
         let wanted = Wanted::change(fields, state)?;
-        let mut book = self.shelf.book(&state.name)?;
-        book.rebase(&wanted);
-        Ok(Answer::ok(self.change(state, wanted, book).await?))
+        let mut toxics = self.registry.toxics(&state.name)?;
+        toxics.rebase(&wanted);
+        Ok(Answer::ok(self.change(state, wanted, toxics).await?))
     }
 
     /// Gives a proxy the fields that are wanted and the links of `book`. Gives what is shown of it then.
-    async fn change(&self, state: &ProxyState, wanted: Wanted, book: Book) -> Result<Value, ApiError> {
-        let (up, down) = book.links()?;
+    async fn change(&self, state: &ProxyState, wanted: Wanted, toxics: ToxicSet) -> Result<Value, ApiError> {
+        let (up, down) = toxics.links()?;
         let change = Change {
             listen: wanted.listen.filter(|listen| differs(listen, &state.listen)),
             upstream: wanted.upstream.filter(|upstream| differs(upstream, &state.upstream)),
@@ -168,13 +170,13 @@ impl Api {
             up: (up != state.up).then_some(up),
             down: (down != state.down).then_some(down),
         };
-        self.shelf.begin(&state.name, book.clone());
+        self.registry.begin(&state.name, toxics.clone());
         let changed = match change == Change::default() {
             true => Ok(state.clone()),
             false => self.proxies.update(&state.name, change).await,
         };
-        self.shelf.end(changed.is_ok());
-        Ok(self.shown(&changed?, &book))
+        self.registry.end(changed.is_ok());
+        Ok(self.shown(&changed?, &toxics))
     }
 
     async fn delete(&self, state: &ProxyState) -> Result<Answer, ApiError> {
@@ -186,8 +188,8 @@ impl Api {
     /// keeps no other from it, and stays off without toxics.
     async fn reset(&self, states: &[ProxyState]) -> Result<Answer, ApiError> {
         for state in states {
-            let book = self.shelf.book(&state.name)?.without_toxics();
-            self.change(state, Wanted::default(), book).await?;
+            let toxics = self.registry.toxics(&state.name)?.without_toxics();
+            self.change(state, Wanted::default(), toxics).await?;
         }
         let mut refused = Vec::new();
         for state in states.iter().filter(|state| !state.enabled) {
@@ -204,33 +206,33 @@ impl Api {
 
     async fn add_toxic(&self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
         let toxic = Toxic::new(fields)?;
-        let book = self.shelf.book(&state.name)?.with(toxic.clone())?;
-        self.change(state, Wanted::default(), book).await?;
+        let toxics = self.registry.toxics(&state.name)?.with(toxic.clone())?;
+        self.change(state, Wanted::default(), toxics).await?;
         Ok(Answer::ok(toxic.json()))
     }
 
     async fn update_toxic(&self, state: &ProxyState, name: &str, fields: Fields) -> Result<Answer, ApiError> {
-        let book = self.shelf.book(&state.name)?;
-        let toxic = book.toxic(name)?.updated(fields)?;
-        let book = book.with_changed(toxic.clone());
-        self.change(state, Wanted::default(), book).await?;
+        let toxics = self.registry.toxics(&state.name)?;
+        let toxic = toxics.toxic(name)?.updated(fields)?;
+        let toxics = toxics.with_changed(toxic.clone());
+        self.change(state, Wanted::default(), toxics).await?;
         Ok(Answer::ok(toxic.json()))
     }
 
     async fn delete_toxic(&self, state: &ProxyState, name: &str) -> Result<Answer, ApiError> {
-        let book = self.shelf.book(&state.name)?.without(name)?;
-        self.change(state, Wanted::default(), book).await?;
+        let toxics = self.registry.toxics(&state.name)?.without(name)?;
+        self.change(state, Wanted::default(), toxics).await?;
         Ok(Answer::nothing())
     }
 
     fn listed(&self) -> Value {
-        let view = self.shelf.view();
-        let shown = view.iter().map(|(state, book)| (state.name.clone(), self.shown(state, book)));
+        let view = self.registry.view();
+        let shown = view.iter().map(|(state, toxics)| (state.name.clone(), self.shown(state, toxics)));
         Value::Object(shown.collect::<Map<String, Value>>())
     }
 
-    fn shown(&self, state: &ProxyState, book: &Book) -> Value {
-        book.json(state, self.proxies.totals(&state.name).as_ref())
+    fn shown(&self, state: &ProxyState, toxics: &ToxicSet) -> Value {
+        toxics.json(state, self.proxies.totals(&state.name).as_ref())
     }
 }
 
@@ -267,6 +269,6 @@ impl From<ControlError> for ApiError {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("shelf", &self.shelf).finish_non_exhaustive()
+        f.debug_struct("Api").field("registry", &self.registry).finish_non_exhaustive()
     }
 }

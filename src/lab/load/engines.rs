@@ -1,7 +1,7 @@
 //! The engines of our server beside each other: the rows of their runs, compared as `lab compare` compares servers, and which was best.
 
 use super::compare::{CompareError, Comparison, MEASURES, MEMORY, RATE, compare, table};
-use super::outcome::{Outcome, rows};
+use super::outcome::{LoadOutcome, rows};
 
 /// The columns that are compared; the rows have more.
 const SHOWN: [&str; 7] = [
@@ -27,7 +27,7 @@ both sides of 1, the difference may be chance.
 /// # Errors
 ///
 /// There is no outcome, or none of the subject's.
-pub fn markdown(outcomes: &[Outcome], subject: &str) -> Result<String, CompareError> {
+pub fn markdown(outcomes: &[LoadOutcome], subject: &str) -> Result<String, CompareError> {
     let mut comparison = compare(rows(outcomes).as_bytes(), subject)?;
     mark_best(&mut comparison);
     for line in comparison.values_mut().flatten() {
@@ -56,12 +56,13 @@ fn mark_best(comparison: &mut Comparison) {
 mod tests {
     use super::*;
 
-    fn round(workload: &'static str, engine: &str, count: u64, memory: Option<f64>) -> Outcome {
+    fn round(workload: &'static str, engine: &str, count: u64, memory: Option<f64>) -> LoadOutcome {
         let (engine, server_cpu) = (Some(engine.to_owned()), Some(1.0));
         let (peer, clients, seconds) = ("sayagain", 4, 1.0);
         let memory_per_client = memory;
-        let what = Outcome { workload, peer, engine, clients, memory_per_client, ..Outcome::default() };
-        Outcome { seconds, count, server_cpu, ..what }
+        let what =
+            LoadOutcome { workload, peer, engine, clients, memory_per_client, ..LoadOutcome::default() };
+        LoadOutcome { seconds, count, server_cpu, ..what }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use super::byte_pattern::{BytePattern, Render, body, period};
 use super::peer::{Message, Peer, Target};
-use super::tape::{Render, Tape, body, period};
 use crate::escape::escape_short;
 
 /// Bytes that are shown of what is wrong.
@@ -48,9 +48,9 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// What is wrong with these bytes from `at` on; before that, they are as this tape expects.
+    /// What is wrong with these bytes from `at` on; before that, they are as this pattern expects.
     #[must_use]
-    pub fn new(who: &str, expected: &Tape, heard: &[u8], at: usize) -> Self {
+    pub fn new(who: &str, expected: &BytePattern, heard: &[u8], at: usize) -> Self {
         let begun = at.saturating_sub(expected.within());
         if is_goodbye(heard.get(begun..).unwrap_or_default()) {
             return Self::Goodbye(who.to_owned());
@@ -81,9 +81,9 @@ fn is_goodbye(frame: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct Group {
     cast: Cast,
-    out: Tape,
-    replies: Tape,
-    heard: Vec<Tape>,
+    out: BytePattern,
+    replies: BytePattern,
+    heard: Vec<BytePattern>,
     /// What the slowest receiver has heard, as far as that was looked at.
     slowest: u64,
     /// Most messages that may be under way.
@@ -94,13 +94,13 @@ impl Group {
     /// Nothing is sent yet; at most `window` bytes will be under way, or one message.
     #[must_use]
     pub fn new(peer: &Rc<dyn Peer>, cast: Cast, window: usize) -> Self {
-        let tape = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
-            Tape::new(peer.repeats(), period(cast.size), render(peer.clone(), cast.clone(), act))
+        let pattern = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
+            BytePattern::new(peer.repeats(), period(cast.size), render(peer.clone(), cast.clone(), act))
                 .with_aside(peer.aside())
         };
-        let out = tape(|peer, message, out| peer.message(message, out));
-        let replies = tape(|peer, message, out| peer.reply(message, out));
-        let heard = vec![tape(|peer, message, out| peer.delivery(message, out)); cast.receivers.len()];
+        let out = pattern(|peer, message, out| peer.message(message, out));
+        let replies = pattern(|peer, message, out| peer.reply(message, out));
+        let heard = vec![pattern(|peer, message, out| peer.delivery(message, out)); cast.receivers.len()];
         let messages = (window / out.each().max(1)).max(1) as u64;
         let window = messages.min(peer.max_in_flight().unwrap_or(messages));
         Self { cast, out, replies, heard, slowest: 0, window }
@@ -123,7 +123,7 @@ impl Group {
         let sent = self.out.done();
         let room = self.slowest + self.window - sent.min(self.slowest + self.window);
         if room < self.window.div_ceil(2) && sent < due {
-            self.slowest = self.heard.iter().map(Tape::done).min().unwrap_or(sent);
+            self.slowest = self.heard.iter().map(BytePattern::done).min().unwrap_or(sent);
             if !self.replies.is_silent() {
                 self.slowest = self.slowest.min(self.replies.done());
             }
@@ -145,11 +145,11 @@ impl Group {
     ///
     /// It is not what it has to be.
     pub fn heard(&mut self, receiver: usize, bytes: &[u8]) -> Result<(u64, u64), Wrong> {
-        let Some(tape) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
-        let first = tape.done() + 1;
+        let Some(pattern) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
+        let first = pattern.done() + 1;
         let who = self.cast.receivers.get(receiver).map_or("", String::as_str);
-        tape.compare(bytes).map_err(|at| Wrong::new(who, tape, bytes, at))?;
-        Ok((first, tape.done() + 1))
+        pattern.compare(bytes).map_err(|at| Wrong::new(who, pattern, bytes, at))?;
+        Ok((first, pattern.done() + 1))
     }
 
     /// The sender has heard something.
@@ -176,7 +176,7 @@ impl Group {
     /// Messages that all receivers together have heard.
     #[must_use]
     pub fn delivered(&self) -> u64 {
-        self.heard.iter().map(Tape::done).sum()
+        self.heard.iter().map(BytePattern::done).sum()
     }
 
     /// Messages that receivers have not heard though they were sent.

@@ -15,13 +15,13 @@
 //! compare    what the rows of many runs come to: medians, ratios of the same rounds
 //! ```
 
+pub mod byte_pattern;
 pub mod compare;
 pub mod engines;
 pub mod group;
 pub mod latencies;
+pub mod line_clients;
 pub mod outcome;
 pub mod peer;
 pub mod peers;
-pub mod people;
 pub mod schedule;
-pub mod tape;

@@ -7,7 +7,7 @@ use crate::lab::sweep::row::Cell;
 
 /// What was measured; `None` where it was not.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct LoadOutcome {
     /// The workload's name.
     pub workload: &'static str,
     /// Whose protocol was spoken.
@@ -55,7 +55,7 @@ pub struct Outcome {
 }
 
 /// A column: its name, and what an outcome has in it.
-type Column = (&'static str, fn(&Outcome) -> Cell);
+type Column = (&'static str, fn(&LoadOutcome) -> Cell);
 
 /// All columns, in their order. Those in seconds end with `_s`, in microseconds with `_us`, in bytes with `_bytes`.
 const COLUMNS: [Column; 30] = [
@@ -104,7 +104,7 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| part / whole)
 }
 
-impl Outcome {
+impl LoadOutcome {
     /// Deliveries in a second; `None` if it took no time.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
@@ -199,10 +199,10 @@ impl Outcome {
 
 /// A header, and a row of CSV for each.
 #[must_use]
-pub fn rows(outcomes: &[Outcome]) -> String {
+pub fn rows(outcomes: &[LoadOutcome]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing into memory does not fail.
-    let _ = writer.write_record(Outcome::columns());
+    let _ = writer.write_record(LoadOutcome::columns());
     for outcome in outcomes {
         let _ = writer.write_record(outcome.cells().iter().map(Cell::text));
     }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn clients_are_called_in_text_what_they_are() {
-        let text = |workload| Outcome { workload, clients: 3, ..Outcome::default() }.text();
+        let text = |workload| LoadOutcome { workload, clients: 3, ..LoadOutcome::default() }.text();
         assert!(text("route").contains("pairs                    3\n"), "{}", text("route"));
         assert!(text("fanout").contains("members                  3\n"), "{}", text("fanout"));
         assert!(text("ping").contains("clients                  3\n"), "{}", text("ping"));
@@ -341,37 +341,42 @@ mod tests {
 
     #[test]
     fn processor_time_is_told_with_what_there_are_a_million_of() {
-        let idle = Outcome {
+        let idle = LoadOutcome {
             workload: "idle",
             count: 1_000_000,
             server_cpu: Some(4.0),
             ping_cpu_per_million: Some(2.0),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
         assert!(idle.text().contains("server cpu per million connections 4.00 s\n"), "{}", idle.text());
         assert!(idle.text().contains("server cpu per million pings       2.00 s\n"), "{}", idle.text());
-        let sessions = Outcome { workload: "idle-udp", ..idle.clone() }.text();
+        let sessions = LoadOutcome { workload: "idle-udp", ..idle.clone() }.text();
         assert!(sessions.contains("server cpu per million sessions "), "{sessions}");
-        let route = Outcome { workload: "route", ..idle }.text();
+        let route = LoadOutcome { workload: "route", ..idle }.text();
         assert!(route.contains("server cpu per million messages "), "{route}");
     }
 
     #[test]
     fn what_was_not_measured_is_left_out_of_the_text_empty_in_rows_and_null_in_json() {
-        let outcome =
-            Outcome { workload: "route", peer: "sayagain", seconds: 2.0, count: 10, ..Outcome::default() };
+        let outcome = LoadOutcome {
+            workload: "route",
+            peer: "sayagain",
+            seconds: 2.0,
+            count: 10,
+            ..LoadOutcome::default()
+        };
         let text = outcome.text();
         assert!(text.contains("rate                     5.000 /s\n"), "{text}");
         assert!(!text.contains("p99"), "{text}");
         assert_eq!(outcome.json()["p99_us"], Value::Null);
         assert_eq!(outcome.json()["count"], 10);
-        assert_eq!(outcome.cells().len(), Outcome::columns().count());
+        assert_eq!(outcome.cells().len(), LoadOutcome::columns().count());
     }
 
     #[test]
     fn memory_is_shared_among_those_that_got_in_where_it_has_grown() {
         let shared = |count, grown| {
-            let mut outcome = Outcome { clients: 8, count, ..Outcome::default() };
+            let mut outcome = LoadOutcome { clients: 8, count, ..LoadOutcome::default() };
             outcome.share_memory(grown);
             outcome.memory_per_client
         };
@@ -381,9 +386,9 @@ mod tests {
 
     #[test]
     fn whoever_was_turned_away_counts_as_much_as_what_was_lost() {
-        let whole = Outcome { failed: Some(0), ..Outcome::default() };
-        assert!(whole.is_whole() && Outcome::default().is_whole());
-        assert!(!Outcome { failed: Some(1), ..Outcome::default() }.is_whole());
-        assert!(!Outcome { lost: 1, ..Outcome::default() }.is_whole());
+        let whole = LoadOutcome { failed: Some(0), ..LoadOutcome::default() };
+        assert!(whole.is_whole() && LoadOutcome::default().is_whole());
+        assert!(!LoadOutcome { failed: Some(1), ..LoadOutcome::default() }.is_whole());
+        assert!(!LoadOutcome { lost: 1, ..LoadOutcome::default() }.is_whole());
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Figure {
     /// How to read it, and what else to know.
     pub(super) lead: String,
     /// Which line is whose.
-    pub(super) legend: Vec<Entry>,
+    pub(super) legend: Vec<LegendEntry>,
     /// The data.
     pub(super) body: Body,
     /// Where it comes from, and what is left out: one paragraph each.
@@ -69,7 +69,7 @@ pub(super) enum Body {
 
 /// A line of the legend.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct LegendEntry {
     /// Whose it is.
     pub(super) label: String,
     /// How it looks.
@@ -122,7 +122,7 @@ pub(super) struct Curve {
 /// A block of the picture.
 enum Block<'a> {
     Lines { lines: Vec<String>, size: i32, color: RGBColor },
-    Legend(Vec<Vec<&'a Entry>>),
+    Legend(Vec<Vec<&'a LegendEntry>>),
     Panel { panel: &'a Panel, x: &'a Axis, left: i32 },
     XName(&'a str),
     Grid(&'a Grid),
@@ -236,17 +236,17 @@ pub(super) fn write(
 }
 
 /// The text of an entry, short enough for a line of its own.
-fn entry_text(entry: &Entry) -> String {
+fn entry_text(entry: &LegendEntry) -> String {
     font::fit(&entry.label, single(f64::from(BODY)), single(f64::from(INSIDE - SWATCH - 8)))
 }
 
-fn entry_width(entry: &Entry) -> i32 {
+fn entry_width(entry: &LegendEntry) -> i32 {
     SWATCH + 8 + text_width(&entry_text(entry))
 }
 
 /// Entries side by side as long as they fit.
-fn legend_rows(legend: &[Entry]) -> Vec<Vec<&Entry>> {
-    let mut rows: Vec<(i32, Vec<&Entry>)> = Vec::new();
+fn legend_rows(legend: &[LegendEntry]) -> Vec<Vec<&LegendEntry>> {
+    let mut rows: Vec<(i32, Vec<&LegendEntry>)> = Vec::new();
     for entry in legend {
         let width = entry_width(entry) + 20;
         match rows.last_mut() {
@@ -260,7 +260,7 @@ fn legend_rows(legend: &[Entry]) -> Vec<Vec<&Entry>> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn draw_legend(area: &Area<'_>, legend: &[Vec<&Entry>]) -> Drawn {
+fn draw_legend(area: &Area<'_>, legend: &[Vec<&LegendEntry>]) -> Drawn {
     for (n, row) in legend.iter().enumerate() {
         let (mut x, y) = (0, rows(n) * 22 + 11);
         for entry in row {
@@ -273,7 +273,7 @@ fn draw_legend(area: &Area<'_>, legend: &[Vec<&Entry>]) -> Drawn {
     Ok(())
 }
 
-fn draw_swatch(area: &Area<'_>, entry: &Entry, x: i32, y: i32) -> Drawn {
+fn draw_swatch(area: &Area<'_>, entry: &LegendEntry, x: i32, y: i32) -> Drawn {
     if entry.swatch == Swatch::Both {
         let points = [(x * PX, y * PX), ((x + SWATCH) * PX, y * PX)];
         draw_line(area, &points, entry.style)?;

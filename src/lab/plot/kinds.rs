@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Made;
 use super::axis::Axis;
-use super::figure::{Body, Curve, Entry, Figure, Panel, Swatch};
+use super::figure::{Body, Curve, Figure, LegendEntry, Panel, Swatch};
 use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::escape::escape_short;
@@ -56,7 +56,7 @@ pub(super) fn executions(data: &Arranged<'_>) -> Result<Made, String> {
     let mut drawn = curves(data, without, true);
     drawn.extend(curves(data, with, false));
     let panel = from_zero("executions per request", TALL, drawn);
-    let plain = |label: &str, swatch| Entry { label: label.to_owned(), style: Style::plain(), swatch };
+    let plain = |label: &str, swatch| LegendEntry { label: label.to_owned(), style: Style::plain(), swatch };
     let legend = vec![plain("without dedup", Swatch::Hollow), plain("with dedup", Swatch::Filled)];
     let mut made =
         charts(data, "Executions per request", "points: measured", vec![panel], legend, Vec::new())?;
@@ -129,8 +129,8 @@ fn from_zero(name: &str, height: i32, curves: Vec<Curve>) -> Panel {
 }
 
 /// The legend of the n-th series.
-pub(super) fn entry(label: &str, n: usize) -> Entry {
-    Entry { label: label.to_owned(), style: Style::of(n), swatch: Swatch::Both }
+pub(super) fn entry(label: &str, n: usize) -> LegendEntry {
+    LegendEntry { label: label.to_owned(), style: Style::of(n), swatch: Swatch::Both }
 }
 
 /// Puts charts over the x of the data; says what lines are, and what is missing.
@@ -139,7 +139,7 @@ fn charts(
     title: &str,
     lead: &str,
     panels: Vec<Panel>,
-    legend: Vec<Entry>,
+    legend: Vec<LegendEntry>,
     mut foot: Vec<String>,
 ) -> Result<Made, String> {
     if panels.iter().all(|panel| ys(&panel.curves).is_empty()) {

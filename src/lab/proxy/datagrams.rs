@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use crate::lab::proxy::clients::Clients;
-use crate::lab::proxy::record::{Note, Outcome};
+use crate::lab::proxy::datagram_path::{DatagramPath, FlowDatagram, Step};
+use crate::lab::proxy::record::{Note, RecordedFate};
 use crate::lab::proxy::totals::Kind;
-use crate::lab::proxy::way::{Parcel, Step, Way};
 use crate::link::{Direction, Fate, LinkConfig};
 use crate::service::Peer;
 use crate::units::later;
@@ -18,8 +18,8 @@ use crate::units::later;
 #[derive(Debug)]
 pub struct Relay<H> {
     clients: Clients<H>,
-    up: Way,
-    down: Way,
+    up: DatagramPath,
+    down: DatagramPath,
     evicted: u64,
     gone: u64,
 }
@@ -28,7 +28,7 @@ impl<H> Relay<H> {
     /// Relays for at most `max_flows` clients at once, each until it has been silent for `idle` in both directions and
     /// nothing of it has been under way for as long.
     #[must_use]
-    pub fn new(max_flows: usize, idle: Duration, up: Way, down: Way) -> Self {
+    pub fn new(max_flows: usize, idle: Duration, up: DatagramPath, down: DatagramPath) -> Self {
         Self { clients: Clients::new(max_flows, idle), up, down, evicted: 0, gone: 0 }
     }
 
@@ -76,31 +76,31 @@ impl<H> Relay<H> {
             self.gone += 1;
             return (Step::Taken, None);
         }
-        let way = match direction {
+        let path = match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
         };
-        if !way.matches(bytes) {
-            way.pass(bytes);
+        if !path.matches(bytes) {
+            path.pass(bytes);
             return (Step::Forward, None);
         }
         let Some(place) = self.clients.take_place(flow, direction) else { return (Step::Taken, None) };
-        let (step, fate) = way.send(now, place, bytes);
+        let (step, fate) = path.send(now, place, bytes);
         if let Fate::Passed(passage) = fate {
             // Its client stays at least until it has arrived.
             let longest = passage.duplicate.map_or(passage.delay, |copy| copy.max(passage.delay));
             self.clients.touch(later(now, longest), flow);
         }
-        (step, Some(Note { direction, size: bytes.len(), place, outcome: Outcome::Fate(fate) }))
+        (step, Some(Note { direction, size: bytes.len(), place, outcome: RecordedFate::Fate(fate) }))
     }
 
     /// The next datagram that has arrived in that direction and is to be sent on. Those whose client is gone go nowhere and
     /// are counted.
-    pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<Parcel> {
+    pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<FlowDatagram> {
         loop {
-            let parcel = self.way_mut(direction).recv(now)?;
-            if self.clients.get(parcel.flow).is_some() {
-                return Some(parcel);
+            let datagram = self.path_mut(direction).recv(now)?;
+            if self.clients.get(datagram.flow).is_some() {
+                return Some(datagram);
             }
             self.gone += 1;
         }
@@ -125,7 +125,7 @@ impl<H> Relay<H> {
 
     /// Carries on over another link in one direction.
     pub fn set_config(&mut self, now: Instant, direction: Direction, config: LinkConfig) {
-        self.way_mut(direction).set_config(now, config);
+        self.path_mut(direction).set_config(now, config);
     }
 
     /// What has been done so far; `unsent` is what the driver could not send.
@@ -142,7 +142,7 @@ impl<H> Relay<H> {
         }
     }
 
-    fn way_mut(&mut self, direction: Direction) -> &mut Way {
+    fn path_mut(&mut self, direction: Direction) -> &mut DatagramPath {
         match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
@@ -153,7 +153,7 @@ impl<H> Relay<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::proxy::record::{Outcome, Replay};
+    use crate::lab::proxy::record::{RecordedFate, Replay};
     use crate::lab::proxy::rule::Rule;
     use crate::link::{Fate, Link, Script};
 
@@ -172,8 +172,8 @@ mod tests {
 
     fn relay(up: &str, rules: &[&str]) -> Relay<()> {
         let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        let way = |direction, text| Way::new(direction, rules.clone(), link(text), 9);
-        Relay::new(10, Duration::from_secs(60), way(Direction::Up, up), way(Direction::Down, "none"))
+        let path = |direction, text| DatagramPath::new(direction, rules.clone(), link(text), 9);
+        Relay::new(10, Duration::from_secs(60), path(Direction::Up, up), path(Direction::Down, "none"))
     }
 
     /// Sends 0 to `n` - 1 upwards, and returns what arrives within ten seconds, in order, with what was decided.
@@ -187,9 +187,9 @@ mod tests {
             }
         }
         let end = now + Duration::from_secs(10);
-        while let Some(parcel) = relay.poll_transmit(end, Direction::Up) {
-            assert_eq!(parcel.flow, flow);
-            arrived.extend(parcel.bytes);
+        while let Some(datagram) = relay.poll_transmit(end, Direction::Up) {
+            assert_eq!(datagram.flow, flow);
+            arrived.extend(datagram.bytes);
         }
         (arrived, notes)
     }
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(relay.handle(now, flow, Direction::Up, b"b").0, Step::Taken);
         assert_eq!(relay.poll_timeout(), Some(now));
         let second = now + Duration::from_secs(1);
-        let mut next = || relay.poll_transmit(second, Direction::Up).map(|parcel| parcel.bytes);
+        let mut next = || relay.poll_transmit(second, Direction::Up).map(|datagram| datagram.bytes);
         assert_eq!([next(), next()], [Some(b"b".to_vec()), Some(b"a".to_vec())]);
         assert_eq!(relay.handle(second, flow, Direction::Up, b"c").0, Step::Forward);
     }
@@ -250,12 +250,12 @@ mod tests {
         let (flow, _) = first.open(origin(), peer(1), ());
         let (arrived, notes) = carry(&mut first, flow, 200);
         let replay: Replay = notes.iter().copied().collect();
-        let way = |direction| Way::with_script(direction, Vec::new(), replay.script.clone());
-        let (up, down) = (way(Direction::Up), way(Direction::Down));
+        let path = |direction| DatagramPath::with_script(direction, Vec::new(), replay.script.clone());
+        let (up, down) = (path(Direction::Up), path(Direction::Down));
         let mut second = Relay::new(10, Duration::from_secs(60), up, down);
         second.open(origin(), peer(2), ());
         assert_eq!(carry(&mut second, flow, 200), (arrived, notes.clone()));
-        assert!(notes.iter().any(|note| note.outcome == Outcome::Fate(Fate::Lost)));
+        assert!(notes.iter().any(|note| note.outcome == RecordedFate::Fate(Fate::Lost)));
         assert!(Script::default().is_empty());
     }
 
@@ -273,7 +273,7 @@ mod tests {
         relay.handle(now, flow, Direction::Up, b"a");
         let due = now + Duration::from_secs(90);
         assert_eq!(relay.expire(due), None);
-        assert_eq!(relay.poll_transmit(due, Direction::Up).map(|parcel| parcel.flow), Some(flow));
+        assert_eq!(relay.poll_transmit(due, Direction::Up).map(|datagram| datagram.flow), Some(flow));
         relay.handle(due, flow, Direction::Up, b"b");
         assert_eq!(relay.evict(), Some(()));
         let due = due + Duration::from_secs(90);

@@ -19,11 +19,11 @@
 pub mod address;
 pub mod clients;
 pub mod control;
+pub mod datagram_path;
 pub mod datagrams;
 pub(crate) mod limits;
 pub mod pipe;
 pub mod record;
 pub mod rule;
+pub mod segment_model;
 pub mod totals;
-pub mod verdict;
-pub mod way;

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::lab::proxy::verdict::{Carried, Judge};
+use crate::lab::proxy::segment_model::{Carried, SegmentModel};
 use crate::units::later;
 
 /// Most bytes of one segment: what fits into an Ethernet frame behind the headers of IPv4 and TCP.
@@ -89,13 +89,13 @@ impl Pipe {
     }
 
     /// Bytes enter. The link's verdicts are asked for as their time comes.
-    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8], judge: &mut Judge) {
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8], model: &mut SegmentModel) {
         if self.waiting == 0 {
             self.next = self.next.max(now);
         }
         self.bytes.extend(bytes);
         self.waiting += bytes.len();
-        self.handle_timeout(now, judge);
+        self.handle_timeout(now, model);
     }
 
     /// Nothing more enters: the end follows the last byte.
@@ -104,10 +104,10 @@ impl Pipe {
     }
 
     /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant, judge: &mut Judge) {
-        self.hurry(judge.free(now));
+    pub fn handle_timeout(&mut self, now: Instant, model: &mut SegmentModel) {
+        self.hurry(model.free(now));
         while self.waiting > 0 && self.next <= now && !self.is_reset {
-            self.transmit(judge);
+            self.transmit(model);
         }
         while let Some((_, size)) = self.under_way.pop_front_if(|(due, _)| *due <= now) {
             self.arrived += size;
@@ -129,9 +129,9 @@ impl Pipe {
     }
 
     /// Sends the head of what waits, once more or for the first time.
-    fn transmit(&mut self, judge: &mut Judge) {
+    fn transmit(&mut self, model: &mut SegmentModel) {
         let size = self.stall.map_or_else(|| self.waiting.min(SEGMENT), |stall| stall.size);
-        let carried = judge.judge(self.next, self.flow, self.index, size);
+        let carried = model.decide(self.next, self.flow, self.index, size);
         self.index += 1;
         match carried {
             Carried::Reset => self.is_reset = true,
@@ -203,20 +203,20 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn judge(link: &str) -> Judge {
-        Judge::new(link.parse::<LinkConfig>().unwrap(), 7, Direction::Up, true)
+    fn model(link: &str) -> SegmentModel {
+        SegmentModel::new(link.parse::<LinkConfig>().unwrap(), 7, Direction::Up, true)
     }
 
     /// Feeds `bytes` as there is room, takes what comes, and returns it with when it came, since the start. Ends when all
     /// came, the pipe is reset, or nothing is to be expected any more.
-    fn carry(judge: &mut Judge, bytes: &[u8]) -> (Vec<u8>, Vec<(Duration, usize)>, Pipe) {
+    fn carry(model: &mut SegmentModel, bytes: &[u8]) -> (Vec<u8>, Vec<(Duration, usize)>, Pipe) {
         let start = origin();
         let (mut now, mut pipe, mut rest) = (start, Pipe::new(start, 0), bytes);
         let (mut came, mut times) = (Vec::new(), Vec::new());
         loop {
             let (fits, later) = rest.split_at(rest.len().min(pipe.room()));
             if !fits.is_empty() {
-                pipe.handle_bytes(now, fits, judge);
+                pipe.handle_bytes(now, fits, model);
                 rest = later;
             }
             if rest.is_empty() {
@@ -233,7 +233,7 @@ mod tests {
                 _ if rest.is_empty() || pipe.is_reset() => return (came, times, pipe),
                 _ => {}
             }
-            pipe.handle_timeout(now, judge);
+            pipe.handle_timeout(now, model);
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_perfect_link_delivers_at_once() {
         let bytes = pattern(1_000_000);
-        let (came, times, pipe) = carry(&mut judge("none"), &bytes);
+        let (came, times, pipe) = carry(&mut model("none"), &bytes);
         assert_eq!(came, bytes);
         assert!(times.iter().all(|(after, _)| after.is_zero()) && pipe.is_finished());
     }
@@ -255,39 +255,39 @@ mod tests {
         for link in
             ["iid:.5", "gilbert:.3,2+delay:20ms,10ms", "iid:.1+rate:10mbit", "blackhole:.1,.05+rate:10mbit"]
         {
-            let mut judge = judge(link);
-            let (came, _, pipe) = carry(&mut judge, &bytes);
+            let mut model = model(link);
+            let (came, _, pipe) = carry(&mut model, &bytes);
             assert!(came == bytes && pipe.is_finished(), "{link}");
-            assert!(judge.totals().lost > 0, "{link}");
+            assert!(model.totals().lost > 0, "{link}");
         }
     }
 
     #[test]
     fn a_lost_segment_stalls_as_a_retransmission_timeout_doubled_for_each_further_loss() {
         // The first two transmissions are lost: 200 ms and 400 ms. Then the fifth: 200 ms.
-        let (came, times, _) = carry(&mut judge("list:1,2,5"), &pattern(4 * SEGMENT));
+        let (came, times, _) = carry(&mut model("list:1,2,5"), &pattern(4 * SEGMENT));
         assert_eq!(came.len(), 4 * SEGMENT);
         assert_eq!(times, [(ms(600), 2 * SEGMENT), (ms(800), 2 * SEGMENT)]);
     }
 
     #[test]
     fn a_segment_that_is_lost_with_all_its_retransmissions_resets_the_connection() {
-        let mut judge = judge("iid:1");
-        let (came, _, pipe) = carry(&mut judge, &pattern(10));
+        let mut model = model("iid:1");
+        let (came, _, pipe) = carry(&mut model, &pattern(10));
         assert!(came.is_empty() && pipe.is_reset() && !pipe.is_finished());
-        assert_eq!(judge.totals().segments, u64::from(RETRIES) + 1);
+        assert_eq!(model.totals().segments, u64::from(RETRIES) + 1);
         // 200 ms, 400 ms, .. 102.4 s, and then 120 s each: the 15 waits that Linux makes.
-        let waited = pipe.next - judge.take_notes().first().map_or(pipe.next, |_| pipe.last);
+        let waited = pipe.next - model.take_notes().first().map_or(pipe.next, |_| pipe.last);
         assert!(waited > Duration::from_secs(204 + 5 * 120), "{waited:?}");
     }
 
     #[test]
     fn a_reset_comes_with_its_probability() {
-        let (mut judge, mut resets) = (judge("reset:.2"), 0);
+        let (mut model, mut resets) = (model("reset:.2"), 0);
         for flow in 0..1_000 {
             let start = origin();
             let mut pipe = Pipe::new(start, flow);
-            pipe.handle_bytes(start, b"x", &mut judge);
+            pipe.handle_bytes(start, b"x", &mut model);
             resets += i32::from(pipe.is_reset());
         }
         assert!((resets - 200).abs() < 38, "{resets}");
@@ -295,19 +295,19 @@ mod tests {
 
     #[test]
     fn a_delay_that_varies_keeps_the_order_and_the_end_comes_after_the_bytes() {
-        let (bytes, mut judge) = (pattern(100 * SEGMENT), judge("delay:50ms,40ms"));
-        let (came, times, pipe) = carry(&mut judge, &bytes);
+        let (bytes, mut model) = (pattern(100 * SEGMENT), model("delay:50ms,40ms"));
+        let (came, times, pipe) = carry(&mut model, &bytes);
         assert!(came == bytes && pipe.is_finished());
         assert!(times.first().is_some_and(|(after, _)| (ms(10)..=ms(90)).contains(after)));
     }
 
     #[test]
     fn a_rate_is_exact_and_felt_as_back_pressure() {
-        let (start, mut judge) = (origin(), judge("rate:8mbit"));
+        let (start, mut model) = (origin(), model("rate:8mbit"));
         let mut pipe = Pipe::new(start, 0);
-        pipe.handle_bytes(start, &pattern(BUFFER), &mut judge);
+        pipe.handle_bytes(start, &pattern(BUFFER), &mut model);
         assert_eq!(pipe.room(), 0);
-        let (came, times, _) = carry(&mut judge, &pattern(1_000_000));
+        let (came, times, _) = carry(&mut model, &pattern(1_000_000));
         // What the other connection has under way is a segment at most: they share the rate.
         let took = times.last().map(|(after, _)| *after).unwrap();
         assert!(took >= ms(1_000) && took <= ms(1_003), "{took:?}");
@@ -319,34 +319,34 @@ mod tests {
         let (start, config) = (origin(), |link: &str| link.parse::<LinkConfig>().unwrap());
         for (next, through) in [("rate:8mbit+delay:5ms", Duration::from_micros(1_460)), ("delay:5ms", ms(0))]
         {
-            let (mut judge, mut pipe) = (judge("rate:1kbit+delay:5ms"), Pipe::new(start, 0));
-            pipe.handle_bytes(start, &pattern(2 * SEGMENT), &mut judge);
+            let (mut model, mut pipe) = (model("rate:1kbit+delay:5ms"), Pipe::new(start, 0));
+            pipe.handle_bytes(start, &pattern(2 * SEGMENT), &mut model);
             assert_eq!(pipe.poll_timeout(), Some(start + ms(11_680)));
-            judge.set_config(start, config(next));
-            pipe.handle_timeout(start, &mut judge);
+            model.set_config(start, config(next));
+            pipe.handle_timeout(start, &mut model);
             let end = start + 2 * through + ms(5);
-            pipe.handle_timeout(start + through, &mut judge);
-            pipe.handle_timeout(end, &mut judge);
+            pipe.handle_timeout(start + through, &mut model);
+            pipe.handle_timeout(end, &mut model);
             assert_eq!((pipe.ready().len(), pipe.poll_timeout()), (2 * SEGMENT, None), "{next}");
         }
     }
 
     #[test]
     fn the_same_seed_stalls_the_same_way() {
-        let times = || carry(&mut judge("iid:.2"), &pattern(200_000)).1;
+        let times = || carry(&mut model("iid:.2"), &pattern(200_000)).1;
         assert_eq!(times(), times());
     }
 
     #[test]
     fn a_spurious_call_is_harmless() {
-        let (start, mut judge) = (origin(), judge("list:1"));
+        let (start, mut model) = (origin(), model("list:1"));
         let mut pipe = Pipe::new(start, 0);
-        pipe.handle_timeout(start, &mut judge);
-        pipe.handle_bytes(start, b"abc", &mut judge);
+        pipe.handle_timeout(start, &mut model);
+        pipe.handle_bytes(start, b"abc", &mut model);
         for _ in 0..10 {
-            pipe.handle_timeout(start, &mut judge);
+            pipe.handle_timeout(start, &mut model);
         }
-        assert_eq!(judge.totals().segments, 1);
+        assert_eq!(model.totals().segments, 1);
         pipe.consume(99);
         assert_eq!(pipe.poll_timeout(), Some(start + FIRST_TIMEOUT));
     }

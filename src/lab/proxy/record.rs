@@ -22,12 +22,12 @@ pub struct Note {
     /// Which one it was.
     pub place: Place,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: RecordedFate,
 }
 
 /// What a link does to a datagram, or to a segment of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RecordedFate {
     /// What can become of a datagram.
     Fate(Fate),
     /// The connection is reset.
@@ -71,7 +71,7 @@ impl Note {
         line.insert("index".to_owned(), json!(self.place.index));
         line.insert("size".to_owned(), json!(self.size));
         line.insert("fate".to_owned(), json!(fate_word(&self.outcome)));
-        if let Outcome::Fate(Fate::Passed(passage)) = &self.outcome {
+        if let RecordedFate::Fate(Fate::Passed(passage)) = &self.outcome {
             add_passage(&mut line, passage);
         }
         Value::Object(line).to_string()
@@ -98,13 +98,13 @@ const fn direction_word(direction: Direction) -> &'static str {
     }
 }
 
-const fn fate_word(outcome: &Outcome) -> &'static str {
+const fn fate_word(outcome: &RecordedFate) -> &'static str {
     match outcome {
-        Outcome::Fate(Fate::Lost) => "lost",
-        Outcome::Fate(Fate::TooLarge) => "too_large",
-        Outcome::Fate(Fate::QueueFull) => "queue_full",
-        Outcome::Fate(Fate::Passed(_)) => "passed",
-        Outcome::Reset => "reset",
+        RecordedFate::Fate(Fate::Lost) => "lost",
+        RecordedFate::Fate(Fate::TooLarge) => "too_large",
+        RecordedFate::Fate(Fate::QueueFull) => "queue_full",
+        RecordedFate::Fate(Fate::Passed(_)) => "passed",
+        RecordedFate::Reset => "reset",
     }
 }
 
@@ -141,8 +141,8 @@ impl FromIterator<Note> for Replay {
         let (mut decisions, mut resets) = (Vec::new(), BTreeSet::new());
         for Note { direction, place, outcome, .. } in notes {
             match outcome {
-                Outcome::Fate(fate) => decisions.push((direction, Decision { place, fate })),
-                Outcome::Reset => {
+                RecordedFate::Fate(fate) => decisions.push((direction, Decision { place, fate })),
+                RecordedFate::Reset => {
                     resets.insert((direction, place));
                 }
             }
@@ -184,11 +184,11 @@ fn decision(line: &str) -> Result<(String, Note), String> {
     };
     let place = Place { flow: fields.number("flow")?, index: fields.number("index")? };
     let outcome = match fields.text("fate")? {
-        "lost" => Outcome::Fate(Fate::Lost),
-        "too_large" => Outcome::Fate(Fate::TooLarge),
-        "queue_full" => Outcome::Fate(Fate::QueueFull),
-        "passed" => Outcome::Fate(Fate::Passed(passage(&fields)?)),
-        "reset" => Outcome::Reset,
+        "lost" => RecordedFate::Fate(Fate::Lost),
+        "too_large" => RecordedFate::Fate(Fate::TooLarge),
+        "queue_full" => RecordedFate::Fate(Fate::QueueFull),
+        "passed" => RecordedFate::Fate(Fate::Passed(passage(&fields)?)),
+        "reset" => RecordedFate::Reset,
         other => return Err(unknown("fate", other)),
     };
     let size = fields.size("size")?.ok_or("its `size` is missing")?;
@@ -249,7 +249,7 @@ mod tests {
         Header { command: vec!["lab".to_owned()], seed: u64::MAX, link_up: link(), link_down: link() }
     }
 
-    fn note(index: u64, outcome: Outcome) -> Note {
+    fn note(index: u64, outcome: RecordedFate) -> Note {
         Note { direction: Direction::Down, size: 52, place: Place { flow: 1, index }, outcome }
     }
 
@@ -262,7 +262,7 @@ mod tests {
             truncated: Some(11),
         };
         let fates = [Fate::Lost, Fate::TooLarge, Fate::QueueFull, Fate::Passed(passage)];
-        let outcomes = fates.map(Outcome::Fate).into_iter().chain([Outcome::Reset]);
+        let outcomes = fates.map(RecordedFate::Fate).into_iter().chain([RecordedFate::Reset]);
         let notes: Vec<Note> = (0..).zip(outcomes).map(|(index, outcome)| note(index, outcome)).collect();
         let mut lines = vec![header().to_line()];
         lines.extend(notes.iter().map(|note| note.to_line("udp1", Duration::from_millis(12))));
@@ -279,7 +279,8 @@ mod tests {
         for text in ["", "\n", "{}", "[]", "policy,loss_up\n", "{\"format\":\"other\"}", "\u{0}\u{1}"] {
             assert_eq!(read(text), Err(RecordError::NotOurs), "{text:?}");
         }
-        let good = note(0, Outcome::Fate(Fate::Passed(Passage::default()))).to_line("udp1", Duration::ZERO);
+        let good =
+            note(0, RecordedFate::Fate(Fate::Passed(Passage::default()))).to_line("udp1", Duration::ZERO);
         let spoilt = [
             "x".to_owned(),
             "{}".to_owned(),

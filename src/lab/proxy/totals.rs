@@ -9,7 +9,7 @@ use crate::units::Probability;
 
 /// One direction of a datagram proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct WayTotals {
+pub struct DatagramTotals {
     /// Datagrams that came in.
     pub datagrams: u64,
     /// Their bytes.
@@ -32,7 +32,7 @@ pub struct WayTotals {
     pub requested: Option<LossModel>,
 }
 
-impl WayTotals {
+impl DatagramTotals {
     /// Counts what became of one datagram that was matched.
     pub fn count(&mut self, fate: &Fate) {
         self.matched += 1;
@@ -64,7 +64,7 @@ impl WayTotals {
     }
 }
 
-impl fmt::Display for WayTotals {
+impl fmt::Display for DatagramTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -142,9 +142,9 @@ pub enum Kind {
         /// Datagrams that arrived when their client was gone already.
         gone: u64,
         /// From clients.
-        up: WayTotals,
+        up: DatagramTotals,
         /// To clients.
-        down: WayTotals,
+        down: DatagramTotals,
     },
     /// Streams.
     Streams {
@@ -230,19 +230,19 @@ mod tests {
 
     #[test]
     fn totals_say_requested_and_realised_loss_and_what_was_never_measured_is_missing() {
-        let up = WayTotals {
+        let up = DatagramTotals {
             datagrams: 30,
             matched: 20,
             lost: 7,
             requested: Some(LossModel::from(Probability::new(0.3).unwrap())),
             corrupted: 1,
-            ..WayTotals::default()
+            ..DatagramTotals::default()
         };
         assert_eq!(
             up.to_string(),
             "30 datagrams, lost 7 of 20 (requested 30.0 %, realised 35.0 %), 1 corrupted"
         );
-        let down = WayTotals::default();
+        let down = DatagramTotals::default();
         assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested as recorded, realised none)");
         let kind = Kind::Datagrams { flows: 2, open: 1, evicted: 0, unsent: 0, gone: 3, up, down };
         let totals = ProxyTotals { name: "udp1".to_owned(), kind };

@@ -46,7 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Sockets that listen for HTTP and are not served yet.
 #[derive(Debug)]
-pub struct ApiDoor {
+pub struct ApiListener {
     bound: Bound,
     /// The name under which it may be asked for, besides `localhost` and numbers.
     host: String,
@@ -60,7 +60,7 @@ struct Shared {
     patience: Duration,
 }
 
-impl ApiDoor {
+impl ApiListener {
     /// Binds every address of the host `host`, TCP only.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ mod tests {
 
     /// An API on loopback whose patience is `patience` milliseconds.
     fn open(patience: u64) -> SocketAddr {
-        let mut door = ApiDoor::bind("127.0.0.1", 0).unwrap();
+        let mut door = ApiListener::bind("127.0.0.1", 0).unwrap();
         door.patience = Duration::from_millis(patience);
         let addr = door.endpoints()[0].addr;
         rt::spawn(door.serve(Arc::new(Fake::default())));

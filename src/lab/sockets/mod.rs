@@ -13,7 +13,7 @@
 #![expect(clippy::disallowed_methods, reason = "experiments over sockets own the clock")]
 
 pub mod api;
-pub mod bare;
+pub mod baseline;
 pub mod load;
 pub mod relay;
 pub(crate) mod trial;

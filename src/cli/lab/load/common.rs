@@ -9,10 +9,10 @@ use super::{LabError, Names};
 use crate::cli::lab::output::print;
 use crate::cli::{HostPort, exit};
 use crate::escape::escape_short;
-use crate::lab::load::outcome::{Outcome, rows};
+use crate::lab::load::outcome::{LoadOutcome, rows};
 use crate::lab::load::peer::{DatagramPeer, Peer};
 use crate::lab::load::peers::PeerKind;
-use crate::lab::sockets::load::subject::{Door, Subject, Wanted};
+use crate::lab::sockets::load::target_server::{ListenerKind, TargetServer, Wanted};
 use crate::lab::sockets::load::{Interrupt, LoadError};
 use crate::net::EngineKind;
 
@@ -89,11 +89,11 @@ impl Common {
     /// Has the server at hand while a workload runs, and prints what came of it. Returns the exit code.
     pub(super) fn measure(
         &self,
-        door: Door,
-        outcome: &mut Outcome,
-        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+        listener: ListenerKind,
+        outcome: &mut LoadOutcome,
+        load: impl FnOnce(&TargetServer, &Interrupt, &mut LoadOutcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
-        self.setting.measure(door, outcome, Outcome::text, load)
+        self.setting.measure(listener, outcome, LoadOutcome::text, load)
     }
 }
 
@@ -121,13 +121,13 @@ impl Setting {
     /// code.
     pub(super) fn measure(
         &self,
-        door: Door,
-        outcome: &mut Outcome,
-        text: fn(&Outcome) -> String,
-        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+        listener: ListenerKind,
+        outcome: &mut LoadOutcome,
+        text: fn(&LoadOutcome) -> String,
+        load: impl FnOnce(&TargetServer, &Interrupt, &mut LoadOutcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
         let interrupt = interrupt()?;
-        let Some(ending) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
+        let Some(ending) = run(&self.wanted(&[])?, listener, &interrupt, outcome, load)? else {
             return Ok(exit::INTERRUPTED);
         };
         self.show(std::slice::from_ref(outcome), &outcome.json(), text(outcome))?;
@@ -141,7 +141,7 @@ impl Setting {
     }
 
     /// Prints outcomes as was asked for: as this JSON, as their rows, or as this text.
-    pub(super) fn show(&self, outcomes: &[Outcome], json: &Value, text: String) -> Result<(), LabError> {
+    pub(super) fn show(&self, outcomes: &[LoadOutcome], json: &Value, text: String) -> Result<(), LabError> {
         print(&match (self.json, self.csv) {
             (true, _) => format!("{json}\n"),
             (_, true) => rows(outcomes),
@@ -158,15 +158,15 @@ pub(super) fn interrupt() -> Result<Interrupt, LabError> {
 /// Has a server at hand while a workload runs. Returns how it ended after that; `None` if the workload was interrupted.
 pub(super) fn run(
     wanted: &Wanted,
-    door: Door,
+    listener: ListenerKind,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
-    load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+    outcome: &mut LoadOutcome,
+    load: impl FnOnce(&TargetServer, &Interrupt, &mut LoadOutcome) -> Result<(), LoadError>,
 ) -> Result<Option<Ending>, LabError> {
     outcome.engine = engine(wanted);
-    let done = Subject::new(wanted, door).and_then(|subject| {
-        load(&subject, interrupt, outcome)?;
-        Ok(subject.end())
+    let done = TargetServer::new(wanted, listener).and_then(|target| {
+        load(&target, interrupt, outcome)?;
+        Ok(target.end())
     });
     match done {
         Ok(ended) => Ok(Some(ended.map_err(failed))),
@@ -193,10 +193,10 @@ fn failed(error: LoadError) -> LabError {
 }
 
 /// What was lost is an error, after all has been told.
-pub(super) fn conclude(outcomes: &[Outcome]) -> Result<u8, LabError> {
+pub(super) fn conclude(outcomes: &[LoadOutcome]) -> Result<u8, LabError> {
     let lost: u64 = outcomes.iter().map(|outcome| outcome.lost).sum();
     let failed: u64 = outcomes.iter().filter_map(|outcome| outcome.failed).sum();
-    if outcomes.iter().all(Outcome::is_whole) {
+    if outcomes.iter().all(LoadOutcome::is_whole) {
         return Ok(exit::OK);
     }
     let why = outcomes.iter().find_map(|outcome| outcome.cause.as_deref());

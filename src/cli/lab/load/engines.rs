@@ -8,13 +8,13 @@ use super::{LabError, Names, bounded};
 use crate::cli::exit;
 use crate::lab::load::engines::markdown;
 use crate::lab::load::group::Cast;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::load::peers::PeerKind;
 use crate::lab::load::peers::sayagain::{Datagrams, Streams};
 use crate::lab::sockets::load::groups::{self, End};
-use crate::lab::sockets::load::subject::{Door, Subject};
-use crate::lab::sockets::load::{Interrupt, LoadError, crowd, datagrams, idle, ping, turns};
+use crate::lab::sockets::load::target_server::{ListenerKind, TargetServer};
+use crate::lab::sockets::load::{Interrupt, LoadError, burst, datagrams, idle, ping, serial};
 use crate::net::EngineKind;
 use crate::net::open_files::{connections_within, raise_open_files};
 use crate::units::{AtLeastOne, PositiveSeconds};
@@ -113,7 +113,7 @@ impl EnginesArgs {
         }
         let subject = format!("{} {}", PeerKind::Sayagain.name(), EngineKind::default());
         let text = markdown(&outcomes, &subject).map_err(|error| LabError::Failed(error.to_string()))?;
-        self.setting.show(&outcomes, &outcomes.iter().map(Outcome::json).collect(), text)?;
+        self.setting.show(&outcomes, &outcomes.iter().map(LoadOutcome::json).collect(), text)?;
         conclude(&outcomes)
     }
 
@@ -133,15 +133,16 @@ impl EnginesArgs {
         workload: Compared,
         engine: EngineKind,
         interrupt: &Interrupt,
-    ) -> Result<Option<Outcome>, LabError> {
+    ) -> Result<Option<LoadOutcome>, LabError> {
         let wanted = self.setting.wanted(&["--engine", engine.name()])?;
         let count = self.count(workload);
         let (clients, size) = (count as u64, workload.size());
         let peer = PeerKind::Sayagain.name();
-        let mut outcome = Outcome { workload: workload.name(), peer, clients, size, ..Outcome::default() };
-        let door = if matches!(workload, Compared::Udp) { Door::Udp } else { Door::Tcp };
-        let done = run(&wanted, door, interrupt, &mut outcome, |subject, interrupt, outcome| {
-            self.load((workload, count), subject, interrupt, outcome)
+        let mut outcome =
+            LoadOutcome { workload: workload.name(), peer, clients, size, ..LoadOutcome::default() };
+        let listener = if matches!(workload, Compared::Udp) { ListenerKind::Udp } else { ListenerKind::Tcp };
+        let done = run(&wanted, listener, interrupt, &mut outcome, |target, interrupt, outcome| {
+            self.load((workload, count), target, interrupt, outcome)
         })?;
         done.map(|ending| ending.map(|()| outcome)).transpose()
     }
@@ -149,16 +150,16 @@ impl EnginesArgs {
     fn load(
         &self,
         (workload, count): (Compared, usize),
-        subject: &Subject,
+        target: &TargetServer,
         interrupt: &Interrupt,
-        outcome: &mut Outcome,
+        outcome: &mut LoadOutcome,
     ) -> Result<(), LoadError> {
         let (peer, length) = (Streams { tagged: false }, self.seconds.as_duration());
         let (end, names) = (End::After(length), |kind| Names::default().of(kind, count));
-        let messages = |casts: Vec<Cast>, outcome: &mut Outcome| {
-            let plan = groups::Plan { casts, window: WINDOW, rate: None, end };
+        let messages = |casts: Vec<Cast>, outcome: &mut LoadOutcome| {
+            let plan = groups::GroupsPlan { casts, window: WINDOW, rate: None, end };
             let peer: Rc<dyn Peer> = Rc::new(peer);
-            groups::run(subject, &peer, &plan, interrupt, outcome)
+            groups::run(target, &peer, &plan, interrupt, outcome)
         };
         match workload {
             Compared::Route => {
@@ -172,19 +173,19 @@ impl EnginesArgs {
                 messages(vec![Cast { sender, receivers: names('r'), room, size: SIZE }], outcome)
             }
             Compared::Ping => ping::run(
-                subject,
+                target,
                 &peer,
-                &ping::Plan { names: names('c'), rate: None, end },
+                &ping::PingPlan { names: names('c'), rate: None, end },
                 interrupt,
                 outcome,
             ),
             Compared::Udp => {
-                let plan = datagrams::Plan { names: names('c'), size: SIZE, timeout: TIMEOUT, end };
-                datagrams::run(subject, &Datagrams, &plan, interrupt, outcome)
+                let plan = datagrams::DatagramsPlan { names: names('c'), size: SIZE, timeout: TIMEOUT, end };
+                datagrams::run(target, &Datagrams, &plan, interrupt, outcome)
             }
-            Compared::Burst => crowd::run(subject, &peer, ("sender", &names('c'), SIZE), interrupt, outcome),
-            Compared::Serial => turns::run(subject, &peer, &names('c'), interrupt, outcome),
-            Compared::Idle => idle::streams(subject, &peer, (&names('c'), length), interrupt, outcome),
+            Compared::Burst => burst::run(target, &peer, ("sender", &names('c'), SIZE), interrupt, outcome),
+            Compared::Serial => serial::run(target, &peer, &names('c'), interrupt, outcome),
+            Compared::Idle => idle::streams(target, &peer, (&names('c'), length), interrupt, outcome),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use super::common::Common;
 use super::{LabError, Length, bounded};
 use crate::lab::load::group::Cast;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::sockets::load::groups;
-use crate::lab::sockets::load::subject::Door;
+use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::units::{AtLeastOne, ByteSize};
 
 /// The room of `lab load fanout`.
@@ -114,17 +114,17 @@ impl Messages {
         let cast = |(sender, receivers)| Cast { sender, receivers, room: room.map(str::to_owned), size };
         let casts = casts.into_iter().map(cast).collect();
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = groups::Plan { casts, window, rate, end: self.length.end() };
-        let mut outcome = Outcome {
+        let plan = groups::GroupsPlan { casts, window, rate, end: self.length.end() };
+        let mut outcome = LoadOutcome {
             workload,
             peer: peer.name(),
             clients: clients as u64,
             size: Some(size as u64),
             wanted_rate: rate,
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            groups::run(subject, &peer, &plan, interrupt, outcome)
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            groups::run(target, &peer, &plan, interrupt, outcome)
         })
     }
 }

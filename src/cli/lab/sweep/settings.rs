@@ -18,7 +18,7 @@ const MAX_SIZE: usize = 1_100;
 
 /// The settings of a point as they are typed.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Settings {
+pub(super) struct SweepSettings {
     /// Loss each way, 0 to 1: independent, or in bursts if the link or --burst says so
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     loss: Option<Probability>,
@@ -56,7 +56,7 @@ pub(super) struct Settings {
     policy: PolicyArgs,
 }
 
-impl Settings {
+impl SweepSettings {
     /// A least measured timeout that is set where none of the policies measures any.
     pub(super) fn check_rto_min(&self, points: &[Point]) -> Result<(), String> {
         let is_measured = points.iter().any(|point| point.policy.adaptive());

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-pub mod bare;
+pub mod baseline;
 pub mod coap;
 pub mod memcached;
 pub mod mqtt;
@@ -10,7 +10,7 @@ pub mod nats;
 pub mod redis;
 pub mod sayagain;
 
-use self::bare::Bare;
+use self::baseline::Baseline;
 use self::coap::Coap;
 use self::memcached::Memcached;
 use self::mqtt::Mqtt;
@@ -31,8 +31,8 @@ pub enum PeerKind {
     Redis,
     /// MQTT 3.1.1.
     Mqtt,
-    /// None: `lab bare`.
-    Bare,
+    /// None: `lab baseline`.
+    Baseline,
     /// That of memcached, over datagrams.
     Memcached,
     /// CoAP, over datagrams.
@@ -45,7 +45,7 @@ const KINDS: [(&str, PeerKind); 7] = [
     ("nats", PeerKind::Nats),
     ("redis", PeerKind::Redis),
     ("mqtt", PeerKind::Mqtt),
-    ("bare", PeerKind::Bare),
+    ("baseline", PeerKind::Baseline),
     ("memcached", PeerKind::Memcached),
     ("coap", PeerKind::Coap),
 ];
@@ -65,7 +65,7 @@ impl PeerKind {
             Self::Nats => Some(Box::new(Nats)),
             Self::Redis => Some(Box::new(Redis)),
             Self::Mqtt => Some(Box::new(Mqtt)),
-            Self::Bare => Some(Box::new(Bare)),
+            Self::Baseline => Some(Box::new(Baseline)),
             Self::Memcached | Self::Coap => None,
         }
     }
@@ -75,7 +75,7 @@ impl PeerKind {
     pub fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
         match self {
             Self::Sayagain => Some(Box::new(Datagrams)),
-            Self::Bare => Some(Box::new(Bare)),
+            Self::Baseline => Some(Box::new(Baseline)),
             Self::Memcached => Some(Box::new(Memcached)),
             Self::Coap => Some(Box::new(Coap)),
             Self::Nats | Self::Redis | Self::Mqtt => None,
@@ -87,7 +87,9 @@ impl FromStr for PeerKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = KINDS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+        // The old name, still accepted.
+        let wanted = if text == "bare" { "baseline" } else { text };
+        let found = KINDS.iter().find(|(name, _)| *name == wanted).map(|(_, kind)| *kind);
         found.ok_or_else(|| {
             let names: Vec<_> = KINDS.iter().map(|(name, _)| *name).collect();
             let shown = crate::escape::escape_short(text.as_bytes(), 40);
@@ -105,6 +107,7 @@ mod tests {
         for (name, kind) in KINDS {
             assert_eq!((name.parse(), kind.name()), (Ok(kind), name));
         }
+        assert_eq!("bare".parse(), Ok(PeerKind::Baseline), "the old name");
         let error = "irc\u{7}".parse::<PeerKind>().unwrap_err();
         assert!(error.starts_with(r"`irc\x07` is no protocol; there are sayagain"), "{error}");
     }

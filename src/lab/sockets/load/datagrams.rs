@@ -9,12 +9,12 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::groups::End;
 use super::sockets::refused;
-use super::subject::Subject;
+use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
+use crate::lab::load::byte_pattern::body;
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{DatagramPeer, Join};
-use crate::lab::load::tape::body;
 
 /// Readiness that is taken from the system at once.
 const EVENTS: usize = 1_024;
@@ -41,7 +41,7 @@ const LEAVING: Duration = Duration::from_secs(20);
 
 /// Who asks, and how long.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct DatagramsPlan {
     /// The clients' names.
     pub names: Vec<String>,
     /// Bytes that a request carries.
@@ -58,25 +58,25 @@ pub struct Plan {
 ///
 /// What stands in the way.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn DatagramPeer,
-    plan: &Plan,
+    plan: &DatagramsPlan,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
-    let mut crowd = Crowd::new(subject.addr, plan.names.len(), plan.timeout)?;
-    let done = crowd.join(peer, &plan.names, interrupt).and_then(|()| {
-        let meter = subject.meter();
-        crowd.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
-        meter.read_into(outcome, crowd.last);
+    let mut clients = DatagramClients::new(target.addr, plan.names.len(), plan.timeout)?;
+    let done = clients.join(peer, &plan.names, interrupt).and_then(|()| {
+        let meter = target.meter();
+        clients.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
+        meter.read_into(outcome, clients.last);
         Ok(())
     });
-    outcome.repeated = Some(crowd.repeated);
-    crowd.leave(subject, peer);
+    outcome.repeated = Some(clients.repeated);
+    clients.leave(target, peer);
     done?;
-    outcome.count = crowd.answered;
-    outcome.lost = crowd.lost;
-    outcome.latencies = crowd.latencies;
+    outcome.count = clients.answered;
+    outcome.lost = clients.lost;
+    outcome.latencies = clients.latencies;
     Ok(())
 }
 
@@ -118,7 +118,7 @@ struct Lane {
 }
 
 /// Sockets, each with one exchange under way at most.
-pub(super) struct Crowd {
+pub(super) struct DatagramClients {
     addr: SocketAddr,
     poll: Poll,
     lanes: Vec<Lane>,
@@ -134,7 +134,7 @@ pub(super) struct Crowd {
     pub(super) last: Instant,
 }
 
-impl Crowd {
+impl DatagramClients {
     /// So many sockets; nothing is said yet.
     pub(super) fn new(addr: SocketAddr, sockets: usize, timeout: Duration) -> Result<Self, LoadError> {
         let failed = |error| LoadError::Connection { doing: "opening a UDP socket".to_owned(), error };
@@ -183,17 +183,17 @@ impl Crowd {
         for place in 0..sockets {
             self.greet(peer, names, place)?;
         }
-        self.drive(peer, &|| interrupt.check(), &mut |crowd, place, n| {
-            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+        self.drive(peer, &|| interrupt.check(), &mut |clients, place, n| {
+            let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
             let Some(name) = names.get(place + lane.turns * sockets) else { return Ok(false) };
-            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            let heard = clients.buffer.get(..n).unwrap_or_default();
             match peer.join(name, Some(heard)) {
                 Join::Say(said) if said == lane.said => return Ok(false),
                 Join::Say(said) => say(lane, said),
                 Join::Ready(token) => {
                     lane.sessions.push(Session { token, asked: 0 });
                     lane.turns += 1;
-                    crowd.greet(peer, names, place)?;
+                    clients.greet(peer, names, place)?;
                 }
                 Join::Refused(why) => return Err(refused(name, &why)),
             }
@@ -242,20 +242,20 @@ impl Crowd {
             (lane.turns, lane.goal) = (0, asking.end.share(place, sockets));
             next(lane, peer, &self.body);
         }
-        self.drive(peer, &|| interrupt.check(), &mut |crowd, place, n| {
-            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+        self.drive(peer, &|| interrupt.check(), &mut |clients, place, n| {
+            let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
             let Some(session) = current(lane) else { return Ok(false) };
-            let heard = crowd.buffer.get(..n).unwrap_or_default();
-            if !lane.is_waiting || !peer.answers(&session.token, session.asked, &crowd.body, heard) {
+            let heard = clients.buffer.get(..n).unwrap_or_default();
+            if !lane.is_waiting || !peer.answers(&session.token, session.asked, &clients.body, heard) {
                 return Ok(false);
             }
-            crowd.last = Instant::now();
-            crowd.answered += 1;
-            crowd.latencies.record(crowd.last.saturating_duration_since(lane.first));
+            clients.last = Instant::now();
+            clients.answered += 1;
+            clients.latencies.record(clients.last.saturating_duration_since(lane.first));
             lane.turns += 1;
             lane.is_waiting = false;
-            if !asking.end.is_over(crowd.last.saturating_duration_since(asking.begun)) {
-                next(lane, peer, &crowd.body);
+            if !asking.end.is_over(clients.last.saturating_duration_since(asking.begun)) {
+                next(lane, peer, &clients.body);
             }
             Ok(true)
         })
@@ -292,8 +292,8 @@ impl Crowd {
     }
 
     /// Ends every session, as far as the server answers, where it goes on: a session that is left keeps its name.
-    pub(super) fn leave(&mut self, subject: &Subject, peer: &dyn DatagramPeer) {
-        if !subject.goes_on() {
+    pub(super) fn leave(&mut self, target: &TargetServer, peer: &dyn DatagramPeer) {
+        if !target.goes_on() {
             return;
         }
         (self.timeout, self.max_sends) = (END_TIMEOUT, END_SENDS);
@@ -304,10 +304,10 @@ impl Crowd {
         let ends_at = Instant::now() + LEAVING;
         let check = || if Instant::now() < ends_at { Ok(()) } else { Err(LoadError::Interrupted) };
         // What stands in the way of an end is no news: the run has been told of, and what is left ends with its time.
-        let _ = self.drive(peer, &check, &mut |crowd, place, n| {
-            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+        let _ = self.drive(peer, &check, &mut |clients, place, n| {
+            let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
             let Some(session) = lane.sessions.last() else { return Ok(false) };
-            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            let heard = clients.buffer.get(..n).unwrap_or_default();
             if !lane.is_waiting || !peer.has_ended(&session.token, session.asked + 1, heard) {
                 return Ok(false);
             }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::alarm::{TICK, Waiting};
 use super::sockets::{PATIENCE, enter_nonblocking};
-use super::subject::{Meter, Subject};
+use super::target_server::{Meter, TargetServer};
+use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
 use crate::lab::load::group::{Cast, Group};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
 
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Who sends what to whom, and how long.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct GroupsPlan {
     /// The groups, each with connections of its own.
     pub casts: Vec<Cast>,
     /// Most bytes of one sender that are under way.
@@ -72,22 +72,22 @@ impl End {
 ///
 /// What stands in the way, or that something else came back than has to.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &Rc<dyn Peer>,
-    plan: &Plan,
+    plan: &GroupsPlan,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
     let mut conns = Vec::new();
-    if let Err(error) = enter(subject, peer, plan, interrupt, &mut conns) {
-        leave(subject, peer.as_ref(), &mut conns);
+    if let Err(error) = enter(target, peer, plan, interrupt, &mut conns) {
+        leave(target, peer.as_ref(), &mut conns);
         return Err(error);
     }
     let mut exchange = Exchange::new(peer, plan, conns)?;
-    let meter = subject.meter();
+    let meter = target.meter();
     let done = exchange.run(plan, &meter, interrupt);
     meter.read_into(outcome, exchange.last);
-    leave(subject, peer.as_ref(), &mut exchange.conns);
+    leave(target, peer.as_ref(), &mut exchange.conns);
     done?;
     outcome.count = exchange.groups.iter().map(Group::delivered).sum();
     outcome.lost = exchange.groups.iter().map(Group::missing).sum();
@@ -98,9 +98,9 @@ pub fn run(
 
 /// Lets all in, one after the other; those that are in are in `conns`, whatever becomes of the others.
 fn enter(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &Rc<dyn Peer>,
-    plan: &Plan,
+    plan: &GroupsPlan,
     interrupt: &Interrupt,
     conns: &mut Vec<Conn>,
 ) -> Result<(), LoadError> {
@@ -110,7 +110,7 @@ fn enter(
         for (name, role, place) in [(&cast.sender, Role::Sender, None)].into_iter().chain(receivers) {
             interrupt.check()?;
             let client = Client { name, role, room: cast.room.as_deref() };
-            let stream = enter_nonblocking(subject.addr, peer.as_ref(), &client)?;
+            let stream = enter_nonblocking(target.addr, peer.as_ref(), &client)?;
             conns.push(Conn { stream, group, place, said: Vec::new(), is_writable: true, is_ready: false });
         }
     }
@@ -119,8 +119,8 @@ fn enter(
 
 /// Ends all sessions that the server would keep, where it goes on, and waits until it has closed their connections, within
 /// a bound: a connection that is closed with something unread in it may take the last that it said with it.
-fn leave(subject: &Subject, peer: &dyn Peer, conns: &mut Vec<Conn>) {
-    if !subject.goes_on() || !peer.keeps_sessions() {
+fn leave(target: &TargetServer, peer: &dyn Peer, conns: &mut Vec<Conn>) {
+    if !target.goes_on() || !peer.keeps_sessions() {
         return;
     }
     for conn in conns.iter_mut() {
@@ -161,7 +161,7 @@ struct Conn {
 /// All connections, and what they have said and heard.
 struct Exchange {
     peer: Rc<dyn Peer>,
-    waiting: Waiting,
+    waiting: TimedPoll,
     conns: Vec<Conn>,
     groups: Vec<Group>,
     /// The connection of each group's sender.
@@ -185,11 +185,11 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(peer: &Rc<dyn Peer>, plan: &Plan, mut conns: Vec<Conn>) -> Result<Self, LoadError> {
+    fn new(peer: &Rc<dyn Peer>, plan: &GroupsPlan, mut conns: Vec<Conn>) -> Result<Self, LoadError> {
         let now = Instant::now();
         let is_sender = |(place, conn): (usize, &Conn)| conn.place.is_none().then_some(place);
         let senders: Vec<usize> = conns.iter().enumerate().filter_map(is_sender).collect();
-        let waiting = Waiting::new()?;
+        let waiting = TimedPoll::new()?;
         for (token, conn) in conns.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             waiting.poll.registry().register(&mut conn.stream, Token(token), interest)?;
@@ -218,7 +218,7 @@ impl Exchange {
         })
     }
 
-    fn run(&mut self, plan: &Plan, meter: &Meter, interrupt: &Interrupt) -> Result<(), LoadError> {
+    fn run(&mut self, plan: &GroupsPlan, meter: &Meter, interrupt: &Interrupt) -> Result<(), LoadError> {
         self.schedule = Schedule::new(meter.begun, plan.rate, self.groups.len());
         (self.last, self.alive) = (meter.begun, meter.begun);
         let mut is_over = matches!(plan.end, End::Count(_));

@@ -25,18 +25,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-mod alarm;
-pub mod crowd;
+pub mod burst;
 pub mod datagrams;
 pub mod groups;
 pub mod idle;
-pub mod people;
+pub mod line_clients;
 pub mod ping;
 mod process;
 mod program;
+pub mod serial;
 mod sockets;
-pub mod subject;
-pub mod turns;
+pub mod target_server;
+mod timed_poll;
 
 use crate::lab::load::group::Wrong;
 

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::alarm::{TICK, Waiting};
 use super::groups::End;
 use super::sockets::{PATIENCE, enter_nonblocking};
-use super::subject::Subject;
+use super::target_server::TargetServer;
+use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
+use crate::lab::load::byte_pattern::BytePattern;
 use crate::lab::load::group::Wrong;
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
-use crate::lab::load::tape::Tape;
 
 /// Who pings, and how long.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct PingPlan {
     /// The clients' names.
     pub names: Vec<String>,
     /// Pings of all clients together in a second; each at once after its last answer otherwise.
@@ -36,14 +36,14 @@ pub struct Plan {
 ///
 /// What stands in the way, or that something else came back than has to.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn Peer,
-    plan: &Plan,
+    plan: &PingPlan,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
-    let mut pings = Pings::enter(subject, peer, &plan.names, interrupt)?;
-    let meter = subject.meter();
+    let mut pings = Pings::enter(target, peer, &plan.names, interrupt)?;
+    let meter = target.meter();
     pings.run(plan.rate, plan.end, meter.begun, interrupt)?;
     meter.read_into(outcome, pings.last);
     outcome.count = pings.clients.iter().map(|client| client.answered).sum();
@@ -65,11 +65,11 @@ struct Asker {
     /// When it was sent.
     sent_at: Instant,
     /// All answers.
-    answers: Tape,
+    answers: BytePattern,
 }
 
 pub(super) struct Pings {
-    waiting: Waiting,
+    waiting: TimedPoll,
     clients: Vec<Asker>,
     ping: Vec<u8>,
     /// From when pings were due, or sent where there is no rate.
@@ -88,23 +88,23 @@ pub(super) struct Pings {
 impl Pings {
     /// Lets all in, one after the other.
     pub(super) fn enter(
-        subject: &Subject,
+        target: &TargetServer,
         peer: &dyn Peer,
         names: &[String],
         interrupt: &Interrupt,
     ) -> Result<Self, LoadError> {
-        let (waiting, mut clients) = (Waiting::new()?, Vec::with_capacity(names.len()));
+        let (waiting, mut clients) = (TimedPoll::new()?, Vec::with_capacity(names.len()));
         let (mut ping, mut pong) = (Vec::new(), Vec::new());
         peer.ping(&mut ping);
         peer.pong(&mut pong);
         // One byte more than can come at once, so that a full read is a wrong one, and nothing is left in a socket.
         let buffer = vec![0; pong.len() + peer.aside().len() + 1];
-        let answers =
-            Tape::new(true, 1, Rc::new(move |_, out| out.extend_from_slice(&pong))).with_aside(peer.aside());
+        let answers = BytePattern::new(true, 1, Rc::new(move |_, out| out.extend_from_slice(&pong)))
+            .with_aside(peer.aside());
         for name in names {
             interrupt.check()?;
             let client = Client { name, role: Role::Asker, room: None };
-            let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
+            let mut stream = enter_nonblocking(target.addr, peer, &client)?;
             waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
             let (name, answers) = (name.clone(), answers.clone());
             let sent_at = Instant::now();

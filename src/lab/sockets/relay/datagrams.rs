@@ -17,10 +17,10 @@ use super::BUFFER;
 use super::outbox::{Outbox, Through};
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
+use crate::lab::proxy::datagram_path::{FlowDatagram, Step};
 use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
-use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
 use crate::net::batch::{Batch, Binding, COUNT, is_of_a_peer};
 use crate::net::udp::PAUSE;
@@ -34,18 +34,18 @@ const AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Datagrams {
     name: Arc<str>,
-    state: Mutex<State>,
+    state: Mutex<RelayState>,
     recorder: Option<Arc<Recorder>>,
     /// A deadline is earlier than what the timer task sleeps until.
-    alarm: Event,
+    timer: Event,
 }
 
 /// What is under the lock.
 #[derive(Debug)]
-struct State {
+struct RelayState {
     relay: Relay<Flow>,
     /// What the timer task sleeps until.
-    alarm: Option<Instant>,
+    timer: Option<Instant>,
     notes: Vec<Note>,
     outbox: Outbox,
     unsent: u64,
@@ -62,7 +62,7 @@ pub(super) struct Flow {
 
 /// The sockets of a proxy that listens, and where it relays to.
 #[derive(Debug)]
-struct Doors {
+struct Listeners {
     sockets: Vec<Async<UdpSocket>>,
     /// What each of them is bound to.
     bindings: Vec<Binding>,
@@ -73,8 +73,8 @@ impl Datagrams {
     /// Relays nothing yet.
     pub(super) fn new(name: Arc<str>, relay: Relay<Flow>, recorder: Option<Arc<Recorder>>) -> Self {
         let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), Throttle::default());
-        let state = State { relay, alarm: None, notes, outbox, unsent: 0, complaints };
-        Self { name, state: Mutex::new(state), recorder, alarm: Event::new() }
+        let state = RelayState { relay, timer: None, notes, outbox, unsent: 0, complaints };
+        Self { name, state: Mutex::new(state), recorder, timer: Event::new() }
     }
 
     /// Begins to relay.
@@ -89,10 +89,10 @@ impl Datagrams {
     ) -> io::Result<Vec<Task>> {
         let bindings = sockets.iter().map(Binding::of).collect::<io::Result<_>>()?;
         let sockets = sockets.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-        let doors = Arc::new(Doors { sockets, bindings, upstream });
-        let serve = |door| rt::spawn(serve_door(self.clone(), doors.clone(), door));
-        let mut tasks: Vec<Task> = (0..doors.sockets.len()).map(serve).collect();
-        tasks.push(rt::spawn(keep_time(self.clone(), doors)));
+        let listeners = Arc::new(Listeners { sockets, bindings, upstream });
+        let serve = |listener| rt::spawn(serve_listener(self.clone(), listeners.clone(), listener));
+        let mut tasks: Vec<Task> = (0..listeners.sockets.len()).map(serve).collect();
+        tasks.push(rt::spawn(keep_time(self.clone(), listeners)));
         Ok(tasks)
     }
 
@@ -105,7 +105,7 @@ impl Datagrams {
     /// Carries on over another link in one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
         self.lock().relay.set_config(rt::now(), direction, config);
-        self.alarm.notify(1);
+        self.timer.notify(1);
     }
 
     /// What has been done so far.
@@ -114,7 +114,7 @@ impl Datagrams {
         state.relay.totals(state.unsent)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RelayState> {
         match self.state.lock() {
             Ok(state) => state,
             Err(_) => panic!("the relay has panicked before: nothing in it can be trusted"),
@@ -122,12 +122,12 @@ impl Datagrams {
     }
 
     /// Does something under the lock, then sends and closes what is due.
-    fn with<R>(&self, doors: &Doors, act: impl FnOnce(&mut State, Instant) -> R) -> R {
+    fn with<R>(&self, listeners: &Listeners, act: impl FnOnce(&mut RelayState, Instant) -> R) -> R {
         let mut state = self.lock();
         let now = rt::now();
         let result = act(&mut state, now);
-        state.drive(now, doors);
-        state.flush(now, doors);
+        state.drive(now, listeners);
+        state.flush(now, listeners);
         if let Some(recorder) = &self.recorder
             && !state.notes.is_empty()
         {
@@ -137,29 +137,29 @@ impl Datagrams {
         let late = state.needs_alarm();
         drop(state);
         if late {
-            self.alarm.notify(1);
+            self.timer.notify(1);
         }
         result
     }
 
     /// A batch came from clients.
-    fn take_up(self: &Arc<Self>, doors: &Arc<Doors>, door: usize, batch: &Batch) {
-        self.with(doors, |state, now| {
+    fn take_up(self: &Arc<Self>, listeners: &Arc<Listeners>, listener: usize, batch: &Batch) {
+        self.with(listeners, |state, now| {
             for (from, bytes) in batch.datagrams() {
-                let peer = from.peer(door);
+                let peer = from.peer(listener);
                 let known = state.relay.find(&peer);
-                if let Some(flow) = known.or_else(|| self.open(state, now, doors, peer)) {
-                    state.take(now, doors, flow, Direction::Up, bytes);
+                if let Some(flow) = known.or_else(|| self.open(state, now, listeners, peer)) {
+                    state.take(now, listeners, flow, Direction::Up, bytes);
                 }
             }
         });
     }
 
     /// A batch came from the upstream for a client.
-    fn take_down(&self, doors: &Doors, flow: u64, batch: &Batch) {
-        self.with(doors, |state, now| {
+    fn take_down(&self, listeners: &Listeners, flow: u64, batch: &Batch) {
+        self.with(listeners, |state, now| {
             for (_, bytes) in batch.datagrams() {
-                state.take(now, doors, flow, Direction::Down, bytes);
+                state.take(now, listeners, flow, Direction::Down, bytes);
             }
         });
     }
@@ -167,16 +167,16 @@ impl Datagrams {
     /// Begins a flow, unless the system has no room for its socket.
     fn open(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut RelayState,
         now: Instant,
-        doors: &Arc<Doors>,
+        listeners: &Arc<Listeners>,
         peer: Peer,
     ) -> Option<u64> {
-        match connect(doors.upstream) {
+        match connect(listeners.upstream) {
             Ok(socket) => {
                 let socket = Arc::new(socket);
                 let flow = state.relay.next_flow();
-                let task = serve_flow(self.clone(), Arc::downgrade(doors), flow, socket.clone());
+                let task = serve_flow(self.clone(), Arc::downgrade(listeners), flow, socket.clone());
                 let task = rt::spawn_guarded(task);
                 let (_, evicted) = state.relay.open(now, peer, Flow { socket, _task: task });
                 drop(evicted);
@@ -211,47 +211,47 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-impl State {
-    fn take(&mut self, now: Instant, doors: &Doors, flow: u64, direction: Direction, bytes: &[u8]) {
+impl RelayState {
+    fn take(&mut self, now: Instant, listeners: &Listeners, flow: u64, direction: Direction, bytes: &[u8]) {
         let (step, note) = self.relay.handle(now, flow, direction, bytes);
         self.notes.extend(note);
         match step {
-            Step::Forward => self.send(now, doors, direction, flow, bytes),
+            Step::Forward => self.send(now, listeners, direction, flow, bytes),
             // What arrives at once does so before what comes next is forwarded.
-            Step::Taken => self.send_arrived(now, doors, direction),
+            Step::Taken => self.send_arrived(now, listeners, direction),
         }
     }
 
     /// Sends what has arrived and ends flows that are idle.
-    fn drive(&mut self, now: Instant, doors: &Doors) {
-        self.send_arrived(now, doors, Direction::Up);
-        self.send_arrived(now, doors, Direction::Down);
+    fn drive(&mut self, now: Instant, listeners: &Listeners) {
+        self.send_arrived(now, listeners, Direction::Up);
+        self.send_arrived(now, listeners, Direction::Down);
         while self.relay.expire(now).is_some() {}
     }
 
-    fn send_arrived(&mut self, now: Instant, doors: &Doors, direction: Direction) {
+    fn send_arrived(&mut self, now: Instant, listeners: &Listeners, direction: Direction) {
         for _ in 0..AT_ONCE {
-            let Some(Parcel { flow, bytes }) = self.relay.poll_transmit(now, direction) else { return };
-            self.send(now, doors, direction, flow, &bytes);
+            let Some(FlowDatagram { flow, bytes }) = self.relay.poll_transmit(now, direction) else { return };
+            self.send(now, listeners, direction, flow, &bytes);
         }
     }
 
     /// Sends a datagram, with others; one of a flow that is gone goes nowhere.
-    fn send(&mut self, now: Instant, doors: &Doors, direction: Direction, flow: u64, bytes: &[u8]) {
+    fn send(&mut self, now: Instant, listeners: &Listeners, direction: Direction, flow: u64, bytes: &[u8]) {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
         let (through, to) = match direction {
-            Direction::Up => (Through::Flow(kept.socket.clone()), (doors.upstream, None)),
-            Direction::Down => (Through::Door(peer.door), (peer.addr, peer.local)),
+            Direction::Up => (Through::Flow(kept.socket.clone()), (listeners.upstream, None)),
+            Direction::Down => (Through::Listener(peer.listener), (peer.addr, peer.local)),
         };
         if self.outbox.push(through, to, bytes) {
-            self.flush(now, doors);
+            self.flush(now, listeners);
         }
     }
 
     /// Sends what is to be sent. That a peer's system has answered an earlier one is no news.
-    fn flush(&mut self, now: Instant, doors: &Doors) {
+    fn flush(&mut self, now: Instant, listeners: &Listeners) {
         let mut outbox = std::mem::take(&mut self.outbox);
-        outbox.send(&doors.sockets, |item, error| {
+        outbox.send(&listeners.sockets, |item, error| {
             self.unsent += 1;
             if !is_of_a_peer(error) {
                 self.complain(now, item.to, error);
@@ -269,9 +269,9 @@ impl State {
     /// Whether the timer task sleeps for too long; says so once.
     fn needs_alarm(&mut self) -> bool {
         let Some(next) = self.relay.poll_timeout() else { return false };
-        let late = self.alarm.is_none_or(|alarm| next < alarm);
+        let late = self.timer.is_none_or(|timer| next < timer);
         if late {
-            self.alarm = Some(next);
+            self.timer = Some(next);
         }
         late
     }
@@ -288,13 +288,16 @@ fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
 }
 
 /// Receives from clients.
-async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
-    let (Some(socket), Some(&binding)) = (doors.sockets.get(door), doors.bindings.get(door)) else { return };
+async fn serve_listener(proxy: Arc<Datagrams>, listeners: Arc<Listeners>, listener: usize) {
+    let (Some(socket), Some(&binding)) = (listeners.sockets.get(listener), listeners.bindings.get(listener))
+    else {
+        return;
+    };
     let mut complaints = Throttle::default();
     loop {
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), binding)?;
-            proxy.take_up(&doors, door, batch);
+            proxy.take_up(&listeners, listener, batch);
             Ok(count == COUNT)
         });
         wait(&proxy.name, socket, more, &mut complaints).await;
@@ -302,10 +305,15 @@ async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
 }
 
 /// Receives what comes back for one client, until the proxy listens no more: its doors are not kept open from here.
-async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
+async fn serve_flow(
+    proxy: Arc<Datagrams>,
+    listeners: Weak<Listeners>,
+    flow: u64,
+    socket: Arc<Async<UdpSocket>>,
+) {
     let mut complaints = Throttle::default();
     loop {
-        let Some(open) = doors.upgrade() else { return };
+        let Some(open) = listeners.upgrade() else { return };
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), Binding::to(open.upstream))?;
             proxy.take_down(&open, flow, batch);
@@ -331,14 +339,14 @@ async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, com
 }
 
 /// Sleeps until the next deadline, over and over.
-async fn keep_time(proxy: Arc<Datagrams>, doors: Arc<Doors>) {
+async fn keep_time(proxy: Arc<Datagrams>, listeners: Arc<Listeners>) {
     loop {
-        let earlier = proxy.alarm.listen();
-        proxy.with(&doors, |_, _| ());
+        let earlier = proxy.timer.listen();
+        proxy.with(&listeners, |_, _| ());
         let deadline = {
             let mut state = proxy.lock();
-            state.alarm = state.relay.poll_timeout();
-            state.alarm
+            state.timer = state.relay.poll_timeout();
+            state.timer
         };
         match deadline {
             Some(at) => drop(rt::before(at, earlier).await),

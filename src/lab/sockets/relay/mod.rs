@@ -24,7 +24,7 @@ mod sockets;
 mod streams;
 mod tcp;
 
-pub use proxies::{Prepared, Relays, Settings};
+pub use proxies::{Prepared, ProxySettings, Relays};
 pub use recorder::{Recorded, Recorder};
 pub use run::{begin, prepare, run};
 

@@ -16,7 +16,7 @@ const ENOUGH: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(super) enum Through {
     /// The one at the door of this ordinal.
-    Door(usize),
+    Listener(usize),
     /// The one of a flow.
     Flow(Arc<Async<UdpSocket>>),
 }
@@ -24,7 +24,7 @@ pub(super) enum Through {
 impl Through {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Door(one), Self::Door(other)) => one == other,
+            (Self::Listener(one), Self::Listener(other)) => one == other,
             (Self::Flow(one), Self::Flow(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -86,11 +86,15 @@ impl Outbox {
     }
 
     /// Sends all of them; what cannot be sent is told, and dropped.
-    pub(super) fn send(&mut self, doors: &[Async<UdpSocket>], mut failed: impl FnMut(&Item<'_>, &io::Error)) {
+    pub(super) fn send(
+        &mut self,
+        listeners: &[Async<UdpSocket>],
+        mut failed: impl FnMut(&Item<'_>, &io::Error),
+    ) {
         let same = |one: &Head, other: &Head| one.through.is_same(&other.through);
         for run in self.heads.chunk_by(same) {
             let socket = match run.first().map(|head| &head.through) {
-                Some(Through::Door(door)) => doors.get(*door),
+                Some(Through::Listener(listener)) => listeners.get(*listener),
                 Some(Through::Flow(socket)) => Some(&**socket),
                 None => None,
             };

@@ -18,13 +18,13 @@ use super::streams::Streams;
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
+use crate::lab::proxy::datagram_path::DatagramPath;
 use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::record::Replay;
 use crate::lab::proxy::rule::Rule;
+use crate::lab::proxy::segment_model::SegmentModel;
 use crate::lab::proxy::totals::ProxyTotals;
-use crate::lab::proxy::verdict::Judge;
-use crate::lab::proxy::way::Way;
 use crate::link::{Direction, LinkConfig};
 use crate::net::TOTALS;
 use crate::net::listen::{Endpoint, Scheme};
@@ -34,7 +34,7 @@ const MAX_LOOKUP: Duration = Duration::from_secs(5);
 
 /// What holds for all proxies.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ProxySettings {
     /// What all chance comes from.
     pub seed: u64,
     /// How many clients, or connections, each proxy has at once.
@@ -61,7 +61,7 @@ pub struct Prepared {
 
 /// The running proxies.
 pub struct Relays {
-    settings: Settings,
+    settings: ProxySettings,
     proxies: Mutex<Vec<Proxy>>,
     /// Held by whoever changes something, from the first look to the end.
     turn: futures::lock::Mutex<()>,
@@ -100,7 +100,7 @@ impl Prepared {
 impl Relays {
     /// None yet.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: ProxySettings) -> Self {
         Self { settings, proxies: Mutex::default(), turn: futures::lock::Mutex::new(()) }
     }
 
@@ -140,25 +140,27 @@ impl Relays {
     }
 
     fn body(&self, name: &Arc<str>, scheme: Scheme, up: &LinkConfig, down: &LinkConfig) -> Body {
-        let Settings { seed, max_flows, idle, rules, recorder, replay } = self.settings.clone();
+        let ProxySettings { seed, max_flows, idle, rules, recorder, replay } = self.settings.clone();
         let replay = replay.map(|mut replay| replay.remove(&**name).unwrap_or_default());
         match scheme {
             Scheme::Udp => {
-                let way = |config: &LinkConfig, direction| match &replay {
-                    Some(replay) => Way::with_script(direction, rules.clone(), replay.script.clone()),
-                    None => Way::new(direction, rules.clone(), config.clone(), seed),
+                let path = |config: &LinkConfig, direction| match &replay {
+                    Some(replay) => {
+                        DatagramPath::with_script(direction, rules.clone(), replay.script.clone())
+                    }
+                    None => DatagramPath::new(direction, rules.clone(), config.clone(), seed),
                 };
-                let relay = Relay::new(max_flows, idle, way(up, Direction::Up), way(down, Direction::Down));
+                let relay = Relay::new(max_flows, idle, path(up, Direction::Up), path(down, Direction::Down));
                 Body::Datagrams(Arc::new(Datagrams::new(name.clone(), relay, recorder)))
             }
             Scheme::Tcp => {
                 let noting = recorder.is_some();
-                let judge = |config: &LinkConfig, direction| match &replay {
-                    Some(replay) => Judge::with_replay(replay.clone(), direction, noting),
-                    None => Judge::new(config.clone(), seed, direction, noting),
+                let model = |config: &LinkConfig, direction| match &replay {
+                    Some(replay) => SegmentModel::with_replay(replay.clone(), direction, noting),
+                    None => SegmentModel::new(config.clone(), seed, direction, noting),
                 };
-                let judges = (judge(up, Direction::Up), judge(down, Direction::Down));
-                Body::Streams(Arc::new(Streams::new(name.clone(), max_flows, judges, recorder)))
+                let models = (model(up, Direction::Up), model(down, Direction::Down));
+                Body::Streams(Arc::new(Streams::new(name.clone(), max_flows, models, recorder)))
             }
         }
     }
@@ -358,7 +360,7 @@ mod tests {
     fn the_end_does_not_wait_for_a_change_that_takes_long() {
         let idle = Duration::from_secs(60);
         let (rules, recorder, replay) = (Vec::new(), None, None);
-        let relays = Relays::new(Settings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
+        let relays = Relays::new(ProxySettings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
         let ended = rt::block_on(async {
             let _turn = relays.turn.lock().await;
             rt::before(later(rt::now(), idle), relays.stop_all()).await

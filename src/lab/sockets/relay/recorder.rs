@@ -43,7 +43,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    entries: Vec<Entry>,
+    entries: Vec<QueuedNote>,
     /// How many the writer has taken out, and does not know to be written.
     writing: u64,
     written: u64,
@@ -56,7 +56,7 @@ struct Queue {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct QueuedNote {
     proxy: Arc<str>,
     at: Instant,
     note: Note,
@@ -91,7 +91,7 @@ impl Recorder {
         let mut queue = self.shared.lock();
         for note in notes {
             if queue.entries.len() < MAX_WAITING && !queue.is_closed {
-                queue.entries.push(Entry { proxy: proxy.clone(), at, note });
+                queue.entries.push(QueuedNote { proxy: proxy.clone(), at, note });
             } else {
                 queue.dropped += 1;
             }
@@ -162,13 +162,13 @@ impl Shared {
         }
     }
 
-    fn write_entry(&self, file: &mut BufWriter<File>, entry: &Entry) -> io::Result<()> {
+    fn write_entry(&self, file: &mut BufWriter<File>, entry: &QueuedNote) -> io::Result<()> {
         let after = entry.at.saturating_duration_since(self.start);
         writeln!(file, "{}", entry.note.to_line(&entry.proxy, after))
     }
 
     /// What waits, once there is something; nothing once there never will be.
-    fn take(&self) -> Vec<Entry> {
+    fn take(&self) -> Vec<QueuedNote> {
         let is_idle = |queue: &mut Queue| queue.entries.is_empty() && !queue.is_closed;
         let mut queue = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         let entries = std::mem::take(&mut queue.entries);
@@ -190,7 +190,7 @@ fn check(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::proxy::record::Outcome;
+    use crate::lab::proxy::record::RecordedFate;
     use crate::link::{Direction, Fate, Place};
 
     fn header() -> Header {
@@ -203,7 +203,7 @@ mod tests {
             direction: Direction::Up,
             size: 1,
             place: place(index),
-            outcome: Outcome::Fate(Fate::Lost),
+            outcome: RecordedFate::Fate(Fate::Lost),
         };
         (0..count).map(note).collect()
     }

@@ -11,7 +11,7 @@ use futures::future::{Either, select};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag::register_conditional_shutdown;
 
-use super::proxies::{Prepared, Relays, Settings};
+use super::proxies::{Prepared, ProxySettings, Relays};
 use super::rt;
 use crate::exit;
 use crate::lab::proxy::control::{ControlError, NewProxy};
@@ -41,7 +41,7 @@ pub fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
 /// # Errors
 ///
 /// The system has no room to wait for another socket.
-pub fn begin(settings: Settings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
+pub fn begin(settings: ProxySettings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
     let relays = Relays::new(settings);
     for prepared in prepared {
         relays.start(prepared)?;

@@ -16,8 +16,8 @@ use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
 use super::tcp::{check, close, connect, prepare, reset};
 use crate::lab::proxy::pipe::Pipe;
+use crate::lab::proxy::segment_model::SegmentModel;
 use crate::lab::proxy::totals::Kind;
-use crate::lab::proxy::verdict::Judge;
 use crate::link::{Direction, LinkConfig};
 use crate::net::engine::{PAUSES, is_of_one_connection};
 use crate::throttle::Throttle;
@@ -39,8 +39,8 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Streams {
     name: Arc<str>,
-    up: Mutex<Judge>,
-    down: Mutex<Judge>,
+    up: Mutex<SegmentModel>,
+    down: Mutex<SegmentModel>,
     conns: Mutex<Conns>,
     recorder: Option<Arc<Recorder>>,
 }
@@ -95,7 +95,7 @@ impl Streams {
     pub(super) fn new(
         name: Arc<str>,
         limit: usize,
-        (up, down): (Judge, Judge),
+        (up, down): (SegmentModel, SegmentModel),
         recorder: Option<Arc<Recorder>>,
     ) -> Self {
         let (open, complaints) = (BTreeMap::new(), Throttle::default());
@@ -126,12 +126,12 @@ impl Streams {
 
     /// Carries on over another link in one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
-        self.judge(direction).set_config(rt::now(), config);
+        self.model(direction).set_config(rt::now(), config);
     }
 
     /// What has been done so far.
     pub(super) fn totals(&self) -> Kind {
-        let (up, down) = (self.judge(Direction::Up).totals(), self.judge(Direction::Down).totals());
+        let (up, down) = (self.model(Direction::Up).totals(), self.model(Direction::Down).totals());
         let conns = lock(&self.conns);
         Kind::Streams {
             connections: conns.opened,
@@ -143,7 +143,7 @@ impl Streams {
         }
     }
 
-    fn judge(&self, direction: Direction) -> MutexGuard<'_, Judge> {
+    fn model(&self, direction: Direction) -> MutexGuard<'_, SegmentModel> {
         lock(match direction {
             Direction::Up => &self.up,
             Direction::Down => &self.down,
@@ -151,11 +151,11 @@ impl Streams {
     }
 
     /// Does something with the judge, and records what it decided.
-    fn decide(&self, direction: Direction, act: impl FnOnce(&mut Judge)) {
-        let mut judge = self.judge(direction);
-        act(&mut judge);
+    fn decide(&self, direction: Direction, act: impl FnOnce(&mut SegmentModel)) {
+        let mut model = self.model(direction);
+        act(&mut model);
         if let Some(recorder) = &self.recorder {
-            let notes = judge.take_notes();
+            let notes = model.take_notes();
             if !notes.is_empty() {
                 recorder.add(&self.name, rt::now(), notes);
             }
@@ -272,13 +272,13 @@ async fn carry(
 ) -> Result<(), Broken> {
     let mut pipe = Pipe::new(rt::now(), flow);
     loop {
-        proxy.decide(direction, |judge| pipe.handle_timeout(rt::now(), judge));
+        proxy.decide(direction, |model| pipe.handle_timeout(rt::now(), model));
         let written = write(&mut pipe, to.get_ref())?;
         if written > 0 {
-            proxy.judge(direction).count_bytes(written);
+            proxy.model(direction).count_bytes(written);
         }
         if pipe.is_reset() {
-            proxy.judge(direction).count_reset();
+            proxy.model(direction).count_reset();
             return Err(Broken::Reset);
         }
         if pipe.is_finished() {
@@ -329,7 +329,7 @@ fn read(proxy: &Streams, pipe: &mut Pipe, mut from: &TcpStream, direction: Direc
             Ok(0) => pipe.handle_end(),
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                proxy.decide(direction, |judge| pipe.handle_bytes(rt::now(), bytes, judge));
+                proxy.decide(direction, |model| pipe.handle_bytes(rt::now(), bytes, model));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

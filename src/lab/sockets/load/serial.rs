@@ -5,10 +5,10 @@ use std::net::Shutdown;
 use std::time::Instant;
 
 use super::sockets::{connect, take};
-use super::subject::Subject;
+use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::{Outcome, grouped};
+use crate::lab::load::outcome::{LoadOutcome, grouped};
 use crate::lab::load::peer::{Client, Peer, Role};
 
 /// Connects, registers, says goodbye, closes, and again, for each name.
@@ -17,18 +17,18 @@ use crate::lab::load::peer::{Client, Peer, Role};
 ///
 /// What stands in the way of the first, or that the server is gone. Others that are not let in are counted.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn Peer,
     names: &[String],
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
     let (mut latencies, mut failed) = (Latencies::default(), 0);
-    let meter = subject.meter();
+    let meter = target.meter();
     let mut last = meter.begun;
     for name in names {
         interrupt.check()?;
-        match turn(subject, peer, name) {
+        match turn(target, peer, name) {
             Ok(()) => {
                 let now = Instant::now();
                 latencies.record(now - last);
@@ -37,7 +37,7 @@ pub fn run(
             }
             Err(error) if outcome.count == 0 => return Err(error),
             Err(error) => {
-                if let Some(gone) = gone(subject, &error, outcome.count) {
+                if let Some(gone) = gone(target, &error, outcome.count) {
                     return Err(gone);
                 }
                 failed += 1;
@@ -52,7 +52,7 @@ pub fn run(
 }
 
 /// The server is not there any more, if that is what an error says: nobody else will be let in either.
-fn gone(subject: &Subject, error: &LoadError, done: u64) -> Option<LoadError> {
+fn gone(target: &TargetServer, error: &LoadError, done: u64) -> Option<LoadError> {
     let why = match error {
         LoadError::Closed(_) => "connection closed without an answer",
         LoadError::Connection { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -60,11 +60,11 @@ fn gone(subject: &Subject, error: &LoadError, done: u64) -> Option<LoadError> {
         }
         _ => return None,
     };
-    Some(LoadError::Gone { addr: subject.addr, why, after: grouped(&done.to_string()) })
+    Some(LoadError::Gone { addr: target.addr, why, after: grouped(&done.to_string()) })
 }
 
-fn turn(subject: &Subject, peer: &dyn Peer, name: &str) -> Result<(), LoadError> {
-    let mut stream = connect(subject.addr)?;
+fn turn(target: &TargetServer, peer: &dyn Peer, name: &str) -> Result<(), LoadError> {
+    let mut stream = connect(target.addr)?;
     for step in peer.greeting(&Client { name, role: Role::Asker, room: None }) {
         take(&mut stream, &step, name)?;
     }

@@ -12,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::lab::bare::{Pattern, Target, Wiring};
+use crate::lab::baseline::{Pattern, Target, Wiring};
 
 /// Most bytes of one read.
 const READ: usize = 64 << 10;

@@ -8,12 +8,12 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::sockets::{PATIENCE, enter, said_instead};
-use super::subject::Subject;
+use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
+use crate::lab::load::byte_pattern::body;
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Answer, Client, Heard, MAX_ANSWER, Message, Peer, Role, Step, Target};
-use crate::lab::load::tape::body;
 
 /// Readiness that is taken from the system at once.
 const EVENTS: usize = 1_024;
@@ -27,36 +27,36 @@ const TICK: Duration = Duration::from_millis(50);
 ///
 /// What stands in the way. Whoever is not let in is counted; if that is everybody, there is nothing to measure.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn Peer,
     (sender, names, size): (&str, &[String], usize),
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
     let who = sender;
     let client = Client { name: who, role: Role::Sender, room: None };
-    let mut sender = if peer.routes() { Some(enter(subject.addr, peer, &client)?) } else { None };
-    let resident = subject.resident();
-    let meter = subject.meter();
-    let mut crowd = Crowd::new(peer.aside(), names.len())?;
-    crowd.enter(subject.addr, peer, names, interrupt)?;
-    outcome.count = crowd.done;
-    outcome.failed = Some(names.len() as u64 - crowd.done);
-    outcome.cause = crowd.cause.take();
-    if crowd.done == 0 {
+    let mut sender = if peer.routes() { Some(enter(target.addr, peer, &client)?) } else { None };
+    let resident = target.resident();
+    let meter = target.meter();
+    let mut burst = Burst::new(peer.aside(), names.len())?;
+    burst.enter(target.addr, peer, names, interrupt)?;
+    outcome.count = burst.done;
+    outcome.failed = Some(names.len() as u64 - burst.done);
+    outcome.cause = burst.cause.take();
+    if burst.done == 0 {
         return Ok(());
     }
-    meter.read_into(outcome, crowd.last);
-    outcome.slowest = crowd.latencies.quantile(1.0);
-    outcome.latencies = std::mem::take(&mut crowd.latencies);
-    outcome.share_memory(subject.grown(resident));
-    crowd.leave_out_open();
+    meter.read_into(outcome, burst.last);
+    outcome.slowest = burst.latencies.quantile(1.0);
+    outcome.latencies = std::mem::take(&mut burst.latencies);
+    outcome.share_memory(target.grown(resident));
+    burst.leave_out_open();
     let begun = Instant::now();
-    crowd.message(peer, (who, names), size, sender.as_mut(), interrupt)?;
-    let took = crowd.last.saturating_duration_since(begun).as_secs_f64();
-    outcome.message_seconds = (crowd.done > 0).then_some(took);
-    outcome.lost = outcome.count.saturating_sub(crowd.done);
-    outcome.cause = outcome.cause.take().or(crowd.cause);
+    burst.message(peer, (who, names), size, sender.as_mut(), interrupt)?;
+    let took = burst.last.saturating_duration_since(begun).as_secs_f64();
+    outcome.message_seconds = (burst.done > 0).then_some(took);
+    outcome.lost = outcome.count.saturating_sub(burst.done);
+    outcome.cause = outcome.cause.take().or(burst.cause);
     Ok(())
 }
 
@@ -78,7 +78,7 @@ impl Member {
     }
 }
 
-struct Crowd {
+struct Burst {
     poll: Poll,
     /// None where it has failed.
     members: Vec<Option<Member>>,
@@ -95,7 +95,7 @@ struct Crowd {
     aside: &'static [u8],
 }
 
-impl Crowd {
+impl Burst {
     fn new(aside: &'static [u8], count: usize) -> io::Result<Self> {
         let (members, latencies) = (Vec::with_capacity(count), Latencies::default());
         Ok(Self {

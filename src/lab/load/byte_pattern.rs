@@ -26,7 +26,7 @@ pub type Render = Rc<dyn Fn(u64, &mut Vec<u8>)>;
 ///
 /// Where messages repeat, a block of them is made once, and shared by clones: so a thousand receivers cost one.
 #[derive(Clone)]
-pub struct Tape {
+pub struct BytePattern {
     render: Render,
     repeats: bool,
     period: u64,
@@ -43,13 +43,16 @@ pub struct Tape {
     aside_at: usize,
 }
 
-impl fmt::Debug for Tape {
+impl fmt::Debug for BytePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tape").field("done", &self.done()).field("each", &self.each).finish_non_exhaustive()
+        f.debug_struct("BytePattern")
+            .field("done", &self.done())
+            .field("each", &self.each)
+            .finish_non_exhaustive()
     }
 }
 
-impl Tape {
+impl BytePattern {
     /// At its beginning. Blocks of up to `period` messages are made; where it `repeats`, the first again and again.
     #[must_use]
     pub fn new(repeats: bool, period: u64, render: Render) -> Self {
@@ -210,32 +213,32 @@ pub fn body(number: u64, size: usize, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn tape(repeats: bool) -> Tape {
-        Tape::new(repeats, 50, Rc::new(|number, out| out.extend(format!("{number};").bytes())))
+    fn pattern(repeats: bool) -> BytePattern {
+        BytePattern::new(repeats, 50, Rc::new(|number, out| out.extend(format!("{number};").bytes())))
     }
 
-    fn read(tape: &mut Tape, through: u64, limit: usize) -> String {
-        let bytes: Vec<u8> = tape.slices(through, limit).iter().flat_map(|slice| slice.to_vec()).collect();
-        tape.advance(bytes.len());
+    fn read(pattern: &mut BytePattern, through: u64, limit: usize) -> String {
+        let bytes: Vec<u8> = pattern.slices(through, limit).iter().flat_map(|slice| slice.to_vec()).collect();
+        pattern.advance(bytes.len());
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn messages_that_repeat_are_a_block_again_and_again() {
-        let mut tape = tape(true);
-        assert_eq!(read(&mut tape, 20, 100), "1;2;3;4;5;6;7;8;9;1;2;3;4;5;6;7;8;9;1;2;");
-        assert_eq!((tape.done(), tape.is_between()), (20, true));
-        assert_eq!(read(&mut tape, 23, 3), "3;4");
-        assert_eq!((tape.done(), tape.is_between()), (21, false));
-        assert_eq!(read(&mut tape, 22, 100), ";");
-        assert_eq!(read(&mut tape, 22, 100), "");
+        let mut pattern = pattern(true);
+        assert_eq!(read(&mut pattern, 20, 100), "1;2;3;4;5;6;7;8;9;1;2;3;4;5;6;7;8;9;1;2;");
+        assert_eq!((pattern.done(), pattern.is_between()), (20, true));
+        assert_eq!(read(&mut pattern, 23, 3), "3;4");
+        assert_eq!((pattern.done(), pattern.is_between()), (21, false));
+        assert_eq!(read(&mut pattern, 22, 100), ";");
+        assert_eq!(read(&mut pattern, 22, 100), "");
     }
 
     #[test]
     fn messages_with_numbers_go_on_counting_when_the_numbers_grow() {
-        let (mut tape, mut all) = (tape(false), String::new());
-        while tape.done() < 1_001 {
-            all += &read(&mut tape, 1_001, 64);
+        let (mut pattern, mut all) = (pattern(false), String::new());
+        while pattern.done() < 1_001 {
+            all += &read(&mut pattern, 1_001, 64);
         }
         assert_eq!(all, (1..=1_001).map(|number| format!("{number};")).collect::<String>());
     }
@@ -243,42 +246,42 @@ mod tests {
     #[test]
     fn what_comes_is_compared_to_the_byte_however_it_is_cut() {
         for repeats in [true, false] {
-            let (mut tape, mut all) = (tape(repeats), Vec::new());
-            let mut written = tape.clone();
+            let (mut pattern, mut all) = (pattern(repeats), Vec::new());
+            let mut written = pattern.clone();
             while written.done() < 2_000 {
                 all.extend(read(&mut written, 2_000, 999).bytes());
             }
             for piece in all.chunks(7) {
-                assert_eq!(tape.compare(piece), Ok(()));
+                assert_eq!(pattern.compare(piece), Ok(()));
             }
-            assert_eq!((tape.done(), tape.is_between()), (2_000, true));
+            assert_eq!((pattern.done(), pattern.is_between()), (2_000, true));
         }
-        assert_eq!(tape(true).compare(b"1;2;x;"), Err(4));
+        assert_eq!(pattern(true).compare(b"1;2;x;"), Err(4));
     }
 
     #[test]
     fn an_aside_between_messages_is_nothing_however_it_is_cut_and_whatever_it_looks_like() {
         let said = b"PONGPONGPINGPONGPINGPINGPONG";
         for cut in 1..said.len() {
-            let pongs = Tape::new(true, 1, Rc::new(|_, out| out.extend(b"PONG"))).with_aside(b"PING");
-            let mut tape = pongs.clone();
+            let pongs = BytePattern::new(true, 1, Rc::new(|_, out| out.extend(b"PONG"))).with_aside(b"PING");
+            let mut pattern = pongs.clone();
             for piece in said.chunks(cut) {
-                assert_eq!(tape.compare(piece), Ok(()), "{cut}");
+                assert_eq!(pattern.compare(piece), Ok(()), "{cut}");
             }
-            assert_eq!((tape.done(), tape.is_between()), (4, true));
-            assert_eq!(tape.compare(b"POPING"), Err(2), "a message is not cut in two");
+            assert_eq!((pattern.done(), pattern.is_between()), (4, true));
+            assert_eq!(pattern.compare(b"POPING"), Err(2), "a message is not cut in two");
             assert_eq!(pongs.clone().compare(b"PONGPINK"), Err(5));
         }
-        let mut silent = Tape::new(true, 1, Rc::new(|_, _| {})).with_aside(b"PING");
+        let mut silent = BytePattern::new(true, 1, Rc::new(|_, _| {})).with_aside(b"PING");
         let said = [&b"PINGPI"[..], b"NG", b"x"].map(|piece| silent.compare(piece));
         assert_eq!(said, [Ok(()), Ok(()), Err(0)]);
     }
 
     #[test]
     fn where_nothing_is_said_every_byte_is_wrong() {
-        let mut tape = Tape::new(true, 50, Rc::new(|_, _| {}));
-        assert!(tape.is_silent() && tape.slices(9, 9).is_empty());
-        assert_eq!((tape.compare(b""), tape.compare(b"x")), (Ok(()), Err(0)));
+        let mut pattern = BytePattern::new(true, 50, Rc::new(|_, _| {}));
+        assert!(pattern.is_silent() && pattern.slices(9, 9).is_empty());
+        assert_eq!((pattern.compare(b""), pattern.compare(b"x")), (Ok(()), Err(0)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use socket2::SockRef;
 use super::sockets::{PATIENCE, connect, is_timeout};
 use super::{Interrupt, LoadError};
 use crate::escape::escape_short;
-use crate::lab::load::people::{Answers, line};
+use crate::lab::load::line_clients::{Answers, line};
 
 /// How long is waited at once: interrupts are looked for as often.
 const TICK: Duration = Duration::from_millis(20);
@@ -22,11 +22,11 @@ const SEND_BUFFER: usize = 4 << 10;
 
 /// A person at a line door.
 #[derive(Debug)]
-pub struct Person {
+pub struct LineClient {
     stream: TcpStream,
 }
 
-impl Person {
+impl LineClient {
     /// Connects, waits for the question, answers with this name, and waits until it is taken.
     ///
     /// # Errors
@@ -36,8 +36,8 @@ impl Person {
         let stream = connect(addr)?;
         // So that a line that has to wait waits here, where it is seen. What the system does not grant is no harm.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let mut person = Self { stream };
-        person.impatient().map_err(broken)?;
+        let mut client = Self { stream };
+        client.impatient().map_err(broken)?;
         let (mut answers, begun) = (Answers::default(), Instant::now());
         let mut buffer = [0; READ];
         while !answers.is_named() {
@@ -45,12 +45,12 @@ impl Person {
             if begun.elapsed() > PATIENCE {
                 return Err(not_asked(name, answers.heard()));
             }
-            let n = person.read(&mut buffer)?;
+            let n = client.read(&mut buffer)?;
             if answers.hears_question(buffer.get(..n).unwrap_or_default()) {
-                person.stream.write_all(format!("{name}\n").as_bytes()).map_err(broken)?;
+                client.stream.write_all(format!("{name}\n").as_bytes()).map_err(broken)?;
             }
         }
-        Ok(person)
+        Ok(client)
     }
 
     /// Nothing waits for longer than a tick.
@@ -146,7 +146,7 @@ fn not_asked(name: &str, heard: &[u8]) -> LoadError {
         said if said.is_empty() => "said nothing".to_owned(),
         said => format!("said `{said}` and no more"),
     };
-    let why = format!("the server {said} for {} s; is this a line door?", PATIENCE.as_secs());
+    let why = format!("the server {said} for {} s; is this a line listener?", PATIENCE.as_secs());
     LoadError::Greeting { who: name.to_owned(), why }
 }
 
@@ -155,7 +155,7 @@ fn is_over(error: &io::Error) -> bool {
 }
 
 fn broken(error: io::Error) -> LoadError {
-    LoadError::Connection { doing: "talking at the line door".to_owned(), error }
+    LoadError::Connection { doing: "talking at the line listener".to_owned(), error }
 }
 
 #[cfg(test)]
@@ -165,7 +165,10 @@ mod tests {
     #[test]
     fn a_door_that_asks_nothing_is_told_of_as_no_line_door() {
         let silent = not_asked("spam", b"").to_string();
-        assert_eq!(silent, "`spam` was not let in: the server said nothing for 10 s; is this a line door?");
+        assert_eq!(
+            silent,
+            "`spam` was not let in: the server said nothing for 10 s; is this a line listener?"
+        );
         assert!(not_asked("spam", b"hi\n").to_string().contains(r"said `hi\x0a` and no more for 10 s"));
     }
 }

@@ -25,7 +25,7 @@ const ANYWHERE: &str = "tcp://127.0.0.1:0";
 
 /// A proxy's base links and toxics.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Book {
+pub(super) struct ToxicSet {
     /// Whether the proxy carries streams: `tcp://`.
     is_stream: bool,
     up: LinkConfig,
@@ -34,7 +34,7 @@ pub(super) struct Book {
     toxics: Vec<Toxic>,
 }
 
-impl Book {
+impl ToxicSet {
     /// Of a proxy that was made elsewhere, on the command line for instance: its links are its base links.
     pub(super) fn of(state: &ProxyState) -> Self {
         let (up, down) = (state.up.clone(), state.down.clone());
@@ -46,8 +46,8 @@ impl Book {
         let link = |given: &Option<LinkConfig>| given.clone().unwrap_or_else(LinkConfig::perfect);
         let (up, down) = (link(&wanted.up), link(&wanted.down));
         let is_stream = wanted.listen.as_deref().or(wanted.upstream.as_deref()).is_none_or(is_stream);
-        let book = Self { is_stream, up, down, toxics: Vec::new() };
-        wanted.toxics.iter().try_fold(book, |book, toxic| book.with(toxic.clone()))
+        let toxics = Self { is_stream, up, down, toxics: Vec::new() };
+        wanted.toxics.iter().try_fold(toxics, |toxics, toxic| toxics.with(toxic.clone()))
     }
 
     /// Whether these base links and toxics are what a proxy in `state` does.
@@ -91,26 +91,26 @@ impl Book {
         if self.toxics.len() >= MAX_TOXICS {
             return Err(ApiError::new(400, format!("a proxy has at most {MAX_TOXICS} toxics")));
         }
-        let mut book = self.clone();
-        book.toxics.push(toxic);
-        Ok(book)
+        let mut toxics = self.clone();
+        toxics.toxics.push(toxic);
+        Ok(toxics)
     }
 
     /// With `toxic` in place of the one of its name.
     pub(super) fn with_changed(&self, toxic: Toxic) -> Self {
-        let mut book = self.clone();
-        for old in book.toxics.iter_mut().filter(|old| old.name == toxic.name) {
+        let mut toxics = self.clone();
+        for old in toxics.toxics.iter_mut().filter(|old| old.name == toxic.name) {
             old.clone_from(&toxic);
         }
-        book
+        toxics
     }
 
     /// Without the toxic of that name.
     pub(super) fn without(&self, name: &str) -> Result<Self, ApiError> {
         self.toxic(name)?;
-        let mut book = self.clone();
-        book.toxics.retain(|toxic| toxic.name != name);
-        Ok(book)
+        let mut toxics = self.clone();
+        toxics.toxics.retain(|toxic| toxic.name != name);
+        Ok(toxics)
     }
 
     /// With the base links alone.
@@ -207,7 +207,7 @@ impl Wanted {
 
     /// Whether this can be made, or the one of its name changed to it, as far as can be known without asking the system.
     fn check(&self, states: &[ProxyState]) -> Result<(), ApiError> {
-        Book::wanted(self)?.links()?;
+        ToxicSet::wanted(self)?.links()?;
         let state = states.iter().find(|state| self.name.as_ref() == Some(&state.name));
         let listen = self.listen.as_deref().or_else(|| Some(state?.listen.as_str()));
         let (listen, _) =

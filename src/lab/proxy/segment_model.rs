@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lab::proxy::record::{Note, Outcome, Replay};
+use crate::lab::proxy::record::{Note, RecordedFate, Replay};
 use crate::lab::proxy::totals::StreamTotals;
 use crate::link::{Direction, Fate, LinkConfig, Passage, Place, Verdicts, rescale};
 use crate::units::later;
@@ -25,13 +25,13 @@ pub enum Carried {
 
 impl Carried {
     /// As it is recorded.
-    fn outcome(self) -> Outcome {
+    fn outcome(self) -> RecordedFate {
         match self {
-            Self::Lost => Outcome::Fate(Fate::Lost),
-            Self::Reset => Outcome::Reset,
+            Self::Lost => RecordedFate::Fate(Fate::Lost),
+            Self::Reset => RecordedFate::Reset,
             Self::Passed { takes, delay } => {
                 let delay = takes.saturating_add(delay);
-                Outcome::Fate(Fate::Passed(Passage { delay, ..Passage::default() }))
+                RecordedFate::Fate(Fate::Passed(Passage { delay, ..Passage::default() }))
             }
         }
     }
@@ -39,7 +39,7 @@ impl Carried {
 
 /// Decides for all connections of a proxy in one direction. They share its rate limit.
 #[derive(Debug)]
-pub struct Judge {
+pub struct SegmentModel {
     direction: Direction,
     config: LinkConfig,
     verdicts: Verdicts,
@@ -52,8 +52,8 @@ pub struct Judge {
     notes: Option<Vec<Note>>,
 }
 
-impl Judge {
-    /// Decides by `config` and `seed`; `noting` is whether decisions are kept for [`Judge::take_notes`].
+impl SegmentModel {
+    /// Decides by `config` and `seed`; `noting` is whether decisions are kept for [`SegmentModel::take_notes`].
     #[must_use]
     pub fn new(config: LinkConfig, seed: u64, direction: Direction, noting: bool) -> Self {
         let verdicts = Verdicts::new(config.loss.clone(), seed, direction);
@@ -93,8 +93,8 @@ impl Judge {
     }
 
     /// What becomes of a segment that a connection sends at `now`; `index` counts its transmissions.
-    pub fn judge(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
-        let carried = self.decide(now, flow, index, size);
+    pub fn decide(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
+        let carried = self.draw(now, flow, index, size);
         self.totals.segments += 1;
         self.totals.lost += u64::from(carried == Carried::Lost);
         if let Some(notes) = &mut self.notes {
@@ -104,7 +104,7 @@ impl Judge {
         carried
     }
 
-    fn decide(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
+    fn draw(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
         if let Some(replay) = &self.replay {
             return replayed(replay, self.direction, Place { flow, index });
         }

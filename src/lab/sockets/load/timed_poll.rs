@@ -17,14 +17,14 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Sockets to wait for, and a timer.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct TimedPoll {
     pub(super) poll: Poll,
     pub(super) events: Events,
     #[cfg(any(target_os = "linux", target_os = "android"))]
     timer: nix::sys::timerfd::TimerFd,
 }
 
-impl Waiting {
+impl TimedPoll {
     /// Without any socket yet.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn new() -> io::Result<Self> {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_never_shorter_than_asked_for_by_a_timer() {
-        let mut waiting = Waiting::new().unwrap();
+        let mut waiting = TimedPoll::new().unwrap();
         for micros in [200, 1_300, 700] {
             let (begun, wanted) = (Instant::now(), Duration::from_micros(micros));
             while begun.elapsed() < wanted {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::LabError;
 use super::common::Setting;
 use crate::cli::lab::output::print;
-use crate::lab::load::outcome::Outcome;
-use crate::lab::sockets::load::people::Person;
-use crate::lab::sockets::load::subject::Door;
+use crate::lab::load::outcome::LoadOutcome;
+use crate::lab::sockets::load::line_clients::LineClient;
+use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds, Seconds};
 
 /// The options of `spam`.
@@ -78,7 +78,7 @@ fn checked(name: &str) -> Result<&str, LabError> {
 }
 
 /// The text was told as it went.
-fn told(_: &Outcome) -> String {
+fn told(_: &LoadOutcome) -> String {
     String::new()
 }
 
@@ -87,20 +87,20 @@ impl SpamArgs {
         let (size, name) = (within("--size", self.size, 2)?, checked(&self.name)?);
         let limits =
             (self.count.map_or(u64::MAX, |count| count.get().get() as u64), self.seconds.as_duration());
-        let mut outcome = Outcome {
+        let mut outcome = LoadOutcome {
             workload: "spam",
             peer: "lines",
             clients: 1,
             size: Some(size as u64),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
         let tell = |number: u64, took: Duration| {
             self.tell(&format!("Sent #{number} in {:.3}s\n", took.as_secs_f64()))
         };
-        self.setting.measure(Door::Line, &mut outcome, told, |subject, interrupt, outcome| {
-            let person = Person::enter(subject.addr, name, interrupt)?;
-            let meter = subject.meter();
-            outcome.count = person.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
+        self.setting.measure(ListenerKind::Line, &mut outcome, told, |target, interrupt, outcome| {
+            let client = LineClient::enter(target.addr, name, interrupt)?;
+            let meter = target.meter();
+            outcome.count = client.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
             meter.read_now(outcome);
             Ok(())
         })
@@ -115,11 +115,12 @@ impl SlowArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let (bytes, name) = (within("--bytes", self.bytes, 1)?, checked(&self.name)?);
         let times = (self.seconds.as_duration(), self.pause.as_duration());
-        let mut outcome = Outcome { workload: "slow", peer: "lines", clients: 1, ..Outcome::default() };
-        self.setting.measure(Door::Line, &mut outcome, told, |subject, interrupt, outcome| {
-            let person = Person::enter(subject.addr, name, interrupt)?;
-            let meter = subject.meter();
-            outcome.count = person.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
+        let mut outcome =
+            LoadOutcome { workload: "slow", peer: "lines", clients: 1, ..LoadOutcome::default() };
+        self.setting.measure(ListenerKind::Line, &mut outcome, told, |target, interrupt, outcome| {
+            let client = LineClient::enter(target.addr, name, interrupt)?;
+            let meter = target.meter();
+            outcome.count = client.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
             meter.read_now(outcome);
             Ok(())
         })

@@ -8,7 +8,7 @@ use super::LoadError;
 use super::process::{Process, own_cpu};
 use super::program::{Program, beside};
 use crate::escape::escape_short;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 
 /// Which server is loaded.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub enum Wanted {
 
 /// What a workload knocks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerKind {
     /// Frames over TCP.
     Tcp,
     /// Datagrams.
@@ -40,7 +40,7 @@ pub enum Door {
     Line,
 }
 
-impl Door {
+impl ListenerKind {
     /// What it is called in a URL.
     fn scheme(self) -> &'static str {
         match self {
@@ -53,20 +53,20 @@ impl Door {
 
 /// A server that listens.
 #[derive(Debug)]
-pub struct Subject {
+pub struct TargetServer {
     /// Where it listens.
     pub addr: SocketAddr,
     process: Option<Process>,
     program: Option<Program>,
 }
 
-impl Subject {
+impl TargetServer {
     /// Finds it, or starts it with one door on a free port of loopback.
     ///
     /// # Errors
     ///
     /// It cannot be started, or there is no process of that id.
-    pub fn new(wanted: &Wanted, door: Door) -> Result<Self, LoadError> {
+    pub fn new(wanted: &Wanted, listener: ListenerKind) -> Result<Self, LoadError> {
         match wanted {
             Wanted::Running { addr, pid } => {
                 if let Some(pid) = pid.filter(|pid| !Process(*pid).exists()) {
@@ -76,16 +76,20 @@ impl Subject {
                 }
                 Ok(Self { addr: *addr, process: pid.map(Process), program: None })
             }
-            Wanted::Own { program, options } => Self::start(program.clone(), options, door),
+            Wanted::Own { program, options } => Self::start(program.clone(), options, listener),
         }
     }
 
-    fn start(program: Option<PathBuf>, options: &[String], door: Door) -> Result<Self, LoadError> {
+    fn start(
+        program: Option<PathBuf>,
+        options: &[String],
+        listener: ListenerKind,
+    ) -> Result<Self, LoadError> {
         let path = program.map_or_else(beside, Ok)?;
-        let listen = format!("{}://127.0.0.1:0", door.scheme());
+        let listen = format!("{}://127.0.0.1:0", listener.scheme());
         let words = [&["--listen".to_owned(), listen], options].concat();
         let program = Program::start(&path, &words, 1)?;
-        let prefix = format!("{}://", door.scheme());
+        let prefix = format!("{}://", listener.scheme());
         let place = program.places.iter().find_map(|place| place.strip_prefix(&prefix));
         let addr = place.and_then(|place| place.parse().ok()).ok_or_else(|| {
             let said = escape_short(program.places.concat().as_bytes(), 80).into_owned();
@@ -148,12 +152,12 @@ impl Meter {
     }
 
     /// Writes down what was taken until now.
-    pub fn read_now(&self, outcome: &mut Outcome) {
+    pub fn read_now(&self, outcome: &mut LoadOutcome) {
         self.read_into(outcome, Instant::now());
     }
 
     /// Writes down what was taken until now; `until` is when the last that counts happened.
-    pub fn read_into(&self, outcome: &mut Outcome, until: Instant) {
+    pub fn read_into(&self, outcome: &mut LoadOutcome, until: Instant) {
         outcome.seconds = until.saturating_duration_since(self.begun).as_secs_f64();
         outcome.server_cpu = self.server_cpu();
         outcome.generator_cpu = own_cpu().saturating_sub(self.generator).as_secs_f64();

@@ -42,7 +42,7 @@ impl Answers {
 #[must_use]
 pub fn line(number: u64, size: usize) -> Vec<u8> {
     let mut line = Vec::with_capacity(size);
-    super::tape::body(number, size.saturating_sub(1).max(1), &mut line);
+    super::byte_pattern::body(number, size.saturating_sub(1).max(1), &mut line);
     line.push(b'\n');
     line
 }

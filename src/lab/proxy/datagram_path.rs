@@ -3,19 +3,19 @@
 use std::time::Instant;
 
 use crate::lab::proxy::rule::Rule;
-use crate::lab::proxy::totals::WayTotals;
+use crate::lab::proxy::totals::DatagramTotals;
 use crate::link::{Direction, Fate, Link, LinkConfig, Passage, Payload, Place, Script};
 
 /// A datagram on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parcel {
+pub struct FlowDatagram {
     /// Whose it is.
     pub flow: u64,
     /// All of it.
     pub bytes: Vec<u8>,
 }
 
-impl Payload for Parcel {
+impl Payload for FlowDatagram {
     fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -32,24 +32,32 @@ pub enum Step {
 
 /// One direction.
 #[derive(Debug)]
-pub struct Way {
+pub struct DatagramPath {
     direction: Direction,
     rules: Vec<Rule>,
     config: LinkConfig,
     /// Nothing that enters now can fare otherwise than well: it need not even be copied.
     is_perfect: bool,
     is_scripted: bool,
-    link: Link<Parcel>,
-    totals: WayTotals,
+    link: Link<FlowDatagram>,
+    totals: DatagramTotals,
 }
 
-impl Way {
+impl DatagramPath {
     /// A direction whose chance is `seed`.
     #[must_use]
     pub fn new(direction: Direction, rules: Vec<Rule>, config: LinkConfig, seed: u64) -> Self {
         let (link, is_perfect) =
             (Link::new(config.clone(), seed, direction), config == LinkConfig::perfect());
-        Self { direction, rules, config, is_perfect, is_scripted: false, link, totals: WayTotals::default() }
+        Self {
+            direction,
+            rules,
+            config,
+            is_perfect,
+            is_scripted: false,
+            link,
+            totals: DatagramTotals::default(),
+        }
     }
 
     /// A direction that does to each datagram what `script` says.
@@ -63,7 +71,7 @@ impl Way {
             is_perfect: false,
             is_scripted: true,
             link,
-            totals: WayTotals::default(),
+            totals: DatagramTotals::default(),
         }
     }
 
@@ -98,15 +106,15 @@ impl Way {
         let (step, fate) = if self.is_perfect && self.link.poll_timeout().is_none() {
             (Step::Forward, Fate::Passed(Passage::default()))
         } else {
-            let parcel = Parcel { flow: place.flow, bytes: bytes.to_vec() };
-            (Step::Taken, self.link.send_at(now, place, parcel).fate)
+            let datagram = FlowDatagram { flow: place.flow, bytes: bytes.to_vec() };
+            (Step::Taken, self.link.send_at(now, place, datagram).fate)
         };
         self.totals.count(&fate);
         (step, fate)
     }
 
     /// The next datagram that has arrived.
-    pub fn recv(&mut self, now: Instant) -> Option<Parcel> {
+    pub fn recv(&mut self, now: Instant) -> Option<FlowDatagram> {
         self.link.recv(now)
     }
 
@@ -118,8 +126,8 @@ impl Way {
 
     /// What came of everything so far.
     #[must_use]
-    pub fn totals(&self) -> WayTotals {
+    pub fn totals(&self) -> DatagramTotals {
         let requested = (!self.is_scripted).then(|| self.config.loss.clone());
-        WayTotals { requested, ..self.totals.clone() }
+        DatagramTotals { requested, ..self.totals.clone() }
     }
 }

@@ -1,4 +1,4 @@
-//! The least that a server can do on this kernel: `lab bare`. What others do beside it is their own cost.
+//! The least that a server can do on this kernel: `lab baseline`. What others do beside it is their own cost.
 //!
 //! One thread moves bytes and looks at none of them.
 //!
@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 
-use crate::lab::bare::Pattern;
+use crate::lab::baseline::Pattern;
 use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
 use crate::net::open_files::raise_open_files;
 
@@ -24,12 +24,12 @@ mod streams;
 
 /// A bare server that listens and does not serve yet.
 #[derive(Debug)]
-pub struct Bare {
+pub struct Baseline {
     pattern: Pattern,
     sockets: Bound,
 }
 
-impl Bare {
+impl Baseline {
     /// Binds the address; port 0 takes a free one.
     ///
     /// # Errors
