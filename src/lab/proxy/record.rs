@@ -1,4 +1,5 @@
-//! The record of every decision, one JSON object per line, and how it is read back. `docs/proxy.md` shows the format.
+//! The record of every decision: one JSON object per line, written and read back. `docs/proxy.md` shows the format;
+//! files are opened elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,26 +10,26 @@ use crate::escape::escape_short;
 use crate::link::{Decision, Direction, Fate, Passage, Place, Script};
 use crate::units::Seconds;
 
-/// What a record calls itself in its first line.
+/// The identification in a record's first line.
 pub const FORMAT: &str = "sayagain proxy record";
 
-/// A decision, and what it was about.
+/// A decision about one datagram or segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Which way it went.
+    /// Its direction.
     pub direction: Direction,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: usize,
-    /// Which one it was.
+    /// Its flow and index.
     pub place: Place,
-    /// What became of it.
+    /// Its fate.
     pub outcome: RecordedFate,
 }
 
-/// What a link does to a datagram, or to a segment of a stream.
+/// The recorded fate of a datagram, or of a segment of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordedFate {
-    /// What can become of a datagram.
+    /// The fate of a datagram.
     Fate(Fate),
     /// The connection is reset.
     Reset,
@@ -37,18 +38,18 @@ pub enum RecordedFate {
 /// The first line of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The words that were typed.
+    /// The command line, in words.
     pub command: Vec<String>,
-    /// What all chance came from.
+    /// The seed of all random draws.
     pub seed: u64,
-    /// The link from clients to the upstream, as it can be typed.
+    /// The link from clients to the upstream, in its text form.
     pub link_up: String,
-    /// The link back.
+    /// The link from the upstream to clients.
     pub link_down: String,
 }
 
 impl Header {
-    /// As the record's first line, without its end.
+    /// Returns the first line of the record, without its line end.
     #[must_use]
     pub fn to_line(&self) -> String {
         let header = json!({
@@ -60,7 +61,7 @@ impl Header {
 }
 
 impl Note {
-    /// As a line of a record, without its end: decided about `proxy` so long after the start.
+    /// Returns the line of a decision for `proxy`, `after` the start, without its line end.
     #[must_use]
     pub fn to_line(&self, proxy: &str, after: Duration) -> String {
         let mut line = Map::new();
@@ -108,32 +109,32 @@ const fn fate_word(outcome: &RecordedFate) -> &'static str {
     }
 }
 
-/// Why a file is no record, as one sentence.
+/// Why a file is not a record, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// It does not begin as one.
+    /// The first line is not that of a record.
     #[error("it is not a record of `lab proxy --record`")]
     NotOurs,
-    /// One of its lines is none of ours.
+    /// A line is invalid.
     #[error("line {line} is not a decision: {why}")]
     Line {
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
-/// What is to be decided again, of one proxy.
+/// The recorded decisions of one proxy, in the form in which they are replayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
-    /// What becomes of datagrams and segments.
+    /// The fates of datagrams and segments.
     pub script: Script,
-    /// Where connections are reset.
+    /// The segments at which connections are reset.
     pub resets: BTreeSet<(Direction, Place)>,
 }
 
-/// What was recorded, by proxy.
+/// The recorded decisions, by proxy.
 pub type Recorded = BTreeMap<String, Vec<Note>>;
 
 impl FromIterator<Note> for Replay {
@@ -151,11 +152,11 @@ impl FromIterator<Note> for Replay {
     }
 }
 
-/// Reads a record. A last line that was not written to its end does not count.
+/// Reads a record. An incomplete last line is ignored.
 ///
 /// # Errors
 ///
-/// The text is none.
+/// The text is not a record.
 pub fn read(text: &str) -> Result<Recorded, RecordError> {
     let mut lines = text.lines().enumerate();
     let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Value>(line).ok());
@@ -173,7 +174,7 @@ pub fn read(text: &str) -> Result<Recorded, RecordError> {
     Ok(recorded)
 }
 
-/// One line of a record.
+/// Reads one line of a record.
 fn decision(line: &str) -> Result<(String, Note), String> {
     let value: Value = serde_json::from_str(line).map_err(|_| "it is not JSON".to_owned())?;
     let fields = Fields(&value);
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_the_same() {
+    fn a_record_is_read_back_as_written() {
         let passage = Passage {
             delay: Duration::from_nanos(123_456_789),
             duplicate: Some(Duration::from_millis(7)),
@@ -268,14 +269,14 @@ mod tests {
         lines.extend(notes.iter().map(|note| note.to_line("udp1", Duration::from_millis(12))));
         let recorded = read(&lines.join("\n")).unwrap();
         assert_eq!(recorded.get("udp1"), Some(&notes));
-        // The last line was not written to its end.
+        // The last line is incomplete.
         let recorded = read(&format!("{}\n{}", lines[..2].join("\n"), &lines[2][..20])).unwrap();
         assert_eq!(recorded.get("udp1").map(Vec::as_slice), Some(&notes[..1]));
         assert!(lines[1].contains(r#""fate":"lost""#) && !lines[1].contains("delay_s"), "{}", lines[1]);
     }
 
     #[test]
-    fn a_file_that_is_not_ours_is_refused_in_one_line() {
+    fn a_file_that_is_no_record_is_refused_in_one_line() {
         for text in ["", "\n", "{}", "[]", "policy,loss_up\n", "{\"format\":\"other\"}", "\u{0}\u{1}"] {
             assert_eq!(read(text), Err(RecordError::NotOurs), "{text:?}");
         }
