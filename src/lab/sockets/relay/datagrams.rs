@@ -134,7 +134,7 @@ impl Datagrams {
             recorder.add(&self.name, now, state.notes.drain(..));
         }
         state.notes.clear();
-        let late = state.needs_alarm();
+        let late = state.needs_earlier_wakeup();
         drop(state);
         if late {
             self.timer.notify(1);
@@ -241,7 +241,7 @@ impl RelayState {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
         let (through, to) = match direction {
             Direction::Up => (Through::Flow(kept.socket.clone()), (listeners.upstream, None)),
-            Direction::Down => (Through::Listener(peer.listener), (peer.addr, peer.local)),
+            Direction::Down => (Through::Listener(peer.door), (peer.addr, peer.local)),
         };
         if self.outbox.push(through, to, bytes) {
             self.flush(now, listeners);
@@ -267,7 +267,7 @@ impl RelayState {
     }
 
     /// Whether the timer task sleeps for too long; says so once.
-    fn needs_alarm(&mut self) -> bool {
+    fn needs_earlier_wakeup(&mut self) -> bool {
         let Some(next) = self.relay.poll_timeout() else { return false };
         let late = self.timer.is_none_or(|timer| next < timer);
         if late {
