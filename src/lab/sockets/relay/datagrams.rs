@@ -1,8 +1,8 @@
-//! The sockets of a datagram proxy: one to listen on per address, and one per client towards the upstream, so that answers
-//! find back.
+//! The sockets of a datagram proxy: a listening socket per address, and per client one to the upstream, so that
+//! answers find their client.
 //!
-//! One lock around the [`Relay`]; whoever has received a batch takes it in, and sends what comes of it, under that lock, so
-//! that what is in order stays in order. Sending does not wait: what the system does not take is dropped, as by a router.
+//! One lock protects the [`Relay`]. A task that receives a batch handles it and sends the results under that lock, so
+//! order is kept. Sending does not wait: datagrams that the system does not accept are dropped, as by a router.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -27,7 +27,7 @@ use crate::net::udp::PAUSE;
 use crate::service::Peer;
 use crate::throttle::Throttle;
 
-/// Most datagrams of one direction that are sent on at once, before others have their turn.
+/// Bound on the datagrams of one direction that are sent before other tasks run.
 const AT_ONCE: usize = 256;
 
 /// A datagram proxy; it outlives its sockets.
@@ -36,15 +36,15 @@ pub(super) struct Datagrams {
     name: Arc<str>,
     state: Mutex<RelayState>,
     recorder: Option<Arc<Recorder>>,
-    /// A deadline is earlier than what the timer task sleeps until.
+    /// Notified when a deadline is earlier than the wakeup of the timer task.
     timer: Event,
 }
 
-/// What is under the lock.
+/// The state behind the lock.
 #[derive(Debug)]
 struct RelayState {
     relay: Relay<Flow>,
-    /// What the timer task sleeps until.
+    /// The wakeup of the timer task.
     timer: Option<Instant>,
     notes: Vec<Note>,
     outbox: Outbox,
@@ -52,32 +52,32 @@ struct RelayState {
     complaints: Throttle,
 }
 
-/// What is kept for a client.
+/// The driver's handle of a client.
 #[derive(Debug)]
 pub(super) struct Flow {
     socket: Arc<Async<UdpSocket>>,
-    /// Receives from that socket.
+    /// The task that receives from the socket.
     _task: Guard,
 }
 
-/// The sockets of a proxy that listens, and where it relays to.
+/// The listening sockets of a proxy, and its upstream.
 #[derive(Debug)]
 struct Listeners {
     sockets: Vec<Async<UdpSocket>>,
-    /// What each of them is bound to.
+    /// The binding of each socket.
     bindings: Vec<Binding>,
     upstream: SocketAddr,
 }
 
 impl Datagrams {
-    /// Relays nothing yet.
+    /// Creates an idle proxy.
     pub(super) fn new(name: Arc<str>, relay: Relay<Flow>, recorder: Option<Arc<Recorder>>) -> Self {
         let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), Throttle::default());
         let state = RelayState { relay, timer: None, notes, outbox, unsent: 0, complaints };
         Self { name, state: Mutex::new(state), recorder, timer: Event::new() }
     }
 
-    /// Begins to relay.
+    /// Starts to relay.
     ///
     /// # Errors
     ///
@@ -96,19 +96,19 @@ impl Datagrams {
         Ok(tasks)
     }
 
-    /// Ends all flows.
+    /// Closes all flows.
     pub(super) fn close_all(&self) {
         let flows = self.lock().relay.close_all();
         drop(flows);
     }
 
-    /// Carries on over another link in one direction.
+    /// Changes the link of one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
         self.lock().relay.set_config(rt::now(), direction, config);
         self.timer.notify(1);
     }
 
-    /// What has been done so far.
+    /// Returns the counters so far.
     pub(super) fn totals(&self) -> Kind {
         let state = self.lock();
         state.relay.totals(state.unsent)
@@ -121,7 +121,7 @@ impl Datagrams {
         }
     }
 
-    /// Does something under the lock, then sends and closes what is due.
+    /// Runs `act` under the lock, then sends and closes what is due.
     fn with<R>(&self, listeners: &Listeners, act: impl FnOnce(&mut RelayState, Instant) -> R) -> R {
         let mut state = self.lock();
         let now = rt::now();
@@ -142,7 +142,7 @@ impl Datagrams {
         result
     }
 
-    /// A batch came from clients.
+    /// Handles a batch from clients.
     fn take_up(self: &Arc<Self>, listeners: &Arc<Listeners>, listener: usize, batch: &Batch) {
         self.with(listeners, |state, now| {
             for (from, bytes) in batch.datagrams() {
@@ -155,7 +155,7 @@ impl Datagrams {
         });
     }
 
-    /// A batch came from the upstream for a client.
+    /// Handles a batch from the upstream for a client.
     fn take_down(&self, listeners: &Listeners, flow: u64, batch: &Batch) {
         self.with(listeners, |state, now| {
             for (_, bytes) in batch.datagrams() {
@@ -164,7 +164,7 @@ impl Datagrams {
         });
     }
 
-    /// Begins a flow, unless the system has no room for its socket.
+    /// Opens a flow, unless the system has no room for its socket.
     fn open(
         self: &Arc<Self>,
         state: &mut RelayState,
@@ -186,7 +186,8 @@ impl Datagrams {
             Err(error) => {
                 state.unsent += 1;
                 if is_full(&error) {
-                    // As with too many clients, the oldest makes room: for the next datagram, as closing takes a moment.
+                    // As with too many clients, the least recently used flow is evicted. Its socket takes a moment to
+                    // close, so this helps the next datagram.
                     drop(state.relay.evict());
                 }
                 if let Some(times) = state.complaints.count(now) {
@@ -217,12 +218,12 @@ impl RelayState {
         self.notes.extend(note);
         match step {
             Step::Forward => self.send(now, listeners, direction, flow, bytes),
-            // What arrives at once does so before what comes next is forwarded.
+            // A datagram that arrives at once must not be overtaken by a later one that is forwarded.
             Step::Taken => self.send_arrived(now, listeners, direction),
         }
     }
 
-    /// Sends what has arrived and ends flows that are idle.
+    /// Sends arrived datagrams and closes idle flows.
     fn drive(&mut self, now: Instant, listeners: &Listeners) {
         self.send_arrived(now, listeners, Direction::Up);
         self.send_arrived(now, listeners, Direction::Down);
@@ -236,7 +237,7 @@ impl RelayState {
         }
     }
 
-    /// Sends a datagram, with others; one of a flow that is gone goes nowhere.
+    /// Adds a datagram to the batch; one of a flow that is gone is dropped.
     fn send(&mut self, now: Instant, listeners: &Listeners, direction: Direction, flow: u64, bytes: &[u8]) {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
         let (through, to) = match direction {
@@ -248,7 +249,7 @@ impl RelayState {
         }
     }
 
-    /// Sends what is to be sent. That a peer's system has answered an earlier one is no news.
+    /// Sends the batch. ICMP errors about earlier datagrams are ignored.
     fn flush(&mut self, now: Instant, listeners: &Listeners) {
         let mut outbox = std::mem::take(&mut self.outbox);
         outbox.send(&listeners.sockets, |item, error| {
@@ -266,7 +267,7 @@ impl RelayState {
         }
     }
 
-    /// Whether the timer task sleeps for too long; says so once.
+    /// Whether the timer task sleeps past the next deadline; true once per deadline.
     fn needs_earlier_wakeup(&mut self) -> bool {
         let Some(next) = self.relay.poll_timeout() else { return false };
         let late = self.timer.is_none_or(|timer| next < timer);
@@ -277,10 +278,10 @@ impl RelayState {
     }
 }
 
-/// A socket towards the upstream, which takes datagrams from nobody else.
+/// Creates a socket to the upstream, connected so that it receives from no other address.
 fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
     let socket = Socket::new(Domain::for_address(upstream), Type::DGRAM, Some(Protocol::UDP))?;
-    // With less than asked for, bursts are lost here as they might be anywhere.
+    // With a smaller buffer than requested, bursts may be lost.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     socket.connect(&upstream.into())?;
@@ -304,7 +305,7 @@ async fn serve_listener(proxy: Arc<Datagrams>, listeners: Arc<Listeners>, listen
     }
 }
 
-/// Receives what comes back for one client, until the proxy listens no more: its doors are not kept open from here.
+/// Receives answers for one client. The weak reference lets the listeners close.
 async fn serve_flow(
     proxy: Arc<Datagrams>,
     listeners: Weak<Listeners>,
@@ -324,7 +325,7 @@ async fn serve_flow(
     }
 }
 
-/// Waits until there is something to receive; after an error that no datagram explains, for a moment.
+/// Waits until the socket is readable; after an error not caused by a datagram, pauses.
 async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut Throttle) {
     match more {
         Ok(true) => rt::yield_now().await,
@@ -338,7 +339,7 @@ async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, com
     }
 }
 
-/// Sleeps until the next deadline, over and over.
+/// Sleeps until each next deadline.
 async fn keep_time(proxy: Arc<Datagrams>, listeners: Arc<Listeners>) {
     loop {
         let earlier = proxy.timer.listen();

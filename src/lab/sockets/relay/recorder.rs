@@ -1,4 +1,5 @@
-//! Writes the record of every decision from a thread of its own: a slow disk delays no datagram.
+//! Writes the record of every decision in its own thread, so that a slow disk delays no datagram. The format is in
+//! `lab::proxy::record`.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -10,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::rt;
 use crate::lab::proxy::record::{Header, Note};
 
-/// Most decisions that wait for the disk; what comes beyond them is not recorded, and counted. About 10 MiB.
+/// Bound on the decisions that wait for the disk, about 10 MiB; further ones are dropped and counted.
 const MAX_WAITING: usize = 65_536;
 
-/// How long the disk may take for what is left at the end.
+/// Limit on the time to write the remaining decisions at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A record that is being written.
@@ -22,14 +23,14 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// What became of a record.
+/// The result of a record.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Decisions that were written.
+    /// Decisions written.
     pub written: u64,
-    /// Decisions that came too fast for the disk, or after it failed.
+    /// Decisions dropped because the disk was too slow or had failed.
     pub dropped: u64,
-    /// What the system says, if writing failed.
+    /// The system's error, if writing failed.
     pub failure: Option<io::Error>,
 }
 
@@ -37,20 +38,20 @@ pub struct Recorded {
 struct Shared {
     start: Instant,
     queue: Mutex<Queue>,
-    /// There is something to write, or to be known.
+    /// Signals new entries, or a change of the flags.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<QueuedNote>,
-    /// How many the writer has taken out, and does not know to be written.
+    /// Entries taken by the writer, not yet known to be written.
     writing: u64,
     written: u64,
     dropped: u64,
-    /// Takes nothing more.
+    /// Accepts no more entries.
     is_closed: bool,
-    /// The writer has ended, or is not waited for.
+    /// The writer has ended, or is no longer waited for.
     is_done: bool,
     failure: Option<io::Error>,
 }
@@ -63,11 +64,11 @@ struct QueuedNote {
 }
 
 impl Recorder {
-    /// Creates the file, or empties it, and writes its first line.
+    /// Creates or truncates the file, and writes its first line.
     ///
     /// # Errors
     ///
-    /// The system does not let it, or it is no file.
+    /// The system refuses, or the path is not a file.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         check(path)?;
         let mut file = BufWriter::new(File::create(path)?);
@@ -76,17 +77,17 @@ impl Recorder {
         Self::start(file)
     }
 
-    /// Writes from now on.
+    /// Starts the writer thread.
     fn start(file: BufWriter<File>) -> io::Result<Self> {
         let queue = Mutex::new(Queue::default());
         let shared = Arc::new(Shared { start: rt::now(), queue, changed: Condvar::new() });
         let writing = shared.clone();
-        // It is not waited for longer than the disk deserves, and so never joined.
+        // Never joined: `finish` waits for a bounded time only.
         drop(std::thread::Builder::new().name("record".to_owned()).spawn(move || writing.write(file))?);
         Ok(Self { shared })
     }
 
-    /// Takes decisions about `proxy` that were made at `at`.
+    /// Adds decisions about `proxy` that were made at `at`.
     pub(super) fn add(&self, proxy: &Arc<str>, at: Instant, notes: impl IntoIterator<Item = Note>) {
         let mut queue = self.shared.lock();
         for note in notes {
@@ -100,7 +101,8 @@ impl Recorder {
         self.shared.changed.notify_all();
     }
 
-    /// Writes what is left and ends, within a few seconds whatever the disk does. What is added after that is dropped.
+    /// Writes the remaining entries and ends, within a few seconds however slow the disk is. Later entries are
+    /// dropped.
     pub fn finish(&self) -> Recorded {
         let mut queue = self.shared.lock();
         queue.is_closed = true;
@@ -117,7 +119,7 @@ impl Recorder {
 }
 
 impl Queue {
-    /// Nothing more is written, not even what waits.
+    /// Drops all waiting entries, because writing failed.
     fn fail(&mut self, error: io::Error) {
         self.is_closed = true;
         self.is_done = true;
@@ -130,11 +132,11 @@ impl Queue {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in it can be half done.
+        // The queue stays consistent after a panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes until the record is closed and empty, or the disk refuses.
+    /// Writes until the record is closed and empty, or the disk fails.
     fn write(&self, mut file: BufWriter<File>) {
         loop {
             let entries = self.take();
@@ -145,7 +147,7 @@ impl Shared {
             }
             let mut queue = self.lock();
             match result {
-                // It was given up meanwhile.
+                // Given up meanwhile.
                 _ if queue.is_done => {}
                 Ok(()) => {
                     queue.written += std::mem::take(&mut queue.writing);
@@ -155,7 +157,7 @@ impl Shared {
             }
             if queue.is_done {
                 self.changed.notify_all();
-                // What it could not write, it cannot write now.
+                // Dropping the writer would try to write its buffer again.
                 drop(file.into_parts());
                 return;
             }
@@ -167,7 +169,7 @@ impl Shared {
         writeln!(file, "{}", entry.note.to_line(&entry.proxy, after))
     }
 
-    /// What waits, once there is something; nothing once there never will be.
+    /// Waits for entries and takes them; empty once the record is closed.
     fn take(&self) -> Vec<QueuedNote> {
         let is_idle = |queue: &mut Queue| queue.entries.is_empty() && !queue.is_closed;
         let mut queue = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +179,7 @@ impl Shared {
     }
 }
 
-/// Refuses what opening, or writing to, could wait for somebody: a pipe, a socket.
+/// Refuses files on which opening or writing may block: pipes, sockets.
 fn check(path: &Path) -> io::Result<()> {
     let Ok(there) = std::fs::metadata(path) else { return Ok(()) };
     let kind = there.file_type();
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_ends_the_record_and_all_that_is_missing_is_counted() {
-        // Takes nothing.
+        // Every write fails.
         let file = File::options().write(true).open("/dev/full").unwrap();
         let recorder = Recorder::start(BufWriter::new(file)).unwrap();
         recorder.add(&"udp1".into(), rt::now(), notes(10));
