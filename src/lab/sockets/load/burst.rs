@@ -1,4 +1,4 @@
-//! Many connections at once: `lab load burst`.
+//! Many connections at once: `lab load burst`. One connection after the other is in `serial`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -15,17 +15,17 @@ use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Answer, Client, Heard, MAX_ANSWER, Message, Peer, Role, Step, Target};
 
-/// Readiness that is taken from the system at once.
+/// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
 
-/// The longest wait: interrupts are looked for as often.
+/// The longest wait: interrupts are checked as often.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Connects all at once, waits until all are registered, then sends one message to each, and measures both.
+/// Connects all at once, waits until all are registered, then sends one message to each; measures both.
 ///
 /// # Errors
 ///
-/// What stands in the way. Whoever is not let in is counted; if that is everybody, there is nothing to measure.
+/// Whatever fails for all. A client that is refused is counted; if all are, there is nothing to measure.
 pub fn run(
     target: &TargetServer,
     peer: &dyn Peer,
@@ -60,19 +60,19 @@ pub fn run(
     Ok(())
 }
 
-/// One of the crowd.
+/// One connection of the burst.
 #[derive(Debug)]
 struct Member {
     stream: TcpStream,
     begun: Instant,
-    /// What is still to be said and heard, the next step last.
+    /// The remaining steps, the next one last.
     steps: Vec<Step>,
     is_connected: bool,
     heard: Vec<u8>,
 }
 
 impl Member {
-    /// Whether there is something that it has not said or heard yet.
+    /// Whether steps remain.
     fn is_waited_for(&self) -> bool {
         !self.is_connected || !self.steps.is_empty()
     }
@@ -80,18 +80,18 @@ impl Member {
 
 struct Burst {
     poll: Poll,
-    /// None where it has failed.
+    /// `None` for a connection that failed.
     members: Vec<Option<Member>>,
-    /// How many have said and heard all.
+    /// Connections that completed their steps.
     done: u64,
-    /// How many have not, and have not failed.
+    /// Connections with remaining steps that have not failed.
     open: usize,
-    /// Why the first has failed.
+    /// The cause of the first failure.
     cause: Option<String>,
     last: Instant,
     latencies: Latencies,
     buffer: Vec<u8>,
-    /// What the server may say besides.
+    /// Bytes that the server may send in between.
     aside: &'static [u8],
 }
 
@@ -144,7 +144,7 @@ impl Burst {
         });
     }
 
-    /// Whoever has not said and heard all by now is no part of what follows.
+    /// Removes connections with remaining steps from the following phase.
     fn leave_out_open(&mut self) {
         for slot in &mut self.members {
             if slot.as_ref().is_some_and(Member::is_waited_for) {
@@ -154,7 +154,7 @@ impl Burst {
         self.open = 0;
     }
 
-    /// Sends a message to each that is there, and waits for all of them.
+    /// Sends a message to each connection, and waits for all of them.
     fn message(
         &mut self,
         peer: &dyn Peer,
@@ -174,7 +174,7 @@ impl Burst {
             let (mut say, mut hear) = (Vec::new(), Answer::default());
             peer.delivery(&message, &mut hear.start);
             peer.message(&message, if sender.is_some() { &mut all } else { &mut say });
-            // Few bytes on an idle connection: there is room.
+            // Few bytes on an idle connection always fit.
             let _ = member.stream.write(&say);
             member.steps.push(Step { say: Vec::new(), hear });
             member.begun = self.last;
@@ -185,7 +185,7 @@ impl Burst {
         self.wait(interrupt)
     }
 
-    /// Until all have said and heard what they had to, or nothing has moved for long.
+    /// Waits until all connections have completed their steps, or nothing has moved for too long.
     fn wait(&mut self, interrupt: &Interrupt) -> Result<(), LoadError> {
         let mut events = Events::with_capacity(EVENTS);
         let mut moved = Instant::now();
@@ -206,7 +206,7 @@ impl Burst {
         Ok(())
     }
 
-    /// One of them can write or read: it goes on as far as it can.
+    /// Advances a connection that can be written or read as far as possible.
     fn advance(&mut self, place: usize) {
         let Some(slot) = self.members.get_mut(place) else { return };
         let Some(member) = slot else { return };
@@ -228,7 +228,7 @@ impl Burst {
     }
 }
 
-/// Says and hears what can be; whether that was all.
+/// Performs the steps that are possible. Returns whether none remain.
 fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<bool> {
     if !member.is_connected {
         if let Some(error) = member.stream.take_error()? {
@@ -261,7 +261,7 @@ fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<boo
     }
 }
 
-/// Says what the next step says: few bytes on an idle connection, for which there is room.
+/// Writes the bytes of the next step: few bytes on an idle connection always fit.
 fn speak(member: &mut Member) -> io::Result<()> {
     match member.steps.last() {
         Some(step) if !step.say.is_empty() => member.stream.write_all(&step.say),

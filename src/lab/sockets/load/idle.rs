@@ -1,5 +1,5 @@
-//! Connections or sessions that do nothing: `lab load idle`, what each takes of memory, all of them of the processors, and what their
-//! pings take.
+//! Idle connections or sessions: `lab load idle`. Measures the memory of each, the CPU time of all, and the cost of
+//! their pings.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -13,23 +13,23 @@ use super::{Interrupt, LoadError};
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{DatagramPeer, Peer};
 
-/// How long a server that has ended may take to close all its sockets.
+/// Limit on the time in which a server that has ended closes all its sockets.
 const LEAVING: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether it has.
+/// Interval of the checks for that.
 const TICK: Duration = Duration::from_millis(20);
 
-/// When a datagram is sent again.
+/// Time after which a datagram is retransmitted.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Sockets for sessions over datagrams: each carries many, one exchange at a time.
 const SOCKETS: usize = 256;
 
-/// Connects one after the other, idles for so long, and lets each ping once.
+/// Connects one client after the other, idles for so long, and lets each ping once.
 ///
 /// # Errors
 ///
-/// What stands in the way.
+/// Whatever makes the run fail.
 pub fn streams(
     target: &TargetServer,
     peer: &dyn Peer,
@@ -56,7 +56,7 @@ pub fn streams(
 ///
 /// # Errors
 ///
-/// What stands in the way.
+/// Whatever makes the run fail.
 pub fn datagrams(
     target: &TargetServer,
     peer: &dyn DatagramPeer,
@@ -83,7 +83,7 @@ fn sessions(
     meter.read_now(outcome);
     outcome.count = names.len() as u64;
     rest(target, resident, outcome, |begun| clients.rest(peer, (begun, idle), interrupt))?;
-    // A count of as many as there are sessions is one of each: both are dealt out to the sockets alike.
+    // Sockets get the same shares of the count as of the sessions, so each session pings once.
     let (meter, end) = (target.meter(), End::Count(names.len() as u64));
     let asked = clients.ask(peer, &Asking { size: 0, end, begun: meter.begun }, interrupt);
     asked.map_err(|error| or_gone(target, meter.begun, error))?;
@@ -93,7 +93,7 @@ fn sessions(
     Ok(())
 }
 
-/// Measures memory, and the processor time of doing nothing.
+/// Measures memory, and CPU time while idle.
 fn rest(
     target: &TargetServer,
     before: Option<u64>,
@@ -108,7 +108,7 @@ fn rest(
     Ok(())
 }
 
-/// The same of connections that are being made: one that was closed was there before, one that was refused may never have been.
+/// As [`or_gone`], while connecting: a closed connection shows that the server was there, a refused one does not.
 fn or_gone_since(target: &TargetServer, begun: Instant, error: LoadError) -> LoadError {
     match &error {
         LoadError::Connection { error: why, .. } if why.kind() == io::ErrorKind::UnexpectedEof => {
@@ -118,7 +118,7 @@ fn or_gone_since(target: &TargetServer, begun: Instant, error: LoadError) -> Loa
     }
 }
 
-/// The same error, or that the server is gone, if nobody listens any more: then that is why a connection broke.
+/// Returns `error`, or that the server is gone if nothing listens any more, which explains a broken connection.
 fn or_gone(target: &TargetServer, begun: Instant, error: LoadError) -> LoadError {
     let why = match &error {
         LoadError::Connection { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -131,7 +131,7 @@ fn or_gone(target: &TargetServer, begun: Instant, error: LoadError) -> LoadError
     LoadError::Gone { addr: target.addr, why, after }
 }
 
-/// Whether connections are refused there. A program that ends closes some of its sockets before others: it is given a moment.
+/// Whether connections are refused. A program that ends may close some sockets before others, so it gets a moment.
 fn is_deserted(addr: SocketAddr) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < LEAVING {
@@ -143,7 +143,7 @@ fn is_deserted(addr: SocketAddr) -> bool {
     false
 }
 
-/// Writes down what each ping has taken.
+/// Records the cost of each ping.
 fn pinged(meter: &Meter, clients: usize, outcome: &mut LoadOutcome) {
     outcome.ping_cpu_per_million = meter.server_cpu().map(|cpu| cpu * 1e6 / clients.max(1) as f64);
 }

@@ -1,4 +1,4 @@
-//! One connection after the other: `lab load serial`.
+//! One connection after the other: `lab load serial`. Many at once are in `burst`.
 
 use std::io;
 use std::net::Shutdown;
@@ -11,11 +11,11 @@ use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::{LoadOutcome, grouped};
 use crate::lab::load::peer::{Client, Peer, Role};
 
-/// Connects, registers, says goodbye, closes, and again, for each name.
+/// For each name: connects, registers, ends the session, closes.
 ///
 /// # Errors
 ///
-/// What stands in the way of the first, or that the server is gone. Others that are not let in are counted.
+/// The failure of the first client, or that the server is gone. Other clients that are refused are counted.
 pub fn run(
     target: &TargetServer,
     peer: &dyn Peer,
@@ -51,7 +51,7 @@ pub fn run(
     Ok(())
 }
 
-/// The server is not there any more, if that is what an error says: nobody else will be let in either.
+/// Returns that the server is gone, if `error` means it: then no other client succeeds either.
 fn gone(target: &TargetServer, error: &LoadError, done: u64) -> Option<LoadError> {
     let why = match error {
         LoadError::Closed(_) => "connection closed without an answer",
@@ -69,7 +69,7 @@ fn turn(target: &TargetServer, peer: &dyn Peer, name: &str) -> Result<(), LoadEr
         take(&mut stream, &step, name)?;
     }
     take(&mut stream, &peer.goodbye(), name)?;
-    // The server may have closed first.
+    // Fails if the server has closed first.
     let _ = stream.shutdown(Shutdown::Both);
     Ok(())
 }
