@@ -7,7 +7,7 @@ use super::common::{Setting, conclude, interrupt, run};
 use super::{LabError, Names, bounded};
 use crate::cli::exit;
 use crate::lab::load::engines::markdown;
-use crate::lab::load::group::Cast;
+use crate::lab::load::group::GroupSpec;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::load::peers::PeerKind;
@@ -156,21 +156,25 @@ impl EnginesArgs {
     ) -> Result<(), LoadError> {
         let (peer, length) = (Streams { tagged: false }, self.seconds.as_duration());
         let (end, names) = (End::After(length), |kind| Names::default().of(kind, count));
-        let messages = |casts: Vec<Cast>, outcome: &mut LoadOutcome| {
-            let plan = groups::GroupsPlan { casts, window: WINDOW, rate: None, end };
+        let messages = |specs: Vec<GroupSpec>, outcome: &mut LoadOutcome| {
+            let plan = groups::GroupsPlan { specs, window: WINDOW, rate: None, end };
             let peer: Rc<dyn Peer> = Rc::new(peer);
             groups::run(target, &peer, &plan, interrupt, outcome)
         };
         match workload {
             Compared::Route => {
                 let pairs = names('s').into_iter().zip(names('r'));
-                let cast =
-                    |(sender, receiver)| Cast { sender, receivers: vec![receiver], room: None, size: SIZE };
-                messages(pairs.map(cast).collect(), outcome)
+                let spec = |(sender, receiver)| GroupSpec {
+                    sender,
+                    receivers: vec![receiver],
+                    room: None,
+                    size: SIZE,
+                };
+                messages(pairs.map(spec).collect(), outcome)
             }
             Compared::Fanout => {
                 let (sender, room) = ("s".to_owned(), Some("load".to_owned()));
-                messages(vec![Cast { sender, receivers: names('r'), room, size: SIZE }], outcome)
+                messages(vec![GroupSpec { sender, receivers: names('r'), room, size: SIZE }], outcome)
             }
             Compared::Ping => ping::run(
                 target,

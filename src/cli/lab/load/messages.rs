@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::common::Common;
 use super::{LabError, Length, bounded};
-use crate::lab::load::group::Cast;
+use crate::lab::load::group::GroupSpec;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::sockets::load::groups;
@@ -72,8 +72,8 @@ impl RouteArgs {
         let pairs = bounded(self.pairs)?;
         let pair = |(sender, receiver)| (sender, vec![receiver]);
         let names = self.messages.common.names()?;
-        let casts = names.of('s', pairs).into_iter().zip(names.of('r', pairs)).map(pair).collect();
-        self.messages.run("route", pairs, casts, None)
+        let specs = names.of('s', pairs).into_iter().zip(names.of('r', pairs)).map(pair).collect();
+        self.messages.run("route", pairs, specs, None)
     }
 }
 
@@ -81,8 +81,8 @@ impl FanoutArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let members = bounded(self.members)?;
         let names = self.messages.common.names()?;
-        let casts = vec![(names.called("s"), names.of('r', members))];
-        self.messages.run("fanout", members, casts, Some(&names.called(ROOM)))
+        let specs = vec![(names.called("s"), names.of('r', members))];
+        self.messages.run("fanout", members, specs, Some(&names.called(ROOM)))
     }
 }
 
@@ -91,7 +91,7 @@ impl Messages {
         &self,
         workload: &'static str,
         clients: usize,
-        casts: Vec<(String, Vec<String>)>,
+        specs: Vec<(String, Vec<String>)>,
         room: Option<&str>,
     ) -> Result<u8, LabError> {
         let peer: Rc<dyn Peer> = self.common.streams(self.tagged)?.into();
@@ -103,18 +103,18 @@ impl Messages {
                 peer.name()
             )));
         }
-        if size.saturating_mul(casts.len()).saturating_mul(3) > MAX_AHEAD {
-            let most = ByteSize::new(MAX_AHEAD / 3 / casts.len().max(1));
+        if size.saturating_mul(specs.len()).saturating_mul(3) > MAX_AHEAD {
+            let most = ByteSize::new(MAX_AHEAD / 3 / specs.len().max(1));
             return Err(LabError::Usage(format!(
                 "--size {} is too much of so many; at most {most}",
                 self.size
             )));
         }
         let window = self.window.map_or_else(|| window(clients), ByteSize::get);
-        let cast = |(sender, receivers)| Cast { sender, receivers, room: room.map(str::to_owned), size };
-        let casts = casts.into_iter().map(cast).collect();
+        let spec = |(sender, receivers)| GroupSpec { sender, receivers, room: room.map(str::to_owned), size };
+        let specs = specs.into_iter().map(spec).collect();
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = groups::GroupsPlan { casts, window, rate, end: self.length.end() };
+        let plan = groups::GroupsPlan { specs, window, rate, end: self.length.end() };
         let mut outcome = LoadOutcome {
             workload,
             peer: peer.name(),

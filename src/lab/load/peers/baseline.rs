@@ -1,4 +1,4 @@
-//! No protocol at all, for `lab baseline`: what is sent comes out as it is, at the sender or at whoever is next.
+//! The absence of a protocol, for `lab baseline`: bytes arrive unchanged, at the sender or at another connection.
 
 use crate::lab::load::peer::{Client, DatagramPeer, Join, Message, Peer, Role, Step};
 
@@ -6,7 +6,7 @@ use crate::lab::load::peer::{Client, DatagramPeer, Join, Message, Peer, Role, St
 #[derive(Clone, Copy, Debug)]
 pub struct Baseline;
 
-/// What is asked at a ping: as much as a ping of ours.
+/// The body of a ping: as long as a ping of our protocol.
 const PING: &[u8] = b"PNG 0011 0123456789";
 
 impl Peer for Baseline {
@@ -15,7 +15,7 @@ impl Peer for Baseline {
     }
 
     fn greeting(&self, client: &Client<'_>) -> Vec<Step> {
-        // Who is accepted is known from an echo; a relay or a fan would give it to somebody else.
+        // An echo shows that the connection is accepted; a relay or a fan would send it to another connection.
         match client.role {
             Role::Asker => vec![Step::new(PING, PING)],
             Role::Sender | Role::Receiver => Vec::new(),
@@ -42,8 +42,8 @@ impl Peer for Baseline {
         out.extend_from_slice(PING);
     }
 
-    fn goodbye(&self) -> Step {
-        // As many exchanges as others need, for what is compared is the rest.
+    fn end_session(&self) -> Step {
+        // As many exchanges as with other peers, so that their cost is comparable.
         Step::new("bye", "bye")
     }
 }

@@ -1,4 +1,4 @@
-//! The protocols that `lab load` speaks, one per file.
+//! The protocols that `lab load` speaks, one per file, and their names.
 
 use std::str::FromStr;
 
@@ -19,27 +19,27 @@ use self::redis::Redis;
 use self::sayagain::{Datagrams, Streams};
 use super::peer::{DatagramPeer, Peer};
 
-/// Whose protocol is spoken.
+/// A protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerKind {
-    /// This project's.
+    /// The protocol of this project.
     #[default]
     Sayagain,
-    /// That of NATS.
+    /// The protocol of NATS.
     Nats,
-    /// That of Redis.
+    /// The protocol of Redis.
     Redis,
     /// MQTT 3.1.1.
     Mqtt,
     /// None: `lab baseline`.
     Baseline,
-    /// That of memcached, over datagrams.
+    /// memcached's text protocol, over datagrams.
     Memcached,
     /// CoAP, over datagrams.
     Coap,
 }
 
-/// All of them, by their names.
+/// All protocols with their names.
 const KINDS: [(&str, PeerKind); 7] = [
     ("sayagain", PeerKind::Sayagain),
     ("nats", PeerKind::Nats),
@@ -51,13 +51,13 @@ const KINDS: [(&str, PeerKind); 7] = [
 ];
 
 impl PeerKind {
-    /// What it is called.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
-    /// How it is spoken over a stream; with tagged requests, if that is asked for and it has such. `None` if it is not.
+    /// Returns its form over streams, with tagged requests if `tagged` and supported; `None` if it has none.
     #[must_use]
     pub fn streams(self, tagged: bool) -> Option<Box<dyn Peer>> {
         match self {
@@ -70,7 +70,7 @@ impl PeerKind {
         }
     }
 
-    /// How it is spoken over datagrams; `None` if it is not.
+    /// Returns its form over datagrams; `None` if it has none.
     #[must_use]
     pub fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
         match self {
@@ -87,7 +87,7 @@ impl FromStr for PeerKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The old name, still accepted.
+        // The former name is still accepted.
         let wanted = if text == "bare" { "baseline" } else { text };
         let found = KINDS.iter().find(|(name, _)| *name == wanted).map(|(_, kind)| *kind);
         found.ok_or_else(|| {

@@ -355,7 +355,7 @@ impl DatagramClients {
                     if heard(self, place, n)? {
                         return Ok(());
                     }
-                    if peer.says_goodbye(self.buffer.get(..n).unwrap_or_default()) {
+                    if peer.is_end_of_session(self.buffer.get(..n).unwrap_or_default()) {
                         return Err(LoadError::Ended);
                     }
                 }
@@ -418,7 +418,7 @@ fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8]) {
 /// Sends the end of a socket's last session, if it needs one.
 fn end_next(lane: &mut Lane, peer: &dyn DatagramPeer) {
     lane.is_waiting = false;
-    let said = lane.sessions.last().and_then(|session| peer.goodbye(&session.token, session.asked + 1));
+    let said = lane.sessions.last().and_then(|session| peer.end_session(&session.token, session.asked + 1));
     if let Some(said) = said {
         say(lane, said);
     }

@@ -13,7 +13,7 @@ use super::sockets::{PATIENCE, enter_nonblocking};
 use super::target_server::{Meter, TargetServer};
 use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
-use crate::lab::load::group::{Cast, Group};
+use crate::lab::load::group::{Group, GroupSpec};
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(2);
 #[derive(Clone, Debug)]
 pub struct GroupsPlan {
     /// The groups, each with its own connections.
-    pub casts: Vec<Cast>,
+    pub specs: Vec<GroupSpec>,
     /// Bound on the bytes of one sender in flight.
     pub window: usize,
     /// Messages per second of all senders together; `None` means as fast as possible.
@@ -105,12 +105,12 @@ fn enter(
     interrupt: &Interrupt,
     conns: &mut Vec<Conn>,
 ) -> Result<(), LoadError> {
-    for (group, cast) in plan.casts.iter().enumerate() {
-        let receivers = cast.receivers.iter().enumerate();
+    for (group, spec) in plan.specs.iter().enumerate() {
+        let receivers = spec.receivers.iter().enumerate();
         let receivers = receivers.map(|(place, name)| (name, Role::Receiver, Some(place)));
-        for (name, role, place) in [(&cast.sender, Role::Sender, None)].into_iter().chain(receivers) {
+        for (name, role, place) in [(&spec.sender, Role::Sender, None)].into_iter().chain(receivers) {
             interrupt.check()?;
-            let client = Client { name, role, room: cast.room.as_deref() };
+            let client = Client { name, role, room: spec.room.as_deref() };
             let stream = enter_nonblocking(target.addr, peer.as_ref(), &client)?;
             conns.push(Conn { stream, group, place, said: Vec::new(), is_writable: true, is_ready: false });
         }
@@ -125,7 +125,7 @@ fn leave(target: &TargetServer, peer: &dyn Peer, conns: &mut Vec<Conn>) {
         return;
     }
     for conn in conns.iter_mut() {
-        conn.said.extend_from_slice(&peer.goodbye().say);
+        conn.said.extend_from_slice(&peer.end_session().say);
     }
     let (ends_at, mut buffer) = (Instant::now() + LEAVING, vec![0; READ]);
     while !conns.is_empty() && Instant::now() < ends_at {
@@ -196,7 +196,7 @@ impl Exchange {
             waiting.poll.registry().register(&mut conn.stream, Token(token), interest)?;
         }
         let groups: Vec<_> =
-            plan.casts.iter().map(|cast| Group::new(peer, cast.clone(), plan.window)).collect();
+            plan.specs.iter().map(|spec| Group::new(peer, spec.clone(), plan.window)).collect();
         let goals = (0..groups.len()).map(|place| plan.end.share(place, groups.len())).collect();
         let schedule = Schedule::new(now, plan.rate, groups.len());
         let (ready, latencies, buffer) = (VecDeque::new(), Latencies::default(), vec![0; READ]);
@@ -300,7 +300,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
                 Err(error) => {
-                    let broken = broken(&group.cast().sender, error);
+                    let broken = broken(&group.spec().sender, error);
                     return Err(self.said_last(sender).err().unwrap_or(broken));
                 }
             }
@@ -373,10 +373,10 @@ impl Exchange {
 
     fn name(&self, token: usize) -> &str {
         let conn = self.conns.get(token);
-        let cast = conn.and_then(|conn| Some((conn, self.groups.get(conn.group)?.cast())));
-        cast.map_or("", |(conn, cast)| match conn.place {
-            Some(place) => cast.receivers.get(place).map_or("", String::as_str),
-            None => &cast.sender,
+        let spec = conn.and_then(|conn| Some((conn, self.groups.get(conn.group)?.spec())));
+        spec.map_or("", |(conn, spec)| match conn.place {
+            Some(place) => spec.receivers.get(place).map_or("", String::as_str),
+            None => &spec.sender,
         })
     }
 

@@ -68,7 +68,7 @@ fn turn(target: &TargetServer, peer: &dyn Peer, name: &str) -> Result<(), LoadEr
     for step in peer.greeting(&Client { name, role: Role::Asker, room: None }) {
         take(&mut stream, &step, name)?;
     }
-    take(&mut stream, &peer.goodbye(), name)?;
+    take(&mut stream, &peer.end_session(), name)?;
     // Fails if the server has closed first.
     let _ = stream.shutdown(Shutdown::Both);
     Ok(())

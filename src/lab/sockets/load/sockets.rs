@@ -108,7 +108,7 @@ pub(super) fn said_instead(heard: &[u8]) -> String {
     if says(b"ERR ") && says(b" Server full!") {
         "the server is full: raise its --max-connections, or the limit of open files".to_owned()
     } else if heard.starts_with(b"BYE 0000") {
-        "the server has said goodbye".to_owned()
+        "the server sent BYE".to_owned()
     } else if let Some(words) = error_words(heard) {
         refusal(&words)
     } else {
@@ -134,7 +134,7 @@ mod tests {
     fn an_unexpected_answer_is_explained_with_what_to_do() {
         let full = said_instead(b"ERR 0013 Server full!BYE 0000");
         assert!(full.starts_with("the server is full: raise its --max-connections"), "{full}");
-        assert_eq!(said_instead(b"BYE 0000"), "the server has said goodbye");
+        assert_eq!(said_instead(b"BYE 0000"), "the server sent BYE");
         assert_eq!(
             said_instead(b"@1 ERR 0016 409 Name taken!ACK 0006 ready"),
             "the server refused it: 409 Name taken!; a run that was killed may have left it, until the server's --linger or --idle is over"
