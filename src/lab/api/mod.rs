@@ -1,21 +1,21 @@
-//! The HTTP API of `lab proxy`, without HTTP: a request's method, path and body to a status and JSON.
+//! The HTTP API of `lab proxy` without HTTP: from a request's method, path and body to a status and JSON. Connections,
+//! limits and access checks are in `lab::sockets::api`.
 //!
-//! Its shapes are those of toxiproxy 2 (`GET /proxies`, `POST /proxies/NAME/toxics`, ..), so that toxiproxy's clients
-//! can steer proxies of ours. A proxy has its base links, one for each direction, and toxics on top of them: what a
-//! direction does is its base link with every toxic of that stream added ([`effect`]). The proxies themselves know
-//! links only; which toxics made them is remembered here.
+//! The interface is that of toxiproxy 2 (`GET /proxies`, `POST /proxies/NAME/toxics`, ..), so that toxiproxy's clients
+//! can control our proxies. A proxy has a base link in each direction, and toxics on top. The effect of a direction is
+//! its base link with every toxic of that stream added ([`effect`]). The proxies themselves know only links; the
+//! toxics are stored here.
 //!
 //! ```text
-//! route    method and path -> what is asked for
-//! fields   a body's JSON, field by field
-//! toxic    a toxic as it is written
-//! effect   what toxics do to a link
-//! book     what is known of a proxy here: base links, toxics
-//! shelf    the books of all proxies
-//! error    why a request is refused
+//! route           from method and path to a route
+//! fields          the fields of a body
+//! toxic           the JSON form of a toxic
+//! effect          the effect of toxics on a link
+//! toxic_set       the base links and toxics of one proxy
+//! proxy_registry  the toxic sets of all proxies
+//! error           errors in toxiproxy's form
+//! tests           tests with proxies without sockets
 //! ```
-//!
-//! Connections, limits and who may ask at all are in `lab::sockets::api`.
 
 mod effect;
 mod error;
@@ -43,7 +43,7 @@ use self::toxic_set::{ToxicSet, Wanted, check_room, differs};
 use crate::escape::escape_short;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
 
-/// What is answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     /// The HTTP status.
@@ -52,21 +52,22 @@ pub(crate) struct Answer {
     pub(crate) body: Option<Value>,
 }
 
-/// What remembers which toxics the proxies have. Changes are made one after another; what only reads waits for none.
+/// The API and the toxics of its proxies. Changes are executed one after another; reading requests never wait for
+/// them.
 pub(crate) struct Api {
     proxies: Arc<dyn Proxies>,
     registry: ProxyRegistry,
-    /// Held by whoever changes something, from the first look to the end.
+    /// Held during a change, from the first check to the end.
     turn: Mutex<()>,
 }
 
 impl Api {
-    /// An API for `proxies`; what their links are now, or when they are first seen, are their base links.
+    /// Creates an API for `proxies`. Their base links are their links now, or when they are first seen.
     pub(crate) fn new(proxies: Arc<dyn Proxies>) -> Self {
         Self { registry: ProxyRegistry::new(proxies.clone()), proxies, turn: Mutex::new(()) }
     }
 
-    /// Does what a request asks for, whole or not at all; only `/populate` and `/reset` may stop half way, and say where.
+    /// Executes a request atomically; only `/populate` and `/reset` may stop half way, and say where.
     pub(crate) async fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let result = match Route::find(method, path) {
             Ok(route) => self.perform(route, body).await,
@@ -109,7 +110,7 @@ impl Api {
         Ok(Answer { status: 201, body: Some(self.make(wanted).await?) })
     }
 
-    /// Makes a proxy with its toxics: at no time does it listen without them. Gives what is shown of it.
+    /// Creates a proxy with its toxics: it never listens without them. Returns its JSON.
     async fn make(&self, wanted: Wanted) -> Result<Value, ApiError> {
         let name = wanted.name.clone().ok_or_else(|| ApiError::missing("name"))?;
         check_room(self.proxies.list().len() + 1)?;
@@ -129,8 +130,8 @@ impl Api {
         Ok(self.shown(&made?, &toxics))
     }
 
-    /// Makes or replaces several. All are checked before the first is made; the system may still refuse one, and then
-    /// those before it stay.
+    /// Creates or replaces several proxies. All are checked before the first is created. The system may still refuse
+    /// one; those before it remain.
     async fn populate(&self, states: &[ProxyState], body: Value) -> Result<Answer, ApiError> {
         let wanted = Wanted::several(body, states)?;
         let mut done = Vec::new();
@@ -143,7 +144,7 @@ impl Api {
         Ok(Answer { status: 201, body: Some(json!({ "proxies": done })) })
     }
 
-    /// Makes a proxy, or gives the one of that name these fields and no toxics but these.
+    /// Creates a proxy, or gives the existing one these fields and exactly these toxics.
     async fn put(&self, states: &[ProxyState], wanted: Wanted) -> Result<Value, ApiError> {
         let Some(state) = states.iter().find(|state| wanted.name.as_ref() == Some(&state.name)) else {
             return self.make(wanted).await;
@@ -160,7 +161,7 @@ impl Api {
         Ok(Answer::ok(self.change(state, wanted, toxics).await?))
     }
 
-    /// Gives a proxy the fields that are wanted and the links of `book`. Gives what is shown of it then.
+    /// Changes a proxy to the wanted fields and the links of `toxics`. Returns its JSON.
     async fn change(&self, state: &ProxyState, wanted: Wanted, toxics: ToxicSet) -> Result<Value, ApiError> {
         let (up, down) = toxics.links()?;
         let change = Change {
@@ -184,8 +185,8 @@ impl Api {
         Ok(Answer::nothing())
     }
 
-    /// Takes the toxics of all proxies away, then switches every one on; base links stay. One that cannot be switched on
-    /// keeps no other from it, and stays off without toxics.
+    /// Removes the toxics of all proxies, then enables every proxy; base links stay. A proxy that cannot be enabled
+    /// stays disabled without toxics, and the others are still handled.
     async fn reset(&self, states: &[ProxyState]) -> Result<Answer, ApiError> {
         for state in states {
             let toxics = self.registry.toxics(&state.name)?.without_toxics();

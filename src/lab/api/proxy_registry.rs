@@ -1,4 +1,5 @@
-//! The books of all proxies. They can be read at any time, also while a change is under way.
+//! The toxic sets of all proxies, by name. They can be read at any time, also during a change; only `Api` changes
+//! proxies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +9,7 @@ use super::error::ApiError;
 use super::toxic_set::ToxicSet;
 use crate::lab::proxy::control::{Proxies, ProxyState};
 
-/// The proxies, each with its book.
+/// The proxies, each with its toxic set.
 pub(super) struct ProxyRegistry {
     proxies: Arc<dyn Proxies>,
     sets: Mutex<ToxicSets>,
@@ -18,7 +19,7 @@ pub(super) struct ProxyRegistry {
 struct ToxicSets {
     /// By the name of the proxy.
     known: BTreeMap<String, ToxicSet>,
-    /// The book of a proxy that is being made or changed.
+    /// The toxic set of a proxy that is being created or changed.
     pending: Option<(String, ToxicSet)>,
 }
 
@@ -27,7 +28,7 @@ impl ProxyRegistry {
         Self { proxies, sets: Mutex::default() }
     }
 
-    /// The proxies as they are now, each with what made it so.
+    /// Returns the current proxies, each with the toxic set that matches its state.
     pub(super) fn view(&self) -> Vec<(ProxyState, ToxicSet)> {
         let sets = self.lock();
         let view = |state: ProxyState| {
@@ -37,12 +38,12 @@ impl ProxyRegistry {
         self.proxies.list().into_iter().map(view).collect()
     }
 
-    /// One proxy as it is now.
+    /// Returns one proxy in its current state.
     pub(super) fn find(&self, name: &str) -> Result<(ProxyState, ToxicSet), ApiError> {
         self.view().into_iter().find(|(state, _)| state.name == name).ok_or_else(ApiError::no_proxy)
     }
 
-    /// The proxies as they are now, and a book for each of them and for no other.
+    /// Returns the current proxies, and updates the sets: one for each of them and for no other.
     pub(super) fn refresh(&self) -> Vec<ProxyState> {
         let mut sets = self.lock();
         let states = self.proxies.list();
@@ -50,17 +51,17 @@ impl ProxyRegistry {
         states
     }
 
-    /// The book of a proxy.
+    /// Returns the toxic set of a proxy.
     pub(super) fn toxics(&self, name: &str) -> Result<ToxicSet, ApiError> {
         self.lock().known.get(name).cloned().ok_or_else(ApiError::no_proxy)
     }
 
-    /// What a proxy is about to become.
+    /// Announces the toxic set that a proxy is about to get.
     pub(super) fn begin(&self, name: &str, toxics: ToxicSet) {
         self.lock().pending = Some((name.to_owned(), toxics));
     }
 
-    /// It has become so, or not.
+    /// Ends the announced change, which was executed or not.
     pub(super) fn end(&self, is_done: bool) {
         let mut sets = self.lock();
         if let Some((name, toxics)) = sets.pending.take().filter(|_| is_done) {
@@ -69,13 +70,13 @@ impl ProxyRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, ToxicSets> {
-        // A book is replaced whole: there are no half changed ones.
+        // A set is replaced as a whole, so it stays consistent after a panic.
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ToxicSets {
-    /// The book of a proxy that is in `state`. One without has its present links as its base links.
+    /// Returns the toxic set of a proxy in `state`. A proxy without one has its current links as its base links.
     fn of(&self, state: &ProxyState) -> ToxicSet {
         let pending =
             self.pending.as_ref().filter(|(name, toxics)| *name == state.name && toxics.is_of(state));

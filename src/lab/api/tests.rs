@@ -1,4 +1,4 @@
-//! The API in front of proxies that only remember what they were told.
+//! Tests of the API with proxies that only store their state.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -12,8 +12,8 @@ use super::*;
 use crate::lab::proxy::limits::MAX_PROXIES;
 use crate::link::LinkConfig;
 
-/// Proxies without sockets. A listen address of port 1 is in use, one of port 2 too once a proxy is to listen again; the
-/// host `never` is looked up for ever.
+/// Proxies without sockets. A listen address with port 1 is in use; one with port 2 is in use when a proxy is enabled
+/// again. A lookup of the host `never` never ends.
 #[derive(Default)]
 pub(crate) struct Fake(Mutex<Vec<ProxyState>>);
 
@@ -96,7 +96,7 @@ impl Fixture {
         Self { api: Api::new(fake.clone()), fake }
     }
 
-    /// With a UDP proxy `dns` that loses each third datagram on its way up.
+    /// With a UDP proxy `dns` that drops each third datagram to its upstream.
     fn with_dns() -> Self {
         let mut fixture = Self::new();
         let dns = json!({"name": "dns", "listen": "udp://127.0.0.1:6000", "upstream": "127.0.0.1:53", "link_up": "list:3"});
@@ -131,7 +131,7 @@ impl Fixture {
         answer["error"].as_str().unwrap().to_owned()
     }
 
-    /// The links that the proxy really has, as texts.
+    /// Returns the actual links of a proxy, as texts.
     fn links(&self, name: &str) -> (String, String) {
         let states = self.fake.states();
         let state = states.iter().find(|state| state.name == name).unwrap();
@@ -144,7 +144,7 @@ fn link(text: &str) -> LinkConfig {
 }
 
 #[test]
-fn a_proxy_is_made_shown_and_deleted_in_toxiproxys_shapes() {
+fn a_proxy_is_created_shown_and_deleted_in_toxiproxys_form() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.get("/proxies"), json!({}));
     let web = json!({"name": "web", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:80"});
@@ -173,7 +173,7 @@ fn a_udp_proxy_is_shown_with_its_scheme_which_its_upstream_shares() {
 }
 
 #[test]
-fn a_proxy_is_made_with_its_toxics_or_not_at_all() {
+fn a_proxy_is_created_with_its_toxics_or_not_at_all() {
     let mut fixture = Fixture::new();
     let toxics = json!([
         {"type": "loss", "stream": "upstream", "attributes": {"rate": 0.25}},
@@ -211,7 +211,7 @@ fn a_proxy_is_made_with_its_toxics_or_not_at_all() {
 }
 
 #[test]
-fn toxics_come_and_go_on_top_of_the_base_link() {
+fn toxics_are_added_and_removed_on_top_of_the_base_link() {
     let mut fixture = Fixture::with_dns();
     let base = link("list:3").to_string();
     let latency = json!({"type": "latency", "stream": "upstream", "attributes": {"latency": 100}});
@@ -235,7 +235,7 @@ fn toxics_come_and_go_on_top_of_the_base_link() {
 }
 
 #[test]
-fn toxicity_multiplies_chances_and_0_switches_a_toxic_off() {
+fn toxicity_multiplies_probabilities_and_0_disables_a_toxic() {
     let mut fixture = Fixture::new();
     let loss = json!({"name": "l", "type": "loss", "toxicity": 0.5, "attributes": {"rate": 0.5}});
     fixture.ask("POST", "/proxies", json!({"name": "a", "upstream": "h:1", "toxics": [loss]}), 201);
@@ -255,7 +255,7 @@ fn toxicity_multiplies_chances_and_0_switches_a_toxic_off() {
 }
 
 #[test]
-fn what_does_not_add_up_is_refused_and_changes_nothing() {
+fn toxics_that_cannot_be_combined_are_refused_and_change_nothing() {
     let mut fixture = Fixture::with_dns();
     let before = fixture.get("/proxies/dns");
     let error = fixture.error(
@@ -283,7 +283,7 @@ fn what_does_not_add_up_is_refused_and_changes_nothing() {
 fn an_update_changes_only_what_it_gives_and_ignores_toxics_as_clients_send_old_ones() {
     let mut fixture = Fixture::with_dns();
     fixture.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
-    // What the Go client sends to switch a proxy off: everything that it was shown when it made it.
+    // The request of the Go client to disable a proxy: all fields that it received when it created it.
     let all = json!({"name": "dns", "listen": "udp://127.0.0.1:6000", "upstream": "udp://127.0.0.1:53", "enabled": false, "toxics": []});
     let off = fixture.ask("POST", "/proxies/dns", all, 200);
     assert_eq!((&off["enabled"], off["toxics"].as_array().unwrap().len()), (&json!(false), 1));
@@ -301,7 +301,7 @@ fn an_update_changes_only_what_it_gives_and_ignores_toxics_as_clients_send_old_o
 }
 
 #[test]
-fn what_was_shown_can_be_sent_back_and_changes_nothing() {
+fn an_answer_can_be_sent_back_and_changes_nothing() {
     let mut fixture = Fixture::with_dns();
     fixture.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
     let shown = fixture.get("/proxies/dns");
@@ -311,7 +311,7 @@ fn what_was_shown_can_be_sent_back_and_changes_nothing() {
 }
 
 #[test]
-fn reset_switches_everything_on_and_takes_all_toxics_away_but_no_base_link() {
+fn reset_enables_all_proxies_and_removes_all_toxics_but_no_base_link() {
     let mut fixture = Fixture::with_dns();
     fixture.ask(
         "POST",
@@ -327,7 +327,7 @@ fn reset_switches_everything_on_and_takes_all_toxics_away_but_no_base_link() {
 }
 
 #[test]
-fn populate_makes_and_replaces_and_checks_all_before_the_first() {
+fn populate_creates_and_replaces_and_checks_all_before_the_first() {
     let mut fixture = Fixture::with_dns();
     let made = fixture.ask(
         "POST",
@@ -360,7 +360,7 @@ fn populate_makes_and_replaces_and_checks_all_before_the_first() {
 }
 
 #[test]
-fn populate_makes_none_when_one_of_them_makes_no_sense() {
+fn populate_creates_none_if_one_is_invalid() {
     for (bad, why) in [
         (json!({"name": "b c", "upstream": "h:1"}), "`b c` is not a name"),
         (json!({"name": "b", "upstream": "nonsense"}), "nonsense"),
@@ -389,7 +389,7 @@ fn populate_makes_none_when_one_of_them_makes_no_sense() {
 }
 
 #[test]
-fn populate_makes_none_when_there_is_no_room_for_all() {
+fn populate_creates_none_if_there_is_no_room_for_all() {
     let mut fixture = Fixture::with_dns();
     let many = |count: usize| -> Value {
         let dns = json!({"name": "dns", "upstream": "udp://h:1"});
@@ -403,7 +403,7 @@ fn populate_makes_none_when_there_is_no_room_for_all() {
 }
 
 #[test]
-fn a_reset_that_cannot_switch_one_on_does_all_the_rest_and_says_so() {
+fn a_reset_that_cannot_enable_one_proxy_handles_the_others_and_says_so() {
     let mut fixture = Fixture::with_dns();
     let off = |name: &str, port: u16| {
         json!({
@@ -426,7 +426,7 @@ fn a_reset_that_cannot_switch_one_on_does_all_the_rest_and_says_so() {
 }
 
 #[test]
-fn a_proxy_that_is_being_made_is_never_shown_without_its_toxics() {
+fn a_proxy_in_creation_is_never_shown_without_its_toxics() {
     let fixture = Fixture::new();
     let toxics = json!([{"type": "loss", "attributes": {"rate": 1}}]);
     let body = json!({"name": "a", "upstream": "never:1", "toxics": toxics}).to_string();
@@ -447,7 +447,7 @@ fn a_proxy_that_is_being_made_is_never_shown_without_its_toxics() {
 }
 
 #[test]
-fn a_proxy_of_the_command_line_has_the_links_it_was_given_as_its_base() {
+fn a_proxy_of_the_command_line_has_its_links_as_base_links() {
     let mut fixture = Fixture::new();
     let (listen, upstream) = ("udp://127.0.0.1:1234".to_owned(), "udp://h:1".to_owned());
     let state = ProxyState {
@@ -469,7 +469,7 @@ fn a_proxy_of_the_command_line_has_the_links_it_was_given_as_its_base() {
 }
 
 #[test]
-fn bodies_that_are_not_what_they_should_be_are_refused_in_one_line() {
+fn invalid_bodies_are_refused_in_one_line() {
     let mut fixture = Fixture::with_dns();
     for (path, body) in [
         ("/proxies", ""),
@@ -505,7 +505,7 @@ fn bodies_that_are_not_what_they_should_be_are_refused_in_one_line() {
 }
 
 #[test]
-fn there_is_an_end_to_how_many_proxies_and_toxics_there_are() {
+fn the_numbers_of_proxies_and_toxics_are_bounded() {
     let mut fixture = Fixture::new();
     for n in 0..MAX_PROXIES {
         fixture.ask("POST", "/proxies", json!({"name": n.to_string(), "upstream": "h:1"}), 201);
@@ -518,7 +518,7 @@ fn there_is_an_end_to_how_many_proxies_and_toxics_there_are() {
 }
 
 #[test]
-fn the_version_says_who_answers() {
+fn the_version_names_this_program() {
     let version = Fixture::new().get("/version");
     assert_eq!(
         (version["version"].as_str(), version["program"].as_str()),
@@ -526,7 +526,7 @@ fn the_version_says_who_answers() {
     );
 }
 
-/// Some value that a client could send for a field, right or wrong.
+/// A value that a client could send for a field, valid or not.
 fn some_value() -> impl Strategy<Value = Value> {
     let sound = [
         json!("dns"),
@@ -556,7 +556,7 @@ fn some_value() -> impl Strategy<Value = Value> {
     select([sound.as_slice(), &odd, &toxics].concat())
 }
 
-/// Some request, more often right than chance would have it.
+/// A request, valid more often than a random one would be.
 fn some_request() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
     let methods = select(vec!["GET", "POST", "PATCH", "DELETE"]);
     let paths = vec![
@@ -594,7 +594,7 @@ fn some_request() -> impl Strategy<Value = (&'static str, &'static str, Value)> 
 
 proptest! {
     #[test]
-    fn whatever_is_asked_a_refusal_changes_nothing_and_what_is_shown_is_so(
+    fn a_refused_request_changes_nothing_and_answers_match_the_state(
         requests in prop::collection::vec(some_request(), 1..30),
     ) {
         let mut fixture = Fixture::new();
