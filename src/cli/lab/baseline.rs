@@ -1,4 +1,4 @@
-//! `lab baseline`: the least of servers, for comparison.
+//! `lab baseline`: the command line of the server that only moves bytes. The server is in `lab::sockets::baseline`.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ shows what this machine's kernel allows; a real server can come near it, and wha
 the same run, with `lab load --peer baseline`: machines drift.
 
 Streams: epoll, edge-triggered; each wake-up reads up to 64 KiB once from every connection that is ready and writes it on at once. \
-Whoever sends faster than its target reads is not read meanwhile: no byte is dropped. Datagrams: recvmmsg and sendmmsg, up to 64 \
+Reading from a connection is paused while its target is slower: no byte is dropped. Datagrams: recvmmsg and sendmmsg, up to 64 \
 in one call; one that finds no room in the socket is lost, as on any network.
 
 SIGINT or SIGTERM ends it with exit code 0.";

@@ -58,13 +58,13 @@ pub(crate) struct Api {
     proxies: Arc<dyn Proxies>,
     registry: ProxyRegistry,
     /// Held during a change, from the first check to the end.
-    turn: Mutex<()>,
+    change_lock: Mutex<()>,
 }
 
 impl Api {
     /// Creates an API for `proxies`. Their base links are their links now, or when they are first seen.
     pub(crate) fn new(proxies: Arc<dyn Proxies>) -> Self {
-        Self { registry: ProxyRegistry::new(proxies.clone()), proxies, turn: Mutex::new(()) }
+        Self { registry: ProxyRegistry::new(proxies.clone()), proxies, change_lock: Mutex::new(()) }
     }
 
     /// Executes a request atomically; only `/populate` and `/reset` may stop half way, and say where.
@@ -77,8 +77,8 @@ impl Api {
     }
 
     async fn perform(&self, route: Route, body: &[u8]) -> Result<Answer, ApiError> {
-        let turn = if route.is_change() { Some(self.turn.lock().await) } else { None };
-        let states = turn.as_ref().map(|_| self.registry.refresh()).unwrap_or_default();
+        let change = if route.is_change() { Some(self.change_lock.lock().await) } else { None };
+        let states = change.as_ref().map(|_| self.registry.refresh()).unwrap_or_default();
         match route {
             Route::List => Ok(Answer::ok(self.listed())),
             Route::Version => {

@@ -35,7 +35,7 @@ const MAX_HEAD: (usize, usize) = (16 << 10, 64);
 const MAX_CONNECTIONS: usize = 64;
 
 /// Limit on the time of a request, from its first byte to its answer, and on the idle time of a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bound on the bytes that are read and discarded behind the last answer of a connection. A close with unread input
 /// would cause a reset, which may destroy the answer.
@@ -50,14 +50,14 @@ pub struct ApiListener {
     bound: Bound,
     /// The host name that `Host` may contain besides `localhost` and addresses.
     host: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// State shared by all connections.
 struct Shared {
     api: Api,
     host: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl ApiListener {
@@ -68,7 +68,7 @@ impl ApiListener {
     /// As [`Listen::bind`].
     pub fn bind(host: &str, port: u16) -> Result<Self, ListenError> {
         let listen = Listen { host: host.to_owned(), port, tcp: true, udp: false };
-        Ok(Self { bound: listen.bind()?, host: host.to_owned(), patience: PATIENCE })
+        Ok(Self { bound: listen.bind()?, host: host.to_owned(), timeout: TIMEOUT })
     }
 
     /// Returns the addresses that it listens on.
@@ -87,7 +87,7 @@ impl ApiListener {
     /// Serves the API until the future is dropped. A change that has begun is completed even then.
     pub async fn serve(self, proxies: Arc<dyn Proxies>) {
         let api = Api::new(proxies);
-        let shared = Arc::new(Shared { api, host: self.host, patience: self.patience });
+        let shared = Arc::new(Shared { api, host: self.host, timeout: self.timeout });
         let listeners: Vec<_> = self.bound.tcp.into_iter().filter_map(watched).collect();
         let incoming = stream::select_all(listeners.iter().map(|listener| Box::pin(listener.incoming())));
         incoming
@@ -113,11 +113,11 @@ fn watched(listener: TcpListener) -> Option<Async<TcpListener>> {
 async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
     // Bounds the time for a client that does not read its answers.
     #[cfg(target_os = "linux")]
-    let _ = SockRef::from(socket.get_ref()).set_tcp_user_timeout(Some(shared.patience));
+    let _ = SockRef::from(socket.get_ref()).set_tcp_user_timeout(Some(shared.timeout));
     let service = service_fn(|request| respond(shared, request));
     let served = http1::Builder::new()
         .timer(SmolTimer::new())
-        .header_read_timeout(shared.patience)
+        .header_read_timeout(shared.timeout)
         .max_buf_size(MAX_HEAD.0)
         .max_headers(MAX_HEAD.1)
         .half_close(true)
@@ -126,7 +126,7 @@ async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
     if let Err(error) = served {
         log::debug!("api: {}", escape_short(error.to_string().as_bytes(), 80));
     }
-    rt::before(rt::now() + shared.patience, discard(&socket)).await;
+    rt::before(rt::now() + shared.timeout, discard(&socket)).await;
 }
 
 /// Shuts down the sending side, and discards input until the peer closes or has sent too much.
@@ -154,10 +154,10 @@ async fn respond(
 }
 
 async fn ask(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Answer, ApiError> {
-    let deadline = rt::now() + shared.patience;
+    let deadline = rt::now() + shared.timeout;
     admit(&shared.host, &request)?;
     let (head, body) = request.into_parts();
-    let slow = || Err(ApiError::new(408, format!("the body took more than {:?}", shared.patience)));
+    let slow = || Err(ApiError::new(408, format!("the body took more than {:?}", shared.timeout)));
     let body = rt::before(deadline, read(body)).await.unwrap_or_else(slow)?;
     let (sender, receiver) = oneshot::channel();
     let busy = shared.clone();
@@ -168,7 +168,7 @@ async fn ask(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Answer,
     match rt::before(deadline, receiver).await {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(_)) => Err(ApiError::new(500, "the request was given up")),
-        None => Err(ApiError::new(504, format!("this takes more than {:?}; it goes on", shared.patience))),
+        None => Err(ApiError::new(504, format!("this takes more than {:?}; it goes on", shared.timeout))),
     }
 }
 
@@ -242,12 +242,12 @@ mod tests {
     use super::*;
     use crate::lab::api::tests::Fake;
 
-    /// An API on loopback whose timeout is `patience` milliseconds.
-    fn open(patience: u64) -> SocketAddr {
-        let mut door = ApiListener::bind("127.0.0.1", 0).unwrap();
-        door.patience = Duration::from_millis(patience);
-        let addr = door.endpoints()[0].addr;
-        rt::spawn(door.serve(Arc::new(Fake::default())));
+    /// An API on loopback whose timeout is `timeout` milliseconds.
+    fn open(timeout: u64) -> SocketAddr {
+        let mut listener = ApiListener::bind("127.0.0.1", 0).unwrap();
+        listener.timeout = Duration::from_millis(timeout);
+        let addr = listener.endpoints()[0].addr;
+        rt::spawn(listener.serve(Arc::new(Fake::default())));
         addr
     }
 

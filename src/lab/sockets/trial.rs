@@ -133,8 +133,8 @@ impl Wire {
         }
         let deadlines = [self.client.poll_timeout(), self.up.poll_timeout(), self.down.poll_timeout(), until];
         let until = deadlines.into_iter().flatten().min();
-        let patience = until.map_or(LONG, |until| until.saturating_duration_since(now));
-        self.socket.set_read_timeout(Some(patience.clamp(SHORT, LONG)))?;
+        let timeout = until.map_or(LONG, |until| until.saturating_duration_since(now));
+        self.socket.set_read_timeout(Some(timeout.clamp(SHORT, LONG)))?;
         match self.socket.recv(&mut self.buffer) {
             Ok(count) => {
                 self.bytes.1 += count as u64;

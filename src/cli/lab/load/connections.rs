@@ -1,4 +1,4 @@
-//! `lab load burst`, `serial` and `idle`: many connections, and what they take.
+//! `lab load burst`, `serial` and `idle`: the options of workloads with many connections.
 
 use super::common::Common;
 use super::{LabError, bounded};
@@ -7,7 +7,7 @@ use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::lab::sockets::load::{burst, idle, serial};
 use crate::units::{AtLeastOne, ByteSize, Seconds};
 
-/// The most that the message to each may be, in bytes: it is written at once.
+/// Bound on the message to each connection, in bytes: it is written at once.
 const MAX_SIZE: usize = 4 << 10;
 
 /// The options of `burst`.

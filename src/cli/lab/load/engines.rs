@@ -1,4 +1,4 @@
-//! `lab load engines`: the engines of our server beside each other, in turn; the table is made as that of `lab compare`.
+//! `lab load engines`: runs the engines of our server in turn, and compares them. The table is that of `lab compare`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::net::EngineKind;
 use crate::net::open_files::{connections_within, raise_open_files};
 use crate::units::{AtLeastOne, PositiveSeconds};
 
-/// Most bytes of one sender that are under way.
+/// Bound on the bytes of one sender in flight.
 const WINDOW: usize = 256 << 10;
 
 /// Bytes in a message.
 const SIZE: usize = 16;
 
-/// When a request over UDP is repeated.
+/// Time after which a request over UDP is retransmitted.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Connections, where nothing is said and there is room for so many.
+/// The default number of connections, if the limit of open files permits.
 const CONNECTIONS: usize = 1_000;
 
 /// The options of `engines`.
@@ -54,7 +54,7 @@ pub(super) struct EnginesArgs {
     setting: Setting,
 }
 
-/// A workload, as it is compared.
+/// A workload of the comparison.
 #[derive(Clone, Copy, Debug)]
 enum Compared {
     Route,
@@ -89,7 +89,7 @@ impl Compared {
         }
     }
 
-    /// Bytes in a message or a request, where there are any.
+    /// Returns the bytes in a message or a request, if there are any.
     fn size(self) -> Option<u64> {
         matches!(self, Self::Route | Self::Fanout | Self::Udp | Self::Burst).then_some(SIZE as u64)
     }
@@ -117,7 +117,7 @@ impl EnginesArgs {
         conclude(&outcomes)
     }
 
-    /// How many clients or connections there are.
+    /// Returns the number of clients or connections.
     fn count(&self, workload: Compared) -> usize {
         let usual = || connections_within(raise_open_files()).clamp(1, CONNECTIONS);
         match workload {

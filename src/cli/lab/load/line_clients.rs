@@ -1,4 +1,4 @@
-//! `lab load spam` and `lab load slow`: Trio Chat's two clients, which tell as they go.
+//! `lab load spam` and `lab load slow`: the options of Trio Chat's two clients, which print while they run.
 
 use std::io;
 use std::time::Duration;
@@ -57,16 +57,16 @@ pub(super) struct SlowArgs {
     setting: Setting,
 }
 
-/// The longest line that a door takes, and the most that is read at once, in bytes.
+/// Longest line of a line listener, and bound on a single read, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
-/// A number of bytes that is at least `least`, and no more than can be handled at once.
+/// Checks a number of bytes: at least `least`, and within the bound.
 fn within(flag: &str, size: ByteSize, least: usize) -> Result<usize, LabError> {
     let bytes = Some(size.get()).filter(|bytes| (least..=MAX_BYTES).contains(bytes));
     bytes.ok_or_else(|| LabError::Usage(format!("{flag} must be {least} to {MAX_BYTES} bytes, not {size}")))
 }
 
-/// One word, as doors take it.
+/// Checks a name: one word, as line listeners accept it.
 fn checked(name: &str) -> Result<&str, LabError> {
     let is_word =
         !name.is_empty() && !name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -77,7 +77,7 @@ fn checked(name: &str) -> Result<&str, LabError> {
     }
 }
 
-/// The text was told as it went.
+/// The text was printed during the run.
 fn told(_: &LoadOutcome) -> String {
     String::new()
 }

@@ -1,4 +1,4 @@
-//! `lab load route` and `lab load fanout`: messages from senders to receivers.
+//! `lab load route` and `lab load fanout`: the options of messages from senders to receivers.
 
 use std::rc::Rc;
 
@@ -14,11 +14,11 @@ use crate::units::{AtLeastOne, ByteSize};
 /// The room of `lab load fanout`.
 const ROOM: &str = "load";
 
-/// The most that all messages made ahead may take, in bytes.
+/// Bound on the memory of all generated messages, in bytes.
 const MAX_AHEAD: usize = 4 << 30;
 
-/// Most bytes that are under way to so many receivers: enough that nobody waits, and not so many that what is measured is how a backlog
-/// of seconds is worked off.
+/// Returns the default window for so many receivers: large enough to keep all busy, and small enough that the run does
+/// not measure a backlog of seconds.
 fn window(receivers: usize) -> usize {
     const EACH: (usize, usize) = (4 << 10, 256 << 10);
     const ALL: usize = 16 << 20;
@@ -46,7 +46,7 @@ pub(super) struct FanoutArgs {
     messages: Messages,
 }
 
-/// What both say of messages.
+/// The options of both.
 #[derive(Clone, Debug, clap::Args)]
 struct Messages {
     /// Bytes in a message

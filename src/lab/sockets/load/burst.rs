@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::sockets::{PATIENCE, enter, said_instead};
+use super::sockets::{ANSWER_TIMEOUT, enter, said_instead};
 use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
 use crate::lab::load::byte_pattern::body;
@@ -189,7 +189,7 @@ impl Burst {
     fn wait(&mut self, interrupt: &Interrupt) -> Result<(), LoadError> {
         let mut events = Events::with_capacity(EVENTS);
         let mut moved = Instant::now();
-        while self.open > 0 && moved.elapsed() < PATIENCE {
+        while self.open > 0 && moved.elapsed() < ANSWER_TIMEOUT {
             interrupt.check()?;
             match self.poll.poll(&mut events, Some(TICK)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
@@ -201,7 +201,7 @@ impl Burst {
             }
         }
         if self.open > 0 {
-            self.fail(&io::Error::other(format!("no answer within {} s", PATIENCE.as_secs())));
+            self.fail(&io::Error::other(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::sockets::{PATIENCE, enter_nonblocking};
+use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
 use super::target_server::{Meter, TargetServer};
 use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
@@ -254,7 +254,7 @@ impl Exchange {
 
     /// Whether messages are in flight and nothing has moved for too long.
     fn is_stuck(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.alive) > PATIENCE && !self.groups.iter().all(Group::is_quiet)
+        now.saturating_duration_since(self.alive) > ANSWER_TIMEOUT && !self.groups.iter().all(Group::is_quiet)
     }
 
     /// Returns the longest wait for readiness.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::sockets::{PATIENCE, connect, is_timeout};
+use super::sockets::{ANSWER_TIMEOUT, connect, is_timeout};
 use super::{Interrupt, LoadError};
 use crate::escape::escape_short;
 use crate::lab::load::line_clients::{Answers, line};
@@ -43,7 +43,7 @@ impl LineClient {
         let mut buffer = [0; READ];
         while !answers.is_named() {
             interrupt.check()?;
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > ANSWER_TIMEOUT {
                 return Err(not_asked(name, answers.heard()));
             }
             let n = client.read(&mut buffer)?;
@@ -147,7 +147,7 @@ fn not_asked(name: &str, heard: &[u8]) -> LoadError {
         said if said.is_empty() => "said nothing".to_owned(),
         said => format!("said `{said}` and no more"),
     };
-    let why = format!("the server {said} for {} s; is this a line listener?", PATIENCE.as_secs());
+    let why = format!("the server {said} for {} s; is this a line listener?", ANSWER_TIMEOUT.as_secs());
     LoadError::Greeting { who: name.to_owned(), why }
 }
 

@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::groups::End;
-use super::sockets::{PATIENCE, enter_nonblocking};
+use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
 use super::target_server::TargetServer;
 use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
@@ -191,7 +191,7 @@ impl Pings {
 
     /// Whether pings are unanswered and nothing has moved for too long.
     fn is_stuck(&self, now: Instant) -> bool {
-        self.open > 0 && now.saturating_duration_since(self.alive) > PATIENCE
+        self.open > 0 && now.saturating_duration_since(self.alive) > ANSWER_TIMEOUT
     }
 
     fn until_due(&self, schedule: &Schedule, now: Instant) -> Duration {

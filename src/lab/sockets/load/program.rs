@@ -16,7 +16,7 @@ use crate::escape::escape_short;
 
 /// Limit on the time of the server's shutdown: its own drain takes up to 10 seconds, and a million sessions take time
 /// to free.
-const PATIENCE: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Interval of the checks for that.
 const LOOK: Duration = Duration::from_millis(2);
@@ -128,7 +128,7 @@ impl Program {
 
     fn wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < END_TIMEOUT {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some(status));
             }

@@ -9,14 +9,14 @@ use crate::escape::escape_short;
 use crate::lab::load::peer::{Client, Heard, Peer, Step};
 
 /// Time without progress after which a server counts as stuck.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects.
 pub(super) fn connect(addr: SocketAddr) -> Result<TcpStream, LoadError> {
-    let connected = TcpStream::connect_timeout(&addr, PATIENCE).and_then(|stream| {
+    let connected = TcpStream::connect_timeout(&addr, ANSWER_TIMEOUT).and_then(|stream| {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(stream)
     });
     connected.map_err(|error| LoadError::Connection { doing: format!("connecting to {addr}"), error })
@@ -122,7 +122,7 @@ fn unanswered(who: &str, heard: &[u8]) -> LoadError {
         said if said.is_empty() => "no answer".to_owned(),
         said => format!("the server said `{said}` and no more"),
     };
-    let why = format!("{said} within {} s; is it of the kind that --peer names?", PATIENCE.as_secs());
+    let why = format!("{said} within {} s; is it of the kind that --peer names?", ANSWER_TIMEOUT.as_secs());
     LoadError::Greeting { who: who.to_owned(), why }
 }
 

@@ -64,7 +64,7 @@ pub struct Relays {
     settings: ProxySettings,
     proxies: Mutex<Vec<Proxy>>,
     /// Held during a change, from the first check to the end.
-    turn: futures::lock::Mutex<()>,
+    change_lock: futures::lock::Mutex<()>,
 }
 
 impl fmt::Debug for Relays {
@@ -101,7 +101,7 @@ impl Relays {
     /// Creates an empty set of proxies.
     #[must_use]
     pub fn new(settings: ProxySettings) -> Self {
-        Self { settings, proxies: Mutex::default(), turn: futures::lock::Mutex::new(()) }
+        Self { settings, proxies: Mutex::default(), change_lock: futures::lock::Mutex::new(()) }
     }
 
     /// Returns the counters of each, in the order of creation.
@@ -166,7 +166,7 @@ impl Relays {
     }
 
     async fn change(&self, name: &str, change: Change) -> Result<ProxyState, ControlError> {
-        let _turn = self.turn.lock().await;
+        let _held = self.change_lock.lock().await;
         let next = self.next(name, &change).await?;
         let old = {
             let mut proxies = self.lock();
@@ -225,7 +225,7 @@ impl Relays {
     }
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
-        let _turn = self.turn.lock().await;
+        let _held = self.change_lock.lock().await;
         let mut removed = {
             let mut proxies = self.lock();
             let at = proxies.iter().position(|proxy| &*proxy.name == name);
@@ -271,7 +271,7 @@ impl Proxies for Relays {
 
     fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>> {
         async move {
-            let _turn = self.turn.lock().await;
+            let _held = self.change_lock.lock().await;
             if let Some(taken) = wanted.name.as_ref().filter(|name| find(&mut self.lock(), name).is_ok()) {
                 return Err(conflict(taken));
             }
@@ -362,7 +362,7 @@ mod tests {
         let (rules, recorder, replay) = (Vec::new(), None, None);
         let relays = Relays::new(ProxySettings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
         let ended = rt::block_on(async {
-            let _turn = relays.turn.lock().await;
+            let _held = relays.change_lock.lock().await;
             rt::before(later(rt::now(), idle), relays.stop_all()).await
         });
         assert_eq!(ended, Some(()));

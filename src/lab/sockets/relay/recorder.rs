@@ -15,7 +15,7 @@ use crate::lab::proxy::record::{Header, Note};
 const MAX_WAITING: usize = 65_536;
 
 /// Limit on the time to write the remaining decisions at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A record that is being written.
 #[derive(Debug)]
@@ -108,10 +108,10 @@ impl Recorder {
         queue.is_closed = true;
         self.shared.changed.notify_all();
         let is_busy = |queue: &mut Queue| !queue.is_done;
-        let waited = self.shared.changed.wait_timeout_while(queue, PATIENCE, is_busy);
+        let waited = self.shared.changed.wait_timeout_while(queue, FINISH_TIMEOUT, is_busy);
         let (mut queue, late) = waited.unwrap_or_else(PoisonError::into_inner);
         if late.timed_out() {
-            let why = format!("the disk has not taken it within {PATIENCE:?}");
+            let why = format!("the disk has not taken it within {FINISH_TIMEOUT:?}");
             queue.fail(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Recorded { written: queue.written, dropped: queue.dropped, failure: queue.failure.take() }
