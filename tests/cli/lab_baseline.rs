@@ -1,4 +1,4 @@
-//! `lab baseline`: bytes come out as they went in, where they are to go, and all of them.
+//! `lab baseline`: every byte arrives unchanged at its target.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -41,7 +41,7 @@ impl Baseline {
     }
 }
 
-/// More than the sockets on the way hold, and never the same.
+/// Returns more bytes than the sockets between hold, without repetition.
 fn much() -> Vec<u8> {
     (0..8_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect()
 }
@@ -52,7 +52,7 @@ fn expect(mut from: &TcpStream, bytes: &[u8]) {
     assert!(got == bytes, "other bytes came than were sent");
 }
 
-/// Sends it all, while it is read at the other end: it is more than fits on the way.
+/// Sends all bytes while the other end reads them: they do not fit into the sockets between.
 fn pass(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
     std::thread::scope(|scope| {
         scope.spawn(|| (&mut &*from).write_all(bytes).unwrap());
@@ -61,7 +61,7 @@ fn pass(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
 }
 
 #[test]
-fn an_echo_gives_every_connection_its_own_bytes_back() {
+fn an_echo_returns_every_connection_its_own_bytes() {
     let baseline = Baseline::start("echo");
     let (ada, bob) = (baseline.connect(), baseline.connect());
     (&bob).write_all(b"bob").unwrap();
@@ -71,7 +71,7 @@ fn an_echo_gives_every_connection_its_own_bytes_back() {
 }
 
 #[test]
-fn a_relay_pairs_connections_and_closes_a_pair_together_when_everything_is_through() {
+fn a_relay_pairs_connections_and_closes_a_pair_after_all_bytes_have_passed() {
     let baseline = Baseline::start("relay");
     let conns: Vec<TcpStream> = (0..4).map(|_| baseline.connect()).collect();
     let [ada, bob, cleo, dan] = conns.as_slice() else { panic!("there are four") };
@@ -87,7 +87,7 @@ fn a_relay_pairs_connections_and_closes_a_pair_together_when_everything_is_throu
     baseline.end("INT");
 }
 
-/// Reads through the first byte that is no dot.
+/// Reads up to and including the first byte that is no dot.
 fn skip_dots(mut from: &TcpStream) {
     let mut byte = *b".";
     while byte == *b"." {
@@ -96,7 +96,7 @@ fn skip_dots(mut from: &TcpStream) {
 }
 
 #[test]
-fn a_fan_gives_what_the_first_sends_to_all_others_however_slowly_they_read() {
+fn a_fan_sends_the_bytes_of_the_first_connection_to_all_others_however_slowly_they_read() {
     let baseline = Baseline::start("fan");
     let conns: Vec<TcpStream> = (0..6).map(|_| baseline.connect()).collect();
     let (first, others) = conns.split_first().unwrap();
@@ -124,7 +124,7 @@ fn a_fan_gives_what_the_first_sends_to_all_others_however_slowly_they_read() {
 }
 
 #[test]
-fn datagrams_go_back_to_where_they_came_from_whatever_their_size() {
+fn datagrams_of_any_size_return_to_their_sender() {
     let baseline = Baseline::start("echo-udp");
     let clients = [udp_client(baseline.addr), udp_client(baseline.addr)];
     let much = much();
@@ -149,7 +149,7 @@ fn datagrams_go_back_to_where_they_came_from_whatever_their_size() {
 }
 
 #[test]
-fn what_it_cannot_do_is_said_in_one_line() {
+fn errors_are_one_line_and_the_old_name_is_an_alias() {
     let baseline = Baseline::start("echo");
     let refused = |words: &[&str], code: i32, what: &str| {
         let ended = Program::start(env!("CARGO_BIN_EXE_lab"), words).wait();
@@ -157,6 +157,7 @@ fn what_it_cannot_do_is_said_in_one_line() {
         assert!(ended.err.contains(what) && ended.err.lines().count() == 1, "{}", ended.err);
     };
     refused(&["baseline", "tee"], 2, "tee");
+    refused(&["bare", "tee"], 2, "tee");
     refused(&["baseline", "echo", "--listen", "nowhere"], 2, "nowhere");
     refused(&["baseline", "echo", "--listen", &baseline.addr.to_string()], 1, "address already in use");
     baseline.end("TERM");

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_cannot_do_is_refused_in_one_sentence() {
+    fn an_effect_that_a_proxy_cannot_have_is_refused_in_one_sentence() {
         assert!(refusal("timeout", json!({"timeout": 1}), true).contains("nothing here closes them"));
         assert!(refusal("reset_peer", json!({"timeout": 1}), true).contains("reset at once"));
         assert!(refusal("reset_peer", json!({}), false).contains("this proxy is UDP"));

@@ -280,7 +280,7 @@ fn toxics_that_cannot_be_combined_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn an_update_changes_only_what_it_gives_and_ignores_toxics_as_clients_send_old_ones() {
+fn an_update_changes_only_the_given_fields_and_ignores_toxics_which_may_be_outdated() {
     let mut fixture = Fixture::with_dns();
     fixture.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
     // The request of the Go client to disable a proxy: all fields that it received when it created it.

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_changes_only_what_it_gives() {
+    fn an_update_changes_only_the_given_fields() {
         let made = toxic(r#"{"type":"latency","attributes":{"latency":100,"jitter":5}}"#).unwrap();
         let update = |text: &str| made.updated(Fields::parse(text.as_bytes()).unwrap());
         let changed = update(r#"{"attributes":{"jitter":7}}"#).unwrap();

@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn who_asks_on_and_on_and_never_reads_is_cut_off() {
+    fn a_client_that_never_reads_its_answers_is_disconnected() {
         let mut socket = connect(open(100), "");
         socket.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         let many = "GET /version HTTP/1.1\r\n\r\n".repeat(1_000);

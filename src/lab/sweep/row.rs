@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_empty_and_not_0() {
+    fn unmeasured_values_are_empty_and_not_0() {
         let nothing = row(&Tally::default(), "list:1,3");
         for column in
             ["success", "sends_mean", "ack_p50_s", "ack_cdf_s", "goodput_bytes_per_s", "realised_loss_up"]

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_counts_what_is_on_the_disk() {
+    fn a_record_counts_the_decisions_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("record");
         let recorder = Recorder::create(&path, &header()).unwrap();
