@@ -92,7 +92,7 @@ fn bandwidth(toxic: &Toxic) -> Result<String, ApiError> {
     }
 }
 
-/// A blackhole. A datagram proxy has no connection that could be closed after the time.
+/// A blackhole without an end. A datagram proxy ignores the time: it has no connection to close.
 fn timeout(toxic: &Toxic, is_stream: bool) -> Result<String, ApiError> {
     if millis(toxic, "timeout")? > 0.0 && is_stream {
         return Err(refused(

@@ -1,15 +1,15 @@
 //! A ladder as SVG: arrows slope with their delay, and the distance between sends grows with their timeouts. Positions
-//! are computed in `place`.
+//! are computed in `layout`.
 //!
 //! The SVG is self-contained: generic fonts, its own colours for light and dark, no external files. Shape and text
 //! repeat the meaning of colours. Time is to scale as far as it is readable; a longer wait is shortened, with a break
 //! in both lines. An arrow without delay slopes a little too, so that causes are above their effects.
 
-mod place;
+mod layout;
 
 use std::fmt::Write as _;
 
-use place::{Label, Layout, Spot};
+use layout::{Label, Layout, Spot};
 
 use super::{Arrow, Effect, Ladder, What, cut, loss, shown};
 use crate::escape::escape_xml;

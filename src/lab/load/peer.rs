@@ -71,7 +71,7 @@ pub const MAX_ANSWER: usize = 16 << 10;
 impl Answer {
     /// Compares all bytes received since the step was sent.
     #[must_use]
-    pub fn judge(&self, heard: &[u8]) -> Heard {
+    pub fn check(&self, heard: &[u8]) -> Heard {
         let Some(rest) = heard.strip_prefix(self.start.as_slice()) else {
             return if self.start.starts_with(heard) { Heard::Incomplete } else { Heard::Wrong };
         };
@@ -86,14 +86,14 @@ impl Answer {
 
     /// The same, if the server may have sent unsolicited bytes before or behind the answer ([`Peer::aside`]).
     #[must_use]
-    pub fn judge_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
+    pub fn check_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
         let mut rest = heard;
-        while let (Heard::Wrong, Some(shorter)) = (self.judge(rest), without(rest, aside)) {
+        while let (Heard::Wrong, Some(shorter)) = (self.check(rest), without(rest, aside)) {
             rest = shorter;
         }
-        match self.judge(rest) {
+        match self.check(rest) {
             Heard::Wrong if aside.starts_with(rest) => Heard::Incomplete,
-            judged => judged,
+            checked => checked,
         }
     }
 }
@@ -249,18 +249,18 @@ mod tests {
     #[test]
     fn an_exact_answer_is_complete_at_its_last_byte_and_wrong_at_its_first_wrong_one() {
         let Step { hear, .. } = Step::new("PING", "PONG");
-        assert_eq!(hear.judge(b""), Heard::Incomplete);
-        assert_eq!(hear.judge(b"PO"), Heard::Incomplete);
-        assert_eq!(hear.judge(b"PONG"), Heard::Complete);
-        assert_eq!(hear.judge(b"PONGO"), Heard::Wrong);
-        assert_eq!(hear.judge(b"PX"), Heard::Wrong);
-        assert_eq!(Answer::default().judge(b""), Heard::Complete);
+        assert_eq!(hear.check(b""), Heard::Incomplete);
+        assert_eq!(hear.check(b"PO"), Heard::Incomplete);
+        assert_eq!(hear.check(b"PONG"), Heard::Complete);
+        assert_eq!(hear.check(b"PONGO"), Heard::Wrong);
+        assert_eq!(hear.check(b"PX"), Heard::Wrong);
+        assert_eq!(Answer::default().check(b""), Heard::Complete);
     }
 
     #[test]
     fn an_answer_is_found_beside_unsolicited_bytes() {
         let Step { hear, .. } = Step::new("", "MSG");
-        for (heard, judged) in [
+        for (heard, checked) in [
             ("", Heard::Incomplete),
             ("MS", Heard::Incomplete),
             ("PI", Heard::Incomplete),
@@ -272,17 +272,17 @@ mod tests {
             ("PINGMXG", Heard::Wrong),
             ("MPINGSG", Heard::Wrong),
         ] {
-            assert_eq!(hear.judge_beside(b"PING", heard.as_bytes()), judged, "{heard}");
+            assert_eq!(hear.check_beside(b"PING", heard.as_bytes()), checked, "{heard}");
         }
-        assert_eq!(hear.judge_beside(b"", b"PING"), Heard::Wrong);
+        assert_eq!(hear.check_beside(b"", b"PING"), Heard::Wrong);
     }
 
     #[test]
     fn an_answer_with_an_end_may_contain_anything_before_it_within_the_bound() {
         let answer = Answer { start: b"INFO ".to_vec(), end: b"PONG".to_vec() };
-        assert_eq!(answer.judge(b"INFO {}"), Heard::Incomplete);
-        assert_eq!(answer.judge(b"INFO {}PONG"), Heard::Complete);
-        assert_eq!(answer.judge(b"-ERR"), Heard::Wrong);
-        assert_eq!(answer.judge(&[&b"INFO "[..], &[b'x'; MAX_ANSWER]].concat()), Heard::Wrong);
+        assert_eq!(answer.check(b"INFO {}"), Heard::Incomplete);
+        assert_eq!(answer.check(b"INFO {}PONG"), Heard::Complete);
+        assert_eq!(answer.check(b"-ERR"), Heard::Wrong);
+        assert_eq!(answer.check(&[&b"INFO "[..], &[b'x'; MAX_ANSWER]].concat()), Heard::Wrong);
     }
 }

@@ -72,7 +72,7 @@ impl Point {
     }
 
     /// Returns the number of requests per session where it is not set. It is `most` if requests are independent;
-    /// otherwise it gives 100 sessions.
+    /// otherwise it gives 100 sessions, within 1 and `most`.
     #[must_use]
     pub fn default_session_trials(&self, trials: u64, most: u64) -> u64 {
         if self.is_independent() { most } else { (trials / SESSIONS).clamp(1, most.max(1)) }

@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn the_greeting_ends_with_the_pong_behind_the_info() {
         let hear = greeted(&RECEIVER).hear;
-        assert_eq!(hear.judge(b"INFO {\"max_payload\":1048576} \r\n"), Heard::Incomplete);
-        assert_eq!(hear.judge(b"INFO {\"max_payload\":1048576} \r\nPONG\r\n"), Heard::Complete);
-        assert_eq!(hear.judge(b"-ERR 'Unknown'\r\n"), Heard::Wrong);
+        assert_eq!(hear.check(b"INFO {\"max_payload\":1048576} \r\n"), Heard::Incomplete);
+        assert_eq!(hear.check(b"INFO {\"max_payload\":1048576} \r\nPONG\r\n"), Heard::Complete);
+        assert_eq!(hear.check(b"-ERR 'Unknown'\r\n"), Heard::Wrong);
     }
 
     #[test]

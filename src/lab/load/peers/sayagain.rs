@@ -246,8 +246,8 @@ mod tests {
         let streams = Streams { tagged: false };
         let [step] = <[Step; 1]>::try_from(streams.greeting(&CLIENT)).unwrap();
         assert_eq!(step.say, b"REG 0003 s1JON 0006 #loadPNG 0006 ready");
-        assert_eq!(step.hear.judge(b"ACK 0006 ready"), Heard::Complete);
-        assert_eq!(step.hear.judge(b"ERR 0012 409 ..."), Heard::Wrong);
+        assert_eq!(step.hear.check(b"ACK 0006 ready"), Heard::Complete);
+        assert_eq!(step.hear.check(b"ERR 0012 409 ..."), Heard::Wrong);
         let message =
             Message { from: "s1", to: Target::Room { name: "load", receivers: 3 }, body: b"abc", number: 7 };
         let (mut sent, mut delivered) = (Vec::new(), Vec::new());
@@ -264,8 +264,8 @@ mod tests {
         let streams = Streams { tagged: true };
         let [step] = <[Step; 1]>::try_from(streams.greeting(&CLIENT)).unwrap();
         let answer = b"@1 ACK 0023 abcdefghijklmnopqrstuv@2 ACK 0000ACK 0006 ready";
-        assert_eq!(step.hear.judge(answer), Heard::Complete);
-        assert_eq!(step.hear.judge(b"@1 ERR 0009 409 taken"), Heard::Wrong);
+        assert_eq!(step.hear.check(answer), Heard::Complete);
+        assert_eq!(step.hear.check(b"@1 ERR 0009 409 taken"), Heard::Wrong);
         let message = Message { from: "s1", to: Target::Name("r1"), body: b"abc", number: 7 };
         let mut said = [const { Vec::new() }; 4];
         let [sent, delivered, reply, acknowledged] = &mut said;

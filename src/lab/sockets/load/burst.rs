@@ -244,7 +244,7 @@ fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<boo
     }
     loop {
         let Some(step) = member.steps.last() else { return Ok(true) };
-        match step.hear.judge_beside(aside, &member.heard) {
+        match step.hear.check_beside(aside, &member.heard) {
             Heard::Wrong => return Err(io::Error::other(said_instead(&member.heard))),
             Heard::Complete => {
                 member.steps.pop();

@@ -35,7 +35,7 @@ pub(super) struct Program {
     /// Kept open, so that the server can print.
     _out: BufReader<ChildStdout>,
     /// The addresses it printed after `listening on `: `tcp://127.0.0.1:50000`.
-    pub(super) places: Vec<String>,
+    pub(super) addresses: Vec<String>,
 }
 
 /// Returns the path of the program `server` beside this one.
@@ -56,12 +56,12 @@ pub(super) fn beside() -> Result<PathBuf, LoadError> {
 }
 
 impl Program {
-    /// Starts a program with these arguments, and waits until it has printed `places` listening addresses.
+    /// Starts a program with these arguments, and waits until it has printed `count` listening addresses.
     ///
     /// # Errors
     ///
     /// It cannot be started, or ends at once.
-    pub(super) fn start(path: &Path, words: &[String], places: usize) -> Result<Self, LoadError> {
+    pub(super) fn start(path: &Path, words: &[String], count: usize) -> Result<Self, LoadError> {
         let failed = |error: io::Error| LoadError::Server(format!("cannot start the server: {error}"));
         let log = tempfile::tempfile().map_err(failed)?;
         let mut command = Command::new(path);
@@ -75,9 +75,9 @@ impl Program {
         let Some(out) = child.stdout.take() else {
             return Err(LoadError::Server("the server has no output".to_owned()));
         };
-        let mut program = Self { child, log, _out: BufReader::new(out), places: Vec::new() };
-        program.read_places(places).map_err(failed)?;
-        if program.places.len() < places {
+        let mut program = Self { child, log, _out: BufReader::new(out), addresses: Vec::new() };
+        program.read_addresses(count).map_err(failed)?;
+        if program.addresses.len() < count {
             let _ = program.child.wait();
             let said = program.last_log_line();
             return Err(LoadError::Server(format!(
@@ -87,14 +87,14 @@ impl Program {
         Ok(program)
     }
 
-    fn read_places(&mut self, places: usize) -> io::Result<()> {
+    fn read_addresses(&mut self, count: usize) -> io::Result<()> {
         let mut line = String::new();
         for _ in 0..MAX_LINES {
             line.clear();
-            if self.places.len() == places || self._out.by_ref().take(LOG).read_line(&mut line)? == 0 {
+            if self.addresses.len() == count || self._out.by_ref().take(LOG).read_line(&mut line)? == 0 {
                 break;
             }
-            self.places.extend(line.trim_end().strip_prefix("listening on ").map(str::to_owned));
+            self.addresses.extend(line.trim_end().strip_prefix("listening on ").map(str::to_owned));
         }
         Ok(())
     }

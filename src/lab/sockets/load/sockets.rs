@@ -48,7 +48,7 @@ pub(super) fn take(stream: &mut TcpStream, step: &Step, who: &str) -> Result<(),
     stream.write_all(&step.say).map_err(broken)?;
     let (mut heard, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
-        match step.hear.judge(&heard) {
+        match step.hear.check(&heard) {
             Heard::Complete => return Ok(()),
             Heard::Incomplete => {}
             Heard::Wrong => return Err(not_greeted(who, &heard)),

@@ -90,9 +90,9 @@ impl TargetServer {
         let words = [&["--listen".to_owned(), listen], options].concat();
         let program = Program::start(&path, &words, 1)?;
         let prefix = format!("{}://", listener.scheme());
-        let place = program.places.iter().find_map(|place| place.strip_prefix(&prefix));
-        let addr = place.and_then(|place| place.parse().ok()).ok_or_else(|| {
-            let said = escape_short(program.places.concat().as_bytes(), 80).into_owned();
+        let found = program.addresses.iter().find_map(|address| address.strip_prefix(&prefix));
+        let addr = found.and_then(|address| address.parse().ok()).ok_or_else(|| {
+            let said = escape_short(program.addresses.concat().as_bytes(), 80).into_owned();
             LoadError::Server(format!("the server listens elsewhere than it was told to: {said}"))
         })?;
         Ok(Self { addr, process: Some(Process(program.id())), program: Some(program) })
