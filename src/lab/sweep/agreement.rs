@@ -149,8 +149,8 @@ fn an_interval_changes_nothing_where_losses_do_not_depend_on_the_clock() {
     assert_eq!(fast.trials(), slow.trials());
 }
 
-/// Returns how often the interval of `trials` requests contains the success of all seeds together, and whether
-/// failures and successes are frequent enough for that to be meaningful.
+/// Returns the share of seeds for which the interval of `trials` requests contains the success of all seeds together.
+/// Fails if failures or successes are too rare for that to be meaningful.
 fn coverage(link: &str, (trials, session_trials): (u64, u64), seeds: u64) -> f64 {
     let point = point(link, 2);
     let tallies: Vec<Tally> =

@@ -78,10 +78,10 @@ impl Ratio {
     /// Returns the 95 % interval `(low, high)` of a quotient that is a proportion. `None` with fewer than two
     /// sessions, unless each has one request at most.
     ///
-    /// If every session is one request, this is the Wilson interval. Otherwise it is the Wilson interval for the
-    /// number of independent requests with the same error, and with Student's t instead of the normal quantile (Dean
-    /// and Pagano, 2015, Journal of Survey Statistics and Methodology 3: 484-503). Where all or none succeeded, the
-    /// sessions show no error, and each counts as one request.
+    /// If every session is one request, this is the Wilson interval. Otherwise it is that of the number of independent
+    /// requests with the same error. Student's t then replaces the normal quantile (Dean and Pagano, 2015, Journal of
+    /// Survey Statistics and Methodology 3: 484-503). Where all or none succeeded, the sessions show no error, and each
+    /// counts as one request.
     #[must_use]
     pub fn interval(&self) -> Option<(f64, f64)> {
         let (p, n) = (self.value()?, self.x as f64);
