@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures our server beside nats-server, redis-server, mosquitto, memcached, coap-server and the bare kernel (`lab bare`):
+# Measures our server beside nats-server, redis-server, mosquitto, memcached, coap-server and the baseline (`lab baseline`):
 # every workload of `lab load`, one server after the other and again from the start (A B A B), each started anew on a free port of
 # loopback and ended after its run. What is lost anywhere is a failure. At the end: tables (Markdown, CSV) and plots (SVG).
 #
@@ -59,7 +59,7 @@ program() {
         memcached*) command -v memcached ;;
         # Without DTLS, which is not measured.
         coap) command -v coap-server-notls || command -v coap-server ;;
-        bare) echo "$lab" ;;
+        baseline) echo "$lab" ;;
     esac
 }
 
@@ -92,7 +92,7 @@ start() {
             if [[ $EUID == 0 ]]; then words+=(-u nobody); fi
             if [[ $peer == memcached-t1 ]]; then words+=(-t 1); fi ;;
         coap) words=(-A 127.0.0.1 -p "$port") ;;
-        bare) words=(bare "$pattern" --listen "127.0.0.1:$port") ;;
+        baseline) words=(baseline "$pattern" --listen "127.0.0.1:$port") ;;
     esac
     "$path" "${words[@]}" >> "$out/log.txt" 2>&1 &
     pid=$!
@@ -140,7 +140,7 @@ fanout() { compare "$chat" fan fanout --members "$1" --size 64 --window "$(windo
 ping() { compare "$chat" echo ping --clients "$1" --seconds "$seconds"; }
 udp() { compare "$asked" echo-udp udp --clients "$1" --seconds "$seconds"; }
 
-# compare 'PEERS' PATTERN WORKLOAD..: all rounds of one workload. PATTERN is what `lab bare` does then.
+# compare 'PEERS' PATTERN WORKLOAD..: all rounds of one workload. PATTERN is what `lab baseline` does then.
 compare() {
     local round peer peers=$1 pattern=$2
     shift 2
@@ -154,7 +154,7 @@ compare() {
 }
 
 present=''
-for peer in ${PEERS:-nats redis mqtt memcached memcached-t1 coap bare}; do
+for peer in ${PEERS:-nats redis mqtt memcached memcached-t1 coap baseline}; do
     if have "$peer"; then present+=" $peer"; else say "$peer is left out: $(package "$peer") is not installed, and cannot be"; fi
 done
 {
@@ -168,7 +168,7 @@ done
     done
 } > "$out/versions.txt"
 
-chat='nats redis mqtt bare' asked='bare memcached memcached-t1 coap'
+chat='nats redis mqtt baseline' asked='baseline memcached memcached-t1 coap'
 if [[ $quick == 1 ]]; then
     for size in 16 4096; do route 16 "$size"; done
     fanout 100

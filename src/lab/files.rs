@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all: written under a temporary name in their directory, then renamed.
+//! Atomic writing of files: each is written under a temporary name in its directory, then renamed.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// A file that could not be made.
+/// The error of a file that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {error}", crate::escape::escape_short(path.as_os_str().as_encoded_bytes(), 200))]
 pub struct WriteError {
@@ -14,11 +14,11 @@ pub struct WriteError {
     error: io::Error,
 }
 
-/// Writes files. None takes its name, or the place of an older one, before all are written.
+/// Writes files. No file takes its name, or replaces an older one, before all are written.
 ///
 /// # Errors
 ///
-/// If one of them cannot be made; then none is, unless the directory breaks between two renames.
+/// If one of them cannot be written; then none is, unless the directory breaks between two renames.
 pub fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
     let fault = |path: &Path, error| WriteError { path: path.to_owned(), error };
     let written: Result<Vec<_>, _> = files
@@ -31,17 +31,17 @@ pub fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// A file that is written and has not its name yet.
+/// A file that is written but does not have its name yet.
 enum Written {
-    /// A temporary one, and the place that it takes.
+    /// A temporary file, and the path that it takes.
     Aside(NamedTempFile, PathBuf),
-    /// What is there is no file: a pipe, a device. It is written to, and nothing takes its place.
+    /// A pipe or a device at the path: it is written to and never replaced.
     Special(PathBuf),
 }
 
 impl Written {
     fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
-        // The file behind a link takes the new content, and the link stays.
+        // The target of a symbolic link takes the new content, and the link stays.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
             return Ok(Self::Special(path));
@@ -68,7 +68,7 @@ fn temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // What went wrong has to do with the directory; the temporary name would only confuse.
+    // Report the error without the temporary name, which would only confuse.
     let made = builder.prefix(".sayagain-").tempfile_in(directory);
     let mut file = made.map_err(|error| io::Error::from(error.kind()))?;
     file.write_all(bytes)?;

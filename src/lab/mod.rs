@@ -1,16 +1,16 @@
-//! The lab: loss experiments one can trust, look at and repeat, on the objects that server and client are made of.
+//! The lab: reproducible experiments with packet loss, on the same objects as the server and the client.
 //!
 //! ```text
-//! sweep    what is varied, trials in virtual time and over sockets, what they came to: a CSV
-//! plot     pictures of a CSV
-//! report   one page of it
-//! ladder   one exchange, datagram by datagram, as text and picture
-//! proxy    relays for datagrams and streams, and what can be asked of them
-//! load     what a server is loaded with, and what came of it
-//! api      the same over HTTP
-//! bare     who gets what in the least of servers, for comparison
-//! sockets  the sockets and the clock of all these
-//! files    files that are written whole or not at all
+//! sweep     varies parameters, runs trials in virtual time or over sockets, writes a CSV
+//! plot      plots of that CSV
+//! report    one HTML page of it
+//! ladder    one exchange, datagram by datagram, as text and SVG
+//! proxy     relays for datagrams and streams, and the control of them
+//! load      workloads for a server, and their results
+//! api       the control of proxies over HTTP
+//! baseline  connection patterns of a server that only moves bytes
+//! sockets   the sockets and the clock of all of these
+//! files     atomic writing of files
 //! ```
 
 pub mod files;
@@ -19,10 +19,10 @@ pub mod plot;
 pub mod report;
 pub mod sweep;
 
-// What the commands of `lab` are made of besides experiments: public for `cli` alone.
+// The parts of the `lab` commands besides experiments: used by `cli` alone.
 pub(crate) mod api;
 #[doc(hidden)]
-pub mod bare;
+pub mod baseline;
 #[doc(hidden)]
 pub mod load;
 #[doc(hidden)]

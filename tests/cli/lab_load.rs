@@ -402,7 +402,7 @@ fn connections_one_after_the_other_end_with_the_server() {
         stream.read_exact(&mut bye).unwrap();
         stream.write_all(&bye).unwrap();
     });
-    let ended = lab(&format!("serial 1000000 --peer bare --host {host}"));
+    let ended = lab(&format!("serial 1000000 --peer baseline --host {host}"));
     server.join().unwrap();
     assert_eq!((ended.code, ended.out.as_str()), (1, ""));
     assert_eq!(ended.err, format!("error: the server at {host} is gone: connection refused after 1\n"));
@@ -410,7 +410,7 @@ fn connections_one_after_the_other_end_with_the_server() {
 
 #[test]
 fn where_nobody_gets_in_nothing_is_measured_and_the_first_cause_is_told() {
-    let nobody = lab("burst 3 --peer bare --host 127.0.0.1:1 --json");
+    let nobody = lab("burst 3 --peer baseline --host 127.0.0.1:1 --json");
     assert_eq!(nobody.code, 1, "{}", nobody.out);
     assert_eq!(nobody.err, "error: 0 lost and 3 turned away: connection refused\n");
     let outcome: Value = serde_json::from_str(&nobody.out).unwrap();

@@ -4,7 +4,7 @@
 
 mod client;
 mod client_trouble;
-mod lab_bare;
+mod lab_baseline;
 mod lab_compare;
 mod lab_ladder;
 mod lab_load;

@@ -1,4 +1,4 @@
-//! `lab compare`: what the rows of many runs of `lab load` come to.
+//! `lab compare`: compares the rows of many runs of `lab load`. The comparison itself is in `lab::load::compare`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub(super) struct Args {
     out: Option<PathBuf>,
 }
 
-/// Compares, then writes everything, then says what was written.
+/// Compares, writes all files, then prints their paths.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let shown = escape_short(args.file.as_os_str().as_encoded_bytes(), 200);
     let failed = |error: &dyn std::fmt::Display| LabError::Failed(format!("{shown}: {error}"));

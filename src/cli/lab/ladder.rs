@@ -1,4 +1,4 @@
-//! `lab ladder`: one exchange under loss, drawn.
+//! `lab ladder`: draws one exchange under loss. The exchange and the drawing are in `lab::ladder`.
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub(super) struct Args {
     policy: PolicyArgs,
 }
 
-/// Plays the exchange and draws it.
+/// Runs the exchange and draws it.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     check_out(args)?;
     let policy = args.policy.resolve().map_err(LabError::Usage)?;
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     Ok(exit::OK)
 }
 
-/// An SVG by another name would be opened by nothing.
+/// Refuses another extension than that of an SVG, which programs would not recognise.
 fn check_out(args: &Args) -> Result<(), LabError> {
     let is_svg = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("svg"));
     match &args.out {
@@ -93,7 +93,7 @@ fn origin() -> Instant {
     Instant::now()
 }
 
-/// What is drawn, in two lines, or in three where the links take much to say.
+/// Returns the heading: two lines, or three if the links are long.
 fn heading(args: &Args, exchange: &Exchange) -> Vec<String> {
     let message = escape_short(&exchange.message, 60);
     let (up, down) = (exchange.up.to_string(), exchange.down.to_string());

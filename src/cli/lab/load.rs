@@ -1,28 +1,29 @@
-//! `lab load`: as typed ([`Args`]) -> a workload's own plan -> its run, and the outcome as text, JSON or CSV.
+//! `lab load`: from the command line ([`Args`]) to a workload's plan, its run, and its outcome as text, JSON or CSV.
+//! The runs themselves are in `lab::sockets::load`.
 
 use std::str::FromStr;
 
 use clap::Subcommand;
 
 use self::common::Common;
-use self::crowds::{BurstArgs, IdleArgs, SerialArgs};
+use self::connections::{BurstArgs, IdleArgs, SerialArgs};
 use self::engines::EnginesArgs;
+use self::line_clients::{SlowArgs, SpamArgs};
 use self::messages::{FanoutArgs, RouteArgs};
-use self::people::{SlowArgs, SpamArgs};
 use super::LabError;
 use crate::cli::server::draw_seed;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::sockets::load::datagrams;
 use crate::lab::sockets::load::groups::End;
 use crate::lab::sockets::load::ping;
-use crate::lab::sockets::load::subject::Door;
+use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds};
 
 mod common;
-mod crowds;
+mod connections;
 mod engines;
+mod line_clients;
 mod messages;
-mod people;
 
 const AFTER_HELP: &str = "\
 Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory \
@@ -63,15 +64,15 @@ enum Workload {
     Serial(SerialArgs),
     /// Let N clients do nothing: what each takes of memory, all together of the processors, and what their pings take
     Idle(IdleArgs),
-    /// Say all that a line door takes, and tell how long it took each line (Trio Chat's spam client)
+    /// Say all that a line listener takes, and tell how long it took each line (Trio Chat's spam client)
     Spam(SpamArgs),
-    /// Listen to a line door, but slowly (Trio Chat's slow client)
+    /// Listen to a line listener, but slowly (Trio Chat's slow client)
     Slow(SlowArgs),
     /// Compare the engines of the server that lies beside this program: a table for each workload
     Engines(EnginesArgs),
 }
 
-/// How long it goes on.
+/// The duration of a run.
 #[derive(Clone, Debug, clap::Args)]
 struct Length {
     /// Send for so long; then wait for what is under way
@@ -97,7 +98,7 @@ fn end(seconds: PositiveSeconds, count: Option<AtLeastOne>) -> End {
     count.map_or(End::After(seconds.as_duration()), |count| End::Count(count.get().get() as u64))
 }
 
-/// How many in a second: more than 0, up to 10^9.
+/// A rate per second: more than 0, up to 10^9.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct PerSecond(f64);
 
@@ -152,13 +153,13 @@ struct UdpArgs {
     common: Common,
 }
 
-/// The most that a request over UDP may carry, in bytes.
+/// Largest body of a request over UDP, in bytes.
 const MAX_REQUEST: usize = 1_024;
 
-/// The most clients of a run: so many that no server takes them, and few enough to have a name each.
+/// Bound on the clients of a run: beyond any server's capacity, and few enough for unique names.
 const MAX_CLIENTS: usize = 10_000_000;
 
-/// So many clients, if that is possible.
+/// Checks a number of clients.
 fn bounded(count: AtLeastOne) -> Result<usize, LabError> {
     let clients = Some(count.get().get()).filter(|count| *count <= MAX_CLIENTS);
     clients.ok_or_else(|| {
@@ -166,19 +167,19 @@ fn bounded(count: AtLeastOne) -> Result<usize, LabError> {
     })
 }
 
-/// The characters of a run's mark, and how many it has.
+/// The characters of a run's suffix, and their number.
 const MARKS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const MARK: usize = 3;
 
-/// What clients and rooms of a run are called. At a server that runs already, they end with a mark of the run, so that
-/// they are not taken by another run.
+/// The names of clients and rooms in a run. At a server that is already running, they end with a suffix of the run, so
+/// that runs do not share names.
 #[derive(Clone, Debug, Default)]
 struct Names {
     mark: String,
 }
 
 impl Names {
-    /// With a mark that is drawn.
+    /// Creates names with a random suffix.
     fn drawn() -> Result<Self, LabError> {
         let seed = draw_seed().map_err(|error| LabError::Failed(error.to_string()))?;
         let mark = seed.to_le_bytes().into_iter().take(MARK);
@@ -187,19 +188,19 @@ impl Names {
         Ok(Self { mark: mark.collect() })
     }
 
-    /// Names of so many clients of a kind, all of one length.
+    /// Returns names of so many clients of a kind, all of one length.
     fn of(&self, kind: char, count: usize) -> Vec<String> {
         let (width, mark) = (count.to_string().len(), &self.mark);
         (1..=count).map(|place| format!("{kind}{place:0width$}{mark}")).collect()
     }
 
-    /// A name that there is one of.
+    /// Returns a unique name.
     fn called(&self, word: &str) -> String {
         format!("{word}{}", self.mark)
     }
 }
 
-/// Loads a server. Returns the exit code.
+/// Runs a workload. Returns the exit code.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     crate::net::open_files::raise_open_files();
     match &args.workload {
@@ -221,12 +222,18 @@ impl PingArgs {
         let peer = self.common.streams(false)?;
         let clients = bounded(self.clients)?;
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = ping::Plan { names: self.common.names()?.of('c', clients), rate, end: self.length.end() };
+        let plan =
+            ping::PingPlan { names: self.common.names()?.of('c', clients), rate, end: self.length.end() };
         let (clients, wanted_rate) = (clients as u64, rate);
-        let mut outcome =
-            Outcome { workload: "ping", peer: peer.name(), clients, wanted_rate, ..Outcome::default() };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            ping::run(subject, peer.as_ref(), &plan, interrupt, outcome)
+        let mut outcome = LoadOutcome {
+            workload: "ping",
+            peer: peer.name(),
+            clients,
+            wanted_rate,
+            ..LoadOutcome::default()
+        };
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            ping::run(target, peer.as_ref(), &plan, interrupt, outcome)
         })
     }
 }
@@ -243,16 +250,16 @@ impl UdpArgs {
         }
         let end = end(self.seconds, self.count);
         let names = self.common.names()?.of('c', clients);
-        let plan = datagrams::Plan { names, size, timeout: self.timeout.as_duration(), end };
-        let mut outcome = Outcome {
+        let plan = datagrams::DatagramsPlan { names, size, timeout: self.timeout.as_duration(), end };
+        let mut outcome = LoadOutcome {
             workload: "udp",
             peer: peer.name(),
             clients: clients as u64,
             size: Some(size as u64),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
-        self.common.measure(Door::Udp, &mut outcome, |subject, interrupt, outcome| {
-            datagrams::run(subject, peer.as_ref(), &plan, interrupt, outcome)
+        self.common.measure(ListenerKind::Udp, &mut outcome, |target, interrupt, outcome| {
+            datagrams::run(target, peer.as_ref(), &plan, interrupt, outcome)
         })
     }
 }

@@ -1,4 +1,5 @@
-//! The command line of the lab: as typed ([`Args`]) -> a command's own plan -> its run. One file per command.
+//! The command line of the lab: from [`Args`] to a command's plan and its run, one file per command. The work is done
+//! in `crate::lab`.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -7,7 +8,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use super::exit;
 
-mod bare;
+mod baseline;
 mod compare;
 mod ladder;
 mod load;
@@ -26,7 +27,7 @@ Exit codes:
     6  an --assert does not hold
   130  interrupted";
 
-/// The options as they are typed.
+/// The options on the command line.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "lab", version, about = "Measures what a retry policy does under loss", after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -52,28 +53,29 @@ enum Command {
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
     Proxy(Box<proxy::Args>),
     /// Move bytes and nothing else: what this machine allows, beside which servers are measured
-    Bare(bare::Args),
+    #[command(alias = "bare")]
+    Baseline(baseline::Args),
     /// Compare servers: medians and ratios of what `lab load` measured
     Compare(compare::Args),
     /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
     Load(load::Args),
 }
 
-/// Why a command of the lab did not do its work.
+/// Why a command of the lab failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// What was typed, or a plan, makes no sense; nothing was done: exit code 2.
+    /// The command line or a plan is invalid; nothing was done: exit code 2.
     #[error("{0}; try --help")]
     Usage(String),
-    /// The system, a file or a peer stands in the way: exit code 1.
+    /// The system, a file or a peer failed: exit code 1.
     #[error("{0}")]
     Failed(String),
-    /// The command line does not fit together, as clap reports it: exit code 2.
+    /// The command line is inconsistent, as reported by clap: exit code 2.
     #[error(transparent)]
     Clap(#[from] clap::Error),
 }
 
-/// Does what was typed, the program's name included. Returns the exit code.
+/// Runs the command line, which begins with the program's name. Returns the exit code.
 pub fn run(words: Vec<OsString>) -> u8 {
     let result = parse(words).and_then(|(args, matches)| match &args.command {
         Command::Sweep(args) => sweep::run(args, &matches),
@@ -82,15 +84,15 @@ pub fn run(words: Vec<OsString>) -> u8 {
         Command::Plot(args) => plot::run(args),
         Command::Report(args) => report::run(args),
         Command::Proxy(args) => proxy::run(args),
-        Command::Bare(args) => bare::run(args),
+        Command::Baseline(args) => baseline::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Load(args) => load::run(args),
     });
     result.unwrap_or_else(|error| complain(&error))
 }
 
-/// Parses what was typed; a plan takes its place before the flags, which therefore override it. Returns what was typed after the
-/// command as well.
+/// Parses the command line. The flags of a plan are inserted before the typed flags, which therefore override them.
+/// Also returns the matches of the subcommand.
 fn parse(mut words: Vec<OsString>) -> Result<(Args, ArgMatches), LabError> {
     let (args, matches) = matched(&words)?;
     let Command::Sweep(sweep) = &args.command else { return Ok((args, matches)) };
@@ -108,7 +110,7 @@ fn matched(words: &[OsString]) -> Result<(Args, ArgMatches), LabError> {
     Ok((args, after.unwrap_or_default()))
 }
 
-/// One line on standard error.
+/// Prints an error in one line on standard error.
 fn complain(error: &LabError) -> u8 {
     if let LabError::Clap(error) = error {
         return super::refuse(error);

@@ -1,4 +1,4 @@
-//! What a command prints: all of it, or as much as somebody reads.
+//! Output helpers of the commands: printing, and creating directories.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,11 +7,11 @@ use std::path::Path;
 use super::LabError;
 use crate::escape::escape_short;
 
-/// Prints; whoever has read enough may close the pipe.
+/// Prints a text. A reader may close the pipe early, which is no error.
 ///
 /// # Errors
 ///
-/// One line on what the system said.
+/// The system's error, in one line.
 pub(super) fn print(text: &str) -> Result<(), LabError> {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -22,7 +22,7 @@ pub(super) fn print(text: &str) -> Result<(), LabError> {
     }
 }
 
-/// Makes a directory, if it is not there.
+/// Creates a directory, if it does not exist.
 pub(super) fn make_directory(directory: &Path) -> Result<(), LabError> {
     let shown = escape_short(directory.as_os_str().as_encoded_bytes(), 200);
     fs::create_dir_all(directory)

@@ -1,4 +1,4 @@
-//! `lab plot`: pictures of a sweep, beside its CSV or elsewhere.
+//! `lab plot`: plots of a sweep, beside its CSV or elsewhere. Drawing is in `lab::plot`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -32,7 +32,7 @@ pub(super) struct Args {
     kind: Vec<Kind>,
 }
 
-/// What a picture is written as.
+/// The file format of a plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Lines and text, sharp at any size
@@ -43,7 +43,7 @@ enum Format {
     Both,
 }
 
-/// Draws everything, then writes everything, then says what was written.
+/// Draws all plots, writes all files, then prints their paths.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let table = read(&args.file)?;
     let (mut files, mut notes) = (Vec::new(), Vec::new());
@@ -61,12 +61,12 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     say_written(files.iter().map(|(path, _)| path.as_path()))
 }
 
-/// What was asked for, each once.
+/// Returns the requested kinds, each once.
 fn kinds(asked: &[Kind]) -> Vec<Kind> {
     Kind::ALL.into_iter().filter(|kind| asked.is_empty() || asked.contains(kind)).collect()
 }
 
-/// Draws one, and says what of it is missing.
+/// Draws one plot, and adds notes on its omissions.
 fn draw(table: &Table, kind: Kind, notes: &mut Vec<String>) -> Result<Option<Picture>, LabError> {
     match Picture::draw(table, kind) {
         Ok(picture) => {
@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path) -> Result<Table, LabError> {
     Table::read(file).map_err(|error| failed(&error))
 }
 
-/// The path of a file that is named after another: with an ending in the place of its extension.
+/// Returns a path like `file`, with `ending` in place of the extension.
 pub(super) fn beside(file: &Path, directory: Option<&Path>, ending: &str) -> PathBuf {
     let mut name: OsString = file.file_stem().unwrap_or_default().to_owned();
     name.push(ending);
@@ -117,13 +117,13 @@ pub(super) fn beside(file: &Path, directory: Option<&Path>, ending: &str) -> Pat
     }
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 pub(super) fn note(text: &str) {
-    // If nobody reads it, there is nobody to tell.
+    // A closed standard error is no failure.
     let _ = writeln!(io::stderr(), "note: {text}");
 }
 
-/// The paths on standard output, as they are, one per line; a reader that has gone has read enough.
+/// Prints paths on standard output, unescaped, one per line. A closed pipe is no failure.
 pub(super) fn say_written<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<u8, LabError> {
     let mut out = io::stdout();
     for path in paths {

@@ -1,4 +1,5 @@
-//! `lab policy`: what a retry policy does, without sending anything. Here what `show` and `compare` share.
+//! `lab policy`: the properties of a retry policy, without sending anything. This file has the parts shared by `show`
+//! and `compare`.
 
 use clap::Subcommand;
 
@@ -50,7 +51,7 @@ impl Common {
     }
 }
 
-/// Does it.
+/// Runs the command.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let text = match &args.command {
         Command::Show(args) => show::text(args)?,
@@ -60,13 +61,13 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     Ok(exit::OK)
 }
 
-/// The flags with this policy as the one that they override.
+/// Applies the flags to a policy.
 fn resolved(name: PolicyName, flags: &PolicyArgs) -> Result<Backoff, LabError> {
     let flags = PolicyArgs { policy: Some(name), ..flags.clone() };
     flags.resolve().map_err(LabError::Usage)
 }
 
-/// Loss rates as probabilities.
+/// Converts loss rates to probabilities.
 fn losses<const N: usize>(rates: [f64; N]) -> [Probability; N] {
     rates.map(|rate| Probability::new(rate).unwrap_or(Probability::ONE))
 }
@@ -92,7 +93,7 @@ fn at_loss_json(at: &AtLoss) -> serde_json::Value {
     })
 }
 
-/// A mean time in seconds, or a dash where none is known.
+/// Returns a mean time in seconds, or a dash if unknown.
 fn time(at: &AtLoss) -> String {
     at.time.map_or_else(
         || "-".to_owned(),

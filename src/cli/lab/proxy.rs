@@ -1,4 +1,4 @@
-//! `lab proxy`: a lossy relay in front of any UDP or TCP program.
+//! `lab proxy`: a lossy relay in front of any UDP or TCP program. The proxies are in `lab::sockets::relay`.
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
@@ -22,8 +22,8 @@ use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::record::{self, Header, Replay};
 use crate::lab::proxy::rule::Rule;
 use crate::lab::proxy::totals::{Kind, ProxyTotals, requested};
-use crate::lab::sockets::api::ApiDoor;
-use crate::lab::sockets::relay::{self, Prepared, Recorder, Settings};
+use crate::lab::sockets::api::ApiListener;
+use crate::lab::sockets::relay::{self, Prepared, ProxySettings, Recorder};
 use crate::link::LinkConfig;
 use crate::net::Signals;
 use crate::net::listen::Scheme;
@@ -93,9 +93,9 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// What was typed, checked and complete.
+/// The options, checked and complete.
 #[derive(Debug)]
-struct Plan {
+struct ProxyPlan {
     wanted: Vec<NewProxy>,
     up: LinkConfig,
     down: LinkConfig,
@@ -103,7 +103,7 @@ struct Plan {
 }
 
 impl Args {
-    fn resolve(&self) -> Result<Plan, LabError> {
+    fn resolve(&self) -> Result<ProxyPlan, LabError> {
         let (up, down) = self.links.resolve().map_err(LabError::Usage)?;
         if self.listen.len() != self.to.len() {
             let (listen, to) = (self.listen.len(), self.to.len());
@@ -131,7 +131,7 @@ impl Args {
         };
         let wanted = self.listen.iter().zip(&self.to).map(pair).collect();
         let seed = self.seed.map_or_else(draw_seed, Ok)?;
-        Ok(Plan { wanted, up, down, seed })
+        Ok(ProxyPlan { wanted, up, down, seed })
     }
 
     fn settings(
@@ -139,8 +139,8 @@ impl Args {
         seed: u64,
         recorder: Option<Arc<Recorder>>,
         replay: Option<BTreeMap<String, Replay>>,
-    ) -> Settings {
-        Settings {
+    ) -> ProxySettings {
+        ProxySettings {
             seed,
             max_flows: usize::try_from(self.max_flows).unwrap_or(usize::MAX),
             idle: self.idle.as_duration(),
@@ -150,8 +150,8 @@ impl Args {
         }
     }
 
-    /// Says what the links are, and what of them does nothing here.
-    fn log(&self, plan: &Plan) {
+    /// Logs the links, and their parts without effect here.
+    fn log(&self, plan: &ProxyPlan) {
         match &self.replay {
             Some(path) => log::info!("replaying {}", shown(path)),
             None => log::info!("seed {}, up {}, down {}", plan.seed, plan.up, plan.down),
@@ -173,13 +173,13 @@ impl Args {
     }
 }
 
-/// Whether both are the same file, which is there.
+/// Whether both paths are the same existing file.
 fn is_same(one: &Path, other: &Path) -> bool {
     let found = |path: &Path| path.canonicalize().ok();
     found(one).is_some_and(|one| found(other).as_ref() == Some(&one))
 }
 
-/// The parts of links that do nothing to a stream.
+/// Returns the parts of links that have no effect on a stream.
 fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
     let any = |is_there: fn(&LinkConfig) -> bool| links.into_iter().any(is_there);
     let parts = [
@@ -192,15 +192,15 @@ fn ignored_above_tcp(links: [&LinkConfig; 2]) -> Vec<&'static str> {
     parts.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
 }
 
-/// Relays until asked to end.
+/// Relays until a signal ends it.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     crate::cli::start_queued_logging(LevelFilter::Info, args.verbose, args.quiet);
     let plan = args.resolve()?;
     let replay = args.replay.as_deref().map(read_replay).transpose()?;
     let prepared = relay::prepare(plan.wanted.clone()).map_err(refused)?;
-    let api = args.api.as_ref().map(|at| ApiDoor::bind(&at.host, at.port)).transpose().map_err(failed)?;
+    let api = args.api.as_ref().map(|at| ApiListener::bind(&at.host, at.port)).transpose().map_err(failed)?;
     let signals = Signals::new().map_err(failed)?;
-    // The last that can fail for reasons of somebody else: where anything is in the way, no file is made.
+    // Last of the steps that can fail, so that no file is created after a failure.
     let recorder = args.record.as_deref().map(|path| create_record(path, &plan)).transpose()?;
     let lines = announcement(&prepared, api.as_ref());
     let relays =
@@ -223,7 +223,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     told
 }
 
-/// What makes no sense is a matter of what was typed.
+/// An invalid request is a usage error.
 fn refused(error: ControlError) -> LabError {
     match error {
         ControlError::Invalid(why) => LabError::Usage(why),
@@ -251,7 +251,7 @@ fn read_replay(path: &Path) -> Result<BTreeMap<String, Replay>, LabError> {
     Ok(recorded.into_iter().map(|(proxy, notes)| (proxy, notes.into_iter().collect())).collect())
 }
 
-fn create_record(path: &Path, plan: &Plan) -> Result<Arc<Recorder>, LabError> {
+fn create_record(path: &Path, plan: &ProxyPlan) -> Result<Arc<Recorder>, LabError> {
     let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let (link_up, link_down) = (plan.up.to_string(), plan.down.to_string());
     let header = Header { command, seed: plan.seed, link_up, link_down };
@@ -259,14 +259,15 @@ fn create_record(path: &Path, plan: &Plan) -> Result<Arc<Recorder>, LabError> {
     Recorder::create(path, &header).map(Arc::new).map_err(cannot)
 }
 
-/// A line per socket.
-fn announcement(prepared: &[Prepared], api: Option<&ApiDoor>) -> String {
+/// Returns a line per socket.
+fn announcement(prepared: &[Prepared], api: Option<&ApiListener>) -> String {
     let listening = prepared.iter().flat_map(Prepared::endpoints).map(|at| format!("listening on {at}\n"));
-    let api = api.into_iter().flat_map(ApiDoor::endpoints).map(|at| format!("api on http://{}\n", at.addr));
+    let api =
+        api.into_iter().flat_map(ApiListener::endpoints).map(|at| format!("api on http://{}\n", at.addr));
     listening.chain(api).collect()
 }
 
-/// Prints on standard output. Nobody has to be reading it.
+/// Prints on standard output. A closed pipe is no failure.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -277,7 +278,7 @@ fn print(text: &str) -> io::Result<()> {
 
 fn report(totals: &[ProxyTotals]) {
     if io::stderr().is_terminal() {
-        // The live counters are still there.
+        // Clears the live counters.
         write_on_stderr("\x1b[2K".to_owned());
     }
     for proxy in totals {
@@ -285,14 +286,14 @@ fn report(totals: &[ProxyTotals]) {
     }
 }
 
-/// One line on a terminal, which the next one overwrites; one that wrapped would stay.
+/// Shows one line on a terminal, which the next one overwrites; a wrapped line would stay.
 fn show(totals: &[ProxyTotals]) {
     let shown: Vec<String> = totals.iter().map(brief).collect();
     let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0);
     show_on_stderr(format!("\x1b[2K{}\r", cut(&shown.join(" | "), usize::from(width))));
 }
 
-/// What fits into a line of so many columns, without its last one: there some terminals wrap.
+/// Cuts a line to so many columns, without the last one: there some terminals wrap.
 fn cut(line: &str, width: usize) -> String {
     line.chars().take(width.saturating_sub(1)).collect()
 }
@@ -324,7 +325,7 @@ fn to_json(seed: u64, totals: &[ProxyTotals], record: Option<&relay::Recorded>) 
     json!({ "version": env!("CARGO_PKG_VERSION"), "seed": seed, "proxies": proxies, "record": record })
 }
 
-/// Says what is missing from the record.
+/// Reports the decisions missing from the record.
 fn tell_record(record: &relay::Recorded) -> Result<u8, LabError> {
     if let Some(error) = &record.failure {
         return Err(LabError::Failed(format!(

@@ -1,4 +1,4 @@
-//! `lab report`: a sweep as one HTML page, beside its CSV or elsewhere.
+//! `lab report`: a sweep as one HTML page, beside its CSV or elsewhere. The page is made in `lab::report`.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub(super) struct Args {
     out: Option<PathBuf>,
 }
 
-/// Makes the page, then writes it, then says where it is.
+/// Creates the page, writes it, then prints its path.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     args.out.as_deref().map_or(Ok(()), check_extension)?;
     let table = read(&args.file)?;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     say_written(std::iter::once(out.as_path()))
 }
 
-/// A page is HTML, whatever its name asks for; names without an extension ask for nothing.
+/// Refuses an extension of another format; a name without an extension is accepted.
 fn check_extension(out: &Path) -> Result<(), LabError> {
     let Some(extension) = out.extension() else { return Ok(()) };
     if ["html", "htm"].iter().any(|known| extension.eq_ignore_ascii_case(known)) {
@@ -50,7 +50,7 @@ fn check_extension(out: &Path) -> Result<(), LabError> {
     )))
 }
 
-/// Whether both names lead to the same file.
+/// Whether both paths are the same file.
 fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }

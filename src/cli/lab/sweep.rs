@@ -1,5 +1,5 @@
-//! `lab sweep`: as typed ([`Args`]), or a plan -> resolved ([`Sweep`]) -> rows into a file, a table or JSON, and the exit
-//! code.
+//! `lab sweep`: from the command line ([`Args`]) or a plan to a [`Sweep`], to rows in a file, a table or JSON, and to
+//! the exit code. Trials are in `lab::sweep`.
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
@@ -17,7 +17,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use self::output::{CsvFile, Report};
-use self::settings::Settings;
+use self::settings::SweepSettings;
 use super::LabError;
 use super::plot::note;
 use crate::cli::server::draw_seed;
@@ -39,17 +39,17 @@ mod table;
 /// Trials of one session in virtual time.
 const VIRTUAL_SESSION: u64 = 1_000;
 
-/// Trials of one session over sockets, and how many sessions there are at once: they mostly wait.
+/// Trials of one session over sockets, and the number of concurrent sessions, which mostly wait.
 const REAL_SESSION: u64 = 20;
 const REAL_JOBS: usize = 64;
 
-/// The most threads.
+/// Bound on the threads.
 const MAX_JOBS: i64 = 256;
 
-/// The most requests of one session: all of them are queued at once.
+/// Bound on the requests of one session, which are all queued at once.
 const MAX_SESSION: u64 = 100_000;
 
-/// The longest command line that is written into every row, in bytes.
+/// Longest command line in a row, in bytes.
 const MAX_COMMAND: usize = 1_000;
 
 const AFTER_HELP: &str = "\
@@ -114,34 +114,34 @@ pub(super) struct Args {
     #[arg(long)]
     real: bool,
 
-    /// Last, because the headings of its parts hold for all that follows.
+    /// Last, because the headings of its parts apply to all following flags.
     #[command(flatten)]
-    settings: Settings,
+    settings: SweepSettings,
 }
 
-/// Flags that say where results go and how fast they come, not what they are.
+/// Flags that affect the destination and the speed of the results, not their values.
 const NOT_RECORDED: [&str; 5] = ["plan", "jobs", "out", "json", "seed"];
 
 impl Args {
-    /// Where the plan is, if there is one.
+    /// Returns the path of the plan, if there is one.
     pub(super) fn plan(&self) -> Option<&Path> {
         self.plan.as_deref()
     }
 
-    /// The names of the flags that were typed, and of the parameters that are varied. Assertions add up.
+    /// Returns the names of the typed flags, and of the varied parameters. Assertions are not included: they add up.
     pub(super) fn typed(&self, matches: &ArgMatches) -> Vec<String> {
         let flags =
             arguments().into_iter().filter(|arg| is_typed(matches, arg) && arg.get_id() != "assertions");
         let flags = flags.filter_map(|arg| arg.get_long().map(str::to_owned));
         let scans = self.parameter_scan.iter().step_by(3);
         let varied = scans.chain(self.parameter_list.iter().step_by(2)).map(|name| name.replace('_', "-"));
-        // --expb is a policy, too.
+        // --expb sets the policy too.
         let policy = self.settings.names_policy().then(|| ["policy", "expb"].map(str::to_owned));
         flags.chain(varied).chain(policy.into_iter().flatten()).collect()
     }
 }
 
-/// The words that a plan stands for.
+/// Returns the words of the command line that a plan stands for.
 pub(super) fn read_plan(path: &Path, typed: &[String]) -> Result<Vec<OsString>, LabError> {
     let name = path.display();
     let mut text = String::new();
@@ -155,14 +155,14 @@ pub(super) fn read_plan(path: &Path, typed: &[String]) -> Result<Vec<OsString>, 
     Ok(words.into_iter().map(OsString::from).collect())
 }
 
-/// The flags that a plan may set.
+/// Returns the flags that a plan may set.
 fn flags() -> Vec<String> {
     let except = ["help", "version", "parameter-scan", "parameter-step-size", "parameter-list"];
     let longs = arguments().into_iter().filter_map(|arg| arg.get_long().map(str::to_owned));
     longs.filter(|long| !except.contains(&long.as_str())).collect()
 }
 
-/// All flags of `lab sweep`.
+/// Returns all flags of `lab sweep`.
 fn arguments() -> Vec<Arg> {
     let command = super::Args::command();
     let sweep = command.get_subcommands().find(|command| command.get_name() == "sweep");
@@ -173,7 +173,7 @@ fn is_typed(matches: &ArgMatches, arg: &Arg) -> bool {
     matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
-/// The command line that gives the same rows: what was typed and what was planned, without where the rows go.
+/// Returns the command line that gives the same rows: typed and planned flags, without the destination of the rows.
 pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
     let mut words = vec!["lab".to_owned(), "sweep".to_owned()];
     let recorded = |arg: &&Arg| is_typed(matches, arg) && !NOT_RECORDED.contains(&arg.get_id().as_str());
@@ -192,13 +192,13 @@ pub(super) fn recorded(matches: &ArgMatches, seed: u64) -> String {
         .unwrap_or_else(|| "lab sweep (too long to tell)".to_owned())
 }
 
-/// As people type it: short where there is a short one, as for what is varied.
+/// Returns the usual form of a flag: the short one if there is one, as for varied parameters.
 fn name_of(arg: &Arg) -> String {
     let long = || format!("--{}", arg.get_long().unwrap_or_default());
     arg.get_short().map_or_else(long, |short| format!("-{short}"))
 }
 
-/// As a shell reads it back; a comma needs no quotes where there are no braces.
+/// Quotes a word for a shell; a comma needs no quotes without braces.
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.,:=+-/".contains(&byte))
@@ -209,7 +209,7 @@ fn quoted(word: &OsStr) -> String {
     shlex::try_quote(&word).map_or_else(|_| String::from("?"), |quoted| quoted.into_owned())
 }
 
-/// What was typed, checked and complete.
+/// The options, checked and complete.
 struct Sweep {
     experiment: Experiment,
     origin: Origin,
@@ -238,7 +238,7 @@ fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let (session, jobs) = match args.real {
-        // Requests that are due at set times would only be waited for; sessions of one each wait at once.
+        // Requests with due times mostly wait; sessions of one request each wait concurrently.
         true if points.iter().any(Point::has_cycle) => (1, REAL_JOBS),
         true => (REAL_SESSION, REAL_JOBS),
         false => (VIRTUAL_SESSION, processors),
@@ -259,7 +259,7 @@ fn resolve(args: &Args, matches: &ArgMatches) -> Result<Sweep, String> {
     Ok(Sweep { experiment, origin, axes, assertions: args.assertions.clone(), real: args.real, notes })
 }
 
-/// Lists before ranges, so that in the table a range runs within each value of a list.
+/// Lists before ranges, so that the table shows a range within each value of a list.
 fn axes(args: &Args) -> Result<Vec<Axis>, String> {
     let scans = args.parameter_scan.chunks_exact(3);
     if scans.len() != args.parameter_step_size.len() {
@@ -278,7 +278,7 @@ fn axes(args: &Args) -> Result<Vec<Axis>, String> {
     lists.chain(scans).collect()
 }
 
-/// Sweeps. Returns the exit code.
+/// Runs a sweep. Returns the exit code.
 pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
     let sweep = resolve(args, matches).map_err(LabError::Usage)?;
     check_out(args).map_err(LabError::Usage)?;
@@ -297,7 +297,7 @@ pub(super) fn run(args: &Args, matches: &ArgMatches) -> Result<u8, LabError> {
     Ok(report.conclude())
 }
 
-/// What `--out` must not be.
+/// Refuses invalid paths of `--out`.
 fn check_out(args: &Args) -> Result<(), String> {
     let Some(out) = &args.out else { return Ok(()) };
     if out.as_os_str() == "-" {
@@ -335,7 +335,7 @@ impl Sweep {
     }
 }
 
-/// What tokens and keys are drawn from, on loopback too.
+/// The source of tokens and keys; cryptographic on loopback too.
 fn secrets() -> Box<dyn CryptoRng + Send> {
     Box::new(UnwrapErr(SysRng))
 }

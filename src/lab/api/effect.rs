@@ -1,9 +1,10 @@
-//! What toxics do to a link: each is the text of a link of its own, and links add up.
+//! The effect of toxics on a link: each toxic is the text of a link, and links add up. The JSON form of toxics is in
+//! `toxic`.
 //!
-//! A toxic of toxicity 0 does nothing at all. One between 0 and 1 is possible where chance decides about each datagram
-//! anyway (`loss` at a rate, `duplicate`, `corrupt`): its probability is multiplied. toxiproxy decides once per
-//! connection instead, which a link of ours cannot do; for all other toxics such a toxicity is refused. So is whatever
-//! would be accepted and then do nothing, or something else than it says.
+//! A toxic of toxicity 0 has no effect. A toxicity between 0 and 1 multiplies the probability of a toxic that draws
+//! for each datagram: `loss` at a rate, `duplicate`, `corrupt`. toxiproxy draws once per connection instead, which our
+//! links cannot do, so other toxics refuse such a toxicity. A toxic that would have no effect, or another one than it
+//! says, is refused too.
 
 use std::fmt;
 
@@ -16,11 +17,12 @@ use crate::units::{Probability, Seconds};
 /// The longest time in an attribute: a day, in milliseconds.
 const MAX_MILLIS: f64 = 86_400_000.0;
 
-/// What `link` of a proxy becomes with `toxic` on top.
+/// Returns `link` of a proxy with `toxic` added.
 ///
 /// # Errors
 ///
-/// 400 for attributes that make no sense, for what the proxy cannot do, and for what cannot be added to what is there.
+/// 400 for invalid attributes, for an effect that the proxy cannot have, and for one that cannot be combined with the
+/// link.
 pub(super) fn add(link: &LinkConfig, toxic: &Toxic, is_stream: bool) -> Result<LinkConfig, ApiError> {
     let spec = spec(toxic, is_stream)?;
     let own: LinkConfig = spec.parse().map_err(|error| refused(toxic, error))?;
@@ -42,7 +44,7 @@ pub(super) fn add(link: &LinkConfig, toxic: &Toxic, is_stream: bool) -> Result<L
     }
 }
 
-/// The link that a toxic is when it applies.
+/// Returns the text of the link that has the toxic's effect.
 fn spec(toxic: &Toxic, is_stream: bool) -> Result<String, ApiError> {
     Ok(match toxic.kind {
         Kind::Latency => format!("delay:{}ms,{}ms", millis(toxic, "latency")?, millis(toxic, "jitter")?),
@@ -57,7 +59,7 @@ fn spec(toxic: &Toxic, is_stream: bool) -> Result<String, ApiError> {
     })
 }
 
-/// Whether a toxicity between 0 and 1 is part of the toxic's own probability.
+/// Whether a toxicity between 0 and 1 multiplies the toxic's own probability.
 fn is_thinned(toxic: &Toxic) -> bool {
     match toxic.kind {
         Kind::Duplicate | Kind::Corrupt => true,
@@ -66,7 +68,7 @@ fn is_thinned(toxic: &Toxic) -> bool {
     }
 }
 
-/// Why a part of a link would do nothing at all to what the proxy carries, if there is such a part.
+/// Returns why a part of a link would have no effect on what the proxy carries, if there is such a part.
 pub(super) fn idle_part(link: &LinkConfig, is_stream: bool) -> Option<&'static str> {
     let datagrams_only =
         [link.duplicate, link.corrupt, link.truncate] != [Probability::ZERO; 3] || link.mtu.is_some();
@@ -79,7 +81,7 @@ pub(super) fn idle_part(link: &LinkConfig, is_stream: bool) -> Option<&'static s
     }
 }
 
-/// `rate` thousands of bytes per second.
+/// `rate` in kilobytes (1,000 bytes) per second.
 fn bandwidth(toxic: &Toxic) -> Result<String, ApiError> {
     match toxic.number("rate") {
         rate if rate > 0.0 => Ok(format!("rate:{}kbit", rate * 8.0)),
@@ -90,7 +92,7 @@ fn bandwidth(toxic: &Toxic) -> Result<String, ApiError> {
     }
 }
 
-/// Nothing passes. There is nothing to close after a time where there is no connection.
+/// A blackhole without an end. A datagram proxy ignores the time: it has no connection to close.
 fn timeout(toxic: &Toxic, is_stream: bool) -> Result<String, ApiError> {
     if millis(toxic, "timeout")? > 0.0 && is_stream {
         return Err(refused(
@@ -101,7 +103,7 @@ fn timeout(toxic: &Toxic, is_stream: bool) -> Result<String, ApiError> {
     Ok("iid:1".to_owned())
 }
 
-/// Connections are reset with the next that they send.
+/// Connections are reset at the next segment they send.
 fn reset(toxic: &Toxic) -> Result<String, ApiError> {
     if millis(toxic, "timeout")? > 0.0 {
         return Err(refused(toxic, "its timeout is 0: connections are reset at once, not after a time"));
@@ -109,7 +111,7 @@ fn reset(toxic: &Toxic) -> Result<String, ApiError> {
     Ok("reset:1".to_owned())
 }
 
-/// Lost at a rate, or by a model.
+/// Loss at a rate, or by a model.
 fn loss_model(toxic: &Toxic) -> Result<String, ApiError> {
     match toxic.text("model") {
         None => Ok(format!("iid:{}", share(toxic)?)),
@@ -118,13 +120,13 @@ fn loss_model(toxic: &Toxic) -> Result<String, ApiError> {
     }
 }
 
-/// `rate` and the toxicity together.
+/// Returns the product of `rate` and toxicity.
 fn share(toxic: &Toxic) -> Result<Probability, ApiError> {
     let rate = Probability::new(toxic.number("rate")).map_err(|error| refused(toxic, error))?;
     Probability::new(rate.get() * toxic.toxicity.get()).map_err(|error| refused(toxic, error))
 }
 
-/// A number of milliseconds.
+/// Reads a number of milliseconds.
 fn millis(toxic: &Toxic, name: &str) -> Result<f64, ApiError> {
     match toxic.number(name) {
         value @ 0.0..=MAX_MILLIS => Ok(value),
@@ -132,17 +134,17 @@ fn millis(toxic: &Toxic, name: &str) -> Result<f64, ApiError> {
     }
 }
 
-/// A text that has to be given.
+/// Reads a required text.
 fn required<'a>(toxic: &'a Toxic, name: &str) -> Result<&'a str, ApiError> {
     toxic.text(name).ok_or_else(|| refused(toxic, format_args!("it needs the attribute `{name}`")))
 }
 
-/// Why a toxic cannot be.
+/// The error that a toxic is refused.
 fn refused(toxic: &Toxic, why: impl fmt::Display) -> ApiError {
     ApiError::bad(format_args!("{}: {why}", escape_short(toxic.name.as_bytes(), 40)))
 }
 
-/// One link behind another, as one; or what of theirs cannot be put into one.
+/// Returns one link that has the effect of two in sequence, or the part that cannot be combined.
 fn sum(one: &LinkConfig, other: &LinkConfig) -> Result<LinkConfig, &'static str> {
     Ok(LinkConfig {
         loss: losses(&one.loss, &other.loss).ok_or("a loss model")?,
@@ -165,7 +167,7 @@ fn losses(one: &LossModel, other: &LossModel) -> Option<LossModel> {
     }
 }
 
-/// Delays add up when at most one of them varies.
+/// Adds delays, of which at most one may vary.
 fn delays(one: Delay, other: Delay) -> Option<Delay> {
     let (varying, constant) = if one.varies() { (one, other) } else { (other, one) };
     if constant.varies() {
@@ -182,15 +184,15 @@ fn delays(one: Delay, other: Delay) -> Option<Delay> {
     })
 }
 
-/// The narrower of two bottlenecks, with its queue.
+/// Returns the narrower of two bottlenecks, with its queue.
 fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
     one.into_iter().chain(other).min_by_key(|rate| rate.bits_per_second)
 }
 
-/// How likely it is that at least one of two independent things happens.
+/// Returns the probability that at least one of two independent events happens.
 fn either(one: Probability, other: Probability) -> Probability {
     match (one, other) {
-        // So that what is alone stays as it was written.
+        // A single probability keeps its text form.
         (Probability::ZERO, only) | (only, Probability::ZERO) => only,
         _ => Probability::new(1.0 - one.complement().get() * other.complement().get())
             .unwrap_or(Probability::ONE),
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_cannot_do_is_refused_in_one_sentence() {
+    fn an_effect_that_a_proxy_cannot_have_is_refused_in_one_sentence() {
         assert!(refusal("timeout", json!({"timeout": 1}), true).contains("nothing here closes them"));
         assert!(refusal("reset_peer", json!({"timeout": 1}), true).contains("reset at once"));
         assert!(refusal("reset_peer", json!({}), false).contains("this proxy is UDP"));

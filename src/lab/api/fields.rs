@@ -1,22 +1,22 @@
-//! What a body says, field by field, with a sentence for what is not as it should be.
+//! The fields of a JSON body: typed access, with an error sentence for each wrong value.
 
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use crate::escape::escape_short;
 
-/// A JSON object being read. Names of fields are compared without regard to case, as Go's decoder does, which some of
-/// toxiproxy's clients rely on; `null` counts as absent.
+/// A JSON object being read. Field names are case-insensitive, as in Go's decoder, which some of toxiproxy's clients
+/// rely on; `null` counts as absent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// The object that `body` is.
+    /// Parses `body` as an object.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         Self::of(json(body)?)
     }
 
-    /// The object that `value` is.
+    /// Reads `value` as an object.
     pub(super) fn of(value: Value) -> Result<Self, ApiError> {
         match value {
             Value::Object(map) => {
@@ -26,7 +26,7 @@ impl Fields {
         }
     }
 
-    /// Takes a text out; an empty one counts as absent.
+    /// Takes a text; an empty one counts as absent.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
         match self.take(name) {
             None => Ok(None),
@@ -35,7 +35,7 @@ impl Fields {
         }
     }
 
-    /// Takes a truth value out.
+    /// Takes a boolean.
     pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.take(name) {
             None => Ok(None),
@@ -44,18 +44,18 @@ impl Fields {
         }
     }
 
-    /// Takes a number out.
+    /// Takes a number.
     pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, ApiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
         value.as_f64().map(Some).ok_or_else(|| wrong(name, "a number", &value))
     }
 
-    /// Takes an object out.
+    /// Takes an object.
     pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, ApiError> {
         self.take(name).map(Self::of).transpose()
     }
 
-    /// Takes a list out.
+    /// Takes a list.
     pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, ApiError> {
         match self.take(name) {
             None => Ok(None),
@@ -64,7 +64,7 @@ impl Fields {
         }
     }
 
-    /// Everything that was not taken.
+    /// Returns the fields that were not taken.
     pub(super) fn rest(self) -> impl Iterator<Item = (String, Value)> {
         self.0.into_iter().filter(|(_, value)| !value.is_null())
     }
@@ -74,17 +74,17 @@ impl Fields {
     }
 }
 
-/// What `body` holds.
+/// Parses `body`.
 pub(super) fn json(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(ApiError::bad)
 }
 
-/// The refusal of `value` where `wanted` belongs.
+/// The error that `value` is not `wanted`.
 pub(super) fn wrong(name: &str, wanted: &str, value: &Value) -> ApiError {
     ApiError::bad(format_args!("`{name}` must be {wanted}, not {}", shown(value)))
 }
 
-/// A value in few characters.
+/// Returns a short form of a value.
 fn shown(value: &Value) -> String {
     escape_short(value.to_string().as_bytes(), 40).into_owned()
 }

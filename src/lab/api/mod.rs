@@ -1,29 +1,29 @@
-//! The HTTP API of `lab proxy`, without HTTP: a request's method, path and body to a status and JSON.
+//! The HTTP API of `lab proxy` without HTTP: from a request's method, path and body to a status and JSON. Connections,
+//! limits and access checks are in `lab::sockets::api`.
 //!
-//! Its shapes are those of toxiproxy 2 (`GET /proxies`, `POST /proxies/NAME/toxics`, ..), so that toxiproxy's clients
-//! can steer proxies of ours. A proxy has its base links, one for each direction, and toxics on top of them: what a
-//! direction does is its base link with every toxic of that stream added ([`effect`]). The proxies themselves know
-//! links only; which toxics made them is remembered here.
+//! The interface is that of toxiproxy 2 (`GET /proxies`, `POST /proxies/NAME/toxics`, ..), so that toxiproxy's clients
+//! can control our proxies. A proxy has a base link in each direction, and toxics on top. The effect of a direction is
+//! its base link with every toxic of that stream added ([`effect`]). The proxies themselves know only links; the
+//! toxics are stored here.
 //!
 //! ```text
-//! route    method and path -> what is asked for
-//! fields   a body's JSON, field by field
-//! toxic    a toxic as it is written
-//! effect   what toxics do to a link
-//! book     what is known of a proxy here: base links, toxics
-//! shelf    the books of all proxies
-//! error    why a request is refused
+//! route           from method and path to a route
+//! fields          the fields of a body
+//! toxic           the JSON form of a toxic
+//! effect          the effect of toxics on a link
+//! toxic_set       the base links and toxics of one proxy
+//! proxy_registry  the toxic sets of all proxies
+//! error           errors in toxiproxy's form
+//! tests           tests with proxies without sockets
 //! ```
-//!
-//! Connections, limits and who may ask at all are in `lab::sockets::api`.
 
-mod book;
 mod effect;
 mod error;
 mod fields;
+mod proxy_registry;
 mod route;
-mod shelf;
 mod toxic;
+mod toxic_set;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,16 +34,16 @@ use std::sync::Arc;
 use futures::lock::Mutex;
 use serde_json::{Map, Value, json};
 
-use self::book::{Book, Wanted, check_room, differs};
 pub(crate) use self::error::ApiError;
 use self::fields::{Fields, json};
+use self::proxy_registry::ProxyRegistry;
 use self::route::Route;
-use self::shelf::Shelf;
 use self::toxic::Toxic;
+use self::toxic_set::{ToxicSet, Wanted, check_room, differs};
 use crate::escape::escape_short;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
 
-/// What is answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     /// The HTTP status.
@@ -52,21 +52,22 @@ pub(crate) struct Answer {
     pub(crate) body: Option<Value>,
 }
 
-/// What remembers which toxics the proxies have. Changes are made one after another; what only reads waits for none.
+/// The API and the toxics of its proxies. Changes are executed one after another; reading requests never wait for
+/// them.
 pub(crate) struct Api {
     proxies: Arc<dyn Proxies>,
-    shelf: Shelf,
-    /// Held by whoever changes something, from the first look to the end.
-    turn: Mutex<()>,
+    registry: ProxyRegistry,
+    /// Held during a change, from the first check to the end.
+    change_lock: Mutex<()>,
 }
 
 impl Api {
-    /// An API for `proxies`; what their links are now, or when they are first seen, are their base links.
+    /// Creates an API for `proxies`. Their base links are their links now, or when they are first seen.
     pub(crate) fn new(proxies: Arc<dyn Proxies>) -> Self {
-        Self { shelf: Shelf::new(proxies.clone()), proxies, turn: Mutex::new(()) }
+        Self { registry: ProxyRegistry::new(proxies.clone()), proxies, change_lock: Mutex::new(()) }
     }
 
-    /// Does what a request asks for, whole or not at all; only `/populate` and `/reset` may stop half way, and say where.
+    /// Executes a request atomically; only `/populate` and `/reset` may stop half way, and say where.
     pub(crate) async fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let result = match Route::find(method, path) {
             Ok(route) => self.perform(route, body).await,
@@ -76,24 +77,26 @@ impl Api {
     }
 
     async fn perform(&self, route: Route, body: &[u8]) -> Result<Answer, ApiError> {
-        let turn = if route.is_change() { Some(self.turn.lock().await) } else { None };
-        let states = turn.as_ref().map(|_| self.shelf.refresh()).unwrap_or_default();
+        let change = if route.is_change() { Some(self.change_lock.lock().await) } else { None };
+        let states = change.as_ref().map(|_| self.registry.refresh()).unwrap_or_default();
         match route {
             Route::List => Ok(Answer::ok(self.listed())),
             Route::Version => {
                 Ok(Answer::ok(json!({ "version": env!("CARGO_PKG_VERSION"), "program": "sayagain lab" })))
             }
             Route::Show(name) => {
-                let (state, book) = self.shelf.find(&name)?;
-                Ok(Answer::ok(self.shown(&state, &book)))
+                let (state, toxics) = self.registry.find(&name)?;
+                Ok(Answer::ok(self.shown(&state, &toxics)))
             }
             Route::Create => self.create(Fields::parse(body)?).await,
             Route::Populate => self.populate(&states, json(body)?).await,
             Route::Reset => self.reset(&states).await,
             Route::Update(name) => self.update(find(&states, &name)?, Fields::parse(body)?).await,
             Route::Delete(name) => self.delete(find(&states, &name)?).await,
-            Route::Toxics(name) => Ok(Answer::ok(self.shelf.find(&name)?.1.toxics_json())),
-            Route::ShowToxic(name, toxic) => Ok(Answer::ok(self.shelf.find(&name)?.1.toxic(&toxic)?.json())),
+            Route::Toxics(name) => Ok(Answer::ok(self.registry.find(&name)?.1.toxics_json())),
+            Route::ShowToxic(name, toxic) => {
+                Ok(Answer::ok(self.registry.find(&name)?.1.toxic(&toxic)?.json()))
+            }
             Route::AddToxic(name) => self.add_toxic(find(&states, &name)?, Fields::parse(body)?).await,
             Route::UpdateToxic(name, toxic) => {
                 self.update_toxic(find(&states, &name)?, &toxic, Fields::parse(body)?).await
@@ -107,12 +110,12 @@ impl Api {
         Ok(Answer { status: 201, body: Some(self.make(wanted).await?) })
     }
 
-    /// Makes a proxy with its toxics: at no time does it listen without them. Gives what is shown of it.
+    /// Creates a proxy with its toxics: it never listens without them. Returns its JSON.
     async fn make(&self, wanted: Wanted) -> Result<Value, ApiError> {
         let name = wanted.name.clone().ok_or_else(|| ApiError::missing("name"))?;
         check_room(self.proxies.list().len() + 1)?;
-        let book = Book::wanted(&wanted)?;
-        let (up, down) = book.links()?;
+        let toxics = ToxicSet::wanted(&wanted)?;
+        let (up, down) = toxics.links()?;
         let new = NewProxy {
             name: Some(name.clone()),
             listen: wanted.listen_or_anywhere(),
@@ -121,14 +124,14 @@ impl Api {
             up,
             down,
         };
-        self.shelf.begin(&name, book.clone());
+        self.registry.begin(&name, toxics.clone());
         let made = self.proxies.create(new).await;
-        self.shelf.end(made.is_ok());
-        Ok(self.shown(&made?, &book))
+        self.registry.end(made.is_ok());
+        Ok(self.shown(&made?, &toxics))
     }
 
-    /// Makes or replaces several. All are checked before the first is made; the system may still refuse one, and then
-    /// those before it stay.
+    /// Creates or replaces several proxies. All are checked before the first is created. The system may still refuse
+    /// one; those before it remain.
     async fn populate(&self, states: &[ProxyState], body: Value) -> Result<Answer, ApiError> {
         let wanted = Wanted::several(body, states)?;
         let mut done = Vec::new();
@@ -141,26 +144,26 @@ impl Api {
         Ok(Answer { status: 201, body: Some(json!({ "proxies": done })) })
     }
 
-    /// Makes a proxy, or gives the one of that name these fields and no toxics but these.
+    /// Creates a proxy, or gives the existing one these fields and exactly these toxics.
     async fn put(&self, states: &[ProxyState], wanted: Wanted) -> Result<Value, ApiError> {
         let Some(state) = states.iter().find(|state| wanted.name.as_ref() == Some(&state.name)) else {
             return self.make(wanted).await;
         };
-        let book = Book::wanted(&wanted)?;
+        let toxics = ToxicSet::wanted(&wanted)?;
         let enabled = Some(wanted.enabled.unwrap_or(true));
-        self.change(state, Wanted { enabled, ..wanted }, book).await
+        self.change(state, Wanted { enabled, ..wanted }, toxics).await
     }
 
     async fn update(&self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
         let wanted = Wanted::change(fields, state)?;
-        let mut book = self.shelf.book(&state.name)?;
-        book.rebase(&wanted);
-        Ok(Answer::ok(self.change(state, wanted, book).await?))
+        let mut toxics = self.registry.toxics(&state.name)?;
+        toxics.rebase(&wanted);
+        Ok(Answer::ok(self.change(state, wanted, toxics).await?))
     }
 
-    /// Gives a proxy the fields that are wanted and the links of `book`. Gives what is shown of it then.
-    async fn change(&self, state: &ProxyState, wanted: Wanted, book: Book) -> Result<Value, ApiError> {
-        let (up, down) = book.links()?;
+    /// Changes a proxy to the wanted fields and the links of `toxics`. Returns its JSON.
+    async fn change(&self, state: &ProxyState, wanted: Wanted, toxics: ToxicSet) -> Result<Value, ApiError> {
+        let (up, down) = toxics.links()?;
         let change = Change {
             listen: wanted.listen.filter(|listen| differs(listen, &state.listen)),
             upstream: wanted.upstream.filter(|upstream| differs(upstream, &state.upstream)),
@@ -168,13 +171,13 @@ impl Api {
             up: (up != state.up).then_some(up),
             down: (down != state.down).then_some(down),
         };
-        self.shelf.begin(&state.name, book.clone());
+        self.registry.begin(&state.name, toxics.clone());
         let changed = match change == Change::default() {
             true => Ok(state.clone()),
             false => self.proxies.update(&state.name, change).await,
         };
-        self.shelf.end(changed.is_ok());
-        Ok(self.shown(&changed?, &book))
+        self.registry.end(changed.is_ok());
+        Ok(self.shown(&changed?, &toxics))
     }
 
     async fn delete(&self, state: &ProxyState) -> Result<Answer, ApiError> {
@@ -182,12 +185,12 @@ impl Api {
         Ok(Answer::nothing())
     }
 
-    /// Takes the toxics of all proxies away, then switches every one on; base links stay. One that cannot be switched on
-    /// keeps no other from it, and stays off without toxics.
+    /// Removes the toxics of all proxies, then enables every proxy; base links stay. A proxy that cannot be enabled
+    /// stays disabled without toxics, and the others are still handled.
     async fn reset(&self, states: &[ProxyState]) -> Result<Answer, ApiError> {
         for state in states {
-            let book = self.shelf.book(&state.name)?.without_toxics();
-            self.change(state, Wanted::default(), book).await?;
+            let toxics = self.registry.toxics(&state.name)?.without_toxics();
+            self.change(state, Wanted::default(), toxics).await?;
         }
         let mut refused = Vec::new();
         for state in states.iter().filter(|state| !state.enabled) {
@@ -204,33 +207,33 @@ impl Api {
 
     async fn add_toxic(&self, state: &ProxyState, fields: Fields) -> Result<Answer, ApiError> {
         let toxic = Toxic::new(fields)?;
-        let book = self.shelf.book(&state.name)?.with(toxic.clone())?;
-        self.change(state, Wanted::default(), book).await?;
+        let toxics = self.registry.toxics(&state.name)?.with(toxic.clone())?;
+        self.change(state, Wanted::default(), toxics).await?;
         Ok(Answer::ok(toxic.json()))
     }
 
     async fn update_toxic(&self, state: &ProxyState, name: &str, fields: Fields) -> Result<Answer, ApiError> {
-        let book = self.shelf.book(&state.name)?;
-        let toxic = book.toxic(name)?.updated(fields)?;
-        let book = book.with_changed(toxic.clone());
-        self.change(state, Wanted::default(), book).await?;
+        let toxics = self.registry.toxics(&state.name)?;
+        let toxic = toxics.toxic(name)?.updated(fields)?;
+        let toxics = toxics.with_changed(toxic.clone());
+        self.change(state, Wanted::default(), toxics).await?;
         Ok(Answer::ok(toxic.json()))
     }
 
     async fn delete_toxic(&self, state: &ProxyState, name: &str) -> Result<Answer, ApiError> {
-        let book = self.shelf.book(&state.name)?.without(name)?;
-        self.change(state, Wanted::default(), book).await?;
+        let toxics = self.registry.toxics(&state.name)?.without(name)?;
+        self.change(state, Wanted::default(), toxics).await?;
         Ok(Answer::nothing())
     }
 
     fn listed(&self) -> Value {
-        let view = self.shelf.view();
-        let shown = view.iter().map(|(state, book)| (state.name.clone(), self.shown(state, book)));
+        let view = self.registry.view();
+        let shown = view.iter().map(|(state, toxics)| (state.name.clone(), self.shown(state, toxics)));
         Value::Object(shown.collect::<Map<String, Value>>())
     }
 
-    fn shown(&self, state: &ProxyState, book: &Book) -> Value {
-        book.json(state, self.proxies.totals(&state.name).as_ref())
+    fn shown(&self, state: &ProxyState, toxics: &ToxicSet) -> Value {
+        toxics.json(state, self.proxies.totals(&state.name).as_ref())
     }
 }
 
@@ -267,6 +270,6 @@ impl From<ControlError> for ApiError {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("shelf", &self.shelf).finish_non_exhaustive()
+        f.debug_struct("Api").field("registry", &self.registry).finish_non_exhaustive()
     }
 }

@@ -1,45 +1,45 @@
-//! Which request asks for what: method and path to a [`Route`].
+//! Routing: from method and path to a [`Route`]. Bodies are not read here.
 
 use super::error::ApiError;
 use crate::escape::escape_short;
 
-/// What a request asks for. Names are as they were meant: percent-escapes are undone.
+/// The operation that a request asks for. Percent-escapes in names are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// All proxies.
+    /// List all proxies.
     List,
-    /// A new proxy.
+    /// Create a proxy.
     Create,
-    /// Several proxies, new or replaced.
+    /// Create or replace several proxies.
     Populate,
-    /// Everything on, no toxics.
+    /// Enable all proxies, remove all toxics.
     Reset,
-    /// Who answers.
+    /// Show the version.
     Version,
-    /// One proxy.
+    /// Show one proxy.
     Show(String),
-    /// Other fields for a proxy.
+    /// Change a proxy.
     Update(String),
-    /// No such proxy any more.
+    /// Remove a proxy.
     Delete(String),
-    /// The toxics of a proxy.
+    /// List the toxics of a proxy.
     Toxics(String),
-    /// A new toxic.
+    /// Add a toxic.
     AddToxic(String),
-    /// One toxic of a proxy.
+    /// Show one toxic of a proxy.
     ShowToxic(String, String),
-    /// Other fields for a toxic.
+    /// Change a toxic.
     UpdateToxic(String, String),
-    /// No such toxic any more.
+    /// Remove a toxic.
     DeleteToxic(String, String),
 }
 
 impl Route {
-    /// What `method` on `path` asks for; what follows a `?` does not matter.
+    /// Finds the route of `method` on `path`, ignoring the part from `?` on.
     ///
     /// # Errors
     ///
-    /// 404 for a path that is none of ours, 405 for a method that the path does not know.
+    /// 404 for an unknown path, 405 for a method that the path does not have.
     pub(super) fn find(method: &str, path: &str) -> Result<Self, ApiError> {
         let segments: Vec<String> = segments(path)?;
         let names: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -64,7 +64,7 @@ impl Route {
         })
     }
 
-    /// Whether this changes something.
+    /// Whether the operation changes something.
     pub(super) fn is_change(&self) -> bool {
         let reads = matches!(
             self,
@@ -74,7 +74,7 @@ impl Route {
     }
 }
 
-/// Whether the path is at fault, or the method.
+/// Returns the error for an unknown path, or for an unknown method of a known path.
 fn unknown(method: &str, path: &str, names: &[&str]) -> ApiError {
     match names {
         ["proxies" | "populate" | "reset" | "version"]
@@ -88,14 +88,14 @@ fn unknown(method: &str, path: &str, names: &[&str]) -> ApiError {
     }
 }
 
-/// The parts of a path, one slash at its end forgiven.
+/// Splits a path into segments, ignoring one slash at its end.
 fn segments(path: &str) -> Result<Vec<String>, ApiError> {
     let path = path.split('?').next().unwrap_or(path);
     let inner = path.strip_prefix('/').unwrap_or(path);
     inner.strip_suffix('/').unwrap_or(inner).split('/').map(unescaped).collect()
 }
 
-/// RFC 3986 section 2.1: `%2F` is a slash that parts nothing.
+/// Decodes percent-escapes (RFC 3986 section 2.1); `%2F` is a slash within a segment.
 fn unescaped(segment: &str) -> Result<String, ApiError> {
     let wrong =
         || ApiError::new(400, "the path has a % that is not followed by two hexadecimal digits of UTF-8");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_in_names_are_undone_and_broken_ones_refused() {
+    fn escapes_in_names_are_decoded_and_invalid_ones_refused() {
         assert_eq!(
             Route::find("GET", "/proxies/a%20b%2Fc%C3%A4").unwrap(),
             Route::Show("a b/c\u{e4}".to_owned())

@@ -1,4 +1,4 @@
-//! The API in front of proxies that only remember what they were told.
+//! Tests of the API with proxies that only store their state.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -12,8 +12,8 @@ use super::*;
 use crate::lab::proxy::limits::MAX_PROXIES;
 use crate::link::LinkConfig;
 
-/// Proxies without sockets. A listen address of port 1 is in use, one of port 2 too once a proxy is to listen again; the
-/// host `never` is looked up for ever.
+/// Proxies without sockets. A listen address with port 1 is in use; one with port 2 is in use when a proxy is enabled
+/// again. A lookup of the host `never` never ends.
 #[derive(Default)]
 pub(crate) struct Fake(Mutex<Vec<ProxyState>>);
 
@@ -85,23 +85,23 @@ impl Proxies for Fake {
     }
 }
 
-struct Desk {
+struct Fixture {
     fake: Arc<Fake>,
     api: Api,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let fake = Arc::new(Fake::default());
         Self { api: Api::new(fake.clone()), fake }
     }
 
-    /// With a UDP proxy `dns` that loses each third datagram on its way up.
+    /// With a UDP proxy `dns` that drops each third datagram to its upstream.
     fn with_dns() -> Self {
-        let mut desk = Self::new();
+        let mut fixture = Self::new();
         let dns = json!({"name": "dns", "listen": "udp://127.0.0.1:6000", "upstream": "127.0.0.1:53", "link_up": "list:3"});
-        desk.ask("POST", "/proxies", dns, 201);
-        desk
+        fixture.ask("POST", "/proxies", dns, 201);
+        fixture
     }
 
     fn names(&self) -> Vec<String> {
@@ -131,7 +131,7 @@ impl Desk {
         answer["error"].as_str().unwrap().to_owned()
     }
 
-    /// The links that the proxy really has, as texts.
+    /// Returns the actual links of a proxy, as texts.
     fn links(&self, name: &str) -> (String, String) {
         let states = self.fake.states();
         let state = states.iter().find(|state| state.name == name).unwrap();
@@ -144,60 +144,65 @@ fn link(text: &str) -> LinkConfig {
 }
 
 #[test]
-fn a_proxy_is_made_shown_and_deleted_in_toxiproxys_shapes() {
-    let mut desk = Desk::new();
-    assert_eq!(desk.get("/proxies"), json!({}));
+fn a_proxy_is_created_shown_and_deleted_in_toxiproxys_form() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.get("/proxies"), json!({}));
     let web = json!({"name": "web", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:80"});
-    let made = desk.ask("POST", "/proxies", web.clone(), 201);
+    let made = fixture.ask("POST", "/proxies", web.clone(), 201);
     assert_eq!(made["listen"], "127.0.0.1:50123", "as TCP clients parse it");
     assert_eq!((&made["enabled"], &made["toxics"]), (&json!(true), &json!([])));
-    assert_eq!(desk.fake.states()[0].listen, "tcp://127.0.0.1:50123");
-    assert_eq!(desk.get("/proxies/web"), made);
-    assert_eq!(desk.get("/proxies"), json!({ "web": made }));
-    assert_eq!(desk.error("POST", "/proxies", web, 409), "proxy already exists");
-    assert_eq!(desk.raw("DELETE", "/proxies/web", "", 204), Value::Null);
-    assert_eq!(desk.error("GET", "/proxies/web", json!({}), 404), "proxy not found");
-    assert_eq!(desk.error("DELETE", "/proxies/web", json!({}), 404), "proxy not found");
+    assert_eq!(fixture.fake.states()[0].listen, "tcp://127.0.0.1:50123");
+    assert_eq!(fixture.get("/proxies/web"), made);
+    assert_eq!(fixture.get("/proxies"), json!({ "web": made }));
+    assert_eq!(fixture.error("POST", "/proxies", web, 409), "proxy already exists");
+    assert_eq!(fixture.raw("DELETE", "/proxies/web", "", 204), Value::Null);
+    assert_eq!(fixture.error("GET", "/proxies/web", json!({}), 404), "proxy not found");
+    assert_eq!(fixture.error("DELETE", "/proxies/web", json!({}), 404), "proxy not found");
 }
 
 #[test]
 fn a_udp_proxy_is_shown_with_its_scheme_which_its_upstream_shares() {
-    let mut desk = Desk::with_dns();
-    let dns = desk.get("/proxies/dns");
+    let mut fixture = Fixture::with_dns();
+    let dns = fixture.get("/proxies/dns");
     assert_eq!(
         (&dns["listen"], &dns["upstream"]),
         (&json!("udp://127.0.0.1:6000"), &json!("udp://127.0.0.1:53"))
     );
-    let changed = desk.ask("PATCH", "/proxies/dns", json!({"upstream": "127.0.0.1:54"}), 200);
+    let changed = fixture.ask("PATCH", "/proxies/dns", json!({"upstream": "127.0.0.1:54"}), 200);
     assert_eq!(changed["upstream"], "udp://127.0.0.1:54");
 }
 
 #[test]
-fn a_proxy_is_made_with_its_toxics_or_not_at_all() {
-    let mut desk = Desk::new();
+fn a_proxy_is_created_with_its_toxics_or_not_at_all() {
+    let mut fixture = Fixture::new();
     let toxics = json!([
         {"type": "loss", "stream": "upstream", "attributes": {"rate": 0.25}},
         {"type": "latency", "attributes": {"latency": 20}},
     ]);
-    let made = desk.ask("POST", "/proxies", json!({"name": "a", "upstream": "h:1", "toxics": toxics}), 201);
+    let made =
+        fixture.ask("POST", "/proxies", json!({"name": "a", "upstream": "h:1", "toxics": toxics}), 201);
     assert_eq!(made["toxics"][1]["name"], "latency_downstream");
-    assert_eq!(desk.links("a"), (link("iid:.25").to_string(), link("delay:20ms").to_string()));
+    assert_eq!(fixture.links("a"), (link("iid:.25").to_string(), link("delay:20ms").to_string()));
     for toxics in
         [json!([{"type": "loss"}, {"type": "loss"}]), json!([{"type": "slicer"}]), json!([7]), json!("x")]
     {
-        desk.ask(
+        fixture.ask(
             "POST",
             "/proxies",
             json!({"name": "b", "upstream": "h:1", "toxics": toxics}),
             if toxics[1].is_null() { 400 } else { 409 },
         );
     }
-    let error =
-        desk.error("POST", "/proxies", json!({"name": "b", "upstream": "h:1", "listen": "127.0.0.1:1"}), 500);
+    let error = fixture.error(
+        "POST",
+        "/proxies",
+        json!({"name": "b", "upstream": "h:1", "listen": "127.0.0.1:1"}),
+        500,
+    );
     assert_eq!(error, "cannot listen on tcp://127.0.0.1:1: address already in use");
-    assert_eq!(desk.fake.states().len(), 1);
+    assert_eq!(fixture.fake.states().len(), 1);
     // As the Go client sends it.
-    desk.ask(
+    fixture.ask(
         "POST",
         "/proxies",
         json!({"name": "c", "upstream": "h:1", "listen": "", "enabled": true, "toxics": null}),
@@ -206,54 +211,54 @@ fn a_proxy_is_made_with_its_toxics_or_not_at_all() {
 }
 
 #[test]
-fn toxics_come_and_go_on_top_of_the_base_link() {
-    let mut desk = Desk::with_dns();
+fn toxics_are_added_and_removed_on_top_of_the_base_link() {
+    let mut fixture = Fixture::with_dns();
     let base = link("list:3").to_string();
     let latency = json!({"type": "latency", "stream": "upstream", "attributes": {"latency": 100}});
-    let made = desk.ask("POST", "/proxies/dns/toxics", latency.clone(), 200);
+    let made = fixture.ask("POST", "/proxies/dns/toxics", latency.clone(), 200);
     assert_eq!(made["name"], "latency_upstream");
-    assert_eq!(desk.links("dns").0, link("list:3+delay:100ms").to_string());
-    assert_eq!(desk.error("POST", "/proxies/dns/toxics", latency, 409), "toxic already exists");
+    assert_eq!(fixture.links("dns").0, link("list:3+delay:100ms").to_string());
+    assert_eq!(fixture.error("POST", "/proxies/dns/toxics", latency, 409), "toxic already exists");
     let path = "/proxies/dns/toxics/latency_upstream";
-    let changed = desk.ask("PATCH", path, json!({"attributes": {"latency": 50}}), 200);
+    let changed = fixture.ask("PATCH", path, json!({"attributes": {"latency": 50}}), 200);
     assert_eq!(changed["attributes"], json!({"latency": 50, "jitter": 0}));
-    assert_eq!(desk.get(path), changed);
-    assert_eq!(desk.get("/proxies/dns/toxics"), json!([changed]));
-    let shown = desk.get("/proxies/dns");
+    assert_eq!(fixture.get(path), changed);
+    assert_eq!(fixture.get("/proxies/dns/toxics"), json!([changed]));
+    let shown = fixture.get("/proxies/dns");
     assert_eq!(shown["link_up"], base);
     assert_eq!(shown["effective_up"], link("list:3+delay:50ms").to_string());
-    desk.raw("DELETE", path, "", 204);
-    assert_eq!(desk.links("dns").0, base);
+    fixture.raw("DELETE", path, "", 204);
+    assert_eq!(fixture.links("dns").0, base);
     for method in ["GET", "DELETE", "PATCH"] {
-        assert_eq!(desk.error(method, path, json!({}), 404), "toxic not found");
+        assert_eq!(fixture.error(method, path, json!({}), 404), "toxic not found");
     }
 }
 
 #[test]
-fn toxicity_multiplies_chances_and_0_switches_a_toxic_off() {
-    let mut desk = Desk::new();
+fn toxicity_multiplies_probabilities_and_0_disables_a_toxic() {
+    let mut fixture = Fixture::new();
     let loss = json!({"name": "l", "type": "loss", "toxicity": 0.5, "attributes": {"rate": 0.5}});
-    desk.ask("POST", "/proxies", json!({"name": "a", "upstream": "h:1", "toxics": [loss]}), 201);
-    let down = |desk: &Desk| desk.links("a").1;
-    assert_eq!(down(&desk), link("iid:.25").to_string());
-    desk.ask("PATCH", "/proxies/a/toxics/l", json!({"toxicity": 0}), 200);
-    assert_eq!(down(&desk), LinkConfig::perfect().to_string());
+    fixture.ask("POST", "/proxies", json!({"name": "a", "upstream": "h:1", "toxics": [loss]}), 201);
+    let down = |fixture: &Fixture| fixture.links("a").1;
+    assert_eq!(down(&fixture), link("iid:.25").to_string());
+    fixture.ask("PATCH", "/proxies/a/toxics/l", json!({"toxicity": 0}), 200);
+    assert_eq!(down(&fixture), LinkConfig::perfect().to_string());
     let reset = json!({"name": "r", "type": "reset_peer", "toxicity": 0});
-    desk.ask("POST", "/proxies/a/toxics", reset, 200);
-    assert_eq!(down(&desk), LinkConfig::perfect().to_string());
-    let error = desk.error("PATCH", "/proxies/a/toxics/r", json!({"toxicity": 0.5}), 400);
+    fixture.ask("POST", "/proxies/a/toxics", reset, 200);
+    assert_eq!(down(&fixture), LinkConfig::perfect().to_string());
+    let error = fixture.error("PATCH", "/proxies/a/toxics/r", json!({"toxicity": 0.5}), 400);
     assert_eq!(
         error,
         "bad request body: r: its toxicity is 0 or 1: nothing here is decided once per connection"
     );
-    assert_eq!(desk.get("/proxies/a/toxics/r")["toxicity"], 0, "a refused change changes nothing");
+    assert_eq!(fixture.get("/proxies/a/toxics/r")["toxicity"], 0, "a refused change changes nothing");
 }
 
 #[test]
-fn what_does_not_add_up_is_refused_and_changes_nothing() {
-    let mut desk = Desk::with_dns();
-    let before = desk.get("/proxies/dns");
-    let error = desk.error(
+fn toxics_that_cannot_be_combined_are_refused_and_change_nothing() {
+    let mut fixture = Fixture::with_dns();
+    let before = fixture.get("/proxies/dns");
+    let error = fixture.error(
         "POST",
         "/proxies/dns/toxics",
         json!({"type": "loss", "stream": "upstream", "attributes": {"rate": 0.1}}),
@@ -263,64 +268,68 @@ fn what_does_not_add_up_is_refused_and_changes_nothing() {
         error,
         "bad request body: loss_upstream: its stream has a loss model already, and the two do not add up"
     );
-    assert_eq!(desk.get("/proxies/dns"), before);
-    desk.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.5}}), 200);
-    desk.ask(
+    assert_eq!(fixture.get("/proxies/dns"), before);
+    fixture.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.5}}), 200);
+    fixture.ask(
         "POST",
         "/proxies/dns/toxics",
         json!({"name": "more", "type": "loss", "attributes": {"rate": 0.5}}),
         200,
     );
-    assert_eq!(desk.links("dns").1, link("iid:.75").to_string());
+    assert_eq!(fixture.links("dns").1, link("iid:.75").to_string());
 }
 
 #[test]
-fn an_update_changes_only_what_it_gives_and_ignores_toxics_as_clients_send_old_ones() {
-    let mut desk = Desk::with_dns();
-    desk.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
-    // What the Go client sends to switch a proxy off: everything that it was shown when it made it.
+fn an_update_changes_only_the_given_fields_and_ignores_toxics_which_may_be_outdated() {
+    let mut fixture = Fixture::with_dns();
+    fixture.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
+    // The request of the Go client to disable a proxy: all fields that it received when it created it.
     let all = json!({"name": "dns", "listen": "udp://127.0.0.1:6000", "upstream": "udp://127.0.0.1:53", "enabled": false, "toxics": []});
-    let off = desk.ask("POST", "/proxies/dns", all, 200);
+    let off = fixture.ask("POST", "/proxies/dns", all, 200);
     assert_eq!((&off["enabled"], off["toxics"].as_array().unwrap().len()), (&json!(false), 1));
     assert_eq!(off["link_up"], link("list:3").to_string());
-    let moved =
-        desk.ask("PATCH", "/proxies/dns", json!({"listen": "127.0.0.1:6001", "link_down": "delay:1ms"}), 200);
+    let moved = fixture.ask(
+        "PATCH",
+        "/proxies/dns",
+        json!({"listen": "127.0.0.1:6001", "link_down": "delay:1ms"}),
+        200,
+    );
     assert_eq!((&moved["listen"], &moved["enabled"]), (&json!("udp://127.0.0.1:6001"), &json!(false)));
     assert_eq!(moved["effective_down"], link("iid:.1+delay:1ms").to_string());
-    let error = desk.error("PATCH", "/proxies/dns", json!({"name": "other"}), 400);
+    let error = fixture.error("PATCH", "/proxies/dns", json!({"name": "other"}), 400);
     assert_eq!(error, "bad request body: the name of a proxy cannot change; delete it and make another");
 }
 
 #[test]
-fn what_was_shown_can_be_sent_back_and_changes_nothing() {
-    let mut desk = Desk::with_dns();
-    desk.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
-    let shown = desk.get("/proxies/dns");
-    assert_eq!(desk.ask("PATCH", "/proxies/dns", shown.clone(), 200), shown);
-    let toxic = desk.get("/proxies/dns/toxics/loss_downstream");
-    assert_eq!(desk.ask("PATCH", "/proxies/dns/toxics/loss_downstream", toxic.clone(), 200), toxic);
+fn an_answer_can_be_sent_back_and_changes_nothing() {
+    let mut fixture = Fixture::with_dns();
+    fixture.ask("POST", "/proxies/dns/toxics", json!({"type": "loss", "attributes": {"rate": 0.1}}), 200);
+    let shown = fixture.get("/proxies/dns");
+    assert_eq!(fixture.ask("PATCH", "/proxies/dns", shown.clone(), 200), shown);
+    let toxic = fixture.get("/proxies/dns/toxics/loss_downstream");
+    assert_eq!(fixture.ask("PATCH", "/proxies/dns/toxics/loss_downstream", toxic.clone(), 200), toxic);
 }
 
 #[test]
-fn reset_switches_everything_on_and_takes_all_toxics_away_but_no_base_link() {
-    let mut desk = Desk::with_dns();
-    desk.ask(
+fn reset_enables_all_proxies_and_removes_all_toxics_but_no_base_link() {
+    let mut fixture = Fixture::with_dns();
+    fixture.ask(
         "POST",
         "/proxies/dns/toxics",
         json!({"type": "latency", "stream": "upstream", "attributes": {"latency": 1}}),
         200,
     );
-    desk.ask("PATCH", "/proxies/dns", json!({"enabled": false}), 200);
-    assert_eq!(desk.raw("POST", "/reset", "", 204), Value::Null);
-    let dns = desk.get("/proxies/dns");
+    fixture.ask("PATCH", "/proxies/dns", json!({"enabled": false}), 200);
+    assert_eq!(fixture.raw("POST", "/reset", "", 204), Value::Null);
+    let dns = fixture.get("/proxies/dns");
     assert_eq!((&dns["enabled"], &dns["toxics"]), (&json!(true), &json!([])));
-    assert_eq!(desk.links("dns").0, link("list:3").to_string());
+    assert_eq!(fixture.links("dns").0, link("list:3").to_string());
 }
 
 #[test]
-fn populate_makes_and_replaces_and_checks_all_before_the_first() {
-    let mut desk = Desk::with_dns();
-    let made = desk.ask(
+fn populate_creates_and_replaces_and_checks_all_before_the_first() {
+    let mut fixture = Fixture::with_dns();
+    let made = fixture.ask(
         "POST",
         "/populate",
         json!([
@@ -331,7 +340,7 @@ fn populate_makes_and_replaces_and_checks_all_before_the_first() {
     );
     assert_eq!(made["proxies"].as_array().unwrap().len(), 2);
     assert_eq!(made["proxies"][1]["upstream"], "udp://127.0.0.1:5353");
-    assert_eq!(desk.links("dns").0, LinkConfig::perfect().to_string());
+    assert_eq!(fixture.links("dns").0, LinkConfig::perfect().to_string());
     for (bad, why) in [
         (
             json!([{"name": "x", "upstream": "h:1"}, {"name": "x", "upstream": "h:1"}]),
@@ -341,17 +350,17 @@ fn populate_makes_and_replaces_and_checks_all_before_the_first() {
         (json!([{"name": "x", "upstream": "h:1"}, {"upstream": "h:1"}]), "missing required field: name"),
         (json!({"name": "x"}), "missing required field: proxies"),
     ] {
-        let error = desk.error("POST", "/populate", bad, 400);
+        let error = fixture.error("POST", "/populate", bad, 400);
         assert!(error.contains(why), "{error}");
     }
     let half = json!({"proxies": [{"name": "x", "upstream": "h:1"}, {"name": "y", "upstream": "h:1", "listen": "127.0.0.1:1"}]});
-    let answer = desk.ask("POST", "/populate", half, 500);
+    let answer = fixture.ask("POST", "/populate", half, 500);
     assert_eq!(answer["proxies"][0]["name"], "x");
-    assert_eq!(desk.fake.states().len(), 3);
+    assert_eq!(fixture.fake.states().len(), 3);
 }
 
 #[test]
-fn populate_makes_none_when_one_of_them_makes_no_sense() {
+fn populate_creates_none_if_one_is_invalid() {
     for (bad, why) in [
         (json!({"name": "b c", "upstream": "h:1"}), "`b c` is not a name"),
         (json!({"name": "b", "upstream": "nonsense"}), "nonsense"),
@@ -367,57 +376,61 @@ fn populate_makes_none_when_one_of_them_makes_no_sense() {
             "a proxy of udp:// cannot become",
         ),
     ] {
-        let mut desk = Desk::with_dns();
-        let error =
-            desk.error("POST", "/populate", json!([{"name": "good", "upstream": "h:1"}, bad.clone()]), 400);
+        let mut fixture = Fixture::with_dns();
+        let error = fixture.error(
+            "POST",
+            "/populate",
+            json!([{"name": "good", "upstream": "h:1"}, bad.clone()]),
+            400,
+        );
         assert!(error.contains(why), "{bad}: {error}");
-        assert_eq!(desk.names(), ["dns"], "{bad}");
+        assert_eq!(fixture.names(), ["dns"], "{bad}");
     }
 }
 
 #[test]
-fn populate_makes_none_when_there_is_no_room_for_all() {
-    let mut desk = Desk::with_dns();
+fn populate_creates_none_if_there_is_no_room_for_all() {
+    let mut fixture = Fixture::with_dns();
     let many = |count: usize| -> Value {
         let dns = json!({"name": "dns", "upstream": "udp://h:1"});
         let rest = (1..count).map(|n| json!({"name": n.to_string(), "upstream": "h:1"}));
         std::iter::once(dns).chain(rest).collect()
     };
-    desk.ask("POST", "/populate", many(MAX_PROXIES + 1), 503);
-    assert_eq!(desk.names(), ["dns"]);
-    desk.ask("POST", "/populate", many(MAX_PROXIES), 201);
-    assert_eq!(desk.names().len(), MAX_PROXIES, "one of them was there already");
+    fixture.ask("POST", "/populate", many(MAX_PROXIES + 1), 503);
+    assert_eq!(fixture.names(), ["dns"]);
+    fixture.ask("POST", "/populate", many(MAX_PROXIES), 201);
+    assert_eq!(fixture.names().len(), MAX_PROXIES, "one of them was there already");
 }
 
 #[test]
-fn a_reset_that_cannot_switch_one_on_does_all_the_rest_and_says_so() {
-    let mut desk = Desk::with_dns();
+fn a_reset_that_cannot_enable_one_proxy_handles_the_others_and_says_so() {
+    let mut fixture = Fixture::with_dns();
     let off = |name: &str, port: u16| {
         json!({
             "name": name, "listen": format!("127.0.0.1:{port}"), "upstream": "h:1", "enabled": false,
             "toxics": [{"type": "latency", "attributes": {"latency": 5}}],
         })
     };
-    desk.ask("POST", "/proxies", off("taken", 2), 201);
-    desk.ask("POST", "/proxies", off("free", 3), 201);
-    let error = desk.error("POST", "/reset", json!({}), 500);
+    fixture.ask("POST", "/proxies", off("taken", 2), 201);
+    fixture.ask("POST", "/proxies", off("free", 3), 201);
+    let error = fixture.error("POST", "/reset", json!({}), 500);
     assert_eq!(
         error,
         "all toxics are gone, but `taken` stays off: cannot listen on tcp://127.0.0.1:2: in use"
     );
     for (name, enabled) in [("taken", false), ("free", true), ("dns", true)] {
-        let shown = desk.get(&format!("/proxies/{name}"));
+        let shown = fixture.get(&format!("/proxies/{name}"));
         assert_eq!((&shown["enabled"], &shown["toxics"]), (&json!(enabled), &json!([])), "{name}");
         assert_eq!(shown["effective_down"], "none", "{name}");
     }
 }
 
 #[test]
-fn a_proxy_that_is_being_made_is_never_shown_without_its_toxics() {
-    let desk = Desk::new();
+fn a_proxy_in_creation_is_never_shown_without_its_toxics() {
+    let fixture = Fixture::new();
     let toxics = json!([{"type": "loss", "attributes": {"rate": 1}}]);
     let body = json!({"name": "a", "upstream": "never:1", "toxics": toxics}).to_string();
-    let mut change = desk.api.answer("POST", "/proxies", body.as_bytes()).boxed();
+    let mut change = fixture.api.answer("POST", "/proxies", body.as_bytes()).boxed();
     assert!(change.as_mut().now_or_never().is_none(), "it is under way");
     let state = ProxyState {
         name: "a".to_owned(),
@@ -427,15 +440,15 @@ fn a_proxy_that_is_being_made_is_never_shown_without_its_toxics() {
         up: link("none"),
         down: link("iid:1"),
     };
-    desk.fake.states().push(state);
-    let shown = block_on(desk.api.answer("GET", "/proxies/a", b"")).body.unwrap();
+    fixture.fake.states().push(state);
+    let shown = block_on(fixture.api.answer("GET", "/proxies/a", b"")).body.unwrap();
     assert_eq!((&shown["link_down"], &shown["effective_down"]), (&json!("none"), &json!("iid:1")));
     assert_eq!(shown["toxics"][0]["type"], "loss");
 }
 
 #[test]
-fn a_proxy_of_the_command_line_has_the_links_it_was_given_as_its_base() {
-    let mut desk = Desk::new();
+fn a_proxy_of_the_command_line_has_its_links_as_base_links() {
+    let mut fixture = Fixture::new();
     let (listen, upstream) = ("udp://127.0.0.1:1234".to_owned(), "udp://h:1".to_owned());
     let state = ProxyState {
         name: "udp1".to_owned(),
@@ -445,19 +458,19 @@ fn a_proxy_of_the_command_line_has_the_links_it_was_given_as_its_base() {
         up: link("iid:.1"),
         down: link("iid:.2"),
     };
-    desk.fake.states().push(state);
-    let shown = desk.get("/proxies/udp1");
+    fixture.fake.states().push(state);
+    let shown = fixture.get("/proxies/udp1");
     assert_eq!(
         (&shown["link_up"], &shown["link_down"]),
         (&json!(link("iid:.1").to_string()), &json!(link("iid:.2").to_string()))
     );
-    desk.raw("POST", "/reset", "", 204);
-    assert_eq!(desk.get("/proxies/udp1"), shown);
+    fixture.raw("POST", "/reset", "", 204);
+    assert_eq!(fixture.get("/proxies/udp1"), shown);
 }
 
 #[test]
-fn bodies_that_are_not_what_they_should_be_are_refused_in_one_line() {
-    let mut desk = Desk::with_dns();
+fn invalid_bodies_are_refused_in_one_line() {
+    let mut fixture = Fixture::with_dns();
     for (path, body) in [
         ("/proxies", ""),
         ("/proxies", "{"),
@@ -484,36 +497,36 @@ fn bodies_that_are_not_what_they_should_be_are_refused_in_one_line() {
         ("/proxies/dns/toxics", r#"{"type": "link", "attributes": {"spec": "wormhole"}}"#),
         ("/populate", "7"),
     ] {
-        let answer = desk.raw("POST", path, body, 400);
+        let answer = fixture.raw("POST", path, body, 400);
         let error = answer["error"].as_str().unwrap();
         assert!(!error.chars().any(char::is_control), "{body}: {error:?}");
     }
-    assert_eq!(desk.fake.states().len(), 1);
+    assert_eq!(fixture.fake.states().len(), 1);
 }
 
 #[test]
-fn there_is_an_end_to_how_many_proxies_and_toxics_there_are() {
-    let mut desk = Desk::new();
+fn the_numbers_of_proxies_and_toxics_are_bounded() {
+    let mut fixture = Fixture::new();
     for n in 0..MAX_PROXIES {
-        desk.ask("POST", "/proxies", json!({"name": n.to_string(), "upstream": "h:1"}), 201);
+        fixture.ask("POST", "/proxies", json!({"name": n.to_string(), "upstream": "h:1"}), 201);
     }
-    desk.ask("POST", "/proxies", json!({"name": "one more", "upstream": "h:1"}), 503);
+    fixture.ask("POST", "/proxies", json!({"name": "one more", "upstream": "h:1"}), 503);
     for n in 0..32 {
-        desk.ask("POST", "/proxies/0/toxics", json!({"name": n.to_string(), "type": "latency"}), 200);
+        fixture.ask("POST", "/proxies/0/toxics", json!({"name": n.to_string(), "type": "latency"}), 200);
     }
-    desk.ask("POST", "/proxies/0/toxics", json!({"type": "latency"}), 400);
+    fixture.ask("POST", "/proxies/0/toxics", json!({"type": "latency"}), 400);
 }
 
 #[test]
-fn the_version_says_who_answers() {
-    let version = Desk::new().get("/version");
+fn the_version_names_this_program() {
+    let version = Fixture::new().get("/version");
     assert_eq!(
         (version["version"].as_str(), version["program"].as_str()),
         (Some(env!("CARGO_PKG_VERSION")), Some("sayagain lab"))
     );
 }
 
-/// Some value that a client could send for a field, right or wrong.
+/// A value that a client could send for a field, valid or not.
 fn some_value() -> impl Strategy<Value = Value> {
     let sound = [
         json!("dns"),
@@ -543,7 +556,7 @@ fn some_value() -> impl Strategy<Value = Value> {
     select([sound.as_slice(), &odd, &toxics].concat())
 }
 
-/// Some request, more often right than chance would have it.
+/// A request, valid more often than a random one would be.
 fn some_request() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
     let methods = select(vec!["GET", "POST", "PATCH", "DELETE"]);
     let paths = vec![
@@ -581,20 +594,20 @@ fn some_request() -> impl Strategy<Value = (&'static str, &'static str, Value)> 
 
 proptest! {
     #[test]
-    fn whatever_is_asked_a_refusal_changes_nothing_and_what_is_shown_is_so(
+    fn a_refused_request_changes_nothing_and_answers_match_the_state(
         requests in prop::collection::vec(some_request(), 1..30),
     ) {
-        let mut desk = Desk::new();
+        let mut fixture = Fixture::new();
         for (method, path, body) in requests {
-            let before = desk.get("/proxies");
-            let answer = block_on(desk.api.answer(method, path, body.to_string().as_bytes()));
+            let before = fixture.get("/proxies");
+            let answer = block_on(fixture.api.answer(method, path, body.to_string().as_bytes()));
             prop_assert!([200, 201, 204, 400, 404, 405, 409, 500].contains(&answer.status), "{answer:?}");
-            let after = desk.get("/proxies");
+            let after = fixture.get("/proxies");
             if answer.status >= 400 {
                 prop_assert_eq!(&after, &before, "{} {} {}", method, path, body);
             }
             for shown in after.as_object().unwrap().values() {
-                let (up, down) = desk.links(shown["name"].as_str().unwrap());
+                let (up, down) = fixture.links(shown["name"].as_str().unwrap());
                 prop_assert_eq!((&shown["effective_up"], &shown["effective_down"]), (&json!(up), &json!(down)));
                 let toxics = shown["toxics"].as_array().unwrap();
                 prop_assert!(!toxics.is_empty() || shown["effective_up"] == shown["link_up"], "{}", shown);

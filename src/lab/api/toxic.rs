@@ -1,4 +1,4 @@
-//! Toxics as toxiproxy's clients write and read them. What each does to a link is in `effect`.
+//! Toxics in the JSON form of toxiproxy's clients. Their effect on a link is in `effect`.
 
 use serde_json::{Map, Number, Value, json};
 
@@ -9,7 +9,7 @@ use crate::lab::proxy::limits::MAX_NAME;
 use crate::link::Direction;
 use crate::units::Probability;
 
-/// How long an attribute that is a text may be, in bytes.
+/// Bound on a text attribute, in bytes.
 const MAX_TEXT: usize = 2_048;
 
 /// One impairment of one direction of a proxy.
@@ -17,42 +17,42 @@ const MAX_TEXT: usize = 2_048;
 pub(super) struct Toxic {
     /// Unique among the toxics of its proxy, in both directions.
     pub(super) name: String,
-    /// What it does.
+    /// The kind of impairment.
     pub(super) kind: Kind,
-    /// Which direction it is in.
+    /// The direction that it impairs.
     pub(super) stream: Direction,
-    /// How likely it is that it applies.
+    /// The probability that it applies.
     pub(super) toxicity: Probability,
     attributes: Map<String, Value>,
 }
 
-/// What a toxic does.
+/// The kind of a toxic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// toxiproxy's: a delay, more or less.
+    /// toxiproxy's: delay with jitter.
     Latency,
-    /// toxiproxy's: a rate.
+    /// toxiproxy's: a rate limit.
     Bandwidth,
-    /// toxiproxy's: nothing passes.
+    /// toxiproxy's: a blackhole.
     Timeout,
     /// toxiproxy's: connections are reset.
     ResetPeer,
-    /// Ours: datagrams are lost.
+    /// Ours: random loss of datagrams.
     Loss,
-    /// Ours: exact datagrams are lost.
+    /// Ours: loss of given datagrams.
     Drop,
-    /// Ours: datagrams arrive twice.
+    /// Ours: duplication of datagrams.
     Duplicate,
-    /// Ours: a bit of a datagram is flipped.
+    /// Ours: a flipped bit in a datagram.
     Corrupt,
-    /// Ours: whatever a link can do.
+    /// Ours: the text of any link.
     Link,
 }
 
 /// Attributes by name.
 type Attributes = &'static [(&'static str, Attribute)];
 
-/// Every kind with its name and its attributes. Those that are numbers are 0 when they are not given.
+/// Every kind with its name and its attributes. Number attributes default to 0.
 const KINDS: [(Kind, &str, Attributes); 9] = [
     (Kind::Latency, "latency", &[("latency", Attribute::Number), ("jitter", Attribute::Number)]),
     (Kind::Bandwidth, "bandwidth", &[("rate", Attribute::Number)]),
@@ -65,7 +65,7 @@ const KINDS: [(Kind, &str, Attributes); 9] = [
     (Kind::Link, "link", &[("spec", Attribute::Text)]),
 ];
 
-/// toxiproxy's kinds that are not here, each with the reason.
+/// toxiproxy's kinds that are not supported, each with the reason.
 const ABSENT: [(&str, &str); 3] = [
     (
         "slicer",
@@ -78,7 +78,7 @@ const ABSENT: [(&str, &str); 3] = [
     ),
 ];
 
-/// What an attribute holds.
+/// The type of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attribute {
     Number,
@@ -86,7 +86,7 @@ enum Attribute {
 }
 
 impl Kind {
-    /// The kind of that name.
+    /// Returns the kind with that name.
     fn named(name: &str) -> Result<Self, ApiError> {
         if let Some((kind, _, _)) = KINDS.iter().find(|(_, known, _)| *known == name) {
             return Ok(*kind);
@@ -98,7 +98,7 @@ impl Kind {
         Err(ApiError::new(400, format!("invalid toxic type: there is no `{name}` here: {why}")))
     }
 
-    /// As it is written.
+    /// Returns its name.
     pub(super) fn name(self) -> &'static str {
         self.entry().0
     }
@@ -114,12 +114,12 @@ impl Kind {
 }
 
 impl Toxic {
-    /// The toxic that a body describes. The stream is `downstream`, the toxicity 1 and the name `<type>_<stream>` when
-    /// they are not given.
+    /// Creates the toxic that a body describes. The defaults are the stream `downstream`, the toxicity 1 and the name
+    /// `<type>_<stream>`.
     ///
     /// # Errors
     ///
-    /// 400 for a type, a stream, a toxicity or an attribute that is not one.
+    /// 400 for an invalid type, stream, toxicity or attribute.
     pub(super) fn new(mut fields: Fields) -> Result<Self, ApiError> {
         let kind = Kind::named(&fields.text("type")?.ok_or_else(|| ApiError::missing("type"))?)?;
         let stream = fields.text("stream")?.map_or(Ok(Direction::Down), |text| stream(&text))?;
@@ -135,7 +135,7 @@ impl Toxic {
         Ok(toxic)
     }
 
-    /// This toxic with the toxicity and the attributes that a body gives, all others as they were.
+    /// Returns the toxic with the toxicity and the attributes of a body; others stay.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Toxic {
         Ok(toxic)
     }
 
-    /// Takes over the attributes in `fields`.
+    /// Sets the attributes in `fields`.
     fn merge(&mut self, mut fields: Fields) -> Result<(), ApiError> {
         for (name, value) in fields.object("attributes")?.unwrap_or_default().rest() {
             let known = self.kind.attributes();
@@ -172,17 +172,17 @@ impl Toxic {
         Ok(())
     }
 
-    /// An attribute that is a number; 0 when it was never given.
+    /// Returns a number attribute; 0 if it was never set.
     pub(super) fn number(&self, name: &str) -> f64 {
         self.attributes.get(name).and_then(Value::as_f64).unwrap_or(0.0)
     }
 
-    /// An attribute that is a text; an empty one counts as absent.
+    /// Returns a text attribute; an empty one counts as absent.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.attributes.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// As clients read it.
+    /// Returns the JSON form.
     pub(super) fn json(&self) -> Value {
         json!({
             "name": self.name,
@@ -195,7 +195,7 @@ impl Toxic {
 }
 
 impl Attribute {
-    /// The value as it is kept. A text may be given as a number: `toxiproxy-cli -a list=2` makes it one.
+    /// Converts a value for storage. A text attribute may be a number: `toxiproxy-cli -a list=2` sends one.
     fn read(self, name: &str, value: Value) -> Result<Value, ApiError> {
         match (self, value) {
             (Self::Number, Value::Number(given)) => Ok(Value::Number(given)),
@@ -207,13 +207,13 @@ impl Attribute {
     }
 }
 
-/// The toxicity in a body.
+/// Reads the toxicity of a body.
 fn toxicity(fields: &mut Fields) -> Result<Option<Probability>, ApiError> {
     let given = fields.number("toxicity")?;
     given.map(Probability::new).transpose().map_err(|error| ApiError::bad(format_args!("toxicity: {error}")))
 }
 
-/// The direction of that name.
+/// Returns the direction with that name.
 fn stream(text: &str) -> Result<Direction, ApiError> {
     match text.to_ascii_lowercase().as_str() {
         "upstream" => Ok(Direction::Up),
@@ -222,7 +222,7 @@ fn stream(text: &str) -> Result<Direction, ApiError> {
     }
 }
 
-/// The name of a direction.
+/// Returns the name of a direction.
 fn stream_name(stream: Direction) -> &'static str {
     match stream {
         Direction::Up => "upstream",
@@ -230,7 +230,7 @@ fn stream_name(stream: Direction) -> &'static str {
     }
 }
 
-/// A name that can be shown and asked for.
+/// Checks a name.
 pub(super) fn checked(name: String) -> Result<String, ApiError> {
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(ApiError::bad(format_args!(
@@ -240,7 +240,7 @@ pub(super) fn checked(name: String) -> Result<String, ApiError> {
     Ok(name)
 }
 
-/// A number without a fraction where it has none: 1, not 1.0.
+/// Returns a JSON number, without a fraction if it is whole: 1, not 1.0.
 fn number(value: f64) -> Value {
     match value {
         0.0 => json!(0),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_has_toxiproxys_defaults() {
+    fn absent_fields_have_toxiproxys_defaults() {
         let made = toxic(r#"{"type":"latency","attributes":{"latency":100}}"#).unwrap();
         let expected = json!({
             "name": "latency_downstream", "type": "latency", "stream": "downstream", "toxicity": 1,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_changes_only_what_it_gives() {
+    fn an_update_changes_only_the_given_fields() {
         let made = toxic(r#"{"type":"latency","attributes":{"latency":100,"jitter":5}}"#).unwrap();
         let update = |text: &str| made.updated(Fields::parse(text.as_bytes()).unwrap());
         let changed = update(r#"{"attributes":{"jitter":7}}"#).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_in_one_sentence() {
+    fn invalid_toxics_are_refused_in_one_sentence() {
         assert_eq!(refused("{}"), "missing required field: type");
         assert!(
             refused(r#"{"type":"slicer"}"#)
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_may_come_as_a_number_as_the_command_line_client_sends_it() {
+    fn a_text_may_be_a_number_as_the_command_line_client_sends_it() {
         assert_eq!(toxic(r#"{"type":"drop","attributes":{"list":2}}"#).unwrap().text("list"), Some("2"));
     }
 }

@@ -1,7 +1,7 @@
-//! One exchange as a ladder: client and server as two lines in time, an arrow for each datagram between them.
+//! Ladder diagrams of one exchange: client and server as two lines in time, with an arrow for each datagram.
 //!
-//! Data first: [`play()`] lets the real client and server have the exchange on the virtual clock and notes what happened
-//! as a [`Ladder`], plain data; [`text`] and [`svg`] draw that, and neither decides anything.
+//! [`play()`] runs the exchange of the real client and server on the virtual clock and records it as a [`Ladder`],
+//! which is plain data. [`text`] and [`svg`] draw it; nothing is decided there.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,41 +17,41 @@ pub mod text;
 
 pub use play::{Exchange, MAX_SENDS, PlayError, play};
 
-/// The longest label of an arrow, in characters: what fits between the lines of a drawing.
+/// Longest label of an arrow, in characters: it fits between the lines of a drawing.
 const MAX_LABEL: usize = 30;
 
-/// What happened between one client and the server, in order.
+/// The events between one client and the server, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ladder {
     /// The datagrams, in the order in which they were sent.
     pub arrows: Vec<Arrow>,
-    /// What happened when, in the order in which it happened: of what happens at one instant, causes come first.
+    /// The events in order; at one instant, causes come before effects.
     pub steps: Vec<Step>,
-    /// How the request ended.
+    /// The result of the request.
     pub end: End,
 }
 
 /// One datagram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrow {
-    /// Which way it goes.
+    /// Its direction.
     pub direction: Direction,
-    /// What is in it: `SND @2, send 3`. ASCII, 30 characters at most.
+    /// Its content: `SND @2, send 3`. ASCII, 30 characters at most.
     pub label: String,
-    /// What the link did to it.
+    /// Its fate on the link.
     pub fate: Fate,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// When, from the first send of the request on.
+    /// Time since the first send of the request.
     pub at: Duration,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// What can happen.
+/// The kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     /// A datagram was sent: its index in [`Ladder::arrows`].
@@ -62,36 +62,36 @@ pub enum What {
         arrow: usize,
         /// Whether it is the second of two copies that the link made.
         copy: bool,
-        /// What came of it.
+        /// Its effect.
         effect: Effect,
     },
-    /// A send of the request counts as failed, or the last one's wait is over.
+    /// The timeout of a send of the request expired.
     TimedOut {
-        /// How long was waited for its answer.
+        /// The timeout.
         timeout: Duration,
-        /// How many times the timeout before that is, if there was one.
+        /// The ratio of the timeout to the one before, if there was one.
         growth: Option<f64>,
     },
     /// The client gave the request up.
     GaveUp,
 }
 
-/// What came of a datagram that arrived.
+/// The effect of a datagram that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The server did what it asks.
+    /// The server executed the request.
     Executed,
-    /// The server had done that before, and answers from its window of remembered answers.
+    /// The server recognised a duplicate request, and sent the cached answer.
     Repeated,
-    /// It is the answer that the client waits for, and says that the request took effect.
+    /// The awaited answer: an ACK.
     Acked,
-    /// It is the answer that the client waits for, and refuses the request with this code.
+    /// The awaited answer: an ERR with this code.
     Rejected(u16),
-    /// It is an answer, and the client has had one.
+    /// A further answer after the first.
     Again,
-    /// It is an answer, and the client has given up.
+    /// An answer after the client gave up.
     TooLate,
-    /// It was damaged on its way, and is not what its receiver waits for.
+    /// Damaged in transit, and ignored by the receiver.
     Damaged,
     /// None of these: part of a registration.
     Taken,
@@ -112,25 +112,25 @@ impl fmt::Display for Effect {
     }
 }
 
-/// How the request ended.
+/// The result of the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct End {
-    /// What the client knows.
+    /// The outcome at the client.
     pub outcome: Outcome,
-    /// How often it was sent.
+    /// Number of sends.
     pub sends: u32,
-    /// From its first send on.
+    /// Time from the first send to the end.
     pub elapsed: Duration,
 }
 
 impl Ladder {
-    /// How many arrivals had this effect.
+    /// Returns the number of arrivals with this effect.
     fn count(&self, wanted: Effect) -> usize {
         let is_it = |step: &&Step| matches!(step.what, What::Arrived { effect, .. } if effect == wanted);
         self.steps.iter().filter(is_it).count()
     }
 
-    /// What came of it, in three parts: how the request ended, what the server did, what the links did.
+    /// Returns the summary in three parts: outcome, executions at the server, losses on the links.
     #[must_use]
     pub fn closing(&self) -> [String; 3] {
         let End { outcome, sends, elapsed } = &self.end;
@@ -154,7 +154,7 @@ impl Ladder {
         [ended, executed + &again, format!("{lost} of {} datagrams lost", self.arrows.len())]
     }
 
-    /// The shortest timeout that ended, if one did: what the gaps of a drawing are measured by.
+    /// Returns the shortest timeout that expired: the unit of a drawing's gaps.
     fn shortest_timeout(&self) -> Option<Duration> {
         let timeout = |step: &Step| match step.what {
             What::TimedOut { timeout, .. } => Some(timeout),
@@ -164,8 +164,8 @@ impl Ladder {
     }
 }
 
-/// A length of time for a picture: seconds, rounded to the millisecond where it is longer than a few of these, to less
-/// where it is so long that nobody would see.
+/// Formats a duration in seconds, rounded to the millisecond if it is long, and coarser where a reader cannot see the
+/// difference.
 fn shown(length: Duration) -> String {
     let seconds = length.as_secs_f64();
     let decimals = match seconds {
@@ -179,8 +179,7 @@ fn shown(length: Duration) -> String {
     format!("{text} s")
 }
 
-/// How a timeout compares to the one before, if it is longer: `doubled`, `x1.50`. What jitter or a deadline made shorter
-/// has not grown.
+/// Formats the growth of a timeout: `doubled`, `x1.50`. A timeout shortened by jitter or a deadline has not grown.
 fn grown(growth: Option<f64>) -> Option<String> {
     match growth? {
         g if g < 1.005 => None,
@@ -189,7 +188,7 @@ fn grown(growth: Option<f64>) -> Option<String> {
     }
 }
 
-/// As much of a text as fits so many columns; what is not ASCII is taken to fill two.
+/// Cuts a text to so many columns; non-ASCII characters count as two.
 fn cut(text: &str, columns: usize) -> String {
     let width = |c: char| if c.is_ascii() { 1 } else { 2 };
     if text.chars().map(width).sum::<usize>() <= columns {
@@ -202,7 +201,7 @@ fn cut(text: &str, columns: usize) -> String {
     fits.chain("..".chars()).collect()
 }
 
-/// What a link did to a datagram that does not arrive.
+/// Returns why a link dropped a datagram, if it did.
 fn loss(fate: Fate) -> Option<&'static str> {
     match fate {
         Fate::Lost => Some("lost"),
@@ -217,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_are_shown_no_finer_than_one_can_see() {
+    fn durations_are_shown_no_finer_than_visible() {
         for (nanos, text) in [
             (0, "0 s"),
             (1_234, "0.000001 s"),

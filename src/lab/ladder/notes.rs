@@ -1,4 +1,5 @@
-//! From what was seen to a [`Ladder`]: which arrival belongs to which datagram, and what came of it.
+//! From observed datagrams to a [`Ladder`]: matches arrivals with sends, and finds the effect of each. Drawing is
+//! elsewhere.
 
 use std::time::Instant;
 
@@ -9,10 +10,10 @@ use crate::sim::Sighting;
 use crate::units::later;
 use crate::wire::{Datagram, ErrArgs, Frame, Id, Verb};
 
-/// Longer payloads are in no datagram.
+/// Longest payload that is parsed: no datagram has a longer one.
 const MAX_PAYLOAD: usize = 65_535;
 
-/// A datagram that was sent or arrived.
+/// An observed send or arrival.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) at: Instant,
@@ -21,7 +22,7 @@ pub(super) struct Seen {
     pub(super) sighting: Sighting,
 }
 
-/// A copy of a datagram that is under way.
+/// A copy of a datagram in flight.
 #[derive(Debug)]
 struct UnderWay {
     arrow: usize,
@@ -29,16 +30,16 @@ struct UnderWay {
     copy: bool,
 }
 
-/// A ladder in the making.
+/// A ladder under construction.
 #[derive(Debug)]
 pub(super) struct Notes {
     /// The first send of the request.
     zero: Instant,
     ended_at: Instant,
     ended: Ended,
-    /// When each send of the request counts as failed.
+    /// When the timeout of each send of the request expires.
     dues: Vec<Instant>,
-    /// The request's id, once it was sent, and when each of its sends happened.
+    /// The request's id after its first send, and the times of its sends.
     id: Option<Id>,
     sends: Vec<Instant>,
     under_way: Vec<UnderWay>,
@@ -63,7 +64,7 @@ impl Notes {
         }
     }
 
-    /// The next thing that was seen.
+    /// Handles the next observation.
     pub(super) fn take(&mut self, seen: &Seen) {
         if seen.at > self.ended_at {
             self.give_up();
@@ -74,7 +75,7 @@ impl Notes {
         }
     }
 
-    /// Nothing more was seen.
+    /// Ends the observations.
     pub(super) fn finish(mut self) -> Ladder {
         self.give_up();
         let Ended { outcome, sends, elapsed, .. } = self.ended;
@@ -106,7 +107,7 @@ impl Notes {
         }
     }
 
-    /// The request's id, and which of its sends this datagram is, if it is one.
+    /// Returns the request's id and the ordinal of the send, if the datagram is a send of the request.
     fn send_of_request(&mut self, seen: &Seen) -> Option<(Id, usize)> {
         let frame = only_frame(&seen.bytes)?;
         if seen.direction == Direction::Down || frame.1 != self.ended.verb {
@@ -116,7 +117,7 @@ impl Notes {
         Some((id, self.sends.len() + 1))
     }
 
-    /// Notes that the latest send has failed, if its time is up.
+    /// Adds the expiry of the latest send's timeout, if it is due.
     fn time_out(&mut self, now: Instant) {
         let Some(last) = self.sends.len().checked_sub(1) else { return };
         let wait = |n: usize| {
@@ -129,7 +130,7 @@ impl Notes {
         self.push(now, What::TimedOut { timeout, growth });
     }
 
-    /// Notes the end of a request that nobody answered; once.
+    /// Adds the end of an unanswered request, once.
     fn give_up(&mut self) {
         let is_noted = self.is_answered || self.steps.iter().any(|step| step.what == What::GaveUp);
         if self.ended.outcome == Outcome::Unknown && !is_noted {
@@ -169,7 +170,7 @@ impl Notes {
     fn answer(&mut self, at: Instant) -> Effect {
         match &self.ended.outcome {
             _ if self.is_answered => Effect::Again,
-            // An answer of which the client took no notice: it was damaged where this does not look.
+            // An answer that the client ignored, so it was damaged.
             _ if at < self.ended_at => Effect::Damaged,
             _ if at > self.ended_at => Effect::TooLate,
             Outcome::Acked(_) => {
@@ -185,7 +186,7 @@ impl Notes {
     }
 }
 
-/// Tag and verb of the one frame in a datagram.
+/// Returns tag and verb of the only frame in a datagram.
 fn only_frame(bytes: &[u8]) -> Option<(Option<Id>, Verb)> {
     match Datagram::parse(bytes, MAX_PAYLOAD).ok()?.frames.as_slice() {
         [Frame { id, verb, .. }] => Some((*id, *verb)),
@@ -193,7 +194,7 @@ fn only_frame(bytes: &[u8]) -> Option<(Option<Id>, Verb)> {
     }
 }
 
-/// What is in a datagram, in a few words: `ACK @2`, `ERR @1 428`.
+/// Returns a short text of a datagram's content: `ACK @2`, `ERR @1 428`.
 fn label(bytes: &[u8]) -> String {
     let Ok(datagram) = Datagram::parse(bytes, MAX_PAYLOAD) else { return "unreadable".to_owned() };
     let frame = |frame: &Frame<'_>| {
@@ -206,7 +207,7 @@ fn label(bytes: &[u8]) -> String {
     if is_proven { frames + ", cookie" } else { frames }
 }
 
-/// What the link did to a datagram that arrives, to be said behind its label.
+/// Returns the suffix of the label of a damaged datagram.
 fn damage(fate: Fate) -> &'static str {
     match fate {
         Fate::Passed(Passage { truncated: Some(_), .. }) => ", cut",

@@ -1,4 +1,5 @@
-//! Lets a client and a server have the exchange, and watches.
+//! Runs the exchange of a client and a server in the simulator, and observes it. The observations become a ladder in
+//! `notes`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,33 +14,33 @@ use crate::reliable::{Backoff, Ended};
 use crate::sim::{ClientId, Sim};
 use crate::units::Seconds;
 
-/// The most sends of a request that are drawn.
+/// Bound on the sends of a request in a drawing.
 pub const MAX_SENDS: u32 = 100;
 
-/// Longer than anything that is played: 100 sends with the longest timeout there is, and as long again.
+/// Longer than any exchange: 100 sends with the longest timeout, doubled.
 const FOR_EVER: Duration = Seconds::MAX.as_duration().saturating_mul(2 * MAX_SENDS);
-/// Longer than it takes to register over links that lose nothing.
+/// Longer than a registration over lossless links.
 const TO_REGISTER: Duration = Duration::from_secs(60);
 
-/// Who hears the message.
+/// The receiver of the message.
 const RECEIVER: &str = "bob";
 
-/// What is played: alice, over datagrams, sends bob a message.
+/// The exchange to run: alice sends bob a message over datagrams.
 ///
-/// Bob listens over a stream, which loses nothing, so that all datagrams are those of the one request.
+/// Bob listens over a lossless stream, so all datagrams belong to the one request.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// When alice repeats the request and when she gives it up. Its sends must be at most [`MAX_SENDS`].
+    /// Alice's retry policy. It must allow at most [`MAX_SENDS`].
     pub policy: Backoff,
     /// The link to the server.
     pub up: LinkConfig,
     /// The link from the server.
     pub down: LinkConfig,
-    /// What alice says.
+    /// The message.
     pub message: Vec<u8>,
     /// The seed of the losses and of the jitter.
     pub seed: u64,
-    /// Whether alice's registration is shown as well. It goes over links that lose nothing, whatever `up` and `down` are.
+    /// Whether alice's registration is shown too. It uses lossless links, whatever `up` and `down` are.
     pub register: bool,
 }
 
@@ -52,16 +53,16 @@ pub enum PlayError {
     /// The request does not fit a datagram.
     #[error("the message is too long for a datagram; shorten --message")]
     TooLong,
-    /// The request did not end: its links keep datagrams for longer than anybody waits.
+    /// The request did not end: its links delay datagrams too long.
     #[error("the exchange did not end within the time that can be simulated; shorten delays and timeouts")]
     Endless,
 }
 
-/// Has the exchange, on a virtual clock that begins at `start`; nothing waits. The same exchange gives the same ladder.
+/// Runs the exchange on a virtual clock that begins at `start`. The same exchange gives the same ladder.
 ///
 /// # Errors
 ///
-/// What cannot be drawn.
+/// The exchange cannot be drawn.
 pub fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayError> {
     if exchange.policy.max_sends() > MAX_SENDS {
         return Err(PlayError::TooManySends);
@@ -81,7 +82,7 @@ pub fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayError> {
     if ended.sends == 0 {
         return Err(PlayError::TooLong);
     }
-    // What is still under way arrives, however late.
+    // Datagrams in flight still arrive.
     sim.run_until_idle(FOR_EVER);
     let mut notes = Notes::new(zero, at, ended, watch.dues);
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
@@ -89,7 +90,7 @@ pub fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayError> {
     Ok(notes.finish())
 }
 
-/// Everybody, registered unless that is to be seen.
+/// Creates the simulation; alice is registered unless the registration is to be shown.
 fn registered(start: Instant, exchange: &Exchange) -> Result<(Sim, ClientId), PlayError> {
     let config = ServerConfig { idle: Seconds::MAX.as_duration(), ..ServerConfig::default() };
     let mut sim = Sim::new(start, config, LinkConfig::perfect(), LinkConfig::perfect(), exchange.seed);
@@ -112,7 +113,7 @@ fn register(sim: &mut Sim, id: ClientId) -> Result<(), PlayError> {
     if done { Ok(()) } else { Err(PlayError::Endless) }
 }
 
-/// Notes from now on what is sent from and to this address.
+/// Records the datagrams of this address from now on.
 fn watched(sim: &mut Sim, addr: SocketAddr) -> Arc<Mutex<Vec<Seen>>> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let shared = Arc::clone(&seen);
@@ -125,19 +126,19 @@ fn watched(sim: &mut Sim, addr: SocketAddr) -> Arc<Mutex<Vec<Seen>>> {
     seen
 }
 
-/// What the client tells.
+/// Observations of the client.
 #[derive(Debug, Default)]
 struct Watch {
-    /// When each send counts as failed.
+    /// When the timeout of each send expires.
     dues: Vec<Instant>,
     ended: Option<(Instant, Ended)>,
 }
 
 impl Watch {
-    /// Looks at the client after each step; returns whether its request has ended.
+    /// Observes the client after a step; returns whether its request has ended.
     fn look(&mut self, sim: &mut Sim, id: ClientId) -> bool {
         if self.dues.is_empty() {
-            // Of the first send no event tells, and a client that asks one thing has no other deadline.
+            // No event reports the first send. The client has one request, so this is its only deadline.
             self.dues.extend(sim.client(id).poll_timeout());
         }
         for event in sim.take_events(id) {
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn late_answers_and_repeats_are_what_they_are() {
+    fn late_answers_and_duplicates_are_marked_as_such() {
         // Sends at 0, 100 and 300 ms; a round trip takes 260 ms, and the second answer is lost.
         let ladder = play(origin(), &exchange("delay:130ms", "delay:130ms+list:2", 5, 1)).unwrap();
         assert_eq!(
@@ -208,15 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_is_refused() {
+    fn an_exchange_that_cannot_be_drawn_is_refused() {
         assert_eq!(play(origin(), &exchange("none", "none", 101, 1)), Err(PlayError::TooManySends));
         let long = Exchange { message: vec![b'x'; 1_200], ..exchange("none", "none", 1, 1) };
         assert_eq!(play(origin(), &long), Err(PlayError::TooLong));
     }
 
-    /// Whatever the links do, the ladder is complete and in order.
+    /// Every ladder is complete and in order, whatever the links do.
     #[test]
-    fn every_datagram_is_drawn_with_all_that_came_of_it() {
+    fn every_datagram_is_drawn_with_its_effects() {
         for seed in 0..300 {
             let link = "iid:.4+delay:uniform,80ms,80ms+duplicate:.2";
             let ladder = play(origin(), &exchange(link, link, 5, seed)).unwrap();

@@ -1,35 +1,37 @@
-//! A ladder as SVG: arrows slope with their delay, and the distance between sends grows with their timeouts.
+//! A ladder as SVG: arrows slope with their delay, and the distance between sends grows with their timeouts. Positions
+//! are computed in `layout`.
 //!
-//! It stands alone: generic fonts, its own colours for light and dark, nothing from elsewhere. What colour says is said by
-//! shape and words too. Time runs down to scale as far as it is readable; a longer wait is drawn shorter, with a break in
-//! both lines. What takes no time slopes a little all the same, so that causes are above their effects.
+//! The SVG is self-contained: generic fonts, its own colours for light and dark, no external files. Shape and text
+//! repeat the meaning of colours. Time is to scale as far as it is readable; a longer wait is shortened, with a break
+//! in both lines. An arrow without delay slopes a little too, so that causes are above their effects.
 
-mod place;
+mod layout;
 
 use std::fmt::Write as _;
 
-use place::{Label, Layout, Spot};
+use layout::{Label, Layout, Spot};
 
 use super::{Arrow, Effect, Ladder, What, cut, loss, shown};
 use crate::escape::escape_xml;
 use crate::link::Direction;
 use crate::reliable::Outcome;
 
-/// The width of one character in the generic monospaced fonts, rounded up, and the height of a line.
+/// Width of a character in the generic monospaced fonts, rounded up, and height of a line.
 const CHAR: f64 = 7.6;
 const LINE: f64 = 15.0;
-/// The font's size.
+/// Font size.
 const FONT: f64 = 12.5;
-/// Space around everything.
+/// Margin around the drawing.
 const MARGIN: f64 = 14.0;
-/// From the client's line to the server's.
+/// Distance from the client's line to the server's.
 const SPAN: f64 = 236.0;
-/// The part of the way after which a lost datagram ends.
+/// The share of its span after which a lost arrow ends.
 const LOST_AT: f64 = 0.56;
-/// What a datagram that takes no time slopes by.
+/// Height of an arrow without delay.
 const SLOPE: f64 = 16.0;
 
-/// Blue and vermilion are told apart by everybody (Okabe and Ito); dark enough on white, and light enough on black.
+/// Blue and vermilion are distinguishable with colour blindness (Okabe and Ito), and have enough contrast on white and
+/// black.
 const STYLE: &str = "\
 text{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12.5px;fill:#1f2328;\
 paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}
@@ -47,7 +49,7 @@ text{fill:#e6edf3;stroke:#0d1117}.bg{fill:#0d1117}.faint{fill:#9aa4af}.wait{fill
 .gone,.cross{stroke:#ff8a57}.bar{stroke:#bb8009}.gap{stroke:#0d1117}.cut{stroke:#9aa4af}
 }";
 
-/// The drawing as a whole SVG document, with `heading` above it.
+/// Returns the drawing as an SVG document, with `heading` above it.
 #[must_use]
 pub fn draw(ladder: &Ladder, heading: &[String]) -> String {
     let layout = Layout::new(ladder, heading.len());
@@ -77,7 +79,7 @@ pub fn draw(ladder: &Ladder, heading: &[String]) -> String {
     svg.shapes + &svg.words + "</svg>\n"
 }
 
-/// As much of a line as fits the width of the picture.
+/// Cuts a line to the width of the picture.
 fn fitted(line: &str, width: f64) -> String {
     let mut columns = 0_u16;
     while f64::from(columns + 1) * CHAR <= width - 2.0 * MARGIN {
@@ -86,7 +88,7 @@ fn fitted(line: &str, width: f64) -> String {
     cut(line, usize::from(columns))
 }
 
-/// What is to be seen, in words, for who cannot see it.
+/// Returns the text alternative of the picture.
 fn words(ladder: &Ladder) -> String {
     let mut words = String::new();
     for step in &ladder.steps {
@@ -118,7 +120,7 @@ fn sender(arrow: &Arrow) -> &'static str {
     }
 }
 
-/// A document in the making. Words come last, so that no line crosses them.
+/// A document under construction. Texts come last, so that no line covers them.
 #[derive(Debug, Default)]
 struct Svg {
     shapes: String,
@@ -156,7 +158,7 @@ impl Svg {
         ));
     }
 
-    /// `y` is the middle of the line.
+    /// Adds a text; `y` is the middle of the line.
     fn text(&mut self, x: f64, y: f64, class: &str, anchor: &str, text: &str) {
         let (y, text) = (y + FONT * 0.34, escape_xml(text));
         self.write(&format!(
@@ -183,7 +185,7 @@ impl Svg {
         }
     }
 
-    /// Both lines are cut where time is left out.
+    /// Marks the omitted time on both lines.
     fn cut_axes(&mut self, layout: &Layout, y: f64) {
         for x in [layout.client, layout.server] {
             self.line("gap", (x - 6.0, y + 2.5), (x + 6.0, y - 2.5));
@@ -193,7 +195,7 @@ impl Svg {
         }
     }
 
-    /// The bar along the client's line that shows how long it waits.
+    /// Draws the bar along the client's line that shows a timeout.
     fn wait(&mut self, layout: &Layout, spot: &Spot) {
         if let Some(until) = spot.waits_until {
             let x = layout.client;
@@ -264,12 +266,12 @@ impl Svg {
         self.text(x, y, "lost", anchor, why);
     }
 
-    /// What is in a datagram, above its arrow and beside its sender.
+    /// Writes a label above an arrow, beside its sender.
     fn beside(&mut self, flight: Flight, label: &str) {
         self.along(flight.from, flight.tilt(), if flight.goes_right() { 10.0 } else { -10.0 }, label);
     }
 
-    /// Text above a sloping line, so far along it from `point`, and away from that.
+    /// Writes a text above a sloping line, `along` from `point`, at a distance of `offset`.
     fn along(&mut self, (x, y): (f64, f64), tilt: f64, offset: f64, text: &str) {
         let anchor = if offset > 0.0 { "start" } else { "end" };
         let text = escape_xml(text);
@@ -280,7 +282,7 @@ impl Svg {
     }
 }
 
-/// The way of one datagram, from line to line.
+/// The arrow of one datagram, from line to line.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     from: (f64, f64),
@@ -292,18 +294,18 @@ impl Flight {
         self.to.0 > self.from.0
     }
 
-    /// The point after such a part of the way.
+    /// Returns the point after a share of the arrow.
     fn at(&self, part: f64) -> (f64, f64) {
         let between = |from: f64, to: f64| from + (to - from) * part;
         (between(self.from.0, self.to.0), between(self.from.1, self.to.1))
     }
 
-    /// The direction it goes, in degrees clockwise from the right.
+    /// Returns the arrow's direction, in degrees clockwise from the right.
     fn angle(&self) -> f64 {
         (self.to.1 - self.from.1).atan2(self.to.0 - self.from.0).to_degrees()
     }
 
-    /// How text along it is turned, so that it reads from left to right.
+    /// Returns the rotation of text along it, which reads from left to right.
     fn tilt(&self) -> f64 {
         let down = self.to.1 - self.from.1;
         if self.goes_right() { down.atan2(SPAN).to_degrees() } else { -down.atan2(SPAN).to_degrees() }
@@ -315,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_xml_is_escaped_or_replaced() {
+    fn invalid_xml_characters_are_escaped_or_replaced() {
         assert_eq!(escape_xml("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
         assert_eq!(escape_xml("\u{1b}\u{ffff}\u{7f}\u{e9}"), "\u{fffd}\u{fffd}\u{fffd}\u{e9}");
     }

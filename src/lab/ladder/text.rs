@@ -1,26 +1,26 @@
-//! A ladder in characters, for a terminal: one row for each thing that happens, at most 80 columns.
+//! A ladder in characters, for a terminal: one row for each event, at most 80 columns.
 //!
-//! A datagram that takes no time is one row. One that takes time has a number and two rows, where it is sent and where it
-//! arrives. Rows without anything between two instants tell how far apart these are: one more for each doubling.
+//! A datagram without delay is one row. One with a delay has a number and two rows, for its send and its arrival.
+//! Empty rows between two instants show the time between them: one more for each doubling.
 
 use std::time::Duration;
 
 use super::{Arrow, Effect, Ladder, Step, What, cut, grown, loss, shown};
 use crate::link::{Direction, Fate};
 
-/// Columns in all.
+/// Total columns.
 const WIDTH: usize = 80;
 /// Columns to the right of the server's line.
 const NOTES: usize = 26;
-/// The columns of an arrow that its label leaves free, at least.
+/// Columns of an arrow beyond its label, at least.
 const LEAST: usize = 7;
-/// The most empty rows in a row.
+/// Bound on consecutive empty rows.
 const MAX_GAP: u8 = 5;
 
-/// How a ladder is drawn.
+/// The style of a drawing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// ASCII alone, instead of box-drawing characters.
+    /// Whether to use ASCII alone, instead of box-drawing characters.
     pub ascii: bool,
     /// Whether to colour with the escape sequences of terminals.
     pub colour: bool,
@@ -61,7 +61,7 @@ const ASCII: Pens = Pens {
     under_way: '.',
 };
 
-/// What a colour stands for.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug)]
 enum Ink {
     Plain,
@@ -72,7 +72,7 @@ enum Ink {
 }
 
 impl Ink {
-    /// Its number in an SGR sequence (ECMA-48 section 8.3.117).
+    /// Returns its number in an SGR sequence (ECMA-48 section 8.3.117).
     const fn sgr(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -84,7 +84,7 @@ impl Ink {
     }
 }
 
-/// One row, from axis to axis, and what is beside it.
+/// One row, from line to line, and the text beside it.
 #[derive(Debug)]
 struct Row {
     at: Duration,
@@ -95,7 +95,7 @@ struct Row {
     ink: Ink,
 }
 
-/// The drawing, with `heading` above it, each line with its newline.
+/// Returns the drawing, with `heading` above it; each line ends with a newline.
 #[must_use]
 pub fn draw(ladder: &Ladder, heading: &[String], style: Style) -> String {
     let drawing = Drawing::new(ladder, style);
@@ -113,21 +113,21 @@ pub fn draw(ladder: &Ladder, heading: &[String], style: Style) -> String {
     out + "\n" + &cut(&ended, WIDTH) + "\n" + &cut(&format!("{executed}; {lost}"), WIDTH) + "\n"
 }
 
-/// How many empty rows stand for so much time, where a `unit` is one.
+/// Returns the number of empty rows for a time, of which a `unit` is one.
 fn gap(time: Duration, unit: Option<Duration>) -> usize {
     let Some(unit) = unit else { return 0 };
     let doublings = (time.as_secs_f64() / unit.as_secs_f64()).log2();
     (1..=MAX_GAP).take_while(|n| f64::from(*n) <= (1.0 + doublings).round()).count()
 }
 
-/// What all rows have in common.
+/// The properties shared by all rows.
 struct Drawing<'a> {
     ladder: &'a Ladder,
     pens: &'static Pens,
     colour: bool,
-    /// Columns for the time.
+    /// Columns of the time.
     time: usize,
-    /// Columns between the axes.
+    /// Columns between the lines.
     inner: usize,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Drawing<'a> {
     fn new(ladder: &'a Ladder, style: Style) -> Self {
         let time = ladder.steps.iter().map(|step| shown(step.at).len()).max().unwrap_or(0).max(7);
         let pens = if style.ascii { &ASCII } else { &BOX };
-        // Two axes, and a space on either side of them.
+        // The two lines, and a space on both sides of each.
         let inner = WIDTH.saturating_sub(time + NOTES + 4);
         Self { ladder, pens, colour: style.colour, time, inner }
     }
@@ -170,7 +170,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// The rows of one step; none for an arrival that is drawn with its sending.
+    /// Returns the rows of a step; none for an arrival that is drawn with its send.
     fn rows(&self, step: &Step) -> Vec<Row> {
         match step.what {
             What::Sent(arrow) => self.sent(step.at, arrow),
@@ -183,7 +183,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// Something that happens at the client.
+    /// Returns the row of an event at the client.
     fn remark(&self, at: Duration, ink: Ink, text: &str) -> Row {
         let axis = self.pens.axis;
         Row { at, left: axis, inner: format!(" {text}"), right: axis, note: String::new(), ink }
@@ -212,7 +212,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// What came of a datagram that took no time, if it is one.
+    /// Returns the effect of a datagram, if it has no delay.
     fn at_once(&self, index: usize) -> Option<Effect> {
         let Fate::Passed(passage) = self.ladder.arrows.get(index)?.fate else { return None };
         let effect = |step: &Step| match step.what {
@@ -222,7 +222,7 @@ impl<'a> Drawing<'a> {
         self.ladder.steps.iter().find_map(effect).filter(|_| passage.delay.is_zero())
     }
 
-    /// What is in it, behind its number if it takes more than one row.
+    /// Returns the label of a datagram, with its number if it takes two rows.
     fn label(&self, index: usize, copy: bool) -> String {
         let is_split = |arrow: &Arrow| match arrow.fate {
             Fate::Passed(passage) => !passage.delay.is_zero() || passage.duplicate.is_some(),
@@ -235,7 +235,7 @@ impl<'a> Drawing<'a> {
         cut(&label, self.inner.saturating_sub(LEAST))
     }
 
-    /// An arrow that gets there: all of it, or its second half.
+    /// Returns the row of an arrow that arrives: the whole arrow, or its second half.
     fn arrow(&self, at: Duration, arrow: &Arrow, label: &str, is_whole: bool, effect: Effect) -> Vec<Row> {
         let pens = self.pens;
         let inner =
@@ -252,7 +252,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// What the axes look like where a datagram is sent.
+    /// Returns the characters of the lines where a datagram is sent.
     const fn ends(&self, direction: Direction) -> (char, char) {
         match direction {
             Direction::Up => (self.pens.from_client, self.pens.axis),
@@ -269,7 +269,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// The second half of an arrow.
+    /// Returns the second half of an arrow.
     fn rest(&self, direction: Direction, label: &str) -> String {
         let Pens { line, left, right, under_way, .. } = self.pens;
         let room = self.inner.saturating_sub(label.chars().count() + 5);
@@ -280,7 +280,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// The first half of an arrow, which ends with `tail`.
+    /// Returns the first half of an arrow, which ends with `tail`.
     fn half(&self, direction: Direction, label: &str, tail: &str) -> String {
         let (pens, width) = (self.pens, label.chars().count() + tail.chars().count() + 3);
         let line = (self.inner * 2 / 3).saturating_sub(width).max(2);

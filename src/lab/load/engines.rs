@@ -1,9 +1,10 @@
-//! The engines of our server beside each other: the rows of their runs, compared as `lab compare` compares servers, and which was best.
+//! Comparison of the engines of our server: the rows of their runs in the tables of `lab compare`, with the best
+//! engine marked.
 
 use super::compare::{CompareError, Comparison, MEASURES, MEMORY, RATE, compare, table};
-use super::outcome::{Outcome, rows};
+use super::outcome::{LoadOutcome, rows};
 
-/// The columns that are compared; the rows have more.
+/// The compared columns; the rows have more.
 const SHOWN: [&str; 7] = [
     "rate",
     "p99_us",
@@ -14,7 +15,7 @@ const SHOWN: [&str; 7] = [
     "ping_cpu_s_per_million",
 ];
 
-/// What stands behind the best of a workload.
+/// The mark of the best engine of a workload.
 const BEST: &str = " (best)";
 
 const NOTE: &str = "\
@@ -22,12 +23,12 @@ The best of a workload has the highest median rate; of idle ones, it takes the l
 both sides of 1, the difference may be chance.
 ";
 
-/// A table for each workload. `subject` is the server whose ratios to the others stand in them.
+/// Returns a table for each workload. `subject` is the server whose ratios to the others are shown.
 ///
 /// # Errors
 ///
-/// There is no outcome, or none of the subject's.
-pub fn markdown(outcomes: &[Outcome], subject: &str) -> Result<String, CompareError> {
+/// There is no outcome, or none of the subject.
+pub fn markdown(outcomes: &[LoadOutcome], subject: &str) -> Result<String, CompareError> {
     let mut comparison = compare(rows(outcomes).as_bytes(), subject)?;
     mark_best(&mut comparison);
     for line in comparison.values_mut().flatten() {
@@ -38,7 +39,7 @@ pub fn markdown(outcomes: &[Outcome], subject: &str) -> Result<String, CompareEr
     Ok(format!("{NOTE}{}", table::markdown(&comparison, subject)))
 }
 
-/// Says behind their names which are the best.
+/// Marks the names of the best.
 fn mark_best(comparison: &mut Comparison) {
     for (case, lines) in comparison {
         let worth = |line: &super::compare::Line| match case.workload.as_str() {
@@ -56,12 +57,13 @@ fn mark_best(comparison: &mut Comparison) {
 mod tests {
     use super::*;
 
-    fn round(workload: &'static str, engine: &str, count: u64, memory: Option<f64>) -> Outcome {
+    fn round(workload: &'static str, engine: &str, count: u64, memory: Option<f64>) -> LoadOutcome {
         let (engine, server_cpu) = (Some(engine.to_owned()), Some(1.0));
         let (peer, clients, seconds) = ("sayagain", 4, 1.0);
         let memory_per_client = memory;
-        let what = Outcome { workload, peer, engine, clients, memory_per_client, ..Outcome::default() };
-        Outcome { seconds, count, server_cpu, ..what }
+        let what =
+            LoadOutcome { workload, peer, engine, clients, memory_per_client, ..LoadOutcome::default() };
+        LoadOutcome { seconds, count, server_cpu, ..what }
     }
 
     #[test]
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_was_measured_nobody_is_best() {
+    fn without_measurements_no_engine_is_marked() {
         let rounds = [round("idle", "poll", 9, None), round("idle", "tasks", 90, None)];
         let text = markdown(&rounds, "sayagain poll").unwrap();
         assert!(!text.contains(BEST), "{text}");

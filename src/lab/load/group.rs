@@ -1,59 +1,60 @@
-//! One sender and those who hear it: how much it may send, and whether each heard exactly that.
+//! One sender and its receivers: how much it may send, and whether each receiver got exactly that. Connections are
+//! elsewhere.
 
 use std::rc::Rc;
 
+use super::byte_pattern::{BytePattern, Render, body, period};
 use super::peer::{Message, Peer, Target};
-use super::tape::{Render, Tape, body, period};
 use crate::escape::escape_short;
 
-/// Bytes that are shown of what is wrong.
+/// Bytes shown of a mismatch.
 const SHOWN: usize = 60;
 
-/// Who is in a group, and what is sent.
+/// The members of a group, and its message size.
 #[derive(Clone, Debug)]
-pub struct Cast {
+pub struct GroupSpec {
     /// The sender's name.
     pub sender: String,
     /// The receivers' names; without a room there is one.
     pub receivers: Vec<String>,
-    /// Their room, if they are in one.
+    /// Their room, if they have one.
     pub room: Option<String>,
     /// Bytes in a message.
     pub size: usize,
 }
 
-/// What came back is not what has to come.
+/// A mismatch between received and expected bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    /// The server said goodbye.
+    /// The server sent BYE.
     #[error("the server ended the session of `{0}`: it is shutting down, or its log says why")]
-    Goodbye(String),
-    /// Something else came.
+    Bye(String),
+    /// Other bytes came.
     #[error(
         "`{who}` heard `{heard}` instead of `{expected}` after {after} messages; the server lost, changed or refused something"
     )]
     Other {
-        /// Whose connection that is.
+        /// The connection's client.
         who: String,
-        /// What came, escaped.
+        /// The received bytes, escaped.
         heard: String,
-        /// What had to come, escaped.
+        /// The expected bytes, escaped.
         expected: String,
-        /// How many had come as they had to.
+        /// Number of correct messages before.
         after: u64,
     },
-    /// More came than has to.
+    /// More came than expected.
     #[error("`{0}` heard an answer more than it had asked for")]
     Unasked(String),
 }
 
 impl Wrong {
-    /// What is wrong with these bytes from `at` on; before that, they are as this tape expects.
+    /// Describes the mismatch of these bytes at `at`; before that, they match the pattern.
     #[must_use]
-    pub fn new(who: &str, expected: &Tape, heard: &[u8], at: usize) -> Self {
+    pub fn new(who: &str, expected: &BytePattern, heard: &[u8], at: usize) -> Self {
         let begun = at.saturating_sub(expected.within());
-        if is_goodbye(heard.get(begun..).unwrap_or_default()) {
-            return Self::Goodbye(who.to_owned());
+        if is_bye(heard.get(begun..).unwrap_or_default()) {
+            return Self::Bye(who.to_owned());
         }
         let from = at.saturating_sub(SHOWN / 2);
         let shown = |bytes: &[u8]| escape_short(bytes, SHOWN).into_owned();
@@ -66,8 +67,8 @@ impl Wrong {
     }
 }
 
-/// Whether our server says goodbye in this frame, or begins to: no other begins so.
-fn is_goodbye(frame: &[u8]) -> bool {
+/// Whether a frame is, or begins like, the BYE of our server: no other frame begins so.
+fn is_bye(frame: &[u8]) -> bool {
     const BYE: &[u8] = b"BYE ";
     let tagged = frame.strip_prefix(b"@").and_then(|tagged| {
         let tag = tagged.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -77,53 +78,54 @@ fn is_goodbye(frame: &[u8]) -> bool {
     said.starts_with(BYE) || (!said.is_empty() && BYE.starts_with(said))
 }
 
-/// A sender and its receivers.
+/// A sender and its receivers, and their progress.
 #[derive(Debug)]
 pub struct Group {
-    cast: Cast,
-    out: Tape,
-    replies: Tape,
-    heard: Vec<Tape>,
-    /// What the slowest receiver has heard, as far as that was looked at.
+    spec: GroupSpec,
+    out: BytePattern,
+    replies: BytePattern,
+    heard: Vec<BytePattern>,
+    /// Messages received by the slowest receiver, when last updated.
     slowest: u64,
-    /// Most messages that may be under way.
+    /// Bound on the messages in flight.
     window: u64,
 }
 
 impl Group {
-    /// Nothing is sent yet; at most `window` bytes will be under way, or one message.
+    /// Creates a group without messages. At most `window` bytes will be in flight, or one message.
     #[must_use]
-    pub fn new(peer: &Rc<dyn Peer>, cast: Cast, window: usize) -> Self {
-        let tape = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
-            Tape::new(peer.repeats(), period(cast.size), render(peer.clone(), cast.clone(), act))
+    pub fn new(peer: &Rc<dyn Peer>, spec: GroupSpec, window: usize) -> Self {
+        let pattern = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
+            BytePattern::new(peer.repeats(), period(spec.size), render(peer.clone(), spec.clone(), act))
                 .with_aside(peer.aside())
         };
-        let out = tape(|peer, message, out| peer.message(message, out));
-        let replies = tape(|peer, message, out| peer.reply(message, out));
-        let heard = vec![tape(|peer, message, out| peer.delivery(message, out)); cast.receivers.len()];
+        let out = pattern(|peer, message, out| peer.message(message, out));
+        let replies = pattern(|peer, message, out| peer.reply(message, out));
+        let heard = vec![pattern(|peer, message, out| peer.delivery(message, out)); spec.receivers.len()];
         let messages = (window / out.each().max(1)).max(1) as u64;
         let window = messages.min(peer.max_in_flight().unwrap_or(messages));
-        Self { cast, out, replies, heard, slowest: 0, window }
+        Self { spec, out, replies, heard, slowest: 0, window }
     }
 
-    /// Who is in it.
+    /// Returns the definition of the group.
     #[must_use]
-    pub fn cast(&self) -> &Cast {
-        &self.cast
+    pub fn spec(&self) -> &GroupSpec {
+        &self.spec
     }
 
-    /// Most messages that are under way.
+    /// Returns the bound on the messages in flight.
     #[must_use]
     pub fn window(&self) -> u64 {
         self.window
     }
 
-    /// What may be written now, within `limit` bytes, where messages up to number `due` are due. Nothing, until it is worth a call.
+    /// Returns the bytes that may be written now, within `limit`, up to message `due`. Empty while there is too little
+    /// for a call.
     pub fn writable(&mut self, due: u64, limit: usize) -> Vec<std::io::IoSlice<'_>> {
         let sent = self.out.done();
         let room = self.slowest + self.window - sent.min(self.slowest + self.window);
         if room < self.window.div_ceil(2) && sent < due {
-            self.slowest = self.heard.iter().map(Tape::done).min().unwrap_or(sent);
+            self.slowest = self.heard.iter().map(BytePattern::done).min().unwrap_or(sent);
             if !self.replies.is_silent() {
                 self.slowest = self.slowest.min(self.replies.done());
             }
@@ -133,59 +135,59 @@ impl Group {
         if is_worth_it || !self.out.is_between() { self.out.slices(through, limit) } else { Vec::new() }
     }
 
-    /// So many bytes of that were written.
+    /// Records that so many of these bytes were written.
     pub fn written(&mut self, bytes: usize) {
         self.out.advance(bytes);
     }
 
-    /// A receiver has heard something. Returns the numbers of the first message that is new and complete, and of the one after the
+    /// Handles bytes of a receiver. Returns the numbers of the first new complete message, and of the one after the
     /// last.
     ///
     /// # Errors
     ///
-    /// It is not what it has to be.
+    /// The bytes are not the expected ones.
     pub fn heard(&mut self, receiver: usize, bytes: &[u8]) -> Result<(u64, u64), Wrong> {
-        let Some(tape) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
-        let first = tape.done() + 1;
-        let who = self.cast.receivers.get(receiver).map_or("", String::as_str);
-        tape.compare(bytes).map_err(|at| Wrong::new(who, tape, bytes, at))?;
-        Ok((first, tape.done() + 1))
+        let Some(pattern) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
+        let first = pattern.done() + 1;
+        let who = self.spec.receivers.get(receiver).map_or("", String::as_str);
+        pattern.compare(bytes).map_err(|at| Wrong::new(who, pattern, bytes, at))?;
+        Ok((first, pattern.done() + 1))
     }
 
-    /// The sender has heard something.
+    /// Handles bytes of the sender.
     ///
     /// # Errors
     ///
-    /// It is not what it has to be.
+    /// The bytes are not the expected ones.
     pub fn replied(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
-        self.replies.compare(bytes).map_err(|at| Wrong::new(&self.cast.sender, &self.replies, bytes, at))
+        self.replies.compare(bytes).map_err(|at| Wrong::new(&self.spec.sender, &self.replies, bytes, at))
     }
 
-    /// Messages that are written to their last byte.
+    /// Returns the number of messages written completely.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.out.done()
     }
 
-    /// Messages of which at least a byte is written.
+    /// Returns the number of messages written at least partly.
     #[must_use]
     pub fn begun(&self) -> u64 {
         self.out.done() + u64::from(!self.out.is_between())
     }
 
-    /// Messages that all receivers together have heard.
+    /// Returns the number of messages received, over all receivers.
     #[must_use]
     pub fn delivered(&self) -> u64 {
-        self.heard.iter().map(Tape::done).sum()
+        self.heard.iter().map(BytePattern::done).sum()
     }
 
-    /// Messages that receivers have not heard though they were sent.
+    /// Returns the number of messages sent but not received, over all receivers.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.sent() * self.heard.len() as u64 - self.delivered()
     }
 
-    /// Whether no message is begun and not written, and all are heard and replied to.
+    /// Whether every message is written completely, received and replied to.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let is_replied = self.replies.is_silent() || self.replies.done() == self.sent();
@@ -193,16 +195,16 @@ impl Group {
     }
 }
 
-/// How the bytes of a message of this cast are made.
-fn render(peer: Rc<dyn Peer>, cast: Cast, act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)) -> Render {
+/// Returns the generator of this group's messages.
+fn render(peer: Rc<dyn Peer>, spec: GroupSpec, act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)) -> Render {
     Rc::new(move |number, out| {
-        let mut text = Vec::with_capacity(cast.size);
-        body(number, cast.size, &mut text);
-        let to = match &cast.room {
-            Some(name) => Target::Room { name, receivers: cast.receivers.len() },
-            None => Target::Name(cast.receivers.first().map_or("", String::as_str)),
+        let mut text = Vec::with_capacity(spec.size);
+        body(number, spec.size, &mut text);
+        let to = match &spec.room {
+            Some(name) => Target::Room { name, receivers: spec.receivers.len() },
+            None => Target::Name(spec.receivers.first().map_or("", String::as_str)),
         };
-        act(peer.as_ref(), &Message { from: &cast.sender, to, body: &text, number }, out);
+        act(peer.as_ref(), &Message { from: &spec.sender, to, body: &text, number }, out);
     })
 }
 
@@ -214,7 +216,11 @@ mod tests {
     fn group(tagged: bool, receivers: usize, window: usize) -> Group {
         let peer = PeerKind::Sayagain.streams(tagged).unwrap().into();
         let receivers = (0..receivers).map(|place| format!("r{place}")).collect();
-        Group::new(&peer, Cast { sender: "s".into(), receivers, room: Some("load".into()), size: 4 }, window)
+        Group::new(
+            &peer,
+            GroupSpec { sender: "s".into(), receivers, room: Some("load".into()), size: 4 },
+            window,
+        )
     }
 
     fn write(group: &mut Group, due: u64, limit: usize) -> String {
@@ -224,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_under_way_than_the_window_and_the_slowest_receiver_decides() {
+    fn the_window_bounds_what_the_slowest_receiver_lacks() {
         let mut group = group(false, 2, 80);
         let each = "SND 0011 #load 0001".len();
         assert_eq!(write(&mut group, 100, 1_000).len(), 4 * each);
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_due_is_not_sent_and_what_is_begun_is_ended() {
+    fn messages_that_are_not_due_are_not_sent_and_begun_ones_are_completed() {
         let mut group = group(false, 1, 1_000);
         assert_eq!(write(&mut group, 0, 1_000), "");
         assert_eq!(write(&mut group, 1, 5), "SND 0");
@@ -250,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_message_is_told_with_what_came_instead() {
+    fn a_missing_message_is_reported_with_the_bytes_received_instead() {
         let mut group = group(false, 1, 1_000);
         write(&mut group, 3, 1_000);
         group.heard(0, b"RCV 0017 s#load 0001 0001").unwrap();
@@ -263,23 +269,23 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_is_told_as_one_however_much_of_it_has_come() {
+    fn a_bye_is_reported_as_such_even_if_incomplete() {
         for said in ["B", "BYE 00", "BYE 0000"] {
             let mut group = group(false, 1, 1_000);
             write(&mut group, 3, 1_000);
             let heard = [b"RCV 0017 s#load 0001 0001", said.as_bytes()].concat();
-            assert_eq!(group.heard(0, &heard), Err(Wrong::Goodbye("r0".to_owned())));
-            assert_eq!(group.replied(said.as_bytes()), Err(Wrong::Goodbye("s".to_owned())));
+            assert_eq!(group.heard(0, &heard), Err(Wrong::Bye("r0".to_owned())));
+            assert_eq!(group.replied(said.as_bytes()), Err(Wrong::Bye("s".to_owned())));
         }
         for said in ["@1 BYE 0000", "@12 BYE 0000@17 ERR 0019 503 Shutting down!"] {
             let mut group = group(true, 1, 1_000);
-            assert_eq!(group.heard(0, said.as_bytes()), Err(Wrong::Goodbye("r0".to_owned())));
-            assert_eq!(group.replied(said.as_bytes()), Err(Wrong::Goodbye("s".to_owned())));
+            assert_eq!(group.heard(0, said.as_bytes()), Err(Wrong::Bye("r0".to_owned())));
+            assert_eq!(group.replied(said.as_bytes()), Err(Wrong::Bye("s".to_owned())));
         }
     }
 
     #[test]
-    fn tagged_messages_have_to_be_replied_to_as_well() {
+    fn tagged_messages_also_need_replies() {
         let mut group = group(true, 1, 1_000);
         assert_eq!(write(&mut group, 1, 1_000), "@17 SND 0011 #load 0001");
         group.heard(0, b"@1 RCV 0017 s#load 0001 0001").unwrap();

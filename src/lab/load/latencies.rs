@@ -1,22 +1,22 @@
-//! How long things took, in constant memory.
+//! Latencies in constant memory: a histogram and its quantiles. Nothing here reads a clock.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told from longer ones.
+/// The longest latency that the histogram distinguishes.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Latencies to three digits, from a nanosecond to an hour.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
-    /// In nanoseconds; made with the first.
+    /// In nanoseconds; allocated with the first value.
     histogram: Option<Histogram<u64>>,
     max: Duration,
 }
 
 impl Latencies {
-    /// One more.
+    /// Adds a latency.
     pub fn record(&mut self, latency: Duration) {
         if self.histogram.is_none() {
             self.histogram = Histogram::new_with_bounds(1, nanos(LONGEST), 3).ok();
@@ -27,7 +27,8 @@ impl Latencies {
         self.max = self.max.max(latency);
     }
 
-    /// The latency that this share of them, 0 to 1, does not exceed, in seconds; 1 is the longest. `None` if there are none.
+    /// Returns the latency in seconds that this share of them, 0 to 1, does not exceed; 1 is the longest. `None` if
+    /// there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let histogram = self.histogram.as_ref()?;

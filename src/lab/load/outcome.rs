@@ -1,63 +1,63 @@
-//! What a workload came to: one row, as text, as JSON and as CSV.
+//! The result of a workload: one row, as text, JSON and CSV. Comparing rows is in `compare`.
 
 use serde_json::{Map, Value};
 
 use super::latencies::Latencies;
 use crate::lab::sweep::row::Cell;
 
-/// What was measured; `None` where it was not.
+/// The measured values; `None` where not measured.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct LoadOutcome {
     /// The workload's name.
     pub workload: &'static str,
-    /// Whose protocol was spoken.
+    /// The protocol's name.
     pub peer: &'static str,
-    /// Which engine served, where that is known.
+    /// The server's engine, if known.
     pub engine: Option<String>,
     /// Pairs, members, clients or connections.
     pub clients: u64,
     /// Bytes in a message or a request.
     pub size: Option<u64>,
-    /// Messages, answers or connections that were wanted in a second, where that was said.
+    /// The requested rate of messages, answers or connections per second, if any.
     pub wanted_rate: Option<f64>,
-    /// From the first byte to the last, in seconds.
+    /// Time from the first byte to the last, in seconds.
     pub seconds: f64,
-    /// What was delivered: messages, answers or connections.
+    /// Deliveries: messages, answers or connections.
     pub count: u64,
-    /// What did not come though everybody waited for it.
+    /// Deliveries that did not arrive in time.
     pub lost: u64,
-    /// Connections that were not made or not registered.
+    /// Connections that failed, or whose registration failed.
     pub failed: Option<u64>,
-    /// Why the first of those that were lost or failed was.
+    /// The cause of the first loss or failure.
     pub cause: Option<String>,
-    /// Requests that were sent again, because no answer came in time.
+    /// Retransmitted requests.
     pub repeated: Option<u64>,
-    /// CPU time that the server took, in seconds.
+    /// CPU time of the server, in seconds.
     pub server_cpu: Option<f64>,
-    /// CPU time that this program took, in seconds.
+    /// CPU time of this program, in seconds.
     pub generator_cpu: f64,
-    /// How long messages or answers took: from when they were due at a rate, otherwise from when they were sent.
+    /// Latencies of messages or answers: from the due time with a rate, otherwise from the send.
     pub latencies: Latencies,
-    /// At a rate, how long they took from when they were sent: without the wait for what was sent before.
+    /// With a rate, latencies from the send, without the wait for earlier messages.
     pub acks: Latencies,
-    /// The most memory that the server has had resident, in bytes.
+    /// Peak resident memory of the server, in bytes.
     pub peak_memory: Option<u64>,
-    /// Memory that the server had resident more for each connection or session, in bytes.
+    /// Growth of the server's resident memory per connection or session, in bytes.
     pub memory_per_client: Option<f64>,
     /// The server's share of a core while nothing happened.
     pub idle_cores: Option<f64>,
-    /// CPU time that the server took for each million of pings, in seconds.
+    /// CPU time of the server per million pings, in seconds.
     pub ping_cpu_per_million: Option<f64>,
-    /// The longest that a connection took, in seconds.
+    /// The longest time of a connection, in seconds.
     pub slowest: Option<f64>,
-    /// From the first to the last message, one to each of a crowd, in seconds.
+    /// Time from the first to the last of the messages that a burst sends, one to each connection, in seconds.
     pub message_seconds: Option<f64>,
 }
 
-/// A column: its name, and what an outcome has in it.
-type Column = (&'static str, fn(&Outcome) -> Cell);
+/// A column: its name, and its value.
+type Column = (&'static str, fn(&LoadOutcome) -> Cell);
 
-/// All columns, in their order. Those in seconds end with `_s`, in microseconds with `_us`, in bytes with `_bytes`.
+/// All columns in order. Names end with the unit: `_s`, `_us`, `_bytes`.
 const COLUMNS: [Column; 30] = [
     ("workload", |it| it.workload.into()),
     ("peer", |it| it.peer.into()),
@@ -99,25 +99,26 @@ fn whole(count: Option<u64>) -> Cell {
     count.map_or(Cell::Empty, Cell::from)
 }
 
-/// `part` of `whole`; `None` of nothing.
+/// Returns `part` / `whole`; `None` if `whole` is 0.
 fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| part / whole)
 }
 
-impl Outcome {
-    /// Deliveries in a second; `None` if it took no time.
+impl LoadOutcome {
+    /// Returns deliveries per second; `None` if it took no time.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
         ratio(self.count as f64, self.seconds)
     }
 
-    /// CPU seconds of the server for a million deliveries.
+    /// Returns CPU seconds of the server per million deliveries.
     #[must_use]
     pub fn server_cpu_per_million(&self) -> Option<f64> {
         ratio(self.server_cpu? * 1e6, self.count as f64)
     }
 
-    /// Shares so many bytes among all that got in; that no page was needed is no measure of one.
+    /// Divides the memory growth among the connections that succeeded. Growth of 0 means that no page was needed, and
+    /// is not recorded.
     pub fn share_memory(&mut self, grown: Option<u64>) {
         let grown = grown.filter(|grown| *grown > 0);
         self.memory_per_client = grown.and_then(|grown| ratio(grown as f64, self.count as f64));
@@ -127,31 +128,31 @@ impl Outcome {
         micros(&self.latencies, share)
     }
 
-    /// Whether nothing was lost and nobody was turned away.
+    /// Whether nothing was lost and no connection failed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.lost == 0 && self.failed.unwrap_or(0) == 0
     }
 
-    /// The names of all columns.
+    /// Returns the names of all columns.
     pub fn columns() -> impl Iterator<Item = &'static str> {
         COLUMNS.iter().map(|(name, _)| *name)
     }
 
-    /// A cell for each column.
+    /// Returns a cell for each column.
     #[must_use]
     pub fn cells(&self) -> Vec<Cell> {
         COLUMNS.iter().map(|(_, cell)| cell(self)).collect()
     }
 
-    /// One object, null where nothing was measured.
+    /// Returns a JSON object, null where not measured.
     #[must_use]
     pub fn json(&self) -> Value {
         let pairs = COLUMNS.iter().map(|(name, cell)| ((*name).to_owned(), cell(self).json()));
         Value::Object(pairs.collect::<Map<_, _>>())
     }
 
-    /// What a column counts, to people.
+    /// Returns the label of a column in the text.
     fn called(&self, name: &'static str) -> &'static str {
         match (name, self.workload) {
             ("clients", "route") => "pairs",
@@ -169,7 +170,7 @@ impl Outcome {
         }
     }
 
-    /// What there are a million of, in a column that is about so many.
+    /// Returns the unit of a per-million column.
     fn counted(&self, name: &'static str) -> &'static str {
         match (name, self.workload) {
             ("ping_cpu_s_per_million", _) | (_, "ping") => "pings",
@@ -182,7 +183,7 @@ impl Outcome {
         }
     }
 
-    /// A line for each thing that was measured.
+    /// Returns a line for each measured value.
     #[must_use]
     pub fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
@@ -197,12 +198,12 @@ impl Outcome {
     }
 }
 
-/// A header, and a row of CSV for each.
+/// Returns CSV: a header, and a row for each outcome.
 #[must_use]
-pub fn rows(outcomes: &[Outcome]) -> String {
+pub fn rows(outcomes: &[LoadOutcome]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Writing into memory does not fail.
-    let _ = writer.write_record(Outcome::columns());
+    // Writing into memory cannot fail.
+    let _ = writer.write_record(LoadOutcome::columns());
     for outcome in outcomes {
         let _ = writer.write_record(outcome.cells().iter().map(Cell::text));
     }
@@ -210,10 +211,10 @@ pub fn rows(outcomes: &[Outcome]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// How columns are shown to people whose names end so: what stands there instead, and the value.
+/// The text form of columns by the end of their names: the end's replacement, and the value's format.
 type Shown = (&'static str, &'static str, fn(f64) -> String);
 
-/// The first that fits.
+/// The first match applies.
 const SHOWN: [Shown; 7] = [
     ("_s_per_million", " per million", time),
     ("_us", "", |micros| time(micros * 1e-6)),
@@ -224,7 +225,7 @@ const SHOWN: [Shown; 7] = [
     ("idle_cores", "idle cores", |share| format!("{} %", digits(share * 100.0))),
 ];
 
-/// How a column is shown to people: what it is called there, and its value.
+/// Returns label and value of a column in the text.
 fn labelled(name: &str, cell: &Cell) -> (String, String) {
     let found = SHOWN.iter().find_map(|(end, rest, show)| {
         Some((name.strip_suffix(end)?.to_owned() + rest, show(cell.number()?)))
@@ -233,7 +234,7 @@ fn labelled(name: &str, cell: &Cell) -> (String, String) {
     (label.replace('_', " "), value)
 }
 
-/// Seconds, in the unit that leaves least zeros.
+/// Formats seconds in the unit with the fewest zeros.
 fn time(seconds: f64) -> String {
     let (many, unit) = match seconds {
         0.0 | 1.0.. => (1.0, "s"),
@@ -243,7 +244,7 @@ fn time(seconds: f64) -> String {
     format!("{} {unit}", digits(seconds * many))
 }
 
-/// Bytes, in the unit that leaves fewest digits.
+/// Formats bytes in the unit with the fewest digits.
 fn size(bytes: f64) -> String {
     if bytes < 1_024.0 {
         return format!("{bytes:.0} B");
@@ -257,7 +258,7 @@ fn size(bytes: f64) -> String {
     format!("{} {unit}", digits(many))
 }
 
-/// Three digits, or all before the point.
+/// Formats three significant digits, or all digits before the point.
 fn digits(number: f64) -> String {
     match number {
         0.0 | 100.0.. => grouped(&format!("{number:.0}")),
@@ -266,7 +267,7 @@ fn digits(number: f64) -> String {
     }
 }
 
-/// Measures to four significant digits, large ones whole.
+/// Formats four significant digits, and large numbers whole.
 fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Real(number) if number.abs() >= 1_000.0 => grouped(&format!("{number:.0}")),
@@ -277,7 +278,7 @@ fn shown(cell: &Cell) -> String {
     }
 }
 
-/// How many decimals show four digits of a number, nine at most.
+/// Returns the decimals that show four significant digits, nine at most.
 fn decimals(number: f64) -> usize {
     let mut scaled = number.abs();
     let mut decimals = 0;
@@ -288,7 +289,7 @@ fn decimals(number: f64) -> usize {
     decimals
 }
 
-/// Digits with commas between thousands.
+/// Inserts commas between thousands.
 pub(crate) fn grouped(digits: &str) -> String {
     let places = (0..digits.len()).rev();
     let with = digits.chars().zip(places).map(|(digit, place)| match place {
@@ -303,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_shown_with_as_many_digits_as_they_have_worth() {
+    fn numbers_are_shown_with_significant_digits() {
         let real = |number: f64| shown(&Cell::Real(number));
         assert_eq!(real(6_496_705.4), "6,496,705");
         assert_eq!(real(0.02549), "0.02549");
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_times_and_shares_are_shown_in_units_that_suit_them() {
+    fn sizes_times_and_shares_are_shown_in_suitable_units() {
         let sizes = [16.0, 1_023.4, 1_024.0, 20_000.0, 1_023.0 * 1_024.0, 52_428_800.0, 3e9, 2e12].map(size);
         assert_eq!(
             sizes,
@@ -332,46 +333,51 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_called_in_text_what_they_are() {
-        let text = |workload| Outcome { workload, clients: 3, ..Outcome::default() }.text();
+    fn clients_have_a_label_by_workload_in_text() {
+        let text = |workload| LoadOutcome { workload, clients: 3, ..LoadOutcome::default() }.text();
         assert!(text("route").contains("pairs                    3\n"), "{}", text("route"));
         assert!(text("fanout").contains("members                  3\n"), "{}", text("fanout"));
         assert!(text("ping").contains("clients                  3\n"), "{}", text("ping"));
     }
 
     #[test]
-    fn processor_time_is_told_with_what_there_are_a_million_of() {
-        let idle = Outcome {
+    fn cpu_time_per_million_names_its_unit() {
+        let idle = LoadOutcome {
             workload: "idle",
             count: 1_000_000,
             server_cpu: Some(4.0),
             ping_cpu_per_million: Some(2.0),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
         assert!(idle.text().contains("server cpu per million connections 4.00 s\n"), "{}", idle.text());
         assert!(idle.text().contains("server cpu per million pings       2.00 s\n"), "{}", idle.text());
-        let sessions = Outcome { workload: "idle-udp", ..idle.clone() }.text();
+        let sessions = LoadOutcome { workload: "idle-udp", ..idle.clone() }.text();
         assert!(sessions.contains("server cpu per million sessions "), "{sessions}");
-        let route = Outcome { workload: "route", ..idle }.text();
+        let route = LoadOutcome { workload: "route", ..idle }.text();
         assert!(route.contains("server cpu per million messages "), "{route}");
     }
 
     #[test]
-    fn what_was_not_measured_is_left_out_of_the_text_empty_in_rows_and_null_in_json() {
-        let outcome =
-            Outcome { workload: "route", peer: "sayagain", seconds: 2.0, count: 10, ..Outcome::default() };
+    fn unmeasured_values_are_absent_from_text_empty_in_rows_and_null_in_json() {
+        let outcome = LoadOutcome {
+            workload: "route",
+            peer: "sayagain",
+            seconds: 2.0,
+            count: 10,
+            ..LoadOutcome::default()
+        };
         let text = outcome.text();
         assert!(text.contains("rate                     5.000 /s\n"), "{text}");
         assert!(!text.contains("p99"), "{text}");
         assert_eq!(outcome.json()["p99_us"], Value::Null);
         assert_eq!(outcome.json()["count"], 10);
-        assert_eq!(outcome.cells().len(), Outcome::columns().count());
+        assert_eq!(outcome.cells().len(), LoadOutcome::columns().count());
     }
 
     #[test]
-    fn memory_is_shared_among_those_that_got_in_where_it_has_grown() {
+    fn memory_growth_is_divided_among_successful_connections() {
         let shared = |count, grown| {
-            let mut outcome = Outcome { clients: 8, count, ..Outcome::default() };
+            let mut outcome = LoadOutcome { clients: 8, count, ..LoadOutcome::default() };
             outcome.share_memory(grown);
             outcome.memory_per_client
         };
@@ -380,10 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_turned_away_counts_as_much_as_what_was_lost() {
-        let whole = Outcome { failed: Some(0), ..Outcome::default() };
-        assert!(whole.is_whole() && Outcome::default().is_whole());
-        assert!(!Outcome { failed: Some(1), ..Outcome::default() }.is_whole());
-        assert!(!Outcome { lost: 1, ..Outcome::default() }.is_whole());
+    fn failed_connections_count_like_lost_messages() {
+        let whole = LoadOutcome { failed: Some(0), ..LoadOutcome::default() };
+        assert!(whole.is_whole() && LoadOutcome::default().is_whole());
+        assert!(!LoadOutcome { failed: Some(1), ..LoadOutcome::default() }.is_whole());
+        assert!(!LoadOutcome { lost: 1, ..LoadOutcome::default() }.is_whole());
     }
 }

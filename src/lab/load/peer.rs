@@ -1,76 +1,77 @@
-//! What a workload needs of a protocol, as bytes: every workload goes through it, whatever server it loads.
+//! The interface to a server's protocol, in bytes: every workload uses it, whatever server it loads.
 //!
-//! A peer decides nothing and keeps no state: who is in flight, and how far, is for the workload to know. All that it names is
-//! exact, so that what comes back can be compared byte by byte.
+//! A peer keeps no state and makes no decisions: the workload knows what is in flight. All bytes are exact, so that
+//! received bytes can be compared.
 
 use std::fmt;
 
-/// What a connection is for; some protocols greet, or allow, one and not the other.
+/// The purpose of a connection; some protocols need or allow a greeting for some of them only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It sends messages, and hears only what answers them.
+    /// Sends messages, and receives only replies.
     Sender,
-    /// It gets messages to its name, or to its room.
+    /// Receives messages to its name, or to its room.
     Receiver,
-    /// It pings.
+    /// Sends pings.
     Asker,
 }
 
-/// A connection, as the server is to know it.
+/// The identity of a connection at the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
-    /// Its name, and where messages to it go: 1 to 32 letters and digits.
+    /// Its name, the target of messages to it: 1 to 32 letters and digits.
     pub name: &'a str,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// The room that it belongs to, without any sign before it; its messages go there.
+    /// The room that it belongs to and sends to, without a prefix.
     pub room: Option<&'a str>,
 }
 
-/// Something to say, and what has to be heard before anything else is said.
+/// Bytes to send, and the answer required before the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The bytes to write.
     pub say: Vec<u8>,
-    /// What has to come.
+    /// The required answer.
     pub hear: Answer,
 }
 
 impl Step {
-    /// Says something that is answered by exactly this.
+    /// Creates a step with an exact answer.
     #[must_use]
     pub fn new(say: impl Into<Vec<u8>>, answer: impl Into<Vec<u8>>) -> Self {
         Self { say: say.into(), hear: Answer { start: answer.into(), end: Vec::new() } }
     }
 }
 
-/// An answer: `start`, anything, `end`, and nothing behind it. Without an end it is the start alone; without both, there is none.
+/// A pattern of an answer: `start`, anything, `end`, and nothing behind it. Without an end, exactly the start; without
+/// both, no answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// What it begins with.
+    /// Its beginning.
     pub start: Vec<u8>,
-    /// What it ends with, which is nowhere else in it.
+    /// Its end, which occurs nowhere else in it.
     pub end: Vec<u8>,
 }
 
-/// How far an answer has come.
+/// The state of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// It is all there.
+    /// Complete.
     Complete,
-    /// It is right so far.
+    /// Correct so far.
     Incomplete,
-    /// It is another one.
+    /// Another answer.
     Wrong,
 }
 
-/// The longest answer that is waited for, in bytes.
+/// Longest answer that is waited for, in bytes.
 pub const MAX_ANSWER: usize = 16 << 10;
 
 impl Answer {
-    /// Judges all that has been heard since the step was said.
+    /// Compares all bytes received since the step was sent.
     #[must_use]
-    pub fn judge(&self, heard: &[u8]) -> Heard {
+    pub fn check(&self, heard: &[u8]) -> Heard {
         let Some(rest) = heard.strip_prefix(self.start.as_slice()) else {
             return if self.start.starts_with(heard) { Heard::Incomplete } else { Heard::Wrong };
         };
@@ -83,94 +84,95 @@ impl Answer {
         }
     }
 
-    /// The same, where the server may have said this before or behind the answer ([`Peer::aside`]).
+    /// The same, if the server may have sent unsolicited bytes before or behind the answer ([`Peer::aside`]).
     #[must_use]
-    pub fn judge_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
+    pub fn check_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
         let mut rest = heard;
-        while let (Heard::Wrong, Some(shorter)) = (self.judge(rest), without(rest, aside)) {
+        while let (Heard::Wrong, Some(shorter)) = (self.check(rest), without(rest, aside)) {
             rest = shorter;
         }
-        match self.judge(rest) {
+        match self.check(rest) {
             Heard::Wrong if aside.starts_with(rest) => Heard::Incomplete,
-            judged => judged,
+            checked => checked,
         }
     }
 }
 
-/// What is left without an aside at one end; `None` if there is none.
+/// Removes unsolicited bytes at one end; `None` if there are none.
 fn without<'a>(heard: &'a [u8], aside: &[u8]) -> Option<&'a [u8]> {
     heard.strip_prefix(aside).or_else(|| heard.strip_suffix(aside)).filter(|_| !aside.is_empty())
 }
 
-/// Where a message goes.
+/// The target of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// To one client, by its name.
+    /// One client, by its name.
     Name(&'a str),
-    /// To all in a room but its sender.
+    /// All members of a room except the sender.
     Room {
-        /// The room, without any sign before it.
+        /// The room, without a prefix.
         name: &'a str,
-        /// How many get it.
+        /// Number of receivers.
         receivers: usize,
     },
 }
 
-/// A message on its way.
+/// A message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// The name of its sender.
+    /// The sender's name.
     pub from: &'a str,
-    /// Where it goes.
+    /// The target.
     pub to: Target<'a>,
-    /// What it says: no spaces, no line ends.
+    /// The body, without spaces and line ends.
     pub body: &'a [u8],
-    /// Its number among all of its sender, from 1; also among all of its receiver, which hears nobody else.
+    /// Its number among the sender's messages, from 1; also among the receiver's, which has no other sender.
     pub number: u64,
 }
 
 /// A protocol over a stream.
 ///
-/// Connections are made one after the other: of pairs the sender first, of a room its sender before all members.
+/// Connections are made one after the other: in a pair the sender first, in a room the sender before all members.
 pub trait Peer: fmt::Debug {
-    /// What it is called, in a word.
+    /// Returns the protocol's name, one word.
     fn name(&self) -> &'static str;
 
-    /// What a client says upon connecting, step by step; after the last it is registered, and in its room. No steps: it is so at once.
+    /// Returns the steps after connecting; after the last the client is registered, and in its room. Without steps it
+    /// is at once.
     fn greeting(&self, client: &Client<'_>) -> Vec<Step>;
 
-    /// Appends what the sender writes.
+    /// Appends the bytes that the sender writes.
     fn message(&self, message: &Message<'_>, out: &mut Vec<u8>);
 
-    /// Appends what each receiver reads for it.
+    /// Appends the bytes that each receiver reads.
     fn delivery(&self, message: &Message<'_>, out: &mut Vec<u8>);
 
-    /// Appends what the sender reads for it, if anything.
+    /// Appends the bytes that the sender reads as a reply, if any.
     fn reply(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         let _ = (message, out);
     }
 
-    /// Appends what a receiver writes for the messages from number `first` through `last`, if anything.
+    /// Appends the bytes that a receiver writes to acknowledge messages `first` through `last`, if any.
     fn acknowledgement(&self, first: u64, last: u64, out: &mut Vec<u8>) {
         let _ = (first, last, out);
     }
 
-    /// Whether a message's number shows in none of its bytes, so that those of a few messages may be written again and again.
+    /// Whether no byte of a message depends on its number, so that a few messages may be written repeatedly.
     fn repeats(&self) -> bool {
         true
     }
 
-    /// The longest body that a message may have, in bytes.
+    /// Returns the longest body of a message, in bytes.
     fn max_body(&self) -> usize {
         usize::MAX
     }
 
-    /// Most messages of one sender that may be unanswered; `None` is any number.
+    /// Returns the bound on unanswered messages of one sender; `None` means no bound.
     fn max_in_flight(&self) -> Option<u64> {
         None
     }
 
-    /// Whether a server of this kind can get a message to somebody else than its sender. One that only echoes sends each its own.
+    /// Whether a server of this kind delivers messages to other clients. An echo server does not.
     fn routes(&self) -> bool {
         true
     }
@@ -178,61 +180,62 @@ pub trait Peer: fmt::Debug {
     /// Appends a ping of an [`Role::Asker`].
     fn ping(&self, out: &mut Vec<u8>);
 
-    /// Appends what answers it.
+    /// Appends the answer to a ping.
     fn pong(&self, out: &mut Vec<u8>);
 
-    /// What a server may say between all that, now and then and of its own; it needs no answer as soon as a run lasts.
+    /// Returns bytes that a server may send unsolicited; they need no answer within the duration of a run.
     fn aside(&self) -> &'static [u8] {
         b""
     }
 
-    /// Whether the server keeps a session when its connection closes, unless the client ends it first.
+    /// Whether the server keeps a session after its connection closes, unless the client ends it first.
     fn keeps_sessions(&self) -> bool {
         false
     }
 
-    /// What a client says before it closes; with an empty answer it does not wait for any.
-    fn goodbye(&self) -> Step;
+    /// Returns the step that ends a session before the close; with an empty answer the client does not wait.
+    fn end_session(&self) -> Step;
 }
 
-/// How a client over datagrams gets a session.
+/// The next action of a client that opens a session over datagrams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Join {
-    /// This is to be sent, and again until something is heard.
+    /// Send this, and repeat it until an answer comes.
     Say(Vec<u8>),
-    /// It has one; these bytes stand for it.
+    /// The session is open, with this token.
     Ready(Vec<u8>),
-    /// It gets none, for this reason.
+    /// The session is refused, for this reason.
     Refused(String),
 }
 
 /// A protocol over datagrams: requests and their answers.
 pub trait DatagramPeer: fmt::Debug {
-    /// What it is called, in a word.
+    /// Returns the protocol's name, one word.
     fn name(&self) -> &'static str;
 
-    /// What the client of this name does after this datagram was heard; `None` at the beginning. What is no answer says the same again.
+    /// Returns the next action of the client with this name after a datagram; `None` is the beginning. A datagram that
+    /// is no answer repeats the action.
     fn join(&self, name: &str, heard: Option<&[u8]>) -> Join;
 
-    /// Appends the request of this number, from 1 on in each session, that carries `body`.
+    /// Appends the request with this number, from 1 in each session, and this body.
     fn request(&self, session: &[u8], number: u64, body: &[u8], out: &mut Vec<u8>);
 
-    /// Whether a datagram is what answers that request.
+    /// Whether a datagram answers that request.
     fn answers(&self, session: &[u8], number: u64, body: &[u8], datagram: &[u8]) -> bool;
 
     /// Whether the server ends a session with this datagram.
-    fn says_goodbye(&self, datagram: &[u8]) -> bool {
+    fn is_end_of_session(&self, datagram: &[u8]) -> bool {
         let _ = datagram;
         false
     }
 
-    /// The request of this number that ends a session; `None` where sessions need no end.
-    fn goodbye(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
+    /// Returns the request with this number that ends a session; `None` if sessions need no end.
+    fn end_session(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
         let _ = (session, number);
         None
     }
 
-    /// Whether a datagram says that the session has ended, as the request of this number asked for.
+    /// Whether a datagram means that the session has ended, as the request with this number asked.
     fn has_ended(&self, session: &[u8], number: u64, datagram: &[u8]) -> bool {
         let _ = (session, number, datagram);
         true
@@ -246,18 +249,18 @@ mod tests {
     #[test]
     fn an_exact_answer_is_complete_at_its_last_byte_and_wrong_at_its_first_wrong_one() {
         let Step { hear, .. } = Step::new("PING", "PONG");
-        assert_eq!(hear.judge(b""), Heard::Incomplete);
-        assert_eq!(hear.judge(b"PO"), Heard::Incomplete);
-        assert_eq!(hear.judge(b"PONG"), Heard::Complete);
-        assert_eq!(hear.judge(b"PONGO"), Heard::Wrong);
-        assert_eq!(hear.judge(b"PX"), Heard::Wrong);
-        assert_eq!(Answer::default().judge(b""), Heard::Complete);
+        assert_eq!(hear.check(b""), Heard::Incomplete);
+        assert_eq!(hear.check(b"PO"), Heard::Incomplete);
+        assert_eq!(hear.check(b"PONG"), Heard::Complete);
+        assert_eq!(hear.check(b"PONGO"), Heard::Wrong);
+        assert_eq!(hear.check(b"PX"), Heard::Wrong);
+        assert_eq!(Answer::default().check(b""), Heard::Complete);
     }
 
     #[test]
-    fn an_answer_is_found_beside_what_the_server_says_of_its_own() {
+    fn an_answer_is_found_beside_unsolicited_bytes() {
         let Step { hear, .. } = Step::new("", "MSG");
-        for (heard, judged) in [
+        for (heard, checked) in [
             ("", Heard::Incomplete),
             ("MS", Heard::Incomplete),
             ("PI", Heard::Incomplete),
@@ -269,17 +272,17 @@ mod tests {
             ("PINGMXG", Heard::Wrong),
             ("MPINGSG", Heard::Wrong),
         ] {
-            assert_eq!(hear.judge_beside(b"PING", heard.as_bytes()), judged, "{heard}");
+            assert_eq!(hear.check_beside(b"PING", heard.as_bytes()), checked, "{heard}");
         }
-        assert_eq!(hear.judge_beside(b"", b"PING"), Heard::Wrong);
+        assert_eq!(hear.check_beside(b"", b"PING"), Heard::Wrong);
     }
 
     #[test]
-    fn an_answer_with_an_end_may_hold_anything_before_it_but_not_for_ever() {
+    fn an_answer_with_an_end_may_contain_anything_before_it_within_the_bound() {
         let answer = Answer { start: b"INFO ".to_vec(), end: b"PONG".to_vec() };
-        assert_eq!(answer.judge(b"INFO {}"), Heard::Incomplete);
-        assert_eq!(answer.judge(b"INFO {}PONG"), Heard::Complete);
-        assert_eq!(answer.judge(b"-ERR"), Heard::Wrong);
-        assert_eq!(answer.judge(&[&b"INFO "[..], &[b'x'; MAX_ANSWER]].concat()), Heard::Wrong);
+        assert_eq!(answer.check(b"INFO {}"), Heard::Incomplete);
+        assert_eq!(answer.check(b"INFO {}PONG"), Heard::Complete);
+        assert_eq!(answer.check(b"-ERR"), Heard::Wrong);
+        assert_eq!(answer.check(&[&b"INFO "[..], &[b'x'; MAX_ANSWER]].concat()), Heard::Wrong);
     }
 }

@@ -1,24 +1,25 @@
-//! When messages are due: as fast as they go, or at a rate whatever the server does (an open loop).
+//! The schedule of messages: as fast as possible, or at a rate that does not depend on the server (an open loop). The
+//! clock is read elsewhere.
 
 use std::time::{Duration, Instant};
 
 use crate::units::later;
 
-/// When each of several senders is to send what.
+/// The due times of the messages of several senders.
 ///
-/// At a rate, the latency of a message counts from when it was due, not from when it could be sent: whoever waits behind a slow answer
-/// has waited (what Gil Tene calls coordinated omission).
+/// With a rate, the latency of a message counts from its due time, not from its send: a wait behind a slow answer is
+/// part of it. Without that, the measurement suffers from coordinated omission (Gil Tene).
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     begun: Instant,
-    /// Between two messages of one sender; `None` is as fast as they go.
+    /// Time between two messages of one sender; `None` means as fast as possible.
     interval: Option<Duration>,
-    /// How many senders there are; they take turns.
+    /// Number of senders; they alternate.
     senders: u32,
 }
 
 impl Schedule {
-    /// From `begun` on, `rate` messages in a second from all `senders` together.
+    /// Creates the schedule of `rate` messages per second of all `senders` together, from `begun` on.
     #[must_use]
     pub fn new(begun: Instant, rate: Option<f64>, senders: usize) -> Self {
         let senders = u32::try_from(senders.max(1)).unwrap_or(u32::MAX);
@@ -33,7 +34,7 @@ impl Schedule {
         self.interval.is_some()
     }
 
-    /// The number of the last message of a sender that is due; all are where there is no rate.
+    /// Returns the number of the last due message of a sender; without a rate all are due.
     #[must_use]
     pub fn due(&self, sender: usize, now: Instant) -> u64 {
         let Some(interval) = self.interval else { return u64::MAX };
@@ -43,7 +44,7 @@ impl Schedule {
         }
     }
 
-    /// When a sender's message of this number, from 1, is due; `None` where there is no rate.
+    /// Returns when a sender's message with this number, from 1, is due; `None` without a rate.
     #[must_use]
     pub fn when(&self, sender: usize, number: u64) -> Option<Instant> {
         let interval = self.interval?;
@@ -52,7 +53,7 @@ impl Schedule {
         Some(later(self.begun, since.saturating_add(self.offset(sender, interval))))
     }
 
-    /// Senders begin one after the other, so that they do not all send at once for ever.
+    /// Senders start at staggered times, so that they do not all send at once.
     fn offset(&self, sender: usize, interval: Duration) -> Duration {
         let place = u32::try_from(sender).unwrap_or(u32::MAX) % self.senders;
         interval / self.senders * place
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_due_from_its_very_moment_on() {
+    fn a_message_is_due_exactly_from_its_due_time_on() {
         let begun = Instant::now();
         let schedule = Schedule::new(begun, Some(3.0), 7);
         for number in 1..1_000 {

@@ -1,4 +1,4 @@
-//! An axis: which values it spans, whether it is logarithmic, where its ticks are and what they say.
+//! An axis of a plot: its range, its scale (linear or logarithmic), its ticks and their labels.
 
 use std::ops::Range;
 
@@ -7,51 +7,51 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use super::series::trimmed;
 use super::sheet::whole;
 
-/// From this ratio of the largest to the smallest value on, times and sizes are drawn logarithmically.
+/// The ratio of largest to smallest value from which times and sizes are logarithmic.
 const LOG_RATIO: f64 = 50.0;
-/// How much wider than its values an axis is, at both ends, so that markers at the ends are whole.
+/// The margin of an axis beyond its values, at both ends, so that markers are complete.
 const MARGIN: f64 = 0.04;
-/// The most ticks of an axis.
+/// Bound on the ticks of an axis.
 const TICKS: f64 = 6.0;
 
-/// An axis, and how values lie on it.
+/// An axis, and the positions of values on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Axis {
     scale: Scale,
-    /// Where it begins and ends, on its scale.
+    /// Its ends, on its scale.
     ends: (f64, f64),
     ticks: Vec<Tick>,
 }
 
-/// A value that is marked, and what is written there.
+/// A marked value and its label.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tick {
     value: f64,
-    /// The text, without a unit.
+    /// The label, without a unit.
     pub(super) label: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scale {
-    /// Values times this.
+    /// Values times this factor.
     Linear(f64),
-    /// Decimal logarithms; 0 stands where this one does.
+    /// Decimal logarithms; 0 is drawn at the position of this value.
     Log(f64),
 }
 
 impl Axis {
-    /// From 0 to 100 %, for values from 0 to 1.
+    /// Creates an axis from 0 to 100 %, for values from 0 to 1.
     pub(super) fn shares() -> Self {
         Self::linear(0.0, 1.0, 100.0)
     }
 
-    /// Shares in percent, as far as these go.
+    /// Creates an axis in percent, up to the largest of these shares.
     pub(super) fn percent(values: &[f64]) -> Self {
         let (low, high) = span(values);
         if low < high { Self::linear(low, high, 100.0) } else { Self::shares() }
     }
 
-    /// From 0 to the tick after these values.
+    /// Creates an axis from 0 to the tick after these values.
     pub(super) fn from_zero(values: &[f64]) -> Self {
         let (_, high) = span(values);
         let high = if high > 0.0 { high } else { 1.0 };
@@ -59,7 +59,7 @@ impl Axis {
         Self::linear(0.0, (high / step).ceil() * step, 1.0)
     }
 
-    /// For times and sizes: logarithmic if they differ much, from 0 on otherwise.
+    /// Creates an axis for times and sizes: logarithmic if they differ much, otherwise from 0.
     pub(super) fn wide(values: &[f64]) -> Self {
         let positive: Vec<f64> = values.iter().copied().filter(|value| *value > 0.0).collect();
         let (low, high) = span(&positive);
@@ -101,7 +101,7 @@ impl Axis {
         }
     }
 
-    /// The smallest and the largest value on it.
+    /// Returns the smallest and the largest value on it.
     pub(super) fn reach(&self) -> (f64, f64) {
         match self.scale {
             Scale::Linear(factor) => (self.ends.0 / factor, self.ends.1 / factor),
@@ -109,12 +109,12 @@ impl Axis {
         }
     }
 
-    /// What is marked on it.
+    /// Returns its ticks.
     pub(super) fn ticks(&self) -> &[Tick] {
         &self.ticks
     }
 
-    /// Whether it is logarithmic; if so, whether it has a place for 0.
+    /// Returns whether 0 has a position on it, if it is logarithmic; `None` for a linear one.
     pub(super) fn log_with_zero(&self) -> Option<bool> {
         matches!(self.scale, Scale::Log(_)).then(|| self.ticks.first().is_some_and(|tick| tick.value == 0.0))
     }
@@ -153,13 +153,13 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// The smallest and the largest value; 0 and 0 if there is none.
+/// Returns the smallest and the largest value; 0 and 0 without values.
 fn span(values: &[f64]) -> (f64, f64) {
     let low = values.iter().copied().reduce(f64::min).unwrap_or_default();
     (low, values.iter().copied().reduce(f64::max).unwrap_or_default())
 }
 
-/// A step of 1, 2 or 5 times a power of ten, at least this long, and how many decimal places it needs.
+/// Returns a step of 1, 2 or 5 times a power of ten, at least `least`, and the decimals that it needs.
 fn nice_step(least: f64) -> (f64, usize) {
     let least = least.max(f64::MIN_POSITIVE);
     let power = least.log10().floor();
@@ -171,12 +171,12 @@ fn nice_step(least: f64) -> (f64, usize) {
     }
 }
 
-/// How many decimal places this power of ten needs.
+/// Returns the decimals that this power of ten needs.
 fn places(power: f64) -> usize {
     usize::try_from(-whole(power)).unwrap_or_default()
 }
 
-/// A number with this many decimal places; in scientific notation if it would be long.
+/// Formats a number with so many decimals; in scientific notation if it would be long.
 fn number(value: f64, places: usize) -> String {
     if places > 4 || value >= 1e6 { trimmed(value) } else { format!("{value:.places$}") }
 }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_ticks_say_the_same() {
+    fn no_two_ticks_have_the_same_label() {
         for (high, last) in [(3e6, "3e6"), (2.4e-6, "2.5e-6"), (1.2e9, "1.2e9"), (4e4, "40000"), (7.0, "8")] {
             let axis = Axis::from_zero(&[high]);
             let mut labels = labels(&axis);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_has_its_place_inside_and_in_order() {
+    fn values_are_inside_the_axis_and_in_order() {
         for values in
             [vec![0.0, 0.25, 0.5], vec![1e-9, 1.0, 1e9], vec![1e300, f64::MAX], vec![5e-324, 1e-300]]
         {

@@ -1,4 +1,4 @@
-//! The distribution of the time to answer: which rows it shows, and their steps.
+//! The plot of the distribution of the time to ack: the rows it shows, and their steps.
 
 use super::Made;
 use super::axis::Axis;
@@ -8,14 +8,14 @@ use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::lab::sweep::table::Row;
 
-/// The most curves.
+/// Bound on the curves.
 const CURVES: usize = 8;
-/// The most steps of a curve: more than it has pixels.
+/// Bound on the steps of a curve, more than it has pixels.
 const STEPS: usize = 600;
-/// The most markers of a curve.
+/// Bound on the markers of a curve.
 const MARKS: usize = 7;
 
-/// The distribution of the time to answer.
+/// The figure of the distribution of the time to ack.
 pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
     let all = with_steps(data);
     let chosen = choose_curves(&all, data);
@@ -51,7 +51,7 @@ pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
     Ok(Made { figure, left_out })
 }
 
-/// A step line that begins at nothing and goes on to the end of the axis, with a few markers.
+/// Returns a step line from 0 to the end of the axis, with a few markers.
 fn steps(row: &Row, style: Style, end: f64) -> Curve {
     let mut line = Vec::new();
     let mut share = 0.0;
@@ -67,14 +67,14 @@ fn steps(row: &Row, style: Style, end: f64) -> Curve {
 /// A row of a series, and its x.
 type Point<'a> = (&'a Series<'a>, f64, &'a Row);
 
-/// The rows that have times to answer.
+/// Returns the rows that have times to ack.
 fn with_steps<'a>(data: &'a Arranged<'a>) -> Vec<Point<'a>> {
     let points =
         data.series.iter().flat_map(|series| series.points.iter().map(move |(x, row)| (series, *x, *row)));
     points.filter(|(.., row)| !row.steps().is_empty()).collect()
 }
 
-/// Few enough rows: all of them; else those at the x in the middle; of a single series, those at some x.
+/// Chooses all rows if there are few enough; otherwise those at the middle x, or those of some x for a single series.
 fn choose_curves<'a>(all: &[Point<'a>], data: &Arranged<'_>) -> Vec<Point<'a>> {
     if all.len() <= CURVES {
         return all.to_vec();
@@ -89,7 +89,7 @@ fn choose_curves<'a>(all: &[Point<'a>], data: &Arranged<'_>) -> Vec<Point<'a>> {
     all.iter().filter(|(_, x, _)| *x == middle).take(CURVES).copied().collect()
 }
 
-/// The x of all of them, if it is the same.
+/// Returns the x of all rows, if it is the same.
 fn common_x(chosen: &[Point<'_>]) -> Option<f64> {
     let (_, first, _) = chosen.first()?;
     chosen.iter().all(|(_, x, _)| x == first).then_some(*first)

@@ -1,4 +1,4 @@
-//! A picture as blocks from top to bottom, and how they are drawn: text, a legend, panels with axes. Cells are in
+//! A figure as blocks from top to bottom, and their drawing: text, a legend, panels with axes. Grids of cells are in
 //! [`grid`](super::grid).
 
 use std::convert::Infallible;
@@ -16,69 +16,69 @@ use super::grid::Grid;
 use super::sheet::{PX, Recorder, SIZE_PER_EM, Sheet, single, whole};
 use super::style::{GRID, INK, Interval, Level, MUTED, Mark, Style};
 
-/// The width of every picture, in pixels: narrow, so that its text can still be read on a phone.
+/// Width of every figure, in pixels: narrow enough for its text to be readable on a phone.
 const WIDTH: i32 = 560;
-/// The empty edge around it.
+/// Margin around it.
 const EDGE: i32 = 14;
-/// The room between its edges.
+/// Width between the margins.
 pub(super) const INSIDE: i32 = WIDTH - 2 * EDGE;
-/// The size of the title, in pixels.
+/// Font size of the title, in pixels.
 const TITLE: i32 = 22;
-/// Of everything else.
+/// Font size of all other text.
 pub(super) const BODY: i32 = 16;
-/// How wide a sample in the legend is.
+/// Width of a sample in the legend.
 const SWATCH: i32 = 34;
 
-/// A part of the picture.
+/// A part of the figure.
 pub(super) type Area<'a> = DrawingArea<Recorder<'a>, Shift>;
-/// Whether plotters drew it.
+/// The result of drawing with plotters.
 pub(super) type Drawn = Result<(), DrawError>;
-/// Why plotters refused to draw.
+/// The error of drawing with plotters.
 pub(super) type DrawError = DrawingAreaErrorKind<Infallible>;
 
-/// A picture.
+/// A figure.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
-    /// What it shows.
+    /// Its title.
     pub(super) title: String,
-    /// How to read it, and what else to know.
+    /// How to read it, and caveats.
     pub(super) lead: String,
-    /// Which line is whose.
-    pub(super) legend: Vec<Entry>,
+    /// The legend.
+    pub(super) legend: Vec<LegendEntry>,
     /// The data.
     pub(super) body: Body,
-    /// Where it comes from, and what is left out: one paragraph each.
+    /// Source and omissions, one paragraph each.
     pub(super) foot: Vec<String>,
 }
 
-/// The data of a picture.
+/// The data of a figure.
 #[derive(Clone, Debug)]
 pub(super) enum Body {
-    /// Charts above each other, over one x axis.
+    /// Charts above each other, with a common x axis.
     Panels {
-        /// The axis of all.
+        /// The common x axis.
         x: Axis,
         /// Its name and unit.
         x_name: String,
         /// From top to bottom.
         panels: Vec<Panel>,
     },
-    /// Colours and numbers.
+    /// Coloured cells.
     Grid(Grid),
 }
 
 /// A line of the legend.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    /// Whose it is.
+pub(super) struct LegendEntry {
+    /// The name of the series.
     pub(super) label: String,
-    /// How it looks.
+    /// Its style.
     pub(super) style: Style,
-    /// What of it is shown.
+    /// The sample.
     pub(super) swatch: Swatch,
 }
 
-/// What a legend shows of a style.
+/// The sample of a style in a legend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Swatch {
     /// A line with a filled marker on it.
@@ -98,14 +98,14 @@ pub(super) struct Panel {
     pub(super) y: Axis,
     /// Its height with the name above and the numbers below, in pixels.
     pub(super) height: i32,
-    /// Drawn in this order.
+    /// The curves, in drawing order.
     pub(super) curves: Vec<Curve>,
 }
 
-/// What is drawn in one style.
+/// The data drawn in one style.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
-    /// How.
+    /// The style.
     pub(super) style: Style,
     /// A connected line.
     pub(super) line: Vec<(f64, f64)>,
@@ -119,10 +119,10 @@ pub(super) struct Curve {
     pub(super) intervals: Vec<(f64, f64, f64)>,
 }
 
-/// A block of the picture.
+/// A block of a figure.
 enum Block<'a> {
     Lines { lines: Vec<String>, size: i32, color: RGBColor },
-    Legend(Vec<Vec<&'a Entry>>),
+    Legend(Vec<Vec<&'a LegendEntry>>),
     Panel { panel: &'a Panel, x: &'a Axis, left: i32 },
     XName(&'a str),
     Grid(&'a Grid),
@@ -133,7 +133,7 @@ impl Figure {
     ///
     /// # Errors
     ///
-    /// If plotters refuses.
+    /// plotters fails.
     pub(super) fn draw(&self) -> Result<Sheet, DrawError> {
         let blocks = self.blocks();
         let height: i32 = blocks.iter().map(Block::height).sum();
@@ -168,7 +168,7 @@ impl Figure {
 }
 
 impl Block<'_> {
-    /// In pixels, with the gap below.
+    /// Returns the height in pixels, with the gap below.
     fn height(&self) -> i32 {
         match self {
             Self::Lines { lines, size, .. } => rows(lines.len()) * line_height(*size) + 6,
@@ -195,7 +195,7 @@ impl Block<'_> {
     }
 }
 
-/// A count of rows or columns.
+/// Converts a count of rows or columns.
 pub(super) fn rows(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
@@ -209,7 +209,7 @@ fn lines(text: &str, size: i32, color: RGBColor) -> Block<'static> {
     Block::Lines { lines: font::wrap(text, em, limit), size, color }
 }
 
-/// How wide a text of the usual size is, in pixels.
+/// Returns the width of a text in the body size, in pixels.
 pub(super) fn text_width(text: &str) -> i32 {
     whole(f64::from(font::width(text, single(f64::from(BODY)))).ceil())
 }
@@ -223,7 +223,7 @@ fn style(size: i32, color: RGBColor, pos: Pos) -> TextStyle<'static> {
     TextStyle { font, color: color.to_backend_color(), pos }
 }
 
-/// Writes a text at this place, in pixels of the area.
+/// Writes a text at a position, in pixels of the area.
 pub(super) fn write(
     area: &Area<'_>,
     text: &str,
@@ -235,18 +235,18 @@ pub(super) fn write(
     area.draw(&Text::new(text, (at.0 * PX, at.1 * PX), style(size, color, pos)))
 }
 
-/// The text of an entry, short enough for a line of its own.
-fn entry_text(entry: &Entry) -> String {
+/// Returns the label of an entry, cut to one line.
+fn entry_text(entry: &LegendEntry) -> String {
     font::fit(&entry.label, single(f64::from(BODY)), single(f64::from(INSIDE - SWATCH - 8)))
 }
 
-fn entry_width(entry: &Entry) -> i32 {
+fn entry_width(entry: &LegendEntry) -> i32 {
     SWATCH + 8 + text_width(&entry_text(entry))
 }
 
-/// Entries side by side as long as they fit.
-fn legend_rows(legend: &[Entry]) -> Vec<Vec<&Entry>> {
-    let mut rows: Vec<(i32, Vec<&Entry>)> = Vec::new();
+/// Arranges entries side by side as long as they fit.
+fn legend_rows(legend: &[LegendEntry]) -> Vec<Vec<&LegendEntry>> {
+    let mut rows: Vec<(i32, Vec<&LegendEntry>)> = Vec::new();
     for entry in legend {
         let width = entry_width(entry) + 20;
         match rows.last_mut() {
@@ -260,7 +260,7 @@ fn legend_rows(legend: &[Entry]) -> Vec<Vec<&Entry>> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn draw_legend(area: &Area<'_>, legend: &[Vec<&Entry>]) -> Drawn {
+fn draw_legend(area: &Area<'_>, legend: &[Vec<&LegendEntry>]) -> Drawn {
     for (n, row) in legend.iter().enumerate() {
         let (mut x, y) = (0, rows(n) * 22 + 11);
         for entry in row {
@@ -273,7 +273,7 @@ fn draw_legend(area: &Area<'_>, legend: &[Vec<&Entry>]) -> Drawn {
     Ok(())
 }
 
-fn draw_swatch(area: &Area<'_>, entry: &Entry, x: i32, y: i32) -> Drawn {
+fn draw_swatch(area: &Area<'_>, entry: &LegendEntry, x: i32, y: i32) -> Drawn {
     if entry.swatch == Swatch::Both {
         let points = [(x * PX, y * PX), ((x + SWATCH) * PX, y * PX)];
         draw_line(area, &points, entry.style)?;

@@ -1,6 +1,7 @@
-//! The one font that is built in, so that pictures need none installed: how wide text is, where it breaks, its outlines.
+//! The built-in font, so that plots need no installed one: text widths, line breaks, glyph outlines.
 //!
-//! SVG text names a generic family instead, and the viewer chooses. This font is a wide one, so what fits here fits there.
+//! SVG text names a generic family, which the viewer chooses. The built-in font is a wide one, so text that fits here
+//! fits there.
 
 use std::sync::LazyLock;
 
@@ -13,15 +14,15 @@ fn font() -> Option<&'static FontRef<'static>> {
     FONT.as_ref().ok()
 }
 
-/// How wide a text is, in the unit of `em`, the size of the font.
+/// Returns the width of a text at size `em`, in the unit of `em`.
 pub(super) fn width(text: &str, em: f32) -> f32 {
     let Some(font) = font() else { return 0.0 };
     let per_unit = em / font.units_per_em().unwrap_or(1_000.0);
     text.chars().map(|c| font.h_advance_unscaled(font.glyph_id(c)) * per_unit).sum()
 }
 
-/// The outlines of a text whose first glyph begins at 0 on the base line: where each begins, and how large a unit of its
-/// font is.
+/// Returns the outlines of a text whose first glyph begins at 0 on the base line: for each its start, and the size of
+/// its font unit.
 pub(super) fn outlines(text: &str, em: f32) -> Vec<(f32, f32, Outline)> {
     let Some(font) = font() else { return Vec::new() };
     let per_unit = em / font.units_per_em().unwrap_or(1_000.0);
@@ -34,7 +35,7 @@ pub(super) fn outlines(text: &str, em: f32) -> Vec<(f32, f32, Outline)> {
     text.chars().filter_map(place).collect()
 }
 
-/// The text in lines of at most this width, broken at spaces; a word that is wider is cut.
+/// Breaks a text at spaces into lines of at most `limit`; a wider word is cut.
 pub(super) fn wrap(text: &str, em: f32, limit: f32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -47,7 +48,7 @@ pub(super) fn wrap(text: &str, em: f32, limit: f32) -> Vec<String> {
     lines
 }
 
-/// The text, with `..` in the place of its middle if it is wider than this.
+/// Replaces the middle of a text by `..` if it is wider than `limit`.
 pub(super) fn fit(text: &str, em: f32, limit: f32) -> String {
     if width(text, em) <= limit {
         return text.to_owned();
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_keeps_its_beginning_and_its_end() {
+    fn a_text_that_does_not_fit_keeps_its_beginning_and_end() {
         let short = fit("a-policy-with-a-long-name-7", 10.0, 80.0);
         assert!(width(&short, 10.0) <= 80.0 && short.starts_with("a-p") && short.ends_with("e-7"), "{short}");
         assert!(short.contains(".."));

@@ -1,4 +1,4 @@
-//! Rows of coloured cells with text in them, and how they are drawn.
+//! A grid of coloured cells with text, and its drawing. The values come from `heatmap`.
 
 use plotters::element::Rectangle;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -9,21 +9,21 @@ use super::font;
 use super::sheet::{PX, single, whole};
 use super::style::INK;
 
-/// A table of cells with colours.
+/// A table of coloured cells.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
-    /// The name of what the columns are.
+    /// The name of the columns' parameter.
     pub(super) x_name: String,
-    /// One for every column.
+    /// The name of every column.
     pub(super) columns: Vec<String>,
-    /// The name and the cells of every row: text and colour of the cell, or nothing.
+    /// The name and the cells of every row; `None` for an empty cell.
     pub(super) rows: Vec<(String, Vec<Option<Cell>>)>,
 }
 
 /// A cell of a [`Grid`].
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
-    /// What is written in it.
+    /// Its text.
     pub(super) text: String,
     /// Its colour.
     pub(super) fill: RGBColor,
@@ -34,10 +34,10 @@ pub(super) struct Cell {
 impl Grid {
     /// The height of a row, in pixels.
     const ROW: i32 = 34;
-    /// The most room that the names of rows may take.
+    /// Bound on the width of the rows' names.
     const NAMES: i32 = 150;
 
-    /// In pixels.
+    /// Returns its height in pixels.
     pub(super) fn height(&self) -> i32 {
         rows(self.rows.len()) * Self::ROW + 28
     }
@@ -47,7 +47,7 @@ impl Grid {
         widest.min(Self::NAMES) + 8
     }
 
-    /// Draws names, cells and columns' names.
+    /// Draws the rows' names, the cells and the columns' names.
     pub(super) fn draw(&self, area: &Area<'_>) -> Drawn {
         let left = self.names_width();
         let count = rows(self.columns.len()).max(1);

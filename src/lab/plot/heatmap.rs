@@ -1,4 +1,4 @@
-//! Success as colours and numbers: one row per series, one column per x.
+//! The heatmap of success: one row per series, one column per x, drawn as a grid.
 
 use plotters::style::RGBColor;
 
@@ -10,11 +10,11 @@ use super::series::{Arranged, Series};
 use super::sheet::whole;
 use crate::lab::sweep::column::Column;
 
-/// The most columns and rows.
+/// Bounds on the columns and rows.
 const COLUMNS: usize = 12;
 const ROWS: usize = 40;
 
-/// Success as colours: series by x.
+/// The figure of success as colours: series by x.
 pub(super) fn heatmap(data: &Arranged<'_>) -> Result<Made, String> {
     let xs = data.xs();
     if data.series.len() < 2 || xs.len() < 2 {
@@ -47,7 +47,7 @@ pub(super) fn heatmap(data: &Arranged<'_>) -> Result<Made, String> {
     Ok(Made { figure, left_out })
 }
 
-/// The cell of a series at an x. Of several rows there, the first.
+/// Returns the cell of a series at an x: the first of several rows.
 fn cell(series: &Series<'_>, x: f64) -> Option<Cell> {
     let (_, row) = series.points.iter().find(|(at, _)| *at == x)?;
     let success = row.number(Column::Success)?;
@@ -55,7 +55,7 @@ fn cell(series: &Series<'_>, x: f64) -> Option<Cell> {
     Some(Cell { text: percent(success), fill, ink })
 }
 
-/// A share in percent, of at most four characters. 100 and 0 are exact; what is almost there is 99.9 or 0.1.
+/// Formats a share in percent, in at most four characters. 100 and 0 are exact; a share close to them is 99.9 or 0.1.
 fn percent(share: f64) -> String {
     match format!("{:.1}", share * 100.0).as_str() {
         "100.0" if share < 1.0 => "99.9".to_owned(),
@@ -66,8 +66,8 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// The colour of a share, of the cividis scale, which looks alike to the colour-blind; and a colour for text on it, both
-/// the same on light and dark pages.
+/// Returns the colour of a share on the cividis scale, which is uniform also with colour blindness, and a text colour
+/// for it. Both are the same on light and dark pages.
 fn heat(share: f64) -> (RGBColor, RGBColor) {
     const STOPS: [(f64, f64, f64); 6] = [
         (0.0, 34.0, 78.0),
@@ -86,6 +86,6 @@ fn heat(share: f64) -> (RGBColor, RGBColor) {
     (fill, if share > 0.5 { DARK } else { LIGHT })
 }
 
-/// Text on bright and on dark cells; not quite black and white, which follow the page.
+/// Text colours on bright and dark cells: not exactly black and white, which follow the page.
 const DARK: RGBColor = RGBColor(1, 1, 1);
 const LIGHT: RGBColor = RGBColor(254, 254, 254);

@@ -1,21 +1,21 @@
-//! What each picture with an x axis of its own shows: which columns become which points and lines. Those of another
-//! shape are in [`cdf`](super::cdf) and [`heatmap`](super::heatmap).
+//! The plots with an x axis: which columns become which points and lines. Plots of other shapes are in
+//! [`cdf`](super::cdf) and [`heatmap`](super::heatmap).
 
 use std::collections::BTreeSet;
 
 use super::Made;
 use super::axis::Axis;
-use super::figure::{Body, Curve, Entry, Figure, Panel, Swatch};
+use super::figure::{Body, Curve, Figure, LegendEntry, Panel, Swatch};
 use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::escape::escape_short;
 use crate::lab::sweep::column::Column;
 use crate::lab::sweep::table::Row;
 
-/// The most series of a chart: beyond that nobody tells them apart.
+/// Bound on the series of a chart: more are not distinguishable.
 const SERIES: usize = 12;
 
-/// The heights of a chart that stands alone and of one among others, in pixels.
+/// Heights of a chart that stands alone and of one among others, in pixels.
 pub(super) const TALL: i32 = 330;
 const LOW: i32 = 190;
 
@@ -33,7 +33,7 @@ impl Measure {
     }
 }
 
-/// Success against x, with its intervals.
+/// The figure of success against x, with intervals.
 pub(super) fn success(data: &Arranged<'_>) -> Result<Made, String> {
     let measure = Measure {
         interval: Some((Column::SuccessLow, Column::SuccessHigh)),
@@ -49,14 +49,14 @@ pub(super) fn success(data: &Arranged<'_>) -> Result<Made, String> {
     charts(data, "Success", "points: measured, with 95 % intervals", vec![panel], Vec::new(), foot)
 }
 
-/// Executions per request, with and without dedup.
+/// The figure of executions per request, with and without dedup.
 pub(super) fn executions(data: &Arranged<'_>) -> Result<Made, String> {
     let without = Measure::of(Column::ExecutionsWithoutDedupMean, Some(Column::ExecutionsWithoutDedupTheory));
     let with = Measure::of(Column::ExecutionsMean, Some(Column::ExecutionsTheory));
     let mut drawn = curves(data, without, true);
     drawn.extend(curves(data, with, false));
     let panel = from_zero("executions per request", TALL, drawn);
-    let plain = |label: &str, swatch| Entry { label: label.to_owned(), style: Style::plain(), swatch };
+    let plain = |label: &str, swatch| LegendEntry { label: label.to_owned(), style: Style::plain(), swatch };
     let legend = vec![plain("without dedup", Swatch::Hollow), plain("with dedup", Swatch::Filled)];
     let mut made =
         charts(data, "Executions per request", "points: measured", vec![panel], legend, Vec::new())?;
@@ -72,7 +72,7 @@ pub(super) fn executions(data: &Arranged<'_>) -> Result<Made, String> {
     Ok(made)
 }
 
-/// Sends per request.
+/// The figure of sends per request.
 pub(super) fn sends(data: &Arranged<'_>) -> Result<Made, String> {
     let measure = Measure::of(Column::SendsMean, Some(Column::SendsTheory));
     let panel = from_zero("sends per request", TALL, curves(data, measure, false));
@@ -80,7 +80,7 @@ pub(super) fn sends(data: &Arranged<'_>) -> Result<Made, String> {
     charts(data, "Sends per request", "points: measured means", vec![panel], Vec::new(), foot)
 }
 
-/// Time to ack: its mean over theory, and its percentiles.
+/// The figure of the time to ack: mean over theory, and percentiles.
 pub(super) fn time(data: &Arranged<'_>) -> Result<Made, String> {
     let measures = [
         ("mean time to ack, s", Measure::of(Column::AckMeanS, Some(Column::AckTheoryS))),
@@ -99,7 +99,7 @@ pub(super) fn time(data: &Arranged<'_>) -> Result<Made, String> {
     charts(data, "Time to ack", lead, panels.collect(), Vec::new(), foot)
 }
 
-/// The curves of a column: one for every series.
+/// Returns the curves of a column, one for every series.
 fn curves(data: &Arranged<'_>, measure: Measure, is_hollow: bool) -> Vec<Curve> {
     let curve = |(n, series): (usize, &Series<'_>)| {
         let marks = values(series, measure.value);
@@ -128,18 +128,18 @@ fn from_zero(name: &str, height: i32, curves: Vec<Curve>) -> Panel {
     Panel { name: name.to_owned(), y: Axis::from_zero(&ys(&curves)), height, curves }
 }
 
-/// The legend of the n-th series.
-pub(super) fn entry(label: &str, n: usize) -> Entry {
-    Entry { label: label.to_owned(), style: Style::of(n), swatch: Swatch::Both }
+/// Returns the legend entry of the n-th series.
+pub(super) fn entry(label: &str, n: usize) -> LegendEntry {
+    LegendEntry { label: label.to_owned(), style: Style::of(n), swatch: Swatch::Both }
 }
 
-/// Puts charts over the x of the data; says what lines are, and what is missing.
+/// Arranges charts over a common x axis, with notes on lines and omissions.
 fn charts(
     data: &Arranged<'_>,
     title: &str,
     lead: &str,
     panels: Vec<Panel>,
-    legend: Vec<Entry>,
+    legend: Vec<LegendEntry>,
     mut foot: Vec<String>,
 ) -> Result<Made, String> {
     if panels.iter().all(|panel| ys(&panel.curves).is_empty()) {
@@ -180,7 +180,7 @@ fn x_axis(data: &Arranged<'_>) -> Axis {
     }
 }
 
-/// The x axis in a word or two.
+/// Returns a short name of the x axis.
 pub(super) fn short_x(data: &Arranged<'_>) -> &'static str {
     match data.x {
         Column::LossUp | Column::LossDown => "loss",
@@ -194,7 +194,7 @@ pub(super) fn short_x(data: &Arranged<'_>) -> &'static str {
     }
 }
 
-/// At most this many of them, evenly spread, the first and the last among them.
+/// Returns at most so many elements, evenly spread, including the first and the last.
 pub(super) fn spread<T: Clone>(all: &[T], most: usize) -> Vec<T> {
     if all.len() <= most || most < 2 {
         return all.to_vec();
@@ -202,7 +202,7 @@ pub(super) fn spread<T: Clone>(all: &[T], most: usize) -> Vec<T> {
     (0..most).filter_map(|n| all.get(n * (all.len() - 1) / (most - 1)).cloned()).collect()
 }
 
-/// Says so if an axis is logarithmic.
+/// Returns a note if an axis is logarithmic.
 pub(super) fn log_note(axis: &Axis) -> Option<String> {
     let note = |with_zero| {
         if with_zero { "logarithmic time axis, with a place for 0" } else { "logarithmic time axis" }
@@ -210,7 +210,7 @@ pub(super) fn log_note(axis: &Axis) -> Option<String> {
     axis.log_with_zero().map(|with_zero| note(with_zero).to_owned())
 }
 
-/// How far measurement and theory are apart.
+/// Returns a note on the difference between measurement and theory.
 fn z_note(data: &Arranged<'_>, column: Column) -> Vec<String> {
     let all = data.series.iter().flat_map(|series| &series.points);
     let worst = all.filter_map(|(_, row)| row.number(column)).map(f64::abs).reduce(f64::max);
@@ -220,7 +220,7 @@ fn z_note(data: &Arranged<'_>, column: Column) -> Vec<String> {
         .collect()
 }
 
-/// The notes, and one that says where the data comes from.
+/// Adds the note on the source of the data.
 pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<String> {
     if data.left_out > 0 {
         notes.push(format!("{} rows without {} are left out", data.left_out, data.x.name()));
@@ -244,7 +244,7 @@ pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<St
     vec![notes.join("; ")]
 }
 
-/// A whole number in groups of three digits.
+/// Formats a whole number in groups of three digits.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();

@@ -1,7 +1,7 @@
-//! Pictures of a sweep: measured points over the curves of theory, as SVG and as PNG, with no font installed.
+//! Plots of a sweep: measured points over the theory's curves, as SVG and PNG, without an installed font.
 //!
 //! ```text
-//! Table -> series (which rows belong together) -> kinds (what a picture shows) -> figure (plotters draws it) -> sheet
+//! Table -> series (rows that belong together) -> kinds (content of a plot) -> figure (drawn by plotters) -> sheet
 //! (shapes) -> svg, raster (PNG)
 //! ```
 //!
@@ -27,7 +27,7 @@ use sheet::Sheet;
 
 use crate::lab::sweep::table::Table;
 
-/// What a picture shows.
+/// The kind of a plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// Success against loss
@@ -45,11 +45,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them, in the order of a report.
+    /// All kinds, in the order of a report.
     pub const ALL: [Self; 6] =
         [Self::Success, Self::Executions, Self::Sends, Self::Time, Self::Heatmap, Self::Cdf];
 
-    /// What it is called on the command line and in file names.
+    /// Returns its name on the command line and in file names.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// A sentence or two on how to read it.
+    /// Returns a sentence or two on how to read it.
     #[must_use]
     pub const fn how_to_read(self) -> &'static str {
         match self {
@@ -92,24 +92,24 @@ impl Kind {
     }
 }
 
-/// Why a picture could not be made.
+/// Why a plot could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum PlotError {
-    /// The rows do not have what it shows.
+    /// The rows lack its data.
     #[error("{0}")]
     NoData(String),
-    /// The drawing library refused.
+    /// The drawing library failed.
     #[error("cannot draw: {0}")]
     Draw(String),
 }
 
-/// A figure, and what of it had to be left out, a clause each.
+/// A figure, and its omissions, a clause each.
 struct Made {
     figure: Figure,
     left_out: Vec<String>,
 }
 
-/// A drawn picture.
+/// A drawn plot.
 #[derive(Clone, Debug)]
 pub struct Picture {
     sheet: Sheet,
@@ -122,7 +122,7 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// If the rows do not have what this kind shows.
+    /// The rows lack the data of this kind.
     pub fn draw(table: &Table, kind: Kind) -> Result<Self, PlotError> {
         let data = Arranged::new(table.rows());
         let made = match kind {
@@ -138,29 +138,29 @@ impl Picture {
         Ok(Self { sheet, label: format!("{}: {}", figure.title, figure.lead), left_out })
     }
 
-    /// What could not be drawn, or had to be left out: a clause each.
+    /// Returns what was omitted, a clause each.
     #[must_use]
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// As a file of its own, dark on white.
+    /// Returns an SVG file, dark on white.
     #[must_use]
     pub fn svg(&self) -> String {
         svg::svg(&self.sheet, &self.label, svg::Colors::Fixed)
     }
 
-    /// As a part of a page whose CSS variables give the colours.
+    /// Returns an SVG element for a page whose CSS variables give the colours.
     #[must_use]
     pub(super) fn inline_svg(&self) -> String {
         svg::svg(&self.sheet, &self.label, svg::Colors::Page)
     }
 
-    /// As a file of its own, dark on white, two pixels for each of the SVG's.
+    /// Returns a PNG file, dark on white, with two pixels for each of the SVG's.
     ///
     /// # Errors
     ///
-    /// If the encoder refuses.
+    /// The encoder fails.
     pub fn png(&self) -> Result<Vec<u8>, PlotError> {
         raster::png(&self.sheet).map_err(|error| PlotError::Draw(error.to_string()))
     }
@@ -173,7 +173,7 @@ mod tests {
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 
-    /// A cell that its column allows, however odd.
+    /// A random cell that its column allows.
     fn cell(rng: &mut ChaCha8Rng, column: Column) -> String {
         let amounts = ["0", "5e-324", "1e-9", "0.1", "1", "7.5", "1e9", "1e300", "1.7976931348623157e308"];
         let pick = |rng: &mut ChaCha8Rng, from: &[&str]| from[rng.random_range(0..from.len())].to_owned();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_columns_allow_is_drawn_inside_of_the_picture() {
+    fn all_allowed_values_are_drawn_inside_the_plot() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         for turn in 0..25 {
             let table = table(&mut rng);

@@ -1,4 +1,4 @@
-//! A sheet as PNG, smoothed at its edges: every shape is reduced to outlines, and how much of a pixel they cover counts.
+//! Rasterises a sheet as PNG, antialiased: every shape becomes outlines, and a pixel is coloured by the covered area.
 
 use std::f32::consts::TAU;
 
@@ -9,16 +9,16 @@ use super::font;
 use super::sheet::{PX, Rgb, Shape, Sheet, single};
 use super::style::PAPER;
 
-/// Pixels of the image per pixel of the sheet: sharp on fine screens.
+/// Image pixels per sheet pixel, for high-resolution displays.
 const SCALE: f32 = 2.0;
 /// Corners of a circle.
 const CORNERS: u8 = 32;
 
-/// Draws a sheet, and packs it as PNG.
+/// Draws a sheet and encodes it as PNG.
 ///
 /// # Errors
 ///
-/// If the encoder refuses, which it has no reason to.
+/// The encoder fails, which it has no reason to.
 pub(super) fn png(sheet: &Sheet) -> Result<Vec<u8>, png::EncodingError> {
     let mut image = Image::new(pixels(sheet.size.0), pixels(sheet.size.1));
     for shape in &sheet.shapes {
@@ -33,7 +33,7 @@ pub(super) fn png(sheet: &Sheet) -> Result<Vec<u8>, png::EncodingError> {
     Ok(bytes)
 }
 
-/// Units of the sheet as pixels of the image.
+/// Converts units of the sheet to pixels of the image.
 fn pixels(units: u32) -> u32 {
     units.div_ceil(PX.unsigned_abs()) * 2
 }
@@ -90,7 +90,8 @@ impl Image {
         }
     }
 
-    /// Fills what rings of one direction enclose, once where they overlap; a ring of the other direction cuts a hole.
+    /// Fills the area enclosed by rings of one direction; overlaps count once, and a ring of the other direction cuts
+    /// a hole.
     fn fill(&mut self, rings: &[Ring], color: Rgb) {
         let Some((low, high)) = bounds(rings) else { return };
         let (left, top) = (low.x.floor().max(0.0), low.y.floor().max(0.0));
@@ -150,7 +151,7 @@ fn circle(center: Point, radius: f32) -> Ring {
     (0..CORNERS).map(corner).collect()
 }
 
-/// The outlines of connected lines: a box around each, a circle around each joint, all in one direction.
+/// Returns the outlines of connected lines: a box around each line, a circle around each joint, all in one direction.
 fn stroke(points: &[Point], width: f32) -> Vec<Ring> {
     let mut rings: Vec<Ring> = Vec::new();
     for (from, to) in points.iter().zip(points.iter().skip(1)) {
@@ -176,7 +177,8 @@ fn letters(text: &str, em: f32, begin: Point) -> Vec<Ring> {
         .collect()
 }
 
-/// The closed outlines of one glyph, in its own units: where a curve does not go on from the last, another begins.
+/// Returns the closed outlines of a glyph, in its own units. A curve that does not continue the last one begins
+/// another outline.
 fn contours(curves: &[OutlineCurve]) -> Vec<Ring> {
     let mut rings: Vec<Ring> = Vec::new();
     for points in curves.iter().map(flattened) {
@@ -188,7 +190,7 @@ fn contours(curves: &[OutlineCurve]) -> Vec<Ring> {
     rings
 }
 
-/// A curve as four lines.
+/// Approximates a curve by four lines.
 fn flattened(curve: &OutlineCurve) -> [Point; 5] {
     [0.0, 0.25, 0.5, 0.75, 1.0].map(|t| match *curve {
         OutlineCurve::Line(a, b) => mix(a, b, t),
@@ -200,7 +202,7 @@ fn flattened(curve: &OutlineCurve) -> [Point; 5] {
     })
 }
 
-/// Exactly `a` at 0 and `b` at 1: rings are told apart by where their curves end.
+/// Interpolates: exactly `a` at 0 and `b` at 1, because rings are separated by comparing curve ends.
 fn mix(a: Point, b: Point, t: f32) -> Point {
     point(a.x * (1.0 - t) + b.x * t, a.y * (1.0 - t) + b.y * t)
 }
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
     use crate::lab::plot::sheet::Anchor;
 
-    /// The darkness of each pixel of a sheet, 0 to 255, by rows.
+    /// Returns the darkness of each pixel of a sheet, 0 to 255, by rows.
     fn darkness(shape: Shape) -> Vec<Vec<u8>> {
         let mut image = Image::new(200, 40);
         image.draw(&shape);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cross_and_join_are_no_darker_for_it() {
+    fn crossing_and_joining_lines_are_not_darker() {
         let points = vec![(10, 40), (200, 40), (200, 60), (100, 20), (100, 70)];
         let dark = darkness(Shape::Path { points, width: 8, color: (100, 0, 0) });
         assert_eq!(dark.iter().flatten().max(), Some(&155));
@@ -236,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_letter_has_its_own_outline() {
-        // An outline that went on from one letter to the next would leave a line between them.
+        // An outline across two letters would leave a line between them.
         for text in ["ss", "bb", "pbqd", "%%", "oOo"] {
             let shape = |text: &str, x| Shape::Text {
                 at: (x, 60),
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outside_of_the_sheet_is_cut_off() {
+    fn shapes_outside_the_sheet_are_clipped() {
         let points = vec![(-1_000, -1_000), (4_000, -1_000), (4_000, 4_000)];
         let dark = darkness(Shape::Fill { points, color: (0, 0, 0) });
         assert_eq!((dark.len(), dark[0].len()), (40, 200));

@@ -1,4 +1,4 @@
-//! Which column is the x axis, and which rows make a series.
+//! The arrangement of a table's rows: the column of the x axis, and the rows of each series.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::escape::escape_short;
 use crate::lab::sweep::column::Column;
 use crate::lab::sweep::table::Row;
 
-/// The columns that a sweep can vary and that can be an x axis, the usual ones first.
+/// Columns that can be the x axis, the common ones first.
 const X: [Column; 11] = [
     Column::LossUp,
     Column::LossDown,
@@ -21,7 +21,7 @@ const X: [Column; 11] = [
     Column::RtoMinS,
 ];
 
-/// The columns that can tell two rows of one policy and one x apart, and what a series' name calls them.
+/// Columns that can distinguish rows of one policy and one x, with their label in a series' name.
 const APART: [(Column, &str); 14] = [
     (Column::LossUp, "loss up "),
     (Column::LossDown, "loss down "),
@@ -39,26 +39,26 @@ const APART: [(Column, &str); 14] = [
     (Column::Seed, "seed "),
 ];
 
-/// The longest part of a series' name, in characters.
+/// Longest part of a series' name, in characters.
 const NAME: usize = 120;
 
-/// How the rows of a table are arranged.
+/// The arrangement of the rows of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Arranged<'a> {
     /// The x axis.
     pub(super) x: Column,
-    /// Whether the loss in the other direction is the same everywhere, if x is a loss.
+    /// Whether the losses of both directions are equal in every row, if x is a loss.
     pub(super) is_each_way: bool,
-    /// In the order of the file.
+    /// The series in the order of the file.
     pub(super) series: Vec<Series<'a>>,
-    /// How many rows have no x.
+    /// Number of rows without an x.
     pub(super) left_out: usize,
 }
 
-/// The rows of one policy, and of one value of everything else but x.
+/// The rows of one policy, with equal values of everything except x.
 #[derive(Clone, Debug)]
 pub(super) struct Series<'a> {
-    /// The policy, and what tells it from other series of this policy. Nothing of it is raw.
+    /// The policy, and the values that distinguish this series; control characters are escaped.
     pub(super) name: String,
     /// Ascending in x.
     pub(super) points: Vec<(f64, &'a Row)>,
@@ -90,7 +90,7 @@ impl<'a> Arranged<'a> {
         Self { x, is_each_way, series, left_out }
     }
 
-    /// The values of x, ascending, each once.
+    /// Returns the values of x, ascending, each once.
     pub(super) fn xs(&self) -> Vec<f64> {
         let mut xs: Vec<f64> =
             self.series.iter().flat_map(|series| &series.points).map(|(x, _)| *x).collect();
@@ -99,7 +99,7 @@ impl<'a> Arranged<'a> {
         xs
     }
 
-    /// What the x axis is called, with its unit.
+    /// Returns the name of the x axis, with its unit.
     pub(super) fn x_name(&self) -> &'static str {
         match self.x {
             Column::LossUp if self.is_each_way => "requested loss each way, %",
@@ -117,7 +117,7 @@ impl<'a> Arranged<'a> {
         }
     }
 
-    /// The x of a caption or a column: with its unit where it is a share.
+    /// Formats an x for a caption or a column, with its unit if it is a share.
     pub(super) fn x_value(&self, x: f64) -> String {
         match self.x {
             Column::LossUp | Column::LossDown => format!("{} %", trimmed(x * 100.0)),
@@ -131,7 +131,7 @@ impl<'a> Arranged<'a> {
     }
 }
 
-/// What rows of one series have in common.
+/// Returns the values shared by the rows of one series.
 fn key<'a>(row: &'a Row, apart: &[(Column, &str)]) -> Vec<&'a str> {
     std::iter::once(Column::Policy)
         .chain(apart.iter().map(|(column, _)| *column))
@@ -139,7 +139,7 @@ fn key<'a>(row: &'a Row, apart: &[(Column, &str)]) -> Vec<&'a str> {
         .collect()
 }
 
-/// The first column that varies within a policy; else the first that every row has.
+/// Returns the first column that varies within a policy, or else the first that every row has.
 fn choose_x(rows: &[Row]) -> Column {
     let varies = |column: &Column| {
         let swept = |row: &Row| Some((row.text(Column::Policy).to_owned(), row.number(*column)?));
@@ -151,7 +151,7 @@ fn choose_x(rows: &[Row]) -> Column {
     X.into_iter().find(varies).or_else(|| X.into_iter().find(is_full)).unwrap_or(Column::Trials)
 }
 
-/// The fewest columns, tried in their order, without which two rows of one policy and one x would be taken for one.
+/// Returns the fewest columns, tried in order, that distinguish all rows of one policy and one x.
 fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)> {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut sorted: Vec<_> = points.to_vec();
@@ -178,7 +178,7 @@ fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)
     apart
 }
 
-/// Rows by what they have in a column.
+/// Groups rows by their value in a column.
 fn split(mut group: Vec<&Row>, column: Column) -> Vec<Vec<&Row>> {
     group.sort_by(|a, b| a.text(column).cmp(b.text(column)));
     group.chunk_by(|a, b| a.text(column) == b.text(column)).map(<[_]>::to_vec).collect()
@@ -203,7 +203,7 @@ fn unit(column: Column) -> &'static str {
     }
 }
 
-/// A number to four significant digits, without needless zeros.
+/// Formats four significant digits, without trailing zeros.
 pub(super) fn trimmed(number: f64) -> String {
     let scientific = format!("{number:.3e}");
     let rounded: f64 = scientific.parse().unwrap_or(number);
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::lab::sweep::table::Table;
 
-    /// Rows with a few columns set; all others are those of the fixture's first row.
+    /// Rows with a few columns set; the others are those of the fixture's first row.
     fn rows(rows: &[&[(Column, &str)]]) -> Vec<Row> {
         let fixture = include_str!("../../../tests/data/rows.csv");
         let mut reader = csv::Reader::from_reader(fixture.as_bytes());
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn else_the_first_column_that_varies_within_a_policy_is() {
+    fn otherwise_the_first_column_that_varies_within_a_policy_is_the_x_axis() {
         let rows = rows(&[
             &[(Column::Policy, "a"), (Column::TimeoutS, "1"), (Column::MaxSends, "3")],
             &[(Column::Policy, "a"), (Column::TimeoutS, "1"), (Column::MaxSends, "1")],
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_policy_and_x_are_told_apart_by_the_fewest_columns() {
+    fn rows_of_one_policy_and_x_are_distinguished_by_the_fewest_columns() {
         let rows = rows(&[
             &[(Column::LossUp, "0.1"), (Column::LossDown, "0"), (Column::LinkDown, "iid:0")],
             &[(Column::LossUp, "0.1"), (Column::LossDown, "0.5"), (Column::LinkDown, "iid:0.5")],
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_shows_nothing_raw() {
+    fn a_name_contains_no_control_characters() {
         let rows = rows(&[&[(Column::Policy, "a\u{1b}[31m\u{202e}b")]]);
         assert_eq!(names(&Arranged::new(&rows)), [r"a\x1b[31m\u{202e}b"]);
     }

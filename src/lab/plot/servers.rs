@@ -1,4 +1,4 @@
-//! How servers compare as clients become more: rate, and CPU time for a million messages.
+//! Plots of a comparison of servers: rate and CPU time per million messages against the number of clients.
 
 use super::axis::Axis;
 use super::figure::{Body, Curve, Figure, Panel};
@@ -8,15 +8,16 @@ use super::{Picture, PlotError};
 use crate::escape::escape_short;
 use crate::lab::load::compare::{CPU, Case, Comparison, Line, Measure, RATE};
 
-/// Cases that differ in their clients alone.
+/// Cases that differ only in the number of clients.
 type Growth<'a> = Vec<(&'a Case, &'a [Line])>;
 
 impl Picture {
-    /// A picture for each workload and size that was measured with different numbers of clients, with a name for its file.
+    /// Draws a plot for each workload and size that was measured with several numbers of clients; each has a file
+    /// name.
     ///
     /// # Errors
     ///
-    /// If the drawing library refuses.
+    /// The drawing library fails.
     pub fn of_servers(comparison: &Comparison) -> Result<Vec<(String, Self)>, PlotError> {
         let cases: Vec<_> = comparison.iter().map(|(case, lines)| (case, lines.as_slice())).collect();
         let alike =
@@ -49,12 +50,12 @@ fn draw(growth: &Growth<'_>) -> Result<(String, Picture), PlotError> {
     };
     let sheet = figure.draw().map_err(|error| PlotError::Draw(error.to_string()))?;
     let name = size.map_or_else(|| workload.to_string(), |size| format!("{workload}-{size}"));
-    // It becomes a file's name.
+    // The name becomes a file name.
     let name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     Ok((name, Picture { sheet, label: format!("{}: {}", figure.title, figure.lead), left_out: Vec::new() }))
 }
 
-/// All servers of these cases, in the order in which they come.
+/// Returns the servers of these cases, in order of first occurrence.
 fn servers<'a>(growth: &Growth<'a>) -> Vec<&'a str> {
     let mut servers: Vec<&str> = Vec::new();
     for line in growth.iter().flat_map(|(_, lines)| lines.iter()) {

@@ -1,6 +1,6 @@
-//! What plotters draws, kept as a list of shapes: drawn once, then written as SVG or rasterised for PNG.
+//! A drawing as a list of shapes, recorded from plotters once, then written as SVG or rasterised as PNG.
 //!
-//! A sheet counts in quarters of a pixel ([`PX`]), so that whole numbers, which plotters hands over, are fine enough.
+//! The unit is a quarter of a pixel ([`PX`]), because plotters passes whole numbers.
 
 use std::convert::Infallible;
 
@@ -11,10 +11,10 @@ use plotters_backend::{
 
 use super::font;
 
-/// A pixel, in units of a sheet.
+/// A pixel, in units of the sheet.
 pub(super) const PX: i32 = 4;
 
-/// What plotters takes for the size of a font, over the size of its em.
+/// The ratio of plotters' font size to the em.
 pub(super) const SIZE_PER_EM: f64 = 1.24;
 
 /// An opaque colour: red, green, blue.
@@ -25,47 +25,47 @@ pub(super) type Rgb = (u8, u8, u8);
 pub(super) enum Shape {
     /// Connected lines with round joints and flat ends.
     Path {
-        /// At least two.
+        /// The points, at least two.
         points: Vec<BackendCoord>,
-        /// From edge to edge.
+        /// Line width.
         width: u32,
-        /// Of the line.
+        /// Line colour.
         color: Rgb,
     },
     /// A filled polygon.
     Fill {
-        /// Its corners.
+        /// The corners.
         points: Vec<BackendCoord>,
-        /// Of the inside.
+        /// Fill colour.
         color: Rgb,
     },
     /// A circle.
     Circle {
-        /// Its middle.
+        /// The centre.
         center: BackendCoord,
-        /// Its radius.
+        /// The radius.
         radius: u32,
-        /// The width of its outline; none: it is filled.
+        /// The width of the outline; `None` for a filled circle.
         outline: Option<u32>,
-        /// Of the inside, or the outline.
+        /// Colour of the fill or the outline.
         color: Rgb,
     },
     /// A line of text.
     Text {
-        /// Where it begins, has its middle or ends, on its base line.
+        /// The anchor point, on the base line.
         at: BackendCoord,
-        /// Which of the three.
+        /// The part of the text at the anchor point.
         anchor: Anchor,
-        /// The size of its em.
+        /// The em size.
         em: f32,
-        /// What it says.
+        /// The text.
         text: String,
-        /// Of the letters.
+        /// The text colour.
         color: Rgb,
     },
 }
 
-/// What of a text stands at its place.
+/// The part of a text at its anchor point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     /// Its left end.
@@ -77,7 +77,7 @@ pub(super) enum Anchor {
 }
 
 impl Anchor {
-    /// How far left of its place a text of this width begins.
+    /// Returns the distance from the left end to the anchor point, for a text of this width.
     pub(super) fn shift(self, width: f32) -> f32 {
         match self {
             Self::Start => 0.0,
@@ -92,21 +92,21 @@ impl Anchor {
 pub(super) struct Sheet {
     /// Width and height, in units.
     pub(super) size: (u32, u32),
-    /// From the back to the front.
+    /// The shapes, from back to front.
     pub(super) shapes: Vec<Shape>,
 }
 
-/// What plotters draws on.
+/// The plotters backend that records shapes.
 #[derive(Debug)]
 pub(super) struct Recorder<'a>(&'a mut Sheet);
 
 impl Sheet {
-    /// An empty sheet of this size in pixels.
+    /// Creates an empty sheet of this size in pixels.
     pub(super) fn new(width: i32, height: i32) -> Self {
         Self { size: ((width * PX).unsigned_abs(), (height * PX).unsigned_abs()), shapes: Vec::new() }
     }
 
-    /// Draws on this sheet.
+    /// Returns a backend that draws on this sheet.
     pub(super) fn recorder(&mut self) -> Recorder<'_> {
         Recorder(self)
     }
@@ -115,7 +115,7 @@ impl Sheet {
 type Drawn = Result<(), DrawingErrorKind<Infallible>>;
 
 impl Recorder<'_> {
-    /// Keeps a shape, unless nobody could see it.
+    /// Adds a shape, unless it is invisible.
     #[expect(clippy::unnecessary_wraps, reason = "the result of every method that calls it")]
     fn push(&mut self, color: BackendColor, shape: Shape) -> Drawn {
         if color.alpha > 0.0 {
@@ -219,13 +219,13 @@ impl DrawingBackend for Recorder<'_> {
     }
 }
 
-/// To the next whole number; what is far outside of every sheet ends at the ends of `i32`.
+/// Rounds to a whole number; saturates at the limits of `i32`.
 #[expect(clippy::cast_possible_truncation, reason = "rounds and saturates")]
 pub(super) fn whole(number: f64) -> i32 {
     number.round() as i32
 }
 
-/// In single precision, rounded to a hundredth.
+/// Converts to single precision, rounded to a hundredth.
 #[expect(clippy::cast_possible_truncation, reason = "rounds")]
 pub(super) fn single(number: f64) -> f32 {
     ((number * 100.0).round() / 100.0) as f32

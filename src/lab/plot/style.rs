@@ -1,4 +1,5 @@
-//! Colours, markers and dashes: a series differs from its neighbours in all three, so that no eye depends on colour.
+//! Colours, markers and dashes of series. Neighbouring series differ in all three, so that none is distinguished by
+//! colour alone.
 
 use plotters::element::{Drawable, PointCollection};
 use plotters::style::{Color as _, RGBColor, ShapeStyle};
@@ -6,17 +7,18 @@ use plotters_backend::{BackendCoord, DrawingBackend, DrawingErrorKind};
 
 use super::sheet::PX;
 
-/// Text and axes.
+/// Colour of text and axes.
 pub(super) const INK: RGBColor = RGBColor(27, 27, 31);
-/// Text that is read second.
+/// Colour of secondary text.
 pub(super) const MUTED: RGBColor = RGBColor(90, 96, 105);
-/// Lines behind the data.
+/// Colour of grid lines.
 pub(super) const GRID: RGBColor = RGBColor(221, 224, 229);
-/// What everything stands on.
+/// Background colour.
 pub(super) const PAPER: RGBColor = RGBColor(255, 255, 255);
 
-/// The colours that follow the reader's light or dark scheme where they can, under the names of their CSS variables. The
-/// series' are those of Okabe and Ito, told apart by the colour-blind; yellow is left out, it is lost on white.
+/// Colours that follow the reader's light or dark scheme where possible, under the names of their CSS variables. The
+/// series' colours are those of Okabe and Ito, which are distinguishable with colour blindness; yellow is omitted, as
+/// it is invisible on white.
 pub(super) const PALETTE: [(&str, RGBColor); 11] = [
     ("ink", INK),
     ("muted", MUTED),
@@ -33,13 +35,13 @@ pub(super) const PALETTE: [(&str, RGBColor); 11] = [
 const SERIES: [RGBColor; 7] =
     [PALETTE[4].1, PALETTE[5].1, PALETTE[6].1, PALETTE[7].1, PALETTE[8].1, PALETTE[9].1, PALETTE[10].1];
 
-/// Lengths of dash and gap, in pixels; none: a whole line.
+/// Lengths of dash and gap, in pixels; `None` is a solid line.
 const DASHES: [Option<(i32, i32)>; 4] = [None, Some((8, 4)), Some((2, 4)), Some((14, 4))];
 
-/// The radii of markers, in units of the sheet: the later is drawn over the earlier, and hides less of it if it is smaller.
+/// Radii of markers, in units of the sheet. Later markers are drawn over earlier ones, so they are smaller.
 const RADII: [i32; 4] = [22, 19, 16, 14];
 
-/// The shape of a marker: its corners in quarters of its radius, or a circle.
+/// Shapes of markers: corners in quarters of the radius, or a circle.
 const SHAPES: [Option<&[(i32, i32)]>; 5] = [
     None,
     Some(&[(-4, -4), (4, -4), (4, 4), (-4, 4)]),
@@ -48,20 +50,20 @@ const SHAPES: [Option<&[(i32, i32)]>; 5] = [
     Some(&[(0, 5), (5, -4), (-5, -4)]),
 ];
 
-/// How a series looks.
+/// The style of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Style {
-    /// Of its line and its markers.
+    /// Colour of line and markers.
     pub(super) color: RGBColor,
-    /// Lengths of dash and gap in pixels; none: a whole line.
+    /// Lengths of dash and gap in pixels; `None` is a solid line.
     pub(super) dash: Option<(i32, i32)>,
     shape: Option<&'static [(i32, i32)]>,
-    /// Of its markers, in units of the sheet.
+    /// Radius of markers, in units of the sheet.
     radius: i32,
 }
 
 impl Style {
-    /// The style of the n-th series, counted from 0; the first 35 differ in two things or more.
+    /// Returns the style of the n-th series, from 0; the first 35 differ in at least two properties.
     pub(super) fn of(n: usize) -> Self {
         let pick = |length: usize| n % length;
         Self {
@@ -72,25 +74,25 @@ impl Style {
         }
     }
 
-    /// Circles and whole lines in ink: for a legend that explains what all series share.
+    /// Returns circles and solid lines in the text colour: for a legend common to all series.
     pub(super) const fn plain() -> Self {
         Self { color: MUTED, dash: None, shape: None, radius: 4 * PX }
     }
 
-    /// A line of this width in pixels.
+    /// Returns a line style with this width in pixels.
     pub(super) fn line(&self, width: i32) -> ShapeStyle {
         self.color.stroke_width(u32::try_from(width * PX).unwrap_or(1))
     }
 }
 
-/// A marker on a point, filled or hollow.
+/// A marker at a point, filled or hollow.
 #[derive(Clone, Debug)]
 pub(super) struct Mark<C> {
-    /// Where.
+    /// The position.
     pub(super) at: C,
-    /// Whose.
+    /// The style of its series.
     pub(super) style: Style,
-    /// Whether only its outline is drawn.
+    /// Whether only the outline is drawn.
     pub(super) is_hollow: bool,
 }
 
@@ -124,12 +126,12 @@ impl<C, DB: DrawingBackend> Drawable<DB> for Mark<C> {
     }
 }
 
-/// An interval around a measured value: a bar with an end at both ends.
+/// An interval around a measured value: a bar with caps.
 #[derive(Clone, Debug)]
 pub(super) struct Interval {
-    /// Its lower and its upper end, in data coordinates.
+    /// Lower and upper end, in data coordinates.
     pub(super) ends: [(f64, f64); 2],
-    /// Whose.
+    /// The style of its series.
     pub(super) style: Style,
 }
 
@@ -158,12 +160,12 @@ impl<DB: DrawingBackend> Drawable<DB> for Interval {
     }
 }
 
-/// A level that theory gives for a single point, to which no line leads: a bar through it.
+/// A theoretical value at a single point without a line: a bar through it.
 #[derive(Clone, Debug)]
 pub(super) struct Level {
-    /// Where, in data coordinates.
+    /// The position, in data coordinates.
     pub(super) at: (f64, f64),
-    /// Whose.
+    /// The style of its series.
     pub(super) style: Style,
 }
 

@@ -1,4 +1,4 @@
-//! A sheet as SVG: text of a generic family, and colours either fixed or following the page.
+//! Writes a sheet as SVG: text in a generic family, colours fixed or following the page.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,16 +7,16 @@ use super::sheet::{Anchor, PX, Rgb, Shape, Sheet};
 use super::style::PALETTE;
 use crate::escape::escape_xml;
 
-/// Where the colours come from.
+/// The source of the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colors {
-    /// From the file: light paper, wherever it is shown.
+    /// Fixed in the file: a light background everywhere.
     Fixed,
-    /// From the CSS variables of the page that the SVG is part of; the page is the paper.
+    /// The CSS variables of the page that contains the SVG; the page is the background.
     Page,
 }
 
-/// Writes a sheet as one `svg` element. `label` says what it shows to who cannot see it.
+/// Returns a sheet as one `svg` element. `label` is its text alternative.
 pub(super) fn svg(sheet: &Sheet, label: &str, colors: Colors) -> String {
     let (width, height) = (px(signed(sheet.size.0)), px(signed(sheet.size.1)));
     let mut out = format!(
@@ -62,7 +62,7 @@ fn write_paths(out: &mut String, paths: &[Shape], width: f64, stroke: &str) {
     let _ = writeln!(out, "\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"{width}\"/>");
 }
 
-/// Points of a path; `commands` are the letter before the first and the one before all others.
+/// Writes the points of a path; `commands` are the letter before the first and the one before all others.
 fn write_points(out: &mut String, commands: &str, points: &[(i32, i32)]) {
     let letters = commands.chars().chain(std::iter::repeat('L'));
     for ((x, y), letter) in points.iter().zip(letters) {

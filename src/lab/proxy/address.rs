@@ -1,4 +1,4 @@
-//! Where a proxy listens and what it relays to, as it is typed: `udp://HOST:PORT`.
+//! Addresses of proxies and upstreams in their text form, `udp://HOST:PORT`. Names are resolved elsewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,25 +7,25 @@ use crate::escape::escape_short;
 use crate::host_port::HostPort;
 use crate::net::listen::Scheme;
 
-/// The host that an empty one stands for: nobody else can reach it there.
+/// The host that an empty one means: reachable from this machine only.
 const LOOPBACK: &str = "localhost";
 
 /// A protocol, a host and a port. An empty host is loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Which protocol.
+    /// The protocol.
     pub scheme: Scheme,
-    /// Which host, and which of its ports.
+    /// The host and the port.
     pub at: HostPort,
 }
 
-/// Why a text is no address, as one sentence.
+/// Why a text is not an address, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AddressError(String);
 
 impl Address {
-    /// Reads `SCHEME://HOST:PORT`, or `HOST:PORT` of the scheme `otherwise`.
+    /// Reads `SCHEME://HOST:PORT`, or `HOST:PORT` with the scheme `otherwise`.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// With its scheme.
+    /// Reads an address that includes its scheme.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if text.contains("://") { Self::parse_or(text, Scheme::Tcp) } else { Err(Self::unknown_scheme(text)) }
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_said_in_one_line() {
+    fn an_invalid_address_is_refused_in_one_line() {
         for text in ["", "127.0.0.1:53", "http://a:1", "UDP://a:1", "udp://a", "udp://::1:5", "udp://a:65536"]
         {
             let error = text.parse::<Address>().unwrap_err().to_string();

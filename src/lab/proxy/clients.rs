@@ -1,4 +1,5 @@
-//! Which client is which flow: an ordinal for each, in the order in which they first appeared, and when it was last heard of.
+//! The table of a datagram proxy's clients: each is a flow, numbered in the order of first appearance, with its time
+//! of last use. Datagrams are not handled here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -7,15 +8,15 @@ use crate::link::{Direction, Place};
 use crate::service::Peer;
 use crate::units::later;
 
-/// The clients that are relayed for, each with what the driver keeps for it.
+/// The clients of a datagram proxy, each with the driver's handle.
 ///
-/// They are bounded in number: who was used the longest ago goes first when another comes. Who is not used for a while
-/// goes as well. A client that comes back is a new flow, with an ordinal that was never used.
+/// Their number is bounded: a new client evicts the least recently used one. An idle client expires. A client that
+/// comes back is a new flow with a new ordinal.
 #[derive(Debug)]
 pub struct Clients<H> {
     by_peer: HashMap<Peer, u64>,
     flows: HashMap<u64, Client<H>>,
-    /// Oldest first.
+    /// Least recently used first.
     by_use: BTreeSet<(Instant, u64)>,
     limit: usize,
     idle: Duration,
@@ -28,13 +29,13 @@ struct Client<H> {
     peer: Peer,
     handle: H,
     used: Instant,
-    /// The next index in each direction.
+    /// The next datagram's index in each direction.
     up: u64,
     down: u64,
 }
 
 impl<H> Clients<H> {
-    /// Up to `limit` of them, at least one; each until `idle` after its last use.
+    /// Creates a table of up to `limit` clients, at least one; each expires `idle` after its last use.
     #[must_use]
     pub fn new(limit: usize, idle: Duration) -> Self {
         Self {
@@ -47,13 +48,13 @@ impl<H> Clients<H> {
         }
     }
 
-    /// The flow of a client that is known.
+    /// Returns the flow of a known client.
     #[must_use]
     pub fn find(&self, peer: &Peer) -> Option<u64> {
         self.by_peer.get(peer).copied()
     }
 
-    /// A client appears, which is used now. Returns its flow, and what was kept for the client that had to make room.
+    /// Adds a client, used now. Returns its flow, and the handle of the client that was evicted for it.
     pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
         let evicted = if self.flows.len() >= self.limit { self.evict() } else { None };
         let flow = self.opened;
@@ -64,13 +65,13 @@ impl<H> Clients<H> {
         (flow, evicted)
     }
 
-    /// Forgets the flow that was used the longest ago. Returns what was kept for it.
+    /// Removes the least recently used flow. Returns its handle.
     pub fn evict(&mut self) -> Option<H> {
         let (_, oldest) = self.by_use.first().copied()?;
         self.close(oldest)
     }
 
-    /// Forgets a flow. Returns what was kept for it.
+    /// Removes a flow. Returns its handle.
     pub fn close(&mut self, flow: u64) -> Option<H> {
         let client = self.flows.remove(&flow)?;
         self.by_peer.remove(&client.peer);
@@ -78,7 +79,7 @@ impl<H> Clients<H> {
         Some(client.handle)
     }
 
-    /// Forgets a flow that has been idle for too long, if there is one. Returns what was kept for it.
+    /// Removes one flow that has been idle for too long. Returns its handle.
     pub fn expire(&mut self, now: Instant) -> Option<H> {
         let (used, flow) = *self.by_use.first()?;
         if later(used, self.idle) > now {
@@ -87,13 +88,13 @@ impl<H> Clients<H> {
         self.close(flow)
     }
 
-    /// When the next flow has been idle for too long.
+    /// Returns when the next flow expires.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.by_use.first().map(|(used, _)| later(*used, self.idle))
     }
 
-    /// A flow is used at `at`, which may be in the future. Returns whether there is such a flow.
+    /// Marks a flow as used at `at`, which may be in the future. Returns whether the flow exists.
     pub fn touch(&mut self, at: Instant, flow: u64) -> bool {
         let Some(client) = self.flows.get_mut(&flow) else { return false };
         if client.used < at {
@@ -104,7 +105,7 @@ impl<H> Clients<H> {
         true
     }
 
-    /// The place of a flow's next datagram in that direction, which is then taken; `None` for a flow that is gone.
+    /// Takes the next index of a flow in one direction; `None` for a flow that is gone.
     pub fn take_place(&mut self, flow: u64, direction: Direction) -> Option<Place> {
         let client = self.flows.get_mut(&flow)?;
         let next = match direction {
@@ -116,31 +117,31 @@ impl<H> Clients<H> {
         Some(Place { flow, index })
     }
 
-    /// Who a flow belongs to, and what is kept for it.
+    /// Returns the peer of a flow and its handle.
     #[must_use]
     pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {
         self.flows.get(&flow).map(|client| (client.peer, &client.handle))
     }
 
-    /// Forgets all of them. Returns what was kept.
+    /// Removes all flows. Returns their handles.
     pub fn clear(&mut self) -> Vec<H> {
         let flows: Vec<u64> = self.by_use.iter().map(|(_, flow)| *flow).collect();
         flows.into_iter().filter_map(|flow| self.close(flow)).collect()
     }
 
-    /// How many there are.
+    /// Returns the number of flows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no flow.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
-    /// How many there have ever been.
+    /// Returns the number of flows that were ever opened.
     #[must_use]
     pub const fn opened(&self) -> u64 {
         self.opened
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_client_makes_room_and_returns_as_a_new_flow() {
+    fn the_least_recently_used_client_is_evicted_and_returns_as_a_new_flow() {
         let (now, mut clients) = (origin(), Clients::new(2, seconds(60)));
         assert_eq!(clients.open(now, peer(1), 'a'), (0, None));
         assert_eq!(clients.open(now + seconds(1), peer(2), 'b'), (1, None));
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_client_goes_and_a_busy_one_stays() {
+    fn an_idle_client_expires_and_a_busy_one_stays() {
         let (now, mut clients) = (origin(), Clients::new(8, seconds(60)));
         assert_eq!(clients.poll_timeout(), None);
         clients.open(now, peer(1), 'a');
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_made_up_clients_take_no_more_than_the_bound() {
+    fn a_million_spoofed_clients_take_no_more_than_the_bound() {
         let (now, mut clients) = (origin(), Clients::new(10, seconds(60)));
         for n in 0..1_000_000_u32 {
             let addr = std::net::SocketAddr::new(std::net::Ipv4Addr::from_bits(n).into(), 1);

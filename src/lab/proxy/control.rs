@@ -1,4 +1,4 @@
-//! What can be asked of running proxies: the seam between them and whoever steers them, an HTTP API for instance.
+//! The interface to running proxies: what an HTTP API, for instance, can ask of them.
 //!
 //! Nothing here listens or relays; the proxies themselves are in `lab::sockets::relay`.
 
@@ -7,59 +7,59 @@ use futures::future::BoxFuture;
 use super::totals::ProxyTotals;
 use crate::link::LinkConfig;
 
-/// What a proxy is, as it can be shown and changed.
+/// The state of a proxy: everything that can be shown and changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProxyState {
-    /// Its name, of which there is one: `udp1`, `tcp1`, or what was asked for.
+    /// Its unique name: `udp1`, `tcp1`, or the one requested.
     pub name: String,
-    /// Where it listens, or did before it was switched off, with the port really bound: `udp://127.0.0.1:6000`.
+    /// The listening address with the bound port, or the last one if the proxy is disabled: `udp://127.0.0.1:6000`.
     pub listen: String,
-    /// Where it relays to, as it was asked for: `udp://localhost:5683`.
+    /// The upstream's address as requested: `udp://localhost:5683`.
     pub upstream: String,
-    /// Whether it listens and relays.
+    /// Whether the proxy listens and relays.
     pub enabled: bool,
-    /// What happens to what goes from clients to the upstream.
+    /// The link from clients to the upstream.
     pub up: LinkConfig,
-    /// What happens to what comes back.
+    /// The link from the upstream to clients.
     pub down: LinkConfig,
 }
 
-/// A proxy that is to be.
+/// A request to create a proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewProxy {
-    /// Its name; `None` takes the next of `udp1`, `udp2`, .. or `tcp1`, `tcp2`, .. that is free.
+    /// The name; `None` takes the next free one of `udp1`, `udp2`, .. or `tcp1`, `tcp2`, ..
     pub name: Option<String>,
-    /// Where to listen: `SCHEME://HOST:PORT`. Without a scheme it is TCP; without a host, loopback; port 0 takes a free
-    /// one.
+    /// The listening address, `SCHEME://HOST:PORT`. The default scheme is TCP, the default host loopback; port 0 takes
+    /// a free one.
     pub listen: String,
-    /// Where to relay to, of the same scheme.
+    /// The upstream's address, of the same scheme.
     pub upstream: String,
-    /// Whether it listens from the beginning; if not, its addresses are checked all the same.
+    /// Whether it listens from the beginning; if not, its addresses are still checked.
     pub enabled: bool,
-    /// What happens to what goes from clients to the upstream.
+    /// The link from clients to the upstream.
     pub up: LinkConfig,
-    /// What happens to what comes back.
+    /// The link from the upstream to clients.
     pub down: LinkConfig,
 }
 
-/// What is to be different about a proxy; `None` leaves it as it is.
+/// A change of a proxy; `None` leaves a property as it is.
 ///
-/// Other links alone keep flows and counters. Another `listen`, `upstream` or `enabled` closes the flows.
+/// A change of links keeps flows and counters. A change of `listen`, `upstream` or `enabled` closes the flows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// Where to listen; a change binds anew.
+    /// The listening address; a change binds again.
     pub listen: Option<String>,
-    /// Where to relay to.
+    /// The upstream's address.
     pub upstream: Option<String>,
-    /// Whether it listens and relays.
+    /// Whether the proxy listens and relays.
     pub enabled: Option<bool>,
-    /// What happens to what goes from clients to the upstream.
+    /// The link from clients to the upstream.
     pub up: Option<LinkConfig>,
-    /// What happens to what comes back.
+    /// The link from the upstream to clients.
     pub down: Option<LinkConfig>,
 }
 
-/// Why nothing was done. Each is one sentence, safe on a terminal and in an answer.
+/// Why a request was not executed. Each is one sentence, safe on a terminal and in an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// Another proxy has that name.
@@ -68,31 +68,31 @@ pub enum ControlError {
     /// No proxy has that name.
     #[error("there is no proxy named `{0}`")]
     NotFound(String),
-    /// What was asked for makes no sense: whoever asked has to ask for something else.
+    /// The request is invalid; a repeat fails too.
     #[error("{0}")]
     Invalid(String),
-    /// The system stands in the way: an address in use, a host that is not known.
+    /// The system refuses: an address in use, an unknown host.
     #[error("{0}")]
     Failed(String),
 }
 
-/// What can be done to the running proxies. Every call is atomic: it happens whole or not at all.
+/// Operations on the running proxies. Every call is atomic.
 pub trait Proxies: Send + Sync {
-    /// All of them, in the order in which they were made.
+    /// Returns all proxies, in the order of their creation.
     fn list(&self) -> Vec<ProxyState>;
 
-    /// What one has done so far, if that is counted.
+    /// Returns the counters of a proxy, if there are any.
     fn totals(&self, _name: &str) -> Option<ProxyTotals> {
         None
     }
 
-    /// Makes one: it listens, or nothing happens.
+    /// Creates a proxy: it listens, or nothing happens.
     fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>>;
 
-    /// Changes one: all that was asked for, or nothing.
+    /// Changes a proxy: all that was requested, or nothing.
     fn update<'a>(&'a self, name: &'a str, change: Change)
     -> BoxFuture<'a, Result<ProxyState, ControlError>>;
 
-    /// Ends one and closes its flows.
+    /// Removes a proxy and closes its flows.
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ControlError>>;
 }

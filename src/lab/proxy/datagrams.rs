@@ -1,70 +1,70 @@
 //! A datagram proxy without its sockets: clients, rules, and a link in each direction.
 //!
-//! The contract for whoever drives it: for each datagram, [`Relay::find`] or [`Relay::open`] its flow and call
-//! [`Relay::handle`]; send it on if that says so. Then send what [`Relay::poll_transmit`] gives in each direction, and close
-//! what [`Relay::expire`] gives. Do so again once [`Relay::poll_timeout`] is due; a spurious call is harmless.
+//! The driver's contract: for each datagram, [`Relay::find`] or [`Relay::open`] its flow and call [`Relay::handle`];
+//! send the datagram on if the result says so. Then send what [`Relay::poll_transmit`] returns in each direction, and
+//! close what [`Relay::expire`] returns. Repeat this once [`Relay::poll_timeout`] is due; a spurious call is harmless.
 
 use std::time::{Duration, Instant};
 
 use crate::lab::proxy::clients::Clients;
-use crate::lab::proxy::record::{Note, Outcome};
+use crate::lab::proxy::datagram_path::{DatagramPath, FlowDatagram, Step};
+use crate::lab::proxy::record::{Note, RecordedFate};
 use crate::lab::proxy::totals::Kind;
-use crate::lab::proxy::way::{Parcel, Step, Way};
 use crate::link::{Direction, Fate, LinkConfig};
 use crate::service::Peer;
 use crate::units::later;
 
-/// A datagram proxy. What the driver keeps for each flow is an `H`.
+/// A datagram proxy. `H` is the driver's handle of a flow.
 #[derive(Debug)]
 pub struct Relay<H> {
     clients: Clients<H>,
-    up: Way,
-    down: Way,
+    up: DatagramPath,
+    down: DatagramPath,
     evicted: u64,
     gone: u64,
 }
 
 impl<H> Relay<H> {
-    /// Relays for at most `max_flows` clients at once, each until it has been silent for `idle` in both directions and
-    /// nothing of it has been under way for as long.
+    /// Creates a proxy for at most `max_flows` clients at once. A flow expires when it has been silent in both
+    /// directions for `idle`, and no datagram of it was in flight for that time.
     #[must_use]
-    pub fn new(max_flows: usize, idle: Duration, up: Way, down: Way) -> Self {
+    pub fn new(max_flows: usize, idle: Duration, up: DatagramPath, down: DatagramPath) -> Self {
         Self { clients: Clients::new(max_flows, idle), up, down, evicted: 0, gone: 0 }
     }
 
-    /// The flow of a client that is known.
+    /// Returns the flow of a known client.
     #[must_use]
     pub fn find(&self, peer: &Peer) -> Option<u64> {
         self.clients.find(peer)
     }
 
-    /// The ordinal that the next new flow gets.
+    /// Returns the ordinal of the next new flow.
     #[must_use]
     pub const fn next_flow(&self) -> u64 {
         self.clients.opened()
     }
 
-    /// Begins a flow. Returns its ordinal, and what was kept for the flow that had to make room.
+    /// Opens a flow. Returns its ordinal, and the handle of the flow that was evicted for it.
     pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
         let (flow, evicted) = self.clients.open(now, peer, handle);
         self.evicted += u64::from(evicted.is_some());
         (flow, evicted)
     }
 
-    /// Ends the flow that was used the longest ago: there is no room for another. Returns what was kept for it.
+    /// Evicts the least recently used flow. Returns its handle.
     pub fn evict(&mut self) -> Option<H> {
         let evicted = self.clients.evict();
         self.evicted += u64::from(evicted.is_some());
         evicted
     }
 
-    /// Who a flow belongs to, and what is kept for it; `None` for one that is gone.
+    /// Returns the peer of a flow and its handle; `None` for a flow that is gone.
     #[must_use]
     pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {
         self.clients.get(flow)
     }
 
-    /// A datagram of a flow came in. Returns what to do with it, and what was decided if anything was.
+    /// Handles a received datagram of a flow. Returns what the driver does with it, and the decision if there was one.
     pub fn handle(
         &mut self,
         now: Instant,
@@ -76,59 +76,59 @@ impl<H> Relay<H> {
             self.gone += 1;
             return (Step::Taken, None);
         }
-        let way = match direction {
+        let path = match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
         };
-        if !way.matches(bytes) {
-            way.pass(bytes);
+        if !path.matches(bytes) {
+            path.pass(bytes);
             return (Step::Forward, None);
         }
         let Some(place) = self.clients.take_place(flow, direction) else { return (Step::Taken, None) };
-        let (step, fate) = way.send(now, place, bytes);
+        let (step, fate) = path.send(now, place, bytes);
         if let Fate::Passed(passage) = fate {
-            // Its client stays at least until it has arrived.
+            // The flow must live at least until the datagram has arrived.
             let longest = passage.duplicate.map_or(passage.delay, |copy| copy.max(passage.delay));
             self.clients.touch(later(now, longest), flow);
         }
-        (step, Some(Note { direction, size: bytes.len(), place, outcome: Outcome::Fate(fate) }))
+        (step, Some(Note { direction, size: bytes.len(), place, outcome: RecordedFate::Fate(fate) }))
     }
 
-    /// The next datagram that has arrived in that direction and is to be sent on. Those whose client is gone go nowhere and
-    /// are counted.
-    pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<Parcel> {
+    /// Returns the next datagram that has arrived in one direction and is to be sent on. Datagrams of a flow that is
+    /// gone are dropped and counted.
+    pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<FlowDatagram> {
         loop {
-            let parcel = self.way_mut(direction).recv(now)?;
-            if self.clients.get(parcel.flow).is_some() {
-                return Some(parcel);
+            let datagram = self.path_mut(direction).recv(now)?;
+            if self.clients.get(datagram.flow).is_some() {
+                return Some(datagram);
             }
             self.gone += 1;
         }
     }
 
-    /// Ends a flow that has been idle for too long, if there is one. Returns what was kept for it.
+    /// Removes one flow that has been idle for too long. Returns its handle.
     pub fn expire(&mut self, now: Instant) -> Option<H> {
         self.clients.expire(now)
     }
 
-    /// Ends all flows. Returns what was kept for them.
+    /// Removes all flows. Returns their handles.
     pub fn close_all(&mut self) -> Vec<H> {
         self.clients.clear()
     }
 
-    /// When something is to be sent or closed; `None` means never.
+    /// Returns when a datagram is to be sent or a flow expires; `None` means never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [self.up.poll_timeout(), self.down.poll_timeout(), self.clients.poll_timeout()];
         deadlines.into_iter().flatten().min()
     }
 
-    /// Carries on over another link in one direction.
+    /// Changes the link of one direction.
     pub fn set_config(&mut self, now: Instant, direction: Direction, config: LinkConfig) {
-        self.way_mut(direction).set_config(now, config);
+        self.path_mut(direction).set_config(now, config);
     }
 
-    /// What has been done so far; `unsent` is what the driver could not send.
+    /// Returns the counters; `unsent` is the number of datagrams that the driver could not send.
     #[must_use]
     pub fn totals(&self, unsent: u64) -> Kind {
         Kind::Datagrams {
@@ -142,7 +142,7 @@ impl<H> Relay<H> {
         }
     }
 
-    fn way_mut(&mut self, direction: Direction) -> &mut Way {
+    fn path_mut(&mut self, direction: Direction) -> &mut DatagramPath {
         match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
@@ -153,7 +153,7 @@ impl<H> Relay<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::proxy::record::{Outcome, Replay};
+    use crate::lab::proxy::record::{RecordedFate, Replay};
     use crate::lab::proxy::rule::Rule;
     use crate::link::{Fate, Link, Script};
 
@@ -172,11 +172,11 @@ mod tests {
 
     fn relay(up: &str, rules: &[&str]) -> Relay<()> {
         let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        let way = |direction, text| Way::new(direction, rules.clone(), link(text), 9);
-        Relay::new(10, Duration::from_secs(60), way(Direction::Up, up), way(Direction::Down, "none"))
+        let path = |direction, text| DatagramPath::new(direction, rules.clone(), link(text), 9);
+        Relay::new(10, Duration::from_secs(60), path(Direction::Up, up), path(Direction::Down, "none"))
     }
 
-    /// Sends 0 to `n` - 1 upwards, and returns what arrives within ten seconds, in order, with what was decided.
+    /// Sends 0 to `n` - 1 upwards. Returns what arrives within ten seconds, in order, and the decisions.
     fn carry(relay: &mut Relay<()>, flow: u64, n: u8) -> (Vec<u8>, Vec<Note>) {
         let (now, mut arrived, mut notes) = (origin(), Vec::new(), Vec::new());
         for byte in 0..n {
@@ -187,9 +187,9 @@ mod tests {
             }
         }
         let end = now + Duration::from_secs(10);
-        while let Some(parcel) = relay.poll_transmit(end, Direction::Up) {
-            assert_eq!(parcel.flow, flow);
-            arrived.extend(parcel.bytes);
+        while let Some(datagram) = relay.poll_transmit(end, Direction::Up) {
+            assert_eq!(datagram.flow, flow);
+            arrived.extend(datagram.bytes);
         }
         (arrived, notes)
     }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rule_matches_passes_untouched_and_has_no_index() {
+    fn a_datagram_without_a_matching_rule_passes_unchanged_and_has_no_index() {
         let mut relay = relay("list:1,2", &["up:first=05"]);
         let (flow, _) = relay.open(origin(), peer(1), ());
         for round in 0..3 {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_to_a_perfect_link_lets_nothing_overtake_what_is_under_way() {
+    fn after_a_change_to_a_perfect_link_nothing_overtakes_datagrams_in_flight() {
         let mut relay = relay("delay:1s", &[]);
         let (flow, _) = relay.open(origin(), peer(1), ());
         let now = origin();
@@ -239,41 +239,41 @@ mod tests {
         assert_eq!(relay.handle(now, flow, Direction::Up, b"b").0, Step::Taken);
         assert_eq!(relay.poll_timeout(), Some(now));
         let second = now + Duration::from_secs(1);
-        let mut next = || relay.poll_transmit(second, Direction::Up).map(|parcel| parcel.bytes);
+        let mut next = || relay.poll_transmit(second, Direction::Up).map(|datagram| datagram.bytes);
         assert_eq!([next(), next()], [Some(b"b".to_vec()), Some(b"a".to_vec())]);
         assert_eq!(relay.handle(second, flow, Direction::Up, b"c").0, Step::Forward);
     }
 
     #[test]
-    fn a_replay_decides_what_was_decided() {
+    fn a_replay_repeats_the_recorded_decisions() {
         let mut first = relay("iid:.5+delay:10ms,9ms+duplicate:.2+corrupt:.2", &[]);
         let (flow, _) = first.open(origin(), peer(1), ());
         let (arrived, notes) = carry(&mut first, flow, 200);
         let replay: Replay = notes.iter().copied().collect();
-        let way = |direction| Way::with_script(direction, Vec::new(), replay.script.clone());
-        let (up, down) = (way(Direction::Up), way(Direction::Down));
+        let path = |direction| DatagramPath::with_script(direction, Vec::new(), replay.script.clone());
+        let (up, down) = (path(Direction::Up), path(Direction::Down));
         let mut second = Relay::new(10, Duration::from_secs(60), up, down);
         second.open(origin(), peer(2), ());
         assert_eq!(carry(&mut second, flow, 200), (arrived, notes.clone()));
-        assert!(notes.iter().any(|note| note.outcome == Outcome::Fate(Fate::Lost)));
+        assert!(notes.iter().any(|note| note.outcome == RecordedFate::Fate(Fate::Lost)));
         assert!(Script::default().is_empty());
     }
 
     #[test]
-    fn a_datagram_of_a_flow_that_is_gone_goes_nowhere() {
+    fn a_datagram_of_a_flow_that_is_gone_is_dropped() {
         let mut relay = relay("none", &[]);
         assert_eq!(relay.handle(origin(), 7, Direction::Down, b"a"), (Step::Taken, None));
         assert!(matches!(relay.totals(0), Kind::Datagrams { gone: 1, .. }));
     }
 
     #[test]
-    fn a_client_stays_until_its_last_datagram_has_arrived_and_what_comes_after_it_went_is_counted() {
+    fn a_client_stays_until_its_last_datagram_has_arrived_and_later_datagrams_are_counted() {
         let (now, mut relay) = (origin(), relay("delay:90s", &[]));
         let (flow, _) = relay.open(now, peer(1), ());
         relay.handle(now, flow, Direction::Up, b"a");
         let due = now + Duration::from_secs(90);
         assert_eq!(relay.expire(due), None);
-        assert_eq!(relay.poll_transmit(due, Direction::Up).map(|parcel| parcel.flow), Some(flow));
+        assert_eq!(relay.poll_transmit(due, Direction::Up).map(|datagram| datagram.flow), Some(flow));
         relay.handle(due, flow, Direction::Up, b"b");
         assert_eq!(relay.evict(), Some(()));
         let due = due + Duration::from_secs(90);

@@ -1,32 +1,32 @@
-//! What a proxy has to be before the system is asked for anything: its name, its addresses, and how many there are.
+//! Checks of a proxy's definition that need no system call: name, addresses, number of proxies.
 //!
-//! The proxies themselves (`lab::sockets::relay`) hold to the same, so that what is checked here is not refused there.
+//! `lab::sockets::relay` applies the same checks, so a definition that passes here is not refused there.
 
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::ControlError;
 use crate::net::listen::Scheme;
 
-/// Most proxies at once. Each holds sockets.
+/// Bound on the proxies at once. Each holds sockets.
 pub(crate) const MAX_PROXIES: usize = 256;
 
-/// Most characters of a name, of a proxy or a toxic.
+/// Bound on the characters in the name of a proxy or a toxic.
 pub(crate) const MAX_NAME: usize = 64;
 
-/// Reads an address; TCP unless it says otherwise.
+/// Reads an address; the default scheme is TCP.
 ///
 /// # Errors
 ///
-/// What is no address.
+/// The text is not an address.
 pub(crate) fn address(text: &str) -> Result<Address, ControlError> {
     Address::parse_or(text, Scheme::Tcp).map_err(|error| ControlError::Invalid(error.to_string()))
 }
 
-/// Reads where a proxy listens and what it relays to.
+/// Reads the addresses of a proxy and its upstream.
 ///
 /// # Errors
 ///
-/// What is no address, two schemes, or an upstream without a port.
+/// A text is not an address, the schemes differ, or the upstream has no port.
 pub(crate) fn addresses(listen: &str, upstream: &str) -> Result<(Address, Address), ControlError> {
     let (listen, upstream) = (address(listen)?, address(upstream)?);
     if listen.scheme != upstream.scheme {
@@ -40,11 +40,11 @@ pub(crate) fn addresses(listen: &str, upstream: &str) -> Result<(Address, Addres
     Ok((listen, upstream))
 }
 
-/// Whether a proxy of `scheme` may have the address `wanted`.
+/// Checks that a proxy of `scheme` may have the address `wanted`.
 ///
 /// # Errors
 ///
-/// Another scheme.
+/// The scheme differs.
 pub(crate) fn check_same(scheme: Scheme, wanted: &Address) -> Result<(), ControlError> {
     if wanted.scheme == scheme {
         return Ok(());
@@ -52,11 +52,11 @@ pub(crate) fn check_same(scheme: Scheme, wanted: &Address) -> Result<(), Control
     Err(ControlError::Invalid(format!("a proxy of {scheme}:// cannot become {wanted}; make another")))
 }
 
-/// Whether a proxy may have this name.
+/// Checks the name of a proxy or a toxic.
 ///
 /// # Errors
 ///
-/// An empty name, one that is too long, or one with white space, a slash or a control character.
+/// The name is empty, too long, or contains white space, a slash or a control character.
 pub(crate) fn check_name(name: &str) -> Result<(), ControlError> {
     let is_fine = !name.is_empty()
         && name.chars().count() <= MAX_NAME
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_1_to_64_characters_whatever_their_bytes_and_none_that_parts_words_or_paths() {
+    fn a_name_has_1_to_64_characters_without_white_space_slashes_or_control_characters() {
         for name in ["a", "dns-1", "\u{fc}", &"\u{fc}".repeat(64)] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }

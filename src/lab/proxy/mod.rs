@@ -1,29 +1,27 @@
-//! A lossy relay for programs nobody here wrote, without its sockets.
+//! A lossy proxy for any UDP or TCP program, without its sockets, which are in `lab::sockets::relay`.
 //!
 //! ```text
-//! address    where a proxy listens and what it relays to, as it is typed
-//! rule       which datagrams are impaired
-//! datagrams  a datagram proxy: clients, and a way in each direction
-//! clients    which client is which flow
-//! way        one direction of datagrams: rules, link, counters
-//! pipe       one direction of a stream: segments, stalls like retransmission timeouts
-//! verdict    what becomes of each segment
-//! record     every decision, written and read back
-//! totals     what came of it
-//! control    what can be asked of running proxies
-//! limits     what a proxy has to be: name, addresses, how many
+//! address        addresses of proxies and upstreams, as typed
+//! rule           selection of the datagrams to impair
+//! datagrams      a datagram proxy: clients, and a path in each direction
+//! clients        the table of clients and flows
+//! datagram_path  one direction of datagrams: rules, link, counters
+//! pipe           one direction of a stream: segments, stalls like retransmission timeouts
+//! segment_model  the fate of each segment
+//! record         every decision, written and read back
+//! totals         counters, as text and JSON
+//! control        the interface to running proxies
+//! limits         checks of names, addresses and numbers
 //! ```
-//!
-//! The sockets are in `lab::sockets::relay`.
 
 pub mod address;
 pub mod clients;
 pub mod control;
+pub mod datagram_path;
 pub mod datagrams;
 pub(crate) mod limits;
 pub mod pipe;
 pub mod record;
 pub mod rule;
+pub mod segment_model;
 pub mod totals;
-pub mod verdict;
-pub mod way;

@@ -1,53 +1,54 @@
-//! One direction of a stream proxy: what a lossy link does to a TCP stream, as it looks above TCP.
+//! One direction of a stream proxy: the effect of a lossy link on a TCP stream, as the application sees it.
 //!
-//! No byte is ever missing there. The stream is cut into segments, and each transmission of a segment has a verdict. A
-//! segment that is lost stalls everything behind it until its retransmission timeout, which doubles with each further loss
-//! of the same segment; so do RFC 6298 and Linux, whose constants these are. Delays keep the order, a rate limit is felt as
-//! back-pressure.
+//! No byte is ever missing. The stream is cut into segments, and each transmission of a segment has a verdict. A lost
+//! segment stalls everything behind it until its retransmission timeout, which doubles with each further loss of the
+//! same segment. RFC 6298 and Linux do the same; the constants are Linux's. Delays keep the order, and a rate limit
+//! causes back-pressure.
 //!
-//! The contract for whoever drives it: hand in bytes with [`Pipe::handle_bytes`], no more than [`Pipe::room`], then the
-//! end. Write what [`Pipe::ready`] gives and say how much of it went with [`Pipe::consume`]. Call [`Pipe::handle_timeout`]
-//! once [`Pipe::poll_timeout`] is due; a spurious call is harmless.
+//! The driver's contract: hand in bytes with [`Pipe::handle_bytes`], no more than [`Pipe::room`], then the end. Write
+//! what [`Pipe::ready`] returns, and report the number of bytes written with [`Pipe::consume`]. Call
+//! [`Pipe::handle_timeout`] once [`Pipe::poll_timeout`] is due; a spurious call is harmless.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::lab::proxy::verdict::{Carried, Judge};
+use crate::lab::proxy::segment_model::{Carried, SegmentModel};
 use crate::units::later;
 
-/// Most bytes of one segment: what fits into an Ethernet frame behind the headers of IPv4 and TCP.
+/// Bytes of a segment at most: the payload of an Ethernet frame behind the headers of IPv4 and TCP.
 pub const SEGMENT: usize = 1_460;
 
-/// Most bytes that a direction of one connection holds. With a delay, that is the window: no more is carried per delay.
+/// Bound on the bytes that one direction of a connection holds. With a delay it is the window: no more is carried per
+/// delay.
 pub const BUFFER: usize = 256 << 10;
 
-/// The least retransmission timeout of Linux (TCP_RTO_MIN), which on a fast network is the usual one.
+/// The least retransmission timeout of Linux (TCP_RTO_MIN), the usual one on a fast network.
 pub const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The longest retransmission timeout of Linux (TCP_RTO_MAX).
 pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often a segment is sent again before the connection is given up: Linux's net.ipv4.tcp_retries2.
+/// Retransmissions of a segment before the connection is given up: Linux's net.ipv4.tcp_retries2.
 pub const RETRIES: u32 = 15;
 
 /// One direction of a connection.
 #[derive(Debug)]
 pub struct Pipe {
-    /// Which connection it is.
+    /// The connection's ordinal.
     flow: u64,
-    /// What has arrived and is to be written, then what is under way, then what waits to be sent.
+    /// Bytes that have arrived and are to be written, then those in flight, then those waiting to be sent.
     bytes: VecDeque<u8>,
-    /// How much of that has arrived.
+    /// Number of bytes that have arrived.
     arrived: usize,
-    /// How much after that is under way, and when it arrives.
+    /// Number of bytes in each segment in flight, and when it arrives.
     under_way: VecDeque<(Instant, usize)>,
-    /// How much after that waits.
+    /// Number of bytes that wait.
     waiting: usize,
     /// When the next segment can be sent.
     next: Instant,
-    /// When the last segment under way arrives: none behind it is faster.
+    /// When the last segment in flight arrives: no later segment overtakes it.
     last: Instant,
-    /// The segment at the head of what waits, if it has been sent in vain.
+    /// The next segment to send, if its last transmission was lost.
     stall: Option<Stall>,
     /// The index of the next transmission.
     index: u64,
@@ -55,7 +56,7 @@ pub struct Pipe {
     is_reset: bool,
 }
 
-/// A segment that was lost.
+/// A lost segment that waits for its retransmission.
 #[derive(Clone, Copy, Debug)]
 struct Stall {
     size: usize,
@@ -64,7 +65,7 @@ struct Stall {
 }
 
 impl Pipe {
-    /// An empty pipe of a connection.
+    /// Creates an empty pipe of a connection.
     #[must_use]
     pub fn new(now: Instant, flow: u64) -> Self {
         Self {
@@ -82,39 +83,40 @@ impl Pipe {
         }
     }
 
-    /// How many bytes it can take; none once it has ended or is reset.
+    /// Returns how many bytes it accepts: 0 once it has ended or is reset.
     #[must_use]
     pub fn room(&self) -> usize {
         if self.has_ended || self.is_reset { 0 } else { BUFFER.saturating_sub(self.bytes.len()) }
     }
 
-    /// Bytes enter. The link's verdicts are asked for as their time comes.
-    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8], judge: &mut Judge) {
+    /// Accepts bytes. Verdicts are drawn when each segment's time comes.
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8], model: &mut SegmentModel) {
         if self.waiting == 0 {
             self.next = self.next.max(now);
         }
         self.bytes.extend(bytes);
         self.waiting += bytes.len();
-        self.handle_timeout(now, judge);
+        self.handle_timeout(now, model);
     }
 
-    /// Nothing more enters: the end follows the last byte.
+    /// Ends the input: the end follows the last byte.
     pub fn handle_end(&mut self) {
         self.has_ended = true;
     }
 
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant, judge: &mut Judge) {
-        self.hurry(judge.free(now));
+    /// Does everything that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant, model: &mut SegmentModel) {
+        self.hurry(model.free(now));
         while self.waiting > 0 && self.next <= now && !self.is_reset {
-            self.transmit(judge);
+            self.transmit(model);
         }
         while let Some((_, size)) = self.under_way.pop_front_if(|(due, _)| *due <= now) {
             self.arrived += size;
         }
     }
 
-    /// The rate limit has passed on everything at `free`. A segment that was to wait for it longer has met another rate.
+    /// Applies a change of the rate limit, which is now free at `free`: a segment that waits for it longer than that
+    /// is sent earlier.
     fn hurry(&mut self, free: Instant) {
         let early = self.next.saturating_duration_since(free);
         if early.is_zero() || self.stall.is_some() {
@@ -128,10 +130,10 @@ impl Pipe {
         }
     }
 
-    /// Sends the head of what waits, once more or for the first time.
-    fn transmit(&mut self, judge: &mut Judge) {
+    /// Transmits the next segment, for the first time or again.
+    fn transmit(&mut self, model: &mut SegmentModel) {
         let size = self.stall.map_or_else(|| self.waiting.min(SEGMENT), |stall| stall.size);
-        let carried = judge.judge(self.next, self.flow, self.index, size);
+        let carried = model.decide(self.next, self.flow, self.index, size);
         self.index += 1;
         match carried {
             Carried::Reset => self.is_reset = true,
@@ -154,7 +156,7 @@ impl Pipe {
         self.stall = Some(Stall { timeout, retries: stall.retries + 1, ..stall });
     }
 
-    /// When there is something to do; `None` means never.
+    /// Returns when there is something to do; `None` means never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sending = (self.waiting > 0 && !self.is_reset).then_some(self.next);
@@ -162,21 +164,21 @@ impl Pipe {
         sending.into_iter().chain(arriving).min()
     }
 
-    /// Bytes that have arrived and are to be written, perhaps not all of them; empty when there are none.
+    /// Returns bytes that have arrived and are to be written, possibly not all of them; empty if there are none.
     #[must_use]
     pub fn ready(&self) -> &[u8] {
         let (head, _) = self.bytes.as_slices();
         head.get(..self.arrived).unwrap_or(head)
     }
 
-    /// So many of the ready bytes were written.
+    /// Removes so many ready bytes, which were written.
     pub fn consume(&mut self, count: usize) {
         let count = count.min(self.arrived);
         self.bytes.drain(..count);
         self.arrived -= count;
     }
 
-    /// Whether the connection is to be reset: by chance, or because a segment was lost too often.
+    /// Whether the connection is to be reset: at random, or because a segment was lost too often.
     #[must_use]
     pub const fn is_reset(&self) -> bool {
         self.is_reset
@@ -203,20 +205,20 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn judge(link: &str) -> Judge {
-        Judge::new(link.parse::<LinkConfig>().unwrap(), 7, Direction::Up, true)
+    fn model(link: &str) -> SegmentModel {
+        SegmentModel::new(link.parse::<LinkConfig>().unwrap(), 7, Direction::Up, true)
     }
 
-    /// Feeds `bytes` as there is room, takes what comes, and returns it with when it came, since the start. Ends when all
-    /// came, the pipe is reset, or nothing is to be expected any more.
-    fn carry(judge: &mut Judge, bytes: &[u8]) -> (Vec<u8>, Vec<(Duration, usize)>, Pipe) {
+    /// Feeds `bytes` as there is room. Returns the bytes that arrive and the time of each arrival since the start.
+    /// Ends when all have arrived, the pipe is reset, or nothing more is due.
+    fn carry(model: &mut SegmentModel, bytes: &[u8]) -> (Vec<u8>, Vec<(Duration, usize)>, Pipe) {
         let start = origin();
         let (mut now, mut pipe, mut rest) = (start, Pipe::new(start, 0), bytes);
         let (mut came, mut times) = (Vec::new(), Vec::new());
         loop {
             let (fits, later) = rest.split_at(rest.len().min(pipe.room()));
             if !fits.is_empty() {
-                pipe.handle_bytes(now, fits, judge);
+                pipe.handle_bytes(now, fits, model);
                 rest = later;
             }
             if rest.is_empty() {
@@ -233,7 +235,7 @@ mod tests {
                 _ if rest.is_empty() || pipe.is_reset() => return (came, times, pipe),
                 _ => {}
             }
-            pipe.handle_timeout(now, judge);
+            pipe.handle_timeout(now, model);
         }
     }
 
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn a_perfect_link_delivers_at_once() {
         let bytes = pattern(1_000_000);
-        let (came, times, pipe) = carry(&mut judge("none"), &bytes);
+        let (came, times, pipe) = carry(&mut model("none"), &bytes);
         assert_eq!(came, bytes);
         assert!(times.iter().all(|(after, _)| after.is_zero()) && pipe.is_finished());
     }
@@ -255,39 +257,39 @@ mod tests {
         for link in
             ["iid:.5", "gilbert:.3,2+delay:20ms,10ms", "iid:.1+rate:10mbit", "blackhole:.1,.05+rate:10mbit"]
         {
-            let mut judge = judge(link);
-            let (came, _, pipe) = carry(&mut judge, &bytes);
+            let mut model = model(link);
+            let (came, _, pipe) = carry(&mut model, &bytes);
             assert!(came == bytes && pipe.is_finished(), "{link}");
-            assert!(judge.totals().lost > 0, "{link}");
+            assert!(model.totals().lost > 0, "{link}");
         }
     }
 
     #[test]
     fn a_lost_segment_stalls_as_a_retransmission_timeout_doubled_for_each_further_loss() {
-        // The first two transmissions are lost: 200 ms and 400 ms. Then the fifth: 200 ms.
-        let (came, times, _) = carry(&mut judge("list:1,2,5"), &pattern(4 * SEGMENT));
+        // The first two transmissions are lost: 200 ms and 400 ms. Then the fifth is lost: 200 ms.
+        let (came, times, _) = carry(&mut model("list:1,2,5"), &pattern(4 * SEGMENT));
         assert_eq!(came.len(), 4 * SEGMENT);
         assert_eq!(times, [(ms(600), 2 * SEGMENT), (ms(800), 2 * SEGMENT)]);
     }
 
     #[test]
     fn a_segment_that_is_lost_with_all_its_retransmissions_resets_the_connection() {
-        let mut judge = judge("iid:1");
-        let (came, _, pipe) = carry(&mut judge, &pattern(10));
+        let mut model = model("iid:1");
+        let (came, _, pipe) = carry(&mut model, &pattern(10));
         assert!(came.is_empty() && pipe.is_reset() && !pipe.is_finished());
-        assert_eq!(judge.totals().segments, u64::from(RETRIES) + 1);
-        // 200 ms, 400 ms, .. 102.4 s, and then 120 s each: the 15 waits that Linux makes.
-        let waited = pipe.next - judge.take_notes().first().map_or(pipe.next, |_| pipe.last);
+        assert_eq!(model.totals().segments, u64::from(RETRIES) + 1);
+        // 200 ms, 400 ms, .. 102.4 s, then 120 s each: the 15 waits that Linux makes.
+        let waited = pipe.next - model.take_notes().first().map_or(pipe.next, |_| pipe.last);
         assert!(waited > Duration::from_secs(204 + 5 * 120), "{waited:?}");
     }
 
     #[test]
-    fn a_reset_comes_with_its_probability() {
-        let (mut judge, mut resets) = (judge("reset:.2"), 0);
+    fn a_reset_happens_with_its_probability() {
+        let (mut model, mut resets) = (model("reset:.2"), 0);
         for flow in 0..1_000 {
             let start = origin();
             let mut pipe = Pipe::new(start, flow);
-            pipe.handle_bytes(start, b"x", &mut judge);
+            pipe.handle_bytes(start, b"x", &mut model);
             resets += i32::from(pipe.is_reset());
         }
         assert!((resets - 200).abs() < 38, "{resets}");
@@ -295,58 +297,58 @@ mod tests {
 
     #[test]
     fn a_delay_that_varies_keeps_the_order_and_the_end_comes_after_the_bytes() {
-        let (bytes, mut judge) = (pattern(100 * SEGMENT), judge("delay:50ms,40ms"));
-        let (came, times, pipe) = carry(&mut judge, &bytes);
+        let (bytes, mut model) = (pattern(100 * SEGMENT), model("delay:50ms,40ms"));
+        let (came, times, pipe) = carry(&mut model, &bytes);
         assert!(came == bytes && pipe.is_finished());
         assert!(times.first().is_some_and(|(after, _)| (ms(10)..=ms(90)).contains(after)));
     }
 
     #[test]
-    fn a_rate_is_exact_and_felt_as_back_pressure() {
-        let (start, mut judge) = (origin(), judge("rate:8mbit"));
+    fn a_rate_is_exact_and_causes_back_pressure() {
+        let (start, mut model) = (origin(), model("rate:8mbit"));
         let mut pipe = Pipe::new(start, 0);
-        pipe.handle_bytes(start, &pattern(BUFFER), &mut judge);
+        pipe.handle_bytes(start, &pattern(BUFFER), &mut model);
         assert_eq!(pipe.room(), 0);
-        let (came, times, _) = carry(&mut judge, &pattern(1_000_000));
-        // What the other connection has under way is a segment at most: they share the rate.
+        let (came, times, _) = carry(&mut model, &pattern(1_000_000));
+        // The connections share the rate, so the other one has a segment in flight at most.
         let took = times.last().map(|(after, _)| *after).unwrap();
         assert!(took >= ms(1_000) && took <= ms(1_003), "{took:?}");
         assert_eq!(came.len(), 1_000_000);
     }
 
     #[test]
-    fn a_rate_that_is_raised_or_gone_lets_what_it_held_go_on() {
+    fn a_higher_or_removed_rate_releases_waiting_bytes() {
         let (start, config) = (origin(), |link: &str| link.parse::<LinkConfig>().unwrap());
         for (next, through) in [("rate:8mbit+delay:5ms", Duration::from_micros(1_460)), ("delay:5ms", ms(0))]
         {
-            let (mut judge, mut pipe) = (judge("rate:1kbit+delay:5ms"), Pipe::new(start, 0));
-            pipe.handle_bytes(start, &pattern(2 * SEGMENT), &mut judge);
+            let (mut model, mut pipe) = (model("rate:1kbit+delay:5ms"), Pipe::new(start, 0));
+            pipe.handle_bytes(start, &pattern(2 * SEGMENT), &mut model);
             assert_eq!(pipe.poll_timeout(), Some(start + ms(11_680)));
-            judge.set_config(start, config(next));
-            pipe.handle_timeout(start, &mut judge);
+            model.set_config(start, config(next));
+            pipe.handle_timeout(start, &mut model);
             let end = start + 2 * through + ms(5);
-            pipe.handle_timeout(start + through, &mut judge);
-            pipe.handle_timeout(end, &mut judge);
+            pipe.handle_timeout(start + through, &mut model);
+            pipe.handle_timeout(end, &mut model);
             assert_eq!((pipe.ready().len(), pipe.poll_timeout()), (2 * SEGMENT, None), "{next}");
         }
     }
 
     #[test]
     fn the_same_seed_stalls_the_same_way() {
-        let times = || carry(&mut judge("iid:.2"), &pattern(200_000)).1;
+        let times = || carry(&mut model("iid:.2"), &pattern(200_000)).1;
         assert_eq!(times(), times());
     }
 
     #[test]
     fn a_spurious_call_is_harmless() {
-        let (start, mut judge) = (origin(), judge("list:1"));
+        let (start, mut model) = (origin(), model("list:1"));
         let mut pipe = Pipe::new(start, 0);
-        pipe.handle_timeout(start, &mut judge);
-        pipe.handle_bytes(start, b"abc", &mut judge);
+        pipe.handle_timeout(start, &mut model);
+        pipe.handle_bytes(start, b"abc", &mut model);
         for _ in 0..10 {
-            pipe.handle_timeout(start, &mut judge);
+            pipe.handle_timeout(start, &mut model);
         }
-        assert_eq!(judge.totals().segments, 1);
+        assert_eq!(model.totals().segments, 1);
         pipe.consume(99);
         assert_eq!(pipe.poll_timeout(), Some(start + FIRST_TIMEOUT));
     }

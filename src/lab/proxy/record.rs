@@ -1,4 +1,5 @@
-//! The record of every decision, one JSON object per line, and how it is read back. `docs/proxy.md` shows the format.
+//! The record of every decision: one JSON object per line, written and read back. `docs/proxy.md` shows the format;
+//! files are opened elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,26 +10,26 @@ use crate::escape::escape_short;
 use crate::link::{Decision, Direction, Fate, Passage, Place, Script};
 use crate::units::Seconds;
 
-/// What a record calls itself in its first line.
+/// The identification in a record's first line.
 pub const FORMAT: &str = "sayagain proxy record";
 
-/// A decision, and what it was about.
+/// A decision about one datagram or segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Which way it went.
+    /// Its direction.
     pub direction: Direction,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: usize,
-    /// Which one it was.
+    /// Its flow and index.
     pub place: Place,
-    /// What became of it.
-    pub outcome: Outcome,
+    /// Its fate.
+    pub outcome: RecordedFate,
 }
 
-/// What a link does to a datagram, or to a segment of a stream.
+/// The recorded fate of a datagram, or of a segment of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// What can become of a datagram.
+pub enum RecordedFate {
+    /// The fate of a datagram.
     Fate(Fate),
     /// The connection is reset.
     Reset,
@@ -37,18 +38,18 @@ pub enum Outcome {
 /// The first line of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The words that were typed.
+    /// The command line, in words.
     pub command: Vec<String>,
-    /// What all chance came from.
+    /// The seed of all random draws.
     pub seed: u64,
-    /// The link from clients to the upstream, as it can be typed.
+    /// The link from clients to the upstream, in its text form.
     pub link_up: String,
-    /// The link back.
+    /// The link from the upstream to clients.
     pub link_down: String,
 }
 
 impl Header {
-    /// As the record's first line, without its end.
+    /// Returns the first line of the record, without its line end.
     #[must_use]
     pub fn to_line(&self) -> String {
         let header = json!({
@@ -60,7 +61,7 @@ impl Header {
 }
 
 impl Note {
-    /// As a line of a record, without its end: decided about `proxy` so long after the start.
+    /// Returns the line of a decision for `proxy`, `after` the start, without its line end.
     #[must_use]
     pub fn to_line(&self, proxy: &str, after: Duration) -> String {
         let mut line = Map::new();
@@ -71,7 +72,7 @@ impl Note {
         line.insert("index".to_owned(), json!(self.place.index));
         line.insert("size".to_owned(), json!(self.size));
         line.insert("fate".to_owned(), json!(fate_word(&self.outcome)));
-        if let Outcome::Fate(Fate::Passed(passage)) = &self.outcome {
+        if let RecordedFate::Fate(Fate::Passed(passage)) = &self.outcome {
             add_passage(&mut line, passage);
         }
         Value::Object(line).to_string()
@@ -98,42 +99,42 @@ const fn direction_word(direction: Direction) -> &'static str {
     }
 }
 
-const fn fate_word(outcome: &Outcome) -> &'static str {
+const fn fate_word(outcome: &RecordedFate) -> &'static str {
     match outcome {
-        Outcome::Fate(Fate::Lost) => "lost",
-        Outcome::Fate(Fate::TooLarge) => "too_large",
-        Outcome::Fate(Fate::QueueFull) => "queue_full",
-        Outcome::Fate(Fate::Passed(_)) => "passed",
-        Outcome::Reset => "reset",
+        RecordedFate::Fate(Fate::Lost) => "lost",
+        RecordedFate::Fate(Fate::TooLarge) => "too_large",
+        RecordedFate::Fate(Fate::QueueFull) => "queue_full",
+        RecordedFate::Fate(Fate::Passed(_)) => "passed",
+        RecordedFate::Reset => "reset",
     }
 }
 
-/// Why a file is no record, as one sentence.
+/// Why a file is not a record, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// It does not begin as one.
+    /// The first line is not that of a record.
     #[error("it is not a record of `lab proxy --record`")]
     NotOurs,
-    /// One of its lines is none of ours.
+    /// A line is invalid.
     #[error("line {line} is not a decision: {why}")]
     Line {
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
-/// What is to be decided again, of one proxy.
+/// The recorded decisions of one proxy, in the form in which they are replayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
-    /// What becomes of datagrams and segments.
+    /// The fates of datagrams and segments.
     pub script: Script,
-    /// Where connections are reset.
+    /// The segments at which connections are reset.
     pub resets: BTreeSet<(Direction, Place)>,
 }
 
-/// What was recorded, by proxy.
+/// The recorded decisions, by proxy.
 pub type Recorded = BTreeMap<String, Vec<Note>>;
 
 impl FromIterator<Note> for Replay {
@@ -141,8 +142,8 @@ impl FromIterator<Note> for Replay {
         let (mut decisions, mut resets) = (Vec::new(), BTreeSet::new());
         for Note { direction, place, outcome, .. } in notes {
             match outcome {
-                Outcome::Fate(fate) => decisions.push((direction, Decision { place, fate })),
-                Outcome::Reset => {
+                RecordedFate::Fate(fate) => decisions.push((direction, Decision { place, fate })),
+                RecordedFate::Reset => {
                     resets.insert((direction, place));
                 }
             }
@@ -151,11 +152,11 @@ impl FromIterator<Note> for Replay {
     }
 }
 
-/// Reads a record. A last line that was not written to its end does not count.
+/// Reads a record. An incomplete last line is ignored.
 ///
 /// # Errors
 ///
-/// The text is none.
+/// The text is not a record.
 pub fn read(text: &str) -> Result<Recorded, RecordError> {
     let mut lines = text.lines().enumerate();
     let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Value>(line).ok());
@@ -173,7 +174,7 @@ pub fn read(text: &str) -> Result<Recorded, RecordError> {
     Ok(recorded)
 }
 
-/// One line of a record.
+/// Reads one line of a record.
 fn decision(line: &str) -> Result<(String, Note), String> {
     let value: Value = serde_json::from_str(line).map_err(|_| "it is not JSON".to_owned())?;
     let fields = Fields(&value);
@@ -184,11 +185,11 @@ fn decision(line: &str) -> Result<(String, Note), String> {
     };
     let place = Place { flow: fields.number("flow")?, index: fields.number("index")? };
     let outcome = match fields.text("fate")? {
-        "lost" => Outcome::Fate(Fate::Lost),
-        "too_large" => Outcome::Fate(Fate::TooLarge),
-        "queue_full" => Outcome::Fate(Fate::QueueFull),
-        "passed" => Outcome::Fate(Fate::Passed(passage(&fields)?)),
-        "reset" => Outcome::Reset,
+        "lost" => RecordedFate::Fate(Fate::Lost),
+        "too_large" => RecordedFate::Fate(Fate::TooLarge),
+        "queue_full" => RecordedFate::Fate(Fate::QueueFull),
+        "passed" => RecordedFate::Fate(Fate::Passed(passage(&fields)?)),
+        "reset" => RecordedFate::Reset,
         other => return Err(unknown("fate", other)),
     };
     let size = fields.size("size")?.ok_or("its `size` is missing")?;
@@ -249,12 +250,12 @@ mod tests {
         Header { command: vec!["lab".to_owned()], seed: u64::MAX, link_up: link(), link_down: link() }
     }
 
-    fn note(index: u64, outcome: Outcome) -> Note {
+    fn note(index: u64, outcome: RecordedFate) -> Note {
         Note { direction: Direction::Down, size: 52, place: Place { flow: 1, index }, outcome }
     }
 
     #[test]
-    fn what_was_written_is_read_back_the_same() {
+    fn a_record_is_read_back_as_written() {
         let passage = Passage {
             delay: Duration::from_nanos(123_456_789),
             duplicate: Some(Duration::from_millis(7)),
@@ -262,24 +263,25 @@ mod tests {
             truncated: Some(11),
         };
         let fates = [Fate::Lost, Fate::TooLarge, Fate::QueueFull, Fate::Passed(passage)];
-        let outcomes = fates.map(Outcome::Fate).into_iter().chain([Outcome::Reset]);
+        let outcomes = fates.map(RecordedFate::Fate).into_iter().chain([RecordedFate::Reset]);
         let notes: Vec<Note> = (0..).zip(outcomes).map(|(index, outcome)| note(index, outcome)).collect();
         let mut lines = vec![header().to_line()];
         lines.extend(notes.iter().map(|note| note.to_line("udp1", Duration::from_millis(12))));
         let recorded = read(&lines.join("\n")).unwrap();
         assert_eq!(recorded.get("udp1"), Some(&notes));
-        // The last line was not written to its end.
+        // The last line is incomplete.
         let recorded = read(&format!("{}\n{}", lines[..2].join("\n"), &lines[2][..20])).unwrap();
         assert_eq!(recorded.get("udp1").map(Vec::as_slice), Some(&notes[..1]));
         assert!(lines[1].contains(r#""fate":"lost""#) && !lines[1].contains("delay_s"), "{}", lines[1]);
     }
 
     #[test]
-    fn a_file_that_is_not_ours_is_refused_in_one_line() {
+    fn a_file_that_is_no_record_is_refused_in_one_line() {
         for text in ["", "\n", "{}", "[]", "policy,loss_up\n", "{\"format\":\"other\"}", "\u{0}\u{1}"] {
             assert_eq!(read(text), Err(RecordError::NotOurs), "{text:?}");
         }
-        let good = note(0, Outcome::Fate(Fate::Passed(Passage::default()))).to_line("udp1", Duration::ZERO);
+        let good =
+            note(0, RecordedFate::Fate(Fate::Passed(Passage::default()))).to_line("udp1", Duration::ZERO);
         let spoilt = [
             "x".to_owned(),
             "{}".to_owned(),

@@ -1,4 +1,5 @@
-//! Which datagrams a proxy impairs: by direction, size and first bytes.
+//! Rules that select the datagrams a proxy impairs: by direction, size and first bytes. Their text form and their
+//! check are here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +10,18 @@ use crate::link::Direction;
 /// One condition on a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The direction that it is about; `None` means both.
+    /// The direction that it applies to; `None` means both.
     direction: Option<Direction>,
     test: Test,
-    /// As it was typed.
+    /// Its text form.
     text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Test {
-    /// The payload's bytes, compared with so many.
+    /// A comparison of the payload's size in bytes.
     Size(Comparison, usize),
-    /// The payload begins with these bytes.
+    /// The first bytes of the payload.
     First(Vec<u8>),
 }
 
@@ -34,7 +35,7 @@ enum Comparison {
     Unequal,
 }
 
-/// Spelled as in most languages; what is a prefix of another comes after it.
+/// Comparisons in the spelling of most languages, longer ones first where one is a prefix.
 const COMPARISONS: [(&str, Comparison); 6] = [
     (">=", Comparison::AtLeast),
     ("<=", Comparison::AtMost),
@@ -44,7 +45,7 @@ const COMPARISONS: [(&str, Comparison); 6] = [
     ("=", Comparison::Equal),
 ];
 
-/// Why a text is no rule, as one sentence.
+/// Why a text is not a rule, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no rule; write size>200, size<=100, first=HEX or first=\"TEXT\", with up: or down: before it for one direction"
@@ -52,7 +53,7 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 pub struct RuleError(String);
 
 impl Rule {
-    /// Whether it lets impair what goes in `direction`; a rule about the other direction has nothing against it.
+    /// Whether a datagram in `direction` satisfies the rule. A rule for the other direction always holds.
     #[must_use]
     pub fn holds(&self, direction: Direction, bytes: &[u8]) -> bool {
         if self.direction.is_some_and(|about| about != direction) {
@@ -111,7 +112,7 @@ fn first(text: &str) -> Option<Test> {
     Some(Test::First(bytes))
 }
 
-/// The bytes of pairs of hexadecimal digits, at least one.
+/// Reads pairs of hexadecimal digits, at least one.
 fn hex(text: &str) -> Option<Vec<u8>> {
     let is_hex =
         !text.is_empty() && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_about_one_direction_has_nothing_against_the_other() {
+    fn a_rule_for_one_direction_always_holds_in_the_other() {
         assert!(!holds("down:size>2", Down, b"a"));
         assert!(holds("down:size>2", Up, b"a"));
         assert!(!holds("up:first=00", Up, b"a"));

@@ -1,4 +1,4 @@
-//! What proxies have done so far: as a line to read, and as an object for programs.
+//! Counters of proxies, as a line of text and as JSON.
 
 use std::fmt;
 
@@ -7,33 +7,33 @@ use serde_json::{Value, json};
 use crate::link::{Fate, LossModel};
 use crate::units::Probability;
 
-/// One direction of a datagram proxy.
+/// Counters of one direction of a datagram proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct WayTotals {
-    /// Datagrams that came in.
+pub struct DatagramTotals {
+    /// Datagrams received.
     pub datagrams: u64,
-    /// Their bytes.
+    /// Bytes in them.
     pub bytes: u64,
-    /// Those of them that the rules let impair.
+    /// Datagrams that the rules select.
     pub matched: u64,
-    /// Lost by the loss model.
+    /// Datagrams dropped by the loss model.
     pub lost: u64,
-    /// Dropped because they were larger than the link's MTU.
+    /// Datagrams dropped because they exceed the link's MTU.
     pub too_large: u64,
-    /// Dropped by a queue that was full.
+    /// Datagrams dropped by a full queue.
     pub queue_full: u64,
-    /// Made to arrive twice.
+    /// Datagrams duplicated.
     pub duplicated: u64,
-    /// Arrived with a bit flipped.
+    /// Datagrams with a flipped bit.
     pub corrupted: u64,
-    /// Arrived cut.
+    /// Datagrams cut short.
     pub truncated: u64,
-    /// The link's present loss model; `None` where a record decides.
+    /// The current loss model; `None` for a replayed record.
     pub requested: Option<LossModel>,
 }
 
-impl WayTotals {
-    /// Counts what became of one datagram that was matched.
+impl DatagramTotals {
+    /// Counts the fate of a selected datagram.
     pub fn count(&mut self, fate: &Fate) {
         self.matched += 1;
         match fate {
@@ -48,7 +48,7 @@ impl WayTotals {
         }
     }
 
-    /// The part of what was matched that was lost; `None` when nothing was.
+    /// Returns the lost share of the selected datagrams; `None` if none was selected.
     #[must_use]
     pub fn realised(&self) -> Option<f64> {
         realised(self.lost, self.matched)
@@ -64,7 +64,7 @@ impl WayTotals {
     }
 }
 
-impl fmt::Display for WayTotals {
+impl fmt::Display for DatagramTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -85,18 +85,18 @@ impl fmt::Display for WayTotals {
     }
 }
 
-/// One direction of a stream proxy.
+/// Counters of one direction of a stream proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamTotals {
-    /// Bytes that were passed on.
+    /// Bytes passed on.
     pub bytes: u64,
-    /// Segments sent over the link, those sent again included.
+    /// Segments sent over the link, retransmissions included.
     pub segments: u64,
-    /// How many of them were lost: each is a stall.
+    /// Segments lost: each is a stall.
     pub lost: u64,
-    /// Connections that the link has reset.
+    /// Connections reset by the link.
     pub resets: u64,
-    /// The link's present loss model; `None` where a record decides.
+    /// The current loss model; `None` for a replayed record.
     pub requested: Option<LossModel>,
 }
 
@@ -117,44 +117,44 @@ impl fmt::Display for StreamTotals {
     }
 }
 
-/// A whole proxy.
+/// Counters of a proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProxyTotals {
     /// Its name.
     pub name: String,
-    /// What it relays.
+    /// The counters, by kind of proxy.
     pub kind: Kind,
 }
 
-/// What a proxy relays, and what came of that.
+/// The counters of a datagram or stream proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// Datagrams.
     Datagrams {
-        /// Clients there have been.
+        /// Clients so far.
         flows: u64,
-        /// Clients there are.
+        /// Clients now.
         open: usize,
-        /// Clients that had to go because there were too many.
+        /// Clients evicted because there were too many.
         evicted: u64,
-        /// Datagrams that the system did not take.
+        /// Datagrams that the system did not accept.
         unsent: u64,
-        /// Datagrams that arrived when their client was gone already.
+        /// Datagrams that arrived after their client had been removed.
         gone: u64,
         /// From clients.
-        up: WayTotals,
+        up: DatagramTotals,
         /// To clients.
-        down: WayTotals,
+        down: DatagramTotals,
     },
     /// Streams.
     Streams {
-        /// Connections there have been.
+        /// Connections so far.
         connections: u64,
-        /// Connections there are.
+        /// Connections now.
         open: usize,
-        /// Connections that were refused because there were too many.
+        /// Connections refused because there were too many.
         refused: u64,
-        /// Connections for which the upstream could not be reached.
+        /// Connections without a reachable upstream.
         failed: u64,
         /// From clients.
         up: StreamTotals,
@@ -164,7 +164,7 @@ pub enum Kind {
 }
 
 impl ProxyTotals {
-    /// As one object. What was never measured is null.
+    /// Returns a JSON object. Values that were never measured are null.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
@@ -206,12 +206,12 @@ fn realised(lost: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| lost as f64 / of as f64)
 }
 
-/// The part that a model loses in the long run; `None` for one without a rate, or without a model.
+/// Returns the long-term share that a model drops; `None` without a rate, or without a model.
 fn rate(model: Option<&LossModel>) -> Option<f64> {
     model.and_then(LossModel::rate).map(Probability::get)
 }
 
-/// What was asked for, as it is shown: `30.0 %`, or `as recorded` without a model.
+/// Returns the requested loss as text: `30.0 %`, or `as recorded` without a model.
 #[must_use]
 pub fn requested(model: Option<&LossModel>) -> String {
     model.map_or_else(|| "as recorded".to_owned(), |model| model.requested().to_string())
@@ -229,20 +229,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn totals_say_requested_and_realised_loss_and_what_was_never_measured_is_missing() {
-        let up = WayTotals {
+    fn totals_contain_requested_and_realised_loss_and_unmeasured_values_are_null() {
+        let up = DatagramTotals {
             datagrams: 30,
             matched: 20,
             lost: 7,
             requested: Some(LossModel::from(Probability::new(0.3).unwrap())),
             corrupted: 1,
-            ..WayTotals::default()
+            ..DatagramTotals::default()
         };
         assert_eq!(
             up.to_string(),
             "30 datagrams, lost 7 of 20 (requested 30.0 %, realised 35.0 %), 1 corrupted"
         );
-        let down = WayTotals::default();
+        let down = DatagramTotals::default();
         assert_eq!(down.to_string(), "0 datagrams, lost 0 of 0 (requested as recorded, realised none)");
         let kind = Kind::Datagrams { flows: 2, open: 1, evicted: 0, unsent: 0, gone: 3, up, down };
         let totals = ProxyTotals { name: "udp1".to_owned(), kind };

@@ -1,7 +1,7 @@
-//! A sweep as one HTML page that needs nothing else: pictures, a table, and the data itself.
+//! A sweep as one self-contained HTML page: plots, a table, and the data itself.
 //!
-//! The same CSV gives the same bytes: there is no date in it. Whatever comes from the CSV is escaped, and the page allows
-//! itself neither scripts nor the network.
+//! The same CSV gives the same bytes: the page contains no date. All text from the CSV is escaped, and the page's
+//! policy forbids scripts and network access. Plots are drawn in [`plot`](super::plot).
 
 use std::fmt::Write as _;
 
@@ -16,14 +16,14 @@ use crate::lab::sweep::table::{Row, Table};
 
 const STYLE: &str = include_str!("page.css");
 
-/// The largest CSV that is put into its page as a download, in bytes.
+/// Largest CSV that is embedded in the page as a download, in bytes.
 const EMBEDDED: usize = 1 << 20;
-/// The most rows of a table on the page.
+/// Bound on the rows of a table.
 const ROWS: usize = 1_000;
-/// The most characters of a text from the CSV outside of a table.
+/// Bound on the characters of a text from the CSV outside tables.
 const TEXT: usize = 2_000;
 
-/// The columns of the first table, with shorter names.
+/// The columns of the first table, with short titles.
 const SHORT: [(Column, &str); 24] = [
     (Column::Policy, "policy"),
     (Column::LossUp, "loss up"),
@@ -51,7 +51,7 @@ const SHORT: [(Column, &str); 24] = [
     (Column::BytesMean, "bytes"),
 ];
 
-/// What stands behind the policy where it differs from row to row.
+/// Policy parameters that are shown behind the policy where they differ between rows.
 const ASKED: [(Column, &str); 9] = [
     (Column::LinkUp, "link up"),
     (Column::LinkDown, "link down"),
@@ -64,21 +64,21 @@ const ASKED: [(Column, &str); 9] = [
     (Column::IntervalS, "interval, s"),
 ];
 
-/// A page, and what of it had to be left out.
+/// A page, and what it omits.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The page.
     pub html: String,
-    /// A clause for each thing that is not in it, beginning with the kind of the picture it belongs to.
+    /// What the page omits, a clause each that begins with the kind of the plot concerned.
     pub left_out: Vec<String>,
 }
 
 impl Report {
-    /// Makes the page of a table. `name` is what its file is called.
+    /// Creates the page of a table; `name` is the name of its file.
     ///
     /// # Errors
     ///
-    /// If the drawing library refuses.
+    /// The drawing library fails.
     pub fn new(table: &Table, name: &str) -> Result<Self, PlotError> {
         let mut left_out = Vec::new();
         let pictures = pictures(table, &mut left_out)?;
@@ -107,7 +107,7 @@ fn head(name: &str) -> String {
     )
 }
 
-/// What the whole file has in common.
+/// Returns the values that all rows have in common.
 fn facts(table: &Table) -> String {
     let mut html = String::from("<dl>\n");
     let columns = [
@@ -123,7 +123,7 @@ fn facts(table: &Table) -> String {
     html
 }
 
-/// What all rows say, or the first of them and how many say otherwise.
+/// Returns the value of a column if it is the same in all rows; otherwise the first value, and how many rows differ.
 fn fact(table: &Table, column: Column) -> String {
     let mut texts: Vec<&str> = table.rows().iter().map(|row| row.text(column)).collect();
     let first = texts.first().copied().unwrap_or_default();
@@ -166,7 +166,7 @@ fn missing(left_out: &[String]) -> String {
     format!("<p>What is not in the plots:</p>\n<ul>\n{items}</ul>\n")
 }
 
-/// The table of what matters most; columns without a value are left out.
+/// Returns the table of the main columns; columns without a value are omitted.
 fn summary(table: &Table) -> String {
     let is_used = |column: &Column| table.rows().iter().any(|row| !row.text(*column).is_empty());
     let varies = |column: &Column| {
@@ -178,7 +178,7 @@ fn summary(table: &Table) -> String {
     self::table(table, &columns, short)
 }
 
-/// The table of everything.
+/// Returns the table of all columns.
 fn details(table: &Table) -> String {
     let columns: Vec<_> = Column::ALL.iter().map(|column| (*column, column.name())).collect();
     let rows = self::table(table, &columns, |row, column| {
@@ -207,12 +207,12 @@ fn table(table: &Table, columns: &[(Column, &str)], cell: impl Fn(&Row, Column) 
     html
 }
 
-/// Numbers end at the right.
+/// Aligns numbers to the right.
 fn class(column: Column) -> &'static str {
     if matches!(column.kind(), CellKind::Text | CellKind::Steps) { "" } else { " class=\"n\"" }
 }
 
-/// A cell of the first table: what is measured is rounded, what was asked for is not.
+/// Returns a cell of the first table: measured values are rounded, parameters are not.
 fn short(row: &Row, column: Column) -> String {
     let text = || escape_short(row.text(column).as_bytes(), 60).into_owned();
     let is_asked = matches!(column, Column::LossUp | Column::LossDown | Column::TimeoutS);
@@ -224,7 +224,7 @@ fn short(row: &Row, column: Column) -> String {
     }
 }
 
-/// Four decimal places; never 1 or 0 unless it is.
+/// Rounds to four decimal places; an inexact share never becomes 1 or 0.
 fn rounded_share(share: f64) -> String {
     match format!("{share:.4}").as_str() {
         "1.0000" if share < 1.0 => ">0.9999".to_owned(),
@@ -233,7 +233,7 @@ fn rounded_share(share: f64) -> String {
     }
 }
 
-/// Four places of a small number, fewer of a large one.
+/// Rounds to four places if small, to fewer if large.
 fn rounded(number: f64) -> String {
     match number {
         1e9.. => format!("{number:.3e}"),

@@ -1,5 +1,5 @@
-//! The HTTP door of the lab's API: who may ask, how much and for how long. What is asked and answered is in
-//! `lab::api`.
+//! The HTTP listener of the lab's API: access checks, size limits and timeouts. Requests and answers are interpreted
+//! in `lab::api`.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
@@ -25,42 +25,42 @@ use crate::lab::proxy::control::Proxies;
 use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
 use crate::net::rt;
 
-/// How many bytes a request's body may have.
+/// Bound on a request's body, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// How many bytes of headers are read, and how many headers.
+/// Bounds on a request's headers: bytes, and number of headers.
 const MAX_HEAD: (usize, usize) = (16 << 10, 64);
 
-/// How many connections there are at once; more wait until one ends.
+/// Bound on the connections at once; more wait until one ends.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a request may take, from its first byte to its answer; and how long a connection may be idle.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit on the time of a request, from its first byte to its answer, and on the idle time of a connection.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many bytes are read and discarded behind the last answer of a connection: a close with unread input would be a reset,
-/// which may take the answer with it.
+/// Bound on the bytes that are read and discarded behind the last answer of a connection. A close with unread input
+/// would cause a reset, which may destroy the answer.
 const MAX_DISCARDED: usize = 16 << 20;
 
 /// The pause when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Sockets that listen for HTTP and are not served yet.
+/// Bound sockets that listen for HTTP and are not served yet.
 #[derive(Debug)]
-pub struct ApiDoor {
+pub struct ApiListener {
     bound: Bound,
-    /// The name under which it may be asked for, besides `localhost` and numbers.
+    /// The host name that `Host` may contain besides `localhost` and addresses.
     host: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// What every connection shares.
+/// State shared by all connections.
 struct Shared {
     api: Api,
     host: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl ApiDoor {
+impl ApiListener {
     /// Binds every address of the host `host`, TCP only.
     ///
     /// # Errors
@@ -68,15 +68,15 @@ impl ApiDoor {
     /// As [`Listen::bind`].
     pub fn bind(host: &str, port: u16) -> Result<Self, ListenError> {
         let listen = Listen { host: host.to_owned(), port, tcp: true, udp: false };
-        Ok(Self { bound: listen.bind()?, host: host.to_owned(), patience: PATIENCE })
+        Ok(Self { bound: listen.bind()?, host: host.to_owned(), timeout: TIMEOUT })
     }
 
-    /// Where it listens.
+    /// Returns the addresses that it listens on.
     pub fn endpoints(&self) -> &[Endpoint] {
         self.bound.endpoints()
     }
 
-    /// Serves the API in a task of its own, for as long as the program runs.
+    /// Serves the API in its own task until the program ends.
     pub fn start(self, proxies: Arc<dyn Proxies>) {
         for open in self.endpoints().iter().filter(|endpoint| !endpoint.addr.ip().is_loopback()) {
             log::warn!("api: whoever reaches {} can send through this machine to anywhere", open.addr);
@@ -84,10 +84,10 @@ impl ApiDoor {
         rt::spawn(self.serve(proxies));
     }
 
-    /// Serves the API until this is dropped. A change that was begun is carried through even then.
+    /// Serves the API until the future is dropped. A change that has begun is completed even then.
     pub async fn serve(self, proxies: Arc<dyn Proxies>) {
         let api = Api::new(proxies);
-        let shared = Arc::new(Shared { api, host: self.host, patience: self.patience });
+        let shared = Arc::new(Shared { api, host: self.host, timeout: self.timeout });
         let listeners: Vec<_> = self.bound.tcp.into_iter().filter_map(watched).collect();
         let incoming = stream::select_all(listeners.iter().map(|listener| Box::pin(listener.incoming())));
         incoming
@@ -104,20 +104,20 @@ impl ApiDoor {
     }
 }
 
-/// The listener, as the runtime watches it.
+/// Registers a listener with the runtime.
 fn watched(listener: TcpListener) -> Option<Async<TcpListener>> {
     Async::new(listener).inspect_err(|error| log::error!("api: cannot watch a socket: {error}")).ok()
 }
 
 /// Answers the requests of one connection.
 async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
-    // For a client that does not read what it asked for.
+    // Bounds the time for a client that does not read its answers.
     #[cfg(target_os = "linux")]
-    let _ = SockRef::from(socket.get_ref()).set_tcp_user_timeout(Some(shared.patience));
+    let _ = SockRef::from(socket.get_ref()).set_tcp_user_timeout(Some(shared.timeout));
     let service = service_fn(|request| respond(shared, request));
     let served = http1::Builder::new()
         .timer(SmolTimer::new())
-        .header_read_timeout(shared.patience)
+        .header_read_timeout(shared.timeout)
         .max_buf_size(MAX_HEAD.0)
         .max_headers(MAX_HEAD.1)
         .half_close(true)
@@ -126,12 +126,12 @@ async fn converse(shared: &Arc<Shared>, socket: Async<TcpStream>) {
     if let Err(error) = served {
         log::debug!("api: {}", escape_short(error.to_string().as_bytes(), 80));
     }
-    rt::before(rt::now() + shared.patience, discard(&socket)).await;
+    rt::before(rt::now() + shared.timeout, discard(&socket)).await;
 }
 
-/// Ends our side, and discards what still comes until the other side ends or has sent too much.
+/// Shuts down the sending side, and discards input until the peer closes or has sent too much.
 async fn discard(mut socket: &Async<TcpStream>) {
-    // What fails here fails because the client was faster.
+    // This fails only if the client has closed first.
     let _ = socket.get_ref().shutdown(Shutdown::Write);
     let (mut discarded, mut buffer) = (0, vec![0; 16 << 10]);
     while discarded < MAX_DISCARDED {
@@ -154,25 +154,25 @@ async fn respond(
 }
 
 async fn ask(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Answer, ApiError> {
-    let deadline = rt::now() + shared.patience;
+    let deadline = rt::now() + shared.timeout;
     admit(&shared.host, &request)?;
     let (head, body) = request.into_parts();
-    let slow = || Err(ApiError::new(408, format!("the body took more than {:?}", shared.patience)));
+    let slow = || Err(ApiError::new(408, format!("the body took more than {:?}", shared.timeout)));
     let body = rt::before(deadline, read(body)).await.unwrap_or_else(slow)?;
     let (sender, receiver) = oneshot::channel();
     let busy = shared.clone();
-    // In a task of its own, so that a client that goes away does not leave a change half done.
+    // A task of its own: a client that disconnects must not leave a change incomplete.
     rt::spawn(async move {
         let _ = sender.send(busy.api.answer(head.method.as_str(), head.uri.path(), &body).await);
     });
     match rt::before(deadline, receiver).await {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(_)) => Err(ApiError::new(500, "the request was given up")),
-        None => Err(ApiError::new(504, format!("this takes more than {:?}; it goes on", shared.patience))),
+        None => Err(ApiError::new(504, format!("this takes more than {:?}; it goes on", shared.timeout))),
     }
 }
 
-/// All of a body.
+/// Reads a whole body.
 async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),
@@ -183,8 +183,8 @@ async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Refuses what a browser sends on behalf of some page: a page of another origin, which says so in `Origin`, and one whose
-/// name was made to resolve to this machine, which still has that name in `Host`. Numbers cannot be made to resolve.
+/// Refuses requests that a browser sends for a web page. A page of another origin has it in `Origin`. A page whose
+/// name was made to resolve to this machine still has that name in `Host`. Addresses cannot be made to resolve.
 fn admit<B>(host: &str, request: &Request<B>) -> Result<(), ApiError> {
     if request.headers().contains_key(header::ORIGIN) {
         return Err(ApiError::new(403, "not for browsers: the request has an Origin header"));
@@ -200,7 +200,7 @@ fn admit<B>(host: &str, request: &Request<B>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether `name`, with a port or without, is an address, `localhost` or `host`.
+/// Whether `name`, with or without a port, is an address, `localhost` or `host`.
 fn is_ours(host: &str, name: &str) -> bool {
     let bare = match name.rsplit_once(':') {
         Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
@@ -210,7 +210,7 @@ fn is_ours(host: &str, name: &str) -> bool {
     number.parse::<IpAddr>().is_ok() || ["localhost", host].iter().any(|own| bare.eq_ignore_ascii_case(own))
 }
 
-/// One line for every change; without counters, which would leave no room for what was changed.
+/// Logs one line for every change, without counters, which would be too long.
 fn tell(method: &Method, path: &str, answer: &Answer) {
     if method == Method::GET || answer.status >= 300 {
         return;
@@ -242,12 +242,12 @@ mod tests {
     use super::*;
     use crate::lab::api::tests::Fake;
 
-    /// An API on loopback whose patience is `patience` milliseconds.
-    fn open(patience: u64) -> SocketAddr {
-        let mut door = ApiDoor::bind("127.0.0.1", 0).unwrap();
-        door.patience = Duration::from_millis(patience);
-        let addr = door.endpoints()[0].addr;
-        rt::spawn(door.serve(Arc::new(Fake::default())));
+    /// An API on loopback whose timeout is `timeout` milliseconds.
+    fn open(timeout: u64) -> SocketAddr {
+        let mut listener = ApiListener::bind("127.0.0.1", 0).unwrap();
+        listener.timeout = Duration::from_millis(timeout);
+        let addr = listener.endpoints()[0].addr;
+        rt::spawn(listener.serve(Arc::new(Fake::default())));
         addr
     }
 
@@ -258,14 +258,14 @@ mod tests {
         socket
     }
 
-    /// All that is answered until the other side closes.
+    /// Returns all bytes until the server closes.
     fn rest(mut socket: TcpStream) -> String {
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
         text
     }
 
-    /// The answer to one request with these headers and this body.
+    /// Returns the answer to one request with these headers and this body.
     fn ask(addr: SocketAddr, request: &str, headers: &str, body: &str) -> String {
         let length = body.len();
         let head =
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_ours_by_number_as_localhost_and_by_the_name_it_was_given() {
+    fn addresses_localhost_and_the_configured_name_are_accepted_as_host() {
         let ours = [
             "localhost",
             "LOCALHOST:8474",
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_in_a_browser_could_send_is_refused() {
+    fn requests_that_a_web_page_could_send_are_refused() {
         let addr = open(10_000);
         let body = r#"{"name":"a","upstream":"h:1"}"#;
         for headers in [
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_all_of_a_body_that_is_too_long_before_it_reads_is_told_so() {
+    fn a_client_that_sends_a_too_long_body_before_it_reads_still_gets_the_error() {
         let addr = open(10_000);
         let chunk = format!("{:x}\r\n{}\r\n", 10_000, "x".repeat(10_000));
         for chunks in [7, 100, 1_000] {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_does_not_wait_for_a_change_that_takes_long() {
+    fn reading_requests_do_not_wait_for_a_slow_change() {
         let addr = open(200);
         let slow = ask(addr, "POST /proxies", "", r#"{"name":"a","upstream":"never:1"}"#);
         assert!(slow.starts_with("HTTP/1.1 504 ") && slow.contains("it goes on"), "{slow}");
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_too_slow_with_a_head_or_a_body_is_cut_off() {
+    fn a_client_that_is_too_slow_with_head_or_body_is_disconnected() {
         let addr = open(100);
         let silent = connect(addr, "");
         let head = connect(addr, "GET /version HTTP/1.1\r\nX: ");
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn who_asks_on_and_on_and_never_reads_is_cut_off() {
+    fn a_client_that_never_reads_its_answers_is_disconnected() {
         let mut socket = connect(open(100), "");
         socket.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         let many = "GET /version HTTP/1.1\r\n\r\n".repeat(1_000);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_neither_stops_it_nor_is_it_answered_with_200() {
+    fn malformed_requests_do_not_stop_it_and_never_get_200() {
         let addr = open(10_000);
         for text in [
             "\0\0\0\r\n\r\n",

@@ -1,19 +1,17 @@
-//! The sockets of experiments: what the commands of `lab` do over the network, and with the clock.
-//!
-//! What decides is beside it, in [`lab`](crate::lab), without any I/O.
+//! The I/O of the lab: the sockets and the clock of its commands. The logic without I/O is in [`lab`](crate::lab).
 //!
 //! ```text
-//! load   load on a server
-//! relay  lossy proxies for other programs
-//! api    the HTTP listener of their API
-//! bare   the least of servers, for comparison
-//! trial  a client behind links on a socket
+//! load      load generators
+//! relay     lossy proxies for other programs
+//! api       the HTTP listener of their API
+//! baseline  a server that only moves bytes
+//! trial     a client on a socket behind simulated links
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "experiments over sockets own the clock")]
 
 pub mod api;
-pub mod bare;
+pub mod baseline;
 pub mod load;
 pub mod relay;
 pub(crate) mod trial;

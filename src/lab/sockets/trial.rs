@@ -1,7 +1,7 @@
-//! One client on a real UDP socket, behind a link each way: what the lab runs over loopback.
+//! One client on a real UDP socket, with a simulated link in each direction: a session of the lab over loopback.
 //!
-//! The links stand between client and socket, so that they lose the same datagrams as in virtual time. One thread, which
-//! waits for the next datagram or deadline.
+//! The links are between client and socket, so they drop the same datagrams as in virtual time. One thread waits for
+//! the next datagram or deadline.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -11,13 +11,13 @@ use crate::client::{Client, Event};
 use crate::link::{Direction, Link, LinkConfig};
 use crate::net::rt;
 
-/// More than any datagram of the lab has.
+/// Larger than any datagram of the lab.
 const LARGEST: usize = 64 << 10;
 
-/// Waiting for nothing in particular ends after this, and is begun again.
+/// The longest single wait without a deadline.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The shortest wait that a socket can be asked for.
+/// The shortest timeout that a socket accepts.
 const SHORT: Duration = Duration::from_micros(1);
 
 /// A client, its socket and its links.
@@ -35,7 +35,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// A client that begins now, on a free port of the loopback, over perfect links. `client` is told the time and the port.
+    /// Creates a client on a free port of loopback, over perfect links. `client` receives the time and the port.
     pub(crate) fn open(server: SocketAddr, client: impl FnOnce(Instant, u16) -> Client) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect(server)?;
@@ -53,12 +53,12 @@ impl Wire {
         })
     }
 
-    /// The address that the server sees.
+    /// Returns the address that the server sees.
     pub(crate) fn addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Begins to count anew, over these links.
+    /// Restarts the counters, with new links.
     pub(crate) fn begin(&mut self, up: Link<Vec<u8>>, down: Link<Vec<u8>>) {
         (self.up, self.down) = (up, down);
         self.events.clear();
@@ -66,21 +66,21 @@ impl Wire {
         self.began = rt::now();
     }
 
-    /// When it began.
+    /// Returns when it began.
     pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
-    /// How long ago it began.
+    /// Returns the time since it began.
     pub(crate) fn elapsed(&self) -> Duration {
         rt::now() - self.began
     }
 
-    /// Runs until the client is `done` and nothing is under way on the links.
+    /// Runs until the client is `done` and no datagram is in flight on the links.
     ///
     /// # Errors
     ///
-    /// The system gives no socket, or the client has given its session up before it was done.
+    /// The system provides no socket, or the client has given up its session before it was done.
     pub(crate) fn run(&mut self, done: impl Fn(&Client) -> bool) -> io::Result<()> {
         loop {
             let now = rt::now();
@@ -92,7 +92,7 @@ impl Wire {
         }
     }
 
-    /// Runs until `at`, and then until the client is `done`, whatever is under way on the links.
+    /// Runs until `at`, and then until the client is `done`, even if datagrams are in flight.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Wire {
         }
     }
 
-    /// Everything that can happen at `now`.
+    /// Does everything that is due at `now`.
     fn exchange(&mut self, now: Instant) {
         while let Some(bytes) = self.down.recv(now) {
             self.client.handle_datagram(now, &bytes);
@@ -120,21 +120,21 @@ impl Wire {
             self.up.send(now, 0, bytes);
         }
         while let Some(bytes) = self.up.recv(now) {
-            // What the system does not send is lost, as it is in every network.
+            // A datagram that the system does not accept is lost, as in every network.
             let _ = self.socket.send(&bytes);
         }
         self.events.extend(std::iter::from_fn(|| self.client.poll()));
     }
 
-    /// Waits for a datagram, for the next deadline, or `until` then.
+    /// Waits for a datagram or the next deadline, until `until` at most.
     fn wait(&mut self, now: Instant, until: Option<Instant>) -> io::Result<()> {
         if self.client.is_closed() {
             return Err(io::Error::other("the server did not answer in time"));
         }
         let deadlines = [self.client.poll_timeout(), self.up.poll_timeout(), self.down.poll_timeout(), until];
         let until = deadlines.into_iter().flatten().min();
-        let patience = until.map_or(LONG, |until| until.saturating_duration_since(now));
-        self.socket.set_read_timeout(Some(patience.clamp(SHORT, LONG)))?;
+        let timeout = until.map_or(LONG, |until| until.saturating_duration_since(now));
+        self.socket.set_read_timeout(Some(timeout.clamp(SHORT, LONG)))?;
         match self.socket.recv(&mut self.buffer) {
             Ok(count) => {
                 self.bytes.1 += count as u64;
@@ -148,7 +148,7 @@ impl Wire {
     }
 }
 
-/// Whether nothing came in time, or a peer's system refused an earlier datagram, which is a loss.
+/// Whether the error means a timeout, or that a peer's system refused an earlier datagram, which counts as a loss.
 fn is_no_news(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionRefused | ConnectionReset)

@@ -1,5 +1,5 @@
-//! What sweeps measure, beside what each model says: realised losses, the success of a blackhole, and how often the 95 %
-//! intervals hold the truth.
+//! Tests of measurements against the loss models: realised losses, the success under a blackhole, and the coverage of
+//! the 95 % intervals.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::trial;
 use crate::reliable::{Backoff, Growth};
 use crate::units::Factor;
 
-/// A network for each loss model, and for what depends on time or shares a queue.
+/// One network per loss model, and some with time-dependent impairments or a shared queue.
 const MODELS: [&str; 9] = [
     "none",
     "iid:.3",
@@ -106,7 +106,7 @@ fn a_blackhole_is_met_both_ways_whatever_the_delay_and_differs_from_seed_to_seed
 }
 
 #[test]
-fn a_policy_under_a_blackhole_does_what_the_integral_over_all_phases_says() {
+fn a_policy_under_a_blackhole_matches_the_integral_over_all_phases() {
     for (link, sends) in [("blackhole:1,.5", 4), ("blackhole:.2,.2", 5), ("blackhole:3,9", 3)] {
         let point = point(link, sends);
         let row = row(&point, &measured(&point, 2_000, None, 5));
@@ -125,12 +125,12 @@ fn a_policy_under_a_blackhole_does_what_the_integral_over_all_phases_says() {
 }
 
 #[test]
-fn what_passes_a_rate_takes_its_bytes_over_that_rate_and_a_queue_drops_what_does_not_fit() {
+fn a_rate_delays_by_size_and_a_full_queue_drops() {
     let tally = measured(&point("rate:16kbit", 1), 200, None, 1);
     let bytes = (tally.up.bytes + tally.down.bytes) as f64 / 200.0;
-    // A byte takes half a millisecond, each way.
+    // A byte takes 0.5 ms in each direction.
     assert!((tally.times.mean().unwrap() - bytes / 2_000.0).abs() < 1e-6, "{:?}", tally.times.mean());
-    // A request of some 60 bytes takes 60 ms and is repeated after 20 ms: the first repeat waits, the others do not fit.
+    // A request of some 60 bytes takes 60 ms and is repeated after 20 ms: the first copy waits, the others do not fit.
     let policy = Backoff::new(Duration::from_millis(20)).with_max_sends(4);
     let up = "rate:8kbit,128".parse().unwrap();
     let full = Point { policy, up, interval: Duration::from_secs(1), ..point("none", 1) };
@@ -141,7 +141,7 @@ fn what_passes_a_rate_takes_its_bytes_over_that_rate_and_a_queue_drops_what_does
 }
 
 #[test]
-fn an_interval_spreads_requests_over_time_and_does_not_change_what_no_clock_decides() {
+fn an_interval_changes_nothing_where_losses_do_not_depend_on_the_clock() {
     let back_to_back = point("iid:.3+delay:10ms", 5);
     let spread = Point { interval: Duration::from_secs(2), ..back_to_back.clone() };
     let (fast, slow) = (measured(&back_to_back, 100, None, 1), measured(&spread, 100, None, 1));
@@ -149,8 +149,8 @@ fn an_interval_spreads_requests_over_time_and_does_not_change_what_no_clock_deci
     assert_eq!(fast.trials(), slow.trials());
 }
 
-/// How often the interval of `trials` requests holds the success that all seeds together have, in sessions of so many, and
-/// whether there were enough failures and successes for that to mean something.
+/// Returns the share of seeds for which the interval of `trials` requests contains the success of all seeds together.
+/// Fails if failures or successes are too rare for that to be meaningful.
 fn coverage(link: &str, (trials, session_trials): (u64, u64), seeds: u64) -> f64 {
     let point = point(link, 2);
     let tallies: Vec<Tally> =

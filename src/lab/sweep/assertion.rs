@@ -1,4 +1,4 @@
-//! What has to hold of every row: `success>=0.99`.
+//! Assertions on every row, such as `success>=0.99`: their text form and their check.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use super::column::{Column, Kind};
 use super::row::Row;
 use crate::escape::escape_short;
 
-/// A column compared to a number.
+/// A comparison of a column with a number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assertion {
     column: &'static str,
@@ -25,7 +25,7 @@ enum Relation {
     Below,
 }
 
-/// The longer ones first: `>=` begins with `>`.
+/// Longer relations first: `>=` begins with `>`.
 const RELATIONS: [(&str, Relation); 6] = [
     (">=", Relation::AtLeast),
     ("<=", Relation::AtMost),
@@ -49,11 +49,11 @@ impl Relation {
 }
 
 impl Assertion {
-    /// `Err` says what the row has instead. What was not measured does not hold.
+    /// Checks a row. An empty cell fails.
     ///
     /// # Errors
     ///
-    /// The assertion does not hold, in one sentence that names the row.
+    /// The assertion fails; one sentence names the row and its value.
     pub fn check(&self, row: &Row) -> Result<(), String> {
         let value = row.cell(self.column).and_then(|cell| cell.number());
         if value.is_some_and(|value| self.relation.holds(value, self.bound)) {
@@ -107,7 +107,7 @@ mod tests {
     use crate::reliable::{Backoff, Outcome};
     use std::time::Duration;
 
-    /// Three of four acked.
+    /// Three of four requests are acked.
     fn row() -> Row {
         let mut tally = Tally::default();
         (0..3).for_each(|_| tally.count_outcome(&Outcome::Acked(Vec::new())));
@@ -141,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_and_what_is_no_number_does_not_hold() {
+    fn an_assertion_on_an_empty_cell_or_a_text_fails() {
         assert!(check("ack_p50_s>=0").unwrap_err().contains("it is not measured with policy once"));
         assert!(check("deadline_s<9").is_err());
     }
 
     #[test]
-    fn a_failure_says_what_was_asked_and_what_is() {
+    fn a_failure_names_the_assertion_and_the_value() {
         let failure = check("success >= 0.99").unwrap_err();
         assert_eq!(
             failure,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_assertion_is_refused() {
+    fn an_invalid_assertion_is_refused() {
         for text in [
             "",
             "success",

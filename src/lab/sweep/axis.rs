@@ -1,4 +1,4 @@
-//! What a sweep varies: a parameter and its values, as a range or a list, and all combinations of several.
+//! Axes of a sweep: a parameter and its values, as a range or a list, and all combinations of several axes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,23 +8,23 @@ use rust_decimal::Decimal;
 use crate::escape::escape_short;
 use crate::link::split_list;
 
-/// How many values one parameter may have, and how many points a sweep.
+/// Bound on the values of one parameter, and on the points of a sweep.
 pub const MAX_POINTS: usize = 20_000;
 
-/// Something that a sweep can vary. Each has the name of the flag that sets it for all points, with `_` for `-`.
+/// A parameter that a sweep can vary. Each has the name of its flag, with `_` for `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parameter {
-    /// Loss both ways, each with its own draws: independent, or in bursts of `burst`.
+    /// Loss in both directions, drawn separately: independent, or in bursts of `burst`.
     Loss,
     /// Loss to the server.
     LossUp,
     /// Loss from the server.
     LossDown,
-    /// Mean length of the bursts that losses come in, in datagrams.
+    /// Mean length of loss bursts, in datagrams.
     Burst,
-    /// Delay both ways: seconds, or what stands behind `delay:` in a link.
+    /// Delay in both directions: seconds, or the text after `delay:` in a link.
     Delay,
-    /// The link both ways.
+    /// The link in both directions.
     Link,
     /// The link to the server.
     LinkUp,
@@ -40,18 +40,18 @@ pub enum Parameter {
     MaxTimeout,
     /// Time in all, in seconds.
     Deadline,
-    /// How timeouts are moved at random.
+    /// The random variation of timeouts.
     Jitter,
     /// The length of the message, in bytes.
     Size,
-    /// From one request being due to the next, in seconds.
+    /// Time from the due time of one request to that of the next, in seconds.
     Interval,
-    /// The least timeout that measuring may give, in seconds.
+    /// Lower bound on a measured timeout, in seconds.
     RtoMin,
 }
 
 impl Parameter {
-    /// All of them, with their names.
+    /// All parameters, with their names.
     pub const ALL: [(Self, &str); 17] = [
         (Self::Loss, "loss"),
         (Self::LossUp, "loss_up"),
@@ -98,23 +98,23 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// A parameter and its values, as texts that the flag of that name would take.
+/// A parameter and its values, as texts that its flag accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// What is varied.
+    /// The parameter.
     pub parameter: Parameter,
     /// Its values, in order; at least one.
     pub values: Vec<String>,
 }
 
 impl Axis {
-    /// The values `from`, `from + step`, .. up to `to`, which is always among them. Computed in decimals: 0.05 to 0.5 in steps of
-    /// 0.05 are ten values.
+    /// Creates the axis `from`, `from + step`, .. up to `to`, which is always included. Computed in decimals: 0.05 to
+    /// 0.5 in steps of 0.05 are ten values.
     ///
     /// # Errors
     ///
-    /// One sentence: something is not a decimal number, the step does not lead from the one to the other, or there are
-    /// too many values.
+    /// One sentence: a text is no decimal number, the step does not lead from `from` to `to`, or there are too many
+    /// values.
     pub fn range(parameter: Parameter, from: &str, to: &str, step: &str) -> Result<Self, String> {
         let [from, to, step] = [from, to, step].map(decimal);
         let (from, to, step) = (from?, to?, step?);
@@ -137,12 +137,12 @@ impl Axis {
         Ok(Self { parameter, values: values.iter().map(|value| value.normalize().to_string()).collect() })
     }
 
-    /// The values in a list that is separated by commas. Links hold commas themselves: where one ends is known by how
-    /// the next begins.
+    /// Reads a comma-separated list. Links contain commas: the end of a link is known by the beginning of the next
+    /// value.
     ///
     /// # Errors
     ///
-    /// One sentence: an empty value, or too many.
+    /// One sentence: an empty value, or too many values.
     pub fn list(parameter: Parameter, text: &str) -> Result<Self, String> {
         let words = if parameter.is_link() { split_list(text) } else { text.split(',').collect() };
         let values: Vec<String> = words.into_iter().map(|word| word.trim().to_owned()).collect();
@@ -157,19 +157,19 @@ impl Axis {
 }
 
 fn decimal(text: &str) -> Result<Decimal, String> {
-    // "1e-3" as well as ".05".
+    // `from_scientific` reads "1e-3", `parse` reads ".05".
     let number = text.parse().or_else(|_| Decimal::from_scientific(text));
     number.map_err(|_| format!("`{}` is not a decimal number", escape_short(text.as_bytes(), 40)))
 }
 
-/// One combination: a value for each parameter that is varied.
+/// One combination: a value for each axis.
 pub type Combination<'a> = Vec<(Parameter, &'a str)>;
 
-/// All combinations, those of the last axis following each other; without axes the one that varies nothing.
+/// Returns all combinations, the last axis varying fastest. Without axes, returns the one empty combination.
 ///
 /// # Errors
 ///
-/// One sentence: a parameter that is varied twice, or more than [`MAX_POINTS`] combinations.
+/// One sentence: a parameter that occurs twice, or more than [`MAX_POINTS`] combinations.
 pub fn combinations(axes: &[Axis]) -> Result<Vec<Combination<'_>>, String> {
     for (nth, axis) in axes.iter().enumerate() {
         if axes.iter().take(nth).any(|other| other.parameter == axis.parameter) {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_split_at_commas_but_within_links() {
+    fn a_list_is_split_at_commas_except_within_links() {
         assert_eq!(Axis::list(Parameter::Policy, "expb, coap").unwrap().values, ["expb", "coap"]);
         let links = Axis::list(Parameter::Link, "iid:.1,gilbert:.1,5,profile:3g").unwrap().values;
         assert_eq!(links, ["iid:.1", "gilbert:.1,5", "profile:3g"]);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn combinations_are_all_of_them_once_the_last_axis_fastest() {
+    fn every_combination_occurs_once_and_the_last_axis_varies_fastest() {
         let axes =
             [Axis::list(Parameter::Policy, "a,b").unwrap(), Axis::list(Parameter::Loss, "0,1").unwrap()];
         let all = combinations(&axes).unwrap();

@@ -1,6 +1,6 @@
-//! The columns of the results: their names with units, and what their cells hold. Written by `row`, read by `table`.
+//! The columns of the results: names with units, and the kind of their cells. `row` writes them, `table` reads them.
 
-/// What the cells of a column hold. An empty cell means: not measured, no theory, not bounded.
+/// The kind of a column's cells. An empty cell means: not measured, no theory, or no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
@@ -29,7 +29,7 @@ macro_rules! columns {
             /// All columns, in the order in which a sweep writes them.
             pub const ALL: &[Self] = &[$(Self::$column,)+];
 
-            /// What the header calls it, its unit included.
+            /// Returns its name in the header, unit included.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -37,7 +37,7 @@ macro_rules! columns {
                 }
             }
 
-            /// What its cells hold.
+            /// Returns the kind of its cells.
             #[must_use]
             pub const fn kind(self) -> Kind {
                 match self {

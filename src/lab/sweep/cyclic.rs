@@ -1,19 +1,19 @@
-//! What the mathematics expect of a request whose losses follow a clock: a blackhole, at a phase that is evenly
-//! distributed and its own in each direction.
+//! The theory of requests whose losses follow a clock: a blackhole at an evenly distributed phase, independent in each
+//! direction.
 //!
-//! The sends of a policy without chance are at fixed offsets t_k. At a phase of the blackhole up and one down, each send is
-//! answered with a known probability, so the means at these phases are sums over the sends. Between the phases at which a
-//! send enters or leaves the time without passage nothing changes, so the mean over all phases is a sum over the pieces
-//! between them, each weighed by its length. No draw, and no error but that of the arithmetic.
+//! The sends of a policy without randomness are at fixed offsets t_k. At given phases of the two blackholes each send
+//! is answered with a known probability, so the means are sums over the sends. They change only at the phases at which
+//! a send enters or leaves an outage. So the mean over all phases is a sum over the pieces between these phases,
+//! weighted by their lengths. Nothing is sampled; the only error is that of the arithmetic.
 
 use std::time::Duration;
 
 use crate::link::LossModel;
 
-/// The most sends that are integrated over: the work grows with their third power.
+/// Bound on the sends that are integrated over: the work grows with their third power.
 const MAX_SENDS: usize = 64;
 
-/// What is expected of one request.
+/// The expected results of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Means {
     /// The probability of an answer.
@@ -26,23 +26,23 @@ pub(super) struct Means {
     pub(super) executed: f64,
     /// Answers that are lost.
     pub(super) lost_answers: f64,
-    /// The time to the answer in seconds, weighed with the probability of one; and its square.
+    /// The sum of time to ack in seconds times its probability, and the same for the square of the time.
     time: f64,
     square: f64,
 }
 
 impl Means {
-    /// The share of the sends that is lost.
+    /// Returns the share of the sends that is lost.
     pub(super) fn loss_up(&self) -> f64 {
         1.0 - self.arrivals / self.sends
     }
 
-    /// The share of the answers that is lost; `None` where there are none.
+    /// Returns the share of the answers that is lost; `None` without answers.
     pub(super) fn loss_down(&self) -> Option<f64> {
         (self.arrivals > 0.0).then(|| self.lost_answers / self.arrivals)
     }
 
-    /// Mean and standard deviation of the time to an answer in seconds; `None` where there is never one.
+    /// Returns mean and standard deviation of the time to ack in seconds; `None` if no request is acked.
     pub(super) fn time(&self) -> Option<(f64, f64)> {
         let mean = (self.success > 0.0).then(|| self.time / self.success)?;
         Some((mean, (self.square / self.success - mean * mean).max(0.0).sqrt()))
@@ -59,8 +59,8 @@ impl Means {
     }
 }
 
-/// The means of a request that is sent at these offsets until it is answered. `None` for models that are neither
-/// independent nor a blackhole, and for more than [`MAX_SENDS`].
+/// Returns the means of a request that is sent at these offsets until it is answered. `None` for models that are
+/// neither independent nor a blackhole, and for more than [`MAX_SENDS`].
 pub(super) fn means(up: &LossModel, down: &LossModel, offsets: &[Duration]) -> Option<Means> {
     if offsets.len() > MAX_SENDS {
         return None;
@@ -75,8 +75,8 @@ pub(super) fn means(up: &LossModel, down: &LossModel, offsets: &[Duration]) -> O
     Some(sum)
 }
 
-/// Ranges of phases in which each send fares the same: their shares of all phases, and the probability that each send
-/// passes.
+/// Returns ranges of phases with the same fate of every send: each range's share of all phases, and the probability
+/// that each send passes.
 fn pieces(model: &LossModel, offsets: &[Duration]) -> Option<Vec<(f64, Vec<f64>)>> {
     let (on, off) = match model {
         LossModel::Blackhole { on, off } => (on.as_duration().as_secs_f64(), off.as_duration().as_secs_f64()),
@@ -99,7 +99,7 @@ fn pieces(model: &LossModel, offsets: &[Duration]) -> Option<Vec<(f64, Vec<f64>)
     Some(bounds.windows(2).filter_map(piece).collect())
 }
 
-/// The means where each send passes with these probabilities up, and its answer down.
+/// Returns the means for given probabilities that each send passes up, and its answer down.
 fn at_phases(up: &[f64], down: &[f64], offsets: &[Duration]) -> Means {
     let (mut sum, mut open, mut unheard) = (Means::default(), 1.0, 1.0);
     for ((up, down), at) in up.iter().zip(down).zip(offsets) {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_independent_losses_it_is_the_theory_of_those() {
+    fn independent_losses_give_the_theory_of_independent_losses() {
         let means = means(&model("iid:.3"), &model("iid:.2"), &offsets(&[0, 100, 300, 700])).unwrap();
         let [up, down] = [0.3, 0.2].map(|p| Probability::new(p).unwrap());
         near(means.success, success(up, down, 4));
@@ -161,18 +161,18 @@ mod tests {
     fn a_repeat_after_the_outage_always_passes_and_one_within_it_never() {
         let hole = model("blackhole:1,.5");
         let after = means(&hole, &LossModel::None, &offsets(&[0, 500])).unwrap();
-        // A third of the first sends is lost, and then a second one passes.
+        // A third of the first sends is lost; the second one always passes.
         near(after.success, 1.0);
         near(after.loss_up(), (1.0 / 3.0) / (4.0 / 3.0));
         near(after.time().unwrap().0, 0.5 / 3.0);
-        // A tenth of a second later 4 of 5 are still within.
+        // After 0.1 s, 4 of 5 lost sends are still within the outage.
         let within = means(&hole, &LossModel::None, &offsets(&[0, 100])).unwrap();
         near(within.success, 1.0 - 0.8 / 3.0);
         near(within.loss_up(), (1.0 / 3.0 + 0.8 / 3.0) / (4.0 / 3.0));
     }
 
     #[test]
-    fn what_has_no_pieces_has_no_means() {
+    fn models_without_pieces_have_no_means() {
         assert_eq!(means(&model("gilbert:.1,5"), &LossModel::None, &offsets(&[0])), None);
         assert_eq!(means(&LossModel::None, &model("list:1"), &offsets(&[0])), None);
         assert_eq!(means(&LossModel::None, &LossModel::None, &vec![Duration::ZERO; 65]), None);

@@ -1,4 +1,5 @@
-//! What the theory expects at a point: only where its assumptions hold, otherwise nothing.
+//! The theory's prediction for a point, where its assumptions hold. Losses that follow a clock are integrated in
+//! `cyclic`.
 
 use std::time::Duration;
 
@@ -9,18 +10,18 @@ use crate::reliable::theory;
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::Probability;
 
-/// What the mathematics expect of the requests at a [`Point`].
+/// The expected results of requests at a [`Point`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    /// The share that is acked.
+    /// The share of requests that is acked.
     pub success: f64,
     /// Sends per request.
     pub sends: f64,
-    /// Executions per request where repeats are recognised.
+    /// Executions per request where duplicates are recognised.
     pub executions: f64,
     /// Executions per request where they are not.
     pub executions_without_dedup: f64,
-    /// The time to an answer, if something exact is known of it.
+    /// The time to ack, if an exact value is known.
     pub time: Option<Time>,
     /// The share of the datagrams to the server that is lost.
     pub loss_up: f64,
@@ -28,27 +29,27 @@ pub struct Expected {
     pub loss_down: Option<f64>,
 }
 
-/// A time to an answer.
+/// A time to ack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Time {
     /// In seconds.
     pub mean: f64,
-    /// Its standard deviation, in seconds, if an exact one is known.
+    /// The standard deviation, in seconds, if an exact value is known.
     pub deviation: Option<f64>,
 }
 
 impl Expected {
-    /// What is expected at `point`. `None` unless every datagram is lost on its own account or by a blackhole, and nothing
-    /// else happens to it, the answer comes before the next send is due, and the number of sends does not depend on chance.
-    /// With a blackhole the times of the sends must not depend on chance either, and each request has to be due after the
-    /// one before has ended.
+    /// Returns the prediction for `point`. `None` unless the following holds: each datagram is lost independently or
+    /// by a blackhole and is not impaired otherwise; the answer arrives before the next send is due; and the number of
+    /// sends is not random. With a blackhole the times of the sends must not be random either, and each request must
+    /// be due after the end of the one before.
     #[must_use]
     pub fn at(point: &Point) -> Option<Self> {
         if point.has_cycle() { Self::in_cycles(point) } else { Self::independent(point) }
     }
 
-    /// The share of the datagrams, up and down, that the loss models are expected to take. Of a model that does not look at
-    /// the clock it is the model's rate, whatever the policy.
+    /// Returns the share of datagrams, up and down, that the loss models are expected to drop. For a model that does
+    /// not depend on the clock it is the model's rate, whatever the policy.
     #[must_use]
     pub fn losses(point: &Point) -> (Option<f64>, Option<f64>) {
         let of = |link: &LinkConfig| link.loss.rate().map(|rate| rate.get());
@@ -100,7 +101,7 @@ impl Expected {
     }
 }
 
-/// The loss model of a link that does nothing else but delay.
+/// Returns the loss model of a link whose only other impairment is delay.
 fn only_loss(link: &LinkConfig) -> Option<&LossModel> {
     let only_loses = LinkConfig {
         loss: link.loss.clone(),
@@ -111,7 +112,7 @@ fn only_loss(link: &LinkConfig) -> Option<&LossModel> {
     (*link == only_loses).then_some(&link.loss)
 }
 
-/// The loss of such a link, if it is independent.
+/// Returns the loss of such a link, if it is independent.
 fn independent_loss(link: &LinkConfig) -> Option<Probability> {
     match only_loss(link)? {
         LossModel::None => Some(Probability::ZERO),
@@ -120,7 +121,7 @@ fn independent_loss(link: &LinkConfig) -> Option<Probability> {
     }
 }
 
-/// The constant round trip in seconds, if it is constant and shorter than every timeout.
+/// Returns the round trip in seconds, if it is constant and shorter than every timeout.
 fn round_trip(point: &Point) -> Option<f64> {
     let whole = constant(point.up.delay)? + constant(point.down.delay)?;
     let shortest = match point.policy.jitter() {
@@ -132,7 +133,7 @@ fn round_trip(point: &Point) -> Option<f64> {
         .policy
         .deadline()
         .is_none_or(|deadline| point.policy.schedule().last().is_none_or(|last| last + whole < deadline));
-    // A measured timeout is never shorter than the round trip that it measured, but may be as short.
+    // A measured timeout is never shorter than the measured round trip, but may equal it.
     (whole < shortest && last && !(point.policy.adaptive() && whole >= point.policy.min_rto()))
         .then_some(whole.as_secs_f64())
 }
@@ -141,7 +142,7 @@ fn constant(delay: Delay) -> Option<Duration> {
     (!delay.varies()).then(|| delay.mean().as_duration())
 }
 
-/// How many sends the policy allows, if that is always the same number.
+/// Returns the number of sends of a request without an answer, if it is not random.
 fn sends_if_certain(policy: &Backoff) -> Option<u32> {
     let is_certain = policy.deadline().is_none() || policy.jitter() == Jitter::None;
     let sends = u32::try_from(policy.schedule().count()).ok()?;
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_breaks_an_assumption_has_no_theory() {
+    fn a_point_that_breaks_an_assumption_has_no_theory() {
         for up in [
             "gilbert:.1,5",
             "list:1",
@@ -207,7 +208,7 @@ mod tests {
         let policy = Backoff::new(Duration::from_millis(500)).with_max_sends(5);
         let hole = point(policy.clone(), "blackhole:1,.5", "blackhole:1,.5+delay:100ms");
         let expected = Expected::at(&hole).unwrap();
-        // A loss up is made up for half a second later, and so is one down.
+        // A lost request is repeated after half a second, and so is one with a lost answer.
         assert!(expected.success > 0.99 && expected.loss_up < 1.0 / 3.0, "{expected:?}");
         assert_eq!(Expected::losses(&hole), (Some(expected.loss_up), expected.loss_down));
         let back_to_back = Point { interval: Duration::from_millis(500), ..hole.clone() };

@@ -1,11 +1,12 @@
-//! What reached the server of each request of a session: executions, and what a server without a window would execute.
+//! Counts of each request of a session at the server: executions, and arrivals, each of which a server without a dedup
+//! window would execute.
 
 use std::collections::BTreeMap;
 
 use super::tally::Tally;
 use crate::wire::{Datagram, Verb};
 
-/// Notes of one session. Its size follows from the number of its requests.
+/// The counts of one session. Its size follows from the number of requests.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     trials: u64,
@@ -14,12 +15,12 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// For so many requests.
+    /// Creates a ledger for so many requests.
     pub(crate) fn new(trials: u64) -> Self {
         Self { trials, arrived: BTreeMap::new() }
     }
 
-    /// A datagram arrived at the server, which executed so many messages because of it, and recognised so many repeats.
+    /// Counts a datagram at the server: `executed` messages and `repeats` recognised because of it.
     pub(crate) fn note_arrival(&mut self, bytes: &[u8], executed: u64, repeats: u64) {
         if executed + repeats == 0 {
             return;
@@ -32,7 +33,7 @@ impl Ledger {
         *arrivals += executed + repeats;
     }
 
-    /// Adds everything to a tally: what never arrived was not executed.
+    /// Adds everything to a tally; a request that never arrived counts as not executed.
     pub(crate) fn count(&self, tally: &mut Tally) {
         for (executions, arrivals) in self.arrived.values() {
             tally.count_server(*executions, *arrivals);

@@ -1,25 +1,27 @@
-//! Sweeps: the same requests at many points of a plan, and a row of results for each.
+//! Sweeps: run the same requests at many points of a plan and write one row of results for each. Plots of the rows are
+//! in [`plot`](super::plot).
 //!
 //! ```text
-//! axis       what is varied, and all combinations of it
-//! plan       the same in TOML
-//! point      what one row is about: policy, network, message
-//! start      where a session begins in the lives of its loss models
+//! axis       parameters that vary, and all their combinations
+//! plan       a sweep's definition in TOML
+//! point      the subject of one row: policy, network, message
+//! start      the state in which a session's loss models begin
 //! trial      one session's requests in virtual time
 //! real       the same over sockets
-//! ledger     what reached the server of each
+//! ledger     which requests reached the server, and how often
 //! run        all sessions of all points, on several threads
-//! tally      what the trials of a point came to
-//! times      the times among them
+//! tally      counts over the trials of a point
+//! times      times to ack
 //! stats      intervals and standard errors
-//! ratio      the same where the requests of a session depend on each other
-//! expected   what the theory says of a point, where it says something
-//! cyclic     what it says of losses that follow a clock
-//! note       what a reader of the rows should know
+//! ratio      the same where the requests of a session are dependent
+//! expected   the theory's prediction for a point, where there is one
+//! cyclic     the same for losses that follow a clock
+//! note       caveats for the reader of the rows
 //! column     the columns of the results
-//! row        what a point has to say in each
-//! assertion  what has to hold of them
-//! table      the results read back from their CSV
+//! row        the cells of a point
+//! assertion  conditions on rows
+//! table      the results, read back from their CSV
+//! agreement  tests: measurements against the theory
 //! ```
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a reader of a sweep's rows should know and does not see in them.
+//! Notes on a sweep: caveats for the reader that the rows do not show. Only the texts are here; `lab sweep` prints
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +9,11 @@ use super::run::Experiment;
 use super::start::{MAX_PLAYED, wanted};
 use crate::link::{Direction, LinkConfig};
 
-/// The most points that are named in one note.
+/// Bound on the points named in one note.
 const NAMED: usize = 3;
 
-/// The notes on an experiment, each a clause. `sends_are_set` says whether the number of sends is that of a flag or varied, and
-/// not the policies' own.
+/// Returns the notes on an experiment, each a clause. `sends_are_set` is whether a flag or an axis sets the number of
+/// sends, instead of the policies.
 #[must_use]
 pub fn notes(experiment: &Experiment, sends_are_set: bool) -> Vec<String> {
     let own_sends = if sends_are_set { None } else { different_sends(&experiment.points) };
@@ -31,7 +32,7 @@ pub fn notes(experiment: &Experiment, sends_are_set: bool) -> Vec<String> {
     own_sends.into_iter().chain(single).chain(unforgotten).chain(apart).collect()
 }
 
-/// Policies that are compared with the numbers of sends that are theirs.
+/// Notes that policies with different numbers of sends are compared.
 fn different_sends(points: &[Point]) -> Option<String> {
     let sends: BTreeMap<&str, u32> =
         points.iter().map(|point| (point.policy_name, point.policy.max_sends())).collect();
@@ -46,7 +47,7 @@ fn different_sends(points: &[Point]) -> Option<String> {
     ))
 }
 
-/// What a blackhole takes of a policy's sends where that is not its part of the time.
+/// Notes the loss of a policy's sends in a blackhole, where it differs from the outage's share of the time.
 fn clocked(point: &Point) -> Option<String> {
     let expected = Expected::losses(point);
     let told: Vec<String> =
@@ -69,7 +70,7 @@ fn differing(direction: Direction, link: &LinkConfig, expected: Option<f64>) -> 
     ((requested - expected).abs() > 5e-5).then(|| format!("{expected:.4} {way} instead of {requested:.4}"))
 }
 
-/// A note on the points of which `why` has something to say.
+/// Returns a note on the points for which `why` returns a text.
 fn listed(experiment: &Experiment, what: &str, why: impl Fn(&Point) -> Option<String>) -> Option<String> {
     let found: Vec<(&Point, String)> =
         experiment.points.iter().filter_map(|point| Some((point, why(point)?))).collect();
@@ -139,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_is_longer_than_what_is_played_is_told() {
+    fn a_model_with_a_longer_memory_than_is_played_has_a_note() {
         let told = noted(vec![point("expb", "gilbert:.1,10000")], 1_000, None, true);
         assert!(told[0].contains("remembers more than the 8192 requests"), "{told:?}");
     }
 
     #[test]
-    fn what_a_blackhole_takes_of_a_policy_is_told_where_it_is_not_its_part_of_the_time() {
+    fn the_loss_in_a_blackhole_is_noted_where_it_differs_from_its_share_of_the_time() {
         let policy = Backoff::new(Duration::from_millis(500)).with_max_sends(2);
         let two = Point { policy, ..point("fixed", "blackhole:1,.5") };
         let two = Point { interval: two.default_interval(), down: LinkConfig::perfect(), ..two };

@@ -1,4 +1,5 @@
-//! Plans in TOML: the same definition as the flags of `lab sweep`, which they are turned into.
+//! Plans in TOML: the same definition as the flags of `lab sweep`. A plan is translated into flags; their meaning is
+//! not here.
 //!
 //! ```toml
 //! trials = 10000
@@ -17,17 +18,17 @@ use toml::{Table, Value};
 
 use crate::escape::escape_short;
 
-/// The longest plan that is read, in bytes.
+/// Largest plan that is read, in bytes.
 pub const MAX_PLAN: u64 = 1 << 20;
 
-/// The words of the command line that a plan stands for.
+/// Translates a plan into words of the command line.
 ///
-/// `flags` are the names of the flags that a plan may set, without `--`; `-` and `_` are the same. What is named in `typed`, a
-/// flag or a parameter that is varied, was set on the command line, which overrides the plan.
+/// `flags` are the names of the flags that a plan may set, without `--`; `-` and `_` are equivalent. `typed` names the
+/// flags and parameters that were set on the command line, which overrides the plan.
 ///
 /// # Errors
 ///
-/// One sentence: it is no TOML, or has a key or a value that means nothing.
+/// One sentence: the text is no TOML, or has an unknown key or an invalid value.
 pub fn words(text: &str, flags: &[String], typed: &[String]) -> Result<Vec<String>, String> {
     let table: Table = text.parse().map_err(|error| syntax(text, &error))?;
     let mut words = Vec::new();
@@ -41,7 +42,7 @@ pub fn words(text: &str, flags: &[String], typed: &[String]) -> Result<Vec<Strin
     Ok(words)
 }
 
-/// Turns an entry of a table into words.
+/// Translates an entry of a table into words.
 type ToWords = fn(&str, &Value) -> Result<Vec<String>, String>;
 
 fn push_all(
@@ -56,14 +57,14 @@ fn push_all(
     })
 }
 
-/// What was not typed is taken from the plan.
+/// Adds the words of an entry, unless the command line sets it.
 fn push(name: &str, more: Vec<String>, typed: &[String], words: &mut Vec<String>) {
     if !typed.contains(&name.replace('_', "-")) {
         words.extend(more);
     }
 }
 
-/// What the parser says, in one line.
+/// The parser's message, in one line.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let message = escape_short(error.message().as_bytes(), 200).into_owned();
@@ -99,7 +100,7 @@ fn list(name: &str, list: &Value) -> Result<Vec<String>, String> {
     let wrong = || format!("list.{} has to be an array of values", shown(name));
     let values = list.as_array().filter(|values| !values.is_empty()).ok_or_else(wrong)?;
     let values: Vec<String> = values.iter().map(|value| scalar(name, value)).collect::<Result<_, _>>()?;
-    // Of links it is known where one ends; anything else would fall apart.
+    // Only links have a recognisable end; other values would be split at their commas.
     if !name.starts_with("link") && values.iter().any(|value| value.contains(',')) {
         return Err(format!("a value of list.{} has a comma; what has one is varied as a link", shown(name)));
     }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_takes_the_place_of_what_was_planned_whether_it_varies_or_not() {
+    fn the_command_line_overrides_the_plan_for_fixed_and_varied_parameters() {
         let flags = ["trials", "max-sends"].map(str::to_owned);
         let plan = "trials = 5\nmax_sends = 3\n[list]\npolicy = ['expb', 'coap']\n[scan]\nloss = { from = 0, to = 1, step = 1 }";
         let typed = ["max-sends", "policy"].map(str::to_owned);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_refused_in_one_line() {
+    fn an_invalid_plan_is_refused_in_one_line() {
         for (text, sentence) in [
             ("trails = 5", "unknown key `trails`; known are scan, list, trials, max-sends"),
             ("trials = 5\ntrials = 6", "line 2: duplicate key"),

@@ -1,4 +1,4 @@
-//! One point of an experiment: everything that a row of results is about.
+//! One point of an experiment: the policy, network and message of one row of results, and the seeds of its sessions.
 
 use std::hash::Hasher as _;
 use std::time::Duration;
@@ -9,33 +9,34 @@ use crate::link::{LinkConfig, LossModel};
 use crate::reliable::send_times::give_up;
 use crate::reliable::{Backoff, Growth};
 
-/// How many sessions a point is shared among where the errors come from the differences between sessions.
+/// Number of sessions of a point where the error is estimated from the differences between sessions.
 const SESSIONS: u64 = 100;
 
-/// By how much of a blackhole's cycle one request is due later in it than the one before: the golden section, of which no
-/// multiple comes near to a whole number, so that a session's requests meet the whole cycle evenly.
+/// Phase of a blackhole's cycle between two successive requests: the golden section. No multiple of it comes near a
+/// whole number, so a session's requests sample the whole cycle evenly.
 const STEP: f64 = 0.618_033_988_749_894_8;
 
-/// A policy under a network.
+/// A policy and a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// The name that the policy goes by.
+    /// The policy's name.
     pub policy_name: &'static str,
     /// When requests are sent, and when they are given up.
     pub policy: Backoff,
-    /// The network to the server.
+    /// The link to the server.
     pub up: LinkConfig,
-    /// The network from it.
+    /// The link from the server.
     pub down: LinkConfig,
     /// The length of the message that a request carries, in bytes.
     pub size: usize,
-    /// The time from one request of a session being due to the next; 0 is when the one before has ended.
+    /// The time from the due time of one request of a session to that of the next; 0 means that each follows the end
+    /// of the one before.
     pub interval: Duration,
 }
 
 impl Point {
-    /// The interval where none is set: 0, unless a link has a blackhole. Then it is longer than any request takes under
-    /// this policy, and leads through the whole cycle.
+    /// Returns the interval where none is set: 0, unless a link has a blackhole. Then it is longer than any request
+    /// takes under this policy, and successive requests sample the whole cycle.
     #[must_use]
     pub fn default_interval(&self) -> Duration {
         let cycles = [&self.up.loss, &self.down.loss].map(LossModel::cycle);
@@ -46,15 +47,15 @@ impl Point {
         Duration::try_from_secs_f64((whole + STEP) * cycle).unwrap_or(Backoff::UNCAPPED)
     }
 
-    /// How long a request takes at most, with the mean delay of its last answer.
+    /// Returns the longest time that a request can take, with the mean delay of its last answer.
     pub(super) fn longest(&self) -> Duration {
         let delay = |link: &LinkConfig| link.delay.mean().as_duration();
         let round_trip = delay(&self.up).saturating_add(delay(&self.down));
         give_up(&self.policy).most.saturating_add(round_trip)
     }
 
-    /// Whether the requests of a session fare independently of each other: losses do, no queue fills, and no measured
-    /// timeout decides how often something is sent.
+    /// Whether the requests of a session are independent: losses are, no queue fills, and no measured timeout decides
+    /// the number of sends.
     #[must_use]
     pub fn is_independent(&self) -> bool {
         let is_memoryless = |link: &LinkConfig| {
@@ -64,21 +65,21 @@ impl Point {
         is_memoryless(&self.up) && is_memoryless(&self.down) && !is_learning
     }
 
-    /// Whether a link looks at the clock to decide what it loses.
+    /// Whether the losses of a link depend on the clock.
     #[must_use]
     pub fn has_cycle(&self) -> bool {
         [&self.up, &self.down].into_iter().any(|link| link.loss.cycle().is_some())
     }
 
-    /// How many requests a session has where that is not set: `most`, or where they depend on each other as many as leave
-    /// 100 sessions.
+    /// Returns the number of requests per session where it is not set. It is `most` if requests are independent;
+    /// otherwise it gives 100 sessions, within 1 and `most`.
     #[must_use]
     pub fn default_session_trials(&self, trials: u64, most: u64) -> u64 {
         if self.is_independent() { most } else { (trials / SESSIONS).clamp(1, most.max(1)) }
     }
 
-    /// The seed of a session at this point: a function of the experiment's seed, of what the point is, and of the
-    /// session's ordinal, so that a point gives the same row in whatever experiment it occurs.
+    /// Returns the seed of a session at this point: a function of the experiment's seed, the point's definition and
+    /// the session's ordinal. So a point gives the same row in every experiment.
     #[must_use]
     pub fn session_seed(&self, seed: u64, session: u64) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(seed, session);
@@ -86,7 +87,8 @@ impl Point {
         hasher.finish()
     }
 
-    /// All that decides what happens, as a text. Changing it changes every result; the name of a policy is not in it.
+    /// Everything that decides the results, as a text. Changing the text changes every result. It does not contain the
+    /// policy's name.
     fn identity(&self) -> String {
         let Self { policy, up, down, size, interval, .. } = self;
         let growth = match policy.growth() {
@@ -143,7 +145,8 @@ mod tests {
             let point = point(link, link, policy.clone());
             assert_eq!((point.default_interval(), point.has_cycle()), (Duration::ZERO, false), "{link}");
         }
-        // It gives up after 2.5 s, of which 1.5 s is the cycle: one whole cycle and its golden section are 2.43 s.
+        // The policy gives up after 2.5 s, of which 1.5 s is the cycle: one whole cycle and its golden section are
+        // 2.43 s.
         let interval = point("blackhole:1,.5", "none", policy.clone()).default_interval();
         assert!((interval.as_secs_f64() - 1.5 * (2.0 + STEP)).abs() < 1e-8, "{interval:?}");
         // The longer of two cycles.

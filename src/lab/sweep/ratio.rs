@@ -1,15 +1,16 @@
-//! Quotients of sums over sessions, with the error that the differences between sessions show.
+//! Quotients of sums over sessions, with the error estimated from the differences between sessions.
 //!
-//! Requests of a session share its losses, so a thousand of them say less than a thousand sessions of one each. Sessions
-//! are independent of each other. With y and x the sums of session j (acked requests and requests, lost datagrams and
-//! datagrams), the quotient p = sum y / sum x has the variance J/(J-1) sum (y_j - p x_j)^2 / (sum x)^2 (the ratio estimator
-//! of cluster samples; Cochran, Sampling Techniques, 1977, section 6.4), and J-1 degrees of freedom.
+//! Requests of a session share its losses, so a thousand of them carry less information than a thousand sessions of
+//! one request. Sessions are independent of each other. Let y and x be the sums of session j: acked requests and
+//! requests, or lost datagrams and datagrams. The quotient p = sum y / sum x has the variance J/(J-1) sum (y_j - p
+//! x_j)^2 / (sum x)^2 with J-1 degrees of freedom. This is the ratio estimator of cluster samples (Cochran, Sampling
+//! Techniques, 1977, section 6.4).
 
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::stats::{Z95, wilson_with};
 
-/// Sums over sessions; whole numbers, so that the order in which parts are added changes nothing.
+/// Sums over sessions. Whole numbers, so the order of additions does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ratio {
     sessions: u64,
@@ -34,7 +35,7 @@ impl Ratio {
         self.merge(&one);
     }
 
-    /// Adds what another has counted.
+    /// Adds the sessions of another.
     pub fn merge(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.y = self.y.saturating_add(other.y);
@@ -44,42 +45,43 @@ impl Ratio {
         self.xy = self.xy.saturating_add(other.xy);
     }
 
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn sessions(&self) -> u64 {
         self.sessions
     }
 
-    /// The quotient; `None` where there is nothing below the line.
+    /// Returns the quotient; `None` if the denominator is 0.
     #[must_use]
     pub fn value(&self) -> Option<f64> {
         (self.x > 0).then(|| self.y as f64 / self.x as f64)
     }
 
-    /// Its standard error; `None` with fewer than two sessions. 0 where all sessions have the same quotient.
+    /// Returns the standard error: 0 where all sessions have the same quotient, `None` with fewer than two sessions.
     #[must_use]
     pub fn error(&self) -> Option<f64> {
         let (p, n) = (self.value()?, self.sessions as f64);
         let [yy, xx, xy] = [self.yy, self.xx, self.xy].map(|sum| sum as f64);
         let squares = yy - 2.0 * p * xy + p * p * xx;
-        // What the subtraction leaves of equal quotients is rounding.
+        // Equal quotients leave a rounding error.
         let squares = if squares > 1e-12 * yy { squares } else { 0.0 };
         (self.sessions > 1).then(|| (squares * n / (n - 1.0)).sqrt() / self.x as f64)
     }
 
-    /// How far the quotient is from the expected one, in standard errors; `None` where there is no error, unless they agree.
+    /// Returns the difference between the quotient and `expected`, in standard errors. `None` without an error, unless
+    /// they agree.
     #[must_use]
     pub fn z(&self, expected: f64) -> Option<f64> {
         super::stats::in_errors(self.value()?, expected, self.error()?)
     }
 
-    /// The 95 % interval of a quotient that is a proportion: `(low, high)`. `None` with fewer than two sessions, unless each
-    /// has one request at most.
+    /// Returns the 95 % interval `(low, high)` of a quotient that is a proportion. `None` with fewer than two
+    /// sessions, unless each has one request at most.
     ///
-    /// Where every session is one request that is Wilson's. Otherwise it is Wilson's for as many independent requests as
-    /// would have the error that the sessions show, and with Student's t in the place of the normal quantile (Dean and
-    /// Pagano, 2015, Journal of Survey Statistics and Methodology 3: 484-503). Where all or none succeeded, sessions show no
-    /// error, and each counts as one request.
+    /// If every session is one request, this is the Wilson interval. Otherwise it is that of the number of independent
+    /// requests with the same error. Student's t then replaces the normal quantile (Dean and Pagano, 2015, Journal of
+    /// Survey Statistics and Methodology 3: 484-503). Where all or none succeeded, the sessions show no error, and each
+    /// counts as one request.
     #[must_use]
     pub fn interval(&self) -> Option<(f64, f64)> {
         let (p, n) = (self.value()?, self.x as f64);
@@ -96,7 +98,7 @@ impl Ratio {
     }
 }
 
-/// The two-sided 95 % quantile of Student's distribution for so many sessions.
+/// Returns the two-sided 95 % quantile of Student's distribution for so many sessions.
 fn student(sessions: u64) -> Option<f64> {
     let degrees = sessions.checked_sub(1)? as f64;
     StudentsT::new(0.0, 1.0, degrees).ok().map(|student| student.inverse_cdf(0.975))
@@ -137,16 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_agree_say_no_more_than_that_and_one_says_nothing() {
+    fn equal_sessions_count_as_one_request_each_and_one_session_has_no_interval() {
         assert_eq!(ratio(&[(3, 10), (3, 10)]).interval(), Some((0.3, 0.3)));
         assert_eq!((ratio(&[(3, 10)]).interval(), ratio(&[]).interval()), (None, None));
         let (low, high) = ratio(&[(10, 10); 40]).interval().unwrap();
-        // As for 40 of 40 requests, not for 400 of 400.
+        // The interval of 40 of 40 requests, not of 400 of 400.
         assert!((0.90..0.92).contains(&low) && high == 1.0, "{low}");
     }
 
     #[test]
-    fn two_sessions_that_differ_leave_nearly_everything_possible() {
+    fn two_sessions_that_differ_have_a_very_wide_interval() {
         let (low, high) = ratio(&[(9, 10), (4, 10)]).interval().unwrap();
         assert!(low < 0.1 && high > 0.9, "{low} {high}");
     }

@@ -1,4 +1,5 @@
-//! Trials over real sockets on loopback: one real server for all sessions, each session as in [`super::trial`].
+//! Trials over real sockets on loopback: one real server for all sessions, and the sessions of [`super::trial`] with
+//! the real clock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,16 +26,16 @@ use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service, 
 use crate::units::later;
 use crate::wire::Verb;
 
-/// How often a session is opened that a policy gives up before it begins.
+/// Bound on attempts to open a session that the policy gives up before it begins.
 const ATTEMPTS: u32 = 100;
 
-/// What tokens and keys are drawn from.
+/// Creates the source of tokens and keys.
 pub type Secrets = fn() -> Box<dyn CryptoRng + Send>;
 
-/// Ledgers by the address of the client.
+/// Ledgers by client address.
 type Ledgers = Arc<Mutex<BTreeMap<SocketAddr, Ledger>>>;
 
-/// A server on loopback whose executions are noted.
+/// A server on loopback that records its executions.
 #[derive(Debug)]
 pub struct RealServer {
     addr: SocketAddr,
@@ -46,10 +47,10 @@ pub struct RealServer {
 /// Why there is no server to measure.
 #[derive(Debug, thiserror::Error)]
 pub enum RealError {
-    /// It cannot listen.
+    /// The server cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The system gives no socket.
+    /// The system provides no socket.
     #[error("cannot open a socket: {0}; raise the limit of open files (ulimit -n), or take fewer --jobs")]
     Socket(#[from] io::Error),
 }
@@ -59,7 +60,7 @@ impl RealServer {
     ///
     /// # Errors
     ///
-    /// The system gives no socket.
+    /// The system provides no socket.
     pub fn start(secrets: Secrets) -> Result<Self, RealError> {
         let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: false, udp: true };
         let bound = listen.bind()?;
@@ -79,7 +80,7 @@ impl RealServer {
     ///
     /// # Errors
     ///
-    /// The system gives no socket.
+    /// The system provides no socket.
     pub fn session(&self, point: &Point, seed: u64, trials: u64) -> Result<Tally, RealError> {
         let (mut wire, room) = self.open(point, seed)?;
         let addr = wire.addr()?;
@@ -105,8 +106,8 @@ impl RealServer {
         Ok(tally)
     }
 
-    /// A session that is registered and has joined its room. The machine may be too busy to answer as soon as an impatient
-    /// policy wants; then a new one is opened.
+    /// Opens a session: registered, and joined to its room. A busy machine may answer later than an impatient policy
+    /// waits; then a new session is opened.
     fn open(&self, point: &Point, seed: u64) -> Result<(Wire, String), RealError> {
         let mut attempts = 1;
         loop {
@@ -129,13 +130,13 @@ impl RealServer {
     }
 
     fn ledgers(&self) -> std::sync::MutexGuard<'_, BTreeMap<SocketAddr, Ledger>> {
-        // Plain counters: they are whole whoever has panicked while holding them.
+        // Plain counters stay consistent after a panic.
         self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks the requests: all at once, which the client sends one after the other, or each when it is due and the one before
-/// has ended.
+/// Submits the requests. Without an interval all are submitted at once, and the client sends them one after the other.
+/// Otherwise each is submitted when it is due and the one before has ended.
 fn ask(wire: &mut Wire, room: &str, point: &Point, trials: u64) -> io::Result<()> {
     let body = trial::body(point);
     let mut due = wire.began();
@@ -157,7 +158,7 @@ fn has_joined(wire: &Wire) -> bool {
     wire.events.iter().any(is_ack)
 }
 
-/// Says goodbye over perfect links, so that the server keeps nothing of the session.
+/// Ends the session over perfect links, so that the server keeps no state of it.
 fn leave(wire: &mut Wire) -> Result<(), RealError> {
     let perfect = |direction| Link::new(LinkConfig::perfect(), 0, direction);
     wire.begin(perfect(Direction::Up), perfect(Direction::Down));
@@ -165,7 +166,7 @@ fn leave(wire: &mut Wire) -> Result<(), RealError> {
     Ok(wire.run(|client| client.is_closed())?)
 }
 
-/// A server, and notes of what it executed.
+/// A server that records its executions.
 #[derive(Debug)]
 struct Watched {
     server: Server,

@@ -1,4 +1,4 @@
-//! Rows of results: what a point and its tally put into each column.
+//! Rows of results: the cells that a point and its tally put into each column. Files are written elsewhere.
 
 use serde_json::{Map, Number, Value};
 
@@ -11,7 +11,7 @@ use super::tally::{Tally, Traffic};
 use crate::link::{LinkConfig, LossModel};
 use crate::reliable::{Backoff, Jitter};
 
-/// A cell: measured, or not.
+/// A cell, measured or empty.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     /// A word.
@@ -25,7 +25,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// As it is written into a CSV.
+    /// Returns the text of the cell in a CSV.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
@@ -36,7 +36,7 @@ impl Cell {
         }
     }
 
-    /// As a number, if it is one.
+    /// Returns the number in the cell, if it is one.
     #[must_use]
     pub fn number(&self) -> Option<f64> {
         match self {
@@ -46,7 +46,7 @@ impl Cell {
         }
     }
 
-    /// As it is written into JSON: null where there is nothing.
+    /// Returns the cell as JSON: null if it is empty.
     #[must_use]
     pub fn json(&self) -> Value {
         match self {
@@ -59,7 +59,7 @@ impl Cell {
 }
 
 impl From<Option<f64>> for Cell {
-    /// To nine significant digits: what lies behind is rounding, and would differ from machine to machine.
+    /// Rounds to nine significant digits: further digits are rounding errors that would differ between machines.
     fn from(number: Option<f64>) -> Self {
         let rounded = |x: f64| format!("{x:.8e}").parse().unwrap_or(x);
         number.map_or(Self::Empty, |x| Self::Real(rounded(x)))
@@ -78,19 +78,19 @@ impl From<&str> for Cell {
     }
 }
 
-/// What draws, and the number of the rules by which: under the same name the same command gives the same rows in virtual
-/// time. A change after which any row differs takes the next number.
+/// The random generator, and the version of the rules by which it is used. In virtual time the same command gives the
+/// same rows under the same name; a change of any row increments the version.
 pub const GENERATOR: &str = "chacha8/1";
 
-/// The modes of [`Origin`].
+/// The mode of simulated time and links, of [`Origin::mode`].
 pub const VIRTUAL: &str = "virtual";
-/// Real sockets and the real clock.
+/// The mode of real sockets and the real clock.
 pub const REAL: &str = "real";
 
-/// Where rows come from.
+/// The origin of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The command line that makes them again.
+    /// The command line that reproduces them.
     pub command: String,
     /// [`VIRTUAL`] or [`REAL`]: the clock and the network.
     pub mode: &'static str,
@@ -103,7 +103,7 @@ pub struct Origin {
 pub struct Row(Vec<Cell>);
 
 impl Row {
-    /// What `tally` says of `point`.
+    /// Creates the row of `point` from its tally.
     #[must_use]
     pub fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
         let mut cells = about(origin, point);
@@ -113,19 +113,19 @@ impl Row {
         Self(cells)
     }
 
-    /// The cells, in the order of [`Column::ALL`].
+    /// Returns the cells, in the order of [`Column::ALL`].
     #[must_use]
     pub fn cells(&self) -> &[Cell] {
         &self.0
     }
 
-    /// The cell of a column; `None` if there is no such column.
+    /// Returns the cell of a column; `None` if there is no such column.
     #[must_use]
     pub fn cell(&self, column: &str) -> Option<&Cell> {
         self.0.get(Column::ALL.iter().position(|known| known.name() == column)?)
     }
 
-    /// As a JSON object, null where nothing was measured.
+    /// Returns a JSON object, null where nothing was measured.
     #[must_use]
     pub fn json(&self) -> Value {
         let pairs = Column::ALL.iter().zip(&self.0);
@@ -163,7 +163,7 @@ fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
     ]
 }
 
-/// The loss that was asked for, where the model has a rate.
+/// The requested loss, if the model has a rate.
 fn requested(link: &LinkConfig) -> Cell {
     link.loss.rate().map(|rate| rate.get()).into()
 }
@@ -195,7 +195,7 @@ fn outcomes(point: &Point, tally: &Tally) -> [Cell; 18] {
     ]
 }
 
-/// The 95 % interval of the success: Wilson's, or that of the sessions where their requests depend on each other.
+/// Returns the 95 % interval of the success: Wilson's, or that of the sessions if their requests are dependent.
 fn interval(point: &Point, tally: &Tally) -> Option<(f64, f64)> {
     if point.is_independent() {
         wilson(tally.acked, tally.trials())
@@ -206,7 +206,7 @@ fn interval(point: &Point, tally: &Tally) -> Option<(f64, f64)> {
 
 fn success_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
     let of_trials = proportion_z(tally.acked, tally.trials(), expected);
-    // Where so few failures are expected that it says nothing, sessions say no more.
+    // With too few expected failures for a z value, the sessions give none either.
     if point.is_independent() {
         of_trials
     } else {
@@ -214,7 +214,7 @@ fn success_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
     }
 }
 
-/// What each loss model is expected to take, and how far it took another share.
+/// The expected loss of each direction, and the difference from it in standard errors.
 fn losses(point: &Point, tally: &Tally) -> [Cell; 4] {
     let (up, down) = Expected::losses(point);
     let z = |expected: Option<f64>, model: &LossModel, traffic: &Traffic, sessions: &Ratio| {
@@ -261,7 +261,7 @@ fn time_z(point: &Point, tally: &Tally, expected: Time) -> Option<f64> {
     }
 }
 
-/// Over sockets there is a round trip that no theory knows.
+/// Real sockets add a round trip that the theory does not know.
 fn times(point: &Point, tally: &Tally, is_virtual: bool) -> [Cell; 12] {
     let (times, trials) = (&tally.times, tally.trials());
     let expected = Expected::at(point).and_then(|expected| expected.time).filter(|_| is_virtual);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_empty_and_not_0() {
+    fn unmeasured_values_are_empty_and_not_0() {
         let nothing = row(&Tally::default(), "list:1,3");
         for column in
             ["success", "sends_mean", "ack_p50_s", "ack_cdf_s", "goodput_bytes_per_s", "realised_loss_up"]

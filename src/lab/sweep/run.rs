@@ -1,8 +1,9 @@
-//! Runs an experiment on several threads: the sessions of all points in order, the tallies of points in order.
+//! Runs an experiment on several threads: the sessions of all points in order, and hands on the tallies in the order
+//! of the points.
 //!
-//! What comes out does not depend on the number of threads: a session is a function of its point and its seed, tallies
-//! add up in any order, and points are handed on in theirs. What is kept does not grow with the trials: a tally for each point
-//! that is under way, or waits for one before it.
+//! The result does not depend on the number of threads. A session is a function of its point and its seed, tallies add
+//! up in any order, and points are handed on in theirs. Memory does not grow with the trials: there is one tally for
+//! each point that is in progress or waits for an earlier one.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,47 +16,48 @@ use super::tally::Tally;
 /// Runs so many requests in one session at a point, under a seed.
 pub type Session<'a> = &'a (dyn Fn(&Point, u64, u64) -> Result<Tally, String> + Sync);
 
-/// What is to be run.
+/// The definition of a run.
 #[derive(Clone, Debug)]
 pub struct Experiment {
     /// The points, in the order in which their tallies come.
     pub points: Vec<Point>,
     /// Requests per point, at least 1.
     pub trials: u64,
-    /// Requests per session, at least 1; the last session of a point may have fewer. `None` is what suits each point.
+    /// Requests per session, at least 1; the last session of a point may have fewer. `None` means the default of each
+    /// point.
     pub session_trials: Option<u64>,
-    /// The most requests per session where none are set, at least 1.
+    /// Bound on the requests per session where none are set, at least 1.
     pub longest_session: u64,
-    /// What everything random follows from.
+    /// The seed of everything random.
     pub seed: u64,
-    /// How many threads, at least 1.
+    /// Number of threads, at least 1.
     pub jobs: usize,
 }
 
-/// One finished session: which point, and what came of it.
+/// One finished session: the point's index and the result.
 type Finished = (usize, Result<Tally, String>);
 
 impl Experiment {
-    /// How many sessions there are in all.
+    /// Returns the number of sessions of all points.
     #[must_use]
     pub fn sessions(&self) -> u64 {
         self.points.iter().fold(0, |sum: u64, point| sum.saturating_add(self.sessions_at(point)))
     }
 
-    /// How many requests a session at this point has.
+    /// Returns the number of requests per session at this point.
     #[must_use]
     pub fn session_trials_at(&self, point: &Point) -> u64 {
         let natural = || point.default_session_trials(self.trials, self.longest_session);
         self.session_trials.unwrap_or_else(natural).max(1)
     }
 
-    /// How many sessions there are at this point.
+    /// Returns the number of sessions at this point.
     #[must_use]
     pub fn sessions_at(&self, point: &Point) -> u64 {
         self.trials.div_ceil(self.session_trials_at(point))
     }
 
-    /// The ordinal of the first session of each point.
+    /// Returns the ordinal of the first session of each point.
     fn firsts(&self) -> Vec<u64> {
         let first = |next: &mut u64, point: &Point| {
             let first = *next;
@@ -65,12 +67,12 @@ impl Experiment {
         self.points.iter().scan(0, first).collect()
     }
 
-    /// Runs everything; `progress` is called after each session with the number of those that are through, `each` with each point and its
-    /// tally, in the order of the points.
+    /// Runs everything. `progress` is called after each session with the number of finished ones; `each` is called
+    /// with each point and its tally, in order.
     ///
     /// # Errors
     ///
-    /// The first error of a session or of `each`; nothing more is begun then.
+    /// The first error of a session or of `each`; no further session begins then.
     pub fn run(
         &self,
         session: Session<'_>,
@@ -90,7 +92,7 @@ impl Experiment {
         })
     }
 
-    /// Takes one session after the other until none is left or nobody listens.
+    /// Runs one session after the other until none is left or the receiver is gone.
     fn work(
         &self,
         session: Session<'_>,
@@ -158,7 +160,7 @@ mod tests {
         Experiment { points, trials, session_trials, longest_session: 1_000, seed: 1, jobs }
     }
 
-    /// All trials acked; the bytes are a hash of the seeds, so that a session that is missing or twice would be noticed.
+    /// All trials are acked. The bytes are a hash of the seeds, so that a missing or repeated session is detected.
     fn pretend(point: &Point, seed: u64, trials: u64) -> Result<Tally, String> {
         let mut tally = Tally::default();
         (0..trials).for_each(|_| tally.count_outcome(&Outcome::Acked(Vec::new())));

@@ -1,10 +1,10 @@
-//! Where a session begins in the lives of its links' loss models, so that sessions of any length meet the requested loss.
+//! Initial states of a session's loss models, so that sessions of any length meet the requested loss.
 //!
-//! A blackhole begins at a random phase. A model with states begins as a session that has gone on for long finds it when a
-//! request begins. That is not its stationary distribution: requests end with an answer, so most of them begin in a state
-//! that loses little, and a session of one request that began in the stationary distribution would send most of its
-//! datagrams where it met a burst. Requests that nobody counts are played on the verdicts alone, until the models have
-//! forgotten how they began; the datagrams of the session have the indices after theirs.
+//! A blackhole begins at a random phase. A model with states begins in the state of a long-running session at the
+//! start of a request. That is not the model's stationary distribution: requests end with an answer, so most of them
+//! begin in a state of low loss. A session of one request that began in the stationary distribution would send most of
+//! its datagrams during bursts. Therefore uncounted requests are first played on the verdicts alone, until the models
+//! have forgotten their initial state. The session's datagrams have the indices after those.
 
 use std::hash::Hasher as _;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use super::point::Point;
 use crate::link::{Direction, LossModel, Start, Verdicts};
 use crate::units::uniform;
 
-/// The most requests that are played before a session.
+/// Bound on the requests played before a session.
 pub(super) const MAX_PLAYED: u64 = 8_192;
 
-/// The most datagrams of them to the server.
+/// Bound on their datagrams to the server.
 const MAX_DATAGRAMS: u64 = 4 * MAX_PLAYED;
 
-/// Where the links to the server and from it begin in a session at `point` under `seed`.
+/// Returns where the links to and from the server begin in a session at `point` under `seed`.
 #[must_use]
 pub(super) fn starts(now: Instant, point: &Point, seed: u64) -> (Start, Start) {
     let (up, down) = played(now, point, seed);
@@ -31,7 +31,7 @@ pub(super) fn starts(now: Instant, point: &Point, seed: u64) -> (Start, Start) {
     )
 }
 
-/// How much of its cycle a blackhole has behind it: evenly distributed over the seeds.
+/// Returns the elapsed part of a blackhole's cycle: evenly distributed over the seeds.
 fn phase(model: &LossModel, seed: u64, direction: Direction) -> Duration {
     let Some(cycle) = model.cycle() else { return Duration::ZERO };
     let mut hasher = SipHasher13::new_with_keys(seed, direction as u64);
@@ -39,25 +39,26 @@ fn phase(model: &LossModel, seed: u64, direction: Direction) -> Duration {
     uniform(Duration::ZERO, cycle.saturating_sub(Duration::from_nanos(1)), hasher.finish())
 }
 
-/// How many requests are to be played before a session at this point; more than [`MAX_PLAYED`] are not.
+/// Returns the number of requests to play before a session at this point. It may exceed [`MAX_PLAYED`], which is
+/// applied later.
 #[must_use]
 pub(super) fn wanted(point: &Point) -> u64 {
     let memory =
         |model: &LossModel| model.memory().unwrap_or_else(|| u64::from(model.has_states()) * MAX_PLAYED);
     let (up, down) = (memory(&point.up.loss), memory(&point.down.loss));
-    // Not every request gets a datagram back.
+    // A lost request gets no answer.
     let arriving = point.up.loss.rate().map_or(1.0, |rate| rate.complement().get());
     let answers = down.saturating_mul(rounded_up(1.0 / arriving));
     up.max(answers)
 }
 
-/// A factor as a whole number, from 1 to [`MAX_PLAYED`].
+/// Rounds a factor up to a whole number, from 1 to [`MAX_PLAYED`].
 fn rounded_up(factor: f64) -> u64 {
     (1..=MAX_PLAYED).find(|whole| *whole as f64 >= factor).unwrap_or(MAX_PLAYED)
 }
 
-/// Plays requests on the verdicts. Returns how many datagrams they took up and down, of a model with states; others begin
-/// at 0.
+/// Plays requests on the verdicts. Returns the number of datagrams up and down for models with states, and 0 for
+/// others.
 fn played(now: Instant, point: &Point, seed: u64) -> (u64, u64) {
     let requests = wanted(point).min(MAX_PLAYED);
     if requests == 0 {
@@ -65,7 +66,7 @@ fn played(now: Instant, point: &Point, seed: u64) -> (u64, u64) {
     }
     let sends = point.policy.schedule().count();
     let [mut up, mut down] = [(&point.up.loss, Direction::Up), (&point.down.loss, Direction::Down)]
-        .map(|(model, direction)| Way::new(model, seed, direction));
+        .map(|(model, direction)| DirectionLosses::new(model, seed, direction));
     for _ in 0..requests {
         for _ in 0..sends {
             if !up.loses(now) && !down.loses(now) {
@@ -79,14 +80,14 @@ fn played(now: Instant, point: &Point, seed: u64) -> (u64, u64) {
     (up.begin(), down.begin())
 }
 
-/// One direction while requests are played.
-struct Way {
+/// The losses of one direction while requests are played.
+struct DirectionLosses {
     verdicts: Verdicts,
     index: u64,
     has_states: bool,
 }
 
-impl Way {
+impl DirectionLosses {
     fn new(model: &LossModel, seed: u64, direction: Direction) -> Self {
         // Lists and blackholes begin with the session, so they lose nothing before it.
         let is_timeless = !matches!(model, LossModel::List(_) | LossModel::Blackhole { .. });
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_played_is_bounded_whatever_the_model() {
+    fn the_number_of_played_requests_is_bounded_for_every_model() {
         for model in ["gilbert:.5,1", "gilbert:.5,1000000", "gilbert:1,5", "ge:0,0", "gilbert:.000001,1000"] {
             let point = point(model, "gilbert:.9,20");
             let begun = starts(origin(), &point, 1).0.index;

@@ -1,6 +1,7 @@
-//! Statistics of what was measured: proportions with their intervals, means with their errors. Each with its formula.
+//! Statistics of measurements: proportions with their intervals, means with their errors, each with its formula.
+//! Requests are independent here; dependent ones are in `ratio`.
 
-/// The least variance of a count of which standard errors say something.
+/// The least variance of a count for which standard errors are meaningful.
 const LEAST_VARIANCE: f64 = 3.0;
 
 /// The two-sided 95 % quantile of the normal distribution.
@@ -8,9 +9,9 @@ pub(super) const Z95: f64 = 1.959_963_984_540_054;
 
 /// The 95 % Wilson score interval of a proportion: `(low, high)`, both from 0 to 1; `None` without trials.
 ///
-/// With z = 1.96, n trials and p = successes/n, its middle is (p + z²/2n) / (1 + z²/n) and its half width
-/// z sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n) (Wilson, 1927). Other than the usual interval it is not empty where
-/// all or none succeeded.
+/// With z = 1.96, n trials and p = successes/n, its middle is (p + z²/2n) / (1 + z²/n). Its half width is z
+/// sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n) (Wilson, 1927). Unlike the normal interval it is not empty where all or none
+/// succeeded.
 ///
 /// ```
 /// let (low, high) = sayagain::lab::sweep::stats::wilson(99, 100).unwrap();
@@ -24,21 +25,22 @@ pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
     Some(wilson_with(successes as f64 / trials as f64, trials as f64, Z95))
 }
 
-/// The same of a proportion `p` of `n` trials, which need not be whole, with another quantile than the normal one.
+/// The Wilson interval for a proportion `p` of `n` trials, which need not be whole, with `z` as the quantile.
 pub(super) fn wilson_with(p: f64, n: f64, z: f64) -> (f64, f64) {
     let spread = z * z / n;
     let middle = (p + spread / 2.0) / (1.0 + spread);
     let half = (spread * (p * (1.0 - p) + spread / 4.0)).sqrt() / (1.0 + spread);
-    // What rounding leaves at the ends is nothing.
+    // At the ends only a rounding error would remain.
     let low = if p <= 0.0 { 0.0 } else { middle - half };
     let high = if p >= 1.0 { 1.0 } else { middle + half };
     (low, high)
 }
 
-/// How far a measured proportion is from the expected one, in standard errors sqrt(p(1-p)/n) of the expected one.
+/// Returns the difference between a measured and an expected proportion, in standard errors sqrt(p(1-p)/n) of the
+/// expected one.
 ///
-/// `None` without trials; where something impossible was measured or something certain was not, which no number of standard
-/// errors expresses; and with an expected variance below 3 (n p (1-p)), where the distribution is nothing like a normal one.
+/// `None` in three cases: without trials; where something impossible was measured or something certain was not; and
+/// with an expected variance n p (1-p) below 3, where the distribution is far from normal.
 #[must_use]
 pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
     if trials == 0 {
@@ -52,8 +54,8 @@ pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
     in_errors(p, expected, (expected * (1.0 - expected) / n).sqrt())
 }
 
-/// Counts, sums and sums of squares, from which mean and standard error follow; whole numbers, so that the order in
-/// which parts are added changes nothing.
+/// Count, sum and sum of squares, from which mean and standard error follow. Whole numbers, so the order of additions
+/// does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moments {
     count: u64,
@@ -69,27 +71,27 @@ impl Moments {
         self.squares = self.squares.saturating_add(u128::from(value) * u128::from(value));
     }
 
-    /// Adds what another has counted.
+    /// Adds the values of another.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum += other.sum;
         self.squares = self.squares.saturating_add(other.squares);
     }
 
-    /// The sum of the values.
+    /// Returns the sum of the values.
     #[must_use]
     pub fn sum(&self) -> u128 {
         self.sum
     }
 
-    /// The mean; `None` without values.
+    /// Returns the mean; `None` without values.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
-    /// How far the mean is from the expected one, in standard errors s/sqrt(n) of the sample; `None` without values, and
-    /// where all values are the same and not as expected.
+    /// Returns the difference between the mean and `expected`, in standard errors s/sqrt(n) of the sample. `None`
+    /// without values, and where all values are equal but not as expected.
     #[must_use]
     pub fn z(&self, expected: f64) -> Option<f64> {
         let mean = self.mean()?;
@@ -98,14 +100,14 @@ impl Moments {
         self.z_with(expected, variance.sqrt())
     }
 
-    /// The same where the standard deviation of a value is known.
+    /// The same with a known standard deviation of a value.
     #[must_use]
     pub fn z_with(&self, expected: f64, deviation: f64) -> Option<f64> {
         in_errors(self.mean()?, expected, deviation / (self.count as f64).sqrt())
     }
 }
 
-/// A difference in standard errors; what differs by no more than rounding does not differ.
+/// Returns a difference in standard errors. Values that differ by a rounding error are equal.
 pub(super) fn in_errors(measured: f64, expected: f64, error: f64) -> Option<f64> {
     let (difference, rounding) = (measured - expected, 1e-9 * expected.abs().max(1e-3));
     if error > 0.0 { Some(difference / error) } else { (difference.abs() <= rounding).then_some(0.0) }

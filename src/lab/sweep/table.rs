@@ -1,4 +1,4 @@
-//! The CSV of a sweep, read back: which columns it has, and one checked [`Row`] per point. Writing it is not here.
+//! The CSV of a sweep, read back: its columns, and one checked [`Row`] per point. `row` and `column` write it.
 
 use std::io::Read;
 
@@ -7,52 +7,52 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use super::column::{Column, Kind};
 use crate::escape::escape_short;
 
-/// The largest file that is read, in bytes. A row of a sweep has up to 3 KiB, 1,000 bytes of them for the command line.
+/// Largest file that is read, in bytes. A row of a sweep has up to 3 KiB, 1,000 bytes of them for the command line.
 pub const MAX_BYTES: u64 = 64 << 20;
-/// The most rows that are read: a row takes a few KiB of memory, whatever its size in the file.
+/// Bound on the rows that are read: a row takes a few KiB of memory, whatever its size in the file.
 pub const MAX_ROWS: usize = 20_000;
 
 /// Why a file is not the CSV of a sweep.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] std::io::Error),
-    /// It has more than [`MAX_BYTES`] or [`MAX_ROWS`].
+    /// The file has more than [`MAX_BYTES`] or [`MAX_ROWS`].
     #[error("more than {MAX_ROWS} rows or {} MiB: plot it in parts", MAX_BYTES >> 20)]
     TooLarge,
-    /// Its header lacks a column.
+    /// The header lacks a column.
     #[error("line 1: no column `{0}`, so it is not the CSV of a `lab sweep`")]
     Missing(&'static str),
-    /// Its header names a column twice.
+    /// The header names a column twice.
     #[error("line 1: column `{0}` stands there twice")]
     Twice(&'static str),
-    /// It ends after the header.
+    /// The file ends after the header.
     #[error("line 1: a header, but no rows")]
     NoRows,
     /// A row has too many or too few cells.
     #[error("line {line}: {cells} cells under {columns} columns")]
     Ragged {
-        /// Of the file, from 1.
+        /// The line in the file, from 1.
         line: u64,
-        /// Of the row.
+        /// Cells of the row.
         cells: u64,
-        /// Of the header.
+        /// Cells of the header.
         columns: u64,
     },
-    /// It is no text.
+    /// A line is not UTF-8.
     #[error("line {0}: not UTF-8 text")]
     NoText(u64),
-    /// A cell does not hold what its column says.
+    /// A cell does not fit its column.
     #[error("line {line}, column {column}: `{value}` is not {expected}")]
     Cell {
-        /// Of the file, from 1.
+        /// The line in the file, from 1.
         line: u64,
-        /// As the header has it.
+        /// The column's name.
         column: &'static str,
-        /// Escaped and cut.
+        /// The cell, escaped and cut.
         value: String,
-        /// What should be there.
+        /// The expected kind of value.
         expected: &'static str,
     },
 }
@@ -65,11 +65,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a CSV whole. Columns may stand in any order; those that are not [`Column`]s are not looked at.
+    /// Reads a whole CSV. Columns may be in any order; those that are not [`Column`]s are ignored.
     ///
     /// # Errors
     ///
-    /// If it is not the CSV of a sweep, or too large.
+    /// The text is not the CSV of a sweep, or too large.
     pub fn read(from: impl Read) -> Result<Self, TableError> {
         let mut bytes = Vec::new();
         from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
@@ -84,20 +84,20 @@ impl Table {
         Ok(Self { text, rows })
     }
 
-    /// The file as it was read.
+    /// Returns the file as it was read.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The rows in the order of the file.
+    /// Returns the rows in the order of the file.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 }
 
-/// A point of a sweep.
+/// One point of a sweep.
 #[derive(Clone, Debug)]
 pub struct Row {
     texts: Vec<String>,
@@ -106,19 +106,19 @@ pub struct Row {
 }
 
 impl Row {
-    /// The cell as it stands in the file.
+    /// Returns the cell's text in the file.
     #[must_use]
     pub fn text(&self, column: Column) -> &str {
         self.texts.get(column as usize).map_or("", String::as_str)
     }
 
-    /// The number in a cell, in the unit of the column's name; none if it is empty or no number is meant.
+    /// Returns the number in a cell, in the unit of the column's name; `None` if it is empty or a text.
     #[must_use]
     pub fn number(&self, column: Column) -> Option<f64> {
         self.numbers.get(column as usize).copied().flatten()
     }
 
-    /// The times to answer: (seconds, share of all trials that were answered by then), ascending.
+    /// Returns the times to ack, ascending: (seconds, share of all trials that were answered by then).
     #[must_use]
     pub fn steps(&self) -> &[(f64, f64)] {
         &self.steps
@@ -143,7 +143,7 @@ fn read_rows(text: &str) -> Result<Vec<Row>, TableError> {
     if rows.is_empty() { Err(TableError::NoRows) } else { Ok(rows) }
 }
 
-/// Where each column stands.
+/// Returns the index of each column in the header.
 fn places(header: &StringRecord) -> Result<Vec<usize>, TableError> {
     let place = |column: &Column| {
         let mut found = header.iter().enumerate().filter(|(_, name)| *name == column.name());
@@ -189,7 +189,7 @@ fn row(record: &StringRecord, places: &[usize]) -> Result<Row, TableError> {
     Ok(row)
 }
 
-/// What no row can be without, and what has to fit together.
+/// Checks cells that every row must have, and cells that must be consistent.
 fn check(row: &Row) -> Result<(), (Column, &'static str)> {
     if !matches!(row.text(Column::Mode), "virtual" | "real") {
         return Err((Column::Mode, "`virtual` or `real`"));
@@ -206,7 +206,7 @@ fn check(row: &Row) -> Result<(), (Column, &'static str)> {
     Ok(())
 }
 
-/// The number in a cell, or what should have been there.
+/// Returns the number in a cell, or the description of the expected value.
 fn number(kind: Kind, text: &str) -> Result<Option<f64>, &'static str> {
     let (expected, range) = match kind {
         Kind::Text | Kind::Steps => return Ok(None),
@@ -240,7 +240,7 @@ mod tests {
         Table::read(text.as_bytes())
     }
 
-    /// The good file with a cell of its third line changed.
+    /// Returns the valid file with one cell of its third line changed.
     fn with(column: Column, value: &str) -> String {
         let mut reader = csv::Reader::from_reader(GOOD.as_bytes());
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_may_stand_in_any_order_and_others_are_not_looked_at() {
+    fn columns_may_be_in_any_order_and_others_are_ignored() {
         let mut lines = GOOD.lines();
         let extended = format!("extra,{}", lines.next().unwrap());
         let rows: String = lines.map(|line| format!("-,{line}\n")).collect();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_are_no_rows() {
+    fn blank_lines_at_the_end_are_ignored() {
         let commas = ",".repeat(Column::ALL.len() - 1);
         for end in ["\n", "\r\n", "\n\n", "  \n", "\t", &format!("{commas}\n"), &format!("{commas}\n\n")] {
             let table = read(&format!("{GOOD}{end}")).unwrap_or_else(|error| panic!("{end:?}: {error}"));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_makes_no_sense_is_named_with_its_line_and_column() {
+    fn an_invalid_cell_is_reported_with_its_line_and_column() {
         let refused = [
             (Column::Success, "nan"),
             (Column::Success, "1.01"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_csv_of_a_sweep_is_refused() {
+    fn a_file_that_is_no_sweep_is_refused() {
         let header = GOOD.lines().next().unwrap();
         assert!(matches!(read(""), Err(TableError::Missing("version"))));
         assert!(matches!(read("a,b\n1,2\n"), Err(TableError::Missing("version"))));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_than_the_bound() {
+    fn a_file_over_the_bound_is_refused() {
         let endless = std::io::repeat(b'x');
         assert!(matches!(Table::read(endless), Err(TableError::TooLarge)));
         let row = GOOD.lines().nth(1).unwrap();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn every_prefix_of_a_csv_is_either_read_or_refused_with_one_line() {
+    fn every_prefix_of_a_csv_is_read_or_refused_with_one_line() {
         for end in (0..GOOD.len()).step_by(7) {
             if let Err(error) = read(&GOOD[..end]) {
                 assert!(!error.to_string().contains('\n'), "{error}");

@@ -1,4 +1,4 @@
-//! What the trials at one point came to: counts that add up in any order.
+//! Counts over the trials at one point, which add up in any order. Intervals and errors are in `stats` and `ratio`.
 
 use super::ratio::Ratio;
 use super::stats::Moments;
@@ -6,51 +6,49 @@ use super::times::Times;
 use crate::link::LinkStats;
 use crate::reliable::Outcome;
 
-/// The sums over trials. Its size does not depend on their number.
+/// Sums over trials. The size does not depend on their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Requests that were answered with an ACK.
+    /// Requests answered with an ACK.
     pub acked: u64,
-    /// Requests that were refused.
+    /// Requests answered with an ERR.
     pub rejected: u64,
-    /// Requests of which nobody knows.
+    /// Requests whose outcome is unknown.
     pub unknown: u64,
     /// Sends per request.
     pub sends: Moments,
-    /// How often the server executed a request: once or not at all, if it keeps its promise.
+    /// Executions per request at the server: one or none, if it keeps its promise.
     pub executions: Moments,
-    /// The most that any request was executed.
+    /// The most executions of one request.
     pub executions_max: u64,
-    /// How often a request would have been executed by a server that does not recognise repeats: the copies of it that
-    /// arrived.
+    /// Executions per request at a server that does not recognise duplicates: the copies of it that arrived.
     pub arrivals: Moments,
-    /// From the first send to the ACK.
+    /// Time from the first send to the ACK.
     pub times: Times,
-    /// Answers that came when nobody waited for them any more, because the request had been answered or given up; copies
-    /// that the network made count as well.
+    /// Answers to a request that was already answered or given up. Copies that the network made count as well.
     pub spurious: u64,
     /// To the server.
     pub up: Traffic,
     /// From the server.
     pub down: Traffic,
-    /// How long the sessions took together, in nanoseconds.
+    /// Duration of all sessions together, in nanoseconds.
     pub elapsed: u128,
-    /// The same by sessions.
+    /// Sums by session.
     pub sessions: Sessions,
 }
 
-/// What the sessions came to, each as a whole: what its requests have in common shows in how sessions differ.
+/// Sums by session: correlations between the requests of a session show in the differences between sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
-    /// Acked requests of all.
+    /// Acked requests per request.
     pub success: Ratio,
     /// Sends per request.
     pub sends: Ratio,
     /// Nanoseconds to the ACK per acked request.
     pub times: Ratio,
-    /// Lost datagrams of those to the server.
+    /// Lost datagrams per datagram to the server.
     pub loss_up: Ratio,
-    /// Lost datagrams of those from it.
+    /// Lost datagrams per datagram from the server.
     pub loss_down: Ratio,
 }
 
@@ -64,23 +62,23 @@ impl Sessions {
     }
 }
 
-/// What went one way.
+/// The datagrams of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Datagrams sent, lost ones included.
     pub datagrams: u64,
     /// Their bytes, without the headers of IP and UDP.
     pub bytes: u64,
-    /// How many of them the loss model took.
+    /// Datagrams that the loss model dropped.
     pub lost: u64,
-    /// How many were larger than the MTU.
+    /// Datagrams larger than the MTU.
     pub too_large: u64,
-    /// How many found a queue full, copies included.
+    /// Datagrams that found the queue full, copies included.
     pub queue_full: u64,
 }
 
 impl Traffic {
-    /// Takes over what a link has counted, and the bytes that it was handed.
+    /// Adds the counters of a link, and the bytes that it was handed.
     pub(super) fn count(&mut self, stats: LinkStats, bytes: u64) {
         self.bytes += bytes;
         self.datagrams += stats.sent;
@@ -97,7 +95,7 @@ impl Traffic {
         self.queue_full += other.queue_full;
     }
 
-    /// The part that was lost; `None` without datagrams.
+    /// Returns the share that was lost; `None` without datagrams.
     #[must_use]
     pub fn realised_loss(&self) -> Option<f64> {
         (self.datagrams > 0).then(|| self.lost as f64 / self.datagrams as f64)
@@ -105,13 +103,13 @@ impl Traffic {
 }
 
 impl Tally {
-    /// How many trials there were.
+    /// Returns the number of trials.
     #[must_use]
     pub fn trials(&self) -> u64 {
         self.acked + self.rejected + self.unknown
     }
 
-    /// Counts how a request ended.
+    /// Counts the outcome of a request.
     pub(super) fn count_outcome(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Acked(_) => self.acked += 1,
@@ -120,14 +118,14 @@ impl Tally {
         }
     }
 
-    /// Counts what reached the server of one request.
+    /// Counts the executions and arrivals of one request at the server.
     pub(super) fn count_server(&mut self, executed: u64, arrived: u64) {
         self.executions.add(executed);
         self.executions_max = self.executions_max.max(executed);
         self.arrivals.add(arrived);
     }
 
-    /// What was counted so far was one session.
+    /// Records everything counted so far as the sums of one session.
     pub(super) fn end_session(&mut self) {
         let trials = u128::from(self.trials());
         let one = |y: u128, x: u128| {
@@ -145,7 +143,7 @@ impl Tally {
         };
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another tally.
     pub fn merge(&mut self, other: &Self) {
         self.sessions.merge(&other.sessions);
         self.acked += other.acked;

@@ -1,26 +1,27 @@
-//! Times to an answer: how many were how long, in memory that does not grow with their number.
+//! Times to ack: counts by rounded duration, in memory that does not grow with the number of times.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::stats::Moments;
 
-/// Significant digits that a time is kept with. Multiples of a timeout, which most times are, have fewer, so they are
-/// kept exactly; that is why these are decimal, unlike the buckets of a histogram with powers of two.
+/// Significant decimal digits of a stored time. Most times are multiples of a timeout, which have fewer digits, so
+/// they are stored exactly; the buckets of a binary histogram would round them.
 const DIGITS: u32 = 4;
 
-/// How many steps a CDF is written with at most.
+/// Bound on the steps of a CDF.
 const STEPS: u64 = 100;
 
-/// Times, rounded to four significant digits: a few ten thousand different ones between a microsecond and ten years at most.
+/// Times, rounded to four significant digits. There are at most a few ten thousand different ones between a
+/// microsecond and ten years.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// How often, by rounded nanoseconds.
+    /// Number of times, by rounded nanoseconds.
     counts: BTreeMap<u64, u64>,
     total: u64,
     /// In nanoseconds.
     moments: Moments,
-    /// Exact.
+    /// The longest time, unrounded.
     longest: Duration,
 }
 
@@ -34,7 +35,7 @@ impl Times {
         self.longest = self.longest.max(time);
     }
 
-    /// Adds what another has counted.
+    /// Adds the times of another.
     pub fn merge(&mut self, other: &Self) {
         for (nanos, count) in &other.counts {
             *self.counts.entry(*nanos).or_default() += count;
@@ -44,8 +45,8 @@ impl Times {
         self.longest = self.longest.max(other.longest);
     }
 
-    /// The time within which this part of all times lies, in seconds: the least time so that at least `part` of them are
-    /// no longer (nearest rank). `None` without times.
+    /// Returns the quantile `part` in seconds by nearest rank: the least time that at least this share of all times
+    /// does not exceed. `None` without times.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let mut below = 0;
@@ -56,26 +57,26 @@ impl Times {
         self.counts.iter().find_map(within)
     }
 
-    /// The longest, exactly, in seconds.
+    /// Returns the longest time, unrounded, in seconds.
     #[must_use]
     pub fn longest(&self) -> Option<f64> {
         (self.total > 0).then_some(self.longest.as_secs_f64())
     }
 
-    /// The sum, in nanoseconds.
+    /// Returns the sum, in nanoseconds.
     #[must_use]
     pub fn sum_nanos(&self) -> u128 {
         self.moments.sum()
     }
 
-    /// The mean, in seconds.
+    /// Returns the mean, in seconds.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
         Some(self.moments.mean()? / 1e9)
     }
 
-    /// How far the mean is from the expected one, in standard errors, both in seconds: those of the expected standard deviation
-    /// where it is known, since a sample of such long tails seldom shows its own.
+    /// Returns the difference between the mean and `expected`, in standard errors; both are in seconds. Uses the
+    /// expected standard deviation where it is known: a sample with such long tails seldom shows its own.
     #[must_use]
     pub fn z(&self, expected: f64, deviation: Option<f64>) -> Option<f64> {
         match deviation {
@@ -84,13 +85,13 @@ impl Times {
         }
     }
 
-    /// Rounding makes no time longer than the longest.
+    /// Rounding must not make a time longer than the longest.
     fn seconds(&self, nanos: u64) -> f64 {
         Duration::from_nanos(nanos).min(self.longest).as_secs_f64()
     }
 
-    /// The cumulative distribution: seconds, and the part of `trials` that took no longer, ascending; 100 steps at most, each
-    /// a time that occurred, the last the longest.
+    /// Returns the cumulative distribution, ascending: seconds, and the share of `trials` that took no longer. It has
+    /// 100 steps at most, each a time that occurred; the last is the longest.
     #[must_use]
     pub fn cdf(&self, trials: u64) -> Vec<(f64, f64)> {
         let (mut below, mut told, mut steps) = (0, 0, Vec::new());
@@ -108,7 +109,7 @@ impl Times {
     }
 }
 
-/// To [`DIGITS`] significant digits, the nearest.
+/// Rounds to the nearest number with [`DIGITS`] significant digits.
 fn rounded(nanos: u64) -> u64 {
     let digits = nanos.checked_ilog10().map_or(1, |log| log + 1);
     let unit = 10_u64.pow(digits.saturating_sub(DIGITS));

@@ -1,9 +1,8 @@
-//! Trials in virtual time: one session with a real server and a real client, and its requests, one at a time.
+//! Trials in virtual time: one session of a real server and a real client, which sends its requests one at a time.
 //!
-//! A trial is one message to a room in which nobody else is: it has an effect, which a server that forgets would repeat,
-//! and nobody else's traffic is counted with it. The session is registered, and the room joined, over a network that delays
-//! as that of the point does and does nothing else, so that what a policy learns of round trips there is true; then the
-//! network of the point begins.
+//! A trial is one message to a room without other members. It has an effect that a server without a dedup window would
+//! repeat, and no other traffic is counted with it. Registration and join run over a network with the point's delay
+//! and no other impairment, so the policy measures true round trips. Then the point's network begins.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,13 +20,13 @@ use crate::sim::{ClientId, Sighting, Sim};
 use crate::units::{Seconds, later};
 use crate::wire::Verb;
 
-/// The room that messages go to.
+/// The room that receives the messages.
 const ROOM: &[u8] = b"#lab";
 
-/// Longer than anything that is simulated: sessions neither end nor ping for want of traffic, whatever a policy waits.
+/// Longer than any simulation: no session ends or pings for lack of traffic, however long a policy waits.
 pub(super) const EVER: Duration = Seconds::MAX.as_duration();
 
-/// After so many times [`EVER`] without an event something is wrong: no timeout and no delay is longer than one.
+/// A silence of so many times [`EVER`] is a bug: no timeout and no delay is longer than one.
 const LONGEST_SILENCE: u32 = 3;
 
 /// A session that could not be simulated to its end.
@@ -41,7 +40,7 @@ pub struct Stuck;
 ///
 /// # Errors
 ///
-/// The simulation does not end, which would be a bug.
+/// The simulation does not end, which is a bug.
 pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<Tally, Stuck> {
     let server = ServerConfig { idle: EVER, ..ServerConfig::default() };
     let mut sim = Sim::new(start, server, delaying(&point.up), delaying(&point.down), seed);
@@ -65,8 +64,8 @@ pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<
     Ok(tally)
 }
 
-/// Asks the requests: all at once, which the client sends one after the other, or each when it is due and the one before
-/// has ended.
+/// Submits the requests. Without an interval all are submitted at once, and the client sends them one after the other.
+/// Otherwise each is submitted when it is due and the one before has ended.
 fn ask(sim: &mut Sim, client: ClientId, point: &Point, trials: u64) -> Result<(), Stuck> {
     let body = body(point);
     let mut due = sim.now();
@@ -81,13 +80,13 @@ fn ask(sim: &mut Sim, client: ClientId, point: &Point, trials: u64) -> Result<()
     Ok(())
 }
 
-/// Runs until the client waits for no answer, whatever is still under way.
+/// Runs until the client waits for no answer, even if datagrams are still in flight.
 fn until_answered(sim: &mut Sim, client: ClientId) -> Result<(), Stuck> {
     let is_answered = (0..LONGEST_SILENCE).any(|_| sim.run_until(EVER, |sim| sim.client(client).is_idle()));
     if is_answered { Ok(()) } else { Err(Stuck) }
 }
 
-/// A client that does nothing but what a trial asks of it.
+/// The configuration of a client that sends only the requests of a trial.
 pub(super) fn client_config(name: &str, policy: &Backoff) -> ClientConfig {
     let config = ClientConfig::new(Transport::Datagram, Some(name), policy.clone());
     ClientConfig { keepalive: EVER, checks_path: false, ..config }
@@ -98,12 +97,12 @@ pub(super) fn body(point: &Point) -> Vec<u8> {
     vec![b'x'; point.size]
 }
 
-/// The same delay, and nothing else.
+/// Returns a link with the same delay and no other impairment.
 pub(super) fn delaying(link: &LinkConfig) -> LinkConfig {
     LinkConfig { delay: link.delay, ..LinkConfig::perfect() }
 }
 
-/// Runs until there is nothing left to happen. Policies may wait for years; as long as they do something, they go on.
+/// Runs until no event is left. Policies may wait for years: the simulation continues as long as there are events.
 fn until_idle(sim: &mut Sim, client: ClientId) -> Result<Vec<Event>, Stuck> {
     let (mut events, mut quiet) = (Vec::new(), 0);
     while quiet < LONGEST_SILENCE {
@@ -118,7 +117,7 @@ fn until_idle(sim: &mut Sim, client: ClientId) -> Result<Vec<Event>, Stuck> {
     Err(Stuck)
 }
 
-/// What an observer notes.
+/// An observer's counts.
 #[derive(Debug)]
 struct Noted {
     ledger: Ledger,
@@ -126,7 +125,7 @@ struct Noted {
     bytes: (u64, u64),
 }
 
-/// Notes everything that is sent, and what it does at the server.
+/// Counts every send, and its effect at the server.
 fn watch(sim: &mut Sim, trials: u64) -> Rc<RefCell<Noted>> {
     let noted = Rc::new(RefCell::new(Noted { ledger: Ledger::new(trials), bytes: (0, 0) }));
     let shared = Rc::clone(&noted);
@@ -143,7 +142,7 @@ fn watch(sim: &mut Sim, trials: u64) -> Rc<RefCell<Noted>> {
     noted
 }
 
-/// Counts how the requests ended.
+/// Counts the outcomes of the requests.
 pub(super) fn count_events(events: Vec<Event>, tally: &mut Tally) {
     for event in events {
         if let Event::Ended(Ended { verb: Verb::Snd, outcome, sends, elapsed, .. }) = event {
@@ -172,7 +171,7 @@ mod tests {
         Instant::now()
     }
 
-    /// A tenth of a second, doubled, five sends.
+    /// A timeout of 0.1 s, doubled, five sends.
     fn point(loss: f64) -> Point {
         let policy = Backoff::new(Duration::from_millis(100))
             .with_growth(Growth::Exponential { factor: Factor::TWO })
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_but_loss_every_request_is_unknown_and_nothing_is_executed() {
+    fn with_loss_of_1_every_request_is_unknown_and_nothing_is_executed() {
         let tally = run(1.0, 100);
         assert_eq!((tally.unknown, tally.trials()), (100, 100));
         assert_eq!((tally.sends.mean(), tally.executions_max), (Some(5.0), 0));
@@ -210,7 +209,7 @@ mod tests {
         let slow: LinkConfig = "delay:80ms".parse().unwrap();
         let tally = session(origin(), &Point { up: slow.clone(), down: slow, ..point(0.0) }, 1, 50).unwrap();
         assert_eq!((tally.acked, tally.executions_max), (50, 1));
-        // Sent at 0 and at 0.1 s; answered at 0.16 s, and once more.
+        // Sent at 0 and at 0.1 s; answered at 0.16 s and 0.26 s.
         assert_eq!((tally.sends.mean(), tally.arrivals.mean(), tally.spurious), (Some(2.0), Some(2.0), 50));
         assert_eq!(tally.times.longest(), Some(0.16));
     }
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_may_be_of_years() {
+    fn a_timeout_may_last_years() {
         let policy = Backoff::new(EVER / 3).with_max_sends(2);
         let tally = session(origin(), &Point { policy, ..point(1.0) }, 1, 5).unwrap();
         assert_eq!((tally.unknown, tally.up.datagrams), (5, 10));

@@ -1,4 +1,4 @@
-//! What all workloads have in common: which server, whose protocol, how the outcome is printed.
+//! The options shared by all workloads: the server, the protocol, and the output format.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use super::{LabError, Names};
 use crate::cli::lab::output::print;
 use crate::cli::{HostPort, exit};
 use crate::escape::escape_short;
-use crate::lab::load::outcome::{Outcome, rows};
+use crate::lab::load::outcome::{LoadOutcome, rows};
 use crate::lab::load::peer::{DatagramPeer, Peer};
 use crate::lab::load::peers::PeerKind;
-use crate::lab::sockets::load::subject::{Door, Subject, Wanted};
+use crate::lab::sockets::load::target_server::{ListenerKind, TargetServer, Wanted};
 use crate::lab::sockets::load::{Interrupt, LoadError};
 use crate::net::EngineKind;
 
-/// Whose protocol, which server, and how the outcome is printed.
+/// The protocol, the server and the output format.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Common {
     /// Whose protocol is spoken; all but our own need --host
@@ -27,7 +27,7 @@ pub(super) struct Common {
     setting: Setting,
 }
 
-/// Which server, and how the outcome is printed.
+/// The server and the output format.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Setting {
     /// A server that runs already [default: one is started]
@@ -57,12 +57,12 @@ pub(super) struct Setting {
 }
 
 impl Common {
-    /// What the clients are called: there are no others where the server is started for the run.
+    /// Returns the clients' names: without a suffix if the server is started for the run, as it has no other clients.
     pub(super) fn names(&self) -> Result<Names, LabError> {
         if self.setting.host.is_some() { Names::drawn() } else { Ok(Names::default()) }
     }
 
-    /// The protocol over streams.
+    /// Returns the protocol over streams.
     pub(super) fn streams(&self, tagged: bool) -> Result<Box<dyn Peer>, LabError> {
         if tagged && self.peer != PeerKind::Sayagain {
             let why = format!("--tagged is sayagain's own; leave it out with --peer {}", self.peer.name());
@@ -71,7 +71,7 @@ impl Common {
         self.spoken(self.peer.streams(tagged), "streams")
     }
 
-    /// The protocol over datagrams.
+    /// Returns the protocol over datagrams.
     pub(super) fn datagrams(&self) -> Result<Box<dyn DatagramPeer>, LabError> {
         self.spoken(self.peer.datagrams(), "datagrams")
     }
@@ -86,25 +86,25 @@ impl Common {
         peer.ok_or_else(|| LabError::Usage(format!("{name} is not spoken over {over}")))
     }
 
-    /// Has the server at hand while a workload runs, and prints what came of it. Returns the exit code.
+    /// Provides the server while a workload runs, and prints the outcome. Returns the exit code.
     pub(super) fn measure(
         &self,
-        door: Door,
-        outcome: &mut Outcome,
-        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+        listener: ListenerKind,
+        outcome: &mut LoadOutcome,
+        load: impl FnOnce(&TargetServer, &Interrupt, &mut LoadOutcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
-        self.setting.measure(door, outcome, Outcome::text, load)
+        self.setting.measure(listener, outcome, LoadOutcome::text, load)
     }
 }
 
 impl Setting {
-    /// Where servers are started one after the other, none can run already.
+    /// Refuses a running server, for commands that start servers in turn.
     pub(super) fn refuse_host(&self) -> Result<(), LabError> {
         let why = "servers are started one after the other here; leave out --host";
         if self.host.is_some() { Err(LabError::Usage(why.to_owned())) } else { Ok(()) }
     }
 
-    /// Which server that is, with these options besides those that were typed.
+    /// Returns the wanted server, with `more` options besides the typed ones.
     pub(super) fn wanted(&self, more: &[&str]) -> Result<Wanted, LabError> {
         if let Some(host) = &self.host {
             return Ok(Wanted::Running { addr: resolve(host)?, pid: self.pid });
@@ -117,17 +117,17 @@ impl Setting {
         Ok(Wanted::Own { program: self.server.clone(), options })
     }
 
-    /// Has the server at hand while a workload runs, and prints what came of it, where text is wanted as `text` says. Returns the exit
-    /// code.
+    /// Provides the server while a workload runs, and prints the outcome, with `text` as the text form. Returns the
+    /// exit code.
     pub(super) fn measure(
         &self,
-        door: Door,
-        outcome: &mut Outcome,
-        text: fn(&Outcome) -> String,
-        load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+        listener: ListenerKind,
+        outcome: &mut LoadOutcome,
+        text: fn(&LoadOutcome) -> String,
+        load: impl FnOnce(&TargetServer, &Interrupt, &mut LoadOutcome) -> Result<(), LoadError>,
     ) -> Result<u8, LabError> {
         let interrupt = interrupt()?;
-        let Some(ending) = run(&self.wanted(&[])?, door, &interrupt, outcome, load)? else {
+        let Some(ending) = run(&self.wanted(&[])?, listener, &interrupt, outcome, load)? else {
             return Ok(exit::INTERRUPTED);
         };
         self.show(std::slice::from_ref(outcome), &outcome.json(), text(outcome))?;
@@ -135,13 +135,13 @@ impl Setting {
         conclude(std::slice::from_ref(outcome))
     }
 
-    /// Whether neither JSON nor CSV was asked for.
+    /// Whether neither JSON nor CSV was requested.
     pub(super) fn is_text(&self) -> bool {
         !self.json && !self.csv
     }
 
-    /// Prints outcomes as was asked for: as this JSON, as their rows, or as this text.
-    pub(super) fn show(&self, outcomes: &[Outcome], json: &Value, text: String) -> Result<(), LabError> {
+    /// Prints outcomes in the requested format: `json`, CSV rows, or `text`.
+    pub(super) fn show(&self, outcomes: &[LoadOutcome], json: &Value, text: String) -> Result<(), LabError> {
         print(&match (self.json, self.csv) {
             (true, _) => format!("{json}\n"),
             (_, true) => rows(outcomes),
@@ -150,23 +150,24 @@ impl Setting {
     }
 }
 
-/// Signals are noted from now on.
+/// Records signals from now on.
 pub(super) fn interrupt() -> Result<Interrupt, LabError> {
     Interrupt::new().map_err(|error| LabError::Failed(format!("cannot wait for signals: {error}")))
 }
 
-/// Has a server at hand while a workload runs. Returns how it ended after that; `None` if the workload was interrupted.
+/// Provides a server while a workload runs. Returns the result of the server's end; `None` if the workload was
+/// interrupted.
 pub(super) fn run(
     wanted: &Wanted,
-    door: Door,
+    listener: ListenerKind,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
-    load: impl FnOnce(&Subject, &Interrupt, &mut Outcome) -> Result<(), LoadError>,
+    outcome: &mut LoadOutcome,
+    load: impl FnOnce(&TargetServer, &Interrupt, &mut LoadOutcome) -> Result<(), LoadError>,
 ) -> Result<Option<Ending>, LabError> {
     outcome.engine = engine(wanted);
-    let done = Subject::new(wanted, door).and_then(|subject| {
-        load(&subject, interrupt, outcome)?;
-        Ok(subject.end())
+    let done = TargetServer::new(wanted, listener).and_then(|target| {
+        load(&target, interrupt, outcome)?;
+        Ok(target.end())
     });
     match done {
         Ok(ended) => Ok(Some(ended.map_err(failed))),
@@ -175,7 +176,7 @@ pub(super) fn run(
     }
 }
 
-/// The engine of a server that is started: the one that its options name, or the usual one; of others nothing is known.
+/// Returns the engine of a started server: the one in its options, or the default. That of other servers is unknown.
 fn engine(wanted: &Wanted) -> Option<String> {
     let Wanted::Own { options, .. } = wanted else { return None };
     let behind = options.iter().zip(options.iter().skip(1)).filter(|(flag, _)| *flag == "--engine");
@@ -185,18 +186,18 @@ fn engine(wanted: &Wanted) -> Option<String> {
     Some(named.unwrap_or_else(|| EngineKind::default().to_string()))
 }
 
-/// How the server ended that was started: what was measured is told first.
+/// The result of the end of a started server: reported after the measurements.
 pub(super) type Ending = Result<(), LabError>;
 
 fn failed(error: LoadError) -> LabError {
     LabError::Failed(error.to_string())
 }
 
-/// What was lost is an error, after all has been told.
-pub(super) fn conclude(outcomes: &[Outcome]) -> Result<u8, LabError> {
+/// Returns the exit code; losses are an error after all results are printed.
+pub(super) fn conclude(outcomes: &[LoadOutcome]) -> Result<u8, LabError> {
     let lost: u64 = outcomes.iter().map(|outcome| outcome.lost).sum();
     let failed: u64 = outcomes.iter().filter_map(|outcome| outcome.failed).sum();
-    if outcomes.iter().all(Outcome::is_whole) {
+    if outcomes.iter().all(LoadOutcome::is_whole) {
         return Ok(exit::OK);
     }
     let why = outcomes.iter().find_map(|outcome| outcome.cause.as_deref());
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engine_is_the_one_that_the_options_name_or_the_usual_one() {
+    fn the_engine_is_the_one_in_the_options_or_the_default() {
         let engine_of = |options: &str| {
             engine(&Wanted::Own { program: None, options: shlex::split(options).unwrap() }).unwrap()
         };

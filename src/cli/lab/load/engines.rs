@@ -1,4 +1,4 @@
-//! `lab load engines`: the engines of our server beside each other, in turn; the table is made as that of `lab compare`.
+//! `lab load engines`: runs the engines of our server in turn, and compares them. The table is that of `lab compare`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,28 +7,28 @@ use super::common::{Setting, conclude, interrupt, run};
 use super::{LabError, Names, bounded};
 use crate::cli::exit;
 use crate::lab::load::engines::markdown;
-use crate::lab::load::group::Cast;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::group::GroupSpec;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::load::peers::PeerKind;
 use crate::lab::load::peers::sayagain::{Datagrams, Streams};
 use crate::lab::sockets::load::groups::{self, End};
-use crate::lab::sockets::load::subject::{Door, Subject};
-use crate::lab::sockets::load::{Interrupt, LoadError, crowd, datagrams, idle, ping, turns};
+use crate::lab::sockets::load::target_server::{ListenerKind, TargetServer};
+use crate::lab::sockets::load::{Interrupt, LoadError, burst, datagrams, idle, ping, serial};
 use crate::net::EngineKind;
 use crate::net::open_files::{connections_within, raise_open_files};
 use crate::units::{AtLeastOne, PositiveSeconds};
 
-/// Most bytes of one sender that are under way.
+/// Bound on the bytes of one sender in flight.
 const WINDOW: usize = 256 << 10;
 
 /// Bytes in a message.
 const SIZE: usize = 16;
 
-/// When a request over UDP is repeated.
+/// Time after which a request over UDP is retransmitted.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Connections, where nothing is said and there is room for so many.
+/// The default number of connections, if the limit of open files permits.
 const CONNECTIONS: usize = 1_000;
 
 /// The options of `engines`.
@@ -54,7 +54,7 @@ pub(super) struct EnginesArgs {
     setting: Setting,
 }
 
-/// A workload, as it is compared.
+/// A workload of the comparison.
 #[derive(Clone, Copy, Debug)]
 enum Compared {
     Route,
@@ -89,7 +89,7 @@ impl Compared {
         }
     }
 
-    /// Bytes in a message or a request, where there are any.
+    /// Returns the bytes in a message or a request, if there are any.
     fn size(self) -> Option<u64> {
         matches!(self, Self::Route | Self::Fanout | Self::Udp | Self::Burst).then_some(SIZE as u64)
     }
@@ -113,11 +113,11 @@ impl EnginesArgs {
         }
         let subject = format!("{} {}", PeerKind::Sayagain.name(), EngineKind::default());
         let text = markdown(&outcomes, &subject).map_err(|error| LabError::Failed(error.to_string()))?;
-        self.setting.show(&outcomes, &outcomes.iter().map(Outcome::json).collect(), text)?;
+        self.setting.show(&outcomes, &outcomes.iter().map(LoadOutcome::json).collect(), text)?;
         conclude(&outcomes)
     }
 
-    /// How many clients or connections there are.
+    /// Returns the number of clients or connections.
     fn count(&self, workload: Compared) -> usize {
         let usual = || connections_within(raise_open_files()).clamp(1, CONNECTIONS);
         match workload {
@@ -133,15 +133,16 @@ impl EnginesArgs {
         workload: Compared,
         engine: EngineKind,
         interrupt: &Interrupt,
-    ) -> Result<Option<Outcome>, LabError> {
+    ) -> Result<Option<LoadOutcome>, LabError> {
         let wanted = self.setting.wanted(&["--engine", engine.name()])?;
         let count = self.count(workload);
         let (clients, size) = (count as u64, workload.size());
         let peer = PeerKind::Sayagain.name();
-        let mut outcome = Outcome { workload: workload.name(), peer, clients, size, ..Outcome::default() };
-        let door = if matches!(workload, Compared::Udp) { Door::Udp } else { Door::Tcp };
-        let done = run(&wanted, door, interrupt, &mut outcome, |subject, interrupt, outcome| {
-            self.load((workload, count), subject, interrupt, outcome)
+        let mut outcome =
+            LoadOutcome { workload: workload.name(), peer, clients, size, ..LoadOutcome::default() };
+        let listener = if matches!(workload, Compared::Udp) { ListenerKind::Udp } else { ListenerKind::Tcp };
+        let done = run(&wanted, listener, interrupt, &mut outcome, |target, interrupt, outcome| {
+            self.load((workload, count), target, interrupt, outcome)
         })?;
         done.map(|ending| ending.map(|()| outcome)).transpose()
     }
@@ -149,42 +150,46 @@ impl EnginesArgs {
     fn load(
         &self,
         (workload, count): (Compared, usize),
-        subject: &Subject,
+        target: &TargetServer,
         interrupt: &Interrupt,
-        outcome: &mut Outcome,
+        outcome: &mut LoadOutcome,
     ) -> Result<(), LoadError> {
         let (peer, length) = (Streams { tagged: false }, self.seconds.as_duration());
         let (end, names) = (End::After(length), |kind| Names::default().of(kind, count));
-        let messages = |casts: Vec<Cast>, outcome: &mut Outcome| {
-            let plan = groups::Plan { casts, window: WINDOW, rate: None, end };
+        let messages = |specs: Vec<GroupSpec>, outcome: &mut LoadOutcome| {
+            let plan = groups::GroupsPlan { specs, window: WINDOW, rate: None, end };
             let peer: Rc<dyn Peer> = Rc::new(peer);
-            groups::run(subject, &peer, &plan, interrupt, outcome)
+            groups::run(target, &peer, &plan, interrupt, outcome)
         };
         match workload {
             Compared::Route => {
                 let pairs = names('s').into_iter().zip(names('r'));
-                let cast =
-                    |(sender, receiver)| Cast { sender, receivers: vec![receiver], room: None, size: SIZE };
-                messages(pairs.map(cast).collect(), outcome)
+                let spec = |(sender, receiver)| GroupSpec {
+                    sender,
+                    receivers: vec![receiver],
+                    room: None,
+                    size: SIZE,
+                };
+                messages(pairs.map(spec).collect(), outcome)
             }
             Compared::Fanout => {
                 let (sender, room) = ("s".to_owned(), Some("load".to_owned()));
-                messages(vec![Cast { sender, receivers: names('r'), room, size: SIZE }], outcome)
+                messages(vec![GroupSpec { sender, receivers: names('r'), room, size: SIZE }], outcome)
             }
             Compared::Ping => ping::run(
-                subject,
+                target,
                 &peer,
-                &ping::Plan { names: names('c'), rate: None, end },
+                &ping::PingPlan { names: names('c'), rate: None, end },
                 interrupt,
                 outcome,
             ),
             Compared::Udp => {
-                let plan = datagrams::Plan { names: names('c'), size: SIZE, timeout: TIMEOUT, end };
-                datagrams::run(subject, &Datagrams, &plan, interrupt, outcome)
+                let plan = datagrams::DatagramsPlan { names: names('c'), size: SIZE, timeout: TIMEOUT, end };
+                datagrams::run(target, &Datagrams, &plan, interrupt, outcome)
             }
-            Compared::Burst => crowd::run(subject, &peer, ("sender", &names('c'), SIZE), interrupt, outcome),
-            Compared::Serial => turns::run(subject, &peer, &names('c'), interrupt, outcome),
-            Compared::Idle => idle::streams(subject, &peer, (&names('c'), length), interrupt, outcome),
+            Compared::Burst => burst::run(target, &peer, ("sender", &names('c'), SIZE), interrupt, outcome),
+            Compared::Serial => serial::run(target, &peer, &names('c'), interrupt, outcome),
+            Compared::Idle => idle::streams(target, &peer, (&names('c'), length), interrupt, outcome),
         }
     }
 }

@@ -1,24 +1,24 @@
-//! `lab load route` and `lab load fanout`: messages from senders to receivers.
+//! `lab load route` and `lab load fanout`: the options of messages from senders to receivers.
 
 use std::rc::Rc;
 
 use super::common::Common;
 use super::{LabError, Length, bounded};
-use crate::lab::load::group::Cast;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::group::GroupSpec;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::Peer;
 use crate::lab::sockets::load::groups;
-use crate::lab::sockets::load::subject::Door;
+use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::units::{AtLeastOne, ByteSize};
 
 /// The room of `lab load fanout`.
 const ROOM: &str = "load";
 
-/// The most that all messages made ahead may take, in bytes.
+/// Bound on the memory of all generated messages, in bytes.
 const MAX_AHEAD: usize = 4 << 30;
 
-/// Most bytes that are under way to so many receivers: enough that nobody waits, and not so many that what is measured is how a backlog
-/// of seconds is worked off.
+/// Returns the default window for so many receivers: large enough to keep all busy, and small enough that the run does
+/// not measure a backlog of seconds.
 fn window(receivers: usize) -> usize {
     const EACH: (usize, usize) = (4 << 10, 256 << 10);
     const ALL: usize = 16 << 20;
@@ -46,7 +46,7 @@ pub(super) struct FanoutArgs {
     messages: Messages,
 }
 
-/// What both say of messages.
+/// The options of both.
 #[derive(Clone, Debug, clap::Args)]
 struct Messages {
     /// Bytes in a message
@@ -72,8 +72,8 @@ impl RouteArgs {
         let pairs = bounded(self.pairs)?;
         let pair = |(sender, receiver)| (sender, vec![receiver]);
         let names = self.messages.common.names()?;
-        let casts = names.of('s', pairs).into_iter().zip(names.of('r', pairs)).map(pair).collect();
-        self.messages.run("route", pairs, casts, None)
+        let specs = names.of('s', pairs).into_iter().zip(names.of('r', pairs)).map(pair).collect();
+        self.messages.run("route", pairs, specs, None)
     }
 }
 
@@ -81,8 +81,8 @@ impl FanoutArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let members = bounded(self.members)?;
         let names = self.messages.common.names()?;
-        let casts = vec![(names.called("s"), names.of('r', members))];
-        self.messages.run("fanout", members, casts, Some(&names.called(ROOM)))
+        let specs = vec![(names.called("s"), names.of('r', members))];
+        self.messages.run("fanout", members, specs, Some(&names.called(ROOM)))
     }
 }
 
@@ -91,7 +91,7 @@ impl Messages {
         &self,
         workload: &'static str,
         clients: usize,
-        casts: Vec<(String, Vec<String>)>,
+        specs: Vec<(String, Vec<String>)>,
         room: Option<&str>,
     ) -> Result<u8, LabError> {
         let peer: Rc<dyn Peer> = self.common.streams(self.tagged)?.into();
@@ -103,28 +103,28 @@ impl Messages {
                 peer.name()
             )));
         }
-        if size.saturating_mul(casts.len()).saturating_mul(3) > MAX_AHEAD {
-            let most = ByteSize::new(MAX_AHEAD / 3 / casts.len().max(1));
+        if size.saturating_mul(specs.len()).saturating_mul(3) > MAX_AHEAD {
+            let most = ByteSize::new(MAX_AHEAD / 3 / specs.len().max(1));
             return Err(LabError::Usage(format!(
                 "--size {} is too much of so many; at most {most}",
                 self.size
             )));
         }
         let window = self.window.map_or_else(|| window(clients), ByteSize::get);
-        let cast = |(sender, receivers)| Cast { sender, receivers, room: room.map(str::to_owned), size };
-        let casts = casts.into_iter().map(cast).collect();
+        let spec = |(sender, receivers)| GroupSpec { sender, receivers, room: room.map(str::to_owned), size };
+        let specs = specs.into_iter().map(spec).collect();
         let rate = self.length.rate.map(|rate| rate.0);
-        let plan = groups::Plan { casts, window, rate, end: self.length.end() };
-        let mut outcome = Outcome {
+        let plan = groups::GroupsPlan { specs, window, rate, end: self.length.end() };
+        let mut outcome = LoadOutcome {
             workload,
             peer: peer.name(),
             clients: clients as u64,
             size: Some(size as u64),
             wanted_rate: rate,
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            groups::run(subject, &peer, &plan, interrupt, outcome)
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            groups::run(target, &peer, &plan, interrupt, outcome)
         })
     }
 }

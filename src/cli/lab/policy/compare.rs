@@ -1,4 +1,4 @@
-//! `lab policy compare`: one row for each policy.
+//! `lab policy compare`: one row for each policy. A single policy is in `show`.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -28,17 +28,17 @@ pub(super) struct Args {
     policy: PolicyArgs,
 }
 
-/// A policy's row.
+/// The row of a policy.
 struct Row {
     name: PolicyName,
     policy: Backoff,
-    /// When the last send happens at the latest.
+    /// The latest time of the last send.
     last: Duration,
     worst: Worst,
     at: [AtLoss; LOSSES.len()],
 }
 
-/// What is printed.
+/// Returns the output.
 pub(super) fn text(args: &Args) -> Result<String, LabError> {
     if args.policy.policy.is_some() || args.policy.expb {
         return Err(LabError::Usage(
@@ -48,10 +48,10 @@ pub(super) fn text(args: &Args) -> Result<String, LabError> {
     let sizes = args.common.sizes()?;
     let names = if args.names.is_empty() { PolicyName::all().collect() } else { args.names.clone() };
     let row = |name: PolicyName| {
-        // Of policies beside each other it is about those that measure.
+        // In a comparison the flag applies only to policies that measure.
         let rto_min = args.policy.rto_min.filter(|_| name.backoff().adaptive());
         let policy = resolved(name, &PolicyArgs { rto_min, ..args.policy.clone() })
-            .map_err(|error| LabError::Usage(format!("{name}: {}", bare(&error))))?;
+            .map_err(|error| LabError::Usage(format!("{name}: {}", without_hint(&error))))?;
         let last = slots(&policy).last().map(|slot| slot.at.most).unwrap_or_default();
         let worst = worst(&policy, sizes);
         Ok(Row { name, last, worst, at: losses(LOSSES).map(|loss| at_loss(&policy, sizes, loss)), policy })
@@ -63,8 +63,8 @@ pub(super) fn text(args: &Args) -> Result<String, LabError> {
     table(&rows).map_err(|error| LabError::Failed(error.to_string()))
 }
 
-/// What is wrong, without the hint that the whole error ends with.
-fn bare(error: &LabError) -> String {
+/// Returns an error's message, without the hint at its end.
+fn without_hint(error: &LabError) -> String {
     match error {
         LabError::Usage(why) | LabError::Failed(why) => why.clone(),
         LabError::Clap(error) => error.to_string(),
@@ -127,7 +127,7 @@ impl Row {
     }
 }
 
-/// A probability in per cent, which is 100 only where nothing may fail.
+/// Formats a probability in percent; 100 only if failure is impossible.
 fn chance(p: f64) -> String {
     if p < 1.0 && 100.0 * p >= 99.995 { ">99.99".to_owned() } else { format!("{:.2}", 100.0 * p) }
 }

@@ -1,4 +1,4 @@
-//! `lab policy show`: one policy.
+//! `lab policy show`: the properties of one policy. Several policies are in `compare`.
 
 use std::fmt::{self, Write as _};
 
@@ -27,7 +27,7 @@ pub(super) struct Args {
     policy: PolicyArgs,
 }
 
-/// Everything that is shown of a policy.
+/// The shown properties of a policy.
 struct Shown {
     name: &'static str,
     source: &'static str,
@@ -39,12 +39,12 @@ struct Shown {
     at: [AtLoss; LOSSES.len()],
 }
 
-/// What is printed.
+/// Returns the output.
 pub(super) fn text(args: &Args) -> Result<String, LabError> {
     let sizes = args.common.sizes()?;
     let chosen = args.name.unwrap_or_else(|| args.policy.chosen());
     let typed = PolicyArgs { policy: Some(chosen), ..args.policy.clone() };
-    // `--expb` and `--policy expb` are told apart where one is refused.
+    // An error must name the flag that was used, `--expb` or `--policy expb`.
     let policy = if args.name.is_some() {
         resolved(chosen, &args.policy)?
     } else {
@@ -70,7 +70,7 @@ impl Shown {
     fn text(&self) -> Result<String, fmt::Error> {
         let mut out = format!("{}: {}\n", self.name, self.source);
         let mut explained = Vec::new();
-        // A vector takes everything.
+        // Writing into a vector cannot fail.
         let _ = explain(&self.policy, &mut explained);
         out.push_str(&String::from_utf8_lossy(&explained));
         self.sends(&mut out)?;

@@ -1,4 +1,4 @@
-//! Where the rows of a sweep go: a CSV, the table or JSON on standard output, the progress bar, and what is asserted of them.
+//! The output of a sweep: a CSV, the table or JSON on standard output, the progress bar, and failed assertions.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,10 +13,10 @@ use crate::lab::sweep::column::Column;
 use crate::lab::sweep::row::Row;
 use crate::lab::sweep::run::Experiment;
 
-/// Failed assertions that are told one by one; the rest is counted.
+/// Bound on the failed assertions that are printed one by one; the rest is counted.
 const FAILURES_TOLD: usize = 5;
 
-/// A CSV that grows row by row.
+/// A CSV that is written row by row.
 pub(super) struct CsvFile {
     writer: csv::Writer<File>,
     name: String,
@@ -32,7 +32,7 @@ impl CsvFile {
         Ok(file)
     }
 
-    /// Each row is in the file before the next is measured.
+    /// Writes a row, which is in the file before the next one is measured.
     fn write(&mut self, cells: impl IntoIterator<Item = String>) -> Result<(), String> {
         let written =
             self.writer.write_record(cells).map_err(io::Error::from).and_then(|()| self.writer.flush());
@@ -40,7 +40,7 @@ impl CsvFile {
     }
 }
 
-/// Where rows go.
+/// The destinations of rows.
 pub(super) struct Report<'a> {
     sweep: &'a Sweep,
     file: Option<CsvFile>,
@@ -92,7 +92,7 @@ impl<'a> Report<'a> {
         self.print(&line)
     }
 
-    /// Prints a line; nobody has to be reading it.
+    /// Prints a line; a closed pipe is no failure.
     fn print(&self, line: &str) -> Result<(), String> {
         let printed = self.bar.suspend(|| writeln!(io::stdout(), "{line}"));
         match printed {
@@ -101,7 +101,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Tells what did not hold. Returns the exit code.
+    /// Prints failed assertions. Returns the exit code.
     pub(super) fn conclude(&self) -> u8 {
         for failure in &self.failures {
             let _ = writeln!(io::stderr(), "assertion failed: {failure}");

@@ -1,4 +1,4 @@
-//! What makes a point of an experiment: network, policy and message, as flags, and as values that a sweep varies.
+//! The settings of a point: network, policy and message, as flags, and as values that a sweep varies.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use crate::link::{LinkConfig, LossModel};
 use crate::reliable::Backoff;
 use crate::units::{ByteSize, Probability, Seconds};
 
-/// The largest message: with its frame and its token it fits the datagrams that everybody takes.
+/// Largest message: with frame and token it fits the datagrams that every path carries.
 const MAX_SIZE: usize = 1_100;
 
-/// The settings of a point as they are typed.
+/// The settings of a point on the command line.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Settings {
+pub(super) struct SweepSettings {
     /// Loss each way, 0 to 1: independent, or in bursts if the link or --burst says so
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     loss: Option<Probability>,
@@ -51,13 +51,13 @@ pub(super) struct Settings {
     #[command(flatten)]
     link: LinkArgs,
 
-    /// The retry flags; last, because their heading holds for all that follows.
+    /// The retry flags; last, because their heading applies to all following flags.
     #[command(flatten)]
     policy: PolicyArgs,
 }
 
-impl Settings {
-    /// A least measured timeout that is set where none of the policies measures any.
+impl SweepSettings {
+    /// Refuses a least measured timeout if no policy measures.
     pub(super) fn check_rto_min(&self, points: &[Point]) -> Result<(), String> {
         let is_measured = points.iter().any(|point| point.policy.adaptive());
         if self.policy.rto_min.is_none() || is_measured {
@@ -76,7 +76,7 @@ impl Settings {
         self.policy.policy.is_some() || self.policy.expb
     }
 
-    /// The point of one combination of varied values.
+    /// Returns the point of one combination of varied values.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Settings {
         }
         let is_compared = combination.iter().any(|(parameter, _)| *parameter == Parameter::Policy);
         if is_compared && !settings.policy.chosen().backoff().adaptive() {
-            // Of policies beside each other it is about those that measure.
+            // In a comparison the flag applies only to policies that measure.
             settings.policy.rto_min = None;
         }
         settings.resolve()
@@ -137,7 +137,7 @@ impl Settings {
         Ok(Point { interval, ..point })
     }
 
-    /// A loss that is set in two ways is probably a slip. A profile is there to be overridden, and a burst to be kept.
+    /// Refuses a loss that is set twice, probably by mistake. A profile may be overridden, and a burst is kept.
     fn check_losses(&self) -> Result<(), String> {
         let is_set = |own: Option<Probability>| self.loss.or(own).is_some();
         let texts = [
@@ -158,7 +158,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Sets what has a flag of its own.
+    /// Applies the flags to a link.
     fn impair(&self, link: &mut LinkConfig, loss: Option<Probability>) -> Result<(), String> {
         if let Some(delay) = &self.delay {
             if delay.contains(['+', ' ']) {

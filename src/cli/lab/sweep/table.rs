@@ -1,4 +1,4 @@
-//! The table of a sweep on the terminal: which columns, how wide, and what a row says there.
+//! The table of a sweep on the terminal: its columns, their widths, and the text of a row.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use crate::reliable::Jitter;
 struct Column {
     head: &'static str,
     width: usize,
-    /// The column of the results that it is about.
+    /// The results' column that it shows.
     of: &'static str,
     form: Form,
 }
 
-/// How a column says what it says.
+/// The format of a column.
 #[derive(Clone, Copy, Debug)]
 enum Form {
-    /// As it is, to the left.
+    /// Unchanged, to the left.
     Text,
-    /// A loss, and behind it the one that was realised.
+    /// The requested loss, followed by the realised one.
     Loss,
-    /// A share, and behind it its interval.
+    /// A share, followed by its interval.
     Success,
     /// A number with so many decimals.
     Decimals(usize),
@@ -36,7 +36,7 @@ const fn column(head: &'static str, width: usize, of: &'static str, form: Form) 
     Column { head, width, of, form }
 }
 
-/// What is always shown: requested and realised loss, and what came of it.
+/// Columns that are always shown: requested and realised loss, and the results.
 const ALWAYS: [Column; 10] = [
     column("loss up (real)", 15, "loss_up", Form::Loss),
     column("down (real)", 15, "loss_down", Form::Loss),
@@ -50,7 +50,7 @@ const ALWAYS: [Column; 10] = [
     column("ack max s", 9, "ack_max_s", Form::Time),
 ];
 
-/// What is shown where it is varied; jitter and interval also where they are on.
+/// Columns that are shown if varied; jitter and interval also if used.
 const VARIED: [(Parameter, Column); 8] = [
     (Parameter::Timeout, column("timeout s", 9, "timeout_s", Form::Time)),
     (Parameter::MaxSends, column("max sends", 9, "max_sends", Form::Decimals(0))),
@@ -67,7 +67,8 @@ const VARIED: [(Parameter, Column); 8] = [
 pub(super) struct Layout(Vec<Column>);
 
 impl Layout {
-    /// The columns for what is varied; losses have theirs anyway, and links where more than a loss is varied.
+    /// Chooses the columns for the varied parameters. Losses always have columns; links get one if more than a loss is
+    /// varied.
     pub(super) fn new(varied: &BTreeSet<Parameter>, points: &[Point]) -> Self {
         let widest = |text: &dyn Fn(&Point) -> usize| points.iter().map(text).max().unwrap_or(0);
         let mut columns =
@@ -89,12 +90,12 @@ impl Layout {
         Self(columns)
     }
 
-    /// The line over the rows.
+    /// Returns the header line.
     pub(super) fn header(&self) -> String {
         self.joined(|column| column.head.to_owned())
     }
 
-    /// A row.
+    /// Returns the line of a row.
     pub(super) fn line(&self, row: &Row) -> String {
         self.joined(|column| column.text(row))
     }
@@ -109,7 +110,7 @@ impl Layout {
     }
 }
 
-/// Whether varying this changes more of a link than the rates that are shown anyway.
+/// Whether a varied parameter changes more of a link than the rates, which are always shown.
 fn is_of_link(parameter: Parameter) -> bool {
     use Parameter::{Burst, Delay, Link, LinkDown, LinkUp};
     matches!(parameter, Burst | Delay | Link | LinkUp | LinkDown)
@@ -138,7 +139,7 @@ impl Column {
     }
 }
 
-/// Seconds to three significant digits, without needless zeros.
+/// Formats seconds to three significant digits, without trailing zeros.
 fn time(seconds: f64) -> String {
     let rounded: f64 = format!("{seconds:.2e}").parse().unwrap_or(seconds);
     rounded.to_string()

@@ -1,10 +1,10 @@
-//! Servers side by side: what the rows of many runs of `lab load` come to.
+//! Comparison of servers: medians and ratios over the rows of many runs of `lab load`.
 //!
-//! Machines drift, so only runs of the same round are set against each other: a ratio is the median over the rounds, each with what
-//! both did in it.
+//! Machines drift, so only runs of the same round are compared: a ratio is the median over the rounds of the ratios
+//! within them.
 //!
 //! ```text
-//! (here)  rows -> cases -> lines: medians, least and most, ratios
+//! (here)  rows -> cases -> lines: medians, minima and maxima, ratios
 //! table   the same as Markdown and as CSV
 //! ```
 
@@ -16,9 +16,9 @@ pub mod table;
 /// A measured column of `lab load --csv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measure {
-    /// What it is called in a CSV.
+    /// Its name in a CSV.
     pub column: &'static str,
-    /// What it is called in a table for people.
+    /// Its title in a Markdown table.
     pub title: &'static str,
 }
 
@@ -26,7 +26,7 @@ const fn measure(column: &'static str, title: &'static str) -> Measure {
     Measure { column, title }
 }
 
-/// What is compared, in the order in which it is shown.
+/// The compared columns, in the order of the tables.
 pub const MEASURES: [Measure; 15] = [
     RATE,
     measure("p50_us", "p50 µs"),
@@ -45,42 +45,42 @@ pub const MEASURES: [Measure; 15] = [
     measure("failed", "failed"),
 ];
 
-/// Messages, or whatever it is, in a second.
+/// Deliveries per second.
 pub const RATE: Measure = measure("rate", "rate /s");
 
-/// CPU seconds of the server for a million of them.
+/// CPU seconds of the server per million deliveries.
 pub const CPU: Measure = measure("server_cpu_s_per_million", "CPU s/M");
 
-/// What each connection or session takes.
+/// Memory of each connection or session.
 pub const MEMORY: Measure = measure("memory_per_client_bytes", "memory per client B");
 
-/// What was sent and never came.
+/// Messages that were sent and not received.
 pub const LOST: Measure = measure("lost", "lost");
 
-/// What is loaded, and how: lines of one case can be compared.
+/// The workload and its parameters: lines of one case are comparable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Case {
     /// The workload's name.
     pub workload: String,
-    /// Bytes of a message, where that is a question.
+    /// Bytes of a message, where it has a size.
     pub size: Option<u64>,
     /// Clients, pairs or members.
     pub clients: u64,
 }
 
-/// What several runs came to.
+/// The distribution of a value over several runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The one in the middle; between two, half of both.
+    /// The middle value, or the mean of the two middle ones.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The most.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these; `None` of none.
+    /// Creates the distribution of these values; `None` if there are none.
     #[must_use]
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
@@ -91,23 +91,23 @@ impl Spread {
     }
 }
 
-/// What one server did in one case.
+/// The results of one server in one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The server: its protocol, and its engine where several were measured.
+    /// The server: its protocol, and its engine if several were measured.
     pub server: String,
-    /// How often it was measured.
+    /// The number of runs.
     pub runs: usize,
-    /// What was measured, in the order of [`MEASURES`].
+    /// The measured values, in the order of [`MEASURES`].
     pub values: Vec<Option<Spread>>,
-    /// The subject's rate divided by this one's, in the same rounds; none for the subject itself.
+    /// The subject's rate divided by this server's, within rounds; `None` for the subject itself.
     pub rate_ratio: Option<Spread>,
-    /// The subject's CPU time for each message divided by this one's.
+    /// The subject's CPU time per delivery divided by this server's.
     pub cpu_ratio: Option<Spread>,
 }
 
 impl Line {
-    /// What was measured.
+    /// Returns a measured value.
     #[must_use]
     pub fn value(&self, measure: Measure) -> Option<Spread> {
         let place = MEASURES.iter().position(|one| *one == measure)?;
@@ -115,7 +115,7 @@ impl Line {
     }
 }
 
-/// All cases, each with its servers in the order in which they were measured first.
+/// All cases, each with its servers in the order of their first run.
 pub type Comparison = BTreeMap<Case, Vec<Line>>;
 
 /// Why rows cannot be compared.
@@ -124,28 +124,28 @@ pub enum CompareError {
     /// A column is missing.
     #[error("there is no column `{0}`; is this the CSV of `lab load`?")]
     Column(&'static str),
-    /// A cell is not what its column holds.
+    /// A cell does not fit its column.
     #[error("row {row}: `{}` is no number for {column}", crate::escape::escape_short(.cell.as_bytes(), 40))]
     Cell {
-        /// Counted from 1, without the header.
+        /// The row, counted from 1 without the header.
         row: usize,
-        /// Where it stands.
+        /// Its column.
         column: String,
-        /// What stands there.
+        /// Its text.
         cell: String,
     },
-    /// It is no CSV.
+    /// The text is not a CSV.
     #[error("it cannot be read as CSV: {0}")]
     Csv(#[from] csv::Error),
-    /// There is nothing.
+    /// There are no rows.
     #[error("there are no rows")]
     Empty,
-    /// The subject is none of the servers.
+    /// No rows belong to the subject.
     #[error("there are no rows of `{}`; --subject is one of {}", shown(.subject), listed(.servers))]
     Subject {
-        /// Who was asked for.
+        /// The requested subject.
         subject: String,
-        /// Who is there.
+        /// The servers in the rows.
         servers: BTreeSet<String>,
     },
 }
@@ -154,7 +154,7 @@ fn shown(server: &str) -> String {
     crate::escape::escape_short(server.as_bytes(), 40).into_owned()
 }
 
-/// Names of servers, the first of them where they are many.
+/// Lists names of servers, only the first if there are many.
 fn listed(servers: &BTreeSet<String>) -> String {
     const MOST: usize = 20;
     let names: Vec<_> = servers.iter().take(MOST).map(|server| format!("`{}`", shown(server))).collect();
@@ -162,22 +162,22 @@ fn listed(servers: &BTreeSet<String>) -> String {
     names.join(", ") + more
 }
 
-/// A run.
+/// One run.
 #[derive(Clone, Debug)]
 struct Run {
     peer: String,
-    /// The peer and its engine, if that is known and others of it were measured as well.
+    /// The peer, and its engine if it is known and others of it were measured.
     server: String,
     round: u64,
     values: Vec<Option<f64>>,
 }
 
-/// Reads the rows of many runs and compares all servers with `subject`. A column `round` says which runs belong together; without
-/// it, each server's first run of a case belongs to the others' first ones, and so on.
+/// Reads the rows of many runs and compares all servers with `subject`. The column `round` groups the runs; without
+/// it, the first runs of each server in a case form the first round, and so on.
 ///
 /// # Errors
 ///
-/// They are not rows of `lab load`, or there is none of the subject.
+/// The text is not rows of `lab load`, or has no row of the subject.
 pub fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareError> {
     let mut cases: BTreeMap<Case, Vec<Run>> = BTreeMap::new();
     let mut reader = csv::Reader::from_reader(rows);
@@ -200,7 +200,7 @@ pub fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareErro
     Ok(cases.into_iter().map(|(case, runs)| (case, lines(&runs, subject))).collect())
 }
 
-/// Leaves the engine out of a server's name where its peer was measured with no other.
+/// Removes the engine from a server's name if only one engine of the peer was measured.
 fn shorten(cases: &mut BTreeMap<Case, Vec<Run>>) {
     let mut engines: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for run in cases.values().flatten() {
@@ -221,7 +221,7 @@ struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    /// `None` where the column is missing or the cell is empty.
+    /// Returns a cell's text; `None` if the column is missing or the cell is empty.
     fn text(&self, column: &str) -> Option<&str> {
         let place = self.names.iter().position(|name| name == column)?;
         self.record.get(place).filter(|cell| !cell.is_empty())
@@ -242,7 +242,7 @@ impl Cells<'_> {
         Ok(Case { workload, size: self.number("size_bytes")?, clients })
     }
 
-    /// `before` are the runs of the same case.
+    /// Reads a run; `before` are the earlier runs of the same case.
     fn run(&self, before: &[Run]) -> Result<Run, CompareError> {
         let peer = self.text("peer").ok_or(CompareError::Column("peer"))?;
         let server = self.text("engine").map_or_else(|| peer.to_owned(), |engine| format!("{peer} {engine}"));
@@ -258,7 +258,7 @@ impl Cells<'_> {
     }
 }
 
-/// A line for each server of a case.
+/// Returns a line for each server of a case.
 fn lines(runs: &[Run], subject: &str) -> Vec<Line> {
     let mut servers: Vec<&str> = Vec::new();
     for run in runs {
@@ -290,7 +290,7 @@ impl Run {
     }
 }
 
-/// What these did divided by what those did in the same round, for each round that both have.
+/// Returns the ratios of `these` to `those` within each common round.
 fn ratios(these: &[&Run], those: &[&Run], measure: Measure) -> Option<Spread> {
     let place = MEASURES.iter().position(|one| *one == measure)?;
     let in_round = |run: &&Run| {
@@ -319,7 +319,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
     }
 
     #[test]
-    fn rounds_are_compared_with_themselves_alone() {
+    fn runs_are_compared_within_a_round_only() {
         let comparison = compare(ROWS.as_bytes(), "sayagain").unwrap();
         let [ours, nats] = comparison[&case("route", Some(16), 16)].as_slice() else { panic!("two servers") };
         assert_eq!((ours.server.as_str(), ours.runs, nats.runs), ("sayagain", 2, 3));
@@ -331,7 +331,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
     }
 
     #[test]
-    fn without_rounds_the_order_says_what_belongs_together() {
+    fn without_a_round_column_the_order_gives_the_rounds() {
         let rows =
             "workload,peer,clients,rate\nudp,sayagain,1,6\nudp,bare,1,2\nudp,bare,1,4\nudp,sayagain,1,4\n";
         let comparison = compare(rows.as_bytes(), "sayagain").unwrap();
@@ -340,7 +340,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
     }
 
     #[test]
-    fn what_was_not_measured_is_no_zero() {
+    fn a_missing_value_is_not_zero() {
         let comparison = compare(ROWS.as_bytes(), "sayagain").unwrap();
         let line = &comparison[&case("ping", None, 1)][0];
         assert_eq!((line.server.as_str(), line.value(CPU)), ("sayagain tasks", None));
@@ -348,7 +348,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
     }
 
     #[test]
-    fn an_engine_is_named_where_there_are_several_of_its_server() {
+    fn an_engine_is_named_if_several_were_measured() {
         let servers = |engines: [&str; 2]| {
             let rows = engines.map(|engine| format!("ping,sayagain,{engine},1,7\n")).concat();
             let rows = format!("workload,peer,engine,clients,rate\n{rows}ping,nats,,1,5\n");
@@ -360,7 +360,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
     }
 
     #[test]
-    fn a_subject_that_was_not_measured_is_refused_with_those_that_were() {
+    fn an_unknown_subject_is_refused_with_a_list_of_servers() {
         let refused = compare(ROWS.as_bytes(), "sayagian\u{1b}").unwrap_err().to_string();
         assert_eq!(
             refused,
@@ -371,7 +371,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
     }
 
     #[test]
-    fn what_is_no_row_of_lab_load_is_refused_in_one_line() {
+    fn other_rows_are_refused_in_one_line() {
         let refused = |rows: &str| compare(rows.as_bytes(), "sayagain").unwrap_err().to_string();
         assert_eq!(refused("a,b\n1,2\n"), "there is no column `workload`; is this the CSV of `lab load`?");
         assert_eq!(refused("workload,clients,peer,rate\n"), "there are no rows");

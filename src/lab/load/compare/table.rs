@@ -1,11 +1,11 @@
-//! A comparison as tables: Markdown for people, CSV for everything else.
+//! The tables of a comparison: Markdown for reading, CSV for programs.
 
 use super::{Case, Comparison, Line, MEASURES, Measure, RATE, Spread};
 
-/// A number of a line, if there is one.
+/// Returns a number of a line, if there is one.
 type Cell = Box<dyn Fn(&Case, &Line) -> Option<f64>>;
 
-/// What a column shows of a line.
+/// A column: its title and its value.
 struct Column {
     title: &'static str,
     cell: Cell,
@@ -15,7 +15,7 @@ fn column(title: &'static str, cell: impl Fn(&Case, &Line) -> Option<f64> + 'sta
     Column { title, cell: Box::new(cell) }
 }
 
-/// What is shown of a measure: of the rate also how far it went, for it is what all is about.
+/// Returns the columns of a measure; for the rate also minimum and maximum.
 fn columns_of(measure: Measure) -> Vec<Column> {
     let of = move |part: fn(Spread) -> f64| move |_: &Case, line: &Line| line.value(measure).map(part);
     let mut columns = vec![column(measure.title, of(|spread| spread.median))];
@@ -35,7 +35,8 @@ fn ratio_columns() -> [Column; 4] {
     ]
 }
 
-/// A table for each workload, with what was measured there. `subject` is whose ratios to the others stand in them.
+/// Returns a table for each workload, with its measured values. `subject` is the server whose ratios to the others are
+/// shown.
 #[must_use]
 pub fn markdown(comparison: &Comparison, subject: &str) -> String {
     let mut workloads: Vec<&str> = comparison.keys().map(|case| case.workload.as_str()).collect();
@@ -70,7 +71,7 @@ fn one_table(lines: &[(&Case, &Line)]) -> String {
     aligned(&rows)
 }
 
-/// A Markdown table of a header and rows, its columns as wide as they have to be: the first to the left, others to the right.
+/// Aligns a Markdown table of a header and rows: the first column to the left, others to the right.
 fn aligned(rows: &[Vec<String>]) -> String {
     let places = 0..rows.first().map_or(0, Vec::len);
     let width = |place: usize| {
@@ -91,12 +92,12 @@ fn aligned(rows: &[Vec<String>]) -> String {
     lines.concat()
 }
 
-/// Text that stays in its cell.
+/// Escapes text for a table cell.
 fn inline(text: &str) -> String {
     crate::escape::escape_short(text.as_bytes(), 40).replace('|', "\\|")
 }
 
-/// Four significant digits; from 1,000 on all whole ones, in threes.
+/// Formats four significant digits; from 1,000 on whole numbers with commas.
 fn figure(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
@@ -112,14 +113,14 @@ fn figure(number: f64) -> String {
     whole.chars().zip(places).map(|(digit, place)| format!("{digit}{}", comma(place))).collect()
 }
 
-/// One flat table, a row for each line; empty where nothing was measured.
+/// Returns one flat table, a row for each line; cells without a value are empty.
 #[must_use]
 pub fn csv(comparison: &Comparison) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let names = ["workload", "size_bytes", "clients", "server", "runs"].map(str::to_owned).into_iter();
     let measures = MEASURES.iter().flat_map(|measure| spread_names(measure.column));
     let ratios = ["rate_ratio", "cpu_ratio"].into_iter().flat_map(spread_names);
-    // Writing into memory does not fail.
+    // Writing into memory cannot fail.
     let _ = writer.write_record(names.chain(measures).chain(ratios));
     for (case, lines) in comparison {
         for line in lines {
@@ -149,7 +150,7 @@ fn record(case: &Case, line: &Line) -> Vec<String> {
     cells
 }
 
-/// What was lost or turned away, a clause for each line that has any.
+/// Returns the losses and failures, a clause for each line that has any.
 #[must_use]
 pub fn losses(comparison: &Comparison) -> Vec<String> {
     let all = comparison.iter().flat_map(|(case, lines)| lines.iter().map(move |line| (case, line)));
@@ -202,7 +203,7 @@ ping,sayagain,,64,,999.5,3,
     }
 
     #[test]
-    fn the_csv_has_every_column_and_nothing_where_nothing_was_measured() {
+    fn the_csv_has_every_column_and_empty_cells_without_a_value() {
         let comparison = compare(ROWS.as_bytes(), "sayagain").unwrap();
         let bytes = csv(&comparison);
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
@@ -215,7 +216,7 @@ ping,sayagain,,64,,999.5,3,
     }
 
     #[test]
-    fn losses_are_named_with_who_lost() {
+    fn losses_are_listed_with_their_server() {
         let comparison = compare(ROWS.as_bytes(), "sayagain").unwrap();
         assert_eq!(losses(&comparison), ["sayagain in ping, 64 clients: 3 lost"]);
     }

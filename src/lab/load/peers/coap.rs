@@ -19,7 +19,7 @@ const CONTENT: u8 = 0x45;
 /// Option 11, Uri-Path, of four bytes (section 3.1).
 const PATH: &[u8] = b"\xb4time";
 
-/// The header of a message with its token; a message id comes again after 65,536 requests, a token after 2^32.
+/// The header of a message with its token. Message ids repeat after 65,536 requests, tokens after 2^32.
 fn header(kind: u8, code: u8, number: u64) -> [u8; 8] {
     let [.., a, b, c, d] = number.to_be_bytes();
     [kind, code, c, d, a, b, c, d]
@@ -40,7 +40,7 @@ impl DatagramPeer for Coap {
     }
 
     fn answers(&self, _: &[u8], number: u64, _: &[u8], datagram: &[u8]) -> bool {
-        // The time itself is the server's affair.
+        // The time itself is not checked.
         datagram.strip_prefix(&header(ACKNOWLEDGEMENT, CONTENT, number)).is_some_and(|rest| !rest.is_empty())
     }
 }

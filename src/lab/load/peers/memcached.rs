@@ -1,4 +1,5 @@
-//! memcached's text protocol over UDP (its `doc/protocol.txt`, "UDP protocol"): every request gets the value of the client's own key.
+//! memcached's text protocol over UDP (its `doc/protocol.txt`, "UDP protocol"): every request gets the value of the
+//! client's own key.
 
 use crate::lab::load::peer::{DatagramPeer, Join};
 
@@ -6,16 +7,16 @@ use crate::lab::load::peer::{DatagramPeer, Join};
 #[derive(Clone, Copy, Debug)]
 pub struct Memcached;
 
-/// What is stored under each key.
+/// The value under each key.
 const VALUE: &str = "0123456789abcdef";
 
-/// The frame before each datagram: the request's id, the first datagram of one, reserved.
+/// The frame header of a datagram: request id, datagram number, datagram count, reserved.
 fn frame(id: u64) -> [u8; 8] {
     let [.., high, low] = id.to_be_bytes();
     [high, low, 0, 0, 0, 1, 0, 0]
 }
 
-/// The key of a client: 16 bytes where its name is not longer.
+/// The key of a client: 16 bytes unless its name is longer.
 fn key(name: &str) -> String {
     format!("{name:k>16}")
 }

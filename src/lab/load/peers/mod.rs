@@ -1,8 +1,8 @@
-//! The protocols that `lab load` speaks, one per file.
+//! The protocols that `lab load` speaks, one per file, and their names.
 
 use std::str::FromStr;
 
-pub mod bare;
+pub mod baseline;
 pub mod coap;
 pub mod memcached;
 pub mod mqtt;
@@ -10,7 +10,7 @@ pub mod nats;
 pub mod redis;
 pub mod sayagain;
 
-use self::bare::Bare;
+use self::baseline::Baseline;
 use self::coap::Coap;
 use self::memcached::Memcached;
 use self::mqtt::Mqtt;
@@ -19,45 +19,45 @@ use self::redis::Redis;
 use self::sayagain::{Datagrams, Streams};
 use super::peer::{DatagramPeer, Peer};
 
-/// Whose protocol is spoken.
+/// A protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerKind {
-    /// This project's.
+    /// The protocol of this project.
     #[default]
     Sayagain,
-    /// That of NATS.
+    /// The protocol of NATS.
     Nats,
-    /// That of Redis.
+    /// The protocol of Redis.
     Redis,
     /// MQTT 3.1.1.
     Mqtt,
-    /// None: `lab bare`.
-    Bare,
-    /// That of memcached, over datagrams.
+    /// None: `lab baseline`.
+    Baseline,
+    /// memcached's text protocol, over datagrams.
     Memcached,
     /// CoAP, over datagrams.
     Coap,
 }
 
-/// All of them, by their names.
+/// All protocols with their names.
 const KINDS: [(&str, PeerKind); 7] = [
     ("sayagain", PeerKind::Sayagain),
     ("nats", PeerKind::Nats),
     ("redis", PeerKind::Redis),
     ("mqtt", PeerKind::Mqtt),
-    ("bare", PeerKind::Bare),
+    ("baseline", PeerKind::Baseline),
     ("memcached", PeerKind::Memcached),
     ("coap", PeerKind::Coap),
 ];
 
 impl PeerKind {
-    /// What it is called.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
-    /// How it is spoken over a stream; with tagged requests, if that is asked for and it has such. `None` if it is not.
+    /// Returns its form over streams, with tagged requests if `tagged` and supported; `None` if it has none.
     #[must_use]
     pub fn streams(self, tagged: bool) -> Option<Box<dyn Peer>> {
         match self {
@@ -65,17 +65,17 @@ impl PeerKind {
             Self::Nats => Some(Box::new(Nats)),
             Self::Redis => Some(Box::new(Redis)),
             Self::Mqtt => Some(Box::new(Mqtt)),
-            Self::Bare => Some(Box::new(Bare)),
+            Self::Baseline => Some(Box::new(Baseline)),
             Self::Memcached | Self::Coap => None,
         }
     }
 
-    /// How it is spoken over datagrams; `None` if it is not.
+    /// Returns its form over datagrams; `None` if it has none.
     #[must_use]
     pub fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
         match self {
             Self::Sayagain => Some(Box::new(Datagrams)),
-            Self::Bare => Some(Box::new(Bare)),
+            Self::Baseline => Some(Box::new(Baseline)),
             Self::Memcached => Some(Box::new(Memcached)),
             Self::Coap => Some(Box::new(Coap)),
             Self::Nats | Self::Redis | Self::Mqtt => None,
@@ -87,7 +87,9 @@ impl FromStr for PeerKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = KINDS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+        // The former name is still accepted.
+        let wanted = if text == "bare" { "baseline" } else { text };
+        let found = KINDS.iter().find(|(name, _)| *name == wanted).map(|(_, kind)| *kind);
         found.ok_or_else(|| {
             let names: Vec<_> = KINDS.iter().map(|(name, _)| *name).collect();
             let shown = crate::escape::escape_short(text.as_bytes(), 40);
@@ -105,6 +107,7 @@ mod tests {
         for (name, kind) in KINDS {
             assert_eq!((name.parse(), kind.name()), (Ok(kind), name));
         }
+        assert_eq!("bare".parse(), Ok(PeerKind::Baseline), "the old name");
         let error = "irc\u{7}".parse::<PeerKind>().unwrap_err();
         assert!(error.starts_with(r"`irc\x07` is no protocol; there are sayagain"), "{error}");
     }

@@ -1,5 +1,5 @@
-//! MQTT 3.1.1 (<https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/>) at QoS 0, as `mosquitto` speaks it: a published packet reaches
-//! its subscribers as it is.
+//! MQTT 3.1.1 (<https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/>) at QoS 0, as `mosquitto` speaks it: a published packet
+//! reaches its subscribers unchanged.
 
 use crate::lab::load::peer::{Answer, Client, Message, Peer, Role, Step, Target};
 
@@ -25,7 +25,7 @@ const CONNECT: [u8; 10] = [0, 4, b'M', b'Q', b'T', b'T', 4, 0b10, 0, 0];
 /// The identifier of the only packet that has one.
 const SUBSCRIPTION: [u8; 2] = [0, 1];
 
-/// The topic that stands for a name or a room.
+/// Returns the topic of a name or a room.
 fn topic(to: Target<'_>) -> String {
     match to {
         Target::Name(name) => format!("to/{name}"),
@@ -33,10 +33,10 @@ fn topic(to: Target<'_>) -> String {
     }
 }
 
-/// Appends a packet of these parts, without gaps.
+/// Appends a packet made of these parts.
 fn packet(header: u8, parts: &[&[u8]], out: &mut Vec<u8>) {
     out.push(header);
-    // Seven bits to a byte, the lowest first; the eighth says that there are more (section 2.2.3).
+    // Seven bits per byte, the lowest first; the eighth bit means that more follow (section 2.2.3).
     let mut rest = parts.iter().map(|part| part.len()).sum::<usize>();
     loop {
         let [low, ..] = (rest & 0x7f).to_le_bytes();
@@ -49,7 +49,7 @@ fn packet(header: u8, parts: &[&[u8]], out: &mut Vec<u8>) {
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// The length of a string, as it stands before it (section 1.5.3): names and rooms are short.
+/// Returns the length field before a string (section 1.5.3); names and rooms are short.
 fn length(text: &str) -> [u8; 2] {
     u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes()
 }
@@ -99,7 +99,7 @@ impl Peer for Mqtt {
         packet(packet::PINGRESP, &[], out);
     }
 
-    fn goodbye(&self) -> Step {
+    fn end_session(&self) -> Step {
         Step { say: vec![packet::DISCONNECT, 0], hear: Answer::default() }
     }
 }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn long_packets_have_as_many_length_bytes_as_the_standard_says() {
+    fn long_packets_have_the_length_bytes_of_the_standard() {
         for (length, bytes) in [
             (127, &[0x7f][..]),
             (128, &[0x80, 1]),

@@ -7,14 +7,14 @@ use crate::lab::load::peer::{Answer, Client, Message, Peer, Role, Step, Target};
 #[derive(Clone, Copy, Debug)]
 pub struct Nats;
 
-/// What a client says of itself: success is silent.
+/// The client's options: success is silent.
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"lang\":\"rust\",\
                        \"version\":\"1\",\"protocol\":1}\r\n";
 
-/// The subscription of a client; it has one.
+/// The subscription of a client; it has only one.
 const SID: u8 = b'1';
 
-/// The subject that stands for a name or a room.
+/// Returns the subject of a name or a room.
 fn subject(to: Target<'_>) -> String {
     match to {
         Target::Name(name) => format!("to.{name}"),
@@ -22,7 +22,7 @@ fn subject(to: Target<'_>) -> String {
     }
 }
 
-/// The subject that a receiver hears.
+/// Returns the subject that a receiver subscribes to.
 fn heard(client: &Client<'_>) -> String {
     subject(client.room.map_or(Target::Name(client.name), |name| Target::Room { name, receivers: 0 }))
 }
@@ -43,7 +43,7 @@ impl Peer for Nats {
             Role::Receiver => format!("SUB {} {}\r\n", heard(client), char::from(SID)),
             Role::Sender | Role::Asker => String::new(),
         };
-        // The server says who it is before anything else, at length.
+        // The server sends its INFO first, which has variable content.
         let hear = Answer { start: b"INFO {".to_vec(), end: b"}\x20\r\nPONG\r\n".to_vec() };
         vec![Step { say: format!("{CONNECT}{subscription}PING\r\n").into_bytes(), hear }]
     }
@@ -67,13 +67,13 @@ impl Peer for Nats {
     }
 
     fn aside(&self) -> &'static [u8] {
-        // Two seconds after a client has come, to know how far it is; after that every two minutes, and the third that stays
-        // unanswered ends the connection.
+        // The server pings two seconds after the connection, to measure the RTT, and then every two minutes. It closes
+        // after the third unanswered ping.
         b"PING\r\n"
     }
 
-    fn goodbye(&self) -> Step {
-        // There is no word for it: clients make sure that all has arrived, and close.
+    fn end_session(&self) -> Step {
+        // There is no request for it: clients wait until everything has arrived, and close.
         Step::new("PING\r\n", "PONG\r\n")
     }
 }
@@ -101,11 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn the_greeting_is_over_with_the_pong_behind_the_server_s_own_words() {
+    fn the_greeting_ends_with_the_pong_behind_the_info() {
         let hear = greeted(&RECEIVER).hear;
-        assert_eq!(hear.judge(b"INFO {\"max_payload\":1048576} \r\n"), Heard::Incomplete);
-        assert_eq!(hear.judge(b"INFO {\"max_payload\":1048576} \r\nPONG\r\n"), Heard::Complete);
-        assert_eq!(hear.judge(b"-ERR 'Unknown'\r\n"), Heard::Wrong);
+        assert_eq!(hear.check(b"INFO {\"max_payload\":1048576} \r\n"), Heard::Incomplete);
+        assert_eq!(hear.check(b"INFO {\"max_payload\":1048576} \r\nPONG\r\n"), Heard::Complete);
+        assert_eq!(hear.check(b"-ERR 'Unknown'\r\n"), Heard::Wrong);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The protocol of Redis, version 2 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>), as `redis-server` speaks it:
-//! published messages, which are answered with the number of those who got them.
+//! The protocol of Redis, version 2 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>), as
+//! `redis-server` speaks it: published messages, answered with the number of receivers.
 
 use crate::lab::load::peer::{Client, Message, Peer, Role, Step, Target};
 
@@ -7,7 +7,7 @@ use crate::lab::load::peer::{Client, Message, Peer, Role, Step, Target};
 #[derive(Clone, Copy, Debug)]
 pub struct Redis;
 
-/// The channel that stands for a name or a room.
+/// Returns the channel of a name or a room.
 fn channel(to: Target<'_>) -> String {
     match to {
         Target::Name(name) => format!("to:{name}"),
@@ -15,7 +15,7 @@ fn channel(to: Target<'_>) -> String {
     }
 }
 
-/// How many get a message.
+/// Returns the number of receivers of a message.
 fn receivers(to: Target<'_>) -> usize {
     match to {
         Target::Name(_) => 1,
@@ -74,7 +74,7 @@ impl Peer for Redis {
         out.extend_from_slice(b"+PONG\r\n");
     }
 
-    fn goodbye(&self) -> Step {
+    fn end_session(&self) -> Step {
         Step::new(request(&[b"QUIT"]), "+OK\r\n")
     }
 }

@@ -6,16 +6,16 @@ use crate::wire::{
     encode_rcv, encode_tag,
 };
 
-/// The id of a session's first message: REG, JON and what comes before have none above it.
+/// An upper bound on the ids before a session's first message: those of REG and JON.
 const BEFORE_MESSAGES: u64 = 16;
 
-/// A tagged request stays within so many of the newest (the server remembers 1,024).
+/// Bound on the ids in flight, below the server's window of 1,024.
 const MAX_IN_FLIGHT: u64 = 1_000;
 
-/// What proves that all before it has been executed.
+/// The payload of the PNG whose answer shows that everything before it has been executed.
 const PROOF: &[u8] = b"ready";
 
-/// What is asked at a ping.
+/// The payload of a ping.
 const PING: &[u8] = b"0123456789";
 
 /// Frames over a stream.
@@ -25,7 +25,7 @@ pub struct Streams {
     pub tagged: bool,
 }
 
-/// A frame of its own.
+/// Returns one frame.
 fn frame(id: Option<Id>, verb: Verb, parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_args(id, verb, parts, &mut out);
@@ -38,7 +38,7 @@ impl Streams {
     }
 }
 
-/// A room's name with its sign.
+/// Returns a room's name with its `#`.
 fn signed(room: &str) -> Vec<u8> {
     [b"#", room.as_bytes()].concat()
 }
@@ -58,7 +58,7 @@ impl Peer for Streams {
         }
         encode_args(None, Verb::Png, &[PROOF], &mut say);
         encode_args(None, Verb::Ack, &[PROOF], &mut end);
-        // The token that a tagged REG is answered with is not known.
+        // The token in the answer to a tagged REG is not known in advance.
         let hear = if self.tagged {
             Answer { start: b"@1 ACK 0023 ".to_vec(), end }
         } else {
@@ -106,7 +106,8 @@ impl Peer for Streams {
     }
 
     fn max_body(&self) -> usize {
-        // Untagged readers know no longer form of a length; in it are the sender, a room and the count of words as well.
+        // An untagged session gets no longer form of a length. The RCV also contains the sender, a room and the count
+        // of words.
         if self.tagged { usize::MAX } else { SHORT_LENGTH_MAX - 99 }
     }
 
@@ -126,22 +127,22 @@ impl Peer for Streams {
         self.tagged
     }
 
-    fn goodbye(&self) -> Step {
-        // An untagged one is answered by the close alone; above all ids that were used, this is new.
+    fn end_session(&self) -> Step {
+        // An untagged BYE is answered by the close alone; this id is above all used ones, so it is new.
         let id = Id::new(MAX_ID);
         Step::new(frame(id, Verb::Bye, &[]), frame(id, Verb::Ack, &[]))
     }
 }
 
-/// Frames in datagrams: a session with its token, asked with tagged pings.
+/// Frames in datagrams: a session with a token, and tagged pings.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagrams;
 
-/// The longest payload that is looked at.
+/// Longest payload that is parsed.
 const MAX_PAYLOAD: usize = 65_535;
 
 impl Datagrams {
-    /// The first datagram of a session; its nonce is made of its name, for what is measured is on loopback.
+    /// Returns the first datagram of a session. Its nonce is derived from the name, which is sufficient on loopback.
     fn register(name: &str, cookie: Option<Token>) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some(cookie) = cookie {
@@ -153,7 +154,7 @@ impl Datagrams {
     }
 }
 
-/// 128 bits of a name (FNV-1a), as its nonce: names differ, and so do these.
+/// Derives a nonce of 128 bits from a name (FNV-1a): different names give different nonces.
 fn nonce(name: &str) -> Token {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
@@ -196,12 +197,12 @@ impl DatagramPeer for Datagrams {
         expected == datagram
     }
 
-    fn says_goodbye(&self, datagram: &[u8]) -> bool {
+    fn is_end_of_session(&self, datagram: &[u8]) -> bool {
         let said = Datagram::parse(datagram, MAX_PAYLOAD);
         said.is_ok_and(|datagram| datagram.frames.iter().any(|frame| frame.verb == Verb::Bye))
     }
 
-    fn goodbye(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
+    fn end_session(&self, session: &[u8], number: u64) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let (token, id) = (Token::parse(session)?, Id::new(number + 1)?);
         encode_prefix(token, &mut out);
@@ -211,7 +212,7 @@ impl DatagramPeer for Datagrams {
 
     fn has_ended(&self, _session: &[u8], number: u64, datagram: &[u8]) -> bool {
         let Ok(datagram) = Datagram::parse(datagram, MAX_PAYLOAD) else { return false };
-        // A session that is gone has ended, and the answer to that has no id.
+        // A session that does not exist any more has ended; that answer has no id.
         datagram.frames.iter().any(|frame| match frame.verb {
             Verb::Ack => frame.id == Id::new(number + 1),
             Verb::Err => is_code(frame.args(), 401),
@@ -220,12 +221,12 @@ impl DatagramPeer for Datagrams {
     }
 }
 
-/// Whether these are the arguments of an error with this code.
+/// Whether these are the arguments of an ERR with this code.
 fn is_code(args: &[u8], wanted: u16) -> bool {
     ErrArgs::parse(args).is_some_and(|ErrArgs { code, .. }| code == wanted)
 }
 
-/// A request of a session or its answer: the REG was number 1.
+/// Appends a request of a session, or its answer. The REG had number 1.
 fn exchange(session: &[u8], number: u64, verb: Verb, body: &[u8], out: &mut Vec<u8>) {
     if let Some(token) = Token::parse(session) {
         encode_prefix(token, out);
@@ -245,8 +246,8 @@ mod tests {
         let streams = Streams { tagged: false };
         let [step] = <[Step; 1]>::try_from(streams.greeting(&CLIENT)).unwrap();
         assert_eq!(step.say, b"REG 0003 s1JON 0006 #loadPNG 0006 ready");
-        assert_eq!(step.hear.judge(b"ACK 0006 ready"), Heard::Complete);
-        assert_eq!(step.hear.judge(b"ERR 0012 409 ..."), Heard::Wrong);
+        assert_eq!(step.hear.check(b"ACK 0006 ready"), Heard::Complete);
+        assert_eq!(step.hear.check(b"ERR 0012 409 ..."), Heard::Wrong);
         let message =
             Message { from: "s1", to: Target::Room { name: "load", receivers: 3 }, body: b"abc", number: 7 };
         let (mut sent, mut delivered) = (Vec::new(), Vec::new());
@@ -263,8 +264,8 @@ mod tests {
         let streams = Streams { tagged: true };
         let [step] = <[Step; 1]>::try_from(streams.greeting(&CLIENT)).unwrap();
         let answer = b"@1 ACK 0023 abcdefghijklmnopqrstuv@2 ACK 0000ACK 0006 ready";
-        assert_eq!(step.hear.judge(answer), Heard::Complete);
-        assert_eq!(step.hear.judge(b"@1 ERR 0009 409 taken"), Heard::Wrong);
+        assert_eq!(step.hear.check(answer), Heard::Complete);
+        assert_eq!(step.hear.check(b"@1 ERR 0009 409 taken"), Heard::Wrong);
         let message = Message { from: "s1", to: Target::Name("r1"), body: b"abc", number: 7 };
         let mut said = [const { Vec::new() }; 4];
         let [sent, delivered, reply, acknowledged] = &mut said;
@@ -293,16 +294,16 @@ mod tests {
     }
 
     #[test]
-    fn a_session_over_datagrams_ends_with_a_goodbye_of_the_server() {
-        assert!(Datagrams.says_goodbye(b"~tttttttttttttttttttttt @1 BYE 0000"));
-        assert!(!Datagrams.says_goodbye(b"~tttttttttttttttttttttt @2 ACK 0004 BYE "));
-        assert!(!Datagrams.says_goodbye(b"BYE"));
+    fn a_session_over_datagrams_ends_with_a_bye_of_the_server() {
+        assert!(Datagrams.is_end_of_session(b"~tttttttttttttttttttttt @1 BYE 0000"));
+        assert!(!Datagrams.is_end_of_session(b"~tttttttttttttttttttttt @2 ACK 0004 BYE "));
+        assert!(!Datagrams.is_end_of_session(b"BYE"));
     }
 
     #[test]
-    fn a_session_has_ended_when_its_end_is_answered_or_it_is_gone() {
+    fn a_session_has_ended_when_its_bye_is_answered_or_it_is_unknown() {
         let token = [b't'; 22];
-        let said = Datagrams.goodbye(&token, 4).unwrap();
+        let said = Datagrams.end_session(&token, 4).unwrap();
         assert_eq!(said, b"~tttttttttttttttttttttt @5 BYE 0000");
         for (heard, has_ended) in [
             (&b"~tttttttttttttttttttttt @5 ACK 0000"[..], true),

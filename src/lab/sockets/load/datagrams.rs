@@ -1,4 +1,4 @@
-//! Requests and answers in datagrams, one at a time from each socket: `lab load udp`, and the sessions of `lab load idle --udp`.
+//! Requests over datagrams, one at a time from each socket: `lab load udp`, and the sessions of `lab load idle --udp`.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,116 +9,116 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::groups::End;
 use super::sockets::refused;
-use super::subject::Subject;
+use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
+use crate::lab::load::byte_pattern::body;
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{DatagramPeer, Join};
-use crate::lab::load::tape::body;
 
-/// Readiness that is taken from the system at once.
+/// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
 
-/// The longest wait: repeats and interrupts are looked for as often.
+/// The longest wait: retransmissions and interrupts are checked as often.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often it is looked whether somebody listens, while nothing is said.
+/// Interval at which an idle run checks that the server still listens.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The longest datagram that is read whole.
+/// Largest datagram that is read whole.
 const MAX_DATAGRAM: usize = 65_536;
 
-/// So often the same is sent before it counts as lost.
+/// Sends of a datagram before it counts as lost.
 const MAX_SENDS: u32 = 20;
 
-/// So often the end of a session is sent, and how long after each other: whether the server heard it matters to the next run
-/// alone.
+/// Sends of the end of a session, and the time between them. Whether the server receives it matters only to the next
+/// run.
 const END_SENDS: u32 = 5;
 const END_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long all sessions together may take to end.
+/// Limit on the time to end all sessions.
 const LEAVING: Duration = Duration::from_secs(20);
 
-/// Who asks, and how long.
+/// The clients, requests and end of a run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct DatagramsPlan {
     /// The clients' names.
     pub names: Vec<String>,
     /// Bytes that a request carries.
     pub size: usize,
-    /// When a request is sent again.
+    /// Time after which a request is retransmitted.
     pub timeout: Duration,
-    /// When it ends.
+    /// The end of the run.
     pub end: End,
 }
 
-/// Asks, and measures that.
+/// Runs the workload and measures it.
 ///
 /// # Errors
 ///
-/// What stands in the way.
+/// Whatever makes the run fail.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn DatagramPeer,
-    plan: &Plan,
+    plan: &DatagramsPlan,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
-    let mut crowd = Crowd::new(subject.addr, plan.names.len(), plan.timeout)?;
-    let done = crowd.join(peer, &plan.names, interrupt).and_then(|()| {
-        let meter = subject.meter();
-        crowd.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
-        meter.read_into(outcome, crowd.last);
+    let mut clients = DatagramClients::new(target.addr, plan.names.len(), plan.timeout)?;
+    let done = clients.join(peer, &plan.names, interrupt).and_then(|()| {
+        let meter = target.meter();
+        clients.ask(peer, &Asking { size: plan.size, end: plan.end, begun: meter.begun }, interrupt)?;
+        meter.read_into(outcome, clients.last);
         Ok(())
     });
-    outcome.repeated = Some(crowd.repeated);
-    crowd.leave(subject, peer);
+    outcome.repeated = Some(clients.repeated);
+    clients.leave(target, peer);
     done?;
-    outcome.count = crowd.answered;
-    outcome.lost = crowd.lost;
-    outcome.latencies = crowd.latencies;
+    outcome.count = clients.answered;
+    outcome.lost = clients.lost;
+    outcome.latencies = clients.latencies;
     Ok(())
 }
 
-/// What is asked.
+/// The requests of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking {
     /// Bytes that a request carries.
     pub(super) size: usize,
-    /// When it ends; a count is shared among the sockets.
+    /// The end; a count is shared among the sockets.
     pub(super) end: End,
-    /// When it begins.
+    /// The beginning.
     pub(super) begun: Instant,
 }
 
-/// A session that its server keeps.
+/// A session that the server keeps.
 #[derive(Debug)]
 struct Session {
-    /// What stands for it.
+    /// Its token.
     token: Vec<u8>,
     asked: u64,
 }
 
-/// A socket, its sessions, and the one whose turn it is.
+/// A socket and its sessions, which are served in turn.
 #[derive(Debug)]
 struct Lane {
     socket: UdpSocket,
     sessions: Vec<Session>,
-    /// How many turns it has had: so many names are in, or so many requests were made.
+    /// Number of completed exchanges: greeted names, or requests.
     turns: usize,
-    /// How many requests it is to make.
+    /// Number of requests to make.
     goal: u64,
-    /// What is under way, sent so often, first and last at these times.
+    /// The datagram in flight, the number of its sends, and the times of the first and the last.
     said: Vec<u8>,
     sends: u32,
     first: Instant,
     last: Instant,
-    /// Whether it is not answered yet.
+    /// Whether an answer is awaited.
     is_waiting: bool,
 }
 
-/// Sockets, each with one exchange under way at most.
-pub(super) struct Crowd {
+/// Sockets, each with at most one exchange in progress.
+pub(super) struct DatagramClients {
     addr: SocketAddr,
     poll: Poll,
     lanes: Vec<Lane>,
@@ -130,12 +130,12 @@ pub(super) struct Crowd {
     pub(super) answered: u64,
     pub(super) lost: u64,
     pub(super) repeated: u64,
-    /// When the last answer came.
+    /// Time of the last answer.
     pub(super) last: Instant,
 }
 
-impl Crowd {
-    /// So many sockets; nothing is said yet.
+impl DatagramClients {
+    /// Creates so many sockets; nothing is sent yet.
     pub(super) fn new(addr: SocketAddr, sockets: usize, timeout: Duration) -> Result<Self, LoadError> {
         let failed = |error| LoadError::Connection { doing: "opening a UDP socket".to_owned(), error };
         let (poll, now) = (Poll::new()?, Instant::now());
@@ -183,17 +183,17 @@ impl Crowd {
         for place in 0..sockets {
             self.greet(peer, names, place)?;
         }
-        self.drive(peer, &|| interrupt.check(), &mut |crowd, place, n| {
-            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+        self.drive(peer, &|| interrupt.check(), &mut |clients, place, n| {
+            let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
             let Some(name) = names.get(place + lane.turns * sockets) else { return Ok(false) };
-            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            let heard = clients.buffer.get(..n).unwrap_or_default();
             match peer.join(name, Some(heard)) {
                 Join::Say(said) if said == lane.said => return Ok(false),
                 Join::Say(said) => say(lane, said),
                 Join::Ready(token) => {
                     lane.sessions.push(Session { token, asked: 0 });
                     lane.turns += 1;
-                    crowd.greet(peer, names, place)?;
+                    clients.greet(peer, names, place)?;
                 }
                 Join::Refused(why) => return Err(refused(name, &why)),
             }
@@ -208,7 +208,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets the next name of a socket say its first; whoever needs no greeting is in at once.
+    /// Sends the greeting of a socket's next name. A name without a greeting is in at once.
     fn greet(&mut self, peer: &dyn DatagramPeer, names: &[String], place: usize) -> Result<(), LoadError> {
         let sockets = self.lanes.len();
         let Some(lane) = self.lanes.get_mut(place) else { return Ok(()) };
@@ -227,7 +227,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets the sessions of each socket ask one after the other, again and again.
+    /// Sends requests from the sessions of each socket in turn.
     pub(super) fn ask(
         &mut self,
         peer: &dyn DatagramPeer,
@@ -242,27 +242,27 @@ impl Crowd {
             (lane.turns, lane.goal) = (0, asking.end.share(place, sockets));
             next(lane, peer, &self.body);
         }
-        self.drive(peer, &|| interrupt.check(), &mut |crowd, place, n| {
-            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+        self.drive(peer, &|| interrupt.check(), &mut |clients, place, n| {
+            let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
             let Some(session) = current(lane) else { return Ok(false) };
-            let heard = crowd.buffer.get(..n).unwrap_or_default();
-            if !lane.is_waiting || !peer.answers(&session.token, session.asked, &crowd.body, heard) {
+            let heard = clients.buffer.get(..n).unwrap_or_default();
+            if !lane.is_waiting || !peer.answers(&session.token, session.asked, &clients.body, heard) {
                 return Ok(false);
             }
-            crowd.last = Instant::now();
-            crowd.answered += 1;
-            crowd.latencies.record(crowd.last.saturating_duration_since(lane.first));
+            clients.last = Instant::now();
+            clients.answered += 1;
+            clients.latencies.record(clients.last.saturating_duration_since(lane.first));
             lane.turns += 1;
             lane.is_waiting = false;
-            if !asking.end.is_over(crowd.last.saturating_duration_since(asking.begun)) {
-                next(lane, peer, &crowd.body);
+            if !asking.end.is_over(clients.last.saturating_duration_since(asking.begun)) {
+                next(lane, peer, &clients.body);
             }
             Ok(true)
         })
     }
 
-    /// Does nothing for so long, unless the server says goodbye or nobody listens any more. A socket that has no session finds that
-    /// out: it sends empty datagrams, which mean nothing, and few; ICMP answers them where nobody listens.
+    /// Idles for so long, unless the server sends BYE or no longer listens. A socket without a session detects that by
+    /// sending few empty datagrams, which mean nothing: ICMP answers them if nothing listens.
     pub(super) fn rest(
         &mut self,
         peer: &dyn DatagramPeer,
@@ -284,16 +284,16 @@ impl Crowd {
             looked = Instant::now();
             match socket.send(&[]) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(failed(error)),
-                // What the system has no room for is sent the next time.
+                // A datagram that the system does not accept is sent the next time.
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Ends every session, as far as the server answers, where it goes on: a session that is left keeps its name.
-    pub(super) fn leave(&mut self, subject: &Subject, peer: &dyn DatagramPeer) {
-        if !subject.goes_on() {
+    /// Ends every session, if the server goes on after the run: a session that is left keeps its name.
+    pub(super) fn leave(&mut self, target: &TargetServer, peer: &dyn DatagramPeer) {
+        if !target.goes_on() {
             return;
         }
         (self.timeout, self.max_sends) = (END_TIMEOUT, END_SENDS);
@@ -303,11 +303,11 @@ impl Crowd {
         }
         let ends_at = Instant::now() + LEAVING;
         let check = || if Instant::now() < ends_at { Ok(()) } else { Err(LoadError::Interrupted) };
-        // What stands in the way of an end is no news: the run has been told of, and what is left ends with its time.
-        let _ = self.drive(peer, &check, &mut |crowd, place, n| {
-            let Some(lane) = crowd.lanes.get_mut(place) else { return Ok(false) };
+        // A failure here does not matter: the results are complete, and remaining sessions expire.
+        let _ = self.drive(peer, &check, &mut |clients, place, n| {
+            let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
             let Some(session) = lane.sessions.last() else { return Ok(false) };
-            let heard = crowd.buffer.get(..n).unwrap_or_default();
+            let heard = clients.buffer.get(..n).unwrap_or_default();
             if !lane.is_waiting || !peer.has_ended(&session.token, session.asked + 1, heard) {
                 return Ok(false);
             }
@@ -317,8 +317,8 @@ impl Crowd {
         });
     }
 
-    /// Hands over datagrams, and repeats what is not answered, until nothing is under way. `heard` is told the socket's place and
-    /// the length of what is in the buffer, and says whether it was waited for.
+    /// Receives datagrams, and retransmits unanswered ones, until no exchange is in progress. `heard` gets the
+    /// socket's index and the length of the datagram in the buffer, and returns whether it was awaited.
     fn drive(
         &mut self,
         peer: &dyn DatagramPeer,
@@ -341,7 +341,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Reads until something came that was waited for: nothing else is under way then.
+    /// Reads until the awaited datagram arrives: no other is in flight then.
     fn read(
         &mut self,
         peer: &dyn DatagramPeer,
@@ -355,7 +355,7 @@ impl Crowd {
                     if heard(self, place, n)? {
                         return Ok(());
                     }
-                    if peer.says_goodbye(self.buffer.get(..n).unwrap_or_default()) {
+                    if peer.is_end_of_session(self.buffer.get(..n).unwrap_or_default()) {
                         return Err(LoadError::Ended);
                     }
                 }
@@ -368,7 +368,7 @@ impl Crowd {
         }
     }
 
-    /// Sends again what has waited for long enough.
+    /// Retransmits datagrams whose timeout has passed.
     fn repeat(&mut self, now: Instant) {
         let timeout = self.timeout;
         let late = |lane: &&mut Lane| lane.is_waiting && now.saturating_duration_since(lane.last) >= timeout;
@@ -381,13 +381,13 @@ impl Crowd {
             lane.sends += 1;
             lane.last = now;
             self.repeated += 1;
-            // What the system has no room for is lost as on any way, and repeated.
+            // A datagram that the system does not accept counts as lost, and is retransmitted.
             let _ = lane.socket.send(&lane.said);
         }
     }
 }
 
-/// Waits for readiness, at most so long. A signal ends it as well.
+/// Waits for readiness, at most so long. A signal ends the wait.
 fn wait(poll: &mut Poll, events: &mut Events, longest: Duration) -> io::Result<()> {
     match poll.poll(events, Some(longest)) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -398,7 +398,7 @@ fn wait(poll: &mut Poll, events: &mut Events, longest: Duration) -> io::Result<(
     }
 }
 
-/// The session whose turn it is.
+/// Returns the session whose turn it is.
 fn current(lane: &Lane) -> Option<&Session> {
     lane.sessions.get(lane.turns.checked_rem(lane.sessions.len())?)
 }
@@ -415,19 +415,19 @@ fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8]) {
     say(lane, said);
 }
 
-/// Sends the end of a socket's last session, if it has one that needs an end.
+/// Sends the end of a socket's last session, if it needs one.
 fn end_next(lane: &mut Lane, peer: &dyn DatagramPeer) {
     lane.is_waiting = false;
-    let said = lane.sessions.last().and_then(|session| peer.goodbye(&session.token, session.asked + 1));
+    let said = lane.sessions.last().and_then(|session| peer.end_session(&session.token, session.asked + 1));
     if let Some(said) = said {
         say(lane, said);
     }
 }
 
-/// Sends something that is to be answered.
+/// Sends a datagram that is to be answered.
 fn say(lane: &mut Lane, said: Vec<u8>) {
     let now = Instant::now();
-    // What the system has no room for is lost as on any way, and repeated.
+    // A datagram that the system does not accept counts as lost, and is retransmitted.
     let _ = lane.socket.send(&said);
     (lane.said, lane.sends, lane.first, lane.last, lane.is_waiting) = (said, 1, now, now, true);
 }

@@ -1,4 +1,5 @@
-//! Messages from senders to receivers: `lab load route` (pairs) and `lab load fanout` (a room).
+//! Messages from senders to receivers: `lab load route` (pairs) and `lab load fanout` (a room). The expected bytes are
+//! in `lab::load::group`.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
@@ -8,50 +9,50 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::alarm::{TICK, Waiting};
-use super::sockets::{PATIENCE, enter_nonblocking};
-use super::subject::{Meter, Subject};
+use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
+use super::target_server::{Meter, TargetServer};
+use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
-use crate::lab::load::group::{Cast, Group};
+use crate::lab::load::group::{Group, GroupSpec};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
 
-/// What is read at once.
+/// Bytes of one read.
 const READ: usize = 128 << 10;
 
-/// What is written at once.
+/// Bytes of one write.
 const WRITE: usize = 64 << 10;
 
-/// How long all sessions together may take to end, and how often it is looked whether they have.
+/// Limit on the time to end all sessions, and the interval of the checks.
 const LEAVING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Who sends what to whom, and how long.
+/// The groups, rate and end of a run.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// The groups, each with connections of its own.
-    pub casts: Vec<Cast>,
-    /// Most bytes of one sender that are under way.
+pub struct GroupsPlan {
+    /// The groups, each with its own connections.
+    pub specs: Vec<GroupSpec>,
+    /// Bound on the bytes of one sender in flight.
     pub window: usize,
-    /// Messages of all senders together in a second; as fast as they go otherwise.
+    /// Messages per second of all senders together; `None` means as fast as possible.
     pub rate: Option<f64>,
-    /// When sending ends.
+    /// The end of sending.
     pub end: End,
 }
 
-/// When sending ends; what is under way is waited for.
+/// The end of sending; messages in flight are waited for.
 #[derive(Clone, Copy, Debug)]
 pub enum End {
-    /// After so long.
+    /// After this time.
     After(Duration),
-    /// After so many messages or requests, shared evenly; where that does not come out even, the first senders have one more.
+    /// After so many messages or requests, shared evenly; the first senders send the remainder.
     Count(u64),
 }
 
 impl End {
-    /// How many of these the sender at this place, from 0, of so many has to send.
+    /// Returns the share of the sender with index `place`, from 0, of `senders`.
     pub(super) fn share(self, place: usize, senders: usize) -> u64 {
         let senders = senders.max(1) as u64;
         match self {
@@ -60,34 +61,34 @@ impl End {
         }
     }
 
-    /// Whether it is time.
+    /// Whether the time is over.
     pub(super) fn is_over(self, since: Duration) -> bool {
         matches!(self, Self::After(limit) if since >= limit)
     }
 }
 
-/// Sends, waits until all is delivered, and measures that.
+/// Sends, waits until everything is delivered, and measures that.
 ///
 /// # Errors
 ///
-/// What stands in the way, or that something else came back than has to.
+/// Whatever makes the run fail, for instance bytes that differ from the expected ones.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &Rc<dyn Peer>,
-    plan: &Plan,
+    plan: &GroupsPlan,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
     let mut conns = Vec::new();
-    if let Err(error) = enter(subject, peer, plan, interrupt, &mut conns) {
-        leave(subject, peer.as_ref(), &mut conns);
+    if let Err(error) = enter(target, peer, plan, interrupt, &mut conns) {
+        leave(target, peer.as_ref(), &mut conns);
         return Err(error);
     }
     let mut exchange = Exchange::new(peer, plan, conns)?;
-    let meter = subject.meter();
+    let meter = target.meter();
     let done = exchange.run(plan, &meter, interrupt);
     meter.read_into(outcome, exchange.last);
-    leave(subject, peer.as_ref(), &mut exchange.conns);
+    leave(target, peer.as_ref(), &mut exchange.conns);
     done?;
     outcome.count = exchange.groups.iter().map(Group::delivered).sum();
     outcome.lost = exchange.groups.iter().map(Group::missing).sum();
@@ -96,35 +97,35 @@ pub fn run(
     Ok(())
 }
 
-/// Lets all in, one after the other; those that are in are in `conns`, whatever becomes of the others.
+/// Connects all clients, one after the other. Those that succeeded are in `conns`, also after an error.
 fn enter(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &Rc<dyn Peer>,
-    plan: &Plan,
+    plan: &GroupsPlan,
     interrupt: &Interrupt,
     conns: &mut Vec<Conn>,
 ) -> Result<(), LoadError> {
-    for (group, cast) in plan.casts.iter().enumerate() {
-        let receivers = cast.receivers.iter().enumerate();
+    for (group, spec) in plan.specs.iter().enumerate() {
+        let receivers = spec.receivers.iter().enumerate();
         let receivers = receivers.map(|(place, name)| (name, Role::Receiver, Some(place)));
-        for (name, role, place) in [(&cast.sender, Role::Sender, None)].into_iter().chain(receivers) {
+        for (name, role, place) in [(&spec.sender, Role::Sender, None)].into_iter().chain(receivers) {
             interrupt.check()?;
-            let client = Client { name, role, room: cast.room.as_deref() };
-            let stream = enter_nonblocking(subject.addr, peer.as_ref(), &client)?;
+            let client = Client { name, role, room: spec.room.as_deref() };
+            let stream = enter_nonblocking(target.addr, peer.as_ref(), &client)?;
             conns.push(Conn { stream, group, place, said: Vec::new(), is_writable: true, is_ready: false });
         }
     }
     Ok(())
 }
 
-/// Ends all sessions that the server would keep, where it goes on, and waits until it has closed their connections, within
-/// a bound: a connection that is closed with something unread in it may take the last that it said with it.
-fn leave(subject: &Subject, peer: &dyn Peer, conns: &mut Vec<Conn>) {
-    if !subject.goes_on() || !peer.keeps_sessions() {
+/// Ends all sessions that the server would keep, if it goes on after the run. Waits, within a bound, until it has
+/// closed their connections: a close with unread input may destroy the last bytes sent.
+fn leave(target: &TargetServer, peer: &dyn Peer, conns: &mut Vec<Conn>) {
+    if !target.goes_on() || !peer.keeps_sessions() {
         return;
     }
     for conn in conns.iter_mut() {
-        conn.said.extend_from_slice(&peer.goodbye().say);
+        conn.said.extend_from_slice(&peer.end_session().say);
     }
     let (ends_at, mut buffer) = (Instant::now() + LEAVING, vec![0; READ]);
     while !conns.is_empty() && Instant::now() < ends_at {
@@ -133,7 +134,7 @@ fn leave(subject: &Subject, peer: &dyn Peer, conns: &mut Vec<Conn>) {
     }
 }
 
-/// Reads what has come; whether there may be more.
+/// Reads available bytes. Returns whether there may be more.
 fn is_open(conn: &mut Conn, buffer: &mut [u8]) -> bool {
     loop {
         match conn.stream.read(buffer) {
@@ -150,52 +151,52 @@ fn is_open(conn: &mut Conn, buffer: &mut [u8]) -> bool {
 struct Conn {
     stream: TcpStream,
     group: usize,
-    /// Its place among the receivers; `None` is the sender.
+    /// Its index among the receivers; `None` is the sender.
     place: Option<usize>,
-    /// What it has to write besides messages.
+    /// Bytes to write besides messages.
     said: Vec<u8>,
     is_writable: bool,
     is_ready: bool,
 }
 
-/// All connections, and what they have said and heard.
+/// All connections of a run, and their progress.
 struct Exchange {
     peer: Rc<dyn Peer>,
-    waiting: Waiting,
+    waiting: TimedPoll,
     conns: Vec<Conn>,
     groups: Vec<Group>,
     /// The connection of each group's sender.
     senders: Vec<usize>,
     /// Connections that may have something to read.
     ready: VecDeque<usize>,
-    /// Most messages that each sender may send.
+    /// Number of messages that each sender may send.
     goals: Vec<u64>,
     schedule: Schedule,
-    /// At a rate, of each sender: the number of messages that were begun, and until when.
+    /// With a rate, per sender: a number of messages, and when they were begun.
     written: Vec<VecDeque<(u64, Instant)>>,
-    /// From when messages were due.
+    /// Times from when messages were due.
     latencies: Latencies,
-    /// From when they were written.
+    /// Times from when messages were written.
     acks: Latencies,
-    /// When the last message or reply came.
+    /// Time of the last message or reply.
     last: Instant,
-    /// When anything was last written or read.
+    /// Time of the last write or read.
     alive: Instant,
     buffer: Vec<u8>,
 }
 
 impl Exchange {
-    fn new(peer: &Rc<dyn Peer>, plan: &Plan, mut conns: Vec<Conn>) -> Result<Self, LoadError> {
+    fn new(peer: &Rc<dyn Peer>, plan: &GroupsPlan, mut conns: Vec<Conn>) -> Result<Self, LoadError> {
         let now = Instant::now();
         let is_sender = |(place, conn): (usize, &Conn)| conn.place.is_none().then_some(place);
         let senders: Vec<usize> = conns.iter().enumerate().filter_map(is_sender).collect();
-        let waiting = Waiting::new()?;
+        let waiting = TimedPoll::new()?;
         for (token, conn) in conns.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             waiting.poll.registry().register(&mut conn.stream, Token(token), interest)?;
         }
         let groups: Vec<_> =
-            plan.casts.iter().map(|cast| Group::new(peer, cast.clone(), plan.window)).collect();
+            plan.specs.iter().map(|spec| Group::new(peer, spec.clone(), plan.window)).collect();
         let goals = (0..groups.len()).map(|place| plan.end.share(place, groups.len())).collect();
         let schedule = Schedule::new(now, plan.rate, groups.len());
         let (ready, latencies, buffer) = (VecDeque::new(), Latencies::default(), vec![0; READ]);
@@ -218,7 +219,7 @@ impl Exchange {
         })
     }
 
-    fn run(&mut self, plan: &Plan, meter: &Meter, interrupt: &Interrupt) -> Result<(), LoadError> {
+    fn run(&mut self, plan: &GroupsPlan, meter: &Meter, interrupt: &Interrupt) -> Result<(), LoadError> {
         self.schedule = Schedule::new(meter.begun, plan.rate, self.groups.len());
         (self.last, self.alive) = (meter.begun, meter.begun);
         let mut is_over = matches!(plan.end, End::Count(_));
@@ -239,7 +240,7 @@ impl Exchange {
         }
     }
 
-    /// Nothing is begun any more.
+    /// Stops the senders after the messages they have begun.
     fn stop(&mut self) {
         for (goal, group) in self.goals.iter_mut().zip(&self.groups) {
             *goal = group.begun();
@@ -251,12 +252,12 @@ impl Exchange {
         groups.all(|(group, goal)| group.sent() >= *goal && group.is_quiet())
     }
 
-    /// Whether something is under way and has not moved for long.
+    /// Whether messages are in flight and nothing has moved for too long.
     fn is_stuck(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.alive) > PATIENCE && !self.groups.iter().all(Group::is_quiet)
+        now.saturating_duration_since(self.alive) > ANSWER_TIMEOUT && !self.groups.iter().all(Group::is_quiet)
     }
 
-    /// How long to wait for readiness at most.
+    /// Returns the longest wait for readiness.
     fn until_due(&self, now: Instant) -> Duration {
         let next = |(sender, group): (usize, &Group)| self.schedule.when(sender, group.begun() + 1);
         let next = self.groups.iter().enumerate().filter_map(next).min();
@@ -276,7 +277,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Writes what is due wherever there is room, one block to each. Returns whether there is more.
+    /// Writes what is due to each socket that has room, one block each. Returns whether there is more.
     fn write(&mut self, now: Instant) -> Result<bool, LoadError> {
         let mut has_more = false;
         for (sender, group) in self.groups.iter_mut().enumerate() {
@@ -299,7 +300,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
                 Err(error) => {
-                    let broken = broken(&group.cast().sender, error);
+                    let broken = broken(&group.spec().sender, error);
                     return Err(self.said_last(sender).err().unwrap_or(broken));
                 }
             }
@@ -307,7 +308,7 @@ impl Exchange {
         Ok(has_more)
     }
 
-    /// What the server said to this sender before it closed: an error if that says why.
+    /// Reads the server's last bytes to this sender before it closed: an error if they give the reason.
     fn said_last(&mut self, sender: usize) -> Result<(), LoadError> {
         let Some(token) = self.senders.get(sender).copied() else { return Ok(()) };
         while let Some(conn) = self.conns.get_mut(token) {
@@ -319,7 +320,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Reads once from each connection that is ready; those that may have more stay so.
+    /// Reads once from each ready connection; those that may have more stay ready.
     fn read(&mut self) -> Result<(), LoadError> {
         for _ in 0..self.ready.len() {
             let Some(token) = self.ready.pop_front() else { break };
@@ -335,7 +336,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
                 Err(error) => return Err(broken(self.name(token), error)),
             };
-            // What is left behind a short read is told of again when it comes.
+            // Bytes behind a short read cause a new event.
             if has_more && let Some(conn) = self.conns.get_mut(token) {
                 conn.is_ready = true;
                 self.ready.push_back(token);
@@ -344,7 +345,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Compares what was read with what has to come, and answers it.
+    /// Compares the bytes read with the expected ones, and replies.
     fn heard(&mut self, token: usize, n: usize) -> Result<(), LoadError> {
         let (Some(conn), bytes) = (self.conns.get_mut(token), self.buffer.get(..n).unwrap_or_default())
         else {
@@ -372,10 +373,10 @@ impl Exchange {
 
     fn name(&self, token: usize) -> &str {
         let conn = self.conns.get(token);
-        let cast = conn.and_then(|conn| Some((conn, self.groups.get(conn.group)?.cast())));
-        cast.map_or("", |(conn, cast)| match conn.place {
-            Some(place) => cast.receivers.get(place).map_or("", String::as_str),
-            None => &cast.sender,
+        let spec = conn.and_then(|conn| Some((conn, self.groups.get(conn.group)?.spec())));
+        spec.map_or("", |(conn, spec)| match conn.place {
+            Some(place) => spec.receivers.get(place).map_or("", String::as_str),
+            None => &spec.sender,
         })
     }
 
@@ -384,7 +385,7 @@ impl Exchange {
     }
 }
 
-/// Notes when messages were begun, and forgets those that all have heard: no more are under way than the window.
+/// Records when messages were begun, and removes those that all receivers have: at most a window remains.
 fn note(written: &mut VecDeque<(u64, Instant)>, group: &Group, now: Instant) {
     written.push_back((group.begun(), now));
     let heard_by_all = group.begun().saturating_sub(group.window() + 1);
@@ -393,7 +394,7 @@ fn note(written: &mut VecDeque<(u64, Instant)>, group: &Group, now: Instant) {
     }
 }
 
-/// Writes what a connection has to say, as far as there is room; the rest follows the next time.
+/// Writes the pending bytes of a connection that fit; the rest follows the next time.
 fn say(conn: &mut Conn) -> io::Result<()> {
     while !conn.said.is_empty() {
         match conn.stream.write(&conn.said) {
@@ -415,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_is_shared_to_the_last_one() {
+    fn a_count_is_shared_without_a_remainder() {
         let shares = |count, senders| -> Vec<u64> {
             (0..senders).map(|place| End::Count(count).share(place, senders)).collect()
         };

@@ -1,21 +1,21 @@
-//! Load on a real server: `lab load`.
+//! Load on a real server: `lab load`. Here are the sockets, one thread for all of them, and the clock.
 //!
-//! What is said, and what has to come back, is in [`lab::load`](crate::lab::load); here are the sockets, one thread for all of them, and
-//! the clock. The generator waits for readiness with mio alone, so that it costs far less than any server.
+//! The bytes that are sent and expected are in [`lab::load`](crate::lab::load). The generator waits for readiness with
+//! mio alone, so that it costs far less than any server.
 //!
 //! ```text
-//! subject    the server: started here or running already; its processor time and memory
-//! program    a server program that is started, asked where it listens, and ended
-//! process    what the system knows of a process: processor time, memory
-//! sockets    connections that are made and greeted one after the other
-//! alarm      waiting for sockets until a moment, to the microsecond
-//! groups     messages from senders to receivers: route and fanout
-//! ping       pings, one at a time from each client
-//! datagrams  requests in datagrams, one at a time from each socket: udp
-//! crowd      many connections at once: burst
-//! turns      one connection after the other: serial
-//! idle       connections and sessions that do nothing
-//! people     Trio Chat's clients: spam and slow
+//! target_server  the server: started here or already running; its CPU time and memory
+//! program        a server program: start, listening address, end
+//! process        CPU time and memory of a process
+//! sockets        connections made and greeted one after the other
+//! timed_poll     a poll with a timeout in microseconds
+//! groups         messages from senders to receivers: route and fanout
+//! ping           pings, one at a time from each client
+//! datagrams      requests in datagrams, one at a time from each socket: udp
+//! burst          many connections at once
+//! serial         one connection after the other
+//! idle           idle connections and sessions
+//! line_clients   Trio Chat's clients: spam and slow
 //! ```
 
 use std::io;
@@ -25,28 +25,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-mod alarm;
-pub mod crowd;
+pub mod burst;
 pub mod datagrams;
 pub mod groups;
 pub mod idle;
-pub mod people;
+pub mod line_clients;
 pub mod ping;
 mod process;
 mod program;
+pub mod serial;
 mod sockets;
-pub mod subject;
-pub mod turns;
+pub mod target_server;
+mod timed_poll;
 
 use crate::lab::load::group::Wrong;
 
-/// Why a workload came to nothing.
+/// Why a workload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,
-    /// The server was not to be started, or ended badly.
+    /// The server could not be started, or ended with an error.
     #[error("{0}")]
     Server(String),
     /// A connection could not be made, or broke.
@@ -56,49 +56,49 @@ pub enum LoadError {
     Connection {
         /// What was tried.
         doing: String,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// A client was not greeted as it has to be.
+    /// The greeting of a client failed.
     #[error("`{who}` was not let in: {why}")]
     Greeting {
         /// The client's name.
         who: String,
-        /// What came instead, or that nothing did, and what to do.
+        /// What came instead, if anything, and what to do.
         why: String,
     },
-    /// The server closed a connection instead of an answer.
+    /// The server closed a connection instead of answering.
     #[error(
         "`{0}` was not let in: the server closed the connection without a word; is it of the kind that --peer names?"
     )]
     Closed(String),
-    /// The server was there, and is not any more.
+    /// The server was reachable, and is no longer.
     #[error("the server at {addr} is gone: {why} after {after}")]
     Gone {
-        /// Where it was.
+        /// Its address.
         addr: SocketAddr,
-        /// What happened instead.
+        /// What happened.
         why: &'static str,
-        /// How much it had done until then, or how long it was there, to people.
+        /// Work done until then, or elapsed time, as text.
         after: String,
     },
-    /// The server said goodbye to a session over datagrams.
+    /// The server ended a session over datagrams with BYE.
     #[error("the server ended a session: it is shutting down, or its log says why")]
     Ended,
-    /// What came back was something else.
+    /// Received bytes differ from the expected ones.
     #[error(transparent)]
     Wrong(#[from] Wrong),
-    /// The system has no room for what is needed.
+    /// The system lacks a resource.
     #[error("cannot wait for sockets: {0}; raise the limit of open files (ulimit -n)")]
     Wait(#[from] io::Error),
 }
 
-/// Whether this program was asked to end.
+/// Whether a signal asked this program to end.
 #[derive(Clone, Debug)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// SIGINT and SIGTERM are noted from now on, instead of ending the program; a second one ends it.
+    /// Records SIGINT and SIGTERM from now on instead of ending the program; a second one ends it.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Interrupt {
         Ok(Self(asked))
     }
 
-    /// An error, if it was.
+    /// Returns an error if a signal has arrived.
     pub(super) fn check(&self) -> Result<(), LoadError> {
         if self.0.load(Ordering::Relaxed) { Err(LoadError::Interrupted) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Pings, one at a time from each client: `lab load ping`.
+//! Pings, one at a time from each client: `lab load ping`. `idle` uses them too.
 
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
@@ -7,43 +7,43 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::alarm::{TICK, Waiting};
 use super::groups::End;
-use super::sockets::{PATIENCE, enter_nonblocking};
-use super::subject::Subject;
+use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
+use super::target_server::TargetServer;
+use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
+use crate::lab::load::byte_pattern::BytePattern;
 use crate::lab::load::group::Wrong;
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
 use crate::lab::load::schedule::Schedule;
-use crate::lab::load::tape::Tape;
 
-/// Who pings, and how long.
+/// The clients, rate and end of a run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct PingPlan {
     /// The clients' names.
     pub names: Vec<String>,
-    /// Pings of all clients together in a second; each at once after its last answer otherwise.
+    /// Pings per second of all clients together; `None` means each follows the answer to the one before.
     pub rate: Option<f64>,
-    /// When it ends.
+    /// The end of the run.
     pub end: End,
 }
 
-/// Pings, and measures that.
+/// Runs the workload and measures it.
 ///
 /// # Errors
 ///
-/// What stands in the way, or that something else came back than has to.
+/// Whatever makes the run fail, for instance bytes that differ from the expected ones.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn Peer,
-    plan: &Plan,
+    plan: &PingPlan,
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
-    let mut pings = Pings::enter(subject, peer, &plan.names, interrupt)?;
-    let meter = subject.meter();
+    let mut pings = Pings::enter(target, peer, &plan.names, interrupt)?;
+    let meter = target.meter();
     pings.run(plan.rate, plan.end, meter.begun, interrupt)?;
     meter.read_into(outcome, pings.last);
     outcome.count = pings.clients.iter().map(|client| client.answered).sum();
@@ -57,54 +57,55 @@ struct Asker {
     stream: TcpStream,
     name: String,
     sent: u64,
-    /// How many it is to send.
+    /// Number of pings to send.
     goal: u64,
     answered: u64,
-    /// When the ping that is not answered yet was sent, or due.
+    /// When the unanswered ping was sent, or due.
     since: Option<Instant>,
     /// When it was sent.
     sent_at: Instant,
-    /// All answers.
-    answers: Tape,
+    /// The expected answers.
+    answers: BytePattern,
 }
 
 pub(super) struct Pings {
-    waiting: Waiting,
+    waiting: TimedPoll,
     clients: Vec<Asker>,
     ping: Vec<u8>,
-    /// From when pings were due, or sent where there is no rate.
+    /// Times from when pings were due, or sent if there is no rate.
     latencies: Latencies,
-    /// At a rate, from when they were sent.
+    /// With a rate, times from when pings were sent.
     acks: Latencies,
-    /// Pings that are not answered yet.
+    /// Unanswered pings.
     open: usize,
-    /// When the last answer came.
+    /// Time of the last answer.
     last: Instant,
-    /// When anything was last written or read.
+    /// Time of the last write or read.
     alive: Instant,
     buffer: Vec<u8>,
 }
 
 impl Pings {
-    /// Lets all in, one after the other.
+    /// Connects all clients, one after the other.
     pub(super) fn enter(
-        subject: &Subject,
+        target: &TargetServer,
         peer: &dyn Peer,
         names: &[String],
         interrupt: &Interrupt,
     ) -> Result<Self, LoadError> {
-        let (waiting, mut clients) = (Waiting::new()?, Vec::with_capacity(names.len()));
+        let (waiting, mut clients) = (TimedPoll::new()?, Vec::with_capacity(names.len()));
         let (mut ping, mut pong) = (Vec::new(), Vec::new());
         peer.ping(&mut ping);
         peer.pong(&mut pong);
-        // One byte more than can come at once, so that a full read is a wrong one, and nothing is left in a socket.
+        // One byte more than a client may receive at once: a full read means unexpected bytes, and none stay in a
+        // socket.
         let buffer = vec![0; pong.len() + peer.aside().len() + 1];
-        let answers =
-            Tape::new(true, 1, Rc::new(move |_, out| out.extend_from_slice(&pong))).with_aside(peer.aside());
+        let answers = BytePattern::new(true, 1, Rc::new(move |_, out| out.extend_from_slice(&pong)))
+            .with_aside(peer.aside());
         for name in names {
             interrupt.check()?;
             let client = Client { name, role: Role::Asker, room: None };
-            let mut stream = enter_nonblocking(subject.addr, peer, &client)?;
+            let mut stream = enter_nonblocking(target.addr, peer, &client)?;
             waiting.poll.registry().register(&mut stream, Token(clients.len()), Interest::READABLE)?;
             let (name, answers) = (name.clone(), answers.clone());
             let sent_at = Instant::now();
@@ -163,7 +164,7 @@ impl Pings {
         }
     }
 
-    /// Does nothing for so long, unless a connection ends.
+    /// Idles for so long, unless a connection ends.
     pub(super) fn rest(
         &mut self,
         begun: Instant,
@@ -183,14 +184,14 @@ impl Pings {
         Ok(())
     }
 
-    /// How many were not answered, and how long the others took.
+    /// Returns the number of unanswered pings, and the times of the others.
     pub(super) fn end(self) -> (u64, Latencies) {
         (self.open as u64, self.latencies)
     }
 
-    /// Whether something is under way and has not moved for long.
+    /// Whether pings are unanswered and nothing has moved for too long.
     fn is_stuck(&self, now: Instant) -> bool {
-        self.open > 0 && now.saturating_duration_since(self.alive) > PATIENCE
+        self.open > 0 && now.saturating_duration_since(self.alive) > ANSWER_TIMEOUT
     }
 
     fn until_due(&self, schedule: &Schedule, now: Instant) -> Duration {
@@ -203,7 +204,7 @@ impl Pings {
         next.map_or(TICK, |next| next.saturating_duration_since(now).min(TICK))
     }
 
-    /// Sends a client's next ping, if that is due and none is under way.
+    /// Sends a client's next ping, if it is due and the previous one is answered.
     fn ask(&mut self, place: usize, schedule: &Schedule) -> Result<(), LoadError> {
         let now = Instant::now();
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
@@ -215,10 +216,10 @@ impl Pings {
         self.open += 1;
         self.alive = now;
         (client.since, client.sent_at) = (Some(schedule.when(place, client.sent).unwrap_or(now)), now);
-        // Nothing else is under way: so few bytes always have room.
+        // Few bytes on an idle connection always fit.
         let Err(error) = client.stream.write_all(&self.ping) else { return Ok(()) };
         let broken = broken(&client.name, error);
-        // What the server said before it closed tells more.
+        // The server's last bytes may give the reason.
         self.read(place, schedule).and(Err(broken))
     }
 

@@ -1,4 +1,4 @@
-//! What the system knows of a process: processor time, memory. On Linux; elsewhere, nothing is known.
+//! CPU time and memory of a process, from Linux's `/proc`; unknown on other systems.
 
 use std::fs;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use nix::time::{ClockId, clock_gettime};
 pub(super) struct Process(pub(super) u32);
 
 impl Process {
-    /// Whether there is one of this id.
+    /// Whether there is a process with this id.
     pub(super) fn exists(self) -> bool {
         use nix::errno::Errno;
 
-        // A process of somebody else may not be signalled, but it is there.
+        // EPERM means that the process exists.
         let id = i32::try_from(self.0).ok().map(nix::unistd::Pid::from_raw);
         id.is_some_and(|id| nix::sys::signal::kill(id, None) != Err(Errno::ESRCH))
     }
 
-    /// The processor time that it has taken, ended threads included.
+    /// Returns the CPU time used, ended threads included.
     pub(super) fn cpu(self) -> Option<Duration> {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0).ok()?);
         time(clock_of(pid)?)
     }
 
-    /// Its resident memory, and the most that it was, in bytes.
+    /// Returns the resident memory and its peak, in bytes.
     pub(super) fn memory(self) -> Option<(u64, u64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
         Some((kibibytes(&status, "VmRSS:")?, kibibytes(&status, "VmHWM:")?))
@@ -42,7 +42,7 @@ fn clock_of(_: nix::unistd::Pid) -> Option<ClockId> {
     None
 }
 
-/// The processor time that this process has taken.
+/// Returns the CPU time of this process.
 pub(super) fn own_cpu() -> Duration {
     time(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap_or_default()
 }
@@ -51,7 +51,7 @@ fn time(clock: ClockId) -> Option<Duration> {
     clock_gettime(clock).ok().map(Duration::from)
 }
 
-/// The number behind a label, which is in kibibytes, in bytes.
+/// Returns the number behind a label, converted from kibibytes to bytes.
 fn kibibytes(status: &str, label: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(label))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_as_the_system_writes_it() {
+    fn memory_is_read_in_the_systems_format() {
         let status = "VmPeak:\t  9 kB\nVmHWM:\t   1904 kB\nVmRSS:\t    12 kB\n";
         assert_eq!(kibibytes(status, "VmHWM:"), Some(1_904 << 10));
         assert_eq!(kibibytes(status, "VmSwap:"), None);
@@ -70,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_no_process_can_have_is_known_as_nobodys() {
+    fn an_impossible_process_id_does_not_exist() {
         assert!(Process(std::process::id()).exists());
         assert!(!Process(i32::MAX.cast_unsigned()).exists() && !Process(u32::MAX).exists());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_is_known_as_it_knows_itself() {
+    fn a_process_can_be_measured_by_its_own_id() {
         let own = Process(std::process::id());
         assert!(own.cpu().unwrap() <= own_cpu());
         let (resident, most) = own.memory().unwrap();

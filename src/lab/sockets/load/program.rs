@@ -1,4 +1,5 @@
-//! A server program that is started for a workload, asked where it listens, and ended.
+//! A server program for a workload: its start, its listening addresses, and its end. What it costs is measured in
+//! `process`.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
@@ -13,34 +14,35 @@ use nix::unistd::Pid;
 use super::LoadError;
 use crate::escape::escape_short;
 
-/// How long a server may take to end: its own limit for goodbyes is 10 seconds, and a million sessions take some to be let go of.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit on the time of the server's shutdown: its own drain takes up to 10 seconds, and a million sessions take time
+/// to free.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often it is looked at meanwhile.
+/// Interval of the checks for that.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// The most that is read of what it logs, in bytes from the end.
+/// Bytes read from the end of its log.
 const LOG: u64 = 4 << 10;
 
-/// Most lines that it may print before it says that it listens.
+/// Bound on the lines printed before the server listens.
 const MAX_LINES: usize = 100;
 
-/// A running server program. It ends with this value at the latest.
+/// A running server program, which is killed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Program {
     child: Child,
     log: File,
-    /// Kept open: what it prints has to go somewhere.
+    /// Kept open, so that the server can print.
     _out: BufReader<ChildStdout>,
-    /// What it printed behind `listening on `: `tcp://127.0.0.1:50000`.
-    pub(super) places: Vec<String>,
+    /// The addresses it printed after `listening on `: `tcp://127.0.0.1:50000`.
+    pub(super) addresses: Vec<String>,
 }
 
-/// The program `server` that lies beside this one.
+/// Returns the path of the program `server` beside this one.
 ///
 /// # Errors
 ///
-/// It is not known where this one lies, or no `server` lies there.
+/// The path of this program is unknown, or there is no `server` beside it.
 pub(super) fn beside() -> Result<PathBuf, LoadError> {
     let own = std::env::current_exe().map_err(|error| {
         LoadError::Server(format!("cannot find this program's own file: {error}; name a server with --host"))
@@ -54,12 +56,12 @@ pub(super) fn beside() -> Result<PathBuf, LoadError> {
 }
 
 impl Program {
-    /// Starts a program with these words behind it, and waits until it has printed where it listens: on `places` sockets.
+    /// Starts a program with these arguments, and waits until it has printed `count` listening addresses.
     ///
     /// # Errors
     ///
     /// It cannot be started, or ends at once.
-    pub(super) fn start(path: &Path, words: &[String], places: usize) -> Result<Self, LoadError> {
+    pub(super) fn start(path: &Path, words: &[String], count: usize) -> Result<Self, LoadError> {
         let failed = |error: io::Error| LoadError::Server(format!("cannot start the server: {error}"));
         let log = tempfile::tempfile().map_err(failed)?;
         let mut command = Command::new(path);
@@ -68,16 +70,16 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.try_clone().map_err(failed)?);
-        // What the terminal sends to this program is not for the server: it is ended here.
+        // A process group of its own: signals from the terminal must not reach the server, which is ended here.
         let mut child = command.process_group(0).spawn().map_err(failed)?;
         let Some(out) = child.stdout.take() else {
             return Err(LoadError::Server("the server has no output".to_owned()));
         };
-        let mut program = Self { child, log, _out: BufReader::new(out), places: Vec::new() };
-        program.read_places(places).map_err(failed)?;
-        if program.places.len() < places {
+        let mut program = Self { child, log, _out: BufReader::new(out), addresses: Vec::new() };
+        program.read_addresses(count).map_err(failed)?;
+        if program.addresses.len() < count {
             let _ = program.child.wait();
-            let said = program.last_words();
+            let said = program.last_log_line();
             return Err(LoadError::Server(format!(
                 "the server does not serve: {said}; see --server-options"
             )));
@@ -85,31 +87,31 @@ impl Program {
         Ok(program)
     }
 
-    fn read_places(&mut self, places: usize) -> io::Result<()> {
+    fn read_addresses(&mut self, count: usize) -> io::Result<()> {
         let mut line = String::new();
         for _ in 0..MAX_LINES {
             line.clear();
-            if self.places.len() == places || self._out.by_ref().take(LOG).read_line(&mut line)? == 0 {
+            if self.addresses.len() == count || self._out.by_ref().take(LOG).read_line(&mut line)? == 0 {
                 break;
             }
-            self.places.extend(line.trim_end().strip_prefix("listening on ").map(str::to_owned));
+            self.addresses.extend(line.trim_end().strip_prefix("listening on ").map(str::to_owned));
         }
         Ok(())
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Ends the program with SIGTERM, and waits for it.
     ///
     /// # Errors
     ///
-    /// It does not end in time, or not as asked.
+    /// It does not end in time, or not with success.
     pub(super) fn end(mut self) -> Result<(), LoadError> {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // One that has ended before is noticed below.
+            // A program that has already ended is detected below.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let ended =
@@ -118,7 +120,7 @@ impl Program {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(LoadError::Server(format!(
                 "the server ended badly, with {status}: {}",
-                self.last_words()
+                self.last_log_line()
             ))),
             None => Err(LoadError::Server("the server did not end when asked to; it was killed".to_owned())),
         }
@@ -126,7 +128,7 @@ impl Program {
 
     fn wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < END_TIMEOUT {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some(status));
             }
@@ -135,8 +137,8 @@ impl Program {
         Ok(None)
     }
 
-    /// The last line that it logged, escaped.
-    fn last_words(&mut self) -> String {
+    /// Returns the last line of its log, escaped.
+    fn last_log_line(&mut self) -> String {
         let mut text = Vec::new();
         let length = self.log.metadata().map_or(0, |log| log.len());
         let read = self.log.seek(SeekFrom::Start(length.saturating_sub(LOG)));
@@ -148,7 +150,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It has ended, or something has failed and nobody will ask it to.
+        // Fails if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Connections that are made and greeted one after the other, before anything is measured.
+//! Connections that are made and greeted one after the other, before a measurement, and the errors of greetings.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,21 +8,21 @@ use super::LoadError;
 use crate::escape::escape_short;
 use crate::lab::load::peer::{Client, Heard, Peer, Step};
 
-/// How long a server may take for an answer, or for anything at all, before it counts as stuck.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Time without progress after which a server counts as stuck.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects.
 pub(super) fn connect(addr: SocketAddr) -> Result<TcpStream, LoadError> {
-    let connected = TcpStream::connect_timeout(&addr, PATIENCE).and_then(|stream| {
+    let connected = TcpStream::connect_timeout(&addr, ANSWER_TIMEOUT).and_then(|stream| {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(stream)
     });
     connected.map_err(|error| LoadError::Connection { doing: format!("connecting to {addr}"), error })
 }
 
-/// Connects and says what this client has to say, and waits for the answers.
+/// Connects, and performs the greeting of this client.
 pub(super) fn enter(addr: SocketAddr, peer: &dyn Peer, client: &Client<'_>) -> Result<TcpStream, LoadError> {
     let mut stream = connect(addr)?;
     for step in peer.greeting(client) {
@@ -31,7 +31,7 @@ pub(super) fn enter(addr: SocketAddr, peer: &dyn Peer, client: &Client<'_>) -> R
     Ok(stream)
 }
 
-/// The same for a connection that never waits from now on.
+/// The same, for a connection that is nonblocking from then on.
 pub(super) fn enter_nonblocking(
     addr: SocketAddr,
     peer: &dyn Peer,
@@ -42,13 +42,13 @@ pub(super) fn enter_nonblocking(
     Ok(mio::net::TcpStream::from_std(stream))
 }
 
-/// Takes one step.
+/// Performs one step of a greeting.
 pub(super) fn take(stream: &mut TcpStream, step: &Step, who: &str) -> Result<(), LoadError> {
     let broken = |error| LoadError::Connection { doing: format!("talking to the server as `{who}`"), error };
     stream.write_all(&step.say).map_err(broken)?;
     let (mut heard, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
-        match step.hear.judge(&heard) {
+        match step.hear.check(&heard) {
             Heard::Complete => return Ok(()),
             Heard::Incomplete => {}
             Heard::Wrong => return Err(not_greeted(who, &heard)),
@@ -68,12 +68,12 @@ pub(super) fn not_greeted(who: &str, heard: &[u8]) -> LoadError {
     LoadError::Greeting { who: who.to_owned(), why: said_instead(heard) }
 }
 
-/// The server refused a client, with these words.
+/// The error that the server refused a client with these words.
 pub(super) fn refused(who: &str, words: &str) -> LoadError {
     LoadError::Greeting { who: who.to_owned(), why: refusal(words) }
 }
 
-/// What it means that a server of ours answers with an error, and what to do.
+/// Explains an error of our server, and says what to do.
 fn refusal(words: &str) -> String {
     let advice = match words.split(' ').next() {
         Some("409") => {
@@ -86,7 +86,7 @@ fn refusal(words: &str) -> String {
     format!("the server refused it: {words}{advice}")
 }
 
-/// The words of the first error of ours in what was heard: `409 Name taken!`.
+/// Returns the first ERR of our server in the bytes: `409 Name taken!`.
 fn error_words(heard: &[u8]) -> Option<String> {
     let at = heard.windows(4).position(|window| window == b"ERR ")?;
     let rest = heard.get(at + 4..)?;
@@ -97,18 +97,18 @@ fn error_words(heard: &[u8]) -> Option<String> {
     is_code.then(|| escape_short(args, 80).into_owned())
 }
 
-/// Whether a call has waited as long as it may.
+/// Whether an error is a timeout.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// What it means that a server says this instead of an answer.
+/// Explains bytes that came instead of an answer.
 pub(super) fn said_instead(heard: &[u8]) -> String {
     let says = |words: &[u8]| heard.windows(words.len()).any(|window| window == words);
     if says(b"ERR ") && says(b" Server full!") {
         "the server is full: raise its --max-connections, or the limit of open files".to_owned()
     } else if heard.starts_with(b"BYE 0000") {
-        "the server has said goodbye".to_owned()
+        "the server sent BYE".to_owned()
     } else if let Some(words) = error_words(heard) {
         refusal(&words)
     } else {
@@ -116,13 +116,13 @@ pub(super) fn said_instead(heard: &[u8]) -> String {
     }
 }
 
-/// What it means that a server has said no more than this for so long.
+/// The error that the server has sent no more than this in time.
 fn unanswered(who: &str, heard: &[u8]) -> LoadError {
     let said = match escape_short(heard, 80) {
         said if said.is_empty() => "no answer".to_owned(),
         said => format!("the server said `{said}` and no more"),
     };
-    let why = format!("{said} within {} s; is it of the kind that --peer names?", PATIENCE.as_secs());
+    let why = format!("{said} within {} s; is it of the kind that --peer names?", ANSWER_TIMEOUT.as_secs());
     LoadError::Greeting { who: who.to_owned(), why }
 }
 
@@ -131,10 +131,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_instead_of_an_answer_is_told_with_what_to_do() {
+    fn an_unexpected_answer_is_explained_with_what_to_do() {
         let full = said_instead(b"ERR 0013 Server full!BYE 0000");
         assert!(full.starts_with("the server is full: raise its --max-connections"), "{full}");
-        assert_eq!(said_instead(b"BYE 0000"), "the server has said goodbye");
+        assert_eq!(said_instead(b"BYE 0000"), "the server sent BYE");
         assert_eq!(
             said_instead(b"@1 ERR 0016 409 Name taken!ACK 0006 ready"),
             "the server refused it: 409 Name taken!; a run that was killed may have left it, until the server's --linger or --idle is over"
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_says_nothing_or_too_little_in_time_is_told_of_with_what_it_said() {
+    fn a_missing_or_incomplete_answer_is_reported_with_the_bytes_received() {
         let silent = unanswered("c1", b"").to_string();
         assert!(
             silent.starts_with("`c1` was not let in: no answer within 10 s; is it of the kind"),

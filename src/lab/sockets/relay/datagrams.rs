@@ -1,8 +1,8 @@
-//! The sockets of a datagram proxy: one to listen on per address, and one per client towards the upstream, so that answers
-//! find back.
+//! The sockets of a datagram proxy: a listening socket per address, and per client one to the upstream, so that
+//! answers find their client.
 //!
-//! One lock around the [`Relay`]; whoever has received a batch takes it in, and sends what comes of it, under that lock, so
-//! that what is in order stays in order. Sending does not wait: what the system does not take is dropped, as by a router.
+//! One lock protects the [`Relay`]. A task that receives a batch handles it and sends the results under that lock, so
+//! order is kept. Sending does not wait: datagrams that the system does not accept are dropped, as by a router.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -17,67 +17,67 @@ use super::BUFFER;
 use super::outbox::{Outbox, Through};
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
+use crate::lab::proxy::datagram_path::{FlowDatagram, Step};
 use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
-use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
 use crate::net::batch::{Batch, Binding, COUNT, is_of_a_peer};
 use crate::net::udp::PAUSE;
 use crate::service::Peer;
 use crate::throttle::Throttle;
 
-/// Most datagrams of one direction that are sent on at once, before others have their turn.
+/// Bound on the datagrams of one direction that are sent before other tasks run.
 const AT_ONCE: usize = 256;
 
 /// A datagram proxy; it outlives its sockets.
 #[derive(Debug)]
 pub(super) struct Datagrams {
     name: Arc<str>,
-    state: Mutex<State>,
+    state: Mutex<RelayState>,
     recorder: Option<Arc<Recorder>>,
-    /// A deadline is earlier than what the timer task sleeps until.
-    alarm: Event,
+    /// Notified when a deadline is earlier than the wakeup of the timer task.
+    timer: Event,
 }
 
-/// What is under the lock.
+/// The state behind the lock.
 #[derive(Debug)]
-struct State {
+struct RelayState {
     relay: Relay<Flow>,
-    /// What the timer task sleeps until.
-    alarm: Option<Instant>,
+    /// The wakeup of the timer task.
+    timer: Option<Instant>,
     notes: Vec<Note>,
     outbox: Outbox,
     unsent: u64,
     complaints: Throttle,
 }
 
-/// What is kept for a client.
+/// The driver's handle of a client.
 #[derive(Debug)]
 pub(super) struct Flow {
     socket: Arc<Async<UdpSocket>>,
-    /// Receives from that socket.
+    /// The task that receives from the socket.
     _task: Guard,
 }
 
-/// The sockets of a proxy that listens, and where it relays to.
+/// The listening sockets of a proxy, and its upstream.
 #[derive(Debug)]
-struct Doors {
+struct Listeners {
     sockets: Vec<Async<UdpSocket>>,
-    /// What each of them is bound to.
+    /// The binding of each socket.
     bindings: Vec<Binding>,
     upstream: SocketAddr,
 }
 
 impl Datagrams {
-    /// Relays nothing yet.
+    /// Creates an idle proxy.
     pub(super) fn new(name: Arc<str>, relay: Relay<Flow>, recorder: Option<Arc<Recorder>>) -> Self {
         let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), Throttle::default());
-        let state = State { relay, alarm: None, notes, outbox, unsent: 0, complaints };
-        Self { name, state: Mutex::new(state), recorder, alarm: Event::new() }
+        let state = RelayState { relay, timer: None, notes, outbox, unsent: 0, complaints };
+        Self { name, state: Mutex::new(state), recorder, timer: Event::new() }
     }
 
-    /// Begins to relay.
+    /// Starts to relay.
     ///
     /// # Errors
     ///
@@ -89,94 +89,94 @@ impl Datagrams {
     ) -> io::Result<Vec<Task>> {
         let bindings = sockets.iter().map(Binding::of).collect::<io::Result<_>>()?;
         let sockets = sockets.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-        let doors = Arc::new(Doors { sockets, bindings, upstream });
-        let serve = |door| rt::spawn(serve_door(self.clone(), doors.clone(), door));
-        let mut tasks: Vec<Task> = (0..doors.sockets.len()).map(serve).collect();
-        tasks.push(rt::spawn(keep_time(self.clone(), doors)));
+        let listeners = Arc::new(Listeners { sockets, bindings, upstream });
+        let serve = |listener| rt::spawn(serve_listener(self.clone(), listeners.clone(), listener));
+        let mut tasks: Vec<Task> = (0..listeners.sockets.len()).map(serve).collect();
+        tasks.push(rt::spawn(keep_time(self.clone(), listeners)));
         Ok(tasks)
     }
 
-    /// Ends all flows.
+    /// Closes all flows.
     pub(super) fn close_all(&self) {
         let flows = self.lock().relay.close_all();
         drop(flows);
     }
 
-    /// Carries on over another link in one direction.
+    /// Changes the link of one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
         self.lock().relay.set_config(rt::now(), direction, config);
-        self.alarm.notify(1);
+        self.timer.notify(1);
     }
 
-    /// What has been done so far.
+    /// Returns the counters so far.
     pub(super) fn totals(&self) -> Kind {
         let state = self.lock();
         state.relay.totals(state.unsent)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RelayState> {
         match self.state.lock() {
             Ok(state) => state,
             Err(_) => panic!("the relay has panicked before: nothing in it can be trusted"),
         }
     }
 
-    /// Does something under the lock, then sends and closes what is due.
-    fn with<R>(&self, doors: &Doors, act: impl FnOnce(&mut State, Instant) -> R) -> R {
+    /// Runs `act` under the lock, then sends and closes what is due.
+    fn with<R>(&self, listeners: &Listeners, act: impl FnOnce(&mut RelayState, Instant) -> R) -> R {
         let mut state = self.lock();
         let now = rt::now();
         let result = act(&mut state, now);
-        state.drive(now, doors);
-        state.flush(now, doors);
+        state.drive(now, listeners);
+        state.flush(now, listeners);
         if let Some(recorder) = &self.recorder
             && !state.notes.is_empty()
         {
             recorder.add(&self.name, now, state.notes.drain(..));
         }
         state.notes.clear();
-        let late = state.needs_alarm();
+        let late = state.needs_earlier_wakeup();
         drop(state);
         if late {
-            self.alarm.notify(1);
+            self.timer.notify(1);
         }
         result
     }
 
-    /// A batch came from clients.
-    fn take_up(self: &Arc<Self>, doors: &Arc<Doors>, door: usize, batch: &Batch) {
-        self.with(doors, |state, now| {
+    /// Handles a batch from clients.
+    fn take_up(self: &Arc<Self>, listeners: &Arc<Listeners>, listener: usize, batch: &Batch) {
+        self.with(listeners, |state, now| {
             for (from, bytes) in batch.datagrams() {
-                let peer = from.peer(door);
+                let peer = from.peer(listener);
                 let known = state.relay.find(&peer);
-                if let Some(flow) = known.or_else(|| self.open(state, now, doors, peer)) {
-                    state.take(now, doors, flow, Direction::Up, bytes);
+                if let Some(flow) = known.or_else(|| self.open(state, now, listeners, peer)) {
+                    state.take(now, listeners, flow, Direction::Up, bytes);
                 }
             }
         });
     }
 
-    /// A batch came from the upstream for a client.
-    fn take_down(&self, doors: &Doors, flow: u64, batch: &Batch) {
-        self.with(doors, |state, now| {
+    /// Handles a batch from the upstream for a client.
+    fn take_down(&self, listeners: &Listeners, flow: u64, batch: &Batch) {
+        self.with(listeners, |state, now| {
             for (_, bytes) in batch.datagrams() {
-                state.take(now, doors, flow, Direction::Down, bytes);
+                state.take(now, listeners, flow, Direction::Down, bytes);
             }
         });
     }
 
-    /// Begins a flow, unless the system has no room for its socket.
+    /// Opens a flow, unless the system has no room for its socket.
     fn open(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut RelayState,
         now: Instant,
-        doors: &Arc<Doors>,
+        listeners: &Arc<Listeners>,
         peer: Peer,
     ) -> Option<u64> {
-        match connect(doors.upstream) {
+        match connect(listeners.upstream) {
             Ok(socket) => {
                 let socket = Arc::new(socket);
                 let flow = state.relay.next_flow();
-                let task = serve_flow(self.clone(), Arc::downgrade(doors), flow, socket.clone());
+                let task = serve_flow(self.clone(), Arc::downgrade(listeners), flow, socket.clone());
                 let task = rt::spawn_guarded(task);
                 let (_, evicted) = state.relay.open(now, peer, Flow { socket, _task: task });
                 drop(evicted);
@@ -186,7 +186,8 @@ impl Datagrams {
             Err(error) => {
                 state.unsent += 1;
                 if is_full(&error) {
-                    // As with too many clients, the oldest makes room: for the next datagram, as closing takes a moment.
+                    // As with too many clients, the least recently used flow is evicted. Its socket takes a moment to
+                    // close, so this helps the next datagram.
                     drop(state.relay.evict());
                 }
                 if let Some(times) = state.complaints.count(now) {
@@ -211,47 +212,47 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-impl State {
-    fn take(&mut self, now: Instant, doors: &Doors, flow: u64, direction: Direction, bytes: &[u8]) {
+impl RelayState {
+    fn take(&mut self, now: Instant, listeners: &Listeners, flow: u64, direction: Direction, bytes: &[u8]) {
         let (step, note) = self.relay.handle(now, flow, direction, bytes);
         self.notes.extend(note);
         match step {
-            Step::Forward => self.send(now, doors, direction, flow, bytes),
-            // What arrives at once does so before what comes next is forwarded.
-            Step::Taken => self.send_arrived(now, doors, direction),
+            Step::Forward => self.send(now, listeners, direction, flow, bytes),
+            // A datagram that arrives at once must not be overtaken by a later one that is forwarded.
+            Step::Taken => self.send_arrived(now, listeners, direction),
         }
     }
 
-    /// Sends what has arrived and ends flows that are idle.
-    fn drive(&mut self, now: Instant, doors: &Doors) {
-        self.send_arrived(now, doors, Direction::Up);
-        self.send_arrived(now, doors, Direction::Down);
+    /// Sends arrived datagrams and closes idle flows.
+    fn drive(&mut self, now: Instant, listeners: &Listeners) {
+        self.send_arrived(now, listeners, Direction::Up);
+        self.send_arrived(now, listeners, Direction::Down);
         while self.relay.expire(now).is_some() {}
     }
 
-    fn send_arrived(&mut self, now: Instant, doors: &Doors, direction: Direction) {
+    fn send_arrived(&mut self, now: Instant, listeners: &Listeners, direction: Direction) {
         for _ in 0..AT_ONCE {
-            let Some(Parcel { flow, bytes }) = self.relay.poll_transmit(now, direction) else { return };
-            self.send(now, doors, direction, flow, &bytes);
+            let Some(FlowDatagram { flow, bytes }) = self.relay.poll_transmit(now, direction) else { return };
+            self.send(now, listeners, direction, flow, &bytes);
         }
     }
 
-    /// Sends a datagram, with others; one of a flow that is gone goes nowhere.
-    fn send(&mut self, now: Instant, doors: &Doors, direction: Direction, flow: u64, bytes: &[u8]) {
+    /// Adds a datagram to the batch; one of a flow that is gone is dropped.
+    fn send(&mut self, now: Instant, listeners: &Listeners, direction: Direction, flow: u64, bytes: &[u8]) {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
         let (through, to) = match direction {
-            Direction::Up => (Through::Flow(kept.socket.clone()), (doors.upstream, None)),
-            Direction::Down => (Through::Door(peer.door), (peer.addr, peer.local)),
+            Direction::Up => (Through::Flow(kept.socket.clone()), (listeners.upstream, None)),
+            Direction::Down => (Through::Listener(peer.door), (peer.addr, peer.local)),
         };
         if self.outbox.push(through, to, bytes) {
-            self.flush(now, doors);
+            self.flush(now, listeners);
         }
     }
 
-    /// Sends what is to be sent. That a peer's system has answered an earlier one is no news.
-    fn flush(&mut self, now: Instant, doors: &Doors) {
+    /// Sends the batch. ICMP errors about earlier datagrams are ignored.
+    fn flush(&mut self, now: Instant, listeners: &Listeners) {
         let mut outbox = std::mem::take(&mut self.outbox);
-        outbox.send(&doors.sockets, |item, error| {
+        outbox.send(&listeners.sockets, |item, error| {
             self.unsent += 1;
             if !is_of_a_peer(error) {
                 self.complain(now, item.to, error);
@@ -266,21 +267,21 @@ impl State {
         }
     }
 
-    /// Whether the timer task sleeps for too long; says so once.
-    fn needs_alarm(&mut self) -> bool {
+    /// Whether the timer task sleeps past the next deadline; true once per deadline.
+    fn needs_earlier_wakeup(&mut self) -> bool {
         let Some(next) = self.relay.poll_timeout() else { return false };
-        let late = self.alarm.is_none_or(|alarm| next < alarm);
+        let late = self.timer.is_none_or(|timer| next < timer);
         if late {
-            self.alarm = Some(next);
+            self.timer = Some(next);
         }
         late
     }
 }
 
-/// A socket towards the upstream, which takes datagrams from nobody else.
+/// Creates a socket to the upstream, connected so that it receives from no other address.
 fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
     let socket = Socket::new(Domain::for_address(upstream), Type::DGRAM, Some(Protocol::UDP))?;
-    // With less than asked for, bursts are lost here as they might be anywhere.
+    // With a smaller buffer than requested, bursts may be lost.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     socket.connect(&upstream.into())?;
@@ -288,24 +289,32 @@ fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
 }
 
 /// Receives from clients.
-async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
-    let (Some(socket), Some(&binding)) = (doors.sockets.get(door), doors.bindings.get(door)) else { return };
+async fn serve_listener(proxy: Arc<Datagrams>, listeners: Arc<Listeners>, listener: usize) {
+    let (Some(socket), Some(&binding)) = (listeners.sockets.get(listener), listeners.bindings.get(listener))
+    else {
+        return;
+    };
     let mut complaints = Throttle::default();
     loop {
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), binding)?;
-            proxy.take_up(&doors, door, batch);
+            proxy.take_up(&listeners, listener, batch);
             Ok(count == COUNT)
         });
         wait(&proxy.name, socket, more, &mut complaints).await;
     }
 }
 
-/// Receives what comes back for one client, until the proxy listens no more: its doors are not kept open from here.
-async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
+/// Receives answers for one client. The weak reference lets the listeners close.
+async fn serve_flow(
+    proxy: Arc<Datagrams>,
+    listeners: Weak<Listeners>,
+    flow: u64,
+    socket: Arc<Async<UdpSocket>>,
+) {
     let mut complaints = Throttle::default();
     loop {
-        let Some(open) = doors.upgrade() else { return };
+        let Some(open) = listeners.upgrade() else { return };
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), Binding::to(open.upstream))?;
             proxy.take_down(&open, flow, batch);
@@ -316,7 +325,7 @@ async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket
     }
 }
 
-/// Waits until there is something to receive; after an error that no datagram explains, for a moment.
+/// Waits until the socket is readable; after an error not caused by a datagram, pauses.
 async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut Throttle) {
     match more {
         Ok(true) => rt::yield_now().await,
@@ -330,15 +339,15 @@ async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, com
     }
 }
 
-/// Sleeps until the next deadline, over and over.
-async fn keep_time(proxy: Arc<Datagrams>, doors: Arc<Doors>) {
+/// Sleeps until each next deadline.
+async fn keep_time(proxy: Arc<Datagrams>, listeners: Arc<Listeners>) {
     loop {
-        let earlier = proxy.alarm.listen();
-        proxy.with(&doors, |_, _| ());
+        let earlier = proxy.timer.listen();
+        proxy.with(&listeners, |_, _| ());
         let deadline = {
             let mut state = proxy.lock();
-            state.alarm = state.relay.poll_timeout();
-            state.alarm
+            state.timer = state.relay.poll_timeout();
+            state.timer
         };
         match deadline {
             Some(at) => drop(rt::before(at, earlier).await),

@@ -1,17 +1,16 @@
-//! Lossy proxies over real sockets: `lab proxy`.
-//!
-//! What decides is in [`lab::proxy`](crate::lab::proxy); here are the sockets, the tasks and the clock.
+//! Lossy proxies over real sockets: `lab proxy`. Here are the sockets, the tasks and the clock; the logic is in
+//! [`lab::proxy`](crate::lab::proxy).
 //!
 //! ```text
-//! proxies    the running ones, and what can be asked of them while they run
-//! proxy      one of them: its sockets and links come and go, its counters stay
-//! sockets    what each needs from the system before it relays
+//! proxies    the running proxies, and the operations on them
+//! proxy      one proxy: its sockets and links can change, its counters stay
+//! sockets    the system resources of a proxy
 //! datagrams  the sockets of a datagram proxy
-//! outbox     what they are to send, until there are enough for a batch
+//! outbox     datagrams collected into a batch
 //! streams    the sockets of a stream proxy
-//! tcp        what is done to one of them: connect, keep alive, reset, close
-//! recorder   the record of every decision, on its way to the disk
-//! run        from the first datagram to SIGTERM: live counters, totals
+//! tcp        one TCP connection: connect, keep alive, reset, close
+//! recorder   writes the record of every decision
+//! run        the run from start to SIGTERM: live counters, totals
 //! ```
 
 mod datagrams;
@@ -24,11 +23,11 @@ mod sockets;
 mod streams;
 mod tcp;
 
-pub use proxies::{Prepared, Relays, Settings};
+pub use proxies::{Prepared, ProxySettings, Relays};
 pub use recorder::{Recorded, Recorder};
 pub use run::{begin, prepare, run};
 
 use crate::net::rt;
 
-/// What the kernel is asked to buffer of a flow's datagrams, each way; it takes its own limit where that is less.
+/// The kernel buffer requested for a flow's datagrams, in each direction; the kernel may grant less.
 const BUFFER: usize = 1 << 20;

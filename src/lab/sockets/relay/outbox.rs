@@ -1,4 +1,5 @@
-//! Datagrams that a proxy is to send, until there are enough for a batch or nothing follows.
+//! Datagrams collected into a batch, which is sent once it is large enough or nothing follows. Which datagrams, is
+//! decided in `datagrams`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -9,29 +10,29 @@ use async_io::Async;
 
 use crate::net::batch::{self, Outgoing};
 
-/// So many bytes are enough for a batch.
+/// A batch of so many bytes is sent.
 const ENOUGH: usize = 256 << 10;
 
-/// The socket that a datagram goes through.
+/// The socket that a datagram is sent through.
 #[derive(Clone, Debug)]
 pub(super) enum Through {
-    /// The one at the door of this ordinal.
-    Door(usize),
-    /// The one of a flow.
+    /// The listening socket of this ordinal.
+    Listener(usize),
+    /// The socket of a flow.
     Flow(Arc<Async<UdpSocket>>),
 }
 
 impl Through {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Door(one), Self::Door(other)) => one == other,
+            (Self::Listener(one), Self::Listener(other)) => one == other,
             (Self::Flow(one), Self::Flow(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
 }
 
-/// Datagrams without gaps in one buffer, in order.
+/// A batch of datagrams in order, in one buffer.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
@@ -46,10 +47,10 @@ struct Head {
     range: Range<usize>,
 }
 
-/// One of them.
+/// One datagram of a batch.
 #[derive(Debug)]
 pub(super) struct Item<'a> {
-    /// Where it goes to.
+    /// The destination.
     pub(super) to: SocketAddr,
     local: Option<IpAddr>,
     is_connected: bool,
@@ -71,8 +72,8 @@ impl Outgoing for Item<'_> {
 }
 
 impl Outbox {
-    /// Adds a datagram to `to`, from an address of ours where the socket has several. Returns whether there are enough to be
-    /// sent.
+    /// Adds a datagram to `to`, from the address `local` where the socket has several. Returns whether the batch is
+    /// large enough to be sent.
     pub(super) fn push(
         &mut self,
         through: Through,
@@ -85,12 +86,16 @@ impl Outbox {
         self.heads.len() >= batch::COUNT || self.bytes.len() >= ENOUGH
     }
 
-    /// Sends all of them; what cannot be sent is told, and dropped.
-    pub(super) fn send(&mut self, doors: &[Async<UdpSocket>], mut failed: impl FnMut(&Item<'_>, &io::Error)) {
+    /// Sends the batch. Datagrams that cannot be sent are reported and dropped.
+    pub(super) fn send(
+        &mut self,
+        listeners: &[Async<UdpSocket>],
+        mut failed: impl FnMut(&Item<'_>, &io::Error),
+    ) {
         let same = |one: &Head, other: &Head| one.through.is_same(&other.through);
         for run in self.heads.chunk_by(same) {
             let socket = match run.first().map(|head| &head.through) {
-                Some(Through::Door(door)) => doors.get(*door),
+                Some(Through::Listener(listener)) => listeners.get(*listener),
                 Some(Through::Flow(socket)) => Some(&**socket),
                 None => None,
             };

@@ -1,4 +1,4 @@
-//! The running proxies, and what can be asked of them while they run.
+//! The running proxies and the operations on them: create, change, remove. One proxy alone is in `proxy`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,34 +18,34 @@ use super::streams::Streams;
 use crate::escape::escape_short;
 use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::{Change, ControlError, NewProxy, Proxies, ProxyState};
+use crate::lab::proxy::datagram_path::DatagramPath;
 use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::limits::{MAX_PROXIES, address, addresses, check_name, check_same};
 use crate::lab::proxy::record::Replay;
 use crate::lab::proxy::rule::Rule;
+use crate::lab::proxy::segment_model::SegmentModel;
 use crate::lab::proxy::totals::ProxyTotals;
-use crate::lab::proxy::verdict::Judge;
-use crate::lab::proxy::way::Way;
 use crate::link::{Direction, LinkConfig};
 use crate::net::TOTALS;
 use crate::net::listen::{Endpoint, Scheme};
 
-/// How long it may take to look a host up.
+/// Limit on the time of a host lookup.
 const MAX_LOOKUP: Duration = Duration::from_secs(5);
 
-/// What holds for all proxies.
+/// Settings shared by all proxies.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// What all chance comes from.
+pub struct ProxySettings {
+    /// The seed of all random draws.
     pub seed: u64,
-    /// How many clients, or connections, each proxy has at once.
+    /// Bound on the clients or connections of each proxy at once.
     pub max_flows: usize,
-    /// How long a client of a datagram proxy may be silent in both directions.
+    /// Time without datagrams in both directions after which a flow expires.
     pub idle: Duration,
-    /// Which datagrams are impaired: those for which all hold.
+    /// Rules that select the datagrams to impair: all must hold.
     pub rules: Vec<Rule>,
-    /// Where decisions are recorded.
+    /// The recorder of decisions.
     pub recorder: Option<Arc<Recorder>>,
-    /// What to decide, by proxy, instead of what chance and links say.
+    /// Recorded decisions, by proxy, which replace links and random draws.
     pub replay: Option<BTreeMap<String, Replay>>,
 }
 
@@ -61,10 +61,10 @@ pub struct Prepared {
 
 /// The running proxies.
 pub struct Relays {
-    settings: Settings,
+    settings: ProxySettings,
     proxies: Mutex<Vec<Proxy>>,
-    /// Held by whoever changes something, from the first look to the end.
-    turn: futures::lock::Mutex<()>,
+    /// Held during a change, from the first check to the end.
+    change_lock: futures::lock::Mutex<()>,
 }
 
 impl fmt::Debug for Relays {
@@ -74,11 +74,11 @@ impl fmt::Debug for Relays {
 }
 
 impl Prepared {
-    /// Binds what a proxy needs.
+    /// Binds the sockets of a proxy.
     ///
     /// # Errors
     ///
-    /// An address that makes no sense, cannot be bound, or is not known; nothing is bound then.
+    /// An address is invalid, unknown, or cannot be bound; nothing is bound then.
     pub async fn bind(wanted: NewProxy) -> Result<Self, ControlError> {
         let (listen, upstream) = addresses(&wanted.listen, &wanted.upstream)?;
         if let Some(name) = &wanted.name {
@@ -90,7 +90,7 @@ impl Prepared {
         Ok(Self { wanted, listen, upstream, addrs, sockets })
     }
 
-    /// What it listens on.
+    /// Returns the addresses that it listens on.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         self.sockets.as_ref().map(|sockets| sockets.endpoints.as_slice()).unwrap_or_default()
@@ -98,19 +98,19 @@ impl Prepared {
 }
 
 impl Relays {
-    /// None yet.
+    /// Creates an empty set of proxies.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, proxies: Mutex::default(), turn: futures::lock::Mutex::new(()) }
+    pub fn new(settings: ProxySettings) -> Self {
+        Self { settings, proxies: Mutex::default(), change_lock: futures::lock::Mutex::new(()) }
     }
 
-    /// What each has done so far, in the order in which they were made.
+    /// Returns the counters of each, in the order of creation.
     #[must_use]
     pub fn totals(&self) -> Vec<ProxyTotals> {
         self.lock().iter().map(Proxy::totals).collect()
     }
 
-    /// Begins to relay.
+    /// Starts to relay.
     pub(super) fn start(&self, prepared: Prepared) -> Result<ProxyState, ControlError> {
         let Prepared { wanted, listen, upstream, addrs, sockets } = prepared;
         let mut proxies = self.lock();
@@ -140,36 +140,38 @@ impl Relays {
     }
 
     fn body(&self, name: &Arc<str>, scheme: Scheme, up: &LinkConfig, down: &LinkConfig) -> Body {
-        let Settings { seed, max_flows, idle, rules, recorder, replay } = self.settings.clone();
+        let ProxySettings { seed, max_flows, idle, rules, recorder, replay } = self.settings.clone();
         let replay = replay.map(|mut replay| replay.remove(&**name).unwrap_or_default());
         match scheme {
             Scheme::Udp => {
-                let way = |config: &LinkConfig, direction| match &replay {
-                    Some(replay) => Way::with_script(direction, rules.clone(), replay.script.clone()),
-                    None => Way::new(direction, rules.clone(), config.clone(), seed),
+                let path = |config: &LinkConfig, direction| match &replay {
+                    Some(replay) => {
+                        DatagramPath::with_script(direction, rules.clone(), replay.script.clone())
+                    }
+                    None => DatagramPath::new(direction, rules.clone(), config.clone(), seed),
                 };
-                let relay = Relay::new(max_flows, idle, way(up, Direction::Up), way(down, Direction::Down));
+                let relay = Relay::new(max_flows, idle, path(up, Direction::Up), path(down, Direction::Down));
                 Body::Datagrams(Arc::new(Datagrams::new(name.clone(), relay, recorder)))
             }
             Scheme::Tcp => {
                 let noting = recorder.is_some();
-                let judge = |config: &LinkConfig, direction| match &replay {
-                    Some(replay) => Judge::with_replay(replay.clone(), direction, noting),
-                    None => Judge::new(config.clone(), seed, direction, noting),
+                let model = |config: &LinkConfig, direction| match &replay {
+                    Some(replay) => SegmentModel::with_replay(replay.clone(), direction, noting),
+                    None => SegmentModel::new(config.clone(), seed, direction, noting),
                 };
-                let judges = (judge(up, Direction::Up), judge(down, Direction::Down));
-                Body::Streams(Arc::new(Streams::new(name.clone(), max_flows, judges, recorder)))
+                let models = (model(up, Direction::Up), model(down, Direction::Down));
+                Body::Streams(Arc::new(Streams::new(name.clone(), max_flows, models, recorder)))
             }
         }
     }
 
     async fn change(&self, name: &str, change: Change) -> Result<ProxyState, ControlError> {
-        let _turn = self.turn.lock().await;
+        let _held = self.change_lock.lock().await;
         let next = self.next(name, &change).await?;
         let old = {
             let mut proxies = self.lock();
             let proxy = find(&mut proxies, name)?;
-            // First of all: what starts is not to relay over the old ones for a moment.
+            // First, so that the new sockets never relay over the old links.
             let (up, down) = proxy.set_links(change.up, change.down);
             let replaced = next.map(|next| proxy.replace(next)).transpose();
             if replaced.is_err() {
@@ -184,7 +186,7 @@ impl Relays {
         find(&mut proxies, name).map(|proxy| proxy.state())
     }
 
-    /// What the change makes of a proxy's sockets; `None` if they stay as they are.
+    /// Returns the sockets that a change needs; `None` if they stay.
     async fn next(&self, name: &str, change: &Change) -> Result<Option<Next>, ControlError> {
         let (mut listen, mut upstream, mut addrs, was_enabled, moved) = {
             let mut proxies = self.lock();
@@ -216,14 +218,14 @@ impl Relays {
             addrs = found(MAX_LOOKUP, &turned, resolve(&turned)).await?;
             upstream = turned;
         }
-        // Who stays where it is keeps its sockets.
+        // A proxy that does not move keeps its sockets.
         let sockets = if enabled && (is_moved || !was_enabled) { Some(bind(&listen).await?) } else { None };
         sockets.as_ref().map_or(Ok(()), |sockets| check_loop(sockets, &addrs))?;
         Ok(Some(Next { listen, upstream, addrs, enabled, sockets }))
     }
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
-        let _turn = self.turn.lock().await;
+        let _held = self.change_lock.lock().await;
         let mut removed = {
             let mut proxies = self.lock();
             let at = proxies.iter().position(|proxy| &*proxy.name == name);
@@ -232,13 +234,13 @@ impl Relays {
         if let Some(running) = removed.running.take() {
             stop(&removed.body, running).await;
         }
-        // Nobody else has them any more.
+        // The removed proxy's counters would be lost otherwise.
         log::info!(target: TOTALS, "{}", removed.totals());
         Ok(())
     }
 
-    /// Ends all of them, and what they relay. It does not wait for a change that is being made, which may take as long as a
-    /// host is looked for: this is the end of the program.
+    /// Stops all proxies and closes their flows. A change in progress is not waited for: a host lookup may take long,
+    /// and the program is ending.
     pub async fn stop_all(&self) {
         let running: Vec<_> = {
             let mut proxies = self.lock();
@@ -269,7 +271,7 @@ impl Proxies for Relays {
 
     fn create(&self, wanted: NewProxy) -> BoxFuture<'_, Result<ProxyState, ControlError>> {
         async move {
-            let _turn = self.turn.lock().await;
+            let _held = self.change_lock.lock().await;
             if let Some(taken) = wanted.name.as_ref().filter(|name| find(&mut self.lock(), name).is_ok()) {
                 return Err(conflict(taken));
             }
@@ -291,7 +293,7 @@ impl Proxies for Relays {
     }
 }
 
-/// What the system gives for an address, unless it takes longer than `limit` to find the host.
+/// Returns the result of a lookup, or an error after `limit`.
 async fn found<T>(
     limit: Duration,
     address: &Address,
@@ -305,13 +307,13 @@ async fn found<T>(
     })
 }
 
-/// Sockets for an address. Its host may have to be looked up, which blocks.
+/// Binds sockets for an address. The lookup of its host may block.
 async fn bind(listen: &Address) -> Result<Sockets, ControlError> {
     let own = listen.clone();
     found(MAX_LOOKUP, listen, rt::blocking(move || Sockets::bind(&own))).await
 }
 
-/// The name that was asked for, if nobody has it, or the next that is free.
+/// Returns the requested name if it is free, or the next free one.
 fn name(proxies: &[Proxy], wanted: Option<String>, scheme: Scheme) -> Result<Arc<str>, ControlError> {
     let is_taken = |name: &str| proxies.iter().any(|proxy| &*proxy.name == name);
     match wanted {
@@ -344,7 +346,7 @@ mod tests {
     use crate::units::later;
 
     #[test]
-    fn a_host_that_is_looked_up_for_too_long_is_said_in_one_sentence() {
+    fn a_host_lookup_that_takes_too_long_is_one_sentence() {
         let address = address("slow:1").unwrap();
         let slow = found::<()>(Duration::from_millis(1), &address, pending());
         let error = rt::block_on(slow).unwrap_err().to_string();
@@ -355,12 +357,12 @@ mod tests {
     }
 
     #[test]
-    fn the_end_does_not_wait_for_a_change_that_takes_long() {
+    fn stopping_does_not_wait_for_a_slow_change() {
         let idle = Duration::from_secs(60);
         let (rules, recorder, replay) = (Vec::new(), None, None);
-        let relays = Relays::new(Settings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
+        let relays = Relays::new(ProxySettings { seed: 1, max_flows: 9, idle, rules, recorder, replay });
         let ended = rt::block_on(async {
-            let _turn = relays.turn.lock().await;
+            let _held = relays.change_lock.lock().await;
             rt::before(later(rt::now(), idle), relays.stop_all()).await
         });
         assert_eq!(ended, Some(()));

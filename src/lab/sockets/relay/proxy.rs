@@ -1,4 +1,4 @@
-//! One proxy as long as it is known: its sockets and links come and go, its counters stay.
+//! One proxy: its sockets and links can change, its counters stay. The set of all proxies is in `proxies`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,42 +13,42 @@ use crate::lab::proxy::control::{ControlError, ProxyState};
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::link::{Direction, LinkConfig};
 
-/// A proxy, running or switched off.
+/// A proxy, enabled or disabled.
 pub(super) struct Proxy {
     pub(super) name: Arc<str>,
-    /// Where it listens, with the port really bound.
+    /// The listening address, with the bound port.
     pub(super) listen: Address,
-    /// The same, as it is shown.
+    /// The same as text.
     pub(super) shown: String,
     pub(super) upstream: Address,
     pub(super) addrs: Arc<[SocketAddr]>,
     pub(super) up: LinkConfig,
     pub(super) down: LinkConfig,
     pub(super) body: Body,
-    /// `None` for one that is switched off.
+    /// `None` if the proxy is disabled.
     pub(super) running: Option<Running>,
 }
 
-/// What relays.
+/// The flows and counters, by kind of proxy.
 #[derive(Clone)]
 pub(super) enum Body {
     Datagrams(Arc<Datagrams>),
     Streams(Arc<Streams>),
 }
 
-/// A proxy that listens.
+/// The tasks and sockets of an enabled proxy.
 pub(super) struct Running {
     pub(super) sockets: Sockets,
     pub(super) tasks: Vec<Task>,
 }
 
-/// What a proxy's sockets are to be.
+/// The new sockets and addresses of a proxy.
 pub(super) struct Next {
     pub(super) listen: Address,
     pub(super) upstream: Address,
     pub(super) addrs: Arc<[SocketAddr]>,
     pub(super) enabled: bool,
-    /// New ones, for who needs them.
+    /// New sockets, unless the old ones are kept.
     pub(super) sockets: Option<Sockets>,
 }
 
@@ -72,12 +72,12 @@ impl Proxy {
         ProxyTotals { name: self.name.to_string(), kind }
     }
 
-    /// Whether that is where it listens, as it was asked for or as it is shown.
+    /// Whether it listens at `wanted`, as requested or as bound.
     pub(super) fn is_at(&self, wanted: &Address) -> bool {
         *wanted == self.listen || wanted.to_string() == self.shown
     }
 
-    /// Listens from now on.
+    /// Enables the proxy.
     pub(super) fn run(&mut self, running: Running) {
         if let Some(first) = running.sockets.endpoints.first() {
             self.listen.at.port = first.addr.port();
@@ -86,7 +86,7 @@ impl Proxy {
         self.running = Some(running);
     }
 
-    /// Takes up other sockets, another upstream, or none. Returns what is to be stopped.
+    /// Replaces sockets and upstream, or disables the proxy. Returns the tasks to stop.
     pub(super) fn replace(&mut self, next: Next) -> Result<Option<(Body, Running)>, ControlError> {
         let kept =
             self.running.as_ref().map(|running| running.sockets.try_clone()).transpose().map_err(no_room)?;
@@ -107,7 +107,7 @@ impl Proxy {
         Ok(old.map(|old| (self.body.clone(), old)))
     }
 
-    /// Carries on over other links. Returns those it had.
+    /// Changes the links. Returns the previous ones.
     pub(super) fn set_links(
         &mut self,
         up: Option<LinkConfig>,
@@ -127,7 +127,7 @@ impl Proxy {
 }
 
 impl Body {
-    /// Relays over copies of these sockets.
+    /// Starts to relay over copies of these sockets.
     pub(super) fn start(&self, sockets: &Sockets, addrs: &Arc<[SocketAddr]>) -> io::Result<Vec<Task>> {
         let sockets = sockets.try_clone()?;
         match self {
@@ -154,7 +154,7 @@ impl Body {
     }
 }
 
-/// Ends the tasks, closes the sockets and then the flows.
+/// Stops the tasks, closes the sockets and then the flows.
 pub(super) async fn stop(body: &Body, running: Running) {
     for task in running.tasks {
         task.cancel().await;

@@ -1,4 +1,5 @@
-//! Writes the record of every decision from a thread of its own: a slow disk delays no datagram.
+//! Writes the record of every decision in its own thread, so that a slow disk delays no datagram. The format is in
+//! `lab::proxy::record`.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -10,11 +11,11 @@ use std::time::{Duration, Instant};
 use super::rt;
 use crate::lab::proxy::record::{Header, Note};
 
-/// Most decisions that wait for the disk; what comes beyond them is not recorded, and counted. About 10 MiB.
+/// Bound on the decisions that wait for the disk, about 10 MiB; further ones are dropped and counted.
 const MAX_WAITING: usize = 65_536;
 
-/// How long the disk may take for what is left at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Limit on the time to write the remaining decisions at the end.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A record that is being written.
 #[derive(Debug)]
@@ -22,14 +23,14 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// What became of a record.
+/// The result of a record.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Decisions that were written.
+    /// Decisions written.
     pub written: u64,
-    /// Decisions that came too fast for the disk, or after it failed.
+    /// Decisions dropped because the disk was too slow or had failed.
     pub dropped: u64,
-    /// What the system says, if writing failed.
+    /// The system's error, if writing failed.
     pub failure: Option<io::Error>,
 }
 
@@ -37,37 +38,37 @@ pub struct Recorded {
 struct Shared {
     start: Instant,
     queue: Mutex<Queue>,
-    /// There is something to write, or to be known.
+    /// Signals new entries, or a change of the flags.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    entries: Vec<Entry>,
-    /// How many the writer has taken out, and does not know to be written.
+    entries: Vec<QueuedNote>,
+    /// Entries taken by the writer, not yet known to be written.
     writing: u64,
     written: u64,
     dropped: u64,
-    /// Takes nothing more.
+    /// Accepts no more entries.
     is_closed: bool,
-    /// The writer has ended, or is not waited for.
+    /// The writer has ended, or is no longer waited for.
     is_done: bool,
     failure: Option<io::Error>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct QueuedNote {
     proxy: Arc<str>,
     at: Instant,
     note: Note,
 }
 
 impl Recorder {
-    /// Creates the file, or empties it, and writes its first line.
+    /// Creates or truncates the file, and writes its first line.
     ///
     /// # Errors
     ///
-    /// The system does not let it, or it is no file.
+    /// The system refuses, or the path is not a file.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         check(path)?;
         let mut file = BufWriter::new(File::create(path)?);
@@ -76,22 +77,22 @@ impl Recorder {
         Self::start(file)
     }
 
-    /// Writes from now on.
+    /// Starts the writer thread.
     fn start(file: BufWriter<File>) -> io::Result<Self> {
         let queue = Mutex::new(Queue::default());
         let shared = Arc::new(Shared { start: rt::now(), queue, changed: Condvar::new() });
         let writing = shared.clone();
-        // It is not waited for longer than the disk deserves, and so never joined.
+        // Never joined: `finish` waits for a bounded time only.
         drop(std::thread::Builder::new().name("record".to_owned()).spawn(move || writing.write(file))?);
         Ok(Self { shared })
     }
 
-    /// Takes decisions about `proxy` that were made at `at`.
+    /// Adds decisions about `proxy` that were made at `at`.
     pub(super) fn add(&self, proxy: &Arc<str>, at: Instant, notes: impl IntoIterator<Item = Note>) {
         let mut queue = self.shared.lock();
         for note in notes {
             if queue.entries.len() < MAX_WAITING && !queue.is_closed {
-                queue.entries.push(Entry { proxy: proxy.clone(), at, note });
+                queue.entries.push(QueuedNote { proxy: proxy.clone(), at, note });
             } else {
                 queue.dropped += 1;
             }
@@ -100,16 +101,17 @@ impl Recorder {
         self.shared.changed.notify_all();
     }
 
-    /// Writes what is left and ends, within a few seconds whatever the disk does. What is added after that is dropped.
+    /// Writes the remaining entries and ends, within a few seconds however slow the disk is. Later entries are
+    /// dropped.
     pub fn finish(&self) -> Recorded {
         let mut queue = self.shared.lock();
         queue.is_closed = true;
         self.shared.changed.notify_all();
         let is_busy = |queue: &mut Queue| !queue.is_done;
-        let waited = self.shared.changed.wait_timeout_while(queue, PATIENCE, is_busy);
+        let waited = self.shared.changed.wait_timeout_while(queue, FINISH_TIMEOUT, is_busy);
         let (mut queue, late) = waited.unwrap_or_else(PoisonError::into_inner);
         if late.timed_out() {
-            let why = format!("the disk has not taken it within {PATIENCE:?}");
+            let why = format!("the disk has not taken it within {FINISH_TIMEOUT:?}");
             queue.fail(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Recorded { written: queue.written, dropped: queue.dropped, failure: queue.failure.take() }
@@ -117,7 +119,7 @@ impl Recorder {
 }
 
 impl Queue {
-    /// Nothing more is written, not even what waits.
+    /// Drops all waiting entries, because writing failed.
     fn fail(&mut self, error: io::Error) {
         self.is_closed = true;
         self.is_done = true;
@@ -130,11 +132,11 @@ impl Queue {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in it can be half done.
+        // The queue stays consistent after a panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes until the record is closed and empty, or the disk refuses.
+    /// Writes until the record is closed and empty, or the disk fails.
     fn write(&self, mut file: BufWriter<File>) {
         loop {
             let entries = self.take();
@@ -145,7 +147,7 @@ impl Shared {
             }
             let mut queue = self.lock();
             match result {
-                // It was given up meanwhile.
+                // Given up meanwhile.
                 _ if queue.is_done => {}
                 Ok(()) => {
                     queue.written += std::mem::take(&mut queue.writing);
@@ -155,20 +157,20 @@ impl Shared {
             }
             if queue.is_done {
                 self.changed.notify_all();
-                // What it could not write, it cannot write now.
+                // Dropping the writer would try to write its buffer again.
                 drop(file.into_parts());
                 return;
             }
         }
     }
 
-    fn write_entry(&self, file: &mut BufWriter<File>, entry: &Entry) -> io::Result<()> {
+    fn write_entry(&self, file: &mut BufWriter<File>, entry: &QueuedNote) -> io::Result<()> {
         let after = entry.at.saturating_duration_since(self.start);
         writeln!(file, "{}", entry.note.to_line(&entry.proxy, after))
     }
 
-    /// What waits, once there is something; nothing once there never will be.
-    fn take(&self) -> Vec<Entry> {
+    /// Waits for entries and takes them; empty once the record is closed.
+    fn take(&self) -> Vec<QueuedNote> {
         let is_idle = |queue: &mut Queue| queue.entries.is_empty() && !queue.is_closed;
         let mut queue = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         let entries = std::mem::take(&mut queue.entries);
@@ -177,7 +179,7 @@ impl Shared {
     }
 }
 
-/// Refuses what opening, or writing to, could wait for somebody: a pipe, a socket.
+/// Refuses files on which opening or writing may block: pipes, sockets.
 fn check(path: &Path) -> io::Result<()> {
     let Ok(there) = std::fs::metadata(path) else { return Ok(()) };
     let kind = there.file_type();
@@ -190,7 +192,7 @@ fn check(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::proxy::record::Outcome;
+    use crate::lab::proxy::record::RecordedFate;
     use crate::link::{Direction, Fate, Place};
 
     fn header() -> Header {
@@ -203,13 +205,13 @@ mod tests {
             direction: Direction::Up,
             size: 1,
             place: place(index),
-            outcome: Outcome::Fate(Fate::Lost),
+            outcome: RecordedFate::Fate(Fate::Lost),
         };
         (0..count).map(note).collect()
     }
 
     #[test]
-    fn a_record_counts_what_is_on_the_disk() {
+    fn a_record_counts_the_decisions_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("record");
         let recorder = Recorder::create(&path, &header()).unwrap();
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_ends_the_record_and_all_that_is_missing_is_counted() {
-        // Takes nothing.
+        // Every write fails.
         let file = File::options().write(true).open("/dev/full").unwrap();
         let recorder = Recorder::start(BufWriter::new(file)).unwrap();
         recorder.add(&"udp1".into(), rt::now(), notes(10));

@@ -1,4 +1,4 @@
-//! From the first datagram to the signal that ends it.
+//! The run of `lab proxy`: from binding to the signal that ends it, with counters shown meanwhile.
 
 use std::io;
 use std::pin::pin;
@@ -11,21 +11,21 @@ use futures::future::{Either, select};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag::register_conditional_shutdown;
 
-use super::proxies::{Prepared, Relays, Settings};
+use super::proxies::{Prepared, ProxySettings, Relays};
 use super::rt;
 use crate::exit;
 use crate::lab::proxy::control::{ControlError, NewProxy};
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::net::signals::Signals;
 
-/// How often the live counters are shown.
+/// Interval of the live counters.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Binds what these proxies need: all of them, or none.
+/// Binds the sockets of all proxies, or of none.
 ///
 /// # Errors
 ///
-/// What the first that cannot be bound stumbles over.
+/// The error of the first proxy that cannot be bound.
 pub fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
     rt::block_on(async {
         let mut prepared = Vec::with_capacity(wanted.len());
@@ -36,12 +36,12 @@ pub fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
     })
 }
 
-/// Begins to relay.
+/// Starts to relay.
 ///
 /// # Errors
 ///
 /// The system has no room to wait for another socket.
-pub fn begin(settings: Settings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
+pub fn begin(settings: ProxySettings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
     let relays = Relays::new(settings);
     for prepared in prepared {
         relays.start(prepared)?;
@@ -49,8 +49,8 @@ pub fn begin(settings: Settings, prepared: Vec<Prepared>) -> Result<Arc<Relays>,
     Ok(Arc::new(relays))
 }
 
-/// Waits for SIGINT or SIGTERM and ends all proxies then; the second such signal ends the program, with 130. `report` is called at each SIGUSR1 and once all is over, `show`
-/// once a second meanwhile.
+/// Waits for SIGINT or SIGTERM, then stops all proxies. A second such signal ends the program with exit code 130.
+/// `report` is called at each SIGUSR1 and at the end, `show` once a second.
 pub fn run(
     relays: &Relays,
     signals: Signals,
@@ -84,7 +84,7 @@ pub fn run(
     report(&relays.totals());
 }
 
-/// From now on, SIGINT and SIGTERM end the program.
+/// Makes a further SIGINT or SIGTERM end the program.
 fn end_at_once_if_asked_again() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::new(AtomicBool::new(true)))?;

@@ -1,4 +1,4 @@
-//! What a proxy needs from the system before it relays: sockets that listen, and the upstream's addresses.
+//! The system resources of a proxy: listening sockets, and the upstream's addresses. Relaying is elsewhere.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -10,7 +10,7 @@ use crate::lab::proxy::address::Address;
 use crate::lab::proxy::control::ControlError;
 use crate::net::listen::{Bound, Endpoint, Listen, Scheme};
 
-/// Sockets that listen, all of one scheme.
+/// Listening sockets of one scheme.
 #[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) udp: Vec<UdpSocket>,
@@ -30,7 +30,7 @@ impl Sockets {
         Ok(Self { udp, tcp, endpoints })
     }
 
-    /// The same sockets once more.
+    /// Duplicates the sockets.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         let udp = self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?;
         let tcp = self.tcp.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
@@ -38,8 +38,8 @@ impl Sockets {
     }
 }
 
-/// The addresses of an upstream, IPv4 first: over UDP nothing tells soon whether an address answers, so the first is
-/// taken, and most servers that are on one family only are on that.
+/// Resolves an upstream to addresses, IPv4 first. Over UDP an unreachable address is not detected soon, so the first
+/// is used; most servers with a single family use IPv4.
 pub(super) async fn resolve(upstream: &Address) -> Result<Arc<[SocketAddr]>, ControlError> {
     let (host, port) = (&upstream.at.host, upstream.at.port);
     let failed = |why: String| {
@@ -55,13 +55,13 @@ pub(super) async fn resolve(upstream: &Address) -> Result<Arc<[SocketAddr]>, Con
     if addrs.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addrs.into()) }
 }
 
-/// What the system says, without what the runtime puts around it.
+/// Returns the system's error without the runtime's context.
 fn reason(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|error| error.source());
     inner.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Refuses a proxy that would relay to itself for ever.
+/// Refuses a proxy that would relay to itself.
 pub(super) fn check_loop(sockets: &Sockets, upstream: &[SocketAddr]) -> Result<(), ControlError> {
     let is_own = |own: SocketAddr, to: SocketAddr| {
         let is_local = own.ip().is_unspecified() && (to.ip().is_loopback() || to.ip().is_unspecified());

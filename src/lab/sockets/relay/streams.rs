@@ -1,4 +1,5 @@
-//! The sockets of a stream proxy: for each client a connection to the upstream, and a [`Pipe`] in each direction.
+//! The sockets of a stream proxy: for each client a connection to the upstream, and a [`Pipe`] in each direction,
+//! which decides when bytes arrive.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,18 +17,17 @@ use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
 use super::tcp::{check, close, connect, prepare, reset};
 use crate::lab::proxy::pipe::Pipe;
+use crate::lab::proxy::segment_model::SegmentModel;
 use crate::lab::proxy::totals::Kind;
-use crate::lab::proxy::verdict::Judge;
 use crate::link::{Direction, LinkConfig};
 use crate::net::engine::{PAUSES, is_of_one_connection};
 use crate::throttle::Throttle;
 use crate::units::later;
 
-/// How long a connection that carries nothing is left alone: whether its ends are still there, and whether the link is
-/// another, is looked at as often.
+/// Interval at which an idle connection checks whether its peers are alive and whether the link has changed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What is read at once.
+/// Size of one read, in bytes.
 const READ_SIZE: usize = 64 << 10;
 
 thread_local! {
@@ -39,8 +39,8 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Streams {
     name: Arc<str>,
-    up: Mutex<Judge>,
-    down: Mutex<Judge>,
+    up: Mutex<SegmentModel>,
+    down: Mutex<SegmentModel>,
     conns: Mutex<Conns>,
     recorder: Option<Arc<Recorder>>,
 }
@@ -56,19 +56,19 @@ struct Conns {
     complaints: Throttle,
 }
 
-/// A connection, as long as it is not over.
+/// A connection that has not ended.
 #[derive(Debug)]
 struct Connection {
     client: Arc<Async<TcpStream>>,
-    /// Once there is one.
+    /// Set once connected.
     server: Option<Arc<Async<TcpStream>>>,
-    /// Relays it.
+    /// The task that relays it.
     _task: Guard,
 }
 
 impl Drop for Connection {
-    /// Whoever is cut off must not take that for the end of the stream. It is done here and not in the task, which ends a
-    /// moment later, or not at all where the program does.
+    /// A reset, so that the peer does not take the cut for the end of the stream. Done here because the task ends
+    /// later, or not at all if the program ends.
     fn drop(&mut self) {
         reset(&self.client);
         self.server.iter().for_each(|server| reset(server));
@@ -78,9 +78,9 @@ impl Drop for Connection {
 /// Why a connection is reset.
 #[derive(Debug)]
 enum Broken {
-    /// The link does it.
+    /// The link resets it.
     Reset,
-    /// One of its ends was lost.
+    /// One of its sockets failed.
     Lost(io::Error),
 }
 
@@ -91,11 +91,11 @@ impl From<io::Error> for Broken {
 }
 
 impl Streams {
-    /// Relays nothing yet; no more than `limit` connections at once.
+    /// Creates an idle proxy for `limit` connections at once.
     pub(super) fn new(
         name: Arc<str>,
         limit: usize,
-        (up, down): (Judge, Judge),
+        (up, down): (SegmentModel, SegmentModel),
         recorder: Option<Arc<Recorder>>,
     ) -> Self {
         let (open, complaints) = (BTreeMap::new(), Throttle::default());
@@ -103,7 +103,7 @@ impl Streams {
         Self { name, up: Mutex::new(up), down: Mutex::new(down), conns: Mutex::new(conns), recorder }
     }
 
-    /// Begins to relay.
+    /// Starts to relay.
     ///
     /// # Errors
     ///
@@ -124,14 +124,14 @@ impl Streams {
         drop(open);
     }
 
-    /// Carries on over another link in one direction.
+    /// Changes the link of one direction.
     pub(super) fn set_config(&self, direction: Direction, config: LinkConfig) {
-        self.judge(direction).set_config(rt::now(), config);
+        self.model(direction).set_config(rt::now(), config);
     }
 
-    /// What has been done so far.
+    /// Returns the counters so far.
     pub(super) fn totals(&self) -> Kind {
-        let (up, down) = (self.judge(Direction::Up).totals(), self.judge(Direction::Down).totals());
+        let (up, down) = (self.model(Direction::Up).totals(), self.model(Direction::Down).totals());
         let conns = lock(&self.conns);
         Kind::Streams {
             connections: conns.opened,
@@ -143,26 +143,26 @@ impl Streams {
         }
     }
 
-    fn judge(&self, direction: Direction) -> MutexGuard<'_, Judge> {
+    fn model(&self, direction: Direction) -> MutexGuard<'_, SegmentModel> {
         lock(match direction {
             Direction::Up => &self.up,
             Direction::Down => &self.down,
         })
     }
 
-    /// Does something with the judge, and records what it decided.
-    fn decide(&self, direction: Direction, act: impl FnOnce(&mut Judge)) {
-        let mut judge = self.judge(direction);
-        act(&mut judge);
+    /// Runs `act` on a direction's model, and records its decisions.
+    fn decide(&self, direction: Direction, act: impl FnOnce(&mut SegmentModel)) {
+        let mut model = self.model(direction);
+        act(&mut model);
         if let Some(recorder) = &self.recorder {
-            let notes = judge.take_notes();
+            let notes = model.take_notes();
             if !notes.is_empty() {
                 recorder.add(&self.name, rt::now(), notes);
             }
         }
     }
 
-    /// A client has connected.
+    /// Handles a new client connection.
     fn welcome(self: &Arc<Self>, client: Async<TcpStream>, addr: SocketAddr, upstream: &Arc<[SocketAddr]>) {
         let mut conns = lock(&self.conns);
         if conns.open.len() >= conns.limit {
@@ -173,7 +173,7 @@ impl Streams {
         let flow = conns.opened;
         conns.opened += 1;
         log::debug!("{}: {addr} is connection {flow}", self.name);
-        // It cannot be over before it is in the list: the lock is held.
+        // The lock keeps the task from ending before its connection is in the list.
         let client = Arc::new(client);
         let task = rt::spawn_guarded(serve(self.clone(), client.clone(), upstream.clone(), flow));
         conns.open.insert(flow, Connection { client, server: None, _task: task });
@@ -228,7 +228,7 @@ async fn serve(proxy: Arc<Streams>, client: Arc<Async<TcpStream>>, upstream: Arc
         Ok(server) => {
             match lock(&proxy.conns).open.get_mut(&flow) {
                 Some(conn) => conn.server = Some(server.clone()),
-                // It was cut off meanwhile.
+                // Cut off meanwhile.
                 None => return,
             }
             relay(&proxy, &client, server, flow).await
@@ -246,7 +246,7 @@ async fn serve(proxy: Arc<Streams>, client: Arc<Async<TcpStream>>, upstream: Arc
     }
 }
 
-/// Returns whether both directions came to their end.
+/// Relays both directions. Returns whether both ended.
 async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStream>, flow: u64) -> bool {
     for socket in [client, server] {
         if let Err(error) = prepare(socket.get_ref()) {
@@ -262,7 +262,7 @@ async fn relay(proxy: &Streams, client: &Async<TcpStream>, server: &Async<TcpStr
     carried.is_ok()
 }
 
-/// Carries one direction to its end.
+/// Relays one direction to its end.
 async fn carry(
     proxy: &Streams,
     from: &Async<TcpStream>,
@@ -272,17 +272,17 @@ async fn carry(
 ) -> Result<(), Broken> {
     let mut pipe = Pipe::new(rt::now(), flow);
     loop {
-        proxy.decide(direction, |judge| pipe.handle_timeout(rt::now(), judge));
+        proxy.decide(direction, |model| pipe.handle_timeout(rt::now(), model));
         let written = write(&mut pipe, to.get_ref())?;
         if written > 0 {
-            proxy.judge(direction).count_bytes(written);
+            proxy.model(direction).count_bytes(written);
         }
         if pipe.is_reset() {
-            proxy.judge(direction).count_reset();
+            proxy.model(direction).count_reset();
             return Err(Broken::Reset);
         }
         if pipe.is_finished() {
-            // Whatever fails here fails because the peer was faster.
+            // Fails only if the peer has closed first.
             let _ = to.get_ref().shutdown(Shutdown::Write);
             return Ok(());
         }
@@ -291,7 +291,7 @@ async fn carry(
         } else {
             wait(&pipe, from, to).await;
             if pipe.room() == 0 {
-                // Nobody reads, and so nobody would notice.
+                // The pipe is full, so no read would detect a dead peer.
                 check(from)?;
                 check(to)?;
             }
@@ -299,7 +299,7 @@ async fn carry(
     }
 }
 
-/// Writes what is ready and fits. Returns how much that was.
+/// Writes the ready bytes that fit. Returns their number.
 fn write(pipe: &mut Pipe, mut to: &TcpStream) -> io::Result<usize> {
     let mut written = 0;
     while !pipe.ready().is_empty() {
@@ -317,7 +317,7 @@ fn write(pipe: &mut Pipe, mut to: &TcpStream) -> io::Result<usize> {
     Ok(written)
 }
 
-/// Reads what is there and fits. Returns whether there may be more to do.
+/// Reads available bytes that fit. Returns whether there may be more to do.
 fn read(proxy: &Streams, pipe: &mut Pipe, mut from: &TcpStream, direction: Direction) -> io::Result<bool> {
     let room = pipe.room().min(READ_SIZE);
     if room == 0 {
@@ -329,7 +329,7 @@ fn read(proxy: &Streams, pipe: &mut Pipe, mut from: &TcpStream, direction: Direc
             Ok(0) => pipe.handle_end(),
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                proxy.decide(direction, |judge| pipe.handle_bytes(rt::now(), bytes, judge));
+                proxy.decide(direction, |model| pipe.handle_bytes(rt::now(), bytes, model));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -339,7 +339,7 @@ fn read(proxy: &Streams, pipe: &mut Pipe, mut from: &TcpStream, direction: Direc
     })
 }
 
-/// Waits until there is something to read, to write, or to be sent.
+/// Waits until something can be read, written, or sent.
 async fn wait(pipe: &Pipe, from: &Async<TcpStream>, to: &Async<TcpStream>) {
     let readable = pin!(when(pipe.room() > 0, from.readable()));
     let writable = pin!(when(!pipe.ready().is_empty(), to.writable()));
@@ -353,10 +353,10 @@ async fn wait(pipe: &Pipe, from: &Async<TcpStream>, to: &Async<TcpStream>) {
     }
 }
 
-/// Waits for it, or for ever.
+/// Waits for `ready` if `wanted`, for ever otherwise.
 async fn when(wanted: bool, ready: impl Future<Output = io::Result<()>>) {
     if wanted {
-        // What failed is seen at the next attempt.
+        // The next operation on the socket reports the error.
         let _ = ready.await;
     } else {
         pending().await

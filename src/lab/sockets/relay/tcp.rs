@@ -1,5 +1,5 @@
-//! What is done to one TCP connection of a proxy: made, kept, looked after, and ended with or without a reset. What it carries
-//! is in `streams`.
+//! Operations on one TCP connection of a proxy: connect, keep alive, check, reset and close. The relayed bytes are in
+//! `streams`.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -11,19 +11,19 @@ use socket2::{SockRef, TcpKeepalive};
 use super::rt;
 use crate::net::happy_eyeballs;
 
-/// How long the upstream may take to answer, all of its addresses together.
+/// Limit on the time to connect, for all addresses of the upstream together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After how much silence a peer is asked whether it is still there, how often, and how many times.
+/// Keepalive: idle time before the first probe, interval, number of probes.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
-/// The first address that answers.
+/// Connects to the first address that answers.
 pub(super) async fn connect(upstream: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
     let connected = rt::before(rt::now() + CONNECT_TIMEOUT, happy_eyeballs::connect(upstream)).await;
     connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())).map(|(socket, _)| socket)
 }
 
-/// Sends small segments at once, and notices peers that have vanished.
+/// Disables Nagle's algorithm, and enables keepalive.
 pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
@@ -32,19 +32,19 @@ pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Closes with a reset, once the socket is dropped.
+/// Makes the close of the socket a reset.
 pub(super) fn reset(socket: &Async<TcpStream>) {
-    // Where that is refused, the connection is gone already.
+    // Fails only if the connection is already gone.
     let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
 }
 
-/// Closes without a reset, once the socket is dropped: the system sends what it still holds.
+/// Makes the close of the socket an orderly one: the system sends the bytes that it still holds.
 pub(super) fn close(socket: &Async<TcpStream>) {
-    // Where that is refused, the connection is gone already.
+    // Fails only if the connection is already gone.
     let _ = SockRef::from(socket.get_ref()).set_linger(None);
 }
 
-/// Whether that end of a connection is still there.
+/// Checks that the connection has not failed.
 pub(super) fn check(socket: &Async<TcpStream>) -> io::Result<()> {
     socket.get_ref().take_error()?.map_or(Ok(()), Err)
 }

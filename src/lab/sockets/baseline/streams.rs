@@ -1,7 +1,8 @@
-//! Connections that get their own bytes back, or somebody else's: one readiness loop, one buffer for all.
+//! The streams of the baseline: connections that receive their own bytes or another connection's. One readiness loop,
+//! one buffer for all.
 //!
-//! Bytes are written to where they go as soon as they are read. Where they do not fit, the rest waits, and whoever sent them is
-//! read no further until it is gone: nothing is ever dropped.
+//! Bytes are written to their target as soon as they are read. If they do not fit, the rest is kept, and reading from
+//! their source is paused until it is written: nothing is dropped. The pairing of connections is in `lab::baseline`.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
@@ -12,36 +13,36 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::lab::bare::{Pattern, Target, Wiring};
+use crate::lab::baseline::{Pattern, Target, Wiring};
 
-/// Most bytes of one read.
+/// Bound on the bytes of one read.
 const READ: usize = 64 << 10;
 
-/// Most events of one wake-up.
+/// Bound on the events of one wakeup.
 const EVENTS: usize = 1_024;
 
-/// The listener's; connections count up from 0.
+/// The listener's token; connections count up from 0.
 const LISTENER: Token = Token(usize::MAX);
 
 /// A connection.
 #[derive(Debug)]
 struct Conn {
     stream: TcpStream,
-    /// What has not fit into the socket yet; empty most of the time.
+    /// Bytes that did not fit into the socket; usually empty.
     unsent: Vec<u8>,
-    /// How many of its targets have something unsent: as long as there are any, it is not read.
+    /// Number of its targets with unsent bytes: reading is paused while it is not 0.
     blocked: usize,
     /// Whether there may be something to read.
     readable: bool,
-    /// Whether the peer has said its last, which lies behind what is still to be read.
+    /// Whether the peer has closed its side; bytes before that may still be unread.
     ended: bool,
-    /// Whether it is among those that are read next.
+    /// Whether it is queued for reading.
     queued: bool,
-    /// Whether it ends with what is unsent: nobody feeds it any more.
+    /// Whether it closes after its unsent bytes, because its source is gone.
     ending: bool,
 }
 
-/// All connections, and who is read next.
+/// All connections, and the queue of those to read.
 struct Streams {
     conns: Slab<Conn>,
     wiring: Wiring,
@@ -53,7 +54,7 @@ struct Streams {
 ///
 /// # Errors
 ///
-/// The system has no readiness to offer.
+/// The system cannot wait for readiness.
 pub(super) fn serve(pattern: Pattern, listener: std::net::TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
@@ -82,7 +83,7 @@ pub(super) fn serve(pattern: Pattern, listener: std::net::TcpListener) -> io::Re
 }
 
 impl Streams {
-    /// Takes every connection that waits. One that cannot be taken is left to its peer's patience.
+    /// Accepts every waiting connection. A connection that cannot be accepted stays in the backlog.
     fn accept(&mut self, poll: &Poll, listener: &TcpListener) {
         loop {
             match listener.accept() {
@@ -127,7 +128,7 @@ impl Streams {
         }
     }
 
-    /// Has a connection read in the next turn, if it can be.
+    /// Queues a connection for reading, if it can be read.
     fn queue(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
             && conn.readable
@@ -138,7 +139,7 @@ impl Streams {
         }
     }
 
-    /// Reads once from each connection that is due, so that none keeps the others waiting.
+    /// Reads once from each queued connection, so that none delays the others.
     fn turn(&mut self) {
         for _ in 0..self.next.len() {
             let Some(key) = self.next.pop_front() else { return };
@@ -147,7 +148,7 @@ impl Streams {
         }
     }
 
-    /// Reads from a connection once, and writes what came to where it goes.
+    /// Reads once from a connection, and writes the bytes to their target.
     fn pass(&mut self, key: usize) {
         let target = self.wiring.target(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -158,8 +159,8 @@ impl Streams {
         match conn.stream.read(&mut self.buffer) {
             Ok(0) => self.close(key),
             Ok(count) => {
-                // A short read has emptied the socket, and what comes later is an event of its own; an end that came with
-                // what was read is none.
+                // A short read has emptied the socket; later bytes cause a new event. An end that came with the bytes
+                // read causes none.
                 conn.readable = count == READ || conn.ended;
                 self.deliver(key, target, count);
             }
@@ -186,7 +187,7 @@ impl Streams {
         self.buffer = buffer;
     }
 
-    /// Writes what fits, and keeps the rest. A lost connection is noticed where it is read.
+    /// Writes the bytes that fit, and keeps the rest. A lost connection is detected when it is read.
     fn write(&mut self, from: usize, to: usize, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(to) else { return };
         let Ok(rest) = write_some(&mut conn.stream, bytes) else { return };
@@ -199,7 +200,7 @@ impl Streams {
         }
     }
 
-    /// Writes what was kept; once all is gone, the source is read again.
+    /// Writes the kept bytes; once all are written, reading from the source resumes.
     fn flush(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.unsent.is_empty()) else { return };
         let left = write_some(&mut conn.stream, &conn.unsent).map_or(0, <[u8]>::len);
@@ -211,7 +212,7 @@ impl Streams {
         }
     }
 
-    /// Nothing is unsent to this one any more.
+    /// Resumes the source of a target without unsent bytes.
     fn unblock(&mut self, key: usize) {
         let Some(source) = self.wiring.source(key) else { return };
         if let Some(conn) = self.conns.get_mut(source) {
@@ -220,7 +221,7 @@ impl Streams {
         self.queue(source);
     }
 
-    /// Ends a connection, and those that nobody feeds without it.
+    /// Closes a connection, and those that it alone feeds.
     fn close(&mut self, key: usize) {
         let Some(conn) = self.conns.try_remove(key) else { return };
         if !conn.unsent.is_empty() && !conn.ending {
@@ -235,7 +236,7 @@ impl Streams {
     }
 }
 
-/// Whether the trouble is over with the connection that it was about.
+/// Whether the error concerns one connection only.
 fn is_of_a_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -243,7 +244,7 @@ fn is_of_a_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Writes until the socket has no more room. Returns what is left.
+/// Writes until the socket is full. Returns the rest.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Datagrams that go back to where they came from.
+//! The datagram echo of the baseline: datagrams go back to their sender, in batches where the system supports them.
 
 use std::io;
 use std::net::UdpSocket;
@@ -13,11 +13,11 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmm
 
 use crate::net::batch::LARGEST;
 
-/// Most datagrams that one call receives or sends.
+/// Bound on the datagrams that one call receives or sends.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const BATCH: usize = 64;
 
-/// Sends everything back, up to 64 datagrams with one call; waits in the call that receives.
+/// Echoes all datagrams, up to 64 with one call; blocks in the receiving call.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub(super) fn serve(socket: &UdpSocket) -> io::Result<()> {
                     count += batch.send(socket, &bytes, count..received);
                 }
             }
-            // What comes back from a peer that is gone, or a signal that is somebody else's.
+            // An ICMP error about a peer that is gone, or an interrupting signal.
             Err(error) if crate::net::batch::is_of_a_peer(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -59,7 +59,7 @@ struct Batch {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Batch {
-    /// Waits for the first datagram and takes what is there. Returns how many.
+    /// Waits for the first datagram and receives all available ones. Returns their number.
     fn receive(&mut self, socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<usize> {
         let mut rooms = bytes.chunks_exact_mut(LARGEST);
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
@@ -75,7 +75,7 @@ impl Batch {
         Ok(count)
     }
 
-    /// Sends these back. Returns how many are done with: one that cannot be sent is lost, as everywhere on its way.
+    /// Sends datagrams back. Returns how many are done: one that cannot be sent counts as lost.
     fn send(&mut self, socket: &UdpSocket, bytes: &[u8], which: std::ops::Range<usize>) -> usize {
         let rooms = bytes.chunks_exact(LARGEST).zip(&self.lengths).skip(which.start);
         let mut bodies = rooms.map(|(room, length)| room.get(..*length).unwrap_or_default());
@@ -87,7 +87,7 @@ impl Batch {
     }
 }
 
-/// Sends everything back, one by one: this system has no batches.
+/// Echoes datagrams one by one, on systems without batches.
 ///
 /// # Errors
 ///
@@ -97,7 +97,7 @@ pub(super) fn serve(socket: &UdpSocket) -> io::Result<()> {
     let mut bytes = vec![0; LARGEST];
     loop {
         match socket.recv_from(&mut bytes) {
-            // One that cannot be sent is lost, as everywhere on its way.
+            // A datagram that cannot be sent counts as lost.
             Ok((length, addr)) => drop(socket.send_to(bytes.get(..length).unwrap_or_default(), addr)),
             Err(error) if crate::net::batch::is_of_a_peer(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! `lab load spam` and `lab load slow`: Trio Chat's two clients, which tell as they go.
+//! `lab load spam` and `lab load slow`: the options of Trio Chat's two clients, which print while they run.
 
 use std::io;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::LabError;
 use super::common::Setting;
 use crate::cli::lab::output::print;
-use crate::lab::load::outcome::Outcome;
-use crate::lab::sockets::load::people::Person;
-use crate::lab::sockets::load::subject::Door;
+use crate::lab::load::outcome::LoadOutcome;
+use crate::lab::sockets::load::line_clients::LineClient;
+use crate::lab::sockets::load::target_server::ListenerKind;
 use crate::units::{AtLeastOne, ByteSize, PositiveSeconds, Seconds};
 
 /// The options of `spam`.
@@ -57,16 +57,16 @@ pub(super) struct SlowArgs {
     setting: Setting,
 }
 
-/// The longest line that a door takes, and the most that is read at once, in bytes.
+/// Longest line of a line listener, and bound on a single read, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
-/// A number of bytes that is at least `least`, and no more than can be handled at once.
+/// Checks a number of bytes: at least `least`, and within the bound.
 fn within(flag: &str, size: ByteSize, least: usize) -> Result<usize, LabError> {
     let bytes = Some(size.get()).filter(|bytes| (least..=MAX_BYTES).contains(bytes));
     bytes.ok_or_else(|| LabError::Usage(format!("{flag} must be {least} to {MAX_BYTES} bytes, not {size}")))
 }
 
-/// One word, as doors take it.
+/// Checks a name: one word, as line listeners accept it.
 fn checked(name: &str) -> Result<&str, LabError> {
     let is_word =
         !name.is_empty() && !name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -77,8 +77,8 @@ fn checked(name: &str) -> Result<&str, LabError> {
     }
 }
 
-/// The text was told as it went.
-fn told(_: &Outcome) -> String {
+/// The text was printed during the run.
+fn told(_: &LoadOutcome) -> String {
     String::new()
 }
 
@@ -87,20 +87,20 @@ impl SpamArgs {
         let (size, name) = (within("--size", self.size, 2)?, checked(&self.name)?);
         let limits =
             (self.count.map_or(u64::MAX, |count| count.get().get() as u64), self.seconds.as_duration());
-        let mut outcome = Outcome {
+        let mut outcome = LoadOutcome {
             workload: "spam",
             peer: "lines",
             clients: 1,
             size: Some(size as u64),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
         let tell = |number: u64, took: Duration| {
             self.tell(&format!("Sent #{number} in {:.3}s\n", took.as_secs_f64()))
         };
-        self.setting.measure(Door::Line, &mut outcome, told, |subject, interrupt, outcome| {
-            let person = Person::enter(subject.addr, name, interrupt)?;
-            let meter = subject.meter();
-            outcome.count = person.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
+        self.setting.measure(ListenerKind::Line, &mut outcome, told, |target, interrupt, outcome| {
+            let client = LineClient::enter(target.addr, name, interrupt)?;
+            let meter = target.meter();
+            outcome.count = client.spam(limits, size, interrupt, &mut |number, took| tell(number, took))?;
             meter.read_now(outcome);
             Ok(())
         })
@@ -115,11 +115,12 @@ impl SlowArgs {
     pub(super) fn run(&self) -> Result<u8, LabError> {
         let (bytes, name) = (within("--bytes", self.bytes, 1)?, checked(&self.name)?);
         let times = (self.seconds.as_duration(), self.pause.as_duration());
-        let mut outcome = Outcome { workload: "slow", peer: "lines", clients: 1, ..Outcome::default() };
-        self.setting.measure(Door::Line, &mut outcome, told, |subject, interrupt, outcome| {
-            let person = Person::enter(subject.addr, name, interrupt)?;
-            let meter = subject.meter();
-            outcome.count = person.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
+        let mut outcome =
+            LoadOutcome { workload: "slow", peer: "lines", clients: 1, ..LoadOutcome::default() };
+        self.setting.measure(ListenerKind::Line, &mut outcome, told, |target, interrupt, outcome| {
+            let client = LineClient::enter(target.addr, name, interrupt)?;
+            let meter = target.meter();
+            outcome.count = client.listen_slowly(times, bytes, interrupt, &mut |n| self.tell(n))?;
             meter.read_now(outcome);
             Ok(())
         })

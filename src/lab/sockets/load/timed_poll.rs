@@ -1,31 +1,31 @@
-//! Waiting for sockets until a moment: to the microsecond, where the system has timers that are files. Elsewhere the moment comes up to
-//! a millisecond late, which latencies at a rate then show.
+//! A poll whose timeout has microseconds, where the system has timers that are files. Elsewhere a wait ends up to a
+//! millisecond late, which latencies at a rate then include.
 
 use std::io;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-/// What the timer is known by; no connection has so high a number.
+/// The timer's token; no connection has so high a number.
 pub(super) const TIMER: Token = Token(usize::MAX);
 
-/// Readiness that is taken from the system at once.
+/// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
 
-/// The longest wait: interrupts are looked for as often.
+/// The longest wait: interrupts are checked as often.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
-/// Sockets to wait for, and a timer.
+/// A poll and a timer.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct TimedPoll {
     pub(super) poll: Poll,
     pub(super) events: Events,
     #[cfg(any(target_os = "linux", target_os = "android"))]
     timer: nix::sys::timerfd::TimerFd,
 }
 
-impl Waiting {
-    /// Without any socket yet.
+impl TimedPoll {
+    /// Creates a poll without sockets.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn new() -> io::Result<Self> {
         use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -45,7 +45,7 @@ impl Waiting {
         Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS) })
     }
 
-    /// Waits for readiness, at most so long and never longer than a [`TICK`]. A signal ends it as well.
+    /// Waits for readiness, at most so long and never longer than a [`TICK`]. A signal ends the wait.
     pub(super) fn wait(&mut self, longest: Duration) -> io::Result<()> {
         if !longest.is_zero() && longest < TICK {
             self.set(longest)?;
@@ -59,7 +59,7 @@ impl Waiting {
         }
     }
 
-    /// The timer is an event of its own, so that the wait need not be one of whole milliseconds.
+    /// Sets the timer, whose expiry is an event: `poll` itself counts in milliseconds.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn set(&self, after: Duration) -> io::Result<()> {
         use nix::sys::time::TimeSpec;
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_never_shorter_than_asked_for_by_a_timer() {
-        let mut waiting = Waiting::new().unwrap();
+    fn a_wait_is_never_shorter_than_its_timeout() {
+        let mut waiting = TimedPoll::new().unwrap();
         for micros in [200, 1_300, 700] {
             let (begun, wanted) = (Instant::now(), Duration::from_micros(micros));
             while begun.elapsed() < wanted {

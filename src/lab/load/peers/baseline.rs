@@ -1,21 +1,21 @@
-//! No protocol at all, for `lab bare`: what is sent comes out as it is, at the sender or at whoever is next.
+//! The absence of a protocol, for `lab baseline`: bytes arrive unchanged, at the sender or at another connection.
 
 use crate::lab::load::peer::{Client, DatagramPeer, Join, Message, Peer, Role, Step};
 
 /// Bytes over a stream or in datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Bare;
+pub struct Baseline;
 
-/// What is asked at a ping: as much as a ping of ours.
+/// The body of a ping: as long as a ping of our protocol.
 const PING: &[u8] = b"PNG 0011 0123456789";
 
-impl Peer for Bare {
+impl Peer for Baseline {
     fn name(&self) -> &'static str {
-        "bare"
+        "baseline"
     }
 
     fn greeting(&self, client: &Client<'_>) -> Vec<Step> {
-        // Who is accepted is known from an echo; a relay or a fan would give it to somebody else.
+        // An echo shows that the connection is accepted; a relay or a fan would send it to another connection.
         match client.role {
             Role::Asker => vec![Step::new(PING, PING)],
             Role::Sender | Role::Receiver => Vec::new(),
@@ -42,15 +42,15 @@ impl Peer for Bare {
         out.extend_from_slice(PING);
     }
 
-    fn goodbye(&self) -> Step {
-        // As many exchanges as others need, for what is compared is the rest.
+    fn end_session(&self) -> Step {
+        // As many exchanges as with other peers, so that their cost is comparable.
         Step::new("bye", "bye")
     }
 }
 
-impl DatagramPeer for Bare {
+impl DatagramPeer for Baseline {
     fn name(&self) -> &'static str {
-        "bare"
+        "baseline"
     }
 
     fn join(&self, _: &str, _: Option<&[u8]>) -> Join {
@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn only_a_request_s_own_bytes_answer_it() {
         let mut out = Vec::new();
-        Bare.request(b"", 7, b"abc", &mut out);
-        assert!(Bare.answers(b"", 7, b"abc", &out));
-        assert!(!Bare.answers(b"", 8, b"abc", &out) && !Bare.answers(b"", 7, b"abd", &out));
-        assert!(!Bare.answers(b"", 7, b"abc", &out[..9]));
+        Baseline.request(b"", 7, b"abc", &mut out);
+        assert!(Baseline.answers(b"", 7, b"abc", &out));
+        assert!(!Baseline.answers(b"", 8, b"abc", &out) && !Baseline.answers(b"", 7, b"abd", &out));
+        assert!(!Baseline.answers(b"", 7, b"abc", &out[..9]));
     }
 }

@@ -1,10 +1,11 @@
-//! The least that a server can do on this kernel: `lab bare`. What others do beside it is their own cost.
+//! The server of `lab baseline`, which only moves bytes: the least cost of a server on this kernel. Another server's
+//! cost beyond it is its own.
 //!
-//! One thread moves bytes and looks at none of them.
+//! One thread moves bytes and interprets none of them.
 //!
 //! ```text
-//! streams    connections that get their own bytes back, or somebody else's
-//! datagrams  datagrams that go back to where they came from, in batches
+//! streams    connections that receive their own bytes, or another connection's
+//! datagrams  datagrams echoed to their sender, in batches
 //! ```
 
 use std::io;
@@ -15,21 +16,21 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 
-use crate::lab::bare::Pattern;
+use crate::lab::baseline::Pattern;
 use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
 use crate::net::open_files::raise_open_files;
 
 mod datagrams;
 mod streams;
 
-/// A bare server that listens and does not serve yet.
+/// A baseline server that listens and does not serve yet.
 #[derive(Debug)]
-pub struct Bare {
+pub struct Baseline {
     pattern: Pattern,
     sockets: Bound,
 }
 
-impl Bare {
+impl Baseline {
     /// Binds the address; port 0 takes a free one.
     ///
     /// # Errors
@@ -41,17 +42,18 @@ impl Bare {
         Ok(Self { pattern, sockets: listen.bind()? })
     }
 
-    /// Where it listens.
+    /// Returns the addresses that it listens on.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         self.sockets.endpoints()
     }
 
-    /// Serves until SIGINT, SIGTERM or SIGHUP, which end the program with 0 on the spot: there is nobody to say goodbye to.
+    /// Serves until SIGINT, SIGTERM or SIGHUP, which end the program at once with exit code 0: there are no sessions
+    /// to end.
     ///
     /// # Errors
     ///
-    /// The system refuses what every server needs.
+    /// The system refuses a resource that every server needs.
     pub fn run(self) -> io::Result<()> {
         end_at_signals()?;
         raise_open_files();
@@ -64,7 +66,7 @@ impl Bare {
     }
 }
 
-/// From now on, a signal ends the program at once, its work done.
+/// Makes the signals end the program at once, with success.
 fn end_at_signals() -> io::Result<()> {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         register_conditional_shutdown(signal, 0, Arc::new(AtomicBool::new(true)))?;

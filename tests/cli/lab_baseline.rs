@@ -1,4 +1,4 @@
-//! `lab bare`: bytes come out as they went in, where they are to go, and all of them.
+//! `lab baseline`: every byte arrives unchanged at its target.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -10,14 +10,14 @@ use crate::support::proxy::udp_client;
 use crate::support::{PATIENCE, eventually};
 
 /// A running server.
-struct Bare {
+struct Baseline {
     program: Program,
     addr: SocketAddr,
 }
 
-impl Bare {
+impl Baseline {
     fn start(pattern: &str) -> Self {
-        let program = Program::start(env!("CARGO_BIN_EXE_lab"), &["bare", pattern]);
+        let program = Program::start(env!("CARGO_BIN_EXE_lab"), &["baseline", pattern]);
         eventually("it listens", || program.out().ends_with('\n'));
         let out = program.out();
         let (said, addr) = out.trim_end().split_once("://").unwrap();
@@ -41,7 +41,7 @@ impl Bare {
     }
 }
 
-/// More than the sockets on the way hold, and never the same.
+/// Returns more bytes than the sockets between hold, without repetition.
 fn much() -> Vec<u8> {
     (0..8_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect()
 }
@@ -52,7 +52,7 @@ fn expect(mut from: &TcpStream, bytes: &[u8]) {
     assert!(got == bytes, "other bytes came than were sent");
 }
 
-/// Sends it all, while it is read at the other end: it is more than fits on the way.
+/// Sends all bytes while the other end reads them: they do not fit into the sockets between.
 fn pass(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
     std::thread::scope(|scope| {
         scope.spawn(|| (&mut &*from).write_all(bytes).unwrap());
@@ -61,19 +61,19 @@ fn pass(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
 }
 
 #[test]
-fn an_echo_gives_every_connection_its_own_bytes_back() {
-    let bare = Bare::start("echo");
-    let (ada, bob) = (bare.connect(), bare.connect());
+fn an_echo_returns_every_connection_its_own_bytes() {
+    let baseline = Baseline::start("echo");
+    let (ada, bob) = (baseline.connect(), baseline.connect());
     (&bob).write_all(b"bob").unwrap();
     pass(&ada, &ada, &much());
     expect(&bob, b"bob");
-    bare.end("TERM");
+    baseline.end("TERM");
 }
 
 #[test]
-fn a_relay_pairs_connections_and_closes_a_pair_together_when_everything_is_through() {
-    let bare = Bare::start("relay");
-    let conns: Vec<TcpStream> = (0..4).map(|_| bare.connect()).collect();
+fn a_relay_pairs_connections_and_closes_a_pair_after_all_bytes_have_passed() {
+    let baseline = Baseline::start("relay");
+    let conns: Vec<TcpStream> = (0..4).map(|_| baseline.connect()).collect();
     let [ada, bob, cleo, dan] = conns.as_slice() else { panic!("there are four") };
     (&mut &*cleo).write_all(b"to dan").unwrap();
     pass(ada, bob, &much());
@@ -84,10 +84,10 @@ fn a_relay_pairs_connections_and_closes_a_pair_together_when_everything_is_throu
     expect(bob, b"the last");
     assert_eq!((&mut &*bob).read(&mut [0]).unwrap(), 0, "bob is left alone and open");
     pass(dan, cleo, b"still here");
-    bare.end("INT");
+    baseline.end("INT");
 }
 
-/// Reads through the first byte that is no dot.
+/// Reads up to and including the first byte that is no dot.
 fn skip_dots(mut from: &TcpStream) {
     let mut byte = *b".";
     while byte == *b"." {
@@ -96,9 +96,9 @@ fn skip_dots(mut from: &TcpStream) {
 }
 
 #[test]
-fn a_fan_gives_what_the_first_sends_to_all_others_however_slowly_they_read() {
-    let bare = Bare::start("fan");
-    let conns: Vec<TcpStream> = (0..6).map(|_| bare.connect()).collect();
+fn a_fan_sends_the_bytes_of_the_first_connection_to_all_others_however_slowly_they_read() {
+    let baseline = Baseline::start("fan");
+    let conns: Vec<TcpStream> = (0..6).map(|_| baseline.connect()).collect();
     let (first, others) = conns.split_first().unwrap();
     eventually("all are members", || {
         (&mut &*first).write_all(b".").unwrap();
@@ -120,13 +120,13 @@ fn a_fan_gives_what_the_first_sends_to_all_others_however_slowly_they_read() {
             });
         }
     });
-    bare.end("TERM");
+    baseline.end("TERM");
 }
 
 #[test]
-fn datagrams_go_back_to_where_they_came_from_whatever_their_size() {
-    let bare = Bare::start("echo-udp");
-    let clients = [udp_client(bare.addr), udp_client(bare.addr)];
+fn datagrams_of_any_size_return_to_their_sender() {
+    let baseline = Baseline::start("echo-udp");
+    let clients = [udp_client(baseline.addr), udp_client(baseline.addr)];
     let much = much();
     let mut got = vec![0; 65_536];
     for size in [0, 1, 16, 1_200, 65_507] {
@@ -145,19 +145,20 @@ fn datagrams_go_back_to_where_they_came_from_whatever_their_size() {
         let length = clients[0].recv(&mut got).unwrap();
         assert_eq!(&got[..length], [number]);
     }
-    bare.end("TERM");
+    baseline.end("TERM");
 }
 
 #[test]
-fn what_it_cannot_do_is_said_in_one_line() {
-    let bare = Bare::start("echo");
+fn errors_are_one_line_and_the_old_name_is_an_alias() {
+    let baseline = Baseline::start("echo");
     let refused = |words: &[&str], code: i32, what: &str| {
         let ended = Program::start(env!("CARGO_BIN_EXE_lab"), words).wait();
         assert_eq!(ended.code, code, "{}", ended.err);
         assert!(ended.err.contains(what) && ended.err.lines().count() == 1, "{}", ended.err);
     };
+    refused(&["baseline", "tee"], 2, "tee");
     refused(&["bare", "tee"], 2, "tee");
-    refused(&["bare", "echo", "--listen", "nowhere"], 2, "nowhere");
-    refused(&["bare", "echo", "--listen", &bare.addr.to_string()], 1, "address already in use");
-    bare.end("TERM");
+    refused(&["baseline", "echo", "--listen", "nowhere"], 2, "nowhere");
+    refused(&["baseline", "echo", "--listen", &baseline.addr.to_string()], 1, "address already in use");
+    baseline.end("TERM");
 }

@@ -1,34 +1,34 @@
-//! One connection after the other: `lab load serial`.
+//! One connection after the other: `lab load serial`. Many at once are in `burst`.
 
 use std::io;
 use std::net::Shutdown;
 use std::time::Instant;
 
 use super::sockets::{connect, take};
-use super::subject::Subject;
+use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::{Outcome, grouped};
+use crate::lab::load::outcome::{LoadOutcome, grouped};
 use crate::lab::load::peer::{Client, Peer, Role};
 
-/// Connects, registers, says goodbye, closes, and again, for each name.
+/// For each name: connects, registers, ends the session, closes.
 ///
 /// # Errors
 ///
-/// What stands in the way of the first, or that the server is gone. Others that are not let in are counted.
+/// The failure of the first client, or that the server is gone. Other clients that are refused are counted.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn Peer,
     names: &[String],
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
     let (mut latencies, mut failed) = (Latencies::default(), 0);
-    let meter = subject.meter();
+    let meter = target.meter();
     let mut last = meter.begun;
     for name in names {
         interrupt.check()?;
-        match turn(subject, peer, name) {
+        match turn(target, peer, name) {
             Ok(()) => {
                 let now = Instant::now();
                 latencies.record(now - last);
@@ -37,7 +37,7 @@ pub fn run(
             }
             Err(error) if outcome.count == 0 => return Err(error),
             Err(error) => {
-                if let Some(gone) = gone(subject, &error, outcome.count) {
+                if let Some(gone) = gone(target, &error, outcome.count) {
                     return Err(gone);
                 }
                 failed += 1;
@@ -51,8 +51,8 @@ pub fn run(
     Ok(())
 }
 
-/// The server is not there any more, if that is what an error says: nobody else will be let in either.
-fn gone(subject: &Subject, error: &LoadError, done: u64) -> Option<LoadError> {
+/// Returns that the server is gone, if `error` means it: then no other client succeeds either.
+fn gone(target: &TargetServer, error: &LoadError, done: u64) -> Option<LoadError> {
     let why = match error {
         LoadError::Closed(_) => "connection closed without an answer",
         LoadError::Connection { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -60,16 +60,16 @@ fn gone(subject: &Subject, error: &LoadError, done: u64) -> Option<LoadError> {
         }
         _ => return None,
     };
-    Some(LoadError::Gone { addr: subject.addr, why, after: grouped(&done.to_string()) })
+    Some(LoadError::Gone { addr: target.addr, why, after: grouped(&done.to_string()) })
 }
 
-fn turn(subject: &Subject, peer: &dyn Peer, name: &str) -> Result<(), LoadError> {
-    let mut stream = connect(subject.addr)?;
+fn turn(target: &TargetServer, peer: &dyn Peer, name: &str) -> Result<(), LoadError> {
+    let mut stream = connect(target.addr)?;
     for step in peer.greeting(&Client { name, role: Role::Asker, room: None }) {
         take(&mut stream, &step, name)?;
     }
-    take(&mut stream, &peer.goodbye(), name)?;
-    // The server may have closed first.
+    take(&mut stream, &peer.end_session(), name)?;
+    // Fails if the server has closed first.
     let _ = stream.shutdown(Shutdown::Both);
     Ok(())
 }

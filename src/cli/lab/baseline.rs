@@ -1,24 +1,24 @@
-//! `lab bare`: the least of servers, for comparison.
+//! `lab baseline`: the command line of the server that only moves bytes. The server is in `lab::sockets::baseline`.
 
 use std::net::SocketAddr;
 
 use super::LabError;
 use super::output::print;
-use crate::lab::bare::Pattern;
-use crate::lab::sockets::bare::Bare;
+use crate::lab::baseline::Pattern;
+use crate::lab::sockets::baseline::Baseline;
 
 const AFTER_HELP: &str = "\
 It reads no message, knows no name and keeps no promise: it moves bytes, with one thread and as few system calls as will do. So it \
 shows what this machine's kernel allows; a real server can come near it, and what it stays behind is its own cost. Measure both in \
-the same run, with `lab load --peer bare`: machines drift.
+the same run, with `lab load --peer baseline`: machines drift.
 
 Streams: epoll, edge-triggered; each wake-up reads up to 64 KiB once from every connection that is ready and writes it on at once. \
-Whoever sends faster than its target reads is not read meanwhile: no byte is dropped. Datagrams: recvmmsg and sendmmsg, up to 64 \
+Reading from a connection is paused while its target is slower: no byte is dropped. Datagrams: recvmmsg and sendmmsg, up to 64 \
 in one call; one that finds no room in the socket is lost, as on any network.
 
 SIGINT or SIGTERM ends it with exit code 0.";
 
-/// The options of `lab bare`.
+/// The options of `lab baseline`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
@@ -33,9 +33,9 @@ pub(super) struct Args {
 /// Serves until a signal ends the program.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {
     let failed = |error: String| LabError::Failed(error);
-    let bare = Bare::bind(args.pattern, args.listen).map_err(|error| failed(error.to_string()))?;
-    let lines: String = bare.endpoints().iter().map(|at| format!("listening on {at}\n")).collect();
+    let baseline = Baseline::bind(args.pattern, args.listen).map_err(|error| failed(error.to_string()))?;
+    let lines: String = baseline.endpoints().iter().map(|at| format!("listening on {at}\n")).collect();
     print(&lines)?;
-    bare.run().map_err(|error| failed(format!("cannot serve: {error}")))?;
+    baseline.run().map_err(|error| failed(format!("cannot serve: {error}")))?;
     Ok(crate::cli::exit::OK)
 }

@@ -1,58 +1,67 @@
-//! One direction of a datagram proxy: which datagrams are impaired, the link that impairs them, and what came of it.
+//! One direction of a datagram proxy: the rules that select datagrams, the link that impairs them, and the counters.
+//! The clients are in `clients`, both directions in `datagrams`.
 
 use std::time::Instant;
 
 use crate::lab::proxy::rule::Rule;
-use crate::lab::proxy::totals::WayTotals;
+use crate::lab::proxy::totals::DatagramTotals;
 use crate::link::{Direction, Fate, Link, LinkConfig, Passage, Payload, Place, Script};
 
-/// A datagram on its way.
+/// A datagram in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parcel {
-    /// Whose it is.
+pub struct FlowDatagram {
+    /// The flow that it belongs to.
     pub flow: u64,
-    /// All of it.
+    /// The payload.
     pub bytes: Vec<u8>,
 }
 
-impl Payload for Parcel {
+impl Payload for FlowDatagram {
     fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 }
 
-/// What is to be done with a datagram that came in.
+/// What the driver does with a received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Send it on, as it is and at once.
+    /// Send it on, unchanged and at once.
     Forward,
-    /// Nothing: it is under way, or lost.
+    /// Nothing: it is in flight, or lost.
     Taken,
 }
 
-/// One direction.
+/// One direction of a datagram proxy.
 #[derive(Debug)]
-pub struct Way {
+pub struct DatagramPath {
     direction: Direction,
     rules: Vec<Rule>,
     config: LinkConfig,
-    /// Nothing that enters now can fare otherwise than well: it need not even be copied.
+    /// No datagram that enters now can be impaired, so none is copied.
     is_perfect: bool,
     is_scripted: bool,
-    link: Link<Parcel>,
-    totals: WayTotals,
+    link: Link<FlowDatagram>,
+    totals: DatagramTotals,
 }
 
-impl Way {
-    /// A direction whose chance is `seed`.
+impl DatagramPath {
+    /// Creates a direction whose random draws follow from `seed`.
     #[must_use]
     pub fn new(direction: Direction, rules: Vec<Rule>, config: LinkConfig, seed: u64) -> Self {
         let (link, is_perfect) =
             (Link::new(config.clone(), seed, direction), config == LinkConfig::perfect());
-        Self { direction, rules, config, is_perfect, is_scripted: false, link, totals: WayTotals::default() }
+        Self {
+            direction,
+            rules,
+            config,
+            is_perfect,
+            is_scripted: false,
+            link,
+            totals: DatagramTotals::default(),
+        }
     }
 
-    /// A direction that does to each datagram what `script` says.
+    /// Creates a direction in which `script` decides the fate of each datagram.
     #[must_use]
     pub fn with_script(direction: Direction, rules: Vec<Rule>, script: Script) -> Self {
         let (link, config) = (Link::with_script(script, direction), LinkConfig::perfect());
@@ -63,63 +72,63 @@ impl Way {
             is_perfect: false,
             is_scripted: true,
             link,
-            totals: WayTotals::default(),
+            totals: DatagramTotals::default(),
         }
     }
 
-    /// Carries what is under way on, and everything after that over another link. A script goes on being followed.
+    /// Changes the link for later datagrams; those in flight arrive as decided. A script stays in force.
     pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         self.is_perfect = !self.is_scripted && config == LinkConfig::perfect();
         self.link.set_config(now, config.clone());
         self.config = config;
     }
 
-    /// What is done to datagrams.
+    /// Returns the link's configuration.
     #[must_use]
     pub const fn config(&self) -> &LinkConfig {
         &self.config
     }
 
-    /// Whether a datagram is to be impaired; every other passes untouched, and has no index.
+    /// Whether a datagram is to be impaired. Every other one passes unchanged and has no index.
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> bool {
         self.rules.iter().all(|rule| rule.holds(self.direction, bytes))
     }
 
-    /// Counts a datagram that is not to be impaired.
+    /// Counts a datagram that passes unchanged.
     pub fn pass(&mut self, bytes: &[u8]) {
         self.totals.datagrams += 1;
         self.totals.bytes += bytes.len() as u64;
     }
 
-    /// A datagram that is to be impaired enters. Returns what to do with it, and what becomes of it.
+    /// Sends a datagram over the link. Returns what the driver does with it, and its fate.
     pub fn send(&mut self, now: Instant, place: Place, bytes: &[u8]) -> (Step, Fate) {
         self.pass(bytes);
         let (step, fate) = if self.is_perfect && self.link.poll_timeout().is_none() {
             (Step::Forward, Fate::Passed(Passage::default()))
         } else {
-            let parcel = Parcel { flow: place.flow, bytes: bytes.to_vec() };
-            (Step::Taken, self.link.send_at(now, place, parcel).fate)
+            let datagram = FlowDatagram { flow: place.flow, bytes: bytes.to_vec() };
+            (Step::Taken, self.link.send_at(now, place, datagram).fate)
         };
         self.totals.count(&fate);
         (step, fate)
     }
 
-    /// The next datagram that has arrived.
-    pub fn recv(&mut self, now: Instant) -> Option<Parcel> {
+    /// Returns the next datagram that has arrived.
+    pub fn recv(&mut self, now: Instant) -> Option<FlowDatagram> {
         self.link.recv(now)
     }
 
-    /// When the next datagram arrives; `None` when none is under way.
+    /// Returns when the next datagram arrives; `None` if none is in flight.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.link.poll_timeout()
     }
 
-    /// What came of everything so far.
+    /// Returns the counters so far.
     #[must_use]
-    pub fn totals(&self) -> WayTotals {
+    pub fn totals(&self) -> DatagramTotals {
         let requested = (!self.is_scripted).then(|| self.config.loss.clone());
-        WayTotals { requested, ..self.totals.clone() }
+        DatagramTotals { requested, ..self.totals.clone() }
     }
 }

@@ -1,4 +1,5 @@
-//! Trio Chat's two clients at a line door: one that says all it can (`lab load spam`), one that hardly listens (`lab load slow`).
+//! Two clients of a line listener, after Trio Chat's: one sends as fast as it can (`lab load spam`), one reads slowly
+//! (`lab load slow`). The lines themselves are in `lab::load::line_clients`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,60 +7,60 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::sockets::{PATIENCE, connect, is_timeout};
+use super::sockets::{ANSWER_TIMEOUT, connect, is_timeout};
 use super::{Interrupt, LoadError};
 use crate::escape::escape_short;
-use crate::lab::load::people::{Answers, line};
+use crate::lab::load::line_clients::{Answers, line};
 
-/// How long is waited at once: interrupts are looked for as often.
+/// The longest wait: interrupts are checked as often.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What is read at once, of what nobody reads.
+/// Bytes of one read.
 const READ: usize = 16 << 10;
 
-/// What the system takes of what is said and is not on its way yet, in bytes.
+/// Size of the send buffer, in bytes.
 const SEND_BUFFER: usize = 4 << 10;
 
-/// A person at a line door.
+/// A client of a line listener.
 #[derive(Debug)]
-pub struct Person {
+pub struct LineClient {
     stream: TcpStream,
 }
 
-impl Person {
-    /// Connects, waits for the question, answers with this name, and waits until it is taken.
+impl LineClient {
+    /// Connects, waits for the question, answers with this name, and waits until it is accepted.
     ///
     /// # Errors
     ///
-    /// Nobody is there, or nobody asks.
+    /// The server is not reachable, or does not ask.
     pub fn enter(addr: SocketAddr, name: &str, interrupt: &Interrupt) -> Result<Self, LoadError> {
         let stream = connect(addr)?;
-        // So that a line that has to wait waits here, where it is seen. What the system does not grant is no harm.
+        // A small send buffer makes a delayed line wait here, where it is measured. The system may refuse the size.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let mut person = Self { stream };
-        person.impatient().map_err(broken)?;
+        let mut client = Self { stream };
+        client.impatient().map_err(broken)?;
         let (mut answers, begun) = (Answers::default(), Instant::now());
         let mut buffer = [0; READ];
         while !answers.is_named() {
             interrupt.check()?;
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > ANSWER_TIMEOUT {
                 return Err(not_asked(name, answers.heard()));
             }
-            let n = person.read(&mut buffer)?;
+            let n = client.read(&mut buffer)?;
             if answers.hears_question(buffer.get(..n).unwrap_or_default()) {
-                person.stream.write_all(format!("{name}\n").as_bytes()).map_err(broken)?;
+                client.stream.write_all(format!("{name}\n").as_bytes()).map_err(broken)?;
             }
         }
-        Ok(person)
+        Ok(client)
     }
 
-    /// Nothing waits for longer than a tick.
+    /// Limits every read and write to a tick.
     fn impatient(&self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(TICK))?;
         self.stream.set_write_timeout(Some(TICK))
     }
 
-    /// What has come, within a tick; nothing is 0.
+    /// Reads within a tick; 0 if nothing came.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LoadError> {
         match self.stream.read(buffer) {
             Ok(0) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
@@ -68,8 +69,8 @@ impl Person {
         }
     }
 
-    /// Says line after line, each as soon as the last is taken, and drops what it hears. `sent` is told of each: its number and how
-    /// long it took. Returns how many were taken.
+    /// Sends line after line, each as soon as the previous one is accepted, and discards what it receives. `sent` gets
+    /// the number of each and the time it took. Returns the number of accepted lines.
     ///
     /// # Errors
     ///
@@ -102,14 +103,14 @@ impl Person {
         Ok(count)
     }
 
-    /// Drops what has come, without waiting.
+    /// Discards received bytes, without waiting.
     fn hear_all(&mut self, buffer: &mut [u8]) -> Result<(), LoadError> {
         self.stream.set_nonblocking(true).map_err(broken)?;
         while self.read(buffer)? > 0 {}
         self.stream.set_nonblocking(false).map_err(broken)
     }
 
-    /// Reads so many bytes at most, pauses, and again. `received` is told of each. Returns how many there were in all.
+    /// Reads so many bytes at most, pauses, and repeats. `received` gets the length of each read. Returns the total.
     ///
     /// # Errors
     ///
@@ -140,13 +141,13 @@ impl Person {
     }
 }
 
-/// Nobody has asked for the name, or nobody has taken it.
+/// The error that no name was asked for, or none was accepted.
 fn not_asked(name: &str, heard: &[u8]) -> LoadError {
     let said = match escape_short(heard, 80) {
         said if said.is_empty() => "said nothing".to_owned(),
         said => format!("said `{said}` and no more"),
     };
-    let why = format!("the server {said} for {} s; is this a line door?", PATIENCE.as_secs());
+    let why = format!("the server {said} for {} s; is this a line listener?", ANSWER_TIMEOUT.as_secs());
     LoadError::Greeting { who: name.to_owned(), why }
 }
 
@@ -155,7 +156,7 @@ fn is_over(error: &io::Error) -> bool {
 }
 
 fn broken(error: io::Error) -> LoadError {
-    LoadError::Connection { doing: "talking at the line door".to_owned(), error }
+    LoadError::Connection { doing: "talking at the line listener".to_owned(), error }
 }
 
 #[cfg(test)]
@@ -163,9 +164,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_that_asks_nothing_is_told_of_as_no_line_door() {
+    fn a_listener_that_asks_nothing_is_reported_as_no_line_listener() {
         let silent = not_asked("spam", b"").to_string();
-        assert_eq!(silent, "`spam` was not let in: the server said nothing for 10 s; is this a line door?");
+        assert_eq!(
+            silent,
+            "`spam` was not let in: the server said nothing for 10 s; is this a line listener?"
+        );
         assert!(not_asked("spam", b"hi\n").to_string().contains(r"said `hi\x0a` and no more for 10 s"));
     }
 }

@@ -1,4 +1,4 @@
-//! Many connections at once: `lab load burst`.
+//! Many connections at once: `lab load burst`. One connection after the other is in `serial`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -7,95 +7,95 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::sockets::{PATIENCE, enter, said_instead};
-use super::subject::Subject;
+use super::sockets::{ANSWER_TIMEOUT, enter, said_instead};
+use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
+use crate::lab::load::byte_pattern::body;
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Answer, Client, Heard, MAX_ANSWER, Message, Peer, Role, Step, Target};
-use crate::lab::load::tape::body;
 
-/// Readiness that is taken from the system at once.
+/// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
 
-/// The longest wait: interrupts are looked for as often.
+/// The longest wait: interrupts are checked as often.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Connects all at once, waits until all are registered, then sends one message to each, and measures both.
+/// Connects all at once, waits until all are registered, then sends one message to each; measures both.
 ///
 /// # Errors
 ///
-/// What stands in the way. Whoever is not let in is counted; if that is everybody, there is nothing to measure.
+/// Whatever fails for all. A client that is refused is counted; if all are, there is nothing to measure.
 pub fn run(
-    subject: &Subject,
+    target: &TargetServer,
     peer: &dyn Peer,
     (sender, names, size): (&str, &[String], usize),
     interrupt: &Interrupt,
-    outcome: &mut Outcome,
+    outcome: &mut LoadOutcome,
 ) -> Result<(), LoadError> {
     let who = sender;
     let client = Client { name: who, role: Role::Sender, room: None };
-    let mut sender = if peer.routes() { Some(enter(subject.addr, peer, &client)?) } else { None };
-    let resident = subject.resident();
-    let meter = subject.meter();
-    let mut crowd = Crowd::new(peer.aside(), names.len())?;
-    crowd.enter(subject.addr, peer, names, interrupt)?;
-    outcome.count = crowd.done;
-    outcome.failed = Some(names.len() as u64 - crowd.done);
-    outcome.cause = crowd.cause.take();
-    if crowd.done == 0 {
+    let mut sender = if peer.routes() { Some(enter(target.addr, peer, &client)?) } else { None };
+    let resident = target.resident();
+    let meter = target.meter();
+    let mut burst = Burst::new(peer.aside(), names.len())?;
+    burst.enter(target.addr, peer, names, interrupt)?;
+    outcome.count = burst.done;
+    outcome.failed = Some(names.len() as u64 - burst.done);
+    outcome.cause = burst.cause.take();
+    if burst.done == 0 {
         return Ok(());
     }
-    meter.read_into(outcome, crowd.last);
-    outcome.slowest = crowd.latencies.quantile(1.0);
-    outcome.latencies = std::mem::take(&mut crowd.latencies);
-    outcome.share_memory(subject.grown(resident));
-    crowd.leave_out_open();
+    meter.read_into(outcome, burst.last);
+    outcome.slowest = burst.latencies.quantile(1.0);
+    outcome.latencies = std::mem::take(&mut burst.latencies);
+    outcome.share_memory(target.grown(resident));
+    burst.leave_out_open();
     let begun = Instant::now();
-    crowd.message(peer, (who, names), size, sender.as_mut(), interrupt)?;
-    let took = crowd.last.saturating_duration_since(begun).as_secs_f64();
-    outcome.message_seconds = (crowd.done > 0).then_some(took);
-    outcome.lost = outcome.count.saturating_sub(crowd.done);
-    outcome.cause = outcome.cause.take().or(crowd.cause);
+    burst.message(peer, (who, names), size, sender.as_mut(), interrupt)?;
+    let took = burst.last.saturating_duration_since(begun).as_secs_f64();
+    outcome.message_seconds = (burst.done > 0).then_some(took);
+    outcome.lost = outcome.count.saturating_sub(burst.done);
+    outcome.cause = outcome.cause.take().or(burst.cause);
     Ok(())
 }
 
-/// One of the crowd.
+/// One connection of the burst.
 #[derive(Debug)]
 struct Member {
     stream: TcpStream,
     begun: Instant,
-    /// What is still to be said and heard, the next step last.
+    /// The remaining steps, the next one last.
     steps: Vec<Step>,
     is_connected: bool,
     heard: Vec<u8>,
 }
 
 impl Member {
-    /// Whether there is something that it has not said or heard yet.
+    /// Whether steps remain.
     fn is_waited_for(&self) -> bool {
         !self.is_connected || !self.steps.is_empty()
     }
 }
 
-struct Crowd {
+struct Burst {
     poll: Poll,
-    /// None where it has failed.
+    /// `None` for a connection that failed.
     members: Vec<Option<Member>>,
-    /// How many have said and heard all.
+    /// Connections that completed their steps.
     done: u64,
-    /// How many have not, and have not failed.
+    /// Connections with remaining steps that have not failed.
     open: usize,
-    /// Why the first has failed.
+    /// The cause of the first failure.
     cause: Option<String>,
     last: Instant,
     latencies: Latencies,
     buffer: Vec<u8>,
-    /// What the server may say besides.
+    /// Bytes that the server may send in between.
     aside: &'static [u8],
 }
 
-impl Crowd {
+impl Burst {
     fn new(aside: &'static [u8], count: usize) -> io::Result<Self> {
         let (members, latencies) = (Vec::with_capacity(count), Latencies::default());
         Ok(Self {
@@ -144,7 +144,7 @@ impl Crowd {
         });
     }
 
-    /// Whoever has not said and heard all by now is no part of what follows.
+    /// Removes connections with remaining steps from the following phase.
     fn leave_out_open(&mut self) {
         for slot in &mut self.members {
             if slot.as_ref().is_some_and(Member::is_waited_for) {
@@ -154,7 +154,7 @@ impl Crowd {
         self.open = 0;
     }
 
-    /// Sends a message to each that is there, and waits for all of them.
+    /// Sends a message to each connection, and waits for all of them.
     fn message(
         &mut self,
         peer: &dyn Peer,
@@ -174,7 +174,7 @@ impl Crowd {
             let (mut say, mut hear) = (Vec::new(), Answer::default());
             peer.delivery(&message, &mut hear.start);
             peer.message(&message, if sender.is_some() { &mut all } else { &mut say });
-            // Few bytes on an idle connection: there is room.
+            // Few bytes on an idle connection always fit.
             let _ = member.stream.write(&say);
             member.steps.push(Step { say: Vec::new(), hear });
             member.begun = self.last;
@@ -185,11 +185,11 @@ impl Crowd {
         self.wait(interrupt)
     }
 
-    /// Until all have said and heard what they had to, or nothing has moved for long.
+    /// Waits until all connections have completed their steps, or nothing has moved for too long.
     fn wait(&mut self, interrupt: &Interrupt) -> Result<(), LoadError> {
         let mut events = Events::with_capacity(EVENTS);
         let mut moved = Instant::now();
-        while self.open > 0 && moved.elapsed() < PATIENCE {
+        while self.open > 0 && moved.elapsed() < ANSWER_TIMEOUT {
             interrupt.check()?;
             match self.poll.poll(&mut events, Some(TICK)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
@@ -201,12 +201,12 @@ impl Crowd {
             }
         }
         if self.open > 0 {
-            self.fail(&io::Error::other(format!("no answer within {} s", PATIENCE.as_secs())));
+            self.fail(&io::Error::other(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
         }
         Ok(())
     }
 
-    /// One of them can write or read: it goes on as far as it can.
+    /// Advances a connection that can be written or read as far as possible.
     fn advance(&mut self, place: usize) {
         let Some(slot) = self.members.get_mut(place) else { return };
         let Some(member) = slot else { return };
@@ -228,7 +228,7 @@ impl Crowd {
     }
 }
 
-/// Says and hears what can be; whether that was all.
+/// Performs the steps that are possible. Returns whether none remain.
 fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<bool> {
     if !member.is_connected {
         if let Some(error) = member.stream.take_error()? {
@@ -244,7 +244,7 @@ fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<boo
     }
     loop {
         let Some(step) = member.steps.last() else { return Ok(true) };
-        match step.hear.judge_beside(aside, &member.heard) {
+        match step.hear.check_beside(aside, &member.heard) {
             Heard::Wrong => return Err(io::Error::other(said_instead(&member.heard))),
             Heard::Complete => {
                 member.steps.pop();
@@ -261,7 +261,7 @@ fn go_on(member: &mut Member, aside: &[u8], buffer: &mut [u8]) -> io::Result<boo
     }
 }
 
-/// Says what the next step says: few bytes on an idle connection, for which there is room.
+/// Writes the bytes of the next step: few bytes on an idle connection always fit.
 fn speak(member: &mut Member) -> io::Result<()> {
     match member.steps.last() {
         Some(step) if !step.say.is_empty() => member.stream.write_all(&step.say),

@@ -1,13 +1,14 @@
-//! What becomes of each transmission of a segment: the part of a link that matters above TCP.
+//! The fate of each transmission of a segment: the part of a link that is visible above TCP. Stalls follow from it in
+//! `pipe`.
 
 use std::time::{Duration, Instant};
 
-use crate::lab::proxy::record::{Note, Outcome, Replay};
+use crate::lab::proxy::record::{Note, RecordedFate, Replay};
 use crate::lab::proxy::totals::StreamTotals;
 use crate::link::{Direction, Fate, LinkConfig, Passage, Place, Verdicts, rescale};
 use crate::units::later;
 
-/// What becomes of one transmission of a segment.
+/// The fate of one transmission of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
     /// It does not arrive.
@@ -16,44 +17,46 @@ pub enum Carried {
     Reset,
     /// It arrives.
     Passed {
-        /// How long until the last of it is sent, which is when the next can be: what a rate limit takes.
+        /// The time until its last byte is sent, and the next segment can be: the effect of a rate limit.
         takes: Duration,
-        /// How long it is on its way after that.
+        /// The delay after that.
         delay: Duration,
     },
 }
 
 impl Carried {
-    /// As it is recorded.
-    fn outcome(self) -> Outcome {
+    /// Returns the form in which the fate is recorded.
+    fn outcome(self) -> RecordedFate {
         match self {
-            Self::Lost => Outcome::Fate(Fate::Lost),
-            Self::Reset => Outcome::Reset,
+            Self::Lost => RecordedFate::Fate(Fate::Lost),
+            Self::Reset => RecordedFate::Reset,
             Self::Passed { takes, delay } => {
                 let delay = takes.saturating_add(delay);
-                Outcome::Fate(Fate::Passed(Passage { delay, ..Passage::default() }))
+                RecordedFate::Fate(Fate::Passed(Passage { delay, ..Passage::default() }))
             }
         }
     }
 }
 
-/// Decides for all connections of a proxy in one direction. They share its rate limit.
+/// Decides the fates of the segments of all connections of a proxy in one direction. The connections share its rate
+/// limit.
 #[derive(Debug)]
-pub struct Judge {
+pub struct SegmentModel {
     direction: Direction,
     config: LinkConfig,
     verdicts: Verdicts,
-    /// What to go by instead of chance.
+    /// Recorded decisions, which replace random draws.
     replay: Option<Replay>,
-    /// When the rate limit has passed on what it was given.
+    /// When the rate limit has passed on everything that it holds.
     free: Option<Instant>,
     totals: StreamTotals,
-    /// What was decided and not taken yet, if anybody wants it.
+    /// Decisions not yet taken by [`Self::take_notes`], if they are recorded.
     notes: Option<Vec<Note>>,
 }
 
-impl Judge {
-    /// Decides by `config` and `seed`; `noting` is whether decisions are kept for [`Judge::take_notes`].
+impl SegmentModel {
+    /// Creates a model from `config` and `seed`; `noting` is whether decisions are kept for
+    /// [`SegmentModel::take_notes`].
     #[must_use]
     pub fn new(config: LinkConfig, seed: u64, direction: Direction, noting: bool) -> Self {
         let verdicts = Verdicts::new(config.loss.clone(), seed, direction);
@@ -61,14 +64,13 @@ impl Judge {
         Self { direction, config, verdicts, replay: None, free, totals, notes }
     }
 
-    /// Decides what was recorded.
+    /// Creates a model that repeats recorded decisions.
     #[must_use]
     pub fn with_replay(replay: Replay, direction: Direction, noting: bool) -> Self {
         Self { replay: Some(replay), ..Self::new(LinkConfig::perfect(), 0, direction, noting) }
     }
 
-    /// Decides by another configuration from now on. What the rate limit was given and has not passed on yet, it passes on
-    /// at the next rate.
+    /// Changes the configuration. Bytes that the rate limit still holds pass at the new rate.
     pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         if config.loss != self.config.loss {
             self.verdicts.set_model(config.loss.clone());
@@ -80,21 +82,21 @@ impl Judge {
         self.config = config;
     }
 
-    /// When the rate limit has passed on what it was given: `now` at the earliest.
+    /// Returns when the rate limit has passed on everything that it holds: `now` at the earliest.
     #[must_use]
     pub fn free(&self, now: Instant) -> Instant {
         self.free.map_or(now, |free| free.max(now))
     }
 
-    /// What it decides by.
+    /// Returns the configuration.
     #[must_use]
     pub const fn config(&self) -> &LinkConfig {
         &self.config
     }
 
-    /// What becomes of a segment that a connection sends at `now`; `index` counts its transmissions.
-    pub fn judge(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
-        let carried = self.decide(now, flow, index, size);
+    /// Decides the fate of a segment that a connection sends at `now`; `index` counts the connection's transmissions.
+    pub fn decide(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
+        let carried = self.draw(now, flow, index, size);
         self.totals.segments += 1;
         self.totals.lost += u64::from(carried == Carried::Lost);
         if let Some(notes) = &mut self.notes {
@@ -104,7 +106,7 @@ impl Judge {
         carried
     }
 
-    fn decide(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
+    fn draw(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
         if let Some(replay) = &self.replay {
             return replayed(replay, self.direction, Place { flow, index });
         }
@@ -119,29 +121,29 @@ impl Judge {
         Carried::Passed { takes, delay: self.config.delay.at(drawn.delay) }
     }
 
-    /// How long until what takes so long is through, behind what went before it.
+    /// Adds a segment that takes `takes` to the rate limit's queue. Returns the time until it has passed.
     fn queue(&mut self, now: Instant, takes: Duration) -> Duration {
         let through = later(self.free(now), takes);
         self.free = Some(through);
         through.saturating_duration_since(now)
     }
 
-    /// A connection was reset.
+    /// Counts a reset connection.
     pub fn count_reset(&mut self) {
         self.totals.resets += 1;
     }
 
-    /// So many bytes were passed on.
+    /// Counts bytes that were passed on.
     pub fn count_bytes(&mut self, count: usize) {
         self.totals.bytes += count as u64;
     }
 
-    /// What was decided since the last call, if that is kept.
+    /// Returns the decisions since the last call, if they are kept.
     pub fn take_notes(&mut self) -> Vec<Note> {
         self.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// What came of everything so far.
+    /// Returns the counters so far.
     #[must_use]
     pub fn totals(&self) -> StreamTotals {
         let requested = self.replay.is_none().then(|| self.config.loss.clone());
@@ -149,7 +151,7 @@ impl Judge {
     }
 }
 
-/// What became of a segment when it was recorded. What no segment can meet counts as passed.
+/// Returns the recorded fate of a segment. Fates that only a datagram can have count as passed.
 fn replayed(replay: &Replay, direction: Direction, place: Place) -> Carried {
     if replay.resets.contains(&(direction, place)) {
         return Carried::Reset;

@@ -1,4 +1,4 @@
-//! The server under load: where it is, what it takes of the processors and of memory.
+//! The server under load: its address, CPU time and memory. It is found or started here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,40 +8,40 @@ use super::LoadError;
 use super::process::{Process, own_cpu};
 use super::program::{Program, beside};
 use crate::escape::escape_short;
-use crate::lab::load::outcome::Outcome;
+use crate::lab::load::outcome::LoadOutcome;
 
-/// Which server is loaded.
+/// The server to load.
 #[derive(Clone, Debug)]
 pub enum Wanted {
-    /// One that runs already, and its process, if it is known.
+    /// A running server, and its process id if known.
     Running {
-        /// Where it listens.
+        /// Its listening address.
         addr: SocketAddr,
         /// Its process id.
         pid: Option<u32>,
     },
-    /// One that is started for this.
+    /// A server to start.
     Own {
-        /// The program; the one beside this one, if none is named.
+        /// The program; `None` means the `server` beside this program.
         program: Option<PathBuf>,
-        /// What is typed behind it.
+        /// Its arguments.
         options: Vec<String>,
     },
 }
 
-/// What a workload knocks at.
+/// The kind of listener that a workload uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerKind {
     /// Frames over TCP.
     Tcp,
     /// Datagrams.
     Udp,
-    /// Lines, without an echo, as fast as anybody types.
+    /// The line protocol, without echo and without a rate limit.
     Line,
 }
 
-impl Door {
-    /// What it is called in a URL.
+impl ListenerKind {
+    /// Returns the scheme of its URL.
     fn scheme(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -53,20 +53,20 @@ impl Door {
 
 /// A server that listens.
 #[derive(Debug)]
-pub struct Subject {
-    /// Where it listens.
+pub struct TargetServer {
+    /// Its listening address.
     pub addr: SocketAddr,
     process: Option<Process>,
     program: Option<Program>,
 }
 
-impl Subject {
-    /// Finds it, or starts it with one door on a free port of loopback.
+impl TargetServer {
+    /// Finds the server, or starts it with one listener on a free port of loopback.
     ///
     /// # Errors
     ///
-    /// It cannot be started, or there is no process of that id.
-    pub fn new(wanted: &Wanted, door: Door) -> Result<Self, LoadError> {
+    /// It cannot be started, or there is no process with that id.
+    pub fn new(wanted: &Wanted, listener: ListenerKind) -> Result<Self, LoadError> {
         match wanted {
             Wanted::Running { addr, pid } => {
                 if let Some(pid) = pid.filter(|pid| !Process(*pid).exists()) {
@@ -76,84 +76,88 @@ impl Subject {
                 }
                 Ok(Self { addr: *addr, process: pid.map(Process), program: None })
             }
-            Wanted::Own { program, options } => Self::start(program.clone(), options, door),
+            Wanted::Own { program, options } => Self::start(program.clone(), options, listener),
         }
     }
 
-    fn start(program: Option<PathBuf>, options: &[String], door: Door) -> Result<Self, LoadError> {
+    fn start(
+        program: Option<PathBuf>,
+        options: &[String],
+        listener: ListenerKind,
+    ) -> Result<Self, LoadError> {
         let path = program.map_or_else(beside, Ok)?;
-        let listen = format!("{}://127.0.0.1:0", door.scheme());
+        let listen = format!("{}://127.0.0.1:0", listener.scheme());
         let words = [&["--listen".to_owned(), listen], options].concat();
         let program = Program::start(&path, &words, 1)?;
-        let prefix = format!("{}://", door.scheme());
-        let place = program.places.iter().find_map(|place| place.strip_prefix(&prefix));
-        let addr = place.and_then(|place| place.parse().ok()).ok_or_else(|| {
-            let said = escape_short(program.places.concat().as_bytes(), 80).into_owned();
+        let prefix = format!("{}://", listener.scheme());
+        let found = program.addresses.iter().find_map(|address| address.strip_prefix(&prefix));
+        let addr = found.and_then(|address| address.parse().ok()).ok_or_else(|| {
+            let said = escape_short(program.addresses.concat().as_bytes(), 80).into_owned();
             LoadError::Server(format!("the server listens elsewhere than it was told to: {said}"))
         })?;
         Ok(Self { addr, process: Some(Process(program.id())), program: Some(program) })
     }
 
-    /// Whether it goes on when this is over, so that sessions must not be left to it.
+    /// Whether the server goes on after the run, so that its sessions must be ended.
     #[must_use]
     pub fn goes_on(&self) -> bool {
         self.program.is_none()
     }
 
-    /// Begins to measure.
+    /// Starts a measurement.
     #[must_use]
     pub fn meter(&self) -> Meter {
         let server = self.process.and_then(Process::cpu);
         Meter { process: self.process, server, generator: own_cpu(), begun: Instant::now() }
     }
 
-    /// Its resident memory, in bytes, where that is known.
+    /// Returns its resident memory, in bytes, if known.
     #[must_use]
     pub fn resident(&self) -> Option<u64> {
         self.process?.memory().map(|(resident, _)| resident)
     }
 
-    /// How much more of it is resident than was `before`, in bytes.
+    /// Returns the growth of its resident memory since `before`, in bytes.
     #[must_use]
     pub fn grown(&self, before: Option<u64>) -> Option<u64> {
         Some(self.resident()?.saturating_sub(before?))
     }
 
-    /// Ends it, if it was started here.
+    /// Ends the server, if it was started here.
     ///
     /// # Errors
     ///
-    /// It did not end well.
+    /// It did not end with success.
     pub fn end(self) -> Result<(), LoadError> {
         self.program.map_or(Ok(()), Program::end)
     }
 }
 
-/// What is taken from a moment on.
+/// A measurement of CPU time and duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
     process: Option<Process>,
     server: Option<Duration>,
     generator: Duration,
-    /// When that was.
+    /// When it started.
     pub begun: Instant,
 }
 
 impl Meter {
-    /// Processor time of the server since then, in seconds.
+    /// Returns the CPU time of the server since the start, in seconds.
     #[must_use]
     pub fn server_cpu(&self) -> Option<f64> {
         let now = self.process?.cpu()?;
         Some(now.saturating_sub(self.server?).as_secs_f64())
     }
 
-    /// Writes down what was taken until now.
-    pub fn read_now(&self, outcome: &mut Outcome) {
+    /// Records everything until now.
+    pub fn read_now(&self, outcome: &mut LoadOutcome) {
         self.read_into(outcome, Instant::now());
     }
 
-    /// Writes down what was taken until now; `until` is when the last that counts happened.
-    pub fn read_into(&self, outcome: &mut Outcome, until: Instant) {
+    /// Records CPU time and memory until now, and the duration until `until`, the time of the last counted event.
+    pub fn read_into(&self, outcome: &mut LoadOutcome, until: Instant) {
         outcome.seconds = until.saturating_duration_since(self.begun).as_secs_f64();
         outcome.server_cpu = self.server_cpu();
         outcome.generator_cpu = own_cpu().saturating_sub(self.generator).as_secs_f64();

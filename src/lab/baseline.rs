@@ -1,10 +1,11 @@
-//! Who gets what in the least of servers, `lab bare`: its patterns, and who is wired to whom.
+//! Connection patterns of the baseline, the server of `lab baseline` that only moves bytes: which connection receives
+//! which bytes.
 //!
-//! Not here: the sockets, which are in `lab::sockets::bare`.
+//! Not here: the sockets, which are in `lab::sockets::baseline`.
 
 use clap::ValueEnum;
 
-/// What a bare server does with what it gets.
+/// What the baseline does with the bytes that it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pattern {
     /// TCP: every connection gets its own bytes back
@@ -17,39 +18,39 @@ pub enum Pattern {
     Fan,
 }
 
-/// Where a connection's bytes go.
+/// The target of a connection's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To this one.
+    /// This connection.
     One(usize),
-    /// To all of [`Wiring::members`].
+    /// All of [`Wiring::members`].
     Members,
-    /// Nowhere yet: they are left where they are.
+    /// No target yet: the bytes stay unread.
     Later,
-    /// Nowhere: they are read and thrown away.
+    /// None: the bytes are read and discarded.
     Nowhere,
 }
 
-/// Who is wired to whom. A connection is a small number, free again once it is closed.
+/// Pairs each connection with its target. A connection is a small number that is reused after its close.
 #[derive(Debug)]
 pub struct Wiring {
     pattern: Pattern,
     partners: Vec<Option<usize>>,
-    /// Whose partner is still to come.
+    /// The connection that still lacks a partner.
     single: Option<usize>,
-    /// Who feeds the others.
+    /// The connection that feeds all others.
     first: Option<usize>,
     members: Vec<usize>,
 }
 
 impl Wiring {
-    /// Nobody is there yet.
+    /// Creates a wiring without connections.
     #[must_use]
     pub const fn new(pattern: Pattern) -> Self {
         Self { pattern, partners: Vec::new(), single: None, first: None, members: Vec::new() }
     }
 
-    /// A connection comes. Returns whose bytes have a target from now on.
+    /// Adds a connection. Returns the connection whose bytes have a target from now on.
     pub fn opened(&mut self, key: usize) -> Option<usize> {
         match self.pattern {
             Pattern::Relay => {
@@ -79,7 +80,8 @@ impl Wiring {
         }
     }
 
-    /// A connection goes. Returns whom nobody feeds any more because of that: they are to go too, once they have what is theirs.
+    /// Removes a connection. Returns those that have lost their source: they are closed once their pending bytes are
+    /// written.
     pub fn closed(&mut self, key: usize) -> Vec<usize> {
         self.single.take_if(|single| *single == key);
         if self.first.take_if(|first| *first == key).is_some() {
@@ -93,7 +95,7 @@ impl Wiring {
         partner.into_iter().collect()
     }
 
-    /// Where the bytes of a connection go.
+    /// Returns the target of a connection's bytes.
     #[must_use]
     pub fn target(&self, key: usize) -> Target {
         match self.pattern {
@@ -104,7 +106,7 @@ impl Wiring {
         }
     }
 
-    /// Whose bytes a connection gets.
+    /// Returns the connection whose bytes a connection receives.
     #[must_use]
     pub fn source(&self, key: usize) -> Option<usize> {
         match self.pattern {
@@ -118,7 +120,7 @@ impl Wiring {
         self.partners.get(key).copied().flatten()
     }
 
-    /// Who gets what the first one sends.
+    /// Returns the connections that receive the bytes of the first.
     #[must_use]
     pub fn members(&self) -> &[usize] {
         &self.members
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_a_partner_is_told_of_and_gets_no_other() {
+    fn a_connection_without_its_partner_is_reported_and_gets_no_other() {
         let mut wiring = Wiring::new(Pattern::Relay);
         wiring.opened(0);
         wiring.opened(1);
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_partner_and_goes_is_waited_for_no_more() {
+    fn a_connection_that_closes_before_it_is_paired_is_forgotten() {
         let mut wiring = Wiring::new(Pattern::Relay);
         wiring.opened(0);
         assert!(wiring.closed(0).is_empty());
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_feeds_all_others_and_takes_them_with_it() {
+    fn the_first_connection_feeds_all_others_and_its_close_closes_them() {
         let mut wiring = Wiring::new(Pattern::Fan);
         (0..4).for_each(|key| assert_eq!(wiring.opened(key), None));
         assert_eq!((wiring.target(0), wiring.target(2)), (Target::Members, Target::Nowhere));

@@ -1,9 +1,10 @@
-//! What people say at a line door, and how their questions are known, as Trio Chat's clients know them: by the word `name`.
+//! The dialogue with a line listener: the lines that clients send, and the recognition of its questions by the word
+//! `name`, as in Trio Chat's clients.
 
-/// The most that is kept of what a door says before it has taken a name, in bytes.
+/// Bound on the bytes kept from a server before it has accepted a name.
 const MAX_HEARD: usize = 4 << 10;
 
-/// What a door has said so far, and how far the talk has come.
+/// The answers of a server, and the state of the dialogue.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     heard: Vec<u8>,
@@ -12,7 +13,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Hears more; whether it is time to say a name.
+    /// Handles bytes. Returns whether it is time to send a name.
     pub fn hears_question(&mut self, bytes: &[u8]) -> bool {
         let room = MAX_HEARD.saturating_sub(self.heard.len());
         self.heard.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
@@ -25,24 +26,24 @@ impl Answers {
         self.is_asked
     }
 
-    /// Whether something was said after the name.
+    /// Whether the server has answered the name.
     #[must_use]
     pub fn is_named(&self) -> bool {
         self.is_named
     }
 
-    /// All that was said.
+    /// Returns all bytes received.
     #[must_use]
     pub fn heard(&self) -> &[u8] {
         &self.heard
     }
 }
 
-/// A line of exactly `size` bytes, its end included (2 at least), with its number in front as far as it fits.
+/// Returns a line of exactly `size` bytes, its end included (2 at least), led by its number as far as it fits.
 #[must_use]
 pub fn line(number: u64, size: usize) -> Vec<u8> {
     let mut line = Vec::with_capacity(size);
-    super::tape::body(number, size.saturating_sub(1).max(1), &mut line);
+    super::byte_pattern::body(number, size.saturating_sub(1).max(1), &mut line);
     line.push(b'\n');
     line
 }
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_said_once_when_it_is_asked_for() {
+    fn a_name_is_sent_once_when_it_is_asked_for() {
         let mut answers = Answers::default();
         assert!(!answers.hears_question(b"Welcome! Enter your na"));
         assert!(answers.hears_question(b"me: "));

@@ -1,13 +1,13 @@
-//! `lab load burst`, `serial` and `idle`: many connections, and what they take.
+//! `lab load burst`, `serial` and `idle`: the options of workloads with many connections.
 
 use super::common::Common;
 use super::{LabError, bounded};
-use crate::lab::load::outcome::Outcome;
-use crate::lab::sockets::load::subject::Door;
-use crate::lab::sockets::load::{crowd, idle, turns};
+use crate::lab::load::outcome::LoadOutcome;
+use crate::lab::sockets::load::target_server::ListenerKind;
+use crate::lab::sockets::load::{burst, idle, serial};
 use crate::units::{AtLeastOne, ByteSize, Seconds};
 
-/// The most that the message to each may be, in bytes: it is written at once.
+/// Bound on the message to each connection, in bytes: it is written at once.
 const MAX_SIZE: usize = 4 << 10;
 
 /// The options of `burst`.
@@ -64,15 +64,15 @@ impl BurstArgs {
         }
         let own = self.common.names()?;
         let (sender, names) = (own.called("sender"), own.of('c', count));
-        let mut outcome = Outcome {
+        let mut outcome = LoadOutcome {
             workload: "burst",
             peer: peer.name(),
             clients: count as u64,
             size: Some(size as u64),
-            ..Outcome::default()
+            ..LoadOutcome::default()
         };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            crowd::run(subject, peer.as_ref(), (&sender, &names, size), interrupt, outcome)
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            burst::run(target, peer.as_ref(), (&sender, &names, size), interrupt, outcome)
         })
     }
 }
@@ -82,9 +82,9 @@ impl SerialArgs {
         let peer = self.common.streams(false)?;
         let names = self.common.names()?.of('c', bounded(self.connections)?);
         let (workload, clients) = ("serial", names.len() as u64);
-        let mut outcome = Outcome { workload, peer: peer.name(), clients, ..Outcome::default() };
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            turns::run(subject, peer.as_ref(), &names, interrupt, outcome)
+        let mut outcome = LoadOutcome { workload, peer: peer.name(), clients, ..LoadOutcome::default() };
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            serial::run(target, peer.as_ref(), &names, interrupt, outcome)
         })
     }
 }
@@ -98,20 +98,20 @@ impl IdleArgs {
     fn connections(&self, names: &[String]) -> Result<u8, LabError> {
         let peer = self.common.streams(false)?;
         let mut outcome = self.outcome("idle", peer.name());
-        self.common.measure(Door::Tcp, &mut outcome, |subject, interrupt, outcome| {
-            idle::streams(subject, peer.as_ref(), (names, self.seconds.as_duration()), interrupt, outcome)
+        self.common.measure(ListenerKind::Tcp, &mut outcome, |target, interrupt, outcome| {
+            idle::streams(target, peer.as_ref(), (names, self.seconds.as_duration()), interrupt, outcome)
         })
     }
 
     fn sessions(&self, names: &[String]) -> Result<u8, LabError> {
         let peer = self.common.datagrams()?;
         let mut outcome = self.outcome("idle-udp", peer.name());
-        self.common.measure(Door::Udp, &mut outcome, |subject, interrupt, outcome| {
-            idle::datagrams(subject, peer.as_ref(), (names, self.seconds.as_duration()), interrupt, outcome)
+        self.common.measure(ListenerKind::Udp, &mut outcome, |target, interrupt, outcome| {
+            idle::datagrams(target, peer.as_ref(), (names, self.seconds.as_duration()), interrupt, outcome)
         })
     }
 
-    fn outcome(&self, workload: &'static str, peer: &'static str) -> Outcome {
-        Outcome { workload, peer, clients: self.connections.get().get() as u64, ..Outcome::default() }
+    fn outcome(&self, workload: &'static str, peer: &'static str) -> LoadOutcome {
+        LoadOutcome { workload, peer, clients: self.connections.get().get() as u64, ..LoadOutcome::default() }
     }
 }

@@ -1,4 +1,5 @@
-//! What is known of a proxy here and not there: its base links and its toxics; and what a body wants of one.
+//! The base links and toxics of one proxy, and the wanted state of a proxy in a body. The sets of all proxies are in
+//! `proxy_registry`.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +15,18 @@ use crate::lab::proxy::limits::{MAX_PROXIES, address, addresses, check_name, che
 use crate::lab::proxy::totals::ProxyTotals;
 use crate::link::{Direction, LinkConfig};
 
-/// How many toxics a proxy may have.
+/// Bound on the toxics of a proxy.
 const MAX_TOXICS: usize = 32;
 
-/// How long an address or a link's text may be, in bytes.
+/// Bound on an address or the text of a link, in bytes.
 const MAX_TEXT: usize = 2_048;
 
-/// Where a proxy listens that does not say where.
+/// The default listening address.
 const ANYWHERE: &str = "tcp://127.0.0.1:0";
 
 /// A proxy's base links and toxics.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Book {
+pub(super) struct ToxicSet {
     /// Whether the proxy carries streams: `tcp://`.
     is_stream: bool,
     up: LinkConfig,
@@ -34,28 +35,29 @@ pub(super) struct Book {
     toxics: Vec<Toxic>,
 }
 
-impl Book {
-    /// Of a proxy that was made elsewhere, on the command line for instance: its links are its base links.
+impl ToxicSet {
+    /// Creates the set of an existing proxy without toxics, for instance one of the command line: its links become its
+    /// base links.
     pub(super) fn of(state: &ProxyState) -> Self {
         let (up, down) = (state.up.clone(), state.down.clone());
         Self { is_stream: is_stream(&state.listen), up, down, toxics: Vec::new() }
     }
 
-    /// Of a proxy that is to be.
+    /// Creates the set of a proxy that is to be created.
     pub(super) fn wanted(wanted: &Wanted) -> Result<Self, ApiError> {
         let link = |given: &Option<LinkConfig>| given.clone().unwrap_or_else(LinkConfig::perfect);
         let (up, down) = (link(&wanted.up), link(&wanted.down));
         let is_stream = wanted.listen.as_deref().or(wanted.upstream.as_deref()).is_none_or(is_stream);
-        let book = Self { is_stream, up, down, toxics: Vec::new() };
-        wanted.toxics.iter().try_fold(book, |book, toxic| book.with(toxic.clone()))
+        let toxics = Self { is_stream, up, down, toxics: Vec::new() };
+        wanted.toxics.iter().try_fold(toxics, |toxics, toxic| toxics.with(toxic.clone()))
     }
 
-    /// Whether these base links and toxics are what a proxy in `state` does.
+    /// Whether base links and toxics together are the links of a proxy in `state`.
     pub(super) fn is_of(&self, state: &ProxyState) -> bool {
         self.links().is_ok_and(|(up, down)| up == state.up && down == state.down)
     }
 
-    /// Takes over the scheme and the base links that are wanted.
+    /// Takes over the wanted scheme and base links.
     pub(super) fn rebase(&mut self, wanted: &Wanted) {
         self.is_stream = wanted.listen.as_deref().map_or(self.is_stream, is_stream);
         for (own, given) in [(&mut self.up, &wanted.up), (&mut self.down, &wanted.down)] {
@@ -65,11 +67,11 @@ impl Book {
         }
     }
 
-    /// What the two directions do, toxics and all.
+    /// Returns the links of the two directions, toxics included.
     ///
     /// # Errors
     ///
-    /// 400 for toxics that do not go together.
+    /// 400 for toxics that cannot be combined.
     pub(super) fn links(&self) -> Result<(LinkConfig, LinkConfig), ApiError> {
         Ok((self.link(Direction::Up)?, self.link(Direction::Down)?))
     }
@@ -83,7 +85,7 @@ impl Book {
         toxics.try_fold(base.clone(), |link, toxic| effect::add(&link, toxic, self.is_stream))
     }
 
-    /// With one toxic more.
+    /// Returns the set with one more toxic.
     pub(super) fn with(&self, toxic: Toxic) -> Result<Self, ApiError> {
         if self.toxic(&toxic.name).is_ok() {
             return Err(ApiError::new(409, "toxic already exists"));
@@ -91,45 +93,45 @@ impl Book {
         if self.toxics.len() >= MAX_TOXICS {
             return Err(ApiError::new(400, format!("a proxy has at most {MAX_TOXICS} toxics")));
         }
-        let mut book = self.clone();
-        book.toxics.push(toxic);
-        Ok(book)
+        let mut toxics = self.clone();
+        toxics.toxics.push(toxic);
+        Ok(toxics)
     }
 
-    /// With `toxic` in place of the one of its name.
+    /// Returns the set with `toxic` in place of the one with its name.
     pub(super) fn with_changed(&self, toxic: Toxic) -> Self {
-        let mut book = self.clone();
-        for old in book.toxics.iter_mut().filter(|old| old.name == toxic.name) {
+        let mut toxics = self.clone();
+        for old in toxics.toxics.iter_mut().filter(|old| old.name == toxic.name) {
             old.clone_from(&toxic);
         }
-        book
+        toxics
     }
 
-    /// Without the toxic of that name.
+    /// Returns the set without the toxic with that name.
     pub(super) fn without(&self, name: &str) -> Result<Self, ApiError> {
         self.toxic(name)?;
-        let mut book = self.clone();
-        book.toxics.retain(|toxic| toxic.name != name);
-        Ok(book)
+        let mut toxics = self.clone();
+        toxics.toxics.retain(|toxic| toxic.name != name);
+        Ok(toxics)
     }
 
-    /// With the base links alone.
+    /// Returns the set with the base links alone.
     pub(super) fn without_toxics(&self) -> Self {
         Self { toxics: Vec::new(), ..self.clone() }
     }
 
-    /// The toxic of that name.
+    /// Returns the toxic with that name.
     pub(super) fn toxic(&self, name: &str) -> Result<&Toxic, ApiError> {
         self.toxics.iter().find(|toxic| toxic.name == name).ok_or_else(ApiError::no_toxic)
     }
 
-    /// The toxics as clients read them, those of `upstream` first.
+    /// Returns the toxics as JSON, those of `upstream` first.
     pub(super) fn toxics_json(&self) -> Value {
         let of = |stream| self.toxics.iter().filter(move |toxic| toxic.stream == stream).map(Toxic::json);
         Value::Array(of(Direction::Up).chain(of(Direction::Down)).collect())
     }
 
-    /// The proxy as clients read it.
+    /// Returns the proxy as JSON.
     pub(super) fn json(&self, state: &ProxyState, stats: Option<&ProxyTotals>) -> Value {
         json!({
             "name": state.name,
@@ -146,7 +148,7 @@ impl Book {
     }
 }
 
-/// What a body wants a proxy to be; `None` is what it does not mention.
+/// The wanted state of a proxy in a body; `None` means not mentioned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wanted {
     pub(super) name: Option<String>,
@@ -163,7 +165,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// A proxy that is to be: TCP unless a scheme says otherwise.
+    /// Reads a proxy to create: TCP unless a scheme says otherwise.
     pub(super) fn new_proxy(mut fields: Fields) -> Result<Self, ApiError> {
         let toxics = fields.list("toxics")?.unwrap_or_default();
         let mut wanted = Self::read(fields, "tcp")?;
@@ -178,8 +180,8 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Several proxies that are to be: a list, or an object with the list under `proxies`. Each is checked, with its
-    /// toxics, as far as can be without asking the system. Those of a name that is in `states` are changes.
+    /// Reads several proxies: a list, or an object with the list under `proxies`. Each is checked with its toxics, as
+    /// far as possible without system calls. Those whose name is in `states` are changes.
     pub(super) fn several(body: Value, states: &[ProxyState]) -> Result<Vec<Self>, ApiError> {
         let list = match body {
             Value::Array(list) => list,
@@ -205,9 +207,9 @@ impl Wanted {
         Ok(several)
     }
 
-    /// Whether this can be made, or the one of its name changed to it, as far as can be known without asking the system.
+    /// Checks whether the proxy can be created, or the existing one changed, as far as possible without system calls.
     fn check(&self, states: &[ProxyState]) -> Result<(), ApiError> {
-        Book::wanted(self)?.links()?;
+        ToxicSet::wanted(self)?.links()?;
         let state = states.iter().find(|state| self.name.as_ref() == Some(&state.name));
         let listen = self.listen.as_deref().or_else(|| Some(state?.listen.as_str()));
         let (listen, _) =
@@ -219,13 +221,13 @@ impl Wanted {
         Ok(())
     }
 
-    /// Where it is to listen.
+    /// Returns the wanted listening address, or the default.
     pub(super) fn listen_or_anywhere(&self) -> String {
         self.listen.as_deref().unwrap_or(ANYWHERE).to_owned()
     }
 
-    /// Other fields for the proxy of `state`. Its toxics are not among them: toxiproxy ignores them in an update, and its
-    /// Go client sends the ones that it knew of long ago.
+    /// Reads changed fields of the proxy in `state`. Toxics are ignored: toxiproxy does so in an update, and its Go
+    /// client sends outdated ones.
     pub(super) fn change(fields: Fields, state: &ProxyState) -> Result<Self, ApiError> {
         let scheme = state.listen.split_once("://").map_or("tcp", |(scheme, _)| scheme);
         let wanted = Self::read(fields, scheme)?;
@@ -235,7 +237,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// All but the toxics. An address without a scheme has that of `listen`, or else `scheme`.
+    /// Reads all fields except the toxics. An address without a scheme gets that of `listen`, or else `scheme`.
     fn read(mut fields: Fields, scheme: &str) -> Result<Self, ApiError> {
         let listen = text(&mut fields, "listen")?.map(|listen| qualified(listen, scheme));
         let scheme = listen.as_deref().and_then(|listen| Some(listen.split_once("://")?.0)).unwrap_or(scheme);
@@ -252,7 +254,7 @@ impl Wanted {
     }
 }
 
-/// Whether there may be so many proxies.
+/// Checks the number of proxies against the bound.
 pub(super) fn check_room(count: usize) -> Result<(), ApiError> {
     if count <= MAX_PROXIES {
         return Ok(());
@@ -260,7 +262,7 @@ pub(super) fn check_room(count: usize) -> Result<(), ApiError> {
     Err(ApiError::new(503, format!("there are at most {MAX_PROXIES} proxies, and no room for more")))
 }
 
-/// Takes a text of bounded length out.
+/// Takes a text of bounded length.
 fn text(fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
     match fields.text(name)? {
         Some(text) if text.len() > MAX_TEXT => {
@@ -270,7 +272,7 @@ fn text(fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Takes the text of a link out, for a proxy that can do all of it.
+/// Takes the text of a link, of which the proxy must support every part.
 fn link(fields: &mut Fields, name: &str, is_stream: bool) -> Result<Option<LinkConfig>, ApiError> {
     let Some(text) = text(fields, name)? else { return Ok(None) };
     let wrong = |why: &dyn std::fmt::Display| ApiError::bad(format_args!("{name}: {why}"));
@@ -278,22 +280,22 @@ fn link(fields: &mut Fields, name: &str, is_stream: bool) -> Result<Option<LinkC
     effect::idle_part(&link, is_stream).map_or(Ok(Some(link)), |why| Err(wrong(&why)))
 }
 
-/// Whether an address with its scheme is of TCP.
+/// Whether an address has the scheme of TCP.
 fn is_stream(address: &str) -> bool {
     address.starts_with("tcp://")
 }
 
-/// An address with its scheme.
+/// Returns an address with a scheme.
 fn qualified(address: String, scheme: &str) -> String {
     if address.contains("://") { address } else { format!("{scheme}://{address}") }
 }
 
-/// An address as toxiproxy's clients read it, which know TCP only: without `tcp://`.
+/// Returns an address without `tcp://`: toxiproxy's clients know TCP only.
 fn shown(address: &str) -> &str {
     address.strip_prefix("tcp://").unwrap_or(address)
 }
 
-/// Whether an address is another than the one that is there. Clients send back all that they were shown.
+/// Whether an address differs from the current one in either form. Clients send back all fields that they received.
 pub(super) fn differs(wanted: &str, present: &str) -> bool {
     shown(wanted) != shown(present)
 }

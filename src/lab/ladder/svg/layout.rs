@@ -1,4 +1,5 @@
-//! Where everything of a ladder's SVG goes: first how far down each step is, then how wide the margins are.
+//! The layout of a ladder's SVG: the vertical position of each step, then the width of the margins. Drawing is in
+//! `svg`.
 
 use std::time::Duration;
 
@@ -6,15 +7,15 @@ use super::{CHAR, LINE, LOST_AT, MARGIN, SLOPE, SPAN};
 use crate::lab::ladder::{Effect, Ladder, Step, What, grown, shown};
 use crate::link::Direction;
 
-/// How far apart two sends are with the shortest timeout between them: the first of these at which no timeout has to be
-/// drawn longer than it is because of what is written there.
+/// Candidates for the length of the shortest timeout, in pixels. The first is taken at which no text makes a timeout
+/// longer than its scale.
 const UNITS: [f64; 4] = [52.0, 64.0, 76.0, 92.0];
-/// Up to so many units, distance is time; beyond, each doubling adds [`DOUBLING`].
+/// Up to so many units the scale is linear; beyond, each doubling adds [`DOUBLING`].
 const TO_SCALE: f64 = 4.0;
 const DOUBLING: f64 = 26.0;
-/// The least room above an arrow's beginning, for what is written over it.
+/// Least space above an arrow's start, for its label.
 const ABOVE: f64 = 24.0;
-/// The columns of a note at the server before it goes on in the next line.
+/// Columns of a note at the server before it wraps.
 const NOTE_COLUMNS: usize = 13;
 
 /// One line of text beside an axis.
@@ -24,23 +25,23 @@ pub(super) struct Label {
     pub(super) class: &'static str,
 }
 
-/// Where a step is, and what is written beside it.
+/// The position of a step, and the text beside it.
 #[derive(Debug)]
 pub(super) struct Spot {
     pub(super) y: f64,
-    /// Beside the client's line, or else beside the server's.
+    /// Whether the text is beside the client's line, rather than the server's.
     pub(super) is_left: bool,
     pub(super) labels: Vec<Label>,
-    /// Where the timeout ends that begins here.
+    /// The end of the timeout that begins here.
     pub(super) waits_until: Option<f64>,
 }
 
-/// Where everything is.
+/// The layout of the drawing.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// One for each step.
+    /// One spot for each step.
     pub(super) spots: Vec<Spot>,
-    /// Where time is left out.
+    /// The positions at which time is omitted.
     pub(super) breaks: Vec<f64>,
     pub(super) top: f64,
     pub(super) bottom: f64,
@@ -72,7 +73,7 @@ impl Layout {
         }
     }
 
-    /// Where an arrow begins and ends, across.
+    /// Returns the horizontal start and end of an arrow.
     pub(super) const fn ends(&self, direction: Direction) -> (f64, f64) {
         match direction {
             Direction::Up => (self.client, self.server),
@@ -80,12 +81,12 @@ impl Layout {
         }
     }
 
-    /// How far down a datagram arrives first.
+    /// Returns the vertical position of a datagram's first arrival.
     pub(super) fn arrival(&self, ladder: &Ladder, index: usize) -> Option<f64> {
         self.find(ladder, |what| matches!(what, What::Arrived { arrow, .. } if *arrow == index))
     }
 
-    /// How far down a datagram is sent.
+    /// Returns the vertical position of a datagram's send.
     pub(super) fn departure(&self, ladder: &Ladder, index: usize) -> Option<f64> {
         self.find(ladder, |what| *what == What::Sent(index))
     }
@@ -96,7 +97,7 @@ impl Layout {
     }
 }
 
-/// All steps, with the smallest unit that leaves room for everything, or the largest there is.
+/// Lays out all steps with the smallest unit that leaves room for the texts, or else the largest.
 fn placed(ladder: &Ladder, top: f64) -> Placer<'_> {
     let run = |unit: f64| {
         let mut placer = Placer::new(ladder, top, unit);
@@ -107,13 +108,13 @@ fn placed(ladder: &Ladder, top: f64) -> Placer<'_> {
     others.into_iter().fold(run(first), |best, unit| if best.is_pushed { run(unit) } else { best })
 }
 
-/// The width of the widest label on one side.
+/// Returns the width of the widest label on one side.
 fn widest(spots: &[Spot], left: bool) -> f64 {
     let labels = spots.iter().filter(|spot| spot.is_left == left).flat_map(|spot| &spot.labels);
     labels.map(|label| label.text.chars().map(|_| CHAR).sum()).fold(0.0, f64::max)
 }
 
-/// Lets each send that timed out know where that is, and says how long it was.
+/// Sets the end of each send's expired timeout, and its label.
 fn bind_waits(ladder: &Ladder, spots: &mut [Spot]) {
     let mut sent = None;
     for (place, step) in ladder.steps.iter().enumerate() {
@@ -135,25 +136,25 @@ fn is_request(ladder: &Ladder, index: usize) -> bool {
     ladder.arrows.get(index).is_some_and(|arrow| arrow.direction == Direction::Up)
 }
 
-/// Puts one step below the other.
+/// Lays out one step below the other.
 struct Placer<'a> {
     ladder: &'a Ladder,
     /// Pixels for the shortest timeout, and for a second.
     unit: f64,
     scale: f64,
     y: f64,
-    /// Down to where the latest arrow reaches that does not arrive.
+    /// The lowest end of a lost arrow.
     lost: f64,
     at: Duration,
-    /// How far down the first step of this instant is.
+    /// The position of the first step of this instant.
     instant: f64,
     is_after_timeout: bool,
-    /// Whether a timeout, or what it causes, was pushed down by what is above it.
+    /// Whether a text above moved a timeout or its effect down.
     is_pushed: bool,
-    /// The first free place below the labels of each side.
+    /// The first free position below the labels of each side.
     free_left: f64,
     free_right: f64,
-    /// The time that was written last, on either side.
+    /// The last time that was written, on either side.
     written: Option<Duration>,
     spots: Vec<Spot>,
     breaks: Vec<f64>,
@@ -204,7 +205,7 @@ impl<'a> Placer<'a> {
         self.spots.push(Spot { y, is_left, labels, waits_until: None });
     }
 
-    /// How far down a step is by its time, but not above `least`.
+    /// Returns the position of a step by its time, but not above `least`.
     fn in_time(&mut self, step: &Step, least: f64) -> f64 {
         let is_timed = self.is_after_timeout || matches!(step.what, What::TimedOut { .. });
         if step.at == self.at {
@@ -232,7 +233,8 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// How far down a step is because of the one before, at least. What a timeout causes is where the timeout ends.
+    /// Returns the least position of a step after the one before. The effect of a timeout is at the end of the
+    /// timeout.
     fn lowest(&self, what: &What) -> f64 {
         match what {
             _ if self.is_after_timeout => self.y,
@@ -241,7 +243,7 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// What is written beside a step: its time if that is news, and what came of it.
+    /// Returns the labels of a step: its time if it is new, and its effect.
     fn labels(&mut self, step: &Step, is_left: bool) -> Vec<Label> {
         let (mut notes, is_timed) = match step.what {
             What::Sent(_) => (self.timeout_of(step), is_left || self.written != Some(step.at)),
@@ -256,7 +258,7 @@ impl<'a> Placer<'a> {
         notes
     }
 
-    /// The timeout that begins with this send, if it ended.
+    /// Returns the label of the timeout that begins with this send, if it expired.
     fn timeout_of(&self, step: &Step) -> Vec<Label> {
         let later = self.ladder.steps.iter().skip(self.spots.len() + 1);
         let is_next = |other: &&Step| match other.what {
@@ -272,7 +274,7 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// What came of an arrival, in short lines.
+/// Returns the effect of an arrival, in short lines.
 fn effect_labels(effect: Effect) -> Vec<Label> {
     let class = match effect {
         Effect::Executed | Effect::Acked => "bold good",
@@ -292,7 +294,7 @@ fn effect_labels(effect: Effect) -> Vec<Label> {
     lines.into_iter().map(|text| Label { text, class }).collect()
 }
 
-/// What a unit stands for: the shortest timeout, or else the shortest time between two steps.
+/// Returns the time of one unit: the shortest timeout, or else the shortest time between two steps.
 fn shortest(ladder: &Ladder) -> Duration {
     let gaps = ladder.steps.windows(2).filter_map(|pair| match pair {
         [one, other] => Some(other.at.saturating_sub(one.at)),
@@ -302,10 +304,10 @@ fn shortest(ladder: &Ladder) -> Duration {
     ladder.shortest_timeout().or_else(shortest).unwrap_or(Duration::from_secs(1))
 }
 
-/// How many pixels are drawn for a distance, which is so many if it is `to_scale`, and whether these are fewer.
+/// Returns the pixels drawn for a distance whose linear length is `to_scale`, and whether they are fewer.
 fn stretch(distance: f64, to_scale: f64) -> (f64, bool) {
     match distance {
-        // Twice two is four, but not always when it was measured in nanoseconds.
+        // Tolerance for rounding to nanoseconds.
         d if d <= to_scale * 1.001 => (d, false),
         d => (to_scale + DOUBLING * (d / to_scale).log2(), true),
     }
