@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::MsgFlags;
 
-use super::engine::{Connection, IoResults, PendingIo, Port, Progress, Shared, Socket, TURN, prepare};
+use super::engine::{
+    Connection, IoResults, PendingIo, Port, Progress, SOCKET_BUDGET, Shared, Socket, prepare,
+};
 use super::listen::Address;
 use super::rt;
 use super::{Doors, Engine, EngineKind, Listen};
@@ -137,9 +139,9 @@ fn shared(connections: usize) -> (Shared<Everybody, Plain>, Vec<PlainConnection>
     let mut shared = Shared::new(Everybody::default());
     let (mut links, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..connections {
-        let (link, work, peer) = connect(&mut shared);
-        assert!(perform(&mut shared, work).is_empty());
-        links.push(link);
+        let (connection, pending, peer) = connect(&mut shared);
+        assert!(perform(&mut shared, pending).is_empty());
+        links.push(connection);
         peers.push(peer);
     }
     (shared, links, peers)
@@ -152,8 +154,8 @@ fn connect(shared: &mut Shared<Everybody, Plain>) -> (PlainConnection, PendingIo
     peer.set_read_timeout(Some(SOON)).unwrap();
     let (socket, addr) = listener.accept().unwrap();
     let origin = Origin { door: 0, from: Remote::Ip(addr) };
-    let (link, Verbatim) = shared.open(rt::now(), origin.into(), |_| Plain(socket.into()));
-    (link, collect(shared, |_, _| ()), peer)
+    let (connection, Verbatim) = shared.open(rt::now(), origin.into(), |_| Plain(socket.into()));
+    (connection, collect(shared, |_, _| ()), peer)
 }
 
 /// Does something, and takes what became sendable.
@@ -161,37 +163,41 @@ fn collect(
     shared: &mut Shared<Everybody, Plain>,
     act: impl FnOnce(&mut Shared<Everybody, Plain>, &mut PendingIo<Plain>),
 ) -> PendingIo<Plain> {
-    let mut work = PendingIo::default();
-    act(shared, &mut work);
-    shared.collect(rt::now(), &mut work);
-    work
+    let mut pending = PendingIo::default();
+    act(shared, &mut pending);
+    shared.collect(rt::now(), &mut pending);
+    pending
 }
 
-fn received(shared: &mut Shared<Everybody, Plain>, link: &PlainConnection, batch: &[u8]) -> PendingIo<Plain> {
-    collect(shared, |shared, work| shared.received(rt::now(), link, batch, work))
+fn received(
+    shared: &mut Shared<Everybody, Plain>,
+    connection: &PlainConnection,
+    batch: &[u8],
+) -> PendingIo<Plain> {
+    collect(shared, |shared, pending| shared.received(rt::now(), connection, batch, pending))
 }
 
 fn read_ended(
     shared: &mut Shared<Everybody, Plain>,
-    link: &PlainConnection,
+    connection: &PlainConnection,
     is_lost: bool,
 ) -> PendingIo<Plain> {
-    collect(shared, |shared, work| shared.read_ended(rt::now(), link.id, is_lost, work))
+    collect(shared, |shared, pending| shared.read_ended(rt::now(), connection.id, is_lost, pending))
 }
 
 /// Does the writing, none of which may block, and reports it.
-fn perform(shared: &mut Shared<Everybody, Plain>, work: PendingIo<Plain>) -> PendingIo<Plain> {
-    let mut outcome = IoResults::default();
-    for mut write in work.writes {
+fn perform(shared: &mut Shared<Everybody, Plain>, pending: PendingIo<Plain>) -> PendingIo<Plain> {
+    let mut results = IoResults::default();
+    for mut write in pending.writes {
         match write.advance(MsgFlags::MSG_DONTWAIT) {
-            Progress::Done(done) => outcome.written.push(done),
+            Progress::Done(done) => results.written.push(done),
             Progress::Blocked => panic!("a few bytes have room in any socket"),
         }
     }
-    for (link, how) in work.shuts {
-        link.shut(how);
+    for (connection, how) in pending.shuts {
+        connection.shut(how);
     }
-    collect(shared, |shared, work| shared.settle(rt::now(), &mut outcome, work))
+    collect(shared, |shared, pending| shared.apply_results(rt::now(), &mut results, pending))
 }
 
 fn read(mut peer: &TcpStream, count: usize) -> Vec<u8> {
@@ -216,49 +222,49 @@ fn who_finds_a_connection_being_written_to_only_queues_and_the_writer_looks_agai
 
 #[test]
 fn one_turn_writes_to_so_many_sockets_and_the_next_goes_on() {
-    let (mut shared, links, _peers) = shared(TURN + 3);
-    let work = received(&mut shared, &links[0], b"x");
-    assert_eq!(work.writes.len(), TURN);
-    let work = perform(&mut shared, work);
-    assert_eq!(work.writes.len(), 3);
-    assert!(perform(&mut shared, work).is_empty());
+    let (mut shared, links, _peers) = shared(SOCKET_BUDGET + 3);
+    let pending = received(&mut shared, &links[0], b"x");
+    assert_eq!(pending.writes.len(), SOCKET_BUDGET);
+    let pending = perform(&mut shared, pending);
+    assert_eq!(pending.writes.len(), 3);
+    assert!(perform(&mut shared, pending).is_empty());
 }
 
 #[test]
 fn those_who_always_have_more_do_not_take_all_the_turns() {
-    let (mut shared, links, peers) = shared(TURN + 1);
+    let (mut shared, links, peers) = shared(SOCKET_BUDGET + 1);
     let (quiet, loud) = links.split_last().unwrap();
     shared.service.at_once = Some(1);
-    loud.iter().for_each(|link| shared.service.say(link.id, b"123456789"));
-    let mut work = collect(&mut shared, |_, _| ());
-    assert_eq!(work.writes.len(), TURN);
+    loud.iter().for_each(|connection| shared.service.say(connection.id, b"123456789"));
+    let mut pending = collect(&mut shared, |_, _| ());
+    assert_eq!(pending.writes.len(), SOCKET_BUDGET);
     shared.service.say(quiet.id, b"x");
     for _ in 0..2 {
-        work = perform(&mut shared, work);
-        assert!(work.writes.len() <= TURN);
+        pending = perform(&mut shared, pending);
+        assert!(pending.writes.len() <= SOCKET_BUDGET);
     }
-    assert_eq!(read(&peers[TURN], 1), b"x");
-    while !work.is_empty() {
-        work = perform(&mut shared, work);
+    assert_eq!(read(&peers[SOCKET_BUDGET], 1), b"x");
+    while !pending.is_empty() {
+        pending = perform(&mut shared, pending);
     }
-    for peer in &peers[..TURN] {
+    for peer in &peers[..SOCKET_BUDGET] {
         assert_eq!(read(peer, 9), b"123456789");
     }
 }
 
 #[test]
 fn one_turn_gives_up_so_many_connections_and_the_next_goes_on() {
-    let (mut shared, _links, _peers) = shared(TURN + 3);
+    let (mut shared, _links, _peers) = shared(SOCKET_BUDGET + 3);
     shared.service.shutdown(rt::now());
-    let mut work = collect(&mut shared, |_, _| ());
-    while !work.is_empty() {
-        work = perform(&mut shared, work);
+    let mut pending = collect(&mut shared, |_, _| ());
+    while !pending.is_empty() {
+        pending = perform(&mut shared, pending);
     }
     let late = rt::now() + Duration::from_secs(60);
-    for count in [TURN, 3] {
+    for count in [SOCKET_BUDGET, 3] {
         assert!(shared.set_alarm().unwrap() <= late, "it comes again at once");
-        let work = collect(&mut shared, |shared, work| shared.tick(late, work));
-        assert_eq!(work.shuts.len(), count);
+        let pending = collect(&mut shared, |shared, pending| shared.tick(late, pending));
+        assert_eq!(pending.shuts.len(), count);
     }
     assert!(shared.is_finished());
 }
@@ -266,11 +272,11 @@ fn one_turn_gives_up_so_many_connections_and_the_next_goes_on() {
 #[test]
 fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten() {
     let (mut shared, links, mut peers) = shared(1);
-    let work = received(&mut shared, &links[0], b"goodbye");
+    let pending = received(&mut shared, &links[0], b"goodbye");
     shared.service.shutdown(rt::now());
-    let work = perform(&mut shared, work);
-    assert_eq!((work.writes.len(), work.shuts.len()), (0, 1));
-    assert!(perform(&mut shared, work).is_empty());
+    let pending = perform(&mut shared, pending);
+    assert_eq!((pending.writes.len(), pending.shuts.len()), (0, 1));
+    assert!(perform(&mut shared, pending).is_empty());
     let mut last_words = Vec::new();
     peers[0].read_to_end(&mut last_words).unwrap();
     assert_eq!(last_words, b"goodbye");
@@ -283,13 +289,13 @@ fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten()
 fn a_connection_that_is_refused_gets_its_words_and_is_closed_at_once() {
     let (mut shared, _, _) = shared(0);
     shared.service.shutdown(rt::now());
-    let (link, work, mut peer) = connect(&mut shared);
-    assert_eq!(work.writes.len(), 1);
-    let work = perform(&mut shared, work);
+    let (connection, pending, mut peer) = connect(&mut shared);
+    assert_eq!(pending.writes.len(), 1);
+    let pending = perform(&mut shared, pending);
     assert!(shared.is_finished(), "it is forgotten although its peer has not closed its side");
-    assert!(perform(&mut shared, work).is_empty());
+    assert!(perform(&mut shared, pending).is_empty());
     assert_eq!(shared.set_alarm(), None);
-    drop(link);
+    drop(connection);
     let mut last_words = Vec::new();
     peer.read_to_end(&mut last_words).unwrap();
     assert_eq!(last_words, b"full");
@@ -299,16 +305,16 @@ fn a_connection_that_is_refused_gets_its_words_and_is_closed_at_once() {
 fn a_peer_that_never_closes_its_side_is_waited_for_until_a_deadline() {
     let (mut shared, links, _peers) = shared(1);
     shared.service.shutdown(rt::now());
-    let work = collect(&mut shared, |_, _| ());
-    assert!(perform(&mut shared, work).is_empty());
+    let pending = collect(&mut shared, |_, _| ());
+    assert!(perform(&mut shared, pending).is_empty());
     let deadline = shared.set_alarm().unwrap();
     assert!(
-        collect(&mut shared, |shared, work| shared.tick(deadline - Duration::from_millis(1), work))
+        collect(&mut shared, |shared, pending| shared.tick(deadline - Duration::from_millis(1), pending))
             .is_empty()
     );
     assert!(!shared.is_finished());
-    let work = collect(&mut shared, |shared, work| shared.tick(deadline, work));
-    assert_eq!(work.shuts.len(), 1);
+    let pending = collect(&mut shared, |shared, pending| shared.tick(deadline, pending));
+    assert_eq!(pending.shuts.len(), 1);
     assert!(shared.is_finished());
     assert!(read_ended(&mut shared, &links[0], true).is_empty());
 }
@@ -322,18 +328,18 @@ fn a_peer_that_takes_nothing_is_waited_for_until_a_deadline_also_when_it_is_bein
     assert!(collect(&mut shared, |_, _| ()).is_empty());
     let deadline = shared.set_alarm().unwrap();
     assert!(deadline <= rt::now() + Duration::from_secs(10));
-    let work = collect(&mut shared, |shared, work| shared.tick(deadline, work));
-    assert_eq!((work.shuts.len(), shared.is_finished()), (1, true), "the writer that waits is woken");
+    let pending = collect(&mut shared, |shared, pending| shared.tick(deadline, pending));
+    assert_eq!((pending.shuts.len(), shared.is_finished()), (1, true), "the writer that waits is woken");
 }
 
 #[test]
 fn what_is_written_too_late_for_a_connection_that_is_gone_harms_nobody() {
     let (mut shared, links, _peers) = shared(2);
-    let work = received(&mut shared, &links[0], b"x");
+    let pending = received(&mut shared, &links[0], b"x");
     let lost = read_ended(&mut shared, &links[1], true);
     assert_eq!(lost.shuts.len(), 1, "its writer has to be woken");
     assert!(perform(&mut shared, lost).is_empty());
-    assert!(perform(&mut shared, work).is_empty());
+    assert!(perform(&mut shared, pending).is_empty());
     assert!(received(&mut shared, &links[1], b"y").is_empty());
 }
 

@@ -13,10 +13,10 @@ use crate::service::Transmit;
 use crate::throttle::Throttle;
 
 /// How long to wait for room in a socket before datagrams are dropped: what matters is repeated anyway.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
-pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A UDP socket.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct DatagramDoor {
     socket: UdpSocket,
     binding: Binding,
     unsent: AtomicU64,
-    complaints: Mutex<Throttle>,
+    warnings: Mutex<Throttle>,
 }
 
 impl AsFd for DatagramDoor {
@@ -37,7 +37,7 @@ impl DatagramDoor {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let binding = Binding::of(&socket)?;
-        Ok(Self { socket, binding, unsent: AtomicU64::new(0), complaints: Mutex::default() })
+        Ok(Self { socket, binding, unsent: AtomicU64::new(0), warnings: Mutex::default() })
     }
 
     /// Receives what is there, up to a full batch. Returns how many that were, and whether there may be more.
@@ -66,7 +66,7 @@ impl DatagramDoor {
 
     fn complain(&self, to: SocketAddr, error: &io::Error, count: usize) {
         let unsent = self.unsent.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
-        let due = self.complaints.lock().ok().and_then(|mut complaints| complaints.count(rt::now()));
+        let due = self.warnings.lock().ok().and_then(|mut warnings| warnings.count(rt::now()));
         if let Some(times) = due {
             log::warn!("{to}: cannot send: {error} ({times} times, {unsent} datagrams since the start)");
         }
