@@ -1,8 +1,11 @@
-//! The longest hold of the server's lock, by what it does: 1,000,000 sessions and rooms that have ended, 100,000 that live.
-//! `cargo bench --bench hold` (`ENDED=1000000 LIVE=100000`). CPU time of the thread, not time on the wall; microseconds.
+//! The longest hold of the server's lock by kind of work, with 1,000,000 ended and 100,000 live sessions and
+//! rooms.
 //!
-//! A hold is what an engine does under the lock at once: one batch of 64 KiB, 64 datagrams or what is due, and then what
-//! 256 connections are written and 256 datagrams.
+//! `cargo bench --bench hold` (`ENDED=1000000 LIVE=100000`). CPU time of the thread, in microseconds. A hold
+//! is what an
+//! engine does under the lock at once: a batch of 64 KiB, 64 datagrams or due deadlines; then the output of
+//! 256 connections,
+//! and 256 datagrams.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench measures and prints")]
 
@@ -19,10 +22,10 @@ use sayagain::rules::Rules;
 use sayagain::server::{HOLD_BOUND, Server, StreamIntake};
 use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service as _};
 
-/// What an engine takes to be written, and to be sent, in one hold.
+/// Most connections written to, and most datagrams sent, per hold.
 const TAKEN: usize = 256;
 
-/// A hold of so long is shown when it happens.
+/// Holds from this length on are printed as they happen.
 const SHOWN_FROM: Duration = Duration::from_millis(8);
 
 /// The longest hold of a kind, and the most work units of one.
@@ -39,7 +42,7 @@ struct World {
     intakes: BTreeMap<ConnId, StreamIntake>,
     longest: BTreeMap<&'static str, Longest>,
     conns: u32,
-    /// Datagrams that the last hold sent.
+    /// Datagrams sent by the last hold.
     sent: usize,
 }
 
@@ -94,7 +97,7 @@ impl World {
         longest.units = longest.units.max(self.server.hold_units());
         longest.holds += 1;
         self.sent = sent.len();
-        // What is written is let go of outside the lock.
+        // Output is freed outside the lock.
         drop(sent);
         for (conn, out) in outputs {
             drop(out);
@@ -135,7 +138,7 @@ impl World {
         self.pass(kind, Duration::from_millis(1));
     }
 
-    /// 64 KiB of one thing on a stream, and 64 datagrams of it.
+    /// Repeats one input: 64 KiB on a stream, then 64 datagrams.
     fn repeat(&mut self, kind: &'static str, conn: ConnId, bytes: &str) {
         self.say(kind, conn, &bytes.repeat((64 << 10) / bytes.len()));
         let datagram = bytes.repeat((1_200 / bytes.len()).max(1));
@@ -199,7 +202,7 @@ fn rules_and_timers(world: &mut World, live: u32) {
     world.hold("totals", |world| world.server.totals());
     world.hold("reload of no rules", |world| world.server.set_rules(world.now, Rules::default()));
     world.pass("reload of no rules", Duration::from_millis(10));
-    // All of them would take minutes: the first hundred holds are like the others.
+    // All of them would take minutes, and the first hundred holds are like the others.
     let rules = globs(10_000);
     world.hold("reload of 10,000 globs", |world| world.server.set_rules(world.now, rules));
     for _ in 0..100 {

@@ -93,7 +93,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         let why = match (entry.close_state, why) {
             // A peer that received our final bytes has not timed out.
             (CloseState::Shut, _) | (CloseState::Closing, CloseReason::Peer | CloseReason::Lost) => {
-                CloseReason::Asked
+                CloseReason::QueuedRequest
             }
             _ => why,
         };

@@ -274,7 +274,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     /// Takes a connection's output, unless a write is in progress: then its writer will.
     pub(super) fn claim(&mut self, now: Instant, conn: ConnId, pending: &mut PendingIo<P>) {
         if self.service.is_aborted(conn) {
-            return self.end(now, conn, CloseReason::Asked, pending);
+            return self.end(now, conn, CloseReason::QueuedRequest, pending);
         }
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {

@@ -337,7 +337,7 @@ async fn read<S: Service + 'static>(
     };
     let mut pending = PendingIo::default();
     core.collect(&mut pending, |shared, now, pending| {
-        shared.read_ended(now, connection.id, is_lost, pending)
+        shared.read_ended(now, connection.id, is_lost, pending);
     });
     drive(&core, pending);
 }
@@ -360,7 +360,7 @@ fn read_some<S: Service + 'static>(
     let input = BUFFER.with_borrow_mut(|buffer| {
         core.read(connection, intake, (buffer, MsgFlags::MSG_DONTWAIT), |core, batch| {
             core.collect(&mut pending, |shared, now, pending| {
-                shared.received(now, connection, batch, pending)
+                shared.received(now, connection, batch, pending);
             });
         })
     });

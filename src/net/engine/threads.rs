@@ -389,7 +389,7 @@ fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arri
     let is_lost = read(core, &connection, intake);
     let mut pending = PendingIo::default();
     core.collect(&mut pending, |shared, now, pending| {
-        shared.read_ended(now, connection.id, is_lost, pending)
+        shared.read_ended(now, connection.id, is_lost, pending);
     });
     drive(core, pending);
 }
@@ -408,7 +408,7 @@ fn read<S: Service + 'static>(
         let mut pending = PendingIo::default();
         let input = core.read(connection, &mut intake, (&mut buffer, MsgFlags::empty()), |core, batch| {
             core.collect(&mut pending, |shared, now, pending| {
-                shared.received(now, connection, batch, pending)
+                shared.received(now, connection, batch, pending);
             });
         });
         drive(core, pending);

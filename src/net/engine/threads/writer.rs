@@ -140,7 +140,7 @@ pub(super) fn write<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 fn advance<S: Service + 'static>(core: &Threaded<S>, mut write: Write<ThreadPort>) -> Option<Written> {
     match write.advance(MsgFlags::MSG_DONTWAIT) {
         Progress::Done(written) => Some(written),
-        Progress::WriteQueue => core.backend.write_queue.add(write).err(),
+        Progress::Blocked => core.backend.write_queue.add(write).err(),
     }
 }
 
