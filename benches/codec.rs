@@ -1,8 +1,7 @@
 //! Cost of reading and writing one frame, in CPU time: `cargo bench --bench codec`.
 //!
-//! `head`: the head of a frame in each form. `datagram`: a datagram with one request. `encode`: frames, and
-//! the RCV that a
-//! SND becomes.
+//! `head`: the head of a frame in each form. `datagram`: a datagram with one request. `encode`: frames, and the RCV
+//! that a SND becomes.
 
 use std::hint::black_box;
 

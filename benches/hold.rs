@@ -1,11 +1,8 @@
-//! The longest hold of the server's lock by kind of work, with 1,000,000 ended and 100,000 live sessions and
-//! rooms.
+//! The longest hold of the server's lock by kind of work, with 1,000,000 ended and 100,000 live sessions and rooms.
 //!
-//! `cargo bench --bench hold` (`ENDED=1000000 LIVE=100000`). CPU time of the thread, in microseconds. A hold
-//! is what an
-//! engine does under the lock at once: a batch of 64 KiB, 64 datagrams or due deadlines; then the output of
-//! 256 connections,
-//! and 256 datagrams.
+//! `cargo bench --bench hold` (`ENDED=1000000 LIVE=100000`). CPU time of the thread, in microseconds. A hold is what an
+//! engine does under the lock at once: a batch of 64 KiB, 64 datagrams or due deadlines; then the output of 256
+//! connections, and 256 datagrams.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench measures and prints")]
 
@@ -177,7 +174,7 @@ fn requests(world: &mut World) {
         ("JON and LEV", frame("JON", "#all") + &frame("LEV", "#all")),
         ("REG again", frame("REG", "other")),
         ("SND", frame("SND", "name1 hi")),
-        ("SND to somebody else each time", frame("SND", "name1 hi") + &frame("SND", "eve hi")),
+        ("SND to alternating targets", frame("SND", "name1 hi") + &frame("SND", "eve hi")),
         ("unknown verb", frame("XYZ", "")),
         ("ACK", frame("ACK", "1-9999999999,5")),
         ("names of combining sequences", frame("SND", &format!("{name} hi"))),
@@ -188,8 +185,8 @@ fn requests(world: &mut World) {
     }
     world.say("REG and JON", stream, "JON 0005 #all");
     world.say("SND to a room", stream, &frame("SND", "#all hi").repeat(40));
-    let nobody = world.connect();
-    world.say("names of combining sequences", nobody, &frame("REG", &name).repeat(200));
+    let unregistered = world.connect();
+    world.say("names of combining sequences", unregistered, &frame("REG", &name).repeat(200));
 }
 
 fn globs(count: usize) -> Rules {

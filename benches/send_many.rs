@@ -141,12 +141,12 @@ fn by_core() -> Duration {
 /// The same bytes through plain blocking sockets, 64 KiB at a time.
 fn by_nobody() -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut stream = TcpStream::connect(listener.local_addr().expect("a place")).expect("somebody listens");
+    let mut stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
     let (mut far, _) = listener.accept().expect("a connection");
     let copying = thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = far.read(&mut buffer) {
-            far.write_all(&buffer[..count]).expect("somebody reads");
+            far.write_all(&buffer[..count]).expect("an open peer");
         }
     });
     let begun = Instant::now();
@@ -154,7 +154,7 @@ fn by_nobody() -> Duration {
     let writing = thread::spawn(move || {
         let all: Vec<u8> =
             messages().flat_map(|message| [&(SIZE as u64).to_be_bytes()[..], &message].concat()).collect();
-        all.chunks(64 << 10).for_each(|chunk| writer.write_all(chunk).expect("somebody reads"));
+        all.chunks(64 << 10).for_each(|chunk| writer.write_all(chunk).expect("an open peer"));
         writer.shutdown(Shutdown::Write).expect("it is open");
     });
     let (mut count, mut buffer) = (0, vec![0; 64 << 10]);

@@ -1,8 +1,7 @@
 //! Cost of a deadline among 1,000 and 1,000,000 others, in CPU time: `cargo bench --bench timers`.
 //!
-//! `later`: a deadline is postponed, as for an active session. `set`: one is set and cleared. `due`: the
-//! earliest is taken
-//! and set anew.
+//! `later`: a deadline is postponed, as for an active session. `set`: one is set and cleared. `due`: the earliest is
+//! taken and set anew.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,7 @@
-//! Cost of the dedup window, and of keeping pushes until they are acknowledged: `cargo bench --bench window`.
-//! CPU time.
+//! Cost of the dedup window, and of keeping pushes until they are acknowledged: `cargo bench --bench window`. CPU time.
 //!
 //! `replies`: the dedup window of a session, for a new and for a duplicate request. `pushes`: numbering and
-//! acknowledging, in
-//! order as our client does, and with every second one missing.
+//! acknowledging, in order as our client does, and with every second one missing.
 
 use std::hint::black_box;
 use std::time::Instant;

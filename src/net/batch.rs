@@ -1,8 +1,7 @@
 //! Batches of datagrams: many received or sent per system call, where there is such a call.
 //!
-//! Plain functions on non-blocking sockets; the engines and `relay` wait. The system calls are in `many`
-//! (Linux, FreeBSD,
-//! NetBSD) and `single` (elsewhere).
+//! Plain functions on non-blocking sockets; the engines and `relay` wait. The system calls are in `many` (Linux,
+//! FreeBSD, NetBSD) and `single` (elsewhere).
 
 use std::cell::RefCell;
 use std::io;
@@ -42,8 +41,7 @@ pub(crate) const LARGEST: usize = 64 << 10;
 const STRIDE: usize = LARGEST + (4 << 10) + 192;
 
 thread_local! {
-    /// One per thread, so that an idle socket holds none. Only pages that datagrams have filled occupy
-    /// memory.
+    /// One per thread, so that an idle socket holds none. Only pages that datagrams have filled occupy memory.
     static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
 }
 
@@ -116,8 +114,7 @@ impl Batch {
         BATCH.with_borrow_mut(act)
     }
 
-    /// Receives what is there, up to a full batch. Returns the number: fewer than [`COUNT`] if there was no
-    /// more.
+    /// Receives what is there, up to a full batch. Returns the number: fewer than [`COUNT`] if there was no more.
     ///
     /// # Errors
     ///
@@ -315,7 +312,7 @@ mod tests {
         let addr = to.local_addr().unwrap();
         from.connect(addr).unwrap();
         drop(to);
-        assert_eq!(send(&from, &[Onward(b"to nobody")], |_, error| panic!("{error}")), 1);
+        assert_eq!(send(&from, &[Onward(b"refused")], |_, error| panic!("{error}")), 1);
         let to = UdpSocket::bind(addr).unwrap();
         to.set_nonblocking(true).unwrap();
         // The system reports the failure of the earlier datagram here.

@@ -1,11 +1,8 @@
-//! A client with its sockets for a command-line program: drives a [`Client`] and a [`Command`] until both
-//! have ended.
+//! A client with its sockets for a command-line program: drives a [`Client`] and a [`Command`] until both have ended.
 //!
-//! The command decides what to request; [`run`] adds the socket, standard input and signals. Chat programs
-//! without those take
-//! [`client`](super::client). One loop: read input, handle deadlines, send, hand out events; then wait for
-//! the socket, a
-//! line, a signal or the next deadline.
+//! The command decides what to request; [`run`] adds the socket, standard input and signals. Chat programs without
+//! those take [`client`](super::client). One loop: read input, handle deadlines, send, hand out events; then wait for
+//! the socket, a line, a signal or the next deadline.
 //!
 //! ```no_run
 //! use std::time::{Duration, Instant};
@@ -93,8 +90,7 @@ pub trait Command {
     /// Called once, before the client sends anything.
     fn start(&mut self, now: Instant, client: &mut Client);
 
-    /// Handles an event. [`Event::Connect`], [`Event::Disconnect`] and [`Event::CheckPath`] are not passed
-    /// on.
+    /// Handles an event. [`Event::Connect`], [`Event::Disconnect`] and [`Event::CheckPath`] are not passed on.
     fn on_event(&mut self, now: Instant, client: &mut Client, event: Event);
 
     /// Whether to go on. Anything but [`Progress::Going`] is final.
@@ -159,8 +155,7 @@ pub struct Finish {
 /// Runs a client for `command` until the command is done and BYE is answered, the server or the policy ends
 /// it, or SIGINT or SIGTERM comes. A second signal ends the process at once, with exit code 130.
 ///
-/// `input` is read on a thread of its own once the command wants a line. It may still be read after this
-/// returns.
+/// `input` is read on a thread of its own once the command wants a line. It may still be read after this returns.
 ///
 /// # Errors
 ///
@@ -324,7 +319,7 @@ impl<'a, C: Command> Driver<'a, C> {
         match self.command.progress() {
             Progress::Going => return false,
             Progress::Over if !self.driven.client.is_ready() => {
-                self.driven.client.abort(now, self.bye_timeout)
+                self.driven.client.abort(now, self.bye_timeout);
             }
             Progress::Done | Progress::Over => self.driven.client.close(),
         }

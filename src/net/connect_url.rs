@@ -56,7 +56,7 @@ impl FromStr for ConnectUrl {
                 "datagrams have no connections; take tcp://, msg:// or raw://"
             }
             At::Tcp { port: 0, .. } => "nobody listens on port 0; write the port that the other side has",
-            _ if text.contains('?') => "what stands behind a ? is for who listens; leave it out",
+            _ if text.contains('?') => "what stands behind a ? is for listeners; leave it out",
             _ => return Ok(Self(parsed)),
         };
         Err(UrlError::new(wrong))

@@ -1,10 +1,8 @@
 //! The polling API: a socket core without threads, runtime or callbacks, driven by its owner.
 //!
-//! A [`Core`] is a [`Host`] on one readiness loop, and stands where an [`Engine`](super::Engine) stands:
-//! between sockets and
-//! a program of any protocol. It queues what happens, and [`Core::poll`] returns it as [`Event`]s. Input
-//! stays in its
-//! connection until it is [taken](Core::recv). For callbacks, take an engine; for the chat, a
+//! A [`Core`] is a [`Host`] on one readiness loop, and stands where an [`Engine`](super::Engine) stands: between
+//! sockets and a program of any protocol. It queues what happens, and [`Core::poll`] returns it as [`Event`]s. Input
+//! stays in its connection until it is [taken](Core::recv). For callbacks, take an engine; for the chat, a
 //! [`Client`](super::Client).
 
 use std::collections::{BTreeSet, VecDeque};
@@ -40,9 +38,8 @@ pub enum Event {
     Readable(ConnId),
     /// Everything sent to a peer is written; its queue is empty.
     Drained(ConnId),
-    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays
-    /// first: this event then follows it, as long as some input is taken every minute, for at most ten
-    /// minutes.
+    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays first: this
+    /// event then follows it, as long as some input is taken every minute, for at most ten minutes.
     Disconnected(ConnId, CloseReason),
     /// A datagram was received.
     Datagram(Peer, Bytes),
@@ -182,9 +179,9 @@ impl Core {
 
     /// Listens at a URL, on every address of its host. Returns the addresses, as port 0 takes a free one.
     ///
-    /// The schemes are bytes (`raw://HOST:PORT`, `raw+unix:///PATH`), messages (`msg://`), lines (`line://`),
-    /// the chat's frames
-    /// (`tcp://`, `unix://`) and datagrams (`udp://`). Several processes may share a port: `?reuse_port=1`.
+    /// The schemes are bytes (`raw://HOST:PORT`, `raw+unix:///PATH`), messages (`msg://`), lines (`line://`), the
+    /// chat's frames (`tcp://`, `unix://`) and datagrams (`udp://`). Several processes may share a port:
+    /// `?reuse_port=1`.
     ///
     /// # Errors
     ///

@@ -1,8 +1,7 @@
 //! One step of a client with its transport, shared by the loops of [`client`](super::client) and
 //! [`connect`](super::connect).
 //!
-//! [`Driven`] holds both; the sockets are in `transport`, and retries are decided in [`crate::client`]. A
-//! loop repeats:
+//! [`Driven`] holds both; the sockets are in `transport`, and retries are decided in [`crate::client`]. A loop repeats:
 //!
 //! 1. [`Driven::step`] reads input and handles deadlines.
 //! 2. [`Driven::poll`] and [`Driven::transmit`] until both have nothing, then [`Driven::write`].
@@ -70,8 +69,7 @@ impl Driven {
         self.transport.write();
     }
 
-    /// Waits until [`Driven::step`] has something to do for the socket. Without `is_reading`, only until it
-    /// can write.
+    /// Waits until [`Driven::step`] has something to do for the socket. Without `is_reading`, only until it can write.
     pub(super) async fn ready(&mut self, is_reading: bool) {
         self.transport.ready(is_reading).await;
     }

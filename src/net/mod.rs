@@ -1,10 +1,8 @@
 //! Sockets: servers, clients and polling cores on a real network. Requires the feature `net`.
 //!
-//! This is the only code that touches sockets, clocks or threads, and the first and last step of the data
-//! path. It moves bytes
-//! and knows no protocol: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX
-//! sockets,
-//! [`Client`] and [`connect`] drive the client of [`crate::client`].
+//! This is the only code that touches sockets, clocks or threads, and the first and last step of the data path. It
+//! moves bytes and knows no protocol: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX
+//! sockets, [`Client`] and [`connect`] drive the client of [`crate::client`].
 //!
 //! ```text
 //! listen          listeners: URLs, and the sockets bound there

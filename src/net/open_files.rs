@@ -5,8 +5,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 /// Files kept for listeners, logs, and connections that are refused with a message.
 const RESERVE: usize = 64;
 
-/// Raises the limit of open files as far as this process may. Returns the resulting limit; `usize::MAX` is
-/// none.
+/// Raises the limit of open files as far as this process may. Returns the resulting limit; `usize::MAX` is none.
 ///
 /// The soft limit is low for programs that use `select(2)`; ours do not.
 pub fn raise_open_files() -> usize {
@@ -20,8 +19,7 @@ pub fn raise_open_files() -> usize {
     limit.and_then(|(soft, _)| usize::try_from(soft).ok()).unwrap_or(usize::MAX)
 }
 
-/// How many connections a limit of open files allows. An eighth is kept for everything else, but at most 64
-/// files.
+/// How many connections a limit of open files allows. An eighth is kept for everything else, but at most 64 files.
 #[must_use]
 pub fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
@@ -47,8 +45,7 @@ const fn without_part(count: usize, part: usize) -> usize {
 /// Mappings per thread: its stack, the stack of its signal handlers, and a guard before each.
 const MAPPINGS_EACH: usize = 4;
 
-/// Address space per thread, in bytes: its stacks and its read buffer, doubled for what the service keeps of
-/// it.
+/// Address space per thread, in bytes: its stacks and its read buffer, doubled for what the service keeps of it.
 const SPACE_EACH: usize = 768 << 10;
 
 /// Address space that the allocator may reserve per processor, in bytes: eight arenas of 64 MiB, mallopt(3).

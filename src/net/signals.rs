@@ -37,13 +37,13 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Asked to, and every session was told.
+    /// Shut down on request; every session got its BYE.
     Drained,
-    /// Asked to, and some sessions did not take their BYE in time.
+    /// Shut down on request; some sessions did not take their BYE in time.
     Late,
-    /// Asked to twice.
+    /// Ended at once by a second request.
     Interrupted,
-    /// A panic: a bug. The output before says where.
+    /// A panic: a bug. The output before shows where.
     Failed,
 }
 
@@ -69,9 +69,8 @@ impl Signals {
 
 /// Serves until SIGINT or SIGTERM, then shuts down; a second one ends that at once.
 ///
-/// `report` is called at each SIGUSR1 and at the end, `reload` at each SIGHUP. Without `reload`, SIGHUP acts
-/// as SIGTERM: the
-/// terminal is gone.
+/// `report` is called at each SIGUSR1 and at the end, `reload` at each SIGHUP. Without `reload`, SIGHUP acts as
+/// SIGTERM: the terminal is gone.
 pub fn serve<S: Service + 'static>(
     engine: Engine<S>,
     signals: Signals,

@@ -57,7 +57,7 @@ impl Service for Broadcast {
     type Conn = Verbatim;
 
     fn opened(&mut self, _now: Instant, conn: ConnId, arrival: Arrival) -> Verbatim {
-        let Arrival::Accepted(origin) = arrival else { panic!("nobody was dialed") };
+        let Arrival::Accepted(origin) = arrival else { panic!("nothing was dialled") };
         self.origins.push(origin);
         self.queues.insert(conn, if self.closing { b"full".to_vec() } else { Vec::new() });
         self.woken.push_back(conn);
@@ -272,14 +272,14 @@ fn a_turn_closes_a_limited_number_of_overdue_connections() {
 #[test]
 fn a_closing_connection_is_written_then_shut_down_then_removed() {
     let (mut shared, connections, mut peers) = shared(1);
-    let pending = received(&mut shared, &connections[0], b"goodbye");
+    let pending = received(&mut shared, &connections[0], b"bye");
     shared.service.shutdown(rt::now());
     let pending = perform(&mut shared, pending);
     assert_eq!((pending.writes.len(), pending.shuts.len()), (0, 1));
     assert!(perform(&mut shared, pending).is_empty());
     let mut output = Vec::new();
     peers[0].read_to_end(&mut output).unwrap();
-    assert_eq!(output, b"goodbye");
+    assert_eq!(output, b"bye");
     assert!(!shared.is_finished());
     assert!(read_ended(&mut shared, &connections[0], false).is_empty());
     assert!(shared.is_finished());
@@ -387,7 +387,7 @@ fn an_engine_after_shutdown_has_closed_its_sockets_and_its_service_can_be_read()
                 rt::yield_now().await;
             }
         }));
-        assert!(gone.is_some(), "{kind}: nobody works for it any more");
+        assert!(gone.is_some(), "{kind}: no thread or task is left");
     }
 }
 

@@ -18,7 +18,7 @@ use crate::throttle::Throttle;
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
-pub(crate) const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// A UDP socket.
 #[derive(Debug)]

@@ -126,8 +126,7 @@ fn receive<S: SockaddrLike + Copy>(
     Ok(())
 }
 
-/// The message headers for sending. Those with a source address are created on demand: many threads never
-/// need them.
+/// The message headers for sending. Those with a source address are created on demand: many threads never need them.
 struct Sender {
     plain: MultiHeaders<SockaddrStorage>,
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,5 +1,4 @@
-//! Control messages for the local address of a datagram: IP_PKTINFO, ip(7), and IPV6_PKTINFO, RFC 3542
-//! section 6.
+//! Control messages for the local address of a datagram: IP_PKTINFO, ip(7), and IPV6_PKTINFO, RFC 3542 section 6.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};

@@ -79,8 +79,7 @@ pub enum ConnectError {
         /// The system's error.
         source: io::Error,
     },
-    /// The server refused the registration: the name is taken (409) or not allowed (403), or the server is
-    /// full (503).
+    /// The server refused the registration: the name is taken (409) or not allowed (403), or the server is full (503).
     #[error("{place} refuses the name: {code} {text}; {}", advice(*.code))]
     Refused {
         /// The server.
@@ -149,9 +148,8 @@ impl Builder {
         self
     }
 
-    /// The longest message to send or receive, its target included, in bytes. Default 16 MiB, as for servers.
-    /// A longer request is rejected with 413; a server that sends more is considered broken, and its
-    /// connection is closed.
+    /// The longest message to send or receive, its target included, in bytes. Default 16 MiB, as for servers. A longer
+    /// request is rejected with 413; a server that sends more is considered broken, and its connection is closed.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
@@ -188,9 +186,8 @@ impl Builder {
     /// Most bytes of events that were not taken, counting 128 more for each. Default 16 MiB; one event of any
     /// size always fits.
     ///
-    /// At the limit, reading is paused until some are taken. The last read may exceed it by half a MiB (over
-    /// UDP, by sixteen
-    /// datagrams) or one message.
+    /// At the limit, reading is paused until some are taken. The last read may exceed it by half a MiB (over UDP, by
+    /// sixteen datagrams) or one message.
     pub fn max_unread(mut self, bytes: usize) -> Self {
         self.max_unread = bytes.max(1);
         self
@@ -200,8 +197,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Fails if the URL or the name is unusable, the host has no address, the server refuses, or the policy
-    /// gives up.
+    /// Fails if the URL or the name is unusable, the host has no address, the server refuses, or the policy gives up.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
         let (shared, max_message) = (Arc::new(SessionShared::new(self.max_unread)), self.max_message);
         let plan = self.plan()?;

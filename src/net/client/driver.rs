@@ -50,8 +50,8 @@ type Started = oneshot::Sender<Result<(), ConnectError>>;
 
 /// Opens a session and drives it to its end.
 pub(super) async fn drive(plan: ConnectPlan, shared: Arc<SessionShared>, started: Started) {
-    let server_addr = match &plan.server_addr {
-        ServerAddr::Stream(place) => Ok(ClientTransport::stream(place.clone())),
+    let transport = match &plan.server_addr {
+        ServerAddr::Stream(addr) => Ok(ClientTransport::stream(addr.clone())),
         ServerAddr::Datagrams(host) => {
             let transport = ClientTransport::datagrams(host.clone(), plan.config.policy.ack_timeout());
             match select(pin!(transport), pin!(shared.abandoned())).await {
@@ -60,7 +60,7 @@ pub(super) async fn drive(plan: ConnectPlan, shared: Arc<SessionShared>, started
             }
         }
     };
-    match server_addr {
+    match transport {
         Ok(transport) => Driver::new(plan, transport, shared, started).run().await,
         Err(source) => drop(started.send(Err(ConnectError::NoWay { place: plan.place, source }))),
     }

@@ -30,8 +30,7 @@ pub enum Event {
     /// The connection is lost, and the client reconnects by its policy. Requests stay pending. Over UDP this
     /// does not occur.
     Offline,
-    /// The server does not know the session any more: requests in flight are unknown. A new session is being
-    /// opened.
+    /// The server does not know the session any more: requests in flight are unknown. A new session is being opened.
     SessionLost,
     /// The server is draining, and its sessions end: unanswered requests are unknown. A new session is opened
     /// later. This needs a policy of more than one send; otherwise the end is [`Closed::Draining`].
@@ -58,8 +57,7 @@ pub enum Event {
         /// The number of this send, counted from 1.
         sends: u32,
     },
-    /// The server rate-limited a request. It was not executed, and is sent anew after `wait`, as are those
-    /// behind it.
+    /// The server rate-limited a request. It was not executed, and is sent anew after `wait`, as are those behind it.
     SlowDown {
         /// Its verb.
         verb: Verb,

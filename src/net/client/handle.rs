@@ -117,15 +117,12 @@ pub(super) fn is_word(word: &str) -> bool {
 
 /// A request: a future of its [`Outcome`].
 ///
-/// Nothing is queued before the first poll, and nothing is sent before there is room
-/// ([`Builder::max_pending`]). Dropped
-/// until then, it is never sent. Dropped later, it continues by its policy, and its outcome is discarded. It
-/// keeps the
-/// session alive, like a [`Client`].
+/// Nothing is queued before the first poll, and nothing is sent before there is room ([`Builder::max_pending`]).
+/// Dropped until then, it is never sent. Dropped later, it continues by its policy, and its outcome is discarded. It
+/// keeps the session alive, like a [`Client`].
 ///
-/// What fits no frame is rejected without being sent: with 400 if a target is not one word, with 413 if it is
-/// longer than
-/// [`Builder::max_message`] or than a datagram.
+/// What fits no frame is rejected without being sent: with 400 if a target is not one word, with 413 if it is longer
+/// than [`Builder::max_message`] or than a datagram.
 #[derive(Debug)]
 #[must_use = "nothing is asked before a request is polled"]
 pub struct Request(PendingReply<Outcome>);
@@ -141,10 +138,9 @@ impl Future for Request {
 
 /// The close of a session: a future of how it [ended](Ending).
 ///
-/// As with a [`Request`], nothing happens before the first poll. Dropped after that, the session ends all the
-/// same.
+/// As with a [`Request`], nothing happens before the first poll. Dropped after that, the session ends all the same.
 #[derive(Debug)]
-#[must_use = "nothing is said before a goodbye is polled"]
+#[must_use = "nothing is sent before a close is polled"]
 pub struct Close(PendingReply<Ending>);
 
 impl Future for Close {

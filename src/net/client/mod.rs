@@ -1,12 +1,9 @@
 //! The asynchronous client for chat programs, on any executor.
 //!
-//! [`Builder::connect`] opens a session, and returns a [`Client`] for requests and its [`Events`]. A task of
-//! this crate's
-//! runtime owns the socket and drives the [state machine](crate::client), which decides about retries; the
-//! handles only wait
-//! on wakers. For plain threads there is [`blocking`](super::blocking); a program with sockets of its own
-//! takes the state
-//! machine.
+//! [`Builder::connect`] opens a session, and returns a [`Client`] for requests and its [`Events`]. A task of this
+//! crate's runtime owns the socket and drives the [state machine](crate::client), which decides about retries; the
+//! handles only wait on wakers. For plain threads there is [`blocking`](super::blocking); a program with sockets of its
+//! own takes the state machine.
 //!
 //! ```
 //! use futures::StreamExt as _;

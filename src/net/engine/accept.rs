@@ -1,8 +1,7 @@
 //! Stream listeners: accepting connections, and pausing while the system has no free descriptor.
 //!
-//! [`StreamDoor`] is one listener, [`Acceptor`] accepts at several, [`FdSlots`] ends the pause when a
-//! connection closes.
-//! Waiting for a listener is in the engines.
+//! [`StreamDoor`] is one listener, [`Acceptor`] accepts at several, [`FdSlots`] ends the pause when a connection
+//! closes. Waiting for a listener is in the engines.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

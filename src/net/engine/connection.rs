@@ -1,10 +1,8 @@
 //! A stream connection: its socket, its read mode, and a write in progress.
 //!
-//! [`Connection`] is shared by its reader and its writers. Nothing here waits; each engine has its own way.
-//! Reads and writes
-//! pass MSG_DONTWAIT where they must not block, so that no socket has to be made non-blocking: that would be
-//! two more
-//! calls per connection.
+//! [`Connection`] is shared by its reader and its writers. Nothing here waits; each engine has its own way. Reads and
+//! writes pass MSG_DONTWAIT where they must not block, so that no socket has to be made non-blocking: that would be two
+//! more calls per connection.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -33,9 +31,8 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 /// cannot fill its memory. Bytes sent and not acknowledged come on top, as bulk throughput needs. A UNIX
 /// socket takes at most net.core.wmem_default, 208 KiB, which is charged to the writer.
 ///
-/// Bytes and messages get more, as large answers want fewer and longer writes. They do not get all: what is
-/// copied and sent
-/// soon is still in the processor's cache. For 100 answers of 8 MB at once, that is worth a third.
+/// Bytes and messages get more, as large answers want fewer and longer writes. They do not get all: what is copied and
+/// sent soon is still in the processor's cache. For 100 answers of 8 MB at once, that is worth a third.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const fn unsent(framing: Framing) -> u32 {
     match framing {
@@ -65,8 +62,7 @@ pub(in crate::net) trait Port: Debug + Send + Sync + 'static {
     fn begin_write(&self) {}
 }
 
-/// Whether a connection is read, and what for. Modes change only in this order, except that the first two
-/// alternate.
+/// Whether a connection is read, and what for. Modes change only in this order, except that the first two alternate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(in crate::net) enum Mode {

@@ -1,15 +1,10 @@
-//! TCP peers that vanished while output was on its way to them. Closes them after [`DEAD_AFTER`] without an
-//! answer.
+//! TCP peers that vanished while output to them was in flight. Closes them after [`DEAD_AFTER`] without an answer.
 //!
-//! TCP_USER_TIMEOUT would find them, but it also closes a peer that reads nothing for that long and whose
-//! system answers
-//! every window probe (RFC 9293 section 3.8.6.1). So the engine reads TCP_INFO. A peer is dead if nothing
-//! came from it for
-//! [`DEAD_AFTER`] although something is unacknowledged, or a window probe was sent meanwhile. A connection is
-//! watched from a
-//! write until all of it is acknowledged. Without TCP_INFO, the system's limit of retransmissions holds,
-//! about 15 minutes.
-//! Idle connections are left to TCP keepalive.
+//! TCP_USER_TIMEOUT would find them, but it also closes a peer that reads nothing for that long and whose system
+//! answers every window probe (RFC 9293 section 3.8.6.1). So the engine reads TCP_INFO. A peer is dead if nothing came
+//! from it for [`DEAD_AFTER`] although something is unacknowledged, or a window probe was sent meanwhile. A connection
+//! is watched from a write until all of it is acknowledged. Without TCP_INFO, the system's limit of retransmissions
+//! holds, about 15 minutes. Idle connections are left to TCP keepalive.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,7 +27,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
 /// How much later than that interval an answer may come.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Connections with output on its way, in the order in which they are checked.
+/// Connections with output in flight, in the order in which they are checked.
 #[derive(Debug, Default)]
 pub(super) struct PeerWatch {
     queue: VecDeque<Watched>,
@@ -122,7 +117,7 @@ impl TcpState {
         !self.is_unacknowledged && !self.is_probing
     }
 
-    /// Whether the peer is dead, given how long output has been on its way to it.
+    /// Whether the peer is dead, given how long output to it has been in flight.
     pub(super) fn is_dead(&self, watched_for: Duration) -> bool {
         let silent_for = self.silent_for.min(watched_for);
         !self.is_idle() && silent_for > DEAD_AFTER.max(self.interval + SLACK)

@@ -1,8 +1,7 @@
 //! Outgoing connections that a service asks for, over TCP or a UNIX socket.
 //!
-//! Each attempt is a task of the runtime, under every engine, so that resolving a name blocks no thread. Its
-//! result goes to
-//! the engine: an error, or a socket like an accepted one.
+//! Each attempt is a task of the runtime, under every engine, so that resolving a name blocks no thread. Its result
+//! goes to the engine: an error, or a socket like an accepted one.
 
 use std::io;
 use std::os::fd::OwnedFd;

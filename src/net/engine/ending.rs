@@ -1,9 +1,7 @@
-//! How connections close: which side closed first, what still has to be written or read, and the deadlines
-//! for it.
+//! How connections close: which side closed first, what still has to be written or read, and the deadlines for it.
 //!
-//! The part of [`Shared`] that handles the end of a connection; `shared` has the rest. Deadlines are set here
-//! and checked in
-//! `Shared::tick`.
+//! The part of [`Shared`] that handles the end of a connection; `shared` has the rest. Deadlines are set here and
+//! checked in `Shared::tick`.
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -93,7 +91,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         let why = match (entry.close_state, why) {
             // A peer that received our final bytes has not timed out.
             (CloseState::Shut, _) | (CloseState::Closing, CloseReason::Peer | CloseReason::Lost) => {
-                CloseReason::QueuedRequest
+                CloseReason::Asked
             }
             _ => why,
         };

@@ -1,7 +1,6 @@
 //! What all engines share: the lock, I/O under it and outside it, and the end of an engine.
 //!
-//! [`EngineCore`] holds the service ([`Shared`]) behind one lock. A [`Backend`] adds what differs between
-//! engines: how
+//! [`EngineCore`] holds the service ([`Shared`]) behind one lock. A [`Backend`] adds what differs between engines: how
 //! sockets and deadlines are waited for. Nothing here waits for a socket.
 
 use std::fmt::Debug;
@@ -55,8 +54,7 @@ pub(super) trait Backend<S: Service>: Sized + Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct EngineCore<S: Service, B: Backend<S>> {
     shared: Mutex<Shared<S, B::Port>>,
-    /// By listener ordinal; `None` for stream listeners. Empty once the engine has ended, so that the ports
-    /// are free.
+    /// By listener ordinal; `None` for stream listeners. Empty once the engine has ended, so that the ports are free.
     doors: RwLock<Vec<Option<Arc<DatagramDoor>>>>,
     pub(super) backend: B,
     pub(super) end: End,
@@ -332,8 +330,7 @@ impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
         self.doors.read().ok()?.get(id)?.clone()
     }
 
-    /// Receives a batch from the socket of that ordinal, and passes it to `take`. Returns whether there may
-    /// be more.
+    /// Receives a batch from the socket of that ordinal, and passes it to `take`. Returns whether there may be more.
     pub(super) fn receive(
         &self,
         id: DoorId,

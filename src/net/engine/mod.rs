@@ -1,19 +1,13 @@
 //! Engines: run a [`Service`] on its sockets, as tasks, readiness loops or threads.
 //!
-//! [`Engine`] is the handle of a running server. It stands between the sockets of [`listen`](super::listen)
-//! and a service,
-//! and knows no protocol. Client connections are in [`client`](super::client) and
-//! [`connect`](super::connect).
+//! [`Engine`] is the handle of a running server. It stands between the sockets of [`listen`](super::listen) and a
+//! service, and knows no protocol. Client connections are in [`client`](super::client) and [`connect`](super::connect).
 //!
-//! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to
-//! whatever
-//! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer
-//! marks the
-//! connection under the lock, takes the bytes, writes them outside the lock, and looks for more before it
-//! clears the mark;
-//! other threads only queue. Only a socket that would block is waited for. All engines share this; they
-//! differ in what
-//! waits for sockets and deadlines:
+//! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to whatever
+//! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer marks the
+//! connection under the lock, takes the bytes, writes them outside the lock, and looks for more before it clears the
+//! mark; other threads only queue. Only a socket that would block is waited for. All engines share this; they differ in
+//! what waits for sockets and deadlines:
 //!
 //! ```text
 //! tasks    one task per connection, on the threads of a runtime
@@ -260,9 +254,8 @@ impl<S: Service + 'static> Engine<S> {
 
     /// Stops accepting, lets the service send BYE to its sessions, and waits for that, at most for `limit`.
     ///
-    /// Returns whether the service finished in time. Either way the engine then ends: remaining connections
-    /// and all sockets
-    /// are closed, and none of its threads or tasks runs. The service can still be read.
+    /// Returns whether the service finished in time. Either way the engine then ends: remaining connections and all
+    /// sockets are closed, and none of its threads or tasks runs. The service can still be read.
     ///
     /// # Panics
     ///
@@ -294,8 +287,7 @@ impl<S: Service + 'static> Engine<S> {
 }
 
 impl<H: Handler + 'static> Engine<Host<H>> {
-    /// Serves a handler at these URLs (`raw://127.0.0.1:7000`, `msg+unix:///run/jobs`, ..), on readiness
-    /// loops.
+    /// Serves a handler at these URLs (`raw://127.0.0.1:7000`, `msg+unix:///run/jobs`, ..), on readiness loops.
     ///
     /// # Errors
     ///

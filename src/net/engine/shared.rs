@@ -1,8 +1,7 @@
 //! What is under the lock of an engine: the service, and the state of each connection.
 //!
-//! [`Shared`] decides what is read, written and closed, and hands out the I/O as [`PendingIo`]. It touches no
-//! socket, except
-//! to ask the system whether a peer is dead. How connections close is in `ending`.
+//! [`Shared`] decides what is read, written and closed, and hands out the I/O as [`PendingIo`]. It touches no socket,
+//! except to ask the system whether a peer is dead. How connections close is in `ending`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +26,7 @@ pub(in crate::net) struct Shared<S: Service, P> {
     pub(super) deadlines: Timers<ConnId>,
     /// When connections with pending last input are given up; their peers have closed their side.
     pub(super) last_inputs: HashMap<ConnId, Instant>,
-    /// Connections with output on its way.
+    /// Connections with output in flight.
     peer_watch: PeerWatch,
     /// What the timer waits for.
     alarm: Option<Instant>,
@@ -59,7 +58,7 @@ pub(super) struct Entry<P> {
     pub(super) busy: bool,
     /// It is in `deferred`.
     deferred: bool,
-    /// It is watched: output is on its way.
+    /// It is watched: output is in flight.
     watched: bool,
     /// The service has refused it.
     pub(super) refused: bool,
@@ -274,7 +273,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     /// Takes a connection's output, unless a write is in progress: then its writer will.
     pub(super) fn claim(&mut self, now: Instant, conn: ConnId, pending: &mut PendingIo<P>) {
         if self.service.is_aborted(conn) {
-            return self.end(now, conn, CloseReason::QueuedRequest, pending);
+            return self.end(now, conn, CloseReason::Asked, pending);
         }
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {

@@ -1,7 +1,6 @@
 //! The `tasks` engine: one task per connection, listener and UDP socket, on the threads of async-std.
 //!
-//! One more task keeps time, and each write that would block gets a task of its own. There are as many
-//! threads as
+//! One more task keeps time, and each write that would block gets a task of its own. There are as many threads as
 //! processors.
 
 use std::cell::RefCell;
@@ -21,7 +20,7 @@ use super::engine_core::{Backend, EngineCore, Input, WorkerGuard, exceeds_discar
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
 use crate::net::rt::{self, Guard, Task};
-use crate::net::udp::{DatagramDoor, RECEIVE_PAUSE, SEND_TIMEOUT};
+use crate::net::udp::{DatagramDoor, PAUSE, SEND_TIMEOUT};
 use crate::service::{Arrival, DoorId, Service, Transmit};
 use crate::throttle::Throttle;
 
@@ -384,7 +383,7 @@ async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: Waited
                 if let Some(times) = warnings.count(rt::now()) {
                     log::warn!("cannot receive datagrams ({times} attempts): {error}");
                 }
-                rt::sleep(RECEIVE_PAUSE).await;
+                rt::sleep(PAUSE).await;
             }
         }
     }

@@ -1,56 +1,45 @@
 //! The `threads` engine: one thread per connection, which blocks in its reads.
 //!
-//! One more thread each serves all stream listeners, each UDP socket, the timer ([`timer`]) and all writes
-//! that would block
-//! ([`writer`]). The number of threads is bounded ([`slots`]): a process with too many mappings is aborted
-//! when a thread
-//! starts.
+//! One more thread each serves all stream listeners, each UDP socket, the timer ([`timer`]) and all writes that would
+//! block ([`writer`]). The number of threads is bounded ([`slots`]): a process with too many mappings is aborted when a
+//! thread starts.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use nix::sys::socket::MsgFlags;
 
 use super::accept::{Acceptor, FdSlots, StreamDoor, wake};
-use super::connection::{Connection, Mode, Port, Socket};
-use super::engine_core::{Backend, EngineCore, Input, WorkerGuard, exceeds_discard_limit};
+use super::connection::{Port, Socket};
+use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
-use crate::net::udp::{DatagramDoor, RECEIVE_PAUSE};
+use crate::net::udp::{DatagramDoor, PAUSE};
 use crate::net::{open_files, rt};
 use crate::service::{Arrival, DoorId, Service};
 use crate::throttle::Throttle;
 
+mod reader;
+mod slots;
+mod timer;
 mod writer;
 
+use slots::{ThreadSlot, ThreadSlots};
+use timer::{TimerQueue, run_timer};
 use writer::WriteQueue;
 
 /// The stack of a thread, in bytes; only what was touched occupies memory.
 const STACK: usize = 256 << 10;
 
-/// Read buffer of an idle connection, and of one that fills it, in bytes.
-const READ_SIZES: (usize, usize) = (1 << 10, 64 << 10);
-
-/// The least pause of the timer thread, so that others get the lock even if much is due.
-const MIN_PAUSE: Duration = Duration::from_micros(100);
-
-/// Most entries in the queue of the timer thread. Many threads fill it and one empties it, and nothing else
-/// bounds what they take from the service.
-const MAX_QUEUED: usize = 64;
-
 /// What the threads share besides the core.
 #[derive(Debug)]
 pub(super) struct Threads {
-    queue: Mutex<TimerQueue>,
-    /// Something was put into the queue.
-    queue_changed: Condvar,
+    timer_queue: TimerQueue,
     /// Stream listeners; empty once accepting has stopped.
     listeners: Mutex<Vec<StreamDoor>>,
     slots: Arc<FdSlots>,
@@ -61,44 +50,6 @@ pub(super) struct Threads {
     write_queue: WriteQueue,
     thread_slots: Arc<ThreadSlots>,
     warnings: Mutex<Throttle>,
-}
-
-/// Slots for the threads of connections: how many are taken, and how many there are.
-#[derive(Debug)]
-struct ThreadSlots {
-    taken: AtomicUsize,
-    limit: usize,
-}
-
-/// Occupies a slot for as long as its thread runs.
-#[derive(Debug)]
-struct ThreadSlot(Arc<ThreadSlots>);
-
-impl ThreadSlot {
-    /// Takes a slot, if one is free.
-    fn take(thread_slots: &Arc<ThreadSlots>) -> io::Result<Self> {
-        let more = |taken: usize| (taken < thread_slots.limit).then_some(taken + 1);
-        match thread_slots.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
-            Ok(_) => Ok(Self(thread_slots.clone())),
-            Err(limit) => Err(io::Error::other(format!("all {limit} are taken"))),
-        }
-    }
-}
-
-impl Drop for ThreadSlot {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// What is queued for the timer thread.
-#[derive(Debug, Default)]
-struct TimerQueue {
-    /// A deadline is earlier than the one it waits for.
-    is_woken: bool,
-    /// The engine has ended: nothing more is queued.
-    is_over: bool,
-    pending: Vec<PendingIo<ThreadPort>>,
 }
 
 /// A socket, and the thread that reads from it.
@@ -129,18 +80,6 @@ impl Drop for Freed {
 type Threaded<S> = Arc<EngineCore<S, Threads>>;
 
 impl Threads {
-    /// Waits for a queue entry or a deadline; returns at once if `is_busy`. `None` if a thread has panicked
-    /// with the queue locked.
-    fn wait(&self, deadline: Option<Instant>, is_busy: bool) -> Option<MutexGuard<'_, TimerQueue>> {
-        let queue = self.queue.lock().ok()?;
-        let is_idle = |queue: &mut TimerQueue| {
-            !is_busy && !queue.is_woken && !queue.is_over && queue.pending.is_empty()
-        };
-        let Some(at) = deadline else { return self.queue_changed.wait_while(queue, is_idle).ok() };
-        let time = at.saturating_duration_since(rt::now()).max(MIN_PAUSE);
-        self.queue_changed.wait_timeout_while(queue, time, is_idle).ok().map(|(queue, _)| queue)
-    }
-
     /// Logs that a connection got no thread and was closed.
     fn warn_no_thread(&self, error: &io::Error) {
         let due = self.warnings.lock().ok().and_then(|mut warnings| warnings.count(rt::now()));
@@ -148,41 +87,22 @@ impl Threads {
             log::warn!("no thread for a connection ({times} attempts): {error}");
         }
     }
-
-    /// Queues I/O for the timer thread. Returns it if the queue is full, or the engine has ended.
-    fn enqueue(&self, pending: PendingIo<ThreadPort>) -> Option<PendingIo<ThreadPort>> {
-        let Ok(mut queue) = self.queue.lock() else { return Some(pending) };
-        if queue.is_over || queue.pending.len() >= MAX_QUEUED {
-            return Some(pending);
-        }
-        queue.pending.push(pending);
-        drop(queue);
-        self.queue_changed.notify_one();
-        None
-    }
-
-    fn update_queue(&self, put: impl FnOnce(&mut TimerQueue)) {
-        if let Ok(mut queue) = self.queue.lock() {
-            put(&mut queue);
-        }
-        self.queue_changed.notify_one();
-    }
 }
 
 impl<S: Service + 'static> Backend<S> for Threads {
     type Port = ThreadPort;
 
     fn wake_timer(&self) {
-        self.update_queue(|queue| queue.is_woken = true);
+        self.timer_queue.wake();
     }
 
     fn hand_over(core: &Threaded<S>, pending: PendingIo<ThreadPort>) {
-        core.backend.update_queue(|queue| queue.pending.push(pending));
+        core.backend.timer_queue.push(pending);
     }
 
     fn adopt(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
         let spawned = ThreadSlot::take(&core.backend.thread_slots)
-            .and_then(|slot| spawn(core, "read", move |core| serve(core, socket, arrival, &slot)));
+            .and_then(|slot| spawn(core, "read", move |core| reader::serve(core, socket, arrival, &slot)));
         match (spawned, arrival) {
             (Ok(()), _) => {}
             (Err(error), Arrival::Accepted(_)) => core.backend.warn_no_thread(&error),
@@ -202,14 +122,11 @@ impl<S: Service + 'static> Backend<S> for Threads {
         drop(Self::stop_accepting(core));
         core.backend.wakers.iter().for_each(wake);
         core.backend.write_queue.stop();
-        core.backend.update_queue(|queue| {
-            queue.is_over = true;
-            queue.pending.push(pending);
-        });
+        core.backend.timer_queue.stop(pending);
     }
 
     fn release(&self) {
-        self.update_queue(|queue| queue.pending.clear());
+        self.timer_queue.clear();
     }
 }
 
@@ -242,14 +159,13 @@ pub(super) fn start_within<S: Service + 'static>(
     }
     let (write_queue, for_writes) = WriteQueue::new()?;
     let backend = Threads {
-        queue: Mutex::default(),
-        queue_changed: Condvar::new(),
+        timer_queue: TimerQueue::default(),
         listeners: Mutex::new(sockets.streams),
         slots: Arc::new(FdSlots::new(waker.clone())),
         waker,
         wakers,
         write_queue,
-        thread_slots: Arc::new(ThreadSlots { taken: AtomicUsize::new(0), limit }),
+        thread_slots: Arc::new(ThreadSlots::new(limit)),
         warnings: Mutex::default(),
     };
     let core = Arc::new(EngineCore::new(service, sockets.datagrams, backend));
@@ -296,14 +212,13 @@ fn spawn<S: Service + 'static>(
     thread.spawn(move || body(watch.core())).map(drop)
 }
 
-/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to the timer
-/// thread, unless its queue is full: under load there is always more, and the caller has its own connection
-/// to serve.
+/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to the timer thread,
+/// unless its queue is full: under load there is always more, and the caller has its own connection to serve.
 fn drive<S: Service + 'static>(core: &Threaded<S>, mut pending: PendingIo<ThreadPort>) {
     let mut sockets = 0;
     while !pending.is_empty() {
         if sockets >= SOCKET_BUDGET {
-            let Some(kept) = core.backend.enqueue(pending) else { return };
+            let Some(kept) = core.backend.timer_queue.try_push(pending) else { return };
             pending = kept;
         }
         sockets += pending.len();
@@ -325,30 +240,6 @@ fn write_all<S: Service + 'static>(core: &Threaded<S>, pending: &mut PendingIo<T
         results.sent += core.backend.write_queue.add_datagrams(blocked.transmits);
     }
     core.collect(pending, |shared, now, pending| shared.apply_results(now, &mut results, pending));
-}
-
-/// Handles deadlines one after the other, and does the queued I/O.
-fn run_timer<S: Service + 'static>(core: &Threaded<S>) {
-    let mut pending = PendingIo::default();
-    loop {
-        let deadline = core.with(|shared, now| {
-            shared.tick(now, &mut pending);
-            shared.collect(now, &mut pending);
-            shared.set_alarm()
-        });
-        if !pending.is_empty() {
-            write_all(core, &mut pending);
-        }
-        let Some(mut queue) = core.backend.wait(deadline, !pending.is_empty()) else { return };
-        queue.is_woken = false;
-        for mut more in std::mem::take(&mut queue.pending) {
-            pending.append(&mut more);
-        }
-        if queue.is_over {
-            drop(queue);
-            return drive(core, pending);
-        }
-    }
 }
 
 /// Accepts connections for as long as the engine does; each gets a thread.
@@ -377,60 +268,6 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
     }
 }
 
-/// Serves a connection until it ends.
-fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arrival, _slot: &ThreadSlot) {
-    let freed = Freed(core.backend.slots.clone());
-    let port = ThreadPort { socket, reader: thread::current(), _freed: freed };
-    let mut pending = PendingIo::default();
-    let (connection, intake) =
-        core.collect(&mut pending, |shared, now, _| shared.open(now, arrival, |_| port));
-    log::debug!("{arrival}: connection {}", connection.id.0);
-    drive(core, pending);
-    let is_lost = read(core, &connection, intake);
-    let mut pending = PendingIo::default();
-    core.collect(&mut pending, |shared, now, pending| {
-        shared.read_ended(now, connection.id, is_lost, pending);
-    });
-    drive(core, pending);
-}
-
-/// Reads from a connection until it ends. Returns whether it is lost.
-fn read<S: Service + 'static>(
-    core: &Threaded<S>,
-    connection: &Arc<Connection<ThreadPort>>,
-    mut intake: S::Conn,
-) -> bool {
-    let (mut discarded, mut buffer) = (0, vec![0; READ_SIZES.0]);
-    loop {
-        while connection.mode() == Mode::Paused {
-            thread::park();
-        }
-        let mut pending = PendingIo::default();
-        let input = core.read(connection, &mut intake, (&mut buffer, MsgFlags::empty()), |core, batch| {
-            core.collect(&mut pending, |shared, now, pending| {
-                shared.received(now, connection, batch, pending);
-            });
-        });
-        drive(core, pending);
-        match input {
-            Input::Taken { count, .. } => fit(&mut buffer, count),
-            Input::Discarded { count, .. } if !exceeds_discard_limit(&mut discarded, count) => {}
-            Input::Nothing => {}
-            Input::End => return false,
-            Input::Discarded { .. } | Input::Lost => return true,
-        }
-    }
-}
-
-/// Grows a buffer that was filled, and shrinks one that was not.
-fn fit(buffer: &mut Vec<u8>, count: usize) {
-    let (small, large) = READ_SIZES;
-    let wanted = if count >= small { large } else { small };
-    if buffer.len() != wanted {
-        *buffer = vec![0; wanted];
-    }
-}
-
 /// Receives from one UDP socket for as long as the engine runs.
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
     let (mut events, mut warnings) = (Events::with_capacity(1), Throttle::default());
@@ -451,7 +288,7 @@ fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll)
                 if let Some(times) = warnings.count(rt::now()) {
                     log::warn!("cannot receive datagrams ({times} attempts): {error}");
                 }
-                thread::sleep(RECEIVE_PAUSE);
+                thread::sleep(PAUSE);
             }
         }
     }
@@ -508,7 +345,7 @@ mod tests {
             }
             assert!(again.is_some(), "a thread is free again");
             drop(again);
-            while core.backend.thread_slots.taken.load(Ordering::SeqCst) > 0 && rt::now() < end {
+            while core.backend.thread_slots.taken() > 0 && rt::now() < end {
                 thread::yield_now();
             }
         }

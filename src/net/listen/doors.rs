@@ -16,8 +16,7 @@ use crate::door::{Door, Framing, Speaks};
 /// reaches a sender over its rate soon.
 const LINE_RECV_BUFFER: usize = 16 << 10;
 
-/// Bound sockets that are not served yet, in the order of
-/// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
+/// Bound sockets that are not served yet, in the order of [`ServerConfig::doors`](crate::config::ServerConfig::doors).
 #[derive(Debug, Default)]
 pub struct Doors {
     sockets: Vec<DoorSocket>,

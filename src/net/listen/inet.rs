@@ -1,7 +1,6 @@
 //! TCP and UDP listeners: one socket for every address of a host, all on one port.
 //!
-//! A socket serves one family. `::`, the IPv6 wildcard, gets a second socket at the IPv4 wildcard unless IPv6
-//! alone is
+//! A socket serves one family. `::`, the IPv6 wildcard, gets a second socket at the IPv4 wildcard unless IPv6 alone is
 //! wanted, so that no IPv4-mapped address is ever seen.
 
 use std::io;
@@ -67,8 +66,7 @@ impl Listen {
     ///
     /// # Errors
     ///
-    /// Fails if the host is unknown, or an address cannot be bound: in use, forbidden, or none of them on
-    /// this machine.
+    /// Fails if the host is unknown, or an address cannot be bound: in use, forbidden, or none of them on this machine.
     pub fn bind(&self) -> Result<Bound, ListenError> {
         self.inet().bind()
     }
@@ -243,8 +241,7 @@ fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> Result<TcpListener, Failure
     Ok(socket.into())
 }
 
-/// Enlarges the buffers of a datagram socket. The forced form needs CAP_NET_ADMIN, and exceeds the system's
-/// limit.
+/// Enlarges the buffers of a datagram socket. The forced form needs CAP_NET_ADMIN, and exceeds the system's limit.
 fn buffer_datagrams(socket: &Socket) {
     let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);

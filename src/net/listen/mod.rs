@@ -1,12 +1,11 @@
 //! Listeners: the URLs that a server listens on, and the sockets bound there.
 //!
-//! This is the first step of the data path: [`Doors`] binds [`ListenUrl`]s, and an [`Engine`](super::Engine)
-//! or a
+//! This is the first step of the data path: [`Doors`] binds [`ListenUrl`]s, and an [`Engine`](super::Engine) or a
 //! [`Core`](super::Core) serves the sockets. Nothing here accepts or reads.
 //!
 //! ```text
 //! url         a listener URL: its parts, and how it is printed
-//! parse       reading a URL, and what is wrong with one
+//! url/parse   reading a URL, and what is wrong with one
 //! parameters  its options
 //! inet        TCP and UDP sockets on the addresses of a host
 //! unix        UNIX sockets

@@ -81,9 +81,8 @@ pub(super) fn listen(path: &Path, permissions: u32) -> Result<(Socket, SocketFil
     Ok((socket, file))
 }
 
-/// Sets the permissions before the bind. Linux creates the file with those of the socket, less the umask:
-/// unix(7) does not say so, `unix_bind` does. Elsewhere it has to suffice that the socket does not listen
-/// yet.
+/// Sets the permissions before the bind. Linux creates the file with those of the socket, less the umask: unix(7) does
+/// not say so, `unix_bind` does. Elsewhere it has to suffice that the socket does not listen yet.
 fn restrict(socket: &Socket, permissions: u32) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     nix::sys::stat::fchmod(socket, nix::sys::stat::Mode::from_bits_truncate(permissions))?;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::net::rt;
-use crate::net::udp::{RECEIVE_PAUSE, SEND_TIMEOUT};
+use crate::net::udp::{PAUSE, SEND_TIMEOUT};
 use crate::service::{DoorId, Transmit};
 use crate::throttle::Throttle;
 
@@ -54,7 +54,7 @@ impl Datagrams {
     /// The longest time to wait before there is something to do.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let at_once = (!self.ready.is_empty()).then_some(Duration::ZERO);
-        let pause = (!self.failed.is_empty()).then_some(RECEIVE_PAUSE);
+        let pause = (!self.failed.is_empty()).then_some(PAUSE);
         let retry = (!self.waiting.is_empty()).then_some(RETRY);
         [at_once, pause, retry].into_iter().flatten().min()
     }
@@ -175,7 +175,7 @@ mod tests {
         let mut datagrams = Datagrams::default();
         assert_eq!(datagrams.timeout(), None);
         datagrams.fail(3, &io::Error::other("no memory"));
-        assert_eq!(datagrams.timeout(), Some(RECEIVE_PAUSE));
+        assert_eq!(datagrams.timeout(), Some(PAUSE));
         datagrams.notice(3);
         assert_eq!(datagrams.timeout(), Some(Duration::ZERO));
         assert_eq!(datagrams.take_ready(), [3]);

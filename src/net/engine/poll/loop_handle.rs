@@ -1,7 +1,6 @@
 //! A readiness loop as seen by other threads: registration, wakeup, and an inbox.
 //!
-//! [`LoopHandle`] is one per loop. [`PollPort`] is the socket of a connection with the state of its blocked
-//! write;
+//! [`LoopHandle`] is one per loop. [`PollPort`] is the socket of a connection with the state of its blocked write;
 //! [`handle_of`] assigns connections to loops. The loop itself is in `worker`.
 
 use std::io;
@@ -100,9 +99,8 @@ impl PollPort {
     /// Marks a write as waiting, under the lock. Returns false if the socket has become writable since the
     /// write began: then it goes on.
     ///
-    /// [`set_writable`](Self::set_writable) stores its flag before it looks for a waiting write, so that one
-    /// of both sees the
-    /// other.
+    /// [`set_writable`](Self::set_writable) stores its flag before it looks for a waiting write, so that one of both
+    /// sees the other.
     pub(super) fn park(&self) -> bool {
         self.is_parked.store(true, Ordering::SeqCst);
         let parked = !self.is_writable.load(Ordering::SeqCst);
@@ -225,11 +223,9 @@ impl<S: Service> LoopHandle<S> {
 
 /// The loop of the connection at this place, and its place there.
 ///
-/// Each run of as many places as there are loops is spread over all of them. The order differs from run to
-/// run: it is the
-/// sum of the digits of the place, counted in loops. So connections that arrive in pairs, a sender and its
-/// receiver, do
-/// not end up with all senders on one loop and all receivers on another.
+/// Each run of as many places as there are loops is spread over all of them. The order differs from run to run: it is
+/// the sum of the digits of the place, counted in loops. So connections that arrive in pairs, a sender and its
+/// receiver, do not end up with all senders on one loop and all receivers on another.
 pub(super) const fn handle_of(place: usize, loops: usize) -> (usize, usize) {
     if loops < 2 {
         return (0, place);
@@ -270,7 +266,7 @@ mod tests {
         }
         let of_first = (0..1_000).filter(|nth| handle_of(nth * 2, 2).0 == 0).count();
         assert_eq!(of_first, 500);
-        assert_eq!(handle_of(0, 4), (0, 0), "who comes alone is with the loop that accepts");
+        assert_eq!(handle_of(0, 4), (0, 0), "a single connection is on the accepting loop");
     }
 
     #[test]

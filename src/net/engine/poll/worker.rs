@@ -278,7 +278,7 @@ impl<S: Service + 'static> Worker<S> {
     }
 
     /// Shuts a connection down. A closed one of this loop is dropped, which closes the socket; another loop
-    /// is told by the system.
+    /// gets an event.
     fn shut(&mut self, connection: &Arc<Connection<PollPort>>, how: Shutdown) {
         if how == Shutdown::Both && connection.port.loop_index() == self.nth {
             self.forget(connection);
