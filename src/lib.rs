@@ -1,7 +1,7 @@
 //! Chat and message routing over TCP and lossy UDP, with retries that end in a known outcome.
 //!
-//! The crate holds the server and the client of the chat, the sockets under them for programs of any protocol, and a lab
-//! that measures retry policies under loss. A request passes through these modules, and its answer back through them:
+//! The crate holds the server and the client of the chat, and the sockets under them for programs of any protocol. A lab
+//! measures retry policies under loss. A request passes through these modules, and its answer back through them:
 //!
 //! ```text
 //! net (socket) -> link (simulated loss) -> wire (frames) -> reliable (dedup window) -> hub (sessions, rooms, queues)
@@ -148,11 +148,15 @@
 //!
 //! # Modules
 //!
-//! In the order of the data path: [`net`] sockets; [`service`] the interface between sockets and state machines;
-//! [`host`] protocols other than the chat; [`server`] the chat server; [`link`] simulated loss; [`wire`] frames;
-//! [`reliable`] retransmission and deduplication; [`hub`] sessions, rooms and queues; [`client`] the chat client;
-//! [`sim`] server and client on a virtual clock; [`lab`] experiments. Settings are in [`config`] and [`door`]. All of
-//! them use [`units`], [`error`], [`escape`] and [`timers`].
+//! In the order of the data path:
+//!
+//! - [`net`]: sockets; [`service`]: the interface between sockets and state machines;
+//! - [`host`]: protocols other than the chat; [`server`]: the chat server;
+//! - [`link`]: simulated loss; [`wire`]: frames; [`reliable`]: retransmission and deduplication;
+//! - [`hub`]: sessions, rooms and queues; [`client`]: the chat client;
+//! - [`sim`]: server and client on a virtual clock; [`lab`]: experiments.
+//!
+//! Settings are in [`config`] and [`door`]. All of them use [`units`], [`error`], [`escape`] and [`timers`].
 
 // Code for a higher feature is unused without it; only the build with all features finds dead code.
 #![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports, reason = "used by higher features"))]

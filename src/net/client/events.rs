@@ -38,8 +38,8 @@ pub enum Event {
         /// After how long.
         wait: Duration,
     },
-    /// The name belongs to a session that waits for its owner. The client registers again until that session
-    /// ends, or its owner turns out to be alive.
+    /// The name belongs to a session that waits for its owner. The client registers again until that wait is
+    /// over, or the owner turns out to be alive.
     NameTaken {
         /// After how long it registers again.
         wait: Duration,

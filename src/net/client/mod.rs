@@ -57,9 +57,9 @@
 //!
 //! # The end
 //!
-//! [`Client::close`] sends BYE once all earlier requests have ended. Once the last [`Client`], the last
-//! [`Request`] and the [`Events`] are dropped, the session closes by itself, within one timeout of its
-//! policy, if the program runs for that long.
+//! [`Client::close`] sends BYE once all earlier requests have ended. Once the last [`Client`], the last [`Request`] and
+//! the [`Events`] are dropped, the session closes by itself. That takes at most one timeout of its policy, and happens
+//! only if the program runs for that long.
 
 mod builder;
 mod driver;

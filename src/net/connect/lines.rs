@@ -1,8 +1,7 @@
 //! Lines of standard input, read ahead by a bounded amount.
 //!
-//! A read of a terminal or a pipe may block for ever, so it has a thread of its own, which is not joined at the end.
-//! Lines wait in batches of at most [`BATCH_LINES`], a few batches at a time, so that a huge file takes constant
-//! memory.
+//! A read of a terminal or a pipe may block for ever. It has a thread of its own, which is not joined at the end. Lines
+//! wait in batches of at most [`BATCH_LINES`], a few batches at a time, so that a huge file takes constant memory.
 
 use std::io::{self, Read};
 

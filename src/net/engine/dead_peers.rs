@@ -1,6 +1,6 @@
 //! TCP peers that vanished while output to them was in flight. Closes them after [`DEAD_AFTER`] without an answer.
 //!
-//! TCP_USER_TIMEOUT would find them, but it also closes a peer that reads nothing for that long and whose system
+//! TCP_USER_TIMEOUT would find them. But it also closes a peer that reads nothing for that long, although its system
 //! answers every window probe (RFC 9293 section 3.8.6.1). So the engine reads TCP_INFO. A peer is dead if nothing came
 //! from it for [`DEAD_AFTER`] although something is unacknowledged, or a window probe was sent meanwhile. A connection
 //! is watched from a write until all of it is acknowledged. Without TCP_INFO, the system's limit of retransmissions

@@ -5,9 +5,9 @@
 //!
 //! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to whatever
 //! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer marks the
-//! connection under the lock, takes the bytes, writes them outside the lock, and looks for more before it clears the
-//! mark; other threads only queue. Only a socket that would block is waited for. All engines share this; they differ in
-//! what waits for sockets and deadlines:
+//! connection and takes the bytes under the lock. It writes them outside the lock, and looks for more before it clears
+//! the mark. Other threads only queue. Only a socket that would block is waited for. All engines share this; they
+//! differ in what waits for sockets and deadlines:
 //!
 //! ```text
 //! tasks    one task per connection, on the threads of a runtime

@@ -38,7 +38,7 @@ pub(in crate::net) struct Shared<S: Service, P> {
     sending: usize,
     /// Connections with more output, which wait behind those that have waited longer.
     deferred: VecDeque<ConnId>,
-    /// Whether the next connection comes from `deferred`.
+    /// Whether `deferred` was asked first the last time.
     takes_deferred: bool,
     /// The engine has ended: connections are not served any more.
     pub(super) is_over: bool,

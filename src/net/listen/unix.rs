@@ -92,7 +92,7 @@ fn restrict(socket: &Socket, permissions: u32) -> io::Result<()> {
 }
 
 /// Restores the permissions that the umask removed, and returns the file's metadata. The file that is checked
-/// is the one that is changed, and no link is followed, so a file put there since the bind stays as it is.
+/// is the one that is changed, and no link is followed. So a file put there since the bind stays as it is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError> {
     use std::os::fd::AsRawFd as _;

@@ -1,7 +1,7 @@
 //! The UDP transport of a client: a connected socket, and which address of the host it sends to.
 //!
-//! Requests are retransmitted by the client. Here a request only moves on to the next address of its host while no
-//! address has answered, and to a new socket when the local address changes.
+//! Requests are retransmitted by the client. Here a request moves on to the next address of its host while none has
+//! answered. A changed local address needs a new socket.
 
 use std::collections::VecDeque;
 use std::io;

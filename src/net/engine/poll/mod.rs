@@ -1,8 +1,8 @@
 //! The `poll` engine: readiness loops (mio: epoll, kqueue), each with its share of the connections.
 //!
 //! There is one loop for every second processor, or as many as configured. A turn of a loop ([`worker`]) reads from the
-//! ready connections, passes their input to the service, and then writes once for all of it, to whatever connections it
-//! is for. A loop holds only the socket and the decoder of a connection ([`loop_handle`]). Its output is in the
+//! ready connections, and passes their input to the service. Then it writes once for all of it, to whatever connections
+//! it is for. A loop holds only the socket and the decoder of a connection ([`loop_handle`]). Its output is in the
 //! service, or under the lock while its socket is full. The first loop also accepts and keeps time.
 
 use std::io;
@@ -95,8 +95,8 @@ impl<S: Service + 'static> Backend<S> for Loops<S> {
 
 /// The default number of loops: one for every second processor, at least one.
 ///
-/// The system's share of the work, and clients on the same machine, need processors too. A loop that shares one with
-/// them waits with half a batch.
+/// The system's share of the work, and clients on the same machine, need processors too. A loop that shares
+/// one with them waits in the middle of a batch.
 pub fn usual_loops() -> NonZeroUsize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN)
