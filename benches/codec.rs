@@ -1,7 +1,7 @@
-//! What it costs to read and to write one frame: `cargo bench --bench codec`. CPU time, not time on the wall.
+//! Cost of reading and writing one frame, in CPU time: `cargo bench --bench codec`.
 //!
-//! `head`: the head of a frame in each of its forms. `datagram`: one that holds a single request. `encode`: frames of
-//! their own, and the RCV that a SND becomes.
+//! `head`: the head of a frame in each form. `datagram`: a datagram with one request. `encode`: frames, and the RCV
+//! that a SND becomes.
 
 use std::hint::black_box;
 

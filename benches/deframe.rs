@@ -1,7 +1,7 @@
-//! What it costs to cut a stream into frames: `cargo bench --bench deframe`. CPU time, not time on the wall.
+//! Cost of cutting a stream into frames, in CPU time: `cargo bench --bench deframe`.
 //!
-//! `read/SIZE/PIECE`: messages of SIZE bytes that come in pieces of PIECE bytes, as an engine reads them. With 64 KiB nearly
-//! all lie whole in a piece; long ones are joined once, whatever their length.
+//! `read/SIZE/PIECE`: messages of SIZE bytes that arrive in pieces of PIECE bytes, as an engine reads them. With 64
+//! KiB, nearly all are whole in one piece; long ones are joined once, whatever their length.
 
 use std::hint::black_box;
 

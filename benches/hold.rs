@@ -1,8 +1,8 @@
-//! The longest hold of the server's lock, by what it does: 1,000,000 sessions and rooms that have ended, 100,000 that live.
-//! `cargo bench --bench hold` (`ENDED=1000000 LIVE=100000`). CPU time of the thread, not time on the wall; microseconds.
+//! The longest hold of the server's lock by kind of work, with 1,000,000 ended and 100,000 live sessions and rooms.
 //!
-//! A hold is what an engine does under the lock at once: one batch of 64 KiB, 64 datagrams or what is due, and then what
-//! 256 connections are written and 256 datagrams.
+//! `cargo bench --bench hold` (`ENDED=1000000 LIVE=100000`). CPU time of the thread, in microseconds. A hold is what an
+//! engine does under the lock at once: a batch of 64 KiB, 64 datagrams or due deadlines; then the output of 256
+//! connections, and 256 datagrams.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench measures and prints")]
 
@@ -19,10 +19,10 @@ use sayagain::rules::Rules;
 use sayagain::server::{HOLD_BOUND, Server, StreamIntake};
 use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service as _};
 
-/// What an engine takes to be written, and to be sent, in one hold.
+/// Most connections written to, and most datagrams sent, per hold.
 const TAKEN: usize = 256;
 
-/// A hold of so long is shown when it happens.
+/// Holds from this length on are printed as they happen.
 const SHOWN_FROM: Duration = Duration::from_millis(8);
 
 /// The longest hold of a kind, and the most work units of one.
@@ -39,7 +39,7 @@ struct World {
     intakes: BTreeMap<ConnId, StreamIntake>,
     longest: BTreeMap<&'static str, Longest>,
     conns: u32,
-    /// Datagrams that the last hold sent.
+    /// Datagrams sent by the last hold.
     sent: usize,
 }
 
@@ -94,7 +94,7 @@ impl World {
         longest.units = longest.units.max(self.server.hold_units());
         longest.holds += 1;
         self.sent = sent.len();
-        // What is written is let go of outside the lock.
+        // Output is freed outside the lock.
         drop(sent);
         for (conn, out) in outputs {
             drop(out);
@@ -135,7 +135,7 @@ impl World {
         self.pass(kind, Duration::from_millis(1));
     }
 
-    /// 64 KiB of one thing on a stream, and 64 datagrams of it.
+    /// Repeats one input: 64 KiB on a stream, then 64 datagrams.
     fn repeat(&mut self, kind: &'static str, conn: ConnId, bytes: &str) {
         self.say(kind, conn, &bytes.repeat((64 << 10) / bytes.len()));
         let datagram = bytes.repeat((1_200 / bytes.len()).max(1));
@@ -174,7 +174,7 @@ fn requests(world: &mut World) {
         ("JON and LEV", frame("JON", "#all") + &frame("LEV", "#all")),
         ("REG again", frame("REG", "other")),
         ("SND", frame("SND", "name1 hi")),
-        ("SND to somebody else each time", frame("SND", "name1 hi") + &frame("SND", "eve hi")),
+        ("SND to alternating targets", frame("SND", "name1 hi") + &frame("SND", "eve hi")),
         ("unknown verb", frame("XYZ", "")),
         ("ACK", frame("ACK", "1-9999999999,5")),
         ("names of combining sequences", frame("SND", &format!("{name} hi"))),
@@ -185,8 +185,8 @@ fn requests(world: &mut World) {
     }
     world.say("REG and JON", stream, "JON 0005 #all");
     world.say("SND to a room", stream, &frame("SND", "#all hi").repeat(40));
-    let nobody = world.connect();
-    world.say("names of combining sequences", nobody, &frame("REG", &name).repeat(200));
+    let unregistered = world.connect();
+    world.say("names of combining sequences", unregistered, &frame("REG", &name).repeat(200));
 }
 
 fn globs(count: usize) -> Rules {
@@ -199,7 +199,7 @@ fn rules_and_timers(world: &mut World, live: u32) {
     world.hold("totals", |world| world.server.totals());
     world.hold("reload of no rules", |world| world.server.set_rules(world.now, Rules::default()));
     world.pass("reload of no rules", Duration::from_millis(10));
-    // All of them would take minutes: the first hundred holds are like the others.
+    // All of them would take minutes, and the first hundred holds are like the others.
     let rules = globs(10_000);
     world.hold("reload of 10,000 globs", |world| world.server.set_rules(world.now, rules));
     for _ in 0..100 {

@@ -1,8 +1,9 @@
-//! What a message costs between two sockets: the whole server without them, from the bytes that were read to those that
-//! are to be written. `cargo bench --bench hub [-- route]`; criterion says the CPU time per message as `thrpt`.
+//! Cost of a message in the server without sockets, from bytes read to bytes to write.
 //!
-//! - `route/SIZE`: one client writes to another, 64 KiB at once, as an engine reads them; `tagged` to one that numbers
-//!   and acknowledges what it gets, and `apart/SIZE` with one message in a piece, as people chat.
+//! `cargo bench --bench hub [-- route]`; criterion prints the CPU time per message as `thrpt`.
+//!
+//! - `route/SIZE`: one client sends to another, in pieces of 64 KiB as an engine reads them. `tagged`: to a client that
+//!   acknowledges pushes. `apart/SIZE`: one message per piece, as in a chat.
 //! - `fanout/N`: 64-byte messages to a room of N others, per delivery.
 //! - `ping`: a PNG and its ACK.
 
@@ -22,10 +23,10 @@ mod cpu;
 
 use cpu::CpuTime;
 
-/// What an engine reads at once, in bytes.
+/// Most bytes that an engine reads at once.
 const READ: usize = 64 << 10;
 
-/// A server and the connections to it.
+/// A server and its connections.
 struct World {
     now: Instant,
     server: Server,
@@ -41,7 +42,7 @@ impl World {
         Self { now, server, conns: Vec::new(), out: Output::default() }
     }
 
-    /// One more connection, which registers as `cN` and says what follows.
+    /// Adds a connection, which registers as `cN` and then sends `then`.
     fn join(&mut self, tag: Option<Id>, then: &[u8]) -> u32 {
         let place = u32::try_from(self.conns.len()).expect("few connections");
         let from = Remote::Unix { uid: 1, gid: 1 };
@@ -54,7 +55,7 @@ impl World {
         place
     }
 
-    /// One turn of an engine: hands a piece in, and takes what became sendable. Returns its bytes.
+    /// One turn of an engine: passes input in, and takes what became sendable. Returns its bytes.
     fn turn(&mut self, place: u32, bytes: &[u8]) -> usize {
         self.now += Duration::from_micros(10);
         let intake = self.conns.get_mut(place as usize).expect("a connection");
@@ -110,7 +111,7 @@ fn route(group: &mut BenchmarkGroup<'_, CpuTime>) {
         for (name, total) in [("", READ), ("apart/", 1)] {
             let mut world = World::new();
             world.join(None, b"");
-            // Nothing as long as the longest is sent to those who cannot be told a length of five digits.
+            // Untagged receivers get no frame with a length of five digits.
             world.join((size > 9_000).then_some(Id::FIRST), b"");
             let (bytes, count) = block("c1", size, total);
             let mut sent = 0;

@@ -1,5 +1,5 @@
-//! A million messages of 16 bytes to one peer and back: by a handler on an engine, by a core that is turned by hand, and by
-//! plain sockets that parse nothing, by turns. `cargo bench --bench send_many` (`ROUNDS=5`).
+//! A million messages of 16 bytes to one peer and back: by a handler on an engine, by a core, and by plain
+//! sockets that parse nothing. `cargo bench --bench send_many` (`ROUNDS=5`).
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench measures and prints")]
 
@@ -18,7 +18,7 @@ use sayagain::service::ConnId;
 const COUNT: u64 = 1_000_000;
 const SIZE: usize = 16;
 
-/// Messages that say which they are.
+/// Messages that carry their number.
 fn messages() -> impl Iterator<Item = [u8; SIZE]> + Send {
     (0..COUNT).map(|n| {
         let mut message = [b'x'; SIZE];
@@ -27,7 +27,7 @@ fn messages() -> impl Iterator<Item = [u8; SIZE]> + Send {
     })
 }
 
-/// What came is what was sent, in order.
+/// Checks that messages arrive as they were sent, in order.
 fn check(expected: &mut impl Iterator<Item = [u8; SIZE]>, message: &[u8]) {
     assert_eq!(
         expected.next().as_ref().map(|expected| &expected[..]),
@@ -45,7 +45,7 @@ impl Handler for Back {
     }
 }
 
-/// Sends them all, as there is room, and counts what comes back.
+/// Sends all messages as there is room, and counts the replies.
 struct There<I, J> {
     sending: I,
     expected: J,
@@ -67,12 +67,12 @@ impl<I: Iterator<Item = [u8; SIZE]> + Send, J: Iterator<Item = [u8; SIZE]> + Sen
         self.left -= 1;
         if self.left == 0 {
             cx.close(conn);
-            self.done.send(()).expect("somebody waits");
+            self.done.send(()).expect("the receiver waits");
         }
     }
 }
 
-/// Bounds that keep what is on its way in the processor's cache.
+/// Bounds that keep the data in flight in the processor's cache.
 fn settings() -> Settings {
     Settings::default().max_pending(1 << 20)
 }
@@ -82,7 +82,7 @@ fn by_service() -> Duration {
     let url: ConnectUrl = back.places()[0].to_string().parse().expect("where it listens");
     let (done, is_done) = channel();
     let there = There { sending: messages(), expected: messages(), done, left: COUNT };
-    let engine = Engine::host(&[], settings(), there).expect("no door at all");
+    let engine = Engine::host(&[], settings(), there).expect("no listener");
     let begun = Instant::now();
     engine.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
     is_done.recv().expect("it comes to its end");
@@ -141,12 +141,12 @@ fn by_core() -> Duration {
 /// The same bytes through plain blocking sockets, 64 KiB at a time.
 fn by_nobody() -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut stream = TcpStream::connect(listener.local_addr().expect("a place")).expect("somebody listens");
-    let (mut far, _) = listener.accept().expect("somebody knocks");
+    let mut stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
+    let (mut far, _) = listener.accept().expect("a connection");
     let copying = thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = far.read(&mut buffer) {
-            far.write_all(&buffer[..count]).expect("somebody reads");
+            far.write_all(&buffer[..count]).expect("an open peer");
         }
     });
     let begun = Instant::now();
@@ -154,7 +154,7 @@ fn by_nobody() -> Duration {
     let writing = thread::spawn(move || {
         let all: Vec<u8> =
             messages().flat_map(|message| [&(SIZE as u64).to_be_bytes()[..], &message].concat()).collect();
-        all.chunks(64 << 10).for_each(|chunk| writer.write_all(chunk).expect("somebody reads"));
+        all.chunks(64 << 10).for_each(|chunk| writer.write_all(chunk).expect("an open peer"));
         writer.shutdown(Shutdown::Write).expect("it is open");
     });
     let (mut count, mut buffer) = (0, vec![0; 64 << 10]);
@@ -177,7 +177,7 @@ fn main() {
             times.push(run().as_secs_f64());
         }
     }
-    println!("| way | there and back, per second | min | max |\n|---|--:|--:|--:|");
+    println!("| API | there and back, per second | min | max |\n|---|--:|--:|--:|");
     for (times, (name, _)) in taken.iter_mut().zip(&ways) {
         times.sort_by(f64::total_cmp);
         let rate = |time: f64| format!("{:.0}", COUNT as f64 / time);

@@ -1,6 +1,6 @@
-//! What a deadline costs among 1,000 and 1,000,000 others: `cargo bench --bench timers`. CPU time, not time on the wall.
+//! Cost of a deadline among 1,000 and 1,000,000 others, in CPU time: `cargo bench --bench timers`.
 //!
-//! `later`: one is moved later, as that of a session that was heard. `set`: one is set and cleared. `due`: the earliest is
+//! `later`: a deadline is postponed, as for an active session. `set`: one is set and cleared. `due`: the earliest is
 //! taken and set anew.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use sayagain::timers::Timers;
 
 mod cpu;
 
-/// A deadline for each of so many owners, within a second.
+/// A deadline for each owner, within a second.
 fn filled(now: Instant, owners: u32) -> Timers<u32> {
     let mut timers = Timers::default();
     for owner in 0..owners {

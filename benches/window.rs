@@ -1,8 +1,7 @@
-//! What it costs to know a repeated request, and to keep pushes until they are acknowledged: `cargo bench --bench window`.
-//! CPU time, not time on the wall.
+//! Cost of the dedup window, and of keeping pushes until they are acknowledged: `cargo bench --bench window`. CPU time.
 //!
-//! `replies`: the dedup window of a session, for a request that is new and for one that is a repeat. `pushes`: numbering
-//! and acknowledging, in order as our client does it and with every second one missing.
+//! `replies`: the dedup window of a session, for a new and for a duplicate request. `pushes`: numbering and
+//! acknowledging, in order as our client does, and with every second one missing.
 
 use std::hint::black_box;
 use std::time::Instant;

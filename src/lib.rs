@@ -1,22 +1,22 @@
-//! Chat over TCP and lossy UDP, with a client that says it again until it is heard.
+//! Chat and message routing over TCP and lossy UDP, with retries that end in a known outcome.
+//!
+//! The crate holds the server and the client of the chat, and the sockets under them for programs of any protocol. A lab
+//! measures retry policies under loss. A request passes through these modules, and its answer back through them:
 //!
 //! ```text
-//! socket -> link (lose) -> wire (frames) -> reliable (seen before?) -> hub (who, where) -> queues -> reliable (number,
-//! repeat) -> wire (bytes) -> link (lose) -> socket
+//! net (socket) -> link (simulated loss) -> wire (frames) -> reliable (dedup window) -> hub (sessions, rooms, queues)
 //! ```
 //!
-//! It is a chat, and what the chat is built on: sockets in, messages out, for programs of any protocol.
-//!
-//! # Which way to take
+//! # Which API to take
 //!
 //! | you want | take | it is |
 //! |---|---|---|
-//! | a server, a router, a bridge of your own protocol | a [`host::Handler`] on a [`net::Engine`] | callbacks; threads of ours |
-//! | the same, in a loop of your own | a [`net::Core`] | `poll`, and events; no thread, no runtime |
-//! | to talk to the chat | a [`net::Client`], or its [blocking twin](net::blocking) | futures, for any executor |
-//! | no socket of ours at all | [`service::Service`], [`server::Server`], [`client::Client`], [`reliable`], [`link`] | state machines that are handed bytes and the time |
+//! | a server, router or bridge of your own protocol | a [`host::Handler`] on a [`net::Engine`] | callbacks, on threads of the engine |
+//! | the same in a loop of your own | a [`net::Core`] | polling and events, without threads or a runtime |
+//! | a client of the chat | a [`net::Client`], or the [blocking](net::blocking) one | futures for any executor, or blocking calls |
+//! | sockets of your own | [`service::Service`], [`server::Server`], [`client::Client`], [`reliable`], [`link`] | state machines that are given bytes and the time |
 //!
-//! Callbacks, where a peer is bytes and everything is said again:
+//! Callbacks: a server that sends all input back.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -29,21 +29,21 @@
 //! impl Handler for Echo {
 //!     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
 //!         let _ = cx.send(conn, bytes);
-//!         bytes.len() // so many were used
+//!         bytes.len() // all of them were used
 //!     }
 //! }
 //!
 //! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
-//! let place = engine.places()[0].to_string();
-//! let mut peer = std::net::TcpStream::connect(place.trim_start_matches("raw://"))?;
+//! let url = engine.places()[0].to_string();
+//! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("raw://"))?;
 //! peer.write_all(b"again")?;
-//! let mut heard = [0; 5];
-//! peer.read_exact(&mut heard)?;
-//! assert_eq!(&heard, b"again");
+//! let mut received = [0; 5];
+//! peer.read_exact(&mut received)?;
+//! assert_eq!(&received, b"again");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A loop of your own, where a peer has a name and says messages:
+//! Polling: peers with names that exchange messages.
 //!
 //! ```
 //! use std::time::Duration;
@@ -72,7 +72,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A client of the chat, on an executor that knows nothing of ours:
+//! A client of the chat, on any executor:
 //!
 //! ```
 //! # use rand::{SeedableRng as _, rngs::StdRng};
@@ -86,7 +86,7 @@
 //! # let _engine = Engine::start(EngineKind::default(), bound, |now| {
 //! #     Server::new(now, ServerConfig::default(), Box::new(StdRng::seed_from_u64(1)))
 //! # })?;
-//! // `url` is "udp://HOST:PORT"; tcp:// and unix:// are as good.
+//! // `url` is "udp://HOST:PORT"; tcp:// and unix:// work too.
 //! block_on(async {
 //!     let (client, _events) = Client::builder(&url).name("ada").connect().await?;
 //!     assert_eq!(client.send("ada", "Hello, me!").await, Outcome::Acked(Vec::new()));
@@ -96,13 +96,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `docs/embedding.md` goes on from here.
+//! `docs/embedding.md` continues from here.
 //!
-//! # Without a socket
+//! # Without sockets
 //!
-//! Everything that decides is free of sockets, clocks, threads and ambient randomness. A [`server::Server`] and a
-//! [`client::Client`] are plain state machines that are handed bytes and the time, and asked what to send and when to be
-//! called again. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your program:
+//! All decisions are made without sockets, clocks, threads and ambient randomness. A [`server::Server`] and a
+//! [`client::Client`] are state machines: they are given bytes and the time, and return what to send and when to be called
+//! again. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your program:
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@
 //! use sayagain::service::{Peer, Service};
 //!
 //! let mut now = Instant::now();
-//! let secrets = |seed| Box::new(StdRng::seed_from_u64(seed)); // in earnest: the system's
+//! let secrets = |seed| Box::new(StdRng::seed_from_u64(seed)); // in production: from the system
 //! let mut server = Server::new(now, ServerConfig::default(), secrets(1));
 //! let policy = Backoff::new(Duration::from_secs(1)).with_max_sends(5);
 //! let config = ClientConfig::new(Transport::Datagram, Some("ada"), policy);
@@ -122,41 +122,47 @@
 //! let peer = Peer::new(0, "192.0.2.1:4000".parse()?);
 //!
 //! ada.send(b"ada", b"Hello, me!");
-//! let heard = 'heard: loop {
-//!     // 1. Send whatever wants to be sent; here the network is a function call.
+//! let body = 'received: loop {
+//!     // 1. Send what is ready; here the network is a function call.
 //!     while let Some(datagram) = ada.poll_transmit(now) {
 //!         server.datagram(now, peer, &datagram);
 //!     }
 //!     while let Some(transmit) = server.poll_transmit(now) {
 //!         ada.handle_datagram(now, &transmit.bytes);
 //!     }
-//!     // 2. Take what happened.
+//!     // 2. Handle events.
 //!     while let Some(event) = ada.poll() {
 //!         if let Event::Message { body, .. } = event {
-//!             break 'heard body;
+//!             break 'received body;
 //!         }
 //!     }
 //!     // 3. Wait for input or the next deadline; here time is a variable.
 //!     let deadlines = [ada.poll_timeout(), server.poll_timeout()];
-//!     now = deadlines.into_iter().flatten().min().expect("somebody waits").max(now);
+//!     now = deadlines.into_iter().flatten().min().expect("a deadline is set").max(now);
 //!     ada.handle_timeout(now);
 //!     server.timeout(now);
 //! };
-//! assert_eq!(heard, b"Hello, me!");
+//! assert_eq!(body, b"Hello, me!");
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
-//! # Where to read
+//! # Modules
 //!
-//! The modules, in the order in which a datagram meets them: [`net`] sockets, [`service`] the seam, [`host`] for other protocols
-//! than the chat's, [`server`] the chat, [`link`] loss, [`wire`] frames, [`reliable`] retransmission, [`hub`] the chat; [`client`] the other end; [`sim`] both on a virtual
-//! clock; [`lab`] experiments with them; [`config`], [`door`] what they can be told; [`units`], [`error`], [`escape`], [`timers`] what all of them use.
+//! In the order of the data path:
+//!
+//! - [`net`]: sockets; [`service`]: the interface between sockets and state machines;
+//! - [`host`]: protocols other than the chat; [`server`]: the chat server;
+//! - [`link`]: simulated loss; [`wire`]: frames; [`reliable`]: retransmission and deduplication;
+//! - [`hub`]: sessions, rooms and queues; [`client`]: the chat client;
+//! - [`sim`]: server and client on a virtual clock; [`lab`]: experiments.
+//!
+//! Settings are in [`config`] and [`door`]. All of them use [`units`], [`error`], [`escape`] and [`timers`].
 
-// What only a feature above uses is dead without it; the build with all of them tells what is dead.
-#![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports, reason = "for the features above"))]
+// Code for a higher feature is unused without it; only the build with all features finds dead code.
+#![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports, reason = "used by higher features"))]
 
 mod allocator;
-// The command lines of the programs: public for `src/bin/` alone.
+// The command lines of the programs; public for `src/bin/` only.
 #[cfg(feature = "programs")]
 #[doc(hidden)]
 pub mod cli;

@@ -1,5 +1,4 @@
-//! What the benches have in common: CPU time of the thread instead of time on the wall, which says little on a machine
-//! that does something else besides.
+//! Shared by the benches: measures CPU time of the thread, as wall time says little on a busy machine.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Datagrams in batches: many received, and many sent, by one call of the system where it has such a call.
+//! Batches of datagrams: many received or sent per system call, where there is such a call.
 //!
-//! Plain functions on a socket that does not block; who waits for a socket, and what for, is in the engines and in
-//! `relay`. The calls themselves are in `many` (Linux, FreeBSD, NetBSD) and `single` (elsewhere).
+//! Plain functions on non-blocking sockets; the engines and `relay` wait. The system calls are in `many` (Linux,
+//! FreeBSD, NetBSD) and `single` (elsewhere).
 
 use std::cell::RefCell;
 use std::io;
@@ -30,34 +30,33 @@ use many as system;
 )))]
 use single as system;
 
-/// Most datagrams of one batch.
+/// Most datagrams per batch.
 pub(crate) const COUNT: usize = 64;
 
 /// More bytes than any datagram has, so that none is cut.
 pub(crate) const LARGEST: usize = 64 << 10;
 
-/// From the beginning of one datagram to that of the next: no power of two, or the short ones would all contend for the
-/// same few lines of the cache.
+/// The distance between two datagrams in a batch. Not a power of two, as short datagrams would then contend
+/// for a few cache lines.
 const STRIDE: usize = LARGEST + (4 << 10) + 192;
 
 thread_local! {
-    /// One for all sockets that a thread receives from: an idle socket holds none. The system gives only those of its pages
-    /// that datagrams have filled.
+    /// One per thread, so that an idle socket holds none. Only pages that datagrams have filled occupy memory.
     static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
 }
 
-/// What a socket is bound to, as far as it matters to what it receives and sends.
+/// What a socket is bound to, as far as receiving and sending depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
-    /// Its family is IPv6; it serves no other.
+    /// The family is IPv6, and no other.
     is_v6: bool,
-    /// It has all addresses of this machine, and the system tells to which of them each datagram was sent.
+    /// It has all addresses of this machine, and the system reports the destination of each datagram.
     is_wildcard: bool,
 }
 
 impl Binding {
-    /// The binding of a socket that receives from anybody. One of a wildcard address is told from now on to which address
-    /// each datagram was sent, where the system can: what answers it has to leave from there (IP_PKTINFO, ip(7);
+    /// The binding of an unconnected socket. On a wildcard address, the system reports the destination of
+    /// each datagram from now on, where it can: an answer has to leave from there (IP_PKTINFO, ip(7);
     /// IPV6_RECVPKTINFO, RFC 3542 section 6.1).
     pub(crate) fn of(socket: &UdpSocket) -> io::Result<Self> {
         let addr = socket.local_addr()?;
@@ -82,12 +81,12 @@ impl Binding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     addr: SocketAddr,
-    /// The address that it was sent to, where the socket has several.
+    /// Its destination address, where the socket has several.
     local: Option<IpAddr>,
 }
 
 impl Source {
-    /// Its peer, at the listener of that ordinal.
+    /// The peer, at the listener of that ordinal.
     pub(crate) const fn peer(self, door: DoorId) -> Peer {
         let Self { addr, local } = self;
         Peer { door, addr, local }
@@ -99,7 +98,7 @@ impl Source {
 pub(crate) struct Batch {
     /// A [`STRIDE`] for each.
     bytes: Vec<u8>,
-    /// Where each came from, and its length.
+    /// The source and length of each.
     heads: Vec<(Source, usize)>,
     receiver: system::Receiver,
 }
@@ -110,16 +109,16 @@ impl Batch {
         Self { bytes: vec![0; COUNT * STRIDE], heads, receiver: system::Receiver::new() }
     }
 
-    /// Lends this thread's batch; it must not be asked for again meanwhile.
+    /// Lends this thread's batch. Must not be nested.
     pub(crate) fn with<R>(act: impl FnOnce(&mut Self) -> R) -> R {
         BATCH.with_borrow_mut(act)
     }
 
-    /// Receives what is there, up to a full batch. Returns how many that were: fewer than [`COUNT`] if there was no more.
+    /// Receives what is there, up to a full batch. Returns the number: fewer than [`COUNT`] if there was no more.
     ///
     /// # Errors
     ///
-    /// What the system says, if nothing was received before it said so.
+    /// Returns the system's error, if nothing was received before it.
     pub(crate) fn receive(&mut self, socket: &impl AsFd, binding: Binding) -> io::Result<usize> {
         loop {
             self.heads.clear();
@@ -132,30 +131,30 @@ impl Batch {
         }
     }
 
-    /// What was received last.
+    /// The datagrams of the last call.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = (Source, &[u8])> {
         let slots = self.bytes.chunks(STRIDE);
         self.heads.iter().zip(slots).map(|((from, len), slot)| (*from, slot.get(..*len).unwrap_or_default()))
     }
 }
 
-/// Whether an error is what a peer's system answered (ICMP): it is no news, and says nothing about this socket.
+/// Whether an error is an ICMP answer of a peer's system, which says nothing about this socket.
 pub(crate) fn is_of_a_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// A datagram that is to be sent.
+/// A datagram to send.
 pub(crate) trait Outgoing {
-    /// Where to; `None` through a socket that is connected.
+    /// The destination; `None` on a connected socket.
     fn to(&self) -> Option<SocketAddr>;
 
-    /// Which of our addresses it leaves from; `None` where the system chooses.
+    /// The local source address; `None` lets the system choose.
     fn local(&self) -> Option<IpAddr> {
         None
     }
 
-    /// All of it.
+    /// The datagram.
     fn bytes(&self) -> &[u8];
 }
 
@@ -173,10 +172,10 @@ impl Outgoing for Transmit {
     }
 }
 
-/// Sends datagrams in order until the socket has no room. Returns how many are done with: sent, or failed.
+/// Sends datagrams in order until the socket is full. Returns how many are done: sent or failed.
 ///
-/// What fails is told and left out. It is tried once more if the system only says what became of an earlier one
-/// ([`is_of_a_peer`]).
+/// `failed` is called for each that failed. An error that concerns an earlier datagram ([`is_of_a_peer`]) is
+/// retried once.
 pub(crate) fn send<T: Outgoing>(
     socket: &impl AsFd,
     datagrams: &[T],
@@ -207,7 +206,7 @@ pub(crate) fn send<T: Outgoing>(
 mod tests {
     use super::*;
 
-    /// This matters to none but sockets of wildcard addresses.
+    /// Matters only to sockets on wildcard addresses.
     const V4: Binding = Binding { is_v6: false, is_wildcard: false };
 
     fn socket(host: &str) -> UdpSocket {
@@ -220,7 +219,7 @@ mod tests {
         Transmit { peer: Peer::new(0, to.local_addr().unwrap()), bytes }
     }
 
-    /// Lengths that are told apart, the shortest and the longest among them.
+    /// Datagrams of distinct lengths, the shortest and the longest among them.
     fn of_all_lengths(to: &UdpSocket) -> Vec<Transmit> {
         let lengths = (0..100usize).chain([65_507]);
         lengths.map(|len| transmit(to, vec![len.to_le_bytes()[0]; len])).collect()
@@ -238,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_in_batches_is_received_whole_in_order_and_with_its_address() {
-        // Over both by turns, as their addresses are of different lengths.
+    fn datagrams_sent_in_batches_arrive_whole_in_order_and_with_their_source() {
+        // Alternating, as the addresses have different lengths.
         for host in ["127.0.0.1", "::1", "127.0.0.1"] {
             if UdpSocket::bind((host, 0)).is_err() {
                 continue;
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_call_for_many_one_at_a_time_does_the_same() {
+    fn one_call_per_datagram_does_the_same() {
         for host in ["127.0.0.1", "::1"] {
             if UdpSocket::bind((host, 0)).is_err() {
                 continue;
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told_and_left_out_wherever_it_is() {
+    fn a_datagram_that_cannot_be_sent_is_reported_and_left_out_wherever_it_is() {
         let (from, to) = (socket("127.0.0.1"), socket("127.0.0.1"));
         let too_long = || transmit(&to, vec![0; LARGEST]);
         let fine = |text: &[u8]| transmit(&to, text.to_vec());
@@ -294,7 +293,7 @@ mod tests {
         assert_eq!(texts, [b"a", b"b", b"c"]);
     }
 
-    /// A datagram through a socket that is connected.
+    /// A datagram for a connected socket.
     struct Onward(&'static [u8]);
 
     impl Outgoing for Onward {
@@ -308,15 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn that_nobody_was_there_before_neither_stops_a_datagram_nor_what_is_received() {
+    fn an_icmp_error_of_an_earlier_datagram_stops_neither_sending_nor_receiving() {
         let (from, to) = (socket("127.0.0.1"), socket("127.0.0.1"));
         let addr = to.local_addr().unwrap();
         from.connect(addr).unwrap();
         drop(to);
-        assert_eq!(send(&from, &[Onward(b"to nobody")], |_, error| panic!("{error}")), 1);
+        assert_eq!(send(&from, &[Onward(b"refused")], |_, error| panic!("{error}")), 1);
         let to = UdpSocket::bind(addr).unwrap();
         to.set_nonblocking(true).unwrap();
-        // The system answers this call with what became of the datagram before.
+        // The system reports the failure of the earlier datagram here.
         assert_eq!(send(&from, &[Onward(b"a"), Onward(b"b")], |_, error| panic!("{error}")), 2);
         let texts: Vec<_> = received(&to).into_iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(texts, [b"a", b"b"]);
@@ -325,7 +324,7 @@ mod tests {
 
     #[test]
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn what_comes_to_a_wildcard_address_is_answered_from_the_address_that_it_was_sent_to() {
+    fn a_datagram_to_a_wildcard_socket_is_answered_from_its_destination_address() {
         for (any, asked) in [("0.0.0.0", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::", "::1")] {
             if UdpSocket::bind((asked, 0)).is_err() {
                 continue;
@@ -346,7 +345,7 @@ mod tests {
                 let peer = sources[0].peer(0);
                 let answers = [b"one", b"two"].map(|text| Transmit { peer, bytes: text.to_vec() });
                 assert_eq!(send(&server, &answers, |_, error| panic!("{error}")), 2);
-                // The client's socket is connected: it takes nothing from any other address.
+                // The client's socket is connected, and receives from no other address.
                 let texts: Vec<_> = received(&client).into_iter().map(|(_, bytes)| bytes).collect();
                 assert_eq!(texts, [b"one", b"two"], "{any} asked at {asked}");
             }
@@ -355,7 +354,7 @@ mod tests {
 
     #[test]
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn answers_from_several_addresses_go_out_in_one_order_each_from_its_own() {
+    fn answers_from_several_addresses_leave_in_order_each_from_its_own() {
         let server = socket("0.0.0.0");
         let port = server.local_addr().unwrap().port();
         let clients: Vec<UdpSocket> = (1..=3u8).map(|_| socket("127.0.0.1")).collect();

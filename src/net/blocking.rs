@@ -1,6 +1,7 @@
-//! The [client for chat programs](super::client) for plain threads: the same, but its methods wait.
+//! A blocking client for programs without an executor: the [asynchronous client](super::client), with methods
+//! that wait.
 //!
-//! Neither an executor nor a runtime is needed. What is said of outcomes, bounds and ends is said [there](super::client).
+//! Outcomes, bounds and the end of a session are described [there](super::client).
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,9 +36,9 @@ use super::rt;
 use crate::reliable::Outcome;
 use crate::units::later;
 
-/// A handle of a session whose methods wait for what they ask. Clones are handles of the same session, for any thread.
+/// A handle of a session, with methods that wait for their result. Clones share the session, on any thread.
 ///
-/// Not for use in a task of an executor, whose thread it would block.
+/// Not for tasks of an executor, as it blocks their thread.
 #[derive(Clone, Debug)]
 pub struct Client(client::Client);
 
@@ -96,17 +97,17 @@ impl From<Client> for client::Client {
     }
 }
 
-/// What happens to a session: an iterator that waits for the next [`Event`] and ends after [`Event::Closed`].
+/// The events of a session: an iterator that waits for the next [`Event`] and ends after [`Event::Closed`].
 #[derive(Debug)]
 pub struct Events(client::Events);
 
 impl Events {
-    /// The next event, if one comes within that time. After [`Event::Closed`] none does, and this does not wait.
+    /// The next event, if one comes within `timeout`. After [`Event::Closed`] returns `None` without waiting.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
         rt::block_on(rt::before(later(rt::now(), timeout), self.0.next())).flatten()
     }
 
-    /// An event that is there already, without waiting.
+    /// Returns an event that is there already, without waiting.
     pub fn try_next(&mut self) -> Option<Event> {
         self.0.try_next()
     }

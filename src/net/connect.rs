@@ -1,7 +1,43 @@
-//! A client with its sockets: drives [`Client`] and a [`Command`], which is whoever uses it, until both have ended.
+//! A client with its sockets for a command-line program: drives a [`Client`] and a [`Command`] until both have ended.
 //!
-//! One loop: hand in what has come, do what is due, send what wants to be sent, hand out events; then wait for the
-//! socket, a line of input, a signal or the next deadline, whichever comes first.
+//! The command decides what to request; [`run`] adds the socket, standard input and signals. Chat programs without
+//! those take [`client`](super::client). One loop: read input, handle deadlines, send, hand out events; then wait for
+//! the socket, a line, a signal or the next deadline.
+//!
+//! ```no_run
+//! use std::time::{Duration, Instant};
+//! use sayagain::client::{Client, Event};
+//! use sayagain::config::{ClientConfig, Transport};
+//! use sayagain::net::connect::{Command, Connect, Progress, run};
+//! use sayagain::reliable::Backoff;
+//!
+//! struct Hello;
+//!
+//! impl Command for Hello {
+//!     fn start(&mut self, _now: Instant, client: &mut Client) {
+//!         client.send(b"bob", b"hello");
+//!     }
+//!     fn on_event(&mut self, _now: Instant, _client: &mut Client, event: Event) {
+//!         println!("{event:?}");
+//!     }
+//!     fn progress(&self) -> Progress {
+//!         Progress::Done
+//!     }
+//! }
+//!
+//! let policy = Backoff::new(Duration::from_secs(1)).with_max_sends(5);
+//! let connect = Connect {
+//!     host: "localhost".into(),
+//!     port: 50_000,
+//!     client: ClientConfig::new(Transport::Datagram, Some("ada"), policy),
+//!     seed: 1,
+//!     patience: Duration::from_secs(1),
+//!     max_line: 1 << 20,
+//! };
+//! let finish = run(&connect, &mut Hello, Box::new(std::io::stdin()))?;
+//! println!("{:?}", finish.closed);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,40 +68,40 @@ mod lines;
 pub use lines::Line;
 use lines::Lines;
 
-/// The exit code of a process that a second signal ends: what a shell makes of SIGINT.
+/// The exit code after a second signal, as a shell reports SIGINT.
 const INTERRUPTED: i32 = 128 + SIGINT;
 
-/// How a [`Command`] goes on.
+/// Whether a [`Command`] goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is not done.
+    /// Not done.
     Going,
-    /// It is done as soon as what it asked has ended; goodbye after that.
+    /// Done once its requests have ended; then BYE.
     Done,
-    /// It waits no longer for a session either: goodbye if there is one, else the end at once.
+    /// Done without waiting for a session: BYE if there is one, otherwise the end at once.
     Over,
 }
 
-/// Who uses a client: a state machine that asks it, is handed its events and the lines of standard input, and knows
-/// nothing of sockets.
+/// The user of a client: a state machine that makes requests, and receives events and lines of standard
+/// input. It knows nothing of sockets.
 ///
-/// A call of `handle_timeout` that comes early is harmless; so is a `progress` that is asked often.
+/// Early calls of `handle_timeout` and repeated calls of `progress` are harmless.
 pub trait Command {
-    /// The client is there; it has not sent anything yet.
+    /// Called once, before the client sends anything.
     fn start(&mut self, now: Instant, client: &mut Client);
 
-    /// Something happened. [`Event::Connect`], [`Event::Disconnect`] and [`Event::CheckPath`] are not handed on.
+    /// Handles an event. [`Event::Connect`], [`Event::Disconnect`] and [`Event::CheckPath`] are not passed on.
     fn on_event(&mut self, now: Instant, client: &mut Client, event: Event);
 
-    /// Whether to go on. What is not [`Progress::Going`] once counts for good.
+    /// Whether to go on. Anything but [`Progress::Going`] is final.
     fn progress(&self) -> Progress;
 
-    /// Whether to call `on_line` with the next line of standard input, which is read only once somebody wants it.
+    /// Whether `on_line` wants the next line of standard input, which is not read before.
     fn wants_line(&self) -> bool {
         false
     }
 
-    /// A line of standard input.
+    /// Handles a line of standard input.
     fn on_line(&mut self, now: Instant, client: &mut Client, line: Line) {
         let _ = (now, client, line);
     }
@@ -75,40 +111,40 @@ pub trait Command {
         None
     }
 
-    /// Time has passed.
+    /// Handles a deadline.
     fn handle_timeout(&mut self, now: Instant, client: &mut Client) {
         let _ = (now, client);
     }
 
-    /// Nothing happens for a while: what was printed should be seen.
+    /// Flushes printed output: nothing else happens for now.
     fn flush(&mut self) {}
 }
 
-/// Where to and how.
+/// What to connect to, and how.
 #[derive(Clone, Debug)]
 pub struct Connect {
     /// The server's name or address.
     pub host: String,
     /// The server's port.
     pub port: u16,
-    /// The client's behaviour.
+    /// The client's settings.
     pub client: ClientConfig,
     /// The seed of the jitter, and of nothing else.
     pub seed: u64,
-    /// How long an interrupted client waits for the answer to its goodbye.
+    /// How long an interrupted client waits for the answer to its BYE.
     pub patience: Duration,
     /// The longest line that is read from standard input, in bytes.
     pub max_line: usize,
 }
 
-/// How it went.
+/// How a client ended.
 #[derive(Debug)]
 pub struct Finish {
-    /// Why the client is through; `None` when it never began, because the server's name has no address.
+    /// Why the client closed; `None` if it never started, because the server's name has no address.
     pub closed: Option<Closed>,
-    /// What the client counted.
+    /// The client's counters.
     pub stats: ClientStats,
-    /// Whether anything at all came from the server.
+    /// Whether anything came from the server.
     pub heard: bool,
     /// Whether a signal ended it.
     pub interrupted: bool,
@@ -116,27 +152,27 @@ pub struct Finish {
     pub trouble: Option<io::Error>,
 }
 
-/// Runs a client for `command` until it has ended: the command is done and goodbye said, the server or the policy has
-/// ended it, or a SIGINT or SIGTERM came. A second signal ends the process at once, with exit code 130.
+/// Runs a client for `command` until the command is done and BYE is answered, the server or the policy ends
+/// it, or SIGINT or SIGTERM comes. A second signal ends the process at once, with exit code 130.
 ///
-/// `input` is read on a thread of its own once the command wants a line, and may still be read when this returns.
+/// `input` is read on a thread of its own once the command wants a line. It may still be read after this returns.
 ///
 /// # Errors
 ///
-/// Signals cannot be waited for, or there is no socket to be had.
+/// Fails if signals cannot be caught, or no socket can be created.
 pub fn run(connect: &Connect, command: &mut impl Command, input: Box<dyn Read + Send>) -> io::Result<Finish> {
     rt::block_on(async {
         let mut signals = watch_signals()?;
         let host = (connect.host.clone(), connect.port);
-        let way = match connect.client.transport {
+        let transport = match connect.client.transport {
             Transport::Stream => Ok(ClientTransport::stream(StreamAddr::Tcp(host))),
             Transport::Datagram => select_biased! {
                 _ = signals.next().fuse() => return Ok(Finish::early(true, None)),
-                way = ClientTransport::datagrams(host, connect.client.policy.ack_timeout()).fuse() => way,
+                transport = ClientTransport::datagrams(host, connect.client.policy.ack_timeout()).fuse() => transport,
             },
         };
-        match way {
-            Ok(way) => Ok(Driver::new(connect, way, command, input, signals).run().await),
+        match transport {
+            Ok(transport) => Ok(Driver::new(connect, transport, command, input, signals).run().await),
             Err(error) => Ok(Finish::early(false, Some(error))),
         }
     })
@@ -148,7 +184,7 @@ impl Finish {
     }
 }
 
-/// The first signal is an event, the second one ends the process, even if it hangs in a write.
+/// The first signal is an event. The second ends the process, even if it hangs in a write.
 fn watch_signals() -> io::Result<Signals> {
     let again = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -163,9 +199,9 @@ struct Driver<'a, C> {
     command: &'a mut C,
     input: Input,
     signals: Signals,
-    patience: Duration,
-    /// Goodbye is said, or about to be.
-    parting: bool,
+    bye_timeout: Duration,
+    /// BYE is sent, or about to be.
+    closing: bool,
     interrupted: bool,
     closed: Option<Closed>,
 }
@@ -196,7 +232,7 @@ impl Input {
 impl<'a, C: Command> Driver<'a, C> {
     fn new(
         connect: &Connect,
-        way: ClientTransport,
+        transport: ClientTransport,
         command: &'a mut C,
         input: Box<dyn Read + Send>,
         signals: Signals,
@@ -205,12 +241,12 @@ impl<'a, C: Command> Driver<'a, C> {
         let client = Client::new(Instant::now(), connect.client.clone(), connect.seed, secrets);
         let (ahead, max_line) = (VecDeque::new(), connect.max_line);
         Self {
-            driven: Driven::new(client, way),
+            driven: Driven::new(client, transport),
             command,
             input: Input { unread: Some(input), max_line, lines: None, ahead },
             signals,
-            patience: connect.patience,
-            parting: false,
+            bye_timeout: connect.patience,
+            closing: false,
             interrupted: false,
             closed: None,
         }
@@ -220,11 +256,11 @@ impl<'a, C: Command> Driver<'a, C> {
         self.command.start(Instant::now(), &mut self.driven.client);
         loop {
             let now = Instant::now();
-            self.driven.work(now, usize::MAX);
+            self.driven.step(now, usize::MAX);
             if self.command.poll_timeout().is_some_and(|at| at <= now) {
                 self.command.handle_timeout(now, &mut self.driven.client);
             }
-            self.settle(now).await;
+            self.make_progress(now).await;
             if self.closed.is_some() {
                 break;
             }
@@ -235,26 +271,26 @@ impl<'a, C: Command> Driver<'a, C> {
         self.finish().await
     }
 
-    /// Does everything that can be done without waiting.
-    async fn settle(&mut self, now: Instant) {
+    /// Does everything that needs no waiting.
+    async fn make_progress(&mut self, now: Instant) {
         while self.step(now).await {}
         self.command.flush();
-        // That nobody reads what was printed may have come out just now.
+        // The flush may have found that the output is closed.
         while self.step(now).await {}
         self.driven.write();
     }
 
-    /// Everything that can be done without waiting, piece by piece. Returns whether there was anything.
+    /// Does one piece of what needs no waiting. Returns whether there was one.
     async fn step(&mut self, now: Instant) -> bool {
         if let Some(event) = self.driven.poll() {
             self.handle_event(now, event);
             return true;
         }
-        if self.part(now) {
+        if self.close_when_done(now) {
             return true;
         }
         if self.command.wants_line()
-            && !self.parting
+            && !self.closing
             && let Some(line) = self.input.ahead.pop_front()
         {
             self.command.on_line(now, &mut self.driven.client, line);
@@ -275,30 +311,32 @@ impl<'a, C: Command> Driver<'a, C> {
         }
     }
 
-    /// Says goodbye when the command is done. Returns whether it has just begun to.
-    fn part(&mut self, now: Instant) -> bool {
-        if self.parting {
+    /// Closes the client when the command is done. Returns whether it just began to.
+    fn close_when_done(&mut self, now: Instant) -> bool {
+        if self.closing {
             return false;
         }
         match self.command.progress() {
             Progress::Going => return false,
-            Progress::Over if !self.driven.client.is_ready() => self.driven.client.abort(now, self.patience),
+            Progress::Over if !self.driven.client.is_ready() => {
+                self.driven.client.abort(now, self.bye_timeout);
+            }
             Progress::Done | Progress::Over => self.driven.client.close(),
         }
-        self.parting = true;
+        self.closing = true;
         true
     }
 
     fn interrupt(&mut self) {
         self.interrupted = true;
-        self.parting = true;
-        self.driven.client.abort(Instant::now(), self.patience);
+        self.closing = true;
+        self.driven.client.abort(Instant::now(), self.bye_timeout);
     }
 
     /// Waits until there is something to do. Returns whether that is a signal.
     async fn wait(&mut self, now: Instant) -> bool {
         let deadline = self.deadline(now);
-        let wants_line = self.command.wants_line() && !self.parting && self.input.ahead.is_empty();
+        let wants_line = self.command.wants_line() && !self.closing && self.input.ahead.is_empty();
         let lines = async {
             match wants_line {
                 true => self.input.wait().await,

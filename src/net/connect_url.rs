@@ -1,4 +1,5 @@
-//! Whom to connect to, as it is typed: `msg://localhost:7000`, `raw+unix:///run/jobs`.
+//! URLs to connect to, as they are typed: `msg://localhost:7000`, `raw+unix:///run/jobs`. For listeners see
+//! `listen::url`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +9,8 @@ use super::listen::url::{At, Carrier, UrlError};
 use crate::door::Framing;
 use crate::service::Target;
 
-/// Where somebody listens for connections, and how those are cut: a URL of the schemes that [`ListenUrl`] has, but for
-/// datagrams, without parameters.
+/// The address of a stream server, and the framing of its connections. It has the schemes of [`ListenUrl`]
+/// except `udp`, and no parameters.
 ///
 /// ```
 /// use sayagain::door::Framing;
@@ -24,7 +25,7 @@ use crate::service::Target;
 pub struct ConnectUrl(ListenUrl);
 
 impl ConnectUrl {
-    /// Where it is.
+    /// The address to connect to.
     #[must_use]
     pub fn target(&self) -> Target {
         match &self.0.at {
@@ -35,7 +36,7 @@ impl ConnectUrl {
         }
     }
 
-    /// How a connection there is cut.
+    /// The framing of a connection.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         self.0.door.speaks.framing()
@@ -47,7 +48,7 @@ impl FromStr for ConnectUrl {
 
     /// # Errors
     ///
-    /// As of [`ListenUrl`]; and datagrams have no connections, nobody listens on port 0, and parameters are for listeners.
+    /// Fails as [`ListenUrl`] does, and for `udp`, port 0, and parameters.
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let parsed: ListenUrl = text.parse()?;
         let wrong = match &parsed.at {
@@ -55,7 +56,7 @@ impl FromStr for ConnectUrl {
                 "datagrams have no connections; take tcp://, msg:// or raw://"
             }
             At::Tcp { port: 0, .. } => "nobody listens on port 0; write the port that the other side has",
-            _ if text.contains('?') => "what stands behind a ? is for who listens; leave it out",
+            _ if text.contains('?') => "what stands behind a ? is for listeners; leave it out",
             _ => return Ok(Self(parsed)),
         };
         Err(UrlError::new(wrong))
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_to_connect_to_says_where_and_how_and_nothing_else() {
+    fn a_url_to_connect_to_has_an_address_a_framing_and_no_parameters() {
         let url: ConnectUrl = "raw://[::1]:7".parse().unwrap();
         assert_eq!(url.target(), Target::Tcp { host: "::1".to_owned(), port: 7 });
         assert_eq!((url.framing(), url.to_string()), (Framing::Bytes, "raw://[::1]:7".to_owned()));

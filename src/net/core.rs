@@ -1,7 +1,9 @@
-//! The polling way: a socket core without a thread, a runtime or callbacks, turned by its owner.
+//! The polling API: a socket core without threads, runtime or callbacks, driven by its owner.
 //!
-//! A [`Core`] is a [`Host`] on one readiness loop. What happens is noted down, and [`Core::poll`] gives it out as
-//! [`Event`]s; what came in on a connection stays there until it is [taken](Core::recv).
+//! A [`Core`] is a [`Host`] on one readiness loop, and stands where an [`Engine`](super::Engine) stands: between
+//! sockets and a program of any protocol. It queues what happens, and [`Core::poll`] returns it as [`Event`]s. Input
+//! stays in its connection until it is [taken](Core::recv). For callbacks, take an engine; for the chat, a
+//! [`Client`](super::Client).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -21,36 +23,36 @@ use crate::host::{Context, Handler, Host, PeerInfo, SendError, Settings};
 use crate::service::{CloseReason, ConnId, DialId, Peer, Service as _};
 use crate::units::later;
 
-/// Most bytes of datagrams that wait to be taken; what is more is lost, as in the system's buffers.
-const MOST_DATAGRAMS: usize = 1 << 20;
+/// Most bytes of datagrams that wait to be taken; more are dropped, as in the system's buffers.
+const MAX_DATAGRAM_BYTES: usize = 1 << 20;
 
-/// Something that happened.
+/// What [`Core::poll`] reports.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A peer is there that is expected: one whose name a rule has, or one that we have called.
+    /// An expected peer is connected: a rule has its name, or this core connected to it.
     Expected(ConnId),
-    /// A peer is there that nobody expects: one of another name, or without one.
+    /// An unexpected peer is connected: it has another name, or none.
     Unknown(ConnId),
-    /// Something has come that can be [taken](Core::recv). Until more has come it is not said again.
+    /// There is input to [take](Core::recv). Not repeated until more has come.
     Readable(ConnId),
-    /// All that was sent to a peer is written: its queue is empty again.
+    /// Everything sent to a peer is written; its queue is empty.
     Drained(ConnId),
-    /// A peer is gone. What it had sent and nobody has taken is gone with it, unless it has closed in peace: then this comes
-    /// behind that, if some of it is taken at least every minute, for ten minutes at most.
+    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays first: this
+    /// event then follows it, as long as some input is taken every minute, for at most ten minutes.
     Disconnected(ConnId, CloseReason),
-    /// A datagram came in.
+    /// A datagram was received.
     Datagram(Peer, Bytes),
-    /// A connection that was asked for could not be made, or was refused there.
+    /// A requested connection could not be made, or was refused.
     Failed(DialId, io::Error),
 }
 
-/// What happened since the last call of [`Core::poll`], in order.
+/// The events since the last call of [`Core::poll`], in order.
 #[derive(Debug)]
 pub struct Events(VecDeque<Event>);
 
 impl Events {
-    /// Whether nothing happened: the time was over, or somebody has [woken](Waker) the core.
+    /// Whether nothing happened: the timeout passed, or a [`Waker`] was used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -69,18 +71,18 @@ impl Iterator for Events {
     }
 }
 
-/// What happened and was not given out yet.
+/// Events that were not returned yet.
 #[derive(Debug, Default)]
-struct Mailbox {
+struct EventQueue {
     events: VecDeque<Event>,
-    /// Whose `Readable` is among these.
+    /// The connections whose `Readable` is among them.
     readable: BTreeSet<ConnId>,
-    /// Bytes of datagrams among them, and how many datagrams were lost for want of room.
+    /// Bytes of the datagrams among them, and how many datagrams were dropped.
     datagrams: usize,
     lost: u64,
 }
 
-impl Mailbox {
+impl EventQueue {
     fn take(&mut self) -> Events {
         self.readable.clear();
         self.datagrams = 0;
@@ -88,7 +90,7 @@ impl Mailbox {
     }
 }
 
-impl Handler for Mailbox {
+impl Handler for EventQueue {
     fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let expected = cx.peer(conn).is_some_and(|peer| peer.expected());
         self.events.push_back(if expected { Event::Expected(conn) } else { Event::Unknown(conn) });
@@ -109,7 +111,7 @@ impl Handler for Mailbox {
     }
 
     fn datagram(&mut self, _cx: &mut Context<'_>, peer: Peer, bytes: &[u8]) {
-        if self.datagrams + bytes.len() > MOST_DATAGRAMS {
+        if self.datagrams + bytes.len() > MAX_DATAGRAM_BYTES {
             self.lost += 1;
             return;
         }
@@ -122,7 +124,7 @@ impl Handler for Mailbox {
     }
 }
 
-/// Sockets in, pieces out: any number of listeners and connections, in and out, of peers with and without names.
+/// A set of listeners and connections that its owner drives, for peers with and without names.
 ///
 /// ```
 /// use std::time::Duration;
@@ -155,33 +157,35 @@ impl Handler for Mailbox {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A connection is made by tasks of the crate's own; nothing else of it runs outside of [`Core::poll`]. Dropped, it closes all
-/// its sockets at once; [`Core::shutdown`] lets everybody have what is still to be written.
+/// Connections are made by tasks of the crate's runtime. All else runs inside [`Core::poll`]. Dropping the
+/// core closes its sockets at once; [`Core::shutdown`] writes what is queued first.
 #[derive(Debug)]
 pub struct Core {
-    single_loop: SingleLoop<Host<Mailbox>>,
+    single_loop: SingleLoop<Host<EventQueue>>,
     woken: Arc<AtomicBool>,
 }
 
 /// Sockets.
 impl Core {
-    /// A core without any.
+    /// Creates a core without sockets.
     ///
     /// # Errors
     ///
-    /// The system has no room for an instance of epoll or kqueue.
+    /// Fails if the system cannot create an epoll or kqueue instance.
     pub fn new(settings: Settings) -> io::Result<Self> {
-        let single_loop = SingleLoop::new(Host::new(settings, Vec::new(), Mailbox::default()))?;
+        let single_loop = SingleLoop::new(Host::new(settings, Vec::new(), EventQueue::default()))?;
         Ok(Self { single_loop, woken: Arc::default() })
     }
 
-    /// Listens at a URL, on every address of its host: bytes (`raw://HOST:PORT`, `raw+unix:///PATH`), messages (`msg://`),
-    /// lines (`line://`), the chat's frames (`tcp://`, `unix://`), datagrams (`udp://`). Returns where, as port 0 takes a
-    /// free one. Several processes may share a port: `?reuse_port=1`.
+    /// Listens at a URL, on every address of its host. Returns the addresses, as port 0 takes a free one.
+    ///
+    /// The schemes are bytes (`raw://HOST:PORT`, `raw+unix:///PATH`), messages (`msg://`), lines (`line://`), the
+    /// chat's frames (`tcp://`, `unix://`) and datagrams (`udp://`). Several processes may share a port:
+    /// `?reuse_port=1`.
     ///
     /// # Errors
     ///
-    /// It is no such URL, or cannot be listened at.
+    /// Fails if the URL is invalid or cannot be listened on.
     pub fn listen(&mut self, url: &str) -> Result<Vec<ListenAddr>, OpenError> {
         let parsed = url.parse().map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
         let mut doors = Doors::default();
@@ -192,30 +196,30 @@ impl Core {
         Ok(places)
     }
 
-    /// Connects to whom listens at a URL. What comes of it is [`Event::Expected`] of a connection whose
-    /// [`PeerInfo::dial`] is this one, or [`Event::Failed`].
+    /// Connects to a URL. The result is [`Event::Expected`] of a connection whose [`PeerInfo::dial`] is the
+    /// returned id, or [`Event::Failed`].
     ///
     /// # Errors
     ///
-    /// It is no URL that can be connected to.
+    /// Fails if the URL is invalid.
     pub fn connect(&mut self, url: &str) -> Result<DialId, OpenError> {
         let parsed: ConnectUrl =
             url.parse().map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
         Ok(self.act(|cx| cx.connect(parsed.target(), parsed.framing())))
     }
 
-    /// Sends what is to be sent, and waits until something has happened: for so long at most, or for ever.
+    /// Sends queued output, and waits for events, at most for `timeout`; `None` waits for ever.
     ///
     /// # Errors
     ///
-    /// The system cannot wait.
+    /// Fails if the system cannot wait.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Events> {
         let until = timeout.map(|length| later(rt::now(), length));
         let has_events = self.single_loop.with(|host, _| !host.handler().events.is_empty());
         let mut wait = if has_events { Some(Duration::ZERO) } else { timeout };
         loop {
             self.single_loop.step(wait)?;
-            let events = self.single_loop.with(|host, now| host.with(now, |mailbox, _| mailbox.take()));
+            let events = self.single_loop.with(|host, now| host.with(now, |queue, _| queue.take()));
             let is_over = until.is_some_and(|until| until <= rt::now());
             if !events.is_empty() || is_over || self.woken.swap(false, Ordering::SeqCst) {
                 return Ok(events);
@@ -224,18 +228,18 @@ impl Core {
         }
     }
 
-    /// Ends [`Core::poll`] early from other threads.
+    /// Returns a handle that ends [`Core::poll`] early, from any thread.
     #[must_use]
     pub fn waker(&self) -> Waker {
         Waker { waker: self.single_loop.waker().clone(), woken: self.woken.clone() }
     }
 
-    /// Lets nobody in any more, closes every connection once everything is written to it, and waits for that: for so long
-    /// at most. Returns whether it was enough.
+    /// Stops accepting, closes every connection once its output is written, and waits for that, at most for
+    /// `limit`. Returns whether all were closed in time.
     ///
     /// # Errors
     ///
-    /// The system cannot wait.
+    /// Fails if the system cannot wait.
     pub fn shutdown(mut self, limit: Duration) -> io::Result<bool> {
         let end = later(rt::now(), limit);
         self.single_loop.stop_accepting();
@@ -251,32 +255,32 @@ impl Core {
     }
 }
 
-/// Connections. What is sent is written at the next [`Core::poll`].
+/// Connections. The next [`Core::poll`] writes what is sent.
 impl Core {
-    /// Sends a piece: bytes as they are, or a message, line or frame, as the connection is cut. It is copied.
+    /// Sends a piece: raw bytes, or one message, line or frame, by the framing of the connection. Copies it.
     ///
     /// # Errors
     ///
-    /// There is no room for it ([`Event::Drained`] says when there is), the connection is closed, or it would come out as
-    /// something else.
+    /// Fails if the queue is full ([`Event::Drained`] reports room), the connection is closed, or the framing
+    /// cannot carry the piece.
     pub fn send(&mut self, conn: ConnId, piece: &[u8]) -> Result<(), SendError> {
         self.act(|cx| cx.send(conn, piece))
     }
 
-    /// The same for bytes that others may hold, too: long ones (1 KiB and more) are not copied.
+    /// As [`Core::send`] for shared bytes; 1 KiB and more are not copied.
     ///
     /// # Errors
     ///
-    /// As [`Core::send`].
+    /// Fails as [`Core::send`].
     pub fn share(&mut self, conn: ConnId, piece: &Bytes) -> Result<(), SendError> {
         self.act(|cx| cx.share(conn, piece))
     }
 
-    /// Sends pieces while there is room for another, and returns how many those were: the next of `pieces` was not taken.
+    /// Sends pieces while there is room. Returns how many were sent; the next of `pieces` was not taken.
     ///
     /// # Errors
     ///
-    /// The connection is closed; or a piece would come out as something else, and those behind it were not taken.
+    /// Fails if the connection is closed, or the framing cannot carry a piece; those after it were not taken.
     pub fn send_many<T: AsRef<[u8]>>(
         &mut self,
         conn: ConnId,
@@ -285,17 +289,17 @@ impl Core {
         self.act(|cx| cx.send_many(conn, pieces))
     }
 
-    /// Sends a datagram from one of our doors for those. It may be lost, here as anywhere.
+    /// Sends a datagram from one of this core's UDP listeners. It may be lost.
     ///
     /// # Errors
     ///
-    /// It is too long, or too many wait.
+    /// Fails if the datagram is too long, or too many wait.
     pub fn send_to(&mut self, peer: Peer, bytes: &[u8]) -> Result<(), SendError> {
         self.act(|cx| cx.send_to(peer, bytes))
     }
 
-    /// Takes the first whole message, line or frame that is there, or all bytes that are not cut. Short ones that came
-    /// together share one buffer: to keep one for long, copy it.
+    /// Takes the first complete message, line or frame, or all bytes of a raw connection. Short ones that
+    /// came together share one buffer: copy what is kept for long.
     pub fn recv(&mut self, conn: ConnId) -> Option<Bytes> {
         self.act(|cx| cx.recv(conn))
     }
@@ -305,17 +309,17 @@ impl Core {
         self.act(|cx| cx.close(conn));
     }
 
-    /// Closes a connection now, and drops what was to be written.
+    /// Closes a connection at once, dropping unwritten output.
     pub fn abort(&mut self, conn: ConnId) {
         self.act(|cx| cx.abort(conn));
     }
 
-    /// Cuts a connection in another way from now on.
+    /// Changes the framing of a connection.
     pub fn set_framing(&mut self, conn: ConnId, framing: Framing) {
         self.act(|cx| cx.set_framing(conn, framing));
     }
 
-    /// Looks at the other end of a connection, and what is known of it; `None` if it is gone.
+    /// Reads what is known of a connection's peer; `None` if it is gone.
     pub fn peer<R>(&mut self, conn: ConnId, look: impl FnOnce(PeerInfo<'_>) -> R) -> Option<R> {
         self.single_loop.with(|host, now| host.look(now, |cx| cx.peer(conn).map(look)))
     }
@@ -325,17 +329,17 @@ impl Core {
         self.peer(conn, |peer| peer.name().map(str::to_owned)).flatten()
     }
 
-    /// The connection of the peer that has this name.
+    /// The connection of the peer with this name.
     pub fn find(&mut self, name: &str) -> Option<ConnId> {
         self.single_loop.with(|host, now| host.look(now, |cx| cx.find(name)))
     }
 
-    /// How much is held, in bytes: of what was read and is not taken, and of what waits to be written.
+    /// Buffered bytes: input that was not taken, and output that was not written.
     pub fn memory(&mut self) -> (usize, usize) {
         self.single_loop.with(|host, now| host.look(now, |cx| cx.memory()))
     }
 
-    /// How many datagrams were lost because nobody took those before them.
+    /// How many datagrams were dropped because earlier ones were not taken.
     pub fn lost_datagrams(&mut self) -> u64 {
         self.single_loop.with(|host, _| host.handler().lost)
     }
@@ -349,10 +353,10 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// The present or next call of [`Core::poll`] returns at once, with whatever has happened.
+    /// Makes the present or next call of [`Core::poll`] return at once.
     pub fn wake(&self) {
         self.woken.store(true, Ordering::SeqCst);
-        // What may go wrong is a full counter: then it is going to wake anyway.
+        // The only possible error is a full counter, and then the core wakes anyway.
         if let Err(error) = self.waker.wake() {
             log::debug!("cannot wake a core: {error}");
         }

@@ -1,8 +1,11 @@
-//! A client on its way to the server: the steps that every loop which drives one is made of.
+//! One step of a client with its transport, shared by the loops of [`client`](super::client) and
+//! [`connect`](super::connect).
 //!
-//! 1. [`Driven::work`] takes in what has come and does what is due.
-//! 2. [`Driven::poll`] and [`Driven::transmit`] until there is neither, and [`Driven::write`] after that.
-//! 3. [`Driven::ready`] or [`Driven::deadline`], whichever comes first; [`Driven::finish`] once the client is closed.
+//! [`Driven`] holds both; the sockets are in `transport`, and retries are decided in [`crate::client`]. A loop repeats:
+//!
+//! 1. [`Driven::step`] reads input and handles deadlines.
+//! 2. [`Driven::poll`] and [`Driven::transmit`] until both have nothing, then [`Driven::write`].
+//! 3. Wait for [`Driven::ready`] or [`Driven::deadline`]; call [`Driven::finish`] once the client is closed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,36 +17,36 @@ mod transport;
 
 pub(super) use transport::{ClientTransport, StreamAddr};
 
-/// How long to wait before looking again whether there is room for what is due to be sent.
+/// The pause before checking again whether unsent output has drained.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// How long the last bytes of a connection may take.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
-/// A client and its way to the server.
+/// A client and its transport.
 #[derive(Debug)]
 pub(super) struct Driven {
     pub(super) client: Client,
-    way: ClientTransport,
+    transport: ClientTransport,
 }
 
 impl Driven {
-    pub(super) fn new(client: Client, way: ClientTransport) -> Self {
-        Self { client, way }
+    pub(super) fn new(client: Client, transport: ClientTransport) -> Self {
+        Self { client, transport }
     }
 
-    /// Takes in what has come, in so many reads at most, and does what is due.
-    pub(super) fn work(&mut self, now: Instant, reads: usize) {
-        self.way.work(now, &mut self.client, reads);
+    /// Reads input, in at most `reads` reads, and handles deadlines.
+    pub(super) fn step(&mut self, now: Instant, reads: usize) {
+        self.transport.step(now, &mut self.client, reads);
         self.client.handle_timeout(now);
     }
 
-    /// The next event. What it asks of the connection is done already.
+    /// The next event. Requests to connect, disconnect or check the path are carried out first.
     pub(super) fn poll(&mut self) -> Option<Event> {
         let event = self.client.poll()?;
         match event {
-            Event::Connect => self.way.connect(),
-            Event::Disconnect => self.way.disconnect(),
-            Event::CheckPath { replace } if self.way.check_path(replace) => {
+            Event::Connect => self.transport.connect(),
+            Event::Disconnect => self.transport.disconnect(),
+            Event::CheckPath { replace } if self.transport.check_path(replace) => {
                 self.client.handle_moved(rt::now())
             }
             _ => {}
@@ -51,41 +54,41 @@ impl Driven {
         Some(event)
     }
 
-    /// Sends a datagram, or queues a piece of the stream. Returns whether there was any.
+    /// Sends one datagram, or queues one piece of the stream. Returns whether there was one.
     pub(super) async fn transmit(&mut self, now: Instant) -> bool {
-        let bytes = if self.way.has_room() { self.client.poll_transmit(now) } else { None };
+        let bytes = if self.transport.has_room() { self.client.poll_transmit(now) } else { None };
         match bytes {
-            Some(bytes) => self.way.send(now, bytes, self.client.has_heard()).await,
+            Some(bytes) => self.transport.send(now, bytes, self.client.has_heard()).await,
             None => return false,
         }
         true
     }
 
-    /// Writes whatever can be written, without waiting.
+    /// Writes queued output, without waiting.
     pub(super) fn write(&mut self) {
-        self.way.write();
+        self.transport.write();
     }
 
-    /// Waits until [`Driven::work`] has something to do for the socket; if nothing is to be read, until it can write.
+    /// Waits until [`Driven::step`] has something to do for the socket. Without `is_reading`, only until it can write.
     pub(super) async fn ready(&mut self, is_reading: bool) {
-        self.way.ready(is_reading).await;
+        self.transport.ready(is_reading).await;
     }
 
-    /// When [`Driven::work`] has something to do; `None` means never.
+    /// When [`Driven::step`] is due; `None` means never.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let due = self.client.poll_timeout();
-        // What is due to be sent and finds no room would be due again at once.
-        let due = if self.way.has_room() { due } else { due.map(|at| at.max(now + NO_ROOM_PAUSE)) };
-        [due, self.way.deadline()].into_iter().flatten().min()
+        // Output that is due but has no room would be due again at once.
+        let due = if self.transport.has_room() { due } else { due.map(|at| at.max(now + NO_ROOM_PAUSE)) };
+        [due, self.transport.deadline()].into_iter().flatten().min()
     }
 
-    /// Sends what is left, for the last time. Returns why there is no connection, if there is none.
+    /// Sends what is left. Returns why there is no connection, if there is none.
     pub(super) async fn finish(&mut self) -> Option<io::Error> {
         while let Some(bytes) = self.client.poll_transmit(rt::now()) {
-            self.way.send(rt::now(), bytes, self.client.has_heard()).await;
+            self.transport.send(rt::now(), bytes, self.client.has_heard()).await;
         }
-        // What a server does not take within that time, it does not read.
-        let _ = rt::before(rt::now() + LAST_WRITE, self.way.finish()).await;
-        self.way.take_trouble()
+        // A server that takes nothing for that long does not read.
+        let _ = rt::before(rt::now() + LAST_WRITE, self.transport.finish()).await;
+        self.transport.take_error()
     }
 }

@@ -1,7 +1,7 @@
-//! A TCP connection to a host of several addresses: Happy Eyeballs, RFC 8305.
+//! TCP connections to a host with several addresses: Happy Eyeballs, RFC 8305.
 //!
-//! An address that answers nothing, as one of a family that is not routed or one whose path swallows packets, delays the
-//! others by [`DELAY`] and hides none of them.
+//! An address without an answer, because its family is not routed or its path drops packets, delays the others by
+//! [`DELAY`] and hides none of them. Resolving the name is left to the caller.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -13,15 +13,15 @@ use futures::stream::FuturesUnordered;
 
 use super::rt;
 
-/// How long one address is alone before the next is tried as well: the Connection Attempt Delay of RFC 8305 section 5.
+/// How long one address is tried before the next is tried as well: the Connection Attempt Delay of RFC 8305 section 5.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to the first of these addresses that answers. They are tried in this order, the next when one has failed or
-/// [`DELAY`] has passed; all that were begun go on until one is there.
+/// Connects to the first of these addresses that answers. They are tried in order, the next one when the last
+/// has failed or after [`DELAY`]. Attempts go on until one succeeds.
 ///
 /// # Errors
 ///
-/// What became of the last, if all have failed; there is no other bound of time.
+/// Returns the last error if all have failed. There is no other limit of time.
 pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<(Async<TcpStream>, SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let (mut waiting, mut attempts) = (addresses.iter().copied(), FuturesUnordered::new());
@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener whose backlog is full, so that it answers no SYN, and what fills it.
+    /// A listener whose backlog is full, so that it answers no SYN, and the sockets that fill it.
     #[cfg(target_os = "linux")]
     fn silent(host: &str) -> (socket2::Socket, Vec<socket2::Socket>) {
         use socket2::{Domain, Socket, Type};
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_addresses_behind_one_that_swallows_packets_or_refuses_are_reached() {
+    fn addresses_behind_one_that_drops_packets_or_refuses_are_reached() {
         let (silent, _filling) = silent("127.0.0.2");
         let live = TcpListener::bind("127.0.0.1:0").unwrap();
         let (silent, live) = (addr_of(&silent), live.local_addr().unwrap());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_address_answers_the_error_is_that_of_the_last_and_none_is_no_address() {
+    fn the_error_is_that_of_the_last_address_or_that_there_is_none() {
         let error = connected(&[refused(), refused()]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(connected(&[]).unwrap_err().kind(), io::ErrorKind::NotFound);

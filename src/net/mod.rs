@@ -1,26 +1,27 @@
-//! The only code that touches a socket, a clock or a thread.
+//! Sockets: servers, clients and polling cores on a real network. Requires the feature `net`.
 //!
-//! It moves bytes and knows no chat: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX sockets,
-//! [`client`] and [`connect`] a client.
+//! This is the only code that touches sockets, clocks or threads, and the first and last step of the data path. It
+//! moves bytes and knows no protocol: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX
+//! sockets, [`Client`] and [`connect`] drive the client of [`crate::client`].
 //!
 //! ```text
-//! blocking clients for programs without a runtime
-//! client   clients for chat programs, on any executor
-//! drive    what every loop that drives a client is made of
-//! connect  a client with its sockets, for whoever uses it
-//! connect_url  whom to connect to, as it is typed
-//! core     the polling way: a core that its owner turns
-//! happy_eyeballs  a TCP connection to a host of several addresses
-//! open_error  why there is no door, or no connection
-//! listen   which addresses, and the sockets on them
-//! engine   the tasks, and how they take turns behind one lock
-//! shared   what is under the lock: the service, and who writes to which connection
-//! stream   one task per connection, over TCP or a UNIX socket, and what it shares with its writers
-//! udp      one task per UDP socket
-//! batch    many datagrams received, and many sent, at once
-//! open_files  how many there may be, and so how many connections
-//! signals  what the terminal and the service manager ask for
-//! rt       the runtime: tasks, timers, the clock
+//! listen          listeners: URLs, and the sockets bound there
+//! engine          engines: run a service as tasks, readiness loops or threads
+//! core            a core without threads, driven by its owner
+//! signals         serving until a signal
+//!
+//! client          the asynchronous client, on any executor
+//! blocking        the same with methods that wait
+//! connect         a client with standard input and signals, for command lines
+//! drive           one step of a client with its transport
+//! connect_url     URLs to connect to
+//! happy_eyeballs  TCP connections to hosts with several addresses
+//!
+//! batch           many datagrams per system call
+//! udp             UDP sockets of an engine
+//! open_error      why a listener or a connection could not be opened
+//! open_files      limits of the process
+//! rt              the async runtime: tasks, timers, the clock
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "drivers own the clock")]
@@ -34,7 +35,7 @@ pub mod engine;
 pub mod listen;
 pub mod signals;
 
-// How the programs raise their own limit: a library leaves its process alone.
+// The programs raise their limit; a library leaves its process alone.
 #[doc(hidden)]
 pub mod open_files;
 
@@ -56,5 +57,5 @@ pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use open_error::OpenError;
 pub use signals::{Ended, Signals, serve};
 
-/// What the totals are logged under: they are wanted however quiet the rest is.
+/// The log target of the totals, so that they can be shown at any log level.
 pub const TOTALS: &str = "sayagain::totals";

@@ -1,4 +1,5 @@
-//! Why there is no door, or no connection: a URL that is none, a socket that is not to be had.
+//! [`OpenError`]: why a listener or a connection could not be opened. Errors of chat clients are in
+//! `client::builder`.
 
 use std::io;
 
@@ -6,11 +7,11 @@ use super::listen::ListenError;
 use super::listen::url::UrlError;
 use crate::escape::escape_short;
 
-/// Why a core or an engine cannot listen, or connect.
+/// Why a core or an engine cannot listen or connect.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The URL is none that can be used for this.
+    /// The URL cannot be used for this.
     #[error("`{url}`: {source}", url = escape_short(.url.as_bytes(), 80))]
     Url {
         /// As it was given.
@@ -18,10 +19,10 @@ pub enum OpenError {
         /// What is wrong with it.
         source: UrlError,
     },
-    /// There is no socket there.
+    /// The socket could not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The system has no room to wait for another socket.
+    /// The system cannot wait for another socket.
     #[error("cannot wait for a socket: {0}; if it lasts, raise the limit of open files (ulimit -n)")]
     Wait(#[from] io::Error),
 }

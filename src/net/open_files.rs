@@ -1,14 +1,13 @@
-//! How many files, sockets among them, this process may have open, and how many threads: so many connections there can be.
+//! Limits of the process: open files, threads, and how many connections they allow.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Files that are kept for everything but connections: listeners, logs, and connections that are told why they are
-/// refused.
+/// Files kept for listeners, logs, and connections that are refused with a message.
 const RESERVE: usize = 64;
 
-/// Raises the limit of open files as far as this process may, and returns the one that holds then; `usize::MAX` is none.
+/// Raises the limit of open files as far as this process may. Returns the resulting limit; `usize::MAX` is none.
 ///
-/// The soft limit is low for the sake of programs that use `select(2)`; ours do not.
+/// The soft limit is low for programs that use `select(2)`; ours do not.
 pub fn raise_open_files() -> usize {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         if soft == hard { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) }
@@ -20,22 +19,21 @@ pub fn raise_open_files() -> usize {
     limit.and_then(|(soft, _)| usize::try_from(soft).ok()).unwrap_or(usize::MAX)
 }
 
-/// How many connections a limit of open files has room for: an eighth is kept back for everything else, but not more
-/// than 64 files.
+/// How many connections a limit of open files allows. An eighth is kept for everything else, but at most 64 files.
 #[must_use]
 pub fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
 }
 
-/// How many connections there is room for with a thread for each: an eighth of the threads is kept back for everything
-/// else. `usize::MAX` where no limit is known.
+/// How many connections are possible with a thread for each. An eighth of the threads is kept for everything
+/// else. `usize::MAX` if no limit is known.
 #[must_use]
 pub fn connections_by_threads() -> usize {
     without_part(threads_within(&Limits::of_this_process()), 8)
 }
 
-/// How many threads an engine may have for connections, also for those that are told why they are refused. A sixteenth of
-/// what is possible is kept back: a process in which a thread has no room to begin is aborted.
+/// How many threads an engine may have for connections, including refused ones. A sixteenth is kept back: a
+/// process that has no room to start a thread is aborted.
 pub(crate) fn connection_threads() -> usize {
     without_part(threads_within(&Limits::of_this_process()), 16)
 }
@@ -44,19 +42,19 @@ const fn without_part(count: usize, part: usize) -> usize {
     if count == usize::MAX { count } else { count - count / part }
 }
 
-/// Mappings of one thread: its stack, the stack of its signal handlers, and a guard before each.
+/// Mappings per thread: its stack, the stack of its signal handlers, and a guard before each.
 const MAPPINGS_EACH: usize = 4;
 
-/// Address space of one thread, in bytes: its stacks and what it reads into, doubled for what the service keeps of it.
+/// Address space per thread, in bytes: its stacks and its read buffer, doubled for what the service keeps of it.
 const SPACE_EACH: usize = 768 << 10;
 
-/// Address space that the allocator may reserve for each processor, in bytes: eight arenas of 64 MiB, mallopt(3).
+/// Address space that the allocator may reserve per processor, in bytes: eight arenas of 64 MiB, mallopt(3).
 const SPACE_PER_PROCESSOR: usize = 512 << 20;
 
-/// Address space of everything else, in bytes: the program and the threads that do not depend on connections.
+/// Address space of everything else, in bytes: the program, and threads that do not depend on connections.
 const OWN_SPACE: usize = 128 << 20;
 
-/// What bounds the threads of a process; `None` is no bound, or none that is known.
+/// What bounds the threads of a process; `None` is no bound, or an unknown one.
 struct Limits {
     /// vm.max_map_count.
     mappings: Option<usize>,
@@ -94,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_files_are_kept_back_and_never_all() {
+    fn some_files_are_kept_back_but_never_all() {
         for (open_files, connections) in
             [(0, 0), (7, 7), (256, 224), (512, 448), (1_024, 960), (usize::MAX, usize::MAX - 64)]
         {

@@ -1,4 +1,6 @@
-//! The runtime: the one file that names async-std. What is here exists in smol under the same or a similar name.
+//! The async runtime: tasks, timers and the clock. The only file that names async-std.
+//!
+//! smol has each function under the same or a similar name.
 
 use std::future::Future;
 use std::io;
@@ -8,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::{AbortHandle, Either, abortable, select};
 
-/// A task that runs by itself; dropping this handle lets it run on.
+/// A task. Dropping the handle does not stop it.
 #[derive(Debug)]
 pub(crate) struct Task(async_std::task::JoinHandle<()>);
 
 impl Task {
-    /// Ends the task at its next wait, and returns once everything it held is dropped.
+    /// Ends the task at its next await. Returns once everything it held is dropped.
     pub(crate) async fn cancel(self) {
         self.0.cancel().await;
     }
@@ -29,32 +31,32 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     async_std::task::block_on(future)
 }
 
-/// Every address of a host, without blocking this thread.
+/// Resolves all addresses of a host, without blocking this thread.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(async_std::net::ToSocketAddrs::to_socket_addrs(&(host, port)).await?.collect())
 }
 
-/// What `work` gives, which may block: it has a thread of its own, and goes on there if this is dropped.
+/// Runs blocking `work` on a thread of its own. It runs to its end even if this future is dropped.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     async_std::task::spawn_blocking(work).await
 }
 
-/// Lets the other tasks of this thread have their turn.
+/// Lets other tasks of this thread run.
 pub(crate) async fn yield_now() {
     async_std::task::yield_now().await;
 }
 
-/// The clock of everything that is driven by sockets.
+/// The present time, for everything driven by sockets.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Waits for so long.
+/// Waits for `length`.
 pub(crate) async fn sleep(length: Duration) {
     async_io::Timer::after(length).await;
 }
 
-/// Waits until then; `None` means for ever.
+/// Waits until `at`; `None` means for ever.
 pub(crate) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => drop(async_io::Timer::at(at).await),
@@ -62,7 +64,7 @@ pub(crate) async fn until(at: Option<Instant>) {
     }
 }
 
-/// What `future` gives, unless it takes until `at`.
+/// The result of `future`, or `None` if it is not ready by `at`.
 pub(crate) async fn before<T>(at: Instant, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(future), async_io::Timer::at(at)).await {
         Either::Left((value, _)) => Some(value),
@@ -70,7 +72,7 @@ pub(crate) async fn before<T>(at: Instant, future: impl Future<Output = T>) -> O
     }
 }
 
-/// A task that ends when this is dropped, at its next wait at the latest.
+/// Ends its task on drop, at the task's next await.
 #[derive(Debug)]
 pub(crate) struct Guard(AbortHandle);
 

@@ -1,4 +1,21 @@
-//! What the terminal and the service manager ask for: an end, a line of totals, or new rules.
+//! Signals for a server program: serve until SIGINT or SIGTERM, report on SIGUSR1, reload on SIGHUP.
+//!
+//! [`serve`] runs an [`Engine`] that was started before, and drains it at the end. Clients handle signals in
+//! [`connect`](super::connect).
+//!
+//! ```no_run
+//! use sayagain::host::{Handler, Host, Settings};
+//! use sayagain::net::{Engine, Signals, serve};
+//!
+//! struct Quiet;
+//! impl Handler for Quiet {}
+//!
+//! let signals = Signals::new()?;
+//! let engine = Engine::host(&["raw://127.0.0.1:7000"], Settings::default(), Quiet)?;
+//! let ended = serve(engine, signals, |_| println!("totals"), None::<fn(&Engine<Host<Quiet>>)>);
+//! println!("{ended:?}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::io;
@@ -14,23 +31,23 @@ use super::engine::Engine;
 use super::rt;
 use crate::service::Service;
 
-/// How long all goodbyes together may take.
-const GOODBYES: Duration = Duration::from_secs(10);
+/// How long the shutdown may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a server came to its end.
+/// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Asked to, and everybody was told.
+    /// Shut down on request; every session got its BYE.
     Drained,
-    /// Asked to, and not everybody listened in time.
+    /// Shut down on request; some sessions did not take their BYE in time.
     Late,
-    /// Asked to twice.
+    /// Ended at once by a second request.
     Interrupted,
-    /// A panic: a bug, and what was printed before says where.
+    /// A panic: a bug. The output before shows where.
     Failed,
 }
 
-/// Signals that are waited for from now on, instead of doing what they do by themselves.
+/// The signals that [`serve`] handles, caught from now on.
 pub struct Signals(pub(crate) Stream);
 
 impl fmt::Debug for Signals {
@@ -40,19 +57,20 @@ impl fmt::Debug for Signals {
 }
 
 impl Signals {
-    /// SIGHUP, SIGINT, SIGTERM and SIGUSR1. SIGPIPE is ignored by every Rust program.
+    /// Catches SIGHUP, SIGINT, SIGTERM and SIGUSR1. Every Rust program ignores SIGPIPE.
     ///
     /// # Errors
     ///
-    /// The system has no room for the pipe that they come through.
+    /// Fails if the system cannot create the pipe that they come through.
     pub fn new() -> io::Result<Self> {
         Stream::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map(Self)
     }
 }
 
-/// Serves until SIGINT or SIGTERM, and says goodbye to everybody; a second one ends that at once. `report` is called at
-/// each SIGUSR1 and once everything is over, `reload` at each SIGHUP; without one, SIGHUP ends it as SIGTERM does, for its
-/// terminal is gone.
+/// Serves until SIGINT or SIGTERM, then shuts down; a second one ends that at once.
+///
+/// `report` is called at each SIGUSR1 and at the end, `reload` at each SIGHUP. Without `reload`, SIGHUP acts as
+/// SIGTERM: the terminal is gone.
 pub fn serve<S: Service + 'static>(
     engine: Engine<S>,
     signals: Signals,
@@ -69,7 +87,7 @@ pub fn serve<S: Service + 'static>(
     };
     rt::block_on(async {
         let mut signals = signals.0;
-        if !until_asked(&engine, &mut signals, &asked).await {
+        if !until_end_requested(&engine, &mut signals, &asked).await {
             return Ended::Failed;
         }
         log::info!("shutting down");
@@ -81,8 +99,8 @@ pub fn serve<S: Service + 'static>(
     })
 }
 
-/// Returns whether the end was asked for; otherwise the engine has failed. All else that is asked for is done.
-async fn until_asked<S: Service + 'static>(
+/// Handles signals until one asks for the end. Returns false if the engine has failed instead.
+async fn until_end_requested<S: Service + 'static>(
     engine: &Engine<S>,
     signals: &mut Stream,
     asked: &impl Fn(i32) -> bool,
@@ -97,14 +115,14 @@ async fn until_asked<S: Service + 'static>(
     }
 }
 
-/// Says goodbye to everybody; asked again meanwhile, it ends at once.
+/// Shuts the engine down. A second request ends that at once.
 async fn drain<S: Service + 'static>(
     engine: &Engine<S>,
     signals: &mut Stream,
     asked: &impl Fn(i32) -> bool,
 ) -> Ended {
-    let asked_again = until_asked(engine, signals, asked);
-    match select(pin!(engine.shutdown(GOODBYES)), pin!(asked_again)).await {
+    let requested_again = until_end_requested(engine, signals, asked);
+    match select(pin!(engine.shutdown(SHUTDOWN_TIMEOUT)), pin!(requested_again)).await {
         Either::Left((true, _)) => Ended::Drained,
         Either::Left((false, _)) => Ended::Late,
         Either::Right((true, _)) => Ended::Interrupted,

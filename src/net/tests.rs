@@ -1,4 +1,4 @@
-//! The engine with a service that knows no chat: what anybody sends goes to everybody.
+//! Tests of the engines with a service that sends all input to all connections.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::MsgFlags;
 
-use super::engine::{Connection, IoResults, PendingIo, Port, Progress, Shared, Socket, TURN, prepare};
+use super::engine::{
+    Connection, IoResults, PendingIo, Port, Progress, SOCKET_BUDGET, Shared, Socket, prepare,
+};
 use super::listen::Address;
 use super::rt;
 use super::{Doors, Engine, EngineKind, Listen};
@@ -20,20 +22,20 @@ use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Origin, Peer, R
 const SOON: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-struct Everybody {
+struct Broadcast {
     queues: BTreeMap<ConnId, Vec<u8>>,
     origins: Vec<Origin>,
     peers: Vec<Peer>,
     woken: VecDeque<ConnId>,
     closing: bool,
-    /// How much `fill` gives at most, where it is to be little.
+    /// How much `fill` returns at most, if it is to be little.
     at_once: Option<usize>,
-    /// Says how many there are of it.
+    /// Counts the live instances.
     _token: Arc<()>,
 }
 
-impl Everybody {
-    /// Says something to one alone.
+impl Broadcast {
+    /// Sends to one connection.
     fn say(&mut self, conn: ConnId, bytes: &[u8]) {
         self.queues.get_mut(&conn).expect("it is there").extend_from_slice(bytes);
         self.woken.push_back(conn);
@@ -51,11 +53,11 @@ impl Intake for Verbatim {
     }
 }
 
-impl Service for Everybody {
+impl Service for Broadcast {
     type Conn = Verbatim;
 
     fn opened(&mut self, _now: Instant, conn: ConnId, arrival: Arrival) -> Verbatim {
-        let Arrival::Accepted(origin) = arrival else { panic!("nobody was dialed") };
+        let Arrival::Accepted(origin) = arrival else { panic!("nothing was dialled") };
         self.origins.push(origin);
         self.queues.insert(conn, if self.closing { b"full".to_vec() } else { Vec::new() });
         self.woken.push_back(conn);
@@ -120,7 +122,7 @@ impl Service for Everybody {
     }
 }
 
-/// A socket that nobody waits for.
+/// A socket of no engine.
 #[derive(Debug)]
 struct Plain(Socket);
 
@@ -132,66 +134,70 @@ impl Port for Plain {
 
 type PlainConnection = Arc<Connection<Plain>>;
 
-/// The state behind the lock with so many connections, and the peers' ends of those.
-fn shared(connections: usize) -> (Shared<Everybody, Plain>, Vec<PlainConnection>, Vec<TcpStream>) {
-    let mut shared = Shared::new(Everybody::default());
-    let (mut links, mut peers) = (Vec::new(), Vec::new());
-    for _ in 0..connections {
-        let (link, work, peer) = connect(&mut shared);
-        assert!(perform(&mut shared, work).is_empty());
-        links.push(link);
+/// The state under the lock with that many connections, and their peers' ends.
+fn shared(count: usize) -> (Shared<Broadcast, Plain>, Vec<PlainConnection>, Vec<TcpStream>) {
+    let mut shared = Shared::new(Broadcast::default());
+    let (mut connections, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (connection, pending, peer) = connect(&mut shared);
+        assert!(perform(&mut shared, pending).is_empty());
+        connections.push(connection);
         peers.push(peer);
     }
-    (shared, links, peers)
+    (shared, connections, peers)
 }
 
-/// A new connection, what is to be done for it, and its peer's end.
-fn connect(shared: &mut Shared<Everybody, Plain>) -> (PlainConnection, PendingIo<Plain>, TcpStream) {
+/// A new connection, its pending I/O, and its peer's end.
+fn connect(shared: &mut Shared<Broadcast, Plain>) -> (PlainConnection, PendingIo<Plain>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(SOON)).unwrap();
     let (socket, addr) = listener.accept().unwrap();
     let origin = Origin { door: 0, from: Remote::Ip(addr) };
-    let (link, Verbatim) = shared.open(rt::now(), origin.into(), |_| Plain(socket.into()));
-    (link, collect(shared, |_, _| ()), peer)
+    let (connection, Verbatim) = shared.open(rt::now(), origin.into(), |_| Plain(socket.into()));
+    (connection, collect(shared, |_, _| ()), peer)
 }
 
-/// Does something, and takes what became sendable.
+/// Calls `act`, and takes what became sendable.
 fn collect(
-    shared: &mut Shared<Everybody, Plain>,
-    act: impl FnOnce(&mut Shared<Everybody, Plain>, &mut PendingIo<Plain>),
+    shared: &mut Shared<Broadcast, Plain>,
+    act: impl FnOnce(&mut Shared<Broadcast, Plain>, &mut PendingIo<Plain>),
 ) -> PendingIo<Plain> {
-    let mut work = PendingIo::default();
-    act(shared, &mut work);
-    shared.collect(rt::now(), &mut work);
-    work
+    let mut pending = PendingIo::default();
+    act(shared, &mut pending);
+    shared.collect(rt::now(), &mut pending);
+    pending
 }
 
-fn received(shared: &mut Shared<Everybody, Plain>, link: &PlainConnection, batch: &[u8]) -> PendingIo<Plain> {
-    collect(shared, |shared, work| shared.received(rt::now(), link, batch, work))
+fn received(
+    shared: &mut Shared<Broadcast, Plain>,
+    connection: &PlainConnection,
+    batch: &[u8],
+) -> PendingIo<Plain> {
+    collect(shared, |shared, pending| shared.received(rt::now(), connection, batch, pending))
 }
 
 fn read_ended(
-    shared: &mut Shared<Everybody, Plain>,
-    link: &PlainConnection,
+    shared: &mut Shared<Broadcast, Plain>,
+    connection: &PlainConnection,
     is_lost: bool,
 ) -> PendingIo<Plain> {
-    collect(shared, |shared, work| shared.read_ended(rt::now(), link.id, is_lost, work))
+    collect(shared, |shared, pending| shared.read_ended(rt::now(), connection.id, is_lost, pending))
 }
 
-/// Does the writing, none of which may block, and reports it.
-fn perform(shared: &mut Shared<Everybody, Plain>, work: PendingIo<Plain>) -> PendingIo<Plain> {
-    let mut outcome = IoResults::default();
-    for mut write in work.writes {
+/// Does the pending I/O, none of which may block, and applies the results.
+fn perform(shared: &mut Shared<Broadcast, Plain>, pending: PendingIo<Plain>) -> PendingIo<Plain> {
+    let mut results = IoResults::default();
+    for mut write in pending.writes {
         match write.advance(MsgFlags::MSG_DONTWAIT) {
-            Progress::Done(done) => outcome.written.push(done),
+            Progress::Done(done) => results.written.push(done),
             Progress::Blocked => panic!("a few bytes have room in any socket"),
         }
     }
-    for (link, how) in work.shuts {
-        link.shut(how);
+    for (connection, how) in pending.shuts {
+        connection.shut(how);
     }
-    collect(shared, |shared, work| shared.settle(rt::now(), &mut outcome, work))
+    collect(shared, |shared, pending| shared.apply_results(rt::now(), &mut results, pending))
 }
 
 fn read(mut peer: &TcpStream, count: usize) -> Vec<u8> {
@@ -201,147 +207,147 @@ fn read(mut peer: &TcpStream, count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn who_finds_a_connection_being_written_to_only_queues_and_the_writer_looks_again() {
-    let (mut shared, links, peers) = shared(1);
-    let first = received(&mut shared, &links[0], b"first");
+fn output_during_a_write_is_queued_and_taken_by_the_writer() {
+    let (mut shared, connections, peers) = shared(1);
+    let first = received(&mut shared, &connections[0], b"first");
     assert_eq!(first.writes.len(), 1);
-    assert!(received(&mut shared, &links[0], b"second").is_empty());
-    assert!(received(&mut shared, &links[0], b"third").is_empty());
+    assert!(received(&mut shared, &connections[0], b"second").is_empty());
+    assert!(received(&mut shared, &connections[0], b"third").is_empty());
     let second = perform(&mut shared, first);
     assert_eq!(second.writes.len(), 1);
     assert!(perform(&mut shared, second).is_empty());
     assert_eq!(read(&peers[0], 16), b"firstsecondthird");
-    assert_eq!(received(&mut shared, &links[0], b"fourth").writes.len(), 1);
+    assert_eq!(received(&mut shared, &connections[0], b"fourth").writes.len(), 1);
 }
 
 #[test]
-fn one_turn_writes_to_so_many_sockets_and_the_next_goes_on() {
-    let (mut shared, links, _peers) = shared(TURN + 3);
-    let work = received(&mut shared, &links[0], b"x");
-    assert_eq!(work.writes.len(), TURN);
-    let work = perform(&mut shared, work);
-    assert_eq!(work.writes.len(), 3);
-    assert!(perform(&mut shared, work).is_empty());
+fn a_turn_writes_to_a_limited_number_of_sockets() {
+    let (mut shared, connections, _peers) = shared(SOCKET_BUDGET + 3);
+    let pending = received(&mut shared, &connections[0], b"x");
+    assert_eq!(pending.writes.len(), SOCKET_BUDGET);
+    let pending = perform(&mut shared, pending);
+    assert_eq!(pending.writes.len(), 3);
+    assert!(perform(&mut shared, pending).is_empty());
 }
 
 #[test]
-fn those_who_always_have_more_do_not_take_all_the_turns() {
-    let (mut shared, links, peers) = shared(TURN + 1);
-    let (quiet, loud) = links.split_last().unwrap();
+fn connections_that_always_have_more_output_do_not_take_every_turn() {
+    let (mut shared, connections, peers) = shared(SOCKET_BUDGET + 1);
+    let (quiet, loud) = connections.split_last().unwrap();
     shared.service.at_once = Some(1);
-    loud.iter().for_each(|link| shared.service.say(link.id, b"123456789"));
-    let mut work = collect(&mut shared, |_, _| ());
-    assert_eq!(work.writes.len(), TURN);
+    loud.iter().for_each(|connection| shared.service.say(connection.id, b"123456789"));
+    let mut pending = collect(&mut shared, |_, _| ());
+    assert_eq!(pending.writes.len(), SOCKET_BUDGET);
     shared.service.say(quiet.id, b"x");
     for _ in 0..2 {
-        work = perform(&mut shared, work);
-        assert!(work.writes.len() <= TURN);
+        pending = perform(&mut shared, pending);
+        assert!(pending.writes.len() <= SOCKET_BUDGET);
     }
-    assert_eq!(read(&peers[TURN], 1), b"x");
-    while !work.is_empty() {
-        work = perform(&mut shared, work);
+    assert_eq!(read(&peers[SOCKET_BUDGET], 1), b"x");
+    while !pending.is_empty() {
+        pending = perform(&mut shared, pending);
     }
-    for peer in &peers[..TURN] {
+    for peer in &peers[..SOCKET_BUDGET] {
         assert_eq!(read(peer, 9), b"123456789");
     }
 }
 
 #[test]
-fn one_turn_gives_up_so_many_connections_and_the_next_goes_on() {
-    let (mut shared, _links, _peers) = shared(TURN + 3);
+fn a_turn_closes_a_limited_number_of_overdue_connections() {
+    let (mut shared, _links, _peers) = shared(SOCKET_BUDGET + 3);
     shared.service.shutdown(rt::now());
-    let mut work = collect(&mut shared, |_, _| ());
-    while !work.is_empty() {
-        work = perform(&mut shared, work);
+    let mut pending = collect(&mut shared, |_, _| ());
+    while !pending.is_empty() {
+        pending = perform(&mut shared, pending);
     }
     let late = rt::now() + Duration::from_secs(60);
-    for count in [TURN, 3] {
+    for count in [SOCKET_BUDGET, 3] {
         assert!(shared.set_alarm().unwrap() <= late, "it comes again at once");
-        let work = collect(&mut shared, |shared, work| shared.tick(late, work));
-        assert_eq!(work.shuts.len(), count);
+        let pending = collect(&mut shared, |shared, pending| shared.tick(late, pending));
+        assert_eq!(pending.shuts.len(), count);
     }
     assert!(shared.is_finished());
 }
 
 #[test]
-fn a_connection_that_is_to_be_closed_is_first_written_then_shut_then_forgotten() {
-    let (mut shared, links, mut peers) = shared(1);
-    let work = received(&mut shared, &links[0], b"goodbye");
+fn a_closing_connection_is_written_then_shut_down_then_removed() {
+    let (mut shared, connections, mut peers) = shared(1);
+    let pending = received(&mut shared, &connections[0], b"bye");
     shared.service.shutdown(rt::now());
-    let work = perform(&mut shared, work);
-    assert_eq!((work.writes.len(), work.shuts.len()), (0, 1));
-    assert!(perform(&mut shared, work).is_empty());
-    let mut last_words = Vec::new();
-    peers[0].read_to_end(&mut last_words).unwrap();
-    assert_eq!(last_words, b"goodbye");
+    let pending = perform(&mut shared, pending);
+    assert_eq!((pending.writes.len(), pending.shuts.len()), (0, 1));
+    assert!(perform(&mut shared, pending).is_empty());
+    let mut output = Vec::new();
+    peers[0].read_to_end(&mut output).unwrap();
+    assert_eq!(output, b"bye");
     assert!(!shared.is_finished());
-    assert!(read_ended(&mut shared, &links[0], false).is_empty());
+    assert!(read_ended(&mut shared, &connections[0], false).is_empty());
     assert!(shared.is_finished());
 }
 
 #[test]
-fn a_connection_that_is_refused_gets_its_words_and_is_closed_at_once() {
+fn a_refused_connection_gets_its_message_and_is_closed_at_once() {
     let (mut shared, _, _) = shared(0);
     shared.service.shutdown(rt::now());
-    let (link, work, mut peer) = connect(&mut shared);
-    assert_eq!(work.writes.len(), 1);
-    let work = perform(&mut shared, work);
+    let (connection, pending, mut peer) = connect(&mut shared);
+    assert_eq!(pending.writes.len(), 1);
+    let pending = perform(&mut shared, pending);
     assert!(shared.is_finished(), "it is forgotten although its peer has not closed its side");
-    assert!(perform(&mut shared, work).is_empty());
+    assert!(perform(&mut shared, pending).is_empty());
     assert_eq!(shared.set_alarm(), None);
-    drop(link);
-    let mut last_words = Vec::new();
-    peer.read_to_end(&mut last_words).unwrap();
-    assert_eq!(last_words, b"full");
+    drop(connection);
+    let mut output = Vec::new();
+    peer.read_to_end(&mut output).unwrap();
+    assert_eq!(output, b"full");
 }
 
 #[test]
 fn a_peer_that_never_closes_its_side_is_waited_for_until_a_deadline() {
-    let (mut shared, links, _peers) = shared(1);
+    let (mut shared, connections, _peers) = shared(1);
     shared.service.shutdown(rt::now());
-    let work = collect(&mut shared, |_, _| ());
-    assert!(perform(&mut shared, work).is_empty());
+    let pending = collect(&mut shared, |_, _| ());
+    assert!(perform(&mut shared, pending).is_empty());
     let deadline = shared.set_alarm().unwrap();
     assert!(
-        collect(&mut shared, |shared, work| shared.tick(deadline - Duration::from_millis(1), work))
+        collect(&mut shared, |shared, pending| shared.tick(deadline - Duration::from_millis(1), pending))
             .is_empty()
     );
     assert!(!shared.is_finished());
-    let work = collect(&mut shared, |shared, work| shared.tick(deadline, work));
-    assert_eq!(work.shuts.len(), 1);
+    let pending = collect(&mut shared, |shared, pending| shared.tick(deadline, pending));
+    assert_eq!(pending.shuts.len(), 1);
     assert!(shared.is_finished());
-    assert!(read_ended(&mut shared, &links[0], true).is_empty());
+    assert!(read_ended(&mut shared, &connections[0], true).is_empty());
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_waited_for_until_a_deadline_also_when_it_is_being_written_to() {
-    let (mut shared, links, _peers) = shared(1);
-    let blocked = received(&mut shared, &links[0], b"never taken");
+fn a_peer_that_reads_nothing_is_waited_for_until_a_deadline_also_during_a_write() {
+    let (mut shared, connections, _peers) = shared(1);
+    let blocked = received(&mut shared, &connections[0], b"never taken");
     assert_eq!(blocked.writes.len(), 1);
     shared.service.shutdown(rt::now());
     assert!(collect(&mut shared, |_, _| ()).is_empty());
     let deadline = shared.set_alarm().unwrap();
     assert!(deadline <= rt::now() + Duration::from_secs(10));
-    let work = collect(&mut shared, |shared, work| shared.tick(deadline, work));
-    assert_eq!((work.shuts.len(), shared.is_finished()), (1, true), "the writer that waits is woken");
+    let pending = collect(&mut shared, |shared, pending| shared.tick(deadline, pending));
+    assert_eq!((pending.shuts.len(), shared.is_finished()), (1, true), "the writer that waits is woken");
 }
 
 #[test]
-fn what_is_written_too_late_for_a_connection_that_is_gone_harms_nobody() {
-    let (mut shared, links, _peers) = shared(2);
-    let work = received(&mut shared, &links[0], b"x");
-    let lost = read_ended(&mut shared, &links[1], true);
+fn the_result_of_a_write_to_a_closed_connection_is_ignored() {
+    let (mut shared, connections, _peers) = shared(2);
+    let pending = received(&mut shared, &connections[0], b"x");
+    let lost = read_ended(&mut shared, &connections[1], true);
     assert_eq!(lost.shuts.len(), 1, "its writer has to be woken");
     assert!(perform(&mut shared, lost).is_empty());
-    assert!(perform(&mut shared, work).is_empty());
-    assert!(received(&mut shared, &links[1], b"y").is_empty());
+    assert!(perform(&mut shared, pending).is_empty());
+    assert!(received(&mut shared, &connections[1], b"y").is_empty());
 }
 
-fn engine(kind: EngineKind) -> (Engine<Everybody>, SocketAddr) {
+fn engine(kind: EngineKind) -> (Engine<Broadcast>, SocketAddr) {
     let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: true, udp: true };
     let bound = listen.bind().unwrap();
     let addr = bound.endpoints()[0].addr;
-    (Engine::start(kind, bound, |_| Everybody::default()).unwrap(), addr)
+    (Engine::start(kind, bound, |_| Broadcast::default()).unwrap(), addr)
 }
 
 #[test]
@@ -361,12 +367,12 @@ fn an_engine_serves_until_it_is_shut_down() {
 }
 
 #[test]
-fn an_engine_that_was_shut_down_has_let_go_of_its_sockets_and_can_still_be_looked_at() {
+fn an_engine_after_shutdown_has_closed_its_sockets_and_its_service_can_be_read() {
     for kind in EngineKind::ALL {
         let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: true, udp: true };
         let (bound, token) = (listen.bind().unwrap(), Arc::new(()));
         let addr = bound.endpoints()[0].addr;
-        let service = Everybody { _token: token.clone(), ..Everybody::default() };
+        let service = Broadcast { _token: token.clone(), ..Broadcast::default() };
         let engine = Engine::start(kind, bound, |_| service).unwrap();
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", addr).unwrap();
         assert!(rt::block_on(engine.shutdown(SOON)));
@@ -381,16 +387,16 @@ fn an_engine_that_was_shut_down_has_let_go_of_its_sockets_and_can_still_be_looke
                 rt::yield_now().await;
             }
         }));
-        assert!(gone.is_some(), "{kind}: nobody works for it any more");
+        assert!(gone.is_some(), "{kind}: no thread or task is left");
     }
 }
 
 #[test]
-fn who_takes_nothing_until_the_limit_of_a_shutdown_is_given_up() {
+fn a_peer_that_reads_nothing_is_closed_at_the_limit_of_a_shutdown() {
     for kind in EngineKind::ALL {
         let (engine, addr) = engine(kind);
         let mut peers = [(); 3].map(|()| TcpStream::connect(addr).unwrap());
-        // More than the system takes of a connection whose peer does not read.
+        // More than the system buffers for a connection whose peer does not read.
         peers[0].write_all(&vec![b'x'; 1 << 20]).unwrap();
         rt::block_on(rt::before(rt::now() + SOON, async {
             while engine.look(|service| service.queues.len()) < peers.len() {
@@ -417,7 +423,7 @@ fn who_takes_nothing_until_the_limit_of_a_shutdown_is_given_up() {
 }
 
 #[test]
-fn every_socket_is_a_door_of_its_own_whatever_it_is() {
+fn every_socket_of_any_kind_is_a_listener_with_its_own_ordinal() {
     for kind in EngineKind::ALL {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("chat");
@@ -436,7 +442,7 @@ fn every_socket_is_a_door_of_its_own_whatever_it_is() {
             Address::Ip(addr) => *addr,
             Address::File(path) => panic!("{} has a path", path.display()),
         };
-        let engine = Engine::start(kind, doors, |_| Everybody::default()).unwrap();
+        let engine = Engine::start(kind, doors, |_| Broadcast::default()).unwrap();
         let mut local = UnixStream::connect(&path).unwrap();
         local.set_read_timeout(Some(SOON)).unwrap();
         local.write_all(b"one").unwrap();
@@ -467,7 +473,7 @@ fn every_socket_is_a_door_of_its_own_whatever_it_is() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn the_system_takes_little_of_a_connection_that_it_cannot_send() {
+fn the_system_buffers_little_for_a_connection_that_it_cannot_send() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let listener = Socket::from(listener);
@@ -475,13 +481,13 @@ fn the_system_takes_little_of_a_connection_that_it_cannot_send() {
     let _peer = TcpStream::connect(addr).unwrap();
     let (socket, _) = listener.accept().unwrap();
     assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16 << 10);
-    // It would cut off a peer that answers every window probe.
+    // It would close a peer that answers every window probe.
     assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
 }
 
 #[test]
-fn a_panic_of_the_service_is_noticed_at_once() {
+fn a_panic_of_the_service_is_reported_at_once() {
     for kind in EngineKind::ALL {
         let (engine, addr) = engine(kind);
         TcpStream::connect(addr).unwrap().write_all(b"panic").unwrap();
@@ -491,7 +497,7 @@ fn a_panic_of_the_service_is_noticed_at_once() {
 }
 
 #[test]
-fn an_engine_is_printed_as_it_is_typed_and_another_is_refused_in_one_line() {
+fn an_engine_name_reads_back_and_an_unknown_one_is_refused_in_one_line() {
     for kind in EngineKind::ALL {
         assert_eq!(kind.to_string().parse(), Ok(kind));
     }

@@ -1,4 +1,6 @@
-//! UDP sockets: datagrams are received and sent in [batches](super::batch). Nothing here waits.
+//! UDP sockets of an engine: receive and send in [batches](super::batch), and count what was dropped.
+//!
+//! Nothing here waits; the engines do.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,8 +14,8 @@ use super::rt;
 use crate::service::Transmit;
 use crate::throttle::Throttle;
 
-/// How long to wait for room in a socket before datagrams are dropped: what matters is repeated anyway.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+/// How long datagrams wait for a full socket before they are dropped. Those that matter are retransmitted.
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -24,7 +26,7 @@ pub(crate) struct DatagramDoor {
     socket: UdpSocket,
     binding: Binding,
     unsent: AtomicU64,
-    complaints: Mutex<Throttle>,
+    warnings: Mutex<Throttle>,
 }
 
 impl AsFd for DatagramDoor {
@@ -37,36 +39,36 @@ impl DatagramDoor {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let binding = Binding::of(&socket)?;
-        Ok(Self { socket, binding, unsent: AtomicU64::new(0), complaints: Mutex::default() })
+        Ok(Self { socket, binding, unsent: AtomicU64::new(0), warnings: Mutex::default() })
     }
 
-    /// Receives what is there, up to a full batch. Returns how many that were, and whether there may be more.
+    /// Receives what is there, up to a full batch. Returns the number, and whether there may be more.
     pub(crate) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
         let count = batch.receive(&self.socket, self.binding)?;
         Ok((count, count == COUNT))
     }
 
-    /// Sends datagrams, and gives up those that something hinders that does not pass. Returns how many are done with: for
-    /// the others there is no room for now.
+    /// Sends datagrams, and drops those with a lasting error. Returns how many are done; the rest found the
+    /// socket full.
     pub(crate) fn send(&self, transmits: &[Transmit]) -> usize {
         batch::send(&self.socket, transmits, |transmit, error| {
             if !is_of_a_peer(error) {
-                self.complain(transmit.peer.addr, error, 1);
+                self.warn(transmit.peer.addr, error, 1);
             }
         })
     }
 
-    /// Datagrams are dropped because there was no room for them in time.
+    /// Counts datagrams that were dropped because the socket stayed full.
     pub(crate) fn drop_all(&self, transmits: &[Transmit]) {
         if let Some(first) = transmits.first() {
             let full = io::ErrorKind::WouldBlock.into();
-            self.complain(first.peer.addr, &full, transmits.len());
+            self.warn(first.peer.addr, &full, transmits.len());
         }
     }
 
-    fn complain(&self, to: SocketAddr, error: &io::Error, count: usize) {
+    fn warn(&self, to: SocketAddr, error: &io::Error, count: usize) {
         let unsent = self.unsent.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
-        let due = self.complaints.lock().ok().and_then(|mut complaints| complaints.count(rt::now()));
+        let due = self.warnings.lock().ok().and_then(|mut warnings| warnings.count(rt::now()));
         if let Some(times) = due {
             log::warn!("{to}: cannot send: {error} ({times} times, {unsent} datagrams since the start)");
         }

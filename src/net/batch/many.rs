@@ -1,4 +1,4 @@
-//! Many datagrams by one call: recvmmsg and sendmmsg.
+//! Many datagrams per system call: recvmmsg and sendmmsg.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,8 +15,8 @@ use nix::sys::socket::{
 use super::packet_info::{Leaving, local_of};
 use super::{Binding, COUNT, Outgoing, STRIDE, Source};
 
-/// What the system is told of the places for datagrams. The system writes the length of an address, and that of control
-/// messages, over the room for it, so that each kind of socket has its own.
+/// The message headers for receiving, one set per kind of socket: the system overwrites the lengths of
+/// addresses and of control messages.
 pub(crate) struct Receiver {
     v4: MultiHeaders<SockaddrIn>,
     v6: MultiHeaders<SockaddrIn6>,
@@ -37,7 +37,7 @@ fn plain<S: SockaddrLike + Copy>() -> MultiHeaders<S> {
     MultiHeaders::preallocate(COUNT, None)
 }
 
-/// Headers with room for the address of this machine that each datagram is sent to, or leaves from.
+/// Headers with room for the local address of each datagram.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn with_v4_info<S: SockaddrLike + Copy>() -> MultiHeaders<S> {
     MultiHeaders::preallocate(COUNT, Some(nix::cmsg_space!(nix::libc::in_pktinfo)))
@@ -60,7 +60,7 @@ impl Receiver {
         }
     }
 
-    /// Receives into places of [`STRIDE`] bytes, and appends the head of each datagram.
+    /// Receives into slots of [`STRIDE`] bytes, and appends the head of each datagram.
     pub(crate) fn receive(
         &mut self,
         socket: &impl AsFd,
@@ -126,7 +126,7 @@ fn receive<S: SockaddrLike + Copy>(
     Ok(())
 }
 
-/// What the system is told of datagrams that are to be sent. Many threads send from no wildcard address.
+/// The message headers for sending. Those with a source address are created on demand: many threads never need them.
 struct Sender {
     plain: MultiHeaders<SockaddrStorage>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -147,11 +147,11 @@ thread_local! {
     });
 }
 
-/// Sends the first datagrams, up to [`COUNT`] that leave from the same address. Returns how many, at least one.
+/// Sends the first datagrams, up to [`COUNT`] with the same source address. Returns how many, at least one.
 ///
 /// # Errors
 ///
-/// What became of the first.
+/// Returns the error of the first datagram.
 pub(crate) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
     let local = datagrams.first().and_then(Outgoing::local);
     SENDER.with_borrow_mut(|sender| {

@@ -1,5 +1,4 @@
-//! The control messages that say which address of this machine a datagram came to, or is to leave from: IP_PKTINFO, ip(7),
-//! and IPV6_PKTINFO, RFC 3542 section 6.
+//! Control messages for the local address of a datagram: IP_PKTINFO, ip(7), and IPV6_PKTINFO, RFC 3542 section 6.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{ControlMessageOwned, RecvMsg, setsockopt, sockopt};
 
-/// Has the system tell, with each datagram that the socket receives, to which address that was sent.
+/// Makes the system report the destination of each received datagram.
 pub(crate) fn request(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
     if is_v6 {
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -18,10 +17,10 @@ pub(crate) fn request(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The address of this machine that a datagram was sent to, if that can be the source of an answer.
+/// The local address that a datagram was sent to, if an answer can leave from it.
 pub(crate) fn local_of<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
     let local = message.cmsgs().ok()?.find_map(|control| match control {
-        // Of a broadcast, this is the address to answer from.
+        // For a broadcast, this is the address to answer from.
         ControlMessageOwned::Ipv4PacketInfo(info) => {
             Some(IpAddr::V4(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes())))
         }
@@ -31,16 +30,16 @@ pub(crate) fn local_of<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
     (!local.is_unspecified() && !local.is_multicast()).then_some(local)
 }
 
-/// What the system is told of the address that datagrams leave from.
+/// The source address that datagrams leave from.
 pub(crate) enum Leaving {
-    /// It chooses.
+    /// The system chooses.
     FromAny,
     FromV4(in_pktinfo),
     FromV6(in6_pktinfo),
 }
 
 impl From<Option<IpAddr>> for Leaving {
-    /// The interface stays 0: routing decides, or the zone of the address that the datagram goes to.
+    /// The interface stays 0: routing decides, or the zone of the destination.
     fn from(local: Option<IpAddr>) -> Self {
         match local {
             None => Self::FromAny,

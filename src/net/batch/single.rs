@@ -1,4 +1,4 @@
-//! A datagram at a time, for systems without a call for many. (Tests compile it everywhere.)
+//! One datagram per system call, for systems without recvmmsg and sendmmsg. Compiled everywhere for tests.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -8,7 +8,7 @@ use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, send as send_connect
 
 use super::{Binding, COUNT, Outgoing, STRIDE, Source};
 
-/// Nothing has to be prepared.
+/// Receives without any state.
 #[derive(Debug)]
 pub(crate) struct Receiver;
 
@@ -17,7 +17,7 @@ impl Receiver {
         Self
     }
 
-    /// Receives into places of [`STRIDE`] bytes, and appends the head of each datagram.
+    /// Receives into slots of [`STRIDE`] bytes, and appends the head of each datagram.
     pub(crate) fn receive(
         &mut self,
         socket: &impl AsFd,
@@ -45,11 +45,11 @@ fn plain(addr: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| addr.as_sockaddr_in6().map(|addr| SocketAddrV6::from(*addr).into()))
 }
 
-/// Sends the first datagram. Returns that it was one.
+/// Sends the first datagram. Returns 1.
 ///
 /// # Errors
 ///
-/// What became of it.
+/// Returns the error of that datagram.
 pub(crate) fn send(socket: &impl AsFd, datagrams: &[impl Outgoing]) -> io::Result<usize> {
     let Some(first) = datagrams.first() else { return Ok(0) };
     let socket = socket.as_fd().as_raw_fd();

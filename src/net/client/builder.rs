@@ -1,4 +1,5 @@
-//! Where to and how, and why it did not come to a session.
+//! [`Builder`]: the server, settings and bounds of a session; and [`ConnectError`], why a session could not
+//! be opened.
 
 use std::io;
 use std::sync::Arc;
@@ -6,9 +7,9 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 
-use super::driver::{self, Plan, ServerAddr};
+use super::driver::{self, ConnectPlan, ServerAddr};
 use super::handle::is_word;
-use super::shared::Shared;
+use super::shared::SessionShared;
 use super::{Client, Events};
 use crate::config::{ClientConfig, Transport};
 use crate::escape::escape_short;
@@ -20,18 +21,18 @@ use crate::units::Factor;
 
 /// What names and digits of a frame may add to the longest message, in bytes.
 const HEAD_ROOM: usize = 1_024;
-/// The least that RFC 791 lets every host take, and the most that UDP over IPv4 carries, in bytes.
+/// The datagram that every host must accept (RFC 791), and the largest that UDP over IPv4 carries, in bytes.
 const DATAGRAM_BOUNDS: (usize, usize) = (576, 65_507);
 /// RFC 8085 section 3.5.
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(15);
-/// How much of a text is shown in an error, in characters.
+/// How many characters of a text are shown in an error.
 const SHOWN: usize = 80;
-/// What a client can use.
+/// The URLs that a client can use.
 const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH";
 
-/// Where a client connects to, and how; made by [`Client::builder`].
+/// The server of a session, and its settings; created by [`Client::builder`].
 ///
-/// A value outside the bounds of its setter counts as the nearest one inside.
+/// A value outside the bounds of its setter is replaced by the nearest one inside.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -55,11 +56,11 @@ pub struct Builder {
     seed: Option<u64>,
 }
 
-/// Why there is no session.
+/// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL is none that a client can use.
+    /// The URL is not one for a client.
     #[error("cannot connect to `{}`: {why}", escape_short(.url.as_bytes(), SHOWN))]
     Url {
         /// As it was given.
@@ -70,38 +71,38 @@ pub enum ConnectError {
     /// The name is not one word.
     #[error("`{}` is not a name: it must be one word, without spaces; choose another", escape_short(.0.as_bytes(), SHOWN))]
     Name(String),
-    /// The server's host has no address, or there is no socket to be had.
-    #[error("cannot find a way to {place}: {source}; check the host's name")]
+    /// The server's host has no address, or no socket could be created.
+    #[error("cannot reach {place}: {source}; check the host's name")]
     NoWay {
-        /// Where to.
+        /// The server.
         place: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The server refused the registration: the name is taken (409) or not allowed (403), or the server is full (503).
     #[error("{place} refuses the name: {code} {text}; {}", advice(*.code))]
     Refused {
-        /// Where.
+        /// The server.
         place: String,
         /// The code of the refusal.
         code: u16,
-        /// The server's words, escaped.
+        /// The server's text, escaped.
         text: String,
     },
-    /// The server said goodbye before there was a session.
-    #[error("{place} takes no more clients: {}; try again later", .words.as_deref().unwrap_or("it said goodbye"))]
+    /// The server sent BYE before there was a session.
+    #[error("{place} takes no more clients: {}; try again later", .words.as_deref().unwrap_or("it sent BYE"))]
     Goodbye {
-        /// Where.
+        /// The server.
         place: String,
-        /// What the server said before, escaped.
+        /// What the server sent before, escaped.
         words: Option<String>,
     },
-    /// Nobody answered until the policy gave up.
+    /// No answer came until the policy gave up.
     #[error("no answer from {place}{}; is a server running there?", because(.source.as_ref()))]
     GaveUp {
-        /// Where.
+        /// The server.
         place: String,
-        /// Why there was no connection, if that was it.
+        /// Why there was no connection, if that was the reason.
         source: Option<io::Error>,
     },
 }
@@ -120,21 +121,21 @@ fn because(source: Option<&io::Error>) -> String {
 
 impl Builder {
     pub(super) fn new(url: String) -> Self {
-        // Which transport it is, the URL says.
+        // The transport is replaced by that of the URL.
         let config = ClientConfig::new(Transport::Stream, None, usual_policy());
         let size = 16 << 20;
         Self { url, config, max_message: size, max_pending: size, max_unread: size, seed: None }
     }
 
-    /// The name to register under: 1 to 32 characters, as the server allows. Default: none, and no session; a server
-    /// answers nothing but pings then.
+    /// The name to register: 1 to 32 characters, as the server allows. Default: none, so no session; a server
+    /// then answers nothing but pings.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
         self
     }
 
-    /// When requests are repeated and when they are given up; lost connections are made again by the same policy. Default:
-    /// five sends, the first timeout is 1 s and each the double of the one before, half of it drawn at random.
+    /// When requests are retransmitted and given up; reconnects follow the same policy. Default: five sends,
+    /// a first timeout of 1 s that doubles each time, half of it drawn at random.
     pub fn policy(mut self, policy: Backoff) -> Self {
         self.config.policy = policy;
         self
@@ -147,23 +148,23 @@ impl Builder {
         self
     }
 
-    /// The longest message, its target included, that is sent or taken in, in bytes. Default 16 MiB, as for servers. What is
-    /// longer is rejected with 413; a server that sends more is taken for broken, and its connection is given up.
+    /// The longest message to send or receive, its target included, in bytes. Default 16 MiB, as for servers. A longer
+    /// request is rejected with 413; a server that sends more is considered broken, and its connection is closed.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// Over UDP, the largest datagram that is sent, in bytes: 576 to 65,507, default 1,200. More is for a server and
-    /// networks that are known to take it.
+    /// The largest datagram to send, in bytes: 576 to 65,507, default 1,200. Use more only if server and
+    /// network are known to take it.
     pub fn max_datagram(mut self, bytes: usize) -> Self {
         let (least, most) = DATAGRAM_BOUNDS;
         self.config.max_datagram = bytes.clamp(least, most);
         self
     }
 
-    /// Over UDP, how long to be silent before a ping keeps the session: 15 s (RFC 8085) and more, default 25 s. A server
-    /// ends a session that is silent for 90 s, unless it was told otherwise.
+    /// Over UDP, the silence after which a ping keeps the session: at least 15 s (RFC 8085), default 25 s. A
+    /// server ends a session after 90 s of silence by default.
     pub fn keepalive(mut self, silence: Duration) -> Self {
         self.config.keepalive = silence.max(SHORTEST_KEEPALIVE);
         self
@@ -175,28 +176,30 @@ impl Builder {
         self
     }
 
-    /// Most bytes of requests that were taken and have not ended, 128 more for each. Default 16 MiB; one request of any
-    /// size always has room. The others wait in the order in which they were first polled.
+    /// Most bytes of unfinished requests, counting 128 more for each. Default 16 MiB; one request of any size
+    /// always fits. Others wait in the order in which they were first polled.
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.max_pending = bytes;
         self
     }
 
-    /// Most bytes of events that nobody has taken, 128 more for each. Default 16 MiB; one event of any size always has
-    /// room. When there are as many, nothing is read until some are taken; what the last read held still comes: half a MiB
-    /// at most (over UDP, what sixteen datagrams hold), or one message.
+    /// Most bytes of events that were not taken, counting 128 more for each. Default 16 MiB; one event of any
+    /// size always fits.
+    ///
+    /// At the limit, reading is paused until some are taken. The last read may exceed it by half a MiB (over UDP, by
+    /// sixteen datagrams) or one message.
     pub fn max_unread(mut self, bytes: usize) -> Self {
         self.max_unread = bytes.max(1);
         self
     }
 
-    /// Connects and registers. Dropped before its end, it leaves no session.
+    /// Connects and registers. If the future is dropped early, no session is left.
     ///
     /// # Errors
     ///
-    /// The URL or the name is unusable, the host has no address, the server refuses, or the policy gives up.
+    /// Fails if the URL or the name is unusable, the host has no address, the server refuses, or the policy gives up.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
-        let (shared, max_message) = (Arc::new(Shared::new(self.max_unread)), self.max_message);
+        let (shared, max_message) = (Arc::new(SessionShared::new(self.max_unread)), self.max_message);
         let plan = self.plan()?;
         let place = plan.place.clone();
         let handles = Client::new(&shared, max_message);
@@ -206,17 +209,17 @@ impl Builder {
         Ok(handles)
     }
 
-    /// The same for a program without an executor: waits on this thread.
+    /// As [`Builder::connect`] for a program without an executor: blocks this thread.
     ///
     /// # Errors
     ///
-    /// As [`Builder::connect`].
+    /// Fails as [`Builder::connect`].
     pub fn connect_blocking(self) -> Result<(blocking::Client, blocking::Events), ConnectError> {
         let (client, events) = rt::block_on(self.connect())?;
         Ok((client.into(), events.into()))
     }
 
-    fn plan(mut self) -> Result<Plan, ConnectError> {
+    fn plan(mut self) -> Result<ConnectPlan, ConnectError> {
         if let Some(name) = self.config.name.as_ref().filter(|name| !is_word(name)) {
             return Err(ConnectError::Name(name.clone()));
         }
@@ -225,7 +228,7 @@ impl Builder {
             server_addr(&url).map_err(|why| ConnectError::Url { url: url.clone(), why })?;
         self.config.transport = transport;
         self.config.max_message = self.max_message.saturating_add(HEAD_ROOM);
-        Ok(Plan {
+        Ok(ConnectPlan {
             place: escape_short(url.as_bytes(), SHOWN).into_owned(),
             server_addr,
             config: self.config,
@@ -241,7 +244,7 @@ fn usual_policy() -> Backoff {
         .with_jitter(Jitter::Equal)
 }
 
-/// What a URL says to a client.
+/// The transport and address of a client URL.
 fn server_addr(url: &str) -> Result<(Transport, ServerAddr), String> {
     if url.contains('?') {
         return Err("what follows the ? is for the server that listens; leave it out".to_owned());
@@ -249,7 +252,7 @@ fn server_addr(url: &str) -> Result<(Transport, ServerAddr), String> {
     let parsed: ListenUrl = url.parse().map_err(|error| format!("{error}"))?;
     let scheme = parsed.scheme();
     if !["tcp", "udp", "unix"].contains(&scheme) {
-        return Err(format!("{scheme}:// is a door for others than clients; {FORMS}"));
+        return Err(format!("{scheme}:// is not a listener for this client; {FORMS}"));
     }
     let (transport, server_addr) = match parsed.at {
         At::Tcp { port: 0, .. } | At::Udp { port: 0, .. } => {

@@ -1,4 +1,7 @@
-//! The task that owns a session's socket.
+//! The task that owns the socket of a session: passes requests to the state machine of [`crate::client`], and
+//! its events back.
+//!
+//! Waiting requests and events are in `shared`, the socket is in [`drive`](crate::net::drive).
 
 #![expect(clippy::disallowed_types, reason = "drivers own the source of nonces")]
 
@@ -14,7 +17,7 @@ use rand::Rng as _;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
-use super::shared::{Asked, Ending, Shared, What};
+use super::shared::{Ending, QueuedRequest, RequestKind, SessionShared};
 use super::{ConnectError, Event};
 use crate::client::{self, Client, Closed};
 use crate::config::ClientConfig;
@@ -23,51 +26,51 @@ use crate::net::rt;
 use crate::reliable::{Ended, Outcome, Ticket};
 use crate::units::later;
 
-/// Where to and how.
+/// What to connect to, and how.
 #[derive(Debug)]
-pub(super) struct Plan {
-    /// As it is shown.
+pub(super) struct ConnectPlan {
+    /// The server, as it is shown.
     pub(super) place: String,
     pub(super) server_addr: ServerAddr,
     pub(super) config: ClientConfig,
-    /// Of the jitter; drawn if it is none.
+    /// Of the jitter; drawn if `None`.
     pub(super) seed: Option<u64>,
     pub(super) max_pending: usize,
 }
 
-/// Where the server is, and over what one gets there.
+/// The address of the server, and the transport to it.
 #[derive(Debug)]
 pub(super) enum ServerAddr {
     Stream(StreamAddr),
     Datagrams((String, u16)),
 }
 
-/// Who is told that there is a session, or why there is none.
+/// Receives that there is a session, or why there is none.
 type Started = oneshot::Sender<Result<(), ConnectError>>;
 
-/// Opens a session and drives it to its end. Nobody may be there any more to hear what became of it.
-pub(super) async fn drive(plan: Plan, shared: Arc<Shared>, started: Started) {
-    let server_addr = match &plan.server_addr {
-        ServerAddr::Stream(place) => Ok(ClientTransport::stream(place.clone())),
+/// Opens a session and drives it to its end.
+pub(super) async fn drive(plan: ConnectPlan, shared: Arc<SessionShared>, started: Started) {
+    let transport = match &plan.server_addr {
+        ServerAddr::Stream(addr) => Ok(ClientTransport::stream(addr.clone())),
         ServerAddr::Datagrams(host) => {
-            let way = ClientTransport::datagrams(host.clone(), plan.config.policy.ack_timeout());
-            match select(pin!(way), pin!(shared.abandoned())).await {
-                Either::Left((way, _)) => way,
+            let transport = ClientTransport::datagrams(host.clone(), plan.config.policy.ack_timeout());
+            match select(pin!(transport), pin!(shared.abandoned())).await {
+                Either::Left((transport, _)) => transport,
                 Either::Right(_) => return,
             }
         }
     };
-    match server_addr {
-        Ok(way) => Driver::new(plan, way, shared, started).run().await,
+    match transport {
+        Ok(transport) => Driver::new(plan, transport, shared, started).run().await,
         Err(source) => drop(started.send(Err(ConnectError::NoWay { place: plan.place, source }))),
     }
 }
 
 struct Driver {
-    // Dropped in this order: once the end is told, the socket is closed.
+    // Dropped in this order: the socket is closed before the end is reported.
     driven: Driven,
-    requests: BTreeMap<Ticket, Pending>,
-    /// What these take, in bytes.
+    requests: BTreeMap<Ticket, InFlight>,
+    /// Their size, in bytes.
     pending: usize,
     max_pending: usize,
     place: String,
@@ -75,21 +78,21 @@ struct Driver {
     started: Option<Started>,
     is_nameless: bool,
     is_online: bool,
-    /// How long an abandoned session has for its goodbye, and when that time is up.
-    patience: Duration,
-    leave_by: Option<Instant>,
+    /// How long an abandoned session has for its BYE, and the end of that time.
+    close_timeout: Duration,
+    close_by: Option<Instant>,
     end: End,
 }
 
 /// A request that was taken and has not ended.
-struct Pending {
+struct InFlight {
     size: usize,
     answer: oneshot::Sender<Outcome>,
 }
 
-/// Tells the end to everybody, also where the driver does not get there.
+/// Reports the end of the session, also if the driver panics.
 struct End {
-    shared: Arc<Shared>,
+    shared: Arc<SessionShared>,
     closed: Option<Closed>,
     closes: Vec<oneshot::Sender<Ending>>,
 }
@@ -104,12 +107,17 @@ impl Drop for End {
 }
 
 impl Driver {
-    fn new(plan: Plan, way: ClientTransport, shared: Arc<Shared>, started: Started) -> Self {
-        let (patience, is_nameless) = (plan.config.policy.ack_timeout(), plan.config.name.is_none());
+    fn new(
+        plan: ConnectPlan,
+        transport: ClientTransport,
+        shared: Arc<SessionShared>,
+        started: Started,
+    ) -> Self {
+        let (close_timeout, is_nameless) = (plan.config.policy.ack_timeout(), plan.config.name.is_none());
         let seed = plan.seed.unwrap_or_else(|| UnwrapErr(SysRng).next_u64());
         let client = Client::new(rt::now(), plan.config, seed, Box::new(UnwrapErr(SysRng)));
         Self {
-            driven: Driven::new(client, way),
+            driven: Driven::new(client, transport),
             requests: BTreeMap::new(),
             pending: 0,
             max_pending: plan.max_pending,
@@ -117,8 +125,8 @@ impl Driver {
             started: Some(started),
             is_nameless,
             is_online: false,
-            patience,
-            leave_by: None,
+            close_timeout,
+            close_by: None,
             end: End { shared, closed: None, closes: Vec::new() },
         }
     }
@@ -126,8 +134,8 @@ impl Driver {
     async fn run(mut self) {
         while self.end.closed.is_none() {
             let now = rt::now();
-            self.driven.work(now, self.reads());
-            self.leave(now);
+            self.driven.step(now, self.reads());
+            self.close_if_abandoned(now);
             while self.step(now).await {}
             self.driven.write();
             if self.is_nameless && self.driven.client.is_ready() {
@@ -141,8 +149,8 @@ impl Driver {
         self.finish().await;
     }
 
-    /// How much to read: what there is no room for stays with the server. Nothing else than an answer is to be expected
-    /// before there is a session, and nobody wants to wait for that.
+    /// How many reads are allowed: input beyond the event limit stays with the server. Before there is a
+    /// session, nothing but an answer is expected, so reading is not limited.
     fn reads(&self) -> usize {
         if self.driven.client.is_ready() {
             ClientTransport::reads_within(self.end.shared.free())
@@ -151,7 +159,7 @@ impl Driver {
         }
     }
 
-    /// Everything that can be done without waiting, piece by piece. Returns whether there was anything.
+    /// Does one piece of what needs no waiting. Returns whether there was one.
     async fn step(&mut self, now: Instant) -> bool {
         if let Some(event) = self.driven.poll() {
             self.handle_event(now, event);
@@ -165,11 +173,11 @@ impl Driver {
     }
 
     async fn wait(&mut self, now: Instant) {
-        let deadline = [self.driven.deadline(now), self.leave_by].into_iter().flatten().min();
+        let deadline = [self.driven.deadline(now), self.close_by].into_iter().flatten().min();
         let is_reading = self.reads() > 0;
         let shared = &self.end.shared;
         select_biased! {
-            () = Box::pin(shared.news()).fuse() => (),
+            () = Box::pin(shared.changed()).fuse() => (),
             () = Box::pin(self.driven.ready(is_reading)).fuse() => (),
             () = Box::pin(rt::until(deadline)).fuse() => (),
         }
@@ -192,17 +200,17 @@ impl Driver {
     }
 }
 
-/// What is asked.
+/// Requests.
 impl Driver {
-    fn ask(&mut self, asked: Asked) {
+    fn ask(&mut self, asked: QueuedRequest) {
         let size = asked.size();
         match asked {
-            Asked::Request(what, answer) => {
+            QueuedRequest::Request(what, answer) => {
                 let ticket = self.request(what);
                 self.pending += size;
-                self.requests.insert(ticket, Pending { size, answer });
+                self.requests.insert(ticket, InFlight { size, answer });
             }
-            Asked::Close(answer) => {
+            QueuedRequest::Close(answer) => {
                 if self.end.closes.is_empty() {
                     self.driven.client.close();
                 }
@@ -211,29 +219,29 @@ impl Driver {
         }
     }
 
-    fn request(&mut self, what: What) -> Ticket {
+    fn request(&mut self, what: RequestKind) -> Ticket {
         let client = &mut self.driven.client;
         match what {
-            What::Send { target, body } => client.send(&target, &body),
-            What::Join(room) => client.join(&room),
-            What::Leave(room) => client.leave(&room),
-            What::List(room) => client.list(room.as_deref()),
-            What::Ping => client.ping(),
+            RequestKind::Send { target, body } => client.send(&target, &body),
+            RequestKind::Join(room) => client.join(&room),
+            RequestKind::Leave(room) => client.leave(&room),
+            RequestKind::List(room) => client.list(room.as_deref()),
+            RequestKind::Ping => client.ping(),
         }
     }
 
     fn answer(&mut self, ended: Ended) {
         let Some(pending) = self.requests.remove(&ended.ticket) else { return };
         self.pending -= pending.size;
-        // Who asked may have gone.
+        // The caller may have dropped its future.
         let _ = pending.answer.send(ended.outcome);
     }
 
-    /// Says goodbye once nobody is left; what was taken has until the end of the patience.
-    fn leave(&mut self, now: Instant) {
-        match self.leave_by {
+    /// Closes the session once all handles are dropped; requests in flight end within the timeout.
+    fn close_if_abandoned(&mut self, now: Instant) {
+        match self.close_by {
             None if self.end.shared.is_abandoned() => {
-                self.leave_by = Some(later(now, self.patience));
+                self.close_by = Some(later(now, self.close_timeout));
                 self.driven.client.close();
             }
             Some(at) if at <= now => self.driven.client.abort(now, Duration::ZERO),
@@ -242,7 +250,7 @@ impl Driver {
     }
 }
 
-/// What happens.
+/// Events.
 impl Driver {
     fn handle_event(&mut self, now: Instant, event: client::Event) {
         let event = match event {
@@ -266,7 +274,7 @@ impl Driver {
                 Event::SlowDown { verb: asked.verb, wait }
             }
         };
-        // Of what was tried before there was a session, `connect` tells.
+        // `connect` reports failures before there is a session.
         if self.started.is_none() {
             self.end.shared.push(event);
         }
@@ -275,7 +283,7 @@ impl Driver {
     fn registered(&mut self, resumed: bool) {
         let was_online = std::mem::replace(&mut self.is_online, true);
         match self.started.take() {
-            // Who waited for it may have gone.
+            // The caller may have dropped its future.
             Some(started) => drop(started.send(Ok(()))),
             None if self.is_nameless && was_online => {}
             None => self.end.shared.push(Event::Registered { resumed }),

@@ -1,4 +1,4 @@
-//! What a session tells.
+//! [`Event`]: what happens to a session; and [`Events`], the stream of them. Their queue is in `shared`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,82 +8,80 @@ use std::time::Duration;
 use futures::Stream;
 use futures::stream::FusedStream;
 
-use super::shared::Shared;
+use super::shared::SessionShared;
 use crate::client::Closed;
 use crate::wire::Verb;
 
-/// Something that happened to a session after [`Builder::connect`](super::Builder::connect) opened it.
+/// What happened to a session after [`Builder::connect`](super::Builder::connect) opened it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A message.
     Message {
-        /// Who sent it: a name.
+        /// The sender's name.
         sender: String,
         /// The `#room` that it was sent to; `None` if it was sent to this client alone.
         room: Option<String>,
-        /// What it says: any bytes, as they were sent.
+        /// The body: any bytes, as they were sent.
         body: Vec<u8>,
     },
-    /// The server dropped so many messages for this client in this place, because it read too slowly.
+    /// The server dropped this many messages at this place, because this client is a slow consumer.
     Gap(u64),
-    /// The connection is lost, and another one is being made by the policy. Requests go on waiting. Datagrams have no
-    /// connections, so there this does not occur.
+    /// The connection is lost, and the client reconnects by its policy. Requests stay pending. Over UDP this
+    /// does not occur.
     Offline,
-    /// The server no longer knows the session: what was in flight is unknown. A new session is being opened.
+    /// The server does not know the session any more: requests in flight are unknown. A new session is being opened.
     SessionLost,
-    /// The server shuts down, and the session ends with this run of it: what got no answer is unknown. A new session is opened
-    /// later. It takes more than one send in the policy; without, the end is
-    /// [`Closed::Draining`].
+    /// The server is draining, and its sessions end: unanswered requests are unknown. A new session is opened
+    /// later. This needs a policy of more than one send; otherwise the end is [`Closed::Draining`].
     Draining {
         /// After how long.
         wait: Duration,
     },
-    /// The session that has the name now waits for its owner. The client registers again until that time is over, or the owner
-    /// turns out to live.
+    /// The name belongs to a session that waits for its owner. The client registers again until that wait is
+    /// over, or the owner turns out to be alive.
     NameTaken {
-        /// After how long it does next.
+        /// After how long it registers again.
         wait: Duration,
     },
     /// There is a session again.
     Registered {
-        /// Whether it is the one from before, in which nothing was lost. If not, it is new, and the rooms that were joined
-        /// are being joined again.
+        /// Whether it is the earlier one, in which nothing was lost. Otherwise it is new, and the client
+        /// rejoins its rooms.
         resumed: bool,
     },
-    /// A request is sent again.
+    /// A request is retransmitted.
     Retry {
-        /// What it asks; registrations and the pings that keep a session are requests as well.
+        /// Its verb; registrations and keep-alive pings are requests as well.
         verb: Verb,
-        /// Which of its sends this is, counted from 1.
+        /// The number of this send, counted from 1.
         sends: u32,
     },
-    /// A request came too soon for the server. It has not happened, and is sent anew after that time; so is what waits
-    /// behind it.
+    /// The server rate-limited a request. It was not executed, and is sent anew after `wait`, as are those behind it.
     SlowDown {
-        /// What it asks.
+        /// Its verb.
         verb: Verb,
         /// How long it waits.
         wait: Duration,
     },
-    /// The session has ended; nothing comes after this.
+    /// The session has ended; no event follows.
     Closed(Closed),
 }
 
-/// What happens to a session, as a [`Stream`] of [`Event`]s that ends after [`Event::Closed`].
+/// The events of a session: a [`Stream`] that ends after [`Event::Closed`].
 ///
-/// Events that nobody has taken are bounded by [`Builder::max_unread`](super::Builder::max_unread); beyond that nothing is
-/// read from the server, retries are left out, and what became of the session meanwhile is told in one event. Once this is
-/// dropped, messages are acknowledged, counted as [discarded](super::Stats::discarded), and gone.
+/// Events that were not taken are bounded by [`Builder::max_unread`](super::Builder::max_unread). Beyond
+/// that, reading is paused, retries are left out, and changes of the session are merged into one event. After
+/// a drop, messages are acknowledged, counted as [discarded](super::Stats::discarded) and dropped.
 #[derive(Debug)]
-pub struct Events(Arc<Shared>);
+pub struct Events(Arc<SessionShared>);
 
 impl Events {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<SessionShared>) -> Self {
         Self(shared)
     }
 
-    /// An event that is there already, without waiting.
+    /// Returns an event that is there already, without waiting.
     pub fn try_next(&mut self) -> Option<Event> {
         self.0.take_event()
     }
@@ -91,11 +89,11 @@ impl Events {
 
 #[cfg(test)]
 impl Events {
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &SessionShared {
         &self.0
     }
 
-    pub(super) fn weak(&self) -> std::sync::Weak<Shared> {
+    pub(super) fn weak(&self) -> std::sync::Weak<SessionShared> {
         Arc::downgrade(&self.0)
     }
 }
@@ -116,6 +114,6 @@ impl FusedStream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.0.no_events();
+        self.0.drop_events();
     }
 }

@@ -1,4 +1,4 @@
-//! Who asks: handles, and the futures of what they ask.
+//! [`Client`]: the handle of a session, and the futures of its requests. Requests wait in `shared`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,83 +7,83 @@ use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
 
-use super::shared::{Asked, Ending, NOTHING, Shared, Stats, What};
+use super::shared::{Ending, NOTHING, QueuedRequest, RequestKind, SessionShared, Stats};
 use super::{Builder, Events};
 use crate::client::Closed;
 use crate::error::Refusal;
 use crate::reliable::Outcome;
 
-/// A handle of a session. Clones are handles of the same session, for any task and thread.
+/// A handle of a session. Clones share the session, for any task and thread.
 ///
-/// The session goes on while there is a handle, or [`Events`]. What a target may be is for the server to say: a
-/// name, or the `#room` that one is in.
+/// The session lasts while there is a handle, or [`Events`]. Valid targets are names, and the `#room`s that
+/// the session is in; the server decides.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Handle>);
 
-/// What the clones share: the session is told when the last of them is gone.
+/// State shared by the clones; dropped with the last of them.
 #[derive(Debug)]
 struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<SessionShared>,
     max_message: usize,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.no_clients();
+        self.shared.drop_clients();
     }
 }
 
 impl Client {
-    /// Begins to say where to: `tcp://HOST:PORT`, `udp://HOST:PORT` or `unix:///PATH`; `HOST:PORT` alone is TCP, and a port
-    /// that is left out is 50000.
+    /// Starts building a session to `tcp://HOST:PORT`, `udp://HOST:PORT` or `unix:///PATH`. `HOST:PORT` alone
+    /// is TCP; the default port is 50000.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder::new(url.into())
     }
 
-    /// The handles of a session that nobody drives yet.
-    pub(super) fn new(shared: &Arc<Shared>, max_message: usize) -> (Self, Events) {
+    /// Creates the handles of a session that has no driver yet.
+    pub(super) fn new(shared: &Arc<SessionShared>, max_message: usize) -> (Self, Events) {
         let handle = Handle { shared: Arc::clone(shared), max_message };
         (Self(Arc::new(handle)), Events::new(Arc::clone(shared)))
     }
 
-    /// Sends a message to a name, or to a `#room` for all its other members.
+    /// Sends a message to a name, or to all other members of a `#room`.
     ///
-    /// Acked means that it is queued for its receiver, exactly once.
+    /// Acked means that the message is queued for its receiver, exactly once.
     pub fn send(&self, target: &str, body: impl Into<Vec<u8>>) -> Request {
         let (target, body) = (target.to_owned(), body.into());
-        // In a frame, a space goes before each.
+        // A frame has a space before each.
         if target.len() + body.len() + 2 > self.0.max_message {
             return self.refuse(Refusal::TooLong);
         }
-        self.request(&target, What::Send { body, target: target.clone().into_bytes() })
+        self.request(&target, RequestKind::Send { body, target: target.clone().into_bytes() })
     }
 
-    /// Joins a `#room`. In a new session, after [`Event::SessionLost`](super::Event::SessionLost), it is joined again.
+    /// Joins a `#room`. A new session, after [`Event::SessionLost`](super::Event::SessionLost), rejoins it.
     pub fn join(&self, room: &str) -> Request {
-        self.request(room, What::Join(room.into()))
+        self.request(room, RequestKind::Join(room.into()))
     }
 
     /// Leaves a `#room`.
     pub fn leave(&self, room: &str) -> Request {
-        self.request(room, What::Leave(room.into()))
+        self.request(room, RequestKind::Leave(room.into()))
     }
 
-    /// Asks for the names of everybody, or of a `#room`'s members. What an acked one carries is read with
+    /// Lists the names of all sessions, or of a room's members. Read an acked answer with
     /// [`Names::read`](crate::client::Names::read).
     pub fn list(&self, room: Option<&str>) -> Request {
-        self.request(room.unwrap_or("#"), What::List(room.map(Into::into)))
+        self.request(room.unwrap_or("#"), RequestKind::List(room.map(Into::into)))
     }
 
-    /// Asks for an echo: acked means that the server is there.
+    /// Pings the server: acked means that it is alive.
     pub fn ping(&self) -> Request {
-        self.request("#", What::Ping)
+        self.request("#", RequestKind::Ping)
     }
 
-    /// Says goodbye once everything asked so far has ended; what is asked later is never sent. Resolves when the session has
-    /// ended and its socket is closed, however that came about.
+    /// Closes the session with BYE once all earlier requests have ended; later requests are never sent.
+    /// Resolves when the session has ended, for any reason, and its socket is closed.
     pub fn close(&self) -> Close {
         let (answer, to) = oneshot::channel();
-        Close(Asking::new(self.clone(), Asked::Close(answer), to))
+        Close(PendingReply::new(self.clone(), QueuedRequest::Close(answer), to))
     }
 
     /// The counters so far.
@@ -92,56 +92,56 @@ impl Client {
         self.0.shared.stats()
     }
 
-    /// `word` is what has to stand as one word in a frame.
-    fn request(&self, word: &str, what: What) -> Request {
+    /// Creates a request; `word` must be one word in its frame.
+    fn request(&self, word: &str, what: RequestKind) -> Request {
         if !is_word(word) {
             return self.refuse(Refusal::Malformed);
         }
         let (answer, to) = oneshot::channel();
-        Request(Asking::new(self.clone(), Asked::Request(what, answer), to))
+        Request(PendingReply::new(self.clone(), QueuedRequest::Request(what, answer), to))
     }
 
-    /// Rejected without being sent.
+    /// Creates a request that is rejected without being sent.
     fn refuse(&self, refusal: Refusal) -> Request {
         let (answer, to) = oneshot::channel();
-        // The other end is right here.
+        // The receiver is still alive.
         let _ = answer.send(Outcome::Rejected(refusal.code(), refusal.text().into()));
-        Request(Asking { client: self.clone(), unasked: None, key: NOTHING, answer: to })
+        Request(PendingReply { client: self.clone(), unqueued: None, key: NOTHING, answer: to })
     }
 }
 
-/// Whether it can stand as one word in a frame.
+/// Whether it is one word in a frame.
 pub(super) fn is_word(word: &str) -> bool {
     !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
-/// Something that a client asks: a future of its [`Outcome`].
+/// A request: a future of its [`Outcome`].
 ///
-/// Nothing is asked before it is first polled, and nothing is sent before there is room for it
-/// ([`Builder::max_pending`]); until then it leaves nothing behind when it is dropped. Dropped after that, it goes on by
-/// its policy, and nobody hears of its outcome. It keeps the session, like a [`Client`].
+/// Nothing is queued before the first poll, and nothing is sent before there is room ([`Builder::max_pending`]).
+/// Dropped until then, it is never sent. Dropped later, it continues by its policy, and its outcome is discarded. It
+/// keeps the session alive, like a [`Client`].
 ///
-/// What fits no frame is rejected without being sent: with 400 what is not one word where one is due, with 413 what is
-/// longer than [`Builder::max_message`] or than a datagram.
+/// What fits no frame is rejected without being sent: with 400 if a target is not one word, with 413 if the
+/// request is longer than [`Builder::max_message`] or than a datagram.
 #[derive(Debug)]
 #[must_use = "nothing is asked before a request is polled"]
-pub struct Request(Asking<Outcome>);
+pub struct Request(PendingReply<Outcome>);
 
 impl Future for Request {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        // A driver that is gone without an answer had sent it, for all one knows.
+        // A driver that ended without an answer may have sent it.
         self.0.poll(cx).map(|outcome| outcome.unwrap_or(Outcome::Unknown))
     }
 }
 
-/// A goodbye: a future of how the session [ended](Ending).
+/// The close of a session: a future of how it [ended](Ending).
 ///
-/// As with a [`Request`], nothing is said before it is first polled; dropped after that, the session ends all the same.
+/// As with a [`Request`], nothing happens before the first poll. Dropped after that, the session ends all the same.
 #[derive(Debug)]
-#[must_use = "nothing is said before a goodbye is polled"]
-pub struct Close(Asking<Ending>);
+#[must_use = "nothing is sent before a close is polled"]
+pub struct Close(PendingReply<Ending>);
 
 impl Future for Close {
     type Output = Ending;
@@ -152,25 +152,25 @@ impl Future for Close {
     }
 }
 
-/// What a handle asks, and where the answer comes.
+/// A queued request or close, and the receiver of its result.
 #[derive(Debug)]
-struct Asking<T> {
+struct PendingReply<T> {
     client: Client,
     /// Until it is first polled.
-    unasked: Option<Asked>,
-    /// By which it can be withdrawn.
+    unqueued: Option<QueuedRequest>,
+    /// The key to withdraw it.
     key: u64,
     answer: oneshot::Receiver<T>,
 }
 
-impl<T> Asking<T> {
-    fn new(client: Client, asked: Asked, answer: oneshot::Receiver<T>) -> Self {
-        Self { client, unasked: Some(asked), key: NOTHING, answer }
+impl<T> PendingReply<T> {
+    fn new(client: Client, asked: QueuedRequest, answer: oneshot::Receiver<T>) -> Self {
+        Self { client, unqueued: Some(asked), key: NOTHING, answer }
     }
 
-    /// `None` if the driver is gone without an answer.
+    /// `None` if the driver ended without an answer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if let Some(asked) = self.unasked.take() {
+        if let Some(asked) = self.unqueued.take() {
             self.key = self.client.0.shared.ask(asked);
         }
         Pin::new(&mut self.answer).poll(cx).map(Result::ok)
@@ -181,7 +181,7 @@ impl<T> Asking<T> {
     }
 }
 
-impl<T> Drop for Asking<T> {
+impl<T> Drop for PendingReply<T> {
     fn drop(&mut self) {
         if self.key != NOTHING {
             self.client.0.shared.withdraw(self.key);

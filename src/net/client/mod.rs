@@ -1,9 +1,9 @@
-//! A client for chat programs: asynchronous, on whatever executor they have.
+//! The asynchronous client for chat programs, on any executor.
 //!
-//! [`Client::builder`] says where to and how, [`Builder::connect`] gives a [`Client`], which asks, and its [`Events`],
-//! which tell what happens. The socket belongs to a task of this crate's own runtime; what is handed out waits on wakers
-//! alone. For plain threads there is [`blocking`](super::blocking), for a program with sockets of its own the
-//! [state machine](crate::client).
+//! [`Builder::connect`] opens a session, and returns a [`Client`] for requests and its [`Events`]. A task of this
+//! crate's runtime owns the socket and drives the [state machine](crate::client), which decides about retries; the
+//! handles only wait on wakers. For plain threads there is [`blocking`](super::blocking); a program with sockets of its
+//! own takes the state machine.
 //!
 //! ```
 //! use futures::StreamExt as _;
@@ -39,27 +39,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is asked
+//! # Requests
 //!
-//! Every request ends in exactly one [`Outcome`](crate::reliable::Outcome), at the latest when its policy gives up; see
-//! there for what each of them promises. Requests go out in the order in which their futures are first polled.
+//! Every request ends in exactly one [`Outcome`](crate::reliable::Outcome), at the latest when its policy
+//! gives up. Requests are sent in the order in which their futures are first polled.
 //!
-//! A [`Request`] that is dropped before it was taken leaves nothing sent. It is taken as soon as it has been polled and
-//! there is room for it ([`Builder::max_pending`]). Dropped after that, it goes on by its policy, and nobody hears of its
-//! outcome. All other futures here lose nothing when they are dropped.
+//! A [`Request`] is taken once it has been polled and there is room for it ([`Builder::max_pending`]).
+//! Dropped before, it is never sent. Dropped later, it continues by its policy, and its outcome is discarded.
+//! All other futures here can be dropped without loss.
 //!
-//! # What is heard
+//! # Events
 //!
-//! Events that nobody has taken are bounded ([`Builder::max_unread`]). While they are full, nothing is read: the
-//! server keeps what comes until there is room again, within its own bounds, and tells of what it had to drop in an
-//! [`Event::Gap`]. The answers to requests are not read either, so requests wait, and may end as unknown. Who waits
-//! for outcomes takes events in another task, or drops [`Events`] when there is nothing to be heard.
+//! Events that were not taken are bounded ([`Builder::max_unread`]). At the limit, reading is paused. The
+//! server then queues messages within its own bounds, and reports what it drops in an [`Event::Gap`]. Answers
+//! are not read either, so requests wait, and may end as unknown. A program that awaits outcomes takes events
+//! in another task, or drops [`Events`].
 //!
-//! # How it ends
+//! # The end
 //!
-//! [`Client::close`] says goodbye once everything asked so far has ended. Once the last [`Client`], the last [`Request`]
-//! and the [`Events`] are dropped, the session does so by itself: within one timeout of its policy, and only if the
-//! program goes on for so long.
+//! [`Client::close`] sends BYE once all earlier requests have ended. Once the last [`Client`], the last [`Request`] and
+//! the [`Events`] are dropped, the session closes by itself. That takes at most one timeout of its policy, and happens
+//! only if the program runs for that long.
 
 mod builder;
 mod driver;

@@ -1,4 +1,4 @@
-//! What the handles of a session and its driver share: requests that wait, events that wait, and the end.
+//! What the handles of a session and its driver share: queued requests, queued events, and the end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -12,7 +12,7 @@ use super::Event;
 use crate::client::{ClientStats, Closed};
 use crate::reliable::Outcome;
 
-/// What a request or an event takes beside its words and bodies, in bytes.
+/// The fixed size of a request or an event, in bytes, besides its words and bodies.
 const OVERHEAD: usize = 128;
 
 /// The key of nothing.
@@ -21,33 +21,33 @@ pub(super) const NOTHING: u64 = 0;
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Why it is through.
+    /// The reason.
     pub closed: Closed,
-    /// What was counted.
+    /// The counters.
     pub stats: Stats,
 }
 
-/// What a client and its events have counted.
+/// The counters of a client and its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// What was sent and what came.
+    /// What was sent and received.
     pub client: ClientStats,
-    /// Messages that came when [`Events`](super::Events) had been dropped, or that it left behind.
+    /// Messages that came after [`Events`] was dropped, or were in it.
     pub discarded: u64,
 }
 
-/// What is asked of a session.
+/// A request or a close, with the sender of its result.
 #[derive(Debug)]
-pub(super) enum Asked {
-    /// Something that has an outcome.
-    Request(What, oneshot::Sender<Outcome>),
-    /// The end.
+pub(super) enum QueuedRequest {
+    /// A request.
+    Request(RequestKind, oneshot::Sender<Outcome>),
+    /// A close.
     Close(oneshot::Sender<Ending>),
 }
 
-/// What a request asks.
+/// What a request asks for.
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum RequestKind {
     Send { target: Vec<u8>, body: Vec<u8> },
     Join(Vec<u8>),
     Leave(Vec<u8>),
@@ -55,8 +55,8 @@ pub(super) enum What {
     Ping,
 }
 
-impl What {
-    /// What it takes until it has ended.
+impl RequestKind {
+    /// Its size until it has ended, in bytes.
     fn size(&self) -> usize {
         OVERHEAD
             + match self {
@@ -67,7 +67,7 @@ impl What {
     }
 }
 
-impl Asked {
+impl QueuedRequest {
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Request(what, _) => what.size(),
@@ -75,7 +75,7 @@ impl Asked {
         }
     }
 
-    /// The session ended before it was taken. Nobody may be listening.
+    /// Reports that the session ended before it was taken. The receiver may be gone.
     fn end(self, ending: &Ending) {
         match self {
             Self::Request(_, answer) => drop(answer.send(Outcome::NeverSent)),
@@ -86,58 +86,58 @@ impl Asked {
 
 /// A session, as its handles and its driver see it.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SessionShared {
     max_unread: usize,
-    state: Mutex<State>,
-    driver: AtomicWaker,
-    listener: AtomicWaker,
+    state: Mutex<SessionState>,
+    driver_waker: AtomicWaker,
+    events_waker: AtomicWaker,
 }
 
 #[derive(Debug)]
-struct State {
+struct SessionState {
     /// Requests that were not taken yet, in the order in which they were first polled.
-    waiting: BTreeMap<u64, Asked>,
+    waiting: BTreeMap<u64, QueuedRequest>,
     next_key: u64,
     unread: VecDeque<Event>,
     unread_bytes: usize,
     has_clients: bool,
     has_events: bool,
-    /// Something is new to the driver.
-    news: bool,
+    /// The driver has something new to look at.
+    has_changes: bool,
     stats: Stats,
     ending: Option<Ending>,
 }
 
-impl Shared {
+impl SessionShared {
     pub(super) fn new(max_unread: usize) -> Self {
-        let state = State {
+        let state = SessionState {
             waiting: BTreeMap::new(),
             next_key: NOTHING + 1,
             unread: VecDeque::new(),
             unread_bytes: 0,
             has_clients: true,
             has_events: true,
-            news: false,
+            has_changes: false,
             stats: Stats::default(),
             ending: None,
         };
-        let (driver, listener) = (AtomicWaker::new(), AtomicWaker::new());
-        Self { max_unread, state: Mutex::new(state), driver, listener }
+        let (driver_waker, events_waker) = (AtomicWaker::new(), AtomicWaker::new());
+        Self { max_unread, state: Mutex::new(state), driver_waker, events_waker }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done under the lock can leave it half done.
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
+        // No step under the lock can leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what the driver looks at, and wakes it.
-    fn tell<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    /// Changes the state, and wakes the driver.
+    fn update<T>(&self, change: impl FnOnce(&mut SessionState) -> T) -> T {
         let result = {
             let mut state = self.lock();
-            state.news = true;
+            state.has_changes = true;
             change(&mut state)
         };
-        self.driver.wake();
+        self.driver_waker.wake();
         result
     }
 
@@ -147,9 +147,9 @@ impl Shared {
 }
 
 /// For handles.
-impl Shared {
-    /// Queues what is asked. Returns the key by which it can be withdrawn.
-    pub(super) fn ask(&self, asked: Asked) -> u64 {
+impl SessionShared {
+    /// Queues a request. Returns the key to withdraw it.
+    pub(super) fn ask(&self, asked: QueuedRequest) -> u64 {
         let mut state = self.lock();
         if let Some(ending) = state.ending.clone() {
             drop(state);
@@ -159,26 +159,26 @@ impl Shared {
         let key = state.next_key;
         state.next_key += 1;
         state.waiting.insert(key, asked);
-        state.news = true;
+        state.has_changes = true;
         drop(state);
-        self.driver.wake();
+        self.driver_waker.wake();
         key
     }
 
-    /// Takes back what was not taken yet.
+    /// Withdraws a request that was not taken yet.
     pub(super) fn withdraw(&self, key: u64) {
         let withdrawn = self.lock().waiting.remove(&key);
-        // A body is given back outside the lock.
+        // A body is freed outside the lock.
         drop(withdrawn);
     }
 
-    pub(super) fn no_clients(&self) {
-        self.tell(|state| state.has_clients = false);
+    pub(super) fn drop_clients(&self) {
+        self.update(|state| state.has_clients = false);
     }
 
-    /// Nobody listens any more.
-    pub(super) fn no_events(&self) {
-        let left = self.tell(|state| {
+    /// Drops the queued events; later ones are discarded.
+    pub(super) fn drop_events(&self) {
+        let left = self.update(|state| {
             state.has_events = false;
             state.unread_bytes = 0;
             let left = std::mem::take(&mut state.unread);
@@ -188,10 +188,10 @@ impl Shared {
         drop(left);
     }
 
-    /// The next event, at once; `None` after the last.
+    /// Polls the next event; `None` after the last.
     pub(super) fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        // Before looking: what comes after that wakes.
-        self.listener.register(cx.waker());
+        // Before looking, so that a later event wakes the task.
+        self.events_waker.register(cx.waker());
         match self.take_event() {
             Some(event) => Poll::Ready(Some(event)),
             None if self.is_over() => Poll::Ready(None),
@@ -206,16 +206,16 @@ impl Shared {
             let event = state.unread.pop_front()?;
             state.unread_bytes -= event.size();
             let has_room_again = was_full && state.unread_bytes < self.max_unread;
-            state.news |= has_room_again;
+            state.has_changes |= has_room_again;
             (event, has_room_again)
         };
         if has_room_again {
-            self.driver.wake();
+            self.driver_waker.wake();
         }
         Some(event)
     }
 
-    /// Whether no event is there, and none will come.
+    /// Whether there is no event, and none will come.
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
         state.ending.is_some() && state.unread.is_empty()
@@ -223,9 +223,9 @@ impl Shared {
 }
 
 /// For the driver.
-impl Shared {
-    /// The next request, if there is room for it beside those that take so many bytes already. One always has room.
-    pub(super) fn take(&self, pending: usize, max_pending: usize) -> Option<Asked> {
+impl SessionShared {
+    /// Takes the next request, if it fits besides `pending` bytes. A single one always fits.
+    pub(super) fn take(&self, pending: usize, max_pending: usize) -> Option<QueuedRequest> {
         let mut state = self.lock();
         let first = state.waiting.first_entry()?;
         let has_room = pending == 0 || pending.saturating_add(first.get().size()) <= max_pending;
@@ -233,18 +233,18 @@ impl Shared {
     }
 
     /// Waits until a handle has changed something.
-    pub(super) async fn news(&self) {
+    pub(super) async fn changed(&self) {
         poll_fn(|cx| {
-            self.driver.register(cx.waker());
-            if std::mem::take(&mut self.lock().news) { Poll::Ready(()) } else { Poll::Pending }
+            self.driver_waker.register(cx.waker());
+            if std::mem::take(&mut self.lock().has_changes) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    /// Waits until nobody is left who could ask or listen.
+    /// Waits until all handles and the events are dropped.
     pub(super) async fn abandoned(&self) {
         while !self.is_abandoned() {
-            self.news().await;
+            self.changed().await;
         }
     }
 
@@ -253,16 +253,16 @@ impl Shared {
         !state.has_clients && !state.has_events
     }
 
-    /// How many bytes of events there is room for; without an end if nobody listens.
+    /// How many bytes of events fit; `usize::MAX` if they are discarded.
     pub(super) fn free(&self) -> usize {
         let state = self.lock();
         if state.has_events { self.max_unread.saturating_sub(state.unread_bytes) } else { usize::MAX }
     }
 
-    /// Hands an event to whoever listens.
+    /// Queues an event.
     pub(super) fn push(&self, event: Event) {
         self.lock().push(event, self.max_unread);
-        self.listener.wake();
+        self.events_waker.wake();
     }
 
     #[cfg(test)]
@@ -274,7 +274,7 @@ impl Shared {
         self.lock().stats.client = client;
     }
 
-    /// The session has ended: what was not taken was never sent. Returns how it ended, as everybody is told.
+    /// Ends the session: requests that were not taken were never sent. Returns how it ended.
     pub(super) fn finish(&self, closed: Closed) -> Ending {
         let (ending, waiting) = {
             let mut state = self.lock();
@@ -283,22 +283,22 @@ impl Shared {
             state.ending = Some(ending.clone());
             (ending, std::mem::take(&mut state.waiting))
         };
-        self.listener.wake();
+        self.events_waker.wake();
         waiting.into_values().for_each(|asked| asked.end(&ending));
         ending
     }
 }
 
-impl State {
+impl SessionState {
     fn push(&mut self, event: Event, max_unread: usize) {
         if !self.has_events {
             self.stats.discarded += u64::from(event.is_message());
             return;
         }
-        // What comes without being read, while nobody takes anything, is bounded as well.
+        // Events that need no read are bounded as well.
         if self.unread_bytes >= max_unread
             && let Some(last) = self.unread.back_mut()
-            && event.is_told_in_brief(last)
+            && event.merges_into(last)
         {
             return;
         }
@@ -308,7 +308,7 @@ impl State {
 }
 
 impl Event {
-    /// What it takes while nobody has taken it.
+    /// Its size in the queue, in bytes.
     fn size(&self) -> usize {
         OVERHEAD
             + match self {
@@ -323,11 +323,11 @@ impl Event {
         matches!(self, Self::Message { .. })
     }
 
-    /// Whether it can be left out behind `last`, which then says the same of the session.
-    fn is_told_in_brief(&self, last: &mut Self) -> bool {
+    /// Whether it can be left out after `last`, which is changed to say the same.
+    fn merges_into(&self, last: &mut Self) -> bool {
         match (self, &mut *last) {
             (Self::Retry { .. } | Self::SlowDown { .. } | Self::NameTaken { .. }, _) => return true,
-            // That there is a new session is not to be forgotten.
+            // A new session must not be missed.
             (Self::Offline, Self::Registered { resumed: false }) => *last = Self::SessionLost,
             (Self::Offline, Self::SessionLost) => {}
             (Self::Registered { .. }, Self::SessionLost) => *last = Self::Registered { resumed: false },

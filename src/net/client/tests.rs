@@ -1,4 +1,4 @@
-//! What cannot be seen from outside: URLs, the bounds of what waits, and what is left at the end.
+//! What tests from outside cannot see: URLs, bounds of the queues, and what is left at the end.
 
 use std::sync::Weak;
 
@@ -7,14 +7,14 @@ use futures::future::join_all;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 
-use super::shared::Shared;
+use super::shared::SessionShared;
 use super::{Builder, Client, ConnectError, Event};
 use crate::config::ServerConfig;
 use crate::net::{Engine, EngineKind, Listen, rt};
 use crate::reliable::Outcome;
 use crate::server::Server;
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn server() -> (Engine<Server>, String) {
     let bound = Listen { host: "127.0.0.1".into(), port: 0, tcp: true, udp: true }.bind().unwrap();
@@ -29,10 +29,10 @@ fn why(url: &str, change: impl FnOnce(Builder) -> Builder) -> String {
 }
 
 #[test]
-fn a_url_that_no_client_can_use_is_refused_in_a_sentence() {
+fn a_url_that_no_client_can_use_is_refused_in_one_line() {
     for (url, said) in [
-        ("line://localhost:1", "line:// is a door for others than clients; write tcp://HOST:PORT, udp"),
-        ("line+unix:///a", "line+unix:// is a door for others"),
+        ("line://localhost:1", "line:// is not a listener for this client; write tcp://HOST:PORT, udp"),
+        ("line+unix:///a", "line+unix:// is not a listener for this client"),
         ("tcp://localhost?reuse_port=1", "what follows the ? is for the server that listens; leave it out"),
         ("unix:///a?", "what follows the ? is for the server"),
         ("udp://localhost:0", "no server listens on port 0; write the port that it has"),
@@ -52,10 +52,10 @@ fn a_url_that_no_client_can_use_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn an_unknown_host_is_told_as_such() {
+fn an_unknown_host_is_reported() {
     for scheme in ["udp", "tcp"] {
-        let policy = crate::reliable::Backoff::new(PATIENCE).with_max_sends(1);
-        // A label of more than 63 characters is no name at all, so nobody is asked for it.
+        let policy = crate::reliable::Backoff::new(TIMEOUT).with_max_sends(1);
+        // A label of more than 63 characters is invalid, so no resolver is asked.
         let url = format!("{scheme}://{}", "x".repeat(64));
         let error = rt::block_on(Client::builder(&url).name("ada").policy(policy).connect()).unwrap_err();
         match (scheme, &error) {
@@ -66,7 +66,7 @@ fn an_unknown_host_is_told_as_such() {
 }
 
 #[test]
-fn what_nobody_takes_stays_within_its_bound_and_one_read() {
+fn unread_events_stay_within_the_bound_and_one_read() {
     let (engine, at) = server();
     for scheme in ["tcp", "udp"] {
         let builder = || Client::builder(format!("{scheme}://{at}"));
@@ -88,13 +88,13 @@ fn what_nobody_takes_stays_within_its_bound_and_one_read() {
             assert!((max_unread..max_unread + (512 << 10)).contains(&most), "{scheme}: {most}");
         });
     }
-    assert!(rt::block_on(engine.shutdown(PATIENCE)));
+    assert!(rt::block_on(engine.shutdown(TIMEOUT)));
 }
 
 #[test]
-fn what_becomes_of_a_session_while_nothing_is_taken_is_told_in_one_event() {
+fn changes_of_a_session_are_merged_into_one_event_while_the_queue_is_full() {
     let told = |events: &[Event]| {
-        let shared = Shared::new(1);
+        let shared = SessionShared::new(1);
         shared.push(Event::Gap(1));
         events.iter().for_each(|event| shared.push(event.clone()));
         std::iter::from_fn(|| shared.take_event()).skip(1).collect::<Vec<_>>()
@@ -110,9 +110,9 @@ fn what_becomes_of_a_session_while_nothing_is_taken_is_told_in_one_event() {
     assert_eq!(told(&[Event::Offline, Event::Gap(2), Event::Offline]).len(), 3);
 }
 
-/// Waits until the task that owns the socket is gone, and everything with it.
-async fn gone(shared: Weak<Shared>) {
-    let end = rt::now() + PATIENCE;
+/// Waits until the driver's task is gone.
+async fn gone(shared: Weak<SessionShared>) {
+    let end = rt::now() + TIMEOUT;
     while shared.strong_count() > 0 {
         assert!(rt::now() < end, "the driver goes on");
         rt::yield_now().await;
@@ -120,7 +120,7 @@ async fn gone(shared: Weak<Shared>) {
 }
 
 #[test]
-fn nothing_is_left_of_a_session_whose_handles_are_gone() {
+fn nothing_is_left_of_a_session_whose_handles_are_dropped() {
     let (engine, at) = server();
     for scheme in ["tcp", "udp"] {
         rt::block_on(async {
@@ -139,5 +139,5 @@ fn nothing_is_left_of_a_session_whose_handles_are_gone() {
             }
         });
     }
-    assert!(rt::block_on(engine.shutdown(PATIENCE)));
+    assert!(rt::block_on(engine.shutdown(TIMEOUT)));
 }

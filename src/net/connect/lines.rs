@@ -1,53 +1,52 @@
-//! Lines of standard input, read ahead of the network by a bounded amount.
+//! Lines of standard input, read ahead by a bounded amount.
 //!
-//! A read of a terminal or a pipe blocks for as long as it likes, so it has a thread of its own, which nobody waits for
-//! at the end. What it has read waits in batches of at most [`BATCH_LINES`] lines, a few of them at a time, so that a
-//! huge file takes constant memory.
+//! A read of a terminal or a pipe may block for ever. It has a thread of its own, which is not joined at the end. Lines
+//! wait in batches of at most [`BATCH_LINES`], a few batches at a time, so that a huge file takes constant memory.
 
 use std::io::{self, Read};
 
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 
-/// Most lines in a batch. With one batch that is being made, one that waits to be sent, the channel's own and the one
-/// that is being used up, about a thousand lines are read ahead.
+/// Most lines per batch. One batch is being read, one waits to be sent, one is in the channel and one in use:
+/// about a thousand lines are read ahead.
 const BATCH_LINES: usize = 256;
-/// How much is read at once; what is left of it is a batch too, so that a typed line waits for no other.
+/// Most bytes per read. The rest of it is a batch too, so that a typed line waits for no other.
 const CHUNK: usize = 64 << 10;
-/// How much of a line that is too long is kept, to show which one it was.
+/// How many bytes of an overlong line are kept, to show which one it was.
 const KEPT: usize = 256;
 
-/// A piece of standard input.
+/// One item of standard input.
 #[derive(Debug)]
 pub enum Line {
-    /// A line, without its line feed or its carriage return and line feed.
+    /// A line, without its LF or CR LF.
     Text(Vec<u8>),
-    /// A line that is too long to be sent, and was not kept.
+    /// A line that is too long to send, and was not kept.
     TooLong {
-        /// How it begins.
+        /// Its first bytes.
         start: Vec<u8>,
-        /// How many bytes it has.
+        /// Its length in bytes.
         length: u64,
     },
-    /// Reading failed; nothing comes after it.
+    /// Reading failed; nothing follows.
     Failed(io::Error),
-    /// The end.
+    /// The end of input.
     End,
 }
 
 impl Line {
-    /// Whether nothing comes after it.
+    /// Whether nothing follows it.
     pub(super) fn is_last(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::End)
     }
 }
 
-/// The lines as they come.
+/// Batches of lines.
 #[derive(Debug)]
 pub(super) struct Lines(mpsc::Receiver<Vec<Line>>);
 
 impl Lines {
-    /// Reads `input` on a thread. Lines of more than `max_line` bytes are told of, not kept.
+    /// Reads `input` on a thread. A line over `max_line` bytes is reported, not kept.
     pub(super) fn read(input: Box<dyn Read + Send>, max_line: usize) -> Self {
         let (to, from) = mpsc::channel(0);
         std::thread::spawn(move || read_all(input, &mut Cutter::new(max_line), to));
@@ -60,7 +59,7 @@ impl Lines {
     }
 }
 
-/// Reads to the end, or until nobody listens any more.
+/// Reads to the end, or until the receiver is dropped.
 fn read_all(mut input: Box<dyn Read + Send>, cutter: &mut Cutter, mut to: mpsc::Sender<Vec<Line>>) {
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -87,7 +86,7 @@ fn read_all(mut input: Box<dyn Read + Send>, cutter: &mut Cutter, mut to: mpsc::
 #[derive(Debug)]
 struct Cutter {
     max_line: usize,
-    /// The line that has begun, as far as it is kept.
+    /// The unfinished line, as far as it is kept.
     line: Vec<u8>,
     /// Its length so far.
     length: u64,
@@ -114,7 +113,7 @@ impl Cutter {
         lines
     }
 
-    /// The last line, if it has no line feed, and then `end`.
+    /// The last line, if it has no LF, and then `end`.
     fn finish(&mut self, end: Line) -> Vec<Line> {
         let unfinished = (self.length > 0).then(|| self.take());
         unfinished.into_iter().chain([end]).collect()
@@ -124,7 +123,7 @@ impl Cutter {
         let Some(last) = bytes.last() else { return };
         self.returned = *last == b'\r';
         self.length += bytes.len() as u64;
-        // One byte more than the limit may be the carriage return of the line's end.
+        // One byte over the limit may be the CR of the line's end.
         let room = (self.max_line + 1).saturating_sub(self.line.len());
         self.line.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
@@ -147,7 +146,7 @@ impl Cutter {
 mod tests {
     use super::*;
 
-    /// What comes of an input that is read in pieces of `size` bytes.
+    /// The lines of an input that is read in pieces of `size` bytes.
     fn cut(bytes: &[u8], size: usize, max_line: usize) -> Vec<String> {
         let mut cutter = Cutter::new(max_line);
         let mut lines: Vec<Line> = bytes.chunks(size).flat_map(|piece| cutter.cut(piece)).collect();
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_just_the_limit_passes_and_one_more_byte_is_told_with_its_length() {
+    fn a_line_at_the_limit_passes_and_a_longer_one_is_reported_with_its_length() {
         for size in [1, 2, 3, 100] {
             assert_eq!(
                 cut(b"abcd\r\nabcde\nabcdefgh\r\nok", size, 4),
@@ -186,7 +185,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn each_line_is_whole_or_told_as_too_long_however_it_is_read(
+        fn each_line_is_whole_or_reported_as_too_long_however_it_is_read(
             input in "([ab/ ]{0,9}(\n|\r\n|\r|))*",
             size in 1..20_usize,
             max_line in 1..8_usize,
@@ -198,7 +197,7 @@ mod tests {
                 .map(|line| if line.len() > max_line { format!("{line}..{}", line.len()) } else { line.to_owned() })
                 .collect();
             expected.push("END".to_owned());
-            // Of what is too long, only the front is kept.
+            // Only the first bytes of an overlong line are kept.
             let front = |line: String| match line.split_once("..") {
                 Some((start, length)) => format!("{}..{length}", &start[..start.len().min(max_line)]),
                 None => line,
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_not_read_far_ahead_of_who_takes_its_lines() {
+    fn input_is_read_ahead_by_a_bounded_amount() {
         use std::sync::Arc;
         use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -226,7 +225,7 @@ mod tests {
         let mut taken = 0;
         for _ in 0..200 {
             taken += futures::executor::block_on(lines.next()).unwrap().len();
-            // Two chunks, which here are 1,024 lines each.
+            // Two chunks of 1,024 lines each.
             assert!(read.load(Ordering::SeqCst) <= taken + 2 * 1024);
         }
     }

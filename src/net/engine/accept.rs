@@ -1,4 +1,7 @@
-//! Where connections come in: a listening socket, and what its errors mean.
+//! Stream listeners: accepting connections, and pausing while the system has no free descriptor.
+//!
+//! [`StreamDoor`] is one listener, [`Acceptor`] accepts at several, [`FdSlots`] ends the pause when a connection
+//! closes. Waiting for a listener is in the engines.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,19 +18,19 @@ use crate::net::rt;
 use crate::service::{DoorId, Origin, Remote};
 use crate::throttle::Throttle;
 
-/// The first and the longest pause when the system has no room for another connection.
+/// The first and the longest pause when no descriptor is free.
 pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// How many connections are accepted before others get their turn.
+/// How many connections are accepted in one turn.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 
-/// A socket that listens for streams.
+/// A stream listener.
 #[derive(Debug)]
 pub(super) struct StreamDoor {
     id: DoorId,
     listener: Socket,
     framing: Framing,
-    /// Removed when nobody is accepted any more.
+    /// The file of a UNIX socket; removed on drop.
     _file: Option<SocketFile>,
 }
 
@@ -38,7 +41,7 @@ impl AsFd for StreamDoor {
 }
 
 impl StreamDoor {
-    /// What the connections of a TCP listener are to have, it hands down to them where the system is Linux.
+    /// On Linux, connections inherit the options of their TCP listener.
     pub(super) fn new(
         id: DoorId,
         listener: Socket,
@@ -52,7 +55,7 @@ impl StreamDoor {
         Ok(Self { id, listener, framing, _file: file })
     }
 
-    /// Accepts the next connection without waiting for one.
+    /// Accepts the next connection, without waiting.
     pub(super) fn accept(&self) -> io::Result<(Socket, Origin)> {
         let (socket, addr) = self.listener.accept()?;
         let from = addr.as_socket().map_or_else(|| unix::peer(&socket), |addr| Ok(Remote::Ip(addr)))?;
@@ -68,28 +71,28 @@ impl StreamDoor {
     }
 }
 
-/// How long to wait when there is no room for another connection.
+/// How long to wait when no descriptor is free.
 #[derive(Debug)]
 pub(super) struct Pause {
     next: Duration,
-    complaints: Throttle,
+    warnings: Throttle,
 }
 
 impl Default for Pause {
     fn default() -> Self {
-        Self { next: PAUSES.0, complaints: Throttle::default() }
+        Self { next: PAUSES.0, warnings: Throttle::default() }
     }
 }
 
 impl Pause {
-    /// Connections are accepted again.
+    /// Ends the pause: a connection was accepted.
     pub(super) const fn over(&mut self) {
         self.next = PAUSES.0;
     }
 
-    /// They are not: until when to wait, unless one of ours is closed before.
+    /// Begins or prolongs the pause. Returns when it ends, unless a connection closes before.
     pub(super) fn begin(&mut self, now: Instant, error: &io::Error) -> Instant {
-        if let Some(times) = self.complaints.count(now) {
+        if let Some(times) = self.warnings.count(now) {
             log::warn!(
                 "cannot accept connections ({times} attempts): {error}; if it lasts, raise the limit (ulimit -n)"
             );
@@ -100,7 +103,7 @@ impl Pause {
     }
 }
 
-/// Whether who accepts waits for room for another connection, and how to wake it when there is some.
+/// Wakes an acceptor that waits for a free descriptor.
 #[derive(Debug)]
 pub(super) struct FdSlots {
     is_wanted: AtomicBool,
@@ -120,74 +123,74 @@ impl FdSlots {
     }
 }
 
-/// Wakes who waits for events. What may go wrong here is a full counter: then it is going to wake anyway.
+/// Wakes a loop. The only possible error is a full counter, and then the loop wakes anyway.
 pub(super) fn wake(waker: &Waker) {
     if let Err(error) = waker.wake() {
         log::debug!("cannot wake a loop: {error}");
     }
 }
 
-/// Accepts connections at listeners whose events come once.
+/// Accepts connections at listeners with edge-triggered events.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    room: Arc<FdSlots>,
-    /// There may be some.
+    slots: Arc<FdSlots>,
+    /// A connection may be waiting.
     is_busy: bool,
-    /// There was no room for another: until when to wait, unless one of ours is closed before.
-    no_room_until: Option<Instant>,
+    /// No descriptor was free: when to try again, unless a connection closes before.
+    wait_until: Option<Instant>,
     pause: Pause,
 }
 
 impl Acceptor {
-    pub(super) fn new(room: Arc<FdSlots>) -> Self {
-        Self { room, is_busy: false, no_room_until: None, pause: Pause::default() }
+    pub(super) fn new(slots: Arc<FdSlots>) -> Self {
+        Self { slots, is_busy: false, wait_until: None, pause: Pause::default() }
     }
 
-    /// An event says that there are some.
+    /// An event: a connection may be waiting.
     pub(super) const fn notice(&mut self) {
         self.is_busy = true;
     }
 
     /// Whether to go on at once.
     pub(super) const fn is_busy(&self) -> bool {
-        self.is_busy && self.no_room_until.is_none()
+        self.is_busy && self.wait_until.is_none()
     }
 
     /// When to try again.
     pub(super) const fn deadline(&self) -> Option<Instant> {
-        self.no_room_until
+        self.wait_until
     }
 
-    /// Accepts some, as many as may be before others get their turn.
-    pub(super) fn accept(&mut self, listeners: &[StreamDoor], mut welcome: impl FnMut(Socket, Origin)) {
-        if !self.is_busy || self.has_no_room() {
+    /// Accepts waiting connections, at most [`ACCEPTED_AT_ONCE`] per listener.
+    pub(super) fn accept(&mut self, listeners: &[StreamDoor], mut open: impl FnMut(Socket, Origin)) {
+        if !self.is_busy || self.is_waiting() {
             return;
         }
         self.is_busy = false;
         for door in listeners {
-            self.accept_at(door, &mut welcome);
+            self.accept_at(door, &mut open);
         }
     }
 
-    fn has_no_room(&mut self) -> bool {
-        let is_wanted = self.room.is_wanted.load(Ordering::SeqCst);
-        self.no_room_until = self.no_room_until.filter(|until| is_wanted && rt::now() < *until);
-        self.no_room_until.is_some()
+    fn is_waiting(&mut self) -> bool {
+        let is_wanted = self.slots.is_wanted.load(Ordering::SeqCst);
+        self.wait_until = self.wait_until.filter(|until| is_wanted && rt::now() < *until);
+        self.wait_until.is_some()
     }
 
-    fn accept_at(&mut self, door: &StreamDoor, welcome: &mut impl FnMut(Socket, Origin)) {
+    fn accept_at(&mut self, door: &StreamDoor, open: &mut impl FnMut(Socket, Origin)) {
         for _ in 0..ACCEPTED_AT_ONCE {
             match door.accept() {
                 Ok((socket, origin)) => {
                     self.pause.over();
-                    welcome(socket, origin);
+                    open(socket, origin);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_of_one_connection(&error) => {}
-                // Once more when it is told of what is closed, for what was closed before it was.
-                Err(_) if !self.room.is_wanted.swap(true, Ordering::SeqCst) => {}
+                // Once more after registering, as a connection may have closed just before.
+                Err(_) if !self.slots.is_wanted.swap(true, Ordering::SeqCst) => {}
                 Err(error) => {
-                    self.no_room_until = Some(self.pause.begin(rt::now(), &error));
+                    self.wait_until = Some(self.pause.begin(rt::now(), &error));
                     break;
                 }
             }
@@ -196,13 +199,13 @@ impl Acceptor {
     }
 }
 
-/// Whether an error is about a connection that came and went, not about the listener.
+/// Whether an error concerns one connection, not the listener.
 pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
         PermissionDenied, TimedOut,
     };
-    // EPERM is a firewall's word on that connection: accept(2).
+    // EPERM means that a firewall refused this connection, accept(2).
     matches!(
         error.kind(),
         ConnectionAborted

@@ -1,7 +1,8 @@
-//! A connection's socket, as its reader and its writers share it, and output on its way through it.
+//! A stream connection: its socket, its read mode, and a write in progress.
 //!
-//! Nothing here waits; how one waits is the engines' affair. Sockets are read and written with MSG_DONTWAIT where that
-//! is meant, so that none has to be made non-blocking: that would be two more calls for each connection.
+//! [`Connection`] is shared by its reader and its writers. Nothing here waits; each engine has its own way. Reads and
+//! writes pass MSG_DONTWAIT where they must not block, so that no socket has to be made non-blocking: that would be two
+//! more calls per connection.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -19,18 +20,19 @@ use crate::door::Framing;
 use crate::output::Output;
 use crate::service::ConnId;
 
-/// Most pieces of output that are written together.
+/// Most slices per write call.
 const SLICES: usize = 64;
 
-/// After how much silence a peer is asked whether it is still there, how often, and how many times. While something is on
-/// its way to it, that is the affair of `dead_peers`.
+/// TCP keepalive: idle time before the first probe, interval of the probes, and their number. While output is
+/// unacknowledged, `dead_peers` decides instead.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
-/// How many bytes that were not sent yet the system takes of a TCP connection, so that those who do not read cannot fill
-/// its memory; what was sent and is not acknowledged comes on top, as bulk throughput needs. Of a UNIX socket it takes
-/// no more than net.core.wmem_default anyway, 208 KiB, and that is charged to who writes. Of bytes and messages it takes
-/// more, as large answers want fewer and longer writes, but not all it would: what it copies and sends soon is still in
-/// the processor's cache, which for 100 answers of 8 MB at once is worth a third.
+/// Most unsent bytes that the system buffers for a TCP connection (TCP_NOTSENT_LOWAT), so that slow readers
+/// cannot fill its memory. Bytes sent and not acknowledged come on top, as bulk throughput needs. A UNIX
+/// socket takes at most net.core.wmem_default, 208 KiB, which is charged to the writer.
+///
+/// Bytes and messages get more, as large answers want fewer and longer writes. They do not get all: what is copied and
+/// sent soon is still in the processor's cache. For 100 answers of 8 MB at once, that is worth a third.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const fn unsent(framing: Framing) -> u32 {
     match framing {
@@ -39,42 +41,42 @@ const fn unsent(framing: Framing) -> u32 {
     }
 }
 
-/// Says to the system that what is written goes along with what follows it at once.
+/// Tells the system that more follows at once.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const HOLD_BACK: MsgFlags = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const HOLD_BACK: MsgFlags = MsgFlags::empty();
 
-/// What a connection is read and written through.
+/// The socket of a connection.
 pub(in crate::net) type Socket = socket2::Socket;
 
-/// A socket, and what its engine needs besides to wait for it.
+/// A socket, and what its engine needs to wait for it.
 pub(in crate::net) trait Port: Debug + Send + Sync + 'static {
-    /// Whether the engine has to be told of the end of a connection whose reading has ended before.
+    /// Whether the engine must be told that a connection ended after its reading did.
     const OUTLIVES_READING: bool = false;
 
     /// The socket.
     fn socket(&self) -> &Socket;
 
-    /// Somebody begins to write.
+    /// A write begins.
     fn begin_write(&self) {}
 }
 
-/// Whether, and for what, a connection is read. The order is the only one in which it changes, but for the first two.
+/// Whether a connection is read, and what for. Modes change only in this order, except that the first two alternate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(in crate::net) enum Mode {
-    /// For the service.
+    /// Read for the service.
     Reading = 0,
-    /// Not: the service has enough.
+    /// Not read: back-pressure.
     Paused = 1,
-    /// For nobody, so that the peer gets our last words.
+    /// Read and discarded, so that the peer receives the final output.
     Discarding = 2,
-    /// Not any more.
+    /// Closed.
     Gone = 3,
 }
 
-/// A connection. Its mode is changed under the lock only.
+/// A stream connection. Its mode changes only under the lock.
 #[derive(Debug)]
 pub(in crate::net) struct Connection<P> {
     pub(in crate::net) id: ConnId,
@@ -96,13 +98,13 @@ impl<P: Port> Connection<P> {
         }
     }
 
-    /// Goes on to a later mode. Returns whether its reader waits to be told.
+    /// Moves on to a later mode. Returns whether the reader has to be woken.
     #[must_use]
     pub(super) fn set_mode(&self, mode: Mode) -> bool {
         self.mode.fetch_max(mode as u8, Ordering::SeqCst) == Mode::Paused as u8
     }
 
-    /// Pauses or resumes the reading for the service. Returns whether its reader waits to be told.
+    /// Pauses or resumes reading. Returns whether the reader has to be woken.
     #[must_use]
     pub(super) fn allow_reading(&self, allowed: bool) -> bool {
         let (from, to) = if allowed { (Mode::Paused, Mode::Reading) } else { (Mode::Reading, Mode::Paused) };
@@ -113,12 +115,12 @@ impl<P: Port> Connection<P> {
         changed.is_ok() && allowed
     }
 
-    /// Shuts down one or both directions. Whatever fails here fails because the peer was faster.
+    /// Shuts down one or both directions. An error means that the peer was first.
     pub(in crate::net) fn shut(&self, how: Shutdown) {
         let _ = self.port.socket().shutdown(how);
     }
 
-    /// Reads what there is, up to a full buffer; `how` says whether to wait for something.
+    /// Reads what is there, up to a full buffer. `how` says whether to wait.
     pub(super) fn read(&self, buffer: &mut [u8], how: MsgFlags) -> io::Result<usize> {
         loop {
             match recv(self.port.socket().as_raw_fd(), buffer, how) {
@@ -129,53 +131,53 @@ impl<P: Port> Connection<P> {
     }
 }
 
-/// Output on its way to a connection. Whoever has it is the connection's only writer.
+/// Output on its way to a connection. Its owner is the connection's only writer.
 #[derive(Debug)]
 pub(in crate::net) struct Write<P> {
-    pub(super) link: Arc<Connection<P>>,
+    pub(super) connection: Arc<Connection<P>>,
     bytes: Output,
     more: bool,
-    /// These are our last words: the end of the connection is told right behind them.
+    /// The final output: the connection is shut down right after it.
     is_last: bool,
 }
 
-/// How far a [`Write`] has come.
+/// The state of a [`Write`] after a call.
 pub(in crate::net) enum Progress {
-    /// To its end, good or bad.
+    /// Done: all written, or failed.
     Done(Written),
-    /// The socket takes no more for now.
+    /// The socket's buffer is full.
     Blocked,
 }
 
-/// What became of a [`Write`].
+/// The result of a [`Write`].
 #[derive(Debug)]
 pub(in crate::net) struct Written {
     pub(super) conn: ConnId,
-    /// More was waiting behind it.
+    /// The service has more output for the connection.
     pub(super) more: bool,
     /// The connection is lost.
     pub(super) failed: bool,
-    /// What it was written from, if that is large.
+    /// The buffer that was written from, if it is large.
     pub(super) buffer: Vec<u8>,
 }
 
-/// The least room in a buffer that is worth giving back to who fills it, in bytes.
+/// The least capacity, in bytes, of a buffer that is worth returning to the service.
 const WORTH_REUSING: usize = 16 << 10;
 
 impl<P: Port> Write<P> {
-    pub(super) const fn new(link: Arc<Connection<P>>, bytes: Output, more: bool) -> Self {
-        Self { link, bytes, more, is_last: false }
+    pub(super) const fn new(connection: Arc<Connection<P>>, bytes: Output, more: bool) -> Self {
+        Self { connection, bytes, more, is_last: false }
     }
 
-    /// The same, with the end of our side to be told right behind it: in the same segment, if it fits.
-    pub(super) const fn before_the_end(mut self) -> Self {
+    /// Marks it as final output, so that the FIN goes into the same segment if it fits.
+    pub(super) const fn with_shutdown(mut self) -> Self {
         self.is_last = true;
         self
     }
 
-    /// Writes what the socket takes; `how` says whether to wait for it to take all.
+    /// Writes what the socket takes. `how` says whether to wait until it takes all.
     pub(in crate::net) fn advance(&mut self, how: MsgFlags) -> Progress {
-        self.link.port.begin_write();
+        self.connection.port.begin_write();
         while !self.bytes.is_empty() {
             match self.send(how) {
                 Ok(0) => return self.done(true),
@@ -183,7 +185,7 @@ impl<P: Port> Write<P> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Blocked,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    log::debug!("connection {}: {error}", self.link.id.0);
+                    log::debug!("connection {}: {error}", self.connection.id.0);
                     return self.done(true);
                 }
             }
@@ -195,7 +197,7 @@ impl<P: Port> Write<P> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.bytes.slices(&mut slices);
         let how = if self.is_last { how | HOLD_BACK } else { how };
-        let (socket, how) = (self.link.port.socket(), how.bits());
+        let (socket, how) = (self.connection.port.socket(), how.bits());
         match slices.get(..count).unwrap_or_default() {
             [one] => socket.send_with_flags(one, how),
             many => socket.send_vectored_with_flags(many, how),
@@ -205,11 +207,11 @@ impl<P: Port> Write<P> {
     fn done(&mut self, failed: bool) -> Progress {
         let buffer = Some(std::mem::take(&mut self.bytes).into_buffer());
         let buffer = buffer.filter(|buffer| buffer.capacity() >= WORTH_REUSING).unwrap_or_default();
-        Progress::Done(Written { conn: self.link.id, more: self.more, failed, buffer })
+        Progress::Done(Written { conn: self.connection.id, more: self.more, failed, buffer })
     }
 }
 
-/// Of a TCP connection: sends small frames at once, notices peers that have vanished, and bounds what the system holds.
+/// Sets the options of a TCP connection: no delay, keepalive, and the bound on unsent bytes.
 pub(in crate::net) fn prepare(socket: &Socket, framing: Framing) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let (idle, interval, probes) = KEEPALIVE;

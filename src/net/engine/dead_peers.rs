@@ -1,10 +1,10 @@
-//! Peers of TCP connections that vanished while something was on its way to them.
+//! TCP peers that vanished while output to them was in flight. Closes them after [`DEAD_AFTER`] without an answer.
 //!
-//! TCP_USER_TIMEOUT would find them, but it also cuts off a peer that reads nothing for that long, although its system
-//! answers every window probe (RFC 9293 section 3.8.6.1). So the engine asks the system itself (TCP_INFO): a peer is gone
-//! if nothing came from it for [`DEAD_AFTER`], although something is unacknowledged or a window probe was sent meanwhile.
-//! A connection is watched from a write until all of it is acknowledged. Where the system cannot be asked, its own limit
-//! of retransmissions holds, about 15 minutes. Silent connections are the affair of TCP keepalive.
+//! TCP_USER_TIMEOUT would find them. But it also closes a peer that reads nothing for that long, although its system
+//! answers every window probe (RFC 9293 section 3.8.6.1). So the engine reads TCP_INFO. A peer is dead if nothing came
+//! from it for [`DEAD_AFTER`] although something is unacknowledged, or a window probe was sent meanwhile. A connection
+//! is watched from a write until all of it is acknowledged. Without TCP_INFO, the system's limit of retransmissions
+//! holds, about 15 minutes. Idle connections are left to TCP keepalive.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,56 +12,56 @@ use std::time::{Duration, Instant};
 use super::connection::Socket;
 use crate::service::ConnId;
 
-/// How long a peer may leave unanswered what was sent.
+/// How long sent data may stay unanswered.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
-/// The least time between two looks at a connection.
+/// The least time between two checks of a connection.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
 
-/// The least time between two wake-ups for this.
+/// The least time between two sweeps.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest time between two retransmissions, or two window probes: TCP_RTO_MAX of Linux.
+/// The longest time between two retransmissions or window probes: TCP_RTO_MAX of Linux.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
 
-/// How much later than the interval between them an answer may come.
+/// How much later than that interval an answer may come.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Connections to which something is on its way, in the order in which they are to be looked at.
+/// Connections with output in flight, in the order in which they are checked.
 #[derive(Debug, Default)]
 pub(super) struct PeerWatch {
     queue: VecDeque<Watched>,
     sweep_at: Option<Instant>,
 }
 
-/// A connection that is watched.
+/// A watched connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watched {
     pub(super) conn: ConnId,
-    /// When something was written while nothing else was on its way.
+    /// When it was written to while nothing was unacknowledged.
     pub(super) since: Instant,
     check_at: Instant,
 }
 
 impl PeerWatch {
-    /// Watches a connection that something was written to.
+    /// Watches a connection that was written to.
     pub(super) fn watch(&mut self, now: Instant, conn: ConnId) {
         self.watch_on(now, Watched { conn, since: now, check_at: now });
     }
 
-    /// Goes on watching a connection.
+    /// Keeps watching a connection.
     pub(super) fn watch_on(&mut self, now: Instant, watched: Watched) {
         let check_at = now + CHECK_EVERY;
         self.queue.push_back(Watched { check_at, ..watched });
         self.sweep_at.get_or_insert(check_at);
     }
 
-    /// When there are connections to look at.
+    /// When the next check is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.sweep_at
     }
 
-    /// The next connection to look at now. It is watched no more.
+    /// The next connection to check now. It is not watched any more.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Watched> {
         if self.sweep_at.is_none_or(|at| at > now) {
             return None;
@@ -75,27 +75,28 @@ impl PeerWatch {
     }
 }
 
-/// What the system knows of the peer of a TCP connection.
+/// The system's view of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TcpState {
     /// Whether segments are unacknowledged.
     pub(super) is_unacknowledged: bool,
-    /// Whether the peer's window is closed, and something waits behind it.
+    /// Whether the peer's window is closed and output waits for it.
     pub(super) is_probing: bool,
     /// For how long no ACK has come.
     pub(super) silent_for: Duration,
-    /// How long the system waits between two retransmissions, or two probes, by now.
+    /// The present interval between two retransmissions or two probes.
     pub(super) interval: Duration,
 }
 
 impl TcpState {
-    /// Asks the system; `None` where it cannot be asked, and of what is no TCP connection.
+    /// Reads TCP_INFO; `None` where the system has none, and for other sockets.
     #[cfg(target_os = "linux")]
     pub(super) fn of(socket: &Socket) -> Option<Self> {
         let info = nix::sys::socket::getsockopt(socket, tcp_info::TcpInfo).ok()?;
         let is_unacknowledged = info.tcpi_unacked > 0;
         let rto = Duration::from_micros(info.tcpi_rto.into());
-        // A probe backs off from the timeout of retransmissions, which stays as it is meanwhile (`tcp_probe0_when`).
+        // Probes back off from the retransmission timeout, which does not change meanwhile
+        // (`tcp_probe0_when`).
         let doublings = if is_unacknowledged { 0 } else { info.tcpi_backoff.min(20) };
         Some(Self {
             is_unacknowledged,
@@ -105,21 +106,21 @@ impl TcpState {
         })
     }
 
-    /// Asks the system; `None` where it cannot be asked, and of what is no TCP connection.
+    /// Reads TCP_INFO; `None` where the system has none, and for other sockets.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn of(_: &Socket) -> Option<Self> {
         None
     }
 
     /// Whether nothing is on its way.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.is_unacknowledged && !self.is_probing
     }
 
-    /// Whether the peer is gone, where something has been on its way to it for so long.
+    /// Whether the peer is dead, given how long output to it has been in flight.
     pub(super) fn is_dead(&self, watched_for: Duration) -> bool {
         let silent_for = self.silent_for.min(watched_for);
-        !self.is_settled() && silent_for > DEAD_AFTER.max(self.interval + SLACK)
+        !self.is_idle() && silent_for > DEAD_AFTER.max(self.interval + SLACK)
     }
 }
 
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_gone_when_it_has_answered_nothing_for_a_minute_and_for_longer_than_the_system_asks_again() {
+    fn a_peer_is_dead_after_a_minute_and_a_full_probe_interval_without_an_answer() {
         let state = |unacknowledged, probing, silent, interval| TcpState {
             is_unacknowledged: unacknowledged,
             is_probing: probing,
@@ -166,9 +167,9 @@ mod tests {
             (state(true, true, 62, 51), 62, true),
             (state(true, false, 61, 1), 61, true),
             (state(true, false, 60, 1), 600, false),
-            // Long silent, and written to just now.
+            // Silent for long, and written to just now.
             (state(true, false, 3_600, 1), 15, false),
-            // A closed window: a probe every two minutes, and each is answered.
+            // A closed window: a probe every two minutes, each answered.
             (state(false, true, 121, 120), 3_600, false),
             (state(false, true, 131, 120), 3_600, true),
             // Nothing is on its way.
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_looked_at_in_turn_and_not_more_often_than_once_a_second() {
+    fn connections_are_checked_in_order_and_at_most_once_a_second() {
         let (start, mut watch) = (rt::now(), PeerWatch::default());
         let conns = |watch: &mut PeerWatch, now| -> Vec<u64> {
             std::iter::from_fn(|| watch.pop_due(now)).map(|watched| watched.conn.0).collect()
@@ -198,13 +199,13 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_system_tells_a_reader_that_pauses_from_one_that_has_everything() {
+    fn a_paused_reader_is_probed_and_one_that_has_read_everything_is_idle() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut writer, _) = listener.accept().unwrap();
         writer.set_nonblocking(true).unwrap();
         let mut written = 0;
-        // Until the window has been closed for so long that it was probed.
+        // Until the window has been closed long enough to be probed.
         let probed = loop {
             match writer.write(&[0; 64 << 10]) {
                 Ok(count) => written += count,
@@ -224,7 +225,7 @@ mod tests {
         }
         let socket = Socket::from(writer);
         let settled = || TcpState::of(&socket).unwrap();
-        while !settled().is_settled() {
+        while !settled().is_idle() {
             std::thread::yield_now();
         }
         assert!(!settled().is_dead(secs(3_600)));

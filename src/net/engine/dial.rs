@@ -1,7 +1,7 @@
-//! Connections that a service wants to be made: who is to be found where, over TCP or a UNIX socket.
+//! Outgoing connections that a service asks for, over TCP or a UNIX socket.
 //!
-//! An attempt is a task of the runtime, whatever the engine: names are resolved there without blocking anybody. What it ends
-//! with, a socket like one that was accepted, or an error, goes to the engine.
+//! Each attempt is a task of the runtime, under every engine, so that resolving a name blocks no thread. Its result
+//! goes to the engine: an error, or a socket like an accepted one.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,10 +17,10 @@ use crate::net::listen::unix;
 use crate::net::{happy_eyeballs, rt};
 use crate::service::{Remote, Target};
 
-/// How long an attempt may take, all addresses of a name together.
+/// How long an attempt may take, for all addresses of a name together.
 const DIAL_TIME: Duration = Duration::from_secs(10);
 
-/// Connects, or says why not.
+/// Connects to `to`.
 pub(super) async fn connect(to: Target) -> io::Result<(Socket, Remote)> {
     let attempt = async {
         match to {
@@ -38,7 +38,7 @@ fn late() -> io::Error {
 async fn tcp(host: &str, port: u16) -> io::Result<(Socket, Remote)> {
     let (socket, address) = happy_eyeballs::connect(&rt::resolve(host, port).await?).await?;
     let socket = blocking(socket.into_inner()?)?;
-    // Who calls others is a program, not a chat for many.
+    // Dialled peers are programs, so large writes pay.
     prepare(&socket, Framing::Bytes)?;
     Ok((socket, Remote::Ip(address)))
 }
@@ -49,7 +49,7 @@ async fn unix_socket(path: PathBuf) -> io::Result<(Socket, Remote)> {
     Ok((socket, remote))
 }
 
-/// As accepted ones are: engines say at each read and write whether it may wait.
+/// Blocking, as accepted sockets are: engines say at each read and write whether it may wait.
 fn blocking(socket: impl Into<OwnedFd>) -> io::Result<Socket> {
     let socket = Socket::from(socket.into());
     socket.set_nonblocking(false)?;

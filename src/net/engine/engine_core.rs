@@ -1,4 +1,7 @@
-//! What all engines have in common: the lock, what is done under it and outside, and who is told of the end.
+//! What all engines share: the lock, I/O under it and outside it, and the end of an engine.
+//!
+//! [`EngineCore`] holds the service ([`Shared`]) behind one lock. A [`Backend`] adds what differs between engines: how
+//! sockets and deadlines are waited for. Nothing here waits for a socket.
 
 use std::fmt::Debug;
 use std::io;
@@ -19,68 +22,67 @@ use crate::net::rt;
 use crate::net::udp::DatagramDoor;
 use crate::service::{Arrival, Dial, DialId, DoorId, Intake, Peer, Remote, Service, Transmit};
 
-/// How much is read and discarded behind a connection's last words.
+/// Most bytes that are read and discarded after a connection's final output.
 const DISCARD_SIZE: u32 = 16 << 20;
 
-/// What is particular to an engine: who waits for sockets and deadlines, and how.
+/// What differs between engines: how sockets and deadlines are waited for.
 pub(super) trait Backend<S: Service>: Sized + Debug + Send + Sync + 'static {
     /// What a connection is read and written through.
     type Port: Port;
 
-    /// A deadline is earlier than what is waited for.
-    fn ring(&self);
+    /// Wakes the timer: a deadline is earlier than the one it waits for.
+    fn wake_timer(&self);
 
-    /// Has what became sendable written, without waiting for that.
-    fn hand_over(core: &Arc<EngineCore<S, Self>>, work: PendingIo<Self::Port>);
+    /// Writes what became sendable, without making the caller wait.
+    fn hand_over(core: &Arc<EngineCore<S, Self>>, pending: PendingIo<Self::Port>);
 
-    /// Takes over a connection that was made, as one that was accepted.
+    /// Takes over an outgoing connection, as an accepted one.
     fn adopt(core: &Arc<EngineCore<S, Self>>, socket: Socket, arrival: Arrival);
 
-    /// Lets no more connections in. What comes out of it has to be awaited.
+    /// Stops accepting connections. The future has to be awaited.
     fn stop_accepting(core: &Arc<EngineCore<S, Self>>) -> BoxFuture<'_, ()>;
 
-    /// Has everybody who works for the engine end: [`End::is_over`] says so already, and all connections are given up.
-    /// What is left to be done about those comes with it.
-    fn stop(core: &Arc<EngineCore<S, Self>>, work: PendingIo<Self::Port>);
+    /// Ends all threads and tasks of the engine. [`End::is_over`] is set already, and all connections are
+    /// given up; `pending` is the I/O that remains for them.
+    fn stop(core: &Arc<EngineCore<S, Self>>, pending: PendingIo<Self::Port>);
 
-    /// Lets go of what was left for those who have ended.
+    /// Drops what was queued for threads and tasks that have ended.
     fn release(&self);
 }
 
-/// What all who work for an engine share.
+/// State shared by all threads and tasks of an engine.
 #[derive(Debug)]
-pub(super) struct EngineCore<S: Service, M: Backend<S>> {
-    shared: Mutex<Shared<S, M::Port>>,
-    /// By their ordinal among all doors; nothing where connections come in.
-    /// None of them once the engine has ended, so that their ports are free.
+pub(super) struct EngineCore<S: Service, B: Backend<S>> {
+    shared: Mutex<Shared<S, B::Port>>,
+    /// By listener ordinal; `None` for stream listeners. Empty once the engine has ended, so that the ports are free.
     doors: RwLock<Vec<Option<Arc<DatagramDoor>>>>,
-    pub(super) backend: M,
+    pub(super) backend: B,
     pub(super) end: End,
 }
 
-/// Who waits for the end of an engine, good or bad.
+/// The end of an engine: finished, failed, or stopped.
 #[derive(Debug, Default)]
 pub(super) struct End {
-    /// The service has ended, and everything is written.
+    /// The service has finished, and everything is written.
     finished: Event,
     failure: Event,
     has_failed: AtomicBool,
-    /// Everybody who works for the engine is to end.
+    /// All threads and tasks of the engine have to end.
     is_over: AtomicBool,
-    /// How many work for it.
+    /// How many threads and tasks the engine has.
     workers: AtomicUsize,
     /// None of them is left.
-    left: Event,
+    stopped: Event,
 }
 
 impl End {
-    /// Nothing of the engine can be trusted any more.
+    /// Reports a panic: the engine's state cannot be trusted.
     pub(super) fn fail(&self) {
         self.has_failed.store(true, Ordering::SeqCst);
         self.failure.notify(usize::MAX);
     }
 
-    /// Waits until somebody who works for the engine has panicked.
+    /// Waits until a thread or task of the engine has panicked.
     pub(super) async fn failed(&self) {
         while !self.has_failed.load(Ordering::SeqCst) {
             listener!(self.failure => failure);
@@ -90,23 +92,23 @@ impl End {
         }
     }
 
-    /// Whether who works for the engine is to end.
+    /// Whether the threads and tasks of the engine have to end.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
     }
 
-    /// Waits until nobody works for the engine.
-    pub(super) async fn left(&self) {
+    /// Waits until no thread or task of the engine is left.
+    pub(super) async fn stopped(&self) {
         loop {
-            listener!(self.left => left);
+            listener!(self.stopped => stopped);
             if self.workers.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            left.await;
+            stopped.await;
         }
     }
 
-    /// Waits until `is_finished` says so, which is asked whenever it may.
+    /// Waits until `is_finished` holds; it is checked whenever that may have changed.
     pub(super) async fn finished(&self, is_finished: impl Fn() -> bool) {
         loop {
             listener!(self.finished => finished);
@@ -118,13 +120,13 @@ impl End {
     }
 }
 
-/// What came of an attempt to read.
+/// The result of one read.
 pub(super) enum Input {
-    /// The service has taken it; whether the buffer was full, so that there may be more.
+    /// The service has taken it. `full`: the buffer was full, so there may be more.
     Taken { count: usize, full: bool },
-    /// It was for nobody.
+    /// It was discarded.
     Discarded { count: usize, full: bool },
-    /// Nothing is there.
+    /// Nothing to read.
     Nothing,
     /// The peer has closed its side.
     End,
@@ -132,13 +134,13 @@ pub(super) enum Input {
     Lost,
 }
 
-impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
-    pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, backend: M) -> Self {
+impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
+    pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, backend: B) -> Self {
         let (shared, doors) = (Mutex::new(Shared::new(service)), RwLock::new(doors));
         Self { shared, doors, backend, end: End::default() }
     }
 
-    /// What became of the start of those who are to work for the engine. If it failed, those who have begun end.
+    /// Passes on the result of starting the threads and tasks. On failure, ends those that started.
     pub(super) fn started(self: Arc<Self>, result: io::Result<()>) -> io::Result<Arc<Self>> {
         if let Err(error) = result {
             self.stop();
@@ -147,32 +149,32 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         Ok(self)
     }
 
-    /// Gives up all connections and doors, and has everybody who works for the engine end.
+    /// Gives up all connections and listeners, and ends all threads and tasks.
     pub(super) fn stop(self: &Arc<Self>) {
         self.end.is_over.store(true, Ordering::SeqCst);
-        let mut work = PendingIo::default();
-        self.give_up(&mut work);
+        let mut pending = PendingIo::default();
+        self.give_up(&mut pending);
         if let Ok(mut doors) = self.doors.write() {
             doors.clear();
         }
-        M::stop(self, work);
+        B::stop(self, pending);
     }
 
-    /// Lets go of what nobody is left to look after.
+    /// Drops what no thread is left to handle.
     pub(super) fn release(&self) {
         self.give_up(&mut PendingIo::default());
         self.backend.release();
     }
 
-    /// Gives up all connections, unless the service has panicked: it is not asked anything any more.
-    fn give_up(&self, work: &mut PendingIo<M::Port>) {
+    /// Gives up all connections, unless the service has panicked: then it is not called any more.
+    fn give_up(&self, pending: &mut PendingIo<B::Port>) {
         if !self.shared.is_poisoned() {
-            self.with(|shared, now| shared.give_up(now, work));
+            self.with(|shared, now| shared.give_up(now, pending));
         }
     }
 
-    /// Does something under the lock, and wakes who waits for what came of it.
-    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Shared<S, M::Port>, Instant) -> R) -> R {
+    /// Calls `act` under the lock, and wakes what waits for its effects.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Shared<S, B::Port>, Instant) -> R) -> R {
         let mut shared = self.lock();
         shared.service.begin_hold();
         // The clock is read under the lock, so that time never goes back for the service.
@@ -180,7 +182,7 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         let (alarm, finished) = (shared.needs_alarm(), shared.is_finished());
         drop(shared);
         if alarm {
-            self.backend.ring();
+            self.backend.wake_timer();
         }
         if finished {
             self.end.finished.notify(usize::MAX);
@@ -188,49 +190,49 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         result
     }
 
-    /// Does something under the lock, and takes what became sendable.
+    /// Calls `act` under the lock, and takes what became sendable.
     pub(super) fn collect<R>(
         &self,
-        work: &mut PendingIo<M::Port>,
-        act: impl FnOnce(&mut Shared<S, M::Port>, Instant, &mut PendingIo<M::Port>) -> R,
+        pending: &mut PendingIo<B::Port>,
+        act: impl FnOnce(&mut Shared<S, B::Port>, Instant, &mut PendingIo<B::Port>) -> R,
     ) -> R {
         self.with(|shared, now| {
-            let result = act(shared, now, work);
-            shared.collect(now, work);
+            let result = act(shared, now, pending);
+            shared.collect(now, pending);
             result
         })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Shared<S, M::Port>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shared<S, B::Port>> {
         match self.shared.lock() {
             Ok(shared) => shared,
             Err(_) => panic!("the service has panicked before: nothing in it can be trusted"),
         }
     }
 
-    /// Whether the service has come to its end, which one that has panicked does not.
+    /// Whether the service has finished; false if it has panicked.
     pub(super) fn is_finished(&self) -> bool {
         self.shared.lock().is_ok_and(|shared| shared.is_finished())
     }
 
-    /// Reads from a connection once, and lets the service have what was read.
+    /// Reads once from a connection, and passes the bytes to the service.
     pub(super) fn read(
         &self,
-        link: &Arc<Connection<M::Port>>,
+        connection: &Arc<Connection<B::Port>>,
         intake: &mut S::Conn,
         (buffer, how): (&mut [u8], MsgFlags),
         take: impl FnOnce(&Self, <S::Conn as Intake>::Batch<'_>),
     ) -> Input {
         let most = buffer.len().min(intake.appetite());
         let buffer = buffer.get_mut(..most).unwrap_or_default();
-        let count = match link.read(buffer, how) {
+        let count = match connection.read(buffer, how) {
             Ok(0) => return Input::End,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
             Err(_) => return Input::Lost,
         };
         let full = count == most;
-        match link.mode() {
+        match connection.mode() {
             Mode::Reading | Mode::Paused => {
                 take(self, intake.received(rt::now(), buffer.get(..count).unwrap_or_default()));
                 Input::Taken { count, full }
@@ -243,32 +245,32 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         }
     }
 
-    /// Writes and sends what can be without waiting, shuts what is to be shut, and begins to connect. Returns what would have
-    /// to wait.
+    /// Writes and sends what needs no waiting, shuts down what is to be shut, and starts dialling. Returns
+    /// what would block.
     pub(super) fn perform(
         self: &Arc<Self>,
-        work: &mut PendingIo<M::Port>,
-        outcome: &mut IoResults,
-    ) -> Blocked<M::Port> {
+        pending: &mut PendingIo<B::Port>,
+        results: &mut IoResults,
+    ) -> Blocked<B::Port> {
         let mut blocked = Blocked { writes: Vec::new(), transmits: Vec::new() };
-        for mut write in work.writes.drain(..) {
+        for mut write in pending.writes.drain(..) {
             match write.advance(MsgFlags::MSG_DONTWAIT) {
-                Progress::Done(written) => outcome.written.push(written),
+                Progress::Done(written) => results.written.push(written),
                 Progress::Blocked => blocked.writes.push(write),
             }
         }
-        for (link, how) in work.shuts.drain(..) {
-            link.shut(how);
+        for (connection, how) in pending.shuts.drain(..) {
+            connection.shut(how);
         }
-        for dial in work.dials.drain(..) {
+        for dial in pending.dials.drain(..) {
             self.dial(dial);
         }
-        outcome.sent += self.send(&mut work.transmits);
-        blocked.transmits.append(&mut work.transmits);
+        results.sent += self.send(&mut pending.transmits);
+        blocked.transmits.append(&mut pending.transmits);
         blocked
     }
 
-    /// Begins to make a connection. The attempt keeps nothing of the engine alive.
+    /// Starts an outgoing connection. The attempt does not keep the engine alive.
     fn dial(self: &Arc<Self>, dial: Dial) {
         let core = Arc::downgrade(self);
         rt::spawn(async move {
@@ -279,28 +281,28 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         });
     }
 
-    /// What came of an attempt.
+    /// Takes the result of an attempt.
     fn dialed(self: &Arc<Self>, id: DialId, result: io::Result<(Socket, Remote)>) {
         match result {
-            Ok((socket, remote)) => M::adopt(self, socket, Arrival::Dialed(id, remote)),
+            Ok((socket, remote)) => B::adopt(self, socket, Arrival::Dialed(id, remote)),
             Err(error) => {
-                let mut work = PendingIo::default();
-                self.collect(&mut work, |shared, now, _| shared.service.dial_failed(now, id, &error));
-                M::hand_over(self, work);
+                let mut pending = PendingIo::default();
+                self.collect(&mut pending, |shared, now, _| shared.service.dial_failed(now, id, &error));
+                B::hand_over(self, pending);
             }
         }
     }
 
-    /// There is nobody to look after a connection, whose end that is.
-    pub(super) fn turn_away(self: &Arc<Self>, arrival: Arrival, error: io::Error) {
+    /// Closes a connection that the engine cannot wait for.
+    pub(super) fn refuse(self: &Arc<Self>, arrival: Arrival, error: io::Error) {
         log::warn!("{arrival}: cannot wait for a connection: {error}");
         if let Arrival::Dialed(id, _) = arrival {
             self.dialed(id, Err(error));
         }
     }
 
-    /// Sends datagrams, or gives them up; what is left is what sockets have no room for, which holds up no other door.
-    /// Returns how many are done with.
+    /// Sends datagrams or gives them up, and leaves those whose socket is full: they delay no other socket.
+    /// Returns how many are done.
     pub(super) fn send(&self, transmits: &mut Vec<Transmit>) -> usize {
         let (mut passed, mut left) = (0, Vec::new());
         for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
@@ -316,19 +318,19 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         passed - transmits.len()
     }
 
-    /// Adds a door behind those that there are: one for datagrams, or nothing where connections come in.
+    /// Adds a listener after the existing ones: a datagram socket, or `None` for a stream listener.
     pub(super) fn add_door(&self, door: Option<Arc<DatagramDoor>>) {
         if let Ok(mut doors) = self.doors.write() {
             doors.push(door);
         }
     }
 
-    /// The door for datagrams of that ordinal, if it is one and still open.
+    /// The datagram socket of that ordinal, if it is one and still open.
     fn door(&self, id: DoorId) -> Option<Arc<DatagramDoor>> {
         self.doors.read().ok()?.get(id)?.clone()
     }
 
-    /// Receives a batch at the door of that ordinal, and takes it in. Returns whether there may be more.
+    /// Receives a batch from the socket of that ordinal, and passes it to `take`. Returns whether there may be more.
     pub(super) fn receive(
         &self,
         id: DoorId,
@@ -344,7 +346,7 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
         })
     }
 
-    /// Gives up datagrams for which there was no room in time.
+    /// Gives up datagrams whose socket stayed full for too long.
     pub(super) fn drop_all(&self, transmits: &[Transmit]) {
         for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
             if let Some(door) = run.first().and_then(|first| self.door(first.peer.door)) {
@@ -354,41 +356,41 @@ impl<S: Service + 'static, M: Backend<S>> EngineCore<S, M> {
     }
 }
 
-/// What sockets have no room for.
+/// I/O that would block.
 #[derive(Debug)]
 pub(super) struct Blocked<P> {
     pub(super) writes: Vec<Write<P>>,
     pub(super) transmits: Vec<Transmit>,
 }
 
-/// Counts what is read and discarded. Returns whether it is too much.
-pub(super) fn is_too_much(discarded: &mut u32, count: usize) -> bool {
+/// Counts discarded bytes. Returns whether they exceed the limit.
+pub(super) fn exceeds_discard_limit(discarded: &mut u32, count: usize) -> bool {
     *discarded = discarded.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
     *discarded > DISCARD_SIZE
 }
 
-/// Who holds it works for the engine: notices that they panic, and when the last of them has ended.
+/// Counts a thread or task of the engine; on drop, reports a panic and the end of the last one.
 #[derive(Debug)]
-pub(super) struct Watch<S: Service + 'static, M: Backend<S>>(Arc<EngineCore<S, M>>);
+pub(super) struct WorkerGuard<S: Service + 'static, B: Backend<S>>(Arc<EngineCore<S, B>>);
 
-impl<S: Service, M: Backend<S>> Watch<S, M> {
-    pub(super) fn new(core: &Arc<EngineCore<S, M>>) -> Self {
+impl<S: Service, B: Backend<S>> WorkerGuard<S, B> {
+    pub(super) fn new(core: &Arc<EngineCore<S, B>>) -> Self {
         core.end.workers.fetch_add(1, Ordering::SeqCst);
         Self(core.clone())
     }
 
-    pub(super) const fn core(&self) -> &Arc<EngineCore<S, M>> {
+    pub(super) const fn core(&self) -> &Arc<EngineCore<S, B>> {
         &self.0
     }
 }
 
-impl<S: Service, M: Backend<S>> Drop for Watch<S, M> {
+impl<S: Service, B: Backend<S>> Drop for WorkerGuard<S, B> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end.fail();
         }
         if self.0.end.workers.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.end.left.notify(usize::MAX);
+            self.0.end.stopped.notify(usize::MAX);
         }
     }
 }

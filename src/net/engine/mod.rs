@@ -1,23 +1,52 @@
-//! The engines: one lock around the service, and many who take turns behind it.
+//! Engines: run a [`Service`] on its sockets, as tasks, readiness loops or threads.
 //!
-//! Whoever has changed the service takes what became sendable under the same lock and writes it itself, to whatever
-//! connections it is for: nobody else is woken for it. A connection's output has one writer at a time; who finds it
-//! free under the lock marks it, takes the bytes, writes them outside, and looks again before freeing it; all others
-//! only queue. Only a socket that would block is waited for. All this is the same for every engine; they differ in who
-//! waits for sockets and deadlines, and how:
+//! [`Engine`] is the handle of a running server. It stands between the sockets of [`listen`](super::listen) and a
+//! service, and knows no protocol. Client connections are in [`client`](super::client) and [`connect`](super::connect).
+//!
+//! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to whatever
+//! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer marks the
+//! connection and takes the bytes under the lock. It writes them outside the lock, and looks for more before it clears
+//! the mark. Other threads only queue. Only a socket that would block is waited for. All engines share this; they
+//! differ in what waits for sockets and deadlines:
 //!
 //! ```text
-//! tasks    a task per connection, on the threads of a runtime
+//! tasks    one task per connection, on the threads of a runtime
 //! poll     readiness loops, one for every second processor
-//! threads  a thread per connection
+//! threads  one thread per connection
 //!
-//! engine_core  what they share: the lock, and what is done under it and outside
-//! shared   what is under the lock: the service, and who writes to which connection
-//! ending   the same, as connections end
-//! work     what is to be done outside the lock, and what became of it
-//! link     a connection's socket, and output on its way through it
-//! accept   where connections come in
-//! dial     connections that the service wants to be made
+//! engine_core  the lock, and what is done under it and outside
+//! shared       what is under the lock: the service, and which connections are being written to
+//! ending       how connections close
+//! dead_peers   TCP peers that stopped acknowledging
+//! pending_io   I/O to do outside the lock, and its results
+//! connection   a connection's socket, and output on its way to it
+//! accept       stream listeners, and the pause when descriptors run out
+//! dial         outgoing connections that the service asked for
+//! ```
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use sayagain::host::{Context, Handler, Settings};
+//! use sayagain::net::Engine;
+//! use sayagain::service::ConnId;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
+//!         let _ = cx.send(conn, bytes);
+//!         bytes.len()
+//!     }
+//! }
+//!
+//! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
+//! let url = engine.places()[0].to_string();
+//! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("raw://"))?;
+//! peer.write_all(b"again")?;
+//! let mut received = [0; 5];
+//! peer.read_exact(&mut received)?;
+//! assert_eq!(&received, b"again");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::fmt::{self, Debug};
@@ -63,18 +92,18 @@ pub use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
 
-/// How many sockets one wake-up writes to before others get their turn.
-pub(super) const TURN: usize = 256;
+/// How many sockets one turn writes to before others get the lock.
+pub(super) const SOCKET_BUDGET: usize = 256;
 
-/// How long those who work for an engine have to end when nothing is left for them to do.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How long the threads and tasks of an engine have to end once nothing is left to do.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who waits for sockets and deadlines, and how.
+/// What waits for sockets and deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
     Tasks,
-    /// Readiness loops, as many as [`usual_loops`] or as wanted.
+    /// Readiness loops: [`usual_loops`] of them unless told otherwise.
     #[default]
     Poll,
     /// A thread per connection.
@@ -82,10 +111,10 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Tasks, Self::Poll, Self::Threads];
 
-    /// Its name.
+    /// The name, as on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -111,23 +140,23 @@ impl FromStr for EngineKind {
     }
 }
 
-/// There is no such engine.
+/// The error for a name that is no engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
 pub struct UnknownEngine(String);
 
-/// A service at work on its sockets. It goes on, whether this handle is kept or not, until [`Engine::shutdown`].
+/// A service running on its sockets. It runs until [`Engine::shutdown`], also when this handle is dropped.
 #[derive(Debug)]
 pub struct Engine<S: Service> {
     driver: Box<dyn Driver<S>>,
     places: Vec<ListenAddr>,
 }
 
-/// The sockets of a server, by what they are.
+/// The sockets of a server, by kind.
 #[derive(Debug)]
 struct Sockets {
     streams: Vec<StreamDoor>,
-    /// By their ordinal among all doors; nothing where connections come in.
+    /// By listener ordinal; `None` for stream listeners.
     datagrams: Vec<Option<Arc<DatagramDoor>>>,
 }
 
@@ -148,11 +177,11 @@ impl Sockets {
 }
 
 impl<S: Service + 'static> Engine<S> {
-    /// Serves on sockets that were bound. `make` is told what time it is.
+    /// Serves on bound sockets. `make` creates the service and is given the current time.
     ///
     /// # Errors
     ///
-    /// The system has no room to wait for another socket.
+    /// Fails if the system cannot wait for another socket.
     pub fn start(
         kind: EngineKind,
         doors: impl Into<Doors>,
@@ -161,11 +190,11 @@ impl<S: Service + 'static> Engine<S> {
         Self::start_with(kind, usual_loops(), doors, make)
     }
 
-    /// The same with so many readiness loops, if it is an engine of those.
+    /// As [`Engine::start`], with `loops` readiness loops if `kind` is [`EngineKind::Poll`].
     ///
     /// # Errors
     ///
-    /// The system has no room to wait for another socket, or for so many threads.
+    /// Fails if the system cannot wait for another socket, or start that many threads.
     pub fn start_with(
         kind: EngineKind,
         loops: NonZeroUsize,
@@ -184,14 +213,14 @@ impl<S: Service + 'static> Engine<S> {
         Ok(Self { driver, places })
     }
 
-    /// Where it listens.
+    /// The addresses that it listens on.
     pub fn places(&self) -> &[ListenAddr] {
         &self.places
     }
 
-    /// Waits until the service has come to an end of its own, all sockets are closed and no thread of the engine goes on.
+    /// Waits until the service has finished, all sockets are closed and no thread of the engine runs.
     ///
-    /// Returns whether it has; if not, a part of the engine has panicked.
+    /// Returns false if a part of the engine has panicked.
     pub fn wait(&self) -> bool {
         rt::block_on(async {
             let finished = pin!(self.driver.end().finished(|| self.driver.is_finished()));
@@ -201,36 +230,36 @@ impl<S: Service + 'static> Engine<S> {
         })
     }
 
-    /// Looks at the service, which stands still meanwhile.
+    /// Reads the service under the lock.
     ///
     /// # Panics
     ///
-    /// The service has panicked before.
+    /// Panics if the service has panicked before.
     pub fn look<R>(&self, at: impl FnOnce(&S) -> R) -> R {
         let (mut at, mut result) = (Some(at), None);
         self.driver.look(&mut |service| result = at.take().map(|at| at(service)));
         returned(result)
     }
 
-    /// Changes the service, and lets what became sendable be written.
+    /// Changes the service under the lock, and writes what became sendable.
     ///
     /// # Panics
     ///
-    /// The service has panicked before.
+    /// Panics if the service has panicked before.
     pub fn change<R>(&self, act: impl FnOnce(&mut S, Instant) -> R) -> R {
         let (mut act, mut result) = (Some(act), None);
         self.driver.change(&mut |service, now| result = act.take().map(|act| act(service, now)));
         returned(result)
     }
 
-    /// Stops accepting, lets the service say goodbye to everybody, and waits until it has, or for `limit` at most.
+    /// Stops accepting, lets the service send BYE to its sessions, and waits for that, at most for `limit`.
     ///
-    /// Returns whether it came to its end. Whether or not, the engine then ends: whoever is still connected is given up, all
-    /// sockets are closed, and no thread or task of it goes on. The service can still be looked at.
+    /// Returns whether the service finished in time. Either way the engine then ends: remaining connections and all
+    /// sockets are closed, and none of its threads or tasks runs. The service can still be read.
     ///
     /// # Panics
     ///
-    /// The service has panicked before.
+    /// Panics if the service has panicked before.
     pub async fn shutdown(&self, limit: Duration) -> bool {
         let end = crate::units::later(rt::now(), limit);
         self.driver.stop_accepting().await;
@@ -241,17 +270,17 @@ impl<S: Service + 'static> Engine<S> {
         is_finished
     }
 
-    /// Ends everything, and waits until nobody works for the engine.
+    /// Ends everything, and waits until no thread or task of the engine is left.
     async fn stop(&self) {
         self.driver.stop();
-        if rt::before(rt::now() + LEAVING, self.driver.end().left()).await.is_none() {
+        if rt::before(rt::now() + STOP_TIMEOUT, self.driver.end().stopped()).await.is_none() {
             log::warn!("a part of the engine goes on after its end: that is a bug");
         }
         self.driver.release();
     }
 
-    /// Waits until a part of the engine has panicked. That is a bug, in the service or here; nothing can be trusted after
-    /// it.
+    /// Waits until a part of the engine has panicked. That is a bug in the service or here; its state cannot
+    /// be trusted.
     pub async fn failed(&self) {
         self.driver.end().failed().await;
     }
@@ -262,7 +291,7 @@ impl<H: Handler + 'static> Engine<Host<H>> {
     ///
     /// # Errors
     ///
-    /// One of them is no URL, or cannot be listened at; or the system has no room to wait for another socket.
+    /// Fails if a URL is invalid or cannot be listened on, or the system cannot wait for another socket.
     pub fn host(urls: &[&str], settings: Settings, handler: H) -> Result<Self, OpenError> {
         let mut doors = Doors::default();
         for url in urls {
@@ -281,7 +310,7 @@ fn returned<R>(result: Option<R>) -> R {
     }
 }
 
-/// What every engine can do for who started it.
+/// What every engine offers to its owner.
 trait Driver<S>: Debug + Send + Sync {
     fn look(&self, at: &mut dyn FnMut(&S));
     fn change(&self, act: &mut dyn FnMut(&mut S, Instant));
@@ -292,21 +321,21 @@ trait Driver<S>: Debug + Send + Sync {
     fn release(&self);
 }
 
-impl<S: Service + 'static, M: Backend<S>> Driver<S> for Arc<EngineCore<S, M>> {
+impl<S: Service + 'static, B: Backend<S>> Driver<S> for Arc<EngineCore<S, B>> {
     fn look(&self, at: &mut dyn FnMut(&S)) {
         at(&self.lock().service);
     }
 
     fn change(&self, act: &mut dyn FnMut(&mut S, Instant)) {
-        let mut work = PendingIo::default();
-        self.collect(&mut work, |shared, now, _| act(&mut shared.service, now));
+        let mut pending = PendingIo::default();
+        self.collect(&mut pending, |shared, now, _| act(&mut shared.service, now));
         if !self.end.is_over() {
-            M::hand_over(self, work);
+            B::hand_over(self, pending);
         }
     }
 
     fn stop_accepting(&self) -> BoxFuture<'_, ()> {
-        M::stop_accepting(self)
+        B::stop_accepting(self)
     }
 
     fn is_finished(&self) -> bool {
@@ -337,9 +366,9 @@ mod tests {
     use crate::config::ServerConfig;
     use crate::server::Server;
 
-    /// What has begun, and then hears that it could not begin as a whole.
-    fn fail_half_way<M: Backend<Server>>(
-        start: impl Fn(Sockets, Server) -> io::Result<Arc<EngineCore<Server, M>>>,
+    /// Starts an engine, then reports that a part of it did not start.
+    fn fail_partial_start<B: Backend<Server>>(
+        start: impl Fn(Sockets, Server) -> io::Result<Arc<EngineCore<Server, B>>>,
     ) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
@@ -349,14 +378,14 @@ mod tests {
             Server::new(rt::now(), ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
         let core = start(sockets, service).unwrap();
         assert!(core.clone().started(Err(io::Error::other("no room"))).is_err());
-        let left = rt::before(rt::now() + Duration::from_secs(5), core.end.left());
+        let left = rt::before(rt::now() + Duration::from_secs(5), core.end.stopped());
         assert!(rt::block_on(left).is_some(), "a thread stays");
         assert!(UdpSocket::bind(addr).is_ok());
     }
 
     #[test]
-    fn an_engine_that_cannot_start_as_a_whole_leaves_no_thread() {
-        fail_half_way(|sockets, service| poll::start(NonZeroUsize::MIN, sockets, service));
-        fail_half_way(threads::start);
+    fn an_engine_that_fails_to_start_leaves_no_thread() {
+        fail_partial_start(|sockets, service| poll::start(NonZeroUsize::MIN, sockets, service));
+        fail_partial_start(threads::start);
     }
 }

@@ -1,4 +1,6 @@
-//! What is to be done outside the lock, and what became of it.
+//! I/O that is decided under the lock and done outside it ([`PendingIo`]), and its results ([`IoResults`]).
+//!
+//! Plain data: `shared` and `ending` fill the one and take the other, `engine_core` does the I/O.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -6,15 +8,15 @@ use std::sync::Arc;
 use super::connection::{Connection, Write, Written};
 use crate::service::{Dial, Transmit};
 
-/// What is to be done outside the lock.
+/// I/O to do outside the lock.
 #[derive(Debug)]
 pub(in crate::net) struct PendingIo<P> {
     pub(in crate::net) writes: Vec<Write<P>>,
     pub(in crate::net) shuts: Vec<(Arc<Connection<P>>, Shutdown)>,
-    /// Connections whose reading was paused and is not any more.
+    /// Connections whose reading was paused and is resumed.
     pub(in crate::net) resumed: Vec<Arc<Connection<P>>>,
     pub(in crate::net) transmits: Vec<Transmit>,
-    /// Connections to be made.
+    /// Outgoing connections to make.
     pub(super) dials: Vec<Dial>,
 }
 
@@ -35,7 +37,7 @@ impl<P> PendingIo<P> {
         self.len() == 0
     }
 
-    /// Adds what another has.
+    /// Moves all of `other` to the end of this.
     pub(super) fn append(&mut self, other: &mut Self) {
         self.writes.append(&mut other.writes);
         self.shuts.append(&mut other.shuts);
@@ -44,13 +46,13 @@ impl<P> PendingIo<P> {
         self.dials.append(&mut other.dials);
     }
 
-    /// How many sockets it touches.
+    /// How many sockets it concerns.
     pub(in crate::net) const fn len(&self) -> usize {
         self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len() + self.dials.len()
     }
 }
 
-/// What became of a [`PendingIo`], but for the writes that have to wait.
+/// The results of a [`PendingIo`], without writes that would block.
 #[derive(Debug, Default)]
 pub(in crate::net) struct IoResults {
     pub(in crate::net) written: Vec<Written>,

@@ -1,13 +1,16 @@
-//! What is under the lock: the service, and who writes to which connection.
+//! What is under the lock of an engine: the service, and the state of each connection.
+//!
+//! [`Shared`] decides what is read, written and closed, and hands out the I/O as [`PendingIo`]. It touches no socket,
+//! except to ask the system whether a peer is dead. How connections close is in `ending`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::TURN;
+use super::SOCKET_BUDGET;
 use super::connection::{Connection, Port, Write, Written};
 use super::dead_peers::{PeerWatch, TcpState};
-use super::ending::{LAST_WORDS, Parting};
+use super::ending::{CloseState, DRAIN_TIMEOUT};
 use super::pending_io::{IoResults, PendingIo};
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service};
@@ -19,53 +22,53 @@ use crate::timers::Timers;
 pub(in crate::net) struct Shared<S: Service, P> {
     pub(in crate::net) service: S,
     pub(super) conns: Table<Entry<P>>,
-    /// When connections are closed at the latest.
+    /// When each connection is closed at the latest.
     pub(super) deadlines: Timers<ConnId>,
-    /// When those whose peers have closed their side are given up although they are busy.
+    /// When connections with pending last input are given up; their peers have closed their side.
     pub(super) last_inputs: HashMap<ConnId, Instant>,
-    /// Connections whose peers may have vanished.
-    peers: PeerWatch,
-    /// What the timer task sleeps until.
+    /// Connections with output in flight.
+    peer_watch: PeerWatch,
+    /// What the timer waits for.
     alarm: Option<Instant>,
-    /// How many places connections have had.
-    places: u32,
-    /// The ids of connections that are gone: their places are used again.
-    pub(super) vacant: Vec<ConnId>,
-    /// Datagrams that were taken from the service and are not sent yet.
+    /// How many connection places were ever in use.
+    place_count: u32,
+    /// Ids of closed connections, whose places are used again.
+    pub(super) free_ids: Vec<ConnId>,
+    /// Datagrams that were taken from the service and not sent yet.
     sending: usize,
-    /// Connections that have more to be written, and stand back for those who have waited longer.
-    behind: VecDeque<ConnId>,
-    /// Whether one of those comes next.
-    is_theirs: bool,
-    /// The engine has ended: nobody is served any more.
+    /// Connections with more output, which wait behind those that have waited longer.
+    deferred: VecDeque<ConnId>,
+    /// Whether `deferred` was asked first the last time.
+    takes_deferred: bool,
+    /// The engine has ended: connections are not served any more.
     pub(super) is_over: bool,
 }
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Entry<P> {
-    pub(super) link: Arc<Connection<P>>,
-    /// Somebody is writing to it.
+    pub(super) connection: Arc<Connection<P>>,
+    /// A write is in progress.
     pub(super) writing: bool,
-    /// Who is writing has to look again.
+    /// The writer has to look for more output.
     again: bool,
-    /// Nothing more is read from it.
+    /// Reading has ended.
     pub(super) ended: bool,
-    /// What was read from it waits for its turn in the service.
+    /// Its input waits in the service.
     pub(super) busy: bool,
-    /// It is among those that stand back.
-    behind: bool,
-    /// Its peer is watched, as something is on its way there.
+    /// It is in `deferred`.
+    deferred: bool,
+    /// It is watched: output is in flight.
     watched: bool,
     /// The service has refused it.
     pub(super) refused: bool,
-    pub(super) parting: Parting,
-    /// What the socket has no room for, where somebody looks after it here.
+    pub(super) close_state: CloseState,
+    /// A write that waits for the socket, where the engine keeps it here.
     parked: Option<Box<Write<P>>>,
 }
 
 impl<P> Entry<P> {
-    /// Whether our side ends once this output is written, and nothing else ends before.
+    /// Whether our side is shut down right after this output.
     const fn is_shut_next(&self, flow: Flow) -> bool {
         flow.closing && !flow.more && !self.ended && !self.refused
     }
@@ -78,18 +81,18 @@ impl<S: Service, P: Port> Shared<S, P> {
             conns: Table::default(),
             deadlines: Timers::default(),
             last_inputs: HashMap::new(),
-            peers: PeerWatch::default(),
+            peer_watch: PeerWatch::default(),
             alarm: None,
-            places: 0,
-            vacant: Vec::new(),
+            place_count: 0,
+            free_ids: Vec::new(),
             sending: 0,
-            behind: VecDeque::new(),
-            is_theirs: false,
+            deferred: VecDeque::new(),
+            takes_deferred: false,
             is_over: false,
         }
     }
 
-    /// There is a connection; `port` makes what it is read and written through.
+    /// Adds a connection. `port` wraps its socket once the id is known.
     pub(in crate::net) fn open(
         &mut self,
         now: Instant,
@@ -99,50 +102,51 @@ impl<S: Service, P: Port> Shared<S, P> {
         let id = self.new_id();
         let intake = self.service.opened(now, id, arrival);
         let refused = self.service.is_closing(id);
-        let link = Arc::new(Connection::new(id, port(id)));
+        let connection = Arc::new(Connection::new(id, port(id)));
         let entry = Entry {
-            link: link.clone(),
+            connection: connection.clone(),
             writing: false,
             again: false,
             ended: false,
             busy: false,
-            behind: false,
+            deferred: false,
             watched: false,
             refused,
-            parting: Parting::Not,
+            close_state: CloseState::Open,
             parked: None,
         };
         self.conns.insert(id, entry);
-        (link, intake)
+        (connection, intake)
     }
 
     fn new_id(&mut self) -> ConnId {
-        if let Some(gone) = self.vacant.pop() {
+        if let Some(gone) = self.free_ids.pop() {
             return ConnId(gone.0 + (1 << 32));
         }
-        let place = self.places;
-        self.places += 1;
+        let place = self.place_count;
+        self.place_count += 1;
         ConnId::new(place, 0)
     }
 
-    /// A connection's intake has made a batch.
+    /// Passes a decoded batch to the service.
     pub(in crate::net) fn received(
         &mut self,
         now: Instant,
-        link: &Arc<Connection<P>>,
+        connection: &Arc<Connection<P>>,
         batch: <S::Conn as Intake>::Batch<'_>,
-        work: &mut PendingIo<P>,
+        pending: &mut PendingIo<P>,
     ) {
-        if self.conns.contains(link.id) {
-            self.service.received(now, link.id, batch);
-            // A writer that waits does not ask for the flow; what the service holds for its reader grows meanwhile.
-            if link.allow_reading(self.service.is_reading(link.id)) {
-                work.resumed.push(link.clone());
+        if self.conns.contains(connection.id) {
+            self.service.received(now, connection.id, batch);
+            // The flow is not asked for while a write is blocked; what the service buffers for it grows
+            // meanwhile.
+            if connection.allow_reading(self.service.is_reading(connection.id)) {
+                pending.resumed.push(connection.clone());
             }
         }
     }
 
-    /// Datagrams came in. Returns whether this hold of the lock is spent, so that what is left is for another.
+    /// Passes datagrams to the service. Returns whether the work budget of this hold of the lock is spent.
     pub(in crate::net) fn datagrams(
         &mut self,
         now: Instant,
@@ -157,185 +161,193 @@ impl<S: Service, P: Port> Shared<S, P> {
         false
     }
 
-    /// Time has passed. What is due and comes not to its turn stays due.
-    pub(in crate::net) fn tick(&mut self, now: Instant, work: &mut PendingIo<P>) {
+    /// Handles deadlines. Those not reached this turn stay pending.
+    pub(in crate::net) fn tick(&mut self, now: Instant, pending: &mut PendingIo<P>) {
         if self.service.poll_timeout().is_some_and(|at| at <= now) {
             self.service.timeout(now);
         }
-        self.check_peers(now, work);
-        for _ in 0..TURN {
+        self.check_peers(now, pending);
+        for _ in 0..SOCKET_BUDGET {
             let Some(conn) = self.deadlines.pop_due(now) else { return };
-            self.end(now, conn, CloseReason::TimedOut, work);
+            self.end(now, conn, CloseReason::TimedOut, pending);
         }
     }
 
-    /// Ends the connections whose peers have vanished. Those not looked at in this turn stay due.
-    fn check_peers(&mut self, now: Instant, work: &mut PendingIo<P>) {
-        for _ in 0..TURN {
-            let Some(watched) = self.peers.pop_due(now) else { return };
+    /// Ends the connections of dead peers. Those not checked this turn stay due.
+    fn check_peers(&mut self, now: Instant, pending: &mut PendingIo<P>) {
+        for _ in 0..SOCKET_BUDGET {
+            let Some(watched) = self.peer_watch.pop_due(now) else { return };
             let Some(entry) = self.conns.get_mut(watched.conn) else { continue };
-            let state = TcpState::of(entry.link.port.socket()).filter(|state| !state.is_settled());
+            let state = TcpState::of(entry.connection.port.socket()).filter(|state| !state.is_idle());
             match state {
                 None => entry.watched = false,
                 Some(state) if state.is_dead(now.saturating_duration_since(watched.since)) => {
-                    self.end(now, watched.conn, CloseReason::Unreachable, work);
+                    self.end(now, watched.conn, CloseReason::Unreachable, pending);
                 }
-                Some(_) => self.peers.watch_on(now, watched),
+                Some(_) => self.peer_watch.watch_on(now, watched),
             }
         }
     }
 
-    /// What became of a work: frees the connections that were written to, or goes on with them.
-    pub(in crate::net) fn settle(&mut self, now: Instant, outcome: &mut IoResults, work: &mut PendingIo<P>) {
-        self.sending -= std::mem::take(&mut outcome.sent);
-        for written in outcome.written.drain(..) {
-            self.settle_write(now, &written, work);
+    /// Takes the results of I/O: frees the connections that were written to, or continues with them.
+    pub(in crate::net) fn apply_results(
+        &mut self,
+        now: Instant,
+        results: &mut IoResults,
+        pending: &mut PendingIo<P>,
+    ) {
+        self.sending -= std::mem::take(&mut results.sent);
+        for written in results.written.drain(..) {
+            self.finish_write(now, &written, pending);
             if written.buffer.capacity() > 0 {
                 self.service.reuse(written.buffer);
             }
         }
     }
 
-    /// Keeps what a socket has no room for.
+    /// Keeps a write whose socket is full.
     pub(super) fn park(&mut self, write: Write<P>) {
-        if let Some(entry) = self.conns.get_mut(write.link.id) {
+        if let Some(entry) = self.conns.get_mut(write.connection.id) {
             entry.parked = Some(Box::new(write));
         }
     }
 
-    /// What a socket had no room for.
+    /// Takes the write whose socket was full.
     pub(super) fn unpark(&mut self, conn: ConnId) -> Option<Write<P>> {
         self.conns.get_mut(conn)?.parked.take().map(|write| *write)
     }
 
     /// Takes what became sendable, as much as one turn may.
-    pub(in crate::net) fn collect(&mut self, now: Instant, work: &mut PendingIo<P>) {
+    pub(in crate::net) fn collect(&mut self, now: Instant, pending: &mut PendingIo<P>) {
         if self.is_over {
-            self.give_up(now, work);
+            self.give_up(now, pending);
         }
         loop {
-            while work.writes.len() < TURN
+            while pending.writes.len() < SOCKET_BUDGET
                 && let Some(conn) = self.next_woken()
             {
-                self.claim(now, conn, work);
+                self.claim(now, conn, pending);
             }
-            while work.transmits.len() < TURN
+            while pending.transmits.len() < SOCKET_BUDGET
                 && let Some(transmit) = self.service.poll_transmit(now)
             {
                 self.sending += 1;
-                work.transmits.push(transmit);
+                pending.transmits.push(transmit);
             }
             while let Some(dial) = self.service.poll_dial() {
-                work.dials.push(dial);
+                pending.dials.push(dial);
             }
-            // The last datagram may have been what somebody waited for.
-            if work.writes.len() >= TURN {
+            // The last datagram may have woken a connection.
+            if pending.writes.len() >= SOCKET_BUDGET {
                 return;
             }
             let Some(conn) = self.next_woken() else { return };
-            self.claim(now, conn, work);
+            self.claim(now, conn, pending);
         }
     }
 
-    /// Who comes next: by turns somebody whom the service has woken and somebody who stands back, while there are both.
+    /// The next connection with output: woken by the service and deferred ones alternate.
     fn next_woken(&mut self) -> Option<ConnId> {
-        self.is_theirs = !self.is_theirs;
-        let conn = if self.is_theirs { self.next_behind() } else { self.service.poll_wake() };
-        conn.or_else(|| if self.is_theirs { self.service.poll_wake() } else { self.next_behind() })
+        self.takes_deferred = !self.takes_deferred;
+        let conn = if self.takes_deferred { self.next_deferred() } else { self.service.poll_wake() };
+        conn.or_else(|| if self.takes_deferred { self.service.poll_wake() } else { self.next_deferred() })
     }
 
-    fn next_behind(&mut self) -> Option<ConnId> {
-        let conn = self.behind.pop_front()?;
+    fn next_deferred(&mut self) -> Option<ConnId> {
+        let conn = self.deferred.pop_front()?;
         if let Some(entry) = self.conns.get_mut(conn) {
-            entry.behind = false;
+            entry.deferred = false;
         }
         Some(conn)
     }
 
-    /// Lets a connection that has more wait for its next turn: those who always have more would take every turn otherwise.
-    fn stand_back(&mut self, conn: ConnId) {
+    /// Queues a connection that has more output, as it would otherwise take every turn.
+    fn defer(&mut self, conn: ConnId) {
         if let Some(entry) = self.conns.get_mut(conn)
-            && !std::mem::replace(&mut entry.behind, true)
+            && !std::mem::replace(&mut entry.deferred, true)
         {
-            self.behind.push_back(conn);
+            self.deferred.push_back(conn);
         }
     }
 
-    /// Takes a connection's output, unless somebody is writing to it: they will.
-    pub(super) fn claim(&mut self, now: Instant, conn: ConnId, work: &mut PendingIo<P>) {
+    /// Takes a connection's output, unless a write is in progress: then its writer will.
+    pub(super) fn claim(&mut self, now: Instant, conn: ConnId, pending: &mut PendingIo<P>) {
         if self.service.is_aborted(conn) {
-            return self.end(now, conn, CloseReason::Asked, work);
+            return self.end(now, conn, CloseReason::Asked, pending);
         }
         let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.writing {
             entry.again = true;
             if self.service.is_closing(conn) {
-                self.part(now, conn, work);
-            } else if entry.link.allow_reading(self.service.is_reading(conn)) {
-                work.resumed.push(entry.link.clone());
+                self.begin_close(now, conn, pending);
+            } else if entry.connection.allow_reading(self.service.is_reading(conn)) {
+                pending.resumed.push(entry.connection.clone());
             }
             return;
         }
         let mut bytes = Output::default();
         let flow = self.service.fill(now, conn, &mut bytes);
-        self.apply(now, conn, flow, work);
+        self.apply(now, conn, flow, pending);
         if bytes.is_empty() {
-            self.rest(now, conn, work);
+            self.continue_close(now, conn, pending);
         } else if let Some(entry) = self.conns.get_mut(conn) {
             entry.writing = true;
             // A refused connection has a deadline of its own.
             if !entry.refused && !std::mem::replace(&mut entry.watched, true) {
-                self.peers.watch(now, conn);
+                self.peer_watch.watch(now, conn);
             }
-            let write = Write::new(entry.link.clone(), bytes, flow.more);
-            work.writes.push(if entry.is_shut_next(flow) { write.before_the_end() } else { write });
+            let write = Write::new(entry.connection.clone(), bytes, flow.more);
+            pending.writes.push(if entry.is_shut_next(flow) { write.with_shutdown() } else { write });
         }
     }
 
-    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow, work: &mut PendingIo<P>) {
+    fn apply(&mut self, now: Instant, conn: ConnId, flow: Flow, pending: &mut PendingIo<P>) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.busy = flow.busy;
         if flow.closing {
-            self.part(now, conn, work);
-        } else if entry.link.allow_reading(flow.reading) {
-            work.resumed.push(entry.link.clone());
+            self.begin_close(now, conn, pending);
+        } else if entry.connection.allow_reading(flow.reading) {
+            pending.resumed.push(entry.connection.clone());
         }
     }
 
-    fn settle_write(&mut self, now: Instant, written: &Written, work: &mut PendingIo<P>) {
+    fn finish_write(&mut self, now: Instant, written: &Written, pending: &mut PendingIo<P>) {
         let Some(entry) = self.conns.get_mut(written.conn) else { return };
         if written.failed {
-            return self.end(now, written.conn, CloseReason::Lost, work);
+            return self.end(now, written.conn, CloseReason::Lost, pending);
         }
         entry.writing = false;
-        if entry.ended || entry.parting == Parting::Closing {
-            self.deadlines.set(written.conn, Some(now + LAST_WORDS));
+        if entry.ended || entry.close_state == CloseState::Closing {
+            self.deadlines.set(written.conn, Some(now + DRAIN_TIMEOUT));
         }
         let again = std::mem::take(&mut entry.again);
         self.service.drained(now, written.conn);
         if written.more || again {
-            self.stand_back(written.conn);
+            self.defer(written.conn);
         } else {
-            self.rest(now, written.conn, work);
+            self.continue_close(now, written.conn, pending);
         }
     }
 
-    /// Whether the service has come to its end and nothing of it is left to be sent.
+    /// Whether the service has finished and nothing of it is unsent.
     pub(in crate::net) fn is_finished(&self) -> bool {
         self.sending == 0 && self.service.is_finished()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.service.poll_timeout(), self.deadlines.next(), self.peers.next()].into_iter().flatten().min()
+        [self.service.poll_timeout(), self.deadlines.next(), self.peer_watch.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// The timer task is going to sleep: until when?
+    /// The timer is about to wait: returns until when.
     pub(in crate::net) fn set_alarm(&mut self) -> Option<Instant> {
         self.alarm = self.next_deadline();
         self.alarm
     }
 
-    /// Whether the timer task sleeps for too long; says so once.
+    /// Whether the timer would wake too late; true once per change.
     pub(in crate::net) fn needs_alarm(&mut self) -> bool {
         let Some(next) = self.next_deadline() else { return false };
         let late = self.alarm.is_none_or(|alarm| next < alarm);

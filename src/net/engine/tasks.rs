@@ -1,5 +1,7 @@
-//! The engine of tasks: one for each connection, each listener and each UDP socket, one for the clock, and one for every
-//! write that would block, all on as many threads as there are processors (async-std).
+//! The `tasks` engine: one task per connection, listener and UDP socket, on the threads of async-std.
+//!
+//! One more task keeps time, and each write that would block gets a task of its own. There are as many threads as
+//! processors.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -14,36 +16,36 @@ use nix::sys::socket::MsgFlags;
 
 use super::accept::{ACCEPTED_AT_ONCE, Pause, StreamDoor, is_of_one_connection};
 use super::connection::{Connection, Mode, Port, Progress, Socket, Write, Written};
-use super::engine_core::{Backend, EngineCore, Input, Watch, is_too_much};
+use super::engine_core::{Backend, EngineCore, Input, WorkerGuard, exceeds_discard_limit};
 use super::pending_io::{IoResults, PendingIo};
-use super::{Sockets, TURN};
+use super::{SOCKET_BUDGET, Sockets};
 use crate::net::rt::{self, Guard, Task};
-use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
+use crate::net::udp::{DatagramDoor, PAUSE, SEND_TIMEOUT};
 use crate::service::{Arrival, DoorId, Service, Transmit};
 use crate::throttle::Throttle;
 
-/// What is read at once.
+/// Most bytes per read.
 const READ_SIZE: usize = 64 << 10;
 
-/// How long the timer task rests at least, so that others get the lock in between, however much is due.
-const BREATH: Duration = Duration::from_micros(100);
+/// The least pause of the timer task, so that others get the lock even if much is due.
+const MIN_PAUSE: Duration = Duration::from_micros(100);
 
 thread_local! {
-    /// One buffer for all connections that a thread reads from: an idle connection holds none.
+    /// One buffer per thread, so that an idle connection holds none.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
 }
 
 /// What the tasks share besides the core.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    /// A deadline is earlier than what the timer task sleeps until.
+    /// A deadline is earlier than the one the timer task waits for.
     alarm: Event,
-    /// A connection was closed: there may be room for another.
+    /// A connection was closed: a descriptor may be free.
     freed: Arc<Event>,
     accepting: Mutex<Vec<Task>>,
-    /// Those that go on until the engine ends.
+    /// Tasks that run until the engine ends.
     lasting: Mutex<Vec<Guard>>,
-    /// By their ordinal among all doors; nothing where connections come in, and none once the engine has ended.
+    /// By listener ordinal; `None` for stream listeners. Empty once the engine has ended.
     doors: Mutex<Vec<Option<WaitedDoor>>>,
 }
 
@@ -53,25 +55,25 @@ impl Tasks {
     }
 }
 
-/// A door for datagrams that the runtime waits for.
+/// A datagram socket that the runtime waits for.
 type WaitedDoor = Arc<Async<Arc<DatagramDoor>>>;
 
 /// A socket that the runtime waits for.
 #[derive(Debug)]
-pub(super) struct Waited {
+pub(super) struct TaskPort {
     socket: Async<Socket>,
     resumed: Event,
-    /// Behind the socket, so that it is dropped after it.
+    /// After the socket, so that it is dropped after it.
     _freed: Freed,
 }
 
-impl Port for Waited {
+impl Port for TaskPort {
     fn socket(&self) -> &Socket {
         self.socket.get_ref()
     }
 }
 
-/// Tells who waits for room that a socket has been closed.
+/// Tells the accepting tasks that a socket was closed.
 #[derive(Debug)]
 struct Freed(Arc<Event>);
 
@@ -84,21 +86,21 @@ impl Drop for Freed {
 type Tasked<S> = Arc<EngineCore<S, Tasks>>;
 
 impl<S: Service + 'static> Backend<S> for Tasks {
-    type Port = Waited;
+    type Port = TaskPort;
 
-    fn ring(&self) {
+    fn wake_timer(&self) {
         self.alarm.notify(1);
     }
 
-    fn hand_over(core: &Tasked<S>, work: PendingIo<Waited>) {
-        let task = drive_on(core.clone(), work);
+    fn hand_over(core: &Tasked<S>, pending: PendingIo<TaskPort>) {
+        let task = drive_on(core.clone(), pending);
         spawn(core, task);
     }
 
     fn adopt(core: &Tasked<S>, socket: Socket, arrival: Arrival) {
         match Async::new(socket) {
-            Ok(socket) => welcome(core, socket, arrival),
-            Err(error) => core.turn_away(arrival, error),
+            Ok(socket) => open(core, socket, arrival),
+            Err(error) => core.refuse(arrival, error),
         }
     }
 
@@ -112,8 +114,8 @@ impl<S: Service + 'static> Backend<S> for Tasks {
         })
     }
 
-    fn stop(core: &Tasked<S>, work: PendingIo<Waited>) {
-        Self::hand_over(core, work);
+    fn stop(core: &Tasked<S>, pending: PendingIo<TaskPort>) {
+        Self::hand_over(core, pending);
         if let Ok(mut lasting) = core.backend.lasting.lock() {
             lasting.clear();
         }
@@ -129,7 +131,7 @@ impl<S: Service + 'static> Backend<S> for Tasks {
 ///
 /// # Errors
 ///
-/// The system has no room to wait for another socket.
+/// Fails if the system cannot wait for another socket.
 pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Tasked<S>> {
     let streams = sockets.streams.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
     let doors = sockets.datagrams.iter().cloned().map(|door| door.map(wait_for).transpose());
@@ -137,10 +139,10 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     let backend = Tasks { doors: Mutex::new(doors.clone()), ..Tasks::default() };
     let core = Arc::new(EngineCore::new(service, sockets.datagrams, backend));
     if let Ok(mut lasting) = core.backend.lasting.lock() {
-        lasting.push(rt::spawn_guarded(watched(&core, keep_time(core.clone()))));
+        lasting.push(rt::spawn_guarded(guarded(&core, run_timer(core.clone()))));
         for (id, door) in doors.into_iter().enumerate() {
             let receiving = door.map(|door| receive(core.clone(), id, door));
-            lasting.extend(receiving.map(|task| rt::spawn_guarded(watched(&core, task))));
+            lasting.extend(receiving.map(|task| rt::spawn_guarded(guarded(&core, task))));
         }
     }
     if let Ok(mut accepting) = core.backend.accepting.lock() {
@@ -149,17 +151,17 @@ pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::R
     Ok(core)
 }
 
-/// Starts a task whose panic is noticed.
+/// Starts a task whose panic is reported.
 fn spawn<S: Service + 'static>(core: &Tasked<S>, task: impl Future<Output = ()> + Send + 'static) -> Task {
-    rt::spawn(watched(core, task))
+    rt::spawn(guarded(core, task))
 }
 
-/// A task whose panic is noticed, and its end.
-fn watched<S: Service + 'static>(
+/// Wraps a task so that its panic and its end are reported.
+fn guarded<S: Service + 'static>(
     core: &Tasked<S>,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let watch = Watch::new(core);
+    let watch = WorkerGuard::new(core);
     async move {
         let _watch = watch;
         task.await;
@@ -170,67 +172,66 @@ fn wait_for(door: Arc<DatagramDoor>) -> io::Result<WaitedDoor> {
     Async::new(door).map(Arc::new)
 }
 
-/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for another
-/// task: under load there is always more, and this one has its own connection or clock to attend to.
-fn drive<S: Service + 'static>(core: &Tasked<S>, mut work: PendingIo<Waited>) {
+/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to another
+/// task: under load there is always more, and the caller has its own connection or timer to serve.
+fn drive<S: Service + 'static>(core: &Tasked<S>, mut pending: PendingIo<TaskPort>) {
     let mut sockets = 0;
-    while !work.is_empty() {
-        if sockets >= TURN {
-            return Tasks::hand_over(core, work);
+    while !pending.is_empty() {
+        if sockets >= SOCKET_BUDGET {
+            return Tasks::hand_over(core, pending);
         }
-        sockets += work.len();
-        write_all(core, &mut work);
+        sockets += pending.len();
+        write_all(core, &mut pending);
     }
 }
 
-/// Writes what became sendable until there is nothing left, turn by turn.
-async fn drive_on<S: Service + 'static>(core: Tasked<S>, mut work: PendingIo<Waited>) {
+/// Writes until nothing is left, turn by turn.
+async fn drive_on<S: Service + 'static>(core: Tasked<S>, mut pending: PendingIo<TaskPort>) {
     let mut sockets = 0;
-    while !work.is_empty() {
-        if sockets >= TURN {
+    while !pending.is_empty() {
+        if sockets >= SOCKET_BUDGET {
             sockets = 0;
             rt::yield_now().await;
         }
-        sockets += work.len();
-        write_all(&core, &mut work);
+        sockets += pending.len();
+        write_all(&core, &mut pending);
     }
 }
 
-/// Writes without waiting; what would have to wait gets a task of its own. `work` becomes what became sendable
-/// meanwhile.
-fn write_all<S: Service + 'static>(core: &Tasked<S>, work: &mut PendingIo<Waited>) {
-    for link in work.resumed.drain(..) {
-        link.port.resumed.notify(usize::MAX);
+/// Writes without waiting; a write that would block gets a task. Then takes what became sendable.
+fn write_all<S: Service + 'static>(core: &Tasked<S>, pending: &mut PendingIo<TaskPort>) {
+    for connection in pending.resumed.drain(..) {
+        connection.port.resumed.notify(usize::MAX);
     }
-    let mut outcome = IoResults::default();
-    let blocked = core.perform(work, &mut outcome);
+    let mut results = IoResults::default();
+    let blocked = core.perform(pending, &mut results);
     for write in blocked.writes {
-        spawn(core, write_slowly(core.clone(), write));
+        spawn(core, write_when_ready(core.clone(), write));
     }
     if !blocked.transmits.is_empty() {
-        spawn(core, send_slowly(core.clone(), blocked.transmits));
+        spawn(core, send_when_ready(core.clone(), blocked.transmits));
     }
-    core.collect(work, |shared, now, work| shared.settle(now, &mut outcome, work));
+    core.collect(pending, |shared, now, pending| shared.apply_results(now, &mut results, pending));
 }
 
-/// Writes to a socket that would block.
-async fn write_slowly<S: Service + 'static>(core: Tasked<S>, mut write: Write<Waited>) {
+/// Writes to a full socket.
+async fn write_when_ready<S: Service + 'static>(core: Tasked<S>, mut write: Write<TaskPort>) {
     let written: Written = loop {
-        // What failed is seen at the next attempt.
-        let _ = poll_fn(|cx| write.link.port.socket.poll_writable(cx)).await;
+        // The next attempt reports an error.
+        let _ = poll_fn(|cx| write.connection.port.socket.poll_writable(cx)).await;
         if let Progress::Done(written) = write.advance(MsgFlags::MSG_DONTWAIT) {
             break written;
         }
     };
-    let (mut work, mut outcome) = (PendingIo::default(), IoResults { written: vec![written], sent: 0 });
-    core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
-    drive(&core, work);
+    let (mut pending, mut results) = (PendingIo::default(), IoResults { written: vec![written], sent: 0 });
+    core.collect(&mut pending, |shared, now, pending| shared.apply_results(now, &mut results, pending));
+    drive(&core, pending);
 }
 
-/// Sends what sockets had no room for, or drops it if that takes too long.
-async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<Transmit>) {
+/// Sends datagrams whose sockets were full, or drops them after [`SEND_TIMEOUT`].
+async fn send_when_ready<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<Transmit>) {
     let sent = transmits.len();
-    rt::before(rt::now() + PATIENCE, async {
+    rt::before(rt::now() + SEND_TIMEOUT, async {
         while let Some(first) = transmits.first() {
             if let Some(door) = core.backend.door(first.peer.door) {
                 let _ = door.writable().await;
@@ -240,31 +241,31 @@ async fn send_slowly<S: Service + 'static>(core: Tasked<S>, mut transmits: Vec<T
     })
     .await;
     core.drop_all(&transmits);
-    let (mut work, mut outcome) = (PendingIo::default(), IoResults { written: Vec::new(), sent });
-    core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
-    drive(&core, work);
+    let (mut pending, mut results) = (PendingIo::default(), IoResults { written: Vec::new(), sent });
+    core.collect(&mut pending, |shared, now, pending| shared.apply_results(now, &mut results, pending));
+    drive(&core, pending);
 }
 
-/// Sleeps until the next deadline, over and over.
-async fn keep_time<S: Service + 'static>(core: Tasked<S>) {
+/// Handles deadlines, one after the other.
+async fn run_timer<S: Service + 'static>(core: Tasked<S>) {
     loop {
-        let (earlier, mut work) = (core.backend.alarm.listen(), PendingIo::default());
+        let (earlier, mut pending) = (core.backend.alarm.listen(), PendingIo::default());
         let deadline = core.with(|shared, now| {
-            shared.tick(now, &mut work);
-            shared.collect(now, &mut work);
+            shared.tick(now, &mut pending);
+            shared.collect(now, &mut pending);
             shared.set_alarm()
         });
-        drive(&core, work);
+        drive(&core, pending);
         match deadline {
-            Some(at) => drop(rt::before(at.max(rt::now() + BREATH), earlier).await),
+            Some(at) => drop(rt::before(at.max(rt::now() + MIN_PAUSE), earlier).await),
             None => earlier.await,
         }
     }
 }
 
-/// Accepts connections for as long as the server takes any.
+/// Accepts connections for as long as the engine does.
 ///
-/// Where there is no room for another, it waits until one of ours is closed, or for a pause, whichever is shorter.
+/// Without a free descriptor, waits until a connection closes, or for a pause, whichever is shorter.
 async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) {
     let (mut pause, mut accepted, mut freed) = (Pause::default(), 0_usize, None);
     loop {
@@ -277,49 +278,54 @@ async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) 
                 freed = None;
                 pause.over();
                 accepted += 1;
-                welcome(&core, socket, origin.into());
+                open(&core, socket, origin.into());
                 if accepted.is_multiple_of(ACCEPTED_AT_ONCE) {
                     rt::yield_now().await;
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Once more when it listens, for what was closed before it did.
-                let Some(room) = freed.take() else {
+                // Once more after listening, as a connection may have closed just before.
+                let Some(closed) = freed.take() else {
                     freed = Some(core.backend.freed.listen());
                     continue;
                 };
                 let until = pause.begin(rt::now(), &error);
-                rt::before(until, room).await;
+                rt::before(until, closed).await;
             }
         }
     }
 }
 
-fn welcome<S: Service + 'static>(core: &Tasked<S>, socket: Async<Socket>, arrival: Arrival) {
+fn open<S: Service + 'static>(core: &Tasked<S>, socket: Async<Socket>, arrival: Arrival) {
     let freed = Freed(core.backend.freed.clone());
-    let port = Waited { socket, resumed: Event::new(), _freed: freed };
-    let mut work = PendingIo::default();
-    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, arrival, |_| port));
-    log::debug!("{arrival}: connection {}", link.id.0);
-    drive(core, work);
-    spawn(core, read(core.clone(), link, intake));
+    let port = TaskPort { socket, resumed: Event::new(), _freed: freed };
+    let mut pending = PendingIo::default();
+    let (connection, intake) =
+        core.collect(&mut pending, |shared, now, _| shared.open(now, arrival, |_| port));
+    log::debug!("{arrival}: connection {}", connection.id.0);
+    drive(core, pending);
+    spawn(core, read(core.clone(), connection, intake));
 }
 
-/// Reads from a connection until its end.
-async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Connection<Waited>>, mut intake: S::Conn) {
+/// Reads from a connection until it ends.
+async fn read<S: Service + 'static>(
+    core: Tasked<S>,
+    connection: Arc<Connection<TaskPort>>,
+    mut intake: S::Conn,
+) {
     let (mut discarded, mut ready) = (0, false);
     let is_lost = loop {
-        if link.mode() == Mode::Paused {
-            Box::pin(resumed(&link)).await;
+        if connection.mode() == Mode::Paused {
+            Box::pin(resumed(&connection)).await;
         }
-        // As the only reader it needs no place in a list of those who wait, which would take up more than it says.
-        if !ready && poll_fn(|cx| link.port.socket.poll_readable(cx)).await.is_err() {
+        // `poll_readable` serves one reader only, but needs no heap-allocated list of waiters.
+        if !ready && poll_fn(|cx| connection.port.socket.poll_readable(cx)).await.is_err() {
             break true;
         }
-        ready = match read_some(&core, &link, &mut intake) {
+        ready = match read_some(&core, &connection, &mut intake) {
             Input::Taken { full, .. } => full,
-            Input::Discarded { count, full } if !is_too_much(&mut discarded, count) => full,
+            Input::Discarded { count, full } if !exceeds_discard_limit(&mut discarded, count) => full,
             Input::Nothing => false,
             Input::End => break false,
             Input::Discarded { .. } | Input::Lost => break true,
@@ -328,15 +334,17 @@ async fn read<S: Service + 'static>(core: Tasked<S>, link: Arc<Connection<Waited
             rt::yield_now().await;
         }
     };
-    let mut work = PendingIo::default();
-    core.collect(&mut work, |shared, now, work| shared.read_ended(now, link.id, is_lost, work));
-    drive(&core, work);
+    let mut pending = PendingIo::default();
+    core.collect(&mut pending, |shared, now, pending| {
+        shared.read_ended(now, connection.id, is_lost, pending);
+    });
+    drive(&core, pending);
 }
 
-async fn resumed(link: &Connection<Waited>) {
-    while link.mode() == Mode::Paused {
-        let resumed = link.port.resumed.listen();
-        if link.mode() == Mode::Paused {
+async fn resumed(connection: &Connection<TaskPort>) {
+    while connection.mode() == Mode::Paused {
+        let resumed = connection.port.resumed.listen();
+        if connection.mode() == Mode::Paused {
             resumed.await;
         }
     }
@@ -344,33 +352,35 @@ async fn resumed(link: &Connection<Waited>) {
 
 fn read_some<S: Service + 'static>(
     core: &Tasked<S>,
-    link: &Arc<Connection<Waited>>,
+    connection: &Arc<Connection<TaskPort>>,
     intake: &mut S::Conn,
 ) -> Input {
-    let mut work = PendingIo::default();
+    let mut pending = PendingIo::default();
     let input = BUFFER.with_borrow_mut(|buffer| {
-        core.read(link, intake, (buffer, MsgFlags::MSG_DONTWAIT), |core, batch| {
-            core.collect(&mut work, |shared, now, work| shared.received(now, link, batch, work));
+        core.read(connection, intake, (buffer, MsgFlags::MSG_DONTWAIT), |core, batch| {
+            core.collect(&mut pending, |shared, now, pending| {
+                shared.received(now, connection, batch, pending);
+            });
         })
     });
-    drive(core, work);
+    drive(core, pending);
     input
 }
 
-/// Receives at the door of that ordinal for as long as the engine runs.
+/// Receives from one UDP socket for as long as the engine runs.
 async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
-    let mut complaints = Throttle::default();
+    let mut warnings = Throttle::default();
     loop {
-        let mut work = PendingIo::default();
+        let mut pending = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {
-            while core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams)) {}
+            while core.collect(&mut pending, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
-        drive(&core, work);
+        drive(&core, pending);
         match received {
             Ok(true) => rt::yield_now().await,
             Ok(false) => drop(door.readable().await),
             Err(error) => {
-                if let Some(times) = complaints.count(rt::now()) {
+                if let Some(times) = warnings.count(rt::now()) {
                     log::warn!("cannot receive datagrams ({times} attempts): {error}");
                 }
                 rt::sleep(PAUSE).await;

@@ -1,120 +1,73 @@
-//! The engine of threads: one for each connection, which blocks where it reads, one for all listeners, one for each UDP
-//! socket, one for the clock, and one for all writes that would block ([`writer`]).
+//! The `threads` engine: one thread per connection, which blocks in its reads.
 //!
-//! How many threads there may be is bounded: a process that has more mappings than the system lets it have is aborted where a
-//! thread begins.
+//! One more thread each serves all stream listeners, each UDP socket, the timer ([`timer`]) and all writes that would
+//! block ([`writer`]). The number of threads is bounded ([`slots`]): a process with too many mappings is aborted when a
+//! thread starts.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use nix::sys::socket::MsgFlags;
 
 use super::accept::{Acceptor, FdSlots, StreamDoor, wake};
-use super::connection::{Connection, Mode, Port, Socket};
-use super::engine_core::{Backend, EngineCore, Input, Watch, is_too_much};
+use super::connection::{Port, Socket};
+use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::{IoResults, PendingIo};
-use super::{Sockets, TURN};
+use super::{SOCKET_BUDGET, Sockets};
 use crate::net::udp::{DatagramDoor, PAUSE};
 use crate::net::{open_files, rt};
 use crate::service::{Arrival, DoorId, Service};
 use crate::throttle::Throttle;
 
+mod reader;
+mod slots;
+mod timer;
 mod writer;
 
-use writer::Blocked;
+use slots::{ThreadSlot, ThreadSlots};
+use timer::{TimerQueue, run_timer};
+use writer::WriteQueue;
 
-/// The stack of a thread, in bytes; of it, memory is what was used at least once.
+/// The stack of a thread, in bytes; only what was touched occupies memory.
 const STACK: usize = 256 << 10;
-
-/// What an idle connection has room to read, in bytes, and what one has that says much at once.
-const READ_SIZES: (usize, usize) = (1 << 10, 64 << 10);
-
-/// How long the thread of the clock rests at least, so that others get the lock in between, however much is due.
-const BREATH: Duration = Duration::from_micros(100);
-
-/// How many may have left something for the thread of the clock. It is one, and those who read are many: what they take
-/// from the service and leave there has no other bound.
-const MOST_LEFT: usize = 64;
 
 /// What the threads share besides the core.
 #[derive(Debug)]
 pub(super) struct Threads {
-    desk: Mutex<Desk>,
-    /// Something has come to the desk.
-    called: Condvar,
-    /// Where connections come in, until they may not any more.
+    timer_queue: TimerQueue,
+    /// Stream listeners; empty once accepting has stopped.
     listeners: Mutex<Vec<StreamDoor>>,
-    room: Arc<FdSlots>,
-    /// Wakes the thread that accepts.
+    slots: Arc<FdSlots>,
+    /// Wakes the accepting thread.
     waker: Arc<Waker>,
-    /// Wake those that receive datagrams.
+    /// Wake the threads that receive datagrams.
     wakers: Vec<Waker>,
-    blocked: Blocked,
-    seats: Arc<Seats>,
-    complaints: Mutex<Throttle>,
-}
-
-/// Threads of connections: how many there are, and how many there may be.
-#[derive(Debug)]
-struct Seats {
-    taken: AtomicUsize,
-    limit: usize,
-}
-
-/// Counts a thread for as long as it runs.
-#[derive(Debug)]
-struct Seat(Arc<Seats>);
-
-impl Seat {
-    /// Takes one, if one is left.
-    fn take(seats: &Arc<Seats>) -> io::Result<Self> {
-        let more = |taken: usize| (taken < seats.limit).then_some(taken + 1);
-        match seats.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
-            Ok(_) => Ok(Self(seats.clone())),
-            Err(limit) => Err(io::Error::other(format!("all {limit} are taken"))),
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// What is left for the thread of the clock.
-#[derive(Debug, Default)]
-struct Desk {
-    /// A deadline is earlier than what it sleeps until.
-    is_rung: bool,
-    /// The engine has ended: nothing more may be left.
-    is_over: bool,
-    work: Vec<PendingIo<Blocking>>,
+    write_queue: WriteQueue,
+    thread_slots: Arc<ThreadSlots>,
+    warnings: Mutex<Throttle>,
 }
 
 /// A socket, and the thread that reads from it.
 #[derive(Debug)]
-pub(super) struct Blocking {
+pub(super) struct ThreadPort {
     socket: Socket,
     reader: Thread,
-    /// Behind the socket, so that it is dropped after it.
+    /// After the socket, so that it is dropped after it.
     _freed: Freed,
 }
 
-impl Port for Blocking {
+impl Port for ThreadPort {
     fn socket(&self) -> &Socket {
         &self.socket
     }
 }
 
-/// Tells who waits for room that a socket has been closed.
+/// Tells the accepting thread that a socket was closed.
 #[derive(Debug)]
 struct Freed(Arc<FdSlots>);
 
@@ -127,62 +80,33 @@ impl Drop for Freed {
 type Threaded<S> = Arc<EngineCore<S, Threads>>;
 
 impl Threads {
-    /// Waits until something comes to the desk, or a deadline; not at all, if there is something to do. Nothing if a thread
-    /// has panicked there.
-    fn wait(&self, deadline: Option<Instant>, is_busy: bool) -> Option<MutexGuard<'_, Desk>> {
-        let desk = self.desk.lock().ok()?;
-        let is_idle = |desk: &mut Desk| !is_busy && !desk.is_rung && !desk.is_over && desk.work.is_empty();
-        let Some(at) = deadline else { return self.called.wait_while(desk, is_idle).ok() };
-        let time = at.saturating_duration_since(rt::now()).max(BREATH);
-        self.called.wait_timeout_while(desk, time, is_idle).ok().map(|(desk, _)| desk)
-    }
-
-    /// There is no thread for a connection, whose end that is.
-    fn complain(&self, error: &io::Error) {
-        let due = self.complaints.lock().ok().and_then(|mut complaints| complaints.count(rt::now()));
+    /// Logs that a connection got no thread and was closed.
+    fn warn_no_thread(&self, error: &io::Error) {
+        let due = self.warnings.lock().ok().and_then(|mut warnings| warnings.count(rt::now()));
         if let Some(times) = due {
             log::warn!("no thread for a connection ({times} attempts): {error}");
         }
     }
-
-    /// Leaves work for the thread of the clock. Gives it back if that has more than enough, or has ended.
-    fn leave(&self, work: PendingIo<Blocking>) -> Option<PendingIo<Blocking>> {
-        let Ok(mut desk) = self.desk.lock() else { return Some(work) };
-        if desk.is_over || desk.work.len() >= MOST_LEFT {
-            return Some(work);
-        }
-        desk.work.push(work);
-        drop(desk);
-        self.called.notify_one();
-        None
-    }
-
-    fn call(&self, put: impl FnOnce(&mut Desk)) {
-        if let Ok(mut desk) = self.desk.lock() {
-            put(&mut desk);
-        }
-        self.called.notify_one();
-    }
 }
 
 impl<S: Service + 'static> Backend<S> for Threads {
-    type Port = Blocking;
+    type Port = ThreadPort;
 
-    fn ring(&self) {
-        self.call(|desk| desk.is_rung = true);
+    fn wake_timer(&self) {
+        self.timer_queue.wake();
     }
 
-    fn hand_over(core: &Threaded<S>, work: PendingIo<Blocking>) {
-        core.backend.call(|desk| desk.work.push(work));
+    fn hand_over(core: &Threaded<S>, pending: PendingIo<ThreadPort>) {
+        core.backend.timer_queue.push(pending);
     }
 
     fn adopt(core: &Threaded<S>, socket: Socket, arrival: Arrival) {
-        let spawned = Seat::take(&core.backend.seats)
-            .and_then(|seat| spawn(core, "read", move |core| serve(core, socket, arrival, &seat)));
+        let spawned = ThreadSlot::take(&core.backend.thread_slots)
+            .and_then(|slot| spawn(core, "read", move |core| reader::serve(core, socket, arrival, &slot)));
         match (spawned, arrival) {
             (Ok(()), _) => {}
-            (Err(error), Arrival::Accepted(_)) => core.backend.complain(&error),
-            (Err(error), Arrival::Dialed(..)) => core.turn_away(arrival, error),
+            (Err(error), Arrival::Accepted(_)) => core.backend.warn_no_thread(&error),
+            (Err(error), Arrival::Dialed(..)) => core.refuse(arrival, error),
         }
     }
 
@@ -194,18 +118,15 @@ impl<S: Service + 'static> Backend<S> for Threads {
         Box::pin(async {})
     }
 
-    fn stop(core: &Threaded<S>, work: PendingIo<Blocking>) {
+    fn stop(core: &Threaded<S>, pending: PendingIo<ThreadPort>) {
         drop(Self::stop_accepting(core));
         core.backend.wakers.iter().for_each(wake);
-        core.backend.blocked.stop();
-        core.backend.call(|desk| {
-            desk.is_over = true;
-            desk.work.push(work);
-        });
+        core.backend.write_queue.stop();
+        core.backend.timer_queue.stop(pending);
     }
 
     fn release(&self) {
-        self.call(|desk| desk.work.clear());
+        self.timer_queue.clear();
     }
 }
 
@@ -213,12 +134,12 @@ impl<S: Service + 'static> Backend<S> for Threads {
 ///
 /// # Errors
 ///
-/// The system has no room for them, or to wait for another socket.
+/// Fails if the system cannot start them, or wait for another socket.
 pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Threaded<S>> {
     start_within(open_files::connection_threads(), sockets, service)
 }
 
-/// The same with so many threads for connections at most.
+/// As [`start`], with at most `limit` threads for connections.
 pub(super) fn start_within<S: Service + 'static>(
     limit: usize,
     sockets: Sockets,
@@ -236,31 +157,31 @@ pub(super) fn start_within<S: Service + 'static>(
         receivers.push((id, poll));
         wakers.push(waker);
     }
-    let (blocked, for_room) = Blocked::new()?;
+    let (write_queue, for_writes) = WriteQueue::new()?;
     let backend = Threads {
-        desk: Mutex::default(),
-        called: Condvar::new(),
+        timer_queue: TimerQueue::default(),
         listeners: Mutex::new(sockets.streams),
-        room: Arc::new(FdSlots::new(waker.clone())),
+        slots: Arc::new(FdSlots::new(waker.clone())),
         waker,
         wakers,
-        blocked,
-        seats: Arc::new(Seats { taken: AtomicUsize::new(0), limit }),
-        complaints: Mutex::default(),
+        write_queue,
+        thread_slots: Arc::new(ThreadSlots::new(limit)),
+        warnings: Mutex::default(),
     };
     let core = Arc::new(EngineCore::new(service, sockets.datagrams, backend));
-    let started = run(&core, (poll, for_room), receivers);
+    let started = run(&core, (poll, for_writes), receivers);
     core.started(started)
 }
 
-/// Starts the threads that go on until the engine ends: the first is that of the clock, which ends what the others begin.
+/// Starts the threads that run until the engine ends. The timer comes first, as it ends those that started if
+/// a later one fails.
 fn run<S: Service + 'static>(
     core: &Threaded<S>,
-    (for_connections, for_room): (Poll, Poll),
+    (for_connections, for_writes): (Poll, Poll),
     receivers: Vec<(DoorId, Poll)>,
 ) -> io::Result<()> {
-    spawn(core, "clock", keep_time)?;
-    spawn(core, "write", move |core| writer::write(core, for_room))?;
+    spawn(core, "clock", run_timer)?;
+    spawn(core, "write", move |core| writer::write(core, for_writes))?;
     spawn(core, "accept", move |core| accept(core, for_connections))?;
     for (id, poll) in receivers {
         spawn(core, "udp", move |core| receive(core, id, poll))?;
@@ -268,7 +189,7 @@ fn run<S: Service + 'static>(
     Ok(())
 }
 
-/// What waits for a door for datagrams, and how to wake it.
+/// What waits for a datagram socket, and what wakes that.
 fn poll_of(door: &Arc<DatagramDoor>) -> io::Result<(Poll, Waker)> {
     let poll = Poll::new()?;
     wait_for(&poll, door.as_fd().as_raw_fd())?;
@@ -280,76 +201,50 @@ fn wait_for(poll: &Poll, fd: i32) -> io::Result<()> {
     poll.registry().register(&mut SourceFd(&fd), Token(1), Interest::READABLE)
 }
 
-/// Starts a thread whose panic is noticed.
+/// Starts a thread whose panic is reported.
 fn spawn<S: Service + 'static>(
     core: &Threaded<S>,
     name: &str,
-    work: impl FnOnce(&Threaded<S>) + Send + 'static,
+    body: impl FnOnce(&Threaded<S>) + Send + 'static,
 ) -> io::Result<()> {
-    let watch = Watch::new(core);
+    let watch = WorkerGuard::new(core);
     let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
-    thread.spawn(move || work(watch.core())).map(drop)
+    thread.spawn(move || body(watch.core())).map(drop)
 }
 
-/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. What is left then is for the thread of
-/// the clock, unless that has more than enough: under load there is always more, and this one has its own connection to
-/// attend to.
-fn drive<S: Service + 'static>(core: &Threaded<S>, mut work: PendingIo<Blocking>) {
+/// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to the timer thread,
+/// unless its queue is full: under load there is always more, and the caller has its own connection to serve.
+fn drive<S: Service + 'static>(core: &Threaded<S>, mut pending: PendingIo<ThreadPort>) {
     let mut sockets = 0;
-    while !work.is_empty() {
-        if sockets >= TURN {
-            let Some(kept) = core.backend.leave(work) else { return };
-            work = kept;
+    while !pending.is_empty() {
+        if sockets >= SOCKET_BUDGET {
+            let Some(kept) = core.backend.timer_queue.try_push(pending) else { return };
+            pending = kept;
         }
-        sockets += work.len();
-        write_all(core, &mut work);
+        sockets += pending.len();
+        write_all(core, &mut pending);
     }
 }
 
-/// Writes without waiting; what would have to wait is left to the thread that does. `work` becomes what became sendable
-/// meanwhile.
-fn write_all<S: Service + 'static>(core: &Threaded<S>, work: &mut PendingIo<Blocking>) {
-    for link in work.resumed.drain(..) {
-        link.port.reader.unpark();
+/// Writes without waiting; writes that would block go to the writer thread. Then takes what became sendable.
+fn write_all<S: Service + 'static>(core: &Threaded<S>, pending: &mut PendingIo<ThreadPort>) {
+    for connection in pending.resumed.drain(..) {
+        connection.port.reader.unpark();
     }
-    let mut outcome = IoResults::default();
-    let blocked = core.perform(work, &mut outcome);
+    let mut results = IoResults::default();
+    let blocked = core.perform(pending, &mut results);
     for write in blocked.writes {
-        outcome.written.extend(core.backend.blocked.leave(write).err());
+        results.written.extend(core.backend.write_queue.add(write).err());
     }
     if !blocked.transmits.is_empty() {
-        outcome.sent += core.backend.blocked.leave_datagrams(blocked.transmits);
+        results.sent += core.backend.write_queue.add_datagrams(blocked.transmits);
     }
-    core.collect(work, |shared, now, work| shared.settle(now, &mut outcome, work));
+    core.collect(pending, |shared, now, pending| shared.apply_results(now, &mut results, pending));
 }
 
-/// Waits for the next deadline, over and over, and does what others have left.
-fn keep_time<S: Service + 'static>(core: &Threaded<S>) {
-    let mut work = PendingIo::default();
-    loop {
-        let deadline = core.with(|shared, now| {
-            shared.tick(now, &mut work);
-            shared.collect(now, &mut work);
-            shared.set_alarm()
-        });
-        if !work.is_empty() {
-            write_all(core, &mut work);
-        }
-        let Some(mut desk) = core.backend.wait(deadline, !work.is_empty()) else { return };
-        desk.is_rung = false;
-        for mut more in std::mem::take(&mut desk.work) {
-            work.append(&mut more);
-        }
-        if desk.is_over {
-            drop(desk);
-            return drive(core, work);
-        }
-    }
-}
-
-/// Accepts connections for as long as the server takes any; each gets a thread.
+/// Accepts connections for as long as the engine does; each gets a thread.
 fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
-    let (mut events, mut acceptor) = (Events::with_capacity(16), Acceptor::new(core.backend.room.clone()));
+    let (mut events, mut acceptor) = (Events::with_capacity(16), Acceptor::new(core.backend.slots.clone()));
     loop {
         let until = acceptor.deadline().map(|at| at.saturating_duration_since(rt::now()));
         let timeout = if acceptor.is_busy() { Some(Duration::ZERO) } else { until };
@@ -373,64 +268,15 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
     }
 }
 
-/// Serves a connection until its end.
-fn serve<S: Service + 'static>(core: &Threaded<S>, socket: Socket, arrival: Arrival, _seat: &Seat) {
-    let freed = Freed(core.backend.room.clone());
-    let port = Blocking { socket, reader: thread::current(), _freed: freed };
-    let mut work = PendingIo::default();
-    let (link, intake) = core.collect(&mut work, |shared, now, _| shared.open(now, arrival, |_| port));
-    log::debug!("{arrival}: connection {}", link.id.0);
-    drive(core, work);
-    let is_lost = read(core, &link, intake);
-    let mut work = PendingIo::default();
-    core.collect(&mut work, |shared, now, work| shared.read_ended(now, link.id, is_lost, work));
-    drive(core, work);
-}
-
-/// Reads from a connection until its end. Returns whether it is lost.
-fn read<S: Service + 'static>(
-    core: &Threaded<S>,
-    link: &Arc<Connection<Blocking>>,
-    mut intake: S::Conn,
-) -> bool {
-    let (mut discarded, mut buffer) = (0, vec![0; READ_SIZES.0]);
-    loop {
-        while link.mode() == Mode::Paused {
-            thread::park();
-        }
-        let mut work = PendingIo::default();
-        let input = core.read(link, &mut intake, (&mut buffer, MsgFlags::empty()), |core, batch| {
-            core.collect(&mut work, |shared, now, work| shared.received(now, link, batch, work));
-        });
-        drive(core, work);
-        match input {
-            Input::Taken { count, .. } => fit(&mut buffer, count),
-            Input::Discarded { count, .. } if !is_too_much(&mut discarded, count) => {}
-            Input::Nothing => {}
-            Input::End => return false,
-            Input::Discarded { .. } | Input::Lost => return true,
-        }
-    }
-}
-
-/// Who fills its buffer gets a large one, until it does not need that.
-fn fit(buffer: &mut Vec<u8>, count: usize) {
-    let (small, large) = READ_SIZES;
-    let wanted = if count >= small { large } else { small };
-    if buffer.len() != wanted {
-        *buffer = vec![0; wanted];
-    }
-}
-
-/// Receives at a door for datagrams, for as long as the engine runs.
+/// Receives from one UDP socket for as long as the engine runs.
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
-    let (mut events, mut complaints) = (Events::with_capacity(1), Throttle::default());
+    let (mut events, mut warnings) = (Events::with_capacity(1), Throttle::default());
     while !core.end.is_over() {
-        let mut work = PendingIo::default();
+        let mut pending = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {
-            while core.collect(&mut work, |shared, now, _| shared.datagrams(now, datagrams)) {}
+            while core.collect(&mut pending, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
-        drive(core, work);
+        drive(core, pending);
         match received {
             Ok(true) => {}
             Ok(false) => {
@@ -439,7 +285,7 @@ fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll)
                 }
             }
             Err(error) => {
-                if let Some(times) = complaints.count(rt::now()) {
+                if let Some(times) = warnings.count(rt::now()) {
                     log::warn!("cannot receive datagrams ({times} attempts): {error}");
                 }
                 thread::sleep(PAUSE);
@@ -472,14 +318,14 @@ mod tests {
         match asked {
             Ok(()) => Some(socket),
             Err(error) => {
-                assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "it is told nothing");
+                assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "no answer and no close");
                 None
             }
         }
     }
 
     #[test]
-    fn connections_beyond_the_threads_that_there_may_be_are_closed_until_there_is_one_again() {
+    fn connections_beyond_the_thread_limit_are_closed_until_a_thread_is_free() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let door = StreamDoor::new(0, listener.into(), None, Framing::Frames).unwrap();
@@ -497,13 +343,13 @@ mod tests {
             while again.is_none() && rt::now() < end {
                 again = served(addr);
             }
-            assert!(again.is_some(), "no thread has become free");
+            assert!(again.is_some(), "a thread is free again");
             drop(again);
-            while core.backend.seats.taken.load(Ordering::SeqCst) > 0 && rt::now() < end {
+            while core.backend.thread_slots.taken() > 0 && rt::now() < end {
                 thread::yield_now();
             }
         }
         core.stop();
-        assert!(rt::block_on(rt::before(rt::now() + SOON, core.end.left())).is_some());
+        assert!(rt::block_on(rt::before(rt::now() + SOON, core.end.stopped())).is_some());
     }
 }

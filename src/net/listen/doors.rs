@@ -1,4 +1,6 @@
-//! All that a server listens on, in order.
+//! All listeners of a server, in order: [`Doors`] binds URLs, and hands the sockets to an engine.
+//!
+//! Binding itself is in `inet` and `unix`.
 
 use std::net::UdpSocket;
 
@@ -10,33 +12,32 @@ use super::url::At;
 use super::{Address, Bound, Endpoint, ListenAddr, ListenError, ListenUrl, Scheme};
 use crate::door::{Door, Framing, Speaks};
 
-/// What the system holds, in bytes, of what people have said and nobody has read: enough for the longest line, so little that
-/// who says more than the door's rate is held up soon.
-const PEOPLES_INPUT: usize = 16 << 10;
+/// Receive buffer of line connections, in bytes: room for the longest line, but so small that back-pressure
+/// reaches a sender over its rate soon.
+const LINE_RECV_BUFFER: usize = 16 << 10;
 
-/// Sockets that listen and are not served yet. Their order is that of
-/// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
+/// Bound sockets that are not served yet, in the order of [`ServerConfig::doors`](crate::config::ServerConfig::doors).
 #[derive(Debug, Default)]
 pub struct Doors {
     sockets: Vec<DoorSocket>,
-    /// How many URLs, and short forms, these came from.
+    /// How many URLs and short forms they came from.
     urls: usize,
 }
 
-/// One of them.
+/// One listener.
 #[derive(Debug)]
 struct DoorSocket {
-    /// Which of the URLs it came from.
+    /// The ordinal of its URL.
     url: usize,
     place: ListenAddr,
     door: Door,
     socket: Listening,
-    /// It is at the wildcard address of IPv4 only because that of IPv6 was asked for.
+    /// It is at the IPv4 wildcard address only because the IPv6 one was asked for.
     is_implied: bool,
 }
 
 impl DoorSocket {
-    /// Where it is, unless it is in the file system.
+    /// Its address, unless it is a UNIX socket.
     fn endpoint(&self) -> Option<Endpoint> {
         let Address::Ip(addr) = self.place.address else { return None };
         let scheme = match self.socket {
@@ -47,21 +48,21 @@ impl DoorSocket {
     }
 }
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub(in crate::net) enum Listening {
-    /// For connections, which are cut in this way; in the file system if it is a UNIX socket.
+    /// For stream connections with this framing; with its file if it is a UNIX socket.
     Streams(Socket, Option<SocketFile>, Framing),
     /// For datagrams.
     Datagrams(UdpSocket),
 }
 
 impl Doors {
-    /// Binds one more, all of its addresses or none.
+    /// Binds all addresses of a URL, or none.
     ///
     /// # Errors
     ///
-    /// As [`Listen::bind`](super::Listen::bind), and what is in the way of a UNIX socket.
+    /// Fails as [`Listen::bind`](super::Listen::bind), or if a UNIX socket cannot be created.
     pub fn add(&mut self, url: &ListenUrl) -> Result<(), ListenError> {
         self.urls += 1;
         let scheme = url.scheme();
@@ -96,20 +97,20 @@ impl Doors {
         let inet = Inet { host, port, kinds, scheme: Some(scheme), reuse_port, only_v6, others: &others };
         let addrs = inet.resolve()?;
         let named = addrs.iter().flat_map(|&addr| kinds.iter().map(move |&scheme| Endpoint { scheme, addr }));
-        self.make_room_for(&named.collect::<Vec<_>>());
+        self.close_implied(&named.collect::<Vec<_>>());
         self.extend(inet.bind_at(&addrs)?, |_| (scheme, url.door.clone()));
         Ok(())
     }
 
-    /// Closes the sockets that are only implied and have the port of an IPv4 address that is named: that one has it alone.
-    fn make_room_for(&mut self, named: &[Endpoint]) {
+    /// Closes implied sockets on the port of an IPv4 address that is named: the named one has it alone.
+    fn close_implied(&mut self, named: &[Endpoint]) {
         self.sockets.retain(|socket| {
             let is_beside = |own: Endpoint| named.iter().any(|named| own.is_beside(named));
             !socket.is_implied || !socket.endpoint().is_some_and(is_beside)
         });
     }
 
-    /// Takes over sockets for frames.
+    /// Adds bound sockets for frames.
     pub fn add_bound(&mut self, bound: Bound) {
         self.urls += 1;
         self.extend(bound, |kind| {
@@ -131,21 +132,21 @@ impl Doors {
             };
             let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
             if let (Listening::Streams(socket, ..), Speaks::Lines(_)) = (&socket, &door.speaks) {
-                // Connections have it from their listener. What the system does not grant is no harm.
-                let _ = socket.set_recv_buffer_size(PEOPLES_INPUT);
+                // Connections inherit it. A smaller buffer than asked for does no harm.
+                let _ = socket.set_recv_buffer_size(LINE_RECV_BUFFER);
             }
             let is_implied = has_any_v6 && any(&endpoint) && endpoint.addr.is_ipv4();
             self.sockets.push(DoorSocket { url: self.urls, place, door, socket, is_implied });
         }
     }
 
-    /// Where they are.
+    /// The addresses.
     pub fn places(&self) -> impl Iterator<Item = &ListenAddr> {
         self.sockets.iter().map(|socket| &socket.place)
     }
 
-    /// Where they are, those of one URL together: one door to whoever knocks, at one address or several. The short form
-    /// counts as a URL for each of its schemes.
+    /// The addresses, grouped by URL: several addresses of one URL are one listener. The short form counts as
+    /// one URL per scheme.
     pub fn places_by_url(&self) -> Vec<Vec<&ListenAddr>> {
         let mut found: Vec<((usize, &str), Vec<&ListenAddr>)> = Vec::new();
         for socket in &self.sockets {
@@ -158,17 +159,17 @@ impl Doors {
         found.into_iter().map(|(_, places)| places).collect()
     }
 
-    /// What a server has to know of them.
+    /// The settings of each, for the server.
     pub fn list(&self) -> Vec<Door> {
         self.sockets.iter().map(|socket| socket.door.clone()).collect()
     }
 
-    /// The sockets, in that order.
+    /// The sockets, in the same order.
     pub(in crate::net) fn into_sockets(self) -> impl Iterator<Item = Listening> {
         self.sockets.into_iter().map(|socket| socket.socket)
     }
 
-    /// Whether connections come in through one of them.
+    /// Whether any of them takes stream connections.
     pub fn has_streams(&self) -> bool {
         self.sockets.iter().any(|socket| matches!(socket.socket, Listening::Streams(..)))
     }

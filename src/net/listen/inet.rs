@@ -1,6 +1,6 @@
-//! Sockets on the addresses of a host: every address that a name stands for, all on one port.
+//! TCP and UDP listeners: one socket for every address of a host, all on one port.
 //!
-//! A socket serves one family. `::`, the wildcard address of IPv6, gets a second socket at that of IPv4 unless IPv6 alone is
+//! A socket serves one family. `::`, the IPv6 wildcard, gets a second socket at the IPv4 wildcard unless IPv6 alone is
 //! wanted, so that no IPv4-mapped address is ever seen.
 
 use std::io;
@@ -12,27 +12,27 @@ use crate::door::Framing;
 
 use super::{Address, BACKLOG, Endpoint, ListenAddr, ListenError, Listening, Scheme};
 
-/// What the kernel is asked to buffer of datagrams, each way; it takes its own limit where that is less. More would keep
-/// some for longer than their senders wait: in the kernel's count, with what it adds to each, this is ten thousand.
+/// Requested kernel buffer for datagrams, each way, in bytes; the system's limit applies. In the kernel's
+/// accounting this holds ten thousand datagrams. More would keep some for longer than their senders wait.
 const DATAGRAM_BUFFER: usize = 4 << 20;
 
-/// How often a free port is looked for that all sockets can share.
+/// How many free ports are tried until all sockets can share one.
 const PORT_ATTEMPTS: usize = 32;
 
-/// Where to listen.
+/// Where to listen, for the frame protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// A name or an address; every address that it stands for is listened on.
+    /// A name or an address. All of its addresses are listened on.
     pub host: String,
-    /// 0 takes a free one, the same for all sockets.
+    /// 0 takes a free port, the same for all sockets.
     pub port: u16,
-    /// Whether to take TCP connections.
+    /// Whether to listen on TCP.
     pub tcp: bool,
-    /// Whether to take datagrams.
+    /// Whether to listen on UDP.
     pub udp: bool,
 }
 
-/// Sockets that listen and are not served yet.
+/// Bound sockets that are not served yet.
 #[derive(Debug, Default)]
 pub struct Bound {
     pub(crate) tcp: Vec<TcpListener>,
@@ -41,12 +41,12 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// What listens, in the order in which the host's addresses came.
+    /// The bound addresses, in the order in which the host's addresses came.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }
 
-    /// The sockets, in that order.
+    /// The sockets, in the same order.
     pub(super) fn into_sockets(self) -> impl Iterator<Item = (Endpoint, Listening)> {
         let (mut tcp, mut udp) = (self.tcp.into_iter(), self.udp.into_iter());
         self.endpoints.into_iter().filter_map(move |endpoint| {
@@ -62,11 +62,11 @@ impl Bound {
 impl Listen {
     /// Binds every address of the host, or none.
     ///
-    /// An address that this machine does not have is skipped with a warning if there is another.
+    /// An address that this machine does not have is skipped with a warning, if there is another.
     ///
     /// # Errors
     ///
-    /// The host is unknown, or an address cannot be bound: in use, forbidden, or none of them on this machine.
+    /// Fails if the host is unknown, or an address cannot be bound: in use, forbidden, or none of them on this machine.
     pub fn bind(&self) -> Result<Bound, ListenError> {
         self.inet().bind()
     }
@@ -90,20 +90,20 @@ impl Listen {
     }
 }
 
-/// Sockets that are wanted at every address of a host.
+/// The sockets that are wanted at every address of a host.
 pub(super) struct Inet<'a> {
     pub(super) host: &'a str,
-    /// 0 takes a free one, the same for all sockets.
+    /// 0 takes a free port, the same for all sockets.
     pub(super) port: u16,
-    /// What to make at each address.
+    /// The protocols to bind at each address.
     pub(super) kinds: &'a [Scheme],
-    /// What errors call it, if not by its protocol.
+    /// The scheme in error messages, if not the protocol.
     pub(super) scheme: Option<&'static str>,
-    /// Whether other processes may listen there too, over TCP.
+    /// Whether other processes may listen on the same TCP port.
     pub(super) reuse_port: bool,
-    /// Whether only the IPv6 addresses of the host are wanted.
+    /// Whether only IPv6 addresses are wanted.
     pub(super) only_v6: bool,
-    /// The sockets that there are besides: where one has an IPv4 address on this port, `::` stands for IPv6 alone.
+    /// Existing sockets: if one has an IPv4 address on this port, `::` means IPv6 alone.
     pub(super) others: &'a [Endpoint],
 }
 
@@ -117,7 +117,7 @@ impl Inet<'_> {
     pub(super) fn bind_at(&self, addrs: &[SocketAddr]) -> Result<Bound, ListenError> {
         for _ in 0..PORT_ATTEMPTS {
             match self.bind_all(addrs) {
-                // The port that was free for the first socket is not for another.
+                // The port that is free for the first socket is not free for another.
                 Err(ListenError::Bind { source, .. })
                     if self.port == 0 && source.kind() == io::ErrorKind::AddrInUse => {}
                 result => return result,
@@ -142,8 +142,8 @@ impl Inet<'_> {
         Ok(addrs)
     }
 
-    /// What to bind: a socket of each kind at every address, and at the wildcard address of IPv4 for who asks for that of
-    /// IPv6, unless IPv6 alone is wanted or IPv4 addresses of this port are named.
+    /// What to bind: every protocol at every address. The IPv6 wildcard implies the IPv4 one, unless IPv6
+    /// alone is wanted or this port has a named IPv4 address.
     fn wanted(&self, addrs: &[SocketAddr]) -> Vec<Endpoint> {
         let at = |addr| self.kinds.iter().map(move |&scheme| Endpoint { scheme, addr });
         let mut wanted: Vec<Endpoint> = addrs.iter().copied().flat_map(at).collect();
@@ -183,7 +183,7 @@ impl Inet<'_> {
     }
 }
 
-/// An IPv4 address that is written as an IPv6 one, as the IPv4 address that it is.
+/// Converts an IPv4-mapped IPv6 address to IPv4.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -191,9 +191,9 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Why a socket is not there.
+/// Why a socket could not be bound.
 enum Failure {
-    /// This machine has no such address, or no addresses of that family.
+    /// This machine has no such address, or no such family.
     Absent(io::Error),
     /// Anything else.
     Refused(io::Error),
@@ -231,16 +231,17 @@ impl Bound {
 
 fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> Result<TcpListener, Failure> {
     let socket = open(addr.ip(), Type::STREAM, Protocol::TCP)?;
-    // So that a server can be started again while connections of the last are still being forgotten.
+    // A restarted server must not wait for the connections of the last one to expire.
     socket.set_reuse_address(true)?;
-    // The kernel deals new connections out among the processes; they share nothing else, so each is a chat of its own.
+    // The kernel distributes connections among the processes. They share nothing else: each is a chat of its
+    // own.
     socket.set_reuse_port(reuse_port)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Asks for room for datagrams. The system's limit is for those without the right to exceed it (CAP_NET_ADMIN).
+/// Enlarges the buffers of a datagram socket. The forced form needs CAP_NET_ADMIN, and exceeds the system's limit.
 fn buffer_datagrams(socket: &Socket) {
     let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
@@ -254,7 +255,7 @@ fn buffer_datagrams(socket: &Socket) {
 
 fn bind_udp(addr: SocketAddr) -> Result<UdpSocket, Failure> {
     let socket = open(addr.ip(), Type::DGRAM, Protocol::UDP)?;
-    // Bursts wait in the kernel; with less than asked for, more of them are lost and said again.
+    // Bursts wait in the kernel; with smaller buffers, more of them are lost and retransmitted.
     buffer_datagrams(&socket);
     socket.bind(&addr.into())?;
     Ok(socket.into())
@@ -262,11 +263,11 @@ fn bind_udp(addr: SocketAddr) -> Result<UdpSocket, Failure> {
 
 fn open(ip: IpAddr, kind: Type, protocol: Protocol) -> Result<Socket, Failure> {
     let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    // Where a family is switched off, its sockets cannot even be made; IPv4 there is always.
+    // Sockets of a disabled family cannot be created. IPv4 is always there.
     let absent = |error| if ip.is_ipv6() { Failure::Absent(error) } else { Failure::Refused(error) };
     let socket = Socket::new(domain, kind, Some(protocol)).map_err(absent)?;
     if ip.is_ipv6() {
-        // So that both families can have the same port, each its own socket.
+        // Both families may have the same port, each with its own socket.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(bound.tcp.len(), bound.udp.len());
     }
 
-    /// Whether this machine has IPv6 at all; some containers do not.
+    /// Whether this machine has IPv6; some containers do not.
     fn has_ipv6() -> bool {
         UdpSocket::bind("[::1]:0").is_ok()
     }
@@ -314,7 +315,7 @@ mod tests {
         assert_eq!(listen("all", 0).inet().bind_all(&addrs).unwrap().endpoints().len(), expected);
     }
 
-    /// What of these is bound, without the ports.
+    /// What is bound, without ports.
     fn hosts(inet: &Inet<'_>) -> Vec<String> {
         let bound = inet.bind().unwrap();
         let ports: Vec<u16> = bound.endpoints().iter().map(|endpoint| endpoint.addr.port()).collect();
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wildcard_address_of_ipv6_stands_for_both_families_unless_ipv6_alone_is_wanted() {
+    fn the_ipv6_wildcard_means_both_families_unless_ipv6_alone_is_wanted() {
         if !has_ipv6() {
             return;
         }
@@ -337,12 +338,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_the_ipv4_address_that_it_is() {
+    fn a_mapped_address_becomes_its_ipv4_address() {
         assert_eq!(hosts(&listen("::ffff:127.0.0.1", 0).inet()), ["tcp://127.0.0.1", "udp://127.0.0.1"]);
     }
 
     #[test]
-    fn a_port_in_use_is_said_in_one_line() {
+    fn a_port_in_use_is_reported_in_one_line() {
         let first = listen("127.0.0.1", 0).bind().unwrap();
         let port = first.endpoints()[0].addr.port();
         let error = listen("127.0.0.1", port).bind().unwrap_err().to_string();
@@ -354,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_failed_bind_leaves_nothing_bound() {
-        // Somebody else's connection may have come to have one of these ports meanwhile, but not every time.
+        // Another process may have taken the port meanwhile, but not every time.
         let is_free = (0..5).any(|_| {
             let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
             let port = udp.local_addr().unwrap().port();
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_and_a_name_of_none_are_refused_in_one_line() {
-        // TEST-NET-1, RFC 5737: nobody has it.
+        // TEST-NET-1, RFC 5737: on no machine.
         let error = listen("192.0.2.1", 50_000).bind().unwrap_err().to_string();
         assert_eq!(error, "cannot listen on tcp://192.0.2.1:50000: this machine has no such address");
         let error = listen("no-such-host.invalid", 50_000).bind().unwrap_err().to_string();

@@ -1,11 +1,26 @@
-//! Which addresses a server listens on, and the sockets there.
+//! Listeners: the URLs that a server listens on, and the sockets bound there.
+//!
+//! This is the first step of the data path: [`Doors`] binds [`ListenUrl`]s, and an [`Engine`](super::Engine) or a
+//! [`Core`](super::Core) serves the sockets. Nothing here accepts or reads.
 //!
 //! ```text
-//! url         a door as it is typed, parsed and printed
+//! url         a listener URL: its parts, and how it is printed
+//! url/parse   reading a URL, and what is wrong with one
 //! parameters  its options
-//! inet        sockets on the addresses of a host
-//! unix        a socket in the file system
-//! doors       all that a server listens on, in order
+//! inet        TCP and UDP sockets on the addresses of a host
+//! unix        UNIX sockets
+//! doors       all listeners of a server, in order
+//! ```
+//!
+//! ```
+//! use sayagain::net::{Doors, ListenUrl};
+//!
+//! let url: ListenUrl = "line://127.0.0.1:0?room=tea".parse()?;
+//! let mut doors = Doors::default();
+//! doors.add(&url)?;
+//! assert!(doors.has_streams());
+//! assert_eq!(doors.places().next().expect("one listener").scheme, "line");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::fmt;
@@ -27,34 +42,34 @@ pub use inet::{Bound, Listen};
 pub use unix::SocketFileError;
 pub use url::ListenUrl;
 
-/// Connections that the kernel keeps until they are accepted; it takes its own limit where that is less.
+/// Length of the accept queue; the system's limit applies.
 const BACKLOG: i32 = 4_096;
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The host is not known.
+    /// The host is unknown.
     #[error("cannot find the host `{}`: {source}; check its name", escape_short(.host.as_bytes(), 80))]
     Resolve {
         /// As it was given.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         source: io::Error,
     },
-    /// A socket could not be made, or could not have its address.
+    /// A socket could not be created or bound.
     #[error("cannot listen on {place}: {}", explain(.source))]
     Bind {
-        /// What was asked for.
+        /// The requested address.
         place: ListenAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A UNIX socket could not have its path.
+    /// A UNIX socket could not be created.
     #[error("cannot listen on {place}: {source}")]
     File {
-        /// What was asked for.
+        /// The requested address.
         place: ListenAddr,
-        /// What is in the way.
+        /// Why not.
         source: SocketFileError,
     },
     /// No port was found that is free on all addresses.
@@ -65,18 +80,18 @@ pub enum ListenError {
 /// Where a socket listens, printed as a URL without parameters: `line://127.0.0.1:50001`, `unix:///run/chat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
-    /// `tcp`, `udp`, `unix`, `line` or `line+unix`.
+    /// The scheme, such as `tcp`, `udp`, `unix`, `line` or `line+unix`.
     pub scheme: &'static str,
-    /// Which address.
+    /// The address.
     pub address: Address,
 }
 
 /// The address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// An internet address and port.
+    /// An IP address and port.
     Ip(SocketAddr),
-    /// A path of this machine's.
+    /// The path of a UNIX socket.
     File(PathBuf),
 }
 
@@ -92,23 +107,23 @@ impl fmt::Display for ListenAddr {
 /// A protocol and an address: `tcp://127.0.0.1:50000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Which protocol.
+    /// The protocol.
     pub scheme: Scheme,
-    /// Which address.
+    /// The address.
     pub addr: SocketAddr,
 }
 
-/// What a socket speaks.
+/// The protocol of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// A stream listener.
+    /// TCP.
     Tcp,
-    /// A datagram socket.
+    /// UDP.
     Udp,
 }
 
 impl Endpoint {
-    /// Whether both are IPv4 sockets of one protocol on one port, at whatever addresses.
+    /// Whether both are IPv4 sockets of one protocol on one port, at any addresses.
     fn is_beside(&self, other: &Self) -> bool {
         let are_ipv4 = self.addr.is_ipv4() && other.addr.is_ipv4();
         are_ipv4 && self.scheme == other.scheme && self.addr.port() == other.addr.port()
@@ -136,7 +151,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// What the system says, and what to do about it.
+/// The system's error, and what to do about it.
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use; is another server running?".to_owned(),

@@ -1,4 +1,6 @@
-//! What stands behind the `?` of a URL to listen on: each door's own options.
+//! The query parameters of a listener URL: which ones a scheme has, how they are read and printed.
+//!
+//! The URL before the `?` is in `url`.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use crate::escape::escape_short;
 use crate::names::RoomName;
 use crate::rates::Rate;
 
-/// The room of a line door that names none, without its `#`.
+/// The room of a line listener that names none, without its `#`.
 const DEFAULT_ROOM: &str = "lobby";
 
 /// The longest `name`, in characters.
@@ -21,14 +23,14 @@ const MAX_NAME: usize = 32;
 /// The longest `flush`, in milliseconds: an hour.
 const MAX_FLUSH: u64 = 3_600_000;
 
-/// What every line door can be told beside what every door can.
-const OF_LINES: [&str; 4] = ["room", "greet", "echo", "flush"];
+/// Parameters of line listeners alone.
+const LINE_PARAMETERS: [&str; 4] = ["room", "greet", "echo", "flush"];
 
-/// The parameters of one URL that nobody has asked for yet.
+/// The parameters of one URL that were not taken yet.
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Reads them all, none of them twice, and none that such a door does not have.
+    /// Reads them all. Fails on duplicates, and on parameters that the scheme does not have.
     pub(super) fn read(
         scheme: &str,
         carrier: Carrier,
@@ -60,7 +62,7 @@ impl Parameters {
         Some(self.0.swap_remove(at).1)
     }
 
-    /// What `choices` has for the value, or for the first of them if there is none.
+    /// The value of a parameter that has two choices, or the default.
     fn choose<T: Copy>(&mut self, key: &str, choices: [(&str, T); 2], default: T) -> Result<T, String> {
         let Some(value) = self.take(key) else { return Ok(default) };
         let chosen = choices.iter().find(|(word, _)| *word == value);
@@ -86,7 +88,7 @@ impl Parameters {
         bits.ok_or_else(|| wrong("mode", &value, "octal digits, mode=0600 to mode=0777"))
     }
 
-    /// The door, which is all that is left.
+    /// The listener's settings, from the remaining parameters.
     pub(super) fn door(mut self, scheme: &str, framing: Framing) -> Result<Door, String> {
         let name = self.name()?.unwrap_or_else(|| scheme.to_owned());
         let (rate, rate_per_host) = (self.rate("rate")?, self.rate("rate_per_host")?);
@@ -116,7 +118,7 @@ impl Parameters {
 
     fn line_door(&mut self) -> Result<LineDoor, String> {
         let greet = self.choose("greet", [("name", Greet::Name), ("none", Greet::None)], Greet::Name)?;
-        let echo = self.choose("echo", [("on", true), ("off", false)], usual_echo(greet))?;
+        let echo = self.choose("echo", [("on", true), ("off", false)], default_echo(greet))?;
         Ok(LineDoor { room: self.room()?, greet, echo, flush: self.flush()? })
     }
 
@@ -142,22 +144,22 @@ impl Parameters {
     }
 }
 
-/// What such a door can be told.
+/// The parameters of a scheme.
 fn known(carrier: Carrier, framing: Framing) -> Vec<&'static str> {
     let own = match carrier {
         Carrier::Tcp => &["reuse_port", "v6only"][..],
         Carrier::Udp => &["v6only"],
         Carrier::Unix => &["mode"],
     };
-    let lines = OF_LINES.into_iter().filter(|_| framing == Framing::Lines);
-    // How much may be said is the chat's affair; other programs have pauses of their own.
+    let lines = LINE_PARAMETERS.into_iter().filter(|_| framing == Framing::Lines);
+    // Rate limits belong to the chat; other programs have back-pressure of their own.
     let is_chat = matches!(framing, Framing::Frames | Framing::Lines);
     let rates = ["rate", "rate_per_host"].into_iter().filter(|_| is_chat);
     own.iter().copied().chain(lines).chain(rates).chain(["name"]).collect()
 }
 
-/// Who is not asked for a name, as in sock_chat, does not see their own lines either.
-const fn usual_echo(greet: Greet) -> bool {
+/// Without a name prompt there is no echo either, as in sock_chat.
+const fn default_echo(greet: Greet) -> bool {
     matches!(greet, Greet::Name)
 }
 
@@ -170,20 +172,20 @@ fn wrong(key: &str, value: &str, right: &str) -> String {
     format!("{key} cannot be `{}`; write {right}", escape_short(value.as_bytes(), 40))
 }
 
-/// What needs no encoding in a parameter's value.
+/// The characters that need no encoding in a parameter's value.
 struct Value;
 
 impl Encoder for Value {
     const TABLE: &'static Table = &encoder::Query::TABLE.sub(&Table::new(b"&=+"));
 }
 
-/// The parameters that are not what they are anyway.
+/// Writes the parameters that differ from their defaults.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result {
-    let mut parameters = of_place(&url.at);
+    let mut parameters = address_parameters(&url.at);
     let usual_rate = match &url.door.speaks {
         Speaks::Frames | Speaks::Messages | Speaks::Bytes => Rate::UNLIMITED,
         Speaks::Lines(lines) => {
-            parameters.extend(of_lines(lines));
+            parameters.extend(line_parameters(lines));
             Door::lines("", lines.clone()).rate
         }
     };
@@ -204,7 +206,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result 
     Ok(())
 }
 
-fn of_place(at: &At) -> Vec<(&'static str, String)> {
+fn address_parameters(at: &At) -> Vec<(&'static str, String)> {
     let set = |key, is_set: bool| is_set.then(|| (key, "1".to_owned()));
     match at {
         At::Tcp { reuse_port, only_v6, .. } => {
@@ -218,12 +220,12 @@ fn of_place(at: &At) -> Vec<(&'static str, String)> {
     }
 }
 
-fn of_lines(lines: &LineDoor) -> impl Iterator<Item = (&'static str, String)> {
+fn line_parameters(lines: &LineDoor) -> impl Iterator<Item = (&'static str, String)> {
     let room = lines.room.as_str().trim_start_matches('#');
     let room = (room != DEFAULT_ROOM).then(|| ("room", room.to_owned()));
     let greet = (lines.greet == Greet::None).then(|| ("greet", "none".to_owned()));
     let echo = if lines.echo { "on" } else { "off" };
-    let echo = (lines.echo != usual_echo(lines.greet)).then(|| ("echo", echo.to_owned()));
+    let echo = (lines.echo != default_echo(lines.greet)).then(|| ("echo", echo.to_owned()));
     let flush = lines.flush.map(|length| ("flush", length.as_millis().to_string()));
     [room, greet, echo, flush].into_iter().flatten()
 }

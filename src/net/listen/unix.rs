@@ -1,6 +1,6 @@
-//! A socket in the file system: made with its permissions, put in the place of a stale one, removed at the end.
+//! UNIX socket listeners: created with their permissions, replacing a stale socket, removed at the end.
 //!
-//! Whatever else is at its path is left alone.
+//! Anything else at the path is left alone.
 
 use std::fs;
 use std::io;
@@ -16,22 +16,22 @@ use crate::service::Remote;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketFileError {
-    /// Somebody accepts connections there.
+    /// A server accepts connections there.
     #[error("address already in use; end the server that is there, or name another path")]
     InUse,
-    /// A file, a directory, a symbolic link.
+    /// A file, a directory or a symbolic link is there.
     #[error("what is there is not a socket, and stays as it is; name another path")]
     NotSocket,
-    /// The system's addresses are short.
+    /// The path is longer than a socket address allows.
     #[error("the path is too long for a socket; name a shorter one")]
     TooLong,
-    /// The directory is not there.
+    /// The directory does not exist.
     #[error("there is no such directory; make it first")]
     NoDirectory,
-    /// The directory, or what is there, is not ours.
+    /// The directory, or what is at the path, belongs to another user.
     #[error("permission denied; name a path in a directory of your own")]
     Denied,
-    /// Anything else.
+    /// Any other error.
     #[error("{0}")]
     System(io::Error),
 }
@@ -47,11 +47,11 @@ impl From<io::Error> for SocketFileError {
     }
 }
 
-/// The file of a socket that is ours; removed with this value, unless another has taken its place.
+/// The file of a socket of this process. Removed on drop, unless another file has taken its path.
 #[derive(Debug)]
 pub(in crate::net) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: what it is, wherever it is.
+    /// Device and inode.
     identity: (u64, u64),
 }
 
@@ -68,7 +68,7 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// Listens at `path`, with exactly these permissions on its file, which are never any looser.
+/// Listens at `path`. The file has exactly these permissions, and never looser ones.
 pub(super) fn listen(path: &Path, permissions: u32) -> Result<(Socket, SocketFile), SocketFileError> {
     let address = SockAddr::unix(path).map_err(|_| SocketFileError::TooLong)?;
     remove_stale(path, &address)?;
@@ -76,13 +76,13 @@ pub(super) fn listen(path: &Path, permissions: u32) -> Result<(Socket, SocketFil
     restrict(&socket, permissions)?;
     socket.bind(&address)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(&permit(path, permissions)?) };
-    // Until now everybody was refused, whatever the permissions.
+    // Until now connections were refused, whatever the permissions.
     socket.listen(BACKLOG)?;
     Ok((socket, file))
 }
 
-/// Linux makes the file of a socket with the permissions that the socket itself has, less the umask: unix(7) does not
-/// say so, `unix_bind` does. Elsewhere that it does not listen yet has to be enough.
+/// Sets the permissions before the bind. Linux creates the file with those of the socket, less the umask: unix(7) does
+/// not say so, `unix_bind` does. Elsewhere it has to suffice that the socket does not listen yet.
 fn restrict(socket: &Socket, permissions: u32) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     nix::sys::stat::fchmod(socket, nix::sys::stat::Mode::from_bits_truncate(permissions))?;
@@ -91,9 +91,8 @@ fn restrict(socket: &Socket, permissions: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the socket file at `path` the permissions that the umask has taken away, and returns what it is. Whatever else
-/// somebody has put there since the bind is left as it is: the file that is looked at is the one that is changed, and no link
-/// is followed.
+/// Restores the permissions that the umask removed, and returns the file's metadata. The file that is checked
+/// is the one that is changed, and no link is followed. So a file put there since the bind stays as it is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError> {
     use std::os::fd::AsRawFd as _;
@@ -107,14 +106,14 @@ fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError
         return Err(SocketFileError::NotSocket);
     }
     if made.mode() & 0o777 != permissions {
-        // The only way to change the file behind a handle of this kind, open(2).
+        // The only way to change the file behind an O_PATH handle, open(2).
         let file = format!("/proc/self/fd/{}", handle.as_raw_fd());
         fs::set_permissions(file, fs::Permissions::from_mode(permissions))?;
     }
     Ok(made)
 }
 
-/// The same where there are no such handles: no link is followed.
+/// The same for systems without O_PATH: no link is followed.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError> {
     use nix::fcntl::AT_FDCWD;
@@ -129,7 +128,7 @@ fn permit(path: &Path, permissions: u32) -> Result<fs::Metadata, SocketFileError
     Ok(made)
 }
 
-/// Makes room at `path`, if what is there is a socket at which nobody accepts.
+/// Removes a stale socket at `path`.
 fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), SocketFileError> {
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -141,7 +140,7 @@ fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), SocketFileError> 
     if !is_stale(address)? {
         return Err(SocketFileError::InUse);
     }
-    // Another server may have been as fast; its new socket is not the stale one.
+    // Another server may have replaced it meanwhile; its new socket is not stale.
     if fs::symlink_metadata(path).is_ok_and(|file| identity(&file) == identity(&there)) {
         log::info!("a server that is gone has left its socket; replaced");
         fs::remove_file(path)?;
@@ -149,19 +148,19 @@ fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), SocketFileError> 
     Ok(())
 }
 
-/// Whether nobody accepts connections there. Does not wait where somebody does, but slowly.
+/// Whether no process accepts connections there. Does not wait for a slow one.
 fn is_stale(address: &SockAddr) -> io::Result<bool> {
-    let knock = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    knock.set_nonblocking(true)?;
-    match knock.connect(address) {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        // Nobody can tell what is behind a door that does not open.
+        // Without permission to connect, nothing is known about the other side.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         _ => Ok(false),
     }
 }
 
-/// Who is at the other end: the effective user and group when it connected.
+/// The peer: its effective user and group when it connected.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
     use nix::sys::socket::{getsockopt, sockopt};
@@ -170,7 +169,7 @@ pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
     Ok(Remote::Unix { uid: who.uid(), gid: who.gid() })
 }
 
-/// Who is at the other end: the effective user and group when it connected.
+/// The peer: its effective user and group when it connected.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
     let (uid, gid) = nix::unistd::getpeereid(socket)?;
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_has_the_permissions_that_were_asked_for_whatever_the_umask() {
+    fn a_socket_has_the_requested_permissions_whatever_the_umask() {
         for asked in [0o600, 0o660, 0o777, 0o000, 0o606] {
             let (_directory, path) = directory();
             let _listening = listen(&path, asked).unwrap();
@@ -207,7 +206,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_file_of_a_socket_is_made_with_no_more_than_its_permissions() {
+    fn the_file_of_a_socket_is_created_with_no_more_than_its_permissions() {
         let (_directory, path) = directory();
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         restrict(&socket, 0o200).unwrap();
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_place_of_a_new_socket_keeps_its_permissions() {
+    fn a_file_that_replaces_a_new_socket_keeps_its_permissions() {
         let (directory, path) = directory();
         let secret = secret(&directory);
         symlink(&secret, &path).unwrap();
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_put_in_the_place_of_a_socket_at_any_moment_changes_no_other_file() {
+    fn a_link_that_replaces_a_socket_at_any_moment_changes_no_other_file() {
         let (directory, path) = directory();
         let secret = secret(&directory);
         let stop = std::sync::atomic::AtomicBool::new(false);
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_socket_is_refused_even_if_nobody_accepts_for_now_and_still_works() {
+    fn a_live_socket_is_refused_even_if_it_accepts_nothing_now_and_still_works() {
         let (_directory, path) = directory();
         let (_socket, _file) = listen(&path, 0o600).unwrap();
         assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
@@ -297,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_for_datagrams_is_somebody_elses() {
+    fn a_datagram_socket_is_in_use() {
         let (_directory, path) = directory();
         let _other = UnixDatagram::bind(&path).unwrap();
         assert!(matches!(listen(&path, 0o600), Err(SocketFileError::InUse)));
     }
 
     #[test]
-    fn what_is_not_a_socket_is_never_touched() {
+    fn a_file_that_is_not_a_socket_is_never_touched() {
         let (directory, path) = directory();
         let refused = |path: &Path| matches!(listen(path, 0o777), Err(SocketFileError::NotSocket));
         fs::write(&path, "mine").unwrap();
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_goes_with_the_server_unless_another_has_taken_its_place() {
+    fn the_file_is_removed_with_the_server_unless_another_has_replaced_it() {
         let (_directory, path) = directory();
         drop(listen(&path, 0o600).unwrap());
         assert!(fs::symlink_metadata(&path).is_err());
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_cannot_be_is_refused_and_nothing_is_left() {
+    fn an_impossible_path_is_refused_and_nothing_is_left() {
         let (directory, path) = directory();
         let long = directory.path().join("x".repeat(200));
         assert!(matches!(listen(&long, 0o600), Err(SocketFileError::TooLong)));

@@ -1,56 +1,52 @@
-//! Where a server listens, as it is typed: `line://localhost:50001?room=tea`.
+//! Listener URLs, as they are typed: `line://localhost:50001?room=tea`.
 //!
-//! Parsed and printed here, and nowhere else; `parameters` reads what stands behind the `?`, `inet` and `unix` make
-//! the sockets.
+//! Here are their types and how they are printed. Reading one is in `parse`, its parameters in `parameters`; `inet` and
+//! `unix` create the sockets.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::net::Ipv6Addr;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use fluent_uri::component::{Host, IAuthority};
 use fluent_uri::pct_enc::{EStr, EString, encoder};
-use fluent_uri::{Iri, ParseError, ParseErrorKind};
 
-use super::parameters::{self, Parameters};
+use super::parameters;
 use crate::door::{Door, Framing, Speaks};
-use crate::escape::escape_short;
 
-/// The port of a frame door that names none.
+mod parse;
+
+/// The default port of a frame listener.
 pub const FRAME_PORT: u16 = 50_000;
 
-/// The port of a line door that names none.
+/// The default port of a line listener.
 pub const LINE_PORT: u16 = 50_001;
 
-/// Who may connect to a UNIX socket that does not say: its owner and group.
+/// The default permissions of a UNIX socket: its owner and group may connect.
 pub const DEFAULT_PERMISSIONS: u32 = 0o660;
 
-/// One `--listen`: where a door is, and what is spoken there.
+/// One `--listen`: the address of a listener, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenUrl {
-    /// Which sockets to make.
+    /// Which sockets to bind.
     pub at: At,
-    /// What they are doors to.
+    /// The settings of the listener.
     pub door: Door,
 }
 
-/// Where a door is.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum At {
-    /// Streams from anywhere.
+    /// TCP connections.
     Tcp {
-        /// A name or an address, IPv6 without brackets; every address that it stands for is listened on.
+        /// A name or an address, IPv6 without brackets. All of its addresses are listened on.
         host: String,
-        /// 0 takes a free one, the same for all addresses.
+        /// 0 takes a free port, the same for all addresses.
         port: u16,
         /// Whether other processes may listen there too (SO_REUSEPORT).
         reuse_port: bool,
-        /// Whether only the IPv6 addresses of the host are listened on; else `::` stands for all addresses of both families.
+        /// Whether only IPv6 addresses are listened on. Otherwise `::` means all addresses of both families.
         only_v6: bool,
     },
-    /// Datagrams.
+    /// UDP datagrams.
     Udp {
         /// As for TCP.
         host: String,
@@ -59,16 +55,16 @@ pub enum At {
         /// As for TCP.
         only_v6: bool,
     },
-    /// Streams from this machine.
+    /// Connections to a UNIX socket.
     Unix {
-        /// The socket's file, from the root.
+        /// The socket's absolute path.
         path: PathBuf,
-        /// The permissions of the socket's file: who may write to it may connect.
+        /// The permissions of the socket's file. A process that may write to it may connect.
         permissions: u32,
     },
 }
 
-/// What carries the bytes of a door.
+/// The transport of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// TCP connections.
@@ -79,7 +75,7 @@ pub enum Carrier {
     Unix,
 }
 
-/// Why a text is no URL to listen on, as one sentence.
+/// Why a text is not a listener URL, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UrlError(String);
@@ -103,19 +99,19 @@ const SCHEMES: [(&str, Carrier, Framing); 9] = [
     ("raw+unix", Carrier::Unix, Framing::Bytes),
 ];
 
-/// How to write a URL, for who did not.
+/// How to write a URL, for error messages.
 const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, line://HOST:PORT or line+unix:///PATH (other programs than the chat: msg, raw, msg+unix, raw+unix)";
 
-/// The scheme of such a door: `tcp`, `udp`, `unix`, `line`, `msg`, `raw`, `line+unix`, ..
+/// The scheme for a transport and a protocol: `tcp`, `udp`, `unix`, `line`, `msg`, `raw`, `line+unix`, ..
 #[must_use]
 pub fn scheme(carrier: Carrier, speaks: &Speaks) -> &'static str {
     let framing = speaks.framing();
     let found = SCHEMES.iter().find(|(_, of, cut)| *of == carrier && *cut == framing);
-    // No URL stands for anything but frames in datagrams.
+    // Datagrams carry frames only.
     found.map_or("udp", |(scheme, ..)| scheme)
 }
 
-/// The URL of a UNIX socket, without parameters.
+/// Writes the URL of a UNIX socket, without parameters.
 pub(super) fn write_path(f: &mut fmt::Formatter<'_>, scheme: &str, path: &Path) -> fmt::Result {
     let mut shown = EString::<encoder::Path>::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
@@ -126,7 +122,7 @@ pub(super) fn write_path(f: &mut fmt::Formatter<'_>, scheme: &str, path: &Path) 
 }
 
 impl At {
-    /// What carries its bytes.
+    /// Its transport.
     #[must_use]
     pub const fn carrier(&self) -> Carrier {
         match self {
@@ -138,144 +134,14 @@ impl At {
 }
 
 impl ListenUrl {
-    /// Its scheme: what access rules call the door unless it has a name of its own.
+    /// Its scheme. Access rules call the listener so, unless it has a name of its own.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         scheme(self.at.carrier(), &self.door.speaks)
     }
 }
 
-impl FromStr for ListenUrl {
-    type Err = UrlError;
-
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        read(text).map_err(UrlError)
-    }
-}
-
-fn read(text: &str) -> Result<ListenUrl, String> {
-    if !text.contains("://") {
-        return Err(format!("it has no scheme; {FORMS}"));
-    }
-    let url = Iri::parse(text).map_err(|error| explain(text, error))?;
-    let typed = url.scheme().as_str();
-    let known = SCHEMES.iter().find(|(scheme, ..)| scheme.eq_ignore_ascii_case(typed));
-    let (scheme, carrier, framing) = *known
-        .ok_or_else(|| format!("the scheme `{}` is unknown; {FORMS}", escape_short(typed.as_bytes(), 20)))?;
-    if url.fragment().is_some() {
-        return Err("a # begins what servers are never told; write %23, or leave it out".to_owned());
-    }
-    let authority = url.authority().unwrap_or(IAuthority::EMPTY);
-    if authority.userinfo().is_some() {
-        return Err("nobody logs in where a server listens; leave out what stands before the @".to_owned());
-    }
-    let mut parameters = Parameters::read(scheme, carrier, framing, url.query())?;
-    let place = (scheme, authority, url.path());
-    let at = match carrier {
-        Carrier::Tcp => {
-            let (host, port) = host_and_port(place, framing)?;
-            At::Tcp { host, port, reuse_port: parameters.reuse_port()?, only_v6: parameters.only_v6()? }
-        }
-        Carrier::Udp => {
-            let (host, port) = host_and_port(place, framing)?;
-            At::Udp { host, port, only_v6: parameters.only_v6()? }
-        }
-        Carrier::Unix => At::Unix { path: socket_path(place)?, permissions: parameters.permissions()? },
-    };
-    Ok(ListenUrl { at, door: parameters.door(scheme, framing)? })
-}
-
-/// What a URL says before its parameters.
-type Target<'a> = (&'static str, IAuthority<'a>, &'a EStr<encoder::IPath>);
-
-fn host_and_port((scheme, authority, path): Target<'_>, framing: Framing) -> Result<(String, u16), String> {
-    if !path.is_empty() {
-        return Err(format!("a path means nothing there; write {scheme}://HOST:PORT"));
-    }
-    let no_host =
-        || format!("it has no host; write {scheme}://localhost:PORT, or {scheme}://[::]:PORT for all");
-    let host = match authority.host_parsed() {
-        Host::Ipv4(address) => address.to_string(),
-        Host::Ipv6(address) => address.to_string(),
-        // As everywhere on a command line, an empty host with a port is this machine.
-        Host::RegName(name) if name.is_empty() && authority.port().is_some() => "localhost".to_owned(),
-        Host::RegName(name) => {
-            name.decode().to_string().ok().filter(|name| is_host(name)).ok_or_else(no_host)?.into_owned()
-        }
-        _ => return Err("what stands in brackets is no IPv6 address; write [::1]".to_owned()),
-    };
-    let port = authority.port_to_u16().map_err(|_| "the port is not from 0 to 65535; 0 takes a free one")?;
-    let usual = match framing {
-        Framing::Frames => Some(FRAME_PORT),
-        Framing::Lines => Some(LINE_PORT),
-        Framing::Messages | Framing::Bytes => None,
-    };
-    let port = port.or(usual).ok_or_else(|| format!("it names no port; write {scheme}://HOST:PORT"))?;
-    Ok((host, port))
-}
-
-/// Whether the resolver can be asked for it; a colon would make it an address.
-fn is_host(name: &str) -> bool {
-    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':')
-}
-
-fn socket_path((scheme, authority, path): Target<'_>) -> Result<PathBuf, String> {
-    if !authority.as_str().is_empty() {
-        return Err(format!("a socket in the file system has no host; write {scheme}:///PATH"));
-    }
-    let bytes = path.decode().to_bytes().into_owned();
-    if bytes.contains(&0) {
-        return Err("no path holds a NUL; leave out %00".to_owned());
-    }
-    if !bytes.starts_with(b"/") || bytes.ends_with(b"/") {
-        return Err(format!("it names no file; write {scheme}:///PATH"));
-    }
-    Ok(OsString::from_vec(bytes).into())
-}
-
-/// What is wrong with a text that is no URL at all, RFC 3986 and RFC 3987.
-fn explain(text: &str, error: ParseError) -> String {
-    match error.kind() {
-        ParseErrorKind::InvalidPctEncodedOctet => {
-            "two hexadecimal digits must follow a %; write %25 for the sign itself".to_owned()
-        }
-        ParseErrorKind::InvalidIpv6Addr => {
-            "what stands in brackets is no IPv6 address; write [::1]".to_owned()
-        }
-        ParseErrorKind::UnexpectedChar => {
-            if let Some(why) = explain_authority(text, error.index()) {
-                return why;
-            }
-            let found = text.get(error.index()..).and_then(|rest| rest.chars().next()).unwrap_or(' ');
-            let shown = escape_short(found.encode_utf8(&mut [0; 4]).as_bytes(), 10).into_owned();
-            format!("`{shown}` may not stand where it does; {FORMS}, and what else is in it as %XX")
-        }
-    }
-}
-
-/// What is wrong with the host and port of a text, if that is what is wrong at this place in it.
-fn explain_authority(text: &str, at: usize) -> Option<String> {
-    let begin = text.find("://")? + "://".len();
-    let rest = text.get(begin..)?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (host, port) = authority.rsplit_once(':')?;
-    let shown = |text: &str| escape_short(text.as_bytes(), 40).into_owned();
-    if at < begin || at > begin + authority.len() {
-        return None;
-    }
-    if host.contains(':') && !host.starts_with('[') {
-        let address = if host.parse::<Ipv6Addr>().is_ok() {
-            format!("[{host}]:{port}")
-        } else {
-            "[::1]:PORT".to_owned()
-        };
-        return Some(format!("an IPv6 address stands in brackets; write {}", shown(&address)));
-    }
-    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-    (!is_number).then(|| format!("the port `{}` is not a number; write one from 0 to 65535", shown(port)))
-}
-
-/// The URL, with the parameters that are not what they are anyway; it reads back as the same.
+/// Prints the URL with the parameters that differ from their defaults. It reads back as the same.
 impl fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme();
@@ -296,6 +162,8 @@ impl fmt::Display for ListenUrl {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
     use std::time::Duration;
 
     use super::*;
@@ -319,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_says_where_a_door_is_and_what_is_spoken_there() {
+    fn a_url_has_an_address_and_a_protocol() {
         let udp = |only_v6| At::Udp { host: "::1".to_owned(), port: 7, only_v6 };
         for (text, at, scheme) in [
             ("tcp://localhost:5", tcp("localhost", 5, false), "tcp"),
@@ -340,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_any_bytes_and_is_decoded() {
+    fn a_path_may_hold_any_bytes_and_is_decoded() {
         for (text, path, permissions) in [
             ("unix:///run/chat", &b"/run/chat"[..], 0o660),
             ("unix:///a%20b%2Fc?mode=0600", b"/a b/c", 0o600),
@@ -353,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_without_a_limit_and_lines_are_five_a_second_unless_it_says_otherwise() {
+    fn the_default_rate_is_unlimited_for_frames_and_five_a_second_for_lines() {
         for (text, rate) in [
             ("tcp://h", "none"),
             ("udp://h?rate=5/s,1KiB/s", "5/s,1024B/s"),
@@ -372,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_door_asks_for_a_name_and_echoes_in_the_lobby_unless_it_says_otherwise() {
+    fn a_line_listener_by_default_asks_for_a_name_and_echoes_in_the_lobby() {
         let usual = LineDoor {
             room: RoomName::parse(b"#lobby").unwrap(),
             greet: Greet::Name,
@@ -404,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_printed_without_what_is_usual_and_reads_back_as_the_same() {
+    fn a_url_is_printed_without_defaults_and_reads_back_as_the_same() {
         for (text, shown) in [
             ("tcp://localhost", "tcp://localhost:50000"),
             ("TCP://[::1]:5?reuse_port=0&rate=none&name=tcp", "tcp://[::1]:5"),
@@ -425,7 +293,7 @@ mod tests {
         }
     }
 
-    /// What is wrong, and what the sentence says of it.
+    /// Texts, and a part of the error for each.
     const WRONG: [(&str, &str); 68] = [
         ("", "has no scheme"),
         ("localhost", "has no scheme"),
@@ -504,7 +372,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_no_url_to_listen_on_is_refused_in_one_plain_line_that_says_what_would_be_right() {
+    fn an_invalid_listener_url_is_refused_in_one_line_that_says_what_to_write() {
         let long = format!("line://h?room={}", "x".repeat(100_000));
         let more = [
             (long.as_str(), "longer than 32"),
@@ -520,7 +388,7 @@ mod tests {
         }
     }
 
-    /// What URLs are made of, and what they are not.
+    /// Parts of URLs, valid and invalid.
     const PARTS: [&str; 42] = [
         "tcp",
         "udp",
@@ -567,7 +435,7 @@ mod tests {
     ];
 
     #[test]
-    fn whatever_is_typed_is_a_url_that_prints_as_itself_or_one_plain_line() {
+    fn any_text_is_a_url_that_reads_back_or_an_error_without_control_characters() {
         use rand::{RngExt as _, SeedableRng as _};
 
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);

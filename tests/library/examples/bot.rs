@@ -72,7 +72,7 @@ fn it_answers_its_commands_and_leaves_when_it_is_told_to() {
 fn it_says_in_a_sentence_what_is_wrong_with_its_arguments() {
     for (args, said) in [
         (vec![], "say where the server is"),
-        (vec!["line://localhost"], "line:// is a door for others than clients"),
+        (vec!["line://localhost"], "line:// is not a listener for this client"),
         (vec!["tcp://localhost", "two words"], "is not a name"),
     ] {
         let ended = start("bot", &args).wait();

@@ -1,40 +1,41 @@
-//! What a loop knows of datagrams: the doors that may have some, and what waits for room in their sockets.
+//! Datagrams of one loop: sockets that may have some to receive, and datagrams that wait for a full socket.
 
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::net::rt;
-use crate::net::udp::{PATIENCE, PAUSE};
+use crate::net::udp::{PAUSE, SEND_TIMEOUT};
 use crate::service::{DoorId, Transmit};
 use crate::throttle::Throttle;
 
-/// Most datagrams that wait for room in their sockets; more are lost, which is what waiting for long would do to them.
-const MOST_WAITING: usize = 1_024;
+/// Most datagrams that wait for their sockets. The oldest are dropped beyond that, as waiting for long would
+/// drop them too.
+const MAX_WAITING: usize = 1_024;
 
-/// How often it is tried to send them. Those that come within such a time share an end of patience.
+/// The pause between two attempts to send them. Datagrams queued within it share a deadline.
 pub(in crate::net::engine) const RETRY: Duration = Duration::from_millis(1);
 
 /// The datagrams of a loop.
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
-    /// The doors that may have some, each once.
+    /// Sockets that may have some, each once.
     ready: VecDeque<DoorId>,
-    /// The doors where receiving has failed: it is tried again after a pause.
+    /// Sockets where receiving failed, tried again after a pause.
     failed: Vec<DoorId>,
-    complaints: Throttle,
+    warnings: Throttle,
     pub(super) waiting: Waiting,
 }
 
 impl Datagrams {
-    /// A door may have some.
+    /// A socket may have some.
     pub(super) fn notice(&mut self, id: DoorId) {
         if !self.ready.contains(&id) {
             self.ready.push_back(id);
         }
     }
 
-    /// The doors to receive from in this turn.
+    /// The sockets to receive from in this turn.
     pub(super) fn take_ready(&mut self) -> VecDeque<DoorId> {
         for id in std::mem::take(&mut self.failed) {
             self.notice(id);
@@ -42,15 +43,15 @@ impl Datagrams {
         std::mem::take(&mut self.ready)
     }
 
-    /// Receiving has failed at a door.
+    /// Receiving failed at a socket.
     pub(super) fn fail(&mut self, id: DoorId, error: &io::Error) {
-        if let Some(times) = self.complaints.count(rt::now()) {
+        if let Some(times) = self.warnings.count(rt::now()) {
             log::warn!("cannot receive datagrams ({times} attempts): {error}");
         }
         self.failed.push(id);
     }
 
-    /// How long to wait at most before something is to be done.
+    /// The longest time to wait before there is something to do.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let at_once = (!self.ready.is_empty()).then_some(Duration::ZERO);
         let pause = (!self.failed.is_empty()).then_some(PAUSE);
@@ -59,10 +60,10 @@ impl Datagrams {
     }
 }
 
-/// Datagrams that wait for room in their sockets.
+/// Datagrams that wait for their sockets.
 #[derive(Debug, Default)]
 pub(in crate::net::engine) struct Waiting {
-    /// Until when each batch waits, the oldest first; none is empty.
+    /// Each batch with its deadline, the oldest first; none is empty.
     batches: VecDeque<(Instant, Vec<Transmit>)>,
     count: usize,
 }
@@ -72,15 +73,15 @@ impl Waiting {
         self.batches.is_empty()
     }
 
-    /// Adds some, at least one. Returns the oldest, as many as there are too many now.
+    /// Queues datagrams, at least one. Returns the oldest beyond the limit, which are to be dropped.
     pub(in crate::net::engine) fn push(&mut self, now: Instant, transmits: Vec<Transmit>) -> Vec<Transmit> {
         self.count += transmits.len();
-        let until = now + PATIENCE;
+        let until = now + SEND_TIMEOUT;
         match self.batches.back_mut() {
             Some((last, batch)) if until <= *last + RETRY => batch.extend(transmits),
             _ => self.batches.push_back((until, transmits)),
         }
-        self.drop_oldest(self.count.saturating_sub(MOST_WAITING))
+        self.drop_oldest(self.count.saturating_sub(MAX_WAITING))
     }
 
     fn drop_oldest(&mut self, count: usize) -> Vec<Transmit> {
@@ -96,8 +97,8 @@ impl Waiting {
         dropped
     }
 
-    /// Tries again to send: `send` takes what it is done with, and returns how many that are. Returns how many those are in
-    /// all, and what has waited for too long.
+    /// Tries again to send. `send` removes what is done and returns how many. Returns how many are done in
+    /// all, and those that waited too long.
     pub(in crate::net::engine) fn retry(
         &mut self,
         now: Instant,
@@ -135,42 +136,42 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_later_waits_for_as_long_as_who_came_first() {
+    fn later_datagrams_wait_for_as_long_as_earlier_ones() {
         let (start, mut waiting) = (rt::now(), Waiting::default());
         assert!(waiting.push(start, some(0..2)).is_empty());
-        assert!(waiting.push(start + PATIENCE / 2, some(2..3)).is_empty());
-        let (sent, late) = waiting.retry(start + PATIENCE, |_| 0);
+        assert!(waiting.push(start + SEND_TIMEOUT / 2, some(2..3)).is_empty());
+        let (sent, late) = waiting.retry(start + SEND_TIMEOUT, |_| 0);
         assert_eq!((sent, bytes(&late)), (0, vec![&b"0"[..], b"1"]));
-        let (_, late) = waiting.retry(start + PATIENCE, |_| 0);
+        let (_, late) = waiting.retry(start + SEND_TIMEOUT, |_| 0);
         assert!(late.is_empty() && !waiting.is_empty());
-        let (_, late) = waiting.retry(start + PATIENCE / 2 + PATIENCE, |_| 0);
+        let (_, late) = waiting.retry(start + SEND_TIMEOUT / 2 + SEND_TIMEOUT, |_| 0);
         assert_eq!(bytes(&late), [b"2"]);
         assert!(waiting.is_empty());
     }
 
     #[test]
-    fn what_is_sent_waits_no_more() {
+    fn sent_datagrams_are_not_kept() {
         let (start, mut waiting) = (rt::now(), Waiting::default());
         waiting.push(start, some(0..3));
         let (sent, late) = waiting.retry(start, |batch| batch.drain(..2).len());
         assert_eq!((sent, late.len()), (2, 0));
-        let (sent, late) = waiting.retry(start + PATIENCE, |batch| batch.drain(..).len());
+        let (sent, late) = waiting.retry(start + SEND_TIMEOUT, |batch| batch.drain(..).len());
         assert_eq!((sent, late.len()), (1, 0));
         assert!(waiting.is_empty());
     }
 
     #[test]
-    fn the_oldest_make_room_for_more_than_may_wait() {
+    fn the_oldest_are_dropped_beyond_the_limit() {
         let (start, mut waiting) = (rt::now(), Waiting::default());
         assert!(waiting.push(start, some(0..2)).is_empty());
-        let dropped = waiting.push(start + PATIENCE / 2, some(2..MOST_WAITING + 3));
+        let dropped = waiting.push(start + SEND_TIMEOUT / 2, some(2..MAX_WAITING + 3));
         assert_eq!(bytes(&dropped), [b"0", b"1", b"2"]);
-        let (_, late) = waiting.retry(start + PATIENCE, |_| 0);
+        let (_, late) = waiting.retry(start + SEND_TIMEOUT, |_| 0);
         assert!(late.is_empty(), "those that were first are gone");
     }
 
     #[test]
-    fn a_door_where_receiving_failed_is_tried_again_once_after_a_pause() {
+    fn a_socket_where_receiving_failed_is_tried_once_after_a_pause() {
         let mut datagrams = Datagrams::default();
         assert_eq!(datagrams.timeout(), None);
         datagrams.fail(3, &io::Error::other("no memory"));

@@ -1,4 +1,7 @@
-//! What is known of a loop outside of it: how to register with it, how to wake it, and what is left for it to do.
+//! A readiness loop as seen by other threads: registration, wakeup, and an inbox.
+//!
+//! [`LoopHandle`] is one per loop. [`PollPort`] is the socket of a connection with the state of its blocked write;
+//! [`handle_of`] assigns connections to loops. The loop itself is in `worker`.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -16,13 +19,13 @@ use crate::service::{Arrival, DoorId, Service};
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// The connection that has this place.
+    /// The connection at this place.
     Conn(usize),
-    /// A listener, by its ordinal among those.
+    /// A listener, by its ordinal among the listeners.
     Listener(usize),
-    /// A door for datagrams.
+    /// A datagram socket.
     Datagrams(DoorId),
-    /// Somebody has left something.
+    /// The inbox has something.
     Inbox,
 }
 
@@ -50,27 +53,27 @@ impl From<Token> for Subject {
 
 /// A socket that a loop waits for.
 #[derive(Debug)]
-pub(in crate::net::engine) struct Polled {
+pub(in crate::net::engine) struct PollPort {
     socket: Socket,
-    /// The socket has got room since somebody began to write.
-    has_room: AtomicBool,
+    /// The socket has become writable since the last write began.
+    is_writable: AtomicBool,
     /// A write waits for that.
     is_parked: AtomicBool,
-    /// Behind the socket, so that it is dropped after it.
-    loop_handle: Resident,
+    /// After the socket, so that it is dropped after it.
+    wakeup: FreesSlot,
 }
 
-/// Tells the loop that accepts that a socket has been closed, if it waits for that.
+/// Tells the accepting loop that a socket was closed, if it waits for that.
 #[derive(Debug)]
-struct Resident(Arc<Wakeup>);
+struct FreesSlot(Arc<Wakeup>);
 
-impl Drop for Resident {
+impl Drop for FreesSlot {
     fn drop(&mut self) {
-        self.0.room.freed();
+        self.0.slots.freed();
     }
 }
 
-impl Port for Polled {
+impl Port for PollPort {
     const OUTLIVES_READING: bool = true;
 
     fn socket(&self) -> &Socket {
@@ -78,47 +81,49 @@ impl Port for Polled {
     }
 
     fn begin_write(&self) {
-        self.has_room.store(false, Ordering::SeqCst);
+        self.is_writable.store(false, Ordering::SeqCst);
     }
 }
 
-impl Polled {
+impl PollPort {
     pub(super) fn new(socket: Socket, wakeup: &Arc<Wakeup>) -> Self {
-        let loop_handle = Resident(wakeup.clone());
-        Self { socket, has_room: AtomicBool::new(false), is_parked: AtomicBool::new(false), loop_handle }
+        let wakeup = FreesSlot(wakeup.clone());
+        Self { socket, is_writable: AtomicBool::new(false), is_parked: AtomicBool::new(false), wakeup }
     }
 
     /// The ordinal of its loop.
-    pub(super) fn loop_handle(&self) -> usize {
-        self.loop_handle.0.nth
+    pub(super) fn loop_index(&self) -> usize {
+        self.wakeup.0.nth
     }
 
-    /// A write is going to wait, under the lock. False if there has been room since it began: it is to go on.
+    /// Marks a write as waiting, under the lock. Returns false if the socket has become writable since the
+    /// write began: then it goes on.
     ///
-    /// Whoever says that there is room looks for a write that waits afterwards, so that one of both sees the other.
+    /// [`set_writable`](Self::set_writable) stores its flag before it looks for a waiting write, so that one of both
+    /// sees the other.
     pub(super) fn park(&self) -> bool {
         self.is_parked.store(true, Ordering::SeqCst);
-        let parked = !self.has_room.load(Ordering::SeqCst);
+        let parked = !self.is_writable.load(Ordering::SeqCst);
         if !parked {
             self.is_parked.store(false, Ordering::SeqCst);
         }
         parked
     }
 
-    /// There is room. Returns whether a write waits for it, to be looked for under the lock.
-    pub(super) fn give_room(&self) -> bool {
-        self.has_room.store(true, Ordering::SeqCst);
+    /// Notes that the socket is writable. Returns whether a write waits, to be taken under the lock.
+    pub(super) fn set_writable(&self) -> bool {
+        self.is_writable.store(true, Ordering::SeqCst);
         self.is_parked.load(Ordering::SeqCst) && self.is_parked.swap(false, Ordering::SeqCst)
     }
 }
 
-/// How a loop is woken.
+/// Wakes a loop.
 #[derive(Debug)]
 pub(super) struct Wakeup {
-    /// Which loop it is.
+    /// The loop's ordinal.
     nth: usize,
     waker: Arc<Waker>,
-    room: Arc<FdSlots>,
+    slots: Arc<FdSlots>,
 }
 
 /// A loop, from outside.
@@ -126,41 +131,41 @@ pub(super) struct Wakeup {
 pub(super) struct LoopHandle<S: Service> {
     wakeup: Arc<Wakeup>,
     registry: Registry,
-    has_mail: AtomicBool,
+    is_filled: AtomicBool,
     inbox: Mutex<Inbox<S>>,
 }
 
-/// What others have left for a loop.
+/// What other threads have queued for a loop.
 #[derive(Debug)]
 pub(super) struct Inbox<S: Service> {
-    /// Connections that were made for the service; the first loop takes them over.
+    /// Outgoing connections; the first loop takes them over.
     pub(super) made: Vec<(Socket, Arrival)>,
-    /// Connections that it is to read from.
-    pub(super) opened: Vec<(Arc<Connection<Polled>>, S::Conn)>,
-    /// Connections whose reading was paused and is not any more.
-    pub(super) resumed: Vec<Arc<Connection<Polled>>>,
-    /// What is to be written.
-    pub(super) work: Vec<PendingIo<Polled>>,
+    /// Connections to read from.
+    pub(super) opened: Vec<(Arc<Connection<PollPort>>, S::Conn)>,
+    /// Connections whose reading was paused and is resumed.
+    pub(super) resumed: Vec<Arc<Connection<PollPort>>>,
+    /// I/O to do.
+    pub(super) pending: Vec<PendingIo<PollPort>>,
 }
 
 impl<S: Service> Default for Inbox<S> {
     fn default() -> Self {
-        Self { made: Vec::new(), opened: Vec::new(), resumed: Vec::new(), work: Vec::new() }
+        Self { made: Vec::new(), opened: Vec::new(), resumed: Vec::new(), pending: Vec::new() }
     }
 }
 
-/// Loops from outside, one for each of these; the first accepts.
+/// Creates a handle for each of these polls; the first loop accepts.
 pub(super) fn handles<S: Service>(polls: &[Poll]) -> io::Result<Vec<LoopHandle<S>>> {
     let mut handles: Vec<LoopHandle<S>> = Vec::with_capacity(polls.len());
     for (nth, poll) in polls.iter().enumerate() {
         let waker = Arc::new(Waker::new(poll.registry(), Subject::Inbox.into())?);
-        let room = handles.first().map(|first| first.wakeup.room.clone());
+        let slots = handles.first().map(|first| first.wakeup.slots.clone());
         let first = || Arc::new(FdSlots::new(waker.clone()));
-        let room = room.unwrap_or_else(first);
+        let slots = slots.unwrap_or_else(first);
         handles.push(LoopHandle {
-            wakeup: Arc::new(Wakeup { nth, waker, room }),
+            wakeup: Arc::new(Wakeup { nth, waker, slots }),
             registry: poll.registry().try_clone()?,
-            has_mail: AtomicBool::new(false),
+            is_filled: AtomicBool::new(false),
             inbox: Mutex::default(),
         });
     }
@@ -168,14 +173,14 @@ pub(super) fn handles<S: Service>(polls: &[Poll]) -> io::Result<Vec<LoopHandle<S
 }
 
 impl Wakeup {
-    /// What wakes the loop.
+    /// The waker of the loop.
     pub(super) const fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 
-    /// The room for connections, which is one for all loops.
-    pub(super) const fn room(&self) -> &Arc<FdSlots> {
-        &self.room
+    /// The descriptor slots, shared by all loops.
+    pub(super) const fn slots(&self) -> &Arc<FdSlots> {
+        &self.slots
     }
 }
 
@@ -197,30 +202,30 @@ impl<S: Service> LoopHandle<S> {
         self.registry.register(&mut SourceFd(&fd), subject.into(), interest)
     }
 
-    /// Leaves something, which is found at its next wake-up.
-    pub(super) fn leave(&self, put: impl FnOnce(&mut Inbox<S>)) {
+    /// Puts something into the inbox. Does not wake the loop.
+    pub(super) fn post(&self, put: impl FnOnce(&mut Inbox<S>)) {
         if let Ok(mut inbox) = self.inbox.lock() {
             put(&mut inbox);
-            self.has_mail.store(true, Ordering::SeqCst);
+            self.is_filled.store(true, Ordering::SeqCst);
         }
     }
 
-    /// What was left, if anything.
+    /// Takes the inbox, if anything is in it.
     pub(super) fn take_inbox(&self) -> Option<Inbox<S>> {
-        if !self.has_mail.load(Ordering::SeqCst) {
+        if !self.is_filled.load(Ordering::SeqCst) {
             return None;
         }
         let mut inbox = self.inbox.lock().ok()?;
-        self.has_mail.store(false, Ordering::SeqCst);
+        self.is_filled.store(false, Ordering::SeqCst);
         Some(std::mem::take(&mut *inbox))
     }
 }
 
-/// Which loop has the connection of this place, and its place there.
+/// The loop of the connection at this place, and its place there.
 ///
-/// Each run of as many places as there are loops is spread over all of them, in an order that differs from run to run (the
-/// sum of the digits of the place, counted in loops): connections that come in turns, a sender and its receiver, do not
-/// end up as all senders here and all receivers there.
+/// Each run of as many places as there are loops is spread over all of them. The order differs from run to run: it is
+/// the sum of the digits of the place, counted in loops. So connections that arrive in pairs, a sender and its
+/// receiver, do not end up with all senders on one loop and all receivers on another.
 pub(super) const fn handle_of(place: usize, loops: usize) -> (usize, usize) {
     if loops < 2 {
         return (0, place);
@@ -240,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_say_what_they_are_about() {
+    fn a_token_converts_back_to_its_subject() {
         for subject in [
             Subject::Conn(0),
             Subject::Conn(70_000),
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loop_has_its_share_of_the_connections_and_of_every_second_one() {
+    fn all_connections_and_every_second_one_are_spread_evenly_over_the_loops() {
         for loops in [1, 2, 3, 4, 7, 64] {
             let handles: BTreeSet<_> = (0..loops * 100).map(|place| handle_of(place, loops)).collect();
             assert_eq!(handles.len(), loops * 100, "no two have the same place");
@@ -261,21 +266,21 @@ mod tests {
         }
         let of_first = (0..1_000).filter(|nth| handle_of(nth * 2, 2).0 == 0).count();
         assert_eq!(of_first, 500);
-        assert_eq!(handle_of(0, 4), (0, 0), "who comes alone is with the loop that accepts");
+        assert_eq!(handle_of(0, 4), (0, 0), "a single connection is on the accepting loop");
     }
 
     #[test]
-    fn a_write_that_waits_and_the_room_that_it_waits_for_never_miss_each_other() {
+    fn a_blocked_write_always_sees_that_its_socket_is_writable() {
         let (one, _two) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         let polls = [Poll::new().unwrap()];
         let handles = handles::<crate::server::Server>(&polls).unwrap();
-        let port = Polled::new(one, handles[0].wakeup());
+        let port = PollPort::new(one, handles[0].wakeup());
         port.begin_write();
-        assert!(!port.give_room(), "nothing waits yet");
+        assert!(!port.set_writable(), "nothing waits yet");
         assert!(!port.park(), "there has been room");
         port.begin_write();
         assert!(port.park());
-        assert!(port.give_room());
-        assert!(!port.give_room(), "it is told once");
+        assert!(port.set_writable());
+        assert!(!port.set_writable(), "it is told once");
     }
 }

@@ -1,9 +1,9 @@
-//! The engine of readiness loops: one for every second processor, or as many as wanted, each with its share of the connections (mio: epoll, kqueue).
+//! The `poll` engine: readiness loops (mio: epoll, kqueue), each with its share of the connections.
 //!
-//! A wake-up of a loop ([`worker`]) reads from the connections that have something, lets the service have it, and then
-//! writes once for all of that, to whatever connections it is for. A connection is in the table of its loop ([`loop_handle`])
-//! with nothing but its socket and its intake; what waits for it is in the service, or, where its socket is full, under
-//! the lock. The first loop also accepts and keeps the time.
+//! There is one loop for every second processor, or as many as configured. A turn of a loop ([`worker`]) reads from the
+//! ready connections, and passes their input to the service. Then it writes once for all of it, to whatever connections
+//! it is for. A loop holds only the socket and the decoder of a connection ([`loop_handle`]). Its output is in the
+//! service, or under the lock while its socket is full. The first loop also accepts and keeps time.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use super::Sockets;
 use super::accept::StreamDoor;
 use super::connection::Socket;
-use super::engine_core::{Backend, EngineCore, Watch};
+use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::PendingIo;
 use crate::service::{Arrival, Service};
 
@@ -27,7 +27,7 @@ mod single_loop;
 mod worker;
 
 pub(super) use datagrams::{RETRY, Waiting};
-use loop_handle::{LoopHandle, Polled, Subject, handle_of, handles};
+use loop_handle::{LoopHandle, PollPort, Subject, handle_of, handles};
 pub(in crate::net) use single_loop::SingleLoop;
 use worker::Worker;
 
@@ -35,12 +35,12 @@ use worker::Worker;
 #[derive(Debug)]
 pub(super) struct Loops<S: Service> {
     handles: Vec<LoopHandle<S>>,
-    /// Where connections come in, until they may not any more.
+    /// Stream listeners; empty once accepting has stopped.
     listeners: Mutex<Vec<StreamDoor>>,
 }
 
 impl<S: Service> Loops<S> {
-    /// The loop of the connection that has this place.
+    /// The loop of the connection at this place.
     fn handle_of(&self, place: usize) -> Option<&LoopHandle<S>> {
         self.handles.get(handle_of(place, self.handles.len()).0)
     }
@@ -49,24 +49,24 @@ impl<S: Service> Loops<S> {
 type Looped<S> = Arc<EngineCore<S, Loops<S>>>;
 
 impl<S: Service + 'static> Backend<S> for Loops<S> {
-    type Port = Polled;
+    type Port = PollPort;
 
-    fn ring(&self) {
+    fn wake_timer(&self) {
         if let Some(first) = self.handles.first() {
             first.wake();
         }
     }
 
-    fn hand_over(core: &Looped<S>, work: PendingIo<Polled>) {
+    fn hand_over(core: &Looped<S>, pending: PendingIo<PollPort>) {
         if let Some(first) = core.backend.handles.first() {
-            first.leave(|inbox| inbox.work.push(work));
+            first.post(|inbox| inbox.pending.push(pending));
             first.wake();
         }
     }
 
     fn adopt(core: &Looped<S>, socket: Socket, arrival: Arrival) {
         if let Some(first) = core.backend.handles.first() {
-            first.leave(|inbox| inbox.made.push((socket, arrival)));
+            first.post(|inbox| inbox.made.push((socket, arrival)));
             first.wake();
         }
     }
@@ -78,8 +78,8 @@ impl<S: Service + 'static> Backend<S> for Loops<S> {
         Box::pin(async {})
     }
 
-    /// A loop closes the connections that it has.
-    fn stop(core: &Looped<S>, _work: PendingIo<Polled>) {
+    /// Each loop closes its own connections.
+    fn stop(core: &Looped<S>, _pending: PendingIo<PollPort>) {
         if let Ok(mut listeners) = core.backend.listeners.lock() {
             listeners.clear();
         }
@@ -93,10 +93,10 @@ impl<S: Service + 'static> Backend<S> for Loops<S> {
     }
 }
 
-/// How many loops there are if nobody says: one for every second processor, at least one.
+/// The default number of loops: one for every second processor, at least one.
 ///
-/// The system's own share of the work, and that of clients on the same machine, needs processors, too; a loop that has to
-/// share one with them comes to wait with half a batch.
+/// The system's share of the work, and clients on the same machine, need processors too. A loop that shares
+/// one with them waits in the middle of a batch.
 pub fn usual_loops() -> NonZeroUsize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN)
@@ -106,7 +106,7 @@ pub fn usual_loops() -> NonZeroUsize {
 ///
 /// # Errors
 ///
-/// The system has no room for them, or to wait for another socket.
+/// Fails if the system cannot start them, or wait for another socket.
 pub(super) fn start<S: Service + 'static>(
     loops: NonZeroUsize,
     sockets: Sockets,
@@ -132,9 +132,9 @@ pub(super) fn start<S: Service + 'static>(
 
 /// Starts a thread for each loop.
 fn run<S: Service + 'static>(core: &Looped<S>, polls: Vec<mio::Poll>) -> io::Result<()> {
-    let bells = core.backend.handles.iter().map(|loop_handle| loop_handle.wakeup().clone());
-    for (nth, (poll, wakeup)) in polls.into_iter().zip(bells).enumerate() {
-        let watch = Watch::new(core);
+    let wakeups = core.backend.handles.iter().map(|loop_handle| loop_handle.wakeup().clone());
+    for (nth, (poll, wakeup)) in polls.into_iter().zip(wakeups).enumerate() {
+        let watch = WorkerGuard::new(core);
         let worker = Worker::new(core.clone(), (nth, wakeup), poll);
         thread::Builder::new().name(format!("poll-{nth}")).spawn(move || {
             let _watch = watch;

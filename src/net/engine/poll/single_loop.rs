@@ -1,4 +1,6 @@
-//! One readiness loop without a thread: its owner turns it, and may add doors at any time.
+//! One readiness loop without a thread, for [`Core`](crate::net::Core): its owner calls [`SingleLoop::step`].
+//!
+//! Listeners may be added at any time.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -16,17 +18,17 @@ use crate::net::rt;
 use crate::net::udp::DatagramDoor;
 use crate::service::{DoorId, Service};
 
-/// A loop that its owner turns.
+/// A loop that its owner drives.
 #[derive(Debug)]
 pub(in crate::net) struct SingleLoop<S: Service + 'static> {
     worker: Worker<S>,
     waker: Arc<Waker>,
-    /// How many doors there are.
+    /// How many listeners there are.
     doors: DoorId,
 }
 
 impl<S: Service + 'static> SingleLoop<S> {
-    /// One without doors.
+    /// Creates one without listeners.
     pub(in crate::net) fn new(service: S) -> io::Result<Self> {
         let polls = [Poll::new()?];
         let handles = handles(&polls)?;
@@ -40,7 +42,7 @@ impl<S: Service + 'static> SingleLoop<S> {
         Ok(Self { worker: Worker::new(core, (0, wakeup), poll), waker, doors: 0 })
     }
 
-    /// Serves on these from now on, too. Each has its ordinal, whether that can be or not, as the service has.
+    /// Serves on these too. Each gets its ordinal even if it fails, as in the service.
     pub(in crate::net) fn add_doors(&mut self, doors: Doors) -> io::Result<()> {
         let mut result = Ok(());
         for socket in doors.into_sockets() {
@@ -53,7 +55,7 @@ impl<S: Service + 'static> SingleLoop<S> {
         result
     }
 
-    /// Serves on one; returns it if it is one for datagrams.
+    /// Serves on one. Returns it if it is a datagram socket.
     fn add_door(&self, id: DoorId, socket: Listening) -> io::Result<Option<Arc<DatagramDoor>>> {
         match socket {
             Listening::Streams(socket, file, framing) => {
@@ -79,27 +81,27 @@ impl<S: Service + 'static> SingleLoop<S> {
         Ok(Arc::new(door))
     }
 
-    /// Does something with the service. What becomes sendable is sent, and deadlines are looked at, at the next step.
+    /// Calls `act` on the service. The next step sends what became sendable and checks deadlines.
     pub(in crate::net) fn with<R>(&mut self, act: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.worker.is_dirty = true;
         let mut shared = self.worker.core.lock();
         act(&mut shared.service, rt::now())
     }
 
-    /// Sends what became sendable, waits for something to do, for so long at most, and does it.
+    /// Sends what became sendable, waits for at most `most`, and handles what happened.
     pub(in crate::net) fn step(&mut self, most: Option<Duration>) -> io::Result<()> {
         self.worker.flush();
         self.worker.step(most)
     }
 
-    /// Lets no more connections in.
+    /// Stops accepting connections.
     pub(in crate::net) fn stop_accepting(&self) {
         if let Ok(mut listeners) = self.worker.core.backend.listeners.lock() {
             listeners.clear();
         }
     }
 
-    /// Whether the service has ended and everything is sent.
+    /// Whether the service has finished and everything is sent.
     pub(in crate::net) fn is_finished(&self) -> bool {
         self.worker.core.lock().is_finished()
     }

@@ -1,4 +1,4 @@
-//! One readiness loop: what has happened, what is to be written, and until when to sleep. Reading is in `reading`.
+//! One readiness loop: its events, its output, and how long it sleeps. Reading is in `reading`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,9 +11,9 @@ use mio::{Events, Poll};
 
 use super::Looped;
 use super::datagrams::Datagrams;
-use super::loop_handle::{Inbox, LoopHandle, Polled, Subject, Wakeup, handle_of};
+use super::loop_handle::{Inbox, LoopHandle, PollPort, Subject, Wakeup, handle_of};
 use super::reading::{READ_SIZE, Reader};
-use crate::net::engine::TURN;
+use crate::net::engine::SOCKET_BUDGET;
 use crate::net::engine::accept::Acceptor;
 use crate::net::engine::connection::{Connection, Mode, Write};
 use crate::net::engine::engine_core::Blocked;
@@ -23,7 +23,7 @@ use crate::net::rt;
 use crate::service::{ConnId, Service, Transmit};
 use crate::throttle::Throttle;
 
-/// Most events that are taken at once.
+/// Most events taken at once.
 const EVENTS: usize = 1_024;
 
 /// A readiness loop.
@@ -34,29 +34,29 @@ pub(super) struct Worker<S: Service + 'static> {
     pub(super) wakeup: Arc<Wakeup>,
     poll: Poll,
     events: Events,
-    /// The connections that it reads from, by their place among its own.
+    /// Its connections, by their place in this loop.
     pub(super) readers: Vec<Option<Reader<S>>>,
-    /// The places of those that may have something, each once.
+    /// Places of connections that may have input, each once.
     pub(super) ready: VecDeque<usize>,
-    /// Those whose sockets have got room for a write that waits, each once.
-    pub(super) roomy: VecDeque<ConnId>,
+    /// Connections whose socket has become writable for a waiting write, each once.
+    pub(super) writable: VecDeque<ConnId>,
     pub(super) datagrams: Datagrams,
     pub(super) buffer: Vec<u8>,
-    /// The service may have something to be sent that nobody has taken.
+    /// The service may have output that was not collected yet.
     pub(super) is_dirty: bool,
-    pub(super) work: PendingIo<Polled>,
-    outcome: IoResults,
+    pub(super) pending: PendingIo<PollPort>,
+    results: IoResults,
     /// The first loop only.
     pub(super) acceptor: Option<Acceptor>,
-    /// About connections that no loop can wait for.
-    pub(super) complaints: Throttle,
-    /// When the service or a connection has to be looked after; the first loop only.
+    /// Limits warnings about connections that no loop can wait for.
+    pub(super) warnings: Throttle,
+    /// The next deadline; the first loop only.
     pub(super) deadline: Option<Instant>,
 }
 
 impl<S: Service + 'static> Worker<S> {
     pub(super) fn new(core: Looped<S>, (nth, wakeup): (usize, Arc<Wakeup>), poll: Poll) -> Self {
-        let acceptor = (nth == 0).then(|| Acceptor::new(wakeup.room().clone()));
+        let acceptor = (nth == 0).then(|| Acceptor::new(wakeup.slots().clone()));
         Self {
             core,
             nth,
@@ -65,14 +65,14 @@ impl<S: Service + 'static> Worker<S> {
             events: Events::with_capacity(EVENTS),
             readers: Vec::new(),
             ready: VecDeque::new(),
-            roomy: VecDeque::new(),
+            writable: VecDeque::new(),
             datagrams: Datagrams::default(),
             buffer: vec![0; READ_SIZE],
             is_dirty: false,
-            work: PendingIo::default(),
-            outcome: IoResults::default(),
+            pending: PendingIo::default(),
+            results: IoResults::default(),
             acceptor,
-            complaints: Throttle::default(),
+            warnings: Throttle::default(),
             deadline: None,
         }
     }
@@ -87,7 +87,7 @@ impl<S: Service + 'static> Worker<S> {
         }
     }
 
-    /// Waits for something to do, for so long at most, and does it.
+    /// Waits for at most `most`, and handles what happened.
     pub(super) fn step(&mut self, most: Option<Duration>) -> io::Result<()> {
         let timeout = [self.timeout(), most].into_iter().flatten().min();
         match self.poll.poll(&mut self.events, timeout) {
@@ -99,7 +99,7 @@ impl<S: Service + 'static> Worker<S> {
 
     /// How long to sleep at most.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        let is_busy = !self.ready.is_empty() || !self.roomy.is_empty() || !self.work.is_empty();
+        let is_busy = !self.ready.is_empty() || !self.writable.is_empty() || !self.pending.is_empty();
         if is_busy || self.acceptor.as_ref().is_some_and(Acceptor::is_busy) {
             return Some(Duration::ZERO);
         }
@@ -109,7 +109,7 @@ impl<S: Service + 'static> Worker<S> {
         [self.datagrams.timeout(), deadline].into_iter().flatten().min()
     }
 
-    /// One wake-up: bounded, so that whoever else has something comes next.
+    /// One wake-up, bounded so that every source gets its share.
     fn turn(&mut self) {
         self.take_inbox();
         self.take_events();
@@ -123,14 +123,14 @@ impl<S: Service + 'static> Worker<S> {
         self.send_waiting();
     }
 
-    /// Does something under the lock. What it makes sendable is collected by the next flush.
+    /// Calls `act` under the lock. The next flush collects what became sendable.
     pub(super) fn with<R>(
         &mut self,
-        act: impl FnOnce(&mut Shared<S, Polled>, Instant, &mut PendingIo<Polled>) -> R,
+        act: impl FnOnce(&mut Shared<S, PollPort>, Instant, &mut PendingIo<PollPort>) -> R,
     ) -> R {
-        let (is_first, deadline, work) = (self.nth == 0, &mut self.deadline, &mut self.work);
+        let (is_first, deadline, pending) = (self.nth == 0, &mut self.deadline, &mut self.pending);
         self.core.with(|shared, now| {
-            let result = act(shared, now, work);
+            let result = act(shared, now, pending);
             if is_first {
                 *deadline = shared.set_alarm();
             }
@@ -145,7 +145,7 @@ impl<S: Service + 'static> Worker<S> {
                 Subject::Conn(place) => self.conn_event(place, event),
                 Subject::Listener(_) => self.acceptor.iter_mut().for_each(Acceptor::notice),
                 Subject::Datagrams(id) => self.datagrams.notice(id),
-                // A deadline may have become earlier, which is the affair of the first loop alone.
+                // A deadline may be earlier now, which concerns the first loop alone.
                 Subject::Inbox if self.nth == 0 => self.with(|_, _, _| ()),
                 Subject::Inbox => {}
             }
@@ -160,22 +160,22 @@ impl<S: Service + 'static> Worker<S> {
         if event.is_readable() || reader.is_ending {
             reader.queue(place, &mut self.ready);
         }
-        if event.is_writable() && reader.link.port.give_room() {
-            self.roomy.push_back(reader.link.id);
+        if event.is_writable() && reader.connection.port.set_writable() {
+            self.writable.push_back(reader.connection.id);
         }
     }
 
-    /// Goes on with what sockets had no room for and have it now: so many, the rest is for the next turn.
+    /// Continues writes whose sockets have become writable, up to a limit; the rest follows in the next turn.
     pub(super) fn unpark(&mut self) {
-        let count = self.roomy.len().min(TURN);
+        let count = self.writable.len().min(SOCKET_BUDGET);
         if count == 0 {
             return;
         }
-        let mut roomy = std::mem::take(&mut self.roomy);
-        self.with(|shared, _, work| {
-            work.writes.extend(roomy.drain(..count).filter_map(|id| shared.unpark(id)));
+        let mut writable = std::mem::take(&mut self.writable);
+        self.with(|shared, _, pending| {
+            pending.writes.extend(writable.drain(..count).filter_map(|id| shared.unpark(id)));
         });
-        self.roomy = roomy;
+        self.writable = writable;
     }
 
     fn loops(&self) -> usize {
@@ -186,38 +186,39 @@ impl<S: Service + 'static> Worker<S> {
         self.core.backend.handles.get(self.nth)
     }
 
-    /// What others have left.
+    /// Takes the inbox.
     fn take_inbox(&mut self) {
-        let Some(Inbox { made, opened, resumed, work }) = self.loop_handle().and_then(LoopHandle::take_inbox)
+        let Some(Inbox { made, opened, resumed, pending }) =
+            self.loop_handle().and_then(LoopHandle::take_inbox)
         else {
             return;
         };
         for (socket, arrival) in made {
-            self.welcome(socket, arrival);
+            self.open(socket, arrival);
         }
-        for (link, intake) in opened {
-            self.adopt(link, intake);
+        for (connection, intake) in opened {
+            self.adopt(connection, intake);
         }
-        for link in resumed {
-            self.resume(&link);
+        for connection in resumed {
+            self.resume(&connection);
         }
-        for mut more in work {
-            self.work.append(&mut more);
+        for mut more in pending {
+            self.pending.append(&mut more);
         }
     }
 
     /// Reads from a connection from now on.
-    pub(super) fn adopt(&mut self, link: Arc<Connection<Polled>>, intake: S::Conn) {
-        let (_, place) = handle_of(link.id.place(), self.loops());
+    pub(super) fn adopt(&mut self, connection: Arc<Connection<PollPort>>, intake: S::Conn) {
+        let (_, place) = handle_of(connection.id.place(), self.loops());
         if place >= self.readers.len() {
             self.readers.resize_with(place + 1, || None);
         }
         if let Some(reader) = self.readers.get_mut(place) {
-            *reader = Some(Reader::new(link, intake));
+            *reader = Some(Reader::new(connection, intake));
         }
     }
 
-    /// The deadline has come.
+    /// Handles the deadline, if it is due.
     fn tick(&mut self) {
         if self.deadline.is_some_and(|at| at <= rt::now()) {
             self.with(Shared::tick);
@@ -225,27 +226,27 @@ impl<S: Service + 'static> Worker<S> {
         }
     }
 
-    /// Takes what became sendable, and writes it: to so many sockets, the rest is for the next turn.
+    /// Collects output and writes it, up to a limit of sockets; the rest follows in the next turn.
     pub(super) fn flush(&mut self) {
         if std::mem::take(&mut self.is_dirty) {
             self.with(Shared::collect);
         }
         let mut sockets = 0;
-        while !self.work.is_empty() && sockets < TURN {
-            sockets += self.work.len();
+        while !self.pending.is_empty() && sockets < SOCKET_BUDGET {
+            sockets += self.pending.len();
             self.perform();
         }
     }
 
-    /// Writes, sends, shuts and resumes; then takes what became sendable meanwhile.
+    /// Writes, sends, shuts and resumes; then collects what became sendable meanwhile.
     fn perform(&mut self) {
-        for link in std::mem::take(&mut self.work.resumed) {
-            self.resume(&link);
+        for connection in std::mem::take(&mut self.pending.resumed) {
+            self.resume(&connection);
         }
-        for (link, how) in std::mem::take(&mut self.work.shuts) {
-            self.shut(&link, how);
+        for (connection, how) in std::mem::take(&mut self.pending.shuts) {
+            self.shut(&connection, how);
         }
-        let Blocked { writes, transmits } = self.core.perform(&mut self.work, &mut self.outcome);
+        let Blocked { writes, transmits } = self.core.perform(&mut self.pending, &mut self.results);
         for write in writes {
             self.park(write);
         }
@@ -253,75 +254,77 @@ impl<S: Service + 'static> Worker<S> {
             let too_many = self.datagrams.waiting.push(rt::now(), transmits);
             self.give_up(&too_many);
         }
-        let mut outcome = std::mem::take(&mut self.outcome);
-        self.with(|shared, now, work| {
-            shared.settle(now, &mut outcome, work);
-            shared.collect(now, work);
+        let mut results = std::mem::take(&mut self.results);
+        self.with(|shared, now, pending| {
+            shared.apply_results(now, &mut results, pending);
+            shared.collect(now, pending);
         });
-        self.outcome = outcome;
+        self.results = results;
     }
 
-    /// Reads on from a connection: no event says so.
-    pub(super) fn resume(&mut self, link: &Arc<Connection<Polled>>) {
-        if link.port.loop_handle() != self.nth {
-            if let Some(loop_handle) = self.core.backend.handles.get(link.port.loop_handle()) {
-                loop_handle.leave(|inbox| inbox.resumed.push(link.clone()));
+    /// Reads on from a connection, as no event will report it.
+    pub(super) fn resume(&mut self, connection: &Arc<Connection<PollPort>>) {
+        if connection.port.loop_index() != self.nth {
+            if let Some(loop_handle) = self.core.backend.handles.get(connection.port.loop_index()) {
+                loop_handle.post(|inbox| inbox.resumed.push(connection.clone()));
                 loop_handle.wake();
             }
             return;
         }
-        let (_, place) = handle_of(link.id.place(), self.loops());
+        let (_, place) = handle_of(connection.id.place(), self.loops());
         if let Some(reader) = self.readers.get_mut(place).and_then(Option::as_mut) {
             reader.queue(place, &mut self.ready);
         }
     }
 
-    /// Shuts a connection down. One of this loop that is gone is forgotten, which closes it; to another loop the system
-    /// says so.
-    fn shut(&mut self, link: &Arc<Connection<Polled>>, how: Shutdown) {
-        if how == Shutdown::Both && link.port.loop_handle() == self.nth {
-            self.forget(link);
+    /// Shuts a connection down. A closed one of this loop is dropped, which closes the socket; another loop
+    /// gets an event.
+    fn shut(&mut self, connection: &Arc<Connection<PollPort>>, how: Shutdown) {
+        if how == Shutdown::Both && connection.port.loop_index() == self.nth {
+            self.forget(connection);
         } else {
-            link.shut(how);
+            connection.shut(how);
         }
     }
 
-    /// Lets go of a connection that is gone.
-    pub(super) fn forget(&mut self, link: &Connection<Polled>) {
-        let (_, place) = handle_of(link.id.place(), self.loops());
+    /// Drops a closed connection.
+    pub(super) fn forget(&mut self, connection: &Connection<PollPort>) {
+        let (_, place) = handle_of(connection.id.place(), self.loops());
         if let Some(reader) = self.readers.get_mut(place)
-            && reader.as_ref().is_some_and(|reader| reader.link.id == link.id && link.mode() == Mode::Gone)
+            && reader.as_ref().is_some_and(|reader| {
+                reader.connection.id == connection.id && connection.mode() == Mode::Gone
+            })
         {
             *reader = None;
         }
     }
 
-    /// Leaves a write to the loop of its connection, which is told when its socket has room.
-    fn park(&mut self, write: Write<Polled>) {
-        self.with(|shared, _, work| {
-            if write.link.port.park() {
+    /// Keeps a write for the loop of its connection, which sees when its socket is writable.
+    fn park(&mut self, write: Write<PollPort>) {
+        self.with(|shared, _, pending| {
+            if write.connection.port.park() {
                 shared.park(write);
             } else {
-                work.writes.push(write);
+                pending.writes.push(write);
             }
         });
     }
 
-    /// Tries again to send what sockets had no room for, and gives up what has waited for too long.
+    /// Tries again to send delayed datagrams, and gives up those that waited too long.
     fn send_waiting(&mut self) {
         if self.datagrams.waiting.is_empty() {
             return;
         }
         let core = &self.core;
         let (sent, late) = self.datagrams.waiting.retry(rt::now(), |batch| core.send(batch));
-        self.outcome.sent += sent;
+        self.results.sent += sent;
         self.give_up(&late);
         self.perform();
     }
 
-    /// Drops datagrams for which there was no room in time.
+    /// Drops datagrams whose socket stayed full for too long.
     fn give_up(&mut self, transmits: &[Transmit]) {
         self.core.drop_all(transmits);
-        self.outcome.sent += transmits.len();
+        self.results.sent += transmits.len();
     }
 }

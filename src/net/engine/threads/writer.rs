@@ -1,4 +1,6 @@
-//! Output that sockets have no room for. One thread waits for all of them, so that peers that do not read take no threads.
+//! The thread that writes to full sockets and sends delayed datagrams, for the `threads` engine.
+//!
+//! One thread waits for all of them, so that slow peers occupy no threads.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -11,7 +13,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use nix::sys::socket::MsgFlags;
 use slab::Slab;
 
-use super::{Blocking, Threaded, drive};
+use super::{ThreadPort, Threaded, drive};
 use crate::net::engine::accept::wake;
 use crate::net::engine::connection::{Progress, Write, Written};
 use crate::net::engine::pending_io::{IoResults, PendingIo};
@@ -20,97 +22,97 @@ use crate::net::rt;
 use crate::service::{Service, Transmit};
 use crate::throttle::Throttle;
 
-/// What says that something was left, or that the engine has ended. No connection has it: a process has not as many.
+/// The token of the waker. No connection has it: a process has fewer.
 const CALLED: Token = Token(usize::MAX);
 
-/// How many sockets are written to before what they gave is settled.
+/// How many sockets are written to before the results are taken.
 const EVENTS: usize = 256;
 
-/// What is left for the thread that waits for room.
+/// What waits for full sockets.
 #[derive(Debug)]
-pub(super) struct Blocked {
+pub(super) struct WriteQueue {
     registry: Registry,
     waker: Waker,
-    left: Mutex<Left>,
+    queued: Mutex<Queued>,
 }
 
 #[derive(Debug, Default)]
-struct Left {
+struct Queued {
     /// By the token of their socket.
-    writes: Slab<Write<Blocking>>,
+    writes: Slab<Write<ThreadPort>>,
     transmits: Vec<Transmit>,
-    /// The engine has ended: nothing more may be left.
+    /// The engine has ended: nothing more is taken.
     is_over: bool,
-    complaints: Throttle,
+    warnings: Throttle,
 }
 
-impl Blocked {
-    /// Nothing yet, and what the thread is to wait with.
+impl WriteQueue {
+    /// Returns it empty, with the poll that its thread waits with.
     pub(super) fn new() -> io::Result<(Self, Poll)> {
         let poll = Poll::new()?;
         let (registry, waker) = (poll.registry().try_clone()?, Waker::new(poll.registry(), CALLED)?);
-        Ok((Self { registry, waker, left: Mutex::default() }, poll))
+        Ok((Self { registry, waker, queued: Mutex::default() }, poll))
     }
 
-    /// What is left is whole at any moment, whoever panics.
-    fn lock(&self) -> MutexGuard<'_, Left> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `Queued` is consistent at any moment, so a poisoned lock does no harm.
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves what a socket has no room for.
+    /// Queues a write whose socket is full.
     ///
     /// # Errors
     ///
-    /// The system cannot wait for that socket, or the engine has ended: the connection is lost.
-    pub(super) fn leave(&self, write: Write<Blocking>) -> Result<(), Written> {
-        let (conn, fd) = (write.link.id, write.link.port.socket.as_raw_fd());
-        let mut left = self.lock();
-        let key = left.writes.insert(write);
+    /// Fails if the system cannot wait for that socket, or the engine has ended: the connection is lost.
+    pub(super) fn add(&self, write: Write<ThreadPort>) -> Result<(), Written> {
+        let (conn, fd) = (write.connection.id, write.connection.port.socket.as_raw_fd());
+        let mut queued = self.lock();
+        let key = queued.writes.insert(write);
         let registered = self.registry.register(&mut SourceFd(&fd), Token(key), Interest::WRITABLE);
-        if registered.is_ok() && !left.is_over {
+        if registered.is_ok() && !queued.is_over {
             return Ok(());
         }
-        left.writes.try_remove(key);
+        queued.writes.try_remove(key);
         if let Err(error) = registered
-            && let Some(times) = left.complaints.count(rt::now())
+            && let Some(times) = queued.warnings.count(rt::now())
         {
             log::warn!("cannot wait for room in a socket ({times} times): {error}");
         }
         Err(Written { conn, more: false, failed: true, buffer: Vec::new() })
     }
 
-    /// Leaves datagrams that a socket has no room for. Returns how many are given up instead.
-    pub(super) fn leave_datagrams(&self, transmits: Vec<Transmit>) -> usize {
-        let mut left = self.lock();
-        if left.is_over {
+    /// Queues datagrams whose socket is full. Returns how many are given up instead.
+    pub(super) fn add_datagrams(&self, transmits: Vec<Transmit>) -> usize {
+        let mut queued = self.lock();
+        if queued.is_over {
             return transmits.len();
         }
-        left.transmits.extend(transmits);
-        drop(left);
+        queued.transmits.extend(transmits);
+        drop(queued);
         wake(&self.waker);
         0
     }
 
-    /// The socket behind an event may have room: what was left for it, if it still is.
-    fn take(&self, event: &Event) -> Option<Write<Blocking>> {
+    /// Takes the write that waits for the socket of an event, if it still does.
+    fn take(&self, event: &Event) -> Option<Write<ThreadPort>> {
         let write = self.lock().writes.try_remove(event.token().0)?;
-        // One that was closed meanwhile is registered no more.
-        let _ = self.registry.deregister(&mut SourceFd(&write.link.port.socket.as_raw_fd()));
+        // A socket closed meanwhile is not registered any more.
+        let _ = self.registry.deregister(&mut SourceFd(&write.connection.port.socket.as_raw_fd()));
         Some(write)
     }
 
-    /// The engine has ended: gives up what is left.
+    /// Ends the queue: gives up what is in it.
     pub(super) fn stop(&self) {
-        let mut left = self.lock();
-        left.is_over = true;
-        left.writes.clear();
-        left.transmits.clear();
-        drop(left);
+        let mut queued = self.lock();
+        queued.is_over = true;
+        queued.writes.clear();
+        queued.transmits.clear();
+        drop(queued);
         wake(&self.waker);
     }
 }
 
-/// Writes and sends what was left as sockets have room for it, until the engine ends.
+/// Writes and sends what is queued as sockets become writable, until the engine ends.
 pub(super) fn write<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
     let (mut events, mut waiting) = (Events::with_capacity(EVENTS), Waiting::default());
     while !core.end.is_over() {
@@ -121,31 +123,31 @@ pub(super) fn write<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
             log::error!("cannot wait for room in sockets: {error}");
             return core.end.fail();
         }
-        let mut outcome = IoResults::default();
+        let mut results = IoResults::default();
         for event in &events {
-            if let Some(write) = core.backend.blocked.take(event) {
-                outcome.written.extend(advance(core, write));
+            if let Some(write) = core.backend.write_queue.take(event) {
+                results.written.extend(advance(core, write));
             }
         }
-        outcome.sent += send(core, &mut waiting);
-        let mut work = PendingIo::default();
-        core.collect(&mut work, |shared, now, work| shared.settle(now, &mut outcome, work));
-        drive(core, work);
+        results.sent += send(core, &mut waiting);
+        let mut pending = PendingIo::default();
+        core.collect(&mut pending, |shared, now, pending| shared.apply_results(now, &mut results, pending));
+        drive(core, pending);
     }
 }
 
-/// Writes what there is room for. Returns what became of the write if that was all.
-fn advance<S: Service + 'static>(core: &Threaded<S>, mut write: Write<Blocking>) -> Option<Written> {
+/// Writes what the socket takes. Returns the result once the write is done.
+fn advance<S: Service + 'static>(core: &Threaded<S>, mut write: Write<ThreadPort>) -> Option<Written> {
     match write.advance(MsgFlags::MSG_DONTWAIT) {
         Progress::Done(written) => Some(written),
-        Progress::Blocked => core.backend.blocked.leave(write).err(),
+        Progress::Blocked => core.backend.write_queue.add(write).err(),
     }
 }
 
-/// Sends datagrams that were left, and gives up those that have waited for too long. Returns how many are done with.
+/// Sends queued datagrams, and gives up those that waited too long. Returns how many are done.
 fn send<S: Service + 'static>(core: &Threaded<S>, waiting: &mut Waiting) -> usize {
-    let left = std::mem::take(&mut core.backend.blocked.lock().transmits);
-    let too_many = if left.is_empty() { Vec::new() } else { waiting.push(rt::now(), left) };
+    let queued = std::mem::take(&mut core.backend.write_queue.lock().transmits);
+    let too_many = if queued.is_empty() { Vec::new() } else { waiting.push(rt::now(), queued) };
     let (sent, late) = waiting.retry(rt::now(), |batch| core.send(batch));
     core.drop_all(&too_many);
     core.drop_all(&late);
