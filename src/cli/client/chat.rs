@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::desk::{Desk, Ending};
+use super::request_tracker::{EndedRequest, RequestTracker};
 use super::tasks::{MAX_OPEN, Task};
 use crate::client::Client;
 use crate::escape::escape_short;
@@ -48,23 +48,23 @@ impl Chat {
         Self { reading: true, failed: false }
     }
 
-    fn say(&mut self, desk: &mut Desk<'_>, client: &mut Client, line: &[u8]) {
+    fn say(&mut self, tracker: &mut RequestTracker<'_>, client: &mut Client, line: &[u8]) {
         match parse(line) {
             Said::Nothing => {}
-            Said::Message(target, body) => desk.send(client, target, body),
-            Said::Join(room) => desk.join(client, room),
-            Said::Leave(room) => desk.leave(client, room),
-            Said::List(room) => desk.list(client, room),
+            Said::Message(target, body) => tracker.send(client, target, body),
+            Said::Join(room) => tracker.join(client, room),
+            Said::Leave(room) => tracker.leave(client, room),
+            Said::List(room) => tracker.list(client, room),
             Said::Quit => self.reading = false,
-            Said::Help => HELP.iter().for_each(|line| help_line(desk, line)),
-            Said::Wrong(why) => desk.console.complain(&format!("`{}`: {why}", escape_short(line, SHOWN))),
+            Said::Help => HELP.iter().for_each(|line| help_line(tracker, line)),
+            Said::Wrong(why) => tracker.console.complain(&format!("`{}`: {why}", escape_short(line, SHOWN))),
         }
     }
 }
 
 /// With `--json`, standard output is for JSON alone.
-fn help_line(desk: &mut Desk<'_>, line: &str) {
-    if desk.style.json { desk.console.complain(line) } else { desk.console.print(line) }
+fn help_line(tracker: &mut RequestTracker<'_>, line: &str) {
+    if tracker.style.json { tracker.console.complain(line) } else { tracker.console.print(line) }
 }
 
 fn parse(line: &[u8]) -> Said<'_> {
@@ -98,47 +98,47 @@ fn with_room<'a>(room: &'a [u8], said: impl FnOnce(&'a [u8]) -> Said<'a>) -> Sai
 }
 
 impl Task for Chat {
-    fn start(&mut self, _desk: &mut Desk<'_>, _now: Instant, _client: &mut Client) {}
+    fn start(&mut self, _desk: &mut RequestTracker<'_>, _now: Instant, _client: &mut Client) {}
 
-    fn progress(&self, desk: &Desk<'_>) -> Progress {
-        if self.reading || desk.open() > 0 { Progress::Going } else { Progress::Done }
+    fn progress(&self, tracker: &RequestTracker<'_>) -> Progress {
+        if self.reading || tracker.open() > 0 { Progress::Going } else { Progress::Done }
     }
 
-    fn on_message(&mut self, desk: &mut Desk<'_>, sender: &[u8], body: &[u8]) {
-        desk.show_message(sender, body);
+    fn on_message(&mut self, tracker: &mut RequestTracker<'_>, sender: &[u8], body: &[u8]) {
+        tracker.show_message(sender, body);
     }
 
-    fn on_registered(&mut self, desk: &mut Desk<'_>, resumed: bool) {
-        desk.show_registered(resumed);
+    fn on_registered(&mut self, tracker: &mut RequestTracker<'_>, resumed: bool) {
+        tracker.show_registered(resumed);
         if !resumed {
-            desk.console.note("write TARGET message; /help lists the commands");
+            tracker.console.note("write TARGET message; /help lists the commands");
         }
     }
 
-    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
         let is_acked = matches!(ending.ended.outcome, Outcome::Acked(_));
         let room = ending.request.target.as_deref().unwrap_or_default();
         match ending.request.verb {
-            Verb::Lst => desk.show_names(ending),
-            Verb::Jon if is_acked => desk.console.note(&format!("joined {room}")),
-            Verb::Lev if is_acked => desk.console.note(&format!("left {room}")),
+            Verb::Lst => tracker.show_names(ending),
+            Verb::Jon if is_acked => tracker.console.note(&format!("joined {room}")),
+            Verb::Lev if is_acked => tracker.console.note(&format!("left {room}")),
             _ => {}
         }
     }
 
-    fn wants_line(&self, desk: &Desk<'_>) -> bool {
-        self.reading && desk.open() < MAX_OPEN
+    fn wants_line(&self, tracker: &RequestTracker<'_>) -> bool {
+        self.reading && tracker.open() < MAX_OPEN
     }
 
-    fn on_line(&mut self, desk: &mut Desk<'_>, client: &mut Client, line: Line) {
+    fn on_line(&mut self, tracker: &mut RequestTracker<'_>, client: &mut Client, line: Line) {
         match line {
-            Line::Text(line) => self.say(desk, client, &line),
+            Line::Text(line) => self.say(tracker, client, &line),
             Line::TooLong { start, length } => match parse(&start) {
-                Said::Message(target, body) => desk.refuse_long(target, body, length),
-                _ => desk.console.complain(&format!("a line of {length} bytes is no command")),
+                Said::Message(target, body) => tracker.refuse_long(target, body, length),
+                _ => tracker.console.complain(&format!("a line of {length} bytes is no command")),
             },
             Line::Failed(error) => {
-                desk.console.complain(&format!("cannot read standard input: {error}"));
+                tracker.console.complain(&format!("cannot read standard input: {error}"));
                 (self.reading, self.failed) = (false, true);
             }
             Line::End => self.reading = false,

@@ -1,6 +1,6 @@
 //! The command line of the client: [`args`] as typed, [`resolve`] into a [`Plan`], [`run`].
 //!
-//! A command is a small state machine over the client's events: it asks through a `Desk`, which keeps what was asked
+//! A command is a small state machine over the client's events: it asks through a `RequestTracker`, which keeps what was asked
 //! until it ends and shows what happens. [`crate::net::connect`] drives both.
 //!
 //! # JSON
@@ -34,7 +34,7 @@ use crate::net::connect::{self, Command, Finish, Line, Progress};
 pub mod args;
 mod chat;
 mod console;
-mod desk;
+mod request_tracker;
 pub mod resolve;
 mod tally;
 mod tasks;
@@ -43,27 +43,27 @@ mod tests;
 
 pub use args::Args;
 use console::Console;
-use desk::Desk;
+use request_tracker::RequestTracker;
 pub use resolve::Plan;
 use tasks::Task;
 
 /// Does what the plan says; returns the exit code. `input` may still be being read afterwards.
 pub fn run(plan: &Plan, input: Box<dyn Read + Send>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let console = Console::new(out, err, plan.style.quiet);
-    let desk = Desk::new(console, plan.style, plan.connect.client.name.as_deref());
+    let tracker = RequestTracker::new(console, plan.style, plan.connect.client.name.as_deref());
     if plan.explain {
-        return explain(plan, desk.console);
+        return explain(plan, tracker.console);
     }
     match plan.task.clone() {
-        resolve::Task::Chat => drive(plan, desk, chat::Chat::new(), input),
-        resolve::Task::Send { target, text } => drive(plan, desk, tasks::Send::new(target, text), input),
+        resolve::Task::Chat => drive(plan, tracker, chat::Chat::new(), input),
+        resolve::Task::Send { target, text } => drive(plan, tracker, tasks::Send::new(target, text), input),
         resolve::Task::Listen { count, wait, rooms } => {
-            drive(plan, desk, tasks::Listen::new(count, wait, rooms), input)
+            drive(plan, tracker, tasks::Listen::new(count, wait, rooms), input)
         }
         resolve::Task::Ping { count, interval } => {
-            drive(plan, desk, tasks::Ping::new(count, interval), input)
+            drive(plan, tracker, tasks::Ping::new(count, interval), input)
         }
-        resolve::Task::List { room } => drive(plan, desk, tasks::List::new(room), input),
+        resolve::Task::List { room } => drive(plan, tracker, tasks::List::new(room), input),
     }
 }
 
@@ -85,52 +85,52 @@ fn output_failed(console: &mut Console<'_>) -> Option<u8> {
     console.is_closed().then_some(exit::OK)
 }
 
-fn drive(plan: &Plan, desk: Desk<'_>, task: impl Task, input: Box<dyn Read + Send>) -> u8 {
-    let mut running = Running { desk, task };
+fn drive(plan: &Plan, tracker: RequestTracker<'_>, task: impl Task, input: Box<dyn Read + Send>) -> u8 {
+    let mut running = Running { tracker, task };
     match connect::run(&plan.connect, &mut running, input) {
         Ok(finish) => running.finish(plan, &finish),
         Err(error) => {
-            running.desk.console.complain(&format!("cannot begin: {error}"));
+            running.tracker.console.complain(&format!("cannot begin: {error}"));
             exit::FAILED
         }
     }
 }
 
-/// A task at its desk, as the driver sees it.
+/// A task at its tracker, as the driver sees it.
 struct Running<'a, T> {
-    desk: Desk<'a>,
+    tracker: RequestTracker<'a>,
     task: T,
 }
 
 impl<T: Task> Command for Running<'_, T> {
     fn start(&mut self, now: Instant, client: &mut Client) {
-        self.task.start(&mut self.desk, now, client);
+        self.task.start(&mut self.tracker, now, client);
     }
 
     fn on_event(&mut self, now: Instant, _client: &mut Client, event: Event) {
-        let ending = self.desk.on_event(now, &event);
+        let ending = self.tracker.on_event(now, &event);
         if let Some(ending) = ending {
-            self.task.on_ended(&mut self.desk, &ending);
+            self.task.on_ended(&mut self.tracker, &ending);
         }
         match event {
-            Event::Message { sender, body } => self.task.on_message(&mut self.desk, &sender, &body),
-            Event::Registered { resumed } => self.task.on_registered(&mut self.desk, resumed),
+            Event::Message { sender, body } => self.task.on_message(&mut self.tracker, &sender, &body),
+            Event::Registered { resumed } => self.task.on_registered(&mut self.tracker, resumed),
             _ => {}
         }
     }
 
     fn progress(&self) -> Progress {
-        if self.desk.console.is_broken() { Progress::Done } else { self.task.progress(&self.desk) }
+        if self.tracker.console.is_broken() { Progress::Done } else { self.task.progress(&self.tracker) }
     }
 
     fn wants_line(&self) -> bool {
-        self.task.wants_line(&self.desk)
+        self.task.wants_line(&self.tracker)
     }
 
     fn on_line(&mut self, now: Instant, client: &mut Client, line: Line) {
-        self.desk.set_due(Some(now));
-        self.task.on_line(&mut self.desk, client, line);
-        self.desk.set_due(None);
+        self.tracker.set_due(Some(now));
+        self.task.on_line(&mut self.tracker, client, line);
+        self.tracker.set_due(None);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -138,11 +138,11 @@ impl<T: Task> Command for Running<'_, T> {
     }
 
     fn handle_timeout(&mut self, now: Instant, client: &mut Client) {
-        self.task.handle_timeout(&mut self.desk, now, client);
+        self.task.handle_timeout(&mut self.tracker, now, client);
     }
 
     fn flush(&mut self) {
-        self.desk.console.flush();
+        self.tracker.console.flush();
     }
 }
 
@@ -150,31 +150,31 @@ impl<T: Task> Running<'_, T> {
     /// Says how it went and makes an exit code of it.
     fn finish(mut self, plan: &Plan, finish: &Finish) -> u8 {
         let transport = plan.connect.client.transport;
-        let output_failed = output_failed(&mut self.desk.console);
+        let output_failed = output_failed(&mut self.tracker.console);
         if output_failed.is_none() {
             self.tell_why(plan, finish);
-            self.desk.show_never_sent();
-            self.task.tell_short(&mut self.desk);
+            self.tracker.show_never_sent();
+            self.task.tell_short(&mut self.tracker);
         }
-        self.desk.console.note(&self.desk.tally.line(&finish.stats, transport));
+        self.tracker.console.note(&self.tracker.tally.line(&finish.stats, transport));
         output_failed.unwrap_or_else(|| self.code(transport, finish))
     }
 
     fn tell_why(&mut self, plan: &Plan, finish: &Finish) {
         let server = HostPort { host: plan.connect.host.clone(), port: plan.connect.port }.to_string();
         let reason = match &finish.closed {
-            Some(closed) => desk::reason(closed, &server),
+            Some(closed) => request_tracker::reason(closed, &server),
             None => Some(format!("cannot reach {server}")).filter(|_| !finish.interrupted),
         };
         let Some(reason) = reason else { return };
         match &finish.trouble {
-            Some(trouble) => self.desk.console.complain(&format!("{reason}: {trouble}")),
-            None => self.desk.console.complain(&reason),
+            Some(trouble) => self.tracker.console.complain(&format!("{reason}: {trouble}")),
+            None => self.tracker.console.complain(&reason),
         }
     }
 
     fn code(&self, transport: Transport, finish: &Finish) -> u8 {
-        let tally = &self.desk.tally;
+        let tally = &self.tracker.tally;
         let refused = matches!(finish.closed, Some(Closed::Refused(..)));
         let ended = matches!(finish.closed, Some(Closed::ServerBye(_)));
         let drained = matches!(finish.closed, Some(Closed::Draining(_)));
@@ -197,7 +197,7 @@ impl<T: Task> Running<'_, T> {
     fn is_unregistered(&self, finish: &Finish) -> bool {
         match finish.closed {
             Some(Closed::GaveUp) | None => true,
-            Some(Closed::Done) => !self.desk.registered && self.desk.has_name(),
+            Some(Closed::Done) => !self.tracker.registered && self.tracker.has_name(),
             _ => false,
         }
     }

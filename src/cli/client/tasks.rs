@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, Ending, shown_time, tries};
+use super::request_tracker::{EndedRequest, RequestTracker, shown_time, tries};
 use crate::client::Client;
 use crate::net::connect::{Line, Progress};
 use crate::reliable::Outcome;
@@ -11,38 +11,38 @@ use crate::reliable::Outcome;
 /// waits only so that the next is there when it is needed.
 pub(super) const MAX_OPEN: usize = 64;
 
-/// A command over a [`Desk`].
+/// A command over a [`RequestTracker`].
 pub(super) trait Task {
     /// The client is there.
-    fn start(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client);
+    fn start(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client);
 
     /// Whether it is done.
-    fn progress(&self, desk: &Desk<'_>) -> Progress;
+    fn progress(&self, tracker: &RequestTracker<'_>) -> Progress;
 
     /// A message came.
-    fn on_message(&mut self, desk: &mut Desk<'_>, sender: &[u8], body: &[u8]) {
-        desk.pass_over(sender, body);
+    fn on_message(&mut self, tracker: &mut RequestTracker<'_>, sender: &[u8], body: &[u8]) {
+        tracker.pass_over(sender, body);
     }
 
     /// The session is open.
-    fn on_registered(&mut self, desk: &mut Desk<'_>, resumed: bool) {
-        let _ = (desk, resumed);
+    fn on_registered(&mut self, tracker: &mut RequestTracker<'_>, resumed: bool) {
+        let _ = (tracker, resumed);
     }
 
     /// A request has ended.
-    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
-        let _ = (desk, ending);
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
+        let _ = (tracker, ending);
     }
 
     /// Whether to read standard input.
-    fn wants_line(&self, desk: &Desk<'_>) -> bool {
-        let _ = desk;
+    fn wants_line(&self, tracker: &RequestTracker<'_>) -> bool {
+        let _ = tracker;
         false
     }
 
     /// A line of standard input.
-    fn on_line(&mut self, desk: &mut Desk<'_>, client: &mut Client, line: Line) {
-        let _ = (desk, client, line);
+    fn on_line(&mut self, tracker: &mut RequestTracker<'_>, client: &mut Client, line: Line) {
+        let _ = (tracker, client, line);
     }
 
     /// When time matters.
@@ -51,8 +51,8 @@ pub(super) trait Task {
     }
 
     /// That time has come, or not quite.
-    fn handle_timeout(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
-        let _ = (desk, now, client);
+    fn handle_timeout(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
+        let _ = (tracker, now, client);
     }
 
     /// Whether less was done than was asked for, should it end now.
@@ -61,8 +61,8 @@ pub(super) trait Task {
     }
 
     /// Says what is short, where the outcomes do not.
-    fn tell_short(&self, desk: &mut Desk<'_>) {
-        let _ = desk;
+    fn tell_short(&self, tracker: &mut RequestTracker<'_>) {
+        let _ = tracker;
     }
 
     /// Whether something went wrong that is nobody's but this program's: standard input cannot be read.
@@ -87,29 +87,29 @@ impl Send {
 }
 
 impl Task for Send {
-    fn start(&mut self, desk: &mut Desk<'_>, _now: Instant, client: &mut Client) {
+    fn start(&mut self, tracker: &mut RequestTracker<'_>, _now: Instant, client: &mut Client) {
         if self.target.starts_with(b"#") {
-            desk.join_first(client, &self.target);
+            tracker.join_first(client, &self.target);
         }
         if let Some(text) = self.text.take() {
-            desk.send(client, &self.target, &text);
+            tracker.send(client, &self.target, &text);
         }
     }
 
-    fn progress(&self, desk: &Desk<'_>) -> Progress {
-        if self.reading || desk.open() > 0 { Progress::Going } else { Progress::Done }
+    fn progress(&self, tracker: &RequestTracker<'_>) -> Progress {
+        if self.reading || tracker.open() > 0 { Progress::Going } else { Progress::Done }
     }
 
-    fn wants_line(&self, desk: &Desk<'_>) -> bool {
-        self.reading && desk.open() < MAX_OPEN
+    fn wants_line(&self, tracker: &RequestTracker<'_>) -> bool {
+        self.reading && tracker.open() < MAX_OPEN
     }
 
-    fn on_line(&mut self, desk: &mut Desk<'_>, client: &mut Client, line: Line) {
+    fn on_line(&mut self, tracker: &mut RequestTracker<'_>, client: &mut Client, line: Line) {
         match line {
-            Line::Text(text) => desk.send(client, &self.target, &text),
-            Line::TooLong { start, length } => desk.refuse_long(&self.target, &start, length),
+            Line::Text(text) => tracker.send(client, &self.target, &text),
+            Line::TooLong { start, length } => tracker.refuse_long(&self.target, &start, length),
             Line::Failed(error) => {
-                desk.console.complain(&format!("cannot read standard input: {error}"));
+                tracker.console.complain(&format!("cannot read standard input: {error}"));
                 (self.reading, self.failed) = (false, true);
             }
             Line::End => self.reading = false,
@@ -143,12 +143,12 @@ impl Listen {
 }
 
 impl Task for Listen {
-    fn start(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+    fn start(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         self.ends_at = self.wait.map(|wait| now + wait);
-        self.rooms.iter().for_each(|room| desk.join(client, room));
+        self.rooms.iter().for_each(|room| tracker.join(client, room));
     }
 
-    fn progress(&self, _desk: &Desk<'_>) -> Progress {
+    fn progress(&self, _desk: &RequestTracker<'_>) -> Progress {
         match self.left {
             _ if self.over => Progress::Over,
             Some(0) => Progress::Done,
@@ -156,14 +156,14 @@ impl Task for Listen {
         }
     }
 
-    fn on_registered(&mut self, desk: &mut Desk<'_>, resumed: bool) {
-        desk.show_registered(resumed);
+    fn on_registered(&mut self, tracker: &mut RequestTracker<'_>, resumed: bool) {
+        tracker.show_registered(resumed);
     }
 
-    fn on_message(&mut self, desk: &mut Desk<'_>, sender: &[u8], body: &[u8]) {
+    fn on_message(&mut self, tracker: &mut RequestTracker<'_>, sender: &[u8], body: &[u8]) {
         if self.left != Some(0) && !self.over {
             self.left = self.left.map(|left| left - 1);
-            desk.show_message(sender, body);
+            tracker.show_message(sender, body);
         }
     }
 
@@ -171,7 +171,7 @@ impl Task for Listen {
         self.ends_at.filter(|_| !self.over)
     }
 
-    fn handle_timeout(&mut self, _desk: &mut Desk<'_>, now: Instant, _client: &mut Client) {
+    fn handle_timeout(&mut self, _desk: &mut RequestTracker<'_>, now: Instant, _client: &mut Client) {
         self.over |= self.ends_at.is_some_and(|at| at <= now);
     }
 
@@ -179,9 +179,9 @@ impl Task for Listen {
         self.left.is_some_and(|left| left > 0)
     }
 
-    fn tell_short(&self, desk: &mut Desk<'_>) {
+    fn tell_short(&self, tracker: &mut RequestTracker<'_>) {
         if let Some(left) = self.left.filter(|left| *left > 0) {
-            desk.console.note(&format!("{left} of the wanted messages did not come"));
+            tracker.console.note(&format!("{left} of the wanted messages did not come"));
         }
     }
 }
@@ -201,34 +201,34 @@ impl Ping {
         Self { left: count, interval, next_at: None, waiting: false }
     }
 
-    fn ping(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+    fn ping(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         self.left = self.left.map(|left| left.saturating_sub(1));
         self.next_at = (self.left != Some(0)).then(|| now + self.interval);
         self.waiting = true;
-        desk.ping(client);
+        tracker.ping(client);
     }
 }
 
 impl Task for Ping {
-    fn start(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
-        self.ping(desk, now, client);
+    fn start(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
+        self.ping(tracker, now, client);
     }
 
-    fn progress(&self, desk: &Desk<'_>) -> Progress {
-        if self.left == Some(0) && desk.open() == 0 { Progress::Done } else { Progress::Going }
+    fn progress(&self, tracker: &RequestTracker<'_>) -> Progress {
+        if self.left == Some(0) && tracker.open() == 0 { Progress::Done } else { Progress::Going }
     }
 
-    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
         self.waiting = false;
         let (seq, ended) = (ending.request.seq, &ending.ended);
         let line = match &ended.outcome {
-            _ if desk.style.json => return,
+            _ if tracker.style.json => return,
             Outcome::Acked(_) => format!("seq={seq} tries={} time={} ms", ended.sends, shown_time(ended)),
             Outcome::Rejected(code, _) => format!("seq={seq} refused with {code}"),
             Outcome::Unknown => format!("seq={seq} no answer after {}", tries(ended.sends, "try", "tries")),
             Outcome::NeverSent => format!("seq={seq} never sent"),
         };
-        desk.console.print(&line);
+        tracker.console.print(&line);
     }
 
     fn is_short(&self) -> bool {
@@ -239,9 +239,9 @@ impl Task for Ping {
         self.next_at.filter(|_| !self.waiting)
     }
 
-    fn handle_timeout(&mut self, desk: &mut Desk<'_>, now: Instant, client: &mut Client) {
+    fn handle_timeout(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         if self.poll_timeout().is_some_and(|at| at <= now) {
-            self.ping(desk, now, client);
+            self.ping(tracker, now, client);
         }
     }
 }
@@ -259,15 +259,15 @@ impl List {
 }
 
 impl Task for List {
-    fn start(&mut self, desk: &mut Desk<'_>, _now: Instant, client: &mut Client) {
-        desk.list(client, self.room.as_deref());
+    fn start(&mut self, tracker: &mut RequestTracker<'_>, _now: Instant, client: &mut Client) {
+        tracker.list(client, self.room.as_deref());
     }
 
-    fn progress(&self, desk: &Desk<'_>) -> Progress {
-        if desk.open() == 0 { Progress::Done } else { Progress::Going }
+    fn progress(&self, tracker: &RequestTracker<'_>) -> Progress {
+        if tracker.open() == 0 { Progress::Done } else { Progress::Going }
     }
 
-    fn on_ended(&mut self, desk: &mut Desk<'_>, ending: &Ending) {
-        desk.show_names(ending);
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
+        tracker.show_names(ending);
     }
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::chat::Chat;
 use super::console::Console;
-use super::desk::Desk;
+use super::request_tracker::RequestTracker;
 use super::resolve::Style;
 use super::tasks::{Listen, MAX_OPEN, Ping, Send, Task};
 use super::{Running, exit};
@@ -36,9 +36,9 @@ fn with<T: Task, R>(
     act: impl FnOnce(&mut Running<'_, T>, Instant, &mut Client) -> R,
 ) -> (R, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let desk = Desk::new(Console::new(&mut out, &mut err, style.quiet), style, Some("me"));
+    let tracker = RequestTracker::new(Console::new(&mut out, &mut err, style.quiet), style, Some("me"));
     let (now, mut client) = client();
-    let mut running = Running { desk, task };
+    let mut running = Running { tracker, task };
     running.start(now, &mut client);
     let result = act(&mut running, now, &mut client);
     (result, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
@@ -139,16 +139,16 @@ fn a_listener_is_over_when_its_time_is_up_and_not_before() {
 #[test]
 fn a_ping_waits_for_the_one_before_and_else_for_its_time() {
     let ((), out, err) = with(Ping::new(Some(3), ms(100)), PLAIN, |running, now, client| {
-        assert_eq!((running.poll_timeout(), running.desk.open()), (None, 1));
+        assert_eq!((running.poll_timeout(), running.tracker.open()), (None, 1));
         running.on_event(now + ms(20), client, ended(1, Verb::Png, Outcome::Acked(Vec::new())));
         assert_eq!(running.poll_timeout(), Some(now + ms(100)));
         running.handle_timeout(now + ms(99), client);
-        assert_eq!(running.desk.open(), 0);
+        assert_eq!(running.tracker.open(), 0);
         running.handle_timeout(now + ms(100), client);
-        assert_eq!((running.poll_timeout(), running.desk.open()), (None, 1));
+        assert_eq!((running.poll_timeout(), running.tracker.open()), (None, 1));
         running.on_event(now + ms(900), client, ended(2, Verb::Png, Outcome::Unknown));
         running.handle_timeout(now + ms(900), client);
-        assert_eq!((running.progress(), running.desk.open()), (Progress::Going, 1));
+        assert_eq!((running.progress(), running.tracker.open()), (Progress::Going, 1));
         running.on_event(now + ms(901), client, ended(3, Verb::Png, Outcome::Rejected(429, Vec::new())));
         assert_eq!(running.progress(), Progress::Done);
     });
@@ -176,7 +176,7 @@ fn the_wait_behind_an_outstanding_request_counts_from_when_a_line_was_due() {
             running.on_event(at(ticket), client, Event::Ended(quick));
         }
         assert_eq!(running.progress(), Progress::Done);
-        running.desk.tally.line(&ClientStats::default(), Transport::Stream)
+        running.tracker.tally.line(&ClientStats::default(), Transport::Stream)
     });
     assert!(line.contains(" · time to ack min/avg/p95/max = 1.0/1.0/1.0/1.0 ms"), "{line}");
     // The second was due after 0.1 s and answered after 1.602 s.
@@ -205,7 +205,7 @@ fn lines_are_read_only_while_few_requests_wait() {
             running.on_event(now, client, ended(ticket, Verb::Snd, Outcome::NeverSent));
         }
         assert_eq!(running.progress(), Progress::Done);
-        running.desk.show_never_sent();
+        running.tracker.show_never_sent();
     });
     let told: Vec<&str> = err.lines().collect();
     let too_long = r"refused: message 65 to bob: `y\x0a`: 413 1099511627776 bytes are too long (not sent; the request is at fault)";
@@ -309,7 +309,7 @@ fn what_the_command_asks_by_itself_is_not_counted() {
             );
             assert_eq!(running.progress(), Progress::Going);
             running.on_event(now, client, ended(2, Verb::Snd, Outcome::Unknown));
-            assert_eq!((running.desk.tally.sent, running.desk.tally.rejected), (1, 0));
+            assert_eq!((running.tracker.tally.sent, running.tracker.tally.rejected), (1, 0));
             assert_eq!(running.progress(), Progress::Done);
         });
     let told: Vec<&str> = err.lines().collect();

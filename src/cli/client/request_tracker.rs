@@ -40,14 +40,14 @@ pub(super) struct Request {
 
 /// A request of the user's that has ended.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct EndedRequest {
     pub(super) request: Request,
     pub(super) ended: Ended,
 }
 
-/// The desk between a command, its client and the console.
+/// The tracker between a command, its client and the console.
 #[derive(Debug)]
-pub(super) struct Desk<'a> {
+pub(super) struct RequestTracker<'a> {
     pub(super) console: Console<'a>,
     pub(super) style: Style,
     pub(super) tally: Tally,
@@ -61,7 +61,7 @@ pub(super) struct Desk<'a> {
     due: Option<Instant>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> RequestTracker<'a> {
     pub(super) fn new(console: Console<'a>, style: Style, name: Option<&str>) -> Self {
         let name = escape(name.unwrap_or_default().as_bytes()).into_owned();
         let (tally, open) = (Tally::default(), BTreeMap::new());
@@ -85,7 +85,7 @@ impl<'a> Desk<'a> {
 }
 
 /// Asking.
-impl Desk<'_> {
+impl RequestTracker<'_> {
     /// Sends a message, unless it is longer than any server takes.
     pub(super) fn send(&mut self, client: &mut Client, target: &[u8], body: &[u8]) {
         let length = target.len() + body.len() + 2;
@@ -108,7 +108,7 @@ impl Desk<'_> {
             elapsed: None,
         };
         self.tally.count_refused();
-        self.show_ending(&request, &ended, None);
+        self.show_ended(&request, &ended, None);
     }
 
     /// Joins a room because the user said so.
@@ -157,10 +157,10 @@ impl Desk<'_> {
 }
 
 /// Showing.
-impl Desk<'_> {
+impl RequestTracker<'_> {
     /// Shows what happened, as far as that is the same for all commands. Returns a request that has ended, unless the
     /// command has asked it by itself.
-    pub(super) fn on_event(&mut self, now: Instant, event: &Event) -> Option<Ending> {
+    pub(super) fn on_event(&mut self, now: Instant, event: &Event) -> Option<EndedRequest> {
         match event {
             Event::Registered { .. } => self.registered = true,
             Event::SessionLost => self.console.note("the server has lost the session; opening a new one"),
@@ -189,7 +189,7 @@ impl Desk<'_> {
         None
     }
 
-    fn ended(&mut self, now: Instant, ended: &Ended) -> Option<Ending> {
+    fn ended(&mut self, now: Instant, ended: &Ended) -> Option<EndedRequest> {
         let request = self.open.remove(&ended.ticket)?;
         if request.seq == 0 {
             if ended.outcome != Outcome::NeverSent {
@@ -199,13 +199,13 @@ impl Desk<'_> {
         }
         let since_due = request.due.map(|due| now.saturating_duration_since(due));
         self.tally.count(ended, since_due);
-        self.show_ending(&request, ended, since_due);
-        Some(Ending { request, ended: ended.clone() })
+        self.show_ended(&request, ended, since_due);
+        Some(EndedRequest { request, ended: ended.clone() })
     }
 
-    fn show_ending(&mut self, request: &Request, ended: &Ended, since_due: Option<Duration>) {
+    fn show_ended(&mut self, request: &Request, ended: &Ended, since_due: Option<Duration>) {
         if self.style.json {
-            self.console.print_json(&ending_json(request, ended, since_due));
+            self.console.print_json(&ended_json(request, ended, since_due));
         }
         // Pings have lines of their own on standard output.
         if request.verb != Verb::Png || self.style.json {
@@ -258,7 +258,7 @@ impl Desk<'_> {
     }
 
     /// Shows the answer to LST: a name per line, and `+n` for those that did not fit.
-    pub(super) fn show_names(&mut self, ending: &Ending) {
+    pub(super) fn show_names(&mut self, ending: &EndedRequest) {
         if let (Outcome::Acked(names), false) = (&ending.ended.outcome, self.style.json) {
             words(names).for_each(|name| self.console.print(&escape(name)));
         }
@@ -367,7 +367,7 @@ fn words(names: &[u8]) -> impl Iterator<Item = &[u8]> {
     names.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
 
-fn ending_json(request: &Request, ended: &Ended, since_due: Option<Duration>) -> Value {
+fn ended_json(request: &Request, ended: &Ended, since_due: Option<Duration>) -> Value {
     let in_millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let mut object = json!({
         "type": "acked", "seq": request.seq, "verb": request.verb.to_string(), "target": request.target,
