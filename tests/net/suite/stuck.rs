@@ -110,7 +110,7 @@ fn output_that_nobody_reads_stops_neither_the_server_nor_its_end() {
     let (reader, stdout) = full_pipe();
     let server = Server::start(stdout, Stdio::piped());
     eventually("it is logged", || {
-        server.program.err().contains("cannot print where it listens: nobody reads standard output")
+        server.program.err().contains("cannot print where it listens: standard output is not read")
     });
     server.serves("ada");
     server.ends();

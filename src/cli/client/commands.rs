@@ -1,77 +1,79 @@
-//! The commands but for chat: small state machines over what the client tells.
+//! The commands `send`, `listen`, `ping` and `list`, and the trait [`ClientCommand`] of all commands.
+//!
+//! Each is a small state machine over the client's events. The chat, the command without a name, is in `interactive_chat`.
 
 use std::time::{Duration, Instant};
 
-use super::request_tracker::{EndedRequest, RequestTracker, shown_time, tries};
+use super::request_tracker::{EndedRequest, RequestTracker, counted, shown_time};
 use crate::client::Client;
 use crate::net::connect::{Line, Progress};
 use crate::reliable::Outcome;
 
-/// Most requests of a command that wait for their answers. The client sends them one after the other; more than one
-/// waits only so that the next is there when it is needed.
+/// Most requests of a command without an outcome. The client sends them one after the other; the others are queued so that
+/// the next one is ready at once.
 pub(super) const MAX_OPEN: usize = 64;
 
-/// A command over a [`RequestTracker`].
-pub(super) trait Task {
-    /// The client is there.
+/// A command: its requests and its reactions to events, input and time.
+pub(super) trait ClientCommand {
+    /// Makes the first requests, before the client has connected.
     fn start(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client);
 
-    /// Whether it is done.
+    /// Whether the command has finished.
     fn progress(&self, tracker: &RequestTracker<'_>) -> Progress;
 
-    /// A message came.
+    /// Handles a message from the server.
     fn on_message(&mut self, tracker: &mut RequestTracker<'_>, sender: &[u8], body: &[u8]) {
-        tracker.pass_over(sender, body);
+        tracker.note_unwanted(sender, body);
     }
 
-    /// The session is open.
+    /// Handles an opened or resumed session.
     fn on_registered(&mut self, tracker: &mut RequestTracker<'_>, resumed: bool) {
         let _ = (tracker, resumed);
     }
 
-    /// A request has ended.
-    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
-        let _ = (tracker, ending);
+    /// Handles the outcome of a request.
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ended_request: &EndedRequest) {
+        let _ = (tracker, ended_request);
     }
 
-    /// Whether to read standard input.
+    /// Whether to read the next line of standard input.
     fn wants_line(&self, tracker: &RequestTracker<'_>) -> bool {
         let _ = tracker;
         false
     }
 
-    /// A line of standard input.
+    /// Handles a line of standard input.
     fn on_line(&mut self, tracker: &mut RequestTracker<'_>, client: &mut Client, line: Line) {
         let _ = (tracker, client, line);
     }
 
-    /// When time matters.
+    /// When to call `handle_timeout`; `None` means never.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// That time has come, or not quite.
+    /// Handles a timeout. A spurious call is harmless.
     fn handle_timeout(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         let _ = (tracker, now, client);
     }
 
-    /// Whether less was done than was asked for, should it end now.
-    fn is_short(&self) -> bool {
+    /// Whether an end now would leave wanted work undone.
+    fn has_shortfall(&self) -> bool {
         false
     }
 
-    /// Says what is short, where the outcomes do not.
-    fn tell_short(&self, tracker: &mut RequestTracker<'_>) {
+    /// Prints what is missing, if no outcome of a request says it.
+    fn report_shortfall(&self, tracker: &mut RequestTracker<'_>) {
         let _ = tracker;
     }
 
-    /// Whether something went wrong that is nobody's but this program's: standard input cannot be read.
+    /// Whether the command itself has failed: standard input cannot be read.
     fn has_failed(&self) -> bool {
         false
     }
 }
 
-/// `send`.
+/// `send`: one message, or one per line of standard input.
 #[derive(Debug)]
 pub(super) struct Send {
     target: Vec<u8>,
@@ -86,7 +88,7 @@ impl Send {
     }
 }
 
-impl Task for Send {
+impl ClientCommand for Send {
     fn start(&mut self, tracker: &mut RequestTracker<'_>, _now: Instant, client: &mut Client) {
         if self.target.starts_with(b"#") {
             tracker.join_first(client, &self.target);
@@ -107,16 +109,16 @@ impl Task for Send {
     fn on_line(&mut self, tracker: &mut RequestTracker<'_>, client: &mut Client, line: Line) {
         match line {
             Line::Text(text) => tracker.send(client, &self.target, &text),
-            Line::TooLong { start, length } => tracker.refuse_long(&self.target, &start, length),
+            Line::TooLong { start, length } => tracker.reject_too_long(&self.target, &start, length),
             Line::Failed(error) => {
-                tracker.console.complain(&format!("cannot read standard input: {error}"));
+                tracker.console.error(&format!("cannot read standard input: {error}"));
                 (self.reading, self.failed) = (false, true);
             }
             Line::End => self.reading = false,
         }
     }
 
-    fn is_short(&self) -> bool {
+    fn has_shortfall(&self) -> bool {
         self.reading
     }
 
@@ -125,10 +127,11 @@ impl Task for Send {
     }
 }
 
-/// `listen`.
+/// `listen`: prints messages until a count or a time is reached.
 #[derive(Debug)]
 pub(super) struct Listen {
-    /// Messages that are still wanted.
+    count: Option<u64>,
+    /// Messages still to print.
     left: Option<u64>,
     wait: Option<Duration>,
     ends_at: Option<Instant>,
@@ -138,11 +141,11 @@ pub(super) struct Listen {
 
 impl Listen {
     pub(super) fn new(count: Option<u64>, wait: Option<Duration>, rooms: Vec<Vec<u8>>) -> Self {
-        Self { left: count, wait, ends_at: None, over: false, rooms }
+        Self { count, left: count, wait, ends_at: None, over: false, rooms }
     }
 }
 
-impl Task for Listen {
+impl ClientCommand for Listen {
     fn start(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         self.ends_at = self.wait.map(|wait| now + wait);
         self.rooms.iter().for_each(|room| tracker.join(client, room));
@@ -175,41 +178,43 @@ impl Task for Listen {
         self.over |= self.ends_at.is_some_and(|at| at <= now);
     }
 
-    fn is_short(&self) -> bool {
+    fn has_shortfall(&self) -> bool {
         self.left.is_some_and(|left| left > 0)
     }
 
-    fn tell_short(&self, tracker: &mut RequestTracker<'_>) {
+    fn report_shortfall(&self, tracker: &mut RequestTracker<'_>) {
         if let Some(left) = self.left.filter(|left| *left > 0) {
-            tracker.console.note(&format!("{left} of the wanted messages did not come"));
+            let count = self.count.unwrap_or(left);
+            let messages = if count == 1 { "message" } else { "messages" };
+            tracker.console.note(&format!("expected {count} {messages}, received {}", count - left));
         }
     }
 }
 
-/// `ping`.
+/// `ping`: one echo request after the other.
 #[derive(Debug)]
 pub(super) struct Ping {
     left: Option<u64>,
     interval: Duration,
     next_at: Option<Instant>,
-    /// One is under way; the next waits for its end.
-    waiting: bool,
+    /// Whether a ping has no outcome yet; the next one waits for it.
+    is_waiting: bool,
 }
 
 impl Ping {
     pub(super) fn new(count: Option<u64>, interval: Duration) -> Self {
-        Self { left: count, interval, next_at: None, waiting: false }
+        Self { left: count, interval, next_at: None, is_waiting: false }
     }
 
     fn ping(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         self.left = self.left.map(|left| left.saturating_sub(1));
         self.next_at = (self.left != Some(0)).then(|| now + self.interval);
-        self.waiting = true;
+        self.is_waiting = true;
         tracker.ping(client);
     }
 }
 
-impl Task for Ping {
+impl ClientCommand for Ping {
     fn start(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
         self.ping(tracker, now, client);
     }
@@ -218,25 +223,25 @@ impl Task for Ping {
         if self.left == Some(0) && tracker.open() == 0 { Progress::Done } else { Progress::Going }
     }
 
-    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
-        self.waiting = false;
-        let (seq, ended) = (ending.request.seq, &ending.ended);
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ended_request: &EndedRequest) {
+        self.is_waiting = false;
+        let (seq, ended) = (ended_request.request.seq, &ended_request.ended);
         let line = match &ended.outcome {
             _ if tracker.style.json => return,
             Outcome::Acked(_) => format!("seq={seq} tries={} time={} ms", ended.sends, shown_time(ended)),
             Outcome::Rejected(code, _) => format!("seq={seq} refused with {code}"),
-            Outcome::Unknown => format!("seq={seq} no answer after {}", tries(ended.sends, "try", "tries")),
+            Outcome::Unknown => format!("seq={seq} no answer after {}", counted(ended.sends, "try", "tries")),
             Outcome::NeverSent => format!("seq={seq} never sent"),
         };
         tracker.console.print(&line);
     }
 
-    fn is_short(&self) -> bool {
+    fn has_shortfall(&self) -> bool {
         self.left.is_some_and(|left| left > 0)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.next_at.filter(|_| !self.waiting)
+        self.next_at.filter(|_| !self.is_waiting)
     }
 
     fn handle_timeout(&mut self, tracker: &mut RequestTracker<'_>, now: Instant, client: &mut Client) {
@@ -246,7 +251,7 @@ impl Task for Ping {
     }
 }
 
-/// `list`.
+/// `list`: the names of all sessions, or of a room.
 #[derive(Debug)]
 pub(super) struct List {
     room: Option<Vec<u8>>,
@@ -258,7 +263,7 @@ impl List {
     }
 }
 
-impl Task for List {
+impl ClientCommand for List {
     fn start(&mut self, tracker: &mut RequestTracker<'_>, _now: Instant, client: &mut Client) {
         tracker.list(client, self.room.as_deref());
     }
@@ -267,7 +272,7 @@ impl Task for List {
         if tracker.open() == 0 { Progress::Done } else { Progress::Going }
     }
 
-    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ending: &EndedRequest) {
-        tracker.show_names(ending);
+    fn on_ended(&mut self, tracker: &mut RequestTracker<'_>, ended_request: &EndedRequest) {
+        tracker.show_names(ended_request);
     }
 }
