@@ -1,8 +1,8 @@
 //! Logging to standard error, time-stamped in UTC: directly, or in programs that serve clients through a queue.
 //!
 //! The reader of standard error may stop reading: a pager, a pipe to a process that hangs, a paused terminal. A server
-//! must not block on that. Its lines go into a bounded queue, and a separate thread writes them. Lines that find the queue
-//! full are dropped and counted, and the count is logged in their place.
+//! must not block on that. Its lines go into a bounded queue, and a separate thread writes them. Lines that find the
+//! queue full are dropped and counted, and the count is logged in their place.
 
 #![expect(
     clippy::disallowed_methods,
@@ -74,7 +74,8 @@ pub fn finish_logging() {
     log::logger().flush();
 }
 
-/// Shows text that the next text overwrites, without blocking on standard error. It is dropped if the queue is not empty.
+/// Shows text that the next text overwrites, without blocking on standard error. It is dropped if the queue is not
+/// empty.
 pub(super) fn show_on_stderr(text: String) {
     match QUEUE.get() {
         Some(queue) => queue.show(text),
@@ -135,8 +136,8 @@ fn install(logger: Box<dyn Log>, most: LevelFilter) {
 
 /// A logger that catches panics while writing.
 ///
-/// simple_logger panics when standard error is a closed pipe (`server 2>&1 | head -1`) or a full disk. That must not end a
-/// server: the line is lost, and so is the message of the panic.
+/// simple_logger panics when standard error is a closed pipe (`server 2>&1 | head -1`) or a full disk. That must not
+/// end a server: the line is lost, and so is the message of the panic.
 struct PanicSafeLogger<L>(L);
 
 impl<L: Log> Log for PanicSafeLogger<L> {
@@ -184,8 +185,8 @@ struct QueueState {
     entries: VecDeque<QueueEntry>,
     /// The size of `entries` in bytes, overhead included.
     size: usize,
-    /// Lines dropped since the queue was full. Until the count is written, no other line is accepted, so it stands where they
-    /// are missing.
+    /// Lines dropped since the queue was full. Until the count is written, no other line is accepted, so it stands
+    /// where they are missing.
     dropped: u64,
     /// Whether the thread is writing an entry.
     is_writing: bool,

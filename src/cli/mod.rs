@@ -1,7 +1,7 @@
 //! The command lines of the programs `server`, `client` and `lab`.
 //!
-//! Each is parsed, resolved into a plan and run. This file holds the parts that all programs share: usage errors and the
-//! default address.
+//! Each is parsed, resolved into a plan and run. This file holds the parts that all programs share: usage errors and
+//! the default address.
 
 use std::io::{self, Write as _};
 

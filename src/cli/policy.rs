@@ -23,13 +23,13 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub timeout: Option<PositiveSeconds>,
 
-    /// Exponential backoff: retransmit and double the timeout after each lost send; the first timeout must be below 2 s.
-    /// Without a retry policy, a request is sent once
+    /// Exponential backoff: retransmit and double the timeout after each lost send; the first timeout must be below 2
+    /// s. Without a retry policy, a request is sent once
     #[arg(long, global = true)]
     pub expb: bool,
 
-    /// Most sends of a request, the first included; on each new connection and from each new address it is sent once more,
-    /// 8 times at most [default: 8 with --expb, the policy's with --policy, else 1]
+    /// Most sends of a request, the first included; on each new connection and from each new address it is sent once
+    /// more, 8 times at most [default: 8 with --expb, the policy's with --policy, else 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(Backoff::MAX_SENDS)))]
     pub max_sends: Option<u32>,
@@ -46,8 +46,8 @@ pub struct PolicyArgs {
     #[arg(long, allow_hyphen_values = true, global = true)]
     pub jitter: Option<Jitter>,
 
-    /// The shortest timeout derived from measured round trips, for a policy that measures them: rto and quic-pto [default:
-    /// the policy's; 1 for rto, RFC 6298 section 2.4]
+    /// The shortest timeout derived from measured round trips, for a policy that measures them: rto and quic-pto
+    /// [default: the policy's; 1 for rto, RFC 6298 section 2.4]
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub rto_min: Option<PositiveSeconds>,
 
@@ -91,8 +91,8 @@ impl PolicyArgs {
         Ok(policy)
     }
 
-    /// The policy's name in tables. A single send is `once`; more sends without growth are `fixed`, as with `--max-sends 5`
-    /// alone.
+    /// The policy's name in tables. A single send is `once`; more sends without growth are `fixed`, as with
+    /// `--max-sends 5` alone.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.chosen() {

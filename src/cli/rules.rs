@@ -30,7 +30,8 @@ pub(super) struct Args {
 /// The commands of `server rules`.
 #[derive(Clone, Debug, Subcommand)]
 enum RulesCommand {
-    /// Print whether a name may be used from an address, and the rule that decides; without a name, check the file alone
+    /// Print whether a name may be used from an address, and the rule that decides; without a name, check the file
+    /// alone
     #[command(after_help = CHECK_HELP, override_usage = CHECK_USAGE)]
     Check(CheckArgs),
 }
@@ -74,8 +75,8 @@ struct CheckArgs {
     #[arg(long, value_name = "DOOR", requires = "name")]
     door: Option<String>,
 
-    /// The URL of a listener of the server; may be given several times. Rules and --door may then name these only [default:
-    /// any scheme, and the listeners that the rules name]
+    /// The URL of a listener of the server; may be given several times. Rules and --door may then name these only
+    /// [default: any scheme, and the listeners that the rules name]
     #[arg(long, value_name = "URL")]
     listen: Vec<ListenUrl>,
 }

@@ -112,8 +112,8 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value_t)]
     slow: SlowPolicy,
 
-    /// Most memory for all clients together: messages (a long one to many receivers counts once), rooms, unread answers and
-    /// incomplete frames; docs/limits.md says what happens at this limit
+    /// Most memory for all clients together: messages (a long one to many receivers counts once), rooms, unread answers
+    /// and incomplete frames; docs/limits.md says what happens at this limit
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
     max_memory: ByteSize,
 
@@ -125,18 +125,18 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// Most stream connections at once [default: the limit of open files, raised to its hard limit, less 64 or an eighth of
-    /// it, whichever is less]
+    /// Most stream connections at once [default: the limit of open files, raised to its hard limit, less 64 or an
+    /// eighth of it, whichever is less]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     max_connections: Option<AtLeastOne>,
 
-    /// Most sessions at once, over streams and UDP. A sixteenth of the sessions and of the connections (8 to 64, a quarter at
-    /// most) is reserved for loopback and UNIX sockets
+    /// Most sessions at once, over streams and UDP. A sixteenth of the sessions and of the connections (8 to 64, a
+    /// quarter at most) is reserved for loopback and UNIX sockets
     #[arg(long, value_name = "N", default_value = "1048576", allow_hyphen_values = true)]
     max_sessions: AtLeastOne,
 
-    /// Most stream connections, lingering sessions and UDP sessions at once, together, from one IPv4 address or IPv6 /64;
-    /// loopback is exempt; 0 is no limit
+    /// Most stream connections, lingering sessions and UDP sessions at once, together, from one IPv4 address or IPv6
+    /// /64; loopback is exempt; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
     max_per_host: Count,
 
@@ -148,8 +148,8 @@ pub struct Args {
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
 
-    /// How long a shutdown is expected to last, sent to clients. Clients with a retry policy reconnect after that time, and
-    /// without this option by their backoff
+    /// How long a shutdown is expected to last, sent to clients. Clients with a retry policy reconnect after that time,
+    /// and without this option by their backoff
     #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
     back_in: Option<Seconds>,
 

@@ -1,6 +1,7 @@
 //! The commands `send`, `listen`, `ping` and `list`, and the trait [`ClientCommand`] of all commands.
 //!
-//! Each is a small state machine over the client's events. The chat, the command without a name, is in `interactive_chat`.
+//! Each is a small state machine over the client's events. The chat, the command without a name, is in
+//! `interactive_chat`.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use crate::client::Client;
 use crate::net::connect::{Line, Progress};
 use crate::reliable::Outcome;
 
-/// Most requests of a command without an outcome. The client sends them one after the other; the others are queued so that
-/// the next one is ready at once.
+/// Most requests of a command without an outcome. The client sends them one after the other; the others are queued so
+/// that the next one is ready at once.
 pub(super) const MAX_OPEN: usize = 64;
 
 /// A command: its requests and its reactions to events, input and time.

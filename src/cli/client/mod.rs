@@ -1,13 +1,13 @@
 //! The command line of the client: [`args`] as typed, [`resolve`] into a [`ClientPlan`], [`run`].
 //!
 //! Each command is a small state machine over the client's events (`commands`, `interactive_chat`). It asks through a
-//! `RequestTracker`, which tracks each request until its outcome and prints it. [`crate::net::connect`] drives both; the
-//! protocol itself is in [`crate::client`].
+//! `RequestTracker`, which tracks each request until its outcome and prints it. [`crate::net::connect`] drives both;
+//! the protocol itself is in [`crate::client`].
 //!
 //! # JSON
 //!
-//! With `--json`, each line of standard output is one object, and nothing else is printed there. `type` names the kind of
-//! object. Times in `_ms` are milliseconds, in `_s` seconds. Names and reasons are escaped as in [`crate::escape`].
+//! With `--json`, each line of standard output is one object, and nothing else is printed there. `type` names the kind
+//! of object. Times in `_ms` are milliseconds, in `_s` seconds. Names and reasons are escaped as in [`crate::escape`].
 //!
 //! | type | fields |
 //! |---|---|
@@ -20,9 +20,9 @@
 //! | `gap` | `count`: the number of messages for this client that the server dropped |
 //!
 //! `seq` numbers the user's requests from 1: the line of `send TARGET -`, the number of a ping. `verb` is SND, JON, LEV,
-//! LST or PNG, in retries also REG or BYE. `target` is a name, a room or null. `tries` counts the sends. `time_ms` is the time
-//! to ack: from the first send to the answer, retries included. A line of standard input also has `due_ms`, from when it
-//! was read to the answer, which includes the wait behind earlier requests.
+//! LST or PNG, in retries also REG or BYE. `target` is a name, a room or null. `tries` counts the sends. `time_ms` is
+//! the time to ack: from the first send to the answer, retries included. A line of standard input also has `due_ms`,
+//! from when it was read to the answer, which includes the wait behind earlier requests.
 
 use std::io::{Read, Write};
 use std::time::Instant;

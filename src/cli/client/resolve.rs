@@ -36,8 +36,8 @@ pub struct ClientPlan {
 }
 
 impl ClientPlan {
-    /// The plan for a standard input that is a terminal. A line of [`TERMINAL_LINE`] bytes may be the front of a longer one,
-    /// so it is refused.
+    /// The plan for a standard input that is a terminal. A line of [`TERMINAL_LINE`] bytes may be the front of a longer
+    /// one, so it is refused.
     #[must_use]
     pub fn for_terminal(mut self) -> Self {
         self.connect.max_line = self.connect.max_line.min(TERMINAL_LINE - 1);

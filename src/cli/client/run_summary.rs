@@ -18,7 +18,8 @@ pub(super) struct RunSummary {
     pub(super) never_sent: u64,
     /// Times to ack, from the first send.
     acks: TimeStats,
-    /// From when a request was due to its answer, so including the wait behind others; only of requests with a due time.
+    /// From when a request was due to its answer, so including the wait behind others; only of requests with a due
+    /// time.
     dues: TimeStats,
 }
 

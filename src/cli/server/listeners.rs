@@ -48,8 +48,8 @@ pub(super) struct ListenArgs {
     #[arg(long, value_enum, ignore_case = true, hide_possible_values = true)]
     mode: Option<Mode>,
 
-    /// Their address: every address of the host, both on one port [default: localhost:50000, and without any of these three
-    /// options line://localhost:50001 too]
+    /// Their address: every address of the host, both on one port [default: localhost:50000, and without any of these
+    /// three options line://localhost:50001 too]
     #[arg(long, value_name = "HOST:PORT")]
     host: Option<HostPort>,
 }

@@ -17,7 +17,8 @@ use crate::net::{self, EngineKind};
 use crate::reliable::PushTimeouts;
 use crate::units::{AtLeastOne, PositiveSeconds, Probability, Seconds};
 
-/// The bounds of `--max-datagram` in bytes: the size that every IPv4 host accepts, and the most that an IPv4 datagram holds.
+/// The bounds of `--max-datagram` in bytes: the size that every IPv4 host accepts, and the most that an IPv4 datagram
+/// holds.
 const MAX_DATAGRAM: (usize, usize) = (576, 65_507);
 
 /// The resolved command line.
