@@ -15,7 +15,7 @@ use sayagain::rules::Rules;
 use sayagain::server::{EndReason, Totals};
 use sayagain::service::{CloseReason, Remote};
 
-use crate::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register};
+use crate::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register};
 use crate::support::{collect_log, secs, stop_log, take_log};
 
 /// What speaks to the server, under the name ada.
@@ -164,7 +164,7 @@ fn config(way: Way) -> ServerConfig {
 
 /// Ada, in the room #lobby, and bob, who talks there.
 struct Scene {
-    desk: Desk,
+    harness: ServerHarness,
     form: Form,
     conn: Conn,
     from: SocketAddr,
@@ -174,48 +174,48 @@ struct Scene {
 
 impl Scene {
     fn open(way: Way, form: Form) -> Self {
-        let mut desk = Desk::new(config(way));
-        let bob = desk.connect_as("REG 0004 bobJON 0007 #lobby");
+        let mut harness = ServerHarness::new(config(way));
+        let bob = harness.connect_as("REG 0004 bobJON 0007 #lobby");
         let from = if form == BareUdp { local(7) } else { addr(7, 7) };
-        let mut scene = Self { desk, form, conn: 0, from, token: String::new(), bob };
+        let mut scene = Self { harness, form, conn: 0, from, token: String::new(), bob };
         scene.register();
         scene
     }
 
     fn register(&mut self) {
-        let (desk, from) = (&mut self.desk, self.from);
+        let (harness, from) = (&mut self.harness, self.from);
         match self.form {
             TaggedStream => {
-                self.conn = desk.connect_at(0, Remote::Ip(from));
-                let granted = desk.say(self.conn, reg(1, "ada", &format!("?{}", nonce(1))));
+                self.conn = harness.connect_at(0, Remote::Ip(from));
+                let granted = harness.say(self.conn, reg(1, "ada", &format!("?{}", nonce(1))));
                 self.token = granted.rsplit(' ').next().unwrap().to_owned();
             }
             UntaggedStream => {
-                self.conn = desk.connect_at(0, Remote::Ip(from));
-                desk.say(self.conn, "REG 0004 ada");
+                self.conn = harness.connect_at(0, Remote::Ip(from));
+                harness.say(self.conn, "REG 0004 ada");
             }
             Line => {
-                self.conn = desk.connect_at(LINES, Remote::Ip(from));
-                desk.say(self.conn, "ada\n");
+                self.conn = harness.connect_at(LINES, Remote::Ip(from));
+                harness.say(self.conn, "ada\n");
             }
-            TaggedUdp => self.token = register(desk, from, "ada", &nonce(1)),
-            BareUdp => drop(desk.datagram(from, "REG 0004 ada")),
+            TaggedUdp => self.token = register(harness, from, "ada", &nonce(1)),
+            BareUdp => drop(harness.datagram(from, "REG 0004 ada")),
         }
     }
 
     fn say(&mut self, bytes: &str) {
         match self.form {
-            TaggedStream | UntaggedStream | Line => self.desk.put(self.conn, bytes),
-            TaggedUdp => self.desk.server_datagram(self.from, format!("~{} {bytes}", self.token)),
-            BareUdp => self.desk.server_datagram(self.from, bytes),
+            TaggedStream | UntaggedStream | Line => self.harness.put(self.conn, bytes),
+            TaggedUdp => self.harness.server_datagram(self.from, format!("~{} {bytes}", self.token)),
+            BareUdp => self.harness.server_datagram(self.from, bytes),
         }
     }
 
     /// What Ada was told since this was last asked, behind the last of Bob's messages.
     fn heard(&mut self) -> String {
         let heard = match self.form {
-            TaggedStream | UntaggedStream | Line => self.desk.heard(self.conn),
-            TaggedUdp | BareUdp => self.desk.datagrams_to(self.from).concat(),
+            TaggedStream | UntaggedStream | Line => self.harness.heard(self.conn),
+            TaggedUdp | BareUdp => self.harness.datagrams_to(self.from).concat(),
         };
         let heard = heard.rfind("xxx").map_or(&*heard, |at| &heard[at + 3..]);
         if self.token.is_empty() { heard.to_owned() } else { heard.replace(&self.token, "TOKEN") }
@@ -224,8 +224,9 @@ impl Scene {
     /// What somebody else is told who registers under Ada's name, but for the head of the answer.
     fn ask_for_name(&mut self) -> String {
         let (from, nonce) = (addr(9, 9), nonce(9));
-        let cookie = cookie(&mut self.desk, from, "ada", &nonce);
-        let answer = self.desk.datagram(from, format!("~{cookie} {}", reg(1, "ada", &format!("?{nonce}"))));
+        let cookie = cookie(&mut self.harness, from, "ada", &nonce);
+        let answer =
+            self.harness.datagram(from, format!("~{cookie} {}", reg(1, "ada", &format!("?{nonce}"))));
         let answer = answer.concat();
         answer.split_once(" @1 ERR ").map_or_else(String::new, |(_, error)| error["0000 ".len()..].to_owned())
     }
@@ -241,23 +242,23 @@ impl Scene {
             Way::RulesDenyIt => {
                 let rules =
                     Rules::parse(b"[[rule]]\nname = 'ada'\ndeny = ['10.0.0.0/8', 'loopback']").unwrap();
-                self.desk.server.set_rules(self.desk.now, rules);
+                self.harness.server.set_rules(self.harness.now, rules);
             }
             Way::TakenUpElsewhere => {
-                let other = self.desk.connect_at(0, Remote::Ip("10.0.9.9:9".parse().unwrap()));
-                let granted = self.desk.say(other, reg(5, "ada", &self.token));
+                let other = self.harness.connect_at(0, Remote::Ip("10.0.9.9:9".parse().unwrap()));
+                let granted = self.harness.say(other, reg(5, "ada", &self.token));
                 assert!(granted.starts_with("@5 ACK"), "{granted}");
             }
             Way::SlowConsumer => self.read_too_slowly(),
             Way::BrokenFrame => self.say("xyz"),
             Way::FrameTimeout => {
                 self.say(if self.form == Line { "hel" } else { "SND 00" });
-                self.desk.pass(secs(if self.form == Line { 60 } else { 10 }));
+                self.harness.pass(secs(if self.form == Line { 60 } else { 10 }));
             }
-            Way::ConnectionLost => self.desk.hang_up(self.conn),
-            Way::PeerUnreachable => self.desk.lose(self.conn, CloseReason::Unreachable),
-            Way::Idle => self.desk.pass(secs(90)),
-            Way::Drain | Way::DrainBackInFive => self.desk.shut_down(),
+            Way::ConnectionLost => self.harness.hang_up(self.conn),
+            Way::PeerUnreachable => self.harness.lose(self.conn, CloseReason::Unreachable),
+            Way::Idle => self.harness.pass(secs(90)),
+            Way::Drain | Way::DrainBackInFive => self.harness.shut_down(),
         }
     }
 
@@ -269,11 +270,11 @@ impl Scene {
             Line | BareUdp => {}
         }
         self.heard();
-        self.desk.stall(self.conn, true);
+        self.harness.stall(self.conn, true);
         for _ in 0..9 {
-            self.desk.say(self.bob, format!("SND 1008 #lobby {}", "x".repeat(1_000)));
+            self.harness.say(self.bob, format!("SND 1008 #lobby {}", "x".repeat(1_000)));
         }
-        self.desk.stall(self.conn, false);
+        self.harness.stall(self.conn, false);
     }
 }
 
@@ -297,14 +298,14 @@ fn whatever_ends_a_session_each_side_is_told_and_it_is_counted_and_logged() {
         let ((heard, is_closed), lines) = logged_by(|| {
             scene.play(*way);
             let heard = scene.heard();
-            (heard, scene.desk.is_closed(scene.conn))
+            (heard, scene.harness.is_closed(scene.conn))
         });
         assert_eq!(heard, *told, "{what}");
         let is_stream = [TaggedStream, UntaggedStream, Line].contains(form);
         let is_gone = [Way::ConnectionLost, Way::PeerUnreachable].contains(way);
         let waits_for_ack = [Way::Drain, Way::DrainBackInFive].contains(way) && *form == TaggedStream;
         assert!(!is_stream || is_closed != (is_gone || waits_for_ack), "{what}: is the connection closed?");
-        let totals = scene.desk.totals();
+        let totals = scene.harness.totals();
         for reason in EndReason::ALL {
             let ended = u64::from(*end == Some(reason));
             // Bob's session ends with the server, too.
@@ -331,9 +332,9 @@ fn a_drained_session_ends_with_its_acknowledgement_of_the_bye_or_with_the_drain(
             if acknowledges {
                 scene.say("ACK 0002 1");
             } else {
-                scene.desk.pass(secs(8));
+                scene.harness.pass(secs(8));
             }
-            assert_eq!(scene.desk.totals().ends.of(EndReason::Draining), 2, "{form:?}, {acknowledges}");
+            assert_eq!(scene.harness.totals().ends.of(EndReason::Draining), 2, "{form:?}, {acknowledges}");
         }
     }
 }
@@ -348,10 +349,10 @@ fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_t
     {
         let old = Scene::open(Way::Drain, form);
         // Another run of the server knows nothing of it.
-        let mut scene = Scene { desk: Desk::new(config(Way::Drain)), ..old };
+        let mut scene = Scene { harness: ServerHarness::new(config(Way::Drain)), ..old };
         match form {
             TaggedStream => {
-                scene.conn = scene.desk.connect();
+                scene.conn = scene.harness.connect();
                 scene.say(&reg(2, "ada", &scene.token.clone()));
             }
             _ => scene.say("@2 PNG 0000"),
@@ -364,7 +365,7 @@ fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_t
 fn a_session_that_waits_for_its_owner_in_vain_is_counted_and_its_token_is_good_for_nothing_more() {
     let mut scene = Scene::open(Way::ConnectionLost, TaggedStream);
     scene.play(Way::ConnectionLost);
-    scene.desk.say(scene.bob, "SND 0009 ada hello");
+    scene.harness.say(scene.bob, "SND 0009 ada hello");
     for (secs_later, told) in [
         (0, "409 Name taken! Its session waits 30 s more for its owner"),
         (10, "409 Name taken! Its session waits 20 s more for its owner"),
@@ -372,39 +373,39 @@ fn a_session_that_waits_for_its_owner_in_vain_is_counted_and_its_token_is_good_f
     ] {
         let mut later = Scene::open(Way::ConnectionLost, TaggedStream);
         later.play(Way::ConnectionLost);
-        later.desk.pass(secs(secs_later));
+        later.harness.pass(secs(secs_later));
         assert_eq!(later.ask_for_name(), told);
-        let line = later.desk.connect_at(LINES, Remote::Ip(local(1)));
+        let line = later.harness.connect_at(LINES, Remote::Ip(local(1)));
         let left = 30 - secs_later;
-        let answer = later.desk.say(line, "ada\n");
+        let answer = later.harness.say(line, "ada\n");
         assert!(
             answer.ends_with(&format!(
                 "* ada is taken: its session waits {left} s more for its owner\nEnter your name: "
             )),
             "{answer}"
         );
-        let untagged = later.desk.connect();
+        let untagged = later.harness.connect();
         let text = format!("Name taken! Its session waits {left} s more for its owner");
-        assert_eq!(later.desk.say(untagged, "REG 0004 ada"), format!("ERR {:04} {text}", text.len() + 1));
+        assert_eq!(later.harness.say(untagged, "REG 0004 ada"), format!("ERR {:04} {text}", text.len() + 1));
     }
-    let ((), lines) = logged_by(|| scene.desk.pass(secs(30)));
+    let ((), lines) = logged_by(|| scene.harness.pass(secs(30)));
     let lines: Vec<_> = lines.iter().map(|(level, line)| (*level, line.as_str())).collect();
     assert!(
         lines.contains(&(Level::Debug, "10.0.0.7:7: ada: the session ends: not resumed in time")),
         "{lines:?}"
     );
     assert!(lines.contains(&(Level::Warn, "ada is gone, 1 message for it undelivered")), "{lines:?}");
-    let totals = scene.desk.totals();
+    let totals = scene.harness.totals();
     assert_eq!((totals.ends.of(EndReason::LingerOver), totals.hub.undelivered), (1, 1));
-    let late = scene.desk.connect();
+    let late = scene.harness.connect();
     let token = scene.token.clone();
-    assert_eq!(scene.desk.say(late, reg(4, "ada", &token)), "@4 ERR 0018 401 Session gone!");
+    assert_eq!(scene.harness.say(late, reg(4, "ada", &token)), "@4 ERR 0018 401 Session gone!");
 }
 
 #[test]
 fn a_name_over_datagrams_waits_for_its_owner_from_the_last_that_was_heard_of_it() {
     let mut scene = Scene::open(Way::Idle, TaggedUdp);
-    scene.desk.pass(secs(60));
+    scene.harness.pass(secs(60));
     assert_eq!(scene.ask_for_name(), "409 Name taken! Its session waits 30 s more for its owner");
     scene.say("@2 PNG 0000");
     assert_eq!(scene.ask_for_name(), "409 Name taken! Its session waits 90 s more for its owner");
@@ -412,27 +413,27 @@ fn a_name_over_datagrams_waits_for_its_owner_from_the_last_that_was_heard_of_it(
 
 #[test]
 fn who_gets_no_session_is_told_why_and_counted() {
-    let mut desk = Desk::new(ServerConfig { max_connections: 2, ..config(Way::Drain) });
-    let (frames, lines) = (desk.connect(), desk.connect_at(LINES, Remote::Ip(addr(7, 7))));
-    let (full, logged) = logged_by(|| desk.connect());
-    assert_eq!(desk.heard(full), "ERR 0013 Server full!BYE 0000");
+    let mut harness = ServerHarness::new(ServerConfig { max_connections: 2, ..config(Way::Drain) });
+    let (frames, lines) = (harness.connect(), harness.connect_at(LINES, Remote::Ip(addr(7, 7))));
+    let (full, logged) = logged_by(|| harness.connect());
+    assert_eq!(harness.heard(full), "ERR 0013 Server full!BYE 0000");
     assert!(logged.iter().any(|(level, line)| *level == Level::Warn && line.contains("Server full!")));
-    let person = desk.connect_at(LINES, Remote::Ip(addr(8, 8)));
-    assert_eq!(desk.heard(person), "* Server full!\n* goodbye\n");
-    desk.heard(lines);
-    let ((), logged) = logged_by(|| desk.pass(secs(60)));
-    assert_eq!(desk.heard(frames), "ERR 0023 not registered in timeBYE 0000");
-    assert_eq!(desk.heard(lines), "\n* no name was given in time\n* goodbye\n");
+    let person = harness.connect_at(LINES, Remote::Ip(addr(8, 8)));
+    assert_eq!(harness.heard(person), "* Server full!\n* goodbye\n");
+    harness.heard(lines);
+    let ((), logged) = logged_by(|| harness.pass(secs(60)));
+    assert_eq!(harness.heard(frames), "ERR 0023 not registered in timeBYE 0000");
+    assert_eq!(harness.heard(lines), "\n* no name was given in time\n* goodbye\n");
     assert!(
         logged.iter().any(|(level, line)| *level == Level::Debug && line.ends_with("not registered in time"))
     );
-    let totals = desk.totals();
+    let totals = harness.totals();
     assert_eq!((totals.refused_connections, totals.cut_off_connections), (2, 2));
 
-    let mut desk = Desk::new(ServerConfig { max_per_host: 1, ..config(Way::Drain) });
+    let mut harness = ServerHarness::new(ServerConfig { max_per_host: 1, ..config(Way::Drain) });
     let from = Remote::Ip(addr(7, 7));
     let (_first, second, person) =
-        (desk.connect_at(0, from), desk.connect_at(0, from), desk.connect_at(LINES, from));
-    assert_eq!(desk.heard(second), "ERR 0039 too many connections from your addressBYE 0000");
-    assert_eq!(desk.heard(person), "* too many connections from your address\n* goodbye\n");
+        (harness.connect_at(0, from), harness.connect_at(0, from), harness.connect_at(LINES, from));
+    assert_eq!(harness.heard(second), "ERR 0039 too many connections from your addressBYE 0000");
+    assert_eq!(harness.heard(person), "* too many connections from your address\n* goodbye\n");
 }

@@ -11,7 +11,6 @@ mod chaos;
 mod client;
 mod cuts;
 mod datagrams;
-mod desk;
 mod drains;
 mod endings;
 mod farewell;
@@ -20,6 +19,7 @@ mod fuzz;
 #[path = "../fuzz_harness/mod.rs"]
 mod fuzz_harness;
 mod fuzz_seeds;
+mod harness;
 mod hosts;
 mod limits;
 mod lines;

@@ -11,7 +11,7 @@ use sayagain::reliable::{Backoff, Outcome};
 use sayagain::server::Totals;
 use sayagain::service::Service;
 
-use crate::desk::{Desk, addr, local, nonce, reg, register, snd};
+use crate::harness::{ServerHarness, addr, local, nonce, reg, register, snd};
 use crate::support::{ms, outcomes, secs};
 
 /// Something that a client might say, or somebody who wants to do harm.
@@ -44,51 +44,51 @@ fn frame(rng: &mut ChaCha8Rng, tokens: &[String]) -> String {
 fn noise(seed: u64) -> Totals {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let hub = HubConfig { max_pending: 900, max_memory: 3_000, max_sessions: 4, ..HubConfig::default() };
-    let mut desk = Desk::new(ServerConfig { hub, ..ServerConfig::default() });
-    let mut tokens = vec![register(&mut desk, addr(1, 1), "eve", &nonce(50))];
+    let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
+    let mut tokens = vec![register(&mut harness, addr(1, 1), "eve", &nonce(50))];
     let mut conns = Vec::new();
     for _ in 0..400 {
         if conns.len() < 4 {
-            conns.push(desk.connect());
+            conns.push(harness.connect());
         }
         let conn = conns[rng.random_range(0..conns.len())];
         let text = frame(&mut rng, &tokens);
         let peer = if rng.random() { addr(1, rng.random_range(1..4)) } else { local(rng.random_range(1..3)) };
         let token = tokens[rng.random_range(tokens.len().saturating_sub(5)..tokens.len())].clone();
         let heard = match rng.random_range(0..8) {
-            0..3 => desk.say(conn, text),
-            3 => desk.datagram(peer, text).concat(),
-            4..6 => desk.datagram(peer, format!("~{token} {text}")).concat(),
+            0..3 => harness.say(conn, text),
+            3 => harness.datagram(peer, text).concat(),
+            4..6 => harness.datagram(peer, format!("~{token} {text}")).concat(),
             6 => {
-                desk.pass(ms([1, 100, 100, 1_000, 40_000][rng.random_range(0..5)]));
+                harness.pass(ms([1, 100, 100, 1_000, 40_000][rng.random_range(0..5)]));
                 String::new()
             }
             _ => {
-                desk.stall(conn, rng.random());
+                harness.stall(conn, rng.random());
                 String::new()
             }
         };
         // Tokens and cookies: whatever has their length is tried as one.
         let secrets = heard.split([' ', '@', '~']).filter(|word| word.len() >= 22);
         tokens.extend(secrets.filter_map(|word| word.get(..22)).map(str::to_owned));
-        if desk.is_closed(conn) || rng.random_range(0..50) == 0 {
-            desk.hang_up(conn);
+        if harness.is_closed(conn) || rng.random_range(0..50) == 0 {
+            harness.hang_up(conn);
             conns.retain(|other| *other != conn);
         }
-        desk.server.timeout(desk.now);
+        harness.server.timeout(harness.now);
         assert!(
-            desk.server.poll_timeout().is_none_or(|at| at > desk.now),
+            harness.server.poll_timeout().is_none_or(|at| at > harness.now),
             "seed {seed}: a deadline is left behind"
         );
-        assert!(desk.totals().pending_bytes <= 3_000, "seed {seed}");
+        assert!(harness.totals().pending_bytes <= 3_000, "seed {seed}");
     }
     for conn in conns {
-        desk.hang_up(conn);
+        harness.hang_up(conn);
     }
-    desk.pass(secs(300));
-    assert!(desk.server.is_stateless(), "seed {seed}: {:?}", desk.server);
-    assert_eq!((desk.totals().pending_bytes, desk.server.poll_timeout()), (0, None), "seed {seed}");
-    desk.totals()
+    harness.pass(secs(300));
+    assert!(harness.server.is_stateless(), "seed {seed}: {:?}", harness.server);
+    assert_eq!((harness.totals().pending_bytes, harness.server.poll_timeout()), (0, None), "seed {seed}");
+    harness.totals()
 }
 
 #[test]

@@ -13,7 +13,7 @@ use sayagain::link::{Direction, LinkConfig};
 use sayagain::reliable::{Outcome, Ticket};
 use sayagain::sim::{ClientId, Fate, Move, Sim};
 
-use crate::desk::{Desk, addr, nonce, register};
+use crate::harness::{ServerHarness, addr, nonce, register};
 use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs};
 
 const MOVES: [Move; 5] = [
@@ -253,11 +253,11 @@ fn a_client_whose_host_has_another_address_takes_a_new_socket_when_nobody_answer
 
 #[test]
 fn whatever_a_client_sends_is_challenged_at_another_address_but_not_more_than_ten_times_a_second() {
-    let mut desk = Desk::open();
+    let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
-    let token = register(&mut desk, home, "ada", &nonce(1));
-    let challenged = |desk: &mut Desk, from, frames: &str| {
-        let heard = desk.datagram(from, format!("~{token} {frames}"));
+    let token = register(&mut harness, home, "ada", &nonce(1));
+    let challenged = |harness: &mut ServerHarness, from, frames: &str| {
+        let heard = harness.datagram(from, format!("~{token} {frames}"));
         assert!(
             heard.iter().all(|answer| answer.starts_with(&format!("~{token} ERR 0027 428 "))),
             "{heard:?}"
@@ -265,32 +265,36 @@ fn whatever_a_client_sends_is_challenged_at_another_address_but_not_more_than_te
         heard.len()
     };
     for frames in ["ACK 0002 1", "@2 PNG 0000", "XYZ 0000", "ACK 0002 1@2 BYE 0000"] {
-        assert_eq!(challenged(&mut desk, away, frames), 1, "{frames}");
+        assert_eq!(challenged(&mut harness, away, frames), 1, "{frames}");
     }
-    let times: usize = (0..100).map(|_| challenged(&mut desk, away, "ACK 0002 1")).sum();
+    let times: usize = (0..100).map(|_| challenged(&mut harness, away, "ACK 0002 1")).sum();
     assert_eq!(times, 6, "ten with those before");
-    assert_eq!(challenged(&mut desk, addr(1, 3), "ACK 0002 1"), 1, "another address is challenged at once");
-    desk.pass(Duration::from_secs(1));
-    assert_eq!((0..100).map(|_| challenged(&mut desk, away, "ACK 0002 1")).sum::<usize>(), 10);
+    assert_eq!(
+        challenged(&mut harness, addr(1, 3), "ACK 0002 1"),
+        1,
+        "another address is challenged at once"
+    );
+    harness.pass(Duration::from_secs(1));
+    assert_eq!((0..100).map(|_| challenged(&mut harness, away, "ACK 0002 1")).sum::<usize>(), 10);
     // What only a server sends is no sign of a client, and nothing is executed.
     for frames in ["ERR 0004 401", "@1 RCV 0012 bob 0001 hi", "GAP 0002 1", "@2 ACK 0000"] {
-        assert_eq!(challenged(&mut desk, addr(1, 4), frames), 0, "{frames}");
+        assert_eq!(challenged(&mut harness, addr(1, 4), frames), 0, "{frames}");
     }
-    assert_eq!(desk.datagram(home, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
+    assert_eq!(harness.datagram(home, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
 }
 
 #[test]
 fn a_session_whose_client_is_heard_from_another_address_is_not_idle() {
-    let mut desk = Desk::open();
+    let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
-    let token = register(&mut desk, home, "ada", &nonce(1));
+    let token = register(&mut harness, home, "ada", &nonce(1));
     for _ in 0..10 {
-        desk.pass(secs(80));
-        desk.datagram(away, format!("~{token} ACK 0002 1"));
+        harness.pass(secs(80));
+        harness.datagram(away, format!("~{token} ACK 0002 1"));
     }
-    assert_eq!(desk.server.sessions(), 1);
-    desk.pass(secs(91));
-    assert_eq!(desk.server.sessions(), 0);
+    assert_eq!(harness.server.sessions(), 1);
+    harness.pass(secs(91));
+    assert_eq!(harness.server.sessions(), 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use sayagain::rates::Rate;
 use sayagain::service::Remote;
 use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
 
-use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};
+use crate::harness::{Conn, ServerHarness, addr, local, nonce, reg, register, snd};
 use crate::lines::{ASKS, config};
 use crate::support::{ms, secs};
 
@@ -29,26 +29,26 @@ const fn rooms(rooms: usize, members: usize) -> usize {
     rooms * (ROOM_COST + 3 * "#r".len()) + members * MEMBER_COST
 }
 
-fn desk(slow: SlowPolicy, max_pending: usize) -> Desk {
+fn harness(slow: SlowPolicy, max_pending: usize) -> ServerHarness {
     with_hub(HubConfig { slow, max_pending, ..HubConfig::default() })
 }
 
-fn with_hub(hub: HubConfig) -> Desk {
-    Desk::new(ServerConfig { hub, ..ServerConfig::default() })
+fn with_hub(hub: HubConfig) -> ServerHarness {
+    ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() })
 }
 
 /// An untagged member of a room.
-fn untagged(desk: &mut Desk, name: &str, room: &str) -> Conn {
-    let conn = desk.connect_as(&format!("REG {:04} {name}", name.len() + 1));
-    assert_eq!(desk.say(conn, jon(room)), "");
+fn untagged(harness: &mut ServerHarness, name: &str, room: &str) -> Conn {
+    let conn = harness.connect_as(&format!("REG {:04} {name}", name.len() + 1));
+    assert_eq!(harness.say(conn, jon(room)), "");
     conn
 }
 
 /// A tagged member of a room.
-fn tagged(desk: &mut Desk, name: &str, room: &str, n: u8) -> Conn {
-    let conn = desk.connect_as(&reg(1, name, &format!("?{}", nonce(n))));
-    assert_eq!(desk.say(conn, format!("@2 {}", jon(room))), "@2 ACK 0000");
-    desk.heard(conn);
+fn tagged(harness: &mut ServerHarness, name: &str, room: &str, n: u8) -> Conn {
+    let conn = harness.connect_as(&reg(1, name, &format!("?{}", nonce(n))));
+    assert_eq!(harness.say(conn, format!("@2 {}", jon(room))), "@2 ACK 0000");
+    harness.heard(conn);
     conn
 }
 
@@ -61,9 +61,9 @@ fn send(target: &str, text: &str) -> String {
     format!("SND {:04} {target} {text}", target.len() + text.len() + 2)
 }
 
-fn to_room(desk: &mut Desk, from: Conn, numbers: std::ops::RangeInclusive<u32>) {
+fn to_room(harness: &mut ServerHarness, from: Conn, numbers: std::ops::RangeInclusive<u32>) {
     for n in numbers {
-        assert_eq!(desk.say(from, send("#r", &format!("{n:02}"))), "");
+        assert_eq!(harness.say(from, send("#r", &format!("{n:02}"))), "");
     }
 }
 
@@ -78,107 +78,110 @@ fn missed(count: u64) -> String {
 
 #[test]
 fn drop_old_drops_the_oldest_until_the_new_one_fits_and_tells_it_in_their_place() {
-    let mut desk = desk(SlowPolicy::DropOld, 3 * COST);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    desk.stall(bob, true);
-    to_room(&mut desk, ada, 1..=5);
-    desk.stall(bob, false);
-    assert_eq!(desk.heard(bob), missed(2) + &from_room(3) + &from_room(4) + &from_room(5));
-    assert_eq!(desk.totals().hub.gaps, 2);
+    let mut harness = harness(SlowPolicy::DropOld, 3 * COST);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    harness.stall(bob, true);
+    to_room(&mut harness, ada, 1..=5);
+    harness.stall(bob, false);
+    assert_eq!(harness.heard(bob), missed(2) + &from_room(3) + &from_room(4) + &from_room(5));
+    assert_eq!(harness.totals().hub.gaps, 2);
     // A long one takes the place of several; one that could not fit even then drops nothing but itself.
-    desk.stall(bob, true);
-    to_room(&mut desk, ada, 1..=3);
+    harness.stall(bob, true);
+    to_room(&mut harness, ada, 1..=3);
     let long = "x".repeat(COST + 2);
-    desk.say(ada, send("#r", &long));
-    desk.stall(bob, false);
+    harness.say(ada, send("#r", &long));
+    harness.stall(bob, false);
     let frame = format!("RCV {:04} ada#r 0001 {long}", long.len() + 12);
-    assert_eq!(desk.heard(bob), missed(2) + &from_room(3) + &frame);
-    desk.stall(bob, true);
-    desk.say(ada, send("bob", "dddd") + &send("#r", "01") + &send("#r", &"x".repeat(3 * COST)));
-    desk.stall(bob, false);
-    assert_eq!(desk.heard(bob), "RCV 0014 ada 0001 dddd".to_owned() + &from_room(1) + &missed(1));
+    assert_eq!(harness.heard(bob), missed(2) + &from_room(3) + &frame);
+    harness.stall(bob, true);
+    harness.say(ada, send("bob", "dddd") + &send("#r", "01") + &send("#r", &"x".repeat(3 * COST)));
+    harness.stall(bob, false);
+    assert_eq!(harness.heard(bob), "RCV 0014 ada 0001 dddd".to_owned() + &from_room(1) + &missed(1));
 }
 
 #[test]
 fn drop_old_never_drops_a_direct_message_nor_what_has_a_number() {
-    let mut desk = desk(SlowPolicy::DropOld, 3 * COST);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let mut harness = harness(SlowPolicy::DropOld, 3 * COST);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     let direct = "RCV 0014 ada 0001 dddd";
-    desk.stall(bob, true);
-    to_room(&mut desk, ada, 1..=1);
-    assert_eq!(desk.say(ada, send("bob", "dddd")), "");
-    to_room(&mut desk, ada, 2..=3);
+    harness.stall(bob, true);
+    to_room(&mut harness, ada, 1..=1);
+    assert_eq!(harness.say(ada, send("bob", "dddd")), "");
+    to_room(&mut harness, ada, 2..=3);
     assert_eq!(
-        desk.say(ada, send("bob", "dddd")),
+        harness.say(ada, send("bob", "dddd")),
         "ERR 0012 Queue full!",
         "a direct message is kept or refused"
     );
-    to_room(&mut desk, ada, 4..=4);
-    desk.stall(bob, false);
-    assert_eq!(desk.heard(bob), missed(1) + direct + &missed(1) + &from_room(3) + &from_room(4));
+    to_room(&mut harness, ada, 4..=4);
+    harness.stall(bob, false);
+    assert_eq!(harness.heard(bob), missed(1) + direct + &missed(1) + &from_room(3) + &from_room(4));
     // Only direct messages are queued: the new one is missed, behind them.
-    desk.stall(bob, true);
+    harness.stall(bob, true);
     for _ in 0..3 {
-        assert_eq!(desk.say(ada, send("bob", "dddd")), "");
+        assert_eq!(harness.say(ada, send("bob", "dddd")), "");
     }
-    to_room(&mut desk, ada, 5..=6);
-    desk.stall(bob, false);
-    assert_eq!(desk.heard(bob), direct.repeat(3) + &missed(2));
+    to_room(&mut harness, ada, 5..=6);
+    harness.stall(bob, false);
+    assert_eq!(harness.heard(bob), direct.repeat(3) + &missed(2));
     // What was sent to a tagged session has its number: what is dropped is what is queued behind it.
-    let cyd = tagged(&mut desk, "cyd", "#r", 1);
-    to_room(&mut desk, ada, 1..=2);
-    desk.stall(cyd, true);
-    to_room(&mut desk, ada, 3..=5);
-    desk.stall(cyd, false);
+    let cyd = tagged(&mut harness, "cyd", "#r", 1);
+    to_room(&mut harness, ada, 1..=2);
+    harness.stall(cyd, true);
+    to_room(&mut harness, ada, 3..=5);
+    harness.stall(cyd, false);
     let number = |id, n| format!("@{id} {}", from_room(n));
-    assert_eq!(desk.heard(cyd), number(1, 1) + &number(2, 2) + "@3 GAP 0002 2" + &number(4, 5));
+    assert_eq!(harness.heard(cyd), number(1, 1) + &number(2, 2) + "@3 GAP 0002 2" + &number(4, 5));
 }
 
 #[test]
 fn disconnect_ends_the_session_of_a_slow_reader_and_tells_it_although_it_may_not_read() {
-    let mut desk = desk(SlowPolicy::Disconnect, 3 * COST);
-    let ada = untagged(&mut desk, "ada", "#r");
+    let mut harness = harness(SlowPolicy::Disconnect, 3 * COST);
+    let ada = untagged(&mut harness, "ada", "#r");
     for is_tagged in [false, true] {
-        let member =
-            if is_tagged { tagged(&mut desk, "bob", "#r", 1) } else { untagged(&mut desk, "bob", "#r") };
-        let before = desk.totals().hub;
-        desk.clog(member);
-        to_room(&mut desk, ada, 1..=3);
-        assert!(!desk.is_closed(member));
-        to_room(&mut desk, ada, 4..=4);
-        assert!(desk.is_closed(member), "closed although a write waits");
-        let names = desk.say(ada, "LST 0003 #r");
+        let member = if is_tagged {
+            tagged(&mut harness, "bob", "#r", 1)
+        } else {
+            untagged(&mut harness, "bob", "#r")
+        };
+        let before = harness.totals().hub;
+        harness.clog(member);
+        to_room(&mut harness, ada, 1..=3);
+        assert!(!harness.is_closed(member));
+        to_room(&mut harness, ada, 4..=4);
+        assert!(harness.is_closed(member), "closed although a write waits");
+        let names = harness.say(ada, "LST 0003 #r");
         assert_eq!(names, "ACK 0004 ada", "gone at once, and it does not linger");
-        let after = desk.totals();
+        let after = harness.totals();
         assert_eq!((after.hub.cut_off - before.cut_off, after.hub.gaps, after.pending_bytes), (1, 0, 0));
-        desk.unclog(member);
-        let heard = desk.heard(member);
+        harness.unclog(member);
+        let heard = harness.heard(member);
         let bye = if is_tagged { "BYE 0006 ended" } else { "BYE 0000" };
         assert!(heard.ends_with(&format!("ERR 0020 you read too slowly{bye}")), "{heard}");
-        desk.hang_up(member);
+        harness.hang_up(member);
     }
     // The untagged one had been given one message once and for all; to the tagged one it was never acknowledged.
-    assert_eq!(desk.totals().hub.undelivered, (2 + 1) + (3 + 1));
-    assert!(desk.totals().to_string().contains(", cut off for reading slowly 2, "));
+    assert_eq!(harness.totals().hub.undelivered, (2 + 1) + (3 + 1));
+    assert!(harness.totals().to_string().contains(", cut off for reading slowly 2, "));
 }
 
 #[test]
 fn disconnect_ends_a_session_over_datagrams_whose_next_word_is_answered_by_a_401() {
-    let mut desk = desk(SlowPolicy::Disconnect, 3 * COST);
-    let ada = untagged(&mut desk, "ada", "#r");
+    let mut harness = harness(SlowPolicy::Disconnect, 3 * COST);
+    let ada = untagged(&mut harness, "ada", "#r");
     let a = addr(1, 1);
-    let token = register(&mut desk, a, "bob", &nonce(1));
-    assert_eq!(desk.datagram(a, format!("~{token} @2 JON 0003 #r")), [format!("~{token} @2 ACK 0000")]);
-    to_room(&mut desk, ada, 1..=4);
-    let heard = desk.datagrams_to(a);
+    let token = register(&mut harness, a, "bob", &nonce(1));
+    assert_eq!(harness.datagram(a, format!("~{token} @2 JON 0003 #r")), [format!("~{token} @2 ACK 0000")]);
+    to_room(&mut harness, ada, 1..=4);
+    let heard = harness.datagrams_to(a);
     let end = format!("~{token} ERR 0020 you read too slowlyBYE 0006 ended");
     assert_eq!(
         (heard.len(), heard.contains(&end)),
         (3 + 1, true),
         "all that had room, and why it ends: {heard:?}"
     );
-    assert_eq!(desk.datagram(a, format!("~{token} @3 PNG 0000")), [format!("~{token} ERR 0004 401")]);
-    assert_eq!((desk.totals().hub.cut_off, desk.totals().hub.undelivered), (1, 4));
+    assert_eq!(harness.datagram(a, format!("~{token} @3 PNG 0000")), [format!("~{token} ERR 0004 401")]);
+    assert_eq!((harness.totals().hub.cut_off, harness.totals().hub.undelivered), (1, 4));
 }
 
 #[test]
@@ -188,109 +191,109 @@ fn disconnect_spares_who_has_no_more_than_its_share_of_a_memory_that_others_fill
         max_memory: 8 * COST + rooms(2, 3),
         ..HubConfig::default()
     };
-    let mut desk = with_hub(hub);
+    let mut harness = with_hub(hub);
     let (ada, bob, cyd) = (
-        untagged(&mut desk, "ada", "#r"),
-        untagged(&mut desk, "bob", "#q"),
-        untagged(&mut desk, "cyd", "#r"),
+        untagged(&mut harness, "ada", "#r"),
+        untagged(&mut harness, "bob", "#q"),
+        untagged(&mut harness, "cyd", "#r"),
     );
     for conn in [bob, cyd] {
-        desk.stall(conn, true);
+        harness.stall(conn, true);
     }
     for _ in 0..7 {
-        assert_eq!(desk.say(ada, send("bob", "1234")), "");
+        assert_eq!(harness.say(ada, send("bob", "1234")), "");
     }
-    to_room(&mut desk, ada, 1..=2);
-    desk.stall(cyd, false);
-    assert_eq!(desk.heard(cyd), from_room(1) + &missed(1), "it is not the one that reads too slowly");
-    assert_eq!(desk.totals().hub.cut_off, 0);
+    to_room(&mut harness, ada, 1..=2);
+    harness.stall(cyd, false);
+    assert_eq!(harness.heard(cyd), from_room(1) + &missed(1), "it is not the one that reads too slowly");
+    assert_eq!(harness.totals().hub.cut_off, 0);
 }
 
 #[test]
 fn queues_are_bounded_in_messages_as_well() {
     let hub = HubConfig { max_pending_messages: 2, ..HubConfig::default() };
-    let mut desk = with_hub(hub);
+    let mut harness = with_hub(hub);
     let (ada, bob, cyd) = (
-        untagged(&mut desk, "ada", "#r"),
-        untagged(&mut desk, "bob", "#r"),
-        tagged(&mut desk, "cyd", "#r", 1),
+        untagged(&mut harness, "ada", "#r"),
+        untagged(&mut harness, "bob", "#r"),
+        tagged(&mut harness, "cyd", "#r", 1),
     );
-    desk.stall(bob, true);
-    to_room(&mut desk, ada, 1..=4);
-    assert_eq!(desk.say(ada, send("bob", "hi")), "ERR 0012 Queue full!");
-    desk.stall(bob, false);
-    assert_eq!(desk.heard(bob), from_room(1) + &from_room(2) + &missed(2));
+    harness.stall(bob, true);
+    to_room(&mut harness, ada, 1..=4);
+    assert_eq!(harness.say(ada, send("bob", "hi")), "ERR 0012 Queue full!");
+    harness.stall(bob, false);
+    assert_eq!(harness.heard(bob), from_room(1) + &from_room(2) + &missed(2));
     let number = |id, n| format!("@{id} {}", from_room(n));
-    assert_eq!(desk.heard(cyd), number(1, 1) + &number(2, 2) + "@3 GAP 0002 1", "unacknowledged counts");
-    assert_eq!(desk.say(cyd, "ACK 0004 1-3"), "@4 GAP 0002 1");
-    to_room(&mut desk, ada, 5..=5);
-    assert_eq!(desk.heard(cyd), number(5, 5));
+    assert_eq!(harness.heard(cyd), number(1, 1) + &number(2, 2) + "@3 GAP 0002 1", "unacknowledged counts");
+    assert_eq!(harness.say(cyd, "ACK 0004 1-3"), "@4 GAP 0002 1");
+    to_room(&mut harness, ada, 5..=5);
+    assert_eq!(harness.heard(cyd), number(5, 5));
 }
 
 #[test]
 fn what_is_being_written_is_counted_until_it_is_written() {
-    let mut desk = desk(SlowPolicy::DropNew, 3 * COST);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    desk.clog(bob);
-    to_room(&mut desk, ada, 1..=5);
-    assert_eq!((desk.totals().pending_bytes, desk.totals().hub.gaps), (3 * COST, 2));
-    desk.trickle(bob);
-    assert_eq!(desk.totals().pending_bytes, 2 * COST, "the first is written, the others are being so");
-    to_room(&mut desk, ada, 6..=7);
-    desk.unclog(bob);
+    let mut harness = harness(SlowPolicy::DropNew, 3 * COST);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    harness.clog(bob);
+    to_room(&mut harness, ada, 1..=5);
+    assert_eq!((harness.totals().pending_bytes, harness.totals().hub.gaps), (3 * COST, 2));
+    harness.trickle(bob);
+    assert_eq!(harness.totals().pending_bytes, 2 * COST, "the first is written, the others are being so");
+    to_room(&mut harness, ada, 6..=7);
+    harness.unclog(bob);
     assert_eq!(
-        desk.heard(bob),
+        harness.heard(bob),
         from_room(1) + &from_room(2) + &from_room(3) + &missed(2) + &from_room(6) + &missed(1)
     );
-    assert_eq!(desk.totals().pending_bytes, 0);
+    assert_eq!(harness.totals().pending_bytes, 0);
     // Who goes while it is being written to leaves nothing behind that counts.
-    desk.clog(bob);
-    to_room(&mut desk, ada, 8..=8);
-    desk.hang_up(bob);
-    assert_eq!(desk.totals().pending_bytes, 0);
+    harness.clog(bob);
+    to_room(&mut harness, ada, 8..=8);
+    harness.hang_up(bob);
+    assert_eq!(harness.totals().pending_bytes, 0);
 }
 
 #[test]
 fn who_acknowledges_what_it_never_read_gets_no_more_than_who_does_not() {
-    let mut desk = desk(SlowPolicy::DropNew, 3 * COST);
-    let ada = untagged(&mut desk, "ada", "#r");
+    let mut harness = harness(SlowPolicy::DropNew, 3 * COST);
+    let ada = untagged(&mut harness, "ada", "#r");
     let (bob, token) = {
-        let conn = desk.connect();
-        let answer = desk.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
+        let conn = harness.connect();
+        let answer = harness.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
         (conn, answer["@1 ACK 0023 ".len()..].to_owned())
     };
-    desk.say(bob, format!("@2 {}", jon("#r")));
-    desk.clog(bob);
-    let pending = |desk: &Desk| (desk.totals().pending_bytes, desk.totals().hub.gaps);
+    harness.say(bob, format!("@2 {}", jon("#r")));
+    harness.clog(bob);
+    let pending = |harness: &ServerHarness| (harness.totals().pending_bytes, harness.totals().hub.gaps);
     for n in 1..=20 {
-        to_room(&mut desk, ada, n..=n);
-        desk.put(bob, "ACK 0007 1-1000");
+        to_room(&mut harness, ada, n..=n);
+        harness.put(bob, "ACK 0007 1-1000");
     }
-    assert_eq!(pending(&desk), (3 * COST, 17), "the first is with the writer, whatever he says");
-    assert_eq!(desk.say(ada, send("bob", "direct")), "ERR 0012 Queue full!");
-    desk.trickle(bob);
-    assert_eq!(pending(&desk), (2 * COST, 17), "it is written, and the others are with the writer");
-    desk.put(bob, "ACK 0007 1-1000");
-    assert_eq!(pending(&desk).0, 2 * COST);
-    desk.trickle(bob);
-    assert_eq!(pending(&desk).0, 0);
+    assert_eq!(pending(&harness), (3 * COST, 17), "the first is with the writer, whatever he says");
+    assert_eq!(harness.say(ada, send("bob", "direct")), "ERR 0012 Queue full!");
+    harness.trickle(bob);
+    assert_eq!(pending(&harness), (2 * COST, 17), "it is written, and the others are with the writer");
+    harness.put(bob, "ACK 0007 1-1000");
+    assert_eq!(pending(&harness).0, 2 * COST);
+    harness.trickle(bob);
+    assert_eq!(pending(&harness).0, 0);
     assert_eq!(
-        desk.heard(bob),
+        harness.heard(bob),
         format!("@1 {}@2 {}@3 {}@4 GAP 0003 17", from_room(1), from_room(2), from_room(3))
     );
     // What the writer of a connection has is of no concern to the session once another carries it, ..
-    to_room(&mut desk, ada, 21..=21);
-    desk.put(bob, "ACK 0007 1-1000");
-    assert_eq!(pending(&desk).0, COST);
-    let other = desk.connect_as(&reg(3, "bob", &token));
-    assert_eq!((pending(&desk).0, desk.heard(other)), (0, String::new()));
+    to_room(&mut harness, ada, 21..=21);
+    harness.put(bob, "ACK 0007 1-1000");
+    assert_eq!(pending(&harness).0, COST);
+    let other = harness.connect_as(&reg(3, "bob", &token));
+    assert_eq!((pending(&harness).0, harness.heard(other)), (0, String::new()));
     // .. or none does.
-    desk.clog(other);
-    to_room(&mut desk, ada, 22..=22);
-    desk.put(other, "ACK 0007 1-1000");
-    assert_eq!(pending(&desk).0, COST);
-    desk.hang_up(other);
-    assert_eq!((pending(&desk), desk.server.sessions()), ((0, 17), 2));
+    harness.clog(other);
+    to_room(&mut harness, ada, 22..=22);
+    harness.put(other, "ACK 0007 1-1000");
+    assert_eq!(pending(&harness).0, COST);
+    harness.hang_up(other);
+    assert_eq!((pending(&harness), harness.server.sessions()), ((0, 17), 2));
 }
 
 /// What one member is: how it was reached, what it has heard, and what was sent to it.
@@ -324,7 +327,7 @@ struct Sent {
 
 /// A crowd in `#r` with a sender who reads well, and a seeded story of who reads when.
 struct Crowd {
-    desk: Desk,
+    harness: ServerHarness,
     rng: ChaCha20Rng,
     ada: Conn,
     members: Vec<Member>,
@@ -334,8 +337,8 @@ struct Crowd {
 impl Crowd {
     fn new(slow: SlowPolicy, seed: u64) -> Self {
         let hub = HubConfig { slow, max_pending: 8 * COST, max_pending_messages: 7, ..HubConfig::default() };
-        let mut desk = with_hub(hub);
-        let ada = untagged(&mut desk, "ada", "#r");
+        let mut harness = with_hub(hub);
+        let ada = untagged(&mut harness, "ada", "#r");
         let mut members = Vec::new();
         for n in 1..=2 {
             let named = |kind: &str, way| Member {
@@ -346,21 +349,21 @@ impl Crowd {
                 sent: Vec::new(),
                 is_gone: false,
             };
-            let plain = untagged(&mut desk, &format!("plain-{n}"), "#r");
-            desk.clog(plain);
+            let plain = untagged(&mut harness, &format!("plain-{n}"), "#r");
+            harness.clog(plain);
             members.push(named("plain", Way::Untagged(plain)));
-            let stream = tagged(&mut desk, &format!("stream-{n}"), "#r", n);
-            desk.clog(stream);
+            let stream = tagged(&mut harness, &format!("stream-{n}"), "#r", n);
+            harness.clog(stream);
             members.push(named("stream", Way::Tagged(stream)));
             let at = addr(n, 1);
-            let token = register(&mut desk, at, &format!("datagrams-{n}"), &nonce(n + 10));
-            desk.datagram(at, format!("~{token} @2 JON 0003 #r"));
+            let token = register(&mut harness, at, &format!("datagrams-{n}"), &nonce(n + 10));
+            harness.datagram(at, format!("~{token} @2 JON 0003 #r"));
             members.push(named("datagrams", Way::Datagrams(at, token)));
             let at = local(u16::from(n));
-            desk.datagram(at, format!("REG 0007 bare-{n}JON 0003 #r"));
+            harness.datagram(at, format!("REG 0007 bare-{n}JON 0003 #r"));
             members.push(named("bare", Way::Bare(at)));
         }
-        Self { desk, rng: ChaCha20Rng::seed_from_u64(seed), ada, members, next: 10_000 }
+        Self { harness, rng: ChaCha20Rng::seed_from_u64(seed), ada, members, next: 10_000 }
     }
 
     /// Something happens.
@@ -370,7 +373,7 @@ impl Crowd {
             0..=5 => self.say_to_room(),
             6 => self.say_to(whose),
             7 | 8 => self.read(whose),
-            _ => self.desk.pass(ms(self.rng.random_range(0..200))),
+            _ => self.harness.pass(ms(self.rng.random_range(0..200))),
         }
     }
 
@@ -382,7 +385,7 @@ impl Crowd {
 
     fn say_to_room(&mut self) {
         let body = self.body();
-        assert_eq!(self.desk.say(self.ada, send("#r", &body)), "");
+        assert_eq!(self.harness.say(self.ada, send("#r", &body)), "");
         for member in &mut self.members {
             member.sent.push(Sent { body: body.clone(), is_direct: false });
         }
@@ -390,7 +393,7 @@ impl Crowd {
 
     fn say_to(&mut self, whose: usize) {
         let body = self.body();
-        let answer = self.desk.say(self.ada, send(&self.members[whose].name, &body));
+        let answer = self.harness.say(self.ada, send(&self.members[whose].name, &body));
         if answer.is_empty() {
             self.members[whose].sent.push(Sent { body, is_direct: true });
         } else {
@@ -406,28 +409,28 @@ impl Crowd {
         }
         match way {
             Way::Untagged(conn) | Way::Tagged(conn) => {
-                self.desk.trickle(*conn);
-                let bytes = self.desk.heard(*conn);
+                self.harness.trickle(*conn);
+                let bytes = self.harness.heard(*conn);
                 let (mut bytes, mut deframer) = (bytes.as_bytes(), Deframer::new(1 << 20));
                 let mut acks = Vec::new();
                 while let Some(frame) = deframer.next(&mut bytes).unwrap() {
                     acks.extend(hear(&frame, seen, heard));
                 }
                 for ack in acks {
-                    self.desk.say(*conn, &ack);
+                    self.harness.say(*conn, &ack);
                 }
             }
             Way::Datagrams(at, token) => {
-                for datagram in self.desk.datagrams_to(*at) {
+                for datagram in self.harness.datagrams_to(*at) {
                     for frame in Datagram::parse(datagram.as_bytes(), 1 << 20).unwrap().frames {
                         if let Some(ack) = hear(&frame, seen, heard) {
-                            self.desk.server_datagram(*at, format!("~{token} {ack}"));
+                            self.harness.server_datagram(*at, format!("~{token} {ack}"));
                         }
                     }
                 }
             }
             Way::Bare(at) => {
-                for datagram in self.desk.datagrams_to(*at) {
+                for datagram in self.harness.datagrams_to(*at) {
                     for frame in Datagram::parse(datagram.as_bytes(), 1 << 20).unwrap().frames {
                         hear(&frame, seen, heard);
                     }
@@ -442,9 +445,9 @@ impl Crowd {
             for whose in 0..self.members.len() {
                 self.read(whose);
             }
-            self.desk.pass(ms(100));
+            self.harness.pass(ms(100));
         }
-        assert_eq!(self.desk.totals().pending_bytes, 0);
+        assert_eq!(self.harness.totals().pending_bytes, 0);
     }
 }
 
@@ -501,11 +504,11 @@ fn what_is_received_and_the_gaps_in_their_place_are_what_was_sent_under_both_way
             let mut crowd = Crowd::new(slow, seed);
             for _ in 0..400 {
                 crowd.step();
-                assert!(crowd.desk.totals().pending_bytes <= 8 * 8 * COST);
+                assert!(crowd.harness.totals().pending_bytes <= 8 * 8 * COST);
             }
             crowd.read_all();
             let told: u64 = crowd.members.iter().map(check).sum();
-            let counted = crowd.desk.totals().hub;
+            let counted = crowd.harness.totals().hub;
             assert_eq!(
                 (told, counted.untold, counted.undelivered),
                 (counted.gaps, 0, 0),
@@ -532,20 +535,20 @@ fn what_was_dropped_is_what_was_told_and_what_sessions_that_ended_were_not_told(
                     unreachable!()
                 };
                 crowd.read(whose);
-                crowd.desk.hang_up(conn);
+                crowd.harness.hang_up(conn);
                 if whose == 0 {
                     // What was given to its connection it was told.
                     crowd.read(whose);
                 }
                 crowd.members[whose].is_gone = true;
             }
-            crowd.desk.pass(secs(31));
+            crowd.harness.pass(secs(31));
             crowd.read_all();
             let gaps = crowd.members.iter().flat_map(|member| &member.heard).map(|heard| match heard {
                 Heard::Gap(count) => *count,
                 Heard::Message(_) => 0,
             });
-            let (told, counted) = (gaps.sum::<u64>(), crowd.desk.totals().hub);
+            let (told, counted) = (gaps.sum::<u64>(), crowd.harness.totals().hub);
             assert_eq!(told + counted.untold, counted.gaps, "{slow}, seed {seed}");
             untold += counted.untold;
         }
@@ -561,127 +564,130 @@ fn a_flood_stays_within_all_bounds_and_a_queue_of_direct_messages_costs_no_time(
         max_memory: 10 << 20,
         ..HubConfig::default()
     };
-    let mut desk = with_hub(hub);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    desk.stall(bob, true);
+    let mut harness = with_hub(hub);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    harness.stall(bob, true);
     for _ in 0..19_900 {
-        desk.say(ada, send("bob", "direct"));
+        harness.say(ada, send("bob", "direct"));
     }
     for _ in 0..200_000 {
-        desk.say(ada, send("#r", "flood"));
-        assert!(desk.totals().pending_bytes <= 10 << 20);
+        harness.say(ada, send("#r", "flood"));
+        assert!(harness.totals().pending_bytes <= 10 << 20);
     }
-    assert_eq!(desk.server.totals().waiting, 20_000);
-    desk.stall(bob, false);
-    let heard = desk.heard(bob);
+    assert_eq!(harness.server.totals().waiting, 20_000);
+    harness.stall(bob, false);
+    let heard = harness.heard(bob);
     assert!(heard.ends_with(&(missed(199_900) + &"RCV 0017 ada#r 0001 flood".repeat(100))));
     assert_eq!(heard.matches("direct").count(), 19_900);
-    assert_eq!((desk.totals().hub.gaps, desk.totals().pending_bytes), (199_900, 0));
+    assert_eq!((harness.totals().hub.gaps, harness.totals().pending_bytes), (199_900, 0));
 }
 
 /// Ada and bob in `#r` under block; bob's socket is clogged, and his queue takes one message.
-fn blocked() -> (Desk, Conn, Conn) {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    desk.clog(bob);
-    assert_eq!(desk.say(ada, send("#r", "01")), "");
-    assert!(desk.is_reading(ada));
-    (desk, ada, bob)
+fn blocked() -> (ServerHarness, Conn, Conn) {
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    harness.clog(bob);
+    assert_eq!(harness.say(ada, send("#r", "01")), "");
+    assert!(harness.is_reading(ada));
+    (harness, ada, bob)
 }
 
 #[test]
 fn block_holds_a_sender_with_all_that_it_says_behind_until_the_member_has_room() {
-    let (mut desk, ada, bob) = blocked();
-    let cyd = untagged(&mut desk, "cyd", "#q");
-    assert_eq!(desk.say(ada, send("#r", "02") + &send("#r", "03") + "PNG 0003 hi"), "");
-    assert!(!desk.is_reading(ada));
-    assert_eq!(desk.say(cyd, send("ada", "direct") + "PNG 0000"), "ACK 0000", "others are not delayed");
-    assert_eq!(desk.heard(ada), "RCV 0016 cyd 0001 direct", "nor is what a held sender hears");
-    desk.pass(secs(3_600));
-    assert!(!desk.is_reading(ada) && !desk.is_closed(ada), "no clock runs for it");
-    desk.trickle(bob);
-    assert_eq!((desk.heard(bob), desk.is_reading(ada)), (from_room(1), false));
-    desk.trickle(bob);
-    assert_eq!((desk.heard(bob), desk.is_reading(ada)), (from_room(2), true));
-    assert_eq!(desk.heard(ada), "ACK 0003 hi");
-    desk.unclog(bob);
-    assert_eq!(desk.heard(bob), from_room(3));
-    assert_eq!((desk.totals().hub.gaps, desk.totals().pending_bytes), (0, 0));
+    let (mut harness, ada, bob) = blocked();
+    let cyd = untagged(&mut harness, "cyd", "#q");
+    assert_eq!(harness.say(ada, send("#r", "02") + &send("#r", "03") + "PNG 0003 hi"), "");
+    assert!(!harness.is_reading(ada));
+    assert_eq!(harness.say(cyd, send("ada", "direct") + "PNG 0000"), "ACK 0000", "others are not delayed");
+    assert_eq!(harness.heard(ada), "RCV 0016 cyd 0001 direct", "nor is what a held sender hears");
+    harness.pass(secs(3_600));
+    assert!(!harness.is_reading(ada) && !harness.is_closed(ada), "no clock runs for it");
+    harness.trickle(bob);
+    assert_eq!((harness.heard(bob), harness.is_reading(ada)), (from_room(1), false));
+    harness.trickle(bob);
+    assert_eq!((harness.heard(bob), harness.is_reading(ada)), (from_room(2), true));
+    assert_eq!(harness.heard(ada), "ACK 0003 hi");
+    harness.unclog(bob);
+    assert_eq!(harness.heard(bob), from_room(3));
+    assert_eq!((harness.totals().hub.gaps, harness.totals().pending_bytes), (0, 0));
 }
 
 #[test]
 fn a_frame_that_a_held_sender_had_begun_has_its_time_once_it_is_read_again() {
-    let (mut desk, ada, bob) = blocked();
-    desk.say(ada, send("#r", "02") + "SND 0006 #r");
-    desk.pass(secs(60));
-    desk.unclog(bob);
-    assert!(desk.is_reading(ada));
-    desk.pass(secs(9));
-    assert!(!desk.is_closed(ada));
-    desk.pass(secs(2));
-    assert!(desk.is_closed(ada), "{}", desk.heard(ada));
+    let (mut harness, ada, bob) = blocked();
+    harness.say(ada, send("#r", "02") + "SND 0006 #r");
+    harness.pass(secs(60));
+    harness.unclog(bob);
+    assert!(harness.is_reading(ada));
+    harness.pass(secs(9));
+    assert!(!harness.is_closed(ada));
+    harness.pass(secs(2));
+    assert!(harness.is_closed(ada), "{}", harness.heard(ada));
 }
 
 #[test]
 fn held_senders_go_on_when_the_member_leaves_the_room_hangs_up_or_is_cut_off() {
-    let leave = |desk: &mut Desk, bob| assert_eq!(desk.say(bob, "LEV 0003 #r"), "");
-    let close = |desk: &mut Desk, bob| desk.hang_up(bob);
-    let bye = |desk: &mut Desk, bob| assert_eq!(desk.say(bob, "BYE 0000"), "");
-    let cut = |desk: &mut Desk, bob| {
-        desk.say(bob, "SND 0009 #r");
-        desk.pass(secs(11));
-        assert!(desk.is_closed(bob));
-        desk.hang_up(bob);
+    let leave = |harness: &mut ServerHarness, bob| assert_eq!(harness.say(bob, "LEV 0003 #r"), "");
+    let close = |harness: &mut ServerHarness, bob| harness.hang_up(bob);
+    let bye = |harness: &mut ServerHarness, bob| assert_eq!(harness.say(bob, "BYE 0000"), "");
+    let cut = |harness: &mut ServerHarness, bob| {
+        harness.say(bob, "SND 0009 #r");
+        harness.pass(secs(11));
+        assert!(harness.is_closed(bob));
+        harness.hang_up(bob);
     };
     for (what, end) in [
-        ("leaves", &leave as &dyn Fn(&mut Desk, Conn)),
+        ("leaves", &leave as &dyn Fn(&mut ServerHarness, Conn)),
         ("hangs up", &close),
         ("says bye", &bye),
         ("is cut off", &cut),
     ] {
-        let (mut desk, ada, bob) = blocked();
-        let dan = untagged(&mut desk, "dan", "#r");
+        let (mut harness, ada, bob) = blocked();
+        let dan = untagged(&mut harness, "dan", "#r");
         for sender in [ada, dan] {
-            assert_eq!(desk.say(sender, send("#r", "02") + "PNG 0000"), "");
-            assert!(!desk.is_reading(sender), "{what}");
+            assert_eq!(harness.say(sender, send("#r", "02") + "PNG 0000"), "");
+            assert!(!harness.is_reading(sender), "{what}");
         }
-        end(&mut desk, bob);
+        end(&mut harness, bob);
         for sender in [ada, dan] {
-            assert!(desk.is_reading(sender), "{what}");
-            assert!(desk.heard(sender).contains("ACK 0000"), "{what}");
+            assert!(harness.is_reading(sender), "{what}");
+            assert!(harness.heard(sender).contains("ACK 0000"), "{what}");
         }
     }
 }
 
 #[test]
 fn who_waits_for_a_member_in_another_room_goes_on_waiting_when_it_leaves_one() {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    let cyd = untagged(&mut desk, "cyd", "#q");
-    desk.say(bob, "JON 0003 #q");
-    desk.clog(bob);
-    to_room(&mut desk, ada, 1..=1);
-    desk.say(cyd, send("#q", "q1") + "PNG 0000");
-    desk.say(ada, send("#r", "02") + "PNG 0000");
-    desk.say(bob, "LEV 0003 #r");
-    assert_eq!((desk.is_reading(cyd), desk.is_reading(ada)), (false, true));
-    assert_eq!(desk.heard(ada), "ACK 0000");
-    desk.unclog(bob);
-    assert_eq!((desk.is_reading(cyd), desk.heard(bob)), (true, from_room(1) + "RCV 0014 cyd#q 0001 q1"));
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    let cyd = untagged(&mut harness, "cyd", "#q");
+    harness.say(bob, "JON 0003 #q");
+    harness.clog(bob);
+    to_room(&mut harness, ada, 1..=1);
+    harness.say(cyd, send("#q", "q1") + "PNG 0000");
+    harness.say(ada, send("#r", "02") + "PNG 0000");
+    harness.say(bob, "LEV 0003 #r");
+    assert_eq!((harness.is_reading(cyd), harness.is_reading(ada)), (false, true));
+    assert_eq!(harness.heard(ada), "ACK 0000");
+    harness.unclog(bob);
+    assert_eq!(
+        (harness.is_reading(cyd), harness.heard(bob)),
+        (true, from_room(1) + "RCV 0014 cyd#q 0001 q1")
+    );
 }
 
 #[test]
 fn two_senders_that_are_held_by_one_member_take_turns() {
-    let (mut desk, ada, bob) = blocked();
-    let dan = untagged(&mut desk, "dan", "#r");
+    let (mut harness, ada, bob) = blocked();
+    let dan = untagged(&mut harness, "dan", "#r");
     for n in 0..20 {
-        desk.say(ada, send("#r", &format!("a{n}")));
-        desk.say(dan, send("#r", &format!("d{n}")));
+        harness.say(ada, send("#r", &format!("a{n}")));
+        harness.say(dan, send("#r", &format!("d{n}")));
     }
     let mut heard = String::new();
     for _ in 0..100 {
-        desk.trickle(bob);
-        heard += &desk.heard(bob);
+        harness.trickle(bob);
+        heard += &harness.heard(bob);
     }
     let order: Vec<&str> = heard.split("#r 0001 ").skip(1).map(|part| &part[..1]).collect();
     assert_eq!(order.join(""), "0".to_owned() + &"ad".repeat(20));
@@ -689,62 +695,62 @@ fn two_senders_that_are_held_by_one_member_take_turns() {
 
 #[test]
 fn a_long_message_is_not_kept_waiting_by_short_ones() {
-    let mut desk = desk(SlowPolicy::Block, 10 * ROOMY);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    let dan = untagged(&mut desk, "dan", "#r");
-    desk.clog(bob);
+    let mut harness = harness(SlowPolicy::Block, 10 * ROOMY);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    let dan = untagged(&mut harness, "dan", "#r");
+    harness.clog(bob);
     for _ in 0..5 {
-        assert_eq!(desk.say(ada, send("#r", &"x".repeat(ROOMY))), "");
+        assert_eq!(harness.say(ada, send("#r", &"x".repeat(ROOMY))), "");
     }
-    assert_eq!(desk.say(ada, send("#r", &"long".repeat(2 * ROOMY))), "");
-    assert!(!desk.is_reading(ada));
+    assert_eq!(harness.say(ada, send("#r", &"long".repeat(2 * ROOMY))), "");
+    assert!(!harness.is_reading(ada));
     let mut before = 0;
-    while !desk.is_reading(ada) {
+    while !harness.is_reading(ada) {
         assert!(before < 10, "it is never its turn");
-        if desk.is_reading(dan) {
-            desk.say(dan, send("#r", "short"));
+        if harness.is_reading(dan) {
+            harness.say(dan, send("#r", "short"));
             before += 1;
         }
-        desk.trickle(bob);
+        harness.trickle(bob);
     }
-    desk.unclog(bob);
-    let heard = desk.heard(bob);
+    harness.unclog(bob);
+    let heard = harness.heard(bob);
     assert!(heard.contains("long") && !heard.contains("missed"));
 }
 
 #[test]
 fn who_waits_behind_a_sender_that_goes_is_next() {
-    let mut desk = desk(SlowPolicy::Block, 10 * ROOMY);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    let (dan, eve) = (untagged(&mut desk, "dan", "#r"), untagged(&mut desk, "eve", "#r"));
-    desk.clog(bob);
-    desk.say(ada, send("#r", "01"));
-    desk.say(ada, send("#r", &"long".repeat(2_450)));
-    assert_eq!(desk.say(dan, send("#r", "02") + "PNG 0000"), "RCV 0014 ada#r 0001 01");
-    assert!(!desk.is_reading(ada) && !desk.is_reading(dan), "there is room, but it is not his turn");
-    desk.hang_up(ada);
-    assert_eq!(desk.heard(dan), "ACK 0000");
-    assert_eq!(desk.say(eve, send("#r", "03") + "PNG 0000").matches("ACK").count(), 1);
+    let mut harness = harness(SlowPolicy::Block, 10 * ROOMY);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    let (dan, eve) = (untagged(&mut harness, "dan", "#r"), untagged(&mut harness, "eve", "#r"));
+    harness.clog(bob);
+    harness.say(ada, send("#r", "01"));
+    harness.say(ada, send("#r", &"long".repeat(2_450)));
+    assert_eq!(harness.say(dan, send("#r", "02") + "PNG 0000"), "RCV 0014 ada#r 0001 01");
+    assert!(!harness.is_reading(ada) && !harness.is_reading(dan), "there is room, but it is not his turn");
+    harness.hang_up(ada);
+    assert_eq!(harness.heard(dan), "ACK 0000");
+    assert_eq!(harness.say(eve, send("#r", "03") + "PNG 0000").matches("ACK").count(), 1);
 }
 
 #[test]
 fn two_members_that_hold_each_other_go_on_once_both_read_again() {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     for conn in [ada, bob] {
-        desk.clog(conn);
+        harness.clog(conn);
     }
     for n in 1..=5 {
-        desk.say(ada, send("#r", &format!("a{n}")));
-        desk.say(bob, send("#r", &format!("b{n}")));
+        harness.say(ada, send("#r", &format!("a{n}")));
+        harness.say(bob, send("#r", &format!("b{n}")));
     }
-    assert!(!desk.is_reading(ada) && !desk.is_reading(bob));
+    assert!(!harness.is_reading(ada) && !harness.is_reading(bob));
     for conn in [ada, bob] {
-        desk.unclog(conn);
+        harness.unclog(conn);
     }
-    assert!(desk.is_reading(ada) && desk.is_reading(bob));
+    assert!(harness.is_reading(ada) && harness.is_reading(bob));
     for (conn, letter) in [(ada, "b"), (bob, "a")] {
-        let heard = desk.heard(conn);
+        let heard = harness.heard(conn);
         let found: Vec<bool> = (1..=5).map(|n| heard.contains(&format!("0001 {letter}{n}"))).collect();
         assert_eq!((found, heard.contains("missed")), (vec![true; 5], false), "{heard}");
     }
@@ -752,88 +758,88 @@ fn two_members_that_hold_each_other_go_on_once_both_read_again() {
 
 #[test]
 fn acknowledgements_of_a_held_sender_are_heard_so_that_two_who_acknowledge_do_not_hold_each_other_for_ever() {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
-    let said = [desk.say(ada, snd(3, "#r", "a1")), desk.say(bob, snd(3, "#r", "b1"))];
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), tagged(&mut harness, "bob", "#r", 2));
+    let said = [harness.say(ada, snd(3, "#r", "a1")), harness.say(bob, snd(3, "#r", "b1"))];
     assert!(said[0].ends_with("@3 ACK 0000") && said[1].ends_with("@3 ACK 0000"), "{said:?}");
-    assert_eq!(desk.say(ada, snd(4, "#r", "a2")), "@1 RCV 0014 bob#r 0001 b1");
-    assert_eq!(desk.say(bob, snd(4, "#r", "b2")), "", "each waits for the other");
-    assert!(desk.is_reading(ada), "for its acknowledgements alone");
-    assert_eq!(desk.say(ada, "PNG 0000"), "");
-    assert_eq!(desk.say(ada, "ACK 0002 1"), "@2 RCV 0014 bob#r 0001 b2");
-    assert_eq!(desk.heard(bob), "@4 ACK 0000");
-    assert_eq!(desk.say(bob, "ACK 0002 1"), "@2 RCV 0014 ada#r 0001 a2");
-    assert_eq!(desk.heard(ada), "@4 ACK 0000ACK 0000");
+    assert_eq!(harness.say(ada, snd(4, "#r", "a2")), "@1 RCV 0014 bob#r 0001 b1");
+    assert_eq!(harness.say(bob, snd(4, "#r", "b2")), "", "each waits for the other");
+    assert!(harness.is_reading(ada), "for its acknowledgements alone");
+    assert_eq!(harness.say(ada, "PNG 0000"), "");
+    assert_eq!(harness.say(ada, "ACK 0002 1"), "@2 RCV 0014 bob#r 0001 b2");
+    assert_eq!(harness.heard(bob), "@4 ACK 0000");
+    assert_eq!(harness.say(bob, "ACK 0002 1"), "@2 RCV 0014 ada#r 0001 a2");
+    assert_eq!(harness.heard(ada), "@4 ACK 0000ACK 0000");
 }
 
 #[test]
 fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody() {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
-    desk.say(ada, snd(3, "#r", "a1"));
-    desk.say(bob, snd(3, "#r", "b1"));
-    desk.say(bob, snd(4, "#r", "b2"));
-    desk.heard(bob);
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), tagged(&mut harness, "bob", "#r", 2));
+    harness.say(ada, snd(3, "#r", "a1"));
+    harness.say(bob, snd(3, "#r", "b1"));
+    harness.say(bob, snd(4, "#r", "b2"));
+    harness.heard(bob);
     let mut id = 4;
-    while desk.is_reading(ada) {
-        desk.say(ada, snd(id, "#r", &"x".repeat(1_000)));
+    while harness.is_reading(ada) {
+        harness.say(ada, snd(id, "#r", &"x".repeat(1_000)));
         id += 1;
         assert!(id < 200, "64 KiB are enough");
     }
-    assert_eq!(desk.heard(bob), "@4 ACK 0000", "ada misses it instead");
-    assert_eq!(desk.totals().hub.gaps, 1);
+    assert_eq!(harness.heard(bob), "@4 ACK 0000", "ada misses it instead");
+    assert_eq!(harness.totals().hub.gaps, 1);
     // Bob is heard, so ada goes on as fast as he acknowledges.
     let (mut acknowledged, mut heard) = (0, String::new());
     while acknowledged < id - 3 {
         acknowledged += 1;
         let ack = acknowledged.to_string();
-        heard += &desk.say(bob, format!("ACK {:04} {ack}", ack.len() + 1));
+        heard += &harness.say(bob, format!("ACK {:04} {ack}", ack.len() + 1));
     }
-    assert!(desk.is_reading(ada));
+    assert!(harness.is_reading(ada));
     assert_eq!(heard.matches("RCV").count() as u64, id - 4);
-    assert_eq!(desk.totals().hub.gaps, 1);
+    assert_eq!(harness.totals().hub.gaps, 1);
 }
 
 #[test]
 fn over_datagrams_who_would_have_to_wait_is_refused() {
-    let (mut desk, _, bob) = blocked();
+    let (mut harness, _, bob) = blocked();
     let a = addr(1, 1);
-    let token = register(&mut desk, a, "eve", &nonce(1));
-    desk.datagram(a, format!("~{token} @2 JON 0003 #r"));
-    let refused = desk.datagram(a, format!("~{token} {}", snd(3, "#r", "x")));
+    let token = register(&mut harness, a, "eve", &nonce(1));
+    harness.datagram(a, format!("~{token} @2 JON 0003 #r"));
+    let refused = harness.datagram(a, format!("~{token} {}", snd(3, "#r", "x")));
     assert_eq!(refused, [format!("~{token} @3 ERR 0008 429 100")]);
-    desk.unclog(bob);
+    harness.unclog(bob);
     assert_eq!(
-        desk.datagram(a, format!("~{token} {}", snd(4, "#r", "x"))),
+        harness.datagram(a, format!("~{token} {}", snd(4, "#r", "x"))),
         [format!("~{token} @4 ACK 0000")]
     );
 }
 
 #[test]
 fn a_repeat_is_answered_without_waiting_and_what_is_refused_anyway_does_not_wait() {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), untagged(&mut desk, "bob", "#r"));
-    desk.clog(bob);
-    assert_eq!(desk.say(ada, snd(3, "#r", "01")), "@3 ACK 0000");
-    assert_eq!(desk.say(ada, snd(3, "#r", "01")), "@3 ACK 0000");
-    assert_eq!(desk.say(ada, snd(4, "#q", "01")), "@4 ERR 0018 404 No such room!");
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), untagged(&mut harness, "bob", "#r"));
+    harness.clog(bob);
+    assert_eq!(harness.say(ada, snd(3, "#r", "01")), "@3 ACK 0000");
+    assert_eq!(harness.say(ada, snd(3, "#r", "01")), "@3 ACK 0000");
+    assert_eq!(harness.say(ada, snd(4, "#q", "01")), "@4 ERR 0018 404 No such room!");
     assert_eq!(
-        desk.say(ada, snd(5, "bob", "01")),
+        harness.say(ada, snd(5, "bob", "01")),
         "@5 ERR 0016 503 Queue full!",
         "a direct message never waits"
     );
-    assert!(desk.is_reading(ada));
+    assert!(harness.is_reading(ada));
 }
 
 /// Ada with frames and bob with lines, in `#lobby`.
-fn at_a_line_door(slow: SlowPolicy) -> (Desk, Conn, Conn) {
+fn at_a_line_door(slow: SlowPolicy) -> (ServerHarness, Conn, Conn) {
     let max_pending = 3 * ("ada> 01\n".len() + FRAME_OVERHEAD);
     let hub = HubConfig { slow, max_pending, ..HubConfig::default() };
-    let mut desk = Desk::new(ServerConfig { hub, ..config() });
-    let ada = untagged(&mut desk, "ada", "#lobby");
-    let bob = desk.connect_at(ASKS, Remote::Ip(local(50_000)));
-    desk.say(bob, "bob\n");
-    (desk, ada, bob)
+    let mut harness = ServerHarness::new(ServerConfig { hub, ..config() });
+    let ada = untagged(&mut harness, "ada", "#lobby");
+    let bob = harness.connect_at(ASKS, Remote::Ip(local(50_000)));
+    harness.say(bob, "bob\n");
+    (harness, ada, bob)
 }
 
 #[test]
@@ -843,112 +849,112 @@ fn people_are_told_in_lines_what_they_missed_and_that_they_read_too_slowly() {
         (SlowPolicy::DropOld, "* you missed 2 messages\nada> 03\nada> 04\nada> 05\n"),
         (SlowPolicy::Disconnect, "* you read too slowly\n* goodbye\n"),
     ] {
-        let (mut desk, ada, bob) = at_a_line_door(slow);
-        desk.stall(bob, true);
+        let (mut harness, ada, bob) = at_a_line_door(slow);
+        harness.stall(bob, true);
         for n in 1..=5 {
-            assert_eq!(desk.say(ada, send("#lobby", &format!("{n:02}"))), "");
+            assert_eq!(harness.say(ada, send("#lobby", &format!("{n:02}"))), "");
         }
-        desk.stall(bob, false);
-        assert_eq!(desk.heard(bob), told, "{slow}");
-        assert_eq!(desk.is_closed(bob), slow == SlowPolicy::Disconnect);
+        harness.stall(bob, false);
+        assert_eq!(harness.heard(bob), told, "{slow}");
+        assert_eq!(harness.is_closed(bob), slow == SlowPolicy::Disconnect);
     }
 }
 
 #[test]
 fn people_are_held_and_hold_others_like_everybody() {
-    let (mut desk, ada, bob) = at_a_line_door(SlowPolicy::Block);
-    desk.clog(bob);
+    let (mut harness, ada, bob) = at_a_line_door(SlowPolicy::Block);
+    harness.clog(bob);
     for n in 1..=9 {
-        desk.say(ada, send("#lobby", &format!("{n:02}")));
+        harness.say(ada, send("#lobby", &format!("{n:02}")));
     }
-    assert!(!desk.is_reading(ada), "by a person");
-    desk.unclog(bob);
-    assert!(desk.is_reading(ada));
-    assert_eq!(desk.heard(bob), (1..=9).map(|n| format!("ada> {n:02}\n")).collect::<String>());
-    desk.clog(ada);
+    assert!(!harness.is_reading(ada), "by a person");
+    harness.unclog(bob);
+    assert!(harness.is_reading(ada));
+    assert_eq!(harness.heard(bob), (1..=9).map(|n| format!("ada> {n:02}\n")).collect::<String>());
+    harness.clog(ada);
     let mut echo = String::new();
     for n in 1..=9 {
-        echo += &desk.say(bob, format!("{n:02}\n"));
+        echo += &harness.say(bob, format!("{n:02}\n"));
     }
-    assert!(!desk.is_reading(bob), "a person");
-    desk.unclog(ada);
-    assert!(desk.is_reading(bob));
-    echo += &desk.heard(bob);
+    assert!(!harness.is_reading(bob), "a person");
+    harness.unclog(ada);
+    assert!(harness.is_reading(bob));
+    echo += &harness.heard(bob);
     assert_eq!(echo, (1..=9).map(|n| format!("bob> {n:02}\n")).collect::<String>());
-    let heard = desk.heard(ada);
+    let heard = harness.heard(ada);
     assert!((1..=9).all(|n| heard.contains(&format!("bob#lobby 0001 {n:02}"))), "{heard}");
 }
 
 #[test]
 fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
-    let (mut desk, ada, bob) = blocked();
-    desk.say(ada, send("#r", &"x".repeat(9_990)));
-    assert!(desk.is_reading(ada), "an untagged session gets nothing over 9999 bytes");
-    desk.unclog(bob);
-    assert_eq!(desk.heard(bob), from_room(1) + &missed(1));
+    let (mut harness, ada, bob) = blocked();
+    harness.say(ada, send("#r", &"x".repeat(9_990)));
+    assert!(harness.is_reading(ada), "an untagged session gets nothing over 9999 bytes");
+    harness.unclog(bob);
+    assert_eq!(harness.heard(bob), from_room(1) + &missed(1));
 }
 
 #[test]
 fn nobody_waits_for_the_memory_of_all_queues_but_the_message_is_missed() {
     let hub =
         HubConfig { slow: SlowPolicy::Block, max_memory: 3 * ROOMY + rooms(2, 3), ..HubConfig::default() };
-    let mut desk = with_hub(hub);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), untagged(&mut desk, "bob", "#r"));
-    let cyd = untagged(&mut desk, "cyd", "#q");
-    desk.clog(cyd);
-    assert_eq!(desk.say(ada, send("cyd", &"x".repeat(3 * ROOMY - 200))), "");
-    assert_eq!(desk.say(ada, send("#r", &"x".repeat(200)) + "PNG 0000"), "ACK 0000");
-    assert_eq!((desk.is_reading(ada), desk.heard(bob)), (true, missed(1)));
-    desk.unclog(cyd);
-    assert_eq!(desk.say(ada, send("#r", "01")), "");
-    assert_eq!((desk.heard(bob), desk.totals().hub.gaps), (from_room(1), 1));
+    let mut harness = with_hub(hub);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
+    let cyd = untagged(&mut harness, "cyd", "#q");
+    harness.clog(cyd);
+    assert_eq!(harness.say(ada, send("cyd", &"x".repeat(3 * ROOMY - 200))), "");
+    assert_eq!(harness.say(ada, send("#r", &"x".repeat(200)) + "PNG 0000"), "ACK 0000");
+    assert_eq!((harness.is_reading(ada), harness.heard(bob)), (true, missed(1)));
+    harness.unclog(cyd);
+    assert_eq!(harness.say(ada, send("#r", "01")), "");
+    assert_eq!((harness.heard(bob), harness.totals().hub.gaps), (from_room(1), 1));
 }
 
 #[test]
 fn nobody_waits_for_a_member_that_lingers_which_is_told_what_it_missed_when_it_is_back() {
-    let mut desk = desk(SlowPolicy::Block, 1);
-    let (ada, bob) = (untagged(&mut desk, "ada", "#r"), desk.connect());
-    let token = desk.say(bob, reg(1, "bob", &format!("?{}", nonce(1))))[12..].to_owned();
-    desk.say(bob, format!("@2 {}", jon("#r")));
-    to_room(&mut desk, ada, 1..=1);
-    desk.say(ada, send("#r", "02") + "PNG 0000");
-    assert!(!desk.is_reading(ada), "bob has not acknowledged");
-    desk.hang_up(bob);
-    assert_eq!((desk.heard(ada).as_str(), desk.is_reading(ada)), ("ACK 0000", true));
-    to_room(&mut desk, ada, 3..=4);
-    assert!(desk.is_reading(ada));
-    let back = desk.connect();
-    let heard = desk.say(back, reg(3, "bob", &token));
+    let mut harness = harness(SlowPolicy::Block, 1);
+    let (ada, bob) = (untagged(&mut harness, "ada", "#r"), harness.connect());
+    let token = harness.say(bob, reg(1, "bob", &format!("?{}", nonce(1))))[12..].to_owned();
+    harness.say(bob, format!("@2 {}", jon("#r")));
+    to_room(&mut harness, ada, 1..=1);
+    harness.say(ada, send("#r", "02") + "PNG 0000");
+    assert!(!harness.is_reading(ada), "bob has not acknowledged");
+    harness.hang_up(bob);
+    assert_eq!((harness.heard(ada).as_str(), harness.is_reading(ada)), ("ACK 0000", true));
+    to_room(&mut harness, ada, 3..=4);
+    assert!(harness.is_reading(ada));
+    let back = harness.connect();
+    let heard = harness.say(back, reg(3, "bob", &token));
     assert!(heard.contains(&from_room(1)) && heard.contains("GAP 0002 3"), "{heard}");
-    desk.say(ada, send("#r", "05"));
-    assert!(!desk.is_reading(ada), "now it is waited for again");
+    harness.say(ada, send("#r", "05"));
+    assert!(!harness.is_reading(ada), "now it is waited for again");
 }
 
 #[test]
 fn a_shutdown_lets_held_senders_on_and_tells_them_so() {
-    let (mut desk, ada, bob) = blocked();
-    desk.say(ada, send("#r", "02"));
-    desk.shut_down();
-    assert_eq!(desk.heard(ada), "ERR 0015 Shutting down!BYE 0000");
-    desk.unclog(bob);
-    assert_eq!(desk.heard(bob), from_room(1) + "BYE 0000");
+    let (mut harness, ada, bob) = blocked();
+    harness.say(ada, send("#r", "02"));
+    harness.shut_down();
+    assert_eq!(harness.heard(ada), "ERR 0015 Shutting down!BYE 0000");
+    harness.unclog(bob);
+    assert_eq!(harness.heard(bob), from_room(1) + "BYE 0000");
     for conn in [ada, bob] {
-        assert!(desk.is_closed(conn));
-        desk.hang_up(conn);
+        assert!(harness.is_closed(conn));
+        harness.hang_up(conn);
     }
-    assert!(desk.is_finished());
+    assert!(harness.is_finished());
 }
 
 #[test]
 fn a_held_sender_that_goes_leaves_nothing_behind() {
-    let (mut desk, ada, bob) = blocked();
-    desk.say(ada, send("#r", "02"));
-    desk.hang_up(ada);
-    desk.unclog(bob);
-    assert_eq!(desk.heard(bob), from_room(1));
-    desk.hang_up(bob);
-    desk.pass(secs(2));
-    assert!(desk.is_forgotten());
+    let (mut harness, ada, bob) = blocked();
+    harness.say(ada, send("#r", "02"));
+    harness.hang_up(ada);
+    harness.unclog(bob);
+    assert_eq!(harness.heard(bob), from_room(1));
+    harness.hang_up(bob);
+    harness.pass(secs(2));
+    assert!(harness.is_forgotten());
 }
 
 #[test]
@@ -959,22 +965,23 @@ fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
             door.rate = Rate::messages(4);
         }
         let hub = HubConfig { slow: SlowPolicy::Block, max_pending: 1, ..HubConfig::default() };
-        let mut desk = Desk::new(ServerConfig { hub, doors: vec![door], ..ServerConfig::default() });
-        let (ada, bob) = (tagged(&mut desk, "ada", "#r", 1), tagged(&mut desk, "bob", "#r", 2));
+        let mut harness =
+            ServerHarness::new(ServerConfig { hub, doors: vec![door], ..ServerConfig::default() });
+        let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), tagged(&mut harness, "bob", "#r", 2));
         let both = [(ada, "a"), (bob, "b")];
         for (conn, letter) in both {
-            desk.put(conn, snd(3, "#r", &format!("{letter}1")));
+            harness.put(conn, snd(3, "#r", &format!("{letter}1")));
         }
         // Each says more and acknowledges in one piece, before anybody knows that it has to wait.
         for (conn, letter) in both {
-            desk.put(conn, snd(4, "#r", &format!("{letter}2")) + "ACK 0002 1");
+            harness.put(conn, snd(4, "#r", &format!("{letter}2")) + "ACK 0002 1");
         }
         for (conn, _) in both {
-            desk.put(conn, "PNG 0000");
+            harness.put(conn, "PNG 0000");
         }
-        desk.pass(secs(5));
+        harness.pass(secs(5));
         for (conn, _) in both {
-            let heard = desk.heard(conn);
+            let heard = harness.heard(conn);
             assert!(heard.contains("@4 ACK 0000") && heard.contains("0001"), "{behind_a_rate}: {heard}");
         }
     }
@@ -984,13 +991,13 @@ fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
 fn long_messages_that_are_held_count_as_memory() {
     let hub =
         HubConfig { slow: SlowPolicy::Block, max_pending: 1, max_memory: 1 << 20, ..HubConfig::default() };
-    let mut desk = with_hub(hub);
-    let bob = tagged(&mut desk, "bob", "#r", 1);
-    desk.clog(bob);
-    let senders: Vec<Conn> = (0..8).map(|n| untagged(&mut desk, &format!("sender{n}"), "#r")).collect();
-    desk.say(senders[0], send("#r", "01"));
+    let mut harness = with_hub(hub);
+    let bob = tagged(&mut harness, "bob", "#r", 1);
+    harness.clog(bob);
+    let senders: Vec<Conn> = (0..8).map(|n| untagged(&mut harness, &format!("sender{n}"), "#r")).collect();
+    harness.say(senders[0], send("#r", "01"));
     let long = send("#r", "0").replace("SND 0005", "SND +006 300003") + &"x".repeat(299_998);
-    senders[1..].iter().for_each(|conn| desk.put(*conn, &long));
-    let cut = senders.iter().filter(|conn| desk.is_closed(**conn)).count();
+    senders[1..].iter().for_each(|conn| harness.put(*conn, &long));
+    let cut = senders.iter().filter(|conn| harness.is_closed(**conn)).count();
     assert!((4..=5).contains(&cut), "{cut}");
 }

@@ -1,4 +1,4 @@
-//! A server on a desk: bytes in, bytes out, one call at a time, for tests of what is on the wire.
+//! A server on a harness: bytes in, bytes out, one call at a time, for tests of what is on the wire.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remot
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
 
-pub(crate) struct Desk {
+pub(crate) struct ServerHarness {
     pub(crate) now: Instant,
     pub(crate) server: Server,
     intakes: BTreeMap<Conn, StreamIntake>,
@@ -30,7 +30,7 @@ pub(crate) struct Desk {
     next: Conn,
 }
 
-impl Desk {
+impl ServerHarness {
     pub(crate) fn new(config: ServerConfig) -> Self {
         let now = Instant::now();
         Self {
@@ -97,7 +97,7 @@ impl Desk {
         self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default()
     }
 
-    /// [`Desk::say`], for what is no text.
+    /// [`ServerHarness::say`], for what is no text.
     pub(crate) fn put(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) {
         if let Some(intake) = self.intakes.get_mut(&conn) {
             let batch = intake.received(self.now, bytes.as_ref());
@@ -320,10 +320,10 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 }
 
 /// Registers over datagrams as our client does, and returns the session's token.
-pub(crate) fn register(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &str) -> String {
-    let cookie = cookie(desk, from, name, nonce);
+pub(crate) fn register(harness: &mut ServerHarness, from: SocketAddr, name: &str, nonce: &str) -> String {
+    let cookie = cookie(harness, from, name, nonce);
     let reg = reg(1, name, &format!("?{nonce}"));
-    let answer = desk.datagram(from, format!("~{cookie} {reg}"));
+    let answer = harness.datagram(from, format!("~{cookie} {reg}"));
     assert_eq!(answer.len(), 1, "{answer:?}");
     let token =
         answer[0].strip_prefix(&format!("~{cookie} @1 ACK 0023 ")).unwrap_or_else(|| panic!("{answer:?}"));
@@ -331,8 +331,8 @@ pub(crate) fn register(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &st
 }
 
 /// Asks for a cookie, and returns it.
-pub(crate) fn cookie(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &str) -> String {
-    let answer = desk.datagram(from, reg(1, name, &format!("?{nonce}")));
+pub(crate) fn cookie(harness: &mut ServerHarness, from: SocketAddr, name: &str, nonce: &str) -> String {
+    let answer = harness.datagram(from, reg(1, name, &format!("?{nonce}")));
     assert_eq!(answer.len(), 1, "{answer:?}");
     let rest = answer[0].strip_prefix("@1 ERR 0050 428 ").unwrap_or_else(|| panic!("{answer:?}"));
     let (cookie, echoed) = rest.split_once(' ').unwrap();
