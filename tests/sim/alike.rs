@@ -1,4 +1,4 @@
-//! Names that look alike, and names that would be read as something else: refused wherever they are asked for.
+//! Names that look alike, and names that would be parsed as something else: refused wherever they are requested.
 
 use sayagain::config::ServerConfig;
 use sayagain::rules::Rules;

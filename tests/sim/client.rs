@@ -1,4 +1,4 @@
-//! What a client does when connections and sessions come and go, without a socket.
+//! The client state machine when connections and sessions open and end, without sockets.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ fn sent(now: Instant, client: &mut Client) -> Vec<String> {
     std::iter::from_fn(|| client.poll_transmit(now)).map(|bytes| String::from_utf8(bytes).unwrap()).collect()
 }
 
-/// Makes a connection and answers the REG on it.
+/// Connects and answers the REG.
 fn register(now: Instant, client: &mut Client, answer: &str) {
     client.handle_connected(now);
     let reg = sent(now, client).remove(0);
@@ -81,7 +81,7 @@ fn a_connection_that_was_of_use_is_made_again_at_once() {
     events(&mut client);
     client.handle_disconnected(now + Duration::from_secs(1));
     assert_eq!(events(&mut client), [Event::Connect]);
-    // But not more often than ten times a second.
+    // At most ten times a second.
     client.handle_connected(now + Duration::from_secs(1));
     let resume = sent(now + Duration::from_secs(1), &mut client).remove(0);
     assert!(resume.starts_with("@2 REG 0029 alice "), "{resume}");
@@ -119,7 +119,7 @@ fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
     assert_eq!(frames, ["JON 0003 #a", "JON 0003 #b", "SND 0006 #a hi"]);
 }
 
-/// How the requests among events ended, in that order.
+/// The outcomes of requests among events, in order.
 fn ends(events: &[Event]) -> Vec<(Verb, Outcome)> {
     let end = |event: &Event| match event {
         Event::Ended(ended) => Some((ended.verb, ended.outcome.clone())),
@@ -246,7 +246,7 @@ fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
     assert_eq!(sent(now + ms(100), &mut client), ["ACK 0005 1-36"]);
 }
 
-/// A client over datagrams that has sent its first REG, and that REG.
+/// A datagram client and its first REG, which it has sent.
 fn registering(policy: Backoff) -> (Instant, Client, String) {
     let now = Instant::now();
     let config = ClientConfig::new(Transport::Datagram, Some("alice"), policy);
@@ -255,7 +255,7 @@ fn registering(policy: Backoff) -> (Instant, Client, String) {
     (now, client, bare)
 }
 
-/// The 428 that answers this REG, as it is sent before and behind a cookie.
+/// The 428 to this REG, with a cookie as prefix if given.
 fn challenge(bare: &str, behind: Option<u8>, cookie: u8) -> String {
     let (head, nonce) = bare.split_once(" ?").unwrap();
     let (id, _) = head.split_once(' ').unwrap();
@@ -274,12 +274,12 @@ fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_seco
         client.handle_datagram(start, challenge(&bare, Some(n - 1), n).as_bytes());
         assert_eq!(sent(start, &mut client), [""; 0]);
     }
-    // The next one is due after a second, and that uses up a send.
+    // The next send is due after a second, and counts as a send of the policy.
     assert_eq!(client.poll_timeout(), Some(start + ms(1_000)));
     let now = start + ms(1_000);
     client.handle_timeout(now);
     assert_eq!(sent(now, &mut client), [format!("~{:A>22} {bare}", 8)]);
-    // A challenge that does not repeat our nonce is nobody's.
+    // A 428 without the client's nonce is ignored.
     let strange = challenge(&bare.replace('?', "?x"), Some(8), 9);
     client.handle_datagram(now, strange.as_bytes());
     let mut now = now + ms(2_500);
@@ -298,7 +298,7 @@ fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT * 400).with_max_sends(sends));
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
     let mut regs = 1 + sent(now, &mut client).len();
-    // Each cookie has expired when it is sent for the second time, and is answered by another.
+    // Each cookie has expired at its second send, which is answered with a new cookie.
     let mut cookie = 1;
     while !client.is_closed() {
         now = client.poll_timeout().unwrap().max(now);
@@ -310,7 +310,7 @@ fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
         }
         regs += again + sent(now, &mut client).len();
     }
-    // The first, two for each of 17 cookies, and a last send, as the schedule says, with a cookie that is too many.
+    // The first send, two for each of 17 cookies, and a last one, on schedule, with a cookie beyond the limit.
     assert_eq!(regs, 1 + 2 * 17 + 1);
     assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
 }

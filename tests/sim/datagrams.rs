@@ -1,5 +1,5 @@
-//! The hard cases over datagrams: registrations that are lost, doubled and late, moves, spoofs, and what is left of
-//! sessions that have ended.
+//! Hard cases over datagrams: registrations that are lost, duplicated or late, moves, spoofing, and requests to ended
+//! sessions.
 
 use sayagain::client::{Closed, Event};
 use sayagain::config::{ServerConfig, Transport};
@@ -17,7 +17,7 @@ fn a_lost_reg_is_repeated_until_it_is_answered_and_opens_one_session() {
     sim.set_filter(Box::new(move |_, _, bytes| {
         let is_reg = bytes.windows(4).any(|w| w == b"REG ") || bytes.windows(4).any(|w| w == b"ACK ");
         dropped += u32::from(is_reg);
-        // Loses the first two challenges, and the first two answers that open the session.
+        // Drops the first two challenges, and the first two answers that open the session.
         if is_reg && dropped <= 4 { Fate::Drop } else { Fate::Pass }
     }));
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
@@ -53,7 +53,7 @@ fn a_late_copy_of_reg_after_bye_opens_nothing() {
     assert_eq!(harness.datagram(a, format!("~{token} @2 BYE 0000")), [format!("~{token} @2 ACK 0000")]);
     assert_eq!(harness.datagram(a, &datagram), [format!("~{cookie} @1 ERR 0018 401 Session gone!")]);
     assert_eq!(harness.server.sessions(), 0, "the copy of an old REG must not take the name again");
-    // By the time the nonce is forgotten no cookie that goes with it is good.
+    // When the nonce is forgotten, all its cookies have expired.
     harness.pass(secs(61));
     let answer = harness.datagram(a, &datagram);
     assert!(answer[0].contains("ERR 0050 428 "), "{answer:?}");
@@ -100,7 +100,7 @@ fn a_client_whose_port_changes_in_the_middle_of_a_request_goes_on_in_the_same_se
     let expected: Vec<String> = (0..10).map(|n| format!("ada> {n}")).collect();
     assert_eq!(messages(&sim.take_events(bob)), expected);
     assert_eq!(sim.server().totals().hub.sessions, 2);
-    // The other way round: pushes follow the move as soon as the client is heard.
+    // In the other direction, pushes go to the new address after the client's first datagram from it.
     sim.client(bob).send(b"ada", b"still there?");
     assert!(sim.run_until_idle(secs(60)));
     assert_eq!(messages(&sim.take_events(ada)), ["bob> still there?"]);
@@ -124,7 +124,7 @@ fn a_known_token_from_another_address_executes_nothing_not_even_a_ping() {
     );
 }
 
-/// The cookie that a known token gets at another address.
+/// The cookie that a known token gets from another address.
 fn cookie_to_move(harness: &mut ServerHarness, away: std::net::SocketAddr, token: &str) -> String {
     let answer = harness.datagram(away, format!("~{token} @9 PNG 0000"));
     answer[0].strip_prefix(&format!("~{token} ERR 0027 428 ")).unwrap().to_owned()
@@ -140,7 +140,7 @@ fn a_doubled_resume_moves_once_and_a_late_one_moves_nothing() {
     let granted = [format!("~{to_away} @2 ACK 0023 {token}")];
     assert_eq!(harness.datagram(away, &resume), granted);
     assert_eq!(harness.datagram(away, &resume), granted, "doubled");
-    // The client has moved back before a late copy of that REG comes in.
+    // The client moves back before a late copy of that REG arrives.
     let to_home = cookie_to_move(&mut harness, home, &token);
     let back = format!("~{to_home} {}", reg(3, "ada", &token));
     assert_eq!(harness.datagram(home, back), [format!("~{to_home} @3 ACK 0023 {token}")]);
@@ -214,7 +214,7 @@ fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_a_session_at_the_
     );
     let push = [format!("~{bob} @1 RCV 0012 ada 0001 hi")];
     assert_eq!(harness.datagrams_to(b), push);
-    // From the right address, but without the token or with another's.
+    // From the right address, but without the token or with another token.
     let wrong = nonce(9);
     assert_eq!(harness.datagram(b, "ACK 0002 1"), [""; 0]);
     assert_eq!(harness.datagram(b, format!("~{wrong} ACK 0002 1")), [""; 0]);
@@ -235,7 +235,7 @@ fn a_401_is_believed_for_the_present_token_only_and_then_a_new_session_is_opened
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.client(ada).join(b"#r");
     assert!(sim.run_until_idle(secs(10)));
-    // The path is dead for longer than the server keeps a silent session.
+    // The path is down for longer than the idle time of a session.
     sim.set_filter(Box::new(|_, _, _| Fate::Drop));
     sim.run_for(secs(89));
     let lost = sim.client(ada).send(b"ada", b"into the dark");
@@ -253,7 +253,7 @@ fn a_401_is_believed_for_the_present_token_only_and_then_a_new_session_is_opened
     );
 }
 
-/// A client that has had a message.
+/// A client that has received a message.
 fn with_a_reader() -> (Sim, ClientId) {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
@@ -410,7 +410,7 @@ fn a_bare_reg_is_enough_on_loopback_and_refused_elsewhere() {
 #[test]
 fn where_no_proof_is_needed_every_frame_from_reg_to_bye_counts_and_otherwise_the_first_alone() {
     let mut harness = ServerHarness::open();
-    // Without a session the first frame counts, whatever the address.
+    // Without a session only the first frame counts, from any address.
     for from in [local(1), addr(1, 1)] {
         assert_eq!(harness.datagram(from, "PNG 0002 1REG 0004 adaPNG 0002 2"), ["ACK 0002 1"]);
     }
@@ -420,7 +420,7 @@ fn where_no_proof_is_needed_every_frame_from_reg_to_bye_counts_and_otherwise_the
     assert_eq!(heard, ["ACK 0002 3ACK 0004 ada"], "nothing behind a BYE");
     assert_eq!(harness.server.sessions(), 0);
     assert_eq!(harness.datagram(local(1), "LST 0000PNG 0002 5"), ["ERR 0016 Register first!"]);
-    // An address that has to prove itself opens no session in this way.
+    // An address that has to be proven opens no session in this way.
     assert_eq!(harness.datagram(addr(1, 1), "REG 0004 adaPNG 0002 1"), ["ERR 0020 Address not proven!"]);
 }
 
@@ -441,7 +441,7 @@ fn to_an_untagged_session_nothing_over_9_999_bytes_is_sent_an_answer_to_a_ping_n
         harness.say(tagged, format!("@2 {}", ping(10_000)))
             == format!("@2 {}", ping(10_000).replace("PNG", "ACK"))
     );
-    // Over datagrams, of a session and of none.
+    // Over datagrams, with a session and without one.
     for from in [local(1), local(2)] {
         assert!(harness.datagram(from, ping(9_999)) == [ping(9_999).replace("PNG", "ACK")]);
         assert_eq!(harness.datagram(from, ping(10_000)), ["ERR 0010 Too long!"]);

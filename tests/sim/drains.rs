@@ -1,4 +1,4 @@
-//! What our client does when the server ends a connection or itself: resumes, comes back, or says why not.
+//! The client after the server has ended a connection or shut down: it resumes, reconnects, or reports why not.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn ready(sim: &mut Sim, ids: &[ClientId]) {
     assert!(sim.run_until(secs(10), |sim| ids.iter().all(|id| sim.client(*id).is_ready())));
 }
 
-/// The server shuts down, is away for so long, and begins anew.
+/// Shuts the server down, and restarts it after this time.
 fn restart(sim: &mut Sim, ids: &[ClientId], away: Duration) {
     let now = sim.now();
     sim.server().shutdown(now);
@@ -58,7 +58,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
             assert!(sim.run_until_idle(secs(10)));
             ids.iter().for_each(|id| drop(sim.take_events(*id)));
             let drained_at = sim.now();
-            // Not sent before the server says that it ends: one is in flight, the others wait.
+            // At the shutdown one request is in flight, the others are queued.
             let tickets: Vec<Ticket> =
                 (0..20).map(|n| sim.client(ada).send(b"#lobby", format!("{n}").as_bytes())).collect();
             restart(&mut sim, &ids, secs(2));
@@ -73,7 +73,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
                 tickets.iter().all(|ticket| outcomes[ticket] == Outcome::Acked(Vec::new())),
                 "{transport:?}, {announced:?}: {outcomes:?}"
             );
-            // Those to whom bob was not back yet when they were sent are nobody's.
+            // Messages sent before bob had reconnected were rejected.
             let heard = messages(&to_bob);
             assert!(heard.is_sorted_by_key(|message| message["ada#lobby> ".len()..].parse::<u32>().unwrap()));
             sim.client(ada).send(b"#lobby", b"last");
@@ -104,7 +104,7 @@ fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_sess
         let ada = sim.add_client(patient(transport, "ada"));
         ready(&mut sim, &[ada]);
         sim.take_events(ada);
-        // The BYE is late, so that the refusal comes first.
+        // The BYE is delayed, so that the refusal arrives first.
         sim.set_filter(Box::new(|direction, _, bytes| {
             let is_bye = direction == Direction::Down && String::from_utf8_lossy(bytes).contains("BYE");
             if is_bye { Fate::Drop } else { Fate::Pass }
@@ -174,7 +174,7 @@ fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
         ready(&mut sim, &[ada]);
         let ticket = sim.client(ada).send(b"ada", b"hi");
         sim.client(ada).close();
-        // The message is lost, and the BYE waits for its answer, when the server says its own.
+        // The message is lost, and the client's BYE waits for its answer when the server sends its own BYE.
         sim.set_filter(Box::new(|_, _, bytes| {
             if String::from_utf8_lossy(bytes).contains("SND") { Fate::Drop } else { Fate::Pass }
         }));
@@ -187,7 +187,7 @@ fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
     }
 }
 
-/// The bytes of a request stop in mid-frame for longer than the frame timeout.
+/// The bytes of a request stop in the middle of a frame for longer than the frame timeout.
 #[test]
 fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
     let mut sim = quiet();
@@ -198,7 +198,7 @@ fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
     ready(&mut sim, &[ada, bob]);
     let tickets: Vec<Ticket> =
         (0..2_000).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
-    // Half a frame gets through, and nothing of this connection behind it.
+    // Half a frame arrives, and nothing after it on this connection.
     let (stalled, from) = (std::rc::Rc::new(std::cell::Cell::new(false)), sim.address_of(ada));
     let seen = stalled.clone();
     let mut sent = 0;
@@ -230,11 +230,11 @@ fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
 fn a_client_that_was_killed_comes_back_under_its_name_once_its_session_is_over() {
     for (transport, wait) in [(Transport::Stream, secs(30)), (Transport::Datagram, secs(90))] {
         let mut sim = quiet();
-        // Its simulated process goes on: it must not look for another port.
+        // The simulated process continues, but must not take another port.
         let killed = ClientConfig { checks_path: false, ..patient(transport, "ada") };
         let first = sim.add_client(killed);
         ready(&mut sim, &[first]);
-        // Killed: nothing comes from it any more, and its system closes its connection.
+        // Killed: it sends nothing more, and its system closes the connection.
         let dead = sim.address_of(first);
         sim.set_filter(Box::new(move |_, addr, _| if addr == dead { Fate::Drop } else { Fate::Pass }));
         sim.set_reachable(first, false);

@@ -1,6 +1,6 @@
-//! Every way in which a session can end, or a wait can last: what each side is told, what is counted, what is logged.
+//! Every cause that ends a session or makes it wait: the frames to each side, the counters, the log.
 //!
-//! Each row of [`TABLE`] is one way for one kind of peer. What is told to the peer is compared byte for byte.
+//! Each row of [`TABLE`] is one cause for one kind of peer. The output to the peer is compared byte for byte.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use sayagain::service::{CloseReason, Remote};
 use crate::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register};
 use crate::support::{collect_log, secs, stop_log, take_log};
 
-/// What speaks to the server, under the name ada.
+/// The kind of peer that is registered as ada.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A stream that registered with a tag, as our client does.
+    /// A stream that registered with a tag, as the client does.
     TaggedStream,
-    /// A stream that registered without one.
+    /// A stream that registered without a tag.
     UntaggedStream,
-    /// A person with netcat at a line listener.
+    /// A line client.
     Line,
     /// Datagrams, tagged.
     TaggedUdp,
@@ -35,7 +35,7 @@ enum Form {
 
 use Form::{BareUdp, Line, TaggedStream, TaggedUdp, UntaggedStream};
 
-/// How it ends.
+/// The cause of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     ClientBye,
@@ -51,7 +51,7 @@ enum Way {
     DrainBackInFive,
 }
 
-/// What another registration under the name is told: nothing if it is granted.
+/// The answer to another registration under the name: empty if it is granted.
 const FREE: &str = "";
 const WAITS: &str = "409 Name taken! Its session waits 30 s more for its owner";
 const ONLINE: &str = "409 Name taken!";
@@ -62,13 +62,13 @@ struct Row {
     way: Way,
     form: Form,
     told: &'static str,
-    /// What another registration under the name is told right after it.
+    /// The answer to another registration under the name right after the end.
     name: &'static str,
-    /// Why the session ended; `None` if it goes on.
+    /// Why the session ended; `None` if it continues.
     end: Option<EndReason>,
-    /// The totals that are counted besides.
+    /// The other totals that count it.
     counted: &'static str,
-    /// A line of the log at the level of debug; empty if none has to be there.
+    /// A debug line of the log; empty if none is expected.
     logged: &'static str,
 }
 
@@ -86,7 +86,7 @@ const fn row(
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    // way, form, what the peer is told, the name after it, why the session ended, what is counted, what is logged
+    // cause, peer, output to the peer, the name after it, reason of the end, totals, log line
     row(Way::ClientBye, TaggedStream, "@9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
     row(Way::ClientBye, UntaggedStream, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
     row(Way::ClientBye, Line, "* goodbye\n", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
@@ -121,7 +121,7 @@ const TABLE: &[Row] = &[
     row(Way::PeerUnreachable, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
     row(Way::PeerUnreachable, Line, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
 
-    // A tagged client is told by the 401 to its next request; see below.
+    // A tagged client learns it from the 401 to its next request; see below.
     row(Way::Idle, TaggedUdp, "", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
     row(Way::Idle, BareUdp, "BYE 0000", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
 
@@ -137,7 +137,7 @@ const TABLE: &[Row] = &[
     row(Way::DrainBackInFive, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
 ];
 
-/// What is logged on this thread by `act`.
+/// The log of this thread during `act`.
 fn logged_by<R>(act: impl FnOnce() -> R) -> (R, Vec<(Level, String)>) {
     collect_log();
     let result = act();
@@ -146,7 +146,7 @@ fn logged_by<R>(act: impl FnOnce() -> R) -> (R, Vec<(Level, String)>) {
     (result, lines)
 }
 
-/// The line listener, behind the listener for frames.
+/// The index of the line listener, after the listener for frames.
 const LINES: usize = 1;
 
 fn config(way: Way) -> ServerConfig {
@@ -162,7 +162,7 @@ fn config(way: Way) -> ServerConfig {
     }
 }
 
-/// Ada, in the room #lobby, and bob, who talks there.
+/// Ada in the room #lobby, and bob, who sends messages to it.
 struct Scene {
     harness: ServerHarness,
     form: Form,
@@ -211,7 +211,7 @@ impl Scene {
         }
     }
 
-    /// What Ada was told since this was last asked, behind the last of Bob's messages.
+    /// The output to Ada since the last call, after the last of Bob's messages.
     fn heard(&mut self) -> String {
         let heard = match self.form {
             TaggedStream | UntaggedStream | Line => self.harness.heard(self.conn),
@@ -221,7 +221,7 @@ impl Scene {
         if self.token.is_empty() { heard.to_owned() } else { heard.replace(&self.token, "TOKEN") }
     }
 
-    /// What somebody else is told who registers under Ada's name, but for the head of the answer.
+    /// The answer to another registration under Ada's name, without its head.
     fn ask_for_name(&mut self) -> String {
         let (from, nonce) = (addr(9, 9), nonce(9));
         let cookie = cookie(&mut self.harness, from, "ada", &nonce);
@@ -231,7 +231,7 @@ impl Scene {
         answer.split_once(" @1 ERR ").map_or_else(String::new, |(_, error)| error["0000 ".len()..].to_owned())
     }
 
-    /// Has it come about.
+    /// Brings the cause about.
     fn play(&mut self, way: Way) {
         match way {
             Way::ClientBye => self.say(match self.form {
@@ -262,7 +262,7 @@ impl Scene {
         }
     }
 
-    /// Ada is in Bob's room, and does not take what he says there.
+    /// Puts Ada into Bob's room without reading his messages.
     fn read_too_slowly(&mut self) {
         match self.form {
             TaggedStream | TaggedUdp => self.say("@2 JON 0007 #lobby"),
@@ -278,7 +278,7 @@ impl Scene {
     }
 }
 
-/// The part of the totals that is shown only if there is something to count, but for why sessions ended.
+/// The part of the totals that is shown only if not zero, without the reasons of ended sessions.
 fn counted(totals: &Totals) -> String {
     let mut totals = totals.clone();
     totals.ends = Totals::default().ends;
@@ -308,7 +308,7 @@ fn whatever_ends_a_session_each_side_is_told_and_it_is_counted_and_logged() {
         let totals = scene.harness.totals();
         for reason in EndReason::ALL {
             let ended = u64::from(*end == Some(reason));
-            // Bob's session ends with the server, too.
+            // Bob's session ends with the server too.
             let bobs = u64::from(name == &DRAINING && reason == EndReason::Draining);
             assert_eq!(totals.ends.of(reason), ended + bobs, "{what}: {reason:?}");
         }
@@ -348,7 +348,7 @@ fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_t
     for (form, told) in [(TaggedStream, "@2 ERR 0018 401 Session gone!"), (TaggedUdp, "~TOKEN ERR 0004 401")]
     {
         let old = Scene::open(Way::Drain, form);
-        // Another run of the server knows nothing of it.
+        // Another epoch of the server does not know the session.
         let mut scene = Scene { harness: ServerHarness::new(config(Way::Drain)), ..old };
         match form {
             TaggedStream => {

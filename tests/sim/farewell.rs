@@ -1,4 +1,5 @@
-//! Goodbyes over datagrams when the server ends: everybody is told, so many at once, until it is acknowledged or over.
+//! The server's BYE over datagrams at a shutdown: sent to every session, a bounded number at once, until acknowledged
+//! or the drain ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,13 +16,13 @@ use crate::support::{ms, secs};
 /// The first timeout of a push.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// A client at its own address, told by its number.
+/// The address of the client with this number.
 fn at(n: usize) -> SocketAddr {
     let [.., high, mid, low] = n.to_be_bytes();
     SocketAddr::from(([10, high, mid, low], 1_000))
 }
 
-/// A harness with so many sessions over datagrams, and their tokens by address.
+/// A server with this many sessions over datagrams, and their tokens by address.
 fn crowded(count: usize) -> (ServerHarness, BTreeMap<SocketAddr, String>) {
     let mut harness = ServerHarness::open();
     let tokens =
@@ -30,7 +31,7 @@ fn crowded(count: usize) -> (ServerHarness, BTreeMap<SocketAddr, String>) {
     (harness, tokens)
 }
 
-/// Who was told goodbye since this was last asked; each of them properly.
+/// The addresses that got a BYE since the last call. Checks each BYE.
 fn told(harness: &mut ServerHarness, tokens: &BTreeMap<SocketAddr, String>) -> Vec<SocketAddr> {
     let sent = harness.sent();
     for (to, bytes) in &sent {

@@ -1,4 +1,4 @@
-//! Hostile crowds: registrations from addresses that nobody has proven leave nothing behind.
+//! Floods: registrations from unproven addresses leave no state.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use sayagain::hub::HubConfig;
 
 use crate::harness::{ServerHarness, addr, cookie, nonce, reg, register};
 
-/// What IPv4 and UDP put before a datagram.
+/// The size of the IPv4 and UDP headers of a datagram, in bytes.
 const HEADERS: usize = 28;
 
 #[test]
@@ -53,7 +53,7 @@ fn one_proven_address_cannot_open_more_sessions_than_there_may_be() {
     assert_eq!(harness.datagram(a, &datagram), [format!("~{cookie} @1 ERR 0017 503 Server full!")]);
     let conn = harness.connect();
     assert_eq!(harness.say(conn, "REG 0004 bob"), "ERR 0013 Server full!");
-    // Who lives already is not concerned.
+    // Existing sessions are not affected.
     assert_eq!(
         harness.datagram(a, format!("~{} @2 BYE 0000", tokens[0])),
         [format!("~{} @2 ACK 0000", tokens[0])]

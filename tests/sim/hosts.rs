@@ -1,4 +1,4 @@
-//! Limits per host: how many sessions it may have, of every kind, and how much it may say through all of them.
+//! Limits per host: its sessions of every kind, and the rate of all its clients together.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn from(harness: &mut ServerHarness, ip: &str) -> Conn {
     harness.connect_at(0, Remote::Ip(at(ip, 1_000)))
 }
 
-/// Registers over datagrams, and returns what the REG behind the cookie is answered, without the cookie.
+/// Registers over datagrams, and returns the answer to the REG with the cookie, without the cookie.
 fn try_register(harness: &mut ServerHarness, from: SocketAddr, n: usize) -> String {
     let (name, nonce) = (format!("c{n}"), format!("{n:B>22}"));
     let challenge = harness.datagram(from, reg(1, &name, &format!("?{nonce}"))).concat();
@@ -43,7 +43,7 @@ fn try_register(harness: &mut ServerHarness, from: SocketAddr, n: usize) -> Stri
     answer.concat().replace(&format!("~{cookie} "), "")
 }
 
-/// How many of so many sessions one host opens over UDP, each from a port of its own.
+/// Opens this many sessions over UDP from one host, each from its own port. Returns how many were granted.
 fn opened(harness: &mut ServerHarness, ip: &str, tries: std::ops::Range<usize>) -> usize {
     let ports = tries.map(|n| (n, u16::try_from(1_000 + n).unwrap()));
     let answers: Vec<String> = ports.map(|(n, port)| try_register(harness, at(ip, port), n)).collect();
@@ -99,7 +99,7 @@ mod sessions {
         let late = from(&mut harness, "192.0.2.1");
         assert_eq!(harness.heard(late), TOO_MANY);
         harness.hang_up(late);
-        // From another host the session is taken up, and counts there.
+        // Another host resumes the session, which then counts there.
         let again = from(&mut harness, "192.0.2.2");
         assert_eq!(harness.say(again, reg(2, "ada", &token)), format!("@2 ACK 0023 {token}"));
         assert!({
@@ -243,7 +243,7 @@ mod rates {
         assert_eq!(answered, [0, 1, 2]);
         assert!(!harness.is_reading(conns[3]) && harness.is_reading(other));
         assert_eq!(harness.say(other, "PNG 0000".repeat(5)), "ACK 0000".repeat(5));
-        // 15 are left, one every 200 ms: each connection in turn.
+        // 15 are left, one every 200 ms, each connection in turn.
         let mut order = Vec::new();
         for _ in 0..15 {
             harness.pass(ms(200));
@@ -279,7 +279,7 @@ mod rates {
                 (addr(1, n.into()), register(&mut harness, addr(1, n.into()), &format!("c{n}"), &nonce(n)))
             })
             .collect();
-        // Each REG behind a cookie has cost one.
+        // Each REG with a cookie has cost a token.
         let ask = |harness: &mut ServerHarness, n: usize, id: u64| {
             let (from, token) = &tokens[n];
             let answer = harness.datagram(*from, format!("~{token} {}", snd(id, "sink", "x"))).concat();

@@ -1,4 +1,4 @@
-//! Who may connect, how long they may take, and how much they may make the server hold before it knows them.
+//! Limits on connections: their number, the time to register, and the memory of a connection before REG.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +21,7 @@ fn from(harness: &mut ServerHarness, ip: &str) -> Conn {
     harness.connect_at(0, Remote::Ip(addr))
 }
 
-/// How many of these connections, one after the other, are let in.
+/// Opens these connections one after the other. Returns how many are accepted.
 fn let_in(harness: &mut ServerHarness, ips: &[&str]) -> usize {
     let conns: Vec<Conn> = ips.iter().map(|ip| from(harness, ip)).collect();
     conns.into_iter().filter(|conn| !harness.is_closed(*conn)).count()

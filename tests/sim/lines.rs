@@ -1,4 +1,4 @@
-//! Doors for people: whole conversations, byte for byte, and everything that can go wrong in one.
+//! Line listeners: whole conversations, byte for byte, and the errors that can occur in one.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use sayagain::service::{Remote, Service};
 use crate::harness::{Conn, ServerHarness, addr, local, nonce, reg, register, snd};
 use crate::support::{ms, secs};
 
-/// The doors of these tests, behind one for frames. As Trio Chat: asks for a name and echoes.
+/// The listeners of these tests, after one for frames. As Trio Chat: asks for a name and echoes.
 pub(crate) const ASKS: usize = 1;
 /// As sock_chat: asks nothing and does not echo.
 pub(crate) const ASKS_NOT: usize = 2;
-/// Asks, and takes 200 ms of silence for the end of a line.
+/// Asks for a name; 200 ms of silence end a line.
 pub(crate) const FLUSHES: usize = 3;
-/// As the first, with the rate that doors for people have.
+/// As the first, with the default rate of line listeners.
 pub(crate) const METERED: usize = 4;
 
 const PROMPT: &str = "Enter your name: ";
@@ -43,14 +43,14 @@ fn harness() -> ServerHarness {
     ServerHarness::new(config())
 }
 
-/// Somebody new at a door who asks for a name.
+/// Connects to a listener that asks for a name.
 fn open_line(harness: &mut ServerHarness, door: usize) -> Conn {
     let conn = harness.connect_at(door, Remote::Ip(local(50_000)));
     assert_eq!(harness.heard(conn), WELCOME);
     conn
 }
 
-/// Somebody with a name, in the lobby.
+/// A line client with a name, in the lobby.
 fn enter(harness: &mut ServerHarness, door: usize, name: &str) -> Conn {
     let conn = open_line(harness, door);
     let welcome = format!("* you are {name} in #lobby; /help lists what else you can do\n");
@@ -297,7 +297,7 @@ fn the_name_can_be_given_as_a_command() {
     assert_eq!(harness.say(second, "Guard #1\n"), format!("* Guard--1 is taken\n{PROMPT}"));
 }
 
-/// What a browser sends for a form on a page that is meant for somebody's line door.
+/// The request of a browser for a form whose action is a line listener.
 fn form_post(target: &str) -> String {
     format!(
         "POST {target} HTTP/1.1\r\nHost: localhost:50001\r\nContent-Type: text/plain\r\n\r\n\
@@ -492,7 +492,7 @@ fn the_rest_of_a_refused_line_costs_what_any_line_costs() {
     while harness.is_busy(slow) {
         harness.pass(ms(200));
     }
-    // One token for the name, and one for each 2,500 bytes, of which a second's worth was there.
+    // A token for the name, and one per 2,500 bytes; the bucket held a second's tokens.
     assert!((secs(7)..secs(8)).contains(&(harness.now - began)), "{:?}", harness.now - began);
     assert!(harness.heard(slow).ends_with(TOO_LONG));
 }
@@ -710,7 +710,7 @@ fn a_tagged_client_gets_what_people_say_numbered_and_can_write_to_them() {
     assert_eq!(harness.heard(rick), "*private* ada> hello you\n");
 }
 
-/// Something that a person might type, or a program that pretends to be one.
+/// Random input of a line client, also hostile.
 fn typed(rng: &mut ChaCha8Rng) -> Vec<u8> {
     const PIECES: [&[u8]; 24] = [
         b"Rick\n",
@@ -783,7 +783,7 @@ fn noise(seed: u64) -> (u64, u64, usize) {
     conns.into_iter().for_each(|conn| harness.hang_up(conn));
     harness.pass(secs(300));
     assert!(harness.server.is_stateless(), "seed {seed}: {:?}", harness.server);
-    // What is left to be said in the log is said within a second.
+    // Pending log lines are written within a second.
     harness.pass(secs(1));
     assert_eq!((harness.totals().pending_bytes, harness.server.poll_timeout()), (0, None), "seed {seed}");
     (harness.totals().hub.messages, harness.totals().hub.gaps, closed)

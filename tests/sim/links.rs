@@ -1,4 +1,4 @@
-//! A server with a simulated network in front of it: what `--link` does to datagrams, and to streams.
+//! A server behind simulated links: the effect of `--link` on datagrams and on streams.
 
 use sayagain::client::Client;
 use sayagain::config::{ServerConfig, Transport};
@@ -9,7 +9,7 @@ use sayagain::service::Service;
 use crate::harness::{ServerHarness, addr, local, nonce, register};
 use crate::support::{messages, ms, outcomes, patient, secs, with_server};
 
-/// A server behind these links, to it and from it.
+/// A server with these links, to it and from it.
 fn behind(link_in: &str, link_out: &str) -> ServerConfig {
     let link = |spec: &str| -> LinkConfig { spec.parse().unwrap() };
     ServerConfig { link_in: link(link_in), link_out: link(link_out), seed: 4, ..ServerConfig::default() }
@@ -46,7 +46,7 @@ fn a_doubled_datagram_is_answered_twice_and_an_answer_may_be_doubled_too() {
 fn a_damaged_datagram_reaches_the_server_damaged_and_so_does_an_answer() {
     let mut harness = harness_with_links("truncate:1", "none");
     for _ in 0..50 {
-        // What is left is no whole frame, nor is nothing at all a request.
+        // The rest is not a whole frame, or is empty.
         assert!(harness.datagram(local(1), "PNG 0003 hi").is_empty());
     }
     assert!(harness.totals().malformed + harness.totals().stray == 50, "{}", harness.totals());
@@ -61,7 +61,7 @@ fn what_a_link_is_too_small_or_too_slow_for_is_counted_apart_from_losses() {
     assert!(harness.datagram(local(1), format!("PNG 0020 {}", "x".repeat(19))).is_empty());
     let totals = harness.totals();
     assert_eq!((totals.loss_in.too_large, totals.loss_in.queue_full), (Some(1), None));
-    // 8 bytes each, of which 30 may wait; one millisecond per byte.
+    // 8 bytes each, 30 bytes may be queued; one millisecond per byte.
     for _ in 0..5 {
         assert!(harness.datagram(local(1), "PNG 0000").is_empty());
     }
@@ -81,7 +81,7 @@ fn a_list_counts_the_datagrams_of_each_flow_and_direction_from_1() {
     for flow in [1, 2] {
         let answered: Vec<usize> =
             (1..=6).filter(|_| !harness.datagram(local(flow), "PNG 0000").is_empty()).collect();
-        // The 2nd, 5th and 6th come in; the answer to the 5th is the second one.
+        // The 2nd, 5th and 6th arrive; the answer to the 5th is the second answer.
         assert_eq!(answered, [2, 6], "flow {flow}");
     }
 }
@@ -99,11 +99,11 @@ fn losses_are_the_same_whatever_else_the_link_does() {
             .collect();
         (answered, harness.totals().loss_in.dropped)
     };
-    let delays_only = |link: &str| {
+    let answered_by_harness = |link: &str| {
         let mut harness = harness_with_links(link, "none");
         (0..500).map(|n| !harness.datagram(local(n % 3), "PNG 0000").is_empty()).collect::<Vec<_>>()
     };
-    let plain = delays_only("gilbert:.3,4");
+    let plain = answered_by_harness("gilbert:.3,4");
     let (delayed, dropped) = answered("gilbert:.3,4+delay:20ms,10ms");
     assert_eq!(delayed, plain);
     assert_eq!(dropped, plain.iter().filter(|passed| !**passed).count() as u64);

@@ -1,4 +1,4 @@
-//! Long messages: they arrive whole, and in few copies, however they are cut on their way.
+//! Long messages: they arrive whole, and in few copies, however they are split.
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
@@ -7,12 +7,13 @@ use sayagain::wire::{Deframer, Id, RcvArgs, Verb, encode_args};
 
 use crate::harness::{Conn, ServerHarness};
 
-/// What an engine reads at once, in bytes.
+/// Most bytes that an engine reads at once.
 const READ: usize = 64 << 10;
 
-/// `clients` of whom each gets a message of `size` bytes from the one before it; they are read in turns, a piece each.
+/// `clients` clients, each of which gets a message of `size` bytes from the one before it. They are read in turns, a piece
+/// each.
 fn long_messages_in_a_ring(clients: usize, size: usize) {
-    // All of them are on their way at once, and those that have come wait for who is to read them.
+    // All messages are under way at once, and complete ones wait for their readers.
     let hub = HubConfig { max_memory: 3 * clients * (size + 1_000), ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
     let conns: Vec<Conn> = (0..clients)
@@ -50,7 +51,7 @@ fn message(to: &str, n: usize, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that differ between senders and along the way.
+/// Bytes that depend on the sender and the offset.
 fn body(n: usize, size: usize) -> Vec<u8> {
     (0..size).map(|at| u8::try_from((at / 251 + at + n) % 251).unwrap()).collect()
 }
@@ -68,8 +69,8 @@ fn messages_of_8_760_000_bytes_among_200_clients_arrive_whole() {
     long_messages_in_a_ring(200, 8_760_000);
 }
 
-/// Ada, who has registered and joined with `begin`, says so many bytes in a room of `others` others, and each of these reads
-/// it only once all have it to read.
+/// Ada registers and joins with `begin` and sends a message of this many bytes to a room of `others` other members.
+/// Each of them reads it only after all have it queued.
 fn a_long_message_to_a_room(begin: &str, others: usize, size: usize) {
     let mut harness = ServerHarness::open();
     let conns: Vec<Conn> =
@@ -122,7 +123,8 @@ fn a_body_counts_until_the_last_who_was_given_it_has_it_or_is_gone() {
     encode_args(None, Verb::Snd, &[b"#r", &body(1, size)], &mut bytes);
     bytes.chunks(READ).for_each(|piece| harness.put(ada, piece));
     let one = |harness: &ServerHarness| harness.totals().pending_bytes.div_ceil(size);
-    // Bob has it, cyd says so, dan's session has ended: the sockets of these two still take it.
+    // Bob has received it, cyd has acknowledged it, dan's session has ended; cyd's and dan's sockets are still writing
+    // it.
     harness.unclog(bob);
     harness.put(bob, b"ACK 0002 1");
     harness.put(cyd, b"ACK 0002 1");

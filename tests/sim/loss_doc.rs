@@ -1,4 +1,4 @@
-//! The tables of docs/loss.md: every example is a link, and every number in them is true.
+//! The tables of docs/loss.md, checked: every example is a valid link, and every number is computed.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use sayagain::link::{Direction, DropList, LinkConfig, Profile, Verdicts};
 
 const PAGE: &str = include_str!("../../docs/loss.md");
 
-/// The rows of the tables whose header begins with these cells, as cells without their backquotes.
+/// The rows of the tables whose header begins with these cells, without backquotes.
 fn rows(header: &[&str]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut wanted = false;
@@ -40,7 +40,7 @@ fn every_example_is_a_link_of_its_form_and_no_part_is_missing() {
         assert_eq!(name(&row[0]), name(&row[1]), "{row:?}");
         names.push(name(&row[1]));
     }
-    // The refusal of an unknown part names all there are.
+    // The refusal of an unknown part lists all parts.
     let known = "x".parse::<LinkConfig>().unwrap_err().to_string();
     for part in known.split_once("loss models are").unwrap().1.split([' ', ',', ';']) {
         let is_word = ["", "other", "parts", "are", "or", "all", "of", "it", "is", "none"].contains(&part);

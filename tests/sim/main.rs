@@ -1,7 +1,7 @@
-//! The delivery promise on a virtual clock: servers, clients and lossy links without a socket.
+//! The delivery promise on a virtual clock: servers, clients and lossy links, without sockets.
 //!
-//! Every test here is deterministic; one that draws from seeds prints the seed that failed and the command that
-//! replays it.
+//! Every test is deterministic. A test that draws from seeds prints the seed that failed and the command that replays
+//! it. Tests with sockets are in `tests/net`.
 
 #![allow(clippy::disallowed_methods, reason = "the virtual clock needs an instant to count from")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]

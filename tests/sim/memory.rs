@@ -1,5 +1,5 @@
-//! What peers can make the server keep: it counts against one bound, what is beyond is refused, and who holds much gives way
-//! to others.
+//! `--max-memory`: everything that peers make the server keep counts against one bound, requests beyond it are refused, and
+//! large holders give way to others.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ const FULL: &str = "ERR 0013 Server full!";
 const NO_MEMORY: &str = "ERR 0043 no memory for a message of this length nowBYE 0000";
 const EVICTED: &str = "ERR 0049 memory is short, and your message does not go onBYE 0000";
 
-/// What a message of 1 MB for an untagged session is answered with, once all of it has come.
+/// The answer to a message of 1 MB for an untagged session.
 const WHOLE: &str = "ERR 0010 Too long!";
 
 fn bounded(max_memory: usize) -> ServerHarness {
@@ -27,7 +27,7 @@ fn from(harness: &mut ServerHarness, ip: [u8; 4]) -> Conn {
     harness.connect_at(0, Remote::Ip(SocketAddr::from((ip, 1_000))))
 }
 
-/// Joins rooms of its own until one is refused; returns how many it joined.
+/// Joins new rooms until one is refused. Returns how many it joined.
 fn join_all(harness: &mut ServerHarness, conn: Conn, of: usize) -> usize {
     for n in 0..MAX_ROOMS {
         let room = format!("#room-{of}-{n}");
@@ -54,7 +54,7 @@ fn rooms_and_memberships_count_against_the_memory_bound_and_a_join_beyond_it_is_
     let most = bound / (ROOM_COST + MEMBER_COST);
     assert!(rooms <= most && rooms >= most * 9 / 10, "{rooms} rooms, and {most} is the most");
 
-    // What exists stays, and what is free again may be taken again.
+    // Existing rooms stay, and freed memory can be used again.
     let ((first, its_rooms), (last, none)) = (joined[0], joined[199]);
     assert_eq!((its_rooms, none), (MAX_ROOMS, 0));
     assert_eq!(harness.say(first, "LST 0011 #room-0-63"), "ACK 0005 n000");
@@ -87,14 +87,14 @@ fn at_the_bound_a_dedup_window_stays_narrow_and_nothing_is_executed_twice() {
     for id in 2..200 {
         assert_eq!(harness.say(ada, join(id)), full(id));
     }
-    // There is memory again, and the repeats of what was refused are not executed: they are still refused, or nobody knows.
+    // With memory free again, repeats of refused requests are not executed: they stay refused, or are unknown.
     harness.hang_up(filler);
     let stale = |id: u64| format!("@{id} ERR 0014 410 Stale id!");
     let unknown = (2..200).take_while(|id| harness.say(ada, join(*id)) == stale(*id)).count() as u64;
     assert!((2 + unknown..200).all(|id| harness.say(ada, join(id)) == full(id)));
     assert!([32, 64].contains(&(199 - (2 + unknown))), "{unknown}");
     assert_eq!(harness.say(bob, "LST 0003 #x"), "ERR 0014 No such room!");
-    // Now it widens, and forgets nothing more.
+    // Now the window widens, and drops no more ids.
     for id in 200..1_200 {
         assert_eq!(harness.say(ada, snd(id, "bob", "x")), format!("@{id} ACK 0000"));
     }
@@ -114,7 +114,7 @@ fn answers_that_are_not_read_count_against_the_memory_bound_and_are_few_when_it_
     let conns: Vec<Conn> = (0..150).map(|n| harness.connect_as(&format!("REG 0005 n{n:03}"))).collect();
     for conn in &conns {
         harness.clog(*conn);
-        // As long as it is read.
+        // As long as it reads.
         for _ in 0..20 {
             if harness.is_reading(*conn) {
                 harness.put(*conn, &ping);
@@ -126,14 +126,14 @@ fn answers_that_are_not_read_count_against_the_memory_bound_and_are_few_when_it_
     let memory = harness.totals().memory;
     assert!(memory > bound / 4 * 3, "answers take three quarters: {memory}");
 
-    // Who reads is answered, but not at length; messages have the rest.
+    // A connection that reads gets short answers; messages have the rest of the memory.
     assert_eq!(harness.say(quiet, "PNG 0002 y"), "ACK 0002 y");
     assert_eq!(harness.say(quiet, &ping), FULL);
     assert_eq!(harness.say(quiet, "LST 0000").split(' ').next(), Some("ACK"));
     let message = format!("SND 5006 quiet {}", "x".repeat(4_999));
     assert!(harness.say(quiet, message).starts_with("RCV 5011 quiet 0001 xxx"));
 
-    // Whoever reads has all of it, and there is memory for everybody.
+    // After all answers are read, there is memory for all.
     for conn in &conns {
         harness.unclog(*conn);
         assert!(harness.is_reading(*conn));
@@ -144,7 +144,7 @@ fn answers_that_are_not_read_count_against_the_memory_bound_and_are_few_when_it_
     assert!(harness.say(quiet, &ping).starts_with("ACK 9000 xxx"));
 }
 
-/// A registered connection from there that has begun a message of 1 MiB and sent so much of it.
+/// A registered connection from this origin that has sent this many bytes of a message of 1 MiB.
 fn begin(harness: &mut ServerHarness, ip: [u8; 4], name: &str, sent: usize) -> Conn {
     let conn = from(harness, ip);
     assert_eq!(harness.say(conn, format!("REG {:04} {name}", name.len() + 1)), "");
@@ -155,7 +155,7 @@ fn begin(harness: &mut ServerHarness, ip: [u8; 4], name: &str, sent: usize) -> C
 #[test]
 fn messages_that_do_not_go_on_give_their_memory_to_those_that_do() {
     let mut harness = bounded(64 << 20);
-    // From as many hosts, as much as may be.
+    // From several hosts, up to the bound.
     let holders: Vec<Conn> =
         (0..64).map(|n| begin(&mut harness, [10, 0, 1, n], &format!("h{n}"), 790_000)).collect();
     let (closed, holding) = holders.into_iter().partition(|conn| harness.is_closed(*conn));
@@ -164,7 +164,7 @@ fn messages_that_do_not_go_on_give_their_memory_to_those_that_do() {
     let held = harness.totals().memory;
     assert!(held > 45 << 20 && held <= 48 << 20, "{} hold {held}", holders.len());
 
-    // Who comes at once finds no memory, and after two seconds in which they stood still they give way.
+    // A new message finds no memory; after two seconds without progress the others give way.
     let hasty = begin(&mut harness, [10, 0, 2, 1], "hasty", 800_000);
     assert_eq!(harness.heard(hasty), NO_MEMORY);
     for n in 0..15 {
@@ -195,7 +195,7 @@ fn a_host_with_many_unfinished_messages_gives_way_before_others_do() {
         (0..100).map(|n| begin(&mut harness, [10, 0, 1, 1], &format!("h{n}"), 790_000)).collect();
     let closed = flood.iter().filter(|conn| harness.is_closed(**conn)).count();
     assert!(closed > 30 && !harness.is_closed(other), "{closed}");
-    // One that begins now is not kept waiting for a moment.
+    // A message that begins now does not wait.
     let late = begin(&mut harness, [10, 0, 2, 2], "late", 990_000);
     assert_eq!(harness.say(late, "x".repeat(9_994)), WHOLE);
     harness.pass(ms(1_000));
@@ -247,7 +247,7 @@ fn a_host_that_ends_session_after_session_is_refused_and_others_are_not() {
         .collect();
     assert_eq!(others.len(), 198);
 
-    // What it opened is opened by no late copy, and once that is certain it may open more.
+    // No late copy reopens its sessions, and once their nonces are forgotten it may open more.
     harness.pass(secs(61));
     register(&mut harness, peer(1, 1_000), "eve", &proof(100_000));
 }

@@ -1,5 +1,5 @@
-//! Names and messages of bytes that are no good, through doors for people and into the log: whatever they hold, what is
-//! shown is lines of plain text, each from whom it says.
+//! Hostile names and messages, through line listeners and into the log: the output is lines of plain text, each with
+//! its true sender.
 
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -10,14 +10,14 @@ use crate::harness::{Conn, ServerHarness, local};
 use crate::lines::{ASKS, ASKS_NOT, config};
 use crate::support::{collect_log, stop_log, take_log};
 
-/// What a terminal, or a reader of lines, would do something with but show it.
+/// Text that a terminal or a line reader would interpret instead of showing.
 fn is_dangerous(c: char) -> bool {
     matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
         | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Bytes with much of what could do harm.
+/// Random bytes with much hostile text.
 fn nasty(rng: &mut ChaCha8Rng) -> Vec<u8> {
     const PIECES: [&str; 36] = [
         "\x1b[2J",
@@ -68,7 +68,7 @@ fn nasty(rng: &mut ChaCha8Rng) -> Vec<u8> {
     bytes
 }
 
-/// Nasty bytes that are one line, and a message, at a door for people: without its ends, telnet and commands.
+/// Hostile bytes that are one message at a line listener: no line ends, telnet codes or commands.
 fn nasty_line(rng: &mut ChaCha8Rng) -> Vec<u8> {
     let mut line = nasty(rng);
     line.retain(|byte| !matches!(byte, b'\n' | 0xff));
@@ -84,7 +84,7 @@ fn nasty_line(rng: &mut ChaCha8Rng) -> Vec<u8> {
     line
 }
 
-/// People in the lobby, one of whom does harm.
+/// Line clients in the lobby, one of them hostile.
 struct Room {
     harness: ServerHarness,
     watchers: [Conn; 2],
@@ -107,7 +107,7 @@ impl Room {
         Self { harness, watchers, frida, eve: None, opened: 0, named: 0, refused: 0, messages: 0, logged: 0 }
     }
 
-    /// What was shown, and logged, since this was last asked: checked to be plain text.
+    /// The output and the log since the last call, checked to be plain text.
     fn shown(&mut self, seed: u64) -> Vec<Vec<String>> {
         for (_, line) in take_log() {
             self.logged += 1;
@@ -118,7 +118,7 @@ impl Room {
         all.into_iter().map(|conn| lines(seed, self.harness.written_to(conn))).collect()
     }
 
-    /// Somebody who wants a name. Most get one.
+    /// Connects a client that asks for a random name. Most get one.
     fn open_line(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
         if let Some((conn, _)) = self.eve.take() {
             self.harness.hang_up(conn);
@@ -145,7 +145,7 @@ impl Room {
         }
     }
 
-    /// A message to the lobby, and one that is no message to it.
+    /// A message to the lobby, or a private one.
     fn speak(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
         let Some((eve, name)) = self.eve.clone() else { return self.open_line(rng, seed) };
         let line = nasty_line(rng);
@@ -170,7 +170,7 @@ impl Room {
         }
     }
 
-    /// Anything at all: commands, telnet, several lines. The true sender stands before each message.
+    /// Any bytes: commands, telnet codes, several lines. Each message must begin with its true sender.
     fn rave(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
         let Some((eve, mut name)) = self.eve.clone() else { return self.open_line(rng, seed) };
         const WORDS: [&[u8]; 11] = [
@@ -205,11 +205,11 @@ impl Room {
                 name = new;
             }
         }
-        // Who knows in which room, and where in a telnet command, this one is now.
+        // The client's room and the state of its telnet parser are unknown now.
         self.open_line(rng, seed);
     }
 
-    /// A message in a frame, with line feeds and all.
+    /// A message in a frame, line feeds included.
     fn send(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
         let target = *["#lobby", "#other", "Watcher2"].choose(rng).unwrap();
         let beginning = match target {
@@ -227,13 +227,13 @@ impl Room {
     }
 }
 
-/// The name that somebody was given.
+/// The name that the client got.
 fn named(answer: &str) -> Option<String> {
     let rest = answer.strip_prefix("* you are ").filter(|rest| !rest.starts_with("in "))?;
     Some(rest.split(['\n', ' ']).next().unwrap().to_owned())
 }
 
-/// What was written to somebody: whole lines of plain text.
+/// The output to a client, checked to be whole lines of plain text.
 fn lines(seed: u64, bytes: Vec<u8>) -> Vec<String> {
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "seed {seed}: {text:?}");
@@ -242,7 +242,7 @@ fn lines(seed: u64, bytes: Vec<u8>) -> Vec<String> {
     lines
 }
 
-/// So many names and messages, drawn from `seed` on.
+/// Runs this many names and messages, drawn from seeds from `seed` on.
 fn harm(seed: u64, count: u64) {
     collect_log();
     let mut room = Room::new();

@@ -1,4 +1,4 @@
-//! Whatever peers say, in whatever order: no deadline is left behind, and what they took is given back.
+//! Random input to servers and clients: no deadline stays armed, and all memory is released.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use sayagain::service::Service;
 use crate::harness::{ServerHarness, addr, local, nonce, reg, register, snd};
 use crate::support::{ms, outcomes, secs};
 
-/// Something that a client might say, or somebody who wants to do harm.
+/// Random input of a client, also hostile.
 fn frame(rng: &mut ChaCha8Rng, tokens: &[String]) -> String {
     let id = rng.random_range(1..400_u64);
     let name = ["ada", "bob", "cyd", "dan", "#r", "#q"][rng.random_range(0..6)];
@@ -68,7 +68,7 @@ fn noise(seed: u64) -> Totals {
                 String::new()
             }
         };
-        // Tokens and cookies: whatever has their length is tried as one.
+        // Tokens and cookies: any word of their length is tried as one.
         let secrets = heard.split([' ', '@', '~']).filter(|word| word.len() >= 22);
         tokens.extend(secrets.filter_map(|word| word.get(..22)).map(str::to_owned));
         if harness.is_closed(conn) || rng.random_range(0..50) == 0 {
@@ -105,7 +105,7 @@ fn whatever_peers_say_no_deadline_is_left_behind_and_what_they_took_is_given_bac
     assert!(heard.iter().all(|count| *count > 10), "too little of some of it has happened: {heard:?}");
 }
 
-/// Something that a server might say, or somebody who pretends to be one.
+/// Random output of a server, also forged.
 fn answer(rng: &mut ChaCha8Rng) -> String {
     let (id, token) = (rng.random_range(1..30_u64), nonce(rng.random_range(0..2)));
     match rng.random_range(0..40) {
@@ -123,7 +123,7 @@ fn answer(rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// What a server would answer to what a client has said.
+/// A server's answer to a client's output.
 fn right_answer(said: &str, is_stream: bool) -> String {
     let (prefix, frame) = said.split_at(said.find('@').unwrap_or(0));
     let (id, rest) = frame.split_once(' ').unwrap_or_default();
@@ -137,7 +137,7 @@ fn right_answer(said: &str, is_stream: bool) -> String {
     }
 }
 
-/// Takes everything that a client has to say, and keeps the last of it. After that nothing is due any more.
+/// Drains a client's output and keeps the last of it. Afterwards no deadline is due.
 fn settle(client: &mut Client, now: Instant, said: &mut String, events: &mut Vec<Event>, seed: u64) {
     while let Some(bytes) = client.poll_transmit(now) {
         *said = String::from_utf8(bytes).unwrap();

@@ -1,5 +1,4 @@
-//! Requests, answers, pushes and acknowledgements that go the same way at the same time share datagrams, and nothing that
-//! is promised depends on it.
+//! Packing: requests, answers, pushes and acknowledgements to one peer share datagrams, and no promise depends on it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +15,7 @@ use sayagain::sim::Sim;
 use crate::harness::{ServerHarness, addr, local, nonce, register, snd};
 use crate::support::{losing, messages, ms, outcomes, patient, secs};
 
-/// A datagram comes in right behind another: nothing has been sent meanwhile.
+/// Hands in a datagram without polling for output, as if it arrived right after another.
 fn behind_another(harness: &mut ServerHarness, from: SocketAddr, text: &str) {
     let now = harness.now;
     harness.server.datagram(now, Peer::new(0, from), text.as_bytes());
@@ -38,7 +37,7 @@ fn pushes_to_one_session_share_datagrams_up_to_its_limit_and_window() {
         [format!("~{bob} {}{}", rcv(1), rcv(2)), format!("~{bob} {}{}", rcv(3), rcv(4))],
         "two fit into 1,200 bytes, and four into the window"
     );
-    // Repeats do likewise; what is acknowledged makes room for what waits.
+    // Retransmissions share datagrams too; an acknowledgement makes room for queued pushes.
     harness.server_datagram(b, format!("~{bob} ACK 0002 1"));
     assert_eq!(harness.datagrams_to(b), [format!("~{bob} {}", rcv(5))]);
     harness.pass(ms(100));

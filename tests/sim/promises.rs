@@ -1,5 +1,5 @@
-//! The tables of limits in docs/doors.md and docs/protocol.md, executed: for each row a function reads the bound that the row
-//! states, compares it with the code, and drives the server to it. A row without a function fails the test.
+//! The tables of limits in docs/doors.md and docs/protocol.md, executed: for each row a function reads the stated
+//! bound, compares it with the code, and drives the server to it. A row without a function fails the test.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Row<'_> {
         self.cells[0]
     }
 
-    /// The bound in the second cell: the nth number there.
+    /// The bound in the second cell: its nth number.
     fn bound(&self, nth: usize) -> usize {
         let numbers = numbers(self.cells[1]);
         *numbers.get(nth).unwrap_or_else(|| panic!("no number {nth} in: {}", self.cells[1]))
@@ -180,7 +180,7 @@ fn person(harness: &mut ServerHarness) -> Conn {
     harness.connect_at(ASKS, Remote::Ip(local(50_000)))
 }
 
-/// A frame of this verb and these arguments, however long they are.
+/// A frame of this verb and these arguments, of any length.
 fn frame(verb: &str, args: &str) -> String {
     let length = args.len() + 1;
     if length > 9_999 {
@@ -379,7 +379,7 @@ fn kept_for_this_machine(row: &Row<'_>) {
     assert!(harness.is_closed(late) && !harness.is_closed(here));
 }
 
-/// What needs a whole process is tested with one.
+/// A row that needs a whole process is tested elsewhere.
 fn open_files(row: &Row<'_>) {
     assert!(row.cells[1].contains("sleeps 10 ms to 1 s"));
     let accept = include_str!("../../src/net/engine/accept.rs");
@@ -547,7 +547,8 @@ fn line_before_a_name(row: &Row<'_>) {
 
 // Slow consumers.
 
-/// Eight messages of Ada's to a room in which Bob does not read and has room for three: what Bob hears of them, and the harness.
+/// Ada sends eight messages to a room in which Bob does not read and has queue space for three. Returns what Bob
+/// receives, and the server.
 fn crowd(slow: SlowPolicy) -> (ServerHarness, Conn, String) {
     let mut harness = with_hub(HubConfig { slow, max_pending_messages: 3, ..HubConfig::default() });
     let [ada, bob] = ["ada", "bob"].map(|name| harness.connect_as(&(frame("REG", name) + "JON 0003 #r")));
@@ -589,7 +590,7 @@ fn block(_: &Row<'_>) {
 
 // Flags.
 
-/// What stands right behind a flag's name on a page, if that is a number: its default.
+/// The default of a flag on a page: the number right after its name, if any.
 fn stated(page: &str) -> Vec<(String, usize)> {
     let mut all = Vec::new();
     for (at, _) in page.match_indices("`--") {

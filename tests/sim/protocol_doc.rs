@@ -1,8 +1,8 @@
-//! The exchanges in docs/protocol.md, replayed against the server: what the page shows is what is sent.
+//! The exchanges in docs/protocol.md, replayed against the server.
 //!
-//! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server: `A>` is what A sends, `A<` all that A hears
-//! until then, `A: cut` cuts A's connection; a line in parentheses is what happens besides. In one marked `lines` everybody but F is at a line door, and each `<` is one
-//! line. Who hears something that the page does not show fails the test.
+//! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server. `A>` is input of A, `A<` all output to A
+//! until then, `A: cut` cuts A's connection; a line in parentheses is an event. In a block marked `lines` all clients
+//! but F are at a line listener, and each `<` is one line. Output that the page does not show fails the test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::harness::{Conn, ServerHarness, addr, local};
 
 const PAGE: &str = include_str!("../../docs/protocol.md");
 
-/// The people of one exchange.
+/// The clients of one exchange.
 struct Stage {
     harness: ServerHarness,
     door: String,
@@ -71,7 +71,7 @@ impl Stage {
     }
 }
 
-/// The server of the page: frames at its first door, lines at its second.
+/// The server of the page: frames at its first listener, lines at its second.
 fn open() -> ServerHarness {
     let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
     let back_in = Some(Duration::from_secs(5));
@@ -82,7 +82,7 @@ fn open() -> ServerHarness {
     })
 }
 
-/// Cuts the first line off what was heard; a prompt has no end.
+/// Takes the first line off the output; a prompt has no line end.
 fn first_line(heard: &mut String) -> String {
     let end = heard.find('\n').map_or(heard.len(), |end| end + 1);
     heard.drain(..end).collect::<String>().trim_end().to_owned()

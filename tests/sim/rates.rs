@@ -1,4 +1,4 @@
-//! Who says too much: streams are not read for a while, datagrams are refused, and our client says it again in time.
+//! Rate limits: reading from streams is paused, datagrams are refused with 429, and the client retries after the wait.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use sayagain::sim::Sim;
 use crate::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register, snd};
 use crate::support::{doubling, messages, ms, outcomes, patient, secs};
 
-/// A server whose first door has this rate.
+/// A server whose first listener has this rate.
 fn limited(rate: &str) -> ServerConfig {
     let mut door = Door::frames("tcp");
     door.rate = rate.parse().unwrap();
@@ -25,7 +25,7 @@ fn harness(rate: &str) -> ServerHarness {
     ServerHarness::new(limited(rate))
 }
 
-/// Lets time pass in steps of 50 ms, and tells after which of them something was heard.
+/// Advances the clock in steps of 50 ms, and returns the steps with output.
 fn heard_at(harness: &mut ServerHarness, conn: Conn, time: Duration) -> Vec<(u128, String)> {
     let begun = harness.now;
     let mut heard = Vec::new();
@@ -49,7 +49,7 @@ mod streams {
         assert_eq!(harness.say(conn, "PNG 0002 1".repeat(8)), "ACK 0002 1".repeat(5));
         let one = "ACK 0002 1".to_owned();
         assert_eq!(heard_at(&mut harness, conn, secs(2)), [200, 400, 600].map(|ms| (ms, one.clone())));
-        // What it did not use is kept for one second, and no longer.
+        // Unused tokens are kept for one second at most.
         harness.pass(secs(5));
         assert_eq!(harness.say(conn, "PNG 0002 1".repeat(6)), "ACK 0002 1".repeat(5));
     }
@@ -118,7 +118,7 @@ mod streams {
         harness.pass(ms(29_900));
         assert_eq!(harness.heard(conn), "ACK 0000".repeat(29));
         assert!(!harness.is_closed(conn));
-        // The thirtieth has emptied the bucket for another second.
+        // The thirtieth frame has emptied the bucket for another second.
         harness.pass(ms(11_000));
         assert_eq!(harness.heard(conn), "ACK 0000");
         harness.pass(ms(100));
@@ -143,7 +143,7 @@ mod streams {
         harness.pass(ms(500));
         assert_eq!(harness.heard(conn), "ACK 0000");
         assert!(!harness.is_busy(conn) && !harness.is_reading(conn), "it has to wait, but with nothing");
-        // Nor does what is wrong with the end of it get lost, or what it announces.
+        // A malformed end, or an announced length, is not lost either.
         harness.say(conn, "PNG 0000SND 9999");
         harness.pass(ms(500));
         assert!(
@@ -212,11 +212,11 @@ mod datagrams {
         assert_eq!(harness.totals().answers_dropped, 10);
         harness.pass(ms(500));
         assert_eq!(ask(&mut harness, join), joined, "it will be answered");
-        // What was refused for want of tokens is refused again, and so is what is no repeat.
+        // A request refused for lack of tokens is refused again, and so is a new request.
         let refused = [format!("~{token} @3 ERR 0008 429 500")];
         assert_eq!(ask(&mut harness, "@3 SND 0007 eve hi"), refused);
         assert_eq!(ask(&mut harness, "@3 SND 0007 eve hi"), refused);
-        // What is true of an id does not hang on tokens.
+        // 409 and 410 do not depend on tokens.
         assert!(ask(&mut harness, "@2 JON 0005 #hut").concat().contains("@2 ERR 0032 409"));
         assert_eq!(harness.totals().answers_dropped, 10);
     }
@@ -251,7 +251,7 @@ mod datagrams {
         let (a, token) = (addr(1, 1), ada(&mut harness));
         for _ in 0..10 {
             assert_eq!(harness.datagram(a, format!("~{token} ACK 0002 1")), [""; 0]);
-            // From elsewhere, and with another's token.
+            // From another address, and with another session's token.
             harness.datagram(addr(2, 2), format!("~{token} nonsense"));
             harness.datagram(a, "nonsense");
         }
@@ -302,7 +302,7 @@ mod datagrams {
         harness.pass(secs(1));
         let heard = harness.datagram(b, again(7));
         assert_eq!(heard, [format!("~{token} @7 ACK 0023 {token}@8 ERR 0009 429 1000")]);
-        // Another session has another bucket, and asking for a cookie costs nobody anything.
+        // Another session has another bucket, and requesting a cookie costs no token.
         for _ in 0..5 {
             super::cookie(&mut harness, a, "bob", &nonce(2));
         }
@@ -351,7 +351,7 @@ mod client {
             line
         }
 
-        /// What the client sends now.
+        /// The output of the client now.
         fn sent(&mut self) -> Vec<String> {
             let sent = std::iter::from_fn(|| self.client.poll_transmit(self.now));
             sent.map(|bytes| String::from_utf8(bytes).unwrap()).collect()
@@ -365,7 +365,7 @@ mod client {
             std::iter::from_fn(|| self.client.poll()).collect()
         }
 
-        /// To the deadline that the client names, and what it sends then.
+        /// Advances to the client's deadline, and returns its output then.
         fn next(&mut self) -> (u128, Vec<String>) {
             let (before, at) = (self.now, self.client.poll_timeout().unwrap());
             self.now = at.max(before);
@@ -373,7 +373,7 @@ mod client {
             ((self.now - before).as_millis(), self.sent())
         }
 
-        /// The client asks something, which goes out under this id.
+        /// Makes a request, which is sent under this id.
         fn send(&mut self, id: u64, text: &str) -> Ticket {
             let ticket = self.client.send(b"bob", text.as_bytes());
             assert_eq!(self.sent(), [snd(id, "bob", text)]);
@@ -536,7 +536,7 @@ mod client {
         assert!(line.client.is_closed());
     }
 
-    /// Sends so many messages through a server with this rate; returns how often it asked to slow down.
+    /// Sends this many messages through a server with this rate. Returns the number of 429s.
     fn story(rate: &str, window: usize, link: &str, count: usize) -> (usize, Duration) {
         let link: LinkConfig = link.parse().unwrap();
         let mut sim = Sim::new(Instant::now(), limited(rate), link.clone(), link, 7);
@@ -564,7 +564,7 @@ mod client {
     fn under_a_limit_every_message_arrives_once_and_in_order_as_fast_as_the_limit_is() {
         let (slowed, took) = story("10/s", 1, "delay:5ms", 100);
         assert!(slowed >= 80, "{slowed}");
-        // 10 at once, and the others at 10 a second; an answer under way costs a little of each.
+        // 10 at once, the others at 10 a second; the round trip of an answer delays each a little.
         assert!((secs(9)..secs(11)).contains(&took), "{took:?}");
         assert_eq!(story("none", 1, "delay:5ms", 100).0, 0);
     }
@@ -632,7 +632,7 @@ fn repeats_of_a_request_that_waited_for_its_token_make_nothing_wait_longer() {
     harness.pass(secs(5));
     harness.heard(conn);
     let request = |id| snd(id, "ada", "me");
-    // The third waits; what repeats it comes behind it.
+    // The third waits; its repeats are queued behind it.
     let said: String = [2, 3, 4, 4, 4, 4, 5].map(request).concat();
     harness.put(conn, said);
     harness.pass(ms(1_000));

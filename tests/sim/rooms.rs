@@ -1,4 +1,4 @@
-//! Rooms and bounded queues: who hears what, and what who reads too slowly is told.
+//! Rooms and bounded queues: delivery to members, and the gaps of slow consumers.
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
@@ -7,7 +7,7 @@ use sayagain::hub::queue::FRAME_OVERHEAD;
 use crate::harness::{ServerHarness, addr, nonce, reg, register};
 use crate::support::secs;
 
-/// People in a room, untagged, by name.
+/// Untagged members of a room, by name.
 fn in_room(harness: &mut ServerHarness, names: &[&str]) -> Vec<u64> {
     let join = |name: &&str| {
         let conn = harness.connect_as(&format!("REG {:04} {name}", name.len() + 1));
@@ -88,7 +88,7 @@ fn tight(max_pending: usize) -> ServerHarness {
     ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() })
 }
 
-/// What one queued `RCV 0019 ada#r 0001 message` costs.
+/// The cost of one queued `RCV 0019 ada#r 0001 message`, in bytes.
 const COST: usize = "RCV 0019 ada#r 0001 message".len() + FRAME_OVERHEAD;
 
 #[test]
@@ -153,13 +153,13 @@ fn a_gap_that_is_unsent_while_the_queue_fills_again_stays_in_its_place_and_count
         }
     };
     room(5);
-    // Bob comes back, but his network takes nothing: what was queued is numbered by what follows only.
+    // Bob resumes, but his socket is full: queued pushes get no number yet.
     let bob = harness.connect();
     let heard = harness.say(bob, reg(3, "bob", &token));
     let message = |id: u64| format!("@{id} RCV 0019 ada#r 0001 message");
     assert_eq!(heard, format!("@3 ACK 0023 {token}{}{}@3 GAP 0002 3", message(1), message(2)));
-    // Sent and not acknowledged still fills the queue; the next gap is a new one, as the first has its number, and
-    // waits for the first to be acknowledged.
+    // Sent pushes without acknowledgement still fill the queue; the next gap is a new one, as the first has its number,
+    // and waits for the first to be acknowledged.
     harness.hang_up(bob);
     let mut room = |count: usize| {
         for _ in 0..count {
@@ -218,7 +218,7 @@ fn who_reads_and_never_acknowledges_has_one_gap_that_counts_on_and_not_one_for_e
     }
     let message = |id: u64| format!("@{id} RCV 0019 ada#r 0001 message");
     assert_eq!(harness.heard(bob), message(1) + &message(2) + "@3 GAP 0002 1");
-    // Once there is room again, what comes behind the gap takes it along.
+    // Once there is room again, the next push is sent with the gap before it.
     assert_eq!(harness.say(bob, "ACK 0002 1"), "");
     harness.say(people[0], "SND 0011 #r message");
     assert_eq!(harness.heard(bob), "@4 GAP 0004 997".to_owned() + &message(5));

@@ -1,4 +1,4 @@
-//! Access rules: who gets which name where, what a reload changes for those who are on, and guests.
+//! Access rules: which peers may use which names, the effect of a reload on existing sessions, and guests.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use super::support::secs;
 
 const DOORS: [&str; 5] = ["tcp", "udp", "unix", "line", "lan"];
 
-/// The door that speaks datagrams.
+/// The datagram listener.
 const UDP: usize = 1;
 
 const TURNED_OUT: &str = "ERR 0023 Name not allowed here!BYE 0000";
@@ -37,7 +37,7 @@ fn unix(uid: u32, gid: u32) -> Origin {
     Origin { door: 2, from: Remote::Unix { uid, gid } }
 }
 
-/// Who comes, in the order of the columns of [`TABLE`].
+/// The origins of the visitors, in the order of the columns of [`TABLE`].
 fn visitors() -> [Origin; 13] {
     [
         ip(0, "127.0.0.1"),
@@ -56,12 +56,12 @@ fn visitors() -> [Origin; 13] {
     ]
 }
 
-/// What they ask for, and in which row of [`TABLE`] the answer is: what looks like `scope` is `scope`.
+/// The requested names, and the row of [`TABLE`] with the answer: a name that looks like `scope` counts as `scope`.
 const NAMES: [(&str, usize); 6] =
     [("scope", 0), ("SCOPE", 0), ("ѕсоре", 0), ("scope-2", 1), ("bob", 2), ("carol", 3)];
 
-/// Rules, and for each row of names whether each visitor (`lo 10 map 13 v6 doc | udp: lo 10 | unix: 1000 0 | line: doc 10 |
-/// lan: doc`) gets them. Worked out by hand.
+/// Rules, and for each row of names whether each visitor (`lo 10 map 13 v6 doc | udp: lo 10 | unix: 1000 0 | line: doc
+/// 10 | lan: doc`) gets them. Worked out by hand.
 const TABLE: [(&str, [&str; 4]); 8] = [
     ("", ["+++++++++++++", "+++++++++++++", "+++++++++++++", "+++++++++++++"]),
     (
@@ -98,13 +98,13 @@ fn expected(row: &[&str; 4], name: usize, visitor: usize) -> bool {
     row[NAMES[name].1].as_bytes()[visitor] == b'+'
 }
 
-/// How a visitor reaches its session.
+/// The connection or address of a visitor.
 enum Way {
     Stream(Conn),
     Datagram(SocketAddr, String),
 }
 
-/// Asks for a name as our client does. `None` when it was refused, and with 403.
+/// Registers a name as the client does. `None` if it was refused with 403.
 fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<Way> {
     let nonce = nonce(1);
     let refused = "@1 ERR 0027 403 Name not allowed here!";
@@ -129,7 +129,7 @@ fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<Way> {
     }
 }
 
-/// Checks that a session is on, or that it was ended and whoever had it is told.
+/// Checks that a session exists, or that it was ended and its client was told.
 fn check(harness: &mut ServerHarness, way: Way, is_on: bool) {
     match way {
         Way::Stream(conn) => {
@@ -188,7 +188,7 @@ fn a_reload_ends_only_who_is_not_allowed_any_more_and_frees_the_name() {
     assert_eq!(harness.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']")), 1);
     assert_eq!(harness.totals().hub.undelivered, 1);
     assert_eq!(harness.say(ada, "LST 0006 #room"), "ACK 0004 ada");
-    // The connection learns it when it reads again.
+    // The client receives it when it reads again.
     harness.stall(bob, false);
     assert!(harness.heard(bob).ends_with(TURNED_OUT));
     let unix = harness.connect_from(unix(1, 1));
@@ -215,7 +215,7 @@ fn a_turned_out_session_does_not_linger_and_its_connection_leaves_nothing_behind
     let conn = harness.connect_from(ip(0, "192.0.2.1"));
     harness.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
     harness.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']"));
-    // A reload meanwhile says nothing twice.
+    // A second reload sends nothing twice.
     assert_eq!(harness.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['loopback']")), 0);
     assert_eq!(harness.heard(conn), ENDED);
     harness.hang_up(conn);
@@ -231,7 +231,7 @@ fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
     let away = harness.connect_from(ip(0, "192.0.2.1"));
     assert_eq!(harness.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
     assert!(!harness.is_closed(away) && !harness.is_closed(home));
-    // An answer is final for its id, whatever rules hold when it is repeated.
+    // An answer is final for its id, also under other rules.
     harness.set_rules(Rules::default());
     assert_eq!(harness.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
     assert_eq!(harness.say(home, "@3 PNG 0000"), "@3 ACK 0000");
@@ -296,7 +296,7 @@ fn a_name_in_use_is_refused_by_the_rule_before_it_is_looked_at_who_has_it() {
     assert_eq!(harness.say(carol, "REG 0004 bob"), "ERR 0012 Name taken!");
 }
 
-/// A connection that has not registered, and what it hears to this.
+/// The output to a connection that sends this before REG.
 fn unregistered(harness: &mut ServerHarness, from: &str, bytes: &str) -> (Conn, String) {
     let conn = harness.connect_from(ip(0, from));
     let heard = harness.say(conn, bytes);
@@ -324,11 +324,11 @@ fn a_guest_is_whoever_sends_first_and_is_answered_by_its_name() {
     let (second, heard) = unregistered(&mut harness, "192.0.2.2", &snd(7, "guest-1", "you"));
     assert_eq!(heard, "@7 ACK 0000");
     assert_eq!(harness.heard(first), "RCV 0017 guest-2 0001 you");
-    // The same request again is answered, not executed; what else a session may do a guest may.
+    // A repeated request is answered, not executed; a guest may do all that a session may.
     assert_eq!(harness.say(second, snd(7, "guest-1", "you")), "@7 ACK 0000");
     assert_eq!(harness.say(second, "JON 0003 #rLST 0003 #r"), "ACK 0008 guest-2");
     assert_eq!(harness.heard(first), "");
-    // What is refused is refused to a guest that is on.
+    // A refusal leaves the guest in its session.
     let (_, heard) = unregistered(&mut harness, "192.0.2.3", "SND 0009 nobody x");
     assert_eq!(heard, "ERR 0016 No such client!");
     assert_eq!(harness.say(ada, "LST 0000"), "ACK 0028 ada guest-1 guest-2 guest-3");
@@ -370,7 +370,7 @@ fn a_guest_that_registers_is_a_guest_no_more() {
     let mut harness = harness("anonymous = true\n[[rule]]\nname = 'bob'\nallow = ['unix']");
     let ada = harness.connect_as("REG 0004 ada");
     let (conn, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
-    // Refused, it stays what it is.
+    // After a refusal it remains a guest.
     assert_eq!(
         harness.say(conn, "REG 0004 bobREG 0004 ada"),
         "ERR 0023 Name not allowed here!ERR 0012 Name taken!"
@@ -380,7 +380,7 @@ fn a_guest_that_registers_is_a_guest_no_more() {
     assert_eq!(harness.say(ada, "LST 0000"), "ACK 0010 ada carol");
     assert_eq!(harness.say(conn, snd(2, "ada", "me")), "@2 ACK 0000");
     assert_eq!(harness.heard(ada), "RCV 0014 carol 0001 me");
-    // Its session is a session like others: it lingers.
+    // Its session lingers like any other.
     harness.hang_up(conn);
     assert_eq!(harness.say(ada, "LST 0000"), "ACK 0010 ada carol");
     // A guest may register under the name it was given.
@@ -426,7 +426,7 @@ fn over_bare_datagrams_a_guest_is_an_address_that_needs_no_proof() {
     assert_eq!(harness.datagram(local(1), "LST 0000"), ["ACK 0012 ada guest-1"]);
     harness.say(ada, "SND 0012 guest-1 you");
     assert_eq!(harness.datagrams_to(local(1)), ["RCV 0013 ada 0001 you"]);
-    // Elsewhere, and with a tag, which might repeat what was executed before, it is as without guests.
+    // From other addresses, or with a tag (which might be a repeat), there are no guests.
     assert_eq!(harness.datagram(addr(2, 1), "SND 0007 ada hi"), ["ERR 0020 Address not proven!"]);
     assert_eq!(harness.datagram(local(2), snd(1, "ada", "hi")), ["ERR 0004 401"]);
     harness.pass(secs(91));
@@ -437,19 +437,19 @@ fn over_bare_datagrams_a_guest_is_an_address_that_needs_no_proof() {
 fn a_guest_over_datagrams_registers_as_strangers_do() {
     let mut harness = harness("anonymous = true");
     let ada = harness.connect_as("REG 0004 ada");
-    // In one datagram: the guest is gone as soon as it has a name.
+    // In one datagram: the guest ends as soon as it has a name.
     assert_eq!(
         harness.datagram(local(1), "SND 0007 ada hiREG 0004 bobSND 0007 ada meLST 0000"),
         ["ACK 0008 ada bob"]
     );
     assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0012 bob 0001 me");
-    // Refused, it stays.
+    // After a refusal it stays.
     assert_eq!(
         harness.datagram(local(2), "SND 0007 ada hiREG 0004 bob"),
         ["ERR 0054 Name taken! Its session waits 90 s more for its owner"]
     );
     assert_eq!(harness.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
-    // With a tag it proves its address like anybody.
+    // With a tag it has to prove its address.
     let nonce = nonce(1);
     let cookie = cookie(&mut harness, local(2), "carol", &nonce);
     assert_eq!(harness.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);

@@ -1,4 +1,4 @@
-//! Members of rooms that read too slowly: what each policy does, what is counted and told, and who waits for whom.
+//! Slow consumers in rooms: the effect of each policy, the counters and gaps, and which senders are paused.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use crate::harness::{Conn, ServerHarness, addr, local, nonce, reg, register, snd
 use crate::lines::{ASKS, config};
 use crate::support::{ms, secs};
 
-/// What one queued `RCV 0014 ada#r 0001 NN` costs.
+/// The cost of one queued `RCV 0014 ada#r 0001 NN`, in bytes.
 const COST: usize = "RCV 0014 ada#r 0001 NN".len() + FRAME_OVERHEAD;
 
-/// More than most of what these tests send costs.
+/// An upper bound for the cost of most messages of these tests, in bytes.
 const ROOMY: usize = 1_000;
 
-/// What so many rooms with names of one letter count for, and so many members of them.
+/// The memory that this many rooms with names of one letter, and this many members, count for.
 const fn rooms(rooms: usize, members: usize) -> usize {
     rooms * (ROOM_COST + 3 * "#r".len()) + members * MEMBER_COST
 }
@@ -85,7 +85,7 @@ fn drop_old_drops_the_oldest_until_the_new_one_fits_and_tells_it_in_their_place(
     harness.stall(bob, false);
     assert_eq!(harness.heard(bob), missed(2) + &from_room(3) + &from_room(4) + &from_room(5));
     assert_eq!(harness.totals().hub.gaps, 2);
-    // A long one takes the place of several; one that could not fit even then drops nothing but itself.
+    // A long message replaces several; one that could not fit even then is dropped alone.
     harness.stall(bob, true);
     to_room(&mut harness, ada, 1..=3);
     let long = "x".repeat(COST + 2);
@@ -116,7 +116,7 @@ fn drop_old_never_drops_a_direct_message_nor_what_has_a_number() {
     to_room(&mut harness, ada, 4..=4);
     harness.stall(bob, false);
     assert_eq!(harness.heard(bob), missed(1) + direct + &missed(1) + &from_room(3) + &from_room(4));
-    // Only direct messages are queued: the new one is missed, behind them.
+    // Only direct messages are queued: the new message becomes the gap after them.
     harness.stall(bob, true);
     for _ in 0..3 {
         assert_eq!(harness.say(ada, send("bob", "dddd")), "");
@@ -124,7 +124,7 @@ fn drop_old_never_drops_a_direct_message_nor_what_has_a_number() {
     to_room(&mut harness, ada, 5..=6);
     harness.stall(bob, false);
     assert_eq!(harness.heard(bob), direct.repeat(3) + &missed(2));
-    // What was sent to a tagged session has its number: what is dropped is what is queued behind it.
+    // Sent pushes of a tagged session have numbers, so the queued ones after them are dropped.
     let cyd = tagged(&mut harness, "cyd", "#r", 1);
     to_room(&mut harness, ada, 1..=2);
     harness.stall(cyd, true);
@@ -160,7 +160,7 @@ fn disconnect_ends_the_session_of_a_slow_reader_and_tells_it_although_it_may_not
         assert!(heard.ends_with(&format!("ERR 0020 you read too slowly{bye}")), "{heard}");
         harness.hang_up(member);
     }
-    // The untagged one had been given one message once and for all; to the tagged one it was never acknowledged.
+    // The untagged session was sent one message, which is final; the tagged one never acknowledged it.
     assert_eq!(harness.totals().hub.undelivered, (2 + 1) + (3 + 1));
     assert!(harness.totals().to_string().contains(", cut off for reading slowly 2, "));
 }
@@ -246,7 +246,7 @@ fn what_is_being_written_is_counted_until_it_is_written() {
         from_room(1) + &from_room(2) + &from_room(3) + &missed(2) + &from_room(6) + &missed(1)
     );
     assert_eq!(harness.totals().pending_bytes, 0);
-    // Who goes while it is being written to leaves nothing behind that counts.
+    // A connection that is reset during a write leaves nothing that counts.
     harness.clog(bob);
     to_room(&mut harness, ada, 8..=8);
     harness.hang_up(bob);
@@ -281,13 +281,13 @@ fn who_acknowledges_what_it_never_read_gets_no_more_than_who_does_not() {
         harness.heard(bob),
         format!("@1 {}@2 {}@3 {}@4 GAP 0003 17", from_room(1), from_room(2), from_room(3))
     );
-    // What the writer of a connection has is of no concern to the session once another carries it, ..
+    // The output of an old connection does not count for the session once another connection carries it,
     to_room(&mut harness, ada, 21..=21);
     harness.put(bob, "ACK 0007 1-1000");
     assert_eq!(pending(&harness).0, COST);
     let other = harness.connect_as(&reg(3, "bob", &token));
     assert_eq!((pending(&harness).0, harness.heard(other)), (0, String::new()));
-    // .. or none does.
+    // or none does.
     harness.clog(other);
     to_room(&mut harness, ada, 22..=22);
     harness.put(other, "ACK 0007 1-1000");
@@ -296,11 +296,11 @@ fn who_acknowledges_what_it_never_read_gets_no_more_than_who_does_not() {
     assert_eq!((pending(&harness), harness.server.sessions()), ((0, 17), 2));
 }
 
-/// What one member is: how it was reached, what it has heard, and what was sent to it.
+/// One member: its connection, its received messages, and the messages sent to it.
 struct Member {
     name: String,
     way: Way,
-    /// Pushes that it has had, by number.
+    /// Received pushes, by number.
     seen: BTreeSet<u64>,
     heard: Vec<Heard>,
     sent: Vec<Sent>,
@@ -325,7 +325,7 @@ struct Sent {
     is_direct: bool,
 }
 
-/// A crowd in `#r` with a sender who reads well, and a seeded story of who reads when.
+/// The members of `#r`, a sender that reads all its output, and a seeded order of reads.
 struct Crowd {
     harness: ServerHarness,
     rng: ChaCha20Rng,
@@ -366,7 +366,7 @@ impl Crowd {
         Self { harness, rng: ChaCha20Rng::seed_from_u64(seed), ada, members, next: 10_000 }
     }
 
-    /// Something happens.
+    /// Runs a random step.
     fn step(&mut self) {
         let whose = self.rng.random_range(0..self.members.len());
         match self.rng.random_range(0..10) {
@@ -401,7 +401,7 @@ impl Crowd {
         }
     }
 
-    /// A member takes what its socket holds, and acknowledges it.
+    /// A member reads its socket, and acknowledges.
     fn read(&mut self, whose: usize) {
         let Member { way, seen, heard, is_gone, .. } = &mut self.members[whose];
         if *is_gone {
@@ -439,7 +439,7 @@ impl Crowd {
         }
     }
 
-    /// Everybody reads until nothing comes any more.
+    /// All members read until nothing more arrives.
     fn read_all(&mut self) {
         for _ in 0..200 {
             for whose in 0..self.members.len() {
@@ -451,7 +451,7 @@ impl Crowd {
     }
 }
 
-/// Notes a push the first time it comes; returns its acknowledgement.
+/// Records a push at its first arrival. Returns its acknowledgement.
 fn hear(frame: &Frame<'_>, seen: &mut BTreeSet<u64>, heard: &mut Vec<Heard>) -> Option<String> {
     let is_new = frame.id.is_none_or(|id| seen.insert(id.get()));
     let text = String::from_utf8(frame.args().to_vec()).unwrap();
@@ -464,14 +464,14 @@ fn hear(frame: &Frame<'_>, seen: &mut BTreeSet<u64>, heard: &mut Vec<Heard>) -> 
         _ => return None,
     };
     if is_new {
-        // Over datagrams pushes may come again, never in another order, as nothing is lost here.
+        // Over datagrams pushes may be repeated but, without loss, not reordered.
         heard.push(pushed);
     }
     let id = frame.id?.get().to_string();
     Some(format!("ACK {:04} {id}", id.len() + 1))
 }
 
-/// What was heard, gaps in their place, is what was sent; returns the sum of the gaps.
+/// Checks that received messages, with gaps in their place, equal the sent ones. Returns the sum of the gaps.
 fn check(member: &Member) -> u64 {
     let (mut sent, mut missed) = (member.sent.iter(), 0);
     for heard in &member.heard {
@@ -529,7 +529,7 @@ fn what_was_dropped_is_what_was_told_and_what_sessions_that_ended_were_not_told(
             for _ in 0..400 {
                 crowd.step();
             }
-            // Two go without a word, one of them with a session that lingers and ends.
+            // Two disconnect without BYE, one of them with a session that lingers and ends.
             for whose in [0, 1] {
                 let (Way::Untagged(conn) | Way::Tagged(conn)) = crowd.members[whose].way else {
                     unreachable!()
@@ -537,7 +537,7 @@ fn what_was_dropped_is_what_was_told_and_what_sessions_that_ended_were_not_told(
                 crowd.read(whose);
                 crowd.harness.hang_up(conn);
                 if whose == 0 {
-                    // What was given to its connection it was told.
+                    // Output given to its connection counts as told.
                     crowd.read(whose);
                 }
                 crowd.members[whose].is_gone = true;
@@ -582,7 +582,7 @@ fn a_flood_stays_within_all_bounds_and_a_queue_of_direct_messages_costs_no_time(
     assert_eq!((harness.totals().hub.gaps, harness.totals().pending_bytes), (199_900, 0));
 }
 
-/// Ada and bob in `#r` under block; bob's socket is clogged, and his queue takes one message.
+/// Ada and bob in `#r` under `block`; bob's socket is full, and his queue holds one message.
 fn blocked() -> (ServerHarness, Conn, Conn) {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
@@ -788,7 +788,7 @@ fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody
     }
     assert_eq!(harness.heard(bob), "@4 ACK 0000", "ada misses it instead");
     assert_eq!(harness.totals().hub.gaps, 1);
-    // Bob is heard, so ada goes on as fast as he acknowledges.
+    // Bob's acknowledgements are read, so ada continues at their pace.
     let (mut acknowledged, mut heard) = (0, String::new());
     while acknowledged < id - 3 {
         acknowledged += 1;
@@ -972,7 +972,7 @@ fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
         for (conn, letter) in both {
             harness.put(conn, snd(3, "#r", &format!("{letter}1")));
         }
-        // Each says more and acknowledges in one piece, before anybody knows that it has to wait.
+        // Each sends more and acknowledges in one piece, before either is paused.
         for (conn, letter) in both {
             harness.put(conn, snd(4, "#r", &format!("{letter}2")) + "ACK 0002 1");
         }

@@ -1,4 +1,4 @@
-//! The hard cases on streams: the typed protocol, broken input, cuts, resume, patience, goodbyes.
+//! Hard cases on streams: the typed protocol, broken input, cuts, resume, deadlines, BYE.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -162,7 +162,7 @@ fn a_tagged_request_in_an_untagged_session_is_answered_and_deduplicated() {
     assert_eq!(harness.totals().repeats, 2);
 }
 
-/// Three people: ada sends 60 messages to bob, and what `cut_when` says cuts a connection.
+/// Three clients: ada sends 60 messages to bob, and `cut_when` decides which write cuts a connection.
 fn cut_story(cut_when: impl Fn(Direction, &str) -> bool + 'static, whose: usize) {
     cut_story_of(patient(Transport::Stream, "ada"), cut_when, whose);
 }
@@ -190,7 +190,7 @@ fn cut_story_of(config: ClientConfig, cut_when: impl Fn(Direction, &str) -> bool
     assert_eq!(messages(&at_bob), expected);
     let resumed =
         |events: &[Event]| events.iter().filter(|e| **e == Event::Registered { resumed: true }).count();
-    // A cut may take the answer to a resume with it.
+    // A cut may lose the answer to a resume.
     assert!((1..=cuts.get()).contains(&[resumed(&events), resumed(&at_bob)][whose]), "{} cuts", cuts.get());
     assert_eq!(sim.server().totals().hub.sessions, 2);
 }
@@ -306,7 +306,7 @@ fn who_takes_up_a_session_cuts_off_the_older_connection_which_does_not_come_back
         "@3 ACK 0004 ada",
         "the older connection's end ends nothing"
     );
-    // A copy of that REG on a third connection moves nothing.
+    // A copy of that REG on a third connection does not move the session.
     let third = harness.connect();
     assert!(harness.say(third, reg(2, "ada", &token)).starts_with("@2 ACK 0023 "));
     assert!(!harness.is_closed(thief));
@@ -429,7 +429,7 @@ fn what_one_batch_asks_for_is_not_answered_further_than_its_peer_reads() {
     harness.say(ada, "LST 0000".repeat(1_000) + "SND 0006 bob 1" + "BYE 0000" + "SND 0006 bob 2");
     assert_eq!(harness.heard(bob), "", "ten megabytes of answers are ahead of it");
     harness.stall(ada, false);
-    // Each name in a list is work: the lists are made in several holds of the lock.
+    // Each name in a list counts as work: the lists are made in several work budgets.
     harness.pass(ms(1));
     assert_eq!(harness.heard(ada).matches("ACK 99").count(), 1_000);
     assert_eq!(

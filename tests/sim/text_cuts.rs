@@ -1,5 +1,5 @@
-//! Places that split or shorten what a peer sends, each driven across its boundary: no piece is ever a command, and none
-//! goes elsewhere than the whole would.
+//! Places that split or shorten a peer's input, each tested across its boundary: no piece becomes a command, and none
+//! goes to another target than the whole.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -35,7 +35,7 @@ fn send(harness: &mut ServerHarness, conn: Conn, line: &[u8], cuts: &[Index]) {
     }
 }
 
-/// A line of more bytes than fit, with something behind the boundary, or just beyond it, that would mean another thing alone.
+/// A line longer than the limit, with text after the boundary, or just beyond it, that would be a command by itself.
 fn long_line() -> impl Strategy<Value = Vec<u8>> {
     let front = prop::sample::select(vec![
         "",
@@ -90,7 +90,7 @@ proptest! {
             prop_assert_eq!(&told, &room, "the echo");
             let pieces: Option<Vec<&str>> = room.lines().map(|line| line.strip_prefix("Mal> ")).collect();
             let whole = line.strip_prefix(b"/").unwrap_or(&line);
-            // A piece of white space alone is no message, as is a line of it.
+            // A piece of only white space is not a message, like such a line.
             let (said, whole) = (pieces.unwrap().concat(), escape(whole).into_owned());
             prop_assert_eq!(said.trim_start(), whole.trim_start());
         }
@@ -127,7 +127,7 @@ proptest! {
             harness.say(conn, format!("REG {:04} {short}", short.len() + 1));
         }
         prop_assert_eq!(harness.say(conn, "LST 0000"), format!("ACK {:04} {short}", short.len() + 1));
-        // A target of which the front is a name is another target.
+        // A target whose front is a name is a different target.
         for target in [format!("{short}{extra}"), c.repeat(100)].iter().filter(|target| **target != short) {
             let sent = harness.say(conn, format!("SND {:04} {target} PIN", target.len() + 5));
             prop_assert_eq!(sent, "ERR 0016 No such client!");

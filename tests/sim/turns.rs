@@ -1,4 +1,4 @@
-//! Who asks for much at once: it is done in turns, and others have theirs in between.
+//! Fairness: many requests of one peer are executed in portions, and other peers are served in between.
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
@@ -8,18 +8,18 @@ use sayagain::service::Service;
 use crate::harness::{Conn, ServerHarness, addr, nonce, register, snd};
 use crate::support::{ms, secs};
 
-/// How many members the room has beside those who talk.
+/// The number of silent members of the room.
 const CROWD: usize = 1_000;
 
-/// As many messages to the crowd are enough for one turn.
+/// The number of messages to the room that use up one work budget.
 const A_TURN: u64 = 33;
 
-/// `SND 0006 #r hi`, so many times.
+/// `SND 0006 #r hi`, this many times.
 fn his(messages: u64) -> String {
     (0..messages).map(|_| "SND 0006 #r hi").collect()
 }
 
-/// A crowd in `#r` that does not read, and misses all but one message.
+/// Members of `#r` that do not read, and receive one message only.
 fn crowd() -> ServerHarness {
     let hub = HubConfig { max_pending_messages: 1, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
@@ -35,7 +35,7 @@ fn talker(harness: &mut ServerHarness, name: &str) -> Conn {
     harness.connect_as(&format!("REG 0004 {name}JON 0003 #r"))
 }
 
-/// Lets what is due happen once.
+/// Runs the deadlines that are due once.
 fn turn(harness: &mut ServerHarness) {
     let at = harness.server.poll_timeout().expect("something is due");
     harness.now = harness.now.max(at);

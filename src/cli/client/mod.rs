@@ -47,6 +47,7 @@ use commands::ClientCommand;
 use console::Console;
 use request_tracker::RequestTracker;
 pub use resolve::ClientPlan;
+use resolve::ResolvedCommand;
 
 /// Runs the planned command and returns the exit code. A thread may still be reading `input` afterwards.
 pub fn run(plan: &ClientPlan, input: Box<dyn Read + Send>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {

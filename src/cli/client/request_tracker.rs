@@ -4,7 +4,7 @@
 //! asks for, and when it is done, is in `commands` and `interactive_chat`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::console::Console;
 use super::resolve::{MAX_PAYLOAD, OutputStyle};

@@ -37,10 +37,8 @@ impl RequestTracker<'_> {
     /// Prints the number of requests that were never sent and not printed one by one.
     pub(in crate::cli::client) fn show_never_sent(&mut self) {
         if self.run_summary.never_sent > MAX_NEVER_SENT_LINES {
-            self.console.complain(&format!(
-                "never sent: {} more",
-                self.run_summary.never_sent - MAX_NEVER_SENT_LINES
-            ));
+            self.console
+                .error(&format!("never sent: {} more", self.run_summary.never_sent - MAX_NEVER_SENT_LINES));
         }
     }
 
