@@ -17,7 +17,7 @@ const TAKEN: &str = "ERR 0012 Name taken!";
 const NOT_ALLOWED: &str = "ERR 0023 Name not allowed here!";
 
 #[test]
-fn a_capital_i_is_no_way_around_an_l_in_a_name_or_a_rule() {
+fn a_capital_i_does_not_bypass_an_l_in_a_name_or_a_rule() {
     for (first, second) in [("Bill", "BiII"), ("BiII", "Bill"), ("bill", "biIl"), ("BILL", "bi11")] {
         let mut harness = ServerHarness::open();
         let (bill, answer) = reg_as(&mut harness, first);
@@ -35,7 +35,7 @@ fn a_capital_i_is_no_way_around_an_l_in_a_name_or_a_rule() {
 }
 
 #[test]
-fn a_rename_gives_back_both_keys_and_a_name_does_not_clash_with_itself() {
+fn a_rename_frees_both_keys_and_a_name_does_not_clash_with_itself() {
     let mut harness = ServerHarness::new(config());
     let person = harness.connect_at(ASKS, Remote::Ip(local(1)));
     harness.say(person, "BiII\n");
@@ -71,7 +71,7 @@ fn the_reserved_room_of_a_line_listener_keeps_both_its_keys_when_it_is_empty() {
 }
 
 #[test]
-fn no_name_and_no_room_holds_what_stands_behind_a_sender() {
+fn no_name_and_no_room_contains_the_separator_after_a_sender() {
     let mut harness = ServerHarness::new(config());
     let rick = harness.connect_at(ASKS, Remote::Ip(local(1)));
     harness.say(rick, "Rick\n");

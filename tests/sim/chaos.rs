@@ -139,12 +139,12 @@ fn check(seeds: std::ops::Range<u64>, messages: usize) {
 }
 
 #[test]
-fn over_the_worst_network_every_message_arrives_once_and_in_order_or_its_sender_knows() {
+fn over_the_worst_network_every_message_arrives_once_and_in_order_or_its_outcome_is_unknown() {
     check(1..41, 100);
 }
 
 #[test]
-fn rate_limits_on_top_of_that_lose_double_and_reorder_nothing() {
+fn with_rate_limits_too_no_message_is_lost_duplicated_or_reordered() {
     let mut total = Tally::default();
     for (seed, rate) in (1..31).zip(["2/s", "1/s", "20/s,100B/s"].into_iter().cycle()) {
         let mut door = Door::frames("udp");
@@ -180,7 +180,7 @@ fn replay() {
 }
 
 #[test]
-fn two_runs_of_a_seed_have_the_same_trace_and_two_seeds_have_not() {
+fn two_runs_of_a_seed_have_the_same_trace_and_two_seeds_do_not() {
     let run = |seed| exchange(seed, 60, &policy_of(0), Broken::default()).unwrap().0;
     assert_eq!(run(11), run(11));
     assert_ne!(run(11), run(12));
@@ -192,7 +192,7 @@ fn is_noticed(broken: Broken) -> bool {
 }
 
 #[test]
-fn the_test_notices_when_the_dedup_window_is_switched_off() {
+fn the_test_fails_when_the_dedup_window_is_switched_off() {
     assert!(is_noticed(Broken {
         server: Sabotage { no_dedup: true, ..Sabotage::default() },
         unordered: false
@@ -200,12 +200,12 @@ fn the_test_notices_when_the_dedup_window_is_switched_off() {
 }
 
 #[test]
-fn the_test_notices_when_ordering_is_switched_off() {
+fn the_test_fails_when_ordering_is_switched_off() {
     assert!(is_noticed(Broken { unordered: true, ..Broken::default() }));
 }
 
 #[test]
-fn the_test_notices_when_the_repeat_of_pushes_is_switched_off() {
+fn the_test_fails_when_retransmission_of_pushes_is_switched_off() {
     assert!(is_noticed(Broken {
         server: Sabotage { no_push_repeat: true, ..Sabotage::default() },
         unordered: false
@@ -213,7 +213,7 @@ fn the_test_notices_when_the_repeat_of_pushes_is_switched_off() {
 }
 
 #[test]
-fn the_test_is_content_when_nothing_is_switched_off() {
+fn the_test_passes_when_nothing_is_switched_off() {
     for seed in 1..21 {
         let result = exchange(seed, 40, &policy_of(0), Broken::default());
         assert!(result.is_ok(), "seed {seed}: {result:?}");

@@ -44,7 +44,7 @@ fn register(now: Instant, client: &mut Client, answer: &str) {
 const GRANTED: &str = "ACK 0023 abcdefghijklmnopqrstuv";
 
 #[test]
-fn a_server_that_closes_every_connection_is_tried_on_the_schedule() {
+fn a_server_that_closes_every_connection_is_retried_on_the_schedule() {
     for name in [None, Some("alice")] {
         let (start, mut client) = client(name);
         if name.is_none() {
@@ -75,7 +75,7 @@ fn a_server_that_closes_every_connection_is_tried_on_the_schedule() {
 }
 
 #[test]
-fn a_connection_that_was_of_use_is_made_again_at_once() {
+fn a_lost_connection_that_was_useful_is_made_again_at_once() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     events(&mut client);
@@ -93,7 +93,7 @@ fn a_connection_that_was_of_use_is_made_again_at_once() {
 }
 
 #[test]
-fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
+fn a_new_session_rejoins_rooms_before_it_sends_queued_requests() {
     let (now, mut client) = client(Some("alice"));
     client.join(b"#a");
     client.join(b"#b");
@@ -129,7 +129,7 @@ fn ends(events: &[Event]) -> Vec<(Verb, Outcome)> {
 }
 
 #[test]
-fn a_goodbye_waits_for_all_answers_and_nothing_is_sent_behind_it_however_wide_the_window() {
+fn a_bye_waits_for_all_answers_and_is_the_last_request_with_any_window() {
     let (now, mut client) = client_with_window(Some("alice"), 8);
     register(now, &mut client, GRANTED);
     events(&mut client);
@@ -172,7 +172,7 @@ fn a_client_without_a_name_ends_once_every_ping_has() {
 }
 
 #[test]
-fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
+fn a_message_that_arrives_together_with_the_end_is_delivered_before_it() {
     for end in
         ["ERR 0027 frame not finished in timeBYE 0000", "ERR 0023 409 taken up elsewhere", "@2 BYE 0000"]
     {
@@ -189,7 +189,7 @@ fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
 }
 
 #[test]
-fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_that_was_due() {
+fn nothing_is_sent_before_reg_on_a_new_connection_not_even_a_due_acknowledgement() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     client.handle_bytes(now, b"@1 RCV 0012 bob 0001 hi");
@@ -203,7 +203,7 @@ fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_th
 }
 
 #[test]
-fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_join() {
+fn rejoins_do_not_pile_up_when_a_server_loses_sessions_repeatedly() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     client.join(b"#a");
@@ -227,7 +227,7 @@ fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_joi
 }
 
 #[test]
-fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
+fn pushes_are_acknowledged_after_32_pushes_or_16_kib_or_100_ms() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     let mut push = |now: Instant, id: u64, body: &str| {
@@ -264,7 +264,7 @@ fn challenge(bare: &str, behind: Option<u8>, cookie: u8) -> String {
 }
 
 #[test]
-fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_second() {
+fn a_new_cookie_is_sent_back_at_once_but_at_most_once_a_second() {
     let (start, mut client, bare) = registering(Backoff::new(TIMEOUT * 25).with_max_sends(3));
     client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
     assert_eq!(sent(start, &mut client), [format!("~{:A>22} {bare}", 1)]);
@@ -293,7 +293,7 @@ fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_seco
 }
 
 #[test]
-fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
+fn an_expired_cookie_restarts_the_schedule_16_times_at_most() {
     let sends = 3;
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT * 400).with_max_sends(sends));
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
@@ -316,7 +316,7 @@ fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
 }
 
 #[test]
-fn a_registration_whose_session_has_ended_before_an_answer_came_begins_anew_at_once() {
+fn a_registration_whose_session_ended_before_an_answer_restarts_at_once() {
     let (start, mut client, bare) = registering(Backoff::new(TIMEOUT * 1_000).with_max_sends(2));
     client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
     assert_eq!(sent(start, &mut client).len(), 1);
@@ -329,7 +329,7 @@ fn a_registration_whose_session_has_ended_before_an_answer_came_begins_anew_at_o
 }
 
 #[test]
-fn a_server_that_answers_every_request_with_428_gets_no_more_than_8_sends_beyond_the_policy() {
+fn a_server_that_answers_every_request_with_428_gets_at_most_8_sends_beyond_the_policy() {
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT).with_max_sends(5));
     let token = "abcdefghijklmnopqrstuv";
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
@@ -355,7 +355,7 @@ fn a_server_that_answers_every_request_with_428_gets_no_more_than_8_sends_beyond
 }
 
 #[test]
-fn a_429_to_reg_is_obeyed_under_a_new_id_for_a_minute_in_all() {
+fn a_429_to_reg_is_retried_under_a_new_id_for_a_minute_in_all() {
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT).with_max_sends(1));
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
     assert_eq!(sent(now, &mut client).len(), 1);
@@ -379,7 +379,7 @@ fn a_429_to_reg_is_obeyed_under_a_new_id_for_a_minute_in_all() {
 }
 
 #[test]
-fn a_read_that_holds_more_pushes_than_are_ever_held_hands_on_all_of_them() {
+fn a_read_with_more_pushes_than_the_inbox_holds_delivers_all_of_them() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     events(&mut client);

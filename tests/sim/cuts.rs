@@ -39,12 +39,12 @@ fn story(seed: u64, count: usize) {
 }
 
 #[test]
-fn a_thousand_messages_over_connections_that_are_cut_all_the_time_arrive_once_and_in_order() {
+fn a_thousand_messages_over_connections_that_are_often_cut_arrive_once_and_in_order() {
     story(1, 1_000);
 }
 
 #[test]
-fn whatever_the_seed_of_the_cuts() {
+fn messages_arrive_once_and_in_order_with_any_seed_of_the_cuts() {
     for seed in 2..60 {
         story(seed, 60);
     }

@@ -11,7 +11,7 @@ use crate::harness::{ServerHarness, addr, cookie, local, nonce, reg, register, s
 use crate::support::{messages, ms, outcomes, patient, quiet, secs};
 
 #[test]
-fn a_lost_reg_is_repeated_until_it_is_answered_and_opens_one_session() {
+fn a_lost_reg_is_retransmitted_until_it_is_answered_and_opens_one_session() {
     let mut sim = quiet();
     let mut dropped = 0;
     sim.set_filter(Box::new(move |_, _, bytes| {
@@ -26,7 +26,7 @@ fn a_lost_reg_is_repeated_until_it_is_answered_and_opens_one_session() {
 }
 
 #[test]
-fn a_doubled_reg_gets_the_same_token_and_resets_nothing() {
+fn a_duplicate_reg_gets_the_same_token_and_resets_nothing() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let cookie = cookie(&mut harness, a, "ada", &nonce(1));
@@ -43,7 +43,7 @@ fn a_doubled_reg_gets_the_same_token_and_resets_nothing() {
 }
 
 #[test]
-fn a_late_copy_of_reg_after_bye_opens_nothing() {
+fn a_late_copy_of_reg_after_bye_opens_no_session() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let cookie = cookie(&mut harness, a, "ada", &nonce(1));
@@ -63,7 +63,7 @@ fn a_late_copy_of_reg_after_bye_opens_nothing() {
 }
 
 #[test]
-fn a_cookie_is_good_in_its_slot_and_the_next_for_its_address_name_and_nonce_only() {
+fn a_cookie_is_valid_in_its_slot_and_the_next_for_its_address_name_and_nonce_only() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let good = cookie(&mut harness, a, "ada", &nonce(1));
@@ -81,7 +81,7 @@ fn a_cookie_is_good_in_its_slot_and_the_next_for_its_address_name_and_nonce_only
 }
 
 #[test]
-fn a_client_whose_port_changes_in_the_middle_of_a_request_goes_on_in_the_same_session() {
+fn a_client_whose_port_changes_during_a_request_keeps_its_session() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     let bob = sim.add_client(patient(Transport::Datagram, "bob"));
@@ -131,7 +131,7 @@ fn cookie_to_move(harness: &mut ServerHarness, away: std::net::SocketAddr, token
 }
 
 #[test]
-fn a_doubled_resume_moves_once_and_a_late_one_moves_nothing() {
+fn a_duplicate_resume_moves_a_session_once_and_a_late_one_does_not_move_it() {
     let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
     let token = register(&mut harness, home, "ada", &nonce(1));
@@ -149,7 +149,7 @@ fn a_doubled_resume_moves_once_and_a_late_one_moves_nothing() {
 }
 
 #[test]
-fn a_lost_resume_is_repeated_until_the_session_has_moved() {
+fn a_lost_resume_is_retransmitted_until_the_session_has_moved() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -169,7 +169,7 @@ fn a_lost_resume_is_repeated_until_the_session_has_moved() {
 }
 
 #[test]
-fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client() {
+fn a_host_without_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -203,7 +203,7 @@ fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client
 }
 
 #[test]
-fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_a_session_at_the_server() {
+fn a_host_without_the_token_can_neither_acknowledge_nor_end_a_session_at_the_server() {
     let mut harness = ServerHarness::open();
     let (a, b) = (addr(1, 1), addr(2, 1));
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -229,7 +229,7 @@ fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_a_session_at_the_
 }
 
 #[test]
-fn a_401_is_believed_for_the_present_token_only_and_then_a_new_session_is_opened() {
+fn a_401_is_accepted_for_the_present_token_only_and_then_a_new_session_is_opened() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -265,7 +265,7 @@ fn with_a_reader() -> (Sim, ClientId) {
 }
 
 #[test]
-fn the_goodbye_of_who_acknowledges_with_it_ends_with_the_repeat_when_its_answer_is_lost() {
+fn a_bye_with_an_acknowledgement_ends_with_its_repeat_when_its_answer_is_lost() {
     let (mut sim, ada) = with_a_reader();
     let mut answers = 0;
     sim.set_filter(Box::new(move |direction, _, _| {
@@ -281,7 +281,7 @@ fn the_goodbye_of_who_acknowledges_with_it_ends_with_the_repeat_when_its_answer_
 }
 
 #[test]
-fn the_goodbye_of_who_acknowledges_with_it_moves_the_session_from_another_port_and_ends_it() {
+fn a_bye_with_an_acknowledgement_from_another_port_moves_the_session_and_ends_it() {
     let (mut sim, ada) = with_a_reader();
     sim.move_client(ada);
     let begun = sim.now();
@@ -292,7 +292,7 @@ fn the_goodbye_of_who_acknowledges_with_it_moves_the_session_from_another_port_a
 }
 
 #[test]
-fn behind_a_token_of_no_session_one_request_is_answered_once_and_what_is_none_is_stray() {
+fn one_request_with_an_unknown_token_is_answered_once_and_other_frames_are_stray() {
     let mut harness = ServerHarness::open();
     let (a, token) = (addr(1, 1), nonce(9));
     let gone = [format!("~{token} ERR 0004 401")];
@@ -310,7 +310,7 @@ fn behind_a_token_of_no_session_one_request_is_answered_once_and_what_is_none_is
 }
 
 #[test]
-fn an_answer_of_a_former_session_answers_nothing() {
+fn an_answer_of_an_earlier_session_is_ignored() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     let old = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
@@ -341,7 +341,7 @@ fn an_answer_of_a_former_session_answers_nothing() {
 }
 
 #[test]
-fn a_stale_id_is_refused_and_an_id_used_for_something_else_too() {
+fn a_stale_id_and_a_reused_id_are_refused() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let token = register(&mut harness, a, "ada", &nonce(1));
@@ -363,7 +363,7 @@ fn a_stale_id_is_refused_and_an_id_used_for_something_else_too() {
 }
 
 #[test]
-fn a_refusal_is_remembered_like_an_ack() {
+fn a_refusal_is_cached_like_an_ack() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let token = register(&mut harness, a, "ada", &nonce(1));
@@ -378,7 +378,7 @@ fn a_refusal_is_remembered_like_an_ack() {
 }
 
 #[test]
-fn two_programs_with_one_token_never_make_one_request_happen_twice() {
+fn two_programs_with_one_token_never_execute_one_request_twice() {
     let mut harness = ServerHarness::open();
     let (one, two) = (addr(1, 1), addr(1, 2));
     let token = register(&mut harness, one, "ada", &nonce(1));
@@ -408,7 +408,7 @@ fn a_bare_reg_is_enough_on_loopback_and_refused_elsewhere() {
 }
 
 #[test]
-fn where_no_proof_is_needed_every_frame_from_reg_to_bye_counts_and_otherwise_the_first_alone() {
+fn without_the_need_of_proof_every_frame_from_reg_to_bye_is_executed_and_otherwise_the_first_only() {
     let mut harness = ServerHarness::open();
     // Without a session only the first frame counts, from any address.
     for from in [local(1), addr(1, 1)] {
@@ -425,7 +425,7 @@ fn where_no_proof_is_needed_every_frame_from_reg_to_bye_counts_and_otherwise_the
 }
 
 #[test]
-fn to_an_untagged_session_nothing_over_9_999_bytes_is_sent_an_answer_to_a_ping_neither() {
+fn an_untagged_session_is_sent_nothing_over_9_999_bytes_not_even_the_answer_to_a_ping() {
     let mut harness = ServerHarness::new(ServerConfig { max_datagram: 65_000, ..ServerConfig::default() });
     let ping = |length: usize| {
         let text = "x".repeat(length - 1);
@@ -468,7 +468,7 @@ fn a_malformed_datagram_is_counted_and_dropped_whole() {
 }
 
 #[test]
-fn strangers_get_one_frame_at_most_3_times_what_they_sent_and_nothing_for_what_is_no_request() {
+fn unproven_addresses_get_one_frame_of_at_most_3_times_their_input_and_only_for_requests() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     assert_eq!(harness.datagram(a, "@1 PNG 0003 hi@2 PNG 0003 hi"), ["@1 ACK 0003 hi"]);
@@ -482,7 +482,7 @@ fn strangers_get_one_frame_at_most_3_times_what_they_sent_and_nothing_for_what_i
 }
 
 #[test]
-fn a_silent_session_ends_after_its_idle_time_and_pings_keep_it() {
+fn a_silent_session_ends_after_its_idle_time_and_pings_keep_it_alive() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -498,7 +498,7 @@ fn a_silent_session_ends_after_its_idle_time_and_pings_keep_it() {
 }
 
 #[test]
-fn a_message_that_does_not_fit_a_datagram_is_refused_to_its_sender_and_a_gap_in_a_room() {
+fn a_message_that_does_not_fit_a_datagram_is_refused_and_in_a_room_becomes_a_gap() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -526,7 +526,7 @@ fn a_peer_that_sends_larger_datagrams_gets_larger_ones_up_to_the_limit() {
 }
 
 #[test]
-fn the_bye_of_a_server_that_shuts_down_is_repeated_over_datagrams_until_it_is_acknowledged() {
+fn the_bye_of_a_shutdown_is_retransmitted_over_datagrams_until_it_is_acknowledged() {
     use sayagain::service::Service;
     let mut sim = quiet();
     let mut config = patient(Transport::Datagram, "ada");
@@ -548,7 +548,7 @@ fn the_bye_of_a_server_that_shuts_down_is_repeated_over_datagrams_until_it_is_ac
 }
 
 #[test]
-fn a_limit_below_the_smallest_list_refuses_the_list_and_harms_nobody() {
+fn a_limit_below_the_smallest_list_refuses_only_the_list() {
     let mut harness = ServerHarness::new(ServerConfig { max_datagram: 52, ..ServerConfig::default() });
     let a = addr(1, 1);
     let token = register(&mut harness, a, "ada", &nonce(1));
@@ -556,7 +556,7 @@ fn a_limit_below_the_smallest_list_refuses_the_list_and_harms_nobody() {
 }
 
 #[test]
-fn what_stands_behind_a_goodbye_is_not_refused_as_it_may_have_happened() {
+fn requests_after_a_bye_are_unknown_rather_than_refused() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let token = register(&mut harness, a, "ada", &nonce(1));
@@ -567,7 +567,7 @@ fn what_stands_behind_a_goodbye_is_not_refused_as_it_may_have_happened() {
 }
 
 #[test]
-fn a_goodbye_carries_the_acknowledgement_of_all_that_came_so_that_a_lost_one_leaves_nothing_undelivered() {
+fn a_bye_carries_the_acknowledgement_of_all_pushes_so_that_none_counts_as_undelivered() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     let bob = sim.add_client(patient(Transport::Datagram, "bob"));
@@ -586,7 +586,7 @@ fn a_goodbye_carries_the_acknowledgement_of_all_that_came_so_that_a_lost_one_lea
 }
 
 #[test]
-fn no_datagram_is_larger_than_the_limit_not_even_an_echo_to_a_stranger() {
+fn no_datagram_is_larger_than_the_limit_not_even_an_echo_to_an_unregistered_peer() {
     let mut harness = ServerHarness::open();
     let (a, padding) = (addr(1, 1), "p".repeat(1_300));
     assert_eq!(harness.datagram(a, format!("@1 PNG 1301 {padding}")), ["@1 ERR 0014 413 Too long!"]);
@@ -596,7 +596,7 @@ fn no_datagram_is_larger_than_the_limit_not_even_an_echo_to_a_stranger() {
 }
 
 #[test]
-fn a_session_that_moves_begins_with_the_size_of_its_new_address_and_what_was_queued_goes_out_as_it_is() {
+fn a_moved_session_takes_the_datagram_size_of_its_new_address_and_queued_datagrams_stay_as_they_are() {
     let mut harness = ServerHarness::new(ServerConfig { max_datagram: 2_000, ..ServerConfig::default() });
     let (home, away) = (addr(1, 1), addr(1, 2));
     let token = register(&mut harness, home, "ada", &nonce(1));

@@ -43,7 +43,7 @@ fn draining(events: &[Event]) -> Vec<std::time::Instant> {
 }
 
 #[test]
-fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_that_was_not_sent() {
+fn clients_with_a_policy_reconnect_after_a_restart_rejoin_and_send_their_queued_requests() {
     for transport in TRANSPORTS {
         for announced in [None, Some(secs(5))] {
             let mut sim = with_server(back_in(announced));
@@ -84,7 +84,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
 }
 
 #[test]
-fn clients_that_were_told_the_same_time_do_not_come_back_at_the_same_time() {
+fn clients_with_the_same_announced_time_reconnect_at_different_times() {
     let mut sim = with_server(back_in(Some(secs(8))));
     let ids: Vec<ClientId> =
         (0..40).map(|n| sim.add_client(patient(Transport::Stream, &format!("c{n}")))).collect();
@@ -98,7 +98,7 @@ fn clients_that_were_told_the_same_time_do_not_come_back_at_the_same_time() {
 }
 
 #[test]
-fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_session() {
+fn a_request_refused_by_a_shutdown_is_sent_again_in_the_next_session() {
     for transport in TRANSPORTS {
         let mut sim = with_server(back_in(Some(secs(1))));
         let ada = sim.add_client(patient(transport, "ada"));
@@ -124,7 +124,7 @@ fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_sess
 }
 
 #[test]
-fn a_client_without_a_policy_that_is_drained_ends_and_knows_when_the_server_is_back() {
+fn a_client_without_a_policy_ends_with_the_drain_and_reports_the_announced_time() {
     for transport in TRANSPORTS {
         for announced in [None, Some(secs(5))] {
             let mut sim = with_server(back_in(announced));
@@ -167,7 +167,7 @@ fn a_client_does_not_wait_for_a_server_longer_than_its_deadline_or_an_hour() {
 }
 
 #[test]
-fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
+fn a_client_with_only_a_bye_pending_does_not_reconnect() {
     for transport in TRANSPORTS {
         let mut sim = quiet();
         let ada = sim.add_client(patient(transport, "ada"));
@@ -189,7 +189,7 @@ fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
 
 /// The bytes of a request stop in the middle of a frame for longer than the frame timeout.
 #[test]
-fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
+fn a_stream_that_stalls_in_the_middle_of_a_frame_loses_no_request() {
     let mut sim = quiet();
     let mut config = patient(Transport::Stream, "ada");
     config.window = 1_000;
@@ -227,7 +227,7 @@ fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
 }
 
 #[test]
-fn a_client_that_was_killed_comes_back_under_its_name_once_its_session_is_over() {
+fn a_killed_client_gets_its_name_back_once_its_session_has_ended() {
     for (transport, wait) in [(Transport::Stream, secs(30)), (Transport::Datagram, secs(90))] {
         let mut sim = quiet();
         // The simulated process continues, but must not take another port.
@@ -250,7 +250,7 @@ fn a_client_that_was_killed_comes_back_under_its_name_once_its_session_is_over()
 }
 
 #[test]
-fn a_name_whose_owner_lives_is_refused_after_one_wait_at_most_and_at_once_without_a_policy() {
+fn a_name_with_a_live_owner_is_refused_after_one_wait_at_most_and_at_once_without_a_policy() {
     for (transport, waits) in [(Transport::Stream, 0), (Transport::Datagram, 1)] {
         let mut sim = quiet();
         let first = sim.add_client(patient(transport, "ada"));

@@ -291,7 +291,7 @@ fn counted(totals: &Totals) -> String {
 }
 
 #[test]
-fn whatever_ends_a_session_each_side_is_told_and_it_is_counted_and_logged() {
+fn every_end_of_a_session_is_sent_to_each_side_counted_and_logged() {
     for Row { way, form, told, name, end, counted: expected, logged } in TABLE {
         let what = format!("{way:?} of {form:?}");
         let mut scene = Scene::open(*way, *form);
@@ -340,7 +340,7 @@ fn a_drained_session_ends_with_its_acknowledgement_of_the_bye_or_with_the_drain(
 }
 
 #[test]
-fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_the_session_is_gone() {
+fn a_request_after_the_idle_time_or_the_epoch_is_answered_that_the_session_is_gone() {
     let mut scene = Scene::open(Way::Idle, TaggedUdp);
     scene.play(Way::Idle);
     scene.say("@2 PNG 0000");
@@ -362,7 +362,7 @@ fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_t
 }
 
 #[test]
-fn a_session_that_waits_for_its_owner_in_vain_is_counted_and_its_token_is_good_for_nothing_more() {
+fn a_lingering_session_that_is_not_resumed_is_counted_and_its_token_becomes_invalid() {
     let mut scene = Scene::open(Way::ConnectionLost, TaggedStream);
     scene.play(Way::ConnectionLost);
     scene.harness.say(scene.bob, "SND 0009 ada hello");
@@ -403,7 +403,7 @@ fn a_session_that_waits_for_its_owner_in_vain_is_counted_and_its_token_is_good_f
 }
 
 #[test]
-fn a_name_over_datagrams_waits_for_its_owner_from_the_last_that_was_heard_of_it() {
+fn the_wait_for_a_taken_name_over_datagrams_counts_from_the_last_datagram_of_its_owner() {
     let mut scene = Scene::open(Way::Idle, TaggedUdp);
     scene.harness.pass(secs(60));
     assert_eq!(scene.ask_for_name(), "409 Name taken! Its session waits 30 s more for its owner");
@@ -412,7 +412,7 @@ fn a_name_over_datagrams_waits_for_its_owner_from_the_last_that_was_heard_of_it(
 }
 
 #[test]
-fn who_gets_no_session_is_told_why_and_counted() {
+fn a_refused_connection_is_told_why_and_counted() {
     let mut harness = ServerHarness::new(ServerConfig { max_connections: 2, ..config(Way::Drain) });
     let (frames, lines) = (harness.connect(), harness.connect_at(LINES, Remote::Ip(addr(7, 7))));
     let (full, logged) = logged_by(|| harness.connect());

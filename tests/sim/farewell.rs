@@ -45,7 +45,7 @@ fn acknowledge(harness: &mut ServerHarness, tokens: &BTreeMap<SocketAddr, String
 }
 
 #[test]
-fn only_so_many_are_told_goodbye_before_they_answer_and_each_answer_lets_another_be_told() {
+fn a_bounded_number_of_byes_is_unanswered_and_each_answer_releases_another() {
     let (mut harness, tokens) = crowded(MOST_GOODBYES + 100);
     harness.shut_down();
     let first = told(&mut harness, &tokens);
@@ -69,7 +69,7 @@ fn only_so_many_are_told_goodbye_before_they_answer_and_each_answer_lets_another
 }
 
 #[test]
-fn who_does_not_answer_holds_up_nobody_and_is_told_again_in_rounds_until_the_end_of_the_drain() {
+fn sessions_that_do_not_answer_delay_no_others_and_get_bye_in_rounds_until_the_drain_ends() {
     let (mut harness, tokens) = crowded(MOST_GOODBYES + 100);
     harness.shut_down();
     assert_eq!(told(&mut harness, &tokens).len(), MOST_GOODBYES);
@@ -97,7 +97,7 @@ fn who_does_not_answer_holds_up_nobody_and_is_told_again_in_rounds_until_the_end
 }
 
 #[test]
-fn a_few_who_answer_slowly_hold_up_nobody_for_long() {
+fn a_few_slow_answers_do_not_delay_other_byes_for_long() {
     let (mut harness, tokens) = crowded(MOST_GOODBYES + 100);
     harness.shut_down();
     let first = told(&mut harness, &tokens);
@@ -113,7 +113,7 @@ fn a_few_who_answer_slowly_hold_up_nobody_for_long() {
 }
 
 #[test]
-fn a_goodbye_goes_out_behind_all_that_is_queued_under_the_next_number() {
+fn a_bye_is_sent_after_all_queued_pushes_under_the_next_number() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -136,7 +136,7 @@ fn a_goodbye_goes_out_behind_all_that_is_queued_under_the_next_number() {
 }
 
 #[test]
-fn a_goodbye_to_somebody_who_had_all_that_was_sent_has_the_next_number() {
+fn a_bye_to_a_session_without_unacknowledged_pushes_has_the_next_number() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -151,7 +151,7 @@ fn a_goodbye_to_somebody_who_had_all_that_was_sent_has_the_next_number() {
 }
 
 #[test]
-fn an_acknowledgement_of_a_goodbye_that_was_not_said_ends_nothing() {
+fn an_acknowledgement_of_a_bye_that_was_not_sent_ends_nothing() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -163,7 +163,7 @@ fn an_acknowledgement_of_a_goodbye_that_was_not_said_ends_nothing() {
 }
 
 #[test]
-fn who_moves_while_the_server_ends_is_told_at_its_new_address() {
+fn a_session_that_moves_during_the_drain_gets_its_bye_at_the_new_address() {
     let mut harness = ServerHarness::open();
     let (a, b) = (addr(1, 1), addr(2, 1));
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -182,7 +182,7 @@ fn who_moves_while_the_server_ends_is_told_at_its_new_address() {
 }
 
 #[test]
-fn who_acknowledges_nothing_is_told_once_and_forgotten() {
+fn an_untagged_session_gets_bye_once_and_is_dropped() {
     let mut harness = ServerHarness::open();
     harness.datagram(local(1), "REG 0004 bob");
     harness.shut_down();
@@ -193,7 +193,7 @@ fn who_acknowledges_nothing_is_told_once_and_forgotten() {
 }
 
 #[test]
-fn without_repeats_a_goodbye_is_said_once() {
+fn without_retransmissions_a_bye_is_sent_once() {
     let sabotage = Sabotage { no_push_repeat: true, ..Sabotage::default() };
     let hub = HubConfig { sabotage, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });

@@ -42,7 +42,7 @@ fn a_million_regs_from_unproven_addresses_leave_no_state_and_get_at_most_one_sma
 }
 
 #[test]
-fn one_proven_address_cannot_open_more_sessions_than_there_may_be() {
+fn one_proven_address_cannot_open_more_sessions_than_the_limit() {
     let hub = HubConfig { max_sessions: 3, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
     let a = addr(1, 1);
@@ -62,7 +62,7 @@ fn one_proven_address_cannot_open_more_sessions_than_there_may_be() {
 }
 
 #[test]
-fn one_datagram_is_answered_with_32_at_most_and_what_was_dropped_can_be_asked_for_again() {
+fn one_datagram_is_answered_with_32_at_most_and_dropped_answers_can_be_requested_again() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let token = register(&mut harness, a, "ada", &nonce(1));

@@ -49,7 +49,7 @@ fn run(name: &'static str, target: Target) {
 }
 
 #[test]
-fn no_bytes_make_a_reader_panic_or_read_back_otherwise() {
+fn no_input_makes_a_parser_panic_or_fail_to_round_trip() {
     TARGETS.iter().filter(|(name, _)| *name != "two_clients").for_each(|(name, target)| run(name, *target));
 }
 

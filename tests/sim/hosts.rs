@@ -59,7 +59,7 @@ mod sessions {
     use super::*;
 
     #[test]
-    fn one_host_has_no_more_sessions_over_udp_than_it_may_and_an_end_makes_room_for_another() {
+    fn one_host_has_at_most_its_limit_of_sessions_over_udp_and_an_end_allows_another() {
         let mut harness = at_most(3);
         assert_eq!(opened(&mut harness, "192.0.2.1", 0..300), 3);
         assert_eq!((harness.server.sessions(), harness.totals().refused_sessions), (3, 297));
@@ -73,7 +73,7 @@ mod sessions {
     }
 
     #[test]
-    fn an_ipv6_64_is_one_host_over_udp_and_loopback_is_none() {
+    fn an_ipv6_64_is_one_host_over_udp_and_loopback_is_exempt() {
         let mut harness = at_most(2);
         let opened: Vec<bool> =
             ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "::1", "::1", "::1"]
@@ -89,7 +89,7 @@ mod sessions {
     }
 
     #[test]
-    fn a_session_that_lingers_counts_until_it_ends_or_has_a_connection_again() {
+    fn a_lingering_session_counts_until_it_ends_or_is_resumed() {
         let mut harness = at_most(2);
         let conn = from(&mut harness, "192.0.2.1");
         let token =
@@ -132,7 +132,7 @@ mod sessions {
     }
 
     #[test]
-    fn a_session_over_udp_that_moves_takes_its_place_along_and_is_never_refused() {
+    fn a_session_over_udp_that_moves_counts_at_its_new_host_and_is_never_refused() {
         let mut harness = at_most(1);
         let token = register(&mut harness, addr(1, 1), "ada", &nonce(1));
         register(&mut harness, addr(2, 1), "bob", &nonce(2));
@@ -147,7 +147,7 @@ mod sessions {
     }
 
     #[test]
-    fn guests_and_bare_sessions_count_and_are_told_in_words() {
+    fn guests_and_bare_sessions_count_and_get_a_text_when_refused() {
         let bare_udp = vec!["192.0.2.0/24".parse().unwrap()];
         let rules = Rules::parse(b"anonymous = true").unwrap();
         let mut harness =
@@ -169,7 +169,7 @@ mod this_machine {
     use super::*;
 
     #[test]
-    fn a_flood_from_elsewhere_leaves_connections_and_sessions_for_loopback_and_unix_sockets() {
+    fn a_flood_from_other_hosts_leaves_connections_and_sessions_for_loopback_and_unix_sockets() {
         let config = ServerConfig { max_connections: 160, max_per_host: 0, ..ServerConfig::default() };
         let mut harness = ServerHarness::new(config);
         let flood = (0..900)
@@ -190,7 +190,7 @@ mod this_machine {
     }
 
     #[test]
-    fn of_connections_that_are_refused_and_stay_only_16_at_once_hold_a_descriptor() {
+    fn at_most_16_refused_connections_at_once_hold_a_descriptor() {
         let config = ServerConfig { max_connections: 4, ..ServerConfig::default() };
         let mut harness = ServerHarness::new(config);
         let conns: Vec<Conn> = (0..100).map(|_| harness.connect()).collect();
@@ -208,7 +208,7 @@ mod this_machine {
     }
 
     #[test]
-    fn the_most_sessions_are_503_beyond_the_share_of_others_and_beyond_all() {
+    fn sessions_beyond_the_share_of_other_hosts_and_beyond_the_limit_are_refused_with_503() {
         let hub = HubConfig { max_sessions: 40, ..HubConfig::default() };
         let mut harness =
             ServerHarness::new(ServerConfig { hub, max_per_host: 0, ..ServerConfig::default() });
@@ -230,7 +230,7 @@ mod rates {
     use super::*;
 
     #[test]
-    fn the_connections_of_a_host_share_its_rate_in_the_order_in_which_they_wait_and_others_are_not_delayed() {
+    fn the_connections_of_a_host_share_its_rate_in_the_order_of_waiting_and_other_hosts_are_not_delayed() {
         let mut harness = limited("none", "5/s");
         let conns: Vec<Conn> = (0..10).map(|_| from(&mut harness, "192.0.2.1")).collect();
         let other = from(&mut harness, "192.0.2.2");
@@ -255,7 +255,7 @@ mod rates {
     }
 
     #[test]
-    fn a_new_connection_or_session_begins_with_what_its_host_has_left() {
+    fn a_new_connection_or_session_starts_with_the_remaining_tokens_of_its_host() {
         let mut harness = limited("5/s", "10/s");
         let mut answered = 0;
         for _ in 0..20 {
@@ -271,7 +271,7 @@ mod rates {
     }
 
     #[test]
-    fn sessions_over_udp_share_the_rate_of_their_host_and_are_told_how_long_to_wait() {
+    fn sessions_over_udp_share_the_rate_of_their_host_and_get_the_wait_in_a_429() {
         let mut harness = limited("5/s", "6/s");
         register(&mut harness, addr(2, 1), "sink", &nonce(8));
         let tokens: Vec<(SocketAddr, String)> = (1..4_u8)
@@ -302,7 +302,7 @@ mod rates {
     }
 
     #[test]
-    fn a_thousand_sessions_of_one_host_get_no_more_accepted_than_one() {
+    fn a_thousand_sessions_of_one_host_get_no_more_requests_accepted_than_one() {
         let mut harness = limited("5/s", "5/s");
         let sessions: Vec<(SocketAddr, String)> = (0..40_u16)
             .map(|n| {
@@ -322,7 +322,7 @@ mod rates {
     }
 
     #[test]
-    fn a_reg_behind_a_cookie_is_dropped_without_a_token_of_its_host_and_its_repeat_is_answered() {
+    fn a_reg_with_a_cookie_is_dropped_if_its_host_has_no_tokens_and_its_repeat_is_answered() {
         let mut harness = limited("none", "1/s");
         register(&mut harness, addr(1, 1), "ada", &nonce(1));
         let (from, ask) = (addr(1, 2), reg(1, "bob", &format!("?{}", nonce(2))));
@@ -336,7 +336,7 @@ mod rates {
     }
 
     #[test]
-    fn what_proves_no_address_is_free_so_that_nobody_spends_the_tokens_of_another_host() {
+    fn requests_from_unproven_addresses_are_free_so_that_they_cannot_spend_the_tokens_of_another_host() {
         let mut harness = limited("none", "2/s");
         for n in 0..100 {
             let forged = addr(1, 9);
@@ -380,7 +380,7 @@ mod rates {
     }
 
     #[test]
-    fn buckets_are_forgotten_when_they_are_full_again() {
+    fn buckets_are_dropped_when_they_are_full_again() {
         let mut harness = limited("none", "5/s");
         let conns: Vec<Conn> = (1..100_u16).map(|n| from(&mut harness, &format!("10.0.0.{n}"))).collect();
         conns.iter().for_each(|conn| drop(harness.say(*conn, "PNG 0000PNG 0000")));

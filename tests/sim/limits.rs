@@ -28,7 +28,7 @@ fn let_in(harness: &mut ServerHarness, ips: &[&str]) -> usize {
 }
 
 #[test]
-fn one_connection_too_many_is_told_so_closed_and_counted_and_a_seat_is_given_back() {
+fn a_connection_beyond_the_limit_gets_an_error_is_closed_and_counted_and_a_close_frees_a_slot() {
     let mut harness = harness(3, 100);
     let seats = [harness.connect(), harness.connect(), from(&mut harness, "127.0.0.1")];
     let late = harness.connect();
@@ -48,7 +48,7 @@ fn one_connection_too_many_is_told_so_closed_and_counted_and_a_seat_is_given_bac
 }
 
 #[test]
-fn a_host_is_one_ipv4_address_whichever_way_it_comes() {
+fn a_host_is_one_ipv4_address_also_when_mapped_to_ipv6() {
     let mut harness = harness(1_000, 2);
     assert_eq!(let_in(&mut harness, &["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"]), 2);
     assert_eq!(let_in(&mut harness, &["192.0.2.2", "192.0.2.3"]), 2, "its neighbours are others");
@@ -64,7 +64,7 @@ fn a_host_is_the_first_half_of_an_ipv6_address() {
 }
 
 #[test]
-fn loopback_and_unix_sockets_are_no_host_and_0_is_no_limit() {
+fn loopback_and_unix_sockets_have_no_host_limit_and_0_is_no_limit() {
     let mut few = harness(1_000, 1);
     assert_eq!(
         let_in(&mut few, &["127.0.0.1", "127.0.0.1", "127.0.0.2", "::1", "::1", "::ffff:127.0.0.1"]),
@@ -79,7 +79,7 @@ fn loopback_and_unix_sockets_are_no_host_and_0_is_no_limit() {
 }
 
 #[test]
-fn who_comes_and_goes_is_not_remembered() {
+fn a_closed_connection_leaves_no_state_for_its_host() {
     let mut harness = harness(10, 2);
     for host in 0..1_000_u16 {
         let [high, low] = host.to_be_bytes();
@@ -106,7 +106,7 @@ fn before_reg_a_frame_of_more_than_1_kib_is_refused_in_one_piece_or_in_many() {
 }
 
 #[test]
-fn what_is_announced_before_reg_is_refused_at_once_and_behind_reg_it_is_not() {
+fn a_long_frame_is_refused_at_its_head_before_reg_and_accepted_after_reg() {
     let mut harness = ServerHarness::open();
     let (hasty, orderly) = (harness.connect(), harness.connect());
     assert_eq!(harness.say(hasty, "SND +005 9999"), "", "the head is not complete");
@@ -124,7 +124,7 @@ fn what_is_announced_before_reg_is_refused_at_once_and_behind_reg_it_is_not() {
 }
 
 #[test]
-fn what_comes_behind_the_tokens_of_who_registers_late_is_judged_when_its_turn_has_come() {
+fn frames_that_wait_for_tokens_behind_a_late_reg_are_checked_when_they_are_executed() {
     let mut config = ServerConfig::default();
     let mut door = sayagain::door::Door::frames("tcp");
     door.rate = "2/s".parse().unwrap();
@@ -141,7 +141,7 @@ fn what_comes_behind_the_tokens_of_who_registers_late_is_judged_when_its_turn_ha
 }
 
 #[test]
-fn only_a_ping_puts_off_the_time_to_register() {
+fn only_a_ping_extends_the_time_to_register() {
     let mut harness = ServerHarness::open();
     let (failing, pinging, silent) = (harness.connect(), harness.connect(), harness.connect());
     for _ in 0..59 {
@@ -172,7 +172,7 @@ fn a_connection_lives_on_pings_alone_for_a_day() {
 }
 
 #[test]
-fn one_byte_a_second_is_cut_off_at_the_deadline_before_reg_and_after() {
+fn a_peer_that_sends_one_byte_a_second_is_closed_at_the_deadline_before_and_after_reg() {
     for reg in ["", "REG 0004 ada"] {
         let mut harness = ServerHarness::open();
         let conn = harness.connect_as(reg);
@@ -196,7 +196,7 @@ fn one_byte_a_second_is_cut_off_at_the_deadline_before_reg_and_after() {
 }
 
 #[test]
-fn a_thousand_who_trickle_are_all_cut_off_at_their_deadline_and_those_who_talk_notice_nothing() {
+fn a_thousand_trickling_connections_are_closed_at_their_deadline_and_active_ones_are_not_delayed() {
     let mut harness = ServerHarness::open();
     let talking: Vec<Conn> = (0..20).map(|n| harness.connect_as(&format!("REG 0007 talk{n:02}"))).collect();
     let slow: Vec<Conn> = (0..1_000).map(|_| harness.connect()).collect();
@@ -232,7 +232,7 @@ fn a_ping_is_answered_up_to_64_kib_in_a_tagged_session_and_a_longer_one_refused(
 }
 
 #[test]
-fn little_is_read_at_once_before_a_whole_reg_has_come_and_at_a_door_with_a_rate_always() {
+fn reads_are_small_before_a_whole_reg_and_always_on_a_listener_with_a_rate() {
     let mut free = ServerHarness::open();
     let conn = free.connect();
     let after = |harness: &mut ServerHarness, conn: Conn, said: &str| {
@@ -251,7 +251,7 @@ fn little_is_read_at_once_before_a_whole_reg_has_come_and_at_a_door_with_a_rate_
 }
 
 #[test]
-fn who_has_no_session_and_does_not_read_is_executed_no_further_than_1_kib_of_answers() {
+fn a_connection_without_a_session_that_does_not_read_is_executed_up_to_1_kib_of_answers() {
     let mut harness = ServerHarness::open();
     let conn = harness.connect();
     harness.stall(conn, true);

@@ -124,7 +124,7 @@ fn the_picture_of_sock_chat_without_a_question_and_without_an_echo() {
 }
 
 #[test]
-fn who_has_no_address_that_is_a_name_is_the_guest_of_the_lowest_free_number() {
+fn a_client_without_an_address_for_a_name_is_the_guest_with_the_lowest_free_number() {
     let mut harness = harness();
     let unix = Remote::Unix { uid: 1_000, gid: 1_000 };
     let long = Remote::Ip("[2001:db8:1111:2222:3333:4444:5555:6666]:52344".parse().unwrap());
@@ -236,7 +236,7 @@ fn every_command_and_its_answers() {
 }
 
 #[test]
-fn what_is_no_good_name_is_asked_for_again_in_plain_words() {
+fn an_invalid_name_is_asked_for_again_with_the_reason() {
     let mut harness = harness();
     let rules = Rules::parse(b"[[rule]]\nname = \"admin*\"\nallow = [\"192.0.2.0/24\"]\n").unwrap();
     harness.set_rules(rules);
@@ -306,7 +306,7 @@ fn form_post(target: &str) -> String {
 }
 
 #[test]
-fn what_a_web_page_makes_a_browser_send_is_never_said_in_a_room() {
+fn a_form_posted_by_a_browser_is_never_sent_to_a_room() {
     let cut = format!("/{}", "x".repeat(2_000));
     let very_long = format!("/{}", "x".repeat(20_000));
     for door in [ASKS, ASKS_NOT, FLUSHES] {
@@ -326,7 +326,7 @@ fn what_a_web_page_makes_a_browser_send_is_never_said_in_a_room() {
 }
 
 #[test]
-fn a_page_gets_no_second_try_but_people_may_talk_about_the_web() {
+fn a_web_request_is_closed_at_once_but_messages_may_look_like_one() {
     let mut harness = harness();
     let watcher = enter(&mut harness, ASKS, "Watcher");
     let page = open_line(&mut harness, ASKS);
@@ -357,7 +357,7 @@ fn a_private_message_cannot_be_forged_by_a_name() {
 }
 
 #[test]
-fn nobody_can_speak_as_the_server_or_as_somebody_else() {
+fn no_client_can_forge_a_line_of_the_server_or_of_another_client() {
     let mut harness = harness();
     let [rick, eve] = ["Rick", "Eve"].map(|name| enter(&mut harness, ASKS, name));
     for line in ["* goodbye", "Rick> it was me", "a\rRick> me", "\x1b[1A\x1b[2KRick> me", "a\u{2028}Rick> me"]
@@ -381,7 +381,7 @@ fn nobody_can_speak_as_the_server_or_as_somebody_else() {
 }
 
 #[test]
-fn silence_ends_a_line_where_that_is_asked_for() {
+fn silence_ends_a_line_on_a_listener_with_flush() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let bot = open_line(&mut harness, FLUSHES);
@@ -426,7 +426,7 @@ fn silence_ends_a_line_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_long_message_to_the_room_comes_in_pieces_of_2500_bytes_and_no_character_is_parted() {
+fn a_long_message_to_the_room_is_split_into_2500_bytes_and_never_inside_a_character() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let long = "x".repeat(2_499) + &"山".repeat(300);
@@ -441,7 +441,7 @@ fn a_long_message_to_the_room_comes_in_pieces_of_2500_bytes_and_no_character_is_
 const TOO_LONG: &str = "* that line is longer than 2500 bytes and was not sent\n";
 
 #[test]
-fn a_command_that_is_longer_than_a_line_is_refused_whole_and_nothing_of_it_is_said() {
+fn a_command_longer_than_a_line_is_refused_whole_and_no_part_of_it_is_sent() {
     let mut harness = harness();
     let [mal, bob] = ["Mal", "Bob"].map(|name| enter(&mut harness, ASKS, name));
     let private = format!("/pm Bob {}PIN 1234", "x".repeat(2_492));
@@ -459,7 +459,7 @@ fn a_command_that_is_longer_than_a_line_is_refused_whole_and_nothing_of_it_is_sa
 }
 
 #[test]
-fn the_tail_of_a_long_message_is_no_command() {
+fn the_tail_of_a_long_message_is_not_a_command() {
     let mut harness = harness();
     let [mal, bob] = ["Mal", "Bob"].map(|name| enter(&mut harness, ASKS, name));
     for tail in ["/nick Born", "/quit", "/pm Bob psst", "//x", " "] {
@@ -471,7 +471,7 @@ fn the_tail_of_a_long_message_is_no_command() {
 }
 
 #[test]
-fn what_comes_behind_an_overlong_name_is_neither_a_name_nor_said() {
+fn text_after_an_overlong_name_is_neither_a_name_nor_a_message() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let new = open_line(&mut harness, ASKS);
@@ -483,7 +483,7 @@ fn what_comes_behind_an_overlong_name_is_neither_a_name_nor_said() {
 }
 
 #[test]
-fn the_rest_of_a_refused_line_costs_what_any_line_costs() {
+fn the_rest_of_a_refused_line_costs_tokens_like_any_line() {
     let mut harness = harness();
     let slow = open_line(&mut harness, METERED);
     harness.put(slow, format!("Morty\n/pm Rick {}", "x".repeat(99_992)));
@@ -498,7 +498,7 @@ fn the_rest_of_a_refused_line_costs_what_any_line_costs() {
 }
 
 #[test]
-fn after_eight_names_that_cannot_be_had_the_line_is_closed_with_a_word() {
+fn after_eight_refused_names_the_connection_is_closed_with_the_reason() {
     let mut harness = harness();
     enter(&mut harness, ASKS, "Rick");
     let new = open_line(&mut harness, ASKS);
@@ -520,7 +520,7 @@ fn after_eight_names_that_cannot_be_had_the_line_is_closed_with_a_word() {
 }
 
 #[test]
-fn whoever_gives_no_name_or_does_not_finish_a_line_is_told_so_and_cut_off() {
+fn a_client_without_a_name_or_with_an_unfinished_line_is_closed_with_the_reason() {
     let mut harness = harness();
     let silent = open_line(&mut harness, ASKS);
     let slow = enter(&mut harness, ASKS, "slow");
@@ -553,7 +553,7 @@ fn whoever_gives_no_name_or_does_not_finish_a_line_is_told_so_and_cut_off() {
 }
 
 #[test]
-fn lines_come_at_the_rate_of_the_door_and_a_half_closed_stream_loses_none() {
+fn lines_are_executed_at_the_rate_of_the_listener_and_a_half_closed_stream_loses_none() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let pipe = open_line(&mut harness, METERED);
@@ -589,7 +589,7 @@ fn an_unfinished_last_line_counts_at_the_end_of_the_stream() {
 }
 
 #[test]
-fn what_others_say_while_a_line_is_being_typed_does_not_change_the_line() {
+fn messages_that_arrive_while_a_line_is_typed_do_not_change_the_line() {
     let mut harness = harness();
     let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut harness, ASKS, name));
     assert_eq!(harness.say(rick, "I was "), "");
@@ -601,7 +601,7 @@ fn what_others_say_while_a_line_is_being_typed_does_not_change_the_line() {
 }
 
 #[test]
-fn answers_come_behind_what_was_said_before_them() {
+fn answers_arrive_after_earlier_messages() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     assert_eq!(
@@ -611,7 +611,7 @@ fn answers_come_behind_what_was_said_before_them() {
 }
 
 #[test]
-fn telnet_negotiates_with_nobody_but_gets_the_answer_that_it_waits_for() {
+fn telnet_options_are_refused_and_each_request_gets_its_answer() {
     let mut harness = harness();
     let rick = open_line(&mut harness, ASKS);
     let noise = b"\xff\xfb\x18\xff\xfd\x03Ri\xff\xfa\x1f\0\x50\0\x18\xff\xf0ck\r\0";
@@ -628,7 +628,7 @@ fn telnet_negotiates_with_nobody_but_gets_the_answer_that_it_waits_for() {
 }
 
 #[test]
-fn a_person_who_reads_too_slowly_is_told_how_much_they_missed() {
+fn a_slow_line_client_is_told_how_many_messages_it_missed() {
     let hub = HubConfig { max_pending: 1_000, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..config() });
     let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut harness, FLUSHES, name));
@@ -644,7 +644,7 @@ fn a_person_who_reads_too_slowly_is_told_how_much_they_missed() {
 }
 
 #[test]
-fn everybody_is_told_goodbye_when_the_server_ends() {
+fn every_line_client_gets_the_closing_line_at_a_shutdown() {
     let mut harness = harness();
     let (rick, asked, silent) =
         (enter(&mut harness, ASKS, "Rick"), open_line(&mut harness, ASKS), harness.connect());
@@ -665,7 +665,7 @@ fn everybody_is_told_goodbye_when_the_server_ends() {
 }
 
 #[test]
-fn the_room_of_a_door_cannot_be_kept_from_it_by_one_that_looks_like_it() {
+fn a_look_alike_room_cannot_block_the_room_of_a_listener() {
     let mut harness = harness();
     let frames = harness.connect_as("REG 0004 eve");
     assert_eq!(harness.say(frames, "JON 0007 #l0bby"), "ERR 0012 Name taken!");
@@ -676,7 +676,7 @@ fn the_room_of_a_door_cannot_be_kept_from_it_by_one_that_looks_like_it() {
 }
 
 #[test]
-fn rules_that_change_turn_people_out_in_words() {
+fn a_reload_of_rules_ends_line_clients_with_the_reason() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let rules = Rules::parse(b"[[rule]]\nname = \"rick\"\nallow = [\"192.0.2.0/24\"]\n").unwrap();
@@ -686,7 +686,7 @@ fn rules_that_change_turn_people_out_in_words() {
 }
 
 #[test]
-fn a_list_that_is_too_long_for_a_line_counts_the_others() {
+fn a_list_too_long_for_a_line_counts_the_remaining_names() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     for n in 100..300 {
@@ -699,7 +699,7 @@ fn a_list_that_is_too_long_for_a_line_counts_the_others() {
 }
 
 #[test]
-fn a_tagged_client_gets_what_people_say_numbered_and_can_write_to_them() {
+fn a_tagged_client_gets_messages_of_line_clients_numbered_and_can_send_to_them() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let ada = harness.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
@@ -790,7 +790,7 @@ fn noise(seed: u64) -> (u64, u64, usize) {
 }
 
 #[test]
-fn whatever_people_do_no_deadline_is_left_behind_and_what_they_took_is_given_back() {
+fn any_input_of_line_clients_leaves_no_deadline_and_releases_all_memory() {
     let (mut messages, mut gaps, mut closed) = (0, 0, 0);
     for seed in 0..150 {
         let counts = noise(seed);
@@ -802,7 +802,7 @@ fn whatever_people_do_no_deadline_is_left_behind_and_what_they_took_is_given_bac
 }
 
 #[test]
-fn a_session_that_ends_from_within_takes_a_persons_connection_with_it() {
+fn a_session_ended_by_the_server_closes_the_line_clients_connection() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     assert_eq!(harness.say(rick, "bye all\n/quit\nmore\n"), "Rick> bye all\n* goodbye\n");
@@ -816,7 +816,7 @@ fn a_session_that_ends_from_within_takes_a_persons_connection_with_it() {
 }
 
 #[test]
-fn a_line_that_is_held_is_kept_and_what_comes_behind_it_is_not_read() {
+fn a_paused_line_is_kept_and_later_input_is_not_read() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     let fast = open_line(&mut harness, METERED);
@@ -837,7 +837,7 @@ fn a_line_that_is_held_is_kept_and_what_comes_behind_it_is_not_read() {
 }
 
 #[test]
-fn who_speaks_to_somebody_who_does_not_read_waits_if_that_is_the_policy() {
+fn a_sender_to_a_member_that_does_not_read_is_paused_under_block() {
     let hub = HubConfig { max_pending: 3_000, slow: SlowPolicy::Block, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..config() });
     let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut harness, ASKS, name));
@@ -855,7 +855,7 @@ fn who_speaks_to_somebody_who_does_not_read_waits_if_that_is_the_policy() {
 }
 
 #[test]
-fn who_reads_too_slowly_is_cut_off_in_words_if_that_is_the_policy() {
+fn a_slow_line_client_is_closed_with_the_reason_under_disconnect() {
     let hub = HubConfig { max_pending: 1_000, slow: SlowPolicy::Disconnect, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..config() });
     let [rick, morty] = ["Rick", "Morty"].map(|name| enter(&mut harness, ASKS, name));
@@ -867,7 +867,7 @@ fn who_reads_too_slowly_is_cut_off_in_words_if_that_is_the_policy() {
 }
 
 #[test]
-fn answers_keep_their_place_when_the_reader_is_slow() {
+fn answers_keep_their_order_for_a_slow_consumer() {
     let mut harness = harness();
     let rick = enter(&mut harness, ASKS, "Rick");
     harness.stall(rick, true);

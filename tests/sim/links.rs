@@ -20,7 +20,7 @@ fn harness_with_links(link_in: &str, link_out: &str) -> ServerHarness {
 }
 
 #[test]
-fn what_comes_in_and_goes_out_is_delayed_and_the_server_says_when_it_is_due() {
+fn datagrams_in_both_directions_are_delayed_and_the_server_reports_the_deadline() {
     let mut harness = harness_with_links("delay:30ms", "delay:20ms");
     let begun = harness.now;
     assert!(harness.datagram(local(1), "PNG 0000").is_empty());
@@ -37,7 +37,7 @@ fn what_comes_in_and_goes_out_is_delayed_and_the_server_says_when_it_is_due() {
 }
 
 #[test]
-fn a_doubled_datagram_is_answered_twice_and_an_answer_may_be_doubled_too() {
+fn a_duplicated_datagram_is_answered_twice_and_an_answer_may_be_duplicated_too() {
     assert_eq!(harness_with_links("duplicate:1", "none").datagram(local(1), "PNG 0000"), ["ACK 0000"; 2]);
     assert_eq!(harness_with_links("none", "duplicate:1").datagram(local(1), "PNG 0000"), ["ACK 0000"; 2]);
 }
@@ -56,7 +56,7 @@ fn a_damaged_datagram_reaches_the_server_damaged_and_so_does_an_answer() {
 }
 
 #[test]
-fn what_a_link_is_too_small_or_too_slow_for_is_counted_apart_from_losses() {
+fn drops_by_mtu_or_rate_are_counted_apart_from_losses() {
     let mut harness = harness_with_links("mtu:20", "rate:8kbit,30");
     assert!(harness.datagram(local(1), format!("PNG 0020 {}", "x".repeat(19))).is_empty());
     let totals = harness.totals();
@@ -87,7 +87,7 @@ fn a_list_counts_the_datagrams_of_each_flow_and_direction_from_1() {
 }
 
 #[test]
-fn losses_are_the_same_whatever_else_the_link_does() {
+fn losses_do_not_depend_on_the_other_impairments_of_a_link() {
     let answered = |link: &str| {
         let mut harness = harness_with_links(link, "none");
         let answered: Vec<bool> = (0..500)
@@ -110,7 +110,7 @@ fn losses_are_the_same_whatever_else_the_link_does() {
 }
 
 #[test]
-fn bursts_delays_copies_cuts_and_a_slow_link_lose_no_message_and_double_none() {
+fn bursts_delays_copies_cuts_and_a_slow_link_neither_lose_nor_duplicate_a_message() {
     let network = "gilbert:.2,3+delay:pareto,20ms,10ms+duplicate:.1+truncate:.05+rate:1mbit";
     let mut sim = with_server(behind(network, network));
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
@@ -126,7 +126,7 @@ fn bursts_delays_copies_cuts_and_a_slow_link_lose_no_message_and_double_none() {
 }
 
 #[test]
-fn goodbyes_are_waited_for_until_they_have_left_the_link() {
+fn a_shutdown_waits_until_byes_have_left_the_link() {
     let mut harness = harness_with_links("none", "delay:500ms");
     harness.datagram(local(1), "REG 0004 ada");
     let now = harness.now;
@@ -149,7 +149,7 @@ fn on_a_stream_a_link_only_loses() {
 }
 
 #[test]
-fn a_link_that_does_nothing_remembers_no_stranger() {
+fn a_perfect_link_keeps_no_state_for_an_unregistered_peer() {
     for link in ["none", "iid:0", "reset:1", "reorder:off"] {
         let mut harness = harness_with_links(link, link);
         assert_eq!(harness.datagram(addr(1, 1), "PNG 0000"), ["ACK 0000"], "{link}");
@@ -161,7 +161,7 @@ fn a_link_that_does_nothing_remembers_no_stranger() {
 }
 
 #[test]
-fn a_registration_goes_through_a_link_that_limits_its_rate() {
+fn a_registration_passes_a_rate_limited_link() {
     let mut harness = harness_with_links("rate:1gbit", "none");
     harness.datagram(addr(1, 1), "PNG 0000");
     harness.pass(ms(1));

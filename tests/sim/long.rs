@@ -57,7 +57,7 @@ fn body(n: usize, size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn messages_of_any_length_arrive_whole_whatever_pieces_they_come_in() {
+fn messages_of_any_length_arrive_whole_in_any_pieces() {
     for size in [1, 4_000, 4_096, READ - 20, READ, 3 * READ + 17, 1 << 20] {
         long_messages_in_a_ring(5, size);
     }
@@ -106,12 +106,12 @@ fn a_long_message_to_a_room_arrives_whole_at_every_member_and_is_counted_once() 
 }
 
 #[test]
-fn a_message_of_8_760_000_bytes_to_199_others_in_a_room_arrives_whole_with_the_usual_bounds() {
+fn a_message_of_8_760_000_bytes_to_199_other_members_arrives_whole_with_the_default_bounds() {
     a_long_message_to_a_room("REG 0004 adaJON 0003 #r", 199, 8_760_000);
 }
 
 #[test]
-fn a_body_counts_until_the_last_who_was_given_it_has_it_or_is_gone() {
+fn a_body_counts_until_its_last_receiver_has_written_it_or_is_gone() {
     let mut harness = ServerHarness::open();
     let [bob, cyd, dan] =
         ["bob", "cyd", "dan"].map(|name| harness.connect_as(&format!("@1 REG 0004 {name}@2 JON 0003 #r")));

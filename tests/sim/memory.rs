@@ -75,7 +75,7 @@ fn rooms_and_memberships_count_against_the_memory_bound_and_a_join_beyond_it_is_
 }
 
 #[test]
-fn at_the_bound_a_dedup_window_stays_narrow_and_nothing_is_executed_twice() {
+fn at_the_memory_limit_a_dedup_window_stays_narrow_and_nothing_is_executed_twice() {
     let mut harness = bounded(20_000);
     let filler = harness.connect_as("REG 0005 fill");
     join_all(&mut harness, filler, 0);
@@ -106,7 +106,7 @@ fn at_the_bound_a_dedup_window_stays_narrow_and_nothing_is_executed_twice() {
 }
 
 #[test]
-fn answers_that_are_not_read_count_against_the_memory_bound_and_are_few_when_it_is_short() {
+fn unread_answers_count_against_the_memory_bound_and_are_few_when_memory_is_short() {
     let bound = 2 << 20;
     let mut harness = bounded(bound);
     let quiet = harness.connect_as("REG 0006 quiet");
@@ -153,7 +153,7 @@ fn begin(harness: &mut ServerHarness, ip: [u8; 4], name: &str, sent: usize) -> C
 }
 
 #[test]
-fn messages_that_do_not_go_on_give_their_memory_to_those_that_do() {
+fn stalled_messages_give_their_memory_to_messages_that_make_progress() {
     let mut harness = bounded(64 << 20);
     // From several hosts, up to the bound.
     let holders: Vec<Conn> =
@@ -187,7 +187,7 @@ fn messages_that_do_not_go_on_give_their_memory_to_those_that_do() {
 }
 
 #[test]
-fn a_host_with_many_unfinished_messages_gives_way_before_others_do() {
+fn a_host_with_many_unfinished_messages_gives_way_first() {
     let mut harness = bounded(64 << 20);
     let other = begin(&mut harness, [10, 0, 2, 1], "other", 700_000);
     harness.pass(ms(100));
@@ -223,7 +223,7 @@ fn unfinished_messages_leave_a_quarter_of_the_memory_to_queues() {
 }
 
 #[test]
-fn a_host_that_ends_session_after_session_is_refused_and_others_are_not() {
+fn a_host_that_opens_and_ends_many_sessions_is_refused_and_others_are_not() {
     let hub = HubConfig { max_sessions: 4_096, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
     let peer = |host: u8, port: u16| SocketAddr::from(([10, 9, 0, host], port));

@@ -262,7 +262,7 @@ fn harm(seed: u64, count: u64) {
 }
 
 #[test]
-fn whatever_is_typed_is_shown_and_logged_as_plain_lines_from_whom_they_are() {
+fn any_input_is_shown_and_logged_as_plain_lines_of_the_true_sender() {
     harm(1, 20_000);
 }
 

@@ -92,7 +92,7 @@ fn noise(seed: u64) -> Totals {
 }
 
 #[test]
-fn whatever_peers_say_no_deadline_is_left_behind_and_what_they_took_is_given_back() {
+fn any_input_of_peers_leaves_no_deadline_and_releases_all_memory() {
     let (mut messages, mut gaps, mut repeats, mut undelivered) = (0, 0, 0, 0);
     for seed in 0..150 {
         let totals = noise(seed);
@@ -194,7 +194,7 @@ fn noise_at_a_client(seed: u64) -> usize {
 }
 
 #[test]
-fn whatever_a_client_hears_it_comes_to_its_end_and_so_does_each_of_its_requests_once() {
+fn a_client_with_any_input_ends_and_each_request_has_one_outcome() {
     let acked: usize = (0..300).map(noise_at_a_client).sum();
     assert!(acked > 500, "{acked}");
 }

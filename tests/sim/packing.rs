@@ -46,7 +46,7 @@ fn pushes_to_one_session_share_datagrams_up_to_its_limit_and_window() {
 }
 
 #[test]
-fn what_is_said_to_a_bare_session_shares_datagrams_too() {
+fn messages_to_a_bare_session_share_datagrams_too() {
     let mut harness = ServerHarness::open();
     let (a, b) = (local(1), local(2));
     harness.datagram(a, "REG 0004 ada");
@@ -57,7 +57,7 @@ fn what_is_said_to_a_bare_session_shares_datagrams_too() {
 }
 
 #[test]
-fn answers_to_datagrams_that_came_together_share_one_and_take_pushes_along() {
+fn answers_to_datagrams_that_arrived_together_share_one_with_pushes() {
     let mut harness = ServerHarness::open();
     let a = addr(1, 1);
     let ada = register(&mut harness, a, "ada", &nonce(1));
@@ -71,7 +71,7 @@ fn answers_to_datagrams_that_came_together_share_one_and_take_pushes_along() {
 }
 
 #[test]
-fn answers_share_no_datagram_with_those_to_others_and_none_is_longer_than_the_limit() {
+fn answers_to_different_peers_share_no_datagram_and_none_is_longer_than_the_limit() {
     let mut harness = ServerHarness::open();
     let (a, b) = (addr(1, 1), addr(2, 1));
     let (ada, bob) =
@@ -94,7 +94,7 @@ fn answers_share_no_datagram_with_those_to_others_and_none_is_longer_than_the_li
 }
 
 #[test]
-fn whatever_is_lost_of_datagrams_with_many_frames_every_message_arrives_once() {
+fn every_message_arrives_once_when_datagrams_of_many_frames_are_lost() {
     for seed in 1..=20 {
         let mut sim = Sim::new(Instant::now(), ServerConfig::default(), losing(0.3), losing(0.3), seed);
         let config = |name| ClientConfig { window: 64, ..patient(Transport::Datagram, name) };
@@ -149,7 +149,7 @@ fn registered() -> (Instant, Client) {
 }
 
 #[test]
-fn requests_that_are_due_together_share_a_datagram_and_so_do_their_repeats() {
+fn requests_due_together_share_a_datagram_and_so_do_their_retransmissions() {
     let (now, mut client) = registered();
     client.send(b"bob", b"one");
     client.join(b"#r");
@@ -169,7 +169,7 @@ fn requests_that_are_due_together_share_a_datagram_and_so_do_their_repeats() {
 }
 
 #[test]
-fn no_datagram_of_requests_is_longer_than_the_limit_and_none_waits_for_another() {
+fn no_datagram_of_requests_exceeds_the_limit_and_none_is_delayed_for_another() {
     let (now, mut client) = registered();
     for n in 0..20 {
         client.send(b"bob", format!("{n:300}").as_bytes());
@@ -183,7 +183,7 @@ fn no_datagram_of_requests_is_longer_than_the_limit_and_none_waits_for_another()
 }
 
 #[test]
-fn an_acknowledgement_takes_requests_along_and_one_stands_for_all_before_it() {
+fn an_acknowledgement_shares_its_datagram_with_requests_and_replaces_earlier_ones() {
     let (now, mut client) = registered();
     client
         .handle_datagram(now, format!("~{TOKEN} @1 RCV 0012 bob 0001 hi@2 RCV 0012 bob 0001 ho").as_bytes());
@@ -193,7 +193,7 @@ fn an_acknowledgement_takes_requests_along_and_one_stands_for_all_before_it() {
 }
 
 #[test]
-fn an_acknowledgement_of_a_session_that_is_gone_takes_nothing_along() {
+fn an_acknowledgement_of_an_ended_session_shares_its_datagram_with_no_request() {
     let (now, mut client) = registered();
     client.handle_datagram(now, format!("~{TOKEN} @1 RCV 0012 bob 0001 hi").as_bytes());
     client.handle_datagram(now, format!("~{TOKEN} ERR 0004 401").as_bytes());
@@ -203,7 +203,7 @@ fn an_acknowledgement_of_a_session_that_is_gone_takes_nothing_along() {
 }
 
 #[test]
-fn requests_without_a_token_share_none_as_only_the_first_would_count() {
+fn requests_without_a_token_share_no_datagram_because_only_the_first_would_be_executed() {
     let (now, mut client) = client(None);
     for _ in 0..3 {
         client.ping();

@@ -603,7 +603,7 @@ fn stated(page: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn the_defaults_that_the_pages_state_are_those_of_the_flags() {
+fn the_defaults_in_the_docs_are_those_of_the_options() {
     let command = Args::command();
     let mut count = 0;
     for (flag, stated) in [LISTENERS, PROTOCOL].into_iter().flat_map(stated) {
@@ -617,7 +617,7 @@ fn the_defaults_that_the_pages_state_are_those_of_the_flags() {
 }
 
 #[test]
-fn the_defaults_of_the_flags_are_those_of_the_library() {
+fn the_defaults_of_the_options_are_those_of_the_library() {
     let plan = Args::try_parse_from(["server"]).unwrap().resolve(1).unwrap();
     let (typed, library) = (plan.config, ServerConfig::default());
     assert_eq!(

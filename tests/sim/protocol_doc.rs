@@ -137,7 +137,7 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_exchange_on_the_page_is_what_the_server_says() {
+fn the_server_replays_every_exchange_on_the_page() {
     let mut exchanges = 0;
     for block in PAGE.split("\n```").skip(1).step_by(2) {
         let (door, text) = block.split_once('\n').unwrap();

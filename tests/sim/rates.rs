@@ -43,7 +43,7 @@ mod streams {
     use super::*;
 
     #[test]
-    fn five_a_second_are_five_at_once_and_then_one_every_200_ms() {
+    fn a_rate_of_five_a_second_allows_five_at_once_and_then_one_every_200_ms() {
         let mut harness = harness("5/s");
         let conn = harness.connect();
         assert_eq!(harness.say(conn, "PNG 0002 1".repeat(8)), "ACK 0002 1".repeat(5));
@@ -55,7 +55,7 @@ mod streams {
     }
 
     #[test]
-    fn whatever_comes_costs_but_acknowledgements() {
+    fn every_frame_costs_a_token_except_acknowledgements() {
         let whatever = [
             "REG 0004 a#b",
             "@1 SND 0007 eve hi",
@@ -79,7 +79,7 @@ mod streams {
     }
 
     #[test]
-    fn a_spammer_is_not_read_and_delays_nobody_else() {
+    fn reading_from_a_flooding_client_is_paused_and_others_are_not_delayed() {
         let mut harness = harness("5/s");
         let (eve, ada) = (harness.connect_as("REG 0004 eve"), harness.connect_as("REG 0004 ada"));
         harness.say(eve, "SND 0007 ada hi".repeat(4_000));
@@ -111,7 +111,7 @@ mod streams {
     }
 
     #[test]
-    fn the_clock_of_an_unfinished_frame_stands_while_its_connection_is_not_read() {
+    fn the_deadline_of_an_unfinished_frame_stops_while_reading_is_paused() {
         let mut harness = harness("1/s");
         let conn = harness.connect_as("REG 0004 ada");
         harness.say(conn, "PNG 0000".repeat(30) + "SND 0099 ada");
@@ -126,7 +126,7 @@ mod streams {
     }
 
     #[test]
-    fn who_waits_for_tokens_still_has_to_register_in_time() {
+    fn a_connection_that_waits_for_tokens_still_has_to_register_in_time() {
         let mut harness = harness("5/s");
         let conn = harness.connect();
         harness.say(conn, "LST 0000".repeat(8_000));
@@ -135,7 +135,7 @@ mod streams {
     }
 
     #[test]
-    fn a_connection_is_busy_until_the_last_of_what_it_said_was_executed_and_no_longer() {
+    fn a_connection_is_busy_until_its_last_frame_is_executed_and_no_longer() {
         let mut harness = harness("2/s");
         let conn = harness.connect();
         assert_eq!(harness.say(conn, "PNG 0000".repeat(3)), "ACK 0000".repeat(2));
@@ -152,7 +152,7 @@ mod streams {
     }
 
     #[test]
-    fn what_is_wrong_behind_too_much_breaks_the_stream_when_its_turn_has_come() {
+    fn malformed_input_after_a_pause_breaks_the_stream_when_it_is_reached() {
         let mut harness = harness("5/s");
         let conn = harness.connect();
         assert_eq!(harness.say(conn, "PNG 0000".repeat(6) + "nonsense"), "ACK 0000".repeat(5));
@@ -171,7 +171,7 @@ mod datagrams {
     }
 
     #[test]
-    fn what_comes_too_soon_is_refused_with_the_time_to_wait_and_that_is_final_for_its_id() {
+    fn a_request_over_the_rate_is_refused_with_the_wait_and_that_is_final_for_its_id() {
         let mut harness = harness("5/s");
         let (a, token) = (addr(1, 1), ada(&mut harness));
         let ask = |harness: &mut ServerHarness, what: &str| -> String {
@@ -197,7 +197,7 @@ mod datagrams {
     }
 
     #[test]
-    fn a_repeat_costs_as_much_as_the_first_and_without_a_token_it_is_dropped_but_never_refused() {
+    fn a_repeat_costs_as_much_as_the_first_send_and_without_a_token_it_is_dropped_not_refused() {
         let mut harness = harness("2/s");
         let (a, token) = (addr(1, 1), ada(&mut harness));
         let ask = |harness: &mut ServerHarness, what: &str| harness.datagram(a, format!("~{token} {what}"));
@@ -222,7 +222,7 @@ mod datagrams {
     }
 
     #[test]
-    fn pings_lists_junk_and_what_cannot_be_read_cost_as_well() {
+    fn pings_lists_junk_and_malformed_datagrams_cost_tokens_too() {
         let junk = [
             "@2 PNG 0000",
             "@2 LST 0000",
@@ -246,7 +246,7 @@ mod datagrams {
     }
 
     #[test]
-    fn acknowledgements_and_goodbyes_are_always_welcome_and_others_cannot_spend_a_sessions_tokens() {
+    fn acknowledgements_and_byes_are_never_limited_and_other_peers_cannot_spend_a_sessions_tokens() {
         let mut harness = harness("1/s");
         let (a, token) = (addr(1, 1), ada(&mut harness));
         for _ in 0..10 {
@@ -261,7 +261,7 @@ mod datagrams {
     }
 
     #[test]
-    fn a_bare_session_is_told_in_words_and_strangers_are_not_counted() {
+    fn a_bare_session_gets_a_text_over_the_rate_and_unregistered_peers_are_not_counted() {
         let mut harness = harness("2/s");
         let (a, b) = (local(1), local(2));
         assert_eq!(
@@ -280,7 +280,7 @@ mod datagrams {
     }
 
     #[test]
-    fn a_session_that_moves_takes_its_bucket_along_and_a_reg_costs_a_token_as_all_else_does() {
+    fn a_moved_session_keeps_its_bucket_and_a_reg_costs_a_token() {
         let mut harness = harness("1/s");
         let (a, b, token) = (addr(1, 1), addr(2, 2), ada(&mut harness));
         assert_eq!(harness.datagram(a, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
@@ -311,7 +311,7 @@ mod datagrams {
     }
 
     #[test]
-    fn of_900_regs_of_one_session_no_more_are_granted_than_its_rate_lets_through() {
+    fn of_900_regs_of_one_session_only_as_many_as_its_rate_allows_are_granted() {
         let mut harness = harness("5/s");
         let (from, name) = (addr(1, 1), "ada");
         let cookie = cookie(&mut harness, from, name, &nonce(1));
@@ -386,7 +386,7 @@ mod client {
     }
 
     #[test]
-    fn what_was_refused_is_sent_anew_under_a_new_id_after_that_time_and_only_its_end_is_told() {
+    fn a_request_refused_by_429_is_sent_under_a_new_id_after_the_wait_and_only_its_outcome_is_reported() {
         let mut line = Line::new(1, seldom());
         let ticket = line.send(2, "one");
         line.client.send(b"bob", b"two");
@@ -410,7 +410,7 @@ mod client {
     }
 
     #[test]
-    fn several_in_flight_keep_their_order_and_others_go_on() {
+    fn several_refused_requests_in_flight_keep_their_order_and_others_continue() {
         let mut line = Line::new(4, doubling(ms(300), secs(1), 10));
         for (id, text) in (2..).zip(["a", "b", "c", "d"]) {
             line.send(id, text);
@@ -424,7 +424,7 @@ mod client {
     }
 
     #[test]
-    fn only_a_well_formed_429_is_obeyed() {
+    fn only_a_well_formed_429_is_retried() {
         for wrong in
             ["429", "429 soon", "429 0", "429 -1", "429 +1", "429 01", "429 120 ms", "429 1.5", "503 120"]
         {
@@ -438,7 +438,7 @@ mod client {
     }
 
     #[test]
-    fn a_wait_of_more_than_a_minute_is_a_refusal() {
+    fn a_429_with_a_wait_of_more_than_a_minute_is_a_rejection() {
         let mut line = Line::new(1, seldom());
         for (id, words) in (2..).zip(["60001", "18446744073709551615"]) {
             let ticket = line.send(id, "one");
@@ -452,7 +452,7 @@ mod client {
     }
 
     #[test]
-    fn a_429_again_and_again_is_obeyed_for_a_minute_in_all_and_some_hundred_sends_and_is_a_refusal_then() {
+    fn repeated_429s_are_retried_for_a_minute_in_all_and_some_hundred_sends_and_are_a_rejection_then() {
         for (wait, sends) in [(1, 100..=111), (100, 100..=111), (20_000, 4..=4)] {
             let mut line = Line::new(1, seldom());
             let (begun, ticket) = (line.now, line.send(2, "one"));
@@ -495,7 +495,7 @@ mod client {
     }
 
     #[test]
-    fn who_is_held_up_by_another_until_its_deadline_ends_as_refused() {
+    fn a_request_delayed_by_another_until_its_deadline_ends_as_rejected() {
         let mut line = Line::new(2, seldom().with_deadline(Some(secs(1))));
         let one = line.send(2, "one");
         line.now += ms(400);
@@ -508,7 +508,7 @@ mod client {
     }
 
     #[test]
-    fn who_stops_while_it_waits_knows_that_it_is_not_done_and_may_say_goodbye_at_once() {
+    fn a_client_that_aborts_during_a_wait_reports_the_rejection_and_sends_bye_at_once() {
         let mut line = Line::new(1, seldom());
         let (ticket, never) = (line.send(2, "one"), line.client.send(b"bob", b"two"));
         line.hear("@2 ERR 0010 429 30000");
@@ -520,7 +520,7 @@ mod client {
     }
 
     #[test]
-    fn a_goodbye_waits_for_what_was_asked_before_it_and_is_asked_anew_itself() {
+    fn a_bye_waits_for_earlier_requests_and_is_itself_retried_after_a_429() {
         let mut line = Line::new(4, seldom());
         line.send(2, "one");
         line.client.close();
@@ -561,7 +561,7 @@ mod client {
     }
 
     #[test]
-    fn under_a_limit_every_message_arrives_once_and_in_order_as_fast_as_the_limit_is() {
+    fn under_a_rate_limit_every_message_arrives_once_in_order_and_at_the_rate() {
         let (slowed, took) = story("10/s", 1, "delay:5ms", 100);
         assert!(slowed >= 80, "{slowed}");
         // 10 at once, the others at 10 a second; the round trip of an answer delays each a little.
@@ -570,7 +570,7 @@ mod client {
     }
 
     #[test]
-    fn under_a_limit_and_loss_every_message_arrives_once_and_with_one_in_flight_in_order() {
+    fn under_a_rate_limit_and_loss_every_message_arrives_once_and_with_one_in_flight_in_order() {
         for window in [1, 8] {
             let (slowed, _) = story("3/s,60B/s", window, "iid:.3+delay:20ms,10ms+duplicate:.1", 100);
             assert!(slowed >= 10, "window {window}: {slowed}");
@@ -588,7 +588,7 @@ fn hasty(sim: &mut Sim) -> sayagain::sim::ClientId {
 }
 
 #[test]
-fn what_a_paused_connection_sends_is_not_read_in_the_simulator_either() {
+fn the_simulator_does_not_read_from_a_paused_connection_either() {
     let perfect = LinkConfig::perfect;
     let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
     let ada = hasty(&mut sim);
@@ -606,7 +606,7 @@ fn what_a_paused_connection_sends_is_not_read_in_the_simulator_either() {
 }
 
 #[test]
-fn what_a_client_sent_before_it_dropped_its_connection_has_its_turn_in_the_simulator_as_with_an_engine() {
+fn input_before_a_client_dropped_its_connection_is_executed_in_the_simulator_as_with_an_engine() {
     let perfect = LinkConfig::perfect;
     let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
     let (ada, bob) = (hasty(&mut sim), sim.add_client(patient(Transport::Stream, "bob")));
@@ -626,7 +626,7 @@ fn what_a_client_sent_before_it_dropped_its_connection_has_its_turn_in_the_simul
 }
 
 #[test]
-fn repeats_of_a_request_that_waited_for_its_token_make_nothing_wait_longer() {
+fn repeats_of_a_request_that_waited_for_a_token_delay_no_other_request() {
     let mut harness = harness("2/s");
     let conn = harness.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
     harness.pass(secs(5));
@@ -642,7 +642,7 @@ fn repeats_of_a_request_that_waited_for_its_token_make_nothing_wait_longer() {
 }
 
 #[test]
-fn a_session_that_moves_to_another_door_has_the_rate_of_that_door() {
+fn a_session_that_moves_to_another_listener_has_the_rate_of_that_listener() {
     let [fast, slow] = ["none", "1/s"].map(|rate| {
         let mut door = Door::frames("tcp");
         door.rate = rate.parse().unwrap();

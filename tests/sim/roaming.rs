@@ -141,7 +141,7 @@ fn once(at: usize, how: Move) -> Mover {
 }
 
 #[test]
-fn a_client_may_move_at_any_datagram_either_way_and_loses_nothing_that_was_acked() {
+fn a_client_may_move_at_any_datagram_in_either_direction_without_losing_an_acked_message() {
     for link in ["delay:20ms", "iid:.1+delay:27.5ms,22.5ms+duplicate:.05"] {
         let (_, datagrams) = Story::new(7, link, false, once(usize::MAX, Move::Host)).tell().unwrap();
         assert!(datagrams > 25, "{datagrams}");
@@ -181,7 +181,7 @@ fn check(seeds: std::ops::RangeInclusive<u64>) {
 }
 
 #[test]
-fn clients_that_move_again_and_again_under_loss_lose_nothing_that_was_acked() {
+fn clients_that_move_repeatedly_under_loss_lose_no_acked_message() {
     check(1..=40);
 }
 
@@ -193,7 +193,7 @@ fn a_thousand_seeds_of_moves() {
 }
 
 #[test]
-fn a_client_that_only_acknowledges_pings_all_the_same() {
+fn a_client_that_only_acknowledges_still_sends_pings() {
     let mut sim = quiet();
     let (ada, bob) = (
         sim.add_client(patient(Transport::Datagram, "ada")),
@@ -216,7 +216,7 @@ fn a_client_that_only_acknowledges_pings_all_the_same() {
 }
 
 #[test]
-fn a_listener_whose_port_changes_hears_what_was_acked_within_a_keepalive() {
+fn a_receiving_client_whose_port_changes_gets_acked_messages_within_a_keepalive() {
     for old_lives in [false, true] {
         let mut sim = quiet();
         let (ada, bob) = (
@@ -237,7 +237,7 @@ fn a_listener_whose_port_changes_hears_what_was_acked_within_a_keepalive() {
 }
 
 #[test]
-fn a_client_whose_host_has_another_address_takes_a_new_socket_when_nobody_answers() {
+fn a_client_whose_hosts_address_changes_takes_a_new_socket_after_silence() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -252,7 +252,7 @@ fn a_client_whose_host_has_another_address_takes_a_new_socket_when_nobody_answer
 }
 
 #[test]
-fn whatever_a_client_sends_is_challenged_at_another_address_but_not_more_than_ten_times_a_second() {
+fn any_datagram_from_another_address_is_challenged_but_at_most_ten_times_a_second() {
     let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
     let token = register(&mut harness, home, "ada", &nonce(1));
@@ -284,7 +284,7 @@ fn whatever_a_client_sends_is_challenged_at_another_address_but_not_more_than_te
 }
 
 #[test]
-fn a_session_whose_client_is_heard_from_another_address_is_not_idle() {
+fn a_session_with_datagrams_from_another_address_is_not_idle() {
     let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
     let token = register(&mut harness, home, "ada", &nonce(1));
@@ -298,7 +298,7 @@ fn a_session_whose_client_is_heard_from_another_address_is_not_idle() {
 }
 
 #[test]
-fn a_move_that_the_policy_gives_up_leaves_the_client_in_its_session_and_the_next_request_tries_again() {
+fn a_move_that_the_policy_gives_up_keeps_the_session_and_the_next_request_retries() {
     let mut sim = quiet();
     let config = ClientConfig::new(Transport::Datagram, Some("ada"), doubling(ms(100), secs(1), 1));
     let ada = sim.add_client(config);

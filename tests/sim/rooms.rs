@@ -44,7 +44,7 @@ fn a_room_exists_while_it_has_members() {
 }
 
 #[test]
-fn a_room_member_who_leaves_with_messages_queued_still_gets_them() {
+fn a_member_that_leaves_a_room_still_gets_its_queued_messages() {
     let mut harness = ServerHarness::open();
     let people = in_room(&mut harness, &["ada", "bob"]);
     harness.stall(people[1], true);
@@ -92,7 +92,7 @@ fn tight(max_pending: usize) -> ServerHarness {
 const COST: usize = "RCV 0019 ada#r 0001 message".len() + FRAME_OVERHEAD;
 
 #[test]
-fn a_full_queue_of_a_room_member_becomes_a_gap_in_its_place_and_the_sender_is_not_told() {
+fn a_full_queue_of_a_member_becomes_a_gap_in_its_place_and_the_sender_gets_no_error() {
     let mut harness = tight(3 * COST);
     let people = in_room(&mut harness, &["ada", "bob"]);
     harness.stall(people[1], true);
@@ -106,7 +106,7 @@ fn a_full_queue_of_a_room_member_becomes_a_gap_in_its_place_and_the_sender_is_no
 }
 
 #[test]
-fn a_full_queue_refuses_a_direct_message_and_an_empty_one_takes_any() {
+fn a_full_queue_refuses_a_direct_message_and_an_empty_one_accepts_any() {
     let mut harness = tight(100);
     let (ada, bob) = (harness.connect_as("REG 0004 ada"), harness.connect_as("REG 0004 bob"));
     harness.stall(bob, true);
@@ -140,7 +140,7 @@ fn all_queues_together_stay_under_the_memory_bound() {
 }
 
 #[test]
-fn a_gap_that_is_unsent_while_the_queue_fills_again_stays_in_its_place_and_counts_on() {
+fn an_unsent_gap_stays_in_its_place_and_keeps_counting_while_the_queue_fills_again() {
     let mut harness = tight(2 * COST);
     let people = in_room(&mut harness, &["ada"]);
     let bob = harness.connect();
@@ -208,7 +208,7 @@ fn acknowledgements_of_pushes_that_were_never_sent_are_clipped() {
 }
 
 #[test]
-fn who_reads_and_never_acknowledges_has_one_gap_that_counts_on_and_not_one_for_every_message() {
+fn a_consumer_that_never_acknowledges_has_one_growing_gap_and_not_one_per_message() {
     let mut harness = tight(2 * COST);
     let people = in_room(&mut harness, &["ada"]);
     let bob = harness.connect_as(&reg(1, "bob", &format!("?{}", nonce(1))));

@@ -146,7 +146,7 @@ fn check(harness: &mut ServerHarness, way: Way, is_on: bool) {
 }
 
 #[test]
-fn doors_and_names_and_rules_and_reloads_make_the_table() {
+fn listeners_names_rules_and_reloads_match_the_table() {
     let (mut asked, mut reloaded) = (0, 0);
     for (text, row) in &TABLE {
         for (n, (name, _)) in NAMES.iter().enumerate() {
@@ -176,7 +176,7 @@ fn doors_and_names_and_rules_and_reloads_make_the_table() {
 }
 
 #[test]
-fn a_reload_ends_only_who_is_not_allowed_any_more_and_frees_the_name() {
+fn a_reload_ends_only_sessions_that_are_denied_and_frees_their_names() {
     let mut harness = harness("");
     let [bob, ada] = ["bob", "ada"].map(|name| {
         let conn = harness.connect_from(ip(0, "192.0.2.1"));
@@ -198,7 +198,7 @@ fn a_reload_ends_only_who_is_not_allowed_any_more_and_frees_the_name() {
 }
 
 #[test]
-fn a_session_that_lingers_ends_with_the_reload_that_forbids_it() {
+fn a_lingering_session_ends_with_the_reload_that_denies_it() {
     let mut harness = harness("");
     let conn = harness.connect_from(ip(0, "192.0.2.1"));
     let token = harness.say(conn, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
@@ -210,7 +210,7 @@ fn a_session_that_lingers_ends_with_the_reload_that_forbids_it() {
 }
 
 #[test]
-fn a_turned_out_session_does_not_linger_and_its_connection_leaves_nothing_behind() {
+fn a_session_ended_by_a_reload_does_not_linger_and_its_connection_leaves_no_state() {
     let mut harness = harness("");
     let conn = harness.connect_from(ip(0, "192.0.2.1"));
     harness.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
@@ -224,7 +224,7 @@ fn a_turned_out_session_does_not_linger_and_its_connection_leaves_nothing_behind
 }
 
 #[test]
-fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
+fn a_session_is_not_resumed_from_where_its_name_is_denied() {
     let mut harness = harness("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
     let home = harness.connect_from(ip(0, "10.1.2.3"));
     let token = harness.say(home, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
@@ -241,7 +241,7 @@ fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
 }
 
 #[test]
-fn a_datagram_session_does_not_move_to_where_its_name_is_not_allowed() {
+fn a_datagram_session_does_not_move_to_where_its_name_is_denied() {
     let mut harness = harness("[[rule]]\nname = 'bob'\nallow = ['10.0.0.1', '10.0.0.3']");
     let (home, away) = (addr(1, 1), addr(2, 1));
     let token = register(&mut harness, home, "bob", &nonce(1));
@@ -284,7 +284,7 @@ fn a_reload_closes_connections_that_could_not_register_under_any_name() {
 }
 
 #[test]
-fn a_name_in_use_is_refused_by_the_rule_before_it_is_looked_at_who_has_it() {
+fn a_denied_name_in_use_is_refused_by_the_rule_and_not_as_taken() {
     let mut harness = harness("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
     let bob = harness.connect_from(ip(0, "10.1.2.3"));
     harness.say(bob, "REG 0004 bob");
@@ -304,7 +304,7 @@ fn unregistered(harness: &mut ServerHarness, from: &str, bytes: &str) -> (Conn, 
 }
 
 #[test]
-fn who_has_not_registered_says_nothing_unless_rules_allow_guests() {
+fn an_unregistered_client_cannot_send_unless_rules_allow_guests() {
     for text in ["", "anonymous = false"] {
         let mut harness = harness(text);
         let (_, heard) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi@1 SND 0007 ada hi");
@@ -315,7 +315,7 @@ fn who_has_not_registered_says_nothing_unless_rules_allow_guests() {
 }
 
 #[test]
-fn a_guest_is_whoever_sends_first_and_is_answered_by_its_name() {
+fn a_client_becomes_a_guest_with_its_first_request_and_gets_its_name() {
     let mut harness = harness("anonymous = true");
     let ada = harness.connect_as("REG 0004 ada");
     let (first, heard) = unregistered(&mut harness, "192.0.2.1", "LST 0000JON 0003 #rSND 0007 ada hi");
@@ -335,7 +335,7 @@ fn a_guest_is_whoever_sends_first_and_is_answered_by_its_name() {
 }
 
 #[test]
-fn guests_get_the_lowest_number_that_is_free() {
+fn guests_get_the_lowest_free_number() {
     let mut harness = harness("anonymous = true");
     let ada = harness.connect_as("REG 0004 ada");
     let two = harness.connect_as("REG 0008 Guest-2");
@@ -353,7 +353,7 @@ fn guests_get_the_lowest_number_that_is_free() {
 }
 
 #[test]
-fn who_takes_the_names_of_guests_keeps_no_guest_out_for_long() {
+fn registering_guest_names_does_not_block_guests_for_long() {
     let mut harness = harness("anonymous = true");
     for n in 1..=200 {
         let name = format!("guest-{n}");
@@ -366,7 +366,7 @@ fn who_takes_the_names_of_guests_keeps_no_guest_out_for_long() {
 }
 
 #[test]
-fn a_guest_that_registers_is_a_guest_no_more() {
+fn a_guest_that_registers_stops_being_a_guest() {
     let mut harness = harness("anonymous = true\n[[rule]]\nname = 'bob'\nallow = ['unix']");
     let ada = harness.connect_as("REG 0004 ada");
     let (conn, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
@@ -390,7 +390,7 @@ fn a_guest_that_registers_is_a_guest_no_more() {
 }
 
 #[test]
-fn rules_for_the_names_of_guests_hold_for_guests() {
+fn rules_for_guest_names_apply_to_guests() {
     let text = "anonymous = true\n[[rule]]\nname = 'guest-1'\nallow = ['unix']\n[[rule]]\nname = 'guest-*'\ndeny = ['10.0.0.0/8']";
     let mut harness = harness(text);
     let ada = harness.connect_as("REG 0004 ada");
@@ -404,7 +404,7 @@ fn rules_for_the_names_of_guests_hold_for_guests() {
 }
 
 #[test]
-fn without_anonymous_a_reload_ends_all_guests_and_nobody_else() {
+fn a_reload_without_anonymous_ends_guests_only() {
     let mut harness = harness("anonymous = true");
     let ada = harness.connect_as("REG 0004 ada");
     let (conn, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
@@ -434,7 +434,7 @@ fn over_bare_datagrams_a_guest_is_an_address_that_needs_no_proof() {
 }
 
 #[test]
-fn a_guest_over_datagrams_registers_as_strangers_do() {
+fn a_guest_over_datagrams_registers_like_an_unregistered_peer() {
     let mut harness = harness("anonymous = true");
     let ada = harness.connect_as("REG 0004 ada");
     // In one datagram: the guest ends as soon as it has a name.
@@ -459,7 +459,7 @@ fn a_guest_over_datagrams_registers_as_strangers_do() {
 }
 
 #[test]
-fn a_guest_that_asks_for_its_own_name_in_a_way_that_is_refused_stays_what_it_is() {
+fn a_guest_whose_registration_of_its_own_name_is_refused_stays_a_guest() {
     let mut harness = harness("anonymous = true");
     let ada = harness.connect_as("REG 0004 ada");
     let (guest, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");

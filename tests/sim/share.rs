@@ -28,7 +28,7 @@ fn unknown_share(loss: f64, sends: u32, requests: usize) -> f64 {
 }
 
 #[test]
-fn the_share_of_unknown_outcomes_is_what_the_theory_says() {
+fn the_share_of_unknown_outcomes_matches_theory() {
     for loss in [0.1, 0.3, 0.5] {
         for sends in [1, 5, 8] {
             let requests = 20_000;
@@ -48,7 +48,7 @@ fn the_share_of_unknown_outcomes_is_what_the_theory_says() {
 }
 
 #[test]
-fn without_loss_nothing_is_unknown_and_with_nothing_but_loss_everything() {
+fn without_loss_no_outcome_is_unknown_and_with_total_loss_every_one() {
     assert_eq!(unknown_share(0.0, 1, 1_000), 0.0);
     let mut sim = Sim::new(Instant::now(), ServerConfig::default(), losing(1.0), LinkConfig::perfect(), 1);
     let ada =
@@ -136,7 +136,7 @@ fn compare_registrations(loss: f64, policy: &Backoff, seeds: Range<u64>) {
 }
 
 #[test]
-fn the_share_of_registrations_that_give_up_is_what_the_theory_says() {
+fn the_share_of_registrations_that_give_up_matches_theory() {
     let longest = secs(3_600);
     // Each has its own seeds: equal seeds lose the same datagrams.
     for (n, (loss, policy)) in (0..).zip([
@@ -153,7 +153,7 @@ fn the_share_of_registrations_that_give_up_is_what_the_theory_says() {
 
 #[test]
 #[ignore = "takes some seconds; see docs/testing.md"]
-fn the_share_of_20_000_registrations_that_give_up_is_what_the_theory_says() {
+fn the_share_of_20_000_registrations_that_give_up_matches_theory() {
     for (longest, seeds) in [(60, 0..20_000), (3_600, 20_000..40_000)] {
         compare_registrations(0.3, &doubling(ms(200), secs(longest), 12), seeds);
     }

@@ -77,7 +77,7 @@ fn missed(count: u64) -> String {
 }
 
 #[test]
-fn drop_old_drops_the_oldest_until_the_new_one_fits_and_tells_it_in_their_place() {
+fn drop_old_drops_the_oldest_until_the_new_message_fits_and_puts_a_gap_in_their_place() {
     let mut harness = harness(SlowPolicy::DropOld, 3 * COST);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     harness.stall(bob, true);
@@ -100,7 +100,7 @@ fn drop_old_drops_the_oldest_until_the_new_one_fits_and_tells_it_in_their_place(
 }
 
 #[test]
-fn drop_old_never_drops_a_direct_message_nor_what_has_a_number() {
+fn drop_old_never_drops_a_direct_message_or_a_numbered_push() {
     let mut harness = harness(SlowPolicy::DropOld, 3 * COST);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     let direct = "RCV 0014 ada 0001 dddd";
@@ -135,7 +135,7 @@ fn drop_old_never_drops_a_direct_message_nor_what_has_a_number() {
 }
 
 #[test]
-fn disconnect_ends_the_session_of_a_slow_reader_and_tells_it_although_it_may_not_read() {
+fn disconnect_ends_the_session_of_a_slow_consumer_and_sends_the_reason() {
     let mut harness = harness(SlowPolicy::Disconnect, 3 * COST);
     let ada = untagged(&mut harness, "ada", "#r");
     for is_tagged in [false, true] {
@@ -166,7 +166,7 @@ fn disconnect_ends_the_session_of_a_slow_reader_and_tells_it_although_it_may_not
 }
 
 #[test]
-fn disconnect_ends_a_session_over_datagrams_whose_next_word_is_answered_by_a_401() {
+fn disconnect_ends_a_session_over_datagrams_whose_next_request_gets_a_401() {
     let mut harness = harness(SlowPolicy::Disconnect, 3 * COST);
     let ada = untagged(&mut harness, "ada", "#r");
     let a = addr(1, 1);
@@ -185,7 +185,7 @@ fn disconnect_ends_a_session_over_datagrams_whose_next_word_is_answered_by_a_401
 }
 
 #[test]
-fn disconnect_spares_who_has_no_more_than_its_share_of_a_memory_that_others_fill() {
+fn disconnect_spares_a_session_within_its_share_of_memory_that_others_fill() {
     let hub = HubConfig {
         slow: SlowPolicy::Disconnect,
         max_memory: 8 * COST + rooms(2, 3),
@@ -231,7 +231,7 @@ fn queues_are_bounded_in_messages_as_well() {
 }
 
 #[test]
-fn what_is_being_written_is_counted_until_it_is_written() {
+fn output_counts_until_it_is_written() {
     let mut harness = harness(SlowPolicy::DropNew, 3 * COST);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     harness.clog(bob);
@@ -254,7 +254,7 @@ fn what_is_being_written_is_counted_until_it_is_written() {
 }
 
 #[test]
-fn who_acknowledges_what_it_never_read_gets_no_more_than_who_does_not() {
+fn acknowledging_unread_pushes_gains_no_queue_space() {
     let mut harness = harness(SlowPolicy::DropNew, 3 * COST);
     let ada = untagged(&mut harness, "ada", "#r");
     let (bob, token) = {
@@ -496,7 +496,7 @@ fn check(member: &Member) -> u64 {
 }
 
 #[test]
-fn what_is_received_and_the_gaps_in_their_place_are_what_was_sent_under_both_ways_of_dropping() {
+fn received_messages_and_gaps_equal_the_sent_messages_under_both_drop_policies() {
     for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld] {
         let mut dropped = 0;
         for seed in 0..40 {
@@ -521,7 +521,7 @@ fn what_is_received_and_the_gaps_in_their_place_are_what_was_sent_under_both_way
 }
 
 #[test]
-fn what_was_dropped_is_what_was_told_and_what_sessions_that_ended_were_not_told() {
+fn dropped_messages_equal_reported_gaps_plus_unreported_gaps_of_ended_sessions() {
     for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld] {
         let mut untold = 0;
         for seed in 0..40 {
@@ -557,7 +557,7 @@ fn what_was_dropped_is_what_was_told_and_what_sessions_that_ended_were_not_told(
 }
 
 #[test]
-fn a_flood_stays_within_all_bounds_and_a_queue_of_direct_messages_costs_no_time() {
+fn a_flood_stays_within_all_bounds_and_a_queue_of_direct_messages_takes_no_time() {
     let hub = HubConfig {
         slow: SlowPolicy::DropOld,
         max_pending_messages: 20_000,
@@ -593,7 +593,7 @@ fn blocked() -> (ServerHarness, Conn, Conn) {
 }
 
 #[test]
-fn block_holds_a_sender_with_all_that_it_says_behind_until_the_member_has_room() {
+fn block_pauses_a_sender_and_its_later_input_until_the_member_has_room() {
     let (mut harness, ada, bob) = blocked();
     let cyd = untagged(&mut harness, "cyd", "#q");
     assert_eq!(harness.say(ada, send("#r", "02") + &send("#r", "03") + "PNG 0003 hi"), "");
@@ -613,7 +613,7 @@ fn block_holds_a_sender_with_all_that_it_says_behind_until_the_member_has_room()
 }
 
 #[test]
-fn a_frame_that_a_held_sender_had_begun_has_its_time_once_it_is_read_again() {
+fn a_partial_frame_of_a_paused_sender_gets_its_full_time_once_reading_resumes() {
     let (mut harness, ada, bob) = blocked();
     harness.say(ada, send("#r", "02") + "SND 0006 #r");
     harness.pass(secs(60));
@@ -626,7 +626,7 @@ fn a_frame_that_a_held_sender_had_begun_has_its_time_once_it_is_read_again() {
 }
 
 #[test]
-fn held_senders_go_on_when_the_member_leaves_the_room_hangs_up_or_is_cut_off() {
+fn paused_senders_resume_when_the_member_leaves_disconnects_or_is_closed() {
     let leave = |harness: &mut ServerHarness, bob| assert_eq!(harness.say(bob, "LEV 0003 #r"), "");
     let close = |harness: &mut ServerHarness, bob| harness.hang_up(bob);
     let bye = |harness: &mut ServerHarness, bob| assert_eq!(harness.say(bob, "BYE 0000"), "");
@@ -657,7 +657,7 @@ fn held_senders_go_on_when_the_member_leaves_the_room_hangs_up_or_is_cut_off() {
 }
 
 #[test]
-fn who_waits_for_a_member_in_another_room_goes_on_waiting_when_it_leaves_one() {
+fn a_sender_paused_by_a_member_in_another_room_stays_paused_when_it_leaves_one() {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     let cyd = untagged(&mut harness, "cyd", "#q");
@@ -677,7 +677,7 @@ fn who_waits_for_a_member_in_another_room_goes_on_waiting_when_it_leaves_one() {
 }
 
 #[test]
-fn two_senders_that_are_held_by_one_member_take_turns() {
+fn two_senders_paused_by_one_member_take_turns() {
     let (mut harness, ada, bob) = blocked();
     let dan = untagged(&mut harness, "dan", "#r");
     for n in 0..20 {
@@ -694,7 +694,7 @@ fn two_senders_that_are_held_by_one_member_take_turns() {
 }
 
 #[test]
-fn a_long_message_is_not_kept_waiting_by_short_ones() {
+fn a_long_message_is_not_starved_by_short_ones() {
     let mut harness = harness(SlowPolicy::Block, 10 * ROOMY);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     let dan = untagged(&mut harness, "dan", "#r");
@@ -719,7 +719,7 @@ fn a_long_message_is_not_kept_waiting_by_short_ones() {
 }
 
 #[test]
-fn who_waits_behind_a_sender_that_goes_is_next() {
+fn the_next_paused_sender_resumes_when_the_first_disconnects() {
     let mut harness = harness(SlowPolicy::Block, 10 * ROOMY);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     let (dan, eve) = (untagged(&mut harness, "dan", "#r"), untagged(&mut harness, "eve", "#r"));
@@ -734,7 +734,7 @@ fn who_waits_behind_a_sender_that_goes_is_next() {
 }
 
 #[test]
-fn two_members_that_hold_each_other_go_on_once_both_read_again() {
+fn two_members_that_pause_each_other_resume_once_both_read_again() {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), untagged(&mut harness, "bob", "#r"));
     for conn in [ada, bob] {
@@ -757,7 +757,7 @@ fn two_members_that_hold_each_other_go_on_once_both_read_again() {
 }
 
 #[test]
-fn acknowledgements_of_a_held_sender_are_heard_so_that_two_who_acknowledge_do_not_hold_each_other_for_ever() {
+fn acknowledgements_of_a_paused_sender_are_read_so_that_two_members_do_not_deadlock() {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), tagged(&mut harness, "bob", "#r", 2));
     let said = [harness.say(ada, snd(3, "#r", "a1")), harness.say(bob, snd(3, "#r", "b1"))];
@@ -773,7 +773,7 @@ fn acknowledgements_of_a_held_sender_are_heard_so_that_two_who_acknowledge_do_no
 }
 
 #[test]
-fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody() {
+fn no_sender_waits_for_a_member_whose_acknowledgements_are_behind_too_much_input() {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), tagged(&mut harness, "bob", "#r", 2));
     harness.say(ada, snd(3, "#r", "a1"));
@@ -801,7 +801,7 @@ fn who_says_too_much_to_be_read_for_its_acknowledgements_is_waited_for_by_nobody
 }
 
 #[test]
-fn over_datagrams_who_would_have_to_wait_is_refused() {
+fn over_datagrams_a_sender_that_would_be_paused_is_refused() {
     let (mut harness, _, bob) = blocked();
     let a = addr(1, 1);
     let token = register(&mut harness, a, "eve", &nonce(1));
@@ -816,7 +816,7 @@ fn over_datagrams_who_would_have_to_wait_is_refused() {
 }
 
 #[test]
-fn a_repeat_is_answered_without_waiting_and_what_is_refused_anyway_does_not_wait() {
+fn repeats_and_refused_requests_are_answered_without_a_pause() {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), untagged(&mut harness, "bob", "#r"));
     harness.clog(bob);
@@ -843,7 +843,7 @@ fn at_a_line_door(slow: SlowPolicy) -> (ServerHarness, Conn, Conn) {
 }
 
 #[test]
-fn people_are_told_in_lines_what_they_missed_and_that_they_read_too_slowly() {
+fn slow_line_clients_get_lines_about_missed_messages_and_their_disconnection() {
     for (slow, told) in [
         (SlowPolicy::DropNew, "ada> 01\nada> 02\nada> 03\n* you missed 2 messages\n"),
         (SlowPolicy::DropOld, "* you missed 2 messages\nada> 03\nada> 04\nada> 05\n"),
@@ -861,7 +861,7 @@ fn people_are_told_in_lines_what_they_missed_and_that_they_read_too_slowly() {
 }
 
 #[test]
-fn people_are_held_and_hold_others_like_everybody() {
+fn line_clients_are_paused_and_pause_others_like_all_clients() {
     let (mut harness, ada, bob) = at_a_line_door(SlowPolicy::Block);
     harness.clog(bob);
     for n in 1..=9 {
@@ -886,7 +886,7 @@ fn people_are_held_and_hold_others_like_everybody() {
 }
 
 #[test]
-fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
+fn no_sender_waits_for_a_member_that_cannot_be_sent_the_message() {
     let (mut harness, ada, bob) = blocked();
     harness.say(ada, send("#r", &"x".repeat(9_990)));
     assert!(harness.is_reading(ada), "an untagged session gets nothing over 9999 bytes");
@@ -895,7 +895,7 @@ fn nobody_waits_for_a_member_that_could_not_be_sent_the_message_anyway() {
 }
 
 #[test]
-fn nobody_waits_for_the_memory_of_all_queues_but_the_message_is_missed() {
+fn no_sender_waits_for_the_memory_of_all_queues_and_the_message_is_dropped() {
     let hub =
         HubConfig { slow: SlowPolicy::Block, max_memory: 3 * ROOMY + rooms(2, 3), ..HubConfig::default() };
     let mut harness = with_hub(hub);
@@ -911,7 +911,7 @@ fn nobody_waits_for_the_memory_of_all_queues_but_the_message_is_missed() {
 }
 
 #[test]
-fn nobody_waits_for_a_member_that_lingers_which_is_told_what_it_missed_when_it_is_back() {
+fn no_sender_waits_for_a_lingering_member_which_gets_a_gap_when_it_resumes() {
     let mut harness = harness(SlowPolicy::Block, 1);
     let (ada, bob) = (untagged(&mut harness, "ada", "#r"), harness.connect());
     let token = harness.say(bob, reg(1, "bob", &format!("?{}", nonce(1))))[12..].to_owned();
@@ -931,7 +931,7 @@ fn nobody_waits_for_a_member_that_lingers_which_is_told_what_it_missed_when_it_i
 }
 
 #[test]
-fn a_shutdown_lets_held_senders_on_and_tells_them_so() {
+fn a_shutdown_resumes_paused_senders_and_sends_them_bye() {
     let (mut harness, ada, bob) = blocked();
     harness.say(ada, send("#r", "02"));
     harness.shut_down();
@@ -946,7 +946,7 @@ fn a_shutdown_lets_held_senders_on_and_tells_them_so() {
 }
 
 #[test]
-fn a_held_sender_that_goes_leaves_nothing_behind() {
+fn a_paused_sender_that_disconnects_leaves_no_state() {
     let (mut harness, ada, bob) = blocked();
     harness.say(ada, send("#r", "02"));
     harness.hang_up(ada);
@@ -958,7 +958,7 @@ fn a_held_sender_that_goes_leaves_nothing_behind() {
 }
 
 #[test]
-fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
+fn acknowledgements_before_the_pause_of_their_connection_are_read_too() {
     for behind_a_rate in [false, true] {
         let mut door = Door::frames("tcp");
         if behind_a_rate {
@@ -988,7 +988,7 @@ fn acknowledgements_that_came_before_their_connection_was_held_are_heard_too() {
 }
 
 #[test]
-fn long_messages_that_are_held_count_as_memory() {
+fn long_messages_of_paused_senders_count_as_memory() {
     let hub =
         HubConfig { slow: SlowPolicy::Block, max_pending: 1, max_memory: 1 << 20, ..HubConfig::default() };
     let mut harness = with_hub(hub);

@@ -48,7 +48,7 @@ fn frames_may_be_split_and_joined_anywhere() {
 }
 
 #[test]
-fn what_is_wrong_in_a_head_breaks_the_stream_as_soon_as_the_byte_is_there() {
+fn a_malformed_head_breaks_the_stream_at_the_wrong_byte() {
     let broken = [
         ("reg", "verb"),
         ("REG x", "length"),
@@ -79,7 +79,7 @@ fn what_is_wrong_in_a_head_breaks_the_stream_as_soon_as_the_byte_is_there() {
 }
 
 #[test]
-fn a_frame_that_asks_for_something_wrong_is_refused_and_the_connection_stays() {
+fn an_invalid_request_is_refused_and_the_connection_stays() {
     let mut harness = ServerHarness::open();
     let conn = harness.connect();
     assert_eq!(harness.say(conn, "SND 0013 TEST01 Hello"), "ERR 0016 Register first!");
@@ -100,7 +100,7 @@ fn a_frame_that_asks_for_something_wrong_is_refused_and_the_connection_stays() {
 }
 
 #[test]
-fn a_name_in_use_is_refused_also_in_capitals_and_to_those_who_look_alike() {
+fn a_name_in_use_is_refused_also_in_capitals_and_to_look_alikes() {
     let mut harness = ServerHarness::open();
     harness.connect_as("REG 0006 scope");
     let other = harness.connect();
@@ -196,12 +196,12 @@ fn cut_story_of(config: ClientConfig, cut_when: impl Fn(Direction, &str) -> bool
 }
 
 #[test]
-fn a_tcp_cut_before_an_answer_loses_and_doubles_nothing() {
+fn a_tcp_cut_before_an_answer_neither_loses_nor_duplicates_a_request() {
     cut_story(|direction, text| direction == Direction::Up && text.contains("SND") && text.ends_with('7'), 0);
 }
 
 #[test]
-fn a_tcp_cut_loses_and_doubles_nothing_either_where_a_request_is_sent_once_only() {
+fn a_tcp_cut_neither_loses_nor_duplicates_a_request_with_a_policy_of_one_send() {
     let once = ClientConfig::new(Transport::Stream, Some("ada"), Backoff::new(secs(1)).with_max_sends(1));
     cut_story_of(
         once,
@@ -211,7 +211,7 @@ fn a_tcp_cut_loses_and_doubles_nothing_either_where_a_request_is_sent_once_only(
 }
 
 #[test]
-fn who_is_cut_off_at_every_request_gives_up_in_the_end() {
+fn a_client_that_is_cut_off_at_every_request_gives_up() {
     let mut sim = quiet();
     let once = ClientConfig::new(Transport::Stream, Some("ada"), Backoff::new(secs(1)).with_max_sends(1));
     let ada = sim.add_client(once);
@@ -230,7 +230,7 @@ fn who_is_cut_off_at_every_request_gives_up_in_the_end() {
 }
 
 #[test]
-fn a_tcp_cut_in_an_answer_loses_and_doubles_nothing() {
+fn a_tcp_cut_within_an_answer_neither_loses_nor_duplicates_a_request() {
     cut_story(
         |direction, text| direction == Direction::Down && text.contains("ACK 0000") && text.contains('5'),
         0,
@@ -238,7 +238,7 @@ fn a_tcp_cut_in_an_answer_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_tcp_cut_among_pushes_repeats_just_what_was_not_acknowledged() {
+fn a_tcp_cut_among_pushes_repeats_only_unacknowledged_ones() {
     cut_story(
         |direction, text| direction == Direction::Down && text.contains("RCV") && text.ends_with(['4', '9']),
         1,
@@ -246,7 +246,7 @@ fn a_tcp_cut_among_pushes_repeats_just_what_was_not_acknowledged() {
 }
 
 #[test]
-fn a_tcp_cut_before_the_acknowledgement_of_pushes_hands_on_none_of_them_twice() {
+fn a_tcp_cut_before_the_acknowledgement_of_pushes_delivers_none_of_them_twice() {
     cut_story(|direction, text| direction == Direction::Up && text.starts_with("ACK"), 1);
 }
 
@@ -292,7 +292,7 @@ fn a_stream_session_lingers_with_its_name_and_rooms_and_then_ends() {
 }
 
 #[test]
-fn who_takes_up_a_session_cuts_off_the_older_connection_which_does_not_come_back() {
+fn a_resume_closes_the_older_connection_which_does_not_reconnect() {
     let mut harness = ServerHarness::open();
     let ada = harness.connect();
     let token = harness.say(ada, reg(1, "ada", &format!("?{}", nonce(1))))["@1 ACK 0023 ".len()..].to_owned();
@@ -314,7 +314,7 @@ fn who_takes_up_a_session_cuts_off_the_older_connection_which_does_not_come_back
 }
 
 #[test]
-fn our_client_ends_when_its_session_is_taken_up_elsewhere() {
+fn the_client_ends_when_its_session_is_resumed_elsewhere() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Stream, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -344,7 +344,7 @@ fn a_client_whose_server_has_restarted_reports_what_was_in_flight_as_unknown_and
 }
 
 #[test]
-fn on_a_stream_only_tagged_requests_and_their_answers_are_lost_and_repeats_make_them_good() {
+fn on_a_stream_only_tagged_requests_and_their_answers_are_lost_and_retries_recover_them() {
     let half = losing(0.5);
     let mut sim = with_server(ServerConfig {
         link_in: half.clone(),
@@ -374,7 +374,7 @@ fn on_a_stream_only_tagged_requests_and_their_answers_are_lost_and_repeats_make_
 }
 
 #[test]
-fn a_frame_that_is_never_finished_is_cut_off_at_its_deadline_and_so_is_who_never_registers() {
+fn an_unfinished_frame_and_an_unregistered_connection_are_closed_at_their_deadlines() {
     let mut harness = ServerHarness::open();
     let (slow, silent) = (harness.connect_as("REG 0004 ada"), harness.connect());
     harness.say(slow, "SND 0100 ada");
@@ -392,7 +392,7 @@ fn a_frame_that_is_never_finished_is_cut_off_at_its_deadline_and_so_is_who_never
 }
 
 #[test]
-fn a_large_frame_has_one_second_more_for_every_64_kib_it_announces() {
+fn a_large_frame_has_one_more_second_per_64_kib() {
     let mut harness = ServerHarness::open();
     let conn = harness.connect_as("REG 0004 ada");
     harness.say(conn, "SND +007 1048576 ada ");
@@ -403,7 +403,7 @@ fn a_large_frame_has_one_second_more_for_every_64_kib_it_announces() {
 }
 
 #[test]
-fn a_stream_whose_answers_are_not_read_is_not_read_and_its_clock_stands() {
+fn reading_from_a_stream_with_unread_answers_is_paused_and_its_deadline_stops() {
     let mut harness = ServerHarness::open();
     let conn = harness.connect_as("REG 0004 ada");
     harness.stall(conn, true);
@@ -418,7 +418,7 @@ fn a_stream_whose_answers_are_not_read_is_not_read_and_its_clock_stands() {
 }
 
 #[test]
-fn what_one_batch_asks_for_is_not_answered_further_than_its_peer_reads() {
+fn the_requests_of_one_batch_are_answered_only_as_far_as_the_peer_reads() {
     let mut harness = ServerHarness::open();
     for n in 0..300 {
         let conn = harness.connect();
@@ -441,7 +441,7 @@ fn what_one_batch_asks_for_is_not_answered_further_than_its_peer_reads() {
 }
 
 #[test]
-fn a_stream_that_breaks_behind_many_requests_gets_their_answers_first() {
+fn a_stream_that_breaks_after_many_requests_gets_their_answers_first() {
     let mut harness = ServerHarness::open();
     let ada = harness.connect_as("REG 0004 ada");
     harness.stall(ada, true);
@@ -455,7 +455,7 @@ fn a_stream_that_breaks_behind_many_requests_gets_their_answers_first() {
 }
 
 #[test]
-fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_says_bye_to_everybody() {
+fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_sends_bye_to_all() {
     let mut harness = ServerHarness::open();
     let ada = harness.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
     let (bob, silent) = (harness.connect_as("REG 0004 bob"), harness.connect());
@@ -480,7 +480,7 @@ fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_says_bye_to_
 }
 
 #[test]
-fn a_shutdown_ends_in_time_also_when_somebody_does_not_read() {
+fn a_shutdown_ends_in_time_also_when_a_client_does_not_read() {
     let mut harness = ServerHarness::open();
     let ada = harness.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
     let bob = harness.connect_as("REG 0004 bob");
@@ -493,7 +493,7 @@ fn a_shutdown_ends_in_time_also_when_somebody_does_not_read() {
 }
 
 #[test]
-fn a_client_acknowledges_what_it_has_before_it_says_bye_so_that_nothing_counts_as_undelivered() {
+fn a_client_acknowledges_all_pushes_before_its_bye_so_that_none_counts_as_undelivered() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Stream, "ada"));
     let bob = sim.add_client(patient(Transport::Stream, "bob"));
@@ -507,7 +507,7 @@ fn a_client_acknowledges_what_it_has_before_it_says_bye_so_that_nothing_counts_a
 }
 
 #[test]
-fn what_only_servers_say_does_nothing_from_a_client() {
+fn verbs_of_the_server_are_ignored_from_a_client() {
     let mut harness = ServerHarness::open();
     let (silent, ada) = (harness.connect(), harness.connect_as("REG 0004 ada"));
     for frame in
@@ -521,7 +521,7 @@ fn what_only_servers_say_does_nothing_from_a_client() {
 }
 
 #[test]
-fn a_target_is_found_by_its_name_and_not_by_what_looks_like_it() {
+fn a_target_is_found_by_its_name_and_not_by_a_look_alike() {
     let mut harness = ServerHarness::open();
     harness.connect_as("REG 0006 scope");
     let other = harness.connect_as("REG 0003 ok");
@@ -530,7 +530,7 @@ fn a_target_is_found_by_its_name_and_not_by_what_looks_like_it() {
 }
 
 #[test]
-fn a_session_stays_of_its_kind() {
+fn a_session_keeps_its_kind_of_transport() {
     let mut harness = ServerHarness::open();
     let (a, ada) = (addr(1, 1), harness.connect());
     let stream =
@@ -547,7 +547,7 @@ fn a_session_stays_of_its_kind() {
 }
 
 #[test]
-fn the_longest_times_there_are_overflow_nothing() {
+fn the_longest_allowed_times_do_not_overflow() {
     let ten_years = sayagain::units::Seconds::MAX.as_duration();
     let mut config = ServerConfig {
         linger: ten_years,
@@ -586,7 +586,7 @@ fn the_longest_times_there_are_overflow_nothing() {
 }
 
 #[test]
-fn unfinished_messages_count_against_the_memory_bound_and_who_goes_beyond_it_is_cut_off() {
+fn unfinished_messages_count_against_the_memory_bound_and_a_connection_beyond_it_is_closed() {
     let hub = HubConfig { max_memory: 1 << 20, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
     let begin = format!("SND +006 900000 ada {}", "x".repeat(600_000));

@@ -43,7 +43,7 @@ fn turn(harness: &mut ServerHarness) {
 }
 
 #[test]
-fn what_one_connection_says_to_a_large_room_is_done_in_turns_without_the_others_waiting() {
+fn messages_of_one_connection_to_a_large_room_are_executed_in_portions_and_delay_no_others() {
     let mut harness = crowd();
     let (eve, ada) = (talker(&mut harness, "eve"), talker(&mut harness, "ada"));
     let begun = harness.now;
@@ -67,7 +67,7 @@ fn what_one_connection_says_to_a_large_room_is_done_in_turns_without_the_others_
 }
 
 #[test]
-fn many_who_ask_for_much_have_their_turns_one_after_the_other() {
+fn many_expensive_connections_are_executed_in_turn() {
     let mut harness = crowd();
     let talkers: Vec<Conn> =
         ["ada", "bob", "cyd", "dan"].iter().map(|name| talker(&mut harness, name)).collect();
@@ -87,7 +87,7 @@ fn many_who_ask_for_much_have_their_turns_one_after_the_other() {
 }
 
 #[test]
-fn who_closes_its_side_is_kept_until_all_that_it_said_had_its_turn() {
+fn a_half_closed_connection_stays_until_all_its_input_is_executed() {
     let mut harness = crowd();
     let eve = talker(&mut harness, "eve");
     harness.put(eve, "SND 0006 #r hi".repeat(100));
@@ -96,7 +96,7 @@ fn who_closes_its_side_is_kept_until_all_that_it_said_had_its_turn() {
 }
 
 #[test]
-fn what_is_too_much_work_for_one_datagram_is_done_when_it_is_repeated() {
+fn work_beyond_the_budget_of_one_datagram_is_done_at_its_repeat() {
     let mut harness = crowd();
     let eve = addr(1, 1);
     let token = register(&mut harness, eve, "eve", &nonce(1));
@@ -112,7 +112,7 @@ fn what_is_too_much_work_for_one_datagram_is_done_when_it_is_repeated() {
 }
 
 #[test]
-fn names_are_tried_against_many_rules_in_turns_also_if_they_are_taken() {
+fn names_are_checked_against_many_rules_in_portions_also_if_taken() {
     let rules: String =
         (0..4_096).map(|n| format!("[[rule]]\nname = \"x{n}*\"\ndeny = [\"0.0.0.0/0\"]\n")).collect();
     let rules: Rules = Rules::parse(rules.as_bytes()).unwrap();
