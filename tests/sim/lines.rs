@@ -611,7 +611,7 @@ fn answers_arrive_after_earlier_messages() {
 }
 
 #[test]
-fn telnet_options_are_refused_and_each_request_gets_its_answer() {
+fn telnet_options_are_ignored_but_a_timing_mark_is_answered() {
     let mut harness = harness();
     let rick = open_line(&mut harness, ASKS);
     let noise = b"\xff\xfb\x18\xff\xfd\x03Ri\xff\xfa\x1f\0\x50\0\x18\xff\xf0ck\r\0";

@@ -389,7 +389,7 @@ fn open_files(row: &Row<'_>) {
     );
     let tests = include_str!("../net/suite/doors.rs");
     assert!(
-        tests.contains("fn at_the_limit_of_open_files_it_accepts_again_when_one_of_its_connections_ends()")
+        tests.contains("fn at_the_limit_of_open_files_the_server_accepts_again_when_a_connection_ends()")
     );
 }
 
