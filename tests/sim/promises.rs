@@ -387,7 +387,7 @@ fn open_files(row: &Row<'_>) {
         accept.contains("from_millis(10)") && accept.contains("from_secs(1)"),
         "the times of the back-off"
     );
-    let tests = include_str!("../net/suite/doors.rs");
+    let tests = include_str!("../net/suite/listeners.rs");
     assert!(
         tests.contains("fn at_the_limit_of_open_files_the_server_accepts_again_when_a_connection_ends()")
     );

@@ -1,11 +1,11 @@
 //! The tests of the server over real sockets, run under every engine: the enclosing module names the engine of the
 //! servers (`crate::support::server::engine`).
 
-mod crowds;
-mod doors;
 mod flags;
 mod limits;
 mod lines;
+mod listeners;
+mod many_clients;
 mod rates;
 mod rules;
 mod server;

@@ -2,8 +2,8 @@
 //! time, more connections than descriptors.
 //!
 //! Each scenario exists twice: with few clients in the ordinary run, which checks counters and the service of others,
-//! and with thousands in an ignored test, which prints the cost: `cargo test --release --test net poll::suite::crowds
-//! -- --ignored --nocapture --test-threads 1`.
+//! and with thousands in an ignored test, which prints the cost:
+//! `cargo test --release --test net poll::suite::many_clients -- --ignored --nocapture --test-threads 1`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a crowd takes real time, and threads to watch it")]
