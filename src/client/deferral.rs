@@ -17,8 +17,8 @@ use crate::wire::{ErrArgs, Frame, Id, Verb};
 /// The longest wait for answers to sent requests after the server has announced its shutdown.
 const MAX_DRAIN_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait before the next REG for a taken name. A live owner is heard within this time (its keepalive is 25
-/// s), which postpones the announced end of its session.
+/// The longest wait before the next REG for a taken name. A live owner sends something within this time (its keepalive
+/// is 25 s), which postpones the announced end of its session.
 const NAME_CHECK: Duration = Duration::from_secs(30);
 
 /// How far the announced end of a session may move because it is rounded to seconds.

@@ -137,7 +137,7 @@ fn a_message_is_shown_as_sender_and_text_with_control_characters_escaped() {
         let heard = listener.wait();
         assert_eq!(heard.code, 0, "{heard:?}");
         assert_eq!(heard.out, "alice> hi  you\nalice> \\x1b[2J\\x00\\xff\nalice> last\n");
-        server.wait_until("everybody said goodbye", |report| report.sessions == 0);
+        server.wait_until("all sessions ended with BYE", |report| report.sessions == 0);
     }
 }
 
@@ -200,7 +200,7 @@ fn listen_ends_at_its_deadline_and_reports_missing_messages() {
         let server = server();
         assert_eq!(run(&server, mode, "listen -W .05", b"").code, 0);
         assert_eq!(run(&server, mode, "listen -W .05 -n 1", b"").code, 3);
-        server.wait_until("they said goodbye", |report| report.sessions == 0);
+        server.wait_until("their sessions ended with BYE", |report| report.sessions == 0);
     }
     // Without a server the time is over before the policy gives up.
     let args = format!("--timeout 20 --host {} listen -W .05", nobody());
@@ -270,7 +270,7 @@ fn the_chat_sends_lines_executes_commands_and_ends_with_its_input() {
         assert!(told[1].starts_with("`alice`: write TARGET message"), "{chat:?}");
         assert!(told[2].starts_with("`/join r`: a room is #"), "{chat:?}");
         assert!(told[3].contains("404 No such client!"), "{chat:?}");
-        server.wait_until("everybody said goodbye", |report| report.sessions == 0);
+        server.wait_until("all sessions ended with BYE", |report| report.sessions == 0);
     }
 }
 

@@ -223,7 +223,7 @@ fn a_closed_output_pipe_ends_listen_with_bye_and_success() {
             "{ended:?}"
         );
         assert_eq!(ended.code, 0);
-        server.wait_until("everybody said goodbye", |report| report.sessions == 0);
+        server.wait_until("all sessions ended with BYE", |report| report.sessions == 0);
     }
     let mut explain = Program::start_unread(CLIENT, &["--max-sends", "1000000", "--explain"]);
     explain.close_stdout();
@@ -243,7 +243,7 @@ fn a_signal_ends_the_client_with_130_after_bye() {
             let ended = listener.wait();
             assert_eq!(ended.code, 130, "{ended:?}");
             assert!(ended.closing_line().starts_with("0 sent, 0 acked, 0 unknown, "), "{ended:?}");
-            server.wait_until("it said goodbye", |report| report.sessions == 0);
+            server.wait_until("its session ended with BYE", |report| report.sessions == 0);
         }
         let ping = begin(&server, mode, "ping -i 20");
         eventually("a ping is answered", || ping.out().contains("seq=1 "));
@@ -434,7 +434,7 @@ fn a_large_input_is_not_read_far_ahead_of_the_network() {
     // The buffers of the pipe and of one read, beyond about a thousand lines.
     assert!(taken <= 4 * 65_536 + 2_000, "{taken}");
     sender.signal("TERM");
-    eventually("it says goodbye", || {
+    eventually("its session ends with BYE", || {
         let mut bytes = [0; 4_096];
         let n = stream.read(&mut bytes).unwrap();
         n == 0 || String::from_utf8_lossy(&bytes[..n]).contains("BYE")

@@ -312,7 +312,7 @@ fn a_dropped_connect_leaves_no_session() {
             assert!(poll!(&mut connecting).is_pending());
             drop(connecting);
         });
-        server.wait_until("nobody is left", |report| report.sessions == 0);
+        server.wait_until("no session is left", |report| report.sessions == 0);
         silent.wait_for_the_end();
     }
 }
@@ -557,9 +557,9 @@ fn a_client_of_a_restarted_server_opens_a_new_session_with_the_same_rooms() {
             assert_eq!(next(&mut events).await, Event::Registered { resumed: false });
             let outcome = lost.await;
             match mode {
-                // The server that could have answered is gone.
+                // The server that could have answered has ended.
                 "udp" => assert_eq!(outcome, Outcome::Unknown),
-                // It was written to a dead connection, or not at all.
+                // It was written to a closed connection, or not sent.
                 _ => assert!(matches!(outcome, Outcome::Unknown | Outcome::Rejected(404, _)), "{outcome:?}"),
             }
             assert_eq!(names(ada.list(Some("#tea")).await), ["ada"]);
@@ -568,7 +568,7 @@ fn a_client_of_a_restarted_server_opens_a_new_session_with_the_same_rooms() {
 }
 
 #[test]
-fn a_server_that_stays_away_ends_the_session_and_every_request() {
+fn a_server_that_does_not_return_ends_the_session_and_every_request() {
     for mode in MODES {
         let server = server();
         block_on(async {
@@ -588,7 +588,7 @@ fn a_server_that_stays_away_ends_the_session_and_every_request() {
 }
 
 #[test]
-fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_come_back() {
+fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_reconnect() {
     for mode in MODES {
         let server = server();
         let once = at(&server, mode).policy(calm().with_max_sends(1));
@@ -599,7 +599,7 @@ fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_come_bac
         assert_eq!(block_on(events.next()), None);
         assert!(matches!(block_on(ada.close()).closed, Closed::Draining(None)));
 
-        // With a policy of more than one send it comes back.
+        // With a policy of more than one send the client reconnects.
         let server = self::server();
         let (ada, mut events) = block_on(at(&server, mode).name("ada").connect()).unwrap();
         server.shutdown();
@@ -609,7 +609,7 @@ fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_come_bac
     }
 }
 
-// The blocking twin.
+// The blocking client.
 
 #[test]
 fn a_program_without_an_executor_iterates_over_its_events() {
@@ -628,13 +628,13 @@ fn a_program_without_an_executor_iterates_over_its_events() {
         assert_eq!(events.by_ref().collect::<Vec<_>>(), [Event::Closed(Closed::Done)]);
         assert_eq!((events.next(), events.next_timeout(crate::support::PATIENCE)), (None, None));
     }
-    server.wait_until("nobody is left", |report| report.sessions == 0);
+    server.wait_until("no session is left", |report| report.sessions == 0);
 }
 
-/// A server that takes one connection, answers REG and nothing else, and says what it is told to say.
+/// A server that accepts one connection, answers only REG, and sends the frames that the test gives.
 struct Silent {
     listener: TcpListener,
-    /// Where a thread hands over its connection once it has answered REG.
+    /// The channel for the connection, after the thread has answered REG.
     answered: OnceCell<Receiver<TcpStream>>,
     stream: OnceCell<TcpStream>,
     heard: RefCell<Vec<u8>>,
@@ -647,12 +647,12 @@ impl Silent {
         Self { listener, answered, stream, heard: RefCell::default() }
     }
 
-    /// Does not even answer REG.
+    /// A server that does not answer REG either.
     fn mute(&self) -> Builder {
         Client::builder(self.listener.local_addr().unwrap().to_string()).name("ada")
     }
 
-    /// REG is answered by a thread, as this one waits for it.
+    /// Answers REG on a thread, because this thread waits for the answer.
     fn builder(&self) -> Builder {
         let listener = self.listener.try_clone().unwrap();
         let (to, from) = channel();
@@ -683,7 +683,7 @@ impl Silent {
         String::from_utf8(self.heard.borrow().clone()).unwrap()
     }
 
-    /// Reads once; returns whether there was an end.
+    /// Reads once. Returns whether the stream has ended.
     fn read(&self) -> bool {
         let mut buffer = [0; 4_096];
         let n = self.stream().read(&mut buffer).unwrap_or(0);

@@ -136,7 +136,7 @@ fn handlers_connect_to_each_other_under_each_engine() {
         let url: ConnectUrl = place.parse().unwrap();
         let dial = worker.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
         let Told::Opened(conn, Some(of)) = told.recv_timeout(SOON).unwrap() else {
-            panic!("{kind}: nobody came")
+            panic!("{kind}: no connection")
         };
         assert_eq!(of, dial);
         let long = vec![b'x'; 5_000_000];
@@ -150,7 +150,7 @@ fn handlers_connect_to_each_other_under_each_engine() {
         assert!(matches!(last, Some(Told::Closed(_, CloseReason::Asked))), "{kind}: {last:?}");
         let url: ConnectUrl = place.parse().unwrap();
         let dial = worker.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
-        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Failed(dial), "{kind}: nobody listens there");
+        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Failed(dial), "{kind}: no listener there");
         stop(&worker);
     }
 }
@@ -270,7 +270,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
     assert!(most <= allowed, "{kind}: {most} held");
     engine.look(|host| {
         assert!(host.handler().read.values().all(|bytes| *bytes == size));
-        assert_eq!(host.handler().closed, [], "{kind}: nobody was dropped");
+        assert_eq!(host.handler().closed, [], "{kind}: no peer was dropped");
     });
     stop(&engine);
     for peer in sending {
@@ -383,7 +383,7 @@ fn a_core_listens_and_connects_at_once_and_distinguishes_expected_from_unknown_p
     assert_eq!(seen[&(0, "expected", name("boss"))], Some(called));
     assert_eq!(seen[&(0, "expected", name("worker-1"))], None);
     assert_eq!(seen[&(0, "unknown", None)], None);
-    assert_eq!(seen[&(1, "unknown", name("relay"))], None, "the boss expects nobody");
+    assert_eq!(seen[&(1, "unknown", name("relay"))], None, "the boss expects no peer");
     assert!(
         seen.contains_key(&(2, "expected", name("relay")))
             && seen.contains_key(&(3, "expected", name("relay")))
@@ -394,9 +394,9 @@ fn a_core_listens_and_connects_at_once_and_distinguishes_expected_from_unknown_p
 fn a_refused_name_is_reported_to_the_connecting_side_only() {
     let mut boss = core(Settings::default().expect("worker-*").unwrap().only_expected(true));
     let url = boss.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
-    let mut stranger = core(Settings::default().name("stranger").unwrap());
-    let dial = stranger.connect(&url).unwrap();
-    let (failed, why) = turn(&mut [boss, stranger], |nth, _, event| match event {
+    let mut unexpected = core(Settings::default().name("stranger").unwrap());
+    let dial = unexpected.connect(&url).unwrap();
+    let (failed, why) = turn(&mut [boss, unexpected], |nth, _, event| match event {
         Event::Failed(dial, why) if nth == 1 => Some((dial, why)),
         other => panic!("{nth}: {other:?}"),
     });

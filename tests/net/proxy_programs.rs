@@ -2,7 +2,7 @@
 //! and `dnsmasq`, `iperf3`, libcoap's `coap-client` and `coap-server`, `curl`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![expect(clippy::print_stderr, reason = "who reads the tests' output learns what was skipped")]
+#![expect(clippy::print_stderr, reason = "the output names skipped tests")]
 #![expect(clippy::disallowed_methods, reason = "real programs take real time, and their peers need threads")]
 
 use std::io::{Read as _, Write as _};

@@ -37,13 +37,13 @@ fn a_capital_i_does_not_bypass_an_l_in_a_name_or_a_rule() {
 #[test]
 fn a_rename_frees_both_keys_and_a_name_does_not_clash_with_itself() {
     let mut harness = ServerHarness::new(config());
-    let person = harness.connect_at(ASKS, Remote::Ip(local(1)));
-    harness.say(person, "BiII\n");
-    assert_eq!(harness.say(person, "/nick Bill\n"), "* you are Bill\n");
+    let line_client = harness.connect_at(ASKS, Remote::Ip(local(1)));
+    harness.say(line_client, "BiII\n");
+    assert_eq!(harness.say(line_client, "/nick Bill\n"), "* you are Bill\n");
     assert_eq!(reg_as(&mut harness, "BiII").1, TAKEN);
     let (bob, _) = reg_as(&mut harness, "Bob");
-    assert_eq!(harness.say(person, "/nick B0b\n"), "* B0b is taken\n");
-    assert_eq!(harness.say(person, "/nick Ada\n"), "* you are Ada\n");
+    assert_eq!(harness.say(line_client, "/nick B0b\n"), "* B0b is taken\n");
+    assert_eq!(harness.say(line_client, "/nick Ada\n"), "* you are Ada\n");
     assert_eq!(reg_as(&mut harness, "BiII").1, "");
     assert_eq!(harness.say(bob, "LST 0000"), "ACK 0013 Ada Bob BiII");
 }

@@ -150,7 +150,7 @@ fn a_bye_waits_for_all_answers_and_is_the_last_request_with_any_window() {
 }
 
 #[test]
-fn a_client_without_a_name_ends_once_every_ping_has() {
+fn a_client_without_a_name_ends_once_every_ping_has_ended() {
     let (now, mut client) = client_with_window(None, 8);
     client.handle_connected(now);
     client.ping();

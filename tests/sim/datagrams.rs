@@ -243,7 +243,7 @@ fn a_401_is_accepted_for_the_present_token_only_and_then_a_new_session_is_opened
     sim.set_filter(Box::new(|_, _, _| Fate::Pass));
     assert!(sim.run_until_idle(secs(120)));
     let events = sim.take_events(ada);
-    assert_eq!(outcomes(&events)[&lost], Outcome::Unknown, "of a session that is gone nobody knows");
+    assert_eq!(outcomes(&events)[&lost], Outcome::Unknown, "a request of an ended session is unknown");
     assert!(events.contains(&Event::SessionLost));
     assert_eq!(sim.server().totals().hub.sessions, 2);
     let found = sim.client(ada).send(b"#r", b"in the room again");

@@ -37,7 +37,7 @@ use Form::{BareUdp, Line, TaggedStream, TaggedUdp, UntaggedStream};
 
 /// The cause of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Cause {
     ClientBye,
     RulesDenyIt,
     TakenUpElsewhere,
@@ -59,7 +59,7 @@ const DENIED: &str = "403 Name not allowed here!";
 const DRAINING: &str = "503 Shutting down!";
 
 struct Row {
-    way: Way,
+    cause: Cause,
     form: Form,
     told: &'static str,
     /// The answer to another registration under the name right after the end.
@@ -73,7 +73,7 @@ struct Row {
 }
 
 const fn row(
-    way: Way,
+    cause: Cause,
     form: Form,
     told: &'static str,
     name: &'static str,
@@ -81,60 +81,60 @@ const fn row(
     counted: &'static str,
     logged: &'static str,
 ) -> Row {
-    Row { way, form, told, name, end, counted, logged }
+    Row { cause, form, told, name, end, counted, logged }
 }
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     // cause, peer, output to the peer, the name after it, reason of the end, totals, log line
-    row(Way::ClientBye, TaggedStream, "@9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, UntaggedStream, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, Line, "* goodbye\n", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, TaggedUdp, "~TOKEN @9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, BareUdp, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, TaggedStream, "@9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, UntaggedStream, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, Line, "* goodbye\n", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, TaggedUdp, "~TOKEN @9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, BareUdp, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
 
-    row(Way::RulesDenyIt, TaggedStream, "ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, UntaggedStream, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, Line, "* Name not allowed here!\n* goodbye\n", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, TaggedUdp, "~TOKEN ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, BareUdp, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, TaggedStream, "ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, UntaggedStream, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, Line, "* Name not allowed here!\n* goodbye\n", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, TaggedUdp, "~TOKEN ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, BareUdp, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
 
-    row(Way::TakenUpElsewhere, TaggedStream, "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere", ONLINE, None, "", "ada: taken up from 10.0.9.9:9"),
+    row(Cause::TakenUpElsewhere, TaggedStream, "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere", ONLINE, None, "", "ada: taken up from 10.0.9.9:9"),
 
-    row(Way::SlowConsumer, TaggedStream, "ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, UntaggedStream, "ERR 0020 you read too slowlyBYE 0000", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, Line, "* you read too slowly\n* goodbye\n", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, TaggedUdp, "~TOKEN ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, TaggedStream, "ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, UntaggedStream, "ERR 0020 you read too slowlyBYE 0000", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, Line, "* you read too slowly\n* goodbye\n", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, TaggedUdp, "~TOKEN ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", cut off for reading slowly 1", "ada: the session ends: slow consumer"),
 
-    row(Way::BrokenFrame, TaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: malformed verb"),
-    row(Way::BrokenFrame, UntaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
+    row(Cause::BrokenFrame, TaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: malformed verb"),
+    row(Cause::BrokenFrame, UntaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
 
-    row(Way::FrameTimeout, TaggedStream, "ERR 0027 frame not finished in timeBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: frame not finished in time"),
-    row(Way::FrameTimeout, UntaggedStream, "ERR 0027 frame not finished in timeBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
-    row(Way::FrameTimeout, Line, "* line not finished in time\n* goodbye\n", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
+    row(Cause::FrameTimeout, TaggedStream, "ERR 0027 frame not finished in timeBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: frame not finished in time"),
+    row(Cause::FrameTimeout, UntaggedStream, "ERR 0027 frame not finished in timeBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
+    row(Cause::FrameTimeout, Line, "* line not finished in time\n* goodbye\n", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
 
-    row(Way::ConnectionLost, TaggedStream, "", WAITS, None, "", "the connection ends: lost; its session waits"),
-    row(Way::ConnectionLost, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
-    row(Way::ConnectionLost, Line, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
+    row(Cause::ConnectionLost, TaggedStream, "", WAITS, None, "", "the connection ends: lost; its session waits"),
+    row(Cause::ConnectionLost, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
+    row(Cause::ConnectionLost, Line, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
 
-    row(Way::PeerUnreachable, TaggedStream, "", WAITS, None, ", unreachable peers 1", "cut off: the peer does not answer"),
-    row(Way::PeerUnreachable, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
-    row(Way::PeerUnreachable, Line, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
+    row(Cause::PeerUnreachable, TaggedStream, "", WAITS, None, ", unreachable peers 1", "cut off: the peer does not answer"),
+    row(Cause::PeerUnreachable, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
+    row(Cause::PeerUnreachable, Line, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
 
     // A tagged client learns it from the 401 to its next request; see below.
-    row(Way::Idle, TaggedUdp, "", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
-    row(Way::Idle, BareUdp, "BYE 0000", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
+    row(Cause::Idle, TaggedUdp, "", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
+    row(Cause::Idle, BareUdp, "BYE 0000", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
 
-    row(Way::Drain, TaggedStream, "@1 BYE 0009 draining", DRAINING, None, "", ""),
-    row(Way::Drain, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::Drain, Line, "* goodbye: the server is shutting down\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::Drain, TaggedUdp, "~TOKEN @1 BYE 0009 draining", DRAINING, None, "", ""),
-    row(Way::Drain, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::DrainBackInFive, TaggedStream, "@1 BYE 0014 draining 5000", DRAINING, None, "", ""),
-    row(Way::DrainBackInFive, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::DrainBackInFive, Line, "* goodbye: the server is shutting down, and expects to be back in 5 s\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::DrainBackInFive, TaggedUdp, "~TOKEN @1 BYE 0014 draining 5000", DRAINING, None, "", ""),
-    row(Way::DrainBackInFive, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::Drain, TaggedStream, "@1 BYE 0009 draining", DRAINING, None, "", ""),
+    row(Cause::Drain, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::Drain, Line, "* goodbye: the server is shutting down\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::Drain, TaggedUdp, "~TOKEN @1 BYE 0009 draining", DRAINING, None, "", ""),
+    row(Cause::Drain, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::DrainBackInFive, TaggedStream, "@1 BYE 0014 draining 5000", DRAINING, None, "", ""),
+    row(Cause::DrainBackInFive, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::DrainBackInFive, Line, "* goodbye: the server is shutting down, and expects to be back in 5 s\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::DrainBackInFive, TaggedUdp, "~TOKEN @1 BYE 0014 draining 5000", DRAINING, None, "", ""),
+    row(Cause::DrainBackInFive, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
 ];
 
 /// The log of this thread during `act`.
@@ -149,15 +149,15 @@ fn logged_by<R>(act: impl FnOnce() -> R) -> (R, Vec<(Level, String)>) {
 /// The index of the line listener, after the listener for frames.
 const LINES: usize = 1;
 
-fn config(way: Way) -> ServerConfig {
+fn config(cause: Cause) -> ServerConfig {
     let room = RoomName::parse(b"#lobby").unwrap();
     let door = LineDoor { room, greet: Greet::Name, echo: false, flush: None };
     let lines = Door { rate: Rate::UNLIMITED, ..Door::lines("line", door) };
     let slow = HubConfig { slow: SlowPolicy::Disconnect, max_pending: 4_000, ..HubConfig::default() };
     ServerConfig {
         doors: vec![Door::frames("tcp"), lines],
-        hub: if way == Way::SlowConsumer { slow } else { HubConfig::default() },
-        back_in: (way == Way::DrainBackInFive).then_some(Duration::from_secs(5)),
+        hub: if cause == Cause::SlowConsumer { slow } else { HubConfig::default() },
+        back_in: (cause == Cause::DrainBackInFive).then_some(Duration::from_secs(5)),
         ..ServerConfig::default()
     }
 }
@@ -173,8 +173,8 @@ struct Scene {
 }
 
 impl Scene {
-    fn open(way: Way, form: Form) -> Self {
-        let mut harness = ServerHarness::new(config(way));
+    fn open(cause: Cause, form: Form) -> Self {
+        let mut harness = ServerHarness::new(config(cause));
         let bob = harness.connect_as("REG 0004 bobJON 0007 #lobby");
         let from = if form == BareUdp { local(7) } else { addr(7, 7) };
         let mut scene = Self { harness, form, conn: 0, from, token: String::new(), bob };
@@ -232,33 +232,33 @@ impl Scene {
     }
 
     /// Brings the cause about.
-    fn play(&mut self, way: Way) {
-        match way {
-            Way::ClientBye => self.say(match self.form {
+    fn play(&mut self, cause: Cause) {
+        match cause {
+            Cause::ClientBye => self.say(match self.form {
                 TaggedStream | TaggedUdp => "@9 BYE 0000",
                 UntaggedStream | BareUdp => "BYE 0000",
                 Line => "/quit\n",
             }),
-            Way::RulesDenyIt => {
+            Cause::RulesDenyIt => {
                 let rules =
                     Rules::parse(b"[[rule]]\nname = 'ada'\ndeny = ['10.0.0.0/8', 'loopback']").unwrap();
                 self.harness.server.set_rules(self.harness.now, rules);
             }
-            Way::TakenUpElsewhere => {
+            Cause::TakenUpElsewhere => {
                 let other = self.harness.connect_at(0, Remote::Ip("10.0.9.9:9".parse().unwrap()));
                 let granted = self.harness.say(other, reg(5, "ada", &self.token));
                 assert!(granted.starts_with("@5 ACK"), "{granted}");
             }
-            Way::SlowConsumer => self.read_too_slowly(),
-            Way::BrokenFrame => self.say("xyz"),
-            Way::FrameTimeout => {
+            Cause::SlowConsumer => self.read_too_slowly(),
+            Cause::BrokenFrame => self.say("xyz"),
+            Cause::FrameTimeout => {
                 self.say(if self.form == Line { "hel" } else { "SND 00" });
                 self.harness.pass(secs(if self.form == Line { 60 } else { 10 }));
             }
-            Way::ConnectionLost => self.harness.hang_up(self.conn),
-            Way::PeerUnreachable => self.harness.lose(self.conn, CloseReason::Unreachable),
-            Way::Idle => self.harness.pass(secs(90)),
-            Way::Drain | Way::DrainBackInFive => self.harness.shut_down(),
+            Cause::ConnectionLost => self.harness.hang_up(self.conn),
+            Cause::PeerUnreachable => self.harness.lose(self.conn, CloseReason::Unreachable),
+            Cause::Idle => self.harness.pass(secs(90)),
+            Cause::Drain | Cause::DrainBackInFive => self.harness.shut_down(),
         }
     }
 
@@ -292,18 +292,18 @@ fn counted(totals: &Totals) -> String {
 
 #[test]
 fn every_end_of_a_session_is_sent_to_each_side_counted_and_logged() {
-    for Row { way, form, told, name, end, counted: expected, logged } in TABLE {
-        let what = format!("{way:?} of {form:?}");
-        let mut scene = Scene::open(*way, *form);
+    for Row { cause, form, told, name, end, counted: expected, logged } in TABLE {
+        let what = format!("{cause:?} of {form:?}");
+        let mut scene = Scene::open(*cause, *form);
         let ((heard, is_closed), lines) = logged_by(|| {
-            scene.play(*way);
+            scene.play(*cause);
             let heard = scene.heard();
             (heard, scene.harness.is_closed(scene.conn))
         });
         assert_eq!(heard, *told, "{what}");
         let is_stream = [TaggedStream, UntaggedStream, Line].contains(form);
-        let is_gone = [Way::ConnectionLost, Way::PeerUnreachable].contains(way);
-        let waits_for_ack = [Way::Drain, Way::DrainBackInFive].contains(way) && *form == TaggedStream;
+        let is_gone = [Cause::ConnectionLost, Cause::PeerUnreachable].contains(cause);
+        let waits_for_ack = [Cause::Drain, Cause::DrainBackInFive].contains(cause) && *form == TaggedStream;
         assert!(!is_stream || is_closed != (is_gone || waits_for_ack), "{what}: is the connection closed?");
         let totals = scene.harness.totals();
         for reason in EndReason::ALL {
@@ -326,8 +326,8 @@ fn every_end_of_a_session_is_sent_to_each_side_counted_and_logged() {
 fn a_drained_session_ends_with_its_acknowledgement_of_the_bye_or_with_the_drain() {
     for form in [TaggedStream, TaggedUdp] {
         for acknowledges in [true, false] {
-            let mut scene = Scene::open(Way::Drain, form);
-            scene.play(Way::Drain);
+            let mut scene = Scene::open(Cause::Drain, form);
+            scene.play(Cause::Drain);
             scene.heard();
             if acknowledges {
                 scene.say("ACK 0002 1");
@@ -341,15 +341,15 @@ fn a_drained_session_ends_with_its_acknowledgement_of_the_bye_or_with_the_drain(
 
 #[test]
 fn a_request_after_the_idle_time_or_the_epoch_is_answered_that_the_session_is_gone() {
-    let mut scene = Scene::open(Way::Idle, TaggedUdp);
-    scene.play(Way::Idle);
+    let mut scene = Scene::open(Cause::Idle, TaggedUdp);
+    scene.play(Cause::Idle);
     scene.say("@2 PNG 0000");
     assert_eq!(scene.heard(), "~TOKEN ERR 0004 401");
     for (form, told) in [(TaggedStream, "@2 ERR 0018 401 Session gone!"), (TaggedUdp, "~TOKEN ERR 0004 401")]
     {
-        let old = Scene::open(Way::Drain, form);
+        let old = Scene::open(Cause::Drain, form);
         // Another epoch of the server does not know the session.
-        let mut scene = Scene { harness: ServerHarness::new(config(Way::Drain)), ..old };
+        let mut scene = Scene { harness: ServerHarness::new(config(Cause::Drain)), ..old };
         match form {
             TaggedStream => {
                 scene.conn = scene.harness.connect();
@@ -363,16 +363,16 @@ fn a_request_after_the_idle_time_or_the_epoch_is_answered_that_the_session_is_go
 
 #[test]
 fn a_lingering_session_that_is_not_resumed_is_counted_and_its_token_becomes_invalid() {
-    let mut scene = Scene::open(Way::ConnectionLost, TaggedStream);
-    scene.play(Way::ConnectionLost);
+    let mut scene = Scene::open(Cause::ConnectionLost, TaggedStream);
+    scene.play(Cause::ConnectionLost);
     scene.harness.say(scene.bob, "SND 0009 ada hello");
     for (secs_later, told) in [
         (0, "409 Name taken! Its session waits 30 s more for its owner"),
         (10, "409 Name taken! Its session waits 20 s more for its owner"),
         (29, "409 Name taken! Its session waits 1 s more for its owner"),
     ] {
-        let mut later = Scene::open(Way::ConnectionLost, TaggedStream);
-        later.play(Way::ConnectionLost);
+        let mut later = Scene::open(Cause::ConnectionLost, TaggedStream);
+        later.play(Cause::ConnectionLost);
         later.harness.pass(secs(secs_later));
         assert_eq!(later.ask_for_name(), told);
         let line = later.harness.connect_at(LINES, Remote::Ip(local(1)));
@@ -404,7 +404,7 @@ fn a_lingering_session_that_is_not_resumed_is_counted_and_its_token_becomes_inva
 
 #[test]
 fn the_wait_for_a_taken_name_over_datagrams_counts_from_the_last_datagram_of_its_owner() {
-    let mut scene = Scene::open(Way::Idle, TaggedUdp);
+    let mut scene = Scene::open(Cause::Idle, TaggedUdp);
     scene.harness.pass(secs(60));
     assert_eq!(scene.ask_for_name(), "409 Name taken! Its session waits 30 s more for its owner");
     scene.say("@2 PNG 0000");
@@ -413,13 +413,13 @@ fn the_wait_for_a_taken_name_over_datagrams_counts_from_the_last_datagram_of_its
 
 #[test]
 fn a_refused_connection_is_told_why_and_counted() {
-    let mut harness = ServerHarness::new(ServerConfig { max_connections: 2, ..config(Way::Drain) });
+    let mut harness = ServerHarness::new(ServerConfig { max_connections: 2, ..config(Cause::Drain) });
     let (frames, lines) = (harness.connect(), harness.connect_at(LINES, Remote::Ip(addr(7, 7))));
     let (full, logged) = logged_by(|| harness.connect());
     assert_eq!(harness.heard(full), "ERR 0013 Server full!BYE 0000");
     assert!(logged.iter().any(|(level, line)| *level == Level::Warn && line.contains("Server full!")));
-    let person = harness.connect_at(LINES, Remote::Ip(addr(8, 8)));
-    assert_eq!(harness.heard(person), "* Server full!\n* goodbye\n");
+    let line_client = harness.connect_at(LINES, Remote::Ip(addr(8, 8)));
+    assert_eq!(harness.heard(line_client), "* Server full!\n* goodbye\n");
     harness.heard(lines);
     let ((), logged) = logged_by(|| harness.pass(secs(60)));
     assert_eq!(harness.heard(frames), "ERR 0023 not registered in timeBYE 0000");
@@ -430,10 +430,10 @@ fn a_refused_connection_is_told_why_and_counted() {
     let totals = harness.totals();
     assert_eq!((totals.refused_connections, totals.cut_off_connections), (2, 2));
 
-    let mut harness = ServerHarness::new(ServerConfig { max_per_host: 1, ..config(Way::Drain) });
+    let mut harness = ServerHarness::new(ServerConfig { max_per_host: 1, ..config(Cause::Drain) });
     let from = Remote::Ip(addr(7, 7));
-    let (_first, second, person) =
+    let (_first, second, line_client) =
         (harness.connect_at(0, from), harness.connect_at(0, from), harness.connect_at(LINES, from));
     assert_eq!(harness.heard(second), "ERR 0039 too many connections from your addressBYE 0000");
-    assert_eq!(harness.heard(person), "* too many connections from your address\n* goodbye\n");
+    assert_eq!(harness.heard(line_client), "* too many connections from your address\n* goodbye\n");
 }

@@ -20,7 +20,7 @@ fn his(messages: u64) -> String {
 }
 
 /// Members of `#r` that do not read, and receive one message only.
-fn crowd() -> ServerHarness {
+fn silent_room() -> ServerHarness {
     let hub = HubConfig { max_pending_messages: 1, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
     for n in 0..CROWD {
@@ -44,7 +44,7 @@ fn turn(harness: &mut ServerHarness) {
 
 #[test]
 fn messages_of_one_connection_to_a_large_room_are_executed_in_portions_and_delay_no_others() {
-    let mut harness = crowd();
+    let mut harness = silent_room();
     let (eve, ada) = (talker(&mut harness, "eve"), talker(&mut harness, "ada"));
     let begun = harness.now;
     harness.put(eve, his(11 * A_TURN + 1) + "PNG 0000");
@@ -68,7 +68,7 @@ fn messages_of_one_connection_to_a_large_room_are_executed_in_portions_and_delay
 
 #[test]
 fn many_expensive_connections_are_executed_in_turn() {
-    let mut harness = crowd();
+    let mut harness = silent_room();
     let talkers: Vec<Conn> =
         ["ada", "bob", "cyd", "dan"].iter().map(|name| talker(&mut harness, name)).collect();
     for conn in &talkers {
@@ -88,7 +88,7 @@ fn many_expensive_connections_are_executed_in_turn() {
 
 #[test]
 fn a_half_closed_connection_stays_until_all_its_input_is_executed() {
-    let mut harness = crowd();
+    let mut harness = silent_room();
     let eve = talker(&mut harness, "eve");
     harness.put(eve, "SND 0006 #r hi".repeat(100));
     harness.half_close(eve);
@@ -97,7 +97,7 @@ fn a_half_closed_connection_stays_until_all_its_input_is_executed() {
 
 #[test]
 fn work_beyond_the_budget_of_one_datagram_is_done_at_its_repeat() {
-    let mut harness = crowd();
+    let mut harness = silent_room();
     let eve = addr(1, 1);
     let token = register(&mut harness, eve, "eve", &nonce(1));
     harness.datagram(eve, format!("~{token} @2 JON 0003 #r"));

@@ -39,7 +39,7 @@ fn a_connection_beyond_the_limit_gets_an_error_is_closed_and_counted_and_a_close
     assert!(harness.totals().to_string().ends_with(", refused connections 1"));
     harness.hang_up(late);
     let later = harness.connect();
-    assert!(harness.is_closed(later), "who was refused had no seat to give back");
+    assert!(harness.is_closed(later), "a refused connection frees no slot");
     harness.say(seats[0], "BYE 0000");
     harness.hang_up(seats[0]);
     let last = harness.connect();
@@ -160,7 +160,7 @@ fn only_a_ping_extends_the_time_to_register() {
 }
 
 #[test]
-fn a_connection_lives_on_pings_alone_for_a_day() {
+fn pings_alone_keep_a_connection_for_a_day() {
     let mut harness = ServerHarness::open();
     let conn = harness.connect();
     for _ in 1..24 * 60 * 2 {
@@ -256,7 +256,7 @@ fn a_connection_without_a_session_that_does_not_read_is_executed_up_to_1_kib_of_
     let conn = harness.connect();
     harness.stall(conn, true);
     harness.put(conn, "PNG 0000".repeat(128));
-    assert!(harness.is_reading(conn), "1,024 bytes of answers are held");
+    assert!(harness.is_reading(conn), "1,024 bytes of answers are queued");
     let message = format!("PNG 1000 {}", "x".repeat(999));
     harness.put(conn, message.repeat(4));
     assert!(!harness.is_reading(conn), "and no answer after the one that is too much");

@@ -290,9 +290,9 @@ fn an_invalid_name_is_asked_for_again_with_the_reason() {
 #[test]
 fn the_name_can_be_given_as_a_command() {
     let mut harness = harness();
-    let person = open_line(&mut harness, ASKS);
+    let client = open_line(&mut harness, ASKS);
     let named = "* you are Guard--1 in #lobby; /help lists what else you can do\n";
-    assert_eq!(harness.say(person, "/nick Guard #1\n"), named);
+    assert_eq!(harness.say(client, "/nick Guard #1\n"), named);
     let second = open_line(&mut harness, ASKS);
     assert_eq!(harness.say(second, "Guard #1\n"), format!("* Guard--1 is taken\n{PROMPT}"));
 }
@@ -422,7 +422,7 @@ fn silence_ends_a_line_on_a_listener_with_flush() {
     assert!(!harness.is_closed(bot));
     harness.say(rick, "no end");
     harness.pass(secs(30));
-    assert_eq!(harness.heard(bot), "", "at the other door it is not");
+    assert_eq!(harness.heard(bot), "", "on the other listener it is not");
 }
 
 #[test]
@@ -506,7 +506,7 @@ fn after_eight_refused_names_the_connection_is_closed_with_the_reason() {
     let bad = ["rick\n", &long, "*\n", "/nick Rick\n", "R\u{456}ck\n", &long, "rick\n"];
     for line in bad {
         assert!(harness.say(new, line).ends_with(PROMPT), "{line}");
-        assert!(harness.say(new, "\n/help\n/list\n").ends_with(PROMPT), "what is no name does not count");
+        assert!(harness.say(new, "\n/help\n/list\n").ends_with(PROMPT), "an invalid name does not count");
     }
     assert_eq!(
         harness.say(new, &long),
@@ -549,7 +549,7 @@ fn a_client_without_a_name_or_with_an_unfinished_line_is_closed_with_the_reason(
     assert!(harness.is_closed(slow));
     let idle = enter(&mut harness, ASKS, "idle");
     harness.pass(secs(100_000));
-    assert!(!harness.is_closed(idle), "who says nothing may stay");
+    assert!(!harness.is_closed(idle), "a silent client may stay");
 }
 
 #[test]
@@ -624,7 +624,7 @@ fn telnet_options_are_ignored_but_a_timing_mark_is_answered() {
     for _ in 0..100 {
         harness.put(rick, [255, 253, 6].repeat(1_000));
     }
-    assert!(!harness.is_reading(rick), "who asks and does not read is not read");
+    assert!(!harness.is_reading(rick), "reading is paused while answers are unread");
 }
 
 #[test]

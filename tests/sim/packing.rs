@@ -162,7 +162,7 @@ fn requests_due_together_share_a_datagram_and_so_do_their_retransmissions() {
     assert_eq!(
         sent(now + ms(1_000), &mut client),
         [format!("~{TOKEN} @2 SND 0008 bob one@4 LST 0000")],
-        "what is answered is not repeated"
+        "an answered request is not retransmitted"
     );
     let retries = std::iter::from_fn(|| client.poll()).filter(|event| matches!(event, Event::Retry(_)));
     assert_eq!(retries.count(), 2, "each is told; the REG behind its cookie was another");

@@ -176,7 +176,7 @@ fn with_hub(hub: HubConfig) -> ServerHarness {
     with(ServerConfig { hub, ..ServerConfig::default() })
 }
 
-fn person(harness: &mut ServerHarness) -> Conn {
+fn line_client(harness: &mut ServerHarness) -> Conn {
     harness.connect_at(ASKS, Remote::Ip(local(50_000)))
 }
 
@@ -236,7 +236,7 @@ fn time_to_register(row: &Row<'_>) {
     let limit = row.time(0);
     assert_eq!(ServerConfig::default().register_timeout, limit);
     let mut harness = harness();
-    let conns = [harness.connect(), person(&mut harness)];
+    let conns = [harness.connect(), line_client(&mut harness)];
     harness.pass(limit - ms(1));
     assert_eq!(conns.map(|conn| harness.is_closed(conn)), [false; 2]);
     harness.pass(ms(1));
@@ -269,12 +269,12 @@ fn time_to_finish(row: &Row<'_>) {
         assert_eq!(harness.heard(ada), "ERR 0027 frame not finished in timeBYE 0000");
     }
     let mut harness = harness();
-    let person = person(&mut harness);
-    harness.say(person, "Ada\nunfin");
+    let line_client = line_client(&mut harness);
+    harness.say(line_client, "Ada\nunfin");
     harness.pass(6 * limit - ms(1));
-    assert!(!harness.is_closed(person), "docs/protocol.md: six times as long for a line");
+    assert!(!harness.is_closed(line_client), "docs/protocol.md: six times as long for a line");
     harness.pass(ms(1));
-    assert!(harness.is_closed(person));
+    assert!(harness.is_closed(line_client));
 }
 
 fn unfinished_before_reg(row: &Row<'_>) {
@@ -289,7 +289,7 @@ fn unfinished_before_reg(row: &Row<'_>) {
 
 fn names_refused(row: &Row<'_>) {
     let mut harness = harness();
-    let new = person(&mut harness);
+    let new = line_client(&mut harness);
     for _ in 1..row.bound(0) {
         harness.say(new, "*\n");
         assert!(!harness.is_closed(new));
@@ -522,7 +522,7 @@ fn line(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(MAX_LINE, most);
     let mut harness = harness();
-    let ada = person(&mut harness);
+    let ada = line_client(&mut harness);
     harness.say(ada, "Ada\n");
     for (length, lines) in [(most, 1), (most + 1, 2)] {
         assert_eq!(harness.say(ada, "x".repeat(length) + "\n").lines().count(), lines);
@@ -538,7 +538,7 @@ fn line_before_a_name(row: &Row<'_>) {
     let most = row.bound(0);
     for (length, is_name) in [(most, true), (most + 1, false)] {
         let mut harness = harness();
-        let new = person(&mut harness);
+        let new = line_client(&mut harness);
         harness.heard(new);
         let answer = harness.say(new, format!("{:>length$}\n", "Ada"));
         assert_eq!(answer.starts_with("* you are Ada "), is_name, "{length}: {answer}");
@@ -549,7 +549,7 @@ fn line_before_a_name(row: &Row<'_>) {
 
 /// Ada sends eight messages to a room in which Bob does not read and has queue space for three. Returns what Bob
 /// receives, and the server.
-fn crowd(slow: SlowPolicy) -> (ServerHarness, Conn, String) {
+fn overflow(slow: SlowPolicy) -> (ServerHarness, Conn, String) {
     let mut harness = with_hub(HubConfig { slow, max_pending_messages: 3, ..HubConfig::default() });
     let [ada, bob] = ["ada", "bob"].map(|name| harness.connect_as(&(frame("REG", name) + "JON 0003 #r")));
     harness.stall(bob, true);
@@ -570,20 +570,20 @@ const MISSED: &str = "RCV 0029 * 0004 you missed 5 messages";
 fn drop_new(row: &Row<'_>) {
     assert_eq!(HubConfig::default().slow, SlowPolicy::DropNew);
     assert_eq!((row.cells[1], row.cells[2]), ("misses the new message", "are not delayed"));
-    assert_eq!(crowd(SlowPolicy::DropNew).2, from_room(1..=3) + MISSED);
+    assert_eq!(overflow(SlowPolicy::DropNew).2, from_room(1..=3) + MISSED);
 }
 
 fn drop_old(_: &Row<'_>) {
-    assert_eq!(crowd(SlowPolicy::DropOld).2, MISSED.to_owned() + &from_room(6..=8));
+    assert_eq!(overflow(SlowPolicy::DropOld).2, MISSED.to_owned() + &from_room(6..=8));
 }
 
 fn disconnect(_: &Row<'_>) {
-    let (harness, bob, heard) = crowd(SlowPolicy::Disconnect);
+    let (harness, bob, heard) = overflow(SlowPolicy::Disconnect);
     assert!(harness.is_closed(bob) && heard.ends_with("BYE 0000") && heard.contains("too slowly"), "{heard}");
 }
 
 fn block(_: &Row<'_>) {
-    let (mut harness, _, heard) = crowd(SlowPolicy::Block);
+    let (mut harness, _, heard) = overflow(SlowPolicy::Block);
     assert_eq!((heard, harness.totals().hub.gaps), (from_room(1..=8), 0));
     harness.pass(secs(1));
 }

@@ -100,7 +100,7 @@ mod streams {
         assert_eq!(harness.say(conn, ping(480) + &ping(492) + &ping(2_000)).matches("ACK").count(), 2);
         assert!(!harness.is_reading(conn));
         harness.pass(ms(999));
-        assert_eq!(harness.heard(conn), "", "what is larger than the bucket waits until it is full");
+        assert_eq!(harness.heard(conn), "", "a frame larger than the bucket waits until it is full");
         harness.pass(ms(1));
         assert!(harness.heard(conn).starts_with("ACK 2000"));
         assert_eq!(harness.say(conn, "PNG 0000"), "", "1,008 bytes are owed");
@@ -397,7 +397,7 @@ mod client {
         assert_eq!(line.sent(), [""; 0]);
         line.hear("@2 ERR 0008 429 500");
         assert_eq!(line.events(), [], "a copy of the answer changes nothing");
-        assert_eq!(line.next(), (120, vec![snd(3, "bob", "one")]), "before what was asked later");
+        assert_eq!(line.next(), (120, vec![snd(3, "bob", "one")]), "before later requests");
         assert!(
             matches!(line.events()[..], [Event::Retry(sent)] if sent.ticket == ticket && sent.sends == 2)
         );

@@ -20,39 +20,39 @@ fn in_room(harness: &mut ServerHarness, names: &[&str]) -> Vec<u64> {
 #[test]
 fn a_message_to_a_room_reaches_all_its_other_members_with_the_rooms_name() {
     let mut harness = ServerHarness::open();
-    let people = in_room(&mut harness, &["ada", "bob", "cyd"]);
+    let members = in_room(&mut harness, &["ada", "bob", "cyd"]);
     let outside = harness.connect_as("REG 0004 dan");
-    assert_eq!(harness.say(people[0], "SND 0012 #r hi there"), "");
-    let heard: Vec<String> = people.iter().chain([&outside]).map(|conn| harness.heard(*conn)).collect();
+    assert_eq!(harness.say(members[0], "SND 0012 #r hi there"), "");
+    let heard: Vec<String> = members.iter().chain([&outside]).map(|conn| harness.heard(*conn)).collect();
     assert_eq!(heard, ["", "RCV 0020 ada#r 0002 hi there", "RCV 0020 ada#r 0002 hi there", ""]);
     assert_eq!(harness.say(outside, "SND 0006 #r hi"), "ERR 0014 No such room!", "one has to be in it");
     assert_eq!(harness.say(outside, "LST 0003 #r"), "ACK 0012 ada bob cyd");
     assert_eq!(harness.say(outside, "LST 0003 #q"), "ERR 0014 No such room!");
-    assert_eq!(harness.say(people[0], "JON 0003 #R"), "", "the same room in capitals, and one is in it");
+    assert_eq!(harness.say(members[0], "JON 0003 #R"), "", "the same room in capitals, and one is in it");
     assert_eq!(harness.say(outside, "LST 0003 #r"), "ACK 0012 ada bob cyd");
 }
 
 #[test]
 fn a_room_exists_while_it_has_members() {
     let mut harness = ServerHarness::open();
-    let people = in_room(&mut harness, &["ada", "bob"]);
-    assert_eq!(harness.say(people[0], "LEV 0003 #r"), "");
-    assert_eq!(harness.say(people[0], "LEV 0003 #r"), "ERR 0014 No such room!");
-    assert_eq!(harness.say(people[1], "SND 0005 #r x"), "", "a room with nobody else in it is no error");
-    harness.say(people[1], "BYE 0000");
-    assert_eq!(harness.say(people[0], "LST 0003 #r"), "ERR 0014 No such room!");
+    let members = in_room(&mut harness, &["ada", "bob"]);
+    assert_eq!(harness.say(members[0], "LEV 0003 #r"), "");
+    assert_eq!(harness.say(members[0], "LEV 0003 #r"), "ERR 0014 No such room!");
+    assert_eq!(harness.say(members[1], "SND 0005 #r x"), "", "a room without other members is no error");
+    harness.say(members[1], "BYE 0000");
+    assert_eq!(harness.say(members[0], "LST 0003 #r"), "ERR 0014 No such room!");
 }
 
 #[test]
 fn a_member_that_leaves_a_room_still_gets_its_queued_messages() {
     let mut harness = ServerHarness::open();
-    let people = in_room(&mut harness, &["ada", "bob"]);
-    harness.stall(people[1], true);
-    harness.say(people[0], "SND 0006 #r 1!SND 0006 #r 2!");
-    harness.say(people[1], "LEV 0003 #r");
-    harness.say(people[0], "SND 0006 #r 3!");
-    harness.stall(people[1], false);
-    assert_eq!(harness.heard(people[1]), "RCV 0014 ada#r 0001 1!RCV 0014 ada#r 0001 2!");
+    let members = in_room(&mut harness, &["ada", "bob"]);
+    harness.stall(members[1], true);
+    harness.say(members[0], "SND 0006 #r 1!SND 0006 #r 2!");
+    harness.say(members[1], "LEV 0003 #r");
+    harness.say(members[0], "SND 0006 #r 3!");
+    harness.stall(members[1], false);
+    assert_eq!(harness.heard(members[1]), "RCV 0014 ada#r 0001 1!RCV 0014 ada#r 0001 2!");
 }
 
 #[test]
@@ -94,14 +94,14 @@ const COST: usize = "RCV 0019 ada#r 0001 message".len() + FRAME_OVERHEAD;
 #[test]
 fn a_full_queue_of_a_member_becomes_a_gap_in_its_place_and_the_sender_gets_no_error() {
     let mut harness = tight(3 * COST);
-    let people = in_room(&mut harness, &["ada", "bob"]);
-    harness.stall(people[1], true);
+    let members = in_room(&mut harness, &["ada", "bob"]);
+    harness.stall(members[1], true);
     for _ in 0..5 {
-        assert_eq!(harness.say(people[0], "SND 0011 #r message"), "");
+        assert_eq!(harness.say(members[0], "SND 0011 #r message"), "");
     }
-    harness.stall(people[1], false);
+    harness.stall(members[1], false);
     let message = "RCV 0019 ada#r 0001 message";
-    assert_eq!(harness.heard(people[1]), message.repeat(3) + "RCV 0029 * 0004 you missed 2 messages");
+    assert_eq!(harness.heard(members[1]), message.repeat(3) + "RCV 0029 * 0004 you missed 2 messages");
     assert_eq!(harness.totals().hub.gaps, 2);
 }
 
@@ -142,14 +142,14 @@ fn all_queues_together_stay_under_the_memory_bound() {
 #[test]
 fn an_unsent_gap_stays_in_its_place_and_keeps_counting_while_the_queue_fills_again() {
     let mut harness = tight(2 * COST);
-    let people = in_room(&mut harness, &["ada"]);
+    let members = in_room(&mut harness, &["ada"]);
     let bob = harness.connect();
     let token = harness.say(bob, reg(1, "bob", &format!("?{}", nonce(1))))["@1 ACK 0023 ".len()..].to_owned();
     harness.say(bob, "@2 JON 0003 #r");
     harness.hang_up(bob);
     let mut room = |count: usize| {
         for _ in 0..count {
-            harness.say(people[0], "SND 0011 #r message");
+            harness.say(members[0], "SND 0011 #r message");
         }
     };
     room(5);
@@ -163,7 +163,7 @@ fn an_unsent_gap_stays_in_its_place_and_keeps_counting_while_the_queue_fills_aga
     harness.hang_up(bob);
     let mut room = |count: usize| {
         for _ in 0..count {
-            harness.say(people[0], "SND 0011 #r message");
+            harness.say(members[0], "SND 0011 #r message");
         }
     };
     room(4);
@@ -172,11 +172,11 @@ fn an_unsent_gap_stays_in_its_place_and_keeps_counting_while_the_queue_fills_aga
     assert_eq!(
         heard,
         format!("@4 ACK 0023 {token}{}{}@3 GAP 0002 3", message(1), message(2)),
-        "what was not acknowledged comes again"
+        "unacknowledged pushes are sent again"
     );
     assert_eq!(harness.say(bob, "ACK 0004 1-3"), "@4 GAP 0002 4");
     harness.say(bob, "ACK 0002 4");
-    harness.say(people[0], "SND 0011 #r message");
+    harness.say(members[0], "SND 0011 #r message");
     assert_eq!(harness.heard(bob), message(5));
     assert_eq!(harness.totals().hub.gaps, 7);
 }
@@ -210,17 +210,17 @@ fn acknowledgements_of_pushes_that_were_never_sent_are_clipped() {
 #[test]
 fn a_consumer_that_never_acknowledges_has_one_growing_gap_and_not_one_per_message() {
     let mut harness = tight(2 * COST);
-    let people = in_room(&mut harness, &["ada"]);
+    let members = in_room(&mut harness, &["ada"]);
     let bob = harness.connect_as(&reg(1, "bob", &format!("?{}", nonce(1))));
     harness.say(bob, "@2 JON 0003 #r");
     for _ in 0..1_000 {
-        harness.say(people[0], "SND 0011 #r message");
+        harness.say(members[0], "SND 0011 #r message");
     }
     let message = |id: u64| format!("@{id} RCV 0019 ada#r 0001 message");
     assert_eq!(harness.heard(bob), message(1) + &message(2) + "@3 GAP 0002 1");
     // Once there is room again, the next push is sent with the gap before it.
     assert_eq!(harness.say(bob, "ACK 0002 1"), "");
-    harness.say(people[0], "SND 0011 #r message");
+    harness.say(members[0], "SND 0011 #r message");
     assert_eq!(harness.heard(bob), "@4 GAP 0004 997".to_owned() + &message(5));
     assert_eq!(harness.totals().hub.gaps, 998);
 }

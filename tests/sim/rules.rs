@@ -99,13 +99,13 @@ fn expected(row: &[&str; 4], name: usize, visitor: usize) -> bool {
 }
 
 /// The connection or address of a visitor.
-enum Way {
+enum SessionHandle {
     Stream(Conn),
     Datagram(SocketAddr, String),
 }
 
 /// Registers a name as the client does. `None` if it was refused with 403.
-fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<Way> {
+fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<SessionHandle> {
     let nonce = nonce(1);
     let refused = "@1 ERR 0027 403 Name not allowed here!";
     let ask = reg(1, name, &format!("?{nonce}"));
@@ -117,27 +117,27 @@ fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<Way> {
             let answer = answer.strip_prefix(&format!("~{cookie} ")).unwrap().to_owned();
             let token = answer.strip_prefix("@1 ACK 0023 ").map(str::to_owned);
             assert!(token.is_some() || answer == refused, "{answer}");
-            token.map(|token| Way::Datagram(from, token))
+            token.map(|token| SessionHandle::Datagram(from, token))
         }
         _ => {
             let conn = harness.connect_from(origin);
             let answer = harness.say(conn, &ask);
             let granted = answer.starts_with("@1 ACK 0023 ");
             assert!(granted || answer == refused, "{answer}");
-            granted.then_some(Way::Stream(conn))
+            granted.then_some(SessionHandle::Stream(conn))
         }
     }
 }
 
 /// Checks that a session exists, or that it was ended and its client was told.
-fn check(harness: &mut ServerHarness, way: Way, is_on: bool) {
-    match way {
-        Way::Stream(conn) => {
+fn check(harness: &mut ServerHarness, handle: SessionHandle, is_on: bool) {
+    match handle {
+        SessionHandle::Stream(conn) => {
             let heard = if is_on { harness.say(conn, "@2 PNG 0002 x") } else { harness.heard(conn) };
             assert_eq!(heard, if is_on { "@2 ACK 0002 x" } else { ENDED });
             assert_eq!(harness.is_closed(conn), !is_on);
         }
-        Way::Datagram(from, token) => {
+        SessionHandle::Datagram(from, token) => {
             let heard = harness.datagram_through(UDP, from, format!("~{token} @2 PNG 0002 x"));
             let expected = if is_on { vec!["@2 ACK 0002 x"] } else { vec![ENDED, "ERR 0004 401"] };
             assert_eq!(heard, expected.iter().map(|frames| format!("~{token} {frames}")).collect::<Vec<_>>());
@@ -157,7 +157,7 @@ fn listeners_names_rules_and_reloads_match_the_table() {
                 assert_eq!(ask(&mut harness(text), origin, name).is_some(), granted, "{cell}");
                 for (next, next_row) in TABLE.iter().filter(|_| granted) {
                     let mut harness = harness(text);
-                    let way = ask(&mut harness, origin, name).unwrap();
+                    let handle = ask(&mut harness, origin, name).unwrap();
                     let stays = expected(next_row, n, v);
                     let ended = harness.set_rules(rules(next));
                     assert_eq!(
@@ -165,7 +165,7 @@ fn listeners_names_rules_and_reloads_match_the_table() {
                         (usize::from(!stays), usize::from(stays)),
                         "{cell}, {next}"
                     );
-                    check(&mut harness, way, stays);
+                    check(&mut harness, handle, stays);
                     reloaded += 1;
                 }
             }

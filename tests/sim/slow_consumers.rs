@@ -299,7 +299,7 @@ fn acknowledging_unread_pushes_gains_no_queue_space() {
 /// One member: its connection, its received messages, and the messages sent to it.
 struct Member {
     name: String,
-    way: Way,
+    kind: MemberKind,
     /// Received pushes, by number.
     seen: BTreeSet<u64>,
     heard: Vec<Heard>,
@@ -307,7 +307,7 @@ struct Member {
     is_gone: bool,
 }
 
-enum Way {
+enum MemberKind {
     Untagged(Conn),
     Tagged(Conn),
     Datagrams(SocketAddr, String),
@@ -326,7 +326,7 @@ struct Sent {
 }
 
 /// The members of `#r`, a sender that reads all its output, and a seeded order of reads.
-struct Crowd {
+struct SlowRoom {
     harness: ServerHarness,
     rng: ChaCha20Rng,
     ada: Conn,
@@ -334,16 +334,16 @@ struct Crowd {
     next: u32,
 }
 
-impl Crowd {
+impl SlowRoom {
     fn new(slow: SlowPolicy, seed: u64) -> Self {
         let hub = HubConfig { slow, max_pending: 8 * COST, max_pending_messages: 7, ..HubConfig::default() };
         let mut harness = with_hub(hub);
         let ada = untagged(&mut harness, "ada", "#r");
         let mut members = Vec::new();
         for n in 1..=2 {
-            let named = |kind: &str, way| Member {
-                name: format!("{kind}-{n}"),
-                way,
+            let named = |prefix: &str, kind| Member {
+                name: format!("{prefix}-{n}"),
+                kind,
                 seen: BTreeSet::new(),
                 heard: Vec::new(),
                 sent: Vec::new(),
@@ -351,17 +351,17 @@ impl Crowd {
             };
             let plain = untagged(&mut harness, &format!("plain-{n}"), "#r");
             harness.clog(plain);
-            members.push(named("plain", Way::Untagged(plain)));
+            members.push(named("plain", MemberKind::Untagged(plain)));
             let stream = tagged(&mut harness, &format!("stream-{n}"), "#r", n);
             harness.clog(stream);
-            members.push(named("stream", Way::Tagged(stream)));
+            members.push(named("stream", MemberKind::Tagged(stream)));
             let at = addr(n, 1);
             let token = register(&mut harness, at, &format!("datagrams-{n}"), &nonce(n + 10));
             harness.datagram(at, format!("~{token} @2 JON 0003 #r"));
-            members.push(named("datagrams", Way::Datagrams(at, token)));
+            members.push(named("datagrams", MemberKind::Datagrams(at, token)));
             let at = local(u16::from(n));
             harness.datagram(at, format!("REG 0007 bare-{n}JON 0003 #r"));
-            members.push(named("bare", Way::Bare(at)));
+            members.push(named("bare", MemberKind::Bare(at)));
         }
         Self { harness, rng: ChaCha20Rng::seed_from_u64(seed), ada, members, next: 10_000 }
     }
@@ -403,12 +403,12 @@ impl Crowd {
 
     /// A member reads its socket, and acknowledges.
     fn read(&mut self, whose: usize) {
-        let Member { way, seen, heard, is_gone, .. } = &mut self.members[whose];
+        let Member { kind, seen, heard, is_gone, .. } = &mut self.members[whose];
         if *is_gone {
             return;
         }
-        match way {
-            Way::Untagged(conn) | Way::Tagged(conn) => {
+        match kind {
+            MemberKind::Untagged(conn) | MemberKind::Tagged(conn) => {
                 self.harness.trickle(*conn);
                 let bytes = self.harness.heard(*conn);
                 let (mut bytes, mut deframer) = (bytes.as_bytes(), Deframer::new(1 << 20));
@@ -420,7 +420,7 @@ impl Crowd {
                     self.harness.say(*conn, &ack);
                 }
             }
-            Way::Datagrams(at, token) => {
+            MemberKind::Datagrams(at, token) => {
                 for datagram in self.harness.datagrams_to(*at) {
                     for frame in Datagram::parse(datagram.as_bytes(), 1 << 20).unwrap().frames {
                         if let Some(ack) = hear(&frame, seen, heard) {
@@ -429,7 +429,7 @@ impl Crowd {
                     }
                 }
             }
-            Way::Bare(at) => {
+            MemberKind::Bare(at) => {
                 for datagram in self.harness.datagrams_to(*at) {
                     for frame in Datagram::parse(datagram.as_bytes(), 1 << 20).unwrap().frames {
                         hear(&frame, seen, heard);
@@ -501,14 +501,14 @@ fn received_messages_and_gaps_equal_the_sent_messages_under_both_drop_policies()
         let mut dropped = 0;
         for seed in 0..40 {
             println!("{slow}, seed {seed}");
-            let mut crowd = Crowd::new(slow, seed);
+            let mut slow_room = SlowRoom::new(slow, seed);
             for _ in 0..400 {
-                crowd.step();
-                assert!(crowd.harness.totals().pending_bytes <= 8 * 8 * COST);
+                slow_room.step();
+                assert!(slow_room.harness.totals().pending_bytes <= 8 * 8 * COST);
             }
-            crowd.read_all();
-            let told: u64 = crowd.members.iter().map(check).sum();
-            let counted = crowd.harness.totals().hub;
+            slow_room.read_all();
+            let told: u64 = slow_room.members.iter().map(check).sum();
+            let counted = slow_room.harness.totals().hub;
             assert_eq!(
                 (told, counted.untold, counted.undelivered),
                 (counted.gaps, 0, 0),
@@ -516,7 +516,7 @@ fn received_messages_and_gaps_equal_the_sent_messages_under_both_drop_policies()
             );
             dropped += counted.gaps;
         }
-        assert!(dropped > 1_000, "{dropped}: the crowd was to read slowly");
+        assert!(dropped > 1_000, "{dropped}: the slow_room was to read slowly");
     }
 }
 
@@ -525,34 +525,35 @@ fn dropped_messages_equal_reported_gaps_plus_unreported_gaps_of_ended_sessions()
     for slow in [SlowPolicy::DropNew, SlowPolicy::DropOld] {
         let mut untold = 0;
         for seed in 0..40 {
-            let mut crowd = Crowd::new(slow, seed);
+            let mut slow_room = SlowRoom::new(slow, seed);
             for _ in 0..400 {
-                crowd.step();
+                slow_room.step();
             }
             // Two disconnect without BYE, one of them with a session that lingers and ends.
             for whose in [0, 1] {
-                let (Way::Untagged(conn) | Way::Tagged(conn)) = crowd.members[whose].way else {
+                let (MemberKind::Untagged(conn) | MemberKind::Tagged(conn)) = slow_room.members[whose].kind
+                else {
                     unreachable!()
                 };
-                crowd.read(whose);
-                crowd.harness.hang_up(conn);
+                slow_room.read(whose);
+                slow_room.harness.hang_up(conn);
                 if whose == 0 {
-                    // Output given to its connection counts as told.
-                    crowd.read(whose);
+                    // Gaps given to its connection count as reported.
+                    slow_room.read(whose);
                 }
-                crowd.members[whose].is_gone = true;
+                slow_room.members[whose].is_gone = true;
             }
-            crowd.harness.pass(secs(31));
-            crowd.read_all();
-            let gaps = crowd.members.iter().flat_map(|member| &member.heard).map(|heard| match heard {
+            slow_room.harness.pass(secs(31));
+            slow_room.read_all();
+            let gaps = slow_room.members.iter().flat_map(|member| &member.heard).map(|heard| match heard {
                 Heard::Gap(count) => *count,
                 Heard::Message(_) => 0,
             });
-            let (told, counted) = (gaps.sum::<u64>(), crowd.harness.totals().hub);
+            let (told, counted) = (gaps.sum::<u64>(), slow_room.harness.totals().hub);
             assert_eq!(told + counted.untold, counted.gaps, "{slow}, seed {seed}");
             untold += counted.untold;
         }
-        assert!(untold > 0, "somebody was to go untold");
+        assert!(untold > 0, "some session must end with unreported gaps");
     }
 }
 
@@ -599,7 +600,7 @@ fn block_pauses_a_sender_and_its_later_input_until_the_member_has_room() {
     assert_eq!(harness.say(ada, send("#r", "02") + &send("#r", "03") + "PNG 0003 hi"), "");
     assert!(!harness.is_reading(ada));
     assert_eq!(harness.say(cyd, send("ada", "direct") + "PNG 0000"), "ACK 0000", "others are not delayed");
-    assert_eq!(harness.heard(ada), "RCV 0016 cyd 0001 direct", "nor is what a held sender hears");
+    assert_eq!(harness.heard(ada), "RCV 0016 cyd 0001 direct", "nor is output to a paused sender");
     harness.pass(secs(3_600));
     assert!(!harness.is_reading(ada) && !harness.is_closed(ada), "no clock runs for it");
     harness.trickle(bob);
@@ -867,7 +868,7 @@ fn line_clients_are_paused_and_pause_others_like_all_clients() {
     for n in 1..=9 {
         harness.say(ada, send("#lobby", &format!("{n:02}")));
     }
-    assert!(!harness.is_reading(ada), "by a person");
+    assert!(!harness.is_reading(ada), "paused by a line client");
     harness.unclog(bob);
     assert!(harness.is_reading(ada));
     assert_eq!(harness.heard(bob), (1..=9).map(|n| format!("ada> {n:02}\n")).collect::<String>());
@@ -876,7 +877,7 @@ fn line_clients_are_paused_and_pause_others_like_all_clients() {
     for n in 1..=9 {
         echo += &harness.say(bob, format!("{n:02}\n"));
     }
-    assert!(!harness.is_reading(bob), "a person");
+    assert!(!harness.is_reading(bob), "a paused line client");
     harness.unclog(ada);
     assert!(harness.is_reading(bob));
     echo += &harness.heard(bob);

@@ -74,7 +74,7 @@ fn a_malformed_head_breaks_the_stream_at_the_wrong_byte() {
         assert_eq!(bye, "BYE 0000", "{bytes:?}");
         assert!(harness.is_closed(conn));
         assert_eq!(harness.say(conn, "PNG 0000"), "", "nothing behind it is looked at");
-        assert_eq!(harness.say(other, "LST 0000"), "ACK 0004 bob", "nobody else notices");
+        assert_eq!(harness.say(other, "LST 0000"), "ACK 0004 bob", "other clients are not affected");
     }
 }
 
@@ -286,7 +286,7 @@ fn a_stream_session_lingers_with_its_name_and_rooms_and_then_ends() {
     harness.hang_up(again);
     harness.pass(secs(31));
     assert_eq!(harness.say(bob, "LST 0000"), "ACK 0004 bob");
-    assert_eq!(harness.totals().hub.undelivered, 1, "what was not acknowledged is counted");
+    assert_eq!(harness.totals().hub.undelivered, 1, "unacknowledged pushes are counted");
     let late = harness.connect();
     assert_eq!(harness.say(late, reg(4, "ada", &token)), "@4 ERR 0018 401 Session gone!");
 }
@@ -432,11 +432,7 @@ fn the_requests_of_one_batch_are_answered_only_as_far_as_the_peer_reads() {
     // Each name in a list counts as work: the lists are made in several work budgets.
     harness.pass(ms(1));
     assert_eq!(harness.heard(ada).matches("ACK 99").count(), 1_000);
-    assert_eq!(
-        harness.heard(bob),
-        "RCV 0011 ada 0001 1",
-        "and then it comes, and nothing behind the goodbye"
-    );
+    assert_eq!(harness.heard(bob), "RCV 0011 ada 0001 1", "and then it arrives, and nothing after BYE");
     assert!(harness.is_closed(ada));
 }
 
@@ -471,7 +467,7 @@ fn a_shutdown_refuses_new_sessions_and_requests_answers_repeats_and_sends_bye_to
     assert_eq!(harness.heard(late), "BYE 0000");
     assert!(!harness.server.is_finished());
     assert_eq!(harness.say(ada, "ACK 0004 1-2"), "");
-    assert!(harness.is_closed(ada), "it has acknowledged the goodbye");
+    assert!(harness.is_closed(ada), "it has acknowledged the BYE");
     for conn in [ada, bob, silent, late] {
         harness.hang_up(conn);
     }

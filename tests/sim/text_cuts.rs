@@ -14,13 +14,13 @@ use crate::lines::{ASKS, config};
 /// Mal, Bob and Eve at a line listener.
 fn lobby() -> (ServerHarness, [Conn; 3]) {
     let mut harness = ServerHarness::new(config());
-    let people = ["Mal", "Bob", "Eve"].map(|name| {
+    let clients = ["Mal", "Bob", "Eve"].map(|name| {
         let conn = harness.connect_at(ASKS, Remote::Ip(local(50_000)));
         harness.say(conn, format!("{name}\n"));
         conn
     });
-    people.iter().for_each(|conn| drop(harness.heard(*conn)));
-    (harness, people)
+    clients.iter().for_each(|conn| drop(harness.heard(*conn)));
+    (harness, clients)
 }
 
 /// Sends a line in pieces that end at `cuts`.
@@ -82,7 +82,7 @@ proptest! {
         send(&mut harness, mal, &line, &cuts);
         let told = harness.heard(mal);
         let room = harness.heard(eve);
-        prop_assert_eq!(&harness.heard(bob), &room, "nobody hears anything alone");
+        prop_assert_eq!(&harness.heard(bob), &room, "no other client receives anything");
         if line.starts_with(b"/") && !line.starts_with(b"//") {
             prop_assert_eq!(told, "* that line is longer than 2500 bytes and was not sent\n");
             prop_assert_eq!(room, "");

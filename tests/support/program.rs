@@ -153,7 +153,7 @@ pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
     (reader, writer.into())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a pipe that nobody reads would stop the program")]
+#[expect(clippy::disallowed_methods, reason = "an unread pipe would block the program")]
 fn collect(mut from: impl Read + Send + 'static, open: &Arc<()>) -> Shared {
     let (shared, open) = (Shared::default(), Arc::clone(open));
     let to = Arc::clone(&shared);

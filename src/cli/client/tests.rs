@@ -29,7 +29,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Runs a command and returns what it gave, what it printed, and what it said on standard error.
+/// Runs a command. Returns the result of `act`, standard output and standard error.
 fn with<T: ClientCommand, R>(
     command: T,
     style: OutputStyle,

@@ -209,7 +209,7 @@ fn link_impairs_both_directions() {
     let begun = Instant::now();
     assert_eq!(ask(&program.udp(), "PNG 0000"), "ACK 0000");
     assert!(begun.elapsed() >= Duration::from_millis(120), "{:?}", begun.elapsed());
-    // Streams are not delayed, and the log says so.
+    // Streams are not delayed, which is logged.
     program.connect().prove();
     program.end();
 }

@@ -64,7 +64,7 @@ fn members_that_do_not_read_take_no_extra_threads_and_get_all_queued_messages() 
 }
 
 /// Connects many clients. Returns the served ones, at least the first.
-fn crowd(program: &Program, count: usize) -> Vec<TcpStream> {
+fn connect_many(program: &Program, count: usize) -> Vec<TcpStream> {
     let addr = SocketAddr::from(([127, 0, 0, 1], program.port));
     let streams: Vec<TcpStream> = (0..count)
         .filter_map(|_| TcpStream::connect_timeout(&addr, SOON).ok())
@@ -81,14 +81,14 @@ fn crowd(program: &Program, count: usize) -> Vec<TcpStream> {
 /// Connects more clients than the process has room for, twice.
 fn survives(program: &Program, count: usize) -> usize {
     let mut first = program.register("first");
-    let served = crowd(program, count).len();
+    let served = connect_many(program, count).len();
     first.prove();
     let addr = SocketAddr::from(([127, 0, 0, 1], program.port));
     within(SOON, "it takes others again", || {
         let mut conn = Conn::to(addr);
         conn.0.write_all(b"PNG 0000").is_ok() && conn.0.read_exact(&mut [0; 8]).is_ok()
     });
-    assert!(!crowd(program, count).is_empty());
+    assert!(!connect_many(program, count).is_empty());
     first.prove();
     served
 }

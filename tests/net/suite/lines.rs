@@ -22,11 +22,11 @@ impl Person {
     }
 
     fn named(program: &Program, nth: usize, typed: &str, name: &str) -> Self {
-        let mut person = Self::at(program, nth);
-        person.expect(WELCOME);
-        person.say(&format!("{typed}\n"));
-        person.expect(&format!("* you are {name}{LOBBY}"));
-        person
+        let mut client = Self::at(program, nth);
+        client.expect(WELCOME);
+        client.say(&format!("{typed}\n"));
+        client.expect(&format!("* you are {name}{LOBBY}"));
+        client
     }
 
     fn say(&mut self, text: &str) {

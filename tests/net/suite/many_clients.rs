@@ -6,8 +6,8 @@
 //! `cargo test --release --test net poll::suite::many_clients -- --ignored --nocapture --test-threads 1`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![expect(clippy::disallowed_methods, reason = "a crowd takes real time, and threads to watch it")]
-#![allow(clippy::print_stdout, reason = "what is measured is printed")]
+#![expect(clippy::disallowed_methods, reason = "many clients take real time, and threads to observe them")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -162,8 +162,8 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let before = kernel_tcp_memory();
     let program = Program::local(&["--max-pending", "64KiB"]);
     let addr = program.host().parse().unwrap();
-    let mut crowd: Vec<TcpStream> = (0..readers).map(|_| small_reader(addr)).collect();
-    for (n, stream) in crowd.iter_mut().enumerate() {
+    let mut streams: Vec<TcpStream> = (0..readers).map(|_| small_reader(addr)).collect();
+    for (n, stream) in streams.iter_mut().enumerate() {
         stream.write_all(frame("REG", &format!("reader{n}")).as_bytes()).unwrap();
         stream.write_all(b"JON 0007 #crowdPNG 0003 in").unwrap();
         let mut answer = [0; 11];
@@ -197,7 +197,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let mut pings = pinger.end();
     let late = healthy.join().unwrap();
     let dropped = total(&program, "missed by slow readers");
-    let heard: Vec<Heard> = crowd.iter_mut().map(|stream| catch_up(stream, messages)).collect();
+    let heard: Vec<Heard> = streams.iter_mut().map(|stream| catch_up(stream, messages)).collect();
     let missed: u64 = heard.iter().map(|heard| heard.missed).sum();
     let split = stalled_at.unwrap_or_default();
     let (mut filling, mut after): (Vec<_>, Vec<_>) = late.iter().partition(|(at, _)| *at < split);
@@ -276,7 +276,7 @@ fn slow_writers(slow: usize, active: usize, limit: Duration, pace: Duration) {
     println!("active, beside them: {}", shown(&mut beside));
     println!("cut after {}", shown(&mut cut));
     assert_eq!(cut.len(), slow, "every slow one is cut");
-    assert!(cut.iter().all(|after| *after >= limit), "nobody is cut before its deadline");
+    assert!(cut.iter().all(|after| *after >= limit), "no connection is closed before its deadline");
     assert_eq!(beside.is_empty(), active == 0);
 }
 
@@ -298,20 +298,20 @@ fn too_many(descriptors: usize, connections: usize, watch: Duration) {
     command.args(["--host", "127.0.0.1:0"]);
     let program = Program::spawn(command, Stdio::piped(), 2);
     let addr: SocketAddr = program.host().parse().unwrap();
-    let crowd: Vec<TcpStream> = (0..connections)
+    let streams: Vec<TcpStream> = (0..connections)
         .map(|_| {
             let stream = TcpStream::connect_timeout(&addr, SOON).unwrap();
             stream.set_nonblocking(true).unwrap();
             stream
         })
         .collect();
-    let told = || crowd.iter().filter(|stream| stream.peek(&mut [0; 1]).is_ok()).count();
+    let told = || streams.iter().filter(|stream| stream.peek(&mut [0; 1]).is_ok()).count();
     within(SOON, "it is full", || told() > 0 || program.has_logged("cannot accept connections"));
     let (before, since) = (ticks(&program), Instant::now());
     std::thread::sleep(watch);
     let used = (ticks(&program) - before) as f64 / since.elapsed().as_secs_f64();
     let refused = told();
-    drop(crowd);
+    drop(streams);
     let released = Instant::now();
     within(SOON, "it accepts again", || {
         let mut conn = Conn::to(addr);

@@ -69,7 +69,7 @@ fn a_flooding_client_is_blocked_and_others_are_not() {
         times.push(asked.elapsed());
     }
     times.sort();
-    println!("a message of somebody else took {times:?}");
+    println!("a message of another client took {times:?}");
     // Ada's message is sent after all input of Eve, and arrives before nearly all of it.
     ada.send("SND 0008 bob now");
     let heard = heys_before_ada(&mut bob);

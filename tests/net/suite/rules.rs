@@ -207,7 +207,7 @@ fn rules_check_refuses_invalid_arguments() {
 fn the_help_of_rules_check_shows_a_valid_file_and_the_usage() {
     let help = server(&["rules", "check", "--help"]).out;
     assert!(help.contains("[--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
-    let example = help.split("(docs/doors.md says what else can be in it):\n").nth(1).unwrap();
+    let example = help.split("(docs/doors.md has all its keys):\n").nth(1).unwrap();
     let example: Vec<&str> = example.lines().take_while(|line| !line.is_empty()).collect();
     assert!((4..=8).contains(&example.len()), "{help}");
     let file = RulesFile::new(example.join("\n"));

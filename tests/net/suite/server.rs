@@ -232,23 +232,23 @@ fn sigusr1_prints_one_line_of_totals() {
 #[test]
 fn sigterm_sends_bye_to_all_and_ends_with_totals_and_exit_code_0() {
     let program = Program::local(&[]);
-    let (mut registered, mut stranger, datagrams) =
+    let (mut registered, mut unregistered, datagrams) =
         (program.register("TEST01"), program.connect(), program.udp());
     datagrams.send(b"REG 0004 dgmPNG 0000").unwrap();
     assert_eq!(receive(&datagrams), "ACK 0000");
-    stranger.prove();
+    unregistered.prove();
     registered.send("SND 0009 TEST01 x");
     registered.expect("RCV 0014 TEST01 0001 x");
     program.signal("TERM");
     program.wait_for_log("shutting down");
     registered.expect("BYE 0000");
     registered.expect_end();
-    stranger.expect("BYE 0000");
-    stranger.expect_end();
+    unregistered.expect("BYE 0000");
+    unregistered.expect_end();
     assert_eq!(receive(&datagrams), "BYE 0000");
     let refused = TcpStream::connect(("127.0.0.1", program.port)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    drop((registered, stranger));
+    drop((registered, unregistered));
     let (code, logged, printed) = program.end_within(SOON);
     assert_eq!(code, Some(0));
     assert!(logged.iter().any(|line| line.contains("sessions 2, messages 1,")), "{logged:?}");
@@ -421,10 +421,10 @@ fn a_server_without_free_descriptors_keeps_serving_and_accepts_more_when_some_ar
     command.args(["-c", &format!("ulimit -n 32; exec {server} --engine {} --host 127.0.0.1:0", engine())]);
     let program = Program::spawn(command, Stdio::piped(), 2);
     let mut first = program.register("first");
-    let crowd: Vec<Conn> = (0..40).map(|_| program.connect()).collect();
+    let connections: Vec<Conn> = (0..40).map(|_| program.connect()).collect();
     program.wait_for_log("cannot accept connections");
     first.prove();
-    drop(crowd);
+    drop(connections);
     program.connect().prove();
     first.prove();
 }
