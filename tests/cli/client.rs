@@ -47,7 +47,7 @@ fn listen(server: &TestServer, mode: &str, args: &str) -> Program {
 }
 
 /// An address without a server.
-fn nobody() -> String {
+fn unused_address() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().to_string()
 }
@@ -99,7 +99,7 @@ fn explain_prints_the_schedule_and_sends_nothing() {
 #[test]
 fn every_command_ends_without_a_server() {
     for command in ["send bob hi", "listen", "list", "ping -c 1", "--name bob"] {
-        let args = format!("--timeout .02 --expb --max-sends 3 --host {}", nobody());
+        let args = format!("--timeout .02 --expb --max-sends 3 --host {}", unused_address());
         let tcp = alone(&format!("{args} {command}"));
         assert_eq!((tcp.code, tcp.out.contains("time=")), (4, false), "{command}: {tcp:?}");
         assert!(tcp.err.contains("refused"), "{command}: {tcp:?}");
@@ -107,7 +107,7 @@ fn every_command_ends_without_a_server() {
         assert_eq!(udp.code, 3, "{command}: {udp:?}");
         assert!(udp.closing_line().contains("3 datagrams, 2 retries"), "{command}: {udp:?}");
     }
-    let never = alone(&format!("--timeout .02 --mode udp --host {} send bob hi", nobody()));
+    let never = alone(&format!("--timeout .02 --mode udp --host {} send bob hi", unused_address()));
     assert!(never.err.contains("never sent: message 1 to bob: `hi`"), "{never:?}");
     assert_eq!(
         never.closing_line(),
@@ -203,7 +203,7 @@ fn listen_ends_at_its_deadline_and_reports_missing_messages() {
         server.wait_until("their sessions ended with BYE", |report| report.sessions == 0);
     }
     // Without a server the time is over before the policy gives up.
-    let args = format!("--timeout 20 --host {} listen -W .05", nobody());
+    let args = format!("--timeout 20 --host {} listen -W .05", unused_address());
     assert_eq!(alone(&args).code, 4);
     assert_eq!(alone(&format!("--mode udp {args}")).code, 3);
 }
@@ -221,7 +221,10 @@ fn pings_are_numbered_and_timed_and_register_nothing() {
         }
         assert_eq!(server.report().totals.hub.sessions, 0);
     }
-    let udp = alone(&format!("--mode UDP --timeout .01 --max-sends 2 --host {} ping -c 2 -i .01", nobody()));
+    let udp = alone(&format!(
+        "--mode UDP --timeout .01 --max-sends 2 --host {} ping -c 2 -i .01",
+        unused_address()
+    ));
     assert_eq!(
         (udp.code, udp.out.as_str()),
         (3, "seq=1 no answer after 2 tries\nseq=2 no answer after 2 tries\n")
@@ -230,7 +233,7 @@ fn pings_are_numbered_and_timed_and_register_nothing() {
 
 #[test]
 fn a_udp_client_may_start_before_its_server() {
-    let host = nobody();
+    let host = unused_address();
     let args =
         ["--mode", "udp", "--timeout", ".05", "--max-sends", "400", "--host", &host, "-v", "--name", "bob"];
     let client = Program::start(CLIENT, &[&args[..], &["send", "bob", "hi"]].concat());
@@ -290,7 +293,7 @@ fn a_chat_prints_messages_while_it_waits_for_input() {
 #[test]
 fn a_deadline_ends_a_request_even_with_sends_left() {
     let flags = "--timeout .02 --expb --max-sends 100 --deadline .1 --mode udp";
-    let ended = alone(&format!("{flags} --host {} ping -c 1", nobody()));
+    let ended = alone(&format!("{flags} --host {} ping -c 1", unused_address()));
     assert_eq!(ended.code, 3, "{ended:?}");
     assert_eq!(
         ended.out, "seq=1 no answer after 3 tries\n",
@@ -302,7 +305,8 @@ fn a_deadline_ends_a_request_even_with_sends_left() {
 fn jitter_moves_each_timeout_within_its_bounds_and_a_seed_reproduces_it() {
     let waits = |jitter: &str, seed: u64| -> Vec<f64> {
         let flags = "--timeout .04 --expb --max-timeout .04 --max-sends 6 --mode udp --json";
-        let ended = alone(&format!("{flags} --jitter {jitter} --seed {seed} --host {} ping -c 1", nobody()));
+        let ended =
+            alone(&format!("{flags} --jitter {jitter} --seed {seed} --host {} ping -c 1", unused_address()));
         assert_eq!(ended.code, 3, "{ended:?}");
         let objects = ended.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         objects

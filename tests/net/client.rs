@@ -129,11 +129,12 @@ fn with_loss_of_50_percent_every_message_arrives_once_and_in_order() {
 fn a_client_connects_over_a_unix_socket() {
     let place = tempfile::tempdir().unwrap();
     let url = format!("unix://{}/chat", place.path().display());
-    let mut doors = Doors::default();
-    doors.add(&url.parse().unwrap()).unwrap();
+    let mut listeners = Doors::default();
+    listeners.add(&url.parse().unwrap()).unwrap();
     let rng = Box::new(ChaCha20Rng::seed_from_u64(1));
     let engine =
-        Engine::start(EngineKind::Poll, doors, |now| Server::new(now, ServerConfig::default(), rng)).unwrap();
+        Engine::start(EngineKind::Poll, listeners, |now| Server::new(now, ServerConfig::default(), rng))
+            .unwrap();
     let builder = || Client::builder(&url);
     block_on(converse(builder(), builder()));
     assert!(block_on(engine.shutdown(crate::support::PATIENCE)));

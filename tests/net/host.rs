@@ -85,10 +85,10 @@ fn start<H: Handler + 'static>(
     settings: Settings,
     handler: H,
 ) -> (Engine<Host<H>>, String) {
-    let mut doors = Doors::default();
-    doors.add(&url.parse().unwrap()).unwrap();
-    let list = doors.list();
-    let engine = Engine::start(kind, doors, |_| Host::new(settings, list, handler)).unwrap();
+    let mut listeners = Doors::default();
+    listeners.add(&url.parse().unwrap()).unwrap();
+    let list = listeners.list();
+    let engine = Engine::start(kind, listeners, |_| Host::new(settings, list, handler)).unwrap();
     let place = engine.places()[0].to_string();
     (engine, place)
 }

@@ -22,7 +22,7 @@ fn from(harness: &mut ServerHarness, ip: &str) -> Conn {
 }
 
 /// Opens these connections one after the other. Returns how many are accepted.
-fn let_in(harness: &mut ServerHarness, ips: &[&str]) -> usize {
+fn count_accepted(harness: &mut ServerHarness, ips: &[&str]) -> usize {
     let conns: Vec<Conn> = ips.iter().map(|ip| from(harness, ip)).collect();
     conns.into_iter().filter(|conn| !harness.is_closed(*conn)).count()
 }
@@ -50,8 +50,11 @@ fn a_connection_beyond_the_limit_gets_an_error_is_closed_and_counted_and_a_close
 #[test]
 fn a_host_is_one_ipv4_address_also_when_mapped_to_ipv6() {
     let mut harness = harness(1_000, 2);
-    assert_eq!(let_in(&mut harness, &["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"]), 2);
-    assert_eq!(let_in(&mut harness, &["192.0.2.2", "192.0.2.3"]), 2, "its neighbours are others");
+    assert_eq!(
+        count_accepted(&mut harness, &["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"]),
+        2
+    );
+    assert_eq!(count_accepted(&mut harness, &["192.0.2.2", "192.0.2.3"]), 2, "its neighbours are others");
     let late = from(&mut harness, "192.0.2.1");
     assert_eq!(harness.heard(late), TOO_MANY);
 }
@@ -59,15 +62,18 @@ fn a_host_is_one_ipv4_address_also_when_mapped_to_ipv6() {
 #[test]
 fn a_host_is_the_first_half_of_an_ipv6_address() {
     let mut harness = harness(1_000, 2);
-    assert_eq!(let_in(&mut harness, &["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1:ffff::3"]), 2);
-    assert_eq!(let_in(&mut harness, &["2001:db8:0:2::1", "2001:db8:0:2::1"]), 2);
+    assert_eq!(
+        count_accepted(&mut harness, &["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1:ffff::3"]),
+        2
+    );
+    assert_eq!(count_accepted(&mut harness, &["2001:db8:0:2::1", "2001:db8:0:2::1"]), 2);
 }
 
 #[test]
 fn loopback_and_unix_sockets_have_no_host_limit_and_0_is_no_limit() {
     let mut few = harness(1_000, 1);
     assert_eq!(
-        let_in(&mut few, &["127.0.0.1", "127.0.0.1", "127.0.0.2", "::1", "::1", "::ffff:127.0.0.1"]),
+        count_accepted(&mut few, &["127.0.0.1", "127.0.0.1", "127.0.0.2", "::1", "::1", "::ffff:127.0.0.1"]),
         6
     );
     for _ in 0..3 {
@@ -75,7 +81,7 @@ fn loopback_and_unix_sockets_have_no_host_limit_and_0_is_no_limit() {
         assert!(!few.is_closed(conn));
     }
     let mut many = harness(1_000, 0);
-    assert_eq!(let_in(&mut many, &["192.0.2.1"; 500]), 500);
+    assert_eq!(count_accepted(&mut many, &["192.0.2.1"; 500]), 500);
 }
 
 #[test]

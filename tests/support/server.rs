@@ -60,7 +60,7 @@ impl ServerProgram {
     }
 
     /// Starts it with these listeners, of one socket each.
-    pub(crate) fn with_doors(urls: &[&str], options: &[&str]) -> Self {
+    pub(crate) fn with_listeners(urls: &[&str], options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
         command.args(urls.iter().flat_map(|url| ["--listen", url])).args(options);
         Self::spawn(command, Stdio::piped(), urls.len())

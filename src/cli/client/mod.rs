@@ -13,10 +13,11 @@
 //! |---|---|
 //! | `message` | `sender`; `room`: null, or its name with the `#`; `text`; if the message is not UTF-8, `text` is escaped and `base64` has all its bytes |
 //! | `acked` | `seq`, `verb`, `target`, `tries`, `time_ms`; an LST also has `names`, and `more`: the count of names that did not fit |
-//! | `rejected` | `seq`, `verb`, `target`, `tries` (0: not sent, because too long), `time_ms`, `code`, `reason` |
+//! | `rejected` | `seq`, `verb`, `target`, `tries` (0: not sent, because too long), `time_ms`, `code`, `reason`; after a 429 `wait_ms`, the wait that it names |
 //! | `unknown` | `seq`, `verb`, `target`, `tries`, `time_ms`: executed once or not at all |
 //! | `never_sent` | `seq`, `verb`, `target`, `tries` (0), `time_ms` (null) |
 //! | `retry` | `verb`, `id`, `seq` (null: not a request of the user), `send`: the number of this send, `waiting_s`: how long its answer is awaited |
+//! | `slow_down` | `verb`, `id`, `seq`, `waiting_s`: how long the client waits after a 429 before it sends the request again |
 //! | `gap` | `count`: the number of messages for this client that the server dropped |
 //!
 //! `seq` numbers the user's requests from 1: the line of `send TARGET -`, the number of a ping. `verb` is SND, JON, LEV,

@@ -78,7 +78,7 @@ impl ListenArgs {
     /// Checks the options and fills in defaults.
     pub(super) fn resolve(self) -> Result<ListenPlan, String> {
         let mut urls = self.listen;
-        urls.iter().try_for_each(check_is_chat)?;
+        urls.iter().try_for_each(check_served_by_chat)?;
         let has_short_form = self.mode.is_some() || self.host.is_some();
         let is_default = !has_short_form && urls.is_empty();
         if is_default {
@@ -90,7 +90,7 @@ impl ListenArgs {
 }
 
 /// Refuses a listener that the chat cannot serve.
-fn check_is_chat(url: &ListenUrl) -> Result<(), String> {
+fn check_served_by_chat(url: &ListenUrl) -> Result<(), String> {
     match url.door.speaks {
         Speaks::Frames | Speaks::Lines(_) => Ok(()),
         Speaks::Messages | Speaks::Bytes => Err(format!(
@@ -125,32 +125,34 @@ impl ListenPlan {
 /// The lines printed about listeners: one per socket, then one per listener with a command that connects to it.
 pub(super) fn announcement(listeners: &Doors) -> String {
     let mut text = String::new();
-    for place in listeners.places() {
+    for listen_addr in listeners.places() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "listening on {place}");
+        let _ = writeln!(text, "listening on {listen_addr}");
     }
     let best: Vec<&ListenAddr> = listeners.places_by_url().into_iter().filter_map(easiest_to_reach).collect();
-    let width = best.iter().map(|place| place.scheme.len()).max().unwrap_or(0) + 1;
-    for place in best {
-        let _ = writeln!(text, "{:<width$} {}", format!("{}:", place.scheme), how_to_connect(place));
+    let width = best.iter().map(|listen_addr| listen_addr.scheme.len()).max().unwrap_or(0) + 1;
+    for listen_addr in best {
+        let _ =
+            writeln!(text, "{:<width$} {}", format!("{}:", listen_addr.scheme), how_to_connect(listen_addr));
     }
     text
 }
 
 /// The first IPv4 address of one listener, or else its first: not every netcat speaks IPv6.
-fn easiest_to_reach(places: Vec<&ListenAddr>) -> Option<&ListenAddr> {
-    let is_ipv4 = |place: &&ListenAddr| matches!(place.address, Address::Ip(addr) if addr.is_ipv4());
-    places.iter().copied().find(is_ipv4).or_else(|| places.first().copied())
+fn easiest_to_reach(addrs: Vec<&ListenAddr>) -> Option<&ListenAddr> {
+    let is_ipv4 =
+        |listen_addr: &&ListenAddr| matches!(listen_addr.address, Address::Ip(addr) if addr.is_ipv4());
+    addrs.iter().copied().find(is_ipv4).or_else(|| addrs.first().copied())
 }
 
 /// The command that connects by hand, and with the client if it can.
-fn how_to_connect(place: &ListenAddr) -> String {
-    let addr = match &place.address {
+fn how_to_connect(listen_addr: &ListenAddr) -> String {
+    let addr = match &listen_addr.address {
         Address::Ip(addr) => reachable(*addr),
         Address::File(path) => return format!("nc -U {}", quoted(path.to_str())),
     };
     let (ip, port) = (addr.ip(), addr.port());
-    match place.scheme {
+    match listen_addr.scheme {
         "udp" => format!("client --mode udp --host {addr}, or frames by hand: nc -u {ip} {port}"),
         "tcp" => format!("client --host {addr}, or frames by hand: nc {ip} {port}"),
         _ => format!("nc {ip} {port}, or telnet {ip} {port}"),
@@ -231,7 +233,7 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    fn place(scheme: &'static str, addr: &str) -> ListenAddr {
+    fn listen_addr(scheme: &'static str, addr: &str) -> ListenAddr {
         ListenAddr { scheme, address: Address::Ip(addr.parse().unwrap()) }
     }
 
@@ -247,15 +249,15 @@ mod tests {
             ),
             ("line", "[::1]:5", "nc ::1 5, or telnet ::1 5"),
         ] {
-            assert_eq!(how_to_connect(&place(scheme, addr)), expected);
+            assert_eq!(how_to_connect(&listen_addr(scheme, addr)), expected);
         }
         for (path, expected) in [
             ("/run/a", "nc -U /run/a"),
             ("/run/a b'c", r#"nc -U "/run/a b'c""#),
             ("/run/\u{1b}[2J", "nc -U with that path, which is not plain text"),
         ] {
-            let place = ListenAddr { scheme: "unix", address: Address::File(path.into()) };
-            assert_eq!(how_to_connect(&place), expected);
+            let listen_addr = ListenAddr { scheme: "unix", address: Address::File(path.into()) };
+            assert_eq!(how_to_connect(&listen_addr), expected);
         }
     }
 

@@ -66,7 +66,7 @@ impl Person {
 
 #[test]
 fn the_conversation_in_the_readme_of_trio_chat_is_reproduced() {
-    let program = Program::with_doors(&["line://127.0.0.1:0"], &[]);
+    let program = Program::with_listeners(&["line://127.0.0.1:0"], &[]);
     let mut morty = Person::named(&program, 0, "Morty", "Morty");
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut one = Person::named(&program, 0, "Guard #1", "Guard--1");
@@ -88,7 +88,7 @@ fn the_conversation_in_the_readme_of_trio_chat_is_reproduced() {
 
 #[test]
 fn the_conversation_of_sock_chat_is_reproduced_without_echo() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?greet=none&echo=off"], &[]);
+    let program = Program::with_listeners(&["line://127.0.0.1:0?greet=none&echo=off"], &[]);
     let mut one = Person::at(&program, 0);
     let first = one.0.local_addr().unwrap();
     one.say("/list #lobby\n");
@@ -107,7 +107,7 @@ fn the_conversation_of_sock_chat_is_reproduced_without_echo() {
 #[test]
 fn frames_datagrams_and_lines_meet_in_one_room() {
     let urls = ["line://127.0.0.1:0?rate=none", "tcp://127.0.0.1:0", "udp://127.0.0.1:0"];
-    let program = Program::with_doors(&urls, &[]);
+    let program = Program::with_listeners(&urls, &[]);
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut frida = Person(Conn::to(([127, 0, 0, 1], port_of(&program.listening[1])).into()).0);
     frida.say(&(frame("REG", "frida") + &frame("JON", "#lobby") + "PNG 0006 proof"));
@@ -136,7 +136,7 @@ fn frames_datagrams_and_lines_meet_in_one_room() {
 #[test]
 fn a_closed_pipe_loses_no_line_although_lines_wait_for_the_rate() {
     let program =
-        Program::with_doors(&["line://127.0.0.1:0?rate=100/s", "line://127.0.0.1:0?rate=none"], &[]);
+        Program::with_listeners(&["line://127.0.0.1:0?rate=100/s", "line://127.0.0.1:0?rate=none"], &[]);
     let mut rick = Person::named(&program, 1, "Rick", "Rick");
     let mut pipe = Person::at(&program, 0);
     let lines: Vec<String> = (0..150).map(|n| format!("line {n}\n")).collect();
@@ -151,7 +151,7 @@ fn a_closed_pipe_loses_no_line_although_lines_wait_for_the_rate() {
 
 #[test]
 fn a_program_that_never_ends_a_line_can_chat_on_a_listener_with_flush() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?flush=200&rate=none"], &[]);
+    let program = Program::with_listeners(&["line://127.0.0.1:0?flush=200&rate=none"], &[]);
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut bot = Person::at(&program, 0);
     bot.expect(WELCOME);
@@ -168,7 +168,7 @@ fn a_program_that_never_ends_a_line_can_chat_on_a_listener_with_flush() {
 
 #[test]
 fn a_flooding_line_client_is_blocked_by_back_pressure_and_delays_no_others() {
-    let program = Program::with_doors(&["line://127.0.0.1:0", "line://127.0.0.1:0?rate=none"], &[]);
+    let program = Program::with_listeners(&["line://127.0.0.1:0", "line://127.0.0.1:0?rate=none"], &[]);
     let [mut rick, mut morty] = ["Rick", "Morty"].map(|name| Person::named(&program, 1, name, name));
     let mut bot = Person::named(&program, 0, "SpamBot", "SpamBot");
     bot.0.set_nonblocking(true).unwrap();
@@ -202,7 +202,7 @@ fn a_flooding_line_client_is_blocked_by_back_pressure_and_delays_no_others() {
 
 #[test]
 fn line_clients_send_while_messages_arrive_and_get_the_reason_of_a_shutdown() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?rate=none"], &[]);
+    let program = Program::with_listeners(&["line://127.0.0.1:0?rate=none"], &[]);
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut morty = Person::named(&program, 0, "Morty", "Morty");
     for n in 0..50 {

@@ -30,7 +30,7 @@ fn path() -> (tempfile::TempDir, String) {
     (directory, path)
 }
 
-fn knock(path: impl AsRef<Path>) -> UnixStream {
+fn connect_unix(path: impl AsRef<Path>) -> UnixStream {
     let socket = UnixStream::connect(path).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     socket
@@ -60,8 +60,8 @@ fn register(socket: &mut (impl Read + Write), name: &str) {
 fn clients_of_all_listeners_are_in_one_chat() {
     let (_directory, path) = path();
     let urls = ["tcp://127.0.0.1:0", &format!("unix://{path}"), "udp://127.0.0.1:0", "tcp://127.0.0.2:0"];
-    let program = Program::with_doors(&urls, &[]);
-    let (mut ada, mut bob) = (tcp(&program, 0), knock(&path));
+    let program = Program::with_listeners(&urls, &[]);
+    let (mut ada, mut bob) = (tcp(&program, 0), connect_unix(&path));
     let mut dee = TcpStream::connect(("127.0.0.2", port_of(&program.listening[3]))).unwrap();
     dee.set_read_timeout(Some(SOON)).unwrap();
     let eve = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -95,7 +95,7 @@ fn the_server_prints_its_listeners_and_how_to_connect_to_them() {
         "tcp://127.0.0.1:0",
         &format!("unix://{path}"),
     ];
-    let program = Program::with_doors(&urls, &[]);
+    let program = Program::with_listeners(&urls, &[]);
     let port = |nth: usize| port_of(&program.listening[nth]);
     let (line, udp, tcp) = (port(0), port(2), port(3));
     let places = [
@@ -120,7 +120,7 @@ fn the_server_prints_its_listeners_and_how_to_connect_to_them() {
 
 #[test]
 fn a_name_with_several_addresses_is_one_listener_on_one_port() {
-    let program = Program::with_doors(&["line://localhost:0"], &[]);
+    let program = Program::with_listeners(&["line://localhost:0"], &[]);
     let port = port_of(&program.listening[0]);
     assert!(
         port != 0 && program.listening.iter().all(|line| port_of(line) == port),
@@ -141,11 +141,11 @@ fn listeners_on_one_port_in_two_families_are_two_listeners() {
         eprintln!("not tested: this machine has no IPv6");
         return;
     }
-    let one = Program::with_doors(&["line://[::1]:0"], &[]);
+    let one = Program::with_listeners(&["line://[::1]:0"], &[]);
     let port = port_of(&one.listening[0]);
     one.end();
     let urls = [format!("line://[::1]:{port}?echo=off"), format!("line://127.0.0.1:{port}")];
-    let two = Program::with_doors(&urls.each_ref().map(String::as_str), &[]);
+    let two = Program::with_listeners(&urls.each_ref().map(String::as_str), &[]);
     let hint = |ip: &str| format!("line: nc {ip} {port}, or telnet {ip} {port}");
     assert_eq!(two.hints, [hint("::1"), hint("127.0.0.1")]);
 }
@@ -156,7 +156,7 @@ fn a_url_may_be_an_ipv6_address() {
         eprintln!("not tested: this machine has no IPv6");
         return;
     }
-    let program = Program::with_doors(&["tcp://[::1]:0", "tcp://[::]:0?name=all"], &[]);
+    let program = Program::with_listeners(&["tcp://[::1]:0", "tcp://[::]:0?name=all"], &[]);
     let port = port_of(&program.listening[0]);
     assert_eq!(program.listening[0], format!("listening on tcp://[::1]:{port}"));
     let all = port_of(&program.listening[1]);
@@ -177,7 +177,7 @@ fn listeners_by_url_add_to_the_short_form() {
     let program = Program::local(&["--listen", &format!("unix://{path}"), "--mode", "tcp"]);
     let places = [format!("tcp://127.0.0.1:{}", program.port), format!("unix://{path}")];
     assert_eq!(program.listening, places.map(|place| format!("listening on {place}")));
-    let (mut ada, mut bob) = (program.connect().0, knock(&path));
+    let (mut ada, mut bob) = (program.connect().0, connect_unix(&path));
     register(&mut ada, "ada");
     register(&mut bob, "bob");
     say(&mut bob, &frame("SND", "ada hello"));
@@ -186,11 +186,11 @@ fn listeners_by_url_add_to_the_short_form() {
 
 #[test]
 fn several_processes_share_a_port_with_reuse_port_and_each_has_its_own_chat() {
-    let first = Program::with_doors(&["tcp://127.0.0.1:0?reuse_port=1"], &[]);
+    let first = Program::with_listeners(&["tcp://127.0.0.1:0?reuse_port=1"], &[]);
     let place = format!("tcp://127.0.0.1:{}", first.port);
     let alone = run(&["--listen", &place]);
     assert_eq!(alone.status.code(), Some(1));
-    let second = Program::with_doors(&[&format!("{place}?reuse_port=1")], &[]);
+    let second = Program::with_listeners(&[&format!("{place}?reuse_port=1")], &[]);
     assert_eq!(second.listening, first.listening);
     // The kernel distributes connections by their ports: each process gets some, and the name is free in both.
     let mut apart = 0;
@@ -215,11 +215,11 @@ fn several_processes_share_a_port_with_reuse_port_and_each_has_its_own_chat() {
 #[test]
 fn a_unix_socket_has_its_permissions_and_is_removed_at_a_clean_shutdown() {
     let (_directory, path) = path();
-    let program = Program::with_doors(&[&format!("unix://{path}?mode=0606")], &[]);
+    let program = Program::with_listeners(&[&format!("unix://{path}?mode=0606")], &[]);
     let file = fs::symlink_metadata(&path).unwrap();
     assert!(file.file_type().is_socket());
     assert_eq!(file.permissions().mode() & 0o777, 0o606);
-    let mut ada = knock(&path);
+    let mut ada = connect_unix(&path);
     register(&mut ada, "ada");
     program.signal("TERM");
     // It gets BYE like any client.
@@ -234,17 +234,17 @@ fn a_unix_socket_has_its_permissions_and_is_removed_at_a_clean_shutdown() {
 fn the_unix_socket_of_a_killed_server_is_replaced_and_of_a_live_one_is_not() {
     let (_directory, path) = path();
     let url = format!("unix://{path}");
-    let killed = Program::with_doors(&[&url], &[]);
+    let killed = Program::with_listeners(&[&url], &[]);
     drop(killed);
     assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket(), "killed, it could not tidy up");
-    let program = Program::with_doors(&[&url], &[]);
+    let program = Program::with_listeners(&[&url], &[]);
     let other = run(&["--listen", &url]);
     assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0));
     let expected = format!(
         "error: cannot listen on {url}: address already in use; end the server that is there, or name another path\n"
     );
     assert_eq!(String::from_utf8_lossy(&other.stderr), expected);
-    register(&mut knock(&path), "ada");
+    register(&mut connect_unix(&path), "ada");
     program.end();
 }
 
@@ -342,7 +342,7 @@ fn at_the_limit_of_open_files_the_server_accepts_again_when_a_connection_ends() 
     command
         .args(["-c", &format!("ulimit -n 40; exec {server} --engine {} --listen unix://{path}", engine())]);
     let program = Program::spawn(command, Stdio::piped(), 1);
-    let mut peers: Vec<UnixStream> = (0..60).map(|_| knock(&path)).collect();
+    let mut peers: Vec<UnixStream> = (0..60).map(|_| connect_unix(&path)).collect();
     register(&mut peers[0], "ada");
     program.wait_for_log("cannot accept connections");
     // Closed connections make room for waiting ones.

@@ -54,8 +54,8 @@ fn heys_before_ada(conn: &mut Conn) -> usize {
 
 #[test]
 fn a_flooding_client_is_blocked_and_others_are_not() {
-    let doors = ["tcp://127.0.0.1:0?rate=5/s", "tcp://127.0.0.1:0"];
-    let program = Program::with_doors(&doors, &[]);
+    let listeners = ["tcp://127.0.0.1:0?rate=5/s", "tcp://127.0.0.1:0"];
+    let program = Program::with_listeners(&listeners, &[]);
     let [mut eve, mut ada, mut bob] =
         [(0, "eve"), (0, "ada"), (1, "bob")].map(|(door, name)| enter(&program, door, name));
     let written = spam(&mut eve.0, "SND 0008 bob hey");
@@ -82,8 +82,8 @@ fn a_flooding_client_is_blocked_and_others_are_not() {
 
 #[test]
 fn the_client_obeys_429_over_udp_and_loses_nothing() {
-    let doors = ["udp://127.0.0.1:0?rate=10/s", "tcp://127.0.0.1:0"];
-    let program = Program::with_doors(&doors, &[]);
+    let listeners = ["udp://127.0.0.1:0?rate=10/s", "tcp://127.0.0.1:0"];
+    let program = Program::with_listeners(&listeners, &[]);
     let mut bob = enter(&program, 1, "bob");
     let host = format!("127.0.0.1:{}", port_of(&program.listening[0]));
     let options = ["--mode", "udp", "--host", &host, "--name", "ada", "send", "-v", "bob", "-"];

@@ -389,8 +389,8 @@ fn rules_name_listeners_by_scheme_or_name_and_users_by_id() {
     ));
     let socket = file.dir.path().join("chat");
     let unix = format!("unix://{}", socket.display());
-    let doors = ["--listen", "tcp://127.0.0.1:0?name=front", "--listen", &unix];
-    let server = ServerProgram::local(&[&doors[..], &["--rules", &file.text()]].concat());
+    let listeners = ["--listen", "tcp://127.0.0.1:0?name=front", "--listen", &unix];
+    let server = ServerProgram::local(&[&listeners[..], &["--rules", &file.text()]].concat());
     let ports: Vec<u16> =
         server.listening.iter().filter(|line| line.contains("tcp://")).map(|line| port_of(line)).collect();
     assert_eq!(ports.len(), 2, "{:?}", server.listening);
