@@ -1,4 +1,4 @@
-//! Hosts with several addresses: wildcard and specific listeners, both families, peers that move, and paths that drop
+//! Hosts with several addresses. Wildcard and specific listeners, both families, peers that move, and paths that drop
 //! all packets, for the server, the client, the library's client and the proxy.
 //!
 //! Each test runs over 127.0.0.0/8 and ::1. If this process may make network namespaces (`unshare`, and `ip` of

@@ -223,7 +223,7 @@ impl Handler for Lazy {
     }
 }
 
-/// This many peers send a message of this size each to a handler that does not read: memory stays within the bound, and
+/// This many peers send a message of this size each to a handler that does not read. Memory stays within the bound, and
 /// once the handler reads, all messages arrive.
 fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
     let settings = Settings::default().max_memory_in(bound).max_message(size);

@@ -1,4 +1,4 @@
-//! Links that drop each datagram with probability 0.5, duplicate some and reorder all: no loss is silent, no message is
+//! Links that drop each datagram with probability 0.5, duplicate some and reorder all. No loss is silent, no message is
 //! duplicated or out of order, and every request has exactly one outcome.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The tables of limits in docs/doors.md and docs/protocol.md, executed: for each row a function reads the stated
+//! The tables of limits in docs/doors.md and docs/protocol.md, executed. For each row a function reads the stated
 //! bound, compares it with the code, and drives the server to it. A row without a function fails the test.
 
 use std::time::Duration;

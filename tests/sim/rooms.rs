@@ -158,7 +158,7 @@ fn an_unsent_gap_stays_in_its_place_and_keeps_counting_while_the_queue_fills_aga
     let heard = harness.say(bob, reg(3, "bob", &token));
     let message = |id: u64| format!("@{id} RCV 0019 ada#r 0001 message");
     assert_eq!(heard, format!("@3 ACK 0023 {token}{}{}@3 GAP 0002 3", message(1), message(2)));
-    // Sent pushes without acknowledgement still fill the queue; the next gap is a new one, as the first has its number,
+    // Sent pushes without acknowledgement still fill the queue. The next gap is a new one, as the first has its number,
     // and waits for the first to be acknowledged.
     harness.hang_up(bob);
     let mut room = |count: usize| {

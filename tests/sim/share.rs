@@ -1,4 +1,4 @@
-//! The share of unknown outcomes, and of registrations that give up, compared with theory: a request with n sends is
+//! The share of unknown outcomes, and of registrations that give up, compared with theory. A request with n sends is
 //! answered unless each send, or its answer, is lost. A registration over UDP is two requests.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! A process without free descriptors, threads or address space: the server refuses or waits, logs it once a second,
+//! A process without free descriptors, threads or address space. The server refuses or waits, logs it once a second,
 //! serves its connections, and accepts others when resources are free again. (Descriptors: `server` and `listeners`.)
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]

@@ -1,8 +1,8 @@
 //! Many misbehaving clients against the server program over loopback: consumers that never read, senders of a byte at a
 //! time, more connections than descriptors.
 //!
-//! Each scenario exists twice: with few clients in the ordinary run, which checks counters and the service of others,
-//! and with thousands in an ignored test, which prints the cost:
+//! Each scenario exists twice. The ordinary run has few clients, and checks counters and the service of others. An
+//! ignored test has thousands, and prints the cost:
 //! `cargo test --release --test net poll::suite::many_clients -- --ignored --nocapture --test-threads 1`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]

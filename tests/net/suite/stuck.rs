@@ -20,7 +20,7 @@ use crate::support::eventually;
 use crate::support::program::{Program, full_pipe};
 use crate::support::server::{SOON, engine, frame};
 
-/// The longest shutdown of a server: 10 s for all BYEs, 2 s for its threads, 1 s for the queued log, and some margin
+/// The longest shutdown of a server. 10 s for all BYEs, 2 s for its threads, 1 s for the queued log, and some margin
 /// for a machine under load.
 const END: Duration = Duration::from_secs(18);
 

@@ -1,4 +1,4 @@
-//! What the user sees of events, messages and outcomes: which of them are shown, and on which output.
+//! Printing of events, messages and outcomes: which of them are shown, and on which output.
 
 use std::time::{Duration, Instant};
 
