@@ -405,9 +405,9 @@ fn transcripts(page: &str) -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let command = line.strip_prefix("$ ").and_then(|line| {
-            line.strip_prefix("lab ").or_else(|| line.strip_prefix("cargo lab "))
-        });
+        let command = line
+            .strip_prefix("$ ")
+            .and_then(|line| line.strip_prefix("lab ").or_else(|| line.strip_prefix("cargo lab ")));
         let Some(command) = command else { continue };
         let mut printed = String::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with("```") && !line.starts_with("$ ")) {

@@ -516,7 +516,7 @@ fn received_messages_and_gaps_equal_the_sent_messages_under_both_drop_policies()
             );
             dropped += counted.gaps;
         }
-        assert!(dropped > 1_000, "{dropped}: the slow_room was to read slowly");
+        assert!(dropped > 1_000, "{dropped}: the members must be slow consumers");
     }
 }
 

@@ -72,7 +72,7 @@ pub(in crate::cli::client) fn reason(closed: &Closed, server: &str) -> Option<St
     match closed {
         Closed::Done => None,
         Closed::Refused(code, words) => Some(format!("{server} refused the registration: {code} {words}")),
-        Closed::GaveUp => Some(format!("gave up on {server}; is a server runner there?")),
+        Closed::GaveUp => Some(format!("gave up on {server}; is a server running there?")),
         Closed::ServerBye(None) => Some(format!("{server} ended the session")),
         Closed::ServerBye(Some(words)) => Some(format!("{server} ended the session: {words}")),
         Closed::Draining(None) => Some(format!("{server} is shutting down")),
