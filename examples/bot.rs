@@ -1,4 +1,5 @@
-//! A chat bot: `cargo run --example bot -- HOST:PORT [NAME]`. Say `!echo TEXT`, `!who` or `!quit` in `#lobby` or to it.
+//! A chat bot: `cargo run --example bot -- HOST:PORT [NAME]`. It answers `!echo TEXT`, `!who` and `!quit`, in `#lobby`
+//! or in a direct message.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it hears")]
 
 use std::error::Error;
@@ -43,7 +44,7 @@ async fn run(mut args: impl Iterator<Item = String>) -> Result<(), Box<dyn Error
             None if body.starts_with(b"!quit") => break,
             _ => continue,
         };
-        // Where it was said; if its sender has gone meanwhile, nobody misses the answer.
+        // To the room or the sender; an answer to a sender that has left is not needed.
         client.send(room.as_deref().unwrap_or(&sender), answer).await;
     }
     println!("* {:?}", client.close().await.closed);

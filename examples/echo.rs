@@ -1,4 +1,4 @@
-//! Says everything again: the smallest service. `echo raw://127.0.0.1:7000`, then `nc 127.0.0.1 7000`.
+//! An echo server, the smallest service: `echo raw://127.0.0.1:7000`, then `nc 127.0.0.1 7000`.
 #![expect(clippy::print_stdout, reason = "a program prints")]
 
 use std::env;
@@ -14,7 +14,7 @@ impl Handler for Echo {
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
         match cx.send(conn, bytes) {
             Ok(()) => bytes.len(),
-            // Where there is no room for it, it stays where it is until there is.
+            // Without room in the queue, the bytes stay unread until there is room.
             Err(_) => {
                 cx.pause(conn);
                 0

@@ -11,11 +11,11 @@ use sayagain::{host, net::Engine, service::ConnId};
 const MAX_BODY: usize = 64 << 20;
 const MAX_HEAD: usize = 16 << 10;
 
-/// All bodies are the beginning of this one: nothing is copied for an answer.
+/// All bodies are a prefix of this one, so an answer copies nothing.
 struct Http(Bytes);
 
 impl host::Handler for Http {
-    /// Answers the first request, and returns its length: it is called again for the next.
+    /// Answers the first request and returns its length; the engine calls again for the next one.
     fn received(&mut self, cx: &mut host::Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
         let mut headers = [EMPTY_HEADER; 64];
         let mut request = Request::new(&mut headers);

@@ -1,4 +1,4 @@
-//! A UDP echo whose network loses, delays and copies what arrives: a `Link` around one's own socket.
+//! A UDP echo server behind a simulated link that drops, delays and duplicates datagrams: a `Link` around a plain socket.
 //!
 //!     cargo run --example lossy -- ADDRESS:PORT [LINK [SEED]]        such as 127.0.0.1:7000 iid:.3+delay:20ms 7
 #![expect(clippy::disallowed_methods, reason = "a program has a clock and chance")]
@@ -10,7 +10,7 @@ use std::{env, error::Error, process, time::Instant};
 
 use sayagain::link::{Direction, Flows, Link, LinkConfig, LinkStats};
 
-/// After how many datagrams it says what became of them.
+/// The number of datagrams between two reports.
 const REPORT_EVERY: u64 = 100;
 
 fn main() {
@@ -33,12 +33,12 @@ fn serve(words: &[String]) -> Result<Infallible, Box<dyn Error>> {
     loop {
         let now = Instant::now();
         while let Some((peer, bytes)) = link.recv(now) {
-            // The way back is perfect, but for what the system does not take.
+            // Answers are not impaired, but the system may refuse them.
             let _ = socket.send_to(&bytes, peer);
         }
-        // What is left is due later than now, so this is never zero, which would be refused.
+        // The next deadline is later than now, so this is never zero, which would be refused.
         socket.set_read_timeout(link.poll_timeout().map(|due| due - now))?;
-        // An error is the end of the wait, or says that an earlier peer is gone.
+        // An error is a timeout, or reports that an earlier peer is gone.
         if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
             let place = flows.next(&peer, Direction::Up);
             link.send_at(Instant::now(), place, (peer, buffer[..length].to_vec()));

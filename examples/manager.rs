@@ -1,5 +1,5 @@
-//! A manager sends jobs, named workers do them: a core with expected peers, turned by hand. `manager msg://127.0.0.1:7000`;
-//! who connects as `manager` sends jobs and gets results, who connects as `worker-..` gets one job at a time.
+//! Job distribution with a polled core and expected peers: `manager msg://127.0.0.1:7000`.
+//! A peer named `manager` sends jobs and gets results; a peer named `worker-..` gets one job at a time.
 #![expect(clippy::print_stdout, reason = "a program prints")]
 
 use std::collections::{HashMap, VecDeque};
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut jobs = Jobs::default();
     loop {
         core.poll(None)?.for_each(|event| jobs.take(&mut core, event));
-        // What nobody can take now, waits for who can.
+        // A job without a free worker stays queued.
         while let (Some(worker), Some(job)) = (jobs.idle.front(), jobs.waiting.front())
             && core.share(*worker, job).is_ok()
         {
@@ -51,7 +51,7 @@ impl Jobs {
             }
             Event::Disconnected(id, _) => {
                 self.idle.retain(|idle| *idle != id);
-                // What a worker takes with it, another one does.
+                // The job of a disconnected worker is given to another one.
                 self.waiting.extend(self.at_work.remove(&id));
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Asks a DNS server for the addresses of a name, and says it again as a retry policy says.
+//! Queries a DNS server for the addresses of a name, and retries by a retry policy.
 //!
 //!     cargo run --example retry_dns -- SERVER:PORT NAME [POLICY [FIRST_TIMEOUT]]        such as 127.0.0.53:53 example.org dtls
 #![expect(clippy::disallowed_methods, reason = "a program has a clock and chance")]
@@ -32,7 +32,7 @@ fn ask(words: &[String]) -> Result<(), Box<dyn Error>> {
     let mut attempts = policy.start(&mut rng);
     while let Some(failed_at) = attempts.send(Instant::now(), None, &mut rng) {
         println!("send {} after {:.3} s", attempts.sends(), begun.elapsed().as_secs_f64());
-        let _ = socket.send(&query.build_bytes_vec()?); // Whether it got there, the answer tells.
+        let _ = socket.send(&query.build_bytes_vec()?); // The answer shows whether it arrived.
         if let Some(found) = answer(&socket, query.id(), failed_at)? {
             found.iter().for_each(|address| println!("{address}"));
             println!("{} addresses of {name} with {} sends", found.len(), attempts.sends());
@@ -42,12 +42,12 @@ fn ask(words: &[String]) -> Result<(), Box<dyn Error>> {
     Err(format!("{server} answered none of {} sends: is it the right one?", attempts.sends()).into())
 }
 
-/// What is answered to query `id` before a send counts as failed.
+/// The answer to query `id`, received before the send counts as lost.
 fn answer(socket: &UdpSocket, id: u16, failed_at: Instant) -> io::Result<Option<Vec<Ipv4Addr>>> {
     let mut buffer = [0; 65_535];
     while let Some(left) = failed_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         socket.set_read_timeout(Some(left))?;
-        // No error ends the wait: a port that refuses now may be open for the next send.
+        // An error does not end the wait: a port that refuses now may be open for the next send.
         let Ok(length) = socket.recv(&mut buffer) else { continue };
         let Ok(reply) = Packet::parse(&buffer[..length]) else { continue };
         if reply.id() == id && reply.has_flags(PacketFlag::RESPONSE) {

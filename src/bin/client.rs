@@ -1,4 +1,5 @@
-//! The client: parse, resolve, run, exit code.
+//! The program `client`: parses and resolves its command line, runs it and returns the exit code. The code is in
+//! `sayagain::cli::client`.
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 

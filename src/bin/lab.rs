@@ -1,4 +1,5 @@
-//! Loss experiments: parse, run, exit code.
+//! The program `lab` for loss experiments: runs its command line and returns the exit code. The code is in
+//! `sayagain::cli::lab`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! Serves one chat over TCP and over lossy UDP.
+//! The program `server`: parses and resolves its command line, serves and returns the exit code. The code is in
+//! `sayagain::cli::server`.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     args.start_logging();
     let code = serve(args).unwrap_or_else(|error| {
         finish_logging();
-        complain(&error);
+        print_error(&error);
         exit::FAILED
     });
     finish_logging();
@@ -32,7 +33,7 @@ fn serve(args: Args) -> Result<u8, ServeError> {
     }
 }
 
-/// What ends a program is said whatever is logged.
-fn complain(error: &ServeError) {
+/// Prints the error that ends the program, also with `--quiet`.
+fn print_error(error: &ServeError) {
     let _ = writeln!(io::stderr(), "error: {error}");
 }

@@ -1,37 +1,39 @@
-//! The flags that describe a simulated network, the same in every program that has one.
+//! The options that describe a simulated link (`--link`, `--profile` and others), shared by all programs.
+//!
+//! The text of a link is parsed in [`crate::link`].
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::link::{LinkConfig, LinkError, Profile};
 
-/// What the network is to do to datagrams, as typed.
+/// The options of a simulated link, as typed.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct LinkArgs {
-    /// What each direction does to datagrams, by chance of its own: iid:.1+delay:50ms,10ms+rate:1mbit; docs/loss.md has
-    /// all the parts
+    /// The simulated link of each direction, drawn independently: iid:.1+delay:50ms,10ms+rate:1mbit; docs/loss.md lists
+    /// all parts
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub link: Option<LinkText>,
 
-    /// The same for what goes from client to server only; its parts replace those of --link
+    /// The same from client to server only; its parts replace those of --link
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub link_up: Option<LinkText>,
 
-    /// The same for what goes from server to client only; its parts replace those of --link
+    /// The same from server to client only; its parts replace those of --link
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub link_down: Option<LinkText>,
 
-    /// A network by name, whose parts the others replace: 3g, edge, wifi, dsl or satellite
+    /// A link by name, whose parts the other options replace: 3g, edge, wifi, dsl or satellite
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub profile: Option<Profile>,
 }
 
 impl LinkArgs {
-    /// The two directions: to the server, and from it.
+    /// Resolves the two directions: to the server, and from it.
     ///
     /// # Errors
     ///
-    /// One sentence on parts that do not go together.
+    /// One sentence that names the parts that contradict each other.
     pub fn resolve(&self) -> Result<(LinkConfig, LinkConfig), String> {
         let profile = self.profile.map(|profile| profile.spec());
         let both = self.link.as_ref().map(LinkText::as_str);
@@ -47,12 +49,12 @@ impl LinkArgs {
     }
 }
 
-/// The text of a link that can be read. It stays a text, because what it does not name is left to others.
+/// The text of a valid link. It stays text because other options fill in the parts that it does not name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkText(String);
 
 impl LinkText {
-    /// As it was typed.
+    /// Returns the text as typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -97,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_typed_is_a_perfect_link_each_way() {
+    fn the_default_is_a_perfect_link_in_both_directions() {
         assert_eq!(resolve(&[]), texts("none", "none"));
     }
 
     #[test]
-    fn one_link_holds_for_both_directions_and_each_may_replace_parts_of_it() {
+    fn a_link_applies_to_both_directions_and_each_may_replace_its_parts() {
         assert_eq!(resolve(&["--link", "iid:.1+delay:1s"]), texts("iid:0.1+delay:1s", "iid:0.1+delay:1s"));
         let words =
             ["--link", "iid:.1+delay:1s", "--link-up", "gilbert:.2,3", "--link-down", "delay:2s mtu:99"];
@@ -111,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_what_the_others_replace() {
+    fn other_options_replace_the_parts_of_a_profile() {
         let words = ["--link-up", "none", "--profile", "dsl", "--link", "iid:0"];
         assert_eq!(resolve(&words), texts("none", "iid:0+delay:0.035s+rate:2mbit"));
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_usage_error_that_names_it() {
+    fn an_invalid_link_is_a_usage_error_that_names_it() {
         for (option, text, part) in [
             ("--link", "bernoulli:.1", "`bernoulli` is not part of a link"),
             ("--link-up", "iid:1.5", "`1.5` is not a probability"),

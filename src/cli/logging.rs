@@ -1,12 +1,12 @@
-//! Logging to standard error, time-stamped in UTC: directly, or for programs that serve others through a queue.
+//! Logging to standard error, time-stamped in UTC: directly, or in programs that serve clients through a queue.
 //!
-//! Whoever reads standard error may stop reading: a pager, a pipe to a process that hangs, a terminal that is paused. A
-//! program that serves others must not wait for that. Its lines go into a bounded queue, and a thread of their own writes
-//! them. Lines that find the queue full are dropped and counted, and the count is logged in the place of the lines.
+//! The reader of standard error may stop reading: a pager, a pipe to a process that hangs, a paused terminal. A server
+//! must not block on that. Its lines go into a bounded queue, and a separate thread writes them. Lines that find the
+//! queue full are dropped and counted, and the count is logged in their place.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the log's own thread, and the time at which a line was logged"
+    reason = "the thread of the log, and the time at which a line was logged"
 )]
 
 use std::collections::VecDeque;
@@ -22,54 +22,60 @@ use simple_logger::SimpleLogger;
 
 use crate::net::TOTALS;
 
-/// Most bytes that wait to be written, with [`OVERHEAD`] for each line.
+/// Most bytes in the queue, counting [`OVERHEAD`] for each line.
 const MAX_QUEUED: usize = 1 << 20;
 
-/// What a line in the queue takes besides its text, in bytes.
+/// The cost of a line in the queue besides its text, in bytes.
 const OVERHEAD: usize = 128;
 
-/// How long a program waits at its end for its log to be written, and at its start for its standard output.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest wait for the log at the end of a program, and for standard output at its start.
+const MAX_WRITE_WAIT: Duration = Duration::from_secs(1);
 
-/// A line that is written so much later than it was logged says so: its time stamp is that of the writing.
+/// A line written this much later than it was logged says so, because its time stamp is the time of writing.
 const LATE: Duration = Duration::from_secs(1);
 
-/// The queue of this process, if it has one.
-static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+/// The queue of this process, if any.
+static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 
-/// Starts logging: from `base` on, with each `verbose` more, and when `quiet` errors only. Each line is written before the
-/// program goes on.
+/// Starts logging without a queue: each line is written before the program continues.
+///
+/// `base` is the least severe level logged. Each `verbose` adds a level; `quiet` leaves errors only.
 pub fn start_logging(base: LevelFilter, verbose: u8, quiet: bool) {
     let logger = logger(base, verbose, quiet);
     let most = logger.max_level();
-    install(Box::new(Unbreakable(logger)), most);
+    install(Box::new(PanicSafeLogger(logger)), most);
 }
 
-/// Starts logging as [`start_logging`] does, for a program that serves others: whoever logs never waits for standard
-/// error. [`finish_logging`] belongs at the end of such a program.
+/// Starts logging as [`start_logging`] does, but through a queue, so that logging never blocks on standard error.
+///
+/// Call [`finish_logging`] at the end of the program.
 pub fn start_queued_logging(base: LevelFilter, verbose: u8, quiet: bool) {
     let logger = logger(base, verbose, quiet);
     let most = logger.max_level();
-    let queue =
-        Arc::new(Queue { logger: Unbreakable(logger), state: Mutex::default(), changed: Condvar::new() });
+    let queue = Arc::new(LogQueue {
+        logger: PanicSafeLogger(logger),
+        state: Mutex::default(),
+        changed: Condvar::new(),
+    });
     let writer = Arc::clone(&queue);
     match Builder::new().name("log".to_owned()).spawn(move || writer.write_all()) {
         Ok(_) => {
-            install(Box::new(Queued(Arc::clone(&queue))), most);
-            // Once per process; a second queue would write nothing.
+            install(Box::new(QueuedLogger(Arc::clone(&queue))), most);
+            // Set once per process; a second queue would not be used.
             let _ = QUEUE.set(queue);
         }
-        // It serves without a thread for its log, as long as its log is read.
+        // Without a thread the log may block the program, but it serves.
         Err(_) => start_logging(base, verbose, quiet),
     }
 }
 
-/// Waits until all that was logged is written: for a second at most, as nobody may be reading it.
+/// Waits until all logged lines are written, for 1 s at most.
 pub fn finish_logging() {
     log::logger().flush();
 }
 
-/// Shows text that the next text overwrites, without waiting for standard error: dropped where anything waits already.
+/// Shows text that the next text overwrites, without blocking on standard error. It is dropped if the queue is not
+/// empty.
 pub(super) fn show_on_stderr(text: String) {
     match QUEUE.get() {
         Some(queue) => queue.show(text),
@@ -77,33 +83,34 @@ pub(super) fn show_on_stderr(text: String) {
     }
 }
 
-/// Writes text as it is on standard error, in its turn among the lines of the log and without waiting for it.
+/// Writes unchanged text on standard error, in order with the lines of the log and without blocking.
 pub(super) fn write_on_stderr(text: String) {
     match QUEUE.get() {
-        Some(queue) => queue.push(Entry { at: Instant::now(), what: What::Text(text) }),
+        Some(queue) => queue.push(QueueEntry { at: Instant::now(), content: EntryContent::Text(text) }),
         None => drop(io::stderr().write_all(text.as_bytes())),
     }
 }
 
-/// Prints on standard output, and waits a second at most for that: a program that serves others goes on serving if nobody
-/// reads what it prints. A reader that is gone is no error.
+/// Prints on standard output, waiting 1 s at most, so that a server starts even if its output is not read.
+///
+/// A closed pipe is no error.
 ///
 /// # Errors
 ///
-/// It cannot be written, or was not taken in time.
+/// Standard output cannot be written, or was not read in time.
 pub(super) fn print_unless_stuck(text: String) -> io::Result<()> {
     let (done, printed) = mpsc::channel();
     let print = move || {
         let mut out = io::stdout().lock();
-        // Nobody may be waiting any more.
+        // The receiver may have timed out.
         let _ = done.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     };
     Builder::new().name("stdout".to_owned()).spawn(print)?;
-    match printed.recv_timeout(PATIENCE) {
+    match printed.recv_timeout(MAX_WRITE_WAIT) {
         Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Ok(printed) => printed,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads standard output"))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "standard output is not read"))
         }
     }
 }
@@ -121,19 +128,19 @@ fn logger(base: LevelFilter, verbose: u8, quiet: bool) -> SimpleLogger {
 }
 
 fn install(logger: Box<dyn Log>, most: LevelFilter) {
-    // The only error is that somebody else has set a logger; then that one is used.
+    // The only error is that another logger is set already, which then stays.
     if log::set_boxed_logger(logger).is_ok() {
         log::set_max_level(most);
     }
 }
 
-/// A logger that outlives its reader.
+/// A logger that catches panics while writing.
 ///
-/// simple_logger panics when standard error is a pipe that nobody reads any more (`server 2>&1 | head -1`) or a full disk.
-/// That is no reason for a server to end: what it has to say is lost, as is what the panic itself would have printed.
-struct Unbreakable<L>(L);
+/// simple_logger panics when standard error is a closed pipe (`server 2>&1 | head -1`) or a full disk. That must not
+/// end a server: the line is lost, and so is the message of the panic.
+struct PanicSafeLogger<L>(L);
 
-impl<L: Log> Log for Unbreakable<L> {
+impl<L: Log> Log for PanicSafeLogger<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.0.enabled(metadata)
     }
@@ -145,10 +152,10 @@ impl<L: Log> Log for Unbreakable<L> {
     fn flush(&self) {}
 }
 
-/// A logger whose lines are written by another thread.
-struct Queued<L>(Arc<Queue<L>>);
+/// A logger whose lines another thread writes.
+struct QueuedLogger<L>(Arc<LogQueue<L>>);
 
-impl<L: Log> Log for Queued<L> {
+impl<L: Log> Log for QueuedLogger<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.0.logger.enabled(metadata)
     }
@@ -156,41 +163,42 @@ impl<L: Log> Log for Queued<L> {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let target = record.target().to_owned();
-            let line = Line { level: record.level(), target, text: record.args().to_string() };
-            self.0.push(Entry { at: Instant::now(), what: What::Line(line) });
+            let line = LogLine { level: record.level(), target, text: record.args().to_string() };
+            self.0.push(QueueEntry { at: Instant::now(), content: EntryContent::Line(line) });
         }
     }
 
     fn flush(&self) {
-        self.0.wait_until_written(PATIENCE);
+        self.0.wait_until_written(MAX_WRITE_WAIT);
     }
 }
 
-/// Lines that wait to be written.
-struct Queue<L = SimpleLogger> {
-    logger: Unbreakable<L>,
-    state: Mutex<State>,
+/// The lines to be written, and their writer.
+struct LogQueue<L = SimpleLogger> {
+    logger: PanicSafeLogger<L>,
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    entries: VecDeque<Entry>,
-    /// What they count, in bytes.
+struct QueueState {
+    entries: VecDeque<QueueEntry>,
+    /// The size of `entries` in bytes, overhead included.
     size: usize,
-    /// Lines that found no room. While there are any, no other is taken: the count stands where they are missing.
+    /// Lines dropped since the queue was full. Until the count is written, no other line is accepted, so it stands
+    /// where they are missing.
     dropped: u64,
-    /// The thread is writing one.
+    /// Whether the thread is writing an entry.
     is_writing: bool,
 }
 
-impl State {
+impl QueueState {
     fn is_idle(&self) -> bool {
         self.entries.is_empty() && self.dropped == 0 && !self.is_writing
     }
 
-    /// What is to be written next.
-    fn next(&mut self) -> Option<Entry> {
+    /// The next entry to write.
+    fn next(&mut self) -> Option<QueueEntry> {
         if let Some(entry) = self.entries.pop_front() {
             self.size -= entry.size();
             return Some(entry);
@@ -198,45 +206,45 @@ impl State {
         let dropped = std::mem::take(&mut self.dropped);
         let lines = if dropped == 1 { "line was" } else { "lines were" };
         let text = format!("{dropped} {lines} dropped here: standard error was not read in time");
-        let line = Line { level: Level::Warn, target: module_path!().to_owned(), text };
-        (dropped > 0).then(|| Entry { at: Instant::now(), what: What::Line(line) })
+        let line = LogLine { level: Level::Warn, target: module_path!().to_owned(), text };
+        (dropped > 0).then(|| QueueEntry { at: Instant::now(), content: EntryContent::Line(line) })
     }
 }
 
-struct Entry {
-    /// When it was logged.
+struct QueueEntry {
+    /// When the entry was logged.
     at: Instant,
-    what: What,
+    content: EntryContent,
 }
 
-enum What {
-    Line(Line),
-    /// Text as it is, without a time stamp.
+enum EntryContent {
+    Line(LogLine),
+    /// Text written unchanged, without a time stamp.
     Text(String),
 }
 
-struct Line {
+struct LogLine {
     level: Level,
     target: String,
     text: String,
 }
 
-impl Entry {
+impl QueueEntry {
     fn size(&self) -> usize {
         OVERHEAD
-            + match &self.what {
-                What::Line(line) => line.target.len() + line.text.len(),
-                What::Text(text) => text.len(),
+            + match &self.content {
+                EntryContent::Line(line) => line.target.len() + line.text.len(),
+                EntryContent::Text(text) => text.len(),
             }
     }
 }
 
-impl<L: Log> Queue<L> {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<L: Log> LogQueue<L> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, entry: Entry) {
+    fn push(&self, entry: QueueEntry) {
         let mut state = self.lock();
         let size = entry.size();
         if state.dropped == 0 && state.size + size <= MAX_QUEUED {
@@ -251,11 +259,11 @@ impl<L: Log> Queue<L> {
 
     fn show(&self, text: String) {
         if self.lock().is_idle() {
-            self.push(Entry { at: Instant::now(), what: What::Text(text) });
+            self.push(QueueEntry { at: Instant::now(), content: EntryContent::Text(text) });
         }
     }
 
-    /// Writes what comes, for as long as the process lives.
+    /// Writes entries until the process ends.
     fn write_all(&self) {
         loop {
             let mut state = self.lock();
@@ -273,15 +281,14 @@ impl<L: Log> Queue<L> {
         }
     }
 
-    fn write(&self, Entry { at, what }: Entry) {
-        match what {
-            What::Line(line) => self.write_line(&line, at.elapsed()),
-            // Whoever shows it has no use for the error.
-            What::Text(text) => drop(io::stderr().write_all(text.as_bytes())),
+    fn write(&self, QueueEntry { at, content }: QueueEntry) {
+        match content {
+            EntryContent::Line(line) => self.write_line(&line, at.elapsed()),
+            EntryContent::Text(text) => drop(io::stderr().write_all(text.as_bytes())),
         }
     }
 
-    fn write_line(&self, Line { level, target, text }: &Line, waited: Duration) {
+    fn write_line(&self, LogLine { level, target, text }: &LogLine, waited: Duration) {
         let mut record = Record::builder();
         record.level(*level).target(target);
         if waited < LATE {
@@ -294,7 +301,7 @@ impl<L: Log> Queue<L> {
 
     fn wait_until_written(&self, limit: Duration) {
         let state = self.lock();
-        // Nobody can be told that it took too long.
+        // A timeout cannot be reported: the log is what is stuck.
         drop(self.changed.wait_timeout_while(state, limit, |state| !state.is_idle()));
     }
 }
@@ -305,10 +312,10 @@ mod tests {
 
     use super::*;
 
-    /// A logger that is as slow as whoever reads from it.
-    struct Slow(SyncSender<String>);
+    /// A logger that blocks until its line is received.
+    struct SlowLogger(SyncSender<String>);
 
-    impl Log for Slow {
+    impl Log for SlowLogger {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
             metadata.level() <= Level::Info
         }
@@ -320,13 +327,13 @@ mod tests {
         fn flush(&self) {}
     }
 
-    fn queued() -> (Queued<Slow>, Receiver<String>) {
+    fn queued() -> (QueuedLogger<SlowLogger>, Receiver<String>) {
         let (sender, receiver) = sync_channel(0);
-        let logger = Unbreakable(Slow(sender));
-        let queue = Arc::new(Queue { logger, state: Mutex::default(), changed: Condvar::new() });
+        let logger = PanicSafeLogger(SlowLogger(sender));
+        let queue = Arc::new(LogQueue { logger, state: Mutex::default(), changed: Condvar::new() });
         let writer = Arc::clone(&queue);
         std::thread::spawn(move || writer.write_all());
-        (Queued(queue), receiver)
+        (QueuedLogger(queue), receiver)
     }
 
     fn log(to: &impl Log, level: Level, text: &str) {
@@ -334,11 +341,11 @@ mod tests {
     }
 
     #[test]
-    fn whoever_logs_never_waits_and_what_does_not_fit_is_counted_where_it_is_missing() {
+    fn logging_never_blocks_and_dropped_lines_are_counted_in_their_place() {
         let (logger, reader) = queued();
         let text = "x".repeat(MAX_QUEUED / 8 - OVERHEAD - "here".len());
         log(&logger, Level::Info, "first");
-        // Nothing is read: the first is being written, eight fit behind it, and three are dropped.
+        // Nothing is read: the first line is being written, eight are queued, and three are dropped.
         while !logger.0.lock().is_writing {
             std::thread::yield_now();
         }
@@ -360,13 +367,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_waits_for_all_that_was_logged_but_not_for_a_reader_that_is_stuck() {
+    fn the_end_waits_for_all_logged_lines_but_not_for_a_stuck_reader() {
         let (logger, reader) = queued();
         log(&logger, Level::Info, "one");
         log(&logger, Level::Info, "two");
         let begun = Instant::now();
         logger.0.wait_until_written(Duration::from_millis(50));
-        assert!(begun.elapsed() >= Duration::from_millis(50), "nobody reads");
+        assert!(begun.elapsed() >= Duration::from_millis(50), "nothing is read");
         let read = std::thread::spawn(move || reader.iter().take(2).collect::<Vec<_>>());
         logger.0.wait_until_written(Duration::from_secs(60));
         assert!(logger.0.lock().is_idle());
@@ -374,11 +381,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_written_late_says_how_late() {
+    fn a_line_that_is_written_late_shows_the_delay() {
         let (logger, reader) = queued();
         let at = Instant::now().checked_sub(Duration::from_millis(3_250)).unwrap();
-        let line = Line { level: Level::Info, target: "here".to_owned(), text: "text".to_owned() };
-        logger.0.push(Entry { at, what: What::Line(line) });
+        let line = LogLine { level: Level::Info, target: "here".to_owned(), text: "text".to_owned() };
+        logger.0.push(QueueEntry { at, content: EntryContent::Line(line) });
         let line = reader.recv().unwrap();
         assert!(line.starts_with("INFO [here] (3.") && line.ends_with(" s ago) text"), "{line}");
     }

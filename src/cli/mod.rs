@@ -1,4 +1,7 @@
-//! The command lines of the programs: as typed -> resolved -> run. What all programs share is here.
+//! The command lines of the programs `server`, `client` and `lab`.
+//!
+//! Each is parsed, resolved into a plan and run. This file holds the parts that all programs share: usage errors and
+//! the default address.
 
 use std::io::{self, Write as _};
 
@@ -17,11 +20,12 @@ pub mod policy;
 mod rules;
 pub mod server;
 
-/// The port and host used when none is named.
+/// The server's host and port if none is given.
 pub const DEFAULT_HOST: &str = "localhost:50000";
 
-/// Says what is wrong with a command line, in one line, and returns the exit code; or prints the help or version that
-/// was asked for: success, unless standard output cannot be written. A reader that closed the pipe has what it wanted.
+/// Prints a usage error in one line, or the help or version, and returns the exit code.
+///
+/// Help and version succeed unless standard output cannot be written; a closed pipe is a success.
 pub fn refuse(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         return match error.print().and_then(|()| io::stdout().flush()) {
@@ -40,7 +44,7 @@ pub fn refuse(error: &clap::Error) -> u8 {
     exit::USAGE
 }
 
-/// What clap says, without the usage that it repeats: paragraphs become one line.
+/// clap's error message as one line, without the usage that it repeats.
 fn one_line(text: &str) -> String {
     let paragraphs =
         text.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
@@ -48,7 +52,7 @@ fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// The line with everything escaped in it that clap repeats as it was typed; what is escaped already stays so.
+/// Escapes the parts of a line that clap repeats as typed. Existing escapes stay as they are.
 fn shown(line: &str) -> String {
     let parts: Vec<_> = line.split('\\').map(|part| crate::escape::escape(part.as_bytes())).collect();
     parts.join("\\")
@@ -67,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_is_repeated_without_its_controls_and_never_escaped_twice() {
+    fn typed_text_is_repeated_with_control_characters_escaped_once() {
         assert_eq!(
             shown("invalid value '\u{1b}[2J': `\\x1b[2J` is no URL"),
             r"invalid value '\x1b[2J': `\x1b[2J` is no URL"

@@ -1,6 +1,6 @@
-//! The flags that say when to repeat a request and when to give it up, and what they come to.
+//! The options of a retry policy (`--expb`, `--policy` and others), and how they resolve to a [`Backoff`].
 //!
-//! Here the flags; [`explain()`] tells what a policy comes to.
+//! [`explain()`] prints the schedule of a policy.
 
 use std::time::Duration;
 
@@ -12,57 +12,57 @@ mod explain;
 pub use explain::explain;
 pub(crate) use explain::{percent, range, seconds};
 
-/// With `--expb`, a first timeout has to be shorter than this.
+/// The exclusive upper bound of the first timeout with `--expb`.
 const EXPB_LIMIT: Duration = Duration::from_secs(2);
 
-/// The retry flags as typed, for any program's `Args` to flatten.
+/// The retry options as typed, to be flattened into a program's options.
 #[derive(clap::Args, Clone, Debug, Default)]
-#[command(next_help_heading = "When to say it again")]
+#[command(next_help_heading = "Retry policy")]
 pub struct PolicyArgs {
-    /// Seconds until a request without an answer counts as failed; the first of them where they grow [default: 1]
+    /// Seconds after which an unanswered send counts as lost; the first timeout of a growing schedule [default: 1]
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub timeout: Option<PositiveSeconds>,
 
-    /// Exponential backoff: double the timeout after each failure and send again; it has to begin below 2 s. Without
-    /// it, one failure ends a request
+    /// Exponential backoff: retransmit and double the timeout after each lost send; the first timeout must be below 2
+    /// s. Without a retry policy, a request is sent once
     #[arg(long, global = true)]
     pub expb: bool,
 
-    /// Sends of a request in all, the first included; on each new connection and from each new address it is sent once more,
-    /// 8 times at most [default: 8 with --expb, the policy's with --policy, else 1]
+    /// Most sends of a request, the first included; on each new connection and from each new address it is sent once
+    /// more, 8 times at most [default: 8 with --expb, the policy's with --policy, else 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(Backoff::MAX_SENDS)))]
     pub max_sends: Option<u32>,
 
-    /// No timeout grows beyond so many seconds [default: 60, or the policy's]
+    /// The longest timeout [default: 60, or the policy's]
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub max_timeout: Option<PositiveSeconds>,
 
-    /// Give a request up so many seconds after its first send, whatever sends are left
+    /// Give up a request SECS seconds after its first send, even if sends are left
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub deadline: Option<PositiveSeconds>,
 
-    /// Move timeouts at random: none, full, equal, decorrelated, ratio:R or initial:F [default: none, or the policy's]
+    /// Randomise timeouts: none, full, equal, decorrelated, ratio:R or initial:F [default: none, or the policy's]
     #[arg(long, allow_hyphen_values = true, global = true)]
     pub jitter: Option<Jitter>,
 
-    /// The least timeout that measured round trips may give, of a policy that measures them: rto and quic-pto [default:
-    /// the policy's; 1 for rto, RFC 6298 section 2.4]
+    /// The shortest timeout derived from measured round trips, for a policy that measures them: rto and quic-pto
+    /// [default: the policy's; 1 for rto, RFC 6298 section 2.4]
     #[arg(long, value_name = "SECS", allow_hyphen_values = true, global = true)]
     pub rto_min: Option<PositiveSeconds>,
 
     /// A policy by name: once, expb, fixed or linear, or a protocol's: coap, sip, sip-invite, dns, rto, quic-pto or
-    /// dtls; the flags above override its values
+    /// dtls; the options above override its values
     #[arg(long, value_name = "NAME", conflicts_with = "expb", global = true)]
     pub policy: Option<PolicyName>,
 }
 
 impl PolicyArgs {
-    /// What the flags come to.
+    /// Resolves the options to a policy.
     ///
     /// # Errors
     ///
-    /// One sentence on flags that do not go together.
+    /// One sentence that names the options that contradict each other.
     pub fn resolve(&self) -> Result<Backoff, String> {
         self.check_expb()?;
         let mut policy = self.base();
@@ -91,8 +91,8 @@ impl PolicyArgs {
         Ok(policy)
     }
 
-    /// What the policy goes by in tables. One send alone is `once`; more of them without growth are `fixed`, which is
-    /// what `--max-sends 5` alone comes to.
+    /// The policy's name in tables. A single send is `once`; more sends without growth are `fixed`, as with
+    /// `--max-sends 5` alone.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.chosen() {
@@ -102,7 +102,7 @@ impl PolicyArgs {
         .as_str()
     }
 
-    /// The policy that the other flags override.
+    /// The policy that the other options override.
     pub(crate) fn chosen(&self) -> PolicyName {
         let default = if self.expb { PolicyName::Expb } else { PolicyName::Once };
         self.policy.unwrap_or(default)
@@ -126,7 +126,7 @@ impl PolicyArgs {
     }
 }
 
-/// A cap below the first timeout would quietly take its place.
+/// Refuses a cap below the first timeout, which would silently replace it.
 fn check_cap(policy: &Backoff) -> Result<(), String> {
     if policy.ack_timeout() <= policy.max_timeout() {
         return Ok(());
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_by_name_is_what_its_flags_come_to() {
+    fn a_policy_by_name_equals_its_options() {
         let same =
             |one: &str, other: &str| assert_eq!(resolve(one).unwrap(), resolve(other).unwrap(), "{one}");
         same("--policy expb --timeout .1", "--expb --timeout .1");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resolved_policy_has_the_name_that_it_was_chosen_by() {
+    fn a_policy_has_the_name_of_the_options_that_chose_it() {
         for (line, name) in [
             ("", "once"),
             ("--max-sends 1 --timeout 3", "once"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_make_no_sense_are_refused_with_a_sentence() {
+    fn invalid_options_are_refused_with_a_sentence() {
         for (line, sentence) in [
             ("--timeout -1", "`-1` is not a duration: it must not be negative"),
             ("--timeout 0", "it must be more than zero"),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schedule_does_not_show_is_said() {
+    fn explain_adds_notes_on_jitter_measured_timeouts_and_deadlines() {
         assert!(explained("--policy coap").last().unwrap().starts_with("jitter initial:1.5: all timeouts"));
         assert!(explained("--policy rto").last().unwrap().starts_with("once a round trip is measured"));
         let decorrelated = explained("--expb --timeout .1 --jitter decorrelated");

@@ -1,4 +1,6 @@
-//! Access rules on the command line: reading the file, reading it again at SIGHUP, and `server rules check`.
+//! Access rules on the command line: loading the file, reloading it at SIGHUP, and `server rules check`.
+//!
+//! The rules themselves are in [`crate::rules`].
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -22,41 +24,42 @@ use crate::units::counted;
 #[command(subcommand_required = true, arg_required_else_help = false)]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: RulesCommand,
 }
 
-/// What to do with rules.
+/// The commands of `server rules`.
 #[derive(Clone, Debug, Subcommand)]
-enum Command {
-    /// Say whether a name may be used from somewhere, and the rule that says so; without a name, check the file alone
+enum RulesCommand {
+    /// Print whether a name may be used from an address, and the rule that decides; without a name, check the file
+    /// alone
     #[command(after_help = CHECK_HELP, override_usage = CHECK_USAGE)]
-    Check(Check),
+    Check(CheckArgs),
 }
 
-/// How NAME and --from belong together is more than clap writes.
+/// Shows that NAME and --from need each other, which clap's own usage does not.
 const CHECK_USAGE: &str =
     "server rules check --rules <FILE> [--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]";
 
 const CHECK_HELP: &str = "\
-A file of rules (docs/doors.md says what else can be in it):
-    anonymous = true                    # who gives no name may send, as guest-N
+A file of rules (docs/doors.md has all its keys):
+    anonymous = true                    # a client without a name may send, as guest-N
     [[rule]]
     name = \"admin*\"
     allow = [\"loopback\", \"10.0.0.0/8\"]  # only from there
     [[rule]]
     name = \"cook\"
     deny = [\"10.0.0.13\"]                # not from there
-    door = \"line\"                       # only through that door
+    door = \"line\"                       # only on that listener
 
 Exit codes:
-    0  allowed or open; the file is good
+    0  allowed or open; the file is valid
     1  denied
-    2  the file or the command line makes no sense";
+    2  usage error, or an invalid file";
 
 /// The options of `server rules check`.
 #[derive(Clone, Debug, clap::Args)]
-struct Check {
-    /// The name that is asked for
+struct CheckArgs {
+    /// The name to check
     #[arg(requires = "from")]
     name: Option<String>,
 
@@ -64,28 +67,28 @@ struct Check {
     #[arg(long, value_name = "FILE")]
     rules: PathBuf,
 
-    /// Where from, needed with NAME: an address, loopback, unix, or unix:uid=1000,gid=100
+    /// The peer's address, required with NAME: an address, loopback, unix, or unix:uid=1000,gid=100
     #[arg(long, value_name = "ADDR", requires = "name")]
-    from: Option<From>,
+    from: Option<Origin>,
 
-    /// Through the listener of this name [default: tcp, or unix from there]
+    /// The name of the listener [default: tcp, or unix for a peer on a UNIX socket]
     #[arg(long, value_name = "DOOR", requires = "name")]
     door: Option<String>,
 
-    /// A listener of the server, by its URL, as often as it has some: rules and --door may name these only [default: any
-    /// scheme, and what the rules name]
+    /// The URL of a listener of the server; may be given several times. Rules and --door may then name these only
+    /// [default: any scheme, and the listeners that the rules name]
     #[arg(long, value_name = "URL")]
     listen: Vec<ListenUrl>,
 }
 
-/// The listeners' names that a server has where they are not given a name of their own.
+/// The names of listeners without a name of their own: their schemes.
 const SCHEMES: [&str; 5] = ["line", "line+unix", "tcp", "udp", "unix"];
 
-/// Where somebody comes from, as it is typed.
+/// The peer's address, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct From(Remote);
+struct Origin(Remote);
 
-impl FromStr for From {
+impl FromStr for Origin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -102,7 +105,7 @@ impl FromStr for From {
     }
 }
 
-/// `unix`, `unix:uid=1000`, `unix:gid=100`, or both.
+/// Parses `unix`, `unix:uid=1000`, `unix:gid=100`, or both ids.
 fn unix(text: &str) -> Option<Remote> {
     let (mut user, mut group) = (None, None);
     let words = text.strip_prefix("unix:").map(|words| words.split(','));
@@ -120,11 +123,11 @@ fn unix(text: &str) -> Option<Remote> {
     Some(Remote::Unix { uid: user.unwrap_or(UNKNOWN_ID), gid: group.unwrap_or(UNKNOWN_ID) })
 }
 
-/// Reads a file of rules.
+/// Loads a file of rules.
 ///
 /// # Errors
 ///
-/// One line: what is wrong, and where.
+/// One line: what is wrong, and in which line of the file.
 pub(super) fn load(path: &Path) -> Result<Rules, String> {
     let shown = path.display().to_string();
     let shown = escape(shown.as_bytes());
@@ -132,9 +135,9 @@ pub(super) fn load(path: &Path) -> Result<Rules, String> {
     Rules::parse(&bytes).map_err(|error| format!("{shown}: {error}"))
 }
 
-/// Reads what is not longer than a file of rules may be; what is longer is refused by its parser.
+/// Reads at most one byte more than a file of rules may have; the parser refuses a longer one.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe might keep a server from starting, and from ending, for as long as it likes.
+    // Reading from a pipe could block the start or the end of a server.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -143,30 +146,30 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a file of rules for a server with doors of these names.
+/// Loads a file of rules for a server with listeners of these names.
 ///
 /// # Errors
 ///
-/// One line: what is wrong, and where.
-pub(super) fn load_for(path: &Path, doors: &[String]) -> Result<Rules, String> {
+/// One line: what is wrong, and in which line of the file.
+pub(super) fn load_for(path: &Path, listeners: &[String]) -> Result<Rules, String> {
     let rules = load(path)?;
     let shown = path.display().to_string();
-    rules.check_doors(doors).map_err(|error| format!("{}: {error}", escape(shown.as_bytes())))?;
+    rules.check_doors(listeners).map_err(|error| format!("{}: {error}", escape(shown.as_bytes())))?;
     Ok(rules)
 }
 
-/// Reads the file again: all of it holds from now on, or nothing does.
-pub(super) fn reload(path: &Path, doors: &[String], engine: &Engine<Server>) {
-    match load_for(path, doors) {
-        // The server logs that they hold when it has applied them to all sessions and connections.
+/// Reloads the file and applies it as a whole, or not at all if it is invalid.
+pub(super) fn reload(path: &Path, listeners: &[String], engine: &Engine<Server>) {
+    match load_for(path, listeners) {
+        // The server logs when it has applied them to all sessions and connections.
         Ok(rules) => drop(engine.change(|server, now| server.set_rules(now, rules))),
         Err(error) => log::error!("{error}; the rules stay as they were"),
     }
 }
 
-/// Does what was asked. Returns the exit code.
+/// Runs the command. Returns the exit code.
 pub(super) fn run(args: &Args) -> u8 {
-    let Command::Check(check) = &args.command;
+    let RulesCommand::Check(check) = &args.command;
     let (line, code) = match check.verdict() {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -184,8 +187,8 @@ pub(super) fn run(args: &Args) -> u8 {
     }
 }
 
-impl Check {
-    /// What is printed, and the exit code.
+impl CheckArgs {
+    /// The line to print, and the exit code.
     fn verdict(&self) -> Result<(String, u8), String> {
         let name = self.name.as_deref().map(name).transpose()?;
         let rules = if self.listen.is_empty() {
@@ -193,28 +196,28 @@ impl Check {
         } else {
             load_for(&self.rules, &self.listeners())
         }?;
-        let (Some(name), Some(From(from))) = (name, self.from) else {
+        let (Some(name), Some(Origin(from))) = (name, self.from) else {
             let shown = self.rules.display().to_string();
             return Ok((format!("{}: {}", escape(shown.as_bytes()), counted(rules.len(), "rule")), exit::OK));
         };
-        let usual = match from {
+        let default = match from {
             Remote::Ip(_) => "tcp",
             Remote::Unix { .. } => "unix",
         };
-        let door = self.door.as_deref().unwrap_or(usual);
-        self.check_door(door, &rules)?;
+        let door = self.door.as_deref().unwrap_or(default);
+        self.check_listener(door, &rules)?;
         let verdict = rules.verdict(&name, &from, Some(door));
         let code = if verdict.is_denied() { exit::FAILED } else { exit::OK };
         Ok((verdict.explain(&name, &from), code))
     }
 
-    /// What the listeners are called that were given, in order.
+    /// The names of the given listeners, sorted.
     fn listeners(&self) -> Vec<String> {
         sorted(self.listen.iter().map(|url| url.door.name.clone()))
     }
 
-    /// Refuses a listener that there is none of, as far as that is known.
-    fn check_door(&self, door: &str, rules: &Rules) -> Result<(), String> {
+    /// Refuses the name of a listener that the server does not have, as far as that is known.
+    fn check_listener(&self, door: &str, rules: &Rules) -> Result<(), String> {
         let known = if self.listen.is_empty() {
             sorted(SCHEMES.into_iter().chain(rules.doors()).map(str::to_owned))
         } else {
@@ -250,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_an_address_loopback_or_a_unix_socket() {
+    fn a_peer_address_is_an_ip_address_loopback_or_a_unix_socket() {
         let ip = |text: &str| Remote::Ip(text.parse().unwrap());
         for (text, place) in [
             ("192.0.2.1", ip("192.0.2.1:0")),
@@ -262,7 +265,7 @@ mod tests {
             ("unix:uid=7", Remote::Unix { uid: 7, gid: UNKNOWN_ID }),
             ("unix:gid=8,uid=7", Remote::Unix { uid: 7, gid: 8 }),
         ] {
-            assert_eq!(text.parse(), Ok(From(place)), "{text}");
+            assert_eq!(text.parse(), Ok(Origin(place)), "{text}");
         }
         for text in [
             "",
@@ -275,7 +278,7 @@ mod tests {
             "1.2.3",
             "unix:uid=+1",
         ] {
-            assert!(text.parse::<From>().unwrap_err().contains("is no place"), "{text}");
+            assert!(text.parse::<Origin>().unwrap_err().contains("is no place"), "{text}");
         }
     }
 }

@@ -1,89 +1,89 @@
-//! What the user of a client learns: events, how it ended, counters.
+//! The output of a client to its user: events, the reason of a close, the answer to LST and counters.
 
 use std::time::{Duration, Instant};
 
 use crate::reliable::{AskedToWait, Ended, Sent};
 
-/// Something that the user of a client learns.
+/// An event for the user or the driver of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A stream connection is wanted: make one, then call `handle_connected` or `handle_disconnected`.
+    /// A stream connection is wanted: connect, then call `handle_connected` or `handle_disconnected`.
     Connect,
     /// The stream connection is no longer wanted: drop it. `handle_disconnected` need not be called.
     Disconnect,
-    /// Over datagrams, the server has been silent for a while: if the host's address has changed, send from a new socket and
-    /// call `handle_moved`.
+    /// Over datagrams, the server has been silent for 10 s: if the host's address has changed, send from a new socket
+    /// and call `handle_moved`.
     CheckPath {
-        /// Take a new socket also if the address is the same.
+        /// Take a new socket even if the address is the same.
         replace: bool,
     },
     /// A session is open under the wanted name.
     Registered {
-        /// Whether it is the session from before; otherwise it is a new one.
+        /// Whether it is the previous session, resumed; otherwise it is a new one.
         resumed: bool,
     },
-    /// The session is gone at the server: what was in flight is unknown. A new one is being opened.
+    /// The server no longer has the session: requests in flight are unknown. The client opens a new session.
     SessionLost,
-    /// The server shuts down, and the session ends with this run of it: what got no answer is unknown. A new session is
-    /// opened then, and rooms are joined again.
+    /// The server shuts down, which ends the session: unanswered requests are unknown. The client later opens a new
+    /// session and rejoins its rooms.
     Draining {
-        /// When the client comes back.
+        /// When the client reconnects.
         again_at: Instant,
     },
-    /// The session that has the name waits for its owner (409). The client registers again until that time is over, or the
-    /// owner turns out to live.
+    /// The name is taken by a session that waits for its owner (409). The client retries until that session ends, or
+    /// its owner turns out to be alive.
     NameTaken {
-        /// When it does next.
+        /// When the client registers next.
         again_at: Instant,
     },
-    /// A message; `sender` is `name` or `name#room`.
+    /// A message arrived.
     Message {
-        /// Who sent it.
+        /// `name` or `name#room`.
         sender: Vec<u8>,
-        /// What it says.
+        /// The message, any bytes.
         body: Vec<u8>,
     },
-    /// So many messages were dropped here because this client read too slowly.
+    /// The number of messages that the server dropped at this point, because the client was a slow consumer.
     Gap(u64),
-    /// A request is sent again.
+    /// A request was retransmitted.
     Retry(Sent),
-    /// A request came too soon for the server (429): it has not happened, and is sent anew, under another id, in a while.
+    /// A request exceeded a rate limit (429): it was not executed, and is sent later under another id.
     SlowDown(AskedToWait),
     /// A request has ended.
     Ended(Ended),
-    /// The client is through: the last event.
+    /// The client has closed. This is the last event.
     Closed(Closed),
 }
 
-/// Why a client is through.
+/// Why a client has closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// It said goodbye.
+    /// The client ended the session with BYE, or had none.
     Done,
-    /// The server refused the registration: its code and words.
+    /// The server refused the registration: code and text.
     Refused(u16, String),
-    /// Nobody answered until the policy gave up: no connection, or no answer to the registration.
+    /// The policy gave up: no connection, or no answer to the registration.
     GaveUp,
-    /// The server said goodbye; what it said before, if anything.
+    /// The server sent BYE; the text of the ERR before it, if any.
     ServerBye(Option<String>),
-    /// The server shuts down, and the policy allows no second attempt or not for so long. After how long the server expects
-    /// to be back, if it has said so.
+    /// The server shuts down, and the policy allows no second attempt, or none that late. The time until the server
+    /// expects to be back, if announced.
     Draining(Option<Duration>),
-    /// Another program has taken up the session.
+    /// Another connection has resumed the session.
     TakenUp,
 }
 
-/// The answer to LST: names, and how many more did not fit.
+/// The answer to LST: names, and the number of names that did not fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// The names, in the order of the answer.
     pub names: Vec<Vec<u8>>,
-    /// How many more there are.
+    /// The number of names that did not fit.
     pub more: u64,
 }
 
 impl Names {
-    /// Reads what an [`Acked`](crate::reliable::Outcome::Acked) LST carries.
+    /// Parses the payload of an [`Acked`](crate::reliable::Outcome::Acked) LST.
     ///
     /// ```
     /// use sayagain::client::Names;
@@ -95,7 +95,7 @@ impl Names {
     pub fn read(payload: &[u8]) -> Self {
         let mut read = Self::default();
         for word in payload.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
-            // No name begins with `+`.
+            // A name never begins with `+`.
             match word.strip_prefix(b"+").map(|digits| String::from_utf8_lossy(digits).parse()) {
                 Some(Ok(count)) => read.more = count,
                 _ => read.names.push(word.to_vec()),
@@ -105,19 +105,19 @@ impl Names {
     }
 }
 
-/// What a client has counted.
+/// Counters of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientStats {
-    /// Datagrams, or frames on a stream, that were sent.
+    /// Datagrams sent, or on a stream frames.
     pub transmits: u64,
-    /// Sends of a request beyond its first, registrations included.
+    /// Retransmissions of requests, registrations included.
     pub retries: u64,
-    /// Answers to requests that had been answered, or given up, already.
+    /// Answers to requests that already had an outcome.
     pub repeated_answers: u64,
-    /// Copies of pushes that had come already.
+    /// Copies of pushes that had been received already.
     pub repeated_pushes: u64,
-    /// Datagrams that were not of this session.
+    /// Datagrams and bare frames that do not belong to this session.
     pub stray: u64,
-    /// Datagrams that could not be read.
+    /// Datagrams that could not be parsed.
     pub malformed: u64,
 }

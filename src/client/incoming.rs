@@ -1,8 +1,10 @@
-//! What the server says: answers, pushes, and words about the session itself.
+//! Input from the server: answers, pushes, and frames about the session or the connection.
+//!
+//! Datagrams are checked for their token here. The answer to REG is handled in `register`.
 
 use std::time::{Duration, Instant};
 
-use super::{Client, Closed, Event, State};
+use super::{Client, ClientState, Closed, Event};
 use crate::config::Transport;
 use crate::escape::escape;
 use crate::reliable::{Outcome, Receipt};
@@ -11,22 +13,22 @@ use crate::wire::{
     parse_wait,
 };
 
-/// On a stream an acknowledgement waits for this many pushes ..
+/// On a stream an acknowledgement is delayed until this many pushes,
 const ACK_PUSHES: usize = 32;
-/// .. or this many bytes of them ..
+/// this many bytes of them,
 const ACK_BYTES: usize = 16 << 10;
-/// .. or this long.
+/// or this time, whichever is first.
 const ACK_DELAY: Duration = Duration::from_millis(100);
 
-/// A push as it waits for its turn.
+/// A received push, delivered in the order of ids.
 #[derive(Debug)]
-pub(super) enum Pushed {
+pub(super) enum Push {
     Message { sender: Vec<u8>, body: Vec<u8> },
     Gap(u64),
     Bye(ByeArgs),
 }
 
-/// When the next acknowledgement is due.
+/// The deadline of the next acknowledgement.
 #[derive(Debug, Default)]
 pub(super) struct AckTimer {
     due: Option<Instant>,
@@ -47,7 +49,7 @@ impl AckTimer {
         *self = Self::default();
     }
 
-    /// A push came in. Returns whether to acknowledge at once.
+    /// Counts a received push. Returns whether to acknowledge at once.
     fn received(&mut self, now: Instant, bytes: usize) -> bool {
         self.pushes += 1;
         self.bytes += bytes;
@@ -58,7 +60,7 @@ impl AckTimer {
 
 /// Input.
 impl Client {
-    /// Bytes came in on the stream. Those of a connection that is no longer wanted do nothing.
+    /// Handles bytes from the stream. Bytes of a connection that is no longer wanted are ignored.
     pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
         if !self.is_connected() {
             return;
@@ -71,7 +73,7 @@ impl Client {
         let mut deframer =
             std::mem::replace(&mut self.deframer, crate::wire::Deframer::new(self.config.max_message));
         let broken = loop {
-            // Whatever comes behind the end of a connection is not looked at.
+            // Ignore input after the end of the connection.
             if !self.is_connected() {
                 break None;
             }
@@ -88,15 +90,15 @@ impl Client {
             self.handle_disconnected(now);
         }
         self.collect_ended();
-        self.settle_drain(now);
+        self.leave_if_drained(now);
     }
 
-    /// Whether there is a connection, or a session, on which frames may come.
+    /// Whether there is a connection or a session on which frames may arrive.
     fn is_connected(&self) -> bool {
-        matches!(self.state, State::Registering(_) | State::Ready | State::Draining { .. })
+        matches!(self.state, ClientState::Registering(_) | ClientState::Ready | ClientState::Draining { .. })
     }
 
-    /// A datagram came in.
+    /// Handles a datagram.
     pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
         if self.is_closed() {
             return;
@@ -126,14 +128,15 @@ impl Client {
             Some(_) => self.stats.stray += 1,
         }
         self.collect_ended();
-        self.settle_drain(now);
+        self.leave_if_drained(now);
     }
 
     fn is_cookie(&self, token: Token) -> bool {
-        matches!(&self.state, State::Registering(registration) if registration.cookie == Some(token))
+        matches!(&self.state, ClientState::Registering(registration) if registration.cookie == Some(token))
     }
 
-    /// What comes without a token could be from anybody: only what repeats our own nonce is believed.
+    /// Handles frames without a token, which any host could have sent: only those that repeat the client's nonce are
+    /// accepted.
     fn handle_bare(&mut self, now: Instant, datagram: &Datagram<'_>) {
         for frame in &datagram.frames {
             match (frame.verb, frame.id) {
@@ -152,7 +155,7 @@ impl Client {
         }
     }
 
-    /// A frame behind the cookie of the REG that is under way.
+    /// Handles a frame after the cookie of the REG in flight.
     fn handle_registration_frame(&mut self, now: Instant, frame: &Frame<'_>) {
         if frame.id.is_none() || self.registering() != frame.id {
             return;
@@ -164,7 +167,7 @@ impl Client {
         }
     }
 
-    /// A frame of this session, or of a stream that has none yet.
+    /// Handles a frame of this session, or of a stream without a session.
     fn handle_frame(&mut self, now: Instant, frame: &Frame<'_>) {
         if self.is_closed() {
             return;
@@ -175,14 +178,14 @@ impl Client {
             }
             (Verb::Ack | Verb::Err, Some(id)) => self.handle_answer(now, id, frame),
             (Verb::Rcv | Verb::Gap | Verb::Bye, Some(id)) => self.handle_push(now, id, frame),
-            (Verb::Err, None) => self.handle_words(now, frame),
+            (Verb::Err, None) => self.handle_untagged_err(now, frame),
             (Verb::Bye, None) => self.server_bye(now, ByeArgs::parse(frame.args())),
             _ => {}
         }
     }
 
     fn handle_answer(&mut self, now: Instant, id: Id, frame: &Frame<'_>) {
-        if self.is_asked_to_wait(now, id, frame) || self.is_put_off(now, id, frame) {
+        if self.requeue_if_limited(now, id, frame) || self.requeue_if_draining(now, id, frame) {
             return;
         }
         let unproven = code_of(frame) == Some(428);
@@ -191,8 +194,9 @@ impl Client {
         }
     }
 
-    /// Obeys a 429 that says how long to wait, for as long as that may go on.
-    fn is_asked_to_wait(&mut self, now: Instant, id: Id, frame: &Frame<'_>) -> bool {
+    /// Requeues a request after a 429 that names a wait, as long as the limits on such waits allow. Returns whether it
+    /// did.
+    fn requeue_if_limited(&mut self, now: Instant, id: Id, frame: &Frame<'_>) -> bool {
         let err = Some(frame)
             .filter(|frame| frame.verb == Verb::Err)
             .and_then(|frame| ErrArgs::parse(frame.args()));
@@ -202,8 +206,8 @@ impl Client {
         asked.is_some()
     }
 
-    /// An untagged ERR is about the session or the connection, not about a request.
-    fn handle_words(&mut self, now: Instant, frame: &Frame<'_>) {
+    /// Handles an untagged ERR, which is about the session or the connection, not about a request.
+    fn handle_untagged_err(&mut self, now: Instant, frame: &Frame<'_>) {
         match (code_of(frame), self.config.transport) {
             (Some(401), Transport::Datagram) => self.session_lost(now),
             (Some(428), Transport::Datagram) => self.challenged(now, frame),
@@ -211,15 +215,15 @@ impl Client {
                 self.requests.give_up(now);
                 self.closed(Closed::TakenUp);
             }
-            _ => self.last_words = Some(escape(frame.args()).into_owned()),
+            _ => self.last_error = Some(escape(frame.args()).into_owned()),
         }
     }
 
-    /// The server's BYE: what it says decides whether the client comes back.
+    /// Handles the server's BYE, whose reason decides whether the client reconnects.
     fn server_bye(&mut self, now: Instant, bye: ByeArgs) {
         let is_stream = self.config.transport == Transport::Stream;
         match bye {
-            _ if is_stream && self.registering().is_some() => self.try_another_way(now, Outcome::Unknown),
+            _ if is_stream && self.registering().is_some() => self.retry_registration(now, Outcome::Unknown),
             ByeArgs::Draining(back_in) => self.drain(now, back_in),
             ByeArgs::Waiting(_) if is_stream => self.connection_ended(now),
             ByeArgs::Elsewhere => {
@@ -228,15 +232,15 @@ impl Client {
             }
             ByeArgs::Waiting(_) | ByeArgs::Ended => {
                 self.requests.give_up(now);
-                let words = self.last_words.take();
+                let words = self.last_error.take();
                 self.closed(Closed::ServerBye(words));
             }
         }
     }
 
-    /// The server ends this connection, and the session waits: it is resumed on another.
+    /// Resumes the session on a new connection after the server has ended this one.
     fn connection_ended(&mut self, now: Instant) {
-        let words = self.last_words.take().unwrap_or_default();
+        let words = self.last_error.take().unwrap_or_default();
         log::info!("the server ended the connection, and the session is resumed on another: {words}");
         self.events.push_back(Event::Disconnect);
         self.handle_disconnected(now);
@@ -246,7 +250,7 @@ impl Client {
 /// Pushes.
 impl Client {
     fn handle_push(&mut self, now: Instant, id: Id, frame: &Frame<'_>) {
-        let Some(pushed) = pushed(frame) else { return };
+        let Some(pushed) = parse_push(frame) else { return };
         match self.inbox.receive(id, pushed) {
             Receipt::Fresh => {}
             Receipt::Copy => self.stats.repeated_pushes += 1,
@@ -256,19 +260,19 @@ impl Client {
         if at_once && self.config.transport == Transport::Stream {
             self.acknowledge();
         }
-        // At once: what came before the end of the session is to be handed on before it.
-        self.hand_on(now);
+        // At once: pushes before the end of the session are delivered before it.
+        self.deliver(now);
     }
 
-    /// Hands on what is in order. The server's goodbye is acknowledged before it takes effect.
-    fn hand_on(&mut self, now: Instant) {
+    /// Delivers the pushes that are in order. The server's BYE is acknowledged before it takes effect.
+    fn deliver(&mut self, now: Instant) {
         while !self.is_closed()
             && let Some(pushed) = self.inbox.pop()
         {
             match pushed {
-                Pushed::Message { sender, body } => self.events.push_back(Event::Message { sender, body }),
-                Pushed::Gap(count) => self.events.push_back(Event::Gap(count)),
-                Pushed::Bye(bye) => {
+                Push::Message { sender, body } => self.events.push_back(Event::Message { sender, body }),
+                Push::Gap(count) => self.events.push_back(Event::Gap(count)),
+                Push::Bye(bye) => {
                     self.acknowledge();
                     self.server_bye(now, bye);
                 }
@@ -280,13 +284,13 @@ impl Client {
         let mut bytes = self.prefixed();
         self.encode_acknowledgement(&mut bytes);
         if self.config.transport == Transport::Datagram {
-            // It names everything that one before it does, and nothing else waits here.
+            // It covers every earlier acknowledgement, and nothing else is in `outgoing`.
             self.outgoing.clear();
         }
         self.outgoing.push_back(bytes);
     }
 
-    /// Appends an acknowledgement of everything that has come in.
+    /// Appends an acknowledgement of all received pushes.
     pub(super) fn encode_acknowledgement(&mut self, out: &mut Vec<u8>) {
         self.acks.reset();
         let mut ranges = Vec::new();
@@ -295,12 +299,12 @@ impl Client {
     }
 }
 
-fn pushed(frame: &Frame<'_>) -> Option<Pushed> {
+fn parse_push(frame: &Frame<'_>) -> Option<Push> {
     match frame.verb {
         Verb::Rcv => RcvArgs::parse(frame.args())
-            .map(|rcv| Pushed::Message { sender: rcv.sender.to_vec(), body: rcv.body.to_vec() }),
-        Verb::Gap => parse_gap(frame.args()).map(Pushed::Gap),
-        Verb::Bye => Some(Pushed::Bye(ByeArgs::parse(frame.args()))),
+            .map(|rcv| Push::Message { sender: rcv.sender.to_vec(), body: rcv.body.to_vec() }),
+        Verb::Gap => parse_gap(frame.args()).map(Push::Gap),
+        Verb::Bye => Some(Push::Bye(ByeArgs::parse(frame.args()))),
         _ => None,
     }
 }
@@ -309,7 +313,7 @@ fn code_of(frame: &Frame<'_>) -> Option<u16> {
     (frame.verb == Verb::Err).then(|| ErrArgs::parse(frame.args()).map(|err| err.code)).flatten()
 }
 
-/// What an answer says of its request. 410 is no refusal: the id is too old to know.
+/// The outcome that an answer gives its request. 410 is unknown, not rejected: the id is below the dedup window.
 fn outcome_of(frame: &Frame<'_>) -> Option<Outcome> {
     match frame.verb {
         Verb::Ack => Some(Outcome::Acked(frame.payload.to_vec())),

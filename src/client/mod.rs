@@ -1,15 +1,17 @@
-//! The whole client without a socket: registers, asks, repeats, acknowledges, resumes.
+//! The protocol client as a state machine, without sockets or clocks: registers, sends requests, retries, acknowledges,
+//! resumes.
 //!
-//! Driven by five verbs like everything in the core. In files: here what a user asks and what is due when;
-//! [`register`](self) how a session is opened, resumed and moved; `incoming` what the server says.
+//! This file holds the state and the requests of the user. `register` opens, resumes and moves a session; `connection`
+//! makes stream connections; `deferral` waits out shutdowns and taken names; `incoming` handles input, `transmit`
+//! output, `timeouts` deadlines. Sockets are in [`crate::net`].
 //!
-//! The contract for whoever drives it:
+//! The contract for the driver:
 //!
-//! 1. Hand in `handle_datagram`, or for a stream `handle_connected`, `handle_bytes`, `handle_disconnected`; and
-//!    `handle_timeout` once the instant of `poll_timeout` has come. A spurious one is harmless.
-//! 2. Then send everything that `poll_transmit` gives, and take every [`Event`] from `poll`: [`Event::Connect`] asks for
-//!    a new stream connection, [`Event::Disconnect`] to drop it, [`Event::CheckPath`] whether datagrams still leave from
-//!    an address of this host (call `handle_moved` where they leave from another one), [`Event::Closed`] is the last.
+//! 1. Call `handle_datagram`, or for a stream `handle_connected`, `handle_bytes`, `handle_disconnected`; and
+//!    `handle_timeout` at the instant of `poll_timeout`. A spurious call is harmless.
+//! 2. Then send everything that `poll_transmit` returns, and take every [`Event`] from `poll`. [`Event::Connect`] asks for a
+//!    new stream connection, [`Event::Disconnect`] to drop it. [`Event::CheckPath`] asks whether datagrams still leave from
+//!    an address of this host; call `handle_moved` if not. [`Event::Closed`] is the last event.
 //! 3. Wait for input or the deadline.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -19,70 +21,73 @@ use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{ClientConfig, Transport};
-use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Sent, Ticket};
-use crate::wire::{Deframer, MAX_HEAD, Token, Verb, encode_prefix, prefix_of};
+use crate::reliable::{Attempts, Inbox, Outcome, RequestStats, Requests, RttEstimator, Ticket};
+use crate::wire::{Deframer, MAX_HEAD, Token, Verb};
 
-mod drained;
+mod connection;
+mod deferral;
 mod event;
 mod incoming;
 mod register;
 mod silence;
+mod timeouts;
+mod transmit;
 
 pub use event::{ClientStats, Closed, Event, Names};
-use incoming::{AckTimer, Pushed};
+use incoming::{AckTimer, Push};
 use register::Registration;
 use silence::Silence;
 
 #[derive(Debug)]
-enum State {
-    /// No connection, or over datagrams no session; the next one is tried then.
+enum ClientState {
+    /// No connection, or over datagrams no session, until the next attempt.
     Offline { retry_at: Instant },
-    /// A connection was asked for; it counts as failed then.
+    /// A connection was asked for; it counts as failed at `due`.
     Connecting { due: Instant },
-    /// REG is under way; nothing else is sent.
+    /// REG is in flight; nothing else is sent.
     Registering(Box<Registration>),
     /// Requests may be sent.
     Ready,
-    /// The server shuts down: nothing new is sent, and answers to what was sent are awaited for so long. After how long the
-    /// server expects to be back, if it has said so.
-    Draining { back_in: Option<Duration>, settle_by: Instant },
-    /// The end.
+    /// The server shuts down: nothing new is sent, and answers are awaited until the deadline. `back_in` is the
+    /// announced time until the server is back, if any.
+    Draining { back_in: Option<Duration>, drain_deadline: Instant },
+    /// The client has ended.
     Closed,
 }
 
-/// The client.
+/// A client of the chat: one session, its requests and its pushes.
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
     rng: ChaCha8Rng,
     secrets: Secrets,
-    state: State,
+    state: ClientState,
     /// The session's token, while there is a session.
     token: Option<Token>,
-    /// The nonce of the REG that opens a session and on how many connections it was sent.
+    /// The nonce of the REG that opens a session, and the number of connections on which it was sent.
     nonce: Option<(Token, u32)>,
-    /// The attempts to connect since a connection last was of use, and when the latest counts as failed.
+    /// The connection attempts since a connection was last useful, and when the latest counts as failed.
     connecting: Option<(Attempts, Instant)>,
     /// When the last attempt to connect began.
     connect_at: Option<Instant>,
     deframer: Deframer,
     requests: Requests,
-    inbox: Inbox<Pushed>,
+    inbox: Inbox<Push>,
     acks: AckTimer,
-    /// Requests of the client itself, of which its user hears nothing.
+    /// Requests of the client itself, hidden from its user.
     internal: BTreeSet<Ticket>,
-    /// Rooms that were joined, to be joined again in a new session.
+    /// Joined rooms, rejoined in a new session.
     rooms: Vec<Vec<u8>>,
-    /// What the server said before it said goodbye.
-    last_words: Option<String>,
-    /// When the session that has the name was to end, as far as the server knew when it was last asked.
+    /// The text of the last untagged ERR, which explains a BYE after it.
+    last_error: Option<String>,
+    /// When the session that holds the name ends, by the server's last answer.
     name_free_at: Option<Instant>,
     keepalive_at: Option<Instant>,
-    /// How long the server has been silent, over datagrams.
+    /// Detects a silent server, over datagrams.
     silence: Silence,
-    /// A client without a name has nobody to say goodbye to: it ends once everything asked has.
-    leaving: bool,
-    /// When an interrupted client stops waiting for the answer to its BYE.
+    /// Whether to close once all requests have ended: without a name there is no session to end with BYE.
+    closes_when_idle: bool,
+    /// When an aborted client stops waiting for the answer to its BYE.
     abort_at: Option<Instant>,
     heard: bool,
     outgoing: VecDeque<Vec<u8>>,
@@ -90,7 +95,7 @@ pub struct Client {
     stats: ClientStats,
 }
 
-/// The source of nonces; apart from the jitter, which is seeded.
+/// The source of nonces; separate from the seeded jitter.
 struct Secrets(Box<dyn CryptoRng + Send>);
 
 impl std::fmt::Debug for Secrets {
@@ -100,12 +105,12 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Client {
-    /// A client that begins at `now`. `seed` reaches the jitter only; nonces are drawn from `secrets`.
+    /// Creates a client that starts at `now`. `seed` is for the jitter only; nonces are drawn from `secrets`.
     pub fn new(now: Instant, config: ClientConfig, seed: u64, secrets: Box<dyn CryptoRng + Send>) -> Self {
         let mut client = Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             secrets: Secrets(secrets),
-            state: State::Closed,
+            state: ClientState::Closed,
             token: None,
             nonce: None,
             connecting: None,
@@ -116,11 +121,11 @@ impl Client {
             acks: AckTimer::default(),
             internal: BTreeSet::new(),
             rooms: Vec::new(),
-            last_words: None,
+            last_error: None,
             name_free_at: None,
             keepalive_at: None,
             silence: Silence::default(),
-            leaving: false,
+            closes_when_idle: false,
             abort_at: None,
             heard: false,
             outgoing: VecDeque::new(),
@@ -135,30 +140,30 @@ impl Client {
         client
     }
 
-    /// The counters so far.
+    /// Returns the counters.
     pub fn stats(&self) -> ClientStats {
         let RequestStats { retries, repeated_answers } = self.requests.stats();
         ClientStats { retries: self.stats.retries + retries, repeated_answers, ..self.stats }
     }
 
-    /// Over what it talks.
+    /// Returns the transport.
     pub fn transport(&self) -> Transport {
         self.config.transport
     }
 
-    /// What is known of the round trip.
+    /// Returns the RTT estimator.
     pub fn rtt(&self) -> &RttEstimator {
         self.requests.rtt()
     }
 
-    /// Whether anything at all has come from the server.
+    /// Whether any input has arrived from the server.
     pub fn has_heard(&self) -> bool {
         self.heard
     }
 
-    /// Whether a session is open, or none is wanted, so that requests go out at once.
+    /// Whether requests are sent at once: a session is open, or none is wanted.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready)
+        matches!(self.state, ClientState::Ready)
     }
 
     /// Whether every request has ended.
@@ -166,13 +171,13 @@ impl Client {
         self.requests.is_idle()
     }
 
-    /// Whether [`Event::Closed`] has come.
+    /// Whether the client has closed.
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, ClientState::Closed)
     }
 }
 
-/// What a user asks. Each ends in exactly one [`Event::Ended`] that carries the ticket.
+/// Requests of the user. Each ends in exactly one [`Event::Ended`] with its ticket.
 impl Client {
     /// Sends a message to a client or a `#room`.
     pub fn send(&mut self, target: &[u8], body: &[u8]) -> Ticket {
@@ -194,7 +199,7 @@ impl Client {
         self.ask(Verb::Lev, &[room])
     }
 
-    /// Asks for the names of everybody, or of a room's members.
+    /// Lists the names of all sessions, or of a room's members.
     pub fn list(&mut self, room: Option<&[u8]>) -> Ticket {
         match room {
             Some(room) => self.ask(Verb::Lst, &[room]),
@@ -202,7 +207,7 @@ impl Client {
         }
     }
 
-    /// Asks for an echo. It carries a nonce, so that nobody who has not seen it can answer.
+    /// Sends a ping. It carries a nonce, so that only a host that received it can answer.
     pub fn ping(&mut self) -> Ticket {
         let nonce = self.draw_token();
         self.ask(Verb::Png, &[&nonce.text()])
@@ -225,30 +230,30 @@ impl Client {
         ticket
     }
 
-    /// The longest payload that fits a datagram whatever its id.
+    /// The longest payload that fits a datagram with any id.
     fn payload_limit(&self) -> usize {
         self.config.max_datagram.saturating_sub(crate::wire::PREFIX_LEN + MAX_HEAD)
     }
 
-    /// Says goodbye once everything asked so far has ended.
+    /// Ends the session with BYE, after all requests so far have ended.
     pub fn close(&mut self) {
         match self.config.name {
             Some(_) if !self.is_closed() => self.ask_internally(Verb::Bye, Vec::new()),
             Some(_) => {}
             None => {
-                self.leaving = true;
+                self.closes_when_idle = true;
                 self.collect_ended();
             }
         }
     }
 
-    /// Says goodbye at once and waits for the answer no longer than `patience`: what is in flight is unknown, what is
-    /// queued was never sent.
-    pub fn abort(&mut self, now: Instant, patience: Duration) {
+    /// Ends the session with BYE at once, and waits for the answer for `timeout` at most. Requests in flight are
+    /// unknown; queued requests were never sent.
+    pub fn abort(&mut self, now: Instant, timeout: Duration) {
         self.requests.give_up(now);
         self.collect_ended();
         if self.token.is_some() && self.is_ready() {
-            self.abort_at = Some(now + patience);
+            self.abort_at = Some(now + timeout);
             self.ask_internally(Verb::Bye, Vec::new());
         } else {
             self.closed(Closed::Done);
@@ -267,163 +272,9 @@ impl Client {
     }
 }
 
-/// Time.
+/// The ends of requests, and of the client.
 impl Client {
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        match &self.state {
-            State::Offline { retry_at } if *retry_at <= now => self.reach_out(now),
-            State::Draining { settle_by, .. } if *settle_by <= now => self.leave_drained(now),
-            State::Connecting { due } if *due <= now => {
-                self.events.push_back(Event::Disconnect);
-                self.connect(now);
-            }
-            State::Registering(registration) if registration.is_over(now) => self.registration_over(now),
-            _ => {}
-        }
-        self.requests.handle_timeout(now);
-        if self.acks.is_due(now) {
-            self.acknowledge();
-        }
-        if self.keepalive_at.is_some_and(|at| at <= now) && self.is_ready() {
-            self.keep_alive(now);
-        }
-        if !self.is_closed() {
-            // A cookie proves the present address: a registration stays there.
-            self.events.extend(self.silence.check(now, self.is_ready()));
-        }
-        self.collect_ended();
-        if self.abort_at.is_some_and(|at| at <= now) {
-            self.closed(Closed::Done);
-        }
-    }
-
-    /// Datagrams leave from another address from now on. What is sent at once lets the server know: it challenges the new
-    /// address, and the session follows.
-    pub fn handle_moved(&mut self, now: Instant) {
-        if self.config.transport == Transport::Datagram && self.token.is_some() {
-            self.keepalive_at = Some(now);
-        }
-    }
-
-    /// When `handle_timeout` or `poll_transmit` has something to do; `None` means never.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let state = match &self.state {
-            State::Offline { retry_at } => Some(*retry_at),
-            State::Connecting { due } => Some(*due),
-            State::Registering(registration) => Some(registration.due),
-            State::Draining { settle_by, .. } => Some(*settle_by),
-            State::Ready => None,
-            State::Closed => return None,
-        };
-        let keepalive = self.keepalive_at.filter(|_| self.is_ready());
-        let requests = self.requests.poll_timeout(self.is_ready());
-        let silence = self.silence.due();
-        [state, requests, self.acks.due(), keepalive, silence, self.abort_at].into_iter().flatten().min()
-    }
-
-    /// A ping keeps the session of a datagram client when no request was sent for a while. Acknowledgements do not count:
-    /// they are not answered, so a client that sends nothing else would not notice that its address has changed.
-    fn keep_alive(&mut self, now: Instant) {
-        if self.token.is_some() && self.requests.is_idle() {
-            let nonce = self.draw_token();
-            self.ask_internally(Verb::Png, [b" ", &nonce.text()[..]].concat());
-        } else if self.token.is_some() {
-            // A ping would have to wait for the request that is under way. An acknowledgement keeps the session as well, and
-            // is challenged from another address.
-            self.acknowledge();
-        }
-        self.postpone_keepalive(now);
-    }
-
-    /// Something that is answered was sent.
-    fn asked(&mut self, now: Instant) {
-        if self.config.transport == Transport::Datagram {
-            if self.config.checks_path {
-                self.silence.asked(now);
-            }
-            self.postpone_keepalive(now);
-        }
-    }
-
-    fn postpone_keepalive(&mut self, now: Instant) {
-        if self.config.transport == Transport::Datagram {
-            // RFC 8085 section 3.5: keepalives want jitter, so that many clients do not fall into step.
-            let tenths = rand::RngExt::random_range(&mut self.rng, 800..=1000u32);
-            self.keepalive_at = Some(now + self.config.keepalive * tenths / 1000);
-        }
-    }
-}
-
-/// Output.
-impl Client {
-    /// The next datagram, or piece of the stream, to send.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let bytes = match self.outgoing.pop_front() {
-            Some(bytes) => self.joined_by_requests(now, bytes),
-            None if self.is_ready() => {
-                let request = self.next_request(now)?;
-                self.joined_by_requests(now, request)
-            }
-            None => self.next_registration(now)?,
-        };
-        self.stats.transmits += 1;
-        Some(bytes)
-    }
-
-    /// The next event.
-    pub fn poll(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    /// Appends the requests that are due, as many as fit, to a datagram of this session. Without a token there is none: of
-    /// a datagram that proves nothing, the first frame alone counts.
-    fn joined_by_requests(&mut self, now: Instant, mut bytes: Vec<u8>) -> Vec<u8> {
-        let is_ours = self.token.is_some_and(|token| prefix_of(&bytes) == Some(token));
-        if !self.is_ready() || !is_ours || self.config.transport == Transport::Stream {
-            return bytes;
-        }
-        while let Some(most) = self.config.max_datagram.checked_sub(bytes.len() + MAX_HEAD)
-            && self.add_request(now, most, &mut bytes).is_some()
-        {}
-        bytes
-    }
-
-    /// Appends the next request that is due, if its payload is no longer than that.
-    fn add_request(&mut self, now: Instant, most: usize, out: &mut Vec<u8>) -> Option<Sent> {
-        let sent = self.requests.poll_transmit_within(now, most, &mut self.rng, out);
-        self.collect_ended();
-        let sent = sent?;
-        self.asked(now);
-        if sent.sends > 1 {
-            self.events.push_back(Event::Retry(sent));
-        }
-        Some(sent)
-    }
-
-    fn next_request(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let mut bytes = self.prefixed();
-        let sent = self.add_request(now, usize::MAX, &mut bytes)?;
-        if sent.verb == Verb::Bye && !self.inbox.is_unused() {
-            // What has arrived is to be known before the session ends, or it would count as undelivered.
-            let goodbye = bytes.split_off(self.prefixed().len());
-            self.encode_acknowledgement(&mut bytes);
-            bytes.extend_from_slice(&goodbye);
-        }
-        Some(bytes)
-    }
-
-    /// What a frame of this session begins with.
-    fn prefixed(&self) -> Vec<u8> {
-        // Room for the frame of a short message as well.
-        let mut bytes = Vec::with_capacity(128);
-        if let (Transport::Datagram, Some(token)) = (self.config.transport, self.token) {
-            encode_prefix(token, &mut bytes);
-        }
-        bytes
-    }
-
-    /// Hands on the ends of requests; the end of BYE is the end of the client.
+    /// Reports ended requests to the user. The end of BYE closes the client.
     fn collect_ended(&mut self) {
         while let Some(ended) = self.requests.poll_ended() {
             if !self.internal.remove(&ended.ticket) {
@@ -432,23 +283,23 @@ impl Client {
                 self.closed(Closed::Done);
             }
         }
-        if self.leaving && self.is_idle() {
+        if self.closes_when_idle && self.is_idle() {
             self.closed(Closed::Done);
         }
     }
 
-    /// The end of everything: whatever has not ended by itself ends now.
+    /// Closes the client and ends all remaining requests.
     fn closed(&mut self, why: Closed) {
         if self.is_closed() {
             return;
         }
-        self.state = State::Closed;
+        self.state = ClientState::Closed;
         self.requests.give_up_waiting();
         self.collect_ended();
         self.events.push_back(Event::Closed(why));
     }
 
-    /// The policy allows no more.
+    /// Closes the client because the policy allows no further attempt.
     fn give_up(&mut self, now: Instant) {
         self.requests.give_up(now);
         self.closed(Closed::GaveUp);

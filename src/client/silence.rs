@@ -1,50 +1,51 @@
-//! Noticing that a server is not heard any more: the socket of a client whose host has another address is silent for ever.
+//! Detection of a silent server over datagrams: after a change of the host's address, a socket receives nothing any
+//! more.
+//!
+//! This file decides when the path is checked. The driver checks it, on [`Event::CheckPath`].
 
 use std::time::{Duration, Instant};
 
 use super::Event;
 use crate::units::later;
 
-/// How long a server may be silent, after something was asked, until the path is checked, and again after each check. Mosh
-/// takes another port after as long.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may be silent after a request until the path is checked, and again after each check. Mosh changes
+/// its port after the same time.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// The check that asks for a new socket also where the host's address is the same: a NAT may hold a mapping that leads
-/// nowhere.
+/// The check that asks for a new socket even if the host's address is the same, because a NAT's mapping may be stale.
 const REPLACING_CHECK: u32 = 4;
 
-/// How many sends have to be unanswered for that.
+/// The fewest unanswered sends for such a check.
 const LEAST_SENDS: u32 = 3;
 
-/// How long a server has been silent.
+/// How long the server has been silent, and how many checks that caused.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    /// When the first of the unanswered requests was sent, or the path was last checked.
+    /// When the first unanswered request was sent, or the path was last checked.
     since: Option<Instant>,
-    /// The sends that were not answered.
+    /// Unanswered sends.
     sends: u32,
     checks: u32,
 }
 
 impl Silence {
-    /// Something that is answered was sent.
+    /// Counts the send of a request.
     pub(super) fn asked(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         self.sends = self.sends.saturating_add(1);
     }
 
-    /// The server was heard.
+    /// Resets after input from the server.
     pub(super) fn ended(&mut self) {
         *self = Self::default();
     }
 
-    /// When the path is to be checked; `None` means never.
+    /// When to check the path; `None` means never.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.since.map(|since| later(since, PATIENCE))
+        self.since.map(|since| later(since, MAX_SILENCE))
     }
 
-    /// The check that is due at `now`, if there is one; whether the socket may be replaced where the host's address is the
-    /// same.
+    /// The check due at `now`, if any. `may_replace` allows a new socket even if the host's address is the same.
     pub(super) fn check(&mut self, now: Instant, may_replace: bool) -> Option<Event> {
         self.due().filter(|due| *due <= now)?;
         self.since = Some(now);
@@ -66,7 +67,7 @@ mod tests {
     fn the_path_is_checked_every_10_s_of_silence_and_the_socket_replaced_after_40_s() {
         let start = Instant::now();
         let mut silence = Silence::default();
-        assert_eq!(silence.due(), None, "nothing was asked");
+        assert_eq!(silence.due(), None, "nothing was sent");
         (0..3).for_each(|n| silence.asked(start + Duration::from_secs(n)));
         let mut checks = Vec::new();
         while let Some(due) = silence.due().filter(|due| *due <= start + Duration::from_secs(50)) {

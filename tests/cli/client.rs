@@ -1,4 +1,4 @@
-//! The client program from outside: its commands, its exit codes, what it prints.
+//! The program `client`: commands, exit codes and output. Failures are in `client_trouble`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -15,14 +15,14 @@ fn server() -> TestServer {
     TestServer::start(ServerConfig::default())
 }
 
-/// A client of this server that has begun.
+/// A started client of this server.
 fn begin(server: &TestServer, mode: &str, args: &str) -> Program {
     let host = server.addr.to_string();
     let words: Vec<&str> = ["--mode", mode, "--host", &host].into_iter().chain(args.split(' ')).collect();
     Program::start(CLIENT, &words)
 }
 
-/// A client of this server that reads `input` and ends by itself.
+/// Runs a client of this server with this input until it ends.
 fn run(server: &TestServer, mode: &str, args: &str, input: &[u8]) -> Ended {
     let mut program = begin(server, mode, args);
     program.write(input);
@@ -37,7 +37,7 @@ fn alone(args: &str) -> Ended {
     program.wait()
 }
 
-/// A listener that can be written to.
+/// A registered client that runs `listen`.
 fn listen(server: &TestServer, mode: &str, args: &str) -> Program {
     let before = server.report().sessions;
     let listener = begin(server, mode, &format!("{args} -v"));
@@ -46,14 +46,14 @@ fn listen(server: &TestServer, mode: &str, args: &str) -> Program {
     listener
 }
 
-/// An address where nobody is.
-fn nobody() -> String {
+/// An address without a server.
+fn unused_address() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().to_string()
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+fn a_usage_error_is_reported_before_anything_is_sent() {
     let server = server();
     for (args, sentence) in [
         ("--timeout -1 ping -c 1", "must not be negative"),
@@ -97,9 +97,9 @@ fn explain_prints_the_schedule_and_sends_nothing() {
 }
 
 #[test]
-fn without_a_server_nothing_hangs() {
+fn every_command_ends_without_a_server() {
     for command in ["send bob hi", "listen", "list", "ping -c 1", "--name bob"] {
-        let args = format!("--timeout .02 --expb --max-sends 3 --host {}", nobody());
+        let args = format!("--timeout .02 --expb --max-sends 3 --host {}", unused_address());
         let tcp = alone(&format!("{args} {command}"));
         assert_eq!((tcp.code, tcp.out.contains("time=")), (4, false), "{command}: {tcp:?}");
         assert!(tcp.err.contains("refused"), "{command}: {tcp:?}");
@@ -107,7 +107,7 @@ fn without_a_server_nothing_hangs() {
         assert_eq!(udp.code, 3, "{command}: {udp:?}");
         assert!(udp.closing_line().contains("3 datagrams, 2 retries"), "{command}: {udp:?}");
     }
-    let never = alone(&format!("--timeout .02 --mode udp --host {} send bob hi", nobody()));
+    let never = alone(&format!("--timeout .02 --mode udp --host {} send bob hi", unused_address()));
     assert!(never.err.contains("never sent: message 1 to bob: `hi`"), "{never:?}");
     assert_eq!(
         never.closing_line(),
@@ -116,7 +116,7 @@ fn without_a_server_nothing_hangs() {
 }
 
 #[test]
-fn a_host_that_does_not_exist_is_told() {
+fn an_unknown_host_is_reported() {
     assert_eq!(alone("--timeout .05 --host no.such.host.invalid:1 ping -c 1").code, 4);
     let udp = alone("--timeout .05 --mode udp --host no.such.host.invalid:1 send bob hi");
     assert_eq!(udp.code, 3);
@@ -124,7 +124,7 @@ fn a_host_that_does_not_exist_is_told() {
 }
 
 #[test]
-fn a_message_arrives_as_sender_and_text_with_everything_escaped_that_could_do_harm() {
+fn a_message_is_shown_as_sender_and_text_with_control_characters_escaped() {
     for mode in MODES {
         let server = server();
         let listener = listen(&server, mode, "--name bob listen -n 3");
@@ -137,12 +137,12 @@ fn a_message_arrives_as_sender_and_text_with_everything_escaped_that_could_do_ha
         let heard = listener.wait();
         assert_eq!(heard.code, 0, "{heard:?}");
         assert_eq!(heard.out, "alice> hi  you\nalice> \\x1b[2J\\x00\\xff\nalice> last\n");
-        server.wait_until("everybody said goodbye", |report| report.sessions == 0);
+        server.wait_until("all sessions ended with BYE", |report| report.sessions == 0);
     }
 }
 
 #[test]
-fn a_room_is_joined_before_it_is_written_to() {
+fn send_joins_a_room_before_it_sends_to_it() {
     for mode in MODES {
         let server = server();
         let listener = listen(&server, mode, "--name bob listen -n 1 --join #a --join #b");
@@ -158,7 +158,7 @@ fn a_room_is_joined_before_it_is_written_to() {
 }
 
 #[test]
-fn what_the_server_refuses_is_told_and_ends_with_1() {
+fn a_rejected_request_is_reported_and_ends_with_1() {
     for mode in MODES {
         let server = server();
         let sent = run(&server, mode, "send nobody hi there", b"");
@@ -195,15 +195,15 @@ fn a_message_that_fits_no_datagram_or_no_server_is_refused() {
 }
 
 #[test]
-fn a_listener_ends_in_time_and_says_if_too_few_came() {
+fn listen_ends_at_its_deadline_and_reports_missing_messages() {
     for mode in MODES {
         let server = server();
         assert_eq!(run(&server, mode, "listen -W .05", b"").code, 0);
         assert_eq!(run(&server, mode, "listen -W .05 -n 1", b"").code, 3);
-        server.wait_until("they said goodbye", |report| report.sessions == 0);
+        server.wait_until("their sessions ended with BYE", |report| report.sessions == 0);
     }
-    // Without a server the time is up before the policy gives up.
-    let args = format!("--timeout 20 --host {} listen -W .05", nobody());
+    // Without a server the time is over before the policy gives up.
+    let args = format!("--timeout 20 --host {} listen -W .05", unused_address());
     assert_eq!(alone(&args).code, 4);
     assert_eq!(alone(&format!("--mode udp {args}")).code, 3);
 }
@@ -221,7 +221,10 @@ fn pings_are_numbered_and_timed_and_register_nothing() {
         }
         assert_eq!(server.report().totals.hub.sessions, 0);
     }
-    let udp = alone(&format!("--mode UDP --timeout .01 --max-sends 2 --host {} ping -c 2 -i .01", nobody()));
+    let udp = alone(&format!(
+        "--mode UDP --timeout .01 --max-sends 2 --host {} ping -c 2 -i .01",
+        unused_address()
+    ));
     assert_eq!(
         (udp.code, udp.out.as_str()),
         (3, "seq=1 no answer after 2 tries\nseq=2 no answer after 2 tries\n")
@@ -229,8 +232,8 @@ fn pings_are_numbered_and_timed_and_register_nothing() {
 }
 
 #[test]
-fn a_udp_client_may_be_started_before_its_server() {
-    let host = nobody();
+fn a_udp_client_may_start_before_its_server() {
+    let host = unused_address();
     let args =
         ["--mode", "udp", "--timeout", ".05", "--max-sends", "400", "--host", &host, "-v", "--name", "bob"];
     let client = Program::start(CLIENT, &[&args[..], &["send", "bob", "hi"]].concat());
@@ -253,7 +256,7 @@ fn names_are_listed_one_per_line() {
 }
 
 #[test]
-fn the_chat_sends_lines_obeys_commands_and_ends_with_its_input() {
+fn the_chat_sends_lines_executes_commands_and_ends_with_its_input() {
     for mode in MODES {
         let server = server();
         assert_eq!(run(&server, mode, "--name bob", b"").code, 0);
@@ -270,12 +273,12 @@ fn the_chat_sends_lines_obeys_commands_and_ends_with_its_input() {
         assert!(told[1].starts_with("`alice`: write TARGET message"), "{chat:?}");
         assert!(told[2].starts_with("`/join r`: a room is #"), "{chat:?}");
         assert!(told[3].contains("404 No such client!"), "{chat:?}");
-        server.wait_until("everybody said goodbye", |report| report.sessions == 0);
+        server.wait_until("all sessions ended with BYE", |report| report.sessions == 0);
     }
 }
 
 #[test]
-fn a_chat_prints_what_comes_while_it_waits_for_input() {
+fn a_chat_prints_messages_while_it_waits_for_input() {
     for mode in MODES {
         let server = server();
         let mut chat = listen(&server, mode, "--name bob");
@@ -288,9 +291,9 @@ fn a_chat_prints_what_comes_while_it_waits_for_input() {
 }
 
 #[test]
-fn a_deadline_ends_a_request_whatever_sends_are_left() {
+fn a_deadline_ends_a_request_even_with_sends_left() {
     let flags = "--timeout .02 --expb --max-sends 100 --deadline .1 --mode udp";
-    let ended = alone(&format!("{flags} --host {} ping -c 1", nobody()));
+    let ended = alone(&format!("{flags} --host {} ping -c 1", unused_address()));
     assert_eq!(ended.code, 3, "{ended:?}");
     assert_eq!(
         ended.out, "seq=1 no answer after 3 tries\n",
@@ -299,10 +302,11 @@ fn a_deadline_ends_a_request_whatever_sends_are_left() {
 }
 
 #[test]
-fn jitter_moves_each_timeout_within_its_bounds_and_a_seed_repeats_it() {
+fn jitter_moves_each_timeout_within_its_bounds_and_a_seed_reproduces_it() {
     let waits = |jitter: &str, seed: u64| -> Vec<f64> {
         let flags = "--timeout .04 --expb --max-timeout .04 --max-sends 6 --mode udp --json";
-        let ended = alone(&format!("{flags} --jitter {jitter} --seed {seed} --host {} ping -c 1", nobody()));
+        let ended =
+            alone(&format!("{flags} --jitter {jitter} --seed {seed} --host {} ping -c 1", unused_address()));
         assert_eq!(ended.code, 3, "{ended:?}");
         let objects = ended.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         objects
@@ -315,7 +319,7 @@ fn jitter_moves_each_timeout_within_its_bounds_and_a_seed_repeats_it() {
     {
         let waits = waits(jitter, 1);
         assert_eq!(waits.len(), 5, "{jitter}");
-        // What has passed of a wait when it is told is a moment.
+        // A wait is printed a moment after its start.
         assert!(waits.iter().all(|wait| (least - 0.01..=most).contains(wait)), "{jitter}: {waits:?}");
     }
     let (one, again, other) = (waits("equal", 1), waits("equal", 1), waits("equal", 2));

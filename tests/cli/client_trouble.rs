@@ -1,4 +1,4 @@
-//! The client program from outside, in trouble: loss, lost connections, signals, servers and readers that go away.
+//! The program `client` under failures: loss, lost connections, signals, servers and readers that disappear.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 const MODES: [&str; 2] = ["tcp", "udp"];
-/// Flags that get through half the datagrams lost each way, quickly.
+/// Options that quickly recover from loss with probability 0.5 in each direction.
 const PERSISTENT: &str = "--timeout .02 --expb --max-timeout .05 --max-sends 100";
 
 fn server() -> TestServer {
@@ -36,7 +36,7 @@ fn run(server: &TestServer, mode: &str, args: &str, input: &[u8]) -> Ended {
     program.wait()
 }
 
-/// A listener that can be written to.
+/// A registered client that runs `listen`.
 fn listen(server: &TestServer, mode: &str, args: &str) -> Program {
     let listener = begin(server, mode, args);
     eventually("the listener is registered", || listener.err().contains("registered as"));
@@ -53,7 +53,7 @@ fn of_type<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn help_that_cannot_be_written_is_a_failure_and_help_that_nobody_reads_to_its_end_is_none() {
+fn help_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
     use std::fs::File;
     use std::process::{Command, Stdio};
     let server = env!("CARGO_BIN_EXE_server");
@@ -86,13 +86,13 @@ fn help_that_cannot_be_written_is_a_failure_and_help_that_nobody_reads_to_its_en
     }
 }
 
-/// A number of the closing line, by what follows it.
+/// A number of the closing line, by the word after it.
 fn count(ended: &Ended, what: &str) -> u64 {
     let part = ended.closing_line().split([',', '·']).find(|part| part.contains(what)).unwrap();
     part.trim().split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Half of everything is lost each way, from sender and to listener.
+/// Sends messages over links that drop with probability 0.5 in each direction.
 fn every_message_arrives_once_and_in_order(mode: &str) {
     let server = TestServer::lossy(0.5, 7);
     let n = 30;
@@ -111,19 +111,19 @@ fn every_message_arrives_once_and_in_order(mode: &str) {
 }
 
 #[test]
-fn with_half_of_everything_lost_every_message_arrives_once_and_in_order_over_tcp() {
+fn with_loss_of_50_percent_every_message_arrives_once_and_in_order_over_tcp() {
     every_message_arrives_once_and_in_order("tcp");
 }
 
 #[test]
-fn with_half_of_everything_lost_every_message_arrives_once_and_in_order_over_udp() {
+fn with_loss_of_50_percent_every_message_arrives_once_and_in_order_over_udp() {
     every_message_arrives_once_and_in_order("udp");
 }
 
 #[test]
-fn what_nobody_answers_is_unknown_and_ends_with_3() {
+fn an_unanswered_request_is_unknown_and_ends_with_3() {
     for mode in MODES {
-        // A server that registers and then loses all: it is gone, its port is not.
+        // A server that registers and then drops everything: it is gone, its port stays bound.
         let server = server();
         let host = server.addr.to_string();
         let mut sender =
@@ -144,7 +144,7 @@ fn what_nobody_answers_is_unknown_and_ends_with_3() {
 }
 
 #[test]
-fn json_says_everything_and_nothing_else_is_printed() {
+fn with_json_every_event_is_an_object_and_nothing_else_is_printed() {
     for mode in MODES {
         let server = TestServer::lossy(0.3, 3);
         let bob = listen(&server, mode, &format!("{PERSISTENT} --name bob --json listen -n 3 --join #r"));
@@ -159,7 +159,7 @@ fn json_says_everything_and_nothing_else_is_printed() {
         assert!(acked.iter().all(|object| object["tries"].as_u64() > Some(0) && object["time_ms"].is_f64()));
         assert_eq!(acked[0]["target"], "bob");
         assert_eq!(acked[4]["seq"], 6);
-        // Bob may be gone by then: he wanted three messages.
+        // Bob may have ended: he wanted three messages.
         let names = acked[4]["names"].as_array().unwrap();
         assert!(names.contains(&"alice".into()) && acked[4]["more"] == 0, "{ended:?}");
         let rejected = of_type(&said, "rejected");
@@ -183,7 +183,7 @@ fn json_says_everything_and_nothing_else_is_printed() {
 }
 
 #[test]
-fn answered_pings_are_json_too() {
+fn with_json_answered_pings_are_objects_too() {
     let server = TestServer::lossy(0.5, 5);
     for mode in MODES {
         let ended = run(&server, mode, &format!("{PERSISTENT} --json ping -c 4 -i .001"), b"");
@@ -198,7 +198,7 @@ fn answered_pings_are_json_too() {
 }
 
 #[test]
-fn quiet_leaves_errors_alone_on_standard_error() {
+fn quiet_leaves_only_errors_on_standard_error() {
     let server = server();
     let fine = run(&server, "tcp", "--name bob -q send bob hi", b"");
     assert_eq!((fine.code, fine.err.as_str()), (0, ""));
@@ -207,7 +207,7 @@ fn quiet_leaves_errors_alone_on_standard_error() {
 }
 
 #[test]
-fn a_reader_that_has_had_enough_ends_the_listener_politely_and_with_success() {
+fn a_closed_output_pipe_ends_listen_with_bye_and_success() {
     for mode in MODES {
         let server = server();
         let host = server.addr.to_string();
@@ -223,7 +223,7 @@ fn a_reader_that_has_had_enough_ends_the_listener_politely_and_with_success() {
             "{ended:?}"
         );
         assert_eq!(ended.code, 0);
-        server.wait_until("everybody said goodbye", |report| report.sessions == 0);
+        server.wait_until("all sessions ended with BYE", |report| report.sessions == 0);
     }
     let mut explain = Program::start_unread(CLIENT, &["--max-sends", "1000000", "--explain"]);
     explain.close_stdout();
@@ -232,7 +232,7 @@ fn a_reader_that_has_had_enough_ends_the_listener_politely_and_with_success() {
 }
 
 #[test]
-fn a_signal_ends_it_with_130_after_a_goodbye() {
+fn a_signal_ends_the_client_with_130_after_bye() {
     for mode in MODES {
         let server = server();
         for (signal, args) in
@@ -243,7 +243,7 @@ fn a_signal_ends_it_with_130_after_a_goodbye() {
             let ended = listener.wait();
             assert_eq!(ended.code, 130, "{ended:?}");
             assert!(ended.closing_line().starts_with("0 sent, 0 acked, 0 unknown, "), "{ended:?}");
-            server.wait_until("it said goodbye", |report| report.sessions == 0);
+            server.wait_until("its session ended with BYE", |report| report.sessions == 0);
         }
         let ping = begin(&server, mode, "ping -i 20");
         eventually("a ping is answered", || ping.out().contains("seq=1 "));
@@ -253,7 +253,7 @@ fn a_signal_ends_it_with_130_after_a_goodbye() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_the_answer_to_the_goodbye() {
+fn a_second_signal_does_not_wait_for_the_answer_to_bye() {
     let server = server();
     let addr = server.addr;
     let listener = listen(&server, "udp", "--timeout 1000 --name bob listen");
@@ -268,7 +268,7 @@ fn a_second_signal_does_not_wait_for_the_answer_to_the_goodbye() {
 }
 
 #[test]
-fn an_interrupted_client_waits_one_timeout_for_the_answer_to_its_goodbye() {
+fn an_interrupted_client_waits_one_timeout_for_the_answer_to_its_bye() {
     let server = server();
     let listener = listen(&server, "udp", "--timeout .2 --name bob listen");
     drop(server);
@@ -277,7 +277,7 @@ fn an_interrupted_client_waits_one_timeout_for_the_answer_to_its_goodbye() {
 }
 
 #[test]
-fn a_lost_connection_is_made_again_and_nothing_is_lost_or_doubled() {
+fn a_lost_connection_is_made_again_and_no_message_is_lost_or_duplicated() {
     let server = server();
     let listener = listen(&server, "tcp", "-v --name bob listen -n 40");
     let mut sender = begin(&server, "tcp", &format!("{PERSISTENT} --name alice send bob -"));
@@ -299,7 +299,7 @@ fn a_lost_connection_is_made_again_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_server_that_shuts_down_ends_a_client_without_a_retry_policy_which_says_why_and_is_no_success() {
+fn a_shutdown_ends_a_client_without_a_retry_policy_with_the_reason_and_a_failure() {
     for mode in MODES {
         for args in ["listen", "listen -n 1", "--name bob"] {
             let server = server();
@@ -313,7 +313,7 @@ fn a_server_that_shuts_down_ends_a_client_without_a_retry_policy_which_says_why_
 }
 
 #[test]
-fn clients_with_a_retry_policy_come_back_from_a_polite_restart_with_their_rooms_and_their_input() {
+fn clients_with_a_retry_policy_continue_after_a_restart_with_their_rooms_and_input() {
     for mode in MODES {
         for back_in in [&["--back-in", "1"][..], &[]] {
             let server = ServerProgram::local(back_in);
@@ -332,7 +332,7 @@ fn clients_with_a_retry_policy_come_back_from_a_polite_restart_with_their_rooms_
             sender.write(b"one\n");
             eventually("the first message arrives", || listener.out().contains("alice#r> one\n"));
             server.end();
-            // Read while there is no server.
+            // Read while no server runs.
             sender.write(b"two\nthree\n");
             let _again = ServerProgram::at(&host, &[]);
             eventually("both are in the room again", || {
@@ -351,7 +351,7 @@ fn clients_with_a_retry_policy_come_back_from_a_polite_restart_with_their_rooms_
 }
 
 #[test]
-fn a_session_that_is_taken_up_elsewhere_is_left_alone() {
+fn a_client_does_not_take_back_a_session_resumed_elsewhere() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let client = Program::start(CLIENT, &words(&host, "tcp", "listen"));
@@ -367,7 +367,7 @@ fn a_session_that_is_taken_up_elsewhere_is_left_alone() {
 }
 
 #[test]
-fn a_server_that_accepts_and_says_nothing_is_no_server() {
+fn a_server_that_accepts_and_never_answers_counts_as_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let args = format!("--timeout .05 --host {} send bob hi", listener.local_addr().unwrap());
     let ended = Program::start(CLIENT, &args.split(' ').collect::<Vec<_>>()).wait();
@@ -375,7 +375,7 @@ fn a_server_that_accepts_and_says_nothing_is_no_server() {
 }
 
 #[test]
-fn garbage_from_a_server_does_no_harm() {
+fn garbage_from_a_server_is_never_printed_raw() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let args = format!("--timeout .05 --host {} send bob hi", listener.local_addr().unwrap());
     let client = Program::start(CLIENT, &args.split(' ').collect::<Vec<_>>());
@@ -386,7 +386,7 @@ fn garbage_from_a_server_does_no_harm() {
     assert!(!ended.err.contains('\x1b'), "{ended:?}");
 }
 
-/// The next request of a client, its tag cut off.
+/// The next request of a client, without its tag.
 fn request(stream: &mut TcpStream) -> (String, String) {
     let mut bytes = [0; 256];
     let n = stream.read(&mut bytes).unwrap();
@@ -396,7 +396,7 @@ fn request(stream: &mut TcpStream) -> (String, String) {
 }
 
 #[test]
-fn a_wait_that_a_server_asks_for_is_told_and_one_without_end_is_a_refusal() {
+fn a_wait_after_429_is_reported_and_an_unlimited_one_is_a_rejection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let args = "--timeout .5 --expb --max-sends 4 send bob -";
@@ -423,7 +423,7 @@ fn a_wait_that_a_server_asks_for_is_told_and_one_without_end_is_a_refusal() {
 }
 
 #[test]
-fn a_huge_input_is_not_read_far_ahead_of_the_network() {
+fn a_large_input_is_not_read_far_ahead_of_the_network() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let mut sender = Program::start(CLIENT, &words(&host, "tcp", "--timeout 1000 send bob -"));
@@ -431,10 +431,10 @@ fn a_huge_input_is_not_read_far_ahead_of_the_network() {
     assert!(stream.read(&mut [0; 64]).unwrap() > 0);
     stream.write_all(b"@1 ACK 0023 abcdefghijklmnopqrstuv").unwrap();
     let taken = sender.write_until_stuck(&[b'\n'; 1_000]);
-    // What the pipe and one reading hold, beyond the thousand lines or so.
+    // The buffers of the pipe and of one read, beyond about a thousand lines.
     assert!(taken <= 4 * 65_536 + 2_000, "{taken}");
     sender.signal("TERM");
-    eventually("it says goodbye", || {
+    eventually("its session ends with BYE", || {
         let mut bytes = [0; 4_096];
         let n = stream.read(&mut bytes).unwrap();
         n == 0 || String::from_utf8_lossy(&bytes[..n]).contains("BYE")
@@ -444,13 +444,13 @@ fn a_huge_input_is_not_read_far_ahead_of_the_network() {
 }
 
 #[test]
-fn a_goodbye_of_the_server_before_all_of_the_input_was_sent_is_no_success() {
+fn a_bye_of_the_server_before_the_end_of_input_is_a_failure() {
     for mode in MODES {
         let server = server();
         let mut sender = begin(&server, mode, "--name alice send alice -");
         sender.write(b"one\n");
         server.wait_until("the message came", |report| report.totals.hub.messages == 1);
-        // Standard input is still open: the sender wants more.
+        // Standard input is still open: the sender reads on.
         server.shutdown();
         let ended = sender.wait();
         assert_eq!(ended.code, 3, "{mode}: {ended:?}");
@@ -458,7 +458,7 @@ fn a_goodbye_of_the_server_before_all_of_the_input_was_sent_is_no_success() {
 }
 
 #[test]
-fn fewer_pings_than_asked_for_are_no_success() {
+fn fewer_pings_than_requested_are_a_failure() {
     let server = server();
     let pinger = begin(&server, "tcp", "ping -c 100000 -i .01");
     eventually("a ping came back", || pinger.out().contains("seq=2"));

@@ -100,7 +100,7 @@ fn crowds_come_at_once_one_after_the_other_and_to_idle() {
 
 #[test]
 fn spam_and_slow_print_what_trio_chats_clients_print() {
-    let server = ServerProgram::with_doors(&["line://127.0.0.1:0"], &[]);
+    let server = ServerProgram::with_listeners(&["line://127.0.0.1:0"], &[]);
     let host = format!("--host {}", server.host());
     let slow = Program::start(
         env!("CARGO_BIN_EXE_lab"),
@@ -250,7 +250,7 @@ fn any_run_can_follow_any_other_against_one_server_and_leaves_no_session_behind(
 
 #[test]
 fn people_can_follow_each_other_too() {
-    let server = ServerProgram::with_doors(&["line://127.0.0.1:0"], &[]);
+    let server = ServerProgram::with_listeners(&["line://127.0.0.1:0"], &[]);
     for _ in 0..2 {
         for words in ["spam --count 3", "slow --seconds .05"] {
             let ended = lab(&format!("{words} --host {}", server.host()));

@@ -1,4 +1,4 @@
-//! The programs `client` and `lab` from outside, each command and exit code; and the story of client and server together.
+//! The programs `client` and `lab` as processes: each command and exit code, and whole scenarios of client and server.
 
 #![cfg(unix)]
 

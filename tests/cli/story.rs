@@ -1,4 +1,4 @@
-//! The whole story with the real programs: a server, clients over TCP and UDP, and the link losing what it is told to.
+//! Whole scenarios with the real programs: a server with simulated loss, and clients over TCP and UDP.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -17,9 +17,9 @@ use serde_json::Value;
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const MODES: [&str; 2] = ["tcp", "udp"];
-/// Flags that get through half of everything lost each way, quickly.
+/// Options that quickly recover from loss with probability 0.5 in each direction.
 const PERSISTENT: &str = "--timeout .02 --expb --max-timeout .05 --max-sends 100";
-/// How long the story of 200 messages may take.
+/// The longest run of the scenario with 200 messages.
 const STORY: Duration = Duration::from_secs(60);
 
 /// A server with these options.
@@ -27,32 +27,32 @@ fn server(options: &str) -> ServerProgram {
     ServerProgram::local(&options.split_whitespace().collect::<Vec<_>>())
 }
 
-/// A client of whoever is at `host`.
+/// A client command for the server at `host`.
 fn client_at(host: &str, mode: &str, args: &str) -> Program {
     let words = ["--mode", mode, "--host", host];
     Program::start(CLIENT, &words.into_iter().chain(args.split_whitespace()).collect::<Vec<_>>())
 }
 
-/// A client that has begun.
+/// A started client.
 fn begin(server: &ServerProgram, mode: &str, args: &str) -> Program {
     client_at(&server.host(), mode, args)
 }
 
-/// A client that others can write to.
+/// A registered client.
 fn begin_registered(server: &ServerProgram, mode: &str, args: &str) -> Program {
     let client = begin(server, mode, args);
     eventually("it is registered", || client.err().contains("registered as"));
     client
 }
 
-/// A client from its start to its end, without any input.
+/// Runs a client until it ends, without input.
 fn run(server: &ServerProgram, mode: &str, args: &str) -> Ended {
     let mut client = begin(server, mode, args);
     client.close_stdin();
     client.wait()
 }
 
-/// Waits until the client has printed all this, and nothing else.
+/// Waits until the client has printed exactly this.
 fn shows(client: &Program, lines: &[&str]) {
     let expected: String = lines.iter().map(|line| format!("{line}\n")).collect();
     eventually(&format!("{expected:?} is shown"), || client.out().len() >= expected.len());
@@ -80,7 +80,7 @@ fn count(line: &str, what: &str) -> u64 {
     digits.parse().unwrap_or_else(|_| panic!("no count of `{what}` in `{line}`"))
 }
 
-/// The number behind `what` in a line of totals.
+/// The number after `what` in a line of totals.
 fn total(totals: &str, what: &str) -> u64 {
     let behind = totals.split(&format!("{what} ")).nth(1).unwrap_or_default();
     let digits = behind.split([' ', ',']).next().unwrap_or_default();
@@ -95,7 +95,7 @@ fn dropped_of(totals: &str, direction: &str) -> (u64, u64) {
     (total(losses, direction), total(part, "of"))
 }
 
-/// Whether `hits` of `all` is what chance makes of this rate: within four standard errors.
+/// Whether `hits` of `all` is within four standard errors of this rate.
 fn assert_share(hits: u64, all: u64, rate: f64, what: &str) {
     #[expect(clippy::cast_precision_loss, reason = "counts of a test")]
     let (hits, all) = (hits as f64, all as f64);
@@ -103,7 +103,7 @@ fn assert_share(hits: u64, all: u64, rate: f64, what: &str) {
     assert!((hits - expected).abs() <= 4.0 * error, "{what}: {hits} of {all} at {rate}, expected {expected}");
 }
 
-/// Three terminals.
+/// The scenario of three terminals.
 struct Story {
     /// Mode and engine.
     what: String,
@@ -137,13 +137,13 @@ impl Story {
     fn end(self) {
         let left = self.left();
         let Self { what, server, listener, sender, .. } = self;
-        // The listener is the last to end.
+        // The receiving client is the last to end.
         let heard = listener.wait_within(left);
         let sent = sender.wait();
         assert_eq!((sent.code, sent.out.as_str()), (0, ""), "{what}: {sent:?}");
         let line = sent.closing_line();
         assert!(line.starts_with("200 sent, 200 acked, 0 unknown, "), "{what}: {line}");
-        // One of four sends is answered.
+        // One of four sends is answered, on average.
         assert!(count(line, " retries") > 400, "{what}: {line}");
         assert_eq!(heard.out, numbered(1..=Self::MESSAGES, "alice> line "), "{what}");
         assert_eq!(heard.code, 0, "{what}: {heard:?}");
@@ -156,7 +156,7 @@ impl Story {
             assert!(
                 totals.contains(&format!("{direction} {dropped} of {seen} (requested 50.0 %, realised "))
             );
-            // As many as there are messages, and again as many as are lost.
+            // As many datagrams as messages, and as many again for the lost ones.
             assert!(seen > 3 * Self::MESSAGES / 2, "{what}: {totals}");
             assert_share(dropped, seen, 0.5, &format!("{what}, {direction}"));
         }
@@ -166,14 +166,14 @@ impl Story {
     }
 }
 
-// All at once, and first by its name: it takes long, and waits most of the time.
+// All in parallel, and first by name: the test is long and mostly waits.
 #[test]
-fn a_story_of_three_terminals_brings_every_message_once_and_in_order_over_tcp_and_over_udp() {
+fn three_terminals_exchange_every_message_once_and_in_order_over_tcp_and_udp() {
     let stories = EngineKind::ALL.map(|engine| MODES.map(|mode| Story::begin(mode, engine)));
     stories.into_iter().flatten().for_each(Story::end);
 }
 
-/// What became of each ping.
+/// The outcome of each ping.
 fn fates(ended: &Ended) -> Vec<(u64, String, u64)> {
     let objects = objects(&ended.out);
     let number = |object: &Value, field: &str| object[field].as_u64().unwrap();
@@ -182,11 +182,11 @@ fn fates(ended: &Ended) -> Vec<(u64, String, u64)> {
     ends.map(|object| (number(object, "seq"), kind(object), number(object, "tries"))).collect()
 }
 
-/// Pings with so many sends each, against 30 % loss each way.
+/// Pings with this many sends each, over links that drop with probability 0.3 in each direction.
 struct Pings {
     what: String,
     sends: i32,
-    /// Kept until the end.
+    /// Kept alive until the end.
     _server: ServerProgram,
     clients: Vec<Program>,
 }
@@ -197,7 +197,7 @@ impl Pings {
 
     fn begin(mode: &str, sends: i32) -> Self {
         let server = server("--success .7 --loss-out .3 --seed 11");
-        // Long enough that an answer which comes too late is rare on a busy machine.
+        // Long enough that late answers are rare on a busy machine.
         let timeout = "--timeout .15 --expb --max-timeout .15";
         let args = format!("{timeout} --max-sends {sends} --json ping -i .001 -c {}", Self::EACH);
         let clients = (0..Self::CLIENTS).map(|_| begin(&server, mode, &args)).collect();
@@ -217,14 +217,14 @@ impl Pings {
 }
 
 #[test]
-fn the_share_of_unknown_is_the_chance_that_every_send_or_its_answer_is_lost() {
+fn the_share_of_unknown_outcomes_is_the_probability_that_every_send_or_its_answer_is_lost() {
     let all = MODES.map(|mode| [1, 3].map(|sends| Pings::begin(mode, sends)));
     all.into_iter().flatten().for_each(Pings::end);
 }
 
 #[test]
-fn the_same_seed_gives_the_same_losses_whatever_the_ports() {
-    // An answer that comes too late would be a difference; a quarter of a second is long on loopback.
+fn the_same_seed_gives_the_same_losses_on_any_ports() {
+    // A late answer would be a difference; 250 ms is long on loopback.
     let args = "--timeout .25 --max-timeout .25 --max-sends 3 --json ping -i .001 -c 20";
     let begin_with = |mode, seed| {
         let server = server(&format!("--success .7 --loss-out .3 --seed {seed}"));
@@ -244,12 +244,12 @@ fn the_same_seed_gives_the_same_losses_whatever_the_ports() {
 }
 
 #[test]
-fn strangers_over_raw_sockets_and_clients_over_udp_talk_in_one_server() {
+fn raw_sockets_and_udp_clients_exchange_messages_on_one_server() {
     let server = server("");
     let (mut raw, mut typist) = (server.register("raw"), server.register("typist"));
     let listener = begin_registered(&server, "udp", "--name ear listen -n 5 --join #lobby");
     eventually("ear is in the lobby", || run(&server, "udp", "list #lobby").out == "ear\n");
-    // From a stranger to the listener, from a client to a stranger, and between strangers.
+    // From a raw socket to a client, from a client to a raw socket, and between raw sockets.
     raw.send(&frame("SND", "ear hi from  raw"));
     shows(&listener, &["raw> hi from  raw"]);
     let sent = run(&server, "udp", "--name mouth send raw hello there");
@@ -266,7 +266,7 @@ fn strangers_over_raw_sockets_and_clients_over_udp_talk_in_one_server() {
     raw.send(&frame("SND", "#lobby bye"));
     let expected = ["raw> hi from  raw", "mouth#lobby> good day", "raw#lobby> bye"];
     shows(&listener, &expected);
-    // A stranger over UDP, who is answered in the same datagrams.
+    // A raw UDP socket, which is answered in the same datagrams.
     let datagrams = server.udp();
     datagrams.send(frame("REG", "dgram").as_bytes()).unwrap();
     datagrams.send((frame("SND", "ear psst") + &frame("SND", "raw y")).as_bytes()).unwrap();
@@ -284,7 +284,7 @@ fn strangers_over_raw_sockets_and_clients_over_udp_talk_in_one_server() {
 }
 
 #[test]
-fn two_chats_over_tcp_and_udp_talk_join_leave_list_and_quit() {
+fn two_chats_over_tcp_and_udp_send_join_leave_list_and_quit() {
     let server = server("");
     let mut alice = begin_registered(&server, "tcp", "--name alice");
     let mut bob = begin_registered(&server, "udp", "--name bob");
@@ -299,7 +299,7 @@ fn two_chats_over_tcp_and_udp_talk_join_leave_list_and_quit() {
     shows(&alice, &["bob> hi", "bob#den> me"]);
     say(&mut bob, &["/list"]);
     shows(&bob, &["alice> hello  you", "bob", "alice#den> anybody?", "alice", "bob"]);
-    // Who has left hears nothing more of the room.
+    // A client that has left gets no more messages of the room.
     say(&mut alice, &["/leave #den", "bob gone"]);
     shows(&bob, &["alice> hello  you", "bob", "alice#den> anybody?", "alice", "bob", "alice> gone"]);
     say(&mut bob, &["#den alone", "alice still there?"]);
@@ -317,8 +317,8 @@ fn two_chats_over_tcp_and_udp_talk_join_leave_list_and_quit() {
 }
 
 #[test]
-fn the_schedule_of_every_policy_is_explained_without_a_server() {
-    // Standard input stays open: nobody reads it.
+fn explain_prints_the_schedule_of_every_policy_without_a_server() {
+    // Standard input stays open and unread.
     let explain = |args: &str| client_at("127.0.0.1:1", "udp", args).wait();
     for preset in ["coap", "sip", "sip-invite", "dns", "rto", "quic-pto", "dtls"] {
         let ended = explain(&format!("--policy {preset} --explain"));
@@ -336,20 +336,20 @@ fn the_schedule_of_every_policy_is_explained_without_a_server() {
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
 }
 
-/// A server whose standard output and standard error are one pipe, of which the first line is read: `2>&1 | head -1`.
+/// A server whose standard output and error are one pipe that is closed after its first line: `2>&1 | head -1`.
 fn server_without_reader() -> (Program, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = Command::new(SERVER);
     command.args(["--host", "127.0.0.1:0", "-v"]).stdout(writer.try_clone().unwrap()).stderr(writer);
     let program = Program::spawn(&mut command);
-    // The command holds the pipe's writing end open.
+    // The command keeps the pipe's writing end open.
     drop(command);
     let mut line = String::new();
     BufReader::with_capacity(1, reader).read_line(&mut line).unwrap();
     (program, format!("127.0.0.1:{}", port_of(&line)))
 }
 
-/// Pings this server over both transports, makes it log, and pings it again; then ends it.
+/// Pings this server over both transports, makes it log, pings it again, and ends it.
 fn goes_on_serving(program: Program, host: &str) {
     for _ in 0..3 {
         for mode in MODES {
@@ -366,13 +366,13 @@ fn goes_on_serving(program: Program, host: &str) {
 }
 
 #[test]
-fn a_server_outlives_the_reader_of_its_output_and_of_its_log() {
+fn a_server_survives_the_close_of_its_output_and_log() {
     let (program, host) = server_without_reader();
     goes_on_serving(program, &host);
 }
 
 #[test]
-fn a_server_outlives_the_reader_of_its_log_alone() {
+fn a_server_survives_the_close_of_its_log_alone() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = Command::new(SERVER);
     command.args(["--host", "127.0.0.1:0", "-v"]).stdout(std::process::Stdio::piped()).stderr(writer);
@@ -383,16 +383,16 @@ fn a_server_outlives_the_reader_of_its_log_alone() {
     goes_on_serving(program, &host);
 }
 
-/// The requests that ended in this way, by their place.
+/// The requests with this outcome, by number.
 fn seqs(objects: &[Value], kind: &str) -> Vec<u64> {
     let of_kind = objects.iter().filter(|object| object["type"] == kind);
     of_kind.map(|object| object["seq"].as_u64().unwrap()).collect()
 }
 
 #[test]
-fn a_server_killed_and_started_again_leaves_every_message_with_one_outcome() {
+fn a_killed_and_restarted_server_leaves_every_message_with_one_outcome() {
     const POLICY: &str = "--timeout .02 --expb --max-timeout .05 --max-sends 400";
-    // Some loss makes it slow enough to be killed in the middle.
+    // Some loss slows the run, so that the kill is in the middle.
     let loss = ["--success", ".8", "--seed", "5"];
     let server = ServerProgram::local(&loss);
     let host = server.host();
@@ -401,7 +401,7 @@ fn a_server_killed_and_started_again_leaves_every_message_with_one_outcome() {
     sender.write(numbered(1..=200, "line ").as_bytes());
     let acked = || sender.out().matches("\"acked\"").count();
     eventually("a third is sent", || acked() >= 100);
-    // It is killed.
+    // The server is killed.
     drop(server);
     assert!(acked() < 200, "all were sent before the server could be killed");
     let _server = ServerProgram::at(&host, &loss);
@@ -426,7 +426,7 @@ fn a_server_killed_and_started_again_leaves_every_message_with_one_outcome() {
     assert!(acked.ends_with(&(201..=300).collect::<Vec<u64>>()), "{sent:?}");
     let expected = if !unknown.is_empty() { 3 } else { i32::from(!rejected.is_empty()) };
     assert_eq!(sent.code, expected, "{sent:?}");
-    // Everything came once at most, in order; nothing that was refused; all that was sent when bob was back.
+    // Every message arrived at most once and in order; no rejected one; and all that were sent after bob was back.
     eventually("the last line is heard", || listener.out().ends_with("alice> line 300\n"));
     listener.signal("INT");
     let heard = listener.wait();
@@ -439,7 +439,7 @@ fn a_server_killed_and_started_again_leaves_every_message_with_one_outcome() {
 }
 
 #[test]
-fn over_udp_with_everything_lost_nothing_but_registrations_is_sent_and_the_client_ends_with_3() {
+fn over_udp_with_total_loss_only_registrations_are_sent_and_the_client_ends_with_3() {
     let server = server("--success 0 --seed 1");
     let policy = "--timeout .02 --expb --max-timeout .02 --max-sends 7";
     let sent = run(&server, "udp", &format!("{policy} --json -v send bob hi"));
@@ -459,7 +459,7 @@ fn over_udp_with_everything_lost_nothing_but_registrations_is_sent_and_the_clien
 }
 
 #[test]
-fn a_registration_over_udp_that_nobody_answers_is_all_that_is_ever_sent() {
+fn over_udp_without_an_answer_only_registrations_are_sent() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let host = socket.local_addr().unwrap().to_string();
@@ -480,7 +480,7 @@ fn a_registration_over_udp_that_nobody_answers_is_all_that_is_ever_sent() {
 }
 
 #[test]
-fn over_tcp_with_everything_lost_either_way_no_answer_ever_came_and_the_client_ends_with_4() {
+fn over_tcp_with_total_loss_in_either_direction_the_client_ends_with_4() {
     for loss in ["--success 0", "--loss-out 1"] {
         let server = server(&format!("{loss} --seed 1"));
         let policy = "--timeout .02 --expb --max-timeout .02 --max-sends 5";
@@ -491,7 +491,7 @@ fn over_tcp_with_everything_lost_either_way_no_answer_ever_came_and_the_client_e
         let totals = server.end();
         let (dropped, seen) = dropped_of(&totals, if loss == "--success 0" { "in" } else { "out" });
         assert_eq!(dropped, seen, "{totals}");
-        // Five of each registration and of each ping.
+        // Five sends of each registration and of each ping.
         assert!(seen >= 5 * 5, "{totals}");
         assert_eq!(total(&totals, "messages"), 0, "{totals}");
     }

@@ -1,9 +1,9 @@
-//! Hosts of several addresses: wildcard and specific listeners, both families, peers that move, and paths that swallow
-//! packets, for the server, the client, the library's client and the proxy.
+//! Hosts with several addresses. Wildcard and specific listeners, both families, peers that move, and paths that drop
+//! all packets, for the server, the client, the library's client and the proxy.
 //!
-//! Each test plays over 127.0.0.0/8 and ::1. Where this process may make network namespaces (`unshare`, and `ip` of
-//! iproute2), [`the_same_holds_between_the_addresses_of_a_host_of_its_own`] runs them all once more in one, over addresses
-//! that are not loopback's. CI has to have that.
+//! Each test runs over 127.0.0.0/8 and ::1. If this process may make network namespaces (`unshare`, and `ip` of
+//! iproute2), [`all_address_tests_pass_in_a_network_namespace`] repeats them in one, over addresses that
+//! are not loopback addresses. CI must have that.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![allow(clippy::print_stderr, reason = "a test that cannot be played says so")]
@@ -25,10 +25,10 @@ use crate::support::server::{Conn, SOON, ServerProgram, frame};
 
 const ENGINES: [&str; 3] = ["poll", "tasks", "threads"];
 
-/// Says to the tests that they run in a namespace whose addresses [`INSIDE`] has made.
+/// Set for tests that run in a namespace with the addresses of [`INSIDE`].
 const IN_NAMESPACE: &str = "SAYAGAIN_IN_NAMESPACE";
 
-/// A host with two addresses of each family, a route that swallows packets, and names.
+/// A host with two addresses of each family, a route that drops packets, and names.
 const INSIDE: &str = r#"
 set -e
 ip link set lo up
@@ -44,10 +44,10 @@ mount --bind "$HOSTS" /etc/hosts
 exec "$@"
 "#;
 
-/// The addresses that a table is played over.
+/// The addresses of a test run.
 struct Host {
     v4: [IpAddr; 2],
-    /// None where this machine has no IPv6.
+    /// `None` on a machine without IPv6.
     v6: Option<IpAddr>,
 }
 
@@ -69,13 +69,13 @@ impl Host {
         self.v4.into_iter().chain(self.v6)
     }
 
-    /// What is asked at a listener of `any`.
+    /// The addresses to send to at a listener of `any`.
     fn of(&self, any: &str) -> Vec<IpAddr> {
         self.all().filter(|ip| any == "[::]" || ip.is_ipv4()).collect()
     }
 }
 
-/// A socket that takes datagrams from the address alone that it asks.
+/// A socket that accepts datagrams only from the address that it sends to.
 fn udp(to: SocketAddr) -> UdpSocket {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).unwrap();
@@ -96,11 +96,11 @@ fn asked(socket: &UdpSocket, text: &str) -> String {
     told(socket)
 }
 
-/// A server at these URLs, which prints so many sockets.
+/// A server at these URLs, which prints this many sockets.
 fn server(engine: &str, urls: &[&str], sockets: usize) -> ServerProgram {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     command.args(urls.iter().flat_map(|url| ["--listen", url]));
-    // Unregistered datagrams may open sessions from the addresses of the namespace too.
+    // Bare REGs may open sessions from the addresses of the namespace too.
     command.args(["--engine", engine, "--bare-udp", "127.0.0.0/8,::1,10.0.0.0/8,2001:db8::/32"]);
     ServerProgram::spawn(command, Stdio::piped(), sockets)
 }
@@ -110,7 +110,7 @@ fn wildcards(host: &Host) -> impl Iterator<Item = (&'static str, usize)> {
 }
 
 #[test]
-fn a_server_at_a_wildcard_address_answers_and_pushes_from_the_address_that_was_asked() {
+fn a_server_at_a_wildcard_address_answers_and_pushes_from_the_address_of_the_request() {
     let host = host();
     for engine in ENGINES {
         for (any, sockets) in wildcards(&host) {
@@ -122,7 +122,7 @@ fn a_server_at_a_wildcard_address_answers_and_pushes_from_the_address_that_was_a
                 client.send(frame("REG", &format!("user{nth}")).as_bytes()).unwrap();
                 assert_eq!(asked(client, &frame("PNG", "in")), frame("ACK", "in"));
             }
-            // Pushes that nobody asked for at that moment, and both ways.
+            // Pushes without a request, in both directions.
             for (from, sender) in clients.iter().enumerate() {
                 for (to, receiver) in clients.iter().enumerate().filter(|(to, _)| *to != from) {
                     sender.send(frame("SND", &format!("user{to} hello")).as_bytes()).unwrap();
@@ -138,7 +138,7 @@ fn a_server_at_a_wildcard_address_answers_and_pushes_from_the_address_that_was_a
 }
 
 #[test]
-fn a_session_moves_with_the_address_of_the_client_or_of_the_server_that_it_asks_once_that_is_proven() {
+fn a_session_moves_with_the_clients_address_or_the_servers_address_once_that_is_proven() {
     let host = host();
     let program = server("poll", &["udp://0.0.0.0:0"], 1);
     let at = |ip: IpAddr| SocketAddr::new(ip, program.port);
@@ -166,7 +166,7 @@ fn a_session_moves_with_the_address_of_the_client_or_of_the_server_that_it_asks_
 }
 
 #[test]
-fn the_wildcard_address_of_ipv6_takes_both_families_unless_ipv6_alone_is_wanted_or_ipv4_is_named() {
+fn the_ipv6_wildcard_address_takes_both_families_unless_v6only_is_set_or_ipv4_is_named() {
     let host = host();
     let Some(v6) = host.v6 else { return eprintln!("not tested: this machine has no IPv6") };
     let answers = |ip: IpAddr, port: u16| {
@@ -214,13 +214,13 @@ fn short_form(at: &str) -> Command {
     command
 }
 
-/// What is at the first address of a name: it takes everything and answers nothing. In the namespace, the route does.
+/// The silent sockets at the first address of a name. In the namespace, the route drops packets instead.
 enum Silent {
     Route,
     Sockets(#[expect(dead_code, reason = "kept open")] (UdpSocket, Socket, Vec<Socket>)),
 }
 
-/// A name whose first address swallows packets, and a server at its second. None where this machine has no such name.
+/// A name whose first address drops packets, and a server at its second. `None` on a machine without such a name.
 fn half_dead() -> Option<(String, Silent, ServerProgram)> {
     let name = if is_inside() { "both" } else { "localhost" };
     let addrs: Vec<SocketAddr> = (name, 0).to_socket_addrs().ok()?.collect();
@@ -234,7 +234,7 @@ fn half_dead() -> Option<(String, Silent, ServerProgram)> {
         let program = ServerProgram::spawn(short_form(&second.to_string()), Stdio::piped(), 2);
         return Some((format!("{name}:{}", program.port), Silent::Route, program));
     }
-    // The port that is free for the server need not be free for the silent sockets, but nearly always is.
+    // The server's free port is nearly always free for the silent sockets too.
     (0..10).find_map(|_| {
         let program = ServerProgram::spawn(short_form(&second.to_string()), Stdio::piped(), 2);
         let silent = silent(SocketAddr::new(first.ip(), program.port))?;
@@ -242,7 +242,7 @@ fn half_dead() -> Option<(String, Silent, ServerProgram)> {
     })
 }
 
-/// A UDP socket that nobody reads from, and a listener whose backlog is full, which answers no SYN.
+/// A UDP socket that is never read, and a listener with a full backlog, which answers no SYN.
 fn silent(at: SocketAddr) -> Option<(UdpSocket, Socket, Vec<Socket>)> {
     let udp = UdpSocket::bind(at).ok()?;
     let listener = Socket::new(Domain::for_address(at), Type::STREAM, None).unwrap();
@@ -259,9 +259,9 @@ fn silent(at: SocketAddr) -> Option<(UdpSocket, Socket, Vec<Socket>)> {
 }
 
 #[test]
-fn a_client_reaches_the_second_address_of_a_host_whose_first_swallows_packets() {
+fn a_client_reaches_the_second_address_of_a_host_whose_first_drops_packets() {
     let Some((at, _silent, _server)) = half_dead() else { return };
-    // Once, with a timeout that is long enough for all addresses; and with timeouts that are not.
+    // With a single timeout long enough for all addresses, and with shorter timeouts.
     for (mode, timeout, sends) in
         [("tcp", "5", "1"), ("tcp", "0.1", "4"), ("udp", "2", "1"), ("udp", "0.1", "4")]
     {
@@ -273,7 +273,7 @@ fn a_client_reaches_the_second_address_of_a_host_whose_first_swallows_packets() 
 }
 
 #[test]
-fn a_client_of_the_library_reaches_the_second_address_of_a_host_whose_first_swallows_packets() {
+fn a_client_of_the_library_reaches_the_second_address_of_a_host_whose_first_drops_packets() {
     let Some((at, _silent, _server)) = half_dead() else { return };
     for mode in ["tcp", "udp"] {
         let policy = Backoff::new(Duration::from_millis(500)).with_max_sends(8);
@@ -287,7 +287,7 @@ fn a_client_of_the_library_reaches_the_second_address_of_a_host_whose_first_swal
 }
 
 #[test]
-fn a_proxy_at_a_wildcard_address_answers_from_the_address_that_was_asked() {
+fn a_proxy_at_a_wildcard_address_answers_from_the_address_of_the_request() {
     let host = host();
     let upstream = server("poll", &[&format!("udp://{}:0", host.v4[1])], 1);
     let to = format!("udp://{}:{}", host.v4[1], upstream.port);
@@ -305,7 +305,7 @@ fn a_proxy_at_a_wildcard_address_answers_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn a_proxy_reaches_the_second_address_of_an_upstream_whose_first_swallows_packets() {
+fn a_proxy_reaches_the_second_address_of_an_upstream_whose_first_drops_packets() {
     let Some((at, _silent, _server)) = half_dead() else { return };
     let proxy = Proxy::to(&format!("tcp://{at}"), &[]);
     let mut client = Conn::to(proxy.addr());
@@ -328,7 +328,7 @@ fn a_server_in_the_library_takes_both_families_too() {
 }
 
 #[test]
-fn the_same_holds_between_the_addresses_of_a_host_of_its_own() {
+fn all_address_tests_pass_in_a_network_namespace() {
     if is_inside() {
         return;
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::program::Program;
 use crate::support::{eventually, uninterrupted};
 
-/// How long something that ought to happen may take.
+/// The longest wait for an expected event.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A running `lab proxy` with an API.
@@ -36,7 +36,7 @@ impl Lab {
         Self { program, api: api.unwrap() }
     }
 
-    /// The status and the JSON that a request is answered with.
+    /// The status and the JSON of the answer to a request.
     fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut socket = TcpStream::connect(self.api).unwrap();
@@ -50,7 +50,7 @@ impl Lab {
         (status, if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() })
     }
 
-    /// The JSON of a request that is answered with `status`.
+    /// The JSON of the answer to a request, which must have this status.
     fn expect(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
         let (got, answer) = self.ask(method, path, body);
         assert_eq!(got, status, "{method} {path}: {answer}");
@@ -64,7 +64,7 @@ impl Lab {
     }
 }
 
-/// Sends every datagram back where it came from, for as long as the test runs.
+/// An upstream that echoes datagrams for as long as the test runs.
 fn echo() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
@@ -77,7 +77,7 @@ fn echo() -> SocketAddr {
     addr
 }
 
-/// A client of the proxy that listens at `listen`, a new flow.
+/// A new client, and so a new flow, of the proxy at `listen`.
 fn client(listen: &Value) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(listen.as_str().unwrap().strip_prefix("udp://").unwrap()).unwrap();
@@ -90,7 +90,7 @@ fn send(socket: &UdpSocket, sent: &[&str]) {
     }
 }
 
-/// All that comes back, up to `last`.
+/// All echoed datagrams up to `last`.
 fn until(socket: &UdpSocket, last: &str) -> Vec<String> {
     socket.set_read_timeout(Some(SOON)).unwrap();
     let mut all: Vec<String> = Vec::new();
@@ -103,13 +103,13 @@ fn until(socket: &UdpSocket, last: &str) -> Vec<String> {
     all
 }
 
-/// Which of these datagrams come back. The last is one that does, so that there is no waiting for what was lost.
+/// The echoed ones of these datagrams. The last must be echoed, so that the test does not wait for lost ones.
 fn returned(socket: &UdpSocket, sent: &[&str]) -> Vec<String> {
     send(socket, sent);
     until(socket, sent.last().unwrap())
 }
 
-/// Waits until `count` datagrams of the clients of `dns` were lost: what is lost is never heard of.
+/// Waits until `count` datagrams of the clients of `dns` are counted as lost.
 fn eventually_lost(lab: &Lab, count: u64) {
     eventually("the datagram has met its link", || {
         lab.expect(200, "GET", "/proxies/dns", &Value::Null)["stats"]["up"]["lost"] == count
@@ -121,7 +121,7 @@ fn dns(to: SocketAddr, toxics: &Value) -> Value {
 }
 
 #[test]
-fn a_udp_proxy_is_made_with_its_toxic_which_can_be_changed_switched_off_and_deleted() {
+fn a_udp_proxy_is_created_with_its_toxic_changed_switched_off_and_deleted() {
     let lab = Lab::start(&[]);
     let loss = json!([{"name": "all", "type": "loss", "stream": "upstream", "attributes": {"rate": 1}}]);
     let made = lab.expect(201, "POST", "/proxies", &dns(echo(), &loss));
@@ -150,7 +150,7 @@ fn a_udp_proxy_is_made_with_its_toxic_which_can_be_changed_switched_off_and_dele
 }
 
 #[test]
-fn the_first_two_datagrams_of_every_flow_are_dropped_and_of_no_other() {
+fn a_toxic_drops_the_first_two_datagrams_of_every_flow_and_no_other() {
     let lab = Lab::start(&[]);
     let drop = json!([{"type": "drop", "stream": "upstream", "attributes": {"list": "1,2"}}]);
     let made = lab.expect(201, "POST", "/proxies", &dns(echo(), &drop));
@@ -161,7 +161,7 @@ fn the_first_two_datagrams_of_every_flow_are_dropped_and_of_no_other() {
 }
 
 #[test]
-fn reset_brings_back_what_the_command_line_asked_for() {
+fn reset_restores_the_proxies_of_the_command_line() {
     let to = format!("udp://{}", echo());
     let lab = Lab::start(&["--listen", "udp://127.0.0.1:0", "--to", &to, "--link-up", "list:1"]);
     let all = lab.expect(200, "GET", "/proxies", &Value::Null);
@@ -183,7 +183,7 @@ fn reset_brings_back_what_the_command_line_asked_for() {
 }
 
 #[test]
-fn a_tcp_proxy_is_steered_by_what_toxiproxys_clients_send() {
+fn a_tcp_proxy_obeys_the_requests_of_toxiproxys_clients() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = upstream.local_addr().unwrap().to_string();
     let lab = Lab::start(&[]);
@@ -211,7 +211,7 @@ fn a_tcp_proxy_is_steered_by_what_toxiproxys_clients_send() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_in_toxiproxys_words_and_changes_nothing() {
+fn an_invalid_request_is_refused_with_toxiproxys_texts_and_changes_nothing() {
     let lab = Lab::start(&[]);
     let to = echo();
     lab.expect(201, "POST", "/proxies", &dns(to, &json!([])));
@@ -236,7 +236,7 @@ fn what_cannot_be_done_is_refused_in_toxiproxys_words_and_changes_nothing() {
 }
 
 #[test]
-fn a_populate_that_makes_no_sense_makes_nothing() {
+fn an_invalid_populate_creates_nothing() {
     let lab = Lab::start(&[]);
     let good = json!({"name": "good", "upstream": echo().to_string()});
     for bad in [
@@ -251,7 +251,7 @@ fn a_populate_that_makes_no_sense_makes_nothing() {
 }
 
 #[test]
-fn a_reset_enables_and_frees_of_toxics_all_that_can_be_and_names_the_rest() {
+fn a_reset_enables_proxies_and_removes_toxics_where_possible_and_names_the_rest() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let held = taken.local_addr().unwrap().to_string();
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -268,7 +268,7 @@ fn a_reset_enables_and_frees_of_toxics_all_that_can_be_and_names_the_rest() {
     let all = lab.expect(200, "GET", "/proxies", &Value::Null);
     assert_eq!((&all["held"]["enabled"], &all["held"]["toxics"]), (&json!(false), &json!([])));
     assert_eq!((&all["off"]["enabled"], &all["off"]["toxics"]), (&json!(true), &json!([])));
-    // Its own port, once it is free, might be another test's.
+    // A freed port might be taken by another test.
     lab.expect(200, "PATCH", "/proxies/held", &json!({"listen": "127.0.0.1:0"}));
     lab.expect(204, "POST", "/reset", &Value::Null);
     drop(taken);
@@ -276,7 +276,7 @@ fn a_reset_enables_and_frees_of_toxics_all_that_can_be_and_names_the_rest() {
 }
 
 #[test]
-fn curl_can_do_it_where_it_is_installed() {
+fn curl_drives_the_api_if_installed() {
     if Command::new("curl").arg("--version").output().is_err() {
         return;
     }
@@ -291,7 +291,7 @@ fn curl_can_do_it_where_it_is_installed() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_is_one_line_and_the_right_exit_code() {
+fn an_unusable_api_address_is_one_line_and_the_right_exit_code() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     for (api, code, why) in [(addr.as_str(), 1, "already in use"), ("127.0.0.1", 2, "127.0.0.1")] {

@@ -1,4 +1,4 @@
-//! The client for chat programs, asynchronous and blocking, over loopback and UNIX sockets.
+//! The library's client ([`sayagain::net::Client`]), asynchronous and blocking, over loopback and UNIX sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -31,22 +31,22 @@ fn server() -> TestServer {
     TestServer::start(ServerConfig::default())
 }
 
-/// Has no reason to send anything twice where nothing is lost.
+/// A policy that does not retransmit on a link without loss.
 fn calm() -> Backoff {
     Backoff::new(Duration::from_secs(2)).with_max_sends(15)
 }
 
-/// Gets through any loss of these tests, quickly.
+/// A policy that quickly recovers from any loss of these tests.
 fn persistent() -> Backoff {
     Backoff::new(Duration::from_millis(5)).with_max_sends(300)
 }
 
-/// Sends once.
+/// A policy with one send.
 fn hasty() -> Backoff {
     Backoff::new(Duration::from_millis(100)).with_max_sends(1)
 }
 
-/// Waits for as long as a test may take.
+/// A policy that waits for as long as a test may take.
 fn patient() -> Backoff {
     Backoff::new(crate::support::PATIENCE).with_max_sends(1)
 }
@@ -55,7 +55,7 @@ fn at(server: &TestServer, mode: &str) -> Builder {
     Client::builder(format!("{mode}://{}", server.addr)).policy(calm()).seed(1)
 }
 
-/// Where half of everything is lost, or nobody is there for a while.
+/// A client for links that drop with probability 0.5, or for a server that is away for a while.
 fn through(server: &TestServer, mode: &str) -> Builder {
     at(server, mode).policy(persistent())
 }
@@ -68,7 +68,7 @@ fn message(sender: &str, room: Option<&str>, body: &str) -> Event {
     Event::Message { sender: sender.into(), room: room.map(Into::into), body: body.into() }
 }
 
-/// The next event that is neither a repeat nor, as far as a test can wait, never.
+/// The next event that is not a retry. Panics after a timeout.
 async fn next(events: &mut Events) -> Event {
     loop {
         match events.next().await {
@@ -79,7 +79,7 @@ async fn next(events: &mut Events) -> Event {
     }
 }
 
-/// The last event. Where the answer to a goodbye was lost, the client comes back for another, and finds its session gone.
+/// The last event. If the answer to BYE was lost, the client sends it again and finds its session gone.
 async fn last(events: Events) -> Event {
     events.collect::<Vec<_>>().await.pop().unwrap()
 }
@@ -117,7 +117,7 @@ async fn converse(alice: Builder, bob: Builder) {
 }
 
 #[test]
-fn with_half_of_everything_lost_every_message_arrives_once_and_in_order() {
+fn with_loss_of_50_percent_every_message_arrives_once_and_in_order() {
     for mode in MODES {
         let server = TestServer::lossy(0.5, 3);
         block_on(converse(through(&server, mode), through(&server, mode)));
@@ -126,14 +126,15 @@ fn with_half_of_everything_lost_every_message_arrives_once_and_in_order() {
 }
 
 #[test]
-fn frames_go_over_a_unix_socket_as_well() {
+fn a_client_connects_over_a_unix_socket() {
     let place = tempfile::tempdir().unwrap();
     let url = format!("unix://{}/chat", place.path().display());
-    let mut doors = Doors::default();
-    doors.add(&url.parse().unwrap()).unwrap();
+    let mut listeners = Doors::default();
+    listeners.add(&url.parse().unwrap()).unwrap();
     let rng = Box::new(ChaCha20Rng::seed_from_u64(1));
     let engine =
-        Engine::start(EngineKind::Poll, doors, |now| Server::new(now, ServerConfig::default(), rng)).unwrap();
+        Engine::start(EngineKind::Poll, listeners, |now| Server::new(now, ServerConfig::default(), rng))
+            .unwrap();
     let builder = || Client::builder(&url);
     block_on(converse(builder(), builder()));
     assert!(block_on(engine.shutdown(crate::support::PATIENCE)));
@@ -142,7 +143,7 @@ fn frames_go_over_a_unix_socket_as_well() {
 }
 
 #[test]
-fn tasks_of_another_runtime_and_threads_of_none_use_clones_of_one_client() {
+fn tasks_of_another_runtime_and_plain_threads_use_clones_of_one_client() {
     let server = server();
     let (bob, mut to_bob) = block_on(at(&server, "tcp").name("bob").window(16).connect()).unwrap();
     let tasks = (0..8).map(|i| {
@@ -167,9 +168,9 @@ fn tasks_of_another_runtime_and_threads_of_none_use_clones_of_one_client() {
     assert_eq!(heard, (0..16).collect::<Vec<_>>());
 }
 
-/// What is not so does not compile.
+/// Checked by the compiler.
 #[test]
-fn everything_goes_from_thread_to_thread() {
+fn clients_futures_and_events_are_send() {
     fn handles<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
     fn goes<T: Send + Unpin + std::fmt::Debug + 'static>() {}
     fn futures(_: impl Future + Send + 'static) {}
@@ -184,7 +185,7 @@ fn everything_goes_from_thread_to_thread() {
 // Outcomes.
 
 #[test]
-fn what_fits_no_frame_is_rejected_without_being_sent() {
+fn a_request_that_fits_no_frame_is_rejected_without_being_sent() {
     let server = server();
     for mode in MODES {
         block_on(async {
@@ -200,7 +201,7 @@ fn what_fits_no_frame_is_rejected_without_being_sent() {
                 let outcome = request.await;
                 assert!(matches!(outcome, Outcome::Rejected(found, _) if found == code), "{outcome:?}");
             }
-            // Over UDP a datagram is the limit.
+            // Over UDP the size of a datagram is the limit.
             let outcome = client.send(mode, [b'x'; 1_995]).await;
             assert_eq!(
                 outcome,
@@ -213,7 +214,7 @@ fn what_fits_no_frame_is_rejected_without_being_sent() {
 }
 
 #[test]
-fn what_nobody_answers_is_unknown_and_what_is_asked_after_a_goodbye_was_never_sent() {
+fn an_unanswered_request_is_unknown_and_a_request_after_bye_was_never_sent() {
     let silent = Silent::start();
     block_on(async {
         let (client, _events) = silent.builder().policy(hasty()).connect().await.unwrap();
@@ -226,7 +227,7 @@ fn what_nobody_answers_is_unknown_and_what_is_asked_after_a_goodbye_was_never_se
 }
 
 #[test]
-fn a_goodbye_waits_for_what_was_asked_before_it() {
+fn close_waits_for_earlier_requests() {
     let server = TestServer::lossy(0.5, 5);
     for mode in MODES {
         block_on(async {
@@ -245,12 +246,12 @@ fn a_goodbye_waits_for_what_was_asked_before_it() {
 // Dropped futures.
 
 #[test]
-fn a_request_that_is_dropped_before_it_was_taken_leaves_nothing_sent() {
+fn a_request_dropped_before_it_was_queued_is_not_sent() {
     let silent = Silent::start();
     block_on(async {
         let (client, _events) = silent.builder().policy(patient()).max_pending(1).connect().await.unwrap();
         drop(client.send("bob", "never polled"));
-        // One always has room, the others have to wait for it.
+        // One always has room, the others wait for it.
         let mut first = pin!(client.send("bob", "first"));
         assert!(poll!(&mut first).is_pending());
         silent.wait_for("first");
@@ -273,7 +274,7 @@ fn a_request_that_is_dropped_before_it_was_taken_leaves_nothing_sent() {
 }
 
 #[test]
-fn a_request_that_is_dropped_after_it_was_taken_goes_on() {
+fn a_request_dropped_after_it_was_queued_continues() {
     for mode in MODES {
         let server = TestServer::lossy(0.5, 11);
         block_on(async {
@@ -281,7 +282,7 @@ fn a_request_that_is_dropped_after_it_was_taken_goes_on() {
             {
                 let mut request = pin!(client.send("ada", "goes on"));
                 assert!(poll!(&mut request).is_pending());
-                // Taken in order: once the next one has ended, this one has.
+                // Requests are executed in order, so this one has ended once the next one has.
                 assert!(matches!(client.ping().await, Outcome::Acked(_)));
             }
             assert_eq!(next(&mut events).await, message("ada", None, "goes on"));
@@ -290,7 +291,7 @@ fn a_request_that_is_dropped_after_it_was_taken_goes_on() {
 }
 
 #[test]
-fn a_connect_that_is_dropped_leaves_no_session() {
+fn a_dropped_connect_leaves_no_session() {
     for mode in MODES {
         let server = server();
         let silent = Silent::start();
@@ -298,7 +299,7 @@ fn a_connect_that_is_dropped_leaves_no_session() {
             let mut connecting = Box::pin(at(&server, mode).name("ada").connect());
             assert!(poll!(&mut connecting).is_pending());
             drop(connecting);
-            // It may have come to one before it was dropped, and says goodbye then.
+            // A session may have been opened before the drop; it then ends with BYE.
             let (ada, _events) = loop {
                 match at(&server, mode).name("ada").connect().await {
                     Ok(handles) => break handles,
@@ -307,17 +308,17 @@ fn a_connect_that_is_dropped_leaves_no_session() {
                 }
             };
             ada.close().await;
-            // Nobody answers that one.
+            // This one gets no answer.
             let mut connecting = Box::pin(silent.mute().policy(hasty()).connect());
             assert!(poll!(&mut connecting).is_pending());
             drop(connecting);
         });
-        server.wait_until("nobody is left", |report| report.sessions == 0);
+        server.wait_until("no session is left", |report| report.sessions == 0);
         silent.wait_for_the_end();
     }
 }
 
-// Events that nobody takes.
+// Events that are not taken.
 
 #[test]
 fn a_client_that_does_not_take_its_events_loses_none() {
@@ -350,7 +351,7 @@ fn while_events_are_full_requests_wait_and_may_be_unknown() {
             let builder = at(&server, mode).policy(hasty()).name("ada").max_unread(1);
             let (ada, mut events) = builder.connect().await.unwrap();
             assert_eq!(ada.send("ada", "first").await, ok());
-            // Once the message is there.
+            // After the message has arrived.
             while ada.ping().await != Outcome::Unknown {}
             assert_eq!(events.next().await, Some(message("ada", None, "first")));
             while ada.ping().await == Outcome::Unknown {}
@@ -360,7 +361,7 @@ fn while_events_are_full_requests_wait_and_may_be_unknown() {
 }
 
 #[test]
-fn what_comes_when_nobody_listens_is_acknowledged_counted_and_gone() {
+fn messages_without_an_events_handle_are_acknowledged_counted_and_dropped() {
     for mode in MODES {
         let server = server();
         let (ada, events) = block_on(at(&server, mode).name("ada").max_unread(100).connect()).unwrap();
@@ -376,10 +377,10 @@ fn what_comes_when_nobody_listens_is_acknowledged_counted_and_gone() {
     }
 }
 
-// Handles that are gone.
+// Dropped handles.
 
 #[test]
-fn without_clients_and_events_the_session_says_goodbye_and_with_one_of_them_it_goes_on() {
+fn without_clients_and_events_the_session_ends_with_bye_and_with_either_it_continues() {
     for mode in MODES {
         let server = server();
         block_on(async {
@@ -393,7 +394,7 @@ fn without_clients_and_events_the_session_says_goodbye_and_with_one_of_them_it_g
             assert_eq!(ada.send("ada", "and me?").await, ok());
             drop(to_bob);
             server.wait_until("bob is gone", |report| report.sessions == 1);
-            // What was taken before is done first.
+            // Earlier requests are finished first.
             assert!(poll!(&mut pin!(ada.join("#tea"))).is_pending());
             drop(ada);
         });
@@ -402,7 +403,7 @@ fn without_clients_and_events_the_session_says_goodbye_and_with_one_of_them_it_g
 }
 
 #[test]
-fn a_request_keeps_the_session_as_its_client_does() {
+fn a_request_keeps_the_session_open_as_its_client_does() {
     let server = server();
     let request = {
         let (ada, _events) = block_on(at(&server, "tcp").name("ada").connect()).unwrap();
@@ -413,24 +414,24 @@ fn a_request_keeps_the_session_as_its_client_does() {
 }
 
 #[test]
-fn a_goodbye_that_nobody_answers_takes_one_timeout() {
+fn an_unanswered_bye_takes_one_timeout() {
     let silent = Silent::start();
     drop(block_on(silent.builder().policy(hasty().with_max_sends(500)).connect()).unwrap());
     silent.wait_for("BYE");
     silent.wait_for_the_end();
 }
 
-// Trouble.
+// Failures.
 
 #[test]
-fn a_name_that_is_taken_is_refused() {
+fn a_taken_name_is_refused() {
     let server = server();
     for mode in MODES {
         let (_ada, _events) = block_on(at(&server, mode).name(format!("ada-{mode}")).connect()).unwrap();
         let once = at(&server, mode).policy(calm().with_max_sends(1));
         let error = block_on(once.name(format!("ADA-{mode}")).connect()).unwrap_err();
         assert!(matches!(error, ConnectError::Refused { code: 409, .. }), "{error}");
-        // Nobody says over datagrams whether the owner is still there.
+        // Over datagrams it is unknown whether the owner is still alive.
         let waits = if mode == "udp" { " Its session waits " } else { "; choose another" };
         let told = format!("{mode}://{} refuses the name: 409 Name taken!{waits}", server.addr);
         assert!(error.to_string().starts_with(&told), "{error}");
@@ -438,7 +439,7 @@ fn a_name_that_is_taken_is_refused() {
 }
 
 #[test]
-fn where_nobody_is_the_policy_gives_up() {
+fn without_a_server_the_policy_gives_up() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error =
         block_on(Client::builder(nobody.to_string()).name("a").policy(hasty()).connect()).unwrap_err();
@@ -450,7 +451,7 @@ fn where_nobody_is_the_policy_gives_up() {
 }
 
 #[test]
-fn without_a_name_there_are_pings_alone() {
+fn a_client_without_a_name_can_only_ping() {
     let server = server();
     for mode in MODES {
         let (nobody, _events) = block_on(at(&server, mode).connect()).unwrap();
@@ -461,7 +462,7 @@ fn without_a_name_there_are_pings_alone() {
 }
 
 #[test]
-fn a_connection_that_is_cut_is_made_again_and_the_session_resumed() {
+fn a_cut_connection_is_made_again_and_the_session_resumed() {
     let server = server();
     block_on(async {
         let (ada, mut events) = at(&server, "tcp").name("ada").connect().await.unwrap();
@@ -472,8 +473,8 @@ fn a_connection_that_is_cut_is_made_again_and_the_session_resumed() {
     });
 }
 
-/// A NAT between one client and the server: it sends from another port whenever it is told to, and still takes in what comes
-/// to the ports before.
+/// A NAT between one client and the server. It changes its port on request, and still accepts datagrams at its earlier
+/// ports.
 struct Nat {
     addr: SocketAddr,
     change: Sender<()>,
@@ -515,7 +516,7 @@ fn outward(server: SocketAddr, inside: Arc<UdpSocket>, client: SocketAddr) -> Ar
 }
 
 #[test]
-fn a_client_behind_a_nat_that_changes_its_port_is_moved_though_it_only_acknowledges() {
+fn a_client_behind_a_nat_that_changes_its_port_is_moved_although_it_only_acknowledges() {
     let server = server();
     let nat = Nat::to(server.addr);
     block_on(async {
@@ -525,7 +526,7 @@ fn a_client_behind_a_nat_that_changes_its_port_is_moved_though_it_only_acknowled
         for round in 0..3 {
             nat.change.send(()).unwrap();
             assert_eq!(ada.send("bob", format!("{round}")).await, ok());
-            // The message may overtake the answer that ends the move, or wait for it.
+            // The message may arrive before or after the answer that ends the move.
             let heard = [events.next().await, events.next().await];
             let moved = Some(Event::Registered { resumed: true });
             let said = Some(message("ada", None, &round.to_string()));
@@ -536,7 +537,7 @@ fn a_client_behind_a_nat_that_changes_its_port_is_moved_though_it_only_acknowled
 }
 
 #[test]
-fn a_server_that_is_started_anew_gets_a_new_session_with_the_same_rooms() {
+fn a_client_of_a_restarted_server_opens_a_new_session_with_the_same_rooms() {
     for mode in MODES {
         let server = server();
         let (addr, config) = (server.addr, ServerConfig { seed: 2, ..ServerConfig::default() });
@@ -549,7 +550,7 @@ fn a_server_that_is_started_anew_gets_a_new_session_with_the_same_rooms() {
             if mode == "tcp" {
                 assert_eq!(next(&mut events).await, Event::Offline);
             } else {
-                // Sent at least once, and so in flight.
+                // Sent at least once, so in flight.
                 while !matches!(events.next().await, Some(Event::Retry { verb: Verb::Snd, .. })) {}
             }
             let _server = TestServer::at(addr, config);
@@ -557,9 +558,9 @@ fn a_server_that_is_started_anew_gets_a_new_session_with_the_same_rooms() {
             assert_eq!(next(&mut events).await, Event::Registered { resumed: false });
             let outcome = lost.await;
             match mode {
-                // The server that could have answered is gone.
+                // The server that could have answered has ended.
                 "udp" => assert_eq!(outcome, Outcome::Unknown),
-                // It was written to a dead connection, or not at all.
+                // It was written to a closed connection, or not sent.
                 _ => assert!(matches!(outcome, Outcome::Unknown | Outcome::Rejected(404, _)), "{outcome:?}"),
             }
             assert_eq!(names(ada.list(Some("#tea")).await), ["ada"]);
@@ -568,7 +569,7 @@ fn a_server_that_is_started_anew_gets_a_new_session_with_the_same_rooms() {
 }
 
 #[test]
-fn a_server_that_stays_away_ends_the_session_and_every_request() {
+fn a_server_that_does_not_return_ends_the_session_and_every_request() {
     for mode in MODES {
         let server = server();
         block_on(async {
@@ -577,7 +578,7 @@ fn a_server_that_stays_away_ends_the_session_and_every_request() {
             let asked = ada.send("ada", "hello?").await;
             assert!(matches!(asked, Outcome::Unknown | Outcome::NeverSent), "{asked:?}");
             if mode == "udp" {
-                // Nobody says that a datagram does not arrive; only who says goodbye gives up.
+                // Over datagrams no error reports the loss; only a client that sends BYE gives up.
                 assert_eq!(ada.close().await.closed, Closed::Done);
             }
             let last = last(events).await;
@@ -588,7 +589,7 @@ fn a_server_that_stays_away_ends_the_session_and_every_request() {
 }
 
 #[test]
-fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_come_back() {
+fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_reconnect() {
     for mode in MODES {
         let server = server();
         let once = at(&server, mode).policy(calm().with_max_sends(1));
@@ -599,7 +600,7 @@ fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_come_bac
         assert_eq!(block_on(events.next()), None);
         assert!(matches!(block_on(ada.close()).closed, Closed::Draining(None)));
 
-        // With a policy of more than one send it comes back.
+        // With a policy of more than one send the client reconnects.
         let server = self::server();
         let (ada, mut events) = block_on(at(&server, mode).name("ada").connect()).unwrap();
         server.shutdown();
@@ -609,7 +610,7 @@ fn the_shutdown_of_a_server_is_the_last_event_of_a_client_that_does_not_come_bac
     }
 }
 
-// The blocking twin.
+// The blocking client.
 
 #[test]
 fn a_program_without_an_executor_iterates_over_its_events() {
@@ -628,13 +629,13 @@ fn a_program_without_an_executor_iterates_over_its_events() {
         assert_eq!(events.by_ref().collect::<Vec<_>>(), [Event::Closed(Closed::Done)]);
         assert_eq!((events.next(), events.next_timeout(crate::support::PATIENCE)), (None, None));
     }
-    server.wait_until("nobody is left", |report| report.sessions == 0);
+    server.wait_until("no session is left", |report| report.sessions == 0);
 }
 
-/// A server that takes one connection, answers REG and nothing else, and says what it is told to say.
+/// A server that accepts one connection, answers only REG, and sends the frames that the test gives.
 struct Silent {
     listener: TcpListener,
-    /// Where a thread hands over its connection once it has answered REG.
+    /// The channel for the connection, after the thread has answered REG.
     answered: OnceCell<Receiver<TcpStream>>,
     stream: OnceCell<TcpStream>,
     heard: RefCell<Vec<u8>>,
@@ -647,12 +648,12 @@ impl Silent {
         Self { listener, answered, stream, heard: RefCell::default() }
     }
 
-    /// Does not even answer REG.
+    /// A server that does not answer REG either.
     fn mute(&self) -> Builder {
         Client::builder(self.listener.local_addr().unwrap().to_string()).name("ada")
     }
 
-    /// REG is answered by a thread, as this one waits for it.
+    /// Answers REG on a thread, because this thread waits for the answer.
     fn builder(&self) -> Builder {
         let listener = self.listener.try_clone().unwrap();
         let (to, from) = channel();
@@ -683,7 +684,7 @@ impl Silent {
         String::from_utf8(self.heard.borrow().clone()).unwrap()
     }
 
-    /// Reads once; returns whether there was an end.
+    /// Reads once. Returns whether the stream has ended.
     fn read(&self) -> bool {
         let mut buffer = [0; 4_096];
         let n = self.stream().read(&mut buffer).unwrap_or(0);

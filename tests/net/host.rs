@@ -1,4 +1,4 @@
-//! Programs of other protocols than the chat's, over sockets: handlers on each engine, and cores that are turned by hand.
+//! Programs with other protocols than the chat, over sockets: handlers on each engine, and cores polled by the test.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 #![allow(clippy::disallowed_methods, reason = "peers are threads, and real sockets take real time")]
@@ -17,10 +17,10 @@ use sayagain::net::core::Event;
 use sayagain::net::{ConnectUrl, Core, Doors, Engine, EngineKind};
 use sayagain::service::{CloseReason, ConnId, DialId, Peer};
 
-/// How long anything may take that is to happen at once.
+/// The longest wait for an event that should happen at once.
 const SOON: Duration = Duration::from_secs(20);
 
-/// What a handler tells its test.
+/// A callback of a handler, as reported to its test.
 #[derive(Debug, PartialEq)]
 enum Told {
     Opened(ConnId, Option<DialId>),
@@ -29,7 +29,7 @@ enum Told {
     Failed(DialId),
 }
 
-/// Tells its test everything, and says messages again; bytes only if it is to.
+/// Reports every callback to its test and echoes messages; raw bytes are echoed only on request.
 struct Teller {
     to: Sender<Told>,
     echoes: bool,
@@ -78,17 +78,17 @@ impl Handler for Teller {
     }
 }
 
-/// A handler on an engine of that kind, and the address of its only door.
+/// A handler on an engine of this kind, and the address of its only listener.
 fn start<H: Handler + 'static>(
     kind: EngineKind,
     url: &str,
     settings: Settings,
     handler: H,
 ) -> (Engine<Host<H>>, String) {
-    let mut doors = Doors::default();
-    doors.add(&url.parse().unwrap()).unwrap();
-    let list = doors.list();
-    let engine = Engine::start(kind, doors, |_| Host::new(settings, list, handler)).unwrap();
+    let mut listeners = Doors::default();
+    listeners.add(&url.parse().unwrap()).unwrap();
+    let list = listeners.list();
+    let engine = Engine::start(kind, listeners, |_| Host::new(settings, list, handler)).unwrap();
     let place = engine.places()[0].to_string();
     (engine, place)
 }
@@ -105,7 +105,7 @@ fn stop<H: Handler + 'static>(engine: &Engine<Host<H>>) {
 }
 
 #[test]
-fn what_is_said_comes_back_whole_under_each_engine() {
+fn messages_are_echoed_whole_under_each_engine() {
     for kind in EngineKind::ALL {
         let (teller, _told) = Teller::new(true);
         let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), teller);
@@ -126,7 +126,7 @@ fn what_is_said_comes_back_whole_under_each_engine() {
 }
 
 #[test]
-fn handlers_call_each_other_under_each_engine() {
+fn handlers_connect_to_each_other_under_each_engine() {
     for kind in EngineKind::ALL {
         let (teller, boss_told) = Teller::new(true);
         let settings = Settings::default().name("boss").unwrap();
@@ -136,7 +136,7 @@ fn handlers_call_each_other_under_each_engine() {
         let url: ConnectUrl = place.parse().unwrap();
         let dial = worker.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
         let Told::Opened(conn, Some(of)) = told.recv_timeout(SOON).unwrap() else {
-            panic!("{kind}: nobody came")
+            panic!("{kind}: no connection")
         };
         assert_eq!(of, dial);
         let long = vec![b'x'; 5_000_000];
@@ -150,13 +150,13 @@ fn handlers_call_each_other_under_each_engine() {
         assert!(matches!(last, Some(Told::Closed(_, CloseReason::Asked))), "{kind}: {last:?}");
         let url: ConnectUrl = place.parse().unwrap();
         let dial = worker.change(|host, now| host.with(now, |_, cx| cx.connect(url.target(), url.framing())));
-        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Failed(dial), "{kind}: nobody listens there");
+        assert_eq!(told.recv_timeout(SOON).unwrap(), Told::Failed(dial), "{kind}: no listener there");
         stop(&worker);
     }
 }
 
 #[test]
-fn the_end_of_a_connection_says_whose_doing_it_was() {
+fn the_close_of_a_connection_reports_which_side_caused_it() {
     for kind in EngineKind::ALL {
         let (teller, told) = Teller::new(true);
         let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), teller);
@@ -191,7 +191,7 @@ impl Handler for Faulty {
 }
 
 #[test]
-fn who_waits_for_an_engine_whose_handler_panics_is_told() {
+fn a_wait_for_an_engine_whose_handler_panics_returns_an_error() {
     for kind in EngineKind::ALL {
         let (engine, place) = start(kind, "raw://127.0.0.1:0", Settings::default(), Faulty);
         connect(&place).write_all(b"x").unwrap();
@@ -199,11 +199,11 @@ fn who_waits_for_an_engine_whose_handler_panics_is_told() {
     }
 }
 
-/// Leaves everything unread until it is told to read.
+/// A handler that reads nothing until the test allows it.
 #[derive(Default)]
 struct Lazy {
     reads: bool,
-    /// Bytes of the messages that were read, by connection.
+    /// The number of message bytes read, by connection.
     read: BTreeMap<ConnId, usize>,
     closed: Vec<CloseReason>,
 }
@@ -223,8 +223,8 @@ impl Handler for Lazy {
     }
 }
 
-/// So many peers send a message of that size each, and nobody reads: what is held stays within the bound, and once
-/// somebody reads all of it is there.
+/// This many peers send a message of this size each to a handler that does not read. Memory stays within the bound, and
+/// once the handler reads, all messages arrive.
 fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
     let settings = Settings::default().max_memory_in(bound).max_message(size);
     let (engine, place) = start(kind, "msg://127.0.0.1:0", settings, Lazy::default());
@@ -235,14 +235,14 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
             peer.write_all(&0_u64.to_be_bytes()).unwrap();
             peer.write_all(&(size as u64).to_be_bytes()).unwrap();
             peer.write_all(&vec![u8::try_from(nth % 251).unwrap(); size]).unwrap();
-            // Until the other side closes.
+            // Until the peer closes.
             let mut answer = Vec::new();
             peer.read_to_end(&mut answer).map(|_| answer)
         }));
     }
     let held = || engine.change(|host, now| host.with(now, |_, cx| cx.memory().0));
     let (begun, mut most) = (Instant::now(), 0);
-    // It fills up to the bound, and stays there for as long as a good part of a second.
+    // Memory fills up to the bound, and stays there for a good part of a second.
     let mut still_since = Instant::now();
     while still_since.elapsed() < Duration::from_millis(300) {
         let now = held();
@@ -252,7 +252,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
         assert!(begun.elapsed() < SOON * 3);
         thread::yield_now();
     }
-    // A read that has begun brings what there was room for when it did: under threads, one on each connection may have.
+    // A read that has begun may exceed the bound: under threads, one on each connection.
     let begun_reads = if kind == EngineKind::Threads { peers * (64 << 10) } else { 64 << 10 };
     let allowed = bound + size + peers * 512 + begun_reads;
     assert!((bound..=allowed).contains(&most), "{kind}: {most} held, {bound} allowed");
@@ -270,7 +270,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
     assert!(most <= allowed, "{kind}: {most} held");
     engine.look(|host| {
         assert!(host.handler().read.values().all(|bytes| *bytes == size));
-        assert_eq!(host.handler().closed, [], "{kind}: nobody was dropped");
+        assert_eq!(host.handler().closed, [], "{kind}: no peer was dropped");
     });
     stop(&engine);
     for peer in sending {
@@ -279,7 +279,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
 }
 
 #[test]
-fn those_who_send_much_to_who_does_not_read_wait_and_lose_nothing() {
+fn senders_to_a_handler_that_does_not_read_are_blocked_and_lose_nothing() {
     for kind in EngineKind::ALL {
         nobody_reads(kind, 20, 1_000_000, 4_000_000);
     }
@@ -288,7 +288,7 @@ fn those_who_send_much_to_who_does_not_read_wait_and_lose_nothing() {
 /// 1.75 GB over loopback: `cargo test --release --test net host:: -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes a gigabyte or two and some seconds"]
-fn two_hundred_peers_send_8_76_mb_each_to_who_does_not_read() {
+fn two_hundred_peers_send_8_76_mb_each_to_a_handler_that_does_not_read() {
     for kind in EngineKind::ALL {
         let begun = Instant::now();
         nobody_reads(kind, 200, 8_760_000, 64 << 20);
@@ -296,7 +296,7 @@ fn two_hundred_peers_send_8_76_mb_each_to_who_does_not_read() {
     }
 }
 
-/// Sends so many messages as there is room, and counts what comes back.
+/// Sends as many messages as there is room for, and counts the echoes.
 struct There {
     left: std::ops::Range<u32>,
     back: u32,
@@ -323,7 +323,7 @@ impl Handler for There {
 }
 
 #[test]
-fn much_that_is_sent_at_once_comes_back_although_neither_side_has_room_for_it() {
+fn many_messages_sent_at_once_are_echoed_although_neither_side_has_room_for_them() {
     for kind in EngineKind::ALL {
         let settings = || Settings::default().max_pending(1 << 20);
         let (teller, _told) = Teller::new(true);
@@ -337,7 +337,7 @@ fn much_that_is_sent_at_once_comes_back_although_neither_side_has_room_for_it() 
     }
 }
 
-/// Turns cores until something is there.
+/// Polls cores until a condition holds.
 fn turn<R>(cores: &mut [Core], mut look: impl FnMut(usize, &mut Core, Event) -> Option<R>) -> R {
     let begun = Instant::now();
     while begun.elapsed() < SOON {
@@ -357,7 +357,7 @@ fn core(settings: Settings) -> Core {
 }
 
 #[test]
-fn a_core_serves_and_calls_at_once_and_tells_the_expected_from_the_unknown() {
+fn a_core_listens_and_connects_at_once_and_distinguishes_expected_from_unknown_peers() {
     let mut relay = core(Settings::default().name("relay").unwrap().expect("worker-*").unwrap());
     let mut boss = core(Settings::default().name("boss").unwrap());
     let up = boss.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
@@ -383,7 +383,7 @@ fn a_core_serves_and_calls_at_once_and_tells_the_expected_from_the_unknown() {
     assert_eq!(seen[&(0, "expected", name("boss"))], Some(called));
     assert_eq!(seen[&(0, "expected", name("worker-1"))], None);
     assert_eq!(seen[&(0, "unknown", None)], None);
-    assert_eq!(seen[&(1, "unknown", name("relay"))], None, "the boss expects nobody");
+    assert_eq!(seen[&(1, "unknown", name("relay"))], None, "the boss expects no peer");
     assert!(
         seen.contains_key(&(2, "expected", name("relay")))
             && seen.contains_key(&(3, "expected", name("relay")))
@@ -391,12 +391,12 @@ fn a_core_serves_and_calls_at_once_and_tells_the_expected_from_the_unknown() {
 }
 
 #[test]
-fn a_refused_name_is_told_to_who_called_and_to_nobody_else() {
+fn a_refused_name_is_reported_to_the_connecting_side_only() {
     let mut boss = core(Settings::default().expect("worker-*").unwrap().only_expected(true));
     let url = boss.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
-    let mut stranger = core(Settings::default().name("stranger").unwrap());
-    let dial = stranger.connect(&url).unwrap();
-    let (failed, why) = turn(&mut [boss, stranger], |nth, _, event| match event {
+    let mut unexpected = core(Settings::default().name("stranger").unwrap());
+    let dial = unexpected.connect(&url).unwrap();
+    let (failed, why) = turn(&mut [boss, unexpected], |nth, _, event| match event {
         Event::Failed(dial, why) if nth == 1 => Some((dial, why)),
         other => panic!("{nth}: {other:?}"),
     });
@@ -405,7 +405,7 @@ fn a_refused_name_is_told_to_who_called_and_to_nobody_else() {
 }
 
 #[test]
-fn what_was_sent_before_the_end_is_there_to_be_taken_and_the_end_behind_it() {
+fn messages_before_the_end_of_a_connection_are_received_before_it() {
     let mut reader = core(Settings::default());
     let url = reader.listen("line://127.0.0.1:0").unwrap()[0].to_string();
     let mut peer = connect(&url);
@@ -427,7 +427,7 @@ fn what_was_sent_before_the_end_is_there_to_be_taken_and_the_end_behind_it() {
 }
 
 #[test]
-fn datagrams_and_unix_sockets_and_shared_ports_are_doors_too() {
+fn cores_listen_on_datagrams_unix_sockets_and_shared_ports_too() {
     let mut server = core(Settings::default());
     let udp = server.listen("udp://127.0.0.1:0").unwrap()[0].to_string();
     let folder = tempfile::tempdir().unwrap();
@@ -468,7 +468,7 @@ fn datagrams_and_unix_sockets_and_shared_ports_are_doors_too() {
 }
 
 #[test]
-fn a_core_is_woken_by_others_and_ends_with_what_is_on_its_way() {
+fn a_core_is_woken_by_other_threads_and_its_end_sends_queued_messages() {
     let mut one = core(Settings::default());
     let waker = one.waker();
     let waking = thread::spawn(move || waker.wake());
@@ -492,7 +492,7 @@ fn a_core_is_woken_by_others_and_ends_with_what_is_on_its_way() {
 }
 
 #[test]
-fn a_connection_changes_from_lines_to_bytes_on_the_way() {
+fn a_connection_switches_from_lines_to_bytes() {
     let mut one = core(Settings::default());
     let url = one.listen("line://127.0.0.1:0").unwrap()[0].to_string();
     let mut peer = connect(&url);
@@ -509,7 +509,7 @@ fn a_connection_changes_from_lines_to_bytes_on_the_way() {
 }
 
 #[test]
-fn a_url_that_is_none_is_refused_in_one_sentence() {
+fn an_invalid_url_is_refused_in_one_sentence() {
     let mut one = core(Settings::default());
     for (result, expected) in [
         (

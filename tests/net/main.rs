@@ -1,8 +1,8 @@
-//! Sockets: the engines, the library's client and handlers, hosts of several addresses, `lab proxy`. Real programs on
-//! loopback.
+//! Tests over sockets on loopback: the engines, the library's client and handlers, hosts with several addresses, `lab
+//! proxy`.
 //!
-//! The tests of [`suite`](poll::suite) run under each engine: the first part of a test's name says which one its servers
-//! have ([`support::server::engine`]).
+//! The tests of [`suite`](poll::suite) run under each engine: the first part of a test's name is the engine of its
+//! servers ([`support::server::engine`]).
 
 #![cfg(unix)]
 
@@ -16,7 +16,7 @@ mod proxy_rate;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// With two loops: where they hand something to each other is where they can fail.
+/// With two loops, so that handing over between loops is tested.
 #[path = "."]
 mod poll {
     mod suite;

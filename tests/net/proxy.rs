@@ -18,7 +18,7 @@ use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// An upstream for datagrams, which answers nothing by itself.
+/// A datagram upstream that does not answer.
 fn sink() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
@@ -26,7 +26,7 @@ fn sink() -> (UdpSocket, String) {
     (socket, url)
 }
 
-/// Binds where something was bound: a program that another test is just starting may still hold on to that.
+/// Binds a port that was in use: a program that another test is starting may still have inherited it.
 fn bind_again(addr: SocketAddr) -> UdpSocket {
     let mut bound = None;
     eventually("the address is free again", || {
@@ -47,7 +47,7 @@ fn receive_from(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     (buffer, from)
 }
 
-/// What arrives before a datagram of three bytes, which nothing happens to.
+/// The datagrams that arrive before the marker of three bytes, which no impairment affects.
 fn until_marker(socket: &UdpSocket) -> Vec<u8> {
     let datagrams = std::iter::repeat_with(|| receive(socket));
     datagrams.take_while(|bytes| bytes.len() != 3).map(|bytes| bytes[0]).collect()
@@ -59,7 +59,7 @@ fn send_numbers(client: &UdpSocket, n: u8) {
     client.send(b"end").unwrap();
 }
 
-/// What a link alone lets pass of 0 to `n` - 1.
+/// The datagrams of 0 to `n` - 1 that a link alone lets pass.
 fn passed(link: &str, seed: u64, flow: u64, n: u8) -> Vec<u8> {
     let config: LinkConfig = link.parse().unwrap();
     let mut link = Link::new(config, seed, Direction::Up);
@@ -67,20 +67,20 @@ fn passed(link: &str, seed: u64, flow: u64, n: u8) -> Vec<u8> {
     (0..n).filter(|number| link.send(now, flow, vec![*number]).fate.is_passed()).collect()
 }
 
-/// A file of this test that does not exist.
+/// A path in the directory of this test, without a file.
 fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
 }
 
-/// Runs it to its end, which it must come to by itself.
+/// Runs it until it ends by itself.
 fn run(options: &[&str]) -> Ended {
     Program::start(env!("CARGO_BIN_EXE_lab"), &[&["proxy"], options].concat()).wait()
 }
 
 #[test]
-fn datagrams_pass_both_ways_for_many_clients_and_sigterm_ends_it_with_its_totals() {
+fn datagrams_of_many_clients_pass_in_both_directions_and_sigterm_ends_the_proxy_with_totals() {
     let (upstream, url) = sink();
     let proxy = Proxy::to(&url, &["--seed", "3"]);
     let clients: Vec<UdpSocket> = (0..20).map(|_| proxy.client()).collect();
@@ -102,7 +102,7 @@ fn datagrams_pass_both_ways_for_many_clients_and_sigterm_ends_it_with_its_totals
 }
 
 #[test]
-fn sizes_from_nothing_to_the_largest_pass_whole() {
+fn datagrams_of_any_size_pass_whole() {
     let (upstream, url) = sink();
     let proxy = Proxy::to(&url, &[]);
     let client = proxy.client();
@@ -114,7 +114,7 @@ fn sizes_from_nothing_to_the_largest_pass_whole() {
 }
 
 #[test]
-fn the_same_seed_gives_the_verdicts_of_a_link_alone_to_each_flow() {
+fn each_flow_gets_the_verdicts_of_a_link_alone_with_the_same_seed() {
     for link in ["iid:.3", "gilbert:.3,4", "list:1,2,7-9"] {
         let (upstream, url) = sink();
         let proxy = Proxy::to(&url, &["--link-up", link, "--seed", "11", "--match", "up:size=1"]);
@@ -130,7 +130,7 @@ fn the_same_seed_gives_the_verdicts_of_a_link_alone_to_each_flow() {
 }
 
 #[test]
-fn what_no_rule_matches_passes_untouched() {
+fn datagrams_that_match_no_rule_pass_unchanged() {
     let (upstream, url) = sink();
     let rules =
         ["--match", "size>=4", "--match", "first=\"no\"", "--link-up", "iid:1", "--link-down", "iid:1"];
@@ -154,7 +154,7 @@ fn what_no_rule_matches_passes_untouched() {
 }
 
 #[test]
-fn a_replay_gives_each_datagram_the_fate_that_was_recorded() {
+fn a_replay_gives_each_datagram_its_recorded_verdict() {
     let file = scratch("record.jsonl");
     let name = file.to_str().unwrap();
     let (upstream, url) = sink();
@@ -182,7 +182,7 @@ fn a_replay_gives_each_datagram_the_fate_that_was_recorded() {
 }
 
 #[test]
-fn an_idle_client_is_forgotten_and_the_oldest_makes_room() {
+fn an_idle_flow_is_dropped_and_the_oldest_is_replaced_at_the_limit() {
     let (upstream, url) = sink();
     let proxy = Proxy::to(&url, &["--max-flows", "2", "--idle", "30"]);
     let clients = [proxy.client(), proxy.client(), proxy.client()];
@@ -191,7 +191,7 @@ fn an_idle_client_is_forgotten_and_the_oldest_makes_room() {
         client.send(b"hello").unwrap();
         ports.push(receive_from(&upstream).1);
     }
-    // The third has taken the place of the first; the second is still there.
+    // The third has replaced the first; the second still exists.
     clients[1].send(b"again").unwrap();
     assert_eq!(receive_from(&upstream).1, ports[1]);
     let totals = proxy.totals();
@@ -207,7 +207,7 @@ fn an_idle_client_is_forgotten_and_the_oldest_makes_room() {
 }
 
 #[test]
-fn a_datagram_that_is_longer_on_its_way_than_its_client_may_be_silent_arrives() {
+fn a_datagram_delayed_for_longer_than_the_idle_time_of_its_flow_arrives() {
     let (upstream, url) = sink();
     let proxy = Proxy::to(&url, &["--link-up", "delay:200ms", "--idle", ".02"]);
     let client = proxy.client();
@@ -217,7 +217,7 @@ fn a_datagram_that_is_longer_on_its_way_than_its_client_may_be_silent_arrives() 
 }
 
 #[test]
-fn an_upstream_that_refuses_is_no_news_and_may_come_up_later() {
+fn an_upstream_that_refuses_datagrams_is_not_logged_and_may_start_later() {
     let (upstream, url) = sink();
     let addr = upstream.local_addr().unwrap();
     drop(upstream);
@@ -232,7 +232,7 @@ fn an_upstream_that_refuses_is_no_news_and_may_come_up_later() {
     assert!(!proxy.err().contains("WARN"), "{}", proxy.err());
 }
 
-/// An upstream for one stream: reads to its end, answers with what it was told, and returns what it read.
+/// An upstream for one stream: reads to its end, sends the given answer, and returns its input.
 fn server(answer: &'static [u8]) -> (String, JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
@@ -275,9 +275,9 @@ fn a_stream_passes_whole_and_each_end_closes_its_own_half() {
 }
 
 #[test]
-fn a_stream_over_a_lossy_link_stalls_and_misses_nothing() {
+fn a_stream_over_a_lossy_link_stalls_and_loses_nothing() {
     let (url, thread) = server(b"");
-    // One that loses one of the first eight transmissions, and so stalls but not for long.
+    // A seed that loses one of the first eight transmissions, so that the stream stalls shortly.
     let seed = (1..).find(|seed| passed("iid:.3", *seed, 0, 8).len() == 7).unwrap().to_string();
     let proxy = Proxy::to(&url, &["--link-up", "iid:.3", "--seed", &seed]);
     let mut client = connect(&proxy);
@@ -292,7 +292,7 @@ fn a_stream_over_a_lossy_link_stalls_and_misses_nothing() {
 }
 
 #[test]
-fn a_stream_is_reset_with_its_probability_and_other_impairments_are_said_to_do_nothing() {
+fn a_stream_is_reset_with_its_probability_and_ineffective_impairments_are_reported() {
     let (url, _) = server(b"");
     let proxy = Proxy::to(&url, &["--link-up", "reset:1+corrupt:1+mtu:9", "--match", "size>1"]);
     let mut client = connect(&proxy);
@@ -306,7 +306,7 @@ fn a_stream_is_reset_with_its_probability_and_other_impairments_are_said_to_do_n
 
 #[test]
 fn a_client_whose_upstream_cannot_be_reached_is_reset() {
-    // Bound, so that nobody else gets the port, and not listening.
+    // Bound to reserve the port, but not listening.
     let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let url = format!("tcp://{}", silent.local_addr().unwrap().as_socket().unwrap());
@@ -318,7 +318,7 @@ fn a_client_whose_upstream_cannot_be_reached_is_reset() {
 }
 
 #[test]
-fn a_receiver_that_does_not_read_stops_the_sender_and_loses_nothing() {
+fn a_receiver_that_does_not_read_blocks_the_sender_and_loses_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::to(&format!("tcp://{}", listener.local_addr().unwrap()), &[]);
     let mut client = connect(&proxy);
@@ -336,7 +336,7 @@ fn a_receiver_that_does_not_read_stops_the_sender_and_loses_nothing() {
     assert_eq!(read.len(), sent);
 }
 
-/// A connection through the proxy, of which the client has read the beginning of the answer.
+/// A connection through the proxy whose client has read the beginning of the answer.
 fn half_answered(proxy: &Proxy, listener: &TcpListener) -> [TcpStream; 2] {
     let mut client = connect(proxy);
     let (mut upstream, _) = listener.accept().unwrap();
@@ -347,7 +347,7 @@ fn half_answered(proxy: &Proxy, listener: &TcpListener) -> [TcpStream; 2] {
 }
 
 #[test]
-fn a_stream_that_is_cut_off_does_not_look_like_its_end() {
+fn a_reset_stream_does_not_end_like_a_closed_one() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let options = ["--api", "127.0.0.1:0", "--listen", "tcp://127.0.0.1:0", "--to", &url];
@@ -367,7 +367,7 @@ fn a_stream_that_is_cut_off_does_not_look_like_its_end() {
 }
 
 #[test]
-fn a_client_that_goes_while_everything_stalls_is_not_kept() {
+fn a_client_that_disconnects_from_a_stalled_stream_is_dropped() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let proxy = Proxy::to(&url, &["--link-up", "iid:1"]);
@@ -430,7 +430,7 @@ fn sigusr1_logs_the_totals_and_sigint_ends_it() {
 }
 
 #[test]
-fn a_port_in_use_is_one_line_and_leaves_nothing_behind() {
+fn a_port_in_use_is_one_line_and_leaves_no_files() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = format!("udp://{}", taken.local_addr().unwrap());
     let file = scratch("port.jsonl");
@@ -455,7 +455,7 @@ fn a_port_in_use_is_one_line_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error_in_one_line_with_nothing_made() {
+fn an_invalid_option_is_a_usage_error_in_one_line_and_creates_no_files() {
     let file = scratch("usage.jsonl");
     let record = file.to_str().unwrap();
     let pair = ["--listen", "udp://:0", "--to", "udp://127.0.0.1:9", "--record", record];
@@ -487,7 +487,7 @@ fn what_makes_no_sense_is_a_usage_error_in_one_line_with_nothing_made() {
 }
 
 #[test]
-fn a_record_is_not_replayed_onto_itself() {
+fn a_record_is_not_overwritten_by_its_own_replay() {
     let file = scratch("both.jsonl");
     let name = file.to_str().unwrap();
     std::fs::write(&file, "precious").unwrap();
@@ -500,7 +500,7 @@ fn a_record_is_not_replayed_onto_itself() {
 
 #[test]
 fn a_proxy_does_not_relay_to_itself() {
-    // Free a moment ago, and seldom taken since.
+    // Free a moment ago, and rarely taken since.
     let own = format!("udp://{}", sink().0.local_addr().unwrap());
     let ended = run(&["--listen", &own, "--to", &own]);
     assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{}", ended.err);
@@ -508,7 +508,7 @@ fn a_proxy_does_not_relay_to_itself() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_is_no_record_and_blocks_nothing() {
+fn an_unread_pipe_is_refused_as_a_record_and_blocks_nothing() {
     let pipe = scratch("pipe");
     let name = pipe.to_str().unwrap();
     assert!(Command::new("mkfifo").arg(name).status().unwrap().success());
@@ -521,9 +521,9 @@ fn a_pipe_that_nobody_reads_is_no_record_and_blocks_nothing() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_second_signal_ends_it_at_once_even_while_the_record_is_stuck() {
+fn a_second_signal_ends_the_proxy_at_once_even_with_a_stuck_record() {
     let (upstream, url) = sink();
-    // A terminal whose other end nobody reads takes a few kilobytes.
+    // A terminal whose other end is not read accepts a few kilobytes.
     let proxy = Proxy::to(&url, &["--record", "/dev/ptmx"]);
     let client = proxy.client();
     for _ in 0..2_000 {
@@ -538,7 +538,7 @@ fn a_second_signal_ends_it_at_once_even_while_the_record_is_stuck() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn totals_that_cannot_be_printed_are_said_and_fail() {
+fn totals_that_cannot_be_printed_are_a_failure() {
     let (_upstream, url) = sink();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
@@ -552,7 +552,7 @@ fn totals_that_cannot_be_printed_are_said_and_fail() {
 }
 
 #[test]
-fn files_that_stand_in_the_way_are_one_line() {
+fn existing_files_are_refused_in_one_line() {
     let file = scratch("foreign.jsonl");
     std::fs::write(&file, "policy,loss_up\n").unwrap();
     let foreign = file.to_str().unwrap();
@@ -582,7 +582,7 @@ fn ask(api: &str, method: &str, path: &str, body: &str) -> (u16, String) {
 }
 
 #[test]
-fn the_api_makes_changes_and_ends_proxies_while_they_run() {
+fn the_api_creates_changes_and_ends_proxies_at_run_time() {
     let (upstream, url) = sink();
     let proxy = Proxy::start(1, &["--api", "127.0.0.1:0"]);
     let api = proxy.out().trim_start_matches("api on http://").trim().to_owned();
@@ -606,7 +606,7 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
     assert_eq!(ask(&api, "DELETE", "/proxies/dns/toxics/lose", "").0, 204);
     client.send(b"three").unwrap();
     assert_eq!(receive_from(&upstream), (b"three".to_vec(), port));
-    // Switched off and on, it is at the same port, and the client is another flow.
+    // After switching off and on, the port is the same, and the client is a new flow.
     assert_eq!(ask(&api, "POST", "/proxies/dns", r#"{"enabled": false}"#).0, 200);
     let addr = listen.trim_start_matches("udp://").parse().unwrap();
     let again = bind_again(addr);
@@ -632,7 +632,7 @@ fn the_api_makes_changes_and_ends_proxies_while_they_run() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_neither_the_relays_nor_their_end() {
+fn an_unread_log_blocks_neither_the_relays_nor_their_end() {
     let (sink, upstream) = sink();
     let (reader, stderr) = full_pipe();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));

@@ -1,8 +1,8 @@
-//! `lab proxy` in front of programs nobody here wrote. Each test needs its programs, and says that it was skipped where
-//! they are not installed: `dig` and `dnsmasq`, `iperf3`, libcoap's `coap-client` and `coap-server`, `curl`.
+//! `lab proxy` in front of third-party programs. Each test prints that it was skipped if its programs are not installed: `dig`
+//! and `dnsmasq`, `iperf3`, libcoap's `coap-client` and `coap-server`, `curl`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![expect(clippy::print_stderr, reason = "who reads the tests' output learns what was skipped")]
+#![expect(clippy::print_stderr, reason = "the output names skipped tests")]
 #![expect(clippy::disallowed_methods, reason = "real programs take real time, and their peers need threads")]
 
 use std::io::{Read as _, Write as _};
@@ -15,13 +15,13 @@ use crate::support::program::{Ended, Program};
 use crate::support::proxy::Proxy;
 use sayagain::link::{Direction, Link, LinkConfig};
 
-/// How long a foreign program may take.
+/// The longest run of a third-party program.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The first of these programs that is installed.
 fn installed(names: &[&'static str]) -> Option<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Servers of distributions are not on everybody's path.
+    // Servers of distributions are not on every user's path.
     let dirs: Vec<_> =
         std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]).collect();
     let found = names.iter().find(|name| dirs.iter().any(|dir| dir.join(name).is_file()));
@@ -52,7 +52,7 @@ fn free_port() -> u16 {
     panic!("no port is free for both");
 }
 
-/// How many of the first `n` datagrams of a flow a link alone loses.
+/// The number of the first `n` datagrams of a flow that a link alone loses.
 fn lost(link: &str, seed: u64, flow: u64, n: u64) -> u64 {
     let mut link = Link::new(link.parse::<LinkConfig>().unwrap(), seed, Direction::Up);
     let now = Instant::now();
@@ -60,7 +60,7 @@ fn lost(link: &str, seed: u64, flow: u64, n: u64) -> u64 {
 }
 
 #[test]
-fn dig_asks_again_what_was_lost_on_the_way_to_dnsmasq() {
+fn dig_retries_queries_lost_on_the_link_to_dnsmasq() {
     let (Some(dig), Some(dnsmasq)) = (installed(&["dig"]), installed(&["dnsmasq"])) else { return };
     let port = free_port().to_string();
     let _server = start(
@@ -92,7 +92,7 @@ fn dig_asks_again_what_was_lost_on_the_way_to_dnsmasq() {
     let ended = run(dig, &["@127.0.0.1", "-p", &proxied, "example.test", "+tries=2", "+timeout=1"]);
     assert!(ended.out.contains("192.0.2.7"), "{}", ended.out);
     let time = ended.out.split("Query time: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    // Its clock ticks in steps of 4 ms.
+    // The clock of dig has steps of 4 ms.
     assert!(time.parse::<u64>().unwrap() >= 140, "{}", ended.out);
     let totals = proxy.totals();
     let udp = &totals["proxies"][0];
@@ -103,7 +103,7 @@ fn dig_asks_again_what_was_lost_on_the_way_to_dnsmasq() {
 }
 
 #[test]
-fn iperf3_reports_the_loss_that_the_proxy_made() {
+fn iperf3_reports_the_loss_of_the_proxy() {
     let Some(iperf3) = installed(&["iperf3"]) else { return };
     let port = free_port();
     let server = start(
@@ -111,7 +111,8 @@ fn iperf3_reports_the_loss_that_the_proxy_made() {
         &["--server", "--forceflush", "--one-off", "--bind", "127.0.0.1", "--port", &port.to_string()],
     );
     eventually("iperf3 listens", || server.out().contains("Server listening"));
-    // Its TCP connection controls, its datagrams carry the load: one port for both. Its greeting is not to be lost.
+    // Its TCP connection controls, its datagrams carry the load: one port for both. Its first datagram must not be
+    // lost.
     let link = ["--link-up", "iid:.1", "--seed", "1", "--match", "size>=1000"];
     let both = free_port();
     let [udp, tcp] =
@@ -128,14 +129,14 @@ fn iperf3_reports_the_loss_that_the_proxy_made() {
     let (missing, seen): (u64, u64) = line.split_whitespace().find_map(fraction).unwrap();
     let totals = proxy.totals();
     let up = &totals["proxies"][0]["up"];
-    // It stops counting when it hears over TCP that this is all, which may be before the last ones.
+    // It stops counting at the end message over TCP, which may arrive before the last datagrams.
     assert!((900..=1_000).contains(&seen), "{line}");
     assert_eq!(missing, lost("iid:.1", 1, 0, seen), "{line}");
     assert_eq!((&up["matched"], &up["lost"]), (&1_000.into(), &lost("iid:.1", 1, 0, 1_000).into()));
 }
 
 #[test]
-fn coap_client_sends_again_what_was_lost_on_the_way_to_coap_server() {
+fn coap_client_retransmits_requests_lost_on_the_link_to_coap_server() {
     let client =
         installed(&["coap-client-notls", "coap-client", "coap-client-gnutls", "coap-client-openssl"]);
     let server =

@@ -1,5 +1,5 @@
-//! How fast `lab proxy` relays without impairments, and what it adds to the time an answer takes, beside no relay at all,
-//! a plain one, and `socat`: `cargo test --release --test net proxy_rate -- --ignored --nocapture`.
+//! The rate of `lab proxy` without impairments, and the latency that it adds, compared with no relay, a plain relay and
+//! `socat`: `cargo test --release --test net proxy_rate -- --ignored --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "this measures real time, with threads as peers")]
@@ -13,13 +13,13 @@ use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::proxy::Proxy;
 
-/// How many datagrams are sent before one of them has to arrive.
+/// Most datagrams under way.
 const WINDOW: u64 = 64;
 
-/// After how long without any datagram those under way count as lost.
+/// The time without any datagram after which those under way count as lost.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// `socat` as a relay for one client, where it is installed.
+/// `socat` as a relay for one client, if installed.
 fn socat(upstream: SocketAddr) -> Option<(Program, SocketAddr)> {
     Command::new("socat").arg("-V").output().ok()?;
     let addr = local().local_addr().unwrap();
@@ -39,7 +39,7 @@ fn local() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").unwrap()
 }
 
-/// A relay for one client that does nothing else: a thread for each direction.
+/// A plain relay for one client: a thread for each direction.
 fn plain_relay(upstream: SocketAddr) -> SocketAddr {
     let (door, out) = (Arc::new(local()), Arc::new(local()));
     out.connect(upstream).unwrap();
@@ -66,7 +66,8 @@ fn plain_relay(upstream: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Sends so many datagrams from `client`, which a relay takes to `sink`. Returns how many arrived, and how many per second.
+/// Sends this many datagrams from `client` through a relay to `sink`. Returns how many arrived, and the rate per
+/// second.
 fn rate(client: &UdpSocket, sink: &UdpSocket, size: usize, count: u64) -> (u64, f64) {
     sink.set_read_timeout(Some(SILENCE)).unwrap();
     let (bytes, mut buffer) = (vec![7; size], vec![0; 65_536]);
@@ -77,7 +78,7 @@ fn rate(client: &UdpSocket, sink: &UdpSocket, size: usize, count: u64) -> (u64, 
             client.send(&bytes).unwrap();
             sent += 1;
         }
-        // Waits for the first, so that the relay has the processor, and takes what came with it.
+        // Waits for the first, so that the relay gets the processor, and takes the others without waiting.
         sink.set_nonblocking(false).unwrap();
         if sink.recv(&mut buffer).is_err() {
             lost = sent - arrived;
@@ -90,7 +91,7 @@ fn rate(client: &UdpSocket, sink: &UdpSocket, size: usize, count: u64) -> (u64, 
     (arrived, arrived as f64 / (last - start).as_secs_f64())
 }
 
-/// The median and the 99th percentile of so many round trips, in microseconds.
+/// The median and the 99th percentile of this many round trips, in microseconds.
 fn round_trips(client: &UdpSocket, count: usize) -> (f64, f64) {
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut buffer = [0; 100];
@@ -106,7 +107,7 @@ fn round_trips(client: &UdpSocket, count: usize) -> (f64, f64) {
     (times[count / 2], times[count * 99 / 100])
 }
 
-/// An upstream that sends back what comes.
+/// An upstream that echoes datagrams.
 fn echo() -> SocketAddr {
     let socket = local();
     let addr = socket.local_addr().unwrap();
@@ -121,7 +122,7 @@ fn echo() -> SocketAddr {
 
 #[test]
 #[ignore = "a measurement: about half a minute, in release mode, on an idle machine"]
-fn rate_and_latency_beside_no_relay_and_a_plain_one() {
+fn rate_and_latency_compared_with_no_relay_and_a_plain_relay() {
     let sink = local();
     let addr = sink.local_addr().unwrap();
     let url = format!("udp://{addr}");

@@ -1,5 +1,5 @@
-//! Half of all datagrams lost each way, some doubled, all reordered: nothing is lost in silence, nothing comes twice,
-//! nothing comes out of order, and every request has exactly one outcome.
+//! Links that drop each datagram with probability 0.5, duplicate some and reorder all. No loss is silent, no message is
+//! duplicated or out of order, and every request has exactly one outcome.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,14 +14,14 @@ use sayagain::sim::{ClientId, Sim};
 
 use crate::support::{doubling, ms, outcomes, secs};
 
-/// What is switched off to prove that the test notices.
+/// A mechanism that is switched off, to prove that the test notices.
 #[derive(Clone, Copy, Default)]
 struct Broken {
     server: Sabotage,
     unordered: bool,
 }
 
-/// Two people who send each other messages over the worst network; `Err` says which promise was broken.
+/// Two clients that send each other messages over such links; `Err` names the broken promise.
 fn exchange(seed: u64, messages: usize, policy: &Backoff, broken: Broken) -> Result<(u64, Tally), String> {
     exchange_with(ServerConfig::default(), seed, messages, policy, broken)
 }
@@ -49,7 +49,7 @@ fn exchange_with(
     Ok((sim.trace_hash(), tally))
 }
 
-/// A policy that gives up early may not be heard at all: then another one tries, under another name.
+/// A client whose policy gives up early may fail to register; then another one tries, under another name.
 fn join(sim: &mut Sim, name: &str, policy: &Backoff, broken: Broken) -> (ClientId, String) {
     for n in 1.. {
         let name = format!("{name}-{n}");
@@ -70,7 +70,7 @@ struct Tally {
     acked: usize,
     unknown: usize,
     delivered: usize,
-    /// How often the server asked a sender to slow down.
+    /// How many requests of a sender got a 429.
     slowed: usize,
 }
 
@@ -118,7 +118,7 @@ fn number(event: &Event) -> Option<usize> {
     std::str::from_utf8(body).ok()?.strip_prefix("message ")?.parse().ok()
 }
 
-/// Repeats until it is heard; every second seed gives up early, so that outcomes are unknown too.
+/// A policy with many retries; every second seed gives up early, so that some outcomes are unknown.
 fn policy_of(seed: u64) -> Backoff {
     doubling(ms(100), secs(1), if seed.is_multiple_of(2) { 100 } else { 6 })
 }
@@ -139,12 +139,12 @@ fn check(seeds: std::ops::Range<u64>, messages: usize) {
 }
 
 #[test]
-fn over_the_worst_network_every_message_arrives_once_and_in_order_or_its_sender_knows() {
+fn over_the_worst_network_every_message_arrives_once_and_in_order_or_its_outcome_is_unknown() {
     check(1..41, 100);
 }
 
 #[test]
-fn rate_limits_on_top_of_that_lose_double_and_reorder_nothing() {
+fn with_rate_limits_too_no_message_is_lost_duplicated_or_reordered() {
     let mut total = Tally::default();
     for (seed, rate) in (1..31).zip(["2/s", "1/s", "20/s,100B/s"].into_iter().cycle()) {
         let mut door = Door::frames("udp");
@@ -180,19 +180,19 @@ fn replay() {
 }
 
 #[test]
-fn two_runs_of_a_seed_have_the_same_trace_and_two_seeds_have_not() {
+fn two_runs_of_a_seed_have_the_same_trace_and_two_seeds_do_not() {
     let run = |seed| exchange(seed, 60, &policy_of(0), Broken::default()).unwrap().0;
     assert_eq!(run(11), run(11));
     assert_ne!(run(11), run(12));
 }
 
-/// Whether the test above fails for some seed when something is switched off.
+/// Whether the test above fails for some seed with this mechanism switched off.
 fn is_noticed(broken: Broken) -> bool {
     (1..21).any(|seed| exchange(seed, 40, &policy_of(0), broken).is_err())
 }
 
 #[test]
-fn the_test_notices_when_the_dedup_window_is_switched_off() {
+fn the_test_fails_when_the_dedup_window_is_switched_off() {
     assert!(is_noticed(Broken {
         server: Sabotage { no_dedup: true, ..Sabotage::default() },
         unordered: false
@@ -200,12 +200,12 @@ fn the_test_notices_when_the_dedup_window_is_switched_off() {
 }
 
 #[test]
-fn the_test_notices_when_ordering_is_switched_off() {
+fn the_test_fails_when_ordering_is_switched_off() {
     assert!(is_noticed(Broken { unordered: true, ..Broken::default() }));
 }
 
 #[test]
-fn the_test_notices_when_the_repeat_of_pushes_is_switched_off() {
+fn the_test_fails_when_retransmission_of_pushes_is_switched_off() {
     assert!(is_noticed(Broken {
         server: Sabotage { no_push_repeat: true, ..Sabotage::default() },
         unordered: false
@@ -213,7 +213,7 @@ fn the_test_notices_when_the_repeat_of_pushes_is_switched_off() {
 }
 
 #[test]
-fn the_test_is_content_when_nothing_is_switched_off() {
+fn the_test_passes_when_nothing_is_switched_off() {
     for seed in 1..21 {
         let result = exchange(seed, 40, &policy_of(0), Broken::default());
         assert!(result.is_ok(), "seed {seed}: {result:?}");

@@ -1,4 +1,4 @@
-//! What a client does when connections and sessions come and go, without a socket.
+//! The client state machine when connections and sessions open and end, without sockets.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ fn sent(now: Instant, client: &mut Client) -> Vec<String> {
     std::iter::from_fn(|| client.poll_transmit(now)).map(|bytes| String::from_utf8(bytes).unwrap()).collect()
 }
 
-/// Makes a connection and answers the REG on it.
+/// Connects and answers the REG.
 fn register(now: Instant, client: &mut Client, answer: &str) {
     client.handle_connected(now);
     let reg = sent(now, client).remove(0);
@@ -44,7 +44,7 @@ fn register(now: Instant, client: &mut Client, answer: &str) {
 const GRANTED: &str = "ACK 0023 abcdefghijklmnopqrstuv";
 
 #[test]
-fn a_server_that_closes_every_connection_is_tried_on_the_schedule() {
+fn a_server_that_closes_every_connection_is_retried_on_the_schedule() {
     for name in [None, Some("alice")] {
         let (start, mut client) = client(name);
         if name.is_none() {
@@ -75,13 +75,13 @@ fn a_server_that_closes_every_connection_is_tried_on_the_schedule() {
 }
 
 #[test]
-fn a_connection_that_was_of_use_is_made_again_at_once() {
+fn a_lost_connection_that_was_useful_is_made_again_at_once() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     events(&mut client);
     client.handle_disconnected(now + Duration::from_secs(1));
     assert_eq!(events(&mut client), [Event::Connect]);
-    // But not more often than ten times a second.
+    // At most ten times a second.
     client.handle_connected(now + Duration::from_secs(1));
     let resume = sent(now + Duration::from_secs(1), &mut client).remove(0);
     assert!(resume.starts_with("@2 REG 0029 alice "), "{resume}");
@@ -93,7 +93,7 @@ fn a_connection_that_was_of_use_is_made_again_at_once() {
 }
 
 #[test]
-fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
+fn a_new_session_rejoins_rooms_before_it_sends_queued_requests() {
     let (now, mut client) = client(Some("alice"));
     client.join(b"#a");
     client.join(b"#b");
@@ -119,7 +119,7 @@ fn a_new_session_joins_the_rooms_of_the_old_one_before_it_sends_what_waited() {
     assert_eq!(frames, ["JON 0003 #a", "JON 0003 #b", "SND 0006 #a hi"]);
 }
 
-/// How the requests among events ended, in that order.
+/// The outcomes of requests among events, in order.
 fn ends(events: &[Event]) -> Vec<(Verb, Outcome)> {
     let end = |event: &Event| match event {
         Event::Ended(ended) => Some((ended.verb, ended.outcome.clone())),
@@ -129,7 +129,7 @@ fn ends(events: &[Event]) -> Vec<(Verb, Outcome)> {
 }
 
 #[test]
-fn a_goodbye_waits_for_all_answers_and_nothing_is_sent_behind_it_however_wide_the_window() {
+fn a_bye_waits_for_all_answers_and_is_the_last_request_with_any_window() {
     let (now, mut client) = client_with_window(Some("alice"), 8);
     register(now, &mut client, GRANTED);
     events(&mut client);
@@ -150,7 +150,7 @@ fn a_goodbye_waits_for_all_answers_and_nothing_is_sent_behind_it_however_wide_th
 }
 
 #[test]
-fn a_client_without_a_name_ends_once_every_ping_has() {
+fn a_client_without_a_name_ends_once_every_ping_has_ended() {
     let (now, mut client) = client_with_window(None, 8);
     client.handle_connected(now);
     client.ping();
@@ -172,7 +172,7 @@ fn a_client_without_a_name_ends_once_every_ping_has() {
 }
 
 #[test]
-fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
+fn a_message_that_arrives_together_with_the_end_is_delivered_before_it() {
     for end in
         ["ERR 0027 frame not finished in timeBYE 0000", "ERR 0023 409 taken up elsewhere", "@2 BYE 0000"]
     {
@@ -189,7 +189,7 @@ fn a_message_that_comes_together_with_the_end_is_handed_on_before_it() {
 }
 
 #[test]
-fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_that_was_due() {
+fn nothing_is_sent_before_reg_on_a_new_connection_not_even_a_due_acknowledgement() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     client.handle_bytes(now, b"@1 RCV 0012 bob 0001 hi");
@@ -203,7 +203,7 @@ fn nothing_is_sent_before_reg_on_a_new_connection_not_even_an_acknowledgement_th
 }
 
 #[test]
-fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_join() {
+fn rejoins_do_not_pile_up_when_a_server_loses_sessions_repeatedly() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     client.join(b"#a");
@@ -227,7 +227,7 @@ fn a_server_that_loses_sessions_before_any_request_does_not_pile_up_rooms_to_joi
 }
 
 #[test]
-fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
+fn pushes_are_acknowledged_after_32_pushes_or_16_kib_or_100_ms() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     let mut push = |now: Instant, id: u64, body: &str| {
@@ -246,7 +246,7 @@ fn pushes_are_acknowledged_after_32_of_them_or_16_kib_or_100_ms() {
     assert_eq!(sent(now + ms(100), &mut client), ["ACK 0005 1-36"]);
 }
 
-/// A client over datagrams that has sent its first REG, and that REG.
+/// A datagram client and its first REG, which it has sent.
 fn registering(policy: Backoff) -> (Instant, Client, String) {
     let now = Instant::now();
     let config = ClientConfig::new(Transport::Datagram, Some("alice"), policy);
@@ -255,7 +255,7 @@ fn registering(policy: Backoff) -> (Instant, Client, String) {
     (now, client, bare)
 }
 
-/// The 428 that answers this REG, as it is sent before and behind a cookie.
+/// The 428 to this REG, with a cookie as prefix if given.
 fn challenge(bare: &str, behind: Option<u8>, cookie: u8) -> String {
     let (head, nonce) = bare.split_once(" ?").unwrap();
     let (id, _) = head.split_once(' ').unwrap();
@@ -264,7 +264,7 @@ fn challenge(bare: &str, behind: Option<u8>, cookie: u8) -> String {
 }
 
 #[test]
-fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_second() {
+fn a_new_cookie_is_sent_back_at_once_but_at_most_once_a_second() {
     let (start, mut client, bare) = registering(Backoff::new(TIMEOUT * 25).with_max_sends(3));
     client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
     assert_eq!(sent(start, &mut client), [format!("~{:A>22} {bare}", 1)]);
@@ -274,12 +274,12 @@ fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_seco
         client.handle_datagram(start, challenge(&bare, Some(n - 1), n).as_bytes());
         assert_eq!(sent(start, &mut client), [""; 0]);
     }
-    // The next one is due after a second, and that uses up a send.
+    // The next send is due after a second, and counts as a send of the policy.
     assert_eq!(client.poll_timeout(), Some(start + ms(1_000)));
     let now = start + ms(1_000);
     client.handle_timeout(now);
     assert_eq!(sent(now, &mut client), [format!("~{:A>22} {bare}", 8)]);
-    // A challenge that does not repeat our nonce is nobody's.
+    // A 428 without the client's nonce is ignored.
     let strange = challenge(&bare.replace('?', "?x"), Some(8), 9);
     client.handle_datagram(now, strange.as_bytes());
     let mut now = now + ms(2_500);
@@ -293,12 +293,12 @@ fn a_cookie_that_is_new_is_sent_back_at_once_but_not_more_often_than_once_a_seco
 }
 
 #[test]
-fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
+fn an_expired_cookie_restarts_the_schedule_16_times_at_most() {
     let sends = 3;
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT * 400).with_max_sends(sends));
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
     let mut regs = 1 + sent(now, &mut client).len();
-    // Each cookie has expired when it is sent for the second time, and is answered by another.
+    // Each cookie has expired at its second send, which is answered with a new cookie.
     let mut cookie = 1;
     while !client.is_closed() {
         now = client.poll_timeout().unwrap().max(now);
@@ -310,13 +310,13 @@ fn a_cookie_that_has_expired_begins_the_schedule_anew_16_times_at_most() {
         }
         regs += again + sent(now, &mut client).len();
     }
-    // The first, two for each of 17 cookies, and a last send, as the schedule says, with a cookie that is too many.
+    // The first send, two for each of 17 cookies, and a last one, on schedule, with a cookie beyond the limit.
     assert_eq!(regs, 1 + 2 * 17 + 1);
     assert_eq!(events(&mut client).last(), Some(&Event::Closed(Closed::GaveUp)));
 }
 
 #[test]
-fn a_registration_whose_session_has_ended_before_an_answer_came_begins_anew_at_once() {
+fn a_registration_whose_session_ended_before_an_answer_restarts_at_once() {
     let (start, mut client, bare) = registering(Backoff::new(TIMEOUT * 1_000).with_max_sends(2));
     client.handle_datagram(start, challenge(&bare, None, 1).as_bytes());
     assert_eq!(sent(start, &mut client).len(), 1);
@@ -329,7 +329,7 @@ fn a_registration_whose_session_has_ended_before_an_answer_came_begins_anew_at_o
 }
 
 #[test]
-fn a_server_that_answers_every_request_with_428_gets_no_more_than_8_sends_beyond_the_policy() {
+fn a_server_that_answers_every_request_with_428_gets_at_most_8_sends_beyond_the_policy() {
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT).with_max_sends(5));
     let token = "abcdefghijklmnopqrstuv";
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
@@ -355,7 +355,7 @@ fn a_server_that_answers_every_request_with_428_gets_no_more_than_8_sends_beyond
 }
 
 #[test]
-fn a_429_to_reg_is_obeyed_under_a_new_id_for_a_minute_in_all() {
+fn a_429_to_reg_is_retried_under_a_new_id_for_a_minute_in_all() {
     let (mut now, mut client, bare) = registering(Backoff::new(TIMEOUT).with_max_sends(1));
     client.handle_datagram(now, challenge(&bare, None, 1).as_bytes());
     assert_eq!(sent(now, &mut client).len(), 1);
@@ -379,7 +379,7 @@ fn a_429_to_reg_is_obeyed_under_a_new_id_for_a_minute_in_all() {
 }
 
 #[test]
-fn a_read_that_holds_more_pushes_than_are_ever_held_hands_on_all_of_them() {
+fn a_read_with_more_pushes_than_the_inbox_holds_delivers_all_of_them() {
     let (now, mut client) = client(Some("alice"));
     register(now, &mut client, GRANTED);
     events(&mut client);

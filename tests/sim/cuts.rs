@@ -1,5 +1,5 @@
-//! Streams whose connections are cut at random, and whose tagged frames are lost on purpose: a session outlives its
-//! connections, and nothing is lost or doubled.
+//! Streams with connections cut at random and tagged frames dropped: a session outlives its connections, and no message
+//! is lost or duplicated.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use sayagain::sim::{Fate, Sim};
 
 use crate::support::{doubling, losing, messages, ms, outcomes, secs};
 
-/// Ada sends bob `count` messages; about every 40th write, either way, cuts a connection.
+/// Ada sends bob `count` messages; about every 40th write, in either direction, cuts a connection.
 fn story(seed: u64, count: usize) {
     let link = losing(0.2);
     let server = ServerConfig { link_in: link.clone(), link_out: link, seed, ..ServerConfig::default() };
@@ -39,12 +39,12 @@ fn story(seed: u64, count: usize) {
 }
 
 #[test]
-fn a_thousand_messages_over_connections_that_are_cut_all_the_time_arrive_once_and_in_order() {
+fn a_thousand_messages_over_connections_that_are_often_cut_arrive_once_and_in_order() {
     story(1, 1_000);
 }
 
 #[test]
-fn whatever_the_seed_of_the_cuts() {
+fn messages_arrive_once_and_in_order_with_any_seed_of_the_cuts() {
     for seed in 2..60 {
         story(seed, 60);
     }

@@ -1,4 +1,4 @@
-//! What our client does when the server ends a connection or itself: resumes, comes back, or says why not.
+//! The client after the server has ended a connection or shut down: it resumes, reconnects, or reports why not.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn ready(sim: &mut Sim, ids: &[ClientId]) {
     assert!(sim.run_until(secs(10), |sim| ids.iter().all(|id| sim.client(*id).is_ready())));
 }
 
-/// The server shuts down, is away for so long, and begins anew.
+/// Shuts the server down, and restarts it after this time.
 fn restart(sim: &mut Sim, ids: &[ClientId], away: Duration) {
     let now = sim.now();
     sim.server().shutdown(now);
@@ -43,7 +43,7 @@ fn draining(events: &[Event]) -> Vec<std::time::Instant> {
 }
 
 #[test]
-fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_that_was_not_sent() {
+fn clients_with_a_policy_reconnect_after_a_restart_rejoin_and_send_their_queued_requests() {
     for transport in TRANSPORTS {
         for announced in [None, Some(secs(5))] {
             let mut sim = with_server(back_in(announced));
@@ -58,7 +58,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
             assert!(sim.run_until_idle(secs(10)));
             ids.iter().for_each(|id| drop(sim.take_events(*id)));
             let drained_at = sim.now();
-            // Not sent before the server says that it ends: one is in flight, the others wait.
+            // At the shutdown one request is in flight, the others are queued.
             let tickets: Vec<Ticket> =
                 (0..20).map(|n| sim.client(ada).send(b"#lobby", format!("{n}").as_bytes())).collect();
             restart(&mut sim, &ids, secs(2));
@@ -73,7 +73,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
                 tickets.iter().all(|ticket| outcomes[ticket] == Outcome::Acked(Vec::new())),
                 "{transport:?}, {announced:?}: {outcomes:?}"
             );
-            // Those to whom bob was not back yet when they were sent are nobody's.
+            // Messages sent before bob had reconnected were rejected.
             let heard = messages(&to_bob);
             assert!(heard.is_sorted_by_key(|message| message["ada#lobby> ".len()..].parse::<u32>().unwrap()));
             sim.client(ada).send(b"#lobby", b"last");
@@ -84,7 +84,7 @@ fn clients_with_a_policy_come_back_from_a_restart_and_rejoin_and_lose_nothing_th
 }
 
 #[test]
-fn clients_that_were_told_the_same_time_do_not_come_back_at_the_same_time() {
+fn clients_with_the_same_announced_time_reconnect_at_different_times() {
     let mut sim = with_server(back_in(Some(secs(8))));
     let ids: Vec<ClientId> =
         (0..40).map(|n| sim.add_client(patient(Transport::Stream, &format!("c{n}")))).collect();
@@ -98,13 +98,13 @@ fn clients_that_were_told_the_same_time_do_not_come_back_at_the_same_time() {
 }
 
 #[test]
-fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_session() {
+fn a_request_refused_by_a_shutdown_is_sent_again_in_the_next_session() {
     for transport in TRANSPORTS {
         let mut sim = with_server(back_in(Some(secs(1))));
         let ada = sim.add_client(patient(transport, "ada"));
         ready(&mut sim, &[ada]);
         sim.take_events(ada);
-        // The BYE is late, so that the refusal comes first.
+        // The BYE is delayed, so that the refusal arrives first.
         sim.set_filter(Box::new(|direction, _, bytes| {
             let is_bye = direction == Direction::Down && String::from_utf8_lossy(bytes).contains("BYE");
             if is_bye { Fate::Drop } else { Fate::Pass }
@@ -124,7 +124,7 @@ fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_sess
 }
 
 #[test]
-fn a_client_without_a_policy_that_is_drained_ends_and_knows_when_the_server_is_back() {
+fn a_client_without_a_policy_ends_with_the_drain_and_reports_the_announced_time() {
     for transport in TRANSPORTS {
         for announced in [None, Some(secs(5))] {
             let mut sim = with_server(back_in(announced));
@@ -167,14 +167,14 @@ fn a_client_does_not_wait_for_a_server_longer_than_its_deadline_or_an_hour() {
 }
 
 #[test]
-fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
+fn a_client_with_only_a_bye_pending_does_not_reconnect() {
     for transport in TRANSPORTS {
         let mut sim = quiet();
         let ada = sim.add_client(patient(transport, "ada"));
         ready(&mut sim, &[ada]);
         let ticket = sim.client(ada).send(b"ada", b"hi");
         sim.client(ada).close();
-        // The message is lost, and the BYE waits for its answer, when the server says its own.
+        // The message is lost, and the client's BYE waits for its answer when the server sends its own BYE.
         sim.set_filter(Box::new(|_, _, bytes| {
             if String::from_utf8_lossy(bytes).contains("SND") { Fate::Drop } else { Fate::Pass }
         }));
@@ -187,9 +187,9 @@ fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
     }
 }
 
-/// The bytes of a request stop in mid-frame for longer than the frame timeout.
+/// The bytes of a request stop in the middle of a frame for longer than the frame timeout.
 #[test]
-fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
+fn a_stream_that_stalls_in_the_middle_of_a_frame_loses_no_request() {
     let mut sim = quiet();
     let mut config = patient(Transport::Stream, "ada");
     config.window = 1_000;
@@ -198,7 +198,7 @@ fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
     ready(&mut sim, &[ada, bob]);
     let tickets: Vec<Ticket> =
         (0..2_000).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
-    // Half a frame gets through, and nothing of this connection behind it.
+    // Half a frame arrives, and nothing after it on this connection.
     let (stalled, from) = (std::rc::Rc::new(std::cell::Cell::new(false)), sim.address_of(ada));
     let seen = stalled.clone();
     let mut sent = 0;
@@ -227,14 +227,14 @@ fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
 }
 
 #[test]
-fn a_client_that_was_killed_comes_back_under_its_name_once_its_session_is_over() {
+fn a_killed_client_gets_its_name_back_once_its_session_has_ended() {
     for (transport, wait) in [(Transport::Stream, secs(30)), (Transport::Datagram, secs(90))] {
         let mut sim = quiet();
-        // Its simulated process goes on: it must not look for another port.
+        // The simulated process continues, but must not take another port.
         let killed = ClientConfig { checks_path: false, ..patient(transport, "ada") };
         let first = sim.add_client(killed);
         ready(&mut sim, &[first]);
-        // Killed: nothing comes from it any more, and its system closes its connection.
+        // Killed: it sends nothing more, and its system closes the connection.
         let dead = sim.address_of(first);
         sim.set_filter(Box::new(move |_, addr, _| if addr == dead { Fate::Drop } else { Fate::Pass }));
         sim.set_reachable(first, false);
@@ -250,7 +250,7 @@ fn a_client_that_was_killed_comes_back_under_its_name_once_its_session_is_over()
 }
 
 #[test]
-fn a_name_whose_owner_lives_is_refused_after_one_wait_at_most_and_at_once_without_a_policy() {
+fn a_name_with_a_live_owner_is_refused_after_one_wait_at_most_and_at_once_without_a_policy() {
     for (transport, waits) in [(Transport::Stream, 0), (Transport::Datagram, 1)] {
         let mut sim = quiet();
         let first = sim.add_client(patient(transport, "ada"));

@@ -1,6 +1,6 @@
-//! Every way in which a session can end, or a wait can last: what each side is told, what is counted, what is logged.
+//! Every cause that ends a session or makes it wait: the frames to each side, the counters, the log.
 //!
-//! Each row of [`TABLE`] is one way for one kind of peer. What is told to the peer is compared byte for byte.
+//! Each row of [`TABLE`] is one cause for one kind of peer. The output to the peer is compared byte for byte.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use sayagain::rules::Rules;
 use sayagain::server::{EndReason, Totals};
 use sayagain::service::{CloseReason, Remote};
 
-use crate::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register};
+use crate::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register};
 use crate::support::{collect_log, secs, stop_log, take_log};
 
-/// What speaks to the server, under the name ada.
+/// The kind of peer that is registered as ada.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A stream that registered with a tag, as our client does.
+    /// A stream that registered with a tag, as the client does.
     TaggedStream,
-    /// A stream that registered without one.
+    /// A stream that registered without a tag.
     UntaggedStream,
-    /// A person with netcat at a line listener.
+    /// A line client.
     Line,
     /// Datagrams, tagged.
     TaggedUdp,
@@ -35,9 +35,9 @@ enum Form {
 
 use Form::{BareUdp, Line, TaggedStream, TaggedUdp, UntaggedStream};
 
-/// How it ends.
+/// The cause of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Cause {
     ClientBye,
     RulesDenyIt,
     TakenUpElsewhere,
@@ -51,7 +51,7 @@ enum Way {
     DrainBackInFive,
 }
 
-/// What another registration under the name is told: nothing if it is granted.
+/// The answer to another registration under the name: empty if it is granted.
 const FREE: &str = "";
 const WAITS: &str = "409 Name taken! Its session waits 30 s more for its owner";
 const ONLINE: &str = "409 Name taken!";
@@ -59,21 +59,21 @@ const DENIED: &str = "403 Name not allowed here!";
 const DRAINING: &str = "503 Shutting down!";
 
 struct Row {
-    way: Way,
+    cause: Cause,
     form: Form,
     told: &'static str,
-    /// What another registration under the name is told right after it.
+    /// The answer to another registration under the name right after the end.
     name: &'static str,
-    /// Why the session ended; `None` if it goes on.
+    /// Why the session ended; `None` if it continues.
     end: Option<EndReason>,
-    /// The totals that are counted besides.
+    /// The other totals that count it.
     counted: &'static str,
-    /// A line of the log at the level of debug; empty if none has to be there.
+    /// A debug line of the log; empty if none is expected.
     logged: &'static str,
 }
 
 const fn row(
-    way: Way,
+    cause: Cause,
     form: Form,
     told: &'static str,
     name: &'static str,
@@ -81,63 +81,63 @@ const fn row(
     counted: &'static str,
     logged: &'static str,
 ) -> Row {
-    Row { way, form, told, name, end, counted, logged }
+    Row { cause, form, told, name, end, counted, logged }
 }
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    // way, form, what the peer is told, the name after it, why the session ended, what is counted, what is logged
-    row(Way::ClientBye, TaggedStream, "@9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, UntaggedStream, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, Line, "* goodbye\n", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, TaggedUdp, "~TOKEN @9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
-    row(Way::ClientBye, BareUdp, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    // cause, peer, output to the peer, the name after it, reason of the end, totals, log line
+    row(Cause::ClientBye, TaggedStream, "@9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, UntaggedStream, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, Line, "* goodbye\n", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, TaggedUdp, "~TOKEN @9 ACK 0000", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
+    row(Cause::ClientBye, BareUdp, "", FREE, Some(EndReason::Asked), "", "ada: the session ends: the client said BYE"),
 
-    row(Way::RulesDenyIt, TaggedStream, "ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, UntaggedStream, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, Line, "* Name not allowed here!\n* goodbye\n", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, TaggedUdp, "~TOKEN ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
-    row(Way::RulesDenyIt, BareUdp, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, TaggedStream, "ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, UntaggedStream, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, Line, "* Name not allowed here!\n* goodbye\n", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, TaggedUdp, "~TOKEN ERR 0023 Name not allowed here!BYE 0006 ended", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
+    row(Cause::RulesDenyIt, BareUdp, "ERR 0023 Name not allowed here!BYE 0000", DENIED, Some(EndReason::NotAllowed), "", "ada: the session ends: not allowed any more"),
 
-    row(Way::TakenUpElsewhere, TaggedStream, "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere", ONLINE, None, "", "ada: taken up from 10.0.9.9:9"),
+    row(Cause::TakenUpElsewhere, TaggedStream, "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere", ONLINE, None, "", "ada: taken up from 10.0.9.9:9"),
 
-    row(Way::SlowConsumer, TaggedStream, "ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, UntaggedStream, "ERR 0020 you read too slowlyBYE 0000", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, Line, "* you read too slowly\n* goodbye\n", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
-    row(Way::SlowConsumer, TaggedUdp, "~TOKEN ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, TaggedStream, "ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, UntaggedStream, "ERR 0020 you read too slowlyBYE 0000", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, Line, "* you read too slowly\n* goodbye\n", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
+    row(Cause::SlowConsumer, TaggedUdp, "~TOKEN ERR 0020 you read too slowlyBYE 0006 ended", FREE, Some(EndReason::SlowConsumer), ", slow consumers cut off 1", "ada: the session ends: slow consumer"),
 
-    row(Way::BrokenFrame, TaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: malformed verb"),
-    row(Way::BrokenFrame, UntaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
+    row(Cause::BrokenFrame, TaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: malformed verb"),
+    row(Cause::BrokenFrame, UntaggedStream, "ERR 0059 malformed verb: it is 3 upper-case letters, then one spaceBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
 
-    row(Way::FrameTimeout, TaggedStream, "ERR 0027 frame not finished in timeBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: frame not finished in time"),
-    row(Way::FrameTimeout, UntaggedStream, "ERR 0027 frame not finished in timeBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
-    row(Way::FrameTimeout, Line, "* line not finished in time\n* goodbye\n", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
+    row(Cause::FrameTimeout, TaggedStream, "ERR 0027 frame not finished in timeBYE 0014 waiting 30000", WAITS, None, ", cut off connections 1", "cut off: frame not finished in time"),
+    row(Cause::FrameTimeout, UntaggedStream, "ERR 0027 frame not finished in timeBYE 0000", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
+    row(Cause::FrameTimeout, Line, "* line not finished in time\n* goodbye\n", FREE, Some(EndReason::CutOff), ", cut off connections 1", "ada: the session ends: connection cut off"),
 
-    row(Way::ConnectionLost, TaggedStream, "", WAITS, None, "", "the connection ends: lost; its session waits"),
-    row(Way::ConnectionLost, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
-    row(Way::ConnectionLost, Line, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
+    row(Cause::ConnectionLost, TaggedStream, "", WAITS, None, "", "the connection ends: lost; its session waits"),
+    row(Cause::ConnectionLost, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
+    row(Cause::ConnectionLost, Line, "", FREE, Some(EndReason::ConnectionLost), "", "ada: the session ends: connection lost"),
 
-    row(Way::PeerUnreachable, TaggedStream, "", WAITS, None, ", unreachable peers 1", "cut off: the peer does not answer"),
-    row(Way::PeerUnreachable, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
-    row(Way::PeerUnreachable, Line, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
+    row(Cause::PeerUnreachable, TaggedStream, "", WAITS, None, ", unreachable peers 1", "cut off: the peer does not answer"),
+    row(Cause::PeerUnreachable, UntaggedStream, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
+    row(Cause::PeerUnreachable, Line, "", FREE, Some(EndReason::ConnectionLost), ", unreachable peers 1", "cut off: the peer does not answer"),
 
-    // A tagged client is told by the 401 to its next request; see below.
-    row(Way::Idle, TaggedUdp, "", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
-    row(Way::Idle, BareUdp, "BYE 0000", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
+    // A tagged client learns it from the 401 to its next request; see below.
+    row(Cause::Idle, TaggedUdp, "", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
+    row(Cause::Idle, BareUdp, "BYE 0000", FREE, Some(EndReason::Idle), "", "ada: the session ends: idle"),
 
-    row(Way::Drain, TaggedStream, "@1 BYE 0009 draining", DRAINING, None, "", ""),
-    row(Way::Drain, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::Drain, Line, "* goodbye: the server is shutting down\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::Drain, TaggedUdp, "~TOKEN @1 BYE 0009 draining", DRAINING, None, "", ""),
-    row(Way::Drain, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::DrainBackInFive, TaggedStream, "@1 BYE 0014 draining 5000", DRAINING, None, "", ""),
-    row(Way::DrainBackInFive, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::DrainBackInFive, Line, "* goodbye: the server is shutting down, and expects to be back in 5 s\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
-    row(Way::DrainBackInFive, TaggedUdp, "~TOKEN @1 BYE 0014 draining 5000", DRAINING, None, "", ""),
-    row(Way::DrainBackInFive, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::Drain, TaggedStream, "@1 BYE 0009 draining", DRAINING, None, "", ""),
+    row(Cause::Drain, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::Drain, Line, "* goodbye: the server is shutting down\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::Drain, TaggedUdp, "~TOKEN @1 BYE 0009 draining", DRAINING, None, "", ""),
+    row(Cause::Drain, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::DrainBackInFive, TaggedStream, "@1 BYE 0014 draining 5000", DRAINING, None, "", ""),
+    row(Cause::DrainBackInFive, UntaggedStream, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::DrainBackInFive, Line, "* goodbye: the server is shutting down, and expects to be back in 5 s\n", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
+    row(Cause::DrainBackInFive, TaggedUdp, "~TOKEN @1 BYE 0014 draining 5000", DRAINING, None, "", ""),
+    row(Cause::DrainBackInFive, BareUdp, "BYE 0000", DRAINING, Some(EndReason::Draining), "", "ada: the session ends: shutdown"),
 ];
 
-/// What is logged on this thread by `act`.
+/// The log of this thread during `act`.
 fn logged_by<R>(act: impl FnOnce() -> R) -> (R, Vec<(Level, String)>) {
     collect_log();
     let result = act();
@@ -146,25 +146,25 @@ fn logged_by<R>(act: impl FnOnce() -> R) -> (R, Vec<(Level, String)>) {
     (result, lines)
 }
 
-/// The line listener, behind the listener for frames.
+/// The index of the line listener, after the listener for frames.
 const LINES: usize = 1;
 
-fn config(way: Way) -> ServerConfig {
+fn config(cause: Cause) -> ServerConfig {
     let room = RoomName::parse(b"#lobby").unwrap();
     let door = LineDoor { room, greet: Greet::Name, echo: false, flush: None };
     let lines = Door { rate: Rate::UNLIMITED, ..Door::lines("line", door) };
     let slow = HubConfig { slow: SlowPolicy::Disconnect, max_pending: 4_000, ..HubConfig::default() };
     ServerConfig {
         doors: vec![Door::frames("tcp"), lines],
-        hub: if way == Way::SlowConsumer { slow } else { HubConfig::default() },
-        back_in: (way == Way::DrainBackInFive).then_some(Duration::from_secs(5)),
+        hub: if cause == Cause::SlowConsumer { slow } else { HubConfig::default() },
+        back_in: (cause == Cause::DrainBackInFive).then_some(Duration::from_secs(5)),
         ..ServerConfig::default()
     }
 }
 
-/// Ada, in the room #lobby, and bob, who talks there.
+/// Ada in the room #lobby, and bob, who sends messages to it.
 struct Scene {
-    desk: Desk,
+    harness: ServerHarness,
     form: Form,
     conn: Conn,
     from: SocketAddr,
@@ -173,95 +173,96 @@ struct Scene {
 }
 
 impl Scene {
-    fn open(way: Way, form: Form) -> Self {
-        let mut desk = Desk::new(config(way));
-        let bob = desk.connect_as("REG 0004 bobJON 0007 #lobby");
+    fn open(cause: Cause, form: Form) -> Self {
+        let mut harness = ServerHarness::new(config(cause));
+        let bob = harness.connect_as("REG 0004 bobJON 0007 #lobby");
         let from = if form == BareUdp { local(7) } else { addr(7, 7) };
-        let mut scene = Self { desk, form, conn: 0, from, token: String::new(), bob };
+        let mut scene = Self { harness, form, conn: 0, from, token: String::new(), bob };
         scene.register();
         scene
     }
 
     fn register(&mut self) {
-        let (desk, from) = (&mut self.desk, self.from);
+        let (harness, from) = (&mut self.harness, self.from);
         match self.form {
             TaggedStream => {
-                self.conn = desk.connect_at(0, Remote::Ip(from));
-                let granted = desk.say(self.conn, reg(1, "ada", &format!("?{}", nonce(1))));
+                self.conn = harness.connect_at(0, Remote::Ip(from));
+                let granted = harness.say(self.conn, reg(1, "ada", &format!("?{}", nonce(1))));
                 self.token = granted.rsplit(' ').next().unwrap().to_owned();
             }
             UntaggedStream => {
-                self.conn = desk.connect_at(0, Remote::Ip(from));
-                desk.say(self.conn, "REG 0004 ada");
+                self.conn = harness.connect_at(0, Remote::Ip(from));
+                harness.say(self.conn, "REG 0004 ada");
             }
             Line => {
-                self.conn = desk.connect_at(LINES, Remote::Ip(from));
-                desk.say(self.conn, "ada\n");
+                self.conn = harness.connect_at(LINES, Remote::Ip(from));
+                harness.say(self.conn, "ada\n");
             }
-            TaggedUdp => self.token = register(desk, from, "ada", &nonce(1)),
-            BareUdp => drop(desk.datagram(from, "REG 0004 ada")),
+            TaggedUdp => self.token = register(harness, from, "ada", &nonce(1)),
+            BareUdp => drop(harness.datagram(from, "REG 0004 ada")),
         }
     }
 
     fn say(&mut self, bytes: &str) {
         match self.form {
-            TaggedStream | UntaggedStream | Line => self.desk.put(self.conn, bytes),
-            TaggedUdp => self.desk.server_datagram(self.from, format!("~{} {bytes}", self.token)),
-            BareUdp => self.desk.server_datagram(self.from, bytes),
+            TaggedStream | UntaggedStream | Line => self.harness.put(self.conn, bytes),
+            TaggedUdp => self.harness.server_datagram(self.from, format!("~{} {bytes}", self.token)),
+            BareUdp => self.harness.server_datagram(self.from, bytes),
         }
     }
 
-    /// What Ada was told since this was last asked, behind the last of Bob's messages.
+    /// The output to Ada since the last call, after the last of Bob's messages.
     fn heard(&mut self) -> String {
         let heard = match self.form {
-            TaggedStream | UntaggedStream | Line => self.desk.heard(self.conn),
-            TaggedUdp | BareUdp => self.desk.datagrams_to(self.from).concat(),
+            TaggedStream | UntaggedStream | Line => self.harness.heard(self.conn),
+            TaggedUdp | BareUdp => self.harness.datagrams_to(self.from).concat(),
         };
         let heard = heard.rfind("xxx").map_or(&*heard, |at| &heard[at + 3..]);
         if self.token.is_empty() { heard.to_owned() } else { heard.replace(&self.token, "TOKEN") }
     }
 
-    /// What somebody else is told who registers under Ada's name, but for the head of the answer.
+    /// The answer to another registration under Ada's name, without its head.
     fn ask_for_name(&mut self) -> String {
         let (from, nonce) = (addr(9, 9), nonce(9));
-        let cookie = cookie(&mut self.desk, from, "ada", &nonce);
-        let answer = self.desk.datagram(from, format!("~{cookie} {}", reg(1, "ada", &format!("?{nonce}"))));
+        let cookie = cookie(&mut self.harness, from, "ada", &nonce);
+        let answer =
+            self.harness.datagram(from, format!("~{cookie} {}", reg(1, "ada", &format!("?{nonce}"))));
         let answer = answer.concat();
         answer.split_once(" @1 ERR ").map_or_else(String::new, |(_, error)| error["0000 ".len()..].to_owned())
     }
 
-    /// Has it come about.
-    fn play(&mut self, way: Way) {
-        match way {
-            Way::ClientBye => self.say(match self.form {
+    /// Brings the cause about.
+    fn play(&mut self, cause: Cause) {
+        match cause {
+            Cause::ClientBye => self.say(match self.form {
                 TaggedStream | TaggedUdp => "@9 BYE 0000",
                 UntaggedStream | BareUdp => "BYE 0000",
                 Line => "/quit\n",
             }),
-            Way::RulesDenyIt => {
+            Cause::RulesDenyIt => {
                 let rules =
                     Rules::parse(b"[[rule]]\nname = 'ada'\ndeny = ['10.0.0.0/8', 'loopback']").unwrap();
-                self.desk.server.set_rules(self.desk.now, rules);
+                self.harness.server.set_rules(self.harness.now, rules);
             }
-            Way::TakenUpElsewhere => {
-                let other = self.desk.connect_at(0, Remote::Ip("10.0.9.9:9".parse().unwrap()));
-                let granted = self.desk.say(other, reg(5, "ada", &self.token));
+            Cause::TakenUpElsewhere => {
+                let other = self.harness.connect_at(0, Remote::Ip("10.0.9.9:9".parse().unwrap()));
+                let granted = self.harness.say(other, reg(5, "ada", &self.token));
                 assert!(granted.starts_with("@5 ACK"), "{granted}");
             }
-            Way::SlowConsumer => self.read_too_slowly(),
-            Way::BrokenFrame => self.say("xyz"),
-            Way::FrameTimeout => {
+            Cause::SlowConsumer => self.read_too_slowly(),
+            Cause::BrokenFrame => self.say("xyz"),
+            Cause::FrameTimeout => {
                 self.say(if self.form == Line { "hel" } else { "SND 00" });
-                self.desk.pass(secs(if self.form == Line { 60 } else { 10 }));
+                self.harness.pass(secs(if self.form == Line { 60 } else { 10 }));
             }
-            Way::ConnectionLost => self.desk.hang_up(self.conn),
-            Way::PeerUnreachable => self.desk.lose(self.conn, CloseReason::Unreachable),
-            Way::Idle => self.desk.pass(secs(90)),
-            Way::Drain | Way::DrainBackInFive => self.desk.shut_down(),
+            Cause::ConnectionLost => self.harness.hang_up(self.conn),
+            Cause::PeerUnreachable => self.harness.lose(self.conn, CloseReason::Unreachable),
+            Cause::Idle => self.harness.pass(secs(90)),
+            Cause::Drain | Cause::DrainBackInFive => self.harness.shut_down(),
         }
     }
 
-    /// Ada is in Bob's room, and does not take what he says there.
+    /// Puts Ada into Bob's room without reading his messages.
     fn read_too_slowly(&mut self) {
         match self.form {
             TaggedStream | TaggedUdp => self.say("@2 JON 0007 #lobby"),
@@ -269,15 +270,15 @@ impl Scene {
             Line | BareUdp => {}
         }
         self.heard();
-        self.desk.stall(self.conn, true);
+        self.harness.stall(self.conn, true);
         for _ in 0..9 {
-            self.desk.say(self.bob, format!("SND 1008 #lobby {}", "x".repeat(1_000)));
+            self.harness.say(self.bob, format!("SND 1008 #lobby {}", "x".repeat(1_000)));
         }
-        self.desk.stall(self.conn, false);
+        self.harness.stall(self.conn, false);
     }
 }
 
-/// The part of the totals that is shown only if there is something to count, but for why sessions ended.
+/// The part of the totals that is shown only if not zero, without the reasons of ended sessions.
 fn counted(totals: &Totals) -> String {
     let mut totals = totals.clone();
     totals.ends = Totals::default().ends;
@@ -290,24 +291,24 @@ fn counted(totals: &Totals) -> String {
 }
 
 #[test]
-fn whatever_ends_a_session_each_side_is_told_and_it_is_counted_and_logged() {
-    for Row { way, form, told, name, end, counted: expected, logged } in TABLE {
-        let what = format!("{way:?} of {form:?}");
-        let mut scene = Scene::open(*way, *form);
+fn every_end_of_a_session_is_sent_to_each_side_counted_and_logged() {
+    for Row { cause, form, told, name, end, counted: expected, logged } in TABLE {
+        let what = format!("{cause:?} of {form:?}");
+        let mut scene = Scene::open(*cause, *form);
         let ((heard, is_closed), lines) = logged_by(|| {
-            scene.play(*way);
+            scene.play(*cause);
             let heard = scene.heard();
-            (heard, scene.desk.is_closed(scene.conn))
+            (heard, scene.harness.is_closed(scene.conn))
         });
         assert_eq!(heard, *told, "{what}");
         let is_stream = [TaggedStream, UntaggedStream, Line].contains(form);
-        let is_gone = [Way::ConnectionLost, Way::PeerUnreachable].contains(way);
-        let waits_for_ack = [Way::Drain, Way::DrainBackInFive].contains(way) && *form == TaggedStream;
+        let is_gone = [Cause::ConnectionLost, Cause::PeerUnreachable].contains(cause);
+        let waits_for_ack = [Cause::Drain, Cause::DrainBackInFive].contains(cause) && *form == TaggedStream;
         assert!(!is_stream || is_closed != (is_gone || waits_for_ack), "{what}: is the connection closed?");
-        let totals = scene.desk.totals();
+        let totals = scene.harness.totals();
         for reason in EndReason::ALL {
             let ended = u64::from(*end == Some(reason));
-            // Bob's session ends with the server, too.
+            // Bob's session ends with the server too.
             let bobs = u64::from(name == &DRAINING && reason == EndReason::Draining);
             assert_eq!(totals.ends.of(reason), ended + bobs, "{what}: {reason:?}");
         }
@@ -325,33 +326,33 @@ fn whatever_ends_a_session_each_side_is_told_and_it_is_counted_and_logged() {
 fn a_drained_session_ends_with_its_acknowledgement_of_the_bye_or_with_the_drain() {
     for form in [TaggedStream, TaggedUdp] {
         for acknowledges in [true, false] {
-            let mut scene = Scene::open(Way::Drain, form);
-            scene.play(Way::Drain);
+            let mut scene = Scene::open(Cause::Drain, form);
+            scene.play(Cause::Drain);
             scene.heard();
             if acknowledges {
                 scene.say("ACK 0002 1");
             } else {
-                scene.desk.pass(secs(8));
+                scene.harness.pass(secs(8));
             }
-            assert_eq!(scene.desk.totals().ends.of(EndReason::Draining), 2, "{form:?}, {acknowledges}");
+            assert_eq!(scene.harness.totals().ends.of(EndReason::Draining), 2, "{form:?}, {acknowledges}");
         }
     }
 }
 
 #[test]
-fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_the_session_is_gone() {
-    let mut scene = Scene::open(Way::Idle, TaggedUdp);
-    scene.play(Way::Idle);
+fn a_request_after_the_idle_time_or_the_epoch_is_answered_that_the_session_is_gone() {
+    let mut scene = Scene::open(Cause::Idle, TaggedUdp);
+    scene.play(Cause::Idle);
     scene.say("@2 PNG 0000");
     assert_eq!(scene.heard(), "~TOKEN ERR 0004 401");
     for (form, told) in [(TaggedStream, "@2 ERR 0018 401 Session gone!"), (TaggedUdp, "~TOKEN ERR 0004 401")]
     {
-        let old = Scene::open(Way::Drain, form);
-        // Another run of the server knows nothing of it.
-        let mut scene = Scene { desk: Desk::new(config(Way::Drain)), ..old };
+        let old = Scene::open(Cause::Drain, form);
+        // Another epoch of the server does not know the session.
+        let mut scene = Scene { harness: ServerHarness::new(config(Cause::Drain)), ..old };
         match form {
             TaggedStream => {
-                scene.conn = scene.desk.connect();
+                scene.conn = scene.harness.connect();
                 scene.say(&reg(2, "ada", &scene.token.clone()));
             }
             _ => scene.say("@2 PNG 0000"),
@@ -361,78 +362,78 @@ fn who_is_silent_for_too_long_or_comes_after_the_end_of_the_epoch_is_told_that_t
 }
 
 #[test]
-fn a_session_that_waits_for_its_owner_in_vain_is_counted_and_its_token_is_good_for_nothing_more() {
-    let mut scene = Scene::open(Way::ConnectionLost, TaggedStream);
-    scene.play(Way::ConnectionLost);
-    scene.desk.say(scene.bob, "SND 0009 ada hello");
+fn a_lingering_session_that_is_not_resumed_is_counted_and_its_token_becomes_invalid() {
+    let mut scene = Scene::open(Cause::ConnectionLost, TaggedStream);
+    scene.play(Cause::ConnectionLost);
+    scene.harness.say(scene.bob, "SND 0009 ada hello");
     for (secs_later, told) in [
         (0, "409 Name taken! Its session waits 30 s more for its owner"),
         (10, "409 Name taken! Its session waits 20 s more for its owner"),
         (29, "409 Name taken! Its session waits 1 s more for its owner"),
     ] {
-        let mut later = Scene::open(Way::ConnectionLost, TaggedStream);
-        later.play(Way::ConnectionLost);
-        later.desk.pass(secs(secs_later));
+        let mut later = Scene::open(Cause::ConnectionLost, TaggedStream);
+        later.play(Cause::ConnectionLost);
+        later.harness.pass(secs(secs_later));
         assert_eq!(later.ask_for_name(), told);
-        let line = later.desk.connect_at(LINES, Remote::Ip(local(1)));
+        let line = later.harness.connect_at(LINES, Remote::Ip(local(1)));
         let left = 30 - secs_later;
-        let answer = later.desk.say(line, "ada\n");
+        let answer = later.harness.say(line, "ada\n");
         assert!(
             answer.ends_with(&format!(
                 "* ada is taken: its session waits {left} s more for its owner\nEnter your name: "
             )),
             "{answer}"
         );
-        let untagged = later.desk.connect();
+        let untagged = later.harness.connect();
         let text = format!("Name taken! Its session waits {left} s more for its owner");
-        assert_eq!(later.desk.say(untagged, "REG 0004 ada"), format!("ERR {:04} {text}", text.len() + 1));
+        assert_eq!(later.harness.say(untagged, "REG 0004 ada"), format!("ERR {:04} {text}", text.len() + 1));
     }
-    let ((), lines) = logged_by(|| scene.desk.pass(secs(30)));
+    let ((), lines) = logged_by(|| scene.harness.pass(secs(30)));
     let lines: Vec<_> = lines.iter().map(|(level, line)| (*level, line.as_str())).collect();
     assert!(
         lines.contains(&(Level::Debug, "10.0.0.7:7: ada: the session ends: not resumed in time")),
         "{lines:?}"
     );
     assert!(lines.contains(&(Level::Warn, "ada is gone, 1 message for it undelivered")), "{lines:?}");
-    let totals = scene.desk.totals();
+    let totals = scene.harness.totals();
     assert_eq!((totals.ends.of(EndReason::LingerOver), totals.hub.undelivered), (1, 1));
-    let late = scene.desk.connect();
+    let late = scene.harness.connect();
     let token = scene.token.clone();
-    assert_eq!(scene.desk.say(late, reg(4, "ada", &token)), "@4 ERR 0018 401 Session gone!");
+    assert_eq!(scene.harness.say(late, reg(4, "ada", &token)), "@4 ERR 0018 401 Session gone!");
 }
 
 #[test]
-fn a_name_over_datagrams_waits_for_its_owner_from_the_last_that_was_heard_of_it() {
-    let mut scene = Scene::open(Way::Idle, TaggedUdp);
-    scene.desk.pass(secs(60));
+fn the_wait_for_a_taken_name_over_datagrams_counts_from_the_last_datagram_of_its_owner() {
+    let mut scene = Scene::open(Cause::Idle, TaggedUdp);
+    scene.harness.pass(secs(60));
     assert_eq!(scene.ask_for_name(), "409 Name taken! Its session waits 30 s more for its owner");
     scene.say("@2 PNG 0000");
     assert_eq!(scene.ask_for_name(), "409 Name taken! Its session waits 90 s more for its owner");
 }
 
 #[test]
-fn who_gets_no_session_is_told_why_and_counted() {
-    let mut desk = Desk::new(ServerConfig { max_connections: 2, ..config(Way::Drain) });
-    let (frames, lines) = (desk.connect(), desk.connect_at(LINES, Remote::Ip(addr(7, 7))));
-    let (full, logged) = logged_by(|| desk.connect());
-    assert_eq!(desk.heard(full), "ERR 0013 Server full!BYE 0000");
+fn a_refused_connection_is_told_why_and_counted() {
+    let mut harness = ServerHarness::new(ServerConfig { max_connections: 2, ..config(Cause::Drain) });
+    let (frames, lines) = (harness.connect(), harness.connect_at(LINES, Remote::Ip(addr(7, 7))));
+    let (full, logged) = logged_by(|| harness.connect());
+    assert_eq!(harness.heard(full), "ERR 0013 Server full!BYE 0000");
     assert!(logged.iter().any(|(level, line)| *level == Level::Warn && line.contains("Server full!")));
-    let person = desk.connect_at(LINES, Remote::Ip(addr(8, 8)));
-    assert_eq!(desk.heard(person), "* Server full!\n* goodbye\n");
-    desk.heard(lines);
-    let ((), logged) = logged_by(|| desk.pass(secs(60)));
-    assert_eq!(desk.heard(frames), "ERR 0023 not registered in timeBYE 0000");
-    assert_eq!(desk.heard(lines), "\n* no name was given in time\n* goodbye\n");
+    let line_client = harness.connect_at(LINES, Remote::Ip(addr(8, 8)));
+    assert_eq!(harness.heard(line_client), "* Server full!\n* goodbye\n");
+    harness.heard(lines);
+    let ((), logged) = logged_by(|| harness.pass(secs(60)));
+    assert_eq!(harness.heard(frames), "ERR 0023 not registered in timeBYE 0000");
+    assert_eq!(harness.heard(lines), "\n* no name was given in time\n* goodbye\n");
     assert!(
         logged.iter().any(|(level, line)| *level == Level::Debug && line.ends_with("not registered in time"))
     );
-    let totals = desk.totals();
+    let totals = harness.totals();
     assert_eq!((totals.refused_connections, totals.cut_off_connections), (2, 2));
 
-    let mut desk = Desk::new(ServerConfig { max_per_host: 1, ..config(Way::Drain) });
+    let mut harness = ServerHarness::new(ServerConfig { max_per_host: 1, ..config(Cause::Drain) });
     let from = Remote::Ip(addr(7, 7));
-    let (_first, second, person) =
-        (desk.connect_at(0, from), desk.connect_at(0, from), desk.connect_at(LINES, from));
-    assert_eq!(desk.heard(second), "ERR 0039 too many connections from your addressBYE 0000");
-    assert_eq!(desk.heard(person), "* too many connections from your address\n* goodbye\n");
+    let (_first, second, line_client) =
+        (harness.connect_at(0, from), harness.connect_at(0, from), harness.connect_at(LINES, from));
+    assert_eq!(harness.heard(second), "ERR 0039 too many connections from your addressBYE 0000");
+    assert_eq!(harness.heard(line_client), "* too many connections from your address\n* goodbye\n");
 }

@@ -1,4 +1,4 @@
-//! The harness of `fuzz/` under proptest: what coverage guides there is drawn here, around the same seeds.
+//! The targets of `fuzz/` under proptest: inputs are drawn at random around the same seeds, without coverage guidance.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -6,13 +6,13 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::fuzz_harness::{TARGETS, Target};
 use crate::fuzz_seeds::seeds;
 
-/// Cases of each target: a few seconds for all of them. More with `FUZZ_CASES`; docs/testing.md says how.
+/// Cases per target, a few seconds for all targets. `FUZZ_CASES` sets more; see docs/testing.md.
 fn cases(target: &str) -> u32 {
     let usual = if target == "two_clients" { 300 } else { 2_000 };
     std::env::var("FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }
 
-/// A seed that was changed here and there, or bytes without a seed.
+/// A mutated seed, or random bytes.
 fn input(target: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let change =
         (any::<prop::sample::Index>(), 0..4_u8, any::<u8>(), prop::collection::vec(any::<u8>(), 0..6));
@@ -49,7 +49,7 @@ fn run(name: &'static str, target: Target) {
 }
 
 #[test]
-fn no_bytes_make_a_reader_panic_or_read_back_otherwise() {
+fn no_input_makes_a_parser_panic_or_fail_to_round_trip() {
     TARGETS.iter().filter(|(name, _)| *name != "two_clients").for_each(|(name, target)| run(name, *target));
 }
 

@@ -1,4 +1,4 @@
-//! What fuzzing begins with: inputs that are right, from the docs and from other tests.
+//! The seeds of fuzzing: valid inputs from the docs and from other tests.
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const LOSS: &str = include_str!("../../docs/loss.md");
@@ -39,7 +39,7 @@ fn bytes<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<Vec<u8>> {
     texts.into_iter().map(|text| text.into().into_bytes()).collect()
 }
 
-/// The blocks of a page that are marked so.
+/// The blocks of a page with this mark.
 fn blocks(page: &str, mark: &str) -> Vec<String> {
     let blocks = page.split("\n```").skip(1).step_by(2);
     blocks
@@ -48,7 +48,7 @@ fn blocks(page: &str, mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// What clients send in the exchanges of the protocol's page, and what they are sent.
+/// The input and output of the exchanges in docs/protocol.md.
 fn said(marks: &[&str]) -> Vec<String> {
     let all = marks.iter().flat_map(|mark| blocks(PROTOCOL, mark)).collect::<Vec<_>>();
     let lines = all.iter().flat_map(|block| block.lines());
@@ -66,7 +66,7 @@ fn lines() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What stands in backquotes on a page, without parts that stand for something else.
+/// The text in backquotes on a page, without placeholders.
 fn ticked(page: &str) -> Vec<String> {
     let ticked = page.split('`').skip(1).step_by(2);
     ticked.filter(|text| !text.contains('\n') && text.len() < 200).map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! The tables of docs/loss.md: every example is a link, and every number in them is true.
+//! The tables of docs/loss.md, checked: every example is a valid link, and every number is computed.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use sayagain::link::{Direction, DropList, LinkConfig, Profile, Verdicts};
 
 const PAGE: &str = include_str!("../../docs/loss.md");
 
-/// The rows of the tables whose header begins with these cells, as cells without their backquotes.
+/// The rows of the tables whose header begins with these cells, without backquotes.
 fn rows(header: &[&str]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut wanted = false;
@@ -32,7 +32,7 @@ fn link(spec: &str) -> LinkConfig {
 }
 
 #[test]
-fn every_example_is_a_link_of_its_form_and_no_part_is_missing() {
+fn every_example_is_a_valid_link_and_every_part_has_an_example() {
     let mut names: Vec<String> = Vec::new();
     for row in rows(&["form", "example"]) {
         assert_ne!(link(&row[1]).to_string(), "", "{row:?}");
@@ -40,7 +40,7 @@ fn every_example_is_a_link_of_its_form_and_no_part_is_missing() {
         assert_eq!(name(&row[0]), name(&row[1]), "{row:?}");
         names.push(name(&row[1]));
     }
-    // The refusal of an unknown part names all there are.
+    // The refusal of an unknown part lists all parts.
     let known = "x".parse::<LinkConfig>().unwrap_err().to_string();
     for part in known.split_once("loss models are").unwrap().1.split([' ', ',', ';']) {
         let is_word = ["", "other", "parts", "are", "or", "all", "of", "it", "is", "none"].contains(&part);
@@ -49,7 +49,7 @@ fn every_example_is_a_link_of_its_form_and_no_part_is_missing() {
 }
 
 #[test]
-fn every_link_on_a_command_line_is_one() {
+fn every_link_on_a_command_line_is_valid() {
     let mut count = 0;
     for line in PAGE.lines().filter(|line| line.starts_with("server ")) {
         let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
@@ -66,7 +66,7 @@ fn every_link_on_a_command_line_is_one() {
 }
 
 #[test]
-fn the_rates_and_bursts_shown_are_those_of_the_formulas() {
+fn the_rates_and_bursts_on_the_page_follow_from_the_formulas() {
     for row in rows(&["example", "rate", "mean burst"]) {
         let loss = link(&row[0]).loss;
         let shown =
@@ -77,7 +77,7 @@ fn the_rates_and_bursts_shown_are_those_of_the_formulas() {
 }
 
 #[test]
-fn the_profiles_shown_are_all_there_are() {
+fn the_page_lists_all_profiles() {
     let shown: Vec<(String, String)> =
         rows(&["name", "link"]).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let real = Profile::ALL.map(|profile| (profile.name().to_owned(), profile.spec().to_owned()));
@@ -85,7 +85,7 @@ fn the_profiles_shown_are_all_there_are() {
 }
 
 #[test]
-fn the_losses_shown_for_a_seed_are_those_of_that_seed() {
+fn the_losses_on_the_page_are_those_of_the_seed() {
     for row in rows(&["link", "up", "down"]) {
         for (direction, shown) in [(Direction::Up, &row[1]), (Direction::Down, &row[2])] {
             let mut verdicts = Verdicts::new(link(&row[0]).loss, 1, direction);

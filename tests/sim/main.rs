@@ -1,7 +1,7 @@
-//! The delivery promise on a virtual clock: servers, clients and lossy links without a socket.
+//! The delivery promise on a virtual clock: servers, clients and lossy links, without sockets.
 //!
-//! Every test here is deterministic; one that draws from seeds prints the seed that failed and the command that
-//! replays it.
+//! Every test is deterministic. A test that draws from seeds prints the seed that failed and the command that replays
+//! it. Tests with sockets are in `tests/net`.
 
 #![allow(clippy::disallowed_methods, reason = "the virtual clock needs an instant to count from")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
@@ -11,15 +11,16 @@ mod chaos;
 mod client;
 mod cuts;
 mod datagrams;
-mod desk;
 mod drains;
 mod endings;
-mod farewell;
+mod fairness;
 mod floods;
 mod fuzz;
 #[path = "../fuzz_harness/mod.rs"]
 mod fuzz_harness;
 mod fuzz_seeds;
+mod harness;
+mod hostile_text;
 mod hosts;
 mod limits;
 mod lines;
@@ -27,7 +28,6 @@ mod links;
 mod long;
 mod loss_doc;
 mod memory;
-mod nasty;
 mod noise;
 mod packing;
 mod promises;
@@ -36,9 +36,9 @@ mod rates;
 mod roaming;
 mod rooms;
 mod rules;
+mod server_bye;
 mod share;
-mod slow;
+mod slow_consumers;
 mod streams;
 mod support;
 mod text_cuts;
-mod turns;

@@ -1,4 +1,4 @@
-//! Whatever peers say, in whatever order: no deadline is left behind, and what they took is given back.
+//! Random input to servers and clients: no deadline stays armed, and all memory is released.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use sayagain::reliable::{Backoff, Outcome};
 use sayagain::server::Totals;
 use sayagain::service::Service;
 
-use crate::desk::{Desk, addr, local, nonce, reg, register, snd};
+use crate::harness::{ServerHarness, addr, local, nonce, reg, register, snd};
 use crate::support::{ms, outcomes, secs};
 
-/// Something that a client might say, or somebody who wants to do harm.
+/// Random input of a client, also hostile.
 fn frame(rng: &mut ChaCha8Rng, tokens: &[String]) -> String {
     let id = rng.random_range(1..400_u64);
     let name = ["ada", "bob", "cyd", "dan", "#r", "#q"][rng.random_range(0..6)];
@@ -44,55 +44,55 @@ fn frame(rng: &mut ChaCha8Rng, tokens: &[String]) -> String {
 fn noise(seed: u64) -> Totals {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let hub = HubConfig { max_pending: 900, max_memory: 3_000, max_sessions: 4, ..HubConfig::default() };
-    let mut desk = Desk::new(ServerConfig { hub, ..ServerConfig::default() });
-    let mut tokens = vec![register(&mut desk, addr(1, 1), "eve", &nonce(50))];
+    let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
+    let mut tokens = vec![register(&mut harness, addr(1, 1), "eve", &nonce(50))];
     let mut conns = Vec::new();
     for _ in 0..400 {
         if conns.len() < 4 {
-            conns.push(desk.connect());
+            conns.push(harness.connect());
         }
         let conn = conns[rng.random_range(0..conns.len())];
         let text = frame(&mut rng, &tokens);
         let peer = if rng.random() { addr(1, rng.random_range(1..4)) } else { local(rng.random_range(1..3)) };
         let token = tokens[rng.random_range(tokens.len().saturating_sub(5)..tokens.len())].clone();
         let heard = match rng.random_range(0..8) {
-            0..3 => desk.say(conn, text),
-            3 => desk.datagram(peer, text).concat(),
-            4..6 => desk.datagram(peer, format!("~{token} {text}")).concat(),
+            0..3 => harness.say(conn, text),
+            3 => harness.datagram(peer, text).concat(),
+            4..6 => harness.datagram(peer, format!("~{token} {text}")).concat(),
             6 => {
-                desk.pass(ms([1, 100, 100, 1_000, 40_000][rng.random_range(0..5)]));
+                harness.pass(ms([1, 100, 100, 1_000, 40_000][rng.random_range(0..5)]));
                 String::new()
             }
             _ => {
-                desk.stall(conn, rng.random());
+                harness.stall(conn, rng.random());
                 String::new()
             }
         };
-        // Tokens and cookies: whatever has their length is tried as one.
+        // Tokens and cookies: any word of their length is tried as one.
         let secrets = heard.split([' ', '@', '~']).filter(|word| word.len() >= 22);
         tokens.extend(secrets.filter_map(|word| word.get(..22)).map(str::to_owned));
-        if desk.is_closed(conn) || rng.random_range(0..50) == 0 {
-            desk.hang_up(conn);
+        if harness.is_closed(conn) || rng.random_range(0..50) == 0 {
+            harness.hang_up(conn);
             conns.retain(|other| *other != conn);
         }
-        desk.server.timeout(desk.now);
+        harness.server.timeout(harness.now);
         assert!(
-            desk.server.poll_timeout().is_none_or(|at| at > desk.now),
+            harness.server.poll_timeout().is_none_or(|at| at > harness.now),
             "seed {seed}: a deadline is left behind"
         );
-        assert!(desk.totals().pending_bytes <= 3_000, "seed {seed}");
+        assert!(harness.totals().pending_bytes <= 3_000, "seed {seed}");
     }
     for conn in conns {
-        desk.hang_up(conn);
+        harness.hang_up(conn);
     }
-    desk.pass(secs(300));
-    assert!(desk.server.is_stateless(), "seed {seed}: {:?}", desk.server);
-    assert_eq!((desk.totals().pending_bytes, desk.server.poll_timeout()), (0, None), "seed {seed}");
-    desk.totals()
+    harness.pass(secs(300));
+    assert!(harness.server.is_stateless(), "seed {seed}: {:?}", harness.server);
+    assert_eq!((harness.totals().pending_bytes, harness.server.poll_timeout()), (0, None), "seed {seed}");
+    harness.totals()
 }
 
 #[test]
-fn whatever_peers_say_no_deadline_is_left_behind_and_what_they_took_is_given_back() {
+fn any_input_of_peers_leaves_no_deadline_and_releases_all_memory() {
     let (mut messages, mut gaps, mut repeats, mut undelivered) = (0, 0, 0, 0);
     for seed in 0..150 {
         let totals = noise(seed);
@@ -105,7 +105,7 @@ fn whatever_peers_say_no_deadline_is_left_behind_and_what_they_took_is_given_bac
     assert!(heard.iter().all(|count| *count > 10), "too little of some of it has happened: {heard:?}");
 }
 
-/// Something that a server might say, or somebody who pretends to be one.
+/// Random output of a server, also forged.
 fn answer(rng: &mut ChaCha8Rng) -> String {
     let (id, token) = (rng.random_range(1..30_u64), nonce(rng.random_range(0..2)));
     match rng.random_range(0..40) {
@@ -123,7 +123,7 @@ fn answer(rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// What a server would answer to what a client has said.
+/// A server's answer to a client's output.
 fn right_answer(said: &str, is_stream: bool) -> String {
     let (prefix, frame) = said.split_at(said.find('@').unwrap_or(0));
     let (id, rest) = frame.split_once(' ').unwrap_or_default();
@@ -137,7 +137,7 @@ fn right_answer(said: &str, is_stream: bool) -> String {
     }
 }
 
-/// Takes everything that a client has to say, and keeps the last of it. After that nothing is due any more.
+/// Drains a client's output and keeps the last of it. Afterwards no deadline is due.
 fn settle(client: &mut Client, now: Instant, said: &mut String, events: &mut Vec<Event>, seed: u64) {
     while let Some(bytes) = client.poll_transmit(now) {
         *said = String::from_utf8(bytes).unwrap();
@@ -194,7 +194,7 @@ fn noise_at_a_client(seed: u64) -> usize {
 }
 
 #[test]
-fn whatever_a_client_hears_it_comes_to_its_end_and_so_does_each_of_its_requests_once() {
+fn a_client_with_any_input_ends_and_each_request_has_one_outcome() {
     let acked: usize = (0..300).map(noise_at_a_client).sum();
     assert!(acked > 500, "{acked}");
 }

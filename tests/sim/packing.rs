@@ -1,5 +1,4 @@
-//! Requests, answers, pushes and acknowledgements that go the same way at the same time share datagrams, and nothing that
-//! is promised depends on it.
+//! Packing: requests, answers, pushes and acknowledgements to one peer share datagrams, and no promise depends on it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,79 +12,81 @@ use sayagain::reliable::{Backoff, Outcome};
 use sayagain::service::{Peer, Service as _};
 use sayagain::sim::Sim;
 
-use crate::desk::{Desk, addr, local, nonce, register, snd};
+use crate::harness::{ServerHarness, addr, local, nonce, register, snd};
 use crate::support::{losing, messages, ms, outcomes, patient, secs};
 
-/// A datagram comes in right behind another: nothing has been sent meanwhile.
-fn behind_another(desk: &mut Desk, from: SocketAddr, text: &str) {
-    let now = desk.now;
-    desk.server.datagram(now, Peer::new(0, from), text.as_bytes());
+/// Hands in a datagram without polling for output, as if it arrived right after another.
+fn behind_another(harness: &mut ServerHarness, from: SocketAddr, text: &str) {
+    let now = harness.now;
+    harness.server.datagram(now, Peer::new(0, from), text.as_bytes());
 }
 
 #[test]
 fn pushes_to_one_session_share_datagrams_up_to_its_limit_and_window() {
-    let mut desk = Desk::open();
+    let mut harness = ServerHarness::open();
     let (a, b) = (addr(1, 1), addr(2, 1));
-    let (ada, bob) = (register(&mut desk, a, "ada", &nonce(1)), register(&mut desk, b, "bob", &nonce(2)));
+    let (ada, bob) =
+        (register(&mut harness, a, "ada", &nonce(1)), register(&mut harness, b, "bob", &nonce(2)));
     let body = "x".repeat(400);
     for id in 2..=6 {
-        behind_another(&mut desk, a, &format!("~{ada} {}", snd(id, "bob", &body)));
+        behind_another(&mut harness, a, &format!("~{ada} {}", snd(id, "bob", &body)));
     }
     let rcv = |id: u64| format!("@{id} RCV 0410 ada 0001 {body}");
     assert_eq!(
-        desk.datagrams_to(b),
+        harness.datagrams_to(b),
         [format!("~{bob} {}{}", rcv(1), rcv(2)), format!("~{bob} {}{}", rcv(3), rcv(4))],
         "two fit into 1,200 bytes, and four into the window"
     );
-    // Repeats do likewise; what is acknowledged makes room for what waits.
-    desk.server_datagram(b, format!("~{bob} ACK 0002 1"));
-    assert_eq!(desk.datagrams_to(b), [format!("~{bob} {}", rcv(5))]);
-    desk.pass(ms(100));
-    let again = desk.datagrams_to(b);
+    // Retransmissions share datagrams too; an acknowledgement makes room for queued pushes.
+    harness.server_datagram(b, format!("~{bob} ACK 0002 1"));
+    assert_eq!(harness.datagrams_to(b), [format!("~{bob} {}", rcv(5))]);
+    harness.pass(ms(100));
+    let again = harness.datagrams_to(b);
     assert_eq!(again.first(), Some(&format!("~{bob} {}{}", rcv(2), rcv(3))), "{again:?}");
 }
 
 #[test]
-fn what_is_said_to_a_bare_session_shares_datagrams_too() {
-    let mut desk = Desk::open();
+fn messages_to_a_bare_session_share_datagrams_too() {
+    let mut harness = ServerHarness::open();
     let (a, b) = (local(1), local(2));
-    desk.datagram(a, "REG 0004 ada");
-    desk.datagram(b, "REG 0004 bob");
-    behind_another(&mut desk, a, "SND 0008 bob one");
-    behind_another(&mut desk, a, "SND 0008 bob two");
-    assert_eq!(desk.datagrams_to(b), ["RCV 0013 ada 0001 oneRCV 0013 ada 0001 two"]);
+    harness.datagram(a, "REG 0004 ada");
+    harness.datagram(b, "REG 0004 bob");
+    behind_another(&mut harness, a, "SND 0008 bob one");
+    behind_another(&mut harness, a, "SND 0008 bob two");
+    assert_eq!(harness.datagrams_to(b), ["RCV 0013 ada 0001 oneRCV 0013 ada 0001 two"]);
 }
 
 #[test]
-fn answers_to_datagrams_that_came_together_share_one_and_take_pushes_along() {
-    let mut desk = Desk::open();
+fn answers_to_datagrams_that_arrived_together_share_one_with_pushes() {
+    let mut harness = ServerHarness::open();
     let a = addr(1, 1);
-    let ada = register(&mut desk, a, "ada", &nonce(1));
-    behind_another(&mut desk, a, &format!("~{ada} {}", snd(2, "ada", "me")));
-    behind_another(&mut desk, a, &format!("~{ada} @3 PNG 0000"));
+    let ada = register(&mut harness, a, "ada", &nonce(1));
+    behind_another(&mut harness, a, &format!("~{ada} {}", snd(2, "ada", "me")));
+    behind_another(&mut harness, a, &format!("~{ada} @3 PNG 0000"));
     assert_eq!(
-        desk.datagrams_to(a),
+        harness.datagrams_to(a),
         [format!("~{ada} @2 ACK 0000@3 ACK 0000@1 RCV 0012 ada 0001 me")],
         "one datagram"
     );
 }
 
 #[test]
-fn answers_share_no_datagram_with_those_to_others_and_none_is_longer_than_the_limit() {
-    let mut desk = Desk::open();
+fn answers_to_different_peers_share_no_datagram_and_none_is_longer_than_the_limit() {
+    let mut harness = ServerHarness::open();
     let (a, b) = (addr(1, 1), addr(2, 1));
-    let (ada, bob) = (register(&mut desk, a, "ada", &nonce(1)), register(&mut desk, b, "bob", &nonce(2)));
+    let (ada, bob) =
+        (register(&mut harness, a, "ada", &nonce(1)), register(&mut harness, b, "bob", &nonce(2)));
     let ping = |id: u64| format!("@{id} PNG 0501 {}", "x".repeat(500));
     for id in 2..5 {
-        behind_another(&mut desk, a, &format!("~{ada} {}", ping(id)));
-        behind_another(&mut desk, b, &format!("~{bob} {}", ping(id)));
-        behind_another(&mut desk, b, &format!("~{bob} {}", ping(id + 10)));
-        behind_another(&mut desk, b, &format!("~{bob} {}", ping(id + 20)));
+        behind_another(&mut harness, a, &format!("~{ada} {}", ping(id)));
+        behind_another(&mut harness, b, &format!("~{bob} {}", ping(id)));
+        behind_another(&mut harness, b, &format!("~{bob} {}", ping(id + 10)));
+        behind_another(&mut harness, b, &format!("~{bob} {}", ping(id + 20)));
     }
     let pong = |id: u64| ping(id).replace("PNG", "ACK");
-    let to_ada = desk.datagrams_to(a);
+    let to_ada = harness.datagrams_to(a);
     assert_eq!(to_ada, [2, 3, 4].map(|id| format!("~{ada} {}", pong(id))));
-    let to_bob = desk.datagrams_to(b);
+    let to_bob = harness.datagrams_to(b);
     assert!(to_bob.iter().all(|datagram| datagram.len() <= 1_200), "{to_bob:?}");
     let two_and_one =
         |id| [format!("~{bob} {}{}", pong(id), pong(id + 10)), format!("~{bob} {}", pong(id + 20))];
@@ -93,7 +94,7 @@ fn answers_share_no_datagram_with_those_to_others_and_none_is_longer_than_the_li
 }
 
 #[test]
-fn whatever_is_lost_of_datagrams_with_many_frames_every_message_arrives_once() {
+fn every_message_arrives_once_when_datagrams_of_many_frames_are_lost() {
     for seed in 1..=20 {
         let mut sim = Sim::new(Instant::now(), ServerConfig::default(), losing(0.3), losing(0.3), seed);
         let config = |name| ClientConfig { window: 64, ..patient(Transport::Datagram, name) };
@@ -148,7 +149,7 @@ fn registered() -> (Instant, Client) {
 }
 
 #[test]
-fn requests_that_are_due_together_share_a_datagram_and_so_do_their_repeats() {
+fn requests_due_together_share_a_datagram_and_so_do_their_retransmissions() {
     let (now, mut client) = registered();
     client.send(b"bob", b"one");
     client.join(b"#r");
@@ -161,14 +162,14 @@ fn requests_that_are_due_together_share_a_datagram_and_so_do_their_repeats() {
     assert_eq!(
         sent(now + ms(1_000), &mut client),
         [format!("~{TOKEN} @2 SND 0008 bob one@4 LST 0000")],
-        "what is answered is not repeated"
+        "an answered request is not retransmitted"
     );
     let retries = std::iter::from_fn(|| client.poll()).filter(|event| matches!(event, Event::Retry(_)));
     assert_eq!(retries.count(), 2, "each is told; the REG behind its cookie was another");
 }
 
 #[test]
-fn no_datagram_of_requests_is_longer_than_the_limit_and_none_waits_for_another() {
+fn no_datagram_of_requests_exceeds_the_limit_and_none_is_delayed_for_another() {
     let (now, mut client) = registered();
     for n in 0..20 {
         client.send(b"bob", format!("{n:300}").as_bytes());
@@ -182,7 +183,7 @@ fn no_datagram_of_requests_is_longer_than_the_limit_and_none_waits_for_another()
 }
 
 #[test]
-fn an_acknowledgement_takes_requests_along_and_one_stands_for_all_before_it() {
+fn an_acknowledgement_shares_its_datagram_with_requests_and_replaces_earlier_ones() {
     let (now, mut client) = registered();
     client
         .handle_datagram(now, format!("~{TOKEN} @1 RCV 0012 bob 0001 hi@2 RCV 0012 bob 0001 ho").as_bytes());
@@ -192,7 +193,7 @@ fn an_acknowledgement_takes_requests_along_and_one_stands_for_all_before_it() {
 }
 
 #[test]
-fn an_acknowledgement_of_a_session_that_is_gone_takes_nothing_along() {
+fn an_acknowledgement_of_an_ended_session_shares_its_datagram_with_no_request() {
     let (now, mut client) = registered();
     client.handle_datagram(now, format!("~{TOKEN} @1 RCV 0012 bob 0001 hi").as_bytes());
     client.handle_datagram(now, format!("~{TOKEN} ERR 0004 401").as_bytes());
@@ -202,7 +203,7 @@ fn an_acknowledgement_of_a_session_that_is_gone_takes_nothing_along() {
 }
 
 #[test]
-fn requests_without_a_token_share_none_as_only_the_first_would_count() {
+fn requests_without_a_token_share_no_datagram_because_only_the_first_would_be_executed() {
     let (now, mut client) = client(None);
     for _ in 0..3 {
         client.ping();

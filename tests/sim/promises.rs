@@ -1,5 +1,5 @@
-//! The tables of limits in docs/doors.md and docs/protocol.md, executed: for each row a function reads the bound that the row
-//! states, compares it with the code, and drives the server to it. A row without a function fails the test.
+//! The tables of limits in docs/doors.md and docs/protocol.md, executed. For each row a function reads the stated
+//! bound, compares it with the code, and drives the server to it. A row without a function fails the test.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use sayagain::server::HOLD_BOUND;
 use sayagain::service::Remote;
 use sayagain::wire::{MAX_ID, MAX_LINE, SHORT_LENGTH_MAX};
 
-use crate::desk::{Conn, Desk, addr, local, nonce, reg, register, snd};
+use crate::harness::{Conn, ServerHarness, addr, local, nonce, reg, register, snd};
 use crate::lines::ASKS;
 use crate::support::{ms, secs};
 
@@ -35,7 +35,7 @@ impl Row<'_> {
         self.cells[0]
     }
 
-    /// The bound in the second cell: the nth number there.
+    /// The bound in the second cell: its nth number.
     fn bound(&self, nth: usize) -> usize {
         let numbers = numbers(self.cells[1]);
         *numbers.get(nth).unwrap_or_else(|| panic!("no number {nth} in: {}", self.cells[1]))
@@ -162,25 +162,25 @@ fn every_policy_for_slow_consumers_does_what_its_row_says() {
 
 // The servers.
 
-fn desk() -> Desk {
+fn harness() -> ServerHarness {
     with(ServerConfig::default())
 }
 
 /// Frames at the first listener, lines at the second.
-fn with(config: ServerConfig) -> Desk {
+fn with(config: ServerConfig) -> ServerHarness {
     let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
-    Desk::new(ServerConfig { doors: vec![Door::frames("tcp"), lines.door], ..config })
+    ServerHarness::new(ServerConfig { doors: vec![Door::frames("tcp"), lines.door], ..config })
 }
 
-fn with_hub(hub: HubConfig) -> Desk {
+fn with_hub(hub: HubConfig) -> ServerHarness {
     with(ServerConfig { hub, ..ServerConfig::default() })
 }
 
-fn person(desk: &mut Desk) -> Conn {
-    desk.connect_at(ASKS, Remote::Ip(local(50_000)))
+fn line_client(harness: &mut ServerHarness) -> Conn {
+    harness.connect_at(ASKS, Remote::Ip(local(50_000)))
 }
 
-/// A frame of this verb and these arguments, however long they are.
+/// A frame of this verb and these arguments, of any length.
 fn frame(verb: &str, args: &str) -> String {
     let length = args.len() + 1;
     if length > 9_999 {
@@ -191,13 +191,13 @@ fn frame(verb: &str, args: &str) -> String {
     }
 }
 
-fn ada(desk: &mut Desk) -> Conn {
-    desk.connect_as("REG 0004 ada")
+fn ada(harness: &mut ServerHarness) -> Conn {
+    harness.connect_as("REG 0004 ada")
 }
 
-fn tagged(desk: &mut Desk, name: &str) -> Conn {
-    let conn = desk.connect_as(&reg(1, name, &format!("?{}", nonce(1))));
-    desk.heard(conn);
+fn tagged(harness: &mut ServerHarness, name: &str) -> Conn {
+    let conn = harness.connect_as(&reg(1, name, &format!("?{}", nonce(1))));
+    harness.heard(conn);
     conn
 }
 
@@ -208,159 +208,161 @@ fn connections(row: &Row<'_>) {
         row.cells[2],
         "told `Server full!`, closed; beyond 16 at once that are being told, closed without a word"
     );
-    let mut desk = with(ServerConfig { max_connections: 2, ..ServerConfig::default() });
-    let conns = [desk.connect(), desk.connect(), desk.connect()];
-    assert_eq!(conns.map(|conn| desk.is_closed(conn)), [false, false, true]);
-    assert_eq!(desk.heard(conns[2]), "ERR 0013 Server full!BYE 0000");
+    let mut harness = with(ServerConfig { max_connections: 2, ..ServerConfig::default() });
+    let conns = [harness.connect(), harness.connect(), harness.connect()];
+    assert_eq!(conns.map(|conn| harness.is_closed(conn)), [false, false, true]);
+    assert_eq!(harness.heard(conns[2]), "ERR 0013 Server full!BYE 0000");
 }
 
 fn per_host(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(ServerConfig::default().max_per_host, most);
     for same in [["192.0.2.1:1", "192.0.2.1:2"], ["[2001:db8::1]:1", "[2001:db8::2]:1"]] {
-        let mut desk = desk();
+        let mut harness = harness();
         let places = same.map(|place| Remote::Ip(place.parse().unwrap()));
-        let conns: Vec<Conn> = (0..most).map(|n| desk.connect_at(0, places[n % 2])).collect();
-        assert!(conns.iter().all(|conn| !desk.is_closed(*conn)));
-        let late = desk.connect_at(0, places[0]);
-        assert!(desk.is_closed(late) && desk.heard(late).starts_with("ERR "));
-        let exempt =
-            [desk.connect_at(0, Remote::Ip(local(1))), desk.connect_at(0, Remote::Unix { uid: 0, gid: 0 })];
-        assert!(exempt.iter().all(|conn| !desk.is_closed(*conn)));
+        let conns: Vec<Conn> = (0..most).map(|n| harness.connect_at(0, places[n % 2])).collect();
+        assert!(conns.iter().all(|conn| !harness.is_closed(*conn)));
+        let late = harness.connect_at(0, places[0]);
+        assert!(harness.is_closed(late) && harness.heard(late).starts_with("ERR "));
+        let exempt = [
+            harness.connect_at(0, Remote::Ip(local(1))),
+            harness.connect_at(0, Remote::Unix { uid: 0, gid: 0 }),
+        ];
+        assert!(exempt.iter().all(|conn| !harness.is_closed(*conn)));
     }
 }
 
 fn time_to_register(row: &Row<'_>) {
     let limit = row.time(0);
     assert_eq!(ServerConfig::default().register_timeout, limit);
-    let mut desk = desk();
-    let conns = [desk.connect(), person(&mut desk)];
-    desk.pass(limit - ms(1));
-    assert_eq!(conns.map(|conn| desk.is_closed(conn)), [false; 2]);
-    desk.pass(ms(1));
-    assert_eq!(conns.map(|conn| desk.is_closed(conn)), [true; 2]);
-    assert_eq!(desk.heard(conns[0]), "ERR 0023 not registered in timeBYE 0000");
-    assert!(desk.heard(conns[1]).ends_with("* no name was given in time\n* goodbye\n"));
+    let mut harness = harness();
+    let conns = [harness.connect(), line_client(&mut harness)];
+    harness.pass(limit - ms(1));
+    assert_eq!(conns.map(|conn| harness.is_closed(conn)), [false; 2]);
+    harness.pass(ms(1));
+    assert_eq!(conns.map(|conn| harness.is_closed(conn)), [true; 2]);
+    assert_eq!(harness.heard(conns[0]), "ERR 0023 not registered in timeBYE 0000");
+    assert!(harness.heard(conns[1]).ends_with("* no name was given in time\n* goodbye\n"));
     assert!(row.cells[1].contains("only pings put it off, for a day at most"));
-    let pinging = desk.connect();
+    let pinging = harness.connect();
     for _ in 1..24 * 60 {
-        desk.pass(secs(60) - ms(1));
-        assert_eq!(desk.say(pinging, "PNG 0000"), "ACK 0000");
+        harness.pass(secs(60) - ms(1));
+        assert_eq!(harness.say(pinging, "PNG 0000"), "ACK 0000");
     }
-    desk.pass(secs(61) + ms(24 * 60));
-    assert!(desk.is_closed(pinging));
+    harness.pass(secs(61) + ms(24 * 60));
+    assert!(harness.is_closed(pinging));
 }
 
 fn time_to_finish(row: &Row<'_>) {
     let (limit, bytes) = (row.time(0), row.bound(1));
     assert_eq!(ServerConfig::default().frame_timeout, limit);
     for length in [900, 3 * bytes] {
-        let mut desk = desk();
-        let ada = ada(&mut desk);
+        let mut harness = harness();
+        let ada = ada(&mut harness);
         let allowance = secs((length / bytes) as u64);
         let frame = frame("SND", &format!("ada {}", "x".repeat(length - 5)));
-        desk.say(ada, &frame[..100]);
-        desk.pass(limit + allowance - ms(1));
-        desk.say(ada, &frame[100..200]);
-        assert!(!desk.is_closed(ada), "{length}");
-        desk.pass(ms(1));
-        assert_eq!(desk.heard(ada), "ERR 0027 frame not finished in timeBYE 0000");
+        harness.say(ada, &frame[..100]);
+        harness.pass(limit + allowance - ms(1));
+        harness.say(ada, &frame[100..200]);
+        assert!(!harness.is_closed(ada), "{length}");
+        harness.pass(ms(1));
+        assert_eq!(harness.heard(ada), "ERR 0027 frame not finished in timeBYE 0000");
     }
-    let mut desk = desk();
-    let person = person(&mut desk);
-    desk.say(person, "Ada\nunfin");
-    desk.pass(6 * limit - ms(1));
-    assert!(!desk.is_closed(person), "docs/protocol.md: six times as long for a line");
-    desk.pass(ms(1));
-    assert!(desk.is_closed(person));
+    let mut harness = harness();
+    let line_client = line_client(&mut harness);
+    harness.say(line_client, "Ada\nunfin");
+    harness.pass(6 * limit - ms(1));
+    assert!(!harness.is_closed(line_client), "docs/protocol.md: six times as long for a line");
+    harness.pass(ms(1));
+    assert!(harness.is_closed(line_client));
 }
 
 fn unfinished_before_reg(row: &Row<'_>) {
     let most = row.bound(0);
     for (length, is_closed) in [(most, false), (most + 1, true)] {
-        let mut desk = desk();
-        let conn = desk.connect();
-        let heard = desk.say(conn, format!("SND {length:04} x"));
-        assert_eq!((desk.is_closed(conn), heard.contains("1024 bytes")), (is_closed, is_closed));
+        let mut harness = harness();
+        let conn = harness.connect();
+        let heard = harness.say(conn, format!("SND {length:04} x"));
+        assert_eq!((harness.is_closed(conn), heard.contains("1024 bytes")), (is_closed, is_closed));
     }
 }
 
 fn names_refused(row: &Row<'_>) {
-    let mut desk = desk();
-    let new = person(&mut desk);
+    let mut harness = harness();
+    let new = line_client(&mut harness);
     for _ in 1..row.bound(0) {
-        desk.say(new, "*\n");
-        assert!(!desk.is_closed(new));
+        harness.say(new, "*\n");
+        assert!(!harness.is_closed(new));
     }
-    assert!(desk.say(new, "*\n").ends_with("names\n* goodbye\n"));
-    assert!(desk.is_closed(new));
+    assert!(harness.say(new, "*\n").ends_with("names\n* goodbye\n"));
+    assert!(harness.is_closed(new));
 }
 
 fn echo(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(row.cells[2], "413");
-    let mut desk = desk();
-    let ada = tagged(&mut desk, "ada");
+    let mut harness = harness();
+    let ada = tagged(&mut harness, "ada");
     let ping = |payload: usize| frame("PNG", &"x".repeat(payload - 1));
     assert_eq!(
-        desk.say(ada, format!("@2 {}", ping(most))),
+        harness.say(ada, format!("@2 {}", ping(most))),
         format!("@2 {}", ping(most).replace("PNG", "ACK"))
     );
-    assert_eq!(desk.say(ada, format!("@3 {}", ping(most + 1))), "@3 ERR 0014 413 Too long!");
+    assert_eq!(harness.say(ada, format!("@3 {}", ping(most + 1))), "@3 ERR 0014 413 Too long!");
 }
 
 fn answers_to_one_datagram(row: &Row<'_>) {
     let most = row.bound(0);
-    let mut desk = desk();
-    let token = register(&mut desk, addr(1, 1), "ada", &nonce(1));
+    let mut harness = harness();
+    let token = register(&mut harness, addr(1, 1), "ada", &nonce(1));
     let pings: String =
         (2..12 + most).map(|id| format!("@{id} {}", frame("PNG", &"x".repeat(1_100)))).collect();
-    assert_eq!(desk.datagram(addr(1, 1), format!("~{token} {pings}")).len(), most);
+    assert_eq!(harness.datagram(addr(1, 1), format!("~{token} {pings}")).len(), most);
 }
 
 fn work_in_one_hold(row: &Row<'_>) {
     let (most, members) = (row.bound(0), 1_024);
     assert_eq!(HOLD_BOUND, most as u64);
-    let mut desk = with_hub(HubConfig { max_pending_messages: 1, ..HubConfig::default() });
+    let mut harness = with_hub(HubConfig { max_pending_messages: 1, ..HubConfig::default() });
     for n in 0..members {
-        let conn = desk.connect_as(&(frame("REG", &format!("member-{n}")) + "JON 0003 #r"));
-        desk.clog(conn);
+        let conn = harness.connect_as(&(frame("REG", &format!("member-{n}")) + "JON 0003 #r"));
+        harness.clog(conn);
     }
-    let eve = desk.connect_as("REG 0004 eveJON 0003 #r");
+    let eve = harness.connect_as("REG 0004 eveJON 0003 #r");
     let most = most / members;
-    desk.put(eve, "SND 0006 #r hi".repeat(most + 1));
-    let done = desk.totals().hub.messages;
-    assert!((1..=most as u64).contains(&done) && desk.is_busy(eve), "{done} of {most} at most");
-    desk.pass(ms(10));
-    assert_eq!((desk.totals().hub.messages, desk.is_busy(eve)), (most as u64 + 1, false));
+    harness.put(eve, "SND 0006 #r hi".repeat(most + 1));
+    let done = harness.totals().hub.messages;
+    assert!((1..=most as u64).contains(&done) && harness.is_busy(eve), "{done} of {most} at most");
+    harness.pass(ms(10));
+    assert_eq!((harness.totals().hub.messages, harness.is_busy(eve)), (most as u64 + 1, false));
 }
 
 fn rules_in_steps(row: &Row<'_>) {
     assert!(row.cells[1].contains("in as many holds as it takes"));
-    let (mut desk, sessions) = (desk(), 1_000);
+    let (mut harness, sessions) = (harness(), 1_000);
     for n in 0..sessions {
-        desk.connect_as(&frame("REG", &format!("name-{n}")));
+        harness.connect_as(&frame("REG", &format!("name-{n}")));
     }
     let globs: String =
         (0..100).map(|n| format!("[[rule]]\nname = 'x{n}*'\ndeny = ['10.0.0.0/8']\n")).collect();
     let rules = globs + "[[rule]]\nname = 'name*'\nallow = ['192.0.2.0/24']";
-    let ended = desk.set_rules(Rules::parse(rules.as_bytes()).unwrap());
+    let ended = harness.set_rules(Rules::parse(rules.as_bytes()).unwrap());
     assert!((1..sessions).contains(&ended), "{ended} in the first hold");
-    let late = desk.connect();
-    assert_eq!(desk.say(late, "REG 0007 name-x"), "ERR 0023 Name not allowed here!");
-    desk.pass(ms(10));
-    assert_eq!(desk.server.sessions(), 0);
+    let late = harness.connect();
+    assert_eq!(harness.say(late, "REG 0007 name-x"), "ERR 0023 Name not allowed here!");
+    harness.pass(ms(10));
+    assert_eq!(harness.server.sessions(), 0);
 }
 
 fn memory(row: &Row<'_>) {
     assert_eq!(HubConfig::default().max_memory, row.bound(0));
     assert!(row.cells[2].starts_with("503"));
-    let mut desk = with_hub(HubConfig { max_memory: 100_000, ..HubConfig::default() });
-    let (ada, bob) = (ada(&mut desk), desk.connect_as("REG 0004 bob"));
-    desk.stall(bob, true);
-    let refused = (0..1_000).map(|_| desk.say(ada, "SND 0007 bob hi")).find(|said| !said.is_empty());
+    let mut harness = with_hub(HubConfig { max_memory: 100_000, ..HubConfig::default() });
+    let (ada, bob) = (ada(&mut harness), harness.connect_as("REG 0004 bob"));
+    harness.stall(bob, true);
+    let refused = (0..1_000).map(|_| harness.say(ada, "SND 0007 bob hi")).find(|said| !said.is_empty());
     assert_eq!(refused.as_deref(), Some("ERR 0012 Queue full!"));
-    assert!(desk.totals().memory <= 100_000);
+    assert!(harness.totals().memory <= 100_000);
 }
 
 fn kept_for_this_machine(row: &Row<'_>) {
@@ -369,15 +371,15 @@ fn kept_for_this_machine(row: &Row<'_>) {
     assert!(row.cells[1].starts_with("a sixteenth") && (least..=most).contains(&(total / 16)));
     assert_eq!(total - total / 16, elsewhere);
     let config = ServerConfig { max_connections: total, max_per_host: 0, ..ServerConfig::default() };
-    let mut desk = with(config);
+    let mut harness = with(config);
     let from = Remote::Ip("192.0.2.1:1".parse().unwrap());
-    let conns: Vec<Conn> = (0..elsewhere).map(|_| desk.connect_at(0, from)).collect();
-    assert!(conns.iter().all(|conn| !desk.is_closed(*conn)));
-    let (late, here) = (desk.connect_at(0, from), desk.connect_at(0, Remote::Ip(local(1))));
-    assert!(desk.is_closed(late) && !desk.is_closed(here));
+    let conns: Vec<Conn> = (0..elsewhere).map(|_| harness.connect_at(0, from)).collect();
+    assert!(conns.iter().all(|conn| !harness.is_closed(*conn)));
+    let (late, here) = (harness.connect_at(0, from), harness.connect_at(0, Remote::Ip(local(1))));
+    assert!(harness.is_closed(late) && !harness.is_closed(here));
 }
 
-/// What needs a whole process is tested with one.
+/// A row that needs a whole process is tested elsewhere.
 fn open_files(row: &Row<'_>) {
     assert!(row.cells[1].contains("sleeps 10 ms to 1 s"));
     let accept = include_str!("../../src/net/engine/accept.rs");
@@ -385,9 +387,9 @@ fn open_files(row: &Row<'_>) {
         accept.contains("from_millis(10)") && accept.contains("from_secs(1)"),
         "the times of the back-off"
     );
-    let tests = include_str!("../net/suite/doors.rs");
+    let tests = include_str!("../net/suite/listeners.rs");
     assert!(
-        tests.contains("fn at_the_limit_of_open_files_it_accepts_again_when_one_of_its_connections_ends()")
+        tests.contains("fn at_the_limit_of_open_files_the_server_accepts_again_when_a_connection_ends()")
     );
 }
 
@@ -398,86 +400,86 @@ fn id(row: &Row<'_>) {
     for (id, is_one) in
         [("0", false), ("1", true), ("9999999999999999999", true), ("10000000000000000000", false)]
     {
-        let mut desk = desk();
-        let conn = desk.connect();
-        let answer = desk.say(conn, format!("@{id} PNG 0000"));
-        assert_eq!((answer == format!("@{id} ACK 0000"), desk.is_closed(conn)), (is_one, !is_one), "{id}");
+        let mut harness = harness();
+        let conn = harness.connect();
+        let answer = harness.say(conn, format!("@{id} PNG 0000"));
+        assert_eq!((answer == format!("@{id} ACK 0000"), harness.is_closed(conn)), (is_one, !is_one), "{id}");
     }
 }
 
 fn payload(row: &Row<'_>) {
     assert_eq!(ServerConfig::default().max_message, row.bound(0));
-    let mut desk = with(ServerConfig { max_message: 2_000, ..ServerConfig::default() });
-    let ada = ada(&mut desk);
-    assert!(desk.say(ada, frame("SND", &format!("ada {}", "x".repeat(1_995)))).starts_with("RCV 2005 "));
-    assert!(desk.say(ada, "SND 2001 x").ends_with("BYE 0000") && desk.is_closed(ada));
+    let mut harness = with(ServerConfig { max_message: 2_000, ..ServerConfig::default() });
+    let ada = ada(&mut harness);
+    assert!(harness.say(ada, frame("SND", &format!("ada {}", "x".repeat(1_995)))).starts_with("RCV 2005 "));
+    assert!(harness.say(ada, "SND 2001 x").ends_with("BYE 0000") && harness.is_closed(ada));
 }
 
 fn payload_to_untagged(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(SHORT_LENGTH_MAX, most);
-    let mut desk = desk();
-    let (ada, bob) = (ada(&mut desk), tagged(&mut desk, "bob"));
+    let mut harness = harness();
+    let (ada, bob) = (ada(&mut harness), tagged(&mut harness, "bob"));
     let body = most - " bob 0001 ".len();
-    assert_eq!(desk.say(bob, snd(2, "ada", &"x".repeat(body))), "@2 ACK 0000");
-    assert!(desk.heard(ada).starts_with(&format!("RCV {most} bob ")));
+    assert_eq!(harness.say(bob, snd(2, "ada", &"x".repeat(body))), "@2 ACK 0000");
+    assert!(harness.heard(ada).starts_with(&format!("RCV {most} bob ")));
     let longer = format!("@3 {}", frame("SND", &format!("ada {}", "x".repeat(body + 1))));
-    assert_eq!(desk.say(bob, longer), "@3 ERR 0014 413 Too long!");
+    assert_eq!(harness.say(bob, longer), "@3 ERR 0014 413 Too long!");
 }
 
 fn name(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(MAX_NAME_CHARS, most);
     for c in ["x", "\u{5c71}"] {
-        let mut desk = desk();
-        let conn = desk.connect();
-        assert_eq!(desk.say(conn, frame("REG", &c.repeat(most + 1))), "ERR 0023 Name not allowed here!");
-        assert_eq!(desk.say(conn, frame("REG", &c.repeat(most))), "");
+        let mut harness = harness();
+        let conn = harness.connect();
+        assert_eq!(harness.say(conn, frame("REG", &c.repeat(most + 1))), "ERR 0023 Name not allowed here!");
+        assert_eq!(harness.say(conn, frame("REG", &c.repeat(most))), "");
     }
 }
 
 fn sessions_at_once(row: &Row<'_>) {
     assert_eq!(HubConfig::default().max_sessions, row.bound(0));
-    let mut desk = with_hub(HubConfig { max_sessions: 1, ..HubConfig::default() });
-    ada(&mut desk);
-    let late = desk.connect();
-    assert_eq!(desk.say(late, "REG 0004 bob"), "ERR 0013 Server full!");
+    let mut harness = with_hub(HubConfig { max_sessions: 1, ..HubConfig::default() });
+    ada(&mut harness);
+    let late = harness.connect();
+    assert_eq!(harness.say(late, "REG 0004 bob"), "ERR 0013 Server full!");
 }
 
 fn rooms_of_a_session(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(MAX_ROOMS, most);
-    let mut desk = desk();
-    let ada = ada(&mut desk);
-    (0..most).for_each(|n| assert_eq!(desk.say(ada, frame("JON", &format!("#room-{n}"))), ""));
-    assert!(desk.say(ada, frame("JON", "#one-more")).starts_with("ERR "));
+    let mut harness = harness();
+    let ada = ada(&mut harness);
+    (0..most).for_each(|n| assert_eq!(harness.say(ada, frame("JON", &format!("#room-{n}"))), ""));
+    assert!(harness.say(ada, frame("JON", "#one-more")).starts_with("ERR "));
 }
 
 fn remembered_ids(row: &Row<'_>) {
     let count = row.bound(0) as u64;
     assert_eq!(WINDOW, count);
-    let mut desk = desk();
-    let (bob, ada) = (ada(&mut desk), tagged(&mut desk, "bob"));
-    assert_eq!(desk.say(ada, snd(2, "ada", "one")), "@2 ACK 0000");
-    assert_eq!(desk.say(ada, snd(1 + count, "ada", "two")), format!("@{} ACK 0000", 1 + count));
-    assert_eq!(desk.say(ada, snd(2, "ada", "one")), "@2 ACK 0000", "a repeat within the window");
-    assert_eq!(desk.say(ada, snd(2 + count, "ada", "three")), format!("@{} ACK 0000", 2 + count));
-    assert_eq!(desk.say(ada, snd(2, "ada", "one")), "@2 ERR 0014 410 Stale id!");
-    assert_eq!(desk.heard(bob).matches("RCV ").count(), 3, "and none twice");
+    let mut harness = harness();
+    let (bob, ada) = (ada(&mut harness), tagged(&mut harness, "bob"));
+    assert_eq!(harness.say(ada, snd(2, "ada", "one")), "@2 ACK 0000");
+    assert_eq!(harness.say(ada, snd(1 + count, "ada", "two")), format!("@{} ACK 0000", 1 + count));
+    assert_eq!(harness.say(ada, snd(2, "ada", "one")), "@2 ACK 0000", "a repeat within the window");
+    assert_eq!(harness.say(ada, snd(2 + count, "ada", "three")), format!("@{} ACK 0000", 2 + count));
+    assert_eq!(harness.say(ada, snd(2, "ada", "one")), "@2 ERR 0014 410 Stale id!");
+    assert_eq!(harness.heard(bob).matches("RCV ").count(), 3, "and none twice");
 }
 
 fn pushes_in_flight(row: &Row<'_>) {
     assert_eq!((pushes::MAX_WINDOW, row.bound(0)), (row.bound(0), 32));
-    let mut desk = desk();
-    let token = register(&mut desk, addr(1, 1), "bob", &nonce(1));
-    let ada = ada(&mut desk);
-    desk.say(ada, frame("SND", "bob hi").repeat(100));
+    let mut harness = harness();
+    let token = register(&mut harness, addr(1, 1), "bob", &nonce(1));
+    let ada = ada(&mut harness);
+    harness.say(ada, frame("SND", "bob hi").repeat(100));
     let pushes = |datagrams: Vec<String>| datagrams.concat().matches("RCV ").count();
-    assert_eq!(pushes(desk.datagrams_to(addr(1, 1))), row.bound(1), "to begin with");
+    assert_eq!(pushes(harness.datagrams_to(addr(1, 1))), row.bound(1), "to begin with");
     let mut most = 0;
     for first in 1..100 {
-        desk.say(ada, frame("SND", "bob hi").repeat(2));
-        let acked = desk.datagram(addr(1, 1), format!("~{token} {}", frame("ACK", &format!("1-{first}"))));
+        harness.say(ada, frame("SND", "bob hi").repeat(2));
+        let acked = harness.datagram(addr(1, 1), format!("~{token} {}", frame("ACK", &format!("1-{first}"))));
         most = most.max(pushes(acked));
     }
     assert!(most <= row.bound(0), "{most}");
@@ -485,16 +487,16 @@ fn pushes_in_flight(row: &Row<'_>) {
 
 fn ranges_in_one_ack(row: &Row<'_>) {
     let most = row.bound(0);
-    let mut desk = desk();
-    let (ada, bob) = (ada(&mut desk), tagged(&mut desk, "bob"));
-    desk.say(ada, "SND 0007 bob hi");
-    assert_eq!(desk.heard(bob), "@1 RCV 0012 ada 0001 hi");
+    let mut harness = harness();
+    let (ada, bob) = (ada(&mut harness), tagged(&mut harness, "bob"));
+    harness.say(ada, "SND 0007 bob hi");
+    assert_eq!(harness.heard(bob), "@1 RCV 0012 ada 0001 hi");
     let ack = |count: usize| frame("ACK", &vec!["1"; count].join(","));
-    let waiting = desk.totals().pending_bytes;
-    desk.say(bob, ack(most + 1));
-    assert_eq!(desk.totals().pending_bytes, waiting, "it acknowledges nothing");
-    desk.say(bob, ack(most));
-    assert!(desk.totals().pending_bytes < waiting);
+    let waiting = harness.totals().pending_bytes;
+    harness.say(bob, ack(most + 1));
+    assert_eq!(harness.totals().pending_bytes, waiting, "it acknowledges nothing");
+    harness.say(bob, ack(most));
+    assert!(harness.totals().pending_bytes < waiting);
 }
 
 fn queued(row: &Row<'_>) {
@@ -508,25 +510,26 @@ fn queued(row: &Row<'_>) {
         HubConfig { max_pending: 3 * cost, ..HubConfig::default() },
         HubConfig { max_pending_messages: 3, ..HubConfig::default() },
     ] {
-        let mut desk = with_hub(hub);
-        let (ada, bob) = (ada(&mut desk), desk.connect_as("REG 0004 bob"));
-        desk.stall(bob, true);
-        assert_eq!(desk.say(ada, "SND 0007 bob hi".repeat(3)), "");
-        assert_eq!(desk.say(ada, "SND 0007 bob hi"), "ERR 0012 Queue full!");
+        let mut harness = with_hub(hub);
+        let (ada, bob) = (ada(&mut harness), harness.connect_as("REG 0004 bob"));
+        harness.stall(bob, true);
+        assert_eq!(harness.say(ada, "SND 0007 bob hi".repeat(3)), "");
+        assert_eq!(harness.say(ada, "SND 0007 bob hi"), "ERR 0012 Queue full!");
     }
 }
 
 fn line(row: &Row<'_>) {
     let most = row.bound(0);
     assert_eq!(MAX_LINE, most);
-    let mut desk = desk();
-    let ada = person(&mut desk);
-    desk.say(ada, "Ada\n");
+    let mut harness = harness();
+    let ada = line_client(&mut harness);
+    harness.say(ada, "Ada\n");
     for (length, lines) in [(most, 1), (most + 1, 2)] {
-        assert_eq!(desk.say(ada, "x".repeat(length) + "\n").lines().count(), lines);
+        assert_eq!(harness.say(ada, "x".repeat(length) + "\n").lines().count(), lines);
     }
     assert!(
-        desk.say(ada, format!("/nick {}\n", "x".repeat(most)))
+        harness
+            .say(ada, format!("/nick {}\n", "x".repeat(most)))
             .starts_with("* that line is longer than 2500 bytes")
     );
 }
@@ -534,27 +537,28 @@ fn line(row: &Row<'_>) {
 fn line_before_a_name(row: &Row<'_>) {
     let most = row.bound(0);
     for (length, is_name) in [(most, true), (most + 1, false)] {
-        let mut desk = desk();
-        let new = person(&mut desk);
-        desk.heard(new);
-        let answer = desk.say(new, format!("{:>length$}\n", "Ada"));
+        let mut harness = harness();
+        let new = line_client(&mut harness);
+        harness.heard(new);
+        let answer = harness.say(new, format!("{:>length$}\n", "Ada"));
         assert_eq!(answer.starts_with("* you are Ada "), is_name, "{length}: {answer}");
     }
 }
 
 // Slow consumers.
 
-/// Eight messages of Ada's to a room in which Bob does not read and has room for three: what Bob hears of them, and the desk.
-fn crowd(slow: SlowPolicy) -> (Desk, Conn, String) {
-    let mut desk = with_hub(HubConfig { slow, max_pending_messages: 3, ..HubConfig::default() });
-    let [ada, bob] = ["ada", "bob"].map(|name| desk.connect_as(&(frame("REG", name) + "JON 0003 #r")));
-    desk.stall(bob, true);
+/// Ada sends eight messages to a room in which Bob does not read and has queue space for three. Returns what Bob
+/// receives, and the server.
+fn overflow(slow: SlowPolicy) -> (ServerHarness, Conn, String) {
+    let mut harness = with_hub(HubConfig { slow, max_pending_messages: 3, ..HubConfig::default() });
+    let [ada, bob] = ["ada", "bob"].map(|name| harness.connect_as(&(frame("REG", name) + "JON 0003 #r")));
+    harness.stall(bob, true);
     for n in 1..=8 {
-        desk.say(ada, format!("SND 0005 #r {n}"));
+        harness.say(ada, format!("SND 0005 #r {n}"));
     }
-    desk.stall(bob, false);
-    let heard = desk.heard(bob);
-    (desk, bob, heard)
+    harness.stall(bob, false);
+    let heard = harness.heard(bob);
+    (harness, bob, heard)
 }
 
 fn from_room(numbers: std::ops::RangeInclusive<u32>) -> String {
@@ -566,27 +570,27 @@ const MISSED: &str = "RCV 0029 * 0004 you missed 5 messages";
 fn drop_new(row: &Row<'_>) {
     assert_eq!(HubConfig::default().slow, SlowPolicy::DropNew);
     assert_eq!((row.cells[1], row.cells[2]), ("misses the new message", "are not delayed"));
-    assert_eq!(crowd(SlowPolicy::DropNew).2, from_room(1..=3) + MISSED);
+    assert_eq!(overflow(SlowPolicy::DropNew).2, from_room(1..=3) + MISSED);
 }
 
 fn drop_old(_: &Row<'_>) {
-    assert_eq!(crowd(SlowPolicy::DropOld).2, MISSED.to_owned() + &from_room(6..=8));
+    assert_eq!(overflow(SlowPolicy::DropOld).2, MISSED.to_owned() + &from_room(6..=8));
 }
 
 fn disconnect(_: &Row<'_>) {
-    let (desk, bob, heard) = crowd(SlowPolicy::Disconnect);
-    assert!(desk.is_closed(bob) && heard.ends_with("BYE 0000") && heard.contains("too slowly"), "{heard}");
+    let (harness, bob, heard) = overflow(SlowPolicy::Disconnect);
+    assert!(harness.is_closed(bob) && heard.ends_with("BYE 0000") && heard.contains("too slowly"), "{heard}");
 }
 
 fn block(_: &Row<'_>) {
-    let (mut desk, _, heard) = crowd(SlowPolicy::Block);
-    assert_eq!((heard, desk.totals().hub.gaps), (from_room(1..=8), 0));
-    desk.pass(secs(1));
+    let (mut harness, _, heard) = overflow(SlowPolicy::Block);
+    assert_eq!((heard, harness.totals().hub.gaps), (from_room(1..=8), 0));
+    harness.pass(secs(1));
 }
 
 // Flags.
 
-/// What stands right behind a flag's name on a page, if that is a number: its default.
+/// The default of a flag on a page: the number right after its name, if any.
 fn stated(page: &str) -> Vec<(String, usize)> {
     let mut all = Vec::new();
     for (at, _) in page.match_indices("`--") {
@@ -599,7 +603,7 @@ fn stated(page: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn the_defaults_that_the_pages_state_are_those_of_the_flags() {
+fn the_defaults_in_the_docs_are_those_of_the_options() {
     let command = Args::command();
     let mut count = 0;
     for (flag, stated) in [LISTENERS, PROTOCOL].into_iter().flat_map(stated) {
@@ -613,7 +617,7 @@ fn the_defaults_that_the_pages_state_are_those_of_the_flags() {
 }
 
 #[test]
-fn the_defaults_of_the_flags_are_those_of_the_library() {
+fn the_defaults_of_the_options_are_those_of_the_library() {
     let plan = Args::try_parse_from(["server"]).unwrap().resolve(1).unwrap();
     let (typed, library) = (plan.config, ServerConfig::default());
     assert_eq!(

@@ -1,8 +1,8 @@
-//! The exchanges in docs/protocol.md, replayed against the server: what the page shows is what is sent.
+//! The exchanges in docs/protocol.md, replayed against the server.
 //!
-//! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server: `A>` is what A sends, `A<` all that A hears
-//! until then, `A: cut` cuts A's connection; a line in parentheses is what happens besides. In one marked `lines` everybody but F is at a line door, and each `<` is one
-//! line. Who hears something that the page does not show fails the test.
+//! A block marked `tcp`, `udp` or `local` is one exchange with a fresh server. `A>` is input of A, `A<` all output to A
+//! until then, `A: cut` cuts A's connection; a line in parentheses is an event. In a block marked `lines` all clients
+//! but F are at a line listener, and each `<` is one line. Output that the page does not show fails the test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use sayagain::door::Door;
 use sayagain::net::ListenUrl;
 use sayagain::service::Remote;
 
-use crate::desk::{Conn, Desk, addr, local};
+use crate::harness::{Conn, ServerHarness, addr, local};
 
 const PAGE: &str = include_str!("../../docs/protocol.md");
 
-/// The people of one exchange.
+/// The clients of one exchange.
 struct Stage {
-    desk: Desk,
+    harness: ServerHarness,
     door: String,
     conns: BTreeMap<char, Conn>,
 }
@@ -36,7 +36,7 @@ impl Stage {
 
     fn conn(&mut self, who: char) -> Conn {
         let (door, from) = (usize::from(self.is_at_line_door(who)), Remote::Ip(self.addr(who)));
-        *self.conns.entry(who).or_insert_with(|| self.desk.connect_at(door, from))
+        *self.conns.entry(who).or_insert_with(|| self.harness.connect_at(door, from))
     }
 
     fn is_stream(&self) -> bool {
@@ -47,56 +47,56 @@ impl Stage {
         if self.is_stream() {
             let conn = self.conn(who);
             let end = if self.is_at_line_door(who) { "\n" } else { "" };
-            self.desk.say(conn, format!("{bytes}{end}"))
+            self.harness.say(conn, format!("{bytes}{end}"))
         } else {
             let addr = self.addr(who);
-            self.desk.datagram(addr, bytes).concat()
+            self.harness.datagram(addr, bytes).concat()
         }
     }
 
     fn hear(&mut self, who: char) -> String {
         if self.is_stream() {
             let conn = self.conn(who);
-            self.desk.heard(conn)
+            self.harness.heard(conn)
         } else {
             let addr = self.addr(who);
-            self.desk.datagrams_to(addr).concat()
+            self.harness.datagrams_to(addr).concat()
         }
     }
 
     fn cut(&mut self, who: char) {
         if let Some(conn) = self.conns.remove(&who) {
-            self.desk.hang_up(conn);
+            self.harness.hang_up(conn);
         }
     }
 }
 
-/// The server of the page: frames at its first door, lines at its second.
-fn open() -> Desk {
+/// The server of the page: frames at its first listener, lines at its second.
+fn open() -> ServerHarness {
     let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
     let back_in = Some(Duration::from_secs(5));
-    Desk::new(ServerConfig {
+    ServerHarness::new(ServerConfig {
         doors: vec![Door::frames("tcp"), lines.door],
         back_in,
         ..ServerConfig::default()
     })
 }
 
-/// Cuts the first line off what was heard; a prompt has no end.
+/// Takes the first line off the output; a prompt has no line end.
 fn first_line(heard: &mut String) -> String {
     let end = heard.find('\n').map_or(heard.len(), |end| end + 1);
     heard.drain(..end).collect::<String>().trim_end().to_owned()
 }
 
 fn replay(door: &str, lines: &[&str]) -> Vec<String> {
-    let mut stage = Stage { desk: open(), door: door.to_owned(), conns: BTreeMap::new() };
+    let mut stage = Stage { harness: open(), door: door.to_owned(), conns: BTreeMap::new() };
     let mut heard: BTreeMap<char, String> = BTreeMap::new();
     let mut seen = Vec::new();
     for line in lines {
         if line.starts_with('(') {
             match *line {
-                "(10 s pass)" => stage.desk.pass(Duration::from_secs(10)),
-                "(the server shuts down)" => stage.desk.shut_down(),
+                "(10 s pass)" => stage.harness.pass(Duration::from_secs(10)),
+                "(the server shuts down)" => stage.harness.shut_down(),
                 _ => panic!("nothing that a test can do: {line}"),
             }
             seen.push((*line).to_owned());
@@ -137,7 +137,7 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_exchange_on_the_page_is_what_the_server_says() {
+fn the_server_replays_every_exchange_on_the_page() {
     let mut exchanges = 0;
     for block in PAGE.split("\n```").skip(1).step_by(2) {
         let (door, text) = block.split_once('\n').unwrap();

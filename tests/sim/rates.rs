@@ -1,4 +1,4 @@
-//! Who says too much: streams are not read for a while, datagrams are refused, and our client says it again in time.
+//! Rate limits: reading from streams is paused, datagrams are refused with 429, and the client retries after the wait.
 
 use std::time::{Duration, Instant};
 
@@ -11,29 +11,29 @@ use sayagain::link::LinkConfig;
 use sayagain::reliable::{AskedToWait, Backoff, Outcome, Ticket};
 use sayagain::sim::Sim;
 
-use crate::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register, snd};
+use crate::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register, snd};
 use crate::support::{doubling, messages, ms, outcomes, patient, secs};
 
-/// A server whose first door has this rate.
+/// A server whose first listener has this rate.
 fn limited(rate: &str) -> ServerConfig {
     let mut door = Door::frames("tcp");
     door.rate = rate.parse().unwrap();
     ServerConfig { doors: vec![door], ..ServerConfig::default() }
 }
 
-fn desk(rate: &str) -> Desk {
-    Desk::new(limited(rate))
+fn harness(rate: &str) -> ServerHarness {
+    ServerHarness::new(limited(rate))
 }
 
-/// Lets time pass in steps of 50 ms, and tells after which of them something was heard.
-fn heard_at(desk: &mut Desk, conn: Conn, time: Duration) -> Vec<(u128, String)> {
-    let begun = desk.now;
+/// Advances the clock in steps of 50 ms, and returns the steps with output.
+fn heard_at(harness: &mut ServerHarness, conn: Conn, time: Duration) -> Vec<(u128, String)> {
+    let begun = harness.now;
     let mut heard = Vec::new();
-    while desk.now < begun + time {
-        desk.pass(ms(50));
-        let said = desk.heard(conn);
+    while harness.now < begun + time {
+        harness.pass(ms(50));
+        let said = harness.heard(conn);
         if !said.is_empty() {
-            heard.push(((desk.now - begun).as_millis(), said));
+            heard.push(((harness.now - begun).as_millis(), said));
         }
     }
     heard
@@ -43,19 +43,19 @@ mod streams {
     use super::*;
 
     #[test]
-    fn five_a_second_are_five_at_once_and_then_one_every_200_ms() {
-        let mut desk = desk("5/s");
-        let conn = desk.connect();
-        assert_eq!(desk.say(conn, "PNG 0002 1".repeat(8)), "ACK 0002 1".repeat(5));
+    fn a_rate_of_five_a_second_allows_five_at_once_and_then_one_every_200_ms() {
+        let mut harness = harness("5/s");
+        let conn = harness.connect();
+        assert_eq!(harness.say(conn, "PNG 0002 1".repeat(8)), "ACK 0002 1".repeat(5));
         let one = "ACK 0002 1".to_owned();
-        assert_eq!(heard_at(&mut desk, conn, secs(2)), [200, 400, 600].map(|ms| (ms, one.clone())));
-        // What it did not use is kept for one second, and no longer.
-        desk.pass(secs(5));
-        assert_eq!(desk.say(conn, "PNG 0002 1".repeat(6)), "ACK 0002 1".repeat(5));
+        assert_eq!(heard_at(&mut harness, conn, secs(2)), [200, 400, 600].map(|ms| (ms, one.clone())));
+        // Unused tokens are kept for one second at most.
+        harness.pass(secs(5));
+        assert_eq!(harness.say(conn, "PNG 0002 1".repeat(6)), "ACK 0002 1".repeat(5));
     }
 
     #[test]
-    fn whatever_comes_costs_but_acknowledgements() {
+    fn every_frame_costs_a_token_except_acknowledgements() {
         let whatever = [
             "REG 0004 a#b",
             "@1 SND 0007 eve hi",
@@ -67,160 +67,162 @@ mod streams {
             "@4 ACK 0002 1",
         ];
         for frame in whatever {
-            let mut desk = desk("5/s");
-            let conn = desk.connect();
-            desk.say(conn, frame.repeat(4));
-            assert_eq!(desk.say(conn, "PNG 0000PNG 0000"), "ACK 0000", "{frame}");
+            let mut harness = harness("5/s");
+            let conn = harness.connect();
+            harness.say(conn, frame.repeat(4));
+            assert_eq!(harness.say(conn, "PNG 0000PNG 0000"), "ACK 0000", "{frame}");
         }
-        let mut desk = desk("5/s");
-        let conn = desk.connect();
-        desk.say(conn, "ACK 0002 1".repeat(100));
-        assert_eq!(desk.say(conn, "PNG 0000".repeat(6)), "ACK 0000".repeat(5));
+        let mut harness = harness("5/s");
+        let conn = harness.connect();
+        harness.say(conn, "ACK 0002 1".repeat(100));
+        assert_eq!(harness.say(conn, "PNG 0000".repeat(6)), "ACK 0000".repeat(5));
     }
 
     #[test]
-    fn a_spammer_is_not_read_and_delays_nobody_else() {
-        let mut desk = desk("5/s");
-        let (eve, ada) = (desk.connect_as("REG 0004 eve"), desk.connect_as("REG 0004 ada"));
-        desk.say(eve, "SND 0007 ada hi".repeat(4_000));
-        assert!(!desk.is_reading(eve) && desk.is_reading(ada));
-        assert_eq!(desk.heard(ada), "RCV 0012 eve 0001 hi".repeat(4));
-        assert_eq!(desk.say(ada, "PNG 0000"), "ACK 0000", "at once");
-        desk.pass(secs(10));
-        assert_eq!(desk.heard(ada), "RCV 0012 eve 0001 hi".repeat(50));
-        assert!(!desk.is_reading(eve));
+    fn reading_from_a_flooding_client_is_paused_and_others_are_not_delayed() {
+        let mut harness = harness("5/s");
+        let (eve, ada) = (harness.connect_as("REG 0004 eve"), harness.connect_as("REG 0004 ada"));
+        harness.say(eve, "SND 0007 ada hi".repeat(4_000));
+        assert!(!harness.is_reading(eve) && harness.is_reading(ada));
+        assert_eq!(harness.heard(ada), "RCV 0012 eve 0001 hi".repeat(4));
+        assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "at once");
+        harness.pass(secs(10));
+        assert_eq!(harness.heard(ada), "RCV 0012 eve 0001 hi".repeat(50));
+        assert!(!harness.is_reading(eve));
     }
 
     #[test]
     fn bytes_are_counted_with_their_heads_and_a_long_frame_leaves_a_debt() {
-        let mut desk = desk("1000B/s");
-        let conn = desk.connect_as("REG 0004 ada");
+        let mut harness = harness("1000B/s");
+        let conn = harness.connect_as("REG 0004 ada");
         let ping = |length: usize| format!("PNG {length:04} {}", "x".repeat(length - 1));
         // 12 bytes of REG, and 988.
-        assert_eq!(desk.say(conn, ping(480) + &ping(492) + &ping(2_000)).matches("ACK").count(), 2);
-        assert!(!desk.is_reading(conn));
-        desk.pass(ms(999));
-        assert_eq!(desk.heard(conn), "", "what is larger than the bucket waits until it is full");
-        desk.pass(ms(1));
-        assert!(desk.heard(conn).starts_with("ACK 2000"));
-        assert_eq!(desk.say(conn, "PNG 0000"), "", "1,008 bytes are owed");
-        desk.pass(ms(1_015));
-        assert_eq!(desk.heard(conn), "");
-        desk.pass(ms(1));
-        assert_eq!(desk.heard(conn), "ACK 0000");
+        assert_eq!(harness.say(conn, ping(480) + &ping(492) + &ping(2_000)).matches("ACK").count(), 2);
+        assert!(!harness.is_reading(conn));
+        harness.pass(ms(999));
+        assert_eq!(harness.heard(conn), "", "a frame larger than the bucket waits until it is full");
+        harness.pass(ms(1));
+        assert!(harness.heard(conn).starts_with("ACK 2000"));
+        assert_eq!(harness.say(conn, "PNG 0000"), "", "1,008 bytes are owed");
+        harness.pass(ms(1_015));
+        assert_eq!(harness.heard(conn), "");
+        harness.pass(ms(1));
+        assert_eq!(harness.heard(conn), "ACK 0000");
     }
 
     #[test]
-    fn the_clock_of_an_unfinished_frame_stands_while_its_connection_is_not_read() {
-        let mut desk = desk("1/s");
-        let conn = desk.connect_as("REG 0004 ada");
-        desk.say(conn, "PNG 0000".repeat(30) + "SND 0099 ada");
-        desk.pass(ms(29_900));
-        assert_eq!(desk.heard(conn), "ACK 0000".repeat(29));
-        assert!(!desk.is_closed(conn));
-        // The thirtieth has emptied the bucket for another second.
-        desk.pass(ms(11_000));
-        assert_eq!(desk.heard(conn), "ACK 0000");
-        desk.pass(ms(100));
-        assert_eq!(desk.heard(conn), "ERR 0027 frame not finished in timeBYE 0000");
+    fn the_deadline_of_an_unfinished_frame_stops_while_reading_is_paused() {
+        let mut harness = harness("1/s");
+        let conn = harness.connect_as("REG 0004 ada");
+        harness.say(conn, "PNG 0000".repeat(30) + "SND 0099 ada");
+        harness.pass(ms(29_900));
+        assert_eq!(harness.heard(conn), "ACK 0000".repeat(29));
+        assert!(!harness.is_closed(conn));
+        // The thirtieth frame has emptied the bucket for another second.
+        harness.pass(ms(11_000));
+        assert_eq!(harness.heard(conn), "ACK 0000");
+        harness.pass(ms(100));
+        assert_eq!(harness.heard(conn), "ERR 0027 frame not finished in timeBYE 0000");
     }
 
     #[test]
-    fn who_waits_for_tokens_still_has_to_register_in_time() {
-        let mut desk = desk("5/s");
-        let conn = desk.connect();
-        desk.say(conn, "LST 0000".repeat(8_000));
-        desk.pass(secs(60));
-        assert!(desk.heard(conn).ends_with("ERR 0023 not registered in timeBYE 0000"));
+    fn a_connection_that_waits_for_tokens_still_has_to_register_in_time() {
+        let mut harness = harness("5/s");
+        let conn = harness.connect();
+        harness.say(conn, "LST 0000".repeat(8_000));
+        harness.pass(secs(60));
+        assert!(harness.heard(conn).ends_with("ERR 0023 not registered in timeBYE 0000"));
     }
 
     #[test]
-    fn a_connection_is_busy_until_the_last_of_what_it_said_was_executed_and_no_longer() {
-        let mut desk = desk("2/s");
-        let conn = desk.connect();
-        assert_eq!(desk.say(conn, "PNG 0000".repeat(3)), "ACK 0000".repeat(2));
-        assert!(desk.is_busy(conn));
-        desk.pass(ms(500));
-        assert_eq!(desk.heard(conn), "ACK 0000");
-        assert!(!desk.is_busy(conn) && !desk.is_reading(conn), "it has to wait, but with nothing");
-        // Nor does what is wrong with the end of it get lost, or what it announces.
-        desk.say(conn, "PNG 0000SND 9999");
-        desk.pass(ms(500));
-        assert!(desk.heard(conn).ends_with("register before you send more than 1024 bytes at onceBYE 0000"));
+    fn a_connection_is_busy_until_its_last_frame_is_executed_and_no_longer() {
+        let mut harness = harness("2/s");
+        let conn = harness.connect();
+        assert_eq!(harness.say(conn, "PNG 0000".repeat(3)), "ACK 0000".repeat(2));
+        assert!(harness.is_busy(conn));
+        harness.pass(ms(500));
+        assert_eq!(harness.heard(conn), "ACK 0000");
+        assert!(!harness.is_busy(conn) && !harness.is_reading(conn), "it has to wait, but with nothing");
+        // A malformed end, or an announced length, is not lost either.
+        harness.say(conn, "PNG 0000SND 9999");
+        harness.pass(ms(500));
+        assert!(
+            harness.heard(conn).ends_with("register before you send more than 1024 bytes at onceBYE 0000")
+        );
     }
 
     #[test]
-    fn what_is_wrong_behind_too_much_breaks_the_stream_when_its_turn_has_come() {
-        let mut desk = desk("5/s");
-        let conn = desk.connect();
-        assert_eq!(desk.say(conn, "PNG 0000".repeat(6) + "nonsense"), "ACK 0000".repeat(5));
-        desk.pass(ms(199));
-        assert!(!desk.is_closed(conn));
-        desk.pass(ms(201));
-        assert!(desk.heard(conn).ends_with("BYE 0000") && desk.is_closed(conn));
+    fn malformed_input_after_a_pause_breaks_the_stream_when_it_is_reached() {
+        let mut harness = harness("5/s");
+        let conn = harness.connect();
+        assert_eq!(harness.say(conn, "PNG 0000".repeat(6) + "nonsense"), "ACK 0000".repeat(5));
+        harness.pass(ms(199));
+        assert!(!harness.is_closed(conn));
+        harness.pass(ms(201));
+        assert!(harness.heard(conn).ends_with("BYE 0000") && harness.is_closed(conn));
     }
 }
 
 mod datagrams {
     use super::*;
 
-    fn ada(desk: &mut Desk) -> String {
-        register(desk, addr(1, 1), "ada", &nonce(1))
+    fn ada(harness: &mut ServerHarness) -> String {
+        register(harness, addr(1, 1), "ada", &nonce(1))
     }
 
     #[test]
-    fn what_comes_too_soon_is_refused_with_the_time_to_wait_and_that_is_final_for_its_id() {
-        let mut desk = desk("5/s");
-        let (a, token) = (addr(1, 1), ada(&mut desk));
-        let ask = |desk: &mut Desk, what: &str| -> String {
-            let heard = desk.datagram(a, format!("~{token} {what}"));
+    fn a_request_over_the_rate_is_refused_with_the_wait_and_that_is_final_for_its_id() {
+        let mut harness = harness("5/s");
+        let (a, token) = (addr(1, 1), ada(&mut harness));
+        let ask = |harness: &mut ServerHarness, what: &str| -> String {
+            let heard = harness.datagram(a, format!("~{token} {what}"));
             heard.concat().replace(&format!("~{token} "), "")
         };
         for id in 2..7 {
-            assert!(ask(&mut desk, &snd(id, "ada", "hi")).starts_with(&format!("@{id} ACK 0000")));
+            assert!(ask(&mut harness, &snd(id, "ada", "hi")).starts_with(&format!("@{id} ACK 0000")));
         }
-        assert_eq!(ask(&mut desk, &snd(7, "ada", "no")), "@7 ERR 0008 429 200");
-        desk.pass(Duration::from_micros(50_500));
-        assert_eq!(ask(&mut desk, &snd(7, "ada", "no")).trim_start_matches("@1 "), "@7 ERR 0008 429 150");
-        desk.pass(ms(500));
-        let repeats = desk.totals().repeats;
-        assert!(ask(&mut desk, &snd(7, "ada", "no")).contains("@7 ERR 0006 429 1"), "final for its id");
-        assert!(ask(&mut desk, &snd(2, "ada", "hi")).contains("@2 ACK 0000"));
-        assert_eq!(desk.totals().repeats, repeats + 2);
+        assert_eq!(ask(&mut harness, &snd(7, "ada", "no")), "@7 ERR 0008 429 200");
+        harness.pass(Duration::from_micros(50_500));
+        assert_eq!(ask(&mut harness, &snd(7, "ada", "no")).trim_start_matches("@1 "), "@7 ERR 0008 429 150");
+        harness.pass(ms(500));
+        let repeats = harness.totals().repeats;
+        assert!(ask(&mut harness, &snd(7, "ada", "no")).contains("@7 ERR 0006 429 1"), "final for its id");
+        assert!(ask(&mut harness, &snd(2, "ada", "hi")).contains("@2 ACK 0000"));
+        assert_eq!(harness.totals().repeats, repeats + 2);
         assert!(
-            ask(&mut desk, &snd(8, "ada", "no")).contains("@8 ACK 0000"),
+            ask(&mut harness, &snd(8, "ada", "no")).contains("@8 ACK 0000"),
             "and under a new id it is done"
         );
-        assert_eq!(desk.totals().hub.messages, 6);
+        assert_eq!(harness.totals().hub.messages, 6);
     }
 
     #[test]
-    fn a_repeat_costs_as_much_as_the_first_and_without_a_token_it_is_dropped_but_never_refused() {
-        let mut desk = desk("2/s");
-        let (a, token) = (addr(1, 1), ada(&mut desk));
-        let ask = |desk: &mut Desk, what: &str| desk.datagram(a, format!("~{token} {what}"));
+    fn a_repeat_costs_as_much_as_the_first_send_and_without_a_token_it_is_dropped_not_refused() {
+        let mut harness = harness("2/s");
+        let (a, token) = (addr(1, 1), ada(&mut harness));
+        let ask = |harness: &mut ServerHarness, what: &str| harness.datagram(a, format!("~{token} {what}"));
         let join = "@2 JON 0006 #room";
         let joined = [format!("~{token} @2 ACK 0000")];
         for _ in 0..2 {
-            assert_eq!(ask(&mut desk, join), joined);
+            assert_eq!(ask(&mut harness, join), joined);
         }
         for _ in 0..10 {
-            assert_eq!(ask(&mut desk, join), [""; 0]);
+            assert_eq!(ask(&mut harness, join), [""; 0]);
         }
-        assert_eq!(desk.totals().answers_dropped, 10);
-        desk.pass(ms(500));
-        assert_eq!(ask(&mut desk, join), joined, "it will be answered");
-        // What was refused for want of tokens is refused again, and so is what is no repeat.
+        assert_eq!(harness.totals().answers_dropped, 10);
+        harness.pass(ms(500));
+        assert_eq!(ask(&mut harness, join), joined, "it will be answered");
+        // A request refused for lack of tokens is refused again, and so is a new request.
         let refused = [format!("~{token} @3 ERR 0008 429 500")];
-        assert_eq!(ask(&mut desk, "@3 SND 0007 eve hi"), refused);
-        assert_eq!(ask(&mut desk, "@3 SND 0007 eve hi"), refused);
-        // What is true of an id does not hang on tokens.
-        assert!(ask(&mut desk, "@2 JON 0005 #hut").concat().contains("@2 ERR 0032 409"));
-        assert_eq!(desk.totals().answers_dropped, 10);
+        assert_eq!(ask(&mut harness, "@3 SND 0007 eve hi"), refused);
+        assert_eq!(ask(&mut harness, "@3 SND 0007 eve hi"), refused);
+        // 409 and 410 do not depend on tokens.
+        assert!(ask(&mut harness, "@2 JON 0005 #hut").concat().contains("@2 ERR 0032 409"));
+        assert_eq!(harness.totals().answers_dropped, 10);
     }
 
     #[test]
-    fn pings_lists_junk_and_what_cannot_be_read_cost_as_well() {
+    fn pings_lists_junk_and_malformed_datagrams_cost_tokens_too() {
         let junk = [
             "@2 PNG 0000",
             "@2 LST 0000",
@@ -231,95 +233,95 @@ mod datagrams {
             "@2 LEV 0002 #",
         ];
         for junk in junk {
-            let mut desk = desk("5/s");
-            let (a, token) = (addr(1, 1), ada(&mut desk));
+            let mut harness = harness("5/s");
+            let (a, token) = (addr(1, 1), ada(&mut harness));
             for _ in 0..5 {
-                desk.datagram(a, format!("~{token} {junk}"));
+                harness.datagram(a, format!("~{token} {junk}"));
             }
-            let heard = desk.datagram(a, format!("~{token} PNG 0000~{token}"));
+            let heard = harness.datagram(a, format!("~{token} PNG 0000~{token}"));
             assert_eq!(heard, [""; 0], "{junk}: what cannot be read is not answered");
-            let heard = desk.datagram(a, format!("~{token} PNG 0000"));
+            let heard = harness.datagram(a, format!("~{token} PNG 0000"));
             assert_eq!(heard, [format!("~{token} ERR 0018 slow down: 200 ms")], "{junk}");
         }
     }
 
     #[test]
-    fn acknowledgements_and_goodbyes_are_always_welcome_and_others_cannot_spend_a_sessions_tokens() {
-        let mut desk = desk("1/s");
-        let (a, token) = (addr(1, 1), ada(&mut desk));
+    fn acknowledgements_and_byes_are_never_limited_and_other_peers_cannot_spend_a_sessions_tokens() {
+        let mut harness = harness("1/s");
+        let (a, token) = (addr(1, 1), ada(&mut harness));
         for _ in 0..10 {
-            assert_eq!(desk.datagram(a, format!("~{token} ACK 0002 1")), [""; 0]);
-            // From elsewhere, and with another's token.
-            desk.datagram(addr(2, 2), format!("~{token} nonsense"));
-            desk.datagram(a, "nonsense");
+            assert_eq!(harness.datagram(a, format!("~{token} ACK 0002 1")), [""; 0]);
+            // From another address, and with another session's token.
+            harness.datagram(addr(2, 2), format!("~{token} nonsense"));
+            harness.datagram(a, "nonsense");
         }
-        let heard = desk.datagram(a, format!("~{token} @2 PNG 0000@3 PNG 0000@4 BYE 0000"));
+        let heard = harness.datagram(a, format!("~{token} @2 PNG 0000@3 PNG 0000@4 BYE 0000"));
         assert_eq!(heard, [format!("~{token} @2 ACK 0000@3 ERR 0009 429 1000@4 ACK 0000")]);
-        assert_eq!(desk.datagram(a, format!("~{token} @4 BYE 0000")), [format!("~{token} ERR 0004 401")]);
+        assert_eq!(harness.datagram(a, format!("~{token} @4 BYE 0000")), [format!("~{token} ERR 0004 401")]);
     }
 
     #[test]
-    fn a_bare_session_is_told_in_words_and_strangers_are_not_counted() {
-        let mut desk = desk("2/s");
+    fn a_bare_session_gets_a_text_over_the_rate_and_unregistered_peers_are_not_counted() {
+        let mut harness = harness("2/s");
         let (a, b) = (local(1), local(2));
         assert_eq!(
-            desk.datagram(a, "REG 0004 ada\nPNG 0000\nPNG 0000\nPNG 0000"),
+            harness.datagram(a, "REG 0004 ada\nPNG 0000\nPNG 0000\nPNG 0000"),
             ["ACK 0000ACK 0000ERR 0018 slow down: 500 ms"]
         );
         for _ in 0..10 {
-            assert_eq!(desk.datagram(b, "PNG 0000"), ["ACK 0000"]);
+            assert_eq!(harness.datagram(b, "PNG 0000"), ["ACK 0000"]);
         }
-        assert_eq!(desk.datagram(a, "nonsense"), [""; 0]);
-        desk.pass(ms(500));
-        assert_eq!(desk.datagram(a, "nonsense"), [""; 0]);
-        assert_eq!(desk.datagram(a, "SND 0007 ada hi"), ["ERR 0018 slow down: 500 ms"]);
-        assert_eq!(desk.datagram(a, "BYE 0000"), [""; 0]);
-        assert_eq!(desk.datagram(a, "LST 0000"), ["ERR 0016 Register first!"]);
+        assert_eq!(harness.datagram(a, "nonsense"), [""; 0]);
+        harness.pass(ms(500));
+        assert_eq!(harness.datagram(a, "nonsense"), [""; 0]);
+        assert_eq!(harness.datagram(a, "SND 0007 ada hi"), ["ERR 0018 slow down: 500 ms"]);
+        assert_eq!(harness.datagram(a, "BYE 0000"), [""; 0]);
+        assert_eq!(harness.datagram(a, "LST 0000"), ["ERR 0016 Register first!"]);
     }
 
     #[test]
-    fn a_session_that_moves_takes_its_bucket_along_and_a_reg_costs_a_token_as_all_else_does() {
-        let mut desk = desk("1/s");
-        let (a, b, token) = (addr(1, 1), addr(2, 2), ada(&mut desk));
-        assert_eq!(desk.datagram(a, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
-        let challenge = desk.datagram(b, format!("~{token} @3 PNG 0000"));
+    fn a_moved_session_keeps_its_bucket_and_a_reg_costs_a_token() {
+        let mut harness = harness("1/s");
+        let (a, b, token) = (addr(1, 1), addr(2, 2), ada(&mut harness));
+        assert_eq!(harness.datagram(a, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
+        let challenge = harness.datagram(b, format!("~{token} @3 PNG 0000"));
         let cookie = challenge[0].strip_prefix(&format!("~{token} ERR 0027 428 ")).unwrap().to_owned();
         let resume = format!("~{cookie} {}", reg(4, "ada", &token));
         assert_eq!(
-            desk.datagram(b, &resume),
+            harness.datagram(b, &resume),
             [""; 0],
             "without a token it is dropped: its repeat asks again"
         );
-        desk.pass(secs(1));
-        assert_eq!(desk.datagram(b, &resume), [format!("~{cookie} @4 ACK 0023 {token}")]);
-        assert_eq!(desk.datagram(b, &resume), [""; 0], "a repeat costs as much");
-        assert_eq!(desk.totals().answers_dropped, 2);
+        harness.pass(secs(1));
+        assert_eq!(harness.datagram(b, &resume), [format!("~{cookie} @4 ACK 0023 {token}")]);
+        assert_eq!(harness.datagram(b, &resume), [""; 0], "a repeat costs as much");
+        assert_eq!(harness.totals().answers_dropped, 2);
         let again = |id: u64| format!("~{token} {}@{} PNG 0000", reg(id, "ada", &token), id + 1);
-        let heard = desk.datagram(b, again(5));
+        let heard = harness.datagram(b, again(5));
         assert_eq!(heard, [format!("~{token} @5 ERR 0009 429 1000@6 ERR 0009 429 1000")]);
-        desk.pass(secs(1));
-        let heard = desk.datagram(b, again(7));
+        harness.pass(secs(1));
+        let heard = harness.datagram(b, again(7));
         assert_eq!(heard, [format!("~{token} @7 ACK 0023 {token}@8 ERR 0009 429 1000")]);
-        // Another session has another bucket, and asking for a cookie costs nobody anything.
+        // Another session has another bucket, and requesting a cookie costs no token.
         for _ in 0..5 {
-            super::cookie(&mut desk, a, "bob", &nonce(2));
+            super::cookie(&mut harness, a, "bob", &nonce(2));
         }
-        let bob = register(&mut desk, a, "bob", &nonce(2));
-        assert_eq!(desk.datagram(a, format!("~{bob} @2 PNG 0000")), [format!("~{bob} @2 ACK 0000")]);
+        let bob = register(&mut harness, a, "bob", &nonce(2));
+        assert_eq!(harness.datagram(a, format!("~{bob} @2 PNG 0000")), [format!("~{bob} @2 ACK 0000")]);
     }
 
     #[test]
-    fn of_900_regs_of_one_session_no_more_are_granted_than_its_rate_lets_through() {
-        let mut desk = desk("5/s");
+    fn of_900_regs_of_one_session_only_as_many_as_its_rate_allows_are_granted() {
+        let mut harness = harness("5/s");
         let (from, name) = (addr(1, 1), "ada");
-        let cookie = cookie(&mut desk, from, name, &nonce(1));
+        let cookie = cookie(&mut harness, from, name, &nonce(1));
         let opening = format!("~{cookie} {}", reg(1, name, &format!("?{}", nonce(1))));
-        let token = desk.datagram(from, &opening).concat().split_off(23 + "~ @1 ACK 0023".len());
+        let token = harness.datagram(from, &opening).concat().split_off(23 + "~ @1 ACK 0023".len());
         let mut granted = 0;
         for n in 0..300 {
             let [new, same] = [n + 2, 2].map(|id| format!("~{token} {}", reg(id, name, &token)));
             for datagram in [&opening, &new, &same] {
-                granted += usize::from(desk.datagram(from, datagram).concat().contains("ACK 0023"));
+                granted += usize::from(harness.datagram(from, datagram).concat().contains("ACK 0023"));
             }
         }
         assert_eq!(granted, 5);
@@ -349,7 +351,7 @@ mod client {
             line
         }
 
-        /// What the client sends now.
+        /// The output of the client now.
         fn sent(&mut self) -> Vec<String> {
             let sent = std::iter::from_fn(|| self.client.poll_transmit(self.now));
             sent.map(|bytes| String::from_utf8(bytes).unwrap()).collect()
@@ -363,7 +365,7 @@ mod client {
             std::iter::from_fn(|| self.client.poll()).collect()
         }
 
-        /// To the deadline that the client names, and what it sends then.
+        /// Advances to the client's deadline, and returns its output then.
         fn next(&mut self) -> (u128, Vec<String>) {
             let (before, at) = (self.now, self.client.poll_timeout().unwrap());
             self.now = at.max(before);
@@ -371,7 +373,7 @@ mod client {
             ((self.now - before).as_millis(), self.sent())
         }
 
-        /// The client asks something, which goes out under this id.
+        /// Makes a request, which is sent under this id.
         fn send(&mut self, id: u64, text: &str) -> Ticket {
             let ticket = self.client.send(b"bob", text.as_bytes());
             assert_eq!(self.sent(), [snd(id, "bob", text)]);
@@ -384,7 +386,7 @@ mod client {
     }
 
     #[test]
-    fn what_was_refused_is_sent_anew_under_a_new_id_after_that_time_and_only_its_end_is_told() {
+    fn a_request_refused_by_429_is_sent_under_a_new_id_after_the_wait_and_only_its_outcome_is_reported() {
         let mut line = Line::new(1, seldom());
         let ticket = line.send(2, "one");
         line.client.send(b"bob", b"two");
@@ -395,7 +397,7 @@ mod client {
         assert_eq!(line.sent(), [""; 0]);
         line.hear("@2 ERR 0008 429 500");
         assert_eq!(line.events(), [], "a copy of the answer changes nothing");
-        assert_eq!(line.next(), (120, vec![snd(3, "bob", "one")]), "before what was asked later");
+        assert_eq!(line.next(), (120, vec![snd(3, "bob", "one")]), "before later requests");
         assert!(
             matches!(line.events()[..], [Event::Retry(sent)] if sent.ticket == ticket && sent.sends == 2)
         );
@@ -408,7 +410,7 @@ mod client {
     }
 
     #[test]
-    fn several_in_flight_keep_their_order_and_others_go_on() {
+    fn several_refused_requests_in_flight_keep_their_order_and_others_continue() {
         let mut line = Line::new(4, doubling(ms(300), secs(1), 10));
         for (id, text) in (2..).zip(["a", "b", "c", "d"]) {
             line.send(id, text);
@@ -422,7 +424,7 @@ mod client {
     }
 
     #[test]
-    fn only_a_well_formed_429_is_obeyed() {
+    fn only_a_well_formed_429_is_retried() {
         for wrong in
             ["429", "429 soon", "429 0", "429 -1", "429 +1", "429 01", "429 120 ms", "429 1.5", "503 120"]
         {
@@ -436,7 +438,7 @@ mod client {
     }
 
     #[test]
-    fn a_wait_of_more_than_a_minute_is_a_refusal() {
+    fn a_429_with_a_wait_of_more_than_a_minute_is_a_rejection() {
         let mut line = Line::new(1, seldom());
         for (id, words) in (2..).zip(["60001", "18446744073709551615"]) {
             let ticket = line.send(id, "one");
@@ -450,7 +452,7 @@ mod client {
     }
 
     #[test]
-    fn a_429_again_and_again_is_obeyed_for_a_minute_in_all_and_some_hundred_sends_and_is_a_refusal_then() {
+    fn repeated_429s_are_retried_for_a_minute_in_all_and_some_hundred_sends_and_are_a_rejection_then() {
         for (wait, sends) in [(1, 100..=111), (100, 100..=111), (20_000, 4..=4)] {
             let mut line = Line::new(1, seldom());
             let (begun, ticket) = (line.now, line.send(2, "one"));
@@ -493,7 +495,7 @@ mod client {
     }
 
     #[test]
-    fn who_is_held_up_by_another_until_its_deadline_ends_as_refused() {
+    fn a_request_delayed_by_another_until_its_deadline_ends_as_rejected() {
         let mut line = Line::new(2, seldom().with_deadline(Some(secs(1))));
         let one = line.send(2, "one");
         line.now += ms(400);
@@ -506,7 +508,7 @@ mod client {
     }
 
     #[test]
-    fn who_stops_while_it_waits_knows_that_it_is_not_done_and_may_say_goodbye_at_once() {
+    fn a_client_that_aborts_during_a_wait_reports_the_rejection_and_sends_bye_at_once() {
         let mut line = Line::new(1, seldom());
         let (ticket, never) = (line.send(2, "one"), line.client.send(b"bob", b"two"));
         line.hear("@2 ERR 0010 429 30000");
@@ -518,7 +520,7 @@ mod client {
     }
 
     #[test]
-    fn a_goodbye_waits_for_what_was_asked_before_it_and_is_asked_anew_itself() {
+    fn a_bye_waits_for_earlier_requests_and_is_itself_retried_after_a_429() {
         let mut line = Line::new(4, seldom());
         line.send(2, "one");
         line.client.close();
@@ -534,7 +536,7 @@ mod client {
         assert!(line.client.is_closed());
     }
 
-    /// Sends so many messages through a server with this rate; returns how often it asked to slow down.
+    /// Sends this many messages through a server with this rate. Returns the number of 429s.
     fn story(rate: &str, window: usize, link: &str, count: usize) -> (usize, Duration) {
         let link: LinkConfig = link.parse().unwrap();
         let mut sim = Sim::new(Instant::now(), limited(rate), link.clone(), link, 7);
@@ -559,16 +561,16 @@ mod client {
     }
 
     #[test]
-    fn under_a_limit_every_message_arrives_once_and_in_order_as_fast_as_the_limit_is() {
+    fn under_a_rate_limit_every_message_arrives_once_in_order_and_at_the_rate() {
         let (slowed, took) = story("10/s", 1, "delay:5ms", 100);
         assert!(slowed >= 80, "{slowed}");
-        // 10 at once, and the others at 10 a second; an answer under way costs a little of each.
+        // 10 at once, the others at 10 a second; the round trip of an answer delays each a little.
         assert!((secs(9)..secs(11)).contains(&took), "{took:?}");
         assert_eq!(story("none", 1, "delay:5ms", 100).0, 0);
     }
 
     #[test]
-    fn under_a_limit_and_loss_every_message_arrives_once_and_with_one_in_flight_in_order() {
+    fn under_a_rate_limit_and_loss_every_message_arrives_once_and_with_one_in_flight_in_order() {
         for window in [1, 8] {
             let (slowed, _) = story("3/s,60B/s", window, "iid:.3+delay:20ms,10ms+duplicate:.1", 100);
             assert!(slowed >= 10, "window {window}: {slowed}");
@@ -586,7 +588,7 @@ fn hasty(sim: &mut Sim) -> sayagain::sim::ClientId {
 }
 
 #[test]
-fn what_a_paused_connection_sends_is_not_read_in_the_simulator_either() {
+fn the_simulator_does_not_read_from_a_paused_connection_either() {
     let perfect = LinkConfig::perfect;
     let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
     let ada = hasty(&mut sim);
@@ -604,7 +606,7 @@ fn what_a_paused_connection_sends_is_not_read_in_the_simulator_either() {
 }
 
 #[test]
-fn what_a_client_sent_before_it_dropped_its_connection_has_its_turn_in_the_simulator_as_with_an_engine() {
+fn input_before_a_client_dropped_its_connection_is_executed_in_the_simulator_as_with_an_engine() {
     let perfect = LinkConfig::perfect;
     let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
     let (ada, bob) = (hasty(&mut sim), sim.add_client(patient(Transport::Stream, "bob")));
@@ -624,36 +626,37 @@ fn what_a_client_sent_before_it_dropped_its_connection_has_its_turn_in_the_simul
 }
 
 #[test]
-fn repeats_of_a_request_that_waited_for_its_token_make_nothing_wait_longer() {
-    let mut desk = desk("2/s");
-    let conn = desk.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
-    desk.pass(secs(5));
-    desk.heard(conn);
+fn repeats_of_a_request_that_waited_for_a_token_delay_no_other_request() {
+    let mut harness = harness("2/s");
+    let conn = harness.connect_as(&reg(1, "ada", &format!("?{}", nonce(1))));
+    harness.pass(secs(5));
+    harness.heard(conn);
     let request = |id| snd(id, "ada", "me");
-    // The third waits; what repeats it comes behind it.
+    // The third waits; its repeats are queued behind it.
     let said: String = [2, 3, 4, 4, 4, 4, 5].map(request).concat();
-    desk.put(conn, said);
-    desk.pass(ms(1_000));
-    let heard = desk.heard(conn);
+    harness.put(conn, said);
+    harness.pass(ms(1_000));
+    let heard = harness.heard(conn);
     assert_eq!(heard.matches("@4 ACK 0000").count(), 4, "{heard}");
     assert!(heard.contains("@5 ACK 0000"), "{heard}");
 }
 
 #[test]
-fn a_session_that_moves_to_another_door_has_the_rate_of_that_door() {
+fn a_session_that_moves_to_another_listener_has_the_rate_of_that_listener() {
     let [fast, slow] = ["none", "1/s"].map(|rate| {
         let mut door = Door::frames("tcp");
         door.rate = rate.parse().unwrap();
         door
     });
-    let mut desk = Desk::new(ServerConfig { doors: vec![fast, slow], ..ServerConfig::default() });
+    let mut harness = ServerHarness::new(ServerConfig { doors: vec![fast, slow], ..ServerConfig::default() });
     let (here, there) = (addr(1, 1), addr(1, 2));
-    let token = register(&mut desk, here, "ada", &nonce(1));
+    let token = register(&mut harness, here, "ada", &nonce(1));
     let ping = |id: u64| format!("~{token} @{id} PNG 0000");
-    let challenge = desk.datagram_through(1, there, ping(2)).concat();
+    let challenge = harness.datagram_through(1, there, ping(2)).concat();
     let cookie = challenge.rsplit(' ').next().unwrap();
     let resume = format!("~{cookie} {}", reg(3, "ada", &token));
-    assert!(desk.datagram_through(1, there, resume).concat().contains("@3 ACK"));
-    let answers: Vec<String> = (4..10).map(|id| desk.datagram_through(1, there, ping(id)).concat()).collect();
+    assert!(harness.datagram_through(1, there, resume).concat().contains("@3 ACK"));
+    let answers: Vec<String> =
+        (4..10).map(|id| harness.datagram_through(1, there, ping(id)).concat()).collect();
     assert_eq!(answers.iter().filter(|answer| answer.contains("429")).count(), 5, "{answers:?}");
 }

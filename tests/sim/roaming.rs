@@ -1,4 +1,4 @@
-//! Clients whose address changes, at any datagram, either way: nothing that was acked is lost.
+//! Clients whose address changes at any datagram, in either direction: no acked message is lost.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use sayagain::link::{Direction, LinkConfig};
 use sayagain::reliable::{Outcome, Ticket};
 use sayagain::sim::{ClientId, Fate, Move, Sim};
 
-use crate::desk::{Desk, addr, nonce, register};
+use crate::harness::{ServerHarness, addr, nonce, register};
 use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs};
 
 const MOVES: [Move; 5] = [
@@ -27,28 +27,28 @@ const MOVES: [Move; 5] = [
 /// The clients, by the order in which they were added.
 const BOB: u8 = 2;
 
-/// Which client an address is, or was, of.
+/// The client that an address belongs to, or belonged to.
 fn host(addr: SocketAddr) -> u8 {
     let IpAddr::V4(ip) = addr.ip() else { panic!("{addr}") };
     ip.octets()[3]
 }
 
-/// Whether, and how, the client moves at its n-th datagram, counted from 1 both ways together.
+/// Whether and how the client moves at its n-th datagram, counted from 1 over both directions.
 type Mover = Box<dyn FnMut(u8, usize) -> Option<Move>>;
 
-/// All datagrams that clients have sent so far, and from where.
+/// All datagrams sent by clients, with their source addresses.
 type Sent = Rc<RefCell<Vec<(SocketAddr, Vec<u8>)>>>;
 
-/// Ada and bob, who moves, on a network that may lose and double what they send.
+/// Ada and bob on a network that may drop and duplicate their datagrams; bob moves.
 struct Story {
     sim: Sim,
     ada: ClientId,
     bob: ClientId,
     rng: ChaCha8Rng,
     sent: Sent,
-    /// How many datagrams the clients have sent and were sent, by client.
+    /// The number of datagrams to and from each client.
     counts: Rc<RefCell<[usize; 256]>>,
-    /// Whether copies come in late, some of them after a move.
+    /// Whether late copies arrive, some of them after a move.
     late_copies: bool,
 }
 
@@ -74,7 +74,7 @@ impl Story {
         Self { sim, ada, bob, rng, sent, counts, late_copies }
     }
 
-    /// Lets the clients come to rest; meanwhile copies of what they sent earlier come in.
+    /// Runs until the clients are idle, while copies of earlier datagrams arrive.
     fn rest(&mut self) -> Result<(), String> {
         for _ in 0..5_000 {
             if self.sim.run_until_idle(ms(700)) {
@@ -94,7 +94,7 @@ impl Story {
         bodies.map(|n| self.sim.client(from).send(to.as_bytes(), n.to_string().as_bytes())).collect()
     }
 
-    /// Messages each way, some while the other side only acknowledges, and then all that was heard.
+    /// Sends messages in both directions, some while the other side only acknowledges. Returns all received messages.
     fn tell(mut self) -> Result<(u64, usize), String> {
         let ready = |sim: &mut Sim, id| sim.client(id).is_ready();
         let (ada, bob) = (self.ada, self.bob);
@@ -118,7 +118,7 @@ impl Story {
     }
 }
 
-/// Every message is acked, and arrives once and in order.
+/// Checks that every message is acked and arrives once and in order.
 fn judge(sent: &[Ticket], sender: &[Event], name: &str, receiver: &[Event]) -> Result<(), String> {
     let ended = outcomes(sender);
     if let Some(ticket) = sent.iter().find(|ticket| ended.get(ticket) != Some(&Outcome::Acked(Vec::new()))) {
@@ -135,13 +135,13 @@ fn judge(sent: &[Ticket], sender: &[Event], name: &str, receiver: &[Event]) -> R
     Ok(())
 }
 
-/// Bob moves at his n-th datagram, and at no other.
+/// Bob moves at his n-th datagram only.
 fn once(at: usize, how: Move) -> Mover {
     Box::new(move |client, n| (client == BOB && n == at).then_some(how))
 }
 
 #[test]
-fn a_client_may_move_at_any_datagram_either_way_and_loses_nothing_that_was_acked() {
+fn a_client_may_move_at_any_datagram_in_either_direction_without_losing_an_acked_message() {
     for link in ["delay:20ms", "iid:.1+delay:27.5ms,22.5ms+duplicate:.05"] {
         let (_, datagrams) = Story::new(7, link, false, once(usize::MAX, Move::Host)).tell().unwrap();
         assert!(datagrams > 25, "{datagrams}");
@@ -155,7 +155,7 @@ fn a_client_may_move_at_any_datagram_either_way_and_loses_nothing_that_was_acked
     }
 }
 
-/// Both clients move now and then, as the seed says, over a network that it chooses.
+/// Both clients move at random, over a random network, both drawn from the seed.
 fn wander(seed: u64) -> Result<(u64, usize), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(!seed);
     let loss = [0.0, 0.1, 0.3][rng.random_range(0..3)];
@@ -181,7 +181,7 @@ fn check(seeds: std::ops::RangeInclusive<u64>) {
 }
 
 #[test]
-fn clients_that_move_again_and_again_under_loss_lose_nothing_that_was_acked() {
+fn clients_that_move_repeatedly_under_loss_lose_no_acked_message() {
     check(1..=40);
 }
 
@@ -193,7 +193,7 @@ fn a_thousand_seeds_of_moves() {
 }
 
 #[test]
-fn a_client_that_only_acknowledges_pings_all_the_same() {
+fn a_client_that_only_acknowledges_still_sends_pings() {
     let mut sim = quiet();
     let (ada, bob) = (
         sim.add_client(patient(Transport::Datagram, "ada")),
@@ -216,7 +216,7 @@ fn a_client_that_only_acknowledges_pings_all_the_same() {
 }
 
 #[test]
-fn a_listener_whose_port_changes_hears_what_was_acked_within_a_keepalive() {
+fn a_receiving_client_whose_port_changes_gets_acked_messages_within_a_keepalive() {
     for old_lives in [false, true] {
         let mut sim = quiet();
         let (ada, bob) = (
@@ -237,7 +237,7 @@ fn a_listener_whose_port_changes_hears_what_was_acked_within_a_keepalive() {
 }
 
 #[test]
-fn a_client_whose_host_has_another_address_takes_a_new_socket_when_nobody_answers() {
+fn a_client_whose_hosts_address_changes_takes_a_new_socket_after_silence() {
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -252,12 +252,12 @@ fn a_client_whose_host_has_another_address_takes_a_new_socket_when_nobody_answer
 }
 
 #[test]
-fn whatever_a_client_sends_is_challenged_at_another_address_but_not_more_than_ten_times_a_second() {
-    let mut desk = Desk::open();
+fn any_datagram_from_another_address_is_challenged_but_at_most_ten_times_a_second() {
+    let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
-    let token = register(&mut desk, home, "ada", &nonce(1));
-    let challenged = |desk: &mut Desk, from, frames: &str| {
-        let heard = desk.datagram(from, format!("~{token} {frames}"));
+    let token = register(&mut harness, home, "ada", &nonce(1));
+    let challenged = |harness: &mut ServerHarness, from, frames: &str| {
+        let heard = harness.datagram(from, format!("~{token} {frames}"));
         assert!(
             heard.iter().all(|answer| answer.starts_with(&format!("~{token} ERR 0027 428 "))),
             "{heard:?}"
@@ -265,42 +265,46 @@ fn whatever_a_client_sends_is_challenged_at_another_address_but_not_more_than_te
         heard.len()
     };
     for frames in ["ACK 0002 1", "@2 PNG 0000", "XYZ 0000", "ACK 0002 1@2 BYE 0000"] {
-        assert_eq!(challenged(&mut desk, away, frames), 1, "{frames}");
+        assert_eq!(challenged(&mut harness, away, frames), 1, "{frames}");
     }
-    let times: usize = (0..100).map(|_| challenged(&mut desk, away, "ACK 0002 1")).sum();
+    let times: usize = (0..100).map(|_| challenged(&mut harness, away, "ACK 0002 1")).sum();
     assert_eq!(times, 6, "ten with those before");
-    assert_eq!(challenged(&mut desk, addr(1, 3), "ACK 0002 1"), 1, "another address is challenged at once");
-    desk.pass(Duration::from_secs(1));
-    assert_eq!((0..100).map(|_| challenged(&mut desk, away, "ACK 0002 1")).sum::<usize>(), 10);
-    // What only a server sends is no sign of a client, and nothing is executed.
+    assert_eq!(
+        challenged(&mut harness, addr(1, 3), "ACK 0002 1"),
+        1,
+        "another address is challenged at once"
+    );
+    harness.pass(Duration::from_secs(1));
+    assert_eq!((0..100).map(|_| challenged(&mut harness, away, "ACK 0002 1")).sum::<usize>(), 10);
+    // Verbs of the server do not count as input of the client, and nothing is executed.
     for frames in ["ERR 0004 401", "@1 RCV 0012 bob 0001 hi", "GAP 0002 1", "@2 ACK 0000"] {
-        assert_eq!(challenged(&mut desk, addr(1, 4), frames), 0, "{frames}");
+        assert_eq!(challenged(&mut harness, addr(1, 4), frames), 0, "{frames}");
     }
-    assert_eq!(desk.datagram(home, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
+    assert_eq!(harness.datagram(home, format!("~{token} @2 PNG 0000")), [format!("~{token} @2 ACK 0000")]);
 }
 
 #[test]
-fn a_session_whose_client_is_heard_from_another_address_is_not_idle() {
-    let mut desk = Desk::open();
+fn a_session_with_datagrams_from_another_address_is_not_idle() {
+    let mut harness = ServerHarness::open();
     let (home, away) = (addr(1, 1), addr(1, 2));
-    let token = register(&mut desk, home, "ada", &nonce(1));
+    let token = register(&mut harness, home, "ada", &nonce(1));
     for _ in 0..10 {
-        desk.pass(secs(80));
-        desk.datagram(away, format!("~{token} ACK 0002 1"));
+        harness.pass(secs(80));
+        harness.datagram(away, format!("~{token} ACK 0002 1"));
     }
-    assert_eq!(desk.server.sessions(), 1);
-    desk.pass(secs(91));
-    assert_eq!(desk.server.sessions(), 0);
+    assert_eq!(harness.server.sessions(), 1);
+    harness.pass(secs(91));
+    assert_eq!(harness.server.sessions(), 0);
 }
 
 #[test]
-fn a_move_that_the_policy_gives_up_leaves_the_client_in_its_session_and_the_next_request_tries_again() {
+fn a_move_that_the_policy_gives_up_keeps_the_session_and_the_next_request_retries() {
     let mut sim = quiet();
     let config = ClientConfig::new(Transport::Datagram, Some("ada"), doubling(ms(100), secs(1), 1));
     let ada = sim.add_client(config);
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.move_client(ada);
-    // The REG that would move it is lost, and there is one send of each.
+    // The REG that would move the session is lost, and the policy allows one send.
     let mut regs = 0;
     sim.set_filter(Box::new(move |direction, _, bytes| {
         let is_reg = direction == Direction::Up && bytes.windows(5).any(|bytes| bytes == b" REG ");

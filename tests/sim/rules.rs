@@ -1,4 +1,4 @@
-//! Access rules: who gets which name where, what a reload changes for those who are on, and guests.
+//! Access rules: which peers may use which names, the effect of a reload on existing sessions, and guests.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,12 @@ use sayagain::door::Door;
 use sayagain::rules::Rules;
 use sayagain::service::{Origin, Remote};
 
-use super::desk::{Conn, Desk, addr, cookie, local, nonce, reg, register, snd};
+use super::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register, snd};
 use super::support::secs;
 
 const DOORS: [&str; 5] = ["tcp", "udp", "unix", "line", "lan"];
 
-/// The door that speaks datagrams.
+/// The datagram listener.
 const UDP: usize = 1;
 
 const TURNED_OUT: &str = "ERR 0023 Name not allowed here!BYE 0000";
@@ -24,9 +24,9 @@ fn rules(text: &str) -> Rules {
     Rules::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-fn desk(text: &str) -> Desk {
+fn harness(text: &str) -> ServerHarness {
     let doors = DOORS.map(Door::frames).to_vec();
-    Desk::new(ServerConfig { doors, rules: rules(text), ..ServerConfig::default() })
+    ServerHarness::new(ServerConfig { doors, rules: rules(text), ..ServerConfig::default() })
 }
 
 fn ip(door: usize, ip: &str) -> Origin {
@@ -37,7 +37,7 @@ fn unix(uid: u32, gid: u32) -> Origin {
     Origin { door: 2, from: Remote::Unix { uid, gid } }
 }
 
-/// Who comes, in the order of the columns of [`TABLE`].
+/// The origins of the visitors, in the order of the columns of [`TABLE`].
 fn visitors() -> [Origin; 13] {
     [
         ip(0, "127.0.0.1"),
@@ -56,12 +56,12 @@ fn visitors() -> [Origin; 13] {
     ]
 }
 
-/// What they ask for, and in which row of [`TABLE`] the answer is: what looks like `scope` is `scope`.
+/// The requested names, and the row of [`TABLE`] with the answer: a name that looks like `scope` counts as `scope`.
 const NAMES: [(&str, usize); 6] =
     [("scope", 0), ("SCOPE", 0), ("ѕсоре", 0), ("scope-2", 1), ("bob", 2), ("carol", 3)];
 
-/// Rules, and for each row of names whether each visitor (`lo 10 map 13 v6 doc | udp: lo 10 | unix: 1000 0 | line: doc 10 |
-/// lan: doc`) gets them. Worked out by hand.
+/// Rules, and for each row of names whether each visitor (`lo 10 map 13 v6 doc | udp: lo 10 | unix: 1000 0 | line: doc
+/// 10 | lan: doc`) gets them. Worked out by hand.
 const TABLE: [(&str, [&str; 4]); 8] = [
     ("", ["+++++++++++++", "+++++++++++++", "+++++++++++++", "+++++++++++++"]),
     (
@@ -98,47 +98,47 @@ fn expected(row: &[&str; 4], name: usize, visitor: usize) -> bool {
     row[NAMES[name].1].as_bytes()[visitor] == b'+'
 }
 
-/// How a visitor reaches its session.
-enum Way {
+/// The connection or address of a visitor.
+enum SessionHandle {
     Stream(Conn),
     Datagram(SocketAddr, String),
 }
 
-/// Asks for a name as our client does. `None` when it was refused, and with 403.
-fn ask(desk: &mut Desk, origin: Origin, name: &str) -> Option<Way> {
+/// Registers a name as the client does. `None` if it was refused with 403.
+fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<SessionHandle> {
     let nonce = nonce(1);
     let refused = "@1 ERR 0027 403 Name not allowed here!";
     let ask = reg(1, name, &format!("?{nonce}"));
     match origin.from {
         Remote::Ip(from) if origin.door == UDP => {
-            let challenge = desk.datagram_through(UDP, from, &ask).remove(0);
+            let challenge = harness.datagram_through(UDP, from, &ask).remove(0);
             let cookie = challenge.split(' ').nth(4).unwrap().to_owned();
-            let answer = desk.datagram_through(UDP, from, format!("~{cookie} {ask}")).remove(0);
+            let answer = harness.datagram_through(UDP, from, format!("~{cookie} {ask}")).remove(0);
             let answer = answer.strip_prefix(&format!("~{cookie} ")).unwrap().to_owned();
             let token = answer.strip_prefix("@1 ACK 0023 ").map(str::to_owned);
             assert!(token.is_some() || answer == refused, "{answer}");
-            token.map(|token| Way::Datagram(from, token))
+            token.map(|token| SessionHandle::Datagram(from, token))
         }
         _ => {
-            let conn = desk.connect_from(origin);
-            let answer = desk.say(conn, &ask);
+            let conn = harness.connect_from(origin);
+            let answer = harness.say(conn, &ask);
             let granted = answer.starts_with("@1 ACK 0023 ");
             assert!(granted || answer == refused, "{answer}");
-            granted.then_some(Way::Stream(conn))
+            granted.then_some(SessionHandle::Stream(conn))
         }
     }
 }
 
-/// Checks that a session is on, or that it was ended and whoever had it is told.
-fn check(desk: &mut Desk, way: Way, is_on: bool) {
-    match way {
-        Way::Stream(conn) => {
-            let heard = if is_on { desk.say(conn, "@2 PNG 0002 x") } else { desk.heard(conn) };
+/// Checks that a session exists, or that it was ended and its client was told.
+fn check(harness: &mut ServerHarness, handle: SessionHandle, is_on: bool) {
+    match handle {
+        SessionHandle::Stream(conn) => {
+            let heard = if is_on { harness.say(conn, "@2 PNG 0002 x") } else { harness.heard(conn) };
             assert_eq!(heard, if is_on { "@2 ACK 0002 x" } else { ENDED });
-            assert_eq!(desk.is_closed(conn), !is_on);
+            assert_eq!(harness.is_closed(conn), !is_on);
         }
-        Way::Datagram(from, token) => {
-            let heard = desk.datagram_through(UDP, from, format!("~{token} @2 PNG 0002 x"));
+        SessionHandle::Datagram(from, token) => {
+            let heard = harness.datagram_through(UDP, from, format!("~{token} @2 PNG 0002 x"));
             let expected = if is_on { vec!["@2 ACK 0002 x"] } else { vec![ENDED, "ERR 0004 401"] };
             assert_eq!(heard, expected.iter().map(|frames| format!("~{token} {frames}")).collect::<Vec<_>>());
         }
@@ -146,7 +146,7 @@ fn check(desk: &mut Desk, way: Way, is_on: bool) {
 }
 
 #[test]
-fn doors_and_names_and_rules_and_reloads_make_the_table() {
+fn listeners_names_rules_and_reloads_match_the_table() {
     let (mut asked, mut reloaded) = (0, 0);
     for (text, row) in &TABLE {
         for (n, (name, _)) in NAMES.iter().enumerate() {
@@ -154,18 +154,18 @@ fn doors_and_names_and_rules_and_reloads_make_the_table() {
                 let cell = format!("{name} from {origin:?} under {text}");
                 let granted = expected(row, n, v);
                 asked += 1;
-                assert_eq!(ask(&mut desk(text), origin, name).is_some(), granted, "{cell}");
+                assert_eq!(ask(&mut harness(text), origin, name).is_some(), granted, "{cell}");
                 for (next, next_row) in TABLE.iter().filter(|_| granted) {
-                    let mut desk = desk(text);
-                    let way = ask(&mut desk, origin, name).unwrap();
+                    let mut harness = harness(text);
+                    let handle = ask(&mut harness, origin, name).unwrap();
                     let stays = expected(next_row, n, v);
-                    let ended = desk.set_rules(rules(next));
+                    let ended = harness.set_rules(rules(next));
                     assert_eq!(
-                        (ended, desk.server.sessions()),
+                        (ended, harness.server.sessions()),
                         (usize::from(!stays), usize::from(stays)),
                         "{cell}, {next}"
                     );
-                    check(&mut desk, way, stays);
+                    check(&mut harness, handle, stays);
                     reloaded += 1;
                 }
             }
@@ -176,86 +176,86 @@ fn doors_and_names_and_rules_and_reloads_make_the_table() {
 }
 
 #[test]
-fn a_reload_ends_only_who_is_not_allowed_any_more_and_frees_the_name() {
-    let mut desk = desk("");
+fn a_reload_ends_only_sessions_that_are_denied_and_frees_their_names() {
+    let mut harness = harness("");
     let [bob, ada] = ["bob", "ada"].map(|name| {
-        let conn = desk.connect_from(ip(0, "192.0.2.1"));
-        desk.say(conn, format!("REG 0004 {name}JON 0006 #room"));
+        let conn = harness.connect_from(ip(0, "192.0.2.1"));
+        harness.say(conn, format!("REG 0004 {name}JON 0006 #room"));
         conn
     });
-    desk.stall(bob, true);
-    assert_eq!(desk.say(ada, "SND 0007 bob hi"), "");
-    assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']")), 1);
-    assert_eq!(desk.totals().hub.undelivered, 1);
-    assert_eq!(desk.say(ada, "LST 0006 #room"), "ACK 0004 ada");
-    // The connection learns it when it reads again.
-    desk.stall(bob, false);
-    assert!(desk.heard(bob).ends_with(TURNED_OUT));
-    let unix = desk.connect_from(unix(1, 1));
-    assert_eq!(desk.say(unix, "REG 0004 bob"), "");
-    assert_eq!(desk.say(ada, "SND 0008 bob you"), "");
-    assert_eq!(desk.heard(unix), "RCV 0013 ada 0001 you");
+    harness.stall(bob, true);
+    assert_eq!(harness.say(ada, "SND 0007 bob hi"), "");
+    assert_eq!(harness.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']")), 1);
+    assert_eq!(harness.totals().hub.undelivered, 1);
+    assert_eq!(harness.say(ada, "LST 0006 #room"), "ACK 0004 ada");
+    // The client receives it when it reads again.
+    harness.stall(bob, false);
+    assert!(harness.heard(bob).ends_with(TURNED_OUT));
+    let unix = harness.connect_from(unix(1, 1));
+    assert_eq!(harness.say(unix, "REG 0004 bob"), "");
+    assert_eq!(harness.say(ada, "SND 0008 bob you"), "");
+    assert_eq!(harness.heard(unix), "RCV 0013 ada 0001 you");
 }
 
 #[test]
-fn a_session_that_lingers_ends_with_the_reload_that_forbids_it() {
-    let mut desk = desk("");
-    let conn = desk.connect_from(ip(0, "192.0.2.1"));
-    let token = desk.say(conn, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
-    desk.hang_up(conn);
-    assert_eq!(desk.server.sessions(), 1);
-    assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\ndeny = ['192.0.2.1']")), 1);
-    let again = desk.connect_from(unix(1, 1));
-    assert_eq!(desk.say(again, reg(2, "bob", &token)), "@2 ERR 0018 401 Session gone!");
+fn a_lingering_session_ends_with_the_reload_that_denies_it() {
+    let mut harness = harness("");
+    let conn = harness.connect_from(ip(0, "192.0.2.1"));
+    let token = harness.say(conn, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
+    harness.hang_up(conn);
+    assert_eq!(harness.server.sessions(), 1);
+    assert_eq!(harness.set_rules(rules("[[rule]]\nname = 'bob'\ndeny = ['192.0.2.1']")), 1);
+    let again = harness.connect_from(unix(1, 1));
+    assert_eq!(harness.say(again, reg(2, "bob", &token)), "@2 ERR 0018 401 Session gone!");
 }
 
 #[test]
-fn a_turned_out_session_does_not_linger_and_its_connection_leaves_nothing_behind() {
-    let mut desk = desk("");
-    let conn = desk.connect_from(ip(0, "192.0.2.1"));
-    desk.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
-    desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']"));
-    // A reload meanwhile says nothing twice.
-    assert_eq!(desk.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['loopback']")), 0);
-    assert_eq!(desk.heard(conn), ENDED);
-    desk.hang_up(conn);
-    desk.pass(secs(60));
-    assert!(desk.server.is_stateless());
+fn a_session_ended_by_a_reload_does_not_linger_and_its_connection_leaves_no_state() {
+    let mut harness = harness("");
+    let conn = harness.connect_from(ip(0, "192.0.2.1"));
+    harness.say(conn, reg(1, "bob", &format!("?{}", nonce(1))));
+    harness.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['unix']"));
+    // A second reload sends nothing twice.
+    assert_eq!(harness.set_rules(rules("[[rule]]\nname = 'bob'\nallow = ['loopback']")), 0);
+    assert_eq!(harness.heard(conn), ENDED);
+    harness.hang_up(conn);
+    harness.pass(secs(60));
+    assert!(harness.server.is_stateless());
 }
 
 #[test]
-fn a_session_is_not_taken_up_where_its_name_is_not_allowed() {
-    let mut desk = desk("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
-    let home = desk.connect_from(ip(0, "10.1.2.3"));
-    let token = desk.say(home, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
-    let away = desk.connect_from(ip(0, "192.0.2.1"));
-    assert_eq!(desk.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
-    assert!(!desk.is_closed(away) && !desk.is_closed(home));
-    // An answer is final for its id, whatever rules hold when it is repeated.
-    desk.set_rules(Rules::default());
-    assert_eq!(desk.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
-    assert_eq!(desk.say(home, "@3 PNG 0000"), "@3 ACK 0000");
-    let other = desk.connect_from(ip(0, "::ffff:10.9.9.9"));
-    assert_eq!(desk.say(other, reg(4, "bob", &token)), format!("@4 ACK 0023 {token}"));
-    assert_eq!(desk.heard(home), "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere");
+fn a_session_is_not_resumed_from_where_its_name_is_denied() {
+    let mut harness = harness("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    let home = harness.connect_from(ip(0, "10.1.2.3"));
+    let token = harness.say(home, reg(1, "bob", &format!("?{}", nonce(1)))).split_off("@1 ACK 0023 ".len());
+    let away = harness.connect_from(ip(0, "192.0.2.1"));
+    assert_eq!(harness.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
+    assert!(!harness.is_closed(away) && !harness.is_closed(home));
+    // An answer is final for its id, also under other rules.
+    harness.set_rules(Rules::default());
+    assert_eq!(harness.say(away, reg(2, "bob", &token)), "@2 ERR 0027 403 Name not allowed here!");
+    assert_eq!(harness.say(home, "@3 PNG 0000"), "@3 ACK 0000");
+    let other = harness.connect_from(ip(0, "::ffff:10.9.9.9"));
+    assert_eq!(harness.say(other, reg(4, "bob", &token)), format!("@4 ACK 0023 {token}"));
+    assert_eq!(harness.heard(home), "ERR 0023 409 taken up elsewhereBYE 0010 elsewhere");
 }
 
 #[test]
-fn a_datagram_session_does_not_move_to_where_its_name_is_not_allowed() {
-    let mut desk = desk("[[rule]]\nname = 'bob'\nallow = ['10.0.0.1', '10.0.0.3']");
+fn a_datagram_session_does_not_move_to_where_its_name_is_denied() {
+    let mut harness = harness("[[rule]]\nname = 'bob'\nallow = ['10.0.0.1', '10.0.0.3']");
     let (home, away) = (addr(1, 1), addr(2, 1));
-    let token = register(&mut desk, home, "bob", &nonce(1));
+    let token = register(&mut harness, home, "bob", &nonce(1));
     for (to, id, moves) in [(away, 2, false), (addr(3, 1), 3, true)] {
-        let ping = desk.datagram(to, format!("~{token} @{id} PNG 0000"));
+        let ping = harness.datagram(to, format!("~{token} @{id} PNG 0000"));
         let cookie = ping[0].rsplit(' ').next().unwrap().to_owned();
-        let answer = desk.datagram(to, format!("~{cookie} {}", reg(id, "bob", &token))).remove(0);
+        let answer = harness.datagram(to, format!("~{cookie} {}", reg(id, "bob", &token))).remove(0);
         assert_eq!(answer.contains(" ACK "), moves, "{answer}");
         assert_eq!(
             answer.ends_with(&format!("@{id} ERR 0027 403 Name not allowed here!")),
             !moves,
             "{answer}"
         );
-        let at_home = desk.datagram(home, format!("~{token} @9 PNG 0000"));
+        let at_home = harness.datagram(home, format!("~{token} @9 PNG 0000"));
         assert_eq!(at_home[0] == format!("~{token} @9 ACK 0000"), !moves, "{at_home:?}");
     }
 }
@@ -271,201 +271,201 @@ fn a_reload_closes_connections_that_could_not_register_under_any_name() {
         ),
         ("[[rule]]\nname = '*'\ndoor = 'lan'", [false, false, false, false, true]),
     ] {
-        let mut desk = desk("");
+        let mut harness = harness("");
         let from =
             [(0, "10.1.2.3"), (0, "192.0.2.1"), (0, "192.0.2.2"), (0, "198.51.100.1"), (4, "198.51.100.1")];
-        let conns = from.map(|(door, from)| desk.connect_from(ip(door, from)));
-        desk.set_rules(rules(text));
+        let conns = from.map(|(door, from)| harness.connect_from(ip(door, from)));
+        harness.set_rules(rules(text));
         for (conn, left) in conns.into_iter().zip(left) {
-            assert_eq!(desk.heard(conn), if left { "" } else { TURNED_OUT }, "{text}");
-            assert_eq!(desk.is_closed(conn), !left);
+            assert_eq!(harness.heard(conn), if left { "" } else { TURNED_OUT }, "{text}");
+            assert_eq!(harness.is_closed(conn), !left);
         }
     }
 }
 
 #[test]
-fn a_name_in_use_is_refused_by_the_rule_before_it_is_looked_at_who_has_it() {
-    let mut desk = desk("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
-    let bob = desk.connect_from(ip(0, "10.1.2.3"));
-    desk.say(bob, "REG 0004 bob");
-    let eve = desk.connect_from(ip(0, "192.0.2.1"));
-    assert_eq!(desk.say(eve, "REG 0004 b0b"), "ERR 0023 Name not allowed here!");
-    assert!(ask(&mut desk, ip(0, "192.0.2.1"), "bob").is_none());
-    assert!(ask(&mut desk, ip(UDP, "192.0.2.1"), "BOB").is_none());
-    let carol = desk.connect_from(ip(0, "10.9.9.9"));
-    assert_eq!(desk.say(carol, "REG 0004 bob"), "ERR 0012 Name taken!");
+fn a_denied_name_in_use_is_refused_by_the_rule_and_not_as_taken() {
+    let mut harness = harness("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
+    let bob = harness.connect_from(ip(0, "10.1.2.3"));
+    harness.say(bob, "REG 0004 bob");
+    let eve = harness.connect_from(ip(0, "192.0.2.1"));
+    assert_eq!(harness.say(eve, "REG 0004 b0b"), "ERR 0023 Name not allowed here!");
+    assert!(ask(&mut harness, ip(0, "192.0.2.1"), "bob").is_none());
+    assert!(ask(&mut harness, ip(UDP, "192.0.2.1"), "BOB").is_none());
+    let carol = harness.connect_from(ip(0, "10.9.9.9"));
+    assert_eq!(harness.say(carol, "REG 0004 bob"), "ERR 0012 Name taken!");
 }
 
-/// A connection that has not registered, and what it hears to this.
-fn unregistered(desk: &mut Desk, from: &str, bytes: &str) -> (Conn, String) {
-    let conn = desk.connect_from(ip(0, from));
-    let heard = desk.say(conn, bytes);
+/// The output to a connection that sends this before REG.
+fn unregistered(harness: &mut ServerHarness, from: &str, bytes: &str) -> (Conn, String) {
+    let conn = harness.connect_from(ip(0, from));
+    let heard = harness.say(conn, bytes);
     (conn, heard)
 }
 
 #[test]
-fn who_has_not_registered_says_nothing_unless_rules_allow_guests() {
+fn an_unregistered_client_cannot_send_unless_rules_allow_guests() {
     for text in ["", "anonymous = false"] {
-        let mut desk = desk(text);
-        let (_, heard) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi@1 SND 0007 ada hi");
+        let mut harness = harness(text);
+        let (_, heard) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi@1 SND 0007 ada hi");
         assert_eq!(heard, "ERR 0016 Register first!@1 ERR 0020 401 Register first!");
-        assert_eq!(desk.datagram(local(1), "SND 0007 ada hi"), ["ERR 0016 Register first!"]);
-        assert_eq!(desk.server.sessions(), 0);
+        assert_eq!(harness.datagram(local(1), "SND 0007 ada hi"), ["ERR 0016 Register first!"]);
+        assert_eq!(harness.server.sessions(), 0);
     }
 }
 
 #[test]
-fn a_guest_is_whoever_sends_first_and_is_answered_by_its_name() {
-    let mut desk = desk("anonymous = true");
-    let ada = desk.connect_as("REG 0004 ada");
-    let (first, heard) = unregistered(&mut desk, "192.0.2.1", "LST 0000JON 0003 #rSND 0007 ada hi");
+fn a_client_becomes_a_guest_with_its_first_request_and_gets_its_name() {
+    let mut harness = harness("anonymous = true");
+    let ada = harness.connect_as("REG 0004 ada");
+    let (first, heard) = unregistered(&mut harness, "192.0.2.1", "LST 0000JON 0003 #rSND 0007 ada hi");
     assert_eq!(heard, "ERR 0016 Register first!ERR 0016 Register first!");
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hi");
-    let (second, heard) = unregistered(&mut desk, "192.0.2.2", &snd(7, "guest-1", "you"));
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hi");
+    let (second, heard) = unregistered(&mut harness, "192.0.2.2", &snd(7, "guest-1", "you"));
     assert_eq!(heard, "@7 ACK 0000");
-    assert_eq!(desk.heard(first), "RCV 0017 guest-2 0001 you");
-    // The same request again is answered, not executed; what else a session may do a guest may.
-    assert_eq!(desk.say(second, snd(7, "guest-1", "you")), "@7 ACK 0000");
-    assert_eq!(desk.say(second, "JON 0003 #rLST 0003 #r"), "ACK 0008 guest-2");
-    assert_eq!(desk.heard(first), "");
-    // What is refused is refused to a guest that is on.
-    let (_, heard) = unregistered(&mut desk, "192.0.2.3", "SND 0009 nobody x");
+    assert_eq!(harness.heard(first), "RCV 0017 guest-2 0001 you");
+    // A repeated request is answered, not executed; a guest may do all that a session may.
+    assert_eq!(harness.say(second, snd(7, "guest-1", "you")), "@7 ACK 0000");
+    assert_eq!(harness.say(second, "JON 0003 #rLST 0003 #r"), "ACK 0008 guest-2");
+    assert_eq!(harness.heard(first), "");
+    // A refusal leaves the guest in its session.
+    let (_, heard) = unregistered(&mut harness, "192.0.2.3", "SND 0009 nobody x");
     assert_eq!(heard, "ERR 0016 No such client!");
-    assert_eq!(desk.say(ada, "LST 0000"), "ACK 0028 ada guest-1 guest-2 guest-3");
+    assert_eq!(harness.say(ada, "LST 0000"), "ACK 0028 ada guest-1 guest-2 guest-3");
 }
 
 #[test]
-fn guests_get_the_lowest_number_that_is_free() {
-    let mut desk = desk("anonymous = true");
-    let ada = desk.connect_as("REG 0004 ada");
-    let two = desk.connect_as("REG 0008 Guest-2");
+fn guests_get_the_lowest_free_number() {
+    let mut harness = harness("anonymous = true");
+    let ada = harness.connect_as("REG 0004 ada");
+    let two = harness.connect_as("REG 0008 Guest-2");
     let hello = "SND 0007 ada hi";
-    let (one, _) = unregistered(&mut desk, "192.0.2.1", hello);
-    unregistered(&mut desk, "192.0.2.1", hello);
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0016 guest-3 0001 hi");
-    desk.hang_up(one);
-    unregistered(&mut desk, "192.0.2.1", hello);
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hi");
-    desk.hang_up(two);
-    unregistered(&mut desk, "192.0.2.1", hello);
-    unregistered(&mut desk, "192.0.2.1", hello);
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-2 0001 hiRCV 0016 guest-4 0001 hi");
+    let (one, _) = unregistered(&mut harness, "192.0.2.1", hello);
+    unregistered(&mut harness, "192.0.2.1", hello);
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0016 guest-3 0001 hi");
+    harness.hang_up(one);
+    unregistered(&mut harness, "192.0.2.1", hello);
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hi");
+    harness.hang_up(two);
+    unregistered(&mut harness, "192.0.2.1", hello);
+    unregistered(&mut harness, "192.0.2.1", hello);
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-2 0001 hiRCV 0016 guest-4 0001 hi");
 }
 
 #[test]
-fn who_takes_the_names_of_guests_keeps_no_guest_out_for_long() {
-    let mut desk = desk("anonymous = true");
+fn registering_guest_names_does_not_block_guests_for_long() {
+    let mut harness = harness("anonymous = true");
     for n in 1..=200 {
         let name = format!("guest-{n}");
-        desk.connect_as(&format!("REG {:04} {name}", name.len() + 1));
+        harness.connect_as(&format!("REG {:04} {name}", name.len() + 1));
     }
-    let conn = desk.connect_from(ip(0, "192.0.2.1"));
-    let answers = [(); 4].map(|()| desk.say(conn, "SND 0012 guest-201 x"));
+    let conn = harness.connect_from(ip(0, "192.0.2.1"));
+    let answers = [(); 4].map(|()| harness.say(conn, "SND 0012 guest-201 x"));
     let full = "ERR 0013 Server full!";
     assert_eq!(answers, [full, full, full, "RCV 0017 guest-201 0001 x"]);
 }
 
 #[test]
-fn a_guest_that_registers_is_a_guest_no_more() {
-    let mut desk = desk("anonymous = true\n[[rule]]\nname = 'bob'\nallow = ['unix']");
-    let ada = desk.connect_as("REG 0004 ada");
-    let (conn, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
-    // Refused, it stays what it is.
+fn a_guest_that_registers_stops_being_a_guest() {
+    let mut harness = harness("anonymous = true\n[[rule]]\nname = 'bob'\nallow = ['unix']");
+    let ada = harness.connect_as("REG 0004 ada");
+    let (conn, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
+    // After a refusal it remains a guest.
     assert_eq!(
-        desk.say(conn, "REG 0004 bobREG 0004 ada"),
+        harness.say(conn, "REG 0004 bobREG 0004 ada"),
         "ERR 0023 Name not allowed here!ERR 0012 Name taken!"
     );
-    assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0012 ada guest-1");
-    assert!(desk.say(conn, reg(1, "carol", &format!("?{}", nonce(1)))).starts_with("@1 ACK 0023 "));
-    assert_eq!(desk.say(ada, "LST 0000"), "ACK 0010 ada carol");
-    assert_eq!(desk.say(conn, snd(2, "ada", "me")), "@2 ACK 0000");
-    assert_eq!(desk.heard(ada), "RCV 0014 carol 0001 me");
-    // Its session is a session like others: it lingers.
-    desk.hang_up(conn);
-    assert_eq!(desk.say(ada, "LST 0000"), "ACK 0010 ada carol");
+    assert_eq!(harness.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0012 ada guest-1");
+    assert!(harness.say(conn, reg(1, "carol", &format!("?{}", nonce(1)))).starts_with("@1 ACK 0023 "));
+    assert_eq!(harness.say(ada, "LST 0000"), "ACK 0010 ada carol");
+    assert_eq!(harness.say(conn, snd(2, "ada", "me")), "@2 ACK 0000");
+    assert_eq!(harness.heard(ada), "RCV 0014 carol 0001 me");
+    // Its session lingers like any other.
+    harness.hang_up(conn);
+    assert_eq!(harness.say(ada, "LST 0000"), "ACK 0010 ada carol");
     // A guest may register under the name it was given.
-    let (conn, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
-    assert!(desk.say(conn, reg(1, "guest-1", &format!("?{}", nonce(2)))).starts_with("@1 ACK 0023 "));
-    assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0018 ada guest-1 carol");
+    let (conn, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
+    assert!(harness.say(conn, reg(1, "guest-1", &format!("?{}", nonce(2)))).starts_with("@1 ACK 0023 "));
+    assert_eq!(harness.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0018 ada guest-1 carol");
 }
 
 #[test]
-fn rules_for_the_names_of_guests_hold_for_guests() {
+fn rules_for_guest_names_apply_to_guests() {
     let text = "anonymous = true\n[[rule]]\nname = 'guest-1'\nallow = ['unix']\n[[rule]]\nname = 'guest-*'\ndeny = ['10.0.0.0/8']";
-    let mut desk = desk(text);
-    let ada = desk.connect_as("REG 0004 ada");
-    let (_, heard) = unregistered(&mut desk, "10.1.2.3", "SND 0007 ada hi");
+    let mut harness = harness(text);
+    let ada = harness.connect_as("REG 0004 ada");
+    let (_, heard) = unregistered(&mut harness, "10.1.2.3", "SND 0007 ada hi");
     assert_eq!(heard, "ERR 0023 Name not allowed here!");
-    let (_, heard) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
-    assert_eq!((heard, desk.heard(ada)), (String::new(), "RCV 0016 guest-2 0001 hi".to_owned()));
-    let conn = desk.connect_from(unix(1, 1));
-    desk.say(conn, "SND 0007 ada hi");
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hi");
+    let (_, heard) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
+    assert_eq!((heard, harness.heard(ada)), (String::new(), "RCV 0016 guest-2 0001 hi".to_owned()));
+    let conn = harness.connect_from(unix(1, 1));
+    harness.say(conn, "SND 0007 ada hi");
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hi");
 }
 
 #[test]
-fn without_anonymous_a_reload_ends_all_guests_and_nobody_else() {
-    let mut desk = desk("anonymous = true");
-    let ada = desk.connect_as("REG 0004 ada");
-    let (conn, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
-    desk.datagram(local(1), "SND 0007 ada hi");
-    assert_eq!(desk.set_rules(rules("anonymous = true")), 0);
-    assert_eq!(desk.set_rules(Rules::default()), 2);
-    assert_eq!((desk.heard(conn).as_str(), desk.is_closed(conn)), (TURNED_OUT, true));
-    assert_eq!(desk.datagrams_to(local(1)), [TURNED_OUT]);
-    assert_eq!(desk.datagram(local(1), "SND 0007 ada hi"), ["ERR 0016 Register first!"]);
-    assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiRCV 0016 guest-2 0001 hiACK 0004 ada");
+fn a_reload_without_anonymous_ends_guests_only() {
+    let mut harness = harness("anonymous = true");
+    let ada = harness.connect_as("REG 0004 ada");
+    let (conn, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
+    harness.datagram(local(1), "SND 0007 ada hi");
+    assert_eq!(harness.set_rules(rules("anonymous = true")), 0);
+    assert_eq!(harness.set_rules(Rules::default()), 2);
+    assert_eq!((harness.heard(conn).as_str(), harness.is_closed(conn)), (TURNED_OUT, true));
+    assert_eq!(harness.datagrams_to(local(1)), [TURNED_OUT]);
+    assert_eq!(harness.datagram(local(1), "SND 0007 ada hi"), ["ERR 0016 Register first!"]);
+    assert_eq!(harness.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiRCV 0016 guest-2 0001 hiACK 0004 ada");
 }
 
 #[test]
 fn over_bare_datagrams_a_guest_is_an_address_that_needs_no_proof() {
-    let mut desk = desk("anonymous = true");
-    let ada = desk.connect_as("REG 0004 ada");
-    assert_eq!(desk.datagram(local(1), "SND 0007 ada hiLST 0000"), ["ACK 0012 ada guest-1"]);
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hi");
-    assert_eq!(desk.datagram(local(1), "LST 0000"), ["ACK 0012 ada guest-1"]);
-    desk.say(ada, "SND 0012 guest-1 you");
-    assert_eq!(desk.datagrams_to(local(1)), ["RCV 0013 ada 0001 you"]);
-    // Elsewhere, and with a tag, which might repeat what was executed before, it is as without guests.
-    assert_eq!(desk.datagram(addr(2, 1), "SND 0007 ada hi"), ["ERR 0020 Address not proven!"]);
-    assert_eq!(desk.datagram(local(2), snd(1, "ada", "hi")), ["ERR 0004 401"]);
-    desk.pass(secs(91));
-    assert_eq!(desk.say(ada, "LST 0000"), "ACK 0004 ada");
+    let mut harness = harness("anonymous = true");
+    let ada = harness.connect_as("REG 0004 ada");
+    assert_eq!(harness.datagram(local(1), "SND 0007 ada hiLST 0000"), ["ACK 0012 ada guest-1"]);
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hi");
+    assert_eq!(harness.datagram(local(1), "LST 0000"), ["ACK 0012 ada guest-1"]);
+    harness.say(ada, "SND 0012 guest-1 you");
+    assert_eq!(harness.datagrams_to(local(1)), ["RCV 0013 ada 0001 you"]);
+    // From other addresses, or with a tag (which might be a repeat), there are no guests.
+    assert_eq!(harness.datagram(addr(2, 1), "SND 0007 ada hi"), ["ERR 0020 Address not proven!"]);
+    assert_eq!(harness.datagram(local(2), snd(1, "ada", "hi")), ["ERR 0004 401"]);
+    harness.pass(secs(91));
+    assert_eq!(harness.say(ada, "LST 0000"), "ACK 0004 ada");
 }
 
 #[test]
-fn a_guest_over_datagrams_registers_as_strangers_do() {
-    let mut desk = desk("anonymous = true");
-    let ada = desk.connect_as("REG 0004 ada");
-    // In one datagram: the guest is gone as soon as it has a name.
+fn a_guest_over_datagrams_registers_like_an_unregistered_peer() {
+    let mut harness = harness("anonymous = true");
+    let ada = harness.connect_as("REG 0004 ada");
+    // In one datagram: the guest ends as soon as it has a name.
     assert_eq!(
-        desk.datagram(local(1), "SND 0007 ada hiREG 0004 bobSND 0007 ada meLST 0000"),
+        harness.datagram(local(1), "SND 0007 ada hiREG 0004 bobSND 0007 ada meLST 0000"),
         ["ACK 0008 ada bob"]
     );
-    assert_eq!(desk.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0012 bob 0001 me");
-    // Refused, it stays.
+    assert_eq!(harness.heard(ada), "RCV 0016 guest-1 0001 hiRCV 0012 bob 0001 me");
+    // After a refusal it stays.
     assert_eq!(
-        desk.datagram(local(2), "SND 0007 ada hiREG 0004 bob"),
+        harness.datagram(local(2), "SND 0007 ada hiREG 0004 bob"),
         ["ERR 0054 Name taken! Its session waits 90 s more for its owner"]
     );
-    assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
-    // With a tag it proves its address like anybody.
+    assert_eq!(harness.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
+    // With a tag it has to prove its address.
     let nonce = nonce(1);
-    let cookie = cookie(&mut desk, local(2), "carol", &nonce);
-    assert_eq!(desk.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
-    let answer = desk.datagram(local(2), format!("~{cookie} {}", reg(1, "carol", &format!("?{nonce}"))));
+    let cookie = cookie(&mut harness, local(2), "carol", &nonce);
+    assert_eq!(harness.datagram(local(2), "LST 0000"), ["ACK 0016 ada guest-1 bob"]);
+    let answer = harness.datagram(local(2), format!("~{cookie} {}", reg(1, "carol", &format!("?{nonce}"))));
     assert!(answer[0].starts_with(&format!("~{cookie} @1 ACK 0023 ")), "{answer:?}");
-    assert_eq!(desk.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0014 ada bob carol");
+    assert_eq!(harness.say(ada, "LST 0000"), "RCV 0016 guest-1 0001 hiACK 0014 ada bob carol");
 }
 
 #[test]
-fn a_guest_that_asks_for_its_own_name_in_a_way_that_is_refused_stays_what_it_is() {
-    let mut desk = desk("anonymous = true");
-    let ada = desk.connect_as("REG 0004 ada");
-    let (guest, _) = unregistered(&mut desk, "192.0.2.1", "SND 0007 ada hi");
-    desk.heard(ada);
-    let refused = desk.say(guest, format!("REG 0032 guest-1 ?{}", nonce(1)));
+fn a_guest_whose_registration_of_its_own_name_is_refused_stays_a_guest() {
+    let mut harness = harness("anonymous = true");
+    let ada = harness.connect_as("REG 0004 ada");
+    let (guest, _) = unregistered(&mut harness, "192.0.2.1", "SND 0007 ada hi");
+    harness.heard(ada);
+    let refused = harness.say(guest, format!("REG 0032 guest-1 ?{}", nonce(1)));
     assert_eq!(refused, "ERR 0019 Malformed request!");
-    assert_eq!(desk.say(ada, "SND 0017 guest-1 still on"), "");
-    assert_eq!(desk.heard(guest), "RCV 0018 ada 0002 still on");
+    assert_eq!(harness.say(ada, "SND 0017 guest-1 still on"), "");
+    assert_eq!(harness.heard(guest), "RCV 0018 ada 0002 still on");
 }

@@ -1,5 +1,5 @@
-//! The share of requests whose outcome is unknown, and of registrations that give up, beside what the theory says: a request
-//! with n sends is answered unless each of them, or its answer, is lost; a registration over UDP is two requests.
+//! The share of unknown outcomes, and of registrations that give up, compared with theory. A request with n sends is
+//! answered unless each send, or its answer, is lost. A registration over UDP is two requests.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use sayagain::sim::Sim;
 
 use crate::support::{doubling, losing, ms, outcomes, probability, secs};
 
-/// Pings of a client that registers nothing, over links that lose this share each way.
+/// Pings of a client without a name, over links with this loss in each direction.
 fn unknown_share(loss: f64, sends: u32, requests: usize) -> f64 {
     let seed = 1_000 + u64::from(sends);
     let mut sim = Sim::new(Instant::now(), ServerConfig::default(), losing(loss), losing(loss), seed);
@@ -28,7 +28,7 @@ fn unknown_share(loss: f64, sends: u32, requests: usize) -> f64 {
 }
 
 #[test]
-fn the_share_of_unknown_outcomes_is_what_the_theory_says() {
+fn the_share_of_unknown_outcomes_matches_theory() {
     for loss in [0.1, 0.3, 0.5] {
         for sends in [1, 5, 8] {
             let requests = 20_000;
@@ -38,7 +38,7 @@ fn the_share_of_unknown_outcomes_is_what_the_theory_says() {
             println!(
                 "loss {loss}, {sends} sends: unknown {measured:.5}, theory {theory:.5}, 1 standard error {error:.5}"
             );
-            // A single request more or less is within the error where hardly any is unknown.
+            // Where unknown outcomes are rare, one request more or less is within the error.
             assert!(
                 (measured - theory).abs() < 4.0 * error + 1.0 / requests as f64,
                 "loss {loss}, {sends} sends"
@@ -48,7 +48,7 @@ fn the_share_of_unknown_outcomes_is_what_the_theory_says() {
 }
 
 #[test]
-fn without_loss_nothing_is_unknown_and_with_nothing_but_loss_everything() {
+fn without_loss_no_outcome_is_unknown_and_with_total_loss_every_one() {
     assert_eq!(unknown_share(0.0, 1, 1_000), 0.0);
     let mut sim = Sim::new(Instant::now(), ServerConfig::default(), losing(1.0), LinkConfig::perfect(), 1);
     let ada =
@@ -61,7 +61,7 @@ fn without_loss_nothing_is_unknown_and_with_nothing_but_loss_everything() {
     assert_eq!(sim.client(ada).stats().transmits, 8);
 }
 
-/// The share of so many registrations that give up, over links that lose this share each way.
+/// The share of this many registrations that give up, over links with this loss in each direction.
 fn failed_share(loss: f64, policy: &Backoff, seeds: Range<u64>) -> f64 {
     let link: LinkConfig = format!("iid:{loss}+delay:20ms").parse().unwrap();
     let fails = |seed: &u64| {
@@ -76,17 +76,17 @@ fn failed_share(loss: f64, policy: &Backoff, seeds: Range<u64>) -> f64 {
     seeds.filter(fails).count() as f64 / count as f64
 }
 
-/// A registration over UDP: REG is sent until it is answered by a cookie, and then, with the cookie, until it is granted.
+/// A registration over UDP: REG is sent until a cookie answers it, and then with the cookie until it is granted.
 struct Registration {
-    /// When REG is sent, from the first time on.
+    /// The send times of REG, from the first send.
     schedule: Vec<Duration>,
-    /// How likely a send is to be answered.
+    /// The probability that a send is answered.
     answered: f64,
 }
 
 impl Registration {
-    /// How likely a stage is to fail that begins at `now`. A send that is answered with another cookie leads to another stage,
-    /// and so much does that one fail.
+    /// The probability that a stage that begins at `now` fails. A send answered with another cookie leads to another
+    /// stage, whose probability counts.
     fn stage(&self, now: Duration, depth: u32, leads_on: impl Fn(Duration) -> bool) -> f64 {
         let lost = |sends: usize| (1.0 - self.answered).powi(i32::try_from(sends).unwrap());
         let renewed = self.schedule.iter().enumerate().filter(|(_, at)| leads_on(now + **at));
@@ -94,7 +94,7 @@ impl Registration {
         lost(self.schedule.len()) + renewed.sum::<f64>()
     }
 
-    /// The stage with a cookie, which is good in the half minute of the server's clock in which it was made, and the next.
+    /// The stage with a cookie, which is valid in its 30 s slot of the server's clock and in the next.
     fn granting(&self, made: Duration, depth: u32) -> f64 {
         let slot = |at: Duration| (at.as_millis() + 20) / 30_000;
         self.stage(made, depth, |at| depth < 4 && slot(at) > slot(made) + 1)
@@ -131,14 +131,14 @@ fn compare_registrations(loss: f64, policy: &Backoff, seeds: Range<u64>) {
         (measured - theory).abs() < 3.0 * error + 1.0 / seeds as f64,
         "loss {loss}: {measured}, {theory}"
     );
-    // Cookies expire; that costs hardly anything where the first timeouts are short.
+    // Expiry of cookies hardly matters where the first timeouts are short.
     assert!(policy.ack_timeout() > secs(1) || (measured - two_stages).abs() < 4.0 * error, "{two_stages}");
 }
 
 #[test]
-fn the_share_of_registrations_that_give_up_is_what_the_theory_says() {
+fn the_share_of_registrations_that_give_up_matches_theory() {
     let longest = secs(3_600);
-    // The seeds of each are its own: of the same ones, the same datagrams are lost.
+    // Each has its own seeds: equal seeds lose the same datagrams.
     for (n, (loss, policy)) in (0..).zip([
         (0.5, doubling(ms(200), longest, 12)),
         (0.3, doubling(ms(100), longest, 5)),
@@ -153,7 +153,7 @@ fn the_share_of_registrations_that_give_up_is_what_the_theory_says() {
 
 #[test]
 #[ignore = "takes some seconds; see docs/testing.md"]
-fn the_share_of_20_000_registrations_that_give_up_is_what_the_theory_says() {
+fn the_share_of_20_000_registrations_that_give_up_matches_theory() {
     for (longest, seeds) in [(60, 0..20_000), (3_600, 20_000..40_000)] {
         compare_registrations(0.3, &doubling(ms(200), secs(longest), 12), seeds);
     }

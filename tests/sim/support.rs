@@ -1,4 +1,4 @@
-//! What the simulated stories share: policies, links, and taking an exchange apart afterwards.
+//! Shared helpers of the simulated tests: policies, links, outcomes and messages among events, and the log of a thread.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,12 +33,12 @@ pub(crate) fn doubling(timeout: Duration, max_timeout: Duration, sends: u32) -> 
         .with_max_sends(sends)
 }
 
-/// A link that loses this share of datagrams, and nothing else.
+/// A link that drops each datagram with this probability.
 pub(crate) fn losing(p: f64) -> LinkConfig {
     LinkConfig { loss: LossModel::from(probability(p)), ..LinkConfig::perfect() }
 }
 
-/// A perfect network and a server as it is by default.
+/// A perfect network and a server with the default configuration.
 pub(crate) fn quiet() -> Sim {
     with_server(ServerConfig::default())
 }
@@ -47,7 +47,7 @@ pub(crate) fn with_server(config: ServerConfig) -> Sim {
     Sim::new(Instant::now(), config, LinkConfig::perfect(), LinkConfig::perfect(), 1)
 }
 
-/// A client that repeats often enough to be heard.
+/// A client with enough retries for the lossy links of these tests.
 pub(crate) fn patient(transport: Transport, name: &str) -> ClientConfig {
     ClientConfig::new(transport, Some(name), doubling(ms(100), secs(1), 50))
 }
@@ -74,7 +74,7 @@ pub(crate) fn outcomes(events: &[Event]) -> BTreeMap<Ticket, Outcome> {
     outcomes
 }
 
-/// Runs until everybody is through with what was asked, and returns what happened to `id`.
+/// Runs until all requests have ended, and returns the events of `id`.
 pub(crate) fn events_when_idle(sim: &mut Sim, id: ClientId) -> Vec<Event> {
     assert!(sim.run_until_idle(secs(3_600)), "not idle after an hour");
     sim.take_events(id)
@@ -84,7 +84,7 @@ thread_local! {
     static LOGGED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
 }
 
-/// The logger that all tests of this binary share: each sees what its own thread logs, once it wants to.
+/// The logger of all tests of this binary: each test collects the lines of its own thread.
 struct Collector;
 
 impl Log for Collector {
@@ -103,7 +103,7 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// Collects what this thread logs from now on.
+/// Starts to collect the log of this thread.
 pub(crate) fn collect_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -113,12 +113,12 @@ pub(crate) fn collect_log() {
     LOGGED.set(Some(Vec::new()));
 }
 
-/// What was logged since [`collect_log`], or this, was last called.
+/// The lines logged since the last call of this or of [`collect_log`].
 pub(crate) fn take_log() -> Vec<(Level, String)> {
     LOGGED.with_borrow_mut(|logged| logged.as_mut().map(std::mem::take).unwrap_or_default())
 }
 
-/// Collects nothing more.
+/// Stops collecting the log.
 pub(crate) fn stop_log() {
     LOGGED.set(None);
 }

@@ -1,5 +1,5 @@
-//! Places that split or shorten what a peer sends, each driven across its boundary: no piece is ever a command, and none
-//! goes elsewhere than the whole would.
+//! Places that split or shorten a peer's input, each tested across its boundary: no piece becomes a command, and none
+//! goes to another target than the whole.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -8,34 +8,34 @@ use sayagain::names::{MAX_NAME_CHARS, Name};
 use sayagain::service::Remote;
 use sayagain::wire::MAX_LINE;
 
-use crate::desk::{Conn, Desk, addr, local, nonce, register, snd};
+use crate::harness::{Conn, ServerHarness, addr, local, nonce, register, snd};
 use crate::lines::{ASKS, config};
 
 /// Mal, Bob and Eve at a line listener.
-fn lobby() -> (Desk, [Conn; 3]) {
-    let mut desk = Desk::new(config());
-    let people = ["Mal", "Bob", "Eve"].map(|name| {
-        let conn = desk.connect_at(ASKS, Remote::Ip(local(50_000)));
-        desk.say(conn, format!("{name}\n"));
+fn lobby() -> (ServerHarness, [Conn; 3]) {
+    let mut harness = ServerHarness::new(config());
+    let clients = ["Mal", "Bob", "Eve"].map(|name| {
+        let conn = harness.connect_at(ASKS, Remote::Ip(local(50_000)));
+        harness.say(conn, format!("{name}\n"));
         conn
     });
-    people.iter().for_each(|conn| drop(desk.heard(*conn)));
-    (desk, people)
+    clients.iter().for_each(|conn| drop(harness.heard(*conn)));
+    (harness, clients)
 }
 
 /// Sends a line in pieces that end at `cuts`.
-fn send(desk: &mut Desk, conn: Conn, line: &[u8], cuts: &[Index]) {
+fn send(harness: &mut ServerHarness, conn: Conn, line: &[u8], cuts: &[Index]) {
     let bytes = [line, b"\n"].concat();
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).chain([bytes.len()]).collect();
     ends.sort_unstable();
     let mut from = 0;
     for end in ends {
-        desk.put(conn, &bytes[from..end]);
+        harness.put(conn, &bytes[from..end]);
         from = end;
     }
 }
 
-/// A line of more bytes than fit, with something behind the boundary, or just beyond it, that would mean another thing alone.
+/// A line longer than the limit, with text after the boundary, or just beyond it, that would be a command by itself.
 fn long_line() -> impl Strategy<Value = Vec<u8>> {
     let front = prop::sample::select(vec![
         "",
@@ -78,11 +78,11 @@ proptest! {
         line in long_line(),
         cuts in prop::collection::vec(any::<Index>(), 0..4),
     ) {
-        let (mut desk, [mal, bob, eve]) = lobby();
-        send(&mut desk, mal, &line, &cuts);
-        let told = desk.heard(mal);
-        let room = desk.heard(eve);
-        prop_assert_eq!(&desk.heard(bob), &room, "nobody hears anything alone");
+        let (mut harness, [mal, bob, eve]) = lobby();
+        send(&mut harness, mal, &line, &cuts);
+        let told = harness.heard(mal);
+        let room = harness.heard(eve);
+        prop_assert_eq!(&harness.heard(bob), &room, "no other client receives anything");
         if line.starts_with(b"/") && !line.starts_with(b"//") {
             prop_assert_eq!(told, "* that line is longer than 2500 bytes and was not sent\n");
             prop_assert_eq!(room, "");
@@ -90,12 +90,12 @@ proptest! {
             prop_assert_eq!(&told, &room, "the echo");
             let pieces: Option<Vec<&str>> = room.lines().map(|line| line.strip_prefix("Mal> ")).collect();
             let whole = line.strip_prefix(b"/").unwrap_or(&line);
-            // A piece of white space alone is no message, as is a line of it.
+            // A piece of only white space is not a message, like such a line.
             let (said, whole) = (pieces.unwrap().concat(), escape(whole).into_owned());
             prop_assert_eq!(said.trim_start(), whole.trim_start());
         }
-        prop_assert_eq!(desk.say(mal, "/list\n"), "* in #lobby: Mal Bob Eve\n");
-        prop_assert!(!desk.is_closed(mal));
+        prop_assert_eq!(harness.say(mal, "/list\n"), "* in #lobby: Mal Bob Eve\n");
+        prop_assert!(!harness.is_closed(mal));
     }
 
     #[test]
@@ -106,30 +106,30 @@ proptest! {
         tail in prop::sample::select(vec!["Zed", "/nick Zed", "/quit", "PIN 1234"]),
         cuts in prop::collection::vec(any::<Index>(), 0..4),
     ) {
-        let (mut desk, [_, bob, _]) = lobby();
-        let new = desk.connect_at(ASKS, Remote::Ip(local(50_001)));
-        desk.heard(new);
-        send(&mut desk, new, format!("{:spaces$}{name} {:fill$}{tail}", "", "").as_bytes(), &cuts);
+        let (mut harness, [_, bob, _]) = lobby();
+        let new = harness.connect_at(ASKS, Remote::Ip(local(50_001)));
+        harness.heard(new);
+        send(&mut harness, new, format!("{:spaces$}{name} {:fill$}{tail}", "", "").as_bytes(), &cuts);
         let told = "* a name is longer than 32 characters\nEnter your name: ";
-        prop_assert_eq!(desk.heard(new), told);
-        prop_assert_eq!(desk.heard(bob), "");
-        prop_assert!(desk.say(new, "Zoe\n").starts_with("* you are Zoe in #lobby"));
+        prop_assert_eq!(harness.heard(new), told);
+        prop_assert_eq!(harness.heard(bob), "");
+        prop_assert!(harness.say(new, "Zoe\n").starts_with("* you are Zoe in #lobby"));
     }
 
     #[test]
     fn a_name_is_taken_whole_or_not_at_all(chars in 28..40_usize, c in "[a-zа-я山]", extra in "[a-z]{1,3}") {
-        let mut desk = Desk::open();
+        let mut harness = ServerHarness::open();
         let (short, long) = (c.repeat(chars.min(MAX_NAME_CHARS)), c.repeat(chars));
-        let conn = desk.connect();
-        let answer = desk.say(conn, format!("REG {:04} {long}", long.len() + 1));
+        let conn = harness.connect();
+        let answer = harness.say(conn, format!("REG {:04} {long}", long.len() + 1));
         prop_assert_eq!(answer.is_empty(), chars <= MAX_NAME_CHARS);
         if chars > MAX_NAME_CHARS {
-            desk.say(conn, format!("REG {:04} {short}", short.len() + 1));
+            harness.say(conn, format!("REG {:04} {short}", short.len() + 1));
         }
-        prop_assert_eq!(desk.say(conn, "LST 0000"), format!("ACK {:04} {short}", short.len() + 1));
-        // A target of which the front is a name is another target.
+        prop_assert_eq!(harness.say(conn, "LST 0000"), format!("ACK {:04} {short}", short.len() + 1));
+        // A target whose front is a name is a different target.
         for target in [format!("{short}{extra}"), c.repeat(100)].iter().filter(|target| **target != short) {
-            let sent = desk.say(conn, format!("SND {:04} {target} PIN", target.len() + 5));
+            let sent = harness.say(conn, format!("SND {:04} {target} PIN", target.len() + 5));
             prop_assert_eq!(sent, "ERR 0016 No such client!");
         }
     }
@@ -154,9 +154,9 @@ proptest! {
 
     #[test]
     fn the_front_of_a_datagram_does_what_is_whole_in_it_or_nothing(at in any::<Index>(), bodies in prop::collection::vec("[ -~]{0,20}", 1..4)) {
-        let mut desk = Desk::open();
-        let bob = desk.connect_as("REG 0004 bob");
-        let token = register(&mut desk, addr(1, 1), "ada", &nonce(1));
+        let mut harness = ServerHarness::open();
+        let bob = harness.connect_as("REG 0004 bob");
+        let token = register(&mut harness, addr(1, 1), "ada", &nonce(1));
         let mut datagram = format!("~{token} ");
         let mut ends = Vec::new();
         for (id, body) in (2..).zip(&bodies) {
@@ -164,9 +164,9 @@ proptest! {
             ends.push(datagram.len());
         }
         let at = at.index(datagram.len() + 1);
-        desk.datagram(addr(1, 1), &datagram[..at]);
+        harness.datagram(addr(1, 1), &datagram[..at]);
         let whole = ends.iter().position(|end| *end == at).map_or(0, |place| place + 1);
-        let heard = desk.heard(bob);
+        let heard = harness.heard(bob);
         prop_assert_eq!(heard.matches("RCV ").count() - bodies.iter().take(whole).filter(|body| body.contains("RCV ")).count(), whole);
     }
 }

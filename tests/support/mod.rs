@@ -1,9 +1,8 @@
-//! What tests of programs share: the programs themselves ([`program`], [`proxy`], [`server`]), and a server inside the test that
-//! can be looked into.
+//! Shared support of tests over sockets: the programs as processes ([`program`], [`proxy`], [`server`]), and
+//! [`TestServer`], a server inside the test process.
 //!
-//! That one listens on loopback: one thread, every socket non-blocking, UDP and TCP on one port.
-//!
-//! It drives [`sayagain::server::Server`] as the contract of [`Service`] asks, and can be told to misbehave.
+//! [`TestServer`] listens on loopback, with UDP and TCP on one port: one thread, all sockets non-blocking. It drives
+//! [`sayagain::server::Server`] by the contract of [`Service`], reports its counters, and can misbehave on request.
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
@@ -29,9 +28,9 @@ use sayagain::server::{Server, Totals};
 use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service};
 use sayagain::units::Probability;
 
-/// How long a turn without any input may take; the longest that the server overlooks anything.
+/// The longest turn without input, and so the longest delay of the server.
 const TURN: Duration = Duration::from_millis(1);
-/// Does it again where a signal, as to a program that is stopped and goes on, has cut it short.
+/// Repeats a system call that a signal has interrupted, as after a stop and continue.
 pub(crate) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match act() {
@@ -41,13 +40,13 @@ pub(crate) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Re
     }
 }
 
-/// How long anything in a test may take before it counts as hanging.
+/// The time after which a step of a test counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running server; it ends with this value.
+/// A running server inside the test; it ends on drop.
 #[derive(Debug)]
 pub(crate) struct TestServer {
-    /// Where it listens, over UDP as over TCP.
+    /// Its address, over UDP and TCP.
     pub(crate) addr: SocketAddr,
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
@@ -55,7 +54,7 @@ pub(crate) struct TestServer {
 
 #[derive(Debug)]
 enum Order {
-    /// Say goodbye to everybody, and end.
+    /// Send BYE to all clients, and end.
     Shutdown,
     /// Reset all connections; their sessions linger.
     Cut,
@@ -63,12 +62,12 @@ enum Order {
     Stop,
 }
 
-/// What a server can be asked.
+/// A report of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     /// Its counters.
     pub(crate) totals: Totals,
-    /// How many sessions live.
+    /// The number of sessions.
     pub(crate) sessions: usize,
 }
 
@@ -78,19 +77,19 @@ impl TestServer {
         Self::at("127.0.0.1:0".parse().unwrap(), config)
     }
 
-    /// Starts a server that loses this part of what comes and of what goes.
+    /// Starts a server with this loss probability of input and of output.
     pub(crate) fn lossy(rate: f64, seed: u64) -> Self {
         let loss = LossModel::from(Probability::new(rate).unwrap());
         let link = LinkConfig { loss, ..LinkConfig::perfect() };
         let mut config =
             ServerConfig { link_in: link.clone(), link_out: link, seed, ..ServerConfig::default() };
-        // As impatient as the clients of these tests, which would wait for minutes otherwise.
+        // Short timeouts, as those of the test clients, which would otherwise wait for minutes.
         config.hub.push_timeouts =
             PushTimeouts { first: Duration::from_millis(20), longest: Duration::from_millis(50) };
         Self::start(config)
     }
 
-    /// Starts there, or on a free port of that address.
+    /// Starts at this address, with port 0 on a free port.
     #[expect(clippy::disallowed_methods, reason = "a server of its own needs a thread of its own")]
     pub(crate) fn at(addr: SocketAddr, config: ServerConfig) -> Self {
         let (listener, socket) = bind(addr);
@@ -100,7 +99,7 @@ impl TestServer {
         Self { addr, orders, thread: Some(thread) }
     }
 
-    /// Begins to end the server as SIGTERM would.
+    /// Starts the shutdown, as SIGTERM does.
     pub(crate) fn shutdown(&self) {
         self.orders.send(Order::Shutdown).unwrap();
     }
@@ -110,14 +109,14 @@ impl TestServer {
         self.orders.send(Order::Cut).unwrap();
     }
 
-    /// What it counts now.
+    /// The present report.
     pub(crate) fn report(&self) -> Report {
         let (to, from) = mpsc::channel();
         self.orders.send(Order::Report(to)).unwrap();
         from.recv().unwrap()
     }
 
-    /// Waits until the report is as wanted.
+    /// Waits until the report satisfies a condition.
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn(&Report) -> bool) {
         eventually(what, || is_so(&self.report()));
     }
@@ -132,12 +131,12 @@ impl Drop for TestServer {
     }
 }
 
-/// Waits until something is so, and panics when it takes too long.
+/// Waits until a condition holds. Panics if that takes too long.
 pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     within(PATIENCE, what, is_so);
 }
 
-/// Waits until something is so, and panics when it takes longer than `limit`.
+/// Waits until a condition holds. Panics after `limit`.
 #[expect(clippy::disallowed_methods, reason = "a deadline needs the clock, and polling a pause")]
 pub(crate) fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -147,7 +146,7 @@ pub(crate) fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> boo
     }
 }
 
-/// Both sockets on one port, which may take several tries if any port will do.
+/// Both sockets on one port; with port 0 this may take several attempts.
 fn bind(addr: SocketAddr) -> (TcpListener, UdpSocket) {
     for _ in 0..100 {
         let listener = TcpListener::bind(addr).unwrap();
@@ -215,15 +214,15 @@ impl Engine {
             }
             Order::Report(to) => {
                 let report = Report { totals: self.server.totals(), sessions: self.server.sessions() };
-                // Who asked may have given up.
+                // The receiver may have given up.
                 let _ = to.send(report);
             }
             Order::Stop => {}
         }
     }
 
-    /// Looks at everything once; waits a moment for a datagram if the last turn was for nothing. Returns whether
-    /// this one was for something.
+    /// Handles all sockets once, and waits shortly for a datagram if the last turn was idle. Returns whether this turn
+    /// handled anything.
     fn turn(&mut self, now: Instant, busy: bool) -> bool {
         let mut worked = self.receive(now, busy);
         while let Ok((stream, addr)) = self.listener.accept() {
@@ -248,7 +247,7 @@ impl Engine {
         self.socket.set_nonblocking(busy).unwrap();
         self.socket.set_read_timeout(Some(TURN)).unwrap();
         let (mut buffer, mut worked) = ([0; 65_536], false);
-        // An error may be an ICMP answer to something sent before: no end, and not asked again in this turn.
+        // An error may be an ICMP answer to an earlier datagram: not fatal, and not retried in this turn.
         while let Ok((n, addr)) = self.socket.recv_from(&mut buffer) {
             self.server.datagram(now, Peer::new(0, addr), &buffer[..n]);
             self.socket.set_nonblocking(true).unwrap();
@@ -301,7 +300,7 @@ impl Engine {
         while !conn.unsent.is_empty() {
             match conn.stream.write(&conn.unsent) {
                 Ok(n) => drop(conn.unsent.drain(..n)),
-                // What is broken is noticed by the next read.
+                // The next read reports a broken connection.
                 Err(_) => return,
             }
         }

@@ -1,4 +1,4 @@
-//! A program under test: what it is fed, what it prints, how it ends; it never outlives its test.
+//! A program under test as a process: its input, its output and its exit code. It is killed when its test ends.
 
 use std::io::{PipeReader, Read, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -43,13 +43,13 @@ impl Program {
         Self::spawn(Command::new(path).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
-    /// Nobody reads its standard output.
+    /// Its standard output is not read.
     pub(crate) fn start_unread(path: &str, args: &[&str]) -> Self {
         let mut command = Command::new(path);
         Self::spawn_unread(command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
-    /// Starts a command; what it has as pipes is read.
+    /// Starts a command, and reads its pipes.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut program = Self::spawn_unread(command);
         if let Some(stdout) = program.stdout.take() {
@@ -66,12 +66,12 @@ impl Program {
         Self { child, stdin, stdout, out: Shared::default(), err, open }
     }
 
-    /// Feeds it; whether it reads that is its own affair.
+    /// Writes to its standard input, which it need not read.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
     }
 
-    /// Feeds it the same again and again until it has taken nothing for a while. Returns how many bytes it took.
+    /// Writes the same input repeatedly until the pipe stays full. Returns the number of bytes written.
     #[expect(clippy::disallowed_methods, reason = "only time tells that nothing happens")]
     pub(crate) fn write_until_stuck(&mut self, bytes: &[u8]) -> usize {
         let taken = Arc::new(AtomicUsize::new(0));
@@ -110,7 +110,7 @@ impl Program {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// What it has printed so far.
+    /// Its standard output so far.
     pub(crate) fn out(&self) -> String {
         text(&self.out)
     }
@@ -124,7 +124,7 @@ impl Program {
         self.wait_within(PATIENCE)
     }
 
-    /// Waits for its end, but not longer than this.
+    /// Waits for its end, for this time at most.
     pub(crate) fn wait_within(mut self, limit: Duration) -> Ended {
         let mut status = None;
         within(limit, "the program ends", || {
@@ -145,7 +145,7 @@ impl Drop for Program {
     }
 }
 
-/// A pipe that is full, and that nobody reads as long as its reader is kept.
+/// A full pipe, unread while its reader is kept.
 pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let capacity = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
@@ -153,7 +153,7 @@ pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
     (reader, writer.into())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a pipe that nobody reads would stop the program")]
+#[expect(clippy::disallowed_methods, reason = "an unread pipe would block the program")]
 fn collect(mut from: impl Read + Send + 'static, open: &Arc<()>) -> Shared {
     let (shared, open) = (Shared::default(), Arc::clone(open));
     let to = Arc::clone(&shared);

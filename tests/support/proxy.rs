@@ -1,4 +1,4 @@
-//! `lab proxy` under test: started on free ports, ended with the test.
+//! `lab proxy` under test, as a process: started on free ports, ended with its test.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -12,19 +12,19 @@ use super::program::{Ended, Program};
 #[derive(Debug)]
 pub(crate) struct Proxy {
     program: Program,
-    /// Where it listens, in the order of its options.
+    /// Its listening addresses, in the order of its options.
     pub(crate) addrs: Vec<SocketAddr>,
 }
 
 impl Proxy {
-    /// One that relays to this upstream, `udp://..` or `tcp://..`, from a free port.
+    /// Starts a proxy that relays to this upstream, `udp://..` or `tcp://..`, from a free port.
     pub(crate) fn to(upstream: &str, options: &[&str]) -> Self {
         let scheme = if upstream.starts_with("udp") { "udp" } else { "tcp" };
         let listen = format!("{scheme}://127.0.0.1:0");
         Self::start(1, &[&["--listen", &listen, "--to", upstream], options].concat())
     }
 
-    /// One that prints so many lines before it relays.
+    /// Starts a proxy that prints this many lines before it relays.
     pub(crate) fn start(lines: usize, options: &[&str]) -> Self {
         let words = [&["proxy", "--json"], options].concat();
         let program = Program::start(env!("CARGO_BIN_EXE_lab"), &words);
@@ -33,12 +33,12 @@ impl Proxy {
         Self { program, addrs }
     }
 
-    /// Where the first of them listens.
+    /// The first listening address.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addrs[0]
     }
 
-    /// A client of the first of them.
+    /// A client of the first listening address.
     pub(crate) fn client(&self) -> UdpSocket {
         udp_client(self.addr())
     }
@@ -61,12 +61,12 @@ impl Proxy {
         self.program.wait()
     }
 
-    /// Waits for its end, which something else brings. Returns how it ended.
+    /// Waits for its end by another cause. Returns how it ended.
     pub(crate) fn wait(self) -> Ended {
         self.program.wait()
     }
 
-    /// Ends it, which it must do well. Returns the totals.
+    /// Ends it, and checks its success. Returns the totals.
     pub(crate) fn totals(self) -> Value {
         let ended = self.end();
         assert_eq!(ended.code, 0, "{}", ended.err);
@@ -80,7 +80,7 @@ fn address(line: &str) -> Option<SocketAddr> {
         .map(|(_, addr)| addr.parse().unwrap())
 }
 
-/// A socket that waits for answers from there, for a while.
+/// A socket connected to this address, with a read timeout.
 pub(crate) fn udp_client(addr: SocketAddr) -> UdpSocket {
     let any = if addr.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" };
     let socket = UdpSocket::bind(any).unwrap();

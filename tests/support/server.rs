@@ -1,4 +1,4 @@
-//! The server program under test: started on a free port, asked, signalled, and ended with the test.
+//! The program `server` under test, as a process: started on a free port, ended with its test.
 
 use std::cell::Cell;
 use std::io::{Read as _, Write as _};
@@ -11,10 +11,11 @@ use sayagain::net::EngineKind;
 use super::eventually;
 use super::program::{Ended, Program};
 
-/// How long anything may take that ought to happen at once; generous, for machines under load.
+/// The longest wait for an event that should happen at once; generous, for machines under load.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 
-/// The engine of the servers under test: the first part of the test's name, which its thread has, or the usual one.
+/// The engine of the servers under test: the first part of the test's name, which is the name of its thread, or the
+/// default.
 pub(crate) fn engine() -> &'static str {
     let engines = EngineKind::ALL.map(EngineKind::name);
     let wanted = engine_of_test();
@@ -33,9 +34,9 @@ pub(crate) struct ServerProgram {
     program: Program,
     pub(crate) port: u16,
     pub(crate) listening: Vec<String>,
-    /// How to knock on each door, as it says.
+    /// The printed commands that connect to each listener.
     pub(crate) hints: Vec<String>,
-    /// How much of the log has been looked at, in bytes.
+    /// How much of the log was examined, in bytes.
     read: Cell<usize>,
 }
 
@@ -58,19 +59,19 @@ impl ServerProgram {
         Self::spawn(command, Stdio::piped(), sockets)
     }
 
-    /// Starts it with these doors, of one socket each.
-    pub(crate) fn with_doors(urls: &[&str], options: &[&str]) -> Self {
+    /// Starts it with these listeners, of one socket each.
+    pub(crate) fn with_listeners(urls: &[&str], options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
         command.args(urls.iter().flat_map(|url| ["--listen", url])).args(options);
         Self::spawn(command, Stdio::piped(), urls.len())
     }
 
-    /// Starts a command that will print so many lines on `stdout`. If it names no engine, that
-    /// comes last, where a shell has to pass it on.
+    /// Starts a command that will print this many lines on `stdout`. The engine, if not named, is appended as the last
+    /// argument, which a shell has to pass on.
     pub(crate) fn spawn(mut command: Command, stdout: Stdio, sockets: usize) -> Self {
         if !command.get_args().any(|arg| arg == "--engine") {
             command.args(["--engine", engine()]);
-            // Where loops hand something to each other is where they can fail; other tests have the usual number.
+            // Two loops test the handing over between loops; other tests have the default number.
             if engine_of_test().as_deref() == Some("poll") {
                 command.args(["--loops", "2"]);
             }
@@ -78,9 +79,9 @@ impl ServerProgram {
         let program = Program::spawn(command.stdout(stdout).stderr(Stdio::piped()));
         let read = Cell::new(0);
         let mut server = Self { program, port: 0, listening: Vec::new(), hints: Vec::new(), read };
-        // The losses are logged after all that it listens on is printed.
+        // The losses are logged after all listeners are printed.
         server.wait_for_log("simulated loss");
-        // All that it prints is written at once.
+        // It prints all lines in one write.
         eventually("the server prints where it listens", || lines(&server.program.out()).len() >= sockets);
         let is_place = |line: &String| line.starts_with("listening on ");
         (server.listening, server.hints) = lines(&server.program.out()).into_iter().partition(is_place);
@@ -88,7 +89,7 @@ impl ServerProgram {
         server
     }
 
-    /// Where clients find it.
+    /// Its address for clients.
     pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -124,7 +125,7 @@ impl ServerProgram {
         self.program.id()
     }
 
-    /// Waits for its end. Returns the exit code and what else it has logged and printed.
+    /// Waits for its end. Returns the exit code and the rest of its log and output.
     pub(crate) fn end_within(self, limit: Duration) -> (Option<i32>, Vec<String>, Vec<String>) {
         let Ended { code, out, err } = self.program.wait_within(limit);
         (
@@ -134,7 +135,7 @@ impl ServerProgram {
         )
     }
 
-    /// Ends it with SIGTERM; nobody may need longer than a moment for that. Returns its totals.
+    /// Ends it with SIGTERM, which must be quick. Returns its totals.
     pub(crate) fn end(self) -> String {
         self.signal("TERM");
         let (code, logged, _) = self.end_within(SOON * 2);
@@ -146,7 +147,7 @@ impl ServerProgram {
         Conn::to(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), self.port))
     }
 
-    /// A connection that has registered, and has proof of it.
+    /// A registered connection; the registration is checked.
     pub(crate) fn register(&self, name: &str) -> Conn {
         let mut conn = self.connect();
         conn.send(&frame("REG", name));
@@ -216,7 +217,7 @@ impl Conn {
         String::from_utf8(rest).unwrap()
     }
 
-    /// Asks something that is answered, so that everything sent before has been executed.
+    /// Sends a ping and waits for its answer, so that all earlier input is executed.
     pub(crate) fn prove(&mut self) {
         self.send("PNG 0006 proof");
         self.expect("ACK 0006 proof");

@@ -1,4 +1,4 @@
-//! The client's command line as it is typed.
+//! The client's options and commands as typed, and the text of its help. `resolve` checks them.
 
 use std::ffi::OsString;
 
@@ -10,21 +10,21 @@ use crate::units::PositiveSeconds;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0    done; also when whoever reads the output has had enough of it
+  0    success (also when the output pipe was closed)
   1    the server refused something, a request or the registration, or ended the session; or input or output failed here
-  2    the command line makes no sense; nothing was sent
-  3    something is unknown (sent, never answered) or was never sent, or fewer than N messages came; or the server
-       shut down, and no retry policy (--expb, --max-sends, --policy) has the client come back
-  4    no answer of any kind ever came over TCP
+  2    usage error; nothing was sent
+  3    a request is unknown (sent, never answered) or was never sent, or fewer than N messages arrived; or the
+       server shut down, and no retry policy (--expb, --max-sends, --policy) makes the client reconnect
+  4    over TCP, no answer of any kind was received
   130  interrupted
 
-Every command ends with a goodbye to the server, which frees the name at once. An interrupted one
-waits for its answer no longer than one --timeout; a second interrupt ends it at once, also while nobody
-reads what it prints: it waits for its reader, and the server keeps what it does not take.
+Every command ends with BYE to the server, which frees the name at once. An interrupted command
+waits for the answer for one --timeout at most. A second interrupt ends it at once, also while it is
+blocked because its output is not read; the server keeps the messages that are not received.
 
-A terminal cuts a typed line at 4,095 bytes without a word, so a line of that length is refused there. A pipe may bring longer ones.";
+A terminal silently cuts a typed line at 4,095 bytes, so a line of that length is refused there. A pipe may carry longer lines.";
 
-/// Chat over TCP or lossy UDP, and say it again until it is heard.
+/// Chats over TCP or lossy UDP, and retries each request until it is answered.
 ///
 /// Without a command: chat. Each line typed or piped is `TARGET message`, or one of /join #room, /leave #room,
 /// /list [#room], /quit, /help. TARGET is a name or a #room.
@@ -32,7 +32,7 @@ A terminal cuts a typed line at 4,095 bytes without a word, so a line of that le
 #[command(name = "client", version, after_help = AFTER_HELP, max_term_width = 110)]
 #[command(subcommand_help_heading = "Commands", subcommand_value_name = "COMMAND")]
 pub struct Args {
-    /// What to talk over
+    /// The transport
     #[arg(long, value_enum, ignore_case = true, default_value_t = Mode::Tcp, global = true)]
     pub mode: Mode,
 
@@ -40,11 +40,11 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST, global = true)]
     pub host: HostPort,
 
-    /// The name to be known by [default: guest- and 8 random characters]
+    /// The name to register [default: guest- and 8 random characters]
     #[arg(long, global = true)]
     pub name: Option<String>,
 
-    /// The seed of the jitter, and of nothing else [default: drawn]
+    /// The seed of the jitter only [default: drawn]
     #[arg(long, value_name = "N", global = true)]
     pub seed: Option<u64>,
 
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Tell of each retry on standard error; twice and thrice for more
+    /// Print each retry on standard error; twice or three times for more
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
 
@@ -60,25 +60,25 @@ pub struct Args {
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// The retry flags; last, because their heading holds for all that follows.
+    /// The retry flags; last, because their heading applies to all options that follow.
     #[command(flatten)]
     pub policy: PolicyArgs,
 
-    /// Print when a request is sent and given up and how likely it is to succeed; send nothing
+    /// Print the schedule of the retry policy and its probability of success; send nothing
     #[arg(long, global = true)]
     pub explain: bool,
 
-    /// What to do; chat without it.
+    /// The command; chat without one.
     #[command(subcommand)]
     pub command: Option<CommandArgs>,
 }
 
-/// What to talk over.
+/// The transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// A connection, made again when it is lost
+    /// A connection; the client reconnects when it is lost
     Tcp,
-    /// Datagrams, each of which may be lost
+    /// Datagrams; each may be lost
     Udp,
 }
 
@@ -89,36 +89,36 @@ pub enum CommandArgs {
     Send {
         /// A name, or a #room, which is joined first
         target: String,
-        /// The words of the message, behind `--` if one begins with `-`; `-` alone: one message per line of input
+        /// The words of the message, after `--` if one begins with `-`; `-` alone: one message per line of input
         #[arg(required = true, allow_negative_numbers = true)]
         text: Vec<OsString>,
     },
-    /// Print messages as `sender> text`, those to a room as `sender#room> text`
+    /// Print messages as `sender> text`, messages to a room as `sender#room> text`
     Listen {
-        /// End after so many messages
+        /// End after N messages
         #[arg(short = 'n', value_name = "N", allow_hyphen_values = true)]
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
-        /// End so many seconds after the start
+        /// End SECS seconds after the start
         #[arg(short = 'W', value_name = "SECS", allow_hyphen_values = true)]
         wait: Option<PositiveSeconds>,
         /// Join a room first; may be given several times
         #[arg(long, value_name = "#ROOM")]
         join: Vec<String>,
     },
-    /// Measure round trips, one at a time: `seq=3 tries=2 time=214.1 ms`; registers nothing
+    /// Measure the time to ack, one ping at a time: `seq=3 tries=2 time=214.1 ms`; registers nothing
     Ping {
-        /// End after so many pings [default: when interrupted]
+        /// End after N pings [default: when interrupted]
         #[arg(short = 'c', value_name = "N", allow_hyphen_values = true)]
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
-        /// Seconds from the start of a ping to that of the next, unless its answer takes longer
+        /// Seconds between the starts of two pings, unless an answer takes longer
         #[arg(short = 'i', value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
         interval: PositiveSeconds,
     },
-    /// Print the names of everybody, this client among them, or of a room's members, one per line
+    /// Print all names, this client's included, or the names of a room's members, one per line
     List {
-        /// The room; what does not fit the answer is counted in a last line, `+n`
+        /// The room; names that do not fit the answer are counted in a last line, `+n`
         room: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! Standard output and standard error, and what becomes of a program whose output nobody reads.
+//! Standard output and standard error of the client, and the failures of writing to them.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::escape::escape;
 
-/// Where things are shown. Once writing to standard output has failed, nothing more is written there.
+/// The two outputs. After the first failed write to standard output, nothing more is written there.
 pub(super) struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
@@ -28,56 +28,55 @@ impl<'a> Console<'a> {
         Self { out, err, broken: None, quiet }
     }
 
-    /// A line on standard output. It must be escaped.
+    /// Prints a line on standard output. It must be escaped.
     pub(super) fn print(&mut self, line: &str) {
         if self.broken.is_none() {
             self.broken = writeln!(self.out, "{line}").err();
         }
     }
 
-    /// A line of JSON on standard output.
+    /// Prints an object as a line of JSON on standard output.
     pub(super) fn print_json(&mut self, object: &Value) {
         self.print(&escaped_json(object));
     }
 
-    /// A line on standard error, unless errors only are wanted. It must be escaped.
+    /// Prints a line on standard error, unless `--quiet` is set. It must be escaped.
     pub(super) fn note(&mut self, line: &str) {
         if !self.quiet {
-            self.complain(line);
+            self.error(line);
         }
     }
 
-    /// A line on standard error. It must be escaped.
-    pub(super) fn complain(&mut self, line: &str) {
-        // In one write, so that programs that share standard error do not cut each other's lines. If it cannot be
-        // written, there is nobody to tell.
+    /// Prints an error on standard error. It must be escaped.
+    pub(super) fn error(&mut self, line: &str) {
+        // One write, so that lines of programs that share standard error do not mix. A failure has nowhere to go.
         let _ = self.err.write_all(format!("{line}\n").as_bytes());
     }
 
-    /// What was printed becomes visible.
+    /// Flushes standard output.
     pub(super) fn flush(&mut self) {
         if self.broken.is_none() {
             self.broken = self.out.flush().err();
         }
     }
 
-    /// Whether nothing can be printed any more.
+    /// Whether writing to standard output has failed.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()
     }
 
-    /// Whether whoever read standard output has closed it: they have what they wanted.
+    /// Whether the reader of standard output has closed it, which is no failure.
     pub(super) fn is_closed(&self) -> bool {
         self.broken.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Why nothing can be printed any more, if that is not for want of a reader.
+    /// Why writing to standard output failed, unless its reader closed it.
     pub(super) fn failure(&self) -> Option<String> {
         self.broken.as_ref().filter(|_| !self.is_closed()).map(io::Error::to_string)
     }
 }
 
-/// JSON with everything escaped that is not plain text on a terminal: `serde_json` leaves all above U+001F as it is.
+/// JSON in which everything is escaped that is not plain text on a terminal: `serde_json` escapes only up to U+001F.
 fn escaped_json(object: &Value) -> String {
     let json = object.to_string();
     if matches!(escape(json.as_bytes()), std::borrow::Cow::Borrowed(_)) {
@@ -85,7 +84,7 @@ fn escaped_json(object: &Value) -> String {
     }
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        // Outside of strings JSON has no such characters, so this is always within one.
+        // Such characters occur only inside JSON strings.
         if is_plain(c) { out.push(c) } else { push_escape(c, &mut out) }
     }
     out
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is_one() {
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
         struct Failing(io::ErrorKind);
         impl Write for Failing {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -145,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn quiet_leaves_complaints() {
+    fn quiet_suppresses_notes_but_not_errors() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut console = Console::new(&mut out, &mut err, true);
         console.note("a note");
-        console.complain("a complaint");
-        assert_eq!((out, err), (Vec::new(), b"a complaint\n".to_vec()));
+        console.error("an error");
+        assert_eq!((out, err), (Vec::new(), b"an error\n".to_vec()));
     }
 }

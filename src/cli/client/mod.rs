@@ -1,27 +1,29 @@
-//! The command line of the client: [`args`] as typed, [`resolve`] into a [`Plan`], [`run`].
+//! The command line of the client: [`args`] as typed, [`resolve`] into a [`ClientPlan`], [`run`].
 //!
-//! A command is a small state machine over the client's events: it asks through a `Desk`, which keeps what was asked
-//! until it ends and shows what happens. [`crate::net::connect`] drives both.
+//! Each command is a small state machine over the client's events (`commands`, `interactive_chat`). It asks through a
+//! `RequestTracker`, which tracks each request until its outcome and prints it. [`crate::net::connect`] drives both;
+//! the protocol itself is in [`crate::client`].
 //!
 //! # JSON
 //!
-//! With `--json`, each line of standard output is one object, and nothing else is printed there. Its `type` says what
-//! it is; times in `_ms` are milliseconds, in `_s` seconds; names and reasons are escaped as in [`crate::escape`].
+//! With `--json`, each line of standard output is one object, and nothing else is printed there. `type` names the kind
+//! of object. Times in `_ms` are milliseconds, in `_s` seconds. Names and reasons are escaped as in [`crate::escape`].
 //!
 //! | type | fields |
 //! |---|---|
-//! | `message` | `sender`; `room`: null, or its name with the `#`; `text`; only where the message is not UTF-8: `base64`, all its bytes, and `text` is escaped |
-//! | `acked` | `seq`, `verb`, `target`, `tries`, `time_ms`; the answer to LST also `names` and `more`, how many names did not fit |
-//! | `rejected` | `seq`, `verb`, `target`, `tries` (0: not sent, it was too long), `time_ms`, `code`, `reason` |
-//! | `unknown` | `seq`, `verb`, `target`, `tries`, `time_ms`: done once or not at all |
+//! | `message` | `sender`; `room`: null, or its name with the `#`; `text`; if the message is not UTF-8, `text` is escaped and `base64` has all its bytes |
+//! | `acked` | `seq`, `verb`, `target`, `tries`, `time_ms`; an LST also has `names`, and `more`: the count of names that did not fit |
+//! | `rejected` | `seq`, `verb`, `target`, `tries` (0: not sent, because too long), `time_ms`, `code`, `reason`; after a 429 `wait_ms`, the wait that it names |
+//! | `unknown` | `seq`, `verb`, `target`, `tries`, `time_ms`: executed once or not at all |
 //! | `never_sent` | `seq`, `verb`, `target`, `tries` (0), `time_ms` (null) |
-//! | `retry` | `verb`, `id`, `seq` (null: not a request of the user's), `send`: which send this is, `waiting_s`: for how long its answer is awaited |
-//! | `gap` | `count`: so many messages for this client were dropped by the server |
+//! | `retry` | `verb`, `id`, `seq` (null: not a request of the user), `send`: the number of this send, `waiting_s`: how long its answer is awaited |
+//! | `slow_down` | `verb`, `id`, `seq`, `waiting_s`: how long the client waits after a 429 before it sends the request again |
+//! | `gap` | `count`: the number of messages for this client that the server dropped |
 //!
-//! `seq` is the place of a request among all that the user made, from 1: the line of `send TARGET -`, the number of a
-//! ping. `verb` is SND, JON, LEV, LST or PNG (retries: REG and BYE too), `target` the name or room that it is about,
-//! or null. `tries` counts the sends, `time_ms` runs from the first of them to the answer: the time to ack, repeats included.
-//! Of a line of standard input there is `due_ms` as well, from when it was read: it holds the wait behind earlier requests.
+//! `seq` numbers the user's requests from 1: the line of `send TARGET -`, the number of a ping. `verb` is SND, JON, LEV,
+//! LST or PNG, in retries also REG or BYE. `target` is a name, a room or null. `tries` counts the sends. `time_ms` is
+//! the time to ack: from the first send to the answer, retries included. A line of standard input also has `due_ms`,
+//! from when it was read to the answer, which includes the wait behind earlier requests.
 
 use std::io::{Read, Write};
 use std::time::Instant;
@@ -32,172 +34,181 @@ use crate::config::Transport;
 use crate::net::connect::{self, Command, Finish, Line, Progress};
 
 pub mod args;
-mod chat;
+mod commands;
 mod console;
-mod desk;
+mod interactive_chat;
+mod request_tracker;
 pub mod resolve;
-mod tally;
-mod tasks;
+mod run_summary;
 #[cfg(test)]
 mod tests;
 
 pub use args::Args;
+use commands::ClientCommand;
 use console::Console;
-use desk::Desk;
-pub use resolve::Plan;
-use tasks::Task;
+use request_tracker::RequestTracker;
+pub use resolve::ClientPlan;
+use resolve::ResolvedCommand;
 
-/// Does what the plan says; returns the exit code. `input` may still be being read afterwards.
-pub fn run(plan: &Plan, input: Box<dyn Read + Send>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Runs the planned command and returns the exit code. A thread may still be reading `input` afterwards.
+pub fn run(plan: &ClientPlan, input: Box<dyn Read + Send>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let console = Console::new(out, err, plan.style.quiet);
-    let desk = Desk::new(console, plan.style, plan.connect.client.name.as_deref());
+    let tracker = RequestTracker::new(console, plan.style, plan.connect.client.name.as_deref());
     if plan.explain {
-        return explain(plan, desk.console);
+        return explain(plan, tracker.console);
     }
-    match plan.task.clone() {
-        resolve::Task::Chat => drive(plan, desk, chat::Chat::new(), input),
-        resolve::Task::Send { target, text } => drive(plan, desk, tasks::Send::new(target, text), input),
-        resolve::Task::Listen { count, wait, rooms } => {
-            drive(plan, desk, tasks::Listen::new(count, wait, rooms), input)
+    match plan.command.clone() {
+        ResolvedCommand::Chat => drive(plan, tracker, interactive_chat::InteractiveChat::new(), input),
+        ResolvedCommand::Send { target, text } => {
+            drive(plan, tracker, commands::Send::new(target, text), input)
         }
-        resolve::Task::Ping { count, interval } => {
-            drive(plan, desk, tasks::Ping::new(count, interval), input)
+        ResolvedCommand::Listen { count, wait, rooms } => {
+            drive(plan, tracker, commands::Listen::new(count, wait, rooms), input)
         }
-        resolve::Task::List { room } => drive(plan, desk, tasks::List::new(room), input),
+        ResolvedCommand::Ping { count, interval } => {
+            drive(plan, tracker, commands::Ping::new(count, interval), input)
+        }
+        ResolvedCommand::List { room } => drive(plan, tracker, commands::List::new(room), input),
     }
 }
 
-fn explain(plan: &Plan, mut console: Console<'_>) -> u8 {
+fn explain(plan: &ClientPlan, mut console: Console<'_>) -> u8 {
     let mut text = Vec::new();
-    // Writing to memory does not fail.
+    // Writing to a Vec cannot fail.
     let _ = policy::explain(&plan.connect.client.policy, &mut text);
     String::from_utf8_lossy(&text).lines().for_each(|line| console.print(line));
     console.flush();
     output_failed(&mut console).unwrap_or(exit::OK)
 }
 
-/// The exit code, if standard output could not be written.
+/// The exit code if standard output could not be written, or was closed by its reader.
 fn output_failed(console: &mut Console<'_>) -> Option<u8> {
     if let Some(error) = console.failure() {
-        console.complain(&format!("cannot write to standard output: {error}"));
+        console.error(&format!("cannot write to standard output: {error}"));
         return Some(exit::FAILED);
     }
     console.is_closed().then_some(exit::OK)
 }
 
-fn drive(plan: &Plan, desk: Desk<'_>, task: impl Task, input: Box<dyn Read + Send>) -> u8 {
-    let mut running = Running { desk, task };
-    match connect::run(&plan.connect, &mut running, input) {
-        Ok(finish) => running.finish(plan, &finish),
+fn drive(
+    plan: &ClientPlan,
+    tracker: RequestTracker<'_>,
+    command: impl ClientCommand,
+    input: Box<dyn Read + Send>,
+) -> u8 {
+    let mut runner = CommandRunner { tracker, command };
+    match connect::run(&plan.connect, &mut runner, input) {
+        Ok(finish) => runner.finish(plan, &finish),
         Err(error) => {
-            running.desk.console.complain(&format!("cannot begin: {error}"));
+            runner.tracker.console.error(&format!("cannot begin: {error}"));
             exit::FAILED
         }
     }
 }
 
-/// A task at its desk, as the driver sees it.
-struct Running<'a, T> {
-    desk: Desk<'a>,
-    task: T,
+/// A command and its tracker, behind the interface of the driver.
+struct CommandRunner<'a, T> {
+    tracker: RequestTracker<'a>,
+    command: T,
 }
 
-impl<T: Task> Command for Running<'_, T> {
+impl<T: ClientCommand> Command for CommandRunner<'_, T> {
     fn start(&mut self, now: Instant, client: &mut Client) {
-        self.task.start(&mut self.desk, now, client);
+        self.command.start(&mut self.tracker, now, client);
     }
 
     fn on_event(&mut self, now: Instant, _client: &mut Client, event: Event) {
-        let ending = self.desk.on_event(now, &event);
-        if let Some(ending) = ending {
-            self.task.on_ended(&mut self.desk, &ending);
+        let ended_request = self.tracker.on_event(now, &event);
+        if let Some(ended_request) = ended_request {
+            self.command.on_ended(&mut self.tracker, &ended_request);
         }
         match event {
-            Event::Message { sender, body } => self.task.on_message(&mut self.desk, &sender, &body),
-            Event::Registered { resumed } => self.task.on_registered(&mut self.desk, resumed),
+            Event::Message { sender, body } => self.command.on_message(&mut self.tracker, &sender, &body),
+            Event::Registered { resumed } => self.command.on_registered(&mut self.tracker, resumed),
             _ => {}
         }
     }
 
     fn progress(&self) -> Progress {
-        if self.desk.console.is_broken() { Progress::Done } else { self.task.progress(&self.desk) }
+        if self.tracker.console.is_broken() { Progress::Done } else { self.command.progress(&self.tracker) }
     }
 
     fn wants_line(&self) -> bool {
-        self.task.wants_line(&self.desk)
+        self.command.wants_line(&self.tracker)
     }
 
     fn on_line(&mut self, now: Instant, client: &mut Client, line: Line) {
-        self.desk.set_due(Some(now));
-        self.task.on_line(&mut self.desk, client, line);
-        self.desk.set_due(None);
+        self.tracker.set_due(Some(now));
+        self.command.on_line(&mut self.tracker, client, line);
+        self.tracker.set_due(None);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.task.poll_timeout()
+        self.command.poll_timeout()
     }
 
     fn handle_timeout(&mut self, now: Instant, client: &mut Client) {
-        self.task.handle_timeout(&mut self.desk, now, client);
+        self.command.handle_timeout(&mut self.tracker, now, client);
     }
 
     fn flush(&mut self) {
-        self.desk.console.flush();
+        self.tracker.console.flush();
     }
 }
 
-impl<T: Task> Running<'_, T> {
-    /// Says how it went and makes an exit code of it.
-    fn finish(mut self, plan: &Plan, finish: &Finish) -> u8 {
+impl<T: ClientCommand> CommandRunner<'_, T> {
+    /// Prints the result of the run and returns the exit code.
+    fn finish(mut self, plan: &ClientPlan, finish: &Finish) -> u8 {
         let transport = plan.connect.client.transport;
-        let output_failed = output_failed(&mut self.desk.console);
+        let output_failed = output_failed(&mut self.tracker.console);
         if output_failed.is_none() {
-            self.tell_why(plan, finish);
-            self.desk.show_never_sent();
-            self.task.tell_short(&mut self.desk);
+            self.print_close_reason(plan, finish);
+            self.tracker.show_never_sent();
+            self.command.report_shortfall(&mut self.tracker);
         }
-        self.desk.console.note(&self.desk.tally.line(&finish.stats, transport));
-        output_failed.unwrap_or_else(|| self.code(transport, finish))
+        self.tracker.console.note(&self.tracker.run_summary.line(&finish.stats, transport));
+        output_failed.unwrap_or_else(|| self.exit_code(transport, finish))
     }
 
-    fn tell_why(&mut self, plan: &Plan, finish: &Finish) {
+    fn print_close_reason(&mut self, plan: &ClientPlan, finish: &Finish) {
         let server = HostPort { host: plan.connect.host.clone(), port: plan.connect.port }.to_string();
         let reason = match &finish.closed {
-            Some(closed) => desk::reason(closed, &server),
+            Some(closed) => request_tracker::reason(closed, &server),
             None => Some(format!("cannot reach {server}")).filter(|_| !finish.interrupted),
         };
         let Some(reason) = reason else { return };
         match &finish.trouble {
-            Some(trouble) => self.desk.console.complain(&format!("{reason}: {trouble}")),
-            None => self.desk.console.complain(&reason),
+            Some(trouble) => self.tracker.console.error(&format!("{reason}: {trouble}")),
+            None => self.tracker.console.error(&reason),
         }
     }
 
-    fn code(&self, transport: Transport, finish: &Finish) -> u8 {
-        let tally = &self.desk.tally;
+    fn exit_code(&self, transport: Transport, finish: &Finish) -> u8 {
+        let run_summary = &self.tracker.run_summary;
         let refused = matches!(finish.closed, Some(Closed::Refused(..)));
         let ended = matches!(finish.closed, Some(Closed::ServerBye(_)));
         let drained = matches!(finish.closed, Some(Closed::Draining(_)));
-        // What was not sent because the registration was refused was refused with it.
-        let unfinished = tally.never_sent > 0 || self.task.is_short() || self.is_unregistered(finish);
+        // Requests not sent because the registration was refused count as refused with it.
+        let unfinished =
+            run_summary.never_sent > 0 || self.command.has_shortfall() || self.is_unregistered(finish);
         if finish.interrupted {
             exit::INTERRUPTED
         } else if transport == Transport::Stream && !finish.heard {
             exit::NO_CONNECTION
-        } else if tally.unknown > 0 || drained || (unfinished && !refused) {
+        } else if run_summary.unknown > 0 || drained || (unfinished && !refused) {
             exit::GAVE_UP
-        } else if refused || ended || tally.rejected > 0 || self.task.has_failed() {
+        } else if refused || ended || run_summary.rejected > 0 || self.command.has_failed() {
             exit::FAILED
         } else {
             exit::OK
         }
     }
 
-    /// Whether there never was a session, or one was lost and not found again.
+    /// Whether no session was ever opened, or the client gave up on one.
     fn is_unregistered(&self, finish: &Finish) -> bool {
         match finish.closed {
             Some(Closed::GaveUp) | None => true,
-            Some(Closed::Done) => !self.desk.registered && self.desk.has_name(),
+            Some(Closed::Done) => !self.tracker.registered && self.tracker.has_name(),
             _ => false,
         }
     }

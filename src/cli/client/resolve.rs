@@ -1,4 +1,4 @@
-//! From the command line as typed to what is to be done; nothing is sent here.
+//! From the client's options to a [`ClientPlan`]: defaults filled in, contradictions refused. Nothing is sent here.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -12,32 +12,32 @@ use crate::escape::escape_short;
 use crate::net::connect::Connect;
 use crate::units::PositiveSeconds;
 
-/// What a guest's name is drawn from: no two of these, nor a pair of them beside one, look alike.
+/// The characters of a guest's name: no two of them look alike, nor does a pair of them look like a third.
 const GUEST_CHARS: &[u8] = b"abcdefghjkpqrstuvxyz23456789";
-/// How many of them.
+/// The number of random characters in a guest's name.
 const GUEST_LEN: usize = 8;
-/// The longest payload that a server reads by default, and so the longest that is sent.
+/// The longest payload that the client sends, in bytes: the longest that a server reads by default.
 pub(super) const MAX_PAYLOAD: usize = 16 << 20;
 
-/// Most bytes that Linux's terminals keep of a line, without its end; they drop the rest in silence (termios(3)).
+/// Most bytes of a line that a Linux terminal keeps, without the line end; it drops the rest silently (termios(3)).
 const TERMINAL_LINE: usize = 4_095;
 
-/// What is to be done.
+/// The resolved command line.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// Where to and how.
+pub struct ClientPlan {
+    /// The server, the client's configuration and the seed.
     pub connect: Connect,
-    /// What.
-    pub task: Task,
-    /// How it is shown.
-    pub style: Style,
-    /// Only print the schedule.
+    /// The command to run.
+    pub command: ResolvedCommand,
+    /// How results are shown.
+    pub style: OutputStyle,
+    /// Whether to print the schedule of the policy and end.
     pub explain: bool,
 }
 
-impl Plan {
-    /// The plan where standard input is a terminal. What it hands over as a line of [`TERMINAL_LINE`] bytes may be the
-    /// front of a longer one, so such a line is refused.
+impl ClientPlan {
+    /// The plan for a standard input that is a terminal. A line of [`TERMINAL_LINE`] bytes may be the front of a longer
+    /// one, so it is refused.
     #[must_use]
     pub fn for_terminal(mut self) -> Self {
         self.connect.max_line = self.connect.max_line.min(TERMINAL_LINE - 1);
@@ -45,74 +45,74 @@ impl Plan {
     }
 }
 
-/// How things are shown.
+/// How results are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
+pub struct OutputStyle {
     /// JSON on standard output.
     pub json: bool,
-    /// Retries on standard error, and more.
+    /// How many times `-v` was given: retries on standard error, and more.
     pub verbose: u8,
     /// Errors only on standard error.
     pub quiet: bool,
 }
 
-/// What to do.
+/// A command with its arguments, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Task {
-    /// Lines are messages and commands.
+pub enum ResolvedCommand {
+    /// Lines of input are messages and `/commands`.
     Chat,
     /// Send one message or many.
     Send {
-        /// To whom.
+        /// A name or a room.
         target: Vec<u8>,
-        /// What; `None`: the lines of standard input.
+        /// The message; `None`: one per line of standard input.
         text: Option<Vec<u8>>,
     },
     /// Print messages.
     Listen {
-        /// How many at most.
+        /// Most to take; `None`: no limit.
         count: Option<u64>,
-        /// For how long at most.
+        /// The longest time; `None`: no limit.
         wait: Option<Duration>,
         /// Rooms to join first.
         rooms: Vec<Vec<u8>>,
     },
-    /// Measure round trips.
+    /// Measure the time to ack.
     Ping {
-        /// How many at most.
+        /// Most to take; `None`: no limit.
         count: Option<u64>,
-        /// From start to start.
+        /// The time between the starts of two pings.
         interval: Duration,
     },
     /// Print names.
     List {
-        /// Of a room.
+        /// The room; `None`: all sessions.
         room: Option<Vec<u8>>,
     },
 }
 
 impl Args {
-    /// What these arguments come to; `rng` draws what was not given: a guest's name, a seed.
+    /// Checks the options and fills in defaults. `rng` draws a guest's name and a seed if none was given.
     ///
     /// # Errors
     ///
-    /// One sentence on what makes no sense.
-    pub fn resolve(self, rng: &mut impl Rng) -> Result<Plan, String> {
+    /// One sentence that names the invalid option.
+    pub fn resolve(self, rng: &mut impl Rng) -> Result<ClientPlan, String> {
         let policy = self.policy.resolve()?;
-        let task = self.command.map_or(Ok(Task::Chat), CommandArgs::resolve)?;
+        let command = self.command.map_or(Ok(ResolvedCommand::Chat), CommandArgs::resolve)?;
         if self.json && self.explain {
             return Err("--explain prints text; leave --json out".to_owned());
         }
         if self.host.port == 0 {
             return Err(format!("`{}` has port 0, which no server listens on", self.host));
         }
-        let name = match (self.name, &task) {
-            (_, Task::Ping { .. }) => None,
+        let name = match (self.name, &command) {
+            (_, ResolvedCommand::Ping { .. }) => None,
             (Some(name), _) => Some(checked_word(&name, "a name")?),
             (None, _) => Some(guest(rng)),
         };
         let patience = policy.ack_timeout();
-        Ok(Plan {
+        Ok(ClientPlan {
             connect: Connect {
                 host: self.host.host,
                 port: self.host.port,
@@ -121,8 +121,8 @@ impl Args {
                 patience,
                 max_line: MAX_PAYLOAD,
             },
-            task,
-            style: Style { json: self.json, verbose: self.verbose, quiet: self.quiet },
+            command,
+            style: OutputStyle { json: self.json, verbose: self.verbose, quiet: self.quiet },
             explain: self.explain,
         })
     }
@@ -138,29 +138,33 @@ impl Mode {
 }
 
 impl CommandArgs {
-    fn resolve(self) -> Result<Task, String> {
+    fn resolve(self) -> Result<ResolvedCommand, String> {
         Ok(match self {
             Self::Send { target, text } => {
                 let target = checked_word(&target, "a target")?.into_bytes();
                 let text = joined(text);
-                Task::Send { target, text: Some(text).filter(|text| text != b"-") }
+                ResolvedCommand::Send { target, text: Some(text).filter(|text| text != b"-") }
             }
             Self::Listen { count, wait, join } => {
                 let rooms = join.iter().map(|room| checked_room(room)).collect::<Result<_, _>>()?;
-                Task::Listen { count, wait: wait.map(PositiveSeconds::as_duration), rooms }
+                ResolvedCommand::Listen { count, wait: wait.map(PositiveSeconds::as_duration), rooms }
             }
-            Self::Ping { count, interval } => Task::Ping { count, interval: interval.as_duration() },
-            Self::List { room } => Task::List { room: room.map(|room| checked_room(&room)).transpose()? },
+            Self::Ping { count, interval } => {
+                ResolvedCommand::Ping { count, interval: interval.as_duration() }
+            }
+            Self::List { room } => {
+                ResolvedCommand::List { room: room.map(|room| checked_room(&room)).transpose()? }
+            }
         })
     }
 }
 
-/// The words of a message with single spaces between, whatever bytes they are.
+/// Joins the words of a message with single spaces. They may be any bytes.
 fn joined(words: Vec<OsString>) -> Vec<u8> {
     words.into_iter().map(OsString::into_vec).collect::<Vec<_>>().join(&b' ')
 }
 
-/// What stands as one word in a frame. Whether it is a good name is for the server to say.
+/// Checks that `word` is one word in a frame. The server decides whether it is a valid name.
 fn checked_word(word: &str, what: &str) -> Result<String, String> {
     if word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
         let shown = escape_short(word.as_bytes(), 40);
@@ -191,20 +195,20 @@ mod tests {
     use rand::SeedableRng as _;
     use rand_chacha::ChaCha8Rng;
 
-    fn plan(words: &[&str]) -> Result<Plan, String> {
+    fn plan(words: &[&str]) -> Result<ClientPlan, String> {
         let typed =
             Args::try_parse_from(["client"].iter().chain(words)).map_err(|error| error.to_string())?;
         typed.resolve(&mut ChaCha8Rng::seed_from_u64(1))
     }
 
-    fn task(words: &[&str]) -> Task {
-        plan(words).unwrap().task
+    fn command(words: &[&str]) -> ResolvedCommand {
+        plan(words).unwrap().command
     }
 
     #[test]
-    fn without_arguments_it_chats_over_tcp_with_localhost_as_a_guest() {
+    fn without_arguments_the_client_chats_over_tcp_with_localhost_as_a_guest() {
         let plan = plan(&[]).unwrap();
-        assert_eq!(plan.task, Task::Chat);
+        assert_eq!(plan.command, ResolvedCommand::Chat);
         assert_eq!((plan.connect.host.as_str(), plan.connect.port), ("localhost", 50_000));
         assert_eq!(plan.connect.client.transport, Transport::Stream);
         assert_eq!(plan.connect.client.policy.max_sends(), 1);
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_not_drawn() {
+    fn a_given_name_and_seed_are_not_drawn() {
         let plan =
             plan(&["--name", "alice", "--seed", "7", "--host", "[::1]:1", "--timeout", "200ms"]).unwrap();
         assert_eq!(plan.connect.client.name.as_deref(), Some("alice"));
@@ -234,48 +238,48 @@ mod tests {
 
     #[test]
     fn a_message_is_all_that_follows_its_target() {
-        let send = |target: &[u8], text: Option<&[u8]>| Task::Send {
+        let send = |target: &[u8], text: Option<&[u8]>| ResolvedCommand::Send {
             target: target.to_vec(),
             text: text.map(<[u8]>::to_vec),
         };
-        assert_eq!(task(&["send", "bob", "hi", "you"]), send(b"bob", Some(b"hi you")));
-        assert_eq!(task(&["send", "bob", "-5", "and", "-v"]), send(b"bob", Some(b"-5 and")));
-        assert_eq!(task(&["send", "bob", "--", "--mode", "-v"]), send(b"bob", Some(b"--mode -v")));
+        assert_eq!(command(&["send", "bob", "hi", "you"]), send(b"bob", Some(b"hi you")));
+        assert_eq!(command(&["send", "bob", "-5", "and", "-v"]), send(b"bob", Some(b"-5 and")));
+        assert_eq!(command(&["send", "bob", "--", "--mode", "-v"]), send(b"bob", Some(b"--mode -v")));
         assert_eq!(
             plan(&["send", "bob", "hi", "--mode", "udp"]).unwrap().connect.client.transport,
             Transport::Datagram
         );
-        assert_eq!(task(&["send", "#room", ""]), send(b"#room", Some(b"")));
-        assert_eq!(task(&["send", "bob", "-"]), send(b"bob", None));
-        assert_eq!(task(&["send", "bob", "-", "-"]), send(b"bob", Some(b"- -")));
+        assert_eq!(command(&["send", "#room", ""]), send(b"#room", Some(b"")));
+        assert_eq!(command(&["send", "bob", "-"]), send(b"bob", None));
+        assert_eq!(command(&["send", "bob", "-", "-"]), send(b"bob", Some(b"- -")));
         let odd = OsString::from_vec(b"\xff".to_vec());
         let words = ["client", "send", "bob"].map(OsString::from).into_iter().chain([odd]);
         let typed = Args::try_parse_from(words).unwrap();
         let plan = typed.resolve(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
-        assert_eq!(plan.task, send(b"bob", Some(b"\xff")));
+        assert_eq!(plan.command, send(b"bob", Some(b"\xff")));
     }
 
     #[test]
     fn the_other_commands_take_their_flags() {
         assert_eq!(
-            task(&["listen", "-n", "3", "-W", ".5", "--join", "#a", "--join", "#b"]),
-            Task::Listen {
+            command(&["listen", "-n", "3", "-W", ".5", "--join", "#a", "--join", "#b"]),
+            ResolvedCommand::Listen {
                 count: Some(3),
                 wait: Some(Duration::from_millis(500)),
                 rooms: vec![b"#a".to_vec(), b"#b".to_vec()],
             }
         );
         assert_eq!(
-            task(&["ping", "-c", "2", "-i", "100ms"]),
-            Task::Ping { count: Some(2), interval: Duration::from_millis(100) }
+            command(&["ping", "-c", "2", "-i", "100ms"]),
+            ResolvedCommand::Ping { count: Some(2), interval: Duration::from_millis(100) }
         );
         assert_eq!(plan(&["--name", "x", "ping"]).unwrap().connect.client.name, None);
-        assert_eq!(task(&["list", "#r"]), Task::List { room: Some(b"#r".to_vec()) });
-        assert_eq!(task(&["list"]), Task::List { room: None });
+        assert_eq!(command(&["list", "#r"]), ResolvedCommand::List { room: Some(b"#r".to_vec()) });
+        assert_eq!(command(&["list"]), ResolvedCommand::List { room: None });
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_sentence() {
+    fn an_invalid_option_is_refused_with_a_sentence() {
         for (words, sentence) in [
             (&["--host", "a:65536"][..], "`a:65536` has no port from 0 to 65535"),
             (&["--host", "a"], "has no port"),
@@ -311,7 +315,7 @@ mod tests {
     fn a_line_that_a_terminal_may_have_cut_is_too_long() {
         let plan = plan(&[]).unwrap();
         assert_eq!(plan.clone().for_terminal().connect.max_line, 4_094);
-        assert_eq!(plan.connect.max_line, MAX_PAYLOAD, "what comes from a pipe is whole");
+        assert_eq!(plan.connect.max_line, MAX_PAYLOAD, "a pipe does not cut lines");
     }
 
     #[test]

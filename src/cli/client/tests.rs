@@ -1,23 +1,23 @@
-//! The commands without sockets: what they make of events, lines and time.
+//! The commands without sockets: their output and exit codes for given events, lines and times.
 
 use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
-use super::chat::Chat;
+use super::commands::{ClientCommand, Listen, MAX_OPEN, Ping, Send};
 use super::console::Console;
-use super::desk::Desk;
-use super::resolve::Style;
-use super::tasks::{Listen, MAX_OPEN, Ping, Send, Task};
-use super::{Running, exit};
+use super::interactive_chat::InteractiveChat;
+use super::request_tracker::RequestTracker;
+use super::resolve::OutputStyle;
+use super::{CommandRunner, exit};
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
 use crate::net::connect::{Command as _, Finish, Line, Progress};
 use crate::reliable::{AskedToWait, Backoff, Ended, Outcome, Sent, Ticket};
 use crate::wire::{Id, Verb};
 
-/// A client that nobody answers.
+/// A client without a server.
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 fn client() -> (Instant, Client) {
     let now = Instant::now();
@@ -29,22 +29,22 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Runs a task and returns what it gave, what it printed, and what it said on standard error.
-fn with<T: Task, R>(
-    task: T,
-    style: Style,
-    act: impl FnOnce(&mut Running<'_, T>, Instant, &mut Client) -> R,
+/// Runs a command. Returns the result of `act`, standard output and standard error.
+fn with<T: ClientCommand, R>(
+    command: T,
+    style: OutputStyle,
+    act: impl FnOnce(&mut CommandRunner<'_, T>, Instant, &mut Client) -> R,
 ) -> (R, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let desk = Desk::new(Console::new(&mut out, &mut err, style.quiet), style, Some("me"));
+    let tracker = RequestTracker::new(Console::new(&mut out, &mut err, style.quiet), style, Some("me"));
     let (now, mut client) = client();
-    let mut running = Running { desk, task };
-    running.start(now, &mut client);
-    let result = act(&mut running, now, &mut client);
+    let mut runner = CommandRunner { tracker, command };
+    runner.start(now, &mut client);
+    let result = act(&mut runner, now, &mut client);
     (result, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
-/// The end of the request with this ticket.
+/// The outcome of the request with this ticket.
 fn ended(ticket: u64, verb: Verb, outcome: Outcome) -> Event {
     let sent = outcome != Outcome::NeverSent;
     Event::Ended(Ended {
@@ -60,21 +60,21 @@ fn message(sender: &[u8], body: &[u8]) -> Event {
     Event::Message { sender: sender.to_vec(), body: body.to_vec() }
 }
 
-const PLAIN: Style = Style { json: false, verbose: 1, quiet: false };
-const JSON: Style = Style { json: true, verbose: 0, quiet: false };
+const PLAIN: OutputStyle = OutputStyle { json: false, verbose: 1, quiet: false };
+const JSON: OutputStyle = OutputStyle { json: true, verbose: 0, quiet: false };
 
 fn finish(closed: Option<Closed>, heard: bool, interrupted: bool) -> Finish {
     Finish { closed, stats: ClientStats::default(), heard, interrupted, trouble: None }
 }
 
-/// Names and messages that could do harm, each shown as one line of plain text.
-fn show_harm(count: usize) {
+/// Shows random names and messages with control characters: each must be one line of plain text.
+fn show_hostile_text(count: usize) {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let pieces = [
         "\x1b[2J", "\u{9b}", "\u{202e}", "\u{2028}", "\r\n", "\n", "\0", "\u{85}", "a", "\\", "山",
         "\u{feff}",
     ];
-    let mut harm = || {
+    let mut hostile = || {
         let mut bytes = Vec::new();
         for _ in 0..rng.random_range(1..5) {
             match rng.random_range(0..4) {
@@ -86,9 +86,9 @@ fn show_harm(count: usize) {
         bytes
     };
     for _ in 0..count.div_ceil(100) {
-        let (_, out, err) = with(Listen::new(None, None, Vec::new()), PLAIN, |running, now, client| {
+        let (_, out, err) = with(Listen::new(None, None, Vec::new()), PLAIN, |runner, now, client| {
             for _ in 0..100 {
-                running.on_event(now, client, message(&harm(), &harm()));
+                runner.on_event(now, client, message(&hostile(), &hostile()));
             }
         });
         let is_raw = |c: char| {
@@ -101,69 +101,69 @@ fn show_harm(count: usize) {
 }
 
 #[test]
-fn whatever_a_message_holds_it_is_shown_as_one_line_of_plain_text() {
-    show_harm(20_000);
+fn any_message_is_shown_as_one_line_of_plain_text() {
+    show_hostile_text(20_000);
 }
 
 #[test]
 #[ignore = "takes some seconds: cargo test --lib a_million_messages -- --ignored"]
 fn a_million_messages_are_shown_as_a_million_lines_of_plain_text() {
-    show_harm(1_000_000);
+    show_hostile_text(1_000_000);
 }
 
 #[test]
-fn a_listener_counts_what_it_prints_and_wants_no_more_than_that() {
-    let (progress, out, _) = with(Listen::new(Some(2), None, Vec::new()), PLAIN, |running, now, client| {
-        let before = running.progress();
+fn listen_prints_the_wanted_number_of_messages_and_no_more() {
+    let (progress, out, _) = with(Listen::new(Some(2), None, Vec::new()), PLAIN, |runner, now, client| {
+        let before = runner.progress();
         for text in [&b"one"[..], b"\x07two", b"three"] {
-            running.on_event(now, client, message(b"al#r", text));
+            runner.on_event(now, client, message(b"al#r", text));
         }
-        (before, running.progress(), running.task.is_short())
+        (before, runner.progress(), runner.command.has_shortfall())
     });
     assert_eq!(progress, (Progress::Going, Progress::Done, false));
     assert_eq!(out, "al#r> one\nal#r> \\x07two\n");
 }
 
 #[test]
-fn a_listener_is_over_when_its_time_is_up_and_not_before() {
-    let ((), ..) = with(Listen::new(Some(1), Some(ms(50)), Vec::new()), PLAIN, |running, now, client| {
-        assert_eq!(running.poll_timeout(), Some(now + ms(50)));
-        running.handle_timeout(now + ms(49), client);
-        assert_eq!(running.progress(), Progress::Going);
-        running.handle_timeout(now + ms(50), client);
-        assert_eq!((running.progress(), running.poll_timeout()), (Progress::Over, None));
-        assert!(running.task.is_short());
+fn listen_ends_at_its_deadline_and_not_before() {
+    let ((), ..) = with(Listen::new(Some(1), Some(ms(50)), Vec::new()), PLAIN, |runner, now, client| {
+        assert_eq!(runner.poll_timeout(), Some(now + ms(50)));
+        runner.handle_timeout(now + ms(49), client);
+        assert_eq!(runner.progress(), Progress::Going);
+        runner.handle_timeout(now + ms(50), client);
+        assert_eq!((runner.progress(), runner.poll_timeout()), (Progress::Over, None));
+        assert!(runner.command.has_shortfall());
     });
 }
 
 #[test]
-fn a_ping_waits_for_the_one_before_and_else_for_its_time() {
-    let ((), out, err) = with(Ping::new(Some(3), ms(100)), PLAIN, |running, now, client| {
-        assert_eq!((running.poll_timeout(), running.desk.open()), (None, 1));
-        running.on_event(now + ms(20), client, ended(1, Verb::Png, Outcome::Acked(Vec::new())));
-        assert_eq!(running.poll_timeout(), Some(now + ms(100)));
-        running.handle_timeout(now + ms(99), client);
-        assert_eq!(running.desk.open(), 0);
-        running.handle_timeout(now + ms(100), client);
-        assert_eq!((running.poll_timeout(), running.desk.open()), (None, 1));
-        running.on_event(now + ms(900), client, ended(2, Verb::Png, Outcome::Unknown));
-        running.handle_timeout(now + ms(900), client);
-        assert_eq!((running.progress(), running.desk.open()), (Progress::Going, 1));
-        running.on_event(now + ms(901), client, ended(3, Verb::Png, Outcome::Rejected(429, Vec::new())));
-        assert_eq!(running.progress(), Progress::Done);
+fn a_ping_waits_for_the_answer_to_the_previous_one_and_for_its_interval() {
+    let ((), out, err) = with(Ping::new(Some(3), ms(100)), PLAIN, |runner, now, client| {
+        assert_eq!((runner.poll_timeout(), runner.tracker.open()), (None, 1));
+        runner.on_event(now + ms(20), client, ended(1, Verb::Png, Outcome::Acked(Vec::new())));
+        assert_eq!(runner.poll_timeout(), Some(now + ms(100)));
+        runner.handle_timeout(now + ms(99), client);
+        assert_eq!(runner.tracker.open(), 0);
+        runner.handle_timeout(now + ms(100), client);
+        assert_eq!((runner.poll_timeout(), runner.tracker.open()), (None, 1));
+        runner.on_event(now + ms(900), client, ended(2, Verb::Png, Outcome::Unknown));
+        runner.handle_timeout(now + ms(900), client);
+        assert_eq!((runner.progress(), runner.tracker.open()), (Progress::Going, 1));
+        runner.on_event(now + ms(901), client, ended(3, Verb::Png, Outcome::Rejected(429, Vec::new())));
+        assert_eq!(runner.progress(), Progress::Done);
     });
     assert_eq!(out, "seq=1 tries=2 time=214.0 ms\nseq=2 no answer after 2 tries\nseq=3 refused with 429\n");
     assert_eq!(err, "");
 }
 
 #[test]
-fn the_wait_behind_an_outstanding_request_counts_from_when_a_line_was_due() {
-    let (line, _, _) = with(Send::new(b"bob".to_vec(), None), PLAIN, |running, now, client| {
+fn the_time_from_when_a_line_was_due_includes_the_wait_behind_outstanding_requests() {
+    let (line, _, _) = with(Send::new(b"bob".to_vec(), None), PLAIN, |runner, now, client| {
         for tenth in 0..10 {
-            running.on_line(now + ms(100 * tenth), client, Line::Text(b"x".to_vec()));
+            runner.on_line(now + ms(100 * tenth), client, Line::Text(b"x".to_vec()));
         }
-        running.on_line(now + ms(1_000), client, Line::End);
-        // The server answers the first at once, is away for a second and a half, and then answers each within a millisecond.
+        runner.on_line(now + ms(1_000), client, Line::End);
+        // The server answers the first at once, pauses for 1.6 s, and then answers one per millisecond.
         let at = |ticket: u64| if ticket == 1 { now + ms(1) } else { now + ms(1_600 + ticket) };
         for ticket in 1..=10 {
             let quick = Ended {
@@ -173,10 +173,10 @@ fn the_wait_behind_an_outstanding_request_counts_from_when_a_line_was_due() {
                 sends: 1,
                 elapsed: Some(ms(1)),
             };
-            running.on_event(at(ticket), client, Event::Ended(quick));
+            runner.on_event(at(ticket), client, Event::Ended(quick));
         }
-        assert_eq!(running.progress(), Progress::Done);
-        running.desk.tally.line(&ClientStats::default(), Transport::Stream)
+        assert_eq!(runner.progress(), Progress::Done);
+        runner.tracker.run_summary.line(&ClientStats::default(), Transport::Stream)
     });
     assert!(line.contains(" · time to ack min/avg/p95/max = 1.0/1.0/1.0/1.0 ms"), "{line}");
     // The second was due after 0.1 s and answered after 1.602 s.
@@ -187,25 +187,25 @@ fn the_wait_behind_an_outstanding_request_counts_from_when_a_line_was_due() {
 }
 
 #[test]
-fn lines_are_read_only_while_few_requests_wait() {
-    let ((), _, err) = with(Send::new(b"bob".to_vec(), None), PLAIN, |running, now, client| {
+fn lines_are_read_only_while_fewer_than_max_open_requests_are_unanswered() {
+    let ((), _, err) = with(Send::new(b"bob".to_vec(), None), PLAIN, |runner, now, client| {
         let mut lines = 0;
-        while running.wants_line() {
-            running.on_line(now, client, Line::Text(b"x".to_vec()));
+        while runner.wants_line() {
+            runner.on_line(now, client, Line::Text(b"x".to_vec()));
             lines += 1;
         }
         assert_eq!(lines, MAX_OPEN);
-        running.on_event(now, client, ended(1, Verb::Snd, Outcome::Acked(Vec::new())));
-        assert!(running.wants_line());
-        running.on_line(now, client, Line::TooLong { start: b"y\n".to_vec(), length: 1 << 40 });
-        running.on_line(now, client, Line::End);
-        assert!(!running.wants_line());
-        assert_eq!(running.progress(), Progress::Going);
+        runner.on_event(now, client, ended(1, Verb::Snd, Outcome::Acked(Vec::new())));
+        assert!(runner.wants_line());
+        runner.on_line(now, client, Line::TooLong { start: b"y\n".to_vec(), length: 1 << 40 });
+        runner.on_line(now, client, Line::End);
+        assert!(!runner.wants_line());
+        assert_eq!(runner.progress(), Progress::Going);
         for ticket in 2..=64 {
-            running.on_event(now, client, ended(ticket, Verb::Snd, Outcome::NeverSent));
+            runner.on_event(now, client, ended(ticket, Verb::Snd, Outcome::NeverSent));
         }
-        assert_eq!(running.progress(), Progress::Done);
-        running.desk.show_never_sent();
+        assert_eq!(runner.progress(), Progress::Done);
+        runner.tracker.show_never_sent();
     });
     let told: Vec<&str> = err.lines().collect();
     let too_long = r"refused: message 65 to bob: `y\x0a`: 413 1099511627776 bytes are too long (not sent; the request is at fault)";
@@ -215,20 +215,20 @@ fn lines_are_read_only_while_few_requests_wait() {
 }
 
 #[test]
-fn to_be_asked_to_slow_down_is_told_like_a_retry() {
-    let event = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
-        running.on_line(now, client, Line::Text(b"bob hi".to_vec()));
+fn a_429_is_shown_like_a_retry() {
+    let event = |runner: &mut CommandRunner<'_, InteractiveChat>, now: Instant, client: &mut Client| {
+        runner.on_line(now, client, Line::Text(b"bob hi".to_vec()));
         let asked = AskedToWait {
             ticket: Ticket(1),
             id: Id::new(7).unwrap(),
             verb: Verb::Snd,
             again_at: now + ms(120),
         };
-        running.on_event(now, client, Event::SlowDown(asked));
+        runner.on_event(now, client, Event::SlowDown(asked));
     };
-    let ((), out, err) = with(Chat::new(), PLAIN, event);
+    let ((), out, err) = with(InteractiveChat::new(), PLAIN, event);
     assert_eq!((out.as_str(), err.as_str()), ("", "slow down: SND @7, again in 0.12 s\n"));
-    let ((), out, _) = with(Chat::new(), JSON, event);
+    let ((), out, _) = with(InteractiveChat::new(), JSON, event);
     let object: serde_json::Value = serde_json::from_str(&out).unwrap();
     let told =
         serde_json::json!({ "type": "slow_down", "verb": "SND", "id": 7, "seq": 1, "waiting_s": 0.12 });
@@ -236,29 +236,29 @@ fn to_be_asked_to_slow_down_is_told_like_a_retry() {
 }
 
 #[test]
-fn a_wait_of_a_second_and_more_is_told_without_being_asked() {
-    let waits = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
+fn a_429_of_one_second_or_more_is_shown_without_verbose() {
+    let waits = |runner: &mut CommandRunner<'_, InteractiveChat>, now: Instant, client: &mut Client| {
         for wait in [999, 1_000] {
             let id = Id::new(7).unwrap();
             let asked = AskedToWait { ticket: Ticket(1), id, verb: Verb::Snd, again_at: now + ms(wait) };
-            running.on_event(now, client, Event::SlowDown(asked));
+            runner.on_event(now, client, Event::SlowDown(asked));
         }
     };
-    let usual = Style { verbose: 0, ..PLAIN };
-    assert_eq!(with(Chat::new(), usual, waits).2, "slow down: SND @7, again in 1 s\n");
-    assert_eq!(with(Chat::new(), Style { quiet: true, ..usual }, waits).2, "");
+    let usual = OutputStyle { verbose: 0, ..PLAIN };
+    assert_eq!(with(InteractiveChat::new(), usual, waits).2, "slow down: SND @7, again in 1 s\n");
+    assert_eq!(with(InteractiveChat::new(), OutputStyle { quiet: true, ..usual }, waits).2, "");
 }
 
 #[test]
-fn a_wait_that_would_take_too_long_is_told_as_such() {
-    let events = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
+fn a_429_that_ends_a_request_shows_the_wait() {
+    let events = |runner: &mut CommandRunner<'_, InteractiveChat>, now: Instant, client: &mut Client| {
         for (ticket, words) in (1..).zip(["500", "soon"]) {
-            running.on_line(now, client, Line::Text(b"bob hi".to_vec()));
+            runner.on_line(now, client, Line::Text(b"bob hi".to_vec()));
             let outcome = Outcome::Rejected(429, words.as_bytes().to_vec());
-            running.on_event(now, client, ended(ticket, Verb::Snd, outcome));
+            runner.on_event(now, client, ended(ticket, Verb::Snd, outcome));
         }
     };
-    let ((), out, err) = with(Chat::new(), PLAIN, events);
+    let ((), out, err) = with(InteractiveChat::new(), PLAIN, events);
     let refused = "refused by the server: message";
     let [wait, soon] = [
         "1 to bob: `hi`: slow down, in 500 ms (not done; it came too fast)",
@@ -266,7 +266,7 @@ fn a_wait_that_would_take_too_long_is_told_as_such() {
     ]
     .map(|what| format!("{refused} {what}\n"));
     assert_eq!((out.as_str(), err), ("", wait + &soon));
-    let ((), out, _) = with(Chat::new(), JSON, events);
+    let ((), out, _) = with(InteractiveChat::new(), JSON, events);
     let waits: Vec<_> = out
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
@@ -276,20 +276,20 @@ fn a_wait_that_would_take_too_long_is_told_as_such() {
 }
 
 #[test]
-fn retries_and_gaps_are_told_in_a_line_or_an_object() {
-    let events = |running: &mut Running<'_, Chat>, now: Instant, client: &mut Client| {
-        running.on_line(now, client, Line::Text(b"bob hi".to_vec()));
+fn retries_and_gaps_are_shown_as_a_line_or_a_json_object() {
+    let events = |runner: &mut CommandRunner<'_, InteractiveChat>, now: Instant, client: &mut Client| {
+        runner.on_line(now, client, Line::Text(b"bob hi".to_vec()));
         let (id, due) = (Id::new(3).unwrap(), now + ms(200));
         let sent = Sent { ticket: Ticket(1), id, verb: Verb::Snd, sends: 2, due };
-        running.on_event(now, client, Event::Retry(sent));
-        running.on_event(now, client, Event::Gap(1));
+        runner.on_event(now, client, Event::Retry(sent));
+        runner.on_event(now, client, Event::Gap(1));
     };
-    let ((), out, err) = with(Chat::new(), PLAIN, events);
+    let ((), out, err) = with(InteractiveChat::new(), PLAIN, events);
     assert_eq!(out, "");
     let lines: Vec<&str> = err.lines().collect();
     assert_eq!(lines[0], "retry: SND @3, send 2, waiting 0.2 s");
     assert!(lines[1].starts_with("the server dropped 1 message for this client: "), "{err}");
-    let ((), out, _) = with(Chat::new(), JSON, events);
+    let ((), out, _) = with(InteractiveChat::new(), JSON, events);
     let objects: Vec<serde_json::Value> =
         out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let retry = serde_json::json!({
@@ -299,19 +299,14 @@ fn retries_and_gaps_are_told_in_a_line_or_an_object() {
 }
 
 #[test]
-fn what_the_command_asks_by_itself_is_not_counted() {
-    let ((), _, err) =
-        with(Send::new(b"#r".to_vec(), Some(b"hi".to_vec())), PLAIN, |running, now, client| {
-            running.on_event(
-                now,
-                client,
-                ended(1, Verb::Jon, Outcome::Rejected(503, b"Server full!".to_vec())),
-            );
-            assert_eq!(running.progress(), Progress::Going);
-            running.on_event(now, client, ended(2, Verb::Snd, Outcome::Unknown));
-            assert_eq!((running.desk.tally.sent, running.desk.tally.rejected), (1, 0));
-            assert_eq!(running.progress(), Progress::Done);
-        });
+fn requests_that_the_command_makes_itself_are_not_counted() {
+    let ((), _, err) = with(Send::new(b"#r".to_vec(), Some(b"hi".to_vec())), PLAIN, |runner, now, client| {
+        runner.on_event(now, client, ended(1, Verb::Jon, Outcome::Rejected(503, b"Server full!".to_vec())));
+        assert_eq!(runner.progress(), Progress::Going);
+        runner.on_event(now, client, ended(2, Verb::Snd, Outcome::Unknown));
+        assert_eq!((runner.tracker.run_summary.sent, runner.tracker.run_summary.rejected), (1, 0));
+        assert_eq!(runner.progress(), Progress::Done);
+    });
     let told: Vec<&str> = err.lines().collect();
     assert_eq!(
         told[0],
@@ -321,16 +316,16 @@ fn what_the_command_asks_by_itself_is_not_counted() {
 }
 
 #[test]
-fn the_exit_code_is_that_of_the_worst_that_happened() {
+fn the_exit_code_is_that_of_the_worst_outcome() {
     let code = |outcomes: &[Outcome], transport, finish: &Finish| {
-        with(Send::new(b"bob".to_vec(), None), PLAIN, |running, now, client| {
-            running.on_event(now, client, Event::Registered { resumed: false });
+        with(Send::new(b"bob".to_vec(), None), PLAIN, |runner, now, client| {
+            runner.on_event(now, client, Event::Registered { resumed: false });
             for (ticket, outcome) in (1..).zip(outcomes) {
-                running.on_line(now, client, Line::Text(Vec::new()));
-                running.on_event(now, client, ended(ticket, Verb::Snd, outcome.clone()));
+                runner.on_line(now, client, Line::Text(Vec::new()));
+                runner.on_event(now, client, ended(ticket, Verb::Snd, outcome.clone()));
             }
-            running.on_line(now, client, Line::End);
-            running.code(transport, finish)
+            runner.on_line(now, client, Line::End);
+            runner.exit_code(transport, finish)
         })
         .0
     };

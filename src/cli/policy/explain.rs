@@ -1,4 +1,4 @@
-//! What a policy comes to: when a request is sent and given up, and how likely it is to succeed.
+//! Prints a retry policy for `--explain`: send times, the time of giving up and the probability of an answer.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use crate::reliable::send_times::{Slot, Span, give_up, mean_give_up, slots, unan
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::{Probability, Seconds};
 
-/// The loss rates that [`explain`] tells the chances at.
+/// The loss probabilities of each direction for which [`explain`] prints the probability of an answer.
 const LOSSES: [f64; 3] = [0.1, 0.3, 0.5];
 
-/// A length of time as decimal seconds, without needless zeros: `0.1`, `60`.
+/// A duration as decimal seconds, without trailing zeros: `0.1`, `60`.
 pub(crate) fn seconds(length: Duration) -> String {
     let length = Seconds::new(length).unwrap_or(Seconds::MAX);
     length.to_string().trim_end_matches('s').to_owned()
 }
 
-/// Prints when a request is sent, when it is given up, and how likely it is to succeed.
+/// Prints the send times, the time of giving up, and the probability of an answer.
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
     notes(policy).iter().try_for_each(|note| writeln!(out, "{note}"))
 }
 
-/// A length of time in seconds, or the two between which jitter puts it.
+/// A duration in seconds, or its two bounds under jitter.
 pub(crate) fn range(span: &Span) -> String {
     match (seconds(span.least), seconds(span.most)) {
         (least, most) if least == most => least,
@@ -43,7 +43,7 @@ pub(crate) fn range(span: &Span) -> String {
     }
 }
 
-/// The mean time of giving up, where it is known and jitter makes it another than the longest.
+/// The mean time of giving up, if it is known and jitter changes it.
 fn mean(policy: &Backoff) -> String {
     match mean_give_up(policy).filter(|_| policy.jitter() != Jitter::None) {
         Some(mean) => format!(", {mean:.3} s in the mean"),
@@ -51,7 +51,7 @@ fn mean(policy: &Backoff) -> String {
     }
 }
 
-/// A probability in per cent, which does not say 100 where something may fail.
+/// A probability in per cent, never rounded up to 100.
 pub(crate) fn percent(chance: f64) -> String {
     match 100.0 * chance {
         p if p < 99.99 => format!("{p:.2}"),
@@ -60,7 +60,7 @@ pub(crate) fn percent(chance: f64) -> String {
     }
 }
 
-/// What the schedule does not show.
+/// Notes on properties that the schedule does not show.
 fn notes(policy: &Backoff) -> Vec<String> {
     let jitter = match policy.jitter() {
         Jitter::None => None,
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_fail_is_certain() {
+    fn a_probability_is_never_shown_as_100_per_cent() {
         assert_eq!(percent(0.25), "25.00");
         assert_eq!(percent(0.99999), "99.9990");
         assert_eq!(percent(1.0), "over 99.9999");

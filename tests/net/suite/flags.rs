@@ -1,4 +1,4 @@
-//! The server's bounds and times, each set on the command line of the real program, and felt by a peer.
+//! The server's bounds and times: each is set on the command line of the real program and observed by a peer.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a real program takes real time")]
@@ -12,7 +12,7 @@ use crate::support::program::Program as AnyProgram;
 use crate::support::server::{SOON, ServerProgram as Program};
 use crate::support::{eventually, uninterrupted};
 
-/// What a datagram gets for an answer; `None` when nothing comes.
+/// The answer to a datagram; `None` if there is none.
 fn ask(socket: &UdpSocket, datagram: &str) -> String {
     socket.send(datagram.as_bytes()).unwrap();
     let mut buffer = [0; 9_000];
@@ -20,7 +20,7 @@ fn ask(socket: &UdpSocket, datagram: &str) -> String {
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
-/// Whether a name is taken, as a newcomer learns it.
+/// Whether a name is taken, by a registration of it.
 fn is_taken(program: &Program, name: &str) -> bool {
     let mut conn = program.connect();
     conn.send(&format!("REG {:04} {name}BYE 0000", name.len() + 1));
@@ -39,7 +39,7 @@ fn is_taken(program: &Program, name: &str) -> bool {
 }
 
 #[test]
-fn linger_is_how_long_a_session_outlives_its_connection() {
+fn linger_limits_how_long_a_session_outlives_its_connection() {
     for (linger, outlives) in [("0", false), ("60", true)] {
         let program = Program::local(&["--linger", linger]);
         let mut ada = program.connect();
@@ -56,19 +56,19 @@ fn linger_is_how_long_a_session_outlives_its_connection() {
 }
 
 #[test]
-fn idle_is_how_long_a_session_lives_after_its_last_datagram() {
+fn idle_limits_how_long_a_session_lives_after_its_last_datagram() {
     let program = Program::local(&["--idle", ".2"]);
     let socket = program.udp();
     assert_eq!(ask(&socket, "REG 0004 ada\nLST 0000"), "ACK 0004 ada");
     eventually("the name is free", || !is_taken(&program, "ada"));
-    // An untagged session is told that it has ended, once.
+    // An untagged session gets BYE once.
     assert_eq!(ask(&socket, "LST 0000"), "BYE 0000");
     assert_eq!(ask(&socket, "LST 0000"), "ERR 0016 Register first!");
     program.end();
 }
 
 #[test]
-fn register_timeout_and_frame_timeout_cut_off_who_takes_longer() {
+fn register_timeout_and_frame_timeout_close_slower_connections() {
     let program = Program::local(&["--register-timeout", ".2", "--frame-timeout", ".3"]);
     let begun = Instant::now();
     assert_eq!(program.connect().rest(), "ERR 0023 not registered in timeBYE 0000");
@@ -80,7 +80,7 @@ fn register_timeout_and_frame_timeout_cut_off_who_takes_longer() {
 }
 
 #[test]
-fn max_connections_is_how_many_there_may_be_at_once() {
+fn max_connections_limits_simultaneous_connections() {
     let program = Program::local(&["--max-connections", "2", "--max-per-host", "1"]);
     let (ada, mut bob) = (program.register("ada"), program.register("bob"));
     assert_eq!(program.connect().rest(), "ERR 0013 Server full!BYE 0000");
@@ -93,18 +93,18 @@ fn max_connections_is_how_many_there_may_be_at_once() {
     assert!(program.end().contains("refused connections "));
 }
 
-/// Whether a newcomer is told that there is no room.
+/// Whether a new connection is refused because the server is full.
 fn is_full(program: &Program) -> bool {
     let mut conn = program.connect();
     conn.send("BYE 0000");
-    // A connection that is refused is closed with what it has sent unread, which resets it behind the words.
+    // A refused connection is closed with unread input, so a reset follows the text.
     let mut words = Vec::new();
     let _ = conn.0.read_to_end(&mut words);
     String::from_utf8_lossy(&words).contains("Server full!")
 }
 
 #[test]
-fn the_limit_of_open_files_is_raised_and_bounds_the_connections_where_nothing_else_is_said() {
+fn the_raised_limit_of_open_files_is_the_default_bound_of_connections() {
     let command = |options: &[&str]| {
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -S -n 64 && ulimit -H -n 256 && exec "$0" "$@""#]);
@@ -129,7 +129,7 @@ fn the_limit_of_open_files_is_raised_and_bounds_the_connections_where_nothing_el
 }
 
 #[test]
-fn max_message_is_the_longest_payload_that_is_read() {
+fn max_message_limits_the_payload_of_a_frame() {
     let program = Program::local(&["--max-message", "100"]);
     let mut conn = program.connect();
     conn.send(&format!("PNG 0100 {}", "p".repeat(99)));
@@ -140,25 +140,25 @@ fn max_message_is_the_longest_payload_that_is_read() {
 }
 
 #[test]
-fn max_pending_and_max_memory_bound_what_waits() {
+fn max_pending_and_max_memory_bound_pending_messages() {
     for options in [["--max-pending", "500"], ["--max-memory", "500"]] {
         let program = Program::local(&options);
         let mut ada = program.connect();
-        // A tagged session that never acknowledges keeps all that it was sent.
+        // A tagged session that never acknowledges keeps all its pushes.
         ada.send("@1 REG 0028 ada ?AAAAAAAAAAAAAAAAAAAAAA");
         ada.expect("@1 ACK 0023 ");
         let mut bob = program.register("bob");
         let text = "x".repeat(200);
         bob.send(&format!("SND 0205 ada {text}SND 0205 ada {text}PNG 0000"));
         bob.expect("ERR 0012 Queue full!ACK 0000");
-        // Who never acknowledges would be waited for.
+        // Under block, a member that never acknowledges would pause the sender.
         drop(ada);
         program.end();
     }
 }
 
 #[test]
-fn max_datagram_is_the_largest_that_is_sent() {
+fn max_datagram_limits_sent_datagrams() {
     let ping = format!("PNG 1301 {}", "p".repeat(1_300));
     let usual = Program::local(&[]);
     assert_eq!(ask(&usual.udp(), &ping), "ERR 0010 Too long!");
@@ -169,7 +169,7 @@ fn max_datagram_is_the_largest_that_is_sent() {
 }
 
 #[test]
-fn bare_udp_says_from_where_a_plain_reg_is_enough() {
+fn bare_udp_names_the_networks_where_a_bare_reg_is_enough() {
     for (networks, answer) in [
         ("", "ERR 0020 Address not proven!"),
         ("10.0.0.0/8,::1", "ERR 0020 Address not proven!"),
@@ -182,7 +182,7 @@ fn bare_udp_says_from_where_a_plain_reg_is_enough() {
 }
 
 #[test]
-fn verbose_tells_of_each_session() {
+fn verbose_logs_each_session() {
     let verbose = Program::local(&["-v"]);
     drop(verbose.register("ada"));
     verbose.wait_for_log("ada: a session begins");
@@ -191,7 +191,7 @@ fn verbose_tells_of_each_session() {
 }
 
 #[test]
-fn quiet_leaves_nothing_but_the_totals() {
+fn quiet_leaves_only_the_totals() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     command.args(["--host", "127.0.0.1:0", "-q"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = AnyProgram::spawn(&mut command);
@@ -204,18 +204,18 @@ fn quiet_leaves_nothing_but_the_totals() {
 }
 
 #[test]
-fn link_simulates_a_network_in_both_directions() {
+fn link_impairs_both_directions() {
     let program = Program::local(&["--link", "delay:60ms", "--seed", "1"]);
     let begun = Instant::now();
     assert_eq!(ask(&program.udp(), "PNG 0000"), "ACK 0000");
     assert!(begun.elapsed() >= Duration::from_millis(120), "{:?}", begun.elapsed());
-    // Streams are not delayed, and the log says so.
+    // Streams are not delayed, which is logged.
     program.connect().prove();
     program.end();
 }
 
 #[test]
-fn link_up_and_link_down_are_for_one_direction_and_replace_parts_of_link() {
+fn link_up_and_link_down_replace_parts_of_link_in_one_direction() {
     let options = ["--link", "iid:1", "--link-up", "list:1", "--link-down", "list:2+mtu:20", "--seed", "9"];
     let program = Program::local(&options);
     let socket = program.udp();
@@ -230,7 +230,7 @@ fn link_up_and_link_down_are_for_one_direction_and_replace_parts_of_link() {
 }
 
 #[test]
-fn what_is_simulated_is_logged_at_the_start() {
+fn the_simulated_links_are_logged_at_the_start() {
     for (options, line) in [
         (vec!["--success", ".5", "--loss-out", ".25"], "simulated loss: 50.0 % in, 25.0 % out, seed 3"),
         (vec!["--link", "gilbert:.1,5"], "simulated loss: gilbert:0.1,5 in, gilbert:0.1,5 out, seed 3"),
@@ -253,7 +253,7 @@ fn what_is_simulated_is_logged_at_the_start() {
 }
 
 #[test]
-fn a_link_that_cannot_be_read_is_one_line_and_exit_code_2() {
+fn an_invalid_link_is_one_line_and_exit_code_2() {
     for (options, part) in [
         (vec!["--link", "bernoulli:.1"], "`bernoulli` is not part of a link; loss models are iid, gilbert, "),
         (vec!["--link-up", "iid:1.5"], "iid: `1.5` is not a probability: it must not be above 1"),

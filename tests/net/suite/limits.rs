@@ -1,5 +1,5 @@
-//! A process that the system gives no more descriptors, threads or address space: the server refuses or waits, says so once a
-//! second, serves those that it has, and takes others when there is room again. (Descriptors: `server` and `doors`.)
+//! A process without free descriptors, threads or address space. The server refuses or waits, logs it once a second,
+//! serves its connections, and accepts others when resources are free again. (Descriptors: `server` and `listeners`.)
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::support::server::{Conn, SOON, ServerProgram as Program, engine, frame};
 use crate::support::within;
 
-/// Threads of a server besides those of its connections: of its engine, the runtime, signals, the log.
+/// Threads of a server besides those of its connections: engine, runtime, signals, log.
 const OWN_THREADS: usize = 24;
 
 fn threads(program: &Program) -> usize {
@@ -22,7 +22,7 @@ fn threads(program: &Program) -> usize {
     count.trim().parse().unwrap()
 }
 
-/// A member of the room `#all` whose system takes 4 KiB at most before it reads.
+/// A member of the room `#all` with a receive buffer of 4 KiB.
 fn member(addr: SocketAddr, nth: usize) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -38,7 +38,7 @@ fn member(addr: SocketAddr, nth: usize) -> TcpStream {
 }
 
 #[test]
-fn members_that_do_not_read_take_no_threads_of_their_own_and_miss_nothing_that_was_queued_for_them() {
+fn members_that_do_not_read_take_no_extra_threads_and_get_all_queued_messages() {
     const MEMBERS: usize = 100;
     const MESSAGES: usize = 40;
     let program = Program::local(&["--mode", "tcp", "--max-per-host", "0"]);
@@ -63,8 +63,8 @@ fn members_that_do_not_read_take_no_threads_of_their_own_and_miss_nothing_that_w
     program.end();
 }
 
-/// Connects a crowd; those that are served, which is the first of them at least.
-fn crowd(program: &Program, count: usize) -> Vec<TcpStream> {
+/// Connects many clients. Returns the served ones, at least the first.
+fn connect_many(program: &Program, count: usize) -> Vec<TcpStream> {
     let addr = SocketAddr::from(([127, 0, 0, 1], program.port));
     let streams: Vec<TcpStream> = (0..count)
         .filter_map(|_| TcpStream::connect_timeout(&addr, SOON).ok())
@@ -78,29 +78,29 @@ fn crowd(program: &Program, count: usize) -> Vec<TcpStream> {
     streams.into_iter().filter_map(answered).collect()
 }
 
-/// Is connected to by more than the process has room for, twice.
+/// Connects more clients than the process has room for, twice.
 fn survives(program: &Program, count: usize) -> usize {
     let mut first = program.register("first");
-    let served = crowd(program, count).len();
+    let served = connect_many(program, count).len();
     first.prove();
     let addr = SocketAddr::from(([127, 0, 0, 1], program.port));
     within(SOON, "it takes others again", || {
         let mut conn = Conn::to(addr);
         conn.0.write_all(b"PNG 0000").is_ok() && conn.0.read_exact(&mut [0; 8]).is_ok()
     });
-    assert!(!crowd(program, count).is_empty());
+    assert!(!connect_many(program, count).is_empty());
     first.prove();
     served
 }
 
-/// Whether a command ends well here.
+/// Whether a command succeeds here.
 fn can(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 #[test]
-fn a_server_that_the_system_gives_no_more_threads_serves_those_it_has() {
-    // The bound is one of all processes of a user, and not one of root's.
+fn a_server_at_the_limit_of_threads_serves_its_connections() {
+    // The bound is per user, and does not apply to root.
     let as_nobody = |limit: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--clear-groups", "prlimit", limit, env!("CARGO_BIN_EXE_server")]);
@@ -125,7 +125,7 @@ fn a_server_that_the_system_gives_no_more_threads_serves_those_it_has() {
 }
 
 #[test]
-fn a_server_with_little_address_space_takes_as_many_connections_as_it_has_room_for() {
+fn a_server_with_little_address_space_accepts_as_many_connections_as_fit() {
     if !can(Command::new("prlimit").arg("--version")) {
         return eprintln!("not tested: there is no prlimit (util-linux)");
     }
@@ -137,7 +137,7 @@ fn a_server_with_little_address_space_takes_as_many_connections_as_it_has_room_f
     let program = Program::spawn(command, Stdio::piped(), 1);
     let served = survives(&program, 200);
     if engine() == "threads" {
-        // 96 MiB are enough for 128 threads, of which an eighth is kept back.
+        // 96 MiB are enough for 128 threads, of which an eighth is reserved.
         assert_eq!(served, 112 - 1, "besides the first");
     } else {
         assert_eq!(served, 200);

@@ -1,4 +1,4 @@
-//! Doors for people over real sockets: what netcat shows, byte for byte.
+//! Line listeners over real sockets: the output of netcat, byte for byte.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test over real sockets, in real time")]
 
@@ -11,7 +11,7 @@ use crate::support::server::{Conn, SOON, ServerProgram as Program, frame, port_o
 const WELCOME: &str = "Welcome to sayagain! Enter your name: ";
 const LOBBY: &str = " in #lobby; /help lists what else you can do\n";
 
-/// Somebody with netcat.
+/// A line client, as netcat is.
 struct Person(TcpStream);
 
 impl Person {
@@ -22,11 +22,11 @@ impl Person {
     }
 
     fn named(program: &Program, nth: usize, typed: &str, name: &str) -> Self {
-        let mut person = Self::at(program, nth);
-        person.expect(WELCOME);
-        person.say(&format!("{typed}\n"));
-        person.expect(&format!("* you are {name}{LOBBY}"));
-        person
+        let mut client = Self::at(program, nth);
+        client.expect(WELCOME);
+        client.say(&format!("{typed}\n"));
+        client.expect(&format!("* you are {name}{LOBBY}"));
+        client
     }
 
     fn say(&mut self, text: &str) {
@@ -54,7 +54,7 @@ impl Person {
         assert_eq!(self.0.read(&mut [0; 64]).unwrap(), 0);
     }
 
-    /// As `nc -N` at the end of its input: everything that still comes.
+    /// Closes the input, as `nc -N` does. Returns the rest of the output.
     fn finish(mut self) -> String {
         self.0.shutdown(Shutdown::Write).unwrap();
         self.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -65,8 +65,8 @@ impl Person {
 }
 
 #[test]
-fn the_readme_of_trio_chat_as_its_people_would_see_it_here() {
-    let program = Program::with_doors(&["line://127.0.0.1:0"], &[]);
+fn the_conversation_in_the_readme_of_trio_chat_is_reproduced() {
+    let program = Program::with_listeners(&["line://127.0.0.1:0"], &[]);
     let mut morty = Person::named(&program, 0, "Morty", "Morty");
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut one = Person::named(&program, 0, "Guard #1", "Guard--1");
@@ -87,12 +87,12 @@ fn the_readme_of_trio_chat_as_its_people_would_see_it_here() {
 }
 
 #[test]
-fn the_picture_of_sock_chat_the_sender_not_echoed() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?greet=none&echo=off"], &[]);
+fn the_conversation_of_sock_chat_is_reproduced_without_echo() {
+    let program = Program::with_listeners(&["line://127.0.0.1:0?greet=none&echo=off"], &[]);
     let mut one = Person::at(&program, 0);
     let first = one.0.local_addr().unwrap();
     one.say("/list #lobby\n");
-    // The second comes once the first is in the room.
+    // The second connects once the first is in the room.
     one.expect(&format!("* in #lobby: {first}\n"));
     let mut two = Person::at(&program, 0);
     let second = two.0.local_addr().unwrap();
@@ -107,7 +107,7 @@ fn the_picture_of_sock_chat_the_sender_not_echoed() {
 #[test]
 fn frames_datagrams_and_lines_meet_in_one_room() {
     let urls = ["line://127.0.0.1:0?rate=none", "tcp://127.0.0.1:0", "udp://127.0.0.1:0"];
-    let program = Program::with_doors(&urls, &[]);
+    let program = Program::with_listeners(&urls, &[]);
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut frida = Person(Conn::to(([127, 0, 0, 1], port_of(&program.listening[1])).into()).0);
     frida.say(&(frame("REG", "frida") + &frame("JON", "#lobby") + "PNG 0006 proof"));
@@ -134,9 +134,9 @@ fn frames_datagrams_and_lines_meet_in_one_room() {
 }
 
 #[test]
-fn a_pipe_that_ends_loses_no_line_although_they_wait_for_the_rate() {
+fn a_closed_pipe_loses_no_line_although_lines_wait_for_the_rate() {
     let program =
-        Program::with_doors(&["line://127.0.0.1:0?rate=100/s", "line://127.0.0.1:0?rate=none"], &[]);
+        Program::with_listeners(&["line://127.0.0.1:0?rate=100/s", "line://127.0.0.1:0?rate=none"], &[]);
     let mut rick = Person::named(&program, 1, "Rick", "Rick");
     let mut pipe = Person::at(&program, 0);
     let lines: Vec<String> = (0..150).map(|n| format!("line {n}\n")).collect();
@@ -144,14 +144,14 @@ fn a_pipe_that_ends_loses_no_line_although_they_wait_for_the_rate() {
     pipe.say(&format!("Morty\n{}hello", lines.concat()));
     let shown = lines.iter().map(|line| format!("Morty> {line}")).collect::<String>() + "Morty> hello\n";
     assert_eq!(pipe.finish(), format!("{WELCOME}* you are Morty{LOBBY}{shown}"));
-    // How long they wait is asserted in virtual time: tests/sim/lines.rs.
+    // tests/sim/lines.rs checks the waits in virtual time.
     println!("{} lines at 100 a second took {:.3} s", lines.len() + 2, began.elapsed().as_secs_f64());
     rick.expect(&shown);
 }
 
 #[test]
-fn a_program_that_never_ends_a_line_can_chat_where_silence_ends_it() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?flush=200&rate=none"], &[]);
+fn a_program_that_never_ends_a_line_can_chat_on_a_listener_with_flush() {
+    let program = Program::with_listeners(&["line://127.0.0.1:0?flush=200&rate=none"], &[]);
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut bot = Person::at(&program, 0);
     bot.expect(WELCOME);
@@ -167,8 +167,8 @@ fn a_program_that_never_ends_a_line_can_chat_where_silence_ends_it() {
 }
 
 #[test]
-fn who_spams_is_blocked_by_its_own_system_and_holds_nobody_up() {
-    let program = Program::with_doors(&["line://127.0.0.1:0", "line://127.0.0.1:0?rate=none"], &[]);
+fn a_flooding_line_client_is_blocked_by_back_pressure_and_delays_no_others() {
+    let program = Program::with_listeners(&["line://127.0.0.1:0", "line://127.0.0.1:0?rate=none"], &[]);
     let [mut rick, mut morty] = ["Rick", "Morty"].map(|name| Person::named(&program, 1, name, name));
     let mut bot = Person::named(&program, 0, "SpamBot", "SpamBot");
     bot.0.set_nonblocking(true).unwrap();
@@ -182,7 +182,7 @@ fn who_spams_is_blocked_by_its_own_system_and_holds_nobody_up() {
         Err(error) => error.kind() == ErrorKind::WouldBlock,
     };
     while !is_blocked() {}
-    // What Morty says from here on is said behind all that the bot has written, and heard before nearly all of it.
+    // Morty's messages are sent after all input of the bot, and arrive before nearly all of it.
     let (mut heard, mut times) = (0, Vec::new());
     for n in 0..20 {
         let began = Instant::now();
@@ -201,8 +201,8 @@ fn who_spams_is_blocked_by_its_own_system_and_holds_nobody_up() {
 }
 
 #[test]
-fn people_type_while_messages_arrive_and_the_server_ends_in_words() {
-    let program = Program::with_doors(&["line://127.0.0.1:0?rate=none"], &[]);
+fn line_clients_send_while_messages_arrive_and_get_the_reason_of_a_shutdown() {
+    let program = Program::with_listeners(&["line://127.0.0.1:0?rate=none"], &[]);
     let mut rick = Person::named(&program, 0, "Rick", "Rick");
     let mut morty = Person::named(&program, 0, "Morty", "Morty");
     for n in 0..50 {

@@ -1,11 +1,11 @@
-//! What a server does over real sockets: one matrix, under every engine. Each is a module around these tests, whose name
-//! says which engine their servers have (`crate::support::server::engine`).
+//! The tests of the server over real sockets, run under every engine: the enclosing module names the engine of the
+//! servers (`crate::support::server::engine`).
 
-mod crowds;
-mod doors;
 mod flags;
 mod limits;
 mod lines;
+mod listeners;
+mod many_clients;
 mod rates;
 mod rules;
 mod server;

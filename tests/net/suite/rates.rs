@@ -1,5 +1,5 @@
-//! Rate limits at the doors of the real program: a spammer is blocked by its own system, and nobody else notices; our
-//! client slows down over UDP as it is asked to.
+//! Rate limits of the real program's listeners: a flooding client is blocked by back-pressure without effect on others;
+//! the client obeys 429 over UDP.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a real program takes real time")]
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::program::Program as Client;
 use crate::support::server::{Conn, ServerProgram as Program, port_of};
 
-/// A connection through the nth door, registered.
+/// A registered connection to the nth listener.
 fn enter(program: &Program, nth: usize, name: &str) -> Conn {
     let mut conn = Conn::to(SocketAddr::from(([127, 0, 0, 1], port_of(&program.listening[nth]))));
     conn.send(&format!("REG {:04} {name}", name.len() + 1));
@@ -19,7 +19,7 @@ fn enter(program: &Program, nth: usize, name: &str) -> Conn {
     conn
 }
 
-/// Writes until the socket takes no more. Returns how much it took.
+/// Writes until the socket is full. Returns the number of bytes written.
 fn spam(socket: &mut TcpStream, message: &str) -> usize {
     socket.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let (batch, mut written) = (message.repeat(1_000), 0);
@@ -36,10 +36,10 @@ fn spam(socket: &mut TcpStream, message: &str) -> usize {
     panic!("{written} bytes and no end");
 }
 
-/// What is heard of Eve.
+/// A message from Eve.
 const HEY: &str = "RCV 0013 eve 0001 hey";
 
-/// How often that comes before what Ada says.
+/// How many of them arrive before Ada's message.
 fn heys_before_ada(conn: &mut Conn) -> usize {
     let (mut count, mut read) = (0, [0; HEY.len()]);
     loop {
@@ -53,13 +53,13 @@ fn heys_before_ada(conn: &mut Conn) -> usize {
 }
 
 #[test]
-fn a_spammer_is_blocked_and_others_talk_on() {
-    let doors = ["tcp://127.0.0.1:0?rate=5/s", "tcp://127.0.0.1:0"];
-    let program = Program::with_doors(&doors, &[]);
+fn a_flooding_client_is_blocked_and_others_are_not() {
+    let listeners = ["tcp://127.0.0.1:0?rate=5/s", "tcp://127.0.0.1:0"];
+    let program = Program::with_listeners(&listeners, &[]);
     let [mut eve, mut ada, mut bob] =
         [(0, "eve"), (0, "ada"), (1, "bob")].map(|(door, name)| enter(&program, door, name));
     let written = spam(&mut eve.0, "SND 0008 bob hey");
-    // What is under way is in the buffers of the system: the server holds no more than it reads at once.
+    // The rest is in the system's buffers: the server holds no more than one read.
     assert!(written > 1 << 16, "{written}");
     let mut times = Vec::new();
     for n in 0..10 {
@@ -69,8 +69,8 @@ fn a_spammer_is_blocked_and_others_talk_on() {
         times.push(asked.elapsed());
     }
     times.sort();
-    println!("a message of somebody else took {times:?}");
-    // What Ada says now is said behind all that Eve has written, and heard before nearly all of it.
+    println!("a message of another client took {times:?}");
+    // Ada's message is sent after all input of Eve, and arrives before nearly all of it.
     ada.send("SND 0008 bob now");
     let heard = heys_before_ada(&mut bob);
     println!("Eve wrote {written} bytes, and Bob had heard {heard} messages");
@@ -81,9 +81,9 @@ fn a_spammer_is_blocked_and_others_talk_on() {
 }
 
 #[test]
-fn our_client_slows_down_over_udp_and_loses_nothing() {
-    let doors = ["udp://127.0.0.1:0?rate=10/s", "tcp://127.0.0.1:0"];
-    let program = Program::with_doors(&doors, &[]);
+fn the_client_obeys_429_over_udp_and_loses_nothing() {
+    let listeners = ["udp://127.0.0.1:0?rate=10/s", "tcp://127.0.0.1:0"];
+    let program = Program::with_listeners(&listeners, &[]);
     let mut bob = enter(&program, 1, "bob");
     let host = format!("127.0.0.1:{}", port_of(&program.listening[0]));
     let options = ["--mode", "udp", "--host", &host, "--name", "ada", "send", "-v", "bob", "-"];

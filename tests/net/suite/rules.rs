@@ -44,7 +44,7 @@ fn server(args: &[&str]) -> Ended {
     AnyProgram::start(env!("CARGO_BIN_EXE_server"), args).wait()
 }
 
-/// Files that make no sense, and a part of what is said of each.
+/// Invalid files, and a part of the error for each.
 const MALFORMED: &[(&[u8], &str)] = &[
     (b"anonymous", "line 1: key with no value"),
     (b"anonymous = maybe", "line 1: "),
@@ -83,7 +83,7 @@ const MALFORMED: &[(&[u8], &str)] = &[
 ];
 
 #[test]
-fn a_file_that_makes_no_sense_refuses_the_start_in_one_line_that_says_where_and_why() {
+fn an_invalid_rules_file_prevents_the_start_with_one_line_that_says_where_and_why() {
     assert!(MALFORMED.len() >= 20);
     for (bytes, why) in MALFORMED {
         let file = RulesFile::new(bytes);
@@ -99,7 +99,7 @@ fn a_file_that_makes_no_sense_refuses_the_start_in_one_line_that_says_where_and_
 }
 
 #[test]
-fn a_file_that_is_not_there_or_too_much_refuses_the_start() {
+fn a_missing_or_too_large_rules_file_prevents_the_start() {
     let file = RulesFile::new(format!("#{}", "x".repeat(1 << 20)));
     let rule = "[[rule]]\nname = 'a'\ndoor = 'tcp'\n";
     let many = RulesFile::new(rule.repeat(10_001));
@@ -135,7 +135,7 @@ door = \"line\"
 ";
 
 #[test]
-fn rules_check_prints_the_verdict_and_the_rule_that_gave_it() {
+fn rules_check_prints_the_verdict_and_the_deciding_rule() {
     let file = RulesFile::new(CHECKED);
     let (bob, admin) = ("rule 1 (name \"bob\", line 3)", "rule 2 (name \"admin*\", line 7)");
     for (words, verdict, code) in [
@@ -163,7 +163,7 @@ fn rules_check_prints_the_verdict_and_the_rule_that_gave_it() {
     }
     let ended = server(&["rules", "check", "--rules", &file.text()]);
     assert_eq!((ended.out, ended.code), (format!("{}: 2 rules\n", file.text()), 0));
-    // A listener with a name of its own is known by its URL, or because a rule names it.
+    // A named listener is known by its URL, or because a rule names it.
     let listen = ["--listen", "tcp://h?name=lan", "--listen", "line://h"];
     let check = ["rules", "check", "--rules", &file.text(), "carol", "--from", "::1", "--door", "lan"];
     assert_eq!(server(&[&check[..], &listen].concat()).out, "open: no rule matches \"carol\"\n");
@@ -172,7 +172,7 @@ fn rules_check_prints_the_verdict_and_the_rule_that_gave_it() {
 }
 
 #[test]
-fn rules_check_refuses_what_makes_no_sense() {
+fn rules_check_refuses_invalid_arguments() {
     let file = RulesFile::new(CHECKED);
     let (path, lan) = (file.text(), "tcp://h?name=lan");
     for (args, why) in [
@@ -204,10 +204,10 @@ fn rules_check_refuses_what_makes_no_sense() {
 }
 
 #[test]
-fn rules_check_shows_a_file_that_it_takes_and_how_its_words_belong_together() {
+fn the_help_of_rules_check_shows_a_valid_file_and_the_usage() {
     let help = server(&["rules", "check", "--help"]).out;
     assert!(help.contains("[--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
-    let example = help.split("(docs/doors.md says what else can be in it):\n").nth(1).unwrap();
+    let example = help.split("(docs/doors.md has all its keys):\n").nth(1).unwrap();
     let example: Vec<&str> = example.lines().take_while(|line| !line.is_empty()).collect();
     assert!((4..=8).contains(&example.len()), "{help}");
     let file = RulesFile::new(example.join("\n"));
@@ -229,7 +229,7 @@ fn rules_check_shows_a_file_that_it_takes_and_how_its_words_belong_together() {
 }
 
 #[test]
-fn one_rule_is_told_as_one() {
+fn one_rule_is_counted_in_the_singular() {
     let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['loopback']");
     let ended = server(&["rules", "check", "--rules", &file.text()]);
     assert_eq!(ended.out, format!("{}: 1 rule\n", file.text()));
@@ -245,7 +245,7 @@ fn one_rule_is_told_as_one() {
 const NOT_ALLOWED: &str = "ERR 0023 Name not allowed here!";
 
 #[test]
-fn a_name_is_refused_where_a_rule_denies_it_and_the_log_says_which() {
+fn a_name_is_refused_where_a_rule_denies_it_and_the_log_names_the_rule() {
     let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']");
     let server = ServerProgram::local(&["--rules", &file.text()]);
     let mut conn = server.connect();
@@ -254,7 +254,7 @@ fn a_name_is_refused_where_a_rule_denies_it_and_the_log_says_which() {
     let line = server.wait_for_log("WARN");
     let why = ": b0b refused, denied: rule 1 (name \"bob\", line 1) does not allow 127.0.0.1";
     assert!(line.ends_with(why), "{line}");
-    // The connection stays, and may ask for another name.
+    // The connection stays, and may register another name.
     conn.send(&frame("REG", "carol"));
     conn.prove();
     drop(conn);
@@ -262,7 +262,7 @@ fn a_name_is_refused_where_a_rule_denies_it_and_the_log_says_which() {
 }
 
 #[test]
-fn sighup_reads_the_rules_again_and_ends_who_is_not_allowed_any_more() {
+fn sighup_reloads_the_rules_and_ends_sessions_that_they_deny() {
     let file = RulesFile::new("[[rule]]\nname = 'bob'\nallow = ['loopback']");
     let server = ServerProgram::local(&["--rules", &file.text()]);
     let (mut bob, mut ada) = (server.register("bob"), server.register("ada"));
@@ -273,7 +273,7 @@ fn sighup_reads_the_rules_again_and_ends_who_is_not_allowed_any_more() {
     server.wait_for_log("reloaded 2 rules; 2 sessions are not allowed any more and have ended");
     bob.expect(&format!("{NOT_ALLOWED}BYE 0000"));
     bob.expect_end();
-    // It was told, once, before it asked.
+    // It got BYE, once, before its request.
     assert_eq!(ask(&udp, "LST 0000"), format!("{NOT_ALLOWED}BYE 0000"));
     assert_eq!(ask(&udp, "LST 0000"), "ERR 0016 Register first!");
     let mut again = server.connect();
@@ -322,7 +322,7 @@ fn a_bad_or_missing_file_at_sighup_leaves_the_rules_as_they_were() {
 }
 
 #[test]
-fn sighup_without_rules_ends_a_server_as_its_terminal_is_gone() {
+fn sighup_without_rules_ends_the_server_as_on_a_lost_terminal() {
     let server = ServerProgram::local(&[]);
     let mut ada = server.register("ada");
     server.signal("HUP");
@@ -332,7 +332,7 @@ fn sighup_without_rules_ends_a_server_as_its_terminal_is_gone() {
     assert_eq!(code, Some(0), "{logged:?}");
 }
 
-/// What a datagram gets for an answer.
+/// The answer to a datagram.
 fn ask(socket: &std::net::UdpSocket, datagram: &str) -> String {
     socket.send(datagram.as_bytes()).unwrap();
     let mut buffer = [0; 2_000];
@@ -341,7 +341,7 @@ fn ask(socket: &std::net::UdpSocket, datagram: &str) -> String {
 }
 
 #[test]
-fn guests_send_over_tcp_and_over_bare_udp_where_the_rules_let_them() {
+fn guests_send_over_tcp_and_over_bare_udp_where_the_rules_allow_it() {
     let file = RulesFile::new("anonymous = true");
     let server = ServerProgram::local(&["--rules", &file.text()]);
     let mut ada = server.register("ada");
@@ -362,13 +362,13 @@ fn guests_send_over_tcp_and_over_bare_udp_where_the_rules_let_them() {
     server.end();
 }
 
-/// What a number of this process is, as `id -u` prints it.
+/// An id of this process, as `id` prints it.
 fn id(of: &str) -> String {
     let out = Command::new("id").arg(of).output().unwrap().stdout;
     String::from_utf8(out).unwrap().trim().to_owned()
 }
 
-/// What a connection through a UNIX socket hears to this.
+/// The answer to this on a UNIX socket.
 fn say_through(socket: &Path, bytes: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -379,7 +379,7 @@ fn say_through(socket: &Path, bytes: &str) -> String {
 }
 
 #[test]
-fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
+fn rules_name_listeners_by_scheme_or_name_and_users_by_id() {
     let (uid, gid) = (id("-u"), id("-g"));
     let file = RulesFile::new(format!(
         "[[rule]]\nname = 'front'\ndoor = 'front'\n[[rule]]\nname = 'local'\ndoor = 'unix'\n\
@@ -389,8 +389,8 @@ fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
     ));
     let socket = file.dir.path().join("chat");
     let unix = format!("unix://{}", socket.display());
-    let doors = ["--listen", "tcp://127.0.0.1:0?name=front", "--listen", &unix];
-    let server = ServerProgram::local(&[&doors[..], &["--rules", &file.text()]].concat());
+    let listeners = ["--listen", "tcp://127.0.0.1:0?name=front", "--listen", &unix];
+    let server = ServerProgram::local(&[&listeners[..], &["--rules", &file.text()]].concat());
     let ports: Vec<u16> =
         server.listening.iter().filter(|line| line.contains("tcp://")).map(|line| port_of(line)).collect();
     assert_eq!(ports.len(), 2, "{:?}", server.listening);
@@ -411,7 +411,7 @@ fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
         let heard = [over_tcp(ports[0]), over_tcp(ports[1]), say_through(&socket, &reg)];
         assert_eq!(heard, allowed.map(|allowed| if allowed { "" } else { NOT_ALLOWED }), "{name}");
     }
-    // A reload ends who came through the UNIX socket, too.
+    // A reload also ends sessions on the UNIX socket.
     let mut me = UnixStream::connect(&socket).unwrap();
     me.set_read_timeout(Some(SOON)).unwrap();
     me.write_all(format!("{}PNG 0000", frame("REG", "me")).as_bytes()).unwrap();
@@ -426,7 +426,7 @@ fn rules_know_doors_by_scheme_or_name_and_users_by_number() {
 }
 
 #[test]
-fn the_verdicts_on_the_page_are_those_of_the_program() {
+fn the_program_gives_the_verdicts_on_the_page() {
     let page = include_str!("../../../docs/doors.md");
     let block = |start: &str| page.split(start).nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ fn receive(socket: &UdpSocket) -> String {
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
-/// Runs the program to its end, which it must come to by itself.
+/// Runs the program until it ends by itself.
 fn run(options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_server")).args(options).output().unwrap()
 }
@@ -79,7 +79,7 @@ fn frames_may_be_split_and_joined_anywhere() {
 }
 
 #[test]
-fn a_broken_stream_gets_its_error_and_a_goodbye_and_no_reset_with_input_unread_behind_it() {
+fn a_broken_stream_with_unread_input_gets_its_error_and_bye_without_a_reset() {
     let program = Program::local(&[]);
     let mut conn = program.connect();
     conn.send("REG 0007 TEST01reg 0007 TEST01");
@@ -88,7 +88,7 @@ fn a_broken_stream_gets_its_error_and_a_goodbye_and_no_reset_with_input_unread_b
     let last_words = conn.rest();
     assert!(last_words.starts_with("ERR 0"), "{last_words}");
     assert!(last_words.ends_with("BYE 0000"), "{last_words}");
-    // Whoever goes on for too long is cut off.
+    // A client that keeps sending is reset in the end.
     let cut_off = Instant::now() + SOON;
     while conn.0.write_all(b"x").is_ok() {
         assert!(Instant::now() < cut_off, "the connection was never closed");
@@ -96,7 +96,7 @@ fn a_broken_stream_gets_its_error_and_a_goodbye_and_no_reset_with_input_unread_b
 }
 
 #[test]
-fn a_goodbye_ends_a_connection_whatever_comes_behind_it() {
+fn a_bye_ends_a_connection_and_input_after_it_is_ignored() {
     let program = Program::local(&[]);
     for behind in ["PNG 0000", "reg 0007 TEST01", "BYE 0000", "S"] {
         let mut conn = program.connect();
@@ -106,10 +106,10 @@ fn a_goodbye_ends_a_connection_whatever_comes_behind_it() {
 }
 
 #[test]
-fn a_client_that_has_closed_its_side_still_gets_all_that_its_requests_caused() {
+fn a_half_closed_client_still_gets_all_answers() {
     let program = Program::local(&[]);
     let mut conn = program.connect();
-    // Far more than the kernel takes from the server while nobody reads.
+    // Far more than the kernel buffers while nothing is read.
     let count = 1_500;
     let body = "x".repeat(9_000);
     let messages = frame("SND", &format!("TEST01 {body}")).repeat(count);
@@ -150,7 +150,7 @@ fn messages_of_many_senders_at_once_all_arrive_and_each_senders_in_order() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_stalls_nobody_and_its_senders_are_told() {
+fn a_client_that_does_not_read_delays_no_others_and_its_senders_are_told() {
     let program = Program::local(&["--max-pending", "1MiB"]);
     let _deaf = program.register("deaf");
     let (mut loud, mut one, mut two) =
@@ -177,13 +177,13 @@ fn a_reader_that_does_not_read_stalls_nobody_and_its_senders_are_told() {
 }
 
 #[test]
-fn a_client_that_asks_without_reading_is_not_read_until_it_does() {
+fn reading_from_a_client_with_unread_answers_is_paused_until_it_reads() {
     let program = Program::local(&[]);
     let mut conn = program.register("ada");
     conn.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let ping = frame("PNG", &"x".repeat(9_000));
     let mut sent = 0;
-    // What the kernel holds on both sides is far below this.
+    // The kernel's buffers on both sides are far smaller.
     while sent < 256 << 20 {
         match conn.0.write(&ping.as_bytes()[sent % ping.len()..]) {
             Ok(count) => sent += count,
@@ -218,7 +218,7 @@ fn every_member_of_a_large_room_gets_every_message() {
 }
 
 #[test]
-fn what_is_asked_for_on_the_terminal_is_one_line_of_totals() {
+fn sigusr1_prints_one_line_of_totals() {
     let program = Program::local(&[]);
     let mut conn = program.register("TEST01");
     conn.send("SND 0009 TEST01 x");
@@ -230,32 +230,32 @@ fn what_is_asked_for_on_the_terminal_is_one_line_of_totals() {
 }
 
 #[test]
-fn sigterm_says_goodbye_to_everybody_and_ends_with_totals_and_exit_code_0() {
+fn sigterm_sends_bye_to_all_and_ends_with_totals_and_exit_code_0() {
     let program = Program::local(&[]);
-    let (mut registered, mut stranger, datagrams) =
+    let (mut registered, mut unregistered, datagrams) =
         (program.register("TEST01"), program.connect(), program.udp());
     datagrams.send(b"REG 0004 dgmPNG 0000").unwrap();
     assert_eq!(receive(&datagrams), "ACK 0000");
-    stranger.prove();
+    unregistered.prove();
     registered.send("SND 0009 TEST01 x");
     registered.expect("RCV 0014 TEST01 0001 x");
     program.signal("TERM");
     program.wait_for_log("shutting down");
     registered.expect("BYE 0000");
     registered.expect_end();
-    stranger.expect("BYE 0000");
-    stranger.expect_end();
+    unregistered.expect("BYE 0000");
+    unregistered.expect_end();
     assert_eq!(receive(&datagrams), "BYE 0000");
     let refused = TcpStream::connect(("127.0.0.1", program.port)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    drop((registered, stranger));
+    drop((registered, unregistered));
     let (code, logged, printed) = program.end_within(SOON);
     assert_eq!(code, Some(0));
     assert!(logged.iter().any(|line| line.contains("sessions 2, messages 1,")), "{logged:?}");
     assert_eq!(printed, Vec::<String>::new());
 }
 
-/// A session for which more waits than any socket takes, and which does not read.
+/// A session that does not read and has more queued than any socket buffers.
 fn deaf(program: &Program) -> Conn {
     let mut conn = program.register("deaf");
     let message = frame("SND", &format!("deaf {}", "x".repeat(9_000)));
@@ -266,7 +266,7 @@ fn deaf(program: &Program) -> Conn {
 }
 
 #[test]
-fn a_client_that_does_not_read_delays_the_end_by_ten_seconds_at_most() {
+fn a_client_that_does_not_read_delays_the_shutdown_by_ten_seconds_at_most() {
     let program = Program::local(&[]);
     let _deaf = deaf(&program);
     program.signal("INT");
@@ -287,7 +287,7 @@ fn a_second_signal_ends_the_server_at_once() {
 }
 
 #[test]
-fn tcp_and_udp_share_a_port_and_nothing_else_is_printed() {
+fn tcp_and_udp_share_a_port_and_only_the_listeners_are_printed() {
     let program = Program::local(&["-v"]);
     let port = program.port;
     let expected = ["tcp", "udp"].map(|scheme| format!("listening on {scheme}://127.0.0.1:{port}"));
@@ -299,7 +299,7 @@ fn tcp_and_udp_share_a_port_and_nothing_else_is_printed() {
 }
 
 #[test]
-fn the_mode_says_which_of_both_it_is_in_any_letter_case() {
+fn the_mode_chooses_tcp_udp_or_both_in_any_letter_case() {
     let program = Program::local(&["--mode", "UDP"]);
     assert_eq!(program.listening, [format!("listening on udp://127.0.0.1:{}", program.port)]);
     assert!(TcpStream::connect(("127.0.0.1", program.port)).is_err());
@@ -341,7 +341,7 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn a_host_that_is_not_there_is_one_line_and_exit_code_1() {
+fn an_unknown_host_is_one_line_and_exit_code_1() {
     for host in ["192.0.2.1:0", "no-such-host.invalid:0"] {
         let output = run(&["--host", host]);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{host}");
@@ -350,7 +350,7 @@ fn a_host_that_is_not_there_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn a_command_line_that_makes_no_sense_is_exit_code_2_and_nothing_on_standard_output() {
+fn a_usage_error_is_exit_code_2_and_nothing_on_standard_output() {
     let wrong: [&[&str]; 8] = [
         &["--timeout", "-1"],
         &["--timeout", "NaN"],
@@ -379,7 +379,7 @@ fn help_shows_the_exit_codes() {
 }
 
 #[test]
-fn nobody_has_to_read_what_is_printed() {
+fn the_server_runs_with_unread_output() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -393,14 +393,14 @@ fn nobody_has_to_read_what_is_printed() {
 }
 
 #[test]
-fn losses_are_counted_and_shown_beside_what_was_asked_for() {
+fn losses_are_counted_and_shown_beside_the_requested_rate() {
     let program = Program::local(&["--success", "0", "--seed", "1"]);
     let socket = program.udp();
     for _ in 0..5 {
         socket.send(b"PNG 0000").unwrap();
     }
     let mut conn = program.connect();
-    // Untagged requests are not repeated, so over a stream they are not lost either.
+    // Untagged requests are not repeated, so a stream does not drop them.
     conn.send("@1 PNG 0000PNG 0000");
     conn.expect("ACK 0000");
     let deadline = Instant::now() + SOON;
@@ -415,16 +415,16 @@ fn losses_are_counted_and_shown_beside_what_was_asked_for() {
 }
 
 #[test]
-fn a_server_without_room_for_another_connection_goes_on_serving_and_takes_more_when_there_is() {
+fn a_server_without_free_descriptors_keeps_serving_and_accepts_more_when_some_are_free() {
     let mut command = Command::new("sh");
     let server = env!("CARGO_BIN_EXE_server");
     command.args(["-c", &format!("ulimit -n 32; exec {server} --engine {} --host 127.0.0.1:0", engine())]);
     let program = Program::spawn(command, Stdio::piped(), 2);
     let mut first = program.register("first");
-    let crowd: Vec<Conn> = (0..40).map(|_| program.connect()).collect();
+    let connections: Vec<Conn> = (0..40).map(|_| program.connect()).collect();
     program.wait_for_log("cannot accept connections");
     first.prove();
-    drop(crowd);
+    drop(connections);
     program.connect().prove();
     first.prove();
 }

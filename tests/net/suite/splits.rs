@@ -1,5 +1,5 @@
-//! Every kind of frame, cut at every byte, through a real socket: the answers are the same, and half a frame ends nobody
-//! but its own connection.
+//! Every kind of frame, split at every byte, through a real socket: the answers are the same, and half a frame ends
+//! only its own connection.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -15,7 +15,7 @@ use sayagain::server::Server;
 
 use crate::support::server::engine;
 
-/// One frame of each kind, and what the server answers to it before anybody has registered, and afterwards.
+/// One frame of each kind, with its answers before and after REG.
 const FRAMES: [(&str, &str, &str); 17] = [
     ("REG 0004 ada", "", "ERR 0020 Already registered!"),
     ("@1 REG 0028 ada ?AAAAAAAAAAAAAAAAAAAAAA", "@1 ACK 0023 ", "@1 ERR 0024 409 Already registered!"),
@@ -59,12 +59,12 @@ fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Writes the pieces one by one, closes this side, and reads all that comes back.
+/// Writes the pieces one by one, closes this side, and reads all output.
 fn exchange(addr: SocketAddr, pieces: &[&[u8]]) -> String {
     let (mut stream, mut pacer) = (connect(addr), connect(addr));
     for piece in pieces {
         stream.write_all(piece).unwrap();
-        // A round trip elsewhere gives the server the time to read this piece by itself.
+        // A round trip on another connection gives the server time to read this piece separately.
         pacer.write_all(b"PNG 0000").unwrap();
         pacer.read_exact(&mut [0; 8]).unwrap();
     }
@@ -74,13 +74,13 @@ fn exchange(addr: SocketAddr, pieces: &[&[u8]]) -> String {
     String::from_utf8(heard).unwrap()
 }
 
-/// A ping on a connection of its own: everybody else is still served.
+/// A ping on its own connection, to check that others are still served.
 fn assert_alive(addr: SocketAddr) {
     assert_eq!(exchange(addr, &[b"PNG 0003 ok"]), "ACK 0003 ok");
 }
 
 #[test]
-fn every_split_of_every_kind_of_frame_is_answered_the_same_through_a_real_socket() {
+fn every_split_of_every_kind_of_frame_gets_the_same_answer() {
     let (engine, addr) = serve();
     let mut dan = connect(addr);
     dan.write_all(b"REG 0004 danPNG 0000").unwrap();
@@ -100,7 +100,7 @@ fn every_split_of_every_kind_of_frame_is_answered_the_same_through_a_real_socket
 }
 
 #[test]
-fn every_prefix_of_every_kind_of_frame_ends_with_its_connection_and_executes_nothing() {
+fn every_prefix_of_every_kind_of_frame_executes_nothing() {
     let (engine, addr) = serve();
     for (frame, ..) in FRAMES {
         for end in 0..frame.len() {
@@ -112,7 +112,7 @@ fn every_prefix_of_every_kind_of_frame_ends_with_its_connection_and_executes_not
 }
 
 #[test]
-fn a_stream_of_all_frames_byte_by_byte_is_the_same_as_at_once() {
+fn all_frames_byte_by_byte_get_the_same_answers_as_at_once() {
     let (_engine, addr) = serve();
     let script: String = FRAMES.iter().map(|(frame, ..)| *frame).collect();
     let at_once = exchange(addr, &[script.as_bytes()]);

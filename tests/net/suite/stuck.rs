@@ -1,7 +1,7 @@
-//! Nothing outside may stop the server: whoever reads its log or its output and stops, a full disk, a peer that does not
-//! read. It goes on serving, and ends when it is asked to.
+//! Nothing outside blocks the server: an unread log or output, a full disk, a peer that does not read. It continues to
+//! serve, and ends on a signal.
 //!
-//! A slow name server is not among these: names are looked up before the server begins to serve.
+//! A slow name server is not tested: names are resolved before the server starts to serve.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(
@@ -20,11 +20,11 @@ use crate::support::eventually;
 use crate::support::program::{Program, full_pipe};
 use crate::support::server::{SOON, engine, frame};
 
-/// The time that a server may take for its end: 10 s for all goodbyes, 2 s for its threads, 1 s for what waits for the log;
-/// and some more for a machine under load.
+/// The longest shutdown of a server. 10 s for all BYEs, 2 s for its threads, 1 s for the queued log, and some margin
+/// for a machine under load.
 const END: Duration = Duration::from_secs(18);
 
-/// A running server whose output is not what it should be, reached through a UNIX socket.
+/// A running server with unusual output files, reached through a UNIX socket.
 struct Server {
     program: Program,
     socket: PathBuf,
@@ -49,7 +49,7 @@ impl Server {
         stream
     }
 
-    /// A client that was not there before is let in and answered.
+    /// Checks that a new client is accepted and answered.
     fn serves(&self, name: &str) {
         let mut conn = self.connect();
         conn.write_all(format!("{}{}", frame("REG", name), frame("SND", &format!("{name} hi"))).as_bytes())
@@ -60,7 +60,7 @@ impl Server {
         assert_eq!(String::from_utf8_lossy(&heard), expected);
     }
 
-    /// Many who come and go: each is some lines in the log.
+    /// Opens and closes many connections: each is some lines in the log.
     fn serves_many(&self) {
         (0..300).for_each(|n| self.serves(&format!("n{n}")));
     }
@@ -76,7 +76,7 @@ fn full_disk() -> Stdio {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_neither_the_server_nor_its_end() {
+fn an_unread_log_blocks_neither_the_server_nor_its_end() {
     let (reader, stderr) = full_pipe();
     let server = Server::start(Stdio::null(), stderr);
     server.serves_many();
@@ -87,7 +87,7 @@ fn a_log_that_nobody_reads_stops_neither_the_server_nor_its_end() {
 }
 
 #[test]
-fn a_log_that_is_read_again_has_all_that_was_logged_meanwhile_and_to_its_end() {
+fn a_log_that_is_read_again_has_all_queued_lines() {
     let (mut reader, stderr) = full_pipe();
     let server = Server::start(Stdio::null(), stderr);
     server.serves_many();
@@ -106,11 +106,11 @@ fn a_log_that_is_read_again_has_all_that_was_logged_meanwhile_and_to_its_end() {
 }
 
 #[test]
-fn output_that_nobody_reads_stops_neither_the_server_nor_its_end() {
+fn unread_output_blocks_neither_the_server_nor_its_end() {
     let (reader, stdout) = full_pipe();
     let server = Server::start(stdout, Stdio::piped());
     eventually("it is logged", || {
-        server.program.err().contains("cannot print where it listens: nobody reads standard output")
+        server.program.err().contains("cannot print where it listens: standard output is not read")
     });
     server.serves("ada");
     server.ends();
@@ -118,7 +118,7 @@ fn output_that_nobody_reads_stops_neither_the_server_nor_its_end() {
 }
 
 #[test]
-fn a_full_disk_under_log_and_output_stops_neither_the_server_nor_its_end() {
+fn a_full_disk_for_log_and_output_blocks_neither_the_server_nor_its_end() {
     let server = Server::start(full_disk(), full_disk());
     server.serves_many();
     server.program.signal("USR1");
@@ -127,11 +127,12 @@ fn a_full_disk_under_log_and_output_stops_neither_the_server_nor_its_end() {
 }
 
 #[test]
-fn a_peer_on_a_unix_socket_that_does_not_read_stops_nobody_else() {
+fn a_peer_on_a_unix_socket_that_does_not_read_delays_no_others() {
     let server = Server::start(Stdio::null(), Stdio::null());
     let (mut deaf, mut loud) = (server.connect(), server.connect());
     deaf.write_all(frame("REG", "deaf").as_bytes()).unwrap();
-    // What waits for the deaf one is more than any socket takes; it is refused at last, and nobody reads that either.
+    // More is queued for the silent peer than any socket buffers; in the end messages are refused, and the refusals are
+    // not read either.
     loud.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     loud.write_all(frame("REG", "loud").as_bytes()).unwrap();
     let message = frame("SND", &format!("deaf {}", "x".repeat(9_000)));

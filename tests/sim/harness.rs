@@ -1,4 +1,6 @@
-//! A server on a desk: bytes in, bytes out, one call at a time, for tests of what is on the wire.
+//! [`ServerHarness`]: a server without sockets, driven one call at a time, for tests of the bytes on the wire.
+//!
+//! Tests with clients and lossy links use the simulator instead ([`sayagain::sim`]); `support` has what both share.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,22 +17,23 @@ use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remot
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
 
-pub(crate) struct Desk {
+/// A server with its simulated connections and its clock.
+pub(crate) struct ServerHarness {
     pub(crate) now: Instant,
     pub(crate) server: Server,
     intakes: BTreeMap<Conn, StreamIntake>,
     written: BTreeMap<Conn, Vec<u8>>,
     closed: BTreeMap<Conn, bool>,
     busy: BTreeMap<Conn, bool>,
-    /// Connections whose peer does not read: nothing is taken from the server for them.
+    /// Connections whose peer does not read: their output stays at the server.
     stalled: Vec<Conn>,
-    /// Connections whose socket takes nothing more, and what was given to be written and whether more waits behind it.
+    /// Connections whose socket is full, with the output being written and whether the server has more.
     clogged: BTreeMap<Conn, Option<(Output, bool)>>,
     sent: Vec<(SocketAddr, Vec<u8>)>,
     next: Conn,
 }
 
-impl Desk {
+impl ServerHarness {
     pub(crate) fn new(config: ServerConfig) -> Self {
         let now = Instant::now();
         Self {
@@ -51,18 +54,18 @@ impl Desk {
         Self::new(ServerConfig::default())
     }
 
-    /// A new stream connection, from a host of its own.
+    /// Opens a stream connection from a new host.
     pub(crate) fn connect(&mut self) -> Conn {
         let [.., high, mid, low] = self.next.to_be_bytes();
         self.connect_at(0, Remote::Ip(SocketAddr::from(([10, high, mid, low], 1_000))))
     }
 
-    /// A new stream connection from this peer at one of several doors.
-    pub(crate) fn connect_at(&mut self, door: usize, from: Remote) -> Conn {
-        self.connect_from(Origin { door, from })
+    /// Opens a stream connection from this peer at a listener.
+    pub(crate) fn connect_at(&mut self, listener: usize, from: Remote) -> Conn {
+        self.connect_from(Origin { door: listener, from })
     }
 
-    /// A new stream connection from there.
+    /// Opens a stream connection with this origin.
     pub(crate) fn connect_from(&mut self, origin: Origin) -> Conn {
         let conn = self.next;
         self.next += 1;
@@ -73,31 +76,31 @@ impl Desk {
         conn
     }
 
-    /// A new stream connection that has registered with these bytes.
+    /// Opens a stream connection and sends these bytes, a REG.
     pub(crate) fn connect_as(&mut self, reg: &str) -> Conn {
         let conn = self.connect();
         self.say(conn, reg);
         conn
     }
 
-    /// Writes to a connection and returns what the server wrote to it since it was last asked.
+    /// Sends bytes on a connection and returns the output since the last call.
     pub(crate) fn say(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) -> String {
         self.put(conn, bytes);
         self.heard(conn)
     }
 
-    /// What the server wrote to a connection since this was last asked.
+    /// The output on a connection since the last call, as text.
     pub(crate) fn heard(&mut self, conn: Conn) -> String {
         String::from_utf8_lossy(&self.written_to(conn)).into_owned()
     }
 
-    /// The bytes that the server wrote to a connection since this was last asked.
+    /// The output on a connection since the last call, as bytes.
     pub(crate) fn written_to(&mut self, conn: Conn) -> Vec<u8> {
         self.settle();
         self.written.get_mut(&conn).map(std::mem::take).unwrap_or_default()
     }
 
-    /// [`Desk::say`], for what is no text.
+    /// Sends bytes on a connection.
     pub(crate) fn put(&mut self, conn: Conn, bytes: impl AsRef<[u8]>) {
         if let Some(intake) = self.intakes.get_mut(&conn) {
             let batch = intake.received(self.now, bytes.as_ref());
@@ -111,13 +114,13 @@ impl Desk {
         self.closed.get(&conn).copied().unwrap_or(false)
     }
 
-    /// Whether the server holds input of this connection that has not had its turn.
+    /// Whether the server has input of this connection that is not executed yet.
     pub(crate) fn is_busy(&self, conn: Conn) -> bool {
         self.busy.get(&conn).copied().unwrap_or(false)
     }
 
-    /// The peer closes its own side, and is kept by the engine until all that it said has had its turn. Returns what the
-    /// server wrote to it, and for how long it was kept.
+    /// Closes the peer's side, and the connection once all its input is executed, as an engine does. Returns the
+    /// output, and how long the connection stayed open.
     pub(crate) fn half_close(&mut self, conn: Conn) -> (String, Duration) {
         let since = self.now;
         self.server.ended(self.now, ConnId(conn));
@@ -135,24 +138,24 @@ impl Desk {
         self.server.is_reading(ConnId(conn))
     }
 
-    /// Most bytes that are read from this connection at once.
+    /// Most bytes read from this connection at once.
     pub(crate) fn appetite(&self, conn: Conn) -> usize {
         self.intakes[&conn].appetite()
     }
 
-    /// The peer drops its connection.
+    /// Resets the connection from the peer's side.
     pub(crate) fn hang_up(&mut self, conn: Conn) {
         self.lose(conn, CloseReason::Lost);
     }
 
-    /// The connection is gone, for this reason.
+    /// Closes the connection for this reason.
     pub(crate) fn lose(&mut self, conn: Conn, why: CloseReason) {
         self.intakes.remove(&conn);
         self.server.closed(self.now, ConnId(conn), why);
         self.settle();
     }
 
-    /// The peer stops reading, or reads again.
+    /// Makes the peer stop reading, or read again.
     pub(crate) fn stall(&mut self, conn: Conn, stalled: bool) {
         self.stalled.retain(|other| *other != conn);
         if stalled {
@@ -163,12 +166,12 @@ impl Desk {
         self.settle();
     }
 
-    /// The connection's socket takes no more: the server is not told that what it gave is written.
+    /// Fills the connection's socket: output is not reported to the server as written.
     pub(crate) fn clog(&mut self, conn: Conn) {
         self.clogged.insert(conn, None);
     }
 
-    /// What the server gave is written, and it is told so; it gives more, which is not written.
+    /// Reports the pending output as written, and takes the next, which is not written.
     pub(crate) fn trickle(&mut self, conn: Conn) {
         if let Some(Some((out, more))) = self.clogged.insert(conn, None) {
             self.written.entry(conn).or_default().append(&mut out.to_vec());
@@ -181,7 +184,7 @@ impl Desk {
         self.settle();
     }
 
-    /// The socket takes everything again.
+    /// Makes the socket accept all output again.
     pub(crate) fn unclog(&mut self, conn: Conn) {
         self.trickle(conn);
         while matches!(self.clogged.get(&conn), Some(Some(_))) {
@@ -192,52 +195,52 @@ impl Desk {
         self.settle();
     }
 
-    /// Sends a datagram and returns what was sent to its sender since that was last asked.
+    /// Sends a datagram and returns the datagrams to its sender since the last call.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
         self.datagram_through(0, from, bytes)
     }
 
-    /// The same through another door.
+    /// The same through another listener.
     pub(crate) fn datagram_through(
         &mut self,
-        door: DoorId,
+        listener: DoorId,
         from: SocketAddr,
         bytes: impl AsRef<[u8]>,
     ) -> Vec<String> {
-        self.server.datagram(self.now, Peer::new(door, from), bytes.as_ref());
+        self.server.datagram(self.now, Peer::new(listener, from), bytes.as_ref());
         self.datagrams_to(from)
     }
 
-    /// Sends a datagram; what comes of it is heard later.
+    /// Sends a datagram without taking the answers.
     pub(crate) fn server_datagram(&mut self, from: SocketAddr, bytes: impl AsRef<[u8]>) {
         self.server.datagram(self.now, Peer::new(0, from), bytes.as_ref());
         self.settle();
     }
 
-    /// The server begins to end.
+    /// Starts the shutdown.
     pub(crate) fn shut_down(&mut self) {
         self.server.shutdown(self.now);
         self.settle();
     }
 
-    /// Other access rules hold from now on. Returns how many sessions that has ended.
+    /// Replaces the access rules. Returns how many sessions that ended.
     pub(crate) fn set_rules(&mut self, rules: Rules) -> usize {
         let before = self.server.sessions();
         self.server.set_rules(self.now, rules);
         before - self.server.sessions()
     }
 
-    /// Whether the end of the server is complete.
+    /// Whether the shutdown is complete.
     pub(crate) fn is_finished(&self) -> bool {
         self.server.is_finished()
     }
 
-    /// Whether nothing is left of anybody.
+    /// Whether the server has no state and no deadline left.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.server.is_stateless() && self.server.poll_timeout().is_none()
     }
 
-    /// What was sent to an address since this was last asked.
+    /// The datagrams to an address since the last call.
     pub(crate) fn datagrams_to(&mut self, to: SocketAddr) -> Vec<String> {
         self.settle();
         let (theirs, others) = std::mem::take(&mut self.sent).into_iter().partition(|(addr, _)| *addr == to);
@@ -246,13 +249,13 @@ impl Desk {
         theirs.into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
 
-    /// All that was sent in datagrams since this was last asked, and to whom.
+    /// All datagrams since the last call, with their destinations.
     pub(crate) fn sent(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         self.settle();
         std::mem::take(&mut self.sent)
     }
 
-    /// Lets time pass, deadline by deadline.
+    /// Advances the clock, deadline by deadline.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         self.settle();
@@ -283,7 +286,7 @@ impl Desk {
     fn fill(&mut self, conn: Conn) {
         loop {
             if let Some(Some((_, more))) = self.clogged.get_mut(&conn) {
-                // Somebody is writing: he will look again.
+                // A write is in progress; `trickle` continues after it.
                 *more = true;
                 let closing = self.server.is_closing(ConnId(conn));
                 self.closed.insert(conn, closing);
@@ -309,7 +312,7 @@ impl Desk {
     }
 }
 
-/// An address elsewhere, which has to be proven.
+/// An address that has to be proven.
 pub(crate) fn addr(host: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host], port))
 }
@@ -319,20 +322,20 @@ pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Registers over datagrams as our client does, and returns the session's token.
-pub(crate) fn register(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &str) -> String {
-    let cookie = cookie(desk, from, name, nonce);
+/// Registers over datagrams as the client does, and returns the session's token.
+pub(crate) fn register(harness: &mut ServerHarness, from: SocketAddr, name: &str, nonce: &str) -> String {
+    let cookie = cookie(harness, from, name, nonce);
     let reg = reg(1, name, &format!("?{nonce}"));
-    let answer = desk.datagram(from, format!("~{cookie} {reg}"));
+    let answer = harness.datagram(from, format!("~{cookie} {reg}"));
     assert_eq!(answer.len(), 1, "{answer:?}");
     let token =
         answer[0].strip_prefix(&format!("~{cookie} @1 ACK 0023 ")).unwrap_or_else(|| panic!("{answer:?}"));
     token.to_owned()
 }
 
-/// Asks for a cookie, and returns it.
-pub(crate) fn cookie(desk: &mut Desk, from: SocketAddr, name: &str, nonce: &str) -> String {
-    let answer = desk.datagram(from, reg(1, name, &format!("?{nonce}")));
+/// Requests a cookie and returns it.
+pub(crate) fn cookie(harness: &mut ServerHarness, from: SocketAddr, name: &str, nonce: &str) -> String {
+    let answer = harness.datagram(from, reg(1, name, &format!("?{nonce}")));
     assert_eq!(answer.len(), 1, "{answer:?}");
     let rest = answer[0].strip_prefix("@1 ERR 0050 428 ").unwrap_or_else(|| panic!("{answer:?}"));
     let (cookie, echoed) = rest.split_once(' ').unwrap();
@@ -350,7 +353,7 @@ pub(crate) fn snd(id: u64, target: &str, text: &str) -> String {
     format!("@{id} SND {:04} {target} {text}", target.len() + text.len() + 2)
 }
 
-/// A nonce of our choosing.
+/// A nonce made from a number.
 pub(crate) fn nonce(n: u8) -> String {
     format!("{n:A>22}")
 }

@@ -1,23 +1,23 @@
-//! Names and messages of bytes that are no good, through doors for people and into the log: whatever they hold, what is
-//! shown is lines of plain text, each from whom it says.
+//! Hostile names and messages, through line listeners and into the log: the output is lines of plain text, each with
+//! its true sender.
 
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sayagain::service::Remote;
 
-use crate::desk::{Conn, Desk, local};
+use crate::harness::{Conn, ServerHarness, local};
 use crate::lines::{ASKS, ASKS_NOT, config};
 use crate::support::{collect_log, stop_log, take_log};
 
-/// What a terminal, or a reader of lines, would do something with but show it.
+/// Text that a terminal or a line reader would interpret instead of showing.
 fn is_dangerous(c: char) -> bool {
     matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
         | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Bytes with much of what could do harm.
+/// Random bytes with much hostile text.
 fn nasty(rng: &mut ChaCha8Rng) -> Vec<u8> {
     const PIECES: [&str; 36] = [
         "\x1b[2J",
@@ -68,7 +68,7 @@ fn nasty(rng: &mut ChaCha8Rng) -> Vec<u8> {
     bytes
 }
 
-/// Nasty bytes that are one line, and a message, at a door for people: without its ends, telnet and commands.
+/// Hostile bytes that are one message at a line listener: no line ends, telnet codes or commands.
 fn nasty_line(rng: &mut ChaCha8Rng) -> Vec<u8> {
     let mut line = nasty(rng);
     line.retain(|byte| !matches!(byte, b'\n' | 0xff));
@@ -84,9 +84,9 @@ fn nasty_line(rng: &mut ChaCha8Rng) -> Vec<u8> {
     line
 }
 
-/// People in the lobby, one of whom does harm.
+/// Line clients in the lobby, one of them hostile.
 struct Room {
-    desk: Desk,
+    harness: ServerHarness,
     watchers: [Conn; 2],
     frida: Conn,
     eve: Option<(Conn, String)>,
@@ -99,15 +99,15 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
-        let mut desk = Desk::new(config());
-        let watchers = [ASKS, ASKS_NOT].map(|door| desk.connect_at(door, Remote::Ip(local(9))));
-        desk.say(watchers[0], "Watcher\n");
-        desk.say(watchers[1], "/nick Watcher2\n/join #other\n");
-        let frida = desk.connect_as("REG 0006 fridaJON 0007 #lobbyJON 0007 #other");
-        Self { desk, watchers, frida, eve: None, opened: 0, named: 0, refused: 0, messages: 0, logged: 0 }
+        let mut harness = ServerHarness::new(config());
+        let watchers = [ASKS, ASKS_NOT].map(|door| harness.connect_at(door, Remote::Ip(local(9))));
+        harness.say(watchers[0], "Watcher\n");
+        harness.say(watchers[1], "/nick Watcher2\n/join #other\n");
+        let frida = harness.connect_as("REG 0006 fridaJON 0007 #lobbyJON 0007 #other");
+        Self { harness, watchers, frida, eve: None, opened: 0, named: 0, refused: 0, messages: 0, logged: 0 }
     }
 
-    /// What was shown, and logged, since this was last asked: checked to be plain text.
+    /// The output and the log since the last call, checked to be plain text.
     fn shown(&mut self, seed: u64) -> Vec<Vec<String>> {
         for (_, line) in take_log() {
             self.logged += 1;
@@ -115,19 +115,19 @@ impl Room {
         }
         let eve = self.eve.iter().map(|(conn, _)| *conn);
         let all: Vec<Conn> = self.watchers.iter().copied().chain(eve).collect();
-        all.into_iter().map(|conn| lines(seed, self.desk.written_to(conn))).collect()
+        all.into_iter().map(|conn| lines(seed, self.harness.written_to(conn))).collect()
     }
 
-    /// Somebody who wants a name. Most get one.
-    fn knock(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
+    /// Connects a client that asks for a random name. Most get one.
+    fn open_line(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
         if let Some((conn, _)) = self.eve.take() {
-            self.desk.hang_up(conn);
+            self.harness.hang_up(conn);
         }
         self.opened = self.opened.wrapping_add(1);
-        let conn = self.desk.connect_at(ASKS, Remote::Ip(local(self.opened)));
-        self.desk.written_to(conn);
-        self.desk.put(conn, [nasty_line(rng), b"\n".to_vec()].concat());
-        let answer = String::from_utf8(self.desk.written_to(conn)).unwrap();
+        let conn = self.harness.connect_at(ASKS, Remote::Ip(local(self.opened)));
+        self.harness.written_to(conn);
+        self.harness.put(conn, [nasty_line(rng), b"\n".to_vec()].concat());
+        let answer = String::from_utf8(self.harness.written_to(conn)).unwrap();
         match named(&answer) {
             Some(name) => {
                 self.named += 1;
@@ -140,18 +140,18 @@ impl Room {
                     "seed {seed}: {answer:?}"
                 );
                 assert!(!answer.replace('\n', "").contains(is_dangerous), "seed {seed}: {answer:?}");
-                self.desk.hang_up(conn);
+                self.harness.hang_up(conn);
             }
         }
     }
 
-    /// A message to the lobby, and one that is no message to it.
+    /// A message to the lobby, or a private one.
     fn speak(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
-        let Some((eve, name)) = self.eve.clone() else { return self.knock(rng, seed) };
+        let Some((eve, name)) = self.eve.clone() else { return self.open_line(rng, seed) };
         let line = nasty_line(rng);
         let private = rng.random_ratio(1, 4);
         let said = if private { [b"/pm Watcher2 x", &line[..]].concat() } else { line };
-        self.desk.put(eve, [&said[..], b"\n"].concat());
+        self.harness.put(eve, [&said[..], b"\n"].concat());
         let shown = self.shown(seed);
         self.messages += 1;
         let from = format!("{name}> ");
@@ -170,9 +170,9 @@ impl Room {
         }
     }
 
-    /// Anything at all: commands, telnet, several lines. The true sender stands before each message.
+    /// Any bytes: commands, telnet codes, several lines. Each message must begin with its true sender.
     fn rave(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
-        let Some((eve, mut name)) = self.eve.clone() else { return self.knock(rng, seed) };
+        let Some((eve, mut name)) = self.eve.clone() else { return self.open_line(rng, seed) };
         const WORDS: [&[u8]; 11] = [
             b"/nick ",
             b"/me ",
@@ -188,7 +188,7 @@ impl Room {
         ];
         for _ in 0..3 {
             let line = [WORDS.choose(rng).unwrap(), &nasty_line(rng)[..], b"\n"].concat();
-            self.desk.put(eve, &line);
+            self.harness.put(eve, &line);
             let shown = self.shown(seed);
             let answers = shown.last().unwrap();
             let room = |line: &str| {
@@ -205,11 +205,11 @@ impl Room {
                 name = new;
             }
         }
-        // Who knows in which room, and where in a telnet command, this one is now.
-        self.knock(rng, seed);
+        // The client's room and the state of its telnet parser are unknown now.
+        self.open_line(rng, seed);
     }
 
-    /// A message in a frame, with line feeds and all.
+    /// A message in a frame, line feeds included.
     fn send(&mut self, rng: &mut ChaCha8Rng, seed: u64) {
         let target = *["#lobby", "#other", "Watcher2"].choose(rng).unwrap();
         let beginning = match target {
@@ -219,21 +219,21 @@ impl Room {
         };
         let body = [nasty(rng), b"\n".to_vec(), nasty(rng)].concat();
         let payload = [b" ", target.as_bytes(), b" ", &body].concat();
-        self.desk.put(self.frida, [format!("SND {:04}", payload.len()).as_bytes(), &payload].concat());
+        self.harness.put(self.frida, [format!("SND {:04}", payload.len()).as_bytes(), &payload].concat());
         let shown = self.shown(seed);
         assert_eq!(shown[1].len(), 1, "seed {seed}: {body:?} was shown as {shown:?}");
         assert!(shown[1][0].starts_with(beginning), "seed {seed}: {shown:?}");
-        self.desk.written_to(self.frida);
+        self.harness.written_to(self.frida);
     }
 }
 
-/// The name that somebody was given.
+/// The name that the client got.
 fn named(answer: &str) -> Option<String> {
     let rest = answer.strip_prefix("* you are ").filter(|rest| !rest.starts_with("in "))?;
     Some(rest.split(['\n', ' ']).next().unwrap().to_owned())
 }
 
-/// What was written to somebody: whole lines of plain text.
+/// The output to a client, checked to be whole lines of plain text.
 fn lines(seed: u64, bytes: Vec<u8>) -> Vec<String> {
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "seed {seed}: {text:?}");
@@ -242,7 +242,7 @@ fn lines(seed: u64, bytes: Vec<u8>) -> Vec<String> {
     lines
 }
 
-/// So many names and messages, drawn from `seed` on.
+/// Runs this many names and messages, drawn from seeds from `seed` on.
 fn harm(seed: u64, count: u64) {
     collect_log();
     let mut room = Room::new();
@@ -250,7 +250,7 @@ fn harm(seed: u64, count: u64) {
     for seed in seed..seed + count {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         match rng.random_range(0..8) {
-            0 => room.knock(&mut rng, seed),
+            0 => room.open_line(&mut rng, seed),
             1 => room.rave(&mut rng, seed),
             2 => room.send(&mut rng, seed),
             _ => room.speak(&mut rng, seed),
@@ -262,7 +262,7 @@ fn harm(seed: u64, count: u64) {
 }
 
 #[test]
-fn whatever_is_typed_is_shown_and_logged_as_plain_lines_from_whom_they_are() {
+fn any_input_is_shown_and_logged_as_plain_lines_of_the_true_sender() {
     harm(1, 20_000);
 }
 

@@ -1,4 +1,4 @@
-//! What a run comes to: how requests ended, and how long the answers took.
+//! The closing line of a run: counts of outcomes and the times to ack.
 
 use std::time::Duration;
 
@@ -8,22 +8,23 @@ use crate::client::ClientStats;
 use crate::config::Transport;
 use crate::reliable::{Ended, Outcome};
 
-/// How the user's requests ended.
+/// Counts of the outcomes of the user's requests, and the times of their answers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RunSummary {
     pub(super) sent: u64,
     pub(super) acked: u64,
     pub(super) rejected: u64,
     pub(super) unknown: u64,
     pub(super) never_sent: u64,
-    /// From the first send to the answer.
-    acks: Times,
-    /// From when a request was due to the answer, of those that have such a time: the wait behind others counts.
-    dues: Times,
+    /// Times to ack, from the first send.
+    acks: TimeStats,
+    /// From when a request was due to its answer, so including the wait behind others; only of requests with a due
+    /// time.
+    dues: TimeStats,
 }
 
-impl Tally {
-    /// Counts how a request ended that was due so long ago, if that is known.
+impl RunSummary {
+    /// Counts an outcome; `since_due` is the time since the request was due, if known.
     pub(super) fn count(&mut self, ended: &Ended, since_due: Option<Duration>) {
         self.sent += u64::from(ended.sends > 0);
         match ended.outcome {
@@ -39,12 +40,12 @@ impl Tally {
         }
     }
 
-    /// One request was refused without being asked: it is too long.
-    pub(super) fn count_refused(&mut self) {
+    /// Counts a request that was too long to send.
+    pub(super) fn count_too_long(&mut self) {
         self.rejected += 1;
     }
 
-    /// The line that closes a run.
+    /// The closing line of a run.
     pub(super) fn line(&self, stats: &ClientStats, transport: Transport) -> String {
         let unit = match transport {
             Transport::Stream => "frame",
@@ -75,7 +76,7 @@ fn counted(count: u64, what: &str, plural: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { plural })
 }
 
-/// The longest time that is told apart, ten years: no deadline is longer.
+/// The longest time that the histogram resolves, ten years, which is the longest deadline.
 const MAX_MICROS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000_000;
 
 /// A time in milliseconds with one decimal.
@@ -83,10 +84,10 @@ pub(super) fn millis(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
-/// How long answers took, in constant memory.
+/// Statistics over times, in constant memory.
 #[derive(Clone, Debug, Default)]
-struct Times {
-    /// In microseconds, to three digits; made with the first answer.
+struct TimeStats {
+    /// In microseconds, to three significant digits; allocated with the first time.
     histogram: Option<Histogram<u64>>,
     min: Duration,
     max: Duration,
@@ -94,7 +95,7 @@ struct Times {
     count: u32,
 }
 
-impl Times {
+impl TimeStats {
     fn add(&mut self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         if self.histogram.is_none() {
@@ -109,7 +110,7 @@ impl Times {
         self.count = self.count.saturating_add(1);
     }
 
-    /// Minimum, mean, 95th percentile and maximum; `None` without any.
+    /// Minimum, mean, 95th percentile and maximum in milliseconds; `None` without any time.
     fn shown(&self) -> Option<String> {
         let p95 = Duration::from_micros(self.histogram.as_ref()?.value_at_quantile(0.95));
         let mean = self.sum / self.count.max(1);
@@ -137,11 +138,11 @@ mod tests {
 
     #[test]
     fn the_95th_percentile_is_within_a_thousandth_and_the_others_are_exact() {
-        let mut times = Times::default();
+        let mut times = TimeStats::default();
         assert_eq!(times.shown(), None);
         times.add(Duration::from_micros(1234));
         assert_eq!(times.shown().as_deref(), Some("1.2/1.2/1.2/1.2"));
-        let mut times = Times::default();
+        let mut times = TimeStats::default();
         (1..=100).rev().for_each(|ms| times.add(Duration::from_millis(ms)));
         assert_eq!(times.shown().as_deref(), Some("1.0/50.5/95.0/100.0"));
         times.add(Duration::MAX);
@@ -149,27 +150,28 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_line_counts_in_singular_and_plural_and_leaves_out_what_is_rare() {
-        let mut tally = Tally::default();
+    fn the_closing_line_has_singulars_and_plurals_and_omits_counts_of_zero() {
+        let mut run_summary = RunSummary::default();
         let none = ClientStats::default();
         assert_eq!(
-            tally.line(&none, Transport::Stream),
+            run_summary.line(&none, Transport::Stream),
             "0 sent, 0 acked, 0 unknown, 0 frames, 0 retries, 0 repeated answers"
         );
-        tally.count(&ended(Outcome::Acked(Vec::new()), Some(2)), None);
+        run_summary.count(&ended(Outcome::Acked(Vec::new()), Some(2)), None);
         let one = ClientStats { transmits: 1, retries: 1, repeated_answers: 1, ..none };
         assert_eq!(
-            tally.line(&one, Transport::Datagram),
+            run_summary.line(&one, Transport::Datagram),
             "1 sent, 1 acked, 0 unknown, 1 datagram, 1 retry, 1 repeated answer \
              · time to ack min/avg/p95/max = 2.0/2.0/2.0/2.0 ms"
         );
-        tally.count(&ended(Outcome::Unknown, Some(500)), None);
-        tally.count(&ended(Outcome::NeverSent, None), None);
-        tally.count(&ended(Outcome::NeverSent, None), None);
-        tally.count(&ended(Outcome::Rejected(404, Vec::new()), Some(4)), Some(Duration::from_millis(1_500)));
+        run_summary.count(&ended(Outcome::Unknown, Some(500)), None);
+        run_summary.count(&ended(Outcome::NeverSent, None), None);
+        run_summary.count(&ended(Outcome::NeverSent, None), None);
+        run_summary
+            .count(&ended(Outcome::Rejected(404, Vec::new()), Some(4)), Some(Duration::from_millis(1_500)));
         let many = ClientStats { transmits: 14, retries: 4, repeated_answers: 2, ..none };
         assert_eq!(
-            tally.line(&many, Transport::Stream),
+            run_summary.line(&many, Transport::Stream),
             "3 sent, 1 acked, 1 unknown, 1 rejected, 2 never sent, 14 frames, 4 retries, 2 repeated answers \
              · time to ack min/avg/p95/max = 2.0/3.0/4.0/4.0 ms \
              · from when due min/avg/p95/max = 1500.0/1500.0/1500.0/1500.0 ms"

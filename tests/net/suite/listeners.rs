@@ -1,6 +1,6 @@
 //! Listeners by URL: the server program on sockets of every kind, all into one chat.
 //!
-//! What people are told at a line door is another test's affair; here it is only announced.
+//! The conversation on a line listener is tested in `lines`; here only its announcement.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::server::{Conn, SOON, ServerProgram as Program, engine, frame, port_of};
 
-/// Runs the program to its end, which comes by itself.
+/// Runs the program until it ends by itself.
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_server")).args(args).output().unwrap()
 }
@@ -23,14 +23,14 @@ fn has_ipv6() -> bool {
     UdpSocket::bind("[::1]:0").is_ok()
 }
 
-/// A path for a socket, in a directory that goes with the first of these.
+/// A path for a socket, and its directory, which is removed on drop.
 fn path() -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("chat").to_str().unwrap().to_owned();
     (directory, path)
 }
 
-fn knock(path: impl AsRef<Path>) -> UnixStream {
+fn connect_unix(path: impl AsRef<Path>) -> UnixStream {
     let socket = UnixStream::connect(path).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     socket
@@ -50,18 +50,18 @@ fn expect(socket: &mut impl Read, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&read), expected);
 }
 
-/// A name, and proof that it was given.
+/// Registers a name, and checks that it was granted.
 fn register(socket: &mut (impl Read + Write), name: &str) {
     say(socket, &(frame("REG", name) + "PNG 0006 proof"));
     expect(socket, "ACK 0006 proof");
 }
 
 #[test]
-fn whoever_comes_through_whatever_door_is_in_one_chat() {
+fn clients_of_all_listeners_are_in_one_chat() {
     let (_directory, path) = path();
     let urls = ["tcp://127.0.0.1:0", &format!("unix://{path}"), "udp://127.0.0.1:0", "tcp://127.0.0.2:0"];
-    let program = Program::with_doors(&urls, &[]);
-    let (mut ada, mut bob) = (tcp(&program, 0), knock(&path));
+    let program = Program::with_listeners(&urls, &[]);
+    let (mut ada, mut bob) = (tcp(&program, 0), connect_unix(&path));
     let mut dee = TcpStream::connect(("127.0.0.2", port_of(&program.listening[3]))).unwrap();
     dee.set_read_timeout(Some(SOON)).unwrap();
     let eve = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -86,7 +86,7 @@ fn whoever_comes_through_whatever_door_is_in_one_chat() {
 }
 
 #[test]
-fn it_says_where_it_listens_and_how_to_knock_there() {
+fn the_server_prints_its_listeners_and_how_to_connect_to_them() {
     let (_directory, path) = path();
     let urls = [
         "line://127.0.0.1:0?room=tea&flush=50",
@@ -95,7 +95,7 @@ fn it_says_where_it_listens_and_how_to_knock_there() {
         "tcp://127.0.0.1:0",
         &format!("unix://{path}"),
     ];
-    let program = Program::with_doors(&urls, &[]);
+    let program = Program::with_listeners(&urls, &[]);
     let port = |nth: usize| port_of(&program.listening[nth]);
     let (line, udp, tcp) = (port(0), port(2), port(3));
     let places = [
@@ -119,8 +119,8 @@ fn it_says_where_it_listens_and_how_to_knock_there() {
 }
 
 #[test]
-fn a_name_of_several_addresses_is_one_door_on_one_port() {
-    let program = Program::with_doors(&["line://localhost:0"], &[]);
+fn a_name_with_several_addresses_is_one_listener_on_one_port() {
+    let program = Program::with_listeners(&["line://localhost:0"], &[]);
     let port = port_of(&program.listening[0]);
     assert!(
         port != 0 && program.listening.iter().all(|line| port_of(line) == port),
@@ -136,16 +136,16 @@ fn a_name_of_several_addresses_is_one_door_on_one_port() {
 }
 
 #[test]
-fn two_doors_of_one_port_in_two_families_are_two_doors() {
+fn listeners_on_one_port_in_two_families_are_two_listeners() {
     if !has_ipv6() {
         eprintln!("not tested: this machine has no IPv6");
         return;
     }
-    let one = Program::with_doors(&["line://[::1]:0"], &[]);
+    let one = Program::with_listeners(&["line://[::1]:0"], &[]);
     let port = port_of(&one.listening[0]);
     one.end();
     let urls = [format!("line://[::1]:{port}?echo=off"), format!("line://127.0.0.1:{port}")];
-    let two = Program::with_doors(&urls.each_ref().map(String::as_str), &[]);
+    let two = Program::with_listeners(&urls.each_ref().map(String::as_str), &[]);
     let hint = |ip: &str| format!("line: nc {ip} {port}, or telnet {ip} {port}");
     assert_eq!(two.hints, [hint("::1"), hint("127.0.0.1")]);
 }
@@ -156,7 +156,7 @@ fn a_url_may_be_an_ipv6_address() {
         eprintln!("not tested: this machine has no IPv6");
         return;
     }
-    let program = Program::with_doors(&["tcp://[::1]:0", "tcp://[::]:0?name=all"], &[]);
+    let program = Program::with_listeners(&["tcp://[::1]:0", "tcp://[::]:0?name=all"], &[]);
     let port = port_of(&program.listening[0]);
     assert_eq!(program.listening[0], format!("listening on tcp://[::1]:{port}"));
     let all = port_of(&program.listening[1]);
@@ -172,12 +172,12 @@ fn a_url_may_be_an_ipv6_address() {
 }
 
 #[test]
-fn doors_come_on_top_of_the_short_form() {
+fn listeners_by_url_add_to_the_short_form() {
     let (_directory, path) = path();
     let program = Program::local(&["--listen", &format!("unix://{path}"), "--mode", "tcp"]);
     let places = [format!("tcp://127.0.0.1:{}", program.port), format!("unix://{path}")];
     assert_eq!(program.listening, places.map(|place| format!("listening on {place}")));
-    let (mut ada, mut bob) = (program.connect().0, knock(&path));
+    let (mut ada, mut bob) = (program.connect().0, connect_unix(&path));
     register(&mut ada, "ada");
     register(&mut bob, "bob");
     say(&mut bob, &frame("SND", "ada hello"));
@@ -185,14 +185,14 @@ fn doors_come_on_top_of_the_short_form() {
 }
 
 #[test]
-fn several_processes_share_a_port_if_all_of_them_say_so_and_each_has_a_chat_of_its_own() {
-    let first = Program::with_doors(&["tcp://127.0.0.1:0?reuse_port=1"], &[]);
+fn several_processes_share_a_port_with_reuse_port_and_each_has_its_own_chat() {
+    let first = Program::with_listeners(&["tcp://127.0.0.1:0?reuse_port=1"], &[]);
     let place = format!("tcp://127.0.0.1:{}", first.port);
     let alone = run(&["--listen", &place]);
     assert_eq!(alone.status.code(), Some(1));
-    let second = Program::with_doors(&[&format!("{place}?reuse_port=1")], &[]);
+    let second = Program::with_listeners(&[&format!("{place}?reuse_port=1")], &[]);
     assert_eq!(second.listening, first.listening);
-    // The kernel deals connections out by their ports: each process gets some, and the name is free in both.
+    // The kernel distributes connections by their ports: each process gets some, and the name is free in both.
     let mut apart = 0;
     for _ in 0..200 {
         let (mut ada, mut other) = (first.connect().0, second.connect().0);
@@ -213,16 +213,16 @@ fn several_processes_share_a_port_if_all_of_them_say_so_and_each_has_a_chat_of_i
 }
 
 #[test]
-fn a_unix_socket_has_its_permissions_and_is_gone_after_a_clean_end() {
+fn a_unix_socket_has_its_permissions_and_is_removed_at_a_clean_shutdown() {
     let (_directory, path) = path();
-    let program = Program::with_doors(&[&format!("unix://{path}?mode=0606")], &[]);
+    let program = Program::with_listeners(&[&format!("unix://{path}?mode=0606")], &[]);
     let file = fs::symlink_metadata(&path).unwrap();
     assert!(file.file_type().is_socket());
     assert_eq!(file.permissions().mode() & 0o777, 0o606);
-    let mut ada = knock(&path);
+    let mut ada = connect_unix(&path);
     register(&mut ada, "ada");
     program.signal("TERM");
-    // Told goodbye like anybody else.
+    // It gets BYE like any client.
     expect(&mut ada, "BYE 0000");
     drop(ada);
     let (code, logged, _) = program.end_within(SOON * 2);
@@ -231,25 +231,25 @@ fn a_unix_socket_has_its_permissions_and_is_gone_after_a_clean_end() {
 }
 
 #[test]
-fn what_a_killed_server_has_left_is_replaced_and_a_living_one_is_not() {
+fn the_unix_socket_of_a_killed_server_is_replaced_and_of_a_live_one_is_not() {
     let (_directory, path) = path();
     let url = format!("unix://{path}");
-    let killed = Program::with_doors(&[&url], &[]);
+    let killed = Program::with_listeners(&[&url], &[]);
     drop(killed);
     assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket(), "killed, it could not tidy up");
-    let program = Program::with_doors(&[&url], &[]);
+    let program = Program::with_listeners(&[&url], &[]);
     let other = run(&["--listen", &url]);
     assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0));
     let expected = format!(
         "error: cannot listen on {url}: address already in use; end the server that is there, or name another path\n"
     );
     assert_eq!(String::from_utf8_lossy(&other.stderr), expected);
-    register(&mut knock(&path), "ada");
+    register(&mut connect_unix(&path), "ada");
     program.end();
 }
 
 #[test]
-fn what_is_not_a_socket_is_refused_in_one_line_and_stays_as_it_is() {
+fn a_file_that_is_not_a_socket_is_refused_in_one_line_and_unchanged() {
     let (directory, path) = path();
     fs::write(&path, "not yours").unwrap();
     let link = format!("{path}.link");
@@ -268,7 +268,7 @@ fn what_is_not_a_socket_is_refused_in_one_line_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_door_that_cannot_be_opened_leaves_none_of_the_others_behind() {
+fn a_listener_that_cannot_be_opened_leaves_no_other_socket_file() {
     let (_directory, path) = path();
     let taken = UnixListener::bind(format!("{path}.taken")).unwrap();
     let urls = [format!("unix://{path}"), format!("unix://{path}.taken")];
@@ -279,7 +279,7 @@ fn a_door_that_cannot_be_opened_leaves_none_of_the_others_behind() {
 }
 
 #[test]
-fn what_cannot_be_bound_is_one_line_in_the_words_of_its_url() {
+fn a_bind_error_is_one_line_that_names_the_url() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let long = format!("unix:///tmp/{}", "x".repeat(200));
@@ -304,7 +304,7 @@ fn what_cannot_be_bound_is_one_line_in_the_words_of_its_url() {
 }
 
 #[test]
-fn a_url_that_makes_no_sense_is_one_plain_line_and_exit_code_2() {
+fn an_invalid_url_is_one_plain_line_and_exit_code_2() {
     for (url, part) in [
         ("gopher://h:70", "the scheme `gopher` is unknown; write tcp://HOST:PORT"),
         (
@@ -335,17 +335,17 @@ fn a_url_that_makes_no_sense_is_one_plain_line_and_exit_code_2() {
 }
 
 #[test]
-fn at_the_limit_of_open_files_it_accepts_again_when_one_of_its_connections_ends() {
+fn at_the_limit_of_open_files_the_server_accepts_again_when_a_connection_ends() {
     let (_directory, path) = path();
     let mut command = Command::new("sh");
     let server = env!("CARGO_BIN_EXE_server");
     command
         .args(["-c", &format!("ulimit -n 40; exec {server} --engine {} --listen unix://{path}", engine())]);
     let program = Program::spawn(command, Stdio::piped(), 1);
-    let mut peers: Vec<UnixStream> = (0..60).map(|_| knock(&path)).collect();
+    let mut peers: Vec<UnixStream> = (0..60).map(|_| connect_unix(&path)).collect();
     register(&mut peers[0], "ada");
     program.wait_for_log("cannot accept connections");
-    // Those that were accepted make room for those that wait.
+    // Closed connections make room for waiting ones.
     let mut last = peers.split_off(59);
     drop(peers);
     register(&mut last[0], "bob");

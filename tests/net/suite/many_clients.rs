@@ -1,13 +1,13 @@
-//! Crowds that behave badly, against the server program over loopback: readers that never read, writers of a byte at a
-//! time, more connections than there are descriptors.
+//! Many misbehaving clients against the server program over loopback: consumers that never read, senders of a byte at a
+//! time, more connections than descriptors.
 //!
-//! Each story is told twice: by few in the ordinary run, which proves what is counted and who is served, and by thousands
-//! in an ignored test, which prints what it costs:
-//! `cargo test --release --test net poll::suite::crowds -- --ignored --nocapture --test-threads 1`.
+//! Each scenario exists twice. The ordinary run has few clients, and checks counters and the service of others. An
+//! ignored test has thousands, and prints the cost:
+//! `cargo test --release --test net poll::suite::many_clients -- --ignored --nocapture --test-threads 1`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![expect(clippy::disallowed_methods, reason = "a crowd takes real time, and threads to watch it")]
-#![allow(clippy::print_stdout, reason = "what is measured is printed")]
+#![expect(clippy::disallowed_methods, reason = "many clients take real time, and threads to observe them")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -23,10 +23,10 @@ use socket2::{Domain, Socket, Type};
 use crate::support::server::{Conn, SOON, ServerProgram as Program, frame};
 use crate::support::within;
 
-/// How long a story of thousands may take at most.
+/// The longest run of a scenario with thousands of clients.
 const LONG: Duration = Duration::from_secs(240);
 
-/// A connection whose kernel takes 4 KiB at most before its program reads.
+/// A connection with a receive buffer of 4 KiB.
 fn small_reader(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -36,7 +36,7 @@ fn small_reader(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The time that so many of a hundred do not exceed.
+/// A percentile of times.
 fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
@@ -47,7 +47,7 @@ fn shown(times: &mut [Duration]) -> String {
     format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms of {}", times.len())
 }
 
-/// Pings over a connection of its own until it is told to stop.
+/// Pings on its own connection until stopped.
 struct Pinger {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Duration>>,
@@ -97,7 +97,7 @@ fn ticks(program: &Program) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// The number behind `what` in the totals.
+/// The number after `what` in the totals.
 fn total(program: &Program, what: &str) -> u64 {
     program.signal("USR1");
     let line = program.wait_for_log("undelivered ");
@@ -105,14 +105,14 @@ fn total(program: &Program, what: &str) -> u64 {
     rest.trim_start().split([',', ' ']).next().unwrap().parse().unwrap()
 }
 
-/// What one reader has been told: messages, and how many of them it missed.
+/// The input of one reader: the number of messages, and of missed messages in gaps.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 struct Heard {
     messages: u64,
     missed: u64,
 }
 
-/// Reads frames until as many messages have come or were missed as were sent.
+/// Reads frames until received and missed messages add up to the sent ones.
 fn catch_up(stream: &mut TcpStream, sent: u64) -> Heard {
     let (mut heard, mut head, mut payload) = (Heard::default(), [0; 8], Vec::new());
     while heard.messages + heard.missed < sent {
@@ -129,13 +129,13 @@ fn catch_up(stream: &mut TcpStream, sent: u64) -> Heard {
     heard
 }
 
-/// Sends messages of `size` bytes to the crowd's room; each begins with the microseconds since `start`.
+/// Sends messages of `size` bytes to the room; each begins with the microseconds since `start`.
 fn speak(conn: &mut Conn, start: Instant, size: usize) {
     let text = format!("{:012} ", start.elapsed().as_micros());
     conn.send(&frame("SND", &format!("#crowd {text}{}", "x".repeat(size - text.len()))));
 }
 
-/// A member that reads: how late each message was, and when it came.
+/// A member that reads: the delay and the arrival of each message.
 fn healthy_member(program: &Program, start: Instant, count: u64) -> JoinHandle<Vec<(Duration, Duration)>> {
     let mut conn = program.register("healthy");
     conn.send("JON 0007 #crowd");
@@ -157,13 +157,13 @@ fn healthy_member(program: &Program, start: Instant, count: u64) -> JoinHandle<V
     })
 }
 
-/// So many members of a room that never read, while messages of 1 kB come at a pace.
+/// This many members of a room never read, while messages of 1 kB are sent at a fixed rate.
 fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let before = kernel_tcp_memory();
     let program = Program::local(&["--max-pending", "64KiB"]);
     let addr = program.host().parse().unwrap();
-    let mut crowd: Vec<TcpStream> = (0..readers).map(|_| small_reader(addr)).collect();
-    for (n, stream) in crowd.iter_mut().enumerate() {
+    let mut streams: Vec<TcpStream> = (0..readers).map(|_| small_reader(addr)).collect();
+    for (n, stream) in streams.iter_mut().enumerate() {
         stream.write_all(frame("REG", &format!("reader{n}")).as_bytes()).unwrap();
         stream.write_all(b"JON 0007 #crowdPNG 0003 in").unwrap();
         let mut answer = [0; 11];
@@ -197,7 +197,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let mut pings = pinger.end();
     let late = healthy.join().unwrap();
     let dropped = total(&program, "dropped for slow consumers");
-    let heard: Vec<Heard> = crowd.iter_mut().map(|stream| catch_up(stream, messages)).collect();
+    let heard: Vec<Heard> = streams.iter_mut().map(|stream| catch_up(stream, messages)).collect();
     let missed: u64 = heard.iter().map(|heard| heard.missed).sum();
     let split = stalled_at.unwrap_or_default();
     let (mut filling, mut after): (Vec<_>, Vec<_>) = late.iter().partition(|(at, _)| *at < split);
@@ -216,7 +216,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
 }
 
 #[test]
-fn a_room_of_members_that_never_read_costs_them_alone_and_each_is_told_what_it_missed() {
+fn members_that_never_read_affect_no_others_and_each_is_told_what_it_missed() {
     non_readers(40, 200, Duration::from_millis(1));
 }
 
@@ -239,7 +239,7 @@ fn slow_writers(slow: usize, active: usize, limit: Duration, pace: Duration) {
         pingers.into_iter().flat_map(Pinger::end).collect::<Vec<Duration>>()
     };
     let mut quiet = run(limit / 2);
-    // Who has no session may hold 1 KiB.
+    // A connection without a session may hold 1 KiB.
     let text = frame("SND", &"x".repeat(1_000));
     let mut writers: Vec<(TcpStream, Instant, Option<Duration>)> = Vec::new();
     for _ in 0..slow {
@@ -252,7 +252,7 @@ fn slow_writers(slow: usize, active: usize, limit: Duration, pace: Duration) {
         for byte in text.bytes() {
             for (stream, since, cut) in writers.iter_mut().filter(|writer| writer.2.is_none()) {
                 let mut words = [0; 200];
-                // The last words of the server, and then the end; a write may find it gone already.
+                // The server's final frames and the close; a write may find the connection closed already.
                 let ended = match stream.read(&mut words) {
                     Ok(_) => true,
                     Err(error) => error.kind() != ErrorKind::WouldBlock,
@@ -276,42 +276,42 @@ fn slow_writers(slow: usize, active: usize, limit: Duration, pace: Duration) {
     println!("active, beside them: {}", shown(&mut beside));
     println!("cut after {}", shown(&mut cut));
     assert_eq!(cut.len(), slow, "every slow one is cut");
-    assert!(cut.iter().all(|after| *after >= limit), "nobody is cut before its deadline");
+    assert!(cut.iter().all(|after| *after >= limit), "no connection is closed before its deadline");
     assert_eq!(beside.is_empty(), active == 0);
 }
 
 #[test]
-fn who_writes_a_byte_at_a_time_is_cut_at_the_deadline_and_others_are_served() {
+fn senders_of_a_byte_at_a_time_are_closed_at_the_deadline_and_others_are_served() {
     slow_writers(30, 2, Duration::from_millis(300), Duration::from_millis(20));
 }
 
 #[test]
 #[ignore = "half a minute, 1,000 connections"]
-fn a_thousand_writers_of_a_byte_per_second() {
+fn a_thousand_senders_of_a_byte_per_second() {
     slow_writers(1_000, 20, Duration::from_secs(10), Duration::from_secs(1));
 }
 
-/// More connections than the server has descriptors; looks on for `watch` at what it costs to be full.
+/// Opens more connections than the server has descriptors, and measures the cost of being full for `watch`.
 fn too_many(descriptors: usize, connections: usize, watch: Duration) {
     let mut command = Command::new("prlimit");
     command.arg(format!("--nofile={descriptors}")).arg(env!("CARGO_BIN_EXE_server"));
     command.args(["--host", "127.0.0.1:0"]);
     let program = Program::spawn(command, Stdio::piped(), 2);
     let addr: SocketAddr = program.host().parse().unwrap();
-    let crowd: Vec<TcpStream> = (0..connections)
+    let streams: Vec<TcpStream> = (0..connections)
         .map(|_| {
             let stream = TcpStream::connect_timeout(&addr, SOON).unwrap();
             stream.set_nonblocking(true).unwrap();
             stream
         })
         .collect();
-    let told = || crowd.iter().filter(|stream| stream.peek(&mut [0; 1]).is_ok()).count();
+    let told = || streams.iter().filter(|stream| stream.peek(&mut [0; 1]).is_ok()).count();
     within(SOON, "it is full", || told() > 0 || program.has_logged("cannot accept connections"));
     let (before, since) = (ticks(&program), Instant::now());
     std::thread::sleep(watch);
     let used = (ticks(&program) - before) as f64 / since.elapsed().as_secs_f64();
     let refused = told();
-    drop(crowd);
+    drop(streams);
     let released = Instant::now();
     within(SOON, "it accepts again", || {
         let mut conn = Conn::to(addr);
@@ -328,7 +328,7 @@ fn too_many(descriptors: usize, connections: usize, watch: Duration) {
 }
 
 #[test]
-fn more_connections_than_descriptors_leave_it_alive_and_accepting_again() {
+fn a_server_with_more_connections_than_descriptors_stays_up_and_accepts_again() {
     too_many(64, 150, Duration::ZERO);
 }
 
@@ -338,9 +338,9 @@ fn a_thousand_connections_on_256_descriptors() {
     too_many(256, 1_000, Duration::from_secs(2));
 }
 
-/// A person who takes 2,600 bytes at a time, with pauses, while somebody says all that a door's rate allows.
+/// A line client reads 2,600 bytes at a time, with pauses, while another sends at the listener's full rate.
 ///
-/// Nothing more is said once nothing has been for `quiet`: some times as long as the rate takes for a message.
+/// The sending has ended once nothing was sent for `quiet`, several times the interval of the rate.
 fn slow_person(rate: &str, reads: u32, pause: Duration, quiet: Duration) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     let url = format!("line://127.0.0.1:0?echo=off&rate={rate}");
@@ -362,7 +362,7 @@ fn slow_person(rate: &str, reads: u32, pause: Duration, quiet: Duration) {
     let (until, longest) = (stop.clone(), Arc::new(AtomicU64::new(0)));
     let blocked = longest.clone();
     let spamming = std::thread::spawn(move || {
-        // What does not fit is left out: a line need not be whole.
+        // A partial line is ignored.
         while !until.load(Ordering::SeqCst) {
             let since = Instant::now();
             let _ = spammer.write(&[b"SPAM ".repeat(500).as_slice(), b"\n"].concat());
@@ -378,7 +378,7 @@ fn slow_person(rate: &str, reads: u32, pause: Duration, quiet: Duration) {
     }
     stop.store(true, Ordering::SeqCst);
     spamming.join().unwrap();
-    // The spammer is gone; what the server has read of it is still said at its pace.
+    // The sender has disconnected; its input is still executed at its rate.
     let mut said = 0;
     within(LONG, "all is said", || {
         std::thread::sleep(quiet);
@@ -405,12 +405,12 @@ fn slow_person(rate: &str, reads: u32, pause: Duration, quiet: Duration) {
 }
 
 #[test]
-fn a_person_who_reads_slowly_among_spam_is_told_of_every_message_that_was_missed() {
+fn a_slow_line_client_in_a_flooded_room_is_told_of_every_missed_message() {
     slow_person("200/s", 5, Duration::from_millis(50), Duration::from_millis(100));
 }
 
 #[test]
 #[ignore = "half a minute"]
-fn a_person_who_takes_2600_bytes_every_five_seconds() {
+fn a_line_client_that_reads_2600_bytes_every_five_seconds() {
     slow_person("5/s", 6, Duration::from_secs(5), Duration::from_millis(500));
 }

@@ -1,0 +1,132 @@
+//! Fairness: many requests of one peer are executed in portions, and other peers are served in between.
+
+use sayagain::config::ServerConfig;
+use sayagain::hub::HubConfig;
+use sayagain::rules::Rules;
+use sayagain::service::Service;
+
+use crate::harness::{Conn, ServerHarness, addr, nonce, register, snd};
+use crate::support::{ms, secs};
+
+/// The number of silent members of the room.
+const CROWD: usize = 1_000;
+
+/// The number of messages to the room that use up one work budget.
+const A_TURN: u64 = 33;
+
+/// `SND 0006 #r hi`, this many times.
+fn his(messages: u64) -> String {
+    (0..messages).map(|_| "SND 0006 #r hi").collect()
+}
+
+/// Members of `#r` that do not read, and receive one message only.
+fn silent_room() -> ServerHarness {
+    let hub = HubConfig { max_pending_messages: 1, ..HubConfig::default() };
+    let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
+    for n in 0..CROWD {
+        let name = format!("member-{n}");
+        let conn = harness.connect_as(&format!("REG {:04} {name}JON 0003 #r", name.len() + 1));
+        harness.clog(conn);
+    }
+    harness
+}
+
+fn talker(harness: &mut ServerHarness, name: &str) -> Conn {
+    harness.connect_as(&format!("REG 0004 {name}JON 0003 #r"))
+}
+
+/// Runs the deadlines that are due once.
+fn turn(harness: &mut ServerHarness) {
+    let at = harness.server.poll_timeout().expect("something is due");
+    harness.now = harness.now.max(at);
+    harness.server.timeout(harness.now);
+}
+
+#[test]
+fn messages_of_one_connection_to_a_large_room_are_executed_in_portions_and_delay_no_others() {
+    let mut harness = silent_room();
+    let (eve, ada) = (talker(&mut harness, "eve"), talker(&mut harness, "ada"));
+    let begun = harness.now;
+    harness.put(eve, his(11 * A_TURN + 1) + "PNG 0000");
+    assert_eq!(harness.totals().hub.messages, A_TURN);
+    assert!(harness.is_busy(eve) && !harness.is_reading(eve));
+    assert_eq!(harness.say(ada, "PNG 0000").matches("ACK").count(), 1, "at once");
+    for turns in 2..=11 {
+        turn(&mut harness);
+        assert_eq!(harness.totals().hub.messages, turns * A_TURN);
+    }
+    assert_eq!(harness.heard(eve), "");
+    turn(&mut harness);
+    assert_eq!((harness.heard(eve).as_str(), harness.totals().hub.messages), ("ACK 0000", 11 * A_TURN + 1));
+    assert!(!harness.is_busy(eve) && harness.is_reading(eve));
+    assert!(harness.now - begun < ms(1), "it waits for others, not for a clock");
+    assert!(
+        harness.server.poll_timeout().is_none_or(|at| at > harness.now + ms(1)),
+        "nothing is due any more"
+    );
+}
+
+#[test]
+fn many_expensive_connections_are_executed_in_turn() {
+    let mut harness = silent_room();
+    let talkers: Vec<Conn> =
+        ["ada", "bob", "cyd", "dan"].iter().map(|name| talker(&mut harness, name)).collect();
+    for conn in &talkers {
+        harness.put(*conn, his(10 * A_TURN) + "PNG 0000");
+    }
+    let begun = harness.totals().hub.messages;
+    assert_eq!(begun, 4 * A_TURN);
+    let (mut done, mut turns) = (Vec::new(), 0);
+    while done.len() < talkers.len() {
+        turns += 1;
+        turn(&mut harness);
+        assert!(harness.totals().hub.messages <= begun + turns * A_TURN);
+        done.extend(talkers.iter().filter(|conn| harness.heard(**conn).ends_with("ACK 0000")).map(|_| turns));
+    }
+    assert!(done[3] - done[0] <= 4, "{done:?}");
+}
+
+#[test]
+fn a_half_closed_connection_stays_until_all_its_input_is_executed() {
+    let mut harness = silent_room();
+    let eve = talker(&mut harness, "eve");
+    harness.put(eve, "SND 0006 #r hi".repeat(100));
+    harness.half_close(eve);
+    assert_eq!(harness.totals().hub.messages, 100);
+}
+
+#[test]
+fn work_beyond_the_budget_of_one_datagram_is_done_at_its_repeat() {
+    let mut harness = silent_room();
+    let eve = addr(1, 1);
+    let token = register(&mut harness, eve, "eve", &nonce(1));
+    harness.datagram(eve, format!("~{token} @2 JON 0003 #r"));
+    let messages = |ids: std::ops::Range<u64>| ids.map(|id| snd(id, "#r", "hi")).collect::<String>();
+    let done = harness.datagram(eve, format!("~{token} {}", messages(3..103))).concat();
+    assert_eq!((done.matches("ACK 0000").count() as u64, harness.totals().hub.messages), (A_TURN, A_TURN));
+    assert_eq!(harness.totals().answers_dropped, 100 - A_TURN);
+    for repeat in 2..=12 {
+        harness.datagram(eve, format!("~{token} {}", messages(3..103)));
+        assert_eq!(harness.totals().hub.messages, (repeat * A_TURN).min(100));
+    }
+}
+
+#[test]
+fn names_are_checked_against_many_rules_in_portions_also_if_taken() {
+    let rules: String =
+        (0..4_096).map(|n| format!("[[rule]]\nname = \"x{n}*\"\ndeny = [\"0.0.0.0/0\"]\n")).collect();
+    let rules: Rules = Rules::parse(rules.as_bytes()).unwrap();
+    let mut harness = ServerHarness::new(ServerConfig { rules, ..ServerConfig::default() });
+    let ada = harness.connect_as("REG 0004 ada");
+    harness.pass(secs(1));
+    let eve = harness.connect();
+    assert_eq!(harness.say(eve, "REG 0004 ada".repeat(4)), "ERR 0012 Name taken!".repeat(2));
+    turn(&mut harness);
+    assert_eq!(harness.heard(eve), "ERR 0012 Name taken!".repeat(2));
+    assert_eq!(harness.say(eve, "REG 0005 x1yz".repeat(6)), "ERR 0023 Name not allowed here!".repeat(2));
+    turn(&mut harness);
+    assert_eq!(harness.heard(eve), "ERR 0023 Name not allowed here!".repeat(2));
+    assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000");
+    harness.pass(ms(1));
+    assert_eq!(harness.heard(eve), "ERR 0023 Name not allowed here!".repeat(2));
+}
