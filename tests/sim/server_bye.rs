@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::{HubConfig, Sabotage};
-use sayagain::server::{DRAIN_TIME, MOST_GOODBYES};
+use sayagain::server::{DRAIN_TIME, MAX_BYES};
 use sayagain::service::Service as _;
 
 use crate::harness::{ServerHarness, addr, local, nonce, reg, register, snd};
@@ -46,10 +46,10 @@ fn acknowledge(harness: &mut ServerHarness, tokens: &BTreeMap<SocketAddr, String
 
 #[test]
 fn a_bounded_number_of_byes_is_unanswered_and_each_answer_releases_another() {
-    let (mut harness, tokens) = crowded(MOST_GOODBYES + 100);
+    let (mut harness, tokens) = crowded(MAX_BYES + 100);
     harness.shut_down();
     let first = told(&mut harness, &tokens);
-    assert_eq!(first.len(), MOST_GOODBYES);
+    assert_eq!(first.len(), MAX_BYES);
     harness.pass(FIRST - ms(1));
     assert_eq!(told(&mut harness, &tokens), []);
     for from in &first[..40] {
@@ -70,9 +70,9 @@ fn a_bounded_number_of_byes_is_unanswered_and_each_answer_releases_another() {
 
 #[test]
 fn sessions_that_do_not_answer_delay_no_others_and_get_bye_in_rounds_until_the_drain_ends() {
-    let (mut harness, tokens) = crowded(MOST_GOODBYES + 100);
+    let (mut harness, tokens) = crowded(MAX_BYES + 100);
     harness.shut_down();
-    assert_eq!(told(&mut harness, &tokens).len(), MOST_GOODBYES);
+    assert_eq!(told(&mut harness, &tokens).len(), MAX_BYES);
     harness.pass(FIRST);
     assert_eq!(told(&mut harness, &tokens).len(), 100, "the first have had their time");
     let begun = harness.now;
@@ -98,7 +98,7 @@ fn sessions_that_do_not_answer_delay_no_others_and_get_bye_in_rounds_until_the_d
 
 #[test]
 fn a_few_slow_answers_do_not_delay_other_byes_for_long() {
-    let (mut harness, tokens) = crowded(MOST_GOODBYES + 100);
+    let (mut harness, tokens) = crowded(MAX_BYES + 100);
     harness.shut_down();
     let first = told(&mut harness, &tokens);
     let mut since = 0;
