@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::escape::escape_short;
-use crate::rare::Vacant;
+use crate::lazy_box::IsEmpty;
 use crate::units::{ByteSize, later};
 
 /// Most messages, and most bytes, that one client may send in a second; the default is as many as it likes.
@@ -118,11 +118,11 @@ struct Meter {
 /// One token: it comes back in so many nanoseconds at a rate of 1 per second.
 const TOKEN: u64 = 1_000_000_000;
 
-impl Vacant for Bucket {
-    const VACANT: &'static Self = &Self::new(Rate::UNLIMITED);
+impl IsEmpty for Bucket {
+    const EMPTY: &'static Self = &Self::new(Rate::UNLIMITED);
 
     /// Whether it stops nobody.
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.is_unlimited()
     }
 }

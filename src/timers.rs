@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use crate::index::Index;
+use crate::handle_index::HandleIndex;
 use crate::segmented_vec::SegmentedVec;
 
 /// How many stand below each.
@@ -31,7 +31,7 @@ pub struct Timers<K> {
     free: u32,
     /// Entries, none later than those below it.
     heap: Vec<u32>,
-    by_owner: Index,
+    by_owner: HandleIndex,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ impl<K> Default for Timers<K> {
             entries: SegmentedVec::default(),
             free: NONE,
             heap: Vec::new(),
-            by_owner: Index::default(),
+            by_owner: HandleIndex::default(),
         }
     }
 }

@@ -8,10 +8,10 @@ use super::conn::{Conn, Stage};
 use super::flow::SendError;
 use super::memory::Memory;
 use super::settings::Settings;
+use crate::conn_map::ConnMap;
 use crate::door::{Door, Framing};
 use crate::names::ClashKey;
 use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Target, Transmit};
-use crate::table::Table;
 use crate::timers::Timers;
 use crate::units::later;
 
@@ -35,7 +35,7 @@ pub(super) enum Owner {
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) doors: Vec<Door>,
-    pub(super) conns: Table<Conn>,
+    pub(super) conns: ConnMap<Conn>,
     pub(super) names: HashMap<ClashKey, ConnId>,
     pub(super) memory: Memory,
     pub(super) timers: Timers<Owner>,
@@ -77,7 +77,7 @@ impl State {
             memory: Memory::new(settings.max_memory_in, settings.max_memory_out),
             settings,
             doors,
-            conns: Table::default(),
+            conns: ConnMap::default(),
             names: HashMap::new(),
             timers: Timers::default(),
             now: None,

@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use super::conn::{Conn, Stage};
 use super::framing::Front;
 use super::state::State;
+use crate::conn_map::ConnMap;
 use crate::door::Framing;
 use crate::service::{CloseReason, ConnId};
-use crate::table::Table;
 
 /// What each piece that is handed over counts beside its bytes.
 const PIECE_COST: usize = 64;
@@ -229,7 +229,7 @@ impl State {
 }
 
 /// Forgets those in a queue that are gone, if there are many, so that it does not grow with who comes and goes.
-pub(super) fn forget_gone(queue: &mut VecDeque<ConnId>, conns: &Table<Conn>) {
+pub(super) fn forget_gone(queue: &mut VecDeque<ConnId>, conns: &ConnMap<Conn>) {
     if queue.len() > 2 * conns.len() + MANY_GONE {
         queue.retain(|id| conns.contains(*id));
     }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Refusal;
-use crate::index::Costly;
+use crate::handle_index::CachedHashIndex;
 use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
@@ -153,9 +153,9 @@ pub struct Hub {
     config: HubConfig,
     sessions: Arena,
     /// Slots by the fold of their names, ..
-    by_fold: Costly,
+    by_fold: CachedHashIndex,
     /// .. and by what these look like.
-    by_clash: Costly,
+    by_clash: CachedHashIndex,
     /// Names are looked for no more.
     is_closed: bool,
     rooms: Rooms,

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::HubConfig;
 use super::queue::{Load, Push, SendQueue};
+use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::names::{FoldKey, Name};
 use crate::output::Output;
-use crate::rare::{Rare, Vacant};
 use crate::rates::{Bucket, Rate};
 use crate::reliable::{Pushes, Replies};
 use crate::remote::{PackedOrigin, PackedRemote};
@@ -113,13 +113,13 @@ pub struct Session {
     /// What proves that a datagram or a resume is of this session.
     pub token: Token,
     /// Tagged requests of it.
-    asked: Rare<Asked>,
+    asked: LazyBox<Asked>,
     /// How much it may say. On a stream it is the connection that has one, and this stays full.
-    pub(crate) bucket: Rare<Bucket>,
+    pub(crate) bucket: LazyBox<Bucket>,
     way: Way,
     from: PackedRemote,
     door: u32,
-    more: Rare<More>,
+    more: LazyBox<More>,
     /// What is on its way to it; none while there is nothing.
     pub(super) traffic: Option<Box<Traffic>>,
     /// Of its [`SessionKey`].
@@ -185,10 +185,10 @@ struct Asked {
     replies: Replies,
 }
 
-impl Vacant for Asked {
-    const VACANT: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
+impl IsEmpty for Asked {
+    const EMPTY: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.nonce.is_none() && self.newest_reg == 0 && self.replies.is_empty()
     }
 }
@@ -206,10 +206,10 @@ struct More {
     challenged: Option<Challenged>,
 }
 
-impl Vacant for More {
-    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
+impl IsEmpty for More {
+    const EMPTY: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.rooms.is_empty() && self.home.is_none() && self.numbered == 0 && self.challenged.is_none()
     }
 }
@@ -331,7 +331,7 @@ impl Session {
             way: opening.path.into(),
             from,
             door,
-            more: Rare::default(),
+            more: LazyBox::default(),
             traffic: None,
             serial: NonZeroU32::MIN,
             woken: false,
@@ -432,7 +432,7 @@ impl Session {
 
     /// The same, to change: what that takes is for the hub to count.
     pub(super) fn replies_mut(&mut self) -> &mut Replies {
-        &mut self.asked.fill().replies
+        &mut self.asked.get_or_default().replies
     }
 
     /// The rooms it is in, in the order joined.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::batch::{self, Batch, Binding, COUNT, is_of_a_peer};
 use super::rt;
+use crate::log_limiter::LogLimiter;
 use crate::service::Transmit;
-use crate::throttle::Throttle;
 
 /// How long to wait for room in a socket before datagrams are dropped: what matters is repeated anyway.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
@@ -24,7 +24,7 @@ pub(crate) struct DatagramDoor {
     socket: UdpSocket,
     binding: Binding,
     unsent: AtomicU64,
-    complaints: Mutex<Throttle>,
+    complaints: Mutex<LogLimiter>,
 }
 
 impl AsFd for DatagramDoor {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::RttEstimator;
-use crate::rare::{give_room_back, grow_gently};
+use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::Id;
 
 /// The window over datagrams when nothing is known of the path, in pushes.
@@ -141,7 +141,7 @@ impl<T> Pushes<T> {
         self.next += 1;
         self.resend_from = self.next;
         let push = InFlight { id: id.get(), item: Some(item), sends: 1, sent_at: now, due };
-        grow_gently(&mut self.in_flight);
+        grow_by_quarter(&mut self.in_flight);
         self.in_flight.push_back(push);
         Some((id, self.newest()?))
     }
@@ -223,7 +223,7 @@ impl<T> Pushes<T> {
         if self.holes == 0 {
             self.in_vain = 0;
         }
-        give_room_back(&mut self.in_flight);
+        shrink_sparse(&mut self.in_flight);
     }
 
     /// The timeout after the `sends`-th send.

@@ -11,9 +11,9 @@ use super::hosts::Host;
 use crate::config::ServerConfig;
 use crate::error::Refusal;
 use crate::hub::Path;
-use crate::index::PartedMap;
+use crate::log_limiter::LogLimiter;
+use crate::parted_map::PartedMap;
 use crate::service::Remote;
-use crate::throttle::Throttle;
 use crate::units::counted;
 
 /// The text for a connection from a host that has as many as it may.
@@ -77,7 +77,7 @@ pub(super) struct Admission {
     /// Connections that are being told why they are refused.
     told: usize,
     by_host: HostCounts,
-    complaints: Throttle,
+    complaints: LogLimiter,
 }
 
 impl Admission {

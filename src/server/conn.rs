@@ -11,7 +11,7 @@ use super::intake::Batch;
 use super::lines::LineConn;
 use super::patience::Patience;
 use crate::hub::SessionKey;
-use crate::rare::{Rare, Vacant};
+use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::rates::{Bucket, Rate};
 use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{DoorId, Origin};
@@ -48,13 +48,13 @@ pub(super) struct StreamConn {
     /// It may have a deadline.
     pub(super) armed: bool,
     /// What came in and is not executed yet, because the answers to what came before it wait, or because of `held`.
-    pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
+    pub(super) backlog: LazyBox<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
     pub(super) held: Option<Held>,
     /// Where it stands among those who wait for slow readers.
-    pub(super) waiting: Rare<Waiting>,
+    pub(super) waiting: LazyBox<Waiting>,
     /// How much its peer may say.
-    pub(super) limits: Rare<Limits>,
+    pub(super) limits: LazyBox<Limits>,
     /// Where answers may be lost.
     pub(super) losing: Option<Box<Losing>>,
     /// When it was opened.
@@ -62,7 +62,7 @@ pub(super) struct StreamConn {
     /// When the last PNG came, or it was opened.
     pub(super) heard: Instant,
     /// The frame, or line, that has begun and is not whole.
-    pub(super) unfinished: Rare<Unfinished>,
+    pub(super) unfinished: LazyBox<Unfinished>,
 }
 
 /// What a connection's frames cost.
@@ -74,11 +74,11 @@ pub(super) struct Limits {
     pub(super) host_tokens: HostTokens,
 }
 
-impl Vacant for Limits {
-    const VACANT: &'static Self =
+impl IsEmpty for Limits {
+    const EMPTY: &'static Self =
         &Self { bucket: Bucket::new(Rate::UNLIMITED), host_tokens: HostTokens::Unlimited };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.bucket.is_unlimited() && self.host_tokens == HostTokens::Unlimited
     }
 }
@@ -120,8 +120,8 @@ pub(super) struct Unfinished {
     pub(super) frugal: bool,
 }
 
-impl Vacant for Unfinished {
-    const VACANT: &'static Self = &Self {
+impl IsEmpty for Unfinished {
+    const EMPTY: &'static Self = &Self {
         patience: Patience::Idle,
         partial: None,
         buffered: 0,
@@ -131,7 +131,7 @@ impl Vacant for Unfinished {
         frugal: false,
     };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         matches!(self.patience, Patience::Idle)
             && self.partial.is_none()
             && (self.buffered, self.answers, self.given) == (0, 0, 0)
@@ -140,10 +140,10 @@ impl Vacant for Unfinished {
     }
 }
 
-impl Vacant for VecDeque<Batch<'static>> {
-    const VACANT: &'static Self = &Self::new();
+impl IsEmpty for VecDeque<Batch<'static>> {
+    const EMPTY: &'static Self = &Self::new();
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.is_empty()
     }
 }
@@ -161,14 +161,14 @@ impl StreamConn {
             closing: false,
             woken: false,
             armed: false,
-            backlog: Rare::default(),
+            backlog: LazyBox::default(),
             held: None,
-            waiting: Rare::default(),
+            waiting: LazyBox::default(),
             limits: limits.into(),
             losing: None,
             opened: now,
             heard: now,
-            unfinished: Rare::default(),
+            unfinished: LazyBox::default(),
         }
     }
 
@@ -209,13 +209,13 @@ impl StreamConn {
     pub(super) fn has_gone_on(&mut self) {
         if let Some(waiting) = self.waiting.get_mut() {
             waiting.has_gone_on();
-            self.waiting.tidy();
+            self.waiting.free_if_empty();
         }
     }
 
     /// Whether what comes in costs tokens.
     pub(super) fn is_limited(&self) -> bool {
-        !self.limits.get().is_vacant()
+        !self.limits.get().is_empty()
     }
 
     /// Whether what comes in is executed.

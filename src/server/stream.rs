@@ -16,7 +16,7 @@ use super::requests::{Answer, DONE, encode_answer};
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
-use crate::rare::Rare;
+use crate::lazy_box::LazyBox;
 use crate::rates::Bucket;
 use crate::service::{ConnId, Origin};
 use crate::wire::{ByeArgs, Frame, Verb};
@@ -109,14 +109,14 @@ impl Server {
         let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
         let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
         if let Some((rest, state)) = rest.zip(self.conns.get_mut(conn)) {
-            state.backlog.fill().push_back(rest.into_owned());
+            state.backlog.get_or_default().push_back(rest.into_owned());
         }
     }
 
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
         while let Some(batch) = self.next_batch(conn) {
             if let Some((rest, state)) = self.execute_batch(now, conn, batch).zip(self.conns.get_mut(conn)) {
-                state.backlog.fill().push_front(rest);
+                state.backlog.get_or_default().push_front(rest);
                 return self.scan_backlog(now, conn);
             }
         }
@@ -144,7 +144,7 @@ impl Server {
         let state = self.conns.get_mut(conn)?;
         if state.closing {
             // What comes behind a goodbye is nobody's business, be it well-formed or not.
-            state.backlog = Rare::default();
+            state.backlog = LazyBox::default();
             return None;
         }
         // Whether more may be executed is of no concern to what is done: a connection is busy with what it has left to say.
@@ -180,7 +180,7 @@ impl Server {
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch<'static>> {
         let state = self.conns.get_mut(conn)?;
         let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
-        state.backlog.tidy();
+        state.backlog.free_if_empty();
         next.or_else(|| state.lines.as_mut()?.last_words().map(Batch::from))
     }
 

@@ -50,7 +50,7 @@ impl Server {
         if taken > FEW_ANSWERS
             && let Some(state) = self.conns.get_mut(conn)
         {
-            state.unfinished.fill().given += taken;
+            state.unfinished.get_or_default().given += taken;
         }
         self.count_answers(conn);
     }
@@ -63,7 +63,7 @@ impl Server {
         }
         let is_condemned = state.unfinished.get().eviction == Eviction::Condemned && state.answers.is_empty();
         if is_condemned {
-            state.unfinished.fill().eviction = Eviction::Told;
+            state.unfinished.get_or_default().eviction = Eviction::Told;
             self.wake_conn(conn);
         }
         self.count_answers(conn);

@@ -10,10 +10,10 @@ use mio::Waker;
 
 use super::link::{Socket, prepare};
 use crate::door::Framing;
+use crate::log_limiter::LogLimiter;
 use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
 use crate::service::{DoorId, Origin, Remote};
-use crate::throttle::Throttle;
 
 /// The first and the longest pause when the system has no room for another connection.
 pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -72,12 +72,12 @@ impl StreamDoor {
 #[derive(Debug)]
 pub(super) struct Pause {
     next: Duration,
-    complaints: Throttle,
+    complaints: LogLimiter,
 }
 
 impl Default for Pause {
     fn default() -> Self {
-        Self { next: PAUSES.0, complaints: Throttle::default() }
+        Self { next: PAUSES.0, complaints: LogLimiter::default() }
     }
 }
 

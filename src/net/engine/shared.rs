@@ -9,16 +9,16 @@ use super::dead_peers::{PeerWatch, TcpState};
 use super::ending::{LAST_WORDS, Parting};
 use super::link::{Link, Port, Write, Written};
 use super::work::{Outcome, Work};
+use crate::conn_map::ConnMap;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service};
-use crate::table::Table;
 use crate::timers::Timers;
 
 /// The service and its connections.
 #[derive(Debug)]
 pub(in crate::net) struct Shared<S: Service, P> {
     pub(in crate::net) service: S,
-    pub(super) conns: Table<Entry<P>>,
+    pub(super) conns: ConnMap<Entry<P>>,
     /// When connections are closed at the latest.
     pub(super) deadlines: Timers<ConnId>,
     /// When those whose peers have closed their side are given up although they are busy.
@@ -75,7 +75,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     pub(in crate::net) fn new(service: S) -> Self {
         Self {
             service,
-            conns: Table::default(),
+            conns: ConnMap::default(),
             deadlines: Timers::default(),
             last_inputs: HashMap::new(),
             peers: PeerWatch::default(),

@@ -17,10 +17,10 @@ use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Progress, Socket, Write, Written};
 use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
+use crate::log_limiter::LogLimiter;
 use crate::net::rt::{self, Guard, Task};
 use crate::net::udp::{DatagramDoor, PATIENCE, PAUSE};
 use crate::service::{Arrival, DoorId, Service, Transmit};
-use crate::throttle::Throttle;
 
 /// What is read at once.
 const READ_SIZE: usize = 64 << 10;
@@ -359,7 +359,7 @@ fn read_some<S: Service + 'static>(
 
 /// Receives at the door of that ordinal for as long as the engine runs.
 async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
-    let mut complaints = Throttle::default();
+    let mut complaints = LogLimiter::default();
     loop {
         let mut work = Work::default();
         let received = core.receive(id, |core, datagrams| {

@@ -21,10 +21,10 @@ use super::commons::{Commons, Input, Mechanism, Watch, is_too_much};
 use super::link::{Link, Mode, Port, Socket};
 use super::work::{Outcome, Work};
 use super::{Sockets, TURN};
+use crate::log_limiter::LogLimiter;
 use crate::net::udp::{DatagramDoor, PAUSE};
 use crate::net::{open_files, rt};
 use crate::service::{Arrival, DoorId, Service};
-use crate::throttle::Throttle;
 
 mod writer;
 
@@ -58,7 +58,7 @@ pub(super) struct Threads {
     wakers: Vec<Waker>,
     blocked: Blocked,
     seats: Arc<Seats>,
-    complaints: Mutex<Throttle>,
+    complaints: Mutex<LogLimiter>,
 }
 
 /// Threads of connections: how many there are, and how many there may be.
@@ -420,7 +420,7 @@ fn fit(buffer: &mut Vec<u8>, count: usize) {
 
 /// Receives at a door for datagrams, for as long as the engine runs.
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
-    let (mut events, mut complaints) = (Events::with_capacity(1), Throttle::default());
+    let (mut events, mut complaints) = (Events::with_capacity(1), LogLimiter::default());
     while !core.end.is_over() {
         let mut work = Work::default();
         let received = core.receive(id, |core, datagrams| {

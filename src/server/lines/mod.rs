@@ -260,7 +260,7 @@ impl Server {
         };
         lines.flush_at = None;
         if let Some(line) = lines.lines.flush() {
-            state.backlog.fill().push_back(Batch::from(Said::of_line(line)));
+            state.backlog.get_or_default().push_back(Batch::from(Said::of_line(line)));
             self.go_on(now, conn);
         }
     }

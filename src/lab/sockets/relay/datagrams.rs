@@ -22,10 +22,10 @@ use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
 use crate::lab::proxy::way::{Parcel, Step};
 use crate::link::{Direction, LinkConfig};
+use crate::log_limiter::LogLimiter;
 use crate::net::batch::{Batch, Binding, COUNT, is_of_a_peer};
 use crate::net::udp::PAUSE;
 use crate::service::Peer;
-use crate::throttle::Throttle;
 
 /// Most datagrams of one direction that are sent on at once, before others have their turn.
 const AT_ONCE: usize = 256;
@@ -49,7 +49,7 @@ struct State {
     notes: Vec<Note>,
     outbox: Outbox,
     unsent: u64,
-    complaints: Throttle,
+    complaints: LogLimiter,
 }
 
 /// What is kept for a client.
@@ -72,7 +72,7 @@ struct Doors {
 impl Datagrams {
     /// Relays nothing yet.
     pub(super) fn new(name: Arc<str>, relay: Relay<Flow>, recorder: Option<Arc<Recorder>>) -> Self {
-        let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), Throttle::default());
+        let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), LogLimiter::default());
         let state = State { relay, alarm: None, notes, outbox, unsent: 0, complaints };
         Self { name, state: Mutex::new(state), recorder, alarm: Event::new() }
     }
@@ -290,7 +290,7 @@ fn connect(upstream: SocketAddr) -> io::Result<Async<UdpSocket>> {
 /// Receives from clients.
 async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
     let (Some(socket), Some(&binding)) = (doors.sockets.get(door), doors.bindings.get(door)) else { return };
-    let mut complaints = Throttle::default();
+    let mut complaints = LogLimiter::default();
     loop {
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), binding)?;
@@ -303,7 +303,7 @@ async fn serve_door(proxy: Arc<Datagrams>, doors: Arc<Doors>, door: usize) {
 
 /// Receives what comes back for one client, until the proxy listens no more: its doors are not kept open from here.
 async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket: Arc<Async<UdpSocket>>) {
-    let mut complaints = Throttle::default();
+    let mut complaints = LogLimiter::default();
     loop {
         let Some(open) = doors.upgrade() else { return };
         let more = Batch::with(|batch| {
@@ -317,7 +317,7 @@ async fn serve_flow(proxy: Arc<Datagrams>, doors: Weak<Doors>, flow: u64, socket
 }
 
 /// Waits until there is something to receive; after an error that no datagram explains, for a moment.
-async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut Throttle) {
+async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut LogLimiter) {
     match more {
         Ok(true) => rt::yield_now().await,
         Ok(false) => drop(socket.readable().await),

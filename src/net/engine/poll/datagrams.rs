@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::log_limiter::LogLimiter;
 use crate::net::rt;
 use crate::net::udp::{PATIENCE, PAUSE};
 use crate::service::{DoorId, Transmit};
-use crate::throttle::Throttle;
 
 /// Most datagrams that wait for room in their sockets; more are lost, which is what waiting for long would do to them.
 const MOST_WAITING: usize = 1_024;
@@ -22,7 +22,7 @@ pub(super) struct Datagrams {
     ready: VecDeque<DoorId>,
     /// The doors where receiving has failed: it is tried again after a pause.
     failed: Vec<DoorId>,
-    complaints: Throttle,
+    complaints: LogLimiter,
     pub(super) waiting: Waiting,
 }
 

@@ -13,6 +13,7 @@ use super::Looped;
 use super::datagrams::Datagrams;
 use super::home::{Bell, Home, Mail, Polled, Subject, home_of};
 use super::reading::{READ_SIZE, Reader};
+use crate::log_limiter::LogLimiter;
 use crate::net::engine::TURN;
 use crate::net::engine::accept::Acceptor;
 use crate::net::engine::commons::Blocked;
@@ -21,7 +22,6 @@ use crate::net::engine::shared::Shared;
 use crate::net::engine::work::{Outcome, Work};
 use crate::net::rt;
 use crate::service::{ConnId, Service, Transmit};
-use crate::throttle::Throttle;
 
 /// Most events that are taken at once.
 const EVENTS: usize = 1_024;
@@ -49,7 +49,7 @@ pub(super) struct Worker<S: Service + 'static> {
     /// The first loop only.
     pub(super) acceptor: Option<Acceptor>,
     /// About connections that no loop can wait for.
-    pub(super) complaints: Throttle,
+    pub(super) complaints: LogLimiter,
     /// When the service or a connection has to be looked after; the first loop only.
     pub(super) deadline: Option<Instant>,
 }
@@ -72,7 +72,7 @@ impl<S: Service + 'static> Worker<S> {
             work: Work::default(),
             outcome: Outcome::default(),
             acceptor,
-            complaints: Throttle::default(),
+            complaints: LogLimiter::default(),
             deadline: None,
         }
     }

@@ -12,13 +12,13 @@ use nix::sys::socket::MsgFlags;
 use slab::Slab;
 
 use super::{Blocking, Threaded, drive};
+use crate::log_limiter::LogLimiter;
 use crate::net::engine::accept::wake;
 use crate::net::engine::link::{Progress, Write, Written};
 use crate::net::engine::poll::{RETRY, Waiting};
 use crate::net::engine::work::{Outcome, Work};
 use crate::net::rt;
 use crate::service::{Service, Transmit};
-use crate::throttle::Throttle;
 
 /// What says that something was left, or that the engine has ended. No connection has it: a process has not as many.
 const CALLED: Token = Token(usize::MAX);
@@ -41,7 +41,7 @@ struct Left {
     transmits: Vec<Transmit>,
     /// The engine has ended: nothing more may be left.
     is_over: bool,
-    complaints: Throttle,
+    complaints: LogLimiter,
 }
 
 impl Blocked {
