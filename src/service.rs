@@ -223,14 +223,14 @@ pub struct Flow {
 }
 
 /// The half of a service that belongs to one connection and is called without the lock.
-pub trait Intake: Send + Debug {
+pub trait Decoder: Send + Debug {
     /// What a piece of input becomes. It may borrow from that, so that what is executed at once is not copied.
     type Batch<'a>
     where
         Self: 'a;
 
     /// Most bytes to read at once. What was read and has to wait takes memory here; what was not, its sender keeps.
-    fn appetite(&self) -> usize {
+    fn max_read(&self) -> usize {
         usize::MAX
     }
 
@@ -244,7 +244,7 @@ pub trait Intake: Send + Debug {
 /// A server, or anything else with connections, without a socket.
 pub trait Service: Send + Debug {
     /// The half of it that belongs to one connection.
-    type Conn: Intake;
+    type Conn: Decoder;
 
     /// The driver has taken the lock that the service is behind: what it hands in until the next call of this is one hold,
     /// and the service bounds its work for all of that together. A driver that never calls this has each call bounded by
@@ -262,8 +262,8 @@ pub trait Service: Send + Debug {
     /// A connection that the service has asked for could not be made.
     fn dial_failed(&mut self, _now: Instant, _dial: DialId, _error: &io::Error) {}
 
-    /// A connection's [`Intake`] has made a batch.
-    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch<'_>);
+    /// A connection's [`Decoder`] has made a batch.
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Decoder>::Batch<'_>);
 
     /// Nothing more comes from a connection whose peer may still read: behind the last `received`, and before the `fill`
     /// whose [`Flow::busy`] says whether to keep the connection. To most services it makes no difference.

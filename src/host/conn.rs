@@ -15,7 +15,7 @@ const READ_AHEAD: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Its name is awaited; the handler does not know of it.
-    Greeting,
+    Handshake,
     /// The handler has been told of it.
     Open,
     /// The handler never will be.
@@ -83,7 +83,7 @@ impl Conn {
             Arrival::Accepted(origin) => (origin.from, Some(origin.door), None),
             Arrival::Dialed(dial, remote) => (remote, None, Some(dial)),
         };
-        let stage = if framing == Framing::Messages { Stage::Greeting } else { Stage::Open };
+        let stage = if framing == Framing::Messages { Stage::Handshake } else { Stage::Open };
         Self {
             remote,
             door,

@@ -1,8 +1,8 @@
 //! Output: what is queued, what is to be written next, and what became of it.
 
 use super::framing;
+use super::scheduler::forget_gone;
 use super::state::State;
-use super::turns::forget_gone;
 use crate::door::Framing;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};

@@ -102,7 +102,7 @@ pub(super) struct Room(Arc<AtomicUsize>);
 
 impl Room {
     /// At once.
-    pub(super) fn appetite(&self) -> usize {
+    pub(super) fn max_read(&self) -> usize {
         self.0.load(Ordering::Relaxed).max(MIN_READ)
     }
 }

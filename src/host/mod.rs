@@ -8,7 +8,7 @@
 //! use std::time::Instant;
 //! use sayagain::host::{Context, Handler, Host, Settings};
 //! use sayagain::output::Output;
-//! use sayagain::service::{ConnId, Intake, Origin, Remote, Service};
+//! use sayagain::service::{ConnId, Decoder, Origin, Remote, Service};
 //!
 //! /// Says everything again.
 //! struct Echo;
@@ -25,8 +25,8 @@
 //! let mut host = Host::new(Settings::default(), Vec::new(), Echo);
 //! let conn = ConnId::new(0, 0);
 //! let origin = Origin { door: 0, from: Remote::Ip("192.0.2.1:4000".parse()?) };
-//! let mut intake = host.opened(now, conn, origin.into());
-//! host.received(now, conn, intake.received(now, b"again"));
+//! let mut decoder = host.opened(now, conn, origin.into());
+//! host.received(now, conn, decoder.received(now, b"again"));
 //! assert_eq!(host.poll_wake(), Some(conn));
 //! let mut out = Output::default();
 //! host.fill(now, conn, &mut out);
@@ -116,27 +116,27 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::service::{CloseReason, ConnId, DialId, Peer};
-use turns::Piece;
+use scheduler::Piece;
 
 mod conn;
 mod context;
 mod flow;
 mod framing;
-mod greeting;
+mod handshake;
 mod memory;
+mod memory_fairness;
+mod scheduler;
 mod service;
 mod settings;
-mod sharing;
 mod state;
 #[cfg(test)]
 mod tests;
-mod turns;
 
 pub use crate::door::Framing;
 pub use context::{Context, PeerInfo};
 pub use flow::SendError;
-pub use greeting::MAX_GREETING;
-pub use service::{Host, HostIntake};
+pub use handshake::MAX_GREETING;
+pub use service::{Host, HostDecoder};
 pub use settings::Settings;
 
 /// What a program does when something happens. Every method has a default; most programs want two or three of them.

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::state::{Owner, State};
 use crate::door::Door;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Flow, Intake, Peer, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Decoder, Dial, DialId, Flow, Peer, Service, Transmit};
 
 /// A [`Handler`] with its connections: a [`Service`], for any engine.
 pub struct Host<H> {
@@ -116,13 +116,13 @@ impl<H: Handler> Host<H> {
 /// The half of a [`Host`] that belongs to one connection: it says how much may be read, and hands bytes on as they are, as
 /// how they are cut may change with each piece.
 #[derive(Debug)]
-pub struct HostIntake(Room);
+pub struct HostDecoder(Room);
 
-impl Intake for HostIntake {
+impl Decoder for HostDecoder {
     type Batch<'a> = &'a [u8];
 
-    fn appetite(&self) -> usize {
-        self.0.appetite()
+    fn max_read(&self) -> usize {
+        self.0.max_read()
     }
 
     fn received<'a>(&'a mut self, _now: Instant, bytes: &'a [u8]) -> &'a [u8] {
@@ -131,16 +131,16 @@ impl Intake for HostIntake {
 }
 
 impl<H: Handler> Service for Host<H> {
-    type Conn = HostIntake;
+    type Conn = HostDecoder;
 
-    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> HostIntake {
+    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> HostDecoder {
         self.state.begin(now);
         self.state.open(now, conn, arrival);
         if self.state.conns.get(conn).is_some_and(|conn| conn.stage == Stage::Open) {
             self.tell(now, |handler, cx| handler.opened(cx, conn));
         }
         self.settle(now);
-        HostIntake(self.state.memory.room())
+        HostDecoder(self.state.memory.room())
     }
 
     fn dial_failed(&mut self, now: Instant, dial: DialId, error: &io::Error) {
@@ -186,12 +186,12 @@ impl<H: Handler> Service for Host<H> {
             let why = gone.why.unwrap_or(why);
             match (gone.stage, gone.dial) {
                 (Stage::Open, _) => self.tell(now, |handler, cx| handler.closed(cx, conn, why)),
-                (Stage::Greeting, Some(dial)) => {
+                (Stage::Handshake, Some(dial)) => {
                     let error =
                         io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));
                     self.state.dial_failed(dial, error);
                 }
-                (Stage::Greeting | Stage::Refused, _) => {}
+                (Stage::Handshake | Stage::Refused, _) => {}
             }
         }
         self.settle(now);

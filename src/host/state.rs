@@ -120,7 +120,7 @@ impl State {
                 self.dial_failed(dial, io::Error::new(io::ErrorKind::ConnectionAborted, "we are ending"));
             }
             self.refuse(id, CloseReason::Ended);
-        } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Greeting) {
+        } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Handshake) {
             self.timers.set(Owner::Greeting(id), Some(later(now, self.settings.greeting_time)));
             self.greet_first(id);
         }

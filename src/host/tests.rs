@@ -12,7 +12,7 @@ use super::*;
 use crate::door::Door;
 use crate::net::listen::ListenUrl;
 use crate::output::Output;
-use crate::service::{Arrival, Dial, Intake as _, Origin, Remote, Service as _, Target};
+use crate::service::{Arrival, Decoder as _, Dial, Origin, Remote, Service as _, Target};
 
 /// What the handler was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Handler for Pushed<'_> {
 
 /// The other end of a connection.
 struct Far {
-    intake: HostIntake,
+    decoder: HostDecoder,
     /// What it has sent and nobody has read.
     unread: Vec<u8>,
     has_ended: bool,
@@ -160,9 +160,9 @@ impl Net {
     fn arrive(&mut self, arrival: Arrival) -> ConnId {
         let conn = ConnId::new(self.next, 0);
         self.next += 1;
-        let intake = self.host.opened(self.now, conn, arrival);
+        let decoder = self.host.opened(self.now, conn, arrival);
         let far = Far {
-            intake,
+            decoder,
             unread: Vec::new(),
             has_ended: false,
             is_over: false,
@@ -284,9 +284,9 @@ impl Net {
             }
             return has_ended;
         }
-        let most = far.unread.len().min(64 << 10).min(far.intake.appetite());
+        let most = far.unread.len().min(64 << 10).min(far.decoder.max_read());
         let bytes: Vec<u8> = far.unread.drain(..most).collect();
-        let batch = far.intake.received(self.now, &bytes);
+        let batch = far.decoder.received(self.now, &bytes);
         self.host.received(self.now, conn, batch);
         far.reading = self.host.is_reading(conn);
         true

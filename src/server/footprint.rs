@@ -13,7 +13,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 
 use super::*;
-use crate::service::{Intake as _, Remote};
+use crate::service::{Decoder as _, Remote};
 
 /// Who makes one of these larger does so for each of a million peers: on purpose, then, and changes the number.
 #[test]

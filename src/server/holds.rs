@@ -17,7 +17,7 @@ use crate::hub::{HubConfig, SlowPolicy};
 use crate::names::RoomName;
 use crate::rates::Rate;
 use crate::rules::Rules;
-use crate::service::{Intake as _, Remote};
+use crate::service::{Decoder as _, Remote};
 use crate::work_probe;
 
 /// What an engine takes to be written, and to be sent, in one hold.

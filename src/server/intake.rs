@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::lines::Said;
 use crate::link::Verdicts;
-use crate::service::Intake;
+use crate::service::Decoder;
 use crate::wire::{Cut, Deframer, Frame, Id, Joined, Malformed, Partial, Verb};
 
 /// What is read at once at a door for people, in bytes: they may say so little in a second that most of more would only
@@ -102,10 +102,10 @@ impl StreamIntake {
     }
 }
 
-impl Intake for StreamIntake {
+impl Decoder for StreamIntake {
     type Batch<'a> = Batch<'a>;
 
-    fn appetite(&self) -> usize {
+    fn max_read(&self) -> usize {
         self.appetite
     }
 

@@ -13,13 +13,13 @@ use crate::config::Transport;
 use crate::link::Direction;
 use crate::output::Output;
 use crate::server::{Executions, StreamIntake};
-use crate::service::{CloseReason, ConnId, Flow, Intake, Origin, Peer, Remote, Service};
+use crate::service::{CloseReason, ConnId, Decoder, Flow, Origin, Peer, Remote, Service};
 
 /// A stream connection between one client and the server.
 #[derive(Debug)]
 pub(super) struct Pipe {
     pub(super) conn: ConnId,
-    intake: StreamIntake,
+    decoder: StreamIntake,
     pub(super) up: VecDeque<(Instant, Vec<u8>)>,
     pub(super) down: VecDeque<(Instant, Vec<u8>)>,
     /// The server closes it once everything has arrived.
@@ -31,9 +31,9 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    fn new(conn: ConnId, intake: StreamIntake) -> Self {
+    fn new(conn: ConnId, decoder: StreamIntake) -> Self {
         let (up, down) = (VecDeque::new(), VecDeque::new());
-        Self { conn, intake, up, down, closing: false, reading: true, ended: false }
+        Self { conn, decoder, up, down, closing: false, reading: true, ended: false }
     }
 
     /// When the server has something to read.
@@ -97,9 +97,9 @@ impl Sim {
         }
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let intake =
+        let decoder =
             self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) }.into());
-        node.pipe = Some(Pipe::new(conn, intake));
+        node.pipe = Some(Pipe::new(conn, decoder));
         node.client.handle_connected(self.now);
     }
 
@@ -137,7 +137,7 @@ impl Sim {
             }
             match pipe.up.pop_front_if(|_| pipe.reading) {
                 Some((_, bytes)) => {
-                    let batch = pipe.intake.received(now, &bytes);
+                    let batch = pipe.decoder.received(now, &bytes);
                     self.server.received(now, conn, batch);
                 }
                 None if pipe.up.is_empty() && !std::mem::replace(&mut pipe.ended, true) => {
@@ -314,7 +314,7 @@ impl Sim {
         while let Some(pipe) = self.nodes[id].pipe.as_mut().filter(|pipe| pipe.reading)
             && let Some((_, bytes)) = pipe.up.pop_front_if(|(at, _)| *at <= now)
         {
-            let (conn, batch) = (pipe.conn, pipe.intake.received(now, &bytes));
+            let (conn, batch) = (pipe.conn, pipe.decoder.received(now, &bytes));
             self.server.received(now, conn, batch);
             if !self.server.is_reading(conn) {
                 // What it says then is whether the next piece is still read.

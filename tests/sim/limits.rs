@@ -236,7 +236,7 @@ fn little_is_read_at_once_before_a_whole_reg_has_come_and_at_a_door_with_a_rate_
     let conn = free.connect();
     let after = |desk: &mut Desk, conn: Conn, said: &str| {
         desk.put(conn, said);
-        desk.appetite(conn)
+        desk.max_read(conn)
     };
     for said in ["", "PNG 0000", "@1 SND 0005 a bc", "REG 0004 a"] {
         assert_eq!(after(&mut free, conn, said), 4_096, "{said}");

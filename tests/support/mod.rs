@@ -26,7 +26,7 @@ use sayagain::link::{LinkConfig, LossModel};
 use sayagain::output::Output;
 use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
-use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Peer, Remote, Service};
 use sayagain::units::Probability;
 
 /// How long a turn without any input may take; the longest that the server overlooks anything.

@@ -17,7 +17,7 @@ use super::work::{Outcome, Work};
 use crate::net::batch::Batch;
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
-use crate::service::{Arrival, Dial, DialId, DoorId, Intake, Peer, Remote, Service, Transmit};
+use crate::service::{Arrival, Decoder, Dial, DialId, DoorId, Peer, Remote, Service, Transmit};
 
 /// How much is read and discarded behind a connection's last words.
 const DISCARD_SIZE: u32 = 16 << 20;
@@ -219,9 +219,9 @@ impl<S: Service + 'static, M: Mechanism<S>> Commons<S, M> {
         link: &Arc<Link<M::Port>>,
         intake: &mut S::Conn,
         (buffer, how): (&mut [u8], MsgFlags),
-        take: impl FnOnce(&Self, <S::Conn as Intake>::Batch<'_>),
+        take: impl FnOnce(&Self, <S::Conn as Decoder>::Batch<'_>),
     ) -> Input {
-        let most = buffer.len().min(intake.appetite());
+        let most = buffer.len().min(intake.max_read());
         let buffer = buffer.get_mut(..most).unwrap_or_default();
         let count = match link.read(buffer, how) {
             Ok(0) => return Input::End,

@@ -11,7 +11,7 @@ use super::link::{Link, Port, Write, Written};
 use super::work::{Outcome, Work};
 use crate::conn_map::ConnMap;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service};
+use crate::service::{Arrival, CloseReason, ConnId, Decoder, Flow, Peer, Service};
 use crate::timers::Timers;
 
 /// The service and its connections.
@@ -130,7 +130,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         &mut self,
         now: Instant,
         link: &Arc<Link<P>>,
-        batch: <S::Conn as Intake>::Batch<'_>,
+        batch: <S::Conn as Decoder>::Batch<'_>,
         work: &mut Work<P>,
     ) {
         if self.conns.contains(link.id) {

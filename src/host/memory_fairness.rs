@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::conn::Stage;
+use super::scheduler::forget_gone;
 use super::state::{Owner, State};
-use super::turns::forget_gone;
 use crate::service::{CloseReason, ConnId};
 use crate::units::later;
 
@@ -22,7 +22,7 @@ impl State {
         let wants = !conn.paused && !conn.closing && !conn.aborted && !conn.ended;
         let may = conn.has_room(self.settings.max_message) && conn.answers <= self.settings.pause_above;
         // A greeting is short, and has a deadline of its own.
-        wants && may && (conn.stage == Stage::Greeting || !self.is_short_for(id))
+        wants && may && (conn.stage == Stage::Handshake || !self.is_short_for(id))
     }
 
     fn is_short_for(&self, id: ConnId) -> bool {

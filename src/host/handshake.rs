@@ -46,7 +46,7 @@ impl State {
 
     /// Listens for the name of a connection that has not told it. Returns whether it has, and is let in.
     pub(super) fn greet(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Greeting) else {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Handshake) else {
             return false;
         };
         let greeting = match conn.look_for_greeting(MAX_GREETING) {
