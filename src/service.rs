@@ -1,8 +1,10 @@
-//! What an engine drives: the seam between what moves bytes (`net/`, the simulator) and what decides (`server`).
+//! The interface between an engine, which moves bytes (`net`, the simulator), and a service, which decides (`server`,
+//! `host`).
 //!
-//! A [`Service`] has two halves. [`Service::Conn`] belongs to one connection and is called without a lock: it turns
-//! bytes into a batch. The service itself is one plain `&mut` state machine behind one lock, called once per batch.
-//! Neither knows sockets, clocks or threads. The contract for whoever drives it:
+//! Write a [`Service`] to run another server on the engines, or call one to run the chat without them. A service has
+//! two halves. [`Service::Conn`] belongs to one connection and is called without a lock: it turns bytes into a batch.
+//! The service itself is one `&mut` state machine behind one lock, called once per batch. Neither uses sockets, clocks
+//! or threads. The contract of the caller:
 //!
 //! 1. Hand in what happened: `opened`, `received`, `ended` when a peer has closed its own side only, `datagram`,
 //!    `drained`, `closed`, and `timeout` once the instant that `poll_timeout` named has come. A spurious `timeout` is
@@ -25,18 +27,18 @@ use std::time::Instant;
 
 use crate::output::Output;
 
-/// Names a stream connection; given by the engine, never given twice. Its low half is a place, which is used again.
+/// The id of a stream connection, given by the engine and never reused. Its low half is a place, which is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
 impl ConnId {
-    /// The connection that is the `serial`-th to have this place.
+    /// The `serial`-th connection at a place.
     #[must_use]
     pub const fn new(place: u32, serial: u32) -> Self {
         Self((serial as u64) << 32 | place as u64)
     }
 
-    /// Its place among the connections that live now.
+    /// Its place among the open connections.
     #[must_use]
     pub const fn place(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
@@ -49,23 +51,23 @@ impl ConnId {
         (u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([a, b, c, d]))
     }
 
-    /// How many had the place before it.
+    /// The number of earlier connections at this place.
     #[must_use]
     pub const fn serial(self) -> u64 {
         self.0 >> 32
     }
 }
 
-/// Which of a server's listening sockets, by its ordinal among all of them: what it speaks is in
+/// The ordinal of a listener among all listeners of a server. Its protocol is in
 /// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
 pub type DoorId = usize;
 
-/// Where a stream connection comes from.
+/// The origin of an accepted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The door it knocked on.
+    /// The listener that accepted it.
     pub door: DoorId,
-    /// Who knocked.
+    /// The peer.
     pub from: Remote,
 }
 
@@ -92,15 +94,15 @@ impl fmt::Display for Remote {
     }
 }
 
-/// A peer that sends datagrams: which of the server's sockets receives them, and the addresses of both ends.
+/// A peer that sends datagrams: the listener that receives them, and the addresses of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    /// The listener that receives them.
+    /// The listener that receives the datagrams.
     pub door: DoorId,
     /// The address that the datagrams come from.
     pub addr: SocketAddr,
-    /// The address that they are sent to, and that answers leave from. `None` where the listener has one address only, or
-    /// the system does not tell.
+    /// The local address that they are sent to and that answers leave from. `None` if the listener has one address
+    /// only, or the system does not tell.
     pub local: Option<IpAddr>,
 }
 
@@ -112,43 +114,43 @@ impl Peer {
     }
 }
 
-/// Names an attempt to connect that a service asked for; given by the service.
+/// The id of an attempt to connect, given by the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
-/// A connection that a service wants to be made.
+/// A request of a service to open a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// What the service calls the attempt.
+    /// The id of the attempt.
     pub id: DialId,
-    /// Where to.
+    /// The address to connect to.
     pub to: Target,
 }
 
-/// Where somebody listens for stream connections.
+/// The address of a stream listener to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
     /// A TCP port.
     Tcp {
-        /// A name or an address; the addresses of a name are tried in turn.
+        /// A name or an address. All addresses of a name are tried in turn.
         host: String,
-        /// Which port.
+        /// The port.
         port: u16,
     },
     /// A UNIX socket of this machine.
     Unix {
-        /// Its file.
+        /// Its path.
         path: PathBuf,
     },
 }
 
-/// How a connection came about.
+/// How a connection was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The peer has made it, at one of our doors.
+    /// The peer connected to one of our listeners.
     Accepted(Origin),
-    /// The service has asked for it, and this is who was there.
+    /// The service requested it; with the peer that answered.
     Dialed(DialId, Remote),
 }
 
@@ -166,23 +168,23 @@ impl From<Origin> for Arrival {
     }
 }
 
-/// Why a connection is gone.
+/// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The service has closed it.
+    /// The service closed it.
     Asked,
-    /// The peer has closed its side, and has got what was due to it.
+    /// The peer closed its side, and all output was written.
     Peer,
-    /// It was reset, or could not be read or written any more.
+    /// It was reset, or a read or write failed.
     Lost,
-    /// The peer did not take what was to be written, or not end, in time.
+    /// The peer did not take the output, or did not close, in time.
     TimedOut,
-    /// The peer's system has not answered for so long that it counts as gone.
+    /// The peer's system has not answered for too long.
     Unreachable,
-    /// The peer broke the framing, or a limit that the service has set.
+    /// The peer broke the framing, or a limit of the service.
     Broken,
-    /// The engine has ended.
+    /// The engine has stopped.
     Ended,
 }
 
@@ -200,88 +202,90 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A datagram that is to be sent.
+/// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// Where to, and from which socket.
+    /// The destination, and the socket to send from.
     pub peer: Peer,
-    /// All of it.
+    /// The payload.
     pub bytes: Vec<u8>,
 }
 
-/// How a connection goes on after [`Service::fill`].
+/// The state of a connection after [`Service::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// More is waiting: call `fill` again once what it appended is written.
+    /// More output is waiting: call `fill` again once the appended output is written.
     pub more: bool,
     /// Whether to read from the connection.
     pub reading: bool,
-    /// Nothing will follow: close it once everything is written.
+    /// Nothing will follow: close the connection once everything is written.
     pub closing: bool,
-    /// Input that came in waits for its turn: a connection whose peer has ended its side is kept until it had it.
+    /// Input is waiting in the service: a connection whose peer has ended its side stays open until the service has
+    /// handled it.
     pub busy: bool,
 }
 
-/// The half of a service that belongs to one connection and is called without the lock.
+/// The per-connection half of a service, called without the lock.
 pub trait Decoder: Send + Debug {
-    /// What a piece of input becomes. It may borrow from that, so that what is executed at once is not copied.
+    /// The result of decoding a piece of input. It may borrow from it, so that a batch that is executed at once is not
+    /// copied.
     type Batch<'a>
     where
         Self: 'a;
 
-    /// Most bytes to read at once. What was read and has to wait takes memory here; what was not, its sender keeps.
+    /// The most bytes to read at once. Input that was read and has to wait takes memory here; unread input stays with
+    /// the sender.
     fn max_read(&self) -> usize {
         usize::MAX
     }
 
-    /// Takes in bytes that arrived at `now`, in order.
+    /// Decodes bytes that arrived at `now`, in order.
     fn received<'a>(&'a mut self, now: Instant, bytes: &'a [u8]) -> Self::Batch<'a>;
 
-    /// Lets go of what it keeps: the connection is about to be closed, and what still comes is discarded.
+    /// Frees everything: the connection is closing, and later input is discarded.
     fn abandon(&mut self) {}
 }
 
-/// A server, or anything else with connections, without a socket.
+/// A server, or anything else with connections, without sockets.
 pub trait Service: Send + Debug {
-    /// The half of it that belongs to one connection.
+    /// The per-connection half.
     type Conn: Decoder;
 
-    /// The driver has taken the lock that the service is behind: what it hands in until the next call of this is one hold,
-    /// and the service bounds its work for all of that together. A driver that never calls this has each call bounded by
-    /// itself.
+    /// The caller has taken the lock around the service. All calls until the next one of this are one hold, and the
+    /// service bounds its work for all of them together. Without it, each call is bounded by itself.
     fn begin_hold(&mut self) {}
 
-    /// Whether this hold has done as much as it should. A driver that has more datagrams hands them in in another hold.
+    /// Whether this hold has used up its work budget. A caller with more datagrams passes them in another hold.
     fn is_spent(&self) -> bool {
         false
     }
 
-    /// There is a stream connection: it was accepted, or the service has asked for it by `poll_dial`.
+    /// A stream connection is open: it was accepted, or `poll_dial` requested it.
     fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> Self::Conn;
 
-    /// A connection that the service has asked for could not be made.
+    /// A requested connection could not be opened.
     fn dial_failed(&mut self, _now: Instant, _dial: DialId, _error: &io::Error) {}
 
     /// A connection's [`Decoder`] has made a batch.
     fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Decoder>::Batch<'_>);
 
-    /// Nothing more comes from a connection whose peer may still read: behind the last `received`, and before the `fill`
-    /// whose [`Flow::busy`] says whether to keep the connection. To most services it makes no difference.
+    /// The peer will send no more but may still read. Called after the last `received`, and before the `fill` whose
+    /// [`Flow::busy`] says whether to keep the connection. Most services ignore it.
     fn ended(&mut self, _now: Instant, _conn: ConnId) {}
 
-    /// A datagram came in.
+    /// A datagram has arrived.
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]);
 
-    /// Everything that `fill` gave for this connection is written.
+    /// All output that `fill` appended for this connection is written.
     fn drained(&mut self, now: Instant, conn: ConnId);
 
-    /// The connection is gone. It is not named again.
+    /// The connection is closed. Its id is not used again.
     fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason);
 
-    /// Time has passed.
+    /// A deadline has passed.
     fn timeout(&mut self, now: Instant);
 
-    /// When `timeout` is to be called at the latest; `None` means never.
+    /// The latest time to call `timeout`; `None` means never.
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// The next connection that has output, or whose [`Flow`] changed.
@@ -290,25 +294,25 @@ pub trait Service: Send + Debug {
     /// Appends output for a connection: about 64 KiB, more only if a single frame is longer.
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow;
 
-    /// A buffer that [`Service::fill`] gave is written, and may be filled again.
+    /// Takes back a buffer of [`Service::fill`] that is written, for reuse.
     fn reuse(&mut self, buffer: Vec<u8>) {
         drop(buffer);
     }
 
-    /// Whether to read from a connection, for a driver that cannot call `fill` because it is still writing what the
-    /// last call gave: the service holds answers meanwhile, and is to hold no more than it can bear.
+    /// Whether to read from a connection, for a caller that cannot call `fill` while it is still writing. Answers
+    /// accumulate in the service meanwhile, so it bounds them with this.
     fn is_reading(&self, conn: ConnId) -> bool;
 
-    /// Whether nothing will follow what is still to be written, for a driver that cannot call `fill`: the peer may never
-    /// read it, and is given a bounded time.
+    /// Whether nothing will follow the pending output, for a caller that cannot call `fill`. The peer may never read
+    /// that output, so it gets a bounded time.
     fn is_closing(&self, conn: ConnId) -> bool;
 
-    /// Whether to close a connection at once, with what is still to be written.
+    /// Whether to close a connection at once, and drop its pending output.
     fn is_aborted(&self, _conn: ConnId) -> bool {
         false
     }
 
-    /// The next connection to make.
+    /// The next connection to open.
     fn poll_dial(&mut self) -> Option<Dial> {
         None
     }
@@ -316,9 +320,9 @@ pub trait Service: Send + Debug {
     /// The next datagram to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
 
-    /// Begins to end: nothing new is taken, what is queued goes out, everybody is told goodbye.
+    /// Begins the shutdown: accepts nothing new, writes what is queued, and sends each session a BYE.
     fn shutdown(&mut self, now: Instant);
 
-    /// Whether the end that [`Service::shutdown`] began is complete.
+    /// Whether the [shutdown](Service::shutdown) is complete.
     fn is_finished(&self) -> bool;
 }
