@@ -1,25 +1,25 @@
-//! Who is which flow, and how many datagrams each has had.
+//! Flow numbering: which flow a peer is, and the index of each of its datagrams.
 
 use crate::link::recent::Recent;
 use crate::link::rng::Direction;
 
-/// How many flows are remembered at once. Anyone can make up addresses, and nothing may grow with those: the flow whose
-/// last datagram is the longest ago is forgotten for a new one. With 65,536 of them that takes about 10 MiB.
+/// The number of flows that are remembered. Addresses can be forged, so memory must not grow with them: the least
+/// recently used flow is forgotten for a new one. 65,536 flows take about 10 MiB.
 pub const MAX_FLOWS: usize = 65_536;
 
-/// Where a datagram stands: what a verdict about it is a function of, besides seed and direction.
+/// The position of a datagram: with seed and direction, the input of its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The ordinal in which its peer first appeared, from 0.
     pub flow: u64,
-    /// How many datagrams of that flow went before it in its direction.
+    /// The number of earlier datagrams of that flow in its direction.
     pub index: u64,
 }
 
 /// Numbers peers by first appearance, and the datagrams of each by direction.
 ///
-/// A peer that was forgotten and comes back is a new flow, with an ordinal that was never used: it does not live
-/// through its old verdicts again. What is returned depends on the calls alone.
+/// A forgotten peer that returns is a new flow with an unused ordinal, so old verdicts do not repeat. The result
+/// depends on the calls alone.
 #[derive(Clone, Debug)]
 pub struct Flows<K> {
     flows: Recent<K, Flow>,
@@ -35,7 +35,7 @@ struct Flow {
 }
 
 impl Flow {
-    /// The index of the next datagram in `direction`, which is then taken.
+    /// The index of the next datagram in `direction`; advances it.
     fn take(&mut self, direction: Direction) -> u64 {
         let next = match direction {
             Direction::Up => &mut self.up,
@@ -60,7 +60,7 @@ impl<K: Ord + Clone> Flows<K> {
         Self { flows: Recent::with_limit(limit), opened: 0 }
     }
 
-    /// A datagram passes between here and the peer `key`: returns its place and counts it.
+    /// Counts a datagram exchanged with the peer `key`, and returns its position.
     pub fn next(&mut self, key: &K, direction: Direction) -> Place {
         let opened = &mut self.opened;
         let flow = self.flows.touch(key, || {
@@ -71,7 +71,7 @@ impl<K: Ord + Clone> Flows<K> {
         Place { flow: flow.ordinal, index: flow.take(direction) }
     }
 
-    /// How many flows are remembered.
+    /// The number of remembered flows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()

@@ -1,20 +1,21 @@
-//! Every loss model, measured over a million datagrams, beside its formula.
+//! Statistical tests: every loss model over a million datagrams, compared with its formula.
 //!
-//! The standard errors are those of dependent observations. For observations f(X) of a stationary chain X the variance of
-//! their mean over n is, to first order, V(f) / n with V(f) = cov_0 + 2 (cov_1 + cov_2 + ..), the autocovariances of f(X).
-//! X here is (lost before?, state, lost?), so that both of these are functions of it:
+//! The standard errors are those of dependent observations. For observations f(X) of a stationary chain X, the variance
+//! of their mean over n is, to first order, V(f) / n with V(f) = cov_0 + 2 (cov_1 + cov_2 + ..), the autocovariances of
+//! f(X). X is (lost before?, state, lost?), so that both observations are functions of it:
 //!
-//! - the rate is the mean of L = "lost", so its variance is V(L) / n;
-//! - the mean burst is the quotient of the means of L and of S = "lost, and the one before was not" (a run begins). By the
-//!   delta method its variance is V(L - B S) / (n s^2), with B the true quotient and s the true mean of S.
+//! - The rate is the mean of L = "lost", so its variance is V(L) / n.
 //!
-//! Independent losses are the chain of one state, where V(L) is p (1 - p), as it should be.
+//! - The mean burst is the quotient of the means of L and of S = "lost, and the one before was not" (a run begins). By
+//!   the delta method its variance is V(L - B S) / (n s^2), with B the true quotient and s the true mean of S.
+//!
+//! Independent losses are the chain of one state, where V(L) is p (1 - p).
 
 use std::time::Instant;
 
 use super::*;
 
-/// The share of states, the transitions and the losses of a model, written down from its definition.
+/// The stationary shares, the transitions and the losses of a model, written from its definition.
 struct Chain {
     shares: Vec<f64>,
     next: Vec<Vec<f64>>,
@@ -86,7 +87,7 @@ fn independent(p: f64) -> Chain {
     Chain { shares: vec![1.0], next: vec![vec![1.0]], loss: vec![p] }
 }
 
-/// Good and bad, as the literature has it: p, r, 1 - k, 1 - h.
+/// Good and bad, in the notation of the literature: p, r, 1 - k, 1 - h.
 fn two(p: f64, r: f64, good: f64, bad: f64) -> Chain {
     Chain {
         shares: vec![r / (p + r), p / (p + r)],
@@ -95,7 +96,7 @@ fn two(p: f64, r: f64, good: f64, bad: f64) -> Chain {
     }
 }
 
-/// tc-netem's states in their order; the shares by repetition instead of by formula.
+/// tc-netem's states in their order; the shares by iteration instead of by formula.
 fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> Chain {
     let next = vec![
         vec![1.0 - p13 - p14, 0.0, p13, p14],
@@ -148,7 +149,7 @@ fn assert_agrees(spec: &str, chain: &Chain) {
     let (lost, runs) = measure(formulas, 20_240_607, 1_000_000);
     let error = (chain.variance(is_lost) / n).sqrt();
     assert!((lost / n - rate).abs() < 3.0 * error, "{spec}: rate {} instead of {rate} +- {error}", lost / n);
-    // Where every run has the same length there is no error but that of the arithmetic.
+    // If every run has the same length, the only error is that of the arithmetic.
     let variance = chain.variance(|x| is_lost(x) - burst * begins_a_run(x)).max(1e-20);
     let (measured, error) = (lost / runs, (variance / n).sqrt() / starts);
     assert!((measured - burst).abs() < 3.0 * error, "{spec}: burst {measured} instead of {burst} +- {error}");

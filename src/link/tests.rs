@@ -1,4 +1,4 @@
-//! What a link does to datagrams, on a clock of its own.
+//! Tests of the link's impairments, on a virtual clock.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn p(value: f64) -> Probability {
     Probability::new(value).unwrap()
 }
 
-/// A datagram with a number, which no damage to its bytes changes.
+/// A datagram with a number that damage to its bytes does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
     number: u64,
@@ -36,7 +36,7 @@ fn link(spec: &str) -> LinkConfig {
     spec.parse().unwrap()
 }
 
-/// Sends 0 to `n` - 1 in flow 0, all at once, and returns what arrives with the time it took.
+/// Sends 0 to `n` - 1 in flow 0 at once, and returns the arrivals with their delays.
 fn carry(link: &mut Link<Item>, n: u64) -> Vec<(u64, Duration)> {
     let start = origin();
     for number in 0..n {
@@ -184,7 +184,7 @@ fn no_state_grows_beyond_its_bound() {
     assert_eq!(link.stats().lost, 0);
 }
 
-/// A script of one fate, for the first datagram of flow 0 upwards.
+/// A script with these fates for the datagrams of flow 0.
 fn script(fate: Fate) -> Script {
     [(Direction::Up, Decision { place: Place { flow: 0, index: 0 }, fate })].into_iter().collect()
 }
