@@ -9,6 +9,17 @@
 //! A link is configured by a [`LinkConfig`], plain data with a text form (`spec`). The models are in `loss`, `bursts`
 //! and `drops`, on chains from `markov`, and in `delay` and `rate`. A [`Profile`] is a link with a name; a [`Script`]
 //! replays recorded decisions.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use sayagain::link::{Direction, Link};
+//!
+//! let mut link = Link::new("delay:50ms".parse()?, 1, Direction::Up);
+//! let now = Instant::now();
+//! link.send(now, 0, b"PNG 0000".to_vec());
+//! assert_eq!(link.poll_timeout(), Some(now + Duration::from_millis(50)));
+//! # Ok::<(), sayagain::link::LinkError>(())
+//! ```
 
 mod bursts;
 mod config;

@@ -1,7 +1,7 @@
-//! What a [`Requests`](super::Requests) asker has not sent, or is to send anew: a queue, first in first out.
+//! The queue of a [`Requests`](super::Requests): requests that were not sent, or are to be sent again under a new id.
 //!
-//! In front of it stands what was refused with 429, in the order in which it was asked, and holds up all else until its
-//! time has come. How a request is sent, repeated and answered is in `requests`.
+//! First in, first out. Requests refused with 429 are in front, in their original order, and hold back all others until
+//! their wait is over. Retransmission and answers are in `requests`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,25 +10,24 @@ use super::requests::{Ended, Outcome, Ticket};
 use crate::units::later;
 use crate::wire::Verb;
 
-/// A request of the user's.
+/// A request of the user.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) ticket: Ticket,
     pub(super) verb: Verb,
     pub(super) payload: Vec<u8>,
-    /// That it was refused before, with 429 or because the server shut down.
+    /// Its refusals so far, with 429 or because of a shutdown.
     pub(super) slowed: Option<Box<Slowed>>,
 }
 
-/// The longest that one request waits because of 429s, all of them together. It is also the longest that one of them can ask
-/// for.
+/// The maximum total wait of one request because of 429s, and the maximum that one 429 can ask for.
 pub const MAX_SLOWED: Duration = Duration::from_secs(60);
 
-/// After each 429, the next one to the same request makes it wait so much longer at least. It bounds the sends of a request
-/// within [`MAX_SLOWED`]: 110.
+/// Each further 429 to the same request extends its wait at least by this. With [`MAX_SLOWED`] it bounds the sends of a
+/// request: 110.
 const LEAST_STEP: Duration = Duration::from_millis(10);
 
-/// What the 429s to one request have asked for so far.
+/// The waits that 429s to one request have asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlowedFor {
     times: u32,
@@ -36,8 +35,8 @@ pub(crate) struct SlowedFor {
 }
 
 impl SlowedFor {
-    /// Another 429 asks to wait so long. Returns when to send again, or `None` where that would be at the deadline or later, or
-    /// longer than [`MAX_SLOWED`] in all: then the 429 is a refusal like any other.
+    /// Adds a 429 with this wait. Returns when to send again. `None` if that is not before the deadline, or exceeds
+    /// [`MAX_SLOWED`] in total: then the 429 is final.
     pub(crate) fn again_at(
         &mut self,
         now: Instant,
@@ -58,17 +57,17 @@ impl SlowedFor {
     }
 }
 
-/// What is kept of the earlier ids of a request.
+/// The state kept of a request's earlier ids.
 #[derive(Debug)]
 pub(super) struct Slowed {
-    /// The latest of them, which is its place in the queue; the highest there is once its session is gone.
+    /// The latest of them, which is its place in the queue; the highest possible id once its session is gone.
     pub(super) place: u64,
-    /// How long the answers to them asked to wait.
+    /// The total wait that their answers asked for.
     pub(super) waits: SlowedFor,
     /// All sends under them.
     pub(super) sends: u32,
     pub(super) first_sent: Instant,
-    /// That of the policy, counted from the first send of all.
+    /// The policy's deadline, counted from the first send.
     pub(super) deadline: Option<Instant>,
     /// The code of the answer, ..
     pub(super) code: u16,
@@ -81,7 +80,7 @@ impl Asked {
         Self { ticket, verb, payload, slowed: None }
     }
 
-    /// How it ends when it is not sent any more: what was sent before was refused.
+    /// Its outcome if it is not sent again: rejected if it was refused, otherwise not sent.
     fn ended(self, now: Option<Instant>) -> Ended {
         let Self { ticket, verb, slowed, .. } = self;
         let Some(slowed) = slowed else {
@@ -101,9 +100,9 @@ impl Asked {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     queue: VecDeque<Asked>,
-    /// How many of these were refused with 429. They are in front, behind what is to come first in a session at most.
+    /// The number of requests refused with 429. They are in front, after at most one that is first in a session.
     slowed: usize,
-    /// Nothing is sent before, because a 429 said so.
+    /// Nothing is sent before this, because of a 429.
     held_until: Option<Instant>,
 }
 
@@ -112,7 +111,7 @@ impl Waiting {
         self.queue.is_empty()
     }
 
-    /// Whether something waits, and nothing but requests of this verb.
+    /// Whether something is queued, and only requests of this verb.
     pub(super) fn has_only(&self, verb: Verb) -> bool {
         !self.is_empty() && self.queue.iter().all(|asked| asked.verb == verb)
     }
@@ -125,7 +124,7 @@ impl Waiting {
         self.queue.push_back(asked);
     }
 
-    /// Before all that waits.
+    /// Queues a request before all others.
     pub(super) fn push_front(&mut self, asked: Asked) {
         self.queue.push_front(asked);
     }
@@ -136,7 +135,7 @@ impl Waiting {
         Some(asked)
     }
 
-    /// Takes back, to its place, what was refused with 429; nothing is sent before `until`.
+    /// Returns a request that was refused with 429 to its place; nothing is sent before `until`.
     pub(super) fn take_back(&mut self, asked: Asked, until: Instant) {
         self.held_until = self.held_until.max(Some(until));
         let place = asked.slowed.as_ref().map_or(0, |slowed| slowed.place);
@@ -145,13 +144,13 @@ impl Waiting {
         self.queue.insert(self.queue.iter().take_while(is_earlier).count(), asked);
     }
 
-    /// Whether the answerer wants nothing for now. A goodbye is always welcome, unless it was told otherwise itself.
+    /// Whether a 429 blocks sending. A BYE is exempt, unless it was refused itself.
     pub(super) fn is_held(&self) -> bool {
         let is_goodbye = |asked: &Asked| asked.verb == Verb::Bye && asked.slowed.is_none();
         self.held_until.is_some() && !self.front().is_some_and(is_goodbye)
     }
 
-    /// There is another session: whatever is asked first in it comes before what the last one refused.
+    /// Begins another session: its first request comes before those that the last session refused.
     pub(super) fn forget_places(&mut self) {
         self.held_until = None;
         for slowed in self.queue.iter_mut().filter_map(|asked| asked.slowed.as_mut()).take(self.slowed) {
@@ -159,19 +158,19 @@ impl Waiting {
         }
     }
 
-    /// Removes the first request that is the one looked for; only for what was never sent.
+    /// Removes the first matching request; only for requests that were never sent.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Asked> {
         let at = self.queue.iter().position(|asked| asked.ticket == ticket && asked.slowed.is_none())?;
         self.queue.remove(at)
     }
 
-    /// Forgets requests as if they had never been asked.
+    /// Removes requests without an outcome.
     pub(super) fn forget(&mut self, mut is_it: impl FnMut(Ticket, Verb) -> bool) {
         self.queue.retain(|asked| !is_it(asked.ticket, asked.verb));
         self.slowed = self.queue.iter().filter(|asked| asked.slowed.is_some()).count();
     }
 
-    /// Ends all of it.
+    /// Ends all of them.
     pub(super) fn end_all(&mut self) -> impl Iterator<Item = Ended> {
         self.slowed = 0;
         self.queue.drain(..).map(|asked| asked.ended(None))
@@ -180,22 +179,22 @@ impl Waiting {
 
 /// Time.
 impl Waiting {
-    /// When the front may be sent, if something holds it up.
+    /// The time at which the front may be sent, if it is blocked.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held_until.filter(|_| !self.is_empty())
     }
 
-    /// By when the front has to be through, if it was sent before and its policy has a deadline.
+    /// The deadline of the front, if it was sent before and its policy has one.
     pub(super) fn front_deadline(&self) -> Option<Instant> {
         self.front()?.slowed.as_ref()?.deadline
     }
 
-    /// When [`Waiting::pop_late`] has something.
+    /// The time at which [`Waiting::pop_late`] has something.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadlines().map(|(_, deadline)| deadline).min()
     }
 
-    /// What held it up does not after its time.
+    /// Ends the block once its time is over.
     pub(super) fn release(&mut self, now: Instant) {
         self.held_until = self.held_until.filter(|until| *until > now);
     }
@@ -207,7 +206,7 @@ impl Waiting {
         self.queue.remove(late).map(|asked| asked.ended(Some(now)))
     }
 
-    /// The deadlines of what was sent before, by its place. This looks at hardly more than these.
+    /// The deadlines of requests that were sent before, by place. Iterates over little else.
     fn deadlines(&self) -> impl Iterator<Item = (usize, Instant)> {
         let slowed = self.queue.iter().enumerate().filter(|(_, asked)| asked.slowed.is_some());
         slowed.take(self.slowed).filter_map(|(at, asked)| Some((at, asked.slowed.as_ref()?.deadline?)))
@@ -227,7 +226,7 @@ mod tests {
         Asked::new(Ticket(ticket), Verb::Snd, Vec::new())
     }
 
-    /// Refused under the id that is its place.
+    /// A request refused under the id that is its place.
     fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> Asked {
         let waits = SlowedFor::default();
         let slowed = Slowed { place, waits, sends: 1, first_sent, deadline, code: 429, words: Vec::new() };

@@ -24,10 +24,10 @@
 //! frames: [`line`](mod@line) cuts its input.
 //!
 //! ```
-//! use sayagain::wire::{Frame, RcvArgs, Verb, encode_args, parse_head};
+//! use sayagain::wire::{Verb, encode_args};
 //!
 //! let mut bytes = Vec::new();
-//! encode_args(&mut bytes, None, Verb::Rcv, &[b"TEST02", b"0001", b"Heyyyooo!"]);
+//! encode_args(None, Verb::Rcv, &[&b"TEST02"[..], b"0001", b"Heyyyooo!"], &mut bytes);
 //! assert_eq!(bytes, b"RCV 0022 TEST02 0001 Heyyyooo!");
 //! ```
 
