@@ -1,24 +1,25 @@
-//! Which names a rule is about: a name, or a glob with `*` for any run of characters and `?` for one.
+//! Name patterns of rules: a name, or a glob with `*` for any run of characters and `?` for one.
 //!
-//! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing: names are compared by
-//! their looks ([`ClashKeys`]), and by their fold key. The literal parts of a glob are brought
-//! into the same forms, part by part.
+//! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing. So names are
+//! compared by their appearance ([`ClashKeys`]) and by their fold key, and the literal parts of a glob are converted to
+//! the same forms.
 
 use crate::names::{ClashKeys, MAX_NAME_CHARS, Name, NameError, folded, looks};
 
-/// What `m` looks like: where the look of a name has these two, a `?` takes both.
+/// The skeleton of `m`. Where the skeleton of a name has these two characters, one `?` matches both.
 const LOOK_OF_M: &str = "rn";
 
 /// A name or a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
-    /// One name and all that look like it: they have a clash key in common.
+    /// One name and all its look-alikes: they share a clash key.
     Exact(ClashKeys),
-    /// All names that match, in one form or another.
+    /// All names that match in at least one form.
     Glob([Vec<Piece>; FORMS]),
 }
 
-/// In lower case, by fold key, and by each clash key, as it is and with an `m` for each `rn`: a `?` is one character of each.
+/// A glob in lower case, as a fold key, and as each clash key, unchanged and with `m` for each `rn`: a `?` is one
+/// character of each.
 const FORMS: usize = 6;
 
 /// One step of a glob.
@@ -28,11 +29,11 @@ pub(super) enum Piece {
     Char(char),
     /// `?`: one character.
     One,
-    /// `*`: any run of characters, none included.
+    /// `*`: any run of characters, may be empty.
     Any,
 }
 
-/// A name as patterns see it.
+/// The forms of a name that patterns are matched with.
 #[derive(Debug)]
 pub(super) struct Subject {
     /// Its clash keys.
@@ -52,17 +53,17 @@ fn forms(text: &str) -> [String; FORMS] {
     let lower = text.chars().flat_map(char::to_lowercase).collect();
     let (look, written) = looks(text);
     let written = written.unwrap_or_else(|| look.clone());
-    // Nothing is confused by giving an `m` back: the first look has none of its own, and the second only for an `M`.
+    // Restoring an `m` confuses nothing: the first skeleton has none of its own, and the second only for an `M`.
     let [merged, written_merged] = [&look, &written].map(|look| look.replace(LOOK_OF_M, "m"));
     [lower, folded(text), look, merged, written, written_merged]
 }
 
 impl Pattern {
-    /// Reads a name or a glob.
+    /// Parses a name or a glob.
     ///
     /// # Errors
     ///
-    /// The rule for names that everything it could match would break.
+    /// The rule for names that every possible match would break.
     pub(super) fn parse(text: &str) -> Result<Self, NameError> {
         if !text.contains(is_wildcard) {
             return Name::parse(text.as_bytes()).map(|name| Self::Exact(name.clash_keys()));
@@ -100,12 +101,12 @@ fn is_wildcard(c: char) -> bool {
     matches!(c, '*' | '?')
 }
 
-/// The literal part of a glob as names spell it: full-width characters are mapped, the rest is composed.
+/// The literal part of a glob in the spelling of names: full-width characters mapped, the rest composed.
 fn normalised(literal: &str) -> String {
     Name::parse(literal.as_bytes()).map_or_else(|_| literal.to_owned(), |name| name.as_str().to_owned())
 }
 
-/// Whether any name could match a glob. Where that is hard to tell, it could.
+/// Whether any name could match a glob. If that is hard to decide, it returns true.
 fn check(glob: &str) -> Result<(), NameError> {
     if glob.chars().filter(|c| *c != '*').nth(MAX_NAME_CHARS).is_some() {
         return Err(NameError::TooLong);
@@ -125,14 +126,14 @@ fn check(glob: &str) -> Result<(), NameError> {
     }
 }
 
-/// Whether some name holds this character: alone, or behind a letter that is written in its direction.
+/// Whether some name holds this character: alone, or after a letter of its writing direction.
 fn check_char(c: char) -> Result<(), NameError> {
     let fits =
         |before: &str| !matches!(Name::parse(format!("{before}{c}").as_bytes()), Err(NameError::NotAllowed));
     if ["", "a", "\u{627}"].into_iter().any(fits) { Ok(()) } else { Err(NameError::NotAllowed) }
 }
 
-/// Matches with one step back to the last `*` at most: in time proportional to the product of two short lengths.
+/// Matches with backtracking to the last `*` only: the time is proportional to the product of two short lengths.
 fn is_match(glob: &[Piece], text: &[char]) -> bool {
     let (mut at, mut rest) = (glob, text);
     let mut retry: Option<(&[Piece], &[char])> = None;
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_covers_what_looks_like_what_it_covers() {
+    fn a_pattern_covers_look_alikes() {
         for (pattern, name) in [
             ("admin", "ADMIN"),
             ("scope", "ѕсоре"),
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_name_could_match_is_no_pattern() {
+    fn a_pattern_that_no_name_can_match_is_refused() {
         let long = "x".repeat(33);
         let questions = "?".repeat(33);
         for (pattern, error) in [
@@ -234,7 +235,7 @@ mod tests {
             (&questions, NameError::TooLong),
         ] {
             let refused = Pattern::parse(pattern).expect_err(pattern);
-            // A room's name begins with what no name begins with: either is right.
+            // `#` begins a room's name and no client's name: either result is right.
             assert!(refused == error || pattern == "#lobby", "{pattern}: {refused}");
         }
         for pattern in ["*@home", "*\u{301}", "*\u{663}", "\u{627}*\u{663}", "?", "*"] {

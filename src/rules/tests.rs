@@ -19,7 +19,7 @@ fn unix(uid: u32, gid: u32) -> Remote {
     Remote::Unix { uid, gid }
 }
 
-/// The verdict in words.
+/// The verdict as text.
 fn asked(rules: &Rules, name: &str, from: Remote, door: &str) -> String {
     let name = Name::parse(name.as_bytes()).unwrap();
     rules.verdict(&name, &from, Some(door)).explain(&name, &from)
@@ -133,7 +133,7 @@ fn a_unix_socket_is_in_no_network_and_an_address_is_no_user() {
 }
 
 #[test]
-fn a_rule_for_a_name_is_a_rule_for_what_looks_like_it() {
+fn a_rule_for_a_name_covers_its_look_alikes() {
     for pattern in ["scope", "sco*", "*pe", "s?ope", "ѕсоре"] {
         let rules = rules(&format!("[[rule]]\nname = '{pattern}'\nallow = ['unix']"));
         for name in ["scope", "SCOPE", "ѕсоре", "sc0pe"] {
@@ -143,7 +143,7 @@ fn a_rule_for_a_name_is_a_rule_for_what_looks_like_it() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn an_error_names_its_line() {
     let unknown = "unknown field `alow`, expected one of `name`, `allow`, `deny`, `door`";
     for (text, error) in [
         ("\n[[rule]]\nname = 'a'\nalow = ['unix']", &*format!("line 4: {unknown}")),
@@ -197,7 +197,7 @@ fn a_file_is_refused_that_is_too_long_or_too_deep_or_not_text() {
 }
 
 #[test]
-fn as_many_rules_as_may_be_are_read_and_searched_and_no_more() {
+fn the_maximum_number_of_rules_is_read_and_searched_and_no_more() {
     let many =
         |count: usize| (0..count).map(|n| format!("[[rule]]\nname = 'n{n}*'\ndeny = ['unix']\n")).collect();
     let full: String = many(MAX_RULES);
@@ -209,7 +209,7 @@ fn as_many_rules_as_may_be_are_read_and_searched_and_no_more() {
 }
 
 #[test]
-fn a_door_that_the_server_does_not_have_is_found() {
+fn a_rule_for_an_unknown_listener_is_found() {
     let rules = rules("[[rule]]\nname = 'a'\ndeny = ['unix']\n[[rule]]\nname = 'b'\ndoor = 'line'");
     let doors = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     assert_eq!(rules.check_doors(&doors(&["tcp", "line"])), Ok(()));

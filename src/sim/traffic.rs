@@ -1,4 +1,4 @@
-//! How bytes get from one end to the other: into links and pipes, and out of them.
+//! The simulated transport: moves bytes from both ends into links and pipes, and out of them.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -24,9 +24,9 @@ pub(super) struct Pipe {
     pub(super) down: VecDeque<(Instant, Vec<u8>)>,
     /// The server closes it once everything has arrived.
     closing: bool,
-    /// The server reads it; else what was sent to it waits.
+    /// The server reads it; otherwise its input waits.
     pub(super) reading: bool,
-    /// The server knows that nothing more comes.
+    /// The server knows that the stream has ended.
     ended: bool,
 }
 
@@ -36,12 +36,12 @@ impl Pipe {
         Self { conn, decoder, up, down, closing: false, reading: true, ended: false }
     }
 
-    /// When the server has something to read.
+    /// The time at which the server has input.
     pub(super) fn next_up(&self) -> Option<Instant> {
         self.up.front().filter(|_| self.reading).map(|(at, _)| *at)
     }
 
-    /// When the client has something to read.
+    /// The time at which the client has input.
     pub(super) fn next_down(&self) -> Option<Instant> {
         self.down.front().map(|(at, _)| *at)
     }
@@ -103,7 +103,7 @@ impl Sim {
         node.client.handle_connected(self.now);
     }
 
-    /// The client looks whether its host still has the address that its datagrams leave from.
+    /// Checks whether the client's host still has the address of its socket.
     fn check_path(&mut self, id: usize, replace: bool) {
         let node = &mut self.nodes[id];
         if !std::mem::take(&mut node.is_stranded) {
@@ -115,7 +115,7 @@ impl Sim {
         node.client.handle_moved(self.now);
     }
 
-    /// The client drops its connection: what it sent before still arrives, as soon as the server reads it, and then its end.
+    /// Drops a connection on the client's side: the server still reads the bytes sent before, and then the end.
     fn hang_up(&mut self, id: usize) {
         if let Some(pipe) = self.nodes[id].pipe.take() {
             self.dropped.push(pipe);
@@ -123,8 +123,8 @@ impl Sim {
         }
     }
 
-    /// Hands over what is left of a connection that its client has dropped, as far as the server reads it. The connection is
-    /// gone once the server has had its turn for all of it.
+    /// Delivers the rest of a connection that its client has dropped, as far as the server reads it. The connection is
+    /// removed once the server has handled all of it.
     fn finish_dropped(&mut self, at: usize) {
         let (conn, now) = (self.dropped[at].conn, self.now);
         loop {
@@ -148,7 +148,7 @@ impl Sim {
         }
     }
 
-    /// Takes output that nobody reads any more.
+    /// Discards output without a reader.
     fn discard_output(&mut self, conn: ConnId) -> Flow {
         loop {
             let flow = self.server.fill(self.now, conn, &mut Output::default());
@@ -225,7 +225,7 @@ impl Sim {
         }
     }
 
-    /// Cuts a write into up to four pieces, as a network may.
+    /// Splits a write into up to four pieces, as a network may.
     fn pieces(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut rest = bytes;
         let mut pieces = Vec::new();
@@ -317,7 +317,7 @@ impl Sim {
             let (conn, batch) = (pipe.conn, pipe.decoder.received(now, &bytes));
             self.server.received(now, conn, batch);
             if !self.server.is_reading(conn) {
-                // What it says then is whether the next piece is still read.
+                // Its flow afterwards says whether the next piece is still read.
                 self.fill(conn);
             }
         }
