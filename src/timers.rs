@@ -25,7 +25,7 @@ const NONE: u32 = u32::MAX;
 pub struct Timers<K> {
     /// The origin of the deadlines, which are in nanoseconds.
     origin: Option<Instant>,
-    entries: SegmentedVec<Entry<K>>,
+    entries: SegmentedVec<TimerEntry<K>>,
     /// The first free entry; each names the next in its `place`.
     free: u32,
     /// Entries in heap order: none is later than its children.
@@ -34,7 +34,7 @@ pub struct Timers<K> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry<K> {
+struct TimerEntry<K> {
     due: i64,
     owner: K,
     /// The position in the heap.
@@ -86,7 +86,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     /// Removes one owner whose deadline is not after `now`, and returns it.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let first = *self.heap.first()?;
-        let Entry { due, owner, .. } = *self.entry(first)?;
+        let TimerEntry { due, owner, .. } = *self.entry(first)?;
         if due > nanos(self.origin?, now) {
             return None;
         }
@@ -94,7 +94,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         Some(owner)
     }
 
-    fn entry(&self, entry: u32) -> Option<&Entry<K>> {
+    fn entry(&self, entry: u32) -> Option<&TimerEntry<K>> {
         self.entries.get(entry as usize)
     }
 
@@ -122,7 +122,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         let place = self.heap.len();
         // 2^32 deadlines would take 28 bytes each: more than any memory.
         let Ok(short) = u32::try_from(place) else { return };
-        let new = Entry { due, owner, place: short };
+        let new = TimerEntry { due, owner, place: short };
         let entry = match self.entries.get_mut(self.free as usize) {
             Some(free) => {
                 let entry = self.free;
@@ -144,7 +144,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     }
 
     fn remove(&mut self, entry: u32) {
-        let Some(Entry { owner, place, .. }) = self.entry(entry).copied() else { return };
+        let Some(TimerEntry { owner, place, .. }) = self.entry(entry).copied() else { return };
         self.by_owner.remove(&owner, entry);
         let place = place as usize;
         self.heap.swap_remove(place);
@@ -295,6 +295,6 @@ mod tests {
 
     #[test]
     fn a_deadline_takes_few_bytes() {
-        assert_eq!(size_of::<Entry<(u32, u32, u32)>>(), 24);
+        assert_eq!(size_of::<TimerEntry<(u32, u32, u32)>>(), 24);
     }
 }

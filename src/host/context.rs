@@ -8,7 +8,7 @@ use super::conn::Conn;
 use super::flow::SendError;
 use super::framing;
 use super::scheduler::Piece;
-use super::state::State;
+use super::state::HostState;
 use crate::door::{Door, Framing};
 use crate::names::Name;
 use crate::service::{ConnId, DialId, DoorId, Peer, Remote, Target, Transmit};
@@ -20,7 +20,7 @@ const MAX_DATAGRAM: usize = 65_507;
 #[derive(Debug)]
 pub struct Context<'a> {
     pub(super) now: Instant,
-    pub(super) state: &'a mut State,
+    pub(super) state: &'a mut HostState,
 }
 
 /// Sending. Output is written after the callback returns.

@@ -2,7 +2,7 @@
 
 use super::framing;
 use super::scheduler::forget_gone;
-use super::state::State;
+use super::state::HostState;
 use crate::door::Framing;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
@@ -34,7 +34,7 @@ pub enum SendError {
 }
 
 /// Output.
-impl State {
+impl HostState {
     /// Queues a piece if there is room: `put` appends it.
     pub(super) fn send(
         &mut self,

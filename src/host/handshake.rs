@@ -8,7 +8,7 @@ use std::io;
 
 use super::conn::{Conn, Stage};
 use super::framing::{self, Front};
-use super::state::{Owner, State};
+use super::state::{HostState, TimerOwner};
 use crate::door::Framing;
 use crate::escape::escape_short;
 use crate::names::Name;
@@ -21,7 +21,7 @@ pub const MAX_GREETING: usize = 512;
 /// Characters of a refusal's reason that an error shows.
 const SHOWN: usize = 200;
 
-impl State {
+impl HostState {
     /// Sends our name, if we opened the connection.
     pub(super) fn greet_first(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| conn.dial.is_some()) {
@@ -62,7 +62,7 @@ impl State {
                 greeting
             }
         };
-        self.timers.set(Owner::Greeting(id), None);
+        self.timers.set(TimerOwner::Greeting(id), None);
         let is_ours = self.conns.get(id).is_some_and(|conn| conn.dial.is_some());
         if is_ours { self.be_welcomed(id, &greeting) } else { self.welcome(id, &greeting) }
     }

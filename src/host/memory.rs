@@ -32,8 +32,8 @@ impl Memory {
     }
 
     /// The remaining room for input, for decoders that read without the lock.
-    pub(super) fn room(&self) -> Room {
-        Room(self.room.clone())
+    pub(super) fn room(&self) -> FreeMemory {
+        FreeMemory(self.room.clone())
     }
 
     pub(super) fn take_in(&mut self, bytes: usize) {
@@ -99,9 +99,9 @@ impl Memory {
 
 /// The remaining room for input, readable without the lock.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<AtomicUsize>);
+pub(super) struct FreeMemory(Arc<AtomicUsize>);
 
-impl Room {
+impl FreeMemory {
     /// The size of the next read, in bytes.
     pub(super) fn max_read(&self) -> usize {
         self.0.load(Ordering::Relaxed).max(MIN_READ)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::conn::Stage;
 use super::scheduler::forget_gone;
-use super::state::{Owner, State};
+use super::state::{HostState, TimerOwner};
 use crate::service::{CloseReason, ConnId};
 use crate::units::later;
 
@@ -15,7 +15,7 @@ const PROGRESS: usize = 64 << 10;
 const MIN_PATIENCE: Duration = Duration::from_millis(1);
 
 /// Back-pressure.
-impl State {
+impl HostState {
     /// Whether to read from a connection.
     pub(super) fn reads(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return false };
@@ -115,7 +115,7 @@ impl State {
     }
 
     pub(super) fn lead_no_more(&mut self) {
-        self.timers.set(Owner::Leader, None);
+        self.timers.set(TimerOwner::Leader, None);
         if let Some((id, _)) = self.leader.take() {
             // It queues behind all others if it has to wait again.
             self.wake(id);
@@ -140,6 +140,6 @@ impl State {
 
     fn set_patience(&mut self, now: Instant) {
         let patience = self.settings.patience.max(MIN_PATIENCE);
-        self.timers.set(Owner::Leader, Some(later(now, patience)));
+        self.timers.set(TimerOwner::Leader, Some(later(now, patience)));
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::conn::{Conn, Stage};
 use super::framing::Front;
-use super::state::State;
+use super::state::HostState;
 use crate::conn_map::ConnMap;
 use crate::door::Framing;
 use crate::service::{CloseReason, ConnId};
@@ -28,7 +28,7 @@ pub(super) enum Piece {
 }
 
 /// Input.
-impl State {
+impl HostState {
     /// Appends input of a connection.
     pub(super) fn append(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closing && !conn.aborted) else { return };

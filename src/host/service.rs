@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::Handler;
 use super::conn::{Conn, Stage};
 use super::context::Context;
-use super::memory::Room;
+use super::memory::FreeMemory;
 use super::settings::Settings;
-use super::state::{Owner, State};
+use super::state::{HostState, TimerOwner};
 use crate::door::Door;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Decoder, Dial, DialId, Flow, Peer, Service, Transmit};
@@ -17,7 +17,7 @@ use crate::service::{Arrival, CloseReason, ConnId, Decoder, Dial, DialId, Flow, 
 /// A [`Handler`] with its connections, as a [`Service`] for any engine.
 pub struct Host<H> {
     handler: H,
-    state: State,
+    state: HostState,
 }
 
 impl<H> fmt::Debug for Host<H> {
@@ -30,7 +30,7 @@ impl<H: Handler> Host<H> {
     /// Creates a host without connections. `doors` has the framing of each listener, by its ordinal
     /// ([`Doors::list`](crate::net::Doors::list)); other listeners carry unframed bytes.
     pub fn new(settings: Settings, doors: Vec<Door>, handler: H) -> Self {
-        Self { handler, state: State::new(settings, doors) }
+        Self { handler, state: HostState::new(settings, doors) }
     }
 
     /// The handler.
@@ -116,7 +116,7 @@ impl<H: Handler> Host<H> {
 /// The per-connection half of a [`Host`]: bounds reads by the free memory. It passes bytes on unchanged, because the
 /// framing may change with each piece.
 #[derive(Debug)]
-pub struct HostDecoder(Room);
+pub struct HostDecoder(FreeMemory);
 
 impl Decoder for HostDecoder {
     type Batch<'a> = &'a [u8];
@@ -201,8 +201,8 @@ impl<H: Handler> Service for Host<H> {
         self.state.begin(now);
         while let Some(owner) = self.state.timers.pop_due(now) {
             match owner {
-                Owner::Greeting(conn) => self.state.reject(conn, CloseReason::TimedOut),
-                Owner::Leader => self.state.check_leader(now),
+                TimerOwner::Greeting(conn) => self.state.reject(conn, CloseReason::TimedOut),
+                TimerOwner::Leader => self.state.check_leader(now),
             }
         }
         if self.handler.poll_timeout().is_some_and(|at| at <= now) {

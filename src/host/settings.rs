@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::names::{Name, NameError};
-use crate::rules::{Place, Rules};
+use crate::rules::{OriginPattern, Rules};
 
 /// The configuration of a [`Host`](super::Host). Sizes are in bytes.
 ///
@@ -137,7 +137,7 @@ impl Settings {
     /// # Errors
     ///
     /// No name can match, and why.
-    pub fn expect_from(mut self, name: &str, places: &[Place]) -> Result<Self, NameError> {
+    pub fn expect_from(mut self, name: &str, places: &[OriginPattern]) -> Result<Self, NameError> {
         self.rules.expect(name, places)?;
         Ok(self)
     }

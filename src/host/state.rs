@@ -23,7 +23,7 @@ const MOST_DATAGRAMS: usize = 4_096;
 
 /// The owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Owner {
+pub(super) enum TimerOwner {
     /// A connection whose handshake is not complete.
     Greeting(ConnId),
     /// The one connection that is read while memory is full.
@@ -32,13 +32,13 @@ pub(super) enum Owner {
 
 /// The state of a host, without its handler.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct HostState {
     pub(super) settings: Settings,
     pub(super) doors: Vec<Door>,
     pub(super) conns: ConnMap<Conn>,
     pub(super) names: HashMap<ClashKey, ConnId>,
     pub(super) memory: Memory,
-    pub(super) timers: Timers<Owner>,
+    pub(super) timers: Timers<TimerOwner>,
     /// The time of the latest event.
     pub(super) now: Option<Instant>,
     /// Shutting down: no new connections, and finished when none are left.
@@ -71,7 +71,7 @@ pub(super) struct State {
     transmits: VecDeque<Transmit>,
 }
 
-impl State {
+impl HostState {
     pub(super) fn new(settings: Settings, doors: Vec<Door>) -> Self {
         Self {
             memory: Memory::new(settings.max_memory_in, settings.max_memory_out),
@@ -108,7 +108,7 @@ impl State {
 }
 
 /// Opening and closing.
-impl State {
+impl HostState {
     pub(super) fn open(&mut self, now: Instant, id: ConnId, arrival: Arrival) {
         let framing = match arrival {
             Arrival::Accepted(origin) => self.doors.get(origin.door).map(|door| door.speaks.framing()),
@@ -121,7 +121,7 @@ impl State {
             }
             self.refuse(id, CloseReason::Ended);
         } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Handshake) {
-            self.timers.set(Owner::Greeting(id), Some(later(now, self.settings.greeting_time)));
+            self.timers.set(TimerOwner::Greeting(id), Some(later(now, self.settings.greeting_time)));
             self.greet_first(id);
         }
         self.wake(id);
@@ -133,7 +133,7 @@ impl State {
         let conn = self.conns.remove(id)?;
         self.memory.give_out(conn.pending());
         self.memory.count_answers(conn.caused, 0);
-        self.timers.set(Owner::Greeting(id), None);
+        self.timers.set(TimerOwner::Greeting(id), None);
         if let Some(name) = &conn.name {
             for key in name.clash_keys().iter() {
                 if self.names.get(key) == Some(&id) {
@@ -196,7 +196,7 @@ impl State {
 }
 
 /// Attempts to connect, datagrams and shutdown.
-impl State {
+impl HostState {
     /// Requests a connection.
     pub(super) fn dial(&mut self, to: Target, framing: Framing) -> DialId {
         let id = DialId(self.next_dial);

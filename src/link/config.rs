@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::link::delay::Delay;
 use crate::link::error::LinkError;
 use crate::link::loss::LossModel;
-use crate::link::rate::Rate;
+use crate::link::rate::RateLimit;
 use crate::link::spec::Spec;
 use crate::units::Probability;
 
@@ -45,7 +45,7 @@ pub struct LinkConfig {
     /// The largest datagram that passes, in bytes without lower headers; larger ones are dropped.
     pub mtu: Option<usize>,
     /// The rate limit.
-    pub rate: Option<Rate>,
+    pub rate: Option<RateLimit>,
 }
 
 impl LinkConfig {

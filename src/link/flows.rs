@@ -22,19 +22,19 @@ pub struct Place {
 /// depends on the calls alone.
 #[derive(Clone, Debug)]
 pub struct Flows<K> {
-    flows: Recent<K, Flow>,
+    flows: Recent<K, FlowCounters>,
     /// The ordinal of the next new flow.
     opened: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Flow {
+struct FlowCounters {
     ordinal: u64,
     up: u64,
     down: u64,
 }
 
-impl Flow {
+impl FlowCounters {
     /// The index of the next datagram in `direction`; advances it.
     fn take(&mut self, direction: Direction) -> u64 {
         let next = match direction {
@@ -66,7 +66,7 @@ impl<K: Ord + Clone> Flows<K> {
         let flow = self.flows.touch(key, || {
             let ordinal = *opened;
             *opened += 1;
-            Flow { ordinal, up: 0, down: 0 }
+            FlowCounters { ordinal, up: 0, down: 0 }
         });
         Place { flow: flow.ordinal, index: flow.take(direction) }
     }

@@ -20,10 +20,10 @@ const RESTART: u64 = 1 << 20;
 const FORGOTTEN: f64 = 0.01;
 
 /// The number of a state, below [`STATES`].
-pub(super) type State = u8;
+pub(super) type ChainState = u8;
 
 /// The successor of each state.
-type Map = [State; STATES];
+type Map = [ChainState; STATES];
 
 /// A Markov chain with up to four states, and the loss probability in each.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,17 +75,17 @@ impl Chain {
     }
 
     /// The state at index 0.
-    pub(super) fn first(&self, draw: u64) -> State {
+    pub(super) fn first(&self, draw: u64) -> ChainState {
         pick(&self.first, draw)
     }
 
     /// The successor of `state`, by the `state` draw of the new index.
-    pub(super) fn after(&self, state: State, draw: u64) -> State {
+    pub(super) fn after(&self, state: ChainState, draw: u64) -> ChainState {
         self.next.get(usize::from(state)).map_or(state, |row| pick(row, draw))
     }
 
     /// Whether a datagram in this state is lost.
-    pub(super) fn loses(&self, state: State, draw: u64) -> bool {
+    pub(super) fn loses(&self, state: ChainState, draw: u64) -> bool {
         self.loss.get(usize::from(state)).is_some_and(|p| p.happens(draw))
     }
 
@@ -94,9 +94,9 @@ impl Chain {
     pub(super) fn state_at(
         &self,
         index: u64,
-        known: Option<(u64, State)>,
+        known: Option<(u64, ChainState)>,
         draw: impl Fn(u64) -> u64,
-    ) -> State {
+    ) -> ChainState {
         let mut onwards: Map = [0, 1, 2, 3];
         let mut at = index;
         loop {
@@ -136,15 +136,15 @@ fn squared(rows: &[[f64; STATES]; STATES]) -> [[f64; STATES]; STATES] {
     })
 }
 
-fn apply(map: &Map, state: State) -> State {
+fn apply(map: &Map, state: ChainState) -> ChainState {
     map.get(usize::from(state)).copied().unwrap_or(state)
 }
 
 /// The first state whose cumulated probability exceeds the draw.
-fn pick(cumulated: &[f64; STATES], draw: u64) -> State {
+fn pick(cumulated: &[f64; STATES], draw: u64) -> ChainState {
     let at = unit(draw);
     let [zero, one, two, _] = cumulated;
-    State::from(at >= *zero) + State::from(at >= *one) + State::from(at >= *two)
+    ChainState::from(at >= *zero) + ChainState::from(at >= *one) + ChainState::from(at >= *two)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub use flows::{Flows, MAX_FLOWS, Place};
 pub use loss::LossModel;
 pub use profile::Profile;
 pub(crate) use rate::rescale;
-pub use rate::{DEFAULT_QUEUE, Rate};
+pub use rate::{DEFAULT_QUEUE, RateLimit};
 pub use rng::{Direction, Drawn, Draws};
 pub use script::Script;
 pub use spec::split_list;

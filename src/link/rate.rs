@@ -15,14 +15,14 @@ pub(super) const BIT_UNITS: [(&str, u64); 4] =
 
 /// A rate limit. Only a datagram's own bytes count, not the lower headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateLimit {
     /// Bits per second.
     pub bits_per_second: NonZeroU64,
     /// The queue in bytes, including the datagram that is being sent. An idle link takes one datagram of any size.
     pub queue: usize,
 }
 
-impl Rate {
+impl RateLimit {
     /// The time to send `bytes`, rounded up to nanoseconds.
     #[must_use]
     pub fn time(&self, bytes: usize) -> Duration {
@@ -31,7 +31,7 @@ impl Rate {
     }
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = self.bits_per_second.get();
         match BIT_UNITS.iter().find(|(_, unit)| bits.is_multiple_of(*unit)) {
@@ -49,7 +49,12 @@ pub(super) struct Bottleneck {
 }
 
 /// The time at which a queue will be empty if its rate changes at `now`: the backlog scales with the inverse rate.
-pub(crate) fn rescale(free: Instant, now: Instant, old: Option<Rate>, new: Option<Rate>) -> Option<Instant> {
+pub(crate) fn rescale(
+    free: Instant,
+    now: Instant,
+    old: Option<RateLimit>,
+    new: Option<RateLimit>,
+) -> Option<Instant> {
     let (old, new) = (old?.bits_per_second.get(), new?.bits_per_second.get());
     let left = free.saturating_duration_since(now).as_nanos();
     let left = left.saturating_mul(u128::from(old)).div_ceil(u128::from(new));
@@ -58,12 +63,12 @@ pub(crate) fn rescale(free: Instant, now: Instant, old: Option<Rate>, new: Optio
 
 impl Bottleneck {
     /// Changes the rate at `now`.
-    pub(super) fn change(&mut self, now: Instant, old: Option<Rate>, new: Option<Rate>) {
+    pub(super) fn change(&mut self, now: Instant, old: Option<RateLimit>, new: Option<RateLimit>) {
         self.free = self.free.and_then(|free| rescale(free, now, old, new));
     }
 
     /// Queues a datagram at `now`; returns the time until its last byte is sent, or `None` if it does not fit.
-    pub(super) fn pass(&mut self, now: Instant, rate: &Rate, bytes: usize) -> Option<Duration> {
+    pub(super) fn pass(&mut self, now: Instant, rate: &RateLimit, bytes: usize) -> Option<Duration> {
         let waiting = self.free.map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
         let through = waiting.saturating_add(rate.time(bytes));
         if !waiting.is_zero() && through > rate.time(rate.queue) {
@@ -84,7 +89,7 @@ mod tests {
     }
 
     fn rate(bits: u64, queue: usize) -> Rate {
-        Rate { bits_per_second: NonZeroU64::new(bits).unwrap(), queue }
+        RateLimit { bits_per_second: NonZeroU64::new(bits).unwrap(), queue }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::link::drops::DropList;
 use crate::link::error::{LinkError, shown};
 use crate::link::loss::{LossModel, survival};
 use crate::link::profile::Profile;
-use crate::link::rate::{BIT_UNITS, DEFAULT_QUEUE, Rate};
+use crate::link::rate::{BIT_UNITS, DEFAULT_QUEUE, RateLimit};
 use crate::units::{ByteSize, Probability, Seconds, UnitError};
 
 /// The loss models, with their values.
@@ -72,7 +72,7 @@ pub(super) struct Spec {
     truncate: Option<Probability>,
     reset: Option<Probability>,
     mtu: Option<usize>,
-    rate: Option<Rate>,
+    rate: Option<RateLimit>,
 }
 
 impl Spec {
@@ -291,7 +291,7 @@ impl Part<'_> {
         }
     }
 
-    fn rate(&self) -> Result<Rate, LinkError> {
+    fn rate(&self) -> Result<RateLimit, LinkError> {
         let fields = self.fields(1..=2)?;
         let queue = match fields.get(1) {
             Some(queue) => self.value::<ByteSize>(queue)?.get(),
@@ -301,7 +301,7 @@ impl Part<'_> {
         let bits = bits_per_second(text).and_then(std::num::NonZeroU64::new);
         let refusal =
             || self.wrong(text, "a rate", "it must be at least 1 bit per second, like 1mbit or 750kbit");
-        Ok(Rate { bits_per_second: bits.ok_or_else(refusal)?, queue })
+        Ok(RateLimit { bits_per_second: bits.ok_or_else(refusal)?, queue })
     }
 }
 

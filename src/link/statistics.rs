@@ -16,7 +16,7 @@ use std::time::Instant;
 use super::*;
 
 /// The stationary shares, the transitions and the losses of a model, written from its definition.
-struct Chain {
+struct ObservationChain {
     shares: Vec<f64>,
     next: Vec<Vec<f64>>,
     loss: Vec<f64>,
@@ -25,7 +25,7 @@ struct Chain {
 /// One value of X: lost before, state, lost.
 type X = (bool, usize, bool);
 
-impl Chain {
+impl ObservationChain {
     fn xs(&self) -> Vec<X> {
         let states = 0..self.loss.len();
         states
@@ -83,13 +83,13 @@ fn begins_a_run((before, _, lost): X) -> f64 {
     f64::from(u8::from(lost && !before))
 }
 
-fn independent(p: f64) -> Chain {
-    Chain { shares: vec![1.0], next: vec![vec![1.0]], loss: vec![p] }
+fn independent(p: f64) -> ObservationChain {
+    ObservationChain { shares: vec![1.0], next: vec![vec![1.0]], loss: vec![p] }
 }
 
 /// Good and bad, in the notation of the literature: p, r, 1 - k, 1 - h.
-fn two(p: f64, r: f64, good: f64, bad: f64) -> Chain {
-    Chain {
+fn two(p: f64, r: f64, good: f64, bad: f64) -> ObservationChain {
+    ObservationChain {
         shares: vec![r / (p + r), p / (p + r)],
         next: vec![vec![1.0 - p, p], vec![r, 1.0 - r]],
         loss: vec![good, bad],
@@ -97,7 +97,7 @@ fn two(p: f64, r: f64, good: f64, bad: f64) -> Chain {
 }
 
 /// tc-netem's states in their order; the shares by iteration instead of by formula.
-fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> Chain {
+fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> ObservationChain {
     let next = vec![
         vec![1.0 - p13 - p14, 0.0, p13, p14],
         vec![0.0, 1.0 - p23, p23, 0.0],
@@ -108,7 +108,7 @@ fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> Chain {
     for _ in 0..10_000 {
         shares = (0..4).map(|to| (0..4).map(|from| shares[from] * next[from][to]).sum()).collect();
     }
-    Chain { shares, next, loss: vec![0.0, 0.0, 1.0, 1.0] }
+    ObservationChain { shares, next, loss: vec![0.0, 0.0, 1.0, 1.0] }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
@@ -136,7 +136,7 @@ fn measure(model: LossModel, seed: u64, n: u64) -> (f64, f64) {
 }
 
 /// Asserts that formulas, chain and a million datagrams agree.
-fn assert_agrees(spec: &str, chain: &Chain) {
+fn assert_agrees(spec: &str, chain: &ObservationChain) {
     let (rate, starts) = (chain.mean(is_lost), chain.mean(begins_a_run));
     let (burst, formulas) = (rate / starts, model(spec));
     assert!(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::link::flows::MAX_FLOWS;
 use crate::link::loss::LossModel;
-use crate::link::markov::{Chain, State};
+use crate::link::markov::{Chain, ChainState};
 use crate::link::recent::Recent;
 use crate::link::rng::{Direction, Drawn, Draws};
 use crate::units::Seconds;
@@ -20,7 +20,7 @@ pub struct Verdicts {
     model: LossModel,
     chain: Option<Chain>,
     /// The last queried index, and its state, by flow.
-    states: Recent<u64, Option<(u64, State)>>,
+    states: Recent<u64, Option<(u64, ChainState)>>,
     /// When a blackhole began.
     origin: Option<Instant>,
     /// The elapsed part of a blackhole's cycle at that time.

@@ -41,7 +41,7 @@ impl PushTimeouts {
 }
 
 #[derive(Debug)]
-struct InFlight<T> {
+struct PushInFlight<T> {
     id: u64,
     /// `None` once it is acknowledged, while it stands between unacknowledged ones.
     item: Option<T>,
@@ -57,7 +57,7 @@ pub struct Pushes<T> {
     rtt: RttEstimator,
     next: u64,
     /// Ordered by id. The first and the last are not acknowledged.
-    in_flight: VecDeque<InFlight<T>>,
+    in_flight: VecDeque<PushInFlight<T>>,
     /// The number of acknowledged entries among them.
     holes: usize,
     /// Acknowledged entries passed since the last compaction.
@@ -140,7 +140,7 @@ impl<T> Pushes<T> {
         let due = now + self.timeout(1);
         self.next += 1;
         self.resend_from = self.next;
-        let push = InFlight { id: id.get(), item: Some(item), sends: 1, sent_at: now, due };
+        let push = PushInFlight { id: id.get(), item: Some(item), sends: 1, sent_at: now, due };
         grow_by_quarter(&mut self.in_flight);
         self.in_flight.push_back(push);
         Some((id, self.newest()?))
@@ -245,7 +245,7 @@ impl<T> Pushes<T> {
         self.find_repeat(now)?.item.as_ref()
     }
 
-    fn find_repeat(&self, now: Instant) -> Option<&InFlight<T>> {
+    fn find_repeat(&self, now: Instant) -> Option<&PushInFlight<T>> {
         self.candidates().find(|push| push.due <= now)
     }
 
@@ -274,7 +274,7 @@ impl<T> Pushes<T> {
     }
 
     /// The pushes that may be retransmitted: the oldest, as many as the window holds.
-    fn candidates(&self) -> impl Iterator<Item = &InFlight<T>> {
+    fn candidates(&self) -> impl Iterator<Item = &PushInFlight<T>> {
         let most = if self.never_repeat { 0 } else { self.window };
         self.in_flight.iter().filter(|push| push.item.is_some()).take(most)
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::waiting::{Asked, Slowed, SlowedFor, Waiting};
+use super::request_queue::{QueuedRequest, RequestQueue, Slowed, SlowedFor};
 use super::{Attempts, Backoff, RttEstimator, WINDOW};
 use crate::units::later;
 use crate::wire::{Frame, Id, Verb};
@@ -83,8 +83,8 @@ pub struct AskedToWait {
 }
 
 #[derive(Debug)]
-struct InFlight {
-    asked: Asked,
+struct RequestInFlight {
+    asked: QueuedRequest,
     attempts: Attempts,
     /// The first send under this id.
     sent_at: Instant,
@@ -95,7 +95,7 @@ struct InFlight {
     moves: u32,
 }
 
-impl InFlight {
+impl RequestInFlight {
     /// All sends, including those on new connections and under earlier ids.
     fn sends(&self) -> u32 {
         let earlier = self.asked.slowed.as_ref().map_or(0, |slowed| slowed.sends);
@@ -130,8 +130,8 @@ pub struct Requests {
     rtt: RttEstimator,
     next_ticket: u64,
     next_id: u64,
-    waiting: Waiting,
-    in_flight: BTreeMap<Id, InFlight>,
+    waiting: RequestQueue,
+    in_flight: BTreeMap<Id, RequestInFlight>,
     /// The deadlines of the requests in flight.
     agenda: Agenda,
     ended: VecDeque<Ended>,
@@ -147,7 +147,7 @@ impl Requests {
             window: window.max(1),
             next_ticket: 1,
             next_id: 1,
-            waiting: Waiting::default(),
+            waiting: RequestQueue::default(),
             in_flight: BTreeMap::new(),
             agenda: Agenda::default(),
             ended: VecDeque::new(),
@@ -158,14 +158,14 @@ impl Requests {
     /// Queues a request, first in first out; `payload` includes its leading space.
     pub fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
-        self.waiting.push_back(Asked::new(ticket, verb, payload));
+        self.waiting.push_back(QueuedRequest::new(ticket, verb, payload));
         ticket
     }
 
     /// Queues a request before all others.
     pub fn ask_first(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
-        self.waiting.push_front(Asked::new(ticket, verb, payload));
+        self.waiting.push_front(QueuedRequest::new(ticket, verb, payload));
         ticket
     }
 
@@ -236,7 +236,7 @@ impl Requests {
         }
     }
 
-    fn remove(&mut self, id: Id) -> Option<InFlight> {
+    fn remove(&mut self, id: Id) -> Option<RequestInFlight> {
         let request = self.in_flight.remove(&id)?;
         self.agenda.remove(id, &request);
         Some(request)
@@ -256,13 +256,13 @@ struct Agenda {
 
 impl Agenda {
     /// Adds a request that was just sent.
-    fn insert(&mut self, id: Id, request: &InFlight) {
+    fn insert(&mut self, id: Id, request: &RequestInFlight) {
         self.sends.insert((request.due, id));
         self.ends.extend(request.end().map(|end| (end, id)));
     }
 
     /// Removes a request with its current deadlines.
-    fn remove(&mut self, id: Id, request: &InFlight) {
+    fn remove(&mut self, id: Id, request: &RequestInFlight) {
         if self.due.remove(&id).is_none() {
             self.sends.remove(&(request.due, id));
         }
@@ -321,7 +321,7 @@ impl Requests {
         out: &mut Vec<u8>,
     ) -> Option<Sent> {
         self.handle_timeout(now);
-        let fits = |asked: &Asked| asked.payload.len() <= most;
+        let fits = |asked: &QueuedRequest| asked.payload.len() <= most;
         match self.agenda.first_due(now) {
             Some(id) if self.in_flight.get(&id).is_some_and(|request| fits(&request.asked)) => {
                 self.repeat(now, id, rng, out)
@@ -365,7 +365,7 @@ impl Requests {
 
     fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
         let is_full = self.in_flight.len() >= self.window || self.is_window_held_up();
-        if is_full || self.is_goodbye_next() || self.waiting.is_held() {
+        if is_full || self.is_bye_next() || self.waiting.is_held() {
             return None;
         }
         let id = Id::new(self.next_id)?;
@@ -373,7 +373,7 @@ impl Requests {
         let due = attempts.send(now, self.rtt.rto(), rng)?;
         let asked = self.waiting.pop()?;
         self.next_id += 1;
-        let request = InFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
+        let request = RequestInFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
         let sent = request.encode(id, out);
         self.stats.retries += u64::from(sent.sends > 1);
         self.agenda.insert(id, &request);
@@ -383,7 +383,7 @@ impl Requests {
 
     /// Whether a BYE waits for earlier answers, or was sent, so that nothing may follow. If it overtook a request, the
     /// outcome of that request would stay unknown.
-    fn is_goodbye_next(&self) -> bool {
+    fn is_bye_next(&self) -> bool {
         let is_waiting = self.waiting.front().is_some_and(|asked| asked.verb == Verb::Bye);
         let newest = self.in_flight.last_key_value();
         newest.is_some_and(|(_, request)| is_waiting || request.asked.verb == Verb::Bye)
@@ -395,9 +395,9 @@ impl Requests {
     }
 }
 
-impl InFlight {
+impl RequestInFlight {
     fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
-        let Asked { ticket, verb, ref payload, .. } = self.asked;
+        let QueuedRequest { ticket, verb, ref payload, .. } = self.asked;
         Frame { id: Some(id), verb, payload }.encode(out);
         Sent { ticket, id, verb, sends: self.sends(), due: self.due }
     }
@@ -445,7 +445,7 @@ impl Requests {
             code,
             words: words.to_vec(),
         };
-        let InFlight { mut asked, .. } = self.remove(id)?;
+        let RequestInFlight { mut asked, .. } = self.remove(id)?;
         let (ticket, verb) = (asked.ticket, asked.verb);
         asked.slowed = Some(Box::new(slowed));
         self.waiting.take_back(asked, again_at);
@@ -484,7 +484,7 @@ impl Requests {
 
     /// Rejects a queued request on the client's side: it did not take effect.
     pub fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
-        let Some(Asked { ticket, verb, .. }) = self.waiting.remove(ticket) else { return };
+        let Some(QueuedRequest { ticket, verb, .. }) = self.waiting.remove(ticket) else { return };
         let outcome = Outcome::Rejected(code, why.as_bytes().to_vec());
         self.ended.push_back(Ended { ticket, verb, outcome, sends: 0, elapsed: None });
     }
@@ -509,8 +509,8 @@ mod tests {
 
     /// A reference: searches all requests in flight.
     fn looked_for(requests: &Requests, now: Instant) -> (Option<Id>, Vec<Id>, Option<Instant>) {
-        let is_due = |request: &InFlight| request.is_to_move || request.due <= now;
-        let is_over = |request: &InFlight| request.end().is_some_and(|end| end <= now);
+        let is_due = |request: &RequestInFlight| request.is_to_move || request.due <= now;
+        let is_over = |request: &RequestInFlight| request.end().is_some_and(|end| end <= now);
         let all = || requests.in_flight.iter();
         let due = all().find(|(_, request)| is_due(request)).map(|(id, _)| *id);
         let over = all().filter(|(_, request)| is_over(request)).map(|(id, _)| *id).collect();

@@ -12,7 +12,7 @@ use crate::wire::{DATAGRAM_MIN_LIMIT, Frame, Id, PREFIX_LEN, Verb, encode_args};
 
 /// A length of time without jitter, and its range with jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct TimeRange {
     /// Without jitter.
     pub plain: Duration,
     /// The shortest.
@@ -21,7 +21,7 @@ pub struct Span {
     pub most: Duration,
 }
 
-impl Span {
+impl TimeRange {
     const ZERO: Self = Self { plain: Duration::ZERO, least: Duration::ZERO, most: Duration::ZERO };
 
     /// The sum of two consecutive times.
@@ -42,15 +42,15 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Its time, from the first send on.
-    pub at: Span,
+    pub at: TimeRange,
     /// Its timeout; a deadline may cut it short.
-    pub timeout: Span,
+    pub timeout: TimeRange,
 }
 
 /// The sends that a policy allows at most. With a deadline and jitter, the last ones may not happen.
 #[must_use]
 pub fn slots(policy: &Backoff) -> Vec<Slot> {
-    let mut at = Span::ZERO;
+    let mut at = TimeRange::ZERO;
     let mut slots = Vec::new();
     for timeout in timeouts(policy) {
         if policy.deadline().is_some_and(|deadline| at.least >= deadline) {
@@ -64,8 +64,8 @@ pub fn slots(policy: &Backoff) -> Vec<Slot> {
 
 /// The time at which a policy gives up.
 #[must_use]
-pub fn give_up(policy: &Backoff) -> Span {
-    let ends = timeouts(policy).into_iter().fold(Span::ZERO, Span::then);
+pub fn give_up(policy: &Backoff) -> TimeRange {
+    let ends = timeouts(policy).into_iter().fold(TimeRange::ZERO, TimeRange::then);
     policy.deadline().map_or(ends, |deadline| ends.cut(deadline))
 }
 
@@ -87,24 +87,24 @@ pub fn mean_give_up(policy: &Backoff) -> Option<f64> {
 #[must_use]
 pub fn unanswered_sends(policy: &Backoff) -> (u32, u32) {
     let Some(deadline) = policy.deadline() else { return (policy.max_sends(), policy.max_sends()) };
-    let at = timeouts(policy).into_iter().scan(Span::ZERO, |at, timeout| {
+    let at = timeouts(policy).into_iter().scan(TimeRange::ZERO, |at, timeout| {
         let now = *at;
         *at = at.then(timeout);
         Some(now)
     });
-    let count = |sends: (u32, u32), at: Span| {
+    let count = |sends: (u32, u32), at: TimeRange| {
         (sends.0 + u32::from(at.most < deadline), sends.1 + u32::from(at.least < deadline))
     };
     at.fold((0, 0), count)
 }
 
 /// The timeout of each send, without the deadline.
-fn timeouts(policy: &Backoff) -> Vec<Span> {
+fn timeouts(policy: &Backoff) -> Vec<TimeRange> {
     let plain = plain_timeouts(policy);
     match policy.jitter() {
         Jitter::Initial(factor) => {
             let most = plain_timeouts(&stretched(policy, factor));
-            let span = |(plain, most): (Duration, Duration)| Span { plain, least: plain, most };
+            let span = |(plain, most): (Duration, Duration)| TimeRange { plain, least: plain, most };
             plain.into_iter().zip(most).map(span).collect()
         }
         Jitter::Decorrelated => decorrelated(policy, &plain),
@@ -128,7 +128,7 @@ fn stretched(policy: &Backoff, factor: Factor) -> Backoff {
 }
 
 /// A timeout whose jitter does not depend on earlier draws.
-fn moved(policy: &Backoff, jitter: Jitter, plain: Duration) -> Span {
+fn moved(policy: &Backoff, jitter: Jitter, plain: Duration) -> TimeRange {
     let scaled = |by: f64| Duration::try_from_secs_f64(plain.as_secs_f64() * by).unwrap_or(plain);
     let (least, most) = match jitter {
         Jitter::Full => (Duration::ZERO, plain),
@@ -136,14 +136,14 @@ fn moved(policy: &Backoff, jitter: Jitter, plain: Duration) -> Span {
         Jitter::Ratio(ratio) => (scaled(1.0 - ratio.get()), scaled(1.0 + ratio.get())),
         Jitter::None | Jitter::Initial(_) | Jitter::Decorrelated => (plain, plain),
     };
-    Span { plain, least: least.max(plain.min(SHORTEST)), most: most.min(policy.max_timeout()) }
+    TimeRange { plain, least: least.max(plain.min(SHORTEST)), most: most.min(policy.max_timeout()) }
 }
 
-fn decorrelated(policy: &Backoff, plain: &[Duration]) -> Vec<Span> {
+fn decorrelated(policy: &Backoff, plain: &[Duration]) -> Vec<TimeRange> {
     let (first, cap) = (policy.ack_timeout().min(policy.max_timeout()), policy.max_timeout());
     let step = |most: &mut Duration, plain: &Duration| {
         *most = most.saturating_mul(3).min(cap);
-        Some(Span { plain: *plain, least: first, most: *most })
+        Some(TimeRange { plain: *plain, least: first, most: *most })
     };
     plain.iter().scan(first, step).collect()
 }

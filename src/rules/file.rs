@@ -14,7 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::pattern::Pattern;
-use super::{Place, Rule, Rules, SHOWN};
+use super::{OriginPattern, Rule, Rules, SHOWN};
 use crate::escape::escape_short;
 
 /// The longest file of rules, in bytes.
@@ -39,12 +39,12 @@ struct File {
     #[serde(default)]
     anonymous: bool,
     #[serde(default)]
-    rule: Vec<Spanned<Entry>>,
+    rule: Vec<Spanned<RuleEntry>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct RuleEntry {
     name: Option<Spanned<String>>,
     allow: Option<Spanned<Vec<Spanned<String>>>>,
     deny: Option<Spanned<Vec<Spanned<String>>>>,
@@ -91,8 +91,8 @@ impl Source {
         Self(ends.collect())
     }
 
-    fn rule(&self, number: usize, entry: &Spanned<Entry>) -> Result<Rule, RulesError> {
-        let Entry { name, allow, deny, door } = entry.get_ref();
+    fn rule(&self, number: usize, entry: &Spanned<RuleEntry>) -> Result<Rule, RulesError> {
+        let RuleEntry { name, allow, deny, door } = entry.get_ref();
         let Some(name) = name else {
             return Err(self.wrong(entry, "a rule without a name; write name = \"..\"".to_owned()));
         };
@@ -116,7 +116,11 @@ impl Source {
         Pattern::parse(name.get_ref()).map_err(refuse)
     }
 
-    fn places(&self, key: &str, list: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Place>, RulesError> {
+    fn places(
+        &self,
+        key: &str,
+        list: &Spanned<Vec<Spanned<String>>>,
+    ) -> Result<Vec<OriginPattern>, RulesError> {
         if list.get_ref().is_empty() {
             return Err(self.wrong(list, format!("`{key}` is empty; leave it out or name a place")));
         }

@@ -1,7 +1,7 @@
 //! Access rules: which peers may use which names, by their origin.
 //!
 //! The server consults them when a peer registers a name, and a host during the handshake. The verdicts are here;
-//! `pattern` matches names, `place` matches origins, `file` parses rule files. Nothing here reads files or changes
+//! `pattern` matches names, `origin` matches origins, `file` parses rule files. Nothing here reads files or changes
 //! sessions.
 //!
 //! Of all rules that match a name, one that denies the origin wins. Of those that restrict the name, by `allow` or
@@ -25,15 +25,15 @@ use crate::names::{Name, NameError};
 use crate::service::Remote;
 
 mod file;
+mod origin;
 mod pattern;
-mod place;
 #[cfg(test)]
 mod tests;
 
 pub use file::{MAX_RULES, MAX_RULES_FILE, RulesError};
+use origin::Shown;
+pub use origin::{OriginPattern, UNKNOWN_ID};
 use pattern::{Pattern, Subject};
-use place::Shown;
-pub use place::{Place, UNKNOWN_ID};
 
 /// The most rules that [`Rules::deny_all_names`] searches for one that admits a place.
 pub const MAX_TRIED_FOR_ALL: usize = 64;
@@ -65,8 +65,8 @@ pub struct Rule {
     /// Its `name` as written.
     pub name: String,
     pattern: Pattern,
-    allow: Option<Vec<Place>>,
-    deny: Vec<Place>,
+    allow: Option<Vec<OriginPattern>>,
+    deny: Vec<OriginPattern>,
     door: Option<String>,
 }
 
@@ -76,7 +76,7 @@ pub enum Verdict<'a> {
     /// No rule matches.
     Open,
     /// The rule admits it, by this item of its `allow` if it has one.
-    Allowed(&'a Rule, Option<Place>),
+    Allowed(&'a Rule, Option<OriginPattern>),
     /// The rule denies it.
     Denied(&'a Rule, Why),
 }
@@ -85,7 +85,7 @@ pub enum Verdict<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// This item of its `deny` matches the origin.
-    Deny(Place),
+    Deny(OriginPattern),
     /// No item of its `allow` matches the origin.
     Allow,
     /// It is for another listener.
@@ -118,7 +118,7 @@ impl Rules {
     /// # Errors
     ///
     /// The rule for names that every possible match would break.
-    pub fn expect(&mut self, name: &str, allow: &[Place]) -> Result<(), NameError> {
+    pub fn expect(&mut self, name: &str, allow: &[OriginPattern]) -> Result<(), NameError> {
         let pattern = Pattern::parse(name)?;
         let allow = (!allow.is_empty()).then(|| allow.to_vec());
         let number = self.rules.len() + 1;
@@ -245,7 +245,7 @@ impl Rule {
 }
 
 /// The first of these places that matches the origin.
-fn place_of(places: &[Place], from: &Remote) -> Option<Place> {
+fn place_of(places: &[OriginPattern], from: &Remote) -> Option<OriginPattern> {
     places.iter().copied().find(|place| place.holds(from))
 }
 

@@ -15,7 +15,7 @@ pub(super) enum Pattern {
     /// One name and all its look-alikes: they share a clash key.
     Exact(ClashKeys),
     /// All names that match in at least one form.
-    Glob([Vec<Piece>; FORMS]),
+    Glob([Vec<GlobStep>; FORMS]),
 }
 
 /// A glob in lower case, as a fold key, and as each clash key, unchanged and with `m` for each `rn`: a `?` is one
@@ -24,7 +24,7 @@ const FORMS: usize = 6;
 
 /// One step of a glob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum GlobStep {
     /// This character.
     Char(char),
     /// `?`: one character.
@@ -69,14 +69,14 @@ impl Pattern {
             return Name::parse(text.as_bytes()).map(|name| Self::Exact(name.clash_keys()));
         }
         check(text)?;
-        let mut pieces: [Vec<Piece>; FORMS] = Default::default();
+        let mut pieces: [Vec<GlobStep>; FORMS] = Default::default();
         for part in text.split_inclusive(is_wildcard) {
             let literal = part.trim_end_matches(is_wildcard);
             for (pieces, form) in pieces.iter_mut().zip(forms(&normalised(literal))) {
-                pieces.extend(form.chars().map(Piece::Char));
+                pieces.extend(form.chars().map(GlobStep::Char));
                 match part.get(literal.len()..) {
-                    Some("*") if pieces.last() != Some(&Piece::Any) => pieces.push(Piece::Any),
-                    Some("?") => pieces.push(Piece::One),
+                    Some("*") if pieces.last() != Some(&GlobStep::Any) => pieces.push(GlobStep::Any),
+                    Some("?") => pieces.push(GlobStep::One),
                     _ => {}
                 }
             }
@@ -86,7 +86,7 @@ impl Pattern {
 
     /// Whether it matches every name.
     pub(super) fn is_for_all(&self) -> bool {
-        matches!(self, Self::Glob([pieces, ..]) if pieces[..] == [Piece::Any])
+        matches!(self, Self::Glob([pieces, ..]) if pieces[..] == [GlobStep::Any])
     }
 
     pub(super) fn matches(&self, name: &Subject) -> bool {
@@ -134,18 +134,20 @@ fn check_char(c: char) -> Result<(), NameError> {
 }
 
 /// Matches with backtracking to the last `*` only: the time is proportional to the product of two short lengths.
-fn is_match(glob: &[Piece], text: &[char]) -> bool {
+fn is_match(glob: &[GlobStep], text: &[char]) -> bool {
     let (mut at, mut rest) = (glob, text);
-    let mut retry: Option<(&[Piece], &[char])> = None;
+    let mut retry: Option<(&[GlobStep], &[char])> = None;
     loop {
         match (at, rest) {
-            ([Piece::Any], _) | ([], []) => return true,
-            ([Piece::Any, after @ ..], _) => {
+            ([GlobStep::Any], _) | ([], []) => return true,
+            ([GlobStep::Any, after @ ..], _) => {
                 retry = rest.split_first().map(|(_, later)| (after, later));
                 at = after;
             }
-            ([Piece::Char(c), after @ ..], [first, later @ ..]) if c == first => (at, rest) = (after, later),
-            ([Piece::One, after @ ..], [_, later @ ..]) => (at, rest) = (after, later),
+            ([GlobStep::Char(c), after @ ..], [first, later @ ..]) if c == first => {
+                (at, rest) = (after, later)
+            }
+            ([GlobStep::One, after @ ..], [_, later @ ..]) => (at, rest) = (after, later),
             _ => {
                 let Some((after, from)) = retry else { return false };
                 (at, rest) = (after, from);

@@ -59,7 +59,7 @@ impl Payload for Packet {
 
 /// The decision of a filter about a datagram or a piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum FilterAction {
     /// Passes it to the link.
     Pass,
     /// Drops it.
@@ -89,7 +89,7 @@ pub enum Move {
 }
 
 /// Inspects everything that is sent, before the link does.
-pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> Fate>;
+pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> FilterAction>;
 
 /// The events of a datagram between a client and the server, for an observer.
 #[derive(Clone, Copy, Debug)]

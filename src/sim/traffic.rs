@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::{ClientId, Fate, Move, Packet, Sighting, Sim};
+use super::{ClientId, FilterAction, Move, Packet, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
@@ -165,22 +165,22 @@ impl Sim {
             return self.client_sends_datagram(id, bytes);
         }
         match self.judge(Direction::Up, addr, &bytes) {
-            Fate::Pass | Fate::Move(_) => {
+            FilterAction::Pass | FilterAction::Move(_) => {
                 let (pieces, due) = (self.pieces(&bytes), self.now + self.stream_delay);
                 if let Some(pipe) = &mut self.nodes[id].pipe {
                     pipe.up.extend(pieces.into_iter().map(|piece| (due, piece)));
                 }
             }
-            Fate::Drop => {}
-            Fate::Cut => self.cut(ClientId(id)),
+            FilterAction::Drop => {}
+            FilterAction::Cut => self.cut(ClientId(id)),
         }
     }
 
     fn client_sends_datagram(&mut self, id: usize, bytes: Vec<u8>) {
         match self.judge(Direction::Up, self.nodes[id].addr, &bytes) {
-            Fate::Pass => {}
-            Fate::Move(how) => self.nodes[id].relocate(how),
-            Fate::Drop | Fate::Cut => return,
+            FilterAction::Pass => {}
+            FilterAction::Move(how) => self.nodes[id].relocate(how),
+            FilterAction::Drop | FilterAction::Cut => return,
         }
         if !self.nodes[id].is_stranded {
             self.observed_send(Direction::Up, self.nodes[id].addr, bytes);
@@ -211,16 +211,21 @@ impl Sim {
     }
 
     fn server_writes(&mut self, id: usize, out: Vec<u8>, closing: bool) {
-        let fate =
-            if out.is_empty() { Fate::Drop } else { self.judge(Direction::Down, self.nodes[id].addr, &out) };
+        let fate = if out.is_empty() {
+            FilterAction::Drop
+        } else {
+            self.judge(Direction::Down, self.nodes[id].addr, &out)
+        };
         let (pieces, due) = (self.pieces(&out), self.now + self.stream_delay);
         if let Some(pipe) = &mut self.nodes[id].pipe {
             pipe.closing |= closing;
             match fate {
-                Fate::Pass | Fate::Move(_) => pipe.down.extend(pieces.into_iter().map(|piece| (due, piece))),
-                Fate::Drop if closing => pipe.down.push_back((due, Vec::new())),
-                Fate::Drop => {}
-                Fate::Cut => self.cut(ClientId(id)),
+                FilterAction::Pass | FilterAction::Move(_) => {
+                    pipe.down.extend(pieces.into_iter().map(|piece| (due, piece)))
+                }
+                FilterAction::Drop if closing => pipe.down.push_back((due, Vec::new())),
+                FilterAction::Drop => {}
+                FilterAction::Cut => self.cut(ClientId(id)),
             }
         }
     }
@@ -240,20 +245,20 @@ impl Sim {
     }
 
     pub(super) fn send_up(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
-        if self.judge(Direction::Up, addr, &bytes) == Fate::Pass {
+        if self.judge(Direction::Up, addr, &bytes) == FilterAction::Pass {
             self.observed_send(Direction::Up, addr, bytes);
         }
     }
 
     fn send_down(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
         match self.judge(Direction::Down, addr, &bytes) {
-            Fate::Pass => {}
-            Fate::Move(how) => {
+            FilterAction::Pass => {}
+            FilterAction::Move(how) => {
                 if let Some(node) = self.nodes.iter_mut().find(|node| node.is_at(addr)) {
                     node.relocate(how);
                 }
             }
-            Fate::Drop | Fate::Cut => return,
+            FilterAction::Drop | FilterAction::Cut => return,
         }
         self.observed_send(Direction::Down, addr, bytes);
     }
@@ -274,12 +279,12 @@ impl Sim {
         *self.flows.entry(addr).or_insert(next)
     }
 
-    fn judge(&mut self, direction: Direction, addr: SocketAddr, bytes: &[u8]) -> Fate {
+    fn judge(&mut self, direction: Direction, addr: SocketAddr, bytes: &[u8]) -> FilterAction {
         self.trace.write_u128((self.now - self.start).as_nanos());
         self.trace.write_u8(u8::from(direction == Direction::Up));
         self.trace.write_u16(addr.port());
         self.trace.write(bytes);
-        self.filter.as_mut().map_or(Fate::Pass, |filter| filter(direction, addr, bytes))
+        self.filter.as_mut().map_or(FilterAction::Pass, |filter| filter(direction, addr, bytes))
     }
 }
 

@@ -31,16 +31,16 @@ const MAX_CHUNK: usize = 1 << 20;
 /// # Ok::<(), sayagain::wire::Malformed>(())
 /// ```
 pub struct Deframer {
-    state: State,
+    state: DeframerState,
     max_payload: usize,
 }
 
 /// The position in the stream.
-enum State {
+enum DeframerState {
     /// Between frames.
     Between,
     /// Within a frame.
-    Within(Box<Unfinished>),
+    Within(Box<UnfinishedFrame>),
     /// Between frames; the last frame was buffered here, and lent to the caller.
     Lent(Box<Joined>),
     /// After the first wrong byte.
@@ -48,7 +48,7 @@ enum State {
 }
 
 /// The beginning of a frame.
-struct Unfinished {
+struct UnfinishedFrame {
     /// Its head, once complete.
     head: Option<Head>,
     /// The bytes that have arrived. The first chunk has room for any head.
@@ -110,7 +110,7 @@ impl Deframer {
     /// Creates a deframer at the start of a stream, for payloads of at most `max_payload` bytes.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
-        Self { state: State::Between, max_payload }
+        Self { state: DeframerState::Between, max_payload }
     }
 
     /// Returns the next frame of the stream, which continues with `input`, and cuts the used bytes off the front of
@@ -129,10 +129,10 @@ impl Deframer {
             Some(Cut::Whole(frame)) => return Ok(Some(frame)),
             Some(Cut::Joined(joined)) => joined,
         };
-        self.state = State::Lent(Box::new(joined));
+        self.state = DeframerState::Lent(Box::new(joined));
         match &self.state {
-            State::Lent(joined) => Ok(Some(joined.frame())),
-            State::Between | State::Within(_) | State::Broken(_) => Ok(None),
+            DeframerState::Lent(joined) => Ok(Some(joined.frame())),
+            DeframerState::Between | DeframerState::Within(_) | DeframerState::Broken(_) => Ok(None),
         }
     }
 
@@ -143,22 +143,22 @@ impl Deframer {
     /// As [`Deframer::next`].
     pub fn cut<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Cut<'i>>, Malformed> {
         let cut = match &mut self.state {
-            State::Between => self.start(input),
-            State::Lent(_) => {
-                self.state = State::Between;
+            DeframerState::Between => self.start(input),
+            DeframerState::Lent(_) => {
+                self.state = DeframerState::Between;
                 self.start(input)
             }
-            State::Within(unfinished) => {
+            DeframerState::Within(unfinished) => {
                 let joined = unfinished.resume(input, self.max_payload);
                 if let Ok(Some(_)) = joined {
-                    self.state = State::Between;
+                    self.state = DeframerState::Between;
                 }
                 joined.map(|joined| joined.map(Cut::Joined))
             }
-            State::Broken(why) => return Err(**why),
+            DeframerState::Broken(why) => return Err(**why),
         };
         if let Err(why) = cut {
-            self.state = State::Broken(Box::new(why));
+            self.state = DeframerState::Broken(Box::new(why));
         }
         cut
     }
@@ -169,7 +169,7 @@ impl Deframer {
     /// A result this small stays in registers; this accounts for a third of the time of a cut.
     #[inline]
     pub(crate) fn cut_usual<'i>(&mut self, input: &mut &'i [u8]) -> Option<Frame<'i>> {
-        if !matches!(self.state, State::Between) {
+        if !matches!(self.state, DeframerState::Between) {
             return None;
         }
         let head = usual_head(input, self.max_payload)?;
@@ -184,7 +184,7 @@ impl Deframer {
     /// The unfinished frame, if any, so that a caller can limit the time it may take to arrive.
     #[must_use]
     pub fn partial(&self) -> Option<Partial> {
-        let State::Within(unfinished) = &self.state else { return None };
+        let DeframerState::Within(unfinished) = &self.state else { return None };
         let announced = unfinished.head.map_or(0, |head| head.length);
         let allocated = unfinished.chunks.iter().map(Vec::capacity).sum();
         Some(Partial { announced, buffered: unfinished.held, allocated })
@@ -199,15 +199,15 @@ impl Deframer {
             return Ok(Some(Cut::Whole(frame)));
         }
         if !input.is_empty() {
-            let mut unfinished = Box::new(Unfinished { head, chunks: Vec::new(), held: 0 });
+            let mut unfinished = Box::new(UnfinishedFrame { head, chunks: Vec::new(), held: 0 });
             unfinished.take(input, head.map_or(MAX_HEAD, |head| head.frame_len()));
-            self.state = State::Within(unfinished);
+            self.state = DeframerState::Within(unfinished);
         }
         Ok(None)
     }
 }
 
-impl Unfinished {
+impl UnfinishedFrame {
     /// Takes the missing bytes of the frame, or all of `input`. Returns the frame once it is complete.
     fn resume(&mut self, input: &mut &[u8], max_payload: usize) -> Result<Option<Joined>, Malformed> {
         if self.head.is_none() {
@@ -284,7 +284,7 @@ impl fmt::Debug for Deframer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deframer")
             .field("partial", &self.partial())
-            .field("broken", &if let State::Broken(why) = &self.state { Some(why) } else { None })
+            .field("broken", &if let DeframerState::Broken(why) = &self.state { Some(why) } else { None })
             .field("max_payload", &self.max_payload)
             .finish_non_exhaustive()
     }
@@ -302,16 +302,16 @@ mod tests {
         let mut deframer = Deframer::new(9_999);
         let frame = deframer.next(&mut input).unwrap().unwrap();
         assert_eq!(frame.payload.as_ptr(), bytes[8..].as_ptr());
-        assert!(matches!(deframer.state, State::Between));
+        assert!(matches!(deframer.state, DeframerState::Between));
         assert_eq!(deframer.partial(), None);
     }
 
     /// Bytes allocated for an unfinished frame.
     fn capacity(deframer: &Deframer) -> usize {
         match &deframer.state {
-            State::Within(unfinished) => unfinished.chunks.iter().map(Vec::capacity).sum(),
-            State::Lent(joined) => joined.payload.len(),
-            State::Between | State::Broken(_) => 0,
+            DeframerState::Within(unfinished) => unfinished.chunks.iter().map(Vec::capacity).sum(),
+            DeframerState::Lent(joined) => joined.payload.len(),
+            DeframerState::Between | DeframerState::Broken(_) => 0,
         }
     }
 

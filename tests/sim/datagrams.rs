@@ -5,7 +5,7 @@ use sayagain::client::{Closed, Event};
 use sayagain::config::{ServerConfig, Transport};
 use sayagain::link::Direction;
 use sayagain::reliable::Outcome;
-use sayagain::sim::{ClientId, Fate, Sim};
+use sayagain::sim::{ClientId, FilterAction, Sim};
 
 use crate::desk::{Desk, addr, cookie, local, nonce, reg, register, snd};
 use crate::support::{messages, ms, outcomes, patient, quiet, secs};
@@ -18,7 +18,7 @@ fn a_lost_reg_is_repeated_until_it_is_answered_and_opens_one_session() {
         let is_reg = bytes.windows(4).any(|w| w == b"REG ") || bytes.windows(4).any(|w| w == b"ACK ");
         dropped += u32::from(is_reg);
         // Loses the first two challenges, and the first two answers that open the session.
-        if is_reg && dropped <= 4 { Fate::Drop } else { Fate::Pass }
+        if is_reg && dropped <= 4 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_ready()));
@@ -86,11 +86,15 @@ fn a_client_whose_port_changes_in_the_middle_of_a_request_goes_on_in_the_same_se
     let tickets: Vec<_> = (0..10).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
     sim.set_filter(Box::new(|direction, _, bytes| {
         // The answer to the third message is lost with the old port.
-        if direction == Direction::Down && bytes.ends_with(b"@4 ACK 0000") { Fate::Drop } else { Fate::Pass }
+        if direction == Direction::Down && bytes.ends_with(b"@4 ACK 0000") {
+            FilterAction::Drop
+        } else {
+            FilterAction::Pass
+        }
     }));
     sim.run_for(ms(50));
     sim.move_client(ada);
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     assert!(sim.run_until_idle(secs(60)));
     let outcomes = outcomes(&sim.take_events(ada));
     assert!(tickets.iter().all(|ticket| outcomes[ticket] == Outcome::Acked(Vec::new())), "{outcomes:?}");
@@ -152,7 +156,7 @@ fn a_lost_resume_is_repeated_until_the_session_has_moved() {
     sim.set_filter(Box::new(move |direction, _, bytes| {
         let is_reg = direction == Direction::Up && bytes.windows(4).any(|w| w == b"REG ");
         regs += u32::from(is_reg);
-        if is_reg && regs <= 3 { Fate::Drop } else { Fate::Pass }
+        if is_reg && regs <= 3 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let ticket = sim.client(ada).send(b"ada", b"me");
     assert!(sim.run_until_idle(secs(60)));
@@ -167,7 +171,7 @@ fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     let ticket = sim.client(ada).send(b"ada", b"hello");
     sim.run_for(ms(50));
     let wrong = nonce(9);
@@ -189,7 +193,7 @@ fn who_does_not_know_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client
     assert!(outcomes(&events).is_empty() && messages(&events).is_empty(), "{events:?}");
     assert!(!sim.client(ada).is_closed());
     assert_eq!(sim.client(ada).stats().stray, 16);
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     assert_eq!(
         outcomes(&crate::support::events_when_idle(&mut sim, ada))[&ticket],
         Outcome::Acked(Vec::new())
@@ -227,11 +231,11 @@ fn a_401_is_believed_for_the_present_token_only_and_then_a_new_session_is_opened
     sim.client(ada).join(b"#r");
     assert!(sim.run_until_idle(secs(10)));
     // The path is dead for longer than the server keeps a silent session.
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     sim.run_for(secs(89));
     let lost = sim.client(ada).send(b"ada", b"into the dark");
     sim.run_for(secs(2));
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     assert!(sim.run_until_idle(secs(120)));
     let events = sim.take_events(ada);
     assert_eq!(outcomes(&events)[&lost], Outcome::Unknown, "of a session that is gone nobody knows");
@@ -261,7 +265,7 @@ fn the_goodbye_of_who_acknowledges_with_it_ends_with_the_repeat_when_its_answer_
     let mut answers = 0;
     sim.set_filter(Box::new(move |direction, _, _| {
         answers += u32::from(direction == Direction::Down);
-        if direction == Direction::Down && answers == 1 { Fate::Drop } else { Fate::Pass }
+        if direction == Direction::Down && answers == 1 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let begun = sim.now();
     sim.client(ada).close();
@@ -310,18 +314,18 @@ fn an_answer_of_a_former_session_answers_nothing() {
         if direction == Direction::Down && bytes.ends_with(b"ACK 0000") {
             seen.borrow_mut().push(bytes.to_vec());
         }
-        Fate::Pass
+        FilterAction::Pass
     }));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.client(ada).join(b"#r");
     assert!(sim.run_until_idle(secs(10)));
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     sim.run_for(secs(120));
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     sim.client(ada).ping();
     assert!(sim.run_until_idle(secs(60)));
     sim.take_events(ada);
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     let ticket = sim.client(ada).send(b"ada", b"new");
     sim.run_for(ms(10));
     for answer in old.borrow().iter() {
@@ -528,7 +532,7 @@ fn the_bye_of_a_server_that_shuts_down_is_repeated_over_datagrams_until_it_is_ac
     sim.set_filter(Box::new(move |direction, _, bytes| {
         let is_bye = direction == Direction::Down && bytes.ends_with(b"@1 BYE 0009 draining");
         byes += u32::from(is_bye);
-        if is_bye && byes <= 2 { Fate::Drop } else { Fate::Pass }
+        if is_bye && byes <= 2 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let now = sim.now();
     sim.server().shutdown(now);
@@ -567,7 +571,7 @@ fn a_goodbye_carries_the_acknowledgement_of_all_that_came_so_that_a_lost_one_lea
         let is_plain_ack = direction == Direction::Up
             && bytes.windows(5).any(|w| w == b" ACK ")
             && !bytes.ends_with(b"BYE 0000");
-        if is_plain_ack { Fate::Drop } else { Fate::Pass }
+        if is_plain_ack { FilterAction::Drop } else { FilterAction::Pass }
     }));
     sim.client(ada).send(b"bob", b"hi");
     assert!(sim.run_until(secs(10), |sim| !messages(&sim.take_events(bob)).is_empty()));

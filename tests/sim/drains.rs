@@ -7,7 +7,7 @@ use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::Direction;
 use sayagain::reliable::{Backoff, Outcome, Ticket};
 use sayagain::service::Service as _;
-use sayagain::sim::{ClientId, Fate, Sim};
+use sayagain::sim::{ClientId, FilterAction, Sim};
 
 use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs, with_server};
 
@@ -26,11 +26,11 @@ fn restart(sim: &mut Sim, ids: &[ClientId], away: Duration) {
     let now = sim.now();
     sim.server().shutdown(now);
     assert!(sim.run_until(secs(8), |sim| sim.server().is_finished()), "the drain ends");
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     ids.iter().for_each(|id| sim.set_reachable(*id, false));
     sim.run_for(away);
     sim.restart_server(ServerConfig::default());
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     ids.iter().for_each(|id| sim.set_reachable(*id, true));
 }
 
@@ -107,7 +107,7 @@ fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_sess
         // The BYE is late, so that the refusal comes first.
         sim.set_filter(Box::new(|direction, _, bytes| {
             let is_bye = direction == Direction::Down && String::from_utf8_lossy(bytes).contains("BYE");
-            if is_bye { Fate::Drop } else { Fate::Pass }
+            if is_bye { FilterAction::Drop } else { FilterAction::Pass }
         }));
         let now = sim.now();
         sim.server().shutdown(now);
@@ -115,7 +115,7 @@ fn what_was_refused_because_the_server_shuts_down_is_asked_anew_in_the_next_sess
         sim.run_for(ms(50));
         assert_eq!(outcomes(&sim.take_events(ada)).get(&ticket), None, "{transport:?}: it has not ended");
         sim.restart_server(ServerConfig::default());
-        sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+        sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
         assert!(sim.run_until_idle(secs(60)));
         let events = sim.take_events(ada);
         assert_eq!(outcomes(&events)[&ticket], Outcome::Acked(Vec::new()), "{transport:?}: {events:?}");
@@ -176,7 +176,11 @@ fn a_client_that_only_has_to_say_bye_does_not_come_back_for_that() {
         sim.client(ada).close();
         // The message is lost, and the BYE waits for its answer, when the server says its own.
         sim.set_filter(Box::new(|_, _, bytes| {
-            if String::from_utf8_lossy(bytes).contains("SND") { Fate::Drop } else { Fate::Pass }
+            if String::from_utf8_lossy(bytes).contains("SND") {
+                FilterAction::Drop
+            } else {
+                FilterAction::Pass
+            }
         }));
         let now = sim.now();
         sim.server().shutdown(now);
@@ -207,10 +211,10 @@ fn a_stream_that_stalls_in_mid_frame_costs_no_request() {
             seen.set(true);
         }
         if direction == Direction::Down || addr != from || seen.get() {
-            return Fate::Pass;
+            return FilterAction::Pass;
         }
         sent += 1;
-        if sent <= 50 { Fate::Pass } else { Fate::Drop }
+        if sent <= 50 { FilterAction::Pass } else { FilterAction::Drop }
     }));
     sim.run_for(ms(100));
     sim.inject_stream(ada, b"@4000 SND 00");
@@ -236,7 +240,9 @@ fn a_client_that_was_killed_comes_back_under_its_name_once_its_session_is_over()
         ready(&mut sim, &[first]);
         // Killed: nothing comes from it any more, and its system closes its connection.
         let dead = sim.address_of(first);
-        sim.set_filter(Box::new(move |_, addr, _| if addr == dead { Fate::Drop } else { Fate::Pass }));
+        sim.set_filter(Box::new(
+            move |_, addr, _| if addr == dead { FilterAction::Drop } else { FilterAction::Pass },
+        ));
         sim.set_reachable(first, false);
         sim.cut(first);
         let begun = sim.now();

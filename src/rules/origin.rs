@@ -15,7 +15,7 @@ pub const UNKNOWN_ID: u32 = u32::MAX;
 
 /// The origin of a connection: an item of `allow` and `deny`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OriginPattern {
     /// A network. A network of IPv4-mapped addresses is an IPv4 network.
     Net(IpNet),
     /// 127.0.0.0/8 and ::1.
@@ -48,7 +48,7 @@ fn canonical(addr: &SocketAddr) -> IpAddr {
     addr.ip().to_canonical()
 }
 
-impl Place {
+impl OriginPattern {
     /// Whether it matches an origin.
     pub(super) fn holds(&self, from: &Remote) -> bool {
         match (self, from) {
@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for OriginPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
@@ -77,7 +77,7 @@ impl fmt::Display for Place {
 }
 
 /// Parses `loopback`, `unix`, `uid:1000`, `gid:100`, `10.0.0.0/8`, `2001:db8::/32` or a single address.
-impl FromStr for Place {
+impl FromStr for OriginPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -12,7 +12,7 @@ use crate::wire::Verb;
 
 /// A request of the user.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct QueuedRequest {
     pub(super) ticket: Ticket,
     pub(super) verb: Verb,
     pub(super) payload: Vec<u8>,
@@ -75,7 +75,7 @@ pub(super) struct Slowed {
     pub(super) words: Vec<u8>,
 }
 
-impl Asked {
+impl QueuedRequest {
     pub(super) fn new(ticket: Ticket, verb: Verb, payload: Vec<u8>) -> Self {
         Self { ticket, verb, payload, slowed: None }
     }
@@ -98,15 +98,15 @@ impl Asked {
 
 /// The queue.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    queue: VecDeque<Asked>,
+pub(super) struct RequestQueue {
+    queue: VecDeque<QueuedRequest>,
     /// The number of requests refused with 429. They are in front, after at most one that is first in a session.
     slowed: usize,
     /// Nothing is sent before this, because of a 429.
     held_until: Option<Instant>,
 }
 
-impl Waiting {
+impl RequestQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -116,38 +116,39 @@ impl Waiting {
         !self.is_empty() && self.queue.iter().all(|asked| asked.verb == verb)
     }
 
-    pub(super) fn front(&self) -> Option<&Asked> {
+    pub(super) fn front(&self) -> Option<&QueuedRequest> {
         self.queue.front()
     }
 
-    pub(super) fn push_back(&mut self, asked: Asked) {
+    pub(super) fn push_back(&mut self, asked: QueuedRequest) {
         self.queue.push_back(asked);
     }
 
     /// Queues a request before all others.
-    pub(super) fn push_front(&mut self, asked: Asked) {
+    pub(super) fn push_front(&mut self, asked: QueuedRequest) {
         self.queue.push_front(asked);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Asked> {
+    pub(super) fn pop(&mut self) -> Option<QueuedRequest> {
         let asked = self.queue.pop_front()?;
         self.slowed -= usize::from(asked.slowed.is_some());
         Some(asked)
     }
 
     /// Returns a request that was refused with 429 to its place; nothing is sent before `until`.
-    pub(super) fn take_back(&mut self, asked: Asked, until: Instant) {
+    pub(super) fn take_back(&mut self, asked: QueuedRequest, until: Instant) {
         self.held_until = self.held_until.max(Some(until));
         let place = asked.slowed.as_ref().map_or(0, |slowed| slowed.place);
-        let is_earlier = |other: &&Asked| other.slowed.as_ref().is_some_and(|slowed| slowed.place < place);
+        let is_earlier =
+            |other: &&QueuedRequest| other.slowed.as_ref().is_some_and(|slowed| slowed.place < place);
         self.slowed += usize::from(asked.slowed.is_some());
         self.queue.insert(self.queue.iter().take_while(is_earlier).count(), asked);
     }
 
     /// Whether a 429 blocks sending. A BYE is exempt, unless it was refused itself.
     pub(super) fn is_held(&self) -> bool {
-        let is_goodbye = |asked: &Asked| asked.verb == Verb::Bye && asked.slowed.is_none();
-        self.held_until.is_some() && !self.front().is_some_and(is_goodbye)
+        let is_bye = |asked: &QueuedRequest| asked.verb == Verb::Bye && asked.slowed.is_none();
+        self.held_until.is_some() && !self.front().is_some_and(is_bye)
     }
 
     /// Begins another session: its first request comes before those that the last session refused.
@@ -159,7 +160,7 @@ impl Waiting {
     }
 
     /// Removes the first matching request; only for requests that were never sent.
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Asked> {
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<QueuedRequest> {
         let at = self.queue.iter().position(|asked| asked.ticket == ticket && asked.slowed.is_none())?;
         self.queue.remove(at)
     }
@@ -178,7 +179,7 @@ impl Waiting {
 }
 
 /// Time.
-impl Waiting {
+impl RequestQueue {
     /// The time at which the front may be sent, if it is blocked.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held_until.filter(|_| !self.is_empty())
@@ -189,7 +190,7 @@ impl Waiting {
         self.front()?.slowed.as_ref()?.deadline
     }
 
-    /// The time at which [`Waiting::pop_late`] has something.
+    /// The time at which [`RequestQueue::pop_late`] has something.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadlines().map(|(_, deadline)| deadline).min()
     }
@@ -222,24 +223,24 @@ mod tests {
         Instant::now()
     }
 
-    fn asked(ticket: u64) -> Asked {
-        Asked::new(Ticket(ticket), Verb::Snd, Vec::new())
+    fn asked(ticket: u64) -> QueuedRequest {
+        QueuedRequest::new(Ticket(ticket), Verb::Snd, Vec::new())
     }
 
     /// A request refused under the id that is its place.
-    fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> Asked {
+    fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> QueuedRequest {
         let waits = SlowedFor::default();
         let slowed = Slowed { place, waits, sends: 1, first_sent, deadline, code: 429, words: Vec::new() };
-        Asked { slowed: Some(Box::new(slowed)), ..asked(ticket) }
+        QueuedRequest { slowed: Some(Box::new(slowed)), ..asked(ticket) }
     }
 
-    fn order(mut waiting: Waiting) -> Vec<u64> {
+    fn order(mut waiting: RequestQueue) -> Vec<u64> {
         std::iter::from_fn(|| waiting.pop()).map(|asked| asked.ticket.0).collect()
     }
 
     #[test]
     fn what_was_refused_goes_back_to_its_place_before_all_that_was_not_sent() {
-        let (now, mut waiting) = (start(), Waiting::default());
+        let (now, mut waiting) = (start(), RequestQueue::default());
         waiting.push_back(asked(4));
         for place in [3, 1, 2] {
             waiting.take_back(slowed(place, place, now, None), now);
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_a_new_session_begins_with_comes_before_what_the_last_one_refused_also_if_it_is_refused_itself() {
-        let (now, mut waiting) = (start(), Waiting::default());
+        let (now, mut waiting) = (start(), RequestQueue::default());
         waiting.push_back(asked(3));
         waiting.take_back(slowed(1, 1, now, None), now);
         waiting.take_back(slowed(2, 2, now, None), now);
@@ -267,7 +268,7 @@ mod tests {
     fn only_what_was_refused_is_looked_at_for_deadlines_and_each_ends_at_its_own() {
         let now = start();
         let at = |secs| now + Duration::from_secs(secs);
-        let mut waiting = Waiting::default();
+        let mut waiting = RequestQueue::default();
         waiting.take_back(slowed(1, 1, now, Some(at(9))), at(20));
         waiting.take_back(slowed(2, 2, now, Some(at(5))), at(10));
         waiting.push_front(asked(3));
