@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_that_no_chain_has_is_refused_with_the_least_that_one_has() {
+    fn an_impossible_burst_is_refused_with_the_least_possible_one() {
         for (rate, least) in [(0.75, "3"), (0.9, "9")] {
             let error = Gilbert::new(p(rate), 2.0).unwrap_err().to_string();
             assert_eq!(
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_all_cannot_leave_a_state() {
+    fn probabilities_out_of_a_state_sum_to_at_most_1() {
         let of = |p13, p31, p32, p14| FourState::new(p(p13), p(p31), p(p32), p(0.5), p(p14));
         assert_eq!(
             of(0.6, 0.5, 0.0, 0.5).unwrap_err().to_string(),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_of_four_states_are_stationary_also_where_the_chain_falls_apart() {
+    fn the_shares_of_four_states_are_stationary_also_for_a_reducible_chain() {
         for t in [
             [0.1, 0.4, 0.2, 0.3, 0.05],
             [0.0, 0.4, 0.2, 0.3, 0.5],

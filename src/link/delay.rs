@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_below_zero_is_zero() {
+    fn a_negative_sample_counts_as_zero() {
         // Half a uniform jitter is cut: the mean is j/4, and E X^2 = j^2/6.
         assert_moments(
             Delay::Uniform { mean: Seconds::ZERO, jitter: s("10ms") },

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_made_up_peers_take_no_more_than_the_bound() {
+    fn a_million_forged_peers_stay_within_the_limit() {
         let mut flows = Flows::new();
         for peer in 0..1_000_000_u64 {
             assert_eq!(flows.next(&peer, Up), place(peer, 0));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_takes_as_much_longer_as_the_next_rate_is_slower_and_no_time_without_a_rate() {
+    fn the_backlog_scales_with_a_new_rate_and_takes_no_time_without_one() {
         let (slow, fast, start) = (rate(1_000, 99_999), rate(1_000_000, 99_999), origin());
         let mut bottleneck = Bottleneck::default();
         assert_eq!(bottleneck.pass(start, &slow, 1_000), Some(Duration::from_secs(8)));

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_the_longest_ago_is_forgotten_first() {
+    fn the_least_recently_used_entry_is_evicted_first() {
         let mut recent = Recent::with_limit(2);
         *recent.touch(&'a', || 0) += 1;
         *recent.touch(&'b', || 0) += 1;

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_the_same_in_any_order_of_asking() {
+    fn draws_do_not_depend_on_query_order() {
         let draws = Draws::new(7, Direction::Up);
         let forwards: Vec<Drawn> = (0..200).map(|index| draws.at(index % 3, index)).collect();
         let mut backwards: Vec<Drawn> = (0..200).rev().map(|index| draws.at(index % 3, index)).collect();

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_one_sentence_that_names_the_part_and_says_what_would_be_right() {
+    fn an_error_is_one_sentence_with_the_part_and_its_expected_form() {
         for (text, sentence) in [
             ("", "a link has at least one part, like iid:.1; a perfect one is none"),
             ("iid:1.5", "iid: `1.5` is not a probability: it must not be above 1"),
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_part_is_answered_with_all_that_are_known_and_shown_escaped_and_cut() {
+    fn an_unknown_part_is_refused_with_the_known_ones_and_shown_escaped_and_cut() {
         let sentence = refusal("bernoulli:.1");
         assert_eq!(
             sentence,
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_replaces_what_it_names_and_nothing_if_any_of_it_is_wrong() {
+    fn a_text_replaces_the_named_parts_and_nothing_if_it_is_malformed() {
         let mut link: LinkConfig = "profile:3g".parse().unwrap();
         link.apply("iid:.5 jitter:5ms").unwrap();
         assert_eq!(link.to_string(), "iid:0.5+delay:0.125s,0.005s+rate:750kbit");

@@ -178,7 +178,7 @@ fn independent_losses_have_the_rate_and_bursts_of_their_formula() {
 }
 
 #[test]
-fn gilbert_losses_have_exactly_the_rate_and_the_burst_that_were_asked_for() {
+fn gilbert_losses_have_exactly_the_requested_rate_and_burst() {
     for (rate, burst) in
         [(0.01, 1.0), (0.01, 10.0), (0.1, 5.0), (0.3, 2.0), (0.5, 1.5), (0.5, 50.0), (0.9, 20.0)]
     {
@@ -254,7 +254,7 @@ fn a_list_loses_exactly_its_datagrams_of_each_flow() {
 }
 
 #[test]
-fn a_blackhole_swallows_its_part_of_the_time_counted_from_the_first_datagram() {
+fn a_blackhole_drops_its_share_of_the_time_counted_from_the_first_datagram() {
     let (mut verdicts, start) = (Verdicts::new(model("blackhole:2,1"), 1, Direction::Up), origin());
     let begun = start + Duration::from_secs(77);
     let mut lost = Vec::new();
@@ -270,7 +270,7 @@ fn a_blackhole_swallows_its_part_of_the_time_counted_from_the_first_datagram() {
 }
 
 #[test]
-fn no_order_of_asking_and_no_cold_cache_changes_a_verdict() {
+fn neither_query_order_nor_a_cold_cache_changes_a_verdict() {
     let now = origin();
     for spec in ["iid:.3", "gilbert:.3,4", "gilbert:.5,1", "ge:.02,.1,.3,.9", "state4:.02,.1,.2,.4,.03"] {
         let fresh = || Verdicts::new(model(spec), 9, Direction::Down);

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_who_comes_late_is_refused_after_the_deadline() {
+    fn a_late_send_is_refused_after_the_deadline() {
         let policy = Backoff::new(ms(100)).with_deadline(Some(ms(250)));
         let (now, mut rng) = (origin(), rng(1));
         let mut attempts = policy.start(&mut rng);
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn jitters_are_read_as_they_are_written() {
+    fn jitters_survive_a_round_trip() {
         for text in ALL_JITTERS {
             assert_eq!(text.parse::<Jitter>().unwrap().to_string(), text);
         }

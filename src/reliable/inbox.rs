@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_are_handed_on_once_and_in_order_whatever_order_they_come_in() {
+    fn pushes_are_delivered_once_and_in_order_for_any_order_of_arrival() {
         let mut inbox = Inbox::new();
         for n in [3, 1, 3, 1, 4] {
             inbox.receive(id(n), n);

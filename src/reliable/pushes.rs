@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acknowledged_is_repeated_with_doubling_up_to_the_longest_timeout() {
+    fn an_unacknowledged_push_is_retransmitted_with_doubling_up_to_the_longest_timeout() {
         let now = start();
         let mut pushes = sent(now, 1);
         let mut at = now;
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_may_name_what_was_never_sent_and_are_clipped() {
+    fn acknowledgements_beyond_what_was_sent_are_clipped() {
         let now = start();
         let mut pushes = sent(now, 4);
         assert_eq!(ack(&mut pushes, now, &[(2, crate::wire::MAX_ID), (9, 9), (5, 3)]), [2, 3, 4]);
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn who_acknowledges_in_any_order_is_taken_at_its_word_and_no_more_is_kept_for_it() {
+    fn acknowledgements_in_any_order_are_accepted_and_take_no_more_memory() {
         let now = start();
         let mut pushes = sent(now, 1_000);
         let mut left: Vec<u64> = (1..=1_000).collect();
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_gives_its_room_back_even_while_one_is_not() {
+    fn acknowledged_pushes_free_their_memory_even_while_one_is_outstanding() {
         let now = start();
         let mut pushes = sent(now, 50_000);
         ack(&mut pushes, now, &[(1, 49_999)]);
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_again_and_again_is_not_looked_at_for_ever() {
+    fn repeated_acknowledgements_do_not_cost_repeated_work() {
         let now = start();
         let mut pushes = sent(now, 1_000);
         ack(&mut pushes, now, &[(2, 400)]);
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_stream_repeats_just_what_was_not_acknowledged_from_the_lowest() {
+    fn a_resumed_stream_resends_only_unacknowledged_pushes_from_the_lowest() {
         let now = start();
         let mut pushes = sent(now, 4);
         assert!(!pushes.has_resend(), "the connection that sent them needs no repeat");

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_out_of_the_window_is_never_mistaken_for_the_id_that_takes_its_place() {
+    fn an_id_below_the_window_is_never_mistaken_for_the_one_in_its_slot() {
         let mut window = Replies::new();
         for n in 1..=WINDOW {
             window.record(id(n), 1, 1);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_ids_a_window_takes_no_more_than_5_kib() {
+    fn a_window_takes_at_most_5_kib_for_any_ids() {
         let mut window = Replies::new();
         for n in [600, 601, 700, 1_000, 1_900] {
             window.record(id(n), 1, 1);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_kept_narrow_calls_stale_what_it_forgot_and_never_new_what_was_executed() {
+    fn a_narrow_window_reports_forgotten_ids_as_stale_and_never_as_new() {
         let (mut repeats, mut stale) = (0, 0);
         for seed in 0..40 {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_goes_back_to_its_place_before_all_that_was_not_sent() {
+    fn a_refused_request_returns_to_its_place_before_unsent_ones() {
         let (now, mut waiting) = (start(), RequestQueue::default());
         waiting.push_back(asked(4));
         for place in [3, 1, 2] {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_session_begins_with_comes_before_what_the_last_one_refused_also_if_it_is_refused_itself() {
+    fn the_first_request_of_a_new_session_precedes_earlier_refused_ones_even_if_refused_itself() {
         let (now, mut waiting) = (start(), RequestQueue::default());
         waiting.push_back(asked(3));
         waiting.take_back(slowed(1, 1, now, None), now);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_refused_is_looked_at_for_deadlines_and_each_ends_at_its_own() {
+    fn only_refused_requests_have_deadlines_and_each_ends_at_its_own() {
         let now = start();
         let at = |secs| now + Duration::from_secs(secs);
         let mut waiting = RequestQueue::default();

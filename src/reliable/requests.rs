@@ -519,7 +519,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_is_due_is_found_as_a_look_at_every_request_would_find_it() {
+    fn due_requests_equal_those_of_a_search_over_all() {
         let start = Instant::now();
         for seed in 0..200 {
             let (mut rng, mut now) = (ChaCha8Rng::seed_from_u64(seed), start);

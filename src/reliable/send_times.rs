@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_and_the_most_of_a_policy_are_what_the_lowest_and_the_highest_draws_give() {
+    fn the_bounds_of_a_policy_are_those_of_the_lowest_and_the_highest_draws() {
         for policy in every_policy() {
             let span = give_up(&policy);
             let (lowest, highest) =
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn coap_at_its_slowest_takes_what_rfc_7252_derives() {
+    fn coap_at_its_slowest_takes_the_times_that_rfc_7252_derives() {
         let coap = Preset::Coap.backoff();
         let last = slots(&coap).last().unwrap().at;
         // Section 4.8.2: MAX_TRANSMIT_SPAN and MAX_TRANSMIT_WAIT.

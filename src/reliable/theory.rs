@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_and_executions_are_what_enumerating_everything_gives() {
+    fn sends_and_executions_equal_a_full_enumeration() {
         for (up, down, max) in every_case() {
             let all = stories(up, down, max);
             assert!(close(all.iter().map(|story| story.weight).sum(), 1.0));
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn where_an_answer_is_next_to_impossible_all_sends_happen() {
+    fn all_sends_happen_if_an_answer_is_nearly_impossible() {
         let almost = p(1.0 - f64::EPSILON / 2.0);
         assert!(close(sends(almost, almost, 5), 5.0));
         assert!(close(sends(almost, p(0.0), 1_000), 1_000.0));
     }
 
     #[test]
-    fn executions_without_a_memory_are_those_that_the_documents_quote() {
+    fn executions_without_a_dedup_window_are_those_in_the_docs() {
         let shown =
             [0.1, 0.3, 0.5].map(|loss| format!("{:.2}", executions_without_dedup(p(loss), p(loss), 5)));
         assert_eq!(shown, ["1.11", "1.38", "1.53"]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_an_answer_without_jitter_is_what_enumerating_everything_gives() {
+    fn the_time_to_ack_without_jitter_equals_a_full_enumeration() {
         let doubling = Growth::Exponential { factor: Factor::TWO };
         for (up, down, max) in every_case() {
             let policy = Backoff::new(secs(0.1)).with_growth(doubling).with_max_sends(max);
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_an_answer_with_jitter_is_the_mean_of_real_attempts() {
+    fn the_time_to_ack_with_jitter_is_the_mean_of_real_attempts() {
         let doubling = Backoff::new(secs(0.1)).with_growth(Growth::Exponential { factor: Factor::TWO });
         for jitter in ["initial:1.5", "full", "equal", "ratio:.2", "ratio:1", "decorrelated"] {
             for policy in [
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_exact_mean_is_known_none_is_given() {
+    fn no_mean_is_returned_where_no_exact_one_is_known() {
         let half = p(0.5);
         let policy = Backoff::new(secs(1.0)).with_growth(Growth::Exponential { factor: Factor::TWO });
         assert_eq!(time_to_answer(&policy, p(1.0), half), None);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_presets_only_the_one_that_measures_less_than_it_begins_with_has_no_exact_mean() {
+    fn only_the_preset_whose_measured_timeout_differs_has_no_exact_mean() {
         let half = p(0.5);
         let unknown =
             Preset::ALL.into_iter().filter(|preset| time_to_answer(&preset.backoff(), half, half).is_none());
