@@ -42,7 +42,7 @@ impl Output {
         self.before + self.tail.len() - self.cut
     }
 
-    /// Whether nothing is to be written.
+    /// Whether everything is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

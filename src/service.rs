@@ -6,18 +6,15 @@
 //! The service itself is one `&mut` state machine behind one lock, called once per batch. Neither uses sockets, clocks
 //! or threads. The contract of the caller:
 //!
-//! 1. Hand in what happened: `opened`, `received`, `ended` when a peer has closed its own side only, `datagram`,
-//!    `drained`, `closed`, and `timeout` once the instant that `poll_timeout` named has come. A spurious `timeout` is
-//!    harmless.
-//! 2. Then, until all say `None`: send what `poll_transmit` gives, begin to make the connections that `poll_dial` asks
-//!    for, and for each connection that `poll_wake` names call `fill` and write what it appended. One that `is_aborted`
-//!    is closed instead.
-//! 3. Call `drained` when that is written, each time, and then `fill` again if [`Flow::more`] was set. Read from the
-//!    connection only while [`Flow::reading`] is set. When [`Flow::closing`] is set and all is written, shut the
-//!    connection down for writing, discard what still comes for a bounded time, and close it. Where a write still waits
-//!    and `fill` cannot be called, ask `is_reading` after `received`, and both `is_reading` and `is_closing` when
-//!    `poll_wake` names the connection.
-//! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
+//! 1. Report each event: `opened`, `received`, `ended` if a peer has closed only its own side, `datagram`, `drained`,
+//!    `closed`, and `timeout` once the instant of `poll_timeout` has come. A spurious `timeout` is harmless.
+//! 2. Then, until all return `None`: send the datagram of `poll_transmit`, open the connection of `poll_dial`, and for
+//!    each connection of `poll_wake` call `fill` and write the appended output. If it `is_aborted`, close it instead.
+//! 3. Each time that output is written, call `drained`, and then `fill` again if [`Flow::more`] was set. Read from the
+//!    connection only while [`Flow::reading`] is set. If [`Flow::closing`] is set and all is written, shut the connection
+//!    down for writing, discard its input for a bounded time, and close it. While a write is pending and `fill` cannot be
+//!    called, check `is_reading` after `received`, and both `is_reading` and `is_closing` after `poll_wake`.
+//! 4. Wait for the next byte, datagram or deadline, whichever comes first.
 
 use std::fmt::{self, Debug};
 use std::io;

@@ -16,7 +16,7 @@ use crate::rules::Verdict;
 use crate::service::{CloseReason, ConnId};
 
 /// The longest message of a handshake, in bytes.
-pub const MAX_GREETING: usize = 512;
+pub const MAX_HANDSHAKE: usize = 512;
 
 /// Characters of a refusal's reason that an error shows.
 const SHOWN: usize = 200;
@@ -50,7 +50,7 @@ impl HostState {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Handshake) else {
             return false;
         };
-        let greeting = match conn.look_for_greeting(MAX_GREETING) {
+        let greeting = match conn.look_for_greeting(MAX_HANDSHAKE) {
             Front::Unfinished { .. } => return false,
             Front::Broken => {
                 self.reject(id, CloseReason::Broken);

@@ -8,11 +8,11 @@ use super::state::{HostState, TimerOwner};
 use crate::service::{CloseReason, ConnId};
 use crate::units::later;
 
-/// Bytes that the leader, the one connection that is read when memory is full, has to deliver per `patience` interval.
+/// Bytes that the leader, the one connection that is read when memory is full, has to deliver per `progress_timeout` interval.
 const PROGRESS: usize = 64 << 10;
 
-/// The shortest `patience`, so that checking the leader costs little time.
-const MIN_PATIENCE: Duration = Duration::from_millis(1);
+/// The shortest `progress_timeout`, so that checking the leader costs little time.
+const MIN_PROGRESS_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// Back-pressure.
 impl HostState {
@@ -98,7 +98,7 @@ impl HostState {
             }
             self.leader = Some((id, held));
             if self.reads(id) {
-                self.set_patience(now);
+                self.set_progress_deadline(now);
                 return self.wake(id);
             }
             // Other reasons pause it. `review` checks again when one of them changes.
@@ -122,7 +122,7 @@ impl HostState {
         }
     }
 
-    /// The leader's `patience` interval has ended: disconnects a leader that delivered too little.
+    /// The leader's `progress_timeout` interval has ended: disconnects a leader that delivered too little.
     pub(super) fn check_leader(&mut self, now: Instant) {
         let Some((id, before)) = self.leader else { return };
         let held = self.conns.get(id).map_or(0, |conn| conn.held.len());
@@ -131,15 +131,15 @@ impl HostState {
             self.lead_no_more();
         } else if !holds_up || held >= before.saturating_add(PROGRESS) {
             self.leader = Some((id, held));
-            self.set_patience(now);
+            self.set_progress_deadline(now);
         } else {
             self.reject(id, CloseReason::TimedOut);
             self.lead_no_more();
         }
     }
 
-    fn set_patience(&mut self, now: Instant) {
-        let patience = self.settings.patience.max(MIN_PATIENCE);
-        self.timers.set(TimerOwner::Leader, Some(later(now, patience)));
+    fn set_progress_deadline(&mut self, now: Instant) {
+        let progress_timeout = self.settings.progress_timeout.max(MIN_PROGRESS_TIMEOUT);
+        self.timers.set(TimerOwner::Leader, Some(later(now, progress_timeout)));
     }
 }

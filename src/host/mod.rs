@@ -136,7 +136,7 @@ mod tests;
 pub use crate::door::Framing;
 pub use context::{Context, PeerInfo};
 pub use flow::SendError;
-pub use handshake::MAX_GREETING;
+pub use handshake::MAX_HANDSHAKE;
 pub use service::{Host, HostDecoder};
 pub use settings::Settings;
 

@@ -20,8 +20,8 @@ pub struct Settings {
     pub(super) max_memory_in: usize,
     pub(super) max_memory_out: usize,
     pub(super) pause_above: usize,
-    pub(super) greeting_time: Duration,
-    pub(super) patience: Duration,
+    pub(super) handshake_timeout: Duration,
+    pub(super) progress_timeout: Duration,
     pub(super) name: Option<Name>,
     pub(super) rules: Rules,
     pub(super) only_expected: bool,
@@ -35,8 +35,8 @@ impl Default for Settings {
             max_memory_in: 256 << 20,
             max_memory_out: 256 << 20,
             pause_above: 64 << 10,
-            greeting_time: Duration::from_secs(10),
-            patience: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(10),
             name: None,
             rules: Rules::default(),
             only_expected: false,
@@ -97,16 +97,16 @@ impl Settings {
 impl Settings {
     /// The time limit of the handshake on a connection of messages: 10 s by default.
     #[must_use]
-    pub fn greeting_time(mut self, time: Duration) -> Self {
-        self.greeting_time = time;
+    pub fn handshake_timeout(mut self, time: Duration) -> Self {
+        self.handshake_timeout = time;
         self
     }
 
     /// Time per 64 KiB for the one connection that is still read when memory is full: 10 s by default. A slower one
     /// blocks all others, and is disconnected.
     #[must_use]
-    pub fn patience(mut self, time: Duration) -> Self {
-        self.patience = time;
+    pub fn progress_timeout(mut self, time: Duration) -> Self {
+        self.progress_timeout = time;
         self
     }
 }

@@ -121,7 +121,7 @@ impl HostState {
             }
             self.refuse(id, CloseReason::Ended);
         } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Handshake) {
-            self.timers.set(TimerOwner::Greeting(id), Some(later(now, self.settings.greeting_time)));
+            self.timers.set(TimerOwner::Greeting(id), Some(later(now, self.settings.handshake_timeout)));
             self.greet_first(id);
         }
         self.wake(id);

@@ -390,7 +390,7 @@ fn a_late_or_too_long_handshake_closes_the_connection() {
     let mut net = Net::new(Settings::default());
     let (slow, long) = (net.knock(MESSAGES), net.knock(MESSAGES));
     net.send(slow, b"\0\0\0");
-    net.send(long, &(MAX_GREETING as u64 + 1).to_be_bytes());
+    net.send(long, &(MAX_HANDSHAKE as u64 + 1).to_be_bytes());
     assert!(!net.fars.contains_key(&long));
     net.pass(9);
     assert!(net.fars.contains_key(&slow));
@@ -885,7 +885,8 @@ fn input_left_while_paused_comes_after_resume_and_the_end_follows_it() {
 #[test]
 fn limits_of_zero_and_unlimited_times_still_work() {
     let settings = Settings::default().max_pending(0).max_memory_in(0).max_memory_out(0).pause_above(0);
-    let settings = settings.greeting_time(Duration::MAX).patience(Duration::MAX).max_message(usize::MAX);
+    let settings =
+        settings.handshake_timeout(Duration::MAX).progress_timeout(Duration::MAX).max_message(usize::MAX);
     let mut net = Net::new(settings);
     net.recorder().on_message = Some(|cx, conn, message| cx.send(conn, message).unwrap());
     let conn = net.come_as("");

@@ -88,7 +88,7 @@ mod tests {
         Instant::now()
     }
 
-    fn rate(bits: u64, queue: usize) -> Rate {
+    fn rate(bits: u64, queue: usize) -> RateLimit {
         RateLimit { bits_per_second: NonZeroU64::new(bits).unwrap(), queue }
     }
 

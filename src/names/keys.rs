@@ -22,8 +22,7 @@ impl FoldKey {
 
     /// The key of a target in a peer's bytes: a name, or `#` and a name. `None` if it is neither.
     ///
-    /// Equals the `fold()` of the result of [`Name::parse`](super::Name::parse) or [`RoomName::parse`](super::RoomName::parse)
-    /// for the same bytes.
+    /// Equals the `fold()` of [`Name`](super::Name) or [`RoomName`](super::RoomName) parsed from the same bytes.
     ///
     /// ```
     /// use sayagain::names::FoldKey;
@@ -37,7 +36,7 @@ impl FoldKey {
         Self::with(target, |key| Self(key.into()))
     }
 
-    /// Calls `look_up` with the text of [`FoldKey::of`]`(target)`. Returns `None` without a call if the target has no key.
+    /// Calls `look_up` with the text of [`FoldKey::of`]`(target)`, or returns `None` if the target has no key.
     ///
     /// Every message calls this: for an ASCII target it allocates nothing and consults no Unicode table.
     ///

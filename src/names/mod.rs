@@ -75,7 +75,7 @@ pub enum NameError {
     /// A `>`, which separates the sender from the text where messages are shown.
     #[error("a name holds a >")]
     HoldsAngle,
-    /// Input that PRECIS does not allow (RFC 8265 section 3.4): a symbol, an unassigned character, a wrong bidi order, ...
+    /// Input that PRECIS does not allow (RFC 8265 section 3.4): a symbol, an unassigned character, ...
     #[error("a name holds something else than letters, digits and plain signs such as . _ -")]
     NotAllowed,
     /// Characters of scripts that are not used together (UTS 39 section 5.1), such as Latin and Cyrillic.

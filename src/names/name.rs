@@ -9,10 +9,11 @@ use super::keys::{ClashKeys, FoldKey};
 use super::spelling::{composed, folded, may_hold, spelling, with_ascii_lower, with_widths_mapped};
 use super::{MAX_NAME_INPUT, NameError, RESERVED_FIRST};
 
-/// The name of a client: 1 to [`MAX_NAME_CHARS`](super::MAX_NAME_CHARS) characters, normalised, with its case preserved.
+/// The name of a client, normalised, with its case preserved: 1 to [`MAX_NAME_CHARS`](super::MAX_NAME_CHARS)
+/// characters.
 ///
-/// Cheap to clone; up to 15 bytes need no allocation. Equality compares the spelling. Use [`Name::fold`] to find a client
-/// and [`Name::clash_keys`] to detect look-alikes.
+/// Cheap to clone; up to 15 bytes need no allocation. Equality compares the spelling. [`Name::fold`] finds a client,
+/// [`Name::clash_keys`] detects look-alikes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(EcoString);
 
@@ -40,9 +41,9 @@ impl Name {
         spelling(bytes).map(|text| Self(EcoString::from(&*text)))
     }
 
-    /// Derives a valid name from what a person typed. Surrounding white space is dropped, and each character that a name
-    /// cannot hold, inner white space too, becomes a `-`. So do combining marks at the beginning, which would attach to the
-    /// text before the name.
+    /// Derives a valid name from typed text. Surrounding white space is dropped, and each character that a name cannot
+    /// hold, inner white space too, becomes a `-`. So do combining marks at the beginning, which would attach to the text
+    /// before the name.
     ///
     /// # Errors
     ///

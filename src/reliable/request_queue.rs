@@ -69,9 +69,9 @@ pub(super) struct Slowed {
     pub(super) first_sent: Instant,
     /// The policy's deadline, counted from the first send.
     pub(super) deadline: Option<Instant>,
-    /// The code of the answer, ..
+    /// The code of the latest answer, ..
     pub(super) code: u16,
-    /// .. and what it said.
+    /// .. and its text.
     pub(super) words: Vec<u8>,
 }
 

@@ -61,7 +61,7 @@ pub struct Sent {
     pub ticket: Ticket,
     /// Its id on the wire.
     pub id: Id,
-    /// What it asks.
+    /// Its verb.
     pub verb: Verb,
     /// The ordinal of this send, from 1.
     pub sends: u32,
@@ -76,7 +76,7 @@ pub struct AskedToWait {
     pub ticket: Ticket,
     /// The id that was refused.
     pub id: Id,
-    /// What it asks.
+    /// Its verb.
     pub verb: Verb,
     /// The time of the next send, under another id.
     pub again_at: Instant,

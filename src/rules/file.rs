@@ -130,7 +130,7 @@ impl Source {
 
     fn door(&self, door: &Spanned<String>) -> Result<String, RulesError> {
         if door.get_ref().is_empty() {
-            return Err(self.wrong(door, "`door` is empty; leave it out or name a door".to_owned()));
+            return Err(self.wrong(door, "`door` is empty; leave it out or name a listener".to_owned()));
         }
         Ok(door.get_ref().clone())
     }

@@ -163,7 +163,7 @@ impl Rules {
         for rule in &self.rules {
             if let Some(door) = rule.door.as_ref().filter(|door| !doors.contains(door)) {
                 let (shown, known) = (escape_short(door.as_bytes(), SHOWN), doors.join(", "));
-                let what = format!("no door is called `{shown}`; here are {known}");
+                let what = format!("no listener is called `{shown}`; here are {known}");
                 return Err(RulesError { line: rule.line, what });
             }
         }
@@ -277,14 +277,16 @@ impl Verdict<'_> {
             }
             Self::Allowed(rule, Some(place)) => format!("allowed: {rule} allows {place}"),
             Self::Allowed(rule, None) => match &rule.door {
-                Some(door) => format!("allowed: {rule} is for door {}", escape_short(door.as_bytes(), SHOWN)),
+                Some(door) => {
+                    format!("allowed: {rule} is for listener {}", escape_short(door.as_bytes(), SHOWN))
+                }
                 None => format!("allowed: {rule} does not deny {from}"),
             },
             Self::Denied(rule, Why::Deny(place)) => format!("denied: {rule} denies {place}"),
             Self::Denied(rule, Why::Allow) => format!("denied: {rule} does not allow {from}"),
             Self::Denied(rule, Why::Door) => {
                 let door = escape_short(rule.door.as_deref().unwrap_or_default().as_bytes(), SHOWN);
-                format!("denied: {rule} is for door {door} alone")
+                format!("denied: {rule} is for listener {door} alone")
             }
         }
     }

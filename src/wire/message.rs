@@ -55,7 +55,7 @@ impl<'a> RegArgs<'a> {
 /// The arguments of a SND.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SndArgs<'a> {
-    /// A name or a `#room`, without spaces. An empty one is nobody's name.
+    /// A name or a `#room`, without spaces. No client has the empty name.
     pub target: &'a [u8],
     /// The message: any bytes, may be empty.
     pub body: &'a [u8],
