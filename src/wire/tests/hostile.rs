@@ -40,7 +40,7 @@ fn no_single_byte_wrong_in_a_head_panics() {
             for byte in 0..=u8::MAX {
                 let mut bytes = head.to_vec();
                 bytes[at] = byte;
-                read_in_every_way(&bytes);
+                parse_in_every_way(&bytes);
             }
         }
     }
