@@ -328,10 +328,10 @@ impl Iterator for Schedule {
     }
 }
 
-/// The probability that a request is answered within `sends` sends, if each datagram is lost independently, with
-/// probability `up` on its way to the server and `down` on its way back: 1 - (1 - (1 - up)(1 - down))^sends.
+/// The probability that a request is answered within `sends` sends: 1 - (1 - (1 - up)(1 - down))^sends.
 ///
-/// Every answer that arrives counts as in time.
+/// Each datagram is lost independently, with probability `up` on its way to the server and `down` on its way back. Every
+/// answer that arrives counts as in time.
 #[must_use]
 pub fn success(up: Probability, down: Probability, sends: u32) -> f64 {
     let round_trip = up.complement().get() * down.complement().get();

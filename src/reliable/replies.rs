@@ -1,8 +1,8 @@
 //! The dedup window: the executed requests of a session, and their cached answers.
 //!
 //! A client repeats a request, with the same id and bytes, until it is answered. The window holds a hash of the frame
-//! and one byte of answer for the last [`WINDOW`] ids, so that a repeat gets the same answer and has no second effect
-//! (RFC 7252 section 4.5 requires the same). It executes nothing and parses no frames.
+//! and one byte of answer for the last [`WINDOW`] ids. So a repeat gets the same answer and has no second effect, as
+//! RFC 7252 section 4.5 requires. The window executes nothing and parses no frames.
 //!
 //! It widens with use, from [`LEAST_WIDTH`] ids to [`WINDOW`]. If memory is short it can be kept
 //! [narrow](Replies::narrow_for): ids that it has forgotten are then [stale](Seen::Stale), so that none is executed
