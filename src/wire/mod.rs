@@ -1,6 +1,6 @@
 //! Bytes to frames and back, for both ends: no socket, no clock, no state beyond an unfinished frame.
 //!
-//! Input passes it right after the simulated link and before sessions; output passes it last. The grammar:
+//! Input passes it after the simulated link and before sessions; output passes it before the link. The grammar:
 //!
 //! ```text
 //! frame    = [ "@" id SP ] verb SP length payload
