@@ -16,7 +16,7 @@ use std::time::Duration;
 /// use sayagain::error::Refusal;
 ///
 /// let (code, text) = (Refusal::NoSuchClient.code(), Refusal::NoSuchClient.text());
-/// assert_eq!((code, &*text), (404, "No such client!"));
+/// assert_eq!((code, text), (404, "No such client!"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

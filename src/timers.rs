@@ -21,6 +21,17 @@ const WIDTH: usize = 4;
 const NONE: u32 = u32::MAX;
 
 /// Deadlines keyed by owner.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sayagain::timers::Timers;
+///
+/// let (now, mut timers) = (Instant::now(), Timers::default());
+/// timers.set("ping", Some(now + Duration::from_secs(25)));
+/// timers.advance("ping", now + Duration::from_secs(1));
+/// assert_eq!(timers.next(), Some(now + Duration::from_secs(1)));
+/// assert_eq!(timers.pop_due(now), None);
+/// ```
 #[derive(Debug)]
 pub struct Timers<K> {
     /// The origin of the deadlines, which are in nanoseconds.
