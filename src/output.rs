@@ -53,7 +53,7 @@ impl Output {
         &mut self.tail
     }
 
-    /// Appends a whole buffer: without a copy, if it is long or this output is empty.
+    /// Appends a whole buffer: without a copy, if it is long or there is no tail buffer.
     pub fn append(&mut self, bytes: Vec<u8>) {
         if bytes.len() >= WORTH_SHARING {
             self.close_tail();

@@ -44,7 +44,7 @@ use traffic::Pipe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(usize);
 
-/// A datagram in transit, and the client's address of it.
+/// A datagram in transit, and the address at the client's end.
 #[derive(Clone, Debug)]
 struct Packet {
     addr: SocketAddr,
