@@ -17,7 +17,7 @@ use sayagain::config::ServerConfig;
 use sayagain::output::Output;
 use sayagain::rules::Rules;
 use sayagain::server::{HOLD_BOUND, Server, StreamIntake};
-use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service as _};
+use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Peer, Remote, Service as _};
 
 /// Most connections written to, and most datagrams sent, per hold.
 const TAKEN: usize = 256;

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use sayagain::config::ServerConfig;
 use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake};
-use sayagain::service::{ConnId, Intake, Origin, Remote, Service};
+use sayagain::service::{ConnId, Decoder, Origin, Remote, Service};
 use sayagain::wire::{Id, Verb, encode_args};
 
 mod cpu;

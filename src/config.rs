@@ -1,7 +1,15 @@
-//! What a server and a client can be told: every knob with its unit, default and bound.
+//! The configuration of a server and a client: every setting with its unit, default and bounds.
 //!
-//! Values are resolved here, not parsed: the command line is in `cli`. Durations and probabilities come as validated
-//! types, so nothing in the core has to doubt them.
+//! The programs parse their command lines (`cli`) into these structs; embedders fill them directly. Durations and
+//! probabilities are validated types, so the core does not check them again.
+//!
+//! ```
+//! use std::time::Duration;
+//! use sayagain::config::ServerConfig;
+//!
+//! let config = ServerConfig { linger: Duration::from_secs(5), ..ServerConfig::default() };
+//! # assert_eq!(config.linger.as_secs(), 5);
+//! ```
 
 use std::time::Duration;
 
@@ -14,49 +22,51 @@ use crate::reliable::Backoff;
 use crate::rules::Rules;
 use crate::wire::DATAGRAM_MIN_LIMIT;
 
-/// How a [`crate::server::Server`] behaves.
+/// The configuration of a [`crate::server::Server`].
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Queues, and the retransmission of pushes.
     pub hub: HubConfig,
-    /// What is spoken at which door, by the door's ordinal; one that is not listed speaks frames, without a limit.
+    /// The protocol of each listener, by its ordinal. A listener that is not listed carries frames, without a rate
+    /// limit.
     pub doors: Vec<Door>,
-    /// The simulated network that datagrams come in through; on streams only its losses hold, of tagged requests. Default:
-    /// a perfect one.
+    /// The simulated link for received datagrams. On streams, only its losses apply, to tagged requests. Default: a
+    /// perfect link.
     pub link_in: LinkConfig,
-    /// The simulated network that datagrams go out through; on streams only its losses hold, of answers to tagged requests.
-    /// Default: a perfect one.
+    /// The simulated link for sent datagrams. On streams, only its losses apply, to answers to tagged requests.
+    /// Default: a perfect link.
     pub link_out: LinkConfig,
-    /// The seed of what these two do. It reaches nothing else: no token, no key.
+    /// The seed of the two links. Tokens and keys do not depend on it.
     pub seed: u64,
     /// How long a stream session outlives its connection. Default 30 s.
     pub linger: Duration,
     /// How long a datagram session lives after the last datagram with its token. Default 90 s.
     pub idle: Duration,
-    /// The longest payload that is read, in bytes. Default 16 MiB. A connection that announces more is closed.
+    /// The longest payload that is read, in bytes. Default 16 MiB. A connection that announces a longer one is closed.
     pub max_message: usize,
-    /// The largest datagram that is ever sent, in bytes, to peers that have sent one as large. Default 1,200.
+    /// The largest datagram that is sent, in bytes, to peers that have sent one of that size. Default 1,200.
     pub max_datagram: usize,
-    /// Most stream connections at once. Default 10,000; each idle one costs about 1 KiB here, and what the system keeps
-    /// for it; up to 16 KiB of answers that are not read and 128 KiB of a frame that is not complete do not count in
-    /// [`HubConfig::max_memory`]. One more is told so and closed. A sixteenth, 8 to 64 and a quarter at most, is kept for
-    /// loopback and UNIX sockets, of these as of [`HubConfig::max_sessions`].
+    /// The most simultaneous stream connections. Default 10,000. An idle one costs about 1 KiB here, plus the system's
+    /// memory. Up to 16 KiB of unread answers and 128 KiB of an incomplete frame per connection do not count in
+    /// [`HubConfig::max_memory`]. A further connection is told the reason and closed. One sixteenth, but 8 to 64 and at
+    /// most a quarter, is reserved for loopback and UNIX sockets; so it is of [`HubConfig::max_sessions`].
     pub max_connections: usize,
-    /// Most stream connections, sessions that linger and sessions on datagrams at once, all together, from one host: an
-    /// IPv4 address or the /64 of an IPv6 address; loopback and UNIX sockets do not count. Default 100; 0 is no limit. One
-    /// more connection is told so and closed, one more session is refused (503).
+    /// The most simultaneous stream connections, lingering sessions and datagram sessions of one host, all together. A
+    /// host is an IPv4 address or the /64 of an IPv6 address; loopback and UNIX sockets do not count. Default 100; 0 is
+    /// no limit. A further connection is told the reason and closed, a further session is refused (503).
     pub max_per_host: usize,
-    /// How long a connection may take to get a session. Default 60 s. Only a PNG gives it as long again, and for a day at
-    /// most; frames that are refused do not.
+    /// The time in which a connection has to get a session. Default 60 s. A PNG restarts it, for a day at most; refused
+    /// frames do not.
     pub register_timeout: Duration,
-    /// How long a frame may take once begun, plus one second per 64 KiB announced. Default 10 s.
+    /// The time in which a frame has to be complete once begun, plus one second per 64 KiB announced. Default 10 s.
     pub frame_timeout: Duration,
-    /// After how long a server that shuts down expects to be back, for its tagged clients and for people. Default: it does
-    /// not know.
+    /// The expected time until the server is back after a shutdown, for its tagged clients and line clients. Default:
+    /// unknown.
     pub back_in: Option<Duration>,
-    /// Where an untagged REG over UDP registers at once, without proof of address. Default: loopback.
+    /// The addresses from which an untagged REG over UDP registers at once, without proof of address. Default:
+    /// loopback.
     pub bare_udp: Vec<IpNet>,
-    /// Who may use which name from where. Default: every name is open.
+    /// The access rules. Default: every name is open.
     pub rules: Rules,
 }
 
@@ -88,7 +98,7 @@ pub fn loopback() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect()
 }
 
-/// Over what a client talks to its server.
+/// The transport between a client and its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A byte stream: TCP.
@@ -97,14 +107,14 @@ pub enum Transport {
     Datagram,
 }
 
-/// How a [`crate::client::Client`] behaves.
+/// The configuration of a [`crate::client::Client`].
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// Over what it talks.
+    /// The transport.
     pub transport: Transport,
-    /// The name to register under; `None` registers nothing, which is enough for pings.
+    /// The name to register; `None` registers no name, which is enough for pings.
     pub name: Option<String>,
-    /// When requests are repeated, and when they are given up; lost connections are made again by the same policy.
+    /// The retry policy of requests, and of reconnecting.
     pub policy: Backoff,
     /// How many requests may be in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
     pub window: usize,
@@ -112,19 +122,20 @@ pub struct ClientConfig {
     pub max_message: usize,
     /// The largest datagram that is sent, in bytes. Default 1,200.
     pub max_datagram: usize,
-    /// Over UDP, how long to be silent before a ping keeps the session. Default 25 s; RFC 8085 forbids less than 15 s.
+    /// Over UDP, the idle time after which a ping keeps the session alive. Default 25 s; RFC 8085 forbids less than 15
+    /// s.
     pub keepalive: Duration,
-    /// Over UDP, whether a server that does not answer has the client ask for a look at its path
-    /// ([`Event::CheckPath`](crate::client::Event::CheckPath)): after 10 s whether its address has changed, after 40 s for
-    /// another port. Default yes; an experiment that is to measure a retry policy alone says no.
+    /// Over UDP, whether the client emits [`Event::CheckPath`](crate::client::Event::CheckPath) if the server does not
+    /// answer: after 10 s to check whether its address has changed, after 40 s for another port. Default yes; turn it
+    /// off to measure a retry policy alone.
     pub checks_path: bool,
-    /// Pushes are handed on as they arrive, to prove that the tests notice.
+    /// Delivers pushes in order of arrival; a fault to test the tests with.
     #[doc(hidden)]
     pub unordered: bool,
 }
 
 impl ClientConfig {
-    /// A client of the given name over the given transport, with this policy.
+    /// Creates the configuration of a client with this name, transport and retry policy.
     pub fn new(transport: Transport, name: Option<&str>, policy: Backoff) -> Self {
         Self {
             transport,

@@ -1,38 +1,48 @@
-//! Why a request is refused: the codes of the protocol, mapped to their texts in this one place.
+//! Refusals of requests: the codes of the protocol and their texts, mapped in this one place.
+//!
+//! `server` and `hub` return a [`Refusal`] for a request that they do not execute; the server encodes it as an ERR.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::mem::discriminant;
 use std::time::Duration;
 
-/// A refusal that travels to a client: `ERR len text` to an untagged request, `@id ERR len code text` to a tagged one,
-/// where the text of a 429 is the milliseconds to wait.
+/// The reason for refusing a request: `ERR len text` to an untagged request, `@id ERR len code text` to a tagged one.
+/// The text of a 429 is the milliseconds to wait.
 ///
-/// A refusal is final for the id it answers: what was refused has not happened.
+/// A refusal is final for its id. The request had no effect; after a 410 that is unknown.
+///
+/// ```
+/// use sayagain::error::Refusal;
+///
+/// let (code, text) = (Refusal::NoSuchClient.code(), Refusal::NoSuchClient.text());
+/// assert_eq!((code, text), (404, "No such client!"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The payload is not what the verb takes (400).
+    /// The payload does not fit the verb (400).
     Malformed,
-    /// No such verb (400).
+    /// The verb does not exist (400).
     UnknownVerb,
-    /// A room's name is `#` and a name (400).
+    /// A room's name is not `#` and a name (400).
     NotARoomName,
-    /// A request that needs a session came before REG (401).
+    /// The request needs a session, and came before REG (401).
     RegisterFirst,
-    /// The session of that token or nonce is gone (401).
+    /// The session with that token or nonce has ended (401).
     SessionGone,
-    /// The name breaks the rules for names, or is not allowed from there (403).
+    /// The name is invalid, or not allowed from there (403).
     NameNotAllowed,
-    /// Nobody has that name (404).
+    /// No session has that name (404).
     NoSuchClient,
-    /// Nobody is in that room, or the sender is not in it (404).
+    /// The room has no members, or the sender is not one (404).
     NoSuchRoom,
     /// The name is in use (409).
     NameTaken,
-    /// The name is that of a session that waits for its owner, for so many seconds more, at least 1 (409).
+    /// The name belongs to a disconnected session, which waits for its client for this many more seconds, at least 1
+    /// (409).
     NameWaits(u64),
-    /// This connection has a session under another name (409).
+    /// This connection has a session with another name (409).
     AlreadyRegistered,
     /// The id was used for another request (409).
     IdReused,
@@ -40,28 +50,27 @@ pub enum Refusal {
     TakenUp,
     /// The id is below the window of remembered ids: it may or may not have been executed (410).
     Stale,
-    /// The message is too long for its receiver or for the way to it (413).
+    /// The message is too long for its receiver or for the path to it (413).
     TooLong,
-    /// Over UDP, an untagged REG is for addresses in `--bare-udp` only (428).
+    /// Over UDP, only addresses in `--bare-udp` may send an untagged REG (428).
     NotProven,
-    /// Over UDP, it comes too soon after what was sent before: the milliseconds, at least 1, after which there is room for
-    /// it (429).
+    /// Over UDP, the request exceeds the rate limit. Holds the milliseconds, at least 1, until it conforms (429).
     SlowDown(u64),
-    /// The receiver's queue, or all queues together, are full (503).
+    /// The receiver's queue, or the memory for all queues, is full (503).
     QueueFull,
-    /// No more sessions, or no more rooms for this session (503).
+    /// The limit of sessions, or of rooms for this session, is reached (503).
     ServerFull,
-    /// The peer's host has as many sessions as one may have (503).
+    /// The limit of sessions of the peer's host is reached (503).
     HostFull,
     /// The server is shutting down (503).
     Draining,
 }
 
-/// What stands before and behind the seconds of [`Refusal::NameWaits`].
+/// The text before and after the seconds of [`Refusal::NameWaits`].
 const NAME_WAITS: &str = " Its session waits ";
 const FOR_OWNER: &str = " s more for its owner";
 
-/// For how much longer the session that has a name waits for its owner, if the text of a 409 says so.
+/// Parses the time for which the session with a name still waits for its client, if the text of a 409 states it.
 pub(crate) fn parse_name_wait(text: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(text).ok()?.strip_prefix(Refusal::NameTaken.text())?;
     let secs = text.strip_prefix(NAME_WAITS)?.strip_suffix(FOR_OWNER)?;
@@ -124,12 +133,12 @@ impl Refusal {
         self.entry().0
     }
 
-    /// The text that goes with the code.
+    /// The text of the code.
     pub const fn text(self) -> &'static str {
         self.entry().1
     }
 
-    /// What an untagged request is told: the text, and how long to wait if that is all there is to it.
+    /// The payload for an untagged request: the text, and the wait if the text is nothing else.
     pub fn words(self) -> Cow<'static, str> {
         match self {
             Self::SlowDown(millis) => Cow::Owned(format!("{}: {millis} ms", self.text())),
@@ -138,25 +147,25 @@ impl Refusal {
         }
     }
 
-    /// [`Refusal::SlowDown`] until so much time has passed: in whole milliseconds, rounded up, 1 at least.
+    /// [`Refusal::SlowDown`] for this wait: in whole milliseconds, rounded up, at least 1.
     pub fn slow_down(wait: Duration) -> Self {
         let millis = wait.as_nanos().div_ceil(1_000_000).max(1);
         Self::SlowDown(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 
-    /// [`Refusal::NameWaits`] for so much longer: in whole seconds, rounded up, 1 at least.
+    /// [`Refusal::NameWaits`] for this wait: in whole seconds, rounded up, at least 1.
     pub fn name_waits(wait: Duration) -> Self {
         Self::NameWaits(wait.as_nanos().div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX).max(1))
     }
 
-    /// One byte by which the dedup window remembers this refusal, but not how long to wait; never 0.
+    /// The byte that the dedup window stores for this refusal, without the wait; never 0.
     pub(crate) fn to_byte(self) -> u8 {
         let is_it = |other: &Self| discriminant(other) == discriminant(&self);
         let place = Self::ALL.iter().position(is_it).map_or(0, |place| place + 1);
         u8::try_from(place).unwrap_or(u8::MAX)
     }
 
-    /// The refusal that [`Refusal::to_byte`] made this byte from.
+    /// The refusal for a byte from [`Refusal::to_byte`].
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.get(usize::from(byte).checked_sub(1)?).copied()
     }
@@ -177,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_survives_the_byte_it_is_remembered_by() {
+    fn every_refusal_survives_its_byte_in_the_dedup_window() {
         for (n, refusal) in (1u8..).zip(Refusal::ALL) {
             assert_eq!(refusal.to_byte(), n, "{refusal:?} is out of line in ALL");
             assert_eq!(Refusal::from_byte(n), Some(refusal));
@@ -189,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn for_how_long_a_name_waits_is_read_as_it_is_written() {
+    fn the_wait_of_a_name_survives_a_round_trip() {
         for (wait, secs) in
             [(Duration::ZERO, 1), (Duration::from_millis(26_001), 27), (Duration::MAX, u64::MAX)]
         {
@@ -209,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_told_in_whole_milliseconds_that_are_enough() {
+    fn a_wait_is_rounded_up_to_whole_milliseconds() {
         for (nanos, tagged, untagged) in [
             (0, "429 1", "slow down: 1 ms"),
             (1, "429 1", "slow down: 1 ms"),

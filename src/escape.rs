@@ -1,10 +1,10 @@
-//! Text from peers, made safe for a terminal or a log.
+//! Escaping of peers' text for terminals and logs.
 //!
-//! Whatever a peer sent may hold sequences that move the cursor, recolour the screen, turn the reading direction or
-//! begin a new line in a log. Everything of a peer's that is shown goes through [`escape`] or [`escape_short`].
+//! A peer's bytes may hold sequences that move the cursor, change colours, change the reading direction or begin a new
+//! line in a log. All peers' text that is displayed or logged goes through [`escape`] or [`escape_short`].
 //!
-//! What is shown as it is: printable text of any script, its combining marks, spaces of any width, and the two joiners
-//! U+200C and U+200D, which Persian, the scripts of India and emoji are spelled with. All else is escaped:
+//! Unescaped are: printable text of any script, its combining marks, spaces of any width, and the two joiners U+200C
+//! and U+200D, which the spelling of Persian, Indian scripts and emoji needs. All else is escaped:
 //!
 //! | what | shown as |
 //! |---|---|
@@ -13,21 +13,21 @@
 //! | characters unassigned or private to this build's Unicode tables, noncharacters | `\u{e000}` |
 //! | bytes that are not UTF-8 | `\xff` |
 //!
-//! A backslash stays as it was typed: `C:\dir` is `C:\dir`. It is doubled only where it would otherwise be mistaken
-//! for the beginning of an escape: before two hexadecimal digits after an `x`, before `u{`, and before something that
-//! is itself escaped. So the typed text `\x1b` is shown as `\\x1b`, and different input never looks the same.
+//! A backslash stays as it was typed: `C:\dir` is `C:\dir`. It is doubled only where it would read as the beginning of
+//! an escape: before `x` and two hexadecimal digits, before `u{`, and before a character that is itself escaped. So the
+//! typed text `\x1b` is shown as `\\x1b`, and different input never looks the same.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::iter::repeat_n;
 
-/// What ends a text that was cut.
+/// The end of a shortened text.
 const CUT: &str = "..";
 
-/// The text of `bytes` with everything escaped that could do more than be read. See the [module](self) for what is.
+/// Escapes `bytes` for display. See the [module](self) for the rules.
 ///
-/// Borrows when there is nothing to do. The result has at most four times the bytes of the input; where a line has to be
-/// short, use [`escape_short`].
+/// Borrows if nothing needs escaping. The result has at most four times the bytes of the input; for a short line, use
+/// [`escape_short`].
 ///
 /// ```
 /// use sayagain::escape::escape;
@@ -45,9 +45,9 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// [`escape`], cut to at most `max_chars` characters: what is longer ends with `..`, which count.
+/// [`escape`], shortened to at most `max_chars` characters: a longer text ends with `..`, which count.
 ///
-/// The cut never parts an escape. The work is bounded by `max_chars`, whatever the length of `bytes`.
+/// An escape is never split. The work is bounded by `max_chars`, whatever the length of `bytes`.
 ///
 /// ```
 /// use sayagain::escape::escape_short;
@@ -58,7 +58,7 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
 /// ```
 #[must_use]
 pub fn escape_short(bytes: &[u8], max_chars: usize) -> Cow<'_, str> {
-    // Four bytes make at least one character of output, so that a character parted here is one too many and is cut off
+    // Four bytes make at least one character of output. A character that is split here is beyond the limit, and cut off
     // below.
     let enough = max_chars.saturating_add(2).saturating_mul(4);
     let start = bytes.get(..enough).unwrap_or(bytes);
@@ -69,7 +69,7 @@ pub fn escape_short(bytes: &[u8], max_chars: usize) -> Cow<'_, str> {
     Cow::Owned(cut(start, max_chars))
 }
 
-/// The escaped text of `bytes`, of which there is too much, cut to `max_chars` characters.
+/// Escapes `bytes`, whose text is too long, and cuts it to `max_chars` characters.
 fn cut(bytes: &[u8], max_chars: usize) -> String {
     let mut joints = Vec::new();
     let mut text = escaped(bytes, |joint| joints.push(joint));
@@ -79,7 +79,7 @@ fn cut(bytes: &[u8], max_chars: usize) -> String {
     text
 }
 
-/// The escaped text of `bytes`. Tells `mark` the length of the text before every piece that must not be parted.
+/// Escapes `bytes`. Calls `mark` with the length of the text before every unit that must not be split.
 fn escaped(bytes: &[u8], mut mark: impl FnMut(usize)) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -92,7 +92,7 @@ fn escaped(bytes: &[u8], mut mark: impl FnMut(usize)) -> String {
     out
 }
 
-/// Appends a text, which `escape_follows` or not.
+/// Appends a text; `escape_follows` says whether an escape follows it.
 fn push_text(out: &mut String, text: &str, escape_follows: bool, mark: &mut impl FnMut(usize)) {
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -126,7 +126,8 @@ fn push_escape(out: &mut String, escape: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(escape);
 }
 
-/// Whether a backslash before `after` could be taken for an escape's. `escape_follows` says what comes after `after`.
+/// Whether a backslash before `after` could be read as the beginning of an escape; `escape_follows` refers to the text
+/// after `after`.
 fn is_misleading(after: &str, escape_follows: bool) -> bool {
     match (after.as_bytes(), after.chars().next()) {
         (_, None) => escape_follows,
@@ -136,7 +137,7 @@ fn is_misleading(after: &str, escape_follows: bool) -> bool {
     }
 }
 
-/// Whether a character is shown as it is.
+/// Whether a character is displayed unescaped.
 fn is_shown(c: char) -> bool {
     match c {
         ' '..='~' | '\u{200c}' | '\u{200d}' => true,
@@ -148,15 +149,16 @@ fn is_shown(c: char) -> bool {
 
 /// Whether a character other than a space is printable, by the tables of the standard library.
 ///
-/// They are to be had through `escape_debug` alone, which escapes all that is not printable, and combining marks too
-/// unless they come after something.
+/// They are accessible only through `escape_debug`, which escapes all unprintable characters, and combining marks that
+/// follow nothing.
 fn is_printable(c: char) -> bool {
     let mut after_x = [b'x'; 5];
     let length = c.encode_utf8(&mut after_x[1..]).len();
     std::str::from_utf8(&after_x[..=length]).is_ok_and(|text| text.escape_debug().count() == 2)
 }
 
-/// Text as content or attribute value of XML 1.0 and HTML. What XML has no place for, however it is written, becomes U+FFFD.
+/// Escapes text for content or attribute values of XML 1.0 and HTML. Characters that XML cannot represent become
+/// U+FFFD.
 ///
 /// ```
 /// assert_eq!(sayagain::escape::escape_xml("<a & \"b\">\u{1b}"), "&lt;a &amp; &quot;b&quot;&gt;\u{fffd}");
@@ -195,7 +197,7 @@ mod tests {
         escape(text.as_bytes()).into_owned()
     }
 
-    /// Reads an escaped text back. Knows only what the module's documentation says.
+    /// Parses an escaped text, by the rules of the module's documentation alone.
     fn unescape(text: &str) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = text;
@@ -223,7 +225,7 @@ mod tests {
         out
     }
 
-    /// What an escape without its backslash stands for, and the text after it.
+    /// The meaning of an escape without its backslash, and the text after it.
     fn read_escape(text: &str) -> Option<(Vec<u8>, &str)> {
         if let Some(digits) = text.strip_prefix("u{") {
             let (digits, rest) = digits.split_once('}').unwrap_or((digits, ""));
@@ -234,14 +236,14 @@ mod tests {
         Some((vec![u8::from_str_radix(digits, 16).unwrap()], &text[3..]))
     }
 
-    /// Whether a terminal or a log would do anything with it but show it.
+    /// Whether a terminal or a log would do anything but display it.
     fn is_dangerous(c: char) -> bool {
         matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
             | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..)
     }
 
-    /// Bytes with much of what matters: escapes, things that look like escapes, controls, broken UTF-8.
+    /// Bytes that exercise the rules: escapes, things that look like escapes, controls, broken UTF-8.
     fn awkward(rng: &mut ChaCha8Rng) -> Vec<u8> {
         const PIECES: [&[u8]; 18] = [
             b"\\",
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_do_more_than_be_read_is_escaped() {
+    fn control_characters_are_escaped() {
         for (text, expected) in [
             ("\0\t\n\r\x1b[31m\x7f", r"\x00\x09\x0a\x0d\x1b[31m\x7f"),
             ("\u{9b}2J\u{85}", r"\u{9b}2J\u{85}"),
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn no_dangerous_character_is_ever_shown_and_no_two_inputs_look_the_same() {
+    fn no_dangerous_character_is_ever_displayed_and_no_two_inputs_look_the_same() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         for _ in 0..100_000 {
             let bytes = awkward(&mut rng);
@@ -358,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_text_ends_with_dots_and_parts_no_escape() {
+    fn a_cut_text_ends_with_dots_and_splits_no_escape() {
         let cuts: Vec<_> = (0..=9).map(|max| escape_short(b"ab\x1bcd", max).into_owned()).collect();
         assert_eq!(cuts, ["", ".", "..", "a..", "ab..", "ab..", "ab..", "ab..", r"ab\x1bcd", r"ab\x1bcd"]);
         assert_eq!(escape_short("山川山川".as_bytes(), 3), "山..");

@@ -1,14 +1,14 @@
-//! `HOST:PORT` as it is typed.
+//! Parsing of `HOST:PORT`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `HOST:PORT`, checked as far as it can be without asking anybody. An IPv6 address stands in brackets.
+/// `HOST:PORT`, checked as far as possible without name resolution. An IPv6 address is in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     /// A name, an IPv4 address, or an IPv6 address without its brackets.
     pub host: String,
-    /// 0 lets a server take a free one.
+    /// For a server, 0 selects a free port.
     pub port: u16,
 }
 

@@ -168,24 +168,29 @@ mod allocator;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod conn_map;
 pub mod door;
 pub mod error;
 pub mod escape;
 #[cfg(feature = "programs")]
 pub mod exit;
+mod handle_index;
 pub mod host;
 #[cfg(feature = "programs")]
 mod host_port;
 pub mod hub;
-mod index;
 #[cfg(feature = "lab")]
 pub mod lab;
+mod lazy_box;
 pub mod link;
+mod log_limiter;
 pub mod names;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod output;
-mod rare;
+mod parted_map;
+mod parts;
+mod queue_capacity;
 pub mod rates;
 pub mod reliable;
 mod remote;
@@ -194,8 +199,6 @@ mod segmented_vec;
 pub mod server;
 pub mod service;
 pub mod sim;
-pub mod table;
-mod throttle;
 pub mod timers;
 pub mod units;
 pub mod wire;

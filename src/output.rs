@@ -1,15 +1,15 @@
-//! What is on its way to one connection: small pieces joined in one buffer, long ones shared with other receivers.
+//! Pending output of one connection: short pieces joined in one buffer, long ones shared with other receivers.
 //!
-//! A frame for many receivers is encoded once and [shared](Output::share); nothing copies it per receiver. An engine
-//! writes the pieces together ([`Output::slices`], one vectored write) and [cuts off](Output::advance) what the socket
-//! took.
+//! A frame for many receivers is encoded once and [shared](Output::share), not copied per receiver. An engine writes
+//! the pieces with one vectored write ([`Output::slices`]) and then [removes](Output::advance) the bytes that the
+//! socket took.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf as _, Bytes};
 
-/// A shared piece shorter than this, in bytes, is copied: a slice of its own in a vectored write costs more.
+/// Shorter shared pieces, in bytes, are copied: a slice of its own in a vectored write costs more.
 pub const WORTH_SHARING: usize = 1 << 10;
 
 /// Bytes for one connection, in order.
@@ -26,34 +26,34 @@ pub const WORTH_SHARING: usize = 1 << 10;
 /// ```
 #[derive(Debug, Default)]
 pub struct Output {
-    /// What comes before the tail.
+    /// The pieces before the tail.
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
     before: usize,
     tail: Vec<u8>,
-    /// How much of the tail is written already.
+    /// Bytes of the tail that are written already.
     cut: usize,
 }
 
 impl Output {
-    /// How many bytes are still to be written.
+    /// Bytes still to be written.
     #[must_use]
     pub fn len(&self) -> usize {
         self.before + self.tail.len() - self.cut
     }
 
-    /// Whether nothing is to be written.
+    /// Whether everything is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The buffer that small pieces are appended to. It is only to be appended to.
+    /// The buffer for short pieces. Only append to it.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
-    /// Appends a whole buffer: without a copy, if it is long or there is no other here.
+    /// Appends a whole buffer: without a copy, if it is long or there is no tail buffer.
     pub fn append(&mut self, bytes: Vec<u8>) {
         if bytes.len() >= WORTH_SHARING {
             self.close_tail();
@@ -65,7 +65,7 @@ impl Output {
         }
     }
 
-    /// Appends what another holds.
+    /// Appends the bytes of another output.
     pub(crate) fn join(&mut self, mut other: Self) {
         if self.is_empty() {
             *self = other;
@@ -77,13 +77,13 @@ impl Output {
         self.pieces.append(&mut other.pieces);
     }
 
-    /// All of it in one buffer: without a copy, if it is.
+    /// All bytes in one buffer: without a copy, if they are in one.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         if self.pieces.is_empty() && self.cut == 0 { self.tail } else { self.to_vec() }
     }
 
-    /// Appends bytes that others may hold, too; short ones are copied.
+    /// Appends bytes that may be shared; short ones are copied.
     pub fn share(&mut self, bytes: &Bytes) {
         if bytes.len() < WORTH_SHARING {
             return self.tail.extend_from_slice(bytes);
@@ -93,7 +93,7 @@ impl Output {
         self.pieces.push_back(bytes.clone());
     }
 
-    /// Takes what comes first out, `most` bytes of it, or all if that is less. Long pieces are split without a copy.
+    /// Removes the first `most` bytes, or all if there are fewer. Long pieces are split without a copy.
     #[must_use]
     pub fn take(&mut self, most: usize) -> Self {
         if self.len() <= most {
@@ -115,14 +115,14 @@ impl Output {
         taken
     }
 
-    /// Makes a piece of the tail if it is so long, so that it need not grow on.
+    /// Turns a long tail into a piece, so that it need not grow further.
     pub fn close_long_tail(&mut self, length: usize) {
         if self.tail.len() >= length {
             self.close_tail();
         }
     }
 
-    /// Makes a piece of the tail, so that another can follow it.
+    /// Turns the tail into a piece, so that another can follow.
     fn close_tail(&mut self) {
         if self.tail.is_empty() {
             return;
@@ -133,7 +133,7 @@ impl Output {
         self.pieces.push_back(tail);
     }
 
-    /// The first pieces, as many as `slices` has places; returns how many there are.
+    /// Fills `slices` with the first pieces; returns their number.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let tail = self.tail.get(self.cut..).filter(|tail| !tail.is_empty());
         let pieces = self.pieces.iter().map(|piece| &piece[..]).chain(tail);
@@ -145,7 +145,7 @@ impl Output {
         count
     }
 
-    /// Cuts `count` bytes off the front: they are written. More than there are is all of them.
+    /// Removes the first `count` written bytes, or all if there are fewer.
     pub fn advance(&mut self, mut count: usize) {
         while let Some(first) = self.pieces.front_mut() {
             let cut = first.len().min(count);
@@ -159,19 +159,19 @@ impl Output {
         }
         self.cut += count;
         if self.cut >= self.tail.len() {
-            // What is used up is not what is to be written next, but its buffer may be.
+            // The written bytes are obsolete, but their buffer may be the next tail.
             self.tail.clear();
             self.cut = 0;
         }
     }
 
-    /// The buffer of what was small, to be filled again; what is in it is of no meaning.
+    /// Takes the buffer of short pieces for reuse; its content is meaningless.
     #[must_use]
     pub fn into_buffer(self) -> Vec<u8> {
         self.tail
     }
 
-    /// All of it in one piece: for drivers without sockets.
+    /// All bytes in one piece, for callers without sockets.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.len());
@@ -185,7 +185,7 @@ impl Output {
 mod tests {
     use super::*;
 
-    /// `a..` in the tail, 2,000 shared `b`, `c..` behind them.
+    /// `a..` in the tail, 2,000 shared `b`, then `c..`.
     fn mixed() -> Output {
         let mut out = Output::default();
         out.tail().extend_from_slice(b"aaa");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_at_any_place_leaves_the_rest_in_order() {
+    fn advancing_by_any_count_leaves_the_rest_in_order() {
         let all = mixed().to_vec();
         assert_eq!(all.len(), 2_006);
         for first in 0..=all.len() + 1 {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_and_what_is_left_are_the_whole_in_order() {
+    fn a_taken_part_and_the_rest_are_the_whole_in_order() {
         let all = mixed().to_vec();
         for most in 0..=all.len() + 1 {
             let mut left = mixed();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_is_appended_to_nothing_is_not_copied() {
+    fn a_buffer_appended_to_an_empty_output_is_not_copied() {
         let bytes = vec![b'x'; 100];
         let place = bytes.as_ptr();
         let mut out = Output::default();

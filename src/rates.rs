@@ -1,6 +1,7 @@
-//! How much a peer may say in a second: the amounts, how they are written, and the [`Bucket`] that keeps count.
+//! Rate limits: messages and bytes per second, their text form, and the token [`Bucket`] that enforces them.
 //!
-//! The door that a rate belongs to is a [`Door`](crate::door::Door); what happens to who says more is up to the server.
+//! A listener has a rate in its [`Door`](crate::door::Door). The server takes from a client's bucket before it executes
+//! a request; over the limit it pauses reading a stream, and answers 429 on UDP.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,10 +9,10 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::escape::escape_short;
-use crate::rare::Vacant;
+use crate::lazy_box::IsEmpty;
 use crate::units::{ByteSize, later};
 
-/// Most messages, and most bytes, that one client may send in a second; the default is as many as it likes.
+/// The maximum messages and bytes per second of one client; unlimited by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
     /// Messages per second.
@@ -21,16 +22,16 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Without a limit.
+    /// No limit.
     pub const UNLIMITED: Self = Self { messages: None, bytes: None };
 
-    /// So many messages per second, of any size; 0 is no limit.
+    /// This many messages per second, of any size; 0 is no limit.
     pub const fn messages(per_second: u32) -> Self {
         Self { messages: NonZeroU32::new(per_second), bytes: None }
     }
 }
 
-/// Reads `5/s`, `64KiB/s`, both as `5/s,64KiB/s`, or `none`.
+/// Parses `5/s`, `64KiB/s`, both as `5/s,64KiB/s`, or `none`.
 impl FromStr for Rate {
     type Err = String;
 
@@ -76,15 +77,15 @@ impl fmt::Display for Rate {
     }
 }
 
-/// A token bucket for messages and one for bytes, each of which holds one second's worth and begins full.
+/// A token bucket for messages and one for bytes, each with a capacity of one second's worth and full at first.
 ///
 /// It is the continuous-state leaky bucket of ITU-T I.371 Annex A (the generic cell rate algorithm, GCRA), with an
-/// increment of one second divided by the rate and a limit of one second less that; in the terms of RFC 2697 and 2698,
-/// one rate with a burst size of one second of it. Only what conforms should be [taken](Bucket::take): then no window of
-/// time `t` sees more than `rate * t` and one second's worth. What is larger than the bucket conforms when the bucket is
-/// full, and leaves a debt.
+/// increment of one second divided by the rate and a limit of one second less that. In the terms of RFC 2697 and 2698,
+/// it is one rate with a burst size of one second of it. [Take](Bucket::take) only what conforms: then no window of
+/// time `t` sees more than `rate * t` plus one second's worth. A message larger than the bucket conforms when the
+/// bucket is full, and leaves a debt.
 ///
-/// It counts in whole units of a nanosecond of one token, so nothing is ever rounded away.
+/// It counts in nanoseconds of one token, so nothing is rounded.
 ///
 /// ```
 /// use sayagain::rates::{Bucket, Rate};
@@ -102,27 +103,27 @@ impl fmt::Display for Rate {
 pub struct Bucket {
     messages: Option<Meter>,
     bytes: Option<Meter>,
-    /// When something was last taken.
+    /// The time of the last take.
     taken_at: Option<Instant>,
 }
 
-/// One token bucket: how much of it is used.
+/// One token bucket, as the amount that is used.
 #[derive(Clone, Copy, Debug)]
 struct Meter {
-    /// Tokens that come back in a second, and the most that there are.
+    /// Tokens that return per second, and the capacity.
     rate: NonZeroU32,
-    /// What was taken and has not come back, in [`TOKEN`]s.
+    /// The tokens taken that have not returned, in [`TOKEN`]s.
     used: u64,
 }
 
-/// One token: it comes back in so many nanoseconds at a rate of 1 per second.
+/// One token: it returns in this many nanoseconds at a rate of 1 per second.
 const TOKEN: u64 = 1_000_000_000;
 
-impl Vacant for Bucket {
-    const VACANT: &'static Self = &Self::new(Rate::UNLIMITED);
+impl IsEmpty for Bucket {
+    const EMPTY: &'static Self = &Self::new(Rate::UNLIMITED);
 
-    /// Whether it stops nobody.
-    fn is_vacant(&self) -> bool {
+    /// Whether it limits nothing.
+    fn is_empty(&self) -> bool {
         self.is_unlimited()
     }
 }
@@ -134,33 +135,33 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Two full buckets; an unlimited one costs and stops nothing.
+    /// Creates two full buckets; an unlimited one takes no memory and limits nothing.
     pub const fn new(rate: Rate) -> Self {
         Self { messages: Meter::new(rate.messages), bytes: Meter::new(rate.bytes), taken_at: None }
     }
 
-    /// Whether nothing is ever too much.
+    /// Whether there is no limit.
     pub const fn is_unlimited(&self) -> bool {
         self.messages.is_none() && self.bytes.is_none()
     }
 
-    /// How long from `now` until a message of so many bytes conforms; zero if it does.
+    /// The wait from `now` until a message of this many bytes conforms; zero if it does.
     pub fn wait(&self, now: Instant, bytes: usize) -> Duration {
         let past = self.past(now);
         let wait = |meter: &Option<Meter>, tokens| meter.map_or(Duration::ZERO, |m| m.wait(past, tokens));
         wait(&self.messages, 1).max(wait(&self.bytes, bytes as u64))
     }
 
-    /// The instant at which a message of so many bytes conforms, if that is after `now`.
+    /// The instant at which a message of this many bytes conforms, if that is after `now`.
     pub fn conforms_at(&self, now: Instant, bytes: usize) -> Option<Instant> {
         Some(self.wait(now, bytes)).filter(|wait| !wait.is_zero()).map(|wait| later(now, wait))
     }
 
-    /// Takes the tokens of a message of so many bytes if it conforms.
+    /// Takes the tokens for a message of this many bytes if it conforms.
     ///
     /// # Errors
     ///
-    /// It does not: how long until it would. Nothing is taken.
+    /// It does not conform. Holds the wait until it would; nothing is taken.
     pub fn take_conforming(&mut self, now: Instant, bytes: usize) -> Result<(), Duration> {
         let wait = self.wait(now, bytes);
         if wait.is_zero() {
@@ -170,7 +171,7 @@ impl Bucket {
         Err(wait)
     }
 
-    /// Takes the tokens of a message of so many bytes, whether they are there or not: what is lacking is a debt.
+    /// Takes the tokens for a message of this many bytes, even if they are missing: the rest is a debt.
     pub fn take(&mut self, now: Instant, bytes: usize) {
         let past = self.past(now);
         self.taken_at = self.taken_at.max(Some(now));
@@ -181,7 +182,7 @@ impl Bucket {
         }
     }
 
-    /// Whether nothing of it is used.
+    /// Whether the buckets are full.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         let past = self.past(now);
         [self.messages, self.bytes].into_iter().flatten().all(|meter| meter.used_after(past) == 0)
@@ -200,7 +201,7 @@ impl Meter {
         }
     }
 
-    /// What is used after so much time without another message.
+    /// The amount used after this much time without another message.
     fn used_after(&self, past: Duration) -> u64 {
         let back = past.as_nanos().saturating_mul(u128::from(self.rate.get()));
         self.used.saturating_sub(u64::try_from(back).unwrap_or(u64::MAX))
@@ -208,7 +209,7 @@ impl Meter {
 
     fn wait(&self, past: Duration, tokens: u64) -> Duration {
         let rate = u64::from(self.rate.get());
-        // Of more than the bucket holds, only that it is full.
+        // Above the capacity, only a full bucket matters.
         let free_enough = (rate * TOKEN).saturating_sub(tokens.saturating_mul(TOKEN));
         Duration::from_nanos(self.used_after(past).saturating_sub(free_enough).div_ceil(rate))
     }
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused_in_one_line() {
+    fn an_invalid_rate_is_refused_in_one_line() {
         for text in ["", "5", "0/s", "-1/s", "5/s,6/s", "5/min", "x/s", "4294967296/s", "5/s,", "\x1b/s"] {
             let error = text.parse::<Rate>().unwrap_err();
             assert!(error.starts_with('`') && !error.contains('\x1b'), "{error}");
@@ -256,7 +257,7 @@ mod tests {
         let (start, mut bucket) = (start(), bucket("3/s"));
         let at = |nanos| start + Duration::from_nanos(nanos);
         (0..3).for_each(|_| assert_eq!(bucket.take_conforming(start, 9), Ok(())));
-        // A third of a second is no whole number of nanoseconds: never early, and nothing is lost to rounding.
+        // A third of a second is not a whole number of nanoseconds: never early, and no rounding loss.
         assert_eq!(bucket.take_conforming(start, 9), Err(Duration::from_nanos(333_333_334)));
         assert_eq!(bucket.take_conforming(at(333_333_333), 9), Err(Duration::from_nanos(1)));
         assert_eq!(bucket.conforms_at(at(333_333_333), 9), Some(at(333_333_334)));
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_bucket_waits_until_it_is_full_and_leaves_a_debt() {
+    fn a_message_larger_than_the_bucket_waits_until_it_is_full_and_leaves_a_debt() {
         let (start, mut bucket) = (start(), bucket("100B/s"));
         assert_eq!(bucket.take_conforming(start, 250), Ok(()));
         assert_eq!(bucket.wait(start, 1), Duration::from_millis(1_510));
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_too_much_and_nothing_overflows() {
+    fn without_a_limit_everything_conforms_and_nothing_overflows() {
         let (start, far) = (start(), start() + Duration::from_secs(1 << 32));
         let mut unlimited = bucket("none");
         assert!(unlimited.is_unlimited() && !bucket("1/s").is_unlimited() && !bucket("1B/s").is_unlimited());
@@ -301,12 +302,13 @@ mod tests {
             (0..3).for_each(|_| bucket.take(start, usize::MAX));
             assert!(bucket.wait(start, usize::MAX) > Duration::ZERO);
             bucket.take(far, 1);
-            // A clock that goes back is one that stands still.
+            // A clock that goes back counts as one that stands still.
             assert_eq!(bucket.wait(start, 1), bucket.wait(far, 1));
         }
     }
 
-    /// What passed, when: by definition a message conforms when no window that ends with it has more than its share.
+    /// The messages that passed, with times: by definition a message conforms if no window that ends with it exceeds
+    /// its share.
     struct Naive {
         rate: u128,
         passed: Vec<(u128, u128)>,
@@ -342,7 +344,7 @@ mod tests {
                 let refused = bucket.take_conforming(at(now), bytes).err();
                 prop_assert_eq!(refused.is_none(), naive.takes(now.into(), bytes as u128));
                 if let Some(wait) = refused {
-                    // Not a nanosecond too long, nor one too short.
+                    // Exact to the nanosecond in both directions.
                     let nanos = u64::try_from(wait.as_nanos()).unwrap();
                     prop_assert!(!bucket.wait(at(now + nanos - 1), bytes).is_zero());
                     prop_assert!(bucket.wait(at(now + nanos), bytes).is_zero());

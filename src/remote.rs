@@ -1,14 +1,14 @@
-//! Where peers are, in few bytes: a server keeps it for each of very many.
+//! Compact peer addresses, because a server keeps one for each of millions of sessions.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::service::{Origin, Remote};
 
-/// A [`Remote`] in 24 bytes, with the address that its datagrams are sent to. An IPv6 address that has a zone, a flow or such
-/// a local address takes 48 bytes more elsewhere.
+/// A [`Remote`] and the local address that its datagrams are sent to, in 24 bytes. An IPv6 address with a zone, a flow
+/// label or a local address takes 48 bytes more on the heap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PackedRemote {
-    /// The local address is 0.0.0.0 where there is none.
+    /// A local address of 0.0.0.0 means none.
     V4 {
         addr: SocketAddrV4,
         local: Ipv4Addr,
@@ -25,7 +25,7 @@ pub(crate) enum PackedRemote {
 }
 
 impl PackedRemote {
-    /// Who it is.
+    /// The peer.
     pub(crate) fn unpack(&self) -> Remote {
         match self {
             Self::V4 { addr, .. } => Remote::Ip(SocketAddr::V4(*addr)),
@@ -35,7 +35,7 @@ impl PackedRemote {
         }
     }
 
-    /// The address that its datagrams are sent to.
+    /// The local address that its datagrams are sent to.
     pub(crate) fn local(&self) -> Option<IpAddr> {
         match self {
             Self::V4 { local, .. } => (!local.is_unspecified()).then_some(IpAddr::V4(*local)),
@@ -44,7 +44,7 @@ impl PackedRemote {
         }
     }
 
-    /// One whose datagrams are sent to `local`, an address of the family of its own.
+    /// Stores `local`, which is of the peer's address family.
     pub(crate) fn with_local(remote: Remote, local: Option<IpAddr>) -> Self {
         match (remote, local) {
             (Remote::Ip(SocketAddr::V4(addr)), Some(IpAddr::V4(local))) => Self::V4 { addr, local },
@@ -69,18 +69,18 @@ impl From<Remote> for PackedRemote {
     }
 }
 
-/// An [`Origin`] in 28 bytes; who has both in fields of its own loses none to padding.
+/// An [`Origin`] in 28 bytes, without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PackedOrigin {
-    /// Who knocked.
+    /// The peer.
     pub(crate) from: PackedRemote,
-    /// The door it knocked on.
+    /// The listener that accepted it.
     pub(crate) door: u32,
 }
 
 impl From<Origin> for PackedOrigin {
     fn from(origin: Origin) -> Self {
-        // Nobody has as many doors.
+        // No server has as many listeners.
         Self { from: origin.from.into(), door: u32::try_from(origin.door).unwrap_or(u32::MAX) }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_unpacked_as_it_was_packed() {
+    fn an_origin_survives_a_round_trip() {
         assert_eq!(size_of::<PackedRemote>(), 24);
         let ips = ["192.0.2.1:4000", "[2001:db8::1]:4000", "[fe80::1%7]:4000", "[::ffff:192.0.2.1]:4000"];
         let ips = ips.map(|addr| (3, Remote::Ip(addr.parse().unwrap())));

@@ -1,12 +1,13 @@
-//! A vector in segments: growth never moves what is in it, so no push takes long however many entries there are.
+//! A vector in segments, for large tables: growth never moves its entries, so no push takes long.
 
 /// Entries per segment.
 const SEGMENT: usize = 512;
 
-/// A vector that only grows. The first segment grows as a [`Vec`] does, so a short one takes no more than that.
+/// A vector that only grows. The first segment grows as a [`Vec`] does, so a short vector takes no more memory than
+/// one.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentedVec<T> {
-    /// All are full but the last.
+    /// All segments are full, except the last.
     segments: Vec<Vec<T>>,
 }
 
@@ -28,7 +29,7 @@ impl<T> SegmentedVec<T> {
         self.segments.get(index / SEGMENT)?.get(index % SEGMENT)
     }
 
-    /// The entry at an index, to be changed.
+    /// The entry at an index, to change.
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.segments.get_mut(index / SEGMENT)?.get_mut(index % SEGMENT)
     }

@@ -60,7 +60,7 @@ impl ConnId {
 /// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
 pub type DoorId = usize;
 
-/// Where a stream connection comes from.
+/// The origin of an accepted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The listener that accepted it.
@@ -95,7 +95,7 @@ impl fmt::Display for Remote {
 /// A peer that sends datagrams: the server's socket that receives them, and the addresses of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    /// The listener that receives them.
+    /// The listener that receives the datagrams.
     pub door: DoorId,
     /// The address that the datagrams come from.
     pub addr: SocketAddr,
@@ -131,14 +131,14 @@ pub struct Dial {
 pub enum Target {
     /// A TCP port.
     Tcp {
-        /// A name or an address; the addresses of a name are tried in turn.
+        /// A name or an address. All addresses of a name are tried in turn.
         host: String,
         /// The port.
         port: u16,
     },
     /// A UNIX socket of this machine.
     Unix {
-        /// Its file.
+        /// Its path.
         path: PathBuf,
     },
 }
@@ -174,15 +174,15 @@ pub enum CloseReason {
     Asked,
     /// The peer closed its side after it was sent everything.
     Peer,
-    /// It was reset, or could not be read or written any more.
+    /// It was reset, or a read or write failed.
     Lost,
     /// The peer did not read, or did not end, in time.
     TimedOut,
-    /// The peer's system has not answered for so long that it counts as gone.
+    /// The peer's system has not answered for too long.
     Unreachable,
-    /// The peer broke the framing, or a limit that the service has set.
+    /// The peer broke the framing, or a limit of the service.
     Broken,
-    /// The engine has ended.
+    /// The engine has stopped.
     Ended,
 }
 
@@ -212,7 +212,7 @@ pub struct Transmit {
 /// What to do with a connection after [`Service::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// More is waiting: call `fill` again once what it appended is written.
+    /// More output is waiting: call `fill` again once the appended output is written.
     pub more: bool,
     /// Whether to read from the connection.
     pub reading: bool,
@@ -223,7 +223,7 @@ pub struct Flow {
 }
 
 /// The half of a service that belongs to one connection and is called without the lock.
-pub trait Intake: Send + Debug {
+pub trait Decoder: Send + Debug {
     /// What a piece of input becomes. It may borrow from the input, so that what is executed at once is not copied.
     type Batch<'a>
     where
@@ -231,7 +231,7 @@ pub trait Intake: Send + Debug {
 
     /// Returns the most bytes to read at once. Input that was read and has to wait takes memory here; unread input
     /// waits at its sender.
-    fn appetite(&self) -> usize {
+    fn max_read(&self) -> usize {
         usize::MAX
     }
 
@@ -244,8 +244,8 @@ pub trait Intake: Send + Debug {
 
 /// A server, or any other user of connections, without a socket.
 pub trait Service: Send + Debug {
-    /// The half of it that belongs to one connection.
-    type Conn: Intake;
+    /// The per-connection half.
+    type Conn: Decoder;
 
     /// The driver has taken the lock of the service: its calls until the next one of this are one hold, and the
     /// service bounds its work over all of them. Without any call of this, each call is bounded by itself.
@@ -262,14 +262,14 @@ pub trait Service: Send + Debug {
     /// A connection that the service asked for could not be made.
     fn dial_failed(&mut self, _now: Instant, _dial: DialId, _error: &io::Error) {}
 
-    /// A connection's [`Intake`] has made a batch.
-    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Intake>::Batch<'_>);
+    /// A connection's [`Decoder`] has made a batch.
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <Self::Conn as Decoder>::Batch<'_>);
 
     /// A connection's input has ended, but its peer may still read. Comes after the last `received`, and before the
     /// `fill` whose [`Flow::busy`] says whether to keep the connection. Most services ignore it.
     fn ended(&mut self, _now: Instant, _conn: ConnId) {}
 
-    /// A datagram came in.
+    /// A datagram has arrived.
     fn datagram(&mut self, now: Instant, peer: Peer, bytes: &[u8]);
 
     /// All output of `fill` for this connection is written.
@@ -278,7 +278,7 @@ pub trait Service: Send + Debug {
     /// The connection is gone. Its id is not used again.
     fn closed(&mut self, now: Instant, conn: ConnId, why: CloseReason);
 
-    /// Time has passed.
+    /// A deadline has passed.
     fn timeout(&mut self, now: Instant);
 
     /// Returns when `timeout` is to be called at the latest; `None` means never.

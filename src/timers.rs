@@ -1,44 +1,54 @@
-//! One deadline per owner, the earliest first: the timer queue of every object that is driven by `poll_timeout`.
+//! The timer queue of every state machine with a `poll_timeout`: one deadline per owner, earliest first.
 //!
-//! An owner has at most one deadline; whoever needs several keeps the earliest here and looks at all of them when it
-//! fires. Deadlines that fire early are harmless by contract, so an owner may leave a deadline standing that has moved
-//! later and set it anew when it fires.
+//! An owner has at most one deadline. An owner with several keeps the earliest here, and checks all when it fires. An
+//! early timeout is harmless by contract, so a deadline that has moved later may stay and be set again when it fires.
 //!
-//! They stand in a 4-ary heap of places in a table, which knows where in the heap each stands: 28 bytes for a deadline of
-//! an owner that takes 12, and about 8 to find it. To move one later looks at four others on average, however many there
-//! are.
+//! Implementation: a 4-ary heap of entries in a table that knows each one's heap position. A deadline takes 28 bytes
+//! for an owner of 12 bytes, and about 8 in the index. Moving one later visits four others on average, regardless of
+//! their number.
 
 use std::cmp::Reverse;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use crate::index::Index;
+use crate::handle_index::HandleIndex;
 use crate::segmented_vec::SegmentedVec;
 
-/// How many stand below each.
+/// The children of each entry.
 const WIDTH: usize = 4;
 
-/// The end of the list of free entries.
+/// The end of the free list.
 const NONE: u32 = u32::MAX;
 
 /// Deadlines keyed by owner.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sayagain::timers::Timers;
+///
+/// let (now, mut timers) = (Instant::now(), Timers::default());
+/// timers.set("ping", Some(now + Duration::from_secs(25)));
+/// timers.advance("ping", now + Duration::from_secs(1));
+/// assert_eq!(timers.next(), Some(now + Duration::from_secs(1)));
+/// assert_eq!(timers.pop_due(now), None);
+/// ```
 #[derive(Debug)]
 pub struct Timers<K> {
-    /// Deadlines are counted from here, in nanoseconds.
+    /// The origin of the deadlines, which are in nanoseconds.
     origin: Option<Instant>,
-    entries: SegmentedVec<Entry<K>>,
-    /// The first entry that nobody has; each names the next in its `place`.
+    entries: SegmentedVec<TimerEntry<K>>,
+    /// The first free entry; each names the next in its `place`.
     free: u32,
-    /// Entries, none later than those below it.
+    /// Entries in heap order: none is later than its children.
     heap: Vec<u32>,
-    by_owner: Index,
+    by_owner: HandleIndex,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry<K> {
+struct TimerEntry<K> {
     due: i64,
     owner: K,
-    /// Where it stands in the heap.
+    /// The position in the heap.
     place: u32,
 }
 
@@ -49,13 +59,13 @@ impl<K> Default for Timers<K> {
             entries: SegmentedVec::default(),
             free: NONE,
             heap: Vec::new(),
-            by_owner: Index::default(),
+            by_owner: HandleIndex::default(),
         }
     }
 }
 
 impl<K: Copy + Ord + Hash> Timers<K> {
-    /// Sets or, with `None`, clears the deadline of `owner`.
+    /// Sets the deadline of `owner` or, with `None`, clears it.
     pub fn set(&mut self, owner: K, deadline: Option<Instant>) {
         let standing = self.find(owner);
         match (standing, deadline) {
@@ -66,7 +76,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
-    /// Moves the deadline of `owner` to `deadline` if that is earlier than what stands.
+    /// Moves the deadline of `owner` to `deadline` if that is earlier.
     pub fn advance(&mut self, owner: K, deadline: Instant) {
         let standing = self.find(owner).and_then(|entry| self.deadline(entry));
         if standing.is_none_or(|standing| deadline < standing) {
@@ -79,15 +89,15 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.deadline(self.find(owner)?)
     }
 
-    /// The earliest deadline of all; `None` means never.
+    /// The earliest deadline; `None` means never.
     pub fn next(&self) -> Option<Instant> {
         self.deadline(*self.heap.first()?)
     }
 
-    /// Takes one owner whose deadline is not after `now`.
+    /// Removes one owner whose deadline is not after `now`, and returns it.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let first = *self.heap.first()?;
-        let Entry { due, owner, .. } = *self.entry(first)?;
+        let TimerEntry { due, owner, .. } = *self.entry(first)?;
         if due > nanos(self.origin?, now) {
             return None;
         }
@@ -95,7 +105,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         Some(owner)
     }
 
-    fn entry(&self, entry: u32) -> Option<&Entry<K>> {
+    fn entry(&self, entry: u32) -> Option<&TimerEntry<K>> {
         self.entries.get(entry as usize)
     }
 
@@ -110,7 +120,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     }
 }
 
-/// Time in few bytes: an instant within 292 years of the first, to the nanosecond.
+/// A compact instant, within 292 years of the origin, to the nanosecond.
 fn nanos(origin: Instant, at: Instant) -> i64 {
     let whole = |length: Duration| i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
     if at >= origin { whole(at - origin) } else { -whole(origin - at) }
@@ -121,9 +131,9 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     fn insert(&mut self, owner: K, at: Instant) {
         let due = nanos(*self.origin.get_or_insert(at), at);
         let place = self.heap.len();
-        // Nobody has 2^32 deadlines: each takes 28 bytes.
+        // 2^32 deadlines would take 28 bytes each: more than any memory.
         let Ok(short) = u32::try_from(place) else { return };
-        let new = Entry { due, owner, place: short };
+        let new = TimerEntry { due, owner, place: short };
         let entry = match self.entries.get_mut(self.free as usize) {
             Some(free) => {
                 let entry = self.free;
@@ -145,7 +155,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     }
 
     fn remove(&mut self, entry: u32) {
-        let Some(Entry { owner, place, .. }) = self.entry(entry).copied() else { return };
+        let Some(TimerEntry { owner, place, .. }) = self.entry(entry).copied() else { return };
         self.by_owner.remove(&owner, entry);
         let place = place as usize;
         self.heap.swap_remove(place);
@@ -171,13 +181,13 @@ impl<K: Copy + Ord + Hash> Timers<K> {
 
 /// The heap.
 impl<K: Copy + Ord> Timers<K> {
-    /// What stands at a place; the earliest is the greatest, nothing the least.
+    /// The priority at a position; the earliest deadline is the greatest, an empty entry the least.
     fn rank(&self, place: usize) -> Option<Reverse<(i64, K)>> {
         let entry = self.entries.get(*self.heap.get(place)? as usize)?;
         Some(Reverse((entry.due, entry.owner)))
     }
 
-    /// Notes where an entry stands now.
+    /// Records the position of an entry.
     fn note(&mut self, place: usize) {
         let Some(entry) = self.heap.get(place).and_then(|entry| self.entries.get_mut(*entry as usize)) else {
             return;
@@ -185,7 +195,7 @@ impl<K: Copy + Ord> Timers<K> {
         entry.place = u32::try_from(place).unwrap_or(NONE);
     }
 
-    /// Brings what stands at a place to where it belongs.
+    /// Restores the heap order around a position.
     fn settle(&mut self, place: usize) {
         let place = self.sift_up(place);
         self.sift_down(place);
@@ -250,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_set_moved_and_cleared_comes_by_time_and_then_by_owner() {
+    fn deadlines_fire_by_time_and_then_by_owner_after_any_changes() {
         let (start, mut rng) = (start(), ChaCha20Rng::seed_from_u64(1));
         let (mut timers, mut model) = (Timers::default(), BTreeSet::new());
         let mut standing = [None; 200];
@@ -282,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_before_the_first_is_told_to_the_nanosecond() {
+    fn a_deadline_before_the_first_is_exact_to_the_nanosecond() {
         let start = start() + Duration::from_secs(9);
         let mut timers = Timers::default();
         timers.set(1, Some(start));
@@ -296,6 +306,6 @@ mod tests {
 
     #[test]
     fn a_deadline_takes_few_bytes() {
-        assert_eq!(size_of::<Entry<(u32, u32, u32)>>(), 24);
+        assert_eq!(size_of::<TimerEntry<(u32, u32, u32)>>(), 24);
     }
 }

@@ -1,6 +1,16 @@
-//! Validated quantities: what a user typed becomes one of these, or one sentence that says what was wrong with it.
+//! Validated quantities: probabilities, factors, times, sizes and counts, parsed from text or numbers.
 //!
-//! Everything behind this door may rely on the bounds: no NaN, no negative time, no time that overflows a clock.
+//! Command lines, link specifications and configurations are parsed into these types before the core sees them. Code
+//! that takes one may rely on its bounds: no NaN, no negative time, no time that overflows a clock. Invalid input
+//! becomes one sentence, a [`UnitError`].
+//!
+//! ```
+//! use sayagain::units::{Probability, Seconds};
+//!
+//! assert_eq!("200ms".parse::<Seconds>()?.to_string(), "0.2s");
+//! assert!("1.5".parse::<Probability>().is_err());
+//! # Ok::<(), sayagain::units::UnitError>(())
+//! ```
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,13 +23,13 @@ pub(crate) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &s
     format!("{count} {noun}{plural}")
 }
 
-/// Ten years of 365 days: far beyond any use, and far below anything that overflows an addition.
+/// Ten years of 365 days: beyond any use, and far below the overflow of an addition.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How much of an offending text an error shows, in characters after escaping.
+/// The most characters of an offending text in an error, after escaping.
 const SHOWN: usize = 40;
 
-/// Why a text or a number is not the quantity that was asked for, as one sentence.
+/// The reason why a text or a number is not the required quantity, as one sentence.
 ///
 /// The offending text is shown escaped and cut to 40 characters, so the sentence is safe on a terminal and in a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +47,7 @@ impl UnitError {
     }
 }
 
-/// `text` with everything unprintable escaped, and with an ellipsis for what exceeds [`SHOWN`] characters.
+/// `text`, escaped and cut to [`SHOWN`] characters with an ellipsis.
 fn shown(text: &str) -> String {
     let mut escaped = text.chars().flat_map(char::escape_debug);
     let mut shown: String = escaped.by_ref().take(SHOWN).collect();
@@ -47,42 +57,42 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// How likely something is: a number from 0 to 1, both included, never NaN.
+/// A probability: a number from 0 to 1, both included, never NaN.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Probability(f64);
 
 impl Probability {
-    /// Never.
+    /// Probability 0.
     pub const ZERO: Self = Self(0.0);
-    /// Always.
+    /// Probability 1.
     pub const ONE: Self = Self(1.0);
 
-    /// Takes a number from 0 to 1.
+    /// Creates a probability from a number from 0 to 1.
     ///
     /// # Errors
     ///
-    /// NaN, and anything below 0 or above 1.
+    /// NaN, and numbers below 0 or above 1.
     pub fn new(value: f64) -> Result<Self, UnitError> {
         Self::checked(value, &value.to_string())
     }
 
-    /// As a plain number, 0 to 1.
+    /// The number, 0 to 1.
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
     }
 
-    /// How likely it is that it does not happen.
+    /// The probability of the opposite.
     #[must_use]
     pub const fn complement(self) -> Self {
         Self(1.0 - self.0)
     }
 
-    /// Whether it happens, given `draw` evenly distributed over all `u64`: never at 0, always at 1, and at every
-    /// multiple of 2^-53 between them, 1 - 2^-53 included, with exactly this probability.
+    /// Whether the event happens, for a `draw` that is uniform over all `u64`. Exact for 0, 1 and all multiples of
+    /// 2^-53 between them.
     #[must_use]
     pub const fn happens(self, draw: u64) -> bool {
-        // The 53 bits that an f64 holds exactly, as a number in [0, 1): it is below 1 always, below 0 never.
+        // The 53 bits that an f64 holds exactly, as a number in [0, 1): always below 1, never below 0.
         let unit = (draw >> 11) as f64 / (1_u64 << 53) as f64;
         unit < self.0
     }
@@ -112,7 +122,7 @@ impl fmt::Display for Probability {
     }
 }
 
-/// What one timeout is multiplied by to give the next: a number from 1 to 1,000.
+/// A growth factor of timeouts: a number from 1 to 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Factor(f64);
 
@@ -124,16 +134,16 @@ impl Factor {
     /// Doubling.
     pub const TWO: Self = Self(2.0);
 
-    /// Takes a number from 1 to 1,000.
+    /// Creates a factor from a number from 1 to 1,000.
     ///
     /// # Errors
     ///
-    /// NaN, and anything below 1 or above 1,000.
+    /// NaN, and numbers below 1 or above 1,000.
     pub fn new(value: f64) -> Result<Self, UnitError> {
         Self::checked(value, &value.to_string())
     }
 
-    /// As a plain number, 1 to 1,000.
+    /// The number, 1 to 1,000.
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
@@ -166,22 +176,22 @@ impl fmt::Display for Factor {
 
 /// A length of time from 0 to ten years, to the nanosecond.
 ///
-/// Read from decimal seconds (`.1`, `30`, `1e-3`), or from a number with a unit: `200ms`, `5s`, `2m`, `1h`. Written as
-/// seconds with their unit, `0.1s`, which reads back as the same length.
+/// Parsed from decimal seconds (`.1`, `30`, `1e-3`), or from a number with a unit: `200ms`, `5s`, `2m`, `1h`. Displayed
+/// in seconds with their unit, `0.1s`; parsing that returns the same length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(Duration);
 
 impl Seconds {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(Duration::ZERO);
     /// Ten years of 365 days.
     pub const MAX: Self = Self(TEN_YEARS);
 
-    /// Takes a length of time of up to [`Seconds::MAX`].
+    /// Creates a length of time of up to [`Seconds::MAX`].
     ///
     /// # Errors
     ///
-    /// Anything longer than ten years.
+    /// Lengths over ten years.
     pub fn new(length: Duration) -> Result<Self, UnitError> {
         if length > TEN_YEARS {
             return Err(too_long(&format!("{length:?}")));
@@ -189,7 +199,7 @@ impl Seconds {
         Ok(Self(length))
     }
 
-    /// As the standard library has it.
+    /// As a [`Duration`].
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         self.0
@@ -212,7 +222,7 @@ impl FromStr for Seconds {
         if seconds < 0.0 {
             return Err(UnitError::new(text, "a duration", "it must not be negative"));
         }
-        // What a Duration cannot hold is too long as well.
+        // Longer than a `Duration` can hold is too long as well.
         Duration::try_from_secs_f64(seconds)
             .ok()
             .filter(|d| *d <= TEN_YEARS)
@@ -237,7 +247,7 @@ fn too_long(text: &str) -> UnitError {
     UnitError::new(text, "a duration", "it must not be longer than ten years")
 }
 
-/// The number in `text`, and what one of its unit is in seconds.
+/// The number in `text`, and the length of its unit in seconds.
 fn split_time(text: &str) -> (&str, f64) {
     // "ms" comes first, because it ends with "s" too.
     const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
@@ -245,28 +255,28 @@ fn split_time(text: &str) -> (&str, f64) {
     unit.unwrap_or((text, 1.0))
 }
 
-/// `text` as a decimal number, NaN when it is none.
+/// `text` as a decimal number, NaN if it is none.
 fn number(text: &str) -> f64 {
     text.parse().unwrap_or(f64::NAN)
 }
 
-/// A length of time of at least a nanosecond and at most ten years: what a timeout or an interval has to be.
+/// A length of time from a nanosecond to ten years, as timeouts and intervals need.
 ///
-/// Read and written as [`Seconds`] are.
+/// Parsed and displayed as [`Seconds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PositiveSeconds(Seconds);
 
 impl PositiveSeconds {
-    /// Takes a length of time of more than 0 and up to [`Seconds::MAX`].
+    /// Creates a length of time above 0 and up to [`Seconds::MAX`].
     ///
     /// # Errors
     ///
-    /// 0, and anything longer than ten years.
+    /// 0, and lengths over ten years.
     pub fn new(length: Duration) -> Result<Self, UnitError> {
         Self::checked(Seconds::new(length)?, &format!("{length:?}"))
     }
 
-    /// As the standard library has it.
+    /// As a [`Duration`].
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         self.0.as_duration()
@@ -294,18 +304,18 @@ impl fmt::Display for PositiveSeconds {
     }
 }
 
-/// A number of bytes that fits into memory's address range.
+/// A number of bytes that fits the address range.
 ///
-/// Read from digits (`1200`), or digits with a binary unit: `64KiB` or `64K`, `16MiB` or `16M`, `1GiB` or `1G`. Written
-/// with the largest unit that divides it, which reads back as the same number.
+/// Parsed from digits (`1200`), or digits with a binary unit: `64KiB` or `64K`, `16MiB` or `16M`, `1GiB` or `1G`.
+/// Displayed with the largest unit that divides it; parsing that returns the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(usize);
 
-/// Suffixes of [`ByteSize`] with the power of two that each stands for; of one power, the first is written.
+/// Suffixes of [`ByteSize`] with their powers of two; the first of one power is displayed.
 const BYTE_UNITS: [(&str, u32); 6] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G", 30), ("M", 20), ("K", 10)];
 
 impl ByteSize {
-    /// Any number of bytes.
+    /// Creates a size from any number of bytes.
     #[must_use]
     pub const fn new(bytes: usize) -> Self {
         Self(bytes)
@@ -328,7 +338,7 @@ impl FromStr for ByteSize {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(refuse("it must be digits, or digits with KiB, MiB or GiB"));
         }
-        // Only too many digits are left to go wrong.
+        // The only remaining error is too many digits.
         let count: Option<usize> = digits.parse().ok();
         count.and_then(|n| n.checked_mul(1 << power)).map(Self).ok_or_else(|| refuse("it is too large"))
     }
@@ -344,27 +354,27 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// `now + wait`, where a wait counts as ten years at most; `now` itself if the clock cannot express even that.
+/// `now + wait`, with `wait` clamped to ten years; `now` itself if the clock cannot represent the sum.
 pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
     now.checked_add(wait.min(TEN_YEARS)).unwrap_or(now)
 }
 
-/// `length` times `by`, ten years at most; `by` must not be negative or NaN.
+/// `length` times `by`, at most ten years; `by` must not be negative or NaN.
 pub(crate) fn scale(length: Duration, by: f64) -> Duration {
     Duration::try_from_secs_f64(length.as_secs_f64() * by).unwrap_or(TEN_YEARS).min(TEN_YEARS)
 }
 
-/// The length that `draw`, evenly distributed over all `u64`, picks between two lengths, both included, to the
-/// nanosecond; either may be the smaller, and both count as ten years at most.
+/// A uniform length between two bounds, both included, to the nanosecond, from a `draw` that is uniform over all `u64`.
+/// The bounds may be in any order, and are clamped to ten years.
 pub(crate) fn uniform(one: Duration, other: Duration, draw: u64) -> Duration {
     let (low, high) = (one.min(other).min(TEN_YEARS), one.max(other).min(TEN_YEARS));
-    // Fewer than 2^59 choices: neither the product nor the quotient can overflow.
+    // Below 2^59 choices: neither the product nor the quotient can overflow.
     let choices = (high - low).as_nanos() + 1;
     let picked = (choices * u128::from(draw)) >> 64;
     low + Duration::from_nanos(u64::try_from(picked).unwrap_or(0))
 }
 
-/// How many of something: digits, 0 too.
+/// A count, from 0: digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(usize);
 
@@ -388,12 +398,12 @@ impl FromStr for Count {
         if digits.len() < text.len() {
             return Err(refuse("it must not be negative"));
         }
-        // Only too many digits are left to go wrong.
+        // The only remaining error is too many digits.
         text.parse().map(Self).map_err(|_| refuse("it is too large"))
     }
 }
 
-/// How many of something that there must be.
+/// A count of at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtLeastOne(NonZeroUsize);
 
@@ -535,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_as_the_same() {
+    fn displayed_quantities_parse_to_the_same_value() {
         for nanos in [0, 1, 100_000_000, 1_500_000_000, 60_000_000_000, 123_456_789_012] {
             let length = Seconds::new(Duration::from_nanos(nanos)).unwrap();
             assert_eq!(length.to_string().parse::<Seconds>().unwrap(), length);

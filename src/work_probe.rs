@@ -1,4 +1,4 @@
-//! What the code walks, counted apart from its work units and in tests only: so that a walk without units is found.
+//! Test instrumentation: counts work apart from the work budget, so that work without units is found.
 
 use std::cell::Cell;
 
@@ -6,20 +6,20 @@ thread_local! {
     static WALKED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often a byte of a name that is normalised counts: as many units as it costs.
+/// Units for each byte of a name that is normalised, equal to its cost.
 const NAME_BYTE: usize = 4;
 
-/// Notes that a name is normalised.
+/// Records the normalisation of a name.
 pub(crate) fn note_name(name: &str) {
     note(NAME_BYTE * name.len());
 }
 
-/// Notes that so many entries are passed.
+/// Records that entries are passed.
 pub(crate) fn note(steps: usize) {
     WALKED.with(|walked| walked.set(walked.get() + steps as u64));
 }
 
-/// What was noted since this was last asked.
+/// The units recorded since the last call.
 pub(crate) fn take() -> u64 {
     WALKED.with(Cell::take)
 }

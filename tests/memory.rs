@@ -19,7 +19,7 @@ use sayagain::hub::HubConfig;
 use sayagain::link::LinkConfig;
 use sayagain::output::Output;
 use sayagain::server::{Server, StreamIntake};
-use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service as _};
+use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Peer, Remote, Service as _};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -109,7 +109,7 @@ impl World {
     /// As an engine reads it: so much at once, and only while it may.
     fn say(&mut self, conn: usize, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.is_reading(conn) {
-            let most = bytes.len().min(64 << 10).min(self.conns[conn].intake.appetite());
+            let most = bytes.len().min(64 << 10).min(self.conns[conn].intake.max_read());
             let (piece, rest) = bytes.split_at(most);
             bytes = rest;
             let Conn { id, intake, .. } = &mut self.conns[conn];

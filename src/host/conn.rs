@@ -1,4 +1,4 @@
-//! One connection: who it is, what was read of it and is not taken, and what is to be written to it.
+//! The state of one connection: its peer, held input and pending output.
 
 use bytes::BytesMut;
 
@@ -8,17 +8,17 @@ use crate::names::Name;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, DialId, DoorId, Remote};
 
-/// While something is there to be taken, so much is read ahead of it, in bytes.
+/// Bytes to read ahead while a piece waits for the handler.
 const READ_AHEAD: usize = 256 << 10;
 
-/// How far it has come.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its name is awaited; the handler does not know of it.
-    Greeting,
-    /// The handler has been told of it.
+    /// The handshake is not complete; the handler does not know of the connection.
+    Handshake,
+    /// The handler knows of the connection.
     Open,
-    /// The handler never will be.
+    /// The connection was refused; the handler will not know of it.
     Refused,
 }
 
@@ -32,32 +32,33 @@ pub(super) struct Conn {
     pub(super) expected: bool,
     pub(super) stage: Stage,
     pub(super) framing: Framing,
-    /// What was read and is not taken.
+    /// Input that was not taken.
     pub(super) held: BytesMut,
-    /// How much of it was looked at, where that need not be done again.
+    /// Bytes of it that need not be searched again.
     seen: usize,
-    /// What is to be written.
+    /// Output that is queued.
     pub(super) out: Output,
-    /// What is being written, in bytes.
+    /// Bytes of output that are being written.
     pub(super) writing: usize,
-    /// How much of what is not written was sent while its own input was handed over, and while any was.
+    /// Bytes of pending output that were sent during a callback for this connection's input, and for any connection's
+    /// input.
     pub(super) answers: usize,
     pub(super) caused: usize,
     /// The handler has sent something that is not written yet.
     pub(super) owes: bool,
-    /// The handler wants nothing more for now.
+    /// The handler has paused the connection.
     pub(super) paused: bool,
-    /// A whole piece is there and has not been taken.
+    /// A complete piece is waiting.
     pub(super) unread: bool,
-    /// No more of it may come, and the handler does not use what is there.
+    /// The buffer is full, and the handler does not use the bytes in it.
     pub(super) stuck: bool,
-    /// Handing over was put off until fewer answers wait.
+    /// Input waits until fewer answers are pending.
     pub(super) deferred: bool,
-    /// It is among those whose turn comes.
+    /// It is in the queue `ready`.
     pub(super) is_ready: bool,
-    /// It is among those that wait for room for answers.
+    /// It is in the queue `held_back`.
     pub(super) held_back: bool,
-    /// It is among those for whose output there was no room.
+    /// It is in the queue `crowded`.
     pub(super) crowded: bool,
     /// It is closed once everything is written.
     pub(super) closing: bool,
@@ -65,15 +66,15 @@ pub(super) struct Conn {
     pub(super) aborted: bool,
     /// The peer has closed its side.
     pub(super) ended: bool,
-    /// The handler knows that.
+    /// The handler knows that the peer has closed its side.
     pub(super) told_end: bool,
-    /// The engine was told to read no more.
+    /// The engine was told to pause reading.
     pub(super) stopped: bool,
-    /// It is among those that wait for memory.
+    /// It is in the queue `starved`.
     pub(super) starved: bool,
-    /// It is among those that have something to be written or whose flow has changed.
+    /// It is in the queue `woken`.
     pub(super) woken: bool,
-    /// Why it is closed, where that is not what the engine sees of it.
+    /// The close reason, if the engine cannot know it.
     pub(super) why: Option<CloseReason>,
 }
 
@@ -83,13 +84,13 @@ impl Conn {
             Arrival::Accepted(origin) => (origin.from, Some(origin.door), None),
             Arrival::Dialed(dial, remote) => (remote, None, Some(dial)),
         };
-        let stage = if framing == Framing::Messages { Stage::Greeting } else { Stage::Open };
+        let stage = if framing == Framing::Messages { Stage::Handshake } else { Stage::Open };
         Self {
             remote,
             door,
             dial,
             name: None,
-            // Whom we have called we expect.
+            // A peer that we connected to is expected.
             expected: dial.is_some(),
             stage,
             framing,
@@ -118,34 +119,34 @@ impl Conn {
         }
     }
 
-    /// What waits to be written and what is being written, in bytes.
+    /// Bytes of output that are queued or being written.
     pub(super) fn pending(&self) -> usize {
         self.out.len() + self.writing
     }
 
-    /// Whether the handler can still do something with it.
+    /// Whether the handler can still use the connection.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open) && !self.closing && !self.aborted
     }
 
-    /// Whether its time is limited: nothing new follows what is being written, or that was all.
+    /// Whether the engine limits its remaining time: it is writing the last output, or there is none.
     pub(super) fn is_closing(&self) -> bool {
         self.closing && (self.out.is_empty() || self.writing > 0)
     }
 
-    /// Looks for the first piece of what is held.
+    /// Searches the held input for its first piece.
     pub(super) fn look(&mut self, max: usize) -> Front {
         let found = front(self.framing, &self.held, self.seen, max);
         self.seen = if let Front::Unfinished { seen } = found { seen } else { 0 };
         found
     }
 
-    /// Looks for a greeting, which is a message however the rest is going to be cut.
+    /// Searches for a greeting, which is a message whatever the framing.
     pub(super) fn look_for_greeting(&self, max: usize) -> Front {
         front(Framing::Messages, &self.held, 0, max)
     }
 
-    /// Drops what is between frames, so that it is neither kept nor looked at again. Returns how many bytes those were.
+    /// Drops the separators between frames. Returns their length in bytes.
     pub(super) fn skip_blank(&mut self) -> usize {
         if self.framing != Framing::Frames {
             return 0;
@@ -159,25 +160,25 @@ impl Conn {
         blank
     }
 
-    /// Takes a piece out.
+    /// Takes a piece out of the held input.
     pub(super) fn cut(&mut self, span: Span) -> bytes::Bytes {
         let mut piece = self.held.split_to(span.before + span.len + span.after);
         let _ = piece.split_to(span.before);
         piece.truncate(span.len);
         if self.held.is_empty() {
-            // Who is silent holds no buffer.
+            // An idle connection keeps no buffer.
             self.held = BytesMut::new();
         }
         piece.freeze()
     }
 
-    /// Whether there is room for more of it, as far as it alone is concerned.
+    /// Whether the connection's own limit allows another read.
     pub(super) fn has_room(&self, max_message: usize) -> bool {
         let most = if self.unread { READ_AHEAD } else { max_message.saturating_add(crate::wire::MAX_HEAD) };
         !self.stuck && self.held.len() < most
     }
 
-    /// Looks at what is held anew: it is cut in another way from now on.
+    /// Changes the framing, and searches the held input again.
     pub(super) fn set_framing(&mut self, framing: Framing) {
         self.framing = framing;
         self.seen = 0;

@@ -1,4 +1,4 @@
-//! What a handler does: it is handed a context with everything that happens.
+//! The actions of a handler: every callback gets a context to send, close and connect with.
 
 use std::time::Instant;
 
@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use super::conn::Conn;
 use super::flow::SendError;
 use super::framing;
-use super::state::State;
-use super::turns::Piece;
+use super::scheduler::Piece;
+use super::state::HostState;
 use crate::door::{Door, Framing};
 use crate::names::Name;
 use crate::service::{ConnId, DialId, DoorId, Peer, Remote, Target, Transmit};
@@ -16,25 +16,25 @@ use crate::service::{ConnId, DialId, DoorId, Peer, Remote, Target, Transmit};
 /// The longest payload of a datagram over IPv4, in bytes: 65,535 less the heads of IP and UDP.
 const MAX_DATAGRAM: usize = 65_507;
 
-/// What can be done, and looked at, when something happens.
+/// Access to the host's connections during a callback.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub(super) now: Instant,
-    pub(super) state: &'a mut State,
+    pub(super) state: &'a mut HostState,
 }
 
-/// Sending. What is sent is written once the callback has returned.
+/// Sending. Output is written after the callback returns.
 impl Context<'_> {
-    /// Sends a piece: bytes as they are, or a message, line or frame, as the connection is cut. It is copied.
+    /// Sends a piece: bytes as they are, or a message, line or frame, depending on the framing. The piece is copied.
     ///
     /// # Errors
     ///
-    /// There is no room for it, the connection is closed, or it would come out as something else.
+    /// The queue or memory is full, the connection is closed, or the piece does not fit the framing.
     pub fn send(&mut self, conn: ConnId, piece: &[u8]) -> Result<(), SendError> {
         self.state.send(conn, piece, |framing, out| framing::put(framing, piece, out))
     }
 
-    /// The same for bytes that others may hold, too: long ones (1 KiB and more) are not copied.
+    /// Sends a piece that may be shared: 1 KiB and more are not copied.
     ///
     /// # Errors
     ///
@@ -43,8 +43,8 @@ impl Context<'_> {
         self.state.send(conn, piece, |framing, out| framing::share(framing, piece, out))
     }
 
-    /// Sends pieces while there is room for another, and returns how many those were: the next of `pieces` was not taken.
-    /// By one piece [`max_pending`](super::Settings::max_pending) may be exceeded.
+    /// Sends pieces while there is room, and returns their number; the next one of `pieces` is not consumed. The last
+    /// piece may exceed [`max_pending`](super::Settings::max_pending).
     ///
     /// ```
     /// # use sayagain::host::{Context, SendError};
@@ -57,7 +57,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// The connection is closed; or a piece would come out as something else, and those behind it were not taken.
+    /// The connection is closed; or a piece does not fit the framing, and the pieces after it were not consumed.
     pub fn send_many<T: AsRef<[u8]>>(
         &mut self,
         conn: ConnId,
@@ -66,11 +66,11 @@ impl Context<'_> {
         self.state.send_many(conn, pieces)
     }
 
-    /// Sends a datagram from one of our doors for those. It may be lost, here as anywhere.
+    /// Sends a datagram from one of our datagram listeners. It may be lost.
     ///
     /// # Errors
     ///
-    /// It is too long, or too many wait.
+    /// The datagram is too long, or too many are queued.
     pub fn send_to(&mut self, peer: Peer, bytes: &[u8]) -> Result<(), SendError> {
         if bytes.len() > MAX_DATAGRAM {
             return Err(SendError::TooLong);
@@ -81,45 +81,45 @@ impl Context<'_> {
 
 /// Connections.
 impl Context<'_> {
-    /// Connects to somebody, who is told our name where it is a connection of messages. What comes of it is
-    /// [`opened`](super::Handler::opened), where [`PeerInfo::dial`] says which it is, or [`failed`](super::Handler::failed);
-    /// neither, if the engine ends before.
+    /// Opens a connection; a connection of messages sends our name. The result is [`opened`](super::Handler::opened),
+    /// with the attempt in [`PeerInfo::dial`], or [`failed`](super::Handler::failed); neither if the engine stops
+    /// first.
     pub fn connect(&mut self, to: Target, framing: Framing) -> DialId {
         self.state.dial(to, framing)
     }
 
-    /// Closes a connection once everything is written to it. Nothing more of it is handed over.
+    /// Closes a connection once everything is written. Its input is discarded from now on.
     pub fn close(&mut self, conn: ConnId) {
         self.state.close(conn);
     }
 
-    /// Closes a connection now, and drops what was to be written.
+    /// Closes a connection now, and drops its pending output.
     pub fn abort(&mut self, conn: ConnId) {
         self.state.abort(conn);
     }
 
-    /// Hands nothing more over from a connection, and soon reads nothing more from it, so that its peer has to wait.
+    /// Stops passing a connection's input to the handler, and soon stops reading it, so that its peer's writes block.
     pub fn pause(&mut self, conn: ConnId) {
         self.state.pause(conn);
     }
 
-    /// Goes on handing over, beginning with what was not used before.
+    /// Resumes a paused connection, beginning with unused bytes.
     pub fn resume(&mut self, conn: ConnId) {
         self.state.resume(conn);
     }
 
-    /// Cuts a connection in another way from now on: what comes next, and what is sent.
+    /// Changes the framing of later input and output.
     pub fn set_framing(&mut self, conn: ConnId, framing: Framing) {
         self.state.set_framing(conn, framing);
     }
 
-    /// Takes the first whole message, line or frame that is there, or all bytes that are not cut: for who overrides
-    /// [`readable`](super::Handler::readable), or has paused the connection.
+    /// Takes the first whole message, line or frame, or all unframed bytes. For handlers that override
+    /// [`readable`](super::Handler::readable), and for paused connections.
     pub fn recv(&mut self, conn: ConnId) -> Option<Bytes> {
         self.state.recv(conn)
     }
 
-    /// Begins to end: connections are closed once everything is written, new ones at once.
+    /// Shuts down: closes each connection once everything is written, and new ones at once.
     pub fn stop(&mut self) {
         self.state.is_stopping = true;
         for conn in self.conns().collect::<Vec<_>>() {
@@ -128,36 +128,36 @@ impl Context<'_> {
     }
 }
 
-/// What is known.
+/// Queries.
 impl Context<'_> {
-    /// What time it is: when whatever happened was seen.
+    /// The time at which the engine saw the current event.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Who the other end of a connection is; `None` if it is gone.
+    /// The other end of a connection; `None` if the connection is closed.
     #[must_use]
     pub fn peer(&self, conn: ConnId) -> Option<PeerInfo<'_>> {
         self.state.conns.get(conn).map(|conn| PeerInfo { conn, doors: &self.state.doors })
     }
 
-    /// The connection of the peer that has this name. Names are found whatever their case, as in the chat.
+    /// The connection of the peer with this name. Case does not matter, as in the chat.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ConnId> {
         let name = Name::parse(name.as_bytes()).ok()?;
         let conn = self.state.names.get(name.clash_keys().folded()).copied()?;
-        // One that only looks like it has a key in common, too.
+        // A look-alike shares the key, too.
         let found = self.state.conns.get(conn)?.name.as_ref()?;
         (found.fold() == name.fold()).then_some(conn)
     }
 
-    /// All connections, in the order of their places; those that have not said their name yet are among them.
+    /// All connections, in the order of their places, including those whose handshake is not complete.
     pub fn conns(&self) -> impl Iterator<Item = ConnId> {
         self.state.conns.iter().map(|(conn, _)| conn)
     }
 
-    /// How much is held, in bytes: of what was read and is not taken, and of what waits to be written.
+    /// Memory held, in bytes: of input that was not taken, and of output that is not written.
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
         self.state.memory.held()
@@ -186,49 +186,49 @@ impl<'a> PeerInfo<'a> {
         self.conn.remote
     }
 
-    /// The name that it has told and was let in under.
+    /// The name from the handshake.
     #[must_use]
     pub fn name(&self) -> Option<&'a str> {
         self.conn.name.as_ref().map(Name::as_str)
     }
 
-    /// Whether we have called it, or a rule expects its name.
+    /// Whether we opened the connection, or a rule expects the name.
     #[must_use]
     pub const fn expected(&self) -> bool {
         self.conn.expected
     }
 
-    /// The door it knocked on; `None` if we have called it.
+    /// The listener that accepted it; `None` if we opened it.
     #[must_use]
     pub const fn door_id(&self) -> Option<DoorId> {
         self.conn.door
     }
 
-    /// What that door is called.
+    /// The name of that listener.
     #[must_use]
     pub fn door(&self) -> Option<&'a str> {
         self.doors.get(self.conn.door?).map(|door| door.name.as_str())
     }
 
-    /// Which of our calls it has answered.
+    /// The attempt that opened it; `None` if it was accepted.
     #[must_use]
     pub const fn dial(&self) -> Option<DialId> {
         self.conn.dial
     }
 
-    /// How the connection is cut.
+    /// How its stream is cut into pieces.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         self.conn.framing
     }
 
-    /// How many bytes wait to be written to it, or are being written.
+    /// Bytes of output that are queued or being written.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.conn.pending()
     }
 
-    /// How many bytes were read of it and are not taken.
+    /// Bytes of input that were not taken.
     #[must_use]
     pub fn held(&self) -> usize {
         self.conn.held.len()

@@ -1,42 +1,41 @@
-//! Output: what is queued, what is to be written next, and what became of it.
+//! Output: queueing, writing, and wakeups of connections with something to write.
 
 use super::framing;
-use super::state::State;
-use super::turns::forget_gone;
+use super::scheduler::forget_gone;
+use super::state::HostState;
 use crate::door::Framing;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
 
-/// How much is given to be written at once, in bytes, and how much of a connection that is closed: it has so long for each
-/// of these.
+/// Bytes per write, and bytes per write of a connection that is closing: each write has the same time limit.
 const WRITE_SIZE: usize = 1 << 20;
 const LAST_WRITE_SIZE: usize = 256 << 10;
 
-/// A buffer of short pieces grows no longer than this, in bytes.
+/// The longest buffer that collects short pieces, in bytes.
 const TAIL: usize = 256 << 10;
 
-/// Why something was not sent. What was to be sent is still with who wanted to.
+/// The reason why a piece was not sent. The caller keeps the piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is no room: wait until the connection has [drained](super::Handler::drained), which is also told where nothing
-    /// of its own waits, and others have left no room.
+    /// The queue or memory is full: wait for [`drained`](super::Handler::drained). It is also called for a connection
+    /// with an empty queue when other connections have left room.
     #[error("too much waits to be sent; wait until the connection has drained")]
     Full,
-    /// The connection is closed, or about to be.
+    /// The connection is closed or closing.
     #[error("the connection is closed")]
     Gone,
-    /// It would come out as something else: a line that holds the end of one, what is no frame.
+    /// The piece does not fit the framing: a line that holds a line end, or bytes that are not one frame.
     #[error("it is not one line, or not one frame, as this connection is cut into those")]
     NotAPiece,
-    /// A datagram cannot be so long.
+    /// The datagram is longer than the protocol allows.
     #[error("a datagram holds 65507 bytes at most")]
     TooLong,
 }
 
 /// Output.
-impl State {
-    /// Queues a piece, if there is room for it: `put` appends it.
+impl HostState {
+    /// Queues a piece if there is room: `put` appends it.
     pub(super) fn send(
         &mut self,
         id: ConnId,
@@ -60,7 +59,7 @@ impl State {
         Ok(())
     }
 
-    /// Queues pieces while there is room for another.
+    /// Queues pieces while there is room.
     pub(super) fn send_many<T: AsRef<[u8]>>(
         &mut self,
         id: ConnId,
@@ -90,7 +89,7 @@ impl State {
         result.map(|()| count)
     }
 
-    /// There was no room for its output. Where nothing of its own is to be written, it is told when there is.
+    /// Records that a send found no room. A connection with an empty queue is told when there is room again.
     fn crowd_out(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.pending() == 0
@@ -101,12 +100,12 @@ impl State {
         }
     }
 
-    /// How many of those are to be told now.
+    /// The number of those connections to tell now.
     pub(super) fn uncrowded(&self) -> usize {
         if self.memory.has_room_out_again() { self.crowded.len() } else { 0 }
     }
 
-    /// The next of them, if it still has nothing to be written.
+    /// The next of them, if its queue is still empty.
     pub(super) fn pop_crowded(&mut self) -> Option<ConnId> {
         let id = self.crowded.pop_front()?;
         let conn = self.conns.get_mut(id)?;
@@ -127,7 +126,7 @@ impl State {
         self.wake(id);
     }
 
-    /// Something of a connection is written or dropped: what is left can be no more than what is not written.
+    /// Output was written or dropped: at most what is still pending counts as answers.
     pub(super) fn forget_answers(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             let (most, before) = (conn.pending(), conn.caused);
@@ -136,7 +135,7 @@ impl State {
         }
     }
 
-    /// A connection has output, or its flow has changed.
+    /// Queues a connection that has output or whose flow has changed.
     pub(super) fn wake(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && !std::mem::replace(&mut conn.woken, true)
@@ -156,7 +155,7 @@ impl State {
         }
     }
 
-    /// Gives what is to be written next.
+    /// Appends the next output to write.
     pub(super) fn fill(&mut self, id: ConnId, out: &mut Output) -> Flow {
         let reading = self.note_reading(id);
         let Some(conn) = self.conns.get_mut(id) else {
@@ -169,13 +168,13 @@ impl State {
         let more = !conn.out.is_empty();
         let flow = Flow { more, reading, closing: conn.closing && !more, busy: conn.ended && !conn.told_end };
         if conn.closing && more {
-            // So that the time for what is being written is limited: see `is_closing`.
+            // So that the engine limits the time of this write: see `is_closing`.
             self.wake(id);
         }
         flow
     }
 
-    /// What was given is written. Returns whether that was all that the handler has sent.
+    /// The last write is complete. Returns whether the handler's output is all written.
     pub(super) fn drained(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         self.memory.give_out(std::mem::take(&mut conn.writing));

@@ -1,4 +1,4 @@
-//! Bytes to pieces and back: where the first piece of what was read ends, and what a piece looks like on the wire.
+//! Framing: finds the first piece in a stream, and writes a piece to a stream.
 
 use bytes::Bytes;
 
@@ -6,24 +6,24 @@ use crate::door::Framing;
 use crate::output::Output;
 use crate::wire::parse_head;
 
-/// The bytes of a message's length.
+/// Bytes of the length prefix of a message.
 pub(super) const LENGTH: usize = 8;
 
-/// What is in front of all that was read and is not taken.
+/// The result of a search for the first piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Front {
-    /// No whole piece; the bytes that were looked at need not be looked at again.
+    /// No whole piece. The next search may skip the first `seen` bytes.
     Unfinished {
-        /// How many those are.
+        /// Bytes searched.
         seen: usize,
     },
-    /// A whole one.
+    /// A whole piece.
     Whole(Span),
-    /// What no piece begins with, or one that is too long.
+    /// Invalid input, or a piece over the limit.
     Broken,
 }
 
-/// Where a piece is: bytes that are no part of it, the piece, and bytes behind it that are none either.
+/// The position of a piece: its bytes, and the bytes of framing before and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) before: usize,
@@ -31,7 +31,7 @@ pub(super) struct Span {
     pub(super) after: usize,
 }
 
-/// Looks for the first piece; the first `seen` bytes have been looked at before.
+/// Searches for the first piece, from byte `seen` on.
 pub(super) fn front(framing: Framing, bytes: &[u8], seen: usize, max: usize) -> Front {
     match framing {
         Framing::Bytes if bytes.is_empty() => Front::Unfinished { seen: 0 },
@@ -82,7 +82,7 @@ fn frame(bytes: &[u8], max: usize) -> Front {
     }
 }
 
-/// Whether a piece can be sent under a framing so that it comes out as the same piece.
+/// Whether a piece can be sent under a framing and arrives as the same piece.
 pub(super) fn is_piece(framing: Framing, piece: &[u8]) -> bool {
     match framing {
         Framing::Bytes | Framing::Messages => true,
@@ -94,7 +94,7 @@ pub(super) fn is_piece(framing: Framing, piece: &[u8]) -> bool {
     }
 }
 
-/// How many bytes a framing adds to each piece.
+/// Bytes that a framing adds to each piece.
 pub(super) const fn overhead(framing: Framing) -> usize {
     match framing {
         Framing::Bytes | Framing::Frames => 0,
@@ -111,7 +111,7 @@ pub(super) fn put(framing: Framing, piece: &[u8], out: &mut Output) {
     after(framing, tail);
 }
 
-/// Appends a piece that others may hold, too.
+/// Appends a piece that may be shared.
 pub(super) fn share(framing: Framing, piece: &Bytes, out: &mut Output) {
     before(framing, piece.len(), out.tail());
     out.share(piece);
@@ -134,7 +134,7 @@ fn after(framing: Framing, tail: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// The pieces of a stream that comes in pieces of that size, and whether it broke.
+    /// Cuts a stream that arrives in chunks of `at_once` bytes. Returns its pieces, and whether it broke.
     fn cut(framing: Framing, stream: &[u8], at_once: usize, max: usize) -> (Vec<Vec<u8>>, bool) {
         let (mut held, mut seen, mut pieces) = (Vec::new(), 0, Vec::new());
         for part in stream.chunks(at_once) {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_comes_out_however_the_stream_is_split() {
+    fn pieces_are_read_back_however_the_stream_is_split() {
         for (framing, pieces) in [
             (Framing::Messages, vec![&b""[..], b"one", b"\n\0", b""]),
             (Framing::Lines, vec![b"", b"one", b"a\rb", b"\r\rx"]),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_come_out_as_something_else_is_no_piece() {
+    fn a_piece_that_does_not_fit_the_framing_is_refused() {
         for piece in [&b"a\nb"[..], b"a\r", b"\n"] {
             assert!(!is_piece(Framing::Lines, piece));
         }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_refused_as_soon_as_it_is_there_and_costs_nothing_before() {
+    fn an_oversized_length_is_refused_as_soon_as_it_arrives() {
         let long = |len: u64| cut(Framing::Messages, &len.to_be_bytes(), 8, 100);
         assert_eq!(long(101), (vec![], true));
         assert_eq!(long(u64::MAX), (vec![], true));

@@ -1,16 +1,17 @@
-//! A program of its own on sockets: callbacks, and a context to act through.
+//! Servers and peers of any protocol: a program writes a [`Handler`], and a [`Host`] runs it as a service.
 //!
-//! Who writes a [`Handler`] is told of connections, of what comes in on them, of their ends, and does through a [`Context`]
-//! what is to be done: send, close, pause, connect. A [`Host`] makes a [`Service`](crate::service::Service) of it, which any
-//! [`Engine`](crate::net::Engine) drives, as it drives the chat. Nothing here touches a socket or a clock.
+//! The host stands where the chat's [`Server`](crate::server::Server) stands: between an
+//! [`Engine`](crate::net::Engine), which owns sockets, threads and the clock, and the program. The handler's callbacks
+//! report connections, input and their ends; it acts through a [`Context`]: send, close, pause, connect. Nothing here
+//! touches a socket or a clock.
 //!
 //! ```
 //! use std::time::Instant;
 //! use sayagain::host::{Context, Handler, Host, Settings};
 //! use sayagain::output::Output;
-//! use sayagain::service::{ConnId, Intake, Origin, Remote, Service};
+//! use sayagain::service::{ConnId, Decoder, Origin, Remote, Service};
 //!
-//! /// Says everything again.
+//! /// Echoes all input.
 //! struct Echo;
 //!
 //! impl Handler for Echo {
@@ -25,8 +26,8 @@
 //! let mut host = Host::new(Settings::default(), Vec::new(), Echo);
 //! let conn = ConnId::new(0, 0);
 //! let origin = Origin { door: 0, from: Remote::Ip("192.0.2.1:4000".parse()?) };
-//! let mut intake = host.opened(now, conn, origin.into());
-//! host.received(now, conn, intake.received(now, b"again"));
+//! let mut decoder = host.opened(now, conn, origin.into());
+//! host.received(now, conn, decoder.received(now, b"again"));
 //! assert_eq!(host.poll_wake(), Some(conn));
 //! let mut out = Output::default();
 //! host.fill(now, conn, &mut out);
@@ -34,7 +35,7 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
-//! # A router, and two who talk through it
+//! # A router and two of its clients
 //!
 //! ```
 //! use bytes::Bytes;
@@ -54,7 +55,7 @@
 //!             None => Err(format!("nobody is called {name}")),
 //!         };
 //!         if let Err(why) = sent {
-//!             // Who does not read this either is not told.
+//!             // If the queue is full, the sender gets no error message.
 //!             let _ = cx.send(conn, why.as_bytes());
 //!         }
 //!     }
@@ -92,22 +93,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Where what is
+//! # Modules
 //!
-//! In the order in which a piece of input meets them:
+//! In the order in which a piece of input passes them:
 //!
 //! ```text
-//! service   a handler as a service: what the engine hands in and asks for
-//! state     all that is known besides the handler: who is there, and who comes and goes
-//! turns     what is there to be taken, and whose turn it is
-//! sharing   who is read, and who goes on when the memory is full
-//! flow      what is to be written
-//! conn      one connection: what was read and is not taken, what is to be written
-//! framing   bytes to pieces and back
-//! greeting  who says its name, and who may: the first message each way
-//! memory    how much all of them may hold, and who may go on when that is full
-//! context   what a handler does
-//! settings  what it can be told
+//! service          the host as a service: an engine's calls to a handler's callbacks
+//! state            connections, queues, memory and timers
+//! scheduler        which connection passes its next piece to the handler
+//! memory_fairness  which connections are read, and which one continues when memory is full
+//! flow             output
+//! conn             the state of one connection
+//! framing          bytes to pieces and back
+//! handshake        names: the first message each way
+//! memory           bytes held by all connections, and the limits
+//! context          the actions of a handler
+//! settings         configuration
 //! ```
 
 use std::io;
@@ -116,60 +117,60 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::service::{CloseReason, ConnId, DialId, Peer};
-use turns::Piece;
+use scheduler::Piece;
 
 mod conn;
 mod context;
 mod flow;
 mod framing;
-mod greeting;
+mod handshake;
 mod memory;
+mod memory_fairness;
+mod scheduler;
 mod service;
 mod settings;
-mod sharing;
 mod state;
 #[cfg(test)]
 mod tests;
-mod turns;
 
 pub use crate::door::Framing;
 pub use context::{Context, PeerInfo};
 pub use flow::SendError;
-pub use greeting::MAX_GREETING;
-pub use service::{Host, HostIntake};
+pub use handshake::MAX_HANDSHAKE;
+pub use service::{Host, HostDecoder};
 pub use settings::Settings;
 
-/// What a program does when something happens. Every method has a default; most programs want two or three of them.
+/// The callbacks of a program. Every method has a default; most programs override two or three of them.
 ///
-/// They are called one at a time, under the engine's lock: what takes long holds everybody up. None of them has to be
-/// prepared for a connection that is gone: what a [`Context`] is asked for such a one comes back as an error or does nothing.
+/// The engine calls them one at a time, under its lock: a slow callback delays all connections. A callback need not
+/// check whether a connection still exists: a [`Context`] call for a closed one returns an error or does nothing.
 pub trait Handler: Send {
-    /// A connection can be talked to: it was accepted, or one that [`Context::connect`] asked for is there. Of
-    /// [messages](Framing::Messages), it has told its name by now ([`Context::peer`]).
+    /// A connection is usable: it was accepted, or an attempt of [`Context::connect`] succeeded. A connection of
+    /// [messages](Framing::Messages) has completed its handshake by now ([`Context::peer`] has its name).
     fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
 
-    /// Bytes are there, where they are not cut ([`Framing::Bytes`]): all that came and was not used before, at least one.
-    /// Returns how many were used. It is called again at once with the rest, until it uses none or there is none; what
-    /// stays is there again, in front of what comes next. By default they are used up unread.
+    /// Bytes have arrived on a connection without framing ([`Framing::Bytes`]): all bytes that were not used before, at
+    /// least one. Returns how many were used. It is called again at once with the rest, until it uses none or none are
+    /// left; unused bytes come again in front of the next input. The default discards them.
     ///
-    /// One answer per call is a good measure: while more than [`Settings::pause_above`] of answers is unsent to a connection,
-    /// its input waits.
+    /// Send about one answer per call: while more than [`Settings::pause_above`] bytes of answers to a connection are
+    /// unsent, its input waits.
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
         let _ = (cx, conn);
         bytes.len()
     }
 
-    /// A whole message, line or frame is there, where a stream is cut into those. Short ones that came together share one
-    /// buffer: to keep one for long, copy it.
+    /// A whole message, line or frame has arrived on a connection with framing. Short pieces of one read share a
+    /// buffer: copy a piece to keep it for long.
     fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Bytes) {
         let _ = (cx, conn, message);
     }
 
-    /// Something is there to be taken. By default it is handed over piece by piece, to `received` or `message`. Who would
-    /// rather fetch it later ([`Context::recv`]) overrides this; what is not fetched fills the [memory](Settings::max_memory_in),
-    /// and is then left to the system and to the peer.
+    /// Input has arrived. By default it is passed piece by piece to `received` or `message`. Override this to fetch it
+    /// later with [`Context::recv`]. Input that is not fetched counts against the [memory
+    /// limit](Settings::max_memory_in); at the limit the host stops reading.
     fn readable(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         loop {
             match cx.next(conn) {
@@ -185,45 +186,44 @@ pub trait Handler: Send {
         }
     }
 
-    /// A datagram came in at a door for those.
+    /// A datagram has arrived on a datagram listener.
     fn datagram(&mut self, cx: &mut Context<'_>, peer: Peer, bytes: &[u8]) {
         let _ = (cx, peer, bytes);
     }
 
-    /// Everything that was sent to a connection is written: its queue is empty again. Also told where it was empty and what was
-    /// to be sent had no room because of others ([`SendError::Full`]): there is some now.
+    /// Everything that was sent to a connection is written, so its queue is empty. Also called for a connection with an
+    /// empty queue after [`SendError::Full`], once other connections have left room.
     fn drained(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
 
-    /// The peer has closed its side, and all that came before was handed over. The connection is closed once everything
-    /// is written: one that is to stay open for an answer needs that answer here.
+    /// The peer has closed its side, and all earlier input was passed on. The connection is closed once everything is
+    /// written: to answer, send the answer here.
     fn ended(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
 
-    /// A connection that was opened is gone. It is not named again.
+    /// A connection that was opened is closed. Its id is not used again.
     fn closed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         let _ = (cx, conn, why);
     }
 
-    /// A connection that [`Context::connect`] asked for could not be made, or the peer refused our name
-    /// ([`io::ErrorKind::PermissionDenied`]).
+    /// An attempt of [`Context::connect`] failed, or the peer refused our name ([`io::ErrorKind::PermissionDenied`]).
     fn failed(&mut self, cx: &mut Context<'_>, dial: DialId, error: &io::Error) {
         let _ = (cx, dial, error);
     }
 
-    /// The instant that `poll_timeout` named has come. One that comes early is harmless.
+    /// The instant that `poll_timeout` returned has come. An early call is harmless.
     fn timeout(&mut self, cx: &mut Context<'_>) {
         let _ = cx;
     }
 
-    /// When to call `timeout`; `None` means never. It is asked after every callback.
+    /// When to call `timeout`; `None` means never. Queried after every callback.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// The engine is told to end. By default everybody gets what is still to be written, and is closed.
+    /// The engine shuts down. By default all pending output is written, and then each connection is closed.
     fn shutdown(&mut self, cx: &mut Context<'_>) {
         cx.stop();
     }

@@ -1,4 +1,4 @@
-//! A handler as a service: what the engine hands in, and what it asks for.
+//! The host as a [`Service`]: translates an engine's calls into a handler's callbacks.
 
 use std::fmt;
 use std::io;
@@ -7,17 +7,17 @@ use std::time::Instant;
 use super::Handler;
 use super::conn::{Conn, Stage};
 use super::context::Context;
-use super::memory::Room;
+use super::memory::FreeMemory;
 use super::settings::Settings;
-use super::state::{Owner, State};
+use super::state::{HostState, TimerOwner};
 use crate::door::Door;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Flow, Intake, Peer, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Decoder, Dial, DialId, Flow, Peer, Service, Transmit};
 
-/// A [`Handler`] with its connections: a [`Service`], for any engine.
+/// A [`Handler`] with its connections, as a [`Service`] for any engine.
 pub struct Host<H> {
     handler: H,
-    state: State,
+    state: HostState,
 }
 
 impl<H> fmt::Debug for Host<H> {
@@ -27,10 +27,10 @@ impl<H> fmt::Debug for Host<H> {
 }
 
 impl<H: Handler> Host<H> {
-    /// A host that nobody is connected to. `doors` says how connections are cut, by the ordinals of the sockets that they
-    /// come in through ([`Doors::list`](crate::net::Doors::list)); where it says nothing they are bytes.
+    /// Creates a host without connections. `doors` has the framing of each listener, by its ordinal
+    /// ([`Doors::list`](crate::net::Doors::list)); other listeners carry unframed bytes.
     pub fn new(settings: Settings, doors: Vec<Door>, handler: H) -> Self {
-        Self { handler, state: State::new(settings, doors) }
+        Self { handler, state: HostState::new(settings, doors) }
     }
 
     /// The handler.
@@ -43,7 +43,7 @@ impl<H: Handler> Host<H> {
         &mut self.handler
     }
 
-    /// Lets the handler do something by itself, as if something had happened.
+    /// Calls `act` with the handler and a context, as in a callback.
     ///
     /// On an engine: `engine.change(|host, now| host.with(now, |handler, cx| ..))`.
     pub fn with<R>(&mut self, now: Instant, act: impl FnOnce(&mut H, &mut Context<'_>) -> R) -> R {
@@ -53,12 +53,12 @@ impl<H: Handler> Host<H> {
         result
     }
 
-    /// Doors were added behind those that there are.
+    /// Adds listeners after the existing ones.
     pub(crate) fn add_doors(&mut self, doors: Vec<Door>) {
         self.state.doors.extend(doors);
     }
 
-    /// Looks, without acting.
+    /// Reads from the host without acting.
     pub(crate) fn look<R>(&mut self, now: Instant, at: impl FnOnce(&Context<'_>) -> R) -> R {
         at(&Context { now, state: &mut self.state })
     }
@@ -67,7 +67,7 @@ impl<H: Handler> Host<H> {
         act(&mut self.handler, &mut Context { now, state: &mut self.state });
     }
 
-    /// Hands over what is there of a connection, as far as that may be now.
+    /// Passes a connection's input to the handler, as far as it may.
     fn deliver(&mut self, now: Instant, conn: ConnId) {
         if self.state.greet(conn) {
             self.tell(now, |handler, cx| handler.opened(cx, conn));
@@ -80,7 +80,7 @@ impl<H: Handler> Host<H> {
         self.tell_end(now, conn);
     }
 
-    /// Tells that the peer has closed its side, behind all that came before.
+    /// Reports that the peer has closed its side, after all earlier input.
     fn tell_end(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.state.conns.get_mut(id) else { return };
         if !conn.ended || conn.told_end || conn.unread && conn.is_open() {
@@ -95,12 +95,12 @@ impl<H: Handler> Host<H> {
         self.state.wake(id);
     }
 
-    /// What anything that happened may have brought about.
+    /// Handles the consequences of any event: failures, drained queues, ready input, memory.
     fn settle(&mut self, now: Instant) {
         while let Some((dial, error)) = self.state.failures.pop_front() {
             self.tell(now, |handler, cx| handler.failed(cx, dial, &error));
         }
-        // Those only that wait now: who finds no room again waits for the next time.
+        // Only those that are queued now: a connection that finds no room again waits for the next event.
         for _ in 0..self.state.uncrowded() {
             if let Some(conn) = self.state.pop_crowded() {
                 self.tell(now, |handler, cx| handler.drained(cx, conn));
@@ -113,16 +113,16 @@ impl<H: Handler> Host<H> {
     }
 }
 
-/// The half of a [`Host`] that belongs to one connection: it says how much may be read, and hands bytes on as they are, as
-/// how they are cut may change with each piece.
+/// The per-connection half of a [`Host`]: bounds reads by the free memory. It passes bytes on unchanged, because the
+/// framing may change with each piece.
 #[derive(Debug)]
-pub struct HostIntake(Room);
+pub struct HostDecoder(FreeMemory);
 
-impl Intake for HostIntake {
+impl Decoder for HostDecoder {
     type Batch<'a> = &'a [u8];
 
-    fn appetite(&self) -> usize {
-        self.0.appetite()
+    fn max_read(&self) -> usize {
+        self.0.max_read()
     }
 
     fn received<'a>(&'a mut self, _now: Instant, bytes: &'a [u8]) -> &'a [u8] {
@@ -131,16 +131,16 @@ impl Intake for HostIntake {
 }
 
 impl<H: Handler> Service for Host<H> {
-    type Conn = HostIntake;
+    type Conn = HostDecoder;
 
-    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> HostIntake {
+    fn opened(&mut self, now: Instant, conn: ConnId, arrival: Arrival) -> HostDecoder {
         self.state.begin(now);
         self.state.open(now, conn, arrival);
         if self.state.conns.get(conn).is_some_and(|conn| conn.stage == Stage::Open) {
             self.tell(now, |handler, cx| handler.opened(cx, conn));
         }
         self.settle(now);
-        HostIntake(self.state.memory.room())
+        HostDecoder(self.state.memory.room())
     }
 
     fn dial_failed(&mut self, now: Instant, dial: DialId, error: &io::Error) {
@@ -186,12 +186,12 @@ impl<H: Handler> Service for Host<H> {
             let why = gone.why.unwrap_or(why);
             match (gone.stage, gone.dial) {
                 (Stage::Open, _) => self.tell(now, |handler, cx| handler.closed(cx, conn, why)),
-                (Stage::Greeting, Some(dial)) => {
+                (Stage::Handshake, Some(dial)) => {
                     let error =
                         io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));
                     self.state.dial_failed(dial, error);
                 }
-                (Stage::Greeting | Stage::Refused, _) => {}
+                (Stage::Handshake | Stage::Refused, _) => {}
             }
         }
         self.settle(now);
@@ -201,8 +201,8 @@ impl<H: Handler> Service for Host<H> {
         self.state.begin(now);
         while let Some(owner) = self.state.timers.pop_due(now) {
             match owner {
-                Owner::Greeting(conn) => self.state.reject(conn, CloseReason::TimedOut),
-                Owner::Leader => self.state.check_leader(now),
+                TimerOwner::Greeting(conn) => self.state.reject(conn, CloseReason::TimedOut),
+                TimerOwner::Leader => self.state.check_leader(now),
             }
         }
         if self.handler.poll_timeout().is_some_and(|at| at <= now) {
@@ -246,7 +246,7 @@ impl<H: Handler> Service for Host<H> {
     fn shutdown(&mut self, now: Instant) {
         self.state.begin(now);
         self.tell(now, |handler, cx| handler.shutdown(cx));
-        // Whatever the handler made of that, there is nobody to serve from now on.
+        // Whatever the handler did, nothing is served from now on.
         self.state.is_stopping = true;
         self.settle(now);
     }

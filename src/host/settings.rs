@@ -1,11 +1,11 @@
-//! What a host can be told: how much it may hold, who is expected, and what it is called itself.
+//! Configuration of a host: memory limits, deadlines, its name and the peers it expects.
 
 use std::time::Duration;
 
 use crate::names::{Name, NameError};
-use crate::rules::{Place, Rules};
+use crate::rules::{OriginPattern, Rules};
 
-/// What a [`Host`](super::Host) can be told. Bounds are in bytes.
+/// The configuration of a [`Host`](super::Host). Sizes are in bytes.
 ///
 /// ```
 /// use sayagain::host::Settings;
@@ -20,8 +20,8 @@ pub struct Settings {
     pub(super) max_memory_in: usize,
     pub(super) max_memory_out: usize,
     pub(super) pause_above: usize,
-    pub(super) greeting_time: Duration,
-    pub(super) patience: Duration,
+    pub(super) handshake_timeout: Duration,
+    pub(super) progress_timeout: Duration,
     pub(super) name: Option<Name>,
     pub(super) rules: Rules,
     pub(super) only_expected: bool,
@@ -35,8 +35,8 @@ impl Default for Settings {
             max_memory_in: 256 << 20,
             max_memory_out: 256 << 20,
             pause_above: 64 << 10,
-            greeting_time: Duration::from_secs(10),
-            patience: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(10),
             name: None,
             rules: Rules::default(),
             only_expected: false,
@@ -44,47 +44,47 @@ impl Default for Settings {
     }
 }
 
-/// How much may be held.
+/// Memory limits.
 impl Settings {
-    /// The longest message that is taken: 16 MiB, any size that memory is addressed with. A longer one ends its connection
-    /// as soon as its length is there. Of bytes that are not cut, so many may be left unused.
+    /// The longest message that is accepted: 16 MiB by default, up to any `usize`. A longer one ends its connection as
+    /// soon as its length has arrived. On a connection without framing, as many bytes may stay unused.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// How much may wait to be written to one connection, what is being written included: 16 MiB. What is more is given
-    /// back to who sends it ([`SendError::Full`](super::SendError::Full)); an empty queue takes any one message.
+    /// The limit of output pending on one connection, including what is being written: 16 MiB by default. Above it a
+    /// send fails with [`SendError::Full`](super::SendError::Full); an empty queue takes one message of any size.
     #[must_use]
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.max_pending = bytes;
         self
     }
 
-    /// How much all connections together may hold of what was read and is not taken: 256 MiB. At the bound nothing more is
-    /// read, so that the system's buffers fill and then the peers wait. One connection at a time goes on while nobody has
-    /// anything to be taken, to the end of its message, so that messages are finished: by so much, one `max_message`,
-    /// and a read of 512 bytes per connection, may the bound be exceeded; and by reads that have begun when there was room:
-    /// of up to 64 KiB for each thread that reads, which on the engine of threads is each connection.
+    /// The limit of input held for all connections together: 256 MiB by default. At the limit the host stops reading,
+    /// so peers' writes block. While no complete piece is waiting, one connection at a time is still read to the end of
+    /// its message, so that memory is freed. The limit may be exceeded by one `max_message`, a read of 512 bytes per
+    /// connection, and reads that began before: up to 64 KiB per reading thread, which the thread engine has for each
+    /// connection.
     #[must_use]
     pub fn max_memory_in(mut self, bytes: usize) -> Self {
         self.max_memory_in = bytes;
         self
     }
 
-    /// How much may wait to be written to all connections together: 256 MiB. At the bound what is sent is given back; at
-    /// three quarters of it by what was sent while input was handed over, nothing more is read, as it would be answered, too.
-    /// Bytes that several receivers share count for each; datagrams do not count, of which 4,096 wait at most.
+    /// The limit of output pending on all connections together: 256 MiB by default. At the limit a send fails. When
+    /// answers alone reach three quarters of it, the host stops reading, because input may cause more of them. Bytes
+    /// shared by several receivers count for each of them. Datagrams do not count; at most 4,096 are queued.
     #[must_use]
     pub fn max_memory_out(mut self, bytes: usize) -> Self {
         self.max_memory_out = bytes;
         self
     }
 
-    /// While more than this is unsent to a connection of what answers its own input, its input waits: 64 KiB. So a peer that
-    /// asks and does not read the answers holds little. What is sent while that connection's input is handed over counts as
-    /// an answer; of what is sent otherwise the handler is the judge, or two who send each other much would both stop
+    /// The limit of unsent answers to one connection, above which its input waits: 64 KiB by default. A peer that sends
+    /// requests without reading answers so holds little memory. Answers are what is sent during a callback for that
+    /// connection's input. Other output is not limited here: two peers that send each other much would both stop
     /// reading.
     #[must_use]
     pub fn pause_above(mut self, bytes: usize) -> Self {
@@ -93,65 +93,65 @@ impl Settings {
     }
 }
 
-/// For how long.
+/// Deadlines.
 impl Settings {
-    /// How long a connection of messages has to say its name: 10 s.
+    /// The time limit of the handshake on a connection of messages: 10 s by default.
     #[must_use]
-    pub fn greeting_time(mut self, time: Duration) -> Self {
-        self.greeting_time = time;
+    pub fn handshake_timeout(mut self, time: Duration) -> Self {
+        self.handshake_timeout = time;
         self
     }
 
-    /// How long who goes on alone at the bound of memory may take for each 64 KiB: 10 s. Who takes longer holds all others
-    /// up, and is disconnected.
+    /// Time per 64 KiB for the one connection that is still read when memory is full: 10 s by default. A slower one
+    /// blocks all others, and is disconnected.
     #[must_use]
-    pub fn patience(mut self, time: Duration) -> Self {
-        self.patience = time;
+    pub fn progress_timeout(mut self, time: Duration) -> Self {
+        self.progress_timeout = time;
         self
     }
 }
 
-/// Who.
+/// Names.
 impl Settings {
-    /// What we are called, where we connect to others and where they connect to us: nothing by default.
+    /// Sets our name, which both sides of a handshake send: none by default.
     ///
     /// # Errors
     ///
-    /// What is wrong with the name: it is as names are in the chat (RFC 8265).
+    /// The name is invalid; the rules are those of the chat (RFC 8265).
     pub fn name(mut self, name: &str) -> Result<Self, NameError> {
         self.name = Some(Name::parse(name.as_bytes())?);
         Ok(self)
     }
 
-    /// Expects peers of this name, or all that match this glob (`worker-*`).
+    /// Expects peers with this name, or with names that match this glob (`worker-*`).
     ///
     /// # Errors
     ///
-    /// No name could match it, and why.
+    /// No name can match, and why.
     pub fn expect(self, name: &str) -> Result<Self, NameError> {
         self.expect_from(name, &[])
     }
 
-    /// The same, and whoever has such a name has to come from one of these places (`loopback`, `10.0.0.0/8`, `uid:1000`).
+    /// Expects peers with this name from these places only (`loopback`, `10.0.0.0/8`, `uid:1000`).
     ///
     /// # Errors
     ///
-    /// No name could match it, and why.
-    pub fn expect_from(mut self, name: &str, places: &[Place]) -> Result<Self, NameError> {
+    /// No name can match, and why.
+    pub fn expect_from(mut self, name: &str, places: &[OriginPattern]) -> Result<Self, NameError> {
         self.rules.expect(name, places)?;
         Ok(self)
     }
 
-    /// Takes these rules, as a server's `--rules` are, in the place of all that were expected before. Whom one of them
-    /// matches is expected; whom one denies is refused.
+    /// Replaces all expected names by these rules, in the format of a server's `--rules`. A peer that a rule allows is
+    /// expected; a denied one is refused.
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// Whether to refuse those who are not expected, and those who say no name, at doors for messages. By default they
-    /// are let in, and told apart by [`PeerInfo::expected`](super::PeerInfo::expected).
+    /// Whether to refuse peers that are not expected or have no name, on listeners for messages. By default they are
+    /// accepted, and [`PeerInfo::expected`](super::PeerInfo::expected) is false.
     #[must_use]
     pub fn only_expected(mut self, only: bool) -> Self {
         self.only_expected = only;

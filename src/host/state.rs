@@ -1,4 +1,4 @@
-//! All that a host knows besides its handler: who is there, what is held and what waits, whose turn it is.
+//! The state of a host besides its handler: connections, queues, memory and timers.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -8,76 +8,76 @@ use super::conn::{Conn, Stage};
 use super::flow::SendError;
 use super::memory::Memory;
 use super::settings::Settings;
+use crate::conn_map::ConnMap;
 use crate::door::{Door, Framing};
 use crate::names::ClashKey;
 use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Target, Transmit};
-use crate::table::Table;
 use crate::timers::Timers;
 use crate::units::later;
 
-/// How many bytes of pieces are handed over before others get the lock.
+/// Bytes of input that may be passed to the handler before the lock is released.
 const TURN: usize = 1 << 20;
 
-/// Most datagrams that wait to be sent.
+/// The most datagrams that may be queued.
 const MOST_DATAGRAMS: usize = 4_096;
 
-/// Whose deadline it is.
+/// The owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Owner {
-    /// A connection that has not said its name.
+pub(super) enum TimerOwner {
+    /// A connection whose handshake is not complete.
     Greeting(ConnId),
-    /// Who goes on alone at the bound of memory.
+    /// The one connection that is read while memory is full.
     Leader,
 }
 
-/// All but the handler.
+/// The state of a host, without its handler.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct HostState {
     pub(super) settings: Settings,
     pub(super) doors: Vec<Door>,
-    pub(super) conns: Table<Conn>,
+    pub(super) conns: ConnMap<Conn>,
     pub(super) names: HashMap<ClashKey, ConnId>,
     pub(super) memory: Memory,
-    pub(super) timers: Timers<Owner>,
-    /// What time it is, as far as is known here.
+    pub(super) timers: Timers<TimerOwner>,
+    /// The time of the latest event.
     pub(super) now: Option<Instant>,
-    /// Nothing new is taken, and the end has come once nobody is left.
+    /// Shutting down: no new connections, and finished when none are left.
     pub(super) is_stopping: bool,
-    /// Attempts to connect that came to nothing, for the handler.
+    /// Failed attempts to connect, to report to the handler.
     pub(super) failures: VecDeque<(DialId, io::Error)>,
     pub(super) woken: VecDeque<ConnId>,
-    /// Those whose turn has come to have something handed over, each once.
+    /// Connections that may pass input to the handler, each once.
     pub(super) ready: VecDeque<ConnId>,
-    /// Those whose turn comes once there is room for answers, each once.
+    /// Connections whose input waits for room for answers, each once.
     pub(super) held_back: VecDeque<ConnId>,
-    /// Those that had nothing to be written, and for whose output all others left no room.
+    /// Connections with an empty queue whose send found no room, each once.
     pub(super) crowded: VecDeque<ConnId>,
-    /// Those that are not read because of what all hold, each once.
+    /// Connections that are not read because memory is full, each once.
     pub(super) starved: VecDeque<ConnId>,
-    /// One has come to these, and nobody has looked yet whether one of them is to go on.
+    /// One was added to `starved`, and no leader was chosen since.
     pub(super) has_starved: bool,
-    /// Who goes on alone at the bound, and how much had come of it when that was last looked at.
+    /// The one connection that is read while memory is full, and its held bytes at the last check.
     pub(super) leader: Option<(ConnId, usize)>,
-    /// How many have something to be taken.
+    /// The number of connections with a complete piece.
     pub(super) unread: usize,
-    /// Whose input is being handed over.
+    /// The connection whose input is being passed to the handler.
     pub(super) handing_over: Option<ConnId>,
-    /// What is left of this turn.
+    /// Bytes left of this turn.
     pub(super) turn: usize,
     dials: VecDeque<Dial>,
-    /// How the connections will be cut that are being made.
+    /// The framing of connections that are being opened.
     dialing: HashMap<DialId, Framing>,
     next_dial: u64,
     transmits: VecDeque<Transmit>,
 }
 
-impl State {
+impl HostState {
     pub(super) fn new(settings: Settings, doors: Vec<Door>) -> Self {
         Self {
             memory: Memory::new(settings.max_memory_in, settings.max_memory_out),
             settings,
             doors,
-            conns: Table::default(),
+            conns: ConnMap::default(),
             names: HashMap::new(),
             timers: Timers::default(),
             now: None,
@@ -100,15 +100,15 @@ impl State {
         }
     }
 
-    /// Something is handed in: a turn begins.
+    /// Begins to handle an event, and with it a turn.
     pub(super) fn begin(&mut self, now: Instant) {
         self.now = Some(now);
         self.turn = TURN;
     }
 }
 
-/// Beginnings and ends.
-impl State {
+/// Opening and closing.
+impl HostState {
     pub(super) fn open(&mut self, now: Instant, id: ConnId, arrival: Arrival) {
         let framing = match arrival {
             Arrival::Accepted(origin) => self.doors.get(origin.door).map(|door| door.speaks.framing()),
@@ -120,20 +120,20 @@ impl State {
                 self.dial_failed(dial, io::Error::new(io::ErrorKind::ConnectionAborted, "we are ending"));
             }
             self.refuse(id, CloseReason::Ended);
-        } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Greeting) {
-            self.timers.set(Owner::Greeting(id), Some(later(now, self.settings.greeting_time)));
+        } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Handshake) {
+            self.timers.set(TimerOwner::Greeting(id), Some(later(now, self.settings.handshake_timeout)));
             self.greet_first(id);
         }
         self.wake(id);
     }
 
-    /// Forgets a connection.
+    /// Removes a closed connection.
     pub(super) fn close_over(&mut self, id: ConnId) -> Option<Conn> {
         self.drop_held(id);
         let conn = self.conns.remove(id)?;
         self.memory.give_out(conn.pending());
         self.memory.count_answers(conn.caused, 0);
-        self.timers.set(Owner::Greeting(id), None);
+        self.timers.set(TimerOwner::Greeting(id), None);
         if let Some(name) = &conn.name {
             for key in name.clash_keys().iter() {
                 if self.names.get(key) == Some(&id) {
@@ -147,7 +147,7 @@ impl State {
         Some(conn)
     }
 
-    /// Closes a connection once everything is written to it.
+    /// Closes a connection once everything is written.
     pub(super) fn close(&mut self, id: ConnId) {
         self.drop_held(id);
         if let Some(conn) = self.conns.get_mut(id) {
@@ -168,7 +168,7 @@ impl State {
         }
     }
 
-    /// Closes a connection for a reason that the engine does not see.
+    /// Closes a connection for a reason that the engine cannot know.
     pub(super) fn reject(&mut self, id: ConnId, why: CloseReason) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.why = Some(why);
@@ -177,7 +177,7 @@ impl State {
         }
     }
 
-    /// Closes a connection of which the handler never hears, once everything is written.
+    /// Closes a connection that the handler will not know of, once everything is written.
     pub(super) fn refuse(&mut self, id: ConnId, why: CloseReason) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.stage = Stage::Refused;
@@ -195,9 +195,9 @@ impl State {
     }
 }
 
-/// Attempts to connect, datagrams and the end.
-impl State {
-    /// Asks for a connection.
+/// Attempts to connect, datagrams and shutdown.
+impl HostState {
+    /// Requests a connection.
     pub(super) fn dial(&mut self, to: Target, framing: Framing) -> DialId {
         let id = DialId(self.next_dial);
         self.next_dial += 1;
@@ -210,7 +210,7 @@ impl State {
         self.dials.pop_front()
     }
 
-    /// An attempt has come to nothing.
+    /// An attempt to connect failed.
     pub(super) fn dial_failed(&mut self, id: DialId, error: io::Error) {
         self.dialing.remove(&id);
         self.failures.push_back((id, error));
@@ -228,7 +228,7 @@ impl State {
         self.transmits.pop_front()
     }
 
-    /// Whether nothing is left to be done after the end was asked for.
+    /// Whether the shutdown is complete.
     pub(super) fn is_finished(&self) -> bool {
         self.is_stopping && self.conns.is_empty() && self.transmits.is_empty()
     }

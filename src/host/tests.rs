@@ -1,4 +1,4 @@
-//! A host without a socket: its handler is told what a network in memory does, and does what the test says.
+//! Tests of a host without sockets: an in-memory engine around a scripted handler.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +12,9 @@ use super::*;
 use crate::door::Door;
 use crate::net::listen::ListenUrl;
 use crate::output::Output;
-use crate::service::{Arrival, Dial, Intake as _, Origin, Remote, Service as _, Target};
+use crate::service::{Arrival, Decoder as _, Dial, Origin, Remote, Service as _, Target};
 
-/// What the handler was told.
+/// An event that the handler was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Opened(u64, Option<String>, bool),
@@ -26,13 +26,13 @@ enum Told {
     Failed(u64, String),
 }
 
-/// Notes everything down, and does what it is given to do.
+/// A handler that records all events, and acts as the test scripted it.
 #[derive(Default)]
 struct Recorder {
     told: Vec<Told>,
-    /// How much of bytes it uses at once.
+    /// The number of bytes that it uses at once.
     uses: Option<usize>,
-    /// Whether it leaves messages where they are.
+    /// Whether it leaves messages unfetched.
     fetches: bool,
     on_message: Option<fn(&mut Context<'_>, ConnId, &[u8])>,
     on_bytes: Option<fn(&mut Context<'_>, ConnId)>,
@@ -87,7 +87,7 @@ impl Handler for Recorder {
     }
 }
 
-/// The way that `readable` goes by default.
+/// The default implementation of `readable`.
 struct Pushed<'a>(&'a mut Recorder);
 
 impl Handler for Pushed<'_> {
@@ -102,28 +102,28 @@ impl Handler for Pushed<'_> {
 
 /// The other end of a connection.
 struct Far {
-    intake: HostIntake,
-    /// What it has sent and nobody has read.
+    decoder: HostDecoder,
+    /// Bytes that it has sent and the host has not read.
     unread: Vec<u8>,
     has_ended: bool,
-    /// That was seen.
+    /// The end of its side was read.
     is_over: bool,
-    /// What it got.
+    /// Bytes that it has received.
     got: Vec<u8>,
-    /// It takes nothing for now.
+    /// It takes no output for now.
     is_stuck: bool,
-    /// What is being written to it.
+    /// Bytes that are being written to it.
     writing: Option<Output>,
     reading: bool,
 }
 
-/// An engine in memory.
+/// An in-memory engine.
 struct Net {
     host: Host<Recorder>,
     now: Instant,
     fars: BTreeMap<ConnId, Far>,
     next: u32,
-    /// The most that was held of input.
+    /// The maximum of held input.
     most_held: usize,
 }
 
@@ -152,7 +152,7 @@ impl Net {
         std::mem::take(&mut self.recorder().told)
     }
 
-    /// Somebody knocks on a door.
+    /// A peer connects to a listener.
     fn knock(&mut self, door: usize) -> ConnId {
         self.arrive(Origin { door, from: Remote::Ip(([192, 0, 2, 1], 4_000).into()) }.into())
     }
@@ -160,9 +160,9 @@ impl Net {
     fn arrive(&mut self, arrival: Arrival) -> ConnId {
         let conn = ConnId::new(self.next, 0);
         self.next += 1;
-        let intake = self.host.opened(self.now, conn, arrival);
+        let decoder = self.host.opened(self.now, conn, arrival);
         let far = Far {
-            intake,
+            decoder,
             unread: Vec::new(),
             has_ended: false,
             is_over: false,
@@ -176,14 +176,14 @@ impl Net {
         conn
     }
 
-    /// Somebody says its name at a door for messages.
+    /// A peer connects to a listener for messages, and sends its name.
     fn come_as(&mut self, name: &str) -> ConnId {
         let conn = self.knock(MESSAGES);
         self.send(conn, &message(name.as_bytes()));
         conn
     }
 
-    /// The far end sends.
+    /// The peer sends.
     fn send(&mut self, conn: ConnId, bytes: &[u8]) {
         self.fars.get_mut(&conn).unwrap().unread.extend_from_slice(bytes);
         self.run();
@@ -213,7 +213,7 @@ impl Net {
         self.host.look(self.now, |cx| cx.memory())
     }
 
-    /// Does whatever an engine would, until there is nothing to do.
+    /// Does what an engine does, until there is nothing left.
     fn run(&mut self) {
         for _ in 0..100_000 {
             let mut is_busy = false;
@@ -284,9 +284,9 @@ impl Net {
             }
             return has_ended;
         }
-        let most = far.unread.len().min(64 << 10).min(far.intake.appetite());
+        let most = far.unread.len().min(64 << 10).min(far.decoder.max_read());
         let bytes: Vec<u8> = far.unread.drain(..most).collect();
-        let batch = far.intake.received(self.now, &bytes);
+        let batch = far.decoder.received(self.now, &bytes);
         self.host.received(self.now, conn, batch);
         far.reading = self.host.is_reading(conn);
         true
@@ -298,7 +298,7 @@ fn message(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_not_used_comes_again_in_front_of_what_comes_next() {
+fn unused_bytes_come_again_in_front_of_the_next_input() {
     let mut net = Net::new(Settings::default());
     net.recorder().uses = Some(2);
     let conn = net.knock(BYTES);
@@ -317,7 +317,7 @@ fn what_is_not_used_comes_again_in_front_of_what_comes_next() {
 }
 
 #[test]
-fn each_door_is_cut_in_its_way() {
+fn each_listener_has_its_framing() {
     let mut net = Net::new(Settings::default());
     for (door, stream, pieces) in [
         (FRAMES, &b"BYE 0000\r\nPNG 0002 x"[..], vec![&b"BYE 0000"[..], b"PNG 0002 x"]),
@@ -334,7 +334,7 @@ fn each_door_is_cut_in_its_way() {
 }
 
 #[test]
-fn who_says_its_name_is_expected_known_or_refused() {
+fn a_name_is_expected_open_or_refused() {
     let settings = Settings::default().name("boss").unwrap().expect("manager").unwrap();
     let settings = settings.expect("worker-*").unwrap();
     let mut net = Net::new(settings.expect_from("local", &["loopback".parse().unwrap()]).unwrap());
@@ -374,7 +374,7 @@ fn a_name_is_free_again_once_its_peer_is_gone() {
 }
 
 #[test]
-fn only_the_expected_come_in_where_nobody_else_may() {
+fn only_expected_peers_are_accepted_if_so_configured() {
     let mut net = Net::new(Settings::default().expect("worker-*").unwrap().only_expected(true));
     for name in ["", "stranger"] {
         let conn = net.come_as(name);
@@ -386,11 +386,11 @@ fn only_the_expected_come_in_where_nobody_else_may() {
 }
 
 #[test]
-fn who_does_not_say_its_name_in_time_or_too_long_a_one_is_cut_off() {
+fn a_late_or_too_long_handshake_closes_the_connection() {
     let mut net = Net::new(Settings::default());
     let (slow, long) = (net.knock(MESSAGES), net.knock(MESSAGES));
     net.send(slow, b"\0\0\0");
-    net.send(long, &(MAX_GREETING as u64 + 1).to_be_bytes());
+    net.send(long, &(MAX_HANDSHAKE as u64 + 1).to_be_bytes());
     assert!(!net.fars.contains_key(&long));
     net.pass(9);
     assert!(net.fars.contains_key(&slow));
@@ -399,7 +399,7 @@ fn who_does_not_say_its_name_in_time_or_too_long_a_one_is_cut_off() {
     assert_eq!((net.told(), net.memory()), (vec![], (0, 0)));
 }
 
-/// Calls somebody.
+/// Opens a connection.
 fn call(net: &mut Net, framing: Framing) -> Dial {
     let to = Target::Tcp { host: "h".to_owned(), port: 1 };
     net.act(|cx| cx.connect(to.clone(), framing));
@@ -409,7 +409,7 @@ fn call(net: &mut Net, framing: Framing) -> Dial {
 }
 
 #[test]
-fn whom_we_call_is_told_our_name_and_tells_its_own() {
+fn an_outgoing_connection_exchanges_names() {
     let mut net = Net::new(Settings::default().name("worker-1").unwrap());
     let dial = call(&mut net, Framing::Messages);
     let conn = net.arrive(Arrival::Dialed(dial.id, Remote::Unix { uid: 1, gid: 1 }));
@@ -421,7 +421,7 @@ fn whom_we_call_is_told_our_name_and_tells_its_own() {
 }
 
 #[test]
-fn a_call_that_comes_to_nothing_is_told_once_and_why() {
+fn a_failed_attempt_is_reported_once_with_its_reason() {
     let mut net = Net::new(Settings::default());
     let dial = call(&mut net, Framing::Bytes);
     net.host.dial_failed(net.now, dial.id, &io::ErrorKind::ConnectionRefused.into());
@@ -441,7 +441,7 @@ fn a_call_that_comes_to_nothing_is_told_once_and_why() {
 }
 
 #[test]
-fn a_connection_that_is_cut_in_another_way_goes_on_at_the_very_byte() {
+fn a_change_of_framing_takes_effect_at_the_next_byte() {
     let mut net = Net::new(Settings::default());
     net.recorder().on_message = Some(|cx, conn, line| {
         if line == b"raw" {
@@ -461,7 +461,7 @@ fn a_connection_that_is_cut_in_another_way_goes_on_at_the_very_byte() {
 }
 
 #[test]
-fn who_is_paused_is_not_read_and_goes_on_where_it_was() {
+fn a_paused_connection_is_not_read_and_resumes_where_it_was() {
     let mut net = Net::new(Settings::default());
     let conn = net.knock(LINES);
     net.act(|cx| cx.pause(conn));
@@ -491,7 +491,7 @@ fn input_waits_while_its_answers_do() {
 }
 
 #[test]
-fn what_has_no_room_stays_with_who_sends_it() {
+fn a_piece_without_room_stays_with_its_sender() {
     let mut net = Net::new(Settings::default().max_pending(1_000).max_memory_out(1_500));
     let (one, other) = (net.knock(BYTES), net.knock(BYTES));
     for conn in [one, other] {
@@ -529,7 +529,7 @@ fn nothing_is_read_while_answers_fill_the_memory_of_all() {
 }
 
 #[test]
-fn what_is_sent_unasked_stops_nobodys_input() {
+fn unsolicited_output_pauses_no_input() {
     let mut net = Net::new(Settings::default().max_memory_out(1 << 20).max_pending(1 << 20));
     let conn = net.knock(LINES);
     net.fars.get_mut(&conn).unwrap().is_stuck = true;
@@ -540,7 +540,7 @@ fn what_is_sent_unasked_stops_nobodys_input() {
 }
 
 #[test]
-fn of_many_pieces_those_are_taken_that_are_queued() {
+fn send_many_consumes_only_the_queued_pieces() {
     let mut net = Net::new(Settings::default().max_pending(100));
     let conn = net.come_as("");
     net.got(conn);
@@ -559,7 +559,7 @@ fn of_many_pieces_those_are_taken_that_are_queued() {
 }
 
 #[test]
-fn the_end_is_told_behind_all_input_and_all_output_goes_out_before() {
+fn the_end_is_reported_after_all_input_and_the_close_follows_all_output() {
     let mut net = Net::new(Settings::default());
     net.recorder().on_message = Some(|cx, conn, line| cx.send(conn, &line.repeat(100_000)).unwrap());
     let conn = net.knock(LINES);
@@ -577,7 +577,7 @@ fn the_end_is_told_behind_all_input_and_all_output_goes_out_before() {
 }
 
 #[test]
-fn who_fetches_gets_the_same_pieces_and_the_end_behind_the_last() {
+fn recv_returns_the_same_pieces_and_the_end_follows_the_last() {
     let mut net = Net::new(Settings::default());
     net.recorder().fetches = true;
     let (lines, bytes) = (net.knock(LINES), net.knock(BYTES));
@@ -595,7 +595,7 @@ fn who_fetches_gets_the_same_pieces_and_the_end_behind_the_last() {
 }
 
 #[test]
-fn what_breaks_the_framing_ends_its_connection_and_no_other() {
+fn broken_framing_closes_its_connection_and_no_other() {
     let mut net = Net::new(Settings::default().max_message(10));
     let (bad, good) = (net.come_as(""), net.come_as(""));
     net.told();
@@ -607,7 +607,7 @@ fn what_breaks_the_framing_ends_its_connection_and_no_other() {
 }
 
 #[test]
-fn many_who_send_much_stay_within_the_bound_and_all_of_it_is_delivered() {
+fn many_busy_peers_stay_within_the_limit_and_all_is_delivered() {
     const PEERS: usize = 50;
     const SIZE: usize = 1 << 20;
     let (bound, longest) = (4 << 20, SIZE + 100);
@@ -618,7 +618,7 @@ fn many_who_send_much_stay_within_the_bound_and_all_of_it_is_delivered() {
         let body = vec![u8::try_from(nth).unwrap(); SIZE];
         net.fars.get_mut(conn).unwrap().unread.extend_from_slice(&message(&body));
     }
-    // Each brings a bit by turns, so that all are unfinished when the memory is full.
+    // Each sends a bit in turn, so that all pieces are unfinished when the memory is full.
     net.run();
     net.told();
     let mut fetched = Vec::new();
@@ -641,7 +641,7 @@ fn many_who_send_much_stay_within_the_bound_and_all_of_it_is_delivered() {
 }
 
 #[test]
-fn a_handler_that_uses_nothing_fills_the_bound_and_no_more() {
+fn a_handler_that_uses_nothing_fills_the_limit_and_no_more() {
     let (bound, longest) = (1 << 20, 100_000);
     let mut net = Net::new(Settings::default().max_memory_in(bound).max_message(longest));
     net.recorder().uses = Some(0);
@@ -662,11 +662,11 @@ fn a_handler_that_uses_nothing_fills_the_bound_and_no_more() {
 }
 
 #[test]
-fn who_holds_all_others_up_at_the_bound_is_cut_off() {
+fn a_peer_that_blocks_all_others_at_the_limit_is_disconnected() {
     let mut net = Net::new(Settings::default().max_memory_in(100_000));
     let (slow, other) = (net.come_as(""), net.come_as(""));
     net.told();
-    // The first fills the memory with the beginning of a message and says no more.
+    // The first fills the memory with the beginning of a message and stops sending.
     net.send(slow, &message(&[b'x'; 200_000])[..150_000]);
     net.send(other, &message(&[b'y'; 1_000]));
     assert_eq!(net.told(), []);
@@ -676,11 +676,11 @@ fn who_holds_all_others_up_at_the_bound_is_cut_off() {
 }
 
 #[test]
-fn who_is_silent_between_messages_is_left_alone_at_the_bound() {
+fn a_peer_that_is_silent_between_messages_is_kept_at_the_limit() {
     let mut net = Net::new(Settings::default().max_memory_in(100_000));
     let conns = [(); 5].map(|()| net.come_as(""));
     net.told();
-    // All of them are unfinished when the memory is full, and each finishes in its turn and says no more.
+    // All are unfinished when the memory is full, and each finishes in turn and stops sending.
     for (nth, conn) in conns.iter().enumerate() {
         let body = message(&vec![b'x'; 60_000]);
         let begun = if nth == 4 { 0 } else { 30_000 };
@@ -699,7 +699,7 @@ fn who_is_silent_between_messages_is_left_alone_at_the_bound() {
 }
 
 #[test]
-fn a_stop_lets_everybody_have_what_is_on_its_way() {
+fn a_stop_delivers_all_pending_output() {
     let mut net = Net::new(Settings::default());
     let conn = net.knock(BYTES);
     net.fars.get_mut(&conn).unwrap().is_stuck = true;
@@ -729,7 +729,7 @@ fn a_connection_that_is_dropped_at_once_leaves_nothing() {
 }
 
 #[test]
-fn one_message_that_is_longer_than_the_bound_comes_in_with_nobody_elses_help() {
+fn one_message_longer_than_the_limit_is_received_without_other_events() {
     let mut net = Net::new(Settings::default().max_memory_in(100_000));
     let conn = net.come_as("");
     net.told();
@@ -738,7 +738,7 @@ fn one_message_that_is_longer_than_the_bound_comes_in_with_nobody_elses_help() {
 }
 
 #[test]
-fn who_was_stopped_at_the_bound_is_read_again_below_it() {
+fn a_connection_paused_at_the_limit_is_read_again_below_it() {
     let mut net = Net::new(Settings::default().max_memory_in(100_000));
     let [silent, big, other] = [(); 3].map(|()| net.come_as(""));
     net.told();
@@ -754,7 +754,7 @@ fn who_was_stopped_at_the_bound_is_read_again_below_it() {
 }
 
 #[test]
-fn what_waits_for_room_for_answers_gets_its_turn_although_input_is_near_its_bound() {
+fn input_that_waits_for_room_for_answers_gets_its_turn_although_input_is_near_its_limit() {
     let settings = Settings::default().max_memory_in(10_000).max_memory_out(1_000);
     let mut net = Net::new(settings);
     net.recorder().on_message = Some(|cx, conn, line| cx.send(conn, &line.repeat(10)).unwrap());
@@ -763,7 +763,7 @@ fn what_waits_for_room_for_answers_gets_its_turn_although_input_is_near_its_boun
     net.fars.get_mut(&stuck).unwrap().is_stuck = true;
     net.send(stuck, &[&[b'x'; 90][..], b"\n"].concat());
     net.told();
-    // It was paused when the output filled up: nobody reads or is asked to read.
+    // It was paused when the output filled up: no connection is read, and no wakeup is pending.
     net.act(|cx| cx.pause(asking));
     net.act(|cx| cx.resume(asking));
     net.send(asking, b"a\n");
@@ -774,7 +774,7 @@ fn what_waits_for_room_for_answers_gets_its_turn_although_input_is_near_its_boun
 }
 
 #[test]
-fn whose_output_had_no_room_because_of_others_is_told_when_there_is_some() {
+fn a_send_without_room_because_of_others_is_followed_by_drained() {
     let mut net = Net::new(Settings::default().max_memory_out(1_000));
     let (full, other) = (net.knock(BYTES), net.knock(BYTES));
     net.fars.get_mut(&full).unwrap().is_stuck = true;
@@ -789,7 +789,7 @@ fn whose_output_had_no_room_because_of_others_is_told_when_there_is_some() {
 }
 
 #[test]
-fn many_pieces_keep_the_bound_of_all_output_too() {
+fn send_many_respects_the_limit_of_all_output() {
     let mut net = Net::new(Settings::default().max_memory_out(1_000));
     let conn = net.knock(BYTES);
     net.fars.get_mut(&conn).unwrap().is_stuck = true;
@@ -800,7 +800,7 @@ fn many_pieces_keep_the_bound_of_all_output_too() {
 }
 
 #[test]
-fn who_was_stopped_is_read_again_when_it_is_cut_in_another_way() {
+fn a_stuck_connection_is_read_again_after_a_change_of_framing() {
     let mut net = Net::new(Settings::default());
     net.recorder().fetches = true;
     let conn = net.knock(BYTES);
@@ -812,7 +812,7 @@ fn who_was_stopped_is_read_again_when_it_is_cut_in_another_way() {
 }
 
 #[test]
-fn a_peer_is_not_late_with_what_the_program_does_not_take() {
+fn a_peer_has_not_timed_out_while_the_handler_does_not_read() {
     let mut net = Net::new(Settings::default().max_memory_in(100_000));
     net.recorder().fetches = true;
     let (filler, conn, other) = (net.come_as(""), net.come_as(""), net.come_as(""));
@@ -828,7 +828,7 @@ fn a_peer_is_not_late_with_what_the_program_does_not_take() {
 }
 
 #[test]
-fn a_greeting_is_heard_although_the_memory_is_full() {
+fn a_handshake_is_read_although_the_memory_is_full() {
     let mut net = Net::new(Settings::default().max_memory_in(1_000).max_memory_out(1_000));
     net.recorder().fetches = true;
     let (line, bytes) = (net.knock(LINES), net.knock(BYTES));
@@ -852,7 +852,7 @@ fn line_ends_between_frames_are_not_kept() {
 }
 
 #[test]
-fn who_is_closed_has_a_limited_time_for_what_is_being_written_however_much_follows() {
+fn a_closing_connection_has_a_limited_time_for_each_write() {
     let mut net = Net::new(Settings::default());
     let conn = net.knock(BYTES);
     net.fars.get_mut(&conn).unwrap().is_stuck = true;
@@ -868,7 +868,7 @@ fn who_is_closed_has_a_limited_time_for_what_is_being_written_however_much_follo
 }
 
 #[test]
-fn what_a_handler_that_has_paused_left_is_there_when_it_goes_on_and_the_end_behind_it() {
+fn input_left_while_paused_comes_after_resume_and_the_end_follows_it() {
     let mut net = Net::new(Settings::default());
     let conn = net.knock(BYTES);
     net.recorder().uses = Some(0);
@@ -883,9 +883,10 @@ fn what_a_handler_that_has_paused_left_is_there_when_it_goes_on_and_the_end_behi
 }
 
 #[test]
-fn bounds_of_nothing_and_times_without_end_still_work() {
+fn limits_of_zero_and_unlimited_times_still_work() {
     let settings = Settings::default().max_pending(0).max_memory_in(0).max_memory_out(0).pause_above(0);
-    let settings = settings.greeting_time(Duration::MAX).patience(Duration::MAX).max_message(usize::MAX);
+    let settings =
+        settings.handshake_timeout(Duration::MAX).progress_timeout(Duration::MAX).max_message(usize::MAX);
     let mut net = Net::new(settings);
     net.recorder().on_message = Some(|cx, conn, message| cx.send(conn, message).unwrap());
     let conn = net.come_as("");
@@ -898,7 +899,7 @@ fn bounds_of_nothing_and_times_without_end_still_work() {
 }
 
 #[test]
-fn a_call_that_is_answered_after_the_end_has_failed() {
+fn an_attempt_that_succeeds_after_shutdown_has_failed() {
     let mut net = Net::new(Settings::default());
     let dial = call(&mut net, Framing::Bytes);
     net.host.shutdown(net.now);
@@ -907,9 +908,9 @@ fn a_call_that_is_answered_after_the_end_has_failed() {
     assert!(net.host.is_finished());
 }
 
-/// Anything may be done in any order: nothing panics, bounds hold, and in the end nothing is held.
+/// Random operations in any order: nothing panics, bounds hold, and in the end nothing is held.
 #[test]
-fn whatever_happens_the_books_balance() {
+fn random_operations_keep_the_memory_accounts_balanced() {
     for seed in 0..60 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let settings = Settings::default().max_message(2_000).max_memory_in(8_000).max_memory_out(9_000);
@@ -951,7 +952,7 @@ fn whatever_happens_the_books_balance() {
         net.fars.values_mut().for_each(|far| far.is_stuck = false);
         (net.recorder().uses, net.recorder().fetches, net.recorder().on_message) = (None, false, None);
         net.act(|cx| cx.conns().collect::<Vec<_>>().into_iter().for_each(|conn| cx.resume(conn)));
-        // Those who are in the midst of something and silent are given up one by one, if they hold others up.
+        // Silent connections in the middle of a message are closed one by one, if they block others.
         (0..50).for_each(|_| net.pass(20));
         let stalled = net.fars.iter().find(|(_, far)| !far.unread.is_empty());
         assert!(stalled.is_none(), "seed {seed}: {:?} is not read", stalled.map(|(conn, _)| conn));

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Refusal;
-use crate::index::Costly;
+use crate::handle_index::CachedHashIndex;
 use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
@@ -160,9 +160,9 @@ pub struct Hub {
     config: HubConfig,
     sessions: Arena,
     /// Slots by the fold of their names, ..
-    by_fold: Costly,
+    by_fold: CachedHashIndex,
     /// .. and by the look-alike keys of these.
-    by_clash: Costly,
+    by_clash: CachedHashIndex,
     /// No session opens any more, and names are not found.
     is_closed: bool,
     rooms: Rooms,

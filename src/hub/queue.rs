@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::Form;
 use super::buffer_pool::BufferPool;
 use crate::output::Output;
-use crate::rare::{give_room_back, grow_gently};
+use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
 /// What a queued frame costs beside its bytes: its entry in the queue, or among the pushes in flight (88 bytes, and a
@@ -281,7 +281,7 @@ impl SendQueue {
         if push.is_droppable() {
             self.droppable += push.load();
         }
-        grow_gently(&mut self.items);
+        grow_by_quarter(&mut self.items);
         self.items.push_back(push);
     }
 
@@ -414,7 +414,7 @@ impl SendQueue {
             self.items.retain(|push| !push.is_hole());
             (self.holes, self.oldest) = (0, 0);
         }
-        give_room_back(&mut self.items);
+        shrink_sparse(&mut self.items);
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::memory::{MemoryLedger, MemoryUse};
 use super::session::SessionKey;
 use crate::error::Refusal;
-use crate::index::PartedMap;
 use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
+use crate::parted_map::PartedMap;
 
 /// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory), beside the texts of its name and
 /// its two keys: their three allocations, the room, its set of members, and its entries in two tables that have just

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::HubConfig;
 use super::queue::{Load, Push, SendQueue};
+use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::names::{FoldKey, Name};
 use crate::output::Output;
-use crate::rare::{Rare, Vacant};
 use crate::rates::{Bucket, Rate};
 use crate::reliable::{Pushes, Replies};
 use crate::remote::{PackedOrigin, PackedRemote};
@@ -115,13 +115,13 @@ pub struct Session {
     /// Its token, which a datagram or a resume has to carry.
     pub token: Token,
     /// State of its tagged requests.
-    requests: Rare<RequestState>,
+    requests: LazyBox<RequestState>,
     /// Its rate limit on datagrams. On a stream the connection has one, and this stays full.
-    pub(crate) bucket: Rare<Bucket>,
+    pub(crate) bucket: LazyBox<Bucket>,
     packed_path: PackedPath,
     from: PackedRemote,
     door: u32,
-    extras: Rare<Extras>,
+    extras: LazyBox<Extras>,
     /// Its pushes, queued or in flight; `None` while there are none.
     pub(super) traffic: Option<Box<Traffic>>,
     /// The serial of its [`SessionKey`].
@@ -187,10 +187,10 @@ struct RequestState {
     replies: Replies,
 }
 
-impl Vacant for RequestState {
-    const VACANT: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
+impl IsEmpty for RequestState {
+    const EMPTY: &'static Self = &Self { nonce: None, newest_reg: 0, replies: Replies::new() };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.nonce.is_none() && self.newest_reg == 0 && self.replies.is_empty()
     }
 }
@@ -208,10 +208,10 @@ struct Extras {
     challenged: Option<Challenged>,
 }
 
-impl Vacant for Extras {
-    const VACANT: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
+impl IsEmpty for Extras {
+    const EMPTY: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.rooms.is_empty() && self.home.is_none() && self.numbered == 0 && self.challenged.is_none()
     }
 }
@@ -334,7 +334,7 @@ impl Session {
             packed_path: opening.path.into(),
             from,
             door,
-            extras: Rare::default(),
+            extras: LazyBox::default(),
             traffic: None,
             serial: NonZeroU32::MIN,
             woken: false,
@@ -435,7 +435,7 @@ impl Session {
 
     /// Returns its dedup window, to be changed; the hub counts the memory.
     pub(super) fn replies_mut(&mut self) -> &mut Replies {
-        &mut self.requests.fill().replies
+        &mut self.requests.get_or_default().replies
     }
 
     /// Returns its rooms, in the order joined.

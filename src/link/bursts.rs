@@ -1,4 +1,4 @@
-//! Losses that come in bursts: the three models with memory, their formulas and their chains.
+//! Loss models with bursts: the three models with memory, their formulas and their Markov chains.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use crate::link::error::LinkError;
 use crate::link::markov::Chain;
 use crate::units::Probability;
 
-/// How far a quotient of typed numbers may miss a bound by rounding.
+/// Tolerance for rounding when a quotient of typed numbers is compared with a bound.
 const ROUNDING: f64 = 1e-9;
 
-/// The Gilbert model by what one wants of it: a bad state in which everything is lost, entered and left so that the part
-/// of datagrams lost, and the mean length of a run of losses, are exactly these.
+/// The Gilbert model, parametrised by its results: the loss rate and the mean length of a run of losses.
 ///
-/// With rate L and burst B it leaves the bad state with probability 1/B and enters it with L / ((1 - L) B).
+/// Everything is lost in the bad state. With rate L and burst B, the model leaves the bad state with probability 1/B
+/// and enters it with L / ((1 - L) B).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gilbert {
     rate: Probability,
@@ -20,12 +20,12 @@ pub struct Gilbert {
 }
 
 impl Gilbert {
-    /// Losses at `rate` in runs of `burst` datagrams in the mean, at least 1.
+    /// Losses at `rate` in runs of `burst` datagrams on average, at least 1.
     ///
     /// # Errors
     ///
-    /// A burst that is not a number from 1 on, and one below `rate / (1 - rate)` with a rate below 1: runs so short would
-    /// need less than one datagram between them.
+    /// `burst` is not a number of at least 1; or it is below `rate / (1 - rate)` with a rate below 1, so that less than
+    /// one datagram would separate the runs.
     pub fn new(rate: Probability, burst: f64) -> Result<Self, LinkError> {
         if !(burst >= 1.0 && burst.is_finite()) {
             return Err(LinkError::Burst { burst });
@@ -37,7 +37,7 @@ impl Gilbert {
         Ok(Self { rate, burst })
     }
 
-    /// The part of datagrams that is lost.
+    /// The fraction of datagrams that is lost.
     #[must_use]
     pub const fn rate(&self) -> Probability {
         self.rate
@@ -72,7 +72,7 @@ impl fmt::Display for Gilbert {
 pub(super) struct Elliott {
     /// From the good state to the bad one.
     pub(super) p: Probability,
-    /// Back again.
+    /// From the bad state to the good one.
     pub(super) r: Probability,
     /// The loss in the good state.
     pub(super) good: Probability,
@@ -81,7 +81,7 @@ pub(super) struct Elliott {
 }
 
 impl Elliott {
-    /// How much of the time the state is bad; a chain that never moves stays good, where it begins.
+    /// The fraction of time in the bad state. A chain that never moves stays in the good state, where it begins.
     fn bad_share(&self) -> f64 {
         let (p, r) = (self.p.get(), self.r.get());
         if p == 0.0 { 0.0 } else { p / (p + r) }
@@ -92,7 +92,7 @@ impl Elliott {
         bad * self.bad.get() + (1.0 - bad) * self.good.get()
     }
 
-    /// Losses per end of a run of losses: the rate over the probability that a loss is followed by none.
+    /// Losses per end of a run: the rate over the probability that a loss is followed by none.
     pub(super) fn mean_burst(&self) -> Option<f64> {
         let (p, r, share) = (self.p.get(), self.r.get(), self.bad_share());
         let (kept_good, kept_bad) = (self.good.complement().get(), self.bad.complement().get());
@@ -106,10 +106,10 @@ impl Elliott {
     }
 }
 
-/// The four states of tc-netem's `loss state`: 1 good, 2 good within a burst, 3 lost within a burst, 4 an isolated loss,
-/// which is always followed by 1. `p13` is the probability of going from 1 to 3, and so on.
+/// The four states of tc-netem's `loss state`: 1 good, 2 good within a burst, 3 lost within a burst, 4 an isolated
+/// loss, which is always followed by 1. `p13` is the transition probability from 1 to 3, and so on.
 ///
-/// In the long run the states have shares in proportion to `p31 p23`, `p13 p32`, `p13 p23` and `p14 p31 p23`.
+/// The stationary shares of the states are proportional to `p31 p23`, `p13 p32`, `p13 p23` and `p14 p31 p23`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FourState {
     p13: Probability,
@@ -120,11 +120,11 @@ pub struct FourState {
 }
 
 impl FourState {
-    /// The model with these transitions, in tc-netem's order.
+    /// Creates the model with these transitions, in tc-netem's order.
     ///
     /// # Errors
     ///
-    /// `p13 + p14` above 1, or `p31 + p32`: more than all cannot leave a state.
+    /// `p13 + p14` or `p31 + p32` exceeds 1.
     pub fn new(
         p13: Probability,
         p31: Probability,
@@ -147,11 +147,11 @@ impl FourState {
         [self.p13, self.p31, self.p32, self.p23, self.p14]
     }
 
-    /// The shares of the states 1 to 4 in the long run; the chain begins in state 1, which decides where several parts of
-    /// it keep to themselves.
+    /// The stationary shares of the states 1 to 4. The chain begins in state 1, which selects the closed class if there
+    /// are several.
     fn shares(&self) -> [f64; 4] {
         let [p13, p31, p32, p23, p14] = self.transitions().map(Probability::get);
-        // Scaled, so that no product of tiny probabilities is 0.
+        // Scaled, so that no product of tiny probabilities underflows.
         let (burst, inner) = (p13.max(p31), p23.max(p32));
         let (to_burst, from_burst) = if burst > 0.0 { (p13 / burst, p31 / burst) } else { (0.0, 1.0) };
         let (back, inside) = if inner > 0.0 { (p23 / inner, p32 / inner) } else { (1.0, 0.0) };
@@ -169,13 +169,13 @@ impl FourState {
         burst + isolated
     }
 
-    /// Losses per end of a run of losses: those in a burst end with `p31 + p32`, the isolated ones at once.
+    /// Losses per end of a run: those in a burst end with `p31 + p32`, isolated ones at once.
     pub(super) fn mean_burst(&self) -> Option<f64> {
         let [_, _, burst, isolated] = self.shares();
         ratio(burst + isolated, burst * (self.p31.get() + self.p32.get()).min(1.0) + isolated)
     }
 
-    /// Its states in the order 3, 4, 2, 1: those with losses first.
+    /// Its chain, with the states in the order 3, 4, 2, 1: those with losses first.
     pub(super) fn chain(&self) -> Chain {
         let [p13, p31, p32, p23, p14] = self.transitions().map(Probability::get);
         let [good, inside, burst, isolated] = self.shares();
@@ -198,7 +198,7 @@ impl fmt::Display for FourState {
     }
 }
 
-/// Losses over ends of runs; `None` where no run ever ends, or none ever begins.
+/// Losses over ends of runs; `None` if no run ever ends or begins.
 fn ratio(rate: f64, ends: f64) -> Option<f64> {
     (rate > 0.0 && ends > 0.0).then(|| rate / ends)
 }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_that_no_chain_has_is_refused_with_the_least_that_one_has() {
+    fn an_impossible_burst_is_refused_with_the_least_possible_one() {
         for (rate, least) in [(0.75, "3"), (0.9, "9")] {
             let error = Gilbert::new(p(rate), 2.0).unwrap_err().to_string();
             assert_eq!(
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_all_cannot_leave_a_state() {
+    fn probabilities_out_of_a_state_sum_to_at_most_1() {
         let of = |p13, p31, p32, p14| FourState::new(p(p13), p(p31), p(p32), p(0.5), p(p14));
         assert_eq!(
             of(0.6, 0.5, 0.0, 0.5).unwrap_err().to_string(),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_of_four_states_are_stationary_also_where_the_chain_falls_apart() {
+    fn the_shares_of_four_states_are_stationary_also_for_a_reducible_chain() {
         for t in [
             [0.1, 0.4, 0.2, 0.3, 0.05],
             [0.0, 0.4, 0.2, 0.3, 0.5],

@@ -1,4 +1,4 @@
-//! Everything a link does to datagrams, as plain data. What it looks like as text is in `spec`.
+//! The configuration of a link as plain data. Its text form is in `spec`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use crate::link::delay::Delay;
 use crate::link::error::LinkError;
 use crate::link::loss::LossModel;
-use crate::link::rate::Rate;
+use crate::link::rate::RateLimit;
 use crate::link::spec::Spec;
 use crate::units::Probability;
 
-/// What a [`Link`](super::Link) does to datagrams, in the order of what happens to one: loss, MTU, truncation and
-/// corruption, rate, duplication, delay.
+/// The impairments of a [`Link`](super::Link), in the order in which they apply to a datagram: loss, MTU, truncation
+/// and corruption, rate, duplication, delay.
 ///
-/// Read from parts joined by `+` or spaces, `iid:.1+delay:50ms,10ms+rate:1mbit`, and written so: what is written reads back
-/// as the same value. A perfect link is `none`. `docs/loss.md` has the table of all parts.
+/// The text form is a list of parts joined by `+` or spaces, such as `iid:.1+delay:50ms,10ms+rate:1mbit`; parsing the
+/// output returns the same value. A perfect link is `none`. `docs/loss.md` has the table of all parts.
 ///
 /// ```
 /// use sayagain::link::LinkConfig;
@@ -27,29 +27,29 @@ use crate::units::Probability;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// Which datagrams are lost.
+    /// The loss model.
     pub loss: LossModel,
-    /// How long a datagram takes.
+    /// The one-way delay.
     pub delay: Delay,
-    /// Whether one datagram may overtake another of its flow, as a delay that varies makes them. Where it is off, each
-    /// waits for those before it.
+    /// Whether a datagram may overtake another of its flow, as a varying delay causes. If not, each waits for the
+    /// earlier ones.
     pub reorder: bool,
-    /// How likely it is that a datagram that is not lost arrives twice, each copy after its own delay.
+    /// Probability that a datagram that is not lost arrives twice, each copy after its own delay.
     pub duplicate: Probability,
-    /// How likely it is that one bit of a datagram is flipped.
+    /// Probability that one bit of a datagram is flipped.
     pub corrupt: Probability,
-    /// How likely it is that a datagram is cut to a shorter length.
+    /// Probability that a datagram is truncated.
     pub truncate: Probability,
-    /// How likely it is that what carries a connection resets it: for relays of streams; nothing happens to datagrams.
+    /// Probability that a relayed stream connection is reset. Does not affect datagrams.
     pub reset: Probability,
-    /// The largest datagram that passes, in bytes without the headers below it; larger ones are dropped.
+    /// The largest datagram that passes, in bytes without lower headers; larger ones are dropped.
     pub mtu: Option<usize>,
-    /// How fast it is.
-    pub rate: Option<Rate>,
+    /// The rate limit.
+    pub rate: Option<RateLimit>,
 }
 
 impl LinkConfig {
-    /// Delivers everything once, whole, at once and in order.
+    /// A perfect link: delivers everything once, unchanged, at once and in order.
     #[must_use]
     pub const fn perfect() -> Self {
         Self {
@@ -65,17 +65,17 @@ impl LinkConfig {
         }
     }
 
-    /// Replaces the parts that `text` names; the rest stays. `none` replaces all.
+    /// Replaces the parts that `text` names; the others stay. `none` replaces all.
     ///
     /// # Errors
     ///
-    /// What cannot be read; then nothing is replaced.
+    /// `text` is malformed; nothing is replaced then.
     pub fn apply(&mut self, text: &str) -> Result<(), LinkError> {
         let spec = Spec::parse(text)?;
         spec.apply_to(self)
     }
 
-    /// Whether losing is all that it may do to a datagram.
+    /// Whether loss is the only impairment.
     #[must_use]
     pub fn only_loses(&self) -> bool {
         let loss_alone =
@@ -83,13 +83,13 @@ impl LinkConfig {
         *self == loss_alone
     }
 
-    /// Whether datagrams may be under way for a time, so that there is a queue that may be full.
+    /// Whether datagrams may be delayed, so that there is a queue that may be full.
     #[must_use]
     pub fn queues(&self) -> bool {
         self.rate.is_some() || self.delay != Delay::ZERO
     }
 
-    /// Whether chance decides anything here.
+    /// Whether any impairment is random.
     pub(super) fn draws(&self) -> bool {
         let chances = [self.duplicate, self.corrupt, self.truncate];
         self.loss.draws() || self.delay.varies() || chances.iter().any(|chance| *chance != Probability::ZERO)

@@ -1,53 +1,53 @@
-//! What a link decides about one datagram, as plain data: to act on, to show, to record and to replay.
+//! The decision of a link about one datagram, as plain data: to apply, show, record and replay.
 
 use std::time::Duration;
 
 use crate::link::Place;
 
-/// What was decided about one datagram, and which one it was.
+/// A decision, and the datagram that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Its flow, and its index there.
+    /// The datagram's flow, and its index there.
     pub place: Place,
-    /// What becomes of it.
+    /// The fate of the datagram.
     pub fate: Fate,
 }
 
-/// What becomes of a datagram.
+/// The fate of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The loss model takes it.
+    /// Lost by the loss model.
     Lost,
-    /// It is larger than the link's MTU and dropped.
+    /// Dropped, because it exceeds the link's MTU.
     TooLarge,
-    /// The queue before a rate limit, or the link itself, is full, and drops it.
+    /// Dropped, because the queue of the rate limit, or the link itself, is full.
     QueueFull,
-    /// It arrives.
+    /// Delivered.
     Passed(Passage),
 }
 
-/// How a datagram arrives.
+/// The impairments of a delivered datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
-    /// After how long, waiting in queues included.
+    /// The delay, including the time in queues.
     pub delay: Duration,
-    /// After how long it arrives a second time, if it does.
+    /// The delay of the second copy, if there is one.
     pub duplicate: Option<Duration>,
-    /// Which of its bits is flipped, counted from the first byte's most significant one.
+    /// The flipped bit, counted from the most significant one of the first byte.
     pub corrupted: Option<u64>,
-    /// How many bytes are left of it, if it is cut.
+    /// The length in bytes after truncation.
     pub truncated: Option<usize>,
 }
 
 impl Fate {
-    /// Whether it arrives at all.
+    /// Whether the datagram arrives at all.
     #[must_use]
     pub const fn is_passed(&self) -> bool {
         matches!(self, Self::Passed(_))
     }
 }
 
-/// What a link carries: anything with bytes that can be counted, flipped and cut.
+/// The payload of a link: anything with bytes that can be counted, flipped and truncated.
 pub trait Payload: Clone {
     /// The datagram's bytes.
     fn bytes(&mut self) -> &mut Vec<u8>;
@@ -59,7 +59,7 @@ impl Payload for Vec<u8> {
     }
 }
 
-/// A datagram and whatever stands beside it, such as its peer's address.
+/// A datagram with data beside it, such as its peer's address.
 impl<A: Clone> Payload for (A, Vec<u8>) {
     fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.1

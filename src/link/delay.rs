@@ -1,4 +1,5 @@
-//! How long a datagram takes: four distributions, each with one draw per datagram by its inverse distribution function.
+//! The delay of a datagram: four distributions, each sampled by its inverse distribution function with one draw per
+//! datagram.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,31 +8,31 @@ use statrs::function::erf::erfc_inv;
 
 use crate::units::{Seconds, scale, uniform};
 
-/// How long a datagram takes, drawn for each on its own. What would be below 0 is 0.
+/// The distribution of the delay, sampled for each datagram. Negative samples count as 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delay {
-    /// Always the same.
+    /// Constant.
     Constant(Seconds),
-    /// Evenly distributed from `mean - jitter` to `mean + jitter`, both included, to the nanosecond.
+    /// Uniform from `mean - jitter` to `mean + jitter`, both included, to the nanosecond.
     Uniform {
         /// The middle.
         mean: Seconds,
-        /// The most that it is off.
+        /// The largest deviation.
         jitter: Seconds,
     },
-    /// Normally distributed.
+    /// Normal.
     Normal {
         /// The mean.
         mean: Seconds,
         /// The standard deviation.
         deviation: Seconds,
     },
-    /// Heavy-tailed, as tc-netem's `pareto` table: `mean + jitter * min(4, 4/3 * (u^(-1/3) - 3/2))` with `u` evenly
-    /// distributed from 0 to 1. At least `mean - 2/3 jitter`; one datagram in 91 takes `mean + 4 jitter`, where netem's
-    /// table ends as well. Because of that end, the mean is `mean - 8/243 jitter`, the standard deviation 0.8209 jitter.
+    /// Heavy-tailed, as tc-netem's `pareto` table: `mean + jitter * min(4, 4/3 * (u^(-1/3) - 3/2))` with `u` uniform
+    /// from 0 to 1. At least `mean - 2/3 jitter`. One datagram in 91 has `mean + 4 jitter`, where netem's table ends as
+    /// well. Because of that cap, the mean is `mean - 8/243 jitter` and the standard deviation 0.8209 jitter.
     Pareto {
-        /// What the jitter is added to.
+        /// The base that the jitter is added to.
         mean: Seconds,
         /// The scale.
         jitter: Seconds,
@@ -39,10 +40,10 @@ pub enum Delay {
 }
 
 impl Delay {
-    /// No time at all.
+    /// No delay.
     pub const ZERO: Self = Self::Constant(Seconds::ZERO);
 
-    /// Whether it differs from datagram to datagram.
+    /// Whether the delay varies between datagrams.
     #[must_use]
     pub fn varies(&self) -> bool {
         self.jitter() != Seconds::ZERO
@@ -55,7 +56,7 @@ impl Delay {
             Self::Constant(mean) => mean.as_duration(),
             Self::Uniform { mean, jitter } => {
                 let (mean, jitter) = (mean.as_duration(), jitter.as_duration());
-                // Twice the jitter as one length, moved down afterwards, since a length cannot begin below 0.
+                // Twice the jitter as one length, shifted down afterwards, since a length cannot be negative.
                 (mean + uniform(Duration::ZERO, jitter * 2, draw)).saturating_sub(jitter)
             }
             Self::Normal { mean, deviation } => offset(mean, deviation, normal(draw)),
@@ -63,7 +64,7 @@ impl Delay {
         }
     }
 
-    /// What it varies around.
+    /// The centre of the distribution.
     #[must_use]
     pub const fn mean(&self) -> Seconds {
         match *self {
@@ -74,7 +75,7 @@ impl Delay {
         }
     }
 
-    /// By how much it varies: jitter or standard deviation.
+    /// The jitter or standard deviation.
     #[must_use]
     pub const fn jitter(&self) -> Seconds {
         match *self {
@@ -84,7 +85,7 @@ impl Delay {
         }
     }
 
-    /// The same with another jitter; what was constant becomes uniform.
+    /// The same with another jitter; a constant delay becomes uniform.
     #[must_use]
     pub const fn with_jitter(&self, jitter: Seconds) -> Self {
         match *self {
@@ -114,7 +115,7 @@ fn offset(mean: Seconds, spread: Seconds, by: f64) -> Duration {
     if by < 0.0 { mean.saturating_sub(off) } else { mean + off }
 }
 
-/// The middle of the draw's place among 2^52 in (0, 1): never 0 and never 1. With 2^53, the last would round to 1.
+/// The midpoint of the draw's interval among 2^52 in (0, 1): never 0 or 1. With 2^53, the last would round to 1.
 fn inner(draw: u64) -> f64 {
     ((draw >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
@@ -124,7 +125,7 @@ fn normal(draw: u64) -> f64 {
     -std::f64::consts::SQRT_2 * erfc_inv(2.0 * inner(draw))
 }
 
-/// netem's table: a Pareto distribution of shape 3, less its mean, times 4/3, cut off at 4.
+/// netem's table: a Pareto distribution of shape 3, less its mean, times 4/3, capped at 4.
 fn pareto(draw: u64) -> f64 {
     ((inner(draw).cbrt().recip() - 1.5) * 4.0 / 3.0).min(4.0)
 }
@@ -138,7 +139,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Mean, standard deviation and fourth central moment of 200,000 delays in units of the jitter of 10 ms.
+    /// Mean, standard deviation and fourth central moment of 200,000 delays, in units of the jitter of 10 ms.
     fn moments(delay: Delay) -> (f64, f64, f64) {
         let draws = Draws::new(12, Direction::Up);
         let n = 200_000;
@@ -150,8 +151,8 @@ mod tests {
         (mean, central(2), central(4))
     }
 
-    /// Asserts mean and variance (in jitters) within 3 standard errors: that of the mean is sqrt(var / n), that of the
-    /// variance sqrt((m4 - var^2) / n).
+    /// Asserts mean and variance (in jitters) within 3 standard errors: of the mean sqrt(var / n), of the variance
+    /// sqrt((m4 - var^2) / n).
     fn assert_moments(delay: Delay, mean: f64, variance: f64) {
         let (measured, spread, fourth) = moments(delay);
         let n = 200_000_f64;
@@ -166,7 +167,7 @@ mod tests {
         let (mean, jitter) = (s("50ms"), s("10ms"));
         assert_moments(Delay::Uniform { mean, jitter }, 5.0, 1.0 / 3.0);
         assert_moments(Delay::Normal { mean, deviation: jitter }, 5.0, 1.0);
-        // X of Pareto's distribution of shape 3 cut off at 9/2: E X = 1 + (1 - 4/81) / 2, E X^2 = 3 - 4/9.
+        // X of a Pareto distribution of shape 3 capped at 9/2: E X = 1 + (1 - 4/81) / 2, E X^2 = 3 - 4/9.
         let first = 1.0 + (1.0 - 4.0 / 81.0) / 2.0;
         let variance = (3.0 - 4.0 / 9.0 - first * first) * 16.0 / 9.0;
         assert_moments(Delay::Pareto { mean, jitter }, 5.0 - 8.0 / 243.0, variance);
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_below_zero_is_zero() {
+    fn a_negative_sample_counts_as_zero() {
         // Half a uniform jitter is cut: the mean is j/4, and E X^2 = j^2/6.
         assert_moments(
             Delay::Uniform { mean: Seconds::ZERO, jitter: s("10ms") },

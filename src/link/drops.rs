@@ -1,23 +1,23 @@
-//! Exactly these datagrams: a set of ordinals, as ranges.
+//! A loss model that drops exactly the listed datagrams: a set of ordinals, as ranges.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::link::error::LinkError;
 
-/// Ordinals of datagrams within a flow and direction, counted from 1. Written `1,3,5-8`.
+/// Ordinals of datagrams within a flow and direction, counted from 1. Text form: `1,3,5-8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropList {
-    /// Sorted, apart from each other by more than one.
+    /// Sorted, with a gap of at least one ordinal between ranges.
     ranges: Vec<(u64, u64)>,
 }
 
 impl DropList {
-    /// The ordinals in these ranges, which may overlap and stand in any order.
+    /// The ordinals in these ranges, which may overlap and be in any order.
     ///
     /// # Errors
     ///
-    /// A range that begins at 0 or ends before it begins, and no range at all.
+    /// A range begins at 0 or is reversed, or there is none.
     pub fn new(ranges: impl IntoIterator<Item = RangeInclusive<u64>>) -> Result<Self, LinkError> {
         let mut sorted: Vec<(u64, u64)> = ranges.into_iter().map(RangeInclusive::into_inner).collect();
         sorted.sort_unstable();
@@ -37,7 +37,7 @@ impl DropList {
         Ok(Self { ranges: merged })
     }
 
-    /// Whether it holds the datagram of this index, which is its ordinal less one.
+    /// Whether the set contains the datagram with this index, which is its ordinal minus one.
     #[must_use]
     pub fn holds_index(&self, index: u64) -> bool {
         let Some(ordinal) = index.checked_add(1) else { return false };

@@ -1,47 +1,47 @@
-//! What may be wrong with a link: one sentence each.
+//! The errors of link configurations, one sentence each.
 
 use crate::escape::escape_short;
 use crate::link::profile::Profile;
 use crate::link::spec::{MODELS, PARTS};
 use crate::units::{Probability, UnitError};
 
-/// How much of an offending text an error shows, in characters.
+/// The most characters of an offending text that an error shows.
 const SHOWN: usize = 40;
 
-/// Why a text, or a set of numbers, is no link.
+/// The reason why a text, or a set of numbers, is not a link.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// A part by a name that none has.
+    /// A part with an unknown name.
     #[error("`{text}` is not part of a link; loss models are {models}; other parts are {parts}; or all of it is none",
         models = names(&MODELS), parts = names(&PARTS))]
     UnknownPart {
-        /// The name, made safe to show.
+        /// The name, escaped.
         text: String,
     },
-    /// A profile by a name that none has.
+    /// A profile with an unknown name.
     #[error("`{text}` is not a profile; there are {}", Profile::ALL.map(|profile| profile.name()).join(", "))]
     UnknownProfile {
-        /// The name, made safe to show.
+        /// The name, escaped.
         text: String,
     },
-    /// Too few or too many values, or a word that is not among the known ones.
+    /// Too few or too many values, or an unknown word.
     #[error("`{text}` is not of the form {form}")]
     Form {
-        /// The part, made safe to show.
+        /// The part, escaped.
         text: String,
-        /// What it should look like.
+        /// The expected form.
         form: &'static str,
     },
-    /// A value that is not the quantity that the part needs.
+    /// A value of the wrong kind for its part.
     #[error("{part}: {source}")]
     Value {
         /// The name of the part.
         part: &'static str,
-        /// What is wrong with the value.
+        /// The error of the value.
         source: UnitError,
     },
-    /// A part that is there twice.
+    /// A part that occurs twice.
     #[error("{what} is given twice; each part of a link stands once")]
     Twice {
         /// The part.
@@ -53,10 +53,10 @@ pub enum LinkError {
     /// `none` beside other parts.
     #[error("none stands alone: it is the perfect link")]
     NotAlone,
-    /// A burst that is no length.
+    /// A burst that is not a length.
     #[error("a mean burst of {burst} datagrams is not possible: it is a number from 1 on")]
     Burst {
-        /// What was asked for.
+        /// The requested burst.
         burst: f64,
     },
     /// A burst that is too short for its rate.
@@ -64,20 +64,20 @@ pub enum LinkError {
     ShortBurst {
         /// The rate.
         rate: Probability,
-        /// What was asked for.
+        /// The requested burst.
         burst: f64,
         /// `rate / (1 - rate)`.
         least: f64,
     },
-    /// Transitions out of one state that are more than certain together.
+    /// Transition probabilities out of one state that sum to more than 1.
     #[error("{names} is {sum}: more than 1 cannot leave a state")]
     Leaves {
-        /// Which.
+        /// The transitions.
         names: &'static str,
         /// Their sum.
         sum: f64,
     },
-    /// A range of datagrams that is none.
+    /// An invalid range of datagrams.
     #[error(
         "{first}-{last} is not a range of datagrams, which are counted from 1: it begins below 1, or ends before it begins"
     )]
@@ -95,7 +95,7 @@ impl LinkError {
     }
 }
 
-/// `text`, safe to show and short.
+/// `text`, escaped and shortened.
 pub(super) fn shown(text: &str) -> String {
     escape_short(text.as_bytes(), SHOWN).into_owned()
 }
@@ -104,7 +104,7 @@ fn names(known: &[(&str, &str)]) -> String {
     known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// A bound for people: rounded up in the fourth digit behind the point, so that what is shown is possible.
+/// A bound for display, rounded up at the fourth decimal so that the shown value is valid.
 fn above(bound: f64) -> f64 {
     ((bound - 1e-9) * 1e4).ceil() / 1e4
 }

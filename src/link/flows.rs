@@ -1,41 +1,41 @@
-//! Who is which flow, and how many datagrams each has had.
+//! Flow numbering: which flow a peer is, and the index of each of its datagrams.
 
 use crate::link::recent::Recent;
 use crate::link::rng::Direction;
 
-/// How many flows are remembered at once. Anyone can make up addresses, and nothing may grow with those: the flow whose
-/// last datagram is the longest ago is forgotten for a new one. With 65,536 of them that takes about 10 MiB.
+/// The number of flows that are remembered. Addresses can be forged, so memory must not grow with them: the least
+/// recently used flow is forgotten for a new one. 65,536 flows take about 10 MiB.
 pub const MAX_FLOWS: usize = 65_536;
 
-/// Where a datagram stands: what a verdict about it is a function of, besides seed and direction.
+/// The position of a datagram: with seed and direction, the input of its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The ordinal in which its peer first appeared, from 0.
     pub flow: u64,
-    /// How many datagrams of that flow went before it in its direction.
+    /// The number of earlier datagrams of that flow in its direction.
     pub index: u64,
 }
 
 /// Numbers peers by first appearance, and the datagrams of each by direction.
 ///
-/// A peer that was forgotten and comes back is a new flow, with an ordinal that was never used: it does not live
-/// through its old verdicts again. What is returned depends on the calls alone.
+/// A forgotten peer that returns is a new flow with an unused ordinal, so old verdicts do not repeat. The result
+/// depends on the calls alone.
 #[derive(Clone, Debug)]
 pub struct Flows<K> {
-    flows: Recent<K, Flow>,
+    flows: Recent<K, FlowCounters>,
     /// The ordinal of the next new flow.
     opened: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Flow {
+struct FlowCounters {
     ordinal: u64,
     up: u64,
     down: u64,
 }
 
-impl Flow {
-    /// The index of the next datagram in `direction`, which is then taken.
+impl FlowCounters {
+    /// The index of the next datagram in `direction`; advances it.
     fn take(&mut self, direction: Direction) -> u64 {
         let next = match direction {
             Direction::Up => &mut self.up,
@@ -60,18 +60,18 @@ impl<K: Ord + Clone> Flows<K> {
         Self { flows: Recent::with_limit(limit), opened: 0 }
     }
 
-    /// A datagram passes between here and the peer `key`: returns its place and counts it.
+    /// Counts a datagram exchanged with the peer `key`, and returns its position.
     pub fn next(&mut self, key: &K, direction: Direction) -> Place {
         let opened = &mut self.opened;
         let flow = self.flows.touch(key, || {
             let ordinal = *opened;
             *opened += 1;
-            Flow { ordinal, up: 0, down: 0 }
+            FlowCounters { ordinal, up: 0, down: 0 }
         });
         Place { flow: flow.ordinal, index: flow.take(direction) }
     }
 
-    /// How many flows are remembered.
+    /// The number of remembered flows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_made_up_peers_take_no_more_than_the_bound() {
+    fn a_million_forged_peers_stay_within_the_limit() {
         let mut flows = Flows::new();
         for peer in 0..1_000_000_u64 {
             assert_eq!(flows.next(&peer, Up), place(peer, 0));

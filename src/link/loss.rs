@@ -1,4 +1,4 @@
-//! Which datagrams are lost: the models as plain data, with their formulas. [`Verdicts`](super::Verdicts) puts one to work.
+//! Loss models as plain data, with their formulas. [`Verdicts`](super::Verdicts) applies one.
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ use crate::units::{Probability, Seconds};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum LossModel {
-    /// None is lost; nothing is drawn.
+    /// No loss; nothing is drawn.
     #[default]
     None,
-    /// Each is lost with this probability, independently of all others.
+    /// Independent loss of each datagram with this probability.
     Bernoulli(Probability),
-    /// Bursts, by rate and mean length.
+    /// Bursts, given by rate and mean length.
     Gilbert(Gilbert),
-    /// Bursts, by a good and a bad state with a loss each (Gilbert 1960, Elliott 1963).
+    /// Bursts, given by a good and a bad state with a loss each (Gilbert 1960, Elliott 1963).
     GilbertElliott {
         /// From the good state to the bad one, per datagram.
         p: Probability,
-        /// Back again.
+        /// From the bad state to the good one.
         r: Probability,
-        /// How likely a loss is in the good state.
+        /// The loss probability in the good state.
         loss_good: Probability,
-        /// How likely a loss is in the bad state.
+        /// The loss probability in the bad state.
         loss_bad: Probability,
     },
     /// tc-netem's four states: bursts with gaps in them, and isolated losses.
     FourState(FourState),
     /// Exactly these datagrams of each flow.
     List(DropList),
-    /// Everything passes for `on`, then nothing for `off`, again and again, counted from the first datagram seen.
+    /// A cycle: everything passes for `on`, then nothing for `off`, counted from the first datagram.
     Blackhole {
         /// How long everything passes.
         on: Seconds,
@@ -43,11 +43,11 @@ pub enum LossModel {
 }
 
 impl LossModel {
-    /// The part of datagrams that is lost in the long run, by the model's formula; `None` where there is no long run. Of a
-    /// blackhole it is the part of the time, which is that of datagrams sent evenly.
+    /// The fraction of datagrams lost in the long run, by the model's formula; `None` if there is no long run. For a
+    /// blackhole, the fraction of time, which equals that of evenly sent datagrams.
     #[must_use]
     pub fn rate(&self) -> Option<Probability> {
-        // Rounding may exceed 1 by a hair.
+        // Rounding may exceed 1 slightly.
         let of = |rate: f64| Probability::new(rate.clamp(0.0, 1.0)).ok();
         match self {
             Self::None => Some(Probability::ZERO),
@@ -63,9 +63,9 @@ impl LossModel {
         }
     }
 
-    /// The mean length of a run of consecutive losses of one flow, in datagrams, by the model's formula: the rate over the
-    /// probability that a loss is followed by none. `None` where nothing is lost, everything is, or it depends on what
-    /// is sent when.
+    /// The mean length of a run of consecutive losses of one flow, in datagrams, by the model's formula: the rate over
+    /// the probability that a loss is followed by none. `None` if nothing or everything is lost, or if it depends on
+    /// the sending times.
     #[must_use]
     pub fn mean_burst(&self) -> Option<f64> {
         match self {
@@ -79,13 +79,13 @@ impl LossModel {
         }
     }
 
-    /// What was asked for, to stand beside what was realised: the rate in per cent, or the model where there is none.
+    /// The requested loss, to show beside the realised one: the rate in per cent, or the model if it has none.
     #[must_use]
     pub fn requested(&self) -> String {
         self.rate().map_or_else(|| self.to_string(), |rate| format!("{:.1} %", rate.get() * 100.0))
     }
 
-    /// Whether it never loses anything, as far as can be seen without a draw.
+    /// Whether it never loses anything, as far as its parameters alone show.
     #[must_use]
     pub fn is_none(&self) -> bool {
         match self {
@@ -95,22 +95,23 @@ impl LossModel {
         }
     }
 
-    /// Whether a verdict needs the draws of its datagram.
+    /// Whether a verdict needs random draws.
     pub(super) fn draws(&self) -> bool {
         !self.is_none() && !matches!(self, Self::List(_) | Self::Blackhole { .. })
     }
 
-    /// Whether losses depend on each other through a state that each datagram moves on.
+    /// Whether the model has memory: a state that each datagram advances.
     pub(crate) fn has_states(&self) -> bool {
         matches!(self, Self::Gilbert(_) | Self::GilbertElliott { .. } | Self::FourState(_))
     }
 
-    /// How many datagrams such a model remembers; `None` of other models, and of states that are never forgotten.
+    /// The number of datagrams after which such a model forgets its state; `None` for other models, and if it never
+    /// does.
     pub(crate) fn memory(&self) -> Option<u64> {
         self.chain()?.memory()
     }
 
-    /// How long it takes until a blackhole does the same again; `None` of other models, and of one that never changes.
+    /// The period of a blackhole; `None` for other models, and if it never changes.
     pub(crate) fn cycle(&self) -> Option<std::time::Duration> {
         match self {
             Self::Blackhole { on, off } => Some(on.as_duration() + off.as_duration())
@@ -119,7 +120,7 @@ impl LossModel {
         }
     }
 
-    /// The chain of a model with memory.
+    /// The Markov chain of a model with memory.
     pub(super) fn chain(&self) -> Option<Chain> {
         match self {
             Self::Gilbert(gilbert) => Some(gilbert.chain()),
@@ -139,14 +140,14 @@ impl LossModel {
 }
 
 impl From<Probability> for LossModel {
-    /// Independent losses at this rate; at 0, no model at all.
+    /// Independent losses at this rate; at 0, no model.
     fn from(rate: Probability) -> Self {
         if rate == Probability::ZERO { Self::None } else { Self::Bernoulli(rate) }
     }
 }
 
 impl fmt::Display for LossModel {
-    /// As [`LinkConfig`](super::LinkConfig) reads it; `none` for no model.
+    /// The text form that [`LinkConfig`](super::LinkConfig) parses; `none` for no model.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
@@ -162,7 +163,7 @@ impl fmt::Display for LossModel {
     }
 }
 
-/// `1 - p`, for people: 0.1 for 0.9, and not 0.09999999999999998, as long as that is 0.9 seen from the other side as well.
+/// `1 - p` for display: 0.1 for 0.9 instead of 0.09999999999999998, if that maps back to 0.9.
 pub(super) fn survival(p: Probability) -> Probability {
     let exact = p.complement();
     let short = format!("{:.15}", exact.get()).parse().unwrap_or(exact);

@@ -1,46 +1,46 @@
-//! Chains: models whose next datagram depends on how the last one fared.
+//! Markov chains for loss models with memory.
 //!
-//! The state at an index is a pure function of the draws. At index 0 it is drawn from the stationary distribution, so that
-//! the formulas hold from the first datagram on; at every other index the `state` draw of that index maps each state to
-//! its successor. A state is found without the ones before it by composing these maps backwards until all states lead to
-//! the same one (coupling from the past, Propp and Wilson 1996), or until index 0, a multiple of 2^20, or an index whose state is
-//! known.
+//! The state at an index is a pure function of the draws. At index 0 it is drawn from the stationary distribution, so
+//! that the formulas hold from the first datagram on. At every other index, the `state` draw maps each state to its
+//! successor. To find a state without computing all earlier ones, these maps are composed backwards (coupling from the
+//! past, Propp and Wilson 1996). That ends when all states lead to the same one, or at index 0, a multiple of 2^20, or
+//! an index with a known state.
 
 use crate::link::rng::unit;
 use crate::units::Probability;
 
-/// How many states a chain has at most.
+/// The most states of a chain.
 const STATES: usize = 4;
 
-/// Every so many indices a chain begins anew, in a state drawn from its stationary distribution: nobody ever has to look
-/// further back, whatever the chain. Long runs are longer than this with no model that one would take.
+/// The chain restarts from its stationary distribution at multiples of this index, which bounds the search backwards.
+/// Realistic models have no longer runs.
 const RESTART: u64 = 1 << 20;
 
-/// How much of the state that a chain began in may show when it counts as forgotten, in total variation.
+/// The remaining influence of the initial state, in total variation, at which it counts as forgotten.
 const FORGOTTEN: f64 = 0.01;
 
 /// The number of a state, below [`STATES`].
-pub(super) type State = u8;
+pub(super) type ChainState = u8;
 
-/// Where each state goes.
-type Map = [State; STATES];
+/// The successor of each state.
+type Map = [ChainState; STATES];
 
-/// A Markov chain with up to four states, and how likely a loss is in each.
+/// A Markov chain with up to four states, and the loss probability in each.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chain {
     /// For each state, the probabilities that the next one is at most 0, 1, 2, 3. Unused states repeat a used one.
     next: [[f64; STATES]; STATES],
     /// The same for the state at index 0.
     first: [f64; STATES],
-    /// How likely a loss is in each state.
+    /// The loss probability in each state.
     loss: [Probability; STATES],
 }
 
 impl Chain {
-    /// A bad state 0 and a good state 1: from good to bad with probability `p`, back with `r`; bad at index 0 with
+    /// A bad state 0 and a good state 1: from good to bad with probability `p`, back with `r`, bad at index 0 with
     /// probability `bad`.
     pub(super) fn two(p: f64, r: f64, bad: f64, loss_bad: Probability, loss_good: Probability) -> Self {
-        // Ordered so that one draw takes both states to the same one as often as can be.
+        // Ordered so that one draw takes both states to the same successor as often as possible.
         let row = |to_bad: f64| [to_bad, 1.0, 1.0, 1.0];
         Self {
             next: [row(1.0 - r), row(p), row(p), row(p)],
@@ -49,15 +49,15 @@ impl Chain {
         }
     }
 
-    /// A chain of four states from cumulated rows; see the fields.
+    /// Creates a chain of four states from cumulated rows; see the fields.
     pub(super) fn four(next: [[f64; STATES]; STATES], first: [f64; STATES], lossy: [bool; STATES]) -> Self {
         let loss = lossy.map(|lossy| if lossy { Probability::ONE } else { Probability::ZERO });
         Self { next, first, loss }
     }
 
-    /// After how many datagrams the state no longer depends on where it began: the least power of two after which the
-    /// distributions of any two states differ by at most 1 % in total variation. `None` beyond [`RESTART`], as for a chain
-    /// that alternates or never moves.
+    /// The number of datagrams after which the initial state no longer matters: the least power of two after which the
+    /// distributions of any two states differ by at most 1 % in total variation. `None` beyond [`RESTART`], as for a
+    /// chain that alternates or never moves.
     pub(super) fn memory(&self) -> Option<u64> {
         let mut after: [[f64; STATES]; STATES] = self.next.each_ref().map(|row| {
             let [zero, one, two, three] = *row;
@@ -75,28 +75,28 @@ impl Chain {
     }
 
     /// The state at index 0.
-    pub(super) fn first(&self, draw: u64) -> State {
+    pub(super) fn first(&self, draw: u64) -> ChainState {
         pick(&self.first, draw)
     }
 
-    /// The state after `state`, by the `state` draw of the new index.
-    pub(super) fn after(&self, state: State, draw: u64) -> State {
+    /// The successor of `state`, by the `state` draw of the new index.
+    pub(super) fn after(&self, state: ChainState, draw: u64) -> ChainState {
         self.next.get(usize::from(state)).map_or(state, |row| pick(row, draw))
     }
 
-    /// Whether a datagram is lost in this state.
-    pub(super) fn loses(&self, state: State, draw: u64) -> bool {
+    /// Whether a datagram in this state is lost.
+    pub(super) fn loses(&self, state: ChainState, draw: u64) -> bool {
         self.loss.get(usize::from(state)).is_some_and(|p| p.happens(draw))
     }
 
-    /// The state at `index`, where `draw` gives the `state` draw of each index, and `known` is an index at or before this
+    /// The state at `index`. `draw` returns the `state` draw of each index, and `known` is an index at or before this
     /// one with its state.
     pub(super) fn state_at(
         &self,
         index: u64,
-        known: Option<(u64, State)>,
+        known: Option<(u64, ChainState)>,
         draw: impl Fn(u64) -> u64,
-    ) -> State {
+    ) -> ChainState {
         let mut onwards: Map = [0, 1, 2, 3];
         let mut at = index;
         loop {
@@ -117,7 +117,7 @@ impl Chain {
     }
 }
 
-/// How far the rows of a transition matrix are apart at most, in total variation.
+/// The largest distance between two rows of a transition matrix, in total variation.
 fn spread(rows: &[[f64; STATES]; STATES]) -> f64 {
     let apart = |one: &[f64; STATES], other: &[f64; STATES]| -> f64 {
         one.iter().zip(other).map(|(one, other)| (one - other).abs()).sum::<f64>() / 2.0
@@ -125,7 +125,7 @@ fn spread(rows: &[[f64; STATES]; STATES]) -> f64 {
     rows.iter().flat_map(|one| rows.iter().map(move |other| apart(one, other))).fold(0.0, f64::max)
 }
 
-/// A transition matrix for twice as many steps.
+/// The transition matrix of twice as many steps.
 fn squared(rows: &[[f64; STATES]; STATES]) -> [[f64; STATES]; STATES] {
     rows.each_ref().map(|row| {
         let mut sums = [0.0; STATES];
@@ -136,15 +136,15 @@ fn squared(rows: &[[f64; STATES]; STATES]) -> [[f64; STATES]; STATES] {
     })
 }
 
-fn apply(map: &Map, state: State) -> State {
+fn apply(map: &Map, state: ChainState) -> ChainState {
     map.get(usize::from(state)).copied().unwrap_or(state)
 }
 
-/// The first state whose cumulated probability is above the draw.
-fn pick(cumulated: &[f64; STATES], draw: u64) -> State {
+/// The first state whose cumulated probability exceeds the draw.
+fn pick(cumulated: &[f64; STATES], draw: u64) -> ChainState {
     let at = unit(draw);
     let [zero, one, two, _] = cumulated;
-    State::from(at >= *zero) + State::from(at >= *one) + State::from(at >= *two)
+    ChainState::from(at >= *zero) + ChainState::from(at >= *one) + ChainState::from(at >= *two)
 }
 
 #[cfg(test)]
@@ -198,8 +198,8 @@ mod tests {
                 draws.at(0, index).state
             });
         }
-        // One draw parts the states with probability 1 - r - p = .4, so 1/.6 draws are looked at in the mean, with a
-        // standard deviation of sqrt(.4)/.6 each.
+        // One draw separates the states with probability 1 - r - p = .4, so 1/.6 draws are needed on average, with a
+        // standard deviation of sqrt(.4)/.6.
         assert!((f64::from(looked.get()) - 1_000.0 / 0.6).abs() < 3.0 * 33.4, "{}", looked.get());
     }
 }

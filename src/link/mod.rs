@@ -1,12 +1,25 @@
-//! One direction of a network that loses, delays, duplicates, damages and so reorders datagrams.
+//! One direction of a simulated network: loses, delays, duplicates, damages and reorders datagrams.
 //!
-//! Whatever happens to a datagram is a function of (seed, direction, flow, index): flow is the ordinal in which its peer
-//! first appeared ([`Flows`]), index its n-th datagram. Only a blackhole and a rate limit look at the time as well. Who
-//! only drops, like a server that simulates loss on streams, needs [`Verdicts`] alone; [`Link`] carries datagrams through
-//! time as well.
+//! Datagrams pass it first after the socket on input, and last before the socket on output. The fate of a datagram is a
+//! function of (seed, direction, flow, index): flow is the ordinal in which its peer first appeared ([`Flows`]), index
+//! counts the datagrams of the flow. Only a blackhole and a rate limit depend on the time as well. Code that only
+//! drops, like a server that simulates loss on streams, uses [`Verdicts`]; [`Link`] delays and delivers datagrams as
+//! well.
 //!
-//! What a link does is a [`LinkConfig`], plain data with a text form (`spec`). The models: `loss`, `bursts` and `drops`
-//! with `markov` below them, `delay`, `rate`; [`Profile`]s are links with a name, a [`Script`] is what a link did before.
+//! A link is configured by a [`LinkConfig`], plain data with a text form (`spec`). The models are in `loss`, `bursts`
+//! and `drops`, on chains from `markov`, and in `delay` and `rate`. A [`Profile`] is a link with a name; a [`Script`]
+//! replays recorded decisions.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use sayagain::link::{Direction, Link};
+//!
+//! let mut link = Link::new("delay:50ms".parse()?, 1, Direction::Up);
+//! let now = Instant::now();
+//! link.send(now, 0, b"PNG 0000".to_vec());
+//! assert_eq!(link.poll_timeout(), Some(now + Duration::from_millis(50)));
+//! # Ok::<(), sayagain::link::LinkError>(())
+//! ```
 
 mod bursts;
 mod config;
@@ -43,7 +56,7 @@ pub use flows::{Flows, MAX_FLOWS, Place};
 pub use loss::LossModel;
 pub use profile::Profile;
 pub(crate) use rate::rescale;
-pub use rate::{DEFAULT_QUEUE, Rate};
+pub use rate::{DEFAULT_QUEUE, RateLimit};
 pub use rng::{Direction, Drawn, Draws};
 pub use script::Script;
 pub use spec::split_list;
@@ -53,75 +66,75 @@ use crate::units::{Probability, later};
 use rate::Bottleneck;
 use recent::Recent;
 
-/// How many datagrams are under way on a [`Link`] at once; beyond that they are dropped, as by a full router, and
-/// counted apart from simulated losses.
+/// The most datagrams in transit on a [`Link`]. Further ones are dropped, as by a full router, and counted apart from
+/// simulated losses.
 pub const MAX_UNDER_WAY: usize = 65_536;
 
-/// How many bytes are under way on a [`Link`] at once: as many datagrams of 1,200 bytes, or 2,000 of the largest.
+/// The most bytes in transit on a [`Link`]: as many datagrams of 1,200 bytes, or 2,000 of the largest.
 pub const MAX_BYTES_UNDER_WAY: usize = 128 << 20;
 
-/// What a [`Link`] has done so far, in datagrams.
+/// The counters of a [`Link`], in datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkStats {
-    /// Handed to the link; a copy that the link made does not count.
+    /// Passed to the link, without the copies that it made.
     pub sent: u64,
     /// Lost by the loss model.
     pub lost: u64,
-    /// Larger than the MTU, and dropped.
+    /// Dropped, because they exceed the MTU.
     pub too_large: u64,
-    /// Passed with a flipped bit.
+    /// Delivered with a flipped bit.
     pub corrupted: u64,
-    /// Passed with less than they were sent with.
+    /// Delivered truncated.
     pub truncated: u64,
-    /// Made to arrive twice.
+    /// Duplicated.
     pub duplicated: u64,
-    /// Datagrams and copies dropped because a queue was full: that of the rate limit, or the link itself with
+    /// Datagrams and copies dropped because a queue was full: that of the rate limit, or the link's own of
     /// [`MAX_UNDER_WAY`] or [`MAX_BYTES_UNDER_WAY`].
     pub overflowed: u64,
 }
 
-/// One direction of a simulated network. Time is handed in: [`Link::send`], then [`Link::recv`] whenever
-/// [`Link::poll_timeout`] is due, until it has nothing more; calls at any other time are harmless.
+/// One direction of a simulated network. The caller passes the time: [`Link::send`], then [`Link::recv`] at each
+/// [`Link::poll_timeout`] until it returns nothing. Calls at other times are harmless.
 #[derive(Debug)]
 pub struct Link<T> {
     config: LinkConfig,
     direction: Direction,
     verdicts: Verdicts,
-    /// What to go by instead of chance.
+    /// Recorded decisions that replace random ones.
     script: Option<Script>,
     flows: Recent<u64, FlowState>,
     /// The index of the first datagram of each flow.
     first_index: u64,
     bottleneck: Bottleneck,
-    /// By the instant they are due, then by the order in which they were put here.
+    /// Ordered by due time, then by insertion.
     under_way: BTreeMap<(Instant, u64), T>,
     bytes_under_way: usize,
-    /// The ordinal of the next datagram put under way.
+    /// The ordinal of the next insertion.
     ordinal: u64,
     stats: LinkStats,
 }
 
-/// Where in the life of its loss model a [`Link`] begins.
+/// The position in the life of its loss model at which a [`Link`] begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Start {
     /// The index of the first datagram of each flow.
     pub(crate) index: u64,
-    /// How much of its cycle a blackhole has behind it when the first datagram comes.
+    /// The elapsed part of a blackhole's cycle at the first datagram.
     pub(crate) phase: Duration,
 }
 
-/// What is remembered of a flow.
+/// The state of a flow.
 #[derive(Clone, Copy, Debug, Default)]
 struct FlowState {
     /// The index of its next datagram.
     next: u64,
-    /// When the last of its datagrams arrives; kept only where none may overtake another.
+    /// The arrival of its last datagram; kept only if datagrams may not overtake each other.
     last_due: Option<Instant>,
 }
 
 /// Input.
 impl<T: Payload> Link<T> {
-    /// An empty link in `direction` whose chance is `seed`.
+    /// Creates an empty link in `direction` with `seed`.
     #[must_use]
     pub fn new(config: LinkConfig, seed: u64, direction: Direction) -> Self {
         Self {
@@ -139,14 +152,14 @@ impl<T: Payload> Link<T> {
         }
     }
 
-    /// An empty link that does to each datagram what `script` says, delays, copies and damage to the nanosecond, bit and
-    /// byte. A datagram that the script does not know passes at once.
+    /// Creates an empty link that repeats the decisions of `script`, with delays, copies and damage to the nanosecond,
+    /// bit and byte. A datagram that is not in the script passes at once.
     #[must_use]
     pub fn with_script(script: Script, direction: Direction) -> Self {
         Self { script: Some(script), ..Self::new(LinkConfig::perfect(), 0, direction) }
     }
 
-    /// The same link at another point in the life of its loss model.
+    /// The same link at another position in the life of its loss model.
     #[must_use]
     pub(crate) fn starting_at(mut self, start: Start) -> Self {
         self.first_index = start.index;
@@ -154,16 +167,16 @@ impl<T: Payload> Link<T> {
         self
     }
 
-    /// A datagram of `flow` enters the link at `now`; returns what becomes of it.
+    /// Sends a datagram of `flow` at `now`, and returns its fate.
     ///
-    /// Its index is the number of datagrams of that flow that entered before it. A flow that has been forgotten, since
-    /// [`MAX_FLOWS`] others were used after it, begins at 0 again.
+    /// Its index is the number of earlier datagrams of that flow. A flow that was forgotten, because [`MAX_FLOWS`]
+    /// others were used since, begins at 0 again.
     pub fn send(&mut self, now: Instant, flow: u64, item: T) -> Decision {
         let place = Place { flow, index: self.take_index(flow) };
         self.send_at(now, place, item)
     }
 
-    /// [`Link::send`] for who counts the datagrams of each flow: this is the one of that place.
+    /// [`Link::send`] for callers that count the datagrams of each flow: sends the datagram at `place`.
     pub fn send_at(&mut self, now: Instant, place: Place, mut item: T) -> Decision {
         let fate = match &self.script {
             Some(script) => script.fate(self.direction, place),
@@ -180,7 +193,7 @@ impl<T: Payload> Link<T> {
         index
     }
 
-    /// What the models make of a datagram of `size` bytes.
+    /// The models' decision about a datagram of `size` bytes.
     fn decide(&mut self, now: Instant, place: Place, size: usize) -> Fate {
         let drawn = self.config.draws().then(|| self.verdicts.draw(place.flow, place.index));
         if self.verdicts.judge(now, place.flow, place.index, drawn) {
@@ -203,7 +216,7 @@ impl<T: Payload> Link<T> {
         Fate::Passed(if self.config.reorder { passage } else { self.queue_up(now, place.flow, passage) })
     }
 
-    /// How long a datagram takes that has waited so long, and its copy, if there is one.
+    /// The delay of a datagram after its time in the queue, and of its copy, if there is one.
     fn delays(&self, drawn: Option<Drawn>, waited: Duration) -> (Duration, Option<Duration>) {
         let takes = |draw| waited.saturating_add(self.config.delay.at(draw));
         let is_doubled = |drawn: &Drawn| self.config.duplicate.happens(drawn.duplicate);
@@ -211,7 +224,7 @@ impl<T: Payload> Link<T> {
         (takes(drawn.map_or(0, |drawn| drawn.delay)), copy)
     }
 
-    /// Lets it wait for what went before it in its flow.
+    /// Delays a datagram until the earlier ones of its flow have arrived.
     fn queue_up(&mut self, now: Instant, flow: u64, passage: Passage) -> Passage {
         let state = self.flows.touch(&flow, FlowState::default);
         let mut wait_for = |delay: Duration| {
@@ -224,7 +237,7 @@ impl<T: Payload> Link<T> {
         Passage { delay, duplicate: passage.duplicate.map(wait_for), ..passage }
     }
 
-    /// Does what was decided, as far as there is room, and counts it.
+    /// Applies a decision, as far as there is room, and counts it.
     fn carry_out(&mut self, now: Instant, fate: Fate, mut item: T) -> Fate {
         self.stats.sent += 1;
         let passage = match fate {
@@ -257,7 +270,7 @@ impl<T: Payload> Link<T> {
         fate
     }
 
-    /// Puts a datagram under way; returns whether there was room.
+    /// Inserts a datagram in transit; returns whether there was room.
     fn put(&mut self, now: Instant, delay: Duration, mut item: T) -> bool {
         let bytes = self.bytes_under_way + item.bytes().len();
         if self.under_way.len() >= MAX_UNDER_WAY || bytes > MAX_BYTES_UNDER_WAY {
@@ -272,7 +285,7 @@ impl<T: Payload> Link<T> {
 
 /// Output.
 impl<T: Payload> Link<T> {
-    /// The next datagram that is due at `now`, if any: the earliest due, and of those the first sent.
+    /// The next datagram that is due at `now`: the earliest, and among equals the first sent.
     pub fn recv(&mut self, now: Instant) -> Option<T> {
         let first = self.under_way.first_entry().filter(|first| first.key().0 <= now)?;
         let mut item = first.remove();
@@ -280,35 +293,34 @@ impl<T: Payload> Link<T> {
         Some(item)
     }
 
-    /// When the next datagram is due; `None` when none is under way.
+    /// The next due time; `None` if nothing is in transit.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.under_way.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// What the link has done so far.
+    /// The counters so far.
     #[must_use]
     pub const fn stats(&self) -> LinkStats {
         self.stats
     }
 
-    /// The part of the datagrams sent that the loss model lost, to stand beside [`LossModel::rate`]; `None` when nothing
-    /// was sent.
+    /// The realised loss: the fraction of datagrams sent that the loss model lost, to show beside [`LossModel::rate`].
+    /// `None` if nothing was sent.
     #[must_use]
     pub fn realised_loss(&self) -> Option<f64> {
         (self.stats.sent > 0).then(|| self.stats.lost as f64 / self.stats.sent as f64)
     }
 
-    /// What it does to datagrams; of a link with a script, what it would do without.
+    /// The configuration. A link with a script ignores it.
     #[must_use]
     pub const fn config(&self) -> &LinkConfig {
         &self.config
     }
 
-    /// Does something else to datagrams from now on. What is under way stays under way, and counters and indices go on; a
-    /// loss model that is another than before judges as if it had been in force from each flow's beginning, and a
-    /// blackhole counts from the next datagram on. What the queue of a rate limit holds counts, at the next rate, against
-    /// what comes after it. A script goes on being followed.
+    /// Changes the configuration. Datagrams in transit, counters and indices stay. A new loss model judges as if it had
+    /// been in force from the beginning of each flow, and a blackhole counts from the next datagram on. The backlog of
+    /// a rate limit is kept at the new rate. A script stays in force.
     pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         if config.loss != self.config.loss {
             self.verdicts.set_model(config.loss.clone());
@@ -320,17 +332,17 @@ impl<T: Payload> Link<T> {
     }
 }
 
-/// One of `choices` numbers from 0 on, if something of probability `p` happens.
+/// One of `choices` numbers from 0 on, if an event of probability `p` happens.
 fn chosen(draw: u64, p: Probability, choices: usize) -> Option<usize> {
     let choice = p.happens(draw).then(|| rng::choice(draw, p.get(), choices as u64))?;
     usize::try_from(choice?).ok()
 }
 
-/// Cuts and flips what a passage says, as far as it is there.
+/// Applies truncation and a flipped bit, as far as the bytes allow.
 fn damage(bytes: &mut Vec<u8>, passage: &Passage) {
     if let Some(left) = passage.truncated {
         bytes.truncate(left);
-        // What is under way is bounded by what it holds, not by what it held.
+        // The limit on bytes in transit counts lengths, not capacities.
         bytes.shrink_to_fit();
     }
     let Some(bit) = passage.corrupted else { return };

@@ -1,15 +1,15 @@
-//! Networks that people know by name.
+//! Named network profiles.
 //!
-//! Latency, rate and loss of `3g`, `edge`, `wifi` and `dsl` are those of the table in the README of comcast (a tool that
-//! simulates bad networks): its latency is half for each way here, its loss holds for each way, its rate too. `satellite`
-//! is RFC 2488 section 2: 279 ms for one hop over a geostationary satellite at the edge of its view, and a bit in 10^7
-//! wrong, which takes one in a thousand datagrams of 1,200 bytes.
+//! Latency, rate and loss of `3g`, `edge`, `wifi` and `dsl` are those in the README of comcast (a tool that simulates
+//! bad networks): half of its latency per direction, its loss and rate per direction. `satellite` is RFC 2488 section
+//! 2: 279 ms for one hop over a geostationary satellite at the edge of its view, and a bit error rate of 10^-7, which
+//! damages one in a thousand datagrams of 1,200 bytes.
 
 use std::str::FromStr;
 
 use crate::link::error::LinkError;
 
-/// A named network: one direction of it.
+/// A named network; applies to each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     name: &'static str,
@@ -17,7 +17,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// All there are.
+    /// All profiles.
     pub const ALL: [Self; 5] = [
         Self { name: "3g", spec: "iid:.015+delay:125ms+rate:750kbit" },
         Self { name: "edge", spec: "iid:.015+delay:150ms+rate:250kbit" },
@@ -26,13 +26,13 @@ impl Profile {
         Self { name: "satellite", spec: "iid:.001+delay:279ms" },
     ];
 
-    /// What it is called.
+    /// Its name.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What it does in each direction, as [`LinkConfig`](super::LinkConfig) reads it.
+    /// Its impairments in each direction, in the form that [`LinkConfig`](super::LinkConfig) parses.
     #[must_use]
     pub const fn spec(&self) -> &'static str {
         self.spec

@@ -1,4 +1,4 @@
-//! A bottleneck: so many bits per second, behind a queue of so many bytes that drops what does not fit.
+//! A bottleneck: a rate in bits per second, behind a queue in bytes that drops the excess.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -6,25 +6,24 @@ use std::time::{Duration, Instant};
 
 use crate::units::{ByteSize, later};
 
-/// The queue of a rate limit for which none was named, in bytes.
+/// The default queue of a rate limit, in bytes.
 pub const DEFAULT_QUEUE: usize = 64 << 10;
 
-/// Suffixes of a rate with what each stands for in bits per second, as tc has them: decimal.
+/// Suffixes of a rate, in bits per second, decimal as in tc.
 pub(super) const BIT_UNITS: [(&str, u64); 4] =
     [("gbit", 1_000_000_000), ("mbit", 1_000_000), ("kbit", 1_000), ("bit", 1)];
 
-/// How fast a link is. Only a datagram's own bytes count, not the headers below it.
+/// A rate limit. Only a datagram's own bytes count, not the lower headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateLimit {
     /// Bits per second.
     pub bits_per_second: NonZeroU64,
-    /// How many bytes may wait, the datagram that is being sent included, before more is dropped; an idle link takes any
-    /// one datagram.
+    /// The queue in bytes, including the datagram that is being sent. An idle link takes one datagram of any size.
     pub queue: usize,
 }
 
-impl Rate {
-    /// How long `bytes` take, to the nanosecond begun.
+impl RateLimit {
+    /// The time to send `bytes`, rounded up to nanoseconds.
     #[must_use]
     pub fn time(&self, bytes: usize) -> Duration {
         let nanos = (bytes as u128 * 8 * 1_000_000_000).div_ceil(u128::from(self.bits_per_second.get()));
@@ -32,7 +31,7 @@ impl Rate {
     }
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = self.bits_per_second.get();
         match BIT_UNITS.iter().find(|(_, unit)| bits.is_multiple_of(*unit)) {
@@ -43,14 +42,19 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The queue in front of a rate limit: when it will be empty says all there is to know.
+/// The queue of a rate limit. Its whole state is the time at which it will be empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bottleneck {
     free: Option<Instant>,
 }
 
-/// When a queue will be empty whose rate becomes another at `now`: what is left takes as much longer as it is slower.
-pub(crate) fn rescale(free: Instant, now: Instant, old: Option<Rate>, new: Option<Rate>) -> Option<Instant> {
+/// The time at which a queue will be empty if its rate changes at `now`: the backlog scales with the inverse rate.
+pub(crate) fn rescale(
+    free: Instant,
+    now: Instant,
+    old: Option<RateLimit>,
+    new: Option<RateLimit>,
+) -> Option<Instant> {
     let (old, new) = (old?.bits_per_second.get(), new?.bits_per_second.get());
     let left = free.saturating_duration_since(now).as_nanos();
     let left = left.saturating_mul(u128::from(old)).div_ceil(u128::from(new));
@@ -58,13 +62,13 @@ pub(crate) fn rescale(free: Instant, now: Instant, old: Option<Rate>, new: Optio
 }
 
 impl Bottleneck {
-    /// The rate becomes another at `now`.
-    pub(super) fn change(&mut self, now: Instant, old: Option<Rate>, new: Option<Rate>) {
+    /// Changes the rate at `now`.
+    pub(super) fn change(&mut self, now: Instant, old: Option<RateLimit>, new: Option<RateLimit>) {
         self.free = self.free.and_then(|free| rescale(free, now, old, new));
     }
 
-    /// Takes in a datagram at `now`; returns how long until the last of it is through, or `None` if it does not fit.
-    pub(super) fn pass(&mut self, now: Instant, rate: &Rate, bytes: usize) -> Option<Duration> {
+    /// Queues a datagram at `now`; returns the time until its last byte is sent, or `None` if it does not fit.
+    pub(super) fn pass(&mut self, now: Instant, rate: &RateLimit, bytes: usize) -> Option<Duration> {
         let waiting = self.free.map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
         let through = waiting.saturating_add(rate.time(bytes));
         if !waiting.is_zero() && through > rate.time(rate.queue) {
@@ -84,13 +88,13 @@ mod tests {
         Instant::now()
     }
 
-    fn rate(bits: u64, queue: usize) -> Rate {
-        Rate { bits_per_second: NonZeroU64::new(bits).unwrap(), queue }
+    fn rate(bits: u64, queue: usize) -> RateLimit {
+        RateLimit { bits_per_second: NonZeroU64::new(bits).unwrap(), queue }
     }
 
     #[test]
     fn an_overloaded_link_passes_exactly_its_rate_and_holds_no_more_than_its_queue() {
-        // 1,000 bytes per millisecond come to a link of 250 bytes per millisecond.
+        // Input of 1,000 bytes per millisecond, on a link of 250 bytes per millisecond.
         let (rate, start) = (rate(2_000_000, 10_000), origin());
         let mut bottleneck = Bottleneck::default();
         let mut arrivals = Vec::new();
@@ -102,7 +106,7 @@ mod tests {
             }
         }
         assert!(arrivals.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(4)));
-        // 250 in the second, and what is queued at its end.
+        // 250 in the second, and the backlog at its end.
         assert_eq!(arrivals.len(), 250 + 9);
     }
 
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_takes_as_much_longer_as_the_next_rate_is_slower_and_no_time_without_a_rate() {
+    fn the_backlog_scales_with_a_new_rate_and_takes_no_time_without_one() {
         let (slow, fast, start) = (rate(1_000, 99_999), rate(1_000_000, 99_999), origin());
         let mut bottleneck = Bottleneck::default();
         assert_eq!(bottleneck.pass(start, &slow, 1_000), Some(Duration::from_secs(8)));

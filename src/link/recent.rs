@@ -1,9 +1,9 @@
-//! A map with a bound: what was used the longest ago is forgotten for what is new.
+//! A map of bounded size that evicts the least recently used entry.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// Values by key, at most so many; what it holds depends on the calls alone.
+/// Values by key, up to a limit. Its content depends on the calls alone.
 #[derive(Clone, Debug)]
 pub(super) struct Recent<K, V> {
     slots: BTreeMap<K, Slot<V>>,
@@ -26,14 +26,14 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         Self { slots: BTreeMap::new(), by_use: BTreeMap::new(), limit: limit.max(1), uses: 0 }
     }
 
-    /// The value of `key`, made if there is none; it is the most recent one now.
+    /// The value of `key`, created if there is none; it becomes the most recent one.
     pub(super) fn touch(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
         self.make_room_for(key);
         let used = self.uses;
         let slot = match self.slots.entry(key.clone()) {
             Entry::Occupied(known) => {
                 let slot = known.into_mut();
-                // Who asks again and again for one key pays for one look-up only.
+                // Repeated use of one key costs one look-up only.
                 if slot.used + 1 == used {
                     return &mut slot.value;
                 }
@@ -48,7 +48,7 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         &mut slot.value
     }
 
-    /// How many values it holds.
+    /// The number of values.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_the_longest_ago_is_forgotten_first() {
+    fn the_least_recently_used_entry_is_evicted_first() {
         let mut recent = Recent::with_limit(2);
         *recent.touch(&'a', || 0) += 1;
         *recent.touch(&'b', || 0) += 1;

@@ -1,19 +1,18 @@
-//! What chance decides about each datagram, by place and not by turn.
+//! Random draws for each datagram, addressed by position.
 //!
-//! The draws of a datagram are a function of (seed, direction, flow, index) alone. They do not depend on what else was
-//! sent, nor on which of the draws are looked at, so the same seed gives the same fate in virtual time, on real sockets,
-//! and in a replay.
+//! The draws of a datagram are a function of (seed, direction, flow, index). They do not depend on other datagrams, nor
+//! on which draws are used. So one seed gives the same fate in virtual time, on real sockets and in a replay.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Sets these streams apart from every other use of the same seed. Changing it changes every verdict.
+/// Separates these streams from all other uses of the same seed. Changing it changes every verdict.
 const PURPOSE: [u8; 16] = *b"sayagain link v1";
 
 /// Words of 32 bits in a block of ChaCha; each datagram has one block.
 const BLOCK_WORDS: u128 = 16;
 
-/// Which way a datagram goes.
+/// The direction of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From client to server.
@@ -36,38 +35,38 @@ impl Direction {
 /// number, which is the flow. The key is the seed (8 bytes, little-endian), the direction (8 bytes: 0 up, 1 down) and
 /// the 16 bytes `sayagain link v1`. Its values are the same on every platform.
 ///
-/// A call takes on the order of 100 ns. It computes four datagrams' blocks at once, which who asks in order may use.
+/// A call takes about 100 ns. It computes the blocks of four datagrams at once, which sequential callers can use.
 #[derive(Clone, Debug)]
 pub struct Draws {
-    /// Keyed once and never advanced: each call works on a copy.
+    /// Keyed once and never advanced; each call works on a copy.
     keyed: ChaCha8Rng,
-    /// The copy that stands before `next`.
+    /// The copy, positioned before `next`.
     running: ChaCha8Rng,
-    /// The flow and index that `running` gives next.
+    /// The flow and index that `running` produces next.
     next: Option<(u64, u64)>,
 }
 
-/// The draws of one datagram, each evenly distributed over all `u64` and independent of the others.
+/// The draws of one datagram, each uniform over all `u64` and independent of the others.
 ///
-/// Each has its own fixed 64 bits of the datagram's block, in the order of the fields. They fill it: whatever else is to be
-/// drawn one day needs a block under another key, and shifts none of these.
+/// Each is a fixed 64 bits of the datagram's block, in the order of the fields. They fill the block: a further draw
+/// needs a block under another key, which shifts none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drawn {
-    /// Whether it is lost.
+    /// Decides whether the datagram is lost.
     pub loss: u64,
-    /// How long it takes.
+    /// Selects its delay.
     pub delay: u64,
-    /// Whether it arrives twice.
+    /// Decides whether it is duplicated.
     pub duplicate: u64,
-    /// How long its copy takes.
+    /// Selects the delay of the copy.
     pub duplicate_delay: u64,
-    /// Which state a model with memory goes to.
+    /// Selects the next state of a model with memory.
     pub state: u64,
-    /// Whether one of its bits is flipped, and which.
+    /// Decides whether a bit is flipped, and which.
     pub corrupt: u64,
-    /// Whether it is cut, and where.
+    /// Decides whether it is truncated, and where.
     pub truncate: u64,
-    /// Whether the connection that carries it is reset, where it is a connection's.
+    /// Decides whether the connection that carries it is reset, if there is one.
     pub reset: u64,
 }
 
@@ -89,7 +88,7 @@ impl Draws {
         Self::read(&mut self.positioned(flow, index))
     }
 
-    /// The same, for less where it is asked for one index of a flow after the other.
+    /// The same, cheaper for consecutive indices of a flow.
     pub(super) fn in_order(&mut self, flow: u64, index: u64) -> Drawn {
         if self.next != Some((flow, index)) {
             self.running = self.positioned(flow, index);
@@ -100,7 +99,7 @@ impl Draws {
 
     fn positioned(&self, flow: u64, index: u64) -> ChaCha8Rng {
         let mut rng = self.keyed.clone();
-        // In this order: as long as the generator is unused, only the position makes it compute a block.
+        // The order matters: only a new position makes an unused generator compute a block.
         rng.set_stream(flow);
         rng.set_word_pos(u128::from(index) * BLOCK_WORDS);
         rng
@@ -120,19 +119,19 @@ impl Draws {
     }
 }
 
-/// `draw` as a number in [0, 1): its upper 53 bits, which are what an f64 holds exactly, as
-/// [`Probability::happens`](crate::units::Probability::happens) has it.
+/// `draw` as a number in [0, 1): its upper 53 bits, which an f64 holds exactly, as in
+/// [`Probability::happens`](crate::units::Probability::happens).
 pub(super) fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// One of `choices` numbers from 0 on, evenly, by a draw that has made something of probability `p` happen; `None` when
-/// there is nothing to choose from.
+/// One of `choices` numbers from 0 on, uniform, from a draw that made an event of probability `p` happen; `None` if
+/// `choices` is 0.
 ///
-/// The draw is evenly distributed below `p` of its range, so its place in there is a second draw, of all 64 bits.
+/// The draw is uniform below `p` of its range, so its position there is a second draw of 64 bits.
 pub(super) fn choice(draw: u64, p: f64, choices: u64) -> Option<u64> {
     let last = choices.checked_sub(1)?;
-    // 2^64 as a number; below 2^53 choices, nothing of the quotient is lost that matters.
+    // 2^64 as a number; below 2^53 choices, the rounding of the quotient does not matter.
     let within = draw as f64 / (p * 18_446_744_073_709_551_616.0);
     #[expect(clippy::cast_possible_truncation, reason = "bounded by the number of choices right after")]
     let chosen = (within * choices as f64) as u64;
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_the_same_in_any_order_of_asking() {
+    fn draws_do_not_depend_on_query_order() {
         let draws = Draws::new(7, Direction::Up);
         let forwards: Vec<Drawn> = (0..200).map(|index| draws.at(index % 3, index)).collect();
         let mut backwards: Vec<Drawn> = (0..200).rev().map(|index| draws.at(index % 3, index)).collect();
@@ -209,7 +208,7 @@ mod tests {
         for p in [1.0, 0.5, 1e-3, 1e-12] {
             let mut counts = [0_u32; 5];
             for index in 0..20_000 {
-                // A draw that has made it happen: evenly distributed below p of the range.
+                // A draw that made the event happen: uniform below p of the range.
                 #[expect(clippy::cast_possible_truncation, reason = "p is at most 1")]
                 let below = (draws.at(0, index).corrupt as f64 * p) as u64;
                 counts[usize::try_from(choice(below, p, 5).unwrap()).unwrap()] += 1;

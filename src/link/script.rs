@@ -1,4 +1,4 @@
-//! Decisions that were made before: a link that goes by them instead of by models.
+//! Recorded decisions that a link repeats instead of drawing new ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use crate::link::decision::{Decision, Fate, Passage};
 use crate::link::flows::Place;
 use crate::link::rng::Direction;
 
-/// What became of each datagram, for [`Link::with_script`](super::Link::with_script). Clones share one copy.
+/// The fate of each datagram, for [`Link::with_script`](super::Link::with_script). Clones share one copy.
 ///
-/// Built from decisions; of several about one datagram the last holds.
+/// Built from decisions; of several about one datagram, the last one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     fates: Arc<BTreeMap<(Direction, Place), Fate>>,
 }
 
 impl Script {
-    /// What becomes of a datagram: one that the script does not know passes at once.
+    /// The fate of a datagram; one that is not in the script passes at once.
     #[must_use]
     pub fn fate(&self, direction: Direction, place: Place) -> Fate {
         self.fates.get(&(direction, place)).copied().unwrap_or_else(|| Fate::Passed(Passage::default()))
     }
 
-    /// How many datagrams it knows.
+    /// The number of datagrams in the script.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fates.len()
     }
 
-    /// Whether it knows none.
+    /// Whether the script is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fates.is_empty()

@@ -1,4 +1,4 @@
-//! The grammar of links: text to parts, and what is wrong with it in one sentence.
+//! The text form of links: parsing, formatting, and one sentence per error.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use crate::link::drops::DropList;
 use crate::link::error::{LinkError, shown};
 use crate::link::loss::{LossModel, survival};
 use crate::link::profile::Profile;
-use crate::link::rate::{BIT_UNITS, DEFAULT_QUEUE, Rate};
+use crate::link::rate::{BIT_UNITS, DEFAULT_QUEUE, RateLimit};
 use crate::units::{ByteSize, Probability, Seconds, UnitError};
 
-/// The loss models, with what each takes.
+/// The loss models, with their values.
 pub(super) const MODELS: [(&str, &str); 6] = [
     ("iid", "iid:P"),
     ("gilbert", "gilbert:RATE,BURST"),
@@ -23,7 +23,7 @@ pub(super) const MODELS: [(&str, &str); 6] = [
     ("blackhole", "blackhole:ON,OFF"),
 ];
 
-/// The other parts, with what each takes.
+/// The other parts, with their values.
 pub(super) const PARTS: [(&str, &str); 10] = [
     ("delay", "delay:[const|uniform|normal|pareto,]TIME[,JITTER]"),
     ("jitter", "jitter:TIME"),
@@ -37,15 +37,15 @@ pub(super) const PARTS: [(&str, &str); 10] = [
     ("profile", "profile:NAME"),
 ];
 
-/// Splits a list of links at the commas: `iid:.1,gilbert:.1,5,profile:3g` is three. A comma belongs to a link unless a
-/// letter follows, which is how the next one begins.
+/// Splits a list of links at the commas: `iid:.1,gilbert:.1,5,profile:3g` is three. A comma followed by a letter
+/// separates links; any other belongs to the link.
 #[must_use]
 pub fn split_list(text: &str) -> Vec<&str> {
     let is_start = |at: usize| text[at + 1..].trim_start().starts_with(|c: char| c.is_ascii_alphabetic());
     cut_at(text, ',', is_start)
 }
 
-/// `text` cut at those `sign`s, one byte each, for whose position `is_cut` holds; without white space around the pieces.
+/// `text` split at those one-byte `sign`s for whose position `is_cut` holds, without white space around the pieces.
 fn cut_at(text: &str, sign: char, is_cut: impl Fn(usize) -> bool) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut begun = 0;
@@ -57,7 +57,7 @@ fn cut_at(text: &str, sign: char, is_cut: impl Fn(usize) -> bool) -> Vec<&str> {
     pieces
 }
 
-/// What a text asks for: what it does not name is `None`.
+/// The parts that a text names; the others are `None`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spec {
     /// It is `none`.
@@ -72,7 +72,7 @@ pub(super) struct Spec {
     truncate: Option<Probability>,
     reset: Option<Probability>,
     mtu: Option<usize>,
-    rate: Option<Rate>,
+    rate: Option<RateLimit>,
 }
 
 impl Spec {
@@ -93,7 +93,7 @@ impl Spec {
         }
     }
 
-    /// Replaces what it names in `link`, the profile's parts first.
+    /// Replaces the named parts in `link`, those of the profile first.
     pub(super) fn apply_to(self, link: &mut LinkConfig) -> Result<(), LinkError> {
         if self.perfect {
             *link = LinkConfig::perfect();
@@ -155,14 +155,14 @@ fn set<T>(slot: &mut Option<T>, what: &'static str, value: T) -> Result<(), Link
     }
 }
 
-/// One part as it is typed.
+/// One part as typed.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     name: &'static str,
     form: &'static str,
     /// All of it.
     text: &'a str,
-    /// What is behind its colon.
+    /// The text after its colon.
     values: &'a str,
 }
 
@@ -179,14 +179,14 @@ impl Part<'_> {
         LinkError::Value { part: self.name, source: UnitError::new(text, wanted, why) }
     }
 
-    /// The values between its commas, so many of them.
+    /// Its values, exactly this many.
     fn fields(&self, count: RangeInclusive<usize>) -> Result<Vec<&str>, LinkError> {
         let fields: Vec<&str> = self.values.split(',').collect();
         let is_whole = count.contains(&fields.len()) && fields.iter().all(|field| !field.is_empty());
         is_whole.then_some(fields).ok_or_else(|| self.malformed())
     }
 
-    /// Its one value.
+    /// Its single value.
     fn only<T: FromStr<Err = UnitError>>(&self) -> Result<T, LinkError> {
         match self.fields(1..=1)?.as_slice() {
             [field] => self.value(field),
@@ -229,7 +229,7 @@ impl Part<'_> {
         }
     }
 
-    /// As tc-netem has it: h and k are how likely a datagram survives in the bad and in the good state.
+    /// As in tc-netem: h and k are the survival probabilities in the bad and in the good state.
     fn elliott(&self) -> Result<LossModel, LinkError> {
         let given = self.probabilities(1..=4)?;
         let Some(p) = given.first().copied() else { return Err(self.malformed()) };
@@ -291,7 +291,7 @@ impl Part<'_> {
         }
     }
 
-    fn rate(&self) -> Result<Rate, LinkError> {
+    fn rate(&self) -> Result<RateLimit, LinkError> {
         let fields = self.fields(1..=2)?;
         let queue = match fields.get(1) {
             Some(queue) => self.value::<ByteSize>(queue)?.get(),
@@ -301,7 +301,7 @@ impl Part<'_> {
         let bits = bits_per_second(text).and_then(std::num::NonZeroU64::new);
         let refusal =
             || self.wrong(text, "a rate", "it must be at least 1 bit per second, like 1mbit or 750kbit");
-        Ok(Rate { bits_per_second: bits.ok_or_else(refusal)?, queue })
+        Ok(RateLimit { bits_per_second: bits.ok_or_else(refusal)?, queue })
     }
 }
 
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_one_sentence_that_names_the_part_and_says_what_would_be_right() {
+    fn an_error_is_one_sentence_with_the_part_and_its_expected_form() {
         for (text, sentence) in [
             ("", "a link has at least one part, like iid:.1; a perfect one is none"),
             ("iid:1.5", "iid: `1.5` is not a probability: it must not be above 1"),
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_part_is_answered_with_all_that_are_known_and_shown_escaped_and_cut() {
+    fn an_unknown_part_is_refused_with_the_known_ones_and_shown_escaped_and_cut() {
         let sentence = refusal("bernoulli:.1");
         assert_eq!(
             sentence,
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_replaces_what_it_names_and_nothing_if_any_of_it_is_wrong() {
+    fn a_text_replaces_the_named_parts_and_nothing_if_it_is_malformed() {
         let mut link: LinkConfig = "profile:3g".parse().unwrap();
         link.apply("iid:.5 jitter:5ms").unwrap();
         assert_eq!(link.to_string(), "iid:0.5+delay:0.125s,0.005s+rate:750kbit");

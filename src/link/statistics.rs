@@ -1,21 +1,22 @@
-//! Every loss model, measured over a million datagrams, beside its formula.
+//! Statistical tests: every loss model over a million datagrams, compared with its formula.
 //!
-//! The standard errors are those of dependent observations. For observations f(X) of a stationary chain X the variance of
-//! their mean over n is, to first order, V(f) / n with V(f) = cov_0 + 2 (cov_1 + cov_2 + ..), the autocovariances of f(X).
-//! X here is (lost before?, state, lost?), so that both of these are functions of it:
+//! The standard errors are those of dependent observations. For observations f(X) of a stationary chain X, the variance
+//! of their mean over n is, to first order, V(f) / n with V(f) = cov_0 + 2 (cov_1 + cov_2 + ..), the autocovariances of
+//! f(X). X is (lost before?, state, lost?), so that both observations are functions of it:
 //!
-//! - the rate is the mean of L = "lost", so its variance is V(L) / n;
-//! - the mean burst is the quotient of the means of L and of S = "lost, and the one before was not" (a run begins). By the
-//!   delta method its variance is V(L - B S) / (n s^2), with B the true quotient and s the true mean of S.
+//! - The rate is the mean of L = "lost", so its variance is V(L) / n.
 //!
-//! Independent losses are the chain of one state, where V(L) is p (1 - p), as it should be.
+//! - The mean burst is the quotient of the means of L and of S = "lost, and the one before was not" (a run begins). By
+//!   the delta method its variance is V(L - B S) / (n s^2), with B the true quotient and s the true mean of S.
+//!
+//! Independent losses are the chain of one state, where V(L) is p (1 - p).
 
 use std::time::Instant;
 
 use super::*;
 
-/// The share of states, the transitions and the losses of a model, written down from its definition.
-struct Chain {
+/// The stationary shares, the transitions and the losses of a model, written from its definition.
+struct ObservationChain {
     shares: Vec<f64>,
     next: Vec<Vec<f64>>,
     loss: Vec<f64>,
@@ -24,7 +25,7 @@ struct Chain {
 /// One value of X: lost before, state, lost.
 type X = (bool, usize, bool);
 
-impl Chain {
+impl ObservationChain {
     fn xs(&self) -> Vec<X> {
         let states = 0..self.loss.len();
         states
@@ -82,21 +83,21 @@ fn begins_a_run((before, _, lost): X) -> f64 {
     f64::from(u8::from(lost && !before))
 }
 
-fn independent(p: f64) -> Chain {
-    Chain { shares: vec![1.0], next: vec![vec![1.0]], loss: vec![p] }
+fn independent(p: f64) -> ObservationChain {
+    ObservationChain { shares: vec![1.0], next: vec![vec![1.0]], loss: vec![p] }
 }
 
-/// Good and bad, as the literature has it: p, r, 1 - k, 1 - h.
-fn two(p: f64, r: f64, good: f64, bad: f64) -> Chain {
-    Chain {
+/// Good and bad, in the notation of the literature: p, r, 1 - k, 1 - h.
+fn two(p: f64, r: f64, good: f64, bad: f64) -> ObservationChain {
+    ObservationChain {
         shares: vec![r / (p + r), p / (p + r)],
         next: vec![vec![1.0 - p, p], vec![r, 1.0 - r]],
         loss: vec![good, bad],
     }
 }
 
-/// tc-netem's states in their order; the shares by repetition instead of by formula.
-fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> Chain {
+/// tc-netem's states in their order; the shares by iteration instead of by formula.
+fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> ObservationChain {
     let next = vec![
         vec![1.0 - p13 - p14, 0.0, p13, p14],
         vec![0.0, 1.0 - p23, p23, 0.0],
@@ -107,7 +108,7 @@ fn four([p13, p31, p32, p23, p14]: [f64; 5]) -> Chain {
     for _ in 0..10_000 {
         shares = (0..4).map(|to| (0..4).map(|from| shares[from] * next[from][to]).sum()).collect();
     }
-    Chain { shares, next, loss: vec![0.0, 0.0, 1.0, 1.0] }
+    ObservationChain { shares, next, loss: vec![0.0, 0.0, 1.0, 1.0] }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
@@ -135,7 +136,7 @@ fn measure(model: LossModel, seed: u64, n: u64) -> (f64, f64) {
 }
 
 /// Asserts that formulas, chain and a million datagrams agree.
-fn assert_agrees(spec: &str, chain: &Chain) {
+fn assert_agrees(spec: &str, chain: &ObservationChain) {
     let (rate, starts) = (chain.mean(is_lost), chain.mean(begins_a_run));
     let (burst, formulas) = (rate / starts, model(spec));
     assert!(
@@ -148,7 +149,7 @@ fn assert_agrees(spec: &str, chain: &Chain) {
     let (lost, runs) = measure(formulas, 20_240_607, 1_000_000);
     let error = (chain.variance(is_lost) / n).sqrt();
     assert!((lost / n - rate).abs() < 3.0 * error, "{spec}: rate {} instead of {rate} +- {error}", lost / n);
-    // Where every run has the same length there is no error but that of the arithmetic.
+    // If every run has the same length, the only error is that of the arithmetic.
     let variance = chain.variance(|x| is_lost(x) - burst * begins_a_run(x)).max(1e-20);
     let (measured, error) = (lost / runs, (variance / n).sqrt() / starts);
     assert!((measured - burst).abs() < 3.0 * error, "{spec}: burst {measured} instead of {burst} +- {error}");
@@ -177,7 +178,7 @@ fn independent_losses_have_the_rate_and_bursts_of_their_formula() {
 }
 
 #[test]
-fn gilbert_losses_have_exactly_the_rate_and_the_burst_that_were_asked_for() {
+fn gilbert_losses_have_exactly_the_requested_rate_and_burst() {
     for (rate, burst) in
         [(0.01, 1.0), (0.01, 10.0), (0.1, 5.0), (0.3, 2.0), (0.5, 1.5), (0.5, 50.0), (0.9, 20.0)]
     {
@@ -253,7 +254,7 @@ fn a_list_loses_exactly_its_datagrams_of_each_flow() {
 }
 
 #[test]
-fn a_blackhole_swallows_its_part_of_the_time_counted_from_the_first_datagram() {
+fn a_blackhole_drops_its_share_of_the_time_counted_from_the_first_datagram() {
     let (mut verdicts, start) = (Verdicts::new(model("blackhole:2,1"), 1, Direction::Up), origin());
     let begun = start + Duration::from_secs(77);
     let mut lost = Vec::new();
@@ -269,7 +270,7 @@ fn a_blackhole_swallows_its_part_of_the_time_counted_from_the_first_datagram() {
 }
 
 #[test]
-fn no_order_of_asking_and_no_cold_cache_changes_a_verdict() {
+fn neither_query_order_nor_a_cold_cache_changes_a_verdict() {
     let now = origin();
     for spec in ["iid:.3", "gilbert:.3,4", "gilbert:.5,1", "ge:.02,.1,.3,.9", "state4:.02,.1,.2,.4,.03"] {
         let fresh = || Verdicts::new(model(spec), 9, Direction::Down);

@@ -1,4 +1,4 @@
-//! What a link does to datagrams, on a clock of its own.
+//! Tests of the link's impairments, on a virtual clock.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn p(value: f64) -> Probability {
     Probability::new(value).unwrap()
 }
 
-/// A datagram with a number, which no damage to its bytes changes.
+/// A datagram with a number that damage to its bytes does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
     number: u64,
@@ -36,7 +36,7 @@ fn link(spec: &str) -> LinkConfig {
     spec.parse().unwrap()
 }
 
-/// Sends 0 to `n` - 1 in flow 0, all at once, and returns what arrives with the time it took.
+/// Sends 0 to `n` - 1 in flow 0 at once, and returns the arrivals with their delays.
 fn carry(link: &mut Link<Item>, n: u64) -> Vec<(u64, Duration)> {
     let start = origin();
     for number in 0..n {
@@ -117,7 +117,7 @@ fn a_duplicate_probability_of_1_doubles_everything() {
 }
 
 #[test]
-fn the_realised_loss_is_what_did_not_arrive() {
+fn the_realised_loss_is_the_fraction_that_did_not_arrive() {
     let config = LinkConfig { loss: LossModel::Bernoulli(p(0.3)), ..LinkConfig::perfect() };
     let mut link = Link::new(config, 5, Direction::Up);
     assert_eq!(link.realised_loss(), None);
@@ -153,7 +153,7 @@ fn a_link_loses_what_verdicts_alone_would_lose() {
 }
 
 #[test]
-fn a_flow_fares_the_same_whatever_other_flows_send() {
+fn the_fate_of_a_flow_does_not_depend_on_other_flows() {
     let config = LinkConfig { loss: LossModel::Bernoulli(p(0.4)), ..LinkConfig::perfect() };
     let now = origin();
     let arrivals = |others: u64| {
@@ -184,7 +184,7 @@ fn no_state_grows_beyond_its_bound() {
     assert_eq!(link.stats().lost, 0);
 }
 
-/// A script of one fate, for the first datagram of flow 0 upwards.
+/// A script with these fates for the datagrams of flow 0.
 fn script(fate: Fate) -> Script {
     [(Direction::Up, Decision { place: Place { flow: 0, index: 0 }, fate })].into_iter().collect()
 }
@@ -221,7 +221,7 @@ fn corruption_flips_exactly_one_bit_evenly_chosen() {
 }
 
 #[test]
-fn truncation_leaves_every_shorter_length_alike_and_corruption_hits_what_is_left() {
+fn truncation_is_uniform_over_shorter_lengths_and_corruption_hits_the_rest() {
     let mut link = Link::new(link("truncate:1+corrupt:1"), 5, Direction::Up);
     let (now, mut left) = (origin(), [0_u32; 4]);
     for _ in 0..4_000 {
@@ -329,7 +329,7 @@ fn a_script_repeats_every_decision_of_a_link_and_knows_nothing_of_others() {
 }
 
 #[test]
-fn a_script_that_says_more_than_there_is_does_what_can_be_done() {
+fn a_script_for_longer_datagrams_is_applied_as_far_as_possible() {
     let passage = Passage { corrupted: Some(u64::MAX), truncated: Some(9), ..Passage::default() };
     let mut link = Link::with_script(script(Fate::Passed(passage)), Direction::Up);
     let now = origin();
@@ -338,7 +338,7 @@ fn a_script_that_says_more_than_there_is_does_what_can_be_done() {
 }
 
 #[test]
-fn a_running_link_that_is_changed_keeps_what_is_under_way_and_its_counters_and_indices() {
+fn a_changed_link_keeps_datagrams_in_transit_counters_and_indices() {
     let mut changed = Link::new(link("delay:20ms"), 4, Direction::Up);
     let now = origin();
     for number in 0..100 {
@@ -360,7 +360,7 @@ fn a_running_link_that_is_changed_keeps_what_is_under_way_and_its_counters_and_i
 }
 
 #[test]
-fn what_is_under_way_is_bounded_in_bytes_too() {
+fn datagrams_in_transit_are_bounded_in_bytes_too() {
     let mut link = Link::new(link("delay:1s"), 4, Direction::Up);
     let (now, mut passed) = (origin(), 0);
     while link.send(now, 0, vec![0; 1 << 20]).fate.is_passed() {
@@ -372,7 +372,7 @@ fn what_is_under_way_is_bounded_in_bytes_too() {
 }
 
 #[test]
-fn a_rate_that_is_raised_holds_up_nothing_that_comes_after() {
+fn a_raised_rate_does_not_delay_later_datagrams() {
     let (now, mut raised) = (origin(), Link::new(link("rate:1kbit"), 4, Direction::Up));
     raised.send(now, 0, vec![0; 1_000]);
     raised.set_config(now, link("rate:1mbit"));
@@ -382,7 +382,7 @@ fn a_rate_that_is_raised_holds_up_nothing_that_comes_after() {
 }
 
 #[test]
-fn what_is_cut_holds_no_more_memory_than_it_counts_for() {
+fn a_truncated_datagram_holds_no_more_memory_than_it_counts_for() {
     let (now, mut link) = (origin(), Link::new(link("truncate:1"), 4, Direction::Up));
     link.send(now, 0, vec![0; 60_000]);
     let left = link.recv(now).unwrap();

@@ -1,36 +1,36 @@
-//! A loss model at work: verdict after verdict, and how many datagrams were lost.
+//! Applies a loss model, datagram by datagram, and counts the losses.
 
 use std::time::{Duration, Instant};
 
 use crate::link::flows::MAX_FLOWS;
 use crate::link::loss::LossModel;
-use crate::link::markov::{Chain, State};
+use crate::link::markov::{Chain, ChainState};
 use crate::link::recent::Recent;
 use crate::link::rng::{Direction, Drawn, Draws};
 use crate::units::Seconds;
 
-/// A loss model at work in one direction: who drops datagrams asks this, and finds here how many were dropped.
+/// The loss decisions of one direction, and their counters, for code that drops datagrams.
 ///
-/// Flow and index are handed in, from [`Flows`](super::Flows) for instance. A verdict is a function of seed, direction,
-/// flow and index, and of the time for a blackhole alone. Of a model with memory the state of the last
-/// [`MAX_FLOWS`] flows is kept, which makes asking in order fast and changes no verdict.
+/// The caller passes flow and index, for instance from [`Flows`](super::Flows). A verdict is a function of seed,
+/// direction, flow and index; only a blackhole depends on the time. For a model with memory, the state of the last
+/// [`MAX_FLOWS`] flows is kept, which makes sequential queries fast and changes no verdict.
 #[derive(Clone, Debug)]
 pub struct Verdicts {
     draws: Draws,
     model: LossModel,
     chain: Option<Chain>,
-    /// The last index asked about, and its state, by flow.
-    states: Recent<u64, Option<(u64, State)>>,
+    /// The last queried index, and its state, by flow.
+    states: Recent<u64, Option<(u64, ChainState)>>,
     /// When a blackhole began.
     origin: Option<Instant>,
-    /// How much of its cycle a blackhole had behind it then.
+    /// The elapsed part of a blackhole's cycle at that time.
     phase: Duration,
     seen: u64,
     lost: u64,
 }
 
 impl Verdicts {
-    /// The verdicts of `model` in one direction under `seed`.
+    /// Creates the verdicts of `model` in one direction under `seed`.
     #[must_use]
     pub fn new(model: LossModel, seed: u64, direction: Direction) -> Self {
         Self::with_draws(model, Draws::new(seed, direction))
@@ -49,13 +49,13 @@ impl Verdicts {
         }
     }
 
-    /// Whether datagram `index` of `flow`, which is sent at `now`, is lost; counts it.
+    /// Whether datagram `index` of `flow`, sent at `now`, is lost; counts it.
     pub fn lost(&mut self, now: Instant, flow: u64, index: u64) -> bool {
         let drawn = self.model.draws().then(|| self.draws.in_order(flow, index));
         self.judge(now, flow, index, drawn)
     }
 
-    /// The same for who has drawn already; without draws, a model that needs them loses nothing.
+    /// The same with existing draws; without draws, a model that needs them loses nothing.
     pub(super) fn judge(&mut self, now: Instant, flow: u64, index: u64, drawn: Option<Drawn>) -> bool {
         let lost = match (&self.model, drawn) {
             (LossModel::None, _) => false,
@@ -88,24 +88,24 @@ impl Verdicts {
         chain.loses(state, drawn.loss)
     }
 
-    /// Takes `now` for the moment from which a blackhole counts, unless it has begun; otherwise the first datagram is.
+    /// Starts a blackhole's cycle at `now`, unless it has started; by default the first datagram does.
     pub fn begin(&mut self, now: Instant) {
         self.origin.get_or_insert(now);
     }
 
-    /// Sets how much of its cycle a blackhole has behind it at the moment from which it counts; 0 unless set.
+    /// Sets the elapsed part of a blackhole's cycle at its start; 0 by default.
     pub(super) fn set_phase(&mut self, phase: Duration) {
         self.phase = phase;
     }
 
-    /// Judges by another model from now on, as if that had been in force from each flow's beginning; a blackhole counts
-    /// from the next datagram on. The counters stay.
+    /// Changes the model. It judges as if it had been in force from the beginning of each flow; a blackhole starts with
+    /// the next datagram. The counters stay.
     pub fn set_model(&mut self, model: LossModel) {
         let fresh = Self::with_draws(model, self.draws.clone());
         *self = Self { seen: self.seen, lost: self.lost, ..fresh };
     }
 
-    /// The same model and draws with counters of its own, for whoever judges elsewhere and reports with
+    /// The same model and draws with separate counters, for code that judges elsewhere and reports with
     /// [`Verdicts::count`].
     #[must_use]
     pub fn sibling(&self) -> Self {
@@ -116,7 +116,7 @@ impl Verdicts {
         }
     }
 
-    /// Adds what a [`sibling`](Verdicts::sibling) has judged.
+    /// Adds the counters of a [`sibling`](Verdicts::sibling).
     pub fn count(&mut self, seen: u64, lost: u64) {
         self.seen += seen;
         self.lost += lost;
@@ -127,43 +127,43 @@ impl Verdicts {
         self.states.len()
     }
 
-    /// The model that decides.
+    /// The loss model.
     #[must_use]
     pub fn model(&self) -> &LossModel {
         &self.model
     }
 
-    /// What it decides from.
+    /// The source of the draws.
     #[must_use]
     pub fn draws(&self) -> &Draws {
         &self.draws
     }
 
-    /// The draws of a datagram, best asked for in order.
+    /// The draws of a datagram; fastest in order.
     pub(super) fn draw(&mut self, flow: u64, index: u64) -> Drawn {
         self.draws.in_order(flow, index)
     }
 
-    /// How many datagrams were asked about.
+    /// The number of datagrams judged.
     #[must_use]
     pub fn seen_count(&self) -> u64 {
         self.seen
     }
 
-    /// How many of them were lost.
+    /// The number of datagrams lost.
     #[must_use]
     pub fn lost_count(&self) -> u64 {
         self.lost
     }
 
-    /// The part that was lost, to stand beside [`LossModel::rate`]; `None` when there were no datagrams.
+    /// The realised loss, to show beside [`LossModel::rate`]; `None` if there were no datagrams.
     #[must_use]
     pub fn realised_loss(&self) -> Option<f64> {
         (self.seen > 0).then(|| self.lost as f64 / self.seen as f64)
     }
 }
 
-/// Whether a blackhole swallows what comes so many nanoseconds after its beginning.
+/// Whether a blackhole drops a datagram this many nanoseconds after its start.
 fn is_off(elapsed: u128, on: Seconds, off: Seconds) -> bool {
     let (on, off) = (on.as_duration().as_nanos(), off.as_duration().as_nanos());
     elapsed.checked_rem(on + off).is_some_and(|phase| phase >= on)

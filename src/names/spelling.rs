@@ -1,5 +1,5 @@
-//! The rules of names: what may stand in one, and what two spellings have in common. The types that are made by them are in
-//! [`name`](super).
+//! The rules for the text of a name: what it may contain, its fold and its skeleton. No types; those are in the sibling
+//! modules.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use unicode_security::{MixedScript as _, skeleton};
 
 use super::{AFTER_SENDER, MAX_NAME_CHARS, MAX_NAME_INPUT, NameError, RESERVED_FIRST, ROOM};
 
-/// The text of the name in `bytes`, or the rule that it breaks. The one place that knows the rules.
+/// Returns the normalised text of the name in `bytes`, or the rule that it breaks. All rules are applied here.
 pub(super) fn spelling(bytes: &[u8]) -> Result<Cow<'_, str>, NameError> {
     if bytes.len() > MAX_NAME_INPUT {
         return Err(NameError::TooLong);
@@ -22,16 +22,16 @@ pub(super) fn spelling(bytes: &[u8]) -> Result<Cow<'_, str>, NameError> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(NameError::Blank);
     }
-    // PRECIS leaves graphic ASCII as it is, and no two scripts meet in it: both checks would be for nothing.
+    // PRECIS leaves graphic ASCII unchanged, and ASCII has one script: both checks can be skipped.
     let name = if text.is_ascii() { Cow::Borrowed(text) } else { enforced(text)? };
     check_shape(&name)?;
     Ok(name)
 }
 
-/// The rules for what has more than ASCII in it: PRECIS, and a single script.
+/// Applies the rules for text beyond ASCII: PRECIS, and a single script.
 ///
 /// Enforcing once is not enough: `<` and U+0338 are both allowed, and compose into U+226E, which is not. RFC 8264
-/// section 7 wants the rules applied until nothing changes.
+/// section 7 requires the rules to be applied until the text is stable.
 pub(super) fn enforced(text: &str) -> Result<Cow<'_, str>, NameError> {
     #[cfg(test)]
     crate::work_probe::note_name(text);
@@ -40,7 +40,7 @@ pub(super) fn enforced(text: &str) -> Result<Cow<'_, str>, NameError> {
     if name.is_single_script() { Ok(name) } else { Err(NameError::MixedScript) }
 }
 
-/// The rules that are this protocol's own. They hold for the enforced form, in which a full-width `＠` is an `@`.
+/// Checks the rules of this protocol. They apply to the enforced form, in which a full-width `＠` is an `@`.
 pub(super) fn check_shape(name: &str) -> Result<(), NameError> {
     if name.chars().nth(MAX_NAME_CHARS).is_some() {
         Err(NameError::TooLong)
@@ -55,8 +55,8 @@ pub(super) fn check_shape(name: &str) -> Result<(), NameError> {
     }
 }
 
-/// Whether a name may hold a character, wherever it stands and whatever stands beside it: those that PRECIS allows in
-/// some context only (RFC 8264 section 4.2.2) count as such.
+/// Whether a name may hold a character, at any position and in any context. Includes the characters that PRECIS allows
+/// only in some contexts (RFC 8264 section 4.2.2).
 pub(super) fn may_hold(c: char) -> bool {
     use DerivedPropertyValue::{ContextJ, ContextO, PValid, SpecClassPval};
     let value = IdentifierClass::default().get_value_from_char(c);
@@ -65,13 +65,13 @@ pub(super) fn may_hold(c: char) -> bool {
         && matches!(value, PValid | SpecClassPval | ContextJ | ContextO)
 }
 
-/// The text with its full- and half-width characters mapped, as PRECIS does first.
+/// The text after the first step of PRECIS: full- and half-width characters are mapped.
 pub(super) fn with_widths_mapped(text: &str) -> String {
-    // The rule fails only for what it would leave as it is.
+    // The rule fails only for text that it would not change.
     UsernameCasePreserved::new().width_mapping_rule(text).unwrap_or(Cow::Borrowed(text)).into_owned()
 }
 
-/// Calls `look_up` with the lower-case form of an ASCII name, and with `#` before it if it is a room's.
+/// Calls `look_up` with the lower-case form of an ASCII name, behind `#` if it is a room's.
 pub(super) fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnce(&str) -> R) -> Option<R> {
     let mut buffer = [b'#'; 1 + MAX_NAME_CHARS];
     let end = 1 + name.len();
@@ -81,13 +81,12 @@ pub(super) fn with_ascii_lower<R>(is_room: bool, name: &str, look_up: impl FnOnc
     Some(look_up(key))
 }
 
-/// The text without its case: lower-cased, upper-cased, lower-cased again, and composed (NFC).
+/// The fold of a text: lower-cased, upper-cased, lower-cased again, and composed (NFC).
 ///
-/// Lower-casing alone, as in UsernameCaseMapped (RFC 8265 section 3.3), would not let a name be found by its capitals:
-/// `ΟΔΟΣ` becomes `οδοσ`, but `Οδος` stays `οδος`; and `str::to_lowercase`, which knows about the final sigma, still
-/// parts `STRASSE` from `Straße`. Going through the capitals puts all of them together, as Unicode's full case folding
-/// does; beyond it, the dotless `ı` meets `i`, of which it is a look-alike anyhow. Composition comes last since the
-/// way there may decompose (`ǰ` has no capital of its own).
+/// Lower-casing alone, as in UsernameCaseMapped (RFC 8265 section 3.3), does not find a name by its capitals: `ΟΔΟΣ`
+/// becomes `οδοσ`, but `Οδος` becomes `οδος`. `str::to_lowercase` handles the final sigma, but still separates `STRASSE`
+/// from `Straße`. The upper-case step unites all of them, as Unicode's full case folding does. It also unites the dotless
+/// `ı` with its look-alike `i`. Composition comes last because upper-casing may decompose (`ǰ` has no single capital).
 pub(crate) fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -100,19 +99,18 @@ pub(crate) fn folded(text: &str) -> String {
 
 /// The text in normalisation form C.
 pub(super) fn composed(text: String) -> String {
-    // The rule hands back a borrowed text where nothing changed. It never fails; if it did, unchanged is still a key.
+    // The rule returns borrowed text if nothing changed. It never fails; if it did, the unchanged text is still a key.
     if let Ok(Cow::Owned(changed)) = UsernameCasePreserved::new().normalization_rule(text.as_str()) {
         return changed;
     }
     text
 }
 
-/// What a text looks like without its case: fold(skeleton(fold(text))), which all its spellings share; and, where that is
-/// another, what it looks like as it is written: fold(skeleton(text)). The outer fold takes away the capitals that stand
-/// for whole classes in the skeleton, as `O` does for `0`.
+/// The two look-alike keys of a text: fold(skeleton(fold(text))), which does not depend on case, and, if it differs,
+/// fold(skeleton(text)). The outer fold removes the capitals that represent classes in the skeleton, as `O` does for `0`.
 ///
-/// Neither is enough alone. The fold makes `I` an `i` before the skeleton could make it an `l`, so only the second finds
-/// `BiII` beside `Bill`; the second parts `MORTY` from `morty`, since small `m` alone is an `rn` to the skeleton.
+/// Both are needed. The inner fold turns `I` into `i` before the skeleton can turn it into `l`, so only the second key
+/// matches `BiII` with `Bill`. Only the first matches `MORTY` with `morty`, because the skeleton of a small `m` is `rn`.
 pub(crate) fn looks(text: &str) -> (String, Option<String>) {
     let fold = folded(text);
     let look = folded_skeleton(&fold);
@@ -126,7 +124,7 @@ fn folded_skeleton(text: &str) -> String {
     ascii_skeleton(text).unwrap_or_else(|| folded(&skeleton(text).collect::<String>()))
 }
 
-/// The same for what has only ASCII in it, and in its skeleton; the tables are slow.
+/// The same for text whose skeleton is ASCII too; the Unicode tables are slow.
 pub(super) fn ascii_skeleton(text: &str) -> Option<String> {
     let mut look = String::with_capacity(text.len() + 8);
     for byte in text.bytes() {

@@ -17,7 +17,7 @@ use super::rt;
 use super::{Doors, Engine, EngineKind, Listen};
 use crate::door::Framing;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Origin, Peer, Remote, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Decoder, Flow, Origin, Peer, Remote, Service, Transmit};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -45,7 +45,7 @@ impl Broadcast {
 #[derive(Debug)]
 struct Verbatim;
 
-impl Intake for Verbatim {
+impl Decoder for Verbatim {
     type Batch<'a> = &'a [u8];
 
     fn received<'a>(&'a mut self, _now: Instant, bytes: &'a [u8]) -> &'a [u8] {

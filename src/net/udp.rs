@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::batch::{self, Batch, Binding, COUNT, is_of_a_peer};
 use super::rt;
+use crate::log_limiter::LogLimiter;
 use crate::service::Transmit;
-use crate::throttle::Throttle;
 
 /// How long datagrams wait for a full socket before they are dropped. Those that matter are retransmitted.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
@@ -26,7 +26,7 @@ pub(crate) struct DatagramDoor {
     socket: UdpSocket,
     binding: Binding,
     unsent: AtomicU64,
-    warnings: Mutex<Throttle>,
+    warnings: Mutex<LogLimiter>,
 }
 
 impl AsFd for DatagramDoor {

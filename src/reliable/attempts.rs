@@ -1,4 +1,4 @@
-//! The sends of one message: a retry policy at work.
+//! The sends of one message: applies a retry policy step by step.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,13 @@ use crate::units::{later, scale, uniform};
 
 /// The sends of one message under a [`Backoff`].
 ///
-/// Ask before each send: [`Attempts::send`] says whether it may happen, and when it counts as failed. At that instant,
-/// unless the answer has come, ask again; `None` is giving up, and then the deadline or the last timeout has just ended.
+/// Before each send, [`Attempts::send`] returns whether it is allowed, and the instant at which it counts as failed. At
+/// that instant, unless the answer has arrived, call it again. `None` means to give up: the deadline or the last
+/// timeout has just passed.
 #[derive(Clone, Debug)]
 pub struct Attempts {
     policy: Backoff,
-    /// The draw of [`Jitter::Initial`], kept because a measured timeout arrives after it.
+    /// The draw of [`Jitter::Initial`], kept because a measured timeout is known only later.
     draw: u64,
     steps: Steps,
     previous: Duration,
@@ -28,18 +29,18 @@ impl Attempts {
         Self { draw, previous: steps.first, steps, sends: 0, end: None, policy }
     }
 
-    /// The same, but with this deadline, if it is one, in place of the policy's: its sends go on from earlier ones.
+    /// The same, with this deadline, if any, in place of the policy's: the request had earlier sends.
     pub(crate) fn ending_at(mut self, end: Option<Instant>) -> Self {
         self.end = end;
         self
     }
 
-    /// A send happens at `now`; returns the instant at which it counts as failed, or `None` when the policy allows no
-    /// further send (all used, or the deadline has passed) and nothing may be sent.
+    /// Records a send at `now`. Returns the instant at which it counts as failed, or `None` if no further send is
+    /// allowed: all are used, or the deadline has passed.
     ///
-    /// `rto` is what an [`RttEstimator`](super::RttEstimator) has measured, if anything; only the first send of an
-    /// [adaptive](Backoff::with_adaptive) policy looks at it. The deadline counts from the first send. `rng` is drawn
-    /// from once per send by all jitters but [`Jitter::None`] and [`Jitter::Initial`].
+    /// `rto` is the measurement of an [`RttEstimator`](super::RttEstimator), if any; only the first send of an
+    /// [adaptive](Backoff::with_adaptive) policy uses it. The deadline counts from the first send. All jitters except
+    /// [`Jitter::None`] and [`Jitter::Initial`] draw from `rng` once per send.
     pub fn send<R: Rng + ?Sized>(
         &mut self,
         now: Instant,
@@ -57,7 +58,7 @@ impl Attempts {
         Some(self.end.map_or(failed_at, |end| failed_at.min(end)))
     }
 
-    /// The sends so far.
+    /// The number of sends so far.
     #[must_use]
     pub fn sends(&self) -> u32 {
         self.sends
@@ -69,13 +70,13 @@ impl Attempts {
         self.has_sends_left() && self.end.is_none_or(|end| now < end)
     }
 
-    /// Whether the number of sends is not used up; the deadline may have passed all the same.
+    /// Whether sends are left; the deadline may have passed all the same.
     #[must_use]
     pub fn has_sends_left(&self) -> bool {
         self.sends < self.policy.max_sends()
     }
 
-    /// When the policy's deadline passes, counted from the first send; `None` without one, or before the first send of all.
+    /// The policy's deadline, counted from the first send; `None` without a deadline, or before the first send.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.end

@@ -1,8 +1,8 @@
-//! When to say it again: a retry policy as plain data, and the attempts of one message under it.
+//! Retry policies as plain data: timeouts, their growth, jitter and limits.
 //!
-//! A *send* is one transmission of a message, the first one included. Each send has a *timeout*, the time after which it
-//! counts as failed. Timeouts grow from send to send up to a cap, and jitter moves them about; sends in all and time in
-//! all are bounded.
+//! A *send* is one transmission of a message, including the first. Each send has a *timeout*, after which it counts as
+//! failed. Timeouts grow from send to send up to a cap, and jitter varies them. The number of sends and the total time
+//! are bounded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,45 +13,44 @@ use rand::Rng;
 use super::Attempts;
 use crate::units::{Factor, Probability, Seconds, UnitError, scale, uniform};
 
-/// Jitter shortens no timeout below this (or below the timeout itself, where that is shorter): RFC 9002 section 6.1.2
-/// calls 1 ms the granularity of timers, and a send that fails at once would be a burst.
+/// Jitter shortens no timeout below this, or below the timeout itself if that is shorter. RFC 9002 section 6.1.2 calls
+/// 1 ms the granularity of timers; a send that fails at once would cause a burst.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The smallest time that a setter takes; a zero counts as this.
+/// The smallest time of a setter; zero counts as this.
 const TICK: Duration = Duration::from_nanos(1);
 
-/// How the timeout grows from one send to the next, before cap and jitter.
+/// The growth of the timeout from one send to the next, before cap and jitter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Growth {
-    /// Always the first timeout.
+    /// The first timeout, always.
     Fixed,
     /// The first timeout times 1, 2, 3, ..
     Linear,
-    /// Each timeout is the one before times `factor`; with a factor of 2, this is RFC 6298 section 5.5 and
-    /// RFC 7252 section 4.2.
+    /// The previous timeout times `factor`. A factor of 2 is RFC 6298 section 5.5 and RFC 7252 section 4.2.
     Exponential {
-        /// What a timeout is multiplied by to give the next.
+        /// The ratio of a timeout to the previous one.
         factor: Factor,
     },
 }
 
-/// How a timeout is moved at random. "Jitter" has many meanings; each of these says which one it is.
+/// The random variation of a timeout. "Jitter" has many meanings in the literature; each variant states its own.
 ///
 /// No jitter takes a timeout to zero or above [`Backoff::max_timeout`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Jitter {
-    /// Not at all.
+    /// No variation.
     None,
-    /// Anywhere from 0 to the timeout.
+    /// Uniform from 0 to the timeout.
     Full,
-    /// Anywhere from half the timeout to the timeout.
+    /// Uniform from half the timeout to the timeout.
     Equal,
-    /// Anywhere from the first timeout to three times the timeout before, which takes the place of [`Growth`].
+    /// Uniform from the first timeout to three times the previous one; replaces [`Growth`].
     Decorrelated,
-    /// Anywhere within this part of the timeout, below and above it: 0.2 is plus or minus 20 %, as in gRPC.
+    /// Uniform within this fraction below and above the timeout: 0.2 is plus or minus 20 %, as in gRPC.
     Ratio(Probability),
-    /// The first timeout is drawn once per message, anywhere from `ack_timeout` to `ack_timeout` times this, and grows
-    /// from there: ACK_RANDOM_FACTOR of RFC 7252 section 4.2.
+    /// The first timeout is drawn once per message, from `ack_timeout` to `ack_timeout` times this, and grows from
+    /// there: ACK_RANDOM_FACTOR of RFC 7252 section 4.2.
     Initial(Factor),
 }
 
@@ -90,8 +89,8 @@ impl fmt::Display for Jitter {
 
 /// A retry policy.
 ///
-/// Knobs have the names that their RFCs give them. Every time is kept between a nanosecond and [`Seconds::MAX`], so that
-/// no growth can overflow; a setter that is given less or more takes the nearest of these.
+/// Its parameters have the names of their RFCs. Every time is clamped to between a nanosecond and [`Seconds::MAX`], so
+/// that no growth can overflow.
 ///
 /// ```
 /// use std::time::Duration;
@@ -119,14 +118,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The most sends that a policy can allow; it bounds the work of [`Backoff::give_up`].
+    /// The most sends of a policy; bounds the work of [`Backoff::give_up`].
     pub const MAX_SENDS: u32 = 1_000_000;
-    /// A `max_timeout` that no timeout in practice reaches, for policies whose RFC has no cap.
+    /// A `max_timeout` that no practical timeout reaches, for policies whose RFC has no cap.
     pub const UNCAPPED: Duration = Seconds::MAX.as_duration();
 
-    /// A policy with this first timeout, fixed, without jitter, of 5 sends in all (RFC 7252 section 4.8:
-    /// MAX_RETRANSMIT 4) and without a deadline. The cap is 60 s (RFC 6298 section 2.5), or `ack_timeout` if that is
-    /// longer.
+    /// Creates a policy with this first timeout, without growth, jitter or deadline, and with 5 sends (RFC 7252 section
+    /// 4.8: MAX_RETRANSMIT 4). The cap is 60 s (RFC 6298 section 2.5), or `ack_timeout` if that is longer.
     pub fn new(ack_timeout: Duration) -> Self {
         Self {
             ack_timeout: in_range(ack_timeout),
@@ -145,45 +143,44 @@ impl Backoff {
         Self { ack_timeout: in_range(ack_timeout), ..self }
     }
 
-    /// Sets the cap: no timeout is longer, the first one included.
+    /// Sets the cap of all timeouts, including the first.
     pub fn with_max_timeout(self, max_timeout: Duration) -> Self {
         Self { max_timeout: in_range(max_timeout), ..self }
     }
 
-    /// Sets how timeouts grow.
+    /// Sets the growth of timeouts.
     pub fn with_growth(self, growth: Growth) -> Self {
         Self { growth, ..self }
     }
 
-    /// Sets how timeouts are moved at random.
+    /// Sets the jitter.
     pub fn with_jitter(self, jitter: Jitter) -> Self {
         Self { jitter, ..self }
     }
 
-    /// Sets the sends in all, the first included: 1 to [`Backoff::MAX_SENDS`], the nearest of these if outside.
+    /// Sets the number of sends, including the first, clamped to 1 to [`Backoff::MAX_SENDS`].
     pub fn with_max_sends(self, max_sends: u32) -> Self {
         Self { max_sends: max_sends.clamp(1, Self::MAX_SENDS), ..self }
     }
 
-    /// Sets the sends after the first (MAX_RETRANSMIT of RFC 7252 section 4.8), which is one fewer than
+    /// Sets the number of sends after the first (MAX_RETRANSMIT of RFC 7252 section 4.8), one less than
     /// [`Backoff::max_sends`].
     pub fn with_max_retransmit(self, max_retransmit: u32) -> Self {
         self.with_max_sends(max_retransmit.saturating_add(1))
     }
 
-    /// Sets the time in all, from the first send; at its end the last timeout is cut and nothing is sent any more.
-    /// `None` is no such limit.
+    /// Sets the total time from the first send. At its end the last timeout is cut short and nothing is sent any more.
+    /// `None` removes the limit.
     pub fn with_deadline(self, deadline: Option<Duration>) -> Self {
         Self { deadline: deadline.map(in_range), ..self }
     }
 
-    /// Sets whether the first timeout is taken from an [`RttEstimator`](super::RttEstimator) once there is one that has
-    /// a sample.
+    /// Sets whether an [`RttEstimator`](super::RttEstimator) with a sample determines the first timeout.
     pub fn with_adaptive(self, adaptive: bool) -> Self {
         Self { adaptive, ..self }
     }
 
-    /// Sets the least retransmission timeout that measuring may give (RFC 6298 section 2.4); 1 s unless set.
+    /// Sets the minimum of a measured retransmission timeout (RFC 6298 section 2.4); 1 s by default.
     pub fn with_min_rto(self, min_rto: Duration) -> Self {
         Self { min_rto: in_range(min_rto), ..self }
     }
@@ -200,56 +197,56 @@ impl Backoff {
         self.max_timeout
     }
 
-    /// How timeouts grow.
+    /// The growth of timeouts.
     #[must_use]
     pub fn growth(&self) -> Growth {
         self.growth
     }
 
-    /// How timeouts are moved at random.
+    /// The jitter.
     #[must_use]
     pub fn jitter(&self) -> Jitter {
         self.jitter
     }
 
-    /// Sends in all, the first included; a deadline may allow fewer.
+    /// The number of sends, including the first; a deadline may allow fewer.
     #[must_use]
     pub fn max_sends(&self) -> u32 {
         self.max_sends
     }
 
-    /// Sends after the first: MAX_RETRANSMIT of RFC 7252 section 4.8.
+    /// The number of sends after the first: MAX_RETRANSMIT of RFC 7252 section 4.8.
     #[must_use]
     pub fn max_retransmit(&self) -> u32 {
         self.max_sends.saturating_sub(1)
     }
 
-    /// Time in all from the first send, if that is limited.
+    /// The limit of the total time from the first send, if any.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// Whether a measured retransmission timeout takes the place of `ack_timeout`.
+    /// Whether a measured retransmission timeout replaces `ack_timeout`.
     #[must_use]
     pub fn adaptive(&self) -> bool {
         self.adaptive
     }
 
-    /// The least retransmission timeout that measuring may give.
+    /// The minimum of a measured retransmission timeout.
     #[must_use]
     pub fn min_rto(&self) -> Duration {
         self.min_rto
     }
 
-    /// Begins one message. `rng` is drawn from only by [`Jitter::Initial`], once.
+    /// Begins one message. Only [`Jitter::Initial`] draws from `rng`, once.
     pub fn start<R: Rng + ?Sized>(&self, rng: &mut R) -> Attempts {
         let draw = if matches!(self.jitter, Jitter::Initial(_)) { rng.next_u64() } else { 0 };
         Attempts::new(self.clone(), draw)
     }
 
-    /// When the sends happen without jitter, as offsets from the first, and as far as the deadline allows. At most
-    /// [`Backoff::max_sends`] of them. With [`Jitter::Decorrelated`], which replaces the growth, this is the growth.
+    /// The offsets of the sends from the first, without jitter: at most [`Backoff::max_sends`], as far as the deadline
+    /// allows. For [`Jitter::Decorrelated`], which replaces the growth, they follow the growth.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
         Schedule {
@@ -260,7 +257,7 @@ impl Backoff {
         }
     }
 
-    /// When the last timeout ends without jitter, as an offset from the first send.
+    /// The end of the last timeout without jitter, as an offset from the first send.
     #[must_use]
     pub fn give_up(&self) -> Duration {
         let mut schedule = self.schedule();
@@ -285,7 +282,7 @@ pub(super) fn in_range(length: Duration) -> Duration {
     length.clamp(TICK, Backoff::UNCAPPED)
 }
 
-/// The timeouts without jitter, one after the other, without end.
+/// The timeouts without jitter, without end.
 #[derive(Clone, Debug)]
 pub(super) struct Steps {
     growth: Growth,
@@ -297,7 +294,7 @@ pub(super) struct Steps {
 impl Steps {
     pub(super) fn advance(&mut self) -> Duration {
         let timeout = self.next;
-        // Both operands are ten years at most, so this cannot overflow.
+        // Both operands are at most ten years, so this cannot overflow.
         let grown = match self.growth {
             Growth::Fixed => timeout,
             Growth::Linear => timeout + self.first,
@@ -308,7 +305,7 @@ impl Steps {
     }
 }
 
-/// The offsets of the sends of a [`Backoff`] without jitter: see [`Backoff::schedule`].
+/// The iterator of [`Backoff::schedule`].
 #[derive(Clone, Debug)]
 pub struct Schedule {
     steps: Steps,
@@ -331,10 +328,10 @@ impl Iterator for Schedule {
     }
 }
 
-/// How likely it is that a request is answered within `sends` sends, when each datagram is lost independently, with
-/// probability `up` on its way there and `down` on its way back: 1 - (1 - (1 - up)(1 - down))^sends.
+/// The probability that a request is answered within `sends` sends: 1 - (1 - (1 - up)(1 - down))^sends.
 ///
-/// It is taken that each answer that arrives arrives in time.
+/// Each datagram is lost independently, with probability `up` on its way to the server and `down` on its way back. Every
+/// answer that arrives counts as in time.
 #[must_use]
 pub fn success(up: Probability, down: Probability, sends: u32) -> f64 {
     let round_trip = up.complement().get() * down.complement().get();
@@ -422,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_who_comes_late_is_refused_after_the_deadline() {
+    fn a_late_send_is_refused_after_the_deadline() {
         let policy = Backoff::new(ms(100)).with_deadline(Some(ms(250)));
         let (now, mut rng) = (origin(), rng(1));
         let mut attempts = policy.start(&mut rng);
@@ -490,7 +487,7 @@ mod tests {
         assert_eq!(Backoff::new(ms(1)).with_max_sends(0).max_sends(), 1);
     }
 
-    /// The smallest, mean and largest of the `nth` timeout over many messages, in parts of `unit`.
+    /// The smallest, mean and largest of the `nth` timeout over many messages, in units of `unit`.
     fn spread(jitter: &str, nth: usize, unit: Duration) -> (f64, f64, f64) {
         let policy = doubling(ms(1000)).with_jitter(jitter.parse().unwrap());
         let drawn = |seed| timeouts(&policy, None, seed)[nth].as_secs_f64() / unit.as_secs_f64();
@@ -556,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn jitters_are_read_as_they_are_written() {
+    fn jitters_survive_a_round_trip() {
         for text in ALL_JITTERS {
             assert_eq!(text.parse::<Jitter>().unwrap().to_string(), text);
         }

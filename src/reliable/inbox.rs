@@ -1,21 +1,21 @@
-//! The receiver's side of pushes: each is handed on once and in order, and every copy is acknowledged.
+//! The receiver of pushes: delivers each once and in order, and acknowledges every copy.
 
 use std::collections::BTreeMap;
 
 use crate::wire::Id;
 
-/// How far beyond the next expected push one is held: twice the sender's largest window, so that a peer that counts
-/// wildly cannot make a client hold everything.
+/// How far ahead of the next expected push one is buffered: twice the sender's largest window. A bound, so that a peer
+/// with wrong numbers cannot make a client buffer everything.
 pub const MAX_HELD: u64 = 64;
 
-/// What became of a push that came in.
+/// The result of receiving a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receipt {
-    /// The first copy: it will be handed on.
+    /// The first copy: it will be delivered.
     Fresh,
-    /// Another copy: only its acknowledgement is repeated.
+    /// A duplicate: only its acknowledgement is repeated.
     Copy,
-    /// Too far ahead to be held; not acknowledged, so it comes again.
+    /// Too far ahead to be buffered. It is not acknowledged, so it will be repeated.
     TooFar,
 }
 
@@ -39,13 +39,13 @@ impl<T> Inbox<T> {
         Self::default()
     }
 
-    /// Hands pushes on as they arrive, to prove that the tests notice.
+    /// Delivers pushes in order of arrival; a fault to test the tests with.
     #[doc(hidden)]
     pub fn unordered() -> Self {
         Self { unordered: true, ..Self::default() }
     }
 
-    /// Takes in one push.
+    /// Receives a push.
     pub fn receive(&mut self, id: Id, item: T) -> Receipt {
         let id = id.get();
         if id < self.next || self.held.contains_key(&id) {
@@ -58,7 +58,7 @@ impl<T> Inbox<T> {
         Receipt::Fresh
     }
 
-    /// The next push in order, if it is here.
+    /// The next push in order, if it has arrived.
     pub fn pop(&mut self) -> Option<T> {
         if self.unordered {
             return self.held.pop_last().map(|(id, item)| {
@@ -71,14 +71,14 @@ impl<T> Inbox<T> {
         Some(item)
     }
 
-    /// Whether nothing has come in yet.
+    /// Whether nothing has been received.
     pub fn is_unused(&self) -> bool {
         self.next == 1 && self.held.is_empty()
     }
 
-    /// Everything received so far as ranges, lowest first: what an acknowledgement names.
+    /// The ids of all received pushes as ranges, lowest first, for an acknowledgement.
     ///
-    /// It names all again each time, so that a lost acknowledgement is made good by the next one.
+    /// Each acknowledgement names all, so the next one makes up for a lost one.
     pub fn received(&self) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         if self.next > 1 {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_are_handed_on_once_and_in_order_whatever_order_they_come_in() {
+    fn pushes_are_delivered_once_and_in_order_for_any_order_of_arrival() {
         let mut inbox = Inbox::new();
         for n in [3, 1, 3, 1, 4] {
             inbox.receive(id(n), n);

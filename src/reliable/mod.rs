@@ -1,9 +1,17 @@
-//! Retransmission on both sides: ids, repeats, the window of remembered answers, ordered delivery.
+//! Retransmission on both sides: request ids, retries, the dedup window, ordered pushes.
 //!
-//! In path order: a [`Requests`] asker repeats what it asks on the schedule of a [`Backoff`]; the answerer's
-//! [`Replies`] keeps a repeat from having a second effect; what the answerer has to say on its own goes out through
-//! [`Pushes`], on timeouts that [`RttEstimator`] measures, and comes in through an [`Inbox`]. [`send_times`] and [`theory`]
-//! compute what a policy does without playing it.
+//! It stands between the frames of [`wire`](crate::wire) and the chat. In the order of the data path: the client's
+//! [`Requests`] retransmits each request on the schedule of a [`Backoff`]; the server's [`Replies`] (the dedup window)
+//! answers a repeat without a second effect; the server's [`Pushes`] are retransmitted on timeouts from an
+//! [`RttEstimator`], and received by an [`Inbox`]. [`send_times`] and [`theory`] compute the properties of a policy.
+//!
+//! ```
+//! use std::time::Duration;
+//! use sayagain::reliable::Preset;
+//!
+//! let coap = Preset::Coap.backoff();
+//! assert_eq!(coap.give_up(), Duration::from_secs(62)); // 2 + 4 + 8 + 16 + 32 s, without jitter
+//! ```
 
 mod attempts;
 pub mod backoff;
@@ -12,11 +20,11 @@ pub mod names;
 pub mod presets;
 pub mod pushes;
 pub mod replies;
+mod request_queue;
 pub mod requests;
 pub mod rtt;
 pub mod send_times;
 pub mod theory;
-mod waiting;
 
 pub use attempts::Attempts;
 pub use backoff::{Backoff, Growth, Jitter, Schedule, success};
@@ -25,7 +33,7 @@ pub use names::PolicyName;
 pub use presets::Preset;
 pub use pushes::{PushTimeouts, Pushes};
 pub use replies::{Replies, Seen, WINDOW};
+pub use request_queue::MAX_SLOWED;
+pub(crate) use request_queue::SlowedFor;
 pub use requests::{AskedToWait, Ended, Outcome, RequestStats, Requests, Sent, Ticket};
 pub use rtt::RttEstimator;
-pub use waiting::MAX_SLOWED;
-pub(crate) use waiting::SlowedFor;

@@ -1,4 +1,4 @@
-//! The names that a retry policy is chosen by, in code, on every command line and in every table.
+//! The names of retry policies, in code, on command lines and in tables.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,34 +7,34 @@ use std::time::Duration;
 use crate::reliable::{Backoff, Growth, Preset};
 use crate::units::{Factor, UnitError};
 
-/// Sends in all with a policy that repeats and is no protocol's.
+/// The number of sends of a policy that retries and is not a protocol's.
 const REPEATED_SENDS: u32 = 8;
-/// The longest timeout of `expb` where none is given.
+/// The default cap of `expb`.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A retry policy by its name.
+/// A retry policy, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PolicyName {
     /// `once`: one send; the default on the client's command line.
     Once,
     /// `expb`: 8 sends, the timeout doubled after each, up to 60 s; `--expb` on command lines.
     Expb,
-    /// `fixed`: 8 sends, always the same timeout.
+    /// `fixed`: 8 sends with equal timeouts.
     Fixed,
     /// `linear`: 8 sends, with 1, 2, 3, .. times the first timeout, up to 60 s.
     Linear,
-    /// A protocol's policy.
+    /// The policy of a protocol.
     Preset(Preset),
 }
 
 impl PolicyName {
-    /// All of them, those of protocols last.
+    /// All names, those of protocols last.
     pub fn all() -> impl Iterator<Item = Self> {
         let own = [Self::Once, Self::Expb, Self::Fixed, Self::Linear];
         own.into_iter().chain(Preset::ALL.map(Self::Preset))
     }
 
-    /// The name as it is typed.
+    /// The name as typed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl PolicyName {
         }
     }
 
-    /// The policy, with its own first timeout, or 1 s where it has none.
+    /// The policy, with its own first timeout, or 1 s if it has none.
     pub fn backoff(self) -> Backoff {
         let policy = Backoff::new(Duration::from_secs(1)).with_max_sends(REPEATED_SENDS);
         match self {
@@ -60,7 +60,7 @@ impl PolicyName {
         }
     }
 
-    /// The policy with another first timeout. Where only the default caps it, a longer one raises the cap.
+    /// The policy with another first timeout. If only the default caps it, a longer one raises the cap.
     pub(crate) fn backoff_from(self, timeout: Duration) -> Backoff {
         let policy = self.backoff().with_ack_timeout(timeout);
         match self {
@@ -69,7 +69,7 @@ impl PolicyName {
         }
     }
 
-    /// Where it comes from, as one line: the RFC and its section, or what chose it here.
+    /// Its source, as one line: the RFC and its section, or the reason for its numbers.
     #[must_use]
     pub const fn source(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use crate::units::Factor;
 
 const DOUBLING: Growth = Growth::Exponential { factor: Factor::TWO };
 
-/// A retry policy that goes by the name of its protocol.
+/// The retry policy of a protocol, under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Preset {
     /// `coap`, RFC 7252 sections 4.2 and 4.8: ACK_TIMEOUT 2 s, drawn up to ACK_RANDOM_FACTOR 1.5 times that once per
@@ -20,27 +20,27 @@ pub enum Preset {
     /// `sip-invite`, RFC 3261 section 17.1.1.2, an INVITE transaction: Timer A from T1 500 ms doubles without a cap,
     /// Timer B ends it after 64 T1, 32 s; that makes 7 sends.
     SipInvite,
-    /// `dns`, what dig does: 3 sends, 5 s apart. RFC 1035 section 4.2.1 asks for 2 to 5 s between repeats, and leaves
+    /// `dns`, as dig does: 3 sends, 5 s apart. RFC 1035 section 4.2.1 requires 2 to 5 s between repeats, and leaves
     /// their number open.
     Dns,
-    /// `rto`, RFC 6298 sections 2 and 5: 1 s, or the measured timeout, doubled up to 60 s. It has no number of sends:
-    /// 7 are the fewest that reach the 100 s that TCP keeps trying at least (R2, RFC 9293 section 3.8.3); without a
-    /// measured timeout it gives up after 123 s.
+    /// `rto`, RFC 6298 sections 2 and 5: 1 s, or the measured timeout, doubled up to 60 s. The RFC limits no number of
+    /// sends: 7 are the fewest that reach the 100 s for which TCP has to keep trying (R2, RFC 9293 section 3.8.3).
+    /// Without a measured timeout it gives up after 123 s.
     Rto,
-    /// `quic-pto`, RFC 9002 sections 6.2.1 and 6.2.2: before there is a sample, kInitialRtt 333 ms gives
-    /// 333 ms + 4 (333 ms / 2) = 999 ms, doubled without a cap. It ends by QUIC's idle timeout, which a single request
-    /// has not; here, after 4 retries. Its measured timeout has a floor of 1 ms (kGranularity).
+    /// `quic-pto`, RFC 9002 sections 6.2.1 and 6.2.2: without a sample, kInitialRtt 333 ms gives 333 ms + 4 (333 ms /
+    /// 2) = 999 ms, doubled without a cap. QUIC's idle timeout ends it, which a single request does not have; here,
+    /// after 4 retries. Its measured timeout has a floor of 1 ms (kGranularity).
     QuicPto,
-    /// `dtls`, RFC 9147 section 5.8.2: 1 s doubled up to 60 s. It has no number of sends; here, 4 retries.
+    /// `dtls`, RFC 9147 section 5.8.2: 1 s doubled up to 60 s. The RFC limits no number of sends; here, 4 retries.
     Dtls,
 }
 
 impl Preset {
-    /// All of them, in the order of their documentation.
+    /// All presets, in the order of their documentation.
     pub const ALL: [Self; 7] =
         [Self::Coap, Self::Sip, Self::SipInvite, Self::Dns, Self::Rto, Self::QuicPto, Self::Dtls];
 
-    /// The name that it is chosen by.
+    /// The name of the preset.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Preset {
         }
     }
 
-    /// The document that it comes from, and what that leaves open, as one line.
+    /// Its document, and the numbers that the document leaves open, as one line.
     #[must_use]
     pub const fn source(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Preset {
         }
     }
 
-    /// Its policy.
+    /// The policy.
     pub fn backoff(self) -> Backoff {
         match self {
             Self::Coap => coap(),
@@ -124,7 +124,7 @@ mod tests {
     type Row = (&'static str, usize, &'static str, &'static str, [&'static str; 3]);
 
     const TABLE: [Row; 7] = [
-        // ACK_RANDOM_FACTOR in its middle stretches these by 1.25, to 37.5 and 77.5 s: see the test after this one.
+        // The middle of ACK_RANDOM_FACTOR stretches these by 1.25, to 37.5 and 77.5 s: see the next test.
         ("coap", 5, "30.0", "62.0", ["99.98", "96.55", "76.27"]),
         ("sip", 11, "31.5", "32.0", ["100.00", "99.94", "95.78"]),
         ("sip-invite", 7, "31.5", "32.0", ["100.00", "99.10", "86.65"]),

@@ -1,18 +1,18 @@
-//! The sender's side of pushes: what has a number is repeated until it is acknowledged.
+//! The sender of pushes: retransmits each numbered push until it is acknowledged.
 //!
-//! A push is numbered when it is first sent, and what has a number is never dropped. Over datagrams each push has a
-//! retransmission timer (RFC 6298 with the configured first timeout as floor) and the number in flight is bounded by a
-//! window that grows by one per window acknowledged and halves on a timeout (RFC 8085 section 3.1). On a stream each is
-//! sent once per connection and kept until acknowledged. What waits for a number is not here: `hub::queue`.
+//! A push is numbered when it is first sent, and a numbered push is never dropped. Over datagrams, each has a
+//! retransmission timer (RFC 6298 with the configured first timeout as floor). The number in flight is bounded by a
+//! window that grows by one per window acknowledged and halves on a timeout (RFC 8085 section 3.1). On a stream, each
+//! is sent once per connection and kept until acknowledged. Pushes without a number wait in `hub::queue`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::RttEstimator;
-use crate::rare::{give_room_back, grow_gently};
+use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::Id;
 
-/// The window over datagrams when nothing is known of the path, in pushes.
+/// The initial window over datagrams, in pushes.
 pub const INITIAL_WINDOW: usize = 4;
 /// The largest window over datagrams, in pushes.
 pub const MAX_WINDOW: usize = 32;
@@ -20,9 +20,9 @@ pub const MAX_WINDOW: usize = 32;
 /// The retransmission timeouts of pushes over datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PushTimeouts {
-    /// The first timeout, and the floor of what the RTT gives; 0.1 s by default.
+    /// The first timeout, and the floor of a measured one; 0.1 s by default.
     pub first: Duration,
-    /// The longest timeout that doubling reaches; 1 s by default.
+    /// The cap of doubled timeouts; 1 s by default.
     pub longest: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Default for PushTimeouts {
 }
 
 impl PushTimeouts {
-    /// The timeout after the `sends`-th send where the first is this one: doubled each time, capped.
+    /// The timeout of the `sends`-th send if the first is this one: doubled each time, capped.
     pub(crate) fn after(self, sends: u32, first: Duration) -> Duration {
         let doublings = sends.saturating_sub(1).min(31);
         first.saturating_mul(1 << doublings).min(self.longest.max(self.first))
@@ -41,26 +41,26 @@ impl PushTimeouts {
 }
 
 #[derive(Debug)]
-struct InFlight<T> {
+struct PushInFlight<T> {
     id: u64,
-    /// None once it is acknowledged, for as long as its place is between others.
+    /// `None` once it is acknowledged, while it stands between unacknowledged ones.
     item: Option<T>,
     sends: u32,
     sent_at: Instant,
     due: Instant,
 }
 
-/// The numbered pushes of one session that are not acknowledged yet.
+/// The unacknowledged numbered pushes of one session.
 #[derive(Debug)]
 pub struct Pushes<T> {
     timeouts: PushTimeouts,
     rtt: RttEstimator,
     next: u64,
-    /// By their ids. The first and the last are not acknowledged.
-    in_flight: VecDeque<InFlight<T>>,
-    /// How many of them are acknowledged.
+    /// Ordered by id. The first and the last are not acknowledged.
+    in_flight: VecDeque<PushInFlight<T>>,
+    /// The number of acknowledged entries among them.
     holes: usize,
-    /// How many of these were looked at in vain since there was none.
+    /// Acknowledged entries passed since the last compaction.
     in_vain: usize,
     /// On a stream: the lowest id that this connection has not carried.
     resend_from: u64,
@@ -73,7 +73,7 @@ pub struct Pushes<T> {
 }
 
 impl<T> Pushes<T> {
-    /// No push yet; ids count up from 1.
+    /// Creates an empty sender; ids count up from 1.
     pub fn new(timeouts: PushTimeouts) -> Self {
         Self {
             timeouts,
@@ -92,14 +92,14 @@ impl<T> Pushes<T> {
         }
     }
 
-    /// Pushes that are sent once only, to prove that the tests notice.
+    /// Sends pushes once only; a fault to test the tests with.
     #[doc(hidden)]
     pub fn never_repeat(mut self) -> Self {
         self.never_repeat = true;
         self
     }
 
-    /// Goes on behind so many pushes that were numbered and acknowledged before.
+    /// Continues after this many pushes that were numbered and acknowledged before.
     #[must_use]
     pub fn behind(mut self, numbered: u64) -> Self {
         self.next = numbered.saturating_add(1);
@@ -107,12 +107,12 @@ impl<T> Pushes<T> {
         self
     }
 
-    /// How many have been numbered.
+    /// The number of pushes numbered so far.
     pub fn numbered(&self) -> u64 {
         self.next - 1
     }
 
-    /// How many pushes are sent and not acknowledged.
+    /// The number of pushes in flight.
     pub fn len(&self) -> usize {
         self.in_flight.len() - self.holes
     }
@@ -122,7 +122,7 @@ impl<T> Pushes<T> {
         self.in_flight.is_empty()
     }
 
-    /// The unacknowledged pushes, the oldest first.
+    /// The unacknowledged pushes, oldest first.
     pub fn unacknowledged(&self) -> impl Iterator<Item = &T> {
         self.in_flight.iter().filter_map(|push| push.item.as_ref())
     }
@@ -132,7 +132,7 @@ impl<T> Pushes<T> {
         self.in_flight.back()?.item.as_ref()
     }
 
-    /// Numbers `item`, and takes it as sent at `now`.
+    /// Numbers `item`, and records it as sent at `now`.
     ///
     /// Returns `None`, and keeps nothing, once 10^19-1 ids are used up.
     pub fn send(&mut self, now: Instant, item: T) -> Option<(Id, &T)> {
@@ -140,15 +140,15 @@ impl<T> Pushes<T> {
         let due = now + self.timeout(1);
         self.next += 1;
         self.resend_from = self.next;
-        let push = InFlight { id: id.get(), item: Some(item), sends: 1, sent_at: now, due };
-        grow_gently(&mut self.in_flight);
+        let push = PushInFlight { id: id.get(), item: Some(item), sends: 1, sent_at: now, due };
+        grow_by_quarter(&mut self.in_flight);
         self.in_flight.push_back(push);
         Some((id, self.newest()?))
     }
 
-    /// The peer has these ids, lowest and highest of each range. Ranges beyond what was sent are clipped.
+    /// Acknowledges these ranges of ids, lowest and highest of each. Ranges beyond what was sent are clipped.
     ///
-    /// `let_go` gets each push that is kept no longer, and its id. Returns how many pushes were looked at.
+    /// `let_go` is called with each push that is freed, and its id. Returns the number of entries visited.
     pub fn acknowledge(
         &mut self,
         now: Instant,
@@ -168,14 +168,14 @@ impl<T> Pushes<T> {
             }
         }
         self.tidy();
-        // Only the newest says how long an answer takes: the others may be named late, after a lost acknowledgement.
+        // Only the newest gives an RTT sample: older ones may be named late, after a lost acknowledgement.
         if let Some((_, sent_at)) = newest {
             self.rtt.sample(now.saturating_duration_since(sent_at));
         }
         passed
     }
 
-    /// Where the push of this id is, or would be.
+    /// The position of the push with this id, or where it would be.
     fn place_of(&self, id: u64) -> usize {
         match self.in_flight.front() {
             Some(first) if first.id < id => self.in_flight.partition_point(|push| push.id < id),
@@ -183,7 +183,7 @@ impl<T> Pushes<T> {
         }
     }
 
-    /// Returns when the push was sent, unless it was repeated: Karn's rule, such a sample would be ambiguous.
+    /// Returns when the push was sent, unless it was retransmitted: Karn's rule, such a sample would be ambiguous.
     fn acknowledge_at(&mut self, at: usize, let_go: &mut impl FnMut(u64, T)) -> Option<Instant> {
         let push = self.in_flight.get_mut(at)?;
         let Some(item) = push.item.take() else {
@@ -200,15 +200,15 @@ impl<T> Pushes<T> {
         (push.sends == 1).then_some(push.sent_at)
     }
 
-    /// Gives back what is not needed while everything is acknowledged.
+    /// Frees unused memory once everything is acknowledged.
     pub fn give_back(&mut self) {
         if self.in_flight.is_empty() {
             self.in_flight = VecDeque::new();
         }
     }
 
-    /// Takes out what is acknowledged: at the ends always, elsewhere once it is more than the rest, or was looked at so often
-    /// in vain. So who acknowledges in odd ways costs no more than others, and makes us keep no more.
+    /// Removes acknowledged entries: at the ends always, elsewhere once they outnumber the rest or were passed too
+    /// often. So an unusual order of acknowledgements costs no more time or memory.
     fn tidy(&mut self) {
         while self.in_flight.pop_front_if(|push| push.item.is_none()).is_some() {
             self.holes -= 1;
@@ -223,7 +223,7 @@ impl<T> Pushes<T> {
         if self.holes == 0 {
             self.in_vain = 0;
         }
-        give_room_back(&mut self.in_flight);
+        shrink_sparse(&mut self.in_flight);
     }
 
     /// The timeout after the `sends`-th send.
@@ -240,16 +240,16 @@ impl<T> Pushes<T> {
         self.len() < self.window
     }
 
-    /// What [`Pushes::poll_repeat`] would say.
+    /// Whether [`Pushes::poll_repeat`] would return something.
     pub fn next_repeat(&self, now: Instant) -> Option<&T> {
         self.find_repeat(now)?.item.as_ref()
     }
 
-    fn find_repeat(&self, now: Instant) -> Option<&InFlight<T>> {
+    fn find_repeat(&self, now: Instant) -> Option<&PushInFlight<T>> {
         self.candidates().find(|push| push.due <= now)
     }
 
-    /// The next push whose timeout has passed, sent again at `now`; the window bounds these as well.
+    /// The next push whose timeout has passed, retransmitted at `now`; the window bounds these as well.
     pub fn poll_repeat(&mut self, now: Instant) -> Option<(Id, &T)> {
         let id = self.find_repeat(now)?.id;
         self.halve_window(now);
@@ -261,20 +261,20 @@ impl<T> Pushes<T> {
         Some((Id::new(id)?, push.item.as_ref()?))
     }
 
-    /// When [`Pushes::poll_repeat`] has something to say; `None` means never.
+    /// The time at which [`Pushes::poll_repeat`] has something; `None` means never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.candidates().map(|push| push.due).min()
     }
 
-    /// The peer has moved or was silent: whatever is unacknowledged is due now.
+    /// The peer has moved or was silent: all unacknowledged pushes are due now.
     pub fn repeat_all(&mut self, now: Instant) {
         for push in &mut self.in_flight {
             push.due = now;
         }
     }
 
-    /// What may be repeated: the oldest pushes, as many as the window holds.
-    fn candidates(&self) -> impl Iterator<Item = &InFlight<T>> {
+    /// The pushes that may be retransmitted: the oldest, as many as the window holds.
+    fn candidates(&self) -> impl Iterator<Item = &PushInFlight<T>> {
         let most = if self.never_repeat { 0 } else { self.window };
         self.in_flight.iter().filter(|push| push.item.is_some()).take(most)
     }
@@ -291,12 +291,12 @@ impl<T> Pushes<T> {
 
 /// On a stream.
 impl<T> Pushes<T> {
-    /// A new connection carries the session: everything unacknowledged is to be sent again, from the lowest.
+    /// A new connection carries the session: all unacknowledged pushes are to be sent again, from the lowest.
     pub fn reattach(&mut self) {
         self.resend_from = self.in_flight.front().map_or(self.next, |push| push.id);
     }
 
-    /// The next unacknowledged push that this connection has not carried yet.
+    /// The next unacknowledged push that this connection has not carried.
     pub fn poll_resend(&mut self) -> Option<(Id, &T)> {
         let at = self.next_resend()?;
         let push = self.in_flight.get(at)?;
@@ -304,7 +304,7 @@ impl<T> Pushes<T> {
         Some((Id::new(push.id)?, push.item.as_ref()?))
     }
 
-    /// Whether [`Pushes::poll_resend`] has something to say.
+    /// Whether [`Pushes::poll_resend`] would return something.
     pub fn has_resend(&self) -> bool {
         self.next_resend().is_some()
     }
@@ -340,7 +340,7 @@ mod tests {
         pushes
     }
 
-    /// Acknowledges, and returns the ids that this let go of.
+    /// Acknowledges, and returns the freed ids.
     fn ack(pushes: &mut Pushes<u32>, now: Instant, ranges: &[(u64, u64)]) -> Vec<u64> {
         let mut ids = Vec::new();
         pushes.acknowledge(now, ranges, |id, item| {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acknowledged_is_repeated_with_doubling_up_to_the_longest_timeout() {
+    fn an_unacknowledged_push_is_retransmitted_with_doubling_up_to_the_longest_timeout() {
         let now = start();
         let mut pushes = sent(now, 1);
         let mut at = now;
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_may_name_what_was_never_sent_and_are_clipped() {
+    fn acknowledgements_beyond_what_was_sent_are_clipped() {
         let now = start();
         let mut pushes = sent(now, 4);
         assert_eq!(ack(&mut pushes, now, &[(2, crate::wire::MAX_ID), (9, 9), (5, 3)]), [2, 3, 4]);
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn who_acknowledges_in_any_order_is_taken_at_its_word_and_no_more_is_kept_for_it() {
+    fn acknowledgements_in_any_order_are_accepted_and_take_no_more_memory() {
         let now = start();
         let mut pushes = sent(now, 1_000);
         let mut left: Vec<u64> = (1..=1_000).collect();
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_gives_its_room_back_even_while_one_is_not() {
+    fn acknowledged_pushes_free_their_memory_even_while_one_is_outstanding() {
         let now = start();
         let mut pushes = sent(now, 50_000);
         ack(&mut pushes, now, &[(1, 49_999)]);
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_again_and_again_is_not_looked_at_for_ever() {
+    fn repeated_acknowledgements_do_not_cost_repeated_work() {
         let now = start();
         let mut pushes = sent(now, 1_000);
         ack(&mut pushes, now, &[(2, 400)]);
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_stream_repeats_just_what_was_not_acknowledged_from_the_lowest() {
+    fn a_resumed_stream_resends_only_unacknowledged_pushes_from_the_lowest() {
         let now = start();
         let mut pushes = sent(now, 4);
         assert!(!pushes.has_resend(), "the connection that sent them needs no repeat");

@@ -1,44 +1,45 @@
-//! The answerer: which requests of a session were executed, and with what answer.
+//! The dedup window: the executed requests of a session, and their cached answers.
 //!
-//! A client repeats a request, same id and same bytes, until it is answered. The window remembers a hash of the frame
-//! and one byte of answer for the last [`WINDOW`] ids, so that a repeat gets the same answer and has no second effect
-//! (RFC 7252 section 4.5 asks for the same). It executes nothing itself and knows no frames.
+//! A client repeats a request, with the same id and bytes, until it is answered. The window holds a hash of the frame
+//! and one byte of answer for the last [`WINDOW`] ids. So a repeat gets the same answer and has no second effect, as
+//! RFC 7252 section 4.5 requires. The window executes nothing and parses no frames.
 //!
-//! It widens with use, from [`LEAST_WIDTH`] ids to [`WINDOW`]. Where there is no memory for that it can be kept
-//! [narrow](Replies::narrow_for): the ids that it does not remember are then [stale](Seen::Stale), so that none is ever
-//! executed twice.
+//! It widens with use, from [`LEAST_WIDTH`] ids to [`WINDOW`]. If memory is short it can be kept
+//! [narrow](Replies::narrow_for): ids that it has forgotten are then [stale](Seen::Stale), so that none is executed
+//! twice.
 
 use crate::wire::Id;
 
-/// How many of a session's newest ids are remembered. A client never has a request in flight this far below its newest.
+/// The number of a session's newest ids that the window holds. A client never has a request in flight this far below
+/// its newest.
 pub const WINDOW: u64 = 1_024;
 
-/// How many ids below the newest a window remembers at least: what that takes is not charged.
+/// The minimum number of ids below the newest that a window holds; their memory is not charged.
 pub const LEAST_WIDTH: u64 = 32;
 
-/// What is remembered of an id, in bytes: hash and answer.
+/// Bytes per id: hash and answer.
 const BYTES_PER_ID: usize = size_of::<u32>() + 1;
 
-/// What the window says of a request before it is executed.
+/// The result of a look-up, before a request is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Never seen: execute it and [`Replies::record`] the answer.
+    /// A new request: execute it and [`Replies::record`] the answer.
     New,
-    /// A repeat: give this answer again, execute nothing.
+    /// A duplicate: send this cached answer, execute nothing.
     Repeat(u8),
     /// The id was used for another frame.
     Conflict,
-    /// The id is below the window: nobody knows any more.
+    /// The id is below the window: it is unknown whether it was executed.
     Stale,
 }
 
-/// The dedup window of one session: the newest request, and of those before it 5 bytes per id, allocated with use, at
-/// most 5 KiB.
+/// The dedup window of one session: the newest request, and 5 bytes for each earlier id, allocated with use, at most 5
+/// KiB.
 #[derive(Clone, Debug, Default)]
 pub struct Replies {
     /// The newest id that was executed; 0 for none.
     newest: u64,
-    /// What is remembered of it; an answer of 0 is forgotten.
+    /// Its hash and answer; an answer of 0 is forgotten.
     hash: u32,
     answer: u8,
     forgetful: bool,
@@ -46,13 +47,13 @@ pub struct Replies {
     older: Option<Box<Ring>>,
 }
 
-/// What is remembered of the ids below the newest, as many as it is wide, each in its slot.
+/// The entries of the ids below the newest, one slot for each.
 #[derive(Clone, Debug)]
 struct Ring {
     hashes: Vec<u32>,
-    /// 0 = not seen. As many as `hashes`, a power of two.
+    /// 0 = not seen. As long as `hashes`, a power of two.
     answers: Vec<u8>,
-    /// Nothing is known of the ids below this one.
+    /// Ids below this one are unknown.
     floor: u64,
 }
 
@@ -62,12 +63,12 @@ impl Replies {
         Self { newest: 0, hash: 0, answer: 0, forgetful: false, older: None }
     }
 
-    /// Whether it is as new.
+    /// Whether it is in its initial state.
     pub fn is_empty(&self) -> bool {
         self.newest == 0 && !self.forgetful
     }
 
-    /// A window that remembers nothing, to prove that the tests notice.
+    /// A window that remembers nothing; a fault to test the tests with.
     #[doc(hidden)]
     pub fn forgetful() -> Self {
         Self { forgetful: true, ..Self::default() }
@@ -88,7 +89,7 @@ impl Replies {
         }
     }
 
-    /// What is remembered of an id that is not above the newest.
+    /// The entry of an id that is not above the newest.
     fn remembered(&self, id: u64) -> Option<(u32, u8)> {
         if id == self.newest {
             return Some((self.hash, self.answer));
@@ -104,23 +105,23 @@ impl Replies {
         self.older.as_ref().map_or(0, |older| older.floor)
     }
 
-    /// How many ids below the newest it remembers.
+    /// The number of ids below the newest that it holds.
     fn width(&self) -> u64 {
         self.older.as_ref().map_or(LEAST_WIDTH, |older| older.width())
     }
 
-    /// How much memory it takes beyond that of the least width, in bytes: 0 to 4,960.
+    /// Memory beyond that of the least width, in bytes: 0 to 4,960.
     pub fn cost(&self) -> usize {
         cost_of(self.width())
     }
 
-    /// How much [`Replies::cost`] grows when this id is recorded, in bytes. It is 0 but five times in the life of a window,
-    /// and costs a look at each id that is skipped.
+    /// Bytes by which [`Replies::cost`] grows when this id is recorded. Not 0 only five times in the life of a window;
+    /// each skipped id is looked at once.
     pub fn growth_for(&self, id: Id) -> usize {
         cost_of(self.width_for(id.get())) - self.cost()
     }
 
-    /// How wide the window has to be so that nothing of it is forgotten when this id is recorded.
+    /// The width at which nothing is forgotten when this id is recorded.
     fn width_for(&self, id: u64) -> u64 {
         let width = self.width();
         if width == WINDOW {
@@ -131,15 +132,15 @@ impl Replies {
         lowest.map_or(width, |lowest| (newest - lowest).next_power_of_two().clamp(width, WINDOW))
     }
 
-    /// The lowest id which was seen, which a window of this width forgets once `newest` is recorded, and which one of the
-    /// full width does not.
+    /// The lowest seen id that a window of this width forgets when `newest` is recorded, and one of full width does
+    /// not.
     fn lowest_falling(&self, newest: u64, width: u64) -> Option<u64> {
         let first = self.newest.saturating_sub(width).max((newest + 1).saturating_sub(WINDOW));
         let end = newest.saturating_sub(width).min(self.newest + 1);
         (first.max(1)..end).find(|falling| self.is_seen(*falling))
     }
 
-    /// Makes the window as wide as this id needs. [`Replies::record`] does so too.
+    /// Widens the window as this id needs. [`Replies::record`] does so too.
     pub fn widen_for(&mut self, id: Id) {
         let width = self.width_for(id.get());
         if width > self.width() {
@@ -151,8 +152,8 @@ impl Replies {
         }
     }
 
-    /// Makes place for this id without more memory: what does not fit any more is forgotten, and its ids are stale. Returns
-    /// whether the id itself has a place; if not, it is stale, and must not be executed.
+    /// Makes room for this id without more memory: entries that do not fit are forgotten, and their ids become stale.
+    /// Returns whether the id itself fits; if not, it is stale and must not be executed.
     pub fn narrow_for(&mut self, id: Id) -> bool {
         let (id, width) = (id.get(), self.width());
         let older = self.older.get_or_insert_with(|| Box::new(Ring::new(width)));
@@ -173,7 +174,7 @@ impl Replies {
         true
     }
 
-    /// Remembers the answer, any byte but 0, of a request that [`Replies::look`] called new.
+    /// Records the answer, any byte but 0, of a request that [`Replies::look`] found to be new.
     pub fn record(&mut self, id: Id, hash: u32, answer: u8) {
         self.widen_for(id);
         let id = id.get();
@@ -187,7 +188,7 @@ impl Replies {
         (self.hash, self.answer) = (hash, answer);
     }
 
-    /// Makes `id` the newest and forgets what falls out of the window: at most [`WINDOW`] steps, whatever the jump.
+    /// Makes `id` the newest and forgets what leaves the window: at most [`WINDOW`] steps, whatever the jump.
     fn advance(&mut self, id: u64) {
         if id - self.newest >= WINDOW {
             self.older = None;
@@ -203,13 +204,13 @@ impl Replies {
     }
 }
 
-/// What a window of this width takes beyond the least width, in bytes.
+/// Bytes of a window of this width beyond the least width.
 fn cost_of(width: u64) -> usize {
     usize::try_from(width - LEAST_WIDTH).unwrap_or(0) * BYTES_PER_ID
 }
 
 impl Ring {
-    /// An empty one for so many ids, a power of two.
+    /// Creates an empty window for this many ids, a power of two.
     fn new(width: u64) -> Self {
         let width = usize::try_from(width).unwrap_or(0);
         Self { hashes: vec![0; width], answers: vec![0; width], floor: 0 }
@@ -219,7 +220,7 @@ impl Ring {
         self.answers.len() as u64
     }
 
-    /// Where an id stands.
+    /// The slot of an id.
     fn slot(&self, id: u64) -> usize {
         usize::try_from(id % self.width().max(1)).unwrap_or(0)
     }
@@ -243,7 +244,7 @@ impl Ring {
         }
     }
 
-    /// Takes what a narrower one remembers of the ids below this one.
+    /// Copies the entries of a narrower window below this id.
     fn take_over(&mut self, narrower: &Self, newest: u64) {
         self.floor = narrower.floor;
         for id in newest.saturating_sub(narrower.width())..newest {
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_out_of_the_window_is_never_mistaken_for_the_id_that_takes_its_place() {
+    fn an_id_below_the_window_is_never_mistaken_for_the_one_in_its_slot() {
         let mut window = Replies::new();
         for n in 1..=WINDOW {
             window.record(id(n), 1, 1);
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_ids_a_window_takes_no_more_than_5_kib() {
+    fn a_window_takes_at_most_5_kib_for_any_ids() {
         let mut window = Replies::new();
         for n in [600, 601, 700, 1_000, 1_900] {
             window.record(id(n), 1, 1);
@@ -318,7 +319,7 @@ mod tests {
         assert!(ring.answers.capacity() <= 1_024 && ring.hashes.capacity() <= 1_024);
     }
 
-    /// A window as it is defined: everything that was recorded, and how far down it is known.
+    /// The reference model of a window: all recorded requests, and the lowest known id.
     #[derive(Default)]
     struct Model {
         recorded: std::collections::BTreeMap<u64, (u32, u8)>,
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_kept_narrow_calls_stale_what_it_forgot_and_never_new_what_was_executed() {
+    fn a_narrow_window_reports_forgotten_ids_as_stale_and_never_as_new() {
         let (mut repeats, mut stale) = (0, 0);
         for seed in 0..40 {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,129 +1,128 @@
-//! The asker: requests with ids, repeated until they are answered or the policy gives up.
+//! The sender of requests: retransmits each until it is answered or the policy gives up.
 //!
 //! Every request ends in exactly one [`Outcome`]. A request gets its id when it is first sent, and is repeated under
 //! that id with the same bytes. At most `window` requests are in flight, and none [`super::WINDOW`] or more below the
-//! newest id, so that the answerer still remembers each of them. What a connection is, and when one may send, is
-//! decided by the client.
+//! newest id, so that the server's dedup window still holds each of them. The client decides what a connection is and
+//! when to send.
 //!
-//! What was refused because it came too soon (429) is no end: it goes back to its place in the queue, and is asked anew
-//! under a new id once its time has come; see [`Requests::ask_anew`]. So does what was refused because the server shuts down.
+//! A 429 does not end a request: it returns to its place in the queue and is sent under a new id after the wait; see
+//! [`Requests::ask_anew`]. So does a request that was refused because the server shuts down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::waiting::{Asked, Slowed, SlowedFor, Waiting};
+use super::request_queue::{QueuedRequest, RequestQueue, Slowed, SlowedFor};
 use super::{Attempts, Backoff, RttEstimator, WINDOW};
 use crate::units::later;
 use crate::wire::{Frame, Id, Verb};
 
-/// How often a request is sent again on a new connection, or from a new address, without using up a send of its policy: a
-/// server that cuts every connection, or challenges every datagram, cannot keep a client asking for ever. So a request is
-/// sent this often more than its policy says, at most.
+/// Extra sends of a request on new connections or addresses that do not count against its policy. The bound keeps a
+/// server that cuts every connection, or challenges every datagram, from causing sends for ever.
 const MAX_MOVES: u32 = 8;
 
-/// Names a request from the moment it is asked; ids come later, with the first send.
+/// Identifies a request from the moment it is queued; its wire id is known only at the first send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It took effect, exactly once. What the answer carried.
+    /// It took effect, exactly once. Holds the payload of the answer.
     Acked(Vec<u8>),
-    /// It did not take effect: the code and the server's words.
+    /// It did not take effect. Holds the code and the server's text.
     Rejected(u16, Vec<u8>),
     /// It took effect once or not at all.
     Unknown,
-    /// It never left: not at all.
+    /// It was never sent, so it did not take effect.
     NeverSent,
 }
 
-/// A request that ended.
+/// A finished request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Which request.
+    /// The request.
     pub ticket: Ticket,
-    /// What it asked.
+    /// Its verb and payload.
     pub verb: Verb,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// How often it was sent.
+    /// The number of sends.
     pub sends: u32,
     /// From the first send to the end; `None` when it was never sent.
     pub elapsed: Option<Duration>,
 }
 
-/// One send of a request.
+/// A send of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Which request.
+    /// The request.
     pub ticket: Ticket,
     /// Its id on the wire.
     pub id: Id,
-    /// What it asks.
+    /// Its verb.
     pub verb: Verb,
-    /// Which send this was, counted from 1.
+    /// The ordinal of this send, from 1.
     pub sends: u32,
-    /// When this send counts as failed.
+    /// The instant at which this send counts as failed.
     pub due: Instant,
 }
 
-/// A request that will be asked anew.
+/// A request that will be sent under a new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AskedToWait {
-    /// Which request.
+    /// The request.
     pub ticket: Ticket,
-    /// The id that it was refused under.
+    /// The id that was refused.
     pub id: Id,
-    /// What it asks.
+    /// Its verb.
     pub verb: Verb,
-    /// When it is sent again, under another id.
+    /// The time of the next send, under another id.
     pub again_at: Instant,
 }
 
 #[derive(Debug)]
-struct InFlight {
-    asked: Asked,
+struct RequestInFlight {
+    asked: QueuedRequest,
     attempts: Attempts,
-    /// When it was first sent under this id.
+    /// The first send under this id.
     sent_at: Instant,
     due: Instant,
-    /// There is a new connection, on which it has not been sent yet.
+    /// There is a new connection, on which it was not sent yet.
     is_to_move: bool,
-    /// How often it was sent again on a new connection.
+    /// The number of sends that were due to new connections.
     moves: u32,
 }
 
-impl InFlight {
-    /// All sends, those on new connections and under earlier ids included.
+impl RequestInFlight {
+    /// All sends, including those on new connections and under earlier ids.
     fn sends(&self) -> u32 {
         let earlier = self.asked.slowed.as_ref().map_or(0, |slowed| slowed.sends);
         earlier.saturating_add(self.attempts.sends() + self.moves)
     }
 
-    /// When it, or the request that it repeats under another id, was first sent.
+    /// The first send of the request, under any of its ids.
     fn first_sent(&self) -> Instant {
         self.asked.slowed.as_ref().map_or(self.sent_at, |slowed| slowed.first_sent)
     }
 
-    /// When nothing can be sent, the only thing left to happen: the end of the last send's wait, or of the deadline.
+    /// The only remaining event if nothing can be sent: the end of the last timeout, or the deadline.
     fn end(&self) -> Option<Instant> {
         if self.attempts.has_sends_left() { self.attempts.deadline() } else { Some(self.due) }
     }
 }
 
-/// Counters of an asker.
+/// Counters of a [`Requests`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestStats {
     /// Sends beyond the first of each request.
     pub retries: u64,
-    /// Answers to requests that had been answered, or given up, already.
+    /// Answers to requests that had already ended.
     pub repeated_answers: u64,
 }
 
-/// The requests of one client, whatever sessions and connections come and go.
+/// The requests of one client, across sessions and connections.
 #[derive(Debug)]
 pub struct Requests {
     policy: Backoff,
@@ -131,16 +130,16 @@ pub struct Requests {
     rtt: RttEstimator,
     next_ticket: u64,
     next_id: u64,
-    waiting: Waiting,
-    in_flight: BTreeMap<Id, InFlight>,
-    /// When each of them has something to do.
+    waiting: RequestQueue,
+    in_flight: BTreeMap<Id, RequestInFlight>,
+    /// The deadlines of the requests in flight.
     agenda: Agenda,
     ended: VecDeque<Ended>,
     stats: RequestStats,
 }
 
 impl Requests {
-    /// No request yet; `window` requests may be in flight, at least 1.
+    /// Creates an empty queue; `window` requests may be in flight, at least 1.
     pub fn new(policy: Backoff, window: usize) -> Self {
         Self {
             rtt: RttEstimator::new().with_floor(policy.min_rto()),
@@ -148,7 +147,7 @@ impl Requests {
             window: window.max(1),
             next_ticket: 1,
             next_id: 1,
-            waiting: Waiting::default(),
+            waiting: RequestQueue::default(),
             in_flight: BTreeMap::new(),
             agenda: Agenda::default(),
             ended: VecDeque::new(),
@@ -156,17 +155,17 @@ impl Requests {
         }
     }
 
-    /// Queues a request, first in first out; `payload` with its leading space.
+    /// Queues a request, first in first out; `payload` includes its leading space.
     pub fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
-        self.waiting.push_back(Asked::new(ticket, verb, payload));
+        self.waiting.push_back(QueuedRequest::new(ticket, verb, payload));
         ticket
     }
 
-    /// Queues a request before all that wait.
+    /// Queues a request before all others.
     pub fn ask_first(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
-        self.waiting.push_front(Asked::new(ticket, verb, payload));
+        self.waiting.push_front(QueuedRequest::new(ticket, verb, payload));
         ticket
     }
 
@@ -176,11 +175,11 @@ impl Requests {
         ticket
     }
 
-    /// An id for a request that is not queued here: the registrations.
+    /// An id for a request that is not queued here: a REG.
     pub fn take_id(&mut self, now: Instant) -> Option<Id> {
         let id = Id::new(self.next_id)?;
         self.next_id += 1;
-        // Nothing may stay in flight where the answerer no longer remembers it.
+        // No request may stay in flight below the server's dedup window.
         let lowest = id.get().saturating_sub(WINDOW - 1);
         while let Some((&old, _)) = self.in_flight.first_key_value().filter(|(old, _)| old.get() < lowest) {
             self.finish(now, old, Outcome::Unknown);
@@ -188,7 +187,7 @@ impl Requests {
         Some(id)
     }
 
-    /// Whether nothing is waiting and nothing in flight.
+    /// Whether nothing is queued or in flight.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_empty()
     }
@@ -198,7 +197,7 @@ impl Requests {
         !self.in_flight.is_empty()
     }
 
-    /// Whether a BYE is all that is left to be asked, and was not sent.
+    /// Whether only a BYE is left, and was not sent.
     pub fn has_only_bye_left(&self) -> bool {
         self.in_flight.is_empty() && self.waiting.has_only(Verb::Bye)
     }
@@ -208,24 +207,25 @@ impl Requests {
         self.stats
     }
 
-    /// What is known of the round trip.
+    /// The RTT estimate.
     pub fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
 
-    /// The next request that ended.
+    /// The next finished request.
     pub fn poll_ended(&mut self) -> Option<Ended> {
         self.ended.pop_front()
     }
 
-    /// When [`Requests::handle_timeout`] or, if one `may_send`, [`Requests::poll_transmit`] has something to do.
+    /// The next time to call [`Requests::handle_timeout`] or, if sending is possible (`may_send`),
+    /// [`Requests::poll_transmit`].
     pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
         let next = if may_send { self.agenda.next_send() } else { self.agenda.next_end() };
         let held = self.waiting.held_until().filter(|_| may_send);
         next.into_iter().chain(self.waiting.deadline()).chain(held).min()
     }
 
-    /// Ends as unknown whatever has no send left and whose time is up, and as refused what waits to be asked anew.
+    /// Ends requests without a send left whose time is up as unknown, and refused ones that wait too long as rejected.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.waiting.release(now);
         while let Some(ended) = self.waiting.pop_late(now) {
@@ -236,33 +236,33 @@ impl Requests {
         }
     }
 
-    fn remove(&mut self, id: Id) -> Option<InFlight> {
+    fn remove(&mut self, id: Id) -> Option<RequestInFlight> {
         let request = self.in_flight.remove(&id)?;
         self.agenda.remove(id, &request);
         Some(request)
     }
 }
 
-/// When the requests in flight have something to do, so that none is looked for among all of them.
+/// The deadlines of the requests in flight, in order, so that no call searches all of them.
 #[derive(Debug, Default)]
 struct Agenda {
-    /// When their last sends count as failed, unless it is known that this has passed.
+    /// The end of each last send's timeout, unless it is known to have passed.
     sends: BTreeSet<(Instant, Id)>,
-    /// Those that are to be sent again now, with an instant that has passed.
+    /// Requests to send again now, with an instant that has passed.
     due: BTreeMap<Id, Instant>,
-    /// When those end that have no send left, or a deadline.
+    /// The end of each request that has no send left, or a deadline.
     ends: BTreeSet<(Instant, Id)>,
 }
 
 impl Agenda {
-    /// Enters a request that was just sent.
-    fn insert(&mut self, id: Id, request: &InFlight) {
+    /// Adds a request that was just sent.
+    fn insert(&mut self, id: Id, request: &RequestInFlight) {
         self.sends.insert((request.due, id));
         self.ends.extend(request.end().map(|end| (end, id)));
     }
 
-    /// Takes a request out, as it stands.
-    fn remove(&mut self, id: Id, request: &InFlight) {
+    /// Removes a request with its current deadlines.
+    fn remove(&mut self, id: Id, request: &RequestInFlight) {
         if self.due.remove(&id).is_none() {
             self.sends.remove(&(request.due, id));
         }
@@ -271,13 +271,13 @@ impl Agenda {
         }
     }
 
-    /// A request is to be sent again now; it has something to do since this instant, which has passed.
+    /// Marks a request to be sent again now; it is due since this instant, which has passed.
     fn hurry(&mut self, id: Id, due: Instant, since: Instant) {
         self.sends.remove(&(due, id));
         self.due.insert(id, since);
     }
 
-    /// The lowest id that is to be sent again.
+    /// The lowest id to send again.
     fn first_due(&mut self, now: Instant) -> Option<Id> {
         while let Some((at, id)) = self.sends.first().copied().filter(|(at, _)| *at <= now) {
             self.sends.pop_first();
@@ -286,7 +286,7 @@ impl Agenda {
         self.due.first_key_value().map(|(id, _)| *id)
     }
 
-    /// The ids whose time is up, the lowest first. They stay until they are removed.
+    /// The ids whose time is up, lowest first. They stay until they are removed.
     fn take_over(&self, now: Instant) -> Vec<Id> {
         let over = self.ends.iter().take_while(|(end, _)| *end <= now);
         let mut over: Vec<Id> = over.map(|(_, id)| *id).collect();
@@ -294,7 +294,7 @@ impl Agenda {
         over
     }
 
-    /// When something is to be sent again; an instant that has passed stands for now.
+    /// The time of the next retransmission; an instant that has passed means now.
     fn next_send(&self) -> Option<Instant> {
         let due = self.due.first_key_value().map(|(_, since)| *since);
         due.into_iter().chain(self.sends.first().map(|(at, _)| *at)).min()
@@ -307,12 +307,12 @@ impl Agenda {
 
 /// Sending.
 impl Requests {
-    /// Encodes into `out` the next frame to be sent at `now`: a repeat that is due, or a new request.
+    /// Encodes into `out` the next frame to send at `now`: a due retransmission, or a new request.
     pub fn poll_transmit(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
         self.poll_transmit_within(now, usize::MAX, rng, out)
     }
 
-    /// The same, unless the frame's payload is longer than `most` bytes: it waits for a datagram of its own.
+    /// The same, unless the frame's payload exceeds `most` bytes: it waits for a datagram of its own.
     pub fn poll_transmit_within(
         &mut self,
         now: Instant,
@@ -321,7 +321,7 @@ impl Requests {
         out: &mut Vec<u8>,
     ) -> Option<Sent> {
         self.handle_timeout(now);
-        let fits = |asked: &Asked| asked.payload.len() <= most;
+        let fits = |asked: &QueuedRequest| asked.payload.len() <= most;
         match self.agenda.first_due(now) {
             Some(id) if self.in_flight.get(&id).is_some_and(|request| fits(&request.asked)) => {
                 self.repeat(now, id, rng, out)
@@ -331,8 +331,8 @@ impl Requests {
         }
     }
 
-    /// There is a connection again: what is in flight is sent again at once. That is no failure of a send, so it uses up
-    /// none of the policy's; only who is cut off again and again goes back to these.
+    /// Retransmits everything in flight at once on a new connection. The send did not fail, so it uses none of the
+    /// policy's sends, until the extra sends are used up.
     pub fn repeat_all(&mut self, now: Instant) {
         for (id, request) in &mut self.in_flight {
             if request.moves < MAX_MOVES {
@@ -365,7 +365,7 @@ impl Requests {
 
     fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
         let is_full = self.in_flight.len() >= self.window || self.is_window_held_up();
-        if is_full || self.is_goodbye_next() || self.waiting.is_held() {
+        if is_full || self.is_bye_next() || self.waiting.is_held() {
             return None;
         }
         let id = Id::new(self.next_id)?;
@@ -373,7 +373,7 @@ impl Requests {
         let due = attempts.send(now, self.rtt.rto(), rng)?;
         let asked = self.waiting.pop()?;
         self.next_id += 1;
-        let request = InFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
+        let request = RequestInFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
         let sent = request.encode(id, out);
         self.stats.retries += u64::from(sent.sends > 1);
         self.agenda.insert(id, &request);
@@ -381,31 +381,31 @@ impl Requests {
         Some(sent)
     }
 
-    /// Whether a goodbye waits for the answers to what was sent before it, or has been sent, so that nothing may follow:
-    /// if it overtook a request, nobody would ever know what became of that.
-    fn is_goodbye_next(&self) -> bool {
+    /// Whether a BYE waits for earlier answers, or was sent, so that nothing may follow. If it overtook a request, the
+    /// outcome of that request would stay unknown.
+    fn is_bye_next(&self) -> bool {
         let is_waiting = self.waiting.front().is_some_and(|asked| asked.verb == Verb::Bye);
         let newest = self.in_flight.last_key_value();
         newest.is_some_and(|(_, request)| is_waiting || request.asked.verb == Verb::Bye)
     }
 
-    /// Whether the next id would put the oldest request in flight where the answerer no longer remembers it.
+    /// Whether the next id would move the oldest request in flight out of the server's dedup window.
     fn is_window_held_up(&self) -> bool {
         self.in_flight.first_key_value().is_some_and(|(oldest, _)| self.next_id - oldest.get() >= WINDOW)
     }
 }
 
-impl InFlight {
+impl RequestInFlight {
     fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
-        let Asked { ticket, verb, ref payload, .. } = self.asked;
+        let QueuedRequest { ticket, verb, ref payload, .. } = self.asked;
         Frame { id: Some(id), verb, payload }.encode(out);
         Sent { ticket, id, verb, sends: self.sends(), due: self.due }
     }
 }
 
-/// Answers and other ends.
+/// Answers and other outcomes.
 impl Requests {
-    /// An answer came in. Returns whether it was for a request in flight; if not, it was answered before.
+    /// Handles an answer. Returns whether its request was in flight; if not, it had ended before.
     pub fn answered(&mut self, now: Instant, id: Id, outcome: Outcome) -> bool {
         let Some(request) = self.in_flight.get(&id) else {
             self.stats.repeated_answers += u64::from(id.get() < self.next_id);
@@ -419,12 +419,12 @@ impl Requests {
         true
     }
 
-    /// The answer to a request in flight is that it has not happened, and is to come again after `wait`: the code and words
-    /// of that refusal are its own, should it not be sent again. It goes back to its place in the queue, before everything
-    /// that was asked after it; nothing new is sent until then, and what else is in flight goes on.
+    /// Handles a refusal that allows a retry after `wait`. The request returns to its place in the queue, before
+    /// everything that was queued after it; nothing new is sent until then, and requests in flight continue. The code
+    /// and text become its outcome if it is not sent again.
     ///
-    /// `None` when there is no such request, or when it would be sent after its policy's deadline, or would have waited for
-    /// more than [`MAX_SLOWED`](super::MAX_SLOWED) in all: then this is its [answer](Requests::answered).
+    /// `None` if there is no such request, or if the retry would exceed its policy's deadline or a total wait of
+    /// [`MAX_SLOWED`](super::MAX_SLOWED): then the refusal is its [answer](Requests::answered).
     pub fn ask_anew(
         &mut self,
         now: Instant,
@@ -445,19 +445,20 @@ impl Requests {
             code,
             words: words.to_vec(),
         };
-        let InFlight { mut asked, .. } = self.remove(id)?;
+        let RequestInFlight { mut asked, .. } = self.remove(id)?;
         let (ticket, verb) = (asked.ticket, asked.verb);
         asked.slowed = Some(Box::new(slowed));
         self.waiting.take_back(asked, again_at);
         Some(AskedToWait { ticket, id, verb, again_at })
     }
 
-    /// Whether the request in flight under this id has this payload: an answer that repeats it comes from its reader.
+    /// Whether the request in flight under this id has this payload: an answer that repeats it comes from a peer that
+    /// has read it.
     pub fn is_asked_with(&self, id: Id, payload: &[u8]) -> bool {
         self.in_flight.get(&id).is_some_and(|request| request.asked.payload == payload)
     }
 
-    /// The session is gone: all that is in flight is unknown. What was not sent yet stays queued.
+    /// Ends the session: everything in flight is unknown. Queued requests stay.
     pub fn session_lost(&mut self, now: Instant) {
         while let Some((&id, _)) = self.in_flight.first_key_value() {
             self.finish(now, id, Outcome::Unknown);
@@ -465,25 +466,25 @@ impl Requests {
         self.waiting.forget_places();
     }
 
-    /// Nothing will ever be sent again: what is in flight is unknown, what is queued was never sent.
+    /// Ends everything: requests in flight are unknown, queued ones not sent.
     pub fn give_up(&mut self, now: Instant) {
         self.session_lost(now);
         self.give_up_waiting();
     }
 
-    /// What is queued will never be sent, or not again.
+    /// Ends all queued requests, which are not sent, or not again.
     pub fn give_up_waiting(&mut self) {
         self.ended.extend(self.waiting.end_all());
     }
 
-    /// Forgets requests that are still queued, as if they had never been asked: how they end is not told.
+    /// Removes queued requests without an outcome.
     pub fn forget_waiting(&mut self, is_it: impl FnMut(Ticket, Verb) -> bool) {
         self.waiting.forget(is_it);
     }
 
-    /// Ends one request that is still queued, as rejected by the client itself: it did not happen.
+    /// Rejects a queued request on the client's side: it did not take effect.
     pub fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
-        let Some(Asked { ticket, verb, .. }) = self.waiting.remove(ticket) else { return };
+        let Some(QueuedRequest { ticket, verb, .. }) = self.waiting.remove(ticket) else { return };
         let outcome = Outcome::Rejected(code, why.as_bytes().to_vec());
         self.ended.push_back(Ended { ticket, verb, outcome, sends: 0, elapsed: None });
     }
@@ -506,10 +507,10 @@ mod tests {
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 
-    /// What a look at every request in flight finds.
+    /// A reference: searches all requests in flight.
     fn looked_for(requests: &Requests, now: Instant) -> (Option<Id>, Vec<Id>, Option<Instant>) {
-        let is_due = |request: &InFlight| request.is_to_move || request.due <= now;
-        let is_over = |request: &InFlight| request.end().is_some_and(|end| end <= now);
+        let is_due = |request: &RequestInFlight| request.is_to_move || request.due <= now;
+        let is_over = |request: &RequestInFlight| request.end().is_some_and(|end| end <= now);
         let all = || requests.in_flight.iter();
         let due = all().find(|(_, request)| is_due(request)).map(|(id, _)| *id);
         let over = all().filter(|(_, request)| is_over(request)).map(|(id, _)| *id).collect();
@@ -518,7 +519,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn what_is_due_is_found_as_a_look_at_every_request_would_find_it() {
+    fn due_requests_equal_those_of_a_search_over_all() {
         let start = Instant::now();
         for seed in 0..200 {
             let (mut rng, mut now) = (ChaCha8Rng::seed_from_u64(seed), start);

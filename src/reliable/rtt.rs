@@ -1,15 +1,15 @@
-//! How long a round trip takes, and how long to wait for one: RFC 6298.
+//! Round-trip times and the retransmission timeout that follows from them: RFC 6298.
 
 use std::time::Duration;
 
 use crate::units::Seconds;
 
-/// Estimates the round-trip time of one peer from samples, and from that the retransmission timeout (RTO), as
-/// RFC 6298 section 2 does.
+/// Estimates the round-trip time of one peer from samples, and the retransmission timeout (RTO), as in RFC 6298 section
+/// 2.
 ///
-/// Karn's rule (section 3) is the caller's: a sample must come from a request that was sent once only, or whose answer
-/// names the send that it answers; the answer to a repeated request may belong to any of its sends. Doubling on a
-/// timeout (section 5.5) is the caller's too: that is [`Backoff`](super::Backoff).
+/// The caller applies Karn's rule (section 3): a sample must come from a request that was sent once, or whose answer
+/// names the send; the answer to a repeated request may belong to any of its sends. The caller also doubles on a
+/// timeout (section 5.5): see [`Backoff`](super::Backoff).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RttEstimator {
     floor: Duration,
@@ -27,30 +27,31 @@ struct Estimate {
 impl RttEstimator {
     /// G of RFC 6298 section 2, the granularity of the clock: 1 ms, as kGranularity in RFC 9002 section 6.1.2.
     pub const GRANULARITY: Duration = Duration::from_millis(1);
-    /// K of RFC 6298 section 2.2: how many times the variation is added.
+    /// K of RFC 6298 section 2.2: the factor of the variation.
     pub const K: u32 = 4;
 
-    /// Without a sample, with a floor of 1 s (RFC 6298 section 2.4) and a ceiling of 60 s (section 2.5).
+    /// Creates an estimator without a sample, with a floor of 1 s (RFC 6298 section 2.4) and a ceiling of 60 s (section
+    /// 2.5).
     #[must_use]
     pub const fn new() -> Self {
         Self { floor: Duration::from_secs(1), ceiling: Duration::from_secs(60), estimate: None }
     }
 
-    /// Sets the smallest timeout that [`RttEstimator::rto`] returns.
+    /// Sets the minimum of [`RttEstimator::rto`].
     #[must_use]
     pub const fn with_floor(mut self, floor: Duration) -> Self {
         self.floor = floor;
         self
     }
 
-    /// Sets the largest timeout that [`RttEstimator::rto`] returns; it wins where it is below the floor.
+    /// Sets the maximum of [`RttEstimator::rto`]; it takes precedence over the minimum.
     #[must_use]
     pub const fn with_ceiling(mut self, ceiling: Duration) -> Self {
         self.ceiling = ceiling;
         self
     }
 
-    /// Takes one measured round trip, which counts as [`Seconds::MAX`] at most.
+    /// Adds a measured round-trip time, clamped to [`Seconds::MAX`].
     pub fn sample(&mut self, rtt: Duration) {
         let rtt = rtt.min(Seconds::MAX.as_duration());
         self.estimate = Some(self.estimate.map_or_else(|| Estimate::first(rtt), |e| e.next(rtt)));
@@ -62,7 +63,7 @@ impl RttEstimator {
         self.estimate.map(|e| e.srtt)
     }
 
-    /// RTTVAR, how much round-trip times vary; `None` before the first sample.
+    /// RTTVAR, the variation of round-trip times; `None` before the first sample.
     #[must_use]
     pub fn rttvar(&self) -> Option<Duration> {
         self.estimate.map(|e| e.rttvar)
@@ -87,7 +88,7 @@ impl Estimate {
         Self { srtt: rtt, rttvar: rtt / 2 }
     }
 
-    /// RFC 6298 section 2.3, with alpha 1/8 and beta 1/4. RTTVAR is computed from the SRTT of before this sample.
+    /// RFC 6298 section 2.3, with alpha 1/8 and beta 1/4. RTTVAR is computed from the old SRTT.
     fn next(self, rtt: Duration) -> Self {
         let rttvar = (self.rttvar * 3 + self.srtt.abs_diff(rtt)) / 4;
         let srtt = (self.srtt * 7 + rtt) / 8;
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn known_answers_of_section_2_3() {
         let mut estimator = unbounded();
-        // RTTVAR takes the old SRTT: with the new one, the second would be 50 ms * 3/4 + 87.5 ms / 4 = 59.375 ms.
+        // RTTVAR uses the old SRTT: with the new one, the second would be 50 ms * 3/4 + 87.5 ms / 4 = 59.375 ms.
         for (sample, srtt, rttvar, rto) in [
             (ms(100), us(100_000), us(50_000), us(300_000)),
             (ms(200), us(112_500), us(62_500), us(362_500)),

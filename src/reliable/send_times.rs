@@ -1,6 +1,6 @@
-//! What a retry policy comes to in figures: the span of each send, the worst case, and the means at a loss.
+//! The figures of a retry policy: the range of each send's time, the worst case, and the means under loss.
 //!
-//! The mathematics are in [`theory`]; here they are put together for one policy and one message.
+//! The formulas are in [`theory`]; here they are combined for one policy and one message.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::reliable::{Backoff, Jitter, success};
 use crate::units::{Factor, Probability};
 use crate::wire::{DATAGRAM_MIN_LIMIT, Frame, Id, PREFIX_LEN, Verb, encode_args};
 
-/// A length of time without jitter, and between what jitter leaves it.
+/// A length of time without jitter, and its range with jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct TimeRange {
     /// Without jitter.
     pub plain: Duration,
     /// The shortest.
@@ -21,10 +21,10 @@ pub struct Span {
     pub most: Duration,
 }
 
-impl Span {
+impl TimeRange {
     const ZERO: Self = Self { plain: Duration::ZERO, least: Duration::ZERO, most: Duration::ZERO };
 
-    /// This and then that.
+    /// The sum of two consecutive times.
     fn then(self, next: Self) -> Self {
         Self {
             plain: self.plain.saturating_add(next.plain),
@@ -41,16 +41,16 @@ impl Span {
 /// One send of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// When it happens, from the first send on.
-    pub at: Span,
-    /// How long its answer is waited for; a deadline may cut it.
-    pub timeout: Span,
+    /// Its time, from the first send on.
+    pub at: TimeRange,
+    /// Its timeout; a deadline may cut it short.
+    pub timeout: TimeRange,
 }
 
 /// The sends that a policy allows at most. With a deadline and jitter, the last ones may not happen.
 #[must_use]
 pub fn slots(policy: &Backoff) -> Vec<Slot> {
-    let mut at = Span::ZERO;
+    let mut at = TimeRange::ZERO;
     let mut slots = Vec::new();
     for timeout in timeouts(policy) {
         if policy.deadline().is_some_and(|deadline| at.least >= deadline) {
@@ -62,49 +62,49 @@ pub fn slots(policy: &Backoff) -> Vec<Slot> {
     slots
 }
 
-/// When a policy gives up.
+/// The time at which a policy gives up.
 #[must_use]
-pub fn give_up(policy: &Backoff) -> Span {
-    let ends = timeouts(policy).into_iter().fold(Span::ZERO, Span::then);
+pub fn give_up(policy: &Backoff) -> TimeRange {
+    let ends = timeouts(policy).into_iter().fold(TimeRange::ZERO, TimeRange::then);
     policy.deadline().map_or(ends, |deadline| ends.cut(deadline))
 }
 
-/// When a policy gives up on average, in seconds; `None` where no exact mean is known: with jitter and a deadline, or where
-/// the cap cuts timeouts in a way that depends on earlier draws.
+/// The mean time at which a policy gives up, in seconds. `None` if no exact mean is known: with jitter and a deadline,
+/// or if the cap cuts timeouts depending on earlier draws.
 #[must_use]
 pub fn mean_give_up(policy: &Backoff) -> Option<f64> {
     if policy.jitter() == Jitter::None {
         return Some(policy.give_up().as_secs_f64());
     }
-    // It gives up when one send more would be due.
+    // It gives up when one more send would be due.
     let longer = policy.clone().with_max_sends(policy.max_sends().checked_add(1)?);
     let known = longer.max_sends() > policy.max_sends();
     theory::mean_offsets(&longer).filter(|_| known)?.last().copied()
 }
 
-/// The fewest and the most sends that a policy makes of a request that is not answered: they differ where jitter decides how
-/// many the deadline leaves time for.
+/// The fewest and the most sends of an unanswered request. They differ if jitter decides how many sends fit before the
+/// deadline.
 #[must_use]
 pub fn unanswered_sends(policy: &Backoff) -> (u32, u32) {
     let Some(deadline) = policy.deadline() else { return (policy.max_sends(), policy.max_sends()) };
-    let at = timeouts(policy).into_iter().scan(Span::ZERO, |at, timeout| {
+    let at = timeouts(policy).into_iter().scan(TimeRange::ZERO, |at, timeout| {
         let now = *at;
         *at = at.then(timeout);
         Some(now)
     });
-    let count = |sends: (u32, u32), at: Span| {
+    let count = |sends: (u32, u32), at: TimeRange| {
         (sends.0 + u32::from(at.most < deadline), sends.1 + u32::from(at.least < deadline))
     };
     at.fold((0, 0), count)
 }
 
-/// The timeout of each send, whatever the deadline.
-fn timeouts(policy: &Backoff) -> Vec<Span> {
+/// The timeout of each send, without the deadline.
+fn timeouts(policy: &Backoff) -> Vec<TimeRange> {
     let plain = plain_timeouts(policy);
     match policy.jitter() {
         Jitter::Initial(factor) => {
             let most = plain_timeouts(&stretched(policy, factor));
-            let span = |(plain, most): (Duration, Duration)| Span { plain, least: plain, most };
+            let span = |(plain, most): (Duration, Duration)| TimeRange { plain, least: plain, most };
             plain.into_iter().zip(most).map(span).collect()
         }
         Jitter::Decorrelated => decorrelated(policy, &plain),
@@ -112,7 +112,7 @@ fn timeouts(policy: &Backoff) -> Vec<Span> {
     }
 }
 
-/// The timeouts without jitter, the last one included.
+/// The timeouts without jitter, including the last.
 fn plain_timeouts(policy: &Backoff) -> Vec<Duration> {
     let policy = policy.clone().with_deadline(None);
     let offsets = policy.schedule().chain(std::iter::once(policy.give_up()));
@@ -127,8 +127,8 @@ fn stretched(policy: &Backoff, factor: Factor) -> Backoff {
     policy.clone().with_ack_timeout(longest)
 }
 
-/// A timeout with a jitter that looks at no other.
-fn moved(policy: &Backoff, jitter: Jitter, plain: Duration) -> Span {
+/// A timeout whose jitter does not depend on earlier draws.
+fn moved(policy: &Backoff, jitter: Jitter, plain: Duration) -> TimeRange {
     let scaled = |by: f64| Duration::try_from_secs_f64(plain.as_secs_f64() * by).unwrap_or(plain);
     let (least, most) = match jitter {
         Jitter::Full => (Duration::ZERO, plain),
@@ -136,19 +136,19 @@ fn moved(policy: &Backoff, jitter: Jitter, plain: Duration) -> Span {
         Jitter::Ratio(ratio) => (scaled(1.0 - ratio.get()), scaled(1.0 + ratio.get())),
         Jitter::None | Jitter::Initial(_) | Jitter::Decorrelated => (plain, plain),
     };
-    Span { plain, least: least.max(plain.min(SHORTEST)), most: most.min(policy.max_timeout()) }
+    TimeRange { plain, least: least.max(plain.min(SHORTEST)), most: most.min(policy.max_timeout()) }
 }
 
-fn decorrelated(policy: &Backoff, plain: &[Duration]) -> Vec<Span> {
+fn decorrelated(policy: &Backoff, plain: &[Duration]) -> Vec<TimeRange> {
     let (first, cap) = (policy.ack_timeout().min(policy.max_timeout()), policy.max_timeout());
     let step = |most: &mut Duration, plain: &Duration| {
         *most = most.saturating_mul(3).min(cap);
-        Some(Span { plain: *plain, least: first, most: *most })
+        Some(TimeRange { plain: *plain, least: first, most: *most })
     };
     plain.iter().scan(first, step).collect()
 }
 
-/// How large the datagrams of one request are, without IP and UDP headers.
+/// The sizes of the datagrams of one request, without IP and UDP headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// One send, in bytes.
@@ -158,8 +158,8 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Those of a SND that carries a message of so many bytes to a name of three, in a datagram session; `None` where it
-    /// does not fit a datagram.
+    /// The sizes of a SND with a message of this many bytes to a name of three characters, in a datagram session.
+    /// `None` if it does not fit a datagram.
     #[must_use]
     pub fn of_message(bytes: usize) -> Option<Self> {
         let id = Id::FIRST.next();
@@ -172,20 +172,20 @@ impl Sizes {
     }
 }
 
-/// What a request can cost at most.
+/// The maximum cost of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worst {
-    /// Until it is given up.
+    /// The time until it is given up.
     pub give_up: Duration,
     /// Sends.
     pub sends: u32,
     /// Datagrams, each send answered.
     pub datagrams: u64,
-    /// Bytes of these.
+    /// Bytes in these datagrams.
     pub bytes: u64,
 }
 
-/// What a request can cost at most under a policy: every send arrives, and no answer does.
+/// The maximum cost of a request under a policy: every send arrives, and no answer does.
 #[must_use]
 pub fn worst(policy: &Backoff, sizes: Sizes) -> Worst {
     let sends = u32::try_from(slots(policy).len()).unwrap_or(Backoff::MAX_SENDS);
@@ -197,27 +197,27 @@ pub fn worst(policy: &Backoff, sizes: Sizes) -> Worst {
     }
 }
 
-/// Means over many requests at one loss each way, without network delay.
+/// Means over many requests at one loss rate each way, without network delay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AtLoss {
-    /// The loss each way.
+    /// The loss rate each way.
     pub loss: Probability,
-    /// How likely an answer is.
+    /// The probability of an answer.
     pub success: f64,
-    /// How likely it is that the request is executed.
+    /// The probability that the request is executed.
     pub executed: f64,
-    /// Sends.
+    /// The number of sends.
     pub sends: f64,
-    /// Executions by a server that remembers nothing.
+    /// Executions by a server without a dedup window.
     pub executions_without_dedup: f64,
-    /// Bytes sent both ways, whether they arrive or not.
+    /// Bytes sent both ways, including lost ones.
     pub bytes: f64,
-    /// Seconds to the answer, of those answered; `None` where no exact mean is known.
+    /// The time to ack in seconds, of answered requests; `None` if no exact mean is known.
     pub time: Option<f64>,
 }
 
-/// The means of a policy at one loss each way. With a deadline, they are those of its schedule without jitter; an adaptive
-/// policy is taken as it is before anything is measured.
+/// The means of a policy at one loss rate each way. With a deadline, they are those of its schedule without jitter; an
+/// adaptive policy counts as before any measurement.
 #[must_use]
 pub fn at_loss(policy: &Backoff, sizes: Sizes, loss: Probability) -> AtLoss {
     let max = u32::try_from(policy.schedule().count()).unwrap_or(Backoff::MAX_SENDS);
@@ -235,7 +235,7 @@ pub fn at_loss(policy: &Backoff, sizes: Sizes, loss: Probability) -> AtLoss {
     }
 }
 
-/// No datagram has more than 65,535.
+/// The most bytes in a datagram, 65,535.
 fn bytes(size: usize) -> f64 {
     f64::from(u16::try_from(size).unwrap_or(u16::MAX))
 }
@@ -294,7 +294,7 @@ mod tests {
         }
     }
 
-    /// Draws the same number again and again.
+    /// Returns the same number for every draw.
     struct Constant(u64);
 
     impl rand::TryRng for Constant {
@@ -333,7 +333,7 @@ mod tests {
             .collect()
     }
 
-    /// Sends, and when the request is given up, as the attempts draw it.
+    /// The sends, and the time of giving up, as the attempts draw them.
     fn given_up(policy: &Backoff, rng: &mut impl rand::Rng) -> (u32, Duration) {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let start = Instant::now();
@@ -345,16 +345,16 @@ mod tests {
     }
 
     #[test]
-    fn the_least_and_the_most_of_a_policy_are_what_the_lowest_and_the_highest_draws_give() {
+    fn the_bounds_of_a_policy_are_those_of_the_lowest_and_the_highest_draws() {
         for policy in every_policy() {
             let span = give_up(&policy);
             let (lowest, highest) =
                 (given_up(&policy, &mut Constant(0)), given_up(&policy, &mut Constant(u64::MAX)));
-            // A nanosecond of rounding for each timeout.
+            // One nanosecond of rounding per timeout.
             let near = |one: Duration, other: Duration| one.abs_diff(other) < Duration::from_nanos(50);
             assert!(near(lowest.1, span.least), "{policy:?}: {lowest:?}, {span:?}");
             assert!(near(highest.1, span.most), "{policy:?}: {highest:?}, {span:?}");
-            // The longest timeouts leave time for the fewest sends.
+            // The longest timeouts leave room for the fewest sends.
             assert_eq!((highest.0, lowest.0), unanswered_sends(&policy), "{policy:?}");
         }
     }
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn coap_at_its_slowest_takes_what_rfc_7252_derives() {
+    fn coap_at_its_slowest_takes_the_times_that_rfc_7252_derives() {
         let coap = Preset::Coap.backoff();
         let last = slots(&coap).last().unwrap().at;
         // Section 4.8.2: MAX_TRANSMIT_SPAN and MAX_TRANSMIT_WAIT.

@@ -1,8 +1,8 @@
-//! What the mathematics say of one request under a retry policy, to stand beside what was measured.
+//! Formulas for one request under a retry policy, to compare measurements with.
 //!
-//! Taken for granted: each datagram is lost on its own account, with probability `up` on its way to the server and
-//! `down` on its way back, and an answer that arrives arrives at once. How likely an answer is at all says
-//! [`success`](crate::reliable::success). Nothing here draws or measures anything.
+//! Assumptions: each datagram is lost independently, with probability `up` on its way to the server and `down` on its
+//! way back, and an answer that arrives arrives at once. [`success`](crate::reliable::success) is the probability of an
+//! answer. Nothing here draws or measures.
 
 use std::time::Duration;
 
@@ -10,44 +10,43 @@ use crate::reliable::backoff::SHORTEST;
 use crate::reliable::{Backoff, Growth, Jitter};
 use crate::units::{Factor, Probability};
 
-/// How likely it is that one send is answered: its request and its answer both arrive.
+/// The probability that one send is answered: its request and its answer both arrive.
 fn answered(up: Probability, down: Probability) -> f64 {
     up.complement().get() * down.complement().get()
 }
 
-/// How often a request is sent on average, of at most `max` sends: each happens if none before it was answered.
+/// The mean number of sends of a request, of at most `max`: each happens if no earlier one was answered.
 ///
 /// With s = (1 - up)(1 - down) that is the sum of (1 - s)^k for k below `max`: (1 - (1 - s)^max) / s.
 #[must_use]
 pub fn sends(up: Probability, down: Probability, max: u32) -> f64 {
     match answered(up, down) {
         0.0 => f64::from(max),
-        // 1 - (1 - s)^max without the cancellation that would leave nothing of it where s is tiny.
+        // 1 - (1 - s)^max without the cancellation at tiny s.
         each => -(f64::from(max) * (-each).ln_1p()).exp_m1() / each,
     }
 }
 
-/// How often a request is executed on average by a server that remembers nothing: once for each send that arrives.
+/// The mean number of executions by a server without a dedup window: one for each send that arrives.
 #[must_use]
 pub fn executions_without_dedup(up: Probability, down: Probability, max: u32) -> f64 {
-    // Whether a send happens is decided before it is lost or not, so the two multiply.
+    // Whether a send happens does not depend on its own loss, so the two multiply.
     sends(up, down, max) * up.complement().get()
 }
 
-/// How likely it is that a request is executed, of at most `max` sends, where the server executes none twice:
-/// 1 - up^max. Nothing else keeps it from being executed: as long as no send has arrived, there is no answer and the
-/// next send happens.
+/// The probability that a request is executed, of at most `max` sends, by a server that executes none twice: 1 -
+/// up^max. Nothing else prevents the execution: until a send arrives there is no answer, and the next send happens.
 #[must_use]
 pub fn executed(up: Probability, max: u32) -> f64 {
     1.0 - up.get().powf(f64::from(max))
 }
 
-/// How long an answered request waits for its answer on average, in seconds from its first send.
+/// The mean time to ack of an answered request, in seconds from its first send.
 ///
-/// The answer comes with the first send that makes both ways, so this is the mean of the sends' times, each weighed with
-/// how likely it is that it is the one. `None` where no exact mean is known: with no chance of an answer; with jitter
-/// and a deadline, or with a jitter whose timeouts may be cut by the cap in a way that depends on earlier draws; and
-/// with an adaptive policy whose measured timeout would differ from its first one.
+/// The first send that survives both ways brings the answer, so this is the mean of the sends' times, weighted by that
+/// probability. `None` if no exact mean is known: with no chance of an answer; with jitter and a deadline; with a
+/// jitter whose timeouts the cap may cut depending on earlier draws; and with an adaptive policy whose measured timeout
+/// would differ from its first one.
 #[must_use]
 pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
     let each = answered(up, down);
@@ -63,12 +62,12 @@ pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> O
     (total > 0.0).then(|| weighted / total)
 }
 
-/// The standard deviation of that time, in seconds; `None` where no exact one is known: as for the mean, and with any jitter but
-/// `initial`.
+/// The standard deviation of that time, in seconds. `None` if no exact value is known: as for the mean, and with any
+/// jitter but `initial`.
 #[must_use]
 pub fn time_deviation(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
     let mean = time_to_answer(policy, up, down)?;
-    // A stretch that is evenly drawn from 1 to F has the mean (1 + F) / 2 and the mean square (1 + F + F^2) / 3.
+    // A uniform stretch from 1 to F has the mean (1 + F) / 2 and the mean square (1 + F + F^2) / 3.
     let stretch = match policy.jitter() {
         Jitter::None => 1.0,
         Jitter::Initial(factor) => (1.0 + factor.get() + factor.get() * factor.get()) / 3.0,
@@ -84,12 +83,12 @@ pub fn time_deviation(policy: &Backoff, up: Probability, down: Probability) -> O
     Some((squares / total - mean * mean).max(0.0).sqrt())
 }
 
-/// Whether the timeout that is measured without any delay, which is the floor, is another than the first one.
+/// Whether the timeout measured without delay, which is the floor, differs from the first one.
 fn is_moved_by_measuring(policy: &Backoff) -> bool {
     policy.adaptive() && policy.min_rto() != policy.ack_timeout()
 }
 
-/// The mean times of the sends in seconds from the first, where they are known.
+/// The mean times of the sends in seconds from the first, if known.
 pub(super) fn mean_offsets(policy: &Backoff) -> Option<Vec<f64>> {
     let plain = || policy.schedule().map(|at| at.as_secs_f64());
     match policy.jitter() {
@@ -106,7 +105,7 @@ pub(super) fn mean_offsets(policy: &Backoff) -> Option<Vec<f64>> {
     }
 }
 
-/// Whether the cap can cut a timeout before the last send, when the first one is stretched by up to `factor`.
+/// Whether the cap can cut a timeout before the last send, if the first one is stretched by up to `factor`.
 fn is_capped(policy: &Backoff, factor: Factor) -> bool {
     let steps = f64::from(policy.max_retransmit().saturating_sub(1));
     let growth = match policy.growth() {
@@ -118,7 +117,7 @@ fn is_capped(policy: &Backoff, factor: Factor) -> bool {
     longest > policy.max_timeout().as_secs_f64()
 }
 
-/// Timeouts that are each drawn, independently of all others, from `low` to `high` times what they would be.
+/// Timeouts drawn independently, uniform from `low` to `high` times their base.
 fn summed(policy: &Backoff, low: f64, high: f64) -> Vec<f64> {
     let cap = policy.max_timeout().as_secs_f64();
     let mean =
@@ -135,8 +134,8 @@ fn summed(policy: &Backoff, low: f64, high: f64) -> Vec<f64> {
     std::iter::once(0.0).chain(later).collect()
 }
 
-/// The mean of an even distribution from `low` to `high` of which what is below `least` counts as `least`, and what is
-/// above `most` as `most`; `low` is at most `most`, and `least` at most `high`.
+/// The mean of a uniform distribution from `low` to `high`, clamped to `least` and `most`; `low` is at most `most`, and
+/// `least` at most `high`.
 fn clamped_mean(low: f64, high: f64, least: f64, most: f64) -> f64 {
     if high <= low {
         return low.clamp(least, most.max(least));
@@ -148,8 +147,8 @@ fn clamped_mean(low: f64, high: f64, least: f64, most: f64) -> f64 {
     (inside + below + above) / (high - low)
 }
 
-/// Each timeout lies between the first and three times the one before: its mean is the mean of those two ends, as long
-/// as nothing cuts any of them.
+/// Each timeout is uniform between the first and three times the previous one: its mean is the midpoint, if nothing
+/// cuts any of them.
 fn decorrelated(policy: &Backoff) -> Option<Vec<f64>> {
     let (first, cap) = (policy.ack_timeout().as_secs_f64(), policy.max_timeout().as_secs_f64());
     let longest = first * 3_f64.powf(f64::from(policy.max_retransmit()));
@@ -182,16 +181,16 @@ mod tests {
         Duration::from_secs_f64(length)
     }
 
-    /// What one request came to: its probability, and what happened.
+    /// One possible course of a request: its probability and its events.
     struct Story {
         weight: f64,
         sends: u32,
         arrived: u32,
-        /// Which send was answered, counted from 0.
+        /// The send that was answered, counted from 0.
         answered: Option<usize>,
     }
 
-    /// Everything that can happen to `max` sends, one by one: each is lost there, lost back, or answered, which ends it.
+    /// All courses of `max` sends: each is lost on the way there, lost on the way back, or answered, which ends it.
     fn stories(up: f64, down: f64, max: u32) -> Vec<Story> {
         let mut ended = Vec::new();
         let mut open = vec![Story { weight: 1.0, sends: 0, arrived: 0, answered: None }];
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_and_executions_are_what_enumerating_everything_gives() {
+    fn sends_and_executions_equal_a_full_enumeration() {
         for (up, down, max) in every_case() {
             let all = stories(up, down, max);
             assert!(close(all.iter().map(|story| story.weight).sum(), 1.0));
@@ -244,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn where_an_answer_is_next_to_impossible_all_sends_happen() {
+    fn all_sends_happen_if_an_answer_is_nearly_impossible() {
         let almost = p(1.0 - f64::EPSILON / 2.0);
         assert!(close(sends(almost, almost, 5), 5.0));
         assert!(close(sends(almost, p(0.0), 1_000), 1_000.0));
     }
 
     #[test]
-    fn executions_without_a_memory_are_those_that_the_documents_quote() {
+    fn executions_without_a_dedup_window_are_those_in_the_docs() {
         let shown =
             [0.1, 0.3, 0.5].map(|loss| format!("{:.2}", executions_without_dedup(p(loss), p(loss), 5)));
         assert_eq!(shown, ["1.11", "1.38", "1.53"]);
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_an_answer_without_jitter_is_what_enumerating_everything_gives() {
+    fn the_time_to_ack_without_jitter_equals_a_full_enumeration() {
         let doubling = Growth::Exponential { factor: Factor::TWO };
         for (up, down, max) in every_case() {
             let policy = Backoff::new(secs(0.1)).with_growth(doubling).with_max_sends(max);
@@ -278,11 +277,11 @@ mod tests {
     #[test]
     fn a_deadline_ends_the_sends_that_count() {
         let policy = Backoff::new(secs(1.0)).with_max_sends(9).with_deadline(Some(secs(1.5)));
-        // Sends at 0 s and 1 s, of which the second is needed with (1/2)(1/2) of (1/2) + (1/2)(1/2).
+        // Sends at 0 s and 1 s; the second is needed with (1/2)(1/2) of (1/2) + (1/2)(1/2).
         assert!(close(time_to_answer(&policy, p(0.5), p(0.0)).unwrap(), 1.0 / 3.0));
     }
 
-    /// The mean time to an answer over many draws of the real attempts, with its standard error.
+    /// The mean time to ack over many draws of the real attempts, with its standard error.
     fn drawn(policy: &Backoff, up: f64, down: f64) -> (f64, f64) {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let start = Instant::now();
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_an_answer_with_jitter_is_the_mean_of_real_attempts() {
+    fn the_time_to_ack_with_jitter_is_the_mean_of_real_attempts() {
         let doubling = Backoff::new(secs(0.1)).with_growth(Growth::Exponential { factor: Factor::TWO });
         for jitter in ["initial:1.5", "full", "equal", "ratio:.2", "ratio:1", "decorrelated"] {
             for policy in [
@@ -319,7 +318,7 @@ mod tests {
                 assert!((exact - mean).abs() < 4.0 * error, "{jitter}: {exact}, drawn {mean} +- {error}");
             }
         }
-        // Where the cap, or the shortest timeout there is, moves what was drawn.
+        // The cap, or the shortest possible timeout, changes the draws.
         for (jitter, first, cap) in [("ratio:.5", 1.0, 1.2), ("full", 0.002, 60.0), ("equal", 0.0015, 60.0)] {
             let jitter = jitter.parse().unwrap();
             let policy = Backoff::new(secs(first)).with_max_timeout(secs(cap)).with_jitter(jitter);
@@ -330,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn where_no_exact_mean_is_known_none_is_given() {
+    fn no_mean_is_returned_where_no_exact_one_is_known() {
         let half = p(0.5);
         let policy = Backoff::new(secs(1.0)).with_growth(Growth::Exponential { factor: Factor::TWO });
         assert_eq!(time_to_answer(&policy, p(1.0), half), None);
         let capped = policy.clone().with_max_timeout(secs(8.0));
         assert!(time_to_answer(&capped, half, half).is_some());
         let initial: Jitter = "initial:1.5".parse().unwrap();
-        // Four timeouts are waited for, of up to 1.5 s, 3 s, 6 s and 12 s.
+        // Four timeouts, of up to 1.5 s, 3 s, 6 s and 12 s.
         assert_eq!(time_to_answer(&capped.clone().with_jitter(initial), half, half), None);
         assert!(
             time_to_answer(&capped.with_max_timeout(secs(12.0)).with_jitter(initial), half, half).is_some()
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_presets_only_the_one_that_measures_less_than_it_begins_with_has_no_exact_mean() {
+    fn only_the_preset_whose_measured_timeout_differs_has_no_exact_mean() {
         let half = p(0.5);
         let unknown =
             Preset::ALL.into_iter().filter(|preset| time_to_answer(&preset.backoff(), half, half).is_none());

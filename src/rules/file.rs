@@ -1,4 +1,4 @@
-//! How rules are written: TOML, read as a whole or not at all.
+//! The file format of access rules: TOML, parsed as a whole or not at all.
 //!
 //! ```toml
 //! anonymous = true
@@ -14,22 +14,22 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::pattern::Pattern;
-use super::{Place, Rule, Rules, SHOWN};
+use super::{OriginPattern, Rule, Rules, SHOWN};
 use crate::escape::escape_short;
 
-/// The longest file of rules that is read, in bytes.
+/// The longest file of rules, in bytes.
 pub const MAX_RULES_FILE: usize = 1 << 20;
 
-/// Most rules in a file.
+/// The most rules in a file.
 pub const MAX_RULES: usize = 10_000;
 
-/// What is wrong with a file of rules.
+/// The error in a file of rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct RulesError {
-    /// Where, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// What, in one line.
+    /// The message, in one line.
     pub what: String,
 }
 
@@ -39,12 +39,12 @@ struct File {
     #[serde(default)]
     anonymous: bool,
     #[serde(default)]
-    rule: Vec<Spanned<Entry>>,
+    rule: Vec<Spanned<RuleEntry>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct RuleEntry {
     name: Option<Spanned<String>>,
     allow: Option<Spanned<Vec<Spanned<String>>>>,
     deny: Option<Spanned<Vec<Spanned<String>>>>,
@@ -52,11 +52,11 @@ struct Entry {
 }
 
 impl Rules {
-    /// Reads what a file of rules holds.
+    /// Parses the content of a file of rules.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it; nothing of it holds then.
+    /// The first error in it; no rule takes effect then.
     ///
     /// ```
     /// use sayagain::rules::Rules;
@@ -82,7 +82,7 @@ impl Rules {
     }
 }
 
-/// Where the lines of the text that is read end, in bytes.
+/// The ends of the lines of the text, in bytes.
 struct Source(Vec<usize>);
 
 impl Source {
@@ -91,8 +91,8 @@ impl Source {
         Self(ends.collect())
     }
 
-    fn rule(&self, number: usize, entry: &Spanned<Entry>) -> Result<Rule, RulesError> {
-        let Entry { name, allow, deny, door } = entry.get_ref();
+    fn rule(&self, number: usize, entry: &Spanned<RuleEntry>) -> Result<Rule, RulesError> {
+        let RuleEntry { name, allow, deny, door } = entry.get_ref();
         let Some(name) = name else {
             return Err(self.wrong(entry, "a rule without a name; write name = \"..\"".to_owned()));
         };
@@ -116,7 +116,11 @@ impl Source {
         Pattern::parse(name.get_ref()).map_err(refuse)
     }
 
-    fn places(&self, key: &str, list: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Place>, RulesError> {
+    fn places(
+        &self,
+        key: &str,
+        list: &Spanned<Vec<Spanned<String>>>,
+    ) -> Result<Vec<OriginPattern>, RulesError> {
         if list.get_ref().is_empty() {
             return Err(self.wrong(list, format!("`{key}` is empty; leave it out or name a place")));
         }
@@ -126,12 +130,12 @@ impl Source {
 
     fn door(&self, door: &Spanned<String>) -> Result<String, RulesError> {
         if door.get_ref().is_empty() {
-            return Err(self.wrong(door, "`door` is empty; leave it out or name a door".to_owned()));
+            return Err(self.wrong(door, "`door` is empty; leave it out or name a listener".to_owned()));
         }
         Ok(door.get_ref().clone())
     }
 
-    /// What the parser says, in one line.
+    /// The parser's message, in one line.
     fn syntax(&self, error: &toml::de::Error) -> RulesError {
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         let start = error.span().map_or(0, |span| span.start);

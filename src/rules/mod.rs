@@ -1,10 +1,21 @@
-//! Access rules: who may use which name from where.
+//! Access rules: which peers may use which names, by their origin.
 //!
-//! The verdicts are here; which names a rule is about is in `pattern`, where somebody comes from in `place`, how rules are
-//! written in a file in `file`. Nothing here reads files or knows sessions: what a verdict leads to is the server's affair.
+//! The server consults them when a peer registers a name, and a host during the handshake. The verdicts are here;
+//! `pattern` matches names, `origin` matches origins, `file` parses rule files. Nothing here reads files or changes
+//! sessions.
 //!
-//! Of all rules that match a name: one that denies the origin wins. Of those that restrict the name, by `allow` or `door`,
-//! one has to admit the origin. A name that no rule matches is open.
+//! Of all rules that match a name, one that denies the origin wins. Of those that restrict the name, by `allow` or
+//! `door`, one has to admit the origin. A name that no rule matches is open.
+//!
+//! ```
+//! use sayagain::names::Name;
+//! use sayagain::rules::{Rules, Verdict};
+//! use sayagain::service::Remote;
+//!
+//! let rules = Rules::parse(b"[[rule]]\nname = \"admin*\"\nallow = [\"loopback\"]").unwrap();
+//! let (admin, far) = (Name::parse(b"Admin1").unwrap(), Remote::Ip("192.0.2.1:4000".parse().unwrap()));
+//! assert!(matches!(rules.verdict(&admin, &far, None), Verdict::Denied(..)));
+//! ```
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,70 +25,70 @@ use crate::names::{Name, NameError};
 use crate::service::Remote;
 
 mod file;
+mod origin;
 mod pattern;
-mod place;
 #[cfg(test)]
 mod tests;
 
 pub use file::{MAX_RULES, MAX_RULES_FILE, RulesError};
+use origin::Shown;
+pub use origin::{OriginPattern, UNKNOWN_ID};
 use pattern::{Pattern, Subject};
-use place::Shown;
-pub use place::{Place, UNKNOWN_ID};
 
-/// Most rules among which [`Rules::deny_all_names`] looks for one that admits a place.
+/// The most rules that [`Rules::deny_all_names`] searches for one that admits a place.
 pub const MAX_TRIED_FOR_ALL: usize = 64;
 
-/// As many characters of a text from a rules file are shown.
+/// The most characters of a text from a rules file that are shown.
 pub(super) const SHOWN: usize = 60;
 
-/// All rules of a server. The default has none: every name is open, and who has no name says nothing.
+/// All rules of a server. By default there are none: every name is open, and unregistered clients cannot send.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Whether a client that has not registered may send messages, as `guest-1`, `guest-2`, ..
+    /// Whether an unregistered client may send messages, as `guest-1`, `guest-2`, ...
     pub anonymous: bool,
     rules: Vec<Rule>,
     /// Rules for one name, by each of its clash keys.
     exact: HashMap<String, Vec<usize>>,
-    /// The others.
+    /// Rules with a glob.
     globs: Vec<usize>,
-    /// Those of them that are for every name.
+    /// Rules for every name.
     for_all: Vec<usize>,
 }
 
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Which one it is in its file, from 1.
+    /// Its ordinal in its file, from 1.
     pub number: usize,
-    /// The line where it begins, from 1; 0 if it is of no file.
+    /// The line where it begins, from 1; 0 if it is not from a file.
     pub line: usize,
-    /// Its `name` as it is written.
+    /// Its `name` as written.
     pub name: String,
     pattern: Pattern,
-    allow: Option<Vec<Place>>,
-    deny: Vec<Place>,
+    allow: Option<Vec<OriginPattern>>,
+    deny: Vec<OriginPattern>,
     door: Option<String>,
 }
 
-/// What the rules say of a name at a place, and the rule that says it.
+/// The verdict for a name at a place, and the rule that caused it.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'a> {
     /// No rule matches.
     Open,
     /// The rule admits it, by this item of its `allow` if it has one.
-    Allowed(&'a Rule, Option<Place>),
+    Allowed(&'a Rule, Option<OriginPattern>),
     /// The rule denies it.
     Denied(&'a Rule, Why),
 }
 
-/// Why a rule denies a name.
+/// The reason why a rule denies a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// This item of its `deny` is where it comes from.
-    Deny(Place),
-    /// No item of its `allow` is where it comes from.
+    /// This item of its `deny` matches the origin.
+    Deny(OriginPattern),
+    /// No item of its `allow` matches the origin.
     Allow,
-    /// It is for another door.
+    /// It is for another listener.
     Door,
 }
 
@@ -101,13 +112,13 @@ impl Rules {
         Self { anonymous, rules, exact, globs, for_all }
     }
 
-    /// Adds one for a name, or for all that match a glob (`worker-*`), that may come from anywhere, or only from these
-    /// places if there are any. A name that a rule matches is an expected one.
+    /// Adds a rule for a name, or for all names that match a glob (`worker-*`), from these places, or from anywhere if
+    /// there are none. A name that a rule matches is an expected one.
     ///
     /// # Errors
     ///
-    /// The rule for names that everything it could match would break.
-    pub fn expect(&mut self, name: &str, allow: &[Place]) -> Result<(), NameError> {
+    /// The rule for names that every possible match would break.
+    pub fn expect(&mut self, name: &str, allow: &[OriginPattern]) -> Result<(), NameError> {
         let pattern = Pattern::parse(name)?;
         let allow = (!allow.is_empty()).then(|| allow.to_vec());
         let number = self.rules.len() + 1;
@@ -125,13 +136,13 @@ impl Rules {
         Ok(())
     }
 
-    /// How many there are.
+    /// The number of rules.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rules.len()
     }
 
-    /// How many of them are tried for each name: those that are about more than one.
+    /// The number of rules that are tried for each name: those for more than one.
     #[must_use]
     pub fn tried(&self) -> usize {
         self.globs.len()
@@ -143,30 +154,30 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    /// Checks that the doors that rules name are among these, the server's.
+    /// Checks that the listeners named in rules are among these.
     ///
     /// # Errors
     ///
-    /// The first that is not.
+    /// The first one that is not.
     pub fn check_doors(&self, doors: &[String]) -> Result<(), RulesError> {
         for rule in &self.rules {
             if let Some(door) = rule.door.as_ref().filter(|door| !doors.contains(door)) {
                 let (shown, known) = (escape_short(door.as_bytes(), SHOWN), doors.join(", "));
-                let what = format!("no door is called `{shown}`; here are {known}");
+                let what = format!("no listener is called `{shown}`; here are {known}");
                 return Err(RulesError { line: rule.line, what });
             }
         }
         Ok(())
     }
 
-    /// The names of listeners that rules are for.
+    /// The names of the listeners in rules.
     pub fn doors(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter_map(|rule| rule.door.as_deref())
     }
 
-    /// Whether no name at all may be used by who comes from there through the door of that name: a rule for every name
-    /// (`*`) denies the place, or one restricts every name and no rule admits the place. With more than
-    /// [`MAX_TRIED_FOR_ALL`] rules that could tell, the answer is no.
+    /// Whether this origin may use no name at all on this listener: a rule for every name (`*`) denies the place, or
+    /// one restricts every name and no rule admits the place. With more than [`MAX_TRIED_FOR_ALL`] rules to search, the
+    /// answer is no.
     #[must_use]
     pub fn deny_all_names(&self, from: &Remote, door: Option<&str>) -> bool {
         if self.for_all.is_empty() || self.rules.len() > MAX_TRIED_FOR_ALL {
@@ -181,7 +192,7 @@ impl Rules {
         for_all().any(Rule::restricts) && !restricting.any(admits)
     }
 
-    /// Whether a name may be used by who comes from there through the door of that name.
+    /// The verdict for a name, an origin and a listener.
     #[must_use]
     pub fn verdict(&self, name: &Name, from: &Remote, door: Option<&str>) -> Verdict<'_> {
         if self.is_empty() {
@@ -207,14 +218,14 @@ impl Rules {
         let is_match = |index: &usize| self.rules.get(*index).is_some_and(|rule| rule.pattern.matches(name));
         let mut indices: Vec<usize> = exact.chain(self.globs.iter().copied().filter(is_match)).collect();
         indices.sort_unstable();
-        // A rule may have been found by two keys.
+        // Two keys may have found the same rule.
         indices.dedup();
         indices.into_iter().filter_map(|index| self.rules.get(index)).collect()
     }
 }
 
 impl Rule {
-    /// Whether it says who may use its names, and not only who may not.
+    /// Whether it restricts who may use its names, instead of only denying some.
     fn restricts(&self) -> bool {
         self.allow.is_some() || self.door.is_some()
     }
@@ -233,8 +244,8 @@ impl Rule {
     }
 }
 
-/// The first of these places that somebody comes from.
-fn place_of(places: &[Place], from: &Remote) -> Option<Place> {
+/// The first of these places that matches the origin.
+fn place_of(places: &[OriginPattern], from: &Remote) -> Option<OriginPattern> {
     places.iter().copied().find(|place| place.holds(from))
 }
 
@@ -250,7 +261,7 @@ impl fmt::Display for Rule {
 }
 
 impl Verdict<'_> {
-    /// Whether the name may not be used there.
+    /// Whether the name is denied there.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(..))
@@ -266,14 +277,16 @@ impl Verdict<'_> {
             }
             Self::Allowed(rule, Some(place)) => format!("allowed: {rule} allows {place}"),
             Self::Allowed(rule, None) => match &rule.door {
-                Some(door) => format!("allowed: {rule} is for door {}", escape_short(door.as_bytes(), SHOWN)),
+                Some(door) => {
+                    format!("allowed: {rule} is for listener {}", escape_short(door.as_bytes(), SHOWN))
+                }
                 None => format!("allowed: {rule} does not deny {from}"),
             },
             Self::Denied(rule, Why::Deny(place)) => format!("denied: {rule} denies {place}"),
             Self::Denied(rule, Why::Allow) => format!("denied: {rule} does not allow {from}"),
             Self::Denied(rule, Why::Door) => {
                 let door = escape_short(rule.door.as_deref().unwrap_or_default().as_bytes(), SHOWN);
-                format!("denied: {rule} is for door {door} alone")
+                format!("denied: {rule} is for listener {door} alone")
             }
         }
     }

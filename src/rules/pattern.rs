@@ -1,38 +1,39 @@
-//! Which names a rule is about: a name, or a glob with `*` for any run of characters and `?` for one.
+//! Name patterns of rules: a name, or a glob with `*` for any run of characters and `?` for one.
 //!
-//! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing: names are compared by
-//! their looks ([`ClashKeys`]), and by their fold key. The literal parts of a glob are brought
-//! into the same forms, part by part.
+//! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing. So names are
+//! compared by their appearance ([`ClashKeys`]) and by their fold key, and the literal parts of a glob are converted to
+//! the same forms.
 
 use crate::names::{ClashKeys, MAX_NAME_CHARS, Name, NameError, folded, looks};
 
-/// What `m` looks like: where the look of a name has these two, a `?` takes both.
+/// The skeleton of `m`. Where the skeleton of a name has these two characters, one `?` matches both.
 const LOOK_OF_M: &str = "rn";
 
 /// A name or a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
-    /// One name and all that look like it: they have a clash key in common.
+    /// One name and all its look-alikes: they share a clash key.
     Exact(ClashKeys),
-    /// All names that match, in one form or another.
-    Glob([Vec<Piece>; FORMS]),
+    /// All names that match in at least one form.
+    Glob([Vec<GlobStep>; FORMS]),
 }
 
-/// In lower case, by fold key, and by each clash key, as it is and with an `m` for each `rn`: a `?` is one character of each.
+/// A glob in lower case, as a fold key, and as each clash key, unchanged and with `m` for each `rn`: a `?` is one
+/// character of each.
 const FORMS: usize = 6;
 
 /// One step of a glob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum GlobStep {
     /// This character.
     Char(char),
     /// `?`: one character.
     One,
-    /// `*`: any run of characters, none included.
+    /// `*`: any run of characters, may be empty.
     Any,
 }
 
-/// A name as patterns see it.
+/// The forms of a name that patterns are matched with.
 #[derive(Debug)]
 pub(super) struct Subject {
     /// Its clash keys.
@@ -52,30 +53,30 @@ fn forms(text: &str) -> [String; FORMS] {
     let lower = text.chars().flat_map(char::to_lowercase).collect();
     let (look, written) = looks(text);
     let written = written.unwrap_or_else(|| look.clone());
-    // Nothing is confused by giving an `m` back: the first look has none of its own, and the second only for an `M`.
+    // Restoring an `m` confuses nothing: the first skeleton has none of its own, and the second only for an `M`.
     let [merged, written_merged] = [&look, &written].map(|look| look.replace(LOOK_OF_M, "m"));
     [lower, folded(text), look, merged, written, written_merged]
 }
 
 impl Pattern {
-    /// Reads a name or a glob.
+    /// Parses a name or a glob.
     ///
     /// # Errors
     ///
-    /// The rule for names that everything it could match would break.
+    /// The rule for names that every possible match would break.
     pub(super) fn parse(text: &str) -> Result<Self, NameError> {
         if !text.contains(is_wildcard) {
             return Name::parse(text.as_bytes()).map(|name| Self::Exact(name.clash_keys()));
         }
         check(text)?;
-        let mut pieces: [Vec<Piece>; FORMS] = Default::default();
+        let mut pieces: [Vec<GlobStep>; FORMS] = Default::default();
         for part in text.split_inclusive(is_wildcard) {
             let literal = part.trim_end_matches(is_wildcard);
             for (pieces, form) in pieces.iter_mut().zip(forms(&normalised(literal))) {
-                pieces.extend(form.chars().map(Piece::Char));
+                pieces.extend(form.chars().map(GlobStep::Char));
                 match part.get(literal.len()..) {
-                    Some("*") if pieces.last() != Some(&Piece::Any) => pieces.push(Piece::Any),
-                    Some("?") => pieces.push(Piece::One),
+                    Some("*") if pieces.last() != Some(&GlobStep::Any) => pieces.push(GlobStep::Any),
+                    Some("?") => pieces.push(GlobStep::One),
                     _ => {}
                 }
             }
@@ -85,7 +86,7 @@ impl Pattern {
 
     /// Whether it matches every name.
     pub(super) fn is_for_all(&self) -> bool {
-        matches!(self, Self::Glob([pieces, ..]) if pieces[..] == [Piece::Any])
+        matches!(self, Self::Glob([pieces, ..]) if pieces[..] == [GlobStep::Any])
     }
 
     pub(super) fn matches(&self, name: &Subject) -> bool {
@@ -100,12 +101,12 @@ fn is_wildcard(c: char) -> bool {
     matches!(c, '*' | '?')
 }
 
-/// The literal part of a glob as names spell it: full-width characters are mapped, the rest is composed.
+/// The literal part of a glob in the spelling of names: full-width characters mapped, the rest composed.
 fn normalised(literal: &str) -> String {
     Name::parse(literal.as_bytes()).map_or_else(|_| literal.to_owned(), |name| name.as_str().to_owned())
 }
 
-/// Whether any name could match a glob. Where that is hard to tell, it could.
+/// Whether any name could match a glob. If that is hard to decide, it returns true.
 fn check(glob: &str) -> Result<(), NameError> {
     if glob.chars().filter(|c| *c != '*').nth(MAX_NAME_CHARS).is_some() {
         return Err(NameError::TooLong);
@@ -125,26 +126,28 @@ fn check(glob: &str) -> Result<(), NameError> {
     }
 }
 
-/// Whether some name holds this character: alone, or behind a letter that is written in its direction.
+/// Whether some name holds this character: alone, or after a letter of its writing direction.
 fn check_char(c: char) -> Result<(), NameError> {
     let fits =
         |before: &str| !matches!(Name::parse(format!("{before}{c}").as_bytes()), Err(NameError::NotAllowed));
     if ["", "a", "\u{627}"].into_iter().any(fits) { Ok(()) } else { Err(NameError::NotAllowed) }
 }
 
-/// Matches with one step back to the last `*` at most: in time proportional to the product of two short lengths.
-fn is_match(glob: &[Piece], text: &[char]) -> bool {
+/// Matches with backtracking to the last `*` only: the time is proportional to the product of two short lengths.
+fn is_match(glob: &[GlobStep], text: &[char]) -> bool {
     let (mut at, mut rest) = (glob, text);
-    let mut retry: Option<(&[Piece], &[char])> = None;
+    let mut retry: Option<(&[GlobStep], &[char])> = None;
     loop {
         match (at, rest) {
-            ([Piece::Any], _) | ([], []) => return true,
-            ([Piece::Any, after @ ..], _) => {
+            ([GlobStep::Any], _) | ([], []) => return true,
+            ([GlobStep::Any, after @ ..], _) => {
                 retry = rest.split_first().map(|(_, later)| (after, later));
                 at = after;
             }
-            ([Piece::Char(c), after @ ..], [first, later @ ..]) if c == first => (at, rest) = (after, later),
-            ([Piece::One, after @ ..], [_, later @ ..]) => (at, rest) = (after, later),
+            ([GlobStep::Char(c), after @ ..], [first, later @ ..]) if c == first => {
+                (at, rest) = (after, later)
+            }
+            ([GlobStep::One, after @ ..], [_, later @ ..]) => (at, rest) = (after, later),
             _ => {
                 let Some((after, from)) = retry else { return false };
                 (at, rest) = (after, from);
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_covers_what_looks_like_what_it_covers() {
+    fn a_pattern_covers_look_alikes() {
         for (pattern, name) in [
             ("admin", "ADMIN"),
             ("scope", "ѕсоре"),
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_name_could_match_is_no_pattern() {
+    fn a_pattern_that_no_name_can_match_is_refused() {
         let long = "x".repeat(33);
         let questions = "?".repeat(33);
         for (pattern, error) in [
@@ -234,7 +237,7 @@ mod tests {
             (&questions, NameError::TooLong),
         ] {
             let refused = Pattern::parse(pattern).expect_err(pattern);
-            // A room's name begins with what no name begins with: either is right.
+            // `#` begins a room's name and no client's name: either result is right.
             assert!(refused == error || pattern == "#lobby", "{pattern}: {refused}");
         }
         for pattern in ["*@home", "*\u{301}", "*\u{663}", "\u{627}*\u{663}", "?", "*"] {

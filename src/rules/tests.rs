@@ -1,3 +1,5 @@
+//! Tests of the access rules: verdicts, the file format and its errors.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -19,7 +21,7 @@ fn unix(uid: u32, gid: u32) -> Remote {
     Remote::Unix { uid, gid }
 }
 
-/// The verdict in words.
+/// The verdict as text.
 fn asked(rules: &Rules, name: &str, from: Remote, door: &str) -> String {
     let name = Name::parse(name.as_bytes()).unwrap();
     rules.verdict(&name, &from, Some(door)).explain(&name, &from)
@@ -60,7 +62,7 @@ fn a_verdict_names_the_rule_and_its_line_and_the_item_that_gave_it() {
             "tcp",
             "denied: rule 1 (name \"bob\", line 3) does not allow 192.0.2.1".to_owned(),
         ),
-        ("admin", ip("192.0.2.1:4"), "tcp", format!("denied: {admin} is for door line alone")),
+        ("admin", ip("192.0.2.1:4"), "tcp", format!("denied: {admin} is for listener line alone")),
         ("admin", ip("192.0.2.1:4"), "line", format!("allowed: {admin} allows 192.0.2.0/24")),
         ("admin9", ip("10.0.0.13:4"), "tcp", format!("denied: {admin} denies 10.0.0.13")),
         ("Admin", unix(7, 1), "line", format!("allowed: {admin} allows uid:7")),
@@ -96,7 +98,7 @@ fn one_of_several_rules_that_restrict_a_name_is_enough() {
         "allowed: rule 1 (name \"bob\", line 1) allows loopback"
     );
     let line = asked(&rules, "bob", ip("192.0.2.1:1"), "line");
-    assert_eq!(line, "allowed: rule 2 (name \"b*\", line 4) is for door line");
+    assert_eq!(line, "allowed: rule 2 (name \"b*\", line 4) is for listener line");
     assert_eq!(
         asked(&rules, "bob", unix(1, 1), "unix"),
         "allowed: rule 3 (name \"?ob\", line 7) allows unix"
@@ -133,7 +135,7 @@ fn a_unix_socket_is_in_no_network_and_an_address_is_no_user() {
 }
 
 #[test]
-fn a_rule_for_a_name_is_a_rule_for_what_looks_like_it() {
+fn a_rule_for_a_name_covers_its_look_alikes() {
     for pattern in ["scope", "sco*", "*pe", "s?ope", "ѕсоре"] {
         let rules = rules(&format!("[[rule]]\nname = '{pattern}'\nallow = ['unix']"));
         for name in ["scope", "SCOPE", "ѕсоре", "sc0pe"] {
@@ -143,7 +145,7 @@ fn a_rule_for_a_name_is_a_rule_for_what_looks_like_it() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn an_error_names_its_line() {
     let unknown = "unknown field `alow`, expected one of `name`, `allow`, `deny`, `door`";
     for (text, error) in [
         ("\n[[rule]]\nname = 'a'\nalow = ['unix']", &*format!("line 4: {unknown}")),
@@ -158,7 +160,7 @@ fn what_is_wrong_is_named_with_its_line() {
         ),
         ("[[rule]]\nname = 'a'\nallow = []", "line 3: `allow` is empty; leave it out or name a place"),
         ("[[rule]]\nname = 'a'\ndeny = []", "line 3: `deny` is empty; leave it out or name a place"),
-        ("[[rule]]\nname = 'a'\ndoor = ''", "line 3: `door` is empty; leave it out or name a door"),
+        ("[[rule]]\nname = 'a'\ndoor = ''", "line 3: `door` is empty; leave it out or name a listener"),
         (
             "[[rule]]\nname = 'a'\nallow = [\n'unix',\n'10.0.0.1/8']",
             "line 5: `10.0.0.1/8` has bits set behind its prefix; write 10.0.0.0/8 or 10.0.0.1",
@@ -197,7 +199,7 @@ fn a_file_is_refused_that_is_too_long_or_too_deep_or_not_text() {
 }
 
 #[test]
-fn as_many_rules_as_may_be_are_read_and_searched_and_no_more() {
+fn the_maximum_number_of_rules_is_read_and_searched_and_no_more() {
     let many =
         |count: usize| (0..count).map(|n| format!("[[rule]]\nname = 'n{n}*'\ndeny = ['unix']\n")).collect();
     let full: String = many(MAX_RULES);
@@ -209,12 +211,12 @@ fn as_many_rules_as_may_be_are_read_and_searched_and_no_more() {
 }
 
 #[test]
-fn a_door_that_the_server_does_not_have_is_found() {
+fn a_rule_for_an_unknown_listener_is_found() {
     let rules = rules("[[rule]]\nname = 'a'\ndeny = ['unix']\n[[rule]]\nname = 'b'\ndoor = 'line'");
     let doors = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     assert_eq!(rules.check_doors(&doors(&["tcp", "line"])), Ok(()));
     let error = rules.check_doors(&doors(&["tcp", "udp"])).unwrap_err().to_string();
-    assert_eq!(error, "line 4: no door is called `line`; here are tcp, udp");
+    assert_eq!(error, "line 4: no listener is called `line`; here are tcp, udp");
 }
 
 proptest! {

@@ -12,9 +12,9 @@ use super::hosts::Host;
 use crate::config::ServerConfig;
 use crate::error::Refusal;
 use crate::hub::Path;
-use crate::index::PartedMap;
+use crate::log_limiter::LogLimiter;
+use crate::parted_map::PartedMap;
 use crate::service::Remote;
-use crate::throttle::Throttle;
 use crate::units::counted;
 
 /// The error for a connection from a host that is at its limit.
@@ -78,7 +78,7 @@ pub(super) struct Admission {
     /// Connections that are being told why they are refused.
     refused: usize,
     by_host: HostCounts,
-    refusal_log: Throttle,
+    refusal_log: LogLimiter,
 }
 
 impl Admission {

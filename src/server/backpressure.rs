@@ -14,7 +14,7 @@ use super::conn::{ReadPause, StreamConn};
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Form, SessionKey};
-use crate::rare::Vacant;
+use crate::lazy_box::IsEmpty;
 use crate::reliable::Seen;
 use crate::service::ConnId;
 use crate::wire::{Frame, SndArgs, Verb};
@@ -67,10 +67,10 @@ pub(super) struct Waiting {
     acknowledges: bool,
 }
 
-impl Vacant for Waiting {
-    const VACANT: &'static Self = &Self { waits_for: None, ticket: None, acknowledges: false };
+impl IsEmpty for Waiting {
+    const EMPTY: &'static Self = &Self { waits_for: None, ticket: None, acknowledges: false };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.waits_for.is_none() && self.ticket.is_none() && !self.acknowledges
     }
 }
@@ -132,7 +132,7 @@ impl Server {
         let Some(member) = self.hub.obstacle(key, target, length) else { return false };
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
         let Some(state) = self.conns.get_mut(conn) else { return false };
-        let waiting = state.waiting.fill();
+        let waiting = state.waiting.get_or_default();
         let ticket = *waiting.ticket.get_or_insert(self.paused_senders.next_ticket);
         self.paused_senders.next_ticket += 1;
         self.paused_senders.queue.insert((member, ticket), conn);

@@ -13,7 +13,7 @@ use super::intake::Batch;
 use super::lines::LineConn;
 use super::read_deadlines::ReadDeadline;
 use crate::hub::SessionKey;
-use crate::rare::{Rare, Vacant};
+use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::rates::{Bucket, Rate};
 use crate::remote::{PackedOrigin, PackedRemote};
 use crate::service::{DoorId, Origin};
@@ -50,13 +50,13 @@ pub(super) struct StreamConn {
     /// It may have a deadline.
     pub(super) armed: bool,
     /// Input that is not executed yet: answers to earlier input wait, or reading is paused.
-    pub(super) backlog: Rare<VecDeque<Batch<'static>>>,
+    pub(super) backlog: LazyBox<VecDeque<Batch<'static>>>,
     /// Why nothing more is executed for now.
     pub(super) read_pause: Option<ReadPause>,
     /// Its place among the connections that wait for slow consumers.
-    pub(super) waiting: Rare<Waiting>,
+    pub(super) waiting: LazyBox<Waiting>,
     /// Its rate limits.
-    pub(super) limits: Rare<Limits>,
+    pub(super) limits: LazyBox<Limits>,
     /// The simulated loss of its answers.
     pub(super) losing: Option<Box<Losing>>,
     /// When it was opened.
@@ -64,7 +64,7 @@ pub(super) struct StreamConn {
     /// When the last PNG came, or when it was opened.
     pub(super) heard: Instant,
     /// The frame, or line, that has begun and is not whole, and other temporary state.
-    pub(super) unfinished: Rare<Unfinished>,
+    pub(super) unfinished: LazyBox<Unfinished>,
 }
 
 /// The rate limits of a connection.
@@ -76,11 +76,11 @@ pub(super) struct Limits {
     pub(super) host_tokens: HostTokens,
 }
 
-impl Vacant for Limits {
-    const VACANT: &'static Self =
+impl IsEmpty for Limits {
+    const EMPTY: &'static Self =
         &Self { bucket: Bucket::new(Rate::UNLIMITED), host_tokens: HostTokens::Unlimited };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.bucket.is_unlimited() && self.host_tokens == HostTokens::Unlimited
     }
 }
@@ -122,8 +122,8 @@ pub(super) struct Unfinished {
     pub(super) scarce: bool,
 }
 
-impl Vacant for Unfinished {
-    const VACANT: &'static Self = &Self {
+impl IsEmpty for Unfinished {
+    const EMPTY: &'static Self = &Self {
         read_deadline: ReadDeadline::Idle,
         partial: None,
         buffered: 0,
@@ -133,7 +133,7 @@ impl Vacant for Unfinished {
         scarce: false,
     };
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         matches!(self.read_deadline, ReadDeadline::Idle)
             && self.partial.is_none()
             && (self.buffered, self.answers, self.given) == (0, 0, 0)
@@ -142,10 +142,10 @@ impl Vacant for Unfinished {
     }
 }
 
-impl Vacant for VecDeque<Batch<'static>> {
-    const VACANT: &'static Self = &Self::new();
+impl IsEmpty for VecDeque<Batch<'static>> {
+    const EMPTY: &'static Self = &Self::new();
 
-    fn is_vacant(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.is_empty()
     }
 }
@@ -163,14 +163,14 @@ impl StreamConn {
             closing: false,
             woken: false,
             armed: false,
-            backlog: Rare::default(),
+            backlog: LazyBox::default(),
             read_pause: None,
-            waiting: Rare::default(),
+            waiting: LazyBox::default(),
             limits: limits.into(),
             losing: None,
             opened: now,
             heard: now,
-            unfinished: Rare::default(),
+            unfinished: LazyBox::default(),
         }
     }
 
@@ -211,13 +211,13 @@ impl StreamConn {
     pub(super) fn note_progress(&mut self) {
         if let Some(waiting) = self.waiting.get_mut() {
             waiting.note_progress();
-            self.waiting.tidy();
+            self.waiting.free_if_empty();
         }
     }
 
     /// Whether its input costs tokens.
     pub(super) fn is_limited(&self) -> bool {
-        !self.limits.get().is_vacant()
+        !self.limits.get().is_empty()
     }
 
     /// Whether its input is executed.

@@ -14,8 +14,8 @@ use super::session_end::EndReason;
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Form, Opening, Path, SessionKey};
-use crate::index::PartedMap;
 use crate::names::Name;
+use crate::parted_map::PartedMap;
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{Frame, RegArgs};
 

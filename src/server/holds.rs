@@ -18,7 +18,7 @@ use crate::hub::{HubConfig, SlowPolicy};
 use crate::names::RoomName;
 use crate::rates::Rate;
 use crate::rules::Rules;
-use crate::service::{Intake as _, Remote};
+use crate::service::{Decoder as _, Remote};
 use crate::work_probe;
 
 /// How many connections to fill, and datagrams to send, an engine takes in one hold.

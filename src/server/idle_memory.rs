@@ -14,7 +14,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 
 use super::*;
-use crate::service::{Intake as _, Remote};
+use crate::service::{Decoder as _, Remote};
 
 /// These sizes multiply by up to a million peers: change a limit only on purpose.
 #[test]

@@ -19,7 +19,7 @@ use super::conn::{Eviction, ReadPause};
 use super::hosts::Host;
 use crate::hub::Session;
 use crate::hub::memory::MemoryUse;
-use crate::rare::Rare;
+use crate::lazy_box::LazyBox;
 use crate::service::ConnId;
 
 /// Input up to this length in bytes is always kept: the number of connections bounds it.
@@ -161,7 +161,7 @@ impl Server {
     fn drop_input(&mut self, conn: ConnId) {
         self.forget_input(conn);
         if let Some(state) = self.conns.get_mut(conn) {
-            state.backlog = Rare::default();
+            state.backlog = LazyBox::default();
         }
     }
 
@@ -172,7 +172,7 @@ impl Server {
         let session = self.conns.get(conn).and_then(|state| state.session);
         let is_behind = session.and_then(|key| self.hub.get(key)).is_some_and(Session::is_being_written);
         if let Some(state) = self.conns.get_mut(conn) {
-            let unfinished = state.unfinished.fill();
+            let unfinished = state.unfinished.get_or_default();
             let cannot_hear = is_behind || unfinished.given > 0;
             unfinished.eviction = if cannot_hear { Eviction::Done } else { Eviction::Closing };
         }

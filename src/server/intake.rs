@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::lines::LineInput;
 use crate::link::Verdicts;
-use crate::service::Intake;
+use crate::service::Decoder;
 use crate::wire::{Cut, Deframer, Frame, Id, Joined, Malformed, Partial, Verb};
 
 /// Bytes per read on a line listener. Line clients may say so little per second that more would only wait here instead
@@ -102,10 +102,10 @@ impl StreamIntake {
     }
 }
 
-impl Intake for StreamIntake {
+impl Decoder for StreamIntake {
     type Batch<'a> = Batch<'a>;
 
-    fn appetite(&self) -> usize {
+    fn max_read(&self) -> usize {
         self.max_read
     }
 

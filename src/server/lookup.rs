@@ -8,19 +8,20 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::hosts::Host;
+use crate::handle_index::{HandleIndex, Hasher};
 use crate::hub::{Form, Hub, Path, Session, SessionKey};
-use crate::index::{Hasher, Index, PartedMap};
-use crate::rare::give_room_back;
+use crate::parted_map::PartedMap;
+use crate::queue_capacity::shrink_sparse;
 use crate::service::Peer;
 use crate::wire::Token;
 
 /// Slots of sessions, by token, nonce and address.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
-    by_token: Index,
-    by_nonce: Index,
+    by_token: HandleIndex,
+    by_nonce: HandleIndex,
     /// Untagged sessions on datagrams, by address.
-    bare: Index,
+    bare: HandleIndex,
 }
 
 impl Lookup {
@@ -72,7 +73,7 @@ impl Lookup {
 }
 
 fn find<K: std::hash::Hash>(
-    index: &Index,
+    index: &HandleIndex,
     hub: &Hub,
     key: &K,
     is: impl Fn(&Session) -> Option<()>,
@@ -82,7 +83,7 @@ fn find<K: std::hash::Hash>(
 }
 
 fn insert<K: std::hash::Hash>(
-    index: &mut Index,
+    index: &mut HandleIndex,
     hub: &Hub,
     slot: u32,
     key_of: impl Fn(&Session) -> Option<K>,
@@ -114,7 +115,7 @@ pub(super) struct Spent {
     /// The ordinal of the first nonce; wraps after 2^32.
     first: u32,
     /// The ordinals of the nonces.
-    index: Index,
+    index: HandleIndex,
     /// The number of nonces per host.
     by_host: PartedMap<Host, usize>,
     /// The number of nonces at which sessions are refused.
@@ -176,7 +177,7 @@ impl Spent {
     /// Removes a nonce whose time is over. Returns whether there was one.
     pub(super) fn forget_next(&mut self, now: Instant) -> bool {
         let Some(spent) = self.queue.pop_front_if(|spent| spent.until <= now) else {
-            give_room_back(&mut self.queue);
+            shrink_sparse(&mut self.queue);
             return false;
         };
         self.index.remove(&spent.nonce, self.first);

@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
+use crate::conn_map::ConnMap;
 use crate::door::{Door, Speaks};
 use crate::hub::work::cost;
 use crate::hub::{Hub, Path, Session, SessionKey};
 use crate::link::{Direction, Flows};
+use crate::log_limiter::LogLimiter;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
-use crate::table::Table;
-use crate::throttle::Throttle;
 use crate::timers::Timers;
 
 mod access;
@@ -149,7 +149,7 @@ pub struct Server {
     lookup: Lookup,
     /// Nonces of sessions that have ended.
     spent: Spent,
-    conns: Table<StreamConn>,
+    conns: ConnMap<StreamConn>,
     admission: Admission,
     host_rates: HostRates,
     /// Connections that hold much unfinished input.
@@ -178,7 +178,7 @@ pub struct Server {
     budget: WorkBudget,
     sweeps: Sweeps,
     /// Limits the log lines about names that rules refused.
-    refusals: Throttle,
+    refusals: LogLimiter,
     guests: Guests,
     draining: Option<Draining>,
     /// Tables that were dropped whole when the time to drain was over.
@@ -212,7 +212,7 @@ impl Server {
             hub: make_hub(&config),
             lookup: Lookup::default(),
             spent: Spent::with_room_for(config.hub.max_sessions),
-            conns: Table::default(),
+            conns: ConnMap::default(),
             admission: Admission::default(),
             host_rates: HostRates::default(),
             input: InputHolders::default(),
@@ -230,7 +230,7 @@ impl Server {
             paused_senders: PausedSenders::default(),
             budget: WorkBudget::default(),
             sweeps: Sweeps::default(),
-            refusals: Throttle::default(),
+            refusals: LogLimiter::default(),
             guests: Guests::default(),
             draining: None,
             discarded: None,

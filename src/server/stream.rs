@@ -17,7 +17,7 @@ use super::requests::{Answer, DONE, encode_answer};
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Path, SessionKey};
-use crate::rare::Rare;
+use crate::lazy_box::LazyBox;
 use crate::rates::Bucket;
 use crate::service::{ConnId, Origin};
 use crate::wire::{ByeArgs, Frame, Verb};
@@ -110,14 +110,14 @@ impl Server {
         let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
         let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
         if let Some((rest, state)) = rest.zip(self.conns.get_mut(conn)) {
-            state.backlog.fill().push_back(rest.into_owned());
+            state.backlog.get_or_default().push_back(rest.into_owned());
         }
     }
 
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
         while let Some(batch) = self.next_batch(conn) {
             if let Some((rest, state)) = self.execute_batch(now, conn, batch).zip(self.conns.get_mut(conn)) {
-                state.backlog.fill().push_front(rest);
+                state.backlog.get_or_default().push_front(rest);
                 return self.scan_backlog(now, conn);
             }
         }
@@ -145,7 +145,7 @@ impl Server {
         let state = self.conns.get_mut(conn)?;
         if state.closing {
             // Ignore input after BYE, well-formed or not.
-            state.backlog = Rare::default();
+            state.backlog = LazyBox::default();
             return None;
         }
         // A batch that is done does not make its connection busy, even if reading is paused.
@@ -181,7 +181,7 @@ impl Server {
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch<'static>> {
         let state = self.conns.get_mut(conn)?;
         let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
-        state.backlog.tidy();
+        state.backlog.free_if_empty();
         next.or_else(|| state.lines.as_mut()?.take_last_line().map(Batch::from))
     }
 

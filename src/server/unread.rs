@@ -51,7 +51,7 @@ impl Server {
         if taken > FEW_ANSWERS
             && let Some(state) = self.conns.get_mut(conn)
         {
-            state.unfinished.fill().given += taken;
+            state.unfinished.get_or_default().given += taken;
         }
         self.count_answers(conn);
     }
@@ -65,7 +65,7 @@ impl Server {
         let is_last_written =
             state.unfinished.get().eviction == Eviction::Closing && state.answers.is_empty();
         if is_last_written {
-            state.unfinished.fill().eviction = Eviction::Done;
+            state.unfinished.get_or_default().eviction = Eviction::Done;
             self.wake_conn(conn);
         }
         self.count_answers(conn);

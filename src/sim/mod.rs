@@ -1,8 +1,8 @@
-//! A server, clients and the links between them on one virtual clock.
+//! The simulator: a server, clients and the links between them on one virtual clock.
 //!
-//! Nothing here waits: the clock jumps to the next arrival or deadline. The objects are those that the programs run, so
-//! what holds here holds there as far as they alone decide. Everything random comes from one seed, and two runs of a
-//! seed are the same to the byte ([`Sim::trace_hash`]).
+//! It takes the place of sockets and engines ([`net`](crate::net)) around the same [`Server`] and [`Client`] that the
+//! programs run. Nothing waits: the clock jumps to the next arrival or deadline. All randomness comes from one seed,
+//! and two runs with the same seed are equal to the byte ([`Sim::trace_hash`]).
 //!
 //! ```
 //! use sayagain::client::Event;
@@ -40,11 +40,11 @@ mod traffic;
 
 use traffic::Pipe;
 
-/// Names a client of a [`Sim`].
+/// Identifies a client of a [`Sim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(usize);
 
-/// A datagram under way, and the address at the client's end of it.
+/// A datagram in transit, and the address at the client's end.
 #[derive(Clone, Debug)]
 struct Packet {
     addr: SocketAddr,
@@ -57,67 +57,68 @@ impl Payload for Packet {
     }
 }
 
-/// What a filter decides about a datagram or a piece of a stream.
+/// The decision of a filter about a datagram or a piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes its way through the link.
+pub enum FilterAction {
+    /// Passes it to the link.
     Pass,
-    /// It vanishes.
+    /// Drops it.
     Drop,
-    /// It vanishes, and the stream connection that carried it with it.
+    /// Drops it, and cuts the stream connection that carries it.
     Cut,
-    /// The client moves first. A datagram of the client's then leaves from where it is; one to it is sent to where it was.
+    /// Moves the client first. A datagram of the client then leaves from the new address; one to the client goes to the
+    /// old one.
     Move(Move),
 }
 
-/// How a client's datagrams come to have another address.
+/// The reason for a new address of a client's datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// A NAT on the way gives it another port.
+    /// A NAT assigns another port.
     Port {
-        /// Whether what is sent to the old one still arrives.
+        /// Whether datagrams to the old port still arrive.
         old_lives: bool,
     },
-    /// A NAT on the way gives it another address.
+    /// A NAT assigns another address.
     Address {
-        /// Whether what is sent to the old one still arrives.
+        /// Whether datagrams to the old address still arrive.
         old_lives: bool,
     },
-    /// Its own host has another address: its socket sends and receives nothing any more, until it takes a new one.
+    /// The client's host has another address: its socket sends and receives nothing until it is replaced.
     Host,
 }
 
-/// Looks at everything that is sent, before the link does.
-pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> Fate>;
+/// Inspects everything that is sent, before the link does.
+pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> FilterAction>;
 
-/// What an observer sees of a datagram between a client and the server.
+/// The events of a datagram between a client and the server, for an observer.
 #[derive(Clone, Copy, Debug)]
 pub enum Sighting {
-    /// It was sent, and its link has decided what becomes of it.
+    /// It was sent, and its link has decided its fate.
     Sent(Decision),
     /// It arrived.
     Arrived {
-        /// Messages that the server executed because of it; none at a client.
+        /// Messages that the server executed because of it; 0 at a client.
         executed: u64,
-        /// Repeats that the server answered from its window because of it; none at a client.
+        /// Repeats that the server answered from its dedup window because of it; 0 at a client.
         repeats: u64,
     },
 }
 
-/// Looks on at every datagram: when (by the virtual clock), which way, the client's address, its bytes, what happened.
+/// A callback for every datagram: the virtual time, its direction, the client's address, its bytes, the event.
 pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sighting)>;
 
 #[derive(Debug)]
 struct Node {
     client: Client,
-    /// The address that its datagrams have outside.
+    /// The public address of its datagrams.
     addr: SocketAddr,
-    /// Those that they had, and under which it is still reached.
+    /// Earlier addresses under which it is still reachable.
     earlier: Vec<SocketAddr>,
-    /// Its socket has an address that its host has no more.
+    /// Its socket has an address that its host has lost.
     is_stranded: bool,
     pipe: Option<Pipe>,
-    /// Whether connections can be made.
+    /// Whether new connections succeed.
     reachable: bool,
     events: VecDeque<Event>,
 }
@@ -150,15 +151,15 @@ pub struct Sim {
     now: Instant,
     server: Server,
     nodes: Vec<Node>,
-    /// Connections that their clients have dropped, and whose last input the server has not had yet.
+    /// Connections that their clients have dropped, and whose last input the server has not read.
     dropped: Vec<Pipe>,
     flows: BTreeMap<SocketAddr, u64>,
     up: Link<Packet>,
     down: Link<Packet>,
-    /// What was sent to addresses that no client has.
+    /// Datagrams to addresses that no client has.
     strays: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
     stream_delay: Duration,
-    /// Cuts streams into pieces.
+    /// Splits streams into pieces.
     rng: ChaCha8Rng,
     seed: u64,
     next_conn: u64,
@@ -178,7 +179,7 @@ impl std::fmt::Debug for Sim {
 }
 
 impl Sim {
-    /// A server and two links, to it and from it. Datagrams go through the links; streams take 10 ms, in pieces.
+    /// Creates a server and two links, to it and from it. Datagrams pass the links; streams take 10 ms, in pieces.
     pub fn new(start: Instant, server: ServerConfig, up: LinkConfig, down: LinkConfig, seed: u64) -> Self {
         let keys = ChaCha20Rng::seed_from_u64(seed ^ 0x5e55_1011);
         Self {
@@ -202,7 +203,7 @@ impl Sim {
         }
     }
 
-    /// Adds a client, with an address of its own, that begins now.
+    /// Adds a client with an address of its own, which starts now.
     pub fn add_client(&mut self, config: ClientConfig) -> ClientId {
         let ordinal = self.nodes.len() as u64 + 1;
         let secrets =
@@ -221,7 +222,7 @@ impl Sim {
         ClientId(self.nodes.len() - 1)
     }
 
-    /// A client, to ask something of it.
+    /// The client, to send requests with.
     pub fn client(&mut self, id: ClientId) -> &mut Client {
         &mut self.nodes[id.0].client
     }
@@ -236,38 +237,38 @@ impl Sim {
         self.now
     }
 
-    /// How much virtual time has passed.
+    /// The elapsed virtual time.
     pub fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
-    /// What has happened to a client since this was last asked.
+    /// The events of a client since the last call.
     pub fn take_events(&mut self, id: ClientId) -> Vec<Event> {
         self.nodes[id.0].events.drain(..).collect()
     }
 
-    /// A hash of everything that was sent and when: equal for two runs of one seed.
+    /// A hash of everything that was sent, with the times: equal for two runs with the same seed.
     pub fn trace_hash(&self) -> u64 {
         self.trace.finish()
     }
 
-    /// Looks at everything that is sent from now on.
+    /// Installs a filter for everything that is sent from now on.
     pub fn set_filter(&mut self, filter: Filter) {
         self.filter = Some(filter);
     }
 
-    /// Shows every datagram that is sent or arrives from now on.
+    /// Installs an observer for every datagram that is sent or arrives from now on.
     pub fn set_observer(&mut self, observer: Observer) {
         self.observer = Some(observer);
     }
 
-    /// Replaces the links, to the server and from it; what is under way on the old ones is lost.
+    /// Replaces the links, to the server and from it; datagrams in transit on the old ones are lost.
     pub fn set_links(&mut self, up: LinkConfig, down: LinkConfig) {
         self.up = Link::new(up, self.seed, Direction::Up);
         self.down = Link::new(down, self.seed, Direction::Down);
     }
 
-    /// The same, each at a point in the life of its loss model.
+    /// The same, with each link at a position in the life of its loss model.
     pub(crate) fn set_links_at(
         &mut self,
         (up, from): (LinkConfig, Start),
@@ -277,36 +278,36 @@ impl Sim {
         self.down = Link::new(down, self.seed, Direction::Down).starting_at(back);
     }
 
-    /// What the links have done so far, to the server and from it.
+    /// The counters of the links, to the server and from it.
     pub fn link_stats(&self) -> (LinkStats, LinkStats) {
         (self.up.stats(), self.down.stats())
     }
 }
 
-/// What can be done to the network.
+/// Changes of the network.
 impl Sim {
     /// The address of a client.
     pub fn address_of(&self, id: ClientId) -> SocketAddr {
         self.nodes[id.0].addr
     }
 
-    /// The client sends from another port from now on, and what is sent to the old one is lost.
+    /// Moves the client to another port; datagrams to the old one are lost.
     pub fn move_client(&mut self, id: ClientId) {
         self.relocate(id, Move::Port { old_lives: false });
     }
 
-    /// The client's datagrams have another address from now on.
+    /// Changes the address of the client's datagrams.
     pub fn relocate(&mut self, id: ClientId, how: Move) {
         self.nodes[id.0].relocate(how);
     }
 
-    /// How many bytes the client has sent on its stream connection that the server has not read.
+    /// Bytes that the client has sent on its stream connection and the server has not read.
     pub fn unread(&self, id: ClientId) -> usize {
         let pipe = self.nodes[id.0].pipe.as_ref();
         pipe.map_or(0, |pipe| pipe.up.iter().map(|(_, bytes)| bytes.len()).sum())
     }
 
-    /// Cuts the client's stream connection: what is under way is lost, and both ends learn it.
+    /// Cuts the client's stream connection: bytes in transit are lost, and both ends are told.
     pub fn cut(&mut self, id: ClientId) {
         if let Some(pipe) = self.nodes[id.0].pipe.take() {
             self.server.closed(self.now, pipe.conn, CloseReason::Lost);
@@ -314,8 +315,7 @@ impl Sim {
         }
     }
 
-    /// Puts another server, of this configuration, in the place of the one there is, which is lost with all it knows.
-    /// Stream connections are cut.
+    /// Replaces the server by a new one with this configuration; all its state is lost. Stream connections are cut.
     pub fn restart_server(&mut self, config: ServerConfig) {
         for id in 0..self.nodes.len() {
             self.cut(ClientId(id));
@@ -325,17 +325,17 @@ impl Sim {
         self.server = Server::new(self.now, config, Box::new(keys));
     }
 
-    /// Whether new stream connections of the client succeed.
+    /// Sets whether new stream connections of the client succeed.
     pub fn set_reachable(&mut self, id: ClientId, reachable: bool) {
         self.nodes[id.0].reachable = reachable;
     }
 
-    /// Puts a datagram on the link to the server, from any address.
+    /// Injects a datagram on the link to the server, from any address.
     pub fn inject(&mut self, addr: SocketAddr, bytes: &[u8]) {
         self.send_up(addr, bytes.to_vec());
     }
 
-    /// Puts bytes on the client's stream connection to the server, as if the client had sent them.
+    /// Injects bytes on the client's stream connection to the server, as if the client had sent them.
     pub fn inject_stream(&mut self, id: ClientId, bytes: &[u8]) {
         let due = self.now + self.stream_delay;
         if let Some(pipe) = &mut self.nodes[id.0].pipe {
@@ -343,12 +343,12 @@ impl Sim {
         }
     }
 
-    /// Hands a datagram to a client as if the server had sent it.
+    /// Delivers a datagram to a client as if the server had sent it.
     pub fn inject_to_client(&mut self, id: ClientId, bytes: &[u8]) {
         self.nodes[id.0].client.handle_datagram(self.now, bytes);
     }
 
-    /// What was sent to an address that no client has, since this was last asked.
+    /// Datagrams to addresses that no client has, since the last call.
     pub fn take_strays(&mut self, addr: SocketAddr) -> Vec<Vec<u8>> {
         self.strays.remove(&addr).unwrap_or_default()
     }
@@ -356,9 +356,9 @@ impl Sim {
 
 /// Time.
 impl Sim {
-    /// Lets everything that is due now happen, then jumps to the next thing that is.
+    /// Handles everything that is due now, then jumps to the next event.
     ///
-    /// Returns whether there was anything to jump to within `until`.
+    /// Returns whether there was one within `until`.
     pub fn step(&mut self, until: Instant) -> bool {
         self.settle();
         match self.next_deadline() {
@@ -378,14 +378,14 @@ impl Sim {
         }
     }
 
-    /// Runs for so much virtual time.
+    /// Runs for a virtual time.
     pub fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
         while self.step(until) {}
         self.settle();
     }
 
-    /// Runs until `done`, for `at_most` so much virtual time. Returns whether it was done.
+    /// Runs until `done`, for at most `at_most` of virtual time. Returns whether it was done.
     pub fn run_until(&mut self, at_most: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let until = self.now + at_most;
         loop {
@@ -399,7 +399,7 @@ impl Sim {
         }
     }
 
-    /// Runs until no client waits for an answer and the server for no acknowledgement. Returns whether that came.
+    /// Runs until no client waits for an answer and the server for no acknowledgement. Returns whether that happened.
     pub fn run_until_idle(&mut self, at_most: Duration) -> bool {
         self.run_until(at_most, |sim| {
             let is_idle =

@@ -1,4 +1,4 @@
-//! How bytes get from one end to the other: into links and pipes, and out of them.
+//! The simulated transport: moves bytes from both ends into links and pipes, and out of them.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -7,41 +7,41 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::{ClientId, Fate, Move, Packet, Sighting, Sim};
+use super::{ClientId, FilterAction, Move, Packet, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
 use crate::output::Output;
 use crate::server::{Executions, StreamIntake};
-use crate::service::{CloseReason, ConnId, Flow, Intake, Origin, Peer, Remote, Service};
+use crate::service::{CloseReason, ConnId, Decoder, Flow, Origin, Peer, Remote, Service};
 
 /// A stream connection between one client and the server.
 #[derive(Debug)]
 pub(super) struct Pipe {
     pub(super) conn: ConnId,
-    intake: StreamIntake,
+    decoder: StreamIntake,
     pub(super) up: VecDeque<(Instant, Vec<u8>)>,
     pub(super) down: VecDeque<(Instant, Vec<u8>)>,
     /// The server closes it once everything has arrived.
     closing: bool,
-    /// The server reads it; else what was sent to it waits.
+    /// The server reads it; otherwise its input waits.
     pub(super) reading: bool,
-    /// The server knows that nothing more comes.
+    /// The server knows that the stream has ended.
     ended: bool,
 }
 
 impl Pipe {
-    fn new(conn: ConnId, intake: StreamIntake) -> Self {
+    fn new(conn: ConnId, decoder: StreamIntake) -> Self {
         let (up, down) = (VecDeque::new(), VecDeque::new());
-        Self { conn, intake, up, down, closing: false, reading: true, ended: false }
+        Self { conn, decoder, up, down, closing: false, reading: true, ended: false }
     }
 
-    /// When the server has something to read.
+    /// The time at which the server has input.
     pub(super) fn next_up(&self) -> Option<Instant> {
         self.up.front().filter(|_| self.reading).map(|(at, _)| *at)
     }
 
-    /// When the client has something to read.
+    /// The time at which the client has input.
     pub(super) fn next_down(&self) -> Option<Instant> {
         self.down.front().map(|(at, _)| *at)
     }
@@ -97,13 +97,13 @@ impl Sim {
         }
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let intake =
+        let decoder =
             self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) }.into());
-        node.pipe = Some(Pipe::new(conn, intake));
+        node.pipe = Some(Pipe::new(conn, decoder));
         node.client.handle_connected(self.now);
     }
 
-    /// The client looks whether its host still has the address that its datagrams leave from.
+    /// Checks whether the client's host still has the address of its socket.
     fn check_path(&mut self, id: usize, replace: bool) {
         let node = &mut self.nodes[id];
         if !std::mem::take(&mut node.is_stranded) {
@@ -115,7 +115,7 @@ impl Sim {
         node.client.handle_moved(self.now);
     }
 
-    /// The client drops its connection: what it sent before still arrives, as soon as the server reads it, and then its end.
+    /// Drops a connection on the client's side: the server still reads the bytes sent before, and then the end.
     fn hang_up(&mut self, id: usize) {
         if let Some(pipe) = self.nodes[id].pipe.take() {
             self.dropped.push(pipe);
@@ -123,8 +123,8 @@ impl Sim {
         }
     }
 
-    /// Hands over what is left of a connection that its client has dropped, as far as the server reads it. The connection is
-    /// gone once the server has had its turn for all of it.
+    /// Delivers the rest of a connection that its client has dropped, as far as the server reads it. The connection is
+    /// removed once the server has handled all of it.
     fn finish_dropped(&mut self, at: usize) {
         let (conn, now) = (self.dropped[at].conn, self.now);
         loop {
@@ -137,7 +137,7 @@ impl Sim {
             }
             match pipe.up.pop_front_if(|_| pipe.reading) {
                 Some((_, bytes)) => {
-                    let batch = pipe.intake.received(now, &bytes);
+                    let batch = pipe.decoder.received(now, &bytes);
                     self.server.received(now, conn, batch);
                 }
                 None if pipe.up.is_empty() && !std::mem::replace(&mut pipe.ended, true) => {
@@ -148,7 +148,7 @@ impl Sim {
         }
     }
 
-    /// Takes output that nobody reads any more.
+    /// Discards output without a reader.
     fn discard_output(&mut self, conn: ConnId) -> Flow {
         loop {
             let flow = self.server.fill(self.now, conn, &mut Output::default());
@@ -165,22 +165,22 @@ impl Sim {
             return self.client_sends_datagram(id, bytes);
         }
         match self.judge(Direction::Up, addr, &bytes) {
-            Fate::Pass | Fate::Move(_) => {
+            FilterAction::Pass | FilterAction::Move(_) => {
                 let (pieces, due) = (self.pieces(&bytes), self.now + self.stream_delay);
                 if let Some(pipe) = &mut self.nodes[id].pipe {
                     pipe.up.extend(pieces.into_iter().map(|piece| (due, piece)));
                 }
             }
-            Fate::Drop => {}
-            Fate::Cut => self.cut(ClientId(id)),
+            FilterAction::Drop => {}
+            FilterAction::Cut => self.cut(ClientId(id)),
         }
     }
 
     fn client_sends_datagram(&mut self, id: usize, bytes: Vec<u8>) {
         match self.judge(Direction::Up, self.nodes[id].addr, &bytes) {
-            Fate::Pass => {}
-            Fate::Move(how) => self.nodes[id].relocate(how),
-            Fate::Drop | Fate::Cut => return,
+            FilterAction::Pass => {}
+            FilterAction::Move(how) => self.nodes[id].relocate(how),
+            FilterAction::Drop | FilterAction::Cut => return,
         }
         if !self.nodes[id].is_stranded {
             self.observed_send(Direction::Up, self.nodes[id].addr, bytes);
@@ -211,21 +211,26 @@ impl Sim {
     }
 
     fn server_writes(&mut self, id: usize, out: Vec<u8>, closing: bool) {
-        let fate =
-            if out.is_empty() { Fate::Drop } else { self.judge(Direction::Down, self.nodes[id].addr, &out) };
+        let fate = if out.is_empty() {
+            FilterAction::Drop
+        } else {
+            self.judge(Direction::Down, self.nodes[id].addr, &out)
+        };
         let (pieces, due) = (self.pieces(&out), self.now + self.stream_delay);
         if let Some(pipe) = &mut self.nodes[id].pipe {
             pipe.closing |= closing;
             match fate {
-                Fate::Pass | Fate::Move(_) => pipe.down.extend(pieces.into_iter().map(|piece| (due, piece))),
-                Fate::Drop if closing => pipe.down.push_back((due, Vec::new())),
-                Fate::Drop => {}
-                Fate::Cut => self.cut(ClientId(id)),
+                FilterAction::Pass | FilterAction::Move(_) => {
+                    pipe.down.extend(pieces.into_iter().map(|piece| (due, piece)))
+                }
+                FilterAction::Drop if closing => pipe.down.push_back((due, Vec::new())),
+                FilterAction::Drop => {}
+                FilterAction::Cut => self.cut(ClientId(id)),
             }
         }
     }
 
-    /// Cuts a write into up to four pieces, as a network may.
+    /// Splits a write into up to four pieces, as a network may.
     fn pieces(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut rest = bytes;
         let mut pieces = Vec::new();
@@ -240,20 +245,20 @@ impl Sim {
     }
 
     pub(super) fn send_up(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
-        if self.judge(Direction::Up, addr, &bytes) == Fate::Pass {
+        if self.judge(Direction::Up, addr, &bytes) == FilterAction::Pass {
             self.observed_send(Direction::Up, addr, bytes);
         }
     }
 
     fn send_down(&mut self, addr: SocketAddr, bytes: Vec<u8>) {
         match self.judge(Direction::Down, addr, &bytes) {
-            Fate::Pass => {}
-            Fate::Move(how) => {
+            FilterAction::Pass => {}
+            FilterAction::Move(how) => {
                 if let Some(node) = self.nodes.iter_mut().find(|node| node.is_at(addr)) {
                     node.relocate(how);
                 }
             }
-            Fate::Drop | Fate::Cut => return,
+            FilterAction::Drop | FilterAction::Cut => return,
         }
         self.observed_send(Direction::Down, addr, bytes);
     }
@@ -274,12 +279,12 @@ impl Sim {
         *self.flows.entry(addr).or_insert(next)
     }
 
-    fn judge(&mut self, direction: Direction, addr: SocketAddr, bytes: &[u8]) -> Fate {
+    fn judge(&mut self, direction: Direction, addr: SocketAddr, bytes: &[u8]) -> FilterAction {
         self.trace.write_u128((self.now - self.start).as_nanos());
         self.trace.write_u8(u8::from(direction == Direction::Up));
         self.trace.write_u16(addr.port());
         self.trace.write(bytes);
-        self.filter.as_mut().map_or(Fate::Pass, |filter| filter(direction, addr, bytes))
+        self.filter.as_mut().map_or(FilterAction::Pass, |filter| filter(direction, addr, bytes))
     }
 }
 
@@ -314,10 +319,10 @@ impl Sim {
         while let Some(pipe) = self.nodes[id].pipe.as_mut().filter(|pipe| pipe.reading)
             && let Some((_, bytes)) = pipe.up.pop_front_if(|(at, _)| *at <= now)
         {
-            let (conn, batch) = (pipe.conn, pipe.intake.received(now, &bytes));
+            let (conn, batch) = (pipe.conn, pipe.decoder.received(now, &bytes));
             self.server.received(now, conn, batch);
             if !self.server.is_reading(conn) {
-                // What it says then is whether the next piece is still read.
+                // Its flow afterwards says whether the next piece is still read.
                 self.fill(conn);
             }
         }

@@ -1,10 +1,10 @@
-//! What the payload of the server's BYE to a tagged session says: why it comes, and whether to come back.
+//! The payload of the server's BYE to a tagged session: the reason, and whether the client may come back.
 
 use std::time::Duration;
 
 use super::{Id, Verb, digits, encode_args, split_word};
 
-/// Why the server says BYE to a tagged session. To any other peer a BYE has no payload.
+/// The reason of a BYE to a tagged session. To any other peer, a BYE has no payload.
 ///
 /// ```
 /// use std::time::Duration;
@@ -15,20 +15,19 @@ use super::{Id, Verb, digits, encode_args, split_word};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByeArgs {
-    /// The operator or the rules ended the session: its name is free, and its client does not come back by itself.
+    /// The operator or the rules ended the session. Its name is free, and the client does not reconnect by itself.
     Ended,
-    /// Another connection has taken the session up: the client does not come back.
+    /// Another connection has taken over the session. The client does not reconnect.
     Elsewhere,
-    /// The server shuts down, and the session ends with this run of it. After how long the server expects to be back, if
-    /// it knows.
+    /// The server shuts down, and all its sessions end. Holds the time after which the server expects to be back, if it
+    /// knows.
     Draining(Option<Duration>),
-    /// Only this connection ends: for so long the session waits for its owner to resume it.
+    /// Only this connection ends. The session waits this long for its client to resume it.
     Waiting(Duration),
 }
 
 impl ByeArgs {
-    /// Reads the payload of a BYE, without its leading space. What it does not know, nothing at all included, is
-    /// [`ByeArgs::Ended`].
+    /// Parses the payload of a BYE, without its leading space. Unknown or empty payloads are [`ByeArgs::Ended`].
     #[must_use]
     pub fn parse(args: &[u8]) -> Self {
         let (word, rest) = split_word(args);
@@ -41,7 +40,7 @@ impl ByeArgs {
         }
     }
 
-    /// Appends the whole BYE, tagged with `id` if there is one. Times are written in whole milliseconds, rounded up.
+    /// Appends the whole BYE, tagged if there is an `id`. Times are in whole milliseconds, rounded up.
     pub fn encode(self, id: Option<Id>, out: &mut Vec<u8>) {
         let (word, time) = match self {
             Self::Ended => ("ended", None),
@@ -71,7 +70,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn every_reason_survives_a_round_trip() {
         for (args, frame) in [
             (ByeArgs::Ended, "BYE 0006 ended"),
             (ByeArgs::Elsewhere, "BYE 0010 elsewhere"),
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_taken_for_an_end_and_what_follows_a_known_word_is_ignored() {
+    fn an_unknown_word_means_ended_and_text_after_a_known_word_is_ignored() {
         for text in
             ["", " ", "over", "ended by me", "ENDED", "waiting", "waiting x", "waiting -1", "waiting  5"]
         {

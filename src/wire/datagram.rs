@@ -1,27 +1,27 @@
-//! One UDP datagram: whose session it belongs to, and its frames.
+//! Parsing of one UDP datagram: the token of its session, and its frames.
 
 use super::{Frame, Malformed, TOKEN_CHARS, Token, parse_head, skip_newlines};
 
-/// Bytes that `~token ` takes at the front of a datagram.
+/// Bytes of `~token ` at the front of a datagram.
 pub const PREFIX_LEN: usize = "~".len() + TOKEN_CHARS + " ".len();
 
-/// A datagram, parsed whole before any of it is executed (see [the grammar](super)).
+/// A datagram, parsed as a whole before any of its frames is executed (see [the grammar](super)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// What it begins with: the token of its session or a cookie. `None` for a bare one.
+    /// The token of its session, or a cookie. `None` for a bare datagram.
     pub token: Option<Token>,
-    /// Its frames in order, at least one.
+    /// The frames in order, at least one.
     pub frames: Vec<Frame<'a>>,
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads a datagram whose frames' payloads are at most `max_payload` bytes each.
+    /// Parses a datagram whose frames have payloads of at most `max_payload` bytes each.
     ///
     /// CR and LF are skipped before, between and after frames, as on a stream: `nc -u` sends a typed line with its LF.
     ///
     /// # Errors
     ///
-    /// When anything in it is malformed, however late; when it ends within a frame; when it holds none.
+    /// Any frame is malformed, the datagram ends within a frame, or it holds none.
     pub fn parse(bytes: &'a [u8], max_payload: usize) -> Result<Self, Malformed> {
         let (token, rest) = split_prefix(bytes)?;
         let mut rest = skip_newlines(rest);
@@ -36,20 +36,20 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Appends `~token `, [`PREFIX_LEN`] bytes, with which every datagram of a session begins.
+/// Appends `~token `, the [`PREFIX_LEN`] bytes at the front of every datagram of a session.
 pub fn encode_prefix(token: Token, out: &mut Vec<u8>) {
     out.push(b'~');
     out.extend_from_slice(&token.text());
     out.push(b' ');
 }
 
-/// The token that a datagram begins with, whether the rest of it can be read or not.
+/// The token of a datagram, even if the rest is malformed.
 #[must_use]
 pub fn prefix_of(bytes: &[u8]) -> Option<Token> {
     split_prefix(bytes).ok()?.0
 }
 
-/// Cuts `~token ` off the front, if the datagram begins with a `~` at all.
+/// Cuts `~token ` off the front, if the datagram begins with `~`.
 fn split_prefix(bytes: &[u8]) -> Result<(Option<Token>, &[u8]), Malformed> {
     let Some(rest) = bytes.strip_prefix(b"~") else {
         return Ok((None, bytes));

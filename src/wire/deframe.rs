@@ -1,4 +1,4 @@
-//! A stream of bytes cut into frames, resumable at any byte.
+//! Cuts a stream of bytes into frames, resumable at any byte.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use bytes::{Buf as _, Bytes};
 use super::frame::usual_head;
 use super::{Frame, Head, Id, MAX_HEAD, Malformed, Verb, parse_head, skip_newlines};
 
-/// Most bytes that one chunk of an unfinished frame has room for.
+/// The most bytes in one chunk of an unfinished frame.
 const MAX_CHUNK: usize = 1 << 20;
 
 /// Cuts one direction of one stream into [`Frame`]s.
 ///
-/// A frame that lies whole in what was read is borrowed from there. Only the front of an unfinished one is kept: at
-/// most [`MAX_HEAD`] and `max_payload` bytes, in chunks that are joined once, when the frame is complete. Announcing a
-/// length costs a peer nothing, so it alone costs no memory here: what is allocated is at most twice what has arrived.
-/// Between frames a stream holds no allocation at all.
+/// A frame that lies whole in the input is borrowed from there. Only the beginning of an unfinished frame is kept: at
+/// most [`MAX_HEAD`] and `max_payload` bytes, in chunks that are joined once, when the frame is complete. A peer can
+/// announce any length at no cost, so the length alone allocates nothing: at most twice what has arrived is allocated.
+/// Between frames nothing is.
 ///
 /// ```
 /// use sayagain::wire::Deframer;
@@ -31,40 +31,40 @@ const MAX_CHUNK: usize = 1 << 20;
 /// # Ok::<(), sayagain::wire::Malformed>(())
 /// ```
 pub struct Deframer {
-    state: State,
+    state: DeframerState,
     max_payload: usize,
 }
 
-/// Where in the stream it is.
-enum State {
+/// The position in the stream.
+enum DeframerState {
     /// Between frames.
     Between,
-    /// Within one.
-    Within(Box<Unfinished>),
-    /// Between frames; the last one was kept here, and lent to the caller.
+    /// Within a frame.
+    Within(Box<UnfinishedFrame>),
+    /// Between frames; the last frame was buffered here, and lent to the caller.
     Lent(Box<Joined>),
-    /// Behind the first wrong byte.
+    /// After the first wrong byte.
     Broken(Box<Malformed>),
 }
 
-/// The front of a frame.
-struct Unfinished {
-    /// Its head, once that is complete.
+/// The beginning of a frame.
+struct UnfinishedFrame {
+    /// Its head, once complete.
     head: Option<Head>,
-    /// What has arrived. The first has room for any head.
+    /// The bytes that have arrived. The first chunk has room for any head.
     chunks: Vec<Vec<u8>>,
     /// Bytes in all chunks.
     held: usize,
 }
 
-/// How much of an unfinished frame there is.
+/// The size of an unfinished frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partial {
     /// Bytes in its payload, once the head is complete; 0 before.
     pub announced: usize,
-    /// Bytes of it that have arrived, its head included.
+    /// Bytes that have arrived, including the head.
     pub buffered: usize,
-    /// Bytes that are allocated for it: at most twice what has arrived, or room for a head.
+    /// Bytes allocated for it: at most twice what has arrived, or room for a head.
     pub allocated: usize,
 }
 
@@ -73,7 +73,7 @@ pub struct Partial {
 pub enum Cut<'i> {
     /// It lies whole in the input.
     Whole(Frame<'i>),
-    /// It began in an earlier piece.
+    /// It began in earlier input.
     Joined(Joined),
 }
 
@@ -87,19 +87,19 @@ impl Cut<'_> {
     }
 }
 
-/// A frame that came in pieces, whole again.
+/// A frame that arrived in pieces, joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
     /// The number behind the `@`, if the frame is tagged.
     pub id: Option<Id>,
-    /// What the frame asks for or tells.
+    /// The request or response that the frame carries.
     pub verb: Verb,
-    /// The payload as on the wire, to be given on without a copy.
+    /// The payload as on the wire, to pass on without a copy.
     pub payload: Bytes,
 }
 
 impl Joined {
-    /// The frame, borrowed.
+    /// Borrows the frame.
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
         Frame::new(self.id, self.verb, &self.payload)
@@ -107,67 +107,69 @@ impl Joined {
 }
 
 impl Deframer {
-    /// A deframer at the start of a stream, taking payloads of at most `max_payload` bytes.
+    /// Creates a deframer at the start of a stream, for payloads of at most `max_payload` bytes.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
-        Self { state: State::Between, max_payload }
+        Self { state: DeframerState::Between, max_payload }
     }
 
-    /// The next frame of the stream, which goes on with `input`; what is used of `input` is cut off its front.
+    /// Returns the next frame of the stream, which continues with `input`, and cuts the used bytes off the front of
+    /// `input`.
     ///
     /// `Ok(None)` means that all of `input` is used and the next frame is not complete. Call it until then for each
-    /// piece read: that call also frees what the last frame was kept in.
+    /// piece of input: that call also frees the buffer of the last frame.
     ///
     /// # Errors
     ///
-    /// The first wrong byte breaks the stream, even within an unfinished frame; every later call says the same.
+    /// The first wrong byte breaks the stream, even within an unfinished frame. Every later call returns the same
+    /// error.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<Frame<'s>>, Malformed> {
         let joined = match self.cut(input)? {
             None => return Ok(None),
             Some(Cut::Whole(frame)) => return Ok(Some(frame)),
             Some(Cut::Joined(joined)) => joined,
         };
-        self.state = State::Lent(Box::new(joined));
+        self.state = DeframerState::Lent(Box::new(joined));
         match &self.state {
-            State::Lent(joined) => Ok(Some(joined.frame())),
-            State::Between | State::Within(_) | State::Broken(_) => Ok(None),
+            DeframerState::Lent(joined) => Ok(Some(joined.frame())),
+            DeframerState::Between | DeframerState::Within(_) | DeframerState::Broken(_) => Ok(None),
         }
     }
 
-    /// The same, but a frame that came in pieces is given away instead of lent.
+    /// As [`Deframer::next`], but a frame that arrived in pieces is returned by value.
     ///
     /// # Errors
     ///
-    /// As of [`Deframer::next`].
+    /// As [`Deframer::next`].
     pub fn cut<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Cut<'i>>, Malformed> {
         let cut = match &mut self.state {
-            State::Between => self.start(input),
-            State::Lent(_) => {
-                self.state = State::Between;
+            DeframerState::Between => self.start(input),
+            DeframerState::Lent(_) => {
+                self.state = DeframerState::Between;
                 self.start(input)
             }
-            State::Within(unfinished) => {
+            DeframerState::Within(unfinished) => {
                 let joined = unfinished.resume(input, self.max_payload);
                 if let Ok(Some(_)) = joined {
-                    self.state = State::Between;
+                    self.state = DeframerState::Between;
                 }
                 joined.map(|joined| joined.map(Cut::Joined))
             }
-            State::Broken(why) => return Err(**why),
+            DeframerState::Broken(why) => return Err(**why),
         };
         if let Err(why) = cut {
-            self.state = State::Broken(Box::new(why));
+            self.state = DeframerState::Broken(Box::new(why));
         }
         cut
     }
 
-    /// The next frame, if it is as most are: untagged, short, and whole in the input with nothing before it. `None` says
-    /// nothing: [`Deframer::cut`] is to be asked.
+    /// Fast path for the most common frame: untagged, short, and whole in the input with nothing before it. On `None`,
+    /// ask [`Deframer::cut`].
     ///
-    /// A result this small stays in registers; that is a third of the time that cutting takes.
+    /// A result this small stays in registers; this accounts for a third of the time of a cut.
     #[inline]
     pub(crate) fn cut_usual<'i>(&mut self, input: &mut &'i [u8]) -> Option<Frame<'i>> {
-        if !matches!(self.state, State::Between) {
+        if !matches!(self.state, DeframerState::Between) {
             return None;
         }
         let head = usual_head(input, self.max_payload)?;
@@ -179,16 +181,16 @@ impl Deframer {
         Some(frame)
     }
 
-    /// The unfinished frame, if there is one, so that a caller can bound how long it may take to arrive.
+    /// The unfinished frame, if any, so that a caller can limit the time it may take to arrive.
     #[must_use]
     pub fn partial(&self) -> Option<Partial> {
-        let State::Within(unfinished) = &self.state else { return None };
+        let DeframerState::Within(unfinished) = &self.state else { return None };
         let announced = unfinished.head.map_or(0, |head| head.length);
         let allocated = unfinished.chunks.iter().map(Vec::capacity).sum();
         Some(Partial { announced, buffered: unfinished.held, allocated })
     }
 
-    /// Between frames: takes a whole frame out of `input`, or keeps the front of one.
+    /// Between frames: takes a whole frame out of `input`, or keeps the beginning of one.
     fn start<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Cut<'i>>, Malformed> {
         *input = skip_newlines(input);
         let head = parse_head(input, self.max_payload)?;
@@ -197,16 +199,16 @@ impl Deframer {
             return Ok(Some(Cut::Whole(frame)));
         }
         if !input.is_empty() {
-            let mut unfinished = Box::new(Unfinished { head, chunks: Vec::new(), held: 0 });
+            let mut unfinished = Box::new(UnfinishedFrame { head, chunks: Vec::new(), held: 0 });
             unfinished.take(input, head.map_or(MAX_HEAD, |head| head.frame_len()));
-            self.state = State::Within(unfinished);
+            self.state = DeframerState::Within(unfinished);
         }
         Ok(None)
     }
 }
 
-impl Unfinished {
-    /// Takes what the frame still lacks, or all there is. Gives the frame when it is complete, and is used up then.
+impl UnfinishedFrame {
+    /// Takes the missing bytes of the frame, or all of `input`. Returns the frame once it is complete.
     fn resume(&mut self, input: &mut &[u8], max_payload: usize) -> Result<Option<Joined>, Malformed> {
         if self.head.is_none() {
             self.head = self.finish_head(input, max_payload)?;
@@ -224,7 +226,8 @@ impl Unfinished {
         Ok(None)
     }
 
-    /// Looks for the end of a head that began in an earlier piece. Only the head's own bytes are taken then, all otherwise.
+    /// Searches for the end of a head that began in earlier input. Takes the head's bytes, or all if it is not
+    /// complete.
     fn finish_head(&mut self, input: &mut &[u8], max_payload: usize) -> Result<Option<Head>, Malformed> {
         let before = self.held;
         let all = *input;
@@ -239,7 +242,7 @@ impl Unfinished {
         Ok(head)
     }
 
-    /// Moves bytes from `input` until the chunks hold `total` or there are no more.
+    /// Moves bytes from `input` until the chunks hold `total` bytes or `input` is empty.
     fn take(&mut self, input: &mut &[u8], total: usize) {
         let lacking = total.saturating_sub(self.held);
         let (taken, rest) = input.split_at(lacking.min(input.len()));
@@ -260,7 +263,7 @@ impl Unfinished {
         }
     }
 
-    /// The whole frame, of which `last` is the end. A chunk is freed as soon as it is copied.
+    /// Joins the frame, whose last part is `last`. Each chunk is freed as soon as it is copied.
     fn join(&mut self, head: &Head, last: &[u8]) -> Joined {
         let mut chunks = std::mem::take(&mut self.chunks).into_iter();
         let mut whole = chunks.next().unwrap_or_default();
@@ -276,12 +279,12 @@ impl Unfinished {
     }
 }
 
-/// Without the buffered bytes, which may hold a token.
+/// Omits the buffered bytes, which may hold a token.
 impl fmt::Debug for Deframer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deframer")
             .field("partial", &self.partial())
-            .field("broken", &if let State::Broken(why) = &self.state { Some(why) } else { None })
+            .field("broken", &if let DeframerState::Broken(why) = &self.state { Some(why) } else { None })
             .field("max_payload", &self.max_payload)
             .finish_non_exhaustive()
     }
@@ -299,21 +302,21 @@ mod tests {
         let mut deframer = Deframer::new(9_999);
         let frame = deframer.next(&mut input).unwrap().unwrap();
         assert_eq!(frame.payload.as_ptr(), bytes[8..].as_ptr());
-        assert!(matches!(deframer.state, State::Between));
+        assert!(matches!(deframer.state, DeframerState::Between));
         assert_eq!(deframer.partial(), None);
     }
 
-    /// The bytes that an unfinished frame takes.
+    /// Bytes allocated for an unfinished frame.
     fn capacity(deframer: &Deframer) -> usize {
         match &deframer.state {
-            State::Within(unfinished) => unfinished.chunks.iter().map(Vec::capacity).sum(),
-            State::Lent(joined) => joined.payload.len(),
-            State::Between | State::Broken(_) => 0,
+            DeframerState::Within(unfinished) => unfinished.chunks.iter().map(Vec::capacity).sum(),
+            DeframerState::Lent(joined) => joined.payload.len(),
+            DeframerState::Between | DeframerState::Broken(_) => 0,
         }
     }
 
     #[test]
-    fn a_usual_frame_is_found_at_once_and_whatever_is_not_one_is_left_alone() {
+    fn the_fast_path_takes_usual_frames_and_leaves_all_others_alone() {
         let mut deframer = Deframer::new(20);
         let mut input = &b"PNG 0006 helloBYE 0000"[..];
         assert_eq!(deframer.cut_usual(&mut input).unwrap().payload, b" hello");
@@ -349,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_frame_says_how_much_is_announced_and_here() {
+    fn an_unfinished_frame_reports_its_announced_and_arrived_bytes() {
         let mut deframer = Deframer::new(9_999);
         let mut seen = Vec::new();
         for piece in [&b"\r\n"[..], b"@7 P", b"NG 000", b"6", b" hel", b"lo", b"\n"] {
@@ -400,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_without_its_space_is_refused_once_its_first_byte_is_here() {
+    fn a_payload_without_its_space_is_refused_once_its_first_byte_arrives() {
         let mut deframer = Deframer::new(9_999);
         assert_eq!(deframer.next(&mut &b"REG 0005"[..]), Ok(None));
         assert_eq!(deframer.next(&mut &b"X"[..]), Err(Malformed::Space));

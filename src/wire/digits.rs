@@ -1,9 +1,9 @@
-//! Decimal numbers in ASCII, as strict to read as they are plain to write.
+//! Strict decimal numbers in ASCII, for ids, lengths and counts.
 
-/// Most digits that a `u64` has.
+/// The most digits of a `u64`.
 const U64_DIGITS: usize = 20;
 
-/// Reads a whole text as a number: ASCII digits alone, no leading zero (but `0` itself), within 64 bits.
+/// Parses a whole text as a number: ASCII digits only, no leading zero (except `0` itself), within 64 bits.
 pub(super) fn parse(text: &[u8]) -> Option<u64> {
     match text {
         [] | [b'0', _, ..] => None,
@@ -11,7 +11,7 @@ pub(super) fn parse(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// Reads a whole text as a number, leading zeros allowed.
+/// Parses a whole text as a number, leading zeros allowed.
 pub(super) fn parse_padded(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0_u64, |value, &byte| value.checked_mul(10)?.checked_add(digit(byte)?))
 }
@@ -21,7 +21,7 @@ pub(super) fn digit(byte: u8) -> Option<u64> {
     byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
 }
 
-/// How many digits `value` is written with.
+/// The number of digits of `value`.
 pub(super) fn count(mut value: u64) -> usize {
     let mut digits = 1;
     while value >= 10 {
@@ -31,7 +31,7 @@ pub(super) fn count(mut value: u64) -> usize {
     digits
 }
 
-/// Four digits, with leading zeros; only the last four of a longer number.
+/// Four digits with leading zeros; the last four of a longer number.
 pub(super) fn four(value: u16) -> [u8; 4] {
     [1_000, 100, 10, 1].map(|place| b'0' + (value / place % 10) as u8)
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_at_every_power_of_ten() {
+    fn numbers_survive_a_round_trip_at_every_power_of_ten() {
         let powers = (0..20).map(|exponent| 10_u64.pow(exponent));
         for value in powers.flat_map(|power| [power - 1, power, power + 1]).chain([u64::MAX]) {
             let mut text = Vec::new();

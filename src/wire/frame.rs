@@ -1,4 +1,4 @@
-//! One frame: its head, its payload, and what can be wrong with them.
+//! One frame: its head, its payload, and the errors in them.
 
 use std::ops::RangeInclusive;
 
@@ -11,14 +11,14 @@ use super::{
 pub struct Frame<'a> {
     /// The number behind the `@`, if the frame is tagged.
     pub id: Option<Id>,
-    /// What the frame asks for or tells.
+    /// The request or response that the frame carries.
     pub verb: Verb,
     /// The payload as on the wire: empty, or beginning with its space.
     pub payload: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    /// A frame of these parts; `payload` is empty or begins with a space.
+    /// Creates a frame from its parts; `payload` is empty or begins with a space.
     #[must_use]
     pub fn new(id: Option<Id>, verb: Verb, payload: &'a [u8]) -> Self {
         Self { id, verb, payload }
@@ -30,10 +30,10 @@ impl<'a> Frame<'a> {
         self.payload.strip_prefix(b" ").unwrap_or(self.payload)
     }
 
-    /// Appends the frame's bytes to `out`, with the length in its short form where that is enough.
+    /// Appends the frame's bytes to `out`, with the length in its short form if that is enough.
     ///
-    /// A payload that is not empty and lacks its space would put every reader out of step: a mistake of the caller,
-    /// caught in debug builds. [`encode_args`] writes the spaces itself.
+    /// A payload that is not empty has to begin with a space, or every reader gets out of step; debug builds assert it.
+    /// [`encode_args`] writes the spaces itself.
     pub fn encode(&self, out: &mut Vec<u8>) {
         debug_assert!(
             matches!(self.payload, [] | [b' ', ..]),
@@ -45,7 +45,7 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(self.payload);
     }
 
-    /// How many bytes [`Frame::encode`] appends.
+    /// The number of bytes that [`Frame::encode`] appends.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         head_len(self.id, self.payload.len()) + self.payload.len()
@@ -65,16 +65,16 @@ pub fn encode_args(id: Option<Id>, verb: Verb, parts: &[&[u8]], out: &mut Vec<u8
     }
 }
 
-/// Appends `@id `, which turns the untagged frame that follows it into a tagged one.
+/// Appends `@id `, which makes the untagged frame after it a tagged one.
 ///
-/// So one encoded frame can be shared by receivers who each number it differently.
+/// So receivers that number a frame differently can share its encoded bytes.
 pub fn encode_tag(id: Id, out: &mut Vec<u8>) {
     out.push(b'@');
     digits::push(id.get(), 0, out);
     out.push(b' ');
 }
 
-/// Appends everything of a frame that comes before its payload of `length` bytes.
+/// Appends the part of a frame before its payload of `length` bytes.
 pub(super) fn push_head(id: Option<Id>, verb: Verb, length: usize, out: &mut Vec<u8>) {
     if let Some(id) = id {
         encode_tag(id, out);
@@ -94,41 +94,41 @@ pub(super) fn push_head(id: Option<Id>, verb: Verb, length: usize, out: &mut Vec
     digits::push(number, 0, out);
 }
 
-/// How many bytes [`push_head`] appends.
+/// The number of bytes that [`push_head`] appends.
 fn head_len(id: Option<Id>, length: usize) -> usize {
     let tag = id.map_or(0, |id| "@ ".len() + digits::count(id.get()));
     let digits = if length <= SHORT_LENGTH_MAX { 4 } else { "+000 ".len() + digits::count(length as u64) };
     tag + VERB_LEN + " ".len() + digits
 }
 
-/// What a frame says before its payload.
+/// The part of a frame before its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// The number behind the `@`, if the frame is tagged.
     pub id: Option<Id>,
-    /// What the frame asks for or tells.
+    /// The request or response that the frame carries.
     pub verb: Verb,
-    /// Bytes in the payload, its leading space included.
+    /// Bytes in the payload, including its leading space.
     pub length: usize,
     /// Bytes in the head itself, at most [`MAX_HEAD`](super::MAX_HEAD).
     pub head_len: usize,
 }
 
 impl Head {
-    /// Bytes in the whole frame. (It saturates, for a limit that no memory could meet.)
+    /// Bytes in the whole frame. Saturates; no memory could hold such a frame.
     #[must_use]
     pub fn frame_len(&self) -> usize {
         self.head_len.saturating_add(self.length)
     }
 
-    /// Cuts this head's frame off the front of `bytes`, which begin with the head; `None` until it is all there.
+    /// Cuts this head's frame off the front of `bytes`, which begin with the head; `None` until it is complete.
     #[inline]
     pub(super) fn split_frame<'a>(&self, bytes: &'a [u8]) -> Option<(Frame<'a>, &'a [u8])> {
         let (frame, rest) = bytes.split_at_checked(self.frame_len())?;
         Some((Frame::new(self.id, self.verb, frame.get(self.head_len..)?), rest))
     }
 
-    /// Complains if the payload's first byte has arrived and is no space. `bytes` begin with the head.
+    /// Fails if the payload's first byte has arrived and is not a space. `bytes` begin with the head.
     pub(super) fn check_space(&self, bytes: &[u8]) -> Result<(), Malformed> {
         match bytes.get(self.head_len) {
             Some(&first) if self.length > 0 && first != b' ' => Err(Malformed::Space),
@@ -137,16 +137,16 @@ impl Head {
     }
 }
 
-/// Why bytes are no frame, or no datagram. It is the peer's fault, and the stream they came on cannot go on.
+/// The reason why bytes are not a frame, or not a datagram. The peer is at fault, and the stream cannot continue.
 ///
-/// The sentences are fit to be sent back: they never quote what came in.
+/// The messages quote no input, so they are safe to send back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
     /// The `@` is not followed by an id and a space.
     #[error("malformed tag: after @ come 1 to {ID_DIGITS} digits without a leading zero, then one space")]
     Tag,
-    /// A frame begins with something else than a verb or a tag, or no space follows the verb.
+    /// A frame begins with something other than a verb or a tag, or no space follows the verb.
     #[error("malformed verb: it is {VERB_LEN} upper-case letters, then one space")]
     Verb,
     /// The length is in neither of its two forms.
@@ -154,15 +154,15 @@ pub enum Malformed {
         "malformed length: it is 4 digits, or + and 3 digits saying how many, a space and so many digits"
     )]
     Length,
-    /// The length is well-formed, but more than the reader takes.
+    /// The length is well-formed but exceeds the reader's limit.
     #[error("length {length} is over the limit of {limit}")]
     TooLong {
-        /// The payload's length in bytes, as announced.
+        /// The payload's announced length in bytes.
         length: u64,
-        /// The most that the reader takes, in bytes.
+        /// The reader's limit in bytes.
         limit: usize,
     },
-    /// The length is not 0000, but the payload's first byte is no space.
+    /// The length is not 0000, but the payload does not begin with a space.
     #[error("payload does not begin with a space")]
     Space,
     /// The `~` that begins a datagram is not followed by a token and a space.
@@ -171,20 +171,20 @@ pub enum Malformed {
     /// A datagram ends within a frame.
     #[error("the datagram ends before its last frame does")]
     Incomplete,
-    /// A datagram holds no frame at all.
+    /// A datagram holds no frame.
     #[error("the datagram holds no frame")]
     Empty,
 }
 
-/// Reads the head at the front of `bytes`, for a reader that takes payloads of at most `max_payload` bytes.
+/// Parses the head at the front of `bytes`, for payloads of at most `max_payload` bytes.
 ///
-/// `Ok(None)` means that the bytes are right so far and the head goes on. The payload need not be there; its first
-/// byte, if it is, is looked at.
+/// `Ok(None)` means that the bytes are valid so far and the head is not complete. The payload may be missing; if its
+/// first byte has arrived, it is checked.
 ///
 /// # Errors
 ///
-/// As soon as a wrong byte is there, with the part that it is wrong in; for a length over the limit, with its last
-/// digit, so that the error can name it.
+/// As soon as a wrong byte is there, the part that contains it. For a length over the limit, with its last digit, so
+/// that the error can name the length.
 pub fn parse_head(bytes: &[u8], max_payload: usize) -> Result<Option<Head>, Malformed> {
     if let Some(head) = usual_head(bytes, max_payload) {
         return head.check_space(bytes).map(|()| Some(head));
@@ -196,7 +196,7 @@ pub fn parse_head(bytes: &[u8], max_payload: usize) -> Result<Option<Head>, Malf
     }
 }
 
-/// The head that most frames have, `SND 0021`, all of it at once; `None` for any other, be it right or wrong.
+/// Parses the most common form of a head, `SND 0021`, in one step. `None` for any other, valid or not.
 #[inline]
 pub(super) fn usual_head(bytes: &[u8], max_payload: usize) -> Option<Head> {
     let &[a, b, c, b' ', ref digits @ ..] = bytes.first_chunk::<8>()? else { return None };
@@ -206,7 +206,7 @@ pub(super) fn usual_head(bytes: &[u8], max_payload: usize) -> Option<Head> {
     Some(Head { id: None, verb, length, head_len: 8 })
 }
 
-/// Why the cursor went no further.
+/// The reason why the cursor stopped.
 enum Stop {
     /// The bytes ended.
     Incomplete,
@@ -214,7 +214,7 @@ enum Stop {
     Wrong(Malformed),
 }
 
-/// A place in a head. Each step is told whose fault, which `part`'s, a wrong byte would be.
+/// A position in a head. Each step is told which part a wrong byte belongs to.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -234,7 +234,7 @@ impl Cursor<'_> {
         self.accept(Malformed::Tag, |byte| byte == b'@')?;
         let mut number = self.digit(Malformed::Tag, 1..=9)?;
         while self.peek()? != b' ' {
-            // A twentieth digit is wrong whatever it is: the number had nineteen.
+            // A twentieth digit is always wrong: the number had nineteen.
             if number > MAX_ID / 10 {
                 return Err(Stop::Wrong(Malformed::Tag));
             }
@@ -268,7 +268,7 @@ impl Cursor<'_> {
         self.number(first, digits - 1)
     }
 
-    /// Goes on with a length of which `number` has been read, for so many more digits (19 in all at most).
+    /// Continues a length after `number`, for that many more digits (19 in all at most).
     fn number(&mut self, mut number: u64, digits: u64) -> Result<u64, Stop> {
         for _ in 0..digits {
             number = number * 10 + self.digit(Malformed::Length, 0..=9)?;

@@ -1,4 +1,4 @@
-//! The number of a tagged request or push.
+//! The id of a tagged request or push.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -15,13 +15,13 @@ impl Id {
     /// The first id of a session.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// The id of this number; `None` for 0 and for what has more than 19 digits.
+    /// The id with this number; `None` for 0 and for numbers of more than 19 digits.
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
         NonZeroU64::new(number).filter(|number| number.get() <= MAX_ID).map(Self)
     }
 
-    /// Its number, 1 to [`MAX_ID`].
+    /// The number, 1 to [`MAX_ID`].
     #[must_use]
     pub fn get(self) -> u64 {
         self.0.get()

@@ -1,15 +1,15 @@
-//! A stream of bytes cut into lines of text, resumable at any byte: what people with netcat or telnet send.
+//! Cuts a stream of bytes into lines of text, resumable at any byte: the input of netcat and telnet users.
 //!
-//! A line ends with LF, CR LF, or CR NUL, which is telnet's Enter (RFC 854). Telnet's commands are no text: they are
-//! swallowed wherever they stand, a subnegotiation of any length without being kept. Nothing of them is answered, so that
-//! two ends cannot negotiate for ever, but for one question, to which there is one answer: see [`Found::TimingMark`].
+//! A line ends with LF, CR LF, or CR NUL, which is telnet's Enter (RFC 854). Telnet commands are skipped wherever they
+//! stand; a subnegotiation of any length is not kept. They get no answer, so that two ends cannot negotiate for ever.
+//! The one exception is a question with exactly one answer: see [`Found::TimingMark`].
 
 use std::mem;
 
-/// Most bytes in a line. A longer one comes in pieces that say so: [`Found::Front`] and [`Found::Rest`].
+/// The most bytes in a line. A longer line is returned in pieces: [`Found::Front`] and [`Found::Rest`].
 pub const MAX_LINE: usize = 2_500;
 
-/// The least that [`Lines::with_limit`] takes: no character is longer.
+/// The smallest limit of [`Lines::with_limit`]: no character is longer.
 const MIN_LIMIT: usize = 4;
 
 /// The whole answer to [`Found::TimingMark`]: IAC WONT TIMING-MARK (RFC 860).
@@ -21,17 +21,17 @@ const WILL: u8 = 251;
 const WONT: u8 = 252;
 const DO: u8 = 253;
 const DONT: u8 = 254;
-/// The beginning of a subnegotiation.
+/// Begins a subnegotiation.
 const SB: u8 = 250;
-/// Its end, behind an IAC.
+/// Ends it, after an IAC.
 const SE: u8 = 240;
 const TIMING_MARK: u8 = 6;
 
 /// Cuts one direction of one stream into lines of at most [`MAX_LINE`] bytes.
 ///
-/// It keeps one unfinished line, or one piece of it, and nothing else. A line of more than [`MAX_LINE`] bytes is handed out
-/// in pieces, of which only the first can be read as a line: what a later piece means was decided by the front. No cut is
-/// within a UTF-8 character: up to 3 bytes of one stay for the next piece. How the stream was split makes no difference.
+/// It keeps one unfinished line, or one piece of it, and nothing else. A line of more than [`MAX_LINE`] bytes is
+/// returned in pieces. Only the first piece may be interpreted as a line; the others belong to it. No cut splits a
+/// UTF-8 character: up to 3 bytes stay for the next piece. The result does not depend on how the stream was split.
 ///
 /// ```
 /// use sayagain::wire::{Found, Lines};
@@ -46,46 +46,46 @@ const TIMING_MARK: u8 = 6;
 /// ```
 #[derive(Debug)]
 pub struct Lines {
-    /// The front of the unfinished line.
+    /// The beginning of the unfinished line.
     buf: Vec<u8>,
     limit: usize,
-    /// A CR has come, and what follows decides what it is.
+    /// A CR has arrived, and the next byte decides its meaning.
     cr: bool,
-    /// The front of the unfinished line was handed out.
+    /// The beginning of the unfinished line was returned.
     continued: bool,
-    /// The last line was handed out before its end: one that comes right behind it belongs to it.
+    /// The last line was returned before its end: a line end right after it belongs to it.
     open_end: bool,
     telnet: Telnet,
     heard: bool,
     begun: bool,
 }
 
-/// Where in a telnet command the stream is.
+/// The position in a telnet command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telnet {
     /// In none.
     Text,
-    /// Behind its IAC.
+    /// After its IAC.
     Command,
-    /// Behind WILL, WONT, DO or DONT: the option follows.
+    /// After WILL, WONT, DO or DONT: the option follows.
     Option { is_do: bool },
     /// In a subnegotiation.
     Sub,
-    /// In a subnegotiation, behind an IAC.
+    /// In a subnegotiation, after an IAC.
     SubCommand,
 }
 
-/// What [`Lines::next`] finds.
+/// The result of [`Lines::next`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A line, without its end.
     Line(Vec<u8>),
-    /// The first piece of a line that is longer than the limit.
+    /// The first piece of a line that exceeds the limit.
     Front(Vec<u8>),
-    /// The next piece of that line; it is no line by itself, whatever it looks like.
+    /// The next piece of that line. It is not a line, whatever it looks like.
     Rest(Vec<u8>),
-    /// The peer waits for an answer to DO TIMING-MARK: telnet does after an interrupt, and throws all away until the
-    /// answer comes. One answer to one question cannot go on for ever.
+    /// The peer sent DO TIMING-MARK and waits for the answer: telnet does so after an interrupt, and discards output
+    /// until then. One answer per question cannot loop.
     TimingMark,
 }
 
@@ -107,7 +107,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Lines of at most `limit` bytes, or [`MAX_LINE`] if that is less; of at least 4.
+    /// Creates a cutter for lines of at most `limit` bytes, clamped to 4 to [`MAX_LINE`].
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
         Self {
@@ -122,12 +122,13 @@ impl Lines {
         }
     }
 
-    /// Changes what [`Lines::with_limit`] has set; an unfinished line that is too long for it is cut at its next byte.
+    /// Changes the limit of [`Lines::with_limit`]; an unfinished line that is too long for it is cut at its next byte.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit.clamp(MIN_LIMIT, MAX_LINE);
     }
 
-    /// The next thing in the stream, which goes on with `input`; what is used of `input` is cut off its front.
+    /// Returns the next element of the stream, which continues with `input`, and cuts the used bytes off the front of
+    /// `input`.
     ///
     /// `None` means that all of it is used.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Found> {
@@ -145,8 +146,8 @@ impl Lines {
         None
     }
 
-    /// Takes the unfinished line, or the last piece of one, as if it were finished; `None` when none has begun. The end of
-    /// it may still come, and is not taken for another line.
+    /// Returns the unfinished line, or the last piece of one, as if it were finished; `None` if there is none. A line
+    /// end right after it does not begin another line.
     pub fn flush(&mut self) -> Option<Found> {
         if self.buf.is_empty() {
             return None;
@@ -155,18 +156,18 @@ impl Lines {
         Some(self.finish())
     }
 
-    /// The bytes of the unfinished line that were not handed out; 0 between lines.
+    /// Bytes of the unfinished line that were not returned; 0 between lines.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.buf.len()
     }
 
-    /// Whether text has come since this was last asked: telnet commands and ends of lines are none.
+    /// Whether text has arrived since the last call. Telnet commands and line ends do not count.
     pub fn take_heard(&mut self) -> bool {
         mem::take(&mut self.heard)
     }
 
-    /// Whether the unfinished line, or piece of one, is another than when this was last asked.
+    /// Whether the unfinished line, or piece of one, is another one than at the last call.
     pub fn take_begun(&mut self) -> bool {
         mem::take(&mut self.begun) && !self.buf.is_empty()
     }
@@ -178,7 +179,7 @@ impl Lines {
             Telnet::Command => next == IAC,
             Telnet::Option { .. } | Telnet::Sub | Telnet::SubCommand => false,
         };
-        // Right behind a line that was handed out early, a CR alone is the end of that.
+        // Right after a line that was returned early, a CR alone ends that line.
         is_text && mem::take(&mut self.cr) && !mem::take(&mut self.open_end)
     }
 
@@ -223,7 +224,7 @@ impl Lines {
         Some(self.finish())
     }
 
-    /// Only a byte too many shows that a line is too long: its end is none.
+    /// Only an extra byte shows that a line is too long; its line end does not count.
     fn push(&mut self, byte: u8) -> Option<Found> {
         let piece = (self.buf.len() >= self.limit).then(|| self.cut());
         self.begun |= self.buf.is_empty();
@@ -233,7 +234,7 @@ impl Lines {
         piece
     }
 
-    /// Takes what is there of a line that is too long, but for the part of a character at its end.
+    /// Takes the bytes of a line that is too long, except for a partial character at its end.
     fn cut(&mut self) -> Found {
         let whole = self.buf.len() - begun_character(&self.buf);
         let next = self.buf.split_off(whole);
@@ -242,14 +243,14 @@ impl Lines {
         if mem::replace(&mut self.continued, true) { Found::Rest(piece) } else { Found::Front(piece) }
     }
 
-    /// Takes the line, or the last piece of it.
+    /// Takes the line, or its last piece.
     fn finish(&mut self) -> Found {
         let text = mem::take(&mut self.buf);
         if mem::take(&mut self.continued) { Found::Rest(text) } else { Found::Line(text) }
     }
 }
 
-/// How many bytes at the end are the beginning of a UTF-8 character that is not whole, 0 to 3.
+/// Bytes at the end that begin an incomplete UTF-8 character, 0 to 3.
 fn begun_character(bytes: &[u8]) -> usize {
     let is_begun = |tail: &[u8]| {
         std::str::from_utf8(tail).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
@@ -288,7 +289,7 @@ mod tests {
         found.into_iter().chain(rest).map(shown).collect()
     }
 
-    /// A telnet command, or a byte of text, and how long it is.
+    /// A telnet command, or a byte of text, and its length.
     fn first(bytes: &[u8]) -> (Option<Result<u8, Found>>, usize) {
         match bytes {
             [255, 255, ..] => (Some(Ok(255)), 2),
@@ -309,7 +310,7 @@ mod tests {
         }
     }
 
-    /// What the module's documentation says, with all of the stream at hand.
+    /// A reference implementation of the module's documentation, with the whole stream at hand.
     fn reference(mut bytes: &[u8]) -> (Vec<Found>, Option<Found>) {
         let mut stream = Vec::new();
         while !bytes.is_empty() {
@@ -323,7 +324,7 @@ mod tests {
             if mem::take(continued) { Found::Rest(text) } else { Found::Line(text) }
         };
         while at < stream.len() {
-            // What a CR is, the next byte of text decides, whatever commands stand between.
+            // The next byte of text decides the meaning of a CR, regardless of commands in between.
             let next = (at + 1..stream.len()).find(|next| stream[*next].is_ok());
             let pair = (stream[at].clone(), next.and_then(|next| stream[next].clone().ok()));
             at += 1;
@@ -339,7 +340,7 @@ mod tests {
                 (Ok(b'\r'), None) => {}
                 (Ok(b'\n'), _) => all.push(finished(&mut line, &mut continued)),
                 (Ok(byte), _) => {
-                    // A stray CR is known to be text only when the next byte is.
+                    // A stray CR is known to be text only with the next byte.
                     if byte == b'\r' {
                         let end = next.unwrap();
                         all.extend(marks_to(end));
@@ -364,7 +365,7 @@ mod tests {
         (all, rest)
     }
 
-    /// Telnet, line ends, text, and all of it in bad order.
+    /// Telnet commands, line ends and text in any order.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             4 => "[a-z ]{0,9}".prop_map(String::into_bytes),
@@ -447,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_a_long_line_too() {
+    fn a_flush_ends_a_long_line_too() {
         let mut lines = Lines::with_limit(4);
         let mut input = &b"/pm a secret"[..];
         assert_eq!(lines.next(&mut input), Some(Found::Front(b"/pm ".to_vec())));

@@ -1,14 +1,14 @@
-//! What the payload of each verb holds, read from [`Frame::args`](super::Frame::args): words and single spaces.
+//! The payload of each verb, parsed from [`Frame::args`](super::Frame::args): words and single spaces.
 //!
-//! The body of a message is everything after the last separator: any bytes, spaces and newlines too. Only the form is
-//! looked at here; whether a name is a good one, say, is for others to judge.
+//! The body of a message is everything after the last separator: any bytes, including spaces and newlines. Only the
+//! form is checked here; `names` checks names.
 
 use std::time::Duration;
 
 use super::frame::push_head;
 use super::{MAX_HEAD, MAX_ID, Token, Verb, WORDS_MAX, digits, encode_args};
 
-/// Cuts `text` at its first space: the word before it and, if there is a space, all that follows it.
+/// Cuts `text` at its first space: the word before it and, if there is a space, the text after it.
 #[must_use]
 pub fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match text.iter().position(|&byte| byte == b' ').and_then(|space| text.split_at_checked(space)) {
@@ -17,21 +17,21 @@ pub fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// What a REG asks for. The name is not empty and holds no space; nothing else about it is known.
+/// The arguments of a REG. The name is not empty and holds no space; it is not checked further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegArgs<'a> {
     /// `name`: open a session, not repeatable.
     Name(&'a [u8]),
     /// `name ?nonce`: open a session, repeatable.
     Open {
-        /// The name to open it under.
+        /// The name of the new session.
         name: &'a [u8],
-        /// What makes a repeat known as one, drawn new for every session.
+        /// Identifies repeats of this REG; drawn anew for every session.
         nonce: Token,
     },
-    /// `name token`: take a session up again.
+    /// `name token`: resume a session.
     Resume {
-        /// The name that it has.
+        /// The name of the session.
         name: &'a [u8],
         /// The session's token.
         token: Token,
@@ -39,7 +39,7 @@ pub enum RegArgs<'a> {
 }
 
 impl<'a> RegArgs<'a> {
-    /// Reads the payload of a REG; `None` if it has none of the three forms.
+    /// Parses the payload of a REG; `None` if it has none of the three forms.
     #[must_use]
     pub fn parse(args: &'a [u8]) -> Option<Self> {
         let (name, rest) = split_word(args);
@@ -52,17 +52,17 @@ impl<'a> RegArgs<'a> {
     }
 }
 
-/// What a SND sends to whom.
+/// The arguments of a SND.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SndArgs<'a> {
-    /// A name or a `#room`: no space in it. It may be empty, which is nobody's name.
+    /// A name or a `#room`, without spaces. No client has the empty name.
     pub target: &'a [u8],
-    /// The message: any bytes, or none.
+    /// The message: any bytes, may be empty.
     pub body: &'a [u8],
 }
 
 impl<'a> SndArgs<'a> {
-    /// Reads the payload of a SND; `None` without a space after the target.
+    /// Parses the payload of a SND; `None` without a space after the target.
     #[must_use]
     pub fn parse(args: &'a [u8]) -> Option<Self> {
         let (target, body) = split_word(args);
@@ -70,21 +70,21 @@ impl<'a> SndArgs<'a> {
     }
 }
 
-/// What an RCV brings from whom.
+/// The arguments of an RCV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RcvArgs<'a> {
     /// `name`, or `name#room` for a message to a room, or `*` for the server itself. Not empty.
     pub sender: &'a [u8],
-    /// The word count as stated, at most [`WORDS_MAX`], which means that many or more.
+    /// The stated word count, at most [`WORDS_MAX`], which means that many or more.
     pub words: u16,
-    /// The message: any bytes, or none.
+    /// The message: any bytes, may be empty.
     pub body: &'a [u8],
 }
 
 impl<'a> RcvArgs<'a> {
-    /// Reads the payload of an RCV; `None` unless it is a sender, four digits and a body, with a space between each.
+    /// Parses the payload of an RCV; `None` unless it is a sender, four digits and a body, separated by spaces.
     ///
-    /// Whether the count is right is not checked: it is the server's word.
+    /// The count is not checked against the body.
     #[must_use]
     pub fn parse(args: &'a [u8]) -> Option<Self> {
         let (sender, rest) = split_word(args);
@@ -103,20 +103,20 @@ pub fn words(body: &[u8]) -> u16 {
 }
 
 fn spaces(body: &[u8]) -> usize {
-    // A count in a byte, of pieces that cannot overflow it, is one in a few instructions for many bytes at once.
+    // A `u8` counter per chunk, which cannot overflow, lets the compiler vectorise the loop.
     let of_piece = |piece: &[u8]| piece.iter().fold(0_u8, |spaces, byte| spaces + u8::from(*byte == b' '));
     body.chunks(128).map(|piece| usize::from(of_piece(piece))).sum()
 }
 
-/// Appends the whole untagged RCV that brings `body` from `sender`, with its words counted.
+/// Appends the whole untagged RCV that delivers `body` from `sender`, with its word count.
 ///
 /// [`encode_tag`](super::encode_tag) before it makes it a numbered push.
 pub fn encode_rcv(sender: &[u8], body: &[u8], out: &mut Vec<u8>) {
     encode_args(None, Verb::Rcv, &[sender, &digits::four(words(body)), body], out);
 }
 
-/// Appends all of an untagged RCV that comes before `body`; the sender is `name`, and `room` behind it. Returns where in
-/// `out` the sender begins.
+/// Appends the part of an untagged RCV before `body`; the sender is `name`, followed by `room`. Returns the position of
+/// the sender in `out`.
 pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>) -> usize {
     let length = " ".len() + name.len() + room.len() + " 0000 ".len() + body.len();
     out.reserve(MAX_HEAD + length - body.len());
@@ -130,7 +130,7 @@ pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>)
     sender
 }
 
-/// What comes before the body in one untagged RCV after the other from one sender to one client.
+/// The part before the body of untagged RCVs, reused for consecutive messages from one sender to one client.
 ///
 /// ```
 /// use sayagain::wire::RcvHead;
@@ -142,23 +142,23 @@ pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>)
 #[derive(Debug, Clone)]
 pub struct RcvHead {
     bytes: Vec<u8>,
-    /// The length of the body, and its words, that `bytes` are for.
+    /// The body length and word count that `bytes` encode.
     of: Option<(usize, u16)>,
 }
 
-/// Where the length stands in an RCV, and the sender.
+/// The positions of the length and of the sender in an RCV.
 const LENGTH_AT: usize = "RCV ".len();
 const SENDER_AT: usize = "RCV 0000 ".len();
 
 impl RcvHead {
-    /// For messages from this sender.
+    /// Creates the head for messages from this sender.
     #[must_use]
     pub fn new(sender: &[u8]) -> Self {
         Self { bytes: [b"RCV 0000 ", sender, b" 0000 "].concat(), of: None }
     }
 
-    /// Makes it the head for this body, if that is at most [`SHORT_LENGTH_MAX`](super::SHORT_LENGTH_MAX) bytes of payload. Returns how many bytes the
-    /// frame has.
+    /// Adapts the head to this body, if the payload is at most [`SHORT_LENGTH_MAX`](super::SHORT_LENGTH_MAX) bytes.
+    /// Returns the length of the frame in bytes.
     pub fn set(&mut self, body: &[u8]) -> usize {
         let words = words(body);
         let of = Some((body.len(), words));
@@ -171,7 +171,7 @@ impl RcvHead {
         self.bytes.len() + body.len()
     }
 
-    /// Bytes in the payload of the frame that brings this body.
+    /// Bytes in the payload of the frame that delivers this body.
     #[must_use]
     pub fn payload_len(&self, body: &[u8]) -> usize {
         " ".len() + self.bytes.len() - SENDER_AT + body.len()
@@ -183,20 +183,20 @@ impl RcvHead {
         }
     }
 
-    /// The head.
+    /// The encoded head.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// Reads the payload of a GAP, how many messages were dropped; `None` unless it is a number within 64 bits.
+/// Parses the payload of a GAP, the number of dropped messages; `None` unless it is a number within 64 bits.
 #[must_use]
 pub fn parse_gap(args: &[u8]) -> Option<u64> {
     digits::parse(args)
 }
 
-/// Appends the whole untagged GAP that tells of `count` dropped messages.
+/// Appends the whole untagged GAP for `count` dropped messages.
 ///
 /// [`encode_tag`](super::encode_tag) before it makes it a numbered push.
 pub fn encode_gap(count: u64, out: &mut Vec<u8>) {
@@ -205,19 +205,19 @@ pub fn encode_gap(count: u64, out: &mut Vec<u8>) {
     encode_args(None, Verb::Gap, &[&text], out);
 }
 
-/// What a tagged ERR refuses a request with.
+/// The arguments of a tagged ERR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrArgs<'a> {
     /// The code, 0 to 999.
     pub code: u16,
-    /// What follows the code and its space; empty if nothing does.
+    /// The text after the code and its space; may be empty.
     pub text: &'a [u8],
 }
 
 impl<'a> ErrArgs<'a> {
-    /// Reads the payload of an ERR that begins with a code: `404 No such client!`, or a bare `401`.
+    /// Parses the payload of an ERR that begins with a code: `404 No such client!`, or a bare `401`.
     ///
-    /// `None` unless the first word is three digits, as in most untagged ERRs, which are text alone.
+    /// `None` unless the first word is three digits; most untagged ERRs are text alone.
     #[must_use]
     pub fn parse(args: &'a [u8]) -> Option<Self> {
         let (code, text) = split_word(args);
@@ -227,17 +227,17 @@ impl<'a> ErrArgs<'a> {
     }
 }
 
-/// Reads how long a 429 asks to wait: the whole text is a number of milliseconds, at least 1.
+/// Parses the delay that a 429 asks for: the whole text is a number of milliseconds, at least 1.
 #[must_use]
 pub fn parse_wait(text: &[u8]) -> Option<Duration> {
     digits::parse(text).filter(|millis| *millis > 0).map(Duration::from_millis)
 }
 
-/// Reads what an ACK acknowledges: ids and ranges of ids, `17-42,44`, as (first, last) in the order written.
+/// Parses the ids of an ACK: ids and ranges of ids, `17-42,44`, as (first, last) in the order written.
 ///
-/// `None` if there are more than `max_ranges`, or anything else is wrong: none at all, an id that is not 1 to
-/// [`MAX_ID`] or has a leading zero, a first above its last. A range may span every id there is and ranges may
-/// overlap: clip them to what was sent, never iterate them.
+/// `None` if there are more than `max_ranges`, or anything is invalid: no range, an id that is not 1 to [`MAX_ID`] or
+/// has a leading zero, a first above its last. Ranges may overlap and span all ids: clip them to what was sent, never
+/// iterate them.
 #[must_use]
 pub fn parse_ranges(args: &[u8], max_ranges: usize) -> Option<Vec<(u64, u64)>> {
     let mut ranges = Vec::new();
@@ -250,7 +250,7 @@ pub fn parse_ranges(args: &[u8], max_ranges: usize) -> Option<Vec<(u64, u64)>> {
     Some(ranges)
 }
 
-/// Reads `17-42` or `44`.
+/// Parses `17-42` or `44`.
 fn parse_range(text: &[u8]) -> Option<(u64, u64)> {
     let mut ends = text.splitn(2, |&byte| byte == b'-').map(digits::parse);
     let first = ends.next()??;
@@ -258,9 +258,9 @@ fn parse_range(text: &[u8]) -> Option<(u64, u64)> {
     (1 <= first && first <= last && last <= MAX_ID).then_some((first, last))
 }
 
-/// Appends `ranges` as [`parse_ranges`] reads them: the text alone, without a frame around it.
+/// Appends `ranges` in the form that [`parse_ranges`] reads: the text alone, without a frame.
 ///
-/// They are written as they are; that each is of ids and not reversed is for the caller to see to.
+/// The caller ensures that they hold valid ids and are not reversed.
 pub fn encode_ranges(ranges: &[(u64, u64)], out: &mut Vec<u8>) {
     for (place, &(first, last)) in ranges.iter().enumerate() {
         if place > 0 {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_as_written_and_never_spread_out() {
+    fn ranges_are_parsed_as_written_and_never_expanded() {
         assert_eq!(parse_ranges(b"17-42,44", 8), Some(vec![(17, 42), (44, 44)]));
         assert_eq!(parse_ranges(b"44,17-42,5-5", 8), Some(vec![(44, 44), (17, 42), (5, 5)]));
         assert_eq!(parse_ranges(b"1-9999999999999999999", 1), Some(vec![(1, MAX_ID)]));
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_with_anything_wrong_are_refused_altogether() {
+    fn any_invalid_range_fails_the_whole_list() {
         for wrong in [
             "",
             ",",

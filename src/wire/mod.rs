@@ -1,4 +1,6 @@
-//! Bytes to frames and back: no socket, no clock, no state beyond an unfinished frame.
+//! Bytes to frames and back, for both ends: no socket, no clock, no state beyond an unfinished frame.
+//!
+//! Input passes it after the simulated link and before sessions; output passes it before the link. The grammar:
 //!
 //! ```text
 //! frame    = [ "@" id SP ] verb SP length payload
@@ -17,9 +19,17 @@
 //! between them, so that the protocol can be typed into netcat. Digits are ASCII digits, nothing else. Separators
 //! are single spaces; the body of a message is everything after the last one: any bytes, spaces and newlines too.
 //!
-//! In path order: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s, whose heads carry an
-//! [`id`] and a [`verb`]; [`message`] reads and writes what each verb's payload holds. A door for people speaks no frames:
-//! [`line`](mod@line) cuts what comes in there.
+//! In the order of the data path: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s, whose heads
+//! carry an [`id`] and a [`verb`]; [`message`] parses and writes the payload of each verb. A line listener carries no
+//! frames: [`line`](mod@line) cuts its input.
+//!
+//! ```
+//! use sayagain::wire::{Verb, encode_args};
+//!
+//! let mut bytes = Vec::new();
+//! encode_args(None, Verb::Rcv, &[&b"TEST02"[..], b"0001", b"Heyyyooo!"], &mut bytes);
+//! assert_eq!(bytes, b"RCV 0022 TEST02 0001 Heyyyooo!");
+//! ```
 
 use std::ops::RangeInclusive;
 
@@ -50,21 +60,22 @@ pub use message::{
 pub use token::Token;
 pub use verb::Verb;
 
-/// Most digits in an id: the most nines that 64 unsigned bits hold, so that any 19 digits are a valid number.
+/// The most digits of an id. All numbers with 19 digits fit 64 unsigned bits.
 pub const ID_DIGITS: usize = 19;
 
 /// Highest id, 10^19-1: the highest number of [`ID_DIGITS`] digits.
 pub const MAX_ID: u64 = 9_999_999_999_999_999_999;
 
-/// Longest payload, in bytes, whose length is written in the plain four digits; asio_chatserver knows no more.
+/// The longest payload, in bytes, with a length of four digits; asio_chatserver supports no longer ones.
 pub const SHORT_LENGTH_MAX: usize = 9_999;
 
-/// How many digits the long form of a length may have: fewer would fit the short form, more would not fit 64 bits.
+/// The permitted numbers of digits in the long form of a length: fewer fit the short form, more do not fit 64 bits.
 pub const LONG_LENGTH_DIGITS: RangeInclusive<usize> = 5..=19;
 
-/// Longest head in bytes (49): `@` id SP, verb SP, `+` 3DIGIT SP and the longest length.
+/// The longest head in bytes (49): `@` id SP, verb SP, `+` 3DIGIT SP and the longest length.
 ///
-/// So many bytes always decide whether a head is complete or malformed, which bounds what a reader looks at again.
+/// This many bytes always decide whether a head is complete or malformed, which bounds how often a reader parses it
+/// again.
 pub const MAX_HEAD: usize = (1 + ID_DIGITS + 1) + (VERB_LEN + 1) + (1 + 3 + 1) + *LONG_LENGTH_DIGITS.end();
 
 /// Bytes in a verb.
@@ -73,13 +84,13 @@ pub const VERB_LEN: usize = 3;
 /// Characters in a token, nonce or cookie: 128 bits in unpadded base64url (RFC 4648 section 5).
 pub const TOKEN_CHARS: usize = 22;
 
-/// Highest word count that an RCV states: four digits' worth; it then means "that many or more".
+/// The highest word count in an RCV, which has four digits; it means "that many or more".
 pub const WORDS_MAX: u16 = 9_999;
 
-/// Bytes that a datagram may always hold: what RFC 9000 section 14 expects of every path without probing it.
+/// Bytes that every datagram may hold: RFC 9000 section 14 expects every path to carry them without probing.
 pub const DATAGRAM_MIN_LIMIT: usize = 1_200;
 
-/// Cuts the CRs and LFs off the front, which a reader skips between frames.
+/// Cuts leading CRs and LFs, which a reader skips between frames.
 fn skip_newlines(bytes: &[u8]) -> &[u8] {
     let newlines = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     bytes.get(newlines..).unwrap_or_default()

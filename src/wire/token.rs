@@ -1,4 +1,4 @@
-//! The 128 bits in 22 characters that stand for a session, a nonce or a cookie.
+//! 128-bit identifiers in 22 characters: session tokens, nonces and cookies.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
 use super::TOKEN_CHARS;
 
-/// Room that the decoder asks for: whole groups of three bytes for the 22 characters; it fills 16.
+/// Buffer size of the decoder: whole groups of three bytes for the 22 characters. It fills 16.
 const DECODE_ROOM: usize = TOKEN_CHARS.div_ceil(4) * 3;
 
-/// Reads what a peer chose, in whose last character may be bits beyond the 128.
+/// Decodes the choice of a peer, whose last character may carry bits beyond the 128.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
-/// The bits of the last character that are beyond the 128.
+/// The bits of the last character beyond the 128.
 const STRAY: u8 = 0b1111;
 
 /// A token, nonce or cookie: 22 characters of `[A-Za-z0-9_-]`, unpadded base64url (RFC 4648 section 5) of 128 bits.
@@ -22,16 +22,16 @@ const STRAY: u8 = 0b1111;
 /// Tokens are secrets: `Debug` shows the first four characters only. `Display` shows all, as the wire does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
-    /// Most significant first.
+    /// The most significant byte first.
     bits: [u8; 16],
-    /// What else its last character carries: of a token that a peer chose, up to four bits.
+    /// The extra bits of its last character: up to four, in a token that a peer chose.
     stray: u8,
 }
 
 impl Token {
-    /// Reads a token; `None` unless `text` is exactly 22 characters of the alphabet.
+    /// Parses a token; `None` unless `text` is exactly 22 characters of the alphabet.
     ///
-    /// A peer may choose its characters freely: whether the last carries stray bits does not matter here.
+    /// A peer may choose the characters freely: extra bits in the last one are accepted.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; TOKEN_CHARS] = text.try_into().ok()?;
@@ -40,7 +40,7 @@ impl Token {
         Some(Self { bits: *bytes.first_chunk()?, stray: value(*text.last()?) & STRAY })
     }
 
-    /// Its 22 characters.
+    /// The 22 characters.
     #[must_use]
     pub fn text(&self) -> [u8; TOKEN_CHARS] {
         let mut text = [b'A'; TOKEN_CHARS];
@@ -52,21 +52,20 @@ impl Token {
         text
     }
 
-    /// The token that spells these 128 bits, most significant byte first.
+    /// The token for these 128 bits, most significant byte first.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
         Self { bits: bits.to_be_bytes(), stray: 0 }
     }
 
-    /// The bits that it spells; `None` if its last character carries bits beyond the 128, so that
-    /// [`Token::from_bits`] cannot have made it.
+    /// The 128 bits; `None` if its last character carries extra bits, so that [`Token::from_bits`] cannot have made it.
     #[must_use]
     pub fn to_bits(self) -> Option<u128> {
         (self.stray == 0).then_some(u128::from_be_bytes(self.bits))
     }
 }
 
-/// The six bits that a character of the alphabet stands for.
+/// The six bits of a character of the alphabet.
 fn value(character: u8) -> u8 {
     match character {
         b'A'..=b'Z' => character - b'A',
@@ -77,7 +76,7 @@ fn value(character: u8) -> u8 {
     }
 }
 
-/// The character that stands for six bits.
+/// The character for six bits.
 fn character(value: u8) -> u8 {
     match value {
         0..=25 => b'A' + value,
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_are_spelled_and_read_back() {
+    fn bits_survive_a_round_trip() {
         for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
             let token = Token::from_bits(bits);
             assert_eq!(Token::parse(&token.text()), Some(token));
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_give_the_secret_away() {
+    fn debug_hides_the_secret() {
         let token = Token::parse(b"abcdefghijklmnopqrstuv").unwrap();
         assert_eq!(format!("{token:?}"), "Token(abcd..)");
         assert_eq!(token.to_string(), "abcdefghijklmnopqrstuv");

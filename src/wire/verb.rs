@@ -1,4 +1,4 @@
-//! What a frame asks for or tells.
+//! The verb of a frame: the request or response that it carries.
 
 use std::fmt;
 
@@ -17,24 +17,24 @@ pub enum Verb {
     Lev,
     /// List the names.
     Lst,
-    /// Answer with the same payload.
+    /// Reply with the same payload.
     Png,
-    /// Goodbye: the session ends. Both sides say it.
+    /// End the session. Sent by both sides.
     Bye,
-    /// From the server: a message for you.
+    /// From the server: delivers a message.
     Rcv,
-    /// From the server: so many messages for you were dropped here.
+    /// From the server: the number of messages to this client that were dropped.
     Gap,
-    /// From the server: a request is done; from a client: pushes have arrived.
+    /// From the server: a request succeeded. From a client: pushes have arrived.
     Ack,
     /// From the server: a request is refused, or the stream is broken.
     Err,
-    /// Any other three letters: well-formed, but nobody's verb. [`Verb::from_bytes`] makes it of those alone.
+    /// Any other three letters: well-formed but undefined. Only [`Verb::from_bytes`] creates it.
     Other([u8; VERB_LEN]),
 }
 
 impl Verb {
-    /// Reads a verb; `None` unless all three bytes are upper-case ASCII letters.
+    /// Parses a verb; `None` unless all three bytes are upper-case ASCII letters.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERB_LEN]) -> Option<Self> {
         Some(match &bytes {
@@ -54,7 +54,7 @@ impl Verb {
         })
     }
 
-    /// Its three letters.
+    /// The three letters.
     #[must_use]
     pub fn as_bytes(&self) -> [u8; VERB_LEN] {
         *match self {
@@ -73,13 +73,13 @@ impl Verb {
         }
     }
 
-    /// Whether a client asks with it, so that its tagged form is answered: REG SND JON LEV LST PNG BYE.
+    /// Whether it is a client's request, so that its tagged form is answered: REG SND JON LEV LST PNG BYE.
     #[must_use]
     pub fn is_request(&self) -> bool {
         self.has_effect() || matches!(self, Self::Lst | Self::Png | Self::Bye)
     }
 
-    /// Whether executing it twice would differ from once, so that repeats are remembered: REG SND JON LEV.
+    /// Whether a second execution would have an effect, so that repeats are remembered: REG SND JON LEV.
     #[must_use]
     pub fn has_effect(&self) -> bool {
         matches!(self, Self::Reg | Self::Snd | Self::Jon | Self::Lev)
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_upper_case_letters_is_no_verb() {
+    fn only_upper_case_letters_are_a_verb() {
         for wrong in [*b"reg", *b"ReG", *b"RE ", *b"R3G", *b"RE[", *b"RE@", [0; 3], [0xff; 3]] {
             assert_eq!(Verb::from_bytes(wrong), None, "{wrong:?}");
         }

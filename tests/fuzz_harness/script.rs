@@ -10,7 +10,7 @@ use sayagain::client::Event;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::LinkConfig;
 use sayagain::reliable::{Backoff, Growth, Outcome, Ticket};
-use sayagain::sim::{ClientId, Fate, Sim};
+use sayagain::sim::{ClientId, FilterAction, Sim};
 use sayagain::units::Factor;
 
 /// So many bytes are played; what is behind them would only take time.
@@ -28,7 +28,7 @@ struct Play<'a> {
     /// The messages of each, in their order.
     sent: [Vec<Ticket>; 2],
     /// What becomes of the next things sent; everything else passes.
-    fates: Rc<RefCell<VecDeque<Fate>>>,
+    fates: Rc<RefCell<VecDeque<FilterAction>>>,
     script: &'a [u8],
 }
 
@@ -49,14 +49,18 @@ impl<'a> Play<'a> {
     fn new(kind: u8, script: &'a [u8]) -> Self {
         let perfect = LinkConfig::perfect;
         let mut sim = Sim::new(start(), ServerConfig::default(), perfect(), perfect(), u64::from(kind));
-        let fates: Rc<RefCell<VecDeque<Fate>>> = Rc::default();
+        let fates: Rc<RefCell<VecDeque<FilterAction>>> = Rc::default();
         let upcoming = Rc::clone(&fates);
         let transports =
             [1, 2].map(|bit| if kind & bit == 0 { Transport::Datagram } else { Transport::Stream });
         sim.set_filter(Box::new(move |_, client, _| {
-            let fate = upcoming.borrow_mut().pop_front().unwrap_or(Fate::Pass);
+            let fate = upcoming.borrow_mut().pop_front().unwrap_or(FilterAction::Pass);
             // A stream loses nothing but its connection.
-            if fate == Fate::Drop && is_stream(client, transports) { Fate::Pass } else { fate }
+            if fate == FilterAction::Drop && is_stream(client, transports) {
+                FilterAction::Pass
+            } else {
+                fate
+            }
         }));
         let policy = Backoff::new(Duration::from_millis(100))
             .with_growth(Growth::Exponential { factor: Factor::TWO })
@@ -90,8 +94,8 @@ impl<'a> Play<'a> {
             1 => drop(self.sim.client(id).ping()),
             2 => self.sim.run_for(Duration::from_millis(u64::from(argument))),
             3 => self.sim.run_for(Duration::from_millis(500) * u32::from(argument)),
-            4 => self.plan(argument, Fate::Drop),
-            5 => self.plan(argument, Fate::Cut),
+            4 => self.plan(argument, FilterAction::Drop),
+            5 => self.plan(argument, FilterAction::Cut),
             6 => self.sim.move_client(id),
             7 => self.sim.cut(id),
             8 => self.sim.set_reachable(id, argument % 2 == 0),
@@ -119,8 +123,8 @@ impl<'a> Play<'a> {
     }
 
     /// Lets each of the next eight things that are sent pass, or not.
-    fn plan(&mut self, bits: u8, fate: Fate) {
-        let fates = (0..8).map(|bit| if bits >> bit & 1 == 0 { Fate::Pass } else { fate });
+    fn plan(&mut self, bits: u8, fate: FilterAction) {
+        let fates = (0..8).map(|bit| if bits >> bit & 1 == 0 { FilterAction::Pass } else { fate });
         self.fates.borrow_mut().extend(fates);
     }
 

@@ -18,7 +18,7 @@ use sayagain::net::{Doors, Engine, EngineKind, blocking};
 use sayagain::output::Output;
 use sayagain::reliable::Outcome;
 use sayagain::server::Server;
-use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Remote, Service};
 
 /// How long anything may take that is to happen at once.
 const SOON: Duration = Duration::from_secs(10);

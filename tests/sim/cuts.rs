@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::LinkConfig;
 use sayagain::reliable::Outcome;
-use sayagain::sim::{Fate, Sim};
+use sayagain::sim::{FilterAction, Sim};
 
 use crate::support::{doubling, losing, messages, ms, outcomes, secs};
 
@@ -18,9 +18,9 @@ fn story(seed: u64, count: usize) {
     let server = ServerConfig { link_in: link.clone(), link_out: link, seed, ..ServerConfig::default() };
     let mut sim = Sim::new(Instant::now(), server, LinkConfig::perfect(), LinkConfig::perfect(), seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    sim.set_filter(Box::new(
-        move |_, _, _| if rng.random_range(0..40) == 0 { Fate::Cut } else { Fate::Pass },
-    ));
+    sim.set_filter(Box::new(move |_, _, _| {
+        if rng.random_range(0..40) == 0 { FilterAction::Cut } else { FilterAction::Pass }
+    }));
     let policy = doubling(ms(100), secs(1), 40);
     let ada = sim.add_client(ClientConfig::new(Transport::Stream, Some("ada"), policy.clone()));
     let bob = sim.add_client(ClientConfig::new(Transport::Stream, Some("bob"), policy));

@@ -5,7 +5,7 @@ use sayagain::client::{Closed, Event};
 use sayagain::config::{ServerConfig, Transport};
 use sayagain::link::Direction;
 use sayagain::reliable::Outcome;
-use sayagain::sim::{ClientId, Fate, Sim};
+use sayagain::sim::{ClientId, FilterAction, Sim};
 
 use crate::harness::{ServerHarness, addr, cookie, local, nonce, reg, register, snd};
 use crate::support::{messages, ms, outcomes, patient, quiet, secs};
@@ -18,7 +18,7 @@ fn a_lost_reg_is_retransmitted_until_it_is_answered_and_opens_one_session() {
         let is_reg = bytes.windows(4).any(|w| w == b"REG ") || bytes.windows(4).any(|w| w == b"ACK ");
         dropped += u32::from(is_reg);
         // Drops the first two challenges, and the first two answers that open the session.
-        if is_reg && dropped <= 4 { Fate::Drop } else { Fate::Pass }
+        if is_reg && dropped <= 4 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_ready()));
@@ -89,11 +89,15 @@ fn a_client_whose_port_changes_during_a_request_keeps_its_session() {
     let tickets: Vec<_> = (0..10).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
     sim.set_filter(Box::new(|direction, _, bytes| {
         // The answer to the third message is lost with the old port.
-        if direction == Direction::Down && bytes.ends_with(b"@4 ACK 0000") { Fate::Drop } else { Fate::Pass }
+        if direction == Direction::Down && bytes.ends_with(b"@4 ACK 0000") {
+            FilterAction::Drop
+        } else {
+            FilterAction::Pass
+        }
     }));
     sim.run_for(ms(50));
     sim.move_client(ada);
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     assert!(sim.run_until_idle(secs(60)));
     let outcomes = outcomes(&sim.take_events(ada));
     assert!(tickets.iter().all(|ticket| outcomes[ticket] == Outcome::Acked(Vec::new())), "{outcomes:?}");
@@ -158,7 +162,7 @@ fn a_lost_resume_is_retransmitted_until_the_session_has_moved() {
     sim.set_filter(Box::new(move |direction, _, bytes| {
         let is_reg = direction == Direction::Up && bytes.windows(4).any(|w| w == b"REG ");
         regs += u32::from(is_reg);
-        if is_reg && regs <= 3 { Fate::Drop } else { Fate::Pass }
+        if is_reg && regs <= 3 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let ticket = sim.client(ada).send(b"ada", b"me");
     assert!(sim.run_until_idle(secs(60)));
@@ -173,7 +177,7 @@ fn a_host_without_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client() 
     let mut sim = quiet();
     let ada = sim.add_client(patient(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     let ticket = sim.client(ada).send(b"ada", b"hello");
     sim.run_for(ms(50));
     let wrong = nonce(9);
@@ -195,7 +199,7 @@ fn a_host_without_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client() 
     assert!(outcomes(&events).is_empty() && messages(&events).is_empty(), "{events:?}");
     assert!(!sim.client(ada).is_closed());
     assert_eq!(sim.client(ada).stats().stray, 16);
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     assert_eq!(
         outcomes(&crate::support::events_when_idle(&mut sim, ada))[&ticket],
         Outcome::Acked(Vec::new())
@@ -236,11 +240,11 @@ fn a_401_is_accepted_for_the_present_token_only_and_then_a_new_session_is_opened
     sim.client(ada).join(b"#r");
     assert!(sim.run_until_idle(secs(10)));
     // The path is down for longer than the idle time of a session.
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     sim.run_for(secs(89));
     let lost = sim.client(ada).send(b"ada", b"into the dark");
     sim.run_for(secs(2));
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     assert!(sim.run_until_idle(secs(120)));
     let events = sim.take_events(ada);
     assert_eq!(outcomes(&events)[&lost], Outcome::Unknown, "a request of an ended session is unknown");
@@ -270,7 +274,7 @@ fn a_bye_with_an_acknowledgement_ends_with_its_repeat_when_its_answer_is_lost() 
     let mut answers = 0;
     sim.set_filter(Box::new(move |direction, _, _| {
         answers += u32::from(direction == Direction::Down);
-        if direction == Direction::Down && answers == 1 { Fate::Drop } else { Fate::Pass }
+        if direction == Direction::Down && answers == 1 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let begun = sim.now();
     sim.client(ada).close();
@@ -319,18 +323,18 @@ fn an_answer_of_an_earlier_session_is_ignored() {
         if direction == Direction::Down && bytes.ends_with(b"ACK 0000") {
             seen.borrow_mut().push(bytes.to_vec());
         }
-        Fate::Pass
+        FilterAction::Pass
     }));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.client(ada).join(b"#r");
     assert!(sim.run_until_idle(secs(10)));
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     sim.run_for(secs(120));
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     sim.client(ada).ping();
     assert!(sim.run_until_idle(secs(60)));
     sim.take_events(ada);
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     let ticket = sim.client(ada).send(b"ada", b"new");
     sim.run_for(ms(10));
     for answer in old.borrow().iter() {
@@ -537,7 +541,7 @@ fn the_bye_of_a_shutdown_is_retransmitted_over_datagrams_until_it_is_acknowledge
     sim.set_filter(Box::new(move |direction, _, bytes| {
         let is_bye = direction == Direction::Down && bytes.ends_with(b"@1 BYE 0009 draining");
         byes += u32::from(is_bye);
-        if is_bye && byes <= 2 { Fate::Drop } else { Fate::Pass }
+        if is_bye && byes <= 2 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     let now = sim.now();
     sim.server().shutdown(now);
@@ -576,7 +580,7 @@ fn a_bye_carries_the_acknowledgement_of_all_pushes_so_that_none_counts_as_undeli
         let is_plain_ack = direction == Direction::Up
             && bytes.windows(5).any(|w| w == b" ACK ")
             && !bytes.ends_with(b"BYE 0000");
-        if is_plain_ack { Fate::Drop } else { Fate::Pass }
+        if is_plain_ack { FilterAction::Drop } else { FilterAction::Pass }
     }));
     sim.client(ada).send(b"bob", b"hi");
     assert!(sim.run_until(secs(10), |sim| !messages(&sim.take_events(bob)).is_empty()));

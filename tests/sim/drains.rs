@@ -7,7 +7,7 @@ use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::Direction;
 use sayagain::reliable::{Backoff, Outcome, Ticket};
 use sayagain::service::Service as _;
-use sayagain::sim::{ClientId, Fate, Sim};
+use sayagain::sim::{ClientId, FilterAction, Sim};
 
 use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs, with_server};
 
@@ -26,11 +26,11 @@ fn restart(sim: &mut Sim, ids: &[ClientId], away: Duration) {
     let now = sim.now();
     sim.server().shutdown(now);
     assert!(sim.run_until(secs(8), |sim| sim.server().is_finished()), "the drain ends");
-    sim.set_filter(Box::new(|_, _, _| Fate::Drop));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     ids.iter().for_each(|id| sim.set_reachable(*id, false));
     sim.run_for(away);
     sim.restart_server(ServerConfig::default());
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     ids.iter().for_each(|id| sim.set_reachable(*id, true));
 }
 
@@ -107,7 +107,7 @@ fn a_request_refused_by_a_shutdown_is_sent_again_in_the_next_session() {
         // The BYE is delayed, so that the refusal arrives first.
         sim.set_filter(Box::new(|direction, _, bytes| {
             let is_bye = direction == Direction::Down && String::from_utf8_lossy(bytes).contains("BYE");
-            if is_bye { Fate::Drop } else { Fate::Pass }
+            if is_bye { FilterAction::Drop } else { FilterAction::Pass }
         }));
         let now = sim.now();
         sim.server().shutdown(now);
@@ -115,7 +115,7 @@ fn a_request_refused_by_a_shutdown_is_sent_again_in_the_next_session() {
         sim.run_for(ms(50));
         assert_eq!(outcomes(&sim.take_events(ada)).get(&ticket), None, "{transport:?}: it has not ended");
         sim.restart_server(ServerConfig::default());
-        sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+        sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
         assert!(sim.run_until_idle(secs(60)));
         let events = sim.take_events(ada);
         assert_eq!(outcomes(&events)[&ticket], Outcome::Acked(Vec::new()), "{transport:?}: {events:?}");
@@ -176,7 +176,11 @@ fn a_client_with_only_a_bye_pending_does_not_reconnect() {
         sim.client(ada).close();
         // The message is lost, and the client's BYE waits for its answer when the server sends its own BYE.
         sim.set_filter(Box::new(|_, _, bytes| {
-            if String::from_utf8_lossy(bytes).contains("SND") { Fate::Drop } else { Fate::Pass }
+            if String::from_utf8_lossy(bytes).contains("SND") {
+                FilterAction::Drop
+            } else {
+                FilterAction::Pass
+            }
         }));
         let now = sim.now();
         sim.server().shutdown(now);
@@ -207,10 +211,10 @@ fn a_stream_that_stalls_in_the_middle_of_a_frame_loses_no_request() {
             seen.set(true);
         }
         if direction == Direction::Down || addr != from || seen.get() {
-            return Fate::Pass;
+            return FilterAction::Pass;
         }
         sent += 1;
-        if sent <= 50 { Fate::Pass } else { Fate::Drop }
+        if sent <= 50 { FilterAction::Pass } else { FilterAction::Drop }
     }));
     sim.run_for(ms(100));
     sim.inject_stream(ada, b"@4000 SND 00");
@@ -236,7 +240,9 @@ fn a_killed_client_gets_its_name_back_once_its_session_has_ended() {
         ready(&mut sim, &[first]);
         // Killed: it sends nothing more, and its system closes the connection.
         let dead = sim.address_of(first);
-        sim.set_filter(Box::new(move |_, addr, _| if addr == dead { Fate::Drop } else { Fate::Pass }));
+        sim.set_filter(Box::new(
+            move |_, addr, _| if addr == dead { FilterAction::Drop } else { FilterAction::Pass },
+        ));
         sim.set_reachable(first, false);
         sim.cut(first);
         let begun = sim.now();

@@ -12,7 +12,7 @@ use sayagain::config::ServerConfig;
 use sayagain::output::Output;
 use sayagain::rules::Rules;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{CloseReason, ConnId, DoorId, Intake, Origin, Peer, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, Decoder, DoorId, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -139,8 +139,8 @@ impl ServerHarness {
     }
 
     /// Most bytes read from this connection at once.
-    pub(crate) fn appetite(&self, conn: Conn) -> usize {
-        self.intakes[&conn].appetite()
+    pub(crate) fn max_read(&self, conn: Conn) -> usize {
+        self.intakes[&conn].max_read()
     }
 
     /// Resets the connection from the peer's side.

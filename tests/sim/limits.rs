@@ -243,7 +243,7 @@ fn reads_are_small_before_a_whole_reg_and_always_on_a_listener_with_a_rate() {
     let conn = free.connect();
     let after = |harness: &mut ServerHarness, conn: Conn, said: &str| {
         harness.put(conn, said);
-        harness.appetite(conn)
+        harness.max_read(conn)
     };
     for said in ["", "PNG 0000", "@1 SND 0005 a bc", "REG 0004 a"] {
         assert_eq!(after(&mut free, conn, said), 4_096, "{said}");

@@ -11,7 +11,7 @@ use sayagain::client::Event;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
 use sayagain::link::{Direction, LinkConfig};
 use sayagain::reliable::{Outcome, Ticket};
-use sayagain::sim::{ClientId, Fate, Move, Sim};
+use sayagain::sim::{ClientId, FilterAction, Move, Sim};
 
 use crate::harness::{ServerHarness, addr, nonce, register};
 use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs};
@@ -65,7 +65,7 @@ impl Story {
             }
             let count = &mut counted.borrow_mut()[usize::from(client)];
             *count += 1;
-            mover(client, *count).map_or(Fate::Pass, Fate::Move)
+            mover(client, *count).map_or(FilterAction::Pass, FilterAction::Move)
         }));
         let config =
             |name| ClientConfig::new(Transport::Datagram, Some(name), doubling(ms(100), secs(1), 200));
@@ -205,7 +205,7 @@ fn a_client_that_only_acknowledges_still_sends_pings() {
     sim.set_filter(Box::new(move |direction, addr, bytes| {
         let is_ping = bytes.windows(5).any(|bytes| bytes == b" PNG ");
         *counted.borrow_mut() += u32::from(direction == Direction::Up && addr == at_bob && is_ping);
-        Fate::Pass
+        FilterAction::Pass
     }));
     for _ in 0..100 {
         sim.client(ada).send(b"bob", b"hi");
@@ -309,7 +309,7 @@ fn a_move_that_the_policy_gives_up_keeps_the_session_and_the_next_request_retrie
     sim.set_filter(Box::new(move |direction, _, bytes| {
         let is_reg = direction == Direction::Up && bytes.windows(5).any(|bytes| bytes == b" REG ");
         regs += u32::from(is_reg);
-        if is_reg && regs == 1 { Fate::Drop } else { Fate::Pass }
+        if is_reg && regs == 1 { FilterAction::Drop } else { FilterAction::Pass }
     }));
     sim.run_for(secs(60));
     assert!(sim.client(ada).is_ready() && !sim.client(ada).is_closed());

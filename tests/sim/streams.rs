@@ -9,7 +9,7 @@ use sayagain::hub::HubConfig;
 use sayagain::link::Direction;
 use sayagain::reliable::{Backoff, Outcome};
 use sayagain::service::Service;
-use sayagain::sim::Fate;
+use sayagain::sim::FilterAction;
 
 use crate::harness::{ServerHarness, addr, nonce, reg, register, snd};
 use crate::support::{doubling, losing, messages, ms, outcomes, patient, quiet, secs, with_server};
@@ -179,7 +179,7 @@ fn cut_story_of(config: ClientConfig, cut_when: impl Fn(Direction, &str) -> bool
     sim.set_filter(Box::new(move |direction, addr, bytes| {
         let hit = addr == victim && counter.get() < 3 && cut_when(direction, &String::from_utf8_lossy(bytes));
         counter.set(counter.get() + usize::from(hit));
-        if hit { Fate::Cut } else { Fate::Pass }
+        if hit { FilterAction::Cut } else { FilterAction::Pass }
     }));
     assert!(sim.run_until_idle(secs(600)));
     let events = sim.take_events(ada);
@@ -218,9 +218,9 @@ fn a_client_that_is_cut_off_at_every_request_gives_up() {
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.set_filter(Box::new(|direction, _, bytes| {
         if direction == Direction::Up && bytes.windows(4).any(|w| w == b"SND ") {
-            Fate::Cut
+            FilterAction::Cut
         } else {
-            Fate::Pass
+            FilterAction::Pass
         }
     }));
     let ticket = sim.client(ada).send(b"ada", b"?");
@@ -257,7 +257,7 @@ fn a_tcp_cut_before_the_answer_to_reg_opens_one_session() {
     let mut cuts = 0;
     sim.set_filter(Box::new(move |direction, _, _| {
         cuts += u32::from(direction == Direction::Down);
-        if direction == Direction::Down && cuts <= 2 { Fate::Cut } else { Fate::Pass }
+        if direction == Direction::Down && cuts <= 2 { FilterAction::Cut } else { FilterAction::Pass }
     }));
     assert!(sim.run_until(secs(20), |sim| sim.client(ada).is_ready()));
     assert_eq!(sim.server().totals().hub.sessions, 1);
@@ -332,11 +332,15 @@ fn a_client_whose_server_has_restarted_reports_what_was_in_flight_as_unknown_and
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     let ticket = sim.client(ada).send(b"ada", b"?");
     sim.set_filter(Box::new(|direction, _, bytes| {
-        if direction == Direction::Up && bytes.ends_with(b"?") { Fate::Cut } else { Fate::Pass }
+        if direction == Direction::Up && bytes.ends_with(b"?") {
+            FilterAction::Cut
+        } else {
+            FilterAction::Pass
+        }
     }));
     sim.set_reachable(ada, false);
     sim.run_for(secs(2));
-    sim.set_filter(Box::new(|_, _, _| Fate::Pass));
+    sim.set_filter(Box::new(|_, _, _| FilterAction::Pass));
     sim.set_reachable(ada, true);
     let events = crate::support::events_when_idle(&mut sim, ada);
     assert_eq!(outcomes(&events)[&ticket], Outcome::Unknown);

@@ -25,7 +25,7 @@ use sayagain::link::{LinkConfig, LossModel};
 use sayagain::output::Output;
 use sayagain::reliable::PushTimeouts;
 use sayagain::server::{Server, Totals};
-use sayagain::service::{CloseReason, ConnId, Intake as _, Origin, Peer, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Peer, Remote, Service};
 use sayagain::units::Probability;
 
 /// The longest turn without input, and so the longest delay of the server.

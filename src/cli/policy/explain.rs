@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::reliable::send_times::{Slot, Span, give_up, mean_give_up, slots, unanswered_sends};
+use crate::reliable::send_times::{Slot, TimeRange, give_up, mean_give_up, slots, unanswered_sends};
 use crate::reliable::{Backoff, Jitter, success};
 use crate::units::{Probability, Seconds};
 
@@ -36,7 +36,7 @@ pub fn explain(policy: &Backoff, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A duration in seconds, or its two bounds under jitter.
-pub(crate) fn range(span: &Span) -> String {
+pub(crate) fn range(span: &TimeRange) -> String {
     match (seconds(span.least), seconds(span.most)) {
         (least, most) if least == most => least,
         (least, most) => format!("{least} to {most}"),

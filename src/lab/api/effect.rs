@@ -11,7 +11,7 @@ use std::fmt;
 use super::error::ApiError;
 use super::toxic::{Kind, Toxic};
 use crate::escape::escape_short;
-use crate::link::{Delay, LinkConfig, LossModel, Rate};
+use crate::link::{Delay, LinkConfig, LossModel, RateLimit};
 use crate::units::{Probability, Seconds};
 
 /// The longest time in an attribute: a day, in milliseconds.
@@ -185,7 +185,7 @@ fn delays(one: Delay, other: Delay) -> Option<Delay> {
 }
 
 /// Returns the narrower of two bottlenecks, with its queue.
-fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
+fn slower(one: Option<RateLimit>, other: Option<RateLimit>) -> Option<RateLimit> {
     one.into_iter().chain(other).min_by_key(|rate| rate.bits_per_second)
 }
 

@@ -22,7 +22,7 @@ use crate::net::{Engine, EngineKind, Listen, ListenError};
 use crate::output::Output;
 use crate::reliable::{Ended, Outcome};
 use crate::server::{Server, StreamIntake};
-use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Decoder, Flow, Peer, Service, Transmit};
 use crate::units::later;
 use crate::wire::Verb;
 
@@ -198,7 +198,7 @@ impl Service for Watched {
         self.server.opened(now, conn, arrival)
     }
 
-    fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Intake>::Batch<'_>) {
+    fn received(&mut self, now: Instant, conn: ConnId, batch: <StreamIntake as Decoder>::Batch<'_>) {
         self.server.received(now, conn, batch);
     }
 

@@ -13,10 +13,10 @@ use mio::Waker;
 
 use super::connection::{Socket, prepare};
 use crate::door::Framing;
+use crate::log_limiter::LogLimiter;
 use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
 use crate::service::{DoorId, Origin, Remote};
-use crate::throttle::Throttle;
 
 /// The first and the longest pause when no descriptor is free.
 pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -75,12 +75,12 @@ impl StreamDoor {
 #[derive(Debug)]
 pub(super) struct Pause {
     next: Duration,
-    warnings: Throttle,
+    warnings: LogLimiter,
 }
 
 impl Default for Pause {
     fn default() -> Self {
-        Self { next: PAUSES.0, warnings: Throttle::default() }
+        Self { next: PAUSES.0, warnings: LogLimiter::default() }
     }
 }
 

@@ -69,7 +69,7 @@ impl PeerWatch {
         let due = self.queue.pop_front_if(|watched| watched.check_at <= now);
         if due.is_none() {
             self.sweep_at = self.queue.front().map(|watched| watched.check_at.max(now + SWEEP_PAUSE));
-            crate::rare::give_room_back(&mut self.queue);
+            crate::queue_capacity::shrink_sparse(&mut self.queue);
         }
         due
     }

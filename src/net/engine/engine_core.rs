@@ -20,7 +20,7 @@ use super::shared::Shared;
 use crate::net::batch::Batch;
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
-use crate::service::{Arrival, Dial, DialId, DoorId, Intake, Peer, Remote, Service, Transmit};
+use crate::service::{Arrival, Decoder, Dial, DialId, DoorId, Peer, Remote, Service, Transmit};
 
 /// Most bytes that are read and discarded after a connection's final output.
 const DISCARD_SIZE: u32 = 16 << 20;
@@ -221,9 +221,9 @@ impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
         connection: &Arc<Connection<B::Port>>,
         intake: &mut S::Conn,
         (buffer, how): (&mut [u8], MsgFlags),
-        take: impl FnOnce(&Self, <S::Conn as Intake>::Batch<'_>),
+        take: impl FnOnce(&Self, <S::Conn as Decoder>::Batch<'_>),
     ) -> Input {
-        let most = buffer.len().min(intake.appetite());
+        let most = buffer.len().min(intake.max_read());
         let buffer = buffer.get_mut(..most).unwrap_or_default();
         let count = match connection.read(buffer, how) {
             Ok(0) => return Input::End,

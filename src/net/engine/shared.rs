@@ -12,16 +12,16 @@ use super::connection::{Connection, Port, Write, Written};
 use super::dead_peers::{PeerWatch, TcpState};
 use super::ending::{CloseState, DRAIN_TIMEOUT};
 use super::pending_io::{IoResults, PendingIo};
+use crate::conn_map::ConnMap;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, ConnId, Flow, Intake, Peer, Service};
-use crate::table::Table;
+use crate::service::{Arrival, CloseReason, ConnId, Decoder, Flow, Peer, Service};
 use crate::timers::Timers;
 
 /// The service and its connections.
 #[derive(Debug)]
 pub(in crate::net) struct Shared<S: Service, P> {
     pub(in crate::net) service: S,
-    pub(super) conns: Table<Entry<P>>,
+    pub(super) conns: ConnMap<Entry<P>>,
     /// When each connection is closed at the latest.
     pub(super) deadlines: Timers<ConnId>,
     /// When connections with pending last input are given up; their peers have closed their side.
@@ -78,7 +78,7 @@ impl<S: Service, P: Port> Shared<S, P> {
     pub(in crate::net) fn new(service: S) -> Self {
         Self {
             service,
-            conns: Table::default(),
+            conns: ConnMap::default(),
             deadlines: Timers::default(),
             last_inputs: HashMap::new(),
             peer_watch: PeerWatch::default(),
@@ -133,7 +133,7 @@ impl<S: Service, P: Port> Shared<S, P> {
         &mut self,
         now: Instant,
         connection: &Arc<Connection<P>>,
-        batch: <S::Conn as Intake>::Batch<'_>,
+        batch: <S::Conn as Decoder>::Batch<'_>,
         pending: &mut PendingIo<P>,
     ) {
         if self.conns.contains(connection.id) {

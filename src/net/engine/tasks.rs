@@ -19,10 +19,10 @@ use super::connection::{Connection, Mode, Port, Progress, Socket, Write, Written
 use super::engine_core::{Backend, EngineCore, Input, WorkerGuard, exceeds_discard_limit};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
+use crate::log_limiter::LogLimiter;
 use crate::net::rt::{self, Guard, Task};
 use crate::net::udp::{DatagramDoor, PAUSE, SEND_TIMEOUT};
 use crate::service::{Arrival, DoorId, Service, Transmit};
-use crate::throttle::Throttle;
 
 /// Most bytes per read.
 const READ_SIZE: usize = 64 << 10;
@@ -369,7 +369,7 @@ fn read_some<S: Service + 'static>(
 
 /// Receives from one UDP socket for as long as the engine runs.
 async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
-    let mut warnings = Throttle::default();
+    let mut warnings = LogLimiter::default();
     loop {
         let mut pending = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {

@@ -19,10 +19,10 @@ use super::connection::{Port, Socket};
 use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
+use crate::log_limiter::LogLimiter;
 use crate::net::udp::{DatagramDoor, PAUSE};
 use crate::net::{open_files, rt};
 use crate::service::{Arrival, DoorId, Service};
-use crate::throttle::Throttle;
 
 mod reader;
 mod slots;
@@ -49,7 +49,7 @@ pub(super) struct Threads {
     wakers: Vec<Waker>,
     write_queue: WriteQueue,
     thread_slots: Arc<ThreadSlots>,
-    warnings: Mutex<Throttle>,
+    warnings: Mutex<LogLimiter>,
 }
 
 /// A socket, and the thread that reads from it.
@@ -270,7 +270,7 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 
 /// Receives from one UDP socket for as long as the engine runs.
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
-    let (mut events, mut warnings) = (Events::with_capacity(1), Throttle::default());
+    let (mut events, mut warnings) = (Events::with_capacity(1), LogLimiter::default());
     while !core.end.is_over() {
         let mut pending = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {

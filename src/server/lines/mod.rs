@@ -259,7 +259,7 @@ impl Server {
         };
         lines.flush_at = None;
         if let Some(line) = lines.lines.flush() {
-            state.backlog.fill().push_back(Batch::from(LineInput::of_line(line)));
+            state.backlog.get_or_default().push_back(Batch::from(LineInput::of_line(line)));
             self.resume_input(now, conn);
         }
     }

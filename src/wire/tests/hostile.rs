@@ -1,4 +1,4 @@
-//! No input makes a reader panic, allocate at a peer's word, or take for a frame what is none.
+//! Hostile input: no bytes make a parser panic, allocate for an announced length, or accept an invalid frame.
 
 use crate::wire::{
     Datagram, Deframer, ErrArgs, Frame, MAX_HEAD, MAX_ID, Malformed, RcvArgs, RegArgs, SndArgs, Verb,
@@ -7,8 +7,8 @@ use crate::wire::{
 
 const LIMIT: usize = 1 << 20;
 
-/// Reads bytes in every way there is. What comes out does not matter, only that it comes.
-fn read_in_every_way(bytes: &[u8]) {
+/// Parses bytes in every way. Only termination matters, not the result.
+fn parse_in_every_way(bytes: &[u8]) {
     let whole = parse_head(bytes, LIMIT);
     assert!(bytes.len() < MAX_HEAD || whole != Ok(None), "so many bytes decide");
     let _ = Datagram::parse(bytes, LIMIT);
@@ -40,7 +40,7 @@ fn no_single_byte_wrong_in_a_head_panics() {
             for byte in 0..=u8::MAX {
                 let mut bytes = head.to_vec();
                 bytes[at] = byte;
-                read_in_every_way(&bytes);
+                parse_in_every_way(&bytes);
             }
         }
     }
@@ -114,7 +114,7 @@ fn every_count_of_digits_from_five_to_nineteen_is_read() {
 }
 
 #[test]
-fn a_length_over_the_limit_is_refused_by_its_own_name() {
+fn a_length_over_the_limit_is_refused_with_a_limit_error() {
     let over = |bytes: &[u8], limit| match parse_head(bytes, limit) {
         Err(why @ Malformed::TooLong { .. }) => why.to_string(),
         other => panic!("{other:?}"),
@@ -218,14 +218,14 @@ fn an_empty_payload_and_a_single_space_are_told_apart() {
 }
 
 #[test]
-fn a_limit_of_nothing_still_takes_empty_payloads() {
+fn a_limit_of_zero_still_takes_empty_payloads() {
     let mut deframer = Deframer::new(0);
     assert!(deframer.next(&mut &b"BYE 0000"[..]).unwrap().is_some());
     assert!(deframer.next(&mut &b"PNG 0001"[..]).is_err());
 }
 
 #[test]
-fn no_complaint_quotes_what_came_in() {
+fn no_error_quotes_its_input() {
     for bytes in ["\u{1b}[31m 0000", "@\u{1b}[31m", "REG \u{1b}[31m", "REG 0005\u{1b}[31m", "~\u{1b}[31m"] {
         let why = Datagram::parse(bytes.as_bytes(), LIMIT).unwrap_err().to_string();
         assert!(why.is_ascii() && !why.contains('\u{1b}') && !why.contains('\n') && why.len() < 120, "{why}");

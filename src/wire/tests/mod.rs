@@ -1,4 +1,4 @@
-//! Tests that cross the files of this module.
+//! Tests that involve several files of this module.
 
 mod hostile;
 mod round_trip;

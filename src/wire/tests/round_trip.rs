@@ -1,4 +1,4 @@
-//! What is encoded is parsed back as it was.
+//! Round trips: encoded frames, datagrams and ranges are parsed back unchanged.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -37,7 +37,7 @@ fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..most)
 }
 
-/// The parts of a frame: its id, its verb and, unless its payload is empty, what follows the space.
+/// The parts of a frame: its id, its verb and, unless its payload is empty, the text after the space.
 fn parts() -> impl Strategy<Value = (Option<Id>, Verb, Option<Vec<u8>>)> {
     (ids(), verbs(), prop::option::of(prop_oneof![9 => bytes(60), 1 => bytes(20_000)]))
 }
@@ -47,7 +47,7 @@ fn encode((id, verb, args): &(Option<Id>, Verb, Option<Vec<u8>>), out: &mut Vec<
     encode_args(*id, *verb, &args, out);
 }
 
-/// Whether the frame is the one that these parts made.
+/// Whether a frame has these parts.
 fn is_made_of(frame: &Frame<'_>, (id, verb, args): &(Option<Id>, Verb, Option<Vec<u8>>)) -> bool {
     let payload = args.as_ref().map_or(Vec::new(), |args| [b" ", args.as_slice()].concat());
     *frame == Frame::new(*id, *verb, &payload)
@@ -57,7 +57,7 @@ proptest! {
     #![proptest_config(same_every_time())]
 
     #[test]
-    fn frames_are_read_back_whatever_they_hold(parts in parts()) {
+    fn frames_survive_a_round_trip(parts in parts()) {
         let mut encoded = Vec::new();
         encode(&parts, &mut encoded);
         let head = parse_head(&encoded, LIMIT).unwrap().unwrap();
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn streams_are_read_back_however_they_are_cut(
+    fn streams_survive_a_round_trip_under_any_split(
         all in prop::collection::vec(parts(), 1..6),
         sizes in prop::collection::vec(1..200_usize, 1..20),
     ) {
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn datagrams_are_read_back(
+    fn datagrams_survive_a_round_trip(
         bits in prop::option::of(any::<u128>()),
         all in prop::collection::vec(parts(), 1..6),
     ) {
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn ranges_are_read_back(ends in prop::collection::vec((1..=MAX_ID, 1..=MAX_ID), 1..50)) {
+    fn ranges_survive_a_round_trip(ends in prop::collection::vec((1..=MAX_ID, 1..=MAX_ID), 1..50)) {
         let ranges: Vec<_> = ends.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();
         let mut text = Vec::new();
         encode_ranges(&ranges, &mut text);
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn messages_are_read_back(id in 1..=MAX_ID, sender in "[a-z#]{1,40}", body in bytes(300)) {
+    fn messages_survive_a_round_trip(id in 1..=MAX_ID, sender in "[a-z#]{1,40}", body in bytes(300)) {
         let mut encoded = Vec::new();
         encode_tag(Id::new(id).unwrap(), &mut encoded);
         encode_rcv(sender.as_bytes(), &body, &mut encoded);
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(noise in bytes(200)) {
+    fn any_bytes_are_parsed_without_a_panic(noise in bytes(200)) {
         let _ = Datagram::parse(&noise, LIMIT);
         let mut input = noise.as_slice();
         let mut deframer = Deframer::new(LIMIT);

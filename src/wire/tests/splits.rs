@@ -1,13 +1,13 @@
-//! However a stream is cut into pieces, the same frames come out of it.
+//! Splits: however a stream is split, the same frames come out.
 
 use crate::wire::{Deframer, Frame, Id, Malformed, Verb, encode_args, parse_head};
 
-/// What is left of a frame when its bytes are gone.
+/// The parts of a frame, owned.
 type Owned = (Option<u64>, Verb, Vec<u8>);
 
 const LIMIT: usize = 2 << 20;
 
-/// Every example of the protocol's description that is a complete frame, and every kind of frame besides.
+/// Every complete frame among the examples of the protocol's description, and frames of every other kind.
 const EXAMPLES: [&[u8]; 27] = [
     b"REG 0007 TEST01",
     b"SND 0017 TEST01 Heyyyooo!",
@@ -42,7 +42,7 @@ fn owned(frame: Frame<'_>) -> Owned {
     (frame.id.map(Id::get), frame.verb, frame.payload.to_vec())
 }
 
-/// All frames that come out when the pieces go in one after the other; a frame must not be left unfinished.
+/// All frames of a stream that arrives in these pieces; the last one has to be complete.
 fn deframed(pieces: &[&[u8]]) -> Vec<Owned> {
     let mut deframer = Deframer::new(LIMIT);
     let mut frames = Vec::new();
@@ -64,7 +64,7 @@ fn long(payload: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_examples_are_whole_frames_and_are_written_as_they_stand() {
+fn the_examples_are_whole_frames_and_are_encoded_to_the_same_bytes() {
     for example in EXAMPLES {
         let mut input = example;
         let mut written = Vec::new();
@@ -117,7 +117,7 @@ fn all_frames_in_one_stream_survive_every_split_and_single_bytes() {
 }
 
 #[test]
-fn every_prefix_of_a_frame_is_unfinished_and_says_how_much_is_there() {
+fn every_prefix_of_a_frame_is_unfinished_and_reports_its_size() {
     for example in EXAMPLES {
         let bytes = example;
         for end in 0..bytes.len() {
@@ -165,7 +165,7 @@ fn every_two_way_split_of_the_longest_short_and_the_shortest_long_frame() {
 }
 
 #[test]
-fn a_wrong_byte_is_found_as_soon_as_it_is_there_however_the_bytes_come() {
+fn a_wrong_byte_is_found_as_soon_as_it_arrives_under_any_split() {
     let wrong: [(&[u8], usize, Malformed); 16] = [
         (b"Reg 0000", 2, Malformed::Verb),
         (b" REG", 1, Malformed::Verb),

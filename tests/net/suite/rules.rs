@@ -77,7 +77,7 @@ const MALFORMED: &[(&[u8], &str)] = &[
     ),
     (b"[[rule]]\nname = 'a'\nallow = ['uid:root']", "line 3: `uid:root` names no user or group"),
     (b"[[rule]]\nname = 'a'\ndoor = ''", "line 3: `door` is empty"),
-    (b"[[rule]]\nname = 'a'\ndoor = 'window'", "line 1: no door is called `window`; here are tcp, udp"),
+    (b"[[rule]]\nname = 'a'\ndoor = 'window'", "line 1: no listener is called `window`; here are tcp, udp"),
     (b"[[rule]]\nname = 'a'\nallow = ['unix'", "line 3: unclosed array"),
     (b"# \xff", "line 1: this is not UTF-8"),
 ];
@@ -146,7 +146,7 @@ fn rules_check_prints_the_verdict_and_the_deciding_rule() {
         ("bob --from unix:uid=1,gid=100", &*format!("allowed: {bob} allows gid:100"), 0),
         ("bob --from unix", &*format!("denied: {bob} does not allow unix"), 1),
         ("admin-2 --from loopback --door line", &*format!("allowed: {admin} allows loopback"), 0),
-        ("admin-2 --from loopback", &*format!("denied: {admin} is for door line alone"), 1),
+        ("admin-2 --from loopback", &*format!("denied: {admin} is for listener line alone"), 1),
         ("adrnin --from 10.0.0.13 --door line", &*format!("denied: {admin} denies 10.0.0.13"), 1),
         ("admin --from unix:uid=13 --door line", &*format!("denied: {admin} denies uid:13"), 1),
         ("carol --from ::1", "open: no rule matches \"carol\"", 0),
@@ -193,7 +193,7 @@ fn rules_check_refuses_invalid_arguments() {
             ],
             "no listener is called `tcp`; here are lan, line;",
         ),
-        (&["--rules", &path, "--listen", lan], "line 7: no door is called `line`; here are lan"),
+        (&["--rules", &path, "--listen", lan], "line 7: no listener is called `line`; here are lan"),
     ] {
         let Ended { code, out, err } = server(&[&["rules", "check"], args].concat());
         assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{err}");
@@ -302,7 +302,7 @@ fn a_bad_or_missing_file_at_sighup_leaves_the_rules_as_they_were() {
             Some(bad),
             "line 4: a rule that says nothing; write allow, deny or door; the rules stay as they were",
         ),
-        (Some(door), "line 1: no door is called `line`; here are tcp, udp; the rules stay as they were"),
+        (Some(door), "line 1: no listener is called `line`; here are tcp, udp; the rules stay as they were"),
         (None, "No such file or directory (os error 2); the rules stay as they were"),
     ] {
         match text {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Common, at_loss_json, losses, resolved, time, worst_json};
 use crate::cli::lab::LabError;
 use crate::cli::policy::{PolicyArgs, explain, percent, range, seconds};
-use crate::reliable::send_times::{AtLoss, Sizes, Slot, Span, Worst, at_loss, give_up, slots, worst};
+use crate::reliable::send_times::{AtLoss, Sizes, Slot, TimeRange, Worst, at_loss, give_up, slots, worst};
 use crate::reliable::{Backoff, Jitter, PolicyName};
 
 /// The loss rates of the table.
@@ -141,7 +141,7 @@ impl Shown {
     }
 
     fn json(&self) -> serde_json::Value {
-        let span = |span: &Span| {
+        let span = |span: &TimeRange| {
             json!({
                 "without_jitter_s": span.plain.as_secs_f64(),
                 "least_s": span.least.as_secs_f64(),

@@ -22,10 +22,10 @@ use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::record::Note;
 use crate::lab::proxy::totals::Kind;
 use crate::link::{Direction, LinkConfig};
+use crate::log_limiter::LogLimiter;
 use crate::net::batch::{Batch, Binding, COUNT, is_of_a_peer};
 use crate::net::udp::PAUSE;
 use crate::service::Peer;
-use crate::throttle::Throttle;
 
 /// Bound on the datagrams of one direction that are sent before other tasks run.
 const AT_ONCE: usize = 256;
@@ -49,7 +49,7 @@ struct RelayState {
     notes: Vec<Note>,
     outbox: Outbox,
     unsent: u64,
-    complaints: Throttle,
+    complaints: LogLimiter,
 }
 
 /// The driver's handle of a client.
@@ -72,7 +72,7 @@ struct Listeners {
 impl Datagrams {
     /// Creates an idle proxy.
     pub(super) fn new(name: Arc<str>, relay: Relay<Flow>, recorder: Option<Arc<Recorder>>) -> Self {
-        let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), Throttle::default());
+        let (notes, outbox, complaints) = (Vec::new(), Outbox::default(), LogLimiter::default());
         let state = RelayState { relay, timer: None, notes, outbox, unsent: 0, complaints };
         Self { name, state: Mutex::new(state), recorder, timer: Event::new() }
     }
@@ -294,7 +294,7 @@ async fn serve_listener(proxy: Arc<Datagrams>, listeners: Arc<Listeners>, listen
     else {
         return;
     };
-    let mut complaints = Throttle::default();
+    let mut complaints = LogLimiter::default();
     loop {
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), binding)?;
@@ -312,7 +312,7 @@ async fn serve_flow(
     flow: u64,
     socket: Arc<Async<UdpSocket>>,
 ) {
-    let mut complaints = Throttle::default();
+    let mut complaints = LogLimiter::default();
     loop {
         let Some(open) = listeners.upgrade() else { return };
         let more = Batch::with(|batch| {
@@ -326,7 +326,7 @@ async fn serve_flow(
 }
 
 /// Waits until the socket is readable; after an error not caused by a datagram, pauses.
-async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut Throttle) {
+async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut LogLimiter) {
     match more {
         Ok(true) => rt::yield_now().await,
         Ok(false) => drop(socket.readable().await),

@@ -20,8 +20,8 @@ use crate::lab::proxy::pipe::Pipe;
 use crate::lab::proxy::segment_model::SegmentModel;
 use crate::lab::proxy::totals::Kind;
 use crate::link::{Direction, LinkConfig};
+use crate::log_limiter::LogLimiter;
 use crate::net::engine::{PAUSES, is_of_one_connection};
-use crate::throttle::Throttle;
 use crate::units::later;
 
 /// Interval at which an idle connection checks whether its peers are alive and whether the link has changed.
@@ -53,7 +53,7 @@ struct Conns {
     opened: u64,
     refused: u64,
     failed: u64,
-    complaints: Throttle,
+    complaints: LogLimiter,
 }
 
 /// A connection that has not ended.
@@ -98,7 +98,7 @@ impl Streams {
         (up, down): (SegmentModel, SegmentModel),
         recorder: Option<Arc<Recorder>>,
     ) -> Self {
-        let (open, complaints) = (BTreeMap::new(), Throttle::default());
+        let (open, complaints) = (BTreeMap::new(), LogLimiter::default());
         let conns = Conns { limit: limit.max(1), open, opened: 0, refused: 0, failed: 0, complaints };
         Self { name, up: Mutex::new(up), down: Mutex::new(down), conns: Mutex::new(conns), recorder }
     }
@@ -199,7 +199,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Accepts connections.
 async fn accept(proxy: Arc<Streams>, listener: Async<TcpListener>, upstream: Arc<[SocketAddr]>) {
     let (shortest, longest) = PAUSES;
-    let (mut pause, mut complaints) = (shortest, Throttle::default());
+    let (mut pause, mut complaints) = (shortest, LogLimiter::default());
     loop {
         match listener.accept().await {
             Ok((client, addr)) => {

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::log_limiter::LogLimiter;
 use crate::net::rt;
 use crate::net::udp::{PAUSE, SEND_TIMEOUT};
 use crate::service::{DoorId, Transmit};
-use crate::throttle::Throttle;
 
 /// Most datagrams that wait for their sockets. The oldest are dropped beyond that, as waiting for long would
 /// drop them too.
@@ -23,7 +23,7 @@ pub(super) struct Datagrams {
     ready: VecDeque<DoorId>,
     /// Sockets where receiving failed, tried again after a pause.
     failed: Vec<DoorId>,
-    warnings: Throttle,
+    warnings: LogLimiter,
     pub(super) waiting: Waiting,
 }
 

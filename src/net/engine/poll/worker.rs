@@ -13,6 +13,7 @@ use super::Looped;
 use super::datagrams::Datagrams;
 use super::loop_handle::{Inbox, LoopHandle, PollPort, Subject, Wakeup, handle_of};
 use super::reading::{READ_SIZE, Reader};
+use crate::log_limiter::LogLimiter;
 use crate::net::engine::SOCKET_BUDGET;
 use crate::net::engine::accept::Acceptor;
 use crate::net::engine::connection::{Connection, Mode, Write};
@@ -21,7 +22,6 @@ use crate::net::engine::pending_io::{IoResults, PendingIo};
 use crate::net::engine::shared::Shared;
 use crate::net::rt;
 use crate::service::{ConnId, Service, Transmit};
-use crate::throttle::Throttle;
 
 /// Most events taken at once.
 const EVENTS: usize = 1_024;
@@ -49,7 +49,7 @@ pub(super) struct Worker<S: Service + 'static> {
     /// The first loop only.
     pub(super) acceptor: Option<Acceptor>,
     /// Limits warnings about connections that no loop can wait for.
-    pub(super) warnings: Throttle,
+    pub(super) warnings: LogLimiter,
     /// The next deadline; the first loop only.
     pub(super) deadline: Option<Instant>,
 }
@@ -72,7 +72,7 @@ impl<S: Service + 'static> Worker<S> {
             pending: PendingIo::default(),
             results: IoResults::default(),
             acceptor,
-            warnings: Throttle::default(),
+            warnings: LogLimiter::default(),
             deadline: None,
         }
     }

@@ -14,13 +14,13 @@ use nix::sys::socket::MsgFlags;
 use slab::Slab;
 
 use super::{ThreadPort, Threaded, drive};
+use crate::log_limiter::LogLimiter;
 use crate::net::engine::accept::wake;
 use crate::net::engine::connection::{Progress, Write, Written};
 use crate::net::engine::pending_io::{IoResults, PendingIo};
 use crate::net::engine::poll::{RETRY, Waiting};
 use crate::net::rt;
 use crate::service::{Service, Transmit};
-use crate::throttle::Throttle;
 
 /// The token of the waker. No connection has it: a process has fewer.
 const CALLED: Token = Token(usize::MAX);
@@ -43,7 +43,7 @@ struct Queued {
     transmits: Vec<Transmit>,
     /// The engine has ended: nothing more is taken.
     is_over: bool,
-    warnings: Throttle,
+    warnings: LogLimiter,
 }
 
 impl WriteQueue {

@@ -1,7 +1,7 @@
-//! What a [`Requests`](super::Requests) asker has not sent, or is to send anew: a queue, first in first out.
+//! The queue of a [`Requests`](super::Requests): requests that were not sent, or are to be sent again under a new id.
 //!
-//! In front of it stands what was refused with 429, in the order in which it was asked, and holds up all else until its
-//! time has come. How a request is sent, repeated and answered is in `requests`.
+//! First in, first out. Requests refused with 429 are in front, in their original order, and hold back all others until
+//! their wait is over. Retransmission and answers are in `requests`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,25 +10,24 @@ use super::requests::{Ended, Outcome, Ticket};
 use crate::units::later;
 use crate::wire::Verb;
 
-/// A request of the user's.
+/// A request of the user.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct QueuedRequest {
     pub(super) ticket: Ticket,
     pub(super) verb: Verb,
     pub(super) payload: Vec<u8>,
-    /// That it was refused before, with 429 or because the server shut down.
+    /// Its refusals so far, with 429 or because of a shutdown.
     pub(super) slowed: Option<Box<Slowed>>,
 }
 
-/// The longest that one request waits because of 429s, all of them together. It is also the longest that one of them can ask
-/// for.
+/// The maximum total wait of one request because of 429s, and the maximum that one 429 can ask for.
 pub const MAX_SLOWED: Duration = Duration::from_secs(60);
 
-/// After each 429, the next one to the same request makes it wait so much longer at least. It bounds the sends of a request
-/// within [`MAX_SLOWED`]: 110.
+/// Each further 429 to the same request extends its wait at least by this. With [`MAX_SLOWED`] it bounds the sends of a
+/// request: 110.
 const LEAST_STEP: Duration = Duration::from_millis(10);
 
-/// What the 429s to one request have asked for so far.
+/// The waits that 429s to one request have asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlowedFor {
     times: u32,
@@ -36,8 +35,8 @@ pub(crate) struct SlowedFor {
 }
 
 impl SlowedFor {
-    /// Another 429 asks to wait so long. Returns when to send again, or `None` where that would be at the deadline or later, or
-    /// longer than [`MAX_SLOWED`] in all: then the 429 is a refusal like any other.
+    /// Adds a 429 with this wait. Returns when to send again. `None` if that is not before the deadline, or exceeds
+    /// [`MAX_SLOWED`] in total: then the 429 is final.
     pub(crate) fn again_at(
         &mut self,
         now: Instant,
@@ -58,30 +57,30 @@ impl SlowedFor {
     }
 }
 
-/// What is kept of the earlier ids of a request.
+/// The state kept of a request's earlier ids.
 #[derive(Debug)]
 pub(super) struct Slowed {
-    /// The latest of them, which is its place in the queue; the highest there is once its session is gone.
+    /// The latest of them, which is its place in the queue; the highest possible id once its session is gone.
     pub(super) place: u64,
-    /// How long the answers to them asked to wait.
+    /// The total wait that their answers asked for.
     pub(super) waits: SlowedFor,
     /// All sends under them.
     pub(super) sends: u32,
     pub(super) first_sent: Instant,
-    /// That of the policy, counted from the first send of all.
+    /// The policy's deadline, counted from the first send.
     pub(super) deadline: Option<Instant>,
-    /// The code of the answer, ..
+    /// The code of the latest answer, ..
     pub(super) code: u16,
-    /// .. and what it said.
+    /// .. and its text.
     pub(super) words: Vec<u8>,
 }
 
-impl Asked {
+impl QueuedRequest {
     pub(super) fn new(ticket: Ticket, verb: Verb, payload: Vec<u8>) -> Self {
         Self { ticket, verb, payload, slowed: None }
     }
 
-    /// How it ends when it is not sent any more: what was sent before was refused.
+    /// Its outcome if it is not sent again: rejected if it was refused, otherwise not sent.
     fn ended(self, now: Option<Instant>) -> Ended {
         let Self { ticket, verb, slowed, .. } = self;
         let Some(slowed) = slowed else {
@@ -99,59 +98,60 @@ impl Asked {
 
 /// The queue.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    queue: VecDeque<Asked>,
-    /// How many of these were refused with 429. They are in front, behind what is to come first in a session at most.
+pub(super) struct RequestQueue {
+    queue: VecDeque<QueuedRequest>,
+    /// The number of requests refused with 429. They are in front, after at most one that is first in a session.
     slowed: usize,
-    /// Nothing is sent before, because a 429 said so.
+    /// Nothing is sent before this, because of a 429.
     held_until: Option<Instant>,
 }
 
-impl Waiting {
+impl RequestQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether something waits, and nothing but requests of this verb.
+    /// Whether something is queued, and only requests of this verb.
     pub(super) fn has_only(&self, verb: Verb) -> bool {
         !self.is_empty() && self.queue.iter().all(|asked| asked.verb == verb)
     }
 
-    pub(super) fn front(&self) -> Option<&Asked> {
+    pub(super) fn front(&self) -> Option<&QueuedRequest> {
         self.queue.front()
     }
 
-    pub(super) fn push_back(&mut self, asked: Asked) {
+    pub(super) fn push_back(&mut self, asked: QueuedRequest) {
         self.queue.push_back(asked);
     }
 
-    /// Before all that waits.
-    pub(super) fn push_front(&mut self, asked: Asked) {
+    /// Queues a request before all others.
+    pub(super) fn push_front(&mut self, asked: QueuedRequest) {
         self.queue.push_front(asked);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Asked> {
+    pub(super) fn pop(&mut self) -> Option<QueuedRequest> {
         let asked = self.queue.pop_front()?;
         self.slowed -= usize::from(asked.slowed.is_some());
         Some(asked)
     }
 
-    /// Takes back, to its place, what was refused with 429; nothing is sent before `until`.
-    pub(super) fn take_back(&mut self, asked: Asked, until: Instant) {
+    /// Returns a request that was refused with 429 to its place; nothing is sent before `until`.
+    pub(super) fn take_back(&mut self, asked: QueuedRequest, until: Instant) {
         self.held_until = self.held_until.max(Some(until));
         let place = asked.slowed.as_ref().map_or(0, |slowed| slowed.place);
-        let is_earlier = |other: &&Asked| other.slowed.as_ref().is_some_and(|slowed| slowed.place < place);
+        let is_earlier =
+            |other: &&QueuedRequest| other.slowed.as_ref().is_some_and(|slowed| slowed.place < place);
         self.slowed += usize::from(asked.slowed.is_some());
         self.queue.insert(self.queue.iter().take_while(is_earlier).count(), asked);
     }
 
-    /// Whether the answerer wants nothing for now. A goodbye is always welcome, unless it was told otherwise itself.
+    /// Whether a 429 blocks sending. A BYE is exempt, unless it was refused itself.
     pub(super) fn is_held(&self) -> bool {
-        let is_goodbye = |asked: &Asked| asked.verb == Verb::Bye && asked.slowed.is_none();
-        self.held_until.is_some() && !self.front().is_some_and(is_goodbye)
+        let is_bye = |asked: &QueuedRequest| asked.verb == Verb::Bye && asked.slowed.is_none();
+        self.held_until.is_some() && !self.front().is_some_and(is_bye)
     }
 
-    /// There is another session: whatever is asked first in it comes before what the last one refused.
+    /// Begins another session: its first request comes before those that the last session refused.
     pub(super) fn forget_places(&mut self) {
         self.held_until = None;
         for slowed in self.queue.iter_mut().filter_map(|asked| asked.slowed.as_mut()).take(self.slowed) {
@@ -159,19 +159,19 @@ impl Waiting {
         }
     }
 
-    /// Removes the first request that is the one looked for; only for what was never sent.
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Asked> {
+    /// Removes the first matching request; only for requests that were never sent.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<QueuedRequest> {
         let at = self.queue.iter().position(|asked| asked.ticket == ticket && asked.slowed.is_none())?;
         self.queue.remove(at)
     }
 
-    /// Forgets requests as if they had never been asked.
+    /// Removes requests without an outcome.
     pub(super) fn forget(&mut self, mut is_it: impl FnMut(Ticket, Verb) -> bool) {
         self.queue.retain(|asked| !is_it(asked.ticket, asked.verb));
         self.slowed = self.queue.iter().filter(|asked| asked.slowed.is_some()).count();
     }
 
-    /// Ends all of it.
+    /// Ends all of them.
     pub(super) fn end_all(&mut self) -> impl Iterator<Item = Ended> {
         self.slowed = 0;
         self.queue.drain(..).map(|asked| asked.ended(None))
@@ -179,23 +179,23 @@ impl Waiting {
 }
 
 /// Time.
-impl Waiting {
-    /// When the front may be sent, if something holds it up.
+impl RequestQueue {
+    /// The time at which the front may be sent, if it is blocked.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held_until.filter(|_| !self.is_empty())
     }
 
-    /// By when the front has to be through, if it was sent before and its policy has a deadline.
+    /// The deadline of the front, if it was sent before and its policy has one.
     pub(super) fn front_deadline(&self) -> Option<Instant> {
         self.front()?.slowed.as_ref()?.deadline
     }
 
-    /// When [`Waiting::pop_late`] has something.
+    /// The time at which [`RequestQueue::pop_late`] has something.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadlines().map(|(_, deadline)| deadline).min()
     }
 
-    /// What held it up does not after its time.
+    /// Ends the block once its time is over.
     pub(super) fn release(&mut self, now: Instant) {
         self.held_until = self.held_until.filter(|until| *until > now);
     }
@@ -207,7 +207,7 @@ impl Waiting {
         self.queue.remove(late).map(|asked| asked.ended(Some(now)))
     }
 
-    /// The deadlines of what was sent before, by its place. This looks at hardly more than these.
+    /// The deadlines of requests that were sent before, by place. Iterates over little else.
     fn deadlines(&self) -> impl Iterator<Item = (usize, Instant)> {
         let slowed = self.queue.iter().enumerate().filter(|(_, asked)| asked.slowed.is_some());
         slowed.take(self.slowed).filter_map(|(at, asked)| Some((at, asked.slowed.as_ref()?.deadline?)))
@@ -223,24 +223,24 @@ mod tests {
         Instant::now()
     }
 
-    fn asked(ticket: u64) -> Asked {
-        Asked::new(Ticket(ticket), Verb::Snd, Vec::new())
+    fn asked(ticket: u64) -> QueuedRequest {
+        QueuedRequest::new(Ticket(ticket), Verb::Snd, Vec::new())
     }
 
-    /// Refused under the id that is its place.
-    fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> Asked {
+    /// A request refused under the id that is its place.
+    fn slowed(ticket: u64, place: u64, first_sent: Instant, deadline: Option<Instant>) -> QueuedRequest {
         let waits = SlowedFor::default();
         let slowed = Slowed { place, waits, sends: 1, first_sent, deadline, code: 429, words: Vec::new() };
-        Asked { slowed: Some(Box::new(slowed)), ..asked(ticket) }
+        QueuedRequest { slowed: Some(Box::new(slowed)), ..asked(ticket) }
     }
 
-    fn order(mut waiting: Waiting) -> Vec<u64> {
+    fn order(mut waiting: RequestQueue) -> Vec<u64> {
         std::iter::from_fn(|| waiting.pop()).map(|asked| asked.ticket.0).collect()
     }
 
     #[test]
-    fn what_was_refused_goes_back_to_its_place_before_all_that_was_not_sent() {
-        let (now, mut waiting) = (start(), Waiting::default());
+    fn a_refused_request_returns_to_its_place_before_unsent_ones() {
+        let (now, mut waiting) = (start(), RequestQueue::default());
         waiting.push_back(asked(4));
         for place in [3, 1, 2] {
             waiting.take_back(slowed(place, place, now, None), now);
@@ -249,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_session_begins_with_comes_before_what_the_last_one_refused_also_if_it_is_refused_itself() {
-        let (now, mut waiting) = (start(), Waiting::default());
+    fn the_first_request_of_a_new_session_precedes_earlier_refused_ones_even_if_refused_itself() {
+        let (now, mut waiting) = (start(), RequestQueue::default());
         waiting.push_back(asked(3));
         waiting.take_back(slowed(1, 1, now, None), now);
         waiting.take_back(slowed(2, 2, now, None), now);
@@ -265,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_refused_is_looked_at_for_deadlines_and_each_ends_at_its_own() {
+    fn only_refused_requests_have_deadlines_and_each_ends_at_its_own() {
         let now = start();
         let at = |secs| now + Duration::from_secs(secs);
-        let mut waiting = Waiting::default();
+        let mut waiting = RequestQueue::default();
         waiting.take_back(slowed(1, 1, now, Some(at(9))), at(20));
         waiting.take_back(slowed(2, 2, now, Some(at(5))), at(10));
         waiting.push_front(asked(3));

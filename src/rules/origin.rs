@@ -1,4 +1,4 @@
-//! Where somebody comes from, as rules write it and see it: addresses, networks, UNIX sockets.
+//! Origins of connections in rules: addresses, networks, UNIX sockets.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,25 +10,25 @@ use super::SHOWN;
 use crate::escape::escape_short;
 use crate::service::Remote;
 
-/// The number of no user and no group, `(uid_t)-1`: that of a peer of whom it is not known.
+/// `(uid_t)-1`, the number of no user and no group: the credentials of a peer are unknown.
 pub const UNKNOWN_ID: u32 = u32::MAX;
 
-/// Where a connection may come from: an item of `allow` and `deny`.
+/// The origin of a connection: an item of `allow` and `deny`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A network. That of IPv4-mapped addresses is an IPv4 network.
+pub enum OriginPattern {
+    /// A network. A network of IPv4-mapped addresses is an IPv4 network.
     Net(IpNet),
     /// 127.0.0.0/8 and ::1.
     Loopback,
     /// Any UNIX socket.
     Unix,
-    /// A UNIX socket, by this user.
+    /// A UNIX socket, used by this user.
     Uid(u32),
-    /// A UNIX socket, by this group.
+    /// A UNIX socket, used by this group.
     Gid(u32),
 }
 
-/// Where somebody comes from, as rules see it: without the port.
+/// The origin of a peer as rules see it: without the port.
 pub(super) struct Shown<'a>(pub(super) &'a Remote);
 
 impl fmt::Display for Shown<'_> {
@@ -43,13 +43,13 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The address that rules are about: IPv4-mapped IPv6 is IPv4.
+/// The address for rules: IPv4-mapped IPv6 becomes IPv4.
 fn canonical(addr: &SocketAddr) -> IpAddr {
     addr.ip().to_canonical()
 }
 
-impl Place {
-    /// Whether somebody comes from there.
+impl OriginPattern {
+    /// Whether it matches an origin.
     pub(super) fn holds(&self, from: &Remote) -> bool {
         match (self, from) {
             (Self::Net(net), Remote::Ip(addr)) => net.contains(&canonical(addr)),
@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for OriginPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
@@ -76,8 +76,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Reads `loopback`, `unix`, `uid:1000`, `gid:100`, `10.0.0.0/8`, `2001:db8::/32` or a single address.
-impl FromStr for Place {
+/// Parses `loopback`, `unix`, `uid:1000`, `gid:100`, `10.0.0.0/8`, `2001:db8::/32` or a single address.
+impl FromStr for OriginPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -1,28 +1,28 @@
-//! Who is read: how the memory is shared, and who goes on when it is full.
+//! Memory limits for input: which connections are read, and which one may continue when memory is full.
 
 use std::time::{Duration, Instant};
 
 use super::conn::Stage;
-use super::state::{Owner, State};
-use super::turns::forget_gone;
+use super::scheduler::forget_gone;
+use super::state::{HostState, TimerOwner};
 use crate::service::{CloseReason, ConnId};
 use crate::units::later;
 
-/// How much whoever goes on alone at the bound of memory has to bring each time its patience ends.
+/// Bytes that the leader, the one connection that is read when memory is full, has to deliver per `progress_timeout` interval.
 const PROGRESS: usize = 64 << 10;
 
-/// The least patience, so that looking after who goes on alone takes no more than some of the time.
-const MIN_PATIENCE: Duration = Duration::from_millis(1);
+/// The shortest `progress_timeout`, so that checking the leader costs little time.
+const MIN_PROGRESS_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// Who is read.
-impl State {
+/// Back-pressure.
+impl HostState {
     /// Whether to read from a connection.
     pub(super) fn reads(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return false };
         let wants = !conn.paused && !conn.closing && !conn.aborted && !conn.ended;
         let may = conn.has_room(self.settings.max_message) && conn.answers <= self.settings.pause_above;
-        // A greeting is short, and has a deadline of its own.
-        wants && may && (conn.stage == Stage::Greeting || !self.is_short_for(id))
+        // A greeting is short, and has its own deadline.
+        wants && may && (conn.stage == Stage::Handshake || !self.is_short_for(id))
     }
 
     fn is_short_for(&self, id: ConnId) -> bool {
@@ -30,7 +30,7 @@ impl State {
         self.memory.is_full_of_answers() || self.memory.is_full_in() && !leads
     }
 
-    /// Notes whether a connection is read, as the engine is told.
+    /// Records whether a connection is read, as the engine will be told.
     pub(super) fn note_reading(&mut self, id: ConnId) -> bool {
         let (reading, is_short) = (self.reads(id), self.is_short_for(id));
         if let Some(conn) = self.conns.get_mut(id) {
@@ -44,14 +44,15 @@ impl State {
         reading
     }
 
-    /// Tells the engine to read again from a connection that it was told not to, if it may.
+    /// Resumes reading a connection if it was paused and may be read again.
     pub(super) fn review(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| conn.stopped) && self.note_reading(id) {
             self.wake(id);
         }
     }
 
-    /// What all hold has changed: lets those go on who waited for that, or one of them where nothing else would.
+    /// Reacts to a change of held memory: resumes the connections that wait for memory, or one of them if nothing else
+    /// can free any.
     pub(super) fn share_memory(&mut self, now: Instant) {
         if self.memory.has_room_again() {
             self.lead_no_more();
@@ -60,7 +61,7 @@ impl State {
                 self.review(id);
             }
         } else if self.starved.is_empty() || self.memory.is_full_of_answers() {
-            // Nobody waits for input's memory, or whoever goes on might want to be answered.
+            // No connection waits for input memory, or the leader's input might need memory for answers.
         } else {
             if self.leader.is_some_and(|(leader, _)| !self.brings(leader)) {
                 self.lead_no_more();
@@ -72,7 +73,7 @@ impl State {
         self.has_starved = false;
     }
 
-    /// Whether it is up to its peer that something of it can be taken.
+    /// Whether only the peer can make progress: the connection is read and has no complete piece.
     fn brings(&self, id: ConnId) -> bool {
         self.reads(id) && self.conns.get(id).is_some_and(|conn| !conn.unread)
     }
@@ -85,27 +86,27 @@ impl State {
         Some(id)
     }
 
-    /// Lets one go on that has begun with something and needs more before that can be taken.
+    /// Selects a leader: a connection that has begun a piece and needs more bytes to complete it.
     fn choose_leader(&mut self, now: Instant) {
         for _ in 0..self.starved.len() {
             let Some(id) = self.pop_starved() else { return };
             let held = self.conns.get(id).map_or(0, |conn| conn.held.len());
             if held == 0 {
-                // It holds nothing up, and may be silent.
+                // It holds no memory, and its peer may be silent.
                 self.review(id);
                 continue;
             }
             self.leader = Some((id, held));
             if self.reads(id) {
-                self.set_patience(now);
+                self.set_progress_deadline(now);
                 return self.wake(id);
             }
-            // What it waits for besides is looked at again when that changes.
+            // Other reasons pause it. `review` checks again when one of them changes.
             self.leader = None;
         }
     }
 
-    /// Something of a connection was taken: if it went on alone, it was for that.
+    /// A piece of a connection was taken. If it is the leader, its purpose is fulfilled.
     pub(super) fn taken(&mut self, id: ConnId) {
         if self.leader.is_some_and(|(leader, _)| leader == id) {
             self.lead_no_more();
@@ -114,14 +115,14 @@ impl State {
     }
 
     pub(super) fn lead_no_more(&mut self) {
-        self.timers.set(Owner::Leader, None);
+        self.timers.set(TimerOwner::Leader, None);
         if let Some((id, _)) = self.leader.take() {
-            // Behind all others, if it has to wait again.
+            // It queues behind all others if it has to wait again.
             self.wake(id);
         }
     }
 
-    /// The patience with who goes on alone has ended.
+    /// The leader's `progress_timeout` interval has ended: disconnects a leader that delivered too little.
     pub(super) fn check_leader(&mut self, now: Instant) {
         let Some((id, before)) = self.leader else { return };
         let held = self.conns.get(id).map_or(0, |conn| conn.held.len());
@@ -130,15 +131,15 @@ impl State {
             self.lead_no_more();
         } else if !holds_up || held >= before.saturating_add(PROGRESS) {
             self.leader = Some((id, held));
-            self.set_patience(now);
+            self.set_progress_deadline(now);
         } else {
             self.reject(id, CloseReason::TimedOut);
             self.lead_no_more();
         }
     }
 
-    fn set_patience(&mut self, now: Instant) {
-        let patience = self.settings.patience.max(MIN_PATIENCE);
-        self.timers.set(Owner::Leader, Some(later(now, patience)));
+    fn set_progress_deadline(&mut self, now: Instant) {
+        let progress_timeout = self.settings.progress_timeout.max(MIN_PROGRESS_TIMEOUT);
+        self.timers.set(TimerOwner::Leader, Some(later(now, progress_timeout)));
     }
 }

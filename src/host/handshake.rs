@@ -1,27 +1,28 @@
-//! Who says its name, and who may: the first message each way on a connection of messages.
+//! The handshake on a connection of messages: each side's first message is its name, and the acceptor may refuse.
 //!
-//! Who has connected begins with a message that is its name; an empty one says that it has none. The other side answers with
-//! `+` and its own name, which may be empty; or with `-` and a reason, and closes. After that messages are the program's.
+//! The connecting side begins with a message that holds its name, or is empty if it has none. The acceptor answers with
+//! `+` and its own name, which may be empty, or with `-` and a reason, and closes. All later messages belong to the
+//! program.
 
 use std::io;
 
 use super::conn::{Conn, Stage};
 use super::framing::{self, Front};
-use super::state::{Owner, State};
+use super::state::{HostState, TimerOwner};
 use crate::door::Framing;
 use crate::escape::escape_short;
 use crate::names::Name;
 use crate::rules::Verdict;
 use crate::service::{CloseReason, ConnId};
 
-/// The longest greeting, in bytes.
-pub const MAX_GREETING: usize = 512;
+/// The longest message of a handshake, in bytes.
+pub const MAX_HANDSHAKE: usize = 512;
 
-/// As many characters of a reason are shown.
+/// Characters of a refusal's reason that an error shows.
 const SHOWN: usize = 200;
 
-impl State {
-    /// Says our name to whom we have called.
+impl HostState {
+    /// Sends our name, if we opened the connection.
     pub(super) fn greet_first(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| conn.dial.is_some()) {
             let name = self.own_name();
@@ -33,7 +34,7 @@ impl State {
         self.settings.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default()
     }
 
-    /// Says something before a connection is open.
+    /// Sends a message of the handshake.
     fn say(&mut self, id: ConnId, message: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             let before = conn.out.len();
@@ -44,12 +45,12 @@ impl State {
         self.wake(id);
     }
 
-    /// Listens for the name of a connection that has not told it. Returns whether it has, and is let in.
+    /// Reads the peer's first message, if it is complete. Returns whether the connection is open now.
     pub(super) fn greet(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Greeting) else {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.stage == Stage::Handshake) else {
             return false;
         };
-        let greeting = match conn.look_for_greeting(MAX_GREETING) {
+        let greeting = match conn.look_for_greeting(MAX_HANDSHAKE) {
             Front::Unfinished { .. } => return false,
             Front::Broken => {
                 self.reject(id, CloseReason::Broken);
@@ -61,12 +62,12 @@ impl State {
                 greeting
             }
         };
-        self.timers.set(Owner::Greeting(id), None);
+        self.timers.set(TimerOwner::Greeting(id), None);
         let is_ours = self.conns.get(id).is_some_and(|conn| conn.dial.is_some());
         if is_ours { self.be_welcomed(id, &greeting) } else { self.welcome(id, &greeting) }
     }
 
-    /// Somebody has told its name, or that it has none.
+    /// Handles the name of a connecting peer, which may be empty.
     fn welcome(&mut self, id: ConnId, greeting: &[u8]) -> bool {
         let admitted = self.conns.get(id).map(|conn| self.admit(conn, greeting));
         match admitted {
@@ -85,7 +86,7 @@ impl State {
         }
     }
 
-    /// The name that a greeting tells, and whether it is expected; or why it may not come in.
+    /// The name in a peer's greeting and whether a rule expects it; or the reason for refusing it.
     fn admit(&self, conn: &Conn, greeting: &[u8]) -> Result<(Option<Name>, bool), String> {
         if greeting.is_empty() {
             let refused = self.settings.only_expected;
@@ -107,11 +108,11 @@ impl State {
         }
     }
 
-    /// Whom we have called has answered.
+    /// Handles the acceptor's answer to our name.
     fn be_welcomed(&mut self, id: ConnId, greeting: &[u8]) -> bool {
         match greeting.split_first() {
             Some((b'+', name)) => {
-                // Somebody with a name that we do not understand is as good as somebody without one.
+                // A name that we cannot parse is treated as none.
                 self.let_in(id, Name::parse(name).ok(), true)
             }
             Some((b'-', reason)) => {
@@ -140,7 +141,7 @@ impl State {
         true
     }
 
-    /// A connection that we wanted will not be open.
+    /// Fails an attempt to connect that the peer refused.
     fn fail(&mut self, id: ConnId, error: io::Error) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.stage = Stage::Refused;

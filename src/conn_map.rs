@@ -1,49 +1,51 @@
-//! What is known of each connection, found by its [`ConnId`] without hashing: the id says the place.
+//! A map from [`ConnId`] to state of a connection, for services that keep some for each.
+//!
+//! It does not hash: the low half of the id is the index into a vector.
 
 use crate::segmented_vec::SegmentedVec;
 use crate::service::ConnId;
 
-/// Values by connection. It has as many places as connections lived at once, if whoever gives the ids uses the places of
-/// those that are gone again.
+/// Values by connection. It has as many places as connections were open at once, if the engine reuses the places of
+/// closed connections in its ids.
 #[derive(Debug)]
-pub struct Table<T> {
+pub struct ConnMap<T> {
     places: SegmentedVec<Option<(ConnId, T)>>,
     len: usize,
 }
 
-impl<T> Default for Table<T> {
+impl<T> Default for ConnMap<T> {
     fn default() -> Self {
         Self { places: SegmentedVec::default(), len: 0 }
     }
 }
 
-impl<T> Table<T> {
-    /// How many connections there are.
+impl<T> ConnMap<T> {
+    /// The number of connections.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there is no connection.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What is known of a connection.
+    /// The value of a connection.
     pub fn get(&self, conn: ConnId) -> Option<&T> {
         self.places.get(conn.place())?.as_ref().filter(|(id, _)| *id == conn).map(|(_, value)| value)
     }
 
-    /// The same, to change.
+    /// The value of a connection, to change.
     pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut T> {
         self.places.get_mut(conn.place())?.as_mut().filter(|(id, _)| *id == conn).map(|(_, value)| value)
     }
 
-    /// Whether there is such a connection.
+    /// Whether a connection has a value.
     pub fn contains(&self, conn: ConnId) -> bool {
         self.get(conn).is_some()
     }
 
-    /// Puts a connection into its place; who had that is gone.
+    /// Inserts a connection, in place of an earlier one with the same place.
     pub fn insert(&mut self, conn: ConnId, value: T) {
         let place = conn.place();
         for _ in self.places.len()..=place {
@@ -56,7 +58,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub fn remove(&mut self, conn: ConnId) -> Option<T> {
         let entry = self.places.get_mut(conn.place())?;
         let (_, value) = entry.take_if(|(id, _)| *id == conn)?;
@@ -64,12 +66,12 @@ impl<T> Table<T> {
         Some(value)
     }
 
-    /// How many places there are: those of all connections are below.
+    /// The number of places: each connection has one below it.
     pub fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// The connection that has a place.
+    /// The connection at a place.
     pub fn at(&self, place: usize) -> Option<(ConnId, &T)> {
         self.places.get(place)?.as_ref().map(|(conn, value)| (*conn, value))
     }
@@ -85,17 +87,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_the_place_of_another_is_not_taken_for_it() {
+    fn an_id_does_not_find_a_later_connection_with_its_place() {
         let (old, new) = (ConnId::new(3, 1), ConnId::new(3, 2));
-        let mut table = Table::default();
-        table.insert(old, "old");
-        assert_eq!((table.get(old), table.get(new), table.len()), (Some(&"old"), None, 1));
-        assert_eq!(table.remove(new), None);
-        assert_eq!(table.remove(old), Some("old"));
-        table.insert(new, "new");
-        assert_eq!((table.get(old), table.len()), (None, 1));
-        assert_eq!(table.get_mut(new), Some(&mut "new"));
-        assert_eq!(table.iter().collect::<Vec<_>>(), [(new, &"new")]);
-        assert!(table.get(ConnId::new(u32::MAX, 0)).is_none());
+        let mut map = ConnMap::default();
+        map.insert(old, "old");
+        assert_eq!((map.get(old), map.get(new), map.len()), (Some(&"old"), None, 1));
+        assert_eq!(map.remove(new), None);
+        assert_eq!(map.remove(old), Some("old"));
+        map.insert(new, "new");
+        assert_eq!((map.get(old), map.len()), (None, 1));
+        assert_eq!(map.get_mut(new), Some(&mut "new"));
+        assert_eq!(map.iter().collect::<Vec<_>>(), [(new, &"new")]);
+        assert!(map.get(ConnId::new(u32::MAX, 0)).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Input: what is there to be taken, and whose turn it is to have it handed over.
+//! Input scheduling: which connection may pass its next piece to the handler, and when.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,41 +7,41 @@ use bytes::{Bytes, BytesMut};
 
 use super::conn::{Conn, Stage};
 use super::framing::Front;
-use super::state::State;
+use super::state::HostState;
+use crate::conn_map::ConnMap;
 use crate::door::Framing;
 use crate::service::{CloseReason, ConnId};
-use crate::table::Table;
 
-/// What each piece that is handed over counts beside its bytes.
+/// Cost of each piece in a turn, in bytes, besides its length.
 const PIECE_COST: usize = 64;
 
-/// So many that are gone may stand in a queue, besides as many as twice those that are there.
+/// Number of closed connections that a queue may hold, besides twice the number of open ones.
 const MANY_GONE: usize = 64;
 
-/// What is handed over.
+/// Input for the handler.
 #[derive(Debug)]
 pub(super) enum Piece {
-    /// A whole one.
+    /// A whole message, line or frame.
     Message(Bytes),
-    /// All that is there.
+    /// All bytes that have arrived.
     Bytes(BytesMut),
 }
 
 /// Input.
-impl State {
-    /// Bytes have come.
+impl HostState {
+    /// Appends input of a connection.
     pub(super) fn append(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closing && !conn.aborted) else { return };
         conn.held.extend_from_slice(bytes);
         let is_known = conn.unread;
         self.memory.take_in(bytes.len());
-        // Where the first piece is whole, that is so whatever follows it.
+        // If the first piece is already complete, more input does not change that.
         if !is_known {
             self.look(id);
         }
     }
 
-    /// Looks whether there is something to be taken.
+    /// Updates whether a connection has a complete piece.
     pub(super) fn look(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.stage != Stage::Open {
@@ -63,7 +63,7 @@ impl State {
         }
     }
 
-    /// Whether something is to be handed over: if so but not now, it is put off.
+    /// Whether a connection may pass input to the handler now. If it has some but has to wait, queues the connection.
     pub(super) fn is_deliverable(&mut self, id: ConnId) -> bool {
         let most = self.settings.pause_above;
         let Some(conn) = self.conns.get_mut(id) else { return false };
@@ -82,7 +82,7 @@ impl State {
         false
     }
 
-    /// Its turn comes.
+    /// Queues a connection for its next turn.
     pub(super) fn make_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && !std::mem::replace(&mut conn.is_ready, true)
@@ -91,7 +91,7 @@ impl State {
         }
     }
 
-    /// Its turn comes once there is room for answers.
+    /// Queues a connection until there is room for answers.
     fn hold_back(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && !std::mem::replace(&mut conn.held_back, true)
@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    /// Takes what is to be handed over next. Bytes that are not cut count as held until they come [back](Self::give_back).
+    /// Takes the next piece for the handler. Unframed bytes count as held until they [come back](Self::give_back).
     pub(super) fn next(&mut self, id: ConnId) -> Option<Piece> {
         if !self.is_deliverable(id) {
             return None;
@@ -124,7 +124,7 @@ impl State {
         Some(piece)
     }
 
-    /// Puts back what was not used of bytes. Returns whether there is more to be handed over.
+    /// Returns the unused rest of unframed bytes. The result says whether there is more for the handler now.
     pub(super) fn give_back(&mut self, id: ConnId, mut bytes: BytesMut, used: usize) -> bool {
         let used = used.min(bytes.len());
         let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closing && !conn.aborted) else {
@@ -147,7 +147,7 @@ impl State {
         used > 0 && !is_used_up
     }
 
-    /// The handler has used nothing of what is there. Where no more may come, or not now, that goes on waiting to be taken.
+    /// The handler used none of the bytes. If no more may arrive, they still count as input that waits for the handler.
     fn wants_nothing(&mut self, id: ConnId) {
         let most = self.settings.max_message;
         if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.framing == Framing::Bytes) {
@@ -157,12 +157,12 @@ impl State {
         }
     }
 
-    /// Takes the first piece, or all bytes that are not cut.
+    /// Takes the first piece, or all unframed bytes.
     pub(super) fn recv(&mut self, id: ConnId) -> Option<Bytes> {
         self.conns.get(id).filter(|conn| conn.is_open() && conn.unread)?;
         let piece = self.cut(id);
         if self.conns.get(id).is_some_and(|conn| conn.ended) {
-            // Who takes its time is not to be given up, and behind the last piece the handler is told of the end.
+            // Tell the engine that the connection is still in use. After its last piece, the handler learns of the end.
             self.wake(id);
             if self.conns.get(id).is_some_and(|conn| !conn.unread) {
                 self.make_ready(id);
@@ -171,7 +171,7 @@ impl State {
         piece
     }
 
-    /// Stops handing anything over.
+    /// Stops passing input to the handler.
     pub(super) fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.paused = true;
@@ -179,7 +179,7 @@ impl State {
         self.wake(id);
     }
 
-    /// Goes on handing over, what was not used before included.
+    /// Resumes passing input to the handler, beginning with unused bytes.
     pub(super) fn resume(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.paused = false;
@@ -198,7 +198,7 @@ impl State {
         self.review(id);
     }
 
-    /// Who comes next to have something handed over, while the turn lasts.
+    /// The next connection to serve, while the turn lasts.
     pub(super) fn pop_ready(&mut self) -> Option<ConnId> {
         if self.turn == 0 {
             return None;
@@ -219,7 +219,7 @@ impl State {
         Some(id)
     }
 
-    /// When something is to be done: at once, if somebody's turn was put off.
+    /// The next deadline: now, if a connection was queued for a later turn.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let is_somebodys =
             !self.ready.is_empty() || !self.held_back.is_empty() && !self.memory.is_full_of_answers();
@@ -228,8 +228,8 @@ impl State {
     }
 }
 
-/// Forgets those in a queue that are gone, if there are many, so that it does not grow with who comes and goes.
-pub(super) fn forget_gone(queue: &mut VecDeque<ConnId>, conns: &Table<Conn>) {
+/// Removes closed connections from a queue if there are many, so that it does not grow as connections come and go.
+pub(super) fn forget_gone(queue: &mut VecDeque<ConnId>, conns: &ConnMap<Conn>) {
     if queue.len() > 2 * conns.len() + MANY_GONE {
         queue.retain(|id| conns.contains(*id));
     }
