@@ -5,6 +5,7 @@
 //! servers ([`support::server::engine`]).
 
 #![cfg(unix)]
+#![allow(clippy::duplicate_mod, reason = "one suite under each engine")]
 
 mod addresses;
 mod api;

@@ -284,7 +284,7 @@ fn counted(totals: &Totals) -> String {
     totals.ends = Totals::default().ends;
     let text = totals.to_string();
     let parts = text.split(", ").filter(|part| {
-        ["cut off", "unreachable"].iter().any(|what| part.starts_with(what))
+        ["cut off", "slow consumers cut off", "unreachable"].iter().any(|what| part.starts_with(what))
             || part.starts_with("refused") && !part.ends_with(" 0")
     });
     parts.map(|part| format!(", {part}")).collect()

@@ -19,7 +19,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(5);
 pub(crate) fn engine() -> &'static str {
     let engines = EngineKind::ALL.map(EngineKind::name);
     let wanted = engine_of_test();
-    engines.into_iter().find(|name| Some(*name) == wanted.as_deref()).unwrap_or(EngineKind::default().name())
+    engines
+        .into_iter()
+        .find(|name| Some(*name) == wanted.as_deref())
+        .unwrap_or_else(|| EngineKind::default().name())
 }
 
 fn engine_of_test() -> Option<String> {
