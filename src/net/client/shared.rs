@@ -32,7 +32,7 @@ pub struct Ending {
 pub struct Stats {
     /// What was sent and received.
     pub client: ClientStats,
-    /// Messages that came after [`Events`] was dropped, or were in it.
+    /// Messages that came after [`Events`](super::Events) was dropped, or were in it.
     pub discarded: u64,
 }
 
