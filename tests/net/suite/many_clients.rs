@@ -217,7 +217,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
 
 #[test]
 fn members_that_never_read_affect_no_others_and_each_is_told_what_it_missed() {
-    non_readers(40, 200, Duration::from_millis(1));
+    non_readers(40, 600, Duration::from_millis(1));
 }
 
 #[test]
