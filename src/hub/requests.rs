@@ -176,6 +176,7 @@ impl Hub {
     ///
     /// [`Refusal::NoSuchRoom`] when the room has no members.
     pub fn list(&self, room: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, Refusal> {
+        self.work.add(1, cost::LIST);
         let Some(room) = room else {
             let names = self.sessions.iter().map(|(_, session)| &session.name);
             return Ok(list_within(&self.work, names, self.sessions.len(), limit));
@@ -195,25 +196,32 @@ fn list_within<'a>(
     total: usize,
     limit: usize,
 ) -> Vec<u8> {
-    let rest = |listed: usize| format!("+{}", total - listed);
-    let mut list = String::new();
+    let mut list = Vec::new();
     // The length of the list, and the number of its names, that leave room for the last word.
     let mut cut = (0, 0);
-    for (place, name) in work.walk(cost::LISTED, names).enumerate() {
-        let separator = if place == 0 { "" } else { " " };
-        if list.len() + separator.len() + name.as_str().len() > limit {
+    // After the last name there is nothing to search for.
+    for (place, name) in work.walk(cost::LISTED, names.take(total)).enumerate() {
+        let separator: &[u8] = if place == 0 { b"" } else { b" " };
+        let name = name.as_str().as_bytes();
+        if list.len() + separator.len() + name.len() > limit {
             let (length, listed) = cut;
             list.truncate(length);
-            list.push_str(if listed == 0 { "" } else { " " });
-            return (list + &rest(listed)).into_bytes();
+            let separator = if listed == 0 { "" } else { " " };
+            list.extend_from_slice(format!("{separator}+{}", total - listed).as_bytes());
+            return list;
         }
-        list.push_str(separator);
-        list.push_str(name.as_str());
-        if list.len() + " ".len() + rest(place + 1).len() <= limit {
+        list.extend_from_slice(separator);
+        list.extend_from_slice(name);
+        if list.len() + " +".len() + digits(total - place - 1) <= limit {
             cut = (list.len(), place + 1);
         }
     }
-    list.into_bytes()
+    list
+}
+
+/// Returns the number of decimal digits of `count`.
+fn digits(count: usize) -> usize {
+    count.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
 #[cfg(test)]

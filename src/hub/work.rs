@@ -12,6 +12,8 @@ pub mod cost {
     pub const MEMBER: u64 = 1;
     /// An access rule is tried for a name.
     pub const RULE: u64 = 4;
+    /// A list of names is made, beside its names.
+    pub const LIST: u64 = 4;
     /// A name is written to a list.
     pub const LISTED: u64 = 1;
     /// An entry is examined and passed: a member with room, an acknowledged push, a session that needs nothing.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{ReadPause, StreamConn};
+use super::conn::StreamConn;
 use crate::error::Refusal;
 use crate::hub::work::cost;
 use crate::hub::{Form, SessionKey};
@@ -89,16 +89,15 @@ impl Waiting {
 
 /// Pausing.
 impl Server {
-    /// Whether a connection's next frame has to wait. If so, the connection is paused.
-    pub(super) fn pauses_for_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
+    /// Pauses a connection whose next frame is a message that has to wait. Returns the session it waits for.
+    pub(super) fn pause_for_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> Option<SessionKey> {
         if !self.hub.holds_senders() || frame.verb != Verb::Snd {
-            return false;
+            return None;
         }
-        let Some(key) = self.conns.get(conn).and_then(|state| state.session) else { return false };
-        let Some(SndArgs { target, body }) = SndArgs::parse(frame.args()) else { return false };
-        self.hub.must_wait(key, target, body.len())
-            && self.is_new(key, frame)
-            && self.pause_sender(conn, key, target, body.len())
+        let key = self.conns.get(conn)?.session?;
+        let SndArgs { target, body } = SndArgs::parse(frame.args())?;
+        let must_wait = self.hub.must_wait(key, target, body.len()) && self.is_new(key, frame);
+        if must_wait { self.pause_sender(conn, key, target, body.len()) } else { None }
     }
 
     /// Whether a request would be executed: a duplicate is answered without.
@@ -117,29 +116,27 @@ impl Server {
         Some(session.replies().look(id, self.secrets.frame_hash(frame)))
     }
 
-    /// Pauses a connection if its next message, a body of `length` bytes for `target`, has to wait. Returns whether it
-    /// does.
+    /// Pauses a connection if its next message, a body of `length` bytes for `target`, has to wait. Returns the session
+    /// that it waits for.
     pub(super) fn pause_sender(
         &mut self,
         conn: ConnId,
         key: SessionKey,
         target: &[u8],
         length: usize,
-    ) -> bool {
+    ) -> Option<SessionKey> {
         if self.is_draining() {
-            return false;
+            return None;
         }
-        let Some(member) = self.hub.obstacle(key, target, length) else { return false };
+        let member = self.hub.obstacle(key, target, length)?;
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
-        let Some(state) = self.conns.get_mut(conn) else { return false };
-        let waiting = state.waiting.get_or_default();
+        let waiting = self.conns.get_mut(conn)?.gate.pause_for_consumer();
         let ticket = *waiting.ticket.get_or_insert(self.paused_senders.next_ticket);
         self.paused_senders.next_ticket += 1;
         self.paused_senders.queue.insert((member, ticket), conn);
         (waiting.waits_for, waiting.acknowledges) = (Some(member), acknowledges);
-        state.read_pause = Some(ReadPause::SlowConsumer);
         self.hub.await_room(member);
-        true
+        Some(member)
     }
 
     /// Refuses a datagram's message that has to wait: over datagrams nothing can pause a sender.
@@ -160,7 +157,7 @@ impl Server {
     /// otherwise two members could block each other for ever. Each batch is searched once.
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        let (Some(ReadPause::SlowConsumer), Some(key)) = (state.read_pause, state.session) else { return };
+        let Some(key) = state.session.filter(|_| state.gate.waits_for_consumer()) else { return };
         let mut backlog = state.backlog.take();
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
             batch.scanned = true;
@@ -179,8 +176,8 @@ impl Server {
     /// Tells the hub whether the acknowledgements of a connection's session still arrive.
     pub(super) fn note_ack_reading(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get(conn) else { return };
-        if let Some(key) = state.session.filter(|_| state.waiting.get().acknowledges) {
-            let is_deaf = state.read_pause == Some(ReadPause::SlowConsumer) && !state.reads_acks();
+        if let Some(key) = state.session.filter(|_| state.gate.waiting().acknowledges) {
+            let is_deaf = state.gate.waits_for_consumer() && !state.reads_acks();
             self.hub.set_deaf(key, is_deaf);
         }
     }
@@ -219,7 +216,7 @@ impl Server {
             }
             self.resume_sender(now, conn);
             let waits_again =
-                self.conns.get(conn).is_some_and(|state| state.waiting.get().waits_for == Some(member));
+                self.conns.get(conn).is_some_and(|state| state.gate.waiting().waits_for == Some(member));
             if waits_again && !all {
                 break;
             }
@@ -239,10 +236,7 @@ impl Server {
     fn resume_sender(&mut self, now: Instant, conn: ConnId) {
         self.work().add(1, cost::CONNECTION);
         self.leave_queue(conn);
-        if let Some(state) =
-            self.conns.get_mut(conn).filter(|state| state.read_pause == Some(ReadPause::SlowConsumer))
-        {
-            state.read_pause = None;
+        if self.conns.get_mut(conn).is_some_and(|state| state.gate.resume_from_consumer()) {
             self.resume_input(now, conn);
         }
     }
@@ -255,7 +249,7 @@ impl Server {
     }
 
     fn leave_queue(&mut self, conn: ConnId) -> Option<SessionKey> {
-        let waiting = self.conns.get_mut(conn)?.waiting.get_mut()?;
+        let waiting = self.conns.get_mut(conn)?.gate.waiting_mut()?;
         let (member, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
         self.paused_senders.queue.remove(&(member, ticket));
         Some(member)
@@ -263,16 +257,10 @@ impl Server {
 }
 
 impl StreamConn {
-    /// Whether bytes are read: to be executed, or to be searched for acknowledgements.
-    pub(super) fn takes_input(&self) -> bool {
-        self.is_reading()
-            || !self.closing && self.read_pause == Some(ReadPause::SlowConsumer) && self.reads_acks()
-    }
-
     /// Whether a paused connection is still read for its acknowledgements.
-    fn reads_acks(&self) -> bool {
+    pub(super) fn reads_acks(&self) -> bool {
         let ends = self.backlog.get().back().is_some_and(|batch| batch.broken.is_some());
-        self.waiting.get().acknowledges
+        self.gate.waiting().acknowledges
             && !ends
             && self.backlog.get().iter().map(|batch| batch.size()).sum::<usize>() <= MAX_SCANNED
     }

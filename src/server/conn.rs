@@ -1,17 +1,16 @@
-//! The state of one stream connection, and whether it is read.
+//! The state of one stream connection.
 //!
-//! What is done with its input is in `stream`, with its output in `fill`; what pauses its reading is in
-//! `backpressure`, `rate_limit` and `work_budget`.
+//! What is done with its input is in `stream`, with its output in `fill`; whether it is read is in `read_gate`.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::admission::AdmissionClass;
-use super::backpressure::Waiting;
 use super::host_rates::HostTokens;
 use super::intake::Batch;
 use super::lines::LineConn;
 use super::read_deadlines::ReadDeadline;
+use super::read_gate::ReadGate;
 use crate::hub::SessionKey;
 use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::rates::{Bucket, Rate};
@@ -24,15 +23,6 @@ const ANSWERS_ENOUGH: usize = 64 << 10;
 
 /// The same without a session.
 const UNREGISTERED_ANSWERS: usize = 1 << 10;
-
-/// Why nothing more is read from a connection for now; flow control then blocks its peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReadPause {
-    /// Its rate limit, or the work budget, pauses it until then.
-    Until(Instant),
-    /// A slow consumer has no room for its next message.
-    SlowConsumer,
-}
 
 /// The state of one stream connection. Most connections are idle: state that few of them have is boxed.
 #[derive(Debug)]
@@ -51,10 +41,8 @@ pub(super) struct StreamConn {
     pub(super) armed: bool,
     /// Input that is not executed yet: answers to earlier input wait, or reading is paused.
     pub(super) backlog: LazyBox<VecDeque<Batch<'static>>>,
-    /// Why nothing more is executed for now.
-    pub(super) read_pause: Option<ReadPause>,
-    /// Its place among the connections that wait for slow consumers.
-    pub(super) waiting: LazyBox<Waiting>,
+    /// Whether nothing more is executed for now, and why.
+    pub(super) gate: ReadGate,
     /// Its rate limits.
     pub(super) limits: LazyBox<Limits>,
     /// The simulated loss of its answers.
@@ -164,8 +152,7 @@ impl StreamConn {
             woken: false,
             armed: false,
             backlog: LazyBox::default(),
-            read_pause: None,
-            waiting: LazyBox::default(),
+            gate: ReadGate::default(),
             limits: limits.into(),
             losing: None,
             opened: now,
@@ -207,24 +194,12 @@ impl StreamConn {
         }
     }
 
-    /// Records that it has executed input.
-    pub(super) fn note_progress(&mut self) {
-        if let Some(waiting) = self.waiting.get_mut() {
-            waiting.note_progress();
-            self.waiting.free_if_empty();
-        }
-    }
-
     /// Whether its input costs tokens.
     pub(super) fn is_limited(&self) -> bool {
         !self.limits.get().is_empty()
     }
 
-    /// Whether its input is executed.
-    pub(super) fn is_reading(&self) -> bool {
-        !self.closing && self.has_room() && self.read_pause.is_none()
-    }
-
+    /// Whether few enough of its answers wait to be written.
     pub(super) fn has_room(&self) -> bool {
         let enough = if self.session.is_some() { ANSWERS_ENOUGH } else { UNREGISTERED_ANSWERS };
         self.answers.len() <= enough && !self.is_overdrawn()

@@ -93,7 +93,7 @@ impl Server {
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.session = None;
-        if let Some(member) = state.waiting.get().waits_for() {
+        if let Some(member) = state.gate.waiting().waits_for() {
             self.hub.relieve(member, true);
         }
         if state.lines.is_some() && !state.closing && !has_said_bye {

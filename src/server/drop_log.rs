@@ -54,10 +54,15 @@ impl DropLog {
         self.write(now);
     }
 
+    /// Whether a line waits to be written.
+    pub(super) fn has_line(&self) -> bool {
+        self.latest.is_some()
+    }
+
     /// Returns when [`DropLog::write`] has a line to write; `None` means never. `more` says that there will be more to
     /// report.
     pub(super) fn next_line(&self, more: bool) -> Option<Instant> {
-        (more || self.latest.is_some()).then_some(self.pause).flatten()
+        (more || self.has_line()).then_some(self.pause).flatten()
     }
 
     /// Whether a line may be written.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{Eviction, ReadPause};
+use super::conn::Eviction;
 use super::hosts::Host;
 use crate::hub::Session;
 use crate::hub::memory::MemoryUse;
@@ -137,10 +137,7 @@ impl Server {
             if !self.has_too_much_input() {
                 return;
             }
-            let waits = |conn| {
-                let pause = self.conns.get(conn).and_then(|state| state.read_pause);
-                matches!(pause, Some(ReadPause::Until(_) | ReadPause::SlowConsumer))
-            };
+            let waits = |conn| self.conns.get(conn).is_some_and(|state| !state.gate.is_open());
             match self.input.first_to_go(now, waits).filter(|conn| *conn != grown) {
                 Some(conn) => self.evict(now, conn),
                 None => break,

@@ -55,6 +55,7 @@ mod links;
 mod lookup;
 mod rate_limit;
 mod read_deadlines;
+mod read_gate;
 mod requests;
 mod session_end;
 mod sessions;
@@ -299,12 +300,26 @@ impl Server {
 
     /// Does the follow-up work of a call for other connections and sessions, once per call.
     fn finish_call(&mut self, now: Instant) {
-        self.end_slow_consumers(now);
-        self.resume_senders(now);
-        self.log_gaps(now);
+        // Most calls leave nothing to do, and each datagram takes several calls.
         if self.has_deferred_work() {
-            self.defer_sweep(now);
+            self.end_slow_consumers(now);
+            self.resume_senders(now);
+            if self.has_deferred_work() {
+                self.defer_sweep(now);
+            }
         }
+        if self.log_at.is_some()
+            || self.hub.has_missed()
+            || self.undelivered.has_line()
+            || self.gaps.has_line()
+        {
+            self.log_gaps(now);
+            self.arm_log(now);
+        }
+    }
+
+    /// Sets the deadline of the next log line about lost messages.
+    fn arm_log(&mut self, now: Instant) {
         let more = self.hub.has_missed();
         let line =
             [self.undelivered.next_line(false), self.gaps.next_line(more), self.deferred_line_at(now, more)];

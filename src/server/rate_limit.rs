@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{ReadPause, StreamConn};
+use super::conn::StreamConn;
 use super::host_rates::HostTokens;
 use crate::error::Refusal;
 use crate::hub::{Path, SessionKey};
@@ -38,7 +38,7 @@ impl Server {
         limits.bucket.take(now, bytes);
         // The next frame's size is not known, but it has at least one byte.
         if let Some(at) = limits.bucket.conforms_at(now, 1) {
-            state.read_pause = Some(ReadPause::Until(at));
+            state.gate.pause_until(at);
         }
         match limits.host_tokens {
             HostTokens::Unlimited => {}
@@ -57,19 +57,10 @@ impl Server {
         !is_acknowledgement && !state.session.is_some_and(|key| self.is_repeat(key, frame))
     }
 
-    /// Whether the buckets hold the tokens for a frame, or line, of `bytes` bytes; if not, the connection is paused
-    /// until they do. Nothing is executed once this hold's budget is spent.
-    pub(super) fn affords_bytes(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
-        if self.defers_input(now, conn) {
-            return false;
-        }
-        let Some(state) = self.conns.get(conn) else { return true };
-        let own = state.limits.get().bucket.conforms_at(now, bytes);
-        let at = own.or_else(|| self.reserve_frame(now, conn, bytes));
-        if let Some(state) = self.conns.get_mut(conn).filter(|_| at.is_some()) {
-            state.read_pause = at.map(ReadPause::Until);
-        }
-        at.is_none()
+    /// Returns when the buckets hold the tokens for a frame, or line, of `bytes` bytes, if not now.
+    pub(super) fn tokens_at(&mut self, now: Instant, conn: ConnId, bytes: usize) -> Option<Instant> {
+        let own = self.conns.get(conn)?.limits.get().bucket.conforms_at(now, bytes);
+        own.or_else(|| self.reserve_frame(now, conn, bytes))
     }
 
     /// Reserves the tokens of a connection's next frame in its host's bucket, if it has to wait for them, and returns

@@ -2,13 +2,13 @@
 //!
 //! Input that trickles in moves neither deadline. The deadline of a frame stops while the server itself does not read.
 //! That of the registration does not: a peer that waits for tokens has spent them on other input. Only a PNG moves it,
-//! as clients that just ping need no name, and at most by [`PINGING`]. Pauses of reading are in `rate_limit` and
-//! `backpressure`.
+//! as clients that just ping need no name, and at most by [`PINGING`]. Whether a connection is read is in
+//! `read_gate`.
 
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::conn::{ReadPause, StreamConn};
+use super::conn::StreamConn;
 use crate::service::ConnId;
 use crate::units::later;
 use crate::wire::Partial;
@@ -91,12 +91,8 @@ impl Server {
             ReadDeadline::Until { deadline, .. } => Some(deadline),
             ReadDeadline::Idle | ReadDeadline::Stopped { .. } => None,
         };
-        let pause = match state.read_pause {
-            Some(ReadPause::Until(at)) => Some(at),
-            Some(ReadPause::SlowConsumer) | None => None,
-        };
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
-        let deadlines = [register, frame, pause, flush];
+        let deadlines = [register, frame, state.gate.paused_until(), flush];
         let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
         // Most connections have no deadline, call after call.
         if was_armed || deadline.is_some() {
@@ -110,8 +106,7 @@ impl Server {
     /// Resumes a connection whose pause has ended.
     fn resume_if_due(&mut self, now: Instant, conn: ConnId) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        if matches!(state.read_pause, Some(ReadPause::Until(at)) if at <= now) {
-            state.read_pause = None;
+        if state.gate.resume_at(now) {
             self.resume_input(now, conn);
         }
     }

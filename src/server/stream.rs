@@ -13,6 +13,7 @@ use super::admission::AdmissionClass;
 use super::conn::{Limits, Losing, StreamConn};
 use super::intake::{Batch, StreamIntake};
 use super::lines::LineConn;
+use super::read_gate::Decision;
 use super::requests::{Answer, DONE, encode_answer};
 use crate::error::Refusal;
 use crate::hub::work::cost;
@@ -85,6 +86,7 @@ impl Server {
             state.set_partial(partial);
         }
         self.note_scarcity(conn);
+        self.begin_turn();
         self.take_in(now, conn, batch);
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
@@ -128,12 +130,8 @@ impl Server {
     fn execute_batch<'a>(&mut self, now: Instant, conn: ConnId, mut batch: Batch<'a>) -> Option<Batch<'a>> {
         self.execute_lines(now, conn, &mut batch.line_input);
         self.execute_send_batch(conn, &mut batch);
-        while self.is_reading_stream(conn)
-            && let Some(frame) = batch.peek_frame()
-            && !self.defers_input(now, conn)
-            && let is_charged = self.is_charged(conn, &frame)
-            && (!is_charged || self.affords_bytes(now, conn, frame.encoded_len()))
-            && !self.pauses_for_frame(conn, &frame)
+        while let Some(frame) = batch.peek_frame()
+            && let Decision::Run { is_charged } = self.decide_frame(now, conn, &frame)
         {
             self.handle_stream_frame(now, conn, &frame, batch.peek_payload());
             if is_charged {
@@ -173,7 +171,7 @@ impl Server {
         };
         let count = self.hub.send_burst(key, batch.next_messages());
         if count > 0 {
-            state.note_progress();
+            state.gate.note_progress();
             batch.take_messages(count);
         }
     }
@@ -201,6 +199,7 @@ impl Server {
     /// Resumes the execution of a connection's input after its pause has ended.
     pub(super) fn resume_input(&mut self, now: Instant, conn: ConnId) {
         self.note_scarcity(conn);
+        self.begin_turn();
         self.work_off(now, conn);
         self.recount_frames(now, conn);
         self.count_answers(conn);
@@ -212,11 +211,12 @@ impl Server {
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, kept: Option<&Bytes>) {
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.note_progress();
+        state.gate.note_progress();
         let session = state.session;
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
+        let before = self.work().units();
         let answer = match session {
             Some(key) if frame.verb == Verb::Reg && self.is_guest(key) => {
                 Some(self.register_stream(now, conn, frame))
@@ -224,6 +224,9 @@ impl Server {
             Some(key) => self.execute(now, key, frame, kept),
             None => self.execute_unregistered(now, conn, frame),
         };
+        if frame.verb != Verb::Snd {
+            self.count_for_turn(before);
+        }
         if let Some(answer) = answer {
             self.answer_stream(now, conn, frame, &answer);
         }

@@ -8,15 +8,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::conn::ReadPause;
 use super::{Owner, Server};
 use crate::hub::work::{WorkMeter, cost};
-use crate::service::ConnId;
 use crate::units::later;
 
 /// The most work units of one hold, about two milliseconds if its last step is short. A lower bound would make each
 /// member's share of a large room too small to be worth a write.
 pub const HOLD_BOUND: u64 = 32_768;
+
+/// The most work units of one connection's turn that requests other than SND may cost: about as long as a wakeup, so
+/// that thousands of requests in one read do not delay other connections. Messages are bounded by [`HOLD_BOUND`] alone:
+/// large writes carry them at half the processor time.
+const TURN_BOUND: u64 = 1_024;
 
 /// The delay of deferred work: just enough to put it behind work that was deferred before.
 const NEXT: Duration = Duration::from_nanos(1);
@@ -28,6 +31,8 @@ pub(super) struct WorkBudget {
     before: u64,
     /// The units of the longest hold so far.
     longest: u64,
+    /// The units that requests other than SND have cost in the turn of the present connection.
+    turn: u64,
     /// The driver says where holds begin. Otherwise each call of the service is one.
     has_driver_holds: bool,
 }
@@ -88,13 +93,20 @@ impl Server {
         self.work().add_name(name.as_bytes(), 3);
     }
 
-    /// Whether a connection's next input waits for another hold; if so, pauses the connection.
-    pub(super) fn defers_input(&mut self, now: Instant, conn: ConnId) -> bool {
-        let is_spent = self.is_hold_spent();
-        if let Some(state) = self.conns.get_mut(conn).filter(|_| is_spent) {
-            state.read_pause = Some(ReadPause::Until(later(now, NEXT)));
-        }
-        is_spent
+    /// Begins the turn of a connection: the execution of what it has sent, in this hold.
+    pub(super) fn begin_turn(&mut self) {
+        self.budget.turn = 0;
+    }
+
+    /// Counts a request other than SND, which began when the meter stood at `before`, for the connection's turn.
+    pub(super) fn count_for_turn(&mut self, before: u64) {
+        self.budget.turn += self.work().units() - before;
+    }
+
+    /// Returns when a connection's next input may be executed, if the budget of this hold or turn is spent.
+    pub(super) fn budget_returns_at(&self, now: Instant) -> Option<Instant> {
+        let is_spent = self.is_hold_spent() || self.budget.turn >= TURN_BOUND;
+        is_spent.then(|| later(now, NEXT))
     }
 
     /// Schedules a sweep in another hold, for work that has no deadline of its own.

@@ -120,13 +120,39 @@ fn names_are_checked_against_many_rules_in_portions_also_if_taken() {
     let ada = harness.connect_as("REG 0004 ada");
     harness.pass(secs(1));
     let eve = harness.connect();
-    assert_eq!(harness.say(eve, "REG 0004 ada".repeat(4)), "ERR 0012 Name taken!".repeat(2));
-    turn(&mut harness);
-    assert_eq!(harness.heard(eve), "ERR 0012 Name taken!".repeat(2));
-    assert_eq!(harness.say(eve, "REG 0005 x1yz".repeat(6)), "ERR 0023 Name not allowed here!".repeat(2));
-    turn(&mut harness);
-    assert_eq!(harness.heard(eve), "ERR 0023 Name not allowed here!".repeat(2));
-    assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000");
-    harness.pass(ms(1));
-    assert_eq!(harness.heard(eve), "ERR 0023 Name not allowed here!".repeat(2));
+    // Each name uses up a turn.
+    for (request, answer) in
+        [("REG 0004 ada", "ERR 0012 Name taken!"), ("REG 0005 x1yz", "ERR 0023 Name not allowed here!")]
+    {
+        assert_eq!(harness.say(eve, request.repeat(4)), answer);
+        for _ in 2..=4 {
+            assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "between two of eve's turns");
+            turn(&mut harness);
+            assert_eq!(harness.heard(eve), answer);
+        }
+        harness.pass(ms(1));
+        assert_eq!(harness.heard(eve), "");
+    }
+}
+
+#[test]
+fn thousands_of_requests_in_one_read_are_executed_in_short_turns_and_delay_no_others() {
+    let mut harness = ServerHarness::open();
+    let (eve, ada) = (talker(&mut harness, "eve"), talker(&mut harness, "ada"));
+    for request in ["LST 0000", "PNG 0000", "JON 0003 #r", "XYZ 0000"] {
+        let sent = 4_000;
+        let begun = harness.now;
+        harness.put(eve, request.repeat(sent) + "PNG 0004 end");
+        // A turn is 1,024 units, and a request at least two.
+        let answered = harness.heard(eve).matches("ACK").count();
+        assert!(answered <= 512, "{request}: {answered} answers at once");
+        assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "beside {request}");
+        let turns = (1..).find(|_| {
+            turn(&mut harness);
+            harness.heard(eve).contains("end")
+        });
+        assert!((6..100).contains(&turns.unwrap_or(0)), "{request}: {turns:?} turns");
+        assert!(harness.now < begun + ms(1), "turns follow each other at once");
+        assert!(!harness.is_busy(eve) && harness.is_reading(eve));
+    }
 }

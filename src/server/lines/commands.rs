@@ -153,16 +153,16 @@ impl Server {
         self.end_session(now, key, EndReason::Asked);
     }
 
-    /// Whether a line is a message for which a member of the room has no room in its queue; if so, pauses the sender.
-    pub(super) fn waits_for_room(&mut self, conn: ConnId, line: &Found) -> bool {
-        let Some(state) = self.conns.get(conn) else { return false };
-        let Some(key) = state.session.filter(|_| self.hub.holds_senders()) else { return false };
+    /// Pauses a sender whose next line is a message for which a member of the room has no room in its queue. Returns the
+    /// session that it waits for.
+    pub(in crate::server) fn pause_for_line(&mut self, conn: ConnId, line: &Found) -> Option<SessionKey> {
+        let state = self.conns.get(conn)?;
+        let key = state.session.filter(|_| self.hub.holds_senders())?;
         if state.lines.as_ref().is_some_and(|lines| lines.has_refused(line)) {
-            return false;
+            return None;
         }
-        let (Command::Say(body), Some(room)) = (Command::of(line), self.room_of(key)) else {
-            return false;
-        };
+        let Command::Say(body) = Command::of(line) else { return None };
+        let room = self.room_of(key)?;
         self.pause_sender(conn, key, room.as_str().as_bytes(), body.len())
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::intake::Batch;
+use super::read_gate::Decision;
 use crate::door::{Greet, LineDoor, Speaks};
 use crate::hub::queue::line;
 use crate::hub::work::cost;
@@ -166,7 +167,7 @@ impl Server {
             && let Some(line) = self.next_line(conn, input)
         {
             let size = line.text().len() + "\n".len();
-            if !self.affords_bytes(now, conn, size) || self.waits_for_room(conn, &line) {
+            if !matches!(self.decide_line(now, conn, &line, size), Decision::Run { .. }) {
                 input.line = Some(line);
                 return;
             }
@@ -189,7 +190,7 @@ impl Server {
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &Found) {
         self.work().add(1, cost::FRAME);
         let Some(state) = self.conns.get_mut(conn) else { return };
-        state.note_progress();
+        state.gate.note_progress();
         let mut is_unknown = false;
         if let Some(lines) = &mut state.lines {
             if lines.has_refused(line) {
