@@ -89,18 +89,24 @@ fn sends(value: &str) -> Result<u32, UnitError> {
     })
 }
 
-/// Shows the policy as it is parsed: the name that it differs least from, and the parameters that differ.
+/// Shows the policy as it is parsed: the name that it differs least from, and the parameters that differ. The name of a
+/// protocol counts as one difference, unless the policy is that protocol's.
 impl fmt::Display for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nearest = PolicyName::all().filter(|name| is_of_kind(*name, self));
         let nearest = nearest.map(|name| (name, differences(name, self)));
-        let Some((name, parameters)) = nearest.min_by_key(|(_, parameters)| parameters.len()) else {
+        let Some((name, parameters)) = nearest.min_by_key(|nearest| distance(nearest)) else {
             // `fixed`, `linear` and `expb` are of every kind.
             return Err(fmt::Error);
         };
         f.write_str(name.as_str())?;
         parameters.iter().try_for_each(|(key, value)| write!(f, "+{key}:{value}"))
     }
+}
+
+fn distance((name, parameters): &(PolicyName, Vec<(&'static str, String)>)) -> usize {
+    let is_protocol = matches!(name, PolicyName::Preset(_)) && !parameters.is_empty();
+    parameters.len() + usize::from(is_protocol)
 }
 
 /// Whether parameters can change the named policy to this one. `once` is a policy of one send.
@@ -181,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_displays_the_name_that_it_differs_least_from() {
+    fn a_policy_displays_the_name_that_it_differs_least_from_and_no_protocol_by_chance() {
         for text in [
             "once",
             "coap",
             "coap+max-sends:3",
-            "dns+timeout:0.2s",
+            "fixed+timeout:0.2s+max-sends:3",
             "expb+timeout:0.1s+max-sends:5+deadline:3s",
             "expb+factor:1.5+jitter:ratio:0.2",
             "linear+timeout:90s+max-sends:2",
-            "rto+adaptive:no+rto-min:0.25s",
+            "rto+rto-min:0.25s",
         ] {
             assert_eq!(parse(text).map(|policy| policy.to_string()), Ok(text.to_owned()));
         }
