@@ -1,5 +1,8 @@
 //! [`Service`]: the interface between what moves bytes (`net/`, the simulator) and what decides (`server`, `host`).
 //!
+//! It is for programs with an engine of their own, or a protocol that needs more than a
+//! [`Handler`](crate::host::Handler). It is the step between the sockets and all state machines of the data path.
+//!
 //! A service has two halves. [`Service::Conn`] belongs to one connection and is called without a lock: it turns bytes
 //! into a batch. The service itself is one plain `&mut` state machine behind one lock, called once per batch. Neither
 //! knows sockets, clocks or threads. The contract of a driver:
@@ -16,6 +19,25 @@
 //!    and `fill` cannot be called, ask `is_reading` after `received`, and both `is_reading` and `is_closing` when
 //!    `poll_wake` names the connection.
 //! 4. Wait for the next byte, datagram or the deadline of `poll_timeout`, whichever comes first.
+//!
+//! A driver's part for datagrams, of any service:
+//!
+//! ```
+//! use std::time::Instant;
+//! use sayagain::service::{Peer, Service, Transmit};
+//!
+//! fn pass(service: &mut impl Service, now: Instant, peer: Peer, datagram: &[u8]) -> Vec<Transmit> {
+//!     service.datagram(now, peer, datagram); // 1
+//!     std::iter::from_fn(|| service.poll_transmit(now)).collect() // 2
+//! }
+//! # use rand::{SeedableRng as _, rngs::StdRng};
+//! # let now = Instant::now();
+//! # let keys = Box::new(StdRng::seed_from_u64(1));
+//! # let mut server = sayagain::server::Server::new(now, sayagain::config::ServerConfig::default(), keys);
+//! # let peer = Peer::new(0, "192.0.2.1:4000".parse()?);
+//! # assert_eq!(pass(&mut server, now, peer, b"@1 PNG 0000").len(), 1);
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
 
 use std::fmt::{self, Debug};
 use std::io;

@@ -1,6 +1,26 @@
 //! The protocol client as a state machine, without sockets or clocks: registers, sends requests, retries, acknowledges,
 //! resumes.
 //!
+//! It is for programs with sockets of their own, and for simulations. It stands at the client's end of the data path:
+//! frames of [`wire`](crate::wire) and [`reliable`](crate::reliable) requests in, datagrams or bytes of a stream out.
+//! [`net::Client`](crate::net::Client) is the same with sockets.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use rand::{SeedableRng as _, rngs::StdRng};
+//! use sayagain::client::Client;
+//! use sayagain::config::{ClientConfig, Transport};
+//! use sayagain::reliable::Backoff;
+//!
+//! let (now, policy) = (Instant::now(), Backoff::new(Duration::from_secs(1)));
+//! let config = ClientConfig::new(Transport::Datagram, Some("ada"), policy);
+//! let mut ada = Client::new(now, config, 1, Box::new(StdRng::seed_from_u64(2)));
+//! ada.send(b"bob", b"Hello, Bob!"); // is sent once the session is open
+//! let datagram = ada.poll_transmit(now).expect("the registration comes first");
+//! assert!(datagram.starts_with(b"@1 REG "));
+//! assert_eq!(ada.poll_timeout(), Some(now + Duration::from_secs(1)));
+//! ```
+//!
 //! This file holds the state and the requests of the user. `register` opens, resumes and moves a session; `connection`
 //! makes stream connections; `deferral` waits out shutdowns and taken names; `incoming` handles input, `transmit`
 //! output, `timeouts` deadlines. Sockets are in [`crate::net`].

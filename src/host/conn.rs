@@ -68,6 +68,8 @@ pub(super) struct Conn {
     pub(super) ended: bool,
     /// The handler knows that the peer has closed its side.
     pub(super) told_end: bool,
+    /// The number of answers that the handler still owes.
+    pub(super) holds: u32,
     /// The engine was told to pause reading.
     pub(super) stopped: bool,
     /// It is in the queue `starved`.
@@ -112,6 +114,7 @@ impl Conn {
             aborted: false,
             ended: false,
             told_end: false,
+            holds: 0,
             stopped: false,
             starved: false,
             woken: false,

@@ -108,6 +108,39 @@ impl Context<'_> {
         self.state.resume(conn);
     }
 
+    /// Keeps a connection for an answer that comes later, such as the result of a thread: if the peer closes its side,
+    /// [`ended`](super::Handler::ended) and the close wait for [`Context::release`]. Input is passed on meanwhile, unlike
+    /// after [`Context::pause`]. Holds are counted: each takes one release.
+    ///
+    /// A hold bounds nothing by itself. Once the peer has closed its side, an engine waits a minute at most after the
+    /// last output or release, and ten minutes in all.
+    ///
+    /// ```
+    /// # use sayagain::host::{Context, Handler};
+    /// # use sayagain::service::ConnId;
+    /// # struct Worker;
+    /// # impl Worker { fn start(&self, _: ConnId, _: &[u8]) {} }
+    /// # impl Handler for Worker {
+    /// fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: bytes::Bytes) {
+    ///     cx.hold(conn);
+    ///     self.start(conn, &message); // a thread, which calls `done` by `EngineHandle::with`
+    /// }
+    /// # }
+    /// fn done(cx: &mut Context<'_>, conn: ConnId, answer: &[u8]) {
+    ///     let _ = cx.send(conn, answer);
+    ///     cx.release(conn);
+    /// }
+    /// ```
+    pub fn hold(&mut self, conn: ConnId) {
+        self.state.hold(conn);
+    }
+
+    /// Ends a [hold](Context::hold). After the last one, a connection whose peer has closed its side is closed once
+    /// everything is written.
+    pub fn release(&mut self, conn: ConnId) {
+        self.state.release(conn);
+    }
+
     /// Changes the framing of later input and output.
     pub fn set_framing(&mut self, conn: ConnId, framing: Framing) {
         self.state.set_framing(conn, framing);
@@ -136,20 +169,17 @@ impl Context<'_> {
         self.now
     }
 
-    /// The other end of a connection; `None` if the connection is closed.
+    /// The other end of a connection; `None` if the connection is closed. During
+    /// [`closed`](super::Handler::closed), the other end of the connection that was closed.
     #[must_use]
     pub fn peer(&self, conn: ConnId) -> Option<PeerInfo<'_>> {
-        self.state.conns.get(conn).map(|conn| PeerInfo { conn, doors: &self.state.doors })
+        self.state.peer(conn)
     }
 
     /// The connection of the peer with this name. Case does not matter, as in the chat.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ConnId> {
-        let name = Name::parse(name.as_bytes()).ok()?;
-        let conn = self.state.names.get(name.clash_keys().folded()).copied()?;
-        // A look-alike shares the key, too.
-        let found = self.state.conns.get(conn)?.name.as_ref()?;
-        (found.fold() == name.fold()).then_some(conn)
+        self.state.find(name)
     }
 
     /// All connections, in the order of their places, including those whose handshake is not complete.
@@ -163,12 +193,41 @@ impl Context<'_> {
         self.state.memory.held()
     }
 
+    /// Closes a connection whose input has no callback in the handler.
+    pub(super) fn close_unhandled(&mut self, conn: ConnId, callback: &str) {
+        if let Some(peer) = self.peer(conn).filter(|peer| peer.conn.is_open()) {
+            let (remote, framing) = (peer.remote(), peer.framing());
+            log::warn!(
+                "{remote}: closed: the handler has no `{callback}`, which input with the framing {framing:?} is passed \
+                 to (write it, or listen with another scheme)"
+            );
+        }
+        self.state.close(conn);
+    }
+
     pub(super) fn next(&mut self, conn: ConnId) -> Option<Piece> {
         self.state.next(conn)
     }
 
     pub(super) fn give_back(&mut self, conn: ConnId, bytes: BytesMut, used: usize) -> bool {
         self.state.give_back(conn, bytes, used)
+    }
+}
+
+/// Queries, without a context.
+impl HostState {
+    pub(super) fn peer(&self, id: ConnId) -> Option<PeerInfo<'_>> {
+        let gone = || self.gone.as_ref().filter(|(gone, _)| *gone == id).map(|(_, conn)| conn);
+        let conn = self.conns.get(id).or_else(gone)?;
+        Some(PeerInfo { conn, doors: &self.doors })
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<ConnId> {
+        let name = Name::parse(name.as_bytes()).ok()?;
+        let conn = self.names.get(name.clash_keys().folded()).copied()?;
+        // A look-alike shares the key, too.
+        let found = self.conns.get(conn)?.name.as_ref()?;
+        (found.fold() == name.fold()).then_some(conn)
     }
 }
 

@@ -153,19 +153,22 @@ pub trait Handler: Send {
 
     /// Bytes have arrived on a connection without framing ([`Framing::Bytes`]): all bytes that were not used before, at
     /// least one. Returns how many were used. It is called again at once with the rest, until it uses none or none are
-    /// left; unused bytes come again in front of the next input. The default discards them.
+    /// left; unused bytes come again in front of the next input. The default closes the connection and logs why: this
+    /// handler reads only pieces, and the listener is for bytes.
     ///
     /// Send about one answer per call: while more than [`Settings::pause_above`] bytes of answers to a connection are
     /// unsent, its input waits.
     fn received(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: &[u8]) -> usize {
-        let _ = (cx, conn);
+        cx.close_unhandled(conn, "received");
         bytes.len()
     }
 
     /// A whole message, line or frame has arrived on a connection with framing. Short pieces of one read share a
-    /// buffer: copy a piece to keep it for long.
+    /// buffer: copy a piece to keep it for long. The default closes the connection and logs why: this handler reads only
+    /// bytes, and the listener is for pieces.
     fn message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Bytes) {
-        let _ = (cx, conn, message);
+        drop(message);
+        cx.close_unhandled(conn, "message");
     }
 
     /// Input has arrived. By default it is passed piece by piece to `received` or `message`. Override this to fetch it
@@ -198,12 +201,12 @@ pub trait Handler: Send {
     }
 
     /// The peer has closed its side, and all earlier input was passed on. The connection is closed once everything is
-    /// written: to answer, send the answer here.
+    /// written: to answer, send the answer here. It comes after the last [release](Context::release) of a held connection.
     fn ended(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
 
-    /// A connection that was opened is closed. Its id is not used again.
+    /// A connection that was opened is closed. Its id is not used again; [`Context::peer`] still has its name here.
     fn closed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         let _ = (cx, conn, why);
     }

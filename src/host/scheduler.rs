@@ -189,6 +189,22 @@ impl HostState {
         self.review(id);
     }
 
+    /// Keeps a connection whose peer closes its side.
+    pub(super) fn hold(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.holds = conn.holds.saturating_add(1);
+        }
+    }
+
+    /// Ends a hold. After the last, the handler learns of an end that came meanwhile.
+    pub(super) fn release(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.holds > 0) else { return };
+        conn.holds -= 1;
+        if conn.holds == 0 && conn.ended {
+            self.make_ready(id);
+        }
+    }
+
     pub(super) fn set_framing(&mut self, id: ConnId, framing: Framing) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.set_framing(framing);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Handler;
 use super::conn::{Conn, Stage};
-use super::context::Context;
+use super::context::{Context, PeerInfo};
 use super::memory::FreeMemory;
 use super::settings::Settings;
 use super::state::{HostState, TimerOwner};
@@ -38,8 +38,7 @@ impl<H: Handler> Host<H> {
         &self.handler
     }
 
-    #[cfg(test)]
-    pub(super) const fn handler_mut(&mut self) -> &mut H {
+    pub(crate) const fn handler_mut(&mut self) -> &mut H {
         &mut self.handler
     }
 
@@ -58,9 +57,19 @@ impl<H: Handler> Host<H> {
         self.state.doors.extend(doors);
     }
 
-    /// Reads from the host without acting.
-    pub(crate) fn look<R>(&mut self, now: Instant, at: impl FnOnce(&Context<'_>) -> R) -> R {
-        at(&Context { now, state: &mut self.state })
+    /// [`Context::peer`], without a callback.
+    pub(crate) fn peer(&self, conn: ConnId) -> Option<PeerInfo<'_>> {
+        self.state.peer(conn)
+    }
+
+    /// [`Context::find`], without a callback.
+    pub(crate) fn find(&self, name: &str) -> Option<ConnId> {
+        self.state.find(name)
+    }
+
+    /// [`Context::memory`], without a callback.
+    pub(crate) const fn memory(&self) -> (usize, usize) {
+        self.state.memory.held()
     }
 
     fn tell(&mut self, now: Instant, act: impl FnOnce(&mut H, &mut Context<'_>)) {
@@ -83,7 +92,7 @@ impl<H: Handler> Host<H> {
     /// Reports that the peer has closed its side, after all earlier input.
     fn tell_end(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.state.conns.get_mut(id) else { return };
-        if !conn.ended || conn.told_end || conn.unread && conn.is_open() {
+        if !conn.ended || conn.told_end || conn.is_open() && (conn.unread || conn.holds > 0) {
             return;
         }
         conn.told_end = true;
@@ -185,7 +194,11 @@ impl<H: Handler> Service for Host<H> {
         if let Some(gone) = self.state.close_over(conn) {
             let why = gone.why.unwrap_or(why);
             match (gone.stage, gone.dial) {
-                (Stage::Open, _) => self.tell(now, |handler, cx| handler.closed(cx, conn, why)),
+                (Stage::Open, _) => {
+                    self.state.gone = Some((conn, gone));
+                    self.tell(now, |handler, cx| handler.closed(cx, conn, why));
+                    self.state.gone = None;
+                }
                 (Stage::Handshake, Some(dial)) => {
                     let error =
                         io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));

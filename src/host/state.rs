@@ -58,6 +58,8 @@ pub(super) struct HostState {
     pub(super) has_starved: bool,
     /// The one connection that is read while memory is full, and its held bytes at the last check.
     pub(super) leader: Option<(ConnId, usize)>,
+    /// The connection whose end the handler is told of.
+    pub(super) gone: Option<(ConnId, Conn)>,
     /// The number of connections with a complete piece.
     pub(super) unread: usize,
     /// The connection whose input is being passed to the handler.
@@ -90,6 +92,7 @@ impl HostState {
             starved: VecDeque::new(),
             has_starved: false,
             leader: None,
+            gone: None,
             unread: 0,
             handing_over: None,
             turn: TURN,

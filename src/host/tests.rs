@@ -14,6 +14,9 @@ use crate::net::listen::ListenUrl;
 use crate::output::Output;
 use crate::service::{Arrival, Decoder as _, Dial, Origin, Remote, Service as _, Target};
 
+#[cfg(test)]
+mod deferred_answers;
+
 /// An event that the handler was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -210,7 +213,7 @@ impl Net {
     }
 
     fn memory(&mut self) -> (usize, usize) {
-        self.host.look(self.now, |cx| cx.memory())
+        self.host.memory()
     }
 
     /// Does what an engine does, until there is nothing left.
@@ -342,7 +345,7 @@ fn a_name_is_expected_open_or_refused() {
         let conn = net.come_as(name);
         assert_eq!(net.told(), [Told::Opened(conn.0, Some(name.to_owned()), expected)]);
         assert_eq!(net.got(conn), message(b"+boss"));
-        assert_eq!(net.host.look(net.now, |cx| cx.find(&name.to_uppercase())), Some(conn));
+        assert_eq!(net.host.find(&name.to_uppercase()), Some(conn));
     }
     let conn = net.come_as("");
     assert_eq!(net.told(), [Told::Opened(conn.0, None, false)]);
@@ -417,7 +420,7 @@ fn an_outgoing_connection_exchanges_names() {
     net.send(conn, &[message(b"+boss"), message(b"job")].concat());
     let told = [Told::Opened(conn.0, Some("boss".to_owned()), true), Told::Message(conn.0, b"job".to_vec())];
     assert_eq!(net.told(), told);
-    assert_eq!(net.host.look(net.now, |cx| cx.peer(conn).unwrap().dial()), Some(dial.id));
+    assert_eq!(net.host.peer(conn).unwrap().dial(), Some(dial.id));
 }
 
 #[test]

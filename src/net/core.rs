@@ -5,8 +5,9 @@
 //! stays in its connection until it is [taken](Core::recv). For callbacks, take an engine; for the chat, a
 //! [`Client`](super::Client).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -80,6 +81,8 @@ struct EventQueue {
     /// Bytes of the datagrams among them, and how many datagrams were dropped.
     datagrams: usize,
     lost: u64,
+    /// The names of peers whose `Disconnected` was returned by the last poll, or is among them.
+    gone: BTreeMap<ConnId, String>,
 }
 
 impl EventQueue {
@@ -87,6 +90,17 @@ impl EventQueue {
         self.readable.clear();
         self.datagrams = 0;
         Events(std::mem::take(&mut self.events))
+    }
+
+    /// The owner polls again: it has seen the events of the last poll. Returns whether there are others.
+    fn begin(&mut self) -> bool {
+        let pending = self.events.iter().filter_map(|event| match event {
+            Event::Disconnected(conn, _) => Some(*conn),
+            _ => None,
+        });
+        let pending: BTreeSet<ConnId> = pending.collect();
+        self.gone.retain(|conn, _| pending.contains(conn));
+        !self.events.is_empty()
     }
 }
 
@@ -106,7 +120,9 @@ impl Handler for EventQueue {
         self.events.push_back(Event::Drained(conn));
     }
 
-    fn closed(&mut self, _cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+    fn closed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        let name = cx.peer(conn).and_then(|peer| peer.name().map(str::to_owned));
+        self.gone.extend(name.map(|name| (conn, name)));
         self.events.push_back(Event::Disconnected(conn, why));
     }
 
@@ -215,17 +231,25 @@ impl Core {
     /// Fails if the system cannot wait.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Events> {
         let until = timeout.map(|length| later(rt::now(), length));
-        let has_events = self.single_loop.with(|host, _| !host.handler().events.is_empty());
+        let has_events = self.single_loop.look(|host| host.handler_mut().begin());
         let mut wait = if has_events { Some(Duration::ZERO) } else { timeout };
         loop {
             self.single_loop.step(wait)?;
-            let events = self.single_loop.with(|host, now| host.with(now, |queue, _| queue.take()));
+            let events = self.single_loop.look(|host| host.handler_mut().take());
             let is_over = until.is_some_and(|until| until <= rt::now());
             if !events.is_empty() || is_over || self.woken.swap(false, Ordering::SeqCst) {
                 return Ok(events);
             }
             wait = until.map(|until| until.saturating_duration_since(rt::now()));
         }
+    }
+
+    /// When [`Core::poll`] is due even if [no socket is ready](Core::as_fd): a deadline, or now where output or events
+    /// wait. `None` means never. Ask again after every call that sends, connects or closes.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let has_events = self.single_loop.look(|host| !host.handler().events.is_empty());
+        if has_events { Some(rt::now()) } else { self.single_loop.deadline() }
     }
 
     /// Returns a handle that ends [`Core::poll`] early, from any thread.
@@ -320,28 +344,63 @@ impl Core {
     }
 
     /// Reads what is known of a connection's peer; `None` if it is gone.
-    pub fn peer<R>(&mut self, conn: ConnId, look: impl FnOnce(PeerInfo<'_>) -> R) -> Option<R> {
-        self.single_loop.with(|host, now| host.look(now, |cx| cx.peer(conn).map(look)))
+    pub fn peer<R>(&self, conn: ConnId, look: impl FnOnce(PeerInfo<'_>) -> R) -> Option<R> {
+        self.single_loop.look(|host| host.peer(conn).map(look))
     }
 
-    /// The name of a connection's peer.
-    pub fn name(&mut self, conn: ConnId) -> Option<String> {
-        self.peer(conn, |peer| peer.name().map(str::to_owned)).flatten()
+    /// The name of a connection's peer. A peer that is gone keeps it until the [`Core::poll`] after the one that
+    /// returned its [`Event::Disconnected`].
+    pub fn name(&self, conn: ConnId) -> Option<String> {
+        self.single_loop.look(|host| {
+            let known = host.peer(conn).and_then(|peer| peer.name().map(str::to_owned));
+            known.or_else(|| host.handler().gone.get(&conn).cloned())
+        })
     }
 
     /// The connection of the peer with this name.
-    pub fn find(&mut self, name: &str) -> Option<ConnId> {
-        self.single_loop.with(|host, now| host.look(now, |cx| cx.find(name)))
+    pub fn find(&self, name: &str) -> Option<ConnId> {
+        self.single_loop.look(|host| host.find(name))
     }
 
     /// Buffered bytes: input that was not taken, and output that was not written.
-    pub fn memory(&mut self) -> (usize, usize) {
-        self.single_loop.with(|host, now| host.look(now, |cx| cx.memory()))
+    pub fn memory(&self) -> (usize, usize) {
+        self.single_loop.look(|host| host.memory())
     }
 
     /// How many datagrams were dropped because earlier ones were not taken.
-    pub fn lost_datagrams(&mut self) -> u64 {
-        self.single_loop.with(|host, _| host.handler().lost)
+    pub fn lost_datagrams(&self) -> u64 {
+        self.single_loop.look(|host| host.handler().lost)
+    }
+}
+
+/// The descriptor of the epoll or kqueue instance, to join a loop of the owner's: once it is readable, or
+/// [`Core::poll_timeout`] has come, call [`Core::poll`] with a timeout of zero.
+///
+/// ```
+/// use std::os::fd::{AsFd as _, AsRawFd as _};
+/// use std::time::{Duration, Instant};
+/// use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+/// use sayagain::host::Settings;
+/// use sayagain::net::core::{Core, Event};
+///
+/// let mut core = Core::new(Settings::default())?;
+/// let addr = core.listen("line://127.0.0.1:0")?.remove(0).to_string();
+/// let _peer = std::net::TcpStream::connect(addr.trim_start_matches("line://"))?;
+/// // The program's own loop: here of mio, with the core as one of its sources.
+/// let (mut own, mut ready) = (Poll::new()?, Events::with_capacity(8));
+/// own.registry().register(&mut SourceFd(&core.as_fd().as_raw_fd()), Token(0), Interest::READABLE)?;
+/// let event = loop {
+///     own.poll(&mut ready, core.poll_timeout().map(|at| at.saturating_duration_since(Instant::now())))?;
+///     if let Some(event) = core.poll(Some(Duration::ZERO))?.next() {
+///         break event;
+///     }
+/// };
+/// assert!(matches!(event, Event::Unknown(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl AsFd for Core {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.single_loop.fd()
     }
 }
 

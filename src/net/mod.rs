@@ -4,6 +4,16 @@
 //! moves bytes and knows no protocol: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX
 //! sockets, [`Client`] and [`connect`] drive the client of [`crate::client`].
 //!
+//! ```
+//! use sayagain::config::ServerConfig;
+//! use sayagain::net::{Engine, blocking::Client};
+//!
+//! let chat = Engine::chat(&["tcp://127.0.0.1:0"], ServerConfig::default())?;
+//! let (ada, _events) = Client::builder(chat.places()[0].to_string()).name("ada").connect_blocking()?;
+//! println!("{:?}", ada.send("ada", "Hello, me!"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! ```text
 //! listen          listeners: URLs, and the sockets bound there
 //! engine          engines: run a service as tasks, readiness loops or threads
@@ -11,6 +21,7 @@
 //! signals         serving until a signal
 //!
 //! client          the asynchronous client, on any executor
+//! client_event    its events, from those of the state machine
 //! blocking        the same with methods that wait
 //! connect         a client with standard input and signals, for command lines
 //! drive           one step of a client with its transport
@@ -28,6 +39,7 @@
 
 pub mod blocking;
 pub mod client;
+mod client_event;
 pub mod connect;
 mod connect_url;
 pub mod core;
@@ -52,7 +64,7 @@ mod tests;
 pub use client::{Client, ConnectError};
 pub use connect_url::ConnectUrl;
 pub use core::Core;
-pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
+pub use engine::{Engine, EngineHandle, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};
 pub use open_error::OpenError;
 pub use signals::{Ended, Signals, serve};

@@ -19,6 +19,18 @@ pub enum OpenError {
         /// What is wrong with it.
         source: UrlError,
     },
+    /// The URL is of a scheme that the chat does not speak.
+    #[error(
+        "`{url}`: the chat does not speak this scheme, which is for handlers; take tcp://, udp://, unix:// or line://",
+        url = escape_short(.url.as_bytes(), 80)
+    )]
+    NotOfTheChat {
+        /// As it was given.
+        url: String,
+    },
+    /// The system has no randomness for tokens and keys.
+    #[error("the system has no randomness: {0}")]
+    Randomness(#[source] io::Error),
     /// The socket could not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),

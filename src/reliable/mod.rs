@@ -5,6 +5,8 @@
 //! answers a repeat without a second effect; the server's [`Pushes`] are retransmitted on timeouts from an
 //! [`RttEstimator`], and received by an [`Inbox`]. [`send_times`] and [`theory`] compute the properties of a policy.
 //!
+//! A program with a protocol of its own takes [`Retries`]: it is what [`Requests`] is made of, without ids and frames.
+//!
 //! ```
 //! use std::time::Duration;
 //! use sayagain::reliable::Preset;
@@ -17,11 +19,13 @@ mod attempts;
 pub mod backoff;
 pub mod inbox;
 pub mod names;
+mod policy_spec;
 pub mod presets;
 pub mod pushes;
 pub mod replies;
 mod request_queue;
 pub mod requests;
+pub mod retries;
 pub mod rtt;
 pub mod send_times;
 pub mod theory;
@@ -36,4 +40,5 @@ pub use replies::{Replies, Seen, WINDOW};
 pub use request_queue::MAX_SLOWED;
 pub(crate) use request_queue::SlowedFor;
 pub use requests::{AskedToWait, Ended, Outcome, RequestStats, Requests, Sent, Ticket};
+pub use retries::{Finished, Retries, Transmission};
 pub use rtt::RttEstimator;

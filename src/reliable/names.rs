@@ -96,28 +96,6 @@ impl FromStr for PolicyName {
     }
 }
 
-/// The policy with this name, which is a [`PolicyName`].
-///
-/// ```
-/// use std::time::Duration;
-/// use sayagain::reliable::{Backoff, Preset};
-///
-/// let policy: Backoff = "coap".parse()?;
-/// assert_eq!(policy, Preset::Coap.backoff());
-/// let patient = "expb".parse::<Backoff>()?.with_ack_timeout(Duration::from_millis(100));
-/// assert_eq!(patient.give_up(), Duration::from_millis(25_500));
-/// let refused = "tcp".parse::<Backoff>().unwrap_err().to_string();
-/// assert!(refused.starts_with("`tcp` is not a retry policy: it must be once, expb, fixed, linear, coap, "));
-/// # Ok::<(), sayagain::units::UnitError>(())
-/// ```
-impl FromStr for Backoff {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        text.parse().map(PolicyName::backoff)
-    }
-}
-
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

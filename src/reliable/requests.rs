@@ -8,19 +8,15 @@
 //! A 429 does not end a request: it returns to its place in the queue and is sent under a new id after the wait; see
 //! [`Requests::ask_anew`]. So does a request that was refused because the server shuts down.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
 use super::request_queue::{QueuedRequest, RequestQueue, Slowed, SlowedFor};
-use super::{Attempts, Backoff, RttEstimator, WINDOW};
-use crate::units::later;
+use super::retries::{InFlight, Retries};
+use super::{Backoff, RttEstimator, WINDOW};
 use crate::wire::{Frame, Id, Verb};
-
-/// Extra sends of a request on new connections or addresses that do not count against its policy. The bound keeps a
-/// server that cuts every connection, or challenges every datagram, from causing sends for ever.
-const MAX_MOVES: u32 = 8;
 
 /// Identifies a request from the moment it is queued; its wire id is known only at the first send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,34 +78,24 @@ pub struct AskedToWait {
     pub again_at: Instant,
 }
 
-#[derive(Debug)]
-struct RequestInFlight {
-    asked: QueuedRequest,
-    attempts: Attempts,
-    /// The first send under this id.
-    sent_at: Instant,
-    due: Instant,
-    /// There is a new connection, on which it was not sent yet.
-    is_to_move: bool,
-    /// The number of sends that were due to new connections.
-    moves: u32,
-}
+type RequestInFlight = InFlight<QueuedRequest>;
 
 impl RequestInFlight {
     /// All sends, including those on new connections and under earlier ids.
-    fn sends(&self) -> u32 {
-        let earlier = self.asked.slowed.as_ref().map_or(0, |slowed| slowed.sends);
-        earlier.saturating_add(self.attempts.sends() + self.moves)
+    fn all_sends(&self) -> u32 {
+        let earlier = self.request.slowed.as_ref().map_or(0, |slowed| slowed.sends);
+        earlier.saturating_add(self.sends())
     }
 
     /// The first send of the request, under any of its ids.
     fn first_sent(&self) -> Instant {
-        self.asked.slowed.as_ref().map_or(self.sent_at, |slowed| slowed.first_sent)
+        self.request.slowed.as_ref().map_or(self.sent_at, |slowed| slowed.first_sent)
     }
 
-    /// The only remaining event if nothing can be sent: the end of the last timeout, or the deadline.
-    fn end(&self) -> Option<Instant> {
-        if self.attempts.has_sends_left() { self.attempts.deadline() } else { Some(self.due) }
+    fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
+        let QueuedRequest { ticket, verb, ref payload, .. } = self.request;
+        Frame { id: Some(id), verb, payload }.encode(out);
+        Sent { ticket, id, verb, sends: self.all_sends(), due: self.due }
     }
 }
 
@@ -125,15 +111,11 @@ pub struct RequestStats {
 /// The requests of one client, across sessions and connections.
 #[derive(Debug)]
 pub struct Requests {
-    policy: Backoff,
     window: usize,
-    rtt: RttEstimator,
     next_ticket: u64,
     next_id: u64,
     waiting: RequestQueue,
-    in_flight: BTreeMap<Id, RequestInFlight>,
-    /// The deadlines of the requests in flight.
-    agenda: Agenda,
+    in_flight: Retries<Id, QueuedRequest>,
     ended: VecDeque<Ended>,
     stats: RequestStats,
 }
@@ -142,14 +124,11 @@ impl Requests {
     /// Creates an empty queue; `window` requests may be in flight, at least 1.
     pub fn new(policy: Backoff, window: usize) -> Self {
         Self {
-            rtt: RttEstimator::new().with_floor(policy.min_rto()),
-            policy,
             window: window.max(1),
             next_ticket: 1,
             next_id: 1,
             waiting: RequestQueue::default(),
-            in_flight: BTreeMap::new(),
-            agenda: Agenda::default(),
+            in_flight: Retries::new(policy),
             ended: VecDeque::new(),
             stats: RequestStats::default(),
         }
@@ -181,7 +160,7 @@ impl Requests {
         self.next_id += 1;
         // No request may stay in flight below the server's dedup window.
         let lowest = id.get().saturating_sub(WINDOW - 1);
-        while let Some((&old, _)) = self.in_flight.first_key_value().filter(|(old, _)| old.get() < lowest) {
+        while let Some(old) = self.oldest().filter(|old| old.get() < lowest) {
             self.finish(now, old, Outcome::Unknown);
         }
         Some(id)
@@ -189,17 +168,22 @@ impl Requests {
 
     /// Whether nothing is queued or in flight.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_empty()
+        self.waiting.is_empty() && self.in_flight.is_idle()
     }
 
     /// Whether anything is in flight.
     pub fn has_in_flight(&self) -> bool {
-        !self.in_flight.is_empty()
+        !self.in_flight.is_idle()
+    }
+
+    /// The lowest id in flight.
+    fn oldest(&self) -> Option<Id> {
+        self.in_flight.iter().next().map(|(id, _)| id)
     }
 
     /// Whether only a BYE is left, and was not sent.
     pub fn has_only_bye_left(&self) -> bool {
-        self.in_flight.is_empty() && self.waiting.has_only(Verb::Bye)
+        self.in_flight.is_idle() && self.waiting.has_only(Verb::Bye)
     }
 
     /// The counters so far.
@@ -209,7 +193,7 @@ impl Requests {
 
     /// The RTT estimate.
     pub fn rtt(&self) -> &RttEstimator {
-        &self.rtt
+        self.in_flight.rtt()
     }
 
     /// The next finished request.
@@ -220,7 +204,8 @@ impl Requests {
     /// The next time to call [`Requests::handle_timeout`] or, if sending is possible (`may_send`),
     /// [`Requests::poll_transmit`].
     pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
-        let next = if may_send { self.agenda.next_send() } else { self.agenda.next_end() };
+        let next =
+            if may_send { self.in_flight.agenda.next_send() } else { self.in_flight.agenda.next_end() };
         let held = self.waiting.held_until().filter(|_| may_send);
         next.into_iter().chain(self.waiting.deadline()).chain(held).min()
     }
@@ -231,77 +216,9 @@ impl Requests {
         while let Some(ended) = self.waiting.pop_late(now) {
             self.ended.push_back(ended);
         }
-        for id in self.agenda.take_over(now) {
+        for id in self.in_flight.agenda.all_over(now) {
             self.finish(now, id, Outcome::Unknown);
         }
-    }
-
-    fn remove(&mut self, id: Id) -> Option<RequestInFlight> {
-        let request = self.in_flight.remove(&id)?;
-        self.agenda.remove(id, &request);
-        Some(request)
-    }
-}
-
-/// The deadlines of the requests in flight, in order, so that no call searches all of them.
-#[derive(Debug, Default)]
-struct Agenda {
-    /// The end of each last send's timeout, unless it is known to have passed.
-    sends: BTreeSet<(Instant, Id)>,
-    /// Requests to send again now, with an instant that has passed.
-    due: BTreeMap<Id, Instant>,
-    /// The end of each request that has no send left, or a deadline.
-    ends: BTreeSet<(Instant, Id)>,
-}
-
-impl Agenda {
-    /// Adds a request that was just sent.
-    fn insert(&mut self, id: Id, request: &RequestInFlight) {
-        self.sends.insert((request.due, id));
-        self.ends.extend(request.end().map(|end| (end, id)));
-    }
-
-    /// Removes a request with its current deadlines.
-    fn remove(&mut self, id: Id, request: &RequestInFlight) {
-        if self.due.remove(&id).is_none() {
-            self.sends.remove(&(request.due, id));
-        }
-        if let Some(end) = request.end() {
-            self.ends.remove(&(end, id));
-        }
-    }
-
-    /// Marks a request to be sent again now; it is due since this instant, which has passed.
-    fn hurry(&mut self, id: Id, due: Instant, since: Instant) {
-        self.sends.remove(&(due, id));
-        self.due.insert(id, since);
-    }
-
-    /// The lowest id to send again.
-    fn first_due(&mut self, now: Instant) -> Option<Id> {
-        while let Some((at, id)) = self.sends.first().copied().filter(|(at, _)| *at <= now) {
-            self.sends.pop_first();
-            self.due.insert(id, at);
-        }
-        self.due.first_key_value().map(|(id, _)| *id)
-    }
-
-    /// The ids whose time is up, lowest first. They stay until they are removed.
-    fn take_over(&self, now: Instant) -> Vec<Id> {
-        let over = self.ends.iter().take_while(|(end, _)| *end <= now);
-        let mut over: Vec<Id> = over.map(|(_, id)| *id).collect();
-        over.sort_unstable();
-        over
-    }
-
-    /// The time of the next retransmission; an instant that has passed means now.
-    fn next_send(&self) -> Option<Instant> {
-        let due = self.due.first_key_value().map(|(_, since)| *since);
-        due.into_iter().chain(self.sends.first().map(|(at, _)| *at)).min()
-    }
-
-    fn next_end(&self) -> Option<Instant> {
-        self.ends.first().map(|(end, _)| *end)
     }
 }
 
@@ -322,8 +239,8 @@ impl Requests {
     ) -> Option<Sent> {
         self.handle_timeout(now);
         let fits = |asked: &QueuedRequest| asked.payload.len() <= most;
-        match self.agenda.first_due(now) {
-            Some(id) if self.in_flight.get(&id).is_some_and(|request| fits(&request.asked)) => {
+        match self.in_flight.agenda.first_due(now) {
+            Some(id) if self.in_flight.get(id).is_some_and(|sent| fits(&sent.request)) => {
                 self.repeat(now, id, rng, out)
             }
             None if self.waiting.front().is_some_and(fits) => self.send_new(now, rng, out),
@@ -334,50 +251,28 @@ impl Requests {
     /// Retransmits everything in flight at once on a new connection. The send did not fail, so it uses none of the
     /// policy's sends, until the extra sends are used up.
     pub fn repeat_all(&mut self, now: Instant) {
-        for (id, request) in &mut self.in_flight {
-            if request.moves < MAX_MOVES {
-                request.is_to_move = true;
-                self.agenda.hurry(*id, request.due, request.sent_at);
-            } else if request.attempts.has_sends_left() {
-                self.agenda.hurry(*id, request.due, now);
-                request.due = now;
-            }
-        }
+        self.in_flight.repeat_all(now);
     }
 
     fn repeat(&mut self, now: Instant, id: Id, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
-        let request = self.in_flight.get_mut(&id)?;
-        self.agenda.remove(id, request);
-        let is_sent = if std::mem::take(&mut request.is_to_move) {
-            request.moves += 1;
-            let wait = later(now, self.policy.ack_timeout()).max(request.due);
-            request.due = request.attempts.deadline().map_or(wait, |deadline| wait.min(deadline));
-            true
-        } else {
-            let due = request.attempts.send(now, self.rtt.rto(), rng);
-            request.due = due.unwrap_or(request.due);
-            due.is_some()
-        };
-        self.agenda.insert(id, request);
-        self.stats.retries += u64::from(is_sent);
-        is_sent.then(|| request.encode(id, out))
+        if !self.in_flight.repeat(now, id, rng) {
+            return None;
+        }
+        self.stats.retries += 1;
+        self.in_flight.get(id).map(|request| request.encode(id, out))
     }
 
     fn send_new(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
-        let is_full = self.in_flight.len() >= self.window || self.is_window_held_up();
+        let is_full = self.in_flight.in_flight() >= self.window || self.is_window_held_up();
         if is_full || self.is_bye_next() || self.waiting.is_held() {
             return None;
         }
         let id = Id::new(self.next_id)?;
-        let mut attempts = self.policy.start(rng).ending_at(self.waiting.front_deadline());
-        let due = attempts.send(now, self.rtt.rto(), rng)?;
+        let attempt = self.in_flight.attempt(now, self.waiting.front_deadline(), rng)?;
         let asked = self.waiting.pop()?;
         self.next_id += 1;
-        let request = RequestInFlight { asked, attempts, sent_at: now, due, is_to_move: false, moves: 0 };
-        let sent = request.encode(id, out);
+        let sent = self.in_flight.insert(now, id, asked, attempt).encode(id, out);
         self.stats.retries += u64::from(sent.sends > 1);
-        self.agenda.insert(id, &request);
-        self.in_flight.insert(id, request);
         Some(sent)
     }
 
@@ -385,21 +280,13 @@ impl Requests {
     /// outcome of that request would stay unknown.
     fn is_bye_next(&self) -> bool {
         let is_waiting = self.waiting.front().is_some_and(|asked| asked.verb == Verb::Bye);
-        let newest = self.in_flight.last_key_value();
-        newest.is_some_and(|(_, request)| is_waiting || request.asked.verb == Verb::Bye)
+        let newest = self.in_flight.iter().next_back();
+        newest.is_some_and(|(_, sent)| is_waiting || sent.request.verb == Verb::Bye)
     }
 
     /// Whether the next id would move the oldest request in flight out of the server's dedup window.
     fn is_window_held_up(&self) -> bool {
-        self.in_flight.first_key_value().is_some_and(|(oldest, _)| self.next_id - oldest.get() >= WINDOW)
-    }
-}
-
-impl RequestInFlight {
-    fn encode(&self, id: Id, out: &mut Vec<u8>) -> Sent {
-        let QueuedRequest { ticket, verb, ref payload, .. } = self.asked;
-        Frame { id: Some(id), verb, payload }.encode(out);
-        Sent { ticket, id, verb, sends: self.sends(), due: self.due }
+        self.oldest().is_some_and(|oldest| self.next_id - oldest.get() >= WINDOW)
     }
 }
 
@@ -407,14 +294,11 @@ impl RequestInFlight {
 impl Requests {
     /// Handles an answer. Returns whether its request was in flight; if not, it had ended before.
     pub fn answered(&mut self, now: Instant, id: Id, outcome: Outcome) -> bool {
-        let Some(request) = self.in_flight.get(&id) else {
+        if self.in_flight.get(id).is_none() {
             self.stats.repeated_answers += u64::from(id.get() < self.next_id);
             return false;
-        };
-        if request.attempts.sends() + request.moves == 1 {
-            // Karn's rule: an answer to a repeated request would be an ambiguous sample.
-            self.rtt.sample(now.saturating_duration_since(request.sent_at));
         }
+        self.in_flight.sample(now, id);
         self.finish(now, id, outcome);
         true
     }
@@ -432,20 +316,21 @@ impl Requests {
         wait: Duration,
         (code, words): (u16, &[u8]),
     ) -> Option<AskedToWait> {
-        let request = self.in_flight.get(&id)?;
-        let mut waits = request.asked.slowed.as_ref().map_or_else(SlowedFor::default, |slowed| slowed.waits);
-        let deadline = request.attempts.deadline();
+        let sent = self.in_flight.get(id)?;
+        let earlier = sent.request.slowed.as_ref();
+        let mut waits = earlier.map_or_else(SlowedFor::default, |slowed| slowed.waits);
+        let deadline = sent.deadline();
         let again_at = waits.again_at(now, wait, deadline)?;
         let slowed = Slowed {
             place: id.get(),
             waits,
-            sends: request.sends(),
-            first_sent: request.first_sent(),
+            sends: sent.all_sends(),
+            first_sent: sent.first_sent(),
             deadline,
             code,
             words: words.to_vec(),
         };
-        let RequestInFlight { mut asked, .. } = self.remove(id)?;
+        let InFlight { request: mut asked, .. } = self.in_flight.remove(id)?;
         let (ticket, verb) = (asked.ticket, asked.verb);
         asked.slowed = Some(Box::new(slowed));
         self.waiting.take_back(asked, again_at);
@@ -455,12 +340,12 @@ impl Requests {
     /// Whether the request in flight under this id has this payload: an answer that repeats it comes from a peer that
     /// has read it.
     pub fn is_asked_with(&self, id: Id, payload: &[u8]) -> bool {
-        self.in_flight.get(&id).is_some_and(|request| request.asked.payload == payload)
+        self.in_flight.get(id).is_some_and(|sent| sent.request.payload == payload)
     }
 
     /// Ends the session: everything in flight is unknown. Queued requests stay.
     pub fn session_lost(&mut self, now: Instant) {
-        while let Some((&id, _)) = self.in_flight.first_key_value() {
+        while let Some(id) = self.oldest() {
             self.finish(now, id, Outcome::Unknown);
         }
         self.waiting.forget_places();
@@ -490,13 +375,13 @@ impl Requests {
     }
 
     fn finish(&mut self, now: Instant, id: Id, outcome: Outcome) {
-        let Some(request) = self.remove(id) else { return };
+        let Some(sent) = self.in_flight.remove(id) else { return };
         self.ended.push_back(Ended {
-            ticket: request.asked.ticket,
-            verb: request.asked.verb,
+            ticket: sent.request.ticket,
+            verb: sent.request.verb,
             outcome,
-            sends: request.sends(),
-            elapsed: Some(now.saturating_duration_since(request.first_sent())),
+            sends: sent.all_sends(),
+            elapsed: Some(now.saturating_duration_since(sent.first_sent())),
         });
     }
 }
@@ -512,8 +397,8 @@ mod tests {
         let is_due = |request: &RequestInFlight| request.is_to_move || request.due <= now;
         let is_over = |request: &RequestInFlight| request.end().is_some_and(|end| end <= now);
         let all = || requests.in_flight.iter();
-        let due = all().find(|(_, request)| is_due(request)).map(|(id, _)| *id);
-        let over = all().filter(|(_, request)| is_over(request)).map(|(id, _)| *id).collect();
+        let due = all().find(|(_, request)| is_due(request)).map(|(id, _)| id);
+        let over = all().filter(|(_, request)| is_over(request)).map(|(id, _)| id).collect();
         (due, over, all().filter_map(|(_, request)| request.end()).min())
     }
 
@@ -541,18 +426,14 @@ mod tests {
                 }
                 let (due, over, end) = looked_for(&requests, now);
                 let context = format!("seed {seed}, step {step}");
-                assert_eq!(requests.agenda.take_over(now), over, "{context}");
-                assert_eq!(requests.agenda.next_end(), end, "{context}");
-                assert_eq!(
-                    requests.agenda.next_send().is_some_and(|at| at <= now),
-                    due.is_some(),
-                    "{context}"
-                );
-                assert_eq!(requests.agenda.first_due(now), due, "{context}");
-                let next = requests.in_flight.values().map(|request| request.due).min();
-                assert!(due.is_some() || requests.agenda.next_send() == next, "{context}");
-                let kept = requests.agenda.sends.len() + requests.agenda.due.len();
-                assert_eq!(kept, requests.in_flight.len(), "{context}");
+                let next = requests.in_flight.iter().map(|(_, request)| request.due).min();
+                let (count, agenda) = (requests.in_flight.in_flight(), &mut requests.in_flight.agenda);
+                assert_eq!(agenda.all_over(now), over, "{context}");
+                assert_eq!(agenda.next_end(), end, "{context}");
+                assert_eq!(agenda.next_send().is_some_and(|at| at <= now), due.is_some(), "{context}");
+                assert_eq!(agenda.first_due(now), due, "{context}");
+                assert!(due.is_some() || agenda.next_send() == next, "{context}");
+                assert_eq!(agenda.len(), count, "{context}");
             }
         }
     }

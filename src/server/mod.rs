@@ -1,5 +1,25 @@
 //! The whole server without a socket: link -> wire -> reliable -> hub -> queues -> wire -> link.
 //!
+//! It is for programs that serve the chat, on an engine ([`Engine::chat`](crate::net::Engine::chat)), on sockets of
+//! their own, or in a simulation. It stands behind the sockets, where a [`Host`](crate::host::Host) stands for other
+//! protocols.
+//!
+//! ```
+//! use std::time::Instant;
+//! use rand::{SeedableRng as _, rngs::StdRng};
+//! use sayagain::config::ServerConfig;
+//! use sayagain::server::Server;
+//! use sayagain::service::{Peer, Service as _};
+//!
+//! let now = Instant::now();
+//! let mut server = Server::new(now, ServerConfig::default(), Box::new(StdRng::seed_from_u64(1)));
+//! let peer = Peer::new(0, "192.0.2.1:4000".parse()?);
+//! server.datagram(now, peer, b"@1 PNG 0000");
+//! let answer = server.poll_transmit(now).expect("a ping is answered");
+//! assert_eq!((answer.peer, answer.bytes), (peer, b"@1 ACK 0000".to_vec()));
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+//!
 //! This file holds [`Server`], its state, and its [`Service`] implementation; each step is in a module of its own.
 //! Sockets and threads are in `net`. The path of one datagram, from top to bottom:
 //!

@@ -21,6 +21,7 @@
 //! assert!(sim.take_events(ada).contains(&hello));
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,6 +40,22 @@ use crate::service::{CloseReason, Service};
 mod traffic;
 
 use traffic::Pipe;
+
+/// Splits the sender of a message, `name` or `name#room`, into its name and its `#room`. Bytes that are not UTF-8, which
+/// no server sends, become replacement characters.
+///
+/// ```
+/// use sayagain::sim::split_sender;
+///
+/// assert_eq!(split_sender(b"ada#lobby"), ("ada".into(), Some("#lobby".into())));
+/// assert_eq!(split_sender(b"ada"), ("ada".into(), None));
+/// ```
+#[must_use]
+pub fn split_sender(sender: &[u8]) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+    let at = sender.iter().position(|byte| *byte == b'#').unwrap_or(sender.len());
+    let (name, room) = sender.split_at(at);
+    (String::from_utf8_lossy(name), (!room.is_empty()).then(|| String::from_utf8_lossy(room)))
+}
 
 /// Identifies a client of a [`Sim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

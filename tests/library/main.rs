@@ -6,6 +6,7 @@
 mod embedding_doc;
 mod examples;
 mod levels;
+mod own_loop;
 mod public_api;
 mod public_chat;
 #[path = "../support/mod.rs"]

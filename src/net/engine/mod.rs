@@ -22,6 +22,8 @@
 //! connection   a connection's socket, and output on its way to it
 //! accept       stream listeners, and the pause when descriptors run out
 //! dial         outgoing connections that the service asked for
+//! handle       a handle for other threads
+//! facade       starting a handler, or the chat, at URLs
 //! ```
 //!
 //! ```
@@ -54,17 +56,15 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, Either, select};
 
 use super::listen::{Doors, ListenAddr, Listening};
-use super::open_error::OpenError;
 use super::rt;
 use super::udp::DatagramDoor;
 use crate::escape::escape_short;
-use crate::host::{Handler, Host, Settings};
 use crate::service::Service;
 
 mod accept;
@@ -73,6 +73,8 @@ mod dead_peers;
 mod dial;
 mod ending;
 mod engine_core;
+mod facade;
+mod handle;
 mod pending_io;
 mod poll;
 mod shared;
@@ -84,6 +86,7 @@ pub(crate) use self::accept::{PAUSES, is_of_one_connection};
 #[cfg(test)]
 pub(super) use self::connection::{Connection, Port, Progress, Socket, prepare};
 use self::engine_core::{Backend, End, EngineCore};
+pub use self::handle::EngineHandle;
 #[cfg(test)]
 pub(super) use self::pending_io::IoResults;
 pub(super) use self::pending_io::PendingIo;
@@ -145,7 +148,10 @@ impl FromStr for EngineKind {
 #[error("`{}` is no engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
 pub struct UnknownEngine(String);
 
-/// A service running on its sockets. It runs until [`Engine::shutdown`], also when this handle is dropped.
+/// A service running on its sockets.
+///
+/// Dropping it stops nothing: the service goes on on the engine's threads, until [`Engine::shutdown`] or the end of the
+/// process. So a program keeps the engine to shut it down, or to [wait](Engine::wait) for it.
 #[derive(Debug)]
 pub struct Engine<S: Service> {
     driver: Box<dyn Driver<S>>,
@@ -270,6 +276,31 @@ impl<S: Service + 'static> Engine<S> {
         is_finished
     }
 
+    /// As [`Engine::shutdown`] for a program without an executor: blocks this thread.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sayagain::config::ServerConfig;
+    /// use sayagain::net::Engine;
+    ///
+    /// let engine = Engine::chat(&["tcp://127.0.0.1:0"], ServerConfig::default())?;
+    /// assert!(engine.shutdown_blocking(Duration::from_secs(5)), "the service finished in time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the service has panicked before.
+    pub fn shutdown_blocking(&self, limit: Duration) -> bool {
+        rt::block_on(self.shutdown(limit))
+    }
+
+    /// A handle for other threads, which does not keep the engine alive.
+    #[must_use]
+    pub fn handle(&self) -> EngineHandle<S> {
+        EngineHandle::of(self.driver.downgrade())
+    }
+
     /// Ends everything, and waits until no thread or task of the engine is left.
     async fn stop(&self) {
         self.driver.stop();
@@ -286,23 +317,6 @@ impl<S: Service + 'static> Engine<S> {
     }
 }
 
-impl<H: Handler + 'static> Engine<Host<H>> {
-    /// Serves a handler at these URLs (`raw://127.0.0.1:7000`, `msg+unix:///run/jobs`, ..), on readiness loops.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a URL is invalid or cannot be listened on, or the system cannot wait for another socket.
-    pub fn host(urls: &[&str], settings: Settings, handler: H) -> Result<Self, OpenError> {
-        let mut doors = Doors::default();
-        for url in urls {
-            let parsed = url.parse().map_err(|source| OpenError::Url { url: (*url).to_owned(), source })?;
-            doors.add(&parsed)?;
-        }
-        let list = doors.list();
-        Ok(Self::start(EngineKind::Poll, doors, |_| Host::new(settings, list, handler))?)
-    }
-}
-
 fn returned<R>(result: Option<R>) -> R {
     match result {
         Some(result) => result,
@@ -312,6 +326,7 @@ fn returned<R>(result: Option<R>) -> R {
 
 /// What every engine offers to its owner.
 trait Driver<S>: Debug + Send + Sync {
+    fn downgrade(&self) -> Box<dyn WeakDriver<S>>;
     fn look(&self, at: &mut dyn FnMut(&S));
     fn change(&self, act: &mut dyn FnMut(&mut S, Instant));
     fn stop_accepting(&self) -> BoxFuture<'_, ()>;
@@ -321,7 +336,24 @@ trait Driver<S>: Debug + Send + Sync {
     fn release(&self);
 }
 
+/// A driver that may be gone.
+trait WeakDriver<S>: Debug + Send + Sync {
+    /// The driver, unless its engine has ended.
+    fn upgrade(&self) -> Option<Box<dyn Driver<S>>>;
+}
+
+impl<S: Service + 'static, B: Backend<S>> WeakDriver<S> for Weak<EngineCore<S, B>> {
+    fn upgrade(&self) -> Option<Box<dyn Driver<S>>> {
+        let core = Self::upgrade(self).filter(|core| !core.end.is_over())?;
+        Some(Box::new(core))
+    }
+}
+
 impl<S: Service + 'static, B: Backend<S>> Driver<S> for Arc<EngineCore<S, B>> {
+    fn downgrade(&self) -> Box<dyn WeakDriver<S>> {
+        Box::new(Self::downgrade(self))
+    }
+
     fn look(&self, at: &mut dyn FnMut(&S)) {
         at(&self.lock().service);
     }

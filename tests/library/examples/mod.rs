@@ -7,11 +7,14 @@ use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 
 mod bot;
+mod bot_in_sim;
 mod echo;
 mod http_raw;
+mod job_queue;
 mod lossy;
 mod manager;
 mod retry_dns;
+mod udp_retries;
 use crate::support::program::{Ended, Program};
 use crate::support::{PATIENCE, eventually};
 

@@ -3,7 +3,7 @@
 //! Listeners may be added at any time.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::net::listen::{Doors, Listening};
 use crate::net::rt;
 use crate::net::udp::DatagramDoor;
 use crate::service::{DoorId, Service};
+use crate::units::later;
 
 /// A loop that its owner drives.
 #[derive(Debug)]
@@ -86,6 +87,22 @@ impl<S: Service + 'static> SingleLoop<S> {
         self.worker.is_dirty = true;
         let mut shared = self.worker.core.lock();
         act(&mut shared.service, rt::now())
+    }
+
+    /// Calls `at` on the service, which must not cause output or deadlines.
+    pub(in crate::net) fn look<R>(&self, at: impl FnOnce(&mut S) -> R) -> R {
+        at(&mut self.worker.core.lock().service)
+    }
+
+    /// When the next step is due; `None` means once a socket is ready.
+    pub(in crate::net) fn deadline(&self) -> Option<Instant> {
+        let wait = if self.worker.is_dirty { Some(Duration::ZERO) } else { self.worker.timeout() };
+        wait.map(|wait| later(rt::now(), wait))
+    }
+
+    /// Becomes readable when a socket is ready.
+    pub(in crate::net) fn fd(&self) -> BorrowedFd<'_> {
+        self.worker.fd()
     }
 
     /// Sends what became sendable, waits for at most `most`, and handles what happened.

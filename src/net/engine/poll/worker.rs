@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,11 @@ impl<S: Service + 'static> Worker<S> {
             _ => self.turn(),
         }
         Ok(())
+    }
+
+    /// The epoll or kqueue instance.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
     }
 
     /// How long to sleep at most.
