@@ -1,9 +1,11 @@
 //! The result of a workload: one row, as text, JSON and CSV. Comparing rows is in `compare`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::latencies::Latencies;
-use crate::lab::sweep::row::Cell;
+use crate::lab::sweep::cell::Cell;
 
 /// The measured values; `None` where not measured.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +57,7 @@ pub struct LoadOutcome {
 }
 
 /// A column: its name, and its value.
-type Column = (&'static str, fn(&LoadOutcome) -> Cell);
+type Column = (&'static str, fn(&LoadOutcome) -> Cell<'_>);
 
 /// All columns in order. Names end with the unit: `_s`, `_us`, `_bytes`.
 const COLUMNS: [Column; 30] = [
@@ -63,14 +65,14 @@ const COLUMNS: [Column; 30] = [
     ("peer", |it| it.peer.into()),
     ("engine", |it| it.engine.as_deref().map_or(Cell::Empty, Cell::from)),
     ("clients", |it| it.clients.into()),
-    ("size_bytes", |it| whole(it.size)),
+    ("size_bytes", |it| it.size.into()),
     ("wanted_rate", |it| it.wanted_rate.into()),
     ("seconds", |it| Some(it.seconds).filter(|seconds| *seconds > 0.0).into()),
     ("count", |it| it.count.into()),
     ("rate", |it| it.rate().into()),
     ("lost", |it| it.lost.into()),
-    ("failed", |it| whole(it.failed)),
-    ("repeated", |it| whole(it.repeated)),
+    ("failed", |it| it.failed.into()),
+    ("repeated", |it| it.repeated.into()),
     ("p50_us", |it| it.micros(0.5).into()),
     ("p99_us", |it| it.micros(0.99).into()),
     ("p999_us", |it| it.micros(0.999).into()),
@@ -79,7 +81,7 @@ const COLUMNS: [Column; 30] = [
     ("server_cpu_s_per_million", |it| it.server_cpu_per_million().into()),
     ("server_cores", |it| it.server_cpu.and_then(|cpu| ratio(cpu, it.seconds)).into()),
     ("generator_cores", |it| ratio(it.generator_cpu, it.seconds).into()),
-    ("peak_memory_bytes", |it| whole(it.peak_memory)),
+    ("peak_memory_bytes", |it| it.peak_memory.into()),
     ("memory_per_client_bytes", |it| it.memory_per_client.into()),
     ("idle_cores", |it| it.idle_cores.into()),
     ("ping_cpu_s_per_million", |it| it.ping_cpu_per_million.into()),
@@ -93,10 +95,6 @@ const COLUMNS: [Column; 30] = [
 
 fn micros(latencies: &Latencies, share: f64) -> Option<f64> {
     latencies.quantile(share).map(|seconds| seconds * 1e6)
-}
-
-fn whole(count: Option<u64>) -> Cell {
-    count.map_or(Cell::Empty, Cell::from)
 }
 
 /// Returns `part` / `whole`; `None` if `whole` is 0.
@@ -141,7 +139,7 @@ impl LoadOutcome {
 
     /// Returns a cell for each column.
     #[must_use]
-    pub fn cells(&self) -> Vec<Cell> {
+    pub fn cells(&self) -> Vec<Cell<'_>> {
         COLUMNS.iter().map(|(_, cell)| cell(self)).collect()
     }
 
@@ -188,7 +186,7 @@ impl LoadOutcome {
     pub fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
         let measured = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
-            let (label, value) = labelled(self.called(name), &cell);
+            let (label, value) = labelled(self.called(name), cell);
             let of = if name.ends_with("_per_million") { self.counted(name) } else { "" };
             (format!("{label} {of}").trim_end().to_owned(), value)
         });
@@ -205,7 +203,7 @@ pub fn rows(outcomes: &[LoadOutcome]) -> String {
     // Writing into memory cannot fail.
     let _ = writer.write_record(LoadOutcome::columns());
     for outcome in outcomes {
-        let _ = writer.write_record(outcome.cells().iter().map(Cell::text));
+        let _ = writer.write_record(outcome.cells().into_iter().map(Cell::text).map(Cow::into_owned));
     }
     let bytes = writer.into_inner().unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -221,12 +219,12 @@ const SHOWN: [Shown; 7] = [
     ("_bytes", "", size),
     ("_s", "", time),
     ("seconds", "seconds", time),
-    ("rate", "rate", |rate| format!("{} /s", shown(&Cell::Real(rate)))),
+    ("rate", "rate", |rate| format!("{} /s", shown(Cell::Real(rate)))),
     ("idle_cores", "idle cores", |share| format!("{} %", digits(share * 100.0))),
 ];
 
 /// Returns label and value of a column in the text.
-fn labelled(name: &str, cell: &Cell) -> (String, String) {
+fn labelled(name: &str, cell: Cell<'_>) -> (String, String) {
     let found = SHOWN.iter().find_map(|(end, rest, show)| {
         Some((name.strip_suffix(end)?.to_owned() + rest, show(cell.number()?)))
     });
@@ -268,13 +266,13 @@ fn digits(number: f64) -> String {
 }
 
 /// Formats four significant digits, and large numbers whole.
-fn shown(cell: &Cell) -> String {
+fn shown(cell: Cell<'_>) -> String {
     match cell {
         Cell::Real(number) if number.abs() >= 1_000.0 => grouped(&format!("{number:.0}")),
-        Cell::Real(number) if *number == 0.0 => "0".to_owned(),
-        Cell::Real(number) => format!("{number:.*}", decimals(*number)),
+        Cell::Real(number) if number == 0.0 => "0".to_owned(),
+        Cell::Real(number) => format!("{number:.*}", decimals(number)),
         Cell::Whole(number) => grouped(&number.to_string()),
-        other => other.text(),
+        other => other.text().into_owned(),
     }
 }
 
@@ -305,13 +303,13 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_with_significant_digits() {
-        let real = |number: f64| shown(&Cell::Real(number));
+        let real = |number: f64| shown(Cell::Real(number));
         assert_eq!(real(6_496_705.4), "6,496,705");
         assert_eq!(real(0.02549), "0.02549");
         assert_eq!(real(53.52), "53.52");
         assert_eq!(real(0.0), "0");
-        assert_eq!(shown(&Cell::Whole(999)), "999");
-        assert_eq!(shown(&Cell::Whole(1_000)), "1,000");
+        assert_eq!(shown(Cell::Whole(999)), "999");
+        assert_eq!(shown(Cell::Whole(1_000)), "1,000");
     }
 
     #[test]
@@ -326,9 +324,9 @@ mod tests {
             times,
             ["0 s", "0.25 µs", "53.5 µs", "1.00 ms", "25.5 ms", "500 ms", "2.00 s", "12.3 s", "3,600 s"]
         );
-        assert_eq!(labelled("idle_cores", &Cell::Real(0.015)), ("idle cores".into(), "1.50 %".into()));
-        assert_eq!(labelled("p99_us", &Cell::Real(1_500.0)), ("p99".into(), "1.50 ms".into()));
-        let cpu = labelled("server_cpu_s_per_million", &Cell::Real(0.08));
+        assert_eq!(labelled("idle_cores", Cell::Real(0.015)), ("idle cores".into(), "1.50 %".into()));
+        assert_eq!(labelled("p99_us", Cell::Real(1_500.0)), ("p99".into(), "1.50 ms".into()));
+        let cpu = labelled("server_cpu_s_per_million", Cell::Real(0.08));
         assert_eq!(cpu, ("server cpu per million".into(), "80.0 ms".into()));
     }
 

@@ -169,7 +169,8 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::sweep::column::{Column, Kind as CellKind};
+    use crate::lab::sweep::cell::Kind as CellKind;
+    use crate::lab::sweep::column::Column;
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 

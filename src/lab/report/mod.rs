@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::plot::{Kind, Picture, PlotError};
 use crate::escape::escape_short;
 use crate::escape::escape_xml;
-use crate::lab::sweep::column::{Column, Kind as CellKind};
-use crate::lab::sweep::table::{Row, Table};
+use crate::lab::sweep::cell::Kind as CellKind;
+use crate::lab::sweep::column::{Column, Row};
+use crate::lab::sweep::table::Table;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -125,8 +126,8 @@ fn facts(table: &Table) -> String {
 
 /// Returns the value of a column if it is the same in all rows; otherwise the first value, and how many rows differ.
 fn fact(table: &Table, column: Column) -> String {
-    let mut texts: Vec<&str> = table.rows().iter().map(|row| row.text(column)).collect();
-    let first = texts.first().copied().unwrap_or_default();
+    let mut texts: Vec<_> = table.rows().iter().map(|row| row.text(column)).collect();
+    let first = texts.first().cloned().unwrap_or_default();
     texts.sort_unstable();
     texts.dedup();
     let shown = escape_short(first.as_bytes(), TEXT);

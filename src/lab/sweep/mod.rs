@@ -17,8 +17,9 @@
 //! expected   the theory's prediction for a point, where there is one
 //! cyclic     the same for losses that follow a clock
 //! note       caveats for the reader of the rows
-//! column     the columns of the results
-//! row        the cells of a point
+//! cell       the cells of the results, and their text
+//! column     the columns of the results: the fields of a row
+//! row        the row of a point
 //! assertion  conditions on rows
 //! table      the results, read back from their CSV
 //! agreement  tests: measurements against the theory
@@ -28,6 +29,7 @@
 mod agreement;
 pub mod assertion;
 pub mod axis;
+pub mod cell;
 pub mod column;
 mod cyclic;
 pub mod expected;
