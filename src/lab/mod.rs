@@ -10,6 +10,7 @@
 //! api       the control of proxies over HTTP
 //! baseline  connection patterns of a server that only moves bytes
 //! sockets   the sockets and the clock of all of these
+//! svg       elements of SVG as text
 //! files     atomic writing of files
 //! ```
 
@@ -17,6 +18,7 @@ pub mod files;
 pub mod ladder;
 pub mod plot;
 pub mod report;
+mod svg;
 pub mod sweep;
 
 // The parts of the `lab` commands besides experiments: used by `cli` alone.
