@@ -3,18 +3,16 @@
 //!
 //! Not here: the sockets, which are in `lab::sockets::baseline`.
 
-use clap::ValueEnum;
-
 /// What the baseline does with the bytes that it receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// TCP: every connection gets its own bytes back
+    /// TCP: every connection gets its own bytes back.
     Echo,
-    /// UDP: every datagram goes back to where it came from
+    /// UDP: every datagram goes back to its source.
     EchoUdp,
-    /// TCP: the first and the second connection get each other's bytes, so do the third and the fourth, and so on
+    /// TCP: the first and the second connection get each other's bytes, so do the third and the fourth, and so on.
     Relay,
-    /// TCP: all others get what the first connection sends; what they send is thrown away
+    /// TCP: all others get what the first connection sends; what they send is discarded.
     Fan,
 }
 

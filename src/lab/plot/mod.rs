@@ -28,19 +28,19 @@ use sheet::Sheet;
 use crate::lab::sweep::table::Table;
 
 /// The kind of a plot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Success against loss
+    /// Success against loss.
     Success,
-    /// Executions per request with and without dedup
+    /// Executions per request with and without dedup.
     Executions,
-    /// Sends per request
+    /// Sends per request.
     Sends,
-    /// Time to answer: mean, p50, p90, p99
+    /// Time to answer: mean, p50, p90, p99.
     Time,
-    /// Success by policy and loss, as colours
+    /// Success by policy and loss, as colours.
     Heatmap,
-    /// Distribution of the time to answer
+    /// Distribution of the time to answer.
     Cdf,
 }
 
