@@ -6,6 +6,7 @@
 //! peer          the interface to a protocol: greeting, message and delivery, ping and pong, end
 //! peers         the protocols
 //! byte_pattern  the bytes of one stream of messages
+//! end           when a run ends, and the share of each sender
 //! group         one sender and its receivers: window, and check of the received bytes
 //! line_clients  the dialogue with a line listener
 //! schedule      when messages are due
@@ -17,6 +18,7 @@
 
 pub mod byte_pattern;
 pub mod compare;
+pub mod end;
 pub mod engines;
 pub mod group;
 pub mod latencies;

@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::datagrams::{Asking, DatagramClients};
-use super::groups::End;
 use super::ping::Pings;
 use super::target_server::{Meter, TargetServer};
 use super::{Interrupt, LoadError};
+use crate::lab::load::end::End;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{DatagramPeer, Peer};
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::groups::End;
 use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
 use super::target_server::TargetServer;
 use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
 use crate::lab::load::byte_pattern::BytePattern;
+use crate::lab::load::end::End;
 use crate::lab::load::group::Wrong;
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
