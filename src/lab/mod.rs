@@ -10,12 +10,14 @@
 //! api       the control of proxies over HTTP
 //! baseline  connection patterns of a server that only moves bytes
 //! sockets   the sockets and the clock of all of these
+//! numbers   numbers as text
 //! svg       elements of SVG as text
 //! files     atomic writing of files
 //! ```
 
 pub mod files;
 pub mod ladder;
+mod numbers;
 pub mod plot;
 pub mod report;
 mod svg;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::latencies::Latencies;
+use crate::lab::numbers::grouped;
 use crate::lab::sweep::cell::Cell;
 
 /// The measured values; `None` where not measured.
@@ -285,16 +286,6 @@ fn decimals(number: f64) -> usize {
         decimals += 1;
     }
     decimals
-}
-
-/// Inserts commas between thousands.
-pub(crate) fn grouped(digits: &str) -> String {
-    let places = (0..digits.len()).rev();
-    let with = digits.chars().zip(places).map(|(digit, place)| match place {
-        place if place > 0 && place % 3 == 0 && digit != '-' => format!("{digit},"),
-        _ => digit.to_string(),
-    });
-    with.collect()
 }
 
 #[cfg(test)]

@@ -214,8 +214,10 @@ pub trait DatagramPeer: fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Returns the next action of the client with this name after a datagram; `None` is the beginning. A datagram that
-    /// is no answer repeats the action.
-    fn join(&self, name: &str, heard: Option<&[u8]>) -> Join;
+    /// is no answer repeats the action. By default there are no sessions: every client is ready, without a token.
+    fn join(&self, _name: &str, _heard: Option<&[u8]>) -> Join {
+        Join::Ready(Vec::new())
+    }
 
     /// Appends the request with this number, from 1 in each session, and this body.
     fn request(&self, session: &[u8], number: u64, body: &[u8], out: &mut Vec<u8>);

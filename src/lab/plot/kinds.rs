@@ -9,6 +9,7 @@ use super::figure::{Body, Curve, Figure, LegendEntry, Panel, Swatch};
 use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::escape::escape_short;
+use crate::lab::numbers::grouped;
 use crate::lab::sweep::column::{Column, Row};
 
 /// Bound on the series of a chart: more are not distinguishable.
@@ -230,8 +231,8 @@ pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<St
     let modes = modes.into_iter().map(mode).collect::<Vec<_>>().join(" and ");
     let trials: Vec<f64> = rows.iter().filter_map(|row| row.number(Column::Trials)).collect();
     let (least, most) = trials.iter().fold((f64::MAX, 0.0), |(a, b), n| (n.min(a), n.max(b)));
-    let trials =
-        if least < most { format!("{} to {}", grouped(least), grouped(most)) } else { grouped(most) };
+    let [from, to] = [least, most].map(|trials| grouped(&format!("{trials:.0}")));
+    let trials = if least < most { format!("{from} to {to}") } else { to };
     let seeds: BTreeSet<_> = rows.iter().map(|row| row.text(Column::Seed)).collect();
     let seeds = match seeds.len() {
         1 => format!("seed {}", seeds.into_iter().collect::<String>()),
@@ -242,11 +243,4 @@ pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<St
     let versions = versions.join(", ");
     notes.push(format!("{modes}, {trials} trials per point, {seeds}, sayagain {versions}"));
     vec![notes.join("; ")]
-}
-
-/// Formats a whole number in groups of three digits.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
 }

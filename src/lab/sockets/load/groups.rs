@@ -212,7 +212,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
                 Err(error) => {
-                    let broken = broken(&group.spec().sender, error);
+                    let broken = LoadError::broken(&group.spec().sender, error);
                     return Err(self.said_last(sender).err().unwrap_or(broken));
                 }
             }
@@ -246,7 +246,7 @@ impl Exchange {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-                Err(error) => return Err(broken(self.name(token), error)),
+                Err(error) => return Err(LoadError::broken(self.name(token), error)),
             };
             // Bytes behind a short read cause a new event.
             if has_more && let Some(conn) = self.conns.get_mut(token) {
@@ -280,7 +280,7 @@ impl Exchange {
             written.iter().for_each(|at| self.acks.record(self.last.saturating_duration_since(*at)));
         }
         self.peer.acknowledgement(first, next - 1, &mut conn.said);
-        conn.say().map_err(|error| broken(self.name(token), error))
+        conn.say().map_err(|error| LoadError::broken(self.name(token), error))
     }
 
     fn name(&self, token: usize) -> &str {
@@ -293,7 +293,7 @@ impl Exchange {
     }
 
     fn closed(&self, token: usize) -> LoadError {
-        broken(self.name(token), io::ErrorKind::UnexpectedEof.into())
+        LoadError::broken(self.name(token), io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -304,8 +304,4 @@ fn note(written: &mut VecDeque<(u64, Instant)>, group: &Group, now: Instant) {
     while written.front().is_some_and(|(begun, _)| *begun < heard_by_all) {
         written.pop_front();
     }
-}
-
-fn broken(who: &str, error: io::Error) -> LoadError {
-    LoadError::Connection { doing: format!("the connection of `{who}`"), error }
 }

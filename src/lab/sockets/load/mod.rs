@@ -93,6 +93,13 @@ pub enum LoadError {
     Wait(#[from] io::Error),
 }
 
+impl LoadError {
+    /// Creates the error that the connection of a client broke.
+    fn broken(who: &str, error: io::Error) -> Self {
+        Self::Connection { doing: format!("the connection of `{who}`"), error }
+    }
+}
+
 /// Whether a signal asked this program to end.
 #[derive(Clone, Debug)]
 pub struct Interrupt(Arc<AtomicBool>);

@@ -218,7 +218,7 @@ impl Pings {
         (client.since, client.sent_at) = (Some(schedule.when(place, client.sent).unwrap_or(now)), now);
         // Few bytes on an idle connection always fit.
         let Err(error) = client.stream.write_all(&self.ping) else { return Ok(()) };
-        let broken = broken(&client.name, error);
+        let broken = LoadError::broken(&client.name, error);
         // The server's last bytes may give the reason.
         self.read(place, schedule).and(Err(broken))
     }
@@ -226,12 +226,12 @@ impl Pings {
     fn read(&mut self, place: usize, schedule: &Schedule) -> Result<(), LoadError> {
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
         let n = match client.stream.read(&mut self.buffer) {
-            Ok(0) => return Err(broken(&client.name, io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(LoadError::broken(&client.name, io::ErrorKind::UnexpectedEof.into())),
             Ok(n) => n,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Ok(());
             }
-            Err(error) => return Err(broken(&client.name, error)),
+            Err(error) => return Err(LoadError::broken(&client.name, error)),
         };
         let heard = self.buffer.get(..n).unwrap_or_default();
         let compared = client.answers.compare(heard);
@@ -254,8 +254,4 @@ impl Pings {
         }
         self.ask(place, schedule)
     }
-}
-
-fn broken(who: &str, error: io::Error) -> LoadError {
-    LoadError::Connection { doing: format!("the connection of `{who}`"), error }
 }

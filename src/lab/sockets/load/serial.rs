@@ -8,8 +8,9 @@ use super::sockets::{connect, take};
 use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::{LoadOutcome, grouped};
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
+use crate::lab::numbers::grouped;
 
 /// For each name: connects, registers, ends the session, closes.
 ///

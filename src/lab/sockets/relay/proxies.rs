@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::datagrams::Datagrams;
+use super::lock;
 use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
 use super::rt;
@@ -253,10 +254,7 @@ impl Relays {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Proxy>> {
-        match self.proxies.lock() {
-            Ok(proxies) => proxies,
-            Err(_) => panic!("whoever changed the proxies has panicked: nothing about them can be trusted"),
-        }
+        lock(&self.proxies)
     }
 }
 
