@@ -15,21 +15,19 @@
 //! files     atomic writing of files
 //! ```
 
-pub mod files;
-pub mod ladder;
-mod numbers;
-pub mod plot;
-pub mod report;
-mod svg;
-pub mod sweep;
-
-// The parts of the `lab` commands besides experiments: used by `cli` alone.
 pub(crate) mod api;
-#[doc(hidden)]
-pub mod baseline;
-#[doc(hidden)]
-pub mod load;
+pub(crate) mod baseline;
+pub(crate) mod files;
+pub(crate) mod ladder;
+pub(crate) mod load;
+mod numbers;
+pub(crate) mod plot;
+pub(crate) mod report;
+pub(crate) mod sockets;
+mod svg;
+
+// Public for the fuzz harness alone, which reads hostile tables and records.
 #[doc(hidden)]
 pub mod proxy;
 #[doc(hidden)]
-pub mod sockets;
+pub mod sweep;

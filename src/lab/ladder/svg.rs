@@ -51,7 +51,7 @@ text{fill:#e6edf3;stroke:#0d1117}.bg{fill:#0d1117}.faint{fill:#9aa4af}.wait{fill
 
 /// Returns the drawing as an SVG document, with `heading` above it.
 #[must_use]
-pub fn draw(ladder: &Ladder, heading: &[String]) -> String {
+pub(crate) fn draw(ladder: &Ladder, heading: &[String]) -> String {
     let layout = Layout::new(ladder, heading.len());
     let closing = ladder.closing();
     let foot = layout.bottom + 30.0;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The end of sending; messages in flight are waited for.
 #[derive(Clone, Copy, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// After this time.
     After(Duration),
     /// After so many messages or requests, shared evenly; the first senders send the remainder.

@@ -16,14 +16,14 @@
 //! compare       rows of many runs compared: medians, ratios within rounds
 //! ```
 
-pub mod byte_pattern;
-pub mod compare;
-pub mod end;
-pub mod engines;
-pub mod group;
-pub mod latencies;
-pub mod line_clients;
-pub mod outcome;
-pub mod peer;
-pub mod peers;
-pub mod schedule;
+pub(crate) mod byte_pattern;
+pub(crate) mod compare;
+pub(crate) mod end;
+pub(crate) mod engines;
+pub(crate) mod group;
+pub(crate) mod latencies;
+pub(crate) mod line_clients;
+pub(crate) mod outcome;
+pub(crate) mod peer;
+pub(crate) mod peers;
+pub(crate) mod schedule;

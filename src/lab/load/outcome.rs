@@ -10,51 +10,51 @@ use crate::lab::sweep::cell::Cell;
 
 /// The measured values; `None` where not measured.
 #[derive(Clone, Debug, Default)]
-pub struct LoadOutcome {
+pub(crate) struct LoadOutcome {
     /// The workload's name.
-    pub workload: &'static str,
+    pub(crate) workload: &'static str,
     /// The protocol's name.
-    pub peer: &'static str,
+    pub(crate) peer: &'static str,
     /// The server's engine, if known.
-    pub engine: Option<String>,
+    pub(crate) engine: Option<String>,
     /// Pairs, members, clients or connections.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// Bytes in a message or a request.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// The requested rate of messages, answers or connections per second, if any.
-    pub wanted_rate: Option<f64>,
+    pub(crate) wanted_rate: Option<f64>,
     /// Time from the first byte to the last, in seconds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Deliveries: messages, answers or connections.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Deliveries that did not arrive in time.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Connections that failed, or whose registration failed.
-    pub failed: Option<u64>,
+    pub(crate) failed: Option<u64>,
     /// The cause of the first loss or failure.
-    pub cause: Option<String>,
+    pub(crate) cause: Option<String>,
     /// Retransmitted requests.
-    pub repeated: Option<u64>,
+    pub(crate) repeated: Option<u64>,
     /// CPU time of the server, in seconds.
-    pub server_cpu: Option<f64>,
+    pub(crate) server_cpu: Option<f64>,
     /// CPU time of this program, in seconds.
-    pub generator_cpu: f64,
+    pub(crate) generator_cpu: f64,
     /// Latencies of messages or answers: from the due time with a rate, otherwise from the send.
-    pub latencies: Latencies,
+    pub(crate) latencies: Latencies,
     /// With a rate, latencies from the send, without the wait for earlier messages.
-    pub acks: Latencies,
+    pub(crate) acks: Latencies,
     /// Peak resident memory of the server, in bytes.
-    pub peak_memory: Option<u64>,
+    pub(crate) peak_memory: Option<u64>,
     /// Growth of the server's resident memory per connection or session, in bytes.
-    pub memory_per_client: Option<f64>,
+    pub(crate) memory_per_client: Option<f64>,
     /// The server's share of a core while nothing happened.
-    pub idle_cores: Option<f64>,
+    pub(crate) idle_cores: Option<f64>,
     /// CPU time of the server per million pings, in seconds.
-    pub ping_cpu_per_million: Option<f64>,
+    pub(crate) ping_cpu_per_million: Option<f64>,
     /// The longest time of a connection, in seconds.
-    pub slowest: Option<f64>,
+    pub(crate) slowest: Option<f64>,
     /// Time from the first to the last of the messages that a burst sends, one to each connection, in seconds.
-    pub message_seconds: Option<f64>,
+    pub(crate) message_seconds: Option<f64>,
 }
 
 /// A column: its name, and its value.
@@ -106,19 +106,19 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 impl LoadOutcome {
     /// Returns deliveries per second; `None` if it took no time.
     #[must_use]
-    pub fn rate(&self) -> Option<f64> {
+    pub(crate) fn rate(&self) -> Option<f64> {
         ratio(self.count as f64, self.seconds)
     }
 
     /// Returns CPU seconds of the server per million deliveries.
     #[must_use]
-    pub fn server_cpu_per_million(&self) -> Option<f64> {
+    pub(crate) fn server_cpu_per_million(&self) -> Option<f64> {
         ratio(self.server_cpu? * 1e6, self.count as f64)
     }
 
     /// Divides the memory growth among the connections that succeeded. Growth of 0 means that no page was needed, and
     /// is not recorded.
-    pub fn share_memory(&mut self, grown: Option<u64>) {
+    pub(crate) fn share_memory(&mut self, grown: Option<u64>) {
         let grown = grown.filter(|grown| *grown > 0);
         self.memory_per_client = grown.and_then(|grown| ratio(grown as f64, self.count as f64));
     }
@@ -129,24 +129,24 @@ impl LoadOutcome {
 
     /// Whether nothing was lost and no connection failed.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.lost == 0 && self.failed.unwrap_or(0) == 0
     }
 
     /// Returns the names of all columns.
-    pub fn columns() -> impl Iterator<Item = &'static str> {
+    pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
         COLUMNS.iter().map(|(name, _)| *name)
     }
 
     /// Returns a cell for each column.
     #[must_use]
-    pub fn cells(&self) -> Vec<Cell<'_>> {
+    pub(crate) fn cells(&self) -> Vec<Cell<'_>> {
         COLUMNS.iter().map(|(_, cell)| cell(self)).collect()
     }
 
     /// Returns a JSON object, null where not measured.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let pairs = COLUMNS.iter().map(|(name, cell)| ((*name).to_owned(), cell(self).json()));
         Value::Object(pairs.collect::<Map<_, _>>())
     }
@@ -184,7 +184,7 @@ impl LoadOutcome {
 
     /// Returns a line for each measured value.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
         let measured = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
             let (label, value) = labelled(self.called(name), cell);
@@ -199,7 +199,7 @@ impl LoadOutcome {
 
 /// Returns CSV: a header, and a row for each outcome.
 #[must_use]
-pub fn rows(outcomes: &[LoadOutcome]) -> String {
+pub(crate) fn rows(outcomes: &[LoadOutcome]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing into memory cannot fail.
     let _ = writer.write_record(LoadOutcome::columns());

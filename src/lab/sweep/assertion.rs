@@ -9,7 +9,7 @@ use crate::escape::escape_short;
 
 /// A comparison of a column with a number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Assertion {
+pub(crate) struct Assertion {
     column: Column,
     relation: Relation,
     bound: f64,
@@ -54,7 +54,7 @@ impl Assertion {
     /// # Errors
     ///
     /// The assertion fails; one sentence names the row and its value.
-    pub fn check(&self, row: &Row) -> Result<(), String> {
+    pub(crate) fn check(&self, row: &Row) -> Result<(), String> {
         let value = row.number(self.column);
         if value.is_some_and(|value| self.relation.holds(value, self.bound)) {
             return Ok(());

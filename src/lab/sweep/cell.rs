@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 
 /// The kind of a column's cells. An empty cell means: not measured, no theory, or no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Any text.
     Text,
     /// A whole number from 0 on.
@@ -24,7 +24,7 @@ pub enum Kind {
 
 /// A cell, measured or empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cell<'a> {
+pub(crate) enum Cell<'a> {
     /// A word.
     Text(&'a str),
     /// A count.
@@ -40,7 +40,7 @@ pub enum Cell<'a> {
 impl<'a> Cell<'a> {
     /// Returns the text of the cell in a CSV.
     #[must_use]
-    pub fn text(self) -> Cow<'a, str> {
+    pub(crate) fn text(self) -> Cow<'a, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
             Self::Whole(number) => Cow::Owned(number.to_string()),
@@ -52,7 +52,7 @@ impl<'a> Cell<'a> {
 
     /// Returns the number in the cell, if it is one.
     #[must_use]
-    pub const fn number(self) -> Option<f64> {
+    pub(crate) const fn number(self) -> Option<f64> {
         match self {
             Self::Whole(number) => Some(number as f64),
             Self::Real(number) => Some(number),
@@ -62,7 +62,7 @@ impl<'a> Cell<'a> {
 
     /// Returns the cell as JSON: null if it is empty.
     #[must_use]
-    pub fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         match self {
             Self::Text(_) | Self::Steps(_) => Value::from(self.text()),
             Self::Whole(number) => Value::from(number),
@@ -122,7 +122,7 @@ impl Field for String {
 /// A whole number from 0 on, or empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "&str", into = "String")]
-pub struct Count(pub Option<u64>);
+pub(crate) struct Count(pub(crate) Option<u64>);
 
 impl From<u64> for Count {
     fn from(number: u64) -> Self {
@@ -155,7 +155,7 @@ macro_rules! measures {
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
             #[serde(try_from = "&str", into = "String")]
-            pub struct $name(pub Option<f64>);
+            pub(crate) struct $name(pub(crate) Option<f64>);
 
             impl From<Option<f64>> for $name {
                 /// Rounds to nine significant digits.
@@ -168,11 +168,11 @@ macro_rules! measures {
                 type Error = &'static str;
 
                 fn try_from(text: &str) -> Result<Self, Self::Error> {
-                    let is_allowed = |number: &f64| ($least..=$most).contains(number);
-                    match text {
-                        "" => Ok(Self(None)),
-                        _ => text.parse().ok().filter(is_allowed).map(|number| Self(Some(number))).ok_or($expected),
+                    if text.is_empty() {
+                        return Ok(Self(None));
                     }
+                    let number = text.parse().ok().filter(|number| ($least..=$most).contains(number));
+                    number.map(|number| Self(Some(number))).ok_or($expected)
                 }
             }
 
@@ -199,7 +199,7 @@ measures! {
 /// Seconds and the share reached by then, both ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "&str", into = "String")]
-pub struct Steps(pub Vec<(f64, f64)>);
+pub(crate) struct Steps(pub(crate) Vec<(f64, f64)>);
 
 impl FromIterator<(f64, f64)> for Steps {
     /// Rounds the shares to nine significant digits.

@@ -11,23 +11,23 @@ macro_rules! columns {
     ($($(#[$doc:meta])* $column:ident $field:ident: $kind:ty,)+) => {
         /// One row of the CSV: the results of one point of a sweep.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        pub struct Row {
-            $($(#[$doc])* pub $field: $kind,)+
+        pub(crate) struct Row {
+            $($(#[$doc])* pub(crate) $field: $kind,)+
         }
 
         /// A column of the CSV, to choose a field of a [`Row`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Column {
+        pub(crate) enum Column {
             $($(#[$doc])* $column,)+
         }
 
         impl Column {
             /// All columns, in the order of the fields.
-            pub const ALL: &[Self] = &[$(Self::$column,)+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$column,)+];
 
             /// Returns its name in the header, unit included: that of the field.
             #[must_use]
-            pub const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$column => stringify!($field),)+
                 }
@@ -35,7 +35,7 @@ macro_rules! columns {
 
             /// Returns the kind of its cells.
             #[must_use]
-            pub const fn kind(self) -> Kind {
+            pub(crate) const fn kind(self) -> Kind {
                 match self {
                     $(Self::$column => <$kind as Field>::KIND,)+
                 }
@@ -45,7 +45,7 @@ macro_rules! columns {
         impl Row {
             /// Returns the cell in a column.
             #[must_use]
-            pub fn cell(&self, column: Column) -> Cell<'_> {
+            pub(crate) fn cell(&self, column: Column) -> Cell<'_> {
                 match column {
                     $(Column::$column => self.$field.cell(),)+
                 }
@@ -176,7 +176,7 @@ columns! {
 impl Column {
     /// Returns the column of a name, if there is one.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|column| column.name() == name)
     }
 }
@@ -184,13 +184,13 @@ impl Column {
 impl Row {
     /// Returns a cell's text in the CSV.
     #[must_use]
-    pub fn text(&self, column: Column) -> Cow<'_, str> {
+    pub(crate) fn text(&self, column: Column) -> Cow<'_, str> {
         self.cell(column).text()
     }
 
     /// Returns the number in a cell, in the unit of the column's name; `None` if it is empty or a text.
     #[must_use]
-    pub fn number(&self, column: Column) -> Option<f64> {
+    pub(crate) fn number(&self, column: Column) -> Option<f64> {
         self.cell(column).number()
     }
 }

@@ -1,5 +1,5 @@
 //! Sweeps: run the same requests at many points of a plan and write one row of results for each. Plots of the rows are
-//! in [`plot`](super::plot).
+//! in `lab::plot`.
 //!
 //! ```text
 //! axis       parameters that vary, and all their combinations
@@ -27,23 +27,23 @@
 
 #[cfg(test)]
 mod agreement;
-pub mod assertion;
-pub mod axis;
-pub mod cell;
-pub mod column;
+pub(crate) mod assertion;
+pub(crate) mod axis;
+pub(crate) mod cell;
+pub(crate) mod column;
 mod cyclic;
-pub mod expected;
+pub(crate) mod expected;
 mod ledger;
-pub mod note;
-pub mod plan;
-pub mod point;
-pub mod ratio;
-pub mod real;
-pub mod row;
-pub mod run;
+pub(crate) mod note;
+pub(crate) mod plan;
+pub(crate) mod point;
+pub(crate) mod ratio;
+pub(crate) mod real;
+pub(crate) mod row;
+pub(crate) mod run;
 mod start;
-pub mod stats;
+pub(crate) mod stats;
 pub mod table;
-pub mod tally;
-pub mod times;
-pub mod trial;
+pub(crate) mod tally;
+pub(crate) mod times;
+pub(crate) mod trial;

@@ -17,28 +17,28 @@ use crate::reliable::{Backoff, Jitter};
 
 /// The random generator, and the version of the rules by which it is used. In virtual time the same command gives the
 /// same rows under the same name; a change of any row increments the version.
-pub const GENERATOR: &str = "chacha8/1";
+pub(crate) const GENERATOR: &str = "chacha8/1";
 
 /// The mode of simulated time and links, of [`Origin::mode`].
-pub const VIRTUAL: &str = "virtual";
+pub(crate) const VIRTUAL: &str = "virtual";
 /// The mode of real sockets and the real clock.
-pub const REAL: &str = "real";
+pub(crate) const REAL: &str = "real";
 
 /// The origin of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The command line that reproduces them.
-    pub command: String,
+    pub(crate) command: String,
     /// [`VIRTUAL`] or [`REAL`]: the clock and the network.
-    pub mode: &'static str,
+    pub(crate) mode: &'static str,
     /// The seed of the whole experiment.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Row {
     /// Creates the row of `point` from its tally.
     #[must_use]
-    pub fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
+    pub(crate) fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
         let Point { policy_name, policy, up, down, size, interval } = point;
         let trials = tally.trials();
         let expected = Expected::at(point);
@@ -114,7 +114,7 @@ impl Row {
 
     /// Returns a JSON object, null where nothing was measured.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let pairs = Column::ALL.iter().map(|column| (column.name().to_owned(), self.cell(*column).json()));
         Value::Object(pairs.collect::<Map<_, _>>())
     }

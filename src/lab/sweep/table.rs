@@ -1,4 +1,4 @@
-//! The CSV of a sweep, read back: one checked [`Row`] per point. The columns are in `column`.
+//! The CSV of a sweep, read back: one checked row per point. The columns are in `column`.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -12,9 +12,9 @@ use super::column::{Column, Row};
 use crate::escape::escape_short;
 
 /// Largest file that is read, in bytes. A row of a sweep has up to 3 KiB, 1,000 bytes of them for the command line.
-pub const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 /// Bound on the rows that are read: a row takes a few KiB of memory, whatever its size in the file.
-pub const MAX_ROWS: usize = 20_000;
+pub(crate) const MAX_ROWS: usize = 20_000;
 
 /// Why a file is not the CSV of a sweep.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum TableError {
     /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] std::io::Error),
-    /// The file has more than [`MAX_BYTES`] or [`MAX_ROWS`].
+    /// The file has more than `MAX_BYTES` or `MAX_ROWS`.
     #[error("more than {MAX_ROWS} rows or {} MiB: plot it in parts", MAX_BYTES >> 20)]
     TooLarge,
     /// The header lacks a column.
@@ -69,7 +69,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a whole CSV. Columns may be in any order; those that are not [`Column`]s are ignored.
+    /// Reads a whole CSV. Columns may be in any order; others are ignored.
     ///
     /// # Errors
     ///
@@ -90,13 +90,19 @@ impl Table {
 
     /// Returns the file as it was read.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub const fn row_count(&self) -> usize {
+        self.rows.len()
     }
 
     /// Returns the rows in the order of the file.
     #[must_use]
-    pub fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
 }

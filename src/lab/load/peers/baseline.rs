@@ -4,7 +4,7 @@ use crate::lab::load::peer::{Client, DatagramPeer, Message, Peer, Role, Step};
 
 /// Bytes over a stream or in datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Baseline;
+pub(crate) struct Baseline;
 
 /// The body of a ping: as long as a ping of our protocol.
 const PING: &[u8] = b"PNG 0011 0123456789";

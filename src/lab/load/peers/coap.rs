@@ -4,7 +4,7 @@ use crate::lab::load::peer::DatagramPeer;
 
 /// Requests and answers in datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Coap;
+pub(crate) struct Coap;
 
 /// Version 1, the type, and a token of four bytes (section 3).
 const CONFIRMABLE: u8 = 0x44;

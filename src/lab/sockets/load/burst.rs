@@ -24,7 +24,7 @@ const EVENTS: usize = 1_024;
 /// # Errors
 ///
 /// Whatever fails for all. A client that is refused is counted; if all are, there is nothing to measure.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn Peer,
     (sender, names, size): (&str, &[String], usize),

@@ -44,15 +44,15 @@ const LEAVING: Duration = Duration::from_secs(20);
 
 /// The clients, requests and end of a run.
 #[derive(Clone, Debug)]
-pub struct DatagramsPlan {
+pub(crate) struct DatagramsPlan {
     /// The clients' names.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Bytes that a request carries.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Time after which a request is retransmitted.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The end of the run.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// Runs the workload and measures it.
@@ -60,7 +60,7 @@ pub struct DatagramsPlan {
 /// # Errors
 ///
 /// Whatever makes the run fail.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn DatagramPeer,
     plan: &DatagramsPlan,

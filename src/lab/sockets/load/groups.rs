@@ -30,15 +30,15 @@ const WRITE: usize = 64 << 10;
 
 /// The groups, rate and end of a run.
 #[derive(Clone, Debug)]
-pub struct GroupsPlan {
+pub(crate) struct GroupsPlan {
     /// The groups, each with its own connections.
-    pub specs: Vec<GroupSpec>,
+    pub(crate) specs: Vec<GroupSpec>,
     /// Bound on the bytes of one sender in flight.
-    pub window: usize,
+    pub(crate) window: usize,
     /// Messages per second of all senders together; `None` means as fast as possible.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// The end of sending.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// Sends, waits until everything is delivered, and measures that.
@@ -46,7 +46,7 @@ pub struct GroupsPlan {
 /// # Errors
 ///
 /// Whatever makes the run fail, for instance bytes that differ from the expected ones.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &Rc<dyn Peer>,
     plan: &GroupsPlan,

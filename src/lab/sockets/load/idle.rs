@@ -30,7 +30,7 @@ const SOCKETS: usize = 256;
 /// # Errors
 ///
 /// Whatever makes the run fail.
-pub fn streams(
+pub(crate) fn streams(
     target: &TargetServer,
     peer: &dyn Peer,
     (names, idle): (&[String], Duration),
@@ -57,7 +57,7 @@ pub fn streams(
 /// # Errors
 ///
 /// Whatever makes the run fail.
-pub fn datagrams(
+pub(crate) fn datagrams(
     target: &TargetServer,
     peer: &dyn DatagramPeer,
     (names, idle): (&[String], Duration),

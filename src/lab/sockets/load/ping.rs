@@ -21,13 +21,13 @@ use crate::lab::load::schedule::Schedule;
 
 /// The clients, rate and end of a run.
 #[derive(Clone, Debug)]
-pub struct PingPlan {
+pub(crate) struct PingPlan {
     /// The clients' names.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Pings per second of all clients together; `None` means each follows the answer to the one before.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// The end of the run.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// Runs the workload and measures it.
@@ -35,7 +35,7 @@ pub struct PingPlan {
 /// # Errors
 ///
 /// Whatever makes the run fail, for instance bytes that differ from the expected ones.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn Peer,
     plan: &PingPlan,

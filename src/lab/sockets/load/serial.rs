@@ -17,7 +17,7 @@ use crate::lab::numbers::grouped;
 /// # Errors
 ///
 /// The failure of the first client, or that the server is gone. Other clients that are refused are counted.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn Peer,
     names: &[String],

@@ -23,9 +23,9 @@ mod sockets;
 mod streams;
 mod tcp;
 
-pub use proxies::{Prepared, ProxySettings, Relays};
-pub use recorder::{Recorded, Recorder};
-pub use run::{begin, prepare, run};
+pub(crate) use proxies::{Prepared, ProxySettings};
+pub(crate) use recorder::{Recorded, Recorder};
+pub(crate) use run::{begin, prepare, run};
 
 use std::sync::{Mutex, MutexGuard};
 
