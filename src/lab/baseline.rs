@@ -3,24 +3,22 @@
 //!
 //! Not here: the sockets, which are in `lab::sockets::baseline`.
 
-use clap::ValueEnum;
-
 /// What the baseline does with the bytes that it receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Pattern {
-    /// TCP: every connection gets its own bytes back
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// TCP: every connection gets its own bytes back.
     Echo,
-    /// UDP: every datagram goes back to where it came from
+    /// UDP: every datagram goes back to its source.
     EchoUdp,
-    /// TCP: the first and the second connection get each other's bytes, so do the third and the fourth, and so on
+    /// TCP: the first and the second connection get each other's bytes, so do the third and the fourth, and so on.
     Relay,
-    /// TCP: all others get what the first connection sends; what they send is thrown away
+    /// TCP: all others get what the first connection sends; what they send is discarded.
     Fan,
 }
 
 /// The target of a connection's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// This connection.
     One(usize),
     /// All of [`Wiring::members`].
@@ -33,7 +31,7 @@ pub enum Target {
 
 /// Pairs each connection with its target. A connection is a small number that is reused after its close.
 #[derive(Debug)]
-pub struct Wiring {
+pub(crate) struct Wiring {
     pattern: Pattern,
     partners: Vec<Option<usize>>,
     /// The connection that still lacks a partner.
@@ -46,12 +44,12 @@ pub struct Wiring {
 impl Wiring {
     /// Creates a wiring without connections.
     #[must_use]
-    pub const fn new(pattern: Pattern) -> Self {
+    pub(crate) const fn new(pattern: Pattern) -> Self {
         Self { pattern, partners: Vec::new(), single: None, first: None, members: Vec::new() }
     }
 
     /// Adds a connection. Returns the connection whose bytes have a target from now on.
-    pub fn opened(&mut self, key: usize) -> Option<usize> {
+    pub(crate) fn opened(&mut self, key: usize) -> Option<usize> {
         match self.pattern {
             Pattern::Relay => {
                 let partner = self.single.take();
@@ -82,7 +80,7 @@ impl Wiring {
 
     /// Removes a connection. Returns those that have lost their source: they are closed once their pending bytes are
     /// written.
-    pub fn closed(&mut self, key: usize) -> Vec<usize> {
+    pub(crate) fn closed(&mut self, key: usize) -> Vec<usize> {
         self.single.take_if(|single| *single == key);
         if self.first.take_if(|first| *first == key).is_some() {
             return std::mem::take(&mut self.members);
@@ -97,7 +95,7 @@ impl Wiring {
 
     /// Returns the target of a connection's bytes.
     #[must_use]
-    pub fn target(&self, key: usize) -> Target {
+    pub(crate) fn target(&self, key: usize) -> Target {
         match self.pattern {
             Pattern::Echo | Pattern::EchoUdp => Target::One(key),
             Pattern::Relay => self.partner(key).map_or(Target::Later, Target::One),
@@ -108,7 +106,7 @@ impl Wiring {
 
     /// Returns the connection whose bytes a connection receives.
     #[must_use]
-    pub fn source(&self, key: usize) -> Option<usize> {
+    pub(crate) fn source(&self, key: usize) -> Option<usize> {
         match self.pattern {
             Pattern::Echo | Pattern::EchoUdp => Some(key),
             Pattern::Relay => self.partner(key),
@@ -122,7 +120,7 @@ impl Wiring {
 
     /// Returns the connections that receive the bytes of the first.
     #[must_use]
-    pub fn members(&self) -> &[usize] {
+    pub(crate) fn members(&self) -> &[usize] {
         &self.members
     }
 }

@@ -9,7 +9,7 @@ use tempfile::{Builder, NamedTempFile};
 /// The error of a file that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {error}", crate::escape::escape_short(path.as_os_str().as_encoded_bytes(), 200))]
-pub struct WriteError {
+pub(crate) struct WriteError {
     path: PathBuf,
     error: io::Error,
 }
@@ -19,7 +19,7 @@ pub struct WriteError {
 /// # Errors
 ///
 /// If one of them cannot be written; then none is, unless the directory breaks between two renames.
-pub fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
+pub(crate) fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
     let fault = |path: &Path, error| WriteError { path: path.to_owned(), error };
     let written: Result<Vec<_>, _> = files
         .iter()

@@ -10,22 +10,24 @@
 //! api       the control of proxies over HTTP
 //! baseline  connection patterns of a server that only moves bytes
 //! sockets   the sockets and the clock of all of these
+//! numbers   numbers as text
+//! svg       elements of SVG as text
 //! files     atomic writing of files
 //! ```
 
-pub mod files;
-pub mod ladder;
-pub mod plot;
-pub mod report;
-pub mod sweep;
-
-// The parts of the `lab` commands besides experiments: used by `cli` alone.
 pub(crate) mod api;
-#[doc(hidden)]
-pub mod baseline;
-#[doc(hidden)]
-pub mod load;
+pub(crate) mod baseline;
+pub(crate) mod files;
+pub(crate) mod ladder;
+pub(crate) mod load;
+mod numbers;
+pub(crate) mod plot;
+pub(crate) mod report;
+pub(crate) mod sockets;
+mod svg;
+
+// Public for the fuzz harness alone, which reads hostile tables and records.
 #[doc(hidden)]
 pub mod proxy;
 #[doc(hidden)]
-pub mod sockets;
+pub mod sweep;

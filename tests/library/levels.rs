@@ -74,6 +74,15 @@ fn is_of_tests(path: &Path) -> bool {
     parents.filter_map(|parent| std::fs::read_to_string(parent).ok()).any(|text| text.contains(&declaration))
 }
 
+/// Whether a code names a crate: in a `use`, a path or an attribute.
+fn names_crate(code: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&code[..at], &code[at + name.len()..]);
+        !before.ends_with(is_word) && after.starts_with("::")
+    })
+}
+
 fn level(module: &str) -> Option<usize> {
     LEVELS.iter().position(|level| *level == module)
 }
@@ -100,6 +109,17 @@ fn each_module_imports_only_modules_below_it() {
     }
     assert!(imports > 500, "only {imports} imports were found");
     assert!(upward.is_empty(), "upward:\n{}", upward.join("\n"));
+}
+
+#[test]
+fn only_command_lines_and_programs_name_clap() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (allowed, others): (Vec<_>, Vec<_>) = sources(&src)
+        .into_iter()
+        .filter(|path| names_crate(&std::fs::read_to_string(path).unwrap(), "clap"))
+        .partition(|path| path.starts_with(src.join("cli")) || path.starts_with(src.join("bin")));
+    assert!(allowed.len() > 10, "only {allowed:?} were found");
+    assert!(others.is_empty(), "{others:?} name clap");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::LabError;
+use super::choice::{Choice, one_of};
 use super::output::print;
 use crate::lab::baseline::Pattern;
 use crate::lab::sockets::baseline::Baseline;
@@ -23,12 +24,28 @@ SIGINT or SIGTERM ends it with exit code 0.";
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// What is done with what comes
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", value_parser = one_of(&PATTERNS))]
     pattern: Pattern,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
+
+/// The connection patterns.
+const PATTERNS: [Choice<Pattern>; 4] = [
+    ("echo", "TCP: every connection gets its own bytes back", Pattern::Echo),
+    ("echo-udp", "UDP: every datagram goes back to where it came from", Pattern::EchoUdp),
+    (
+        "relay",
+        "TCP: the first and the second connection get each other's bytes, so do the third and the fourth, and so on",
+        Pattern::Relay,
+    ),
+    (
+        "fan",
+        "TCP: all others get what the first connection sends; what they send is thrown away",
+        Pattern::Fan,
+    ),
+];
 
 /// Serves until a signal ends the program.
 pub(super) fn run(args: &Args) -> Result<u8, LabError> {

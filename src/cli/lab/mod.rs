@@ -9,6 +9,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use super::exit;
 
 mod baseline;
+mod choice;
 mod compare;
 mod ladder;
 mod load;

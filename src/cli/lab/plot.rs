@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::LabError;
+use super::choice::{Choice, one_of};
 use super::output::make_directory;
 use crate::cli::exit;
 use crate::escape::escape_short;
@@ -28,9 +29,19 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Format::Both)]
     format: Format,
     /// Which pictures to draw [default: all that the rows have the data for]
-    #[arg(long, value_enum, value_name = "NAME,..", value_delimiter = ',')]
+    #[arg(long, value_parser = one_of(&KINDS), value_name = "NAME,..", value_delimiter = ',')]
     kind: Vec<Kind>,
 }
+
+/// The kinds of plots.
+const KINDS: [Choice<Kind>; 6] = [
+    (Kind::Success.name(), "Success against loss", Kind::Success),
+    (Kind::Executions.name(), "Executions per request with and without dedup", Kind::Executions),
+    (Kind::Sends.name(), "Sends per request", Kind::Sends),
+    (Kind::Time.name(), "Time to answer: mean, p50, p90, p99", Kind::Time),
+    (Kind::Heatmap.name(), "Success by policy and loss, as colours", Kind::Heatmap),
+    (Kind::Cdf.name(), "Distribution of the time to answer", Kind::Cdf),
+];
 
 /// The file format of a plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

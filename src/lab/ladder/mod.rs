@@ -12,48 +12,48 @@ use crate::units::counted;
 
 mod notes;
 mod play;
-pub mod svg;
-pub mod text;
+pub(crate) mod svg;
+pub(crate) mod text;
 
-pub use play::{Exchange, MAX_SENDS, PlayError, play};
+pub(crate) use play::{Exchange, play};
 
 /// Longest label of an arrow, in characters: it fits between the lines of a drawing.
 const MAX_LABEL: usize = 30;
 
 /// The events between one client and the server, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ladder {
+pub(crate) struct Ladder {
     /// The datagrams, in the order in which they were sent.
-    pub arrows: Vec<Arrow>,
+    pub(crate) arrows: Vec<Arrow>,
     /// The events in order; at one instant, causes come before effects.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// The result of the request.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// One datagram.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Arrow {
+pub(crate) struct Arrow {
     /// Its direction.
-    pub direction: Direction,
+    pub(crate) direction: Direction,
     /// Its content: `SND @2, send 3`. ASCII, 30 characters at most.
-    pub label: String,
+    pub(crate) label: String,
     /// Its fate on the link.
-    pub fate: Fate,
+    pub(crate) fate: Fate,
 }
 
 /// An event.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Time since the first send of the request.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// The event.
-    pub what: What,
+    pub(crate) what: What,
 }
 
 /// The kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum What {
+pub(crate) enum What {
     /// A datagram was sent: its index in [`Ladder::arrows`].
     Sent(usize),
     /// A datagram arrived.
@@ -78,7 +78,7 @@ pub enum What {
 
 /// The effect of a datagram that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// The server executed the request.
     Executed,
     /// The server recognised a duplicate request, and sent the cached answer.
@@ -114,13 +114,13 @@ impl fmt::Display for Effect {
 
 /// The result of the request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct End {
+pub(crate) struct End {
     /// The outcome at the client.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Number of sends.
-    pub sends: u32,
+    pub(crate) sends: u32,
     /// Time from the first send to the end.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 impl Ladder {
@@ -132,7 +132,7 @@ impl Ladder {
 
     /// Returns the summary in three parts: outcome, executions at the server, losses on the links.
     #[must_use]
-    pub fn closing(&self) -> [String; 3] {
+    pub(crate) fn closing(&self) -> [String; 3] {
         let End { outcome, sends, elapsed } = &self.end;
         let how = match outcome {
             Outcome::Acked(_) => "acked".to_owned(),

@@ -15,7 +15,7 @@ use crate::sim::{ClientId, Sim};
 use crate::units::Seconds;
 
 /// Bound on the sends of a request in a drawing.
-pub const MAX_SENDS: u32 = 100;
+pub(crate) const MAX_SENDS: u32 = 100;
 
 /// Longer than any exchange: 100 sends with the longest timeout, doubled.
 const FOR_EVER: Duration = Seconds::MAX.as_duration().saturating_mul(2 * MAX_SENDS);
@@ -29,24 +29,24 @@ const RECEIVER: &str = "bob";
 ///
 /// Bob listens over a lossless stream, so all datagrams belong to the one request.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// Alice's retry policy. It must allow at most [`MAX_SENDS`].
-    pub policy: Backoff,
+    pub(crate) policy: Backoff,
     /// The link to the server.
-    pub up: LinkConfig,
+    pub(crate) up: LinkConfig,
     /// The link from the server.
-    pub down: LinkConfig,
+    pub(crate) down: LinkConfig,
     /// The message.
-    pub message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
     /// The seed of the losses and of the jitter.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Whether alice's registration is shown too. It uses lossless links, whatever `up` and `down` are.
-    pub register: bool,
+    pub(crate) register: bool,
 }
 
 /// Why an exchange cannot be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlayError {
+pub(crate) enum PlayError {
     /// The policy allows more than [`MAX_SENDS`].
     #[error("a ladder of more than {MAX_SENDS} sends could not be read; lower --max-sends")]
     TooManySends,
@@ -63,7 +63,7 @@ pub enum PlayError {
 /// # Errors
 ///
 /// The exchange cannot be drawn.
-pub fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayError> {
+pub(crate) fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayError> {
     if exchange.policy.max_sends() > MAX_SENDS {
         return Err(PlayError::TooManySends);
     }

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use layout::{Label, Layout, Spot};
 
 use super::{Arrow, Effect, Ladder, What, cut, loss, shown};
-use crate::escape::escape_xml;
+use crate::lab::svg::{Element, Tenths, end};
 use crate::link::Direction;
 use crate::reliable::Outcome;
 
@@ -51,13 +51,13 @@ text{fill:#e6edf3;stroke:#0d1117}.bg{fill:#0d1117}.faint{fill:#9aa4af}.wait{fill
 
 /// Returns the drawing as an SVG document, with `heading` above it.
 #[must_use]
-pub fn draw(ladder: &Ladder, heading: &[String]) -> String {
+pub(crate) fn draw(ladder: &Ladder, heading: &[String]) -> String {
     let layout = Layout::new(ladder, heading.len());
     let closing = ladder.closing();
     let foot = layout.bottom + 30.0;
     let (width, height) = (layout.width, foot + LINE * 2.0 + MARGIN);
     let mut svg = Svg::default();
-    svg.open(width, height, heading, &words(ladder));
+    svg.open((width, height), heading, &words(ladder));
     svg.heading(heading, width);
     svg.axes(&layout);
     for (step, spot) in ladder.steps.iter().zip(&layout.spots) {
@@ -76,7 +76,9 @@ pub fn draw(ladder: &Ladder, heading: &[String]) -> String {
             &fitted(line, width),
         );
     }
-    svg.shapes + &svg.words + "</svg>\n"
+    let mut document = svg.shapes + &svg.words;
+    end(&mut document, "svg");
+    document
 }
 
 /// Cuts a line to the width of the picture.
@@ -128,42 +130,47 @@ struct Svg {
 }
 
 impl Svg {
-    fn open(&mut self, width: f64, height: f64, heading: &[String], words: &str) {
-        let title = heading.join("; ");
-        let title = escape_xml(&title);
-        let words = escape_xml(words);
-        self.put(&format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
-             height=\"{height:.0}\" role=\"img\" aria-labelledby=\"title words\">"
-        ));
-        self.put(&format!("<title id=\"title\">{title}</title>"));
-        self.put(&format!("<desc id=\"words\">{words}</desc>"));
-        self.put(&format!("<style>{STYLE}</style>"));
-        self.put(&format!("<rect class=\"bg\" width=\"{width:.0}\" height=\"{height:.0}\" rx=\"8\"/>"));
+    fn open(&mut self, (width, height): (f64, f64), heading: &[String], words: &str) {
+        let (width, height) = (format!("{width:.0}"), format!("{height:.0}"));
+        Element::root(&mut self.shapes)
+            .with("viewBox", format_args!("0 0 {width} {height}"))
+            .with("width", &width)
+            .with("height", &height)
+            .with("role", "img")
+            .with("aria-labelledby", "title words")
+            .open();
+        self.shape("title").with("id", "title").text(&heading.join("; "));
+        self.shape("desc").with("id", "words").text(words);
+        self.shape("style").raw(STYLE);
+        self.shape("rect")
+            .with("class", "bg")
+            .with("width", width)
+            .with("height", height)
+            .with("rx", 8)
+            .empty();
     }
 
-    fn put(&mut self, element: &str) {
-        self.shapes.push_str(element);
-        self.shapes.push('\n');
-    }
-
-    fn write(&mut self, words: &str) {
-        self.words.push_str(words);
-        self.words.push('\n');
+    fn shape(&mut self, name: &'static str) -> Element<'_> {
+        Element::new(&mut self.shapes, name)
     }
 
     fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-        self.put(&format!(
-            "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-        ));
+        let line = self.shape("line").with("class", class);
+        line.with("x1", Tenths(x1))
+            .with("y1", Tenths(y1))
+            .with("x2", Tenths(x2))
+            .with("y2", Tenths(y2))
+            .empty();
     }
 
     /// Adds a text; `y` is the middle of the line.
     fn text(&mut self, x: f64, y: f64, class: &str, anchor: &str, text: &str) {
-        let (y, text) = (y + FONT * 0.34, escape_xml(text));
-        self.write(&format!(
-            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
-        ));
+        Element::new(&mut self.words, "text")
+            .with("class", class)
+            .with("x", Tenths(x))
+            .with("y", Tenths(y + FONT * 0.34))
+            .with("text-anchor", anchor)
+            .text(text);
     }
 
     fn heading(&mut self, heading: &[String], width: f64) {
@@ -178,9 +185,9 @@ impl Svg {
         for (x, name) in [(layout.client, "client"), (layout.server, "server")] {
             let (left, top) = (x - 33.0, layout.top);
             self.line("axis", (x, top + 24.0), (x, layout.bottom + 10.0));
-            self.put(&format!(
-                "<rect class=\"head\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"66\" height=\"24\" rx=\"5\"/>"
-            ));
+            let head =
+                self.shape("rect").with("class", "head").with("x", Tenths(left)).with("y", Tenths(top));
+            head.with("width", 66).with("height", 24).with("rx", 5).empty();
             self.text(x, top + 12.0, "bold name", "middle", name);
         }
     }
@@ -245,12 +252,12 @@ impl Svg {
             _ => "go",
         };
         self.line(class, flight.from, flight.to);
-        let (tip, angle) = (flight.to, flight.angle());
         let class = if effect == Effect::Damaged { "lost" } else { "tip" };
-        self.put(&format!(
-            "<path class=\"{class}\" d=\"M0 0L-10 -4.5L-10 4.5Z\" transform=\"translate({:.1} {:.1}) rotate({angle:.1})\"/>",
-            tip.0, tip.1
-        ));
+        self.shape("path")
+            .with("class", class)
+            .with("d", "M0 0L-10 -4.5L-10 4.5Z")
+            .with("transform", placed(flight.to, flight.angle()))
+            .empty();
         if copy {
             self.along(flight.to, flight.tilt(), if flight.goes_right() { -14.0 } else { 14.0 }, "copy");
         }
@@ -259,9 +266,11 @@ impl Svg {
     fn lost(&mut self, flight: Flight, why: &str) {
         let (x, y) = flight.at(LOST_AT);
         self.line("gone", flight.from, (x, y));
-        self.put(&format!(
-            "<path class=\"cross\" d=\"M-6 -6L6 6M-6 6L6 -6\" transform=\"translate({x:.1} {y:.1})\"/>"
-        ));
+        self.shape("path")
+            .with("class", "cross")
+            .with("d", "M-6 -6L6 6M-6 6L6 -6")
+            .with("transform", format_args!("translate({x:.1} {y:.1})"))
+            .empty();
         let (x, anchor) = if flight.goes_right() { (x + 12.0, "start") } else { (x - 12.0, "end") };
         self.text(x, y, "lost", anchor, why);
     }
@@ -272,14 +281,19 @@ impl Svg {
     }
 
     /// Writes a text above a sloping line, `along` from `point`, at a distance of `offset`.
-    fn along(&mut self, (x, y): (f64, f64), tilt: f64, offset: f64, text: &str) {
-        let anchor = if offset > 0.0 { "start" } else { "end" };
-        let text = escape_xml(text);
-        self.write(&format!(
-            "<text x=\"{offset:.1}\" y=\"-5\" text-anchor=\"{anchor}\" \
-             transform=\"translate({x:.1} {y:.1}) rotate({tilt:.1})\">{text}</text>"
-        ));
+    fn along(&mut self, point: (f64, f64), tilt: f64, offset: f64, text: &str) {
+        Element::new(&mut self.words, "text")
+            .with("x", Tenths(offset))
+            .with("y", -5)
+            .with("text-anchor", if offset > 0.0 { "start" } else { "end" })
+            .with("transform", placed(point, tilt))
+            .text(text);
     }
+}
+
+/// Returns the transform of a shape at a point, turned clockwise by so many degrees.
+fn placed((x, y): (f64, f64), angle: f64) -> String {
+    format!("translate({x:.1} {y:.1}) rotate({angle:.1})")
 }
 
 /// The arrow of one datagram, from line to line.
@@ -309,16 +323,5 @@ impl Flight {
     fn tilt(&self) -> f64 {
         let down = self.to.1 - self.from.1;
         if self.goes_right() { down.atan2(SPAN).to_degrees() } else { -down.atan2(SPAN).to_degrees() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn invalid_xml_characters_are_escaped_or_replaced() {
-        assert_eq!(escape_xml("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
-        assert_eq!(escape_xml("\u{1b}\u{ffff}\u{7f}\u{e9}"), "\u{fffd}\u{fffd}\u{fffd}\u{e9}");
     }
 }

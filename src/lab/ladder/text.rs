@@ -19,11 +19,11 @@ const MAX_GAP: u8 = 5;
 
 /// The style of a drawing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     /// Whether to use ASCII alone, instead of box-drawing characters.
-    pub ascii: bool,
+    pub(crate) ascii: bool,
     /// Whether to colour with the escape sequences of terminals.
-    pub colour: bool,
+    pub(crate) colour: bool,
 }
 
 /// The characters of a drawing.
@@ -97,7 +97,7 @@ struct Row {
 
 /// Returns the drawing, with `heading` above it; each line ends with a newline.
 #[must_use]
-pub fn draw(ladder: &Ladder, heading: &[String], style: Style) -> String {
+pub(crate) fn draw(ladder: &Ladder, heading: &[String], style: Style) -> String {
     let drawing = Drawing::new(ladder, style);
     let mut out: String = heading.iter().map(|line| cut(line, WIDTH) + "\n").collect();
     out.push_str(&drawing.head());

@@ -28,7 +28,7 @@ both sides of 1, the difference may be chance.
 /// # Errors
 ///
 /// There is no outcome, or none of the subject.
-pub fn markdown(outcomes: &[LoadOutcome], subject: &str) -> Result<String, CompareError> {
+pub(crate) fn markdown(outcomes: &[LoadOutcome], subject: &str) -> Result<String, CompareError> {
     let mut comparison = compare(rows(outcomes).as_bytes(), subject)?;
     mark_best(&mut comparison);
     for line in comparison.values_mut().flatten() {

@@ -12,20 +12,20 @@ const SHOWN: usize = 60;
 
 /// The members of a group, and its message size.
 #[derive(Clone, Debug)]
-pub struct GroupSpec {
+pub(crate) struct GroupSpec {
     /// The sender's name.
-    pub sender: String,
+    pub(crate) sender: String,
     /// The receivers' names; without a room there is one.
-    pub receivers: Vec<String>,
+    pub(crate) receivers: Vec<String>,
     /// Their room, if they have one.
-    pub room: Option<String>,
+    pub(crate) room: Option<String>,
     /// Bytes in a message.
-    pub size: usize,
+    pub(crate) size: usize,
 }
 
 /// A mismatch between received and expected bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
+pub(crate) enum Wrong {
     /// The server sent BYE.
     #[error("the server ended the session of `{0}`: it is shutting down, or its log says why")]
     Bye(String),
@@ -51,7 +51,7 @@ pub enum Wrong {
 impl Wrong {
     /// Describes the mismatch of these bytes at `at`; before that, they match the pattern.
     #[must_use]
-    pub fn new(who: &str, expected: &BytePattern, heard: &[u8], at: usize) -> Self {
+    pub(crate) fn new(who: &str, expected: &BytePattern, heard: &[u8], at: usize) -> Self {
         let begun = at.saturating_sub(expected.within());
         if is_bye(heard.get(begun..).unwrap_or_default()) {
             return Self::Bye(who.to_owned());
@@ -80,7 +80,7 @@ fn is_bye(frame: &[u8]) -> bool {
 
 /// A sender and its receivers, and their progress.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     spec: GroupSpec,
     out: BytePattern,
     replies: BytePattern,
@@ -94,7 +94,7 @@ pub struct Group {
 impl Group {
     /// Creates a group without messages. At most `window` bytes will be in flight, or one message.
     #[must_use]
-    pub fn new(peer: &Rc<dyn Peer>, spec: GroupSpec, window: usize) -> Self {
+    pub(crate) fn new(peer: &Rc<dyn Peer>, spec: GroupSpec, window: usize) -> Self {
         let pattern = |act: fn(&dyn Peer, &Message<'_>, &mut Vec<u8>)| {
             BytePattern::new(peer.repeats(), period(spec.size), render(peer.clone(), spec.clone(), act))
                 .with_aside(peer.aside())
@@ -109,19 +109,19 @@ impl Group {
 
     /// Returns the definition of the group.
     #[must_use]
-    pub fn spec(&self) -> &GroupSpec {
+    pub(crate) fn spec(&self) -> &GroupSpec {
         &self.spec
     }
 
     /// Returns the bound on the messages in flight.
     #[must_use]
-    pub fn window(&self) -> u64 {
+    pub(crate) fn window(&self) -> u64 {
         self.window
     }
 
     /// Returns the bytes that may be written now, within `limit`, up to message `due`. Empty while there is too little
     /// for a call.
-    pub fn writable(&mut self, due: u64, limit: usize) -> Vec<std::io::IoSlice<'_>> {
+    pub(crate) fn writable(&mut self, due: u64, limit: usize) -> Vec<std::io::IoSlice<'_>> {
         let sent = self.out.done();
         let room = self.slowest + self.window - sent.min(self.slowest + self.window);
         if room < self.window.div_ceil(2) && sent < due {
@@ -136,7 +136,7 @@ impl Group {
     }
 
     /// Records that so many of these bytes were written.
-    pub fn written(&mut self, bytes: usize) {
+    pub(crate) fn written(&mut self, bytes: usize) {
         self.out.advance(bytes);
     }
 
@@ -146,7 +146,7 @@ impl Group {
     /// # Errors
     ///
     /// The bytes are not the expected ones.
-    pub fn heard(&mut self, receiver: usize, bytes: &[u8]) -> Result<(u64, u64), Wrong> {
+    pub(crate) fn heard(&mut self, receiver: usize, bytes: &[u8]) -> Result<(u64, u64), Wrong> {
         let Some(pattern) = self.heard.get_mut(receiver) else { return Ok((0, 0)) };
         let first = pattern.done() + 1;
         let who = self.spec.receivers.get(receiver).map_or("", String::as_str);
@@ -159,37 +159,37 @@ impl Group {
     /// # Errors
     ///
     /// The bytes are not the expected ones.
-    pub fn replied(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
+    pub(crate) fn replied(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
         self.replies.compare(bytes).map_err(|at| Wrong::new(&self.spec.sender, &self.replies, bytes, at))
     }
 
     /// Returns the number of messages written completely.
     #[must_use]
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.out.done()
     }
 
     /// Returns the number of messages written at least partly.
     #[must_use]
-    pub fn begun(&self) -> u64 {
+    pub(crate) fn begun(&self) -> u64 {
         self.out.done() + u64::from(!self.out.is_between())
     }
 
     /// Returns the number of messages received, over all receivers.
     #[must_use]
-    pub fn delivered(&self) -> u64 {
+    pub(crate) fn delivered(&self) -> u64 {
         self.heard.iter().map(BytePattern::done).sum()
     }
 
     /// Returns the number of messages sent but not received, over all receivers.
     #[must_use]
-    pub fn missing(&self) -> u64 {
+    pub(crate) fn missing(&self) -> u64 {
         self.sent() * self.heard.len() as u64 - self.delivered()
     }
 
     /// Whether every message is written completely, received and replied to.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let is_replied = self.replies.is_silent() || self.replies.done() == self.sent();
         self.out.is_between() && is_replied && self.missing() == 0
     }

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Latencies to three digits, from a nanosecond to an hour.
 #[derive(Clone, Debug, Default)]
-pub struct Latencies {
+pub(crate) struct Latencies {
     /// In nanoseconds; allocated with the first value.
     histogram: Option<Histogram<u64>>,
     max: Duration,
@@ -17,7 +17,7 @@ pub struct Latencies {
 
 impl Latencies {
     /// Adds a latency.
-    pub fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         if self.histogram.is_none() {
             self.histogram = Histogram::new_with_bounds(1, nanos(LONGEST), 3).ok();
         }
@@ -30,7 +30,7 @@ impl Latencies {
     /// Returns the latency in seconds that this share of them, 0 to 1, does not exceed; 1 is the longest. `None` if
     /// there are none.
     #[must_use]
-    pub fn quantile(&self, share: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let histogram = self.histogram.as_ref()?;
         let value = Duration::from_nanos(histogram.value_at_quantile(share)).min(self.max);
         Some(if share >= 1.0 { self.max } else { value }.as_secs_f64())

@@ -6,7 +6,7 @@ const MAX_HEARD: usize = 4 << 10;
 
 /// The answers of a server, and the state of the dialogue.
 #[derive(Clone, Debug, Default)]
-pub struct Answers {
+pub(crate) struct Answers {
     heard: Vec<u8>,
     is_asked: bool,
     is_named: bool,
@@ -14,7 +14,7 @@ pub struct Answers {
 
 impl Answers {
     /// Handles bytes. Returns whether it is time to send a name.
-    pub fn hears_question(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn hears_question(&mut self, bytes: &[u8]) -> bool {
         let room = MAX_HEARD.saturating_sub(self.heard.len());
         self.heard.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         if self.is_asked {
@@ -28,20 +28,20 @@ impl Answers {
 
     /// Whether the server has answered the name.
     #[must_use]
-    pub fn is_named(&self) -> bool {
+    pub(crate) fn is_named(&self) -> bool {
         self.is_named
     }
 
     /// Returns all bytes received.
     #[must_use]
-    pub fn heard(&self) -> &[u8] {
+    pub(crate) fn heard(&self) -> &[u8] {
         &self.heard
     }
 }
 
 /// Returns a line of exactly `size` bytes, its end included (2 at least), led by its number as far as it fits.
 #[must_use]
-pub fn line(number: u64, size: usize) -> Vec<u8> {
+pub(crate) fn line(number: u64, size: usize) -> Vec<u8> {
     let mut line = Vec::with_capacity(size);
     super::byte_pattern::body(number, size.saturating_sub(1).max(1), &mut line);
     line.push(b'\n');

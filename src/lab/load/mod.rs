@@ -6,6 +6,7 @@
 //! peer          the interface to a protocol: greeting, message and delivery, ping and pong, end
 //! peers         the protocols
 //! byte_pattern  the bytes of one stream of messages
+//! end           when a run ends, and the share of each sender
 //! group         one sender and its receivers: window, and check of the received bytes
 //! line_clients  the dialogue with a line listener
 //! schedule      when messages are due
@@ -15,13 +16,14 @@
 //! compare       rows of many runs compared: medians, ratios within rounds
 //! ```
 
-pub mod byte_pattern;
-pub mod compare;
-pub mod engines;
-pub mod group;
-pub mod latencies;
-pub mod line_clients;
-pub mod outcome;
-pub mod peer;
-pub mod peers;
-pub mod schedule;
+pub(crate) mod byte_pattern;
+pub(crate) mod compare;
+pub(crate) mod end;
+pub(crate) mod engines;
+pub(crate) mod group;
+pub(crate) mod latencies;
+pub(crate) mod line_clients;
+pub(crate) mod outcome;
+pub(crate) mod peer;
+pub(crate) mod peers;
+pub(crate) mod schedule;

@@ -1,61 +1,64 @@
 //! The result of a workload: one row, as text, JSON and CSV. Comparing rows is in `compare`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::latencies::Latencies;
-use crate::lab::sweep::row::Cell;
+use crate::lab::numbers::grouped;
+use crate::lab::sweep::cell::Cell;
 
 /// The measured values; `None` where not measured.
 #[derive(Clone, Debug, Default)]
-pub struct LoadOutcome {
+pub(crate) struct LoadOutcome {
     /// The workload's name.
-    pub workload: &'static str,
+    pub(crate) workload: &'static str,
     /// The protocol's name.
-    pub peer: &'static str,
+    pub(crate) peer: &'static str,
     /// The server's engine, if known.
-    pub engine: Option<String>,
+    pub(crate) engine: Option<String>,
     /// Pairs, members, clients or connections.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// Bytes in a message or a request.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// The requested rate of messages, answers or connections per second, if any.
-    pub wanted_rate: Option<f64>,
+    pub(crate) wanted_rate: Option<f64>,
     /// Time from the first byte to the last, in seconds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Deliveries: messages, answers or connections.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Deliveries that did not arrive in time.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Connections that failed, or whose registration failed.
-    pub failed: Option<u64>,
+    pub(crate) failed: Option<u64>,
     /// The cause of the first loss or failure.
-    pub cause: Option<String>,
+    pub(crate) cause: Option<String>,
     /// Retransmitted requests.
-    pub repeated: Option<u64>,
+    pub(crate) repeated: Option<u64>,
     /// CPU time of the server, in seconds.
-    pub server_cpu: Option<f64>,
+    pub(crate) server_cpu: Option<f64>,
     /// CPU time of this program, in seconds.
-    pub generator_cpu: f64,
+    pub(crate) generator_cpu: f64,
     /// Latencies of messages or answers: from the due time with a rate, otherwise from the send.
-    pub latencies: Latencies,
+    pub(crate) latencies: Latencies,
     /// With a rate, latencies from the send, without the wait for earlier messages.
-    pub acks: Latencies,
+    pub(crate) acks: Latencies,
     /// Peak resident memory of the server, in bytes.
-    pub peak_memory: Option<u64>,
+    pub(crate) peak_memory: Option<u64>,
     /// Growth of the server's resident memory per connection or session, in bytes.
-    pub memory_per_client: Option<f64>,
+    pub(crate) memory_per_client: Option<f64>,
     /// The server's share of a core while nothing happened.
-    pub idle_cores: Option<f64>,
+    pub(crate) idle_cores: Option<f64>,
     /// CPU time of the server per million pings, in seconds.
-    pub ping_cpu_per_million: Option<f64>,
+    pub(crate) ping_cpu_per_million: Option<f64>,
     /// The longest time of a connection, in seconds.
-    pub slowest: Option<f64>,
+    pub(crate) slowest: Option<f64>,
     /// Time from the first to the last of the messages that a burst sends, one to each connection, in seconds.
-    pub message_seconds: Option<f64>,
+    pub(crate) message_seconds: Option<f64>,
 }
 
 /// A column: its name, and its value.
-type Column = (&'static str, fn(&LoadOutcome) -> Cell);
+type Column = (&'static str, fn(&LoadOutcome) -> Cell<'_>);
 
 /// All columns in order. Names end with the unit: `_s`, `_us`, `_bytes`.
 const COLUMNS: [Column; 30] = [
@@ -63,14 +66,14 @@ const COLUMNS: [Column; 30] = [
     ("peer", |it| it.peer.into()),
     ("engine", |it| it.engine.as_deref().map_or(Cell::Empty, Cell::from)),
     ("clients", |it| it.clients.into()),
-    ("size_bytes", |it| whole(it.size)),
+    ("size_bytes", |it| it.size.into()),
     ("wanted_rate", |it| it.wanted_rate.into()),
     ("seconds", |it| Some(it.seconds).filter(|seconds| *seconds > 0.0).into()),
     ("count", |it| it.count.into()),
     ("rate", |it| it.rate().into()),
     ("lost", |it| it.lost.into()),
-    ("failed", |it| whole(it.failed)),
-    ("repeated", |it| whole(it.repeated)),
+    ("failed", |it| it.failed.into()),
+    ("repeated", |it| it.repeated.into()),
     ("p50_us", |it| it.micros(0.5).into()),
     ("p99_us", |it| it.micros(0.99).into()),
     ("p999_us", |it| it.micros(0.999).into()),
@@ -79,7 +82,7 @@ const COLUMNS: [Column; 30] = [
     ("server_cpu_s_per_million", |it| it.server_cpu_per_million().into()),
     ("server_cores", |it| it.server_cpu.and_then(|cpu| ratio(cpu, it.seconds)).into()),
     ("generator_cores", |it| ratio(it.generator_cpu, it.seconds).into()),
-    ("peak_memory_bytes", |it| whole(it.peak_memory)),
+    ("peak_memory_bytes", |it| it.peak_memory.into()),
     ("memory_per_client_bytes", |it| it.memory_per_client.into()),
     ("idle_cores", |it| it.idle_cores.into()),
     ("ping_cpu_s_per_million", |it| it.ping_cpu_per_million.into()),
@@ -95,10 +98,6 @@ fn micros(latencies: &Latencies, share: f64) -> Option<f64> {
     latencies.quantile(share).map(|seconds| seconds * 1e6)
 }
 
-fn whole(count: Option<u64>) -> Cell {
-    count.map_or(Cell::Empty, Cell::from)
-}
-
 /// Returns `part` / `whole`; `None` if `whole` is 0.
 fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| part / whole)
@@ -107,19 +106,19 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 impl LoadOutcome {
     /// Returns deliveries per second; `None` if it took no time.
     #[must_use]
-    pub fn rate(&self) -> Option<f64> {
+    pub(crate) fn rate(&self) -> Option<f64> {
         ratio(self.count as f64, self.seconds)
     }
 
     /// Returns CPU seconds of the server per million deliveries.
     #[must_use]
-    pub fn server_cpu_per_million(&self) -> Option<f64> {
+    pub(crate) fn server_cpu_per_million(&self) -> Option<f64> {
         ratio(self.server_cpu? * 1e6, self.count as f64)
     }
 
     /// Divides the memory growth among the connections that succeeded. Growth of 0 means that no page was needed, and
     /// is not recorded.
-    pub fn share_memory(&mut self, grown: Option<u64>) {
+    pub(crate) fn share_memory(&mut self, grown: Option<u64>) {
         let grown = grown.filter(|grown| *grown > 0);
         self.memory_per_client = grown.and_then(|grown| ratio(grown as f64, self.count as f64));
     }
@@ -130,24 +129,24 @@ impl LoadOutcome {
 
     /// Whether nothing was lost and no connection failed.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.lost == 0 && self.failed.unwrap_or(0) == 0
     }
 
     /// Returns the names of all columns.
-    pub fn columns() -> impl Iterator<Item = &'static str> {
+    pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
         COLUMNS.iter().map(|(name, _)| *name)
     }
 
     /// Returns a cell for each column.
     #[must_use]
-    pub fn cells(&self) -> Vec<Cell> {
+    pub(crate) fn cells(&self) -> Vec<Cell<'_>> {
         COLUMNS.iter().map(|(_, cell)| cell(self)).collect()
     }
 
     /// Returns a JSON object, null where not measured.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let pairs = COLUMNS.iter().map(|(name, cell)| ((*name).to_owned(), cell(self).json()));
         Value::Object(pairs.collect::<Map<_, _>>())
     }
@@ -185,10 +184,10 @@ impl LoadOutcome {
 
     /// Returns a line for each measured value.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let measured = COLUMNS.iter().map(|(name, cell)| (*name, cell(self)));
         let measured = measured.filter(|(_, cell)| *cell != Cell::Empty).map(|(name, cell)| {
-            let (label, value) = labelled(self.called(name), &cell);
+            let (label, value) = labelled(self.called(name), cell);
             let of = if name.ends_with("_per_million") { self.counted(name) } else { "" };
             (format!("{label} {of}").trim_end().to_owned(), value)
         });
@@ -200,12 +199,12 @@ impl LoadOutcome {
 
 /// Returns CSV: a header, and a row for each outcome.
 #[must_use]
-pub fn rows(outcomes: &[LoadOutcome]) -> String {
+pub(crate) fn rows(outcomes: &[LoadOutcome]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing into memory cannot fail.
     let _ = writer.write_record(LoadOutcome::columns());
     for outcome in outcomes {
-        let _ = writer.write_record(outcome.cells().iter().map(Cell::text));
+        let _ = writer.write_record(outcome.cells().into_iter().map(Cell::text).map(Cow::into_owned));
     }
     let bytes = writer.into_inner().unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -221,12 +220,12 @@ const SHOWN: [Shown; 7] = [
     ("_bytes", "", size),
     ("_s", "", time),
     ("seconds", "seconds", time),
-    ("rate", "rate", |rate| format!("{} /s", shown(&Cell::Real(rate)))),
+    ("rate", "rate", |rate| format!("{} /s", shown(Cell::Real(rate)))),
     ("idle_cores", "idle cores", |share| format!("{} %", digits(share * 100.0))),
 ];
 
 /// Returns label and value of a column in the text.
-fn labelled(name: &str, cell: &Cell) -> (String, String) {
+fn labelled(name: &str, cell: Cell<'_>) -> (String, String) {
     let found = SHOWN.iter().find_map(|(end, rest, show)| {
         Some((name.strip_suffix(end)?.to_owned() + rest, show(cell.number()?)))
     });
@@ -268,13 +267,13 @@ fn digits(number: f64) -> String {
 }
 
 /// Formats four significant digits, and large numbers whole.
-fn shown(cell: &Cell) -> String {
+fn shown(cell: Cell<'_>) -> String {
     match cell {
         Cell::Real(number) if number.abs() >= 1_000.0 => grouped(&format!("{number:.0}")),
-        Cell::Real(number) if *number == 0.0 => "0".to_owned(),
-        Cell::Real(number) => format!("{number:.*}", decimals(*number)),
+        Cell::Real(number) if number == 0.0 => "0".to_owned(),
+        Cell::Real(number) => format!("{number:.*}", decimals(number)),
         Cell::Whole(number) => grouped(&number.to_string()),
-        other => other.text(),
+        other => other.text().into_owned(),
     }
 }
 
@@ -289,29 +288,19 @@ fn decimals(number: f64) -> usize {
     decimals
 }
 
-/// Inserts commas between thousands.
-pub(crate) fn grouped(digits: &str) -> String {
-    let places = (0..digits.len()).rev();
-    let with = digits.chars().zip(places).map(|(digit, place)| match place {
-        place if place > 0 && place % 3 == 0 && digit != '-' => format!("{digit},"),
-        _ => digit.to_string(),
-    });
-    with.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_shown_with_significant_digits() {
-        let real = |number: f64| shown(&Cell::Real(number));
+        let real = |number: f64| shown(Cell::Real(number));
         assert_eq!(real(6_496_705.4), "6,496,705");
         assert_eq!(real(0.02549), "0.02549");
         assert_eq!(real(53.52), "53.52");
         assert_eq!(real(0.0), "0");
-        assert_eq!(shown(&Cell::Whole(999)), "999");
-        assert_eq!(shown(&Cell::Whole(1_000)), "1,000");
+        assert_eq!(shown(Cell::Whole(999)), "999");
+        assert_eq!(shown(Cell::Whole(1_000)), "1,000");
     }
 
     #[test]
@@ -326,9 +315,9 @@ mod tests {
             times,
             ["0 s", "0.25 µs", "53.5 µs", "1.00 ms", "25.5 ms", "500 ms", "2.00 s", "12.3 s", "3,600 s"]
         );
-        assert_eq!(labelled("idle_cores", &Cell::Real(0.015)), ("idle cores".into(), "1.50 %".into()));
-        assert_eq!(labelled("p99_us", &Cell::Real(1_500.0)), ("p99".into(), "1.50 ms".into()));
-        let cpu = labelled("server_cpu_s_per_million", &Cell::Real(0.08));
+        assert_eq!(labelled("idle_cores", Cell::Real(0.015)), ("idle cores".into(), "1.50 %".into()));
+        assert_eq!(labelled("p99_us", Cell::Real(1_500.0)), ("p99".into(), "1.50 ms".into()));
+        let cpu = labelled("server_cpu_s_per_million", Cell::Real(0.08));
         assert_eq!(cpu, ("server cpu per million".into(), "80.0 ms".into()));
     }
 

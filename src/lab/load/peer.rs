@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The purpose of a connection; some protocols need or allow a greeting for some of them only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Sends messages, and receives only replies.
     Sender,
     /// Receives messages to its name, or to its room.
@@ -18,28 +18,28 @@ pub enum Role {
 
 /// The identity of a connection at the server.
 #[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
+pub(crate) struct Client<'a> {
     /// Its name, the target of messages to it: 1 to 32 letters and digits.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// Its purpose.
-    pub role: Role,
+    pub(crate) role: Role,
     /// The room that it belongs to and sends to, without a prefix.
-    pub room: Option<&'a str>,
+    pub(crate) room: Option<&'a str>,
 }
 
 /// Bytes to send, and the answer required before the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// The bytes to write.
-    pub say: Vec<u8>,
+    pub(crate) say: Vec<u8>,
     /// The required answer.
-    pub hear: Answer,
+    pub(crate) hear: Answer,
 }
 
 impl Step {
     /// Creates a step with an exact answer.
     #[must_use]
-    pub fn new(say: impl Into<Vec<u8>>, answer: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(say: impl Into<Vec<u8>>, answer: impl Into<Vec<u8>>) -> Self {
         Self { say: say.into(), hear: Answer { start: answer.into(), end: Vec::new() } }
     }
 }
@@ -47,16 +47,16 @@ impl Step {
 /// A pattern of an answer: `start`, anything, `end`, and nothing behind it. Without an end, exactly the start; without
 /// both, no answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Its beginning.
-    pub start: Vec<u8>,
+    pub(crate) start: Vec<u8>,
     /// Its end, which occurs nowhere else in it.
-    pub end: Vec<u8>,
+    pub(crate) end: Vec<u8>,
 }
 
 /// The state of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Complete.
     Complete,
     /// Correct so far.
@@ -66,12 +66,12 @@ pub enum Heard {
 }
 
 /// Longest answer that is waited for, in bytes.
-pub const MAX_ANSWER: usize = 16 << 10;
+pub(crate) const MAX_ANSWER: usize = 16 << 10;
 
 impl Answer {
     /// Compares all bytes received since the step was sent.
     #[must_use]
-    pub fn check(&self, heard: &[u8]) -> Heard {
+    pub(crate) fn check(&self, heard: &[u8]) -> Heard {
         let Some(rest) = heard.strip_prefix(self.start.as_slice()) else {
             return if self.start.starts_with(heard) { Heard::Incomplete } else { Heard::Wrong };
         };
@@ -86,7 +86,7 @@ impl Answer {
 
     /// The same, if the server may have sent unsolicited bytes before or behind the answer ([`Peer::aside`]).
     #[must_use]
-    pub fn check_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
+    pub(crate) fn check_beside(&self, aside: &[u8], heard: &[u8]) -> Heard {
         let mut rest = heard;
         while let (Heard::Wrong, Some(shorter)) = (self.check(rest), without(rest, aside)) {
             rest = shorter;
@@ -105,7 +105,7 @@ fn without<'a>(heard: &'a [u8], aside: &[u8]) -> Option<&'a [u8]> {
 
 /// The target of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// One client, by its name.
     Name(&'a str),
     /// All members of a room except the sender.
@@ -119,21 +119,21 @@ pub enum Target<'a> {
 
 /// A message.
 #[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// The sender's name.
-    pub from: &'a str,
+    pub(crate) from: &'a str,
     /// The target.
-    pub to: Target<'a>,
+    pub(crate) to: Target<'a>,
     /// The body, without spaces and line ends.
-    pub body: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// Its number among the sender's messages, from 1; also among the receiver's, which has no other sender.
-    pub number: u64,
+    pub(crate) number: u64,
 }
 
 /// A protocol over a stream.
 ///
 /// Connections are made one after the other: in a pair the sender first, in a room the sender before all members.
-pub trait Peer: fmt::Debug {
+pub(crate) trait Peer: fmt::Debug {
     /// Returns the protocol's name, one word.
     fn name(&self) -> &'static str;
 
@@ -199,7 +199,7 @@ pub trait Peer: fmt::Debug {
 
 /// The next action of a client that opens a session over datagrams.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Join {
+pub(crate) enum Join {
     /// Send this, and repeat it until an answer comes.
     Say(Vec<u8>),
     /// The session is open, with this token.
@@ -209,13 +209,15 @@ pub enum Join {
 }
 
 /// A protocol over datagrams: requests and their answers.
-pub trait DatagramPeer: fmt::Debug {
+pub(crate) trait DatagramPeer: fmt::Debug {
     /// Returns the protocol's name, one word.
     fn name(&self) -> &'static str;
 
     /// Returns the next action of the client with this name after a datagram; `None` is the beginning. A datagram that
-    /// is no answer repeats the action.
-    fn join(&self, name: &str, heard: Option<&[u8]>) -> Join;
+    /// is no answer repeats the action. By default there are no sessions: every client is ready, without a token.
+    fn join(&self, _name: &str, _heard: Option<&[u8]>) -> Join {
+        Join::Ready(Vec::new())
+    }
 
     /// Appends the request with this number, from 1 in each session, and this body.
     fn request(&self, session: &[u8], number: u64, body: &[u8], out: &mut Vec<u8>);

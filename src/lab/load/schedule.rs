@@ -10,7 +10,7 @@ use crate::units::later;
 /// With a rate, the latency of a message counts from its due time, not from its send: a wait behind a slow answer is
 /// part of it. Without that, the measurement suffers from coordinated omission (Gil Tene).
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     begun: Instant,
     /// Time between two messages of one sender; `None` means as fast as possible.
     interval: Option<Duration>,
@@ -21,7 +21,7 @@ pub struct Schedule {
 impl Schedule {
     /// Creates the schedule of `rate` messages per second of all `senders` together, from `begun` on.
     #[must_use]
-    pub fn new(begun: Instant, rate: Option<f64>, senders: usize) -> Self {
+    pub(crate) fn new(begun: Instant, rate: Option<f64>, senders: usize) -> Self {
         let senders = u32::try_from(senders.max(1)).unwrap_or(u32::MAX);
         let seconds = rate.map(|rate| f64::from(senders) / rate);
         let interval = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -30,13 +30,13 @@ impl Schedule {
 
     /// Whether there is a rate.
     #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.interval.is_some()
     }
 
     /// Returns the number of the last due message of a sender; without a rate all are due.
     #[must_use]
-    pub fn due(&self, sender: usize, now: Instant) -> u64 {
+    pub(crate) fn due(&self, sender: usize, now: Instant) -> u64 {
         let Some(interval) = self.interval else { return u64::MAX };
         match now.checked_duration_since(later(self.begun, self.offset(sender, interval))) {
             Some(since) => u64::try_from(since.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX - 1) + 1,
@@ -46,7 +46,7 @@ impl Schedule {
 
     /// Returns when a sender's message with this number, from 1, is due; `None` without a rate.
     #[must_use]
-    pub fn when(&self, sender: usize, number: u64) -> Option<Instant> {
+    pub(crate) fn when(&self, sender: usize, number: u64) -> Option<Instant> {
         let interval = self.interval?;
         let nanos = interval.as_nanos().saturating_mul(u128::from(number.saturating_sub(1)));
         let since = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));

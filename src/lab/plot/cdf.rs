@@ -6,7 +6,7 @@ use super::figure::{Body, Curve, Figure, Panel};
 use super::kinds::{TALL, entry, log_note, short_x, spread, with_source};
 use super::series::{Arranged, Series};
 use super::style::Style;
-use crate::lab::sweep::table::Row;
+use crate::lab::sweep::column::Row;
 
 /// Bound on the curves.
 const CURVES: usize = 8;
@@ -19,7 +19,7 @@ const MARKS: usize = 7;
 pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
     let all = with_steps(data);
     let chosen = choose_curves(&all, data);
-    let times: Vec<f64> = chosen.iter().flat_map(|(.., row)| row.steps()).map(|step| step.0).collect();
+    let times: Vec<f64> = chosen.iter().flat_map(|(.., row)| &row.ack_cdf_s.0).map(|step| step.0).collect();
     if times.is_empty() {
         return Err("no row has times to answer".to_owned());
     }
@@ -55,12 +55,12 @@ pub(super) fn cdf(data: &Arranged<'_>) -> Result<Made, String> {
 fn steps(row: &Row, style: Style, end: f64) -> Curve {
     let mut line = Vec::new();
     let mut share = 0.0;
-    for (time, next) in spread(row.steps(), STEPS) {
+    for (time, next) in spread(&row.ack_cdf_s.0, STEPS) {
         line.extend([(time, share), (time, next)]);
         share = next;
     }
     line.push((end, share));
-    let marks = spread(row.steps(), MARKS);
+    let marks = spread(&row.ack_cdf_s.0, MARKS);
     Curve { style, line, is_theory: false, marks, is_hollow: false, intervals: Vec::new() }
 }
 
@@ -71,7 +71,7 @@ type Point<'a> = (&'a Series<'a>, f64, &'a Row);
 fn with_steps<'a>(data: &'a Arranged<'a>) -> Vec<Point<'a>> {
     let points =
         data.series.iter().flat_map(|series| series.points.iter().map(move |(x, row)| (series, *x, *row)));
-    points.filter(|(.., row)| !row.steps().is_empty()).collect()
+    points.filter(|(.., row)| !row.ack_cdf_s.0.is_empty()).collect()
 }
 
 /// Chooses all rows if there are few enough; otherwise those at the middle x, or those of some x for a single series.

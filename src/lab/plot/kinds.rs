@@ -9,8 +9,8 @@ use super::figure::{Body, Curve, Figure, LegendEntry, Panel, Swatch};
 use super::series::{Arranged, Series};
 use super::style::Style;
 use crate::escape::escape_short;
-use crate::lab::sweep::column::Column;
-use crate::lab::sweep::table::Row;
+use crate::lab::numbers::grouped;
+use crate::lab::sweep::column::{Column, Row};
 
 /// Bound on the series of a chart: more are not distinguishable.
 const SERIES: usize = 12;
@@ -226,27 +226,21 @@ pub(super) fn with_source(mut notes: Vec<String>, data: &Arranged<'_>) -> Vec<St
         notes.push(format!("{} rows without {} are left out", data.left_out, data.x.name()));
     }
     let rows: Vec<&Row> = data.series.iter().flat_map(|series| &series.points).map(|(_, row)| *row).collect();
-    let texts = |column| rows.iter().map(|row| row.text(column)).collect::<BTreeSet<_>>();
     let mode = |mode: &str| if mode == "real" { "real sockets" } else { "virtual time" };
-    let modes = texts(Column::Mode).into_iter().map(mode).collect::<Vec<_>>().join(" and ");
+    let modes: BTreeSet<_> = rows.iter().map(|row| row.mode.as_str()).collect();
+    let modes = modes.into_iter().map(mode).collect::<Vec<_>>().join(" and ");
     let trials: Vec<f64> = rows.iter().filter_map(|row| row.number(Column::Trials)).collect();
     let (least, most) = trials.iter().fold((f64::MAX, 0.0), |(a, b), n| (n.min(a), n.max(b)));
-    let trials =
-        if least < most { format!("{} to {}", grouped(least), grouped(most)) } else { grouped(most) };
-    let seeds = match texts(Column::Seed) {
-        seeds if seeds.len() == 1 => format!("seed {}", seeds.into_iter().collect::<String>()),
-        seeds => format!("{} seeds", seeds.len()),
+    let [from, to] = [least, most].map(|trials| grouped(&format!("{trials:.0}")));
+    let trials = if least < most { format!("{from} to {to}") } else { to };
+    let seeds: BTreeSet<_> = rows.iter().map(|row| row.text(Column::Seed)).collect();
+    let seeds = match seeds.len() {
+        1 => format!("seed {}", seeds.into_iter().collect::<String>()),
+        several => format!("{several} seeds"),
     };
-    let versions: Vec<_> =
-        texts(Column::Version).into_iter().map(|text| escape_short(text.as_bytes(), 20)).collect();
-    let versions = versions.iter().take(3).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    let versions: BTreeSet<_> = rows.iter().map(|row| row.version.as_bytes()).collect();
+    let versions: Vec<_> = versions.into_iter().take(3).map(|version| escape_short(version, 20)).collect();
+    let versions = versions.join(", ");
     notes.push(format!("{modes}, {trials} trials per point, {seeds}, sayagain {versions}"));
     vec![notes.join("; ")]
-}
-
-/// Formats a whole number in groups of three digits.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
 }

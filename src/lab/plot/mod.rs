@@ -28,30 +28,30 @@ use sheet::Sheet;
 use crate::lab::sweep::table::Table;
 
 /// The kind of a plot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
-    /// Success against loss
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Success against loss.
     Success,
-    /// Executions per request with and without dedup
+    /// Executions per request with and without dedup.
     Executions,
-    /// Sends per request
+    /// Sends per request.
     Sends,
-    /// Time to answer: mean, p50, p90, p99
+    /// Time to answer: mean, p50, p90, p99.
     Time,
-    /// Success by policy and loss, as colours
+    /// Success by policy and loss, as colours.
     Heatmap,
-    /// Distribution of the time to answer
+    /// Distribution of the time to answer.
     Cdf,
 }
 
 impl Kind {
     /// All kinds, in the order of a report.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Success, Self::Executions, Self::Sends, Self::Time, Self::Heatmap, Self::Cdf];
 
     /// Returns its name on the command line and in file names.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Executions => "executions",
@@ -64,7 +64,7 @@ impl Kind {
 
     /// Returns a sentence or two on how to read it.
     #[must_use]
-    pub const fn how_to_read(self) -> &'static str {
+    pub(crate) const fn how_to_read(self) -> &'static str {
         match self {
             Self::Success => {
                 "The higher, the more requests were acked. A bar around a point is where the true rate lies with 95 % \
@@ -94,7 +94,7 @@ impl Kind {
 
 /// Why a plot could not be drawn.
 #[derive(Debug, thiserror::Error)]
-pub enum PlotError {
+pub(crate) enum PlotError {
     /// The rows lack its data.
     #[error("{0}")]
     NoData(String),
@@ -111,7 +111,7 @@ struct Made {
 
 /// A drawn plot.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub(crate) struct Picture {
     sheet: Sheet,
     label: String,
     left_out: Vec<String>,
@@ -123,7 +123,7 @@ impl Picture {
     /// # Errors
     ///
     /// The rows lack the data of this kind.
-    pub fn draw(table: &Table, kind: Kind) -> Result<Self, PlotError> {
+    pub(crate) fn draw(table: &Table, kind: Kind) -> Result<Self, PlotError> {
         let data = Arranged::new(table.rows());
         let made = match kind {
             Kind::Success => kinds::success(&data),
@@ -140,13 +140,13 @@ impl Picture {
 
     /// Returns what was omitted, a clause each.
     #[must_use]
-    pub fn left_out(&self) -> &[String] {
+    pub(crate) fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
     /// Returns an SVG file, dark on white.
     #[must_use]
-    pub fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         svg::svg(&self.sheet, &self.label, svg::Colors::Fixed)
     }
 
@@ -161,7 +161,7 @@ impl Picture {
     /// # Errors
     ///
     /// The encoder fails.
-    pub fn png(&self) -> Result<Vec<u8>, PlotError> {
+    pub(crate) fn png(&self) -> Result<Vec<u8>, PlotError> {
         raster::png(&self.sheet).map_err(|error| PlotError::Draw(error.to_string()))
     }
 }
@@ -169,7 +169,8 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::sweep::column::{Column, Kind as CellKind};
+    use crate::lab::sweep::cell::Kind as CellKind;
+    use crate::lab::sweep::column::Column;
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 

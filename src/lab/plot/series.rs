@@ -1,10 +1,10 @@
 //! The arrangement of a table's rows: the column of the x axis, and the rows of each series.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::escape::escape_short;
-use crate::lab::sweep::column::Column;
-use crate::lab::sweep::table::Row;
+use crate::lab::sweep::column::{Column, Row};
 
 /// Columns that can be the x axis, the common ones first.
 const X: [Column; 11] = [
@@ -132,7 +132,7 @@ impl<'a> Arranged<'a> {
 }
 
 /// Returns the values shared by the rows of one series.
-fn key<'a>(row: &'a Row, apart: &[(Column, &str)]) -> Vec<&'a str> {
+fn key<'a>(row: &'a Row, apart: &[(Column, &str)]) -> Vec<Cow<'a, str>> {
     std::iter::once(Column::Policy)
         .chain(apart.iter().map(|(column, _)| *column))
         .map(|column| row.text(column))
@@ -142,9 +142,9 @@ fn key<'a>(row: &'a Row, apart: &[(Column, &str)]) -> Vec<&'a str> {
 /// Returns the first column that varies within a policy, or else the first that every row has.
 fn choose_x(rows: &[Row]) -> Column {
     let varies = |column: &Column| {
-        let swept = |row: &Row| Some((row.text(Column::Policy).to_owned(), row.number(*column)?));
-        let mut values: Vec<_> = rows.iter().filter_map(swept).collect();
-        values.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let mut values: Vec<_> =
+            rows.iter().filter_map(|row| Some((&row.policy, row.number(*column)?))).collect();
+        values.sort_by(|a, b| a.0.cmp(b.0).then(a.1.total_cmp(&b.1)));
         values.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0 && a.1 != b.1))
     };
     let is_full = |column: &Column| rows.iter().all(|row| row.number(*column).is_some());
@@ -155,10 +155,8 @@ fn choose_x(rows: &[Row]) -> Column {
 fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)> {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut sorted: Vec<_> = points.to_vec();
-    sorted.sort_by(|a, b| {
-        a.0.total_cmp(&b.0).then_with(|| a.1.text(Column::Policy).cmp(b.1.text(Column::Policy)))
-    });
-    for group in sorted.chunk_by(|a, b| a.0 == b.0 && a.1.text(Column::Policy) == b.1.text(Column::Policy)) {
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.policy.cmp(&b.1.policy)));
+    for group in sorted.chunk_by(|a, b| a.0 == b.0 && a.1.policy == b.1.policy) {
         groups.push(group.iter().map(|(_, row)| *row).collect());
     }
     let mut apart = Vec::new();
@@ -170,8 +168,8 @@ fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)
         let before = groups.len();
         groups = groups.into_iter().flat_map(|group| split(group, column)).collect();
         if groups.len() > before {
-            let is_each_way = column == Column::LinkUp
-                && points.iter().all(|(_, row)| row.text(column) == row.text(Column::LinkDown));
+            let is_each_way =
+                column == Column::LinkUp && points.iter().all(|(_, row)| row.link_up == row.link_down);
             apart.push((column, if is_each_way { "" } else { label }));
         }
     }
@@ -180,7 +178,7 @@ fn choose_apart(points: &[(f64, &Row)], x: Column) -> Vec<(Column, &'static str)
 
 /// Groups rows by their value in a column.
 fn split(mut group: Vec<&Row>, column: Column) -> Vec<Vec<&Row>> {
-    group.sort_by(|a, b| a.text(column).cmp(b.text(column)));
+    group.sort_by_cached_key(|row| row.text(column));
     group.chunk_by(|a, b| a.text(column) == b.text(column)).map(<[_]>::to_vec).collect()
 }
 

@@ -18,7 +18,7 @@ impl Picture {
     /// # Errors
     ///
     /// The drawing library fails.
-    pub fn of_servers(comparison: &Comparison) -> Result<Vec<(String, Self)>, PlotError> {
+    pub(crate) fn of_servers(comparison: &Comparison) -> Result<Vec<(String, Self)>, PlotError> {
         let cases: Vec<_> = comparison.iter().map(|(case, lines)| (case, lines.as_slice())).collect();
         let alike =
             cases.chunk_by(|(one, _), (other, _)| one.workload == other.workload && one.size == other.size);

@@ -1,11 +1,10 @@
 //! Writes a sheet as SVG: text in a generic family, colours fixed or following the page.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::sheet::{Anchor, PX, Rgb, Shape, Sheet};
 use super::style::PALETTE;
-use crate::escape::escape_xml;
+use crate::lab::svg::{self, Element};
 
 /// The source of the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +18,22 @@ pub(super) enum Colors {
 /// Returns a sheet as one `svg` element. `label` is its text alternative.
 pub(super) fn svg(sheet: &Sheet, label: &str, colors: Colors) -> String {
     let (width, height) = (px(signed(sheet.size.0)), px(signed(sheet.size.1)));
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\" aria-label=\"{}\" font-family=\"sans-serif\" stroke-linejoin=\"round\">\n",
-        escape_xml(label)
-    );
+    let mut out = String::new();
+    Element::root(&mut out)
+        .with("width", width)
+        .with("height", height)
+        .with("viewBox", format_args!("0 0 {width} {height}"))
+        .with("role", "img")
+        .with("aria-label", label)
+        .with("font-family", "sans-serif")
+        .with("stroke-linejoin", "round")
+        .open();
     if colors == Colors::Fixed {
-        out.push_str("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
+        Element::new(&mut out, "rect")
+            .with("width", "100%")
+            .with("height", "100%")
+            .with("fill", "#ffffff")
+            .empty();
     }
     let mut shapes = sheet.shapes.as_slice();
     while let Some((first, rest)) = shapes.split_first() {
@@ -42,7 +50,7 @@ pub(super) fn svg(sheet: &Sheet, label: &str, colors: Colors) -> String {
             }
         };
     }
-    out.push_str("</svg>\n");
+    svg::end(&mut out, "svg");
     out
 }
 
@@ -52,63 +60,68 @@ fn is_like(shape: &Shape, of_width: u32, of_color: Rgb) -> bool {
 }
 
 fn write_paths(out: &mut String, paths: &[Shape], width: f64, stroke: &str) {
-    out.push_str("<path d=\"");
+    let mut lines = String::new();
     for path in paths {
         if let Shape::Path { points, .. } = path {
-            write_points(out, "ML", points);
+            write_points(&mut lines, points);
         }
     }
-    // Writing to a String cannot fail; nor can it below.
-    let _ = writeln!(out, "\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"{width}\"/>");
+    Element::new(out, "path")
+        .with("d", lines)
+        .with("fill", "none")
+        .with("stroke", stroke)
+        .with("stroke-width", width)
+        .empty();
 }
 
-/// Writes the points of a path; `commands` are the letter before the first and the one before all others.
-fn write_points(out: &mut String, commands: &str, points: &[(i32, i32)]) {
-    let letters = commands.chars().chain(std::iter::repeat('L'));
+/// Writes the points of a line as the commands of a path.
+fn write_points(out: &mut String, points: &[(i32, i32)]) {
+    let letters = std::iter::once('M').chain(std::iter::repeat('L'));
     for ((x, y), letter) in points.iter().zip(letters) {
+        // Writing to a String cannot fail.
         let _ = write!(out, "{letter}{} {}", px(*x), px(*y));
     }
 }
 
 fn write_shape(out: &mut String, shape: &Shape, colors: Colors) {
-    let _ = match shape {
-        Shape::Path { .. } => Ok(()),
+    match shape {
+        Shape::Path { .. } => {}
         Shape::Fill { points, color } => {
-            out.push_str("<path d=\"");
-            write_points(out, "ML", points);
-            writeln!(out, "Z\" fill=\"{}\"/>", paint(*color, colors))
+            let mut corners = String::new();
+            write_points(&mut corners, points);
+            corners.push('Z');
+            Element::new(out, "path").with("d", corners).with("fill", paint(*color, colors)).empty();
         }
         Shape::Circle { center: (x, y), radius, outline, color } => {
-            let (x, y, r, paint) = (px(*x), px(*y), px(signed(*radius)), paint(*color, colors));
-            let look = match outline {
-                Some(width) => {
-                    format!("fill=\"none\" stroke=\"{paint}\" stroke-width=\"{}\"", px(signed(*width)))
-                }
-                None => format!("fill=\"{paint}\""),
-            };
-            writeln!(out, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" {look}/>")
+            let circle = Element::new(out, "circle").with("cx", px(*x)).with("cy", px(*y));
+            let (circle, paint) = (circle.with("r", px(signed(*radius))), paint(*color, colors));
+            match outline {
+                Some(width) => circle
+                    .with("fill", "none")
+                    .with("stroke", paint)
+                    .with("stroke-width", px(signed(*width)))
+                    .empty(),
+                None => circle.with("fill", paint).empty(),
+            }
         }
         Shape::Text { at: (x, y), anchor, em, text, color } => {
-            let anchor = match anchor {
-                Anchor::Start => "",
-                Anchor::Middle => " text-anchor=\"middle\"",
-                Anchor::End => " text-anchor=\"end\"",
+            let size = f64::from(*em) / f64::from(PX);
+            let line = Element::new(out, "text").with("x", px(*x)).with("y", px(*y)).with("font-size", size);
+            let line = match anchor {
+                Anchor::Start => line,
+                Anchor::Middle => line.with("text-anchor", "middle"),
+                Anchor::End => line.with("text-anchor", "end"),
             };
-            let (x, y, size, fill) = (px(*x), px(*y), f64::from(*em) / f64::from(PX), paint(*color, colors));
-            let text = escape_xml(text);
-            writeln!(
-                out,
-                "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor} fill=\"{fill}\">{text}</text>"
-            )
+            line.with("fill", paint(*color, colors)).text(text);
         }
-    };
+    }
 }
 
-fn paint(rgb: Rgb, colors: Colors) -> Cow<'static, str> {
+fn paint(rgb: Rgb, colors: Colors) -> String {
     let named = PALETTE.iter().find(|(_, color)| (color.0, color.1, color.2) == rgb);
     match named {
-        Some((name, _)) if colors == Colors::Page => Cow::Owned(format!("var(--{name})")),
-        _ => Cow::Owned(format!("#{:02x}{:02x}{:02x}", rgb.0, rgb.1, rgb.2)),
+        Some((name, _)) if colors == Colors::Page => format!("var(--{name})"),
+        _ => format!("#{:02x}{:02x}{:02x}", rgb.0, rgb.1, rgb.2),
     }
 }
 

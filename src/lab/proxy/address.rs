@@ -12,17 +12,17 @@ const LOOPBACK: &str = "localhost";
 
 /// A protocol, a host and a port. An empty host is loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// The protocol.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// The host and the port.
-    pub at: HostPort,
+    pub(crate) at: HostPort,
 }
 
 /// Why a text is not an address, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct AddressError(String);
+pub(crate) struct AddressError(String);
 
 impl Address {
     /// Reads `SCHEME://HOST:PORT`, or `HOST:PORT` with the scheme `otherwise`.
@@ -30,7 +30,7 @@ impl Address {
     /// # Errors
     ///
     /// Another scheme than `udp` and `tcp`, or no port.
-    pub fn parse_or(text: &str, otherwise: Scheme) -> Result<Self, AddressError> {
+    pub(crate) fn parse_or(text: &str, otherwise: Scheme) -> Result<Self, AddressError> {
         let (scheme, rest) = match text.split_once("://") {
             Some(("udp", rest)) => (Scheme::Udp, rest),
             Some(("tcp", rest)) => (Scheme::Tcp, rest),

@@ -13,7 +13,7 @@ use crate::units::later;
 /// Their number is bounded: a new client evicts the least recently used one. An idle client expires. A client that
 /// comes back is a new flow with a new ordinal.
 #[derive(Debug)]
-pub struct Clients<H> {
+pub(crate) struct Clients<H> {
     by_peer: HashMap<Peer, u64>,
     flows: HashMap<u64, Client<H>>,
     /// Least recently used first.
@@ -37,7 +37,7 @@ struct Client<H> {
 impl<H> Clients<H> {
     /// Creates a table of up to `limit` clients, at least one; each expires `idle` after its last use.
     #[must_use]
-    pub fn new(limit: usize, idle: Duration) -> Self {
+    pub(crate) fn new(limit: usize, idle: Duration) -> Self {
         Self {
             by_peer: HashMap::new(),
             flows: HashMap::new(),
@@ -50,12 +50,12 @@ impl<H> Clients<H> {
 
     /// Returns the flow of a known client.
     #[must_use]
-    pub fn find(&self, peer: &Peer) -> Option<u64> {
+    pub(crate) fn find(&self, peer: &Peer) -> Option<u64> {
         self.by_peer.get(peer).copied()
     }
 
     /// Adds a client, used now. Returns its flow, and the handle of the client that was evicted for it.
-    pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
+    pub(crate) fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
         let evicted = if self.flows.len() >= self.limit { self.evict() } else { None };
         let flow = self.opened;
         self.opened += 1;
@@ -66,13 +66,13 @@ impl<H> Clients<H> {
     }
 
     /// Removes the least recently used flow. Returns its handle.
-    pub fn evict(&mut self) -> Option<H> {
+    pub(crate) fn evict(&mut self) -> Option<H> {
         let (_, oldest) = self.by_use.first().copied()?;
         self.close(oldest)
     }
 
     /// Removes a flow. Returns its handle.
-    pub fn close(&mut self, flow: u64) -> Option<H> {
+    pub(crate) fn close(&mut self, flow: u64) -> Option<H> {
         let client = self.flows.remove(&flow)?;
         self.by_peer.remove(&client.peer);
         self.by_use.remove(&(client.used, flow));
@@ -80,7 +80,7 @@ impl<H> Clients<H> {
     }
 
     /// Removes one flow that has been idle for too long. Returns its handle.
-    pub fn expire(&mut self, now: Instant) -> Option<H> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<H> {
         let (used, flow) = *self.by_use.first()?;
         if later(used, self.idle) > now {
             return None;
@@ -90,12 +90,12 @@ impl<H> Clients<H> {
 
     /// Returns when the next flow expires.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.by_use.first().map(|(used, _)| later(*used, self.idle))
     }
 
     /// Marks a flow as used at `at`, which may be in the future. Returns whether the flow exists.
-    pub fn touch(&mut self, at: Instant, flow: u64) -> bool {
+    pub(crate) fn touch(&mut self, at: Instant, flow: u64) -> bool {
         let Some(client) = self.flows.get_mut(&flow) else { return false };
         if client.used < at {
             self.by_use.remove(&(client.used, flow));
@@ -106,7 +106,7 @@ impl<H> Clients<H> {
     }
 
     /// Takes the next index of a flow in one direction; `None` for a flow that is gone.
-    pub fn take_place(&mut self, flow: u64, direction: Direction) -> Option<Place> {
+    pub(crate) fn take_place(&mut self, flow: u64, direction: Direction) -> Option<Place> {
         let client = self.flows.get_mut(&flow)?;
         let next = match direction {
             Direction::Up => &mut client.up,
@@ -119,31 +119,25 @@ impl<H> Clients<H> {
 
     /// Returns the peer of a flow and its handle.
     #[must_use]
-    pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {
+    pub(crate) fn get(&self, flow: u64) -> Option<(Peer, &H)> {
         self.flows.get(&flow).map(|client| (client.peer, &client.handle))
     }
 
     /// Removes all flows. Returns their handles.
-    pub fn clear(&mut self) -> Vec<H> {
+    pub(crate) fn clear(&mut self) -> Vec<H> {
         let flows: Vec<u64> = self.by_use.iter().map(|(_, flow)| *flow).collect();
         flows.into_iter().filter_map(|flow| self.close(flow)).collect()
     }
 
     /// Returns the number of flows.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.flows.len()
-    }
-
-    /// Whether there is no flow.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
     }
 
     /// Returns the number of flows that were ever opened.
     #[must_use]
-    pub const fn opened(&self) -> u64 {
+    pub(crate) const fn opened(&self) -> u64 {
         self.opened
     }
 }
@@ -211,6 +205,6 @@ mod tests {
         }
         assert_eq!((clients.by_peer.len(), clients.flows.len(), clients.by_use.len()), (10, 10, 10));
         assert_eq!(clients.clear().len(), 10);
-        assert!(clients.is_empty() && clients.by_use.is_empty());
+        assert!(clients.len() == 0 && clients.by_use.is_empty());
     }
 }

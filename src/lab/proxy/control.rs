@@ -9,59 +9,59 @@ use crate::link::LinkConfig;
 
 /// The state of a proxy: everything that can be shown and changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ProxyState {
+pub(crate) struct ProxyState {
     /// Its unique name: `udp1`, `tcp1`, or the one requested.
-    pub name: String,
+    pub(crate) name: String,
     /// The listening address with the bound port, or the last one if the proxy is disabled: `udp://127.0.0.1:6000`.
-    pub listen: String,
+    pub(crate) listen: String,
     /// The upstream's address as requested: `udp://localhost:5683`.
-    pub upstream: String,
+    pub(crate) upstream: String,
     /// Whether the proxy listens and relays.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The link from clients to the upstream.
-    pub up: LinkConfig,
+    pub(crate) up: LinkConfig,
     /// The link from the upstream to clients.
-    pub down: LinkConfig,
+    pub(crate) down: LinkConfig,
 }
 
 /// A request to create a proxy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewProxy {
+pub(crate) struct NewProxy {
     /// The name; `None` takes the next free one of `udp1`, `udp2`, .. or `tcp1`, `tcp2`, ..
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The listening address, `SCHEME://HOST:PORT`. The default scheme is TCP, the default host loopback; port 0 takes
     /// a free one.
-    pub listen: String,
+    pub(crate) listen: String,
     /// The upstream's address, of the same scheme.
-    pub upstream: String,
+    pub(crate) upstream: String,
     /// Whether it listens from the beginning; if not, its addresses are still checked.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The link from clients to the upstream.
-    pub up: LinkConfig,
+    pub(crate) up: LinkConfig,
     /// The link from the upstream to clients.
-    pub down: LinkConfig,
+    pub(crate) down: LinkConfig,
 }
 
 /// A change of a proxy; `None` leaves a property as it is.
 ///
 /// A change of links keeps flows and counters. A change of `listen`, `upstream` or `enabled` closes the flows.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The listening address; a change binds again.
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// The upstream's address.
-    pub upstream: Option<String>,
+    pub(crate) upstream: Option<String>,
     /// Whether the proxy listens and relays.
-    pub enabled: Option<bool>,
+    pub(crate) enabled: Option<bool>,
     /// The link from clients to the upstream.
-    pub up: Option<LinkConfig>,
+    pub(crate) up: Option<LinkConfig>,
     /// The link from the upstream to clients.
-    pub down: Option<LinkConfig>,
+    pub(crate) down: Option<LinkConfig>,
 }
 
 /// Why a request was not executed. Each is one sentence, safe on a terminal and in an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ControlError {
+pub(crate) enum ControlError {
     /// Another proxy has that name.
     #[error("there is a proxy named `{0}` already")]
     Conflict(String),
@@ -77,7 +77,7 @@ pub enum ControlError {
 }
 
 /// Operations on the running proxies. Every call is atomic.
-pub trait Proxies: Send + Sync {
+pub(crate) trait Proxies: Send + Sync {
     /// Returns all proxies, in the order of their creation.
     fn list(&self) -> Vec<ProxyState>;
 

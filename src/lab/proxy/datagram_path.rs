@@ -9,11 +9,11 @@ use crate::link::{Direction, Fate, Link, LinkConfig, Passage, Payload, Place, Sc
 
 /// A datagram in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowDatagram {
+pub(crate) struct FlowDatagram {
     /// The flow that it belongs to.
-    pub flow: u64,
+    pub(crate) flow: u64,
     /// The payload.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Payload for FlowDatagram {
@@ -24,7 +24,7 @@ impl Payload for FlowDatagram {
 
 /// What the driver does with a received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Send it on, unchanged and at once.
     Forward,
     /// Nothing: it is in flight, or lost.
@@ -33,7 +33,7 @@ pub enum Step {
 
 /// One direction of a datagram proxy.
 #[derive(Debug)]
-pub struct DatagramPath {
+pub(crate) struct DatagramPath {
     direction: Direction,
     rules: Vec<Rule>,
     config: LinkConfig,
@@ -47,7 +47,7 @@ pub struct DatagramPath {
 impl DatagramPath {
     /// Creates a direction whose random draws follow from `seed`.
     #[must_use]
-    pub fn new(direction: Direction, rules: Vec<Rule>, config: LinkConfig, seed: u64) -> Self {
+    pub(crate) fn new(direction: Direction, rules: Vec<Rule>, config: LinkConfig, seed: u64) -> Self {
         let (link, is_perfect) =
             (Link::new(config.clone(), seed, direction), config == LinkConfig::perfect());
         Self {
@@ -63,7 +63,7 @@ impl DatagramPath {
 
     /// Creates a direction in which `script` decides the fate of each datagram.
     #[must_use]
-    pub fn with_script(direction: Direction, rules: Vec<Rule>, script: Script) -> Self {
+    pub(crate) fn with_script(direction: Direction, rules: Vec<Rule>, script: Script) -> Self {
         let (link, config) = (Link::with_script(script, direction), LinkConfig::perfect());
         Self {
             direction,
@@ -77,32 +77,26 @@ impl DatagramPath {
     }
 
     /// Changes the link for later datagrams; those in flight arrive as decided. A script stays in force.
-    pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
+    pub(crate) fn set_config(&mut self, now: Instant, config: LinkConfig) {
         self.is_perfect = !self.is_scripted && config == LinkConfig::perfect();
         self.link.set_config(now, config.clone());
         self.config = config;
     }
 
-    /// Returns the link's configuration.
-    #[must_use]
-    pub const fn config(&self) -> &LinkConfig {
-        &self.config
-    }
-
     /// Whether a datagram is to be impaired. Every other one passes unchanged and has no index.
     #[must_use]
-    pub fn matches(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         self.rules.iter().all(|rule| rule.holds(self.direction, bytes))
     }
 
     /// Counts a datagram that passes unchanged.
-    pub fn pass(&mut self, bytes: &[u8]) {
+    pub(crate) fn pass(&mut self, bytes: &[u8]) {
         self.totals.datagrams += 1;
         self.totals.bytes += bytes.len() as u64;
     }
 
     /// Sends a datagram over the link. Returns what the driver does with it, and its fate.
-    pub fn send(&mut self, now: Instant, place: Place, bytes: &[u8]) -> (Step, Fate) {
+    pub(crate) fn send(&mut self, now: Instant, place: Place, bytes: &[u8]) -> (Step, Fate) {
         self.pass(bytes);
         let (step, fate) = if self.is_perfect && self.link.poll_timeout().is_none() {
             (Step::Forward, Fate::Passed(Passage::default()))
@@ -115,19 +109,19 @@ impl DatagramPath {
     }
 
     /// Returns the next datagram that has arrived.
-    pub fn recv(&mut self, now: Instant) -> Option<FlowDatagram> {
+    pub(crate) fn recv(&mut self, now: Instant) -> Option<FlowDatagram> {
         self.link.recv(now)
     }
 
     /// Returns when the next datagram arrives; `None` if none is in flight.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.link.poll_timeout()
     }
 
     /// Returns the counters so far.
     #[must_use]
-    pub fn totals(&self) -> DatagramTotals {
+    pub(crate) fn totals(&self) -> DatagramTotals {
         let requested = (!self.is_scripted).then(|| self.config.loss.clone());
         DatagramTotals { requested, ..self.totals.clone() }
     }

@@ -16,7 +16,7 @@ use crate::units::later;
 
 /// A datagram proxy. `H` is the driver's handle of a flow.
 #[derive(Debug)]
-pub struct Relay<H> {
+pub(crate) struct Relay<H> {
     clients: Clients<H>,
     up: DatagramPath,
     down: DatagramPath,
@@ -28,31 +28,31 @@ impl<H> Relay<H> {
     /// Creates a proxy for at most `max_flows` clients at once. A flow expires when it has been silent in both
     /// directions for `idle`, and no datagram of it was in flight for that time.
     #[must_use]
-    pub fn new(max_flows: usize, idle: Duration, up: DatagramPath, down: DatagramPath) -> Self {
+    pub(crate) fn new(max_flows: usize, idle: Duration, up: DatagramPath, down: DatagramPath) -> Self {
         Self { clients: Clients::new(max_flows, idle), up, down, evicted: 0, gone: 0 }
     }
 
     /// Returns the flow of a known client.
     #[must_use]
-    pub fn find(&self, peer: &Peer) -> Option<u64> {
+    pub(crate) fn find(&self, peer: &Peer) -> Option<u64> {
         self.clients.find(peer)
     }
 
     /// Returns the ordinal of the next new flow.
     #[must_use]
-    pub const fn next_flow(&self) -> u64 {
+    pub(crate) const fn next_flow(&self) -> u64 {
         self.clients.opened()
     }
 
     /// Opens a flow. Returns its ordinal, and the handle of the flow that was evicted for it.
-    pub fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
+    pub(crate) fn open(&mut self, now: Instant, peer: Peer, handle: H) -> (u64, Option<H>) {
         let (flow, evicted) = self.clients.open(now, peer, handle);
         self.evicted += u64::from(evicted.is_some());
         (flow, evicted)
     }
 
     /// Evicts the least recently used flow. Returns its handle.
-    pub fn evict(&mut self) -> Option<H> {
+    pub(crate) fn evict(&mut self) -> Option<H> {
         let evicted = self.clients.evict();
         self.evicted += u64::from(evicted.is_some());
         evicted
@@ -60,12 +60,12 @@ impl<H> Relay<H> {
 
     /// Returns the peer of a flow and its handle; `None` for a flow that is gone.
     #[must_use]
-    pub fn get(&self, flow: u64) -> Option<(Peer, &H)> {
+    pub(crate) fn get(&self, flow: u64) -> Option<(Peer, &H)> {
         self.clients.get(flow)
     }
 
     /// Handles a received datagram of a flow. Returns what the driver does with it, and the decision if there was one.
-    pub fn handle(
+    pub(crate) fn handle(
         &mut self,
         now: Instant,
         flow: u64,
@@ -96,7 +96,7 @@ impl<H> Relay<H> {
 
     /// Returns the next datagram that has arrived in one direction and is to be sent on. Datagrams of a flow that is
     /// gone are dropped and counted.
-    pub fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<FlowDatagram> {
+    pub(crate) fn poll_transmit(&mut self, now: Instant, direction: Direction) -> Option<FlowDatagram> {
         loop {
             let datagram = self.path_mut(direction).recv(now)?;
             if self.clients.get(datagram.flow).is_some() {
@@ -107,30 +107,30 @@ impl<H> Relay<H> {
     }
 
     /// Removes one flow that has been idle for too long. Returns its handle.
-    pub fn expire(&mut self, now: Instant) -> Option<H> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<H> {
         self.clients.expire(now)
     }
 
     /// Removes all flows. Returns their handles.
-    pub fn close_all(&mut self) -> Vec<H> {
+    pub(crate) fn close_all(&mut self) -> Vec<H> {
         self.clients.clear()
     }
 
     /// Returns when a datagram is to be sent or a flow expires; `None` means never.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [self.up.poll_timeout(), self.down.poll_timeout(), self.clients.poll_timeout()];
         deadlines.into_iter().flatten().min()
     }
 
     /// Changes the link of one direction.
-    pub fn set_config(&mut self, now: Instant, direction: Direction, config: LinkConfig) {
+    pub(crate) fn set_config(&mut self, now: Instant, direction: Direction, config: LinkConfig) {
         self.path_mut(direction).set_config(now, config);
     }
 
     /// Returns the counters; `unsent` is the number of datagrams that the driver could not send.
     #[must_use]
-    pub fn totals(&self, unsent: u64) -> Kind {
+    pub(crate) fn totals(&self, unsent: u64) -> Kind {
         Kind::Datagrams {
             flows: self.clients.opened(),
             open: self.clients.len(),

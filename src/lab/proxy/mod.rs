@@ -14,14 +14,14 @@
 //! limits         checks of names, addresses and numbers
 //! ```
 
-pub mod address;
-pub mod clients;
-pub mod control;
-pub mod datagram_path;
-pub mod datagrams;
+pub(crate) mod address;
+pub(crate) mod clients;
+pub(crate) mod control;
+pub(crate) mod datagram_path;
+pub(crate) mod datagrams;
 pub(crate) mod limits;
-pub mod pipe;
+pub(crate) mod pipe;
 pub mod record;
-pub mod rule;
-pub mod segment_model;
-pub mod totals;
+pub(crate) mod rule;
+pub(crate) mod segment_model;
+pub(crate) mod totals;

@@ -16,24 +16,24 @@ use crate::lab::proxy::segment_model::{Carried, SegmentModel};
 use crate::units::later;
 
 /// Bytes of a segment at most: the payload of an Ethernet frame behind the headers of IPv4 and TCP.
-pub const SEGMENT: usize = 1_460;
+pub(crate) const SEGMENT: usize = 1_460;
 
 /// Bound on the bytes that one direction of a connection holds. With a delay it is the window: no more is carried per
 /// delay.
-pub const BUFFER: usize = 256 << 10;
+pub(crate) const BUFFER: usize = 256 << 10;
 
 /// The least retransmission timeout of Linux (TCP_RTO_MIN), the usual one on a fast network.
-pub const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
+pub(crate) const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The longest retransmission timeout of Linux (TCP_RTO_MAX).
-pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Retransmissions of a segment before the connection is given up: Linux's net.ipv4.tcp_retries2.
-pub const RETRIES: u32 = 15;
+pub(crate) const RETRIES: u32 = 15;
 
 /// One direction of a connection.
 #[derive(Debug)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     /// The connection's ordinal.
     flow: u64,
     /// Bytes that have arrived and are to be written, then those in flight, then those waiting to be sent.
@@ -67,7 +67,7 @@ struct Stall {
 impl Pipe {
     /// Creates an empty pipe of a connection.
     #[must_use]
-    pub fn new(now: Instant, flow: u64) -> Self {
+    pub(crate) fn new(now: Instant, flow: u64) -> Self {
         Self {
             flow,
             bytes: VecDeque::new(),
@@ -85,12 +85,12 @@ impl Pipe {
 
     /// Returns how many bytes it accepts: 0 once it has ended or is reset.
     #[must_use]
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         if self.has_ended || self.is_reset { 0 } else { BUFFER.saturating_sub(self.bytes.len()) }
     }
 
     /// Accepts bytes. Verdicts are drawn when each segment's time comes.
-    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8], model: &mut SegmentModel) {
+    pub(crate) fn handle_bytes(&mut self, now: Instant, bytes: &[u8], model: &mut SegmentModel) {
         if self.waiting == 0 {
             self.next = self.next.max(now);
         }
@@ -100,12 +100,12 @@ impl Pipe {
     }
 
     /// Ends the input: the end follows the last byte.
-    pub fn handle_end(&mut self) {
+    pub(crate) fn handle_end(&mut self) {
         self.has_ended = true;
     }
 
     /// Does everything that is due at `now`.
-    pub fn handle_timeout(&mut self, now: Instant, model: &mut SegmentModel) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, model: &mut SegmentModel) {
         self.hurry(model.free(now));
         while self.waiting > 0 && self.next <= now && !self.is_reset {
             self.transmit(model);
@@ -158,7 +158,7 @@ impl Pipe {
 
     /// Returns when there is something to do; `None` means never.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let sending = (self.waiting > 0 && !self.is_reset).then_some(self.next);
         let arriving = self.under_way.front().map(|(due, _)| *due);
         sending.into_iter().chain(arriving).min()
@@ -166,13 +166,13 @@ impl Pipe {
 
     /// Returns bytes that have arrived and are to be written, possibly not all of them; empty if there are none.
     #[must_use]
-    pub fn ready(&self) -> &[u8] {
+    pub(crate) fn ready(&self) -> &[u8] {
         let (head, _) = self.bytes.as_slices();
         head.get(..self.arrived).unwrap_or(head)
     }
 
     /// Removes so many ready bytes, which were written.
-    pub fn consume(&mut self, count: usize) {
+    pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.arrived);
         self.bytes.drain(..count);
         self.arrived -= count;
@@ -180,13 +180,13 @@ impl Pipe {
 
     /// Whether the connection is to be reset: at random, or because a segment was lost too often.
     #[must_use]
-    pub const fn is_reset(&self) -> bool {
+    pub(crate) const fn is_reset(&self) -> bool {
         self.is_reset
     }
 
     /// Whether all bytes were written and the end is to follow.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.has_ended && self.bytes.is_empty()
     }
 }

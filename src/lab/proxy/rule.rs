@@ -9,7 +9,7 @@ use crate::link::Direction;
 
 /// One condition on a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// The direction that it applies to; `None` means both.
     direction: Option<Direction>,
     test: Test,
@@ -50,12 +50,12 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 #[error(
     "`{0}` is no rule; write size>200, size<=100, first=HEX or first=\"TEXT\", with up: or down: before it for one direction"
 )]
-pub struct RuleError(String);
+pub(crate) struct RuleError(String);
 
 impl Rule {
     /// Whether a datagram in `direction` satisfies the rule. A rule for the other direction always holds.
     #[must_use]
-    pub fn holds(&self, direction: Direction, bytes: &[u8]) -> bool {
+    pub(crate) fn holds(&self, direction: Direction, bytes: &[u8]) -> bool {
         if self.direction.is_some_and(|about| about != direction) {
             return true;
         }

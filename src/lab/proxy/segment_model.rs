@@ -10,7 +10,7 @@ use crate::units::later;
 
 /// The fate of one transmission of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carried {
+pub(crate) enum Carried {
     /// It does not arrive.
     Lost,
     /// The connection is reset.
@@ -41,7 +41,7 @@ impl Carried {
 /// Decides the fates of the segments of all connections of a proxy in one direction. The connections share its rate
 /// limit.
 #[derive(Debug)]
-pub struct SegmentModel {
+pub(crate) struct SegmentModel {
     direction: Direction,
     config: LinkConfig,
     verdicts: Verdicts,
@@ -58,7 +58,7 @@ impl SegmentModel {
     /// Creates a model from `config` and `seed`; `noting` is whether decisions are kept for
     /// [`SegmentModel::take_notes`].
     #[must_use]
-    pub fn new(config: LinkConfig, seed: u64, direction: Direction, noting: bool) -> Self {
+    pub(crate) fn new(config: LinkConfig, seed: u64, direction: Direction, noting: bool) -> Self {
         let verdicts = Verdicts::new(config.loss.clone(), seed, direction);
         let (free, totals, notes) = (None, StreamTotals::default(), noting.then(Vec::new));
         Self { direction, config, verdicts, replay: None, free, totals, notes }
@@ -66,12 +66,12 @@ impl SegmentModel {
 
     /// Creates a model that repeats recorded decisions.
     #[must_use]
-    pub fn with_replay(replay: Replay, direction: Direction, noting: bool) -> Self {
+    pub(crate) fn with_replay(replay: Replay, direction: Direction, noting: bool) -> Self {
         Self { replay: Some(replay), ..Self::new(LinkConfig::perfect(), 0, direction, noting) }
     }
 
     /// Changes the configuration. Bytes that the rate limit still holds pass at the new rate.
-    pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
+    pub(crate) fn set_config(&mut self, now: Instant, config: LinkConfig) {
         if config.loss != self.config.loss {
             self.verdicts.set_model(config.loss.clone());
         }
@@ -84,18 +84,12 @@ impl SegmentModel {
 
     /// Returns when the rate limit has passed on everything that it holds: `now` at the earliest.
     #[must_use]
-    pub fn free(&self, now: Instant) -> Instant {
+    pub(crate) fn free(&self, now: Instant) -> Instant {
         self.free.map_or(now, |free| free.max(now))
     }
 
-    /// Returns the configuration.
-    #[must_use]
-    pub const fn config(&self) -> &LinkConfig {
-        &self.config
-    }
-
     /// Decides the fate of a segment that a connection sends at `now`; `index` counts the connection's transmissions.
-    pub fn decide(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
+    pub(crate) fn decide(&mut self, now: Instant, flow: u64, index: u64, size: usize) -> Carried {
         let carried = self.draw(now, flow, index, size);
         self.totals.segments += 1;
         self.totals.lost += u64::from(carried == Carried::Lost);
@@ -129,23 +123,23 @@ impl SegmentModel {
     }
 
     /// Counts a reset connection.
-    pub fn count_reset(&mut self) {
+    pub(crate) fn count_reset(&mut self) {
         self.totals.resets += 1;
     }
 
     /// Counts bytes that were passed on.
-    pub fn count_bytes(&mut self, count: usize) {
+    pub(crate) fn count_bytes(&mut self, count: usize) {
         self.totals.bytes += count as u64;
     }
 
     /// Returns the decisions since the last call, if they are kept.
-    pub fn take_notes(&mut self) -> Vec<Note> {
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
         self.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Returns the counters so far.
     #[must_use]
-    pub fn totals(&self) -> StreamTotals {
+    pub(crate) fn totals(&self) -> StreamTotals {
         let requested = self.replay.is_none().then(|| self.config.loss.clone());
         StreamTotals { requested, ..self.totals.clone() }
     }

@@ -9,32 +9,32 @@ use crate::units::Probability;
 
 /// Counters of one direction of a datagram proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct DatagramTotals {
+pub(crate) struct DatagramTotals {
     /// Datagrams received.
-    pub datagrams: u64,
+    pub(crate) datagrams: u64,
     /// Bytes in them.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Datagrams that the rules select.
-    pub matched: u64,
+    pub(crate) matched: u64,
     /// Datagrams dropped by the loss model.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Datagrams dropped because they exceed the link's MTU.
-    pub too_large: u64,
+    pub(crate) too_large: u64,
     /// Datagrams dropped by a full queue.
-    pub queue_full: u64,
+    pub(crate) queue_full: u64,
     /// Datagrams duplicated.
-    pub duplicated: u64,
+    pub(crate) duplicated: u64,
     /// Datagrams with a flipped bit.
-    pub corrupted: u64,
+    pub(crate) corrupted: u64,
     /// Datagrams cut short.
-    pub truncated: u64,
+    pub(crate) truncated: u64,
     /// The current loss model; `None` for a replayed record.
-    pub requested: Option<LossModel>,
+    pub(crate) requested: Option<LossModel>,
 }
 
 impl DatagramTotals {
     /// Counts the fate of a selected datagram.
-    pub fn count(&mut self, fate: &Fate) {
+    pub(crate) fn count(&mut self, fate: &Fate) {
         self.matched += 1;
         match fate {
             Fate::Lost => self.lost += 1,
@@ -50,7 +50,7 @@ impl DatagramTotals {
 
     /// Returns the lost share of the selected datagrams; `None` if none was selected.
     #[must_use]
-    pub fn realised(&self) -> Option<f64> {
+    pub(crate) fn realised(&self) -> Option<f64> {
         realised(self.lost, self.matched)
     }
 
@@ -87,17 +87,17 @@ impl fmt::Display for DatagramTotals {
 
 /// Counters of one direction of a stream proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct StreamTotals {
+pub(crate) struct StreamTotals {
     /// Bytes passed on.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Segments sent over the link, retransmissions included.
-    pub segments: u64,
+    pub(crate) segments: u64,
     /// Segments lost: each is a stall.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Connections reset by the link.
-    pub resets: u64,
+    pub(crate) resets: u64,
     /// The current loss model; `None` for a replayed record.
-    pub requested: Option<LossModel>,
+    pub(crate) requested: Option<LossModel>,
 }
 
 impl StreamTotals {
@@ -119,16 +119,16 @@ impl fmt::Display for StreamTotals {
 
 /// Counters of a proxy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ProxyTotals {
+pub(crate) struct ProxyTotals {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The counters, by kind of proxy.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// The counters of a datagram or stream proxy.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Datagrams.
     Datagrams {
         /// Clients so far.
@@ -166,7 +166,7 @@ pub enum Kind {
 impl ProxyTotals {
     /// Returns a JSON object. Values that were never measured are null.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match &self.kind {
             Kind::Datagrams { flows, open, evicted, unsent, gone, up, down } => json!({
                 "name": self.name, "scheme": "udp", "flows": flows, "open": open, "evicted": evicted,
@@ -213,7 +213,7 @@ fn rate(model: Option<&LossModel>) -> Option<f64> {
 
 /// Returns the requested loss as text: `30.0 %`, or `as recorded` without a model.
 #[must_use]
-pub fn requested(model: Option<&LossModel>) -> String {
+pub(crate) fn requested(model: Option<&LossModel>) -> String {
     model.map_or_else(|| "as recorded".to_owned(), |model| model.requested().to_string())
 }
 

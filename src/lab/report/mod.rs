@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::plot::{Kind, Picture, PlotError};
 use crate::escape::escape_short;
 use crate::escape::escape_xml;
-use crate::lab::sweep::column::{Column, Kind as CellKind};
-use crate::lab::sweep::table::{Row, Table};
+use crate::lab::sweep::cell::Kind as CellKind;
+use crate::lab::sweep::column::{Column, Row};
+use crate::lab::sweep::table::Table;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -66,11 +67,11 @@ const ASKED: [(Column, &str); 9] = [
 
 /// A page, and what it omits.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub(crate) struct Report {
     /// The page.
-    pub html: String,
+    pub(crate) html: String,
     /// What the page omits, a clause each that begins with the kind of the plot concerned.
-    pub left_out: Vec<String>,
+    pub(crate) left_out: Vec<String>,
 }
 
 impl Report {
@@ -79,7 +80,7 @@ impl Report {
     /// # Errors
     ///
     /// The drawing library fails.
-    pub fn new(table: &Table, name: &str) -> Result<Self, PlotError> {
+    pub(crate) fn new(table: &Table, name: &str) -> Result<Self, PlotError> {
         let mut left_out = Vec::new();
         let pictures = pictures(table, &mut left_out)?;
         let mut html = head(name);
@@ -119,14 +120,14 @@ fn facts(table: &Table) -> String {
     for (name, column) in columns {
         let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", fact(table, column));
     }
-    let _ = writeln!(html, "<dt>rows</dt><dd>{}</dd>\n</dl>", table.rows().len());
+    let _ = writeln!(html, "<dt>rows</dt><dd>{}</dd>\n</dl>", table.row_count());
     html
 }
 
 /// Returns the value of a column if it is the same in all rows; otherwise the first value, and how many rows differ.
 fn fact(table: &Table, column: Column) -> String {
-    let mut texts: Vec<&str> = table.rows().iter().map(|row| row.text(column)).collect();
-    let first = texts.first().copied().unwrap_or_default();
+    let mut texts: Vec<_> = table.rows().iter().map(|row| row.text(column)).collect();
+    let first = texts.first().cloned().unwrap_or_default();
     texts.sort_unstable();
     texts.dedup();
     let shown = escape_short(first.as_bytes(), TEXT);
@@ -201,8 +202,8 @@ fn table(table: &Table, columns: &[(Column, &str)], cell: impl Fn(&Row, Column) 
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody>\n</table></div>\n");
-    if table.rows().len() > ROWS {
-        let _ = writeln!(html, "<p>The first {ROWS} of {} rows.</p>", table.rows().len());
+    if table.row_count() > ROWS {
+        let _ = writeln!(html, "<p>The first {ROWS} of {} rows.</p>", table.row_count());
     }
     html
 }

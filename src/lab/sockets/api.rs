@@ -46,7 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Bound sockets that listen for HTTP and are not served yet.
 #[derive(Debug)]
-pub struct ApiListener {
+pub(crate) struct ApiListener {
     bound: Bound,
     /// The host name that `Host` may contain besides `localhost` and addresses.
     host: String,
@@ -66,18 +66,18 @@ impl ApiListener {
     /// # Errors
     ///
     /// As [`Listen::bind`].
-    pub fn bind(host: &str, port: u16) -> Result<Self, ListenError> {
+    pub(crate) fn bind(host: &str, port: u16) -> Result<Self, ListenError> {
         let listen = Listen { host: host.to_owned(), port, tcp: true, udp: false };
         Ok(Self { bound: listen.bind()?, host: host.to_owned(), timeout: TIMEOUT })
     }
 
     /// Returns the addresses that it listens on.
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
         self.bound.endpoints()
     }
 
     /// Serves the API in its own task until the program ends.
-    pub fn start(self, proxies: Arc<dyn Proxies>) {
+    pub(crate) fn start(self, proxies: Arc<dyn Proxies>) {
         for open in self.endpoints().iter().filter(|endpoint| !endpoint.addr.ip().is_loopback()) {
             log::warn!("api: whoever reaches {} can send through this machine to anywhere", open.addr);
         }
@@ -85,7 +85,7 @@ impl ApiListener {
     }
 
     /// Serves the API until the future is dropped. A change that has begun is completed even then.
-    pub async fn serve(self, proxies: Arc<dyn Proxies>) {
+    pub(crate) async fn serve(self, proxies: Arc<dyn Proxies>) {
         let api = Api::new(proxies);
         let shared = Arc::new(Shared { api, host: self.host, timeout: self.timeout });
         let listeners: Vec<_> = self.bound.tcp.into_iter().filter_map(watched).collect();

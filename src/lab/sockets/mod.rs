@@ -10,8 +10,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "experiments over sockets own the clock")]
 
-pub mod api;
-pub mod baseline;
-pub mod load;
-pub mod relay;
+pub(crate) mod api;
+pub(crate) mod baseline;
+pub(crate) mod load;
+pub(crate) mod relay;
 pub(crate) mod trial;

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::column::{Column, Row};
 use super::expected::Expected;
 use super::point::Point;
-use super::row::{Origin, Row, VIRTUAL};
+use super::row::{Origin, VIRTUAL};
 use super::run::Experiment;
 use super::tally::Tally;
 use super::trial;
@@ -59,7 +60,7 @@ fn row(point: &Point, tally: &Tally) -> Row {
 }
 
 fn number(row: &Row, column: &str) -> Option<f64> {
-    row.cell(column).unwrap().number()
+    row.number(Column::named(column).unwrap())
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::column::{Column, Kind};
-use super::row::Row;
+use super::cell::Kind;
+use super::column::{Column, Row};
 use crate::escape::escape_short;
 
 /// A comparison of a column with a number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Assertion {
-    column: &'static str,
+pub(crate) struct Assertion {
+    column: Column,
     relation: Relation,
     bound: f64,
 }
@@ -54,13 +54,12 @@ impl Assertion {
     /// # Errors
     ///
     /// The assertion fails; one sentence names the row and its value.
-    pub fn check(&self, row: &Row) -> Result<(), String> {
-        let value = row.cell(self.column).and_then(|cell| cell.number());
+    pub(crate) fn check(&self, row: &Row) -> Result<(), String> {
+        let value = row.number(self.column);
         if value.is_some_and(|value| self.relation.holds(value, self.bound)) {
             return Ok(());
         }
-        let text = |column| row.cell(column).map(|cell| cell.text()).unwrap_or_default();
-        let (policy, up, down) = (text("policy"), text("link_up"), text("link_down"));
+        let (policy, up, down) = (&row.policy, &row.link_up, &row.link_down);
         let found = value.map_or_else(|| "not measured".to_owned(), |value| value.to_string());
         Err(format!("{self} does not hold: it is {found} with policy {policy}, link up {up}, down {down}"))
     }
@@ -74,10 +73,10 @@ impl FromStr for Assertion {
         let parts = RELATIONS.iter().find_map(|(sign, relation)| Some((text.split_once(sign)?, *relation)));
         let ((column, bound), relation) =
             parts.ok_or_else(|| format!("`{shown}` is not an assertion; write one like success>=0.99"))?;
-        let is_number = |column: &&Column| !matches!(column.kind(), Kind::Text | Kind::Steps);
-        let names = || Column::ALL.iter().filter(is_number).map(|column| column.name());
-        let column = names().find(|name| *name == column.trim()).ok_or_else(|| {
-            let names: Vec<&str> = names().collect();
+        let is_number = |column: &Column| !matches!(column.kind(), Kind::Text | Kind::Steps);
+        let column = Column::named(column.trim()).filter(is_number).ok_or_else(|| {
+            let numbers = Column::ALL.iter().filter(|column| is_number(column));
+            let names: Vec<&str> = numbers.map(|column| column.name()).collect();
             format!("`{shown}` names no column of numbers; they are {}", names.join(", "))
         })?;
         let bound: f64 = bound
@@ -93,7 +92,7 @@ impl FromStr for Assertion {
 impl fmt::Display for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = RELATIONS.iter().find(|(_, relation)| *relation == self.relation);
-        write!(f, "{}{}{}", self.column, sign.map_or("", |(sign, _)| sign), self.bound)
+        write!(f, "{}{}{}", self.column.name(), sign.map_or("", |(sign, _)| sign), self.bound)
     }
 }
 

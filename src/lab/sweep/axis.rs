@@ -9,11 +9,11 @@ use crate::escape::escape_short;
 use crate::link::split_list;
 
 /// Bound on the values of one parameter, and on the points of a sweep.
-pub const MAX_POINTS: usize = 20_000;
+pub(crate) const MAX_POINTS: usize = 20_000;
 
 /// A parameter that a sweep can vary. Each has the name of its flag, with `_` for `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Parameter {
+pub(crate) enum Parameter {
     /// Loss in both directions, drawn separately: independent, or in bursts of `burst`.
     Loss,
     /// Loss to the server.
@@ -52,7 +52,7 @@ pub enum Parameter {
 
 impl Parameter {
     /// All parameters, with their names.
-    pub const ALL: [(Self, &str); 17] = [
+    pub(crate) const ALL: [(Self, &str); 17] = [
         (Self::Loss, "loss"),
         (Self::LossUp, "loss_up"),
         (Self::LossDown, "loss_down"),
@@ -100,11 +100,11 @@ impl fmt::Display for Parameter {
 
 /// A parameter and its values, as texts that its flag accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// The parameter.
-    pub parameter: Parameter,
+    pub(crate) parameter: Parameter,
     /// Its values, in order; at least one.
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 impl Axis {
@@ -115,7 +115,7 @@ impl Axis {
     ///
     /// One sentence: a text is no decimal number, the step does not lead from `from` to `to`, or there are too many
     /// values.
-    pub fn range(parameter: Parameter, from: &str, to: &str, step: &str) -> Result<Self, String> {
+    pub(crate) fn range(parameter: Parameter, from: &str, to: &str, step: &str) -> Result<Self, String> {
         let [from, to, step] = [from, to, step].map(decimal);
         let (from, to, step) = (from?, to?, step?);
         if step <= Decimal::ZERO || to < from {
@@ -143,7 +143,7 @@ impl Axis {
     /// # Errors
     ///
     /// One sentence: an empty value, or too many values.
-    pub fn list(parameter: Parameter, text: &str) -> Result<Self, String> {
+    pub(crate) fn list(parameter: Parameter, text: &str) -> Result<Self, String> {
         let words = if parameter.is_link() { split_list(text) } else { text.split(',').collect() };
         let values: Vec<String> = words.into_iter().map(|word| word.trim().to_owned()).collect();
         if values.iter().any(String::is_empty) {
@@ -163,14 +163,14 @@ fn decimal(text: &str) -> Result<Decimal, String> {
 }
 
 /// One combination: a value for each axis.
-pub type Combination<'a> = Vec<(Parameter, &'a str)>;
+pub(crate) type Combination<'a> = Vec<(Parameter, &'a str)>;
 
 /// Returns all combinations, the last axis varying fastest. Without axes, returns the one empty combination.
 ///
 /// # Errors
 ///
 /// One sentence: a parameter that occurs twice, or more than [`MAX_POINTS`] combinations.
-pub fn combinations(axes: &[Axis]) -> Result<Vec<Combination<'_>>, String> {
+pub(crate) fn combinations(axes: &[Axis]) -> Result<Vec<Combination<'_>>, String> {
     for (nth, axis) in axes.iter().enumerate() {
         if axes.iter().take(nth).any(|other| other.parameter == axis.parameter) {
             return Err(format!("{} is varied twice", axis.parameter));

@@ -1,47 +1,53 @@
-//! The columns of the results: names with units, and the kind of their cells. `row` writes them, `table` reads them.
+//! The columns of the results: a field of [`Row`] each, in the order of the file. Cells are in `cell`; `row` fills a
+//! row, `table` reads it back.
 
-/// The kind of a column's cells. An empty cell means: not measured, no theory, or no bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any text.
-    Text,
-    /// A whole number from 0 on.
-    Count,
-    /// A number from 0 to 1.
-    Share,
-    /// A number from 0 on: seconds, bytes, events.
-    Amount,
-    /// Any number.
-    Signed,
-    /// `seconds:share;seconds:share;..`, both ascending.
-    Steps,
-}
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::cell::{Amount, Cell, Count, Field, Kind, Share, Signed, Steps};
 
 macro_rules! columns {
-    ($($column:ident $name:literal $kind:ident $doc:literal,)+) => {
-        /// A column of the CSV.
+    ($($(#[$doc:meta])* $column:ident $field:ident: $kind:ty,)+) => {
+        /// One row of the CSV: the results of one point of a sweep.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub(crate) struct Row {
+            $($(#[$doc])* pub(crate) $field: $kind,)+
+        }
+
+        /// A column of the CSV, to choose a field of a [`Row`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Column {
-            $(#[doc = $doc] $column,)+
+        pub(crate) enum Column {
+            $($(#[$doc])* $column,)+
         }
 
         impl Column {
-            /// All columns, in the order in which a sweep writes them.
-            pub const ALL: &[Self] = &[$(Self::$column,)+];
+            /// All columns, in the order of the fields.
+            pub(crate) const ALL: &[Self] = &[$(Self::$column,)+];
 
-            /// Returns its name in the header, unit included.
+            /// Returns its name in the header, unit included: that of the field.
             #[must_use]
-            pub const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$column => $name,)+
+                    $(Self::$column => stringify!($field),)+
                 }
             }
 
             /// Returns the kind of its cells.
             #[must_use]
-            pub const fn kind(self) -> Kind {
+            pub(crate) const fn kind(self) -> Kind {
                 match self {
-                    $(Self::$column => Kind::$kind,)+
+                    $(Self::$column => <$kind as Field>::KIND,)+
+                }
+            }
+        }
+
+        impl Row {
+            /// Returns the cell in a column.
+            #[must_use]
+            pub(crate) fn cell(&self, column: Column) -> Cell<'_> {
+                match column {
+                    $(Column::$column => self.$field.cell(),)+
                 }
             }
         }
@@ -49,62 +55,142 @@ macro_rules! columns {
 }
 
 columns! {
-    Version "version" Text "The version of the program that wrote the row.",
-    Generator "generator" Text "What draws, and the number of the rules by which: the same command gives the same row under the same name.",
-    Command "command" Text "The command line that made the file.",
-    Mode "mode" Text "`virtual` time or `real` sockets.",
-    Seed "seed" Count "What the links drew from.",
-    Policy "policy" Text "The name of the retry policy.",
-    LossUp "loss_up" Share "Requested loss from client to server, if the model has a rate.",
-    LossDown "loss_down" Share "Requested loss from server to client, if the model has a rate.",
-    LinkUp "link_up" Text "The link from client to server.",
-    LinkDown "link_down" Text "The link from server to client.",
-    BurstUp "burst_up" Amount "Mean length of its runs of losses, if the model has one, in datagrams.",
-    BurstDown "burst_down" Amount "The same, from server to client.",
-    TimeoutS "timeout_s" Amount "The first timeout, in seconds.",
-    MaxSends "max_sends" Count "The most sends of one request.",
-    MaxTimeoutS "max_timeout_s" Amount "The longest timeout, in seconds.",
-    DeadlineS "deadline_s" Amount "When a request is given up, in seconds from its first send.",
-    Jitter "jitter" Text "The jitter of the timeouts.",
-    RtoMinS "rto_min_s" Amount "The least timeout that measuring may give, of a policy that measures, in seconds.",
-    SizeBytes "size_bytes" Count "The size of a request, in bytes.",
-    IntervalS "interval_s" Amount "From one request of a session being due to the next, in seconds; 0 is when the one before has ended.",
-    RealisedLossUp "realised_loss_up" Share "The share of the datagrams to the server that the loss model took.",
-    RealisedLossDown "realised_loss_down" Share "The share of the datagrams to the client that the loss model took.",
-    LossUpTheory "loss_up_theory" Share "The share that it is expected to take of what this policy sends.",
-    LossUpZ "loss_up_z" Signed "The difference of the realised to that, in standard errors.",
-    LossDownTheory "loss_down_theory" Share "The same of the datagrams to the client.",
-    LossDownZ "loss_down_z" Signed "The difference to that, in standard errors.",
-    TooLarge "too_large" Count "Datagrams, both ways, that were larger than the link's MTU.",
-    QueueFull "queue_full" Count "Datagrams, both ways, that found a queue full.",
-    Trials "trials" Count "How many requests were made.",
-    Sessions "sessions" Count "How many sessions they were made in.",
-    Acked "acked" Count "How many were acked.",
-    Rejected "rejected" Count "How many were rejected.",
-    Unknown "unknown" Count "How many ended as unknown.",
-    Success "success" Share "The share of the trials that were acked.",
-    SuccessLow "success_low" Share "The lower end of its 95 % interval.",
-    SuccessHigh "success_high" Share "The upper end of its 95 % interval.",
-    SuccessTheory "success_theory" Share "What theory says of it.",
-    SuccessZ "success_z" Signed "The difference to theory, in standard errors.",
-    SendsMean "sends_mean" Amount "Sends per request.",
-    SendsTheory "sends_theory" Amount "What theory says of it.",
-    SendsZ "sends_z" Signed "The difference to theory, in standard errors.",
-    ExecutionsMean "executions_mean" Amount "Executions per request, with dedup.",
-    ExecutionsTheory "executions_theory" Amount "What theory says of it.",
-    ExecutionsMax "executions_max" Count "The most executions of one request.",
-    ExecutionsWithoutDedupMean "executions_without_dedup_mean" Amount "Executions per request if every copy executed.",
-    ExecutionsWithoutDedupTheory "executions_without_dedup_theory" Amount "What theory says of it.",
-    AckMeanS "ack_mean_s" Amount "Mean time to ack of the acked, from the first send, in seconds.",
-    AckTheoryS "ack_theory_s" Amount "What theory says of it.",
-    AckZ "ack_z" Signed "The difference to theory, in standard errors.",
-    AckP50S "ack_p50_s" Amount "Half of the acked were acked by then, in seconds.",
-    AckP90S "ack_p90_s" Amount "90 % of the acked were acked by then, in seconds.",
-    AckP99S "ack_p99_s" Amount "99 % of the acked were acked by then, in seconds.",
-    AckMaxS "ack_max_s" Amount "The longest time to ack, in seconds.",
-    AckCdfS "ack_cdf_s" Steps "The share of all trials that were acked within a time.",
-    GoodputBytesPerS "goodput_bytes_per_s" Amount "Bytes of acked messages per second of the sessions' time.",
-    SpuriousMean "spurious_mean" Amount "Answers that nobody waited for any more, per request: to repeats that were not needed, or too late.",
-    DatagramsMean "datagrams_mean" Amount "Datagrams per request, both directions.",
-    BytesMean "bytes_mean" Amount "Bytes per request, both directions.",
+    /// The version of the program that wrote the row.
+    Version version: String,
+    /// What draws, and the number of the rules by which: the same command gives the same row under the same name.
+    Generator generator: String,
+    /// The command line that made the file.
+    Command command: String,
+    /// `virtual` time or `real` sockets.
+    Mode mode: String,
+    /// What the links drew from.
+    Seed seed: Count,
+    /// The name of the retry policy.
+    Policy policy: String,
+    /// Requested loss from client to server, if the model has a rate.
+    LossUp loss_up: Share,
+    /// Requested loss from server to client, if the model has a rate.
+    LossDown loss_down: Share,
+    /// The link from client to server.
+    LinkUp link_up: String,
+    /// The link from server to client.
+    LinkDown link_down: String,
+    /// Mean length of its runs of losses, if the model has one, in datagrams.
+    BurstUp burst_up: Amount,
+    /// The same, from server to client.
+    BurstDown burst_down: Amount,
+    /// The first timeout, in seconds.
+    TimeoutS timeout_s: Amount,
+    /// The most sends of one request.
+    MaxSends max_sends: Count,
+    /// The longest timeout, in seconds.
+    MaxTimeoutS max_timeout_s: Amount,
+    /// When a request is given up, in seconds from its first send.
+    DeadlineS deadline_s: Amount,
+    /// The jitter of the timeouts.
+    Jitter jitter: String,
+    /// The least timeout that measuring may give, of a policy that measures, in seconds.
+    RtoMinS rto_min_s: Amount,
+    /// The size of a request, in bytes.
+    SizeBytes size_bytes: Count,
+    /// From one request of a session being due to the next, in seconds; 0 is when the one before has ended.
+    IntervalS interval_s: Amount,
+    /// The share of the datagrams to the server that the loss model took.
+    RealisedLossUp realised_loss_up: Share,
+    /// The share of the datagrams to the client that the loss model took.
+    RealisedLossDown realised_loss_down: Share,
+    /// The share that it is expected to take of what this policy sends.
+    LossUpTheory loss_up_theory: Share,
+    /// The difference of the realised to that, in standard errors.
+    LossUpZ loss_up_z: Signed,
+    /// The same of the datagrams to the client.
+    LossDownTheory loss_down_theory: Share,
+    /// The difference to that, in standard errors.
+    LossDownZ loss_down_z: Signed,
+    /// Datagrams, both ways, that were larger than the link's MTU.
+    TooLarge too_large: Count,
+    /// Datagrams, both ways, that found a queue full.
+    QueueFull queue_full: Count,
+    /// How many requests were made.
+    Trials trials: Count,
+    /// How many sessions they were made in.
+    Sessions sessions: Count,
+    /// How many were acked.
+    Acked acked: Count,
+    /// How many were rejected.
+    Rejected rejected: Count,
+    /// How many ended as unknown.
+    Unknown unknown: Count,
+    /// The share of the trials that were acked.
+    Success success: Share,
+    /// The lower end of its 95 % interval.
+    SuccessLow success_low: Share,
+    /// The upper end of its 95 % interval.
+    SuccessHigh success_high: Share,
+    /// What theory says of it.
+    SuccessTheory success_theory: Share,
+    /// The difference to theory, in standard errors.
+    SuccessZ success_z: Signed,
+    /// Sends per request.
+    SendsMean sends_mean: Amount,
+    /// What theory says of it.
+    SendsTheory sends_theory: Amount,
+    /// The difference to theory, in standard errors.
+    SendsZ sends_z: Signed,
+    /// Executions per request, with dedup.
+    ExecutionsMean executions_mean: Amount,
+    /// What theory says of it.
+    ExecutionsTheory executions_theory: Amount,
+    /// The most executions of one request.
+    ExecutionsMax executions_max: Count,
+    /// Executions per request if every copy executed.
+    ExecutionsWithoutDedupMean executions_without_dedup_mean: Amount,
+    /// What theory says of it.
+    ExecutionsWithoutDedupTheory executions_without_dedup_theory: Amount,
+    /// Mean time to ack of the acked, from the first send, in seconds.
+    AckMeanS ack_mean_s: Amount,
+    /// What theory says of it.
+    AckTheoryS ack_theory_s: Amount,
+    /// The difference to theory, in standard errors.
+    AckZ ack_z: Signed,
+    /// Half of the acked were acked by then, in seconds.
+    AckP50S ack_p50_s: Amount,
+    /// 90 % of the acked were acked by then, in seconds.
+    AckP90S ack_p90_s: Amount,
+    /// 99 % of the acked were acked by then, in seconds.
+    AckP99S ack_p99_s: Amount,
+    /// The longest time to ack, in seconds.
+    AckMaxS ack_max_s: Amount,
+    /// The share of all trials that were acked within a time.
+    AckCdfS ack_cdf_s: Steps,
+    /// Bytes of acked messages per second of the sessions' time.
+    GoodputBytesPerS goodput_bytes_per_s: Amount,
+    /// Answers that nobody waited for any more, per request: to repeats that were not needed, or too late.
+    SpuriousMean spurious_mean: Amount,
+    /// Datagrams per request, both directions.
+    DatagramsMean datagrams_mean: Amount,
+    /// Bytes per request, both directions.
+    BytesMean bytes_mean: Amount,
+}
+
+impl Column {
+    /// Returns the column of a name, if there is one.
+    #[must_use]
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|column| column.name() == name)
+    }
+}
+
+impl Row {
+    /// Returns a cell's text in the CSV.
+    #[must_use]
+    pub(crate) fn text(&self, column: Column) -> Cow<'_, str> {
+        self.cell(column).text()
+    }
+
+    /// Returns the number in a cell, in the unit of the column's name; `None` if it is empty or a text.
+    #[must_use]
+    pub(crate) fn number(&self, column: Column) -> Option<f64> {
+        self.cell(column).number()
+    }
 }

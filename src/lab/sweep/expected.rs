@@ -12,30 +12,30 @@ use crate::units::Probability;
 
 /// The expected results of requests at a [`Point`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// The share of requests that is acked.
-    pub success: f64,
+    pub(crate) success: f64,
     /// Sends per request.
-    pub sends: f64,
+    pub(crate) sends: f64,
     /// Executions per request where duplicates are recognised.
-    pub executions: f64,
+    pub(crate) executions: f64,
     /// Executions per request where they are not.
-    pub executions_without_dedup: f64,
+    pub(crate) executions_without_dedup: f64,
     /// The time to ack, if an exact value is known.
-    pub time: Option<Time>,
+    pub(crate) time: Option<Time>,
     /// The share of the datagrams to the server that is lost.
-    pub loss_up: f64,
+    pub(crate) loss_up: f64,
     /// The share of the datagrams from it that is lost; `None` if there are none.
-    pub loss_down: Option<f64>,
+    pub(crate) loss_down: Option<f64>,
 }
 
 /// A time to ack.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Time {
+pub(crate) struct Time {
     /// In seconds.
-    pub mean: f64,
+    pub(crate) mean: f64,
     /// The standard deviation, in seconds, if an exact value is known.
-    pub deviation: Option<f64>,
+    pub(crate) deviation: Option<f64>,
 }
 
 impl Expected {
@@ -44,14 +44,14 @@ impl Expected {
     /// sends is not random. With a blackhole the times of the sends must not be random either, and each request must
     /// be due after the end of the one before.
     #[must_use]
-    pub fn at(point: &Point) -> Option<Self> {
+    pub(crate) fn at(point: &Point) -> Option<Self> {
         if point.has_cycle() { Self::in_cycles(point) } else { Self::independent(point) }
     }
 
     /// Returns the share of datagrams, up and down, that the loss models are expected to drop. For a model that does
     /// not depend on the clock it is the model's rate, whatever the policy.
     #[must_use]
-    pub fn losses(point: &Point) -> (Option<f64>, Option<f64>) {
+    pub(crate) fn losses(point: &Point) -> (Option<f64>, Option<f64>) {
         let of = |link: &LinkConfig| link.loss.rate().map(|rate| rate.get());
         match point.has_cycle() {
             false => (of(&point.up), of(&point.down)),

@@ -1,5 +1,5 @@
 //! Sweeps: run the same requests at many points of a plan and write one row of results for each. Plots of the rows are
-//! in [`plot`](super::plot).
+//! in `lab::plot`.
 //!
 //! ```text
 //! axis       parameters that vary, and all their combinations
@@ -17,8 +17,9 @@
 //! expected   the theory's prediction for a point, where there is one
 //! cyclic     the same for losses that follow a clock
 //! note       caveats for the reader of the rows
-//! column     the columns of the results
-//! row        the cells of a point
+//! cell       the cells of the results, and their text
+//! column     the columns of the results: the fields of a row
+//! row        the row of a point
 //! assertion  conditions on rows
 //! table      the results, read back from their CSV
 //! agreement  tests: measurements against the theory
@@ -26,22 +27,23 @@
 
 #[cfg(test)]
 mod agreement;
-pub mod assertion;
-pub mod axis;
-pub mod column;
+pub(crate) mod assertion;
+pub(crate) mod axis;
+pub(crate) mod cell;
+pub(crate) mod column;
 mod cyclic;
-pub mod expected;
+pub(crate) mod expected;
 mod ledger;
-pub mod note;
-pub mod plan;
-pub mod point;
-pub mod ratio;
-pub mod real;
-pub mod row;
-pub mod run;
+pub(crate) mod note;
+pub(crate) mod plan;
+pub(crate) mod point;
+pub(crate) mod ratio;
+pub(crate) mod real;
+pub(crate) mod row;
+pub(crate) mod run;
 mod start;
-pub mod stats;
+pub(crate) mod stats;
 pub mod table;
-pub mod tally;
-pub mod times;
-pub mod trial;
+pub(crate) mod tally;
+pub(crate) mod times;
+pub(crate) mod trial;

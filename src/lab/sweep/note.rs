@@ -15,7 +15,7 @@ const NAMED: usize = 3;
 /// Returns the notes on an experiment, each a clause. `sends_are_set` is whether a flag or an axis sets the number of
 /// sends, instead of the policies.
 #[must_use]
-pub fn notes(experiment: &Experiment, sends_are_set: bool) -> Vec<String> {
+pub(crate) fn notes(experiment: &Experiment, sends_are_set: bool) -> Vec<String> {
     let own_sends = if sends_are_set { None } else { different_sends(&experiment.points) };
     let single = listed(experiment, "no interval can be given", |point| {
         (experiment.sessions_at(point) == 1 && experiment.trials > 1 && !point.is_independent()).then(|| {

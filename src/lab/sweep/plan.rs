@@ -19,7 +19,7 @@ use toml::{Table, Value};
 use crate::escape::escape_short;
 
 /// Largest plan that is read, in bytes.
-pub const MAX_PLAN: u64 = 1 << 20;
+pub(crate) const MAX_PLAN: u64 = 1 << 20;
 
 /// Translates a plan into words of the command line.
 ///
@@ -29,7 +29,7 @@ pub const MAX_PLAN: u64 = 1 << 20;
 /// # Errors
 ///
 /// One sentence: the text is no TOML, or has an unknown key or an invalid value.
-pub fn words(text: &str, flags: &[String], typed: &[String]) -> Result<Vec<String>, String> {
+pub(crate) fn words(text: &str, flags: &[String], typed: &[String]) -> Result<Vec<String>, String> {
     let table: Table = text.parse().map_err(|error| syntax(text, &error))?;
     let mut words = Vec::new();
     for (key, value) in &table {

@@ -18,27 +18,27 @@ const STEP: f64 = 0.618_033_988_749_894_8;
 
 /// A policy and a network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// The policy's name.
-    pub policy_name: &'static str,
+    pub(crate) policy_name: &'static str,
     /// When requests are sent, and when they are given up.
-    pub policy: Backoff,
+    pub(crate) policy: Backoff,
     /// The link to the server.
-    pub up: LinkConfig,
+    pub(crate) up: LinkConfig,
     /// The link from the server.
-    pub down: LinkConfig,
+    pub(crate) down: LinkConfig,
     /// The length of the message that a request carries, in bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// The time from the due time of one request of a session to that of the next; 0 means that each follows the end
     /// of the one before.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
 }
 
 impl Point {
     /// Returns the interval where none is set: 0, unless a link has a blackhole. Then it is longer than any request
     /// takes under this policy, and successive requests sample the whole cycle.
     #[must_use]
-    pub fn default_interval(&self) -> Duration {
+    pub(crate) fn default_interval(&self) -> Duration {
         let cycles = [&self.up.loss, &self.down.loss].map(LossModel::cycle);
         let Some(cycle) = cycles.into_iter().flatten().max().map(|cycle| cycle.as_secs_f64()) else {
             return Duration::ZERO;
@@ -57,7 +57,7 @@ impl Point {
     /// Whether the requests of a session are independent: losses are, no queue fills, and no measured timeout decides
     /// the number of sends.
     #[must_use]
-    pub fn is_independent(&self) -> bool {
+    pub(crate) fn is_independent(&self) -> bool {
         let is_memoryless = |link: &LinkConfig| {
             link.rate.is_none() && matches!(link.loss, LossModel::None | LossModel::Bernoulli(_))
         };
@@ -67,21 +67,21 @@ impl Point {
 
     /// Whether the losses of a link depend on the clock.
     #[must_use]
-    pub fn has_cycle(&self) -> bool {
+    pub(crate) fn has_cycle(&self) -> bool {
         [&self.up, &self.down].into_iter().any(|link| link.loss.cycle().is_some())
     }
 
     /// Returns the number of requests per session where it is not set. It is `most` if requests are independent;
     /// otherwise it gives 100 sessions, within 1 and `most`.
     #[must_use]
-    pub fn default_session_trials(&self, trials: u64, most: u64) -> u64 {
+    pub(crate) fn default_session_trials(&self, trials: u64, most: u64) -> u64 {
         if self.is_independent() { most } else { (trials / SESSIONS).clamp(1, most.max(1)) }
     }
 
     /// Returns the seed of a session at this point: a function of the experiment's seed, the point's definition and
     /// the session's ordinal. So a point gives the same row in every experiment.
     #[must_use]
-    pub fn session_seed(&self, seed: u64, session: u64) -> u64 {
+    pub(crate) fn session_seed(&self, seed: u64, session: u64) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(seed, session);
         hasher.write(self.identity().as_bytes());
         hasher.finish()

@@ -12,7 +12,7 @@ use super::stats::{Z95, wilson_with};
 
 /// Sums over sessions. Whole numbers, so the order of additions does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ratio {
+pub(crate) struct Ratio {
     sessions: u64,
     y: u128,
     x: u128,
@@ -23,7 +23,7 @@ pub struct Ratio {
 
 impl Ratio {
     /// Adds a session with these sums.
-    pub fn add(&mut self, y: u128, x: u128) {
+    pub(crate) fn add(&mut self, y: u128, x: u128) {
         let one = Self {
             sessions: 1,
             y,
@@ -36,7 +36,7 @@ impl Ratio {
     }
 
     /// Adds the sessions of another.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.y = self.y.saturating_add(other.y);
         self.x = self.x.saturating_add(other.x);
@@ -47,19 +47,19 @@ impl Ratio {
 
     /// Returns the number of sessions.
     #[must_use]
-    pub fn sessions(&self) -> u64 {
+    pub(crate) fn sessions(&self) -> u64 {
         self.sessions
     }
 
     /// Returns the quotient; `None` if the denominator is 0.
     #[must_use]
-    pub fn value(&self) -> Option<f64> {
+    pub(crate) fn value(&self) -> Option<f64> {
         (self.x > 0).then(|| self.y as f64 / self.x as f64)
     }
 
     /// Returns the standard error: 0 where all sessions have the same quotient, `None` with fewer than two sessions.
     #[must_use]
-    pub fn error(&self) -> Option<f64> {
+    pub(crate) fn error(&self) -> Option<f64> {
         let (p, n) = (self.value()?, self.sessions as f64);
         let [yy, xx, xy] = [self.yy, self.xx, self.xy].map(|sum| sum as f64);
         let squares = yy - 2.0 * p * xy + p * p * xx;
@@ -71,7 +71,7 @@ impl Ratio {
     /// Returns the difference between the quotient and `expected`, in standard errors. `None` without an error, unless
     /// they agree.
     #[must_use]
-    pub fn z(&self, expected: f64) -> Option<f64> {
+    pub(crate) fn z(&self, expected: f64) -> Option<f64> {
         super::stats::in_errors(self.value()?, expected, self.error()?)
     }
 
@@ -83,7 +83,7 @@ impl Ratio {
     /// Survey Statistics and Methodology 3: 484-503). Where all or none succeeded, the sessions show no error, and each
     /// counts as one request.
     #[must_use]
-    pub fn interval(&self) -> Option<(f64, f64)> {
+    pub(crate) fn interval(&self) -> Option<(f64, f64)> {
         let (p, n) = (self.value()?, self.x as f64);
         if self.xx == self.x {
             return Some(wilson_with(p, n, Z95));

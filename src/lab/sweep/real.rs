@@ -30,14 +30,14 @@ use crate::wire::Verb;
 const ATTEMPTS: u32 = 100;
 
 /// Creates the source of tokens and keys.
-pub type Secrets = fn() -> Box<dyn CryptoRng + Send>;
+pub(crate) type Secrets = fn() -> Box<dyn CryptoRng + Send>;
 
 /// Ledgers by client address.
 type Ledgers = Arc<Mutex<BTreeMap<SocketAddr, Ledger>>>;
 
 /// A server on loopback that records its executions.
 #[derive(Debug)]
-pub struct RealServer {
+pub(crate) struct RealServer {
     addr: SocketAddr,
     ledgers: Ledgers,
     secrets: Secrets,
@@ -46,7 +46,7 @@ pub struct RealServer {
 
 /// Why there is no server to measure.
 #[derive(Debug, thiserror::Error)]
-pub enum RealError {
+pub(crate) enum RealError {
     /// The server cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -61,7 +61,7 @@ impl RealServer {
     /// # Errors
     ///
     /// The system provides no socket.
-    pub fn start(secrets: Secrets) -> Result<Self, RealError> {
+    pub(crate) fn start(secrets: Secrets) -> Result<Self, RealError> {
         let listen = Listen { host: "127.0.0.1".to_owned(), port: 0, tcp: false, udp: true };
         let bound = listen.bind()?;
         let no_addr = || io::Error::other("it has no address");
@@ -81,7 +81,7 @@ impl RealServer {
     /// # Errors
     ///
     /// The system provides no socket.
-    pub fn session(&self, point: &Point, seed: u64, trials: u64) -> Result<Tally, RealError> {
+    pub(crate) fn session(&self, point: &Point, seed: u64, trials: u64) -> Result<Tally, RealError> {
         let (mut wire, room) = self.open(point, seed)?;
         let addr = wire.addr()?;
         let before = wire.client.stats();

@@ -1,8 +1,12 @@
-//! Rows of results: the cells that a point and its tally put into each column. Files are written elsewhere.
+//! Rows of results: what a point and its tally put into each column. The columns are in `column`; files are written
+//! elsewhere.
 
-use serde_json::{Map, Number, Value};
+use std::time::Duration;
 
-use super::column::Column;
+use serde_json::{Map, Value};
+
+use super::cell::Share;
+use super::column::{Column, Row};
 use super::expected::{Expected, Time};
 use super::point::Point;
 use super::ratio::Ratio;
@@ -11,192 +15,129 @@ use super::tally::{Tally, Traffic};
 use crate::link::{LinkConfig, LossModel};
 use crate::reliable::{Backoff, Jitter};
 
-/// A cell, measured or empty.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
-    /// A word.
-    Text(String),
-    /// A count.
-    Whole(u64),
-    /// A measure.
-    Real(f64),
-    /// Not measured, or no theory.
-    Empty,
-}
-
-impl Cell {
-    /// Returns the text of the cell in a CSV.
-    #[must_use]
-    pub fn text(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Whole(number) => number.to_string(),
-            Self::Real(number) => number.to_string(),
-            Self::Empty => String::new(),
-        }
-    }
-
-    /// Returns the number in the cell, if it is one.
-    #[must_use]
-    pub fn number(&self) -> Option<f64> {
-        match self {
-            Self::Whole(number) => Some(*number as f64),
-            Self::Real(number) => Some(*number),
-            Self::Text(_) | Self::Empty => None,
-        }
-    }
-
-    /// Returns the cell as JSON: null if it is empty.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        match self {
-            Self::Text(text) => Value::from(text.as_str()),
-            Self::Whole(number) => Value::from(*number),
-            Self::Real(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
-            Self::Empty => Value::Null,
-        }
-    }
-}
-
-impl From<Option<f64>> for Cell {
-    /// Rounds to nine significant digits: further digits are rounding errors that would differ between machines.
-    fn from(number: Option<f64>) -> Self {
-        let rounded = |x: f64| format!("{x:.8e}").parse().unwrap_or(x);
-        number.map_or(Self::Empty, |x| Self::Real(rounded(x)))
-    }
-}
-
-impl From<u64> for Cell {
-    fn from(number: u64) -> Self {
-        Self::Whole(number)
-    }
-}
-
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
 /// The random generator, and the version of the rules by which it is used. In virtual time the same command gives the
 /// same rows under the same name; a change of any row increments the version.
-pub const GENERATOR: &str = "chacha8/1";
+pub(crate) const GENERATOR: &str = "chacha8/1";
 
 /// The mode of simulated time and links, of [`Origin::mode`].
-pub const VIRTUAL: &str = "virtual";
+pub(crate) const VIRTUAL: &str = "virtual";
 /// The mode of real sockets and the real clock.
-pub const REAL: &str = "real";
+pub(crate) const REAL: &str = "real";
 
 /// The origin of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The command line that reproduces them.
-    pub command: String,
+    pub(crate) command: String,
     /// [`VIRTUAL`] or [`REAL`]: the clock and the network.
-    pub mode: &'static str,
+    pub(crate) mode: &'static str,
     /// The seed of the whole experiment.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
-
-/// One row: a cell per column of [`Column::ALL`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row(Vec<Cell>);
 
 impl Row {
     /// Creates the row of `point` from its tally.
     #[must_use]
-    pub fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
-        let mut cells = about(origin, point);
-        cells.extend(outcomes(point, tally));
-        cells.extend(costs(point, tally));
-        cells.extend(times(point, tally, origin.mode == VIRTUAL));
-        Self(cells)
-    }
-
-    /// Returns the cells, in the order of [`Column::ALL`].
-    #[must_use]
-    pub fn cells(&self) -> &[Cell] {
-        &self.0
-    }
-
-    /// Returns the cell of a column; `None` if there is no such column.
-    #[must_use]
-    pub fn cell(&self, column: &str) -> Option<&Cell> {
-        self.0.get(Column::ALL.iter().position(|known| known.name() == column)?)
+    pub(crate) fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
+        let Point { policy_name, policy, up, down, size, interval } = point;
+        let trials = tally.trials();
+        let expected = Expected::at(point);
+        let success_theory = expected.map(|expected| expected.success);
+        let sends_theory = expected.map(|expected| expected.sends);
+        // Real sockets add a round trip that the theory does not know.
+        let ack_theory = expected.and_then(|expected| expected.time).filter(|_| origin.mode == VIRTUAL);
+        let (success_low, success_high) = success_interval(point, tally).unzip();
+        let (loss_up_theory, loss_down_theory) = Expected::losses(point);
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generator: GENERATOR.to_owned(),
+            command: origin.command.clone(),
+            mode: origin.mode.to_owned(),
+            seed: origin.seed.into(),
+            policy: (*policy_name).to_owned(),
+            loss_up: requested(up),
+            loss_down: requested(down),
+            link_up: up.to_string(),
+            link_down: down.to_string(),
+            burst_up: up.loss.mean_burst().into(),
+            burst_down: down.loss.mean_burst().into(),
+            timeout_s: Some(policy.ack_timeout().as_secs_f64()).into(),
+            max_sends: u64::from(policy.max_sends()).into(),
+            max_timeout_s: longest_timeout(policy).map(|longest| longest.as_secs_f64()).into(),
+            deadline_s: policy.deadline().map(|deadline| deadline.as_secs_f64()).into(),
+            jitter: jitter(policy),
+            rto_min_s: policy.adaptive().then(|| policy.min_rto().as_secs_f64()).into(),
+            size_bytes: (*size as u64).into(),
+            interval_s: Some(interval.as_secs_f64()).into(),
+            realised_loss_up: tally.up.realised_loss().into(),
+            realised_loss_down: tally.down.realised_loss().into(),
+            loss_up_theory: loss_up_theory.into(),
+            loss_up_z: loss_z(loss_up_theory, &up.loss, &tally.up, &tally.sessions.loss_up).into(),
+            loss_down_theory: loss_down_theory.into(),
+            loss_down_z: loss_z(loss_down_theory, &down.loss, &tally.down, &tally.sessions.loss_down).into(),
+            too_large: (tally.up.too_large + tally.down.too_large).into(),
+            queue_full: (tally.up.queue_full + tally.down.queue_full).into(),
+            trials: trials.into(),
+            sessions: tally.sessions.success.sessions().into(),
+            acked: tally.acked.into(),
+            rejected: tally.rejected.into(),
+            unknown: tally.unknown.into(),
+            success: per(tally.acked, trials).into(),
+            success_low: success_low.into(),
+            success_high: success_high.into(),
+            success_theory: success_theory.into(),
+            success_z: success_theory.and_then(|expected| success_z(point, tally, expected)).into(),
+            sends_mean: tally.sends.mean().into(),
+            sends_theory: sends_theory.into(),
+            sends_z: sends_theory.and_then(|expected| sends_z(point, tally, expected)).into(),
+            executions_mean: tally.executions.mean().into(),
+            executions_theory: expected.map(|expected| expected.executions).into(),
+            executions_max: tally.executions_max.into(),
+            executions_without_dedup_mean: tally.arrivals.mean().into(),
+            executions_without_dedup_theory: expected
+                .map(|expected| expected.executions_without_dedup)
+                .into(),
+            ack_mean_s: tally.times.mean().into(),
+            ack_theory_s: ack_theory.map(|time| time.mean).into(),
+            ack_z: ack_theory.and_then(|time| time_z(point, tally, time)).into(),
+            ack_p50_s: tally.times.quantile(0.5).into(),
+            ack_p90_s: tally.times.quantile(0.9).into(),
+            ack_p99_s: tally.times.quantile(0.99).into(),
+            ack_max_s: tally.times.longest().into(),
+            ack_cdf_s: tally.times.cdf(trials).into_iter().collect(),
+            goodput_bytes_per_s: goodput(point, tally).into(),
+            spurious_mean: per(tally.spurious, trials).into(),
+            datagrams_mean: per(tally.up.datagrams + tally.down.datagrams, trials).into(),
+            bytes_mean: per(tally.up.bytes + tally.down.bytes, trials).into(),
+        }
     }
 
     /// Returns a JSON object, null where nothing was measured.
     #[must_use]
-    pub fn json(&self) -> Value {
-        let pairs = Column::ALL.iter().zip(&self.0);
-        let pairs = pairs.map(|(column, cell)| (column.name().to_owned(), cell.json()));
+    pub(crate) fn json(&self) -> Value {
+        let pairs = Column::ALL.iter().map(|column| (column.name().to_owned(), self.cell(*column).json()));
         Value::Object(pairs.collect::<Map<_, _>>())
     }
 }
 
-fn about(origin: &Origin, point: &Point) -> Vec<Cell> {
-    let Point { policy_name, policy, up, down, size, interval } = point;
-    let longest = Some(policy.max_timeout()).filter(|longest| *longest < Backoff::UNCAPPED);
-    let jitter =
-        if policy.jitter() == Jitter::None { "none".to_owned() } else { policy.jitter().to_string() };
-    vec![
-        env!("CARGO_PKG_VERSION").into(),
-        GENERATOR.into(),
-        origin.command.as_str().into(),
-        origin.mode.into(),
-        origin.seed.into(),
-        (*policy_name).into(),
-        requested(up),
-        requested(down),
-        up.to_string().as_str().into(),
-        down.to_string().as_str().into(),
-        up.loss.mean_burst().into(),
-        down.loss.mean_burst().into(),
-        Some(policy.ack_timeout().as_secs_f64()).into(),
-        u64::from(policy.max_sends()).into(),
-        longest.map(|longest| longest.as_secs_f64()).into(),
-        policy.deadline().map(|deadline| deadline.as_secs_f64()).into(),
-        jitter.as_str().into(),
-        policy.adaptive().then(|| policy.min_rto().as_secs_f64()).into(),
-        (*size as u64).into(),
-        Some(interval.as_secs_f64()).into(),
-    ]
-}
-
-/// The requested loss, if the model has a rate.
-fn requested(link: &LinkConfig) -> Cell {
+/// Returns the requested loss, if the model has a rate.
+fn requested(link: &LinkConfig) -> Share {
     link.loss.rate().map(|rate| rate.get()).into()
 }
 
-fn outcomes(point: &Point, tally: &Tally) -> [Cell; 18] {
-    let trials = tally.trials();
-    let (low, high) = interval(point, tally).unzip();
-    let expected = Expected::at(point).map(|expected| expected.success);
-    let [up_theory, up_z, down_theory, down_z] = losses(point, tally);
-    [
-        tally.up.realised_loss().into(),
-        tally.down.realised_loss().into(),
-        up_theory,
-        up_z,
-        down_theory,
-        down_z,
-        (tally.up.too_large + tally.down.too_large).into(),
-        (tally.up.queue_full + tally.down.queue_full).into(),
-        trials.into(),
-        tally.sessions.success.sessions().into(),
-        tally.acked.into(),
-        tally.rejected.into(),
-        tally.unknown.into(),
-        per(tally.acked, trials),
-        low.into(),
-        high.into(),
-        expected.into(),
-        expected.and_then(|expected| success_z(point, tally, expected)).into(),
-    ]
+fn longest_timeout(policy: &Backoff) -> Option<Duration> {
+    Some(policy.max_timeout()).filter(|longest| *longest < Backoff::UNCAPPED)
+}
+
+fn jitter(policy: &Backoff) -> String {
+    match policy.jitter() {
+        Jitter::None => "none".to_owned(),
+        jitter => jitter.to_string(),
+    }
 }
 
 /// Returns the 95 % interval of the success: Wilson's, or that of the sessions if their requests are dependent.
-fn interval(point: &Point, tally: &Tally) -> Option<(f64, f64)> {
+fn success_interval(point: &Point, tally: &Tally) -> Option<(f64, f64)> {
     if point.is_independent() {
         wilson(tally.acked, tally.trials())
     } else {
@@ -214,39 +155,13 @@ fn success_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
     }
 }
 
-/// The expected loss of each direction, and the difference from it in standard errors.
-fn losses(point: &Point, tally: &Tally) -> [Cell; 4] {
-    let (up, down) = Expected::losses(point);
-    let z = |expected: Option<f64>, model: &LossModel, traffic: &Traffic, sessions: &Ratio| {
-        let expected = expected.filter(|_| traffic.datagrams > 0)?;
-        match model {
-            LossModel::None | LossModel::Bernoulli(_) => {
-                proportion_z(traffic.lost, traffic.datagrams, expected)
-            }
-            _ => sessions.z(expected),
-        }
-    };
-    [
-        up.into(),
-        z(up, &point.up.loss, &tally.up, &tally.sessions.loss_up).into(),
-        down.into(),
-        z(down, &point.down.loss, &tally.down, &tally.sessions.loss_down).into(),
-    ]
-}
-
-fn costs(point: &Point, tally: &Tally) -> [Cell; 8] {
-    let expected = Expected::at(point);
-    let sends = expected.map(|expected| expected.sends);
-    [
-        tally.sends.mean().into(),
-        sends.into(),
-        sends.and_then(|sends| sends_z(point, tally, sends)).into(),
-        tally.executions.mean().into(),
-        expected.map(|expected| expected.executions).into(),
-        tally.executions_max.into(),
-        tally.arrivals.mean().into(),
-        expected.map(|expected| expected.executions_without_dedup).into(),
-    ]
+/// Returns the difference of the realised loss of one direction to the expected one, in standard errors.
+fn loss_z(expected: Option<f64>, model: &LossModel, traffic: &Traffic, sessions: &Ratio) -> Option<f64> {
+    let expected = expected.filter(|_| traffic.datagrams > 0)?;
+    match model {
+        LossModel::None | LossModel::Bernoulli(_) => proportion_z(traffic.lost, traffic.datagrams, expected),
+        _ => sessions.z(expected),
+    }
 }
 
 fn sends_z(point: &Point, tally: &Tally, expected: f64) -> Option<f64> {
@@ -261,45 +176,21 @@ fn time_z(point: &Point, tally: &Tally, expected: Time) -> Option<f64> {
     }
 }
 
-/// Real sockets add a round trip that the theory does not know.
-fn times(point: &Point, tally: &Tally, is_virtual: bool) -> [Cell; 12] {
-    let (times, trials) = (&tally.times, tally.trials());
-    let expected = Expected::at(point).and_then(|expected| expected.time).filter(|_| is_virtual);
+/// Returns the bytes of acked messages per second of the sessions' time.
+fn goodput(point: &Point, tally: &Tally) -> Option<f64> {
     let seconds = tally.elapsed as f64 / 1e9;
-    let delivered = tally.acked as f64 * point.size as f64;
-    let (datagrams, bytes) = (tally.up.datagrams + tally.down.datagrams, tally.up.bytes + tally.down.bytes);
-    [
-        times.mean().into(),
-        expected.map(|time| time.mean).into(),
-        expected.and_then(|time| time_z(point, tally, time)).into(),
-        times.quantile(0.5).into(),
-        times.quantile(0.9).into(),
-        times.quantile(0.99).into(),
-        times.longest().into(),
-        cdf(tally),
-        (seconds > 0.0).then(|| delivered / seconds).into(),
-        per(tally.spurious, trials),
-        per(datagrams, trials),
-        per(bytes, trials),
-    ]
+    (seconds > 0.0).then(|| tally.acked as f64 * point.size as f64 / seconds)
 }
 
-fn per(count: u64, trials: u64) -> Cell {
-    (trials > 0).then(|| count as f64 / trials as f64).into()
-}
-
-/// `seconds:share;seconds:share;..`
-fn cdf(tally: &Tally) -> Cell {
-    let step = |(seconds, share): (f64, f64)| format!("{seconds}:{}", Cell::from(Some(share)).text());
-    let steps: Vec<String> = tally.times.cdf(tally.trials()).into_iter().map(step).collect();
-    if steps.is_empty() { Cell::Empty } else { Cell::Text(steps.join(";")) }
+fn per(count: u64, trials: u64) -> Option<f64> {
+    (trials > 0).then(|| count as f64 / trials as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::sweep::cell::{Cell, Count};
     use crate::reliable::Outcome;
-    use std::time::Duration;
 
     fn row(tally: &Tally, link: &str) -> Row {
         let policy = Backoff::new(Duration::from_millis(100));
@@ -310,8 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_cell_for_each_column_and_columns_have_names_of_their_own() {
-        assert_eq!(row(&Tally::default(), "none").cells().len(), Column::ALL.len());
+    fn columns_have_names_of_their_own() {
         let mut names: Vec<&str> = Column::ALL.iter().map(|column| column.name()).collect();
         names.sort_unstable();
         names.dedup();
@@ -324,12 +214,12 @@ mod tests {
         for column in
             ["success", "sends_mean", "ack_p50_s", "ack_cdf_s", "goodput_bytes_per_s", "realised_loss_up"]
         {
-            assert_eq!(nothing.cell(column), Some(&Cell::Empty), "{column}");
+            assert_eq!(nothing.cell(Column::named(column).unwrap()), Cell::Empty, "{column}");
         }
-        assert_eq!(nothing.cell("loss_up"), Some(&Cell::Empty), "a list has no rate");
-        assert_eq!(nothing.cell("link_up").unwrap().text(), "list:1,3");
-        assert_eq!(nothing.cell("trials"), Some(&Cell::Whole(0)));
-        assert_eq!(nothing.cell("no such column"), None);
+        assert_eq!(nothing.loss_up, Share(None), "a list has no rate");
+        assert_eq!(nothing.link_up, "list:1,3");
+        assert_eq!(nothing.trials, Count(Some(0)));
+        assert_eq!(Column::named("no such column"), None);
     }
 
     #[test]
@@ -343,7 +233,7 @@ mod tests {
         }
         tally.up.bytes = 40;
         let row = row(&tally, "iid:.5");
-        let text = |column: &str| row.cell(column).unwrap().text();
+        let text = |column: &str| row.text(Column::named(column).unwrap());
         for (column, expected) in [
             ("seed", "7"),
             ("policy", "fixed"),

@@ -14,24 +14,24 @@ use super::point::Point;
 use super::tally::Tally;
 
 /// Runs so many requests in one session at a point, under a seed.
-pub type Session<'a> = &'a (dyn Fn(&Point, u64, u64) -> Result<Tally, String> + Sync);
+pub(crate) type Session<'a> = &'a (dyn Fn(&Point, u64, u64) -> Result<Tally, String> + Sync);
 
 /// The definition of a run.
 #[derive(Clone, Debug)]
-pub struct Experiment {
+pub(crate) struct Experiment {
     /// The points, in the order in which their tallies come.
-    pub points: Vec<Point>,
+    pub(crate) points: Vec<Point>,
     /// Requests per point, at least 1.
-    pub trials: u64,
+    pub(crate) trials: u64,
     /// Requests per session, at least 1; the last session of a point may have fewer. `None` means the default of each
     /// point.
-    pub session_trials: Option<u64>,
+    pub(crate) session_trials: Option<u64>,
     /// Bound on the requests per session where none are set, at least 1.
-    pub longest_session: u64,
+    pub(crate) longest_session: u64,
     /// The seed of everything random.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Number of threads, at least 1.
-    pub jobs: usize,
+    pub(crate) jobs: usize,
 }
 
 /// One finished session: the point's index and the result.
@@ -40,20 +40,20 @@ type Finished = (usize, Result<Tally, String>);
 impl Experiment {
     /// Returns the number of sessions of all points.
     #[must_use]
-    pub fn sessions(&self) -> u64 {
+    pub(crate) fn sessions(&self) -> u64 {
         self.points.iter().fold(0, |sum: u64, point| sum.saturating_add(self.sessions_at(point)))
     }
 
     /// Returns the number of requests per session at this point.
     #[must_use]
-    pub fn session_trials_at(&self, point: &Point) -> u64 {
+    pub(crate) fn session_trials_at(&self, point: &Point) -> u64 {
         let natural = || point.default_session_trials(self.trials, self.longest_session);
         self.session_trials.unwrap_or_else(natural).max(1)
     }
 
     /// Returns the number of sessions at this point.
     #[must_use]
-    pub fn sessions_at(&self, point: &Point) -> u64 {
+    pub(crate) fn sessions_at(&self, point: &Point) -> u64 {
         self.trials.div_ceil(self.session_trials_at(point))
     }
 
@@ -73,7 +73,7 @@ impl Experiment {
     /// # Errors
     ///
     /// The first error of a session or of `each`; no further session begins then.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         session: Session<'_>,
         progress: &mut dyn FnMut(u64),

@@ -18,7 +18,7 @@ pub(super) const Z95: f64 = 1.959_963_984_540_054;
 /// assert!((low - 0.9455).abs() < 1e-4 && (high - 0.9982).abs() < 1e-4);
 /// ```
 #[must_use]
-pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
+pub(crate) fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
     if trials == 0 {
         return None;
     }
@@ -42,7 +42,7 @@ pub(super) fn wilson_with(p: f64, n: f64, z: f64) -> (f64, f64) {
 /// `None` in three cases: without trials; where something impossible was measured or something certain was not; and
 /// with an expected variance n p (1-p) below 3, where the distribution is far from normal.
 #[must_use]
-pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
+pub(crate) fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
     if trials == 0 {
         return None;
     }
@@ -57,7 +57,7 @@ pub fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
 /// Count, sum and sum of squares, from which mean and standard error follow. Whole numbers, so the order of additions
 /// does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moments {
+pub(crate) struct Moments {
     count: u64,
     sum: u128,
     squares: u128,
@@ -65,14 +65,14 @@ pub struct Moments {
 
 impl Moments {
     /// Adds one value.
-    pub fn add(&mut self, value: u64) {
+    pub(crate) fn add(&mut self, value: u64) {
         self.count += 1;
         self.sum += u128::from(value);
         self.squares = self.squares.saturating_add(u128::from(value) * u128::from(value));
     }
 
     /// Adds the values of another.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum += other.sum;
         self.squares = self.squares.saturating_add(other.squares);
@@ -80,20 +80,20 @@ impl Moments {
 
     /// Returns the sum of the values.
     #[must_use]
-    pub fn sum(&self) -> u128 {
+    pub(crate) fn sum(&self) -> u128 {
         self.sum
     }
 
     /// Returns the mean; `None` without values.
     #[must_use]
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
     /// Returns the difference between the mean and `expected`, in standard errors s/sqrt(n) of the sample. `None`
     /// without values, and where all values are equal but not as expected.
     #[must_use]
-    pub fn z(&self, expected: f64) -> Option<f64> {
+    pub(crate) fn z(&self, expected: f64) -> Option<f64> {
         let mean = self.mean()?;
         let n = self.count as f64;
         let variance = (self.squares as f64 / n - mean * mean).max(0.0) * n / (n - 1.0).max(1.0);
@@ -102,7 +102,7 @@ impl Moments {
 
     /// The same with a known standard deviation of a value.
     #[must_use]
-    pub fn z_with(&self, expected: f64, deviation: f64) -> Option<f64> {
+    pub(crate) fn z_with(&self, expected: f64, deviation: f64) -> Option<f64> {
         in_errors(self.mean()?, expected, deviation / (self.count as f64).sqrt())
     }
 }

@@ -1,16 +1,20 @@
-//! The CSV of a sweep, read back: its columns, and one checked [`Row`] per point. `row` and `column` write it.
+//! The CSV of a sweep, read back: one checked row per point. The columns are in `column`.
 
+use std::cell::Cell;
 use std::io::Read;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use serde::Deserialize as _;
+use serde::de::value::{BorrowedStrDeserializer, Error as ValueError, MapDeserializer};
 
-use super::column::{Column, Kind};
+use super::cell::Count;
+use super::column::{Column, Row};
 use crate::escape::escape_short;
 
 /// Largest file that is read, in bytes. A row of a sweep has up to 3 KiB, 1,000 bytes of them for the command line.
-pub const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 /// Bound on the rows that are read: a row takes a few KiB of memory, whatever its size in the file.
-pub const MAX_ROWS: usize = 20_000;
+pub(crate) const MAX_ROWS: usize = 20_000;
 
 /// Why a file is not the CSV of a sweep.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +22,7 @@ pub enum TableError {
     /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] std::io::Error),
-    /// The file has more than [`MAX_BYTES`] or [`MAX_ROWS`].
+    /// The file has more than `MAX_BYTES` or `MAX_ROWS`.
     #[error("more than {MAX_ROWS} rows or {} MiB: plot it in parts", MAX_BYTES >> 20)]
     TooLarge,
     /// The header lacks a column.
@@ -49,11 +53,11 @@ pub enum TableError {
         /// The line in the file, from 1.
         line: u64,
         /// The column's name.
-        column: &'static str,
+        column: String,
         /// The cell, escaped and cut.
         value: String,
         /// The expected kind of value.
-        expected: &'static str,
+        expected: String,
     },
 }
 
@@ -65,7 +69,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a whole CSV. Columns may be in any order; those that are not [`Column`]s are ignored.
+    /// Reads a whole CSV. Columns may be in any order; others are ignored.
     ///
     /// # Errors
     ///
@@ -86,49 +90,28 @@ impl Table {
 
     /// Returns the file as it was read.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub const fn row_count(&self) -> usize {
+        self.rows.len()
     }
 
     /// Returns the rows in the order of the file.
     #[must_use]
-    pub fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
-    }
-}
-
-/// One point of a sweep.
-#[derive(Clone, Debug)]
-pub struct Row {
-    texts: Vec<String>,
-    numbers: Vec<Option<f64>>,
-    steps: Vec<(f64, f64)>,
-}
-
-impl Row {
-    /// Returns the cell's text in the file.
-    #[must_use]
-    pub fn text(&self, column: Column) -> &str {
-        self.texts.get(column as usize).map_or("", String::as_str)
-    }
-
-    /// Returns the number in a cell, in the unit of the column's name; `None` if it is empty or a text.
-    #[must_use]
-    pub fn number(&self, column: Column) -> Option<f64> {
-        self.numbers.get(column as usize).copied().flatten()
-    }
-
-    /// Returns the times to ack, ascending: (seconds, share of all trials that were answered by then).
-    #[must_use]
-    pub fn steps(&self) -> &[(f64, f64)] {
-        &self.steps
     }
 }
 
 fn read_rows(text: &str) -> Result<Vec<Row>, TableError> {
     // Editors and spreadsheets leave blank lines at the end.
     let mut reader = ReaderBuilder::new().from_reader(text.trim_end().as_bytes());
-    let places = places(reader.headers().map_err(|error| refusal(&error))?)?;
+    let header = reader.headers().map_err(|error| refusal(&error))?.clone();
+    check_header(&header)?;
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| refusal(&error))?;
@@ -138,19 +121,21 @@ fn read_rows(text: &str) -> Result<Vec<Row>, TableError> {
         if rows.len() == MAX_ROWS {
             return Err(TableError::TooLarge);
         }
-        rows.push(row(&record, &places)?);
+        rows.push(row(&header, &record)?);
     }
     if rows.is_empty() { Err(TableError::NoRows) } else { Ok(rows) }
 }
 
-/// Returns the index of each column in the header.
-fn places(header: &StringRecord) -> Result<Vec<usize>, TableError> {
-    let place = |column: &Column| {
-        let mut found = header.iter().enumerate().filter(|(_, name)| *name == column.name());
-        let (at, _) = found.next().ok_or_else(|| TableError::Missing(column.name()))?;
-        if found.next().is_some() { Err(TableError::Twice(column.name())) } else { Ok(at) }
-    };
-    Column::ALL.iter().map(place).collect()
+/// Checks that the header has each column once.
+fn check_header(header: &StringRecord) -> Result<(), TableError> {
+    for column in Column::ALL.iter().map(|column| column.name()) {
+        match header.iter().filter(|name| *name == column).count() {
+            0 => return Err(TableError::Missing(column)),
+            1 => {}
+            _ => return Err(TableError::Twice(column)),
+        }
+    }
+    Ok(())
 }
 
 fn refusal(error: &csv::Error) -> TableError {
@@ -163,71 +148,41 @@ fn refusal(error: &csv::Error) -> TableError {
     }
 }
 
-fn row(record: &StringRecord, places: &[usize]) -> Result<Row, TableError> {
-    let line = record.position().map_or(1, csv::Position::line);
-    let mut row = Row { texts: Vec::new(), numbers: Vec::new(), steps: Vec::new() };
-    for (column, place) in Column::ALL.iter().zip(places) {
-        let text = record.get(*place).unwrap_or_default();
-        let bad = |expected| TableError::Cell {
-            line,
-            column: column.name(),
+fn row(header: &StringRecord, record: &StringRecord) -> Result<Row, TableError> {
+    let bad = |column: &str, expected: String| {
+        let text = header.iter().zip(record).find(|(name, _)| *name == column).map_or("", |(_, text)| text);
+        TableError::Cell {
+            line: record.position().map_or(1, csv::Position::line),
+            column: column.to_owned(),
             value: escape_short(text.as_bytes(), 40).into_owned(),
             expected,
-        };
-        row.texts.push(text.to_owned());
-        row.numbers.push(number(column.kind(), text).map_err(bad)?);
-        if column.kind() == Kind::Steps {
-            row.steps = steps(text).ok_or_else(|| bad("a list of seconds:share;.., both ascending"))?;
         }
-    }
-    check(&row).map_err(|(column, expected)| TableError::Cell {
-        line,
-        column: column.name(),
-        value: escape_short(row.text(column).as_bytes(), 40).into_owned(),
-        expected,
-    })?;
+    };
+    // serde's error does not say in which field it is: in the last one that was taken.
+    let last = Cell::new("");
+    let cells = header.iter().zip(record).inspect(|(column, _)| last.set(*column));
+    let cells = cells.map(|(column, text)| (column, BorrowedStrDeserializer::<ValueError>::new(text)));
+    let row = Row::deserialize(MapDeserializer::new(cells));
+    let row = row.map_err(|error| bad(last.get(), error.to_string()))?;
+    check(&row).map_err(|(column, expected)| bad(column.name(), expected.to_owned()))?;
     Ok(row)
 }
 
 /// Checks cells that every row must have, and cells that must be consistent.
 fn check(row: &Row) -> Result<(), (Column, &'static str)> {
-    if !matches!(row.text(Column::Mode), "virtual" | "real") {
+    if !matches!(row.mode.as_str(), "virtual" | "real") {
         return Err((Column::Mode, "`virtual` or `real`"));
     }
-    if row.text(Column::Policy).is_empty() {
+    if row.policy.is_empty() {
         return Err((Column::Policy, "the name of a policy"));
     }
-    if row.number(Column::Trials).is_none_or(|trials| trials < 1.0) {
+    if row.trials < Count(Some(1)) {
         return Err((Column::Trials, "a number of trials from 1 on"));
     }
-    if row.number(Column::SuccessLow) > row.number(Column::SuccessHigh) {
+    if row.success_low > row.success_high {
         return Err((Column::SuccessLow, "at most success_high"));
     }
     Ok(())
-}
-
-/// Returns the number in a cell, or the description of the expected value.
-fn number(kind: Kind, text: &str) -> Result<Option<f64>, &'static str> {
-    let (expected, range) = match kind {
-        Kind::Text | Kind::Steps => return Ok(None),
-        _ if text.is_empty() => return Ok(None),
-        Kind::Count if text.parse::<u64>().is_err() => return Err("a whole number from 0 on"),
-        Kind::Count | Kind::Amount => ("a number from 0 on", 0.0..=f64::MAX),
-        Kind::Share => ("a number from 0 to 1", 0.0..=1.0),
-        Kind::Signed => ("a number", f64::MIN..=f64::MAX),
-    };
-    let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
-    number.map(Some).ok_or(expected)
-}
-
-fn steps(text: &str) -> Option<Vec<(f64, f64)>> {
-    let step = |step: &str| {
-        let (seconds, share) = step.split_once(':')?;
-        Some((number(Kind::Amount, seconds).ok()??, number(Kind::Share, share).ok()??))
-    };
-    let steps: Vec<_> = text.split_terminator(';').map(step).collect::<Option<_>>()?;
-    let is_ascending = steps.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1);
-    is_ascending.then_some(steps)
 }
 
 #[cfg(test)]
@@ -264,7 +219,7 @@ mod tests {
         assert_eq!(row.number(Column::LossUp), Some(0.1));
         assert_eq!(row.number(Column::Trials), Some(2_000.0));
         assert_eq!(row.number(Column::DeadlineS), None, "empty is not 0");
-        assert_eq!(row.steps().first(), Some(&(0.0, 0.816)));
+        assert_eq!(row.ack_cdf_s.0.first(), Some(&(0.0, 0.816)));
         assert_eq!(table.text(), GOOD);
     }
 

@@ -8,48 +8,48 @@ use crate::reliable::Outcome;
 
 /// Sums over trials. The size does not depend on their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Requests answered with an ACK.
-    pub acked: u64,
+    pub(crate) acked: u64,
     /// Requests answered with an ERR.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Requests whose outcome is unknown.
-    pub unknown: u64,
+    pub(crate) unknown: u64,
     /// Sends per request.
-    pub sends: Moments,
+    pub(crate) sends: Moments,
     /// Executions per request at the server: one or none, if it keeps its promise.
-    pub executions: Moments,
+    pub(crate) executions: Moments,
     /// The most executions of one request.
-    pub executions_max: u64,
+    pub(crate) executions_max: u64,
     /// Executions per request at a server that does not recognise duplicates: the copies of it that arrived.
-    pub arrivals: Moments,
+    pub(crate) arrivals: Moments,
     /// Time from the first send to the ACK.
-    pub times: Times,
+    pub(crate) times: Times,
     /// Answers to a request that was already answered or given up. Copies that the network made count as well.
-    pub spurious: u64,
+    pub(crate) spurious: u64,
     /// To the server.
-    pub up: Traffic,
+    pub(crate) up: Traffic,
     /// From the server.
-    pub down: Traffic,
+    pub(crate) down: Traffic,
     /// Duration of all sessions together, in nanoseconds.
-    pub elapsed: u128,
+    pub(crate) elapsed: u128,
     /// Sums by session.
-    pub sessions: Sessions,
+    pub(crate) sessions: Sessions,
 }
 
 /// Sums by session: correlations between the requests of a session show in the differences between sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     /// Acked requests per request.
-    pub success: Ratio,
+    pub(crate) success: Ratio,
     /// Sends per request.
-    pub sends: Ratio,
+    pub(crate) sends: Ratio,
     /// Nanoseconds to the ACK per acked request.
-    pub times: Ratio,
+    pub(crate) times: Ratio,
     /// Lost datagrams per datagram to the server.
-    pub loss_up: Ratio,
+    pub(crate) loss_up: Ratio,
     /// Lost datagrams per datagram from the server.
-    pub loss_down: Ratio,
+    pub(crate) loss_down: Ratio,
 }
 
 impl Sessions {
@@ -64,17 +64,17 @@ impl Sessions {
 
 /// The datagrams of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// Datagrams sent, lost ones included.
-    pub datagrams: u64,
+    pub(crate) datagrams: u64,
     /// Their bytes, without the headers of IP and UDP.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Datagrams that the loss model dropped.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Datagrams larger than the MTU.
-    pub too_large: u64,
+    pub(crate) too_large: u64,
     /// Datagrams that found the queue full, copies included.
-    pub queue_full: u64,
+    pub(crate) queue_full: u64,
 }
 
 impl Traffic {
@@ -97,7 +97,7 @@ impl Traffic {
 
     /// Returns the share that was lost; `None` without datagrams.
     #[must_use]
-    pub fn realised_loss(&self) -> Option<f64> {
+    pub(crate) fn realised_loss(&self) -> Option<f64> {
         (self.datagrams > 0).then(|| self.lost as f64 / self.datagrams as f64)
     }
 }
@@ -105,7 +105,7 @@ impl Traffic {
 impl Tally {
     /// Returns the number of trials.
     #[must_use]
-    pub fn trials(&self) -> u64 {
+    pub(crate) fn trials(&self) -> u64 {
         self.acked + self.rejected + self.unknown
     }
 
@@ -144,7 +144,7 @@ impl Tally {
     }
 
     /// Adds the counts of another tally.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.sessions.merge(&other.sessions);
         self.acked += other.acked;
         self.rejected += other.rejected;

@@ -15,7 +15,7 @@ const STEPS: u64 = 100;
 /// Times, rounded to four significant digits. There are at most a few ten thousand different ones between a
 /// microsecond and ten years.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Times {
+pub(crate) struct Times {
     /// Number of times, by rounded nanoseconds.
     counts: BTreeMap<u64, u64>,
     total: u64,
@@ -27,7 +27,7 @@ pub struct Times {
 
 impl Times {
     /// Adds one time.
-    pub fn add(&mut self, time: Duration) {
+    pub(crate) fn add(&mut self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         *self.counts.entry(rounded(nanos)).or_default() += 1;
         self.total += 1;
@@ -36,7 +36,7 @@ impl Times {
     }
 
     /// Adds the times of another.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (nanos, count) in &other.counts {
             *self.counts.entry(*nanos).or_default() += count;
         }
@@ -48,7 +48,7 @@ impl Times {
     /// Returns the quantile `part` in seconds by nearest rank: the least time that at least this share of all times
     /// does not exceed. `None` without times.
     #[must_use]
-    pub fn quantile(&self, part: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, part: f64) -> Option<f64> {
         let mut below = 0;
         let within = |(nanos, count): (&u64, &u64)| {
             below += count;
@@ -59,26 +59,26 @@ impl Times {
 
     /// Returns the longest time, unrounded, in seconds.
     #[must_use]
-    pub fn longest(&self) -> Option<f64> {
+    pub(crate) fn longest(&self) -> Option<f64> {
         (self.total > 0).then_some(self.longest.as_secs_f64())
     }
 
     /// Returns the sum, in nanoseconds.
     #[must_use]
-    pub fn sum_nanos(&self) -> u128 {
+    pub(crate) fn sum_nanos(&self) -> u128 {
         self.moments.sum()
     }
 
     /// Returns the mean, in seconds.
     #[must_use]
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         Some(self.moments.mean()? / 1e9)
     }
 
     /// Returns the difference between the mean and `expected`, in standard errors; both are in seconds. Uses the
     /// expected standard deviation where it is known: a sample with such long tails seldom shows its own.
     #[must_use]
-    pub fn z(&self, expected: f64, deviation: Option<f64>) -> Option<f64> {
+    pub(crate) fn z(&self, expected: f64, deviation: Option<f64>) -> Option<f64> {
         match deviation {
             Some(deviation) => self.moments.z_with(expected * 1e9, deviation * 1e9),
             None => self.moments.z(expected * 1e9),
@@ -93,7 +93,7 @@ impl Times {
     /// Returns the cumulative distribution, ascending: seconds, and the share of `trials` that took no longer. It has
     /// 100 steps at most, each a time that occurred; the last is the longest.
     #[must_use]
-    pub fn cdf(&self, trials: u64) -> Vec<(f64, f64)> {
+    pub(crate) fn cdf(&self, trials: u64) -> Vec<(f64, f64)> {
         let (mut below, mut told, mut steps) = (0, 0, Vec::new());
         for (nanos, count) in &self.counts {
             below += count;

@@ -34,14 +34,14 @@ const LONGEST_SILENCE: u32 = 3;
 #[error(
     "a simulated session does not come to its end; this is a bug, please report it with the command line"
 )]
-pub struct Stuck;
+pub(crate) struct Stuck;
 
 /// Runs `trials` requests in one session at `point`, under `seed`.
 ///
 /// # Errors
 ///
 /// The simulation does not end, which is a bug.
-pub fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<Tally, Stuck> {
+pub(crate) fn session(start: Instant, point: &Point, seed: u64, trials: u64) -> Result<Tally, Stuck> {
     let server = ServerConfig { idle: EVER, ..ServerConfig::default() };
     let mut sim = Sim::new(start, server, delaying(&point.up), delaying(&point.down), seed);
     let client = sim.add_client(client_config("lab", &point.policy));

@@ -9,8 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{LabError, Sweep, table};
 use crate::cli::exit;
-use crate::lab::sweep::column::Column;
-use crate::lab::sweep::row::Row;
+use crate::lab::sweep::column::{Column, Row};
 use crate::lab::sweep::run::Experiment;
 
 /// Bound on the failed assertions that are printed one by one; the rest is counted.
@@ -27,16 +26,23 @@ impl CsvFile {
         let name = path.display().to_string();
         let failed = |error| LabError::Failed(format!("cannot write {name}: {error}"));
         let file = File::create(path).map_err(failed)?;
-        let mut file = Self { writer: csv::Writer::from_writer(file), name };
-        file.write(Column::ALL.iter().map(|column| column.name().to_owned())).map_err(LabError::Failed)?;
+        // The header is there before the first row is.
+        let writer = csv::WriterBuilder::new().has_headers(false).from_writer(file);
+        let mut file = Self { writer, name };
+        let header = file.writer.write_record(Column::ALL.iter().map(|column| column.name()));
+        file.finish(header).map_err(LabError::Failed)?;
         Ok(file)
     }
 
     /// Writes a row, which is in the file before the next one is measured.
-    fn write(&mut self, cells: impl IntoIterator<Item = String>) -> Result<(), String> {
-        let written =
-            self.writer.write_record(cells).map_err(io::Error::from).and_then(|()| self.writer.flush());
-        written.map_err(|error| format!("cannot write {}: {error}", self.name))
+    fn write(&mut self, row: &Row) -> Result<(), String> {
+        let written = self.writer.serialize(row);
+        self.finish(written)
+    }
+
+    fn finish(&mut self, written: csv::Result<()>) -> Result<(), String> {
+        let flushed = written.map_err(io::Error::from).and_then(|()| self.writer.flush());
+        flushed.map_err(|error| format!("cannot write {}: {error}", self.name))
     }
 }
 
@@ -78,7 +84,7 @@ impl<'a> Report<'a> {
 
     pub(super) fn row(&mut self, row: &Row) -> Result<(), String> {
         if let Some(file) = &mut self.file {
-            file.write(row.cells().iter().map(|cell| cell.text()))?;
+            file.write(row)?;
         }
         for assertion in &self.sweep.assertions {
             if let Err(failure) = assertion.check(row) {

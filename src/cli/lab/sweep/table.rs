@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::lab::sweep::axis::Parameter;
+use crate::lab::sweep::column::{Column, Row};
 use crate::lab::sweep::point::Point;
-use crate::lab::sweep::row::{Cell, Row};
 use crate::reliable::Jitter;
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug)]
-struct Column {
+struct TableColumn {
     head: &'static str,
     width: usize,
     /// The results' column that it shows.
-    of: &'static str,
+    of: Column,
     form: Form,
 }
 
@@ -23,61 +23,66 @@ enum Form {
     /// Unchanged, to the left.
     Text,
     /// The requested loss, followed by the realised one.
-    Loss,
+    Loss { realised: Column },
     /// A share, followed by its interval.
-    Success,
+    Success { low: Column, high: Column },
     /// A number with so many decimals.
     Decimals(usize),
     /// Seconds, to three significant digits.
     Time,
 }
 
-const fn column(head: &'static str, width: usize, of: &'static str, form: Form) -> Column {
-    Column { head, width, of, form }
+const fn column(head: &'static str, width: usize, of: Column, form: Form) -> TableColumn {
+    TableColumn { head, width, of, form }
 }
 
 /// Columns that are always shown: requested and realised loss, and the results.
-const ALWAYS: [Column; 10] = [
-    column("loss up (real)", 15, "loss_up", Form::Loss),
-    column("down (real)", 15, "loss_down", Form::Loss),
-    column("success [95 %]", 22, "success", Form::Success),
-    column("theory", 6, "success_theory", Form::Decimals(4)),
-    column("sends", 6, "sends_mean", Form::Decimals(3)),
-    column("executed", 8, "executions_mean", Form::Decimals(3)),
-    column("no dedup", 8, "executions_without_dedup_mean", Form::Decimals(3)),
-    column("ack p50 s", 9, "ack_p50_s", Form::Time),
-    column("ack p99 s", 9, "ack_p99_s", Form::Time),
-    column("ack max s", 9, "ack_max_s", Form::Time),
+const ALWAYS: [TableColumn; 10] = [
+    column("loss up (real)", 15, Column::LossUp, Form::Loss { realised: Column::RealisedLossUp }),
+    column("down (real)", 15, Column::LossDown, Form::Loss { realised: Column::RealisedLossDown }),
+    column(
+        "success [95 %]",
+        22,
+        Column::Success,
+        Form::Success { low: Column::SuccessLow, high: Column::SuccessHigh },
+    ),
+    column("theory", 6, Column::SuccessTheory, Form::Decimals(4)),
+    column("sends", 6, Column::SendsMean, Form::Decimals(3)),
+    column("executed", 8, Column::ExecutionsMean, Form::Decimals(3)),
+    column("no dedup", 8, Column::ExecutionsWithoutDedupMean, Form::Decimals(3)),
+    column("ack p50 s", 9, Column::AckP50S, Form::Time),
+    column("ack p99 s", 9, Column::AckP99S, Form::Time),
+    column("ack max s", 9, Column::AckMaxS, Form::Time),
 ];
 
 /// Columns that are shown if varied; jitter and interval also if used.
-const VARIED: [(Parameter, Column); 8] = [
-    (Parameter::Timeout, column("timeout s", 9, "timeout_s", Form::Time)),
-    (Parameter::MaxSends, column("max sends", 9, "max_sends", Form::Decimals(0))),
-    (Parameter::MaxTimeout, column("max timeout", 11, "max_timeout_s", Form::Time)),
-    (Parameter::Deadline, column("deadline s", 10, "deadline_s", Form::Time)),
-    (Parameter::Jitter, column("jitter", 12, "jitter", Form::Text)),
-    (Parameter::Size, column("bytes", 5, "size_bytes", Form::Decimals(0))),
-    (Parameter::Interval, column("interval s", 10, "interval_s", Form::Time)),
-    (Parameter::RtoMin, column("rto min s", 9, "rto_min_s", Form::Time)),
+const VARIED: [(Parameter, TableColumn); 8] = [
+    (Parameter::Timeout, column("timeout s", 9, Column::TimeoutS, Form::Time)),
+    (Parameter::MaxSends, column("max sends", 9, Column::MaxSends, Form::Decimals(0))),
+    (Parameter::MaxTimeout, column("max timeout", 11, Column::MaxTimeoutS, Form::Time)),
+    (Parameter::Deadline, column("deadline s", 10, Column::DeadlineS, Form::Time)),
+    (Parameter::Jitter, column("jitter", 12, Column::Jitter, Form::Text)),
+    (Parameter::Size, column("bytes", 5, Column::SizeBytes, Form::Decimals(0))),
+    (Parameter::Interval, column("interval s", 10, Column::IntervalS, Form::Time)),
+    (Parameter::RtoMin, column("rto min s", 9, Column::RtoMinS, Form::Time)),
 ];
 
 /// The columns of one sweep's table.
 #[derive(Clone, Debug)]
-pub(super) struct Layout(Vec<Column>);
+pub(super) struct Layout(Vec<TableColumn>);
 
 impl Layout {
     /// Chooses the columns for the varied parameters. Losses always have columns; links get one if more than a loss is
     /// varied.
     pub(super) fn new(varied: &BTreeSet<Parameter>, points: &[Point]) -> Self {
         let widest = |text: &dyn Fn(&Point) -> usize| points.iter().map(text).max().unwrap_or(0);
-        let mut columns =
-            vec![column("policy", widest(&|point| point.policy_name.len()).max(6), "policy", Form::Text)];
+        let policy = widest(&|point| point.policy_name.len()).max(6);
+        let mut columns = vec![column("policy", policy, Column::Policy, Form::Text)];
         if varied.iter().any(|parameter| is_of_link(*parameter)) {
             let (up, down) =
                 (widest(&|point| point.up.to_string().len()), widest(&|point| point.down.to_string().len()));
-            columns.push(column("link up", up.max(7), "link_up", Form::Text));
-            columns.push(column("link down", down.max(9), "link_down", Form::Text));
+            columns.push(column("link up", up.max(7), Column::LinkUp, Form::Text));
+            columns.push(column("link down", down.max(9), Column::LinkDown, Form::Text));
         }
         let is_on = |parameter: Parameter| match parameter {
             Parameter::Jitter => points.iter().any(|point| point.policy.jitter() != Jitter::None),
@@ -100,8 +105,8 @@ impl Layout {
         self.joined(|column| column.text(row))
     }
 
-    fn joined(&self, text: impl Fn(&Column) -> String) -> String {
-        let padded = |column: &Column| match column.form {
+    fn joined(&self, text: impl Fn(&TableColumn) -> String) -> String {
+        let padded = |column: &TableColumn| match column.form {
             Form::Text => format!("{:<width$}", text(column), width = column.width),
             _ => format!("{:>width$}", text(column), width = column.width),
         };
@@ -116,24 +121,20 @@ fn is_of_link(parameter: Parameter) -> bool {
     matches!(parameter, Burst | Delay | Link | LinkUp | LinkDown)
 }
 
-impl Column {
+impl TableColumn {
     fn text(&self, row: &Row) -> String {
-        let number = |name: &str| row.cell(name).and_then(Cell::number);
         let decimals =
-            |number: Option<f64>, digits| number.map_or_else(|| "-".to_owned(), |x| format!("{x:.digits$}"));
+            |column, digits| row.number(column).map_or_else(|| "-".to_owned(), |x| format!("{x:.digits$}"));
         match self.form {
-            Form::Text => row.cell(self.of).map(Cell::text).unwrap_or_default(),
-            Form::Decimals(digits) => decimals(number(self.of), digits),
-            Form::Time => number(self.of).map_or_else(|| "-".to_owned(), time),
-            Form::Loss => {
-                let asked = row.cell(self.of).map(Cell::text).filter(|text| !text.is_empty());
-                let realised = decimals(number(&format!("realised_{}", self.of)), 4);
-                format!("{} ({realised})", asked.unwrap_or_else(|| "-".to_owned()))
+            Form::Text => row.text(self.of).into_owned(),
+            Form::Decimals(digits) => decimals(self.of, digits),
+            Form::Time => row.number(self.of).map_or_else(|| "-".to_owned(), time),
+            Form::Loss { realised } => {
+                let asked = Some(row.text(self.of)).filter(|text| !text.is_empty());
+                format!("{} ({})", asked.as_deref().unwrap_or("-"), decimals(realised, 4))
             }
-            Form::Success => {
-                let [low, high] =
-                    ["low", "high"].map(|end| decimals(number(&format!("{}_{end}", self.of)), 4));
-                format!("{} [{low}, {high}]", decimals(number(self.of), 4))
+            Form::Success { low, high } => {
+                format!("{} [{}, {}]", decimals(self.of, 4), decimals(low, 4), decimals(high, 4))
             }
         }
     }

@@ -11,15 +11,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-pub mod table;
+pub(crate) mod table;
 
 /// A measured column of `lab load --csv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measure {
+pub(crate) struct Measure {
     /// Its name in a CSV.
-    pub column: &'static str,
+    pub(crate) column: &'static str,
     /// Its title in a Markdown table.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
 }
 
 const fn measure(column: &'static str, title: &'static str) -> Measure {
@@ -27,7 +27,7 @@ const fn measure(column: &'static str, title: &'static str) -> Measure {
 }
 
 /// The compared columns, in the order of the tables.
-pub const MEASURES: [Measure; 15] = [
+pub(crate) const MEASURES: [Measure; 15] = [
     RATE,
     measure("p50_us", "p50 µs"),
     measure("p99_us", "p99 µs"),
@@ -46,43 +46,43 @@ pub const MEASURES: [Measure; 15] = [
 ];
 
 /// Deliveries per second.
-pub const RATE: Measure = measure("rate", "rate /s");
+pub(crate) const RATE: Measure = measure("rate", "rate /s");
 
 /// CPU seconds of the server per million deliveries.
-pub const CPU: Measure = measure("server_cpu_s_per_million", "CPU s/M");
+pub(crate) const CPU: Measure = measure("server_cpu_s_per_million", "CPU s/M");
 
 /// Memory of each connection or session.
-pub const MEMORY: Measure = measure("memory_per_client_bytes", "memory per client B");
+pub(crate) const MEMORY: Measure = measure("memory_per_client_bytes", "memory per client B");
 
 /// Messages that were sent and not received.
-pub const LOST: Measure = measure("lost", "lost");
+pub(crate) const LOST: Measure = measure("lost", "lost");
 
 /// The workload and its parameters: lines of one case are comparable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Case {
+pub(crate) struct Case {
     /// The workload's name.
-    pub workload: String,
+    pub(crate) workload: String,
     /// Bytes of a message, where it has a size.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// Clients, pairs or members.
-    pub clients: u64,
+    pub(crate) clients: u64,
 }
 
 /// The distribution of a value over several runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The middle value, or the mean of the two middle ones.
-    pub median: f64,
+    pub(crate) median: f64,
     /// The minimum.
-    pub min: f64,
+    pub(crate) min: f64,
     /// The maximum.
-    pub max: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
     /// Creates the distribution of these values; `None` if there are none.
     #[must_use]
-    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let at = |place: usize| values.get(place).copied().unwrap_or(max);
@@ -93,34 +93,34 @@ impl Spread {
 
 /// The results of one server in one case.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub(crate) struct Line {
     /// The server: its protocol, and its engine if several were measured.
-    pub server: String,
+    pub(crate) server: String,
     /// The number of runs.
-    pub runs: usize,
+    pub(crate) runs: usize,
     /// The measured values, in the order of [`MEASURES`].
-    pub values: Vec<Option<Spread>>,
+    pub(crate) values: Vec<Option<Spread>>,
     /// The subject's rate divided by this server's, within rounds; `None` for the subject itself.
-    pub rate_ratio: Option<Spread>,
+    pub(crate) rate_ratio: Option<Spread>,
     /// The subject's CPU time per delivery divided by this server's.
-    pub cpu_ratio: Option<Spread>,
+    pub(crate) cpu_ratio: Option<Spread>,
 }
 
 impl Line {
     /// Returns a measured value.
     #[must_use]
-    pub fn value(&self, measure: Measure) -> Option<Spread> {
+    pub(crate) fn value(&self, measure: Measure) -> Option<Spread> {
         let place = MEASURES.iter().position(|one| *one == measure)?;
         self.values.get(place).copied().flatten()
     }
 }
 
 /// All cases, each with its servers in the order of their first run.
-pub type Comparison = BTreeMap<Case, Vec<Line>>;
+pub(crate) type Comparison = BTreeMap<Case, Vec<Line>>;
 
 /// Why rows cannot be compared.
 #[derive(Debug, thiserror::Error)]
-pub enum CompareError {
+pub(crate) enum CompareError {
     /// A column is missing.
     #[error("there is no column `{0}`; is this the CSV of `lab load`?")]
     Column(&'static str),
@@ -178,7 +178,7 @@ struct Run {
 /// # Errors
 ///
 /// The text is not rows of `lab load`, or has no row of the subject.
-pub fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareError> {
+pub(crate) fn compare(rows: impl Read, subject: &str) -> Result<Comparison, CompareError> {
     let mut cases: BTreeMap<Case, Vec<Run>> = BTreeMap::new();
     let mut reader = csv::Reader::from_reader(rows);
     let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();

@@ -38,7 +38,7 @@ fn ratio_columns() -> [Column; 4] {
 /// Returns a table for each workload, with its measured values. `subject` is the server whose ratios to the others are
 /// shown.
 #[must_use]
-pub fn markdown(comparison: &Comparison, subject: &str) -> String {
+pub(crate) fn markdown(comparison: &Comparison, subject: &str) -> String {
     let mut workloads: Vec<&str> = comparison.keys().map(|case| case.workload.as_str()).collect();
     workloads.dedup();
     let tables = workloads.into_iter().map(|workload| {
@@ -115,7 +115,7 @@ fn figure(number: f64) -> String {
 
 /// Returns one flat table, a row for each line; cells without a value are empty.
 #[must_use]
-pub fn csv(comparison: &Comparison) -> Vec<u8> {
+pub(crate) fn csv(comparison: &Comparison) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let names = ["workload", "size_bytes", "clients", "server", "runs"].map(str::to_owned).into_iter();
     let measures = MEASURES.iter().flat_map(|measure| spread_names(measure.column));
@@ -152,7 +152,7 @@ fn record(case: &Case, line: &Line) -> Vec<String> {
 
 /// Returns the losses and failures, a clause for each line that has any.
 #[must_use]
-pub fn losses(comparison: &Comparison) -> Vec<String> {
+pub(crate) fn losses(comparison: &Comparison) -> Vec<String> {
     let all = comparison.iter().flat_map(|(case, lines)| lines.iter().map(move |line| (case, line)));
     let bad = all.flat_map(|(case, line)| {
         let of = |measure: &Measure| line.value(*measure).map(|spread| spread.max).filter(|max| *max > 0.0);

@@ -1,10 +1,10 @@
 //! The absence of a protocol, for `lab baseline`: bytes arrive unchanged, at the sender or at another connection.
 
-use crate::lab::load::peer::{Client, DatagramPeer, Join, Message, Peer, Role, Step};
+use crate::lab::load::peer::{Client, DatagramPeer, Message, Peer, Role, Step};
 
 /// Bytes over a stream or in datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Baseline;
+pub(crate) struct Baseline;
 
 /// The body of a ping: as long as a ping of our protocol.
 const PING: &[u8] = b"PNG 0011 0123456789";
@@ -51,10 +51,6 @@ impl Peer for Baseline {
 impl DatagramPeer for Baseline {
     fn name(&self) -> &'static str {
         "baseline"
-    }
-
-    fn join(&self, _: &str, _: Option<&[u8]>) -> Join {
-        Join::Ready(Vec::new())
     }
 
     fn request(&self, _: &[u8], number: u64, body: &[u8], out: &mut Vec<u8>) {

@@ -1,10 +1,10 @@
 //! CoAP (RFC 7252), as libcoap's `coap-server` speaks it: a confirmable GET of `/time`, answered in its acknowledgement.
 
-use crate::lab::load::peer::{DatagramPeer, Join};
+use crate::lab::load::peer::DatagramPeer;
 
 /// Requests and answers in datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Coap;
+pub(crate) struct Coap;
 
 /// Version 1, the type, and a token of four bytes (section 3).
 const CONFIRMABLE: u8 = 0x44;
@@ -28,10 +28,6 @@ fn header(kind: u8, code: u8, number: u64) -> [u8; 8] {
 impl DatagramPeer for Coap {
     fn name(&self) -> &'static str {
         "coap"
-    }
-
-    fn join(&self, _: &str, _: Option<&[u8]>) -> Join {
-        Join::Ready(Vec::new())
     }
 
     fn request(&self, _: &[u8], number: u64, _: &[u8], out: &mut Vec<u8>) {

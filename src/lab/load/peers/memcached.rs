@@ -5,7 +5,7 @@ use crate::lab::load::peer::{DatagramPeer, Join};
 
 /// Requests and answers in datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Memcached;
+pub(crate) struct Memcached;
 
 /// The value under each key.
 const VALUE: &str = "0123456789abcdef";

@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-pub mod baseline;
-pub mod coap;
-pub mod memcached;
-pub mod mqtt;
-pub mod nats;
-pub mod redis;
-pub mod sayagain;
+pub(crate) mod baseline;
+pub(crate) mod coap;
+pub(crate) mod memcached;
+pub(crate) mod mqtt;
+pub(crate) mod nats;
+pub(crate) mod redis;
+pub(crate) mod sayagain;
 
 use self::baseline::Baseline;
 use self::coap::Coap;
@@ -21,7 +21,7 @@ use super::peer::{DatagramPeer, Peer};
 
 /// A protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PeerKind {
+pub(crate) enum PeerKind {
     /// The protocol of this project.
     #[default]
     Sayagain,
@@ -53,13 +53,13 @@ const KINDS: [(&str, PeerKind); 7] = [
 impl PeerKind {
     /// Returns its name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
     /// Returns its form over streams, with tagged requests if `tagged` and supported; `None` if it has none.
     #[must_use]
-    pub fn streams(self, tagged: bool) -> Option<Box<dyn Peer>> {
+    pub(crate) fn streams(self, tagged: bool) -> Option<Box<dyn Peer>> {
         match self {
             Self::Sayagain => Some(Box::new(Streams { tagged })),
             Self::Nats => Some(Box::new(Nats)),
@@ -72,7 +72,7 @@ impl PeerKind {
 
     /// Returns its form over datagrams; `None` if it has none.
     #[must_use]
-    pub fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
+    pub(crate) fn datagrams(self) -> Option<Box<dyn DatagramPeer>> {
         match self {
             Self::Sayagain => Some(Box::new(Datagrams)),
             Self::Baseline => Some(Box::new(Baseline)),

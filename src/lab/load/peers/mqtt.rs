@@ -5,7 +5,7 @@ use crate::lab::load::peer::{Answer, Client, Message, Peer, Role, Step, Target};
 
 /// Packets over a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Mqtt;
+pub(crate) struct Mqtt;
 
 /// Fixed headers: the type of a packet and its flags (section 2.2).
 mod packet {

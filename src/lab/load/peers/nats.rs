@@ -5,7 +5,7 @@ use crate::lab::load::peer::{Answer, Client, Message, Peer, Role, Step, Target};
 
 /// Lines over a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Nats;
+pub(crate) struct Nats;
 
 /// The client's options: success is silent.
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"lang\":\"rust\",\

@@ -5,7 +5,7 @@ use crate::lab::load::peer::{Client, Message, Peer, Role, Step, Target};
 
 /// Requests and answers over a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Redis;
+pub(crate) struct Redis;
 
 /// Returns the channel of a name or a room.
 fn channel(to: Target<'_>) -> String {

@@ -20,9 +20,9 @@ const PING: &[u8] = b"0123456789";
 
 /// Frames over a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Streams {
+pub(crate) struct Streams {
     /// Whether requests are tagged, and so answered, numbered and acknowledged.
-    pub tagged: bool,
+    pub(crate) tagged: bool,
 }
 
 /// Returns one frame.
@@ -136,7 +136,7 @@ impl Peer for Streams {
 
 /// Frames in datagrams: a session with a token, and tagged pings.
 #[derive(Clone, Copy, Debug)]
-pub struct Datagrams;
+pub(crate) struct Datagrams;
 
 /// Longest payload that is parsed.
 const MAX_PAYLOAD: usize = 65_535;

@@ -1,4 +1,6 @@
 //! The datagram echo of the baseline: datagrams go back to their sender, in batches where the system supports them.
+//!
+//! It has batches of its own: those of `net` never block, so that each would take a wait for readiness besides.
 
 use std::io;
 use std::net::UdpSocket;
@@ -11,7 +13,7 @@ use std::{
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use crate::net::batch::LARGEST;
+use crate::net::batch::{LARGEST, is_of_a_peer};
 
 /// Bound on the datagrams that one call receives or sends.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -39,9 +41,7 @@ pub(super) fn serve(socket: &UdpSocket) -> io::Result<()> {
                     count += batch.send(socket, &bytes, count..received);
                 }
             }
-            // An ICMP error about a peer that is gone, or an interrupting signal.
-            Err(error) if crate::net::batch::is_of_a_peer(&error) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_of_a_peer(&error) => {}
             Err(error) => return Err(error),
         }
     }
@@ -99,8 +99,7 @@ pub(super) fn serve(socket: &UdpSocket) -> io::Result<()> {
         match socket.recv_from(&mut bytes) {
             // A datagram that cannot be sent counts as lost.
             Ok((length, addr)) => drop(socket.send_to(bytes.get(..length).unwrap_or_default(), addr)),
-            Err(error) if crate::net::batch::is_of_a_peer(&error) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_of_a_peer(&error) => {}
             Err(error) => return Err(error),
         }
     }

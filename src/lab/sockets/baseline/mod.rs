@@ -25,7 +25,7 @@ mod streams;
 
 /// A baseline server that listens and does not serve yet.
 #[derive(Debug)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     pattern: Pattern,
     sockets: Bound,
 }
@@ -36,7 +36,7 @@ impl Baseline {
     /// # Errors
     ///
     /// The address cannot be listened on.
-    pub fn bind(pattern: Pattern, addr: SocketAddr) -> Result<Self, ListenError> {
+    pub(crate) fn bind(pattern: Pattern, addr: SocketAddr) -> Result<Self, ListenError> {
         let udp = pattern == Pattern::EchoUdp;
         let listen = Listen { host: addr.ip().to_string(), port: addr.port(), tcp: !udp, udp };
         Ok(Self { pattern, sockets: listen.bind()? })
@@ -44,7 +44,7 @@ impl Baseline {
 
     /// Returns the addresses that it listens on.
     #[must_use]
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
         self.sockets.endpoints()
     }
 
@@ -54,7 +54,7 @@ impl Baseline {
     /// # Errors
     ///
     /// The system refuses a resource that every server needs.
-    pub fn run(self) -> io::Result<()> {
+    pub(crate) fn run(self) -> io::Result<()> {
         end_at_signals()?;
         raise_open_files();
         let Bound { tcp, udp, .. } = self.sockets;

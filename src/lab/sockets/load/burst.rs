@@ -2,13 +2,14 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::sockets::{ANSWER_TIMEOUT, enter, said_instead};
 use super::target_server::TargetServer;
+use super::timed_poll::{TICK, wait};
 use super::{Interrupt, LoadError};
 use crate::lab::load::byte_pattern::body;
 use crate::lab::load::latencies::Latencies;
@@ -18,15 +19,12 @@ use crate::lab::load::peer::{Answer, Client, Heard, MAX_ANSWER, Message, Peer, R
 /// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
 
-/// The longest wait: interrupts are checked as often.
-const TICK: Duration = Duration::from_millis(50);
-
 /// Connects all at once, waits until all are registered, then sends one message to each; measures both.
 ///
 /// # Errors
 ///
 /// Whatever fails for all. A client that is refused is counted; if all are, there is nothing to measure.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn Peer,
     (sender, names, size): (&str, &[String], usize),
@@ -191,10 +189,7 @@ impl Burst {
         let mut moved = Instant::now();
         while self.open > 0 && moved.elapsed() < ANSWER_TIMEOUT {
             interrupt.check()?;
-            match self.poll.poll(&mut events, Some(TICK)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
+            wait(&mut self.poll, &mut events, TICK)?;
             for event in &events {
                 self.advance(event.token().0);
                 moved = Instant::now();

@@ -1,20 +1,23 @@
 //! Requests over datagrams, one at a time from each socket: `lab load udp`, and the sessions of `lab load idle --udp`.
+//! One socket and its exchange are in `lane`.
+
+mod lane;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
-use super::groups::End;
-use super::sockets::refused;
+use self::lane::{Lane, Repeat, connected};
 use super::target_server::TargetServer;
+use super::timed_poll::wait;
 use super::{Interrupt, LoadError};
 use crate::lab::load::byte_pattern::body;
+use crate::lab::load::end::End;
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
-use crate::lab::load::peer::{DatagramPeer, Join};
+use crate::lab::load::peer::DatagramPeer;
 
 /// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
@@ -41,15 +44,15 @@ const LEAVING: Duration = Duration::from_secs(20);
 
 /// The clients, requests and end of a run.
 #[derive(Clone, Debug)]
-pub struct DatagramsPlan {
+pub(crate) struct DatagramsPlan {
     /// The clients' names.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Bytes that a request carries.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Time after which a request is retransmitted.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The end of the run.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// Runs the workload and measures it.
@@ -57,7 +60,7 @@ pub struct DatagramsPlan {
 /// # Errors
 ///
 /// Whatever makes the run fail.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn DatagramPeer,
     plan: &DatagramsPlan,
@@ -91,32 +94,6 @@ pub(super) struct Asking {
     pub(super) begun: Instant,
 }
 
-/// A session that the server keeps.
-#[derive(Debug)]
-struct Session {
-    /// Its token.
-    token: Vec<u8>,
-    asked: u64,
-}
-
-/// A socket and its sessions, which are served in turn.
-#[derive(Debug)]
-struct Lane {
-    socket: UdpSocket,
-    sessions: Vec<Session>,
-    /// Number of completed exchanges: greeted names, or requests.
-    turns: usize,
-    /// Number of requests to make.
-    goal: u64,
-    /// The datagram in flight, the number of its sends, and the times of the first and the last.
-    said: Vec<u8>,
-    sends: u32,
-    first: Instant,
-    last: Instant,
-    /// Whether an answer is awaited.
-    is_waiting: bool,
-}
-
 /// Sockets, each with at most one exchange in progress.
 pub(super) struct DatagramClients {
     addr: SocketAddr,
@@ -141,20 +118,7 @@ impl DatagramClients {
         let (poll, now) = (Poll::new()?, Instant::now());
         let mut lanes = Vec::with_capacity(sockets);
         for place in 0..sockets {
-            let mut socket = open(addr).map_err(failed)?;
-            poll.registry().register(&mut socket, Token(place), Interest::READABLE)?;
-            let (sessions, said) = (Vec::new(), Vec::new());
-            lanes.push(Lane {
-                socket,
-                sessions,
-                turns: 0,
-                goal: 0,
-                said,
-                sends: 0,
-                first: now,
-                last: now,
-                is_waiting: false,
-            });
+            lanes.push(Lane::open(addr, poll.registry(), Token(place)).map_err(failed)?);
         }
         Ok(Self {
             addr,
@@ -180,50 +144,21 @@ impl DatagramClients {
         interrupt: &Interrupt,
     ) -> Result<(), LoadError> {
         let sockets = self.lanes.len();
-        for place in 0..sockets {
-            self.greet(peer, names, place)?;
+        // Each socket takes every so many-th name, from its own place on.
+        let share = |place: usize| move |turn: usize| names.get(place + turn * sockets);
+        for (place, lane) in self.lanes.iter_mut().enumerate() {
+            lane.greet(peer, share(place))?;
         }
         self.drive(peer, &|| interrupt.check(), &mut |clients, place, n| {
             let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
-            let Some(name) = names.get(place + lane.turns * sockets) else { return Ok(false) };
-            let heard = clients.buffer.get(..n).unwrap_or_default();
-            match peer.join(name, Some(heard)) {
-                Join::Say(said) if said == lane.said => return Ok(false),
-                Join::Say(said) => say(lane, said),
-                Join::Ready(token) => {
-                    lane.sessions.push(Session { token, asked: 0 });
-                    lane.turns += 1;
-                    clients.greet(peer, names, place)?;
-                }
-                Join::Refused(why) => return Err(refused(name, &why)),
-            }
-            Ok(true)
+            lane.joined(peer, share(place), clients.buffer.get(..n).unwrap_or_default())
         })?;
-        let joined: usize = self.lanes.iter().map(|lane| lane.sessions.len()).sum();
+        let joined: usize = self.lanes.iter().map(Lane::sessions).sum();
         if joined < names.len() {
             let error = io::ErrorKind::TimedOut.into();
             return Err(LoadError::Connection { doing: format!("opening session {}", joined + 1), error });
         }
         (self.lost, self.repeated) = (0, 0);
-        Ok(())
-    }
-
-    /// Sends the greeting of a socket's next name. A name without a greeting is in at once.
-    fn greet(&mut self, peer: &dyn DatagramPeer, names: &[String], place: usize) -> Result<(), LoadError> {
-        let sockets = self.lanes.len();
-        let Some(lane) = self.lanes.get_mut(place) else { return Ok(()) };
-        while let Some(name) = names.get(place + lane.turns * sockets) {
-            match peer.join(name, None) {
-                Join::Say(said) => {
-                    say(lane, said);
-                    return Ok(());
-                }
-                Join::Ready(token) => lane.sessions.push(Session { token, asked: 0 }),
-                Join::Refused(why) => return Err(refused(name, &why)),
-            }
-            lane.turns += 1;
-        }
-        lane.is_waiting = false;
         Ok(())
     }
 
@@ -239,23 +174,17 @@ impl DatagramClients {
         body(1, asking.size, &mut self.body);
         let sockets = self.lanes.len();
         for (place, lane) in self.lanes.iter_mut().enumerate() {
-            (lane.turns, lane.goal) = (0, asking.end.share(place, sockets));
-            next(lane, peer, &self.body);
+            lane.begin(asking.end.share(place, sockets), peer, &self.body);
         }
         self.drive(peer, &|| interrupt.check(), &mut |clients, place, n| {
             let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
-            let Some(session) = current(lane) else { return Ok(false) };
             let heard = clients.buffer.get(..n).unwrap_or_default();
-            if !lane.is_waiting || !peer.answers(&session.token, session.asked, &clients.body, heard) {
-                return Ok(false);
-            }
+            let Some(sent) = lane.answered(peer, &clients.body, heard) else { return Ok(false) };
             clients.last = Instant::now();
             clients.answered += 1;
-            clients.latencies.record(clients.last.saturating_duration_since(lane.first));
-            lane.turns += 1;
-            lane.is_waiting = false;
+            clients.latencies.record(clients.last.saturating_duration_since(sent));
             if !asking.end.is_over(clients.last.saturating_duration_since(asking.begun)) {
-                next(lane, peer, &clients.body);
+                lane.ask(peer, &clients.body);
             }
             Ok(true)
         })
@@ -270,7 +199,7 @@ impl DatagramClients {
         interrupt: &Interrupt,
     ) -> Result<(), LoadError> {
         let failed = |error| LoadError::Connection { doing: "sending a datagram".to_owned(), error };
-        let (socket, mut looked) = (open(self.addr).map_err(failed)?, begun);
+        let (socket, mut looked) = (connected(self.addr).map_err(failed)?, begun);
         let mut events = Events::with_capacity(EVENTS);
         while begun.elapsed() < idle {
             interrupt.check()?;
@@ -297,23 +226,13 @@ impl DatagramClients {
             return;
         }
         (self.timeout, self.max_sends) = (END_TIMEOUT, END_SENDS);
-        for lane in &mut self.lanes {
-            lane.is_waiting = false;
-            end_next(lane, peer);
-        }
+        self.lanes.iter_mut().for_each(|lane| lane.end(peer));
         let ends_at = Instant::now() + LEAVING;
         let check = || if Instant::now() < ends_at { Ok(()) } else { Err(LoadError::Interrupted) };
         // A failure here does not matter: the results are complete, and remaining sessions expire.
         let _ = self.drive(peer, &check, &mut |clients, place, n| {
             let Some(lane) = clients.lanes.get_mut(place) else { return Ok(false) };
-            let Some(session) = lane.sessions.last() else { return Ok(false) };
-            let heard = clients.buffer.get(..n).unwrap_or_default();
-            if !lane.is_waiting || !peer.has_ended(&session.token, session.asked + 1, heard) {
-                return Ok(false);
-            }
-            lane.sessions.pop();
-            end_next(lane, peer);
-            Ok(true)
+            Ok(lane.ended(peer, clients.buffer.get(..n).unwrap_or_default()))
         });
     }
 
@@ -326,7 +245,7 @@ impl DatagramClients {
         heard: &mut dyn FnMut(&mut Self, usize, usize) -> Result<bool, LoadError>,
     ) -> Result<(), LoadError> {
         let (mut events, mut looked) = (Events::with_capacity(EVENTS), Instant::now());
-        while self.lanes.iter().any(|lane| lane.is_waiting) {
+        while self.lanes.iter().any(Lane::is_waiting) {
             check()?;
             wait(&mut self.poll, &mut events, TICK)?;
             for event in &events {
@@ -350,7 +269,7 @@ impl DatagramClients {
     ) -> Result<(), LoadError> {
         loop {
             let Some(lane) = self.lanes.get(place) else { return Ok(()) };
-            match lane.socket.recv(&mut self.buffer) {
+            match lane.receive(&mut self.buffer) {
                 Ok(n) => {
                     if heard(self, place, n)? {
                         return Ok(());
@@ -370,74 +289,12 @@ impl DatagramClients {
 
     /// Retransmits datagrams whose timeout has passed.
     fn repeat(&mut self, now: Instant) {
-        let timeout = self.timeout;
-        let late = |lane: &&mut Lane| lane.is_waiting && now.saturating_duration_since(lane.last) >= timeout;
-        for lane in self.lanes.iter_mut().filter(late) {
-            if lane.sends >= self.max_sends {
-                lane.is_waiting = false;
-                self.lost += 1;
-                continue;
+        for lane in &mut self.lanes {
+            match lane.repeat(now, self.timeout, self.max_sends) {
+                Repeat::NotDue => {}
+                Repeat::Sent => self.repeated += 1,
+                Repeat::GaveUp => self.lost += 1,
             }
-            lane.sends += 1;
-            lane.last = now;
-            self.repeated += 1;
-            // A datagram that the system does not accept counts as lost, and is retransmitted.
-            let _ = lane.socket.send(&lane.said);
         }
     }
-}
-
-/// Waits for readiness, at most so long. A signal ends the wait.
-fn wait(poll: &mut Poll, events: &mut Events, longest: Duration) -> io::Result<()> {
-    match poll.poll(events, Some(longest)) {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-            events.clear();
-            Ok(())
-        }
-        waited => waited,
-    }
-}
-
-/// Returns the session whose turn it is.
-fn current(lane: &Lane) -> Option<&Session> {
-    lane.sessions.get(lane.turns.checked_rem(lane.sessions.len())?)
-}
-
-/// Sends the next request of a socket, if there is one.
-fn next(lane: &mut Lane, peer: &dyn DatagramPeer, body: &[u8]) {
-    let place = lane.turns.checked_rem(lane.sessions.len()).unwrap_or(0);
-    let is_over = lane.turns as u64 >= lane.goal;
-    let Some(session) = lane.sessions.get_mut(place).filter(|_| !is_over) else { return };
-    session.asked += 1;
-    let mut said = std::mem::take(&mut lane.said);
-    said.clear();
-    peer.request(&session.token, session.asked, body, &mut said);
-    say(lane, said);
-}
-
-/// Sends the end of a socket's last session, if it needs one.
-fn end_next(lane: &mut Lane, peer: &dyn DatagramPeer) {
-    lane.is_waiting = false;
-    let said = lane.sessions.last().and_then(|session| peer.end_session(&session.token, session.asked + 1));
-    if let Some(said) = said {
-        say(lane, said);
-    }
-}
-
-/// Sends a datagram that is to be answered.
-fn say(lane: &mut Lane, said: Vec<u8>) {
-    let now = Instant::now();
-    // A datagram that the system does not accept counts as lost, and is retransmitted.
-    let _ = lane.socket.send(&said);
-    (lane.said, lane.sends, lane.first, lane.last, lane.is_waiting) = (said, 1, now, now, true);
-}
-
-fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let own = match addr {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(own)?;
-    socket.connect(addr)?;
-    Ok(socket)
 }

@@ -1,22 +1,25 @@
-//! Messages from senders to receivers: `lab load route` (pairs) and `lab load fanout` (a room). The expected bytes are
-//! in `lab::load::group`.
+//! Messages from senders to receivers: `lab load route` (pairs) and `lab load fanout` (a room). The connections are in
+//! `conn`, the expected bytes in `lab::load::group`.
+
+mod conn;
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
+use self::conn::{Conn, enter, leave};
+use super::sockets::ANSWER_TIMEOUT;
 use super::target_server::{Meter, TargetServer};
 use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
+use crate::lab::load::end::End;
 use crate::lab::load::group::{Group, GroupSpec};
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
-use crate::lab::load::peer::{Client, Peer, Role};
+use crate::lab::load::peer::Peer;
 use crate::lab::load::schedule::Schedule;
 
 /// Bytes of one read.
@@ -25,46 +28,17 @@ const READ: usize = 128 << 10;
 /// Bytes of one write.
 const WRITE: usize = 64 << 10;
 
-/// Limit on the time to end all sessions, and the interval of the checks.
-const LEAVING: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(2);
-
 /// The groups, rate and end of a run.
 #[derive(Clone, Debug)]
-pub struct GroupsPlan {
+pub(crate) struct GroupsPlan {
     /// The groups, each with its own connections.
-    pub specs: Vec<GroupSpec>,
+    pub(crate) specs: Vec<GroupSpec>,
     /// Bound on the bytes of one sender in flight.
-    pub window: usize,
+    pub(crate) window: usize,
     /// Messages per second of all senders together; `None` means as fast as possible.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// The end of sending.
-    pub end: End,
-}
-
-/// The end of sending; messages in flight are waited for.
-#[derive(Clone, Copy, Debug)]
-pub enum End {
-    /// After this time.
-    After(Duration),
-    /// After so many messages or requests, shared evenly; the first senders send the remainder.
-    Count(u64),
-}
-
-impl End {
-    /// Returns the share of the sender with index `place`, from 0, of `senders`.
-    pub(super) fn share(self, place: usize, senders: usize) -> u64 {
-        let senders = senders.max(1) as u64;
-        match self {
-            Self::After(_) => u64::MAX,
-            Self::Count(count) => count / senders + u64::from((place as u64) < count % senders),
-        }
-    }
-
-    /// Whether the time is over.
-    pub(super) fn is_over(self, since: Duration) -> bool {
-        matches!(self, Self::After(limit) if since >= limit)
-    }
+    pub(crate) end: End,
 }
 
 /// Sends, waits until everything is delivered, and measures that.
@@ -72,7 +46,7 @@ impl End {
 /// # Errors
 ///
 /// Whatever makes the run fail, for instance bytes that differ from the expected ones.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &Rc<dyn Peer>,
     plan: &GroupsPlan,
@@ -95,68 +69,6 @@ pub fn run(
     outcome.latencies = exchange.latencies;
     outcome.acks = exchange.acks;
     Ok(())
-}
-
-/// Connects all clients, one after the other. Those that succeeded are in `conns`, also after an error.
-fn enter(
-    target: &TargetServer,
-    peer: &Rc<dyn Peer>,
-    plan: &GroupsPlan,
-    interrupt: &Interrupt,
-    conns: &mut Vec<Conn>,
-) -> Result<(), LoadError> {
-    for (group, spec) in plan.specs.iter().enumerate() {
-        let receivers = spec.receivers.iter().enumerate();
-        let receivers = receivers.map(|(place, name)| (name, Role::Receiver, Some(place)));
-        for (name, role, place) in [(&spec.sender, Role::Sender, None)].into_iter().chain(receivers) {
-            interrupt.check()?;
-            let client = Client { name, role, room: spec.room.as_deref() };
-            let stream = enter_nonblocking(target.addr, peer.as_ref(), &client)?;
-            conns.push(Conn { stream, group, place, said: Vec::new(), is_writable: true, is_ready: false });
-        }
-    }
-    Ok(())
-}
-
-/// Ends all sessions that the server would keep, if it goes on after the run. Waits, within a bound, until it has
-/// closed their connections: a close with unread input may destroy the last bytes sent.
-fn leave(target: &TargetServer, peer: &dyn Peer, conns: &mut Vec<Conn>) {
-    if !target.goes_on() || !peer.keeps_sessions() {
-        return;
-    }
-    for conn in conns.iter_mut() {
-        conn.said.extend_from_slice(&peer.end_session().say);
-    }
-    let (ends_at, mut buffer) = (Instant::now() + LEAVING, vec![0; READ]);
-    while !conns.is_empty() && Instant::now() < ends_at {
-        conns.retain_mut(|conn| say(conn).is_ok() && is_open(conn, &mut buffer));
-        std::thread::sleep(LOOK);
-    }
-}
-
-/// Reads available bytes. Returns whether there may be more.
-fn is_open(conn: &mut Conn, buffer: &mut [u8]) -> bool {
-    loop {
-        match conn.stream.read(buffer) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-        }
-    }
-}
-
-/// A connection of a group.
-#[derive(Debug)]
-struct Conn {
-    stream: TcpStream,
-    group: usize,
-    /// Its index among the receivers; `None` is the sender.
-    place: Option<usize>,
-    /// Bytes to write besides messages.
-    said: Vec<u8>,
-    is_writable: bool,
-    is_ready: bool,
 }
 
 /// All connections of a run, and their progress.
@@ -300,7 +212,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => has_more = true,
                 Err(error) => {
-                    let broken = broken(&group.spec().sender, error);
+                    let broken = LoadError::broken(&group.spec().sender, error);
                     return Err(self.said_last(sender).err().unwrap_or(broken));
                 }
             }
@@ -334,7 +246,7 @@ impl Exchange {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-                Err(error) => return Err(broken(self.name(token), error)),
+                Err(error) => return Err(LoadError::broken(self.name(token), error)),
             };
             // Bytes behind a short read cause a new event.
             if has_more && let Some(conn) = self.conns.get_mut(token) {
@@ -368,7 +280,7 @@ impl Exchange {
             written.iter().for_each(|at| self.acks.record(self.last.saturating_duration_since(*at)));
         }
         self.peer.acknowledgement(first, next - 1, &mut conn.said);
-        say(conn).map_err(|error| broken(self.name(token), error))
+        conn.say().map_err(|error| LoadError::broken(self.name(token), error))
     }
 
     fn name(&self, token: usize) -> &str {
@@ -381,7 +293,7 @@ impl Exchange {
     }
 
     fn closed(&self, token: usize) -> LoadError {
-        broken(self.name(token), io::ErrorKind::UnexpectedEof.into())
+        LoadError::broken(self.name(token), io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -391,38 +303,5 @@ fn note(written: &mut VecDeque<(u64, Instant)>, group: &Group, now: Instant) {
     let heard_by_all = group.begun().saturating_sub(group.window() + 1);
     while written.front().is_some_and(|(begun, _)| *begun < heard_by_all) {
         written.pop_front();
-    }
-}
-
-/// Writes the pending bytes of a connection that fit; the rest follows the next time.
-fn say(conn: &mut Conn) -> io::Result<()> {
-    while !conn.said.is_empty() {
-        match conn.stream.write(&conn.said) {
-            Ok(n) => drop(conn.said.drain(..n)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn broken(who: &str, error: io::Error) -> LoadError {
-    LoadError::Connection { doing: format!("the connection of `{who}`"), error }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_count_is_shared_without_a_remainder() {
-        let shares = |count, senders| -> Vec<u64> {
-            (0..senders).map(|place| End::Count(count).share(place, senders)).collect()
-        };
-        assert_eq!(shares(10, 4), [3, 3, 2, 2]);
-        assert_eq!(shares(2, 3), [1, 1, 0]);
-        assert_eq!(shares(6, 3), [2, 2, 2]);
-        assert_eq!(End::After(Duration::ZERO).share(1, 2), u64::MAX);
     }
 }

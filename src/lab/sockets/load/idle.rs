@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::datagrams::{Asking, DatagramClients};
-use super::groups::End;
 use super::ping::Pings;
 use super::target_server::{Meter, TargetServer};
 use super::{Interrupt, LoadError};
+use crate::lab::load::end::End;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{DatagramPeer, Peer};
 
@@ -30,7 +30,7 @@ const SOCKETS: usize = 256;
 /// # Errors
 ///
 /// Whatever makes the run fail.
-pub fn streams(
+pub(crate) fn streams(
     target: &TargetServer,
     peer: &dyn Peer,
     (names, idle): (&[String], Duration),
@@ -57,7 +57,7 @@ pub fn streams(
 /// # Errors
 ///
 /// Whatever makes the run fail.
-pub fn datagrams(
+pub(crate) fn datagrams(
     target: &TargetServer,
     peer: &dyn DatagramPeer,
     (names, idle): (&[String], Duration),

@@ -23,7 +23,7 @@ const SEND_BUFFER: usize = 4 << 10;
 
 /// A client of a line listener.
 #[derive(Debug)]
-pub struct LineClient {
+pub(crate) struct LineClient {
     stream: TcpStream,
 }
 
@@ -33,7 +33,7 @@ impl LineClient {
     /// # Errors
     ///
     /// The server is not reachable, or does not ask.
-    pub fn enter(addr: SocketAddr, name: &str, interrupt: &Interrupt) -> Result<Self, LoadError> {
+    pub(crate) fn enter(addr: SocketAddr, name: &str, interrupt: &Interrupt) -> Result<Self, LoadError> {
         let stream = connect(addr)?;
         // A small send buffer makes a delayed line wait here, where it is measured. The system may refuse the size.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
@@ -75,7 +75,7 @@ impl LineClient {
     /// # Errors
     ///
     /// The connection breaks.
-    pub fn spam(
+    pub(crate) fn spam(
         mut self,
         (count, length): (u64, Duration),
         size: usize,
@@ -115,7 +115,7 @@ impl LineClient {
     /// # Errors
     ///
     /// The connection breaks.
-    pub fn listen_slowly(
+    pub(crate) fn listen_slowly(
         mut self,
         (length, pause): (Duration, Duration),
         bytes: usize,

@@ -25,24 +25,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-pub mod burst;
-pub mod datagrams;
-pub mod groups;
-pub mod idle;
-pub mod line_clients;
-pub mod ping;
+pub(crate) mod burst;
+pub(crate) mod datagrams;
+pub(crate) mod groups;
+pub(crate) mod idle;
+pub(crate) mod line_clients;
+pub(crate) mod ping;
 mod process;
 mod program;
-pub mod serial;
+pub(crate) mod serial;
 mod sockets;
-pub mod target_server;
+pub(crate) mod target_server;
 mod timed_poll;
 
 use crate::lab::load::group::Wrong;
 
 /// Why a workload failed.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,
@@ -93,9 +93,16 @@ pub enum LoadError {
     Wait(#[from] io::Error),
 }
 
+impl LoadError {
+    /// Creates the error that the connection of a client broke.
+    fn broken(who: &str, error: io::Error) -> Self {
+        Self::Connection { doing: format!("the connection of `{who}`"), error }
+    }
+}
+
 /// Whether a signal asked this program to end.
 #[derive(Clone, Debug)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Records SIGINT and SIGTERM from now on instead of ending the program; a second one ends it.
@@ -103,7 +110,7 @@ impl Interrupt {
     /// # Errors
     ///
     /// The system has no room to wait for signals.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             let code = i32::from(crate::exit::INTERRUPTED);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::groups::End;
 use super::sockets::{ANSWER_TIMEOUT, enter_nonblocking};
 use super::target_server::TargetServer;
 use super::timed_poll::{TICK, TimedPoll};
 use super::{Interrupt, LoadError};
 use crate::lab::load::byte_pattern::BytePattern;
+use crate::lab::load::end::End;
 use crate::lab::load::group::Wrong;
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
@@ -21,13 +21,13 @@ use crate::lab::load::schedule::Schedule;
 
 /// The clients, rate and end of a run.
 #[derive(Clone, Debug)]
-pub struct PingPlan {
+pub(crate) struct PingPlan {
     /// The clients' names.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Pings per second of all clients together; `None` means each follows the answer to the one before.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// The end of the run.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// Runs the workload and measures it.
@@ -35,7 +35,7 @@ pub struct PingPlan {
 /// # Errors
 ///
 /// Whatever makes the run fail, for instance bytes that differ from the expected ones.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn Peer,
     plan: &PingPlan,
@@ -218,7 +218,7 @@ impl Pings {
         (client.since, client.sent_at) = (Some(schedule.when(place, client.sent).unwrap_or(now)), now);
         // Few bytes on an idle connection always fit.
         let Err(error) = client.stream.write_all(&self.ping) else { return Ok(()) };
-        let broken = broken(&client.name, error);
+        let broken = LoadError::broken(&client.name, error);
         // The server's last bytes may give the reason.
         self.read(place, schedule).and(Err(broken))
     }
@@ -226,12 +226,12 @@ impl Pings {
     fn read(&mut self, place: usize, schedule: &Schedule) -> Result<(), LoadError> {
         let Some(client) = self.clients.get_mut(place) else { return Ok(()) };
         let n = match client.stream.read(&mut self.buffer) {
-            Ok(0) => return Err(broken(&client.name, io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(LoadError::broken(&client.name, io::ErrorKind::UnexpectedEof.into())),
             Ok(n) => n,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Ok(());
             }
-            Err(error) => return Err(broken(&client.name, error)),
+            Err(error) => return Err(LoadError::broken(&client.name, error)),
         };
         let heard = self.buffer.get(..n).unwrap_or_default();
         let compared = client.answers.compare(heard);
@@ -254,8 +254,4 @@ impl Pings {
         }
         self.ask(place, schedule)
     }
-}
-
-fn broken(who: &str, error: io::Error) -> LoadError {
-    LoadError::Connection { doing: format!("the connection of `{who}`"), error }
 }

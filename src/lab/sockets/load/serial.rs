@@ -8,15 +8,16 @@ use super::sockets::{connect, take};
 use super::target_server::TargetServer;
 use super::{Interrupt, LoadError};
 use crate::lab::load::latencies::Latencies;
-use crate::lab::load::outcome::{LoadOutcome, grouped};
+use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{Client, Peer, Role};
+use crate::lab::numbers::grouped;
 
 /// For each name: connects, registers, ends the session, closes.
 ///
 /// # Errors
 ///
 /// The failure of the first client, or that the server is gone. Other clients that are refused are counted.
-pub fn run(
+pub(crate) fn run(
     target: &TargetServer,
     peer: &dyn Peer,
     names: &[String],

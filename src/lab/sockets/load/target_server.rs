@@ -12,7 +12,7 @@ use crate::lab::load::outcome::LoadOutcome;
 
 /// The server to load.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// A running server, and its process id if known.
     Running {
         /// Its listening address.
@@ -31,7 +31,7 @@ pub enum Wanted {
 
 /// The kind of listener that a workload uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
+pub(crate) enum ListenerKind {
     /// Frames over TCP.
     Tcp,
     /// Datagrams.
@@ -53,9 +53,9 @@ impl ListenerKind {
 
 /// A server that listens.
 #[derive(Debug)]
-pub struct TargetServer {
+pub(crate) struct TargetServer {
     /// Its listening address.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     process: Option<Process>,
     program: Option<Program>,
 }
@@ -66,7 +66,7 @@ impl TargetServer {
     /// # Errors
     ///
     /// It cannot be started, or there is no process with that id.
-    pub fn new(wanted: &Wanted, listener: ListenerKind) -> Result<Self, LoadError> {
+    pub(crate) fn new(wanted: &Wanted, listener: ListenerKind) -> Result<Self, LoadError> {
         match wanted {
             Wanted::Running { addr, pid } => {
                 if let Some(pid) = pid.filter(|pid| !Process(*pid).exists()) {
@@ -100,26 +100,26 @@ impl TargetServer {
 
     /// Whether the server goes on after the run, so that its sessions must be ended.
     #[must_use]
-    pub fn goes_on(&self) -> bool {
+    pub(crate) fn goes_on(&self) -> bool {
         self.program.is_none()
     }
 
     /// Starts a measurement.
     #[must_use]
-    pub fn meter(&self) -> Meter {
+    pub(crate) fn meter(&self) -> Meter {
         let server = self.process.and_then(Process::cpu);
         Meter { process: self.process, server, generator: own_cpu(), begun: Instant::now() }
     }
 
     /// Returns its resident memory, in bytes, if known.
     #[must_use]
-    pub fn resident(&self) -> Option<u64> {
+    pub(crate) fn resident(&self) -> Option<u64> {
         self.process?.memory().map(|(resident, _)| resident)
     }
 
     /// Returns the growth of its resident memory since `before`, in bytes.
     #[must_use]
-    pub fn grown(&self, before: Option<u64>) -> Option<u64> {
+    pub(crate) fn grown(&self, before: Option<u64>) -> Option<u64> {
         Some(self.resident()?.saturating_sub(before?))
     }
 
@@ -128,36 +128,36 @@ impl TargetServer {
     /// # Errors
     ///
     /// It did not end with success.
-    pub fn end(self) -> Result<(), LoadError> {
+    pub(crate) fn end(self) -> Result<(), LoadError> {
         self.program.map_or(Ok(()), Program::end)
     }
 }
 
 /// A measurement of CPU time and duration.
 #[derive(Clone, Copy, Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     process: Option<Process>,
     server: Option<Duration>,
     generator: Duration,
     /// When it started.
-    pub begun: Instant,
+    pub(crate) begun: Instant,
 }
 
 impl Meter {
     /// Returns the CPU time of the server since the start, in seconds.
     #[must_use]
-    pub fn server_cpu(&self) -> Option<f64> {
+    pub(crate) fn server_cpu(&self) -> Option<f64> {
         let now = self.process?.cpu()?;
         Some(now.saturating_sub(self.server?).as_secs_f64())
     }
 
     /// Records everything until now.
-    pub fn read_now(&self, outcome: &mut LoadOutcome) {
+    pub(crate) fn read_now(&self, outcome: &mut LoadOutcome) {
         self.read_into(outcome, Instant::now());
     }
 
     /// Records CPU time and memory until now, and the duration until `until`, the time of the last counted event.
-    pub fn read_into(&self, outcome: &mut LoadOutcome, until: Instant) {
+    pub(crate) fn read_into(&self, outcome: &mut LoadOutcome, until: Instant) {
         outcome.seconds = until.saturating_duration_since(self.begun).as_secs_f64();
         outcome.server_cpu = self.server_cpu();
         outcome.generator_cpu = own_cpu().saturating_sub(self.generator).as_secs_f64();

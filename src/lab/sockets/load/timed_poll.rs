@@ -50,13 +50,7 @@ impl TimedPoll {
         if !longest.is_zero() && longest < TICK {
             self.set(longest)?;
         }
-        match self.poll.poll(&mut self.events, Some(longest.min(TICK))) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            waited => waited,
-        }
+        wait(&mut self.poll, &mut self.events, longest.min(TICK))
     }
 
     /// Sets the timer, whose expiry is an event: `poll` itself counts in milliseconds.
@@ -73,6 +67,17 @@ impl TimedPoll {
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "there is no such timer here")]
     fn set(&self, _: Duration) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Waits for readiness, at most so long. A signal ends the wait.
+pub(super) fn wait(poll: &mut Poll, events: &mut Events, longest: Duration) -> io::Result<()> {
+    match poll.poll(events, Some(longest)) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        waited => waited,
     }
 }
 

@@ -13,10 +13,10 @@ use async_io::Async;
 use event_listener::Event;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::BUFFER;
 use super::outbox::{Outbox, Through};
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
+use super::{BUFFER, lock};
 use crate::lab::proxy::datagram_path::{FlowDatagram, Step};
 use crate::lab::proxy::datagrams::Relay;
 use crate::lab::proxy::record::Note;
@@ -115,10 +115,7 @@ impl Datagrams {
     }
 
     fn lock(&self) -> MutexGuard<'_, RelayState> {
-        match self.state.lock() {
-            Ok(state) => state,
-            Err(_) => panic!("the relay has panicked before: nothing in it can be trusted"),
-        }
+        lock(&self.state)
     }
 
     /// Runs `act` under the lock, then sends and closes what is due.

@@ -23,11 +23,25 @@ mod sockets;
 mod streams;
 mod tcp;
 
-pub use proxies::{Prepared, ProxySettings, Relays};
-pub use recorder::{Recorded, Recorder};
-pub use run::{begin, prepare, run};
+pub(crate) use proxies::{Prepared, ProxySettings};
+pub(crate) use recorder::{Recorded, Recorder};
+pub(crate) use run::{begin, prepare, run};
+
+use std::sync::{Mutex, MutexGuard};
 
 use crate::net::rt;
 
 /// The kernel buffer requested for a flow's datagrams, in each direction; the kernel may grant less.
 const BUFFER: usize = 1 << 20;
+
+/// Locks a proxy's state.
+///
+/// # Panics
+///
+/// A thread panicked while it held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(_) => panic!("the relay has panicked before: nothing in it can be trusted"),
+    }
+}

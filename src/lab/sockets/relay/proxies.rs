@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::datagrams::Datagrams;
+use super::lock;
 use super::proxy::{Body, Next, Proxy, Running, no_room, stop};
 use super::recorder::Recorder;
 use super::rt;
@@ -34,24 +35,24 @@ const MAX_LOOKUP: Duration = Duration::from_secs(5);
 
 /// Settings shared by all proxies.
 #[derive(Clone, Debug)]
-pub struct ProxySettings {
+pub(crate) struct ProxySettings {
     /// The seed of all random draws.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Bound on the clients or connections of each proxy at once.
-    pub max_flows: usize,
+    pub(crate) max_flows: usize,
     /// Time without datagrams in both directions after which a flow expires.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// Rules that select the datagrams to impair: all must hold.
-    pub rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
     /// The recorder of decisions.
-    pub recorder: Option<Arc<Recorder>>,
+    pub(crate) recorder: Option<Arc<Recorder>>,
     /// Recorded decisions, by proxy, which replace links and random draws.
-    pub replay: Option<BTreeMap<String, Replay>>,
+    pub(crate) replay: Option<BTreeMap<String, Replay>>,
 }
 
 /// A proxy that is bound and does not relay yet.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     wanted: NewProxy,
     listen: Address,
     upstream: Address,
@@ -60,7 +61,7 @@ pub struct Prepared {
 }
 
 /// The running proxies.
-pub struct Relays {
+pub(crate) struct Relays {
     settings: ProxySettings,
     proxies: Mutex<Vec<Proxy>>,
     /// Held during a change, from the first check to the end.
@@ -79,7 +80,7 @@ impl Prepared {
     /// # Errors
     ///
     /// An address is invalid, unknown, or cannot be bound; nothing is bound then.
-    pub async fn bind(wanted: NewProxy) -> Result<Self, ControlError> {
+    pub(crate) async fn bind(wanted: NewProxy) -> Result<Self, ControlError> {
         let (listen, upstream) = addresses(&wanted.listen, &wanted.upstream)?;
         if let Some(name) = &wanted.name {
             check_name(name)?;
@@ -92,7 +93,7 @@ impl Prepared {
 
     /// Returns the addresses that it listens on.
     #[must_use]
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
         self.sockets.as_ref().map(|sockets| sockets.endpoints.as_slice()).unwrap_or_default()
     }
 }
@@ -100,13 +101,13 @@ impl Prepared {
 impl Relays {
     /// Creates an empty set of proxies.
     #[must_use]
-    pub fn new(settings: ProxySettings) -> Self {
+    pub(crate) fn new(settings: ProxySettings) -> Self {
         Self { settings, proxies: Mutex::default(), change_lock: futures::lock::Mutex::new(()) }
     }
 
     /// Returns the counters of each, in the order of creation.
     #[must_use]
-    pub fn totals(&self) -> Vec<ProxyTotals> {
+    pub(crate) fn totals(&self) -> Vec<ProxyTotals> {
         self.lock().iter().map(Proxy::totals).collect()
     }
 
@@ -241,7 +242,7 @@ impl Relays {
 
     /// Stops all proxies and closes their flows. A change in progress is not waited for: a host lookup may take long,
     /// and the program is ending.
-    pub async fn stop_all(&self) {
+    pub(crate) async fn stop_all(&self) {
         let running: Vec<_> = {
             let mut proxies = self.lock();
             let take = |proxy: &mut Proxy| Some((proxy.body.clone(), proxy.running.take()?));
@@ -253,10 +254,7 @@ impl Relays {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Proxy>> {
-        match self.proxies.lock() {
-            Ok(proxies) => proxies,
-            Err(_) => panic!("whoever changed the proxies has panicked: nothing about them can be trusted"),
-        }
+        lock(&self.proxies)
     }
 }
 

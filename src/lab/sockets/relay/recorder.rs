@@ -19,19 +19,19 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A record that is being written.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     shared: Arc<Shared>,
 }
 
 /// The result of a record.
 #[derive(Debug)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     /// Decisions written.
-    pub written: u64,
+    pub(crate) written: u64,
     /// Decisions dropped because the disk was too slow or had failed.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// The system's error, if writing failed.
-    pub failure: Option<io::Error>,
+    pub(crate) failure: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Recorder {
     /// # Errors
     ///
     /// The system refuses, or the path is not a file.
-    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, header: &Header) -> io::Result<Self> {
         check(path)?;
         let mut file = BufWriter::new(File::create(path)?);
         writeln!(file, "{}", header.to_line())?;
@@ -103,7 +103,7 @@ impl Recorder {
 
     /// Writes the remaining entries and ends, within a few seconds however slow the disk is. Later entries are
     /// dropped.
-    pub fn finish(&self) -> Recorded {
+    pub(crate) fn finish(&self) -> Recorded {
         let mut queue = self.shared.lock();
         queue.is_closed = true;
         self.shared.changed.notify_all();

@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// The error of the first proxy that cannot be bound.
-pub fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
+pub(crate) fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
     rt::block_on(async {
         let mut prepared = Vec::with_capacity(wanted.len());
         for wanted in wanted {
@@ -41,7 +41,7 @@ pub fn prepare(wanted: Vec<NewProxy>) -> Result<Vec<Prepared>, ControlError> {
 /// # Errors
 ///
 /// The system has no room to wait for another socket.
-pub fn begin(settings: ProxySettings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
+pub(crate) fn begin(settings: ProxySettings, prepared: Vec<Prepared>) -> Result<Arc<Relays>, ControlError> {
     let relays = Relays::new(settings);
     for prepared in prepared {
         relays.start(prepared)?;
@@ -51,7 +51,7 @@ pub fn begin(settings: ProxySettings, prepared: Vec<Prepared>) -> Result<Arc<Rel
 
 /// Waits for SIGINT or SIGTERM, then stops all proxies. A second such signal ends the program with exit code 130.
 /// `report` is called at each SIGUSR1 and at the end, `show` once a second.
-pub fn run(
+pub(crate) fn run(
     relays: &Relays,
     signals: Signals,
     report: impl Fn(&[ProxyTotals]),

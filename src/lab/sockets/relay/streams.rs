@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_io::Async;
 use futures::future::{pending, select, try_join};
 
+use super::lock;
 use super::recorder::Recorder;
 use super::rt::{self, Guard, Task};
 use super::tcp::{check, close, connect, prepare, reset};
@@ -186,13 +187,6 @@ impl Streams {
         if let Some(times) = conns.complaints.count(rt::now()) {
             log::warn!("{}: cannot connect to {to} ({times} connections): {error}", self.name);
         }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    match mutex.lock() {
-        Ok(guard) => guard,
-        Err(_) => panic!("the relay has panicked before: nothing in it can be trusted"),
     }
 }
 
