@@ -58,10 +58,11 @@ use rand::rngs::SysRng;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_async_std::Signals;
 
-use super::drive::{ClientTransport, Driven, StreamAddr};
+use super::drive::{ClientTransport, Driven};
 use super::rt;
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
+use crate::service::Target;
 
 mod lines;
 
@@ -163,12 +164,12 @@ pub struct Finish {
 pub fn run(connect: &Connect, command: &mut impl Command, input: Box<dyn Read + Send>) -> io::Result<Finish> {
     rt::block_on(async {
         let mut signals = watch_signals()?;
-        let host = (connect.host.clone(), connect.port);
+        let (host, port) = (connect.host.clone(), connect.port);
         let transport = match connect.client.transport {
-            Transport::Stream => Ok(ClientTransport::stream(StreamAddr::Tcp(host))),
+            Transport::Stream => Ok(ClientTransport::stream(Target::Tcp { host, port })),
             Transport::Datagram => select_biased! {
                 _ = signals.next().fuse() => return Ok(Finish::early(true, None)),
-                transport = ClientTransport::datagrams(host, connect.client.policy.ack_timeout()).fuse() => transport,
+                transport = ClientTransport::datagrams(&host, port, connect.client.policy.ack_timeout()).fuse() => transport,
             },
         };
         match transport {

@@ -15,7 +15,7 @@ use crate::client::{Client, Event};
 
 mod transport;
 
-pub(super) use transport::{ClientTransport, StreamAddr};
+pub(super) use transport::ClientTransport;
 
 /// The pause before checking again whether unsent output has drained.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);

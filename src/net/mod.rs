@@ -15,7 +15,9 @@
 //! connect         a client with standard input and signals, for command lines
 //! drive           one step of a client with its transport
 //! connect_url     URLs to connect to
+//! outgoing        stream connections to a server
 //! happy_eyeballs  TCP connections to hosts with several addresses
+//! tcp             the options of TCP connections
 //!
 //! batch           many datagrams per system call
 //! udp             UDP sockets of an engine
@@ -43,7 +45,9 @@ pub(crate) mod batch;
 mod drive;
 pub(crate) mod happy_eyeballs;
 mod open_error;
+pub(crate) mod outgoing;
 pub(crate) mod rt;
+pub(crate) mod tcp;
 pub(crate) mod udp;
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use super::shared::SessionShared;
 use super::{Client, Events};
 use crate::config::{ClientConfig, Transport};
 use crate::escape::escape_short;
-use crate::net::drive::StreamAddr;
 use crate::net::listen::url::{At, ListenUrl};
 use crate::net::{blocking, rt};
 use crate::reliable::{Backoff, Growth, Jitter, WINDOW};
+use crate::service::Target;
 use crate::units::Factor;
 
 /// What names and digits of a frame may add to the longest message, in bytes.
@@ -258,9 +258,9 @@ fn server_addr(url: &str) -> Result<(Transport, ServerAddr), String> {
         At::Tcp { port: 0, .. } | At::Udp { port: 0, .. } => {
             return Err("no server listens on port 0; write the port that it has".to_owned());
         }
-        At::Tcp { host, port, .. } => (Transport::Stream, ServerAddr::Stream(StreamAddr::Tcp((host, port)))),
+        At::Tcp { host, port, .. } => (Transport::Stream, ServerAddr::Stream(Target::Tcp { host, port })),
         At::Udp { host, port, .. } => (Transport::Datagram, ServerAddr::Datagrams((host, port))),
-        At::Unix { path, .. } => (Transport::Stream, ServerAddr::Stream(StreamAddr::Unix(path))),
+        At::Unix { path, .. } => (Transport::Stream, ServerAddr::Stream(Target::Unix { path })),
     };
     Ok((transport, server_addr))
 }

@@ -21,9 +21,10 @@ use super::shared::{Ending, QueuedRequest, RequestKind, SessionShared};
 use super::{ConnectError, Event};
 use crate::client::{self, Client, Closed};
 use crate::config::ClientConfig;
-use crate::net::drive::{ClientTransport, Driven, StreamAddr};
+use crate::net::drive::{ClientTransport, Driven};
 use crate::net::rt;
 use crate::reliable::{Ended, Outcome, Ticket};
+use crate::service::Target;
 use crate::units::later;
 
 /// What to connect to, and how.
@@ -41,7 +42,7 @@ pub(super) struct ConnectPlan {
 /// The address of the server, and the transport to it.
 #[derive(Debug)]
 pub(super) enum ServerAddr {
-    Stream(StreamAddr),
+    Stream(Target),
     Datagrams((String, u16)),
 }
 
@@ -52,8 +53,8 @@ type Started = oneshot::Sender<Result<(), ConnectError>>;
 pub(super) async fn drive(plan: ConnectPlan, shared: Arc<SessionShared>, started: Started) {
     let transport = match &plan.server_addr {
         ServerAddr::Stream(addr) => Ok(ClientTransport::stream(addr.clone())),
-        ServerAddr::Datagrams(host) => {
-            let transport = ClientTransport::datagrams(host.clone(), plan.config.policy.ack_timeout());
+        ServerAddr::Datagrams((host, port)) => {
+            let transport = ClientTransport::datagrams(host, *port, plan.config.policy.ack_timeout());
             match select(pin!(transport), pin!(shared.abandoned())).await {
                 Either::Left((transport, _)) => transport,
                 Either::Right(_) => return,

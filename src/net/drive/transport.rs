@@ -5,14 +5,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::future::pending;
 
 use crate::client::Client;
 use crate::net::rt;
+use crate::service::Target;
 
 mod datagrams;
 mod stream;
@@ -37,18 +36,6 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM.next_power_of_two()]);
 }
 
-/// A name or an address, and a port.
-type Host = (String, u16);
-
-/// The address of a stream server.
-#[derive(Clone, Debug)]
-pub(in crate::net) enum StreamAddr {
-    /// TCP: a name or an address, and a port.
-    Tcp(Host),
-    /// A UNIX socket.
-    Unix(PathBuf),
-}
-
 /// The transport of a client.
 #[derive(Debug)]
 pub(in crate::net) enum ClientTransport {
@@ -59,8 +46,8 @@ pub(in crate::net) enum ClientTransport {
 impl ClientTransport {
     /// Creates a UDP transport to the first address of `host`. It moves to the next address when one refuses,
     /// or does not answer within its share of `time`, the timeout of a request.
-    pub(in crate::net) async fn datagrams(host: Host, time: Duration) -> io::Result<Self> {
-        Ok(Self::Datagrams(Datagrams::new(resolve(&host).await?, time)?))
+    pub(in crate::net) async fn datagrams(host: &str, port: u16, time: Duration) -> io::Result<Self> {
+        Ok(Self::Datagrams(Datagrams::new(rt::resolve(host, port).await?, time)?))
     }
 
     /// How many reads yield at most `free` bytes of kept messages; at least one if anything is free.
@@ -69,8 +56,8 @@ impl ClientTransport {
     }
 
     /// Creates a stream transport, without a connection.
-    pub(in crate::net) fn stream(addr: StreamAddr) -> Self {
-        Self::Stream(Stream::new(addr))
+    pub(in crate::net) fn stream(server: Target) -> Self {
+        Self::Stream(Stream::new(server))
     }
 
     /// Begins to connect, dropping the present connection.
@@ -167,8 +154,4 @@ impl ClientTransport {
 
 fn missing_address() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the name has no address")
-}
-
-async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
-    rt::resolve(&host.0, host.1).await
 }
