@@ -2,7 +2,7 @@
 //!
 //! This is the only code that touches sockets, clocks or threads, and the first and last step of the data path. It
 //! moves bytes and knows no protocol: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX
-//! sockets, [`Client`] and [`connect`] drive the client of [`crate::client`].
+//! sockets, [`Client`] drives the client of [`crate::client`].
 //!
 //! ```text
 //! listen          listeners: URLs, and the sockets bound there
@@ -12,8 +12,8 @@
 //!
 //! client          the asynchronous client, on any executor
 //! blocking        the same with methods that wait
-//! connect         a client with standard input and signals, for command lines
-//! drive           one step of a client with its transport
+//! drive           the loop of a client with its transport
+//! program_input   standard input and signals of a client program
 //! connect_url     URLs to connect to
 //! outgoing        stream connections to a server
 //! happy_eyeballs  TCP connections to hosts with several addresses
@@ -30,7 +30,6 @@
 
 pub mod blocking;
 pub mod client;
-pub mod connect;
 mod connect_url;
 pub mod core;
 pub mod engine;
@@ -42,10 +41,11 @@ pub mod signals;
 pub mod open_files;
 
 pub(crate) mod batch;
-mod drive;
+pub(crate) mod drive;
 pub(crate) mod happy_eyeballs;
 mod open_error;
 pub(crate) mod outgoing;
+pub(crate) mod program_input;
 pub(crate) mod rt;
 pub(crate) mod tcp;
 pub(crate) mod udp;
@@ -54,7 +54,7 @@ pub(crate) mod udp;
 mod tests;
 
 pub use client::{Client, ConnectError};
-pub use connect_url::ConnectUrl;
+pub use connect_url::{ConnectUrl, ServerAddr};
 pub use core::Core;
 pub use engine::{Engine, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use futures::future::pending;
 
 use crate::client::Client;
-use crate::net::rt;
-use crate::service::Target;
+use crate::net::{ServerAddr, rt};
 
 mod datagrams;
 mod stream;
@@ -38,26 +37,22 @@ thread_local! {
 
 /// The transport of a client.
 #[derive(Debug)]
-pub(in crate::net) enum ClientTransport {
+pub(super) enum ClientTransport {
     Datagrams(Datagrams),
     Stream(Stream),
 }
 
 impl ClientTransport {
-    /// Creates a UDP transport to the first address of `host`. It moves to the next address when one refuses,
-    /// or does not answer within its share of `time`, the timeout of a request.
-    pub(in crate::net) async fn datagrams(host: &str, port: u16, time: Duration) -> io::Result<Self> {
-        Ok(Self::Datagrams(Datagrams::new(rt::resolve(host, port).await?, time)?))
-    }
-
-    /// How many reads yield at most `free` bytes of kept messages; at least one if anything is free.
-    pub(in crate::net) fn reads_within(free: usize) -> usize {
-        if free == 0 { 0 } else { (free / KEPT_CHUNK).clamp(1, READS) }
-    }
-
-    /// Creates a stream transport, without a connection.
-    pub(in crate::net) fn stream(server: Target) -> Self {
-        Self::Stream(Stream::new(server))
+    /// Creates the transport to `server`: a stream without a connection, or a UDP socket for the first address of the
+    /// host. That moves to the next address when one refuses, or does not answer within its share of `time`, the
+    /// timeout of a request.
+    pub(super) async fn to(server: &ServerAddr, time: Duration) -> io::Result<Self> {
+        Ok(match server {
+            ServerAddr::Stream(target) => Self::Stream(Stream::new(target.clone())),
+            ServerAddr::Datagrams { host, port } => {
+                Self::Datagrams(Datagrams::new(rt::resolve(host, *port).await?, time)?)
+            }
+        })
     }
 
     /// Begins to connect, dropping the present connection.
@@ -106,9 +101,9 @@ impl ClientTransport {
         }
     }
 
-    /// Reads input, in at most `reads` reads, and writes queued output, without waiting.
-    pub(super) fn step(&mut self, now: Instant, client: &mut Client, reads: usize) {
-        let reads = reads.min(READS);
+    /// Reads input, and writes queued output, without waiting. Kept messages exceed `free` bytes by one read at most.
+    pub(super) fn step(&mut self, now: Instant, client: &mut Client, free: usize) {
+        let reads = if free == 0 { 0 } else { (free / KEPT_CHUNK).clamp(1, READS) };
         BUFFER.with_borrow_mut(|buffer| match self {
             Self::Datagrams(datagrams) => {
                 datagrams.receive(now, client, reads * DATAGRAMS, buffer);

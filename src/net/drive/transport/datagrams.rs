@@ -18,7 +18,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Datagrams to one address of the host at a time.
 #[derive(Debug)]
-pub(in crate::net) struct Datagrams {
+pub(in crate::net::drive) struct Datagrams {
     socket: Async<UdpSocket>,
     /// The other addresses of the host.
     others: VecDeque<SocketAddr>,

@@ -21,7 +21,7 @@ use crate::service::Target;
 const UNSENT_ENOUGH: usize = 64 << 10;
 
 /// Stream connections to a server.
-pub(in crate::net) struct Stream {
+pub(in crate::net::drive) struct Stream {
     server: Target,
     /// How many attempts ran out of time. Each begins with another address of the host, so that all are tried
     /// even if one attempt is too short for all.
