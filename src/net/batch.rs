@@ -93,6 +93,13 @@ impl Source {
     }
 }
 
+/// Whether to wait for the first datagram, where the system can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Never,
+    ForOne,
+}
+
 /// Datagrams that were received together.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -120,9 +127,40 @@ impl Batch {
     ///
     /// Returns the system's error, if nothing was received before it.
     pub(crate) fn receive(&mut self, socket: &impl AsFd, binding: Binding) -> io::Result<usize> {
+        self.receive_waiting(Waiting::Never, socket, binding)
+    }
+
+    /// As [`Batch::receive`], but waits for the first datagram. The socket must be blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::receive`].
+    pub(crate) fn receive_some(&mut self, socket: &UdpSocket, binding: Binding) -> io::Result<usize> {
+        // Without MSG_WAITFORONE, a peek waits, and the socket is nonblocking for the calls that follow.
+        if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+            if let Err(error) = socket.peek_from(&mut [0])
+                && !is_of_a_peer(&error)
+            {
+                return Err(error);
+            }
+            socket.set_nonblocking(true)?;
+        }
+        let received = self.receive_waiting(Waiting::ForOne, socket, binding);
+        if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+            socket.set_nonblocking(false)?;
+        }
+        received
+    }
+
+    fn receive_waiting(
+        &mut self,
+        waiting: Waiting,
+        socket: &impl AsFd,
+        binding: Binding,
+    ) -> io::Result<usize> {
         loop {
             self.heads.clear();
-            match self.receiver.receive(socket, binding, &mut self.bytes, &mut self.heads) {
+            match self.receiver.receive(waiting, socket, binding, &mut self.bytes, &mut self.heads) {
                 Ok(()) => return Ok(self.heads.len()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if is_of_a_peer(&error) => {}
@@ -265,7 +303,7 @@ mod tests {
             }
             for expected in of_all_lengths(&to).chunks(COUNT) {
                 heads.clear();
-                single::Receiver::new().receive(&to, V4, &mut bytes, &mut heads).unwrap();
+                single::Receiver::new().receive(Waiting::Never, &to, V4, &mut bytes, &mut heads).unwrap();
                 let got = heads.iter().zip(bytes.chunks(STRIDE)).map(|((source, len), slot)| {
                     assert_eq!(source.addr, from.local_addr().unwrap());
                     slot[..*len].to_vec()
@@ -275,7 +313,7 @@ mod tests {
                     expected.iter().map(|t| t.bytes.clone()).collect::<Vec<_>>()
                 );
             }
-            let nothing = single::Receiver::new().receive(&to, V4, &mut bytes, &mut Vec::new());
+            let nothing = single::Receiver::new().receive(Waiting::Never, &to, V4, &mut bytes, &mut Vec::new());
             assert_eq!(nothing.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
         }
     }

@@ -19,8 +19,9 @@
 //! happy_eyeballs  TCP connections to hosts with several addresses
 //! tcp             the options of TCP connections
 //!
+//! accept          accepted connections, and the pause without a free descriptor
 //! batch           many datagrams per system call
-//! udp             UDP sockets of an engine
+//! udp             UDP sockets: receive loops, and the sockets of an engine
 //! open_error      why a listener or a connection could not be opened
 //! open_files      limits of the process
 //! rt              the async runtime: tasks, timers, the clock
@@ -40,6 +41,7 @@ pub mod signals;
 #[doc(hidden)]
 pub mod open_files;
 
+pub(crate) mod accept;
 pub(crate) mod batch;
 pub(crate) mod drive;
 pub(crate) mod happy_eyeballs;

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::packet_info::{Leaving, local_of};
-use super::{Binding, COUNT, Outgoing, STRIDE, Source};
+use super::{Binding, COUNT, Outgoing, STRIDE, Source, Waiting};
 
 /// The message headers for receiving, one set per kind of socket: the system overwrites the lengths of
 /// addresses and of control messages.
@@ -63,6 +63,7 @@ impl Receiver {
     /// Receives into slots of [`STRIDE`] bytes, and appends the head of each datagram.
     pub(crate) fn receive(
         &mut self,
+        waiting: Waiting,
         socket: &impl AsFd,
         binding: Binding,
         bytes: &mut [u8],
@@ -70,35 +71,49 @@ impl Receiver {
     ) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if binding.is_wildcard {
-            return self.receive_with_local(socket, binding, bytes, heads);
+            return self.receive_with_local(waiting, socket, binding, bytes, heads);
         }
         if binding.is_v6 {
-            receive(&mut self.v6, socket, bytes, |message| heads.extend(head_v6(message)))
+            receive(&mut self.v6, waiting, socket, bytes, |message| heads.extend(head_v6(message)))
         } else {
-            receive(&mut self.v4, socket, bytes, |message| heads.extend(head_v4(message)))
+            receive(&mut self.v4, waiting, socket, bytes, |message| heads.extend(head_v4(message)))
         }
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn receive_with_local(
         &mut self,
+        waiting: Waiting,
         socket: &impl AsFd,
         binding: Binding,
         bytes: &mut [u8],
         heads: &mut Vec<(Source, usize)>,
     ) -> io::Result<()> {
         if binding.is_v6 {
-            receive(&mut self.wildcard_v6, socket, bytes, |message| {
+            receive(&mut self.wildcard_v6, waiting, socket, bytes, |message| {
                 let local = local_of(message);
                 heads.extend(head_v6(message).map(|(source, len)| (Source { local, ..source }, len)));
             })
         } else {
-            receive(&mut self.wildcard_v4, socket, bytes, |message| {
+            receive(&mut self.wildcard_v4, waiting, socket, bytes, |message| {
                 let local = local_of(message);
                 heads.extend(head_v4(message).map(|(source, len)| (Source { local, ..source }, len)));
             })
         }
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const fn flags_of(waiting: Waiting) -> MsgFlags {
+    match waiting {
+        Waiting::Never => MsgFlags::MSG_DONTWAIT,
+        Waiting::ForOne => MsgFlags::MSG_WAITFORONE,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const fn flags_of(_waiting: Waiting) -> MsgFlags {
+    MsgFlags::MSG_DONTWAIT
 }
 
 fn head_v4(message: &RecvMsg<'_, '_, SockaddrIn>) -> Option<(Source, usize)> {
@@ -113,15 +128,15 @@ fn head_v6(message: &RecvMsg<'_, '_, SockaddrIn6>) -> Option<(Source, usize)> {
 
 fn receive<S: SockaddrLike + Copy>(
     headers: &mut MultiHeaders<S>,
+    waiting: Waiting,
     socket: &impl AsFd,
     bytes: &mut [u8],
     mut each: impl FnMut(&RecvMsg<'_, '_, S>),
 ) -> io::Result<()> {
-    let mut places = bytes.chunks_exact_mut(STRIDE);
-    let mut slices: [_; COUNT] =
-        std::array::from_fn(|_| [IoSliceMut::new(places.next().unwrap_or_default())]);
+    let mut slots = bytes.chunks_exact_mut(STRIDE);
+    let mut slices: [_; COUNT] = std::array::from_fn(|_| [IoSliceMut::new(slots.next().unwrap_or_default())]);
     let socket = socket.as_fd().as_raw_fd();
-    let received = recvmmsg(socket, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+    let received = recvmmsg(socket, headers, slices.iter_mut(), flags_of(waiting), None)?;
     received.for_each(|message| each(&message));
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, send as send_connected, sendto};
 
-use super::{Binding, COUNT, Outgoing, STRIDE, Source};
+use super::{Binding, COUNT, Outgoing, STRIDE, Source, Waiting};
 
 /// Receives without any state.
 #[derive(Debug)]
@@ -20,13 +20,14 @@ impl Receiver {
     /// Receives into slots of [`STRIDE`] bytes, and appends the head of each datagram.
     pub(crate) fn receive(
         &mut self,
+        _waiting: Waiting,
         socket: &impl AsFd,
         _binding: Binding,
         bytes: &mut [u8],
         heads: &mut Vec<(Source, usize)>,
     ) -> io::Result<()> {
-        for place in bytes.chunks_exact_mut(STRIDE).take(COUNT) {
-            match recvfrom::<SockaddrStorage>(socket.as_fd().as_raw_fd(), place) {
+        for slot in bytes.chunks_exact_mut(STRIDE).take(COUNT) {
+            match recvfrom::<SockaddrStorage>(socket.as_fd().as_raw_fd(), slot) {
                 Ok((len, addr)) => {
                     let addr = addr.as_ref().and_then(plain);
                     heads.extend(addr.map(|addr| (Source { addr, local: None }, len)));

@@ -80,7 +80,6 @@ mod tasks;
 mod threads;
 
 use self::accept::StreamDoor;
-pub(crate) use self::accept::{PAUSES, is_of_one_connection};
 #[cfg(test)]
 pub(super) use self::connection::{Connection, Port, Progress, Socket, prepare};
 use self::engine_core::{Backend, End, EngineCore};

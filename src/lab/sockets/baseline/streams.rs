@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::lab::baseline::{Pattern, Target, Wiring};
+use crate::net::accept::is_of_one_connection;
 
 /// Bound on the bytes of one read.
 const READ: usize = 64 << 10;
@@ -109,7 +110,7 @@ impl Streams {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if is_of_a_peer(&error) => {}
+                Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => return log::warn!("cannot accept a connection: {error}"),
             }
         }
@@ -234,14 +235,6 @@ impl Streams {
             }
         }
     }
-}
-
-/// Whether the error concerns one connection only.
-fn is_of_a_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }
 
 /// Writes until the socket is full. Returns the rest.

@@ -1,7 +1,7 @@
 //! Requests over datagrams, one at a time from each socket: `lab load udp`, and the sessions of `lab load idle --udp`.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
@@ -15,6 +15,7 @@ use crate::lab::load::byte_pattern::body;
 use crate::lab::load::latencies::Latencies;
 use crate::lab::load::outcome::LoadOutcome;
 use crate::lab::load::peer::{DatagramPeer, Join};
+use crate::net::udp::connected_to;
 
 /// Bound on the events of one poll.
 const EVENTS: usize = 1_024;
@@ -433,11 +434,7 @@ fn say(lane: &mut Lane, said: Vec<u8>) {
 }
 
 fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let own = match addr {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(own)?;
-    socket.connect(addr)?;
-    Ok(socket)
+    let socket = connected_to(addr)?;
+    socket.set_nonblocking(true)?;
+    Ok(UdpSocket::from_std(socket))
 }

@@ -12,6 +12,7 @@ use async_io::Async;
 
 use super::missing_address;
 use crate::client::Client;
+use crate::net::udp;
 
 /// How long after a failed send another socket is tried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -157,15 +158,8 @@ impl Datagrams {
     }
 }
 
-/// Creates a socket that is connected to one address.
 fn connected_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
-    let unspecified = match server {
-        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
-        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
-    };
-    let socket = Async::<UdpSocket>::bind(unspecified)?;
-    socket.get_ref().connect(server)?;
-    Ok(socket)
+    Async::new(udp::connected_to(server)?)
 }
 
 /// Whether a send failed because of the local address or its routes; another socket may have better ones.
