@@ -120,6 +120,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::rt;
     use crate::service::Peer;
 
     fn some(numbers: std::ops::Range<usize>) -> Vec<Transmit> {
