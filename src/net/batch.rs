@@ -313,7 +313,8 @@ mod tests {
                     expected.iter().map(|t| t.bytes.clone()).collect::<Vec<_>>()
                 );
             }
-            let nothing = single::Receiver::new().receive(Waiting::Never, &to, V4, &mut bytes, &mut Vec::new());
+            let nothing =
+                single::Receiver::new().receive(Waiting::Never, &to, V4, &mut bytes, &mut Vec::new());
             assert_eq!(nothing.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
         }
     }

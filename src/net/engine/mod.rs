@@ -201,7 +201,7 @@ impl<S: Service + 'static> Engine<S> {
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
         let doors = doors.into();
-        let places = doors.places().cloned().collect();
+        let places = doors.addrs().cloned().collect();
         let sockets = Sockets::new(doors)?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {

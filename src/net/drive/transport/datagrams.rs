@@ -120,7 +120,7 @@ impl Datagrams {
         true
     }
 
-    /// Creates a socket connected to another address of the host, and puts this one in its place.
+    /// Creates a socket connected to another address of the host, which this one replaces in the list.
     fn route_to_another(&mut self, server: SocketAddr) -> Option<Async<UdpSocket>> {
         self.others.iter_mut().find_map(|other| {
             let socket = connected_to(*other).ok()?;
